@@ -1,0 +1,86 @@
+"""Held-out pages as padded batches: every page is scored on its own, each part of it once.
+
+A page is cut into windows of the raw training length; the last one is shorter and padded. What is
+hidden is a pure function of the page's address and the window's number, so that every model and
+every evaluation sees the same gaps. A window of one token has nothing to hide and is left out; its
+page says so by its count of windows.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from data.span_corruption import PADDING, Example, Lengths, corrupt
+from data.token_blocks import TokenBlocks, TokenizedPage
+
+SHORTEST = 2
+
+
+class HeldOutPage(NamedTuple):
+    """A held-out page and its language."""
+
+    language: str
+    page: TokenizedPage
+
+
+class HeldOutBatch(NamedTuple):
+    """Rows of windows; `page` says whose each row is, -1 for rows that only fill the batch."""
+
+    inputs: Int[np.ndarray, "rows inputs"]
+    targets: Int[np.ndarray, "rows targets"]
+    page: Int[np.ndarray, " rows"]
+
+
+def held_out_pages(blocks: TokenBlocks) -> list[HeldOutPage]:
+    """Returns all validation pages, language by language in the manifest's order."""
+    return [
+        HeldOutPage(code, page)
+        for code in blocks.languages("validation")
+        for page in blocks.pages(code, "validation")
+    ]
+
+
+def windows(page: TokenizedPage, lengths: Lengths, first_sentinel: int) -> list[Example]:
+    """Cuts a page and hides spans in each part."""
+    parts = [
+        page.tokens[start : start + lengths.raw]
+        for start in range(0, len(page.tokens), lengths.raw)
+    ]
+    return [
+        corrupt(part, first_sentinel=first_sentinel, generator=_generator(page.url, number))
+        for number, part in enumerate(parts)
+        if len(part) >= SHORTEST
+    ]
+
+
+def batches(
+    pages: Sequence[HeldOutPage], lengths: Lengths, *, first_sentinel: int, rows: int
+) -> Iterator[HeldOutBatch]:
+    """Yields batches of exactly `rows` windows, of all languages one after another."""
+    waiting: list[tuple[int, Example]] = []
+    for number, held_out in enumerate(pages):
+        waiting += [(number, part) for part in windows(held_out.page, lengths, first_sentinel)]
+        while len(waiting) >= rows:
+            yield _pad(waiting[:rows], lengths, rows)
+            waiting = waiting[rows:]
+    if waiting:
+        yield _pad(waiting, lengths, rows)
+
+
+def _pad(parts: list[tuple[int, Example]], lengths: Lengths, rows: int) -> HeldOutBatch:
+    inputs = np.full((rows, lengths.inputs), PADDING, np.int32)
+    targets = np.full((rows, lengths.targets), PADDING, np.int32)
+    page = np.full(rows, -1, np.int32)
+    for row, (number, example) in enumerate(parts):
+        inputs[row, : len(example.inputs)] = example.inputs
+        targets[row, : len(example.targets)] = example.targets
+        page[row] = number
+    return HeldOutBatch(inputs, targets, page)
+
+
+def _generator(url: str, number: int) -> np.random.Generator:
+    digest = hashlib.sha256(f"{number} {url}".encode()).digest()
+    return np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "little")))

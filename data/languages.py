@@ -1,0 +1,118 @@
+"""The languages of mC4: 107 codes, which are 101 languages and 6 Latin-script variants.
+
+Everything that differs by language is a column of `languages.tsv`, never an `if`. Page and token
+counts and mT5's sampling shares are those of the mT5 paper (Table 6); codes are CLD3's as mC4 uses
+them (`iw`, `no`, `fil`, `jv`), and the newer ones (`he`, `nb`, `tl`, `jw`, ...) are aliases.
+"""
+
+import csv
+import difflib
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+
+from data.errors import DataError
+
+UNDETERMINED = "und"  # mC4 keeps pages of no certain language under this code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Language:
+    """One row of the table.
+
+    Attributes:
+        code: mC4's code, for example `sw` or `ru-Latn`.
+        name: English name.
+        script: ISO 15924 code of the usual script.
+        family: genealogical branch, for grouping in the report.
+        iso639_3: three-letter code as web archives declare it; None for script variants.
+        aliases: other codes that mean this language.
+        pages_millions: pages in mC4.
+        tokens_billions: mT5 tokens in mC4.
+        mt5_percent: share of mT5's training examples.
+    """
+
+    code: str
+    name: str
+    script: str
+    family: str
+    iso639_3: str | None
+    aliases: tuple[str, ...]
+    pages_millions: float
+    tokens_billions: float
+    mt5_percent: float
+
+    @property
+    def is_script_variant(self) -> bool:
+        """True for `ru-Latn` and the five others, which are no language of their own."""
+        return self.code.endswith("-Latn")
+
+
+@functools.cache
+def all_languages() -> tuple[Language, ...]:
+    """Returns the 107 rows, most pages first."""
+    text = resources.files("data").joinpath("languages.tsv").read_text(encoding="utf-8")
+    return tuple(
+        Language(
+            code=row["code"],
+            name=row["name"],
+            script=row["script"],
+            family=row["family"],
+            iso639_3=None if row["iso639_3"] == "-" else row["iso639_3"],
+            aliases=() if row["aliases"] == "-" else tuple(row["aliases"].split(",")),
+            pages_millions=float(row["pages_millions"]),
+            tokens_billions=float(row["tokens_billions"]),
+            mt5_percent=float(row["mt5_percent"]),
+        )
+        for row in csv.DictReader(text.splitlines(), delimiter="\t")
+    )
+
+
+@functools.cache
+def _by_name() -> dict[str, Language]:
+    names: dict[str, Language] = {}
+    for language in all_languages():
+        for name in (language.code, language.iso639_3, *language.aliases):
+            if name is not None:
+                names[name.lower()] = language
+    return names
+
+
+def find(name: str) -> Language | None:
+    """Returns the language with this code, alias or three-letter code, or None."""
+    return _by_name().get(name.strip().lower())
+
+
+def get(name: str) -> Language:
+    """Returns the language with this code or alias.
+
+    Raises:
+        DataError: no such language; the message offers near matches.
+    """
+    language = find(name)
+    if language is None:
+        near = difflib.get_close_matches(name.lower(), _by_name(), n=3, cutoff=0.5)
+        offer = f"did you mean {', '.join(near)}?" if near else "data/languages.tsv lists them."
+        raise DataError(f"Language {name!r} is not one of mC4's 107 codes; {offer}")
+    return language
+
+
+def codes(names: Iterable[str] | None) -> tuple[str, ...]:
+    """Returns mC4 codes for the names a user gave, or all 107 for None; order kept, none twice."""
+    if names is None:
+        return tuple(language.code for language in all_languages())
+    return tuple(dict.fromkeys(get(name).code for name in names))
+
+
+def declared(header: str | None) -> str | None:
+    """Returns the code of a page's declared language.
+
+    Args:
+        header: a `WARC-Identified-Content-Language` value such as `swa,eng` (the first one
+            counts), a `lang` field such as `sw`, or None.
+    """
+    if not header:
+        return None
+    language = find(header.split(",")[0])
+    return None if language is None else language.code

@@ -1,0 +1,75 @@
+"""A web page on its way through cleaning, and the contract of the rules that judge it.
+
+A rule is a pure function `Page -> reason | None`. A rejected page keeps its text and carries the
+reason; reasons are stable snake_case names, because manifests and reports count them.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from data.languages import UNDETERMINED
+
+
+class Page(NamedTuple):
+    """One page: immutable, so that a rule cannot quietly change what the next one sees.
+
+    Attributes:
+        url: address as the archive gives it.
+        text: plain text, one paragraph a line.
+        timestamp: when it was fetched, as the archive writes it.
+        declared_language: mC4 code that the archive declares, or None.
+        removed_lines: how many of its lines were taken away because another page, or an earlier
+            line of this one, holds them.
+        identified_language: CLD3's answer, "und" when it is not certain, "" before it is asked.
+        language: mC4 code that counts from here on, "und", or "" before it is decided.
+        language_probability: CLD3's for the language that counts; 0 before it is asked and where
+            CLD3 names another language.
+        split: "train", "validation", or "" before it is decided.
+    """
+
+    url: str
+    text: str
+    timestamp: str = ""
+    declared_language: str | None = None
+    removed_lines: int = 0
+    identified_language: str = ""
+    language: str = ""
+    language_probability: float = 0.0
+    split: str = ""
+
+    @property
+    def counted_language(self) -> str:
+        """Language under which the page is counted, also if it was rejected before the decision."""
+        return self.language or self.declared_language or UNDETERMINED
+
+
+class Rejected(NamedTuple):
+    """A page that a rule turned down, with the rule's name."""
+
+    page: Page
+    reason: str
+
+
+class BrokenRecord(NamedTuple):
+    """A part of an input file that could not be read as a page.
+
+    Attributes:
+        file: the file's name and its folder's: corpora hold one `udhr.jsonl.gz` a language.
+        offset: in bytes.
+        reason: what is wrong, a stable name.
+        detail: what the reader said.
+    """
+
+    file: str
+    offset: int
+    reason: str
+    detail: str = ""
+
+    @classmethod
+    def at(cls, path: Path, offset: int, reason: str, detail: str = "") -> "BrokenRecord":
+        """Returns the record that is broken at this place."""
+        return cls("/".join(path.parts[-2:]), offset, reason, detail)
+
+
+Rule = Callable[[Page], str | None]

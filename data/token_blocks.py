@@ -1,0 +1,228 @@
+"""The on-disk token format, and its only owner: ArrayRecord shards of many tokens a record.
+
+    DIR/manifest.json                                   counts, vocabulary digest, shards
+    DIR/sw/train-00000-of-00001.arrayrecord             token records
+    DIR/sw/train-00000-of-00001.pages.parquet           one row a page: url, tokens, text_bytes
+    DIR/sw/validation-00000-of-00001.arrayrecord        ...
+
+Pages follow each other without a separator, as in T5, whose pretraining concatenates pages before
+it cuts them: any window length can be cut from the same blocks. Page ends are known from the page
+table. A record holds exactly 4,096 ids (the last of a shard may be shorter), little-endian uint16
+where the vocabulary allows it and uint32 otherwise, so the record of a token is known by division.
+`group_size:1` makes records independently readable; Grain asks for it.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from jaxtyping import Int
+
+from data.errors import DataError
+
+RECORD_TOKENS = 4096
+PAGE_SCHEMA = pa.schema([("url", pa.string()), ("tokens", pa.int64()), ("text_bytes", pa.int64())])
+
+
+class TokenizedPage(NamedTuple):
+    """A page as ids, with what is counted about it."""
+
+    url: str
+    tokens: Int[np.ndarray, " tokens"]
+    text_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """What the manifest says of one shard.
+
+    Attributes:
+        name: path without the ending, relative to the artifact, for example
+            `sw/train-00000-of-00001`.
+        pages, tokens, text_bytes: counts.
+        sha256: of the ArrayRecord file.
+        pages_sha256: of the page table.
+    """
+
+    name: str
+    pages: int
+    tokens: int
+    text_bytes: int
+    sha256: str
+    pages_sha256: str
+
+
+def token_dtype(vocabulary_size: int) -> np.dtype:
+    """Returns the narrowest little-endian type for ids below `vocabulary_size`."""
+    return np.dtype("<u2") if vocabulary_size <= 2**16 else np.dtype("<u4")
+
+
+def write_shard(
+    directory: Path, name: str, pages: Sequence[TokenizedPage], dtype: np.dtype
+) -> Shard:
+    """Writes one shard whole: under temporary names first, then renamed.
+
+    The same pages in the same order give the same bytes.
+    """
+    records, table = directory / f"{name}.arrayrecord", directory / f"{name}.pages.parquet"
+    records.parent.mkdir(parents=True, exist_ok=True)
+    temporary = records.with_suffix(".tmp"), table.with_suffix(".tmp")
+    stream = np.concatenate([np.empty(0, dtype), *(page.tokens.astype(dtype) for page in pages)])
+    writer = ArrayRecordWriter(str(temporary[0]), "group_size:1")
+    for start in range(0, len(stream), RECORD_TOKENS):
+        writer.write(stream[start : start + RECORD_TOKENS].tobytes())
+    writer.close()
+    rows = [{"url": p.url, "tokens": len(p.tokens), "text_bytes": p.text_bytes} for p in pages]
+    pq.write_table(pa.Table.from_pylist(rows, PAGE_SCHEMA), temporary[1])
+    for source, target in zip(temporary, (records, table), strict=True):
+        source.replace(target)
+    return Shard(
+        name=name,
+        pages=len(pages),
+        tokens=len(stream),
+        text_bytes=sum(page.text_bytes for page in pages),
+        sha256=_sha256(records),
+        pages_sha256=_sha256(table),
+    )
+
+
+def describe(shards: Iterable[Shard]) -> dict[str, Any]:
+    """Returns the manifest entry of one language and split: totals, then shards in order."""
+    ordered = sorted(shards, key=lambda shard: shard.name)
+    return {
+        "pages": sum(shard.pages for shard in ordered),
+        "tokens": sum(shard.tokens for shard in ordered),
+        "text_bytes": sum(shard.text_bytes for shard in ordered),
+        "shards": [asdict(shard) for shard in ordered],
+    }
+
+
+class TokenStream:
+    """All tokens of one language and split as one random-access sequence over its shards."""
+
+    def __init__(self, directory: Path, shards: Sequence[Shard], dtype: np.dtype):
+        self.dtype = dtype
+        self._shards = [shard for shard in shards if shard.tokens]
+        self._starts = np.cumsum([0, *(shard.tokens for shard in self._shards)])
+        self._files = [directory / f"{shard.name}.arrayrecord" for shard in self._shards]
+        self._readers: dict[int, ArrayRecordReader] = {}
+        for path in self._files:
+            if not path.exists():
+                raise DataError(
+                    f"Token blocks should hold {path}, which is missing; tokenize again."
+                )
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, start: int, length: int) -> Int[np.ndarray, " length"]:
+        """Returns `length` ids from `start`, across records and shards."""
+        parts: list[np.ndarray] = []
+        while length > 0:
+            shard = int(np.searchsorted(self._starts, start, side="right")) - 1
+            offset = start - int(self._starts[shard])
+            count = min(length, self._shards[shard].tokens - offset)
+            parts.append(self._read_shard(shard, offset, count))
+            start, length = start + count, length - count
+        return np.concatenate(parts).astype(np.int32)
+
+    def read_circular(self, start: int, length: int) -> Int[np.ndarray, " length"]:
+        """Returns `length` ids from `start`, the first token following the last."""
+        parts, start = [], start % len(self)
+        while length > 0:
+            count = min(length, len(self) - start)
+            parts.append(self.read(start, count))
+            start, length = 0, length - count
+        return np.concatenate(parts)
+
+    def _read_shard(self, shard: int, offset: int, count: int) -> np.ndarray:
+        first, last = offset // RECORD_TOKENS, (offset + count - 1) // RECORD_TOKENS
+        records = self._reader(shard).read(list(range(first, last + 1)))
+        stream = np.frombuffer(b"".join(records), self.dtype)
+        return stream[offset - first * RECORD_TOKENS :][:count]
+
+    def _reader(self, shard: int) -> ArrayRecordReader:
+        if shard not in self._readers:
+            self._readers[shard] = ArrayRecordReader(str(self._files[shard]))
+        return self._readers[shard]
+
+    def __getstate__(self) -> dict[str, Any]:  # readers are reopened in a worker process
+        return self.__dict__ | {"_readers": {}}
+
+
+class TokenBlocks:
+    """A finished artifact of token blocks, as its manifest describes it."""
+
+    def __init__(self, directory: Path, manifest: dict[str, Any]):
+        self.directory = directory
+        self.manifest = manifest
+        self.dtype = np.dtype(manifest["token_dtype"])
+
+    def languages(self, split: str) -> list[str]:
+        """Returns the languages that have tokens in a split."""
+        entries = self.manifest["languages"]
+        return [code for code in entries if entries[code].get(split, {}).get("tokens", 0) > 0]
+
+    def counts(self, split: str, what: str) -> dict[str, int]:
+        """Returns `pages`, `tokens` or `text_bytes` of each language that has tokens."""
+        return {
+            code: self.manifest["languages"][code][split][what] for code in self.languages(split)
+        }
+
+    def shards(self, language: str, split: str) -> list[Shard]:
+        """Returns the shards of one language and split, in order."""
+        return [Shard(**entry) for entry in self.manifest["languages"][language][split]["shards"]]
+
+    def stream(self, language: str, split: str) -> TokenStream:
+        """Returns the tokens of one language and split."""
+        return TokenStream(self.directory, self.shards(language, split), self.dtype)
+
+    def pages(self, language: str, split: str) -> list[TokenizedPage]:
+        """Returns a split's pages with their tokens, in order; for held-out pages."""
+        table = pa.concat_tables(
+            [
+                pq.read_table(self.directory / f"{shard.name}.pages.parquet")
+                for shard in self.shards(language, split)
+            ]
+        )
+        tokens = self.stream(language, split).read(0, self.counts(split, "tokens")[language])
+        ends = np.cumsum(table["tokens"].to_numpy())
+        return [
+            TokenizedPage(url, part, size)
+            for url, part, size in zip(
+                table["url"].to_pylist(),
+                np.split(tokens, ends[:-1]),
+                table["text_bytes"].to_pylist(),
+                strict=True,
+            )
+        ]
+
+    def verify(self) -> None:
+        """Compares every file with its checksum.
+
+        Raises:
+            DataError: a missing, truncated or altered file, by name.
+        """
+        for language, splits in self.manifest["languages"].items():
+            for split in splits:
+                for shard in self.shards(language, split):
+                    _verify(self.directory / f"{shard.name}.arrayrecord", shard.sha256)
+                    _verify(self.directory / f"{shard.name}.pages.parquet", shard.pages_sha256)
+
+
+def _verify(path: Path, expected: str) -> None:
+    if not path.exists():
+        raise DataError(f"Token blocks should hold {path}, which is missing; tokenize again.")
+    if _sha256(path) != expected:
+        raise DataError(f"{path} is not what the manifest says (checksum); tokenize again.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

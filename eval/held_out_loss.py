@@ -1,0 +1,53 @@
+"""Scores of held-out pages: sums and counts a page, whatever scored them.
+
+The scoring function sees rows of windows, all languages one after another in one shape, so that it
+is compiled once. Sums go back to the page that a row was cut from.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Num
+
+from data.held_out_batches import HeldOutBatch, HeldOutPage
+
+Score = Callable[[HeldOutBatch], tuple[Num[np.ndarray, " rows"], Num[np.ndarray, " rows"]]]
+
+
+def page_losses(
+    pages: Sequence[HeldOutPage],
+    batches: Iterable[HeldOutBatch],
+    score: Score,
+    piece_bytes: Int[np.ndarray, " vocabulary"],
+) -> dict[str, list[Any]]:
+    """Scores every page.
+
+    Args:
+        pages: what the batches were cut from.
+        batches: rows of windows; row i belongs to page `page[i]`, or to none where that is -1.
+        score: returns each row's loss in nats and number of target tokens.
+        piece_bytes: UTF-8 bytes of text that each id stands for; 0 for sentinels, EOS and padding.
+
+    Returns:
+        The columns of `evaluation/step=N.parquet`, a row a page: language, url, loss_nats (sum over
+        target tokens, sentinels and EOS included), target_tokens, text_bytes (of the hidden text),
+        windows.
+    """
+    loss, tokens, size, windows = (np.zeros(len(pages)) for _ in range(4))
+    for batch in batches:
+        row_loss, row_tokens = score(batch)
+        real = batch.page >= 0
+        page = batch.page[real]
+        np.add.at(loss, page, np.asarray(row_loss, np.float64)[real])
+        np.add.at(tokens, page, np.asarray(row_tokens)[real])
+        np.add.at(size, page, piece_bytes[batch.targets].sum(axis=1)[real])
+        np.add.at(windows, page, 1)
+    return {
+        "language": [held_out.language for held_out in pages],
+        "url": [held_out.page.url for held_out in pages],
+        "loss_nats": loss.tolist(),
+        "target_tokens": tokens.astype(np.int64).tolist(),
+        "text_bytes": size.astype(np.int64).tolist(),
+        "windows": windows.astype(np.int64).tolist(),
+    }

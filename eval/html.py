@@ -1,0 +1,88 @@
+"""The report as one HTML file that asks the network for nothing.
+
+Altair's JavaScript (Vega, Vega-Lite, Vega-Embed) stands in the page once; the pictures are data
+beside it. Text from the web is escaped twice over: Jinja escapes it in HTML, `tojson` escapes `<`,
+`>`, `&` and quotes in JSON, and the page's Content-Security-Policy forbids every request and every
+script but the two whose digests it names, so that markup that slipped through would stay inert.
+"""
+
+import base64
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from data import languages as table
+from eval import charts, intervals, report, step_speedup
+
+_TEMPLATE = "index.html.j2"
+
+
+def to_html(one: report.Report) -> str:
+    """Returns the whole page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("eval"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": _count, "number": _number, "signed": _signed, "share": _share}
+    read = environment.loader.get_source  # pyright: ignore[reportOptionalMemberAccess]
+    style, script = (read(environment, name)[0] for name in ("report.css", "report.js"))
+    bundle = vl_convert.javascript_bundle().replace("</script", "<\\/script")
+    return environment.get_template(_TEMPLATE).render(
+        report=one,
+        better_sentence=report.better_sentence(one),
+        speed_sentence=report.speed_sentence(one),
+        speedup_text=report.speedup_text,
+        specs=charts.charts(one),
+        curves=_curves(one),
+        facts=[asdict(facts) for facts in one.facts],
+        language_names={language.code: language.name for language in table.all_languages()},
+        scripts=sorted({gain.script for gain in one.gains.values()}),
+        families=sorted({gain.family for gain in one.gains.values()}),
+        resamples=intervals.RESAMPLES,
+        paper_threshold=step_speedup.PAPER_THRESHOLD,
+        style=Markup(style),
+        script=Markup(script),
+        bundle=Markup(bundle),
+        script_digests=[_digest(script), _digest(bundle)],
+    )
+
+
+def _curves(one: report.Report) -> dict[str, Any]:
+    """Returns held-out losses by language, rounded to what a picture can show."""
+    sides = []
+    for side in (one.baseline, one.candidate):
+        losses = {"all": side.total_curve().round(4).tolist()}
+        for code, curve in zip(side.losses[-1].languages, side.curves().T, strict=True):
+            losses[code] = curve.round(4).tolist()
+        sides.append({"name": side.name, "steps": list(side.steps), "losses": losses})
+    return {"sides": sides}
+
+
+def _digest(script: str) -> str:
+    """Returns what Content-Security-Policy compares an inline script with."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _count(value: int | float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _number(value: int | float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: int | float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _share(value: int | float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.1%" if 0 < value < 0.001 else f"{value:.1%}"

@@ -1,0 +1,96 @@
+// The page's own script: draws the charts, fills the curves of a chosen language, sorts and filters.
+"use strict";
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const specs = read("specs");
+const curves = read("curve-data");
+const field = (id) => document.getElementById(id).value;
+const NARROW = 760; // CSS pixels below which 101 columns are no longer legible
+
+// Colours are CSS variables and reach SVG as such; so nothing is drawn again for dark mode.
+const embed = (element, spec) =>
+  vegaEmbed(element, spec, { actions: false, renderer: "svg", ast: true, mode: "vega-lite" });
+
+function draw(element) {
+  const narrow = element.clientWidth < NARROW && element.dataset.tall;
+  const name = narrow ? element.dataset.tall : element.dataset.wide;
+  if (element.dataset.drawn === name) return null;
+  element.dataset.drawn = name;
+  const spec = structuredClone(specs[name]);
+  if (name === "curves") spec.datasets = curveRows(field("curve-language"), Number(field("curve-from")));
+  return embed(element, spec);
+}
+
+function curveRows(language, from) {
+  const [baseline, candidate] = curves.sides;
+  const curve = curves.sides.flatMap((side) =>
+    side.steps.map((step, at) => ({ side: side.name, step, loss: side.losses[language][at] })),
+  );
+  const target = baseline.losses[language].at(-1);
+  const step = stepReached(candidate.steps, candidate.losses[language], target);
+  // The fall of the first steps hides what follows, so it is cut unless it holds the crossing.
+  const start = Math.min(from * baseline.steps.at(-1), step ?? Infinity);
+  const shown = curve.filter((row) => row.step >= start);
+  return { curve: shown, reach: [step === null ? { target } : { target, step }] };
+}
+
+// As eval/step_speedup.py: the first evaluation at or below the target, interpolated linearly.
+function stepReached(steps, losses, target) {
+  const at = losses.findIndex((loss) => loss <= target);
+  if (at <= 0) return at === 0 ? steps.find((step) => step > 0) : null;
+  const share = (losses[at - 1] - target) / (losses[at - 1] - losses[at]);
+  return steps[at - 1] + share * (steps[at] - steps[at - 1]);
+}
+
+function sortBy(table, column) {
+  const heads = [...table.tHead.rows[0].cells];
+  const head = heads[column];
+  const numeric = head.classList.contains("number");
+  const before = head.getAttribute("aria-sort");
+  const first = numeric ? "descending" : "ascending";
+  const other = numeric ? "ascending" : "descending";
+  const order = before === first ? other : first;
+  heads.forEach((one) => one.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", order);
+  const sign = order === "ascending" ? 1 : -1;
+  const value = (row) => {
+    const cell = row.cells[column];
+    return numeric ? Number(cell.dataset.value ?? cell.textContent) : cell.textContent.trim();
+  };
+  const compare = (a, b) => (numeric ? value(a) - value(b) : value(a).localeCompare(value(b)));
+  const body = table.tBodies[0];
+  body.append(...[...body.rows].sort((a, b) => sign * compare(a, b)));
+}
+
+function filterLanguages() {
+  const wanted = { script: field("by-script"), family: field("by-family"), verdict: field("by-verdict") };
+  const search = field("search").trim().toLowerCase();
+  let shown = 0;
+  for (const row of document.getElementById("language-table").tBodies[0].rows) {
+    const fits =
+      row.cells[0].textContent.toLowerCase().includes(search) &&
+      Object.entries(wanted).every(([key, value]) => !value || row.dataset[key] === value);
+    row.hidden = !fits;
+    shown += fits;
+  }
+  document.getElementById("shown").textContent = `${shown} ${shown === 1 ? "row" : "rows"}`;
+}
+
+const charts = [...document.querySelectorAll(".chart")];
+const drawing = Promise.all(charts.map(draw));
+drawing.then(() => (document.documentElement.dataset.ready = "charts"));
+window.addEventListener("resize", () => charts.forEach(draw));
+for (const id of ["curve-language", "curve-from"]) {
+  document.getElementById(id).addEventListener("change", () => {
+    const chart = document.getElementById("curve-chart");
+    delete chart.dataset.drawn;
+    draw(chart);
+  });
+}
+for (const table of document.querySelectorAll("table.sortable")) {
+  [...table.tHead.rows[0].cells].forEach((cell, column) =>
+    cell.querySelector("button")?.addEventListener("click", () => sortBy(table, column)),
+  );
+}
+for (const id of ["search", "by-script", "by-family", "by-verdict"]) {
+  document.getElementById(id).addEventListener("input", filterLanguages);
+}

@@ -1,0 +1,10 @@
+"""What the network is: T5's encoder-decoder and Switch's sparse feed-forward. JAX; no text, no jobs.
+
+Dimension names, the same everywhere, also in the sharding table (`sharding.py`):
+
+* `batch`, `length`: rows of a batch and positions in a row; `source` and `target` where both meet.
+* `vocabulary`, `embed`, `heads`, `head`, `mlp`: sizes of the network.
+* `experts`, `capacity`: experts of a switch layer and slots of an expert in a group.
+* `groups`, `tokens`: routing groups and the tokens of one; a group never depends on the mesh.
+* `blocks`: repetitions of the scanned block.
+"""

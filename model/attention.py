@@ -1,0 +1,60 @@
+"""Multi-head attention as T5's: no biases, no 1/sqrt(head), scores and softmax in float32.
+
+The missing scale is folded into the query's initialisation, whose variance is smaller by `head`.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from model.config import ModelConfig
+from model.initialization import kernel
+
+MASKED = -1e9  # finite, so that a row of padding alone gives a uniform softmax and not NaN
+
+
+class Attention(eqx.Module):
+    """Self-attention or, given other keys, attention to the encoder's output."""
+
+    query: Float[Array, "embed heads head"]
+    key: Float[Array, "embed heads head"]
+    value: Float[Array, "embed heads head"]
+    output: Float[Array, "heads head embed"]
+
+    @staticmethod
+    def init(config: ModelConfig, *, key: Key[Array, ""]) -> "Attention":
+        """Draws the four projections."""
+        embed, heads, head = config.embed, config.heads, config.head
+        scale = config.initialization_scale
+        keys = jax.random.split(key, 4)
+        inward = (embed, heads, head)
+        return Attention(
+            query=kernel(inward, fan_in=embed, scale=scale / head, key=keys[0]),
+            key=kernel(inward, fan_in=embed, scale=scale, key=keys[1]),
+            value=kernel(inward, fan_in=embed, scale=scale, key=keys[2]),
+            output=kernel((heads, head, embed), fan_in=heads * head, scale=scale, key=keys[3]),
+        )
+
+    def __call__(
+        self,
+        x: Float[Array, "batch queries embed"],
+        source: Float[Array, "batch keys embed"],
+        bias: Float[Array, "#heads #queries #keys"],
+        mask: Bool[Array, "#batch #queries keys"],
+    ) -> Float[Array, "batch queries embed"]:
+        """Attends from `x` to `source` where `mask` allows."""
+        dtype = x.dtype
+        query = jnp.einsum("bqe,ehd->bhqd", x, self.query.astype(dtype))
+        key = jnp.einsum("bke,ehd->bhkd", source, self.key.astype(dtype))
+        value = jnp.einsum("bke,ehd->bhkd", source, self.value.astype(dtype))
+        scores = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32)
+        scores = jnp.where(mask[:, None], scores + bias[None].astype(jnp.float32), MASKED)
+        weights = jax.nn.softmax(scores, axis=-1).astype(dtype)
+        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
+        return jnp.einsum("bhqd,hde->bqe", mixed, self.output.astype(dtype))
+
+
+def causal_mask(length: int) -> Bool[Array, "1 length length"]:
+    """Returns the mask that lets each position see itself and what came before."""
+    return jnp.tril(jnp.ones((1, length, length), bool))

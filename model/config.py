@@ -1,0 +1,112 @@
+"""The sizes and choices of a network; validated when made, saved with every run.
+
+mT5's shape (Xue et al. 2021; T5 1.1): pre-norm RMSNorm without bias, no biases anywhere, attention
+without 1/sqrt(head) (it is folded into the initialisation), relative positions in 32 buckets up to
+128 shared by all layers of a stack, gated GELU, input embedding and logits untied, no dropout.
+A Switch Transformer differs in one field: `switch` is set, and every `every`-th feed-forward is
+sparse. No JAX is imported here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+class ConfigurationError(ValueError):
+    """Sizes or devices that do not fit together; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchConfig:
+    """The sparse feed-forward (Fedus et al. 2022).
+
+    Attributes:
+        experts: experts of a switch layer.
+        every: every how many-th feed-forward is sparse; 2 in the released models, 1 in Switch-C.
+        encoder_group_tokens, decoder_group_tokens: tokens that share an expert's capacity. Groups
+            are set here and never by the mesh, so a step does not depend on its devices.
+        capacity_factor_training, capacity_factor_evaluation: slots over an even share.
+        minimum_capacity: slots an expert has in any case; 4 in Mesh TensorFlow.
+        balance_loss_weight: alpha of the balance loss.
+        jitter: the router's input is multiplied by U(1 - jitter, 1 + jitter) in training.
+    """
+
+    experts: int
+    every: int
+    encoder_group_tokens: int
+    decoder_group_tokens: int
+    capacity_factor_training: float = 1.25
+    capacity_factor_evaluation: float = 2.0
+    minimum_capacity: int = 4
+    balance_loss_weight: float = 1e-2
+    jitter: float = 1e-2
+
+    def __post_init__(self):
+        _at_least_one(self, "experts", "every", "encoder_group_tokens", "decoder_group_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """An encoder-decoder.
+
+    Attributes:
+        vocabulary_rows: rows of the embedding, a multiple of 128.
+        embed, heads, head, mlp: widths; `mlp` is that of one expert, too.
+        layers: encoder layers, and as many decoder layers.
+        initialization_scale: s in sigma = sqrt(s / fan_in); 0.1 for Switch (section 2.4), 1 in T5.
+        switch: None for a dense model.
+        activation_dtype: of everything but the router, losses and parameters.
+    """
+
+    vocabulary_rows: int
+    embed: int
+    heads: int
+    head: int
+    mlp: int
+    layers: int
+    initialization_scale: float = 1.0
+    switch: SwitchConfig | None = None
+    activation_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+    def __post_init__(self):
+        _at_least_one(self, "vocabulary_rows", "embed", "heads", "head", "mlp", "layers")
+        if self.vocabulary_rows % 128:
+            raise ConfigurationError(
+                f"vocabulary_rows was {self.vocabulary_rows}; round it up to a multiple of 128."
+            )
+        if self.switch is not None and self.layers % self.switch.every:
+            raise ConfigurationError(
+                f"Every {self.switch.every}th feed-forward of {self.layers} layers was to be sparse; "
+                "the number of layers must be a multiple of that."
+            )
+
+    @property
+    def layers_per_block(self) -> int:
+        """Layers of the block that is scanned: dense ones, then a sparse one."""
+        return 1 if self.switch is None else self.switch.every
+
+    @property
+    def blocks(self) -> int:
+        """How often the block is repeated."""
+        return self.layers // self.layers_per_block
+
+
+def forward_flops(config: ModelConfig, inputs: int, targets: int) -> int:
+    """Returns the matrix-product FLOPs of one sequence, forward.
+
+    Two per multiply-add; each token through one expert; attention scores and logits counted, router,
+    norms and slots left empty by capacity not. The sparse model equals the dense one by definition.
+    """
+    attention = 4 * config.embed * config.heads * config.head
+    feed_forward = 3 * config.embed * config.mlp
+    score = 2 * config.heads * config.head
+    encoder = inputs * (attention + feed_forward + score * inputs)
+    decoder = targets * (attention + feed_forward + score * targets)
+    cross = targets * (attention // 2 + score * inputs) + inputs * attention // 2
+    logits = targets * config.embed * config.vocabulary_rows
+    return 2 * (config.layers * (encoder + decoder + cross) + logits)
+
+
+def _at_least_one(config: object, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigurationError(f"{name} was {getattr(config, name)}; it must be 1 or more.")

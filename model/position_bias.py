@@ -1,0 +1,55 @@
+"""T5's relative position bias: a learned number a head and distance bucket, added to the scores.
+
+Source: Raffel et al. 2020, section 2.1, and Mesh TensorFlow's `_relative_position_bucket`. 32
+buckets: half exact, half logarithmic up to distance 128, farther shares the last one. One table a
+stack, shared by its layers; the encoder looks both ways (16 buckets each), the decoder backwards.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from model.initialization import kernel
+
+BUCKETS = 32
+FARTHEST = 128
+
+
+class PositionBias(eqx.Module):
+    """The table of one stack."""
+
+    table: Float[Array, "buckets heads"]
+    bidirectional: bool = eqx.field(static=True)
+
+    @staticmethod
+    def init(
+        *, embed: int, heads: int, scale: float, bidirectional: bool, key: Key[Array, ""]
+    ) -> "PositionBias":
+        """Draws a table."""
+        table = kernel((BUCKETS, heads), fan_in=BUCKETS, scale=scale * BUCKETS / embed, key=key)
+        return PositionBias(table, bidirectional)
+
+    def __call__(self, length: int) -> Float[Array, "heads length length"]:
+        """Returns the bias of every query (first) and key (second) position."""
+        positions = np.arange(length)
+        offsets = positions[None, :] - positions[:, None]
+        return jnp.moveaxis(self.table[bucket(offsets, self.bidirectional)], -1, 0)
+
+
+def bucket(
+    offsets: Int[np.ndarray, "query key"], bidirectional: bool
+) -> Int[np.ndarray, "query key"]:
+    """Returns the bucket of each offset (key position minus query position).
+
+    Args:
+        offsets: negative where the key comes first.
+        bidirectional: give keys that come later buckets of their own; else they share bucket 0.
+    """
+    buckets = BUCKETS // 2 if bidirectional else BUCKETS
+    base = np.where(offsets > 0, buckets, 0) if bidirectional else np.zeros_like(offsets)
+    distance = np.abs(offsets) if bidirectional else np.maximum(-offsets, 0)
+    exact = buckets // 2
+    ratio = np.log(np.maximum(distance, 1) / exact) / np.log(FARTHEST / exact)
+    far = np.minimum(exact + (ratio * (buckets - exact)).astype(np.int64), buckets - 1)
+    return base + np.where(distance < exact, distance, far)

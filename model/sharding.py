@@ -1,0 +1,167 @@
+"""Where arrays live: the mesh `data x expert x model`, and one table from dimension names to axes.
+
+The only file that says PartitionSpec. Changing the strategy means changing the table:
+
+* `data` splits the batch, and stores parameters in parts along `embed` (gathered where used, FSDP).
+* `expert` splits the batch further and the experts; tokens meet their expert by all-to-all.
+* `model` splits heads, the feed-forward's inner width and the vocabulary.
+
+One device is the mesh 1 x 1 x 1: there is no second code path. Axes are Auto (XLA's partitioner
+fills in what is not said); only the switch layer is written out by hand with `shard_map`, because
+the partitioner was measured to replicate its buffers (60 GB against 0.4 GB) where both data and
+expert exceed 1.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from model.config import ConfigurationError, ModelConfig
+from model.dimensions import Names, dimension_names, is_names
+
+BATCH_AXES = ("data", "expert")
+
+# Where a parameter or optimizer statistic is stored.
+STORED = {
+    "blocks": None,
+    "buckets": None,
+    "embed": "data",
+    "experts": "expert",
+    "head": None,
+    "heads": "model",
+    "mlp": "model",
+    "vocabulary": "model",
+}
+# How it is laid out where it is used.
+USED = STORED | {
+    "any_experts": None,  # the router is whole on every device
+    "batch": BATCH_AXES,
+    "embed": None,
+    "groups": BATCH_AXES,
+    "length": None,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshShape:
+    """Devices along each axis."""
+
+    data: int = 1
+    expert: int = 1
+    model: int = 1
+
+
+def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
+    """Makes the mesh.
+
+    Raises:
+        ConfigurationError: the shape does not use exactly the devices that there are.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    wanted = (shape.data, shape.expert, shape.model)
+    if min(wanted) < 1 or math.prod(wanted) != len(devices):
+        raise ConfigurationError(
+            f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "
+            f"{math.prod(wanted)} devices; found {len(devices)} ({devices[0].platform}). "
+            "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
+        )
+    axes = ("data", "expert", "model")
+    return Mesh(np.array(devices).reshape(wanted), axes, axis_types=(AxisType.Auto,) * 3)
+
+
+def check_fit(config: ModelConfig, mesh: Mesh, rows: int, inputs: int, targets: int) -> None:
+    """Checks that every sharded size divides and that no device is left without a group.
+
+    Raises:
+        ConfigurationError: names every size that does not fit, all at once.
+    """
+    size = dict(mesh.shape)
+    shards = size["data"] * size["expert"]
+    wanted = [
+        ("rows of a batch", rows, shards),
+        ("heads", config.heads, size["model"]),
+        ("mlp", config.mlp, size["model"]),
+        ("vocabulary rows", config.vocabulary_rows, size["model"]),
+        ("embed", config.embed, size["data"]),
+    ]
+    if config.switch is not None:
+        switch = config.switch
+        wanted += [
+            ("experts", switch.experts, size["expert"]),
+            ("encoder tokens of a device", rows * inputs // shards, switch.encoder_group_tokens),
+            ("decoder tokens of a device", rows * targets // shards, switch.decoder_group_tokens),
+        ]
+    misfits = [
+        f"{what} ({n}) must be a multiple of {by}" for what, n, by in wanted if n % by or n < by
+    ]
+    if misfits:
+        raise ConfigurationError(
+            f"The recipe does not fit a mesh of {size}: {'; '.join(misfits)}. "
+            "Change the mesh, the batch or the group sizes."
+        )
+
+
+def spec(names: str | Names, table: dict[str, Any] = USED) -> PartitionSpec:
+    """Returns the layout of an array whose dimensions have these names.
+
+    Raises:
+        KeyError: a name that is not in the table; it must not replicate silently.
+    """
+    names = tuple(names.split()) if isinstance(names, str) else names
+    return PartitionSpec(*(table[name] for name in names))
+
+
+def parameter_shardings(model: eqx.Module, mesh: Mesh) -> Any:
+    """Returns where each array of a model is stored, in the model's own structure."""
+    return jax.tree.map(
+        lambda names: NamedSharding(mesh, spec(names, STORED)),
+        dimension_names(model),
+        is_leaf=is_names,
+    )
+
+
+def moment_sharding(
+    shape: tuple[int, ...], parameter_shape: tuple[int, ...], parameter: NamedSharding, stacked: int
+) -> NamedSharding:
+    """Returns where an optimizer statistic is stored: as its parameter, or along its stack only.
+
+    Row and column statistics are a thousandth of the parameter's size; only their stack of blocks
+    and experts is worth splitting.
+    """
+    if shape == parameter_shape:
+        return parameter
+    return NamedSharding(parameter.mesh, PartitionSpec(*parameter.spec[:stacked]))
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Returns the layout of a batch: rows over data and expert."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the layout of scalars and keys."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def constrain(x: Array, names: str, mesh: Mesh) -> Array:
+    """Pins an activation to the table's layout."""
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(names)))
+
+
+def over_devices(
+    function: Callable[..., Any], mesh: Mesh, inputs: Sequence[str], outputs: Sequence[str]
+) -> Callable[..., Any]:
+    """Returns `function` run on every device's own part; dimensions are given by their names."""
+    return jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=tuple(spec(names) for names in inputs),
+        out_specs=tuple(spec(names) for names in outputs),
+    )

@@ -1,0 +1,272 @@
+"""The encoder-decoder: mT5's shape, dense or with every n-th feed-forward sparse.
+
+Pre-norm residual layers, a final norm a stack, one position-bias table a stack. Layers are grouped
+into equal blocks (one dense layer; or dense layers and then a sparse one) and the blocks are
+scanned, so that compile time does not grow with depth. Dense and sparse models share every line
+but the feed-forward's.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Key
+
+from model.attention import Attention, causal_mask
+from model.batch import Batch
+from model.config import ModelConfig, SwitchConfig
+from model.feed_forward import FeedForward
+from model.initialization import kernel
+from model.norm import RMSNorm
+from model.position_bias import PositionBias
+from model.sharding import constrain
+from model.switch_layer import Routing, SwitchLayer
+
+
+class Call(NamedTuple):
+    """What a forward pass depends on besides weights and tokens.
+
+    Attributes:
+        mesh: the devices.
+        key: randomness of the router's jitter, which is off without one.
+    """
+
+    mesh: Mesh
+    key: Key[Array, ""] | None = None
+
+    @property
+    def training(self) -> bool:
+        """True where there is randomness."""
+        return self.key is not None
+
+
+class Layer(eqx.Module):
+    """One layer: self-attention, in the decoder attention to the encoder, then a feed-forward."""
+
+    self_norm: RMSNorm
+    self_attention: Attention
+    cross_norm: RMSNorm | None
+    cross_attention: Attention | None
+    feed_forward_norm: RMSNorm
+    feed_forward: FeedForward | SwitchLayer
+
+    @staticmethod
+    def init(
+        config: ModelConfig, switch: SwitchConfig | None, *, decoder: bool, key: Key[Array, ""]
+    ) -> "Layer":
+        """Draws a layer; sparse where `switch` is given."""
+        keys = jax.random.split(key, 3)
+        return Layer(
+            self_norm=RMSNorm.init(config.embed),
+            self_attention=Attention.init(config, key=keys[0]),
+            cross_norm=RMSNorm.init(config.embed) if decoder else None,
+            cross_attention=Attention.init(config, key=keys[1]) if decoder else None,
+            feed_forward_norm=RMSNorm.init(config.embed),
+            feed_forward=(
+                FeedForward.init(config, key=keys[2])
+                if switch is None
+                else SwitchLayer.init(config, switch, key=keys[2])
+            ),
+        )
+
+
+class StackInputs(NamedTuple):
+    """What is the same for every layer of a stack."""
+
+    bias: Float[Array, "heads length length"]
+    mask: Bool[Array, "#batch #length length"]
+    is_token: Bool[Array, "batch length"]
+    source: Float[Array, "batch source embed"] | None
+    source_mask: Bool[Array, "batch 1 source"] | None
+
+
+class Stack(eqx.Module):
+    """An encoder or a decoder."""
+
+    blocks: tuple[Layer, ...]
+    position_bias: PositionBias
+    final_norm: RMSNorm
+    switch: SwitchConfig | None = eqx.field(static=True)
+    decoder: bool = eqx.field(static=True)
+
+    @staticmethod
+    def init(config: ModelConfig, *, decoder: bool, key: Key[Array, ""]) -> "Stack":
+        """Draws all blocks, each from its own key."""
+        block_key, bias_key = jax.random.split(key)
+
+        def block(key: Key[Array, ""]) -> tuple[Layer, ...]:
+            keys = jax.random.split(key, config.layers_per_block)
+            kinds = [None] * (config.layers_per_block - 1) + [config.switch]
+            return tuple(
+                Layer.init(config, switch, decoder=decoder, key=key)
+                for switch, key in zip(kinds, keys, strict=True)
+            )
+
+        return Stack(
+            blocks=eqx.filter_vmap(block)(jax.random.split(block_key, config.blocks)),
+            position_bias=PositionBias.init(
+                embed=config.embed,
+                heads=config.heads,
+                scale=config.initialization_scale,
+                bidirectional=not decoder,
+                key=bias_key,
+            ),
+            final_norm=RMSNorm.init(config.embed),
+            switch=config.switch,
+            decoder=decoder,
+        )
+
+    def __call__(
+        self, x: Float[Array, "batch length embed"], inputs: StackInputs, call: Call
+    ) -> tuple[Float[Array, "batch length embed"], Routing | None]:
+        """Runs the stack; routing has one leading dimension more, the blocks."""
+        weights, rest = eqx.partition(self.blocks, eqx.is_array)
+        count = jax.tree.leaves(weights)[0].shape[0]
+
+        def body(x, step):
+            weights, number = step
+            return self._block(x, eqx.combine(weights, rest), inputs, call, number)
+
+        x, routing = jax.lax.scan(body, x, (weights, jnp.arange(count)))
+        return self.final_norm(x), routing
+
+    def _block(self, x, layers: tuple[Layer, ...], inputs: StackInputs, call: Call, number):
+        routing = None
+        for layer in layers:
+            x = x + self._attend(layer, x, inputs)
+            y = layer.feed_forward_norm(x)
+            if isinstance(layer.feed_forward, SwitchLayer):
+                y, routing = self._switch(layer.feed_forward, y, inputs.is_token, call, number)
+            else:
+                y = layer.feed_forward(y)
+            x = constrain(x + y, "batch length embed", call.mesh)
+        return x, routing
+
+    def _attend(self, layer: Layer, x, inputs: StackInputs):
+        y = layer.self_norm(x)
+        y = layer.self_attention(y, y, inputs.bias, inputs.mask)
+        if layer.cross_attention is None or layer.cross_norm is None:
+            return y
+        assert inputs.source is not None and inputs.source_mask is not None  # a decoder's
+        nothing = jnp.zeros((1, 1, 1))
+        z = layer.cross_norm(x + y)
+        return y + layer.cross_attention(z, inputs.source, nothing, inputs.source_mask)
+
+    def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
+        assert self.switch is not None  # a stack with a switch layer has its config
+        switch = self.switch
+        key = jax.random.fold_in(call.key if call.key is not None else jax.random.key(0), number)
+        return layer(
+            x,
+            is_token,
+            group_tokens=switch.decoder_group_tokens
+            if self.decoder
+            else switch.encoder_group_tokens,
+            capacity_factor=(
+                switch.capacity_factor_training
+                if call.training
+                else switch.capacity_factor_evaluation
+            ),
+            minimum_capacity=switch.minimum_capacity,
+            jitter=switch.jitter if call.training else 0.0,
+            key=key,
+            mesh=call.mesh,
+        )
+
+
+class Output(NamedTuple):
+    """What a forward pass returns.
+
+    Attributes:
+        logits: float32.
+        encoder_routing, decoder_routing: one leading dimension more (blocks); None where dense.
+    """
+
+    logits: Float[Array, "batch target vocabulary"]
+    encoder_routing: Routing | None
+    decoder_routing: Routing | None
+
+
+class Transformer(eqx.Module):
+    """The whole network."""
+
+    embedding: Float[Array, "vocabulary embed"]
+    encoder: Stack
+    decoder: Stack
+    logits: Float[Array, "embed vocabulary"]
+    config: ModelConfig = eqx.field(static=True)
+
+    @staticmethod
+    def init(config: ModelConfig, *, key: Key[Array, ""]) -> "Transformer":
+        """Draws a network."""
+        keys = jax.random.split(key, 4)
+        rows, embed = config.vocabulary_rows, config.embed
+        return Transformer(
+            embedding=jax.random.normal(keys[0], (rows, embed)),
+            encoder=Stack.init(config, decoder=False, key=keys[1]),
+            decoder=Stack.init(config, decoder=True, key=keys[2]),
+            logits=kernel(
+                (embed, rows), fan_in=embed, scale=config.initialization_scale, key=keys[3]
+            ),
+            config=config,
+        )
+
+    def __call__(self, batch: Batch, call: Call) -> Output:
+        """Returns the logits of every target position."""
+        encoder_call, decoder_call = call, call
+        if call.key is not None:
+            keys = jax.random.split(call.key)
+            encoder_call, decoder_call = call._replace(key=keys[0]), call._replace(key=keys[1])
+        source, encoder_routing = self.encode(batch, encoder_call)
+        x, decoder_routing = self.decode(batch, source, decoder_call)
+        logits = jnp.einsum(
+            "bte,ev->btv",
+            x,
+            self.logits.astype(x.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        return Output(logits, encoder_routing, decoder_routing)
+
+    def encode(
+        self, batch: Batch, call: Call
+    ) -> tuple[Float[Array, "batch source embed"], Routing | None]:
+        """Runs the encoder."""
+        inputs = StackInputs(
+            bias=self.encoder.position_bias(batch.inputs.shape[1]),
+            mask=batch.is_source[:, None, :],
+            is_token=batch.is_source,
+            source=None,
+            source_mask=None,
+        )
+        return self.encoder(self._embed(batch.inputs, call), inputs, call)
+
+    def decode(
+        self, batch: Batch, source: Float[Array, "batch source embed"], call: Call
+    ) -> tuple[Float[Array, "batch target embed"], Routing | None]:
+        """Runs the decoder over all target positions at once."""
+        length = batch.targets.shape[1]
+        inputs = StackInputs(
+            bias=self.decoder.position_bias(length),
+            mask=causal_mask(length),
+            is_token=batch.is_target,
+            source=source,
+            source_mask=batch.is_source[:, None, :],
+        )
+        return self.decoder(self._embed(batch.decoder_inputs, call), inputs, call)
+
+    def _embed(self, ids, call: Call):
+        # Gathered along embed first: an index into a table split both ways would replicate it.
+        table = constrain(self.embedding, "vocabulary embed", call.mesh)
+        x = table[ids].astype(jnp.dtype(self.config.activation_dtype))
+        return constrain(x, "batch length embed", call.mesh)
+
+
+def parameter_count(model: Transformer) -> int:
+    """Returns the number of parameters, of arrays or of shapes alone."""
+    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, _has_size)))
+
+
+def _has_size(leaf: object) -> bool:
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)

@@ -1,0 +1,140 @@
+"""What each command takes: one frozen dataclass a command, whose docstrings are the help text.
+
+Only the standard library is imported here, so that `mswitch --help` answers in a fraction of a
+second. Everything after a lone `--` is handed to Beam as it stands.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+# One value after each flag or many: `--input a b` and `--input a --input b` mean the same.
+Many = tyro.conf.UseAppendAction
+
+Rules = Literal["mc4", "mc4-3.0.1", "demo"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean:
+    """Clean web pages: mC4's rules, language, duplicates; kept and rejected pages as Parquet."""
+
+    input: tuple[str, ...]
+    """Files or globs: *.warc.wet.gz, *.wet, *.jsonl.gz, *.json.gz."""
+    rules: Rules
+    """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), or demo (short shipped texts)."""
+    out: Path
+    """Directory for pages/, rejected/ and manifest.json."""
+    languages: tuple[str, ...] | None = None
+    """Keep only these languages (mC4 codes or aliases); all 107 if left out."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Train a SentencePiece vocabulary on text sampled as the mixture will sample it."""
+
+    corpus: tuple[Path, ...]
+    """Directories that `mswitch clean` wrote."""
+    size: int
+    """Ids in all: pieces, bytes, control symbols and the 100 sentinels."""
+    out: Path
+    """Directory for sentencepiece.model and manifest.json."""
+    mixture: str = "temperature:0.3"
+    """temperature:ALPHA over pages, as in mT5."""
+    character_coverage: float = 0.99999
+    """Share of characters with a piece of their own; the rest falls back to bytes."""
+    sample_characters: int = 50_000_000
+    """At most this many characters are trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenize:
+    """Turn clean pages into token blocks (ArrayRecord) with tensorflow-text's SentencePiece op."""
+
+    corpus: tuple[Path, ...]
+    """Directories that `mswitch clean` wrote."""
+    vocabulary: Path
+    """Directory that `mswitch vocabulary` wrote."""
+    out: Path
+    """Directory for one folder of blocks a language and manifest.json."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Pretrain a recipe on token blocks; the same command again resumes."""
+
+    recipe: str
+    """A name from `mswitch recipes`."""
+    tokens: Path
+    """Directory that `mswitch tokenize` wrote."""
+    out: Path
+    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/."""
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """field=value, for example steps=100 or model.switch.experts=16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score held-out pages with a run's checkpoint: sums and counts, a row a page."""
+
+    run: Path
+    """Directory that `mswitch pretrain` wrote."""
+    tokens: Path
+    """Directory that `mswitch tokenize` wrote."""
+    step: int | None = None
+    """Checkpoint to score; the last one if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Compare runs language by language: report.json, report.md, index.html."""
+
+    baseline: tuple[Path, ...]
+    """Runs of the dense baseline, one a seed."""
+    candidate: tuple[Path, ...]
+    """Runs of the candidate, one a seed."""
+    out: Path
+    """Directory for the report."""
+    corpus: Path | None = None
+    """Directory that `mswitch clean` wrote, for the funnel."""
+    tokens: Path | None = None
+    """Directory that `mswitch tokenize` wrote, for training tokens and fertility."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill:
+    """Let a run fill the gaps of a text."""
+
+    text: Annotated[str, tyro.conf.Positional]
+    """Text with <extra_id_0>, <extra_id_1>, ... where something is missing."""
+    run: Path
+    """Directory that `mswitch pretrain` wrote."""
+    tokens: int = 32
+    """At most this many tokens are written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """List the recipes, or print one resolved with its parameter count and FLOPs."""
+
+    name: Annotated[str, tyro.conf.Positional] = ""
+    """A recipe's name; all are listed if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Verify any artifact (checksums included) and print what it holds."""
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    """A directory that a stage wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """The whole way on text that installed packages ship: archives to report."""
+
+    out: Path = field(default=Path("runs/demo"))
+    """Directory for everything the demo makes."""

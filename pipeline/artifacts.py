@@ -1,0 +1,181 @@
+"""Output directories that stay honest: whole or marked unfinished, never silently overwritten.
+
+A stage claims its directory before it works and finishes it with `manifest.json`, written last.
+The same command again finds the finished manifest and does nothing; with other settings it refuses
+and shows the difference; a directory of unknown content is not touched. Every manifest carries the
+schema version, the code version, the settings and the digests of the stage's inputs.
+"""
+
+import enum
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+CLAIM = "unfinished.json"
+
+
+class ArtifactError(ValueError):
+    """An input or output directory that cannot be used; the message says what to do."""
+
+
+class Claim(enum.Enum):
+    """What `claim` found."""
+
+    FRESH = "fresh"
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+
+
+def claim(
+    directory: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Claim:
+    """Claims an output directory for one stage and one set of settings.
+
+    Args:
+        directory: where the stage will write.
+        stage: the stage's name.
+        settings: everything that changes the output, as JSON values.
+        inputs: digest of each input, by name.
+
+    Returns:
+        FRESH, UNFINISHED (the same command was cut short) or FINISHED (nothing to do).
+
+    Raises:
+        ArtifactError: the directory holds something else, or the same with other settings.
+    """
+    wanted = _identity(stage, settings, inputs)
+    for name, status in ((MANIFEST, Claim.FINISHED), (CLAIM, Claim.UNFINISHED)):
+        if (directory / name).exists():
+            found = {key: read_json(directory / name).get(key) for key in wanted}
+            if found != wanted:
+                raise ArtifactError(_refusal(directory, found, wanted))
+            return status
+    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+        raise ArtifactError(
+            f"{stage} was asked to write to {directory}, which already holds something that is not "
+            f"a {stage} output; name an empty or new directory, or remove it."
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / CLAIM, wanted)
+    return Claim.FRESH
+
+
+def finish(
+    directory: Path,
+    stage: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    body: Mapping[str, Any],
+) -> None:
+    """Writes the manifest, which makes the directory whole, and takes the claim away."""
+    head = {"schema_version": SCHEMA_VERSION, "code_version": code_version()}
+    write_json(directory / MANIFEST, head | _identity(stage, settings, inputs) | dict(body))
+    (directory / CLAIM).unlink(missing_ok=True)
+
+
+def read_manifest(directory: Path, stage: str) -> dict[str, Any]:
+    """Returns the manifest of a finished stage.
+
+    Raises:
+        ArtifactError: missing, unfinished, or another stage's.
+    """
+    if not directory.is_dir():
+        raise ArtifactError(
+            f"{stage} output was expected in {directory}, which does not exist; run {stage} first."
+        )
+    if not (directory / MANIFEST).exists():
+        found = "an unfinished run" if (directory / CLAIM).exists() else "no manifest.json"
+        raise ArtifactError(
+            f"{stage} output was expected in {directory}, which holds {found}; "
+            f"run {stage} with --out {directory} to its end first."
+        )
+    manifest = read_json(directory / MANIFEST)
+    if manifest.get("stage") != stage or manifest.get("schema_version") != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{stage} output of schema {SCHEMA_VERSION} was expected in {directory}, which holds "
+            f"{manifest.get('stage')!r} of schema {manifest.get('schema_version')!r}; "
+            f"name the directory that {stage} wrote, or write it again."
+        )
+    return manifest
+
+
+def digest_of_manifest(directory: Path) -> str:
+    """Returns a digest that changes whenever the artifact in the directory does."""
+    return _digest((directory / MANIFEST).read_bytes())
+
+
+def digest_of_files(paths: Iterable[Path]) -> str:
+    """Returns a digest of names and sizes: enough to notice other inputs, cheap for terabytes."""
+    listing = sorted((path.name, path.stat().st_size) for path in paths)
+    return _digest(json.dumps(listing).encode())
+
+
+def digest_of_contents(path: Path) -> str:
+    """Returns a digest of one file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_version() -> str:
+    """Returns the version of the installed distribution."""
+    return metadata.version("mswitch")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file.
+
+    Raises:
+        ArtifactError: the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path} should hold JSON and does not ({error}); restore it or remove the directory."
+        ) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes JSON so that a reader sees the old file or the whole new one, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """Returns one line a value that differs between two JSON values, named by its path."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted(found.keys() | wanted.keys())
+        return [
+            line
+            for key in keys
+            for line in differences(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if found == wanted else [f"{name}: there {found!r}, asked {wanted!r}"]
+
+
+def _identity(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    # Through JSON, so that tuples and numbers compare as they will be read back.
+    return json.loads(json.dumps({"stage": stage, "settings": settings, "inputs": inputs}))
+
+
+def _refusal(directory: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    lines = "; ".join(differences(dict(found), dict(wanted)))
+    return (
+        f"{directory} was made with other settings ({lines}); "
+        "use the same settings, name another directory, or remove it."
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

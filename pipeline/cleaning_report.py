@@ -1,0 +1,121 @@
+"""What a cleaning run tells: its counts as the manifest holds them, and some lines on screen.
+
+Counts come from `transforms.count_pages` as (kind, language, detail) -> number. The law of the
+stage, read = kept + rejected, is checked here.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from data.languages import UNDETERMINED, all_languages
+from data.rule_sets import LanguageBy, RuleSet, differences_from_mc4
+from data.text_rules import LONGEST_PAGE_CHARACTERS
+
+MOST_SAID = 3  # so many of the languages that CLD3 takes one for are named
+
+Key = tuple[str, str, str]
+
+
+def read_counts(path: Path) -> dict[Key, Any]:
+    """Returns the counts that the job left."""
+    counts = json.loads(path.read_text(encoding="utf-8"))
+    return {(kind, language, detail): value for (kind, language, detail), value in counts}
+
+
+def manifest_of(counts: Mapping[Key, Any], rules: RuleSet, files: int) -> dict[str, Any]:
+    """Returns the manifest's body.
+
+    Raises:
+        RuntimeError: pages were lost or doubled on the way.
+    """
+    read = counts.get(("read", "", ""), 0)
+    done = sum(value for (kind, _, _), value in counts.items() if kind in ("kept", "rejected"))
+    if read != done:
+        raise RuntimeError(
+            f"{read} pages were read, but {done} were kept or rejected; "
+            "remove the output and run again, and report this if it comes back."
+        )
+    return {
+        "rules": _rules(rules),
+        "languages": {code: _language(counts, code, rules) for code in _seen(counts)},
+        "broken_records": _broken(counts),
+        "input": {"files": files, "records": read},
+    }
+
+
+def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
+    """Prints what was read, kept and rejected, and why."""
+    languages = body["languages"]
+    rejected = sum((Counter(one["rejected"]) for one in languages.values()), Counter())
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("pages read", f"{body['input']['records']:,}")
+    table.add_row("kept", f"{sum(one['kept'] for one in languages.values()):,}")
+    table.add_row("  of them held out", f"{sum(one['held_out'] for one in languages.values()):,}")
+    for reason, count in rejected.most_common():
+        table.add_row(f"rejected: {reason}", f"{count:,}")
+    for reason, broken in body["broken_records"].items():
+        table.add_row(f"broken: {reason}", f"{broken['count']:,}")
+    with_pages = sum(one["kept"] > 0 for code, one in languages.items() if code != UNDETERMINED)
+    table.add_row("languages with pages", f"{with_pages}")
+    table.add_row("seconds", f"{seconds:.1f}")
+    table.columns[1].justify = "right"
+    console.print(table)
+
+
+def _rules(rules: RuleSet) -> dict[str, Any]:
+    return {
+        "name": rules.name,
+        "differences_from_mc4": differences_from_mc4(rules),
+        "longest_page_characters": LONGEST_PAGE_CHARACTERS,
+        "long_lines": rules.long_lines,
+        "long_line_characters": rules.long_line_characters,
+        "language": rules.language_by.value,
+        "certain_probability": rules.certain_probability,
+        "held_out": str(rules.held_out),
+    }
+
+
+def _seen(counts: Mapping[Key, Any]) -> list[str]:
+    seen = {language for _, language, _ in counts if language}
+    order = [*(language.code for language in all_languages()), UNDETERMINED]
+    return [code for code in order if code in seen]
+
+
+def _language(counts: Mapping[Key, Any], code: str, rules: RuleSet) -> dict[str, Any]:
+    splits = _details(counts, "kept", code)
+    described = {
+        "kept": sum(splits.values()),
+        "held_out": splits["validation"],
+        "rejected": dict(sorted(_details(counts, "rejected", code).items())),
+        "characters": counts.get(("characters", code, ""), 0),
+        "removed_lines": counts.get(("removed_lines", code, ""), 0),
+    }
+    if rules.language_by is LanguageBy.DECLARATION:
+        said = _details(counts, "said", code)
+        described["cld3"] = {
+            "disagrees": sum(said.values()),
+            "said": dict(sorted(said.items(), key=lambda one: (-one[1], one[0]))[:MOST_SAID]),
+        }
+    return described
+
+
+def _broken(counts: Mapping[Key, Any]) -> dict[str, Any]:
+    return {
+        reason: {
+            "count": count,
+            "samples": [f"{file}@{offset}" for file, offset in counts[("samples", "", reason)]],
+        }
+        for reason, count in sorted(_details(counts, "broken", "").items())
+    }
+
+
+def _details(counts: Mapping[Key, Any], kind: str, language: str) -> Counter[str]:
+    return Counter(
+        {detail: n for (one, code, detail), n in counts.items() if (one, code) == (kind, language)}
+    )

@@ -1,0 +1,100 @@
+"""`mswitch COMMAND ...`: parses, calls one stage, and turns an unusable input into one sentence.
+
+Exit status: 0 done, 2 wrong arguments or input, 1 anything else. A stage's module is imported only
+when its command runs, so `--help` needs none of JAX, Beam or TensorFlow.
+"""
+
+import importlib
+import logging
+import sys
+from dataclasses import replace
+from typing import Annotated, Any
+
+import tyro
+
+from data.errors import DataError
+from model.config import ConfigurationError
+from pipeline import arguments
+from pipeline.artifacts import ArtifactError
+
+Command = (
+    Annotated[arguments.Clean, tyro.conf.subcommand("clean")]
+    | Annotated[arguments.Vocabulary, tyro.conf.subcommand("vocabulary")]
+    | Annotated[arguments.Tokenize, tyro.conf.subcommand("tokenize")]
+    | Annotated[arguments.Pretrain, tyro.conf.subcommand("pretrain")]
+    | Annotated[arguments.Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[arguments.Report, tyro.conf.subcommand("report")]
+    | Annotated[arguments.Fill, tyro.conf.subcommand("fill")]
+    | Annotated[arguments.Recipes, tyro.conf.subcommand("recipes")]
+    | Annotated[arguments.Inspect, tyro.conf.subcommand("inspect")]
+    | Annotated[arguments.Demo, tyro.conf.subcommand("demo")]
+)
+
+STAGES = {
+    arguments.Clean: "pipeline.clean",
+    arguments.Vocabulary: "pipeline.vocabulary",
+    arguments.Tokenize: "pipeline.tokenize",
+    arguments.Pretrain: "pipeline.pretrain",
+    arguments.Evaluate: "pipeline.evaluate",
+    arguments.Report: "pipeline.report",
+    arguments.Fill: "pipeline.fill",
+    arguments.Recipes: "pipeline.list_recipes",
+    arguments.Inspect: "pipeline.inspect",
+    arguments.Demo: "pipeline.demo",
+}
+
+DESCRIPTION = """Raw web pages in 101 languages go in at one end; a report of what a Switch
+Transformer gains over mT5, language by language, comes out at the other."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one command and exits with its status."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Runs one command; returns 0, or 2 after a sentence on standard error."""
+    logging.getLogger().addFilter(is_worth_reading)
+    own, beam = split_beam_options(argv)
+    command: Any = tyro.cli(Command, prog="mswitch", description=DESCRIPTION, args=own)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    try:
+        if beam:
+            command = with_beam_options(command, beam)
+        stage = importlib.import_module(STAGES[type(command)])
+        stage.run(command)
+    except (DataError, ArtifactError, ConfigurationError) as error:
+        print(f"mswitch: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def is_worth_reading(record: logging.LogRecord) -> bool:
+    """False for Beam's complaint, at every import, about cloud libraries that nobody asked for."""
+    return "apitools not found" not in record.getMessage()
+
+
+def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Splits the command line at the first lone `--`: ours before it, Beam's after it."""
+    if "--" not in argv:
+        return argv, ()
+    at = argv.index("--")
+    return argv[:at], tuple(argv[at + 1 :])
+
+
+def with_beam_options(command: Any, beam: tuple[str, ...]) -> Any:
+    """Returns the command with Beam options.
+
+    Raises:
+        ArtifactError: the command runs no Beam job.
+    """
+    if not hasattr(command, "beam"):
+        name = type(command).__name__.lower()
+        raise ArtifactError(
+            f"Beam options ({' '.join(beam)}) were given to {name}, which runs no Beam job; "
+            "only clean and tokenize take options after --."
+        )
+    return replace(command, beam=beam)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Clean corpora as the later stages see them: one or more `mswitch clean` outputs as one."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from data.languages import all_languages
+from pipeline.artifacts import ArtifactError, digest_of_manifest, read_manifest
+
+
+def digests(corpora: Sequence[Path]) -> dict[str, str]:
+    """Returns the digest of each corpus, in the order given.
+
+    Raises:
+        ArtifactError: a directory is no finished corpus.
+    """
+    for corpus in corpora:
+        read_manifest(corpus, "clean")
+    return {f"corpus_{number}": digest_of_manifest(path) for number, path in enumerate(corpora)}
+
+
+def training_pages(corpora: Sequence[Path]) -> dict[str, int]:
+    """Returns how many training pages each of the 107 languages has, most in mC4 first.
+
+    Pages of no certain language ("und") are kept in a corpus and never trained on.
+
+    Raises:
+        ArtifactError: no language has a training page.
+    """
+    counts: Counter[str] = Counter()
+    for corpus in corpora:
+        for code, entry in read_manifest(corpus, "clean")["languages"].items():
+            counts[code] += entry["kept"] - entry["held_out"]
+    pages = {l.code: counts[l.code] for l in all_languages() if counts[l.code] > 0}  # noqa: E741
+    if not pages:
+        raise ArtifactError(
+            f"{', '.join(map(str, corpora))} holds no training page in any language; "
+            "look at the reasons in its manifest.json and clean with other rules or more input."
+        )
+    return pages
+
+
+def page_files(corpora: Sequence[Path], language: str, split: str) -> list[Path]:
+    """Returns the Parquet files of one language and split, in order."""
+    return [
+        path
+        for corpus in corpora
+        for path in sorted((corpus / "pages" / language).glob(f"{split}-*.parquet"))
+    ]
+
+
+def texts(corpora: Sequence[Path], language: str, split: str) -> Iterator[str]:
+    """Yields the texts of one language and split, in file order, one file in memory at a time."""
+    for path in page_files(corpora, language, split):
+        yield from pq.read_table(path, columns=["text"])["text"].to_pylist()
+
+
+def rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the rows of one file of pages."""
+    return pq.read_table(path, columns=list(columns)).to_pylist()

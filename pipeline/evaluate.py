@@ -1,0 +1,143 @@
+"""`mswitch evaluate`: the loss of every held-out page, written as sums and counts.
+
+Pretraining evaluates the same way at intervals: `HeldOut` is made once and scores any weights. A
+row a page in `RUN/evaluation/step=N.parquet`; everything that is later said about a language can be
+recomputed from there.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from data.held_out_batches import HeldOutBatch, batches, held_out_pages
+from data.span_corruption import Lengths
+from data.token_blocks import TokenBlocks
+from data.tokenizer import MODEL_FILE, load
+from eval.held_out_loss import page_losses
+from model.batch import Batch
+from model.checkpoint import Checkpoints, with_shardings
+from model.sharding import make_mesh
+from model.train_step import Trainer, make_trainer
+from pipeline import recipes
+from pipeline.arguments import Evaluate
+from pipeline.artifacts import ArtifactError, digest_of_manifest, read_json, read_manifest
+
+COLUMNS = pa.schema(
+    [
+        ("language", pa.string()),
+        ("url", pa.string()),
+        ("loss_nats", pa.float64()),
+        ("target_tokens", pa.int64()),
+        ("text_bytes", pa.int64()),
+        ("windows", pa.int32()),
+    ]
+)
+
+
+class HeldOut:
+    """The held-out pages of an artifact, cut and corrupted once, scored as often as wanted."""
+
+    def __init__(self, blocks: TokenBlocks, lengths: Lengths, rows: int):
+        self.blocks = blocks
+        self.lengths = lengths
+        self.rows = rows
+        self.pages = held_out_pages(blocks)
+
+    @cached_property
+    def batches(self) -> list[HeldOutBatch]:
+        """All windows, in batches of one shape."""
+        first = self.blocks.manifest["vocabulary"]["first_sentinel"]
+        return list(batches(self.pages, self.lengths, first_sentinel=first, rows=self.rows))
+
+    def score(self, trainer: Trainer, arrays: Any) -> dict[str, list[Any]]:
+        """Returns the columns of an evaluation with these weights."""
+        piece_bytes = load(self.blocks.directory / MODEL_FILE).piece_bytes
+        return page_losses(self.pages, self.batches, _scorer(trainer, arrays), piece_bytes)
+
+
+def run(arguments: Evaluate) -> None:
+    """Scores one checkpoint of a run."""
+    recipe, trainer = load_run(arguments.run)
+    tokens = read_manifest(arguments.tokens, "tokenize")
+    trained_on = read_json(arguments.run / "recipe.json")["inputs"]["tokens"]
+    if digest_of_manifest(arguments.tokens) != trained_on:
+        raise ArtifactError(
+            f"{arguments.run} was trained on other tokens than {arguments.tokens}; "
+            "name the directory that it was trained on."
+        )
+    arrays, step = restore(arguments.run, trainer, arguments.step)
+    held_out = HeldOut(TokenBlocks(arguments.tokens, tokens), recipe.lengths, recipe.rows)
+    path = write(arguments.run, step, held_out.score(trainer, arrays))
+    Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
+
+
+def load_run(directory: Path) -> tuple[recipes.Recipe, Trainer]:
+    """Returns a run's recipe and its functions, on the devices of this machine.
+
+    Raises:
+        ArtifactError: the directory is no run.
+    """
+    path = directory / "recipe.json"
+    if not path.exists():
+        raise ArtifactError(
+            f"A run was expected in {directory}, which holds no recipe.json; pretrain first."
+        )
+    recipe = recipes.from_json(read_json(path)["recipe"])
+    trainer = make_trainer(
+        recipe.model,
+        recipe.optimizer,
+        steps=recipe.steps,
+        seed=recipe.seed,
+        mesh=make_mesh(recipe.mesh),
+    )
+    return recipe, trainer
+
+
+def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, int]:
+    """Returns the weights of a checkpoint (the last one for None) and its step.
+
+    Raises:
+        ArtifactError: there is no such checkpoint.
+    """
+    checkpoints = Checkpoints(directory / "checkpoints")
+    try:
+        steps = checkpoints.steps()
+        if not steps or (step is not None and step not in steps):
+            raise ArtifactError(
+                f"Checkpoint {'any' if step is None else step} of {directory} was asked; "
+                f"there are {steps or 'none'}."
+            )
+        step = steps[-1] if step is None else step
+        shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
+        return checkpoints.restore(step, shapes).arrays, step
+    finally:
+        checkpoints.close()
+
+
+def write(directory: Path, step: int, columns: dict[str, list[Any]]) -> Path:
+    """Writes one evaluation whole."""
+    path = directory / "evaluation" / f"step={step}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(pa.Table.from_pydict(columns, COLUMNS), temporary)
+    temporary.replace(path)
+    return path
+
+
+def _scorer(
+    trainer: Trainer, arrays: Any
+) -> Callable[[HeldOutBatch], tuple[np.ndarray, np.ndarray]]:
+    def score(batch: HeldOutBatch) -> tuple[np.ndarray, np.ndarray]:
+        rows = trainer.score(
+            arrays, Batch(inputs=batch.inputs, targets=batch.targets, language=batch.page)
+        )
+        return np.asarray(rows.loss_nats), np.asarray(rows.target_tokens)
+
+    return score

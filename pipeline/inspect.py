@@ -1,0 +1,103 @@
+"""`mswitch inspect DIR`: verifies any artifact, checksums included, and prints what it holds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from data.token_blocks import TokenBlocks
+from data.tokenizer import MODEL_FILE, load
+from pipeline.arguments import Inspect
+from pipeline.artifacts import (
+    CLAIM,
+    MANIFEST,
+    ArtifactError,
+    digest_of_contents,
+    read_json,
+)
+
+
+def run(arguments: Inspect) -> None:
+    """Prints stage, versions, settings and counts of an artifact."""
+    directory = arguments.directory
+    if not (directory / MANIFEST).exists():
+        state = "an unfinished artifact" if (directory / CLAIM).exists() else "no manifest.json"
+        raise ArtifactError(
+            f"An artifact was expected in {directory}, which holds {state}; "
+            "name a directory that a stage has finished."
+        )
+    manifest = read_json(directory / MANIFEST)
+    stage = manifest.get("stage", "")
+    console = Console()
+    console.print(
+        f"{stage}, schema {manifest.get('schema_version')}, mswitch {manifest.get('code_version')}"
+    )
+    for key, value in manifest.get("settings", {}).items():
+        console.print(f"  {key}: {value}", markup=False)
+    if stage in INSPECTORS:
+        INSPECTORS[stage](directory, manifest, console)
+
+
+def inspect_clean(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Compares the rows of every page file with the manifest."""
+    table = Table("language", "kept", "held out", "rejected", "characters")
+    for code, entry in manifest["languages"].items():
+        files = sorted((directory / "pages" / code).glob("*.parquet"))
+        rows = sum(pq.read_metadata(path).num_rows for path in files)
+        if rows != entry["kept"]:
+            raise ArtifactError(
+                f"{directory}/pages/{code} holds {rows} pages and the manifest says "
+                f"{entry['kept']}; clean again."
+            )
+        numbers = entry["kept"], entry["held_out"], sum(entry["rejected"].values())
+        table.add_row(code, *(f"{number:,}" for number in (*numbers, entry["characters"])))
+    console.print(table)
+
+
+def inspect_vocabulary(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Compares the model with its checksum and loads it."""
+    path = directory / MODEL_FILE
+    if not path.exists() or digest_of_contents(path) != manifest["sha256"]:
+        raise ArtifactError(f"{path} is not what the manifest says; train the vocabulary again.")
+    console.print(f"{load(path).size:,} ids, checksum as it should be")
+
+
+def inspect_tokenize(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Compares every shard with its checksum."""
+    TokenBlocks(directory, manifest).verify()
+    table = Table(
+        "language", "pages", "tokens", "bytes a token", "held-out pages", "held-out tokens"
+    )
+    for code, splits in manifest["languages"].items():
+        train, held_out = splits["train"], splits["validation"]
+        fertility = train["text_bytes"] / max(train["tokens"], 1)
+        table.add_row(
+            code,
+            f"{train['pages']:,}",
+            f"{train['tokens']:,}",
+            f"{fertility:.2f}",
+            f"{held_out['pages']:,}",
+            f"{held_out['tokens']:,}",
+        )
+    console.print(table)
+    console.print("all checksums as they should be")
+
+
+def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Lists checkpoints and evaluations."""
+    evaluations = sorted((directory / "evaluation").glob("step=*.parquet"))
+    rows = [pq.read_metadata(path).num_rows for path in evaluations]
+    console.print(f"{len(evaluations)} evaluations of {max(rows, default=0)} held-out pages")
+    steps = sorted(int(p.name) for p in (directory / "checkpoints").iterdir() if p.name.isdigit())
+    console.print(f"checkpoints at steps {steps}, trained to step {manifest['steps']}")
+
+
+INSPECTORS: dict[str, Callable[[Path, dict[str, Any], Console], None]] = {
+    "clean": inspect_clean,
+    "vocabulary": inspect_vocabulary,
+    "tokenize": inspect_tokenize,
+    "pretrain": inspect_pretrain,
+}

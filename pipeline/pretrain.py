@@ -1,0 +1,168 @@
+"""`mswitch pretrain`: a recipe and token blocks in, a run with checkpoints and evaluations out.
+
+The same command again resumes from the last checkpoint: the step is the loader's whole state, and
+randomness is a function of (seed, step), so the resumed run computes what the uninterrupted one
+would have. Held-out pages are scored before the first step, at intervals and at the end.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from data import mixture
+from data.loader import Examples, batches
+from data.token_blocks import TokenBlocks
+from data.tokenizer import MODEL_FILE
+from model.batch import Batch
+from model.checkpoint import Checkpoints, with_shardings
+from model.config import forward_flops
+from model.sharding import batch_sharding, check_fit, make_mesh
+from model.train_step import Trainer, TrainState, make_trainer
+from model.transformer import parameter_count
+from pipeline import evaluate, recipes
+from pipeline.arguments import Pretrain
+from pipeline.artifacts import (
+    ArtifactError,
+    Claim,
+    claim,
+    digest_of_manifest,
+    finish,
+    read_manifest,
+    write_json,
+)
+from pipeline.evaluate import HeldOut
+from pipeline.progress import Progress
+from pipeline.recipes import Recipe
+
+
+def run(arguments: Pretrain) -> None:
+    """Trains to the recipe's last step, or finds that done."""
+    recipe = recipes.override(recipes.get(arguments.recipe), arguments.overrides)
+    tokens = read_manifest(arguments.tokens, "tokenize")
+    blocks = TokenBlocks(arguments.tokens, tokens)
+    check_vocabulary(recipe, tokens["vocabulary"])
+    mesh = make_mesh(recipe.mesh)
+    check_fit(recipe.model, mesh, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
+    settings = recipes.to_json(recipe)
+    inputs = {"tokens": digest_of_manifest(arguments.tokens)}
+    console = Console(stderr=True)
+    if claim(arguments.out, "pretrain", settings, inputs) is Claim.FINISHED:
+        console.print(f"pretrain: {arguments.out} is finished.")
+        return
+    trainer = make_trainer(
+        recipe.model, recipe.optimizer, steps=recipe.steps, seed=recipe.seed, mesh=mesh
+    )
+    describe(arguments.out, recipe, trainer, inputs)
+    shutil.copy(arguments.tokens / MODEL_FILE, arguments.out / MODEL_FILE)
+    examples = make_examples(recipe, blocks)
+    write_json(arguments.out / "mixture.json", {"languages": exposure(recipe, examples)})
+    held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
+    train(recipe, trainer, examples, held_out, arguments.out, console)
+    finish(arguments.out, "pretrain", settings, inputs, {"steps": recipe.steps})
+
+
+def check_vocabulary(recipe: Recipe, vocabulary: dict[str, Any]) -> None:
+    """Checks that the network has a row for every id of the blocks.
+
+    Raises:
+        ArtifactError: the vocabulary has another number of rows.
+    """
+    has, needs = recipe.model.vocabulary_rows, vocabulary["vocabulary_rows"]
+    if has != needs:
+        raise ArtifactError(
+            f"Recipe {recipe.name} has {has} vocabulary rows and the tokens need {needs}; add "
+            f"--set model.vocabulary_rows={needs}, or tokenize with another vocabulary."
+        )
+
+
+def describe(out: Path, recipe: Recipe, trainer: Trainer, inputs: dict[str, str]) -> None:
+    """Writes recipe.json: the resolved recipe and what follows from it."""
+    lengths = recipe.lengths
+    facts = {
+        "recipe": recipes.to_json(recipe),
+        "parameters": parameter_count(trainer.shapes),
+        "flops_per_sequence": forward_flops(recipe.model, lengths.inputs, lengths.targets),
+        "lengths": lengths._asdict(),
+        "devices": [device.device_kind for device in trainer.mesh.devices.flat],
+        "inputs": inputs,
+    }
+    write_json(out / "recipe.json", facts)
+
+
+def make_examples(recipe: Recipe, blocks: TokenBlocks) -> Examples:
+    """Returns the run's training examples."""
+    weights = mixture.parse(recipe.mixture, blocks.counts("train", "pages"))
+    return Examples(
+        blocks=blocks,
+        schedule=mixture.schedule(weights, recipe.seed),
+        lengths=recipe.lengths,
+        first_sentinel=blocks.manifest["vocabulary"]["first_sentinel"],
+        seed=recipe.seed,
+    )
+
+
+def exposure(recipe: Recipe, examples: Examples) -> dict[str, dict[str, float]]:
+    """Returns how much of each language the run will see, known before it starts."""
+    tokens = examples.blocks.counts("train", "tokens")
+    rows = {}
+    for code in examples.schedule.languages:
+        share = examples.schedule.share(code)
+        seen = share * recipe.steps * recipe.rows
+        rows[code] = {
+            "weight": share,
+            "examples": round(seen),
+            "tokens_seen": round(seen * recipe.lengths.raw),
+            "epochs": seen * recipe.lengths.raw / tokens[code],
+        }
+    return rows
+
+
+def train(
+    recipe: Recipe,
+    trainer: Trainer,
+    examples: Examples,
+    held_out: HeldOut,
+    out: Path,
+    console: Console,
+) -> None:
+    """Runs the loop from the last checkpoint, or from the start."""
+    checkpoints = Checkpoints(out / "checkpoints")
+    state, first = resume(checkpoints, trainer)
+    host, hosts = jax.process_index(), jax.process_count()
+    source = batches(examples, rows=recipe.rows, first_batch=first, host=host, hosts=hosts)
+    with Progress(recipe, out, first, console) as progress:
+        for step in range(first, recipe.steps):
+            if step % recipe.evaluate_every == 0:
+                with progress.pause("evaluate"):
+                    evaluate.write(out, step, held_out.score(trainer, state.arrays))
+            state, metrics = trainer.step(state, to_devices(next(source), trainer))
+            progress.step(step + 1, metrics)
+            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
+                with progress.pause("checkpoint"):
+                    checkpoints.save(step + 1, state)
+        with progress.pause("evaluate"):
+            evaluate.write(out, recipe.steps, held_out.score(trainer, state.arrays))
+    checkpoints.close()
+
+
+def resume(checkpoints: Checkpoints, trainer: Trainer) -> tuple[TrainState, int]:
+    """Returns the state to go on from and its step."""
+    steps = checkpoints.steps()
+    if not steps:
+        return trainer.init(), 0
+    shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
+    return checkpoints.restore(steps[-1], shapes), steps[-1]
+
+
+def to_devices(arrays: dict[str, Any], trainer: Trainer) -> Batch:
+    """Turns a host's rows into its part of the global batch: where loader and network meet."""
+    sharding = batch_sharding(trainer.mesh)
+    return Batch(
+        **{
+            name: jax.make_array_from_process_local_data(sharding, array)
+            for name, array in arrays.items()
+        }
+    )

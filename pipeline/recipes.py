@@ -1,0 +1,266 @@
+"""Named, complete descriptions of a run, as plain functions.
+
+A recipe is a frozen value; variants are made by `replace`. Two recipes that are compared, such as
+`mt5-demo` and `switch-demo`, are the same value but for `model.switch`, by construction: a baseline
+is never weaker by accident. Shapes are those of the papers (mT5 table 1, Switch section 4.3).
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, get_args, get_origin, get_type_hints
+
+from data.span_corruption import Lengths, lengths_for_inputs
+from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.optimizer import OptimizerConfig
+from model.sharding import MeshShape
+from pipeline.artifacts import ArtifactError
+
+MT5_ROWS = 250_112  # 250,000 pieces and 100 sentinels, padded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a pretraining run, but for the tokens.
+
+    Attributes:
+        name: the recipe's name.
+        model: the network.
+        rows: rows of a batch, over all devices.
+        inputs: encoder tokens a row; raw window and targets follow from it.
+        steps: updates in all.
+        optimizer: the learning-rate schedule.
+        mixture: how often each language is seen.
+        seed: of weights, order and spans.
+        evaluate_every, checkpoint_every, log_every: in steps.
+        mesh: devices along each axis.
+    """
+
+    name: str
+    model: ModelConfig
+    rows: int
+    inputs: int
+    steps: int
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    mixture: str = "temperature:0.3"
+    seed: int = 0
+    evaluate_every: int = 5_000
+    checkpoint_every: int = 5_000
+    log_every: int = 100
+    mesh: MeshShape = field(default_factory=MeshShape)
+
+    def __post_init__(self):
+        for name in ("rows", "steps", "evaluate_every", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
+
+    @property
+    def lengths(self) -> Lengths:
+        """Raw, input and target lengths of a row."""
+        return lengths_for_inputs(self.inputs)
+
+
+def mt5(name: str, *, embed: int, heads: int, mlp: int, layers: int) -> Recipe:
+    """mT5 as published: 1M steps of 1024 rows of 1024 tokens, 10^12 tokens.
+
+    At full size: weeks on a TPU pod; better launched with the mesh of that pod.
+    """
+    return Recipe(
+        name=name,
+        model=ModelConfig(
+            vocabulary_rows=MT5_ROWS, embed=embed, heads=heads, head=64, mlp=mlp, layers=layers
+        ),
+        rows=1024,
+        inputs=1024,
+        steps=1_000_000,
+    )
+
+
+def mt5_small() -> Recipe:
+    """mT5-Small, 300M parameters."""
+    return mt5("mt5-small", embed=512, heads=6, mlp=1024, layers=8)
+
+
+def mt5_base() -> Recipe:
+    """mT5-Base, 580M parameters: the paper's baseline."""
+    return mt5("mt5-base", embed=768, heads=12, mlp=2048, layers=12)
+
+
+def mt5_large() -> Recipe:
+    """mT5-Large, 1.2B parameters."""
+    return mt5("mt5-large", embed=1024, heads=16, mlp=2816, layers=24)
+
+
+def mt5_xl() -> Recipe:
+    """mT5-XL, 3.7B parameters."""
+    return mt5("mt5-xl", embed=2048, heads=32, mlp=5120, layers=24)
+
+
+def mt5_xxl() -> Recipe:
+    """mT5-XXL, 13B parameters."""
+    return mt5("mt5-xxl", embed=4096, heads=64, mlp=10240, layers=24)
+
+
+def mswitch_base() -> Recipe:
+    """mSwitch-Base: mT5-Base with 128 experts at every other feed-forward, 7.8B parameters.
+
+    The paper leaves out the number of experts and the group size; these are the released
+    Switch-Base's (flaxformer), with groups of 4,096 so that 229-token targets divide.
+    """
+    switch = SwitchConfig(
+        experts=128, every=2, encoder_group_tokens=8192, decoder_group_tokens=229 * 32
+    )
+    return sparse(mt5_base(), "mswitch-base", switch)
+
+
+def mt5_demo() -> Recipe:
+    """A tiny mT5 for `make demo`; some two minutes on two cores."""
+    return Recipe(
+        name="mt5-demo",
+        model=ModelConfig(
+            vocabulary_rows=8192,
+            embed=96,
+            heads=4,
+            head=24,
+            mlp=192,
+            layers=2,
+            activation_dtype="float32",  # CPUs have no fast bfloat16
+        ),
+        rows=32,
+        inputs=128,
+        steps=400,
+        optimizer=OptimizerConfig(hold_steps=400, decay_from=0.5),
+        evaluate_every=25,
+        checkpoint_every=100,
+        log_every=10,
+    )
+
+
+def switch_demo() -> Recipe:
+    """The same with 8 experts at every other feed-forward: as many FLOPs a token."""
+    lengths = mt5_demo().lengths
+    switch = SwitchConfig(
+        experts=8,
+        every=2,
+        encoder_group_tokens=lengths.inputs * 8,
+        decoder_group_tokens=lengths.targets * 8,
+    )
+    return sparse(mt5_demo(), "switch-demo", switch)
+
+
+def sparse(baseline: Recipe, name: str, switch: SwitchConfig) -> Recipe:
+    """Returns the baseline with sparse feed-forwards and no other difference."""
+    return replace(baseline, name=name, model=replace(baseline.model, switch=switch))
+
+
+RECIPES: tuple[Callable[[], Recipe], ...] = (
+    mt5_demo,
+    switch_demo,
+    mt5_small,
+    mt5_base,
+    mt5_large,
+    mt5_xl,
+    mt5_xxl,
+    mswitch_base,
+)
+
+
+def names() -> list[str]:
+    """Returns the names of all recipes."""
+    return [recipe.__name__.replace("_", "-") for recipe in RECIPES]
+
+
+def summary(name: str) -> str:
+    """Returns the first line of a recipe's documentation."""
+    return (RECIPES[names().index(name)].__doc__ or "").split("\n")[0]
+
+
+def get(name: str) -> Recipe:
+    """Returns a recipe.
+
+    Raises:
+        ArtifactError: no such recipe; the message offers near matches.
+    """
+    if name not in names():
+        near = near_matches(name, names())
+        raise ArtifactError(f"Recipe {name!r} is unknown.{near} `mswitch recipes` lists them.")
+    return RECIPES[names().index(name)]()
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """Returns the recipe as JSON values."""
+    return asdict(recipe)
+
+
+def from_json(value: dict[str, Any]) -> Recipe:
+    """Returns the recipe that `to_json` wrote."""
+    return _build(Recipe, value)
+
+
+def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Returns the recipe with `field=value` settings applied, such as `model.switch.experts=16`.
+
+    Raises:
+        ArtifactError: unknown field or a value of the wrong type.
+    """
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator:
+            raise ArtifactError(f"--set was given {setting!r}; write field=value.")
+        recipe = _replaced(recipe, path.split("."), text, path)
+    return recipe
+
+
+def _replaced(value: Any, path: list[str], text: str, whole: str) -> Any:
+    known = (
+        [field.name for field in dataclasses.fields(value)]
+        if dataclasses.is_dataclass(value)
+        else []
+    )
+    if path[0] not in known:
+        offer = near_matches(path[0], known)
+        raise ArtifactError(
+            f"--set {whole} was asked; {path[0]!r} is no field there.{offer} "
+            f"Known: {', '.join(known) or 'none, it is not set'}."
+        )
+    current = getattr(value, path[0])
+    if len(path) > 1:
+        new = _replaced(current, path[1:], text, whole)
+    else:
+        new = _parse(text, current, whole)
+    return replace(value, **{path[0]: new})
+
+
+def _parse(text: str, current: Any, whole: str) -> Any:
+    kind = type(current)
+    if kind not in (int, float, str):
+        raise ArtifactError(
+            f"--set {whole} was asked, which is not a single value; name a field of it."
+        )
+    try:
+        return kind(text.replace("_", "") if kind is int else text)
+    except ValueError as error:
+        raise ArtifactError(
+            f"--set {whole}={text} was asked; {whole} is {kind.__name__}, for example {current}."
+        ) from error
+
+
+def _build(kind: Any, value: Any) -> Any:
+    if value is None or not isinstance(value, dict):
+        return value
+    hints = get_type_hints(kind)
+    return kind(**{name: _build(_class_of(hints[name]), item) for name, item in value.items()})
+
+
+def _class_of(hint: Any) -> Any:
+    """Returns the dataclass in `X | None`, or the hint itself."""
+    if get_origin(hint) is None:
+        return hint
+    return next((kind for kind in get_args(hint) if dataclasses.is_dataclass(kind)), hint)
+
+
+def near_matches(name: str, known: Sequence[str]) -> str:
+    """Returns a question that offers names like the one given, or nothing."""
+    near = difflib.get_close_matches(name, known, n=3)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -1,0 +1,177 @@
+"""`mswitch report`: reads finished runs, writes what they say as JSON, Markdown and one HTML file.
+
+A report is derived from its inputs in seconds, so it is the one artifact that is written anew over
+an older report; it is never written over anything else. Runs, corpus and tokens are only read.
+`manifest.json` names the digests of all that was read.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from pyarrow import dataset
+
+from eval import comparison, language_loss
+from eval import funnel as corpus_funnel
+from eval import report as whole
+from eval.comparison import Side, TrainingText
+from eval.html import to_html
+from pipeline import arguments, artifacts, finished_runs
+from pipeline.artifacts import ArtifactError
+from pipeline.finished_runs import Run
+
+STAGE = "report"
+REJECTED_PAGES_LOOKED_AT = 200  # a reason; samples are chosen among these
+
+
+def run(arguments: arguments.Report) -> None:
+    """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the place."""
+    inputs = _digests(arguments)
+    _claim(arguments.out, inputs)
+    baseline, candidate = (
+        [finished_runs.read_run(directory) for directory in directories]
+        for directories in (arguments.baseline, arguments.candidate)
+    )
+    finished_runs.check_comparable([*baseline, *candidate])
+    report = _report(arguments, baseline, candidate)
+    artifacts.write_json(arguments.out / "report.json", whole.to_json(report))
+    _write_text(arguments.out / "report.md", whole.to_markdown(report))
+    _write_text(arguments.out / "index.html", to_html(report))
+    artifacts.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
+    print(f"{report.sentence}\nThe report lies in {arguments.out / 'index.html'}")
+
+
+def _report(
+    arguments: arguments.Report, baseline: Sequence[Run], candidate: Sequence[Run]
+) -> whole.Report:
+    names = _names(baseline[0], candidate[0])
+    sides = [_side(name, runs) for name, runs in zip(names, (baseline, candidate), strict=True)]
+    text, training_tokens_are = _training_text(arguments.tokens, candidate)
+    gains = comparison.language_gains(sides[0], sides[1], text)
+    return whole.Report(
+        baseline=sides[0],
+        candidate=sides[1],
+        facts=(_facts(sides[0], baseline), _facts(sides[1], candidate)),
+        summary=comparison.summarise(gains, sides[0], sides[1]),
+        gains=gains,
+        funnel=None if arguments.corpus is None else _funnel(arguments.corpus),
+        training_tokens_are=training_tokens_are,
+    )
+
+
+def _claim(out: Path, inputs: Mapping[str, str]) -> None:
+    for name in (artifacts.MANIFEST, artifacts.CLAIM):
+        if (out / name).exists() and artifacts.read_json(out / name).get("stage") == STAGE:
+            return  # an older report: derived, so it may be written anew
+    artifacts.claim(out, STAGE, {}, inputs)
+
+
+def _digests(arguments: arguments.Report) -> dict[str, str]:
+    """Returns the digest of everything that is read, by side, place and file."""
+    digests = {}
+    for side, runs in (("baseline", arguments.baseline), ("candidate", arguments.candidate)):
+        for number, directory in enumerate(runs):
+            for name in ("recipe.json", "metrics.jsonl", "mixture.json"):
+                if (directory / name).exists():
+                    digest = artifacts.digest_of_contents(directory / name)
+                    digests[f"{side}/{number}/{name}"] = digest
+            for step, path in finished_runs.evaluation_files(directory).items():
+                digests[f"{side}/{number}/{step}"] = artifacts.digest_of_contents(path)
+    for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
+        if directory is not None:
+            artifacts.read_manifest(directory, stage)
+            digests[stage] = artifacts.digest_of_manifest(directory)
+    return digests
+
+
+def _names(baseline: Run, candidate: Run) -> tuple[str, str]:
+    """Returns `mT5` and `Switch`; recipe names where that does not tell the sides apart."""
+    kinds = tuple("mT5" if run.switch is None else "Switch" for run in (baseline, candidate))
+    if kinds[0] != kinds[1]:
+        return kinds[0], kinds[1]
+    recipes = (baseline.recipe["name"], candidate.recipe["name"])
+    if recipes[0] != recipes[1]:
+        return recipes
+    return f"{kinds[0]} (baseline)", f"{kinds[1]} (candidate)"
+
+
+def _side(name: str, runs: Sequence[Run]) -> Side:
+    steps = tuple(runs[0].losses)
+    for other in runs[1:]:
+        if tuple(other.losses) != steps:
+            raise ArtifactError(
+                f"{runs[0].directory} and {other.directory} were evaluated at different steps "
+                f"({len(steps)} and {len(other.losses)} of them); evaluate both at the same steps."
+            )
+    return Side(
+        name=name,
+        steps=steps,
+        losses=tuple(language_loss.mean_of_runs(tuple(r.losses[s] for r in runs)) for s in steps),
+        pages=tuple(run.pages for run in runs),
+        step_seconds=finished_runs.median_metric(runs, "seconds"),
+    )
+
+
+def _facts(side: Side, runs: Sequence[Run]) -> whole.RunFacts:
+    first = runs[0]
+    return whole.RunFacts(
+        name=side.name,
+        recipe=first.recipe["name"],
+        seeds=tuple(run.recipe["seed"] for run in runs),
+        parameters=first.about.get("parameters"),
+        flops_per_sequence=first.about.get("flops_per_sequence"),
+        experts=None if first.switch is None else first.switch.get("experts"),
+        steps=first.recipe["steps"],
+        step_seconds=side.step_seconds,
+        tokens_per_second=finished_runs.median_metric(runs, "tokens_per_second"),
+        dropped_share=finished_runs.last_tenth(runs, "dropped_share"),
+        training_loss_nats=finished_runs.last_tenth(runs, "loss_nats"),
+    )
+
+
+def _training_text(tokens: Path | None, runs: Sequence[Run]) -> tuple[dict[str, TrainingText], str]:
+    """Returns each language's training text, and what its `tokens` count."""
+    seen = {
+        code: fmean([run.tokens_seen.get(code, 0.0) for run in runs])
+        for code in {code for run in runs for code in run.tokens_seen}
+    }
+    if tokens is None:
+        text = {code: TrainingText(tokens=n, tokens_seen=n) for code, n in seen.items()}
+        return text, "training tokens seen, repeats counted"
+    text = {}
+    for code, splits in artifacts.read_manifest(tokens, "tokenize")["languages"].items():
+        train = splits.get("train", {})
+        count, pages = train.get("tokens", 0), train.get("pages", 0)
+        text[code] = TrainingText(
+            tokens=float(count),
+            tokens_seen=seen.get(code),
+            bytes_per_token=train["text_bytes"] / count if count else None,
+            tokens_per_page=count / pages if pages else None,
+        )
+    return text, "distinct training tokens"
+
+
+def _funnel(corpus: Path) -> corpus_funnel.Funnel:
+    manifest = artifacts.read_manifest(corpus, "clean")
+    reasons = {r for one in manifest["languages"].values() for r in one.get("rejected", {})}
+    paths = sorted(str(path) for path in (corpus / "rejected").rglob("*.parquet"))
+    samples = {}
+    if paths:
+        rejected = dataset.dataset(paths, format="parquet")
+        for reason in sorted(reasons):
+            samples[reason] = rejected.head(
+                REJECTED_PAGES_LOOKED_AT,
+                columns=["language", "url", "text"],
+                filter=dataset.field("reason") == reason,
+            )
+    return corpus_funnel.funnel(manifest, samples)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

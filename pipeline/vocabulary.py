@@ -1,0 +1,123 @@
+"""`mswitch vocabulary`: a SentencePiece model trained on text as the mixture will sample it.
+
+As mT5's (section 3.3; T5's layout of ids): unigram, byte fallback, NFKC, character coverage
+0.99999 at full size, 100 sentinels after the last piece. The sample has as many characters of each
+language as its weight says; a language with less text than that is read again, which weighs its
+words as pretraining will. Memory is bounded by the sample. The same input gives the same model.
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import sentencepiece
+from rich.console import Console
+
+from data.errors import DataError
+from data.mixture import parse
+from data.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, UNKNOWN, load, sentinel_pieces
+from pipeline import corpus
+from pipeline.arguments import Vocabulary
+from pipeline.artifacts import Claim, claim, digest_of_contents, finish
+
+LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece leaves out longer ones: they are cut instead
+TRAINING_THREADS = 2  # fixed: sums over threads depend on their number
+
+
+def run(arguments: Vocabulary) -> None:
+    """Trains a vocabulary, or finds it finished."""
+    settings = {
+        "size": arguments.size,
+        "mixture": arguments.mixture,
+        "character_coverage": arguments.character_coverage,
+        "sample_characters": arguments.sample_characters,
+    }
+    inputs = corpus.digests(arguments.corpus)
+    console = Console(stderr=True)
+    if claim(arguments.out, "vocabulary", settings, inputs) is Claim.FINISHED:
+        console.print(f"vocabulary: {arguments.out} is finished.")
+        return
+    weights = parse(arguments.mixture, corpus.training_pages(arguments.corpus))
+    quotas = {code: round(weight * arguments.sample_characters) for code, weight in weights.items()}
+    with console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"):
+        model = train(
+            sample(arguments.corpus, quotas), arguments.size, arguments.character_coverage
+        )
+    path = arguments.out / MODEL_FILE
+    path.write_bytes(model)
+    tokenizer = load(path)
+    body = {
+        "vocabulary_size": tokenizer.size,
+        "vocabulary_rows": tokenizer.rows,
+        "first_sentinel": tokenizer.first_sentinel,
+        "sha256": digest_of_contents(path),
+        "sample_characters": quotas,
+    }
+    finish(arguments.out, "vocabulary", settings, inputs, body)
+    console.print(f"vocabulary: {tokenizer.size} ids ({SENTINELS} sentinels) in {path}")
+
+
+def sample(corpora: Sequence[Path], quotas: Mapping[str, int]) -> Iterator[str]:
+    """Yields sentences: of each language, lines of its training pages until the quota is full."""
+    for language, quota in quotas.items():
+        left = quota
+        while left > 0:
+            for line in _lines(corpora, language):
+                left -= len(line)
+                yield line
+                if left <= 0:
+                    break
+
+
+def train(sentences: Iterator[str], size: int, character_coverage: float) -> bytes:
+    """Returns a serialised SentencePiece model of exactly `size` ids.
+
+    Raises:
+        DataError: the text has too few or too many distinct pieces for the size.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=sentences,
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=size - SENTINELS,
+            character_coverage=character_coverage,
+            byte_fallback=True,
+            pad_id=PADDING,
+            eos_id=EOS,
+            unk_id=UNKNOWN,
+            bos_id=-1,
+            max_sentence_length=LONGEST_SENTENCE_BYTES,
+            num_threads=TRAINING_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        said = str(error).split(") ")[-1].strip() or error
+        raise DataError(
+            f"A vocabulary of {size} ids at character coverage {character_coverage} was asked; "
+            f"SentencePiece says: {said}. Change --size, lower --character-coverage (rare "
+            "characters fall back to bytes), or give more text."
+        ) from error
+    return append_control_pieces(model.getvalue(), sentinel_pieces())
+
+
+def append_control_pieces(model: bytes, pieces: Sequence[str]) -> bytes:
+    """Appends control pieces to a serialised model, as its last ids.
+
+    SentencePiece can only put control symbols first, T5 has its sentinels last. A protocol buffer's
+    repeated field may be continued at the end of the message: field 1 of ModelProto is the list of
+    pieces, each {1: text, 2: score, 3: type}, and type 3 is CONTROL.
+    """
+    for piece in pieces:
+        text = piece.encode()
+        body = bytes([0x0A, len(text)]) + text + b"\x15\x00\x00\x00\x00" + b"\x18\x03"
+        model += bytes([0x0A, len(body)]) + body
+    return model
+
+
+def _lines(corpora: Sequence[Path], language: str) -> Iterator[str]:
+    characters = LONGEST_SENTENCE_BYTES // 4  # at most 4 bytes a character
+    for text in corpus.texts(corpora, language, "train"):
+        for line in text.split("\n"):
+            yield from (line[i : i + characters] for i in range(0, len(line), characters))

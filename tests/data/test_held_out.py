@@ -1,0 +1,43 @@
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.held_out import OneIn, ShareOfEachLanguage, split_up_to
+
+SHARE = ShareOfEachLanguage(share=0.12, minimum=2, maximum=64)
+HASHES = st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=100)
+
+
+def test_one_in_a_thousand_is_the_reference_s():
+    urls = [f"example.org/{number}" for number in range(5000)]
+    held_out = [
+        url for url in urls if OneIn(1000).split(hashlib.md5(url.encode()).digest()) != "train"
+    ]
+    assert held_out == [
+        url for url in urls if int(hashlib.md5(url.encode()).hexdigest(), 16) % 1000 == 0
+    ]
+    assert held_out
+
+
+@pytest.mark.parametrize(
+    "pages, count",
+    [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (16, 2), (25, 3), (100, 12), (9999, 64)],
+)
+def test_count(pages, count):
+    assert SHARE.count(pages) == count
+
+
+@given(HASHES)
+def test_the_smallest_hashes_are_held_out(hashes):
+    last = SHARE.last_held_out(len(hashes), sorted(hashes)[: SHARE.maximum])
+    held_out = [one for one in hashes if split_up_to(one, last) == "validation"]
+    assert sorted(held_out) == sorted(hashes)[: SHARE.count(len(hashes))]
+
+
+@given(HASHES)
+def test_a_language_of_two_pages_has_both_kinds(hashes):
+    last = SHARE.last_held_out(len(hashes), hashes)
+    kinds = {split_up_to(one, last) for one in hashes}
+    assert len(hashes) < 2 or kinds == {"train", "validation"}

@@ -1,0 +1,47 @@
+import pytest
+
+from data.errors import DataError
+from data.languages import all_languages, codes, declared, find, get
+
+
+def test_there_are_101_languages_and_6_variants():
+    variants = [language.code for language in all_languages() if language.is_script_variant]
+    assert len(all_languages()) == 107
+    assert sorted(variants) == ["bg-Latn", "el-Latn", "hi-Latn", "ja-Latn", "ru-Latn", "zh-Latn"]
+
+
+def test_no_name_means_two_languages():
+    names = [
+        name.lower()
+        for language in all_languages()
+        for name in {language.code, language.iso639_3, *language.aliases} - {None}
+    ]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    "name, code",
+    [("sw", "sw"), ("swa", "sw"), ("he", "iw"), ("nb", "no"), ("tl", "fil"), ("ZH-hans", "zh")],
+)
+def test_aliases(name, code):
+    assert get(name).code == code
+
+
+def test_unknown_language_gets_an_offer():
+    assert find("tlh") is None
+    with pytest.raises(DataError, match="'swahili' is not one of mC4's 107 codes"):
+        get("swahili")
+    with pytest.raises(DataError, match="did you mean"):
+        get("swb")
+
+
+def test_codes():
+    assert codes(["he", "sw", "iw"]) == ("iw", "sw")
+    assert len(codes(None)) == 107
+
+
+@pytest.mark.parametrize(
+    "header, code", [("eng,swa", "en"), (" sw ", "sw"), ("", None), (None, None), ("hrv", None)]
+)
+def test_declared(header, code):
+    assert declared(header) == code

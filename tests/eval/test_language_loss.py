@@ -1,0 +1,67 @@
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import DataError
+from eval import language_loss
+
+ROWS = [
+    {"language": "sw", "url": "b", "loss_nats": 6.0, "target_tokens": 3, "text_bytes": 10},
+    {"language": "en", "url": "a", "loss_nats": 4.0, "target_tokens": 2, "text_bytes": 5},
+    {"language": "sw", "url": "a", "loss_nats": 2.0, "target_tokens": 1, "text_bytes": 6},
+]
+
+
+def pages(rows=ROWS):
+    return language_loss.page_losses(pa.Table.from_pylist(rows), "here")
+
+
+def test_hand_computed():
+    losses = language_loss.by_language(pages())
+    assert losses.languages == ("en", "sw")
+    np.testing.assert_allclose(losses.nats_per_token(), [2.0, 2.0])
+    np.testing.assert_allclose(losses.bits_per_byte(), [4 / math.log(2) / 5, 8 / math.log(2) / 16])
+    assert losses.pages.tolist() == [1, 2]
+
+
+def test_total_is_a_sum_not_a_mean_of_languages():
+    rows = [*ROWS, ROWS[1] | {"url": "long", "loss_nats": 90.0, "target_tokens": 9}]
+    total = language_loss.total(language_loss.by_language(pages(rows)))
+    np.testing.assert_allclose(total.nats_per_token(), [102 / 15])
+    assert total.pages.tolist() == [4]
+
+
+@given(st.permutations(ROWS))
+def test_order_of_rows_does_not_matter(rows):
+    assert language_loss.same_pages(pages(rows), pages())
+    np.testing.assert_array_equal(pages(rows).loss_nats, pages().loss_nats)
+
+
+@pytest.mark.parametrize("change", [{"url": "c"}, {"target_tokens": 4}, {"text_bytes": 1}])
+def test_other_pages_or_targets_are_noticed(change):
+    assert not language_loss.same_pages(pages([ROWS[0] | change, *ROWS[1:]]), pages())
+
+
+def test_mean_of_runs_averages_losses_and_keeps_counts():
+    one = language_loss.by_language(pages())
+    other = language_loss.by_language(pages([row | {"loss_nats": 0.0} for row in ROWS]))
+    mean = language_loss.mean_of_runs((one, other))
+    np.testing.assert_allclose(mean.nats_per_token(), [1.0, 1.0])
+    assert mean.target_tokens.tolist() == one.target_tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    "rows, says",
+    [
+        ([ROWS[0] | {"loss_nats": math.nan}], "diverged"),
+        ([{"language": "sw"}], "lacks the columns url"),
+        ([ROWS[0] | {"target_tokens": 0}], "sw hold no target token"),
+    ],
+)
+def test_unusable_evaluations_are_refused_with_a_sentence(rows, says):
+    with pytest.raises(DataError, match=says):
+        language_loss.by_language(pages(rows))

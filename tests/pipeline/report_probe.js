@@ -1,0 +1,27 @@
+// Uses the finished report as a reader would, and leaves what it found in the title.
+const wait = (test) => new Promise((done) => {
+  const look = () => (test() ? done() : setTimeout(look, 20));
+  look();
+});
+(async () => {
+  await wait(() => document.documentElement.dataset.ready);
+  const first = () =>
+    document.querySelector("#language-table tbody tr:not([hidden]) th").textContent;
+  const click = (name) => [...document.querySelectorAll("#language-table thead button")]
+    .find((one) => one.textContent.startsWith(name)).click();
+  const found = { charts: [...document.querySelectorAll(".chart")]
+    .map((one) => one.querySelectorAll("svg path").length) };
+  found.best = first();
+  click("Gain"); click("Language"); found.alphabetical = first();
+  found.sorted = document.querySelectorAll("#language-table [aria-sort]").length;
+  const search = document.getElementById("search");
+  search.value = "swahili"; search.dispatchEvent(new Event("input"));
+  found.search = first().trim(); found.shown = document.getElementById("shown").textContent;
+  const select = document.getElementById("curve-language");
+  const before = document.querySelector("#curve-chart svg").outerHTML;
+  select.value = "sw"; select.dispatchEvent(new Event("change"));
+  await wait(() => document.querySelector("#curve-chart svg")?.outerHTML !== before);
+  found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  found.ink = getComputedStyle(document.querySelector(`#gains [aria-roledescription="point"]`)).fill;
+  document.title = JSON.stringify(found);
+})();
