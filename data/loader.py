@@ -56,8 +56,9 @@ class Examples:
         absent = set(self.schedule.languages) - set(self.blocks.languages("train"))
         if absent:
             raise DataError(
-                f"The mixture asks for {', '.join(sorted(absent))}, of which {self.blocks.directory} "
-                "holds no training tokens; leave them out or tokenize them."
+                f"The mixture asks for {', '.join(sorted(absent))}, of which "
+                f"{self.blocks.directory} holds no training tokens; leave them out or tokenize "
+                "them."
             )
         return [self.blocks.stream(code, "train") for code in self.schedule.languages]
 

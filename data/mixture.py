@@ -3,12 +3,14 @@
 Temperature sampling (mT5, section 3.1; its code's `rate_num_examples`): p(language) is proportional
 to pages ** alpha, alpha = 0.3, over *pages*, not tokens. alpha 1 is proportional, 0 is uniform.
 
-A schedule has fixed quotas: of every 65,536 examples each language gets the same number, by
-cumulative rounding (so a share is off by less than 1/65,536), at pseudo-random places. Hence the
-language of example i, and how many examples of that language came before it, cost constant time
-for any i: no state, no prefix sums.
+A schedule has fixed quotas: of every 65,536 examples (a block) each language gets the same number,
+by cumulative rounding (so a share is off by less than 1/65,536), at pseudo-random places. Hence
+the language of example i, and how many examples of that language came before it, are known from i
+alone: no state, no prefix sums over earlier blocks. A block is laid out once, in some 10 ms, and
+the last few are kept.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from data.errors import DataError
-from data.permutation import permute
 
 BLOCK = 65_536
 
@@ -26,8 +27,7 @@ class Draw(NamedTuple):
 
     Attributes:
         language: position in `Schedule.languages`.
-        ordinal: how many examples of the language the whole stream holds before this one's place
-            in the language's own order; 0, 1, 2, ... each exactly once.
+        ordinal: how many examples of the language came before it.
     """
 
     language: int
@@ -40,26 +40,36 @@ class Schedule:
 
     Attributes:
         languages: codes, in the order of `bounds`.
-        bounds: cumulative quotas of a block, from 0 to 65,536; one more than languages.
+        quotas: examples of each language in a block; they sum to 65,536.
         seed: decides the order inside blocks.
     """
 
     languages: tuple[str, ...]
-    bounds: np.ndarray
+    quotas: tuple[int, ...]
     seed: int
 
     def draw(self, index: int) -> Draw:
-        """Returns the language of example `index` in constant time."""
+        """Returns the language of example `index`."""
         block, place = divmod(index, BLOCK)
-        slot = permute(place, BLOCK, hash_seed(self.seed, block))
-        language = int(np.searchsorted(self.bounds, slot, side="right")) - 1
-        start, end = int(self.bounds[language]), int(self.bounds[language + 1])
-        return Draw(language, block * (end - start) + slot - start)
+        languages, ranks = _layout(self, block)
+        language = int(languages[place])
+        return Draw(language, block * self.quotas[language] + int(ranks[place]))
 
     def share(self, language: str) -> float:
         """Returns the language's exact share of all examples."""
-        at = self.languages.index(language)
-        return float(self.bounds[at + 1] - self.bounds[at]) / BLOCK
+        return self.quotas[self.languages.index(language)] / BLOCK
+
+
+@functools.lru_cache(maxsize=4)
+def _layout(plan: Schedule, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the language at each place of a block, and its rank among its language's places."""
+    generator = np.random.Generator(np.random.Philox(hash_seed(plan.seed, block)))
+    languages = generator.permutation(np.repeat(np.arange(len(plan.quotas)), plan.quotas))
+    ranks = np.empty(BLOCK, np.int64)
+    ranks[np.argsort(languages, kind="stable")] = np.concatenate(
+        [np.arange(quota) for quota in plan.quotas]
+    )
+    return languages, ranks
 
 
 def hash_seed(*parts: int) -> int:
@@ -83,13 +93,14 @@ def schedule(weights: Mapping[str, float], seed: int) -> Schedule:
         )
     shares = np.array(list(weights.values())) / sum(weights.values())
     bounds = np.rint(np.concatenate([[0.0], np.cumsum(shares)]) * BLOCK).astype(np.int64)
-    never = [code for code, quota in zip(weights, np.diff(bounds), strict=True) if quota == 0]
+    quotas = tuple(int(quota) for quota in np.diff(bounds))
+    never = [code for code, quota in zip(weights, quotas, strict=True) if quota == 0]
     if never:
         raise DataError(
-            f"The mixture gives {', '.join(never)} less than one example in {BLOCK}, that is never; "
-            "leave them out or use a smaller alpha."
+            f"The mixture gives {', '.join(never)} less than one example in {BLOCK}, that is "
+            "never; leave them out or use a smaller alpha."
         )
-    return Schedule(tuple(weights), bounds, seed)
+    return Schedule(tuple(weights), quotas, seed)
 
 
 def temperature_weights(pages: Mapping[str, int], alpha: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What "better" means: losses per language, step speed-ups, intervals, and the report that shows them.
+"""What "better" means: losses by language, step speed-ups, intervals, and the report of them.
 
 Losses arrive as sums and counts a held-out page and are combined per language at the very end;
 never a mean of means.

@@ -17,6 +17,7 @@ from eval.comparison import LanguageGain
 from eval.report import Report, speedup_text
 
 Spec = dict[str, Any]
+Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 
 _VERDICT_NAMES = {
     "better": "better beyond noise",
@@ -56,7 +57,7 @@ _NICE_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.
 def charts(report: Report) -> dict[str, Spec]:
     """Returns every picture by name."""
     gains = {code: gain for code, gain in report.gains.items() if not gain.script_variant}
-    pictures = {
+    pictures: dict[str, Picture] = {
         "gains-wide": gains_wide(report, gains),
         "gains-tall": gains_tall(report, gains),
         "speedups": speedup_histogram(gains),
@@ -69,7 +70,7 @@ def charts(report: Report) -> dict[str, Spec]:
     return {name: _finished(chart) for name, chart in pictures.items()}
 
 
-def gains_wide(report: Report, gains: Mapping[str, LanguageGain]) -> alt.LayerChart:
+def gains_wide(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns the per-language picture for a wide screen: a language a column, best first."""
     names = alt.X("name:N", sort=None, title=None).axis(
         labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
@@ -84,7 +85,7 @@ def gains_wide(report: Report, gains: Mapping[str, LanguageGain]) -> alt.LayerCh
     return layers.properties(width="container", height=360)
 
 
-def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> alt.LayerChart:
+def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns the per-language picture for a phone: a language a row, best first."""
     names = alt.Y("name:N", sort=None, title=None).axis(
         labelOverlap=False, labelLimit=110, ticks=False
@@ -104,7 +105,7 @@ def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> alt.LayerCh
     return layers.properties(width="container", height=_ROW_PIXELS * len(gains) + 60)
 
 
-def speedup_histogram(gains: Mapping[str, LanguageGain]) -> alt.LayerChart:
+def speedup_histogram(gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns the paper's figure 8: languages by step speed-up; not reached is a bar of its own."""
     rows = speedup_bins([gain.step_speedup for gain in gains.values()])
     base = alt.Chart(alt.Data(values=rows)).encode(
@@ -142,7 +143,7 @@ def speedup_bins(speedups: list[float | None]) -> list[dict[str, Any]]:
     ]
 
 
-def curves(report: Report) -> alt.LayerChart:
+def curves(report: Report) -> Picture:
     """Returns held-out loss over steps; the page fills in the rows of the language chosen."""
     names = [report.baseline.name, report.candidate.name]
     scale = alt.Scale(domain=names, range=["var(--baseline)", "var(--candidate)"])
@@ -166,13 +167,13 @@ def curves(report: Report) -> alt.LayerChart:
     ).properties(width="container", height=320)
 
 
-def gain_by_tokens(report: Report, gains: Mapping[str, LanguageGain]) -> alt.LayerChart:
+def gain_by_tokens(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns gain against training tokens; the languages at both ends are named."""
     rows = [row for row in _gain_rows(gains) if row["tokens"]]
     middle = float(np.median([row["tokens"] for row in rows]))
     for rank, row in enumerate(rows):  # best gain first
-        at_an_end = min(rank, len(rows) - 1 - rank) < _NAMED_AT_EACH_END
-        row["right_of" if row["tokens"] < middle else "left_of"] = row["name"] if at_an_end else ""
+        named = row["name"] if min(rank, len(rows) - 1 - rank) < _NAMED_AT_EACH_END else ""
+        row["right_of"], row["left_of"] = (named, "") if row["tokens"] < middle else ("", named)
     place = {
         "x": alt.X("tokens:Q", title=f"{report.training_tokens_are}, logarithmic →")
         .scale(type="log", nice=False, padding=12)
@@ -191,7 +192,7 @@ def gain_by_tokens(report: Report, gains: Mapping[str, LanguageGain]) -> alt.Lay
     return layers.properties(width="container", height=340)
 
 
-def fertility(gains: Mapping[str, LanguageGain]) -> alt.Chart:
+def fertility(gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns bytes per token of each language, a row a script."""
     rows = [
         {"name": g.name, "script": g.script, "bytes": g.bytes_per_token, "page": g.tokens_per_page}
@@ -203,9 +204,9 @@ def fertility(gains: Mapping[str, LanguageGain]) -> alt.Chart:
         alt.Chart(alt.Data(values=rows))
         .mark_point(filled=True, size=55, opacity=0.7, color="var(--candidate)")
         .encode(
-            x=alt.X(
-                "bytes:Q", title="UTF-8 bytes per token (→ fewer tokens for the same bytes)"
-            ).axis(tickCount=6),
+            x=alt.X("bytes:Q", title="UTF-8 bytes per token (→ fewer tokens for the same bytes)")
+            .axis(tickCount=6)
+            .scale(zero=False, nice=False, padding=14),
             y=alt.Y("script:N", sort=order, title=None).axis(grid=True, ticks=False),
             tooltip=[
                 alt.Tooltip("name:N", title="language"),
@@ -233,7 +234,7 @@ def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
     ]
 
 
-def _finished(chart: alt.LayerChart | alt.Chart) -> Spec:
+def _finished(chart: Picture) -> Spec:
     """Returns the specification in the page's type and ink."""
     axis = {
         "labelColor": "var(--ink-soft)",

@@ -117,6 +117,7 @@ class Summary:
     languages: int
     languages_missing: tuple[str, ...]
     script_variants: int
+    median_held_out_pages: float
     languages_improved: int
     languages_improved_significantly: int
     languages_worse: int
@@ -183,6 +184,7 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
         languages=len(rows),
         languages_missing=tuple(code for code in expected if code not in gains),
         script_variants=len(gains) - len(rows),
+        median_held_out_pages=float(np.median([row.held_out_pages for row in rows])),
         languages_improved=sum(row.gain_nats > 0 for row in rows),
         languages_improved_significantly=_count(rows, "better"),
         languages_worse=sum(row.gain_nats < 0 for row in rows),
@@ -211,7 +213,9 @@ def _rank_correlation(rows: Sequence[LanguageGain]) -> float | None:
     gains, tokens = ([pair[side] for pair in pairs] for side in (0, 1))
     if len(set(gains)) < 2 or len(set(tokens)) < 2:
         return None
-    return float(stats.spearmanr(gains, tokens).statistic)
+    # Ranks' Pearson correlation, which is what Spearman's is.
+    ranks = np.corrcoef(stats.rankdata(gains), stats.rankdata(tokens))
+    return float(ranks[0, 1])
 
 
 def _speedups(baseline: Side, candidate: Side) -> list[StepSpeedup]:

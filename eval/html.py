@@ -23,17 +23,19 @@ _TEMPLATE = "index.html.j2"
 
 def to_html(one: report.Report) -> str:
     """Returns the whole page."""
+    loader = jinja2.PackageLoader("eval")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eval"),
+        loader=loader,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"count": _count, "number": _number, "signed": _signed, "share": _share}
-    read = environment.loader.get_source  # pyright: ignore[reportOptionalMemberAccess]
-    style, script = (read(environment, name)[0] for name in ("report.css", "report.js"))
-    bundle = vl_convert.javascript_bundle().replace("</script", "<\\/script")
+    style, script = (
+        loader.get_source(environment, name)[0] for name in ("report.css", "report.js")
+    )
+    bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
     return environment.get_template(_TEMPLATE).render(
         report=one,
         better_sentence=report.better_sentence(one),
@@ -42,7 +44,8 @@ def to_html(one: report.Report) -> str:
         specs=charts.charts(one),
         curves=_curves(one),
         facts=[asdict(facts) for facts in one.facts],
-        language_names={language.code: language.name for language in table.all_languages()},
+        language_names={one.code: one.name for one in table.all_languages()}
+        | {table.UNDETERMINED: "undetermined"},
         scripts=sorted({gain.script for gain in one.gains.values()}),
         families=sorted({gain.family for gain in one.gains.values()}),
         resamples=intervals.RESAMPLES,

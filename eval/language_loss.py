@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Float, Int, Shaped
 
 from data.errors import DataError
@@ -55,7 +54,7 @@ class LanguageLosses:
         return self.loss_nats / np.log(2) / self.text_bytes
 
 
-def page_losses(table: pa.Table, origin: str) -> PageLosses:
+def from_table(table: pa.Table, origin: str) -> PageLosses:
     """Returns the pages of an evaluation file.
 
     Args:
@@ -70,14 +69,14 @@ def page_losses(table: pa.Table, origin: str) -> PageLosses:
         found = f"lacks the columns {', '.join(missing)}" if missing else "holds no page"
         raise DataError(f"An evaluation was expected in {origin}, which {found}; evaluate again.")
     table = table.select(COLUMNS).sort_by([("language", "ascending"), ("url", "ascending")])
-    if not pc.all(pc.is_finite(table["loss_nats"])).as_py():
+    language, url, loss_nats, target_tokens, text_bytes = (
+        table[name].to_numpy() for name in COLUMNS
+    )
+    if not np.isfinite(loss_nats).all():
         raise DataError(
             f"{origin} holds losses that are not finite numbers: the run diverged; "
             "leave it out of the report, or train it again at a lower learning rate."
         )
-    language, url, loss_nats, target_tokens, text_bytes = (
-        table[name].to_numpy() for name in COLUMNS
-    )
     return PageLosses(language, url, loss_nats, target_tokens, text_bytes)
 
 

@@ -22,8 +22,9 @@ class RunFacts:
         recipe: its recipe's name.
         seeds: one a run.
         parameters: number of weights.
-        flops_per_sequence: forward and backward, as the recipe counts them.
+        flops_per_sequence: of the forward pass.
         experts: experts a switch layer; None for a dense side.
+        devices: what it ran on.
         steps: training steps.
         step_seconds: median wall time of a step, compiling left out.
         tokens_per_second: median.
@@ -37,6 +38,7 @@ class RunFacts:
     parameters: int | None
     flops_per_sequence: int | None
     experts: int | None
+    devices: str
     steps: int
     step_seconds: float | None
     tokens_per_second: float | None
@@ -65,11 +67,19 @@ class Report:
 def better_sentence(report: Report) -> str:
     """Says in how many languages the candidate is better and worse."""
     summary = report.summary
-    return (
+    better, worse = (
+        summary.languages_improved_significantly,
+        summary.languages_worse_significantly,
+    )
+    opening = (
         f"{report.candidate.name} is better than {report.baseline.name} in "
-        f"{summary.languages_improved} of {summary.languages} languages "
-        f"({summary.languages_improved_significantly} beyond noise) and worse in "
-        f"{summary.languages_worse} ({summary.languages_worse_significantly} beyond noise)."
+        f"{summary.languages_improved} of {summary.languages} languages"
+    )
+    if better == worse == 0:
+        return f"{opening} and worse in {summary.languages_worse}, nowhere beyond noise."
+    return (
+        f"{opening} ({better} beyond noise) and worse in {summary.languages_worse} "
+        f"({worse} beyond noise)."
     )
 
 

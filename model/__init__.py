@@ -1,4 +1,4 @@
-"""What the network is: T5's encoder-decoder and Switch's sparse feed-forward. JAX; no text, no jobs.
+"""What the network is: T5's encoder-decoder and Switch's sparse feed-forward; no text, no jobs.
 
 Dimension names, the same everywhere, also in the sharding table (`sharding.py`):
 

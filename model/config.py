@@ -75,8 +75,8 @@ class ModelConfig:
             )
         if self.switch is not None and self.layers % self.switch.every:
             raise ConfigurationError(
-                f"Every {self.switch.every}th feed-forward of {self.layers} layers was to be sparse; "
-                "the number of layers must be a multiple of that."
+                f"One in {self.switch.every} feed-forwards of {self.layers} layers was to be "
+                "sparse; the number of layers must be a multiple of that."
             )
 
     @property
@@ -93,8 +93,8 @@ class ModelConfig:
 def forward_flops(config: ModelConfig, inputs: int, targets: int) -> int:
     """Returns the matrix-product FLOPs of one sequence, forward.
 
-    Two per multiply-add; each token through one expert; attention scores and logits counted, router,
-    norms and slots left empty by capacity not. The sparse model equals the dense one by definition.
+    Two per multiply-add, each token through one expert; attention scores and logits are counted;
+    the router, norms and slots left empty are not. Sparse equals dense by definition.
     """
     attention = 4 * config.embed * config.heads * config.head
     feed_forward = 3 * config.embed * config.mlp

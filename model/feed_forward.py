@@ -5,7 +5,6 @@ GELU is the tanh approximation, as in T5 and Hugging Face's `gelu_new`.
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from model.config import ModelConfig

@@ -18,7 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from model.config import ConfigurationError
 from model.dimensions import dimension_names, is_names
@@ -51,12 +51,12 @@ class OptimizerConfig:
             )
 
 
-def learning_rate(config: OptimizerConfig, steps: int) -> Callable[[Int[Array, ""]], Array]:
+def learning_rate(config: OptimizerConfig, steps: int) -> Callable[[ArrayLike], Array]:
     """Returns the schedule of a run of `steps` steps, counted from 0."""
     start = config.decay_from * steps
 
-    def schedule(step: Int[Array, ""]) -> Float[Array, ""]:
-        step = jnp.asarray(step, jnp.float32)
+    def schedule(count: ArrayLike) -> Float[Array, ""]:
+        step = jnp.asarray(count, jnp.float32)
         rate = config.scale / jnp.sqrt(jnp.maximum(step, config.hold_steps))
         left = jnp.clip((steps - step) / jnp.maximum(steps - start, 1.0), 0.0, 1.0)
         return rate * left

@@ -107,7 +107,7 @@ class SwitchLayer(eqx.Module):
         return y, Routing(expert, kept, gate, entropy, jnp.mean(balance_losses))
 
 
-def _on_device(x, is_token, key, router, gate, up, down, *, group_tokens, capacity, jitter):  # noqa: PLR0913
+def _on_device(x, is_token, key, router, gate, up, down, *, group_tokens, capacity, jitter):
     """One device's part: its own tokens, its own experts."""
     grouped = x.reshape(-1, group_tokens, x.shape[-1])
     groups, experts = grouped.shape[0], router.shape[-1]

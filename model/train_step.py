@@ -7,14 +7,14 @@ The model is split into arrays and the rest once (`eqx.partition`), and the step
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from model.batch import Batch
 from model.config import ModelConfig
@@ -60,7 +60,7 @@ class Trainer:
         rest: what of the model is not arrays.
         shapes: of its arrays.
         mesh: the devices.
-        shardings: of the state.
+        shardings: of the state, in its structure.
         init: seed to state.
         step: (state, batch) to (state, metrics); the state is donated.
         score: (arrays, batch) to each row's sums, with evaluation's capacity.
@@ -69,7 +69,7 @@ class Trainer:
     rest: Transformer
     shapes: Transformer
     mesh: Mesh
-    shardings: TrainState
+    shardings: Any
     init: Callable[[], TrainState]
     step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
     score: Callable[[PyTree, Batch], RowLosses]
@@ -116,7 +116,7 @@ def make_trainer(
     )
 
 
-def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> TrainState:
+def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:
     """Returns where each array of a run's state is stored; moments lie with their parameter."""
     arrays = parameter_shardings(array_shapes, mesh)
     stacks = stacked_dimensions(array_shapes)
@@ -131,13 +131,14 @@ def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) ->
         per_matrix.states,
     )
     scalars = jax.tree.map(lambda _: replicated(mesh), tuple(others))
-    return TrainState(arrays, (PerMatrixState(moments), *scalars), replicated(mesh))
+    step: Any = replicated(mesh)
+    return TrainState(arrays, (PerMatrixState(moments), *scalars), step)
 
 
 def _step_function(
     rest: Transformer,
     optimizer: optax.GradientTransformation,
-    rate: Callable[[Int[Array, ""]], Array],
+    rate: Callable[[ArrayLike], Array],
     *,
     key: Key[Array, ""],
     mesh: Mesh,

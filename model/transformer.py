@@ -149,7 +149,8 @@ class Stack(eqx.Module):
         y = layer.self_attention(y, y, inputs.bias, inputs.mask)
         if layer.cross_attention is None or layer.cross_norm is None:
             return y
-        assert inputs.source is not None and inputs.source_mask is not None  # a decoder's
+        assert inputs.source is not None  # a decoder's
+        assert inputs.source_mask is not None
         nothing = jnp.zeros((1, 1, 1))
         z = layer.cross_norm(x + y)
         return y + layer.cross_attention(z, inputs.source, nothing, inputs.source_mask)

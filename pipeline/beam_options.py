@@ -1,23 +1,17 @@
-"""Where a Beam job runs: what stands after `--`, or else a local run fit for the input's size.
+"""Where a Beam job runs: on this machine, or where the options after `--` say.
 
-The runner is named because Beam's own default first tries to download another one.
+The local runner is named because Beam's own default first tries to download another one. It works
+in one process: on two cores 3,581 web pages took 6.0 s (9.0 s with two workers), 48,608 JSON lines
+17.5 s (17.6 s). Options that the user gives come last and so win.
 """
+
+from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-RUNNER = ("--runner=FnApiRunner",)
-TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+LOCAL_RUNNER = "--runner=FnApiRunner"
 
 
-def pipeline_options(
-    asked: tuple[str, ...], *, input_bytes: int, small_bytes: int
-) -> PipelineOptions:
-    """Returns the options of a job.
-
-    Args:
-        asked: what the user gave after `--`; counts as it stands.
-        input_bytes: size of the input.
-        small_bytes: up to here one process is faster than starting two.
-    """
-    workers = TWO_PROCESSES if input_bytes > small_bytes and not asked else ()
-    return PipelineOptions([*RUNNER, *workers, *asked])
+def pipeline_options(asked: Sequence[str]) -> PipelineOptions:
+    """Returns the options of a job."""
+    return PipelineOptions([LOCAL_RUNNER, *asked])

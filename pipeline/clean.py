@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
 from data import rule_sets
@@ -24,6 +23,7 @@ from data.languages import codes
 from data.rule_sets import RuleSet
 from data.text_rules import too_few_long_lines, too_long
 from pipeline import arguments, artifacts
+from pipeline.beam_options import pipeline_options
 from pipeline.cleaning_report import manifest_of, print_summary, read_counts
 from pipeline.transforms.count_pages import CountPages
 from pipeline.transforms.deduplicate import DeduplicateLines, DeduplicateUrls
@@ -35,10 +35,6 @@ from pipeline.transforms.write_pages import WritePages, WriteRejected
 
 STAGE = "clean"
 COUNTS = "counts.json"
-
-# Named, because Beam's own default tries to download another runner first. In one process: on two
-# cores 3,581 web pages took 6.0 s (9.0 s with two workers), 48,608 JSON lines 17.5 s (17.6 s).
-RUNNER = "--runner=FnApiRunner"
 
 
 def run(arguments: arguments.Clean) -> None:
@@ -61,7 +57,7 @@ def run(arguments: arguments.Clean) -> None:
     doing = f"clean: {len(paths)} files, {size / 1e6:.1f} MB, rules {rules.name}"
     console.print(doing)
     with console.status(doing):
-        _run_job(paths, rules, asked, arguments.out, [RUNNER, *arguments.beam])
+        _run_job(paths, rules, asked, arguments.out, arguments.beam)
     body = manifest_of(read_counts(arguments.out / COUNTS), rules, len(paths))
     (arguments.out / COUNTS).unlink()
     artifacts.finish(arguments.out, STAGE, settings, inputs, body)
@@ -102,7 +98,7 @@ def _clear(directory: Path) -> None:
 def _run_job(
     paths: list[Path], rules: RuleSet, asked: tuple[str, ...] | None, out: Path, options: list[str]
 ) -> None:
-    with beam.Pipeline(options=PipelineOptions(options)) as pipeline:
+    with beam.Pipeline(options=pipeline_options(options)) as pipeline:
         pages, broken = pipeline | "Read" >> ReadPages(paths)
         read = pages
         rejected = []
@@ -111,10 +107,10 @@ def _run_job(
             rejected.append(turned_down)
         kept = pages | "Split" >> Split(rules.held_out)
         rejected = rejected | "GatherRejected" >> beam.Flatten()
-        kept | "Write" >> WritePages(out)
-        rejected | "WriteRejected" >> WriteRejected(out)
+        _ = kept | "Write" >> WritePages(out)
+        _ = rejected | "WriteRejected" >> WriteRejected(out)
         outcomes = {"read": read, "kept": kept, "rejected": rejected, "broken": broken}
-        outcomes | "Count" >> CountPages(out / COUNTS)
+        _ = outcomes | "Count" >> CountPages(out / COUNTS)
 
 
 def _steps(rules: RuleSet, asked: tuple[str, ...] | None) -> list[tuple[str, beam.PTransform]]:

@@ -5,7 +5,7 @@ row a page in `RUN/evaluation/step=N.parquet`; everything that is later said abo
 recomputed from there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jax.sharding import Mesh
 from rich.console import Console
 
 from data.held_out_batches import HeldOutBatch, batches, held_out_pages
@@ -23,7 +24,7 @@ from data.tokenizer import MODEL_FILE, load
 from eval.held_out_loss import page_losses
 from model.batch import Batch
 from model.checkpoint import Checkpoints, with_shardings
-from model.sharding import make_mesh
+from model.sharding import batch_sharding, make_mesh
 from model.train_step import Trainer, make_trainer
 from pipeline import recipes
 from pipeline.arguments import Evaluate
@@ -131,13 +132,23 @@ def write(directory: Path, step: int, columns: dict[str, list[Any]]) -> Path:
     return path
 
 
+def to_devices(arrays: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
+    """Turns a host's rows into its part of the global batch: where text and network meet."""
+    sharding = batch_sharding(mesh)
+    return Batch(
+        **{
+            name: jax.make_array_from_process_local_data(sharding, array)
+            for name, array in arrays.items()
+        }
+    )
+
+
 def _scorer(
     trainer: Trainer, arrays: Any
 ) -> Callable[[HeldOutBatch], tuple[np.ndarray, np.ndarray]]:
     def score(batch: HeldOutBatch) -> tuple[np.ndarray, np.ndarray]:
-        rows = trainer.score(
-            arrays, Batch(inputs=batch.inputs, targets=batch.targets, language=batch.page)
-        )
+        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
+        rows = trainer.score(arrays, to_devices(held_out, trainer.mesh))
         return np.asarray(rows.loss_nats), np.asarray(rows.target_tokens)
 
     return score

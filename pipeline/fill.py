@@ -11,7 +11,6 @@ import numpy as np
 
 from data.errors import DataError
 from data.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
-from model.batch import Batch
 from model.train_step import Trainer
 from model.transformer import Call
 from pipeline import evaluate
@@ -46,8 +45,8 @@ def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray
     ids += [*tokenizer.encode(rest).tolist(), EOS]
     if not gaps or len(ids) > length:
         raise DataError(
-            f"The text has {gaps} gaps and {len(ids)} tokens; it needs at least <extra_id_0> and at "
-            f"most {length} tokens."
+            f"The text has {gaps} gaps and {len(ids)} tokens; it needs at least the gap "
+            f"<extra_id_0> and at most {length} tokens."
         )
     return np.array(ids + [PADDING] * (length - len(ids)), np.int32)
 
@@ -65,7 +64,8 @@ def greedy(
     language = np.full(rows, -1, np.int32)
     for position in range(min(length, most)):
         targets[0, position] = EOS  # any real token: it marks the position as one to predict
-        batch = Batch(inputs=batch_inputs, targets=targets, language=language)
+        rows = {"inputs": batch_inputs, "targets": targets, "language": language}
+        batch = evaluate.to_devices(rows, trainer.mesh)
         token = int(np.argmax(logits(arrays, batch)[position]))
         targets[0, position] = token
         if token == EOS:

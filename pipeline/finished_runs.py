@@ -1,9 +1,10 @@
 """Finished runs, read back: recipe, evaluations, metrics; and which of them may be compared.
 
 A run is a directory that `mswitch pretrain` wrote. Two runs may be compared when their recipes
-agree in everything but the name, the seed and the feed-forward layers (`model.switch`), when they
-were trained on the same tokens, and when every evaluation scored the same held-out pages with the
-same targets. Everything else is refused with a sentence. Runs are only read, never written.
+agree in everything but the name, the seed, the feed-forward layers (`model.switch`) and what leaves
+a step's result as it is (the mesh, how often it logs), when they were trained on the same tokens,
+and when every evaluation scored the same held-out pages with the same targets. Everything else is
+refused with a sentence. Runs are only read, never written.
 """
 
 import json
@@ -21,6 +22,8 @@ from pipeline import artifacts
 from pipeline.artifacts import ArtifactError
 
 _STEP = "step="
+# May differ: none of them changes what a step computes, but for the seed, which is meant to.
+_FREE = ("name", "seed", "mesh", "evaluate_every", "checkpoint_every", "log_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,11 @@ class Run:
     def switch(self) -> Mapping[str, Any] | None:
         """The feed-forward's settings; None for a dense run."""
         return self.recipe["model"]["switch"]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Kinds of the devices it ran on, one entry a device."""
+        return tuple(sorted(self.about.get("devices", ())))
 
 
 def evaluation_files(directory: Path) -> dict[int, Path]:
@@ -90,7 +98,7 @@ def read_run(directory: Path) -> Run:
 
 
 def _page_losses(path: Path) -> PageLosses:
-    return language_loss.page_losses(pq.read_table(path), str(path))
+    return language_loss.from_table(pq.read_table(path), str(path))
 
 
 def _metrics(path: Path) -> list[dict[str, float]]:
@@ -126,7 +134,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
 
 def _fixed(run: Run) -> dict[str, Any]:
     """Returns what must be equal on both sides."""
-    recipe = {key: value for key, value in run.recipe.items() if key not in ("name", "seed")}
+    recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
     model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
     tokens = run.about.get("inputs", {}).get("tokens")
     return recipe | {"model": model, "digest of the tokens": tokens}

@@ -16,10 +16,9 @@ from data import mixture
 from data.loader import Examples, batches
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
-from model.batch import Batch
 from model.checkpoint import Checkpoints, with_shardings
 from model.config import forward_flops
-from model.sharding import batch_sharding, check_fit, make_mesh
+from model.sharding import check_fit, make_mesh
 from model.train_step import Trainer, TrainState, make_trainer
 from model.transformer import parameter_count
 from pipeline import evaluate, recipes
@@ -138,7 +137,7 @@ def train(
             if step % recipe.evaluate_every == 0:
                 with progress.pause("evaluate"):
                     evaluate.write(out, step, held_out.score(trainer, state.arrays))
-            state, metrics = trainer.step(state, to_devices(next(source), trainer))
+            state, metrics = trainer.step(state, evaluate.to_devices(next(source), trainer.mesh))
             progress.step(step + 1, metrics)
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                 with progress.pause("checkpoint"):
@@ -155,14 +154,3 @@ def resume(checkpoints: Checkpoints, trainer: Trainer) -> tuple[TrainState, int]
         return trainer.init(), 0
     shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
     return checkpoints.restore(steps[-1], shapes), steps[-1]
-
-
-def to_devices(arrays: dict[str, Any], trainer: Trainer) -> Batch:
-    """Turns a host's rows into its part of the global batch: where loader and network meet."""
-    sharding = batch_sharding(trainer.mesh)
-    return Batch(
-        **{
-            name: jax.make_array_from_process_local_data(sharding, array)
-            for name, array in arrays.items()
-        }
-    )

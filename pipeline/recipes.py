@@ -131,7 +131,7 @@ def mt5_demo() -> Recipe:
         inputs=128,
         steps=400,
         optimizer=OptimizerConfig(hold_steps=400, decay_from=0.5),
-        evaluate_every=25,
+        evaluate_every=20,
         checkpoint_every=100,
         log_every=10,
     )
@@ -229,7 +229,7 @@ def _replaced(value: Any, path: list[str], text: str, whole: str) -> Any:
         new = _replaced(current, path[1:], text, whole)
     else:
         new = _parse(text, current, whole)
-    return replace(value, **{path[0]: new})
+    return replace(value, **{path[0]: new})  # pyright: ignore[reportArgumentType]
 
 
 def _parse(text: str, current: Any, whole: str) -> Any:

@@ -28,13 +28,13 @@ REJECTED_PAGES_LOOKED_AT = 200  # a reason; samples are chosen among these
 def run(arguments: arguments.Report) -> None:
     """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the place."""
     inputs = _digests(arguments)
-    _claim(arguments.out, inputs)
     baseline, candidate = (
         [finished_runs.read_run(directory) for directory in directories]
         for directories in (arguments.baseline, arguments.candidate)
     )
     finished_runs.check_comparable([*baseline, *candidate])
     report = _report(arguments, baseline, candidate)
+    _claim(arguments.out, inputs)
     artifacts.write_json(arguments.out / "report.json", whole.to_json(report))
     _write_text(arguments.out / "report.md", whole.to_markdown(report))
     _write_text(arguments.out / "index.html", to_html(report))
@@ -46,7 +46,12 @@ def _report(
     arguments: arguments.Report, baseline: Sequence[Run], candidate: Sequence[Run]
 ) -> whole.Report:
     names = _names(baseline[0], candidate[0])
-    sides = [_side(name, runs) for name, runs in zip(names, (baseline, candidate), strict=True)]
+    # Step times of different machines say nothing about the architectures.
+    comparable = len({run.devices for run in (*baseline, *candidate)}) == 1
+    sides = [
+        _side(name, runs, finished_runs.median_metric(runs, "seconds") if comparable else None)
+        for name, runs in zip(names, (baseline, candidate), strict=True)
+    ]
     text, training_tokens_are = _training_text(arguments.tokens, candidate)
     gains = comparison.language_gains(sides[0], sides[1], text)
     return whole.Report(
@@ -96,7 +101,7 @@ def _names(baseline: Run, candidate: Run) -> tuple[str, str]:
     return f"{kinds[0]} (baseline)", f"{kinds[1]} (candidate)"
 
 
-def _side(name: str, runs: Sequence[Run]) -> Side:
+def _side(name: str, runs: Sequence[Run], step_seconds: float | None) -> Side:
     steps = tuple(runs[0].losses)
     for other in runs[1:]:
         if tuple(other.losses) != steps:
@@ -109,7 +114,7 @@ def _side(name: str, runs: Sequence[Run]) -> Side:
         steps=steps,
         losses=tuple(language_loss.mean_of_runs(tuple(r.losses[s] for r in runs)) for s in steps),
         pages=tuple(run.pages for run in runs),
-        step_seconds=finished_runs.median_metric(runs, "seconds"),
+        step_seconds=step_seconds,
     )
 
 
@@ -122,12 +127,21 @@ def _facts(side: Side, runs: Sequence[Run]) -> whole.RunFacts:
         parameters=first.about.get("parameters"),
         flops_per_sequence=first.about.get("flops_per_sequence"),
         experts=None if first.switch is None else first.switch.get("experts"),
+        devices=" + ".join(sorted({_counted(run.devices) for run in runs})),
         steps=first.recipe["steps"],
-        step_seconds=side.step_seconds,
+        step_seconds=finished_runs.median_metric(runs, "seconds"),
         tokens_per_second=finished_runs.median_metric(runs, "tokens_per_second"),
-        dropped_share=finished_runs.last_tenth(runs, "dropped_share"),
+        dropped_share=(
+            None if first.switch is None else finished_runs.last_tenth(runs, "dropped_share")
+        ),
         training_loss_nats=finished_runs.last_tenth(runs, "loss_nats"),
     )
+
+
+def _counted(devices: Sequence[str]) -> str:
+    """Returns `8 × TPU v5p` for eight entries of it, `not recorded` for none."""
+    kinds = [f"{devices.count(kind)} × {kind}" for kind in dict.fromkeys(devices)]
+    return ", ".join(kinds) or "not recorded"
 
 
 def _training_text(tokens: Path | None, runs: Sequence[Run]) -> tuple[dict[str, TrainingText], str]:

@@ -30,7 +30,6 @@ from pipeline.beam_options import pipeline_options
 from pipeline.transforms.write_blocks import PageFile, WriteTokenBlocks
 
 SHARD_BYTES = 256_000_000  # of page files a shard; a shard must fit a worker's memory
-SMALL_INPUT_BYTES = 20_000_000  # a second process loads TensorFlow anew, 8 s
 SPLITS = ("train", "validation")
 VOCABULARY_FACTS = ("vocabulary_size", "vocabulary_rows", "first_sentinel", "sha256")
 SHARDS = "shards.json"  # only while the stage runs
@@ -82,15 +81,14 @@ def write(
     files: Sequence[PageFile], model: Path, out: Path, dtype: str, beam_options: tuple[str, ...]
 ) -> None:
     """Runs the job: blocks of every file, and the list of shards beside them."""
-    size = sum(file.path.stat().st_size for file in files)
-    options = pipeline_options(beam_options, input_bytes=size, small_bytes=SMALL_INPUT_BYTES)
-    with beam.Pipeline(options=options) as job:
+    with beam.Pipeline(options=pipeline_options(beam_options)) as job:
         shards = (
             job
             | "Files" >> beam.Create(files)
             | "WriteTokenBlocks" >> WriteTokenBlocks(model.read_bytes(), out, dtype)
         )
-        shards | "List" >> beam.combiners.ToList() | "WriteList" >> beam.Map(write_list, out)
+        listed = shards | "List" >> beam.combiners.ToList()
+        _ = listed | "WriteList" >> beam.Map(write_list, out)
 
 
 def write_list(shards: Sequence[Shard], out: Path) -> None:

@@ -77,7 +77,7 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
     """
     model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
+        sentencepiece.SentencePieceTrainer.train(  # pyright: ignore[reportAttributeAccessIssue]
             sentence_iterator=sentences,
             model_writer=model,
             model_type="unigram",
@@ -93,7 +93,7 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
             minloglevel=2,
         )
     except RuntimeError as error:
-        said = str(error).split(") ")[-1].strip() or error
+        said = str(error).split("] ")[-1].rstrip(". ") or error
         raise DataError(
             f"A vocabulary of {size} ids at character coverage {character_coverage} was asked; "
             f"SentencePiece says: {said}. Change --size, lower --character-coverage (rare "

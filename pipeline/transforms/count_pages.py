@@ -3,7 +3,6 @@
 A count is a sum over (kind, language, detail): language or detail is "" where it says nothing.
 The file is all that comes back from the job, so any runner that shares a file system will do.
 """
-# ruff: noqa: D102 (what `expand` and `process` do is told by their class)
 
 import json
 import os

@@ -5,7 +5,6 @@ timestamp stays, as in mC4 3.1.0; the reference leaves ties to chance, here the 
 text wins. Lines are shared out by `line_rules`. Every line becomes an element of a shuffle: the
 largest collection of the job, 32 bytes each.
 """
-# ruff: noqa: D102 (what `expand` and `process` do is told by their class)
 
 import hashlib
 from collections.abc import Iterable, Iterator

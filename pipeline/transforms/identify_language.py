@@ -4,7 +4,6 @@ Pages of a language that mC4 does not have, or that was not asked for, are rejec
 earlier: before line deduplication they may own lines of pages that stay, so a run for one language
 gives the same pages as that language's part of a run for all.
 """
-# ruff: noqa: D102 (what `expand` and `process` do is told by their class)
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,5 +1,4 @@
 """Applies a rule to every page: kept pages go on, rejected ones leave by the other door."""
-# ruff: noqa: D102 (what `expand` and `process` do is told by their class)
 
 from collections.abc import Iterator
 from typing import Any

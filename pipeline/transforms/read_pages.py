@@ -1,5 +1,4 @@
 """Reads input files, one work item a file, whatever their format: pages and broken records."""
-# ruff: noqa: D102 (what `expand` and `process` do is told by their class)
 
 from collections.abc import Iterator
 from pathlib import Path

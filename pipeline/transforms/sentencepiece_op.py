@@ -9,6 +9,7 @@ breaks ties alike).
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -32,6 +33,7 @@ def _silent_native_code() -> Iterator[None]:
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # text needs no accelerator: leave it to JAX
 with _silent_native_code():
+    import tensorflow as tf
     import tensorflow_text
 
 
@@ -40,10 +42,13 @@ class SentencePieceOp:
 
     def __init__(self, model: bytes):
         with _silent_native_code():
-            self._tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=np.int32)
+            self._tokenizer = tensorflow_text.SentencepieceTokenizer(
+                model=model,
+                out_type=tf.int32,  # pyright: ignore[reportArgumentType]
+            )
             self._tokenizer.tokenize(["warm"])
 
     def __call__(self, texts: Sequence[str]) -> list[Int[np.ndarray, " tokens"]]:
         """Returns the ids of each text, without EOS."""
-        ragged = self._tokenizer.tokenize(list(texts))
+        ragged: Any = self._tokenizer.tokenize(list(texts))
         return np.split(ragged.values.numpy(), ragged.row_splits.numpy()[1:-1])

@@ -3,7 +3,6 @@
 A share of each language needs two bounded numbers a language beforehand (its count and its smallest
 hashes); they travel as a side input of one entry a language, and the split itself stays local.
 """
-# ruff: noqa: D102 (what `expand` and `process` do is told by their class)
 
 from typing import Any
 

@@ -4,7 +4,6 @@ All languages go through one branch, keyed by the file they belong to. A page's 
 its address, the rows of a shard are sorted, and a file gets its name only when it is whole. The
 number of shards follows from the number of pages, so that no shard outgrows a worker's memory.
 """
-# ruff: noqa: D102 (what `expand` and `process` do is told by their class)
 
 import os
 import uuid

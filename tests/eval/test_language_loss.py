@@ -17,7 +17,7 @@ ROWS = [
 
 
 def pages(rows=ROWS):
-    return language_loss.page_losses(pa.Table.from_pylist(rows), "here")
+    return language_loss.from_table(pa.Table.from_pylist(rows), "here")
 
 
 def test_hand_computed():

@@ -28,7 +28,7 @@ def losses(levels, seed=0):
         for code, level in zip(CODES, levels, strict=True)
         for page in range(PAGES)
     ]
-    return language_loss.page_losses(pa.Table.from_pylist(rows), "here")
+    return language_loss.from_table(pa.Table.from_pylist(rows), "here")
 
 
 def side(name, final, seed, step_seconds=0.1):
@@ -50,6 +50,7 @@ def facts(name):
         parameters=10,
         flops_per_sequence=None,
         experts=None,
+        devices="1 × cpu",
         steps=200,
         step_seconds=0.1,
         tokens_per_second=1e4,
@@ -118,6 +119,13 @@ def test_sentence_when_it_loses(final, says):
     sentence = make(final).sentence
     assert sentence.endswith(says)
     assert "Switch is better than mT5 in" in sentence
+
+
+def test_sentence_when_nothing_is_beyond_noise():
+    assert (
+        "languages and worse in 1, nowhere beyond noise."
+        in make((3.001, 2.999, 3.001, 1.0)).sentence
+    )
 
 
 def test_json_is_strict_and_has_the_contracted_fields():

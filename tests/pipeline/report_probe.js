@@ -23,5 +23,7 @@ const wait = (test) => new Promise((done) => {
   await wait(() => document.querySelector("#curve-chart svg")?.outerHTML !== before);
   found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   found.ink = getComputedStyle(document.querySelector(`#gains [aria-roledescription="point"]`)).fill;
+  const words = [...document.querySelectorAll("svg text, td, th, dd, p")].map((one) => one.textContent);
+  found.strange = words.filter((word) => /undefined|NaN|null|None|\{\{/.test(word));
   document.title = JSON.stringify(found);
 })();

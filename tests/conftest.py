@@ -1,0 +1,49 @@
+"""Set before anything imports JAX: eight simulated devices, and CLD3 loaded before TensorFlow."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+).strip()
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.token_blocks import TokenBlocks, TokenizedPage, describe, token_dtype, write_shard
+
+VOCABULARY = {"vocabulary_size": 1024, "vocabulary_rows": 1024, "first_sentinel": 1023}
+
+
+@pytest.fixture(scope="session")
+def make_blocks() -> Callable[..., TokenBlocks]:
+    """Returns a function that writes small token blocks."""
+    return _make_blocks
+
+
+def _make_blocks(directory: Path, tokens: dict[str, int], page_tokens: int = 300) -> TokenBlocks:
+    """Blocks with `tokens` training tokens a language in two shards, and a tenth held out."""
+    dtype = token_dtype(1024)
+    entries = {}
+    for number, (language, count) in enumerate(tokens.items()):
+        stream = 3 + (np.arange(count) * 7 + number) % 900
+        pages = [
+            TokenizedPage(f"https://{language}.example/{start}", part, 3 * len(part))
+            for start in range(0, count, page_tokens)
+            if len(part := stream[start : start + page_tokens])
+        ]
+        half = len(pages) // 2
+        entries[language] = {
+            "train": describe(
+                write_shard(directory, f"{language}/train-{i:05d}-of-00002", part, dtype)
+                for i, part in enumerate((pages[:half], pages[half:]))
+            ),
+            "validation": describe(
+                [write_shard(directory, f"{language}/validation-00000-of-00001", pages[:2], dtype)]
+            ),
+        }
+    manifest = {"token_dtype": dtype.str, "vocabulary": VOCABULARY, "languages": entries}
+    return TokenBlocks(directory, manifest)

@@ -1,0 +1,46 @@
+import numpy as np
+
+from data.held_out_batches import batches, held_out_pages, windows
+from data.span_corruption import lengths_for_inputs
+from data.token_blocks import TokenizedPage
+
+LENGTHS = lengths_for_inputs(64)
+FIRST_SENTINEL = 1023
+
+
+def page(tokens: int, url: str = "https://a.example") -> TokenizedPage:
+    return TokenizedPage(url, np.arange(3, 3 + tokens), 4 * tokens)
+
+
+def test_each_token_of_a_page_is_seen_or_hidden_once():
+    parts = windows(page(3 * LENGTHS.raw + 10), LENGTHS, FIRST_SENTINEL)
+    assert len(parts) == 4
+    tokens = [t for part in parts for side in part for t in side.tolist() if 3 <= t < 900]
+    assert sorted(tokens) == list(range(3, 3 + 3 * LENGTHS.raw + 10))
+
+
+def test_what_is_hidden_depends_on_address_and_window_only():
+    one, again, other = (
+        windows(page(200, url), LENGTHS, FIRST_SENTINEL) for url in ("https://a", "https://a", "b")
+    )
+    assert all(np.array_equal(a.inputs, b.inputs) for a, b in zip(one, again, strict=True))
+    assert any(not np.array_equal(a.inputs, b.inputs) for a, b in zip(one, other, strict=True))
+
+
+def test_a_single_token_has_no_window():
+    assert windows(page(1), LENGTHS, FIRST_SENTINEL) == []
+    assert len(windows(page(LENGTHS.raw + 1), LENGTHS, FIRST_SENTINEL)) == 1
+
+
+def test_batches_have_one_shape_and_lose_no_window(tmp_path, make_blocks):
+    pages = held_out_pages(make_blocks(tmp_path, {"en": 900, "sw": 700}))
+    made = list(batches(pages, LENGTHS, first_sentinel=FIRST_SENTINEL, rows=7))
+    assert {batch.inputs.shape for batch in made} == {(7, LENGTHS.inputs)}
+    owners = np.concatenate([batch.page for batch in made])
+    expected = [
+        number
+        for number, held_out in enumerate(pages)
+        for _ in windows(held_out.page, LENGTHS, FIRST_SENTINEL)
+    ]
+    assert owners[owners >= 0].tolist() == expected
+    assert (np.concatenate([b.targets for b in made])[owners < 0] == 0).all()

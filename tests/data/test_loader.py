@@ -1,0 +1,129 @@
+import pickle
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import DataError
+from data.loader import Examples, batches
+from data.mixture import schedule
+from data.span_corruption import lengths_for_inputs
+
+TOKENS = {"en": 30_000, "sw": 5_000, "yo": 40}
+WEIGHTS = {"en": 0.5, "sw": 0.3, "yo": 0.2}
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory, make_blocks):
+    blocks = make_blocks(tmp_path_factory.mktemp("blocks"), TOKENS)
+    return Examples(
+        blocks=blocks,
+        schedule=schedule(WEIGHTS, seed=5),
+        lengths=lengths_for_inputs(64),
+        first_sentinel=1023,
+        seed=5,
+    )
+
+
+def take(examples, count, **settings):
+    source = batches(examples, **settings)
+    return [next(source) for _ in range(count)]
+
+
+def rows(batches_):
+    return [row.tobytes() for batch in batches_ for row in batch["inputs"]]
+
+
+def test_an_example_is_a_pure_function_of_its_index(examples):
+    again = pickle.loads(pickle.dumps(examples))
+    for index in (0, 1, 17, 10**12, 3):
+        for key in ("inputs", "targets", "language"):
+            assert np.array_equal(examples[index][key], again[index][key])
+
+
+def test_every_example_is_full(examples):
+    for index in range(300):
+        example = examples[index]
+        assert len(example["inputs"]) == examples.lengths.inputs
+        assert len(example["targets"]) == examples.lengths.targets
+
+
+def test_an_epoch_shows_every_token_of_a_language(examples):
+    """The windows of one epoch tile the ring: each token once, a few of the last window twice."""
+    language = 1
+    count = examples.windows(language)
+    seen: Counter[int] = Counter()
+    shown = 0
+    index = 0
+    while shown < count:
+        draw = examples.schedule.draw(index)
+        if draw.language == language and draw.ordinal < count:
+            seen.update(examples.window(index).tolist())
+            shown += 1
+        index += 1
+    whole = Counter(examples.streams[language].read(0, TOKENS["sw"]).tolist())
+    assert not whole - seen
+    assert (seen - whole).total() == count * examples.lengths.raw - TOKENS["sw"]
+
+
+def test_languages_come_as_often_as_they_should(examples):
+    batches_ = take(examples, 40, rows=32)
+    counts = Counter(np.concatenate([batch["language"] for batch in batches_]).tolist())
+    for language, weight in enumerate(WEIGHTS.values()):
+        assert counts[language] / 1280 == pytest.approx(weight, abs=0.05)  # 4 standard deviations
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3, 4, 8])
+def test_hosts_share_the_same_global_order(examples, hosts):
+    whole = take(examples, 3, rows=24)
+    shares = [take(examples, 3, rows=24, host=host, hosts=hosts) for host in range(hosts)]
+    for number, batch in enumerate(whole):
+        for host in range(hosts):
+            assert np.array_equal(batch["inputs"][host::hosts], shares[host][number]["inputs"])
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 2), (2, 3)])
+def test_resuming_with_other_hosts_repeats_and_loses_nothing(examples, before, after):
+    whole = sorted(rows(take(examples, 5, rows=24)))
+    parts = [take(examples, 2, rows=24, host=h, hosts=before) for h in range(before)]
+    parts += [take(examples, 3, rows=24, first_batch=2, host=h, hosts=after) for h in range(after)]
+    assert sorted(row for part in parts for row in rows(part)) == whole
+
+
+def test_another_process_draws_the_same(examples, tmp_path):
+    path = tmp_path / "examples.pickle"
+    path.write_bytes(pickle.dumps(examples))
+    code = (
+        "import pickle, hashlib, sys, pathlib\n"
+        "from data.loader import batches\n"
+        "examples = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
+        "source = batches(examples, rows=8, first_batch=3, host=1, hosts=2)\n"
+        "print(hashlib.sha256(next(source)['inputs'].tobytes()).hexdigest())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    import hashlib
+
+    (here,) = take(examples, 1, rows=8, first_batch=3, host=1, hosts=2)
+    assert done.stdout.strip() == hashlib.sha256(here["inputs"].tobytes()).hexdigest()
+
+
+def test_rows_that_cannot_be_shared(examples):
+    with pytest.raises(DataError, match="10 rows cannot be shared by 3 hosts"):
+        batches(examples, rows=10, hosts=3)
+
+
+def test_a_language_without_tokens_is_named(examples):
+    import dataclasses
+
+    lacking = dataclasses.replace(examples, schedule=schedule({"en": 1.0, "zu": 1.0}, seed=0))
+    with pytest.raises(DataError, match="zu"):
+        lacking[0]

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.span_corruption import (
+    EOS,
+    corrupt,
+    corrupted_lengths,
+    lengths_for_inputs,
+    noise_counts,
+    noise_mask,
+    random_lengths,
+)
+
+FIRST_SENTINEL = 9_999
+
+
+def generator(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def interleave(inputs: list[int], targets: list[int]) -> list[int]:
+    """Puts what is hidden back where its sentinel stands; the slow and obvious inverse."""
+    spans: dict[int, list[int]] = {}
+    for token in targets[:-1]:
+        if token > FIRST_SENTINEL - 100:
+            current = spans.setdefault(token, [])
+        else:
+            current.append(token)
+    return [t for token in inputs[:-1] for t in spans.get(token, [token])]
+
+
+@given(st.integers(2, 600), st.integers(0, 2**32))
+def test_nothing_is_lost(length, seed):
+    tokens = np.arange(3, 3 + length, dtype=np.int32)
+    example = corrupt(tokens, first_sentinel=FIRST_SENTINEL, generator=generator(seed))
+    assert interleave(example.inputs.tolist(), example.targets.tolist()) == tokens.tolist()
+    assert example.inputs[-1] == example.targets[-1] == EOS
+
+
+@given(st.integers(2, 2000), st.integers(0, 2**32))
+def test_lengths_follow_from_the_raw_length(length, seed):
+    tokens = np.full(length, 7, np.int32)
+    example = corrupt(tokens, first_sentinel=FIRST_SENTINEL, generator=generator(seed))
+    expected = corrupted_lengths(length)
+    assert (len(example.inputs), len(example.targets)) == (expected.inputs, expected.targets)
+
+
+@given(st.integers(2, 600), st.integers(0, 2**32))
+def test_sentinels_descend_and_agree(length, seed):
+    tokens = np.full(length, 7, np.int32)
+    example = corrupt(tokens, first_sentinel=FIRST_SENTINEL, generator=generator(seed))
+    _, spans = noise_counts(length)
+    expected = [FIRST_SENTINEL - number for number in range(spans)]
+    for side in example:
+        assert [t for t in side.tolist() if t not in (7, EOS)] == expected
+
+
+@pytest.mark.parametrize(
+    ("inputs", "raw", "targets"),
+    # T5's random_spans_helper, as listed in its gin files and in T5X's umT5 recipes.
+    [(256, 284, 58), (512, 568, 114), (1024, 1137, 229), (2048, 2274, 456)],
+)
+def test_published_lengths(inputs, raw, targets):
+    lengths = lengths_for_inputs(inputs)
+    assert (lengths.raw, lengths.inputs, lengths.targets) == (raw, inputs, targets)
+
+
+def test_a_window_starts_visible_and_ends_hidden():
+    for seed in range(50):
+        mask = noise_mask(40, generator(seed))
+        assert not mask[0]
+        assert mask[-1]
+
+
+def test_every_cut_is_equally_likely():
+    counts: dict[tuple[int, ...], int] = {}
+    for seed in range(6000):
+        cut = tuple(random_lengths(5, 3, generator(seed)).tolist())
+        counts[cut] = counts.get(cut, 0) + 1
+    assert len(counts) == 6  # 4 choose 2 ways to cut 5 into 3 parts
+    assert min(counts.values()) > 0.85 * 1000  # 5 standard deviations are 0.14
+
+
+def test_one_token_has_nothing_to_hide():
+    with pytest.raises(ValueError, match="at least 2 tokens"):
+        corrupt(np.array([5]), first_sentinel=FIRST_SENTINEL, generator=generator(0))

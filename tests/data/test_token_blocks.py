@@ -1,0 +1,80 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data.errors import DataError
+from data.token_blocks import RECORD_TOKENS, TokenizedPage, TokenStream, token_dtype, write_shard
+
+COUNTS = (0, 1, 5, RECORD_TOKENS - 1, RECORD_TOKENS, 2 * RECORD_TOKENS + 7)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A stream over several shards, one of them empty, and the tokens it should hold."""
+    directory = tmp_path_factory.mktemp("blocks")
+    generator = np.random.default_rng(0)
+    shards, expected = [], []
+    for number, count in enumerate(COUNTS):
+        tokens = generator.integers(0, 60_000, count)
+        page = TokenizedPage("https://a.example", tokens, count)
+        shards.append(write_shard(directory, f"sw/train-{number:05d}", [page], token_dtype(60_000)))
+        expected.append(tokens)
+    return TokenStream(directory, shards, token_dtype(60_000)), np.concatenate(expected)
+
+
+@given(st.integers(0, sum(COUNTS) - 1), st.integers(0, 3 * RECORD_TOKENS))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_window_is_the_same_slice(whole, start, length):
+    stream, expected = whole
+    length = min(length, len(expected) - start)
+    if length:
+        assert stream.read(start, length).tolist() == expected[start : start + length].tolist()
+    wrapped = np.take(expected, np.arange(start, start + 600), mode="wrap")
+    assert stream.read_circular(start, 600).tolist() == wrapped.tolist()
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(65_536, "<u2"), (65_537, "<u4"), (250_100, "<u4")])
+def test_ids_are_as_narrow_as_they_can_be(size, dtype):
+    assert token_dtype(size).str == dtype
+
+
+def test_the_same_pages_give_the_same_bytes(tmp_path):
+    pages = [TokenizedPage("u", np.arange(9000), 1), TokenizedPage("v", np.arange(3), 2)]
+    first, second = (
+        write_shard(tmp_path / name, "sw/train", pages, token_dtype(9000)) for name in "ab"
+    )
+    assert first == second
+
+
+def test_pages_come_back(tmp_path, make_blocks):
+    blocks = make_blocks(tmp_path, {"sw": 1000})
+    pages = blocks.pages("sw", "train")
+    assert [page.url for page in pages] == [f"https://sw.example/{n}" for n in (0, 300, 600, 900)]
+    assert [len(page.tokens) for page in pages] == [300, 300, 300, 100]
+    assert np.concatenate([p.tokens for p in pages]).tolist() == (
+        blocks.stream("sw", "train").read(0, 1000).tolist()
+    )
+
+
+def test_altered_and_missing_files_are_named(tmp_path, make_blocks):
+    blocks = make_blocks(tmp_path, {"sw": 1000})
+    blocks.verify()
+    path = tmp_path / "sw/train-00001-of-00002.arrayrecord"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"train-00001-of-00002\.arrayrecord.*checksum"):
+        blocks.verify()
+    path.unlink()
+    with pytest.raises(DataError, match=r"train-00001-of-00002\.arrayrecord.*missing"):
+        blocks.verify()
+    with pytest.raises(DataError, match="missing"):
+        blocks.stream("sw", "train")
+
+
+def test_shards_are_plain_values(tmp_path):
+    shard = write_shard(tmp_path, "sw/train", [], token_dtype(10))
+    assert dataclasses.asdict(shard)["tokens"] == 0

@@ -1,0 +1,71 @@
+"""The house stands as it was drawn: cheap imports, no side effects, no traps under tests/."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("jax", "grain", "apache_beam", "tensorflow", "orbax", "equinox")
+
+
+def imported_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "data.text_rules",
+        "data.span_corruption",
+        "data.mixture",
+        "data.token_blocks",
+        "pipeline.cli",
+    ],
+)
+def test_light_modules_load_nothing_heavy(module):
+    assert not imported_by(f"import {module}").intersection(HEAVY)
+
+
+def test_the_import_test_can_fail():
+    assert "jax" in imported_by("import model.routing")
+
+
+def test_cleaning_loads_no_tensorflow_and_no_jax():
+    loaded = imported_by("import pipeline.clean")
+    assert "apache_beam" in loaded
+    assert not loaded.intersection({"tensorflow", "jax"})
+
+
+def test_tokenizing_loads_no_language_identifier():
+    loaded = imported_by("import pipeline.tokenize, pipeline.transforms.sentencepiece_op")
+    assert "tensorflow" in loaded
+    assert "gcld3" not in loaded
+
+
+def test_language_identifier_before_tensorflow_works():
+    # The other order crashes the process; nothing here does that, and this is the safe one.
+    code = "import gcld3, tensorflow; print(gcld3.NNetLanguageIdentifier(0, 1000) is not None)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "True" in done.stdout
+
+
+def test_no_package_under_tests():
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_every_module_opens_with_what_to_believe():
+    for package in ("data", "model", "eval", "pipeline"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert path.read_text(encoding="utf-8").startswith('"""'), path
+
+
+def test_packages_are_typed():
+    for package in ("data", "model", "eval", "pipeline"):
+        assert (ROOT / package / "py.typed").exists()
