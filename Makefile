@@ -30,5 +30,20 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
 	@touch $@
 
+# Live comparisons with the reference implementations, in an environment of their own.
+parity: $(VENV)-parity/.installed
+	@set -e; for script in parity/*.py; do echo "== $$script"; $(VENV)-parity/bin/python $$script; done
+
+$(VENV)-parity/.installed: pyproject.toml constraints.txt parity/requirements.txt
+	@test -x $(VENV)-parity/bin/python || $(PYTHON) -m venv $(VENV)-parity
+	$(VENV)-parity/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-parity/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]' \
+		--requirement parity/requirements.txt
+	@touch $@
+
+# Ratios, measured side by side in one run; each script writes benchmarks/results/*.json.
+bench: install
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) $(VENV)-parity runs build dist
