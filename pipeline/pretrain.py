@@ -2,7 +2,8 @@
 
 The same command again resumes from the last checkpoint: the step is the loader's whole state, and
 randomness is a function of (seed, step), so the resumed run computes what the uninterrupted one
-would have; on another mesh it does so up to rounding. Held-out pages are scored before the first step, at intervals and at the end.
+would have; on another mesh it does so up to rounding. Held-out pages are scored before the first
+step, at intervals and at the end.
 """
 
 import shutil
