@@ -1,31 +1,37 @@
 """Training examples: example i is a pure function of (blocks, mixture, seed, i).
 
-    i -> language and ordinal           (mixture.Schedule: fixed quotas, constant time)
+    i -> language and ordinal           (schedule.Schedule: fixed quotas, constant time)
     ordinal -> epoch and window         (a permutation of the language's windows for each epoch)
     window -> tokens                    (a language is a ring of tokens: no window is ever short)
-    tokens, i -> inputs and targets     (span corruption with a generator seeded by (seed, i))
+    tokens, i -> inputs and targets     (span corruption by Philox, counter i: no shared state)
 
 No filter, no hidden buffer, no dependence on hosts, workers or devices. So the loader's whole
-state is one integer, the number of examples drawn, and a run resumes exactly, also on another
-number of hosts: host h of n reads rows h, h + n, ... of each global batch. Grain does the reading
-ahead; nothing here depends on its state.
+state is one integer, the number of batches drawn, and a run resumes exactly, also on another
+number of hosts: host h of n reads rows h, h + n, ... of each global batch.
+
+Examples are made some thousand at a time (a chunk of whole batches): a chunk reads what it needs of
+a language in one call of ArrayRecord, and hides spans in all its rows at once. A chunk is a
+function of its number, so nothing is remembered between them. Grain makes chunks ahead, in a thread
+or in worker processes.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import grain
 import numpy as np
+from jaxtyping import Int
 
 from data.errors import DataError
-from data.mixture import Schedule, hash_seed
 from data.permutation import permute
-from data.span_corruption import Lengths, corrupt
+from data.schedule import Schedule, hash_seed
+from data.span_corruption import Lengths, corrupt_rows, random_numbers
 from data.token_blocks import TokenBlocks, TokenStream
 
 WINDOWS, OFFSETS, SPANS = 1, 2, 3  # purposes of random numbers, so that no two share a seed
+CHUNK_EXAMPLES = 1024  # 107 languages: some ten windows of each; 3 MB at 512 tokens
+CHUNKS_AHEAD = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +52,7 @@ class Examples:
     first_sentinel: int
     seed: int
 
-    @cached_property
-    def streams(self) -> list[TokenStream]:
-        """One token stream a language, in the schedule's order.
-
-        Raises:
-            DataError: a language of the mixture has no training tokens.
-        """
+    def __post_init__(self):
         absent = set(self.schedule.languages) - set(self.blocks.languages("train"))
         if absent:
             raise DataError(
@@ -60,44 +60,99 @@ class Examples:
                 f"{self.blocks.directory} holds no training tokens; leave them out or tokenize "
                 "them."
             )
+
+    @cached_property
+    def streams(self) -> list[TokenStream]:
+        """One token stream a language, in the schedule's order."""
         return [self.blocks.stream(code, "train") for code in self.schedule.languages]
 
-    def windows(self, language: int) -> int:
+    def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
+        """Returns the examples of these indices, a row each; each depends on its own index only."""
+        languages, ordinals = self.schedule.draw(indices)
+        windows = np.empty((len(indices), self.lengths.raw), np.int32)
+        for language in np.unique(languages).tolist():
+            rows = np.flatnonzero(languages == language)
+            starts = self.window_starts(language, ordinals[rows])
+            windows[rows] = self.streams[language].read_windows(starts.tolist(), self.lengths.raw)
+        rows = corrupt_rows(windows, self.random_bits(indices), self.first_sentinel)
+        return {
+            "inputs": rows.inputs,
+            "targets": rows.targets,
+            "language": languages.astype(np.int32),
+        }
+
+    def epoch_windows(self, language: int) -> int:
         """Returns how many windows make one epoch of a language."""
         return -(-len(self.streams[language]) // self.lengths.raw)
 
-    def window(self, index: int) -> np.ndarray:
-        """Returns the tokens of example `index` before corruption."""
-        language, ordinal = self.schedule.draw(index)
-        stream, windows = self.streams[language], self.windows(language)
-        epoch, place = divmod(ordinal, windows)
-        which = permute(place, windows, hash_seed(self.seed, WINDOWS, language, epoch))
-        # Each epoch cuts the ring elsewhere, so that small languages do not repeat the same cuts.
-        offset = hash_seed(self.seed, OFFSETS, language, epoch) % len(stream)
-        return stream.read_circular(offset + which * self.lengths.raw, self.lengths.raw)
+    def window_starts(
+        self, language: int, ordinals: Int[np.ndarray, " some"]
+    ) -> Int[np.ndarray, " some"]:
+        """Returns where the windows of a language's examples start."""
+        windows, tokens = self.epoch_windows(language), len(self.streams[language])
+        epochs, places = np.divmod(ordinals, windows)
+        starts = np.empty_like(ordinals)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            which = permute(places[here], windows, hash_seed(self.seed, WINDOWS, language, epoch))
+            # Each epoch cuts the ring elsewhere: small languages do not repeat the same cuts.
+            offset = hash_seed(self.seed, OFFSETS, language, epoch) % tokens
+            starts[here] = offset + which * self.lengths.raw
+        return starts
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        generator = np.random.Generator(np.random.Philox(hash_seed(self.seed, SPANS, index)))
-        example = corrupt(
-            self.window(index), first_sentinel=self.first_sentinel, generator=generator
-        )
+    def random_bits(self, indices: Int[np.ndarray, " examples"]) -> np.ndarray:
+        """Returns the random numbers that decide each example's spans, a row each."""
+        key, count = hash_seed(self.seed, SPANS), random_numbers(self.lengths.raw)
+        generators = (np.random.Philox(key=key, counter=i << 128) for i in indices.tolist())
+        return np.stack([generator.random_raw(count) for generator in generators])
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """One host's part of the global batches, some whole batches a chunk; Grain's source.
+
+    Attributes:
+        examples: the sequence.
+        rows: rows of the global batch.
+        batches: batches of a chunk.
+        first_batch: the first chunk begins here.
+        host: this host, from 0.
+        hosts: hosts in all.
+    """
+
+    examples: Examples
+    rows: int
+    batches: int
+    first_batch: int
+    host: int
+    hosts: int
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        first = self.first_batch + index * self.batches
+        globally = np.arange(first * self.rows, (first + self.batches) * self.rows)
+        taken = self.examples.take(globally[self.host :: self.hosts])
         return {
-            "inputs": example.inputs,
-            "targets": example.targets,
-            "language": np.int32(self.schedule.draw(index).language),
+            name: values.reshape(self.batches, -1, *values.shape[1:])
+            for name, values in taken.items()
         }
 
     def __len__(self) -> int:
-        return 2**62
+        return 2**40  # without end
 
     def __repr__(self) -> str:
-        return f"Examples({self.blocks.directory}, seed={self.seed})"
+        return f"Chunks({self.examples.blocks.directory}, seed={self.examples.seed})"
 
 
 def batches(
-    examples: Examples, *, rows: int, first_batch: int = 0, host: int = 0, hosts: int = 1
+    examples: Examples,
+    *,
+    rows: int,
+    first_batch: int = 0,
+    host: int = 0,
+    hosts: int = 1,
+    workers: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields this host's part of each global batch, from batch `first_batch` on, without end.
+    """Returns this host's part of each global batch, from batch `first_batch` on, without end.
 
     Args:
         examples: the sequence.
@@ -105,14 +160,26 @@ def batches(
         first_batch: how many batches came before; the whole state to resume from.
         host: this host, from 0.
         hosts: hosts in all.
+        workers: processes that make chunks; 0 makes them in a thread of this one.
 
     Raises:
         DataError: the rows cannot be shared evenly.
     """
     if rows % hosts:
         raise DataError(f"A batch of {rows} rows cannot be shared by {hosts} hosts evenly.")
-    dataset = grain.MapDataset.source(examples)[first_batch * rows + host :: hosts]
-    iterator = dataset.batch(rows // hosts).to_iter_dataset(
-        grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+    size = max(CHUNK_EXAMPLES * hosts // rows, 1)
+    source = Chunks(examples, rows, size, first_batch, host, hosts)
+    chunks = grain.MapDataset.source(source).to_iter_dataset(
+        grain.ReadOptions(num_threads=1, prefetch_buffer_size=CHUNKS_AHEAD)
     )
-    return iter(iterator)
+    if workers:
+        chunks = chunks.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=CHUNKS_AHEAD)
+        )
+    return _unstack(iter(chunks), size)
+
+
+def _unstack(chunks: Iterator[dict[str, np.ndarray]], size: int) -> Iterator[dict[str, np.ndarray]]:
+    for chunk in chunks:
+        for number in range(size):
+            yield {name: values[number] for name, values in chunk.items()}

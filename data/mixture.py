@@ -1,106 +1,67 @@
-"""How often each language is seen, and which language example i is.
+"""How often each language is seen: weights from sizes, under one of five settings.
 
-Temperature sampling (mT5, section 3.1; its code's `rate_num_examples`): p(language) is proportional
-to pages ** alpha, alpha = 0.3, over *pages*, not tokens. alpha 1 is proportional, 0 is uniform.
+    temperature:ALPHA          pages ** ALPHA; mT5 (section 3.1, code `rate_num_examples`) has 0.3
+    proportional               the same with 1
+    uniform                    the same with 0
+    unimax:EPOCHS:CHARACTERS   UniMax (Chung et al. 2023, algorithm 1): as even as a budget of
+                               CHARACTERS allows when no language is read more than EPOCHS times
+    weights:FILE               weights given by the user: JSON {"sw": 0.5} or lines "sw<TAB>0.5"
 
-A schedule has fixed quotas: of every 65,536 examples (a block) each language gets the same number,
-by cumulative rounding (so a share is off by less than 1/65,536), at pseudo-random places. Hence
-the language of example i, and how many examples of that language came before it, are known from i
-alone: no state, no prefix sums over earlier blocks. A block is laid out once, in some 10 ms, and
-the last few are kept.
+Temperature counts *pages*, not tokens, as mT5 does; UniMax counts *characters*, as umT5 does, which
+takes a token for 4 of them: CHARACTERS is steps x rows x raw window x 4. So the setting means the
+same for a vocabulary and for the run trained with it. All weights are positive and sum to 1; a
+language that cannot have one is an error, never left out in silence.
 """
 
-import functools
+import csv
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from data.errors import DataError
+from data.languages import get
 
-BLOCK = 65_536
-
-
-class Draw(NamedTuple):
-    """Which language an example is, and which of that language's examples.
-
-    Attributes:
-        language: position in `Schedule.languages`.
-        ordinal: how many examples of the language came before it.
-    """
-
-    language: int
-    ordinal: int
+SETTINGS = (
+    "temperature:ALPHA (mT5: temperature:0.3), proportional, uniform, "
+    "unimax:EPOCHS:CHARACTERS (umT5: unimax:1:4657152000000), weights:FILE"
+)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The language of every example.
+class TextSizes(NamedTuple):
+    """How much training text each language has; both have the same languages."""
 
-    Attributes:
-        languages: codes, in the order of `bounds`.
-        quotas: examples of each language in a block; they sum to 65,536.
-        seed: decides the order inside blocks.
-    """
-
-    languages: tuple[str, ...]
-    quotas: tuple[int, ...]
-    seed: int
-
-    def draw(self, index: int) -> Draw:
-        """Returns the language of example `index`."""
-        block, place = divmod(index, BLOCK)
-        languages, ranks = _layout(self, block)
-        language = int(languages[place])
-        return Draw(language, block * self.quotas[language] + int(ranks[place]))
-
-    def share(self, language: str) -> float:
-        """Returns the language's exact share of all examples."""
-        return self.quotas[self.languages.index(language)] / BLOCK
+    pages: Mapping[str, int]
+    characters: Mapping[str, int]
 
 
-@functools.lru_cache(maxsize=4)
-def _layout(plan: Schedule, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the language at each place of a block, and its rank among its language's places."""
-    generator = np.random.Generator(np.random.Philox(hash_seed(plan.seed, block)))
-    languages = generator.permutation(np.repeat(np.arange(len(plan.quotas)), plan.quotas))
-    ranks = np.empty(BLOCK, np.int64)
-    ranks[np.argsort(languages, kind="stable")] = np.concatenate(
-        [np.arange(quota) for quota in plan.quotas]
-    )
-    return languages, ranks
-
-
-def hash_seed(*parts: int) -> int:
-    """Mixes numbers into one 64-bit seed; near numbers give unrelated seeds."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-
-
-def schedule(weights: Mapping[str, float], seed: int) -> Schedule:
-    """Makes the schedule of a mixture.
-
-    Args:
-        weights: positive weight of each language; they need not sum to 1.
-        seed: decides the order.
+def parse(mixture: str, sizes: TextSizes) -> dict[str, float]:
+    """Returns the weights that a setting names.
 
     Raises:
-        DataError: no language, or a weight so small that it never comes up.
+        DataError: an unknown setting, or one that these sizes cannot serve.
     """
-    if not weights or min(weights.values()) <= 0:
-        raise DataError(
-            f"A mixture needs positive weights, found {dict(weights)}; leave out the rest."
-        )
-    shares = np.array(list(weights.values())) / sum(weights.values())
-    bounds = np.rint(np.concatenate([[0.0], np.cumsum(shares)]) * BLOCK).astype(np.int64)
-    quotas = tuple(int(quota) for quota in np.diff(bounds))
-    never = [code for code, quota in zip(weights, quotas, strict=True) if quota == 0]
-    if never:
-        raise DataError(
-            f"The mixture gives {', '.join(never)} less than one example in {BLOCK}, that is "
-            "never; leave them out or use a smaller alpha."
-        )
-    return Schedule(tuple(weights), quotas, seed)
+    name, _, value = mixture.partition(":")
+    match name, value.split(":") if value else []:
+        case "temperature", [alpha]:
+            return temperature_weights(sizes.pages, _number(alpha, mixture))
+        case "proportional", []:
+            return temperature_weights(sizes.pages, 1.0)
+        case "uniform", []:
+            return temperature_weights(sizes.pages, 0.0)
+        case "unimax", [epochs, budget]:
+            return unimax_weights(
+                sizes.characters, _number(epochs, mixture), _number(budget, mixture)
+            )
+        case "weights", _ if value:
+            return given_weights(Path(value), sizes.pages)
+    raise _unknown(mixture)
+
+
+def weights_file(mixture: str) -> Path | None:
+    """Returns the file that a setting reads, whose content then belongs to the run's inputs."""
+    name, _, value = mixture.partition(":")
+    return Path(value) if name == "weights" and value else None
 
 
 def temperature_weights(pages: Mapping[str, int], alpha: float) -> dict[str, float]:
@@ -109,28 +70,99 @@ def temperature_weights(pages: Mapping[str, int], alpha: float) -> dict[str, flo
     Raises:
         DataError: a language without pages.
     """
-    empty = [code for code, count in pages.items() if count < 1]
-    if empty or not pages:
-        raise DataError(
-            f"The mixture asks for languages without a page ({', '.join(empty) or 'none at all'}); "
-            "leave them out."
-        )
-    powers = {code: float(count) ** alpha for code, count in pages.items()}
-    total = sum(powers.values())
-    return {code: power / total for code, power in powers.items()}
+    _check_sizes(pages, "page")
+    return _normalized({code: float(count) ** alpha for code, count in pages.items()})
 
 
-def parse(mixture: str, pages: Mapping[str, int]) -> dict[str, float]:
-    """Returns the weights that a setting such as `temperature:0.3` names.
+def unimax_weights(
+    characters: Mapping[str, int] | Mapping[str, float], epochs: float, budget: float
+) -> dict[str, float]:
+    """Returns UniMax's weights, summing to 1.
+
+    The smallest language takes an equal share of the budget or all it has `epochs` times, whichever
+    is less; the next one takes an equal share of what is left; and so on.
+
+    Args:
+        characters: size of each language.
+        epochs: a language is read this many times at most.
+        budget: characters that the whole run reads.
 
     Raises:
-        DataError: another setting.
+        DataError: a language without text, or nothing to spend.
     """
-    name, _, value = mixture.partition(":")
+    _check_sizes(characters, "character")
+    if epochs <= 0 or budget <= 0:
+        raise DataError(
+            f"UniMax was asked for {epochs:g} epochs and {budget:g} characters; "
+            "both must be above 0."
+        )
+    given: dict[str, float] = {}
+    left = budget
+    for code in sorted(characters, key=lambda code: characters[code]):
+        given[code] = min(left / (len(characters) - len(given)), characters[code] * epochs)
+        left -= given[code]
+    return _normalized({code: given[code] for code in characters})
+
+
+def given_weights(path: Path, pages: Mapping[str, int]) -> dict[str, float]:
+    """Returns the weights in a user's file; languages that it leaves out are not trained on.
+
+    Raises:
+        DataError: no such file, no positive number, or a language without pages.
+    """
+    weights = {get(code).code: _number(value, str(path)) for code, value in _read(path)}
+    unusable = [code for code, weight in weights.items() if not weight > 0]
+    if unusable or not weights:
+        raise DataError(
+            f"{path} gives no positive weight to {', '.join(unusable) or 'any language'}; "
+            "leave out what shall not be seen."
+        )
+    absent = [code for code in weights if pages.get(code, 0) < 1]
+    if absent:
+        raise DataError(
+            f"{path} gives weights to {', '.join(absent)}, of which there is no training page; "
+            "take them out of the file or add text."
+        )
+    return _normalized(weights)
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    if not path.is_file():
+        raise DataError(
+            f"The mixture asks for weights in {path}, which is no file; check the path."
+        )
+    text = path.read_text(encoding="utf-8")
     try:
-        if name == "temperature":
-            return temperature_weights(pages, float(value))
+        if text.lstrip().startswith("{"):
+            return [(code, str(value)) for code, value in json.loads(text).items()]
+        return [(code, value) for code, value in csv.reader(text.splitlines(), delimiter="\t")]
     except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-    raise DataError(f"Mixture {mixture!r} was asked; known is temperature:ALPHA, for example 0.3.")
+        raise DataError(
+            f'{path} should hold JSON such as {{"sw": 0.5}} or a language, a tab and a weight a '
+            f"line, and does not ({error}); write it so."
+        ) from error
+
+
+def _check_sizes(sizes: Mapping[str, int] | Mapping[str, float], what: str) -> None:
+    empty = [code for code, count in sizes.items() if not count > 0]
+    if empty or not sizes:
+        raise DataError(
+            f"The mixture asks for languages without a {what} "
+            f"({', '.join(empty) or 'none at all'}); leave them out."
+        )
+
+
+def _normalized(weights: Mapping[str, float]) -> dict[str, float]:
+    total = sum(weights.values())
+    return {code: weight / total for code, weight in weights.items()}
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise _unknown(where, f", in which {text!r} is no number") from error
+
+
+def _unknown(mixture: str, reason: str = "") -> DataError:
+    return DataError(f"Mixture {mixture!r} was asked{reason}; known are {SETTINGS}.")

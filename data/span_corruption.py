@@ -11,13 +11,14 @@ raw 568 gives 512 inputs and 114 targets, raw 1137 gives 1024 and 229. EOS ends 
     targets  <0> d e <1> h </s>
 
 The symmetry is the explanation: targets replace what is visible, inputs replace what is hidden, by
-the same function. Lengths are in tokens. Randomness comes from the caller's generator only.
+the same function. Lengths are in tokens. All rows of a call have
+one length, so that they are corrupted at once; randomness comes from the caller.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt64
 
 NOISE_DENSITY = 0.15
 MEAN_SPAN_LENGTH = 3.0
@@ -41,33 +42,60 @@ class Example(NamedTuple):
     targets: Int[np.ndarray, " targets"]
 
 
+class ExampleRows(NamedTuple):
+    """Examples of one length, a row each."""
+
+    inputs: Int[np.ndarray, "rows inputs"]
+    targets: Int[np.ndarray, "rows targets"]
+
+
 def corrupt(
     tokens: Int[np.ndarray, " raw"], *, first_sentinel: int, generator: np.random.Generator
 ) -> Example:
-    """Hides random spans of a window.
+    """Hides random spans of one window, by the generator's bits; see `corrupt_rows`."""
+    bits = generator.bit_generator.random_raw(random_numbers(len(tokens)))
+    rows = corrupt_rows(tokens[None], bits[None], first_sentinel)
+    return Example(rows.inputs[0], rows.targets[0])
+
+
+def corrupt_rows(
+    tokens: Int[np.ndarray, "rows raw"],
+    bits: UInt64[np.ndarray, "rows numbers"],
+    first_sentinel: int,
+) -> ExampleRows:
+    """Hides random spans of each window.
 
     Args:
-        tokens: at least two ids, none of them a sentinel.
+        tokens: at least two ids a row, none of them a sentinel.
+        bits: `random_numbers(raw)` random 64-bit numbers a row; all the randomness there is.
         first_sentinel: id of `<extra_id_0>`; the next sentinels are the ids below it.
-        generator: the only source of randomness.
 
     Raises:
         ValueError: fewer than two tokens leave nothing to hide or nothing to see.
     """
-    hidden = noise_mask(len(tokens), generator)
-    return Example(
+    hidden = noise_masks(tokens.shape[1], bits)
+    return ExampleRows(
         inputs=replace_spans(tokens, hidden, first_sentinel),
         targets=replace_spans(tokens, ~hidden, first_sentinel),
     )
 
 
-def noise_mask(length: int, generator: np.random.Generator) -> Bool[np.ndarray, " raw"]:
+def random_numbers(raw: int) -> int:
+    """Returns how many random numbers decide what is hidden: one for each place of a cut."""
+    noise_counts(raw)  # raises where nothing can be hidden
+    return raw - 2
+
+
+def noise_masks(
+    length: int, bits: UInt64[np.ndarray, "rows numbers"]
+) -> Bool[np.ndarray, "rows raw"]:
     """Draws which tokens are hidden: alternating visible and hidden spans, visible first."""
     noise, spans = noise_counts(length)
-    visible_lengths = random_lengths(length - noise, spans, generator)
-    hidden_lengths = random_lengths(noise, spans, generator)
-    lengths = np.stack([visible_lengths, hidden_lengths], axis=1).reshape(-1)
-    return np.repeat(np.tile([False, True], spans), lengths)
+    visible = random_lengths(spans, bits[:, : length - noise - 1])
+    hidden = random_lengths(spans, bits[:, length - noise - 1 :])
+    lengths = np.stack([visible, hidden], axis=2).reshape(-1)
+    masks = np.repeat(np.tile([False, True], spans * len(bits)), lengths)
+    return masks.reshape(len(bits), length)
 
 
 def noise_counts(length: int) -> tuple[int, int]:
@@ -84,21 +112,29 @@ def noise_counts(length: int) -> tuple[int, int]:
 
 
 def random_lengths(
-    total: int, parts: int, generator: np.random.Generator
-) -> Int[np.ndarray, " parts"]:
-    """Cuts `total` into `parts` lengths of at least 1, every such cut equally likely."""
-    cuts = np.sort(generator.permutation(total - 1)[: parts - 1]) + 1
-    return np.diff(cuts, prepend=0, append=total)
+    parts: int, bits: UInt64[np.ndarray, "rows places"]
+) -> Int[np.ndarray, "rows parts"]:
+    """Cuts `places + 1` things into `parts` lengths of at least 1, every such cut equally likely.
+
+    There is a place for a cut between any two neighbours; the places with the smallest random
+    numbers are cut. T5 shuffles cuts and no cuts instead, to the same distribution.
+    """
+    rows, places = bits.shape
+    cuts = np.argpartition(bits, parts - 2, axis=1)[:, : parts - 1] if parts > 1 else bits[:, :0]
+    ends = np.sort(cuts.astype(np.int64), axis=1) + 1
+    edges = np.hstack([np.zeros((rows, 1), np.int64), ends, np.full((rows, 1), places + 1)])
+    return np.diff(edges, axis=1)
 
 
 def replace_spans(
-    tokens: Int[np.ndarray, " raw"], mask: Bool[np.ndarray, " raw"], first_sentinel: int
-) -> Int[np.ndarray, " replaced"]:
+    tokens: Int[np.ndarray, "rows raw"], mask: Bool[np.ndarray, "rows raw"], first_sentinel: int
+) -> Int[np.ndarray, "rows replaced"]:
     """Puts one descending sentinel in place of each masked span, and EOS at the end."""
-    starts = mask & ~np.concatenate([[False], mask[:-1]])
-    sentinels = first_sentinel + 1 - np.cumsum(starts)
-    kept = np.where(starts, sentinels, tokens)[starts | ~mask]
-    return np.append(kept, EOS).astype(tokens.dtype)
+    starts = mask.copy()
+    starts[:, 1:] &= ~mask[:, :-1]
+    sentinels = first_sentinel + 1 - np.cumsum(starts, axis=1, dtype=tokens.dtype)
+    kept = np.where(starts, sentinels, tokens)[starts | ~mask].reshape(len(tokens), -1)
+    return np.pad(kept, ((0, 0), (0, 1)), constant_values=EOS)
 
 
 def corrupted_lengths(raw: int) -> Lengths:

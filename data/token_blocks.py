@@ -2,18 +2,20 @@
 
     DIR/manifest.json                                   counts, vocabulary digest, shards
     DIR/sw/train-00000-of-00001.arrayrecord             token records
-    DIR/sw/train-00000-of-00001.pages.parquet           one row a page: url, tokens, text_bytes
+    DIR/sw/train-00000-of-00001.pages.parquet           one row a page: url and counts
     DIR/sw/validation-00000-of-00001.arrayrecord        ...
 
 Pages follow each other without a separator, as in T5, whose pretraining concatenates pages before
 it cuts them: any window length can be cut from the same blocks. Page ends are known from the page
 table. A record holds exactly 4,096 ids (the last of a shard may be shorter), little-endian uint16
 where the vocabulary allows it and uint32 otherwise, so the record of a token is known by division.
-`group_size:1` makes records independently readable; Grain asks for it.
+`group_size:1` makes records independently readable; Grain asks for it. Why so:
+docs/decisions/token-blocks.md.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +27,18 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from jaxtyping import Int
 
 from data.errors import DataError
+from data.tokenizer import UNKNOWN
 
 RECORD_TOKENS = 4096
-PAGE_SCHEMA = pa.schema([("url", pa.string()), ("tokens", pa.int64()), ("text_bytes", pa.int64())])
+COUNTS = ("pages", "tokens", "text_bytes", "characters", "unknown_tokens", "byte_tokens")
+PAGE_SCHEMA = pa.schema(
+    [
+        ("url", pa.string()),
+        ("tokens", pa.int64()),
+        ("text_bytes", pa.int64()),
+        ("characters", pa.int64()),
+    ]
+)
 
 
 class TokenizedPage(NamedTuple):
@@ -36,6 +47,7 @@ class TokenizedPage(NamedTuple):
     url: str
     tokens: Int[np.ndarray, " tokens"]
     text_bytes: int
+    characters: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +57,10 @@ class Shard:
     Attributes:
         name: path without the ending, relative to the artifact, for example
             `sw/train-00000-of-00001`.
-        pages, tokens, text_bytes: counts.
+        pages, tokens, text_bytes, characters: counts.
+        unknown_tokens: tokens whose text is lost.
+        byte_tokens: tokens that stand for one byte, for want of a piece.
+        file_bytes: size of the ArrayRecord file.
         sha256: of the ArrayRecord file.
         pages_sha256: of the page table.
     """
@@ -54,6 +69,10 @@ class Shard:
     pages: int
     tokens: int
     text_bytes: int
+    characters: int
+    unknown_tokens: int
+    byte_tokens: int
+    file_bytes: int
     sha256: str
     pages_sha256: str
 
@@ -64,11 +83,16 @@ def token_dtype(vocabulary_size: int) -> np.dtype:
 
 
 def write_shard(
-    directory: Path, name: str, pages: Sequence[TokenizedPage], dtype: np.dtype
+    directory: Path,
+    name: str,
+    pages: Sequence[TokenizedPage],
+    dtype: np.dtype,
+    byte_ids: range = range(0),
 ) -> Shard:
     """Writes one shard whole: under temporary names first, then renamed.
 
-    The same pages in the same order give the same bytes.
+    The same pages in the same order give the same bytes. `byte_ids` are the vocabulary's byte
+    pieces; one without byte fallback has none.
     """
     records, table = directory / f"{name}.arrayrecord", directory / f"{name}.pages.parquet"
     records.parent.mkdir(parents=True, exist_ok=True)
@@ -78,15 +102,20 @@ def write_shard(
     for start in range(0, len(stream), RECORD_TOKENS):
         writer.write(stream[start : start + RECORD_TOKENS].tobytes())
     writer.close()
-    rows = [{"url": p.url, "tokens": len(p.tokens), "text_bytes": p.text_bytes} for p in pages]
+    rows = [page._asdict() | {"tokens": len(page.tokens)} for page in pages]
     pq.write_table(pa.Table.from_pylist(rows, PAGE_SCHEMA), temporary[1])
     for source, target in zip(temporary, (records, table), strict=True):
         source.replace(target)
+    is_byte = (stream >= byte_ids.start) & (stream < byte_ids.stop)
     return Shard(
         name=name,
         pages=len(pages),
         tokens=len(stream),
         text_bytes=sum(page.text_bytes for page in pages),
+        characters=sum(page.characters for page in pages),
+        unknown_tokens=int(np.count_nonzero(stream == UNKNOWN)),
+        byte_tokens=int(np.count_nonzero(is_byte)),
+        file_bytes=records.stat().st_size,
         sha256=_sha256(records),
         pages_sha256=_sha256(table),
     )
@@ -95,21 +124,26 @@ def write_shard(
 def describe(shards: Iterable[Shard]) -> dict[str, Any]:
     """Returns the manifest entry of one language and split: totals, then shards in order."""
     ordered = sorted(shards, key=lambda shard: shard.name)
-    return {
-        "pages": sum(shard.pages for shard in ordered),
-        "tokens": sum(shard.tokens for shard in ordered),
-        "text_bytes": sum(shard.text_bytes for shard in ordered),
-        "shards": [asdict(shard) for shard in ordered],
-    }
+    totals = {count: sum(getattr(shard, count) for shard in ordered) for count in COUNTS}
+    return {**totals, "shards": [asdict(shard) for shard in ordered]}
+
+
+class Piece(NamedTuple):
+    """A part of a window that lies in one record."""
+
+    shard: int
+    record: int
+    start: int
+    stop: int
 
 
 class TokenStream:
-    """All tokens of one language and split as one random-access sequence over its shards."""
+    """All tokens of one language and split as one random-access ring over its shards."""
 
     def __init__(self, directory: Path, shards: Sequence[Shard], dtype: np.dtype):
         self.dtype = dtype
         self._shards = [shard for shard in shards if shard.tokens]
-        self._starts = np.cumsum([0, *(shard.tokens for shard in self._shards)])
+        self._starts = np.cumsum([0, *(shard.tokens for shard in self._shards)]).tolist()
         self._files = [directory / f"{shard.name}.arrayrecord" for shard in self._shards]
         self._readers: dict[int, ArrayRecordReader] = {}
         for path in self._files:
@@ -119,33 +153,41 @@ class TokenStream:
                 )
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
     def read(self, start: int, length: int) -> Int[np.ndarray, " length"]:
-        """Returns `length` ids from `start`, across records and shards."""
-        parts: list[np.ndarray] = []
+        """Returns `length` ids from `start`; after the last token comes the first."""
+        return self.read_windows([start], length)[0]
+
+    def read_windows(self, starts: Sequence[int], length: int) -> Int[np.ndarray, "windows length"]:
+        """Returns a window from each start; each record is read once, a shard's in one call."""
+        pieces = [list(self._pieces(start, length)) for start in starts]
+        records = self._records({(piece.shard, piece.record) for row in pieces for piece in row})
+        windows = np.empty((len(starts), length), np.int32)
+        for window, row in zip(windows, pieces, strict=True):
+            filled = 0
+            for shard, record, start, stop in row:
+                window[filled : filled + stop - start] = records[shard, record][start:stop]
+                filled += stop - start
+        return windows
+
+    def _pieces(self, start: int, length: int) -> Iterator[Piece]:
         while length > 0:
-            shard = int(np.searchsorted(self._starts, start, side="right")) - 1
-            offset = start - int(self._starts[shard])
-            count = min(length, self._shards[shard].tokens - offset)
-            parts.append(self._read_shard(shard, offset, count))
+            start %= len(self)
+            shard = bisect_right(self._starts, start) - 1
+            record, offset = divmod(start - self._starts[shard], RECORD_TOKENS)
+            count = min(length, RECORD_TOKENS - offset, self._starts[shard + 1] - start)
+            yield Piece(shard, record, offset, offset + count)
             start, length = start + count, length - count
-        return np.concatenate(parts).astype(np.int32)
 
-    def read_circular(self, start: int, length: int) -> Int[np.ndarray, " length"]:
-        """Returns `length` ids from `start`, the first token following the last."""
-        parts, start = [], start % len(self)
-        while length > 0:
-            count = min(length, len(self) - start)
-            parts.append(self.read(start, count))
-            start, length = 0, length - count
-        return np.concatenate(parts)
-
-    def _read_shard(self, shard: int, offset: int, count: int) -> np.ndarray:
-        first, last = offset // RECORD_TOKENS, (offset + count - 1) // RECORD_TOKENS
-        records = self._reader(shard).read(list(range(first, last + 1)))
-        stream = np.frombuffer(b"".join(records), self.dtype)
-        return stream[offset - first * RECORD_TOKENS :][:count]
+    def _records(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
+        """Reads records, named by shard and number."""
+        found: dict[tuple[int, int], np.ndarray] = {}
+        for shard in {shard for shard, _ in wanted}:
+            numbers = sorted(record for at, record in wanted if at == shard)
+            for number, content in zip(numbers, self._reader(shard).read(numbers), strict=True):
+                found[shard, number] = np.frombuffer(content, self.dtype)
+        return found
 
     def _reader(self, shard: int) -> ArrayRecordReader:
         if shard not in self._readers:
@@ -170,7 +212,7 @@ class TokenBlocks:
         return [code for code in entries if entries[code].get(split, {}).get("tokens", 0) > 0]
 
     def counts(self, split: str, what: str) -> dict[str, int]:
-        """Returns `pages`, `tokens` or `text_bytes` of each language that has tokens."""
+        """Returns one of `COUNTS` for each language that has tokens."""
         return {
             code: self.manifest["languages"][code][split][what] for code in self.languages(split)
         }
@@ -194,13 +236,8 @@ class TokenBlocks:
         tokens = self.stream(language, split).read(0, self.counts(split, "tokens")[language])
         ends = np.cumsum(table["tokens"].to_numpy())
         return [
-            TokenizedPage(url, part, size)
-            for url, part, size in zip(
-                table["url"].to_pylist(),
-                np.split(tokens, ends[:-1]),
-                table["text_bytes"].to_pylist(),
-                strict=True,
-            )
+            TokenizedPage(row["url"], part, row["text_bytes"], row["characters"])
+            for row, part in zip(table.to_pylist(), np.split(tokens, ends[:-1]), strict=True)
         ]
 
     def verify(self) -> None:

@@ -52,6 +52,12 @@ class Tokenizer:
         """Id of `<extra_id_0>`, the highest id."""
         return self.size - 1
 
+    @cached_property
+    def byte_ids(self) -> range:
+        """Ids of the 256 byte pieces, empty for a model without byte fallback."""
+        found = [token for token in range(self.size) if self.processor.IsByte(token)]
+        return range(found[0], found[-1] + 1) if found else range(0)
+
     def encode(self, text: str) -> Int[np.ndarray, " tokens"]:
         """Returns the ids of a text, without EOS."""
         return np.asarray(self.processor.EncodeAsIds(text), dtype=np.int32)
@@ -96,20 +102,46 @@ def load(path: Path) -> Tokenizer:
     """Loads a `.model` file.
 
     Raises:
-        DataError: missing, or not a model with 100 sentinels as its last ids.
+        DataError: missing, or not a model in T5's layout with 100 sentinels as its last ids.
+    """
+    tokenizer = load_any(path)
+    last = tokenizer.processor.IdToPiece(tokenizer.first_sentinel)
+    if not has_sentinels(tokenizer):
+        raise DataError(
+            f"{path} should end with the sentinel <extra_id_0> and ends with {last!r}; "
+            f"let `mswitch vocabulary --model {path} --out DIR` add the sentinels."
+        )
+    return tokenizer
+
+
+def load_any(path: Path) -> Tokenizer:
+    """Loads a `.model` file in T5's layout, which may end with sentinels or not.
+
+    Raises:
+        DataError: missing, no SentencePiece model, or padding, EOS and unknown lie elsewhere.
     """
     if not path.exists():
         raise DataError(
             f"A vocabulary was expected at {path}, which does not exist; train one first."
         )
     tokenizer = Tokenizer(path.read_bytes())
-    last = tokenizer.processor.IdToPiece(tokenizer.first_sentinel)
-    if last != "<extra_id_0>":
+    found = tokenizer.processor
+    if (found.pad_id(), found.eos_id(), found.unk_id()) != (PADDING, EOS, UNKNOWN):
         raise DataError(
-            f"{path} should end with the sentinel <extra_id_0> and ends with {last!r}; "
-            "train it with `mswitch vocabulary`."
+            f"{path} should have padding, EOS and unknown as ids 0, 1 and 2, as T5 has, and has "
+            f"them as {found.pad_id()}, {found.eos_id()} and {found.unk_id()}; name another model "
+            "or train one."
         )
     return tokenizer
+
+
+def has_sentinels(tokenizer: Tokenizer) -> bool:
+    """True if the last 100 pieces are sentinels in T5's order."""
+    names = [
+        tokenizer.processor.IdToPiece(token).removeprefix(_WORD_START)  # as some converters write
+        for token in range(max(tokenizer.size - SENTINELS, 0), tokenizer.size)
+    ]
+    return names == sentinel_pieces()
 
 
 def sentinel_pieces() -> list[str]:

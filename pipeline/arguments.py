@@ -33,16 +33,24 @@ class Clean:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Train a SentencePiece vocabulary on text sampled as the mixture will sample it."""
+    """Train a SentencePiece vocabulary on text sampled as the mixture will sample it, or take one.
 
-    corpus: tuple[Path, ...]
-    """Directories that `mswitch clean` wrote."""
-    size: int
-    """Ids in all: pieces, bytes, control symbols and the 100 sentinels."""
+    Either --corpus and --size, or --model.
+    """
+
     out: Path
     """Directory for sentencepiece.model and manifest.json."""
+    corpus: tuple[Path, ...] = ()
+    """Directories that `mswitch clean` wrote."""
+    size: int = 0
+    """Ids in all: pieces, bytes, control symbols and the 100 sentinels."""
+    model: Path | None = None
+    """An existing SentencePiece model in T5's layout, such as mT5's, instead of training; sentinels
+    are appended if it has none."""
     mixture: str = "temperature:0.3"
-    """temperature:ALPHA over pages, as in mT5."""
+    """temperature:ALPHA over pages (mT5: 0.3), proportional, uniform, unimax:EPOCHS:CHARACTERS
+    (umT5: unimax:1:4657152000000; CHARACTERS is what the run will read: steps x rows x raw window
+    x 4), or weights:FILE (JSON {"sw": 0.5, ...} or a language, a tab and a weight a line)."""
     character_coverage: float = 0.99999
     """Share of characters with a piece of their own; the rest falls back to bytes."""
     sample_characters: int = 50_000_000

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from data.languages import all_languages
+from data.mixture import TextSizes
 from pipeline.artifacts import ArtifactError, digest_of_manifest, read_manifest
 
 
@@ -41,6 +42,20 @@ def training_pages(corpora: Sequence[Path]) -> dict[str, int]:
             "look at the reasons in its manifest.json and clean with other rules or more input."
         )
     return pages
+
+
+def training_sizes(corpora: Sequence[Path]) -> TextSizes:
+    """Returns pages and characters of each language with training pages, for the mixture.
+
+    Characters of held-out pages are taken away in proportion: the manifest counts them together.
+    """
+    pages = training_pages(corpora)
+    characters: Counter[str] = Counter()
+    for corpus in corpora:
+        for code, entry in read_manifest(corpus, "clean")["languages"].items():
+            share = 1 - entry["held_out"] / max(entry["kept"], 1)
+            characters[code] += round(entry["characters"] * share)
+    return TextSizes(pages, {code: characters[code] for code in pages})
 
 
 def page_files(corpora: Sequence[Path], language: str, split: str) -> list[Path]:

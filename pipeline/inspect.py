@@ -19,6 +19,16 @@ from pipeline.artifacts import (
     read_json,
 )
 
+FERTILITY = (
+    "language",
+    "pages",
+    "tokens",
+    "tokens a byte",
+    "tokens a page",
+    "unknown %",
+    "byte fallback %",
+)
+
 
 def run(arguments: Inspect) -> None:
     """Prints stage, versions, settings and counts of an artifact."""
@@ -66,24 +76,32 @@ def inspect_vocabulary(directory: Path, manifest: dict[str, Any], console: Conso
 
 
 def inspect_tokenize(directory: Path, manifest: dict[str, Any], console: Console) -> None:
-    """Compares every shard with its checksum."""
+    """Compares every shard with its checksum and prints the tokenizer's fertility by language."""
     TokenBlocks(directory, manifest).verify()
-    table = Table(
-        "language", "pages", "tokens", "bytes a token", "held-out pages", "held-out tokens"
-    )
+    table = Table(*FERTILITY, "held-out pages", "held-out tokens")
     for code, splits in manifest["languages"].items():
-        train, held_out = splits["train"], splits["validation"]
-        fertility = train["text_bytes"] / max(train["tokens"], 1)
+        held_out = splits["validation"]
         table.add_row(
             code,
-            f"{train['pages']:,}",
-            f"{train['tokens']:,}",
-            f"{fertility:.2f}",
+            *fertility(splits["train"]),
             f"{held_out['pages']:,}",
             f"{held_out['tokens']:,}",
         )
     console.print(table)
     console.print("all checksums as they should be")
+
+
+def fertility(counts: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the cells of `FERTILITY` after the language: how finely a vocabulary cuts it."""
+    tokens = max(counts["tokens"], 1)
+    return (
+        f"{counts['pages']:,}",
+        f"{counts['tokens']:,}",
+        f"{counts['tokens'] / max(counts['text_bytes'], 1):.3f}",
+        f"{counts['tokens'] / max(counts['pages'], 1):,.0f}",
+        f"{100 * counts['unknown_tokens'] / tokens:.2f}",
+        f"{100 * counts['byte_tokens'] / tokens:.2f}",
+    )
 
 
 def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console) -> None:

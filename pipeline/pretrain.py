@@ -13,8 +13,9 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from data import mixture
 from data.loader import Examples, batches
+from data.mixture import TextSizes, parse, weights_file
+from data.schedule import schedule
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
 from model.checkpoint import Checkpoints, with_shardings
@@ -28,12 +29,14 @@ from pipeline.artifacts import (
     ArtifactError,
     Claim,
     claim,
+    digest_of_contents,
     digest_of_manifest,
     finish,
     read_manifest,
     write_json,
 )
 from pipeline.evaluate import HeldOut
+from pipeline.exposure import exposure, print_exposure
 from pipeline.progress import Progress
 from pipeline.recipes import Recipe
 
@@ -49,6 +52,9 @@ def run(arguments: Pretrain) -> None:
     # A step does not depend on its devices, so a run may go on with others.
     settings = {key: value for key, value in recipes.to_json(recipe).items() if key != "mesh"}
     inputs = {"tokens": digest_of_manifest(arguments.tokens)}
+    if weights := weights_file(recipe.mixture):
+        inputs["weights"] = digest_of_contents(weights)
+    examples = make_examples(recipe, blocks)
     console = Console(stderr=True)
     if claim(arguments.out, "pretrain", settings, inputs) is Claim.FINISHED:
         console.print(f"pretrain: {arguments.out} is finished.")
@@ -58,8 +64,9 @@ def run(arguments: Pretrain) -> None:
     )
     describe(arguments.out, recipe, trainer, inputs)
     shutil.copy(arguments.tokens / MODEL_FILE, arguments.out / MODEL_FILE)
-    examples = make_examples(recipe, blocks)
-    write_json(arguments.out / "mixture.json", {"languages": exposure(recipe, examples)})
+    languages = exposure(examples, recipe.steps * recipe.rows)
+    write_json(arguments.out / "mixture.json", {"languages": languages})
+    print_exposure(languages, console)
     held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
     train(recipe, trainer, examples, held_out, arguments.out, console)
     finish(arguments.out, "pretrain", settings, inputs, {"steps": recipe.steps})
@@ -95,30 +102,14 @@ def describe(out: Path, recipe: Recipe, trainer: Trainer, inputs: dict[str, str]
 
 def make_examples(recipe: Recipe, blocks: TokenBlocks) -> Examples:
     """Returns the run's training examples."""
-    weights = mixture.parse(recipe.mixture, blocks.counts("train", "pages"))
+    sizes = TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))
     return Examples(
         blocks=blocks,
-        schedule=mixture.schedule(weights, recipe.seed),
+        schedule=schedule(parse(recipe.mixture, sizes), recipe.seed),
         lengths=recipe.lengths,
         first_sentinel=blocks.manifest["vocabulary"]["first_sentinel"],
         seed=recipe.seed,
     )
-
-
-def exposure(recipe: Recipe, examples: Examples) -> dict[str, dict[str, float]]:
-    """Returns how much of each language the run will see, known before it starts."""
-    tokens = examples.blocks.counts("train", "tokens")
-    rows = {}
-    for code in examples.schedule.languages:
-        share = examples.schedule.share(code)
-        seen = share * recipe.steps * recipe.rows
-        rows[code] = {
-            "weight": share,
-            "examples": round(seen),
-            "tokens_seen": round(seen * recipe.lengths.raw),
-            "epochs": seen * recipe.lengths.raw / tokens[code],
-        }
-    return rows
 
 
 def train(

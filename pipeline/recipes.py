@@ -31,7 +31,8 @@ class Recipe:
         inputs: encoder tokens a row; raw window and targets follow from it.
         steps: updates in all.
         optimizer: the learning-rate schedule.
-        mixture: how often each language is seen.
+        mixture: how often each language is seen: temperature:ALPHA over pages, proportional,
+            uniform, unimax:EPOCHS:CHARACTERS or weights:FILE (`data/mixture.py`).
         seed: of weights, order and spans.
         evaluate_every, checkpoint_every, log_every: in steps.
         mesh: devices along each axis.

@@ -1,5 +1,8 @@
 """`mswitch vocabulary`: a SentencePiece model trained on text as the mixture will sample it.
 
+Or one that exists: `--model FILE` takes a model in T5's layout as it is. mT5's own has 250,000
+pieces and its 100 sentinels are added in T5's code; they are appended here, to the same ids.
+
 As mT5's (section 3.3; T5's layout of ids): unigram, byte fallback, NFKC, character coverage
 0.99999 at full size, 100 sentinels after the last piece. The sample has as many characters of each
 language as its weight says; a language with less text than that is read again, which weighs its
@@ -9,23 +12,63 @@ words as pretraining will. Memory is bounded by the sample. The same input gives
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 from rich.console import Console
 
 from data.errors import DataError
-from data.mixture import parse
-from data.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, UNKNOWN, load, sentinel_pieces
+from data.mixture import parse, weights_file
+from data.tokenizer import (
+    EOS,
+    MODEL_FILE,
+    PADDING,
+    SENTINELS,
+    UNKNOWN,
+    has_sentinels,
+    load,
+    load_any,
+    sentinel_pieces,
+)
 from pipeline import corpus
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts import Claim, claim, digest_of_contents, finish
+from pipeline.artifacts import ArtifactError, Claim, claim, digest_of_contents, finish
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece leaves out longer ones: they are cut instead
 TRAINING_THREADS = 2  # fixed: sums over threads depend on their number
 
 
 def run(arguments: Vocabulary) -> None:
-    """Trains a vocabulary, or finds it finished."""
+    """Trains a vocabulary or takes an existing one, or finds it finished."""
+    if arguments.model is not None:
+        adopt(arguments, arguments.model)
+    elif arguments.corpus and arguments.size:
+        train_on_corpus(arguments)
+    else:
+        raise ArtifactError(
+            "A vocabulary was asked for without --model and without both of --corpus and --size; "
+            "give the last two to train one, or --model to take an existing one."
+        )
+
+
+def adopt(arguments: Vocabulary, path: Path) -> None:
+    """Takes an existing model; its pieces keep their ids."""
+    if arguments.corpus or arguments.size:
+        raise ArtifactError(
+            f"--model {path} was given together with --corpus or --size, which train another "
+            "vocabulary; give one or the other."
+        )
+    tokenizer = load_any(path)
+    content = path.read_bytes()
+    if not has_sentinels(tokenizer):
+        content = append_control_pieces(content, sentinel_pieces())
+    inputs = {"model": digest_of_contents(path)}
+    if claim(arguments.out, "vocabulary", {}, inputs) is not Claim.FINISHED:
+        conclude(arguments.out, content, {}, inputs, {})
+
+
+def train_on_corpus(arguments: Vocabulary) -> None:
+    """Trains a vocabulary on a sample of clean corpora."""
     settings = {
         "size": arguments.size,
         "mixture": arguments.mixture,
@@ -33,28 +76,44 @@ def run(arguments: Vocabulary) -> None:
         "sample_characters": arguments.sample_characters,
     }
     inputs = corpus.digests(arguments.corpus)
+    if weights_path := weights_file(arguments.mixture):
+        inputs["weights"] = digest_of_contents(weights_path)
+    weights = parse(arguments.mixture, corpus.training_sizes(arguments.corpus))
     console = Console(stderr=True)
     if claim(arguments.out, "vocabulary", settings, inputs) is Claim.FINISHED:
         console.print(f"vocabulary: {arguments.out} is finished.")
         return
-    weights = parse(arguments.mixture, corpus.training_pages(arguments.corpus))
     quotas = {code: round(weight * arguments.sample_characters) for code, weight in weights.items()}
     with console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"):
         model = train(
             sample(arguments.corpus, quotas), arguments.size, arguments.character_coverage
         )
-    path = arguments.out / MODEL_FILE
+    conclude(arguments.out, model, settings, inputs, {"sample_characters": quotas})
+
+
+def conclude(
+    out: Path,
+    model: bytes,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    facts: Mapping[str, Any],
+) -> None:
+    """Writes the model and its manifest."""
+    path = out / MODEL_FILE
     path.write_bytes(model)
     tokenizer = load(path)
     body = {
         "vocabulary_size": tokenizer.size,
         "vocabulary_rows": tokenizer.rows,
         "first_sentinel": tokenizer.first_sentinel,
+        "byte_ids": [tokenizer.byte_ids.start, tokenizer.byte_ids.stop],
         "sha256": digest_of_contents(path),
-        "sample_characters": quotas,
+        **facts,
     }
-    finish(arguments.out, "vocabulary", settings, inputs, body)
-    console.print(f"vocabulary: {tokenizer.size} ids ({SENTINELS} sentinels) in {path}")
+    finish(out, "vocabulary", settings, inputs, body)
+    Console(stderr=True).print(
+        f"vocabulary: {tokenizer.size} ids ({SENTINELS} sentinels) in {path}"
+    )
 
 
 def sample(corpora: Sequence[Path], quotas: Mapping[str, int]) -> Iterator[str]:

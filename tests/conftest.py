@@ -19,7 +19,12 @@ import pytest
 
 from data.token_blocks import TokenBlocks, TokenizedPage, describe, token_dtype, write_shard
 
-VOCABULARY = {"vocabulary_size": 1024, "vocabulary_rows": 1024, "first_sentinel": 1023}
+VOCABULARY = {
+    "vocabulary_size": 1024,
+    "vocabulary_rows": 1024,
+    "first_sentinel": 1023,
+    "byte_ids": [3, 259],
+}
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +40,7 @@ def _make_blocks(directory: Path, tokens: dict[str, int], page_tokens: int = 300
     for number, (language, count) in enumerate(tokens.items()):
         stream = 3 + (np.arange(count) * 7 + number) % 900
         pages = [
-            TokenizedPage(f"https://{language}.example/{start}", part, 3 * len(part))
+            TokenizedPage(f"https://{language}.example/{start}", part, 3 * len(part), 2 * len(part))
             for start in range(0, count, page_tokens)
             if len(part := stream[start : start + page_tokens])
         ]

@@ -1,11 +1,13 @@
-"""Beam wiring from pages to token blocks: encode in batches, group by shard, write whole shards.
+"""Beam wiring from pages to token blocks: one element is one shard, from its files to its counts.
 
-What a shard holds is decided by its pages' addresses alone, and its order by their hash: any number
-of workers, and any retry, writes the same bytes.
+What a shard holds is decided by its list of files alone, and its order by theirs: any number of
+workers, and any retry, writes the same bytes. Nothing is grouped, so nothing has to fit into memory
+but the shard at hand. A finished shard has its counts in a file beside it (a fragment of the
+manifest); a job that was cut short passes over those shards.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,80 +16,81 @@ import numpy as np
 
 from data.token_blocks import Shard, TokenizedPage, write_shard
 from pipeline import corpus
+from pipeline.artifacts import read_json, write_json
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms
 
 
-class PageFile(NamedTuple):
-    """One Parquet file of pages to tokenize, and the shards of its language and split."""
+class PageShard(NamedTuple):
+    """The files of pages that become one shard."""
 
-    path: Path
-    language: str
-    split: str
-    shards: int
+    name: str
+    paths: tuple[Path, ...]
 
 
-class Encode(beam.DoFn):
-    """Reads a file of pages and yields each page as ids under its shard."""
+class TokenLayout(NamedTuple):
+    """How ids are written: their type, and which of them are byte pieces."""
 
-    def __init__(self, model: bytes):
-        self.model = model
-
-    def setup(self) -> None:
-        """Loads TensorFlow, once a worker; nothing that identifies languages may run here."""
-        from pipeline.transforms.sentencepiece_op import SentencePieceOp
-
-        self.op = SentencePieceOp(self.model)
-
-    def process(self, element: PageFile) -> Iterator[tuple[str, TokenizedPage]]:
-        """Encodes one file, some hundred pages a call."""
-        rows = corpus.rows(element.path, ["url", "text"])
-        for start in range(0, len(rows), PAGES_PER_CALL):
-            chunk = rows[start : start + PAGES_PER_CALL]
-            encoded = self.op([row["text"] for row in chunk])
-            for row, tokens in zip(chunk, encoded, strict=True):
-                page = TokenizedPage(row["url"], tokens, len(row["text"].encode()))
-                yield shard_of(element, row["url"]), page
+    dtype: str
+    byte_ids: tuple[int, int]
 
 
 class WriteShard(beam.DoFn):
-    """Writes the pages of one shard in the order of their hash."""
+    """Encodes the pages of a shard, writes it, and yields its name."""
 
-    def __init__(self, directory: Path, dtype: str):
-        self.directory = directory
-        self.dtype = np.dtype(dtype)
+    def __init__(self, model: bytes, directory: Path, layout: TokenLayout):
+        self.model, self.directory, self.layout = model, directory, layout
+        self.op: Any = None
 
-    def process(self, element: tuple[str, Iterable[TokenizedPage]]) -> Iterator[Shard]:
-        """Writes one shard and yields what it holds."""
-        name, pages = element
-        ordered = sorted(pages, key=lambda page: (url_hash(page.url), page.url))
-        yield write_shard(self.directory, name, ordered, self.dtype)
+    def process(self, element: PageShard) -> Iterator[str]:
+        """Writes one shard, unless it is finished."""
+        if not fragment(self.directory, element.name).exists():
+            pages = [page for path in element.paths for page in self._pages(path)]
+            layout = self.layout
+            shard = write_shard(
+                self.directory, element.name, pages, np.dtype(layout.dtype), range(*layout.byte_ids)
+            )
+            write_json(fragment(self.directory, element.name), asdict(shard))
+        yield element.name
+
+    def _pages(self, path: Path) -> Iterator[TokenizedPage]:
+        self._load()
+        rows = corpus.rows(path, ["url", "text"])
+        for start in range(0, len(rows), PAGES_PER_CALL):
+            chunk = rows[start : start + PAGES_PER_CALL]
+            texts = [row["text"] for row in chunk]
+            for row, text, tokens in zip(chunk, texts, self.op(texts), strict=True):
+                yield TokenizedPage(row["url"], tokens, len(text.encode()), len(text))
+
+    def _load(self) -> None:
+        """Loads TensorFlow, once a worker; nothing that identifies languages may run here."""
+        if self.op is None:
+            from pipeline.transforms.sentencepiece_op import SentencePieceOp
+
+            self.op = SentencePieceOp(self.model)
 
 
 class WriteTokenBlocks(beam.PTransform):
-    """Files of pages in, shards out; the blocks lie in `directory`."""
+    """Lists of files in, names of finished shards out; the blocks lie in `directory`."""
 
-    def __init__(self, model: bytes, directory: Path, dtype: str):
+    def __init__(self, model: bytes, directory: Path, layout: TokenLayout):
         super().__init__()
-        self.model, self.directory, self.dtype = model, directory, dtype
+        self.model, self.directory, self.layout = model, directory, layout
 
     def expand(self, input_or_inputs: Any) -> Any:
-        """Wires the three steps."""
+        """Wires the two steps."""
         return (
             input_or_inputs
             | "Spread" >> beam.Reshuffle()
-            | "Encode" >> beam.ParDo(Encode(self.model))
-            | "GroupByShard" >> beam.GroupByKey()
-            | "WriteShards" >> beam.ParDo(WriteShard(self.directory, self.dtype))
+            | "WriteShards" >> beam.ParDo(WriteShard(self.model, self.directory, self.layout))
         )
 
 
-def shard_of(file: PageFile, url: str) -> str:
-    """Returns the name of a page's shard."""
-    number = url_hash(url) % file.shards
-    return f"{file.language}/{file.split}-{number:05d}-of-{file.shards:05d}"
+def fragment(directory: Path, name: str) -> Path:
+    """Returns where the counts of a finished shard lie until the manifest holds them."""
+    return directory / f"{name}.json"
 
 
-def url_hash(url: str) -> int:
-    """Returns a stable hash of an address."""
-    return int.from_bytes(hashlib.blake2b(url.encode(), digest_size=8).digest(), "big")
+def read_fragment(directory: Path, name: str) -> Shard:
+    """Returns what a finished shard holds."""
+    return Shard(**read_json(fragment(directory, name)))

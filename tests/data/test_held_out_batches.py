@@ -9,7 +9,7 @@ FIRST_SENTINEL = 1023
 
 
 def page(tokens: int, url: str = "https://a.example") -> TokenizedPage:
-    return TokenizedPage(url, np.arange(3, 3 + tokens), 4 * tokens)
+    return TokenizedPage(url, np.arange(3, 3 + tokens), 4 * tokens, 2 * tokens)
 
 
 def test_each_token_of_a_page_is_seen_or_hidden_once():

@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -7,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data import loader
 from data.errors import DataError
 from data.loader import Examples, batches
-from data.mixture import schedule
+from data.schedule import schedule
 from data.span_corruption import lengths_for_inputs
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 40}
@@ -38,40 +41,36 @@ def rows(batches_):
 
 
 def test_an_example_is_a_pure_function_of_its_index(examples):
+    """Alone, in company, in another order, in another object: the same."""
     again = pickle.loads(pickle.dumps(examples))
-    for index in (0, 1, 17, 10**12, 3):
-        for key in ("inputs", "targets", "language"):
-            assert np.array_equal(examples[index][key], again[index][key])
+    indices = np.array([0, 1, 17, 10**12, 3, 65_535, 65_536])
+    together = examples.take(indices)
+    for row, index in enumerate(indices):
+        alone = again.take(np.array([index]))
+        for name, values in together.items():
+            assert np.array_equal(values[row], alone[name][0])
 
 
 def test_every_example_is_full(examples):
-    for index in range(300):
-        example = examples[index]
-        assert len(example["inputs"]) == examples.lengths.inputs
-        assert len(example["targets"]) == examples.lengths.targets
+    taken = examples.take(np.arange(300))
+    assert taken["inputs"].shape == (300, examples.lengths.inputs)
+    assert taken["targets"].shape == (300, examples.lengths.targets)
 
 
 def test_an_epoch_shows_every_token_of_a_language(examples):
     """The windows of one epoch tile the ring: each token once, a few of the last window twice."""
     language = 1
-    count = examples.windows(language)
-    seen: Counter[int] = Counter()
-    shown = 0
-    index = 0
-    while shown < count:
-        draw = examples.schedule.draw(index)
-        if draw.language == language and draw.ordinal < count:
-            seen.update(examples.window(index).tolist())
-            shown += 1
-        index += 1
-    whole = Counter(examples.streams[language].read(0, TOKENS["sw"]).tolist())
-    assert not whole - seen
-    assert (seen - whole).total() == count * examples.lengths.raw - TOKENS["sw"]
+    stream, raw, count = examples.streams[1], examples.lengths.raw, examples.epoch_windows(1)
+    for epoch in (0, 1, 10**6):
+        starts = examples.window_starts(language, epoch * count + np.arange(count))
+        seen = Counter(stream.read_windows(starts.tolist(), raw).reshape(-1).tolist())
+        whole = Counter(stream.read(0, TOKENS["sw"]).tolist())
+        assert not whole - seen
+        assert (seen - whole).total() == count * raw - TOKENS["sw"]
 
 
 def test_languages_come_as_often_as_they_should(examples):
-    batches_ = take(examples, 40, rows=32)
-    counts = Counter(np.concatenate([batch["language"] for batch in batches_]).tolist())
+    counts = Counter(examples.take(np.arange(1280))["language"].tolist())
     for language, weight in enumerate(WEIGHTS.values()):
         assert counts[language] / 1280 == pytest.approx(weight, abs=0.05)  # 4 standard deviations
 
@@ -83,6 +82,14 @@ def test_hosts_share_the_same_global_order(examples, hosts):
     for number, batch in enumerate(whole):
         for host in range(hosts):
             assert np.array_equal(batch["inputs"][host::hosts], shares[host][number]["inputs"])
+
+
+def test_chunks_are_seamless(examples, monkeypatch):
+    """Batches do not depend on how many examples are made at a time, nor on where one starts."""
+    whole = take(examples, 9, rows=24)
+    monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 3 * 24)
+    assert rows(take(examples, 9, rows=24)) == rows(whole)
+    assert rows(take(examples, 4, rows=24, first_batch=5)) == rows(whole[5:])
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 2), (2, 3)])
@@ -110,8 +117,6 @@ def test_another_process_draws_the_same(examples, tmp_path):
         check=True,
         cwd=Path(__file__).parents[2],
     )
-    import hashlib
-
     (here,) = take(examples, 1, rows=8, first_batch=3, host=1, hosts=2)
     assert done.stdout.strip() == hashlib.sha256(here["inputs"].tobytes()).hexdigest()
 
@@ -122,8 +127,5 @@ def test_rows_that_cannot_be_shared(examples):
 
 
 def test_a_language_without_tokens_is_named(examples):
-    import dataclasses
-
-    lacking = dataclasses.replace(examples, schedule=schedule({"en": 1.0, "zu": 1.0}, seed=0))
     with pytest.raises(DataError, match="zu"):
-        lacking[0]
+        dataclasses.replace(examples, schedule=schedule({"en": 1.0, "zu": 1.0}, seed=0))

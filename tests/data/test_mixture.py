@@ -1,13 +1,37 @@
+import csv
 import itertools
-from collections import Counter
+import json
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.languages import all_languages
-from data.mixture import BLOCK, parse, schedule, temperature_weights
+from data.mixture import TextSizes, parse, temperature_weights, unimax_weights, weights_file
+
+# umT5 (Chung et al. 2023), table 8: characters in billions and shares in percent, all rounded.
+UMT5 = list(
+    csv.DictReader(
+        (Path(__file__).parent / "published/umt5_table_8.tsv").read_text().splitlines(),
+        delimiter="\t",
+    )
+)
+RAW, ROWS, CHARACTERS_A_TOKEN = {1024: 1137, 512: 568}, 1024, 4
+BUDGETS = {
+    "unimax_1": CHARACTERS_A_TOKEN * RAW[1024] * ROWS * 1e6,
+    "unimax_1_8": CHARACTERS_A_TOKEN * RAW[512] * ROWS * 250e3,
+}
+
+
+def sizes(pages: dict[str, int]) -> TextSizes:
+    return TextSizes(pages, {code: 1000 * count for code, count in pages.items()})
+
+
+def half_a_unit(text: str) -> float:
+    """How far the number that was rounded to `text` may have been from it."""
+    return 0.5 * 10.0 ** -len(text.partition(".")[2])
 
 
 def test_temperature_reproduces_mt5():
@@ -19,59 +43,114 @@ def test_temperature_reproduces_mt5():
         assert 100 * weights[row.code] == pytest.approx(row.mt5_percent, abs=0.1), row.code
 
 
-def test_temperature_ends():
-    pages = {"a": 1, "b": 3}
-    assert temperature_weights(pages, 1.0) == {"a": 0.25, "b": 0.75}
-    assert temperature_weights(pages, 0.0) == {"a": 0.5, "b": 0.5}
+@pytest.mark.parametrize("column", BUDGETS)
+def test_unimax_reproduces_umt5(column):
+    """To 0.01 point, beside what the table's own rounding of a language's characters moves."""
+    characters = {row["code"]: float(row["characters_billions"]) * 1e9 for row in UMT5}
+    weights = unimax_weights(characters, 1.0, BUDGETS[column])
+    for row in UMT5:
+        code = row["code"]
+        rounding = 100 * half_a_unit(row["characters_billions"]) * 1e9 / BUDGETS[column]
+        expected = pytest.approx(float(row[column]), abs=0.01 + rounding)
+        assert 100 * weights[code] == expected, code
 
 
-def test_a_block_has_exactly_its_quotas():
-    plan = schedule({"a": 0.5, "b": 0.3, "c": 0.2}, seed=7)
-    counts = Counter(plan.languages[plan.draw(index).language] for index in range(BLOCK))
-    assert counts == {"a": 32768, "b": 19661, "c": 13107}
-    assert plan.share("a") == 0.5
+def test_most_unimax_shares_are_exact():
+    characters = {row["code"]: float(row["characters_billions"]) * 1e9 for row in UMT5}
+    for column, budget in BUDGETS.items():
+        weights = unimax_weights(characters, 1.0, budget)
+        exact = sum(f"{100 * weights[row['code']]:.2f}" == row[column] for row in UMT5)
+        assert exact >= 75, column
 
 
-def test_ordinals_of_a_language_are_each_used_once():
-    plan = schedule({"a": 0.7, "b": 0.3}, seed=1)
-    draws = [plan.draw(index) for index in range(2 * BLOCK)]
-    for language in range(2):
-        ordinals = [draw.ordinal for draw in draws if draw.language == language]
-        assert ordinals == list(range(len(ordinals)))
+@pytest.mark.parametrize(("column", "alpha"), [("temperature_0.3", 0.3), ("temperature_1", 1.0)])
+def test_temperature_over_characters_reproduces_umt5(column, alpha):
+    weights = temperature_weights(
+        {row["code"]: round(float(row["characters_billions"]) * 1e9) for row in UMT5}, alpha
+    )
+    for row in UMT5:
+        assert 100 * weights[row["code"]] == pytest.approx(float(row[column]), abs=0.014)
 
 
-def test_draws_look_random_from_the_first():
-    plan = schedule({code: 1.0 for code in "abcdefgh"}, seed=0)
-    first = [plan.draw(index).language for index in range(64)]
-    assert len(set(first)) == 8
-    assert first != sorted(first)
-    repeats = sum(a == b for a, b in itertools.pairwise(first))
-    assert 2 <= repeats <= 18  # an interleave would have none; 8 are expected
+def test_unimax_by_hand():
+    # 100 for three: "a" has 10, read twice gives 20; the other two share the remaining 80.
+    assert unimax_weights({"c": 500, "a": 10, "b": 300}, 2.0, 100.0) == pytest.approx(
+        {"c": 0.4, "a": 0.2, "b": 0.4}
+    )
 
 
-@given(st.integers(0, 10**15), st.integers(0, 100))
-@settings(max_examples=20)
-def test_draws_far_out_need_no_history(index, ahead):
-    """Between two near indices each language's ordinals go up by one at a time."""
-    plan = schedule({"a": 1.0, "b": 2.0}, seed=3)
-    draws = [plan.draw(index + step) for step in range(ahead + 1)]
-    for language in range(2):
-        ordinals = [draw.ordinal for draw in draws if draw.language == language]
-        assert ordinals == list(range(ordinals[0], ordinals[0] + len(ordinals)) if ordinals else [])
+@given(
+    st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 10**12), min_size=1),
+    st.floats(0.5, 20),
+    st.floats(1e3, 1e14),
+)
+def test_unimax_never_exceeds_its_epochs_nor_favours_the_small(characters, epochs, budget):
+    weights = unimax_weights(characters, epochs, budget)
+    spent = min(budget, sum(characters.values()) * epochs)
+    for code, weight in weights.items():
+        assert weight * spent <= characters[code] * epochs * (1 + 1e-9)
+    by_size = sorted(weights, key=lambda code: characters[code])
+    shares = [weights[code] for code in by_size]
+    assert all(a <= b * (1 + 1e-9) for a, b in itertools.pairwise(shares))
 
 
-@pytest.mark.parametrize("weights", [{}, {"a": 0.0}, {"a": 1.0, "b": 1e-9}])
-def test_unusable_weights(weights):
-    with pytest.raises(DataError):
-        schedule(weights, seed=0)
+@pytest.mark.parametrize(
+    ("mixture", "expected"),
+    [
+        ("proportional", {"sw": 0.25, "yo": 0.75}),
+        ("temperature:1", {"sw": 0.25, "yo": 0.75}),
+        ("uniform", {"sw": 0.5, "yo": 0.5}),
+        ("unimax:1:1500", {"sw": 0.5, "yo": 0.5}),
+        ("unimax:1:3000", {"sw": 1 / 3, "yo": 2 / 3}),
+    ],
+)
+def test_settings(mixture, expected):
+    assert parse(mixture, sizes({"sw": 1, "yo": 3})) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("mixture", ["uniform?", "temperature:warm", ""])
+@pytest.mark.parametrize("content", [json.dumps({"swa": 3, "yo": 1}), "swa\t3\nyo\t1\n"])
+def test_weights_given_by_the_user(tmp_path, content):
+    path = tmp_path / "weights"
+    path.write_text(content)
+    weights = parse(f"weights:{path}", sizes({"en": 9, "sw": 1, "yo": 3}))
+    assert weights == {"sw": 0.75, "yo": 0.25}
+    assert weights_file(f"weights:{path}") == path
+    assert weights_file("temperature:0.3") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"sw": 1, "yo": 0}', "no positive weight to yo"),
+        ('{"sw": 1, "en": 1}', "en, of which there is no training page"),
+        ('{"sw": 1, "tlh": 1}', "'tlh' is not one of mC4's"),
+        ('{"sw": "much"}', "'much' is no number"),
+        ("{", "should hold JSON"),
+        ("sw 1\n", "a tab and a weight"),
+        ("{}", "no positive weight to any language"),
+    ],
+)
+def test_unusable_weights_files(tmp_path, content, message):
+    path = tmp_path / "weights"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        parse(f"weights:{path}", sizes({"sw": 1, "yo": 3}))
+
+
+@pytest.mark.parametrize(
+    "mixture", ["uniform?", "temperature:warm", "", "uniform:1", "unimax:1", "weights:"]
+)
 def test_unknown_mixtures(mixture):
-    with pytest.raises(DataError, match="temperature:ALPHA"):
-        parse(mixture, {"a": 1})
+    with pytest.raises(DataError, match="known are temperature:ALPHA"):
+        parse(mixture, sizes({"sw": 1}))
 
 
-def test_a_language_without_pages_is_named():
-    with pytest.raises(DataError, match="b"):
-        parse("temperature:0.3", {"a": 1, "b": 0})
+@pytest.mark.parametrize("mixture", ["temperature:0.3", "unimax:1:10", "uniform"])
+def test_a_language_without_text_is_named(mixture):
+    with pytest.raises(DataError, match=r"\(yo\)"):
+        parse(mixture, sizes({"sw": 1, "yo": 0}))
+
+
+def test_missing_weights_file():
+    with pytest.raises(DataError, match="no file"):
+        parse("weights:/nowhere/weights.json", sizes({"sw": 1}))

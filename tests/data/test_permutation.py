@@ -19,9 +19,14 @@ def test_seeds_give_unrelated_orders():
 
 
 def test_large_sizes_cost_no_memory():
-    assert 0 <= permute(10**15, 2**60, 3) < 2**60
+    assert 0 <= permute(np.array([10**15]), 2**60, 3)[0] < 2**60
+
+
+def test_company_does_not_matter():
+    alone = [permute(np.array([index]), 1000, 7)[0] for index in (5, 999, 0)]
+    assert permute(np.array([5, 999, 0]), 1000, 7).tolist() == alone
 
 
 def test_outside_is_an_error():
-    with pytest.raises(ValueError, match="outside"):
-        permute(5, 5, 0)
+    with pytest.raises(ValueError, match="not all in"):
+        permute(np.array([0, 5]), 5, 0)

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,11 +8,13 @@ from hypothesis import strategies as st
 from data.span_corruption import (
     EOS,
     corrupt,
+    corrupt_rows,
     corrupted_lengths,
     lengths_for_inputs,
     noise_counts,
-    noise_mask,
+    noise_masks,
     random_lengths,
+    random_numbers,
 )
 
 FIRST_SENTINEL = 9_999
@@ -18,6 +22,10 @@ FIRST_SENTINEL = 9_999
 
 def generator(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(seed))
+
+
+def bits(rows: int, count: int) -> np.ndarray:
+    return np.random.Philox(0).random_raw(rows * count).reshape(rows, count)
 
 
 def interleave(inputs: list[int], targets: list[int]) -> list[int]:
@@ -68,19 +76,26 @@ def test_published_lengths(inputs, raw, targets):
 
 
 def test_a_window_starts_visible_and_ends_hidden():
-    for seed in range(50):
-        mask = noise_mask(40, generator(seed))
-        assert not mask[0]
-        assert mask[-1]
+    masks = noise_masks(40, bits(50, random_numbers(40)))
+    assert not masks[:, 0].any()
+    assert masks[:, -1].all()
 
 
 def test_every_cut_is_equally_likely():
-    counts: dict[tuple[int, ...], int] = {}
-    for seed in range(6000):
-        cut = tuple(random_lengths(5, 3, generator(seed)).tolist())
-        counts[cut] = counts.get(cut, 0) + 1
+    counts = Counter(map(tuple, random_lengths(3, bits(6000, 4)).tolist()))
     assert len(counts) == 6  # 4 choose 2 ways to cut 5 into 3 parts
     assert min(counts.values()) > 0.85 * 1000  # 5 standard deviations are 0.14
+
+
+@given(st.integers(2, 300), st.integers(1, 9))
+def test_a_row_does_not_depend_on_its_company(length, rows):
+    tokens = np.arange(3, 3 + rows * length, dtype=np.int32).reshape(rows, length)
+    numbers = bits(rows, random_numbers(length))
+    together = corrupt_rows(tokens, numbers, FIRST_SENTINEL)
+    for row in range(rows):
+        alone = corrupt_rows(tokens[row : row + 1], numbers[row : row + 1], FIRST_SENTINEL)
+        assert np.array_equal(alone.inputs[0], together.inputs[row])
+        assert np.array_equal(alone.targets[0], together.targets[row])
 
 
 def test_one_token_has_nothing_to_hide():

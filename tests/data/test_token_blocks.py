@@ -19,7 +19,7 @@ def whole(tmp_path_factory):
     shards, expected = [], []
     for number, count in enumerate(COUNTS):
         tokens = generator.integers(0, 60_000, count)
-        page = TokenizedPage("https://a.example", tokens, count)
+        page = TokenizedPage("https://a.example", tokens, count, count)
         shards.append(write_shard(directory, f"sw/train-{number:05d}", [page], token_dtype(60_000)))
         expected.append(tokens)
     return TokenStream(directory, shards, token_dtype(60_000)), np.concatenate(expected)
@@ -29,11 +29,23 @@ def whole(tmp_path_factory):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_window_is_the_same_slice(whole, start, length):
     stream, expected = whole
-    length = min(length, len(expected) - start)
-    if length:
-        assert stream.read(start, length).tolist() == expected[start : start + length].tolist()
-    wrapped = np.take(expected, np.arange(start, start + 600), mode="wrap")
-    assert stream.read_circular(start, 600).tolist() == wrapped.tolist()
+    wrapped = np.take(expected, np.arange(start, start + length), mode="wrap")
+    assert stream.read(start, length).tolist() == wrapped.tolist()
+
+
+def test_many_windows_at_once_are_the_same_windows(whole):
+    stream, expected = whole
+    starts = np.random.default_rng(1).integers(0, 3 * len(expected), 50).tolist()
+    windows = stream.read_windows(starts, 600)
+    for start, window in zip(starts, windows, strict=True):
+        assert window.tolist() == np.take(expected, range(start, start + 600), mode="wrap").tolist()
+
+
+def test_unknown_ids_and_bytes_are_counted(tmp_path):
+    page = TokenizedPage("u", np.array([2, 3, 3, 258, 259, 2, 700]), 9, 8)
+    shard = write_shard(tmp_path, "sw/train", [page], token_dtype(1000), range(3, 259))
+    assert (shard.unknown_tokens, shard.byte_tokens, shard.characters) == (2, 3, 8)
+    assert shard.file_bytes == (tmp_path / "sw/train.arrayrecord").stat().st_size
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(65_536, "<u2"), (65_537, "<u4"), (250_100, "<u4")])
@@ -42,7 +54,7 @@ def test_ids_are_as_narrow_as_they_can_be(size, dtype):
 
 
 def test_the_same_pages_give_the_same_bytes(tmp_path):
-    pages = [TokenizedPage("u", np.arange(9000), 1), TokenizedPage("v", np.arange(3), 2)]
+    pages = [TokenizedPage("u", np.arange(9000), 1, 1), TokenizedPage("v", np.arange(3), 2, 2)]
     first, second = (
         write_shard(tmp_path / name, "sw/train", pages, token_dtype(9000)) for name in "ab"
     )

@@ -1,0 +1,182 @@
+"""The tokenize stage as a user runs it, in its own processes: TensorFlow and CLD3 must not meet."""
+
+import gzip
+import hashlib
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.token_blocks import TokenBlocks
+from data.tokenizer import MODEL_FILE, load
+from pipeline import artifacts
+from pipeline.arguments import Vocabulary
+from pipeline.vocabulary import run
+
+ROOT = Path(__file__).parents[2]
+REAL_TEXT = ROOT.parent / "shared/data/corpus"
+PAGES = {
+    "sw": "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa. Ukurasa wa {}.",
+    "ja": "すべての人間は、生まれながらにして自由であり、平等である。第{}ページ。",
+    "cs": "Všichni lidé rodí se svobodní a sobě rovní co do důstojnosti. Strana {}.",
+}
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+
+def tokenize(corpus: Path, vocabulary: Path, out: Path, *beam: str):
+    paths = [f"--corpus={corpus}", f"--vocabulary={vocabulary}", f"--out={out}"]
+    return python("-m", "pipeline.cli", "tokenize", *paths, "--", *beam)
+
+
+def digests(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("corpus")
+    languages = {}
+    for code, text in PAGES.items():
+        (directory / "pages" / code).mkdir(parents=True)
+        for split, count in (("train", 12), ("validation", 3)):
+            rows = [
+                {"url": f"https://{code}.example/{split}/{n}", "text": text.format(n)}
+                for n in range(count)
+            ]
+            path = directory / "pages" / code / f"{split}-00000-of-00001.parquet"
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        characters = 15 * len(text)
+        languages[code] = {"kept": 15, "held_out": 3, "rejected": {}, "characters": characters}
+    artifacts.finish(directory, "clean", {}, {}, {"languages": languages})
+    return directory
+
+
+def make_vocabulary(corpus: Path, size: int, out: Path) -> Path:
+    run(
+        Vocabulary(
+            corpus=(corpus,), size=size, character_coverage=1.0, sample_characters=20_000, out=out
+        )
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory, corpus) -> Path:
+    return make_vocabulary(corpus, 440, tmp_path_factory.mktemp("vocabulary") / "own")
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory, corpus, vocabulary) -> Path:
+    out = tmp_path_factory.mktemp("tokens") / "one"
+    done = tokenize(corpus, vocabulary, out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_ids_are_sentencepieces_own(tokens, vocabulary):
+    blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize"))
+    tokenizer = load(vocabulary / MODEL_FILE)
+    for code, text in PAGES.items():
+        pages = blocks.pages(code, "train")
+        assert [page.url[-2:] for page in pages] == [f"/{n}"[-2:] for n in range(12)]
+        for number, page in enumerate(pages):
+            expected = text.format(number)
+            assert page.tokens.tolist() == tokenizer.encode(expected).tolist()
+            assert (page.characters, page.text_bytes) == (len(expected), len(expected.encode()))
+
+
+def test_pages_follow_each_other_without_separator_or_eos(tokens):
+    """As T5, which concatenates pages before it cuts them; EOS ends inputs and targets only."""
+    blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize"))
+    stream = blocks.stream("sw", "train")
+    whole = stream.read(0, len(stream)).tolist()
+    assert whole == list(itertools.chain(*(p.tokens.tolist() for p in blocks.pages("sw", "train"))))
+    assert 1 not in whole
+
+
+@pytest.mark.parametrize(("workers", "mode"), [(2, "multi_processing"), (4, "multi_threading")])
+def test_any_number_of_workers_writes_the_same(tmp_path, corpus, vocabulary, tokens, workers, mode):
+    done = tokenize(
+        corpus,
+        vocabulary,
+        tmp_path / "out",
+        f"--direct_num_workers={workers}",
+        f"--direct_running_mode={mode}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path / "out") == digests(tokens)
+
+
+def test_a_job_cut_short_goes_on_after_its_finished_shards(tmp_path, corpus, vocabulary, tokens):
+    out = tmp_path / "out"
+    shutil.copytree(tokens, out)
+    manifest = artifacts.read_json(out / "manifest.json")
+    for code in ("sw", "ja"):  # as a kill leaves them: some shards finished, one half-written
+        (shard,) = manifest["languages"][code]["train"]["shards"]
+        (out / f"{shard['name']}.json").write_text(json.dumps(shard))
+    (out / "cs/train-00000-of-00001.arrayrecord").write_bytes(b"half")
+    kept = (out / "sw/train-00000-of-00001.arrayrecord").stat().st_mtime_ns
+    (out / "manifest.json").unlink()
+    artifacts.write_json(
+        out / "unfinished.json", {key: manifest[key] for key in ("stage", "settings", "inputs")}
+    )
+    done = tokenize(corpus, vocabulary, out)
+    assert done.returncode == 0, done.stderr
+    assert digests(out) == digests(tokens)
+    assert (out / "sw/train-00000-of-00001.arrayrecord").stat().st_mtime_ns == kept
+
+
+def test_another_vocabulary_is_refused(tmp_path, corpus, vocabulary, tokens):
+    other = tmp_path / "other"
+    make_vocabulary(corpus, 430, other)
+    done = tokenize(corpus, other, tokens)
+    assert done.returncode == 2
+    assert "other settings (inputs.vocabulary" in " ".join(done.stderr.split())
+
+
+def test_a_vocabulary_that_was_altered_is_refused(tmp_path, corpus, vocabulary):
+    altered = tmp_path / "altered"
+    shutil.copytree(vocabulary, altered)
+    with (altered / MODEL_FILE).open("ab") as file:
+        file.write(b"\0")
+    done = tokenize(corpus, altered, tmp_path / "out")
+    assert done.returncode == 2
+    assert MODEL_FILE in done.stderr
+
+
+@pytest.mark.skipif(not REAL_TEXT.is_dir(), reason=f"{REAL_TEXT} is absent")
+def test_ids_are_sentencepieces_own_on_real_text(tmp_path, vocabulary):
+    """The op that was chosen against the pinned SentencePiece, a few documents of each language."""
+    texts = [text for path in sorted(REAL_TEXT.glob("*/*.jsonl.gz")) for text in first(path, 2)]
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    code = (
+        "import json, pathlib, sys\n"
+        "from pipeline.transforms.sentencepiece_op import SentencePieceOp\n"
+        "from data.tokenizer import load\n"
+        "model, texts = map(pathlib.Path, sys.argv[1:])\n"
+        "texts = json.loads(texts.read_text())\n"
+        "tokenizer, ids = load(model), SentencePieceOp(model.read_bytes())(texts)\n"
+        "print(sum(a.tolist() != tokenizer.encode(t).tolist() for a, t in zip(ids, texts)))\n"
+    )
+    done = python("-c", code, str(vocabulary / MODEL_FILE), str(tmp_path / "texts.json"))
+    assert done.stdout.strip() == "0", done.stderr
+
+
+def first(path: Path, count: int) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line)["text"][:5000] for line in itertools.islice(file, count)]

@@ -1,0 +1,68 @@
+import io
+
+import pytest
+import sentencepiece
+
+from data.errors import DataError
+from data.tokenizer import MODEL_FILE, SENTINELS, load, sentinel_pieces
+from pipeline.arguments import Vocabulary
+from pipeline.artifacts import ArtifactError, read_manifest
+from pipeline.vocabulary import append_control_pieces, run
+
+TEXTS = [
+    "Watu wote wamezaliwa huru.",
+    "Alle mennesker er født frie.",
+    "Všichni lidé rodí se.",
+]
+
+
+def foreign_model(**settings) -> bytes:
+    """A model as another project might have trained it: no sentinels."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 20),
+        model_writer=model,
+        vocab_size=280,
+        byte_fallback=True,
+        minloglevel=2,
+        **{"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1} | settings,
+    )
+    return model.getvalue()
+
+
+def test_a_model_without_sentinels_keeps_its_ids_and_gets_them_appended(tmp_path):
+    """mT5's own: 250,000 pieces, to which T5's code adds 100 ids, the first sentinel last."""
+    (tmp_path / "mt5.model").write_bytes(model := foreign_model())
+    run(Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out"))
+    ours = load(tmp_path / "out" / MODEL_FILE)
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model)
+    assert ours.size == theirs.GetPieceSize() + SENTINELS == 380
+    assert ours.first_sentinel == 379
+    for text in [*TEXTS, "🦒 <extra_id_0>"]:
+        assert ours.encode(text).tolist() == theirs.EncodeAsIds(text)
+    manifest = read_manifest(tmp_path / "out", "vocabulary")
+    assert (manifest["vocabulary_size"], manifest["vocabulary_rows"]) == (380, 384)
+    assert manifest["byte_ids"] == [3, 259]
+    run(Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out"))  # again: finished
+
+
+def test_a_model_with_sentinels_is_taken_byte_for_byte(tmp_path):
+    model = append_control_pieces(foreign_model(), sentinel_pieces())
+    (tmp_path / "whole.model").write_bytes(model)
+    run(Vocabulary(model=tmp_path / "whole.model", out=tmp_path / "out"))
+    assert (tmp_path / "out" / MODEL_FILE).read_bytes() == model
+
+
+def test_another_layout_is_refused(tmp_path):
+    model = foreign_model(pad_id=3, eos_id=2, unk_id=0, bos_id=1)
+    (tmp_path / "llama.model").write_bytes(model)
+    with pytest.raises(DataError, match="has them as 3, 2 and 0"):
+        run(Vocabulary(model=tmp_path / "llama.model", out=tmp_path / "out"))
+
+
+def test_training_and_taking_exclude_each_other(tmp_path):
+    with pytest.raises(ArtifactError, match="give the last two to train one"):
+        run(Vocabulary(out=tmp_path / "out"))
+    (tmp_path / "x.model").write_bytes(foreign_model())
+    with pytest.raises(ArtifactError, match="give one or the other"):
+        run(Vocabulary(model=tmp_path / "x.model", size=300, out=tmp_path / "out"))
