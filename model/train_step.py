@@ -24,7 +24,7 @@ from model.optimizer import (
     PerMatrixState,
     adafactor,
     learning_rate,
-    stacked_dimensions,
+    matrix_stacks,
 )
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.transformer import Call, Transformer
@@ -119,11 +119,12 @@ def make_trainer(
 def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:
     """Returns where each array of a run's state is stored; moments lie with their parameter."""
     arrays = parameter_shardings(array_shapes, mesh)
-    stacks = stacked_dimensions(array_shapes)
+    stacks = matrix_stacks(array_shapes)
     per_matrix, *others = state.optimizer
     moments = jax.tree.map(
-        lambda parameter, sharding, depth, moments: jax.tree.map(
-            lambda leaf: moment_sharding(leaf.shape, parameter.shape, sharding, depth), moments
+        lambda parameter, sharding, stack, moments: jax.tree.map(
+            lambda leaf: moment_sharding(leaf.shape, parameter.shape, sharding, stack.stacked),
+            moments,
         ),
         array_shapes,
         arrays,

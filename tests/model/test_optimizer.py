@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
 from model.dimensions import dimension_names, is_names
-from model.optimizer import OptimizerConfig, adafactor, learning_rate, per_matrix
+from model.optimizer import (
+    MatrixStack,
+    OptimizerConfig,
+    adafactor,
+    learning_rate,
+    matrix_stacks,
+    per_matrix,
+)
 from model.transformer import Transformer
 
 
@@ -48,7 +55,7 @@ def test_equals_a_slow_adafactor_of_every_matrix(shape):
         optax.scale_by_param_block_rms(),
         optax.scale_by_learning_rate(0.01),
     )
-    optimizer = per_matrix(inner, 2)
+    optimizer = per_matrix(inner, MatrixStack(2, shape))
     moved, state = jnp.array(parameter), optimizer.init(jnp.array(parameter))
     for gradient in gradients:
         updates, state = optimizer.update(jnp.array(gradient), state, moved)
@@ -86,6 +93,23 @@ def test_the_whole_chain_knows_which_dimensions_are_stacks():
         ):
             expected = slow_adafactor([slope], matrix, 0.1) - matrix
             np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_attention_is_a_matrix_to_the_optimizer():
+    """Heads and their width are one dimension, as in T5: 64 alone would be too short to factor."""
+    config = ModelConfig(vocabulary_rows=128, embed=128, heads=2, head=64, mlp=128, layers=1)
+    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    attention = matrix_stacks(shapes).encoder.blocks[0].self_attention
+    assert attention.query == MatrixStack(1, (1, 128, 128))
+    assert attention.output == MatrixStack(1, (1, 128, 128))
+    parameter = jax.random.normal(jax.random.key(1), (1, 128, 2, 64))
+    optimizer = per_matrix(optax.scale_by_factored_rms(decay_rate=0.8), attention.query)
+    gradient = jax.random.normal(jax.random.key(2), parameter.shape)
+    moved, _ = optimizer.update(gradient, optimizer.init(parameter), parameter)
+    squared = np.square(np.asarray(gradient[0]).reshape(128, 128))
+    second = np.outer(squared.mean(1), squared.mean(0)) / squared.mean()
+    expected = np.asarray(gradient[0]).reshape(128, 128) / np.sqrt(second)
+    np.testing.assert_allclose(moved[0].reshape(128, 128), expected, rtol=1e-4)
 
 
 def test_t5s_schedule():
