@@ -1,5 +1,6 @@
 """One device or eight, dense or sparse: the same step; a checkpoint is the state, bit for bit."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,6 +95,22 @@ def test_loss_falls_and_randomness_is_the_steps(single):
     assert last.losses.loss_nats < first.losses.loss_nats
     _, again = one.step(one.init(), batch())
     assert again.losses.loss_nats == first.losses.loss_nats
+
+
+def test_a_step_that_is_not_finite_changes_nothing(single):
+    one = single["dense"]
+    state = one.init()
+    poisoned = state._replace(
+        arrays=eqx.tree_at(lambda m: m.logits, state.arrays, state.arrays.logits * jnp.inf)
+    )
+    before = leaves(poisoned)
+    after, metrics = one.step(poisoned, batch())
+    assert bool(metrics.skipped)
+    assert int(after.step) == 1
+    for left, right in zip(before[:-1], leaves(after)[:-1], strict=True):
+        np.testing.assert_array_equal(left, right)
+    _, metrics = one.step(one.init(), batch())
+    assert not bool(metrics.skipped)
 
 
 def test_scores_do_not_depend_on_row_order(single):
