@@ -11,7 +11,6 @@ Offsets are bytes in the file as it lies on disk.
 import mmap
 import re
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,15 +50,21 @@ def after_damage(
     return broken, end if goes_on else next_start(path, end + 1)
 
 
-def cut_before_its_body(path: Path, start: int, last: Extent | None) -> Iterator[BrokenRecord]:
-    """Yields the record, if any, of which a file was cut so early that FastWARC saw none."""
+def after_silent_end(
+    path: Path, start: int, last: Extent | None
+) -> tuple[list[BrokenRecord], int | None]:
+    """Returns what lies after the last record that FastWARC saw before it stopped without a word.
+
+    It does so where a file is cut inside a record's headers, and at an empty gzip member.
+    """
     size = path.stat().st_size
     if last is not None:
         with _mapped(path) as archive:
             start = _end_of_record(archive, last)[0]
             size = start + len(archive[start:].strip())
-    if start < size:
-        yield BrokenRecord.at(path, start, "truncated")
+    if start >= size:
+        return [], None
+    return [BrokenRecord.at(path, start, "truncated")], next_start(path, start + 1)
 
 
 def _end_of_record(archive: mmap.mmap, record: Extent) -> tuple[int, bool]:

@@ -9,6 +9,7 @@ next record. A record that says it is longer than any page can be is never read 
 """
 
 import re
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from data import html_text
-from data.archive_damage import Extent, after_damage, cut_before_its_body, next_start
+from data.archive_damage import GZIP, Extent, after_damage, after_silent_end, next_start
 from data.languages import declared
 from data.page import BrokenRecord, Page
 
@@ -24,6 +25,7 @@ SUFFIXES = (".wet", ".wet.gz")
 HTML_SUFFIXES = (".warc", ".warc.gz")
 
 LARGEST_RECORD_BYTES = 32 << 20  # 190,000 characters are at most 0.8 MB of text
+LARGEST_HTML_BYTES = 5 << 20  # where Common Crawl cuts pages; a parsed one takes 80 times as much
 ANOTHER_RECORD = re.compile(rb"(?:^|\n)WARC/1\.0\r?\n")
 HEADER_PREFIXES = ("WARC", "CONTENT-", "Content-")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -94,8 +96,9 @@ def _read_until_broken(
             broken, start_again = after_damage(path, start, last, str(error))
             yield from broken
             return start_again
-    yield from cut_before_its_body(path, start, last)
-    return None
+    broken, start_again = after_silent_end(path, start, last)
+    yield from broken
+    return start_again
 
 
 def _damage(record: WarcRecord) -> Damage | None:
@@ -128,17 +131,34 @@ def _html_page(record: WarcRecord) -> Page | Loss | Damage | None:
         return None
     if not record.is_http:
         return Loss("not_html", str(record.headers.get("WARC-Target-URI")))
-    record.parse_http(auto_decode="all")
+    record.parse_http(auto_decode="transfer")
     if record.http_content_type not in HTML_TYPES:
         return Loss("not_html", str(record.http_content_type))
     if record.http_headers is None or record.http_headers.status_code != 200:
         return Loss("not_found", str(record.headers.get("WARC-Target-URI")))
-    html = record.reader.read(LARGEST_RECORD_BYTES + 1)
-    if len(html) > LARGEST_RECORD_BYTES:
+    encoding = record.http_headers.get("Content-Encoding") or ""
+    html = _decoded(record.reader.read(), encoding.strip().lower())
+    if html is None:
+        return Loss("unknown_encoding", encoding)
+    if len(html) > LARGEST_HTML_BYTES:
         return Loss("too_large", str(record.headers.get("WARC-Target-URI")))
     if ANOTHER_RECORD.search(html):
         return Damage("holds_another_record")
     return _page(record, lambda: html_text.text_of(html, record.http_charset))
+
+
+def _decoded(content: bytes, encoding: str) -> bytes | None:
+    """Returns what the server compressed, hardly more than the longest page of it, or None.
+
+    Many archives keep the header and store the page as it was before; so what is no gzip is taken
+    as it is.
+    """
+    if content.startswith(GZIP):
+        try:
+            return zlib.decompressobj(wbits=31).decompress(content, LARGEST_HTML_BYTES + 1)
+        except zlib.error:
+            return None
+    return content if encoding in ("", "gzip", "identity") or content[:99].isascii() else None
 
 
 def _page(record: WarcRecord, text_of_body: Callable[[], str]) -> Page | Loss:

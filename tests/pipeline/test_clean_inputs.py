@@ -17,8 +17,8 @@ from pipeline.arguments import Clean
 
 TEXT = "The ferry leaves the old harbour every morning.\n\nTwice  the same.\nTwice  the same."
 
-LONG = """The ferry to the northern island leaves the old harbour every morning at half past seven, \
-and passengers should arrive about twenty minutes early, because the road beside the water \
+LONG = """The ferry to the northern island leaves the old harbour every morning at half past \
+seven, and passengers should arrive about twenty minutes early, because the road beside the water \
 is narrow, steep and slow to drive in winter.
 On clear days you can see the lighthouse, the long beach and the hills behind the village, \
 while the crossing itself takes nearly two hours and warm drinks are sold in the small \
