@@ -71,7 +71,7 @@ def test_published_pages_pass_through_unchanged(passed):
     manifest = json.loads((passed / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["languages"]["iw"] == {
         "kept": 1, "held_out": 1, "rejected": {}, "characters": len(TEXT), "removed_lines": 0,
-        "removed_lines_by_rule": {},
+        "removed_lines_by_rule": {}, "confidence": {"0.00": 1},
     }  # fmt: skip
 
 
@@ -123,6 +123,7 @@ def test_bad_words_in_the_job(tmp_path):
     assert manifest["rules"]["differences_from_mc4"] == []
     without = run(tmp_path / "without", inputs, rules="mc4")
     assert without["languages"]["en"]["kept"] == 1
+    assert without["languages"]["en"]["confidence"] == {"0.95": 1}
     assert "No lists of bad words" in without["rules"]["differences_from_mc4"][0]
     with pytest.raises(DataError, match="were given to the rules none, which use none"):
         run(tmp_path / "refused", inputs, bad_words=lists)
