@@ -1,10 +1,9 @@
 """Reads pages from JSON lines, the form in which C4 and many other corpora are handed on.
 
-One object a line with `text`, `url`, and where known `timestamp` and the language (`lang` or
-`language`); other fields are left alone. A line that is no such object is a `BrokenRecord`; offsets
-are bytes of the uncompressed stream. A cut or damaged gzip file gives what could be read, and one
-loss. Text with a lone surrogate (JSON can write one, UTF-8 cannot) is broken like invalid UTF-8 in
-a web archive.
+One object a line (`page_record` says of what). A line that is no such object is a `BrokenRecord`;
+offsets are bytes of the uncompressed stream. Whether a file is compressed its first bytes decide,
+not its name. A cut or damaged gzip file gives what could be read, and one loss. No more of a line
+is ever held than a page may need, however far a small file decompresses.
 """
 
 import gzip
@@ -12,23 +11,29 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from data.languages import declared
 from data.page import BrokenRecord, Page
+from data.page_record import page_of, what_is_wrong
+from data.published_names import Published, described
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+
+GZIP = b"\x1f\x8b"
+LONGEST_LINE_BYTES = 32 << 20  # 190,000 characters are at most 2.3 MB, every one escaped
 
 
 def read(path: Path) -> Iterator[Page | BrokenRecord]:
     """Yields every line of the file: a page, or what is broken about it."""
-    open_bytes = gzip.open if path.suffix == ".gz" else open
-    offset = 0
-    with open_bytes(path, "rb") as lines:
+    published, offset = described(path.name), 0
+    with _opened(path) as stream:
         try:
-            for line in lines:
-                if line.strip():
-                    yield _page(path, offset, line)
+            while line := stream.readline(LONGEST_LINE_BYTES):
+                if not line.endswith(b"\n") and len(line) == LONGEST_LINE_BYTES:
+                    yield BrokenRecord.at(path, offset, "too_large")
+                    offset += _skip_line(stream)
+                elif line.strip():
+                    yield _page(path, offset, line, published)
                 offset += len(line)
         except EOFError as error:
             yield BrokenRecord.at(path, offset, "truncated", str(error))
@@ -36,35 +41,29 @@ def read(path: Path) -> Iterator[Page | BrokenRecord]:
             yield BrokenRecord.at(path, offset, "unreadable", str(error))
 
 
-def _page(path: Path, offset: int, line: bytes) -> Page | BrokenRecord:
+def _opened(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        is_compressed = file.read(len(GZIP)) == GZIP
+    return gzip.open(path, "rb") if is_compressed else path.open("rb")  # pyright: ignore[reportReturnType]
+
+
+def _skip_line(stream: BinaryIO) -> int:
+    skipped = 0
+    while part := stream.readline(1 << 20):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
+
+
+def _page(path: Path, offset: int, line: bytes, published: Published) -> Page | BrokenRecord:
     try:
         record = json.loads(line.decode("utf-8"))
-        reason = _missing(record)
-    except UnicodeError as error:
+    except UnicodeDecodeError as error:
         return BrokenRecord.at(path, offset, "invalid_utf8", str(error))
     except (ValueError, RecursionError) as error:
         return BrokenRecord.at(path, offset, "not_json", str(error))
+    reason = what_is_wrong(record)
     if reason is not None:
         return BrokenRecord.at(path, offset, reason)
-    return Page(
-        url=record["url"],
-        text=record["text"],
-        timestamp=_string(record.get("timestamp")),
-        declared_language=declared(_string(record.get("lang") or record.get("language"))),
-    )
-
-
-def _missing(record: Any) -> str | None:
-    if not isinstance(record, dict):
-        return "not_an_object"
-    for field in ("text", "url"):
-        value = record.get(field)
-        if not isinstance(value, str) or not value.strip():
-            return f"no_{field}"
-        value.encode("utf-8")
-    _string(record.get("timestamp")).encode("utf-8")
-    return None
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return page_of(record, published)

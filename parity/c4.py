@@ -115,7 +115,7 @@ def _ours(name: str, files: Sequence[Path], lists: Path, out: Path) -> Outcome:
 
 def _lines(files: Sequence[Path]) -> Counter[str]:
     """Removed lines of all pages, those of rejected ones too, which no manifest holds."""
-    run = reference._Run()
+    run = reference.Run()
     pages = [page for page in run.read(files) if len(page.text) <= 190_000]
     return sum((clean_lines(page.text).removed for page in run.newest(pages)), Counter())
 

@@ -21,7 +21,7 @@ class Clean:
     """Clean web pages: mC4's rules, language, duplicates; kept and rejected pages as Parquet."""
 
     input: tuple[str, ...]
-    """Files or globs: *.warc.wet.gz, *.wet, *.jsonl.gz, *.json.gz."""
+    """Files or globs: *.warc.wet.gz (text), *.warc.gz (HTML), *.json.gz, *.jsonl.gz, *.parquet."""
     rules: Rules
     """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), demo (short
     shipped texts), or none (published corpora pass through unchanged)."""

@@ -112,6 +112,7 @@ def _language(counts: Mapping[Key, Any], code: str, rules: RuleSet | Untouched) 
         "characters": counts.get(("characters", code, ""), 0),
         "removed_lines": sum(removed_lines.values()),
         "removed_lines_by_rule": dict(sorted(removed_lines.items())),
+        "confidence": dict(sorted(_details(counts, "confidence", code).items())),
     }
     if isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION:
         said = _details(counts, "said", code)

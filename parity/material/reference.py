@@ -68,7 +68,7 @@ class Outcome(NamedTuple):
     lost: Counter[str]
 
 
-class _Run:
+class Run:
     """One pass over the pages; every step drops some and notes why."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class _Caught:
 
 def mc4(paths: Sequence[Path], probability: float, words: Any, policy: BadWordPolicy) -> Outcome:
     """Returns what the multilingual configuration does."""
-    run = _Run()
+    run = Run()
     pages = run.keep_if(run.read(paths), c4_utils.is_valid_length, "too_long")
     pages = run.keep_if(run.newest(pages), c4_utils.paragraph_filter, "too_few_long_lines")
     pages = run.languages(run.deduplicate(pages, 0), probability)
@@ -193,7 +193,7 @@ def mc4(paths: Sequence[Path], probability: float, words: Any, policy: BadWordPo
 
 def c4_en(paths: Sequence[Path], words: Any, policy: BadWordPolicy) -> Outcome:
     """Returns what the English configuration does."""
-    run = _Run()
+    run = Run()
     pages = run.keep_if(run.read(paths), c4_utils.is_valid_length, "too_long")
     pages = run.deduplicate(run.clean_pages(run.newest(pages)), c4_utils._MIN_NUM_SENTENCES)
     return run.outcome(run.keep_if(run.english(pages), _bad_words(words, policy), "bad_words"))

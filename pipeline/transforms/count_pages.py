@@ -57,8 +57,14 @@ def _of_kept(page: Page) -> Iterator[Count]:
     yield ("characters", page.language, ""), len(page.text)
     for rule, lines in page.removed_lines:
         yield ("removed_lines", page.language, rule), lines
+    yield ("confidence", page.language, _step(page.language_probability)), 1
     if page.identified_language != page.language:
         yield ("said", page.language, page.identified_language), 1
+
+
+def _step(probability: float) -> str:
+    """Returns the lower end of the step of 0.05 that a probability lies in; 1 lies in the last."""
+    return f"{min(int(probability * 20), 19) / 20:.2f}"
 
 
 def _of_rejected(rejected: Rejected) -> Iterator[Count]:

@@ -7,13 +7,16 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from data import json_lines, web_archive
+from data import json_lines, parquet_pages, web_archive
 from data.page import BrokenRecord
 
 BROKEN = "broken"
-READERS = dict.fromkeys(web_archive.SUFFIXES, web_archive.read) | dict.fromkeys(
-    json_lines.SUFFIXES, json_lines.read
-)
+READERS = (
+    dict.fromkeys(web_archive.SUFFIXES, web_archive.read)
+    | dict.fromkeys(web_archive.HTML_SUFFIXES, web_archive.read_html)
+    | dict.fromkeys(json_lines.SUFFIXES, json_lines.read)
+    | dict.fromkeys(parquet_pages.SUFFIXES, parquet_pages.read)
+)  # the first suffix that fits: .warc.wet.gz is text
 
 
 def is_readable(path: Path) -> bool:

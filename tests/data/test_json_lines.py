@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data import json_lines
 from data.json_lines import read
 from data.page import BrokenRecord, Page
 
@@ -59,14 +60,61 @@ def test_a_broken_line_is_counted_and_its_neighbours_survive(tmp_path, broken, r
     assert isinstance(third, Page)
 
 
-@pytest.mark.parametrize("cut, reason", [(-9, "truncated"), (0, "unreadable")])
-def test_a_damaged_gzip_file_is_one_loss(tmp_path, cut, reason):
+WHOLE = gzip.compress(line() * 2)
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (WHOLE[:-9], "truncated"),
+        (WHOLE + b"garbage" * 9, "unreadable"),
+        (WHOLE[:20] + b"\xff\xff" + WHOLE[22:], "unreadable"),
+    ],
+)
+def test_a_damaged_gzip_file_is_one_loss(tmp_path, content, reason):
     path = tmp_path / "x.json.gz"
-    path.write_bytes(gzip.compress(line() * 2)[:cut] if cut else b"no gzip")
+    path.write_bytes(content)
     *pages, broken = read(path)
     assert isinstance(broken, BrokenRecord)
     assert broken.reason == reason
     assert all(isinstance(page, Page) for page in pages)
+
+
+def test_a_plain_file_with_the_name_of_a_compressed_one_is_read(tmp_path):
+    path = tmp_path / "x.json.gz"
+    path.write_bytes(line() * 2)
+    assert [type(one) for one in read(path)] == [Page, Page]
+    path.write_bytes(b"")
+    assert list(read(path)) == []
+
+
+def test_a_line_without_end_is_never_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_lines, "LONGEST_LINE_BYTES", 1000)
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(gzip.compress(line() + b"x" * 3_000_000 + b"\n" + line() + b"y" * 5000))
+    first, second, third, fourth = read(path)
+    assert isinstance(first, Page)
+    assert second == BrokenRecord(f"{tmp_path.name}/x.jsonl.gz", len(line()), "too_large")
+    assert third == first
+    assert isinstance(fourth, BrokenRecord)
+    assert fourth.offset == 2 * len(line()) + 3_000_001
+
+
+@pytest.mark.parametrize(
+    "name, language, split",
+    [
+        ("c4-sw.tfrecord-00000-of-00002.json.gz", "sw", "train"),
+        ("c4-zh-Latn-validation.tfrecord-00000-of-00001.json.gz", "zh-Latn", "validation"),
+        ("c4-validation.00000-of-00008.json.gz", "en", "validation"),
+        ("c4-und.tfrecord-00000-of-00002.json.gz", None, "train"),
+    ],
+)
+def test_published_names_say_language_and_split(tmp_path, name, language, split):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(line()))
+    (page,) = read(path)
+    assert isinstance(page, Page)
+    assert (page.declared_language, page.split) == (language, split)
 
 
 @given(st.binary(max_size=200))

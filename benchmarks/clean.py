@@ -1,0 +1,156 @@
+"""mC4's rules on the same web pages: this job against tensorflow-datasets' own functions.
+
+Both run in one process each, one after the other on the same machine, warmed up by one page, and
+imports are not counted. The reference's job is put together from its functions in its order, on the
+same local runner, and ends where its pages would be written; ours writes and counts.
+
+The web pages are grown by copies with their own addresses and one more word a line, so that they
+survive deduplication; a small job would measure Beam's start only.
+
+Needs the environment of `make parity`; says so and stops elsewhere.
+"""
+
+import importlib.util
+import json
+import multiprocessing
+import re
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+WEB = ROOT.parent / "shared/data/web"
+RESULTS = ROOT / "benchmarks/results/clean.json"
+COPIES = 4  # 78 MB of text
+WARM = WEB / "fixtures/whirlwind.warc.wet.gz"
+
+
+def main() -> None:
+    if importlib.util.find_spec("tensorflow_datasets") is None or not WARM.exists():
+        print(f"needs tensorflow-datasets (.venv-parity/bin/python {Path(__file__)}) and {WEB}")
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        _compare(_grown(sorted(WEB.glob("*.warc.wet.gz")), Path(directory)))
+
+
+def _compare(files: list[Path]) -> None:
+    theirs, ours = (_in_a_process(run, files) for run in (_reference, _ours))
+    pages = ours["pages"]
+    result = {
+        "pages": pages,
+        "reference": theirs,
+        "mswitch": ours,
+        "pages_per_second_ratio": theirs["seconds"] / ours["seconds"],
+        "cpu_seconds_ratio": ours["cpu_seconds"] / theirs["cpu_seconds"],
+        "language_identification_share": _identification_seconds(files) / ours["cpu_seconds"],
+    }
+    for name, one in (("reference", theirs), ("mswitch", ours)):
+        speed = pages / one["seconds"]
+        print(f"{name:10}{speed:8.0f} pages/s{one['cpu_seconds']:8.1f} CPU seconds")
+    print(f"pages per second, times the reference's: {result['pages_per_second_ratio']:.2f}")
+    print(f"CPU seconds, part of the reference's: {result['cpu_seconds_ratio']:.2f}")
+    print(f"CLD3's part of our CPU seconds: {result['language_identification_share']:.2f}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _grown(files: list[Path], directory: Path) -> list[Path]:
+    from data.demo_archive import member_of
+    from data.page import Page
+    from data.web_archive import read
+
+    pages = [one for file in files for one in read(file) if isinstance(one, Page)]
+    paths = [directory / f"copy-{copy}.warc.wet.gz" for copy in range(COPIES)]
+    for copy, path in enumerate(paths):
+        changed = (
+            page._replace(
+                url=f"{page.url}?copy={copy}", text=re.sub("$", f" {copy}", page.text, flags=re.M)
+            )
+            for page in pages
+        )
+        path.write_bytes(b"".join(map(member_of, changed)))
+    return paths
+
+
+def _in_a_process(run: Callable[[list[Path]], int], files: list[Path]) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measured, run, files).result()
+
+
+def _measured(run: Callable[[list[Path]], int], files: list[Path]) -> dict[str, Any]:
+    run([WARM])
+    cpu, started = _cpu_seconds(), time.monotonic()
+    pages = run(files)
+    return {
+        "pages": pages,
+        "seconds": time.monotonic() - started,
+        "cpu_seconds": _cpu_seconds() - cpu,
+    }
+
+
+def _cpu_seconds() -> float:
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in both)
+
+
+def _reference(files: list[Path]) -> int:
+    import apache_beam as beam
+    import gcld3  # noqa: F401  before TensorFlow, or the process dies
+    from tensorflow_datasets.text import c4_utils
+    from tensorflow_datasets.text.c4 import MC4_LANGUAGES
+
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        pages = (
+            pipeline
+            | beam.Create(list(map(str, files)))
+            | beam.Reshuffle()
+            | beam.FlatMap(c4_utils.split_wet_file)
+            | beam.Filter(c4_utils.is_valid_length)
+            | beam.Map(lambda page: (page.normalized_url, page))
+            | beam.CombinePerKey(c4_utils.select_newest_page)
+            | beam.Values()
+            | beam.Filter(c4_utils.paragraph_filter)
+        )
+        pages = c4_utils.remove_duplicate_text(pages, min_num_sentences=0)
+        _ = c4_utils.detect_languages(pages, valid_languages=MC4_LANGUAGES)
+    counters = pipeline.result.metrics().query()["counters"]
+    read = (one for one in counters if one.key.metric.namespace == "too-long-filter")
+    return sum(one.committed for one in read)
+
+
+def _ours(files: list[Path]) -> int:
+    from pipeline import clean
+    from pipeline.arguments import Clean
+
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory, "out")
+        clean.run(Clean(input=tuple(map(str, files)), rules="mc4", out=out))
+        return json.loads((out / "manifest.json").read_text())["input"]["records"]
+
+
+def _identification_seconds(files: list[Path]) -> float:
+    """CPU seconds that CLD3 alone takes for the pages that reach it."""
+    from data.language_id import LanguageIdentifier
+    from data.page import Page
+    from data.text_rules import too_few_long_lines
+    from data.web_archive import read
+
+    texts = [
+        one.text
+        for file in files
+        for one in read(file)
+        if isinstance(one, Page) and too_few_long_lines(one, lines=3, characters=200) is None
+    ]
+    identifier, started = LanguageIdentifier(), time.process_time()
+    for text in texts:
+        identifier.identify(text)
+    return time.process_time() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Reads pages from Parquet files: published corpora, and what `mswitch clean` itself wrote.
+
+A row is a record as in `page_record`. Rows come in batches, so memory does not grow with the file.
+Parquet's footer lies at its end, so a truncated file is one loss; a damaged part costs the rows
+from there on. Offsets are row numbers.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.page import BrokenRecord, Page
+from data.page_record import page_of, what_is_wrong
+from data.published_names import described
+
+SUFFIXES = (".parquet",)
+
+FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
+ROWS_A_BATCH = 256
+
+
+def read(path: Path) -> Iterator[Page | BrokenRecord]:
+    """Yields every row of the file: a page, or what is broken about it."""
+    published, row = described(path.name), 0
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            columns = [name for name in file.schema_arrow.names if name in FIELDS]
+            for batch in file.iter_batches(ROWS_A_BATCH, columns=columns):
+                for record in batch.to_pylist():
+                    reason = what_is_wrong(record)
+                    broken = reason is not None and BrokenRecord.at(path, row, reason)
+                    yield broken or page_of(record, published)
+                    row += 1
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        yield BrokenRecord.at(path, row, "unreadable", str(error))

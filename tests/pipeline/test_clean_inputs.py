@@ -1,0 +1,129 @@
+"""Every kind of input through the whole job, and its output read back as other tools read it."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from data.demo_archive import member_of
+from data.errors import DataError
+from data.page import Page
+from pipeline import clean
+from pipeline.arguments import Clean
+
+TEXT = "The ferry leaves the old harbour every morning.\n\nTwice  the same.\nTwice  the same."
+
+LONG = """The ferry to the northern island leaves the old harbour every morning at half past \
+seven, and passengers should arrive about twenty minutes early, because the road beside the water \
+is narrow, steep and slow to drive in winter.
+On clear days you can see the lighthouse, the long beach and the hills behind the village, \
+while the crossing itself takes nearly two hours and warm drinks are sold in the small \
+upper cabin by the captain's two daughters.
+Tickets can be bought on board with coins only, children travel without paying, and \
+whoever brings a bicycle is asked to leave it with the crew at the stern, where it will be \
+tied to the rail until the boat has landed again."""
+
+
+def published(directory: Path) -> list[Path]:
+    """Two files of mC4 and one of C4 as they are handed on."""
+    names = {
+        "c4-sw.tfrecord-00000-of-00001.json.gz": ["a", "b"],
+        "c4-iw-validation.tfrecord-00000-of-00001.json.gz": ["c"],
+        "c4-train.00000-of-00001.json.gz": ["d"],
+    }
+    for name, pages in names.items():
+        lines = (
+            json.dumps({"text": TEXT, "url": f"https://{page}.example/", "timestamp": "2019-04-25"})
+            for page in pages
+        )
+        (directory / name).write_bytes(gzip.compress("\n".join(lines).encode()))
+    return [directory / name for name in names]
+
+
+def run(out: Path, inputs: list[Path], **fields) -> dict:
+    paths = tuple(map(str, inputs))
+    clean.run(Clean(**{"input": paths, "rules": "none", "out": out} | fields))
+    return json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("published")
+    run(directory / "out", published(directory))
+    return directory / "out"
+
+
+def test_published_pages_pass_through_unchanged(passed):
+    rows = pq.read_table(passed / "pages").to_pylist()
+    assert {row["text"] for row in rows} == {TEXT}
+    found = {(row["url"][8], row["language"], row["split"]) for row in rows}
+    assert found == {
+        ("a", "sw", "train"),
+        ("b", "sw", "train"),
+        ("c", "iw", "validation"),
+        ("d", "en", "train"),
+    }
+    assert {row["timestamp"] for row in rows} == {"2019-04-25"}
+    manifest = json.loads((passed / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["languages"]["iw"] == {
+        "kept": 1, "held_out": 1, "rejected": {}, "characters": len(TEXT), "removed_lines": 0,
+        "removed_lines_by_rule": {}, "confidence": {"0.00": 1},
+    }  # fmt: skip
+
+
+def test_pandas_and_pyarrow_read_the_output_by_directory(passed):
+    frame = pd.read_parquet(passed / "pages")
+    assert sorted(frame["language"]) == ["en", "iw", "sw", "sw"]
+    dataset = ds.dataset(passed / "pages")
+    assert dataset.count_rows(filter=ds.field("split") == "train") == 3
+
+
+def test_what_was_written_is_an_input(passed, tmp_path):
+    run(tmp_path / "again", sorted((passed / "pages").rglob("*.parquet")))
+    again, first = (
+        pq.read_table(out / "pages").to_pylist() for out in (tmp_path / "again", passed)
+    )
+    assert again == first
+
+
+def test_html_archives_parquet_and_lines_go_in_together(tmp_path):
+    html = b"<title>T</title><p>" + b"A paragraph of an archive. " * 9
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + html
+    head = (
+        "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://w.example/\r\n"
+        f"WARC-Date: 2026\r\nContent-Type: application/http\r\nContent-Length: {len(http)}\r\n\r\n"
+    )
+    (tmp_path / "x.warc.gz").write_bytes(gzip.compress(head.encode() + http + b"\r\n\r\n"))
+    (tmp_path / "x.warc.wet.gz").write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
+    pd.DataFrame({"text": [TEXT], "url": ["https://p.example/"]}).to_parquet(tmp_path / "x.parquet")
+    files = [*published(tmp_path), *tmp_path.glob("x.*")]
+    manifest = run(tmp_path / "out", files, rules="demo")
+    assert manifest["input"] == {"files": 6, "records": 7}
+    assert manifest["broken_records"] == {}
+
+
+def test_languages_may_be_named_by_alias(tmp_path):
+    manifest = run(tmp_path / "out", published(tmp_path), languages=("he",))
+    assert manifest["languages"]["iw"]["kept"] == 1
+    assert manifest["languages"]["sw"]["rejected"] == {"language_not_asked": 2}
+
+
+def test_bad_words_in_the_job(tmp_path):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "en").write_text("harbour\n")
+    (tmp_path / "x.wet.gz").write_bytes(member_of(Page("https://t.example/", LONG, "2026")))
+    inputs = [tmp_path / "x.wet.gz"]
+    manifest = run(tmp_path / "out", inputs, rules="mc4", bad_words=lists)
+    assert manifest["languages"]["en"]["rejected"] == {"bad_words": 1}
+    assert manifest["rules"]["differences_from_mc4"] == []
+    without = run(tmp_path / "without", inputs, rules="mc4")
+    assert without["languages"]["en"]["kept"] == 1
+    assert without["languages"]["en"]["confidence"] == {"0.95": 1}
+    assert "No lists of bad words" in without["rules"]["differences_from_mc4"][0]
+    with pytest.raises(DataError, match="were given to the rules none, which use none"):
+        run(tmp_path / "refused", inputs, bad_words=lists)
