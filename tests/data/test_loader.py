@@ -84,6 +84,13 @@ def test_hosts_share_the_same_global_order(examples, hosts):
             assert np.array_equal(batch["inputs"][host::hosts], shares[host][number]["inputs"])
 
 
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_share_the_same_order(examples, workers, monkeypatch):
+    monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 2 * 24)
+    whole = take(examples, 11, rows=24, first_batch=1)
+    assert rows(take(examples, 11, rows=24, first_batch=1, workers=workers)) == rows(whole)
+
+
 def test_chunks_are_seamless(examples, monkeypatch):
     """Batches do not depend on how many examples are made at a time, nor on where one starts."""
     whole = take(examples, 9, rows=24)
