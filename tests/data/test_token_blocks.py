@@ -85,7 +85,7 @@ def test_an_altered_record_is_never_read_in_silence(tmp_path, make_blocks):
     path = tmp_path / "sw/train-00000-of-00002.arrayrecord"
     whole = path.read_bytes()
     raised = 0
-    for place in range(0, len(whole), len(whole) // 100):
+    for place in range(0, 2000, 20):
         content = bytearray(whole)
         content[place] ^= 1
         path.write_bytes(content)
