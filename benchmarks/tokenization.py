@@ -4,8 +4,8 @@
 
 The same pages, in the same batches, in one process, the three taking turns; CPU seconds of all
 threads, the median of several rounds with their range. Loading TensorFlow and the model is told
-apart. Exactness comes first: a tokenizer whose ids differ from SentencePiece's is not chosen however
-fast it is.
+apart. Exactness comes first: a tokenizer whose ids differ from SentencePiece's is not chosen, fast
+as it may be.
 """
 
 import argparse

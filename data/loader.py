@@ -70,11 +70,13 @@ class Examples:
     def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
         """Returns the examples of these indices, a row each; each depends on its own index only."""
         languages, ordinals = self.schedule.draw(indices)
+        starts = self.window_starts(languages, ordinals)
         windows = np.empty((len(indices), self.lengths.raw), np.int32)
         for language in np.unique(languages).tolist():
             rows = np.flatnonzero(languages == language)
-            starts = self.window_starts(language, ordinals[rows])
-            windows[rows] = self.streams[language].read_windows(starts.tolist(), self.lengths.raw)
+            windows[rows] = self.streams[language].read_windows(
+                starts[rows].tolist(), self.lengths.raw
+            )
         rows = corrupt_rows(windows, self.random_bits(indices), self.first_sentinel)
         return {
             "inputs": rows.inputs,
@@ -82,24 +84,34 @@ class Examples:
             "language": languages.astype(np.int32),
         }
 
-    def epoch_windows(self, language: int) -> int:
-        """Returns how many windows make one epoch of a language."""
-        return -(-len(self.streams[language]) // self.lengths.raw)
+    @cached_property
+    def tokens(self) -> Int[np.ndarray, " languages"]:
+        """How many tokens each language has."""
+        return np.array([len(stream) for stream in self.streams])
+
+    @cached_property
+    def epoch_windows(self) -> Int[np.ndarray, " languages"]:
+        """How many windows make one epoch of each language."""
+        return -(-self.tokens // self.lengths.raw)
 
     def window_starts(
-        self, language: int, ordinals: Int[np.ndarray, " some"]
+        self, languages: Int[np.ndarray, " some"], ordinals: Int[np.ndarray, " some"]
     ) -> Int[np.ndarray, " some"]:
-        """Returns where the windows of a language's examples start."""
-        windows, tokens = self.epoch_windows(language), len(self.streams[language])
+        """Returns where each window starts in its language's tokens, given its draw."""
+        windows = self.epoch_windows[languages]
         epochs, places = np.divmod(ordinals, windows)
-        starts = np.empty_like(ordinals)
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            which = permute(places[here], windows, hash_seed(self.seed, WINDOWS, language, epoch))
-            # Each epoch cuts the ring elsewhere: small languages do not repeat the same cuts.
-            offset = hash_seed(self.seed, OFFSETS, language, epoch) % tokens
-            starts[here] = offset + which * self.lengths.raw
-        return starts
+        pairs, which = np.unique(np.stack([languages, epochs]), axis=1, return_inverse=True)
+        seeds = np.array([self._epoch_seeds(*pair) for pair in pairs.T.tolist()], np.uint64)
+        order, shift = seeds[which].T
+        # Each epoch cuts the ring elsewhere: small languages do not repeat the same cuts.
+        offsets = (shift % self.tokens[languages].astype(np.uint64)).astype(np.int64)
+        return offsets + permute(places, windows, order) * self.lengths.raw
+
+    def _epoch_seeds(self, language: int, epoch: int) -> tuple[int, int]:
+        return (
+            hash_seed(self.seed, WINDOWS, language, epoch),
+            hash_seed(self.seed, OFFSETS, language, epoch),
+        )
 
     def random_bits(self, indices: Int[np.ndarray, " examples"]) -> np.ndarray:
         """Returns the random numbers that decide each example's spans, a row each."""

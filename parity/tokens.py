@@ -1,10 +1,9 @@
 """Ids of tensorflow-text's op against SentencePiece's own, over every text of the real corpus.
 
-    python parity/tokens.py [--corpus ../shared/data/corpus] [--model runs/demo/vocabulary/sentencepiece.model]
+    python parity/tokens.py [--corpus ../shared/data/corpus] [--model FILE]
 
-Both of tensorflow-text's tokenizers are compared. SentencepieceTokenizer must agree in every
-text: blocks are made with it. FastSentencepieceTokenizer has no unigram model with byte fallback as
-SentencePiece has, so its differences are only counted.
+The op of the tokenize stage (tensorflow-text's SentencepieceTokenizer) must agree in every text.
+Its faster sibling does not: `benchmarks/tokenization.py` counts where it differs.
 """
 
 import argparse
@@ -23,6 +22,7 @@ TEXTS_A_CALL = 256
 
 
 def texts(corpus: Path) -> Iterator[str]:
+    """Yields every text of the corpus."""
     for path in sorted(corpus.glob("*/*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for line in file:
@@ -30,6 +30,7 @@ def texts(corpus: Path) -> Iterator[str]:
 
 
 def chunks(corpus: Path) -> Iterator[list[str]]:
+    """Yields the texts in batches."""
     chunk: list[str] = []
     for text in texts(corpus):
         chunk.append(text)
@@ -40,10 +41,12 @@ def chunks(corpus: Path) -> Iterator[list[str]]:
 
 
 def differences(found: Sequence[np.ndarray], expected: Sequence[list[int]]) -> int:
+    """Returns how many texts have other ids."""
     return sum(a.tolist() != b for a, b in zip(found, expected, strict=True))
 
 
 def main() -> None:
+    """Compares all texts; exits with 1 if one differs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--corpus", type=Path, default=Path("../shared/data/corpus"))
     parser.add_argument(
