@@ -1,6 +1,6 @@
 """Looks at the demo's report as a sceptic would: 101 languages, and numbers that can be recomputed.
 
-Usage: look_at_report.py REPORT_DIR (which lies beside the runs `mt5` and `switch`).
+Usage: look_at_report.py REPORT_DIR [LANGUAGES]; the runs `mt5` and `switch` lie beside it.
 """
 
 import json
@@ -27,7 +27,8 @@ def main() -> None:
     report_directory = Path(sys.argv[1])
     report = json.loads((report_directory / "report.json").read_text())
     languages = report["languages"]
-    assert len(languages) == report["summary"]["languages"] == 101, len(languages)
+    expected = int(sys.argv[2]) if len(sys.argv) > 2 else 101
+    assert len(languages) == report["summary"]["languages"] == expected, len(languages)
     for side, run in (("baseline", "mt5"), ("candidate", "switch")):
         for code, loss in losses(report_directory.parent / run).items():
             shown = languages[code][f"loss_nats_{side}"]

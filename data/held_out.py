@@ -33,6 +33,20 @@ class OneIn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AsPublished:
+    """Leaves pages in the split that their file was published as.
+
+    Attributes:
+        otherwise: decides for pages whose file does not say.
+    """
+
+    otherwise: OneIn
+
+    def __str__(self) -> str:
+        return f"those published as such, or else {self.otherwise}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShareOfEachLanguage:
     """Holds out a share of each language's pages.
 

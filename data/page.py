@@ -19,20 +19,21 @@ class Page(NamedTuple):
         text: plain text, one paragraph a line.
         timestamp: when it was fetched, as the archive writes it.
         declared_language: mC4 code that the archive declares, or None.
-        removed_lines: how many of its lines were taken away because another page, or an earlier
-            line of this one, holds them.
-        identified_language: CLD3's answer, "und" when it is not certain, "" before it is asked.
+        removed_lines: how many of its lines each line rule took away, as (rule, lines) pairs;
+            "duplicate_line" took those that another page, or an earlier line of this one, holds.
+        identified_language: the identifier's answer, "und" when it is not certain, "" before it is
+            asked.
         language: mC4 code that counts from here on, "und", or "" before it is decided.
-        language_probability: CLD3's for the language that counts; 0 before it is asked and where
-            CLD3 names another language.
-        split: "train", "validation", or "" before it is decided.
+        language_probability: the identifier's for the language that counts; 0 before it is asked
+            and where it names another language.
+        split: "train", "validation", or "" before it is decided or where a file does not say.
     """
 
     url: str
     text: str
     timestamp: str = ""
     declared_language: str | None = None
-    removed_lines: int = 0
+    removed_lines: tuple[tuple[str, int], ...] = ()
     identified_language: str = ""
     language: str = ""
     language_probability: float = 0.0

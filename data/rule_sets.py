@@ -1,24 +1,48 @@
 """The rule sets by name: what is done to a page, in the fields in which the sets differ.
 
-The order is the same for all and is mC4's: length, one page an address, long lines, one page a
-line, language, split. Lengths are in characters, probabilities are CLD3's.
+The order is the same for all and is the reference's (TensorFlow Datasets): length, one page an
+address, lines, one page a line, language, bad words, split. Lengths are in characters.
 
-`mc4` follows version 3.1.0 of the reference (TensorFlow Datasets). `mc4-3.0.1` is the older corpus
-that mT5 was trained on; its arbitrary choice among pages of one address is not reproduced.
+`mc4` follows version 3.1.0 of the reference and `c4-en` its English C4. `mc4-3.0.1` is the older
+corpus that mT5 was trained on; its arbitrary choice among pages of one address is not reproduced.
+`none` judges nothing: published corpora pass through unchanged.
 """
 
 import enum
 from dataclasses import dataclass
 
+from data import bad_words
+from data.bad_words import BadWordPolicy
 from data.errors import DataError
-from data.held_out import OneIn, ShareOfEachLanguage
+from data.held_out import AsPublished, OneIn, ShareOfEachLanguage
 
 
 class LanguageBy(enum.Enum):
     """Whose word counts for a page's language."""
 
     CLD3 = "CLD3's answer"
+    LANGDETECT = "English or nothing, by langdetect's answer"
     DECLARATION = "the archive's declaration, with CLD3's answer counted beside it"
+
+
+@dataclass(frozen=True)
+class LongLines:
+    """A page needs so many lines of so many characters; no line is taken away."""
+
+    lines: int
+    characters: int
+
+    def __str__(self) -> str:
+        noun = "line" if self.lines == 1 else "lines"
+        return f"{self.lines} {noun} of at least {self.characters} characters"
+
+
+@dataclass(frozen=True)
+class EnglishLines:
+    """C4's rules for the lines of English pages."""
+
+    def __str__(self) -> str:
+        return "3 sentences in lines that C4's rules for English keep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,29 +51,37 @@ class RuleSet:
 
     Attributes:
         name: as the command line has it.
-        long_lines: so many long lines a page must have.
-        long_line_characters: so long they must be.
+        lines: what is asked of a page's lines.
         language_by: whose word counts for the language.
-        certain_probability: below it, CLD3's answer is "und".
+        certain_probability: below it, the answer is not certain.
+        bad_words: how lists of bad words are used if the user gives them; None for never.
         held_out: which pages are held out.
     """
 
     name: str
-    long_lines: int
-    long_line_characters: int
+    lines: LongLines | EnglishLines
     language_by: LanguageBy
     certain_probability: float
+    bad_words: BadWordPolicy | None
     held_out: OneIn | ShareOfEachLanguage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untouched:
+    """No rules: pages keep their text, their declared language and their published split."""
+
+    name: str
+    held_out: AsPublished
 
 
 def mc4() -> RuleSet:
     """Returns the rules of mC4 3.1.0."""
     return RuleSet(
         name="mc4",
-        long_lines=3,
-        long_line_characters=200,
+        lines=LongLines(3, 200),
         language_by=LanguageBy.CLD3,
         certain_probability=0.95,
+        bad_words=bad_words.soft(),
         held_out=OneIn(1000),
     )
 
@@ -58,10 +90,22 @@ def mc4_3_0_1() -> RuleSet:
     """Returns the rules of mC4 3.0.1, which trust CLD3 sooner."""
     return RuleSet(
         name="mc4-3.0.1",
-        long_lines=3,
-        long_line_characters=200,
+        lines=LongLines(3, 200),
         language_by=LanguageBy.CLD3,
         certain_probability=0.70,
+        bad_words=bad_words.of_mc4_3_0_1(),
+        held_out=OneIn(1000),
+    )
+
+
+def c4_en() -> RuleSet:
+    """Returns the rules of C4, which knows English only."""
+    return RuleSet(
+        name="c4-en",
+        lines=EnglishLines(),
+        language_by=LanguageBy.LANGDETECT,
+        certain_probability=0.99,
+        bad_words=bad_words.hard(),
         held_out=OneIn(1000),
     )
 
@@ -74,21 +118,26 @@ def demo() -> RuleSet:
     """
     return RuleSet(
         name="demo",
-        long_lines=1,
-        long_line_characters=10,
+        lines=LongLines(1, 10),
         language_by=LanguageBy.DECLARATION,
         certain_probability=0.95,
+        bad_words=None,
         held_out=ShareOfEachLanguage(share=0.12, minimum=2, maximum=64),
     )
 
 
-def named(name: str) -> RuleSet:
+def none() -> Untouched:
+    """Returns no rules."""
+    return Untouched(name="none", held_out=AsPublished(otherwise=OneIn(1000)))
+
+
+def named(name: str) -> RuleSet | Untouched:
     """Returns the rule set with this name.
 
     Raises:
         DataError: there is none.
     """
-    sets = {rules.name: rules for rules in (mc4(), mc4_3_0_1(), demo())}
+    sets = {rules.name: rules for rules in (mc4(), mc4_3_0_1(), c4_en(), demo(), none())}
     if name not in sets:
         raise DataError(f"Rule set {name!r} was asked for; there are {', '.join(sets)}.")
     return sets[name]
@@ -98,21 +147,17 @@ def differences_from_mc4(rules: RuleSet) -> list[str]:
     """Returns a sentence for each respect in which the rules are not mC4's."""
     reference = mc4()
     described = {
-        "A page needs {}": (_lines(rules), _lines(reference)),
+        "A page needs {}": (rules.lines, reference.lines),
         "A page's language is {}": (rules.language_by.value, reference.language_by.value),
-        "CLD3's answer counts from probability {}": (
+        "The answer counts from probability {}": (
             f"{rules.certain_probability:.2f}",
             f"{reference.certain_probability:.2f}",
         ),
-        "Held out are {}": (str(rules.held_out), str(reference.held_out)),
+        "Lists of bad words remove {}": (rules.bad_words or "nothing", reference.bad_words),
+        "Held out are {}": (rules.held_out, reference.held_out),
     }
     return [
         f"{sentence.format(here)} (mC4: {there})."
         for sentence, (here, there) in described.items()
-        if here != there
+        if str(here) != str(there)
     ]
-
-
-def _lines(rules: RuleSet) -> str:
-    lines = "line" if rules.long_lines == 1 else "lines"
-    return f"{rules.long_lines} {lines} of at least {rules.long_line_characters} characters"

@@ -113,13 +113,13 @@ def _mean(values: list[Float[Array, ""]]) -> Float[Array, ""]:
     return jnp.mean(jnp.stack(values)) if values else jnp.zeros(())
 
 
-def _token_mean(parts: list[tuple[Array, Bool[Array, "batch length"]]]) -> Float[Array, ""]:
+def _token_mean(parts: list[tuple[Array, Bool[Array, "batch _"]]]) -> Float[Array, ""]:
     """Mean over real tokens and blocks of several stacks together."""
     if not parts:
         return jnp.zeros(())
     total = sum(jnp.sum(values * mask) for values, mask in parts)
     count = sum(values.shape[0] * jnp.sum(mask) for values, mask in parts)
-    return jnp.asarray(total / jnp.maximum(count, 1), jnp.float32)
+    return (total / jnp.maximum(count, 1)).astype(jnp.float32)
 
 
 def score(model: Transformer, batch: Batch, call: Call) -> RowLosses:

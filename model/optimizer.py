@@ -21,7 +21,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from model.config import ConfigurationError
-from model.dimensions import dimension_names, is_names
+from model.dimensions import Names, dimension_names, is_names
 
 STACKED = ("blocks", "experts")  # leading dimensions along which every element is its own matrix
 DECAY_EXPONENT = 0.8
@@ -74,18 +74,43 @@ def adafactor(
         optax.scale_by_param_block_rms(),
     )
     return optax.chain(
-        per_matrix(matrix, stacked_dimensions(model)),
+        per_matrix(matrix, matrix_stacks(model)),
         optax.scale_by_learning_rate(learning_rate(config, steps)),
     )
 
 
-def stacked_dimensions(model: eqx.Module) -> PyTree[int]:
-    """Returns how many leading dimensions of each array are stacks."""
+@dataclass(frozen=True)
+class MatrixStack:
+    """How a parameter is a stack of matrices.
+
+    Attributes:
+        stacked: number of leading dimensions along which each element is its own matrix.
+        shape: the parameter's, with heads and their width as the one dimension that they are in
+            T5's attention matrices.
+    """
+
+    stacked: int
+    shape: tuple[int, ...]
+
+
+def matrix_stacks(model: eqx.Module) -> PyTree[MatrixStack]:
+    """Returns how each array of a model is a stack of matrices."""
     return jax.tree.map(
-        lambda names: sum(name in STACKED for name in names),
+        lambda names, leaf: _matrix_stack(names, leaf.shape),
         dimension_names(model),
+        model,
         is_leaf=is_names,
     )
+
+
+def _matrix_stack(names: Names, shape: tuple[int, ...]) -> MatrixStack:
+    folded: list[int] = []
+    for position, (name, size) in enumerate(zip(names, shape, strict=True)):
+        if name == "head" and names[position - 1] == "heads":
+            folded[-1] *= size
+        else:
+            folded.append(size)
+    return MatrixStack(sum(name in STACKED for name in names), tuple(folded))
 
 
 class PerMatrixState(NamedTuple):
@@ -95,32 +120,32 @@ class PerMatrixState(NamedTuple):
 
 
 def per_matrix(
-    inner: optax.GradientTransformation, stacked: PyTree[int]
+    inner: optax.GradientTransformation, stacks: PyTree[MatrixStack]
 ) -> optax.GradientTransformation:
     """Applies a transformation to each matrix of stacked parameters separately.
 
     Args:
         inner: a transformation of one array.
-        stacked: number of leading stack dimensions of each parameter.
+        stacks: how each parameter is a stack of matrices.
     """
 
+    def init_one(parameter: Array, stack: MatrixStack) -> PyTree:
+        return _nested_vmap(inner.init, stack.stacked)(parameter.reshape(stack.shape))
+
+    def update_one(
+        update: Array, stack: MatrixStack, parameter: Array, state: PyTree
+    ) -> tuple[Array, PyTree]:
+        matrices = update.reshape(stack.shape), state, parameter.reshape(stack.shape)
+        moved, state = _nested_vmap(inner.update, stack.stacked)(*matrices)
+        return moved.reshape(update.shape), state
+
     def init(parameters: PyTree) -> PerMatrixState:
-        return PerMatrixState(
-            jax.tree.map(lambda p, depth: _nested_vmap(inner.init, depth)(p), parameters, stacked)
-        )
+        return PerMatrixState(jax.tree.map(init_one, parameters, stacks))
 
     def update(
         updates: PyTree, state: PerMatrixState, parameters: PyTree = None
     ) -> tuple[PyTree, PerMatrixState]:
-        both = jax.tree.map(
-            lambda update, depth, parameter, state: _nested_vmap(inner.update, depth)(
-                update, state, parameter
-            ),
-            updates,
-            stacked,
-            parameters,
-            state.states,
-        )
+        both = jax.tree.map(update_one, updates, stacks, parameters, state.states)
         outer = jax.tree.structure(updates)
         pairs = outer.flatten_up_to(both)
         return (

@@ -2,7 +2,8 @@
 
 The model is split into arrays and the rest once (`eqx.partition`), and the step is a plain
 `jax.jit` over arrays: `filter_jit` would split it anew at every call. Randomness is a function of
-(seed, step), so a resumed run draws what the uninterrupted one would have drawn.
+(seed, step), so a resumed run draws what the uninterrupted one would have drawn. A step whose loss
+or gradients are not finite changes nothing but the count of steps, and says so.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
 from model.batch import Batch
 from model.config import ModelConfig
@@ -24,7 +25,7 @@ from model.optimizer import (
     PerMatrixState,
     adafactor,
     learning_rate,
-    stacked_dimensions,
+    matrix_stacks,
 )
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.transformer import Call, Transformer
@@ -45,11 +46,19 @@ class TrainState(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What a step reports."""
+    """What a step reports.
+
+    Attributes:
+        losses: of its batch, before the update.
+        gradient_norm: over all parameters.
+        learning_rate: of its update.
+        skipped: True where the loss or a gradient was not finite and nothing was updated.
+    """
 
     losses: Losses
     gradient_norm: Float[Array, ""]
     learning_rate: Float[Array, ""]
+    skipped: Bool[Array, ""]
 
 
 @dataclass(frozen=True)
@@ -119,11 +128,12 @@ def make_trainer(
 def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:
     """Returns where each array of a run's state is stored; moments lie with their parameter."""
     arrays = parameter_shardings(array_shapes, mesh)
-    stacks = stacked_dimensions(array_shapes)
+    stacks = matrix_stacks(array_shapes)
     per_matrix, *others = state.optimizer
     moments = jax.tree.map(
-        lambda parameter, sharding, depth, moments: jax.tree.map(
-            lambda leaf: moment_sharding(leaf.shape, parameter.shape, sharding, depth), moments
+        lambda parameter, sharding, stack, moments: jax.tree.map(
+            lambda leaf: moment_sharding(leaf.shape, parameter.shape, sharding, stack.stacked),
+            moments,
         ),
         array_shapes,
         arrays,
@@ -151,10 +161,13 @@ def _step_function(
 
         (_, losses), gradients = jax.value_and_grad(loss, has_aux=True)(state.arrays)
         updates, moments = optimizer.update(gradients, state.optimizer, state.arrays)
-        metrics = StepMetrics(
-            losses, optax.tree.norm(gradients), jnp.asarray(rate(state.step), jnp.float32)
+        norm = optax.tree.norm(gradients)
+        finite = jnp.isfinite(norm) & jnp.isfinite(losses.loss_nats)
+        metrics = StepMetrics(losses, norm, jnp.asarray(rate(state.step), jnp.float32), ~finite)
+        moved = optax.apply_updates(state.arrays, updates), moments
+        arrays, moments = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), moved, (state.arrays, state.optimizer)
         )
-        arrays = optax.apply_updates(state.arrays, updates)
         return TrainState(arrays, moments, state.step + 1), metrics
 
     return step

@@ -13,7 +13,7 @@ import tyro
 # One value after each flag or many: `--input a b` and `--input a --input b` mean the same.
 Many = tyro.conf.UseAppendAction
 
-Rules = Literal["mc4", "mc4-3.0.1", "demo"]
+Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "demo", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +23,14 @@ class Clean:
     input: tuple[str, ...]
     """Files or globs: *.warc.wet.gz, *.wet, *.jsonl.gz, *.json.gz."""
     rules: Rules
-    """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), or demo (short shipped texts)."""
+    """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), demo (short
+    shipped texts), or none (published corpora pass through unchanged)."""
     out: Path
     """Directory for pages/, rejected/ and manifest.json."""
     languages: tuple[str, ...] | None = None
     """Keep only these languages (mC4 codes or aliases); all 107 if left out."""
+    bad_words: Path | None = None
+    """Directory of bad-word lists, one file a language named by its code (LDNOOBW's layout)."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 

@@ -116,6 +116,12 @@ def digest_of_files(paths: Iterable[Path]) -> str:
     return _digest(json.dumps(listing).encode())
 
 
+def digest_of_directory(directory: Path) -> str:
+    """Returns a digest of the names and bytes of a directory's files, for small ones."""
+    files = sorted(path for path in directory.iterdir() if path.is_file())
+    return _digest(json.dumps([(path.name, digest_of_contents(path)) for path in files]).encode())
+
+
 def digest_of_contents(path: Path) -> str:
     """Returns a digest of one file's bytes."""
     with path.open("rb") as file:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.languages import UNDETERMINED, all_languages
-from data.rule_sets import LanguageBy, RuleSet, differences_from_mc4
+from data.rule_sets import LanguageBy, RuleSet, Untouched, differences_from_mc4
 from data.text_rules import LONGEST_PAGE_CHARACTERS
 
 MOST_SAID = 3  # so many of the languages that CLD3 takes one for are named
@@ -28,8 +28,19 @@ def read_counts(path: Path) -> dict[Key, Any]:
     return {(kind, language, detail): value for (kind, language, detail), value in counts}
 
 
-def manifest_of(counts: Mapping[Key, Any], rules: RuleSet, files: int) -> dict[str, Any]:
+NO_LISTS = "No lists of bad words were given, so none were looked for."
+
+
+def manifest_of(
+    counts: Mapping[Key, Any], rules: RuleSet | Untouched, *, files: int, lists: bool
+) -> dict[str, Any]:
     """Returns the manifest's body.
+
+    Args:
+        counts: what the job counted.
+        rules: by which it judged.
+        files: how many it read.
+        lists: whether lists of bad words were given.
 
     Raises:
         RuntimeError: pages were lost or doubled on the way.
@@ -42,7 +53,7 @@ def manifest_of(counts: Mapping[Key, Any], rules: RuleSet, files: int) -> dict[s
             "remove the output and run again, and report this if it comes back."
         )
     return {
-        "rules": _rules(rules),
+        "rules": _rules(rules, lists),
         "languages": {code: _language(counts, code, rules) for code in _seen(counts)},
         "broken_records": _broken(counts),
         "input": {"files": files, "records": read},
@@ -68,15 +79,19 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
     console.print(table)
 
 
-def _rules(rules: RuleSet) -> dict[str, Any]:
+def _rules(rules: RuleSet | Untouched, lists: bool) -> dict[str, Any]:
+    if isinstance(rules, Untouched):
+        untouched = f"Nothing is judged; held out are {rules.held_out}."
+        return {"name": rules.name, "differences_from_mc4": [untouched]}
+    misses_lists = rules.bad_words is not None and not lists
     return {
         "name": rules.name,
-        "differences_from_mc4": differences_from_mc4(rules),
+        "differences_from_mc4": [*differences_from_mc4(rules), *([NO_LISTS] * misses_lists)],
         "longest_page_characters": LONGEST_PAGE_CHARACTERS,
-        "long_lines": rules.long_lines,
-        "long_line_characters": rules.long_line_characters,
+        "lines": str(rules.lines),
         "language": rules.language_by.value,
         "certain_probability": rules.certain_probability,
+        "bad_words": str(rules.bad_words) if lists else None,
         "held_out": str(rules.held_out),
     }
 
@@ -87,16 +102,18 @@ def _seen(counts: Mapping[Key, Any]) -> list[str]:
     return [code for code in order if code in seen]
 
 
-def _language(counts: Mapping[Key, Any], code: str, rules: RuleSet) -> dict[str, Any]:
+def _language(counts: Mapping[Key, Any], code: str, rules: RuleSet | Untouched) -> dict[str, Any]:
     splits = _details(counts, "kept", code)
+    removed_lines = _details(counts, "removed_lines", code)
     described = {
         "kept": sum(splits.values()),
         "held_out": splits["validation"],
         "rejected": dict(sorted(_details(counts, "rejected", code).items())),
         "characters": counts.get(("characters", code, ""), 0),
-        "removed_lines": counts.get(("removed_lines", code, ""), 0),
+        "removed_lines": sum(removed_lines.values()),
+        "removed_lines_by_rule": dict(sorted(removed_lines.items())),
     }
-    if rules.language_by is LanguageBy.DECLARATION:
+    if isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION:
         said = _details(counts, "said", code)
         described["cld3"] = {
             "disagrees": sum(said.values()),

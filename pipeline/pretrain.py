@@ -2,7 +2,8 @@
 
 The same command again resumes from the last checkpoint: the step is the loader's whole state, and
 randomness is a function of (seed, step), so the resumed run computes what the uninterrupted one
-would have. Held-out pages are scored before the first step, at intervals and at the end.
+would have; on another mesh it does so up to rounding. Held-out pages are scored before the first
+step, at intervals and at the end.
 """
 
 import shutil
@@ -48,7 +49,8 @@ def run(arguments: Pretrain) -> None:
     check_blocks(blocks)
     mesh = make_mesh(recipe.mesh)
     check_fit(recipe.model, mesh, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
-    settings = recipes.to_json(recipe)
+    # A step does not depend on its devices, so a run may go on with others.
+    settings = {key: value for key, value in recipes.to_json(recipe).items() if key != "mesh"}
     inputs = {"tokens": digest_of_manifest(arguments.tokens)}
     if weights := weights_file(recipe.mixture):
         inputs["weights"] = digest_of_contents(weights)

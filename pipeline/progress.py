@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import jax
@@ -20,6 +21,8 @@ from model.train_step import StepMetrics
 from pipeline.artifacts import ArtifactError
 from pipeline.recipes import Recipe
 
+MOST_SKIPPED = 10  # updates in a row; one or two are a bad batch, ten are a broken run
+
 
 class Progress:
     """The clock and the log of a run."""
@@ -29,6 +32,7 @@ class Progress:
         self.path = out / "metrics.jsonl"
         self.seconds: dict[str, float] = defaultdict(float)
         self.waiting: list[StepMetrics] = []
+        self.skipped_in_a_row = 0
         self.bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
             rich_progress.BarColumn(bar_width=None),
@@ -85,10 +89,16 @@ class Progress:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.bar.update(self.task, completed=step, description=self._describe(line))
-        if not line["loss_nats"] < float("inf"):
+        self._stop_after_many_skipped(step, metrics)
+
+    def _stop_after_many_skipped(self, step: int, metrics: list[StepMetrics]) -> None:
+        for one in metrics:
+            self.skipped_in_a_row = self.skipped_in_a_row + 1 if one.skipped else 0
+        if self.skipped_in_a_row >= MOST_SKIPPED:
             raise ArtifactError(
-                f"The loss of {self.recipe.name} was {line['loss_nats']} at step {step}; "
-                "lower optimizer.scale or raise optimizer.hold_steps."
+                f"{self.recipe.name} skipped its last {self.skipped_in_a_row} updates up to step "
+                f"{step}, because losses or gradients were not finite; lower optimizer.scale, "
+                "raise optimizer.hold_steps, or go back to an earlier checkpoint."
             )
 
     def _row_tokens(self) -> int:
@@ -99,8 +109,10 @@ class Progress:
         speed = (
             f", {line['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in line else ""
         )
-        dropped = f", dropped {line['dropped_share']:.1%}" if self.recipe.model.switch else ""
-        return f"{self.recipe.name}: loss {line['loss_nats']:.3f}{speed}{dropped}"
+        sparse = self.recipe.model.switch is not None and "dropped_share" in line
+        dropped = f", dropped {line['dropped_share']:.1%}" if sparse else ""
+        loss = f"loss {line['loss_nats']:.3f}" if "loss_nats" in line else "no finite loss"
+        return f"{self.recipe.name}: {loss}{speed}{dropped}"
 
     def _forget_after(self, step: int) -> None:
         """Drops the lines of steps that will be computed again."""
@@ -111,14 +123,20 @@ class Progress:
 
 
 def summary(metrics: list[StepMetrics]) -> dict[str, float]:
-    """Returns one line's numbers: the loss over all steps of the interval, the rest their mean."""
-    losses = [step.losses for step in metrics]
-    count = len(metrics)
-    return {
-        "loss_nats": float(sum(l.loss_nats for l in losses) / sum(l.target_tokens for l in losses)),  # noqa: E741
-        "balance_loss": float(sum(l.balance_loss for l in losses) / count),  # noqa: E741
-        "dropped_share": float(sum(l.dropped_share for l in losses) / count),  # noqa: E741
-        "router_entropy_nats": float(sum(l.router_entropy_nats for l in losses) / count),  # noqa: E741
-        "gradient_norm": float(sum(step.gradient_norm for step in metrics) / count),
-        "learning_rate": float(metrics[-1].learning_rate),
+    """Returns one line's numbers: the loss over all steps of the interval, the rest their mean.
+
+    Steps that were skipped are counted and left out of the rest.
+    """
+    taken = [one for one in metrics if not one.skipped]
+    line = {"skipped": len(metrics) - len(taken), "learning_rate": float(metrics[-1].learning_rate)}
+    if not taken:
+        return line  # there is no loss to speak of
+    losses = [one.losses for one in taken]
+    tokens = sum(one.target_tokens for one in losses)
+    return line | {
+        "loss_nats": float(sum(one.loss_nats for one in losses) / tokens),
+        "balance_loss": fmean(one.balance_loss for one in losses),
+        "dropped_share": fmean(one.dropped_share for one in losses),
+        "router_entropy_nats": fmean(one.router_entropy_nats for one in losses),
+        "gradient_norm": fmean(one.gradient_norm for one in taken),
     }

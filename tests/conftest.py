@@ -1,11 +1,15 @@
-"""Set before anything imports JAX: eight simulated devices, and CLD3 loaded before TensorFlow."""
+"""Eight simulated devices, set before anything imports JAX; and small token blocks to read."""
 
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-).strip()
+FLAGS = (
+    "--xla_force_host_platform_device_count=8",
+    # Compiling is most of what these tests do; programs this small need no optimising.
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+)
+os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS)).strip()
 
 from collections.abc import Callable
 from pathlib import Path

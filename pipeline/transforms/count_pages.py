@@ -55,7 +55,8 @@ def _of_read(page: Page) -> Iterator[Count]:
 def _of_kept(page: Page) -> Iterator[Count]:
     yield ("kept", page.language, page.split), 1
     yield ("characters", page.language, ""), len(page.text)
-    yield ("removed_lines", page.language, ""), page.removed_lines
+    for rule, lines in page.removed_lines:
+        yield ("removed_lines", page.language, rule), lines
     if page.identified_language != page.language:
         yield ("said", page.language, page.identified_language), 1
 

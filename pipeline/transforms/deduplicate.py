@@ -73,6 +73,8 @@ def _without_others_lines(_: Hash, joined: dict[str, Iterable[Any]]) -> Iterator
     text = keep_lines(page.text, list(joined["lines"]))
     if text:
         removed = page.text.count("\n") - text.count("\n")
-        yield page._replace(text=text, removed_lines=removed)
+        yield page._replace(
+            text=text, removed_lines=(*page.removed_lines, ("duplicate_line", removed))
+        )
     else:
         yield rejected(page, "only_duplicate_lines")

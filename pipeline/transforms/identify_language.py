@@ -1,4 +1,4 @@
-"""Decides each page's language: CLD3's answer, or the declared one with CLD3's beside it.
+"""Decides each page's language: CLD3's or langdetect's answer, or the declared one beside CLD3's.
 
 Pages of a language that mC4 does not have, or that was not asked for, are rejected here and no
 earlier: before line deduplication they may own lines of pages that stay, so a run for one language
@@ -10,6 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from data import english_id
 from data.language_id import LanguageIdentifier
 from data.languages import UNDETERMINED, codes
 from data.page import Page
@@ -25,9 +26,20 @@ class IdentifyLanguage(beam.PTransform):
         self._rules = rules
 
     def expand(self, input_or_inputs):
-        decide = {LanguageBy.CLD3: _Identify, LanguageBy.DECLARATION: _BelieveDeclaration}
+        decide = {
+            LanguageBy.CLD3: _Identify,
+            LanguageBy.LANGDETECT: _KeepEnglish,
+            LanguageBy.DECLARATION: _BelieveDeclaration,
+        }
         step = decide[self._rules.language_by](self._rules.certain_probability)
         return input_or_inputs | beam.ParDo(step).with_outputs(REJECTED, main="kept")
+
+
+class BelieveDeclaration(beam.PTransform):
+    """Gives the pages with their declared language; nothing is identified."""
+
+    def expand(self, input_or_inputs):
+        return input_or_inputs | beam.Map(_with_declared_language)
 
 
 class KeepAskedLanguages(beam.PTransform):
@@ -72,6 +84,21 @@ class _Identify(_Ask):
             yield rejected(page._replace(language=UNDETERMINED), "language_not_in_mc4")
 
 
+class _KeepEnglish(beam.DoFn):
+    def __init__(self, certain_probability: float):
+        self._certain_probability = certain_probability
+
+    def process(self, element: Any, *args, **kwargs) -> Iterator[Any]:
+        answer = english_id.identify(element.text)
+        reason = english_id.not_certainly_english(answer, self._certain_probability)
+        if reason is not None or answer is None:
+            yield rejected(element, reason or "language_unidentifiable")
+        else:
+            yield element._replace(
+                identified_language="en", language="en", language_probability=answer.probability
+            )
+
+
 class _BelieveDeclaration(_Ask):
     def process(self, element: Any, *args, **kwargs) -> Iterator[Any]:
         identified, probability = self.ask(element)
@@ -81,3 +108,8 @@ class _BelieveDeclaration(_Ask):
             language=language,
             language_probability=probability if identified == language else 0.0,
         )
+
+
+def _with_declared_language(page: Any) -> Any:
+    language = page.declared_language or UNDETERMINED
+    return page._replace(language=language, identified_language=language)

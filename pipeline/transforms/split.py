@@ -10,20 +10,22 @@ import apache_beam as beam
 from apache_beam.pvalue import AsDict
 from apache_beam.transforms import combiners
 
-from data.held_out import OneIn, ShareOfEachLanguage, split_up_to
+from data.held_out import AsPublished, OneIn, ShareOfEachLanguage, split_up_to
 from data.urls import normalized_hash
 
 
 class Split(beam.PTransform):
     """Gives the pages with their split decided."""
 
-    def __init__(self, held_out: OneIn | ShareOfEachLanguage):
+    def __init__(self, held_out: OneIn | ShareOfEachLanguage | AsPublished):
         super().__init__()
         self._held_out = held_out
 
     def expand(self, input_or_inputs):
         if isinstance(self._held_out, OneIn):
             return input_or_inputs | beam.Map(_split_one_in, self._held_out)
+        if isinstance(self._held_out, AsPublished):
+            return input_or_inputs | beam.Map(_leave_split, self._held_out.otherwise)
         last = input_or_inputs | "FindLastHeldOut" >> LastHeldOut(self._held_out)
         return input_or_inputs | beam.Map(_split_up_to, AsDict(last))
 
@@ -57,6 +59,10 @@ class LastHeldOut(beam.PTransform):
 
 def _split_one_in(page: Any, held_out: OneIn) -> Any:
     return page._replace(split=held_out.split(normalized_hash(page.url)))
+
+
+def _leave_split(page: Any, otherwise: OneIn) -> Any:
+    return page if page.split else _split_one_in(page, otherwise)
 
 
 def _split_up_to(page: Any, last_held_out: dict[str, bytes]) -> Any:

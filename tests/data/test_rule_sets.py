@@ -2,12 +2,23 @@ import pytest
 
 from data.errors import DataError
 from data.held_out import OneIn
-from data.rule_sets import demo, differences_from_mc4, mc4, mc4_3_0_1, named
+from data.rule_sets import (
+    LongLines,
+    RuleSet,
+    c4_en,
+    demo,
+    differences_from_mc4,
+    mc4,
+    mc4_3_0_1,
+    named,
+    none,
+)
 
 
 def test_mc4_is_the_reference():
     rules = named("mc4")
-    assert (rules.long_lines, rules.long_line_characters) == (3, 200)
+    assert isinstance(rules, RuleSet)
+    assert rules.lines == LongLines(3, 200)
     assert (rules.certain_probability, rules.held_out) == (0.95, OneIn(1000))
     assert differences_from_mc4(rules) == []
 
@@ -15,13 +26,15 @@ def test_mc4_is_the_reference():
 def test_the_older_corpus_differs_in_certainty_only():
     assert named("mc4-3.0.1") == mc4_3_0_1()
     assert differences_from_mc4(mc4_3_0_1()) == [
-        "CLD3's answer counts from probability 0.70 (mC4: 0.95)."
+        "The answer counts from probability 0.70 (mC4: 0.95).",
+        "Lists of bad words remove 100.0% of the pages with a word from the list of their language "
+        "(mC4: 99.9% of the pages with a word from the list of their language).",
     ]
 
 
 def test_the_demo_says_in_words_how_it_differs():
     sentences = differences_from_mc4(demo())
-    assert len(sentences) == 3
+    assert len(sentences) == 4
     assert sentences[0] == (
         "A page needs 1 line of at least 10 characters (mC4: 3 lines of at least 200 characters)."
     )
@@ -34,4 +47,5 @@ def test_unknown_name():
 
 
 def test_names_are_those_of_the_functions():
-    assert [rules().name for rules in (mc4, mc4_3_0_1, demo)] == ["mc4", "mc4-3.0.1", "demo"]
+    names = [rules().name for rules in (mc4, mc4_3_0_1, c4_en, demo, none)]
+    assert names == ["mc4", "mc4-3.0.1", "c4-en", "demo", "none"]

@@ -28,7 +28,8 @@ def test_padding_takes_no_slot():
     assert token_of_slot(routed, experts=4, capacity=2)[1].tolist() == [0, 2]
 
 
-@given(st.integers(1, 40), st.integers(1, 8), st.integers(1, 10), st.integers(0, 10**6))
+# Few shapes, many seeds: each new shape is compiled.
+@given(st.sampled_from([1, 40]), st.sampled_from([1, 5]), st.integers(1, 10), st.integers(0, 10**6))
 @settings(max_examples=25, deadline=None)
 def test_every_kept_token_has_a_slot_of_its_own(tokens, experts, capacity, seed):
     generator = np.random.default_rng(seed)

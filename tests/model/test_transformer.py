@@ -22,6 +22,11 @@ def call():
     return Call(make_mesh(MeshShape(), jax.devices()[:1]))
 
 
+def forward(model, batch):
+    """The logits; compiled, because op by op costs a second each time."""
+    return eqx.filter_jit(lambda model, batch: model(batch, call()).logits)(model, batch)
+
+
 def batch_of(inputs, targets):
     inputs, targets = jnp.array(inputs, jnp.int32), jnp.array(targets, jnp.int32)
     return Batch(inputs=inputs, targets=targets, language=jnp.zeros(len(inputs), jnp.int32))
@@ -88,15 +93,15 @@ def test_the_decoder_sees_no_future():
     model = Transformer.init(CONFIG, key=jax.random.key(0))
     first = batch_of([[5, 6, 7, 1]], [[9, 10, 11, 1]])
     second = batch_of([[5, 6, 7, 1]], [[9, 10, 99, 1]])
-    one, two = (model(batch, call()).logits for batch in (first, second))
+    one, two = (forward(model, batch) for batch in (first, second))
     np.testing.assert_array_equal(one[0, :3], two[0, :3])
     assert not np.allclose(one[0, 3], two[0, 3])
 
 
 def test_padding_changes_nothing():
     model = Transformer.init(CONFIG, key=jax.random.key(0))
-    short = model(batch_of([[5, 6, 7, 1]], [[9, 10, 1]]), call()).logits
-    padded = model(batch_of([[5, 6, 7, 1, 0, 0]], [[9, 10, 1, 0]]), call()).logits
+    short = forward(model, batch_of([[5, 6, 7, 1]], [[9, 10, 1]]))
+    padded = forward(model, batch_of([[5, 6, 7, 1, 0, 0]], [[9, 10, 1, 0]]))
     np.testing.assert_allclose(padded[:, :3], short, atol=1e-5)
 
 
@@ -134,7 +139,7 @@ def test_one_expert_of_weight_one_is_the_dense_model():
         sparse = eqx.tree_at(lambda m, n=name: getattr(m, n), sparse, moved)
     sparse = eqx.tree_at(lambda m: (m.embedding, m.logits), sparse, (dense.embedding, dense.logits))
     batch = batch_of([[5, 6, 7, 1]], [[9, 10, 1]])
-    np.testing.assert_allclose(sparse(batch, call()).logits, dense(batch, call()).logits, atol=1e-5)
+    np.testing.assert_allclose(forward(sparse, batch), forward(dense, batch), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""Pages with words from lists that the user gives, one file a language, one word a line (LDNOOBW).
+
+As in C4 (TensorFlow Datasets): the text is lower-cased, a word counts between characters that are
+no letters or digits, and in languages written without spaces anywhere. A script variant and a
+regional list count for the language they begin with: `hi-Latn` is read with `hi`, and
+`fr-CA-u-sd-caqc` adds to `fr`. A share of the pages found is kept, by the hash of their address.
+
+One difference: a blank line in a list, which makes the reference find a bad word in every page, is
+skipped.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import DataError
+from data.languages import find
+from data.page import Page
+from data.urls import normalized_hash, number
+
+LIST_NAME = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9-]+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadWordPolicy:
+    """How strictly the lists are used.
+
+    Attributes:
+        removed_share: part of the pages with a bad word that is rejected.
+        unspaced: languages in which a word counts inside others.
+        allowed: words on the lists that do not count, by language.
+    """
+
+    removed_share: float
+    unspaced: frozenset[str]
+    allowed: Mapping[str, frozenset[str]]
+
+    def __str__(self) -> str:
+        return f"{self.removed_share:.1%} of the pages with a word from the list of their language"
+
+
+UNSPACED = frozenset({"ja", "th", "zh"})
+COMMON_SUBWORDS = {"ja": frozenset({"sm", "グロ", "女の子"}), "zh": frozenset({"性"})}
+
+
+def hard() -> BadWordPolicy:
+    """Returns C4's policy: every page with a bad word goes."""
+    return BadWordPolicy(removed_share=1.0, unspaced=UNSPACED, allowed=COMMON_SUBWORDS)
+
+
+def soft() -> BadWordPolicy:
+    """Returns mC4's policy: one page in a thousand is kept all the same."""
+    return BadWordPolicy(removed_share=0.999, unspaced=UNSPACED, allowed=COMMON_SUBWORDS)
+
+
+def of_mc4_3_0_1() -> BadWordPolicy:
+    """Returns the policy before 3.1.0: Japanese needs spaces, no word is allowed, all pages go."""
+    return BadWordPolicy(removed_share=1.0, unspaced=frozenset({"th", "zh"}), allowed={})
+
+
+def read(directory: Path) -> dict[str, frozenset[str]]:
+    """Returns the words of each language.
+
+    Raises:
+        DataError: there is no list in the directory.
+    """
+    found = sorted(directory.iterdir()) if directory.is_dir() else []
+    lists = [path for path in found if path.is_file() and LIST_NAME.fullmatch(path.name)]
+    if not lists:
+        raise DataError(
+            f"Lists of bad words were asked for in {directory}, which holds none; give a directory "
+            "with one file a language, named by its code (en, de, fr-CA-u-sd-caqc), a word a line."
+        )
+    words: dict[str, set[str]] = defaultdict(set)
+    for path in lists:
+        lines = (line.strip() for line in _text_of(path).split("\n"))
+        words[_language(path.name)].update(filter(None, lines))
+    return {language: frozenset(listed) for language, listed in words.items()}
+
+
+class BadWordRule:
+    """The rule of one policy and one set of lists; it can be pickled."""
+
+    def __init__(self, words: Mapping[str, frozenset[str]], policy: BadWordPolicy):
+        counting = {
+            language: listed - policy.allowed.get(language, frozenset())
+            for language, listed in words.items()
+        }
+        self._patterns = {
+            language: _pattern(listed, spaced=language not in policy.unspaced)
+            for language, listed in counting.items()
+            if listed
+        }
+        self._removed, self._of = policy.removed_share.as_integer_ratio()
+
+    def __call__(self, page: Page) -> str | None:
+        """Rejects pages with a bad word, but for the share that is kept."""
+        pattern = self._patterns.get(page.language.split("-")[0])
+        if pattern is None or pattern.search(page.text.lower()) is None:
+            return None
+        return (
+            None if number(normalized_hash(page.url)) % self._of >= self._removed else "bad_words"
+        )
+
+
+def _pattern(words: frozenset[str], *, spaced: bool) -> re.Pattern[str]:
+    alternatives = "|".join(map(re.escape, sorted(words)))
+    return re.compile(rf"(?:\W|^)({alternatives})(?:\W|$)" if spaced else alternatives)
+
+
+def _language(name: str) -> str:
+    code = name.split("-")[0]
+    language = find(code)
+    return code if language is None else language.code
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"List of bad words {path} should be UTF-8 and is not ({error}); convert it."
+        ) from error

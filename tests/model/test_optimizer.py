@@ -1,0 +1,131 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.dimensions import dimension_names, is_names
+from model.optimizer import (
+    MatrixStack,
+    OptimizerConfig,
+    adafactor,
+    learning_rate,
+    matrix_stacks,
+    per_matrix,
+)
+from model.transformer import Transformer
+
+
+def slow_adafactor(gradients, parameter, rate):
+    """Adafactor of one matrix (Shazeer and Stern 2018, algorithm 4; no momentum), in float64."""
+    parameter = parameter.astype(np.float64).copy()
+    factored = parameter.ndim >= 2 and sorted(parameter.shape)[-2] >= 128
+    row = np.zeros(parameter.shape[:-1])
+    column = np.zeros(parameter.shape[:-2] + parameter.shape[-1:]) if parameter.ndim > 1 else 0
+    second = np.zeros(parameter.shape)
+    for step, gradient in enumerate(gradients, 1):
+        decay = 1 - step**-0.8
+        squared = gradient.astype(np.float64) ** 2 + 1e-30
+        if factored:
+            row = decay * row + (1 - decay) * squared.mean(-1)
+            column = decay * column + (1 - decay) * squared.mean(-2)
+            second = row[..., None] * column[..., None, :] / row.mean(-1, keepdims=True)[..., None]
+        else:
+            second = decay * second + (1 - decay) * squared
+        update = gradient / np.sqrt(second)
+        update /= max(1.0, np.sqrt(np.mean(update**2)))
+        scale = max(1e-3, np.sqrt(np.mean(parameter**2)))
+        parameter -= rate * scale * update
+    return parameter
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 128, 130)])
+def test_equals_a_slow_adafactor_of_every_matrix(shape):
+    generator = np.random.default_rng(0)
+    scales = np.array([[1.0, 1e-2, 1e-4], [10.0, 0.1, 1e-3]])[:, :, None, None]
+    parameter = (generator.normal(size=shape) * scales).astype(np.float32)
+    gradients = [(generator.normal(size=shape) / scales).astype(np.float32) for _ in range(4)]
+    inner = optax.chain(
+        optax.scale_by_factored_rms(decay_rate=0.8),
+        optax.clip_by_block_rms(1.0),
+        optax.scale_by_param_block_rms(),
+        optax.scale_by_learning_rate(0.01),
+    )
+    optimizer = per_matrix(inner, MatrixStack(2, shape))
+    moved, state = jnp.array(parameter), optimizer.init(jnp.array(parameter))
+    for gradient in gradients:
+        updates, state = optimizer.update(jnp.array(gradient), state, moved)
+        moved = optax.apply_updates(moved, updates)
+    for block in range(2):
+        for expert in range(3):
+            expected = slow_adafactor(
+                [gradient[block, expert] for gradient in gradients], parameter[block, expert], 0.01
+            )
+            smallest = 1e-6 * np.abs(expected).max()  # float32 of a difference of near numbers
+            np.testing.assert_allclose(moved[block, expert], expected, rtol=2e-5, atol=smallest)
+
+
+def test_the_whole_chain_knows_which_dimensions_are_stacks():
+    """Of a real model: every leaf moves as the slow Adafactor of its matrices does."""
+    switch = SwitchConfig(experts=3, every=2, encoder_group_tokens=8, decoder_group_tokens=8)
+    config = ModelConfig(
+        vocabulary_rows=128, embed=8, heads=2, head=4, mlp=12, layers=4, switch=switch
+    )
+    model = Transformer.init(config, key=jax.random.key(0))
+    arrays, _ = eqx.partition(model, eqx.is_array)
+    optimizer = adafactor(OptimizerConfig(hold_steps=100), 1000, arrays)
+    gradients = jax.tree.map(
+        lambda leaf: jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), arrays
+    )
+    updates, _ = optimizer.update(gradients, optimizer.init(arrays), arrays)
+    names = jax.tree.leaves(dimension_names(arrays), is_leaf=is_names)
+    for leaf, gradient, update, dimensions in zip(
+        *(jax.tree.leaves(tree) for tree in (arrays, gradients, updates)), names, strict=True
+    ):
+        stacks = sum(name in ("blocks", "experts") for name in dimensions)
+        flat = (-1, *leaf.shape[stacks:])
+        for matrix, slope, moved in zip(
+            *(np.asarray(tree).reshape(flat) for tree in (leaf, gradient, update)), strict=True
+        ):
+            expected = slow_adafactor([slope], matrix, 0.1) - matrix
+            np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_attention_is_a_matrix_to_the_optimizer():
+    """Heads and their width are one dimension, as in T5: 64 alone would be too short to factor."""
+    config = ModelConfig(vocabulary_rows=128, embed=128, heads=2, head=64, mlp=128, layers=1)
+    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    attention = matrix_stacks(shapes).encoder.blocks[0].self_attention
+    assert attention.query == MatrixStack(1, (1, 128, 128))
+    assert attention.output == MatrixStack(1, (1, 128, 128))
+    parameter = jax.random.normal(jax.random.key(1), (1, 128, 2, 64))
+    optimizer = per_matrix(optax.scale_by_factored_rms(decay_rate=0.8), attention.query)
+    gradient = jax.random.normal(jax.random.key(2), parameter.shape)
+    moved, _ = optimizer.update(gradient, optimizer.init(parameter), parameter)
+    squared = np.square(np.asarray(gradient[0]).reshape(128, 128))
+    second = np.outer(squared.mean(1), squared.mean(0)) / squared.mean()
+    expected = np.asarray(gradient[0]).reshape(128, 128) / np.sqrt(second)
+    np.testing.assert_allclose(moved[0].reshape(128, 128), expected, rtol=1e-4)
+
+
+def test_t5s_schedule():
+    rate = learning_rate(OptimizerConfig(), steps=1_000_000)
+    assert rate(0) == pytest.approx(0.01)
+    assert rate(10_000) == pytest.approx(0.01)
+    assert rate(1_000_000 - 1) == pytest.approx(1e-3, rel=1e-3)
+
+
+@given(st.integers(0, 999))
+def test_the_decay_ends_at_nothing_and_never_rises(step):
+    rate = learning_rate(OptimizerConfig(hold_steps=100, decay_from=0.5), steps=1000)
+    assert rate(step + 1) <= rate(step) + 1e-9
+    assert rate(1000) == 0
+
+
+def test_an_unusable_schedule():
+    with pytest.raises(ConfigurationError, match="decay_from"):
+        OptimizerConfig(decay_from=2.0)

@@ -1,0 +1,71 @@
+import pytest
+
+from pipeline.artifacts import (
+    ArtifactError,
+    Claim,
+    claim,
+    differences,
+    digest_of_files,
+    finish,
+    read_manifest,
+)
+
+
+def test_a_directory_goes_from_fresh_to_finished(tmp_path):
+    out = tmp_path / "new" / "out"
+    assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FRESH
+    assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.UNFINISHED
+    with pytest.raises(ArtifactError, match="unfinished run"):
+        read_manifest(out, "clean")
+    finish(out, "clean", {"rules": "mc4"}, {"files": "1"}, {"kept": 3})
+    assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FINISHED
+    manifest = read_manifest(out, "clean")
+    assert manifest["kept"] == 3
+    assert manifest["schema_version"] == 1
+    assert not (out / "unfinished.json").exists()
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_other_settings_are_refused_with_the_difference(tmp_path, done):
+    claim(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {})
+    if done:
+        finish(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {}, {})
+    with pytest.raises(ArtifactError, match=r"settings.rules: there 'mc4', asked 'demo'"):
+        claim(tmp_path / "out", "clean", {"rules": "demo", "languages": ["sw"]}, {})
+    with pytest.raises(ArtifactError, match=r"stage: there 'clean', asked 'tokenize'"):
+        claim(tmp_path / "out", "tokenize", {"rules": "mc4", "languages": ["sw"]}, {})
+
+
+def test_foreign_content_is_not_touched(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="already holds something"):
+        claim(tmp_path, "clean", {}, {})
+    with pytest.raises(ArtifactError, match="already holds something"):
+        claim(tmp_path / "thesis.txt", "clean", {}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_reading_what_is_not_there(tmp_path):
+    with pytest.raises(ArtifactError, match="does not exist; run tokenize first"):
+        read_manifest(tmp_path / "none", "tokenize")
+    with pytest.raises(ArtifactError, match=r"no manifest\.json"):
+        read_manifest(tmp_path, "tokenize")
+    (tmp_path / "manifest.json").write_text("{ not json")
+    with pytest.raises(ArtifactError, match="should hold JSON"):
+        read_manifest(tmp_path, "tokenize")
+
+
+def test_differences_are_named_by_their_path():
+    found = {"a": {"b": 1, "c": [1]}, "d": 2}
+    assert differences(found, {"a": {"b": 2, "c": [1]}, "e": None}) == [
+        "a.b: there 1, asked 2",
+        "d: there 2, asked None",
+    ]
+    assert differences(found, found) == []
+
+
+def test_files_are_known_by_name_and_size(tmp_path):
+    (tmp_path / "a").write_text("one")
+    first = digest_of_files([tmp_path / "a"])
+    (tmp_path / "a").write_text("three")
+    assert digest_of_files([tmp_path / "a"]) != first

@@ -1,0 +1,182 @@
+"""Archives to report by the commands a user types, each in a process of its own, on six languages.
+
+Swahili's pages are taken out of the archive: that a language is there comes from the text alone.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from data import demo_archive, shipped_text
+from pipeline.demo import commands
+
+ROOT = Path(__file__).parents[2]
+LANGUAGES = ("cs", "fr", "hi", "ja", "yo", "zu")
+REMOVED = "sw"
+# A tenth of the demo's size in every respect; one device, whatever the tests run on.
+SMALL = {
+    "vocabulary": ["--size=1600", "--character-coverage=0.98", "--sample-characters=200000"],
+    "pretrain": ["--set=steps=8", "evaluate_every=4", "checkpoint_every=4", "log_every=4",
+                 "model.vocabulary_rows=1664", "model.embed=32", "model.mlp=32"],
+}  # fmt: skip
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+
+
+CLEAN = ("clean", "--rules=demo")
+
+
+def mswitch(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+    )
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("way")
+    wanted = {*LANGUAGES, REMOVED}
+    pages = [page for page in shipped_text.pages() if page.declared_language in wanted]
+    assert any(page.declared_language == REMOVED for page in pages)
+    kept = [page for page in pages if page.declared_language != REMOVED]
+    demo_archive.write(out / "archive", kept)
+    for stage in commands(out):
+        name = stage.command[0]
+        replaced = [
+            part for part in stage.command if not part.startswith(("--size", "--char", "--sa"))
+        ]
+        done = mswitch(*replaced, *SMALL.get(name, []))
+        assert done.returncode == 0, f"{name}: {done.stderr}"
+    return out
+
+
+def test_the_report_holds_the_languages_of_the_archive(way):
+    report = json.loads((way / "report/report.json").read_text())
+    assert sorted(report["languages"]) == sorted(LANGUAGES)
+    assert report["summary"]["languages"] == len(LANGUAGES)
+    assert "Swahili" not in (way / "report/report.md").read_text()
+
+
+def test_every_loss_can_be_recomputed(way):
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / ".ci/look_at_report.py"),
+            str(way / "report"),
+            str(len(LANGUAGES)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_both_sides_saw_the_same_and_differ_in_the_feed_forward(way):
+    dense, sparse = (
+        json.loads((way / run / "recipe.json").read_text()) for run in ("mt5", "switch")
+    )
+    assert dense["inputs"] == sparse["inputs"]
+    assert dense["flops_per_sequence"] == sparse["flops_per_sequence"]
+    assert sparse["parameters"] > dense["parameters"]
+    exposures = [(way / run / "mixture.json").read_text() for run in ("mt5", "switch")]
+    assert exposures[0] == exposures[1]
+
+
+def test_held_out_pages_share_no_line_with_training_pages(way):
+    lines: dict[str, set[str]] = {"train": set(), "validation": set()}
+    for path in (way / "corpus/pages").rglob("*.parquet"):
+        for text in pq.read_table(path)["text"].to_pylist():
+            lines[path.name.split("-")[0]].update(line.strip().lower() for line in text.split("\n"))
+    assert lines["train"]
+    assert lines["validation"]
+    assert not lines["train"] & lines["validation"]
+
+
+def test_every_artifact_passes_inspection(way):
+    for name in ("corpus", "vocabulary", "tokens", "mt5", "switch"):
+        done = mswitch("inspect", str(way / name))
+        assert done.returncode == 0, done.stderr
+    shard = next((way / "tokens").rglob("train-*.arrayrecord"))
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-7])
+    done = mswitch("inspect", str(way / "tokens"))
+    shard.write_bytes(content)
+    assert done.returncode == 2
+    assert shard.name in done.stderr
+
+
+def test_a_second_time_nothing_is_done_again(way):
+    before = {path: path.stat().st_mtime_ns for path in (way / "tokens").rglob("*")}
+    for stage in commands(way)[:1]:
+        done = mswitch(*stage.command)
+        assert "finished" in done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (way / "tokens").rglob("*")}
+
+
+def test_evaluate_again_gives_the_same_file(way):
+    path = way / "switch/evaluation/step=8.parquet"
+    before = pq.read_table(path)
+    done = mswitch("evaluate", f"--run={way}/switch", f"--tokens={way}/tokens", "--step=8")
+    assert done.returncode == 0, done.stderr
+    assert pq.read_table(path).equals(before)
+
+
+def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(way, tmp_path):
+    """Killed after its first checkpoint and started again: the same evaluation, bit for bit."""
+    setting = [f"--tokens={way}/tokens", f"--out={tmp_path}/run", *SMALL["pretrain"]]
+    command = [sys.executable, "-m", "pipeline.cli", "pretrain", "--recipe=switch-demo", *setting]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (tmp_path / "run/checkpoints/4").exists():
+            pass
+        process.kill()
+    assert not (tmp_path / "run/manifest.json").exists()
+    done = mswitch("pretrain", "--recipe=switch-demo", *setting)
+    assert done.returncode == 0, done.stderr
+    resumed = pq.read_table(tmp_path / "run/evaluation/step=8.parquet")
+    assert resumed.equals(pq.read_table(way / "switch/evaluation/step=8.parquet"))
+
+
+def test_fill_writes_something(way):
+    done = mswitch("fill", f"--run={way}/mt5", "Tous les <extra_id_0> naissent libres.")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ([*CLEAN, "--input=none/*.wet.gz", "--out=x"], r"none/\*\.wet\.gz.*no file"),
+        ([*CLEAN, "--input={way}/archive/*.gz", "--out=x", "--languages=xx"], "'xx'"),
+        ([*CLEAN, "--input={way}/archive/*.gz", "--out={way}"], "already holds"),
+        (["tokenize", "--corpus={way}/none", "--vocabulary={way}/vocabulary", "--out=x"], "exist"),
+        (["pretrain", "--recipe=mt6", "--tokens={way}/tokens", "--out=x"], "'mt6' is unknown"),
+        (["pretrain", "--recipe=mt5-demo", "--tokens={way}/corpus", "--out=x"], "'clean'"),
+        (["pretrain", "--recipe=mt5-demo", "--tokens={way}/tokens", "--out=x"], "vocabulary rows"),
+        (["pretrain", "--recipe=mt5-demo", "--tokens={way}/tokens", "--out={way}/mt5",
+          "--set", "model.vocabulary_rows=1664", "mesh.data=3"], "needs 3 devices; found 1"),
+        (["pretrain", "--recipe=mt5-demo", "--tokens={way}/tokens", "--out={way}/mt5",
+          "--set", "model.vocabulary_rows=1664"], r"settings\.steps: there 400|there 8, asked 400"),
+        (["evaluate", "--run={way}/mt5", "--tokens={way}/tokens", "--step=5"], "Checkpoint 5"),
+        (["report", "--baseline={way}/none", "--candidate={way}/switch", "--out=x"], "none"),
+        (["inspect", "{way}/archive"], "manifest"),
+        (["recipes", "mt5", "--", "--runner=X"], "only clean and tokenize"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence(way, command, says):
+    done = mswitch(*(part.format(way=way) for part in command))
+    assert done.returncode == 2, done.stderr
+    message = done.stderr.strip().split("mswitch: ")[-1]
+    assert re.search(says, message), message
+    assert "Traceback" not in done.stderr
+    assert not (ROOT / "x").exists()
