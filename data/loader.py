@@ -21,6 +21,7 @@ from functools import cached_property
 
 import grain
 import numpy as np
+from absl import flags
 from jaxtyping import Int
 
 from data.errors import DataError
@@ -30,7 +31,7 @@ from data.span_corruption import Lengths, corrupt_rows, random_numbers
 from data.token_blocks import TokenBlocks, TokenStream
 
 WINDOWS, OFFSETS, SPANS = 1, 2, 3  # purposes of random numbers, so that no two share a seed
-CHUNK_EXAMPLES = 1024  # 107 languages: some ten windows of each; 3 MB at 512 tokens
+CHUNK_EXAMPLES = 2048  # 107 languages: some twenty windows of each; 5 MB at 512 tokens
 CHUNKS_AHEAD = 2
 
 
@@ -69,11 +70,13 @@ class Examples:
     def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
         """Returns the examples of these indices, a row each; each depends on its own index only."""
         languages, ordinals = self.schedule.draw(indices)
+        starts = self.window_starts(languages, ordinals)
         windows = np.empty((len(indices), self.lengths.raw), np.int32)
         for language in np.unique(languages).tolist():
             rows = np.flatnonzero(languages == language)
-            starts = self.window_starts(language, ordinals[rows])
-            windows[rows] = self.streams[language].read_windows(starts.tolist(), self.lengths.raw)
+            windows[rows] = self.streams[language].read_windows(
+                starts[rows].tolist(), self.lengths.raw
+            )
         rows = corrupt_rows(windows, self.random_bits(indices), self.first_sentinel)
         return {
             "inputs": rows.inputs,
@@ -81,30 +84,45 @@ class Examples:
             "language": languages.astype(np.int32),
         }
 
-    def epoch_windows(self, language: int) -> int:
-        """Returns how many windows make one epoch of a language."""
-        return -(-len(self.streams[language]) // self.lengths.raw)
+    @cached_property
+    def tokens(self) -> Int[np.ndarray, " languages"]:
+        """How many tokens each language has."""
+        return np.array([len(stream) for stream in self.streams])
+
+    @cached_property
+    def epoch_windows(self) -> Int[np.ndarray, " languages"]:
+        """How many windows make one epoch of each language."""
+        return -(-self.tokens // self.lengths.raw)
 
     def window_starts(
-        self, language: int, ordinals: Int[np.ndarray, " some"]
+        self, languages: Int[np.ndarray, " some"], ordinals: Int[np.ndarray, " some"]
     ) -> Int[np.ndarray, " some"]:
-        """Returns where the windows of a language's examples start."""
-        windows, tokens = self.epoch_windows(language), len(self.streams[language])
+        """Returns where each window starts in its language's tokens, given its draw."""
+        windows = self.epoch_windows[languages]
         epochs, places = np.divmod(ordinals, windows)
-        starts = np.empty_like(ordinals)
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            which = permute(places[here], windows, hash_seed(self.seed, WINDOWS, language, epoch))
-            # Each epoch cuts the ring elsewhere: small languages do not repeat the same cuts.
-            offset = hash_seed(self.seed, OFFSETS, language, epoch) % tokens
-            starts[here] = offset + which * self.lengths.raw
-        return starts
+        pairs, which = np.unique(np.stack([languages, epochs]), axis=1, return_inverse=True)
+        seeds = np.array([self._epoch_seeds(*pair) for pair in pairs.T.tolist()], np.uint64)
+        order, shift = seeds[which].T
+        # Each epoch cuts the ring elsewhere: small languages do not repeat the same cuts.
+        offsets = (shift % self.tokens[languages].astype(np.uint64)).astype(np.int64)
+        return offsets + permute(places, windows, order) * self.lengths.raw
+
+    def _epoch_seeds(self, language: int, epoch: int) -> tuple[int, int]:
+        return (
+            hash_seed(self.seed, WINDOWS, language, epoch),
+            hash_seed(self.seed, OFFSETS, language, epoch),
+        )
 
     def random_bits(self, indices: Int[np.ndarray, " examples"]) -> np.ndarray:
         """Returns the random numbers that decide each example's spans, a row each."""
-        key, count = hash_seed(self.seed, SPANS), random_numbers(self.lengths.raw)
-        generators = (np.random.Philox(key=key, counter=i << 128) for i in indices.tolist())
-        return np.stack([generator.random_raw(count) for generator in generators])
+        philox = np.random.Philox(key=hash_seed(self.seed, SPANS))
+        state, count = philox.state, random_numbers(self.lengths.raw)
+        bits = np.empty((len(indices), count), np.uint64)
+        for row, index in enumerate(indices.tolist()):
+            state["state"]["counter"][:] = 0, 0, index, 0  # a stream of 2**128 numbers an example
+            philox.state = state  # 2 us; a new generator would ask the system for entropy: 18 us
+            bits[row] = philox.random_raw(count)
+        return bits
 
 
 @dataclass(frozen=True)
@@ -173,6 +191,7 @@ def batches(
         grain.ReadOptions(num_threads=1, prefetch_buffer_size=CHUNKS_AHEAD)
     )
     if workers:
+        flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags; mswitch has none of its own
         chunks = chunks.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=CHUNKS_AHEAD)
         )

@@ -8,40 +8,45 @@ nothing else.
 """
 
 import numpy as np
-from jaxtyping import Int, UInt
+from jaxtyping import Int, UInt64
 
 ROUNDS = 4  # Luby and Rackoff (1988): 4 rounds make a strong pseudo-random permutation
 
 
-def permute(indices: Int[np.ndarray, " some"], size: int, seed: int) -> Int[np.ndarray, " some"]:
-    """Returns where the permutation of [0, size) with this seed sends each index.
+def permute(
+    indices: Int[np.ndarray, " some"],
+    sizes: Int[np.ndarray, " some"],
+    seeds: UInt64[np.ndarray, " some"],
+) -> Int[np.ndarray, " some"]:
+    """Returns where the permutation of [0, size) with its seed sends each index.
+
+    Each element has a permutation of its own, so that windows of many languages cost one call.
 
     Raises:
         ValueError: an index is outside.
     """
-    if len(indices) and not 0 <= indices.min() <= indices.max() < size:
-        raise ValueError(f"Indices {indices} are not all in [0, {size}).")
-    half_bits = np.uint64(max((size - 1).bit_length() + 1, 2) // 2)
-    keys = round_keys(seed)
+    if np.any((indices < 0) | (indices >= sizes)):
+        raise ValueError(f"Indices {indices} are not all in [0, size) of {sizes}.")
+    bits = np.frexp(sizes - 1)[1]  # that hold size - 1, or one more: a larger square is as good
+    half_bits, keys = np.maximum((bits + 1) // 2, 1).astype(np.uint64), round_keys(seeds)
     values = _feistel(indices.astype(np.uint64), half_bits, keys)
-    while np.any(outside := values >= np.uint64(size)):
-        values[outside] = _feistel(values[outside], half_bits, keys)
+    while len(outside := np.flatnonzero(values >= sizes.astype(np.uint64))):
+        values[outside] = _feistel(values[outside], half_bits[outside], keys[:, outside])
     return values.astype(np.int64)
 
 
 def permutation(size: int, seed: int) -> Int[np.ndarray, " size"]:
     """Returns the whole permutation; for tests and small sizes."""
-    return permute(np.arange(size), size, seed)
+    return permute(np.arange(size), np.full(size, size), np.full(size, seed, np.uint64))
 
 
-def round_keys(seed: int) -> UInt[np.ndarray, " rounds"]:
-    """Derives the round keys from a 64-bit seed."""
-    high, low = np.uint64(seed >> 32), np.uint64(seed & 0xFFFFFFFF)
-    steps = np.arange(ROUNDS, dtype=np.uint64) * np.uint64(0x9E3779B9)
-    return _mix(low ^ _mix(high + steps))
+def round_keys(seeds: UInt64[np.ndarray, " some"]) -> UInt64[np.ndarray, "rounds some"]:
+    """Derives the round keys from 64-bit seeds."""
+    steps = np.arange(ROUNDS, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B9)
+    return _mix(seeds ^ _mix((seeds >> np.uint64(32)) + steps))
 
 
-def _feistel(values: np.ndarray, half_bits: np.uint64, keys: np.ndarray) -> np.ndarray:
+def _feistel(values: np.ndarray, half_bits: np.ndarray, keys: np.ndarray) -> np.ndarray:
     mask = (np.uint64(1) << half_bits) - np.uint64(1)
     left, right = values >> half_bits, values & mask
     for key in keys:

@@ -116,8 +116,8 @@ def write_shard(
         unknown_tokens=int(np.count_nonzero(stream == UNKNOWN)),
         byte_tokens=int(np.count_nonzero(is_byte)),
         file_bytes=records.stat().st_size,
-        sha256=_sha256(records),
-        pages_sha256=_sha256(table),
+        sha256=sha256(records),
+        pages_sha256=sha256(table),
     )
 
 
@@ -240,26 +240,8 @@ class TokenBlocks:
             for row, part in zip(table.to_pylist(), np.split(tokens, ends[:-1]), strict=True)
         ]
 
-    def verify(self) -> None:
-        """Compares every file with its checksum.
 
-        Raises:
-            DataError: a missing, truncated or altered file, by name.
-        """
-        for language, splits in self.manifest["languages"].items():
-            for split in splits:
-                for shard in self.shards(language, split):
-                    _verify(self.directory / f"{shard.name}.arrayrecord", shard.sha256)
-                    _verify(self.directory / f"{shard.name}.pages.parquet", shard.pages_sha256)
-
-
-def _verify(path: Path, expected: str) -> None:
-    if not path.exists():
-        raise DataError(f"Token blocks should hold {path}, which is missing; tokenize again.")
-    if _sha256(path) != expected:
-        raise DataError(f"{path} is not what the manifest says (checksum); tokenize again.")
-
-
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Returns the checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from data.block_checks import verify_contents
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Inspect
@@ -77,7 +78,7 @@ def inspect_vocabulary(directory: Path, manifest: dict[str, Any], console: Conso
 
 def inspect_tokenize(directory: Path, manifest: dict[str, Any], console: Console) -> None:
     """Compares every shard with its checksum and prints the tokenizer's fertility by language."""
-    TokenBlocks(directory, manifest).verify()
+    verify_contents(TokenBlocks(directory, manifest))
     table = Table(*FERTILITY, "held-out pages", "held-out tokens")
     for code, splits in manifest["languages"].items():
         held_out = splits["validation"]

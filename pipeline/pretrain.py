@@ -8,7 +8,6 @@ step, at intervals and at the end.
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import jax
 from rich.console import Console
@@ -26,7 +25,6 @@ from model.transformer import parameter_count
 from pipeline import evaluate, recipes
 from pipeline.arguments import Pretrain
 from pipeline.artifacts import (
-    ArtifactError,
     Claim,
     claim,
     digest_of_contents,
@@ -39,6 +37,7 @@ from pipeline.evaluate import HeldOut
 from pipeline.exposure import exposure, print_exposure
 from pipeline.progress import Progress
 from pipeline.recipes import Recipe
+from pipeline.token_checks import check_blocks, check_vocabulary
 
 
 def run(arguments: Pretrain) -> None:
@@ -47,6 +46,7 @@ def run(arguments: Pretrain) -> None:
     tokens = read_manifest(arguments.tokens, "tokenize")
     blocks = TokenBlocks(arguments.tokens, tokens)
     check_vocabulary(recipe, tokens["vocabulary"])
+    check_blocks(blocks)
     mesh = make_mesh(recipe.mesh)
     check_fit(recipe.model, mesh, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
     # A step does not depend on its devices, so a run may go on with others.
@@ -70,20 +70,6 @@ def run(arguments: Pretrain) -> None:
     held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
     train(recipe, trainer, examples, held_out, arguments.out, console)
     finish(arguments.out, "pretrain", settings, inputs, {"steps": recipe.steps})
-
-
-def check_vocabulary(recipe: Recipe, vocabulary: dict[str, Any]) -> None:
-    """Checks that the network has a row for every id of the blocks.
-
-    Raises:
-        ArtifactError: the vocabulary has another number of rows.
-    """
-    has, needs = recipe.model.vocabulary_rows, vocabulary["vocabulary_rows"]
-    if has != needs:
-        raise ArtifactError(
-            f"Recipe {recipe.name} has {has} vocabulary rows and the tokens need {needs}; add "
-            f"--set model.vocabulary_rows={needs}, or tokenize with another vocabulary."
-        )
 
 
 def describe(out: Path, recipe: Recipe, trainer: Trainer, inputs: dict[str, str]) -> None:

@@ -59,10 +59,9 @@ def test_every_example_is_full(examples):
 
 def test_an_epoch_shows_every_token_of_a_language(examples):
     """The windows of one epoch tile the ring: each token once, a few of the last window twice."""
-    language = 1
-    stream, raw, count = examples.streams[1], examples.lengths.raw, examples.epoch_windows(1)
+    stream, raw, count = examples.streams[1], examples.lengths.raw, int(examples.epoch_windows[1])
     for epoch in (0, 1, 10**6):
-        starts = examples.window_starts(language, epoch * count + np.arange(count))
+        starts = examples.window_starts(np.full(count, 1), epoch * count + np.arange(count))
         seen = Counter(stream.read_windows(starts.tolist(), raw).reshape(-1).tolist())
         whole = Counter(stream.read(0, TOKENS["sw"]).tolist())
         assert not whole - seen
@@ -82,6 +81,13 @@ def test_hosts_share_the_same_global_order(examples, hosts):
     for number, batch in enumerate(whole):
         for host in range(hosts):
             assert np.array_equal(batch["inputs"][host::hosts], shares[host][number]["inputs"])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_share_the_same_order(examples, workers, monkeypatch):
+    monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 2 * 24)
+    whole = take(examples, 11, rows=24, first_batch=1)
+    assert rows(take(examples, 11, rows=24, first_batch=1, workers=workers)) == rows(whole)
 
 
 def test_chunks_are_seamless(examples, monkeypatch):

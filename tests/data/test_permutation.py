@@ -18,15 +18,24 @@ def test_seeds_give_unrelated_orders():
     assert abs(np.corrcoef(first, np.arange(5000))[0, 1]) < 0.06
 
 
+def one(index: int, size: int, seed: int) -> int:
+    return int(permute(np.array([index]), np.array([size]), np.array([seed], np.uint64))[0])
+
+
 def test_large_sizes_cost_no_memory():
-    assert 0 <= permute(np.array([10**15]), 2**60, 3)[0] < 2**60
+    assert 0 <= one(10**15, 2**60, 3) < 2**60
 
 
-def test_company_does_not_matter():
-    alone = [permute(np.array([index]), 1000, 7)[0] for index in (5, 999, 0)]
-    assert permute(np.array([5, 999, 0]), 1000, 7).tolist() == alone
+@given(st.lists(st.tuples(st.integers(1, 10**12), st.integers(0, 2**64 - 1)), min_size=1))
+def test_company_does_not_matter(asked):
+    sizes = np.array([size for size, _ in asked])
+    seeds = np.array([seed for _, seed in asked], np.uint64)
+    indices = np.array([size // 3 for size in sizes.tolist()])
+    together = permute(indices, sizes, seeds)
+    alone = [one(index, *each) for index, each in zip(indices.tolist(), asked, strict=True)]
+    assert together.tolist() == alone
 
 
 def test_outside_is_an_error():
     with pytest.raises(ValueError, match="not all in"):
-        permute(np.array([0, 5]), 5, 0)
+        one(5, 5, 0)

@@ -1,0 +1,42 @@
+import hashlib
+
+import pytest
+
+from data.errors import DataError
+from data.tokenizer import MODEL_FILE
+from pipeline import recipes
+from pipeline.artifacts import ArtifactError
+from pipeline.token_checks import check_blocks, check_vocabulary
+
+
+@pytest.fixture
+def blocks(tmp_path, make_blocks):
+    made = make_blocks(tmp_path, {"sw": 1000})
+    (tmp_path / MODEL_FILE).write_bytes(b"a model")
+    digest = hashlib.sha256(b"a model").hexdigest()
+    made.manifest["vocabulary"] = made.manifest["vocabulary"] | {"sha256": digest}
+    return made
+
+
+def test_whole_blocks_pass(blocks):
+    check_blocks(blocks)
+
+
+def test_an_altered_block_is_named(blocks):
+    path = blocks.directory / "sw/train-00000-of-00002.arrayrecord"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"train-00000-of-00002\.arrayrecord"):
+        check_blocks(blocks)
+
+
+def test_another_vocabulary_is_named(blocks):
+    (blocks.directory / MODEL_FILE).write_bytes(b"another model")
+    with pytest.raises(ArtifactError, match=rf"{MODEL_FILE} should be the vocabulary"):
+        check_blocks(blocks)
+
+
+def test_a_network_with_other_rows_is_refused(blocks):
+    with pytest.raises(ArtifactError, match="tokens need 1024"):
+        check_vocabulary(recipes.get("mt5-demo"), blocks.manifest["vocabulary"])
