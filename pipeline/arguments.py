@@ -10,9 +10,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-# One value after each flag or many: `--input a b` and `--input a --input b` mean the same.
-Many = tyro.conf.UseAppendAction
-
 Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "demo", "none"]
 
 

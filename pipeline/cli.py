@@ -56,6 +56,7 @@ def run(argv: list[str]) -> int:
     """Runs one command; returns 0, or 2 after a sentence on standard error."""
     logging.getLogger().addFilter(is_worth_reading)
     own, beam = split_beam_options(argv)
+    own = merge_repeated(own)
     command: Any = tyro.cli(Command, prog="mswitch", description=DESCRIPTION, args=own)  # pyright: ignore[reportCallIssue, reportArgumentType]
     try:
         if beam:
@@ -79,6 +80,30 @@ def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
         return argv, ()
     at = argv.index("--")
     return argv[:at], tuple(argv[at + 1 :])
+
+
+def merge_repeated(argv: list[str]) -> list[str]:
+    """Joins the values of an option given more than once: `--set a --set b` is `--set a b`.
+
+    Otherwise the last one would count and the others be lost without a word. An option that takes
+    one value becomes an error that way, as it should.
+    """
+    command, options = argv[:1], argv[1:]
+    values: dict[str, list[str]] = {"": []}
+    current = values[""]
+    for word in options:
+        if word.startswith("--"):
+            name, separator, value = word.partition("=")
+            current = values.setdefault(name, [])
+            current += [value] if separator else []
+        else:
+            current.append(word)
+    names = [word.partition("=")[0] for word in options if word.startswith("--")]
+    if len(names) == len(set(names)):
+        return argv
+    return command + [
+        word for name, words in values.items() for word in ([name] * bool(name) + words)
+    ]
 
 
 def with_beam_options(command: Any, beam: tuple[str, ...]) -> Any:
