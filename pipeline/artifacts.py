@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 CLAIM = "unfinished.json"
 
