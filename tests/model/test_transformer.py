@@ -115,7 +115,6 @@ def test_one_expert_of_weight_one_is_the_dense_model():
         capacity_factor_evaluation=1.0,
     )
     dense = Transformer.init(CONFIG, key=jax.random.key(0))
-    sparse_config = eqx.tree_at(lambda c: c, CONFIG, CONFIG)
     sparse_config = ModelConfig(**{**vars(CONFIG), "switch": switch})
     sparse = Transformer.init(sparse_config, key=jax.random.key(1))
 
