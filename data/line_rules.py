@@ -1,7 +1,8 @@
 """Line deduplication: of all pages that hold a line, one keeps it (C4, `remove_duplicate_text`).
 
-Lines are the same if they are the same stripped and in lower case. The page whose address has the
-smallest MD5 keeps the line, which favours no site; inside a page the first of equal lines stays.
+Lines are the same if they are the same stripped and in lower case; for `mswitch-web`, also if one is
+composed, or spaced, otherwise than the other. The page whose address has the smallest MD5 keeps the
+line, which favours no site; inside a page the first of equal lines stays.
 The invariant: every distinct line of the input survives in exactly one page, once.
 
     b.example "Home / News of today"      md5(b) < md5(a)      "Home / News of today"
@@ -9,7 +10,10 @@ The invariant: every distinct line of the input survives in exactly one page, on
 """
 
 import hashlib
-from collections.abc import Collection, Iterator
+import unicodedata
+from collections.abc import Callable, Collection, Iterator
+
+LineHash = Callable[[str], bytes]
 
 
 def line_hash(line: str) -> bytes:
@@ -17,19 +21,37 @@ def line_hash(line: str) -> bytes:
     return hashlib.md5(line.strip().lower().encode("utf-8"), usedforsecurity=False).digest()
 
 
-def distinct_lines(text: str) -> set[bytes]:
+def unicode_line_hash(line: str) -> bytes:
+    """Returns the hash under which lines meet that read the same.
+
+    Case is folded and letters are composed as Unicode's canonical caseless matching asks (section
+    3.13, D145), so that it does not matter how a keyboard wrote Yoruba's or Vietnamese's tones, and
+    any white space counts as one space: pages differ in no-break spaces and double ones only.
+    """
+    return line_hash(same_line(line))
+
+
+def same_line(line: str) -> str:
+    """Returns the form in which lines that read the same are the same."""
+    if line.isascii():
+        return " ".join(line.split()).lower()
+    folded = unicodedata.normalize("NFD", line).casefold()
+    return " ".join(unicodedata.normalize("NFC", folded).split())
+
+
+def distinct_lines(text: str, hash_of: LineHash = line_hash) -> set[bytes]:
     """Returns the hashes of a page's lines."""
-    return {line_hash(line) for line in text.split("\n")}
+    return {hash_of(line) for line in text.split("\n")}
 
 
-def keep_lines(text: str, kept: Collection[bytes]) -> str:
+def keep_lines(text: str, kept: Collection[bytes], hash_of: LineHash = line_hash) -> str:
     """Returns the text without lines that other pages keep and without repeats of its own."""
-    return "\n".join(_kept_once(text, set(kept)))
+    return "\n".join(_kept_once(text, set(kept), hash_of))
 
 
-def _kept_once(text: str, kept: set[bytes]) -> Iterator[str]:
+def _kept_once(text: str, kept: set[bytes], hash_of: LineHash) -> Iterator[str]:
     for line in text.split("\n"):
-        digest = line_hash(line)
+        digest = hash_of(line)
         if digest in kept:
             kept.remove(digest)
             yield line

@@ -138,8 +138,6 @@ def _terminals() -> frozenset[str]:
     return frozenset(map(chr, scripts.characters_with(r"\p{Sentence_Terminal}").tolist()))
 
 
-def _per_line(
-    values: np.ndarray, ends: Int[np.ndarray, " lines"]
-) -> Int[np.ndarray, " lines"]:
+def _per_line(values: np.ndarray, ends: Int[np.ndarray, " lines"]) -> Int[np.ndarray, " lines"]:
     """Sums of the values up to each line's end."""
     return np.diff(np.cumsum(values)[ends], prepend=0)
