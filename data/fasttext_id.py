@@ -49,8 +49,8 @@ def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:
         from data.language_labels import mc4_code
     except ImportError as error:
         raise DataError(
-            f"Language identifier {str(model)!r} is a fastText model, and the runtime for it is not "
-            "installed; install mswitch with the extra 'fasttext'."
+            f"Language identifier {str(model)!r} is a fastText model, which nothing installed here "
+            "can read; install mswitch with the extra 'fasttext'."
         ) from error
     try:
         predict = fasttext.load_model(str(model)).predict

@@ -11,7 +11,7 @@ gcld3 must be loaded before TensorFlow: the other way round the process dies wit
 
 import sys
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from data.languages import UNDETERMINED
 
@@ -41,6 +41,7 @@ class Answer(NamedTuple):
         return UNDETERMINED
 
 
+@runtime_checkable
 class Identifier(Protocol):
     """Says a text's language; made where the work is done, since models cannot be pickled."""
 

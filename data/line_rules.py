@@ -1,8 +1,8 @@
 """Line deduplication: of all pages that hold a line, one keeps it (C4, `remove_duplicate_text`).
 
-Lines are the same if they are the same stripped and in lower case; for `mswitch-web`, also if one is
-composed, or spaced, otherwise than the other. The page whose address has the smallest MD5 keeps the
-line, which favours no site; inside a page the first of equal lines stays.
+Lines are the same if they are the same stripped and in lower case; for `mswitch-web`, also if one
+is composed, or spaced, otherwise than the other. The page whose address has the smallest MD5 keeps
+the line, which favours no site; inside a page the first of equal lines stays.
 The invariant: every distinct line of the input survives in exactly one page, once.
 
     b.example "Home / News of today"      md5(b) < md5(a)      "Home / News of today"

@@ -1,7 +1,7 @@
 """Near-duplicates: MinHash keys by which pages meet that share most of their words in their order.
 
-As FineWeb2 does it (`fineweb-2-pipeline.py`, datatrove's `MinhashConfig`): sets of 5 words in a row,
-112 minima in 14 bands of 8, pages of one language only. Two pages of similarity s (Jaccard, of
+As FineWeb2 does it (`fineweb-2-pipeline.py`, datatrove's `MinhashConfig`): sets of 5 words in a
+row, 112 minima in 14 bands of 8, pages of one language only. Two pages of similarity s (Jaccard, of
 their sets) share a key with probability 1 - (1 - s^8)^14: 0.21 at 0.6, 0.56 at 0.7, 0.92 at 0.8.
 
 What counts as the same word: NFC, folded case, all digits in a row one zero, no punctuation.
@@ -137,9 +137,9 @@ def _stretch_hashes(
 
 
 def _powers(count: int) -> tuple[Hashes, Hashes]:
-    size = max(CHARACTERS_A_CHUNK, 1 << (count - 1).bit_length()) if count else 1
+    size = max(CHARACTERS_A_CHUNK, 1 << count.bit_length())
     powers, inverses = _all_powers(size)
-    return powers[:count], inverses
+    return powers[:count], inverses[:count]
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,8 +7,8 @@ A character's weight is how many English characters say the same, measured on pa
 TICO-19, open-source guides, GNOME help; medians of English length / length):
 
     Han       2.9 to 3.7  -> 3      Thai, Lao, Khmer   1.0 to 1.1  -> 1
-    Hangul    1.7 to 2.3  -> 2      Burmese            0.7 to 0.8  -> 1, so that no page fares worse
-    Ethiopic  1.5 to 1.9  -> 1.5    Arabic, Hebrew     1.1 to 1.9  -> 1: vowels may be written or not
+    Hangul    1.7 to 2.3  -> 2      Burmese            0.7 to 0.8  -> 1, so no page is worse off
+    Ethiopic  1.5 to 1.9  -> 1.5    Arabic, Hebrew     1.1 to 1.9  -> 1, as vowels may be written
     Kana      1.5: Japanese as a whole then comes out at 1.8 (measured 1.6 to 2.5)
 
 Weights are kept in half characters, so all sums are integers.

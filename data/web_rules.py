@@ -1,4 +1,4 @@
-"""`mswitch-web`: what six years taught since mC4, as one value; the exact rule sets stay as they are.
+"""`mswitch-web`: rules for web pages of every script, beside the exact ones of 2020.
 
 The order differs from the reference's, because each step needs the one before it:
 

@@ -1,9 +1,17 @@
+import unicodedata
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.line_rules import distinct_lines, keep_lines, line_hash
+from data.line_rules import (
+    distinct_lines,
+    keep_lines,
+    line_hash,
+    same_line,
+    unicode_line_hash,
+)
 from data.urls import url_hash
 
 TEXTS = st.lists(
@@ -17,6 +25,26 @@ TEXTS = st.lists(
 def test_lines_are_equal_without_case_and_margins():
     assert line_hash(" Ἀθῆναι\t") == line_hash("ἀθῆναι")
     assert line_hash("a b") != line_hash("a  b")
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("ẹ̀tọ́", "e\u0323\u0300to\u0323\u0301"),
+        ("Bonjour\u00a0!", " bonjour  !"),
+        ("STRASSE", "straße"),
+    ],
+)
+def test_lines_that_read_the_same_are_the_same(one, other):
+    assert unicode_line_hash(one) == unicode_line_hash(other)
+    assert line_hash(one) != line_hash(other)
+
+
+@given(st.text(max_size=40))
+def test_how_a_line_is_composed_does_not_matter(line):
+    forms = {same_line(unicodedata.normalize(form, line)) for form in ("NFC", "NFD")}
+    assert forms == {same_line(line)}
+    assert same_line(same_line(line)) == same_line(line)
 
 
 def test_the_first_of_equal_lines_stays_as_it_was_written():

@@ -1,0 +1,80 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.held_out import ShareOfEachLanguage
+from data.held_out_groups import held_out_pages
+from data.line_rules import distinct_lines, keep_lines, unicode_line_hash
+from data.page_graph import edges, key_of
+from data.urls import url_hash
+
+QUOTA = ShareOfEachLanguage(share=0.25, minimum=1, maximum=4)
+LINES = st.sampled_from(
+    ["Home", "home ", "Menu", "Habari", "Ẹ̀tọ́", "E\u0323\u0300to\u0323\u0301", "a", "b"]
+)
+UNIQUE = st.integers(0, 10**6).map("line {}".format)
+PAGES = st.lists(
+    st.tuples(st.sampled_from([0, 1]), st.lists(LINES | UNIQUE, min_size=1, max_size=3)),
+    min_size=1,
+    max_size=24,
+)
+
+
+def split(pages: list[tuple[int, list[str]]]) -> np.ndarray:
+    hashes = [[key_of(unicode_line_hash(line)) for line in lines] for _, lines in pages]
+    entries = [(key, page) for page, keys in enumerate(hashes) for key in keys]
+    both = np.array(entries, np.uint64)
+    return held_out_pages(
+        np.arange(len(pages), dtype=np.uint64),
+        np.array([language for language, _ in pages]),
+        edges(both[:, 0].copy(), both[:, 1].copy()),
+        QUOTA,
+    )
+
+
+def lines_of(pages: list[tuple[int, list[str]]], chosen: np.ndarray) -> set[bytes]:
+    some = (lines for (_, lines), one in zip(pages, chosen, strict=True) if one)
+    return {unicode_line_hash(line) for lines in some for line in lines}
+
+
+@given(PAGES)
+def test_no_line_is_on_both_sides(pages):
+    held_out = split(pages)
+    assert not lines_of(pages, held_out) & lines_of(pages, ~held_out)
+
+
+@given(PAGES)
+def test_no_quota_is_exceeded(pages):
+    languages = np.array([language for language, _ in pages])
+    held_out = split(pages)
+    for language in (0, 1):
+        mine = languages == language
+        assert held_out[mine].sum() <= QUOTA.count(int(mine.sum()))
+
+
+@given(st.integers(0, 40))
+def test_pages_that_share_nothing_fill_the_quota_in_order(count):
+    pages = [(0, [f"line {page}"]) for page in range(count)]
+    expected = QUOTA.count(count)
+    assert not pages or split(pages).tolist() == [page < expected for page in range(count)]
+
+
+def test_a_group_that_is_too_large_trains():
+    pages = [(0, ["Menu", f"page {page}"]) for page in range(5)] + [(0, ["alone"])] * 1
+    assert split(pages).tolist() == [False] * 5 + [True]
+
+
+@given(PAGES)
+def test_after_line_deduplication_any_split_is_safe(pages):
+    """The invariant that lets `mswitch-web` take pages by their address alone."""
+    texts = {f"http://{n}.example/": "\n".join(lines) for n, (_, lines) in enumerate(pages)}
+    owner: dict[bytes, str] = {}
+    for url in sorted(texts, key=url_hash):
+        for line in distinct_lines(texts[url], unicode_line_hash):
+            owner.setdefault(line, url)
+    left = [
+        keep_lines(text, [line for line in owner if owner[line] == url], unicode_line_hash)
+        for url, text in texts.items()
+    ]
+    seen = [line for text in left if text for line in distinct_lines(text, unicode_line_hash)]
+    assert len(seen) == len(set(seen))
