@@ -1,4 +1,4 @@
-"""How certain the language of a page must be, language by language (FineWeb2, section 3.2).
+"""How certain the language of a page must be, language by language (FineWeb2, Penedo et al. 2025).
 
 Identifiers are sure of English and hesitate between Indonesian and Malay; one threshold for all
 keeps noise in the first and drops most of the second. FineWeb2 takes, of the confidences X of all
@@ -8,7 +8,7 @@ pages that an identifier gives to a language,
 
 A first pass over the corpus counts confidences in steps of 0.001; counts of parts add up to those
 of the whole, in any order. Rounding moves median and deviation by at most 0.0005 each, so the
-threshold is within 0.001 of the exact one. CLD3's own word "reliable" (0.7 for most languages)
+threshold is within 0.001 of the exact one. FineWeb2 asked GlotLID; CLD3's own word "reliable" (0.7 for most languages)
 would undo the lower thresholds and is not asked.
 """
 

@@ -24,9 +24,9 @@ def line_hash(line: str) -> bytes:
 def unicode_line_hash(line: str) -> bytes:
     """Returns the hash under which lines meet that read the same.
 
-    Case is folded and letters are composed as Unicode's canonical caseless matching asks (section
-    3.13, D145), so that it does not matter how a keyboard wrote Yoruba's or Vietnamese's tones, and
-    any white space counts as one space: pages differ in no-break spaces and double ones only.
+    Letters are composed (NFC), so that it does not matter how a keyboard wrote Yoruba's or
+    Vietnamese's tones; case is folded, which lower case is not in every script; and any white space
+    counts as one space, since copies of a page differ in no-break spaces and double ones.
     """
     return line_hash(same_line(line))
 
@@ -35,7 +35,7 @@ def same_line(line: str) -> str:
     """Returns the form in which lines that read the same are the same."""
     if line.isascii():
         return " ".join(line.split()).lower()
-    folded = unicodedata.normalize("NFD", line).casefold()
+    folded = unicodedata.normalize("NFC", line).casefold()
     return " ".join(unicodedata.normalize("NFC", folded).split())
 
 

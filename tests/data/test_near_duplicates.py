@@ -38,12 +38,6 @@ def hashed_sets(texts: list[str], in_a_row: int) -> list[set[int]]:
     return [set(hashes[first:last].tolist()) for first, last in ends]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tables() -> None:
-    """Tables of all characters, made once, so that no example pays for them."""
-    band_keys([ENGLISH], "en")
-
-
 @given(st.lists(TEXTS, min_size=1, max_size=6), st.sampled_from([1, 2, 5, 9]))
 def test_hashed_sets_meet_exactly_where_the_sets_do(texts, in_a_row):
     plain = [obvious_set(text, in_a_row) for text in texts]

@@ -34,12 +34,6 @@ MENUS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tables() -> None:
-    """Tables of all characters, made once, so that no example pays for them."""
-    clean(SENTENCES["en"])
-
-
 @pytest.mark.parametrize("language", SENTENCES)
 def test_a_sentence_of_every_script_stays(language):
     assert clean(SENTENCES[language]).text == SENTENCES[language]
