@@ -8,8 +8,8 @@ pages that an identifier gives to a language,
 
 A first pass over the corpus counts confidences in steps of 0.001; counts of parts add up to those
 of the whole, in any order. Rounding moves median and deviation by at most 0.0005 each, so the
-threshold is within 0.001 of the exact one. FineWeb2 asked GlotLID; CLD3's own word "reliable" (0.7 for most languages)
-would undo the lower thresholds and is not asked.
+threshold is within 0.001 of the exact one. FineWeb2 asked GlotLID; CLD3's own word "reliable" (0.7
+for most languages) would undo the lower thresholds and is not asked.
 """
 
 from collections.abc import Iterable, Mapping

@@ -41,5 +41,8 @@ def _code(name: str) -> str:
         roof = language.macro()
     except (InvalidLanguageValue, DeprecatedLanguageValue):
         return UNDETERMINED
-    found = languages.find(language.pt3) or (roof and languages.find(roof.pt3))
-    return found.code if found else language.pt1 or language.pt3
+    for known in (language, roof):
+        found = languages.find(known.pt3) if known else None
+        if found is not None:
+            return found.code
+    return language.pt1 or language.pt3

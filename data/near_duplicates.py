@@ -90,7 +90,8 @@ def page_sets(texts: Sequence[str], in_a_row: int) -> Sets:
 
 
 def _minima(sets: Sets) -> UInt32[np.ndarray, "pages 112"]:
-    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(*sets, BANDS * ROWS, SEED)
+    minhash = rensa.RMinHash  # pyright: ignore[reportAttributeAccessIssue]: a compiled module
+    matrix = minhash.digest_matrix_from_flat_token_hashes(*sets, BANDS * ROWS, SEED)
     return np.array(matrix.to_rows(), np.uint32)
 
 
