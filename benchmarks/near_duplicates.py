@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from data.languages import get
 from data.near_duplicates import band_keys
@@ -77,7 +78,10 @@ def pages(files: list[Path]) -> dict[str, list[str]]:
 
 
 def datatroves(languages: Any) -> tuple[Bands, list[str]]:
-    """Returns datatrove's bands as one number each, and the languages that it cannot take here."""
+    """Returns datatrove's bands, and the languages that it cannot take here.
+
+    Its hash is xxhash's as in FineWeb2; datatrove 0.10.1 gives it text, which xxhash 4 refuses.
+    """
     from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
     from datatrove.utils.hashing import HashConfig
     from datatrove.utils.word_tokenizers import SpaCyTokenizer
@@ -87,6 +91,7 @@ def datatroves(languages: Any) -> tuple[Bands, list[str]]:
     for code in languages:
         try:
             step = MinhashDedupSignature(tempfile.mkdtemp(), config, get(code).iso639_3)
+            step._hash_func = lambda text: xxhash.xxh64_intdigest(text.encode())
             step.get_shingles("One two three four five six.")
         except ImportError:
             left_out.append(code)

@@ -24,7 +24,7 @@ from data import bad_words, confidence
 from data.bad_words import BadWordPolicy
 from data.confidence import MedianLessDeviation
 from data.held_out import ShareOfEachLanguage, share_of_each_language
-from data.line_rules import LineHash, unicode_line_hash
+from data.line_rules import LineHashes, unicode_line_hashes
 from data.rule_sets import LongLines
 
 
@@ -36,7 +36,7 @@ class WebRuleSet:
         name: as the command line has it.
         long_lines: how many lines that say as much as so many characters in English.
         certainty: how certain the language must be.
-        line_hash: under which lines are the same.
+        line_hashes: under which lines are the same.
         bad_words: how lists of bad words are used if the user gives them.
         held_out: which pages are held out.
     """
@@ -44,7 +44,7 @@ class WebRuleSet:
     name: str
     long_lines: LongLines
     certainty: MedianLessDeviation
-    line_hash: LineHash
+    line_hashes: LineHashes
     bad_words: BadWordPolicy
     held_out: ShareOfEachLanguage
 
@@ -55,7 +55,7 @@ def mswitch_web() -> WebRuleSet:
         name="mswitch-web",
         long_lines=LongLines(3, 200),
         certainty=confidence.fineweb2(),
-        line_hash=unicode_line_hash,
+        line_hashes=unicode_line_hashes,
         bad_words=bad_words.soft(),
         held_out=share_of_each_language(0.001, minimum=10),
     )

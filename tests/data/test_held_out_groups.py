@@ -4,9 +4,8 @@ from hypothesis import strategies as st
 
 from data.held_out import ShareOfEachLanguage
 from data.held_out_groups import held_out_pages
-from data.line_rules import distinct_lines, keep_lines, unicode_line_hash
+from data.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
 from data.page_graph import edges, key_of
-from data.urls import url_hash
 
 QUOTA = ShareOfEachLanguage(share=0.25, minimum=1, maximum=4)
 LINES = st.sampled_from(
@@ -21,7 +20,9 @@ PAGES = st.lists(
 
 
 def split(pages: list[tuple[int, list[str]]]) -> np.ndarray:
-    hashes = [[key_of(unicode_line_hash(line)) for line in lines] for _, lines in pages]
+    hashes = [
+        [key_of(line) for line in unicode_line_hashes("\n".join(lines))] for _, lines in pages
+    ]
     entries = [(key, page) for page, keys in enumerate(hashes) for key in keys]
     both = np.array(entries, np.uint64)
     return held_out_pages(
@@ -34,7 +35,7 @@ def split(pages: list[tuple[int, list[str]]]) -> np.ndarray:
 
 def lines_of(pages: list[tuple[int, list[str]]], chosen: np.ndarray) -> set[bytes]:
     some = (lines for (_, lines), one in zip(pages, chosen, strict=True) if one)
-    return {unicode_line_hash(line) for lines in some for line in lines}
+    return {line for lines in some for line in unicode_line_hashes("\n".join(lines))}
 
 
 @given(PAGES)
@@ -68,13 +69,13 @@ def test_a_group_that_is_too_large_trains():
 def test_after_line_deduplication_any_split_is_safe(pages):
     """The invariant that lets `mswitch-web` take pages by their address alone."""
     texts = {f"http://{n}.example/": "\n".join(lines) for n, (_, lines) in enumerate(pages)}
-    owner: dict[bytes, str] = {}
-    for url in sorted(texts, key=url_hash):
-        for line in distinct_lines(texts[url], unicode_line_hash):
-            owner.setdefault(line, url)
+    hashes = [unicode_line_hashes(text) for text in texts.values()]
+    ranks = np.repeat(np.array([rank_of(url) for url in texts], np.uint64), list(map(len, hashes)))
+    every = as_numbers([line for lines in hashes for line in lines])
+    stays = iter(keepers(every, ranks, np.arange(len(every), dtype=np.uint64)).tolist())
     left = [
-        keep_lines(text, [line for line in owner if owner[line] == url], unicode_line_hash)
-        for url, text in texts.items()
+        keep_lines(text, [next(stays) for _ in lines])
+        for text, lines in zip(texts.values(), hashes, strict=True)
     ]
-    seen = [line for text in left if text for line in distinct_lines(text, unicode_line_hash)]
+    seen = [line for text in left if text for line in unicode_line_hashes(text)]
     assert len(seen) == len(set(seen))

@@ -9,11 +9,11 @@ import numpy as np
 from data import confidence, near_duplicates, web_lines
 from data.held_out import share_of_each_language, split_up_to
 from data.language_id import identifier
-from data.line_rules import distinct_lines, keep_lines, unicode_line_hash
+from data.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
 from data.page import Page
 from data.page_graph import clusters, edges, page_number
 from data.rule_sets import LongLines
-from data.urls import normalized_hash, url_hash
+from data.urls import normalized_hash
 from data.web_rules import differences_from_mc4, mswitch_web
 
 WORDS = {  # joined by, words
@@ -89,7 +89,7 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
     speaker = dict(zip(found.page.tolist(), found.representative.tolist(), strict=True))
     sizes = dict(zip(found.page.tolist(), found.size.tolist(), strict=True))
 
-    kept, owner, size = [], {}, {}
+    kept, size = [], {}
     for page in (page for some in by_language.values() for page in some):
         number = page_number(normalized_hash(page.url))
         if speaker.get(number, number) != number:
@@ -98,19 +98,27 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
         kept.append(page)
         if number in sizes:
             size[page.url] = sizes[number]
-    for page in sorted(kept, key=lambda page: url_hash(page.url)):
-        for line in distinct_lines(page.text, RULES.line_hash):
-            owner.setdefault(line, page.url)
     left = []
-    for page in kept:
-        mine = [line for line, url in owner.items() if url == page.url]
-        page = page._replace(text=keep_lines(page.text, mine, RULES.line_hash))
+    for page in one_page_a_line(kept):
         reason = web_lines.too_few_long_lines_left(page, **lines)
         if reason:
             reasons[page.url] = reason
         else:
             left.append(page)
     return split(left), reasons, size
+
+
+def one_page_a_line(pages: list[Page]) -> list[Page]:
+    hashes = [RULES.line_hashes(page.text) for page in pages]
+    ranks = np.array([rank_of(page.url) for page in pages], np.uint64)
+    every = as_numbers([line for lines in hashes for line in lines])
+    numbers = np.arange(len(every), dtype=np.uint64)
+    stays = keepers(every, np.repeat(ranks, list(map(len, hashes))), numbers)
+    of_pages = np.split(stays, np.cumsum(list(map(len, hashes)))[:-1])
+    return [
+        page._replace(text=keep_lines(page.text, mine))
+        for page, mine in zip(pages, of_pages, strict=True)
+    ]
 
 
 def split(pages: list[Page]) -> list[Page]:
@@ -151,7 +159,7 @@ def test_the_whole_order():
     for language in ("sw", "th"):
         splits = [page.split for page in kept if page.language == language]
         assert splits.count("validation") == RULES.held_out.count(len(splits)) > 0
-    seen = [line for page in kept for line in distinct_lines(page.text, unicode_line_hash)]
+    seen = [line for page in kept for line in unicode_line_hashes(page.text)]
     assert len(seen) == len(set(seen))
 
 
@@ -161,7 +169,7 @@ def test_the_numbers_of_the_sources():
     assert rules.long_lines == LongLines(3, 200)  # mC4
     assert (rules.certainty.lowest, rules.certainty.highest) == (0.3, 0.9)  # FineWeb2
     assert rules.bad_words.removed_share == 0.999  # mC4
-    assert rules.line_hash is unicode_line_hash
+    assert rules.line_hashes is unicode_line_hashes
 
 
 def test_it_says_in_words_how_it_differs_with_the_settings_of_the_user():
