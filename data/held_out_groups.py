@@ -29,7 +29,7 @@ def held_out_pages(
     """Returns which pages are held out.
 
     Args:
-        pages: a number each (`page_graph.page_number`), none twice.
+        pages: a number each (`line_rules.rank_of`), none twice.
         languages: a number for the language of each.
         together: edges of all keys that must not be on both sides (`page_graph.edges`).
         quota: how many pages of a language.

@@ -1,7 +1,9 @@
 """Pages that belong together because they share keys: edges of a partition of keys, then clusters.
 
-A key is a MinHash band (`near_duplicates`) or a line's hash (`held_out_groups`); a page is a number
-that no other page has, and the smallest one speaks for its cluster. Keys can be cut into any
+A key is a MinHash band (`near_duplicates`) or a line's hash (`line_rules.as_numbers`, the first of
+its two numbers). A page is a number that no other page has, and the smallest one speaks for its
+cluster: with `line_rules.rank_of` no site is favoured, and two of a million pages have one number
+with probability 3e-8 (of 5 billion: 0.5; take serial numbers then). Keys can be cut into any
 partitions: each gives its edges on its own, and the union of the edges has the same clusters,
 whatever the order and the cuts. Clusters are edges again (page, representative), so that parts can
 be united early:
@@ -33,21 +35,6 @@ class Clusters(NamedTuple):
     page: UInt64[np.ndarray, " pages"]
     representative: UInt64[np.ndarray, " pages"]
     size: Int64[np.ndarray, " pages"]
-
-
-def page_number(order: bytes) -> int:
-    """Returns a page's number: the first 8 bytes of its order key, so that numbers order alike.
-
-    Args:
-        order: hash of the page's address (`urls.normalized_hash`), which favours no site. Two of 5
-            billion pages would have one number with probability 0.5; give them serial numbers then.
-    """
-    return int.from_bytes(order[:8], "big")
-
-
-def key_of(digest: bytes) -> int:
-    """Returns the key of a line's hash: its first 8 bytes."""
-    return int.from_bytes(digest[:8], "big")
 
 
 def edges(keys: UInt64[np.ndarray, " entries"], pages: UInt64[np.ndarray, " entries"]) -> Edges:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from data.held_out import ShareOfEachLanguage
 from data.held_out_groups import held_out_pages
 from data.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
-from data.page_graph import edges, key_of
+from data.page_graph import edges
 
 QUOTA = ShareOfEachLanguage(share=0.25, minimum=1, maximum=4)
 LINES = st.sampled_from(
@@ -20,15 +20,13 @@ PAGES = st.lists(
 
 
 def split(pages: list[tuple[int, list[str]]]) -> np.ndarray:
-    hashes = [
-        [key_of(line) for line in unicode_line_hashes("\n".join(lines))] for _, lines in pages
-    ]
-    entries = [(key, page) for page, keys in enumerate(hashes) for key in keys]
-    both = np.array(entries, np.uint64)
+    numbers = np.arange(len(pages), dtype=np.uint64)
+    hashes = [unicode_line_hashes("\n".join(lines)) for _, lines in pages]
+    keys = as_numbers([line for lines in hashes for line in lines])[:, 0]
     return held_out_pages(
-        np.arange(len(pages), dtype=np.uint64),
+        numbers,
         np.array([language for language, _ in pages]),
-        edges(both[:, 0].copy(), both[:, 1].copy()),
+        edges(keys, np.repeat(numbers, list(map(len, hashes)))),
         QUOTA,
     )
 

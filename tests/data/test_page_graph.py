@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.page_graph import as_edges, clusters, edges, key_of, page_number
+from data.page_graph import as_edges, clusters, edges
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 25)), max_size=60)
 
@@ -55,9 +55,3 @@ def test_edges_are_in_order_and_each_is_there_once(entries):
     pairs = [tuple(pair) for pair in edges(*arrays(entries + entries)).tolist()]
     assert pairs == sorted(set(pairs))
     assert all(representative < page for page, representative in pairs)
-
-
-def test_pages_are_ordered_as_their_hashes():
-    hashes = [bytes([1] * 16), bytes([1] * 7 + [2] * 9), bytes([255] * 16)]
-    assert sorted(hashes, key=page_number) == hashes
-    assert page_number(hashes[2]) == key_of(hashes[2]) == 2**64 - 1

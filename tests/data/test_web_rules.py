@@ -11,7 +11,7 @@ from data.held_out import share_of_each_language, split_up_to
 from data.language_id import identifier
 from data.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
 from data.page import Page
-from data.page_graph import clusters, edges, page_number
+from data.page_graph import clusters, edges
 from data.rule_sets import LongLines
 from data.urls import normalized_hash
 from data.web_rules import differences_from_mc4, mswitch_web
@@ -81,7 +81,7 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
     keys, owners = [], []
     for language, some in by_language.items():
         keys.append(near_duplicates.band_keys([page.text for page in some], language))
-        owners += [page_number(normalized_hash(page.url)) for page in some]
+        owners += [rank_of(page.url) for page in some]
     together = edges(
         np.concatenate(keys).ravel(), np.repeat(np.array(owners, np.uint64), near_duplicates.BANDS)
     )
@@ -91,7 +91,7 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
 
     kept, size = [], {}
     for page in (page for some in by_language.values() for page in some):
-        number = page_number(normalized_hash(page.url))
+        number = rank_of(page.url)
         if speaker.get(number, number) != number:
             reasons[page.url] = "near_duplicate"
             continue
