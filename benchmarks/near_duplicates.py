@@ -10,7 +10,7 @@ and named.
 
 Speed says nothing of what is found, so both are asked which pages are near-duplicates too: pairs of
 pages that share a band, in the pages and a copy of each with one word in thirty changed. That makes
-a similarity of about 0.7, at which 56 of 100 should be found.
+a similarity of about 0.7, at which some six of ten should be found.
 
 Needs the environment of `make parity`; says so and stops elsewhere.
 """
