@@ -19,6 +19,7 @@ from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
 from data import bad_words, rule_sets
@@ -37,6 +38,7 @@ from pipeline.cleaning.lines import ClaimLines, ShareLines
 from pipeline.cleaning.newest import FindNewest
 from pipeline.cleaning.read import READERS, ReadShard
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
+from pipeline.cleaning.watch import watched
 from pipeline.cleaning.workspace import Workspace
 from pipeline.cleaning.write import File, WriteFile, files
 from pipeline.cleaning_report import manifest_of, print_summary
@@ -77,18 +79,31 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         storage.remove(space.directory)
         console.print(f"clean: {arguments.out} is already finished; nothing to do.")
         return
-    groups = shards.shards(found, cut)
-    read.write_listing(space, groups)
-    job = Job(space, rules, asked, listed, len(groups), shards.partitions(found, cut), cut)
+    job = job_of(space, rules, found, asked=asked, listed=listed, cut=cut)
     size = sum(file.size for file in found)
     doing = f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}"
     console.print(doing)
-    with console.status(doing):
-        run_job(job, arguments.beam)
+    with watched(space, pieces(job), console):
+        run_job(job, pipeline_options(arguments.beam, input_bytes=size))
     body = manifest_of(whole(job), rules, files=len(found), lists=listed is not None)
     artifacts.finish(arguments.out, STAGE, settings, inputs, body)
     storage.remove(space.directory)
     print_summary(console, body, time.monotonic() - started)
+
+
+def job_of(
+    space: Workspace,
+    rules: RuleSet | Untouched,
+    found: Sequence[InputFile],
+    *,
+    asked: tuple[str, ...] | None = None,
+    listed: BadWordRule | None = None,
+    cut: Cut = DEFAULT_CUT,
+) -> Job:
+    """Returns the job for these files, and leaves their names for its workers."""
+    groups = shards.shards(found, cut)
+    read.write_listing(space, groups)
+    return Job(space, rules, asked, listed, len(groups), shards.partitions(found, cut), cut)
 
 
 def input_files(patterns: Iterable[str]) -> list[InputFile]:
@@ -141,16 +156,25 @@ def bad_word_rule(rules: RuleSet | Untouched, directory: Path | None) -> BadWord
     return BadWordRule(bad_words.read(directory), rules.bad_words)
 
 
-def run_job(job: Job, options: Sequence[str]) -> None:
+def run_job(job: Job, options: PipelineOptions) -> None:
     """Runs the graph, on this machine or where the options say."""
-    with beam.Pipeline(options=pipeline_options(options)) as pipeline:
+    with beam.Pipeline(options=options) as pipeline:
         build(job, pipeline)
+
+
+def pieces(job: Job) -> dict[str, int]:
+    """Returns how many pieces of work each step has."""
+    ends = {ReadShard.step: job.shards, JudgePages.step: job.shards}
+    if isinstance(job.rules, Untouched):
+        return ends
+    middle = {FindNewest: job.partitions, ClaimLines: job.shards, ShareLines: job.partitions}
+    return ends | {step.step: count for step, count in middle.items()}
 
 
 def build(job: Job, pipeline: beam.Pipeline) -> None:
     """Puts the steps into the pipeline, each behind the one before."""
     space, rules, partitions = job.workspace, job.rules, job.partitions
-    judging = rules is not None and isinstance(rules, RuleSet)
+    judging = isinstance(rules, RuleSet)
     reading = ReadShard(space, (too_long,) if judging else (), judging, partitions, job.cut)
     done = pipeline | "ReadShards" >> Perform(reading, job.shards)
     if isinstance(rules, RuleSet):
