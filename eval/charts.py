@@ -13,6 +13,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from eval import corpus_charts
 from eval.comparison import LanguageGain
 from eval.report import Report, speedup_text
 
@@ -67,6 +68,7 @@ def charts(report: Report) -> dict[str, Spec]:
         pictures["tokens"] = gain_by_tokens(report, gains)
     if any(gain.bytes_per_token for gain in gains.values()):
         pictures["fertility"] = fertility(gains)
+    pictures |= corpus_charts.pictures(report.funnel)
     return {name: _finished(chart) for name, chart in pictures.items()}
 
 

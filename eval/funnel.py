@@ -14,8 +14,10 @@ import pyarrow as pa
 
 from data import languages as table
 
-SAMPLES_A_REASON = 4
+SAMPLES_A_REASON = 6
 SAMPLE_CHARACTERS = 320
+CONFIDENCE_STEPS = 20  # of 0.05, as the manifest counts them
+NAMES_BESIDE = {table.UNDETERMINED: "undetermined"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,21 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class FunnelRow:
-    """One language: pages by fate, and what CLD3 took its kept pages for."""
+    """One language: pages by fate, and what CLD3 took its kept pages for.
+
+    Attributes:
+        code: mC4's code, or "und".
+        name: English name.
+        pages: that came in.
+        kept: of them.
+        held_out: of the kept ones.
+        rejected: pages by the first rule that said no.
+        removed_lines: lines that were taken out of pages, by rule.
+        confidence: kept pages by step of the identifier's probability; () where not recorded.
+        cld3_disagrees: kept pages whose declared language CLD3 contradicted; None where rules do
+            not believe declarations.
+        cld3_said: what it said instead, most frequent first.
+    """
 
     code: str
     name: str
@@ -47,6 +63,8 @@ class FunnelRow:
     kept: int
     held_out: int
     rejected: Mapping[str, int]
+    removed_lines: Mapping[str, int]
+    confidence: tuple[int, ...]
     cld3_disagrees: int | None
     cld3_said: tuple[tuple[str, int], ...]
 
@@ -61,8 +79,14 @@ class Funnel:
     kept: int
     held_out: int
     reasons: tuple[Reason, ...]
+    removed_lines: Mapping[str, int]
     rows: tuple[FunnelRow, ...]
     broken_records: Mapping[str, int]
+
+    @property
+    def declared(self) -> bool:
+        """True where pages count under the language that their archive declares."""
+        return any(row.cld3_disagrees is not None for row in self.rows)
 
     @property
     def cld3_rows(self) -> tuple[FunnelRow, ...]:
@@ -81,6 +105,7 @@ def funnel(manifest: Mapping[str, Any], samples: Mapping[str, pa.Table]) -> Funn
     rows = [_row(code, counts) for code, counts in manifest["languages"].items()]
     pages = sum(row.pages for row in rows)
     totals = sum((Counter(row.rejected) for row in rows), Counter())
+    removed_lines = sum((Counter(row.removed_lines) for row in rows), Counter())
     rules = manifest.get("rules", {})
     return Funnel(
         rules=rules.get("name", "not recorded"),
@@ -97,6 +122,7 @@ def funnel(manifest: Mapping[str, Any], samples: Mapping[str, pa.Table]) -> Funn
             )
             for name, count in totals.most_common()
         ),
+        removed_lines=dict(removed_lines.most_common()),
         rows=tuple(sorted(rows, key=lambda row: (-row.pages, row.code))),
         broken_records={
             reason: record["count"] for reason, record in manifest.get("broken_records", {}).items()
@@ -110,14 +136,24 @@ def _row(code: str, counts: Mapping[str, Any]) -> FunnelRow:
     rejected = counts.get("rejected", {})
     return FunnelRow(
         code=code,
-        name=code if language is None else language.name,
+        name=NAMES_BESIDE.get(code, code) if language is None else language.name,
         pages=counts["kept"] + sum(rejected.values()),
         kept=counts["kept"],
         held_out=counts.get("held_out", 0),
         rejected=rejected,
+        removed_lines=counts.get("removed_lines_by_rule", {}),
+        confidence=_histogram(counts.get("confidence", {})),
         cld3_disagrees=cld3.get("disagrees"),
         cld3_said=tuple(Counter(cld3.get("said", {})).most_common(4)),
     )
+
+
+def _histogram(confidence: Mapping[str, int]) -> tuple[int, ...]:
+    """Returns pages by step from `{"0.95": pages}`; nothing where nothing is recorded."""
+    counts = [0] * CONFIDENCE_STEPS if confidence else []
+    for lower_end, pages in confidence.items():
+        counts[round(float(lower_end) * CONFIDENCE_STEPS)] += pages
+    return tuple(counts)
 
 
 def _samples(pages: pa.Table) -> tuple[Sample, ...]:

@@ -16,7 +16,7 @@ import vl_convert
 from markupsafe import Markup
 
 from data import languages as table
-from eval import charts, intervals, report, step_speedup
+from eval import charts, confidence, intervals, report, step_speedup
 
 _TEMPLATE = "index.html.j2"
 
@@ -43,6 +43,7 @@ def to_html(one: report.Report) -> str:
         speedup_text=report.speedup_text,
         specs=charts.charts(one),
         curves=_curves(one),
+        confidence=confidence,
         facts=[asdict(facts) for facts in one.facts],
         language_names={one.code: one.name for one in table.all_languages()}
         | {table.UNDETERMINED: "undetermined"},

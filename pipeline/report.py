@@ -10,19 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from pyarrow import dataset
-
 from eval import comparison, language_loss
-from eval import funnel as corpus_funnel
 from eval import report as whole
 from eval.comparison import Side, TrainingText
 from eval.html import to_html
 from pipeline import arguments, artifacts, finished_runs
 from pipeline.artifacts import ArtifactError
+from pipeline.corpus_funnel import read_funnel
 from pipeline.finished_runs import Run
 
 STAGE = "report"
-REJECTED_PAGES_LOOKED_AT = 200  # a reason; samples are chosen among these
 
 
 def run(arguments: arguments.Report) -> None:
@@ -60,7 +57,7 @@ def _report(
         facts=(_facts(sides[0], baseline), _facts(sides[1], candidate)),
         summary=comparison.summarise(gains, sides[0], sides[1]),
         gains=gains,
-        funnel=None if arguments.corpus is None else _funnel(arguments.corpus),
+        funnel=None if arguments.corpus is None else read_funnel(arguments.corpus),
         training_tokens_are=training_tokens_are,
     )
 
@@ -164,22 +161,6 @@ def _training_text(tokens: Path | None, runs: Sequence[Run]) -> tuple[dict[str, 
             tokens_per_page=count / pages if pages else None,
         )
     return text, "distinct training tokens"
-
-
-def _funnel(corpus: Path) -> corpus_funnel.Funnel:
-    manifest = artifacts.read_manifest(corpus, "clean")
-    reasons = {r for one in manifest["languages"].values() for r in one.get("rejected", {})}
-    paths = sorted(str(path) for path in (corpus / "rejected").rglob("*.parquet"))
-    samples = {}
-    if paths:
-        rejected = dataset.dataset(paths, format="parquet")
-        for reason in sorted(reasons):
-            samples[reason] = rejected.head(
-                REJECTED_PAGES_LOOKED_AT,
-                columns=["language", "url", "text"],
-                filter=dataset.field("reason") == reason,
-            )
-    return corpus_funnel.funnel(manifest, samples)
 
 
 def _write_text(path: Path, text: str) -> None:

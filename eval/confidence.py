@@ -1,0 +1,78 @@
+"""How sure the language identifier was of the pages that a corpus kept, language by language.
+
+The histogram of a language counts its kept pages by steps of 0.05 of the identifier's probability
+for that language, as the cleaning job wrote it: step i runs from i / 20 up to (i + 1) / 20, and a
+probability of 1 lies in the last. Where rules take a language from the archive's declaration, a
+page of which the identifier says otherwise stands in step 0. The job keeps no finer numbers; so a
+median is known by its step only, and for the last step that is all one needs: below it or not.
+"""
+
+from collections.abc import Sequence
+
+from data import languages as table
+from eval.funnel import CONFIDENCE_STEPS, Funnel, FunnelRow
+
+NAMED = 12  # languages in the sentence; the picture and its table have all
+LAST_STEP = (CONFIDENCE_STEPS - 1) / CONFIDENCE_STEPS
+
+
+def rows(funnel: Funnel) -> tuple[FunnelRow, ...]:
+    """Returns languages with a recorded histogram, least certain first."""
+    return tuple(sorted((row for row in funnel.rows if sum(row.confidence)), key=_certainty))
+
+
+def certain_share(row: FunnelRow) -> float:
+    """Returns the share of the language's kept pages in the last step (0.95 and above)."""
+    return row.confidence[-1] / sum(row.confidence)
+
+
+def is_unsure(row: FunnelRow) -> bool:
+    """True where the median (of an even number of pages the lower one) lies below 0.95."""
+    return 2 * row.confidence[-1] <= sum(row.confidence)
+
+
+def steps_with_pages(some: Sequence[FunnelRow]) -> list[int]:
+    """Returns the steps in which any of the languages has pages, and always the last."""
+    last = CONFIDENCE_STEPS - 1
+    return [s for s in range(CONFIDENCE_STEPS) if s == last or any(r.confidence[s] for r in some)]
+
+
+def sentence(funnel: Funnel) -> str:
+    """Says in how many languages the median kept page lies below 0.95, and in which.
+
+    Script variants are named beside the languages and are in no count; pages of no certain
+    language are in neither.
+    """
+    known = [row for row in rows(funnel) if row.code != table.UNDETERMINED]
+    variants, languages = _split(known)
+    unsure = [row for row in languages if is_unsure(row)]
+    names, beside = _listed(unsure), _listed([row for row in variants if is_unsure(row)])
+    return (
+        f"In {len(unsure) or 'none'} of {len(languages)} languages the median kept page has a "
+        f"probability below {LAST_STEP:.2f}{f': {names}' if names else ''}."
+        f"{f' So it is in the script variants {beside}.' if beside else ''}"
+    )
+
+
+def _certainty(row: FunnelRow) -> tuple[float, float, str]:
+    pages = sum(row.confidence)
+    mean_step = sum(step * count for step, count in enumerate(row.confidence)) / pages
+    return certain_share(row), mean_step, row.code
+
+
+def _split(known: Sequence[FunnelRow]) -> tuple[list[FunnelRow], list[FunnelRow]]:
+    variants = {one.code for one in table.all_languages() if one.is_script_variant}
+    return (
+        [row for row in known if row.code in variants],
+        [row for row in known if row.code not in variants],
+    )
+
+
+def _listed(some: Sequence[FunnelRow]) -> str:
+    """Returns `A (40 pages), B (3) and C (9)`, or so many of them and how many more."""
+    names = [
+        f"{row.name} ({sum(row.confidence):,}{'' if n else ' pages'})" for n, row in enumerate(some)
+    ]
+    if len(names) > NAMED:
+        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

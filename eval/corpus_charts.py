@@ -1,0 +1,100 @@
+"""The corpus section's picture: how sure the identifier was of each language's kept pages.
+
+A bar a language, whole at 100% of its kept pages and cut by steps of the identifier's probability,
+least certain languages first. What lies below 0.95 is orange, the stronger the less certain, so the
+length of the orange says at once where the identifier is unsure; a line at one half tells which
+languages' median lies there. In the last step bars are grey.
+"""
+
+from typing import Any
+
+import altair as alt
+
+from eval import confidence
+from eval.funnel import CONFIDENCE_STEPS, Funnel, FunnelRow
+
+Picture = alt.Chart | alt.LayerChart
+
+_ROW_PIXELS = 17
+_FEWEST_COLUMNS = 24  # fewer languages are rows also on a wide screen: columns would be too broad
+_HALF = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeDash=[3, 3])
+_LIGHTEST = 0.3  # opacity of what is all but certain
+
+
+def pictures(funnel: Funnel | None) -> dict[str, Picture]:
+    """Returns the bars for wide and for narrow screens; nothing where nothing is recorded."""
+    rows = () if funnel is None else confidence.rows(funnel)
+    if not rows:
+        return {}
+    tall = confidence_tall(rows)
+    wide = tall if len(rows) < _FEWEST_COLUMNS else confidence_wide(rows)
+    return {"confidence-wide": wide, "confidence-tall": tall}
+
+
+def confidence_wide(rows: tuple[FunnelRow, ...]) -> Picture:
+    """Returns the picture with a language a column, least certain first."""
+    names = alt.X("name:N", sort=None, title=None).axis(
+        labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
+    )
+    share = alt.Y("from:Q", title="↓ surer · share of kept pages", scale=alt.Scale(domain=[0, 1]))
+    bars = _bars(rows).encode(x=names, y=share.axis(format=".0%", tickCount=4), y2="to:Q")
+    return alt.layer(bars, _HALF.encode(y=alt.datum(0.5))).properties(width="container", height=320)
+
+
+def confidence_tall(rows: tuple[FunnelRow, ...]) -> Picture:
+    """Returns the picture with a language a row, least certain first."""
+    names = alt.Y("name:N", sort=None, title=None).axis(
+        labelOverlap=False, labelLimit=110, ticks=False
+    )
+    share = alt.X("from:Q", title="← surer · share of kept pages", scale=alt.Scale(domain=[0, 1]))
+    axis = alt.Axis(format=".0%", tickCount=4, orient="top")
+    bars = _bars(rows).encode(y=names, x=share.axis(axis), x2="to:Q")
+    return alt.layer(bars, _HALF.encode(x=alt.datum(0.5))).properties(
+        width="container", height=_ROW_PIXELS * len(rows) + 60
+    )
+
+
+def segments(rows: tuple[FunnelRow, ...]) -> list[dict[str, Any]]:
+    """Returns a datum for each language and step with pages: its place in the language's bar."""
+    found = []
+    for row in rows:
+        kept, below = sum(row.confidence), 0
+        for step, pages in enumerate(row.confidence):
+            if pages:
+                ends = (below / kept, (below + pages) / kept)
+                found.append(_segment(row.name, step, ends, pages, kept))
+                below += pages
+    return found
+
+
+def _segment(
+    name: str, step: int, ends: tuple[float, float], pages: int, kept: int
+) -> dict[str, Any]:
+    lower, upper = step / CONFIDENCE_STEPS, (step + 1) / CONFIDENCE_STEPS
+    return {
+        "name": name,
+        "step": lower,
+        "steps": f"{lower:.2f} to {upper:.2f}",
+        "from": round(ends[0], 5),
+        "to": round(ends[1], 5),
+        "share": round(ends[1] - ends[0], 5),
+        "pages": pages,
+        "kept": kept,
+    }
+
+
+def _bars(rows: tuple[FunnelRow, ...]) -> alt.Chart:
+    unsure = f"datum.step < {confidence.LAST_STEP}"
+    colour = alt.condition(unsure, alt.value("var(--baseline)"), alt.value("var(--quiet)"))
+    shade = alt.FillOpacity("step:Q", legend=None).scale(
+        domain=[0, confidence.LAST_STEP], range=[1, _LIGHTEST]
+    )
+    tooltip = [
+        alt.Tooltip("name:N", title="language"),
+        alt.Tooltip("steps:N", title="probability"),
+        alt.Tooltip("share:Q", title="share of its kept pages", format=".1%"),
+        alt.Tooltip("pages:Q", format=",.0f"),
+        alt.Tooltip("kept:Q", title="of kept pages", format=",.0f"),
+    ]
+    bars = alt.Chart(alt.Data(values=segments(rows))).mark_bar()
+    return bars.encode(fill=colour, fillOpacity=shade, tooltip=tooltip)

@@ -1,0 +1,92 @@
+"""The funnel of a finished corpus: its manifest's counts, with samples of what each rule rejected.
+
+Samples come from several languages, of as many scripts as there are, those first in which the rule
+rejected most pages: what a rule does to Chinese does not show in English. Every reason that the
+manifest counts gets samples, however rare; memory holds one file's rejected pages at most, and text
+is read only from files that hold a reason still wanted.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import dataset
+
+from data import languages
+from eval.funnel import SAMPLES_A_REASON, Funnel, funnel
+from pipeline.artifacts import read_manifest
+
+COLUMNS = ["language", "url", "text"]
+
+
+def read_funnel(corpus: Path) -> Funnel:
+    """Returns the funnel of what `mswitch clean` wrote.
+
+    Raises:
+        ArtifactError: the directory is no finished corpus.
+    """
+    manifest = read_manifest(corpus, "clean")
+    return funnel(manifest, _samples(corpus, wanted(manifest["languages"])))
+
+
+def wanted(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Returns, for each reason, the few languages whose pages shall show it.
+
+    Args:
+        entries: the manifest's `languages`.
+    """
+    pages: dict[str, Counter[str]] = defaultdict(Counter)
+    for code, entry in entries.items():
+        for reason, count in entry.get("rejected", {}).items():
+            pages[reason][code] += count
+    return {reason: _scripts_in_turn(counts)[:SAMPLES_A_REASON] for reason, counts in pages.items()}
+
+
+def _scripts_in_turn(pages: Counter[str]) -> list[str]:
+    """Returns languages with pages: the fullest of each script, then the second of each, ..."""
+    seen: Counter[str] = Counter()
+    ranked = []
+    for code, count in sorted(pages.items(), key=lambda one: (-one[1], one[0])):
+        if count:
+            language = languages.find(code)
+            script = "" if language is None else language.script
+            ranked.append((seen[script], code))
+            seen[script] += 1
+    return [code for _, code in sorted(ranked, key=lambda one: one[0])]
+
+
+def _samples(corpus: Path, languages_of: Mapping[str, list[str]]) -> dict[str, pa.Table]:
+    codes = {code for chosen in languages_of.values() for code in chosen}
+    found = {
+        (code, reason): pages
+        for code in codes
+        for reason, pages in _of_language(
+            corpus / "rejected" / code,
+            {reason for reason, chosen in languages_of.items() if code in chosen},
+        )
+    }
+    return {
+        reason: pa.concat_tables(
+            [found[code, reason] for code in chosen if (code, reason) in found]
+        )
+        for reason, chosen in languages_of.items()
+        if any((code, reason) in found for code in chosen)
+    }
+
+
+def _of_language(directory: Path, reasons: set[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Yields the first pages of each reason: of the first file that has some."""
+    missing = set(reasons)
+    for path in sorted(directory.glob("*.parquet")):
+        here = pc.unique(pq.read_table(path, columns=["reason"])["reason"]).to_pylist()
+        for reason in sorted(missing.intersection(here)):
+            rejected = dataset.dataset(path, format="parquet")
+            chosen = dataset.field("reason") == reason
+            yield reason, rejected.head(SAMPLES_A_REASON, columns=COLUMNS, filter=chosen)
+        missing.difference_update(here)
+        if not missing:
+            return
