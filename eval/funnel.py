@@ -49,6 +49,7 @@ class FunnelRow:
         pages: that came in.
         kept: of them.
         held_out: of the kept ones.
+        characters: of the kept ones' text.
         rejected: pages by the first rule that said no.
         removed_lines: lines that were taken out of pages, by rule.
         confidence: kept pages by step of the identifier's probability; () where not recorded.
@@ -62,6 +63,7 @@ class FunnelRow:
     pages: int
     kept: int
     held_out: int
+    characters: int
     rejected: Mapping[str, int]
     removed_lines: Mapping[str, int]
     confidence: tuple[int, ...]
@@ -140,6 +142,7 @@ def _row(code: str, counts: Mapping[str, Any]) -> FunnelRow:
         pages=counts["kept"] + sum(rejected.values()),
         kept=counts["kept"],
         held_out=counts.get("held_out", 0),
+        characters=counts.get("characters", 0),
         rejected=rejected,
         removed_lines=counts.get("removed_lines_by_rule", {}),
         confidence=_histogram(counts.get("confidence", {})),
@@ -168,7 +171,11 @@ def _samples(pages: pa.Table) -> tuple[Sample, ...]:
         Sample(
             language=page["language"] or "und",
             url=page["url"] or "",
-            text=(page["text"] or "")[:SAMPLE_CHARACTERS],
+            text=_beginning(page["text"] or ""),
         )
         for _, page in ranked[:SAMPLES_A_REASON]
     )
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= SAMPLE_CHARACTERS else text[: SAMPLE_CHARACTERS - 1] + "…"

@@ -19,6 +19,7 @@ from pipeline.artifacts import (
     digest_of_contents,
     read_json,
 )
+from pipeline.inspect_corpus import inspect_clean
 
 FERTILITY = (
     "language",
@@ -50,22 +51,6 @@ def run(arguments: Inspect) -> None:
         console.print(f"  {key}: {value}", markup=False)
     if stage in INSPECTORS:
         INSPECTORS[stage](directory, manifest, console)
-
-
-def inspect_clean(directory: Path, manifest: dict[str, Any], console: Console) -> None:
-    """Compares the rows of every page file with the manifest."""
-    table = Table("language", "kept", "held out", "rejected", "characters")
-    for code, entry in manifest["languages"].items():
-        files = sorted((directory / "pages" / code).glob("*.parquet"))
-        rows = sum(pq.read_metadata(path).num_rows for path in files)
-        if rows != entry["kept"]:
-            raise ArtifactError(
-                f"{directory}/pages/{code} holds {rows} pages and the manifest says "
-                f"{entry['kept']}; clean again."
-            )
-        numbers = entry["kept"], entry["held_out"], sum(entry["rejected"].values())
-        table.add_row(code, *(f"{number:,}" for number in (*numbers, entry["characters"])))
-    console.print(table)
 
 
 def inspect_vocabulary(directory: Path, manifest: dict[str, Any], console: Console) -> None:
