@@ -46,12 +46,12 @@ def sentence(funnel: Funnel) -> str:
     known = [row for row in rows(funnel) if row.code != table.UNDETERMINED]
     variants, languages = _split(known)
     unsure = [row for row in languages if is_unsure(row)]
-    names, beside = _listed(unsure), _listed([row for row in variants if is_unsure(row)])
-    return (
-        f"In {len(unsure) or 'none'} of {len(languages)} languages the median kept page has a "
-        f"probability below {LAST_STEP:.2f}{f': {names}' if names else ''}."
-        f"{f' So it is in the script variants {beside}.' if beside else ''}"
+    beside = [row for row in variants if is_unsure(row)]
+    said = (
+        f"In {len(unsure)} of {len(languages)} languages the identifier gives the median kept page "
+        f"a probability below {LAST_STEP:.2f}{': ' if unsure else ''}{_listed(unsure)}."
     )
+    return f"{said} So it does in the script variants {_listed(beside)}." if beside else said
 
 
 def _certainty(row: FunnelRow) -> tuple[float, float, str]:
@@ -70,9 +70,10 @@ def _split(known: Sequence[FunnelRow]) -> tuple[list[FunnelRow], list[FunnelRow]
 
 def _listed(some: Sequence[FunnelRow]) -> str:
     """Returns `A (40 pages), B (3) and C (9)`, or so many of them and how many more."""
-    names = [
-        f"{row.name} ({sum(row.confidence):,}{'' if n else ' pages'})" for n, row in enumerate(some)
-    ]
+    names = [f"{row.name} ({sum(row.confidence):,})" for row in some]
+    if some:
+        pages = sum(some[0].confidence)
+        names[0] = f"{some[0].name} ({pages:,} page{'s' * (pages != 1)})"
     if len(names) > NAMED:
         return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -13,7 +13,7 @@ import altair as alt
 from eval import confidence
 from eval.funnel import CONFIDENCE_STEPS, Funnel, FunnelRow
 
-Picture = alt.Chart | alt.LayerChart
+Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 
 _ROW_PIXELS = 17
 _FEWEST_COLUMNS = 24  # fewer languages are rows also on a wide screen: columns would be too broad

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import dataset
 
@@ -82,7 +81,7 @@ def _of_language(directory: Path, reasons: set[str]) -> Iterator[tuple[str, pa.T
     """Yields the first pages of each reason: of the first file that has some."""
     missing = set(reasons)
     for path in sorted(directory.glob("*.parquet")):
-        here = pc.unique(pq.read_table(path, columns=["reason"])["reason"]).to_pylist()
+        here = pq.read_table(path, columns=["reason"])["reason"].unique().to_pylist()
         for reason in sorted(missing.intersection(here)):
             rejected = dataset.dataset(path, format="parquet")
             chosen = dataset.field("reason") == reason

@@ -97,22 +97,25 @@ def write_corpus(directory: Path) -> Path:
             "held_out": 12,
             "rejected": {reason: (number * (at + 2)) % 97 for at, reason in enumerate(reasons)},
             "characters": 10**6,
+            "removed_lines_by_rule": {"duplicate_line": number},
+            "confidence": {"0.00": 9 * number, "0.50": 3, "0.95": 897 - 17 * number},
             "cld3": {"disagrees": number % 7, "said": {"vi": number % 7}} if number % 7 else {},
         }
         for number, language in enumerate(all_languages())
     }
-    (directory / "rejected").mkdir(parents=True)
-    rejected = [
-        {
-            "text": f"{HOSTILE} {language}\nعربى 中文",
-            "url": HOSTILE,
-            "language": language,
-            "reason": reason,
-        }
-        for reason in reasons
-        for language in ("sw", "ar", "sw", "yo", "zh")
-    ]
-    pq.write_table(pa.Table.from_pylist(rejected), directory / "rejected/part-0.parquet")
+    for language in all_languages():
+        pages = [
+            {
+                "text": f"{HOSTILE}\nعربى 中文",
+                "url": HOSTILE,
+                "language": language.code,
+                "reason": one,
+            }
+            for one in reasons
+        ]
+        path = directory / "rejected" / language.code / "rejected-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(pages), path)
     body = {
         "languages": languages,
         "rules": {"name": "demo", "differences_from_mc4": ["No line-length rule.", HOSTILE]},
@@ -278,7 +281,7 @@ def test_in_a_real_browser(finished, tmp_path, options):
     probed = tmp_path / "index.html"
     probed.write_text(page.removesuffix("</body>\n</html>") + f"<script>{PROBE}</script></body>")
     found, log = _in_browser(probed, tmp_path / "profile", *options)
-    assert len(found["charts"]) == 5
+    assert len(found["charts"]) == 6
     assert min(found["charts"]) > 10
     assert found["best"] != found["alphabetical"]
     assert found["alphabetical"].startswith("Afrikaans")
