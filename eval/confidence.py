@@ -40,8 +40,8 @@ def steps_with_pages(some: Sequence[FunnelRow]) -> list[int]:
 def sentence(funnel: Funnel) -> str:
     """Says in how many languages the median kept page lies below 0.95, and in which.
 
-    Script variants are named beside the languages and are in no count; pages of no certain
-    language are in neither.
+    Languages with most kept pages are named first: a median of one page says little. Script
+    variants are named beside the languages and are in no count; pages of no certain language are in neither.
     """
     known = [row for row in rows(funnel) if row.code != table.UNDETERMINED]
     variants, languages = _split(known)
@@ -54,10 +54,10 @@ def sentence(funnel: Funnel) -> str:
     return f"{said} So it does in the script variants {_listed(beside)}." if beside else said
 
 
-def _certainty(row: FunnelRow) -> tuple[float, float, str]:
+def _certainty(row: FunnelRow) -> tuple[float, float, int, str]:
     pages = sum(row.confidence)
     mean_step = sum(step * count for step, count in enumerate(row.confidence)) / pages
-    return certain_share(row), mean_step, row.code
+    return certain_share(row), mean_step, -pages, row.code
 
 
 def _split(known: Sequence[FunnelRow]) -> tuple[list[FunnelRow], list[FunnelRow]]:
@@ -69,11 +69,13 @@ def _split(known: Sequence[FunnelRow]) -> tuple[list[FunnelRow], list[FunnelRow]
 
 
 def _listed(some: Sequence[FunnelRow]) -> str:
-    """Returns `A (40 pages), B (3) and C (9)`, or so many of them and how many more."""
-    names = [f"{row.name} ({sum(row.confidence):,})" for row in some]
-    if some:
-        pages = sum(some[0].confidence)
-        names[0] = f"{some[0].name} ({pages:,} page{'s' * (pages != 1)})"
-    if len(names) > NAMED:
-        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+    """Returns `A (40 pages), B (9) and C (3)`, or so many of them and how many more."""
+    ranked = sorted(some, key=lambda row: (-sum(row.confidence), row.name))
+    names = []
+    for row in ranked[:NAMED]:
+        pages = sum(row.confidence)
+        unit = "" if names else " page" if pages == 1 else " pages"
+        names.append(f"{row.name} ({pages:,}{unit})")
+    if len(ranked) > NAMED:
+        names.append(f"{len(ranked) - NAMED} more")
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -50,7 +50,7 @@ def test_the_sentence_counts_medians_of_languages_only():
     )
     assert said == (
         "In 2 of 4 languages the identifier gives the median kept page a probability below "
-        "0.95: Yoruba (5 pages) and Russian (1,400). So it does in the script "
+        "0.95: Russian (1,400 pages) and Yoruba (5). So it does in the script "
         "variants Russian (Latin) (1 page)."
     )
     assert confidence.sentence(corpus({"en": {"0.95": 1}})) == (

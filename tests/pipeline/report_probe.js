@@ -21,6 +21,8 @@ const wait = (test) => new Promise((done) => {
   const before = document.querySelector("#curve-chart svg").outerHTML;
   select.value = "sw"; select.dispatchEvent(new Event("change"));
   await wait(() => document.querySelector("#curve-chart svg")?.outerHTML !== before);
+  const table = document.querySelector("#confidence + details table");
+  found.least_certain = table.querySelector("tbody th").firstChild.textContent.trim();
   found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   found.ink = getComputedStyle(document.querySelector(`#gains [aria-roledescription="point"]`)).fill;
   const words = [...document.querySelectorAll("svg text, td, th, dd, p")].map((one) => one.textContent);

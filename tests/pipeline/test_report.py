@@ -93,12 +93,12 @@ def write_corpus(directory: Path) -> Path:
     reasons = ["too_few_long_lines", "language_unreliable", "duplicate_page", "bad_words"]
     languages = {
         language.code: {
-            "kept": 900 - 8 * number,
+            "kept": 1900 - 8 * number,
             "held_out": 12,
             "rejected": {reason: (number * (at + 2)) % 97 for at, reason in enumerate(reasons)},
             "characters": 10**6,
             "removed_lines_by_rule": {"duplicate_line": number},
-            "confidence": {"0.00": 9 * number, "0.50": 3, "0.95": 897 - 17 * number},
+            "confidence": {"0.00": 3 * number, "0.50": 3, "0.95": 1897 - 11 * number},
             "cld3": {"disagrees": number % 7, "said": {"vi": number % 7}} if number % 7 else {},
         }
         for number, language in enumerate(all_languages())
@@ -287,6 +287,7 @@ def test_in_a_real_browser(finished, tmp_path, options):
     assert found["alphabetical"].startswith("Afrikaans")
     assert found["sorted"] == 1
     assert (found["search"], found["shown"]) == ("Swahili sw", "1 row")
+    assert found["least_certain"] == all_languages()[-1].name
     assert found["overflow"] == 0
     assert found["strange"] == []
     assert found["ink"] == "rgb(0, 114, 178)"
