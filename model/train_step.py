@@ -28,7 +28,7 @@ from model.optimizer import (
     matrix_stacks,
 )
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
-from model.transformer import Call, Transformer
+from model.transformer import Call, Remat, Transformer
 
 
 class TrainState(NamedTuple):
@@ -89,7 +89,13 @@ class Trainer:
 
 
 def make_trainer(
-    config: ModelConfig, optimizer_config: OptimizerConfig, *, steps: int, seed: int, mesh: Mesh
+    config: ModelConfig,
+    optimizer_config: OptimizerConfig,
+    *,
+    steps: int,
+    seed: int,
+    mesh: Mesh,
+    remat: Remat = "none",
 ) -> Trainer:
     """Builds a run's functions; nothing is computed until they are called."""
     key = jax.random.key(seed)
@@ -103,7 +109,7 @@ def make_trainer(
 
     shardings = state_shardings(array_shapes, jax.eval_shape(init), mesh)
     rate = learning_rate(optimizer_config, steps)
-    step = _step_function(rest, optimizer, rate, key=key, mesh=mesh)
+    step = _step_function(rest, optimizer, rate, key=key, mesh=mesh, remat=remat)
     rows = batch_sharding(mesh)
     return Trainer(
         rest=rest,
@@ -152,9 +158,10 @@ def _step_function(
     *,
     key: Key[Array, ""],
     mesh: Mesh,
+    remat: Remat,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        call = Call(mesh, jax.random.fold_in(key, state.step))
+        call = Call(mesh, jax.random.fold_in(key, state.step), remat)
 
         def loss(arrays: PyTree) -> tuple[Float[Array, ""], Losses]:
             return training_loss(eqx.combine(arrays, rest), batch, call)
