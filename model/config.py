@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 FeedForwardKind = Literal["gated-gelu", "relu"]
+Remat = Literal["none", "full", "exchanges"]  # what the backward pass keeps (model/transformer.py)
 
 
 class ConfigurationError(ValueError):

@@ -10,7 +10,7 @@ What the backward pass keeps of a block is `Call.remat`: all of it ("none"), its
 all-to-alls ("exchanges": nothing is sent twice). The result is the same.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,15 +20,13 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.attention import Attention
 from model.batch import Batch
-from model.config import ModelConfig, SwitchConfig
+from model.config import ModelConfig, Remat, SwitchConfig
 from model.feed_forward import FeedForward
 from model.initialization import kernel
 from model.norm import RMSNorm
 from model.position_bias import PositionBias
 from model.sharding import constrain
 from model.switch_layer import EXCHANGED, Routing, SwitchLayer
-
-Remat = Literal["none", "full", "exchanges"]
 
 
 class Call(NamedTuple):
