@@ -84,6 +84,7 @@ def generate(
     *,
     length: int,
     sampling: Sampling,
+    ids: int,
     mesh: Mesh,
 ) -> Int[Array, "batch length"]:
     """Writes targets for a batch of inputs.
@@ -94,6 +95,7 @@ def generate(
         key: of sampling; greedy decoding ignores it.
         length: most tokens to write, EOS included.
         sampling: how.
+        ids: of the vocabulary; rows of the embedding beyond them are never written.
         mesh: the devices.
 
     Returns:
@@ -111,6 +113,7 @@ def generate(
 
     def write(state: Writing) -> Writing:
         logits, cache = _step(model, state, bias, batch.is_source, call)
+        logits = jnp.where(jnp.arange(logits.shape[-1]) < ids, logits, -jnp.inf)
         token = choose(logits, sampling, jax.random.fold_in(key, state.position))
         token = jnp.where(state.finished, PADDING, token)
         return Writing(

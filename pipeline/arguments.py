@@ -119,9 +119,17 @@ class Fill:
     text: Annotated[str, tyro.conf.Positional]
     """Text with <extra_id_0>, <extra_id_1>, ... where something is missing."""
     run: Path
-    """Directory that `mswitch pretrain` wrote."""
+    """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
     tokens: int = 32
     """At most this many tokens are written."""
+    temperature: float = 0.0
+    """0 takes the most likely token; above, tokens are sampled, at 1 as likely as the model says."""
+    top_k: int = 0
+    """Sample among this many most likely tokens; 0 means all."""
+    top_p: float = 1.0
+    """Sample among the fewest most likely tokens that together are as likely as this."""
+    seed: int = 0
+    """Of sampling."""
 
 
 @dataclass(frozen=True, kw_only=True)
