@@ -133,6 +133,32 @@ class Fill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportHf:
+    """Make a run of a Transformers T5, mT5 or Switch model, with its vocabulary."""
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    """Directory with config.json, *.safetensors and spiece.model."""
+    out: Path
+    """The run's directory; its only checkpoint is step 0."""
+    inputs: int = 512
+    """Input tokens of a row, in evaluation and in further training."""
+    rows: int = 32
+    """Rows of a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportHf:
+    """Write a run's network and vocabulary as Transformers loads them."""
+
+    run: Path
+    """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
+    out: Path
+    """Directory for config.json, model.safetensors, spiece.model and tokenizer.json."""
+    step: int | None = None
+    """Checkpoint to write; the last one if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipes:
     """List the recipes, or print one resolved with its parameter count and FLOPs."""
 
