@@ -14,6 +14,7 @@ logits joined.
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ CONFIGS = {
 }
 
 
-def their_model(case: str) -> torch.nn.Module:
-    """Transformers' network with the case's weights."""
-    settings = cases.config(case)
+def their_model(case: str, change: Mapping[str, Any] = {}) -> Any:  # noqa: B006  read only
+    """Transformers' network with the case's weights, and some settings changed."""
+    settings = cases.config(case) | dict(change)
     config_class, model_class = CONFIGS[settings["model_type"]]
     settings = {key: value for key, value in settings.items() if key != "model_type"}
     model = model_class(config_class(**settings)).eval()

@@ -80,6 +80,8 @@ class Pretrain:
     """Directory that `mswitch tokenize` wrote."""
     out: Path
     """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/."""
+    start: Path | None = None
+    """A finished or imported run whose last weights to begin with, instead of random ones."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
 

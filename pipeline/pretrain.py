@@ -37,6 +37,7 @@ from pipeline.evaluate import HeldOut
 from pipeline.exposure import exposure, print_exposure
 from pipeline.progress import Progress
 from pipeline.recipes import Recipe
+from pipeline.start_from import check_start, start_from
 from pipeline.token_checks import check_blocks, check_vocabulary
 
 
@@ -54,6 +55,9 @@ def run(arguments: Pretrain) -> None:
     inputs = {"tokens": digest_of_manifest(arguments.tokens)}
     if weights := weights_file(recipe.mixture):
         inputs["weights"] = digest_of_contents(weights)
+    if arguments.start is not None:
+        check_start(arguments.start, recipe, tokens["vocabulary"]["sha256"])
+        inputs["start"] = digest_of_manifest(arguments.start)
     examples = make_examples(recipe, blocks)
     console = Console(stderr=True)
     if claim(arguments.out, "pretrain", settings, inputs) is Claim.FINISHED:
@@ -67,6 +71,8 @@ def run(arguments: Pretrain) -> None:
         mesh=mesh,
         remat=recipe.remat,
     )
+    if arguments.start is not None:
+        start_from(arguments.start, arguments.out, trainer)
     describe(arguments.out, recipe, trainer, inputs)
     shutil.copy(arguments.tokens / MODEL_FILE, arguments.out / MODEL_FILE)
     languages = exposure(examples, recipe.steps * recipe.rows)
