@@ -1,9 +1,9 @@
 """The arrays of Hugging Face's T5, MT5 and SwitchTransformers: their names and layout beside ours.
 
-Pure: a state (name to array) in, ours out, or the other way; both ways together give the same bits.
-Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are stacked along
-blocks and experts. One list, `places`, says which is which, and both ways read it. Names as of
-Transformers 5.24; what a config.json means is in `hugging_face_config.py`.
+Pure: a state (name to array) in, ours out, or the other way; both ways together give the same
+bits. Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
+stacked along blocks and experts. One list, `places`, says which is which, and both ways read it.
+Names as of Transformers 5.24; what a config.json means is in `hugging_face_config.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from model.config import ConfigurationError, ModelConfig
 from model.transformer import Transformer
 
 State = Mapping[str, np.ndarray]
-# The embedding again: their SwitchTransformers reads these where logits are untied, nothing else does.
+# The embedding again: read by SwitchTransformers where logits are untied, and by nothing else.
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 # Left over in old T5 files; read by nothing.
 LEFT_OVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
@@ -60,7 +60,9 @@ def _layer_places(config: ModelConfig, stack: str, layer: int) -> Iterator[Place
         attentions.append(("EncDecAttention", "cross"))
     width = config.heads * config.head
     for number, (name, kind) in enumerate(attentions):
-        yield Place(f"{theirs}.{number}.layer_norm.weight", f"{ours}.{kind}_norm.scale", (block,), None)  # noqa: E501
+        yield Place(
+            f"{theirs}.{number}.layer_norm.weight", f"{ours}.{kind}_norm.scale", (block,), None
+        )
         for short, long in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output")):
             yield Place(
                 f"{theirs}.{number}.{name}.{short}.weight",
@@ -125,7 +127,7 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
             wanted = (place.outputs, target.size // place.outputs)
         if array.shape != wanted:
             raise ConfigurationError(
-                f"{place.theirs} is of shape {array.shape} and by its config should be of {wanted}; "
+                f"{place.theirs} is of shape {array.shape} and should by its config be {wanted}; "
                 "the weights belong to another config."
             )
         arrays[place.ours][place.index] = array.T.reshape(target.shape) if place.outputs else array
@@ -154,9 +156,9 @@ def _check_names(expected: set[str], found: set[str]) -> None:
     missing, unknown = sorted(expected - found), sorted(found - expected)
     if missing or unknown:
         raise ConfigurationError(
-            f"The weights should have {len(expected)} arrays by their config; "
-            f"{len(missing)} are missing {missing[:3]} and {len(unknown)} are unknown {unknown[:3]}; "
-            "they belong to another config or another kind of model."
+            f"The weights should have {len(expected)} arrays by their config; {len(missing)} are "
+            f"missing {missing[:3]} and {len(unknown)} are unknown {unknown[:3]}; they belong to "
+            "another config or another kind of model."
         )
 
 

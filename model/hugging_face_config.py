@@ -72,15 +72,15 @@ def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
 def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> dict[str, Any]:
     if config.feed_forward != "relu":
         raise ConfigurationError(
-            "The experts of this run are gated (model.feed_forward is gated-gelu), and Transformers' "
-            "SwitchTransformers has ReLU experts only: there is no form for it there. Export a "
-            "dense run, or one with model.feed_forward=relu."
+            "The experts of this run are gated (model.feed_forward is gated-gelu), and "
+            "Transformers' SwitchTransformers has ReLU experts only: there is no form for it "
+            "there. Export a dense run, or one with model.feed_forward=relu."
         )
     if switch.every > 2:
         raise ConfigurationError(
             f"One in {switch.every} feed-forwards of this run is sparse, the last of each; "
-            "Transformers' SwitchTransformers makes the second of each sparse, which is the same for "
-            "model.switch.every 1 and 2 only."
+            "Transformers' SwitchTransformers makes the second of each sparse, which is the same "
+            "for model.switch.every 1 and 2 only."
         )
     sparse = config.layers // switch.every
     return {

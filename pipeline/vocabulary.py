@@ -68,7 +68,9 @@ def with_sentinels(path: Path) -> bytes:
     """Returns an existing model, its sentinels appended if it has none."""
     tokenizer = load_any(path)
     content = path.read_bytes()
-    return content if has_sentinels(tokenizer) else append_control_pieces(content, sentinel_pieces())
+    return (
+        content if has_sentinels(tokenizer) else append_control_pieces(content, sentinel_pieces())
+    )
 
 
 def train_on_corpus(arguments: Vocabulary) -> None:

@@ -1,4 +1,4 @@
-"""Transformers' numbers, frozen by `parity/hugging_face.py --freeze`; and the way there and back."""
+"""Transformers' numbers, frozen by `parity/hugging_face.py --freeze`; the way there and back."""
 
 import dataclasses
 import importlib.util
@@ -87,7 +87,7 @@ def test_there_and_back_the_bits_stay(case):
 
 
 def test_released_checkpoints_have_a_form():
-    """Names and shapes of google/switch-base-8's and t5-base's files, as Transformers lists them."""
+    """Names in google/switch-base-8's file, as Transformers lists them."""
     config = import_config(
         cases.config("switch") | {"num_layers": 12, "num_decoder_layers": 12, "num_experts": 8,
         "num_sparse_encoder_layers": 6, "num_sparse_decoder_layers": 6}, 512, 114)  # fmt: skip
