@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from model.batch import Batch
 from model.switch_layer import Routing
-from model.transformer import Call, Output, Transformer
+from model.transformer import Call, Output, Part, Transformer
 
 Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch
 
@@ -69,11 +69,19 @@ def row_losses(output: Output, batch: Batch) -> RowLosses:
     )
 
 
-def training_loss(model: Transformer, batch: Batch, call: Call) -> tuple[Float[Array, ""], Losses]:
-    """Returns the loss to minimise and what it is made of."""
+def training_loss(
+    model: Transformer, batch: Batch, call: Call
+) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
+    """Returns the loss to minimise and what it is made of.
+
+    Of a part of a batch (`call.part`) it is the part's share: the parts' losses add up to the
+    batch's, and so do their gradients.
+    """
     output = model(batch, call)
     rows = row_losses(output, batch)
-    tokens = jnp.maximum(jnp.sum(rows.target_tokens), 1)
+    tokens = jnp.sum(rows.target_tokens)
+    part = Part(0, 1, tokens) if call.part is None else call.part
+    whole = jnp.maximum(part.target_tokens, 1)
     routings = [
         (routing, mask)
         for routing, mask in (
@@ -85,14 +93,29 @@ def training_loss(model: Transformer, batch: Batch, call: Call) -> tuple[Float[A
     losses = Losses(
         loss_nats=jnp.sum(rows.loss_nats),
         target_tokens=tokens,
-        z_loss=Z_LOSS_WEIGHT * jnp.sum(rows.squared_log_z) / tokens,
+        z_loss=Z_LOSS_WEIGHT * jnp.sum(rows.squared_log_z) / whole,
         balance_loss=_mean([jnp.mean(routing.balance_loss) for routing, _ in routings]),
         dropped_share=_token_mean([(~r.kept, mask) for r, mask in routings]),
         router_entropy_nats=_token_mean([(r.entropy_nats, mask) for r, mask in routings]),
     )
     switch = model.config.switch
     alpha = 0.0 if switch is None else switch.balance_loss_weight
-    return losses.loss_nats / tokens + losses.z_loss + alpha * losses.balance_loss, losses
+    loss = losses.loss_nats / whole + losses.z_loss + alpha * losses.balance_loss / part.count
+    return loss, (losses, rows)
+
+
+def combine(parts: Losses, tokens: Int[Array, " parts"]) -> Losses:
+    """Returns the losses of a batch, given those of its parts and their real tokens.
+
+    Exact: all parts have as many routing groups, and all layers see all of a part's tokens.
+    """
+    by_tokens = jax.tree.map(lambda values: jnp.sum(values * tokens) / jnp.sum(tokens), parts)
+    return by_tokens._replace(
+        loss_nats=jnp.sum(parts.loss_nats),
+        target_tokens=jnp.sum(parts.target_tokens),
+        z_loss=jnp.sum(parts.z_loss),
+        balance_loss=jnp.mean(parts.balance_loss),
+    )
 
 
 def row_routing_counts(

@@ -46,6 +46,7 @@ USED = STORED | {
     "embed": None,
     "groups": BATCH_AXES,
     "length": None,
+    "parts": None,
 }
 
 
@@ -143,6 +144,11 @@ def moment_sharding(
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Returns the layout of a batch: rows over data and expert."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def batch_shards(mesh: Mesh) -> int:
+    """Returns over how many groups of devices the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

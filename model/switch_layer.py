@@ -81,12 +81,18 @@ class SwitchLayer(eqx.Module):
         jitter: float,
         key: Key[Array, ""],
         mesh: Mesh,
+        part: Int[Array, ""] | int = 0,
+        parts: int = 1,
     ) -> tuple[Float[Array, "batch length embed"], Routing]:
-        """Sends every token through its expert; tokens without a slot come back as zeros."""
+        """Sends every token through its expert; tokens without a slot come back as zeros.
+
+        `part` of `parts` says which of each device's groups these are where a batch is computed in
+        parts: a group keeps its number and so its jitter.
+        """
         experts = self.router.shape[-1]
         capacity = expert_capacity(group_tokens, experts, capacity_factor, minimum_capacity)
         layer = functools.partial(
-            _on_device, group_tokens=group_tokens, capacity=capacity, jitter=jitter
+            _on_device, group_tokens=group_tokens, capacity=capacity, jitter=jitter, parts=parts
         )
         tokens = "batch length"
         *outputs, balance_losses = over_devices(
@@ -96,22 +102,25 @@ class SwitchLayer(eqx.Module):
                 "batch length embed",
                 tokens,
                 "",
+                "",
                 "embed any_experts",
                 "experts embed mlp",
                 "experts embed mlp",
                 "experts mlp embed",
             ),
             outputs=("batch length embed", tokens, tokens, tokens, tokens, "groups"),
-        )(x, is_token, key, self.router, self.gate, self.up, self.down)
+        )(x, is_token, key, jnp.asarray(part), self.router, self.gate, self.up, self.down)
         y, expert, kept, gate, entropy = outputs
         return y, Routing(expert, kept, gate, entropy, jnp.mean(balance_losses))
 
 
-def _on_device(x, is_token, key, router, gate, up, down, *, group_tokens, capacity, jitter):
+def _on_device(
+    x, is_token, key, part, router, gate, up, down, *, group_tokens, capacity, jitter, parts
+):
     """One device's part: its own tokens, its own experts."""
     grouped = x.reshape(-1, group_tokens, x.shape[-1])
     groups, experts = grouped.shape[0], router.shape[-1]
-    first_group = jax.lax.axis_index(BATCH_AXES) * groups
+    first_group = (jax.lax.axis_index(BATCH_AXES) * parts + part) * groups
     numbers = first_group + jnp.arange(groups)
     wide = _jittered(grouped.astype(jnp.float32), jitter, key, numbers)
     logits = jnp.einsum("gte,en->gtn", wide, router, precision=jax.lax.Precision.HIGHEST)

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.attention import Attention, causal_mask
 from model.batch import Batch
@@ -25,16 +25,32 @@ from model.sharding import constrain
 from model.switch_layer import Routing, SwitchLayer
 
 
+class Part(NamedTuple):
+    """Which part of a batch is being computed, where gradients are accumulated.
+
+    Attributes:
+        number: from 0.
+        count: parts in all.
+        target_tokens: real ones, of the whole batch.
+    """
+
+    number: Int[Array, ""] | int
+    count: int
+    target_tokens: Int[Array, ""]
+
+
 class Call(NamedTuple):
     """What a forward pass depends on besides weights and tokens.
 
     Attributes:
         mesh: the devices.
         key: randomness of the router's jitter, which is off without one.
+        part: which part of a batch this is; None for all of it.
     """
 
     mesh: Mesh
     key: Key[Array, ""] | None = None
+    part: Part | None = None
 
     @property
     def training(self) -> bool:
@@ -174,6 +190,8 @@ class Stack(eqx.Module):
             jitter=switch.jitter if call.training else 0.0,
             key=key,
             mesh=call.mesh,
+            part=0 if call.part is None else call.part.number,
+            parts=1 if call.part is None else call.part.count,
         )
 
 
