@@ -64,9 +64,7 @@ class OptimizerConfig:
                 "decay_from between 0 and 1."
             )
         if self.rule not in ("adafactor", "adamw"):
-            raise ConfigurationError(
-                f"optimizer.rule was {self.rule!r}; it is adafactor or adamw."
-            )
+            raise ConfigurationError(f"optimizer.rule was {self.rule!r}; it is adafactor or adamw.")
         if self.warm_up_steps < 0 or self.weight_decay < 0:
             raise ConfigurationError(
                 f"The optimizer was {self}; warm_up_steps and weight_decay must be 0 or more."

@@ -15,14 +15,17 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.config import ModelConfig, SwitchConfig
+from model.feed_forward import activated
 from model.initialization import kernel
 from model.routing import Route, expert_capacity, route, token_of_slot
 from model.sharding import BATCH_AXES, over_devices
 
+EXCHANGED = "exchanged"  # what arrived by an all-to-all; rematerialisation may keep it
 ROUTER_SCALE = 0.02  # flaxformer: normal(2e-2), "slightly better" than a tenth of the usual scale
 
 
@@ -45,10 +48,10 @@ class Routing(NamedTuple):
 
 
 class SwitchLayer(eqx.Module):
-    """A router and its experts, each a gated GELU network as the dense one."""
+    """A router and its experts, each a network as the dense one; without a gate where that is."""
 
     router: Float[Array, "embed experts"]
-    gate: Float[Array, "experts embed mlp"]
+    gate: Float[Array, "experts embed mlp"] | None
     up: Float[Array, "experts embed mlp"]
     down: Float[Array, "experts mlp embed"]
 
@@ -65,7 +68,11 @@ class SwitchLayer(eqx.Module):
 
         return SwitchLayer(
             router=ROUTER_SCALE * jax.random.normal(router_key, (config.embed, switch.experts)),
-            gate=draw(keys[0], (config.embed, config.mlp)),
+            gate=(
+                draw(keys[0], (config.embed, config.mlp))
+                if config.feed_forward == "gated-gelu"
+                else None
+            ),
             up=draw(keys[1], (config.embed, config.mlp)),
             down=draw(keys[2], (config.mlp, config.embed)),
         )
@@ -130,8 +137,9 @@ def _on_device(
     slots = jax.vmap(lambda r: token_of_slot(r, experts, capacity))(routes)
     dispatched = jax.vmap(lambda g, s: g.at[s].get(mode="fill", fill_value=0))(grouped, slots)
     received = jax.lax.all_to_all(dispatched, "expert", split_axis=1, concat_axis=0, tiled=True)
-    processed = _experts(received, gate, up, down)
+    processed = _experts(checkpoint_name(received, EXCHANGED), gate, up, down)
     returned = jax.lax.all_to_all(processed, "expert", split_axis=0, concat_axis=1, tiled=True)
+    returned = checkpoint_name(returned, EXCHANGED)
     combined = jax.vmap(lambda y, r: y.at[r.expert, r.slot].get(mode="fill", fill_value=0))(
         returned, routes
     )
@@ -149,17 +157,18 @@ def _on_device(
 
 def _experts(
     x: Float[Array, "groups experts capacity embed"],
-    gate: Float[Array, "experts embed part"],
+    gate: Float[Array, "experts embed part"] | None,
     up: Float[Array, "experts embed part"],
     down: Float[Array, "experts part embed"],
 ) -> Float[Array, "groups experts capacity embed"]:
     """Applies each expert to its slots; each device of the model axis holds a part of the width."""
     groups, experts, capacity, embed = x.shape
     rows = jnp.moveaxis(x, 1, 0).reshape(experts, groups * capacity, embed)
-    gate, up, down = (weight.astype(x.dtype) for weight in (gate, up, down))
-    hidden = jax.nn.gelu(jnp.einsum("nre,nem->nrm", rows, gate), approximate=True)
-    hidden = hidden * jnp.einsum("nre,nem->nrm", rows, up)
-    out = jax.lax.psum(jnp.einsum("nrm,nme->nre", hidden, down), "model")
+    hidden = activated(
+        None if gate is None else jnp.einsum("nre,nem->nrm", rows, gate.astype(x.dtype)),
+        jnp.einsum("nre,nem->nrm", rows, up.astype(x.dtype)),
+    )
+    out = jax.lax.psum(jnp.einsum("nrm,nme->nre", hidden, down.astype(x.dtype)), "model")
     return jnp.moveaxis(out.reshape(experts, groups, capacity, embed), 0, 1)
 
 

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
+from model.accumulation import gradients_of
 from model.batch import Batch
 from model.config import ModelConfig
-from model.accumulation import gradients_of
 from model.loss import Losses, RowLosses, score
 from model.optimizer import (
     OptimizerConfig,
@@ -30,7 +30,7 @@ from model.optimizer import (
     matrix_stacks,
 )
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
-from model.transformer import Call, Transformer
+from model.transformer import Call, Remat, Transformer
 from model.trouble import Trace, gradient_squares
 
 
@@ -102,6 +102,7 @@ def make_trainer(
     seed: int,
     mesh: Mesh,
     accumulate: int = 1,
+    remat: Remat = "none",
 ) -> Trainer:
     """Builds a run's functions; nothing is computed until they are called.
 
@@ -112,6 +113,7 @@ def make_trainer(
         seed: of weights and of the router's jitter.
         mesh: the devices.
         accumulate: parts that a batch is computed in, one after another, for less memory.
+        remat: what the backward pass keeps of a block.
     """
     key = jax.random.key(seed)
     shapes = eqx.filter_eval_shape(Transformer.init, config, key=key)
@@ -128,8 +130,7 @@ def make_trainer(
         optimizer,
         learning_rate(optimizer_config, steps),
         limit=optimizer_config.largest_gradient_norm,
-        key=key,
-        mesh=mesh,
+        call=Call(mesh, key, remat),
         accumulate=accumulate,
     )
     rows = batch_sharding(mesh)
@@ -179,13 +180,15 @@ def _step_function(
     rate: Callable[[ArrayLike], Array],
     *,
     limit: float,
-    key: Key[Array, ""],
-    mesh: Mesh,
+    call: Call,
     accumulate: int,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
+    run_key = call.key
+    assert run_key is not None  # training has randomness
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        call = Call(mesh, jax.random.fold_in(key, state.step))
-        gradients, losses, rows = gradients_of(rest, state.arrays, batch, call, accumulate)
+        here = call._replace(key=jax.random.fold_in(run_key, state.step))
+        gradients, losses, rows = gradients_of(rest, state.arrays, batch, here, accumulate)
         updates, moments = optimizer.update(gradients, state.optimizer, state.arrays)
         squares = gradient_squares(gradients)
         norm = jnp.sqrt(jnp.sum(squares))

@@ -1,4 +1,4 @@
-"""A batch computed in parts is the batch: gradients, losses, who was dropped, the router's jitter."""
+"""A batch computed in parts is the batch: gradients, losses, the dropped, the router's jitter."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ CONFIG = ModelConfig(
 
 
 def batch():
-    """Rows of very different length: a mean over parts would differ from the batch's by percents."""
+    """Rows of very different length: a mean over parts would be off by percents."""
     generator = np.random.default_rng(0)
     inputs, targets = (
         generator.integers(3, 128, (ROWS, length)).astype(np.int32) for length in (SOURCE, TARGET)

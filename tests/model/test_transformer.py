@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model.attention import Attention, causal_mask
-from model.batch import Batch
+from model.attention import Attention
+from model.batch import Batch, causal_mask
 from model.config import ConfigurationError, ModelConfig, SwitchConfig, forward_flops
 from model.feed_forward import FeedForward
 from model.norm import RMSNorm
