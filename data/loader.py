@@ -7,7 +7,8 @@
 
 No filter, no hidden buffer, no dependence on hosts, workers or devices. So the loader's whole
 state is one integer, the number of batches drawn, and a run resumes exactly, also on another
-number of hosts: host h of n reads rows h, h + n, ... of each global batch.
+number of hosts: host h of n reads the h-th of n equal stretches of each global batch, so that rows
+lie on the devices in the same order however many hosts there are.
 
 Examples are made some thousand at a time (a chunk of whole batches): a chunk reads what it needs of
 a language in one call of ArrayRecord, and hides spans in all its rows at once. A chunk is a
@@ -148,7 +149,8 @@ class Chunks:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         first = self.first_batch + index * self.batches
         globally = np.arange(first * self.rows, (first + self.batches) * self.rows)
-        taken = self.examples.take(globally[self.host :: self.hosts])
+        of_hosts = globally.reshape(self.batches, self.hosts, -1)
+        taken = self.examples.take(of_hosts[:, self.host].reshape(-1))
         return {
             name: values.reshape(self.batches, -1, *values.shape[1:])
             for name, values in taken.items()

@@ -8,7 +8,7 @@ steps, and says so.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -86,8 +86,18 @@ class Trainer:
     mesh: Mesh
     shardings: Any
     init: Callable[[], TrainState]
-    step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
-    score: Callable[[PyTree, Batch], RowLosses]
+    step: jax.stages.Wrapped | jax.stages.Compiled
+    score: jax.stages.Wrapped | jax.stages.Compiled
+
+    def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
+        """Returns the same with `step` and `score` compiled for arrays of these shapes."""
+        assert isinstance(self.step, jax.stages.Wrapped)
+        assert isinstance(self.score, jax.stages.Wrapped)
+        return replace(
+            self,
+            step=self.step.lower(state, batch).compile(),
+            score=self.score.lower(state.arrays, batch).compile(),
+        )
 
     def model(self, arrays: PyTree) -> Transformer:
         """Returns the network with these arrays."""

@@ -71,17 +71,35 @@ class Tokenize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """A run over several hosts: the same command on each."""
+
+    count: int = 1
+    """Processes in all, one a host."""
+    index: int | None = None
+    """Which one this is, from 0; a TPU pod or Slurm says it."""
+    coordinator: str | None = None
+    """HOST:PORT of the first one; a TPU pod or Slurm says it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """Pretrain a recipe on token blocks; the same command again resumes."""
+    """Pretrain a recipe on token blocks; the same command again resumes.
+
+    SIGTERM saves and exits with status 143 within 25 seconds; the same command goes on.
+    """
 
     recipe: str
     """A name from `mswitch recipes`."""
     tokens: Path
     """Directory that `mswitch tokenize` wrote."""
     out: Path
-    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/."""
+    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
+    profile: tuple[int, int] | None = None
+    """Trace these steps, first and last, into RUN/profile."""
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ row a page in `RUN/evaluation/step=N.parquet`; everything that is later said abo
 recomputed from there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jax.sharding import Mesh
 from rich.console import Console
 
 from data.held_out_batches import HeldOutBatch, batches, held_out_pages
@@ -23,12 +22,14 @@ from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
 from eval.held_out_loss import page_losses
 from model.batch import Batch
-from model.checkpoint import Checkpoints, with_shardings
-from model.sharding import batch_sharding, make_mesh
+from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.loss import RowLosses
+from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
 from pipeline import recipes
 from pipeline.arguments import Evaluate
 from pipeline.artifacts import ArtifactError, digest_of_manifest, read_json, read_manifest
+from pipeline.hosts import to_devices
 
 COLUMNS = pa.schema(
     [
@@ -57,10 +58,45 @@ class HeldOut:
         first = self.blocks.manifest["vocabulary"]["first_sentinel"]
         return list(batches(self.pages, self.lengths, first_sentinel=first, rows=self.rows))
 
-    def score(self, trainer: Trainer, arrays: Any) -> dict[str, list[Any]]:
-        """Returns the columns of an evaluation with these weights."""
-        piece_bytes = load(self.blocks.directory / MODEL_FILE).piece_bytes
-        return page_losses(self.pages, self.batches, _scorer(trainer, arrays), piece_bytes)
+    @cached_property
+    def piece_bytes(self) -> np.ndarray:
+        """UTF-8 bytes that each id stands for."""
+        return load(self.blocks.directory / MODEL_FILE).piece_bytes
+
+    def score(
+        self, trainer: Trainer, arrays: Any, stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, list[Any]] | None:
+        """Returns the columns of an evaluation with these weights; None if it was stopped.
+
+        Args:
+            trainer: whose `score` is used, one program for all languages.
+            arrays: the weights.
+            stop: asked before every batch.
+        """
+        scores = self._scores(trainer, arrays, stop)
+        try:
+            return page_losses(self.pages, self.batches, lambda _: next(scores), self.piece_bytes)
+        except StopIteration:
+            return None
+
+    def _scores(
+        self, trainer: Trainer, arrays: Any, stop: Callable[[], bool]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields each batch's row losses; the next batch is under way while one is added up."""
+        ahead: RowLosses | None = None
+        for batch in self.batches:
+            if stop():
+                return
+            rows = trainer.score(arrays, self._on_devices(batch, trainer))
+            if ahead is not None:
+                yield np.asarray(ahead.loss_nats), np.asarray(ahead.target_tokens)
+            ahead = rows
+        if ahead is not None:
+            yield np.asarray(ahead.loss_nats), np.asarray(ahead.target_tokens)
+
+    def _on_devices(self, batch: HeldOutBatch, trainer: Trainer) -> Batch:
+        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
+        return to_devices(held_out, trainer.mesh, self.rows)
 
 
 def run(arguments: Evaluate) -> None:
@@ -75,7 +111,9 @@ def run(arguments: Evaluate) -> None:
         )
     arrays, step = restore(arguments.run, trainer, arguments.step)
     held_out = HeldOut(TokenBlocks(arguments.tokens, tokens), recipe.lengths, recipe.rows)
-    path = write(arguments.run, step, held_out.score(trainer, arrays))
+    columns = held_out.score(trainer, arrays)
+    assert columns is not None  # nothing stops it
+    path = write(arguments.run, step, columns)
     Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
 
 
@@ -118,37 +156,22 @@ def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, i
         step = steps[-1] if step is None else step
         shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
         return checkpoints.restore(step, shapes).arrays, step
+    except CheckpointError as error:
+        raise ArtifactError(str(error)) from error
     finally:
         checkpoints.close()
 
 
+def evaluation_file(directory: Path, step: int) -> Path:
+    """Returns where the evaluation of a step is or will be."""
+    return directory / "evaluation" / f"step={step}.parquet"
+
+
 def write(directory: Path, step: int, columns: dict[str, list[Any]]) -> Path:
     """Writes one evaluation whole."""
-    path = directory / "evaluation" / f"step={step}.parquet"
+    path = evaluation_file(directory, step)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     pq.write_table(pa.Table.from_pydict(columns, COLUMNS), temporary)
     temporary.replace(path)
     return path
-
-
-def to_devices(arrays: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
-    """Turns a host's rows into its part of the global batch: where text and network meet."""
-    sharding = batch_sharding(mesh)
-    return Batch(
-        **{
-            name: jax.make_array_from_process_local_data(sharding, array)
-            for name, array in arrays.items()
-        }
-    )
-
-
-def _scorer(
-    trainer: Trainer, arrays: Any
-) -> Callable[[HeldOutBatch], tuple[np.ndarray, np.ndarray]]:
-    def score(batch: HeldOutBatch) -> tuple[np.ndarray, np.ndarray]:
-        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
-        rows = trainer.score(arrays, to_devices(held_out, trainer.mesh))
-        return np.asarray(rows.loss_nats), np.asarray(rows.target_tokens)
-
-    return score
