@@ -15,6 +15,7 @@ from model.train_step import Trainer
 from model.transformer import Call
 from pipeline import evaluate
 from pipeline.arguments import Fill
+from pipeline.hosts import to_devices
 
 
 def run(arguments: Fill) -> None:
@@ -64,8 +65,8 @@ def greedy(
     language = np.full(rows, -1, np.int32)
     for position in range(min(length, most)):
         targets[0, position] = EOS  # any real token: it marks the position as one to predict
-        rows = {"inputs": batch_inputs, "targets": targets, "language": language}
-        batch = evaluate.to_devices(rows, trainer.mesh)
+        arrays_of_batch = {"inputs": batch_inputs, "targets": targets, "language": language}
+        batch = to_devices(arrays_of_batch, trainer.mesh, rows)
         token = int(np.argmax(logits(arrays, batch)[position]))
         targets[0, position] = token
         if token == EOS:
