@@ -40,7 +40,7 @@ def bytes_a_device(
     sizes = (shape.data, shape.expert, shape.model)
     mesh = AbstractMesh(sizes, names, axis_types=(AxisType.Auto,) * 3)
     arrays, moments = _shapes(config, optimizer)
-    shardings: Any = parameter_shardings(arrays, mesh)  # pyright: ignore[reportArgumentType]
+    shardings: Any = parameter_shardings(arrays, mesh)
     parameters = sum(
         _bytes(leaf, sharding)
         for leaf, sharding in zip(jax.tree.leaves(arrays), jax.tree.leaves(shardings), strict=True)

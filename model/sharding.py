@@ -20,7 +20,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from model.config import ConfigurationError, ModelConfig
@@ -77,7 +77,9 @@ def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(devices).reshape(wanted), axes, axis_types=(AxisType.Auto,) * 3)
 
 
-def check_fit(config: ModelConfig, mesh: Mesh, rows: int, inputs: int, targets: int) -> None:
+def check_fit(
+    config: ModelConfig, mesh: Mesh | AbstractMesh, rows: int, inputs: int, targets: int
+) -> None:
     """Checks that every sharded size divides and that no device is left without a group.
 
     Raises:
@@ -119,7 +121,7 @@ def spec(names: str | Names, table: dict[str, Any] = USED) -> PartitionSpec:
     return PartitionSpec(*(table[name] for name in names))
 
 
-def parameter_shardings(model: eqx.Module, mesh: Mesh) -> Any:
+def parameter_shardings(model: eqx.Module, mesh: Mesh | AbstractMesh) -> Any:
     """Returns where each array of a model is stored, in the model's own structure."""
     return jax.tree.map(
         lambda names: NamedSharding(mesh, spec(names, STORED)),

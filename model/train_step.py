@@ -21,7 +21,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 from model.accumulation import gradients_of
 from model.batch import Batch
 from model.config import ModelConfig
-from model.loss import Losses, RowLosses, score
+from model.loss import Losses, score
 from model.optimizer import (
     OptimizerConfig,
     PerMatrixState,

@@ -256,7 +256,9 @@ class Transformer(eqx.Module):
             decoder=Stack.init(config, decoder=True, key=keys[2]),
             logits=None
             if config.tied_logits
-            else kernel((embed, rows), fan_in=embed, scale=config.initialization_scale, key=keys[3]),
+            else kernel(
+                (embed, rows), fan_in=embed, scale=config.initialization_scale, key=keys[3]
+            ),
             config=config,
         )
 
