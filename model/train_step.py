@@ -27,6 +27,7 @@ from model.optimizer import (
     learning_rate,
     matrix_stacks,
 )
+from model.routing_sums import RowRouting
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.transformer import Call, Remat, Transformer
 
@@ -72,7 +73,7 @@ class Trainer:
         shardings: of the state, in its structure.
         init: seed to state.
         step: (state, batch) to (state, metrics); the state is donated.
-        score: (arrays, batch) to each row's sums, with evaluation's capacity.
+        score: (arrays, batch) to each row's sums, and routing's; with evaluation's capacity.
     """
 
     rest: Transformer
@@ -81,7 +82,7 @@ class Trainer:
     shardings: Any
     init: Callable[[], TrainState]
     step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
-    score: Callable[[PyTree, Batch], RowLosses]
+    score: Callable[[PyTree, Batch], tuple[RowLosses, RowRouting | None]]
 
     def model(self, arrays: PyTree) -> Transformer:
         """Returns the network with these arrays."""

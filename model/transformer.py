@@ -25,8 +25,8 @@ from model.feed_forward import FeedForward
 from model.initialization import kernel
 from model.norm import RMSNorm
 from model.position_bias import PositionBias
-from model.sharding import constrain
-from model.switch_layer import EXCHANGED, Routing, SwitchLayer
+from model.sharding import EXCHANGED, constrain
+from model.switch_layer import Routing, SwitchLayer
 
 Remat = Literal["none", "full", "exchanges"]
 
@@ -176,24 +176,9 @@ class Stack(eqx.Module):
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
         assert self.switch is not None  # a stack with a switch layer has its config
-        switch = self.switch
         key = jax.random.fold_in(call.key if call.key is not None else jax.random.key(0), number)
-        return layer(
-            x,
-            is_token,
-            group_tokens=switch.decoder_group_tokens
-            if self.decoder
-            else switch.encoder_group_tokens,
-            capacity_factor=(
-                switch.capacity_factor_training
-                if call.training
-                else switch.capacity_factor_evaluation
-            ),
-            minimum_capacity=switch.minimum_capacity,
-            jitter=switch.jitter if call.training else 0.0,
-            key=key,
-            mesh=call.mesh,
-        )
+        routing = self.switch.routing(decoder=self.decoder, training=call.training)
+        return layer(x, is_token, routing, key=key, mesh=call.mesh)
 
 
 def _kept(body, remat: Remat):

@@ -148,7 +148,7 @@ def _scorer(
 ) -> Callable[[HeldOutBatch], tuple[np.ndarray, np.ndarray]]:
     def score(batch: HeldOutBatch) -> tuple[np.ndarray, np.ndarray]:
         held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
-        rows = trainer.score(arrays, to_devices(held_out, trainer.mesh))
+        rows, _ = trainer.score(arrays, to_devices(held_out, trainer.mesh))
         return np.asarray(rows.loss_nats), np.asarray(rows.target_tokens)
 
     return score
