@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
 from model.batch import Batch
-from model.config import ModelConfig
+from model.config import ModelConfig, Remat
 from model.loss import Losses, RowLosses, score, training_loss
 from model.optimizer import (
     OptimizerConfig,
@@ -29,7 +29,7 @@ from model.optimizer import (
 )
 from model.routing_sums import RowRouting
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
-from model.transformer import Call, Remat, Transformer
+from model.transformer import Call, Transformer
 
 
 class TrainState(NamedTuple):

@@ -10,25 +10,24 @@ What the backward pass keeps of a block is `Call.remat`: all of it ("none"), its
 all-to-alls ("exchanges": nothing is sent twice). The result is the same.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.attention import Attention
 from model.batch import Batch
-from model.config import ModelConfig, SwitchConfig
+from model.config import ModelConfig, Remat, SwitchConfig
 from model.feed_forward import FeedForward
 from model.initialization import kernel
 from model.norm import RMSNorm
 from model.position_bias import PositionBias
 from model.sharding import EXCHANGED, constrain
 from model.switch_layer import Routing, SwitchLayer
-
-Remat = Literal["none", "full", "exchanges"]
 
 
 class Call(NamedTuple):
@@ -294,4 +293,4 @@ def parameter_count(model: Transformer) -> int:
 
 
 def _has_size(leaf: object) -> bool:
-    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
+    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)

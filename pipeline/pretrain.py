@@ -49,8 +49,8 @@ def run(arguments: Pretrain) -> None:
     check_blocks(blocks)
     mesh = make_mesh(recipe.mesh)
     check_fit(recipe.model, mesh, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
-    # A step does not depend on its devices, so a run may go on with others.
-    settings = {key: value for key, value in recipes.to_json(recipe).items() if key != "mesh"}
+    # A step depends neither on its devices nor on what it recomputes: a run may go on with others.
+    settings = {k: v for k, v in recipes.to_json(recipe).items() if k not in ("mesh", "remat")}
     inputs = {"tokens": digest_of_manifest(arguments.tokens)}
     if weights := weights_file(recipe.mixture):
         inputs["weights"] = digest_of_contents(weights)
@@ -60,7 +60,12 @@ def run(arguments: Pretrain) -> None:
         console.print(f"pretrain: {arguments.out} is finished.")
         return
     trainer = make_trainer(
-        recipe.model, recipe.optimizer, steps=recipe.steps, seed=recipe.seed, mesh=mesh
+        recipe.model,
+        recipe.optimizer,
+        steps=recipe.steps,
+        seed=recipe.seed,
+        mesh=mesh,
+        remat=recipe.remat,
     )
     describe(arguments.out, recipe, trainer, inputs)
     shutil.copy(arguments.tokens / MODEL_FILE, arguments.out / MODEL_FILE)
