@@ -62,8 +62,7 @@ def gradients_of(
     nothing = jax.tree.map(jnp.zeros_like, arrays)
     gradients, (losses, rows) = jax.lax.scan(add, nothing, (parts, jnp.arange(accumulate)))
     rows = jax.tree.map(lambda values: _join(values, call.mesh), rows)
-    tokens = jax.vmap(lambda part: jnp.sum(part.is_source) + jnp.sum(part.is_target))(parts)
-    return Gradients(gradients, combine(losses, tokens), rows)
+    return Gradients(gradients, combine(losses), rows)
 
 
 def _split(

@@ -20,6 +20,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -27,6 +28,7 @@ from model.config import ConfigurationError, ModelConfig
 from model.dimensions import Names, dimension_names, is_names
 
 BATCH_AXES = ("data", "expert")
+EXCHANGED = "exchanged"  # what arrived by an all-to-all; rematerialisation may keep it
 
 # Where a parameter or optimizer statistic is stored.
 STORED = {
@@ -43,6 +45,7 @@ STORED = {
 USED = STORED | {
     "any_experts": None,  # the router is whole on every device
     "batch": BATCH_AXES,
+    "choices": None,
     "embed": None,
     "groups": BATCH_AXES,
     "length": None,
@@ -173,3 +176,12 @@ def over_devices(
         in_specs=tuple(spec(names) for names in inputs),
         out_specs=tuple(spec(names) for names in outputs),
     )
+
+
+def exchange(x: Array, *, split: int, concatenate: int) -> Array:
+    """Sends part i along dimension `split` to device i of the expert axis, within `over_devices`.
+
+    What arrives is joined along `concatenate`, in the order of the devices.
+    """
+    arrived = jax.lax.all_to_all(x, "expert", split_axis=split, concat_axis=concatenate, tiled=True)
+    return checkpoint_name(arrived, EXCHANGED)

@@ -20,7 +20,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from model.accumulation import gradients_of
 from model.batch import Batch
-from model.config import ModelConfig
+from model.config import ModelConfig, Remat
 from model.loss import Losses, score
 from model.optimizer import (
     OptimizerConfig,
@@ -30,7 +30,7 @@ from model.optimizer import (
     matrix_stacks,
 )
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
-from model.transformer import Call, Remat, Transformer
+from model.transformer import Call, Transformer
 from model.trouble import Trace, gradient_squares
 
 
@@ -78,7 +78,7 @@ class Trainer:
         shardings: of the state, in its structure.
         init: seed to state.
         step: (state, batch) to (state, metrics); the state is donated.
-        score: (arrays, batch) to each row's sums, with evaluation's capacity.
+        score: (arrays, batch) to each row's sums, and routing's; with evaluation's capacity.
     """
 
     rest: Transformer

@@ -10,25 +10,24 @@ What the backward pass keeps of a block is `Call.remat`: all of it ("none"), its
 all-to-alls ("exchanges": nothing is sent twice). The result is the same.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.attention import Attention
 from model.batch import Batch
-from model.config import ModelConfig, SwitchConfig
+from model.config import ModelConfig, Remat, SwitchConfig
 from model.feed_forward import FeedForward
 from model.initialization import kernel
 from model.norm import RMSNorm
 from model.position_bias import PositionBias
-from model.sharding import constrain
-from model.switch_layer import EXCHANGED, Routing, SwitchLayer
-
-Remat = Literal["none", "full", "exchanges"]
+from model.sharding import EXCHANGED, constrain
+from model.switch_layer import Routing, SwitchLayer
 
 
 class Part(NamedTuple):
@@ -192,25 +191,17 @@ class Stack(eqx.Module):
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
         assert self.switch is not None  # a stack with a switch layer has its config
-        switch = self.switch
         key = jax.random.fold_in(call.key if call.key is not None else jax.random.key(0), number)
+        routing = self.switch.routing(decoder=self.decoder, training=call.training)
+        part = Part(0, 1, jnp.zeros((), jnp.int32)) if call.part is None else call.part
         return layer(
             x,
             is_token,
-            group_tokens=switch.decoder_group_tokens
-            if self.decoder
-            else switch.encoder_group_tokens,
-            capacity_factor=(
-                switch.capacity_factor_training
-                if call.training
-                else switch.capacity_factor_evaluation
-            ),
-            minimum_capacity=switch.minimum_capacity,
-            jitter=switch.jitter if call.training else 0.0,
+            routing,
             key=key,
             mesh=call.mesh,
-            part=0 if call.part is None else call.part.number,
-            parts=1 if call.part is None else call.part.count,
+            part=part.number,
+            parts=part.count,
         )
 
 
@@ -329,4 +320,4 @@ def parameter_count(model: Transformer) -> int:
 
 
 def _has_size(leaf: object) -> bool:
-    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
+    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)

@@ -137,9 +137,43 @@ class Fill:
     text: Annotated[str, tyro.conf.Positional]
     """Text with <extra_id_0>, <extra_id_1>, ... where something is missing."""
     run: Path
-    """Directory that `mswitch pretrain` wrote."""
+    """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
     tokens: int = 32
     """At most this many tokens are written."""
+    temperature: float = 0.0
+    """0 takes the most likely token; above, tokens are sampled, at 1 as likely as the model says."""
+    top_k: int = 0
+    """Sample among this many most likely tokens; 0 means all."""
+    top_p: float = 1.0
+    """Sample among the fewest most likely tokens that together are as likely as this."""
+    seed: int = 0
+    """Of sampling."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportHf:
+    """Make a run of a Transformers T5, mT5 or Switch model, with its vocabulary."""
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    """Directory with config.json, *.safetensors and spiece.model."""
+    out: Path
+    """The run's directory; its only checkpoint is step 0."""
+    inputs: int = 512
+    """Input tokens of a row, in evaluation and in further training."""
+    rows: int = 32
+    """Rows of a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportHf:
+    """Write a run's network and vocabulary as Transformers loads them."""
+
+    run: Path
+    """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
+    out: Path
+    """Directory for config.json, model.safetensors, spiece.model and tokenizer.json."""
+    step: int | None = None
+    """Checkpoint to write; the last one if left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

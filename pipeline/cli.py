@@ -25,6 +25,8 @@ Command = (
     | Annotated[arguments.Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[arguments.Report, tyro.conf.subcommand("report")]
     | Annotated[arguments.Fill, tyro.conf.subcommand("fill")]
+    | Annotated[arguments.ImportHf, tyro.conf.subcommand("import-hf")]
+    | Annotated[arguments.ExportHf, tyro.conf.subcommand("export-hf")]
     | Annotated[arguments.Recipes, tyro.conf.subcommand("recipes")]
     | Annotated[arguments.Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[arguments.Demo, tyro.conf.subcommand("demo")]
@@ -38,6 +40,8 @@ STAGES = {
     arguments.Evaluate: "pipeline.evaluate",
     arguments.Report: "pipeline.report",
     arguments.Fill: "pipeline.fill",
+    arguments.ImportHf: "pipeline.import_hf",
+    arguments.ExportHf: "pipeline.export_hf",
     arguments.Recipes: "pipeline.list_recipes",
     arguments.Inspect: "pipeline.inspect",
     arguments.Demo: "pipeline.demo",

@@ -28,7 +28,13 @@ from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
 from pipeline import recipes
 from pipeline.arguments import Evaluate
-from pipeline.artifacts import ArtifactError, digest_of_manifest, read_json, read_manifest
+from pipeline.artifacts import (
+    ArtifactError,
+    digest_of_contents,
+    digest_of_manifest,
+    read_json,
+    read_manifest,
+)
 from pipeline.hosts import to_devices
 
 COLUMNS = pa.schema(
@@ -87,7 +93,7 @@ class HeldOut:
         for batch in self.batches:
             if stop():
                 return
-            rows = trainer.score(arrays, self._on_devices(batch, trainer))
+            rows, _ = trainer.score(arrays, self._on_devices(batch, trainer))
             if ahead is not None:
                 yield np.asarray(ahead.loss_nats), np.asarray(ahead.target_tokens)
             ahead = rows
@@ -103,18 +109,32 @@ def run(arguments: Evaluate) -> None:
     """Scores one checkpoint of a run."""
     recipe, trainer = load_run(arguments.run)
     tokens = read_manifest(arguments.tokens, "tokenize")
-    trained_on = read_json(arguments.run / "recipe.json")["inputs"]["tokens"]
-    if digest_of_manifest(arguments.tokens) != trained_on:
-        raise ArtifactError(
-            f"{arguments.run} was trained on other tokens than {arguments.tokens}; "
-            "name the directory that it was trained on."
-        )
+    check_tokens(arguments, tokens["vocabulary"]["sha256"])
     arrays, step = restore(arguments.run, trainer, arguments.step)
     held_out = HeldOut(TokenBlocks(arguments.tokens, tokens), recipe.lengths, recipe.rows)
     columns = held_out.score(trainer, arrays)
     assert columns is not None  # nothing stops it
     path = write(arguments.run, step, columns)
     Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
+
+
+def check_tokens(arguments: Evaluate, vocabulary: str) -> None:
+    """Checks that a run was trained on these tokens or, if imported, has their vocabulary.
+
+    Raises:
+        ArtifactError: it was not, or has not.
+    """
+    trained_on = read_json(arguments.run / "recipe.json")["inputs"].get("tokens")
+    if trained_on is None and digest_of_contents(arguments.run / MODEL_FILE) != vocabulary:
+        raise ArtifactError(
+            f"{arguments.run} has another vocabulary than {arguments.tokens}; tokenize with "
+            f"`mswitch vocabulary --model {arguments.run / MODEL_FILE} --out DIR` first."
+        )
+    if trained_on is not None and digest_of_manifest(arguments.tokens) != trained_on:
+        raise ArtifactError(
+            f"{arguments.run} was trained on other tokens than {arguments.tokens}; "
+            "name the directory that it was trained on."
+        )
 
 
 def load_run(directory: Path) -> tuple[recipes.Recipe, Trainer]:

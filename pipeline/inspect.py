@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
+from safetensors import safe_open
 
 from data.block_checks import verify_contents
 from data.token_blocks import TokenBlocks
@@ -114,9 +115,23 @@ def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console
     console.print(f"checkpoints at steps {steps}, trained to step {manifest['steps']}")
 
 
+def inspect_export(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Compares the arrays in the weights' file with their number in the manifest."""
+    with safe_open(directory / "model.safetensors", framework="numpy") as file:
+        names = list(file.keys())
+    if len(names) != manifest["arrays"]:
+        raise ArtifactError(
+            f"{directory} should hold {manifest['arrays']} arrays and holds {len(names)}; "
+            "export again."
+        )
+    console.print(f"{len(names)} arrays")
+
+
 INSPECTORS: dict[str, Callable[[Path, dict[str, Any], Console], None]] = {
     "clean": inspect_clean,
     "vocabulary": inspect_vocabulary,
     "tokenize": inspect_tokenize,
     "pretrain": inspect_pretrain,
+    "import-hf": inspect_pretrain,
+    "export-hf": inspect_export,
 }

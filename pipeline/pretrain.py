@@ -51,8 +51,9 @@ from pipeline.time_account import TimeAccount
 from pipeline.training_loop import Training, train
 
 CLAIMS = list(Claim)
-# A step depends neither on its devices nor on the parts it is computed in: a run may change them.
-FREE = ("mesh", "accumulate")
+# A step depends neither on its devices, nor on the parts it is computed in, nor on what it computes
+# twice: a run may go on with others.
+FREE = ("mesh", "accumulate", "remat")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -79,6 +80,7 @@ def run(arguments: Pretrain) -> None:
         seed=recipe.seed,
         mesh=make_mesh(recipe.mesh),
         accumulate=recipe.accumulate,
+        remat=recipe.remat,
     )
     if is_first():
         describe(arguments.out, recipe, trainer, inputs, examples, console)

@@ -58,13 +58,19 @@ def adopt(arguments: Vocabulary, path: Path) -> None:
             f"--model {path} was given together with --corpus or --size, which train another "
             "vocabulary; give one or the other."
         )
-    tokenizer = load_any(path)
-    content = path.read_bytes()
-    if not has_sentinels(tokenizer):
-        content = append_control_pieces(content, sentinel_pieces())
+    content = with_sentinels(path)
     inputs = {"model": digest_of_contents(path)}
     if claim(arguments.out, "vocabulary", {}, inputs) is not Claim.FINISHED:
         conclude(arguments.out, content, {}, inputs, {})
+
+
+def with_sentinels(path: Path) -> bytes:
+    """Returns an existing model, its sentinels appended if it has none."""
+    tokenizer = load_any(path)
+    content = path.read_bytes()
+    return (
+        content if has_sentinels(tokenizer) else append_control_pieces(content, sentinel_pieces())
+    )
 
 
 def train_on_corpus(arguments: Vocabulary) -> None:

@@ -122,9 +122,9 @@ def test_scores_do_not_depend_on_row_order(single):
     """Dense: a row's loss is its own; the sums agree with what training reports before a step."""
     one = single["dense"]
     arrays = one.init().arrays
-    rows = one.score(arrays, batch())
+    rows, _ = one.score(arrays, batch())
     order = np.argsort(np.random.default_rng(0).random(ROWS))
-    shuffled = one.score(arrays, jax.tree.map(lambda leaf: leaf[order], batch()))
+    shuffled, _ = one.score(arrays, jax.tree.map(lambda leaf: leaf[order], batch()))
     np.testing.assert_allclose(rows.loss_nats[order], shuffled.loss_nats, rtol=1e-5)
     _, metrics = one.step(one.init(), batch())
     np.testing.assert_allclose(rows.loss_nats.sum(), metrics.losses.loss_nats, rtol=1e-5)
