@@ -1,9 +1,10 @@
 """A bounded cache of files on this host's disk, shared by all its processes.
 
-    CACHE/<sha256>         a whole file, named by its content; it gets this name only when verified
-    CACHE/<sha256>.tmp     one that is being fetched; it has its full size from the start
-    CACHE/<sha256>.lock    locked by `flock`: shared while the file is lent, alone while it is
-                           fetched or evicted
+    CACHE/<sha256>               a whole file; it gets its name only when its content is verified
+    CACHE/<sha256>.<bytes>.tmp   one that is being fetched; it counts as what it will be
+    CACHE/<sha256>.lock          locked by `flock`: shared while the file is lent, alone while it
+                                 is fetched or evicted
+    CACHE/cache.lock             locked while room is made, and while names change
 
 All that lies there together is never larger than the limit, other processes' fetches included. To
 make room, the files that were lent longest ago go first; a file that any process has borrowed
@@ -82,8 +83,7 @@ class BlockCache:
 
     def _fetch(self, wanted: Wanted, fetch: Callable[[Path], None]) -> None:
         """Fetches a file whose lock is held alone."""
-        temporary = self.directory / f"{wanted.sha256}.tmp"
-        temporary.unlink(missing_ok=True)  # a dead process's
+        temporary = self.directory / f"{wanted.sha256}.{wanted.size}.tmp"
         self._reserve(temporary, wanted)
         try:
             fetch(temporary)
@@ -92,9 +92,12 @@ class BlockCache:
                     f"{wanted.address} is not what the manifest says (size or checksum); "
                     "restore the file or tokenize again."
                 )
-            temporary.replace(self.directory / wanted.sha256)
-        finally:
-            temporary.unlink(missing_ok=True)
+            with self._locked("cache.lock", fcntl.LOCK_EX):
+                temporary.replace(self.directory / wanted.sha256)
+        except BaseException:
+            with self._locked("cache.lock", fcntl.LOCK_EX):
+                temporary.unlink(missing_ok=True)
+            raise
 
     def _reserve(self, temporary: Path, wanted: Wanted) -> None:
         """Makes room for a file and takes it."""
@@ -110,18 +113,19 @@ class BlockCache:
             reraise=True,
         ):
             with attempt, self._locked("cache.lock", fcntl.LOCK_EX):
+                temporary.unlink(missing_ok=True)  # of a process that died
                 self._make_room(wanted)
-                with temporary.open("wb") as file:
-                    file.truncate(wanted.size)
+                temporary.touch()
 
     def _make_room(self, wanted: Wanted) -> None:
-        files = {path: path.stat() for path in self.directory.iterdir() if path.suffix != ".lock"}
-        room = self.limit_bytes - sum(found.st_size for found in files.values())
-        for path in sorted(files, key=lambda path: files[path].st_mtime_ns):
+        files = [path for path in self.directory.iterdir() if path.suffix != ".lock"]
+        room = self.limit_bytes - sum(map(_full_size, files))
+        for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
             if room >= wanted.size:
                 return
+            size = _full_size(path)
             if self._evict(path):
-                room += files[path].st_size
+                room += size
         if room < wanted.size:
             raise CacheFull(
                 f"{wanted.address} needs {wanted.size:,} bytes and all but {max(room, 0):,} of the "
@@ -131,7 +135,7 @@ class BlockCache:
 
     def _evict(self, path: Path) -> bool:
         try:
-            with self._locked(f"{path.stem}.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with self._locked(f"{path.name.split('.')[0]}.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
                 path.unlink()
                 return True
         except BlockingIOError:  # lent, or being fetched
@@ -142,3 +146,8 @@ class BlockCache:
         with (self.directory / name).open("ab") as file:
             fcntl.flock(file, how)
             yield
+
+
+def _full_size(path: Path) -> int:
+    """Returns the size of a file, or what it will have when it is fetched."""
+    return int(path.name.split(".")[1]) if path.suffix == ".tmp" else path.stat().st_size

@@ -29,6 +29,7 @@ from data.block_files import BlockFile
 from data.errors import DataError
 
 ATTEMPTS = 6
+FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
 TRANSFERS = 4  # at a time
 HOPELESS = (DataError, FileNotFoundError, PermissionError, ImportError)
@@ -75,7 +76,7 @@ class Store:
         try:
             return tenacity.Retrying(
                 stop=tenacity.stop_after_attempt(ATTEMPTS),
-                wait=tenacity.wait_exponential_jitter(initial=0.5, max=LONGEST_WAIT_SECONDS),
+                wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
                 retry=tenacity.retry_if_exception(_is_worth_another_try),
                 reraise=True,
             )(action)

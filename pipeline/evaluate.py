@@ -28,7 +28,8 @@ from model.sharding import batch_sharding, make_mesh
 from model.train_step import Trainer, make_trainer
 from pipeline import recipes
 from pipeline.arguments import Evaluate
-from pipeline.artifacts import ArtifactError, digest_of_manifest, read_json, read_manifest
+from pipeline.artifacts import ArtifactError, digest_of_manifest, read_json
+from pipeline.token_artifact import open_blocks
 
 COLUMNS = pa.schema(
     [
@@ -66,15 +67,15 @@ class HeldOut:
 def run(arguments: Evaluate) -> None:
     """Scores one checkpoint of a run."""
     recipe, trainer = load_run(arguments.run)
-    tokens = read_manifest(arguments.tokens, "tokenize")
+    blocks = open_blocks(arguments.tokens, arguments.cache)
     trained_on = read_json(arguments.run / "recipe.json")["inputs"]["tokens"]
-    if digest_of_manifest(arguments.tokens) != trained_on:
+    if digest_of_manifest(blocks.directory) != trained_on:
         raise ArtifactError(
             f"{arguments.run} was trained on other tokens than {arguments.tokens}; "
             "name the directory that it was trained on."
         )
     arrays, step = restore(arguments.run, trainer, arguments.step)
-    held_out = HeldOut(TokenBlocks(arguments.tokens, tokens), recipe.lengths, recipe.rows)
+    held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
     path = write(arguments.run, step, held_out.score(trainer, arrays))
     Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
 

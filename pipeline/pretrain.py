@@ -30,28 +30,27 @@ from pipeline.artifacts import (
     digest_of_contents,
     digest_of_manifest,
     finish,
-    read_manifest,
     write_json,
 )
 from pipeline.evaluate import HeldOut
 from pipeline.exposure import exposure, print_exposure
 from pipeline.progress import Progress
 from pipeline.recipes import Recipe
+from pipeline.token_artifact import open_blocks
 from pipeline.token_checks import check_blocks, check_vocabulary
 
 
 def run(arguments: Pretrain) -> None:
     """Trains to the recipe's last step, or finds that done."""
     recipe = recipes.override(recipes.get(arguments.recipe), arguments.overrides)
-    tokens = read_manifest(arguments.tokens, "tokenize")
-    blocks = TokenBlocks(arguments.tokens, tokens)
-    check_vocabulary(recipe, tokens["vocabulary"])
+    blocks = open_blocks(arguments.tokens, arguments.cache)
+    check_vocabulary(recipe, blocks.manifest["vocabulary"])
     check_blocks(blocks)
     mesh = make_mesh(recipe.mesh)
     check_fit(recipe.model, mesh, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
     # A step does not depend on its devices, so a run may go on with others.
     settings = {key: value for key, value in recipes.to_json(recipe).items() if key != "mesh"}
-    inputs = {"tokens": digest_of_manifest(arguments.tokens)}
+    inputs = {"tokens": digest_of_manifest(blocks.directory)}
     if weights := weights_file(recipe.mixture):
         inputs["weights"] = digest_of_contents(weights)
     examples = make_examples(recipe, blocks)
@@ -63,7 +62,7 @@ def run(arguments: Pretrain) -> None:
         recipe.model, recipe.optimizer, steps=recipe.steps, seed=recipe.seed, mesh=mesh
     )
     describe(arguments.out, recipe, trainer, inputs)
-    shutil.copy(arguments.tokens / MODEL_FILE, arguments.out / MODEL_FILE)
+    shutil.copy(blocks.directory / MODEL_FILE, arguments.out / MODEL_FILE)
     languages = exposure(examples, recipe.steps * recipe.rows)
     write_json(arguments.out / "mixture.json", {"languages": languages})
     print_exposure(languages, console)
