@@ -9,6 +9,7 @@ Records are read one by one, `readahead_buffer_size:0,max_parallelism:0`: 14 us 
 4,096 ids, where one call for twenty takes 37 us each, as ArrayRecord hands them to its threads.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -39,8 +40,8 @@ class BlockFiles(Protocol):
 
     open_bytes: float
     """Readers may hold files of so many bytes in all, one larger file apart."""
-    verified: bool
-    """Whether a file is compared with its checksum before it is lent."""
+    staged: bool
+    """Whether files come from a store, each compared with its checksum before it is lent."""
 
     def address(self, name: str) -> str:
         """Returns what a person would call the file."""
@@ -63,7 +64,7 @@ class LocalFiles:
     """Files in a directory of this host."""
 
     open_bytes = float("inf")
-    verified = False
+    staged = False
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -92,25 +93,25 @@ class _OpenReader(NamedTuple):
 
 
 class Readers:
-    """Open readers, the least recently used closed first; reopened after pickling."""
+    """Open readers, the least recently used closed first; reopened after pickling.
+
+    A reader has one position, so one thread reads at a time.
+    """
 
     def __init__(self, files: BlockFiles):
         self.files = files
         self._open: OrderedDict[str, _OpenReader] = OrderedDict()
+        self._lock = threading.Lock()
 
     def read(self, file: BlockFile, records: Sequence[int]) -> list[bytes]:
         """Returns records of one file; cheapest in ascending order."""
-        reader = self._reader(file)
         found = []
-        for record in records:
-            reader.seek(record)
-            found.append(reader.read())
+        with self._lock:
+            reader = self._reader(file)
+            for record in records:
+                reader.seek(record)
+                found.append(reader.read())
         return found
-
-    def close(self) -> None:
-        """Closes all readers and gives their files back."""
-        while self._open:
-            self._close_oldest()
 
     def _reader(self, file: BlockFile) -> ArrayRecordReader:
         if file.name not in self._open:
@@ -137,4 +138,7 @@ class Readers:
         oldest.lent.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": OrderedDict()}
+        return {"files": self.files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["files"])

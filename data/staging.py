@@ -106,7 +106,7 @@ def _is_worth_another_try(error: BaseException) -> bool:
 class StagedFiles:
     """Files of a store, lent through the cache; see `block_files.BlockFiles`."""
 
-    verified = True
+    staged = True
 
     def __init__(self, store: Store, cache: BlockCache):
         self.store = store

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from data import staging
+from data import loader, staging, window_order
 from data.block_cache import BlockCache
 from data.block_checks import verify_contents, verify_sizes
+from data.block_files import LocalFiles
 from data.errors import DataError
 from data.loader import Examples, batches
 from data.schedule import schedule
 from data.span_corruption import lengths_for_inputs
 from data.staging import StagedFiles, Store, open_directory
-from data.token_blocks import TokenBlocks
+from data.token_blocks import TokenBlocks, TokenizedPage, describe, write_shard
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 900}
 
@@ -114,6 +115,62 @@ def test_blocks_can_be_asked_for_ahead(tmp_path, local):
     while not all(place.exists() for place in places):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+class AskedFirst(LocalFiles):
+    """Lends nothing that it was not asked to stage before."""
+
+    staged = True
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.asked: set[str] = set()
+
+    def stage(self, files):
+        self.asked |= {file.name for file in files}
+
+    def lend(self, file):
+        assert file.name in self.asked
+        return super().lend(file)
+
+
+@pytest.fixture
+def many_shards(tmp_path, monkeypatch) -> TokenBlocks:
+    """One language in 16 shards, in 16 parts of two sections each."""
+    monkeypatch.setattr(window_order, "SECTION_TOKENS", 1000)
+    tokens = np.arange(32_000).reshape(16, 2000) % 900 + 3
+    names = [f"en/train-{number:05d}-of-00016" for number in range(16)]
+    shards = [
+        write_shard(tmp_path, name, [TokenizedPage(name, row, 1, 1)], np.dtype("<u2"))
+        for name, row in zip(names, tokens, strict=True)
+    ]
+    manifest = {"token_dtype": "<u2", "languages": {"en": {"train": describe(shards)}}}
+    return TokenBlocks(tmp_path, manifest, AskedFirst(tmp_path))
+
+
+@pytest.mark.parametrize("hosts", [1, 4])
+def test_what_is_read_was_asked_for_before(many_shards, monkeypatch, hosts):
+    monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 48)
+    monkeypatch.setattr(loader, "CHUNKS_STAGED", 3)
+    source = batches(whole(many_shards), rows=48, host=hosts - 1, hosts=hosts)
+    for _ in range(20):
+        next(source)
+    assert many_shards.files.asked
+
+
+@pytest.mark.parametrize(("hosts", "most"), [(1, 16), (2, 10), (4, 6), (8, 4)])
+def test_a_host_asks_for_its_share(many_shards, hosts, most):
+    """Its 16 / hosts shards, one for each end, and one more as each epoch begins elsewhere."""
+    examples = whole(many_shards)
+    for host in range(hosts):
+        mine = np.arange(host, 2048, hosts)
+        assert 16 / hosts <= len(set(examples.files(mine))) <= most
+
+
+def whole(blocks: TokenBlocks) -> Examples:
+    plan = schedule({"en": 1.0}, seed=2)
+    lengths = lengths_for_inputs(64)
+    return Examples(blocks=blocks, schedule=plan, lengths=lengths, first_sentinel=1023, seed=2)
 
 
 def test_a_block_that_stays_damaged_is_named(tmp_path, local):
