@@ -33,9 +33,9 @@ from pipeline.artifacts import (
     digest_of_contents,
     digest_of_manifest,
     read_json,
-    read_manifest,
 )
 from pipeline.hosts import to_devices
+from pipeline.token_artifact import open_blocks
 
 COLUMNS = pa.schema(
     [
@@ -108,29 +108,30 @@ class HeldOut:
 def run(arguments: Evaluate) -> None:
     """Scores one checkpoint of a run."""
     recipe, trainer = load_run(arguments.run)
-    tokens = read_manifest(arguments.tokens, "tokenize")
-    check_tokens(arguments, tokens["vocabulary"]["sha256"])
+    blocks = open_blocks(arguments.tokens, arguments.cache)
+    check_tokens(arguments, blocks)
     arrays, step = restore(arguments.run, trainer, arguments.step)
-    held_out = HeldOut(TokenBlocks(arguments.tokens, tokens), recipe.lengths, recipe.rows)
+    held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
     columns = held_out.score(trainer, arrays)
     assert columns is not None  # nothing stops it
     path = write(arguments.run, step, columns)
     Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
 
 
-def check_tokens(arguments: Evaluate, vocabulary: str) -> None:
+def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:
     """Checks that a run was trained on these tokens or, if imported, has their vocabulary.
 
     Raises:
         ArtifactError: it was not, or has not.
     """
     trained_on = read_json(arguments.run / "recipe.json")["inputs"].get("tokens")
+    vocabulary = blocks.manifest["vocabulary"]["sha256"]
     if trained_on is None and digest_of_contents(arguments.run / MODEL_FILE) != vocabulary:
         raise ArtifactError(
             f"{arguments.run} has another vocabulary than {arguments.tokens}; tokenize with "
             f"`mswitch vocabulary --model {arguments.run / MODEL_FILE} --out DIR` first."
         )
-    if trained_on is not None and digest_of_manifest(arguments.tokens) != trained_on:
+    if trained_on is not None and digest_of_manifest(blocks.directory) != trained_on:
         raise ArtifactError(
             f"{arguments.run} was trained on other tokens than {arguments.tokens}; "
             "name the directory that it was trained on."

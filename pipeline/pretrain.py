@@ -36,7 +36,6 @@ from pipeline.artifacts import (
     digest_of_contents,
     digest_of_manifest,
     finish,
-    read_manifest,
     write_json,
 )
 from pipeline.compilation_cache import keep_compiled_programs
@@ -48,6 +47,7 @@ from pipeline.profiling import Profile
 from pipeline.recipes import Recipe
 from pipeline.start_up_checks import check_start
 from pipeline.time_account import TimeAccount
+from pipeline.token_artifact import open_blocks
 from pipeline.training_loop import Training, train
 
 CLAIMS = list(Claim)
@@ -64,7 +64,7 @@ def run(arguments: Pretrain) -> None:
     connect(arguments.hosts)
     keep_compiled_programs()
     recipe = recipes.override(recipes.get(arguments.recipe), arguments.overrides)
-    blocks = TokenBlocks(arguments.tokens, read_manifest(arguments.tokens, "tokenize"))
+    blocks = open_blocks(arguments.tokens, arguments.cache)
     check_start(recipe, blocks, arguments.out)
     settings = {key: value for key, value in recipes.to_json(recipe).items() if key not in FREE}
     inputs = digests(recipe, blocks)
