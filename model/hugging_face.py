@@ -60,9 +60,7 @@ def _layer_places(config: ModelConfig, stack: str, layer: int) -> Iterator[Place
         attentions.append(("EncDecAttention", "cross"))
     width = config.heads * config.head
     for number, (name, kind) in enumerate(attentions):
-        yield Place(
-            f"{theirs}.{number}.layer_norm.weight", f"{ours}.{kind}_norm.scale", (block,), None
-        )  # noqa: E501
+        yield Place(f"{theirs}.{number}.layer_norm.weight", f"{ours}.{kind}_norm.scale", (block,), None)  # noqa: E501
         for short, long in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output")):
             yield Place(
                 f"{theirs}.{number}.{name}.{short}.weight",

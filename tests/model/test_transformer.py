@@ -146,7 +146,9 @@ def test_packed_equals_unpacked():
         lengths = [len(pair[1]) for pair in (a, b)]
         start, end = lengths[first], lengths[first] + lengths[second]
         np.testing.assert_allclose(packed[row, :start], apart[first, :start], atol=1e-5)
-        np.testing.assert_allclose(packed[row, start:end], apart[second, : end - start], atol=1e-5)
+        np.testing.assert_allclose(
+            packed[row, start:end], apart[second, : end - start], atol=1e-5
+        )
         assert not np.allclose(joined[row, start:end], apart[second, : end - start], atol=1e-2)
 
 
