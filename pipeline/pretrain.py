@@ -83,7 +83,8 @@ def run(arguments: Pretrain) -> None:
         remat=recipe.remat,
     )
     if is_first():
-        describe(arguments.out, recipe, trainer, inputs, examples, console)
+        describe(arguments.out, recipe, trainer, inputs)
+        describe_data(arguments.out, recipe, examples, console)
     training = Training(
         recipe=recipe,
         trainer=trainer,
@@ -117,15 +118,8 @@ def digests(recipe: Recipe, blocks: TokenBlocks) -> dict[str, str]:
     return inputs
 
 
-def describe(
-    out: Path,
-    recipe: Recipe,
-    trainer: Trainer,
-    inputs: dict[str, str],
-    examples: Examples,
-    console: Console,
-) -> None:
-    """Writes recipe.json (the resolved recipe and what follows from it), vocabulary, mixture."""
+def describe(out: Path, recipe: Recipe, trainer: Trainer, inputs: dict[str, str]) -> None:
+    """Writes recipe.json: the resolved recipe and what follows from it."""
     lengths = recipe.lengths
     facts = {
         "recipe": recipes.to_json(recipe),
@@ -136,6 +130,10 @@ def describe(
         "inputs": inputs,
     }
     write_json(out / "recipe.json", facts)
+
+
+def describe_data(out: Path, recipe: Recipe, examples: Examples, console: Console) -> None:
+    """Writes the vocabulary and the mixture, and prints the mixture's ends."""
     shutil.copy(examples.blocks.directory / MODEL_FILE, out / MODEL_FILE)
     languages = exposure(examples, recipe.steps * recipe.rows)
     write_json(out / "mixture.json", {"languages": languages})
