@@ -21,6 +21,7 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -54,29 +55,62 @@ USED = STORED | {
 
 @dataclass(frozen=True, kw_only=True)
 class MeshShape:
-    """Devices along each axis."""
+    """Devices along each axis.
+
+    Attributes:
+        data, expert, model: devices along the axis, over all slices.
+        slices: parts of the data axis that only a slow network joins: TPU slices or GPU hosts. What
+            crosses it is gradients and stored parameters, never tokens on their way to an expert.
+    """
 
     data: int = 1
     expert: int = 1
     model: int = 1
+    slices: int = 1
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
-    """Makes the mesh.
+    """Makes the mesh, each axis along the fastest links that there are.
 
     Raises:
         ConfigurationError: the shape does not use exactly the devices that there are.
     """
     devices = jax.devices() if devices is None else list(devices)
+    axes = ("data", "expert", "model")
+    return Mesh(arranged(shape, devices), axes, axis_types=(AxisType.Auto,) * 3)
+
+
+def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
+    """Returns the devices in the mesh's order, an array data x expert x model.
+
+    Raises:
+        ConfigurationError: as for `make_mesh`.
+    """
     wanted = (shape.data, shape.expert, shape.model)
-    if min(wanted) < 1 or math.prod(wanted) != len(devices):
+    if min(*wanted, shape.slices) < 1 or math.prod(wanted) != len(devices):
         raise ConfigurationError(
             f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "
             f"{math.prod(wanted)} devices; found {len(devices)} ({devices[0].platform}). "
             "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
         )
-    axes = ("data", "expert", "model")
-    return Mesh(np.array(devices).reshape(wanted), axes, axis_types=(AxisType.Auto,) * 3)
+    if shape.slices == 1:
+        return mesh_utils.create_device_mesh(wanted, devices, allow_split_physical_axes=True)
+    by_host = not hasattr(devices[0], "slice_index")  # only TPUs say which slice they are in
+    found = len({getattr(d, "process_index" if by_host else "slice_index") for d in devices})
+    if found != shape.slices or shape.data % shape.slices:
+        raise ConfigurationError(
+            f"mesh.slices={shape.slices} was asked for data={shape.data}; there are {found} "
+            f"{'hosts' if by_host else 'slices'}. Set mesh.slices to that and mesh.data to a "
+            "multiple of it."
+        )
+    within = (shape.data // shape.slices, shape.expert, shape.model)
+    return mesh_utils.create_hybrid_device_mesh(
+        within,
+        (shape.slices, 1, 1),
+        devices,
+        process_is_granule=by_host,
+        allow_split_physical_axes=True,
+    )
 
 
 def check_fit(config: ModelConfig, mesh: Mesh, rows: int, inputs: int, targets: int) -> None:
@@ -175,7 +209,5 @@ def exchange(x: Array, *, split: int, concatenate: int) -> Array:
 
     What arrives is joined along `concatenate`, in the order of the devices.
     """
-    arrived = jax.lax.all_to_all(
-        x, "expert", split_axis=split, concat_axis=concatenate, tiled=True
-    )
+    arrived = jax.lax.all_to_all(x, "expert", split_axis=split, concat_axis=concatenate, tiled=True)
     return checkpoint_name(arrived, EXCHANGED)

@@ -146,27 +146,3 @@ def test_a_checkpoint_is_the_state_on_any_mesh(single, tmp_path, shape):
     expected, _ = one.step(state, batch(1))
     for left, right in zip(leaves(expected.arrays), leaves(stepped.arrays), strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)
-
-
-def test_a_mesh_must_use_the_devices():
-    with pytest.raises(ConfigurationError, match="needs 6 devices; found 8"):
-        make_mesh(MeshShape(data=6))
-
-
-def test_everything_that_does_not_fit_is_said_at_once():
-    mesh = make_mesh(MeshShape(data=2, expert=2, model=2))
-    with pytest.raises(ConfigurationError) as error:
-        check_fit(config(SWITCH), mesh, rows=6, inputs=10, targets=8)
-    for part in ("rows of a batch (6)", "encoder tokens of a device (15)", "decoder tokens"):
-        assert part in str(error.value)
-
-
-def test_a_device_without_a_group_is_refused():
-    mesh = make_mesh(MeshShape(data=8))
-    with pytest.raises(ConfigurationError, match="encoder tokens of a device"):
-        check_fit(config(SWITCH), mesh, rows=8, inputs=8, targets=8)
-
-
-def test_an_unknown_dimension_never_replicates_silently():
-    with pytest.raises(KeyError):
-        spec("embed surprise")
