@@ -2,13 +2,14 @@
 
 Pretraining evaluates the same way at intervals: `HeldOut` is made once and scores any weights. A
 row a page in `RUN/evaluation/step=N.parquet`; everything that is later said about a language can be
-recomputed from there.
+recomputed from there. Of a sparse network also what routing did, a row a switch layer and language,
+in `RUN/evaluation/routing-step=N.parquet`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from data.held_out_batches import HeldOutBatch, batches, held_out_pages
 from data.span_corruption import Lengths
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
+from eval.expert_usage import Usage, by_language, columns, together
 from eval.held_out_loss import page_losses
 from model.batch import Batch
 from model.checkpoint import Checkpoints, with_shardings
@@ -47,6 +49,26 @@ COLUMNS = pa.schema(
     ]
 )
 
+ROUTING_COLUMNS = pa.schema(
+    [
+        ("stack", pa.string()),
+        ("layer", pa.int32()),
+        ("language", pa.string()),
+        ("tokens", pa.int64()),
+        ("choices", pa.int64()),
+        ("dropped", pa.int64()),
+        ("entropy_nats", pa.float64()),
+        ("load", pa.list_(pa.int64())),
+    ]
+)
+
+
+class Evaluation(NamedTuple):
+    """The columns of both files; no routing of a dense network."""
+
+    pages: dict[str, list[Any]]
+    routing: dict[str, list[Any]] | None
+
 
 class HeldOut:
     """The held-out pages of an artifact, cut and corrupted once, scored as often as wanted."""
@@ -63,10 +85,26 @@ class HeldOut:
         first = self.blocks.manifest["vocabulary"]["first_sentinel"]
         return list(batches(self.pages, self.lengths, first_sentinel=first, rows=self.rows))
 
-    def score(self, trainer: Trainer, arrays: Any) -> dict[str, list[Any]]:
-        """Returns the columns of an evaluation with these weights."""
+    def score(self, trainer: Trainer, arrays: Any) -> Evaluation:
+        """Returns an evaluation with these weights."""
         piece_bytes = load(self.blocks.directory / MODEL_FILE).piece_bytes
-        return page_losses(self.pages, self.batches, _scorer(trainer, arrays), piece_bytes)
+        languages = sorted({page.language for page in self.pages})
+        numbers = [languages.index(page.language) for page in self.pages]
+        usage: list[Usage] = []
+
+        def score(batch: HeldOutBatch) -> tuple[np.ndarray, np.ndarray]:
+            held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
+            rows, routing = trainer.score(arrays, to_devices(held_out, trainer.mesh))
+            if routing is not None:
+                language = np.append(numbers, -1)[batch.page]  # page -1 is none
+                usage.append(by_language(jax.device_get(routing), language, len(languages)))
+            return np.asarray(rows.loss_nats), np.asarray(rows.target_tokens)
+
+        pages = page_losses(self.pages, self.batches, score, piece_bytes)
+        switch = trainer.rest.config.switch
+        if switch is None:
+            return Evaluation(pages, None)
+        return Evaluation(pages, columns(together(usage), languages, switch.every))
 
 
 def run(arguments: Evaluate) -> None:
@@ -142,14 +180,21 @@ def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, i
         checkpoints.close()
 
 
-def write(directory: Path, step: int, columns: dict[str, list[Any]]) -> Path:
-    """Writes one evaluation whole."""
+def write(directory: Path, step: int, evaluation: Evaluation) -> Path:
+    """Writes one evaluation, each file whole; the pages' last, for it says that there is one."""
     path = directory / "evaluation" / f"step={step}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pydict(columns, COLUMNS), temporary)
-    temporary.replace(path)
+    if evaluation.routing is not None:
+        table = pa.Table.from_pydict(evaluation.routing, ROUTING_COLUMNS)
+        _write_whole(table, path.with_name(f"routing-{path.name}"))
+    _write_whole(pa.Table.from_pydict(evaluation.pages, COLUMNS), path)
     return path
+
+
+def _write_whole(table: pa.Table, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(path)
 
 
 def to_devices(arrays: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
@@ -161,14 +206,3 @@ def to_devices(arrays: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
             for name, array in arrays.items()
         }
     )
-
-
-def _scorer(
-    trainer: Trainer, arrays: Any
-) -> Callable[[HeldOutBatch], tuple[np.ndarray, np.ndarray]]:
-    def score(batch: HeldOutBatch) -> tuple[np.ndarray, np.ndarray]:
-        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
-        rows, _ = trainer.score(arrays, to_devices(held_out, trainer.mesh))
-        return np.asarray(rows.loss_nats), np.asarray(rows.target_tokens)
-
-    return score
