@@ -1,12 +1,12 @@
 """Our step against Hugging Face Transformers' on PyTorch: same network, same tokens, in turns.
 
-T5 1.0's shape (ReLU, tied logits), dense and with 8 and 64 experts at every other feed-forward, each
-sequence a routing group as it is there, the same slots. Forward, backward and update: ours Adafactor,
-theirs PyTorch's fused AdamW, the fastest it has. One thread each, because CPU-seconds of several hold
-their waiting for one another. Wanted, in CPU-seconds: at most 1.0, 1.0 and 0.8 of theirs.
+T5 1.0's shape (ReLU, tied logits), dense and with 8 and 64 experts at every other feed-forward,
+each sequence a routing group, as it is there, of as many slots. Forward, backward and update: ours
+Adafactor, theirs PyTorch's fused AdamW, the fastest it has. One thread each, for the CPU-seconds of
+several hold their waiting for one another. Wanted, of theirs: at most 1.0, 1.0 and 0.8.
 
-Needs an interpreter with parity/requirements_hugging_face.txt: --python, or .venv-parity-torch's.
-Writes benchmarks/results/against_transformers.json.
+Needs an interpreter that has parity/requirements_hugging_face.txt: --python, else the one that
+`make parity` makes. Writes benchmarks/results/against_transformers.json.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from typing import Any
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
 
-import numpy as np
-from step_cost import describe, random_batch, ratios, whole_step
+import numpy as np  # noqa: E402
+from step_cost import describe, random_batch, ratios, whole_step  # noqa: E402
 
-from model.config import ModelConfig, SwitchConfig
+from model.config import ModelConfig, SwitchConfig  # noqa: E402
 
 HERE = Path(__file__).parent
 ROWS, LENGTH, LAYERS, VOCABULARY = 8, 128, 4, 2048
@@ -126,8 +126,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not Path(arguments.python).exists():
         print(
-            f"against_transformers: {arguments.python} was expected to have Transformers and is not "
-            "there; make it from parity/requirements_hugging_face.txt, or name one by --python. "
+            f"against_transformers: {arguments.python} was to have Transformers and is not there; "
+            "make it from parity/requirements_hugging_face.txt, or name one by --python. "
             "Nothing was compared."
         )
         return

@@ -101,7 +101,7 @@ def gradients(config: ModelConfig) -> Timed:
     compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
 
     def step(batch: Batch) -> float:
-        (_, losses), slopes = compiled(arrays, batch)
+        (_, (losses, _)), slopes = compiled(arrays, batch)
         jax.block_until_ready(slopes)
         return float(losses.dropped_share)
 

@@ -8,7 +8,7 @@ over switch layers, as in flaxformer, whose models were released; the paper's te
 loss layer by layer, which for 12 layers is 12 times alpha.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
 from model.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
-from model.transformer import Call, Output, Transformer
+from model.transformer import Call, Output, Part, Transformer
 
 Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch
 
@@ -76,23 +76,51 @@ def row_losses(output: Output, batch: Batch) -> RowLosses:
     )
 
 
-def training_loss(model: Transformer, batch: Batch, call: Call) -> tuple[Float[Array, ""], Losses]:
-    """Returns the loss to minimise and what it is made of."""
+def training_loss(
+    model: Transformer, batch: Batch, call: Call
+) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
+    """Returns the loss to minimise and what it is made of.
+
+    Of a part of a batch (`call.part`) it is the part's share: the parts' losses add up to the
+    batch's, and so do their gradients.
+    """
     output = model(batch, call)
     rows = row_losses(output, batch)
-    tokens = jnp.maximum(jnp.sum(rows.target_tokens), 1)
+    part = Part(0, 1, jnp.sum(rows.target_tokens)) if call.part is None else call.part
+    whole = jnp.maximum(part.target_tokens, 1)
     losses = Losses(
         loss_nats=jnp.sum(rows.loss_nats),
-        target_tokens=tokens,
-        z_loss=Z_LOSS_WEIGHT * jnp.sum(rows.squared_log_z) / tokens,
+        target_tokens=jnp.sum(rows.target_tokens),
+        z_loss=Z_LOSS_WEIGHT * jnp.sum(rows.squared_log_z) / whole,
     )
-    loss = losses.loss_nats / tokens + losses.z_loss
+    loss = losses.loss_nats / whole + losses.z_loss
     switch = model.config.switch
     if switch is None:
-        return loss, losses
+        return loss, (losses, rows)
     losses = _with_routing(losses, output, batch, switch.experts)
-    loss += switch.balance_loss_weight * losses.balance_loss
-    return loss + switch.z_loss_weight * losses.router_z_loss, losses
+    routing = switch.balance_loss_weight * losses.balance_loss
+    routing += switch.z_loss_weight * losses.router_z_loss
+    return loss + routing / part.count, (losses, rows)
+
+
+def combine(parts: Losses) -> Losses:
+    """Returns the losses of a batch, given those of its parts in arrays of one dimension more.
+
+    Exact: sums are added, and the routing losses are means over groups, of which all parts have as
+    many.
+    """
+    losses = Losses(
+        loss_nats=jnp.sum(parts.loss_nats),
+        target_tokens=jnp.sum(parts.target_tokens),
+        z_loss=jnp.sum(parts.z_loss),
+    )
+    if parts.layers is None:
+        return losses
+    return losses._replace(
+        balance_loss=jnp.mean(parts.balance_loss),
+        router_z_loss=jnp.mean(parts.router_z_loss),
+        **_shares(LayerRouting(*(jnp.sum(sums, axis=0) for sums in parts.layers))),
+    )
 
 
 def _with_routing(losses: Losses, output: Output, batch: Batch, experts: int) -> Losses:
@@ -105,11 +133,17 @@ def _with_routing(losses: Losses, output: Output, batch: Batch, experts: int) ->
     return losses._replace(
         balance_loss=jnp.mean(balance),
         router_z_loss=jnp.mean(z_loss),
-        dropped_share=_share(layers.dropped, layers.load),
-        wasted_share=_share(layers.wasted, layers.slots),
-        router_entropy_nats=_share(layers.entropy_nats, layers.tokens),
-        layers=layers,
+        **_shares(layers),
     )
+
+
+def _shares(layers: LayerRouting) -> dict[str, Any]:
+    return {
+        "dropped_share": _share(layers.dropped, layers.load),
+        "wasted_share": _share(layers.wasted, layers.slots),
+        "router_entropy_nats": _share(layers.entropy_nats, layers.tokens),
+        "layers": layers,
+    }
 
 
 def _share(part: Array, whole: Array) -> Float[Array, ""]:

@@ -13,6 +13,7 @@ expert exceed 1.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,7 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
-from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from model.config import ConfigurationError, ModelConfig
@@ -50,6 +50,7 @@ USED = STORED | {
     "embed": None,
     "groups": BATCH_AXES,
     "length": None,
+    "parts": None,
 }
 
 
@@ -70,7 +71,7 @@ class MeshShape:
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
-    """Makes the mesh, each axis along the fastest links that there are.
+    """Makes the mesh; devices that are near in it share a host, hosts that are near a slice.
 
     Raises:
         ConfigurationError: the shape does not use exactly the devices that there are.
@@ -83,6 +84,9 @@ def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
 def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
     """Returns the devices in the mesh's order, an array data x expert x model.
 
+    The order is that of processes, not `mesh_utils`' along a torus: a host then holds a stretch of
+    a batch's rows and reads only those.
+
     Raises:
         ConfigurationError: as for `make_mesh`.
     """
@@ -93,27 +97,22 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
             f"{math.prod(wanted)} devices; found {len(devices)} ({devices[0].platform}). "
             "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
         )
-    if shape.slices == 1:
-        return mesh_utils.create_device_mesh(wanted, devices, allow_split_physical_axes=True)
-    by_host = not hasattr(devices[0], "slice_index")  # only TPUs say which slice they are in
-    found = len({getattr(d, "process_index" if by_host else "slice_index") for d in devices})
-    if found != shape.slices or shape.data % shape.slices:
+    part = "slice_index" if hasattr(devices[0], "slice_index") else "process_index"
+    slices = Counter(getattr(device, part) for device in devices)
+    even = len(set(slices.values())) == 1 and shape.data % shape.slices == 0
+    if shape.slices > 1 and (len(slices) != shape.slices or not even):
         raise ConfigurationError(
-            f"mesh.slices={shape.slices} was asked for data={shape.data}; there are {found} "
-            f"{'hosts' if by_host else 'slices'}. Set mesh.slices to that and mesh.data to a "
-            "multiple of it."
+            f"mesh.slices={shape.slices} was asked for data={shape.data}; found {len(slices)} "
+            f"{'slices' if part == 'slice_index' else 'hosts'} of {sorted(slices.values())} "
+            "devices. Set mesh.slices to their number and mesh.data to a multiple of it."
         )
-    within = (shape.data // shape.slices, shape.expert, shape.model)
-    return mesh_utils.create_hybrid_device_mesh(
-        within,
-        (shape.slices, 1, 1),
-        devices,
-        process_is_granule=by_host,
-        allow_split_physical_axes=True,
-    )
+    in_order = sorted(devices, key=lambda device: getattr(device, part))
+    return np.array(in_order if shape.slices > 1 else devices).reshape(wanted)
 
 
-def check_fit(config: ModelConfig, mesh: Mesh, rows: int, inputs: int, targets: int) -> None:
+def check_fit(
+    config: ModelConfig, mesh: Mesh | AbstractMesh, rows: int, inputs: int, targets: int
+) -> None:
     """Checks that every sharded size divides and that no device is left without a group.
 
     Raises:
@@ -155,7 +154,7 @@ def spec(names: str | Names, table: dict[str, Any] = USED) -> PartitionSpec:
     return PartitionSpec(*(table[name] for name in names))
 
 
-def parameter_shardings(model: eqx.Module, mesh: Mesh) -> Any:
+def parameter_shardings(model: eqx.Module, mesh: Mesh | AbstractMesh) -> Any:
     """Returns where each array of a model is stored, in the model's own structure."""
     return jax.tree.map(
         lambda names: NamedSharding(mesh, spec(names, STORED)),
@@ -180,6 +179,11 @@ def moment_sharding(
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Returns the layout of a batch: rows over data and expert."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def batch_shards(mesh: Mesh) -> int:
+    """Returns over how many groups of devices the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -89,15 +89,22 @@ class SwitchLayer(eqx.Module):
         *,
         key: Key[Array, ""],
         mesh: Mesh,
+        part: Int[Array, ""] | int = 0,
+        parts: int = 1,
     ) -> tuple[Float[Array, "batch length embed"], Routing]:
-        """Sends every token through its experts; what was not honoured counts as zero."""
+        """Sends every token through its experts; what was not honoured counts as zero.
+
+        `part` of `parts` says which of each device's groups these are where a batch is computed in
+        parts: a group keeps its number and so its jitter.
+        """
         choices = "batch length choices"
-        y, *parts, balance, z_loss, slots = over_devices(
-            functools.partial(_on_device, routing=routing),
+        y, *sums, balance, z_loss, slots = over_devices(
+            functools.partial(_on_device, routing=routing, parts=parts),
             mesh,
             inputs=(
                 "batch length embed",
                 "batch length",
+                "",
                 "",
                 "embed any_experts",
                 "experts embed mlp",
@@ -114,17 +121,22 @@ class SwitchLayer(eqx.Module):
                 "groups",
                 "groups",
             ),
-        )(x, is_token, key, self.router, self.gate, self.up, self.down)
-        return y, Routing(*parts, jnp.mean(balance), jnp.mean(z_loss), jnp.sum(slots))
+        )(x, is_token, key, jnp.asarray(part), self.router, self.gate, self.up, self.down)
+        return y, Routing(*sums, jnp.mean(balance), jnp.mean(z_loss), jnp.sum(slots))
 
 
-def _on_device(x, is_token, key, router, gate, up, down, *, routing: RoutingConfig):
+def _on_device(
+    x, is_token, key, part, router, gate, up, down, *, routing: RoutingConfig, parts: int
+):
     """One device's part: its own tokens, its own experts."""
     total = router.shape[-1]
     jitter_key, dropout_key = jax.random.split(key)
+    if parts > 1:  # expert dropout need not be the whole batch's; it is off in pretraining
+        dropout_key = jax.random.fold_in(dropout_key, part)
     grouped = x.reshape(-1, routing.group_tokens, x.shape[-1])
     real = is_token.reshape(grouped.shape[:2])
-    wide = _jittered(grouped.astype(jnp.float32), routing.jitter, jitter_key)
+    first_group = (jax.lax.axis_index(BATCH_AXES) * parts + part) * len(grouped)
+    wide = _jittered(grouped.astype(jnp.float32), routing.jitter, jitter_key, first_group)
     logits = jnp.einsum("gte,en->gtn", wide, router, precision=jax.lax.Precision.HIGHEST)
     chosen = jax.vmap(functools.partial(choose, choices=routing.choices))(logits, real)
     asked = jnp.where(real[..., None], chosen.expert, total)
@@ -151,12 +163,15 @@ def _on_device(x, is_token, key, router, gate, up, down, *, routing: RoutingConf
 
 
 def _jittered(
-    x: Float[Array, "groups tokens embed"], jitter: float, key: Key[Array, ""]
+    x: Float[Array, "groups tokens embed"],
+    jitter: float,
+    key: Key[Array, ""],
+    first_group: Int[Array, ""],
 ) -> Float[Array, "groups tokens embed"]:
     """Multiplies by U(1 - jitter, 1 + jitter); each group's noise depends on its number only."""
     if jitter == 0.0:
         return x
-    numbers = jax.lax.axis_index(BATCH_AXES) * len(x) + jnp.arange(len(x))
+    numbers = first_group + jnp.arange(len(x))
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
     noise = jax.vmap(
         lambda key: jax.random.uniform(key, x.shape[1:], minval=1 - jitter, maxval=1 + jitter)

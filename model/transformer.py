@@ -31,6 +31,20 @@ from model.sharding import EXCHANGED, constrain
 from model.switch_layer import Routing, SwitchLayer
 
 
+class Part(NamedTuple):
+    """Which part of a batch is being computed, where gradients are accumulated.
+
+    Attributes:
+        number: from 0.
+        count: parts in all.
+        target_tokens: real ones, of the whole batch.
+    """
+
+    number: Int[Array, ""] | int
+    count: int
+    target_tokens: Int[Array, ""]
+
+
 class Call(NamedTuple):
     """What a forward pass depends on besides weights and tokens.
 
@@ -38,11 +52,13 @@ class Call(NamedTuple):
         mesh: the devices.
         key: randomness of the router's jitter, which is off without one.
         remat: what the backward pass keeps of a block.
+        part: which part of a batch this is; None for all of it.
     """
 
     mesh: Mesh
     key: Key[Array, ""] | None = None
     remat: Remat = "none"
+    part: Part | None = None
 
     @property
     def training(self) -> bool:
@@ -178,7 +194,16 @@ class Stack(eqx.Module):
         assert self.switch is not None  # a stack with a switch layer has its config
         key = jax.random.fold_in(call.key if call.key is not None else jax.random.key(0), number)
         routing = self.switch.routing(decoder=self.decoder, training=call.training)
-        return layer(x, is_token, routing, key=key, mesh=call.mesh)
+        part = Part(0, 1, jnp.zeros((), jnp.int32)) if call.part is None else call.part
+        return layer(
+            x,
+            is_token,
+            routing,
+            key=key,
+            mesh=call.mesh,
+            part=part.number,
+            parts=part.count,
+        )
 
 
 def _kept(body, remat: Remat):
@@ -223,7 +248,9 @@ class Transformer(eqx.Module):
             decoder=Stack.init(config, decoder=True, key=keys[2]),
             logits=None
             if config.tied_logits
-            else kernel((embed, rows), fan_in=embed, scale=config.initialization_scale, key=keys[3]),
+            else kernel(
+                (embed, rows), fan_in=embed, scale=config.initialization_scale, key=keys[3]
+            ),
             config=config,
         )
 

@@ -21,7 +21,7 @@ from model.hugging_face_config import import_config
 from model.sharding import make_mesh
 from model.train_step import make_trainer
 from model.transformer import parameter_count
-from pipeline import pretrain, recipes
+from pipeline import pretrain
 from pipeline.arguments import ImportHf
 from pipeline.artifacts import (
     ArtifactError,

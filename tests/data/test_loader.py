@@ -11,8 +11,8 @@ import pytest
 
 from data import loader
 from data.errors import DataError
-from data.loader import Examples, batches
-from data.schedule import schedule
+from data.loader import Examples, batch_order, batches
+from data.schedule import Draws, schedule
 from data.span_corruption import lengths_for_inputs
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 40}
@@ -59,9 +59,11 @@ def test_every_example_is_full(examples):
 
 def test_an_epoch_shows_every_token_of_a_language(examples):
     """The windows of one epoch tile the ring: each token once, a few of the last window twice."""
-    stream, raw, count = examples.streams[1], examples.lengths.raw, int(examples.epoch_windows[1])
+    order = examples.order
+    stream, raw, count = examples.streams[1], examples.lengths.raw, int(order.windows[1])
     for epoch in (0, 1, 10**6):
-        starts = examples.window_starts(np.full(count, 1), epoch * count + np.arange(count))
+        ordinals = epoch * count + np.arange(count)
+        starts = order.starts(Draws(np.full(count, 1), np.zeros(count, int), ordinals))
         seen = Counter(stream.read_windows(starts.tolist(), raw).reshape(-1).tolist())
         whole = Counter(stream.read(0, TOKENS["sw"]).tolist())
         assert not whole - seen
@@ -80,7 +82,17 @@ def test_hosts_share_the_same_global_order(examples, hosts):
     shares = [take(examples, 3, rows=24, host=host, hosts=hosts) for host in range(hosts)]
     for number, batch in enumerate(whole):
         for host in range(hosts):
-            assert np.array_equal(batch["inputs"][host::hosts], shares[host][number]["inputs"])
+            part = batch["inputs"].reshape(hosts, 24 // hosts, -1)[host]
+            assert np.array_equal(part, shares[host][number]["inputs"])
+
+
+@pytest.mark.parametrize("rows", [24, 256, 1024])
+@pytest.mark.parametrize("hosts", [1, 2, 8])
+def test_a_hosts_rows_are_lanes_of_its_own(rows, hosts):
+    """Disjoint and complete; each host's examples are one residue, so it needs 1/H of the blocks."""
+    stretches = batch_order(rows).reshape(hosts, -1)
+    assert sorted(stretches.reshape(-1).tolist()) == list(range(rows))
+    assert {len(set((stretch % hosts).tolist())) for stretch in stretches} == {1}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])

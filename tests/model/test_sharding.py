@@ -50,7 +50,7 @@ def test_experts_and_widths_never_cross_slices(kind):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        (MeshShape(data=8, slices=4), "there are 2 hosts"),
+        (MeshShape(data=8, slices=4), r"found 2 hosts of \[4, 4\]"),
         (MeshShape(data=1, expert=8, slices=2), "mesh.data to a multiple"),
     ],
 )

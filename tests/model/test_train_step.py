@@ -1,5 +1,6 @@
 """One device or eight, dense or sparse: the same step; a checkpoint is the state, bit for bit."""
 
+import functools
 import re
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.batch import Batch
-from model.checkpoint import Checkpoints, with_shardings
+from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, batch_sharding, make_mesh
@@ -39,6 +40,7 @@ def config(switch):
     )
 
 
+@functools.cache
 def trainer(switch, shape, devices):
     mesh = make_mesh(shape, jax.devices()[:devices])
     return make_trainer(
@@ -179,15 +181,17 @@ def test_loss_falls_and_randomness_is_the_steps(single):
     assert again.losses.loss_nats == first.losses.loss_nats
 
 
-def test_a_step_that_is_not_finite_changes_nothing(single):
+@pytest.mark.parametrize("factor", [np.inf, 1e8], ids=["not finite", "exploded"])
+def test_a_step_that_is_not_finite_or_exploded_changes_nothing(single, factor):
     one = single["dense"]
     state = one.init()
     poisoned = state._replace(
-        arrays=eqx.tree_at(lambda m: m.logits, state.arrays, state.arrays.logits * jnp.inf)
+        arrays=eqx.tree_at(lambda m: m.logits, state.arrays, state.arrays.logits * factor)
     )
     before = leaves(poisoned)
     after, metrics = one.step(poisoned, batch())
     assert bool(metrics.skipped)
+    assert bool(np.isfinite(metrics.gradient_norm)) == np.isfinite(factor)
     assert int(after.step) == 1
     for left, right in zip(before[:-1], leaves(after)[:-1], strict=True):
         np.testing.assert_array_equal(left, right)
@@ -208,23 +212,55 @@ def test_scores_do_not_depend_on_row_order(single):
     assert rows.target_tokens.tolist() == [8, 8, 3, 8, 8, 8, 8, 8]
 
 
-@pytest.mark.parametrize("shape", [MeshShape(), MeshShape(expert=4)], ids=str)
-def test_a_checkpoint_is_the_state_on_any_mesh(single, tmp_path, shape):
-    one = single["switch"]
-    state, _ = one.step(one.init(), batch())
-    before = leaves(state)
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state)
+def saved_and_restored(state, directory, step, other):
+    """The state, by way of a checkpoint, on another trainer's mesh; bit for bit."""
+    checkpoints = Checkpoints(directory)
+    checkpoints.save(step, state)
     checkpoints.close()
-    other = trainer(SWITCH, shape, shape.data * shape.expert * shape.model)
     shapes = with_shardings(jax.eval_shape(other.init), other.shardings)
-    again = Checkpoints(tmp_path)
-    assert again.steps() == [1]
-    restored = again.restore(1, shapes)
+    again = Checkpoints(directory)
+    assert again.steps()[-1] == step
+    restored = again.restore(step, shapes)
     again.close()
-    for left, right in zip(before, leaves(restored), strict=True):
+    for left, right in zip(leaves(state), leaves(restored), strict=True):
         np.testing.assert_array_equal(left, right)
-    stepped, _ = other.step(restored, batch(1))
-    expected, _ = one.step(state, batch(1))
-    for left, right in zip(leaves(expected.arrays), leaves(stepped.arrays), strict=True):
-        np.testing.assert_allclose(left, right, atol=1e-5)
+    return restored
+
+
+def test_a_run_goes_on_with_fewer_devices_and_experts_elsewhere(single, tmp_path):
+    """8 devices, 4, 2; the expert axis 4, 2, 2: a step on each, against all on one."""
+    shapes = MeshShape(data=2, expert=4), MeshShape(data=2, expert=2), MeshShape(expert=2)
+    one = single["switch"]
+    expected, moved = one.init(), None
+    for number, shape in enumerate(shapes):
+        devices = shape.data * shape.expert
+        here = trainer(SWITCH, shape, devices)
+        moved = here.init() if moved is None else saved_and_restored(moved, tmp_path, number, here)
+        moved, _ = here.step(moved, batch(number))
+        expected, _ = one.step(expected, batch(number))
+        for left, right in zip(leaves(expected.arrays), leaves(moved.arrays), strict=True):
+            np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(single, tmp_path):
+    """One flipped bit, which Orbax alone restores without a word; and a missing file."""
+    one = single["dense"]
+    state = one.init()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for step in (1, 2):
+        checkpoints.save(step, state)
+    checkpoints.close()
+    arrays = max((tmp_path / "checkpoints/2").rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(arrays.read_bytes())
+    content[len(content) // 2] ^= 1
+    shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
+    again = Checkpoints(tmp_path / "checkpoints")
+    for damage in (lambda: arrays.write_bytes(content), arrays.unlink):
+        damage()
+        with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .* is damaged"):
+            again.restore(2, shapes)
+    assert again.set_aside(2) == tmp_path / "damaged-2-0"
+    assert again.steps() == [1]
+    again.restore(1, shapes)
+    again.save(2, state)
+    again.close()
