@@ -71,7 +71,7 @@ class SwitchConfig:
             )
         if self.dispatch not in get_args(Dispatch):
             raise ConfigurationError(
-                f"dispatch was {self.dispatch!r}; it must be one of {', '.join(get_args(Dispatch))}."
+                f"dispatch was {self.dispatch!r}; it must be {' or '.join(get_args(Dispatch))}."
             )
         for name in ("jitter", "expert_dropout"):
             if not 0 <= getattr(self, name) < 1:

@@ -69,7 +69,7 @@ def _by_own_experts(
     number: Int[Array, "devices choices"],
     experts: Experts,
 ) -> Float[Array, "devices choices embed"]:
-    """Applies a device's experts to what it was sent; rows without one come last and stay unread."""
+    """Applies a device's experts to what it was sent; rows without one come last, unread."""
     own, embed = experts.up.shape[0], received.shape[-1]
     mine = label.reshape(-1) - jax.lax.axis_index("expert") * own
     line = queue(jnp.minimum(mine, own), own)

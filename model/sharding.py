@@ -13,6 +13,7 @@ expert exceed 1.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,29 +56,58 @@ USED = STORED | {
 
 @dataclass(frozen=True, kw_only=True)
 class MeshShape:
-    """Devices along each axis."""
+    """Devices along each axis.
+
+    Attributes:
+        data, expert, model: devices along the axis, over all slices.
+        slices: parts of the data axis that only a slow network joins: TPU slices or GPU hosts. What
+            crosses it is gradients and stored parameters, never tokens on their way to an expert.
+    """
 
     data: int = 1
     expert: int = 1
     model: int = 1
+    slices: int = 1
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
-    """Makes the mesh.
+    """Makes the mesh; devices that are near in it share a host, hosts that are near a slice.
 
     Raises:
         ConfigurationError: the shape does not use exactly the devices that there are.
     """
     devices = jax.devices() if devices is None else list(devices)
+    axes = ("data", "expert", "model")
+    return Mesh(arranged(shape, devices), axes, axis_types=(AxisType.Auto,) * 3)
+
+
+def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
+    """Returns the devices in the mesh's order, an array data x expert x model.
+
+    The order is that of processes, not `mesh_utils`' along a torus: a host then holds a stretch of
+    a batch's rows and reads only those.
+
+    Raises:
+        ConfigurationError: as for `make_mesh`.
+    """
     wanted = (shape.data, shape.expert, shape.model)
-    if min(wanted) < 1 or math.prod(wanted) != len(devices):
+    if min(*wanted, shape.slices) < 1 or math.prod(wanted) != len(devices):
         raise ConfigurationError(
             f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "
             f"{math.prod(wanted)} devices; found {len(devices)} ({devices[0].platform}). "
             "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
         )
-    axes = ("data", "expert", "model")
-    return Mesh(np.array(devices).reshape(wanted), axes, axis_types=(AxisType.Auto,) * 3)
+    part = "slice_index" if hasattr(devices[0], "slice_index") else "process_index"
+    slices = Counter(getattr(device, part) for device in devices)
+    even = len(set(slices.values())) == 1 and shape.data % shape.slices == 0
+    if shape.slices > 1 and (len(slices) != shape.slices or not even):
+        raise ConfigurationError(
+            f"mesh.slices={shape.slices} was asked for data={shape.data}; found {len(slices)} "
+            f"{'slices' if part == 'slice_index' else 'hosts'} of {sorted(slices.values())} "
+            "devices. Set mesh.slices to their number and mesh.data to a multiple of it."
+        )
+    in_order = sorted(devices, key=lambda device: getattr(device, part))
+    return np.array(in_order if shape.slices > 1 else devices).reshape(wanted)
 
 
 def check_fit(

@@ -45,9 +45,7 @@ def through_slots(
     return y, kept
 
 
-def slots(
-    expert: Int[Array, "tokens choices"], experts: int
-) -> Int[Array, "tokens choices"]:
+def slots(expert: Int[Array, "tokens choices"], experts: int) -> Int[Array, "tokens choices"]:
     """Returns each choice's place among its expert's: first choices first, then by position."""
     in_turn = expert.T.reshape(-1)
     line = queue(in_turn, experts)
@@ -67,9 +65,7 @@ def token_of_slot(
     return empty.at[expert, slot].set(tokens, mode="drop", unique_indices=True)
 
 
-def _numbers(
-    groups: int, own: int, capacity: int, total: int
-) -> Int[Array, "experts rows"]:
+def _numbers(groups: int, own: int, capacity: int, total: int) -> Int[Array, "experts rows"]:
     """Returns a number for each slot that a device's own experts have, the same on any mesh."""
     group = jax.lax.axis_index("data") * groups + jnp.arange(groups)
     expert = jax.lax.axis_index("expert") * own + jnp.arange(own)

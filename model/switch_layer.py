@@ -6,8 +6,8 @@ The layer runs on every device's own tokens and says its communication out loud:
     choose experts in groups -> all-to-all -> own experts -> all-to-all -> weigh and add
 
 Two all-to-alls forward, two backward, no gather of activations. Routing groups are consecutive
-tokens of the batch, their number set by the config and never by the mesh. Which experts is
-`routing.py`'s, the way there and back `slots.py`'s or, where nothing may be dropped, `dropless.py`'s.
+tokens of the batch, their number set by the config and never by the mesh. Which experts, says
+`routing.py`; the way there and back is `slots.py`'s or, where nothing is dropped, `dropless.py`'s.
 """
 
 import functools

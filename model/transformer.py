@@ -26,6 +26,7 @@ from model.feed_forward import FeedForward
 from model.initialization import kernel
 from model.norm import RMSNorm
 from model.position_bias import PositionBias
+from model.precision import summed_in_float32
 from model.sharding import EXCHANGED, constrain
 from model.switch_layer import Routing, SwitchLayer
 
@@ -302,7 +303,7 @@ class Transformer(eqx.Module):
             matrix, product = self.embedding, "bte,ve->btv"
         else:
             matrix, product = self.logits, "bte,ev->btv"
-        return jnp.einsum(product, x, matrix.astype(x.dtype), preferred_element_type=jnp.float32)
+        return summed_in_float32(product, x, matrix.astype(x.dtype))
 
     def embed(
         self, ids: Int[Array, "batch length"], call: Call

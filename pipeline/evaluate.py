@@ -2,13 +2,14 @@
 
 Pretraining evaluates the same way at intervals: `HeldOut` is made once and scores any weights. A
 row a page in `RUN/evaluation/step=N.parquet`; everything that is later said about a language can be
-recomputed from there.
+recomputed from there. Of a sparse network also what routing did, a row a switch layer and language,
+in `RUN/evaluation/routing-step=N.parquet`.
 """
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,10 +21,12 @@ from data.held_out_batches import HeldOutBatch, batches, held_out_pages
 from data.span_corruption import Lengths
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
+from eval.expert_usage import Usage, by_language, columns, together
 from eval.held_out_loss import page_losses
 from model.batch import Batch
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.loss import RowLosses
+from model.routing_sums import RowRouting
 from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
 from pipeline import recipes
@@ -48,6 +51,26 @@ COLUMNS = pa.schema(
     ]
 )
 
+ROUTING_COLUMNS = pa.schema(
+    [
+        ("stack", pa.string()),
+        ("layer", pa.int32()),
+        ("language", pa.string()),
+        ("tokens", pa.int64()),
+        ("choices", pa.int64()),
+        ("dropped", pa.int64()),
+        ("entropy_nats", pa.float64()),
+        ("load", pa.list_(pa.int64())),
+    ]
+)
+
+
+class Evaluation(NamedTuple):
+    """The columns of both files; no routing of a dense network."""
+
+    pages: dict[str, list[Any]]
+    routing: dict[str, list[Any]] | None
+
 
 class HeldOut:
     """The held-out pages of an artifact, cut and corrupted once, scored as often as wanted."""
@@ -69,36 +92,64 @@ class HeldOut:
         """UTF-8 bytes that each id stands for."""
         return load(self.blocks.directory / MODEL_FILE).piece_bytes
 
+    @cached_property
+    def languages(self) -> list[str]:
+        """Codes of the languages, sorted."""
+        return sorted({page.language for page in self.pages})
+
+    @cached_property
+    def language_of_page(self) -> np.ndarray:
+        """Number of each page's language; the last entry is for no page, -1."""
+        return np.array([self.languages.index(page.language) for page in self.pages] + [-1])
+
     def score(
         self, trainer: Trainer, arrays: Any, stop: Callable[[], bool] = lambda: False
-    ) -> dict[str, list[Any]] | None:
-        """Returns the columns of an evaluation with these weights; None if it was stopped.
+    ) -> Evaluation | None:
+        """Returns an evaluation with these weights; None if it was stopped.
 
         Args:
             trainer: whose `score` is used, one program for all languages.
             arrays: the weights.
             stop: asked before every batch.
         """
-        scores = self._scores(trainer, arrays, stop)
+        usage: list[Usage] = []
+        scores = self._scores(trainer, arrays, stop, usage)
         try:
-            return page_losses(self.pages, self.batches, lambda _: next(scores), self.piece_bytes)
+            pages = page_losses(self.pages, self.batches, lambda _: next(scores), self.piece_bytes)
         except StopIteration:
             return None
+        switch = trainer.rest.config.switch
+        if switch is None:
+            return Evaluation(pages, None)
+        return Evaluation(pages, columns(together(usage), self.languages, switch.every))
 
     def _scores(
-        self, trainer: Trainer, arrays: Any, stop: Callable[[], bool]
+        self, trainer: Trainer, arrays: Any, stop: Callable[[], bool], usage: list[Usage]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields each batch's row losses; the next batch is under way while one is added up."""
-        ahead: RowLosses | None = None
+        """Yields each batch's row losses and adds to `usage` what routing did with its rows; the
+        next batch is under way while one is added up."""
+        ahead: tuple[HeldOutBatch, tuple[RowLosses, RowRouting | None]] | None = None
         for batch in self.batches:
             if stop():
                 return
-            rows, _ = trainer.score(arrays, self._on_devices(batch, trainer))
+            here = batch, trainer.score(arrays, self._on_devices(batch, trainer))
             if ahead is not None:
-                yield np.asarray(ahead.loss_nats), np.asarray(ahead.target_tokens)
-            ahead = rows
+                yield self._fetched(*ahead, usage)
+            ahead = here
         if ahead is not None:
-            yield np.asarray(ahead.loss_nats), np.asarray(ahead.target_tokens)
+            yield self._fetched(*ahead, usage)
+
+    def _fetched(
+        self,
+        batch: HeldOutBatch,
+        scores: tuple[RowLosses, RowRouting | None],
+        usage: list[Usage],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        losses, routing = scores
+        if routing is not None:
+            language = self.language_of_page[batch.page]
+            usage.append(by_language(jax.device_get(routing), language, len(self.languages)))
+        return np.asarray(losses.loss_nats), np.asarray(losses.target_tokens)
 
     def _on_devices(self, batch: HeldOutBatch, trainer: Trainer) -> Batch:
         held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
@@ -112,9 +163,9 @@ def run(arguments: Evaluate) -> None:
     check_tokens(arguments, blocks)
     arrays, step = restore(arguments.run, trainer, arguments.step)
     held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
-    columns = held_out.score(trainer, arrays)
-    assert columns is not None  # nothing stops it
-    path = write(arguments.run, step, columns)
+    evaluation = held_out.score(trainer, arrays)
+    assert evaluation is not None  # nothing stops it
+    path = write(arguments.run, step, evaluation)
     Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
 
 
@@ -188,11 +239,18 @@ def evaluation_file(directory: Path, step: int) -> Path:
     return directory / "evaluation" / f"step={step}.parquet"
 
 
-def write(directory: Path, step: int, columns: dict[str, list[Any]]) -> Path:
-    """Writes one evaluation whole."""
+def write(directory: Path, step: int, evaluation: Evaluation) -> Path:
+    """Writes one evaluation, each file whole; the pages' last, for it says that there is one."""
     path = evaluation_file(directory, step)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pydict(columns, COLUMNS), temporary)
-    temporary.replace(path)
+    if evaluation.routing is not None:
+        table = pa.Table.from_pydict(evaluation.routing, ROUTING_COLUMNS)
+        _write_whole(table, path.with_name(f"routing-{path.name}"))
+    _write_whole(pa.Table.from_pydict(evaluation.pages, COLUMNS), path)
     return path
+
+
+def _write_whole(table: pa.Table, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(path)

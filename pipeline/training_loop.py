@@ -150,9 +150,9 @@ def _evaluate(
         return
     with training.account.spend("evaluating"):
         progress.doing("evaluating")
-        columns = training.held_out.score(trainer, state.arrays, asked)
-        if columns is not None and is_first():
-            write(training.out, step, columns)
+        evaluation = training.held_out.score(trainer, state.arrays, asked)
+        if evaluation is not None and is_first():
+            write(training.out, step, evaluation)
 
 
 def resume(checkpoints: Checkpoints, trainer: Trainer, console: Console) -> tuple[TrainState, int]:

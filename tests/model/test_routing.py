@@ -54,7 +54,9 @@ def test_every_choice_with_a_slot_has_it_for_itself(tokens, choices, experts, ca
     table = np.array(token_of_slot(expert, slot, experts, capacity))
     kept = (np.array(slot) < capacity) & real[:, None]
     for row in range(experts):
-        expected = np.flatnonzero((np.array(expert) == row).any(1) & (kept & (ranked == row)).any(1))
+        expected = np.flatnonzero(
+            (np.array(expert) == row).any(1) & (kept & (ranked == row)).any(1)
+        )
         assert sorted(table[row][table[row] < tokens].tolist()) == expected.tolist()
     wanted = np.bincount(ranked[real].reshape(-1), minlength=experts)
     assert kept.sum() == np.minimum(wanted, capacity).sum()

@@ -1,6 +1,7 @@
 """One device or eight, dense or sparse: the same step; a checkpoint is the state, bit for bit."""
 
 import functools
+import re
 
 import equinox as eqx
 import jax
@@ -10,21 +11,28 @@ import pytest
 
 from model.batch import Batch
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
-from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
-from model.sharding import MeshShape, check_fit, make_mesh, spec
+from model.sharding import MeshShape, batch_sharding, make_mesh
 from model.train_step import make_trainer
 
 ROWS, SOURCE, TARGET = 8, 16, 8
-SWITCH = SwitchConfig(experts=4, every=2, encoder_group_tokens=16, decoder_group_tokens=8)
+SWITCH = SwitchConfig(
+    experts=8,
+    every=2,
+    encoder_group_tokens=16,
+    decoder_group_tokens=8,
+    minimum_capacity=1,
+    z_loss_weight=1e-3,
+)
 
 
 def config(switch):
     return ModelConfig(
         vocabulary_rows=128,
         embed=16,
-        heads=2,
-        head=8,
+        heads=8,
+        head=4,
         mlp=16,
         layers=2,
         switch=switch,
@@ -62,32 +70,105 @@ def single():
 KINDS = {"dense": None, "switch": SWITCH}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "shape", [MeshShape(data=2, expert=2, model=2), MeshShape(data=2, expert=4)], ids=str
-)
-def test_a_step_on_eight_devices_is_the_step_on_one(single, kind, shape):
-    one, eight = single[kind], trainer(KINDS[kind], shape, 8)
-    after_one, metrics_one = one.step(one.init(), batch())
-    after_eight, metrics_eight = eight.step(eight.init(), batch())
-    assert float(metrics_one.losses.dropped_share) == float(metrics_eight.losses.dropped_share)
+MESHES = [
+    MeshShape(data=8),
+    MeshShape(expert=8),
+    MeshShape(model=8),
+    MeshShape(data=2, expert=4),
+    MeshShape(data=2, expert=2, model=2),
+]
+CASES = [*(("switch", shape) for shape in MESHES), ("dense", MESHES[-1])]
+
+
+@pytest.fixture(scope="module")
+def stepped(single):
+    """The step on one device: its start, its end and its metrics."""
+    starts = {kind: leaves(one.init()) for kind, one in single.items()}
+    return {kind: (starts[kind], *one.step(one.init(), batch())) for kind, one in single.items()}
+
+
+# Every split and every routing is compared in test_switch_layer.py; here a whole step is.
+@pytest.mark.parametrize(("kind", "shape"), CASES, ids=str)
+def test_a_step_on_eight_devices_is_the_step_on_one(stepped, kind, shape):
+    start, after_one, metrics_one = stepped[kind]
+    eight = trainer(KINDS[kind], shape, 8)
+    state = jax.device_put(
+        jax.tree.unflatten(jax.tree.structure(eight.shardings), start), eight.shardings
+    )
+    compiled = eight.step.lower(state, batch()).compile()
+    after_eight, metrics_eight = compiled(
+        state, jax.device_put(batch(), batch_sharding(eight.mesh))
+    )
     if kind == "switch":
+        layers_one, layers_eight = metrics_one.losses.layers, metrics_eight.losses.layers
+        np.testing.assert_array_equal(layers_one.load, layers_eight.load)
+        np.testing.assert_array_equal(layers_one.dropped, layers_eight.dropped)
         assert 0.05 < metrics_one.losses.dropped_share < 0.5
     for left, right in zip(leaves(metrics_one), leaves(metrics_eight), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
     for left, right in zip(leaves(after_one.arrays), leaves(after_eight.arrays), strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)
+    if shape == MeshShape(data=2, expert=4):
+        assert_exchanges_and_parameter_gathers_only(compiled.as_text(), eight)
+
+
+def assert_exchanges_and_parameter_gathers_only(program, eight):
+    """Two stacks are scanned, each with two all-to-alls forward and two back; what is gathered has
+    the shape of a parameter, or of one block of it, whole along what is stored in parts."""
+    exchanges = re.findall(r" all-to-all(?:-start)?\(", program)
+    assert len(exchanges) == 2 * 4
+    gathered = re.findall(r"= \(?\w+\[([\d,]+)\]\S* all-gather(?:-start)?\(", program)
+    assert gathered
+    shapes = {leaf.shape for leaf in jax.tree.leaves(eight.shapes)}
+    split = dict(eight.mesh.shape)
+    activation = ROWS * SOURCE // (split["data"] * split["expert"])
+    for text in gathered:
+        shape = tuple(int(size) for size in text.split(","))
+        assert any(is_part_of(shape, whole) for whole in shapes), shape
+        assert activation not in shape
+
+
+def is_part_of(shape, whole):
+    """True where each size divides the parameter's, but for dimensions of one."""
+    shape, whole = ([size for size in sizes if size > 1] for sizes in (shape, whole))
+    return len(shape) == len(whole) and all(
+        w % s == 0 for s, w in zip(sorted(shape), sorted(whole), strict=True)
+    )
+
+
+def test_layers_count_what_routing_did(stepped):
+    """Conserved: every real token asks once, and a slot is used or wasted."""
+    layers = stepped["switch"][2].losses.layers
+    real = [int(batch().is_source.sum()), int(batch().is_target.sum())]
+    assert layers.tokens.tolist() == real
+    assert layers.load.sum(axis=1).tolist() == real
+    kept = layers.load.sum(axis=1) - layers.dropped
+    assert (layers.slots - layers.wasted).tolist() == kept.tolist()
+    # Groups of 16 and 8 tokens, 8 experts: round(1.25 * 16 / 8) = 2 slots and round(1.25) = 1.
+    assert layers.slots.tolist() == [8 * 8 * 2, 8 * 8 * 1]
+
+
+def test_rows_add_up_to_layers(single):
+    _, rows = single["switch"].score(single["switch"].init().arrays, batch())
+    assert rows.load.shape == (2, ROWS, 8)
+    assert rows.tokens.tolist() == [
+        batch().is_source.sum(axis=1).tolist(),
+        batch().is_target.sum(axis=1).tolist(),
+    ]
+    np.testing.assert_array_equal(rows.load.sum(axis=-1), rows.tokens)
+    assert (rows.entropy_nats <= rows.tokens * np.log(8) + 1e-4).all()
+    assert (rows.dropped <= rows.tokens).all()
 
 
 def test_parameters_and_moments_are_sharded():
     eight = trainer(SWITCH, MeshShape(data=2, expert=2, model=2), 8)
     state = eight.init()
     expert = state.arrays.encoder.blocks[1].feed_forward.up
-    assert expert.shape == (1, 4, 16, 16)
-    assert expert.sharding.shard_shape(expert.shape) == (1, 2, 8, 8)
+    assert expert.shape == (1, 8, 16, 16)
+    assert expert.sharding.shard_shape(expert.shape) == (1, 4, 8, 8)
     moments = state.optimizer[0].states.encoder.blocks[1].feed_forward.up
     shapes = {leaf.sharding.shard_shape(leaf.shape) for leaf in jax.tree.leaves(moments)}
-    assert (1, 2, 8, 8) in shapes
+    assert (1, 4, 8, 8) in shapes
 
 
 def test_loss_falls_and_randomness_is_the_steps(single):
@@ -183,27 +264,3 @@ def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(single, tmp_pa
     again.restore(1, shapes)
     again.save(2, state)
     again.close()
-
-
-def test_a_mesh_must_use_the_devices():
-    with pytest.raises(ConfigurationError, match="needs 6 devices; found 8"):
-        make_mesh(MeshShape(data=6))
-
-
-def test_everything_that_does_not_fit_is_said_at_once():
-    mesh = make_mesh(MeshShape(data=2, expert=2, model=2))
-    with pytest.raises(ConfigurationError) as error:
-        check_fit(config(SWITCH), mesh, rows=6, inputs=10, targets=8)
-    for part in ("rows of a batch (6)", "encoder tokens of a device (15)", "decoder tokens"):
-        assert part in str(error.value)
-
-
-def test_a_device_without_a_group_is_refused():
-    mesh = make_mesh(MeshShape(data=8))
-    with pytest.raises(ConfigurationError, match="encoder tokens of a device"):
-        check_fit(config(SWITCH), mesh, rows=8, inputs=8, targets=8)
-
-
-def test_an_unknown_dimension_never_replicates_silently():
-    with pytest.raises(KeyError):
-        spec("embed surprise")
