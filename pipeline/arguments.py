@@ -111,6 +111,8 @@ class Pretrain:
     (s3://..., gs://...)."""
     out: Path
     """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/."""
+    start: Path | None = None
+    """A finished or imported run whose last weights to begin with, instead of random ones."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
     profile: tuple[int, int] | None = None

@@ -45,6 +45,8 @@ from pipeline.hosts import connect, is_first, on_first_host
 from pipeline.preemption import EXIT_STATUS
 from pipeline.profiling import Profile
 from pipeline.recipes import Recipe
+from pipeline.start_from import check_start as check_start_from
+from pipeline.start_from import start_from
 from pipeline.start_up_checks import check_start
 from pipeline.time_account import TimeAccount
 from pipeline.token_artifact import open_blocks
@@ -68,6 +70,9 @@ def run(arguments: Pretrain) -> None:
     check_start(recipe, blocks, arguments.out)
     settings = {key: value for key, value in recipes.to_json(recipe).items() if key not in FREE}
     inputs = digests(recipe, blocks)
+    if arguments.start is not None:
+        check_start_from(arguments.start, recipe, inputs["vocabulary"])
+        inputs["start"] = digest_of_manifest(arguments.start)
     examples = make_examples(recipe, blocks)
     found = on_first_host(lambda: CLAIMS.index(claim(arguments.out, "pretrain", settings, inputs)))
     if CLAIMS[found] is Claim.FINISHED:
@@ -82,6 +87,8 @@ def run(arguments: Pretrain) -> None:
         accumulate=recipe.accumulate,
         remat=recipe.remat,
     )
+    if arguments.start is not None:
+        start_from(arguments.start, arguments.out, trainer)
     if is_first():
         describe(arguments.out, recipe, trainer, inputs)
         describe_data(arguments.out, recipe, examples, console)
