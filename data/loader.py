@@ -9,10 +9,10 @@ No filter, no hidden buffer, no dependence on hosts, workers or devices. So the 
 state is one integer, the number of batches drawn, and a run resumes exactly, also on another
 number of hosts: host h of n reads rows h, h + n, ... of each global batch.
 
-Examples are made some thousand at a time (a chunk of whole batches): a chunk reads what it needs of
-a language in one call of ArrayRecord, and hides spans in all its rows at once. A chunk is a
-function of its number, so nothing is remembered between them. Grain makes chunks ahead, in a thread
-or in worker processes.
+Examples are made some thousand at a time (a chunk of whole batches): a chunk reads each record that
+it needs once, and hides spans in all its rows at once. A chunk is a function of its number, so
+nothing is remembered between them. Grain makes chunks ahead, in a thread or in worker processes;
+blocks on an object store are asked for longer ahead still.
 """
 
 from collections.abc import Iterator
