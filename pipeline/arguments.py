@@ -32,6 +32,20 @@ class Clean:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Say before a launch what `clean` will take: pages, core-hours, money; from a sample."""
+
+    input: tuple[str, ...]
+    """Files or globs, as for `clean`."""
+    rules: Rules
+    """The rules of the run to come."""
+    sample_megabytes: int = 32
+    """At least so much of the input is cleaned here, in files spread over it."""
+    price_per_core_hour: float = 0.0
+    """What one core costs for an hour, in any currency."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """Train a SentencePiece vocabulary on text sampled as the mixture will sample it, or take one.
 

@@ -1,43 +1,34 @@
 """What a cleaning run tells: its counts as the manifest holds them, and some lines on screen.
 
-Counts come from `transforms.count_pages` as (kind, language, detail) -> number. The law of the
-stage, read = kept + rejected, is checked here.
+Counts come in a `Tally`, as (kind, language, detail) -> number. The law of the stage, read = kept +
+rejected, is checked here.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from data.held_out import ShareOfEachLanguage
 from data.languages import UNDETERMINED, all_languages
 from data.rule_sets import LanguageBy, RuleSet, Untouched, differences_from_mc4
 from data.text_rules import LONGEST_PAGE_CHARACTERS
+from pipeline.cleaning.tally import Key, Tally
 
 MOST_SAID = 3  # so many of the languages that CLD3 takes one for are named
-
-Key = tuple[str, str, str]
-
-
-def read_counts(path: Path) -> dict[Key, Any]:
-    """Returns the counts that the job left."""
-    counts = json.loads(path.read_text(encoding="utf-8"))
-    return {(kind, language, detail): value for (kind, language, detail), value in counts}
-
 
 NO_LISTS = "No lists of bad words were given, so none were looked for."
 
 
 def manifest_of(
-    counts: Mapping[Key, Any], rules: RuleSet | Untouched, *, files: int, lists: bool
+    tally: Tally, rules: RuleSet | Untouched, *, files: int, lists: bool
 ) -> dict[str, Any]:
     """Returns the manifest's body.
 
     Args:
-        counts: what the job counted.
+        tally: what the job counted.
         rules: by which it judged.
         files: how many it read.
         lists: whether lists of bad words were given.
@@ -45,6 +36,7 @@ def manifest_of(
     Raises:
         RuntimeError: pages were lost or doubled on the way.
     """
+    counts = tally.counts
     read = counts.get(("read", "", ""), 0)
     done = sum(value for (kind, _, _), value in counts.items() if kind in ("kept", "rejected"))
     if read != done:
@@ -55,7 +47,7 @@ def manifest_of(
     return {
         "rules": _rules(rules, lists),
         "languages": {code: _language(counts, code, rules) for code in _seen(counts)},
-        "broken_records": _broken(counts),
+        "broken_records": _broken(tally),
         "input": {"files": files, "records": read},
     }
 
@@ -107,7 +99,7 @@ def _language(counts: Mapping[Key, Any], code: str, rules: RuleSet | Untouched) 
     removed_lines = _details(counts, "removed_lines", code)
     described = {
         "kept": sum(splits.values()),
-        "held_out": splits["validation"],
+        "held_out": splits["validation"] or _share_held_out(rules, sum(splits.values())),
         "rejected": dict(sorted(_details(counts, "rejected", code).items())),
         "characters": counts.get(("characters", code, ""), 0),
         "removed_lines": sum(removed_lines.values()),
@@ -123,13 +115,18 @@ def _language(counts: Mapping[Key, Any], code: str, rules: RuleSet | Untouched) 
     return described
 
 
-def _broken(counts: Mapping[Key, Any]) -> dict[str, Any]:
+def _share_held_out(rules: RuleSet | Untouched, pages: int) -> int:
+    held_out = rules.held_out
+    return held_out.count(pages) if isinstance(held_out, ShareOfEachLanguage) else 0
+
+
+def _broken(tally: Tally) -> dict[str, Any]:
     return {
         reason: {
             "count": count,
-            "samples": [f"{file}@{offset}" for file, offset in counts[("samples", "", reason)]],
+            "samples": [f"{file}@{offset}" for file, offset in tally.broken[reason]],
         }
-        for reason, count in sorted(_details(counts, "broken", "").items())
+        for reason, count in sorted(_details(tally.counts, "broken", "").items())
     }
 
 
