@@ -1,5 +1,6 @@
 """One device or eight, dense or sparse: the same step; a checkpoint is the state, bit for bit."""
 
+import errno
 import functools
 import re
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint.path import atomicity
 
 from model.batch import Batch
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
@@ -262,5 +264,25 @@ def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(single, tmp_pa
     assert again.set_aside(2) == tmp_path / "damaged-2-0"
     assert again.steps() == [1]
     again.restore(1, shapes)
+    again.save(2, state)
+    again.close()
+
+
+def test_a_full_disk_is_said_and_older_checkpoints_are_left(single, tmp_path, monkeypatch):
+    async def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    state = single["dense"].init()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state)
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(atomicity.AtomicRenameTemporaryPath, "finalize", full)
+        checkpoints.save(2, state)
+        with pytest.raises(CheckpointError, match=r"the disk is full.*1 is whole"):
+            checkpoints.close()
+    again = Checkpoints(tmp_path)
+    assert again.steps() == [1]
     again.save(2, state)
     again.close()
