@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from model.config import ModelConfig
 from model.initialization import kernel
+from model.precision import summed_in_float32
 
 MASKED = -1e9  # finite, so that a row of padding alone gives a uniform softmax and not NaN
 
@@ -73,9 +74,7 @@ class Attention(eqx.Module):
         """Attends from `x` to projected keys and values."""
         dtype = x.dtype
         query = jnp.einsum("bqe,ehd->bhqd", x, self.query.astype(dtype))
-        scores = jnp.einsum(
-            "bhqd,bhkd->bhqk", query, source.keys, preferred_element_type=jnp.float32
-        )
+        scores = summed_in_float32("bhqd,bhkd->bhqk", query, source.keys)
         scores = jnp.where(mask[:, None], scores + bias[None].astype(jnp.float32), MASKED)
         weights = jax.nn.softmax(scores, axis=-1).astype(dtype)
         mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, source.values)

@@ -15,8 +15,9 @@ sparse. No JAX is imported here.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+Dispatch = Literal["slots", "dropless"]
 FeedForwardKind = Literal["gated-gelu", "relu"]
 Remat = Literal["none", "full", "exchanges"]  # what the backward pass keeps (model/transformer.py)
 
@@ -27,31 +28,99 @@ class ConfigurationError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchConfig:
-    """The sparse feed-forward (Fedus et al. 2022).
+    """The sparse feed-forward (Fedus et al. 2022); defaults are the paper's and Mesh TensorFlow's.
 
     Attributes:
         experts: experts of a switch layer.
         every: every how many-th feed-forward is sparse; 2 in the released models, 1 in Switch-C.
         encoder_group_tokens, decoder_group_tokens: tokens that share an expert's capacity. Groups
             are set here and never by the mesh, so a step does not depend on its devices.
-        capacity_factor_training, capacity_factor_evaluation: slots over an even share.
+        choices: experts that a token is sent to; 2 in GShard and ST-MoE.
+        dispatch: "slots" gives every expert a fixed number of them and drops what is over;
+            "dropless" sends every token, whatever that costs.
+        capacity_factor_training, capacity_factor_evaluation: slots over an even share of choices.
         minimum_capacity: slots an expert has in any case; 4 in Mesh TensorFlow.
         balance_loss_weight: alpha of the balance loss.
+        z_loss_weight: of the router's z-loss; 1e-3 in ST-MoE.
         jitter: the router's input is multiplied by U(1 - jitter, 1 + jitter) in training.
+        expert_dropout: of an expert's hidden units in training; 0.4 to fine-tune (section 2.4).
     """
 
     experts: int
     every: int
     encoder_group_tokens: int
     decoder_group_tokens: int
+    choices: int = 1
+    dispatch: Dispatch = "slots"
     capacity_factor_training: float = 1.25
     capacity_factor_evaluation: float = 2.0
     minimum_capacity: int = 4
     balance_loss_weight: float = 1e-2
+    z_loss_weight: float = 0.0
     jitter: float = 1e-2
+    expert_dropout: float = 0.0
 
     def __post_init__(self):
-        _at_least_one(self, "experts", "every", "encoder_group_tokens", "decoder_group_tokens")
+        _at_least_one(
+            self, "experts", "every", "encoder_group_tokens", "decoder_group_tokens", "choices"
+        )
+        if self.choices > self.experts:
+            raise ConfigurationError(
+                f"Each token was to have {self.choices} of {self.experts} experts; "
+                "choices must be at most experts."
+            )
+        if self.dispatch not in get_args(Dispatch):
+            raise ConfigurationError(
+                f"dispatch was {self.dispatch!r}; it must be {' or '.join(get_args(Dispatch))}."
+            )
+        for name in ("jitter", "expert_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(
+                    f"{name} was {getattr(self, name)}; it must be at least 0 and below 1."
+                )
+
+    def routing(self, *, decoder: bool, training: bool) -> "RoutingConfig":
+        """Returns what of this holds in one stack, in training or not."""
+        tokens = self.decoder_group_tokens if decoder else self.encoder_group_tokens
+        factor = self.capacity_factor_training if training else self.capacity_factor_evaluation
+        return RoutingConfig(
+            group_tokens=tokens,
+            choices=self.choices,
+            dispatch=self.dispatch,
+            capacity=expert_capacity(
+                tokens, self.experts, self.choices * factor, self.minimum_capacity
+            ),
+            jitter=self.jitter if training else 0.0,
+            expert_dropout=self.expert_dropout if training else 0.0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutingConfig:
+    """How one call of a switch layer routes.
+
+    Attributes:
+        group_tokens: tokens of a routing group.
+        choices: experts a token.
+        dispatch: as in `SwitchConfig`.
+        capacity: slots of an expert in a group; unused where nothing is dropped.
+        jitter, expert_dropout: 0 outside training.
+    """
+
+    group_tokens: int
+    choices: int
+    dispatch: Dispatch
+    capacity: int
+    jitter: float
+    expert_dropout: float
+
+
+def expert_capacity(tokens: int, experts: int, factor: float, minimum: int) -> int:
+    """Returns the slots of one expert in one group.
+
+    Flaxformer's `max(round(factor * tokens / experts), minimum)`, and never more than the tokens.
+    """
+    return min(max(round(factor * tokens / experts), minimum), tokens)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,8 @@ What has no form on the other side is refused with a sentence:
 from collections.abc import Mapping
 from typing import Any
 
-from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.config import ConfigurationError, ModelConfig, SwitchConfig, expert_capacity
 from model.position_bias import BUCKETS, FARTHEST
-from model.routing import expert_capacity
 
 ARCHITECTURES = {
     "t5": "T5ForConditionalGeneration",
@@ -82,20 +81,27 @@ def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> di
             "Transformers' SwitchTransformers makes the second of each sparse, which is the same "
             "for model.switch.every 1 and 2 only."
         )
+    if switch.choices > 1:
+        raise ConfigurationError(
+            f"Each token of this run has {switch.choices} experts; Transformers' "
+            "SwitchTransformers knows one. Export a run with model.switch.choices=1."
+        )
     sparse = config.layers // switch.every
     return {
         "dense_act_fn": "relu",
         "num_experts": switch.experts,
         "num_sparse_encoder_layers": sparse,
         "num_sparse_decoder_layers": sparse,
-        "expert_capacity": expert_capacity(
+        "expert_capacity": inputs
+        if switch.dispatch == "dropless"
+        else expert_capacity(
             inputs, switch.experts, switch.capacity_factor_evaluation, switch.minimum_capacity
         ),
         "router_bias": False,
         "router_dtype": "float32",
         "router_jitter_noise": switch.jitter,
         "router_aux_loss_coef": switch.balance_loss_weight,
-        "router_z_loss_coef": 0.0,
+        "router_z_loss_coef": switch.z_loss_weight,
     }
 
 

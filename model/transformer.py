@@ -26,8 +26,23 @@ from model.feed_forward import FeedForward
 from model.initialization import kernel
 from model.norm import RMSNorm
 from model.position_bias import PositionBias
-from model.sharding import constrain
-from model.switch_layer import EXCHANGED, Routing, SwitchLayer
+from model.precision import summed_in_float32
+from model.sharding import EXCHANGED, constrain
+from model.switch_layer import Routing, SwitchLayer
+
+
+class Part(NamedTuple):
+    """Which part of a batch is being computed, where gradients are accumulated.
+
+    Attributes:
+        number: from 0.
+        parts: in all.
+        target_tokens: real ones, of the whole batch.
+    """
+
+    number: Int[Array, ""] | int
+    parts: int
+    target_tokens: Int[Array, ""]
 
 
 class Call(NamedTuple):
@@ -37,11 +52,13 @@ class Call(NamedTuple):
         mesh: the devices.
         key: randomness of the router's jitter, which is off without one.
         remat: what the backward pass keeps of a block.
+        part: which part of a batch this is; None for all of it.
     """
 
     mesh: Mesh
     key: Key[Array, ""] | None = None
     remat: Remat = "none"
+    part: Part | None = None
 
     @property
     def training(self) -> bool:
@@ -175,23 +192,17 @@ class Stack(eqx.Module):
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
         assert self.switch is not None  # a stack with a switch layer has its config
-        switch = self.switch
         key = jax.random.fold_in(call.key if call.key is not None else jax.random.key(0), number)
+        routing = self.switch.routing(decoder=self.decoder, training=call.training)
+        part = Part(0, 1, jnp.zeros((), jnp.int32)) if call.part is None else call.part
         return layer(
             x,
             is_token,
-            group_tokens=switch.decoder_group_tokens
-            if self.decoder
-            else switch.encoder_group_tokens,
-            capacity_factor=(
-                switch.capacity_factor_training
-                if call.training
-                else switch.capacity_factor_evaluation
-            ),
-            minimum_capacity=switch.minimum_capacity,
-            jitter=switch.jitter if call.training else 0.0,
+            routing,
             key=key,
             mesh=call.mesh,
+            part=part.number,
+            parts=part.parts,
         )
 
 
@@ -292,7 +303,7 @@ class Transformer(eqx.Module):
             matrix, product = self.embedding, "bte,ve->btv"
         else:
             matrix, product = self.logits, "bte,ev->btv"
-        return jnp.einsum(product, x, matrix.astype(x.dtype), preferred_element_type=jnp.float32)
+        return summed_in_float32(product, x, matrix.astype(x.dtype))
 
     def embed(
         self, ids: Int[Array, "batch length"], call: Call

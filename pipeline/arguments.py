@@ -85,19 +85,54 @@ class Tokenize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """A run over several hosts: the same command on each."""
+
+    count: int = 1
+    """Processes in all, one a host."""
+    index: int | None = None
+    """Which one this is, from 0; a TPU pod or Slurm says it."""
+    coordinator: str | None = None
+    """HOST:PORT of the first one; a TPU pod or Slurm says it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockCache:
+    """Where blocks from an object store are kept on this host; its processes share it."""
+
+    directory: Path = Path("~/.cache/mswitch")
+    """Directory of this host's own."""
+    gigabytes: float = 100.0
+    """Blocks there take this much room at most; those used longest ago make way."""
+
+    @property
+    def limit_bytes(self) -> int:
+        """The room in bytes."""
+        return round(self.gigabytes * 1e9)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """Pretrain a recipe on token blocks; the same command again resumes."""
+    """Pretrain a recipe on token blocks; the same command again resumes.
+
+    SIGTERM saves and exits with status 143 within 25 seconds; the same command goes on.
+    """
 
     recipe: str
     """A name from `mswitch recipes`."""
-    tokens: Path
-    """Directory that `mswitch tokenize` wrote."""
+    tokens: str
+    """Directory that `mswitch tokenize` wrote, or the address of a copy of it on an object store
+    (s3://..., gs://...)."""
     out: Path
-    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/."""
+    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/."""
     start: Path | None = None
     """A finished or imported run whose last weights to begin with, instead of random ones."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
+    profile: tuple[int, int] | None = None
+    """Trace these steps, first and last, into RUN/profile."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: BlockCache = field(default=BlockCache())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +141,11 @@ class Evaluate:
 
     run: Path
     """Directory that `mswitch pretrain` wrote."""
-    tokens: Path
-    """Directory that `mswitch tokenize` wrote."""
+    tokens: str
+    """Directory that `mswitch tokenize` wrote, or its address on an object store."""
     step: int | None = None
     """Checkpoint to score; the last one if left out."""
+    cache: BlockCache = field(default=BlockCache())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +222,9 @@ class Recipes:
 class Inspect:
     """Verify any artifact (checksums included) and print what it holds."""
 
-    directory: Annotated[Path, tyro.conf.Positional]
-    """A directory that a stage wrote."""
+    directory: Annotated[str, tyro.conf.Positional]
+    """A directory that a stage wrote; token blocks also by their address on an object store."""
+    cache: BlockCache = field(default=BlockCache())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from pipeline.artifacts import (
     digest_of_contents,
     read_json,
 )
+from pipeline.token_artifact import is_address, open_blocks
 
 FERTILITY = (
     "language",
@@ -34,7 +35,13 @@ FERTILITY = (
 
 def run(arguments: Inspect) -> None:
     """Prints stage, versions, settings and counts of an artifact."""
-    directory = arguments.directory
+    console = Console()
+    if is_address(arguments.directory):
+        blocks = open_blocks(arguments.directory, arguments.cache)
+        print_head(blocks.manifest, console)
+        print_blocks(blocks, console)
+        return
+    directory = Path(arguments.directory)
     if not (directory / MANIFEST).exists():
         state = "an unfinished artifact" if (directory / CLAIM).exists() else "no manifest.json"
         raise ArtifactError(
@@ -42,15 +49,19 @@ def run(arguments: Inspect) -> None:
             "name a directory that a stage has finished."
         )
     manifest = read_json(directory / MANIFEST)
+    print_head(manifest, console)
+    if (stage := manifest.get("stage", "")) in INSPECTORS:
+        INSPECTORS[stage](directory, manifest, console)
+
+
+def print_head(manifest: dict[str, Any], console: Console) -> None:
+    """Prints which stage wrote the artifact, and how."""
     stage = manifest.get("stage", "")
-    console = Console()
     console.print(
         f"{stage}, schema {manifest.get('schema_version')}, mswitch {manifest.get('code_version')}"
     )
     for key, value in manifest.get("settings", {}).items():
         console.print(f"  {key}: {value}", markup=False)
-    if stage in INSPECTORS:
-        INSPECTORS[stage](directory, manifest, console)
 
 
 def inspect_clean(directory: Path, manifest: dict[str, Any], console: Console) -> None:
@@ -78,10 +89,15 @@ def inspect_vocabulary(directory: Path, manifest: dict[str, Any], console: Conso
 
 
 def inspect_tokenize(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Verifies and prints token blocks."""
+    print_blocks(TokenBlocks(directory, manifest), console)
+
+
+def print_blocks(blocks: TokenBlocks, console: Console) -> None:
     """Compares every shard with its checksum and prints the tokenizer's fertility by language."""
-    verify_contents(TokenBlocks(directory, manifest))
+    verify_contents(blocks)
     table = Table(*FERTILITY, "held-out pages", "held-out tokens")
-    for code, splits in manifest["languages"].items():
+    for code, splits in blocks.manifest["languages"].items():
         held_out = splits["validation"]
         table.add_row(
             code,

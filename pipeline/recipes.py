@@ -39,6 +39,8 @@ class Recipe:
         seed: of weights, order and spans.
         evaluate_every, checkpoint_every, log_every: in steps.
         mesh: devices along each axis.
+        accumulate: parts that a batch is computed in, one after another, for less memory; the
+            update is that of the whole batch.
         remat: what the backward pass keeps of a block: none (all of it), full (its input alone),
             exchanges (also what the all-to-alls brought); costs memory or time, changes no result.
     """
@@ -55,10 +57,12 @@ class Recipe:
     checkpoint_every: int = 5_000
     log_every: int = 100
     mesh: MeshShape = field(default_factory=MeshShape)
+    accumulate: int = 1
     remat: Remat = "none"
 
     def __post_init__(self):
-        for name in ("rows", "steps", "evaluate_every", "checkpoint_every", "log_every"):
+        counts = "rows", "steps", "evaluate_every", "checkpoint_every", "log_every", "accumulate"
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
 

@@ -117,6 +117,16 @@ def test_every_artifact_passes_inspection(way):
     assert shard.name in done.stderr
 
 
+def test_blocks_on_a_store_are_inspected_there(way, tmp_path):
+    cache = f"--cache.directory={tmp_path}"
+    done = mswitch("inspect", f"file://{way}/tokens", cache)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == mswitch("inspect", f"{way}/tokens").stdout
+    done = mswitch("inspect", f"file://{way}/none", cache)
+    assert done.returncode == 2
+    assert "none/manifest.json cannot be read" in " ".join(done.stderr.split())
+
+
 def test_a_second_time_nothing_is_done_again(way):
     before = {path: path.stat().st_mtime_ns for path in (way / "tokens").rglob("*")}
     for stage in commands(way)[:1]:
@@ -134,16 +144,21 @@ def test_evaluate_again_gives_the_same_file(way):
 
 
 def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(way, tmp_path):
-    """Killed after its first checkpoint and started again: the same evaluation, bit for bit."""
-    setting = [f"--tokens={way}/tokens", f"--out={tmp_path}/run", *SMALL["pretrain"]]
-    command = [sys.executable, "-m", "pipeline.cli", "pretrain", "--recipe=switch-demo", *setting]
+    """Killed after its first checkpoint and started again: the same evaluation, bit for bit.
+
+    The second time its blocks come from a store, which must change nothing.
+    """
+    setting = ["--recipe=switch-demo", f"--out={tmp_path}/run", *SMALL["pretrain"]]
+    local, store = f"--tokens={way}/tokens", f"--tokens=file://{way}/tokens"
+    command = [sys.executable, "-m", "pipeline.cli", "pretrain", local, *setting]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not (tmp_path / "run/checkpoints/4").exists():
             pass
         process.kill()
     assert not (tmp_path / "run/manifest.json").exists()
-    done = mswitch("pretrain", "--recipe=switch-demo", *setting)
+    done = mswitch("pretrain", store, f"--cache.directory={tmp_path}/cache", *setting)
     assert done.returncode == 0, done.stderr
+    assert any((tmp_path / "cache/blocks").iterdir())
     resumed = pq.read_table(tmp_path / "run/evaluation/step=8.parquet")
     assert resumed.equals(pq.read_table(way / "switch/evaluation/step=8.parquet"))
 
