@@ -153,7 +153,7 @@ def choose(
 
 
 def never_dropping(model: Transformer, source: int) -> Transformer:
-    """Returns the network with as many slots as tokens: a sequence, or one target, is a group."""
+    """Returns the network with dropless dispatch; a sequence, or one target, is a group."""
     switch = model.config.switch
     if switch is None:
         return model
@@ -161,7 +161,7 @@ def never_dropping(model: Transformer, source: int) -> Transformer:
         switch,
         encoder_group_tokens=source,
         decoder_group_tokens=1,
-        capacity_factor_evaluation=float(switch.experts),
+        dispatch="dropless",
     )
     return replace(
         model,

@@ -2,7 +2,8 @@
 
 What has no form on the other side is refused with a sentence:
 
-* Experts there are ReLU networks: a Switch model with gated experts (Switch-XXL) has no form.
+* Experts there are ReLU networks and a token has one: a Switch model with gated experts
+  (Switch-XXL) or several choices has no form.
 * Sparse layers there are those with i % step == 1; ours are the last of every `every`: the same for
   every 1 or 2.
 * Capacity there is a number of slots an expert and *sequence*, in training and evaluation alike.

@@ -138,6 +138,11 @@ def test_what_their_format_cannot_hold():
     )
     with pytest.raises(ConfigurationError, match="One in 4"):
         export_config(rare, 512)
+    twice = dataclasses.replace(
+        gated, feed_forward="relu", switch=dataclasses.replace(switch, choices=2)
+    )
+    with pytest.raises(ConfigurationError, match="has 2 experts"):
+        export_config(twice, 512)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,10 @@ def test_what_their_format_cannot_hold():
     [
         (lambda state: state.pop("decoder.final_layer_norm.weight"), "1 are missing"),
         (lambda state: state.update(extra=np.zeros(1)), "1 are unknown"),
-        (lambda state: state.update({"shared.weight": np.zeros((3, 2))}), "should be of"),
+        (
+            lambda state: state.update({"shared.weight": np.zeros((3, 2))}),
+            "should by its config be",
+        ),
         (lambda state: state.update({"lm_head.weight": np.zeros(2)}), "lm_head.weight differs"),
     ],
 )
