@@ -29,13 +29,13 @@ class Place(NamedTuple):
     Attributes:
         theirs: its name there.
         ours: the path of our array, as in a checkpoint.
-        index: its place along our array's stacked dimensions: block, then expert.
+        at: its place along our array's stacked dimensions: block, then expert.
         outputs: rows of their (out, in) matrix; None for an array that is the same in both.
     """
 
     theirs: str
     ours: str
-    index: tuple[int, ...]
+    at: tuple[int, ...]
     outputs: int | None
 
 
@@ -100,7 +100,7 @@ def export_state(model: Transformer) -> dict[str, np.ndarray]:
     arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
     state = {}
     for place in places(model.config):
-        array = arrays[place.ours][place.index]
+        array = arrays[place.ours][place.at]
         if place.outputs is not None:
             array = array.reshape(-1, place.outputs).T
         state[place.theirs] = np.ascontiguousarray(array)
@@ -121,7 +121,7 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
     expected = list(places(config))
     _check_names({place.theirs for place in expected}, set(state))
     for place in expected:
-        target, array = arrays[place.ours][place.index], state[place.theirs]
+        target, array = arrays[place.ours][place.at], state[place.theirs]
         wanted = target.shape
         if place.outputs is not None:
             wanted = (place.outputs, target.size // place.outputs)
@@ -130,7 +130,7 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
                 f"{place.theirs} is of shape {array.shape} and should by its config be {wanted}; "
                 "the weights belong to another config."
             )
-        arrays[place.ours][place.index] = array.T.reshape(target.shape) if place.outputs else array
+        arrays[place.ours][place.at] = array.T.reshape(target.shape) if place.outputs else array
     leaves = [arrays[name] for name in _named(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 

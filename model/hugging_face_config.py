@@ -174,5 +174,6 @@ def _import_switch(theirs: Mapping[str, Any], inputs: int, targets: int) -> Swit
         capacity_factor_evaluation=0.0,
         minimum_capacity=theirs["expert_capacity"],
         balance_loss_weight=theirs.get("router_aux_loss_coef", 1e-3),
+        z_loss_weight=theirs.get("router_z_loss_coef", 1e-3),
         jitter=theirs.get("router_jitter_noise", 0.01),
     )

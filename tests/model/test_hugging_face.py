@@ -40,7 +40,7 @@ def their_state(config):
     sizes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
     state = {}
     for place in places(config):
-        shape = sizes[place.ours][len(place.index) :]
+        shape = sizes[place.ours][len(place.at) :]
         if place.outputs is not None:
             shape = (place.outputs, int(np.prod(shape)) // place.outputs)
         state[place.theirs] = cases.weight(place.theirs, shape)
