@@ -153,6 +153,8 @@ def compare(case: str, folder: Path, model: bytes) -> bool:
 
 def main() -> None:
     """Compares mT5, T5 and Switch; exits with 1 if one differs."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     print(f"Transformers {transformers.__version__}, PyTorch {torch.__version__}, float32")
     model = vocabulary_model()
     with tempfile.TemporaryDirectory() as folder:
