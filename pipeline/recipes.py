@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from data.span_corruption import Lengths, lengths_for_inputs
 from model.config import ConfigurationError, FeedForwardKind, ModelConfig, Remat, SwitchConfig
@@ -126,76 +126,47 @@ def mswitch_base() -> Recipe:
     return sparse(mt5_base(), "mswitch-base", switch)
 
 
+class Version(NamedTuple):
+    """What tells T5's versions apart (`ModelConfig`)."""
+
+    feed_forward: FeedForwardKind
+    tied_logits: bool
+
+
+T5_1_0 = Version("relu", tied_logits=True)
+T5_1_1 = Version("gated-gelu", tied_logits=False)
+SWITCH_C = Version("relu", tied_logits=False)
+
+
 def t5(
-    name: str,
-    *,
-    embed: int,
-    heads: int,
-    mlp: int,
-    layers: int,
-    feed_forward: FeedForwardKind,
-    tied_logits: bool,
-    steps: int,
+    name: str, version: Version, *, embed: int, heads: int, mlp: int, layers: int, steps: int
 ) -> Recipe:
     """T5 as Switch's paper trained its baselines: 2^20 English tokens a batch (section 4.2)."""
-    return Recipe(
-        name=name,
-        model=ModelConfig(
-            vocabulary_rows=T5_ROWS,
-            embed=embed,
-            heads=heads,
-            head=64,
-            mlp=mlp,
-            layers=layers,
-            feed_forward=feed_forward,
-            tied_logits=tied_logits,
-        ),
-        rows=2048,
-        inputs=512,
-        steps=steps,
+    model = ModelConfig(
+        vocabulary_rows=T5_ROWS,
+        embed=embed,
+        heads=heads,
+        head=64,
+        mlp=mlp,
+        layers=layers,
+        **version._asdict(),
     )
+    return Recipe(name=name, model=model, rows=2048, inputs=512, steps=steps)
 
 
 def t5_base() -> Recipe:
     """T5-Base (1.0: ReLU, tied), 223M parameters: what Switch-Base is compared with."""
-    return t5(
-        "t5-base",
-        embed=768,
-        heads=12,
-        mlp=3072,
-        layers=12,
-        feed_forward="relu",
-        tied_logits=True,
-        steps=550_000,
-    )
+    return t5("t5-base", T5_1_0, embed=768, heads=12, mlp=3072, layers=12, steps=550_000)
 
 
 def t5_large() -> Recipe:
     """T5-Large (1.0: ReLU, tied), 738M parameters."""
-    return t5(
-        "t5-large",
-        embed=1024,
-        heads=16,
-        mlp=4096,
-        layers=24,
-        feed_forward="relu",
-        tied_logits=True,
-        steps=550_000,
-    )
+    return t5("t5-large", T5_1_0, embed=1024, heads=16, mlp=4096, layers=24, steps=550_000)
 
 
 def t5_xxl() -> Recipe:
     """T5-XXL (1.1: GEGLU, untied), 11B parameters: what Switch-XXL is compared with."""
-    return t5(
-        "t5-xxl",
-        embed=4096,
-        heads=64,
-        mlp=10240,
-        layers=24,
-        feed_forward="gated-gelu",
-        tied_logits=False,
-        steps=500_000,
-    )
+    return t5("t5-xxl", T5_1_1, embed=4096, heads=64, mlp=10240, layers=24, steps=500_000)
 
 
 def switch_base() -> Recipe:
@@ -229,16 +200,7 @@ def switch_c() -> Recipe:
         capacity_factor_training=1.0,
         minimum_capacity=2,
     )
-    dense = t5(
-        "switch-c",
-        embed=2080,
-        heads=30,
-        mlp=6144,
-        layers=15,
-        feed_forward="relu",
-        tied_logits=False,
-        steps=500_000,
-    )
+    dense = t5("switch-c", SWITCH_C, embed=2080, heads=30, mlp=6144, layers=15, steps=500_000)
     return sparse(dense, "switch-c", switch)
 
 
