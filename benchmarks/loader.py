@@ -5,10 +5,13 @@
 The blocks of `make demo` are grown by copying shards until they are four times as large as the
 memory that the loader may take (600 MB), the six Latin variants from the first six languages. The
 case of one language reads the same files as one. Each case is a process of its own, measured after
-its imports: start-up until the first batch, then CPU seconds of all threads, the median of several
-rounds with their range. "cold": no page of the blocks is in the operating system's cache when the
-process starts (`posix_fadvise`, DONTNEED), and how much it reads from the disk is told. The cases
-are run in turns, and ratios are medians of the turns' ratios.
+its imports: start-up until the first batch, in seconds and CPU seconds, then examples a CPU second
+of all threads, the median of several rounds with their range. "cold": no page of the blocks is in
+the operating system's cache when the process starts (`posix_fadvise`, DONTNEED), and how much it
+reads from the disk is told. The cases are run in turns.
+
+What 107 languages cost against one, and examples far out against the first, is measured in one more
+process, which makes chunks of all three by turns: medians of the rounds' ratios.
 
 seqio's T5 pipeline on the same pages takes part in the first turn, where the environment of
 `make parity` is: `material/t5_pipeline.py`, with 16 languages, as the graph of 107 takes minutes
@@ -27,8 +30,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from data.languages import all_languages
-from data.loader import Examples, batches
+from data.loader import CHUNK_EXAMPLES, Examples, batches
 from data.mixture import temperature_weights
 from data.schedule import schedule
 from data.span_corruption import lengths_for_inputs
@@ -41,7 +46,7 @@ ROWS, ROUNDS, BATCHES = 128, 5, 64
 SHARD_TOKENS = 1 << 20
 FAR = 10**9  # batches: a hundred times mT5's whole run
 SEQIO_LANGUAGES = 16
-CASES = {"cold": (107, 0), "languages_107": (107, 0), "languages_1": (1, 0), "far": (107, FAR)}
+CASES = {"cold": 107, "languages_107": 107, "languages_1": 1}
 
 
 def grow(source: TokenBlocks, directory: Path, megabytes: int) -> None:
@@ -76,27 +81,32 @@ def forget(directory: Path) -> int:
     return total
 
 
-def measure(directory: Path, languages: int, first: int) -> dict[str, float]:
-    """Runs one case in this process."""
-    started, read_before = time.perf_counter(), _disk_bytes()
+def open_examples(directory: Path, languages: int) -> Examples:
+    """Returns the examples of grown blocks."""
     manifest = json.loads((directory / f"{languages}.json").read_text())
     pages = {row.code: round(row.pages_millions * 1e6) for row in all_languages()[:languages]}
-    examples = Examples(
+    return Examples(
         blocks=TokenBlocks(directory, manifest),
         schedule=schedule(temperature_weights(pages, 0.3), seed=0),
         lengths=lengths_for_inputs(512),
         first_sentinel=manifest["vocabulary"]["first_sentinel"],
         seed=0,
     )
-    source = batches(examples, rows=ROWS, first_batch=first)
+
+
+def measure(directory: Path, languages: int) -> dict[str, float]:
+    """Runs one case in this process."""
+    started, started_cpu, read_before = time.perf_counter(), time.process_time(), _disk_bytes()
+    source = batches(open_examples(directory, languages), rows=ROWS)
     next(source)
-    startup = time.perf_counter() - started
+    startup, startup_cpu = time.perf_counter() - started, time.process_time() - started_cpu
     for _ in range(BATCHES):  # open every language once
         next(source)
     started = time.perf_counter()
     rates = [_round(source) for _ in range(ROUNDS)]
     return {
         "startup_seconds": startup,
+        "startup_cpu_seconds": startup_cpu,
         "examples_per_cpu_second": statistics.median(rates),
         "lowest": min(rates),
         "highest": max(rates),
@@ -105,6 +115,29 @@ def measure(directory: Path, languages: int, first: int) -> dict[str, float]:
         "memory_megabytes": _peak_megabytes(),
         "threads": len(list(Path("/proc/self/task").iterdir())),
     }
+
+
+def measure_ratios(directory: Path) -> dict[str, float]:
+    """Makes chunks of 107 languages, of one, and far out, by turns."""
+    many, one = (open_examples(directory, languages) for languages in (107, 1))
+    kinds = {"near": (many, 0), "one": (one, 0), "far": (many, FAR * ROWS)}
+    costs = []
+    for number in range(ROUNDS + 1):
+        costs.append({name: _cost(*kind, number) for name, kind in kinds.items()})
+    warm = costs[1:]  # the first opens the files
+    return {
+        "cost_107_languages_to_1": statistics.median(c["near"] / c["one"] for c in warm),
+        "cost_far_to_start": statistics.median(c["far"] / c["near"] for c in warm),
+    }
+
+
+def _cost(examples: Examples, first: int, number: int) -> float:
+    """Returns CPU seconds of eight chunks, or of thirty-two the first time."""
+    chunks = 8 if number else 32
+    started = time.process_time()
+    for chunk in range(chunks * number, chunks * (number + 1)):
+        examples.take(first + CHUNK_EXAMPLES * chunk + np.arange(CHUNK_EXAMPLES))
+    return time.process_time() - started
 
 
 def _disk_bytes() -> int:
@@ -147,15 +180,8 @@ def run_seqio(tokens: Path) -> dict[str, float]:
     return run(str(PARITY_PYTHON), script, str(tokens), str(SEQIO_LANGUAGES))
 
 
-def summarize(turns: list[dict[str, dict[str, float]]]) -> dict:
+def summarize(turns: list[dict[str, dict[str, float]]], ratios: dict[str, float]) -> dict:
     """Returns each case's median turn, and the ratios."""
-
-    def ratio(above: str, below: str) -> float:
-        key = "examples_per_cpu_second"
-        return statistics.median(
-            turn[above][key] / turn[below][key] for turn in turns if below in turn
-        )
-
     cases = {
         case: {
             key: statistics.median(turn[case][key] for turn in turns if case in turn)
@@ -167,10 +193,14 @@ def summarize(turns: list[dict[str, dict[str, float]]]) -> dict:
         "inputs": 512,
         "turns": len(turns),
         "cases": cases,
-        "cost_107_languages_to_1": ratio("languages_1", "languages_107"),
-        "cost_far_to_start": ratio("languages_107", "far"),
-        "times_seqio": ratio("languages_107", "seqio") if "seqio" in cases else None,
+        **ratios,
+        "times_seqio": _times(cases["languages_107"], cases.get("seqio")),
     }
+
+
+def _times(ours: dict[str, float], theirs: dict[str, float] | None) -> float | None:
+    key = "examples_per_cpu_second"
+    return None if theirs is None else ours[key] / theirs[key]
 
 
 def main() -> None:
@@ -178,10 +208,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=Path, default=Path("runs/demo/tokens"))
     parser.add_argument("--megabytes", type=int, default=2400)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--case", choices=CASES)
+    parser.add_argument("--case", choices=[*CASES, "ratios"])
     asked = parser.parse_args()
     if asked.case:
-        print(json.dumps(measure(asked.tokens, *CASES[asked.case])))
+        ratios = asked.case == "ratios"
+        tokens = asked.tokens
+        found = measure_ratios(tokens) if ratios else measure(tokens, CASES[asked.case])
+        print(json.dumps(found))
         return
     if not (asked.tokens / "manifest.json").exists():
         sys.exit(f"Token blocks were expected in {asked.tokens}; run `make demo` first.")
@@ -194,7 +227,8 @@ def main() -> None:
         turns = [run_turn(Path(name)) for _ in range(asked.turns)]
         if PARITY_PYTHON.exists():
             turns[0]["seqio"] = run_seqio(asked.tokens)
-        result = summarize(turns)
+        ratios = run(sys.executable, __file__, "--case", "ratios", "--tokens", name)
+        result = summarize(turns, ratios)
     result["megabytes_of_blocks"] = megabytes
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")

@@ -104,7 +104,7 @@ class BlockCache:
         if wanted.size > self.limit_bytes:
             raise DataError(
                 f"{wanted.address} has {wanted.size:,} bytes and the cache in {self.directory} may "
-                f"hold {self.limit_bytes:,}; give it more room."
+                f"hold {self.limit_bytes:,}; give it more room (--cache.gigabytes)."
             )
         for attempt in Retrying(
             retry=retry_if_exception_type(CacheFull),
@@ -129,8 +129,8 @@ class BlockCache:
         if room < wanted.size:
             raise CacheFull(
                 f"{wanted.address} needs {wanted.size:,} bytes and all but {max(room, 0):,} of the "
-                f"{self.limit_bytes:,} in {self.directory} are in use; give the cache more room or "
-                "start fewer processes."
+                f"{self.limit_bytes:,} in {self.directory} are in use; give it more room "
+                "(--cache.gigabytes) or start fewer processes."
             )
 
     def _evict(self, path: Path) -> bool:
