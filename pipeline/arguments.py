@@ -18,7 +18,8 @@ class Clean:
     """Clean web pages: mC4's rules, language, duplicates; kept and rejected pages as Parquet."""
 
     input: tuple[str, ...]
-    """Files or globs: *.warc.wet.gz (text), *.warc.gz (HTML), *.json.gz, *.jsonl.gz, *.parquet."""
+    """Files or globs: *.warc.wet.gz (text), *.warc.gz (HTML), *.json.gz, *.jsonl.gz, *.parquet, or
+    *.paths.gz: a crawl's list of files, which are fetched."""
     rules: Rules
     """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), mswitch-web
     (rules for every script, near-duplicates), demo (short shipped texts), or none (published
@@ -31,6 +32,10 @@ class Clean:
     """Directory of bad-word lists, one file a language named by its code (LDNOOBW's layout)."""
     language_identifier: Path | None = None
     """A fastText model (.bin or .ftz) to ask instead of CLD3; needs the extra `fasttext`."""
+    crawl_base: str = "https://data.commoncrawl.org"
+    """Address that the paths of such a list are relative to."""
+    crawl_cache: Path | None = None
+    """Keep fetched files in this directory, for later runs; they are not kept if left out."""
     validation_share: float | None = None
     """Hold out this part of each language's pages; the rules say how many if left out."""
     validation_minimum: int | None = None
