@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TORCH := parity/hugging_face.py parity/hugging_face_files.py
 
 .PHONY: demo test check parity bench install clean
 
@@ -30,9 +31,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
 	@touch $@
 
-# Live comparisons with the reference implementations, in an environment of their own.
-parity: $(VENV)-parity/.installed
-	@set -e; for script in parity/*.py; do echo "== $$script"; $(VENV)-parity/bin/python $$script; done
+# Live comparisons with the reference implementations, in environments of their own.
+parity: $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
+	@set -e; for script in $(filter-out $(TORCH),$(wildcard parity/*.py)); do \
+		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
+	@set -e; for script in $(TORCH); do \
+		echo "== $$script"; $(VENV)-parity-torch/bin/python $$script; done
 
 $(VENV)-parity/.installed: pyproject.toml constraints.txt parity/requirements.txt
 	@test -x $(VENV)-parity/bin/python || $(PYTHON) -m venv $(VENV)-parity
@@ -41,9 +45,16 @@ $(VENV)-parity/.installed: pyproject.toml constraints.txt parity/requirements.tx
 		--requirement parity/requirements.txt
 	@touch $@
 
+$(VENV)-parity-torch/.installed: pyproject.toml constraints.txt parity/requirements_hugging_face.txt
+	@test -x $(VENV)-parity-torch/bin/python || $(PYTHON) -m venv $(VENV)-parity-torch
+	$(VENV)-parity-torch/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-parity-torch/bin/python -m pip install --quiet --constraint constraints.txt --editable . \
+		--requirement parity/requirements_hugging_face.txt
+	@touch $@
+
 # Ratios, measured side by side in one run; each script writes benchmarks/results/*.json.
 bench: install
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity runs build dist
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch runs build dist

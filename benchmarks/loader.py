@@ -1,79 +1,148 @@
 """Examples a CPU-second of the loader: 107 languages, inputs of 512, from real token blocks.
 
-    python benchmarks/loader.py [--tokens runs/demo/tokens] [--megabytes 300]
+    python benchmarks/loader.py [--tokens runs/demo/tokens] [--megabytes 2400] [--turns 3]
 
-The blocks of `make demo` are grown by repetition (each language to the same size; the six Latin
-variants from the first six languages), so that what is read is as compressible as text and does not
-fit into a chunk. The case of one language has as many megabytes in that one. Each case is a process
-of its own, measured after its imports: start-up until the first batch, then CPU seconds of all
-threads, the median of several rounds with their range. Pages of the operating system's cache are
-warm after the first case; "cold" is the first.
+The blocks of `make demo` are grown by copying shards until they are four times as large as the
+memory that the loader may take (600 MB), the six Latin variants from the first six languages. The
+case of one language reads the same files as one. Each case is a process of its own, measured after
+its imports: start-up until the first batch, in seconds and CPU seconds, then examples a CPU second
+of all threads, the median of several rounds with their range. "cold": no page of the blocks is in
+the operating system's cache when the process starts (`posix_fadvise`, DONTNEED), and how much it
+reads from the disk is told. The cases are run in turns.
+
+What 107 languages cost against one, and examples far out against the first, is measured in one more
+process, which makes chunks of all three by turns: medians of the rounds' ratios.
+
+seqio's T5 pipeline on the same pages takes part in the first turn, where the environment of
+`make parity` is: `material/t5_pipeline.py`, with 16 languages, as the graph of 107 takes minutes
+to start.
 """
 
 import argparse
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from data.languages import all_languages
-from data.loader import Examples, batches
+from data.loader import CHUNK_EXAMPLES, Examples, batches
 from data.mixture import temperature_weights
 from data.schedule import schedule
 from data.span_corruption import lengths_for_inputs
 from data.token_blocks import TokenBlocks, TokenizedPage, describe, write_shard
 
-RESULT = Path(__file__).parent / "results/loader.json"
+HERE = Path(__file__).parent
+RESULT = HERE / "results/loader.json"
+PARITY_PYTHON = HERE.parent / ".venv-parity/bin/python"
 ROWS, ROUNDS, BATCHES = 128, 5, 64
+SHARD_TOKENS = 1 << 20
 FAR = 10**9  # batches: a hundred times mT5's whole run
-CASES = {"cold": (107, 0), "languages_107": (107, 0), "languages_1": (1, 0), "far": (107, FAR)}
+SEQIO_LANGUAGES = 16
+CASES = {"cold": 107, "languages_107": 107, "languages_1": 1}
 
 
-def grow(source: TokenBlocks, directory: Path, languages: int, megabytes: int) -> None:
-    """Writes blocks of some languages that together are `megabytes` of ids."""
-    codes = [language.code for language in all_languages()[:languages]]
+def grow(source: TokenBlocks, directory: Path, megabytes: int) -> None:
+    """Writes blocks of 107 languages that take `megabytes`, and manifests: `107` and `1`."""
+    codes = [language.code for language in all_languages()]
     present = source.languages("train")
-    size = megabytes * 10**6 // len(codes) // source.dtype.itemsize
     entries = {}
     for number, code in enumerate(codes):
         stream = source.stream(code if code in present else present[number % 6], "train")
-        page = TokenizedPage(code, stream.read(0, size), 0, 0)
-        shard = write_shard(directory, f"{code}/train-00000-of-00001", [page], source.dtype)
-        entries[code] = {"train": describe([shard])}
-    manifest = {**source.manifest, "languages": entries}
-    directory.mkdir(exist_ok=True)
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+        page = TokenizedPage(code, stream.read(0, SHARD_TOKENS), 0, 0)
+        shard = write_shard(directory, f"{code}/train-00000", [page], source.dtype)
+        count = max(round(megabytes * 1e6 / len(codes) / shard.file_bytes), 1)
+        copies = [replace(shard, name=f"{code}/train-{copy:05d}") for copy in range(count)]
+        for copy in copies[1:]:
+            shutil.copyfile(directory / shard.records.name, directory / copy.records.name)
+        entries[code] = {"train": describe(copies)}
+    shards = TokenBlocks(directory, {**source.manifest, "languages": entries}).shards
+    together = describe(shard for code in codes for shard in shards(code, "train"))
+    for name, languages in (("107", entries), ("1", {codes[0]: {"train": together}})):
+        manifest = {**source.manifest, "languages": languages}
+        (directory / f"{name}.json").write_text(json.dumps(manifest))
 
 
-def measure(directory: Path, languages: int, first: int) -> dict[str, float]:
-    """Runs one case in this process."""
-    started = time.perf_counter()
-    blocks = TokenBlocks(directory, json.loads((directory / "manifest.json").read_text()))
+def forget(directory: Path) -> int:
+    """Has the operating system drop its cache of all blocks; returns their bytes."""
+    total = 0
+    for path in directory.rglob("*.arrayrecord"):
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        total += path.stat().st_size
+    return total
+
+
+def open_examples(directory: Path, languages: int) -> Examples:
+    """Returns the examples of grown blocks."""
+    manifest = json.loads((directory / f"{languages}.json").read_text())
     pages = {row.code: round(row.pages_millions * 1e6) for row in all_languages()[:languages]}
-    examples = Examples(
-        blocks=blocks,
+    return Examples(
+        blocks=TokenBlocks(directory, manifest),
         schedule=schedule(temperature_weights(pages, 0.3), seed=0),
         lengths=lengths_for_inputs(512),
-        first_sentinel=blocks.manifest["vocabulary"]["first_sentinel"],
+        first_sentinel=manifest["vocabulary"]["first_sentinel"],
         seed=0,
     )
-    source = batches(examples, rows=ROWS, first_batch=first)
+
+
+def measure(directory: Path, languages: int) -> dict[str, float]:
+    """Runs one case in this process."""
+    started, started_cpu, read_before = time.perf_counter(), time.process_time(), _disk_bytes()
+    source = batches(open_examples(directory, languages), rows=ROWS)
     next(source)
-    startup = time.perf_counter() - started
+    startup, startup_cpu = time.perf_counter() - started, time.process_time() - started_cpu
     for _ in range(BATCHES):  # open every language once
         next(source)
+    started = time.perf_counter()
     rates = [_round(source) for _ in range(ROUNDS)]
     return {
         "startup_seconds": startup,
+        "startup_cpu_seconds": startup_cpu,
         "examples_per_cpu_second": statistics.median(rates),
         "lowest": min(rates),
         "highest": max(rates),
+        "examples_per_second": ROUNDS * BATCHES * ROWS / (time.perf_counter() - started),
+        "read_from_disk_megabytes": (_disk_bytes() - read_before) / 1e6,
         "memory_megabytes": _peak_megabytes(),
         "threads": len(list(Path("/proc/self/task").iterdir())),
     }
+
+
+def measure_ratios(directory: Path) -> dict[str, float]:
+    """Makes chunks of 107 languages, of one, and far out, by turns."""
+    many, one = (open_examples(directory, languages) for languages in (107, 1))
+    kinds = {"near": (many, 0), "one": (one, 0), "far": (many, FAR * ROWS)}
+    costs = []
+    for number in range(ROUNDS + 1):
+        costs.append({name: _cost(*kind, number) for name, kind in kinds.items()})
+    warm = costs[1:]  # the first opens the files
+    return {
+        "cost_107_languages_to_1": statistics.median(c["near"] / c["one"] for c in warm),
+        "cost_far_to_start": statistics.median(c["far"] / c["near"] for c in warm),
+    }
+
+
+def _cost(examples: Examples, first: int, number: int) -> float:
+    """Returns CPU seconds of eight chunks, or of thirty-two the first time."""
+    chunks = 8 if number else 32
+    started = time.process_time()
+    for chunk in range(chunks * number, chunks * (number + 1)):
+        examples.take(first + CHUNK_EXAMPLES * chunk + np.arange(CHUNK_EXAMPLES))
+    return time.process_time() - started
+
+
+def _disk_bytes() -> int:
+    (line,) = [x for x in Path("/proc/self/io").read_text().splitlines() if "read_bytes" in x]
+    return int(line.split()[1])
 
 
 def _peak_megabytes() -> float:
@@ -89,51 +158,78 @@ def _round(source) -> float:
     return BATCHES * ROWS / (time.process_time() - started)
 
 
-def run(directory: Path, case: str) -> dict[str, float]:
+def run(*command: str) -> dict[str, float]:
     """Runs one case in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--case", case, "--tokens", str(directory)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def summarize(cases: dict[str, dict[str, float]], megabytes: int) -> dict:
-    """Returns the result with its ratios."""
-    rate = {name: case["examples_per_cpu_second"] for name, case in cases.items()}
+def run_turn(directory: Path) -> dict[str, dict[str, float]]:
+    """Runs every case of ours once."""
+    found = {}
+    for case in CASES:
+        if case == "cold":
+            forget(directory)
+        found[case] = run(sys.executable, __file__, "--case", case, "--tokens", str(directory))
+    return found
+
+
+def run_seqio(tokens: Path) -> dict[str, float]:
+    """Runs T5's pipeline once."""
+    script = str(HERE / "material/t5_pipeline.py")
+    return run(str(PARITY_PYTHON), script, str(tokens), str(SEQIO_LANGUAGES))
+
+
+def summarize(turns: list[dict[str, dict[str, float]]], ratios: dict[str, float]) -> dict:
+    """Returns each case's median turn, and the ratios."""
+    cases = {
+        case: {
+            key: statistics.median(turn[case][key] for turn in turns if case in turn)
+            for key in turns[0][case]
+        }
+        for case in turns[0]
+    }
     return {
         "inputs": 512,
-        "megabytes_of_blocks": megabytes,
+        "turns": len(turns),
         "cases": cases,
-        "cost_107_languages_to_1": rate["languages_1"] / rate["languages_107"],
-        "cost_far_to_start": rate["languages_107"] / rate["far"],
+        **ratios,
+        "times_seqio": _times(cases["languages_107"], cases.get("seqio")),
     }
+
+
+def _times(ours: dict[str, float], theirs: dict[str, float] | None) -> float | None:
+    key = "examples_per_cpu_second"
+    return None if theirs is None else ours[key] / theirs[key]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tokens", type=Path, default=Path("runs/demo/tokens"))
-    parser.add_argument("--megabytes", type=int, default=300)
-    parser.add_argument("--case", choices=CASES)
+    parser.add_argument("--megabytes", type=int, default=2400)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--case", choices=[*CASES, "ratios"])
     asked = parser.parse_args()
     if asked.case:
-        print(json.dumps(measure(asked.tokens, *CASES[asked.case])))
+        ratios = asked.case == "ratios"
+        tokens = asked.tokens
+        found = measure_ratios(tokens) if ratios else measure(tokens, CASES[asked.case])
+        print(json.dumps(found))
         return
     if not (asked.tokens / "manifest.json").exists():
         sys.exit(f"Token blocks were expected in {asked.tokens}; run `make demo` first.")
+    if not PARITY_PYTHON.exists():
+        print("seqio is left out: `make parity` makes its environment")
     manifest = json.loads((asked.tokens / "manifest.json").read_text())
     with tempfile.TemporaryDirectory() as name:
-        for languages in (1, 107):
-            grow(
-                TokenBlocks(asked.tokens, manifest),
-                Path(name, str(languages)),
-                languages,
-                asked.megabytes,
-            )
-        cases = {case: run(Path(name, str(CASES[case][0])), case) for case in CASES}
-    result = summarize(cases, asked.megabytes)
+        grow(TokenBlocks(asked.tokens, manifest), Path(name), asked.megabytes)
+        megabytes = forget(Path(name)) / 1e6
+        turns = [run_turn(Path(name)) for _ in range(asked.turns)]
+        if PARITY_PYTHON.exists():
+            turns[0]["seqio"] = run_seqio(asked.tokens)
+        ratios = run(sys.executable, __file__, "--case", "ratios", "--tokens", name)
+        result = summarize(turns, ratios)
+    result["megabytes_of_blocks"] = megabytes
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

@@ -5,8 +5,8 @@ some 1 GB a second on one core of today's processors.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from data.block_files import BlockFile
 from data.errors import DataError
 from data.token_blocks import Shard, TokenBlocks, sha256
 
@@ -23,11 +23,11 @@ def verify_sizes(blocks: TokenBlocks) -> None:
         DataError: a missing or truncated file, by name.
     """
     for shard in all_shards(blocks):
-        path = _existing(blocks.directory / f"{shard.name}.arrayrecord")
-        size = path.stat().st_size
+        address = _existing(blocks, shard.records)
+        size = blocks.files.size(shard.records.name)
         if size != shard.file_bytes:
             raise DataError(
-                f"{path} has {size:,} bytes and the manifest says {shard.file_bytes:,}; "
+                f"{address} has {size:,} bytes and the manifest says {shard.file_bytes:,}; "
                 "restore the file or tokenize again."
             )
 
@@ -39,16 +39,14 @@ def verify_contents(blocks: TokenBlocks) -> None:
         DataError: a missing, truncated or altered file, by name.
     """
     for shard in all_shards(blocks):
-        for ending, expected in (
-            ("arrayrecord", shard.sha256),
-            ("pages.parquet", shard.pages_sha256),
-        ):
-            path = _existing(blocks.directory / f"{shard.name}.{ending}")
-            if sha256(path) != expected:
-                raise DataError(
-                    f"{path} is not what the manifest says (checksum); "
-                    "restore the file or tokenize again."
-                )
+        for file in (shard.records, shard.page_table):
+            address = _existing(blocks, file)
+            with blocks.files.lend(file) as path:
+                if sha256(path) != file.sha256:
+                    raise DataError(
+                        f"{address} is not what the manifest says (checksum); "
+                        "restore the file or tokenize again."
+                    )
 
 
 def verify_languages(blocks: TokenBlocks) -> None:
@@ -73,7 +71,9 @@ def all_shards(blocks: TokenBlocks) -> Iterator[Shard]:
             yield from blocks.shards(language, split)
 
 
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise DataError(f"Token blocks should hold {path}, which is missing; tokenize again.")
-    return path
+def _existing(blocks: TokenBlocks, file: BlockFile) -> str:
+    """Returns where the file is, if it is there."""
+    address = blocks.files.address(file.name)
+    if blocks.files.size(file.name) is None:
+        raise DataError(f"Token blocks should hold {address}, which is missing; tokenize again.")
+    return address

@@ -1,20 +1,23 @@
 """Training examples: example i is a pure function of (blocks, mixture, seed, i).
 
-    i -> language and ordinal           (schedule.Schedule: fixed quotas, constant time)
-    ordinal -> epoch and window         (a permutation of the language's windows for each epoch)
-    window -> tokens                    (a language is a ring of tokens: no window is ever short)
-    tokens, i -> inputs and targets     (span corruption by Philox, counter i: no shared state)
+    i -> language, part, ordinal    (schedule: fixed quotas, constant time)
+    ordinal -> window               (window_order: each once an epoch, permuted)
+    window -> tokens                (a language is a ring of tokens: no window is ever short)
+    tokens, i -> inputs, targets    (span corruption by Philox, counter i: no shared state)
 
 No filter, no hidden buffer, no dependence on hosts, workers or devices. So the loader's whole
 state is one integer, the number of batches drawn, and a run resumes exactly, also on another
-number of hosts: host h of n reads rows h, h + n, ... of each global batch.
+number of hosts: host h of n reads the h-th of n equal stretches of each batch's rows. Rows lie on
+the devices in one order however many hosts there are, so a step is the same, too; `batch_order` is
+that order, in which every stretch is whole lanes (`schedule`).
 
-Examples are made some thousand at a time (a chunk of whole batches): a chunk reads what it needs of
-a language in one call of ArrayRecord, and hides spans in all its rows at once. A chunk is a
-function of its number, so nothing is remembered between them. Grain makes chunks ahead, in a thread
-or in worker processes.
+Examples are made some thousand at a time (a chunk of whole batches): a chunk reads each record that
+it needs once, and hides spans in all its rows at once. A chunk is a function of its number, so
+nothing is remembered between them. Grain makes chunks ahead, in a thread or in worker processes;
+blocks on an object store are asked for longer ahead still.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,15 +27,18 @@ import numpy as np
 from absl import flags
 from jaxtyping import Int
 
+from data.block_files import BlockFile
 from data.errors import DataError
-from data.permutation import permute
-from data.schedule import Schedule, hash_seed
+from data.schedule import LANES, Schedule
+from data.seeds import hash_seed
 from data.span_corruption import Lengths, corrupt_rows, random_numbers
 from data.token_blocks import TokenBlocks, TokenStream
+from data.window_order import WindowOrder, reversed_bits, window_order
 
-WINDOWS, OFFSETS, SPANS = 1, 2, 3  # purposes of random numbers, so that no two share a seed
+SPANS = 3  # a purpose of random numbers, beside those of `window_order`
 CHUNK_EXAMPLES = 2048  # 107 languages: some twenty windows of each; 5 MB at 512 tokens
 CHUNKS_AHEAD = 2
+CHUNKS_STAGED = 32  # before a chunk is made, so that blocks have a minute to arrive from a store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +75,8 @@ class Examples:
 
     def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
         """Returns the examples of these indices, a row each; each depends on its own index only."""
-        languages, ordinals = self.schedule.draw(indices)
-        starts = self.window_starts(languages, ordinals)
+        draws = self.order.schedule.draw(indices)
+        languages, starts = draws.languages, self.order.starts(draws)
         windows = np.empty((len(indices), self.lengths.raw), np.int32)
         for language in np.unique(languages).tolist():
             rows = np.flatnonzero(languages == language)
@@ -85,33 +91,22 @@ class Examples:
         }
 
     @cached_property
-    def tokens(self) -> Int[np.ndarray, " languages"]:
-        """How many tokens each language has."""
-        return np.array([len(stream) for stream in self.streams])
+    def order(self) -> WindowOrder:
+        """Which windows the examples show."""
+        tokens = np.array([len(stream) for stream in self.streams])
+        return window_order(tokens, self.lengths.raw, self.schedule, self.seed)
 
-    @cached_property
-    def epoch_windows(self) -> Int[np.ndarray, " languages"]:
-        """How many windows make one epoch of each language."""
-        return -(-self.tokens // self.lengths.raw)
-
-    def window_starts(
-        self, languages: Int[np.ndarray, " some"], ordinals: Int[np.ndarray, " some"]
-    ) -> Int[np.ndarray, " some"]:
-        """Returns where each window starts in its language's tokens, given its draw."""
-        windows = self.epoch_windows[languages]
-        epochs, places = np.divmod(ordinals, windows)
-        pairs, which = np.unique(np.stack([languages, epochs]), axis=1, return_inverse=True)
-        seeds = np.array([self._epoch_seeds(*pair) for pair in pairs.T.tolist()], np.uint64)
-        order, shift = seeds[which].T
-        # Each epoch cuts the ring elsewhere: small languages do not repeat the same cuts.
-        offsets = (shift % self.tokens[languages].astype(np.uint64)).astype(np.int64)
-        return offsets + permute(places, windows, order) * self.lengths.raw
-
-    def _epoch_seeds(self, language: int, epoch: int) -> tuple[int, int]:
-        return (
-            hash_seed(self.seed, WINDOWS, language, epoch),
-            hash_seed(self.seed, OFFSETS, language, epoch),
-        )
+    def files(self, indices: Int[np.ndarray, " examples"]) -> list[BlockFile]:
+        """Returns the files that these examples are read from."""
+        draws = self.order.schedule.draw(indices)
+        starts = self.order.starts(draws)
+        return [
+            shard.records
+            for language in np.unique(draws.languages).tolist()
+            for shard in self.streams[language].shards_at(
+                starts[draws.languages == language].tolist(), self.lengths.raw
+            )
+        ]
 
     def random_bits(self, indices: Int[np.ndarray, " examples"]) -> np.ndarray:
         """Returns the random numbers that decide each example's spans, a row each."""
@@ -146,19 +141,42 @@ class Chunks:
     hosts: int
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        first = self.first_batch + index * self.batches
-        globally = np.arange(first * self.rows, (first + self.batches) * self.rows)
-        taken = self.examples.take(globally[self.host :: self.hosts])
+        self.stage(index + CHUNKS_STAGED)
+        taken = self.examples.take(self.indices(index))
         return {
             name: values.reshape(self.batches, -1, *values.shape[1:])
             for name, values in taken.items()
         }
+
+    def indices(self, index: int) -> Int[np.ndarray, " examples"]:
+        """Returns which examples this host makes for a chunk, batch by batch, in order of rows."""
+        first = self.first_batch + index * self.batches
+        firsts = np.arange(first, first + self.batches) * self.rows
+        rows = batch_order(self.rows).reshape(self.hosts, -1)[self.host]
+        return (firsts[:, None] + rows).reshape(-1)
+
+    def stage(self, index: int) -> None:
+        """Asks for the blocks of a chunk, if they come from a store."""
+        files = self.examples.blocks.files
+        if files.staged:
+            files.stage(self.examples.files(self.indices(index)))
 
     def __len__(self) -> int:
         return 2**40  # without end
 
     def __repr__(self) -> str:
         return f"Chunks({self.examples.blocks.directory}, seed={self.examples.seed})"
+
+
+def batch_order(rows: int) -> Int[np.ndarray, " rows"]:
+    """Returns which example of a batch each of its rows is.
+
+    The first half of the rows are the even examples, the first quarter every fourth, and so on: the
+    h-th of H equal stretches, for a power of two that divides the rows, is the examples that are
+    equal to some number modulo H, the same in every batch.
+    """
+    lanes = math.gcd(rows, LANES)
+    return (reversed_bits(lanes)[:, None] + lanes * np.arange(rows // lanes)).reshape(-1)
 
 
 def batches(
@@ -187,6 +205,8 @@ def batches(
         raise DataError(f"A batch of {rows} rows cannot be shared by {hosts} hosts evenly.")
     size = max(CHUNK_EXAMPLES * hosts // rows, 1)
     source = Chunks(examples, rows, size, first_batch, host, hosts)
+    for index in range(CHUNKS_STAGED):
+        source.stage(index)
     chunks = grain.MapDataset.source(source).to_iter_dataset(
         grain.ReadOptions(num_threads=1, prefetch_buffer_size=CHUNKS_AHEAD)
     )

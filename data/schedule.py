@@ -3,21 +3,31 @@
 A schedule has fixed quotas: of every 65,536 examples (a block) each language gets the same number,
 by cumulative rounding (so a share is off by less than 1/65,536), at pseudo-random places. Hence
 the language of example i, and how many examples of that language came before it, are known from i
-alone: no state, no prefix sums over earlier blocks. A block is laid out once, in some 3 ms, and the
+alone: no state, no prefix sums over earlier blocks. A block is laid out once, in some 6 ms, and the
 last few are kept. Why not independent draws: docs/decisions/fixed-quotas.md.
+
+Example i is of lane i mod 256. A language's quota is spread over the lanes as evenly as can be, the
+same in every block, and only the order within a lane is shuffled. So a large language can be
+divided into parts, of which lane l reads part l mod `parts` and no other; and as host h of H
+reads the lanes l = h (mod H), it reads 1/H of such a language, for H = 2, 4, ..., 256.
+docs/decisions/lanes.md says why.
 """
 
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from data.errors import DataError
+from data.seeds import hash_seed
 
 BLOCK = 65_536
+LANES = 256
+STRIDE = 97  # odd; scatters a language's quota over the lanes, so that no batch lacks it for long
 
 
 class Draws(NamedTuple):
@@ -25,10 +35,12 @@ class Draws(NamedTuple):
 
     Attributes:
         languages: positions in `Schedule.languages`.
-        ordinals: how many examples of the same language came before.
+        parts: of the language; 0 where it is not divided.
+        ordinals: how many examples of the same language and part came before.
     """
 
     languages: Int[np.ndarray, " examples"]
+    parts: Int[np.ndarray, " examples"]
     ordinals: Int[np.ndarray, " examples"]
 
 
@@ -40,48 +52,63 @@ class Schedule:
         languages: codes, in the order of `quotas`.
         quotas: examples of each language in a block; they sum to 65,536.
         seed: decides the order inside blocks.
+        parts: into how many parts each language is divided, powers of two up to 256.
     """
 
     languages: tuple[str, ...]
     quotas: tuple[int, ...]
     seed: int
+    parts: tuple[int, ...]
 
     def draw(self, indices: Int[np.ndarray, " examples"]) -> Draws:
         """Returns the languages of examples; cheapest when they lie close together."""
         blocks, places = np.divmod(indices, BLOCK)
-        languages, ordinals = np.empty_like(indices), np.empty_like(indices)
-        quotas = np.array(self.quotas)
+        drawn = Draws(*(np.empty_like(indices) for _ in Draws._fields))
         for block in np.unique(blocks).tolist():
             here = blocks == block
-            layout = _layout(self, block)
-            languages[here] = layout.languages[places[here]]
-            ordinals[here] = block * quotas[languages[here]] + layout.ordinals[places[here]]
-        return Draws(languages, ordinals)
+            for all_values, values in zip(drawn, _layout(self, block), strict=True):
+                all_values[here] = values[places[here]]
+        earlier_blocks = blocks * self.part_quotas[drawn.languages, drawn.parts]
+        return drawn._replace(ordinals=earlier_blocks + drawn.ordinals)
 
     def share(self, language: str) -> float:
         """Returns the language's exact share of all examples."""
         return self.quotas[self.languages.index(language)] / BLOCK
 
+    @cached_property
+    def part_quotas(self) -> Int[np.ndarray, "languages lanes"]:
+        """Examples of each language and part in a block."""
+        languages = self.slots.reshape(-1)
+        cells = languages * LANES + self._parts(languages)
+        return np.bincount(cells, minlength=len(self.quotas) * LANES).reshape(-1, LANES)
+
+    @cached_property
+    def slots(self) -> Int[np.ndarray, "rounds lanes"]:
+        """A block in order: a language's quota lies on lanes 97 apart, round by round."""
+        lanes = STRIDE * np.arange(LANES) % LANES
+        slots = np.empty((BLOCK // LANES, LANES), np.int64)
+        slots[:, lanes] = np.repeat(np.arange(len(self.quotas)), self.quotas).reshape(-1, LANES)
+        return slots
+
+    def _parts(self, languages: Int[np.ndarray, " block"]) -> Int[np.ndarray, " block"]:
+        return np.arange(BLOCK) % LANES % np.array(self.parts)[languages]
+
 
 @functools.lru_cache(maxsize=4)
 def _layout(plan: Schedule, block: int) -> Draws:
-    """Returns the language at each place of a block, and its rank among its language's places."""
+    """Returns language and part at each place of a block, and its rank among their places."""
     generator = np.random.Generator(np.random.Philox(hash_seed(plan.seed, block)))
-    languages = generator.permutation(np.repeat(np.arange(len(plan.quotas)), plan.quotas))
+    languages = generator.permuted(plan.slots, axis=0).reshape(-1)
+    parts = plan._parts(languages)
+    cells = languages * LANES + parts
+    order = np.argsort(cells, kind="stable")
     ranks = np.empty(BLOCK, np.int64)
-    ranks[np.argsort(languages, kind="stable")] = np.concatenate(
-        [np.arange(quota) for quota in plan.quotas]
-    )
-    return Draws(languages, ranks)
-
-
-def hash_seed(*parts: int) -> int:
-    """Mixes numbers into one 64-bit seed; near numbers give unrelated seeds."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+    ranks[order] = np.arange(BLOCK) - np.searchsorted(cells[order], cells[order])
+    return Draws(languages, parts, ranks)
 
 
 def schedule(weights: Mapping[str, float], seed: int) -> Schedule:
-    """Makes the schedule of a mixture.
+    """Makes the schedule of a mixture, of undivided languages.
 
     Args:
         weights: positive weight of each language; they need not sum to 1.
@@ -103,4 +130,4 @@ def schedule(weights: Mapping[str, float], seed: int) -> Schedule:
             f"The mixture gives {', '.join(never)} less than one example in {BLOCK}, that is "
             "never; leave them out or use a smaller alpha."
         )
-    return Schedule(tuple(weights), quotas, seed)
+    return Schedule(tuple(weights), quotas, seed, (1,) * len(quotas))

@@ -14,6 +14,7 @@ docs/decisions/token-blocks.md.
 """
 
 import hashlib
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,9 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Int
 
+from data.block_files import BlockFile, BlockFiles, LocalFiles, Readers
 from data.errors import DataError
 from data.tokenizer import UNKNOWN
 
@@ -75,6 +77,16 @@ class Shard:
     file_bytes: int
     sha256: str
     pages_sha256: str
+
+    @property
+    def records(self) -> BlockFile:
+        """The file of tokens."""
+        return BlockFile(f"{self.name}.arrayrecord", self.sha256)
+
+    @property
+    def page_table(self) -> BlockFile:
+        """The file of pages."""
+        return BlockFile(f"{self.name}.pages.parquet", self.pages_sha256)
 
 
 def token_dtype(vocabulary_size: int) -> np.dtype:
@@ -140,16 +152,16 @@ class Piece(NamedTuple):
 class TokenStream:
     """All tokens of one language and split as one random-access ring over its shards."""
 
-    def __init__(self, directory: Path, shards: Sequence[Shard], dtype: np.dtype):
+    def __init__(self, readers: Readers, shards: Sequence[Shard], dtype: np.dtype):
         self.dtype = dtype
+        self._readers = readers
         self._shards = [shard for shard in shards if shard.tokens]
         self._starts = np.cumsum([0, *(shard.tokens for shard in self._shards)]).tolist()
-        self._files = [directory / f"{shard.name}.arrayrecord" for shard in self._shards]
-        self._readers: dict[int, ArrayRecordReader] = {}
-        for path in self._files:
-            if not path.exists():
+        for shard in self._shards:
+            if readers.files.size(shard.records.name) is None:
                 raise DataError(
-                    f"Token blocks should hold {path}, which is missing; tokenize again."
+                    f"Token blocks should hold {readers.files.address(shard.records.name)}, "
+                    "which is missing; tokenize again."
                 )
 
     def __len__(self) -> int:
@@ -183,27 +195,32 @@ class TokenStream:
     def _records(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
         """Reads records, named by shard and number."""
         found: dict[tuple[int, int], np.ndarray] = {}
-        for shard in {shard for shard, _ in wanted}:
-            numbers = sorted(record for at, record in wanted if at == shard)
-            for number, content in zip(numbers, self._reader(shard).read(numbers), strict=True):
+        for shard, group in itertools.groupby(sorted(wanted), key=lambda pair: pair[0]):
+            numbers = [record for _, record in group]
+            contents = self._readers.read(self._shards[shard].records, numbers)
+            for number, content in zip(numbers, contents, strict=True):
                 found[shard, number] = np.frombuffer(content, self.dtype)
         return found
 
-    def _reader(self, shard: int) -> ArrayRecordReader:
-        if shard not in self._readers:
-            self._readers[shard] = ArrayRecordReader(str(self._files[shard]))
-        return self._readers[shard]
-
-    def __getstate__(self) -> dict[str, Any]:  # readers are reopened in a worker process
-        return self.__dict__ | {"_readers": {}}
+    def shards_at(self, starts: Iterable[int], length: int) -> list[Shard]:
+        """Returns the shards that windows from these starts lie in."""
+        found = {piece.shard for start in starts for piece in self._pieces(start, length)}
+        return [self._shards[number] for number in sorted(found)]
 
 
 class TokenBlocks:
-    """A finished artifact of token blocks, as its manifest describes it."""
+    """A finished artifact of token blocks, as its manifest describes it.
 
-    def __init__(self, directory: Path, manifest: dict[str, Any]):
+    Attributes:
+        directory: holds the manifest and the vocabulary.
+        files: lends the blocks, which lie in the same directory or on an object store.
+    """
+
+    def __init__(self, directory: Path, manifest: dict[str, Any], files: BlockFiles | None = None):
         self.directory = directory
         self.manifest = manifest
+        self.files = files or LocalFiles(directory)
+        self.readers = Readers(self.files)
         self.dtype = np.dtype(manifest["token_dtype"])
 
     def languages(self, split: str) -> list[str]:
@@ -223,22 +240,21 @@ class TokenBlocks:
 
     def stream(self, language: str, split: str) -> TokenStream:
         """Returns the tokens of one language and split."""
-        return TokenStream(self.directory, self.shards(language, split), self.dtype)
+        return TokenStream(self.readers, self.shards(language, split), self.dtype)
 
     def pages(self, language: str, split: str) -> list[TokenizedPage]:
         """Returns a split's pages with their tokens, in order; for held-out pages."""
-        table = pa.concat_tables(
-            [
-                pq.read_table(self.directory / f"{shard.name}.pages.parquet")
-                for shard in self.shards(language, split)
-            ]
-        )
+        table = pa.concat_tables(map(self._page_table, self.shards(language, split)))
         tokens = self.stream(language, split).read(0, self.counts(split, "tokens")[language])
         ends = np.cumsum(table["tokens"].to_numpy())
         return [
             TokenizedPage(row["url"], part, row["text_bytes"], row["characters"])
             for row, part in zip(table.to_pylist(), np.split(tokens, ends[:-1]), strict=True)
         ]
+
+    def _page_table(self, shard: Shard) -> pa.Table:
+        with self.files.lend(shard.page_table) as path:
+            return pq.read_table(path)
 
 
 def sha256(path: Path) -> str:

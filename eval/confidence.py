@@ -41,7 +41,8 @@ def sentence(funnel: Funnel) -> str:
     """Says in how many languages the median kept page lies below 0.95, and in which.
 
     Languages with most kept pages are named first: a median of one page says little. Script
-    variants are named beside the languages and are in no count; pages of no certain language are in neither.
+    variants are named beside the languages and are in no count; pages of no certain language are
+    in neither.
     """
     known = [row for row in rows(funnel) if row.code != table.UNDETERMINED]
     variants, languages = _split(known)

@@ -3,6 +3,8 @@
 The missing scale is folded into the query's initialisation, whose variance is smaller by `head`.
 """
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,16 @@ from jaxtyping import Array, Bool, Float, Key
 
 from model.config import ModelConfig
 from model.initialization import kernel
+from model.precision import summed_in_float32
 
 MASKED = -1e9  # finite, so that a row of padding alone gives a uniform softmax and not NaN
+
+
+class KeysValues(NamedTuple):
+    """What is attended to; a cache of it is what makes generation cheap."""
+
+    keys: Float[Array, "batch heads keys head"]
+    values: Float[Array, "batch heads keys head"]
 
 
 class Attention(eqx.Module):
@@ -44,17 +54,28 @@ class Attention(eqx.Module):
         mask: Bool[Array, "#batch #queries keys"],
     ) -> Float[Array, "batch queries embed"]:
         """Attends from `x` to `source` where `mask` allows."""
+        return self.attend(x, self.keys_values(source), bias, mask)
+
+    def keys_values(self, source: Float[Array, "batch keys embed"]) -> KeysValues:
+        """Projects what is attended to."""
+        dtype = source.dtype
+        return KeysValues(
+            keys=jnp.einsum("bke,ehd->bhkd", source, self.key.astype(dtype)),
+            values=jnp.einsum("bke,ehd->bhkd", source, self.value.astype(dtype)),
+        )
+
+    def attend(
+        self,
+        x: Float[Array, "batch queries embed"],
+        source: KeysValues,
+        bias: Float[Array, "#heads #queries #keys"],
+        mask: Bool[Array, "#batch #queries keys"],
+    ) -> Float[Array, "batch queries embed"]:
+        """Attends from `x` to projected keys and values."""
         dtype = x.dtype
         query = jnp.einsum("bqe,ehd->bhqd", x, self.query.astype(dtype))
-        key = jnp.einsum("bke,ehd->bhkd", source, self.key.astype(dtype))
-        value = jnp.einsum("bke,ehd->bhkd", source, self.value.astype(dtype))
-        scores = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32)
+        scores = summed_in_float32("bhqd,bhkd->bhqk", query, source.keys)
         scores = jnp.where(mask[:, None], scores + bias[None].astype(jnp.float32), MASKED)
         weights = jax.nn.softmax(scores, axis=-1).astype(dtype)
-        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
+        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, source.values)
         return jnp.einsum("bhqd,hde->bqe", mixed, self.output.astype(dtype))
-
-
-def causal_mask(length: int) -> Bool[Array, "1 length length"]:
-    """Returns the mask that lets each position see itself and what came before."""
-    return jnp.tril(jnp.ones((1, length, length), bool))

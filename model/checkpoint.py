@@ -2,35 +2,69 @@
 
 A checkpoint is a flat table from a name such as `.arrays.encoder.blocks[0].self_attention.query` to
 an array, so that it can be read without the classes that wrote it. Its number is the count of
-updates, which is also the loader's whole state. Orbax writes to a temporary folder and renames it:
-a kill at any instant leaves the last finished one.
+updates, which is also the loader's whole state. Orbax writes to a temporary folder and renames it,
+and only then deletes what is too old: a kill at any instant leaves the last finished one.
+
+Beside the arrays stands a fingerprint of each, compared when it is read back: Orbax itself notices
+missing and short files, but restored an array with a flipped byte without a word.
 """
 
+import errno
+import functools
 from pathlib import Path
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import PyTree
+from jax.sharding import NamedSharding
+from jaxtyping import Array, PyTree, Shaped, UInt32
+
+from model.sharding import replicated
 
 State = TypeVar("State", bound=PyTree)
 KEPT = 2
+FINGERPRINTS = ".fingerprints"
+DAMAGED = "damaged"  # such checkpoints are set aside under this name, never deleted
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read; the message says what to do."""
 
 
 class Checkpoints:
     """The checkpoints of one run."""
 
     def __init__(self, directory: Path):
+        self.directory = directory.absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
-        """Returns the steps that can be restored, in order."""
+        """Returns the steps of the checkpoints that are there, in order."""
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: PyTree) -> None:
-        """Starts writing a checkpoint; returns once the arrays are copied from the devices."""
-        self._manager.save(step, args=ocp.args.StandardSave(_named(state)))
+        """Starts writing a checkpoint; returns once the arrays are copied from the devices.
+
+        Raises:
+            CheckpointError: the one before could not be written; older ones are untouched.
+        """
+        named = _named(state)
+        table = named | {FINGERPRINTS: _fingerprints(list(named.values()), _replicated(state))}
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(table))
+        except Exception as error:  # Orbax and TensorStore raise classes of many libraries
+            raise self._not_written(error) from error
+
+    def check(self) -> None:
+        """Raises the error of a checkpoint that failed in the background, if one did."""
+        try:
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise self._not_written(error) from error
 
     def restore(self, step: int, shapes: State) -> State:
         """Returns a state.
@@ -39,15 +73,74 @@ class Checkpoints:
             step: one of `steps()`.
             shapes: the state's structure, of `jax.ShapeDtypeStruct` with shardings; the mesh may
                 be another than the one that saved.
+
+        Raises:
+            CheckpointError: files are missing or altered.
         """
-        table = self._manager.restore(step, args=ocp.args.StandardRestore(_named(shapes)))
-        structure = jax.tree.structure(shapes)
-        return jax.tree.unflatten(structure, [table[name] for name in _named(shapes)])
+        named, everywhere = _named(shapes), _replicated(shapes)
+        asked = named | {
+            FINGERPRINTS: jax.ShapeDtypeStruct((len(named),), jnp.uint32, sharding=everywhere)
+        }
+        try:
+            table = self._manager.restore(step, args=ocp.args.StandardRestore(asked))
+        except Exception as error:  # of many libraries, as above
+            raise self._damaged(step, first_line(error)) from error
+        found = np.asarray(_fingerprints([table[name] for name in named], everywhere))
+        altered = np.flatnonzero(found != np.asarray(table[FINGERPRINTS]))
+        if altered.size:
+            raise self._damaged(step, f"{list(named)[altered[0]]} is not what was saved")
+        return jax.tree.unflatten(jax.tree.structure(shapes), [table[name] for name in named])
+
+    def set_aside(self, step: int) -> Path:
+        """Moves a damaged checkpoint out of the way, so that its step can be saved again."""
+        number = 0
+        while (target := self.directory.parent / f"{DAMAGED}-{step}-{number}").exists():
+            number += 1
+        if jax.process_index() == 0:
+            (self.directory / str(step)).rename(target)
+        self._manager.reload()
+        return target
 
     def close(self) -> None:
-        """Waits for the writing to end."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for the writing to end.
+
+        Raises:
+            CheckpointError: the last one could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._not_written(error) from error
+        finally:
+            self._manager.close()
+
+    def _not_written(self, error: BaseException) -> CheckpointError:
+        whole = sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
+        return CheckpointError(
+            f"A checkpoint could not be written to {self.directory} ({reason(error)}); "
+            f"{f'{whole[-1]} is whole' if whole else 'there is no earlier one'}. "
+            "Make room or mend the disk; the same command then goes on from there."
+        )
+
+    def _damaged(self, step: int, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"Checkpoint {step} in {self.directory} is damaged ({why}); restore its files, or "
+            "remove it: the same command then goes on from the one before."
+        )
+
+
+def reason(error: BaseException) -> str:
+    """Returns what an error says, in plain words where the disk is full."""
+    text = str(error)
+    if getattr(error, "errno", None) in FULL or "No space left" in text or "quota" in text:
+        return "the disk is full"
+    return first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the beginning of an error's message; TensorStore's run over pages."""
+    text = " ".join(str(error).split())
+    return text[:160] + "..." if len(text) > 160 else text or type(error).__name__
 
 
 def with_shardings(shapes: State, shardings: PyTree) -> State:
@@ -62,3 +155,21 @@ def with_shardings(shapes: State, shardings: PyTree) -> State:
 def _named(tree: PyTree) -> dict[str, PyTree]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _replicated(tree: PyTree) -> NamedSharding:
+    return replicated(jax.tree.leaves(tree)[0].sharding.mesh)
+
+
+@functools.partial(jax.jit, static_argnames="sharding")
+def _fingerprints(
+    leaves: list[Shaped[Array, "..."]], sharding: NamedSharding
+) -> UInt32[Array, " leaves"]:
+    """Returns the sum of each array's bits as numbers, modulo 2^32: the same on any mesh."""
+    sums = jnp.stack([_fingerprint(leaf) for leaf in leaves])
+    return jax.lax.with_sharding_constraint(sums, sharding)
+
+
+def _fingerprint(leaf: Shaped[Array, "..."]) -> UInt32[Array, ""]:
+    bits = jax.lax.bitcast_convert_type(leaf, jnp.dtype(f"uint{8 * leaf.dtype.itemsize}"))
+    return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)

@@ -1,14 +1,25 @@
 """The sizes and choices of a network; validated when made, saved with every run.
 
-mT5's shape (Xue et al. 2021; T5 1.1): pre-norm RMSNorm without bias, no biases anywhere, attention
-without 1/sqrt(head) (it is folded into the initialisation), relative positions in 32 buckets up to
-128 shared by all layers of a stack, gated GELU, input embedding and logits untied, no dropout.
+T5's shape: pre-norm RMSNorm without bias, no biases anywhere, attention without 1/sqrt(head) (it is
+folded into the initialisation), relative positions in 32 buckets up to 128 shared by all layers of
+a stack, no dropout. Two fields tell its versions apart:
+
+| | `feed_forward` | `tied_logits` |
+|---|---|---|
+| T5 1.0 (Raffel et al. 2020), Switch-Base and -Large as released | relu | True |
+| T5 1.1, mT5 (Xue et al. 2021), Switch-XXL as released | gated-gelu | False |
+| Switch-C as released | relu | False |
+
 A Switch Transformer differs in one field: `switch` is set, and every `every`-th feed-forward is
 sparse. No JAX is imported here.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
+
+Dispatch = Literal["slots", "dropless"]
+FeedForwardKind = Literal["gated-gelu", "relu"]
+Remat = Literal["none", "full", "exchanges"]  # what the backward pass keeps (model/transformer.py)
 
 
 class ConfigurationError(ValueError):
@@ -17,31 +28,99 @@ class ConfigurationError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchConfig:
-    """The sparse feed-forward (Fedus et al. 2022).
+    """The sparse feed-forward (Fedus et al. 2022); defaults are the paper's and Mesh TensorFlow's.
 
     Attributes:
         experts: experts of a switch layer.
         every: every how many-th feed-forward is sparse; 2 in the released models, 1 in Switch-C.
         encoder_group_tokens, decoder_group_tokens: tokens that share an expert's capacity. Groups
             are set here and never by the mesh, so a step does not depend on its devices.
-        capacity_factor_training, capacity_factor_evaluation: slots over an even share.
+        choices: experts that a token is sent to; 2 in GShard and ST-MoE.
+        dispatch: "slots" gives every expert a fixed number of them and drops what is over;
+            "dropless" sends every token, whatever that costs.
+        capacity_factor_training, capacity_factor_evaluation: slots over an even share of choices.
         minimum_capacity: slots an expert has in any case; 4 in Mesh TensorFlow.
         balance_loss_weight: alpha of the balance loss.
+        z_loss_weight: of the router's z-loss; 1e-3 in ST-MoE.
         jitter: the router's input is multiplied by U(1 - jitter, 1 + jitter) in training.
+        expert_dropout: of an expert's hidden units in training; 0.4 to fine-tune (section 2.4).
     """
 
     experts: int
     every: int
     encoder_group_tokens: int
     decoder_group_tokens: int
+    choices: int = 1
+    dispatch: Dispatch = "slots"
     capacity_factor_training: float = 1.25
     capacity_factor_evaluation: float = 2.0
     minimum_capacity: int = 4
     balance_loss_weight: float = 1e-2
+    z_loss_weight: float = 0.0
     jitter: float = 1e-2
+    expert_dropout: float = 0.0
 
     def __post_init__(self):
-        _at_least_one(self, "experts", "every", "encoder_group_tokens", "decoder_group_tokens")
+        _at_least_one(
+            self, "experts", "every", "encoder_group_tokens", "decoder_group_tokens", "choices"
+        )
+        if self.choices > self.experts:
+            raise ConfigurationError(
+                f"Each token was to have {self.choices} of {self.experts} experts; "
+                "choices must be at most experts."
+            )
+        if self.dispatch not in get_args(Dispatch):
+            raise ConfigurationError(
+                f"dispatch was {self.dispatch!r}; it must be {' or '.join(get_args(Dispatch))}."
+            )
+        for name in ("jitter", "expert_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(
+                    f"{name} was {getattr(self, name)}; it must be at least 0 and below 1."
+                )
+
+    def routing(self, *, decoder: bool, training: bool) -> "RoutingConfig":
+        """Returns what of this holds in one stack, in training or not."""
+        tokens = self.decoder_group_tokens if decoder else self.encoder_group_tokens
+        factor = self.capacity_factor_training if training else self.capacity_factor_evaluation
+        return RoutingConfig(
+            group_tokens=tokens,
+            choices=self.choices,
+            dispatch=self.dispatch,
+            capacity=expert_capacity(
+                tokens, self.experts, self.choices * factor, self.minimum_capacity
+            ),
+            jitter=self.jitter if training else 0.0,
+            expert_dropout=self.expert_dropout if training else 0.0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutingConfig:
+    """How one call of a switch layer routes.
+
+    Attributes:
+        group_tokens: tokens of a routing group.
+        choices: experts a token.
+        dispatch: as in `SwitchConfig`.
+        capacity: slots of an expert in a group; unused where nothing is dropped.
+        jitter, expert_dropout: 0 outside training.
+    """
+
+    group_tokens: int
+    choices: int
+    dispatch: Dispatch
+    capacity: int
+    jitter: float
+    expert_dropout: float
+
+
+def expert_capacity(tokens: int, experts: int, factor: float, minimum: int) -> int:
+    """Returns the slots of one expert in one group.
+
+    Flaxformer's `max(round(factor * tokens / experts), minimum)`, and never more than the tokens.
+    """
+    return min(max(round(factor * tokens / experts), minimum), tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +131,9 @@ class ModelConfig:
         vocabulary_rows: rows of the embedding, a multiple of 128.
         embed, heads, head, mlp: widths; `mlp` is that of one expert, too.
         layers: encoder layers, and as many decoder layers.
+        feed_forward: gelu(x gate) * (x up), then down; or relu(x up), then down. Experts, too.
+        tied_logits: logits by the input embedding, of the decoder's output times embed^-0.5; else
+            by a matrix of their own.
         initialization_scale: s in sigma = sqrt(s / fan_in); 0.1 for Switch (section 2.4), 1 in T5.
         switch: None for a dense model.
         activation_dtype: of everything but the router, losses and parameters.
@@ -63,6 +145,8 @@ class ModelConfig:
     head: int
     mlp: int
     layers: int
+    feed_forward: FeedForwardKind = "gated-gelu"
+    tied_logits: bool = False
     initialization_scale: float = 1.0
     switch: SwitchConfig | None = None
     activation_dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -90,20 +174,48 @@ class ModelConfig:
         return self.layers // self.layers_per_block
 
 
-def forward_flops(config: ModelConfig, inputs: int, targets: int) -> int:
-    """Returns the matrix-product FLOPs of one sequence, forward.
+class ForwardFlops(NamedTuple):
+    """Matrix-product FLOPs of one sequence, forward: two a multiply-add, by where they are spent.
 
-    Two per multiply-add, each token through one expert; attention scores and logits are counted;
-    the router, norms and slots left empty are not. Sparse equals dense by definition.
+    Attributes:
+        projections: query, key, value and output of every attention.
+        scores: queries with keys, and weights with values.
+        feed_forward: each token through one expert; the router and slots left empty are not
+            counted, so sparse equals dense by definition.
+        logits: of every target position.
     """
-    attention = 4 * config.embed * config.heads * config.head
-    feed_forward = 3 * config.embed * config.mlp
-    score = 2 * config.heads * config.head
-    encoder = inputs * (attention + feed_forward + score * inputs)
-    decoder = targets * (attention + feed_forward + score * targets)
-    cross = targets * (attention // 2 + score * inputs) + inputs * attention // 2
-    logits = targets * config.embed * config.vocabulary_rows
-    return 2 * (config.layers * (encoder + decoder + cross) + logits)
+
+    projections: int
+    scores: int
+    feed_forward: int
+    logits: int
+
+
+def forward_flops_by_part(config: ModelConfig, inputs: int, targets: int) -> ForwardFlops:
+    """Returns where the FLOPs of a sequence are spent; norms and softmax are not counted.
+
+    `projections + feed_forward` is what Switch's table 9 counts: 124.1e9 for T5-Base's 512 inputs
+    and 114 targets.
+    """
+    width = config.heads * config.head
+    one_projection = config.embed * width
+    matrices = 3 if config.feed_forward == "gated-gelu" else 2
+    # The encoder's own four a position; the decoder's own four and two to the encoder, whose keys
+    # and values are projected from every input.
+    projections = one_projection * (4 * inputs + 6 * targets + 2 * inputs)
+    scores = 2 * width * (inputs * inputs + targets * targets + targets * inputs)
+    feed_forward = matrices * config.embed * config.mlp * (inputs + targets)
+    return ForwardFlops(
+        projections=2 * config.layers * projections,
+        scores=2 * config.layers * scores,
+        feed_forward=2 * config.layers * feed_forward,
+        logits=2 * targets * config.embed * config.vocabulary_rows,
+    )
+
+
+def forward_flops(config: ModelConfig, inputs: int, targets: int) -> int:
+    """Returns the matrix-product FLOPs of one sequence, forward, in all."""
+    return sum(forward_flops_by_part(config, inputs, targets))
 
 
 def _at_least_one(config: object, *names: str) -> None:

@@ -7,7 +7,7 @@ leading dimension more, which is called `blocks`.
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 import equinox as eqx
 import jax
@@ -40,14 +40,22 @@ def _walk(value: Any) -> Iterator[tuple[Any, Names]]:
     if isinstance(value, eqx.Module):
         for field in fields(value):
             child = getattr(value, field.name)
-            names = getattr(field.type, "dim_str", None)
+            names = _declared(field.type)
             if names is not None and child is not None:
-                yield child, tuple(names.split())
+                yield child, names
             else:
                 yield from _walk(child)
     elif isinstance(value, (list, tuple)):
         for child in value:
             yield from _walk(child)
+
+
+def _declared(kind: Any) -> Names | None:
+    """Returns the names in `Float[Array, "a b"]` or `Float[Array, "a b"] | None`."""
+    for part in (kind, *get_args(kind)):
+        if (names := getattr(part, "dim_str", None)) is not None:
+            return tuple(names.split())
+    return None
 
 
 def _pad(names: Names, rank: int) -> Names:

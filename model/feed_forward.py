@@ -1,6 +1,7 @@
-"""The dense feed-forward of T5 1.1 and mT5: gated GELU (Shazeer 2020), no biases.
+"""The dense feed-forward: T5 1.1's and mT5's gated GELU (Shazeer 2020), or T5 1.0's ReLU.
 
-GELU is the tanh approximation, as in T5 and Hugging Face's `gelu_new`.
+No biases. GELU is the tanh approximation, as in T5 and Hugging Face's `gelu_new`. A network without
+a gate matrix is a ReLU network; there is nothing else that says so. Experts share `activated`.
 """
 
 import equinox as eqx
@@ -12,19 +13,20 @@ from model.initialization import kernel
 
 
 class FeedForward(eqx.Module):
-    """gelu(x gate) * (x up), then down."""
+    """gelu(x gate) * (x up), then down; without a gate relu(x up), then down."""
 
-    gate: Float[Array, "embed mlp"]
+    gate: Float[Array, "embed mlp"] | None
     up: Float[Array, "embed mlp"]
     down: Float[Array, "mlp embed"]
 
     @staticmethod
     def init(config: ModelConfig, *, key: Key[Array, ""]) -> "FeedForward":
-        """Draws the three matrices."""
+        """Draws the two or three matrices."""
         keys = jax.random.split(key, 3)
         scale, inward = config.initialization_scale, (config.embed, config.mlp)
+        gated = config.feed_forward == "gated-gelu"
         return FeedForward(
-            gate=kernel(inward, fan_in=config.embed, scale=scale, key=keys[0]),
+            gate=kernel(inward, fan_in=config.embed, scale=scale, key=keys[0]) if gated else None,
             up=kernel(inward, fan_in=config.embed, scale=scale, key=keys[1]),
             down=kernel(inward[::-1], fan_in=config.mlp, scale=scale, key=keys[2]),
         )
@@ -32,5 +34,10 @@ class FeedForward(eqx.Module):
     def __call__(self, x: Float[Array, "batch length embed"]) -> Float[Array, "batch length embed"]:
         """Applies the network to every position alone."""
         dtype = x.dtype
-        hidden = jax.nn.gelu(x @ self.gate.astype(dtype), approximate=True)
-        return (hidden * (x @ self.up.astype(dtype))) @ self.down.astype(dtype)
+        gate = None if self.gate is None else x @ self.gate.astype(dtype)
+        return activated(gate, x @ self.up.astype(dtype)) @ self.down.astype(dtype)
+
+
+def activated(gate: Float[Array, "*any"] | None, up: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """Returns gelu(gate) * up, or relu(up) without a gate."""
+    return jax.nn.relu(up) if gate is None else jax.nn.gelu(gate, approximate=True) * up

@@ -1,21 +1,22 @@
-"""The training loss, in sums and counts: cross-entropy, output z-loss, balance loss.
+"""The training loss, in sums and counts: cross-entropy, output z-loss, the router's two losses.
 
-    loss = sum of nats / real target tokens + 1e-4 * mean squared log Z + alpha * balance
+    loss = sum of nats / real target tokens + 1e-4 * mean squared log Z
+           + balance weight * balance + router z weight * router z
 
-Normalised by real target tokens (T5X's `LOSS_NORMALIZING_FACTOR`). The balance loss is the mean
-over switch layers, as in flaxformer, whose models were released; the paper's text adds it layer by
-layer, which for 12 layers is 12 times alpha.
+Normalised by real target tokens (T5X's `LOSS_NORMALIZING_FACTOR`). The router's losses are means
+over switch layers, as in flaxformer, whose models were released; the paper's text adds the balance
+loss layer by layer, which for 12 layers is 12 times alpha.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
-from model.switch_layer import Routing
-from model.transformer import Call, Output, Transformer
+from model.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
+from model.transformer import Call, Output, Part, Transformer
 
 Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch
 
@@ -42,16 +43,22 @@ class Losses(NamedTuple):
         target_tokens: their number.
         z_loss: mean squared log Z, weighted.
         balance_loss: mean over switch layers, before alpha; 0 where dense, 1 when even.
-        dropped_share: of real tokens at switch layers that found no slot.
+        router_z_loss: mean over switch layers, before its weight.
+        dropped_share: of real tokens' choices at switch layers, those that found no slot.
+        wasted_share: of slots, those that stayed empty.
         router_entropy_nats: mean over real tokens and switch layers.
+        layers: the same by switch layer, in sums; None where dense.
     """
 
     loss_nats: Float[Array, ""]
     target_tokens: Int[Array, ""]
     z_loss: Float[Array, ""]
-    balance_loss: Float[Array, ""]
-    dropped_share: Float[Array, ""]
-    router_entropy_nats: Float[Array, ""]
+    balance_loss: Float[Array, ""] | float = 0.0
+    router_z_loss: Float[Array, ""] | float = 0.0
+    dropped_share: Float[Array, ""] | float = 0.0
+    wasted_share: Float[Array, ""] | float = 0.0
+    router_entropy_nats: Float[Array, ""] | float = 0.0
+    layers: LayerRouting | None = None
 
 
 def row_losses(output: Output, batch: Batch) -> RowLosses:
@@ -69,59 +76,94 @@ def row_losses(output: Output, batch: Batch) -> RowLosses:
     )
 
 
-def training_loss(model: Transformer, batch: Batch, call: Call) -> tuple[Float[Array, ""], Losses]:
-    """Returns the loss to minimise and what it is made of."""
+def training_loss(
+    model: Transformer, batch: Batch, call: Call
+) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
+    """Returns the loss to minimise and what it is made of.
+
+    Of a part of a batch (`call.part`) it is the part's share: the parts' losses add up to the
+    batch's, and so do their gradients.
+    """
     output = model(batch, call)
     rows = row_losses(output, batch)
-    tokens = jnp.maximum(jnp.sum(rows.target_tokens), 1)
-    routings = [
-        (routing, mask)
-        for routing, mask in (
-            (output.encoder_routing, batch.is_source),
-            (output.decoder_routing, batch.is_target),
-        )
-        if routing is not None
-    ]
+    part = Part(0, 1, jnp.sum(rows.target_tokens)) if call.part is None else call.part
+    whole = jnp.maximum(part.target_tokens, 1)
     losses = Losses(
         loss_nats=jnp.sum(rows.loss_nats),
-        target_tokens=tokens,
-        z_loss=Z_LOSS_WEIGHT * jnp.sum(rows.squared_log_z) / tokens,
-        balance_loss=_mean([jnp.mean(routing.balance_loss) for routing, _ in routings]),
-        dropped_share=_token_mean([(~r.kept, mask) for r, mask in routings]),
-        router_entropy_nats=_token_mean([(r.entropy_nats, mask) for r, mask in routings]),
+        target_tokens=jnp.sum(rows.target_tokens),
+        z_loss=Z_LOSS_WEIGHT * jnp.sum(rows.squared_log_z) / whole,
     )
+    loss = losses.loss_nats / whole + losses.z_loss
     switch = model.config.switch
-    alpha = 0.0 if switch is None else switch.balance_loss_weight
-    return losses.loss_nats / tokens + losses.z_loss + alpha * losses.balance_loss, losses
+    if switch is None:
+        return loss, (losses, rows)
+    losses = _with_routing(losses, output, batch, switch.experts)
+    routing = switch.balance_loss_weight * losses.balance_loss
+    routing += switch.z_loss_weight * losses.router_z_loss
+    return loss + routing / part.parts, (losses, rows)
 
 
-def row_routing_counts(
-    routing: Routing, mask: Bool[Array, "batch length"], experts: int
-) -> tuple[Int[Array, "blocks batch experts"], Int[Array, "blocks batch"]]:
-    """Returns how many of a row's real tokens chose each expert, and how many found no slot."""
+def combine(parts: Losses) -> Losses:
+    """Returns the losses of a batch, given those of its parts in arrays of one dimension more.
 
-    def one_block(expert: Int[Array, "batch length"]) -> Int[Array, "batch experts"]:
-        rows = jnp.arange(expert.shape[0])[:, None]
-        empty = jnp.zeros((expert.shape[0], experts), jnp.int32)
-        return empty.at[rows, expert].add(mask.astype(jnp.int32))
-
-    dropped = jnp.sum(mask & ~routing.kept, axis=-1)
-    return jax.vmap(one_block)(routing.expert), dropped
-
-
-def _mean(values: list[Float[Array, ""]]) -> Float[Array, ""]:
-    return jnp.mean(jnp.stack(values)) if values else jnp.zeros(())
-
-
-def _token_mean(parts: list[tuple[Array, Bool[Array, "batch _"]]]) -> Float[Array, ""]:
-    """Mean over real tokens and blocks of several stacks together."""
-    if not parts:
-        return jnp.zeros(())
-    total = sum(jnp.sum(values * mask) for values, mask in parts)
-    count = sum(values.shape[0] * jnp.sum(mask) for values, mask in parts)
-    return (total / jnp.maximum(count, 1)).astype(jnp.float32)
+    Exact: sums are added, and the routing losses are means over groups, of which all parts have as
+    many.
+    """
+    losses = Losses(
+        loss_nats=jnp.sum(parts.loss_nats),
+        target_tokens=jnp.sum(parts.target_tokens),
+        z_loss=jnp.sum(parts.z_loss),
+    )
+    if parts.layers is None:
+        return losses
+    return losses._replace(
+        balance_loss=jnp.mean(parts.balance_loss),
+        router_z_loss=jnp.mean(parts.router_z_loss),
+        **_shares(LayerRouting(*(jnp.sum(sums, axis=0) for sums in parts.layers))),
+    )
 
 
-def score(model: Transformer, batch: Batch, call: Call) -> RowLosses:
-    """Scores a batch without training: one row's sums each."""
-    return row_losses(model(batch, call), batch)
+def _with_routing(losses: Losses, output: Output, batch: Batch, experts: int) -> Losses:
+    stacks = (output.encoder_routing, output.decoder_routing)
+    balance, z_loss, slots = (
+        jnp.concatenate([getattr(routing, name) for routing in stacks])
+        for name in ("balance_loss", "z_loss", "slots")
+    )
+    layers = layer_routing(row_routings(output, batch, experts), slots)
+    return losses._replace(
+        balance_loss=jnp.mean(balance),
+        router_z_loss=jnp.mean(z_loss),
+        **_shares(layers),
+    )
+
+
+def _shares(layers: LayerRouting) -> dict[str, Any]:
+    return {
+        "dropped_share": _share(layers.dropped, layers.load),
+        "wasted_share": _share(layers.wasted, layers.slots),
+        "router_entropy_nats": _share(layers.entropy_nats, layers.tokens),
+        "layers": layers,
+    }
+
+
+def _share(part: Array, whole: Array) -> Float[Array, ""]:
+    return jnp.sum(part).astype(jnp.float32) / jnp.maximum(jnp.sum(whole), 1)
+
+
+def row_routings(output: Output, batch: Batch, experts: int) -> RowRouting:
+    """Returns what routing did with each row, the encoder's layers before the decoder's."""
+    assert output.encoder_routing is not None  # of a sparse model
+    assert output.decoder_routing is not None
+    stacks = (
+        row_routing(output.encoder_routing, batch.is_source, experts),
+        row_routing(output.decoder_routing, batch.is_target, experts),
+    )
+    return RowRouting(*(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)))
+
+
+def score(model: Transformer, batch: Batch, call: Call) -> tuple[RowLosses, RowRouting | None]:
+    """Scores a batch without training: one row's sums each, and what routing did with it."""
+    output = model(batch, call)
+    switch = model.config.switch
+    routings = None if switch is None else row_routings(output, batch, switch.experts)
+    return row_losses(output, batch), routings

@@ -1,9 +1,12 @@
-"""Adafactor as T5 and Switch use it, with statistics of each matrix on its own.
+"""Adafactor as T5 and Switch use it, or AdamW, with statistics of each matrix on its own.
 
 Source: Shazeer and Stern 2018; `mesh_tensorflow/optimize.py`. No momentum, second moments decayed
 by 1 - t^-0.8 and factored into rows and columns where both dimensions are at least 128, update
 clipped to root mean square 1, then scaled by the parameter's own root mean square (at least 1e-3).
 The learning rate is T5's 1 / sqrt(max(step, 10,000)), which is therefore relative.
+
+AdamW (Loshchilov and Hutter 2019) keeps two moments of the parameter's size; its rate is absolute,
+so a recipe that chooses it sets `scale` (0.1 makes the rate 0.001) and steps of warming up.
 
 Scanned blocks and experts are stacked in one array here, but each is a matrix of its own to the
 optimizer: clipping and scaling over a whole stack was measured to update a small layer 70 times too
@@ -12,7 +15,7 @@ hard. `per_matrix` maps any Optax transformation over the stacked dimensions.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,28 +29,55 @@ from model.dimensions import Names, dimension_names, is_names
 STACKED = ("blocks", "experts")  # leading dimensions along which every element is its own matrix
 DECAY_EXPONENT = 0.8
 CLIPPING_THRESHOLD = 1.0
+FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8  # AdamW's, as published
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """The learning-rate schedule scale / sqrt(max(step, hold_steps)), then linearly to 0.
+    """The update rule and its schedule: scale / sqrt(max(step, hold_steps)), then linearly to 0.
 
     Attributes:
+        rule: adafactor (T5, mT5, Switch) or adamw.
         scale: 1 in T5.
         hold_steps: steps of constant rate; 10,000 in T5, which makes the rate 0.01 there.
         decay_from: share of the run after which the rate falls linearly to 0; 1 means never, as
             in T5. Short runs need it to end on a fair footing.
+        warm_up_steps: the rate rises linearly over so many steps; 0 in T5.
+        weight_decay: of matrices, a step, times the rate; AdamW only.
+        largest_gradient_norm: a step with a larger one is skipped. Norms of healthy runs are
+            around 1 and below, and Adafactor clips its updates itself: this is no clipping, it
+            catches what has exploded.
     """
 
+    rule: Literal["adafactor", "adamw"] = "adafactor"
     scale: float = 1.0
     hold_steps: int = 10_000
     decay_from: float = 1.0
+    warm_up_steps: int = 0
+    weight_decay: float = 0.0
+    largest_gradient_norm: float = 1e3
 
     def __post_init__(self):
         if self.scale <= 0 or self.hold_steps < 1 or not 0 <= self.decay_from <= 1:
             raise ConfigurationError(
                 f"The schedule was {self}; scale must be positive, hold_steps at least 1, "
                 "decay_from between 0 and 1."
+            )
+        if self.rule not in ("adafactor", "adamw"):
+            raise ConfigurationError(f"optimizer.rule was {self.rule!r}; it is adafactor or adamw.")
+        if self.warm_up_steps < 0 or self.weight_decay < 0:
+            raise ConfigurationError(
+                f"The optimizer was {self}; warm_up_steps and weight_decay must be 0 or more."
+            )
+        if self.weight_decay and self.rule == "adafactor":
+            raise ConfigurationError(
+                f"optimizer.weight_decay was {self.weight_decay} with adafactor, which has none "
+                "here; set optimizer.rule=adamw or leave it 0."
+            )
+        if self.largest_gradient_norm <= 0:
+            raise ConfigurationError(
+                f"optimizer.largest_gradient_norm was {self.largest_gradient_norm}; it must be "
+                "positive (inf: never skip)."
             )
 
 
@@ -59,23 +89,37 @@ def learning_rate(config: OptimizerConfig, steps: int) -> Callable[[ArrayLike], 
         step = jnp.asarray(count, jnp.float32)
         rate = config.scale / jnp.sqrt(jnp.maximum(step, config.hold_steps))
         left = jnp.clip((steps - step) / jnp.maximum(steps - start, 1.0), 0.0, 1.0)
-        return rate * left
+        warm = jnp.minimum((step + 1) / max(config.warm_up_steps, 1), 1.0)
+        return rate * left * warm
 
     return schedule
 
 
-def adafactor(
+def make_optimizer(
     config: OptimizerConfig, steps: int, model: eqx.Module
 ) -> optax.GradientTransformation:
     """Returns the optimizer of a model (arrays or shapes; only dimension names are read)."""
-    matrix = optax.chain(
+    matrix = adafactor() if config.rule == "adafactor" else adamw(config.weight_decay)
+    return optax.chain(
+        per_matrix(matrix, matrix_stacks(model)),
+        optax.scale_by_learning_rate(learning_rate(config, steps)),
+    )
+
+
+def adafactor() -> optax.GradientTransformation:
+    """Returns T5's Adafactor of one matrix, before the learning rate."""
+    return optax.chain(
         optax.scale_by_factored_rms(decay_rate=DECAY_EXPONENT),
         optax.clip_by_block_rms(CLIPPING_THRESHOLD),
         optax.scale_by_param_block_rms(),
     )
+
+
+def adamw(weight_decay: float) -> optax.GradientTransformation:
+    """Returns AdamW of one matrix, before the learning rate; vectors (norms) do not decay."""
     return optax.chain(
-        per_matrix(matrix, matrix_stacks(model)),
-        optax.scale_by_learning_rate(learning_rate(config, steps)),
+        optax.scale_by_adam(FIRST_DECAY, SECOND_DECAY, EPSILON),
+        optax.add_decayed_weights(weight_decay, mask=lambda leaf: leaf.ndim > 1),
     )
 
 

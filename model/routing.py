@@ -1,15 +1,17 @@
-"""Top-1 routing of one group of tokens: which expert, which of its slots, and how much it counts.
+"""The router's choice for one group of tokens: which experts, with what weight, at what loss.
 
-Source: Switch Transformer (Fedus et al. 2022), section 2.1 and 2.2. Everything here is float32,
-which is the paper's selective precision (section 2.4). What to know:
+Sources: Switch Transformer (Fedus et al. 2022), sections 2.1 and 2.2; for several choices GShard
+(Lepikhin et al. 2020) and `mesh_tensorflow/transformer/moe.py`; for the z-loss ST-MoE (Zoph et al.
+2022), equation 5. Everything here is float32, the paper's selective precision (section 2.4).
 
-* `gate * expert(x)` is the output; the gate is what makes the choice of expert learnable.
-* A token takes the next free slot of its expert in order of position; the first gets slot 0 (the
-  paper's pseudo-code counts from 1 and so wastes a slot; its code does not).
-* Tokens beyond the capacity, and padding, get no slot: the residual connection carries them on.
-* Padding is neither routed nor counted, in the share nor in the mean probability.
-* The balance loss looks at what tokens asked for, before capacity: 1 when even, `experts` when all
-  choose one.
+* A token's output is the sum of `gate * expert(x)` over its choices; the gate is what makes the
+  choice learnable. One choice has the router's probability as its gate, as in Switch; several
+  share 1 in proportion to theirs, as in GShard, dropped ones included.
+* Where an expert's places are counted, all first choices come before all second ones, and among
+  equals the earlier position.
+* Padding is neither routed nor counted, in any of the losses.
+* The balance loss looks at what tokens asked for, before any capacity: 1 when even, `experts` when
+  all ask for one. Its share is of choices, so that 1 stays even whatever their number.
 """
 
 from typing import NamedTuple
@@ -19,82 +21,94 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-class Route(NamedTuple):
-    """Where each token of a group goes.
+class Choices(NamedTuple):
+    """What the router says of a group.
 
     Attributes:
-        expert: the chosen expert, also for tokens without a slot.
-        slot: its place among the expert's tokens; `capacity` or more means dropped.
-        gate: probability of the chosen expert, 0 for tokens without a slot.
-        kept: True for tokens with a slot.
+        expert: a token's experts, most probable first; ties go to the lower number.
+        gate: how much each counts.
         entropy_nats: of the router's distribution, a token.
-        balance_loss: of the group.
+        balance_loss: of the group, before its weight.
+        z_loss: of the group, before its weight.
     """
 
-    expert: Int[Array, " tokens"]
-    slot: Int[Array, " tokens"]
-    gate: Float[Array, " tokens"]
-    kept: Bool[Array, " tokens"]
+    expert: Int[Array, "tokens choices"]
+    gate: Float[Array, "tokens choices"]
     entropy_nats: Float[Array, " tokens"]
     balance_loss: Float[Array, ""]
+    z_loss: Float[Array, ""]
 
 
-def expert_capacity(tokens: int, experts: int, factor: float, minimum: int) -> int:
-    """Returns the slots of one expert in one group.
-
-    Flaxformer's `max(round(factor * tokens / experts), minimum)`, and never more than the tokens.
-    """
-    return min(max(round(factor * tokens / experts), minimum), tokens)
-
-
-def route(
-    logits: Float[Array, "tokens experts"], is_token: Bool[Array, " tokens"], capacity: int
-) -> Route:
-    """Routes one group.
+def choose(
+    logits: Float[Array, "tokens experts"], is_token: Bool[Array, " tokens"], choices: int
+) -> Choices:
+    """Chooses each token's experts.
 
     Args:
         logits: the router's, float32.
-        is_token: False for padding.
-        capacity: slots of each expert.
+        is_token: False for padding, whose choice means nothing.
+        choices: experts a token.
     """
-    probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
-    expert = jnp.argmax(probabilities, axis=-1)
-    chosen = jax.nn.one_hot(expert, logits.shape[-1], dtype=jnp.int32) * is_token[:, None]
-    arrival = jnp.cumsum(chosen, axis=0) - 1
-    slot = jnp.take_along_axis(arrival, expert[:, None], axis=1)[:, 0]
-    slot = jnp.where(is_token, slot, capacity)
-    kept = slot < capacity
-    gate = jnp.take_along_axis(probabilities, expert[:, None], axis=1)[:, 0] * kept
-    return Route(
+    probabilities = jax.nn.softmax(logits, axis=-1)
+    gate, expert = jax.lax.top_k(probabilities, choices)
+    if choices > 1:
+        gate = gate / jnp.sum(gate, axis=-1, keepdims=True)
+    return Choices(
         expert=expert,
-        slot=slot,
         gate=gate,
-        kept=kept,
         entropy_nats=jnp.sum(jax.scipy.special.entr(probabilities), axis=-1),
-        balance_loss=balance_loss(probabilities, chosen, is_token),
+        balance_loss=balance_loss(probabilities, expert, is_token),
+        z_loss=z_loss(logits, is_token),
     )
 
 
 def balance_loss(
     probabilities: Float[Array, "tokens experts"],
-    chosen: Int[Array, "tokens experts"],
+    expert: Int[Array, "tokens choices"],
     is_token: Bool[Array, " tokens"],
 ) -> Float[Array, ""]:
     """Returns experts * sum(share * mean probability) over real tokens; 0 without any.
 
-    Equations 4 to 6 without alpha. Gradients flow through the probabilities only.
+    Switch's equations 4 to 6 without alpha. Gradients flow through the probabilities only.
     """
+    experts = probabilities.shape[-1]
     tokens = jnp.maximum(jnp.sum(is_token), 1)
-    share = jnp.sum(chosen, axis=0) / tokens
+    asked = jnp.where(is_token[:, None], expert, experts).reshape(-1)
+    share = jnp.bincount(asked, length=experts) / (tokens * expert.shape[-1])
     mean_probability = jnp.sum(probabilities * is_token[:, None], axis=0) / tokens
-    return probabilities.shape[-1] * jnp.sum(share * mean_probability)
+    return experts * jnp.sum(share * mean_probability)
 
 
-def token_of_slot(routes: Route, experts: int, capacity: int) -> Int[Array, "experts capacity"]:
-    """Returns which token sits in each slot; empty slots hold the number of tokens.
+def z_loss(
+    logits: Float[Array, "tokens experts"], is_token: Bool[Array, " tokens"]
+) -> Float[Array, ""]:
+    """Returns the mean squared log of the softmax's denominator over real tokens."""
+    squared = jnp.square(jax.nn.logsumexp(logits, axis=-1))
+    return jnp.sum(squared * is_token) / jnp.maximum(jnp.sum(is_token), 1)
 
-    Index gather instead of the reference's one-hot products, which cost half the layer again.
+
+class Queue(NamedTuple):
+    """Choices in the order of their experts; those without an expert come last.
+
+    Attributes:
+        order: number of the choice at each place.
+        place: place of each choice, the inverse.
+        start: place of each expert's first choice.
+        waiting: how many chose each expert.
     """
-    tokens = routes.expert.shape[0]
-    empty = jnp.full((experts, capacity), tokens, jnp.int32)
-    return empty.at[routes.expert, routes.slot].set(jnp.arange(tokens), mode="drop")
+
+    order: Int[Array, " choices"]
+    place: Int[Array, " choices"]
+    start: Int[Array, " experts"]
+    waiting: Int[Array, " experts"]
+
+
+def queue(expert: Int[Array, " choices"], experts: int) -> Queue:
+    """Sorts choices by expert, earlier ones first; `experts` stands for none.
+
+    A sort rather than the reference's cumulative sum of one-hot rows, which grows with `experts`.
+    """
+    order = jnp.argsort(expert, stable=True)
+    place = jnp.zeros_like(order).at[order].set(jnp.arange(len(order)), unique_indices=True)
+    waiting = jnp.bincount(expert, length=experts)
+    return Queue(order, place, jnp.cumsum(waiting) - waiting, waiting)

@@ -13,6 +13,7 @@ expert exceed 1.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,15 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from model.config import ConfigurationError, ModelConfig
 from model.dimensions import Names, dimension_names, is_names
 
 BATCH_AXES = ("data", "expert")
+EXCHANGED = "exchanged"  # what arrived by an all-to-all; rematerialisation may keep it
 
 # Where a parameter or optimizer statistic is stored.
 STORED = {
@@ -43,40 +46,73 @@ STORED = {
 USED = STORED | {
     "any_experts": None,  # the router is whole on every device
     "batch": BATCH_AXES,
+    "choices": None,
     "embed": None,
     "groups": BATCH_AXES,
     "length": None,
+    "parts": None,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeshShape:
-    """Devices along each axis."""
+    """Devices along each axis.
+
+    Attributes:
+        data, expert, model: devices along the axis, over all slices.
+        slices: parts of the data axis that only a slow network joins: TPU slices or GPU hosts. What
+            crosses it is gradients and stored parameters, never tokens on their way to an expert.
+    """
 
     data: int = 1
     expert: int = 1
     model: int = 1
+    slices: int = 1
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
-    """Makes the mesh.
+    """Makes the mesh; devices that are near in it share a host, hosts that are near a slice.
 
     Raises:
         ConfigurationError: the shape does not use exactly the devices that there are.
     """
     devices = jax.devices() if devices is None else list(devices)
+    axes = ("data", "expert", "model")
+    return Mesh(arranged(shape, devices), axes, axis_types=(AxisType.Auto,) * 3)
+
+
+def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
+    """Returns the devices in the mesh's order, an array data x expert x model.
+
+    The order is that of processes, not `mesh_utils`' along a torus: a host then holds a stretch of
+    a batch's rows and reads only those.
+
+    Raises:
+        ConfigurationError: as for `make_mesh`.
+    """
     wanted = (shape.data, shape.expert, shape.model)
-    if min(wanted) < 1 or math.prod(wanted) != len(devices):
+    if min(*wanted, shape.slices) < 1 or math.prod(wanted) != len(devices):
         raise ConfigurationError(
             f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "
             f"{math.prod(wanted)} devices; found {len(devices)} ({devices[0].platform}). "
             "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
         )
-    axes = ("data", "expert", "model")
-    return Mesh(np.array(devices).reshape(wanted), axes, axis_types=(AxisType.Auto,) * 3)
+    part = "slice_index" if hasattr(devices[0], "slice_index") else "process_index"
+    slices = Counter(getattr(device, part) for device in devices)
+    even = len(set(slices.values())) == 1 and shape.data % shape.slices == 0
+    if shape.slices > 1 and (len(slices) != shape.slices or not even):
+        raise ConfigurationError(
+            f"mesh.slices={shape.slices} was asked for data={shape.data}; found {len(slices)} "
+            f"{'slices' if part == 'slice_index' else 'hosts'} of {sorted(slices.values())} "
+            "devices. Set mesh.slices to their number and mesh.data to a multiple of it."
+        )
+    in_order = sorted(devices, key=lambda device: getattr(device, part))
+    return np.array(in_order if shape.slices > 1 else devices).reshape(wanted)
 
 
-def check_fit(config: ModelConfig, mesh: Mesh, rows: int, inputs: int, targets: int) -> None:
+def check_fit(
+    config: ModelConfig, mesh: Mesh | AbstractMesh, rows: int, inputs: int, targets: int
+) -> None:
     """Checks that every sharded size divides and that no device is left without a group.
 
     Raises:
@@ -118,7 +154,7 @@ def spec(names: str | Names, table: dict[str, Any] = USED) -> PartitionSpec:
     return PartitionSpec(*(table[name] for name in names))
 
 
-def parameter_shardings(model: eqx.Module, mesh: Mesh) -> Any:
+def parameter_shardings(model: eqx.Module, mesh: Mesh | AbstractMesh) -> Any:
     """Returns where each array of a model is stored, in the model's own structure."""
     return jax.tree.map(
         lambda names: NamedSharding(mesh, spec(names, STORED)),
@@ -145,6 +181,11 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def batch_shards(mesh: Mesh) -> int:
+    """Returns over how many groups of devices the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the layout of scalars and keys."""
     return NamedSharding(mesh, PartitionSpec())
@@ -165,3 +206,12 @@ def over_devices(
         in_specs=tuple(spec(names) for names in inputs),
         out_specs=tuple(spec(names) for names in outputs),
     )
+
+
+def exchange(x: Array, *, split: int, concatenate: int) -> Array:
+    """Sends part i along dimension `split` to device i of the expert axis, within `over_devices`.
+
+    What arrives is joined along `concatenate`, in the order of the devices.
+    """
+    arrived = jax.lax.all_to_all(x, "expert", split_axis=split, concat_axis=concatenate, tiled=True)
+    return checkpoint_name(arrived, EXCHANGED)

@@ -3,10 +3,11 @@
 Source: Switch Transformer (Fedus et al. 2022), sections 2.1 and 5; `flaxformer/architectures/moe`.
 The layer runs on every device's own tokens and says its communication out loud:
 
-    route own groups -> fill slots -> all-to-all -> own experts -> all-to-all -> back to tokens
+    choose experts in groups -> all-to-all -> own experts -> all-to-all -> weigh and add
 
-Two all-to-alls forward, two backward, no gather of activations. Slots are filled and emptied by
-index. Routing groups are consecutive tokens of the batch, their number set by the config.
+Two all-to-alls forward, two backward, no gather of activations. Routing groups are consecutive
+tokens of the batch, their number set by the config and never by the mesh. Which experts, says
+`routing.py`; the way there and back is `slots.py`'s or, where nothing is dropped, `dropless.py`'s.
 """
 
 import functools
@@ -18,10 +19,13 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from model.config import ModelConfig, SwitchConfig
+from model.config import ModelConfig, RoutingConfig, SwitchConfig
+from model.dropless import without_drops
+from model.experts import Experts
 from model.initialization import kernel
-from model.routing import Route, expert_capacity, route, token_of_slot
+from model.routing import choose
 from model.sharding import BATCH_AXES, over_devices
+from model.slots import through_slots
 
 ROUTER_SCALE = 0.02  # flaxformer: normal(2e-2), "slightly better" than a tenth of the usual scale
 
@@ -30,25 +34,28 @@ class Routing(NamedTuple):
     """What one switch layer did, token by token; unused fields cost nothing once compiled.
 
     Attributes:
-        expert: the chosen expert.
-        kept: True where the token had a slot.
-        gate: probability of the chosen expert where kept.
+        expert: the chosen experts, most probable first.
+        kept: True where the choice was honoured; False over capacity, and for padding.
+        gate: what an honoured choice counts, else 0.
         entropy_nats: of the router's distribution.
-        balance_loss: mean over the routing groups.
+        balance_loss, z_loss: means over the routing groups.
+        slots: of all experts in all groups; as many as were needed where nothing is dropped.
     """
 
-    expert: Int[Array, "batch length"]
-    kept: Bool[Array, "batch length"]
-    gate: Float[Array, "batch length"]
+    expert: Int[Array, "batch length choices"]
+    kept: Bool[Array, "batch length choices"]
+    gate: Float[Array, "batch length choices"]
     entropy_nats: Float[Array, "batch length"]
     balance_loss: Float[Array, ""]
+    z_loss: Float[Array, ""]
+    slots: Int[Array, ""]
 
 
 class SwitchLayer(eqx.Module):
-    """A router and its experts, each a gated GELU network as the dense one."""
+    """A router and its experts, each a network as the dense one; without a gate where that is."""
 
     router: Float[Array, "embed experts"]
-    gate: Float[Array, "experts embed mlp"]
+    gate: Float[Array, "experts embed mlp"] | None
     up: Float[Array, "experts embed mlp"]
     down: Float[Array, "experts mlp embed"]
 
@@ -65,7 +72,11 @@ class SwitchLayer(eqx.Module):
 
         return SwitchLayer(
             router=ROUTER_SCALE * jax.random.normal(router_key, (config.embed, switch.experts)),
-            gate=draw(keys[0], (config.embed, config.mlp)),
+            gate=(
+                draw(keys[0], (config.embed, config.mlp))
+                if config.feed_forward == "gated-gelu"
+                else None
+            ),
             up=draw(keys[1], (config.embed, config.mlp)),
             down=draw(keys[2], (config.mlp, config.embed)),
         )
@@ -74,95 +85,93 @@ class SwitchLayer(eqx.Module):
         self,
         x: Float[Array, "batch length embed"],
         is_token: Bool[Array, "batch length"],
+        routing: RoutingConfig,
         *,
-        group_tokens: int,
-        capacity_factor: float,
-        minimum_capacity: int,
-        jitter: float,
         key: Key[Array, ""],
         mesh: Mesh,
+        part: Int[Array, ""] | int = 0,
+        parts: int = 1,
     ) -> tuple[Float[Array, "batch length embed"], Routing]:
-        """Sends every token through its expert; tokens without a slot come back as zeros."""
-        experts = self.router.shape[-1]
-        capacity = expert_capacity(group_tokens, experts, capacity_factor, minimum_capacity)
-        layer = functools.partial(
-            _on_device, group_tokens=group_tokens, capacity=capacity, jitter=jitter
-        )
-        tokens = "batch length"
-        *outputs, balance_losses = over_devices(
-            layer,
+        """Sends every token through its experts; what was not honoured counts as zero.
+
+        `part` of `parts` says which of each device's groups these are where a batch is computed in
+        parts: a group keeps its number and so its jitter.
+        """
+        choices = "batch length choices"
+        y, *sums, balance, z_loss, slots = over_devices(
+            functools.partial(_on_device, routing=routing, parts=parts),
             mesh,
             inputs=(
                 "batch length embed",
-                tokens,
+                "batch length",
+                "",
                 "",
                 "embed any_experts",
                 "experts embed mlp",
                 "experts embed mlp",
                 "experts mlp embed",
             ),
-            outputs=("batch length embed", tokens, tokens, tokens, tokens, "groups"),
-        )(x, is_token, key, self.router, self.gate, self.up, self.down)
-        y, expert, kept, gate, entropy = outputs
-        return y, Routing(expert, kept, gate, entropy, jnp.mean(balance_losses))
+            outputs=(
+                "batch length embed",
+                choices,
+                choices,
+                choices,
+                "batch length",
+                "groups",
+                "groups",
+                "groups",
+            ),
+        )(x, is_token, key, jnp.asarray(part), self.router, self.gate, self.up, self.down)
+        return y, Routing(*sums, jnp.mean(balance), jnp.mean(z_loss), jnp.sum(slots))
 
 
-def _on_device(x, is_token, key, router, gate, up, down, *, group_tokens, capacity, jitter):
+def _on_device(
+    x, is_token, key, part, router, gate, up, down, *, routing: RoutingConfig, parts: int
+):
     """One device's part: its own tokens, its own experts."""
-    grouped = x.reshape(-1, group_tokens, x.shape[-1])
-    groups, experts = grouped.shape[0], router.shape[-1]
-    first_group = jax.lax.axis_index(BATCH_AXES) * groups
-    numbers = first_group + jnp.arange(groups)
-    wide = _jittered(grouped.astype(jnp.float32), jitter, key, numbers)
+    total = router.shape[-1]
+    jitter_key, dropout_key = jax.random.split(key)
+    if parts > 1:  # expert dropout need not be the whole batch's; it is off in pretraining
+        dropout_key = jax.random.fold_in(dropout_key, part)
+    grouped = x.reshape(-1, routing.group_tokens, x.shape[-1])
+    real = is_token.reshape(grouped.shape[:2])
+    first_group = (jax.lax.axis_index(BATCH_AXES) * parts + part) * len(grouped)
+    wide = _jittered(grouped.astype(jnp.float32), routing.jitter, jitter_key, first_group)
     logits = jnp.einsum("gte,en->gtn", wide, router, precision=jax.lax.Precision.HIGHEST)
-    routes: Route = jax.vmap(lambda l, t: route(l, t, capacity))(  # noqa: E741
-        logits, is_token.reshape(groups, group_tokens)
-    )
-    slots = jax.vmap(lambda r: token_of_slot(r, experts, capacity))(routes)
-    dispatched = jax.vmap(lambda g, s: g.at[s].get(mode="fill", fill_value=0))(grouped, slots)
-    received = jax.lax.all_to_all(dispatched, "expert", split_axis=1, concat_axis=0, tiled=True)
-    processed = _experts(received, gate, up, down)
-    returned = jax.lax.all_to_all(processed, "expert", split_axis=0, concat_axis=1, tiled=True)
-    combined = jax.vmap(lambda y, r: y.at[r.expert, r.slot].get(mode="fill", fill_value=0))(
-        returned, routes
-    )
-    combined = combined * routes.gate[..., None].astype(x.dtype)
-    shape = is_token.shape
+    chosen = jax.vmap(functools.partial(choose, choices=routing.choices))(logits, real)
+    asked = jnp.where(real[..., None], chosen.expert, total)
+    experts = Experts(gate, up, down, total, routing.expert_dropout, dropout_key)
+    if routing.dispatch == "dropless":
+        y, kept = without_drops(grouped, asked, experts)
+        slots = jnp.sum(kept, axis=(1, 2))
+    else:
+        y, kept = through_slots(grouped, asked, experts, routing.capacity)
+        slots = jnp.full(len(kept), total * routing.capacity)
+    weight = chosen.gate * kept
+    combined = jnp.sum(y * weight[..., None].astype(x.dtype), axis=2)
+    in_rows = (*is_token.shape, routing.choices)
     return (
         combined.reshape(x.shape),
-        routes.expert.reshape(shape),
-        routes.kept.reshape(shape),
-        routes.gate.reshape(shape),
-        routes.entropy_nats.reshape(shape),
-        routes.balance_loss,
+        chosen.expert.reshape(in_rows),
+        kept.reshape(in_rows),
+        weight.reshape(in_rows),
+        chosen.entropy_nats.reshape(is_token.shape),
+        chosen.balance_loss,
+        chosen.z_loss,
+        slots,
     )
-
-
-def _experts(
-    x: Float[Array, "groups experts capacity embed"],
-    gate: Float[Array, "experts embed part"],
-    up: Float[Array, "experts embed part"],
-    down: Float[Array, "experts part embed"],
-) -> Float[Array, "groups experts capacity embed"]:
-    """Applies each expert to its slots; each device of the model axis holds a part of the width."""
-    groups, experts, capacity, embed = x.shape
-    rows = jnp.moveaxis(x, 1, 0).reshape(experts, groups * capacity, embed)
-    gate, up, down = (weight.astype(x.dtype) for weight in (gate, up, down))
-    hidden = jax.nn.gelu(jnp.einsum("nre,nem->nrm", rows, gate), approximate=True)
-    hidden = hidden * jnp.einsum("nre,nem->nrm", rows, up)
-    out = jax.lax.psum(jnp.einsum("nrm,nme->nre", hidden, down), "model")
-    return jnp.moveaxis(out.reshape(experts, groups, capacity, embed), 0, 1)
 
 
 def _jittered(
     x: Float[Array, "groups tokens embed"],
     jitter: float,
     key: Key[Array, ""],
-    numbers: Int[Array, " groups"],
+    first_group: Int[Array, ""],
 ) -> Float[Array, "groups tokens embed"]:
     """Multiplies by U(1 - jitter, 1 + jitter); each group's noise depends on its number only."""
     if jitter == 0.0:
         return x
+    numbers = first_group + jnp.arange(len(x))
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
     noise = jax.vmap(
         lambda key: jax.random.uniform(key, x.shape[1:], minval=1 - jitter, maxval=1 + jitter)

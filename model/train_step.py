@@ -3,11 +3,12 @@
 The model is split into arrays and the rest once (`eqx.partition`), and the step is a plain
 `jax.jit` over arrays: `filter_jit` would split it anew at every call. Randomness is a function of
 (seed, step), so a resumed run draws what the uninterrupted one would have drawn. A step whose loss
-or gradients are not finite changes nothing but the count of steps, and says so.
+or gradients are not finite, or whose gradients have exploded, changes nothing but the count of
+steps, and says so.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,20 +16,22 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
+from model.accumulation import gradients_of
 from model.batch import Batch
-from model.config import ModelConfig
-from model.loss import Losses, RowLosses, score, training_loss
+from model.config import ModelConfig, Remat
+from model.loss import Losses, score
 from model.optimizer import (
     OptimizerConfig,
     PerMatrixState,
-    adafactor,
     learning_rate,
+    make_optimizer,
     matrix_stacks,
 )
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.transformer import Call, Transformer
+from model.trouble import Trace, gradient_squares
 
 
 class TrainState(NamedTuple):
@@ -52,13 +55,16 @@ class StepMetrics(NamedTuple):
         losses: of its batch, before the update.
         gradient_norm: over all parameters.
         learning_rate: of its update.
-        skipped: True where the loss or a gradient was not finite and nothing was updated.
+        skipped: True where nothing was updated, because the loss or a gradient was not finite or
+            the gradient norm exceeded the recipe's limit.
+        trace: what tells where trouble came from; fetched from the devices only then.
     """
 
     losses: Losses
     gradient_norm: Float[Array, ""]
     learning_rate: Float[Array, ""]
     skipped: Bool[Array, ""]
+    trace: Trace
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Trainer:
         shardings: of the state, in its structure.
         init: seed to state.
         step: (state, batch) to (state, metrics); the state is donated.
-        score: (arrays, batch) to each row's sums, with evaluation's capacity.
+        score: (arrays, batch) to each row's sums, and routing's; with evaluation's capacity.
     """
 
     rest: Transformer
@@ -80,8 +86,18 @@ class Trainer:
     mesh: Mesh
     shardings: Any
     init: Callable[[], TrainState]
-    step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
-    score: Callable[[PyTree, Batch], RowLosses]
+    step: jax.stages.Wrapped | jax.stages.Compiled
+    score: jax.stages.Wrapped | jax.stages.Compiled
+
+    def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
+        """Returns the same with `step` and `score` compiled for arrays of these shapes."""
+        assert isinstance(self.step, jax.stages.Wrapped)
+        assert isinstance(self.score, jax.stages.Wrapped)
+        return replace(
+            self,
+            step=self.step.lower(state, batch).compile(),
+            score=self.score.lower(state.arrays, batch).compile(),
+        )
 
     def model(self, arrays: PyTree) -> Transformer:
         """Returns the network with these arrays."""
@@ -89,21 +105,44 @@ class Trainer:
 
 
 def make_trainer(
-    config: ModelConfig, optimizer_config: OptimizerConfig, *, steps: int, seed: int, mesh: Mesh
+    config: ModelConfig,
+    optimizer_config: OptimizerConfig,
+    *,
+    steps: int,
+    seed: int,
+    mesh: Mesh,
+    accumulate: int = 1,
+    remat: Remat = "none",
 ) -> Trainer:
-    """Builds a run's functions; nothing is computed until they are called."""
+    """Builds a run's functions; nothing is computed until they are called.
+
+    Args:
+        config: the network.
+        optimizer_config: the update rule.
+        steps: updates of the whole run, which the learning rate may depend on.
+        seed: of weights and of the router's jitter.
+        mesh: the devices.
+        accumulate: parts that a batch is computed in, one after another, for less memory.
+        remat: what the backward pass keeps of a block.
+    """
     key = jax.random.key(seed)
     shapes = eqx.filter_eval_shape(Transformer.init, config, key=key)
     array_shapes, rest = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-    optimizer = adafactor(optimizer_config, steps, array_shapes)
+    optimizer = make_optimizer(optimizer_config, steps, array_shapes)
 
     def init() -> TrainState:
         arrays, _ = eqx.partition(Transformer.init(config, key=key), eqx.is_array)
         return TrainState(arrays, optimizer.init(arrays), jnp.zeros((), jnp.int32))
 
     shardings = state_shardings(array_shapes, jax.eval_shape(init), mesh)
-    rate = learning_rate(optimizer_config, steps)
-    step = _step_function(rest, optimizer, rate, key=key, mesh=mesh)
+    step = _step_function(
+        rest,
+        optimizer,
+        learning_rate(optimizer_config, steps),
+        limit=optimizer_config.largest_gradient_norm,
+        call=Call(mesh, key, remat),
+        accumulate=accumulate,
+    )
     rows = batch_sharding(mesh)
     return Trainer(
         rest=rest,
@@ -150,23 +189,30 @@ def _step_function(
     optimizer: optax.GradientTransformation,
     rate: Callable[[ArrayLike], Array],
     *,
-    key: Key[Array, ""],
-    mesh: Mesh,
+    limit: float,
+    call: Call,
+    accumulate: int,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
+    run_key = call.key
+    assert run_key is not None  # training has randomness
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        call = Call(mesh, jax.random.fold_in(key, state.step))
-
-        def loss(arrays: PyTree) -> tuple[Float[Array, ""], Losses]:
-            return training_loss(eqx.combine(arrays, rest), batch, call)
-
-        (_, losses), gradients = jax.value_and_grad(loss, has_aux=True)(state.arrays)
+        here = call._replace(key=jax.random.fold_in(run_key, state.step))
+        gradients, losses, rows = gradients_of(rest, state.arrays, batch, here, accumulate)
         updates, moments = optimizer.update(gradients, state.optimizer, state.arrays)
-        norm = optax.tree.norm(gradients)
-        finite = jnp.isfinite(norm) & jnp.isfinite(losses.loss_nats)
-        metrics = StepMetrics(losses, norm, jnp.asarray(rate(state.step), jnp.float32), ~finite)
+        squares = gradient_squares(gradients)
+        norm = jnp.sqrt(jnp.sum(squares))
+        healthy = jnp.isfinite(losses.loss_nats) & (norm <= limit)  # false for NaN, too
+        metrics = StepMetrics(
+            losses=losses,
+            gradient_norm=norm,
+            learning_rate=jnp.asarray(rate(state.step), jnp.float32),
+            skipped=~healthy,
+            trace=Trace(squares, rows.loss_nats, batch.language),
+        )
         moved = optax.apply_updates(state.arrays, updates), moments
         arrays, moments = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), moved, (state.arrays, state.optimizer)
+            lambda new, old: jnp.where(healthy, new, old), moved, (state.arrays, state.optimizer)
         )
         return TrainState(arrays, moments, state.step + 1), metrics
 

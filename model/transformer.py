@@ -1,9 +1,13 @@
-"""The encoder-decoder: mT5's shape, dense or with every n-th feed-forward sparse.
+"""The encoder-decoder: T5's and mT5's shape, dense or with every n-th feed-forward sparse.
 
 Pre-norm residual layers, a final norm a stack, one position-bias table a stack. Layers are grouped
 into equal blocks (one dense layer; or dense layers and then a sparse one) and the blocks are
 scanned, so that compile time does not grow with depth. Dense and sparse models share every line
 but the feed-forward's.
+
+What the backward pass keeps of a block is `Call.remat`: all of it ("none"), its input alone
+("full": a third more FLOPs, memory of one block), or its input and what came back from the
+all-to-alls ("exchanges": nothing is sent twice). The result is the same.
 """
 
 from typing import NamedTuple
@@ -11,18 +15,34 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from model.attention import Attention, causal_mask
+from model.attention import Attention
 from model.batch import Batch
-from model.config import ModelConfig, SwitchConfig
+from model.config import ModelConfig, Remat, SwitchConfig
 from model.feed_forward import FeedForward
 from model.initialization import kernel
 from model.norm import RMSNorm
 from model.position_bias import PositionBias
-from model.sharding import constrain
+from model.precision import summed_in_float32
+from model.sharding import EXCHANGED, constrain
 from model.switch_layer import Routing, SwitchLayer
+
+
+class Part(NamedTuple):
+    """Which part of a batch is being computed, where gradients are accumulated.
+
+    Attributes:
+        number: from 0.
+        parts: in all.
+        target_tokens: real ones, of the whole batch.
+    """
+
+    number: Int[Array, ""] | int
+    parts: int
+    target_tokens: Int[Array, ""]
 
 
 class Call(NamedTuple):
@@ -31,10 +51,14 @@ class Call(NamedTuple):
     Attributes:
         mesh: the devices.
         key: randomness of the router's jitter, which is off without one.
+        remat: what the backward pass keeps of a block.
+        part: which part of a batch this is; None for all of it.
     """
 
     mesh: Mesh
     key: Key[Array, ""] | None = None
+    remat: Remat = "none"
+    part: Part | None = None
 
     @property
     def training(self) -> bool:
@@ -79,7 +103,7 @@ class StackInputs(NamedTuple):
     mask: Bool[Array, "#batch #length length"]
     is_token: Bool[Array, "batch length"]
     source: Float[Array, "batch source embed"] | None
-    source_mask: Bool[Array, "batch 1 source"] | None
+    source_mask: Bool[Array, "batch #length source"] | None
 
 
 class Stack(eqx.Module):
@@ -129,20 +153,31 @@ class Stack(eqx.Module):
             weights, number = step
             return self._block(x, eqx.combine(weights, rest), inputs, call, number)
 
-        x, routing = jax.lax.scan(body, x, (weights, jnp.arange(count)))
+        x, routing = jax.lax.scan(_kept(body, call.remat), x, (weights, jnp.arange(count)))
         return self.final_norm(x), routing
 
     def _block(self, x, layers: tuple[Layer, ...], inputs: StackInputs, call: Call, number):
         routing = None
         for layer in layers:
             x = x + self._attend(layer, x, inputs)
-            y = layer.feed_forward_norm(x)
-            if isinstance(layer.feed_forward, SwitchLayer):
-                y, routing = self._switch(layer.feed_forward, y, inputs.is_token, call, number)
-            else:
-                y = layer.feed_forward(y)
+            y, here = self.feed_forward(layer, x, inputs.is_token, call, number)
+            routing = here if here is not None else routing
             x = constrain(x + y, "batch length embed", call.mesh)
         return x, routing
+
+    def feed_forward(
+        self,
+        layer: Layer,
+        x: Float[Array, "batch length embed"],
+        is_token: Bool[Array, "batch length"],
+        call: Call,
+        number: Int[Array, ""],
+    ) -> tuple[Float[Array, "batch length embed"], Routing | None]:
+        """Returns what a layer's feed-forward adds to `x`, in block `number`."""
+        y = layer.feed_forward_norm(x)
+        if isinstance(layer.feed_forward, SwitchLayer):
+            return self._switch(layer.feed_forward, y, is_token, call, number)
+        return layer.feed_forward(y), None
 
     def _attend(self, layer: Layer, x, inputs: StackInputs):
         y = layer.self_norm(x)
@@ -157,24 +192,27 @@ class Stack(eqx.Module):
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
         assert self.switch is not None  # a stack with a switch layer has its config
-        switch = self.switch
         key = jax.random.fold_in(call.key if call.key is not None else jax.random.key(0), number)
+        routing = self.switch.routing(decoder=self.decoder, training=call.training)
+        part = Part(0, 1, jnp.zeros((), jnp.int32)) if call.part is None else call.part
         return layer(
             x,
             is_token,
-            group_tokens=switch.decoder_group_tokens
-            if self.decoder
-            else switch.encoder_group_tokens,
-            capacity_factor=(
-                switch.capacity_factor_training
-                if call.training
-                else switch.capacity_factor_evaluation
-            ),
-            minimum_capacity=switch.minimum_capacity,
-            jitter=switch.jitter if call.training else 0.0,
+            routing,
             key=key,
             mesh=call.mesh,
+            part=part.number,
+            parts=part.parts,
         )
+
+
+def _kept(body, remat: Remat):
+    """Returns a scanned block's function that keeps only what `remat` says."""
+    if remat == "none":
+        return body
+    names = (EXCHANGED,) if remat == "exchanges" else ()
+    policy = jax.checkpoint_policies.save_only_these_names(*names)
+    return jax.checkpoint(body, policy=policy, prevent_cse=False)  # a scan keeps them apart
 
 
 class Output(NamedTuple):
@@ -196,7 +234,7 @@ class Transformer(eqx.Module):
     embedding: Float[Array, "vocabulary embed"]
     encoder: Stack
     decoder: Stack
-    logits: Float[Array, "embed vocabulary"]
+    logits: Float[Array, "embed vocabulary"] | None
     config: ModelConfig = eqx.field(static=True)
 
     @staticmethod
@@ -208,7 +246,9 @@ class Transformer(eqx.Module):
             embedding=jax.random.normal(keys[0], (rows, embed)),
             encoder=Stack.init(config, decoder=False, key=keys[1]),
             decoder=Stack.init(config, decoder=True, key=keys[2]),
-            logits=kernel(
+            logits=None
+            if config.tied_logits
+            else kernel(
                 (embed, rows), fan_in=embed, scale=config.initialization_scale, key=keys[3]
             ),
             config=config,
@@ -222,13 +262,7 @@ class Transformer(eqx.Module):
             encoder_call, decoder_call = call._replace(key=keys[0]), call._replace(key=keys[1])
         source, encoder_routing = self.encode(batch, encoder_call)
         x, decoder_routing = self.decode(batch, source, decoder_call)
-        logits = jnp.einsum(
-            "bte,ev->btv",
-            x,
-            self.logits.astype(x.dtype),
-            preferred_element_type=jnp.float32,
-        )
-        return Output(logits, encoder_routing, decoder_routing)
+        return Output(self.head(x), encoder_routing, decoder_routing)
 
     def encode(
         self, batch: Batch, call: Call
@@ -236,28 +270,45 @@ class Transformer(eqx.Module):
         """Runs the encoder."""
         inputs = StackInputs(
             bias=self.encoder.position_bias(batch.inputs.shape[1]),
-            mask=batch.is_source[:, None, :],
+            mask=batch.source_to_source,
             is_token=batch.is_source,
             source=None,
             source_mask=None,
         )
-        return self.encoder(self._embed(batch.inputs, call), inputs, call)
+        return self.encoder(self.embed(batch.inputs, call), inputs, call)
 
     def decode(
         self, batch: Batch, source: Float[Array, "batch source embed"], call: Call
     ) -> tuple[Float[Array, "batch target embed"], Routing | None]:
         """Runs the decoder over all target positions at once."""
-        length = batch.targets.shape[1]
         inputs = StackInputs(
-            bias=self.decoder.position_bias(length),
-            mask=causal_mask(length),
+            bias=self.decoder.position_bias(batch.targets.shape[1]),
+            mask=batch.target_to_target,
             is_token=batch.is_target,
             source=source,
-            source_mask=batch.is_source[:, None, :],
+            source_mask=batch.target_to_source,
         )
-        return self.decoder(self._embed(batch.decoder_inputs, call), inputs, call)
+        return self.decoder(self.embed(batch.decoder_inputs, call), inputs, call)
 
-    def _embed(self, ids, call: Call):
+    def head(
+        self, x: Float[Array, "batch target embed"]
+    ) -> Float[Array, "batch target vocabulary"]:
+        """Returns float32 logits of the decoder's output.
+
+        Tied ones are of the output times embed^-0.5, as in T5 1.0 (Mesh TensorFlow's
+        `shared_embedding_and_softmax_weights`): the embedding has unit variance.
+        """
+        if self.logits is None:
+            x = x * jnp.asarray(self.config.embed**-0.5, x.dtype)
+            matrix, product = self.embedding, "bte,ve->btv"
+        else:
+            matrix, product = self.logits, "bte,ev->btv"
+        return summed_in_float32(product, x, matrix.astype(x.dtype))
+
+    def embed(
+        self, ids: Int[Array, "batch length"], call: Call
+    ) -> Float[Array, "batch length embed"]:
+        """Looks ids up."""
         # Gathered along embed first: an index into a table split both ways would replicate it.
         table = constrain(self.embedding, "vocabulary embed", call.mesh)
         x = table[ids].astype(jnp.dtype(self.config.activation_dtype))
@@ -270,4 +321,4 @@ def parameter_count(model: Transformer) -> int:
 
 
 def _has_size(leaf: object) -> bool:
-    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
+    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)

@@ -18,19 +18,24 @@ class Clean:
     """Clean web pages: mC4's rules, language, duplicates; kept and rejected pages as Parquet."""
 
     input: tuple[str, ...]
-    """Files or globs: *.warc.wet.gz (text), *.warc.gz (HTML), *.json.gz, *.jsonl.gz, *.parquet."""
+    """Files or globs: *.warc.wet.gz (text), *.warc.gz (HTML), *.json.gz, *.jsonl.gz, *.parquet, or
+    *.paths.gz: a crawl's list of files, which are fetched."""
     rules: Rules
     """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), mswitch-web
     (rules for every script, near-duplicates), demo (short shipped texts), or none (published
     corpora pass through unchanged)."""
-    out: Path
-    """Directory for pages/, rejected/ and manifest.json."""
+    out: str
+    """Directory for pages/, rejected/ and manifest.json; here or on an object store (gs://...)."""
     languages: tuple[str, ...] | None = None
     """Keep only these languages (mC4 codes or aliases); all 107 if left out."""
     bad_words: Path | None = None
     """Directory of bad-word lists, one file a language named by its code (LDNOOBW's layout)."""
     language_identifier: Path | None = None
     """A fastText model (.bin or .ftz) to ask instead of CLD3; needs the extra `fasttext`."""
+    crawl_base: str = "https://data.commoncrawl.org"
+    """Address that the paths of such a list are relative to."""
+    crawl_cache: Path | None = None
+    """Keep fetched files in this directory, for later runs; they are not kept if left out."""
     validation_share: float | None = None
     """Hold out this part of each language's pages; the rules say how many if left out."""
     validation_minimum: int | None = None
@@ -92,17 +97,54 @@ class Tokenize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """A run over several hosts: the same command on each."""
+
+    count: int = 1
+    """Processes in all, one a host."""
+    index: int | None = None
+    """Which one this is, from 0; a TPU pod or Slurm says it."""
+    coordinator: str | None = None
+    """HOST:PORT of the first one; a TPU pod or Slurm says it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockCache:
+    """Where blocks from an object store are kept on this host; its processes share it."""
+
+    directory: Path = Path("~/.cache/mswitch")
+    """Directory of this host's own."""
+    gigabytes: float = 100.0
+    """Blocks there take this much room at most; those used longest ago make way."""
+
+    @property
+    def limit_bytes(self) -> int:
+        """The room in bytes."""
+        return round(self.gigabytes * 1e9)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """Pretrain a recipe on token blocks; the same command again resumes."""
+    """Pretrain a recipe on token blocks; the same command again resumes.
+
+    SIGTERM saves and exits with status 143 within 25 seconds; the same command goes on.
+    """
 
     recipe: str
     """A name from `mswitch recipes`."""
-    tokens: Path
-    """Directory that `mswitch tokenize` wrote."""
+    tokens: str
+    """Directory that `mswitch tokenize` wrote, or the address of a copy of it on an object store
+    (s3://..., gs://...)."""
     out: Path
-    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/."""
+    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/."""
+    start: Path | None = None
+    """A finished or imported run whose last weights to begin with, instead of random ones."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
+    profile: tuple[int, int] | None = None
+    """Trace these steps, first and last, into RUN/profile."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: BlockCache = field(default=BlockCache())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +153,11 @@ class Evaluate:
 
     run: Path
     """Directory that `mswitch pretrain` wrote."""
-    tokens: Path
-    """Directory that `mswitch tokenize` wrote."""
+    tokens: str
+    """Directory that `mswitch tokenize` wrote, or its address on an object store."""
     step: int | None = None
     """Checkpoint to score; the last one if left out."""
+    cache: BlockCache = field(default=BlockCache())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +183,43 @@ class Fill:
     text: Annotated[str, tyro.conf.Positional]
     """Text with <extra_id_0>, <extra_id_1>, ... where something is missing."""
     run: Path
-    """Directory that `mswitch pretrain` wrote."""
+    """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
     tokens: int = 32
     """At most this many tokens are written."""
+    temperature: float = 0.0
+    """0 takes the most likely token; above it tokens are sampled, at 1 as the model has them."""
+    top_k: int = 0
+    """Sample among this many most likely tokens; 0 means all."""
+    top_p: float = 1.0
+    """Sample among the fewest most likely tokens that together are as likely as this."""
+    seed: int = 0
+    """Of sampling."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportHf:
+    """Make a run of a Transformers T5, mT5 or Switch model, with its vocabulary."""
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    """Directory with config.json, *.safetensors and spiece.model."""
+    out: Path
+    """The run's directory; its only checkpoint is step 0."""
+    inputs: int = 512
+    """Input tokens of a row, in evaluation and in further training."""
+    rows: int = 32
+    """Rows of a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportHf:
+    """Write a run's network and vocabulary as Transformers loads them."""
+
+    run: Path
+    """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
+    out: Path
+    """Directory for config.json, model.safetensors, spiece.model and tokenizer.json."""
+    step: int | None = None
+    """Checkpoint to write; the last one if left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +234,9 @@ class Recipes:
 class Inspect:
     """Verify any artifact (checksums included) and print what it holds."""
 
-    directory: Annotated[Path, tyro.conf.Positional]
-    """A directory that a stage wrote."""
+    directory: Annotated[str, tyro.conf.Positional]
+    """A directory that a stage wrote; token blocks also by their address on an object store."""
+    cache: BlockCache = field(default=BlockCache())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from rich.console import Console
@@ -43,7 +44,8 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     console = Console(stderr=True, highlight=False)
     rules = rules_asked(arguments)
     asked = None if arguments.languages is None else codes(arguments.languages)
-    found = input_files(arguments.input)
+    FileSystems.set_options(pipeline_options(arguments.beam))
+    found = input_files(arguments.input, arguments.crawl_base)
     listed = bad_word_rule(rules, arguments.bad_words)
     identifier = model_of_languages(rules, arguments.language_identifier)
     settings = {
@@ -59,12 +61,22 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         inputs["identifier"] = artifacts.digest_of_contents(arguments.language_identifier)
 
     space = Workspace(str(arguments.out))
+    cache = arguments.crawl_cache and str(arguments.crawl_cache.absolute())
     claim = artifacts.claim(arguments.out, STAGE, settings, inputs)
     if claim is artifacts.Claim.FINISHED:
         storage.remove(space.directory)
         console.print(f"clean: {arguments.out} is already finished; nothing to do.")
         return
-    job = job_of(space, rules, found, asked=asked, listed=listed, identifier=identifier, cut=cut)
+    job = job_of(
+        space,
+        rules,
+        found,
+        asked=asked,
+        listed=listed,
+        identifier=identifier,
+        crawl_cache=cache,
+        cut=cut,
+    )
     size = sum(file.size for file in found)
     console.print(f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}")
     with watched(space, {step.step: count for step, count in steps(job)}, console):
@@ -83,11 +95,11 @@ def job_of(
     asked: tuple[str, ...] | None = None,
     listed: BadWordRule | None = None,
     identifier: str | None = None,
+    crawl_cache: str | None = None,
     cut: Cut = DEFAULT_CUT,
 ) -> Job:
     """Returns the job for these files, and leaves their names for its workers."""
     groups = shards.shards(found, cut)
-    read.write_listing(space, groups)
     return Job(
         workspace=space,
         rules=rules,
@@ -97,6 +109,8 @@ def job_of(
         shards=len(groups),
         partitions=shards.partitions(found, cut),
         cut=cut,
+        listing=read.write_listing(space, groups),
+        crawl_cache=crawl_cache,
     )
 
 

@@ -1,7 +1,8 @@
 """`mswitch COMMAND ...`: parses, calls one stage, and turns an unusable input into one sentence.
 
-Exit status: 0 done, 2 wrong arguments or input, 1 anything else. A stage's module is imported only
-when its command runs, so `--help` needs none of JAX, Beam or TensorFlow.
+Exit status: 0 done, 2 wrong arguments or input, 143 pretraining stopped by SIGTERM and saved, 1
+anything else. A stage's module is imported only when its command runs, so `--help` needs none of
+JAX, Beam or TensorFlow.
 """
 
 import importlib
@@ -26,6 +27,8 @@ Command = (
     | Annotated[arguments.Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[arguments.Report, tyro.conf.subcommand("report")]
     | Annotated[arguments.Fill, tyro.conf.subcommand("fill")]
+    | Annotated[arguments.ImportHf, tyro.conf.subcommand("import-hf")]
+    | Annotated[arguments.ExportHf, tyro.conf.subcommand("export-hf")]
     | Annotated[arguments.Recipes, tyro.conf.subcommand("recipes")]
     | Annotated[arguments.Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[arguments.Demo, tyro.conf.subcommand("demo")]
@@ -40,6 +43,8 @@ STAGES = {
     arguments.Evaluate: "pipeline.evaluate",
     arguments.Report: "pipeline.report",
     arguments.Fill: "pipeline.fill",
+    arguments.ImportHf: "pipeline.import_hf",
+    arguments.ExportHf: "pipeline.export_hf",
     arguments.Recipes: "pipeline.list_recipes",
     arguments.Inspect: "pipeline.inspect",
     arguments.Demo: "pipeline.demo",

@@ -11,6 +11,8 @@ from data.languages import all_languages
 from data.mixture import TextSizes
 from pipeline.artifacts import ArtifactError, digest_of_manifest, read_manifest
 
+PAGES_IN_MEMORY = 256
+
 
 def digests(corpora: Sequence[Path]) -> dict[str, str]:
     """Returns the digest of each corpus, in the order given.
@@ -67,10 +69,16 @@ def page_files(corpora: Sequence[Path], language: str, split: str) -> list[Path]
     ]
 
 
-def texts(corpora: Sequence[Path], language: str, split: str) -> Iterator[str]:
-    """Yields the texts of one language and split, in file order, one file in memory at a time."""
-    for path in page_files(corpora, language, split):
-        yield from pq.read_table(path, columns=["text"])["text"].to_pylist()
+def page_count(path: Path) -> int:
+    """Returns how many pages one file has, from its footer."""
+    return pq.read_metadata(path).num_rows
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yields the texts of one file, some pages in memory at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(PAGES_IN_MEMORY, columns=["text"]):
+            yield from batch["text"].to_pylist()
 
 
 def rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:

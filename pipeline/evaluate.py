@@ -2,33 +2,43 @@
 
 Pretraining evaluates the same way at intervals: `HeldOut` is made once and scores any weights. A
 row a page in `RUN/evaluation/step=N.parquet`; everything that is later said about a language can be
-recomputed from there.
+recomputed from there. Of a sparse network also what routing did, a row a switch layer and language,
+in `RUN/evaluation/routing-step=N.parquet`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jax.sharding import Mesh
 from rich.console import Console
 
 from data.held_out_batches import HeldOutBatch, batches, held_out_pages
 from data.span_corruption import Lengths
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
+from eval.expert_usage import Usage, by_language, columns, together
 from eval.held_out_loss import page_losses
 from model.batch import Batch
-from model.checkpoint import Checkpoints, with_shardings
-from model.sharding import batch_sharding, make_mesh
+from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.loss import RowLosses
+from model.routing_sums import RowRouting
+from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
 from pipeline import recipes
 from pipeline.arguments import Evaluate
-from pipeline.artifacts import ArtifactError, digest_of_manifest, read_json, read_manifest
+from pipeline.artifacts import (
+    ArtifactError,
+    digest_of_contents,
+    digest_of_manifest,
+    read_json,
+)
+from pipeline.hosts import to_devices
+from pipeline.token_artifact import open_blocks
 
 COLUMNS = pa.schema(
     [
@@ -40,6 +50,26 @@ COLUMNS = pa.schema(
         ("windows", pa.int32()),
     ]
 )
+
+ROUTING_COLUMNS = pa.schema(
+    [
+        ("stack", pa.string()),
+        ("layer", pa.int32()),
+        ("language", pa.string()),
+        ("tokens", pa.int64()),
+        ("choices", pa.int64()),
+        ("dropped", pa.int64()),
+        ("entropy_nats", pa.float64()),
+        ("load", pa.list_(pa.int64())),
+    ]
+)
+
+
+class Evaluation(NamedTuple):
+    """The columns of both files; no routing of a dense network."""
+
+    pages: dict[str, list[Any]]
+    routing: dict[str, list[Any]] | None
 
 
 class HeldOut:
@@ -57,26 +87,106 @@ class HeldOut:
         first = self.blocks.manifest["vocabulary"]["first_sentinel"]
         return list(batches(self.pages, self.lengths, first_sentinel=first, rows=self.rows))
 
-    def score(self, trainer: Trainer, arrays: Any) -> dict[str, list[Any]]:
-        """Returns the columns of an evaluation with these weights."""
-        piece_bytes = load(self.blocks.directory / MODEL_FILE).piece_bytes
-        return page_losses(self.pages, self.batches, _scorer(trainer, arrays), piece_bytes)
+    @cached_property
+    def piece_bytes(self) -> np.ndarray:
+        """UTF-8 bytes that each id stands for."""
+        return load(self.blocks.directory / MODEL_FILE).piece_bytes
+
+    @cached_property
+    def languages(self) -> list[str]:
+        """Codes of the languages, sorted."""
+        return sorted({page.language for page in self.pages})
+
+    @cached_property
+    def language_of_page(self) -> np.ndarray:
+        """Number of each page's language; the last entry is for no page, -1."""
+        return np.array([self.languages.index(page.language) for page in self.pages] + [-1])
+
+    def score(
+        self, trainer: Trainer, arrays: Any, stop: Callable[[], bool] = lambda: False
+    ) -> Evaluation | None:
+        """Returns an evaluation with these weights; None if it was stopped.
+
+        Args:
+            trainer: whose `score` is used, one program for all languages.
+            arrays: the weights.
+            stop: asked before every batch.
+        """
+        usage: list[Usage] = []
+        scores = self._scores(trainer, arrays, stop, usage)
+        try:
+            pages = page_losses(self.pages, self.batches, lambda _: next(scores), self.piece_bytes)
+        except StopIteration:
+            return None
+        switch = trainer.rest.config.switch
+        if switch is None:
+            return Evaluation(pages, None)
+        return Evaluation(pages, columns(together(usage), self.languages, switch.every))
+
+    def _scores(
+        self, trainer: Trainer, arrays: Any, stop: Callable[[], bool], usage: list[Usage]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields each batch's row losses and adds to `usage` what routing did with its rows; the
+        next batch is under way while one is added up."""
+        ahead: tuple[HeldOutBatch, tuple[RowLosses, RowRouting | None]] | None = None
+        for batch in self.batches:
+            if stop():
+                return
+            here = batch, trainer.score(arrays, self._on_devices(batch, trainer))
+            if ahead is not None:
+                yield self._fetched(*ahead, usage)
+            ahead = here
+        if ahead is not None:
+            yield self._fetched(*ahead, usage)
+
+    def _fetched(
+        self,
+        batch: HeldOutBatch,
+        scores: tuple[RowLosses, RowRouting | None],
+        usage: list[Usage],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        losses, routing = scores
+        if routing is not None:
+            language = self.language_of_page[batch.page]
+            usage.append(by_language(jax.device_get(routing), language, len(self.languages)))
+        return np.asarray(losses.loss_nats), np.asarray(losses.target_tokens)
+
+    def _on_devices(self, batch: HeldOutBatch, trainer: Trainer) -> Batch:
+        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
+        return to_devices(held_out, trainer.mesh, self.rows)
 
 
 def run(arguments: Evaluate) -> None:
     """Scores one checkpoint of a run."""
     recipe, trainer = load_run(arguments.run)
-    tokens = read_manifest(arguments.tokens, "tokenize")
-    trained_on = read_json(arguments.run / "recipe.json")["inputs"]["tokens"]
-    if digest_of_manifest(arguments.tokens) != trained_on:
+    blocks = open_blocks(arguments.tokens, arguments.cache)
+    check_tokens(arguments, blocks)
+    arrays, step = restore(arguments.run, trainer, arguments.step)
+    held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
+    evaluation = held_out.score(trainer, arrays)
+    assert evaluation is not None  # nothing stops it
+    path = write(arguments.run, step, evaluation)
+    Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
+
+
+def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:
+    """Checks that a run was trained on these tokens or, if imported, has their vocabulary.
+
+    Raises:
+        ArtifactError: it was not, or has not.
+    """
+    trained_on = read_json(arguments.run / "recipe.json")["inputs"].get("tokens")
+    vocabulary = blocks.manifest["vocabulary"]["sha256"]
+    if trained_on is None and digest_of_contents(arguments.run / MODEL_FILE) != vocabulary:
+        raise ArtifactError(
+            f"{arguments.run} has another vocabulary than {arguments.tokens}; tokenize with "
+            f"`mswitch vocabulary --model {arguments.run / MODEL_FILE} --out DIR` first."
+        )
+    if trained_on is not None and digest_of_manifest(blocks.directory) != trained_on:
         raise ArtifactError(
             f"{arguments.run} was trained on other tokens than {arguments.tokens}; "
             "name the directory that it was trained on."
         )
-    arrays, step = restore(arguments.run, trainer, arguments.step)
-    held_out = HeldOut(TokenBlocks(arguments.tokens, tokens), recipe.lengths, recipe.rows)
-    path = write(arguments.run, step, held_out.score(trainer, arrays))
-    Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
 
 
 def load_run(directory: Path) -> tuple[recipes.Recipe, Trainer]:
@@ -118,37 +228,29 @@ def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, i
         step = steps[-1] if step is None else step
         shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
         return checkpoints.restore(step, shapes).arrays, step
+    except CheckpointError as error:
+        raise ArtifactError(str(error)) from error
     finally:
         checkpoints.close()
 
 
-def write(directory: Path, step: int, columns: dict[str, list[Any]]) -> Path:
-    """Writes one evaluation whole."""
-    path = directory / "evaluation" / f"step={step}.parquet"
+def evaluation_file(directory: Path, step: int) -> Path:
+    """Returns where the evaluation of a step is or will be."""
+    return directory / "evaluation" / f"step={step}.parquet"
+
+
+def write(directory: Path, step: int, evaluation: Evaluation) -> Path:
+    """Writes one evaluation, each file whole; the pages' last, for it says that there is one."""
+    path = evaluation_file(directory, step)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pydict(columns, COLUMNS), temporary)
-    temporary.replace(path)
+    if evaluation.routing is not None:
+        table = pa.Table.from_pydict(evaluation.routing, ROUTING_COLUMNS)
+        _write_whole(table, path.with_name(f"routing-{path.name}"))
+    _write_whole(pa.Table.from_pydict(evaluation.pages, COLUMNS), path)
     return path
 
 
-def to_devices(arrays: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
-    """Turns a host's rows into its part of the global batch: where text and network meet."""
-    sharding = batch_sharding(mesh)
-    return Batch(
-        **{
-            name: jax.make_array_from_process_local_data(sharding, array)
-            for name, array in arrays.items()
-        }
-    )
-
-
-def _scorer(
-    trainer: Trainer, arrays: Any
-) -> Callable[[HeldOutBatch], tuple[np.ndarray, np.ndarray]]:
-    def score(batch: HeldOutBatch) -> tuple[np.ndarray, np.ndarray]:
-        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
-        rows = trainer.score(arrays, to_devices(held_out, trainer.mesh))
-        return np.asarray(rows.loss_nats), np.asarray(rows.target_tokens)
-
-    return score
+def _write_whole(table: pa.Table, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(path)

@@ -1,32 +1,44 @@
-"""`mswitch fill`: what a run would write into the gaps of a text.
-
-Greedy and without a cache: each new token costs a whole forward pass over a fixed length, which is
-compiled once. Meant for looking at a model, not for serving one.
-"""
-
-from typing import Any
+"""`mswitch fill`: what a run would write into the gaps of a text, greedily or sampled."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data.errors import DataError
 from data.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
-from model.train_step import Trainer
-from model.transformer import Call
+from model.generation import Sampling, generate
+from model.sharding import batch_sharding
 from pipeline import evaluate
 from pipeline.arguments import Fill
 
 
 def run(arguments: Fill) -> None:
     """Prints what the model writes after each gap's mark."""
+    sampling = Sampling(
+        temperature=arguments.temperature, top_k=arguments.top_k, top_p=arguments.top_p
+    )
     recipe, trainer = evaluate.load_run(arguments.run)
     tokenizer = load(arguments.run / MODEL_FILE)
     inputs = encode_with_gaps(arguments.text, tokenizer, recipe.inputs)
     arrays, _ = evaluate.restore(arguments.run, trainer, None)
-    # Routing groups are parts of the recipe's batch; all rows but the first are padding.
-    targets = np.full((recipe.rows, recipe.lengths.targets), PADDING, np.int32)
-    written = greedy(trainer, arrays, inputs, targets, arguments.tokens)
-    print(tokenizer.decode(written))
+    mesh = trainer.mesh
+    write = jax.jit(
+        lambda arrays, inputs, key: generate(
+            trainer.model(arrays),
+            inputs,
+            key,
+            length=arguments.tokens,
+            sampling=sampling,
+            ids=tokenizer.size,
+            mesh=mesh,
+        )
+    )
+    # One row of text; the other devices of the batch axes have rows of padding.
+    rows = np.full((mesh.shape["data"] * mesh.shape["expert"], recipe.inputs), PADDING, np.int32)
+    rows[0] = inputs
+    placed = jax.device_put(jnp.asarray(rows), batch_sharding(mesh))
+    written = np.asarray(write(arrays, placed, jax.random.key(arguments.seed)))[0]
+    print(tokenizer.decode(written[written != PADDING]))
 
 
 def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray:
@@ -49,25 +61,3 @@ def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray
             f"<extra_id_0> and at most {length} tokens."
         )
     return np.array(ids + [PADDING] * (length - len(ids)), np.int32)
-
-
-def greedy(
-    trainer: Trainer, arrays: Any, inputs: np.ndarray, targets: np.ndarray, most: int
-) -> np.ndarray:
-    """Writes the most likely token after token into the first row, up to EOS or `most`."""
-    rows, length = targets.shape
-    batch_inputs = np.full((rows, len(inputs)), PADDING, np.int32)
-    batch_inputs[0] = inputs
-    logits = jax.jit(
-        lambda arrays, batch: trainer.model(arrays)(batch, Call(trainer.mesh)).logits[0]
-    )
-    language = np.full(rows, -1, np.int32)
-    for position in range(min(length, most)):
-        targets[0, position] = EOS  # any real token: it marks the position as one to predict
-        rows = {"inputs": batch_inputs, "targets": targets, "language": language}
-        batch = evaluate.to_devices(rows, trainer.mesh)
-        token = int(np.argmax(logits(arrays, batch)[position]))
-        targets[0, position] = token
-        if token == EOS:
-            break
-    return targets[0][targets[0] != PADDING]

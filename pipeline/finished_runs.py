@@ -23,7 +23,16 @@ from pipeline.artifacts import ArtifactError
 
 _STEP = "step="
 # May differ: none of them changes what a step computes, but for the seed, which is meant to.
-_FREE = ("name", "seed", "mesh", "evaluate_every", "checkpoint_every", "log_every")
+_FREE = (
+    "name",
+    "seed",
+    "mesh",
+    "remat",
+    "accumulate",
+    "evaluate_every",
+    "checkpoint_every",
+    "log_every",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

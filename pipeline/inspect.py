@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
+from safetensors import safe_open
 
 from data.block_checks import verify_contents
 from data.token_blocks import TokenBlocks
@@ -20,6 +21,7 @@ from pipeline.artifacts import (
     read_json,
 )
 from pipeline.inspect_corpus import inspect_clean
+from pipeline.token_artifact import is_address, open_blocks
 
 FERTILITY = (
     "language",
@@ -34,7 +36,13 @@ FERTILITY = (
 
 def run(arguments: Inspect) -> None:
     """Prints stage, versions, settings and counts of an artifact."""
-    directory = arguments.directory
+    console = Console()
+    if is_address(arguments.directory):
+        blocks = open_blocks(arguments.directory, arguments.cache)
+        print_head(blocks.manifest, console)
+        print_blocks(blocks, console)
+        return
+    directory = Path(arguments.directory)
     if not (directory / MANIFEST).exists():
         state = "an unfinished artifact" if (directory / CLAIM).exists() else "no manifest.json"
         raise ArtifactError(
@@ -42,15 +50,19 @@ def run(arguments: Inspect) -> None:
             "name a directory that a stage has finished."
         )
     manifest = read_json(directory / MANIFEST)
+    print_head(manifest, console)
+    if (stage := manifest.get("stage", "")) in INSPECTORS:
+        INSPECTORS[stage](directory, manifest, console)
+
+
+def print_head(manifest: dict[str, Any], console: Console) -> None:
+    """Prints which stage wrote the artifact, and how."""
     stage = manifest.get("stage", "")
-    console = Console()
     console.print(
         f"{stage}, schema {manifest.get('schema_version')}, mswitch {manifest.get('code_version')}"
     )
     for key, value in manifest.get("settings", {}).items():
         console.print(f"  {key}: {value}", markup=False)
-    if stage in INSPECTORS:
-        INSPECTORS[stage](directory, manifest, console)
 
 
 def inspect_vocabulary(directory: Path, manifest: dict[str, Any], console: Console) -> None:
@@ -62,10 +74,15 @@ def inspect_vocabulary(directory: Path, manifest: dict[str, Any], console: Conso
 
 
 def inspect_tokenize(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Verifies and prints token blocks."""
+    print_blocks(TokenBlocks(directory, manifest), console)
+
+
+def print_blocks(blocks: TokenBlocks, console: Console) -> None:
     """Compares every shard with its checksum and prints the tokenizer's fertility by language."""
-    verify_contents(TokenBlocks(directory, manifest))
+    verify_contents(blocks)
     table = Table(*FERTILITY, "held-out pages", "held-out tokens")
-    for code, splits in manifest["languages"].items():
+    for code, splits in blocks.manifest["languages"].items():
         held_out = splits["validation"]
         table.add_row(
             code,
@@ -99,9 +116,23 @@ def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console
     console.print(f"checkpoints at steps {steps}, trained to step {manifest['steps']}")
 
 
+def inspect_export(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Compares the arrays in the weights' file with their number in the manifest."""
+    with safe_open(directory / "model.safetensors", framework="numpy") as file:
+        names = list(file.keys())
+    if len(names) != manifest["arrays"]:
+        raise ArtifactError(
+            f"{directory} should hold {manifest['arrays']} arrays and holds {len(names)}; "
+            "export again."
+        )
+    console.print(f"{len(names)} arrays")
+
+
 INSPECTORS: dict[str, Callable[[Path, dict[str, Any], Console], None]] = {
     "clean": inspect_clean,
     "vocabulary": inspect_vocabulary,
     "tokenize": inspect_tokenize,
     "pretrain": inspect_pretrain,
+    "import-hf": inspect_pretrain,
+    "export-hf": inspect_export,
 }

@@ -8,9 +8,9 @@ import json
 import equinox as eqx
 import jax
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from model.config import ModelConfig, forward_flops
+from model.config import ModelConfig, forward_flops, forward_flops_by_part
 from model.transformer import Transformer, parameter_count
 from pipeline import recipes
 from pipeline.arguments import Recipes
@@ -30,25 +30,37 @@ def print_one(recipe: recipes.Recipe) -> None:
     print(recipes.summary(recipe.name))
     print(json.dumps(recipes.to_json(recipe), indent=2))
     print(f"parameters: {count(recipe.model)}")
-    flops = forward_flops(recipe.model, lengths.inputs, lengths.targets)
-    print(f"forward FLOPs a sequence: {flops}")
+    parts = forward_flops_by_part(recipe.model, lengths.inputs, lengths.targets)
+    print(f"forward FLOPs a sequence: {sum(parts)}")
+    for name, flops in parts._asdict().items():
+        print(f"  {name.replace('_', '-')}: {flops}")
     print(f"tokens a row: raw {lengths.raw}, inputs {lengths.inputs}, targets {lengths.targets}")
 
 
 def print_all() -> None:
     """Prints a line a recipe."""
-    table = Table("recipe", "parameters", "experts", "steps", "rows x inputs", box=None)
+    table = Table(
+        "recipe",
+        *(Column(name, justify="right") for name in ("parameters", "FLOPs", "experts", "steps")),
+        Column("batch", justify="right"),
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
     for name in recipes.names():
         recipe = recipes.get(name)
         switch = recipe.model.switch
+        flops = forward_flops(recipe.model, recipe.lengths.inputs, recipe.lengths.targets)
         table.add_row(
             name,
             f"{count(recipe.model):,}",
-            "dense" if switch is None else str(switch.experts),
+            f"{flops:.3e}",
+            "dense" if switch is None else f"{switch.experts:,}",
             f"{recipe.steps:,}",
             f"{recipe.rows} x {recipe.inputs}",
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print("FLOPs are of one sequence, forward; a batch is rows x input tokens.")
 
 
 def count(config: ModelConfig) -> int:

@@ -1,125 +1,175 @@
-"""What a run says of itself: a live line for the eye, `metrics.jsonl` for everything else.
+"""What a run says of itself: `metrics.jsonl`, TensorBoard events, a live view for the eye.
 
-Step times exclude compiling (the first step), evaluating and checkpointing, which are timed apart.
-Losses of the steps between two lines are summed and divided by their tokens, never averaged twice.
+Step times exclude compiling, evaluating and checkpointing, which are accounted for apart. Losses of
+the steps between two lines are summed and divided by their tokens, never averaged twice. A line is
+due every `log_every` steps and at every checkpoint, so that a resumed run writes the same lines as
+one that was never stopped. Steps that were skipped are told one by one, with their languages.
 """
 
 import json
-import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import jax
-from rich import progress as rich_progress
+import numpy as np
 from rich.console import Console
+from tensorboardX import SummaryWriter
 
+from model.routing_sums import LayerRouting
 from model.train_step import StepMetrics
+from model.trouble import Place
+from pipeline.accelerators import peak_flops, step_flops
 from pipeline.artifacts import ArtifactError
+from pipeline.hosts import is_first
+from pipeline.live_view import LiveView
 from pipeline.recipes import Recipe
+from pipeline.skipped_steps import FILE as SKIPPED_FILE
+from pipeline.skipped_steps import append, describe_step
+from pipeline.time_account import TimeAccount
 
+ROUTING = ("balance_loss", "router_z_loss", "dropped_share", "wasted_share", "router_entropy_nats")
 MOST_SKIPPED = 10  # updates in a row; one or two are a bad batch, ten are a broken run
 
 
 class Progress:
-    """The clock and the log of a run."""
+    """The log of a run.
 
-    def __init__(self, recipe: Recipe, out: Path, first: int, console: Console):
-        self.recipe, self.first = recipe, first
+    Args:
+        recipe: the run's.
+        out: its directory.
+        first: the step it goes on after.
+        account: where its time goes.
+        console: for the live view.
+        places: of the model's gradients, to say where trouble came from.
+        languages: codes, in the order of the numbers in a batch.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        first: int,
+        *,
+        account: TimeAccount,
+        console: Console,
+        places: Sequence[Place],
+        languages: Sequence[str],
+    ):
+        self.recipe, self.out, self.last = recipe, out, first
+        self.account = account
+        self.places, self.languages = places, languages
         self.path = out / "metrics.jsonl"
-        self.seconds: dict[str, float] = defaultdict(float)
         self.waiting: list[StepMetrics] = []
         self.skipped_in_a_row = 0
-        self.bar = rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(bar_width=None),
-            rich_progress.MofNCompleteColumn(),
-            rich_progress.TimeRemainingColumn(),
-            console=console,
-        )
-        self.console = console
+        self.view = LiveView(recipe.name, recipe.steps, console)
+        self.line: dict[str, Any] = {"step": first}
+        self._stepping = account.seconds["stepping"]
 
     def __enter__(self) -> "Progress":
-        self._forget_after(self.first)
-        self.task = self.bar.add_task(
-            self.recipe.name, total=self.recipe.steps, completed=self.first
-        )
-        self.bar.start()
-        self.mark, self.marked_steps = time.perf_counter(), 0
+        if is_first():
+            for path in (self.path, self.out / SKIPPED_FILE):
+                forget_after(path, self.last)
+            self.events = SummaryWriter(
+                str(self.out / "tensorboard"), purge_step=self.last + 1, flush_secs=30
+            )
+            self.view.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-        spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
-        self.console.print(f"pretrain: {self.recipe.name}: {spent}")
-
-    @contextmanager
-    def pause(self, what: str) -> Iterator[None]:
-        """Times something that is not a step."""
-        start = time.perf_counter()
-        yield
-        spent = time.perf_counter() - start
-        self.seconds[what] += spent
-        self.mark += spent
+        if is_first():
+            self.view.__exit__()
+            self.events.close()
 
     def step(self, step: int, metrics: StepMetrics) -> None:
         """Takes note of a step; waits for its numbers only where a line is due."""
         self.waiting.append(metrics)
-        self.marked_steps += 1
-        if step == self.first + 1:  # the first step compiles
-            jax.block_until_ready(metrics)
-            self.seconds["compile"] += time.perf_counter() - self.mark
-            self.mark, self.marked_steps = time.perf_counter(), 0
-        if step % self.recipe.log_every == 0 or step == self.recipe.steps:
-            self._log(step, jax.device_get(self.waiting))
-            self.waiting = []
+        every = self.recipe.log_every, self.recipe.checkpoint_every
+        if any(step % one == 0 for one in every) or step == self.recipe.steps:
+            self.write_line(step)
 
-    def _log(self, step: int, metrics: list[StepMetrics]) -> None:
-        now = time.perf_counter()
-        spent, steps = now - self.mark, self.marked_steps
-        self.seconds["steps"] += spent
-        self.mark, self.marked_steps = now, 0
-        line = {"step": step} | summary(metrics)
-        if steps:
-            line["seconds"] = spent / steps
-            line["tokens_per_second"] = self.recipe.rows * self._row_tokens() * steps / spent
+    def write_line(self, step: int) -> None:
+        """Writes what happened since the last line.
+
+        Raises:
+            ArtifactError: too many steps in a row were skipped.
+        """
+        if not self.waiting:
+            return
+        with self.account.spend("stepping"):
+            jax.block_until_ready(self.waiting[-1])
+        with self.account.spend("logging"):
+            waiting, self.waiting = self.waiting, []
+            first, self.last = self.last, step
+            self._write(step, jax.device_get([one._replace(trace=None) for one in waiting]))  # pyright: ignore[reportArgumentType]
+            self._tell_skipped(first, waiting)
+
+    def doing(self, what: str) -> None:
+        """Shows what the run does instead of stepping."""
+        if is_first() and self.view.console.is_terminal:
+            self.view.show(self.line, self.account.shares(), what)
+
+    def _write(self, step: int, metrics: list[StepMetrics]) -> None:
+        seconds = self.account.seconds["stepping"] - self._stepping
+        self._stepping = self.account.seconds["stepping"]
+        line = {"step": step, "steps": len(metrics)} | summary(metrics)
+        line |= self._speed(seconds / len(metrics))
+        self.line = line
+        if not is_first():
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        self.bar.update(self.task, completed=step, description=self._describe(line))
-        self._stop_after_many_skipped(step, metrics)
+        for name, value in line.items():
+            self.events.add_scalar(f"training/{name}", value, step)
+        self.view.show(line, self.account.shares())
 
-    def _stop_after_many_skipped(self, step: int, metrics: list[StepMetrics]) -> None:
-        for one in metrics:
-            self.skipped_in_a_row = self.skipped_in_a_row + 1 if one.skipped else 0
-        if self.skipped_in_a_row >= MOST_SKIPPED:
-            raise ArtifactError(
-                f"{self.recipe.name} skipped its last {self.skipped_in_a_row} updates up to step "
-                f"{step}, because losses or gradients were not finite; lower optimizer.scale, "
-                "raise optimizer.hold_steps, or go back to an earlier checkpoint."
-            )
+    def _speed(self, seconds: float) -> dict[str, float]:
+        if seconds <= 0:
+            return {}
+        recipe, lengths = self.recipe, self.recipe.lengths
+        tokens = recipe.rows * (lengths.inputs + lengths.targets)
+        speed = {"seconds": seconds, "tokens_per_second": tokens / seconds}
+        if peak := peak_flops(jax.devices()[0].device_kind):
+            flops = step_flops(recipe.model, recipe.rows, lengths.inputs, lengths.targets)
+            whole = peak * jax.device_count()
+            speed["model_flops_utilization"] = flops / seconds / whole
+        return speed
 
-    def _row_tokens(self) -> int:
-        lengths = self.recipe.lengths
-        return lengths.inputs + lengths.targets
+    def _tell_skipped(self, first: int, metrics: list[StepMetrics]) -> None:
+        for number, one in enumerate(metrics, first + 1):
+            if not bool(one.skipped):
+                self.skipped_in_a_row = 0
+                continue
+            self.skipped_in_a_row += 1
+            limit = self.recipe.optimizer.largest_gradient_norm
+            told = describe_step(number, jax.device_get(one), self.places, self.languages, limit)
+            if is_first():
+                append(self.out, told)
+                self.view.say(f"pretrain: {told.sentence()}")
+            if self.skipped_in_a_row >= MOST_SKIPPED:
+                raise ArtifactError(
+                    f"{self.recipe.name} skipped its last {self.skipped_in_a_row} updates. "
+                    f"{told.sentence()} Lower optimizer.scale, raise optimizer.hold_steps, or go "
+                    "back to an earlier checkpoint."
+                )
 
-    def _describe(self, line: dict[str, Any]) -> str:
-        speed = (
-            f", {line['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in line else ""
-        )
-        sparse = self.recipe.model.switch is not None and "dropped_share" in line
-        dropped = f", dropped {line['dropped_share']:.1%}" if sparse else ""
-        loss = f"loss {line['loss_nats']:.3f}" if "loss_nats" in line else "no finite loss"
-        return f"{self.recipe.name}: {loss}{speed}{dropped}"
 
-    def _forget_after(self, step: int) -> None:
-        """Drops the lines of steps that will be computed again."""
-        if self.path.exists():
-            lines = [json.loads(line) for line in self.path.read_text().splitlines()]
-            kept = [line for line in lines if line["step"] <= step]
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+def forget_after(path: Path, step: int) -> None:
+    """Drops the lines of steps that will be made again, and a last line that a kill cut short."""
+    if not path.exists():
+        return
+    kept = [line for line in path.read_text().splitlines(keepends=True) if _step_of(line) <= step]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(path)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return float("inf")  # cut short: the step is made again
 
 
 def summary(metrics: list[StepMetrics]) -> dict[str, float]:
@@ -134,9 +184,21 @@ def summary(metrics: list[StepMetrics]) -> dict[str, float]:
     losses = [one.losses for one in taken]
     tokens = sum(one.target_tokens for one in losses)
     return line | {
-        "loss_nats": float(sum(one.loss_nats for one in losses) / tokens),
-        "balance_loss": fmean(one.balance_loss for one in losses),
-        "dropped_share": fmean(one.dropped_share for one in losses),
-        "router_entropy_nats": fmean(one.router_entropy_nats for one in losses),
+        "loss_nats": float(sum(one.loss_nats for one in losses) / max(tokens, 1)),
         "gradient_norm": fmean(one.gradient_norm for one in taken),
+        **{name: fmean(getattr(one, name) for one in losses) for name in ROUTING},
+        **worst_layer([one.layers for one in losses if one.layers is not None]),
     }
+
+
+def worst_layer(layers: Sequence[LayerRouting]) -> dict[str, float]:
+    """Returns the switch layer whose busiest expert was asked most, as a multiple of an even share.
+
+    1 when even, the number of experts when all tokens ask for one; nothing where dense.
+    """
+    if not layers:
+        return {}
+    load = np.sum([one.load for one in layers], axis=0)
+    busiest = load.max(axis=1) / np.maximum(load.mean(axis=1), 1e-9)
+    worst = int(np.argmax(busiest))
+    return {"worst_layer": worst, "worst_layer_load": float(busiest[worst])}

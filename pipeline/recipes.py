@@ -2,22 +2,25 @@
 
 A recipe is a frozen value; variants are made by `replace`. Two recipes that are compared, such as
 `mt5-demo` and `switch-demo`, are the same value but for `model.switch`, by construction: a baseline
-is never weaker by accident. Shapes are those of the papers (mT5 table 1, Switch section 4.3).
+is never weaker by accident. Shapes are those of the papers (T5 section 3.1, mT5 table 1, Switch
+table 9) and, where Switch's table and the released models disagree, of the models: see
+docs/decisions/released-shapes.md.
 """
 
 import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from data.span_corruption import Lengths, lengths_for_inputs
-from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.config import ConfigurationError, FeedForwardKind, ModelConfig, Remat, SwitchConfig
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape
 from pipeline.artifacts import ArtifactError
 
 MT5_ROWS = 250_112  # 250,000 pieces and 100 sentinels, padded
+T5_ROWS = 32_128  # 32,000 pieces and 100 sentinels, padded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,10 @@ class Recipe:
         seed: of weights, order and spans.
         evaluate_every, checkpoint_every, log_every: in steps.
         mesh: devices along each axis.
+        accumulate: parts that a batch is computed in, one after another, for less memory; the
+            update is that of the whole batch.
+        remat: what the backward pass keeps of a block: none (all of it), full (its input alone),
+            exchanges (also what the all-to-alls brought); costs memory or time, changes no result.
     """
 
     name: str
@@ -50,9 +57,12 @@ class Recipe:
     checkpoint_every: int = 5_000
     log_every: int = 100
     mesh: MeshShape = field(default_factory=MeshShape)
+    accumulate: int = 1
+    remat: Remat = "none"
 
     def __post_init__(self):
-        for name in ("rows", "steps", "evaluate_every", "checkpoint_every", "log_every"):
+        counts = "rows", "steps", "evaluate_every", "checkpoint_every", "log_every", "accumulate"
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
 
@@ -107,12 +117,101 @@ def mswitch_base() -> Recipe:
     """mSwitch-Base: mT5-Base with 128 experts at every other feed-forward, 7.8B parameters.
 
     The paper leaves out the number of experts and the group size; these are the released
-    Switch-Base's (flaxformer), with groups of 4,096 so that 229-token targets divide.
+    Switch-Base's (flaxformer), with decoder groups of 32 rows of 229 targets, which divide.
+    `--set model.switch.experts=16` (32, 64) makes it 1.4B (2.3B, 4.2B).
     """
     switch = SwitchConfig(
         experts=128, every=2, encoder_group_tokens=8192, decoder_group_tokens=229 * 32
     )
     return sparse(mt5_base(), "mswitch-base", switch)
+
+
+class Version(NamedTuple):
+    """What tells T5's versions apart (`ModelConfig`)."""
+
+    feed_forward: FeedForwardKind
+    tied_logits: bool
+
+
+T5_1_0 = Version("relu", tied_logits=True)
+T5_1_1 = Version("gated-gelu", tied_logits=False)
+SWITCH_C = Version("relu", tied_logits=False)
+
+
+def t5(
+    name: str, version: Version, *, embed: int, heads: int, mlp: int, layers: int, steps: int
+) -> Recipe:
+    """T5 as Switch's paper trained its baselines: 2^20 English tokens a batch (section 4.2)."""
+    model = ModelConfig(
+        vocabulary_rows=T5_ROWS,
+        embed=embed,
+        heads=heads,
+        head=64,
+        mlp=mlp,
+        layers=layers,
+        **version._asdict(),
+    )
+    return Recipe(name=name, model=model, rows=2048, inputs=512, steps=steps)
+
+
+def t5_base() -> Recipe:
+    """T5-Base (1.0: ReLU, tied), 223M parameters: what Switch-Base is compared with."""
+    return t5("t5-base", T5_1_0, embed=768, heads=12, mlp=3072, layers=12, steps=550_000)
+
+
+def t5_large() -> Recipe:
+    """T5-Large (1.0: ReLU, tied), 738M parameters."""
+    return t5("t5-large", T5_1_0, embed=1024, heads=16, mlp=4096, layers=24, steps=550_000)
+
+
+def t5_xxl() -> Recipe:
+    """T5-XXL (1.1: GEGLU, untied), 11B parameters: what Switch-XXL is compared with."""
+    return t5("t5-xxl", T5_1_1, embed=4096, heads=64, mlp=10240, layers=24, steps=500_000)
+
+
+def switch_base() -> Recipe:
+    """Switch-Base as released: T5-Base, every other feed-forward 128 experts, 7.4B parameters."""
+    return sparse(t5_base(), "switch-base", released_switch(experts=128, group_rows=16))
+
+
+def switch_large() -> Recipe:
+    """Switch-Large as released: T5-Large, every other feed-forward 128 experts, 26B parameters."""
+    return sparse(t5_large(), "switch-large", released_switch(experts=128, group_rows=8))
+
+
+def switch_xxl() -> Recipe:
+    """Switch-XXL as released: T5-XXL, 128 experts (the paper's table says 64), 395B parameters."""
+    switch = replace(
+        released_switch(experts=128, group_rows=8),
+        capacity_factor_evaluation=4.0,
+        minimum_capacity=2,
+    )
+    return sparse(t5_xxl(), "switch-xxl", switch)
+
+
+def switch_c() -> Recipe:
+    """Switch-C as released: 2,048 experts at every feed-forward, 1.6T parameters.
+
+    30 heads; the paper's table has 32. Only its shapes were ever built here.
+    """
+    switch = replace(
+        released_switch(experts=2048, group_rows=4),
+        every=1,
+        capacity_factor_training=1.0,
+        minimum_capacity=2,
+    )
+    dense = t5("switch-c", SWITCH_C, embed=2080, heads=30, mlp=6144, layers=15, steps=500_000)
+    return sparse(dense, "switch-c", switch)
+
+
+def released_switch(*, experts: int, group_rows: int) -> SwitchConfig:
+    """Flaxformer's settings; a group is whole rows, of 512 inputs as there, or of 114 targets."""
+    return SwitchConfig(
+        experts=experts,
+        every=2,
+        encoder_group_tokens=512 * group_rows,
+        decoder_group_tokens=114 * group_rows * 4,  # targets are a quarter as long
+    )
 
 
 def mt5_demo() -> Recipe:
@@ -164,6 +263,13 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     mt5_xl,
     mt5_xxl,
     mswitch_base,
+    t5_base,
+    t5_large,
+    t5_xxl,
+    switch_base,
+    switch_large,
+    switch_xxl,
+    switch_c,
 )
 
 
@@ -229,16 +335,23 @@ def _replaced(value: Any, path: list[str], text: str, whole: str) -> Any:
     if len(path) > 1:
         new = _replaced(current, path[1:], text, whole)
     else:
-        new = _parse(text, current, whole)
+        new = _parse(text, current, whole, get_type_hints(type(value))[path[0]])
     return replace(value, **{path[0]: new})  # pyright: ignore[reportArgumentType]
 
 
-def _parse(text: str, current: Any, whole: str) -> Any:
+def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
     kind = type(current)
-    if kind not in (int, float, str):
+    if kind not in (int, float, str, bool):
         raise ArtifactError(
             f"--set {whole} was asked, which is not a single value; name a field of it."
         )
+    allowed = get_args(hint) if get_origin(hint) is Literal else ()
+    if kind is bool:
+        allowed = ("true", "false")
+    if allowed and text not in allowed:
+        raise ArtifactError(f"--set {whole}={text} was asked; write one of {', '.join(allowed)}.")
+    if kind is bool:
+        return text == "true"
     try:
         return kind(text.replace("_", "") if kind is int else text)
     except ValueError as error:

@@ -38,12 +38,14 @@ def make_blocks() -> Callable[..., TokenBlocks]:
     return _make_blocks
 
 
-def _make_blocks(directory: Path, tokens: dict[str, int], page_tokens: int = 300) -> TokenBlocks:
+def _make_blocks(
+    directory: Path, tokens: dict[str, int], page_tokens: int = 300, ids: int = 903
+) -> TokenBlocks:
     """Blocks with `tokens` training tokens a language in two shards, and a tenth held out."""
     dtype = token_dtype(1024)
     entries = {}
     for number, (language, count) in enumerate(tokens.items()):
-        stream = 3 + (np.arange(count) * 7 + number) % 900
+        stream = 3 + (np.arange(count) * 7 + number) % (ids - 3)
         pages = [
             TokenizedPage(f"https://{language}.example/{start}", part, 3 * len(part), 2 * len(part))
             for start in range(0, count, page_tokens)

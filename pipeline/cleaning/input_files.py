@@ -1,4 +1,8 @@
-"""Which files the user named: on this machine, or, by Beam's file systems, on an object store."""
+"""Which files the user named: here, on an object store (by Beam's file systems), or in a crawl.
+
+A crawl's list of paths (`wet.paths.gz`) stands for its files, which each worker fetches when it
+comes to them.
+"""
 
 import glob
 from collections.abc import Iterable, Iterator
@@ -6,21 +10,30 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
+from data import crawl_paths
+from data.crawl_paths import COMMON_CRAWL
 from data.errors import DataError
 from pipeline import storage
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile
 
+# Lists do not say sizes; so much a WET file of Common Crawl has. Only the cut into shards needs it.
+LISTED_FILE_BYTES = 120_000_000
 
-def input_files(patterns: Iterable[str]) -> list[InputFile]:
+
+def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[InputFile]:
     """Returns the files that the paths and globs name, each once, in order of name.
+
+    Args:
+        patterns: paths and globs; `*.paths` and `*.paths.gz` are lists of a crawl's files.
+        base: address that the paths of such lists are relative to.
 
     Raises:
         DataError: a pattern names no file, or a file of unknown format.
     """
     files: dict[str, InputFile] = {}
     for pattern in patterns:
-        found = list(_matched(pattern))
+        found = list(_matched(pattern, base))
         if not found:
             raise DataError(
                 f"Input {pattern!r} was asked for and names no file; "
@@ -36,7 +49,17 @@ def input_files(patterns: Iterable[str]) -> list[InputFile]:
     return [files[path] for path in sorted(files)]
 
 
-def _matched(pattern: str) -> Iterator[InputFile]:
+def _matched(pattern: str, base: str) -> Iterator[InputFile]:
+    for file in _named(pattern):
+        if file.path.endswith(crawl_paths.SUFFIXES):
+            with storage.local_copy(file.path) as listing:
+                for name in crawl_paths.read(listing):
+                    yield InputFile(f"{base.rstrip('/')}/{name}", LISTED_FILE_BYTES)
+        else:
+            yield file
+
+
+def _named(pattern: str) -> Iterator[InputFile]:
     if storage.is_local(pattern):
         for name in glob.glob(pattern, recursive=True):
             if Path(name).is_file():

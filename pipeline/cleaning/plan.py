@@ -52,6 +52,8 @@ class Job:
         shards: how many there are.
         partitions: how many there are.
         cut: how input is cut.
+        listing: path of the list of the shards' files.
+        crawl_cache: where files that are fetched from a crawl are kept; None for nowhere.
     """
 
     workspace: Workspace
@@ -62,6 +64,8 @@ class Job:
     shards: int
     partitions: int
     cut: Cut
+    listing: str
+    crawl_cache: str | None
 
 
 class Pieces(NamedTuple):
@@ -75,7 +79,15 @@ def steps(job: Job) -> list[Pieces]:
     """Returns the steps of a job, each to be performed when the one before is done."""
     space, rules, shards, partitions = job.workspace, job.rules, job.shards, job.partitions
     judging = not isinstance(rules, Untouched)
-    first = ReadShard(space, (too_long,) if judging else (), judging, partitions, job.cut)
+    first = ReadShard(
+        workspace=space,
+        first_rules=(too_long,) if judging else (),
+        one_page_an_address=judging,
+        partitions=partitions,
+        cut=job.cut,
+        listing=job.listing,
+        crawl_cache=job.crawl_cache,
+    )
     last = JudgePages(space, _last(job), rules.held_out, judging, partitions)
     if isinstance(rules, Untouched):
         return [Pieces(first, shards), Pieces(last, shards)]

@@ -4,13 +4,18 @@ Pages that are too long go at once, and so do those that a newer one of the same
 can win nowhere. So an address that a crawl repeats fifty thousand times is claimed once a chunk.
 """
 
+import contextlib
 import functools
+import hashlib
+import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
-from data import json_lines, parquet_pages, web_archive
+from data import crawl_paths, json_lines, parquet_pages, web_archive
 from data.newest_pages import Claim, claim_of, newest
 from data.page import BrokenRecord, Page, Rejected, Rule
 from pipeline import storage
@@ -34,7 +39,6 @@ CLAIMS = pa.schema(
         ("row", pa.uint32()),
     ]
 )
-LISTING = "shards.json"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class ReadShard:
     one_page_an_address: bool
     partitions: int
     cut: Cut
+    listing: str
+    crawl_cache: str | None
 
     step = "read"
 
@@ -65,8 +71,8 @@ class ReadShard:
         return files.tally
 
     def _records(self, number: int) -> Iterator[Page | BrokenRecord]:
-        for path in listing(self.workspace)[number]:
-            with storage.local_copy(path) as local:
+        for path in files_of_shards(self.listing)[number]:
+            with _here(path, self.crawl_cache) as local:
                 yield from _reader(path)(local)
 
     def _judge(self, chunk: Sequence[Page]) -> tuple[list[tuple[Page, Claim]], list[Rejected]]:
@@ -109,15 +115,37 @@ def partition_of(digest: bytes, partitions: int) -> int:
     return int.from_bytes(digest[:4], "big") * partitions >> 32
 
 
-def write_listing(workspace: Workspace, shards: Sequence[Sequence[str]]) -> None:
-    """Leaves the files of each shard for the workers: a job with them in it could grow to GBs."""
-    storage.write_json(storage.join(workspace.directory, LISTING), shards, workspace.scratch)
+def write_listing(workspace: Workspace, shards: Sequence[Sequence[str]]) -> str:
+    """Leaves the files of each shard for the workers, and returns the path.
+
+    In the job itself they would be 10 MB for a crawl, more than Dataflow takes.
+    """
+    digest = hashlib.sha256(json.dumps(shards).encode()).hexdigest()[:16]
+    path = storage.join(workspace.directory, f"shards-{digest}.json")
+    storage.write_json(path, shards, workspace.scratch)
+    return path
 
 
 @functools.lru_cache(maxsize=1)
-def listing(workspace: Workspace) -> list[list[str]]:
-    """Returns the files of each shard."""
-    return storage.read_json(storage.join(workspace.directory, LISTING))
+def files_of_shards(path: str) -> list[list[str]]:
+    """Returns the files of each shard; read once a process, since its path names its content."""
+    return storage.read_json(path)
+
+
+@contextlib.contextmanager
+def _here(path: str, cache: str | None) -> Iterator[Path]:
+    """Gives the file on this machine: its own, or fetched; fetched files stay in the cache only."""
+    if not path.startswith(("http://", "https://")):
+        with storage.local_copy(path) as local:
+            yield local
+        return
+    server, _, name = path.partition("://")[2].partition("/")
+    base = f"{path.partition('://')[0]}://{server}"
+    if cache is not None:
+        yield crawl_paths.fetch(name, Path(cache), base)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        yield crawl_paths.fetch(name, Path(directory), base)
 
 
 def _reader(path: str) -> Callable:

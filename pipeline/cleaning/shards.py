@@ -5,6 +5,10 @@ shards' keys is compared at a time. The cut follows from the input alone, never 
 it is the same when a run is taken up again. The defaults bound a worker's memory: a chunk of 8 M
 characters is 8 to 32 MB of text, a partition about 32 MB of keys (28 bytes a line, 1.6 bytes a
 compressed byte of input).
+
+Every partition reads a part of every shard, so their product is bounded too: from 64 GB of input on
+shards grow, and from 128 GB on partitions. A crawl of 9 TB is 2,048 shards of 4 GB, each an hour of
+work, and 8,192 partitions of 1.7 GB of keys.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +34,8 @@ class Cut:
 
 
 DEFAULT_CUT = Cut()
+MOST_SHARDS = 2048
+MOST_PARTITIONS = 8192
 
 
 class InputFile(NamedTuple):
@@ -46,10 +52,11 @@ class InputFile(NamedTuple):
 
 def shards(files: Sequence[InputFile], cut: Cut) -> list[list[str]]:
     """Returns the paths of each shard's files, in order."""
+    full = max(cut.shard_bytes, -(-sum(file.size for file in files) // MOST_SHARDS))
     groups: list[list[str]] = []
-    size = cut.shard_bytes
+    size = 0
     for file in files:
-        if size + file.size > cut.shard_bytes:
+        if not groups or size + file.size > full:
             groups.append([])
             size = 0
         groups[-1].append(file.path)
@@ -60,7 +67,7 @@ def shards(files: Sequence[InputFile], cut: Cut) -> list[list[str]]:
 def partitions(files: Iterable[InputFile], cut: Cut) -> int:
     """Returns the number of partitions, a power of two."""
     size = sum(file.size for file in files)
-    return 1 << max(0, -(-size // cut.partition_bytes) - 1).bit_length()
+    return min(MOST_PARTITIONS, 1 << max(0, -(-size // cut.partition_bytes) - 1).bit_length())
 
 
 def chunks(

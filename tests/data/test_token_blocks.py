@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data.block_files import LocalFiles, Readers
 from data.errors import DataError
 from data.token_blocks import RECORD_TOKENS, TokenizedPage, TokenStream, token_dtype, write_shard
 
@@ -22,7 +23,9 @@ def whole(tmp_path_factory):
         page = TokenizedPage("https://a.example", tokens, count, count)
         shards.append(write_shard(directory, f"sw/train-{number:05d}", [page], token_dtype(60_000)))
         expected.append(tokens)
-    return TokenStream(directory, shards, token_dtype(60_000)), np.concatenate(expected)
+    return TokenStream(Readers(LocalFiles(directory)), shards, token_dtype(60_000)), np.concatenate(
+        expected
+    )
 
 
 @given(st.integers(0, sum(COUNTS) - 1), st.integers(0, 3 * RECORD_TOKENS))

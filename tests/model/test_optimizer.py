@@ -12,8 +12,9 @@ from model.dimensions import dimension_names, is_names
 from model.optimizer import (
     MatrixStack,
     OptimizerConfig,
-    adafactor,
+    adamw,
     learning_rate,
+    make_optimizer,
     matrix_stacks,
     per_matrix,
 )
@@ -77,7 +78,7 @@ def test_the_whole_chain_knows_which_dimensions_are_stacks():
     )
     model = Transformer.init(config, key=jax.random.key(0))
     arrays, _ = eqx.partition(model, eqx.is_array)
-    optimizer = adafactor(OptimizerConfig(hold_steps=100), 1000, arrays)
+    optimizer = make_optimizer(OptimizerConfig(hold_steps=100), 1000, arrays)
     gradients = jax.tree.map(
         lambda leaf: jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), arrays
     )
@@ -126,6 +127,48 @@ def test_the_decay_ends_at_nothing_and_never_rises(step):
     assert rate(1000) == 0
 
 
-def test_an_unusable_schedule():
-    with pytest.raises(ConfigurationError, match="decay_from"):
-        OptimizerConfig(decay_from=2.0)
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"decay_from": 2.0}, "decay_from"),
+        ({"weight_decay": 0.1}, "set optimizer.rule=adamw"),
+        ({"largest_gradient_norm": 0.0}, "positive"),
+    ],
+)
+def test_unusable_settings(settings, says):
+    with pytest.raises(ConfigurationError, match=says):
+        OptimizerConfig(**settings)
+
+
+def slow_adamw(gradients, parameter, rate, weight_decay):
+    """AdamW of one array (Loshchilov and Hutter 2019, algorithm 2), in float64."""
+    parameter = parameter.astype(np.float64).copy()
+    first, second = np.zeros_like(parameter), np.zeros_like(parameter)
+    for step, gradient in enumerate(gradients, 1):
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient.astype(np.float64) ** 2
+        update = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        decay = weight_decay if parameter.ndim > 1 else 0.0
+        parameter -= rate * (update + decay * parameter)
+    return parameter
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 5)], ids=["matrices", "vectors"])
+def test_adamw_equals_a_slow_adamw(shape):
+    generator = np.random.default_rng(0)
+    parameter = generator.normal(size=shape).astype(np.float32)
+    gradients = [generator.normal(size=shape).astype(np.float32) for _ in range(4)]
+    inner = optax.chain(adamw(0.1), optax.scale_by_learning_rate(0.01))
+    optimizer = per_matrix(inner, MatrixStack(2, shape))
+    moved, state = jnp.array(parameter), optimizer.init(jnp.array(parameter))
+    for gradient in gradients:
+        updates, state = optimizer.update(jnp.array(gradient), state, moved)
+        moved = optax.apply_updates(moved, updates)
+    for place in np.ndindex(2, 3):
+        expected = slow_adamw([g[place] for g in gradients], parameter[place], 0.01, 0.1)
+        np.testing.assert_allclose(moved[place], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_warming_up_rises_to_the_rate():
+    rate = learning_rate(OptimizerConfig(hold_steps=100, warm_up_steps=10), steps=1000)
+    assert [float(rate(step)) for step in (0, 4, 9, 50)] == pytest.approx([0.01, 0.05, 0.1, 0.1])

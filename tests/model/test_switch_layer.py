@@ -1,5 +1,6 @@
-import functools
 import importlib.util
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 
 from model.config import ModelConfig, SwitchConfig
-from model.routing import expert_capacity
 from model.sharding import MeshShape, make_mesh
 from model.switch_layer import SwitchLayer
 
@@ -18,9 +18,16 @@ assert _SPEC.loader is not None
 oracle = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(oracle)
 
-BATCH, LENGTH, EMBED, MLP, EXPERTS = 8, 16, 12, 8, 4
+BATCH, LENGTH, EMBED, MLP, EXPERTS = 8, 16, 12, 8, 8
 GROUP = 16
-SWITCH = SwitchConfig(experts=EXPERTS, every=1, encoder_group_tokens=GROUP, decoder_group_tokens=8)
+SWITCH = SwitchConfig(
+    experts=EXPERTS,
+    every=1,
+    encoder_group_tokens=GROUP,
+    decoder_group_tokens=8,
+    minimum_capacity=1,
+    jitter=0.0,
+)
 CONFIG = ModelConfig(
     vocabulary_rows=128,
     embed=EMBED,
@@ -31,13 +38,20 @@ CONFIG = ModelConfig(
     switch=SWITCH,
     activation_dtype="float32",
 )
+ROUTINGS = {
+    "switch": SWITCH,
+    "two choices": replace(SWITCH, choices=2, capacity_factor_training=1.0),
+    "three choices": replace(SWITCH, choices=3, capacity_factor_training=0.75),
+    "dropless": replace(SWITCH, dispatch="dropless"),
+    "dropless, two choices": replace(SWITCH, dispatch="dropless", choices=2),
+}
 MESHES = [
-    MeshShape(data=8),
-    MeshShape(expert=4, data=2),
-    MeshShape(expert=2, model=2, data=2),
-    MeshShape(model=8),
-    MeshShape(expert=4, model=2),
+    MeshShape(data=data, expert=expert, model=8 // data // expert)
+    for data in (1, 2, 4, 8)
+    for expert in (1, 2, 4, 8)
+    if data * expert <= 8
 ]
+KEY = jax.random.key(3)
 
 
 @pytest.fixture(scope="module")
@@ -54,105 +68,220 @@ def tokens():
     return x, is_token
 
 
-def run(layer, tokens, mesh, *, factor=1.25, jitter=0.0):
-    call = functools.partial(
-        SwitchLayer.__call__,
-        group_tokens=GROUP,
-        capacity_factor=factor,
-        minimum_capacity=1,
-        jitter=jitter,
-        key=jax.random.key(3),
-        mesh=mesh,
-    )
-    return jax.jit(call)(layer, *tokens)
+@pytest.fixture(scope="module")
+def target():
+    return np.random.default_rng(0).normal(size=(BATCH, LENGTH, EMBED))
 
 
 def one_device():
     return make_mesh(MeshShape(), jax.devices()[:1])
 
 
-def by_loops(layer, tokens, factor):
-    x, is_token = (np.asarray(part) for part in tokens)
-    capacity = expert_capacity(GROUP, EXPERTS, factor, 1)
-    weights = [np.asarray(w, np.float64) for w in (layer.router, layer.gate, layer.up, layer.down)]
-    groups = [
-        oracle.switch_group(group, mask, *weights, capacity)
-        for group, mask in zip(
-            x.astype(np.float64).reshape(-1, GROUP, EMBED), is_token.reshape(-1, GROUP), strict=True
-        )
-    ]
-    return groups
-
-
-@pytest.mark.parametrize("factor", [0.5, 1.25, 4.0])
-def test_equals_loops_over_tokens(layer, tokens, factor):
-    y, routing = run(layer, tokens, one_device(), factor=factor)
-    expected = by_loops(layer, tokens, factor)
-    real = np.asarray(tokens[1])
-    assert np.array_equal(
-        np.asarray(routing.expert).reshape(-1), np.ravel([g.expert for g in expected])
+def run(layer, tokens, mesh, switch=SWITCH):
+    routing = switch.routing(decoder=False, training=True)
+    return jax.jit(lambda layer, x, real: layer(x, real, routing, key=KEY, mesh=mesh))(
+        layer, *tokens
     )
-    assert np.array_equal(
-        np.asarray(routing.kept).reshape(-1), np.ravel([g.kept for g in expected])
+
+
+def with_slopes(mesh, switch, target):
+    """Output, routing and gradients of a random projection and both losses."""
+    routing = switch.routing(decoder=False, training=True)
+
+    def objective(layer, x, real):
+        y, routed = layer(x, real, routing, key=KEY, mesh=mesh)
+        return jnp.sum(y * target) + routed.balance_loss + routed.z_loss, (y, routed)
+
+    return jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
+
+
+class Loops:
+    """The layer as the oracle has it, in float64; `noise` and `heard` are given by group."""
+
+    def __init__(self, layer, tokens, switch, noise=None, heard=None):
+        self.weights = {
+            name: None if value is None else np.asarray(value, np.float64)
+            for name, value in vars(layer).items()
+        } | {"x": np.asarray(tokens[0], np.float64)}
+        self.real = np.asarray(tokens[1]).reshape(-1, GROUP)
+        routing = switch.routing(decoder=False, training=True)
+        self.choices = routing.choices
+        self.capacity = math.inf if routing.dispatch == "dropless" else routing.capacity
+        nothing = [None] * len(self.real)
+        self.noise, self.heard = (
+            nothing if part is None else part.reshape(len(self.real), GROUP, *part.shape[2:])
+            for part in (noise, heard)
+        )
+
+    def groups(self, **moved):
+        weights = self.weights | moved
+        x = weights.pop("x").reshape(-1, GROUP, EMBED)
+        return [
+            oracle.switch_group(
+                *parts[:2],
+                **weights,
+                choices=self.choices,
+                capacity=self.capacity,
+                noise=parts[2],
+                heard=parts[3],
+            )
+            for parts in zip(x, self.real, self.noise, self.heard, strict=True)
+        ]
+
+    def objective(self, target, **moved):
+        groups = self.groups(**moved)
+        output = np.stack([group.output for group in groups]).reshape(target.shape)
+        losses = [group.balance_loss + group.z_loss for group in groups]
+        return np.sum(output * target) + np.mean(losses)
+
+    def slope(self, target, name, direction, step=1e-5):
+        at = self.weights[name]
+        up, down = (
+            self.objective(target, **{name: at + sign * step * direction}) for sign in (1, -1)
+        )
+        return (up - down) / (2 * step)
+
+
+def assert_equal(loops, target, result):
+    """Assignments first, then values, then slopes along random directions of every array."""
+    (_, (y, routed)), (layer_slopes, x_slope) = result
+    groups = loops.groups()
+    for name in ("expert", "kept"):
+        ours = np.asarray(getattr(routed, name)).reshape(-1, GROUP, loops.choices)
+        np.testing.assert_array_equal(ours, [getattr(group, name) for group in groups])
+    outputs = np.stack([group.output for group in groups]).reshape(target.shape)
+    np.testing.assert_allclose(y, outputs, atol=1e-5)
+    np.testing.assert_allclose(
+        np.ravel(routed.gate), np.ravel([group.gate for group in groups]), atol=1e-6
     )
     np.testing.assert_allclose(
-        np.asarray(y).reshape(-1, GROUP, EMBED), [g.output for g in expected], atol=1e-5
+        np.ravel(routed.entropy_nats), np.ravel([group.entropy for group in groups]), atol=1e-5
     )
-    balance = np.mean([g.balance_loss for g in expected])
-    assert float(routing.balance_loss) == pytest.approx(balance, abs=1e-5)
-    dropped = 1 - np.asarray(routing.kept)[real].mean()
-    if factor == 1.25:
-        assert 0.05 < dropped < 0.5
-    if factor == 4.0:
-        assert dropped == 0
-
-
-def test_gradients_equal_differences_of_the_loops(layer, tokens):
-    """Slopes of a random projection, in each weight, against central differences in float64."""
-    target = np.random.default_rng(0).normal(size=(BATCH, LENGTH, EMBED))
-
-    def objective(layer):
-        y, routing = run(layer, tokens, one_device())
-        return jnp.sum(y * target) + routing.balance_loss
-
-    def by_differences(name, direction, step=1e-5):
-        values = []
-        for sign in (1, -1):
-            moved = {n: np.asarray(getattr(layer, n), np.float64) for n in names}
-            moved[name] = moved[name] + sign * step * direction
-            groups = by_loops(type("Weights", (), moved), tokens, 1.25)
-            output = np.stack([g.output for g in groups]).reshape(target.shape)
-            values.append(np.sum(output * target) + np.mean([g.balance_loss for g in groups]))
-        return (values[0] - values[1]) / (2 * step)
-
-    names = ("router", "gate", "up", "down")
-    slopes = jax.grad(objective)(layer)
+    for name in ("balance_loss", "z_loss"):
+        expected = np.mean([getattr(group, name) for group in groups])
+        assert float(getattr(routed, name)) == pytest.approx(expected, rel=1e-5)
     generator = np.random.default_rng(1)
-    for name in names:
-        direction = generator.normal(size=getattr(layer, name).shape)
-        slope = float(np.sum(np.asarray(getattr(slopes, name), np.float64) * direction))
-        assert slope == pytest.approx(by_differences(name, direction), rel=2e-3, abs=2e-3), name
+    for name, slopes in {**vars(layer_slopes), "x": x_slope}.items():
+        if slopes is None:
+            continue
+        for _ in range(2):
+            direction = generator.normal(size=slopes.shape)
+            ours = np.sum(np.asarray(slopes, np.float64) * direction)
+            assert ours == pytest.approx(loops.slope(target, name, direction), rel=1e-3), name
 
 
-@pytest.mark.parametrize(
-    ("shape", "jitter"), [*((shape, 0.0) for shape in MESHES), (MESHES[2], 0.1)], ids=str
-)
-def test_devices_do_not_matter(layer, tokens, shape, jitter):
-    single, single_routing = run(layer, tokens, one_device(), jitter=jitter)
-    y, routing = run(layer, tokens, make_mesh(shape), jitter=jitter)
-    assert np.array_equal(routing.expert, single_routing.expert)
-    assert np.array_equal(routing.kept, single_routing.kept)
-    np.testing.assert_allclose(y, single, atol=1e-5)
-    np.testing.assert_allclose(routing.balance_loss, single_routing.balance_loss, atol=1e-5)
+@pytest.mark.parametrize("kind", ROUTINGS)
+def test_equals_loops_over_tokens_in_value_and_gradient(layer, tokens, target, kind):
+    switch = ROUTINGS[kind]
+    result = jax.jit(with_slopes(one_device(), switch, target))(layer, *tokens)
+    assert_equal(Loops(layer, tokens, switch), target, result)
+    routed = result[0][1][1]
+    kept = np.asarray(routed.kept)[np.asarray(tokens[1])]
+    if switch.dispatch == "dropless":
+        assert kept.all()
+    else:
+        assert 0.05 < 1 - kept.mean() < 0.5
+    capacity = switch.routing(decoder=False, training=True).capacity
+    slots = BATCH * EXPERTS * capacity if switch.dispatch == "slots" else kept.sum()
+    assert int(routed.slots) == slots
 
 
-def test_jitter_moves_the_router_only(layer, tokens):
-    """With one expert chosen whatever the noise, jitter changes the gate and nothing else."""
-    router = jnp.zeros_like(layer.router)
-    same = SwitchLayer(router, layer.gate, layer.up, layer.down)
-    still, _ = run(same, tokens, one_device())
-    jittered, _ = run(same, tokens, one_device(), jitter=0.5)
-    np.testing.assert_array_equal(still, jittered)
+def test_relu_experts_equal_loops(layer, tokens, target):
+    relu = SwitchLayer(layer.router, None, layer.up, layer.down)
+    result = jax.jit(with_slopes(one_device(), SWITCH, target))(relu, *tokens)
+    assert_equal(Loops(relu, tokens, SWITCH), target, result)
+
+
+def test_jitter_is_noise_on_the_routers_input(layer, tokens, target):
+    """The noise is read off a router that shows it, then given to the loops."""
+    switch = replace(SWITCH, jitter=0.3)
+    shows = SwitchLayer(
+        jnp.zeros_like(layer.router).at[:, 0].set(1.0), layer.gate, layer.up, layer.down
+    )
+    everything = replace(switch, dispatch="dropless").routing(decoder=False, training=True)
+    real = jnp.ones((BATCH, LENGTH), bool)
+    gate_of = jax.jit(lambda x: shows(x, real, everything, key=KEY, mesh=one_device())[1].gate)
+    noise = np.zeros((BATCH, LENGTH, EMBED))
+    for dimension in range(EMBED):
+        gate = np.asarray(gate_of(jnp.zeros(noise.shape).at[..., dimension].set(1.0)), np.float64)
+        noise[..., dimension] = np.log((EXPERTS - 1) * gate / (1 - gate))[..., 0]
+    assert 0.7 - 1e-5 < noise.min() < 0.71
+    assert 1.29 < noise.max() < 1.3 + 1e-5
+    assert noise.std() == pytest.approx(0.6 / math.sqrt(12), rel=0.05)  # uniform
+    result = jax.jit(with_slopes(one_device(), switch, target))(layer, *tokens)
+    assert_equal(Loops(layer, tokens, switch, noise=noise), target, result)
+    assert SWITCH.routing(decoder=False, training=False).jitter == 0
+
+
+@pytest.mark.parametrize("kind", ["two choices", "dropless, two choices"])
+def test_expert_dropout_silences_hidden_units(layer, tokens, target, kind):
+    """Which units, is read off experts that show them one at a time, then given to the loops."""
+    switch = replace(ROUTINGS[kind], expert_dropout=0.4)
+    layer_with_slopes = jax.jit(with_slopes(one_device(), switch, target))
+    heard = np.ones((BATCH, LENGTH, switch.choices, MLP))
+    routed = None
+    for expert in range(EXPERTS):
+        shows = jnp.zeros_like(layer.down).at[expert].set(jnp.eye(MLP, EMBED))
+        (_, (y, routed)), _ = layer_with_slopes(
+            SwitchLayer(layer.router, layer.gate, layer.up, shows), *tokens
+        )
+        here = np.asarray((routed.expert == expert) & routed.kept)
+        units = np.broadcast_to(np.asarray(y)[:, :, None, :MLP] != 0, heard.shape)
+        heard[here] = units[here] / 0.6
+    assert routed is not None
+    assert (heard[np.asarray(routed.kept)] == 0).mean() == pytest.approx(0.4, abs=0.03)
+    assert_equal(
+        Loops(layer, tokens, switch, heard=heard), target, layer_with_slopes(layer, *tokens)
+    )
+    assert switch.routing(decoder=False, training=False).expert_dropout == 0
+
+
+def test_padding_touches_nothing(layer, tokens):
+    x, real = tokens
+    louder = jnp.where(real[..., None], x, 100.0)
+    for switch in (SWITCH, ROUTINGS["dropless"]):
+        y, routed = run(layer, tokens, one_device(), switch)
+        again, same = run(layer, (louder, real), one_device(), switch)
+        np.testing.assert_array_equal(y, again)
+        assert not np.asarray(y)[~np.asarray(real)].any()
+        assert routed.balance_loss == same.balance_loss
+        assert routed.z_loss == same.z_loss
+
+
+NOISY = {
+    kind: replace(ROUTINGS[kind], jitter=0.1, expert_dropout=0.3)
+    for kind in ("switch", "two choices", "dropless, two choices")
+}
+
+
+def every_routing(mesh, target):
+    """All routings in one program: compiling is what these tests cost."""
+    functions = {kind: with_slopes(mesh, switch, target) for kind, switch in NOISY.items()}
+    return jax.jit(lambda *given: {kind: run(*given) for kind, run in functions.items()})
+
+
+@pytest.fixture(scope="module")
+def on_one_device(layer, tokens, target):
+    return every_routing(one_device(), target)(layer, *tokens)
+
+
+@pytest.mark.parametrize("shape", MESHES, ids=str)
+def test_devices_do_not_matter(layer, tokens, target, on_one_device, shape):
+    """Every split of eight devices, every routing, with noise that must not depend on devices:
+    assignments, then values and gradients."""
+    results = every_routing(make_mesh(shape), target)(layer, *tokens)
+    for kind, result in results.items():
+        (_, (y, routed)), slopes = result
+        (_, (single_y, single)), single_slopes = on_one_device[kind]
+        assert np.array_equal(routed.expert, single.expert), kind
+        assert np.array_equal(routed.kept, single.kept), kind
+        np.testing.assert_allclose(y, single_y, atol=1e-5, err_msg=kind)
+        for ours, theirs in zip(jax.tree.leaves(routed), jax.tree.leaves(single), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=kind)
+        for ours, theirs in zip(
+            jax.tree.leaves(slopes), jax.tree.leaves(single_slopes), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, atol=2e-5, rtol=1e-5, err_msg=kind)
 
 
 def test_two_exchanges_each_way_and_no_gather(layer, tokens):

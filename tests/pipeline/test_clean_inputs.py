@@ -1,7 +1,11 @@
 """Every kind of input through the whole job, and its output read back as other tools read it."""
 
+import functools
 import gzip
 import json
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -82,6 +86,21 @@ def test_pandas_and_pyarrow_read_the_output_by_directory(passed):
     assert dataset.count_rows(filter=ds.field("split") == "train") == 3
 
 
+def test_hugging_face_datasets_read_the_output_by_directory(passed, tmp_path, monkeypatch):
+    """The splits and all columns, from the names of the files."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    import datasets  # reads the environment when it is imported
+
+    read = datasets.load_dataset(str(passed / "pages"), cache_dir=str(tmp_path))
+    assert {split: sorted(rows["language"]) for split, rows in read.items()} == {
+        "train": ["en", "sw", "sw"],
+        "validation": ["iw"],
+    }
+    assert set(read["train"].column_names) >= {"text", "url", "timestamp", "language"}
+    assert set(read["train"]["text"]) == {TEXT}
+
+
 def test_what_was_written_is_an_input(passed, tmp_path):
     run(tmp_path / "again", sorted((passed / "pages").rglob("*.parquet")))
     again, first = (
@@ -127,3 +146,42 @@ def test_bad_words_in_the_job(tmp_path):
     assert "No lists of bad words" in without["rules"]["differences_from_mc4"][0]
     with pytest.raises(DataError, match="were given to the rules none, which use none"):
         run(tmp_path / "refused", inputs, bad_words=lists)
+
+
+@pytest.fixture
+def crawl(tmp_path) -> Iterator[tuple[str, list[str]]]:
+    """A web server of two archives, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_request(self, *_):
+            asked.append(self.path)
+
+    for name in ("a", "b"):
+        archive = tmp_path / f"www/crawl-data/{name}.warc.wet.gz"
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        archive.write_bytes(member_of(Page(f"https://{name}.example/", f"{LONG}\n{name}", "2026")))
+    serve = functools.partial(Handler, directory=str(tmp_path / "www"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_a_list_of_paths_stands_for_the_files_of_a_crawl(crawl, tmp_path):
+    base, asked = crawl
+    names = ["crawl-data/a.warc.wet.gz", "crawl-data/b.warc.wet.gz"]
+    (tmp_path / "wet.paths.gz").write_bytes(gzip.compress("\n".join(names).encode()))
+    inputs, cache = [tmp_path / "wet.paths.gz"], tmp_path / "cache"
+    fields = {"rules": "mc4", "crawl_base": base}
+    manifest = run(tmp_path / "out", inputs, crawl_cache=cache, **fields)
+    assert manifest["input"] == {"files": 2, "records": 2}
+    assert sorted(asked) == [f"/{name}" for name in names]
+    assert all((cache / name).exists() for name in names)
+    run(tmp_path / "again", inputs, crawl_cache=cache, **fields)
+    assert len(asked) == 2  # what lies in the cache is not fetched again
+    run(tmp_path / "without", inputs, **fields)
+    assert len(asked) == 4
+    pages = [pq.read_table(tmp_path / out / "pages") for out in ("out", "again", "without")]
+    assert pages[0].equals(pages[1])
+    assert pages[0].equals(pages[2])

@@ -81,7 +81,7 @@ def test_reasons_without_pages_are_not_looked_for():
 
 def test_inspection_prints_the_funnel_and_no_command_to_the_terminal(corpus, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    inspect.run(Inspect(directory=corpus))
+    inspect.run(Inspect(directory=str(corpus)))
     said = capsys.readouterr().out
     assert "7,034 pages came in, 21 were kept (0.3%), 0 of them held out" in said
     rows = {line.split()[1]: line for line in said.splitlines() if line.startswith("│")}
@@ -105,4 +105,4 @@ def test_other_rows_than_the_manifest_says_are_found(tmp_path, kind):
     path = next((corpus / kind / "sw").glob("*.parquet"))
     pq.write_table(pq.read_table(path).slice(1), path)
     with pytest.raises(ArtifactError, match=f"{kind}/sw holds . pages and the manifest says"):
-        inspect.run(Inspect(directory=corpus))
+        inspect.run(Inspect(directory=str(corpus)))

@@ -14,7 +14,7 @@ from pipeline import arguments, clean
 from pipeline.beam_options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.rules_asked import named
-from pipeline.cleaning.shards import InputFile
+from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cleaning.workspace import Workspace
 from pipeline.cli import split_beam_options
 
@@ -38,7 +38,7 @@ def test_the_graph_stays_small_whatever_the_input(tmp_path, rules):
         for number in range(100_000)
     ]
     job = clean.job_of(Workspace(str(tmp_path)), named(rules), files)
-    assert job.shards == len(files)
+    assert 1500 < job.shards <= 2 * MOST_SHARDS
     pipeline = beam.Pipeline(options=pipeline_options(()))
     clean.build(job, pipeline)
     graph = pipeline.to_runner_api().SerializeToString()

@@ -3,28 +3,58 @@ import json
 import numpy as np
 import pytest
 from rich.console import Console
+from tensorboardX.proto.event_pb2 import Event
 
 from model.loss import Losses
+from model.routing_sums import LayerRouting
 from model.train_step import StepMetrics
+from model.trouble import Place, Trace
 from pipeline import recipes
 from pipeline.artifacts import ArtifactError
-from pipeline.progress import MOST_SKIPPED, Progress, summary
+from pipeline.live_view import duration, numbers
+from pipeline.progress import MOST_SKIPPED, Progress, forget_after, summary
+from pipeline.time_account import TimeAccount
+
+PLACES = [Place((1, layer), f"encoder layer {layer}", "feed_forward.up") for layer in range(3)]
 
 
-def metrics(loss=10.0, tokens=5, skipped=False):
-    losses = Losses(*(np.float32(value) for value in (loss, tokens, 0.1, 1.0, 0.25, 0.5)))
-    return StepMetrics(losses, np.float32(2.0), np.float32(0.01), np.bool_(skipped))
+def metrics(loss=10.0, tokens=5, skipped=False, squares=(1.0, 1.0, 2.0), rows=(5.0, 5.0)):
+    load = np.int32([[4, 0], [2, 2]])
+    layers = LayerRouting(load, *(np.float32([1, 1]) for _ in range(5)))
+    losses = Losses(np.float32(loss), tokens, 0.1, 1.0, dropped_share=0.25, layers=layers)
+    trace = Trace(np.float32(squares), np.float32(rows), np.int32([0, 1]))
+    return StepMetrics(losses, np.float32(2.0), np.float32(0.01), np.bool_(skipped), trace)
 
 
 def run(tmp_path, count, first=0, **settings):
-    recipe = recipes.override(recipes.get("switch-demo"), ["log_every=2", "steps=100"])
-    with Progress(recipe, tmp_path, first, Console(quiet=True)) as progress:
+    recipe = recipes.override(
+        recipes.get("switch-demo"), ["log_every=2", "steps=100", "checkpoint_every=100"]
+    )
+    with Progress(
+        recipe,
+        tmp_path,
+        first,
+        account=TimeAccount(),
+        console=Console(quiet=True),
+        places=PLACES,
+        languages=("sw", "yo"),
+    ) as progress:
         for step in range(first + 1, first + count + 1):
             progress.step(step, metrics(**settings))
 
 
-def lines(tmp_path):
-    return [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+def lines(tmp_path, name="metrics.jsonl"):
+    return [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+
+
+def events(path):
+    """The records of a TensorBoard file: length, its checksum, an event, its checksum."""
+    content, found = path.read_bytes(), []
+    while content:
+        size = int.from_bytes(content[:8], "little")
+        found.append(Event.FromString(content[12 : 12 + size]))
+        content = content[16 + size :]
+    return found
 
 
 def test_losses_are_summed_before_they_are_divided():
@@ -32,6 +62,7 @@ def test_losses_are_summed_before_they_are_divided():
     assert line["loss_nats"] == pytest.approx(2.0)
     assert line["dropped_share"] == pytest.approx(0.25)
     assert line["skipped"] == 0
+    assert (line["worst_layer"], line["worst_layer_load"]) == (0, 2.0)
 
 
 def test_skipped_steps_are_counted_and_left_out():
@@ -45,9 +76,48 @@ def test_a_line_every_so_many_steps_and_none_twice_after_resuming(tmp_path):
     assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6]
     run(tmp_path, 4, first=4)
     assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6, 8]
-    assert all("seconds" in line for line in lines(tmp_path))
+
+
+def test_a_line_that_a_kill_cut_short_is_forgotten(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2}\n{"step": 4}\n{"st')
+    forget_after(path, 4)
+    assert path.read_text() == '{"step": 2}\n{"step": 4}\n'
+
+
+def test_tensorboard_has_the_same_numbers(tmp_path):
+    run(tmp_path, 4)
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    values = {
+        (event.step, value.tag): value.simple_value
+        for event in events(path)
+        for value in event.summary.value
+    }
+    for line in lines(tmp_path):
+        assert values[line["step"], "training/loss_nats"] == pytest.approx(line["loss_nats"])
 
 
 def test_a_broken_run_stops_with_its_reason(tmp_path):
-    with pytest.raises(ArtifactError, match=f"skipped its last {MOST_SKIPPED} updates"):
-        run(tmp_path, 20, loss=np.nan, skipped=True)
+    """The trouble of one row's language, and of a layer's backward pass."""
+    with pytest.raises(ArtifactError) as error:
+        run(tmp_path, 20, skipped=True, squares=(np.nan, np.nan, 1.0), rows=(5.0, np.nan))
+    assert f"skipped its last {MOST_SKIPPED} updates" in str(error.value)
+    assert "stopped being finite in encoder layer 1 (feed_forward.up)" in str(error.value)
+    assert "its 1 rows were in yo." in str(error.value)
+    skipped = lines(tmp_path, "skipped.jsonl")
+    assert [one["step"] for one in skipped] == list(range(1, MOST_SKIPPED + 1))
+    assert skipped[0]["languages"] == ["yo"]
+
+
+def test_exploded_gradients_name_their_layer_and_all_languages(tmp_path):
+    run(tmp_path, 2, skipped=True, squares=(1.0, 1e12, 1.0))
+    (first, _) = lines(tmp_path, "skipped.jsonl")
+    assert "the gradient norm was 1e+06" in first["where"]
+    assert "encoder layer 1" in first["where"]
+    assert first["languages"] == ["sw", "yo"]
+
+
+def test_what_is_not_known_is_not_shown():
+    shown = dict(numbers({"step": 10, "loss_nats": 2.0, "seconds": 3600.0}, steps=110))
+    assert shown == {"step": "10 of 110", "loss": "2.0000", "left": "4 d 04:00"}
+    assert duration(3725) == "1:02:05"

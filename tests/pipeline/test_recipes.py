@@ -2,8 +2,9 @@ import dataclasses
 
 import pytest
 
-from model.config import ConfigurationError
-from pipeline import recipes
+from model.config import ConfigurationError, forward_flops_by_part
+from pipeline import list_recipes, recipes
+from pipeline.arguments import Recipes
 from pipeline.artifacts import ArtifactError, differences
 
 
@@ -16,7 +17,14 @@ def test_every_recipe_survives_json(name):
 
 
 @pytest.mark.parametrize(
-    ("baseline", "candidate"), [("mt5-demo", "switch-demo"), ("mt5-base", "mswitch-base")]
+    ("baseline", "candidate"),
+    [
+        ("mt5-demo", "switch-demo"),
+        ("mt5-base", "mswitch-base"),
+        ("t5-base", "switch-base"),
+        ("t5-large", "switch-large"),
+        ("t5-xxl", "switch-xxl"),
+    ],
 )
 def test_compared_recipes_differ_in_the_feed_forward_only(baseline, candidate):
     dense, sparse = recipes.get(baseline), recipes.get(candidate)
@@ -33,6 +41,92 @@ def test_groups_divide_the_batch_of_every_sparse_recipe():
         if (switch := recipe.model.switch) is not None:
             assert recipe.rows * recipe.lengths.inputs % switch.encoder_group_tokens == 0
             assert recipe.rows * recipe.lengths.targets % switch.decoder_group_tokens == 0
+
+
+def by_hand(model):
+    """Parameters, matrix by matrix."""
+    attention = 4 * model.embed * model.heads * model.head
+    mlp = {"relu": 2, "gated-gelu": 3}[model.feed_forward] * model.embed * model.mlp
+    count = model.vocabulary_rows * model.embed * (1 if model.tied_logits else 2)
+    for attentions in (1, 2):  # encoder, decoder
+        for layer in range(model.layers):
+            count += attentions * attention + (attentions + 1) * model.embed
+            switch = model.switch
+            if switch is not None and layer % switch.every == switch.every - 1:
+                count += switch.experts * (mlp + model.embed)
+            else:
+                count += mlp
+        count += model.embed + 32 * model.heads
+    return count
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "published"),
+    [
+        ("t5-base", 222_903_552, 223e6),  # Switch, table 6; the released model's exactly
+        ("t5-large", 737_668_096, 739e6),  # Switch, table 9: 0.7B
+        ("t5-xxl", 11_135_332_352, 11e9),  # Switch, table 9
+        ("switch-base", 7_415_217_408, 7410e6),  # Switch, table 8
+        ("switch-large", 26_309_291_008, 26.3e9),  # Switch, table 9: 26B
+        ("switch-xxl", 394_675_073_024, 395e9),  # Switch, table 9
+        ("switch-c", 1_571_327_875_360, 1571e9),  # Switch, table 9
+        ("mt5-small", 300_176_768, 300e6),  # mT5, table 1, here and below
+        ("mt5-base", 582_401_280, 580e6),
+        ("mt5-large", 1_229_581_312, 1.23e9),
+        ("mt5-xl", 3_742_619_648, 3.74e9),
+        ("mt5-xxl", 12_921_057_280, 12.9e9),
+    ],
+)
+def test_parameters_are_the_published_ones(name, parameters, published):
+    model = recipes.get(name).model
+    assert list_recipes.count(model) == parameters == by_hand(model)
+    assert parameters == pytest.approx(published, rel=0.013)
+
+
+@pytest.mark.parametrize(
+    ("experts", "billions"), [(16, 1.432), (32, 2.338), (64, 4.150), (128, 7.775)]
+)
+def test_mswitch_base_at_every_number_of_experts(experts, billions):
+    """mT5-Base's 0.582 and, a switch layer and expert more, 12 * 3 * 768 * 2048 weights."""
+    recipe = recipes.override(recipes.get("mswitch-base"), [f"model.switch.experts={experts}"])
+    assert list_recipes.count(recipe.model) == by_hand(recipe.model)
+    assert by_hand(recipe.model) / 1e9 == pytest.approx(billions, abs=0.0006)
+
+
+def test_where_the_papers_table_errs():
+    """Switch-XXL: 395B parameters are 128 experts; the 64 that table 9 prints would be 201B."""
+    xxl = recipes.get("switch-xxl")
+    halved = recipes.override(xxl, ["model.switch.experts=64"]).model
+    assert by_hand(halved) == 201_395_253_248
+    assert by_hand(xxl.model) == 394_675_073_024
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "ours_over_published"),
+    # Table 9's FLOPs a sequence, whose lengths are not said. With pretraining's 512 inputs and 114
+    # targets, without scores and logits, T5-Base's are met; other rows are below the arithmetic.
+    [
+        ("t5-base", 124e9, 1.001),
+        ("switch-base", 124e9, 1.001),
+        ("t5-large", 425e9, 1.038),
+        ("switch-large", 425e9, 1.038),
+        ("t5-xxl", 6.3e12, 1.080),
+        ("switch-xxl", 6.3e12, 1.080),
+        ("switch-c", 890e9, 1.045),
+    ],
+)
+def test_flops_beside_the_published_ones(name, published, ours_over_published):
+    parts = forward_flops_by_part(recipes.get(name).model, 512, 114)
+    counted = parts.projections + parts.feed_forward
+    assert counted / published == pytest.approx(ours_over_published, abs=0.0006)
+
+
+def test_recipes_list_every_name(capsys):
+    list_recipes.run(Recipes())
+    lines = capsys.readouterr().out.splitlines()
+    for name in recipes.names():
+        assert any(line.startswith(name + " ") for line in lines)
+    assert any("1,571,327,875,360" in line and "2,048" in line for line in lines)
 
 
 def test_overrides_are_typed():
@@ -56,6 +150,9 @@ def test_overrides_are_typed():
         ("steps", "write field=value"),
         ("model=3", "not a single value"),
         ("model.embed.size=3", "none, it is not set"),
+        ("model.tied_logits=maybe", "one of true, false"),
+        ("remat=some", "one of none, full, exchanges"),
+        ("model.feed_forward=swiglu", "one of gated-gelu, relu"),
     ],
 )
 def test_unusable_overrides(setting, says):
@@ -63,9 +160,16 @@ def test_unusable_overrides(setting, says):
         recipes.override(recipes.get("mt5-demo"), [setting])
 
 
-def test_a_value_out_of_range():
-    with pytest.raises(ConfigurationError, match="steps was 0"):
-        recipes.override(recipes.get("mt5-demo"), ["steps=0"])
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("steps=0", "steps was 0"),
+        ("optimizer.decay_from=2", "decay_from between 0 and 1"),
+    ],
+)
+def test_a_value_out_of_range(setting, says):
+    with pytest.raises(ConfigurationError, match=says):
+        recipes.override(recipes.get("mt5-demo"), [setting])
 
 
 def test_an_unknown_recipe_offers_a_near_one():

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.mixture import TextSizes, parse
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
 from pipeline import artifacts
@@ -86,6 +87,27 @@ def tokens(tmp_path_factory, corpus, vocabulary) -> Path:
     done = tokenize(corpus, vocabulary, out)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.mark.parametrize("mixture", ["temperature:0.3", "proportional", "unimax:2:9000"])
+def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpus, tokens, mixture):
+    """One setting gives one set of weights, from clean pages as from token blocks.
+
+    (Characters of held-out pages are taken from those of all in proportion; it moves UniMax.)
+    """
+    blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize"))
+    sizes = TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))
+    wanted = parse(mixture, sizes)
+    out = tmp_path / "vocabulary"
+    run(
+        Vocabulary(
+            corpus=(corpus,), size=440, mixture=mixture, sample_characters=20_000,
+            character_coverage=1.0, out=out,
+        )
+    )  # fmt: skip
+    quotas = artifacts.read_manifest(out, "vocabulary")["sample_characters"]
+    for code, weight in wanted.items():
+        assert quotas[code] / 20_000 == pytest.approx(weight, abs=0.002)
 
 
 def test_ids_are_sentencepieces_own(tokens, vocabulary):

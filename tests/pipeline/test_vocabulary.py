@@ -1,5 +1,9 @@
 import io
+from collections import Counter
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sentencepiece
 
@@ -7,7 +11,7 @@ from data.errors import DataError
 from data.tokenizer import MODEL_FILE, SENTINELS, load, sentinel_pieces
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts import ArtifactError, read_manifest
-from pipeline.vocabulary import append_control_pieces, run
+from pipeline.vocabulary import append_control_pieces, run, sample
 
 TEXTS = [
     "Watu wote wamezaliwa huru.",
@@ -66,3 +70,39 @@ def test_training_and_taking_exclude_each_other(tmp_path):
     (tmp_path / "x.model").write_bytes(foreign_model())
     with pytest.raises(ArtifactError, match="give one or the other"):
         run(Vocabulary(model=tmp_path / "x.model", size=300, out=tmp_path / "out"))
+
+
+def write_pages(corpus: Path, language: str, texts: list[str], split: str = "train") -> Path:
+    path = corpus / "pages" / language / f"{split}-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"text": texts}), path)
+    return corpus
+
+
+def test_a_sample_has_its_quotas_from_every_file_in_proportion(tmp_path):
+    """And from no held-out page."""
+    first = write_pages(tmp_path / "a", "en", [f"a{n:03d}" * 5 for n in range(900)])
+    second = write_pages(tmp_path / "b", "en", [f"b{n:03d}" * 5 for n in range(300)])
+    write_pages(first, "en", ["held out"], "validation")
+    write_pages(second, "sw", ["maji\n\nmoto"])
+    lines = list(sample([first, second], {"en": 4000, "sw": 100}))
+    assert lines == list(sample([first, second], {"en": 4000, "sw": 100}))
+    characters = Counter()
+    for line in lines:
+        characters[line[0]] += len(line)
+    assert characters["a"] == 3000
+    assert characters["b"] == 1000
+    assert 100 <= characters["m"] < 108  # a short language is read again
+    assert characters["h"] == 0
+
+
+def test_lines_too_long_for_sentencepiece_are_cut(tmp_path):
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 9000)))
+    corpus = write_pages(tmp_path, "zh", [text])
+    lines = list(sample([corpus], {"zh": 9000}))
+    assert "".join(lines) == text
+    assert max(len(line.encode()) for line in lines) <= 16_384
+
+
+def test_pages_without_a_letter_end_the_sample(tmp_path):
+    assert list(sample([write_pages(tmp_path, "yo", ["", "\n"])], {"yo": 10})) == []

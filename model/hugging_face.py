@@ -1,0 +1,168 @@
+"""The arrays of Hugging Face's T5, MT5 and SwitchTransformers: their names and layout beside ours.
+
+Pure: a state (name to array) in, ours out, or the other way; both ways together give the same
+bits. Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
+stacked along blocks and experts. One list, `places`, says which is which, and both ways read it.
+Names as of Transformers 5.24; what a config.json means is in `hugging_face_config.py`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from model.config import ConfigurationError, ModelConfig
+from model.transformer import Transformer
+
+State = Mapping[str, np.ndarray]
+# The embedding again: read by SwitchTransformers where logits are untied, and by nothing else.
+COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+# Left over in old T5 files; read by nothing.
+LEFT_OVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+
+
+class Place(NamedTuple):
+    """Where one of their arrays lies in ours.
+
+    Attributes:
+        theirs: its name there.
+        ours: the path of our array, as in a checkpoint.
+        at: its place along our array's stacked dimensions: block, then expert.
+        outputs: rows of their (out, in) matrix; None for an array that is the same in both.
+    """
+
+    theirs: str
+    ours: str
+    at: tuple[int, ...]
+    outputs: int | None
+
+
+def places(config: ModelConfig) -> Iterator[Place]:
+    """Yields where each of their arrays lies in ours, each once."""
+    yield Place("shared.weight", ".embedding", (), None)
+    if not config.tied_logits:
+        yield Place("lm_head.weight", ".logits", (), config.vocabulary_rows)
+    for stack in ("encoder", "decoder"):
+        first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        yield Place(first, f".{stack}.position_bias.table", (), None)
+        yield Place(f"{stack}.final_layer_norm.weight", f".{stack}.final_norm.scale", (), None)
+        for layer in range(config.layers):
+            yield from _layer_places(config, stack, layer)
+
+
+def _layer_places(config: ModelConfig, stack: str, layer: int) -> Iterator[Place]:
+    block, inside = divmod(layer, config.layers_per_block)
+    theirs, ours = f"{stack}.block.{layer}.layer", f".{stack}.blocks[{inside}]"
+    attentions = [("SelfAttention", "self")]
+    if stack == "decoder":
+        attentions.append(("EncDecAttention", "cross"))
+    width = config.heads * config.head
+    for number, (name, kind) in enumerate(attentions):
+        yield Place(
+            f"{theirs}.{number}.layer_norm.weight", f"{ours}.{kind}_norm.scale", (block,), None
+        )
+        for short, long in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output")):
+            yield Place(
+                f"{theirs}.{number}.{name}.{short}.weight",
+                f"{ours}.{kind}_attention.{long}",
+                (block,),
+                config.embed if short == "o" else width,
+            )
+    last = f"{theirs}.{len(attentions)}"
+    yield Place(f"{last}.layer_norm.weight", f"{ours}.feed_forward_norm.scale", (block,), None)
+    ours = f"{ours}.feed_forward"
+    module = f"{last}.{'DenseReluDense' if config.switch is None else 'mlp'}"
+    if config.switch is None or inside != config.layers_per_block - 1:
+        yield from _network_places(config, module, ours, (block,))
+        return
+    experts = config.switch.experts
+    yield Place(f"{module}.router.classifier.weight", f"{ours}.router", (block,), experts)
+    for expert in range(experts):
+        name = f"{module}.experts.expert_{expert}"
+        yield from _network_places(config, name, ours, (block, expert))
+
+
+def _network_places(
+    config: ModelConfig, theirs: str, ours: str, index: tuple[int, ...]
+) -> Iterator[Place]:
+    if config.feed_forward == "gated-gelu":
+        yield Place(f"{theirs}.wi_0.weight", f"{ours}.gate", index, config.mlp)
+        yield Place(f"{theirs}.wi_1.weight", f"{ours}.up", index, config.mlp)
+    else:
+        yield Place(f"{theirs}.wi.weight", f"{ours}.up", index, config.mlp)
+    yield Place(f"{theirs}.wo.weight", f"{ours}.down", index, config.embed)
+
+
+def export_state(model: Transformer) -> dict[str, np.ndarray]:
+    """Returns a network's arrays under their names and in their layout."""
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
+    state = {}
+    for place in places(model.config):
+        array = arrays[place.ours][place.at]
+        if place.outputs is not None:
+            array = array.reshape(-1, place.outputs).T
+        state[place.theirs] = np.ascontiguousarray(array)
+    if model.config.switch is not None and not model.config.tied_logits:
+        state |= dict.fromkeys(COPIES, state["shared.weight"])
+    return state
+
+
+def import_state(config: ModelConfig, state: State) -> Transformer:
+    """Returns the network of their arrays, in float32.
+
+    Raises:
+        ConfigurationError: an array is missing, unknown, or of another shape than the config says.
+    """
+    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    state = _without_copies(config, state)
+    arrays = {name: np.empty(leaf.shape, np.float32) for name, leaf in _named(shapes).items()}
+    expected = list(places(config))
+    _check_names({place.theirs for place in expected}, set(state))
+    for place in expected:
+        target, array = arrays[place.ours][place.at], state[place.theirs]
+        wanted = target.shape
+        if place.outputs is not None:
+            wanted = (place.outputs, target.size // place.outputs)
+        if array.shape != wanted:
+            raise ConfigurationError(
+                f"{place.theirs} is of shape {array.shape} and should by its config be {wanted}; "
+                "the weights belong to another config."
+            )
+        arrays[place.ours][place.at] = array.T.reshape(target.shape) if place.outputs else array
+    leaves = [arrays[name] for name in _named(shapes)]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _without_copies(config: ModelConfig, state: State) -> State:
+    """Returns the state with each array once: logits of their own where untied, else none."""
+    shared = state.get("shared.weight")
+    copies = [*COPIES, "lm_head.weight"] if config.tied_logits else COPIES
+    for name in copies:
+        if name in state and shared is not None and not np.array_equal(state[name], shared):
+            raise ConfigurationError(
+                f"{name} differs from shared.weight; a network with several embeddings, or with "
+                "logits that are scaled and untied, has no form here. If the config is wrong, "
+                "correct tie_word_embeddings there."
+            )
+    left = {name: state[name] for name in state if name not in (*copies, LEFT_OVER)}
+    if not config.tied_logits and shared is not None:
+        left.setdefault("lm_head.weight", shared)  # MT5 may tie them, and never scales
+    return left
+
+
+def _check_names(expected: set[str], found: set[str]) -> None:
+    missing, unknown = sorted(expected - found), sorted(found - expected)
+    if missing or unknown:
+        raise ConfigurationError(
+            f"The weights should have {len(expected)} arrays by their config; {len(missing)} are "
+            f"missing {missing[:3]} and {len(unknown)} are unknown {unknown[:3]}; they belong to "
+            "another config or another kind of model."
+        )
+
+
+def _named(model: Transformer) -> dict[str, Any]:
+    """Returns arrays by their path, such as `.encoder.blocks[0].self_attention.query`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}

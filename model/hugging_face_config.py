@@ -1,0 +1,179 @@
+"""The config.json of Hugging Face's T5, MT5 and SwitchTransformers beside ours, both ways.
+
+What has no form on the other side is refused with a sentence:
+
+* Experts there are ReLU networks and a token has one: a Switch model with gated experts
+  (Switch-XXL) or several choices has no form.
+* Sparse layers there are those with i % step == 1; ours are the last of every `every`: the same for
+  every 1 or 2.
+* Capacity there is a number of slots an expert and *sequence*, in training and evaluation alike.
+  Imported it becomes groups of one sequence with that minimum capacity.
+* T5's `tie_word_embeddings: false` means that logits are not scaled (Transformers 5 then keeps two
+  matrices apart if they differ); MT5 never scales them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.config import ConfigurationError, ModelConfig, SwitchConfig, expert_capacity
+from model.position_bias import BUCKETS, FARTHEST
+
+ARCHITECTURES = {
+    "t5": "T5ForConditionalGeneration",
+    "mt5": "MT5ForConditionalGeneration",
+    "switch_transformers": "SwitchTransformersForConditionalGeneration",
+}
+# Fields that must have one value here, and what Transformers takes where they are left out.
+FIXED: dict[str, Any] = {
+    "relative_attention_num_buckets": BUCKETS,
+    "relative_attention_max_distance": FARTHEST,
+    "layer_norm_epsilon": 1e-6,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
+
+
+def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
+    """Returns config.json.
+
+    Args:
+        config: the network.
+        inputs: tokens of a sequence, of which an expert's capacity is a share.
+
+    Raises:
+        ConfigurationError: the network has no form there.
+    """
+    kind = "t5" if config.tied_logits or config.feed_forward == "relu" else "mt5"
+    switch: dict[str, Any] = {}
+    if config.switch is not None:
+        kind, switch = "switch_transformers", _export_switch(config, config.switch, inputs)
+    else:
+        switch = {"feed_forward_proj": config.feed_forward}
+    return {
+        "architectures": [ARCHITECTURES[kind]],
+        "model_type": kind,
+        "is_encoder_decoder": True,
+        "vocab_size": config.vocabulary_rows,
+        "d_model": config.embed,
+        "d_kv": config.head,
+        "d_ff": config.mlp,
+        "num_heads": config.heads,
+        "num_layers": config.layers,
+        "num_decoder_layers": config.layers,
+        "tie_word_embeddings": config.tied_logits,
+        "decoder_start_token_id": 0,
+        "dropout_rate": 0.0,
+        "dtype": "float32",
+        **FIXED,
+        **switch,
+    }
+
+
+def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> dict[str, Any]:
+    if config.feed_forward != "relu":
+        raise ConfigurationError(
+            "The experts of this run are gated (model.feed_forward is gated-gelu), and "
+            "Transformers' SwitchTransformers has ReLU experts only: there is no form for it "
+            "there. Export a dense run, or one with model.feed_forward=relu."
+        )
+    if switch.every > 2:
+        raise ConfigurationError(
+            f"One in {switch.every} feed-forwards of this run is sparse, the last of each; "
+            "Transformers' SwitchTransformers makes the second of each sparse, which is the same "
+            "for model.switch.every 1 and 2 only."
+        )
+    if switch.choices > 1:
+        raise ConfigurationError(
+            f"Each token of this run has {switch.choices} experts; Transformers' "
+            "SwitchTransformers knows one. Export a run with model.switch.choices=1."
+        )
+    sparse = config.layers // switch.every
+    return {
+        "dense_act_fn": "relu",
+        "num_experts": switch.experts,
+        "num_sparse_encoder_layers": sparse,
+        "num_sparse_decoder_layers": sparse,
+        "expert_capacity": inputs
+        if switch.dispatch == "dropless"
+        else expert_capacity(
+            inputs, switch.experts, switch.capacity_factor_evaluation, switch.minimum_capacity
+        ),
+        "router_bias": False,
+        "router_dtype": "float32",
+        "router_jitter_noise": switch.jitter,
+        "router_aux_loss_coef": switch.balance_loss_weight,
+        "router_z_loss_coef": switch.z_loss_weight,
+    }
+
+
+def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> ModelConfig:
+    """Returns the network that a config.json describes, computing in float32 as Transformers does.
+
+    Args:
+        theirs: the JSON object.
+        inputs, targets: tokens of a sequence: routing groups, for capacity is a sequence's there.
+
+    Raises:
+        ConfigurationError: another kind of model, or a field that has no form here.
+    """
+    kind = theirs.get("model_type")
+    if kind not in ARCHITECTURES:
+        raise ConfigurationError(
+            f"A model of type {kind!r} was given; {', '.join(ARCHITECTURES)} can be imported."
+        )
+    layers = theirs["num_layers"]
+    wanted = FIXED | {"num_decoder_layers": layers, "router_bias": False}
+    odd = [
+        f"{name} is {theirs[name]} and must be {value}"
+        for name, value in wanted.items()
+        if theirs.get(name) not in (None, value)
+    ]
+    sparse = kind == "switch_transformers"
+    activation = theirs.get("dense_act_fn" if sparse else "feed_forward_proj")
+    activation = activation or ("gated-gelu" if kind == "mt5" else "relu")
+    if activation not in (("relu",) if sparse else ("relu", "gated-gelu")):
+        odd.append(f"the activation is {activation} and must be relu or (dense) gated-gelu")
+    if odd:
+        raise ConfigurationError(f"The {kind} model has no form here: {'; '.join(odd)}.")
+    return ModelConfig(
+        vocabulary_rows=theirs["vocab_size"],
+        embed=theirs["d_model"],
+        heads=theirs["num_heads"],
+        head=theirs["d_kv"],
+        mlp=theirs["d_ff"],
+        layers=layers,
+        feed_forward=activation,
+        tied_logits=_scales_logits(theirs),
+        switch=_import_switch(theirs, inputs, targets) if sparse else None,
+        activation_dtype="float32",
+    )
+
+
+def _scales_logits(theirs: Mapping[str, Any]) -> bool:
+    """Returns whether logits are embed^-0.5 times the embedding's: T5 1.0's only."""
+    if theirs["model_type"] == "mt5":
+        return False
+    tied = theirs.get("tie_word_embeddings") is not False
+    return theirs.get("scale_decoder_outputs", tied)
+
+
+def _import_switch(theirs: Mapping[str, Any], inputs: int, targets: int) -> SwitchConfig:
+    sparse = theirs["num_sparse_encoder_layers"]
+    every = theirs["num_layers"] // max(sparse, 1)
+    if every not in (1, 2) or theirs["num_sparse_decoder_layers"] != sparse:
+        raise ConfigurationError(
+            f"{sparse} encoder and {theirs['num_sparse_decoder_layers']} decoder layers of "
+            f"{theirs['num_layers']} are sparse; only all or every second of both can be imported."
+        )
+    return SwitchConfig(
+        experts=theirs["num_experts"],
+        every=every,
+        encoder_group_tokens=inputs,
+        decoder_group_tokens=targets,
+        capacity_factor_training=0.0,
+        capacity_factor_evaluation=0.0,
+        minimum_capacity=theirs["expert_capacity"],
+        balance_loss_weight=theirs.get("router_aux_loss_coef", 1e-3),
+        z_loss_weight=theirs.get("router_z_loss_coef", 1e-3),
+        jitter=theirs.get("router_jitter_noise", 0.01),
+    )

@@ -1,0 +1,71 @@
+"""`mswitch export-hf`: a run's network and vocabulary as a directory that Transformers loads.
+
+    AutoModelForSeq2SeqLM.from_pretrained(DIR), AutoTokenizer.from_pretrained(DIR)
+
+Weights are written in float32 as `model.safetensors`, bit by bit those of the checkpoint; the
+SentencePiece model as `spiece.model`, byte by byte, and as `tokenizer.json`. What the format cannot
+hold (gated experts) is refused before anything is written.
+"""
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+from safetensors.numpy import save_file
+
+from data.tokenizer import MODEL_FILE, load, sentinel_pieces
+from data.tokenizer_json import tokenizer_json
+from model.hugging_face import export_state
+from model.hugging_face_config import export_config
+from pipeline import evaluate
+from pipeline.arguments import ExportHf
+from pipeline.artifacts import Claim, claim, digest_of_contents, finish, write_json
+
+CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
+
+
+def run(arguments: ExportHf) -> None:
+    """Writes the directory, or finds that done."""
+    recipe, trainer = evaluate.load_run(arguments.run)
+    config = export_config(recipe.model, recipe.inputs)
+    arrays, step = evaluate.restore(arguments.run, trainer, arguments.step)
+    inputs = {
+        name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)
+    }
+    console = Console(stderr=True)
+    if claim(arguments.out, "export-hf", {"step": step}, inputs) is Claim.FINISHED:
+        console.print(f"export-hf: {arguments.out} is finished.")
+        return
+    write_json(arguments.out / CONFIG, config)
+    write_json(arguments.out / "generation_config.json", generation_config())
+    write_tokenizer(arguments.run / MODEL_FILE, arguments.out, recipe.inputs)
+    state = export_state(trainer.model(arrays))
+    save_file(state, arguments.out / WEIGHTS, metadata={"format": "pt"})
+    (arguments.out / WEIGHTS).chmod(0o644)  # as the other files; the library says 600
+    finish(arguments.out, "export-hf", {"step": step}, inputs, {"arrays": len(state)})
+    console.print(
+        f"export-hf: step {step} as {config['architectures'][0]}, {len(state)} arrays, "
+        f"in {arguments.out}"
+    )
+
+
+def write_tokenizer(model: Path, out: Path, longest: int) -> None:
+    """Writes the vocabulary as Transformers wants it."""
+    shutil.copy(model, out / VOCABULARY)
+    write_json(out / "tokenizer.json", tokenizer_json(model.read_bytes()))
+    pieces = load(model).processor
+    settings = {
+        # The class that takes tokenizer.json as it is; T5Tokenizer would rebuild it without bytes.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": longest,
+        "pad_token": pieces.IdToPiece(0),
+        "eos_token": pieces.IdToPiece(1),
+        "unk_token": pieces.IdToPiece(2),
+        "additional_special_tokens": sentinel_pieces()[::-1],
+    }
+    write_json(out / "tokenizer_config.json", settings)
+
+
+def generation_config() -> dict[str, int]:
+    """Returns what `generate` starts and ends with."""
+    return {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}

@@ -1,0 +1,124 @@
+"""`mswitch import-hf`: a directory of Transformers' T5, mT5 or Switch as a run at step 0.
+
+Read are `config.json`, `*.safetensors` (bfloat16 and float16 become float32) and `spiece.model`; if
+that has no sentinels, as T5's own, they are appended to the ids that T5 gives them. The run can be
+filled in, evaluated on tokens of its vocabulary, exported again bit by bit, and trained further
+(`mswitch pretrain --start`).
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from safetensors import safe_open
+
+from data.span_corruption import lengths_for_inputs
+from data.tokenizer import MODEL_FILE, load
+from model.checkpoint import Checkpoints
+from model.hugging_face import import_state
+from model.hugging_face_config import import_config
+from model.sharding import make_mesh
+from model.train_step import make_trainer
+from model.transformer import parameter_count
+from pipeline import pretrain
+from pipeline.arguments import ImportHf
+from pipeline.artifacts import (
+    ArtifactError,
+    Claim,
+    claim,
+    digest_of_contents,
+    finish,
+    read_json,
+)
+from pipeline.export_hf import CONFIG, VOCABULARY
+from pipeline.recipes import Recipe
+from pipeline.vocabulary import with_sentinels
+
+
+def run(arguments: ImportHf) -> None:
+    """Writes the run, or finds that done."""
+    weights = weight_files(arguments.directory)
+    recipe = imported_recipe(arguments)
+    settings = {"rows": arguments.rows, "inputs": arguments.inputs}
+    files = [arguments.directory / CONFIG, arguments.directory / VOCABULARY, *weights]
+    inputs = {path.name: digest_of_contents(path) for path in files}
+    console = Console(stderr=True)
+    if claim(arguments.out, "import-hf", settings, inputs) is Claim.FINISHED:
+        console.print(f"import-hf: {arguments.out} is finished.")
+        return
+    write_vocabulary(arguments.directory / VOCABULARY, arguments.out, recipe)
+    model = import_state(recipe.model, read_weights(weights))
+    trainer = make_trainer(
+        recipe.model, recipe.optimizer, steps=1, seed=0, mesh=make_mesh(recipe.mesh)
+    )
+    state = trainer.init()._replace(arrays=jax.device_put(model, trainer.shardings.arrays))
+    checkpoints = Checkpoints(arguments.out / "checkpoints")
+    checkpoints.save(0, state)
+    checkpoints.close()
+    pretrain.describe(arguments.out, recipe, trainer, inputs)
+    finish(arguments.out, "import-hf", settings, inputs, {"steps": 0})
+    console.print(f"import-hf: {parameter_count(model):,} parameters in {arguments.out}")
+
+
+def imported_recipe(arguments: ImportHf) -> Recipe:
+    """Returns the recipe of the run: the config's network, the asked batch."""
+    path = arguments.directory / CONFIG
+    if not path.exists():
+        raise ArtifactError(
+            f"A Transformers model was expected in {arguments.directory}, which holds no {CONFIG}; "
+            "name a directory that save_pretrained wrote."
+        )
+    lengths = lengths_for_inputs(arguments.inputs)
+    return Recipe(
+        name=arguments.out.name,
+        model=import_config(read_json(path), lengths.inputs, lengths.targets),
+        rows=arguments.rows,
+        inputs=arguments.inputs,
+        steps=1,
+    )
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """Returns the safetensors files, one or several.
+
+    Raises:
+        ArtifactError: there are none, or no SentencePiece model.
+    """
+    found = sorted(directory.glob("*.safetensors"))
+    if not found:
+        raise ArtifactError(
+            f"{directory} should hold *.safetensors and holds none; load and save it with "
+            "Transformers (from_pretrained, save_pretrained), which writes them."
+        )
+    if not (directory / VOCABULARY).exists():
+        raise ArtifactError(
+            f"{directory} should hold {VOCABULARY} (SentencePiece) and does not; put the model's "
+            "own beside its weights: tokenizer.json alone is not read."
+        )
+    return found
+
+
+def read_weights(paths: list[Path]) -> dict[str, np.ndarray]:
+    """Returns all arrays in float32."""
+    state = {}
+    for path in paths:
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118  it is no mapping
+                state[name] = file.get_tensor(name).astype(np.float32)
+    return state
+
+
+def write_vocabulary(source: Path, out: Path, recipe: Recipe) -> None:
+    """Writes the vocabulary with its sentinels.
+
+    Raises:
+        ArtifactError: it has more ids than the embedding has rows.
+    """
+    (out / MODEL_FILE).write_bytes(with_sentinels(source))
+    size = load(out / MODEL_FILE).size
+    if size > recipe.model.vocabulary_rows:
+        raise ArtifactError(
+            f"{source} has {size} ids with its sentinels and the embedding has "
+            f"{recipe.model.vocabulary_rows} rows; they do not belong together."
+        )

@@ -1,0 +1,136 @@
+"""Everything that can be known to be wrong before the first compile, said at once.
+
+A run that is started on a pod waits in a queue; one that is refused for its mesh, corrected, and
+then refused for its disk has waited twice. So every check is made, and all sentences come together.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+from jax.sharding import AbstractMesh
+
+from data.errors import DataError
+from data.token_blocks import TokenBlocks
+from model.checkpoint import KEPT
+from model.config import ConfigurationError
+from model.memory import bytes_a_device, bytes_of_checkpoint
+from model.sharding import MeshShape, check_fit, make_mesh
+from pipeline.accelerators import memory_bytes
+from pipeline.artifacts import ArtifactError
+from pipeline.hosts import share_of
+from pipeline.recipes import Recipe
+from pipeline.token_checks import check_blocks, check_vocabulary
+
+GIB = 2**30
+REFUSALS = (ArtifactError, ConfigurationError, DataError)
+
+
+def check_start(recipe: Recipe, blocks: TokenBlocks, out: Path) -> None:
+    """Checks the recipe against tokens, devices, memory and disk.
+
+    Raises:
+        ArtifactError: one sentence, or a list of them.
+    """
+    checks: list[Callable[[], None]] = [
+        lambda: check_vocabulary(recipe, blocks.manifest["vocabulary"]),
+        lambda: check_blocks(blocks),
+        lambda: check_devices(recipe),
+        lambda: check_sizes(recipe),
+        lambda: check_disk(recipe, out),
+    ]
+    sentences = [sentence for check in checks for sentence in _refusals(check)]
+    if len(sentences) == 1:
+        raise ArtifactError(sentences[0])
+    if sentences:
+        listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(sentences, 1))
+        raise ArtifactError(f"{recipe.name} cannot start, for {len(sentences)} reasons:{listed}")
+
+
+def check_devices(recipe: Recipe) -> None:
+    """Checks that the mesh uses the devices that there are, and shares rows evenly among hosts."""
+    mesh = make_mesh(recipe.mesh)
+    if recipe.rows % (recipe.mesh.data * recipe.mesh.expert) == 0:
+        share_of(mesh, recipe.rows, jax.process_index())
+
+
+def check_sizes(recipe: Recipe) -> None:
+    """Checks that sizes divide, and then, as it can only be said then, that they fit."""
+    check_divides(recipe)
+    check_memory(recipe)
+
+
+def check_divides(recipe: Recipe) -> None:
+    """Checks rows, groups, experts and widths against the mesh, whether its devices exist or not.
+
+    Raises:
+        ConfigurationError: names every size that does not divide.
+    """
+    shape: MeshShape = recipe.mesh
+    mesh = AbstractMesh((shape.data, shape.expert, shape.model), ("data", "expert", "model"))
+    if recipe.rows % recipe.accumulate:
+        raise ConfigurationError(
+            f"A batch of {recipe.rows} rows cannot be computed in accumulate={recipe.accumulate} "
+            "equal parts; choose a number that divides it."
+        )
+    rows = recipe.rows // recipe.accumulate
+    check_fit(recipe.model, mesh, rows, recipe.lengths.inputs, recipe.lengths.targets)
+
+
+def check_memory(recipe: Recipe) -> None:
+    """Refuses what certainly does not fit: the estimate leaves out all that it is not sure of.
+
+    Raises:
+        ConfigurationError: a device would need more than it has.
+    """
+    device = jax.local_devices()[0]
+    has = memory_bytes(device)
+    if has is None:
+        return
+    # Simulated devices share this machine's memory.
+    devices = len(jax.local_devices()) if device.platform == "cpu" else 1
+    needs = bytes_a_device(
+        recipe.model,
+        recipe.optimizer,
+        recipe.mesh,
+        rows=recipe.rows // recipe.accumulate,
+        targets=recipe.lengths.targets,
+    )
+    if needs * devices > has:
+        raise ConfigurationError(
+            f"{recipe.name} needs at least {needs * devices / GIB:.1f} GiB on "
+            f"{f'{devices} devices of ' if devices > 1 else ''}{device.device_kind} (parameters, "
+            f"moments, gradients, logits), which has {has / GIB:.1f} GiB; use more devices, "
+            "raise accumulate, or lower rows."
+        )
+
+
+def check_disk(recipe: Recipe, out: Path) -> None:
+    """Checks that the checkpoints that are kept and the one being written fit on the disk.
+
+    Raises:
+        ArtifactError: they do not.
+    """
+    one = bytes_of_checkpoint(recipe.model, recipe.optimizer)
+    there = sum(path.stat().st_size for path in _files(out / "checkpoints"))
+    needs = max((KEPT + 1) * one - there, 0)
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if needs > free:
+        raise ArtifactError(
+            f"{KEPT + 1} checkpoints of {one / GIB:.2f} GiB are to go to {out}, which needs "
+            f"{needs / GIB:.2f} GiB more; {free / GIB:.2f} GiB are free. Make room or name another "
+            "--out."
+        )
+
+
+def _refusals(check: Callable[[], None]) -> Iterator[str]:
+    try:
+        check()
+    except REFUSALS as error:
+        yield str(error)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    return (path for path in directory.rglob("*") if path.is_file())

@@ -1,0 +1,32 @@
+"""Token blocks by directory or by the address of one on an object store; see `data/staging.py`."""
+
+import re
+from pathlib import Path
+
+from data import staging
+from data.token_blocks import TokenBlocks
+from data.tokenizer import MODEL_FILE
+from pipeline.arguments import BlockCache
+from pipeline.artifacts import MANIFEST, read_manifest
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
+
+
+def is_address(place: str) -> bool:
+    """True for `s3://bucket/tokens` and the like, False for a path."""
+    return ADDRESS.match(place) is not None
+
+
+def open_blocks(place: str, cache: BlockCache) -> TokenBlocks:
+    """Returns finished token blocks; its `directory` is on this host in any case.
+
+    Raises:
+        ArtifactError: no finished token blocks.
+        DataError: the store cannot be read.
+    """
+    if not is_address(place):
+        return TokenBlocks(Path(place), read_manifest(Path(place), "tokenize"))
+    directory, files = staging.open_directory(
+        place, (MANIFEST, MODEL_FILE), cache.directory.expanduser(), cache.limit_bytes
+    )
+    return TokenBlocks(directory, read_manifest(directory, "tokenize"), files)

@@ -1,0 +1,111 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from data import window_order as orders
+from data.schedule import BLOCK, LANES, schedule
+from data.window_order import parts_of, reversed_bits, window_order
+
+RAW = 100
+TOKENS = np.array([801_234, 160_000, 40_000, 30])
+WEIGHTS = {"en": 0.6, "sw": 0.25, "yo": 0.1, "zu": 0.05}
+PARTS = (64, 16, 4, 1)
+
+
+@pytest.fixture
+def order(monkeypatch):
+    """Languages of 64, 16, 4 and 1 parts; a section of `en` has 25 windows, a part 5 of them."""
+    monkeypatch.setattr(orders, "SECTION_TOKENS", 10_000)
+    found = window_order(TOKENS, RAW, schedule(WEIGHTS, seed=3), seed=3)
+    monkeypatch.setattr(orders, "SECTION_TOKENS", 2500)
+    assert found.schedule.parts == PARTS
+    return found
+
+
+def draws_of(order, count: int):
+    draws = order.schedule.draw(np.arange(count))
+    return draws, order.starts(draws)
+
+
+def test_an_epoch_of_each_part_shows_each_of_its_windows_once(order):
+    draws, starts = draws_of(order, 3 * BLOCK)
+    for language in range(len(TOKENS)):
+        whole: Counter[int] = Counter()
+        for part in range(PARTS[language]):
+            mine = (draws.languages == language) & (draws.parts == part)
+            count = _count(order, language, part)
+            epoch = np.flatnonzero(mine)[count : 2 * count]  # the second
+            offset = starts[epoch].min() % RAW
+            windows = (starts[epoch] - offset) // RAW
+            assert len(set(windows.tolist())) == count
+            assert windows.max() - windows.min() == count - 1  # a region without gaps
+            whole.update((windows % order.windows[language]).tolist())
+        assert sorted(whole) == list(range(order.windows[language]))
+        assert set(whole.values()) == {1}
+
+
+def _count(order, language: int, part: int) -> int:
+    region = order.regions[language, part]
+    return int(np.diff(order.bounds[language])[region])
+
+
+def test_a_part_has_windows_in_proportion_to_its_draws(order):
+    """So that all parts of a language are in the same epoch, but for rounding."""
+    for language, parts in enumerate(PARTS):
+        quotas = order.schedule.part_quotas[language, :parts]
+        counts = np.array([_count(order, language, part) for part in range(parts)])
+        assert np.all(np.abs(counts - order.windows[language] * quotas / quotas.sum()) <= 1)
+
+
+@pytest.mark.parametrize("hosts", [2, 4, 8, 16])
+def test_a_host_reads_its_share_of_a_divided_language(order, hosts):
+    """Whatever the epoch: one host's windows lie in one region of 1/hosts of the language."""
+    draws, starts = draws_of(order, BLOCK)
+    for language, parts in enumerate(PARTS):
+        mine = (np.arange(BLOCK) % hosts == hosts - 1) & (draws.languages == language)
+        first_epoch = mine & (draws.ordinals < 20)
+        reached = starts[first_epoch].max() - starts[first_epoch].min() + RAW
+        share = 1 / min(hosts, parts)
+        assert reached <= TOKENS[language] * share * 1.2 + 2 * RAW
+
+
+def test_a_part_is_read_section_by_section(order):
+    """Of the 125 windows of a part 25 neighbours come before the next 25, in an order of theirs."""
+    draws, starts = draws_of(order, BLOCK)
+    mine = np.flatnonzero((draws.languages == 0) & (draws.parts == 5))
+    count = _count(order, 0, 5)
+    windows = (starts[mine[:count]] - starts[mine[:count]].min()) // RAW
+    sections = count * RAW // 2500
+    size = count // sections
+    assert sections >= 4
+    groups = [windows[n * size : (n + 1) * size] for n in range(sections)]
+    for group in groups:
+        assert group.max() - group.min() == size - 1
+        assert group.tolist() != sorted(group.tolist())
+    order_of_sections = [int(group.min()) for group in groups]
+    assert order_of_sections != sorted(order_of_sections)
+
+
+def test_epochs_have_orders_of_their_own(order):
+    draws, starts = draws_of(order, 8 * BLOCK)
+    mine = np.flatnonzero((draws.languages == 2) & (draws.parts == 0))
+    count = _count(order, 2, 0)
+    epochs = [starts[mine[n * count : (n + 1) * count]] for n in range(3)]
+    relative = [tuple((epoch - epoch.min()).tolist()) for epoch in epochs]
+    assert len(set(relative)) == 3
+    assert len({int(epoch.min()) % RAW for epoch in epochs}) > 1
+
+
+def test_small_languages_are_not_divided():
+    assert parts_of(2**25 - 1, quota=BLOCK) == 1
+    assert parts_of(2**25, quota=BLOCK) == 2
+    assert parts_of(10**12, quota=31) == 1
+    assert parts_of(10**12, quota=BLOCK) == LANES
+
+
+def test_reversing_bits_twice_is_nothing():
+    for count in (1, 2, 8, 256):
+        order = reversed_bits(count)
+        assert order[order].tolist() == list(range(count))
+    assert reversed_bits(8).tolist() == [0, 4, 2, 6, 1, 5, 3, 7]

@@ -1,0 +1,112 @@
+"""Meshes: what fits, how several slices are laid out, and what a switch layer costs in memory."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.sharding import MeshShape, arranged, batch_sharding, check_fit, make_mesh, spec
+from model.switch_layer import SwitchLayer
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the layout looks at."""
+
+    id: int
+    slice_index: int
+    platform: str = "simulated"
+    device_kind: str = "simulated"
+    process_index: int = 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU says its host only."""
+
+    id: int
+    process_index: int
+    platform: str = "gpu"
+    device_kind: str = "simulated"
+
+
+def two_of_four(kind):
+    return [kind(number, number // 4) for number in range(8)]
+
+
+@pytest.mark.parametrize("kind", [Device, Card])
+def test_experts_and_widths_never_cross_slices(kind):
+    mesh = arranged(MeshShape(data=4, expert=2, slices=2), two_of_four(kind))
+    assert mesh.shape == (4, 2, 1)
+    assert sorted(device.id for device in mesh.flat) == list(range(8))
+    for row in mesh:
+        assert len({device.id // 4 for device in row.flat}) == 1
+    halves = [{device.id // 4 for device in half.flat} for half in (mesh[:2], mesh[2:])]
+    assert halves == [{0}, {1}]
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (MeshShape(data=8, slices=4), r"found 2 hosts of \[4, 4\]"),
+        (MeshShape(data=1, expert=8, slices=2), "mesh.data to a multiple"),
+    ],
+)
+def test_slices_that_are_not_there(shape, message):
+    with pytest.raises(ConfigurationError, match=message):
+        arranged(shape, two_of_four(Card))
+
+
+def test_a_mesh_must_use_the_devices():
+    with pytest.raises(ConfigurationError, match="needs 6 devices; found 8"):
+        make_mesh(MeshShape(data=6))
+
+
+SWITCH = SwitchConfig(experts=8, every=1, encoder_group_tokens=64, decoder_group_tokens=8)
+CONFIG = ModelConfig(
+    vocabulary_rows=128, embed=32, heads=2, head=8, mlp=64, layers=1, switch=SWITCH
+)
+
+
+def test_everything_that_does_not_fit_is_said_at_once():
+    mesh = make_mesh(MeshShape(data=2, expert=2, model=2))
+    with pytest.raises(ConfigurationError) as error:
+        check_fit(CONFIG, mesh, rows=6, inputs=10, targets=5)
+    for part in ("rows of a batch (6)", "encoder tokens of a device (15)", "decoder tokens"):
+        assert part in str(error.value)
+
+
+def test_a_device_without_a_group_is_refused():
+    mesh = make_mesh(MeshShape(data=8))
+    check_fit(CONFIG, mesh, rows=8, inputs=64, targets=8)
+    with pytest.raises(ConfigurationError, match="encoder tokens of a device"):
+        check_fit(CONFIG, mesh, rows=8, inputs=32, targets=8)
+
+
+def test_an_unknown_dimension_never_replicates_silently():
+    with pytest.raises(KeyError):
+        spec("embed surprise")
+
+
+def temporaries(shape):
+    """Bytes of temporaries on a device, forward and backward through one switch layer."""
+    mesh = make_mesh(shape)
+    routing = SWITCH.routing(decoder=False, training=True)
+
+    def objective(layer, x):
+        y, routed = layer(x, jnp.ones(x.shape[:2], bool), routing, key=jax.random.key(0), mesh=mesh)
+        return jnp.sum(jnp.square(y)) + routed.balance_loss
+
+    layer = jax.eval_shape(lambda: SwitchLayer.init(CONFIG, SWITCH, key=jax.random.key(0)))
+    x = jax.ShapeDtypeStruct((64, 64, CONFIG.embed), jnp.float32, sharding=batch_sharding(mesh))
+    compiled = jax.jit(jax.grad(objective, argnums=(0, 1))).lower(layer, x).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_memory_is_bounded_where_data_and_expert_exceed_one():
+    """Constraints alone were measured to take 60.7 GB there, against 0.38 GB on experts alone."""
+    experts_alone = temporaries(MeshShape(expert=8))
+    assert temporaries(MeshShape(data=2, expert=4)) < 1.25 * experts_alone
+    assert temporaries(MeshShape(data=4, expert=2)) < 1.25 * experts_alone

@@ -1,0 +1,54 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model.config import ModelConfig, SwitchConfig
+from model.transformer import Transformer
+from model.trouble import Trace, gradient_squares, places, where
+
+SWITCH = SwitchConfig(experts=2, every=2, encoder_group_tokens=8, decoder_group_tokens=8)
+CONFIG = ModelConfig(vocabulary_rows=128, embed=4, heads=2, head=2, mlp=6, layers=4, switch=SWITCH)
+
+
+@pytest.fixture(scope="module")
+def gradients():
+    shapes = eqx.filter_eval_shape(Transformer.init, CONFIG, key=jax.random.key(0))
+    arrays, _ = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5), arrays)
+
+
+def said(gradients):
+    squares = np.asarray(gradient_squares(gradients))
+    found = places(gradients, CONFIG.layers_per_block)
+    assert len(found) == len(squares)
+    return where(Trace(squares, np.zeros(2), np.zeros(2, np.int32)), found, limit=10.0)
+
+
+def spoiled(gradients, pick, block, value=np.nan):
+    return eqx.tree_at(pick, gradients, pick(gradients).at[block].set(value))
+
+
+def test_the_squares_are_the_norm(gradients):
+    count = sum(leaf.size for leaf in jax.tree.leaves(gradients))
+    assert float(gradient_squares(gradients).sum()) == pytest.approx(count / 4)
+
+
+def test_the_last_spoiled_layer_is_named(gradients):
+    """Block 1, second of two layers: layer 3; what lies before it in the network is its victim."""
+    broken = spoiled(gradients, lambda m: m.decoder.blocks[1].feed_forward.up, 1)
+    broken = spoiled(broken, lambda m: m.decoder.blocks[0].self_attention.query, 1)
+    broken = spoiled(broken, lambda m: m.encoder.blocks[0].feed_forward.up, 0)
+    broken = spoiled(broken, lambda m: m.embedding, 5)
+    assert "in decoder layer 3 (feed_forward.up)" in said(broken)
+
+
+def test_the_largest_is_named_where_gradients_exploded(gradients):
+    grown = spoiled(gradients, lambda m: m.encoder.blocks[1].feed_forward.router, 0, 1e6)
+    assert "100% of its square came from encoder layer 1 (feed_forward.router)" in said(grown)
+
+
+def test_a_forward_pass_that_broke_is_said(gradients):
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, gradients)
+    assert "forward pass" in said(broken)

@@ -1,0 +1,74 @@
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from model.config import ConfigurationError
+from model.sharding import MeshShape, make_mesh
+from pipeline import hosts
+from pipeline.hosts import share_of, to_devices
+
+ROWS = 32
+# (process, which part of the batch) of eight devices.
+FOUR_HOSTS = [(number // 2, number) for number in range(8)]
+SPLIT_MODEL = [(number // 2, number // 4) for number in range(8)]  # two hosts hold one model
+IN_TURNS = [(number % 2, number) for number in range(8)]
+
+
+class Device(NamedTuple):
+    process_index: int
+    number: int
+
+
+class Sharding:
+    """What JAX would say of devices on several hosts."""
+
+    def __init__(self, layout):
+        self.layout = layout
+        self.parts = len({part for _, part in layout})
+
+    def devices_indices_map(self, shape):
+        size = shape[0] // self.parts
+        return {
+            Device(process, number): (slice(part * size, (part + 1) * size),)
+            for number, (process, part) in enumerate(self.layout)
+        }
+
+
+@pytest.fixture
+def shares(monkeypatch):
+    def of(layout):
+        monkeypatch.setattr(hosts, "batch_sharding", lambda _: Sharding(layout))
+        mesh = make_mesh(MeshShape(data=8))
+        return [share_of(mesh, ROWS, process) for process in sorted({p for p, _ in layout})]
+
+    return of
+
+
+@pytest.mark.parametrize("shape", [MeshShape(data=8), MeshShape(data=2, expert=2, model=2)])
+def test_a_batch_reaches_the_devices_in_its_order(shape):
+    rows = np.arange(16, dtype=np.int32)
+    arrays = {"inputs": rows[:, None], "targets": rows[:, None], "language": rows}
+    batch = to_devices(arrays, make_mesh(shape), 16)
+    assert np.asarray(batch.language).tolist() == rows.tolist()
+
+
+def test_shares_are_disjoint_and_complete(shares):
+    found = shares(FOUR_HOSTS)
+    assert [row for one in found for row in range(one.first, one.stop)] == list(range(ROWS))
+    assert [(one.number, one.shares) for one in found] == [(host, 4) for host in range(4)]
+
+
+def test_hosts_that_split_a_model_read_the_same_rows(shares):
+    found = shares(SPLIT_MODEL)
+    assert [(one.first, one.number, one.shares) for one in found] == [
+        (0, 0, 2),
+        (0, 0, 2),
+        (16, 1, 2),
+        (16, 1, 2),
+    ]
+
+
+def test_overlapping_shares_are_refused(shares):
+    with pytest.raises(ConfigurationError, match="not equal, disjoint and complete"):
+        shares(IN_TURNS)

@@ -1,0 +1,193 @@
+"""Killed, terminated, on other devices, on two hosts: the run ends as if nothing had happened.
+
+Every run is a process of its own on eight simulated devices; they share compiled programs.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import evaluate
+from pipeline.preemption import EXIT_STATUS, GRACE_SECONDS
+
+ROOT = Path(__file__).parents[2]
+STEPS, EVERY = 9, 3
+SETTINGS = (
+    f"steps={STEPS} checkpoint_every={EVERY} log_every=1 evaluate_every=6 rows=8 inputs=64 "
+    "model.vocabulary_rows=384 model.embed=16 model.heads=2 model.head=8 model.mlp=16 "
+    "model.switch.experts=4 model.switch.encoder_group_tokens=64 "
+    "model.switch.decoder_group_tokens=14 mesh.data=2 mesh.expert=4"
+).split()
+UNTIMED = ("seconds", "tokens_per_second")
+
+
+class Runs:
+    """Starts `mswitch pretrain` on the same tokens with the same settings."""
+
+    def __init__(self, tokens: Path, cache: Path):
+        self.tokens = tokens
+        self.environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+
+    def command(self, out: Path, *options: str, main=("-m", "pipeline.cli")) -> list[str]:
+        asked = ["pretrain", "--recipe=switch-demo", f"--tokens={self.tokens}", f"--out={out}"]
+        return [sys.executable, *main, *asked, "--set", *SETTINGS, *options]
+
+    def start(self, command: list[str], **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self.environment | environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self, command: list[str]) -> tuple[int, str]:
+        process = self.start(command)
+        _, said = process.communicate()
+        return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def runs(tokens, tmp_path_factory) -> Runs:
+    return Runs(tokens, tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture(scope="module")
+def whole(runs, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    status, said = runs.end(runs.command(out))
+    assert status == 0, said
+    return out
+
+
+def lines(run: Path) -> list[dict]:
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in UNTIMED} for line in found]
+
+
+def parameters(run: Path) -> list[np.ndarray]:
+    _, trainer = evaluate.load_run(run)
+    arrays, step = evaluate.restore(run, trainer, None)
+    assert step == STEPS
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert lines(one) == lines(other)
+    for left, right in zip(parameters(one), parameters(other), strict=True):
+        np.testing.assert_array_equal(left, right)
+    for path in (one / "evaluation").iterdir():
+        assert pq.read_table(path).equals(pq.read_table(other / "evaluation" / path.name))
+
+
+def wait_for(condition, process: subprocess.Popen[str]) -> None:
+    while process.poll() is None and not condition():
+        time.sleep(0.02)
+
+
+def test_killed_in_a_save_and_at_random_it_ends_as_if_it_had_not_been(runs, whole, tmp_path):
+    out = tmp_path / "run"
+    killer = str(Path(__file__).with_name("mswitch_killed.py"))
+    for moment, step in (("during", EVERY), ("before_commit", 2 * EVERY)):
+        command = runs.command(out, main=(killer, moment, str(step), "--"))
+        status, said = runs.end(command)
+        assert status == -signal.SIGKILL, said
+        assert not (out / f"checkpoints/{step}").exists()
+    process = runs.start(runs.command(out))
+    wait_for(lambda: len(lines(out)) > EVERY, process)
+    time.sleep(random.random())  # any moment: before, in or after the next save
+    process.kill()
+    process.communicate()
+    status, said = runs.end(runs.command(out))
+    assert status == 0, said
+    assert_same_run(out, whole)
+    account = json.loads((out / "time.json").read_text())
+    assert account["shares"]["stepping"] == account["goodput"] > 0
+    assert sum(account["shares"].values()) == pytest.approx(1)
+
+
+def test_sigterm_saves_and_exits_in_time(runs, whole, tmp_path):
+    out = tmp_path / "run"
+    process = runs.start(runs.command(out))
+    wait_for(lambda: (out / "metrics.jsonl").exists() and len(lines(out)) > 0, process)
+    asked = time.monotonic()
+    process.terminate()
+    _, said = process.communicate()
+    assert time.monotonic() - asked < GRACE_SECONDS + 5
+    assert process.returncode == EXIT_STATUS == 143, said
+    assert f"exits within {GRACE_SECONDS} s" in said
+    saved = max(int(path.name) for path in (out / "checkpoints").iterdir())
+    assert f"stopped after step {saved}" in said
+    assert saved < STEPS
+    status, said = runs.end(runs.command(out))
+    assert status == 0, said
+    assert_same_run(out, whole)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(runs, whole, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    for name in ("manifest.json", f"evaluation/step={STEPS}.parquet"):
+        (out / name).unlink()
+    claim = {k: json.loads((whole / "manifest.json").read_text())[k] for k in CLAIMED}
+    (out / "unfinished.json").write_text(json.dumps(claim))
+    arrays = max((out / f"checkpoints/{STEPS}").rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(arrays.read_bytes())
+    content[len(content) // 2] ^= 1
+    arrays.write_bytes(content)
+    status, said = runs.end(runs.command(out))
+    assert status == 0, said
+    assert f"Checkpoint {STEPS}" in said
+    assert f"going on from {STEPS - EVERY}" in " ".join(said.split())
+    assert (out / f"damaged-{STEPS}-0").is_dir()
+    assert "Traceback" not in said
+    assert_same_run(out, whole)
+
+
+CLAIMED = ("stage", "settings", "inputs")
+
+
+def test_two_hosts_are_one(runs, whole, tmp_path):
+    """Two processes of four devices each: the losses of one process of eight."""
+    out = tmp_path / "run"
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        address = f"localhost:{found.getsockname()[1]}"
+    flags = runs.environment["XLA_FLAGS"].replace("device_count=8", "device_count=4")
+    hosts = [
+        runs.start(
+            runs.command(
+                out,
+                "--hosts.count=2",
+                f"--hosts.index={index}",
+                f"--hosts.coordinator={address}",
+            ),
+            XLA_FLAGS=flags,
+        )
+        for index in range(2)
+    ]
+    said = [process.communicate()[1] for process in hosts]
+    assert [process.returncode for process in hosts] == [0, 0], said
+    for left, right in zip(lines(out), lines(whole), strict=True):
+        assert left == pytest.approx(right, rel=1e-5)
+    for left, right in zip(parameters(out), parameters(whole), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_another_recipe_is_refused_with_the_difference(runs, whole):
+    status, said = runs.end([*runs.command(whole), "optimizer.scale=0.5", "model.embed=32"])
+    assert status == 2
+    assert "settings.optimizer.scale: there 1.0, asked 0.5" in said
+    assert "settings.model.embed: there 16, asked 32" in said

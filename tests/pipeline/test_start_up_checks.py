@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from data.token_blocks import TokenBlocks
+from model.memory import bytes_a_device, bytes_of_checkpoint
+from model.sharding import MeshShape
+from pipeline import recipes, start_up_checks
+from pipeline.accelerators import peak_flops
+from pipeline.artifacts import ArtifactError
+from pipeline.start_up_checks import check_start
+
+FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
+
+
+@pytest.fixture
+def blocks(tokens):
+    return TokenBlocks(tokens, json.loads((tokens / "manifest.json").read_text()))
+
+
+def recipe(*settings):
+    return recipes.override(recipes.get("switch-demo"), settings)
+
+
+def test_a_recipe_that_fits_starts(blocks, tmp_path):
+    check_start(recipe(*FITS), blocks, tmp_path / "run")
+
+
+def test_all_reasons_are_said_at_once(blocks, tmp_path, monkeypatch):
+    monkeypatch.setattr(start_up_checks, "bytes_of_checkpoint", lambda *_: 10**18)
+    wrong = recipe("mesh.data=3", "rows=32", "model.switch.experts=6", "mesh.expert=4")
+    with pytest.raises(ArtifactError) as error:
+        check_start(wrong, blocks, tmp_path / "run")
+    lines = str(error.value).splitlines()
+    assert lines[0] == "switch-demo cannot start, for 4 reasons:"
+    for number, part in enumerate(
+        ("384", "needs 12 devices; found 8", "experts (6) must be a multiple of 4", "are free"), 1
+    ):
+        assert lines[number].startswith(f"  {number}. ")
+        assert part in lines[number]
+
+
+def test_what_cannot_fit_into_memory_is_refused(blocks, tmp_path, monkeypatch):
+    monkeypatch.setattr(start_up_checks, "memory_bytes", lambda _: 10**6)
+    with pytest.raises(ArtifactError, match=r"GiB on 8 devices of cpu .* which has 0.0 GiB"):
+        check_start(recipe(*FITS), blocks, tmp_path / "run")
+
+
+def test_parts_must_be_whole_groups(blocks, tmp_path):
+    with pytest.raises(ArtifactError, match="encoder tokens of a device"):
+        check_start(recipe(*FITS, "accumulate=16"), blocks, tmp_path / "run")
+
+
+def test_memory_is_shared_by_devices():
+    """Parameters and moments in parts; a checkpoint holds each once."""
+    large = recipes.get("mswitch-base")
+    sizes = {
+        shape: bytes_a_device(large.model, large.optimizer, shape, rows=1024, targets=229)
+        for shape in (MeshShape(), MeshShape(data=4, expert=8), MeshShape(data=4, expert=16))
+    }
+    one, few, many = sizes.values()
+    assert few < one / 25
+    assert many < few
+    whole = bytes_of_checkpoint(large.model, large.optimizer)
+    assert 4 * 7.7e9 < whole < 4 * 7.9e9  # float32, and Adafactor's factored moments
+
+
+def test_peaks_of_known_devices_only():
+    assert peak_flops("NVIDIA H100 80GB HBM3") == pytest.approx(989.4e12)
+    assert peak_flops("NVIDIA H100 PCIe") == pytest.approx(756e12)
+    assert peak_flops("TPU v5 lite") == pytest.approx(197e12)
+    assert peak_flops("TPU v5p") == pytest.approx(459e12)
+    assert peak_flops("cpu") is None
