@@ -62,9 +62,10 @@ def text_of(content: str) -> str:
 
     Any of the three line ends ends a line; a line that begins like an archive header goes.
     """
-    lines = content.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    stripped = (line.strip() for line in lines)
-    return "\n".join(line for line in stripped if line and not line.startswith(HEADER_PREFIXES))
+    if "\r" in content:
+        content = content.replace("\r\n", "\n").replace("\r", "\n")
+    stripped = map(str.strip, content.split("\n"))
+    return "\n".join([line for line in stripped if line and not line.startswith(HEADER_PREFIXES)])
 
 
 def _read(path: Path, reading: Reading) -> Iterator[Page | BrokenRecord]:
@@ -112,9 +113,14 @@ def _damage(record: WarcRecord) -> Damage | None:
     return Damage("truncated") if record.content_length < length else None
 
 
+def _holds_another_record(body: bytes) -> bool:
+    # The plain search is 30 times as fast and says no to nearly every page.
+    return b"WARC/1.0" in body and ANOTHER_RECORD.search(body) is not None
+
+
 def _text_page(record: WarcRecord) -> Page | Loss | Damage | None:
     body = record.reader.read()
-    if ANOTHER_RECORD.search(body):
+    if _holds_another_record(body):
         return Damage("holds_another_record")  # its Content-Length is too large
     if record.record_type == WarcRecordType.warcinfo:
         return None
@@ -142,7 +148,7 @@ def _html_page(record: WarcRecord) -> Page | Loss | Damage | None:
         return Loss("unknown_encoding", encoding)
     if len(html) > LARGEST_HTML_BYTES:
         return Loss("too_large", str(record.headers.get("WARC-Target-URI")))
-    if ANOTHER_RECORD.search(html):
+    if _holds_another_record(html):
         return Damage("holds_another_record")
     return _page(record, lambda: html_text.text_of(html, record.http_charset))
 

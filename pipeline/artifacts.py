@@ -110,9 +110,9 @@ def digest_of_manifest(directory: Path) -> str:
     return _digest((directory / MANIFEST).read_bytes())
 
 
-def digest_of_files(paths: Iterable[Path]) -> str:
+def digest_of_files(files: Iterable[tuple[str, int]]) -> str:
     """Returns a digest of names and sizes: enough to notice other inputs, cheap for terabytes."""
-    listing = sorted((path.name, path.stat().st_size) for path in paths)
+    listing = sorted((path.rsplit("/", 1)[-1], size) for path, size in files)
     return _digest(json.dumps(listing).encode())
 
 

@@ -1,179 +1,115 @@
 """`mswitch clean`: archives in, pages of each language out, every loss with a reason and a count.
 
 The order is the reference's: length, one page an address, lines, one page a line, language, bad
-words, split. `--rules none` takes no step: published corpora pass through unchanged.
-Read = kept + rejected holds for every run and is checked at its end; broken records are counted
-apart, since they never were pages. The output does not depend on the number of workers.
+words, split (`mswitch-web` has its own; `--rules none` takes no step). Read = kept + rejected holds
+for every run and is checked at its end; broken records are counted apart, since they never were
+pages. The output does not depend on the number of workers.
 
-A run that was cut short starts again from its beginning; resuming at a shard is a later matter.
+The job is one Beam graph of a few steps (`pipeline.cleaning.plan`), each behind the one before.
+Between them pages and keys lie in files of the workspace, never in a grouping: so memory is bounded
+on every runner, and a run that was killed goes on after its last finished piece.
 """
 
 import functools
-import glob
-import shutil
 import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
 from rich.console import Console
 
-from data import bad_words, rule_sets
 from data.bad_words import BadWordRule
-from data.english_lines import too_few_sentences_left
-from data.errors import DataError
 from data.languages import codes
-from data.rule_sets import EnglishLines, RuleSet, Untouched
-from data.text_rules import too_few_long_lines, too_long
-from pipeline import arguments, artifacts
-from pipeline.beam_options import pipeline_options
-from pipeline.cleaning_report import manifest_of, print_summary, read_counts
-from pipeline.transforms.clean_lines import CleanLines
-from pipeline.transforms.count_pages import CountPages
-from pipeline.transforms.deduplicate import DeduplicateLines, DeduplicateUrls
-from pipeline.transforms.identify_language import (
-    BelieveDeclaration,
-    IdentifyLanguage,
-    KeepAskedLanguages,
-)
-from pipeline.transforms.judge import Judge
-from pipeline.transforms.read_pages import READERS, ReadPages, is_readable
-from pipeline.transforms.split import Split
-from pipeline.transforms.write_pages import WritePages, WriteRejected
-
-Steps = list[tuple[str, beam.PTransform]]
+from pipeline import arguments, artifacts, storage
+from pipeline.beam_options import pipeline_for, pipeline_options
+from pipeline.cleaning import read, shards
+from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.plan import AnyRules, Job, planned, steps, whole
+from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
+from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
+from pipeline.cleaning.watch import watched
+from pipeline.cleaning.workspace import Workspace
+from pipeline.cleaning.write import WriteFile
+from pipeline.cleaning_report import manifest_of, print_summary
+from pipeline.transforms.perform import Perform, WriteAll
 
 STAGE = "clean"
-COUNTS = "counts.json"
 
 
-def run(arguments: arguments.Clean) -> None:
+def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     """Cleans the input into the directory, or says that this was done before."""
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
-    rules = rule_sets.named(arguments.rules)
+    rules = rules_asked(arguments)
     asked = None if arguments.languages is None else codes(arguments.languages)
-    paths = input_files(arguments.input)
+    found = input_files(arguments.input)
     listed = bad_word_rule(rules, arguments.bad_words)
-    settings = {"rules": rules.name, "languages": asked, "input": arguments.input}
-    inputs = {"files": artifacts.digest_of_files(paths)}
+    identifier = model_of_languages(rules, arguments.language_identifier)
+    settings = {
+        "rules": rules.name,
+        "held_out": str(rules.held_out),
+        "languages": asked,
+        "input": arguments.input,
+    }
+    inputs = {"files": artifacts.digest_of_files(found)}
     if arguments.bad_words is not None:
         inputs["bad_words"] = artifacts.digest_of_directory(arguments.bad_words)
+    if arguments.language_identifier is not None:
+        inputs["identifier"] = artifacts.digest_of_contents(arguments.language_identifier)
 
+    space = Workspace(str(arguments.out))
     claim = artifacts.claim(arguments.out, STAGE, settings, inputs)
     if claim is artifacts.Claim.FINISHED:
+        storage.remove(space.directory)
         console.print(f"clean: {arguments.out} is already finished; nothing to do.")
         return
-    if claim is artifacts.Claim.UNFINISHED:
-        _clear(arguments.out)
-    size = sum(path.stat().st_size for path in paths)
-    doing = f"clean: {len(paths)} files, {size / 1e6:.1f} MB, rules {rules.name}"
-    console.print(doing)
-    with console.status(doing):
-        steps = _steps(rules, asked, listed)
-        _run_job(paths, rules, steps, arguments.out, arguments.beam)
-    counts = read_counts(arguments.out / COUNTS)
-    body = manifest_of(counts, rules, files=len(paths), lists=listed is not None)
-    (arguments.out / COUNTS).unlink()
+    job = job_of(space, rules, found, asked=asked, listed=listed, identifier=identifier, cut=cut)
+    size = sum(file.size for file in found)
+    console.print(f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}")
+    with watched(space, {step.step: count for step, count in steps(job)}, console):
+        run_job(job, pipeline_options(arguments.beam, input_bytes=size))
+    body = manifest_of(whole(job), job, files=len(found))
     artifacts.finish(arguments.out, STAGE, settings, inputs, body)
+    storage.remove(space.directory)
     print_summary(console, body, time.monotonic() - started)
 
 
-def input_files(patterns: Iterable[str]) -> list[Path]:
-    """Returns the files that the paths and globs name, each once, in order of name.
-
-    Raises:
-        DataError: a pattern names no file, or a file of unknown format.
-    """
-    files: set[Path] = set()
-    for pattern in patterns:
-        found = [Path(name) for name in glob.glob(pattern, recursive=True)]
-        found = [path for path in found if path.is_file()]
-        if not found:
-            raise DataError(
-                f"Input {pattern!r} was asked for and names no file; "
-                "give existing files, or a quoted glob such as 'crawl/*.warc.wet.gz'."
-            )
-        unreadable = next((path for path in found if not is_readable(path)), None)
-        if unreadable is not None:
-            raise DataError(
-                f"Input {str(unreadable)!r} has an unknown format; "
-                f"files must end in {', '.join(READERS)}."
-            )
-        files.update(found)
-    return sorted(files)
-
-
-def _clear(directory: Path) -> None:
-    for name in ("pages", "rejected"):
-        shutil.rmtree(directory / name, ignore_errors=True)
-    (directory / COUNTS).unlink(missing_ok=True)
-
-
-def bad_word_rule(rules: RuleSet | Untouched, directory: Path | None) -> BadWordRule | None:
-    """Returns the rule of the rule set with the lists in the directory, if there is one.
-
-    Raises:
-        DataError: lists were given to a rule set that uses none, or there are no lists.
-    """
-    if directory is None:
-        return None
-    if isinstance(rules, Untouched) or rules.bad_words is None:
-        raise DataError(
-            f"Lists of bad words ({directory}) were given to the rules {rules.name}, which use "
-            "none; leave --bad-words out, or ask for mc4, mc4-3.0.1 or c4-en."
-        )
-    return BadWordRule(bad_words.read(directory), rules.bad_words)
-
-
-def _run_job(
-    paths: list[Path], rules: RuleSet | Untouched, steps: Steps, out: Path, options: Sequence[str]
-) -> None:
-    with beam.Pipeline(options=pipeline_options(options)) as pipeline:
-        pages, broken = pipeline | "Read" >> ReadPages(paths)
-        read = pages
-        if isinstance(rules, Untouched):
-            pages = pages | "DeclaredLanguage" >> BelieveDeclaration()
-        rejected = []
-        for name, step in steps:
-            pages, turned_down = pages | name >> step
-            rejected.append(turned_down)
-        kept = pages | "Split" >> Split(rules.held_out)
-        rejected = rejected | "GatherRejected" >> beam.Flatten(pipeline=pipeline)
-        _ = kept | "Write" >> WritePages(out)
-        _ = rejected | "WriteRejected" >> WriteRejected(out)
-        outcomes = {"read": read, "kept": kept, "rejected": rejected, "broken": broken}
-        _ = outcomes | "Count" >> CountPages(out / COUNTS)
-
-
-def _steps(
-    rules: RuleSet | Untouched, asked: tuple[str, ...] | None, listed: BadWordRule | None
-) -> Steps:
-    steps = [] if isinstance(rules, Untouched) else _rule_steps(rules)
-    if listed is not None:
-        steps.append(("BadWords", Judge(listed)))
-    if asked is not None:
-        steps.append(("AskedLanguages", KeepAskedLanguages(asked)))
-    return steps
-
-
-def _rule_steps(rules: RuleSet) -> Steps:
-    before: Steps = [("Length", Judge(too_long)), ("OnePageAnAddress", DeduplicateUrls())]
-    language = ("Language", IdentifyLanguage(rules))
-    if isinstance(rules.lines, EnglishLines):
-        return [
-            *before,
-            ("EnglishLines", CleanLines()),
-            ("OnePageALine", DeduplicateLines()),
-            ("SentencesLeft", Judge(too_few_sentences_left)),
-            language,
-        ]
-    long_lines = functools.partial(
-        too_few_long_lines, lines=rules.lines.lines, characters=rules.lines.characters
+def job_of(
+    space: Workspace,
+    rules: AnyRules,
+    found: Sequence[InputFile],
+    *,
+    asked: tuple[str, ...] | None = None,
+    listed: BadWordRule | None = None,
+    identifier: str | None = None,
+    cut: Cut = DEFAULT_CUT,
+) -> Job:
+    """Returns the job for these files, and leaves their names for its workers."""
+    groups = shards.shards(found, cut)
+    read.write_listing(space, groups)
+    return Job(
+        workspace=space,
+        rules=rules,
+        asked=asked,
+        listed=listed,
+        identifier=identifier,
+        shards=len(groups),
+        partitions=shards.partitions(found, cut),
+        cut=cut,
     )
-    return [
-        *before,
-        ("LongLines", Judge(long_lines)),
-        ("OnePageALine", DeduplicateLines()),
-        language,
-    ]
+
+
+def run_job(job: Job, options: PipelineOptions) -> None:
+    """Runs the graph, on this machine or where the options say."""
+    with pipeline_for(options) as pipeline:
+        build(job, pipeline)
+
+
+def build(job: Job, pipeline: beam.Pipeline) -> None:
+    """Puts the steps into the pipeline, each behind the one before."""
+    done: tuple[PCollection, ...] = ()
+    for step, count in steps(job):
+        done = (pipeline | type(step).__name__ >> Perform(step, count, done),)
+    plan = functools.partial(planned, job)
+    _ = pipeline | "WriteFiles" >> WriteAll(plan, WriteFile.of(job.workspace, job.rules), done)

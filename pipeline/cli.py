@@ -19,6 +19,7 @@ from pipeline.artifacts import ArtifactError
 
 Command = (
     Annotated[arguments.Clean, tyro.conf.subcommand("clean")]
+    | Annotated[arguments.Estimate, tyro.conf.subcommand("estimate")]
     | Annotated[arguments.Vocabulary, tyro.conf.subcommand("vocabulary")]
     | Annotated[arguments.Tokenize, tyro.conf.subcommand("tokenize")]
     | Annotated[arguments.Pretrain, tyro.conf.subcommand("pretrain")]
@@ -34,6 +35,7 @@ Command = (
 
 STAGES = {
     arguments.Clean: "pipeline.clean",
+    arguments.Estimate: "pipeline.estimate",
     arguments.Vocabulary: "pipeline.vocabulary",
     arguments.Tokenize: "pipeline.tokenize",
     arguments.Pretrain: "pipeline.pretrain",

@@ -1,22 +1,19 @@
-import dataclasses
 import json
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
-import apache_beam as beam
 import gflanguages
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.testing import test_pipeline, util
 
 from data.demo_archive import member_of, write
 from data.errors import DataError
 from data.language_id import LanguageIdentifier
 from data.languages import codes
-from data.line_rules import distinct_lines, keep_lines
-from data.page import Page
+from data.line_rules import keep_lines, line_hashes
+from data.page import Page, Rejected
 from data.rule_sets import mc4
 from data.shipped_text import pages as shipped_pages
 from data.text_rules import too_few_long_lines, too_long
@@ -25,8 +22,11 @@ from data.web_archive import read
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.artifacts import ArtifactError
+from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.judgement import IdentifyLanguage
+from pipeline.cleaning.tally import Tally
+from pipeline.cleaning.workspace import Workspace
 from pipeline.cleaning_report import manifest_of
-from pipeline.transforms.identify_language import IdentifyLanguage
 
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
 TWO_WORKERS = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -156,17 +156,6 @@ def test_the_same_command_again_does_nothing_and_another_one_is_refused(demo, ca
         clean.run(Clean(input=(pattern,), rules="mc4", out=demo))
 
 
-def test_a_run_that_was_cut_short_starts_again(tmp_path):
-    pages = [page("a", declaration("sw_Latn"), "sw"), page("b", declaration("en_Latn"), "en")]
-    cleaned(tmp_path / "out", pages)
-    whole = contents(tmp_path / "out")
-    (tmp_path / "out/manifest.json").rename(tmp_path / "out/unfinished.json")
-    (tmp_path / "out/pages/sw/train-00001-of-00002.parquet").write_bytes(b"half a fi")
-    cleaned(tmp_path / "out", pages)
-    assert contents(tmp_path / "out") == whole
-    assert not (tmp_path / "out/unfinished.json").exists()
-
-
 def test_a_language_that_is_not_there_is_not_in_the_manifest(tmp_path):
     some = [one for one in shipped_pages() if one.declared_language in ("sw", "mi", "haw")]
     fewer = [one for one in some if one.declared_language != "mi"]
@@ -201,14 +190,10 @@ def test_mc4_rules_say_why(tmp_path):
 
 
 def test_languages_that_mc4_does_not_have_are_rejected():
-    doubtful = dataclasses.replace(mc4(), certain_probability=0.5)
     croatian = page("a", declaration("hr_Latn"))
-    with test_pipeline.TestPipeline(runner="FnApiRunner") as pipeline:
-        pages = pipeline | beam.Create([croatian])
-        kept, rejected = pages | IdentifyLanguage(doubtful)
-        outcome = rejected | beam.Map(lambda one: (one.page.url, one.reason, one.page.language))
-        util.assert_that(kept, util.equal_to([]), label="kept")
-        util.assert_that(outcome, util.equal_to([(croatian.url, "language_not_in_mc4", "und")]))
+    outcome = IdentifyLanguage(0.5, None)(croatian)
+    assert isinstance(outcome, Rejected)
+    assert (outcome.reason, outcome.page.language) == ("language_not_in_mc4", "und")
 
 
 def test_one_language_of_a_run_for_all_is_a_run_for_one(tmp_path):
@@ -241,7 +226,7 @@ def test_bytes_do_not_depend_on_workers_or_the_order_of_files(tmp_path):
 def test_unusable_input(tmp_path, name, message):
     (tmp_path / "page.html").write_text("<p>")
     with pytest.raises(DataError, match=message):
-        clean.input_files([str(tmp_path / name)])
+        input_files([str(tmp_path / name)])
 
 
 def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
@@ -250,10 +235,11 @@ def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_lost_pages_are_an_error():
-    counts = {("read", "", ""): 2, ("kept", "sw", "train"): 1}
+def test_lost_pages_are_an_error(tmp_path):
+    job = clean.job_of(Workspace(str(tmp_path)), mc4(), [])
+    tally = Tally(Counter({("read", "", ""): 2, ("kept", "sw", "train"): 1}))
     with pytest.raises(RuntimeError, match="2 pages were read, but 1 were kept or rejected"):
-        manifest_of(counts, mc4(), files=1, lists=False)
+        manifest_of(tally, job, files=1)
 
 
 def test_cleaning_loads_neither_jax_nor_tensorflow():
@@ -281,16 +267,14 @@ def plain_mc4(pages: list[Page]) -> dict[str, tuple[str, str, str]]:
         if too_long(one) is None:
             newest[normalize(one.url)] = one
     long = [one for one in newest.values() if not too_few_long_lines(one, lines=3, characters=200)]
-    owner: dict[bytes, str] = {}
+    owner: dict[bytes, tuple[str, int]] = {}
     for one in sorted(long, key=lambda one: url_hash(one.url)):
-        for line in distinct_lines(one.text):
-            owner.setdefault(line, one.url)
-    owned = defaultdict(list)
-    for line, url in owner.items():
-        owned[url].append(line)
+        for number_in_page, line in enumerate(line_hashes(one.text)):
+            owner.setdefault(line, (one.url, number_in_page))
     identifier, known, kept = LanguageIdentifier(), {*codes(None), "und"}, {}
     for one in long:
-        text = keep_lines(one.text, owned[one.url])
+        hashes = enumerate(line_hashes(one.text))
+        text = keep_lines(one.text, [owner[line] == (one.url, at) for at, line in hashes])
         language = identifier.identify(text).certain(0.95)
         held_out = number(normalized_hash(one.url)) % 1000 == 0
         if text and language in known:

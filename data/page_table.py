@@ -1,0 +1,54 @@
+"""Pages as Arrow record batches: the form in which they wait between the steps of cleaning.
+
+`pages(batch(some)) == some` for every list of pages: nothing is lost on the way through a file.
+`WRITTEN` names the columns that a finished corpus has, in their order, and `REJECTED` those of the
+pages that a rule turned down.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+
+from data.page import Page
+
+SCHEMA = pa.schema(
+    [
+        ("url", pa.string()),
+        ("text", pa.large_string()),  # a batch may hold more than 2 GB of it
+        ("timestamp", pa.string()),
+        ("declared_language", pa.string()),
+        ("removed_lines", pa.map_(pa.string(), pa.int64())),
+        ("identified_language", pa.string()),
+        ("language", pa.string()),
+        ("language_probability", pa.float64()),
+        ("split", pa.string()),
+        ("cluster_size", pa.int32()),
+    ]
+)
+WRITTEN = pa.schema(
+    [
+        ("text", pa.string()),
+        ("url", pa.string()),
+        ("timestamp", pa.string()),
+        ("language", pa.string()),
+        ("language_probability", pa.float64()),
+        ("split", pa.string()),
+    ]
+)
+WRITTEN_WITH_CLUSTERS = WRITTEN.append(pa.field("cluster_size", pa.int32()))
+REJECTED = WRITTEN.append(pa.field("reason", pa.string()))
+
+
+def batch(pages: Sequence[Page]) -> pa.RecordBatch:
+    """Returns the pages as one batch, a row a page."""
+    columns = list(zip(*pages, strict=True)) or [()] * len(SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def pages(batch: pa.RecordBatch) -> Iterable[Page]:
+    """Returns the pages of a batch, in order."""
+    columns = [column.to_pylist() for column in batch.columns]
+    removed = SCHEMA.get_field_index("removed_lines")
+    columns[removed] = [tuple(rules) for rules in columns[removed]]
+    return map(Page._make, zip(*columns, strict=True))

@@ -1,0 +1,107 @@
+"""Fifth step: pages lose the lines that others keep, and the last rules are asked.
+
+What stays and what goes is spilled in runs, ready for the files of the corpus.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+from data import line_rules, page_table
+from data.held_out import AsPublished, OneIn, ShareOfEachLanguage
+from data.page import Page, Rejected
+from data.urls import normalized_hash
+from pipeline.cleaning import runs, spill
+from pipeline.cleaning.judgement import Judgement, judged
+from pipeline.cleaning.lines import ClaimLines, lines_lost
+from pipeline.cleaning.read import ReadShard
+from pipeline.cleaning.tally import Tally
+from pipeline.cleaning.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class JudgePages:
+    """Spills a shard's pages, kept and rejected.
+
+    Attributes:
+        one_page_a_line: whether lines were shared out before.
+    """
+
+    workspace: Workspace
+    judgements: tuple[Judgement, ...]
+    held_out: OneIn | ShareOfEachLanguage | AsPublished
+    one_page_a_line: bool
+    partitions: int
+
+    step = "judge"
+
+    def __call__(self, number: int) -> Tally:
+        """Judges one shard."""
+        tally, space = Tally(), self.workspace
+        smallest: dict[str, list[bytes]] = defaultdict(list)
+        with runs.writer(space, space.spill(self.step, number), tally) as file:
+            for chunk in self._chunks(number):
+                outcomes = [self._outcome(one) for one in chunk]
+                for one in outcomes:
+                    if isinstance(one, Rejected):
+                        tally.count_rejected(one)
+                    else:
+                        tally.count_kept(one)
+                        smallest[one.language].append(normalized_hash(one.url))
+                for code, digests in smallest.items():
+                    smallest[code] = heapq.nsmallest(self._may_be_held_out(), digests)
+                file.write(
+                    runs.rejected(one) if isinstance(one, Rejected) else runs.kept(one)
+                    for one in outcomes
+                )
+        tally.smallest = {
+            code: [digest.hex() for digest in digests] for code, digests in smallest.items()
+        }
+        return tally
+
+    def _chunks(self, number: int) -> Iterator[list[Page | Rejected]]:
+        if not self.one_page_a_line:
+            for batch in spill.batches(self.workspace.spill(ReadShard.step, number)):
+                yield list(page_table.pages(batch))
+            return
+        lost, line = lines_lost(self.workspace, number, self.partitions), 0
+        for batch in spill.batches(self.workspace.spill(ClaimLines.step, number)):
+            pages = list(page_table.pages(batch))
+            lengths = [page.text.count("\n") + 1 for page in pages]
+            ends = line + np.cumsum([0, *lengths])
+            stays = np.ones(ends[-1] - line, dtype=bool)
+            stays[lost[slice(*np.searchsorted(lost, [line, ends[-1]]))] - line] = False
+            of_pages = np.split(stays, (ends - line)[1:-1])
+            yield list(map(without_lost_lines, pages, of_pages))
+            line = ends[-1]
+
+    def _outcome(self, page: Page | Rejected) -> Page | Rejected:
+        if isinstance(page, Page):
+            page = judged(page, self.judgements)
+        return page if isinstance(page, Rejected) else page._replace(split=self._split(page))
+
+    def _split(self, page: Page) -> str:
+        """Returns the page's split, or "" if the whole language must be known first."""
+        if isinstance(self.held_out, ShareOfEachLanguage):
+            return ""
+        if isinstance(self.held_out, AsPublished):
+            return page.split or self.held_out.otherwise.split(normalized_hash(page.url))
+        return self.held_out.split(normalized_hash(page.url))
+
+    def _may_be_held_out(self) -> int:
+        return self.held_out.maximum if isinstance(self.held_out, ShareOfEachLanguage) else 0
+
+
+def without_lost_lines(page: Page, stays: Bool[np.ndarray, " lines"]) -> Page | Rejected:
+    """Returns the page with the lines that it keeps, or rejects it if those are none or blank."""
+    text = page.text if stays.all() else line_rules.keep_lines(page.text, stays)
+    if not text:
+        return Rejected(page, "only_duplicate_lines")
+    removed = page.text.count("\n") - text.count("\n")
+    return page._replace(
+        text=text, removed_lines=(*page.removed_lines, ("duplicate_line", removed))
+    )

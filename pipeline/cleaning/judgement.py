@@ -1,0 +1,178 @@
+"""What is done to a page, one judgement after the other, until one turns it down.
+
+A judgement gives the page on, perhaps changed, or rejects it. A rule (`Page -> reason | None`) is
+the most common one. All are plain values that travel to the workers; what cannot travel, CLD3's
+network, is made where it is first asked.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data import confidence, english_id, english_lines, language_id, web_lines
+from data.cleaned_lines import Cleaned
+from data.language_id import Identifier
+from data.languages import UNDETERMINED, codes
+from data.page import Page, Rejected, Rule
+
+Judgement = Callable[[Page], Page | Rejected]
+
+
+def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Rejected:
+    """Returns the page after all judgements, or the first rejection."""
+    for judge in judgements:
+        outcome = judge(page)
+        if isinstance(outcome, Rejected):
+            return outcome
+        page = outcome
+    return page
+
+
+@dataclass(frozen=True)
+class By:
+    """Turns a page down if the rule gives a reason."""
+
+    rule: Rule
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        reason = self.rule(page)
+        return page if reason is None else Rejected(page, reason)
+
+
+def clean_english_lines(page: Page) -> Page | Rejected:
+    """Applies C4's English line rules: some lines go, and some pages."""
+    return _cleaned(page, english_lines.clean(page.text))
+
+
+@dataclass(frozen=True)
+class IdentifyLanguage:
+    """The identifier's answer counts; "und" stays, and languages that mC4 does not have go.
+
+    They go here and no earlier: before line deduplication they may own lines of pages that stay.
+    """
+
+    certain_probability: float
+    model: str | None
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        answer = _identifier(self.model).identify(page.text)
+        language = answer.certain(self.certain_probability)
+        return _of_mc4(
+            page._replace(
+                identified_language=language,
+                language=language,
+                language_probability=answer.probability,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class KeepEnglish:
+    """Pages stay that langdetect is certain are English."""
+
+    certain_probability: float
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        answer = english_id.identify(page.text)
+        reason = english_id.not_certainly_english(answer, self.certain_probability)
+        if reason is not None or answer is None:
+            return Rejected(page, reason or "language_unidentifiable")
+        return page._replace(
+            identified_language="en", language="en", language_probability=answer.probability
+        )
+
+
+@dataclass(frozen=True)
+class BelieveDeclaration:
+    """The declared language counts; the identifier's answer is noted beside it."""
+
+    certain_probability: float
+    model: str | None
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        answer = _identifier(self.model).identify(page.text)
+        identified = answer.certain(self.certain_probability)
+        language = page.declared_language or UNDETERMINED
+        return page._replace(
+            identified_language=identified,
+            language=language,
+            language_probability=answer.probability if identified == language else 0.0,
+        )
+
+
+@dataclass(frozen=True)
+class AskLanguage:
+    """Notes the identifier's answer; how certain it must be is decided when all were asked."""
+
+    model: str | None
+
+    def __call__(self, page: Page) -> Page:
+        """Asks for one page."""
+        answer = _identifier(self.model).identify(page.text)
+        return page._replace(
+            identified_language=answer.language, language_probability=answer.probability
+        )
+
+
+@dataclass(frozen=True)
+class DecideLanguage:
+    """The noted answer counts if it reaches its language's threshold, else the page is "und"."""
+
+    thresholds: Mapping[str, float]
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        answer, probability = page.identified_language, page.language_probability
+        language = confidence.decide(answer, probability, self.thresholds)
+        return _of_mc4(page._replace(identified_language=language, language=language))
+
+
+def clean_web_lines(page: Page) -> Page | Rejected:
+    """Applies `mswitch-web`'s line rules: some lines go, and some pages."""
+    return _cleaned(page, web_lines.clean(page.text))
+
+
+def believe_declaration(page: Page) -> Page:
+    """Gives the page its declared language; nothing is identified."""
+    language = page.declared_language or UNDETERMINED
+    return page._replace(language=language, identified_language=language)
+
+
+@dataclass(frozen=True)
+class KeepAskedLanguages:
+    """Pages of the languages that the user asked for stay."""
+
+    languages: frozenset[str]
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        return page if page.language in self.languages else Rejected(page, "language_not_asked")
+
+
+def _of_mc4(page: Page) -> Page | Rejected:
+    if page.language in _known():
+        return page
+    # Counted under "und": there is no such language in the manifest.
+    return Rejected(page._replace(language=UNDETERMINED), "language_not_in_mc4")
+
+
+def _cleaned(page: Page, cleaned: Cleaned) -> Page | Rejected:
+    text, removed, reason = cleaned
+    if reason is not None:
+        return Rejected(page, reason)
+    return page._replace(text=text, removed_lines=(*page.removed_lines, *sorted(removed.items())))
+
+
+@functools.cache
+def _identifier(model: str | None) -> Identifier:
+    return language_id.identifier(None if model is None else Path(model))
+
+
+@functools.cache
+def _known() -> frozenset[str]:
+    return frozenset(codes(None)) | {UNDETERMINED}

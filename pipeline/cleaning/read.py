@@ -1,0 +1,124 @@
+"""First step: the records of a shard's files, as pages; each claims its address.
+
+Pages that are too long go at once, and so do those that a newer one of the same chunk beats: they
+can win nowhere. So an address that a crawl repeats fifty thousand times is claimed once a chunk.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from data import json_lines, parquet_pages, web_archive
+from data.newest_pages import Claim, claim_of, newest
+from data.page import BrokenRecord, Page, Rejected, Rule
+from pipeline import storage
+from pipeline.cleaning import passes
+from pipeline.cleaning.shards import Cut, chunks
+from pipeline.cleaning.tally import Tally
+from pipeline.cleaning.workspace import Workspace
+
+READERS = (
+    dict.fromkeys(web_archive.SUFFIXES, web_archive.read)
+    | dict.fromkeys(web_archive.HTML_SUFFIXES, web_archive.read_html)
+    | dict.fromkeys(json_lines.SUFFIXES, json_lines.read)
+    | dict.fromkeys(parquet_pages.SUFFIXES, parquet_pages.read)
+)  # the first suffix that fits: .warc.wet.gz is text
+
+CLAIMS = pa.schema(
+    [
+        ("address", pa.binary(16)),
+        ("timestamp", pa.string()),
+        ("content", pa.binary(16)),
+        ("row", pa.uint32()),
+    ]
+)
+LISTING = "shards.json"
+
+
+@dataclass(frozen=True)
+class ReadShard:
+    """Spills a shard's pages, and their claims by partition."""
+
+    workspace: Workspace
+    first_rules: tuple[Rule, ...]
+    one_page_an_address: bool
+    partitions: int
+    cut: Cut
+
+    step = "read"
+
+    def __call__(self, number: int) -> Tally:
+        """Reads one shard."""
+        row = 0
+        with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
+            for chunk, broken in chunks(self._records(number), self.cut.chunk_characters):
+                files.tally.counts["read", "", ""] += len(chunk)
+                for record in broken:
+                    files.tally.count_broken(record)
+                stay, go = self._judge(chunk)
+                files.write([page for page, _ in stay], go)
+                for batch in self._claims([claim for _, claim in stay], row):
+                    files.claims.write_batch(batch)
+                row += len(stay)
+        return files.tally
+
+    def _records(self, number: int) -> Iterator[Page | BrokenRecord]:
+        for path in listing(self.workspace)[number]:
+            with storage.local_copy(path) as local:
+                yield from _reader(path)(local)
+
+    def _judge(self, chunk: Sequence[Page]) -> tuple[list[tuple[Page, Claim]], list[Rejected]]:
+        stay: list[Page] = []
+        go: list[Rejected] = []
+        for page in chunk:
+            reason = next(filter(None, (rule(page) for rule in self.first_rules)), None)
+            stay.append(page) if reason is None else go.append(Rejected(page, reason))
+        if not self.one_page_an_address:
+            return [(page, NO_CLAIM) for page in stay], go
+        claims = list(map(claim_of, stay))
+        winners: list[tuple[Page, Claim]] = []
+        for one, stays in zip(zip(stay, claims, strict=True), newest(claims), strict=True):
+            winners.append(one) if stays else go.append(Rejected(one[0], "duplicate_url"))
+        return winners, go
+
+    def _claims(self, claims: Sequence[Claim], first_row: int) -> Iterator[pa.RecordBatch]:
+        """Yields a chunk's claims, a batch a partition."""
+        if not self.one_page_an_address:
+            return
+        rows: list[list[tuple]] = [[] for _ in range(self.partitions)]
+        for row, claim in enumerate(claims, first_row):
+            rows[partition_of(claim.address, self.partitions)].append((*claim, row))
+        for part in rows:
+            columns = list(zip(*part, strict=True)) or [()] * len(CLAIMS)
+            arrays = [pa.array(c, field.type) for c, field in zip(columns, CLAIMS, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=CLAIMS)
+
+
+NO_CLAIM = Claim(b"", "", b"")
+
+
+def is_readable(path: str) -> bool:
+    """Says whether a reader exists for the file's name."""
+    return path.endswith(tuple(READERS))
+
+
+def partition_of(digest: bytes, partitions: int) -> int:
+    """Returns the partition of a hash: its first bits."""
+    return int.from_bytes(digest[:4], "big") * partitions >> 32
+
+
+def write_listing(workspace: Workspace, shards: Sequence[Sequence[str]]) -> None:
+    """Leaves the files of each shard for the workers: a job with them in it could grow to GBs."""
+    storage.write_json(storage.join(workspace.directory, LISTING), shards, workspace.scratch)
+
+
+@functools.lru_cache(maxsize=1)
+def listing(workspace: Workspace) -> list[list[str]]:
+    """Returns the files of each shard."""
+    return storage.read_json(storage.join(workspace.directory, LISTING))
+
+
+def _reader(path: str) -> Callable:
+    return next(reader for suffix, reader in READERS.items() if path.endswith(suffix))

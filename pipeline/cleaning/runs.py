@@ -1,0 +1,103 @@
+"""Pages on their way to the files of the corpus: spilled in runs that are sorted by address.
+
+A run is a batch of pages of one group (such as `pages/sw/train`), in the order of the digests of
+their addresses. A file of the corpus is a range of digests of a group, so whoever writes it reads
+only the runs that overlap its range, and a few pages too many.
+"""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from data.page import Page, Rejected
+from data.page_table import REJECTED, WRITTEN_WITH_CLUSTERS
+from data.urls import normalized_hash
+from pipeline.cleaning import spill
+from pipeline.cleaning.tally import Run, Tally
+from pipeline.cleaning.workspace import Workspace
+
+RUN_BYTES = 2 << 20  # so much may be read in vain at each end of a range, a run
+SCHEMA = pa.unify_schemas([WRITTEN_WITH_CLUSTERS, REJECTED]).append(
+    pa.field("digest", pa.binary(16))
+)
+
+
+class Placed(NamedTuple):
+    """A page and where it goes; in the order of the digests of a group."""
+
+    group: str
+    digest: bytes
+    values: tuple
+
+
+def kept(page: Page) -> Placed:
+    """Returns the place of a page that passed every rule."""
+    group = f"pages/{page.language}/{page.split}" if page.split else f"pages/{page.language}"
+    return Placed(group, normalized_hash(page.url), (*_values(page), None))
+
+
+def rejected(one: Rejected) -> Placed:
+    """Returns the place of a page that was turned down."""
+    page = one.page._replace(language=one.page.counted_language)
+    group = f"rejected/{page.language}"
+    return Placed(group, normalized_hash(page.url), (*_values(page), one.reason))
+
+
+class RunWriter:
+    """Writes runs to one spilled file, and notes each in the tally."""
+
+    def __init__(self, file: pa.RecordBatchFileWriter, path: str, tally: Tally):
+        self._file, self._path, self._tally, self._written = file, path, tally, 0
+
+    def write(self, pages: Iterable[Placed]) -> None:
+        """Writes the pages of a chunk, a run or more for each group."""
+        groups: dict[str, list[Placed]] = defaultdict(list)
+        for page in pages:
+            groups[page.group].append(page)
+        for group in sorted(groups):
+            for run in _runs(sorted(groups[group], key=lambda page: page.digest)):
+                self._write(group, run)
+
+    def _write(self, group: str, run: list[Placed]) -> None:
+        rows = ((*page.values, page.digest) for page in run)
+        columns = zip(*rows, strict=True)
+        arrays = [
+            pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)
+        ]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+        self._file.write_batch(batch)
+        first, last = run[0].digest.hex(), run[-1].digest.hex()
+        self._tally.runs.append(
+            Run(self._path, self._written, group, first, last, len(run), batch.nbytes)
+        )
+        self._written += 1
+
+
+@contextlib.contextmanager
+def writer(workspace: Workspace, path: str, tally: Tally) -> Iterator[RunWriter]:
+    """Gives a writer of runs."""
+    with spill.writer(workspace, path, SCHEMA) as file:
+        yield RunWriter(file, path, tally)
+
+
+def _values(page: Page) -> tuple:
+    return (
+        page.text, page.url, page.timestamp, page.language, page.language_probability, page.split,
+        page.cluster_size,
+    )  # fmt: skip
+
+
+def _runs(pages: list[Placed]) -> Iterator[list[Placed]]:
+    run: list[Placed] = []
+    size = 0
+    for page in pages:
+        run.append(page)
+        size += len(page.values[0])
+        if size >= RUN_BYTES:
+            yield run
+            run, size = [], 0
+    if run:
+        yield run

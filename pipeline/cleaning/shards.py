@@ -1,0 +1,83 @@
+"""How a run is cut: input files into shards, hashes into partitions, shards into chunks.
+
+A shard is one piece of work, a chunk what of it is in memory at a time, a partition what of all
+shards' keys is compared at a time. The cut follows from the input alone, never from the workers, so
+it is the same when a run is taken up again. The defaults bound a worker's memory: a chunk of 8 M
+characters is 8 to 32 MB of text, a partition about 32 MB of keys (28 bytes a line, 1.6 bytes a
+compressed byte of input).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from data.page import BrokenRecord, Page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Sizes of the parts of a run.
+
+    Attributes:
+        shard_bytes: of input files a shard, unless one file is larger.
+        chunk_characters: of text in memory at a time.
+        partition_bytes: of input for each partition.
+    """
+
+    shard_bytes: int = 32 << 20
+    chunk_characters: int = 8 << 20
+    partition_bytes: int = 16 << 20
+
+
+DEFAULT_CUT = Cut()
+
+
+class InputFile(NamedTuple):
+    """A file of the input.
+
+    Attributes:
+        path: where it is.
+        size: in bytes.
+    """
+
+    path: str
+    size: int
+
+
+def shards(files: Sequence[InputFile], cut: Cut) -> list[list[str]]:
+    """Returns the paths of each shard's files, in order."""
+    groups: list[list[str]] = []
+    size = cut.shard_bytes
+    for file in files:
+        if size + file.size > cut.shard_bytes:
+            groups.append([])
+            size = 0
+        groups[-1].append(file.path)
+        size += file.size
+    return groups
+
+
+def partitions(files: Iterable[InputFile], cut: Cut) -> int:
+    """Returns the number of partitions, a power of two."""
+    size = sum(file.size for file in files)
+    return 1 << max(0, -(-size // cut.partition_bytes) - 1).bit_length()
+
+
+def chunks(
+    records: Iterable[Page | BrokenRecord], characters: int
+) -> Iterator[tuple[list[Page], list[BrokenRecord]]]:
+    """Yields the records in chunks of so many characters, or a little more."""
+    pages: list[Page] = []
+    broken: list[BrokenRecord] = []
+    size = 0
+    for record in records:
+        if isinstance(record, BrokenRecord):
+            broken.append(record)
+        else:
+            pages.append(record)
+            size += len(record.text)
+        if size >= characters:
+            yield pages, broken
+            pages, broken, size = [], [], 0
+    if pages or broken:
+        yield pages, broken

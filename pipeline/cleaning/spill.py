@@ -1,0 +1,65 @@
+"""Spilled files: Arrow batches that are found by their number, so that parts can be read alone.
+
+A file of keys has a batch for each partition, chunk after chunk: what is exchanged between all
+shards is written by each once, and each partition reads its own batches only. Empty batches keep
+their place.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.cleaning.workspace import Workspace
+
+OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+@contextlib.contextmanager
+def writer(
+    workspace: Workspace, path: str, schema: pa.Schema
+) -> Iterator[pa.RecordBatchFileWriter]:
+    """Gives a writer of a spilled file, which is there when the block has ended."""
+    with (
+        workspace.publish(path) as unfinished,
+        pa.OSFile(str(unfinished), "wb") as file,
+        pa.ipc.new_file(file, schema, options=OPTIONS) as batches,
+    ):
+        yield batches
+
+
+@contextlib.contextmanager
+def reader(path: str) -> Iterator[pa.RecordBatchFileReader]:
+    """Gives a reader of a spilled file."""
+    with storage.readable(path) as file, pa.ipc.open_file(file) as batches:
+        yield batches
+
+
+def batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yields batches of a file: all, or those of these numbers."""
+    with reader(path) as found:
+        for number in range(found.num_record_batches) if numbers is None else numbers:
+            yield found.get_batch(number)
+
+
+def every(path: str, first: int, step: int) -> Iterator[pa.RecordBatch]:
+    """Yields every so-manieth batch of a file: those of one partition."""
+    with reader(path) as found:
+        for number in range(first, found.num_record_batches, step):
+            yield found.get_batch(number)
+
+
+def write_numbers(workspace: Workspace, path: str, lists: Sequence[np.ndarray]) -> None:
+    """Writes lists of numbers, a batch a list."""
+    schema = pa.schema([("number", pa.uint32())])
+    with writer(workspace, path, schema) as file:
+        for numbers in lists:
+            file.write_batch(pa.record_batch([pa.array(numbers, pa.uint32())], schema=schema))
+
+
+def read_numbers(paths: Sequence[str], batch: int) -> np.ndarray:
+    """Returns the numbers that lie in this batch of any of the files, sorted."""
+    found = [one["number"].to_numpy() for path in paths for one in batches(path, [batch])]
+    return np.sort(np.concatenate(found)) if found else np.empty(0, np.uint32)

@@ -1,0 +1,116 @@
+"""What one piece of work says of itself: counts, places of broken records, and what it spilled.
+
+A count is a sum over (kind, language, detail); language or detail is "" where it says nothing.
+Tallies add up, in any order, to that of the whole run.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from data.page import BrokenRecord, Page, Rejected
+
+SAMPLES = 5  # broken records named by place, a reason
+
+Key = tuple[str, str, str]
+
+
+class Run(NamedTuple):
+    """A batch of pages of one group, in the order of their digests, in a spilled file.
+
+    Attributes:
+        file: that holds it.
+        batch: its number there.
+        group: files that its pages go to, such as "pages/sw/train" or "rejected/sw".
+        first: smallest digest, in hexadecimal.
+        last: greatest.
+        pages: how many.
+        size: in bytes.
+    """
+
+    file: str
+    batch: int
+    group: str
+    first: str
+    last: str
+    pages: int
+    size: int
+
+
+@dataclass
+class Tally:
+    """Of one piece of work, or the sum of several.
+
+    Attributes:
+        counts: by (kind, language, detail).
+        broken: the first places of broken records, by reason.
+        smallest: the smallest digests of each language's pages, as many as may be held out.
+        runs: what was spilled for the files of the corpus.
+    """
+
+    counts: Counter[Key] = field(default_factory=Counter)
+    broken: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    smallest: dict[str, list[str]] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+
+    def count_read(self, page: Page) -> None:
+        """Counts a page that was read."""
+        self.counts["read", "", ""] += 1
+
+    def count_kept(self, page: Page) -> None:
+        """Counts a page that passed every rule."""
+        code = page.language
+        self.counts["kept", code, page.split] += 1
+        self.counts["characters", code, ""] += len(page.text)
+        for rule, lines in page.removed_lines:
+            self.counts["removed_lines", code, rule] += lines
+        self.counts["confidence", code, _step(page.language_probability)] += 1
+        if page.identified_language != code:
+            self.counts["said", code, page.identified_language] += 1
+
+    def count_rejected(self, rejected: Rejected) -> None:
+        """Counts a page that a rule turned down."""
+        self.counts["rejected", rejected.page.counted_language, rejected.reason] += 1
+
+    def count_broken(self, record: BrokenRecord) -> None:
+        """Counts a record that is no page."""
+        self.counts["broken", "", record.reason] += 1
+        places = [*self.broken.get(record.reason, ()), (record.file, record.offset)]
+        self.broken[record.reason] = sorted(places)[:SAMPLES]
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the tally as a JSON value."""
+        counts = sorted([*key, value] for key, value in self.counts.items())
+        return asdict(self) | {"counts": counts}
+
+    @classmethod
+    def of_json(cls, value: dict[str, Any]) -> "Tally":
+        """Returns the tally that `as_json` made the value of."""
+        counts = Counter({(kind, code, detail): n for kind, code, detail, n in value["counts"]})
+        broken = {
+            reason: [(file, offset) for file, offset in places]
+            for reason, places in value["broken"].items()
+        }
+        return cls(counts, broken, value["smallest"], [Run(*run) for run in value["runs"]])
+
+
+def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:
+    """Returns the sum, with as many of the smallest digests a language as may be held out."""
+    counts: Counter[Key] = Counter()
+    broken: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    smallest: dict[str, list[str]] = defaultdict(list)
+    runs: list[Run] = []
+    for tally in tallies:
+        counts.update(tally.counts)
+        runs += tally.runs
+        for reason, places in tally.broken.items():
+            broken[reason] = sorted(broken[reason] + places)[:SAMPLES]
+        for language, digests in tally.smallest.items():
+            smallest[language] = sorted(smallest[language] + digests)[:held_out]
+    return Tally(counts, broken, smallest, runs)
+
+
+def _step(probability: float) -> str:
+    """Returns the lower end of the step of 0.05 that a probability lies in; 1 lies in the last."""
+    return f"{min(int(probability * 20), 19) / 20:.2f}"

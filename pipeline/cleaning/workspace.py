@@ -1,0 +1,64 @@
+"""Where the steps of one cleaning run leave their results for each other, until the run is whole.
+
+    OUT/work/read/00003.arrow           spilled pages or keys of one piece of work
+    OUT/work/read/00003.json            its tally, written last: the piece is done
+    OUT/work/scratch/                   what is not whole yet
+
+A piece of work that has its tally is never done again. So a run that was killed goes on where it
+was, and pieces that had been cut short are written anew under the same names.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import storage
+from pipeline.cleaning.tally import Tally
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The workspace of the run that writes to this directory."""
+
+    out: str
+
+    @property
+    def directory(self) -> str:
+        """All of it; goes when the run is whole."""
+        return storage.join(self.out, "work")
+
+    @property
+    def scratch(self) -> str:
+        """Holds what is not whole yet."""
+        return storage.join(self.directory, "scratch")
+
+    def spill(self, step: str, number: int, of: str = "") -> str:
+        """Returns the path of what a step spilled, `of` naming one of several files."""
+        return storage.join(self.directory, step + of, f"{number:05d}.arrow")
+
+    def publish(self, path: str) -> AbstractContextManager[Path]:
+        """Gives a place to write what will be the file of this path."""
+        return storage.published(path, self.scratch)
+
+    def is_done(self, step: str, number: int) -> bool:
+        """Says whether a piece of work has its tally."""
+        return storage.exists(self._tally(step, number))
+
+    def finish(self, step: str, number: int, tally: Tally) -> None:
+        """Writes the tally of a piece of work, which makes it done."""
+        storage.write_json(self._tally(step, number), tally.as_json(), self.scratch)
+
+    def tally(self, step: str, number: int) -> Tally:
+        """Returns the tally of a piece of work that is done."""
+        return Tally.of_json(storage.read_json(self._tally(step, number)))
+
+    def tallies(self, step: str) -> Iterator[Tally]:
+        """Yields the tallies of a step, in order."""
+        directory = storage.join(self.directory, step)
+        for name in storage.names_in(directory):
+            if name.endswith(".json"):
+                yield Tally.of_json(storage.read_json(storage.join(directory, name)))
+
+    def _tally(self, step: str, number: int) -> str:
+        return storage.join(self.directory, step, f"{number:05d}.json")

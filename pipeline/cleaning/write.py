@@ -1,0 +1,153 @@
+"""Last step: the files of the corpus, each a range of digests of one group of pages.
+
+Which files there are follows from the tallies: so many that none outgrows a worker's memory. Rows
+are sorted by the digest of the address, then by content, so the bytes depend on the pages alone.
+A file that is there is whole and is not written again.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
+from data.page_table import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
+from data.urls import number
+from data.web_rules import WebRuleSet
+from pipeline import storage
+from pipeline.cleaning import runs, spill
+from pipeline.cleaning.tally import Run, Tally
+from pipeline.cleaning.workspace import Workspace
+
+PAGES_A_FILE = 10_000  # 30 to 120 MB of text
+BYTES_A_FILE = 256 << 20
+ALL_DIGESTS = 1 << 128
+
+
+class Part(NamedTuple):
+    """A range of one group of pages, from `first` up to and without `end`, of one split."""
+
+    group: str
+    name: str
+    split: str
+    first: int
+    end: int
+    pages: int
+
+
+class File(NamedTuple):
+    """One file of the corpus, and the batches that hold its pages."""
+
+    name: str
+    split: str
+    first: int
+    end: int
+    reads: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class WriteFile:
+    """Writes a file of the corpus."""
+
+    workspace: Workspace
+    columns: pa.Schema
+
+    @classmethod
+    def of(cls, workspace: Workspace, rules: object) -> "WriteFile":
+        """Returns the step for these rules: only some look for clusters."""
+        clusters = isinstance(rules, WebRuleSet)
+        return cls(workspace, WRITTEN_WITH_CLUSTERS if clusters else WRITTEN)
+
+    def __call__(self, file: File) -> str:
+        """Writes the file, unless it is there; returns its name."""
+        path = storage.join(self.workspace.out, file.name)
+        if not storage.exists(path):
+            table = _sorted(_read(file))
+            columns = REJECTED if file.name.startswith("rejected/") else self.columns
+            if file.split:
+                split = pa.array([file.split] * len(table), pa.string())
+                table = table.set_column(table.schema.get_field_index("split"), "split", split)
+            with self.workspace.publish(path) as unfinished:
+                pq.write_table(
+                    table.select(columns.names).cast(columns), unfinished, compression="zstd"
+                )
+        return file.name
+
+
+def files(tally: Tally, held_out: OneIn | ShareOfEachLanguage | AsPublished) -> Iterator[File]:
+    """Yields the files of the corpus, given the sum of all tallies."""
+    by_group: dict[str, list[Run]] = defaultdict(list)
+    for run in tally.runs:
+        by_group[run.group].append(run)
+    for group in sorted(by_group):
+        for part in _parts(group, by_group[group], tally, held_out):
+            size = sum(run.size for run in by_group[group])
+            yield from _files(part, by_group[group], size)
+
+
+def _parts(
+    group: str,
+    spilled: Sequence[Run],
+    tally: Tally,
+    held_out: OneIn | ShareOfEachLanguage | AsPublished,
+) -> Iterator[Part]:
+    count = sum(run.pages for run in spilled)
+    if group.startswith("rejected/"):
+        yield Part(group, f"{group}/rejected", "", 0, ALL_DIGESTS, count)
+    elif not isinstance(held_out, ShareOfEachLanguage):
+        yield Part(group, group, "", 0, ALL_DIGESTS, count)
+    else:
+        code = group.removeprefix("pages/")
+        last = held_out.last_held_out(count, map(bytes.fromhex, tally.smallest[code]))
+        end = 0 if last == BEFORE_ALL else number(last) + 1
+        validation = held_out.count(count)
+        if validation:
+            yield Part(group, f"{group}/validation", "validation", 0, end, validation)
+        yield Part(group, f"{group}/train", "train", end, ALL_DIGESTS, count - validation)
+
+
+def _files(part: Part, spilled: Sequence[Run], size: int) -> Iterator[File]:
+    share = part.pages / sum(run.pages for run in spilled)
+    count = max(1, -(-part.pages // PAGES_A_FILE), round(share * size / BYTES_A_FILE))
+    width = part.end - part.first
+    for place in range(count):
+        first = part.first + width * place // count
+        end = part.first + width * (place + 1) // count
+        name = f"{part.name}-{place:05d}-of-{count:05d}.parquet"
+        yield File(name, part.split, first, end, _reads(spilled, first, end))
+
+
+def _reads(spilled: Sequence[Run], first: int, end: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Returns the batches that may hold a digest of the range."""
+    reads: Mapping[str, list[int]] = defaultdict(list)
+    for run in spilled:
+        if int(run.last, 16) >= first and int(run.first, 16) < end:
+            reads[run.file].append(run.batch)
+    return tuple((file, tuple(batches)) for file, batches in reads.items())
+
+
+def _read(file: File) -> pa.Table:
+    found = (
+        _range(batch, file.first, file.end)
+        for path, numbers in file.reads
+        for batch in spill.batches(path, numbers)
+    )
+    return pa.Table.from_batches(found, runs.SCHEMA)
+
+
+def _range(batch: pa.RecordBatch, first: int, end: int) -> pa.RecordBatch:
+    digests = batch["digest"].to_pylist()
+    begin = bisect_left(digests, first.to_bytes(16, "big"))
+    stop = len(digests) if end == ALL_DIGESTS else bisect_left(digests, end.to_bytes(16, "big"))
+    return batch.slice(begin, stop - begin)
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    order = ["digest", *REJECTED.names]
+    digest = table["digest"].cast(pa.binary())
+    table = table.set_column(table.schema.get_field_index("digest"), "digest", digest)
+    return table.sort_by([(name, "ascending") for name in order])

@@ -1,0 +1,128 @@
+"""`mswitch estimate`: what a cleaning run will take, extrapolated from a sample.
+
+The sample is whole files, spread over the input; it is cleaned by the same steps in one process,
+and everything grows by the ratio of bytes. What the numbers leave out: a sample has fewer duplicate
+lines and addresses than the whole, so more of it is kept; cores differ; starting workers and
+waiting for the store are not counted.
+"""
+
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import arguments, clean
+from pipeline.beam_options import pipeline_options
+from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.plan import whole as sum_of
+from pipeline.cleaning.rules_asked import named
+from pipeline.cleaning.shards import InputFile
+from pipeline.cleaning.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """What some input takes: of the sample measured, of the whole extrapolated.
+
+    Attributes:
+        files: of input.
+        input_bytes: as they lie there, compressed or not.
+        pages: read.
+        kept: pages that pass.
+        core_seconds: CPU time.
+        spilled_bytes: written between the steps and read again.
+        corpus_bytes: of kept and rejected pages.
+    """
+
+    files: float
+    input_bytes: float
+    pages: float
+    kept: float
+    core_seconds: float
+    spilled_bytes: float
+    corpus_bytes: float
+
+    def times(self, factor: float) -> "Amounts":
+        """Returns the amounts of so many times the input."""
+        return Amounts(**{name: value * factor for name, value in vars(self).items()})
+
+
+def run(arguments: arguments.Estimate) -> None:
+    """Cleans a sample and prints what the whole will take."""
+    found = input_files(arguments.input)
+    some = sample(found, arguments.sample_megabytes << 20)
+    with tempfile.TemporaryDirectory() as directory:
+        measured = measure(some, arguments.rules, Path(directory))
+    ratio = sum(file.size for file in found) / max(measured.input_bytes, 1)
+    whole = measured.times(ratio)
+    console = Console(highlight=False)
+    console.print(table_of(measured, whole, arguments.price_per_core_hour))
+    console.print(
+        f"Extrapolated from {1 / ratio:.1%} of the input by bytes, cleaned in one process here; "
+        "starting workers and waiting for a store are not in it."
+    )
+
+
+def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:
+    """Returns files spread evenly over the input, so few that they just reach the size."""
+    for count in range(1, len(files)):
+        some = [files[place * len(files) // count] for place in range(count)]
+        if sum(file.size for file in some) >= size:
+            return some
+    return list(files)
+
+
+def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
+    """Returns what cleaning the files takes."""
+    space = Workspace(str(directory))
+    job = clean.job_of(space, named(rules), files)
+    before = _core_seconds()
+    clean.run_job(job, pipeline_options(()))
+    counts = sum_of(job).counts
+    return Amounts(
+        files=len(files),
+        input_bytes=sum(file.size for file in files),
+        pages=counts["read", "", ""],
+        kept=sum(count for (kind, _, _), count in counts.items() if kind == "kept"),
+        core_seconds=_core_seconds() - before,
+        spilled_bytes=_size(Path(space.directory)),
+        corpus_bytes=_size(directory / "pages") + _size(directory / "rejected"),
+    )
+
+
+def table_of(measured: Amounts, whole: Amounts, price: float) -> Table:
+    """Returns the two columns, and the money if a price is known."""
+    table = Table("", "sample", "whole", box=None, pad_edge=False)
+    for title, name, unit in ROWS:
+        table.add_row(title, *(f"{getattr(one, name) / unit:,.3g}" for one in (measured, whole)))
+    if price:
+        costs = (one.core_seconds / 3600 * price for one in (measured, whole))
+        table.add_row(f"money at {price:g} a core-hour", *(f"{cost:,.2f}" for cost in costs))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+ROWS = (
+    ("files", "files", 1),
+    ("input, GB", "input_bytes", 1e9),
+    ("pages, millions", "pages", 1e6),
+    ("kept, millions", "kept", 1e6),
+    ("core-hours", "core_seconds", 3600),
+    ("spilled between steps, GB", "spilled_bytes", 1e9),
+    ("corpus, GB", "corpus_bytes", 1e9),
+)
+
+
+def _core_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _size(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())

@@ -1,0 +1,99 @@
+"""A cleaning run that is killed, at any write, goes on and ends with the same bytes.
+
+Each attempt is a process of its own, forked from one that has loaded everything. It kills itself
+with SIGKILL, either before a file gets its name or after: between these two lies every state that a
+kill can leave behind.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from data.demo_archive import member_of
+from data.page import Page
+from data.shipped_text import pages as shipped_pages
+from pipeline import clean
+from pipeline.arguments import Clean
+from pipeline.cleaning.shards import Cut
+
+SMALL = Cut(shard_bytes=20_000, chunk_characters=30_000, partition_bytes=30_000)
+LANGUAGES = ("sw", "yo", "ja", "ar", "hi")
+
+
+def run_and_die(arguments: Clean, writes: int, after_the_last: bool) -> None:
+    """Cleans until so many files have got their names."""
+    replace, left = os.replace, iter(range(writes, -1, -1))
+
+    def replace_or_die(source, target):
+        if next(left) == 0 and not after_the_last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+        if next(left_after) == 0 and after_the_last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    left_after = iter(range(writes, -1, -1))
+    os.replace = replace_or_die
+    clean.run(arguments, SMALL)
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory) -> str:
+    directory = tmp_path_factory.mktemp("archives")
+    pages = [page for page in shipped_pages() if page.declared_language in LANGUAGES]
+    random.Random(0).shuffle(pages)
+    pages += [page._replace(timestamp="2001") for page in pages[:40]]
+    pages += [page._replace(url=f"{page.url}/again") for page in pages[20:60]]
+    pages += [Page(f"https://short.example/{number}", "x") for number in range(20)]
+    for number in range(4):
+        archive = directory / f"{number}.warc.wet.gz"
+        archive.write_bytes(b"".join(map(member_of, pages[number::4])))
+    return str(directory / "*.gz")
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(pattern, tmp_path_factory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    clean.run(Clean(input=(pattern,), rules="demo", out=out), SMALL)
+    return contents(out)
+
+
+def test_the_cut_does_not_change_the_pages(pattern, whole, tmp_path):
+    clean.run(Clean(input=(pattern,), rules="demo", out=tmp_path / "out"))
+    assert contents(tmp_path / "out") == whole
+
+
+def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.clean"])
+    out, draw, kills = tmp_path / "out", random.Random(7), 0
+    tallies: dict[Path, int] = {}
+    while not (out / "manifest.json").exists():
+        arguments = Clean(input=(pattern,), rules="demo", out=out)
+        dying = (arguments, draw.randrange(1, 40), draw.random() < 0.5)
+        process = context.Process(target=run_and_die, args=dying)
+        process.start()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+        assert process.exitcode in (0, -signal.SIGKILL)
+        found = {path: path.stat().st_mtime_ns for path in (out / "work").rglob("*.json")}
+        found = {path: time for path, time in found.items() if path.name != "shards.json"}
+        assert all(found[path] == time for path, time in tallies.items() if path in found)
+        assert tallies.keys() <= found.keys() or (out / "manifest.json").exists()
+        tallies = found
+    assert kills >= 4
+    clean.run(Clean(input=(pattern,), rules="demo", out=out))  # removes what a late kill left
+    assert contents(out) == whole
+    rejected = json.loads((out / "manifest.json").read_text())["languages"]["sw"]["rejected"]
+    assert rejected["duplicate_url"] > 1
+    assert rejected["only_duplicate_lines"] > 1

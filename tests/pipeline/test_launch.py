@@ -1,0 +1,98 @@
+"""What can be known of a launch without an account: its options, its package, its job's graph."""
+
+import re
+import shlex
+from pathlib import Path
+from zipfile import ZipFile
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
+from hatchling.builders.wheel import WheelBuilder
+
+from pipeline import arguments, clean
+from pipeline.beam_options import pipeline_options
+from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.rules_asked import named
+from pipeline.cleaning.shards import InputFile
+from pipeline.cleaning.workspace import Workspace
+from pipeline.cli import split_beam_options
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")
+
+
+def documented(runner: str) -> list[str]:
+    """The options of the documented command for this runner."""
+    commands = LAUNCH.replace("\\\n", " ").split("\n")
+    (command,) = (line for line in commands if f"--runner={runner}" in line and "mswitch" in line)
+    own, options = split_beam_options(shlex.split(command))
+    assert own[:2] == ["mswitch", "clean"]
+    return list(options)
+
+
+@pytest.mark.parametrize("rules", ["mc4", "c4-en", "mswitch-web", "none"])
+def test_the_graph_stays_small_whatever_the_input(tmp_path, rules):
+    files = [
+        InputFile(f"gs://bucket/crawl-data/CC-MAIN-2026-01/{number:09}.warc.wet.gz", 120_000_000)
+        for number in range(100_000)
+    ]
+    job = clean.job_of(Workspace(str(tmp_path)), named(rules), files)
+    assert job.shards == len(files)
+    pipeline = beam.Pipeline(options=pipeline_options(()))
+    clean.build(job, pipeline)
+    graph = pipeline.to_runner_api().SerializeToString()
+    assert len(graph) < 1_000_000
+    assert b"CC-MAIN" not in graph
+
+
+@pytest.mark.parametrize("runner", ["DataflowRunner", "PrismRunner", "FlinkRunner", "SparkRunner"])
+def test_every_documented_option_is_one_of_beam(runner):
+    options = pipeline_options(documented(runner))
+    known = PipelineOptions([]).get_all_options()
+    asked = {option.split("=")[0].removeprefix("--") for option in documented(runner)}
+    assert asked <= known.keys()
+    assert options.get_all_options()["runner"] == runner
+
+
+def test_the_documented_dataflow_command_means_what_it_says():
+    options = pipeline_options(documented("DataflowRunner"))
+    cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
+    assert (cloud.project, cloud.region) == ("PROJECT", "REGION")
+    assert cloud.staging_location == "gs://BUCKET/staging"
+    assert worker.sdk_container_image.endswith("/worker:0.1.0")
+    assert worker.max_num_workers == 400
+
+
+def test_the_worker_image_has_the_pinned_beam():
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    (beam_version,) = re.findall(r"beam_python3\.11_sdk:(\S+)", image)
+    assert f"apache-beam=={beam_version}\n" in pinned
+
+
+def test_the_wheel_holds_every_module_and_table(tmp_path):
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    packed = set(ZipFile(wheel).namelist())
+    packages = ("data", "model", "eval", "pipeline")
+    suffixes = {".py", ".tsv", ".typed", ".html", ".md", ".css", ".js"}
+    files = (file for name in packages for file in (ROOT / name).rglob("*"))
+    wanted = {str(file.relative_to(ROOT)) for file in files if file.suffix in suffixes}
+    assert len(wanted) > 100
+    assert wanted <= packed
+
+
+def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
+    from data.demo_archive import write
+    from pipeline import estimate
+
+    write(tmp_path / "archive")
+    pattern = str(tmp_path / "archive/*.warc.wet.gz")
+    files = input_files([pattern])
+    assert estimate.sample(files, 1) == [files[0]]
+    assert estimate.sample(files, 1 << 40) == files
+    estimate.run(arguments.Estimate(input=(pattern,), rules="demo", price_per_core_hour=3600))
+    shown = capsys.readouterr().out
+    (pages,) = re.findall(r"pages, millions +(\S+) +(\S+)", shown)
+    assert pages[0] == pages[1] == "0.00447"
+    assert "100.0% of the input" in shown
