@@ -18,9 +18,9 @@ A page of fewer than three sentences goes. Here alone Unicode's line separators 
 
 import re
 from collections import Counter
-from typing import NamedTuple
 
 from data import sentences
+from data.cleaned_lines import Cleaned
 from data.page import Page
 
 FEWEST_WORDS = 5
@@ -34,20 +34,6 @@ POLICY = re.compile(
     "terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies"
 )
 PAGE_REASONS = frozenset({"lorem_ipsum", "curly_bracket"})
-
-
-class Cleaned(NamedTuple):
-    """What the line rules leave of a page.
-
-    Attributes:
-        text: the lines that stayed.
-        removed: how many lines each rule took.
-        reason: why the page is rejected, or None.
-    """
-
-    text: str
-    removed: Counter[str]
-    reason: str | None
 
 
 def clean(text: str) -> Cleaned:

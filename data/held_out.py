@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from data.errors import DataError
 from data.urls import number
 
 Split = Literal["train", "validation"]
 
+MOST_HELD_OUT = 10_000  # mT5's perplexity was taken over as many examples
 BEFORE_ALL = b""  # no hash is smaller or equal: nothing is held out
 
 
@@ -62,7 +64,7 @@ class ShareOfEachLanguage:
 
     def __str__(self) -> str:
         return (
-            f"{self.share:.0%} of each language's pages, at least {self.minimum} "
+            f"{100 * self.share:g}% of each language's pages, at least {self.minimum} "
             f"and at most {self.maximum}"
         )
 
@@ -80,6 +82,22 @@ class ShareOfEachLanguage:
         """
         held_out = sorted(smallest)[: self.count(pages)]
         return held_out[-1] if held_out else BEFORE_ALL
+
+
+def share_of_each_language(share: float, minimum: int) -> ShareOfEachLanguage:
+    """Returns the rule of a user's settings: a share, and how many pages at the least.
+
+    Raises:
+        DataError: the share is not between 0 and 1, or the minimum is negative.
+    """
+    if not 0 <= share < 1:
+        raise DataError(
+            f"A validation share of {share:g} was asked for; give a part of each language's pages, "
+            "0 or more and less than 1."
+        )
+    if minimum < 0:
+        raise DataError(f"At least {minimum} held-out pages were asked for; give 0 or more.")
+    return ShareOfEachLanguage(share=share, minimum=minimum, maximum=MOST_HELD_OUT)
 
 
 def split_up_to(digest: bytes, last_held_out: bytes) -> Split:

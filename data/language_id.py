@@ -1,15 +1,17 @@
-"""Language identification by CLD3, the network that mC4 was made with, as mC4 asks it.
+"""Language identification: by CLD3, the network that mC4 was made with, or by a fastText model.
 
-At least 100 and at most 10,000 bytes of a page are looked at. An answer counts only if CLD3 calls
-it reliable and its probability reaches the rule set's threshold; else the page is "und". Known
-weaknesses, which the reports show: toned Yoruba is called Vietnamese with probability 1, Indonesian
-and Malay are confused, and repetitive text shrinks below 100 bytes and comes out as "und".
+CLD3 is asked as mC4 asks it. At least 100 and at most 10,000 bytes of a page are looked at. An
+answer counts only if CLD3 calls it reliable and its probability reaches the rule set's threshold;
+else the page is "und". Known weaknesses, which the reports show: toned Yoruba is called Vietnamese
+with probability 1, Indonesian and Malay are confused, and repetitive text shrinks below 100 bytes
+and comes out as "und".
 
 gcld3 must be loaded before TensorFlow: the other way round the process dies without a word.
 """
 
 import sys
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from data.languages import UNDETERMINED
 
@@ -26,7 +28,7 @@ LONGEST_BYTES = 10_000
 
 
 class Answer(NamedTuple):
-    """What CLD3 says of a text."""
+    """What an identifier says of a text: an mC4 code, or one that mC4 does not have."""
 
     language: str
     probability: float
@@ -37,6 +39,28 @@ class Answer(NamedTuple):
         if self.is_reliable and self.probability >= probability:
             return self.language
         return UNDETERMINED
+
+
+@runtime_checkable
+class Identifier(Protocol):
+    """Says a text's language; made where the work is done, since models cannot be pickled."""
+
+    def identify(self, text: str) -> Answer:
+        """Returns the best answer."""
+        ...
+
+
+def identifier(model: Path | None) -> Identifier:
+    """Returns CLD3, or the fastText model at this path.
+
+    Raises:
+        DataError: the file is no fastText classifier, or its runtime is not installed.
+    """
+    if model is None:
+        return LanguageIdentifier()
+    from data.fasttext_id import FastTextIdentifier
+
+    return FastTextIdentifier(model)
 
 
 class LanguageIdentifier:

@@ -1,7 +1,8 @@
 """Line deduplication: of all pages that hold a line, one keeps it (C4, `remove_duplicate_text`).
 
-Lines are the same if they are the same stripped and in lower case. The page whose address has the
-smallest MD5 keeps the line, which favours no site; inside a page the first of equal lines stays.
+Lines are the same if they are the same stripped and in lower case; for `mswitch-web`, also if one
+is composed, or spaced, otherwise than the other. The page whose address has the smallest MD5 keeps
+the line, which favours no site; inside a page the first of equal lines stays.
 The invariant: every distinct line of the input survives in exactly one page, once.
 
     b.example "Home / News of today"      md5(b) < md5(a)      "Home / News of today"
@@ -12,7 +13,8 @@ bits, XXH3: 2.4 times as fast as MD5; among 10¹² lines two different ones meet
 1e-15), the page's rank, and the line's number. No text is needed, so no text has to be moved.
 """
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xxhash
@@ -22,12 +24,31 @@ from data.urls import url_hash
 
 Hashes = UInt64[np.ndarray, "lines 2"]
 LineNumbers = UInt32[np.ndarray, " lines"]
+LineHashes = Callable[[str], list[bytes]]
 
 
 def line_hashes(text: str) -> list[bytes]:
     """Returns the 16 bytes under which equal lines meet, a line each, in order."""
     digest = xxhash.xxh3_128_digest
     return [digest(line.strip().encode("utf-8")) for line in text.lower().split("\n")]
+
+
+def unicode_line_hashes(text: str) -> list[bytes]:
+    """Returns the 16 bytes under which lines meet that read the same, a line each, in order.
+
+    Letters are composed (NFC), so that it does not matter how a keyboard wrote Yoruba's or
+    Vietnamese's tones; case is folded, which lower case is not in every script; and any white space
+    counts as one space, since copies of a page differ in no-break spaces and double ones.
+    """
+    digest = xxhash.xxh3_128_digest
+    return [digest(line.encode("utf-8")) for line in lines_as_read(text)]
+
+
+def lines_as_read(text: str) -> list[str]:
+    """Returns the form of each line in which lines that read the same are the same."""
+    folded = unicodedata.normalize("NFC", text).casefold()
+    lines = unicodedata.normalize("NFC", folded).split("\n")
+    return [" ".join(line.split()) for line in lines]
 
 
 def as_numbers(hashes: Sequence[bytes]) -> Hashes:

@@ -30,7 +30,7 @@ from data.languages import codes
 from data.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
 from data.text_rules import too_few_long_lines, too_long
 from pipeline import arguments, artifacts, storage
-from pipeline.beam_options import pipeline_options
+from pipeline.beam_options import pipeline_for, pipeline_options
 from pipeline.cleaning import judgement, read, shards, tally
 from pipeline.cleaning.judge import JudgePages
 from pipeline.cleaning.judgement import By, Judgement
@@ -158,7 +158,7 @@ def bad_word_rule(rules: RuleSet | Untouched, directory: Path | None) -> BadWord
 
 def run_job(job: Job, options: PipelineOptions) -> None:
     """Runs the graph, on this machine or where the options say."""
-    with beam.Pipeline(options=options) as pipeline:
+    with pipeline_for(options) as pipeline:
         build(job, pipeline)
 
 

@@ -28,7 +28,7 @@ from pipeline.artifacts import (
     finish,
     read_manifest,
 )
-from pipeline.beam_options import pipeline_options
+from pipeline.beam_options import pipeline_for, pipeline_options
 from pipeline.transforms.write_blocks import (
     PageShard,
     TokenLayout,
@@ -129,7 +129,7 @@ def write(
     beam_options: tuple[str, ...],
 ) -> None:
     """Runs the job: blocks of every shard that is not finished."""
-    with beam.Pipeline(options=pipeline_options(beam_options)) as job:
+    with pipeline_for(pipeline_options(beam_options)) as job:
         _ = (
             job
             | "Shards" >> beam.Create(shards)

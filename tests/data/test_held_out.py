@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.held_out import OneIn, ShareOfEachLanguage, split_up_to
+from data.errors import DataError
+from data.held_out import OneIn, ShareOfEachLanguage, share_of_each_language, split_up_to
 
 SHARE = ShareOfEachLanguage(share=0.12, minimum=2, maximum=64)
 HASHES = st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=100)
@@ -41,3 +42,15 @@ def test_a_language_of_two_pages_has_both_kinds(hashes):
     last = SHARE.last_held_out(len(hashes), hashes)
     kinds = {split_up_to(one, last) for one in hashes}
     assert len(hashes) < 2 or kinds == {"train", "validation"}
+
+
+def test_settings_of_a_user():
+    rule = share_of_each_language(0.001, minimum=10)
+    assert [rule.count(pages) for pages in (15, 1000, 50_000, 10**8)] == [7, 10, 50, 10_000]
+    assert str(rule) == "0.1% of each language's pages, at least 10 and at most 10000"
+
+
+@pytest.mark.parametrize("share, minimum", [(-0.1, 2), (1.0, 2), (0.1, -1)])
+def test_settings_that_make_no_sense(share, minimum):
+    with pytest.raises(DataError, match="asked for; give"):
+        share_of_each_language(share, minimum)

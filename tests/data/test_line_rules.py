@@ -1,10 +1,20 @@
+import unicodedata
 from collections import Counter, defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.line_rules import as_numbers, keep_lines, keepers, line_hashes, rank_of
+from data.line_rules import (
+    as_numbers,
+    keep_lines,
+    keepers,
+    line_hashes,
+    lines_as_read,
+    rank_of,
+    unicode_line_hashes,
+)
 from data.urls import url_hash
 
 TEXTS = st.lists(
@@ -37,6 +47,28 @@ def test_lines_are_equal_without_case_and_margins():
 def test_hashing_a_text_is_hashing_its_lines(text):
     one_by_one = [line_hashes(line.strip())[0] for line in text.split("\n")]
     assert line_hashes(text) == one_by_one
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("ẹ̀tọ́", "e\u0323\u0300to\u0323\u0301"),
+        ("Bonjour\u00a0!", " bonjour  !"),
+        ("STRASSE", "straße"),
+    ],
+)
+def test_lines_that_read_the_same_are_the_same(one, other):
+    assert unicode_line_hashes(one) == unicode_line_hashes(other)
+    assert line_hashes(one) != line_hashes(other)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.just("\n"), max_size=40))
+def test_how_a_text_is_composed_does_not_matter(text):
+    lines = lines_as_read(text)
+    for form in ("NFC", "NFD"):
+        assert lines_as_read(unicodedata.normalize(form, text)) == lines
+    assert [lines_as_read(line)[0] for line in text.split("\n")] == lines
+    assert len(unicode_line_hashes(text)) == text.count("\n") + 1
 
 
 def test_the_first_of_equal_lines_stays_as_it_was_written():

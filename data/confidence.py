@@ -1,0 +1,86 @@
+"""How certain the language of a page must be, language by language (FineWeb2, Penedo et al. 2025).
+
+Identifiers are sure of English and hesitate between Indonesian and Malay; one threshold for all
+keeps noise in the first and drops most of the second. FineWeb2 takes, of the confidences X of all
+pages that an identifier gives to a language,
+
+    threshold = max(0.3, min(0.9, median(X) - standard deviation(X)))
+
+A first pass over the corpus counts confidences in steps of 0.001; counts of parts add up to those
+of the whole, in any order. Rounding moves median and deviation by at most 0.0005 each, so the
+threshold is within 0.001 of the exact one. FineWeb2 asked GlotLID; CLD3's own word "reliable" (0.7
+for most languages) would undo the lower thresholds and is not asked.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+from data.languages import UNDETERMINED
+
+STEPS = 1000
+ERROR = 0.001  # of a threshold, at most
+
+Counts = Int64[np.ndarray, "1001"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MedianLessDeviation:
+    """FineWeb2's threshold.
+
+    Attributes:
+        lowest: no threshold is below it.
+        highest: no threshold is above it.
+    """
+
+    lowest: float
+    highest: float
+
+    def __str__(self) -> str:
+        return (
+            "the median of its language's confidences less their standard deviation, "
+            f"between {self.lowest} and {self.highest}"
+        )
+
+    def threshold(self, counts: Counts) -> float:
+        """Returns the least confidence with which a page of this language counts.
+
+        Raises:
+            ValueError: nothing was counted.
+        """
+        pages = int(counts.sum())
+        if pages == 0:
+            raise ValueError("A threshold was asked for of a language of no pages; count some.")
+        steps = np.arange(STEPS + 1) / STEPS
+        mean = (counts @ steps) / pages
+        deviation = np.sqrt(counts @ (steps - mean) ** 2 / pages)
+        return float(np.clip(_median(counts) - deviation, self.lowest, self.highest))
+
+
+def fineweb2() -> MedianLessDeviation:
+    """Returns the bounds of FineWeb2."""
+    return MedianLessDeviation(lowest=0.3, highest=0.9)
+
+
+def counts(confidences: Iterable[float]) -> Counts:
+    """Returns how many confidences lie at each step: [i] counts those nearest to i / 1000.
+
+    Confidences above 1, which fastText's rounding gives (1.00001), count as 1.
+    """
+    nearest = np.rint(np.fromiter(confidences, float) * STEPS).astype(np.int64)
+    return np.bincount(np.clip(nearest, 0, STEPS), minlength=STEPS + 1).astype(np.int64)
+
+
+def decide(language: str, confidence: float, thresholds: Mapping[str, float]) -> str:
+    """Returns the language, or "und" where the confidence does not reach its threshold."""
+    certain = confidence >= thresholds.get(language, 1.0)
+    return language if certain else UNDETERMINED
+
+
+def _median(counts: Counts) -> float:
+    """The middle value, or the mean of the two in the middle."""
+    below = np.cumsum(counts)
+    middle = [(below[-1] - 1) // 2, below[-1] // 2]
+    return float(np.searchsorted(below, middle, side="right").mean()) / STEPS

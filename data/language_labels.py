@@ -1,0 +1,48 @@
+"""Labels of fastText language identifiers as mC4's codes.
+
+GlotLID and NLLB write `__label__swh_Latn`, lid.176 writes `__label__sw`. Languages are ISO 639-3 or
+639-1, and finer than mC4's: `arz` is Egyptian Arabic, `cmn` Mandarin. A label is looked up as it
+stands, then as its macrolanguage (ISO 639-3's table, by `iso639-lang`); mC4's CLD3 knows no finer.
+A language in Latin script counts apart where mC4 keeps it apart.
+
+    swh_Latn, sw -> sw    arz_Arab -> ar    heb_Hebr -> iw    hin_Latn -> hi-Latn    srp_Latn -> sr
+    hrv_Latn -> hr, which is not among mC4's codes            zxx_Zxxx, und_Mong -> und
+"""
+
+import functools
+
+from iso639 import Lang
+from iso639.exceptions import DeprecatedLanguageValue, InvalidLanguageValue
+
+from data import languages
+from data.languages import UNDETERMINED
+
+PREFIX = "__label__"
+NO_LANGUAGE = frozenset({"und", "zxx", "mul", "mis"})
+OF_LID_176 = {"als": "gsw"}  # Wikipedia's code for Alemannic is ISO's for Tosk Albanian
+
+
+@functools.cache
+def mc4_code(label: str) -> str:
+    """Returns mC4's code for a label, the language's own code if mC4 has none, or "und"."""
+    name, _, script = label.removeprefix(PREFIX).partition("_")
+    name = name if script else OF_LID_176.get(name, name)
+    code = UNDETERMINED if name in NO_LANGUAGE else _code(name)
+    variant = languages.find(f"{code}-{script}")
+    return code if variant is None else variant.code
+
+
+def _code(name: str) -> str:
+    found = languages.find(name)
+    if found is not None:
+        return found.code
+    try:
+        language = Lang(name)
+        roof = language.macro()
+    except (InvalidLanguageValue, DeprecatedLanguageValue):
+        return UNDETERMINED
+    for known in (language, roof):
+        found = languages.find(known.pt3) if known else None
+        if found is not None:
+            return found.code
+    return language.pt1 or language.pt3

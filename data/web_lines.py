@@ -1,0 +1,143 @@
+"""Line rules of `mswitch-web`: C4's, with end marks and words of every script instead of English.
+
+mC4 could not use C4's line rules because they know English only, and so it keeps menus and buttons.
+Here a line is asked the same in every script, the first test that it fails counts:
+
+    [12]                                          is cut out before the tests
+    a word of more than 1,000 characters          line goes
+    no end mark at its end, or an ellipsis        line goes
+    fewer than five words                         line goes
+    "lorem ipsum"                                 page goes
+    "javascript"                                  line goes
+
+An end mark is what Unicode calls Sentence_Terminal (`.`, `।`, `؟`, `。`, `።`, `។`, `။`, `։`, ...),
+or a quotation mark, as C4 has it. Closing brackets and quotes may follow (UAX 29, rule SB9), and
+what is not seen: Javanese pages end lines with zero-width spaces. Some scripts end sentences with
+marks that mean something else elsewhere; Thai and Lao have no mark, so their lines need none.
+
+    "Habari za leo."   "यह एक वाक्य है।"   "これは文です。）"   "นี่คือประโยคเต็ม"      stay
+    "Home | Contact"   "और पढ़ें..."         "もっと読む…"                            go
+
+In scripts without spaces a word is what says as much as an English word and its space: six
+characters of weight 1 (`scripts`). C4's phrases for cookies and terms, and its brace, are left out:
+the phrases are English, the brace means code, and both would clean one language of a hundred.
+"""
+
+import functools
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import regex
+from jaxtyping import Int
+
+from data import scripts
+from data.cleaned_lines import Cleaned
+from data.page import Page
+
+FEWEST_WORDS = 5
+LONGEST_WORD_CHARACTERS = 1000
+CHARACTERS_A_WORD = 6  # with its space: English UDHR 5.98
+ELLIPSES = ("...", "…", "。。。", "⋯")
+TAIL_CHARACTERS = 12  # of a line, in which its end mark is looked for
+CITATION = regex.compile(r"\[\d*\]")
+CLOSE = r"[\p{Sentence_Break=Close}\p{Default_Ignorable_Code_Point}\s]*"
+END_MARK = regex.compile(
+    rf"""(?: [\p{{Sentence_Terminal}}\p{{Quotation_Mark}}--']
+          | \p{{Greek}} {CLOSE} ;          # the Greek question mark, which NFC makes a semicolon
+          | \p{{Armenian}} {CLOSE} :       # typed for ։
+          | ፡፡ | \p{{Ethiopic}} {CLOSE} :: # two word spaces, typed for ።
+          | [׃།༎༏༐༑༔]                    # Hebrew verses, Tibetan: not in Sentence_Terminal
+          | [\p{{Thai}}\p{{Lao}}]           # sentences end with a space, or nothing
+        ) {CLOSE} $""",
+    flags=regex.V1 | regex.VERBOSE,
+)
+LONG_WORD = regex.compile(
+    rf"(?:(?!{scripts.UNSPACED_SET})\S){{{LONGEST_WORD_CHARACTERS + 1}}}", flags=regex.V1
+)
+
+
+class Measured(NamedTuple):
+    """What each line of a text holds.
+
+    Attributes:
+        half_characters: its length, each character with its weight.
+        words: how many words, by spaces or by weight.
+    """
+
+    half_characters: Int[np.ndarray, " lines"]
+    words: Int[np.ndarray, " lines"]
+
+
+def measure(text: str) -> Measured:
+    """Returns the weighted length and the number of words of each line."""
+    codes = scripts.code_points(text + "\n")
+    weights = scripts.weights()[codes].astype(np.int64)
+    kinds = scripts.kinds()[codes]
+    in_a_word = kinds == scripts.IN_A_WORD
+    begins = in_a_word & ~np.concatenate(([False], in_a_word[:-1]))
+    unspaced = np.where(kinds == scripts.UNSPACED, weights, 0)
+    ends = np.flatnonzero(codes == ord("\n"))
+    begun, unspaced, all_weights = (_per_line(each, ends) for each in (begins, unspaced, weights))
+    words = begun + unspaced // (CHARACTERS_A_WORD * scripts.HALVES)
+    return Measured(all_weights - scripts.HALVES, words)  # without the newline
+
+
+def clean(text: str) -> Cleaned:
+    """Applies the line rules to a page's text."""
+    text = CITATION.sub("", text)
+    removed: Counter[str] = Counter()
+    kept: list[str] = []
+    for line, words in zip(text.split("\n"), measure(text).words.tolist(), strict=True):
+        line = line.strip()
+        reason = _reason(line, words)
+        if reason == "lorem_ipsum":
+            return Cleaned(text, removed, reason)
+        if reason is None:
+            kept.append(line)
+        else:
+            removed[reason] += 1
+    return Cleaned("\n".join(kept), removed, None if kept else "no_sentences")
+
+
+def too_few_long_lines(page: Page, *, lines: int, characters: int) -> str | None:
+    """Rejects pages with fewer than `lines` lines that say as much as `characters` in English."""
+    long = measure(page.text).half_characters >= characters * scripts.HALVES
+    return "too_few_long_lines" if np.count_nonzero(long) < lines else None
+
+
+def too_few_long_lines_left(page: Page, *, lines: int, characters: int) -> str | None:
+    """The same, for pages of which line deduplication took a part."""
+    too_few = too_few_long_lines(page, lines=lines, characters=characters)
+    return "too_few_long_lines_left" if too_few else None
+
+
+def ends_a_sentence(line: str) -> bool:
+    """Says whether a stripped line ends as a sentence does in its script."""
+    if line.endswith(ELLIPSES):
+        return False
+    return line[-1:] in _terminals() or END_MARK.search(line[-TAIL_CHARACTERS:]) is not None
+
+
+def _reason(line: str, words: int) -> str | None:
+    if len(line) > LONGEST_WORD_CHARACTERS and LONG_WORD.search(line) is not None:
+        return "line_with_long_word"
+    if not ends_a_sentence(line):
+        return "line_without_end_mark"
+    if words < FEWEST_WORDS:
+        return "line_of_few_words"
+    lower = line.lower()
+    if "lorem ipsum" in lower:
+        return "lorem_ipsum"
+    return "line_about_javascript" if "javascript" in lower else None
+
+
+@functools.cache
+def _terminals() -> frozenset[str]:
+    """What most lines end with, found without the pattern."""
+    return frozenset(map(chr, scripts.characters_with(r"\p{Sentence_Terminal}").tolist()))
+
+
+def _per_line(values: np.ndarray, ends: Int[np.ndarray, " lines"]) -> Int[np.ndarray, " lines"]:
+    """Sums of the values up to each line's end."""
+    return np.diff(np.cumsum(values)[ends], prepend=0)

@@ -1,0 +1,74 @@
+"""`mswitch-web`: rules for web pages of every script, beside the exact ones of 2020.
+
+The order differs from the reference's, because each step needs the one before it:
+
+1. length                      as mC4
+2. one page an address         as mC4
+3. lines                       C4's line rules in every script (`web_lines`)
+4. long lines                  mC4's 3 lines of 200 characters, weighted by script
+5. language                    a threshold each (`confidence`), from a first pass over all pages
+6. near-duplicates             one page a cluster of one language (`near_duplicates`); before
+                               lines, which would leave stubs of copies that no longer look alike
+7. one page a line             lines that read the same are the same (`line_rules`)
+8. long lines left             the fourth again, as C4 counts its sentences again
+9. bad words                   as mC4, if lists are given
+10. split                      a share of each language, and a minimum
+
+After 7 every line is in one page, so no held-out page shares a line with a training page, and after
+6 no two pages of a language share a MinHash band (of their text as it was then).
+"""
+
+from dataclasses import dataclass
+
+from data import bad_words, confidence
+from data.bad_words import BadWordPolicy
+from data.confidence import MedianLessDeviation
+from data.held_out import ShareOfEachLanguage, share_of_each_language
+from data.line_rules import LineHashes, unicode_line_hashes
+from data.rule_sets import LongLines
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebRuleSet:
+    """Rules for web pages of every script.
+
+    Attributes:
+        name: as the command line has it.
+        long_lines: how many lines that say as much as so many characters in English.
+        certainty: how certain the language must be.
+        line_hashes: under which lines are the same.
+        bad_words: how lists of bad words are used if the user gives them.
+        held_out: which pages are held out.
+    """
+
+    name: str
+    long_lines: LongLines
+    certainty: MedianLessDeviation
+    line_hashes: LineHashes
+    bad_words: BadWordPolicy
+    held_out: ShareOfEachLanguage
+
+
+def mswitch_web() -> WebRuleSet:
+    """Returns the rules with mC4's share of held-out pages, but ten a language at the least."""
+    return WebRuleSet(
+        name="mswitch-web",
+        long_lines=LongLines(3, 200),
+        certainty=confidence.fineweb2(),
+        line_hashes=unicode_line_hashes,
+        bad_words=bad_words.soft(),
+        held_out=share_of_each_language(0.001, minimum=10),
+    )
+
+
+def differences_from_mc4(rules: WebRuleSet) -> list[str]:
+    """Returns a sentence for each respect in which the rules are not mC4's."""
+    return [
+        "Lines without an end mark, or with fewer than 5 words, of their script go (mC4: none).",
+        f"A page needs {rules.long_lines}, weighted by script, before and after deduplication "
+        "(mC4: not weighted, before).",
+        f"The language counts from {rules.certainty} (mC4: 0.95).",
+        "One page a cluster of near-duplicates of one language stays (mC4: all).",
+        "Lines are the same composed, spaced or cased otherwise (mC4: cased otherwise).",
+        f"Held out are {rules.held_out} (mC4: one page in 1000, by the hash of its address).",
+    ]

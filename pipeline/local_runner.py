@@ -1,0 +1,41 @@
+"""Beam's runner for this machine, with worker processes that know the job's options.
+
+As Beam has it, a worker process of the embedded runner is told none of the options: it would not
+find an object store that they describe, and would fill the terminal with its log. Here it gets
+them, and it is started by `pipeline.local_worker`.
+"""
+
+import sys
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners.job import utils
+from apache_beam.runners.portability.fn_api_runner.fn_runner import (
+    ExtendedProvisionInfo,
+    FnApiRunner,
+)
+
+WORKER = f"{sys.executable} -m pipeline.local_worker"
+
+
+class LocalRunner(FnApiRunner):
+    """The embedded runner for a job with these options."""
+
+    def __init__(self, options: PipelineOptions):
+        asked = options.get_all_options(drop_default=True, retain_unknown_options=True)
+        # Numbers would travel as floats, and a worker that reads "2.0" for an int ends.
+        told = {k: str(v) if type(v) in (int, float) else v for k, v in asked.items()}
+        info = beam_provision_api_pb2.ProvisionInfo(
+            retrieval_token="unused-retrieval-token",
+            pipeline_options=utils.dict_to_struct(told),
+        )
+        super().__init__(provision_info=ExtendedProvisionInfo(info))
+
+    def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
+        """Runs the graph, its worker processes started by ours."""
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == python_urns.SUBPROCESS_SDK:
+                environment.payload = WORKER.encode()
+        return super().run_via_runner_api(pipeline_proto, options)

@@ -1,0 +1,179 @@
+"""The rules one after the other, in memory: what the job does over files."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from data import confidence, near_duplicates, web_lines
+from data.held_out import share_of_each_language, split_up_to
+from data.language_id import identifier
+from data.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
+from data.page import Page
+from data.page_graph import clusters, edges
+from data.rule_sets import LongLines
+from data.urls import normalized_hash
+from data.web_rules import differences_from_mc4, mswitch_web
+
+WORDS = {  # joined by, words
+    "sw": (
+        " ",
+        "watu wote wamezaliwa huru hadhi na haki zao ni sawa wamejaliwa akili dhamiri hivyo yapasa "
+        "watendeane kindugu kila mmoja anastahili kuwa ambazo zimeelezwa katika taarifa hii bila "
+        "ya ubaguzi wowote rangi lugha dini siasa taifa mali uzazi hali nyingine",
+    ),
+    "th": (
+        "",
+        "มนุษย์ ทั้งปวง เกิดมา มีอิสระ และ เสมอภาค กัน ใน ศักดิ์ศรี สิทธิ ต่าง มีเหตุผล มโนธรรม ควร ปฏิบัติ ต่อกัน "
+        "ด้วย เจตนารมณ์ แห่ง ภราดรภาพ ทุกคน ย่อม มีสิทธิ อิสรภาพ บรรดา ที่กำหนด ไว้ ปฏิญญา นี้ โดย ปราศจาก",
+    ),
+}
+RULES = dataclasses.replace(
+    mswitch_web(), long_lines=LongLines(2, 150), held_out=share_of_each_language(0.2, minimum=1)
+)
+
+
+def pages_of(language: str, count: int) -> list[Page]:
+    """Pages of three lines of 40 words each, drawn at random."""
+    joined_by, words = WORDS[language]
+    generator = np.random.default_rng(1)
+
+    def line() -> str:
+        return joined_by.join(generator.choice(words.split(), 40)) + "."
+
+    return [
+        Page(
+            url=f"http://{language}{number}.example/",
+            text="\n".join(["Home | Contact", line(), line(), line()]),
+        )
+        for number in range(count)
+    ]
+
+
+def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str, int]]:
+    """Kept pages, the reason of each other one, and the sizes of clusters of more than one."""
+    lines = {"lines": RULES.long_lines.lines, "characters": RULES.long_lines.characters}
+    reasons: dict[str, str] = {}
+    cld3 = identifier(None)
+    read = []
+    for page in pages:
+        text, _, reason = web_lines.clean(page.text)
+        page = page._replace(text=text)
+        reason = reason or web_lines.too_few_long_lines(page, **lines)
+        if reason:
+            reasons[page.url] = reason
+        else:
+            read.append((page, cld3.identify(text)))
+
+    confidences: dict[str, list[float]] = defaultdict(list)
+    for _, answer in read:
+        confidences[answer.language].append(answer.probability)
+    thresholds = {
+        language: RULES.certainty.threshold(confidence.counts(found))
+        for language, found in confidences.items()
+    }
+    by_language: dict[str, list[Page]] = defaultdict(list)
+    for page, (language, probability, _) in read:
+        decided = confidence.decide(language, probability, thresholds)
+        by_language[decided].append(page._replace(language=decided))
+
+    keys, owners = [], []
+    for language, some in by_language.items():
+        keys.append(near_duplicates.band_keys([page.text for page in some], language))
+        owners += [rank_of(page.url) for page in some]
+    together = edges(
+        np.concatenate(keys).ravel(), np.repeat(np.array(owners, np.uint64), near_duplicates.BANDS)
+    )
+    found = clusters(together)
+    speaker = dict(zip(found.page.tolist(), found.representative.tolist(), strict=True))
+    sizes = dict(zip(found.page.tolist(), found.size.tolist(), strict=True))
+
+    kept, size = [], {}
+    for page in (page for some in by_language.values() for page in some):
+        number = rank_of(page.url)
+        if speaker.get(number, number) != number:
+            reasons[page.url] = "near_duplicate"
+            continue
+        kept.append(page)
+        if number in sizes:
+            size[page.url] = sizes[number]
+    left = []
+    for page in one_page_a_line(kept):
+        reason = web_lines.too_few_long_lines_left(page, **lines)
+        if reason:
+            reasons[page.url] = reason
+        else:
+            left.append(page)
+    return split(left), reasons, size
+
+
+def one_page_a_line(pages: list[Page]) -> list[Page]:
+    hashes = [RULES.line_hashes(page.text) for page in pages]
+    ranks = np.array([rank_of(page.url) for page in pages], np.uint64)
+    every = as_numbers([line for lines in hashes for line in lines])
+    numbers = np.arange(len(every), dtype=np.uint64)
+    stays = keepers(every, np.repeat(ranks, list(map(len, hashes))), numbers)
+    of_pages = np.split(stays, np.cumsum(list(map(len, hashes)))[:-1])
+    return [
+        page._replace(text=keep_lines(page.text, mine))
+        for page, mine in zip(pages, of_pages, strict=True)
+    ]
+
+
+def split(pages: list[Page]) -> list[Page]:
+    hashes: dict[str, list[bytes]] = defaultdict(list)
+    for page in pages:
+        hashes[page.language].append(normalized_hash(page.url))
+    last = {code: RULES.held_out.last_held_out(len(some), some) for code, some in hashes.items()}
+    return sorted(
+        page._replace(split=split_up_to(normalized_hash(page.url), last[page.language]))
+        for page in pages
+    )
+
+
+def test_the_whole_order():
+    swahili, thai = pages_of("sw", 12), pages_of("th", 9)
+    copied = swahili[3]
+    copy = Page(url="http://copy.example/", text=copied.text.replace("watu", "WATU mtu", 1))
+    lines = [line for page in swahili[:2] for line in page.text.split("\n")[1:3]]
+    shared = Page(url="http://shared.example/", text="\n".join(lines).upper())
+    menu = Page(url="http://menu.example/", text="Home | Contact\n" * 50)
+    pages = [*swahili, *thai, copy, shared, menu]
+    kept, reasons, sizes = cleaned(pages)
+    assert cleaned(pages[::-1]) == (kept, reasons, sizes)
+
+    rejected = set(reasons)
+    assert {page.url for page in kept} | rejected == {page.url for page in pages}
+    assert reasons[menu.url] == "no_sentences"
+    (second,) = {copy.url, copied.url} & rejected
+    assert reasons[second] == "near_duplicate"
+    assert sizes == {url: 2 for url in (copy.url, copied.url) if url != second}
+    # Four lines have two owners each: the shared page, or one of the two that it was made of.
+    losers = rejected - {menu.url, second}
+    assert losers
+    assert losers <= {shared.url, swahili[0].url, swahili[1].url}
+    assert {reasons[url] for url in losers} == {"too_few_long_lines_left"}
+
+    assert {page.language for page in kept} == {"sw", "th"}
+    for language in ("sw", "th"):
+        splits = [page.split for page in kept if page.language == language]
+        assert splits.count("validation") == RULES.held_out.count(len(splits)) > 0
+    seen = [line for page in kept for line in unicode_line_hashes(page.text)]
+    assert len(seen) == len(set(seen))
+
+
+def test_the_numbers_of_the_sources():
+    rules = mswitch_web()
+    assert rules.name == "mswitch-web"
+    assert rules.long_lines == LongLines(3, 200)  # mC4
+    assert (rules.certainty.lowest, rules.certainty.highest) == (0.3, 0.9)  # FineWeb2
+    assert rules.bad_words.removed_share == 0.999  # mC4
+    assert rules.line_hashes is unicode_line_hashes
+
+
+def test_it_says_in_words_how_it_differs_with_the_settings_of_the_user():
+    sentences = differences_from_mc4(RULES)
+    assert len(sentences) == 6
+    assert all(sentence.endswith(").") for sentence in sentences)
+    assert sentences[-1].startswith("Held out are 20% of each language's pages, at least 1 ")
