@@ -28,7 +28,7 @@ class Usage(NamedTuple):
 
 
 def by_language(
-    rows: Sequence[Num[np.ndarray, "layers batch *experts"]],
+    rows: Sequence[Num[np.ndarray, "layers batch ..."]],
     language: Int[np.ndarray, " batch"],
     languages: int,
 ) -> Usage:
