@@ -46,7 +46,7 @@ CONFIGS = {
 }
 
 
-def their_model(case: str, change: Mapping[str, Any] = {}) -> Any:  # noqa: B006  read only
+def their_model(case: str, change: Mapping[str, Any] = {}) -> Any:
     """Transformers' network with the case's weights, and some settings changed."""
     settings = cases.config(case) | dict(change)
     config_class, model_class = CONFIGS[settings["model_type"]]
@@ -139,7 +139,7 @@ def freeze() -> None:
     source = f"transformers {transformers.__version__}, torch {torch.__version__}"
     written_by = "parity/hugging_face.py --freeze"
     head = f'"source": "{source}",\n"written_by": "{written_by}"'
-    FROZEN.write_text(f'{{{head},\n"cases": {{\n{",".join(lines)}\n}}}}\n'.replace(",\"", ",\n\""))
+    FROZEN.write_text(f'{{{head},\n"cases": {{\n{",".join(lines)}\n}}}}\n'.replace(',"', ',\n"'))
     print(f"written: {FROZEN}")
 
 

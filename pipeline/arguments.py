@@ -175,7 +175,7 @@ class Fill:
     tokens: int = 32
     """At most this many tokens are written."""
     temperature: float = 0.0
-    """0 takes the most likely token; above, tokens are sampled, at 1 as likely as the model says."""
+    """0 takes the most likely token; above it tokens are sampled, at 1 as the model has them."""
     top_k: int = 0
     """Sample among this many most likely tokens; 0 means all."""
     top_p: float = 1.0

@@ -1,4 +1,4 @@
-"""Transformers' numbers, frozen by `parity/hugging_face.py --freeze`; and the way there and back."""
+"""Transformers' numbers, frozen by `parity/hugging_face.py --freeze`; the way there and back."""
 
 import dataclasses
 import importlib.util
@@ -40,7 +40,7 @@ def their_state(config):
     sizes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
     state = {}
     for place in places(config):
-        shape = sizes[place.ours][len(place.index) :]
+        shape = sizes[place.ours][len(place.at) :]
         if place.outputs is not None:
             shape = (place.outputs, int(np.prod(shape)) // place.outputs)
         state[place.theirs] = cases.weight(place.theirs, shape)
@@ -87,7 +87,7 @@ def test_there_and_back_the_bits_stay(case):
 
 
 def test_released_checkpoints_have_a_form():
-    """Names and shapes of google/switch-base-8's and t5-base's files, as Transformers lists them."""
+    """Names in google/switch-base-8's file, as Transformers lists them."""
     config = import_config(
         cases.config("switch") | {"num_layers": 12, "num_decoder_layers": 12, "num_experts": 8,
         "num_sparse_encoder_layers": 6, "num_sparse_decoder_layers": 6}, 512, 114)  # fmt: skip
@@ -138,6 +138,11 @@ def test_what_their_format_cannot_hold():
     )
     with pytest.raises(ConfigurationError, match="One in 4"):
         export_config(rare, 512)
+    twice = dataclasses.replace(
+        gated, feed_forward="relu", switch=dataclasses.replace(switch, choices=2)
+    )
+    with pytest.raises(ConfigurationError, match="has 2 experts"):
+        export_config(twice, 512)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,10 @@ def test_what_their_format_cannot_hold():
     [
         (lambda state: state.pop("decoder.final_layer_norm.weight"), "1 are missing"),
         (lambda state: state.update(extra=np.zeros(1)), "1 are unknown"),
-        (lambda state: state.update({"shared.weight": np.zeros((3, 2))}), "should be of"),
+        (
+            lambda state: state.update({"shared.weight": np.zeros((3, 2))}),
+            "should by its config be",
+        ),
         (lambda state: state.update({"lm_head.weight": np.zeros(2)}), "lm_head.weight differs"),
     ],
 )
