@@ -27,6 +27,8 @@ class Page(NamedTuple):
         language_probability: the identifier's for the language that counts; 0 before it is asked
             and where it names another language.
         split: "train", "validation", or "" before it is decided or where a file does not say.
+        cluster_size: how many near-duplicates it stands for, itself among them; 1 where none were
+            looked for.
     """
 
     url: str
@@ -38,6 +40,7 @@ class Page(NamedTuple):
     language: str = ""
     language_probability: float = 0.0
     split: str = ""
+    cluster_size: int = 1
 
     @property
     def counted_language(self) -> str:

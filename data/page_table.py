@@ -22,6 +22,7 @@ SCHEMA = pa.schema(
         ("language", pa.string()),
         ("language_probability", pa.float64()),
         ("split", pa.string()),
+        ("cluster_size", pa.int32()),
     ]
 )
 WRITTEN = pa.schema(
@@ -34,6 +35,7 @@ WRITTEN = pa.schema(
         ("split", pa.string()),
     ]
 )
+WRITTEN_WITH_CLUSTERS = WRITTEN.append(pa.field("cluster_size", pa.int32()))
 REJECTED = WRITTEN.append(pa.field("reason", pa.string()))
 
 

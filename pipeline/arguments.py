@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "demo", "none"]
+Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +20,21 @@ class Clean:
     input: tuple[str, ...]
     """Files or globs: *.warc.wet.gz (text), *.warc.gz (HTML), *.json.gz, *.jsonl.gz, *.parquet."""
     rules: Rules
-    """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), demo (short
-    shipped texts), or none (published corpora pass through unchanged)."""
+    """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), mswitch-web
+    (rules for every script, near-duplicates), demo (short shipped texts), or none (published
+    corpora pass through unchanged)."""
     out: Path
     """Directory for pages/, rejected/ and manifest.json."""
     languages: tuple[str, ...] | None = None
     """Keep only these languages (mC4 codes or aliases); all 107 if left out."""
     bad_words: Path | None = None
     """Directory of bad-word lists, one file a language named by its code (LDNOOBW's layout)."""
+    language_identifier: Path | None = None
+    """A fastText model (.bin or .ftz) to ask instead of CLD3; needs the extra `fasttext`."""
+    validation_share: float | None = None
+    """Hold out this part of each language's pages; the rules say how many if left out."""
+    validation_minimum: int | None = None
+    """Hold out at least so many pages of each language, but never more than half of them."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 

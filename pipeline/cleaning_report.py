@@ -6,15 +6,19 @@ rejected, is checked here.
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from data import rule_sets, web_rules
 from data.held_out import ShareOfEachLanguage
 from data.languages import UNDETERMINED, all_languages
-from data.rule_sets import LanguageBy, RuleSet, Untouched, differences_from_mc4
+from data.rule_sets import LanguageBy, RuleSet, Untouched
 from data.text_rules import LONGEST_PAGE_CHARACTERS
+from data.web_rules import WebRuleSet
+from pipeline.cleaning.plan import AnyRules, Job
 from pipeline.cleaning.tally import Key, Tally
 
 MOST_SAID = 3  # so many of the languages that CLD3 takes one for are named
@@ -22,16 +26,13 @@ MOST_SAID = 3  # so many of the languages that CLD3 takes one for are named
 NO_LISTS = "No lists of bad words were given, so none were looked for."
 
 
-def manifest_of(
-    tally: Tally, rules: RuleSet | Untouched, *, files: int, lists: bool
-) -> dict[str, Any]:
+def manifest_of(tally: Tally, job: Job, *, files: int) -> dict[str, Any]:
     """Returns the manifest's body.
 
     Args:
         tally: what the job counted.
-        rules: by which it judged.
+        job: what it was asked to do.
         files: how many it read.
-        lists: whether lists of bad words were given.
 
     Raises:
         RuntimeError: pages were lost or doubled on the way.
@@ -45,8 +46,8 @@ def manifest_of(
             "remove the output and run again, and report this if it comes back."
         )
     return {
-        "rules": _rules(rules, lists),
-        "languages": {code: _language(counts, code, rules) for code in _seen(counts)},
+        "rules": _rules(job),
+        "languages": {code: _language(counts, code, job.rules) for code in _seen(counts)},
         "broken_records": _broken(tally),
         "input": {"files": files, "records": read},
     }
@@ -71,30 +72,49 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
     console.print(table)
 
 
-def _rules(rules: RuleSet | Untouched, lists: bool) -> dict[str, Any]:
+def _rules(job: Job) -> dict[str, Any]:
+    rules, lists = job.rules, job.listed is not None
     if isinstance(rules, Untouched):
         untouched = f"Nothing is judged; held out are {rules.held_out}."
         return {"name": rules.name, "differences_from_mc4": [untouched]}
     misses_lists = rules.bad_words is not None and not lists
+    differences = web_rules if isinstance(rules, WebRuleSet) else rule_sets
+    identifier = job.identifier and f"Languages are identified by {Path(job.identifier).name}."
     return {
         "name": rules.name,
-        "differences_from_mc4": [*differences_from_mc4(rules), *([NO_LISTS] * misses_lists)],
+        "differences_from_mc4": [
+            *differences.differences_from_mc4(rules),  # pyright: ignore[reportArgumentType]
+            *([identifier] if identifier else []),
+            *([NO_LISTS] * misses_lists),
+        ],
         "longest_page_characters": LONGEST_PAGE_CHARACTERS,
+        "bad_words": str(rules.bad_words) if lists else None,
+        "held_out": str(rules.held_out),
+        **_of_this_kind(rules),
+    }
+
+
+def _of_this_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
+    if isinstance(rules, WebRuleSet):
+        return {
+            "lines": f"{rules.long_lines}, weighted by script",
+            "language": "the identifier's answer",
+            "certainty": str(rules.certainty),
+        }
+    return {
         "lines": str(rules.lines),
         "language": rules.language_by.value,
         "certain_probability": rules.certain_probability,
-        "bad_words": str(rules.bad_words) if lists else None,
-        "held_out": str(rules.held_out),
     }
 
 
 def _seen(counts: Mapping[Key, Any]) -> list[str]:
-    seen = {language for _, language, _ in counts if language}
+    seen = {language for kind, language, _ in counts if language and kind != "certainty"}
     order = [*(language.code for language in all_languages()), UNDETERMINED]
     return [code for code in order if code in seen]
 
 
-def _language(counts: Mapping[Key, Any], code: str, rules: RuleSet | Untouched) -> dict[str, Any]:
+def _language(counts: Mapping[Key, Any], code: str, rules: AnyRules) -> dict[str, Any]:
     splits = _details(counts, "kept", code)
     removed_lines = _details(counts, "removed_lines", code)
     described = {
@@ -115,7 +135,7 @@ def _language(counts: Mapping[Key, Any], code: str, rules: RuleSet | Untouched) 
     return described
 
 
-def _share_held_out(rules: RuleSet | Untouched, pages: int) -> int:
+def _share_held_out(rules: AnyRules, pages: int) -> int:
     held_out = rules.held_out
     return held_out.count(pages) if isinstance(held_out, ShareOfEachLanguage) else 0
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from data import rule_sets
 from pipeline import arguments, clean
 from pipeline.beam_options import pipeline_options
+from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.plan import whole as sum_of
+from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import InputFile
 from pipeline.cleaning.workspace import Workspace
 
@@ -52,7 +54,7 @@ class Amounts:
 
 def run(arguments: arguments.Estimate) -> None:
     """Cleans a sample and prints what the whole will take."""
-    found = clean.input_files(arguments.input)
+    found = input_files(arguments.input)
     some = sample(found, arguments.sample_megabytes << 20)
     with tempfile.TemporaryDirectory() as directory:
         measured = measure(some, arguments.rules, Path(directory))
@@ -78,10 +80,10 @@ def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:
 def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
     """Returns what cleaning the files takes."""
     space = Workspace(str(directory))
-    job = clean.job_of(space, rule_sets.named(rules), files)
+    job = clean.job_of(space, named(rules), files)
     before = _core_seconds()
     clean.run_job(job, pipeline_options(()))
-    counts = clean.whole(job).counts
+    counts = sum_of(job).counts
     return Amounts(
         files=len(files),
         input_bytes=sum(file.size for file in files),

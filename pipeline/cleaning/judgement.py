@@ -6,11 +6,13 @@ network, is made where it is first asked.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from data import english_id, english_lines
-from data.language_id import LanguageIdentifier
+from data import confidence, english_id, english_lines, language_id, web_lines
+from data.cleaned_lines import Cleaned
+from data.language_id import Identifier
 from data.languages import UNDETERMINED, codes
 from data.page import Page, Rejected, Rule
 
@@ -41,37 +43,35 @@ class By:
 
 def clean_english_lines(page: Page) -> Page | Rejected:
     """Applies C4's English line rules: some lines go, and some pages."""
-    text, removed, reason = english_lines.clean(page.text)
-    if reason is not None:
-        return Rejected(page, reason)
-    return page._replace(text=text, removed_lines=(*page.removed_lines, *sorted(removed.items())))
+    return _cleaned(page, english_lines.clean(page.text))
 
 
 @dataclass(frozen=True)
 class IdentifyLanguage:
-    """CLD3's answer counts; "und" stays, and languages that mC4 does not have go.
+    """The identifier's answer counts; "und" stays, and languages that mC4 does not have go.
 
     They go here and no earlier: before line deduplication they may own lines of pages that stay.
     """
 
     certain_probability: float
+    model: str | None
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        answer = _identifier().identify(page.text)
+        answer = _identifier(self.model).identify(page.text)
         language = answer.certain(self.certain_probability)
-        page = page._replace(
-            identified_language=language, language=language, language_probability=answer.probability
+        return _of_mc4(
+            page._replace(
+                identified_language=language,
+                language=language,
+                language_probability=answer.probability,
+            )
         )
-        if language in _known():
-            return page
-        # Counted under "und": there is no such language in the manifest.
-        return Rejected(page._replace(language=UNDETERMINED), "language_not_in_mc4")
 
 
 @dataclass(frozen=True)
 class KeepEnglish:
-    """Pages that langdetect is certain are English stay."""
+    """Pages stay that langdetect is certain are English."""
 
     certain_probability: float
 
@@ -87,14 +87,15 @@ class KeepEnglish:
 
 
 @dataclass(frozen=True)
-class BelieveDeclarationBesideCld3:
-    """The declared language counts; CLD3's answer is noted beside it."""
+class BelieveDeclaration:
+    """The declared language counts; the identifier's answer is noted beside it."""
 
     certain_probability: float
+    model: str | None
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        answer = _identifier().identify(page.text)
+        answer = _identifier(self.model).identify(page.text)
         identified = answer.certain(self.certain_probability)
         language = page.declared_language or UNDETERMINED
         return page._replace(
@@ -102,6 +103,38 @@ class BelieveDeclarationBesideCld3:
             language=language,
             language_probability=answer.probability if identified == language else 0.0,
         )
+
+
+@dataclass(frozen=True)
+class AskLanguage:
+    """Notes the identifier's answer; how certain it must be is decided when all were asked."""
+
+    model: str | None
+
+    def __call__(self, page: Page) -> Page:
+        """Asks for one page."""
+        answer = _identifier(self.model).identify(page.text)
+        return page._replace(
+            identified_language=answer.language, language_probability=answer.probability
+        )
+
+
+@dataclass(frozen=True)
+class DecideLanguage:
+    """The noted answer counts if it reaches its language's threshold, else the page is "und"."""
+
+    thresholds: Mapping[str, float]
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        answer, probability = page.identified_language, page.language_probability
+        language = confidence.decide(answer, probability, self.thresholds)
+        return _of_mc4(page._replace(identified_language=language, language=language))
+
+
+def clean_web_lines(page: Page) -> Page | Rejected:
+    """Applies `mswitch-web`'s line rules: some lines go, and some pages."""
+    return _cleaned(page, web_lines.clean(page.text))
 
 
 def believe_declaration(page: Page) -> Page:
@@ -121,14 +154,23 @@ class KeepAskedLanguages:
         return page if page.language in self.languages else Rejected(page, "language_not_asked")
 
 
-def asked_languages(languages: Sequence[str] | None) -> list[Judgement]:
-    """Returns the judgement of the languages asked for, none if all were."""
-    return [] if languages is None else [KeepAskedLanguages(frozenset(languages))]
+def _of_mc4(page: Page) -> Page | Rejected:
+    if page.language in _known():
+        return page
+    # Counted under "und": there is no such language in the manifest.
+    return Rejected(page._replace(language=UNDETERMINED), "language_not_in_mc4")
+
+
+def _cleaned(page: Page, cleaned: Cleaned) -> Page | Rejected:
+    text, removed, reason = cleaned
+    if reason is not None:
+        return Rejected(page, reason)
+    return page._replace(text=text, removed_lines=(*page.removed_lines, *sorted(removed.items())))
 
 
 @functools.cache
-def _identifier() -> LanguageIdentifier:
-    return LanguageIdentifier()
+def _identifier(model: str | None) -> Identifier:
+    return language_id.identifier(None if model is None else Path(model))
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""Third and fourth step: pages claim their lines, and of all claims to a line one wins.
+"""One page a line: pages claim their lines, and of all claims to a line one wins.
 
-The third goes over each shard's newest pages, asks the rules that look at lines, and spills what is
-left of the pages beside the claims. The fourth decides a partition of the lines of all shards.
+The first step goes over each shard's pages, asks the rules that look at lines, and spills what is
+left of the pages beside the claims. The second decides a partition of the lines of all shards.
 Lines are numbered along a shard's pages, so a claim takes 28 bytes and an answer 4. A line that is
 on every page of the crawl is claimed once a chunk, not once a page.
 """
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from data import line_rules, page_table
-from data.page import Page, Rejected
-from pipeline.cleaning import runs, spill
-from pipeline.cleaning.judgement import Judgement, judged
-from pipeline.cleaning.newest import FindNewest, lost_by_shard
-from pipeline.cleaning.read import ReadShard
+from data import line_rules
+from data.line_rules import LineHashes
+from data.page import Page
+from pipeline.cleaning import passes, spill
+from pipeline.cleaning.judgement import Judgement
+from pipeline.cleaning.newest import lost_by_shard
+from pipeline.cleaning.passes import claims_of
+from pipeline.cleaning.source import Source
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
 
@@ -34,55 +36,31 @@ CLAIMS = pa.schema(
 
 @dataclass(frozen=True)
 class ClaimLines:
-    """Spills what the line rules leave of a shard's newest pages, and the claims to their lines.
+    """Spills what the judgements leave of a shard's pages, and the claims to their lines.
 
     Each chunk has a batch of claims a partition, and one more: those beaten in the chunk itself.
     """
 
     workspace: Workspace
+    source: Source
     judgements: tuple[Judgement, ...]
+    line_hashes: LineHashes
     partitions: int
 
     step = "claim"
 
     def __call__(self, number: int) -> Tally:
         """Goes over one shard."""
-        tally, space = Tally(), self.workspace
-        turned_down = space.spill(self.step, number, ".rejected")
-        older = spill.read_numbers(
-            [space.spill(FindNewest.step, partition) for partition in range(self.partitions)],
-            number,
-        )
-        with (
-            spill.writer(space, space.spill(self.step, number), page_table.SCHEMA) as pages,
-            spill.writer(space, space.spill(self.step, number, ".claims"), CLAIMS) as claims,
-            runs.writer(space, turned_down, tally) as rejected,
-        ):
-            row = line = 0
-            for batch in spill.batches(space.spill(ReadShard.step, number)):
-                chunk = list(page_table.pages(batch))
-                stay, go = self._judge(chunk, older - row)
-                row += len(chunk)
-                for one in go:
-                    tally.count_rejected(one)
-                rejected.write(map(runs.rejected, go))
-                pages.write_batch(page_table.batch(stay))
-                line = self._claim(claims, stay, line)
-        return tally
-
-    def _judge(self, chunk: Sequence[Page], older: np.ndarray) -> tuple[list[Page], list[Rejected]]:
-        is_older = np.zeros(len(chunk), dtype=bool)
-        is_older[older[(older >= 0) & (older < len(chunk))]] = True
-        stay: list[Page] = []
-        go: list[Rejected] = []
-        for page, old in zip(chunk, is_older, strict=True):
-            one = Rejected(page, "duplicate_url") if old else judged(page, self.judgements)
-            stay.append(one) if isinstance(one, Page) else go.append(one)
-        return stay, go
+        line = 0
+        with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
+            for stay, go in self.source.chunks(self.workspace, number, self.judgements):
+                files.write(stay, go)
+                line = self._claim(files.claims, stay, line)
+        return files.tally
 
     def _claim(self, file: pa.RecordBatchFileWriter, pages: Sequence[Page], first_line: int) -> int:
         """Writes the claims of a chunk; returns the number of the line after its last."""
-        of_pages = [line_rules.line_hashes(page.text) for page in pages]
+        of_pages = [self.line_hashes(page.text) for page in pages]
         lengths = list(map(len, of_pages))
         hashes = line_rules.as_numbers([digest for digests in of_pages for digest in digests])
         ranks = np.repeat(np.array([line_rules.rank_of(p.url) for p in pages], np.uint64), lengths)
@@ -122,7 +100,7 @@ class ShareLines:
         """Decides one partition."""
         parts: list[np.ndarray] = []
         for shard in range(self.shards):
-            path = self.workspace.spill(ClaimLines.step, shard, ".claims")
+            path = claims_of(self.workspace, ClaimLines.step, shard)
             for batch in spill.every(path, number, self.partitions + 1):
                 part = np.empty(batch.num_rows, CLAIM)
                 for name in CLAIMS.names:
@@ -150,6 +128,6 @@ def lines_lost(workspace: Workspace, shard: int, partitions: int) -> np.ndarray:
     """Returns the numbers of the lines that a shard's pages do not keep, sorted."""
     shared = [workspace.spill(ShareLines.step, partition) for partition in range(partitions)]
     elsewhere = spill.read_numbers(shared, shard)
-    path = workspace.spill(ClaimLines.step, shard, ".claims")
+    path = claims_of(workspace, ClaimLines.step, shard)
     beaten = [b["line"].to_numpy() for b in spill.every(path, partitions, partitions + 1)]
     return np.sort(np.concatenate([elsewhere, *beaten]))

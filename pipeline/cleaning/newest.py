@@ -11,6 +11,7 @@ import numpy as np
 from data import newest_pages
 from data.newest_pages import Claim
 from pipeline.cleaning import spill
+from pipeline.cleaning.passes import claims_of
 from pipeline.cleaning.read import ReadShard
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
@@ -32,7 +33,7 @@ class FindNewest:
         shards: list[np.ndarray] = []
         rows: list[np.ndarray] = []
         for shard in range(self.shards):
-            path = self.workspace.spill(ReadShard.step, shard, ".claims")
+            path = claims_of(self.workspace, ReadShard.step, shard)
             for batch in spill.every(path, number, self.partitions):
                 *columns, numbers = (column.to_pylist() for column in batch.columns)
                 claims += map(Claim, *columns)

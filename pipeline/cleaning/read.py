@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from data import json_lines, page_table, parquet_pages, web_archive
+from data import json_lines, parquet_pages, web_archive
 from data.newest_pages import Claim, claim_of, newest
 from data.page import BrokenRecord, Page, Rejected, Rule
 from pipeline import storage
-from pipeline.cleaning import runs, spill
+from pipeline.cleaning import passes
 from pipeline.cleaning.shards import Cut, chunks
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
@@ -51,27 +51,18 @@ class ReadShard:
 
     def __call__(self, number: int) -> Tally:
         """Reads one shard."""
-        tally, space = Tally(), self.workspace
-        turned_down = space.spill(self.step, number, ".rejected")
-        with (
-            spill.writer(space, space.spill(self.step, number), page_table.SCHEMA) as pages,
-            spill.writer(space, space.spill(self.step, number, ".claims"), CLAIMS) as claims,
-            runs.writer(space, turned_down, tally) as rejected,
-        ):
-            row = 0
+        row = 0
+        with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
             for chunk, broken in chunks(self._records(number), self.cut.chunk_characters):
+                files.tally.counts["read", "", ""] += len(chunk)
                 for record in broken:
-                    tally.count_broken(record)
+                    files.tally.count_broken(record)
                 stay, go = self._judge(chunk)
-                tally.counts["read", "", ""] += len(chunk)
-                for one in go:
-                    tally.count_rejected(one)
-                rejected.write(map(runs.rejected, go))
-                pages.write_batch(page_table.batch([page for page, _ in stay]))
+                files.write([page for page, _ in stay], go)
                 for batch in self._claims([claim for _, claim in stay], row):
-                    claims.write_batch(batch)
+                    files.claims.write_batch(batch)
                 row += len(stay)
-        return tally
+        return files.tally
 
     def _records(self, number: int) -> Iterator[Page | BrokenRecord]:
         for path in listing(self.workspace)[number]:

@@ -13,14 +13,16 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from data.page import Page, Rejected
-from data.page_table import REJECTED
+from data.page_table import REJECTED, WRITTEN_WITH_CLUSTERS
 from data.urls import normalized_hash
 from pipeline.cleaning import spill
 from pipeline.cleaning.tally import Run, Tally
 from pipeline.cleaning.workspace import Workspace
 
 RUN_BYTES = 2 << 20  # so much may be read in vain at each end of a range, a run
-SCHEMA = REJECTED.append(pa.field("digest", pa.binary(16)))
+SCHEMA = pa.unify_schemas([WRITTEN_WITH_CLUSTERS, REJECTED]).append(
+    pa.field("digest", pa.binary(16))
+)
 
 
 class Placed(NamedTuple):
@@ -83,7 +85,8 @@ def writer(workspace: Workspace, path: str, tally: Tally) -> Iterator[RunWriter]
 
 def _values(page: Page) -> tuple:
     return (
-        page.text, page.url, page.timestamp, page.language, page.language_probability, page.split
+        page.text, page.url, page.timestamp, page.language, page.language_probability, page.split,
+        page.cluster_size,
     )  # fmt: skip
 
 

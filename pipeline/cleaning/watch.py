@@ -17,7 +17,10 @@ from pipeline import storage
 from pipeline.cleaning.workspace import Workspace
 
 # Part of the CPU time that a step takes with mC4's rules, to weigh what is done (102 MB of WET).
-WEIGHTS = {"read": 0.26, "newest": 0.01, "claim": 0.16, "share": 0.02, "judge": 0.48}
+WEIGHTS = {
+    "read": 0.26, "newest": 0.01, "claim": 0.16, "share": 0.02, "judge": 0.48,
+    "describe": 0.65, "resemble": 0.15, "alike": 0.02, "choose": 0.01,
+}  # fmt: skip
 WRITING = 0.07
 SECONDS_BETWEEN_LOOKS = 1.0
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
-from data.page_table import REJECTED, WRITTEN
+from data.page_table import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from data.urls import number
+from data.web_rules import WebRuleSet
 from pipeline import storage
 from pipeline.cleaning import runs, spill
 from pipeline.cleaning.tally import Run, Tally
@@ -53,13 +54,20 @@ class WriteFile:
     """Writes a file of the corpus."""
 
     workspace: Workspace
+    columns: pa.Schema
+
+    @classmethod
+    def of(cls, workspace: Workspace, rules: object) -> "WriteFile":
+        """Returns the step for these rules: only some look for clusters."""
+        clusters = isinstance(rules, WebRuleSet)
+        return cls(workspace, WRITTEN_WITH_CLUSTERS if clusters else WRITTEN)
 
     def __call__(self, file: File) -> str:
         """Writes the file, unless it is there; returns its name."""
         path = storage.join(self.workspace.out, file.name)
         if not storage.exists(path):
             table = _sorted(_read(file))
-            columns = REJECTED if file.name.startswith("rejected/") else WRITTEN
+            columns = REJECTED if file.name.startswith("rejected/") else self.columns
             if file.split:
                 split = pa.array([file.split] * len(table), pa.string())
                 table = table.set_column(table.schema.get_field_index("split"), "split", split)

@@ -15,6 +15,7 @@ PAGES = st.builds(
     language=TEXT,
     language_probability=st.floats(0, 1),
     split=st.sampled_from(["", "train", "validation"]),
+    cluster_size=st.integers(1, 2**31 - 1),
 )
 
 

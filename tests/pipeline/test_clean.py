@@ -22,8 +22,10 @@ from data.web_archive import read
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.artifacts import ArtifactError
+from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.judgement import IdentifyLanguage
 from pipeline.cleaning.tally import Tally
+from pipeline.cleaning.workspace import Workspace
 from pipeline.cleaning_report import manifest_of
 
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
@@ -189,7 +191,7 @@ def test_mc4_rules_say_why(tmp_path):
 
 def test_languages_that_mc4_does_not_have_are_rejected():
     croatian = page("a", declaration("hr_Latn"))
-    outcome = IdentifyLanguage(0.5)(croatian)
+    outcome = IdentifyLanguage(0.5, None)(croatian)
     assert isinstance(outcome, Rejected)
     assert (outcome.reason, outcome.page.language) == ("language_not_in_mc4", "und")
 
@@ -224,7 +226,7 @@ def test_bytes_do_not_depend_on_workers_or_the_order_of_files(tmp_path):
 def test_unusable_input(tmp_path, name, message):
     (tmp_path / "page.html").write_text("<p>")
     with pytest.raises(DataError, match=message):
-        clean.input_files([str(tmp_path / name)])
+        input_files([str(tmp_path / name)])
 
 
 def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
@@ -233,10 +235,11 @@ def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_lost_pages_are_an_error():
+def test_lost_pages_are_an_error(tmp_path):
+    job = clean.job_of(Workspace(str(tmp_path)), mc4(), [])
     tally = Tally(Counter({("read", "", ""): 2, ("kept", "sw", "train"): 1}))
     with pytest.raises(RuntimeError, match="2 pages were read, but 1 were kept or rejected"):
-        manifest_of(tally, mc4(), files=1, lists=False)
+        manifest_of(tally, job, files=1)
 
 
 def test_cleaning_loads_neither_jax_nor_tensorflow():

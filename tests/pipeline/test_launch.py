@@ -10,9 +10,10 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 from hatchling.builders.wheel import WheelBuilder
 
-from data import rule_sets
 from pipeline import arguments, clean
 from pipeline.beam_options import pipeline_options
+from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import InputFile
 from pipeline.cleaning.workspace import Workspace
 from pipeline.cli import split_beam_options
@@ -30,13 +31,13 @@ def documented(runner: str) -> list[str]:
     return list(options)
 
 
-@pytest.mark.parametrize("rules", ["mc4", "c4-en", "none"])
+@pytest.mark.parametrize("rules", ["mc4", "c4-en", "mswitch-web", "none"])
 def test_the_graph_stays_small_whatever_the_input(tmp_path, rules):
     files = [
         InputFile(f"gs://bucket/crawl-data/CC-MAIN-2026-01/{number:09}.warc.wet.gz", 120_000_000)
         for number in range(100_000)
     ]
-    job = clean.job_of(Workspace(str(tmp_path)), rule_sets.named(rules), files)
+    job = clean.job_of(Workspace(str(tmp_path)), named(rules), files)
     assert job.shards == len(files)
     pipeline = beam.Pipeline(options=pipeline_options(()))
     clean.build(job, pipeline)
@@ -87,7 +88,7 @@ def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
 
     write(tmp_path / "archive")
     pattern = str(tmp_path / "archive/*.warc.wet.gz")
-    files = clean.input_files([pattern])
+    files = input_files([pattern])
     assert estimate.sample(files, 1) == [files[0]]
     assert estimate.sample(files, 1 << 40) == files
     estimate.run(arguments.Estimate(input=(pattern,), rules="demo", price_per_core_hour=3600))

@@ -1,0 +1,201 @@
+"""One page a cluster of near-duplicates: three steps of `mswitch-web` between address and lines.
+
+The first gives each shard's pages their language, by thresholds that follow from the confidences of
+all, and spills the MinHash keys of each page. The second finds, in a partition of the keys, which
+pages share one. The third unites what all partitions found into clusters; it is one piece of work,
+whose memory goes with the pages that have company (some 60 bytes each), not with the corpus.
+"""
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import UInt32, UInt64
+
+from data import near_duplicates
+from data.confidence import STEPS, MedianLessDeviation
+from data.line_rules import rank_of
+from data.page import Page
+from data.page_graph import Edges, as_edges, clusters, edges
+from pipeline.cleaning import passes, spill
+from pipeline.cleaning.judgement import DecideLanguage, Judgement
+from pipeline.cleaning.newest import lost_by_shard
+from pipeline.cleaning.passes import claims_of
+from pipeline.cleaning.source import SIZES, Source
+from pipeline.cleaning.tally import Tally
+from pipeline.cleaning.workspace import Workspace
+
+CLAIMS = pa.schema([("key", pa.uint64()), ("page", pa.uint64()), ("row", pa.uint32())])
+EDGES = pa.schema([("page", pa.uint64()), ("with", pa.uint64())])
+CLAIM = np.dtype([("key", "u8"), ("page", "u8"), ("row", "u4"), ("shard", "u4")])
+PLACES = pa.schema([("page", pa.uint64()), ("shard", pa.uint32()), ("row", pa.uint32())])
+
+
+@dataclass(frozen=True)
+class DescribePages:
+    """Spills what the judgements leave of a shard's pages; counts how certain languages are."""
+
+    workspace: Workspace
+    source: Source
+    judgements: tuple[Judgement, ...]
+
+    step = "describe"
+
+    def __call__(self, number: int) -> Tally:
+        """Goes over one shard."""
+        with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
+            for stay, go in self.source.chunks(self.workspace, number, self.judgements):
+                files.write(stay, go)
+                for page in stay:
+                    step = round(min(page.language_probability, 1.0) * STEPS)
+                    files.tally.counts["certainty", page.identified_language, str(step)] += 1
+        return files.tally
+
+
+@dataclass(frozen=True)
+class ClaimKeys:
+    """Spills a shard's pages with their languages, and the keys by which near-duplicates meet."""
+
+    workspace: Workspace
+    certainty: MedianLessDeviation
+    partitions: int
+
+    step = "resemble"
+
+    def __call__(self, number: int) -> Tally:
+        """Goes over one shard."""
+        decide = DecideLanguage(thresholds(self.workspace, self.certainty))
+        first = 0
+        with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
+            source = Source(DescribePages.step)
+            for stay, go in source.chunks(self.workspace, number, [decide]):
+                files.write(stay, go)
+                for batch in self._claims(stay, first):
+                    files.claims.write_batch(batch)
+                first += len(stay)
+        return files.tally
+
+    def _claims(self, pages: Sequence[Page], first: int) -> list[pa.RecordBatch]:
+        """Returns a chunk's claims, a batch a partition."""
+        keys = _band_keys(pages).ravel()
+        numbers = np.array([rank_of(page.url) for page in pages], np.uint64)
+        rows = np.arange(first, first + len(pages), dtype=np.uint32)
+        part = (keys >> np.uint64(32)) * np.uint64(self.partitions) >> np.uint64(32)
+        order = np.argsort(part, kind="stable")
+        ends = np.searchsorted(part[order], np.arange(1, self.partitions))
+        bands = near_duplicates.BANDS
+        columns = (keys, np.repeat(numbers, bands), np.repeat(rows, bands))
+        split = [np.split(column[order], ends) for column in columns]
+        return [_batch(CLAIMS, *part) for part in zip(*split, strict=True)]
+
+
+@dataclass(frozen=True)
+class FindAlike:
+    """Spills which pages share a key, and where these pages are."""
+
+    workspace: Workspace
+    shards: int
+    partitions: int
+
+    step = "alike"
+
+    def __call__(self, number: int) -> Tally:
+        """Decides one partition."""
+        parts = [np.empty(0, CLAIM)]
+        for shard in range(self.shards):
+            path = claims_of(self.workspace, ClaimKeys.step, shard)
+            for batch in spill.every(path, number, self.partitions):
+                part = np.empty(batch.num_rows, CLAIM)
+                for name in CLAIMS.names:
+                    part[name] = batch[name].to_numpy()
+                part["shard"] = shard
+                parts.append(part)
+        claims = np.concatenate(parts)
+        found = edges(claims["key"], claims["page"])
+        claims = claims[np.isin(claims["page"], found)]
+        places = claims[np.unique(claims["page"], return_index=True)[1]]
+        space = self.workspace
+        with spill.writer(space, space.spill(self.step, number, ".places"), PLACES) as file:
+            file.write_batch(_batch(PLACES, *(places[name] for name in PLACES.names)))
+        with spill.writer(space, space.spill(self.step, number), EDGES) as file:
+            file.write_batch(_batch(EDGES, *found.T))
+        return Tally()
+
+
+@dataclass(frozen=True)
+class ChooseOne:
+    """Spills the rows of the pages that a near-duplicate speaks for, and the sizes of clusters."""
+
+    workspace: Workspace
+    shards: int
+    partitions: int
+
+    step = "choose"
+
+    def __call__(self, number: int) -> Tally:
+        """Unites all partitions."""
+        space = self.workspace
+        together: Edges = np.empty((0, 2), np.uint64)
+        places = _Places(*(np.empty(0, np.uint64) for _ in range(3)))
+        for partition in range(self.partitions):
+            (found,) = spill.batches(space.spill(FindAlike.step, partition))
+            more = np.stack([found["page"].to_numpy(), found["with"].to_numpy()], axis=1)
+            together = as_edges(clusters(np.concatenate([together, more])))
+            (batch,) = spill.batches(space.spill(FindAlike.step, partition, ".places"))
+            places = places.with_more(*(column.to_numpy() for column in batch.columns))
+        found = clusters(together)
+        at = np.searchsorted(places.page, found.page)
+        shards, rows = places.shard[at], places.row[at]
+        lost = found.page != found.representative
+        by_shard = lost_by_shard(shards[lost], rows[lost], self.shards)
+        spill.write_numbers(space, space.spill(self.step, number), by_shard)
+        with spill.writer(space, space.spill(self.step, number, ".sizes"), SIZES) as file:
+            for shard in range(self.shards):
+                chosen = ~lost & (shards == shard)
+                file.write_batch(_batch(SIZES, rows[chosen], found.size[chosen]))
+        return Tally()
+
+
+class _Places(NamedTuple):
+    page: UInt64[np.ndarray, " pages"]
+    shard: UInt32[np.ndarray, " pages"]
+    row: UInt32[np.ndarray, " pages"]
+
+    def with_more(self, page: np.ndarray, shard: np.ndarray, row: np.ndarray) -> "_Places":
+        joined = map(np.concatenate, zip(self, (page, shard, row), strict=True))
+        pages, shards, rows = joined
+        pages, once = np.unique(pages, return_index=True)
+        return _Places(pages, shards[once], rows[once])
+
+
+@functools.lru_cache(maxsize=1)
+def thresholds(workspace: Workspace, certainty: MedianLessDeviation) -> Mapping[str, float]:
+    """Returns how certain each language must be, given how certain all pages are."""
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for tally in workspace.tallies(DescribePages.step):
+        counted.update(tally.counts)
+    steps: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(STEPS + 1, np.int64))
+    for (kind, code, step), count in counted.items():
+        if kind == "certainty":
+            steps[code][int(step)] += count
+    return {code: certainty.threshold(counts) for code, counts in steps.items()}
+
+
+def _band_keys(pages: Sequence[Page]) -> UInt64[np.ndarray, "pages 14"]:
+    """Returns the keys of each page, in order; a language at a time, as keys carry it."""
+    keys = np.empty((len(pages), near_duplicates.BANDS), np.uint64)
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, page in enumerate(pages):
+        rows[page.language].append(row)
+    for code, some in rows.items():
+        keys[some] = near_duplicates.band_keys([pages[row].text for row in some], code)
+    return keys
+
+
+def _batch(schema: pa.Schema, *columns: np.ndarray) -> pa.RecordBatch:
+    arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

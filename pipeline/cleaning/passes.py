@@ -1,0 +1,54 @@
+"""What every pass over a shard's pages has in common: it spills who stays, and counts who goes."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from data import page_table
+from data.page import Page, Rejected
+from pipeline.cleaning import runs, spill
+from pipeline.cleaning.runs import RunWriter
+from pipeline.cleaning.tally import Tally
+from pipeline.cleaning.workspace import Workspace
+
+
+class Pass(NamedTuple):
+    """The files of one pass over one shard.
+
+    Attributes:
+        pages: that stay.
+        claims: what they bring forward in the exchange that follows, a batch a partition and chunk.
+        rejected: that go.
+        tally: of the pass.
+    """
+
+    pages: pa.RecordBatchFileWriter
+    claims: pa.RecordBatchFileWriter
+    rejected: RunWriter
+    tally: Tally
+
+    def write(self, stay: Sequence[Page], go: Sequence[Rejected]) -> None:
+        """Writes a chunk."""
+        for one in go:
+            self.tally.count_rejected(one)
+        self.rejected.write(map(runs.rejected, go))
+        self.pages.write_batch(page_table.batch(stay))
+
+
+@contextlib.contextmanager
+def begun(workspace: Workspace, step: str, number: int, claims: pa.Schema) -> Iterator[Pass]:
+    """Gives the files of a pass, which are there when the block has ended."""
+    tally = Tally()
+    with (
+        spill.writer(workspace, workspace.spill(step, number), page_table.SCHEMA) as pages,
+        spill.writer(workspace, claims_of(workspace, step, number), claims) as claimed,
+        runs.writer(workspace, workspace.spill(step, number, ".rejected"), tally) as rejected,
+    ):
+        yield Pass(pages, claimed, rejected, tally)
+
+
+def claims_of(workspace: Workspace, step: str, number: int) -> str:
+    """Returns the path of what a shard's pages brought forward in a pass."""
+    return workspace.spill(step, number, ".claims")

@@ -1,0 +1,82 @@
+"""The rules that the user asked for: a named set, and what of it may be set otherwise."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from data import bad_words, rule_sets, web_rules
+from data.bad_words import BadWordRule
+from data.errors import DataError
+from data.held_out import share_of_each_language
+from data.rule_sets import LanguageBy, RuleSet, Untouched
+from data.web_rules import WebRuleSet
+from pipeline.arguments import Clean
+from pipeline.cleaning.plan import AnyRules
+
+MC4_SHARE = 0.001
+
+
+def named(name: str) -> AnyRules:
+    """Returns the rule set with this name.
+
+    Raises:
+        DataError: there is none.
+    """
+    web = web_rules.mswitch_web()
+    return web if name == web.name else rule_sets.named(name)
+
+
+def rules_asked(arguments: Clean) -> AnyRules:
+    """Returns the named rules, held-out pages as the user wants them.
+
+    Raises:
+        DataError: there are no such rules, they are not for this, or the share is none.
+    """
+    rules = named(arguments.rules)
+    if arguments.validation_share is None and arguments.validation_minimum is None:
+        return rules
+    if isinstance(rules, Untouched):
+        raise DataError(
+            "A validation share was asked for with --rules none, which keeps the published split; "
+            "leave --validation-share and --validation-minimum out, or name other rules."
+        )
+    share = MC4_SHARE if arguments.validation_share is None else arguments.validation_share
+    held_out = share_of_each_language(share, arguments.validation_minimum or 0)
+    return replace(rules, held_out=held_out)
+
+
+def bad_word_rule(rules: AnyRules, directory: Path | None) -> BadWordRule | None:
+    """Returns the rule of the rule set with the lists in the directory, if there is one.
+
+    Raises:
+        DataError: lists were given to a rule set that uses none, or there are no lists.
+    """
+    if directory is None:
+        return None
+    if isinstance(rules, Untouched) or rules.bad_words is None:
+        raise DataError(
+            f"Lists of bad words ({directory}) were given to the rules {rules.name}, which use "
+            "none; leave --bad-words out, or ask for mc4, mc4-3.0.1, c4-en or mswitch-web."
+        )
+    return BadWordRule(bad_words.read(directory), rules.bad_words)
+
+
+def model_of_languages(rules: AnyRules, model: Path | None) -> str | None:
+    """Returns the path of the fastText model that takes CLD3's place, if one was given.
+
+    Raises:
+        DataError: the rules ask no identifier, or the file is no model.
+    """
+    if model is None:
+        return None
+    asks = isinstance(rules, WebRuleSet) or (
+        isinstance(rules, RuleSet) and rules.language_by is not LanguageBy.LANGDETECT
+    )
+    if not asks:
+        raise DataError(
+            f"A language identifier ({model}) was given to the rules {rules.name}, which do not "
+            "ask CLD3; leave --language-identifier out, or name other rules."
+        )
+    from data.fasttext_id import FastTextIdentifier
+
+    FastTextIdentifier(model)  # here, rather than in every worker after the first step
+    return str(model.absolute())

@@ -1,0 +1,127 @@
+"""`mswitch-web` as a job over files gives what its rules give in memory, whatever the cut."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from data import web_rules
+from data.demo_archive import member_of
+from data.page import Page
+from data.shipped_text import pages as shipped_pages
+from data.web_archive import read
+from data.web_rules import mswitch_web
+from pipeline import clean
+from pipeline.arguments import Clean
+from pipeline.cleaning.shards import Cut
+
+WEB = Path(__file__).parents[2].parent / "shared/data/web"
+MODEL = Path(__file__).parents[1] / "data/models/six_languages.bin"
+SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)
+LARGER = Cut(shard_bytes=1, chunk_characters=400_000, partition_bytes=300_000)
+
+_SPEC = importlib.util.spec_from_file_location(
+    "in_memory", Path(__file__).parents[1] / "data/test_web_rules.py"
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+in_memory = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(in_memory)
+
+
+def made_pages() -> list[Page]:
+    """Pages of every fate: kept, alike, sharing lines, without sentences."""
+    swahili, thai = in_memory.pages_of("sw", 12), in_memory.pages_of("th", 9)
+    text = swahili[3].text.replace("watu", "WATU mtu", 1)
+    copies = [Page(url=f"http://copy{number}.example/", text=text) for number in range(3)]
+    lines = [line for page in swahili[:2] for line in page.text.split("\n")[1:3]]
+    shared = Page(url="http://shared.example/", text="\n".join(lines).upper())
+    menu = Page(url="http://menu.example/", text="Home | Contact\n" * 50)
+    pages = [*swahili, *thai, *copies, shared, menu]
+    return [page._replace(timestamp="2026") for page in pages]
+
+
+def run(out: Path, pages: list[Page], cut: Cut = SMALL, **fields) -> dict:
+    for number in range(3):
+        archive = out.parent / f"{out.name}-{number}.warc.wet.gz"
+        archive.write_bytes(b"".join(map(member_of, pages[number::3])))
+    pattern = f"{out.parent}/{out.name}-*.warc.wet.gz"
+    clean.run(Clean(**{"input": (pattern,), "rules": "mswitch-web", "out": out} | fields), cut)
+    return json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+
+
+def rows(directory: Path) -> list[dict]:
+    return [
+        row
+        for path in sorted(directory.rglob("*.parquet"))
+        for row in pq.read_table(path).to_pylist()
+    ]
+
+
+def agree(out: Path, pages: list[Page]) -> None:
+    """Asserts that the job's pages, reasons and sizes of clusters are those in memory."""
+    kept, reasons, sizes = in_memory.cleaned(pages)
+    found = {
+        (row["url"], row["text"], row["language"], row["split"]) for row in rows(out / "pages")
+    }
+    assert found == {(page.url, page.text, page.language, page.split) for page in kept}
+    assert {row["url"]: row["reason"] for row in rows(out / "rejected")} == reasons
+    clusters = {row["url"]: row["cluster_size"] for row in rows(out / "pages")}
+    assert {url: size for url, size in clusters.items() if size > 1} == {
+        url: size for url, size in sizes.items() if url in clusters
+    }
+
+
+def test_the_job_is_the_rules_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(web_rules, "mswitch_web", lambda: in_memory.RULES)
+    pages = made_pages()
+    run(tmp_path / "out", pages)
+    agree(tmp_path / "out", pages)
+    reasons = {row["reason"] for row in rows(tmp_path / "out/rejected")}
+    assert reasons == {"near_duplicate", "only_duplicate_lines", "no_sentences"}
+    assert max(row["cluster_size"] for row in rows(tmp_path / "out/pages")) == 4
+
+
+def test_the_job_is_the_rules_in_memory_on_real_pages(tmp_path, monkeypatch):
+    archive = WEB / "MSWITCH-DOCS-2026-11-00000.warc.wet.gz"
+    if not archive.exists():
+        pytest.skip(f"no {archive}")
+    monkeypatch.setattr(in_memory, "RULES", mswitch_web())
+    every = [one for one in read(archive) if isinstance(one, Page)]
+    pages = list({page.url: page for page in every}.values())[:300]
+    run(tmp_path / "out", pages, LARGER)
+    agree(tmp_path / "out", pages)
+
+
+def test_settings_of_the_user(tmp_path):
+    pages = [p for p in shipped_pages() if p.declared_language in ("sw", "en", "de", "fr")]
+    fields = {"rules": "demo", "validation_share": 0.3, "validation_minimum": 1}
+    manifest = run(tmp_path / "out", pages, language_identifier=MODEL, **fields)
+    for one in manifest["languages"].values():
+        assert one["held_out"] == max(1, -(-3 * one["kept"] // 10))
+    assert "six_languages.bin" in " ".join(manifest["rules"]["differences_from_mc4"])
+    assert manifest["rules"]["held_out"].startswith("30% of each language's pages")
+    with pytest.raises(ValueError, match="made with other settings"):
+        run(tmp_path / "out", pages, **(fields | {"validation_share": 0.2}))
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"rules": "none", "validation_share": 0.1}, "keeps the published split"),
+        ({"validation_share": 1.5}, "validation share of 1.5 was asked for"),
+        ({"rules": "c4-en", "language_identifier": MODEL}, "do not ask CLD3"),
+        ({"language_identifier": Path(__file__)}, "fastText"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_written(tmp_path, fields, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "out", [Page("http://a.example/", "x", "2026")], **fields)
+    assert not (tmp_path / "out").exists()
+
+
+def test_exact_rules_know_no_clusters(tmp_path):
+    run(tmp_path / "out", made_pages(), rules="demo")
+    assert "cluster_size" not in rows(tmp_path / "out/pages")[0]
