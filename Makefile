@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TORCH := parity/hugging_face.py parity/hugging_face_files.py
 
 .PHONY: demo test check parity bench install clean
 
@@ -32,9 +33,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 # Live comparisons with the reference implementations, in environments of their own.
 parity: $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
-	@set -e; for script in $(filter-out parity/hugging_face.py,$(wildcard parity/*.py)); do \
+	@set -e; for script in $(filter-out $(TORCH),$(wildcard parity/*.py)); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
-	@echo "== parity/hugging_face.py"; $(VENV)-parity-torch/bin/python parity/hugging_face.py
+	@set -e; for script in $(TORCH); do \
+		echo "== $$script"; $(VENV)-parity-torch/bin/python $$script; done
 
 $(VENV)-parity/.installed: pyproject.toml constraints.txt parity/requirements.txt
 	@test -x $(VENV)-parity/bin/python || $(PYTHON) -m venv $(VENV)-parity

@@ -1,17 +1,18 @@
 """Examples a CPU-second of the loader: 107 languages, inputs of 512, from real token blocks.
 
-    python benchmarks/loader.py [--tokens runs/demo/tokens] [--megabytes 2400]
+    python benchmarks/loader.py [--tokens runs/demo/tokens] [--megabytes 2400] [--turns 3]
 
 The blocks of `make demo` are grown by copying shards until they are four times as large as the
 memory that the loader may take (600 MB), the six Latin variants from the first six languages. The
 case of one language reads the same files as one. Each case is a process of its own, measured after
-its imports: start-up until the first batch, then CPU seconds of all threads, the median of several
-rounds with their range. "cold": no page of the blocks is in the operating system's cache when the
-process starts (`posix_fadvise`, DONTNEED), and how much it reads from the disk is told. The cases
-are run in turns, and ratios are medians of the turns' ratios.
+its imports: start-up until the first batch, in seconds and CPU seconds, then examples a CPU second
+of all threads, the median of several rounds with their range. "cold": no page of the blocks is in
+the operating system's cache when the process starts (`posix_fadvise`, DONTNEED), and how much it
+reads from the disk is told. The cases are run in turns, and ratios are medians of the turns'.
 
-seqio's T5 pipeline on the same pages takes its turn where the environment of `make parity` is:
-`material/t5_pipeline.py`, with 16 languages, as the graph of 107 takes minutes to start.
+seqio's T5 pipeline on the same pages takes part in the first turn, where the environment of
+`make parity` is: `material/t5_pipeline.py`, with 16 languages, as the graph of 107 takes minutes
+to start.
 """
 
 import argparse
@@ -41,7 +42,6 @@ SHARD_TOKENS = 1 << 20
 FAR = 10**9  # batches: a hundred times mT5's whole run
 SEQIO_LANGUAGES = 16
 CASES = {"cold": (107, 0), "languages_107": (107, 0), "languages_1": (1, 0), "far": (107, FAR)}
-TURNS = 3
 
 
 def grow(source: TokenBlocks, directory: Path, megabytes: int) -> None:
@@ -78,7 +78,7 @@ def forget(directory: Path) -> int:
 
 def measure(directory: Path, languages: int, first: int) -> dict[str, float]:
     """Runs one case in this process."""
-    started, read_before = time.perf_counter(), _disk_bytes()
+    started, started_cpu, read_before = time.perf_counter(), time.process_time(), _disk_bytes()
     manifest = json.loads((directory / f"{languages}.json").read_text())
     pages = {row.code: round(row.pages_millions * 1e6) for row in all_languages()[:languages]}
     examples = Examples(
@@ -90,13 +90,14 @@ def measure(directory: Path, languages: int, first: int) -> dict[str, float]:
     )
     source = batches(examples, rows=ROWS, first_batch=first)
     next(source)
-    startup = time.perf_counter() - started
+    startup, startup_cpu = time.perf_counter() - started, time.process_time() - started_cpu
     for _ in range(BATCHES):  # open every language once
         next(source)
     started = time.perf_counter()
     rates = [_round(source) for _ in range(ROUNDS)]
     return {
         "startup_seconds": startup,
+        "startup_cpu_seconds": startup_cpu,
         "examples_per_cpu_second": statistics.median(rates),
         "lowest": min(rates),
         "highest": max(rates),
@@ -131,17 +132,20 @@ def run(*command: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def run_turn(directory: Path, tokens: Path) -> dict[str, dict[str, float]]:
-    """Runs every case once."""
+def run_turn(directory: Path) -> dict[str, dict[str, float]]:
+    """Runs every case of ours once."""
     found = {}
     for case in CASES:
         if case == "cold":
             forget(directory)
         found[case] = run(sys.executable, __file__, "--case", case, "--tokens", str(directory))
-    if PARITY_PYTHON.exists():
-        script = str(HERE / "material/t5_pipeline.py")
-        found["seqio"] = run(str(PARITY_PYTHON), script, str(tokens), str(SEQIO_LANGUAGES))
     return found
+
+
+def run_seqio(tokens: Path) -> dict[str, float]:
+    """Runs T5's pipeline once."""
+    script = str(HERE / "material/t5_pipeline.py")
+    return run(str(PARITY_PYTHON), script, str(tokens), str(SEQIO_LANGUAGES))
 
 
 def summarize(turns: list[dict[str, dict[str, float]]]) -> dict:
@@ -149,10 +153,15 @@ def summarize(turns: list[dict[str, dict[str, float]]]) -> dict:
 
     def ratio(above: str, below: str) -> float:
         key = "examples_per_cpu_second"
-        return statistics.median(turn[above][key] / turn[below][key] for turn in turns)
+        return statistics.median(
+            turn[above][key] / turn[below][key] for turn in turns if below in turn
+        )
 
     cases = {
-        case: {key: statistics.median(turn[case][key] for turn in turns) for key in turns[0][case]}
+        case: {
+            key: statistics.median(turn[case][key] for turn in turns if case in turn)
+            for key in turns[0][case]
+        }
         for case in turns[0]
     }
     return {
@@ -169,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tokens", type=Path, default=Path("runs/demo/tokens"))
     parser.add_argument("--megabytes", type=int, default=2400)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--case", choices=CASES)
     asked = parser.parse_args()
     if asked.case:
@@ -182,7 +192,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         grow(TokenBlocks(asked.tokens, manifest), Path(name), asked.megabytes)
         megabytes = forget(Path(name)) / 1e6
-        result = summarize([run_turn(Path(name), asked.tokens) for _ in range(TURNS)])
+        turns = [run_turn(Path(name)) for _ in range(asked.turns)]
+        if PARITY_PYTHON.exists():
+            turns[0]["seqio"] = run_seqio(asked.tokens)
+        result = summarize(turns)
     result["megabytes_of_blocks"] = megabytes
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")

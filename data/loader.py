@@ -11,10 +11,10 @@ number of hosts: host h of n reads the h-th of n equal stretches of each batch's
 the devices in one order however many hosts there are, so a step is the same, too; `batch_order` is
 that order, in which every stretch is whole lanes (`schedule`).
 
-Examples are made some thousand at a time (a chunk of whole batches): a chunk reads what it needs of
-a language in one call of ArrayRecord, and hides spans in all its rows at once. A chunk is a
-function of its number, so nothing is remembered between them. Grain makes chunks ahead, in a thread
-or in worker processes.
+Examples are made some thousand at a time (a chunk of whole batches): a chunk reads each record that
+it needs once, and hides spans in all its rows at once. A chunk is a function of its number, so
+nothing is remembered between them. Grain makes chunks ahead, in a thread or in worker processes;
+blocks on an object store are asked for longer ahead still.
 """
 
 import math

@@ -58,12 +58,16 @@ class TrainingText:
         tokens_seen: training tokens that the runs saw, repeats counted, mean over runs.
         bytes_per_token: UTF-8 bytes ÷ tokens of the training text: high where pieces fit well.
         tokens_per_page: training tokens ÷ training pages.
+        unknown_share: of the tokens, those whose text is lost.
+        byte_fallback_share: of the tokens, those that stand for one byte, for want of a piece.
     """
 
     tokens: float | None = None
     tokens_seen: float | None = None
     bytes_per_token: float | None = None
     tokens_per_page: float | None = None
+    unknown_share: float | None = None
+    byte_fallback_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,8 @@ class LanguageGain:
     training_tokens_seen: float | None
     bytes_per_token: float | None
     tokens_per_page: float | None
+    unknown_share: float | None
+    byte_fallback_share: float | None
     held_out_pages: int
 
     @property
@@ -260,5 +266,7 @@ def _row(
         training_tokens_seen=text.tokens_seen,
         bytes_per_token=text.bytes_per_token,
         tokens_per_page=text.tokens_per_page,
+        unknown_share=text.unknown_share,
+        byte_fallback_share=text.byte_fallback_share,
         held_out_pages=int(candidate.pages[at]),
     )

@@ -147,6 +147,11 @@ def to_markdown(report: Report) -> str:
             [_markdown_row(code, gain) for code, gain in report.gains.items()],
         ),
     ]
+    known = [(code, gain) for code, gain in report.gains.items() if gain.bytes_per_token]
+    if fertility := [_fertility_row(code, gain) for code, gain in known]:
+        columns = ("language", "code", "tokens/byte", "tokens/page", "unknown", "byte fallback")
+        head += ["How finely the vocabulary cuts the training text:"]
+        head += [_markdown_table(columns, fertility)]
     return "\n\n".join(head) + "\n"
 
 
@@ -172,6 +177,17 @@ def _markdown_row(code: str, gain: LanguageGain) -> tuple[str, ...]:
         "one page" if low is None or high is None else f"[{low:+.3f}, {high:+.3f}]",
         "" if gain.verdict == "unclear" else "●",
         speedup_text(gain),
+    )
+
+
+def _fertility_row(code: str, gain: LanguageGain) -> tuple[str, ...]:
+    return (
+        gain.name,
+        code,
+        "–" if gain.bytes_per_token is None else f"{1 / gain.bytes_per_token:.3f}",
+        "–" if gain.tokens_per_page is None else f"{gain.tokens_per_page:,.0f}",
+        "–" if gain.unknown_share is None else f"{gain.unknown_share:.2%}",
+        "–" if gain.byte_fallback_share is None else f"{gain.byte_fallback_share:.2%}",
     )
 
 

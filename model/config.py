@@ -180,8 +180,8 @@ class ForwardFlops(NamedTuple):
     Attributes:
         projections: query, key, value and output of every attention.
         scores: queries with keys, and weights with values.
-        feed_forward: each token through one expert; the router and slots left empty are not counted,
-            so sparse equals dense by definition.
+        feed_forward: each token through one expert; the router and slots left empty are not
+            counted, so sparse equals dense by definition.
         logits: of every target position.
     """
 

@@ -1,7 +1,7 @@
-"""The dense feed-forward: T5 1.1's and mT5's gated GELU (Shazeer 2020), or T5 1.0's ReLU; no biases.
+"""The dense feed-forward: T5 1.1's and mT5's gated GELU (Shazeer 2020), or T5 1.0's ReLU.
 
-GELU is the tanh approximation, as in T5 and Hugging Face's `gelu_new`. A network without a gate
-matrix is a ReLU network; there is nothing else that says so. Experts share `activated`.
+No biases. GELU is the tanh approximation, as in T5 and Hugging Face's `gelu_new`. A network without
+a gate matrix is a ReLU network; there is nothing else that says so. Experts share `activated`.
 """
 
 import equinox as eqx

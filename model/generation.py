@@ -3,8 +3,8 @@
 A step runs the decoder on one position, which attends to what earlier positions left in the cache;
 keys and values of the encoder's output are projected once. The result is that of the whole decoder
 run over what has been written so far, in a test to the token, because nothing is dropped here: a
-text must not depend on what else is in the batch, and capacity is a bargain of training. (The cached
-decoding of Transformers never drops either.)
+text must not depend on what else is in the batch, and capacity is a bargain of training. (Cached
+decoding in Transformers never drops either.)
 
 Sampling is what users of other libraries expect, in their order: logits over temperature, then the
 `top_k` most likely, then of those the smallest set of at least `top_p` probability.
@@ -153,7 +153,7 @@ def choose(
 
 
 def never_dropping(model: Transformer, source: int) -> Transformer:
-    """Returns the network with as many slots as tokens: a sequence, or one target, is a group."""
+    """Returns the network with dropless dispatch; a sequence, or one target, is a group."""
     switch = model.config.switch
     if switch is None:
         return model
@@ -161,7 +161,7 @@ def never_dropping(model: Transformer, source: int) -> Transformer:
         switch,
         encoder_group_tokens=source,
         decoder_group_tokens=1,
-        capacity_factor_evaluation=float(switch.experts),
+        dispatch="dropless",
     )
     return replace(
         model,

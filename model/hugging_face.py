@@ -1,9 +1,9 @@
 """The arrays of Hugging Face's T5, MT5 and SwitchTransformers: their names and layout beside ours.
 
-Pure: a state (name to array) in, ours out, or the other way; both ways together give the same bits.
-Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are stacked along
-blocks and experts. One list, `places`, says which is which, and both ways read it. Names as of
-Transformers 5.24; what a config.json means is in `hugging_face_config.py`.
+Pure: a state (name to array) in, ours out, or the other way; both ways together give the same
+bits. Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
+stacked along blocks and experts. One list, `places`, says which is which, and both ways read it.
+Names as of Transformers 5.24; what a config.json means is in `hugging_face_config.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from model.config import ConfigurationError, ModelConfig
 from model.transformer import Transformer
 
 State = Mapping[str, np.ndarray]
-# The embedding again: their SwitchTransformers reads these where logits are untied, nothing else does.
+# The embedding again: read by SwitchTransformers where logits are untied, and by nothing else.
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 # Left over in old T5 files; read by nothing.
 LEFT_OVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
@@ -29,13 +29,13 @@ class Place(NamedTuple):
     Attributes:
         theirs: its name there.
         ours: the path of our array, as in a checkpoint.
-        index: its place along our array's stacked dimensions: block, then expert.
+        at: its place along our array's stacked dimensions: block, then expert.
         outputs: rows of their (out, in) matrix; None for an array that is the same in both.
     """
 
     theirs: str
     ours: str
-    index: tuple[int, ...]
+    at: tuple[int, ...]
     outputs: int | None
 
 
@@ -60,7 +60,9 @@ def _layer_places(config: ModelConfig, stack: str, layer: int) -> Iterator[Place
         attentions.append(("EncDecAttention", "cross"))
     width = config.heads * config.head
     for number, (name, kind) in enumerate(attentions):
-        yield Place(f"{theirs}.{number}.layer_norm.weight", f"{ours}.{kind}_norm.scale", (block,), None)  # noqa: E501
+        yield Place(
+            f"{theirs}.{number}.layer_norm.weight", f"{ours}.{kind}_norm.scale", (block,), None
+        )
         for short, long in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output")):
             yield Place(
                 f"{theirs}.{number}.{name}.{short}.weight",
@@ -98,7 +100,7 @@ def export_state(model: Transformer) -> dict[str, np.ndarray]:
     arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
     state = {}
     for place in places(model.config):
-        array = arrays[place.ours][place.index]
+        array = arrays[place.ours][place.at]
         if place.outputs is not None:
             array = array.reshape(-1, place.outputs).T
         state[place.theirs] = np.ascontiguousarray(array)
@@ -119,16 +121,16 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
     expected = list(places(config))
     _check_names({place.theirs for place in expected}, set(state))
     for place in expected:
-        target, array = arrays[place.ours][place.index], state[place.theirs]
+        target, array = arrays[place.ours][place.at], state[place.theirs]
         wanted = target.shape
         if place.outputs is not None:
             wanted = (place.outputs, target.size // place.outputs)
         if array.shape != wanted:
             raise ConfigurationError(
-                f"{place.theirs} is of shape {array.shape} and by its config should be of {wanted}; "
+                f"{place.theirs} is of shape {array.shape} and should by its config be {wanted}; "
                 "the weights belong to another config."
             )
-        arrays[place.ours][place.index] = array.T.reshape(target.shape) if place.outputs else array
+        arrays[place.ours][place.at] = array.T.reshape(target.shape) if place.outputs else array
     leaves = [arrays[name] for name in _named(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
@@ -154,9 +156,9 @@ def _check_names(expected: set[str], found: set[str]) -> None:
     missing, unknown = sorted(expected - found), sorted(found - expected)
     if missing or unknown:
         raise ConfigurationError(
-            f"The weights should have {len(expected)} arrays by their config; "
-            f"{len(missing)} are missing {missing[:3]} and {len(unknown)} are unknown {unknown[:3]}; "
-            "they belong to another config or another kind of model."
+            f"The weights should have {len(expected)} arrays by their config; {len(missing)} are "
+            f"missing {missing[:3]} and {len(unknown)} are unknown {unknown[:3]}; they belong to "
+            "another config or another kind of model."
         )
 
 

@@ -2,7 +2,8 @@
 
 What has no form on the other side is refused with a sentence:
 
-* Experts there are ReLU networks: a Switch model with gated experts (Switch-XXL) has no form.
+* Experts there are ReLU networks and a token has one: a Switch model with gated experts
+  (Switch-XXL) or several choices has no form.
 * Sparse layers there are those with i % step == 1; ours are the last of every `every`: the same for
   every 1 or 2.
 * Capacity there is a number of slots an expert and *sequence*, in training and evaluation alike.
@@ -71,15 +72,15 @@ def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
 def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> dict[str, Any]:
     if config.feed_forward != "relu":
         raise ConfigurationError(
-            "The experts of this run are gated (model.feed_forward is gated-gelu), and Transformers' "
-            "SwitchTransformers has ReLU experts only: there is no form for it there. Export a "
-            "dense run, or one with model.feed_forward=relu."
+            "The experts of this run are gated (model.feed_forward is gated-gelu), and "
+            "Transformers' SwitchTransformers has ReLU experts only: there is no form for it "
+            "there. Export a dense run, or one with model.feed_forward=relu."
         )
     if switch.every > 2:
         raise ConfigurationError(
             f"One in {switch.every} feed-forwards of this run is sparse, the last of each; "
-            "Transformers' SwitchTransformers makes the second of each sparse, which is the same for "
-            "model.switch.every 1 and 2 only."
+            "Transformers' SwitchTransformers makes the second of each sparse, which is the same "
+            "for model.switch.every 1 and 2 only."
         )
     if switch.choices > 1:
         raise ConfigurationError(
@@ -173,5 +174,6 @@ def _import_switch(theirs: Mapping[str, Any], inputs: int, targets: int) -> Swit
         capacity_factor_evaluation=0.0,
         minimum_capacity=theirs["expert_capacity"],
         balance_loss_weight=theirs.get("router_aux_loss_coef", 1e-3),
+        z_loss_weight=theirs.get("router_z_loss_coef", 1e-3),
         jitter=theirs.get("router_jitter_noise", 0.01),
     )

@@ -100,7 +100,7 @@ def training_loss(
     losses = _with_routing(losses, output, batch, switch.experts)
     routing = switch.balance_loss_weight * losses.balance_loss
     routing += switch.z_loss_weight * losses.router_z_loss
-    return loss + routing / part.count, (losses, rows)
+    return loss + routing / part.parts, (losses, rows)
 
 
 def combine(parts: Losses) -> Losses:

@@ -36,12 +36,12 @@ class Part(NamedTuple):
 
     Attributes:
         number: from 0.
-        count: parts in all.
+        parts: in all.
         target_tokens: real ones, of the whole batch.
     """
 
     number: Int[Array, ""] | int
-    count: int
+    parts: int
     target_tokens: Int[Array, ""]
 
 
@@ -209,7 +209,7 @@ class Stack(eqx.Module):
             key=key,
             mesh=call.mesh,
             part=part.number,
-            parts=part.count,
+            parts=part.parts,
         )
 
 

@@ -132,6 +132,8 @@ class Pretrain:
     (s3://..., gs://...)."""
     out: Path
     """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/."""
+    start: Path | None = None
+    """A finished or imported run whose last weights to begin with, instead of random ones."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
     profile: tuple[int, int] | None = None
@@ -180,7 +182,7 @@ class Fill:
     tokens: int = 32
     """At most this many tokens are written."""
     temperature: float = 0.0
-    """0 takes the most likely token; above, tokens are sampled, at 1 as likely as the model says."""
+    """0 takes the most likely token; above it tokens are sampled, at 1 as the model has them."""
     top_k: int = 0
     """Sample among this many most likely tokens; 0 means all."""
     top_p: float = 1.0

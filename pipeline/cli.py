@@ -1,7 +1,8 @@
 """`mswitch COMMAND ...`: parses, calls one stage, and turns an unusable input into one sentence.
 
-Exit status: 0 done, 2 wrong arguments or input, 1 anything else. A stage's module is imported only
-when its command runs, so `--help` needs none of JAX, Beam or TensorFlow.
+Exit status: 0 done, 2 wrong arguments or input, 143 pretraining stopped by SIGTERM and saved, 1
+anything else. A stage's module is imported only when its command runs, so `--help` needs none of
+JAX, Beam or TensorFlow.
 """
 
 import importlib

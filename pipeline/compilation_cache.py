@@ -17,7 +17,7 @@ def keep_compiled_programs() -> Path:
 
     JAX_COMPILATION_CACHE_DIR names another one; else it is mswitch/compiled in the user's cache.
     """
-    directory = jax.config.jax_compilation_cache_dir
+    directory = jax.config.values["jax_compilation_cache_dir"]
     if directory is None:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         directory = str(caches / "mswitch" / "compiled")

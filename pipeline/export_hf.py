@@ -29,7 +29,9 @@ def run(arguments: ExportHf) -> None:
     recipe, trainer = evaluate.load_run(arguments.run)
     config = export_config(recipe.model, recipe.inputs)
     arrays, step = evaluate.restore(arguments.run, trainer, arguments.step)
-    inputs = {name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)}
+    inputs = {
+        name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)
+    }
     console = Console(stderr=True)
     if claim(arguments.out, "export-hf", {"step": step}, inputs) is Claim.FINISHED:
         console.print(f"export-hf: {arguments.out} is finished.")

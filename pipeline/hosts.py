@@ -22,12 +22,12 @@ from pipeline.artifacts import ArtifactError
 
 
 class Share(NamedTuple):
-    """A host's part of every batch: rows [first, stop), the `number`-th of `count` equal parts."""
+    """A host's part of every batch: rows [first, stop), the `number`-th of `shares` equal parts."""
 
     first: int
     stop: int
     number: int
-    count: int
+    shares: int
 
 
 def connect(hosts: Hosts) -> None:
@@ -83,7 +83,8 @@ def to_devices(
     sharding = batch_sharding(mesh)
 
     def on_devices(array: np.ndarray) -> jax.Array:
-        def part(index: tuple[slice, ...]) -> np.ndarray:
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None  # it is, for arrays with dimensions
             first, stop, _ = index[0].indices(rows)
             return array[first - first_row : stop - first_row]
 

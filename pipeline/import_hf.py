@@ -28,7 +28,6 @@ from pipeline.artifacts import (
     Claim,
     claim,
     digest_of_contents,
-    digest_of_files,
     finish,
     read_json,
 )
@@ -42,9 +41,8 @@ def run(arguments: ImportHf) -> None:
     weights = weight_files(arguments.directory)
     recipe = imported_recipe(arguments)
     settings = {"rows": arguments.rows, "inputs": arguments.inputs}
-    inputs = {
-        name: digest_of_contents(arguments.directory / name) for name in (CONFIG, VOCABULARY)
-    } | {"weights": digest_of_files(weights)}
+    files = [arguments.directory / CONFIG, arguments.directory / VOCABULARY, *weights]
+    inputs = {path.name: digest_of_contents(path) for path in files}
     console = Console(stderr=True)
     if claim(arguments.out, "import-hf", settings, inputs) is Claim.FINISHED:
         console.print(f"import-hf: {arguments.out} is finished.")

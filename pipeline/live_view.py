@@ -69,7 +69,8 @@ def numbers(line: Mapping[str, Any], steps: int) -> list[Cell]:
     if line.get("balance_loss"):
         known += [
             ("dropped", "dropped_share", "{:.1%}"),
-            ("worst layer balance", "worst_layer_balance", "{:.2f}"),
+            ("worst layer", "worst_layer", "{}"),
+            ("its busiest expert", "worst_layer_load", "{:.1f} x even"),
         ]
     if line.get("skipped"):
         known.append(("skipped", "skipped", "{}"))

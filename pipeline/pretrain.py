@@ -45,6 +45,8 @@ from pipeline.hosts import connect, is_first, on_first_host
 from pipeline.preemption import EXIT_STATUS
 from pipeline.profiling import Profile
 from pipeline.recipes import Recipe
+from pipeline.start_from import check_start as check_start_from
+from pipeline.start_from import start_from
 from pipeline.start_up_checks import check_start
 from pipeline.time_account import TimeAccount
 from pipeline.token_artifact import open_blocks
@@ -68,6 +70,9 @@ def run(arguments: Pretrain) -> None:
     check_start(recipe, blocks, arguments.out)
     settings = {key: value for key, value in recipes.to_json(recipe).items() if key not in FREE}
     inputs = digests(recipe, blocks)
+    if arguments.start is not None:
+        check_start_from(arguments.start, recipe, inputs["vocabulary"])
+        inputs["start"] = digest_of_manifest(arguments.start)
     examples = make_examples(recipe, blocks)
     found = on_first_host(lambda: CLAIMS.index(claim(arguments.out, "pretrain", settings, inputs)))
     if CLAIMS[found] is Claim.FINISHED:
@@ -82,8 +87,11 @@ def run(arguments: Pretrain) -> None:
         accumulate=recipe.accumulate,
         remat=recipe.remat,
     )
+    if arguments.start is not None:
+        start_from(arguments.start, arguments.out, trainer)
     if is_first():
-        describe(arguments.out, recipe, trainer, inputs, examples, console)
+        describe(arguments.out, recipe, trainer, inputs)
+        describe_data(arguments.out, recipe, examples, console)
     training = Training(
         recipe=recipe,
         trainer=trainer,
@@ -99,7 +107,8 @@ def run(arguments: Pretrain) -> None:
     if last < recipe.steps:
         console.print(
             f"pretrain: stopped after step {last}, which is saved; the same command goes on "
-            f"(exit status {EXIT_STATUS})."
+            f"(exit status {EXIT_STATUS}).",
+            soft_wrap=True,
         )
         sys.exit(EXIT_STATUS)
     if is_first():
@@ -117,15 +126,8 @@ def digests(recipe: Recipe, blocks: TokenBlocks) -> dict[str, str]:
     return inputs
 
 
-def describe(
-    out: Path,
-    recipe: Recipe,
-    trainer: Trainer,
-    inputs: dict[str, str],
-    examples: Examples,
-    console: Console,
-) -> None:
-    """Writes recipe.json (the resolved recipe and what follows from it), vocabulary, mixture."""
+def describe(out: Path, recipe: Recipe, trainer: Trainer, inputs: dict[str, str]) -> None:
+    """Writes recipe.json: the resolved recipe and what follows from it."""
     lengths = recipe.lengths
     facts = {
         "recipe": recipes.to_json(recipe),
@@ -136,6 +138,10 @@ def describe(
         "inputs": inputs,
     }
     write_json(out / "recipe.json", facts)
+
+
+def describe_data(out: Path, recipe: Recipe, examples: Examples, console: Console) -> None:
+    """Writes the vocabulary and the mixture, and prints the mixture's ends."""
     shutil.copy(examples.blocks.directory / MODEL_FILE, out / MODEL_FILE)
     languages = exposure(examples, recipe.steps * recipe.rows)
     write_json(out / "mixture.json", {"languages": languages})

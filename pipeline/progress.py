@@ -13,9 +13,11 @@ from statistics import fmean
 from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Console
 from tensorboardX import SummaryWriter
 
+from model.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from model.trouble import Place
 from pipeline.accelerators import peak_flops, step_flops
@@ -27,6 +29,7 @@ from pipeline.skipped_steps import FILE as SKIPPED_FILE
 from pipeline.skipped_steps import append, describe_step
 from pipeline.time_account import TimeAccount
 
+ROUTING = ("balance_loss", "router_z_loss", "dropped_share", "wasted_share", "router_entropy_nats")
 MOST_SKIPPED = 10  # updates in a row; one or two are a bad batch, ten are a broken run
 
 
@@ -182,8 +185,20 @@ def summary(metrics: list[StepMetrics]) -> dict[str, float]:
     tokens = sum(one.target_tokens for one in losses)
     return line | {
         "loss_nats": float(sum(one.loss_nats for one in losses) / max(tokens, 1)),
-        "balance_loss": fmean(one.balance_loss for one in losses),
-        "dropped_share": fmean(one.dropped_share for one in losses),
-        "router_entropy_nats": fmean(one.router_entropy_nats for one in losses),
         "gradient_norm": fmean(one.gradient_norm for one in taken),
+        **{name: fmean(getattr(one, name) for one in losses) for name in ROUTING},
+        **worst_layer([one.layers for one in losses if one.layers is not None]),
     }
+
+
+def worst_layer(layers: Sequence[LayerRouting]) -> dict[str, float]:
+    """Returns the switch layer whose busiest expert was asked most, as a multiple of an even share.
+
+    1 when even, the number of experts when all tokens ask for one; nothing where dense.
+    """
+    if not layers:
+        return {}
+    load = np.sum([one.load for one in layers], axis=0)
+    busiest = load.max(axis=1) / np.maximum(load.mean(axis=1), 1e-9)
+    worst = int(np.argmax(busiest))
+    return {"worst_layer": worst, "worst_layer_load": float(busiest[worst])}

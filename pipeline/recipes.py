@@ -199,12 +199,12 @@ def t5_xxl() -> Recipe:
 
 
 def switch_base() -> Recipe:
-    """Switch-Base as released: T5-Base, 128 experts at every other feed-forward, 7.4B parameters."""
+    """Switch-Base as released: T5-Base, every other feed-forward 128 experts, 7.4B parameters."""
     return sparse(t5_base(), "switch-base", released_switch(experts=128, group_rows=16))
 
 
 def switch_large() -> Recipe:
-    """Switch-Large as released: T5-Large, 128 experts at every other feed-forward, 26B parameters."""
+    """Switch-Large as released: T5-Large, every other feed-forward 128 experts, 26B parameters."""
     return sparse(t5_large(), "switch-large", released_switch(experts=128, group_rows=8))
 
 
@@ -243,7 +243,7 @@ def switch_c() -> Recipe:
 
 
 def released_switch(*, experts: int, group_rows: int) -> SwitchConfig:
-    """Flaxformer's settings; a group is whole rows, 512 inputs (its own group size) or 114 targets."""
+    """Flaxformer's settings; a group is whole rows, of 512 inputs as there, or of 114 targets."""
     return SwitchConfig(
         experts=experts,
         every=2,

@@ -162,6 +162,8 @@ def _training_text(tokens: Path | None, runs: Sequence[Run]) -> tuple[dict[str, 
             tokens_seen=seen.get(code),
             bytes_per_token=train["text_bytes"] / count if count else None,
             tokens_per_page=count / pages if pages else None,
+            unknown_share=train["unknown_tokens"] / count if count else None,
+            byte_fallback_share=train["byte_tokens"] / count if count else None,
         )
     return text, "distinct training tokens"
 

@@ -31,7 +31,7 @@ class SkippedStep:
     where: str
     loss_nats: float | None
     gradient_norm: float | None
-    languages: list[str]
+    languages: tuple[str, ...]
     rows: int
 
     def sentence(self) -> str:
@@ -68,7 +68,7 @@ def describe_step(
         where=where(metrics.trace, list(places), limit),
         loss_nats=_finite(metrics.losses.loss_nats),
         gradient_norm=_finite(metrics.gradient_norm),
-        languages=[languages[number] for number in numbers if number >= 0],
+        languages=tuple(str(languages[number]) for number in numbers if number >= 0),
         rows=int(rows.sum()),
     )
 

@@ -36,7 +36,7 @@ class TimeAccount:
     """
 
     def __init__(self, started: float | None = None):
-        self.seconds = dict.fromkeys(ACTIVITIES, 0.0)
+        self.seconds: dict[str, float] = dict.fromkeys(ACTIVITIES, 0.0)
         self._open = ["starting"]
         self._mark = time.perf_counter() if started is None else started
 

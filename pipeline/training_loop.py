@@ -96,14 +96,12 @@ def _loop(
     preemption: Preemption,
 ) -> int:
     recipe, account = training.recipe, training.account
-    source = device_batches(training, first)
-    trainer = training.trainer
-    if first < recipe.steps:
-        with account.spend("waiting_for_data"):
-            batch = next(source)
-        with account.spend("compiling"):
-            progress.doing("compiling")
-            trainer = trainer.compiled(state, batch)
+    source, trainer = device_batches(training, first), training.trainer
+    with account.spend("waiting_for_data"):
+        batch = next(source)
+    with account.spend("compiling"):
+        progress.doing("compiling")
+        trainer = trainer.compiled(state, batch)
     before: StepMetrics | None = None
     for step in range(first, recipe.steps):
         if step % recipe.evaluate_every == 0:
@@ -122,9 +120,8 @@ def _loop(
                 time_account.record(training.out, account, first, step + 1)
         if stop:
             return step + 1
-        if step + 1 < recipe.steps:
-            with account.spend("waiting_for_data"):
-                batch = next(source)
+        with account.spend("waiting_for_data"):
+            batch = next(source)
     _evaluate(training, trainer, state, recipe.steps, progress, preemption.asked)
     return recipe.steps
 
@@ -134,7 +131,7 @@ def device_batches(training: Training, first: int) -> Iterator:
     mesh, rows = training.trainer.mesh, training.recipe.rows
     share: Share = share_of(mesh, rows, jax.process_index())
     source = batches(
-        training.examples, rows=rows, first_batch=first, host=share.number, hosts=share.count
+        training.examples, rows=rows, first_batch=first, host=share.number, hosts=share.shares
     )
     for arrays in source:
         yield to_devices(arrays, mesh, rows, share.first)
@@ -180,6 +177,8 @@ def resume(checkpoints: Checkpoints, trainer: Trainer, console: Console) -> tupl
             continue
         for one, error in damaged.items():
             moved = checkpoints.set_aside(one)
-            console.print(f"pretrain: {error} It was moved to {moved}; going on from {step}.")
+            console.print(
+                f"pretrain: {error} It was moved to {moved}; going on from {step}.", soft_wrap=True
+            )
         return state, step
     raise damaged[steps[-1]]

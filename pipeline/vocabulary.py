@@ -10,7 +10,7 @@ words as pretraining will. The same input gives the same model.
 
 Memory is bounded by the sample, whatever the corpus: 1.6 GB at the default 50 million characters
 and 32,000 ids, measured on 114 MB of text and on 1 GB alike. Most of it is SentencePiece's suffix
-array, so it grows with --sample-characters, some 32 bytes each.
+array, so it grows with --sample-characters, some 30 bytes each: 0.5 GB at 10 million.
 """
 
 import io

@@ -1,5 +1,4 @@
 import dataclasses
-import hashlib
 import pickle
 import subprocess
 import sys
@@ -11,11 +10,12 @@ import pytest
 
 from data import loader
 from data.errors import DataError
-from data.loader import Examples, batch_order, batches
+from data.loader import Chunks, Examples, batch_order, batches
 from data.schedule import Draws, schedule
 from data.span_corruption import lengths_for_inputs
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 40}
+HOSTS = [1, 2, 3, 4, 8]
 WEIGHTS = {"en": 0.5, "sw": 0.3, "yo": 0.2}
 
 
@@ -29,6 +29,12 @@ def examples(tmp_path_factory, make_blocks):
         first_sentinel=1023,
         seed=5,
     )
+
+
+@pytest.fixture(scope="module")
+def whole(examples):
+    """The first eight global batches of 24 rows."""
+    return take(examples, 8, rows=24)
 
 
 def take(examples, count, **settings):
@@ -76,14 +82,9 @@ def test_languages_come_as_often_as_they_should(examples):
         assert counts[language] / 1280 == pytest.approx(weight, abs=0.05)  # 4 standard deviations
 
 
-@pytest.mark.parametrize("hosts", [1, 2, 3, 4, 8])
-def test_hosts_share_the_same_global_order(examples, hosts):
-    whole = take(examples, 3, rows=24)
-    shares = [take(examples, 3, rows=24, host=host, hosts=hosts) for host in range(hosts)]
-    for number, batch in enumerate(whole):
-        for host in range(hosts):
-            part = batch["inputs"].reshape(hosts, 24 // hosts, -1)[host]
-            assert np.array_equal(part, shares[host][number]["inputs"])
+def of_host(rows, host, hosts):
+    """A host's stretch of a batch's rows."""
+    return rows.reshape(hosts, -1, *rows.shape[1:])[host]
 
 
 @pytest.mark.parametrize("rows", [24, 256, 1024])
@@ -95,7 +96,20 @@ def test_a_hosts_rows_are_lanes_of_its_own(rows, hosts):
     assert {len(set((stretch % hosts).tolist())) for stretch in stretches} == {1}
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [0, 1, 2, 4])
+@pytest.mark.parametrize("hosts", HOSTS)
+def test_hosts_and_their_workers_share_the_same_global_order(examples, whole, hosts, workers):
+    """Every combination, each worker with a copy of its own as Grain gives it: chunks in turns."""
+    for host in range(hosts):
+        source = Chunks(examples, rows=24, batches=2, first_batch=0, host=host, hosts=hosts)
+        copies = [pickle.loads(pickle.dumps(source)) for _ in range(max(workers, 1))]
+        for number in range(4):
+            chunk = copies[number % len(copies)][number]["inputs"]
+            expected = [of_host(batch["inputs"], host, hosts) for batch in whole[2 * number :][:2]]
+            assert np.array_equal(chunk, np.stack(expected))
+
+
+@pytest.mark.parametrize("workers", [1, 4])
 def test_workers_share_the_same_order(examples, workers, monkeypatch):
     monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 2 * 24)
     whole = take(examples, 11, rows=24, first_batch=1)
@@ -110,33 +124,46 @@ def test_chunks_are_seamless(examples, monkeypatch):
     assert rows(take(examples, 4, rows=24, first_batch=5)) == rows(whole[5:])
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 2), (2, 3)])
-def test_resuming_with_other_hosts_repeats_and_loses_nothing(examples, before, after):
-    whole = sorted(rows(take(examples, 5, rows=24)))
-    parts = [take(examples, 2, rows=24, host=h, hosts=before) for h in range(before)]
-    parts += [take(examples, 3, rows=24, first_batch=2, host=h, hosts=after) for h in range(after)]
-    assert sorted(row for part in parts for row in rows(part)) == whole
+@pytest.mark.parametrize("after", HOSTS)
+@pytest.mark.parametrize("before", HOSTS)
+def test_resuming_with_other_hosts_repeats_and_loses_nothing(
+    examples, whole, before, after, monkeypatch
+):
+    """Stopped at another place for each pair."""
+    monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 48)
+    stop = (before + 2 * after) % 8
+    parts = [take(examples, stop, rows=24, host=h, hosts=before) for h in range(before)]
+    parts += [
+        take(examples, 8 - stop, rows=24, first_batch=stop, host=h, hosts=after)
+        for h in range(after)
+    ]
+    assert sorted(row for part in parts for row in rows(part)) == sorted(rows(whole))
 
 
-def test_another_process_draws_the_same(examples, tmp_path):
+def test_hosts_in_processes_of_their_own_share_the_global_order(examples, whole, tmp_path):
+    """Two hosts, one of which has two workers."""
     path = tmp_path / "examples.pickle"
     path.write_bytes(pickle.dumps(examples))
     code = (
-        "import pickle, hashlib, sys, pathlib\n"
+        "import pathlib, pickle, sys\n"
         "from data.loader import batches\n"
         "examples = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
-        "source = batches(examples, rows=8, first_batch=3, host=1, hosts=2)\n"
-        "print(hashlib.sha256(next(source)['inputs'].tobytes()).hexdigest())\n"
+        "host, workers = map(int, sys.argv[2:])\n"
+        "source = batches(examples, rows=24, host=host, hosts=2, workers=workers)\n"
+        "print(*(next(source)['inputs'].tobytes().hex() for _ in range(8)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    (here,) = take(examples, 1, rows=8, first_batch=3, host=1, hosts=2)
-    assert done.stdout.strip() == hashlib.sha256(here["inputs"].tobytes()).hexdigest()
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(path), str(host), str(workers)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for host, workers in enumerate((0, 2))
+    ]
+    for host, process in enumerate(hosts):
+        found = process.communicate()[0].split()
+        assert found == [of_host(batch["inputs"], host, 2).tobytes().hex() for batch in whole]
 
 
 def test_rows_that_cannot_be_shared(examples):

@@ -1,5 +1,6 @@
 """Comparison, sentence, JSON and Markdown on a small pair of sides made by hand."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -165,3 +166,14 @@ def test_markdown_has_a_row_a_language_and_whole_tables():
     assert any("Russian (Latin) *" in row for row in rows)
     assert "tiny/er" in markdown  # a pipe in a name breaks no table
     assert {row.count("|") for row in rows} == {4, 9}
+
+
+def test_fertility_stands_in_markdown_and_json():
+    sides = side("mT5", (3.0,) * 4, 1), side("Switch", (2.0, 2.5, 3.2, 1.0), 2)
+    text = TrainingText(
+        bytes_per_token=4.0, tokens_per_page=1200.4, unknown_share=0.0, byte_fallback_share=0.0123
+    )
+    made = dataclasses.replace(make(), gains=comparison.language_gains(*sides, {"sw": text}))
+    assert "| Swahili | sw | 0.250 | 1,200 | 0.00% | 1.23% |" in report.to_markdown(made)
+    read = report.to_json(made)["languages"]["sw"]
+    assert (read["unknown_share"], read["byte_fallback_share"]) == (0.0, 0.0123)

@@ -1,4 +1,4 @@
-"""Decoding with a cache: the tokens of the whole decoder run again for every token, to the token."""
+"""Decoding with a cache gives the tokens of the whole decoder run again for every token."""
 
 import dataclasses
 

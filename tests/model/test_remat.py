@@ -1,4 +1,4 @@
-"""Rematerialisation changes what is kept, never what comes out; and what is sent twice is counted."""
+"""Rematerialisation changes what is kept, not what comes out; what is sent twice is counted."""
 
 import equinox as eqx
 import jax

@@ -1,5 +1,6 @@
 """One device or eight, dense or sparse: the same step; a checkpoint is the state, bit for bit."""
 
+import errno
 import functools
 import re
 
@@ -8,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint.path import atomicity
 
+from model import checkpoint
 from model.batch import Batch
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.config import ModelConfig, SwitchConfig
@@ -245,25 +248,47 @@ def test_a_run_goes_on_with_fewer_devices_and_experts_elsewhere(single, tmp_path
             np.testing.assert_allclose(left, right, atol=1e-5)
 
 
-def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(single, tmp_path):
-    """One flipped bit, which Orbax alone restores without a word; and a missing file."""
+def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(single, tmp_path, monkeypatch):
+    """Other numbers than were saved, which Orbax restores without a word; and a missing file."""
     one = single["dense"]
-    state = one.init()
+    state, other = one.init(), one.init()
+    other = other._replace(step=other.step + 1)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    for step in (1, 2):
-        checkpoints.save(step, state)
+    checkpoints.save(1, state)
+    with monkeypatch.context() as patch:
+        of_other = checkpoint._fingerprints(jax.tree.leaves(other), other.step.sharding)
+        patch.setattr(checkpoint, "_fingerprints", lambda *_: of_other)
+        checkpoints.save(2, state)
     checkpoints.close()
-    arrays = max((tmp_path / "checkpoints/2").rglob("d/*"), key=lambda path: path.stat().st_size)
-    content = bytearray(arrays.read_bytes())
-    content[len(content) // 2] ^= 1
     shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
     again = Checkpoints(tmp_path / "checkpoints")
-    for damage in (lambda: arrays.write_bytes(content), arrays.unlink):
-        damage()
-        with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .* is damaged"):
-            again.restore(2, shapes)
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .*\.step is not what was saved"):
+        again.restore(2, shapes)
+    (tmp_path / "checkpoints/2/default/manifest.ocdbt").unlink()
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .* is damaged"):
+        again.restore(2, shapes)
     assert again.set_aside(2) == tmp_path / "damaged-2-0"
     assert again.steps() == [1]
     again.restore(1, shapes)
+    again.save(2, state)
+    again.close()
+
+
+def test_a_full_disk_is_said_and_older_checkpoints_are_left(single, tmp_path, monkeypatch):
+    async def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    state = single["dense"].init()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state)
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(atomicity.AtomicRenameTemporaryPath, "finalize", full)
+        checkpoints.save(2, state)
+        with pytest.raises(CheckpointError, match=r"the disk is full.*1 is whole"):
+            checkpoints.close()
+    again = Checkpoints(tmp_path)
+    assert again.steps() == [1]
     again.save(2, state)
     again.close()

@@ -126,16 +126,20 @@ def test_packed_equals_unpacked():
     def logits(rows, split=True):
         """Of rows of examples; unsplit, positions are said to be of one example."""
 
-        def padded(side, length, value):
-            rows_of = [[value(n, id) for n, pair in enumerate(row) for id in pair[side]]
-                       for row in rows]  # fmt: skip
-            return jnp.array([part + [0] * (length - len(part)) for part in rows_of], jnp.int32)
+        def side(number, length):
+            ids, examples = np.zeros((2, 2, length), np.int32)
+            for row, pairs in enumerate(rows):
+                parts = [pair[number] for pair in pairs]
+                flat = np.concatenate(parts)
+                ids[row, : len(flat)] = flat
+                examples[row, : len(flat)] = np.repeat(
+                    range(1, len(parts) + 1), [len(part) for part in parts]
+                )
+            return jnp.array(ids), jnp.array(examples if split else np.ones_like(examples))
 
-        number = (lambda n, id: n + 1) if split else (lambda n, id: 1)
+        (inputs, input_example), (targets, target_example) = side(0, 12), side(1, 8)
         batch = dataclasses.replace(
-            batch_of(padded(0, 12, lambda n, id: id), padded(1, 8, lambda n, id: id)),
-            input_example=padded(0, 12, number),
-            target_example=padded(1, 8, number),
+            batch_of(inputs, targets), input_example=input_example, target_example=target_example
         )
         return forward(model, batch)
 
@@ -146,9 +150,7 @@ def test_packed_equals_unpacked():
         lengths = [len(pair[1]) for pair in (a, b)]
         start, end = lengths[first], lengths[first] + lengths[second]
         np.testing.assert_allclose(packed[row, :start], apart[first, :start], atol=1e-5)
-        np.testing.assert_allclose(
-            packed[row, start:end], apart[second, : end - start], atol=1e-5
-        )
+        np.testing.assert_allclose(packed[row, start:end], apart[second, : end - start], atol=1e-5)
         assert not np.allclose(joined[row, start:end], apart[second, : end - start], atol=1e-2)
 
 

@@ -82,6 +82,21 @@ def test_pandas_and_pyarrow_read_the_output_by_directory(passed):
     assert dataset.count_rows(filter=ds.field("split") == "train") == 3
 
 
+def test_hugging_face_datasets_read_the_output_by_directory(passed, tmp_path, monkeypatch):
+    """The splits and all columns, from the names of the files."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    import datasets  # reads the environment when it is imported
+
+    read = datasets.load_dataset(str(passed / "pages"), cache_dir=str(tmp_path))
+    assert {split: sorted(rows["language"]) for split, rows in read.items()} == {
+        "train": ["en", "sw", "sw"],
+        "validation": ["iw"],
+    }
+    assert set(read["train"].column_names) >= {"text", "url", "timestamp", "language"}
+    assert set(read["train"]["text"]) == {TEXT}
+
+
 def test_what_was_written_is_an_input(passed, tmp_path):
     run(tmp_path / "again", sorted((passed / "pages").rglob("*.parquet")))
     again, first = (

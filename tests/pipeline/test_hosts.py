@@ -56,12 +56,12 @@ def test_a_batch_reaches_the_devices_in_its_order(shape):
 def test_shares_are_disjoint_and_complete(shares):
     found = shares(FOUR_HOSTS)
     assert [row for one in found for row in range(one.first, one.stop)] == list(range(ROWS))
-    assert [(one.number, one.count) for one in found] == [(host, 4) for host in range(4)]
+    assert [(one.number, one.shares) for one in found] == [(host, 4) for host in range(4)]
 
 
 def test_hosts_that_split_a_model_read_the_same_rows(shares):
     found = shares(SPLIT_MODEL)
-    assert [(one.first, one.number, one.count) for one in found] == [
+    assert [(one.first, one.number, one.shares) for one in found] == [
         (0, 0, 2),
         (0, 0, 2),
         (16, 1, 2),

@@ -6,6 +6,7 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from model.loss import Losses
+from model.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from model.trouble import Place, Trace
 from pipeline import recipes
@@ -18,7 +19,9 @@ PLACES = [Place((1, layer), f"encoder layer {layer}", "feed_forward.up") for lay
 
 
 def metrics(loss=10.0, tokens=5, skipped=False, squares=(1.0, 1.0, 2.0), rows=(5.0, 5.0)):
-    losses = Losses(*(np.float32(value) for value in (loss, tokens, 0.1, 1.0, 0.25, 0.5)))
+    load = np.int32([[4, 0], [2, 2]])
+    layers = LayerRouting(load, *(np.float32([1, 1]) for _ in range(5)))
+    losses = Losses(np.float32(loss), tokens, 0.1, 1.0, dropped_share=0.25, layers=layers)
     trace = Trace(np.float32(squares), np.float32(rows), np.int32([0, 1]))
     return StepMetrics(losses, np.float32(2.0), np.float32(0.01), np.bool_(skipped), trace)
 
@@ -59,6 +62,7 @@ def test_losses_are_summed_before_they_are_divided():
     assert line["loss_nats"] == pytest.approx(2.0)
     assert line["dropped_share"] == pytest.approx(0.25)
     assert line["skipped"] == 0
+    assert (line["worst_layer"], line["worst_layer_load"]) == (0, 2.0)
 
 
 def test_skipped_steps_are_counted_and_left_out():

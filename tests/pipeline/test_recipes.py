@@ -104,7 +104,7 @@ def test_where_the_papers_table_errs():
 @pytest.mark.parametrize(
     ("name", "published", "ours_over_published"),
     # Table 9's FLOPs a sequence, whose lengths are not said. With pretraining's 512 inputs and 114
-    # targets, without scores and logits, T5-Base's are met; the other rows are below the arithmetic.
+    # targets, without scores and logits, T5-Base's are met; other rows are below the arithmetic.
     [
         ("t5-base", 124e9, 1.001),
         ("switch-base", 124e9, 1.001),

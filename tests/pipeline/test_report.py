@@ -131,6 +131,8 @@ def write_tokens(directory: Path) -> Path:
                 "pages": 100,
                 "tokens": int(2_000_000 * 0.93**number),
                 "text_bytes": int(2_000_000 * 0.93**number * (2.5 + number % 5)),
+                "unknown_tokens": number,
+                "byte_tokens": 7 * number,
             },
             "validation": {"pages": 12, "tokens": 2000, "text_bytes": 9000},
         }

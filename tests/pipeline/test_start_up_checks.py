@@ -42,7 +42,7 @@ def test_all_reasons_are_said_at_once(blocks, tmp_path, monkeypatch):
 
 def test_what_cannot_fit_into_memory_is_refused(blocks, tmp_path, monkeypatch):
     monkeypatch.setattr(start_up_checks, "memory_bytes", lambda _: 10**6)
-    with pytest.raises(ArtifactError, match="GiB on 8 devices of cpu .* which has 0.0 GiB"):
+    with pytest.raises(ArtifactError, match=r"GiB on 8 devices of cpu .* which has 0.0 GiB"):
         check_start(recipe(*FITS), blocks, tmp_path / "run")
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -142,35 +143,36 @@ def test_evaluate_again_gives_the_same_file(way):
     assert pq.read_table(path).equals(before)
 
 
-def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(way, tmp_path):
-    """Killed after its first checkpoint and started again: the same evaluation, bit for bit.
-
-    The second time its blocks come from a store, which must change nothing.
-    """
-    setting = ["--recipe=switch-demo", f"--out={tmp_path}/run", *SMALL["pretrain"]]
-    local, store = f"--tokens={way}/tokens", f"--tokens=file://{way}/tokens"
-    command = [sys.executable, "-m", "pipeline.cli", "pretrain", local, *setting]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (tmp_path / "run/checkpoints/4").exists():
-            pass
-        process.kill()
-    assert not (tmp_path / "run/manifest.json").exists()
-    done = mswitch("pretrain", store, f"--cache.directory={tmp_path}/cache", *setting)
-    assert done.returncode == 0, done.stderr
-    assert any((tmp_path / "cache/blocks").iterdir())
-    resumed = pq.read_table(tmp_path / "run/evaluation/step=8.parquet")
-    assert resumed.equals(pq.read_table(way / "switch/evaluation/step=8.parquet"))
-
-
-def test_fill_writes_something(way):
-    done = mswitch("fill", f"--run={way}/mt5", "Tous les <extra_id_0> naissent libres.")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+def test_there_and_back_through_transformers_files(way):
+    """A run exported and imported has the bits it had, and goes on from there."""
+    sentence = "Tous les <extra_id_0> naissent libres."
+    for command in (
+        ["export-hf", f"--run={way}/mt5", f"--out={way}/theirs"],
+        ["import-hf", f"{way}/theirs", f"--out={way}/back", "--inputs=128"],
+        ["export-hf", f"--run={way}/back", f"--out={way}/again"],
+        ["evaluate", f"--run={way}/back", f"--tokens={way}/tokens"],
+        ["pretrain", "--recipe=mt5-demo", f"--tokens={way}/tokens", f"--out={way}/further",
+         f"--start={way}/back", *SMALL["pretrain"], "steps=1"],
+    ):  # fmt: skip
+        done = mswitch(*command)
+        assert done.returncode == 0, done.stderr
+    for name in ("config.json", "model.safetensors", "spiece.model", "tokenizer.json"):
+        assert (way / "theirs" / name).read_bytes() == (way / "again" / name).read_bytes()
+    filled = [mswitch("fill", f"--run={way}/{run}", sentence) for run in ("mt5", "back")]
+    assert filled[0].stdout == filled[1].stdout
+    assert filled[0].stdout.strip()
+    trained = pq.read_table(way / "mt5/evaluation/step=8.parquet")
+    for run in ("back", "further"):
+        imported = pq.read_table(way / run / "evaluation/step=0.parquet")
+        assert imported["url"].equals(trained["url"])
+        np.testing.assert_allclose(imported["loss_nats"], trained["loss_nats"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("command", "says"),
     [
+        (["export-hf", "--run={way}/switch", "--out=x"], "experts of this run are gated"),
+        (["import-hf", "{way}/mt5", "--out=x"], "safetensors"),
         ([*CLEAN, "--input=none/*.wet.gz", "--out=x"], r"none/\*\.wet\.gz.*no file"),
         ([*CLEAN, "--input={way}/archive/*.gz", "--out=x", "--languages=xx"], "'xx'"),
         ([*CLEAN, "--input={way}/archive/*.gz", "--out={way}"], "already holds"),

@@ -1,0 +1,164 @@
+"""Transformers' directories through `import-hf` and `export-hf`, and greedy decoding beside theirs.
+
+For mT5, T5 1.0 and Switch: what `save_pretrained` wrote is imported, exported again, and loaded by
+`from_pretrained`. Every array must have the bits that it had; `generate` must give the tokens that
+our decoding with a cache gives; the exported tokenizer must give the ids of our vocabulary on texts
+with gaps and, where ../shared/data/corpus lies beside the checkout, on 99 % of real texts in 103
+codes (`data/tokenizer_json.py` says what differs). Exits with 1 otherwise.
+
+Switch is given enough capacity that its encoder drops nothing: our decoding never drops, and theirs
+does so in the encoder only.
+"""
+
+import gzip
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import transformers
+from hugging_face import their_model
+from material import hugging_face_cases as cases
+
+from data.tokenizer import EOS, MODEL_FILE, Tokenizer, load
+from model.generation import Sampling, generate
+from pipeline import evaluate, export_hf, import_hf, vocabulary
+from pipeline.arguments import ExportHf, ImportHf
+from pipeline.fill import encode_with_gaps
+
+CORPUS = Path(__file__).parents[1].parent / "shared/data/corpus"
+WRITTEN = 24
+SMALLEST_SHARE = 0.99
+SENTENCE = "alle Menschen sind frei und gleich an Würde und Rechten geboren "
+
+
+def vocabulary_model() -> bytes:
+    """A small vocabulary, of real text where there is some, as large as the cases' embedding."""
+    text = [SENTENCE * 3] * 20 + [text for text, _ in zip(texts(), range(2000), strict=False)]
+    lines = (line[:4000] for part in text for line in part.split("\n") if line)
+    size = 8000 if CORPUS.is_dir() else 256 + 3 + 100 + 30
+    return vocabulary.train(iter(list(lines)), size, 0.99)
+
+
+def texts() -> Iterator[str]:
+    """Yields real texts, languages in turn."""
+    for path in sorted(CORPUS.glob("*/*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line, _ in zip(file, range(20), strict=False):
+                yield json.loads(line)["text"][:2000]
+
+
+def theirs_on_disk(case: str, directory: Path, model: bytes) -> Any:
+    """Saves Transformers' network of a case, with a vocabulary beside it, and returns it."""
+    tokenizer = Tokenizer(model)
+    wide = {"vocab_size": tokenizer.rows} | ({"expert_capacity": 999} if case == "switch" else {})
+    network = their_model(case, wide)
+    if case != "mt5":  # tied: at full scale each token would but repeat itself
+        with torch.no_grad():
+            network.shared.weight.mul_(0.05)
+    network.save_pretrained(directory)
+    (directory / "spiece.model").write_bytes(model)
+    return network
+
+
+def same_bits(one: Any, two: Any) -> bool:
+    """True if two networks of theirs have the same arrays."""
+    first, second = (dict(network.named_parameters()) for network in (one, two))
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+
+
+def written(network: Any, inputs: np.ndarray) -> np.ndarray:
+    """Greedy tokens of theirs, without the first, which is padding."""
+    ids = torch.from_numpy(inputs.astype(np.int64))
+    out = network.generate(
+        input_ids=ids,
+        attention_mask=(ids != 0).long(),
+        max_new_tokens=WRITTEN,
+        do_sample=False,
+        num_beams=1,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=EOS,
+    )[:, 1:]
+    return np.pad(out.numpy(), ((0, 0), (0, WRITTEN - out.shape[1])))
+
+
+def written_by_ours(run: Path, inputs: np.ndarray) -> np.ndarray:
+    """Greedy tokens of ours."""
+    _, trainer = evaluate.load_run(run)
+    arrays, _ = evaluate.restore(run, trainer, None)
+    model, greedy = trainer.model(arrays), Sampling()
+    return np.asarray(
+        jax.jit(
+            lambda inputs: generate(
+                model,
+                inputs,
+                jax.random.key(0),
+                length=WRITTEN,
+                sampling=greedy,
+                ids=model.config.vocabulary_rows,
+                mesh=trainer.mesh,
+            )
+        )(jnp.asarray(inputs))
+    )
+
+
+def compare_tokenizers(directory: Path, run: Path) -> tuple[int, int, int]:
+    """Returns texts, texts whose ids are the same, and gapped sentences whose ids are the same."""
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(directory), load(run / MODEL_FILE)
+    assert len(theirs) == ours.size
+    gapped = [
+        "Tous les <extra_id_0> naissent libres et <extra_id_1> en droits.",
+        "<extra_id_0> 𓀀 ﬁn  de <extra_id_1>",
+    ]
+    gaps = 0
+    for sentence in gapped:
+        ids = theirs(sentence).input_ids
+        padded = encode_with_gaps(sentence, ours, 512).tolist()
+        gaps += ids == padded[: len(ids)] and not any(padded[len(ids) :])
+    read = equal = 0
+    for text in texts():
+        read += 1
+        equal += theirs(text).input_ids == [*ours.encode(text).tolist(), EOS]
+    return read, equal, gaps
+
+
+def compare(case: str, folder: Path, model: bytes) -> bool:
+    """Goes there and back with one case; True if nothing changed."""
+    first, run, second = folder / f"{case}-theirs", folder / f"{case}-run", folder / case
+    theirs = theirs_on_disk(case, first, model)
+    import_hf.run(ImportHf(directory=first, out=run, inputs=cases.SOURCE))
+    export_hf.run(ExportHf(run=run, out=second))
+    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(second)
+    bits, inputs = same_bits(theirs, back), cases.rows().inputs
+    expected, found = written(theirs, inputs), written_by_ours(run, inputs)
+    read, equal, gaps = compare_tokenizers(second, run)
+    print(
+        f"{case}: arrays {'bit-identical' if bits else 'DIFFER'} after import and export; greedy "
+        f"tokens {(expected == found).sum()} of {found.size} the same "
+        f"({len(np.unique(found))} different ones); ids of {equal} of {read} texts and {gaps} of 2 "
+        "sentences with gaps the same"
+    )
+    enough = gaps == 2 and equal >= SMALLEST_SHARE * read
+    return bits and np.array_equal(expected, found) and enough
+
+
+def main() -> None:
+    """Compares mT5, T5 and Switch; exits with 1 if one differs."""
+    print(f"Transformers {transformers.__version__}, PyTorch {torch.__version__}, float32")
+    model = vocabulary_model()
+    with tempfile.TemporaryDirectory() as folder:
+        equal = [compare(case, Path(folder), model) for case in ("mt5", "t5", "switch")]
+    sys.exit(not all(equal))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Transformers' numbers, frozen by `parity/hugging_face.py --freeze`; the way there and back."""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model.batch import Batch
+from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.hugging_face import COPIES, export_state, import_state, places
+from model.hugging_face_config import export_config, import_config
+from model.loss import row_losses
+from model.sharding import MeshShape, make_mesh
+from model.transformer import Call, Transformer
+
+ROOT = Path(__file__).parents[2]
+_SPEC = importlib.util.spec_from_file_location(
+    "hugging_face_cases", ROOT / "parity/material/hugging_face_cases.py"
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+cases = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(cases)
+FROZEN = json.loads(Path(__file__).with_name("hugging_face_reference.json").read_text())
+
+
+def config_of(case):
+    return import_config(cases.config(case), cases.SOURCE, cases.TARGET)
+
+
+def their_state(config):
+    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(shapes)
+    sizes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+    state = {}
+    for place in places(config):
+        shape = sizes[place.ours][len(place.at) :]
+        if place.outputs is not None:
+            shape = (place.outputs, int(np.prod(shape)) // place.outputs)
+        state[place.theirs] = cases.weight(place.theirs, shape)
+    return state
+
+
+@pytest.mark.parametrize("case", FROZEN["cases"])
+def test_logits_and_gradients_are_transformers(case):
+    """Right-padded, longer than the farthest position; Switch with 5 to 50 % dropped."""
+    config, rows = config_of(case), cases.rows()
+    model = jax.tree.map(jnp.asarray, import_state(config, their_state(config)))
+    arrays, rest = eqx.partition(model, eqx.is_array)
+    batch = Batch(*(jnp.asarray(part) for part in rows), jnp.zeros(len(rows.inputs), jnp.int32))
+    call = Call(make_mesh(MeshShape(), jax.devices()[:1]))
+
+    def loss(arrays):
+        output = eqx.combine(arrays, rest)(batch, call)
+        return jnp.sum(row_losses(output, batch).loss_nats), output
+
+    (_, output), slopes = jax.jit(jax.value_and_grad(loss, has_aux=True))(arrays)
+    for routing, real in (
+        (output.encoder_routing, rows.inputs != 0),
+        (output.decoder_routing, rows.targets != 0),
+    ):
+        assert routing is None or 0.05 < 1 - np.asarray(routing.kept)[:, real].mean() < 0.5
+    expected = np.array(FROZEN["cases"][case]["logits"])
+    logits = np.asarray(output.logits)[:, :9:4, ::64].ravel()
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    gradients = export_state(eqx.combine(slopes, rest))
+    for name, along in FROZEN["cases"][case]["gradients"].items():
+        slope = np.sum(gradients[name] * cases.weight(f"along {name}", gradients[name].shape))
+        assert slope == pytest.approx(along, rel=1e-4, abs=1e-3), name
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_there_and_back_the_bits_stay(case):
+    config = config_of(case)
+    state = their_state(config)
+    again = export_state(import_state(config, state))
+    assert again.keys() - set(COPIES) == state.keys()
+    assert all(np.array_equal(again[name], state[name]) for name in state)
+    back = import_config(export_config(config, cases.SOURCE), cases.SOURCE, cases.TARGET)
+    assert back == config
+
+
+def test_released_checkpoints_have_a_form():
+    """Names in google/switch-base-8's file, as Transformers lists them."""
+    config = import_config(
+        cases.config("switch") | {"num_layers": 12, "num_decoder_layers": 12, "num_experts": 8,
+        "num_sparse_encoder_layers": 6, "num_sparse_decoder_layers": 6}, 512, 114)  # fmt: skip
+    names = {place.theirs for place in places(config)}
+    for name in (
+        "encoder.block.0.layer.1.mlp.wi.weight",
+        "encoder.block.1.layer.1.mlp.router.classifier.weight",
+        "decoder.block.11.layer.2.mlp.experts.expert_7.wo.weight",
+        "decoder.block.3.layer.1.EncDecAttention.o.weight",
+    ):
+        assert name in names
+    assert "decoder.block.0.layer.2.mlp.router.classifier.weight" not in names
+
+
+def test_mt5_may_tie_and_never_scales():
+    config = config_of("mt5")
+    state = their_state(config)
+    del state["lm_head.weight"]
+    model = import_state(config, state)
+    np.testing.assert_array_equal(model.logits, state["shared.weight"].T)
+
+
+@pytest.mark.parametrize(
+    ("case", "change", "says"),
+    [
+        ("mt5", {"model_type": "umt5"}, "type 'umt5'"),
+        ("mt5", {"num_decoder_layers": 3}, "num_decoder_layers is 3 and must be 2"),
+        ("t5", {"feed_forward_proj": "gated-silu"}, "activation is gated-silu"),
+        ("t5", {"vocab_size": 250}, "multiple of 128"),
+        ("switch", {"num_sparse_encoder_layers": 0}, "0 encoder and 1 decoder"),
+        ("switch", {"dense_act_fn": "gelu"}, "activation is gelu"),
+    ],
+)
+def test_configs_without_a_form_here(case, change, says):
+    with pytest.raises(ConfigurationError, match=says):
+        import_config(cases.config(case) | change, 512, 114)
+
+
+def test_what_their_format_cannot_hold():
+    switch = SwitchConfig(experts=2, every=1, encoder_group_tokens=8, decoder_group_tokens=8)
+    gated = ModelConfig(
+        vocabulary_rows=128, embed=8, heads=1, head=8, mlp=8, layers=4, switch=switch
+    )
+    with pytest.raises(ConfigurationError, match="gated"):
+        export_config(gated, 512)
+    rare = dataclasses.replace(
+        gated, feed_forward="relu", switch=dataclasses.replace(switch, every=4)
+    )
+    with pytest.raises(ConfigurationError, match="One in 4"):
+        export_config(rare, 512)
+    twice = dataclasses.replace(
+        gated, feed_forward="relu", switch=dataclasses.replace(switch, choices=2)
+    )
+    with pytest.raises(ConfigurationError, match="has 2 experts"):
+        export_config(twice, 512)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda state: state.pop("decoder.final_layer_norm.weight"), "1 are missing"),
+        (lambda state: state.update(extra=np.zeros(1)), "1 are unknown"),
+        (
+            lambda state: state.update({"shared.weight": np.zeros((3, 2))}),
+            "should by its config be",
+        ),
+        (lambda state: state.update({"lm_head.weight": np.zeros(2)}), "lm_head.weight differs"),
+    ],
+)
+def test_weights_of_another_model(spoil, says):
+    config = config_of("t5")
+    state = their_state(config)
+    spoil(state)
+    with pytest.raises(ConfigurationError, match=says):
+        import_state(config, state)
