@@ -129,7 +129,7 @@ def _ours(files: list[Path]) -> int:
 
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory, "out")
-        clean.run(Clean(input=tuple(map(str, files)), rules="mc4", out=out))
+        clean.run(Clean(input=tuple(map(str, files)), rules="mc4", out=str(out)))
         return json.loads((out / "manifest.json").read_text())["input"]["records"]
 
 

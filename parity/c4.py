@@ -101,7 +101,7 @@ def _theirs(name: str, files: Sequence[Path], lists: Path | None) -> Outcome:
 
 def _ours(name: str, files: Sequence[Path], lists: Path, out: Path) -> Outcome:
     paths = tuple(map(str, files))
-    clean.run(Clean(input=paths, rules=name, out=out, bad_words=lists))  # pyright: ignore[reportArgumentType]
+    clean.run(Clean(input=paths, rules=name, out=str(out), bad_words=lists))  # pyright: ignore[reportArgumentType]
     kept = pq.read_table(out / "pages").to_pylist()
     rejected = pq.read_table(out / "rejected").to_pylist()
     broken = json.loads((out / "manifest.json").read_text())["broken_records"]

@@ -23,8 +23,8 @@ class Clean:
     """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), mswitch-web
     (rules for every script, near-duplicates), demo (short shipped texts), or none (published
     corpora pass through unchanged)."""
-    out: Path
-    """Directory for pages/, rejected/ and manifest.json."""
+    out: str
+    """Directory for pages/, rejected/ and manifest.json; here or on an object store (gs://...)."""
     languages: tuple[str, ...] | None = None
     """Keep only these languages (mC4 codes or aliases); all 107 if left out."""
     bad_words: Path | None = None

@@ -11,9 +11,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -33,12 +34,12 @@ class Claim(enum.Enum):
 
 
 def claim(
-    directory: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
+    directory: Path | str, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> Claim:
     """Claims an output directory for one stage and one set of settings.
 
     Args:
-        directory: where the stage will write.
+        directory: where the stage will write; a string may name a place on an object store.
         stage: the stage's name.
         settings: everything that changes the output, as JSON values.
         inputs: digest of each input, by name.
@@ -49,34 +50,37 @@ def claim(
     Raises:
         ArtifactError: the directory holds something else, or the same with other settings.
     """
-    wanted = _identity(stage, settings, inputs)
+    wanted, place = _identity(stage, settings, inputs), _place(directory)
     for name, status in ((MANIFEST, Claim.FINISHED), (CLAIM, Claim.UNFINISHED)):
-        if (directory / name).exists():
-            found = {key: read_json(directory / name).get(key) for key in wanted}
+        if place.has(name):
+            there = place.read(name)
+            found = {key: there.get(key) for key in wanted}
             if found != wanted:
                 raise ArtifactError(_refusal(directory, found, wanted))
             return status
-    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+    if place.holds_something():
         raise ArtifactError(
             f"{stage} was asked to write to {directory}, which already holds something that is not "
             f"a {stage} output; name an empty or new directory, or remove it."
         )
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / CLAIM, wanted)
+    place.write(CLAIM, wanted)
     return Claim.FRESH
 
 
 def finish(
-    directory: Path,
+    directory: Path | str,
     stage: str,
     settings: Mapping[str, Any],
     inputs: Mapping[str, str],
     body: Mapping[str, Any],
 ) -> None:
     """Writes the manifest, which makes the directory whole, and takes the claim away."""
-    head = {"schema_version": SCHEMA_VERSION, "code_version": code_version()}
-    write_json(directory / MANIFEST, head | _identity(stage, settings, inputs) | dict(body))
-    (directory / CLAIM).unlink(missing_ok=True)
+    head, place = (
+        {"schema_version": SCHEMA_VERSION, "code_version": code_version()},
+        _place(directory),
+    )
+    place.write(MANIFEST, head | _identity(stage, settings, inputs) | dict(body))
+    place.remove(CLAIM)
 
 
 def read_manifest(directory: Path, stage: str) -> dict[str, Any]:
@@ -147,15 +151,80 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from error
 
 
+def as_json(value: Mapping[str, Any]) -> str:
+    """Returns JSON as every artifact has it, for people to read."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes JSON so that a reader sees the old file or the whole new one, never a part."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(as_json(value))
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+class Place(Protocol):
+    """A directory as far as claims need it."""
+
+    def has(self, name: str) -> bool:
+        """Says whether there is such a file."""
+        ...
+
+    def holds_something(self) -> bool:
+        """Says whether there is anything, a file of that name included."""
+        ...
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Returns the JSON object in a file."""
+        ...
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes a JSON object, whole or not at all."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalPlace:
+    """A directory of this machine."""
+
+    directory: Path
+
+    def has(self, name: str) -> bool:
+        """Says whether there is such a file."""
+        return (self.directory / name).exists()
+
+    def holds_something(self) -> bool:
+        """Says whether there is anything."""
+        place = self.directory
+        return place.is_file() or (place.is_dir() and any(place.iterdir()))
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Returns the JSON object in a file."""
+        return read_json(self.directory / name)
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes a JSON object, whole or not at all."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_json(self.directory / name, value)
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        (self.directory / name).unlink(missing_ok=True)
+
+
+def _place(directory: Path | str) -> Place:
+    if isinstance(directory, str) and "://" in directory:
+        from pipeline.storage import StoredPlace  # Beam, which most commands do without
+
+        return StoredPlace(directory)
+    return LocalPlace(Path(directory))
 
 
 def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
@@ -175,7 +244,7 @@ def _identity(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
     return json.loads(json.dumps({"stage": stage, "settings": settings, "inputs": inputs}))
 
 
-def _refusal(directory: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def _refusal(directory: Path | str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     lines = "; ".join(differences(dict(found), dict(wanted)))
     return (
         f"{directory} was made with other settings ({lines}); "

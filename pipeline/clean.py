@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from rich.console import Console
@@ -43,6 +44,7 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     console = Console(stderr=True, highlight=False)
     rules = rules_asked(arguments)
     asked = None if arguments.languages is None else codes(arguments.languages)
+    FileSystems.set_options(pipeline_options(arguments.beam))
     found = input_files(arguments.input)
     listed = bad_word_rule(rules, arguments.bad_words)
     identifier = model_of_languages(rules, arguments.language_identifier)
@@ -87,7 +89,6 @@ def job_of(
 ) -> Job:
     """Returns the job for these files, and leaves their names for its workers."""
     groups = shards.shards(found, cut)
-    read.write_listing(space, groups)
     return Job(
         workspace=space,
         rules=rules,
@@ -97,6 +98,7 @@ def job_of(
         shards=len(groups),
         partitions=shards.partitions(found, cut),
         cut=cut,
+        listing=read.write_listing(space, groups),
     )
 
 

@@ -13,13 +13,16 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+
+from pipeline.artifacts import as_json
 
 PART_BYTES = 8 << 20
 BYTES = "application/octet-stream"
@@ -119,6 +122,36 @@ def remove(directory: str) -> None:
         shutil.rmtree(directory, ignore_errors=True)
     elif FileSystems.match([join(directory, "*")])[0].metadata_list:
         FileSystems.delete([directory.rstrip("/") + "/"])
+
+
+@dataclass(frozen=True)
+class StoredPlace:
+    """An output directory on an object store, as far as claims need it (`artifacts.Place`)."""
+
+    directory: str
+
+    def has(self, name: str) -> bool:
+        """Says whether there is such a file."""
+        return exists(join(self.directory, name))
+
+    def holds_something(self) -> bool:
+        """Says whether there is anything below the directory."""
+        return bool(FileSystems.match([join(self.directory, "**")])[0].metadata_list)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Returns the JSON object in a file."""
+        return read_json(join(self.directory, name))
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes a JSON object, whole or not at all."""
+        scratch = join(self.directory, "work", "scratch")
+        with published(join(self.directory, name), scratch) as unfinished:
+            unfinished.write_text(as_json(value), encoding="utf-8")
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        if self.has(name):
+            FileSystems.delete([join(self.directory, name)])
 
 
 def _upload(source: Path, temporary: str, path: str) -> None:

@@ -52,6 +52,7 @@ class Job:
         shards: how many there are.
         partitions: how many there are.
         cut: how input is cut.
+        listing: path of the list of the shards' files.
     """
 
     workspace: Workspace
@@ -62,6 +63,7 @@ class Job:
     shards: int
     partitions: int
     cut: Cut
+    listing: str
 
 
 class Pieces(NamedTuple):
@@ -75,7 +77,9 @@ def steps(job: Job) -> list[Pieces]:
     """Returns the steps of a job, each to be performed when the one before is done."""
     space, rules, shards, partitions = job.workspace, job.rules, job.shards, job.partitions
     judging = not isinstance(rules, Untouched)
-    first = ReadShard(space, (too_long,) if judging else (), judging, partitions, job.cut)
+    first = ReadShard(
+        space, (too_long,) if judging else (), judging, partitions, job.cut, job.listing
+    )
     last = JudgePages(space, _last(job), rules.held_out, judging, partitions)
     if isinstance(rules, Untouched):
         return [Pieces(first, shards), Pieces(last, shards)]

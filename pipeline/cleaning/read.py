@@ -5,6 +5,8 @@ can win nowhere. So an address that a crawl repeats fifty thousand times is clai
 """
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +36,6 @@ CLAIMS = pa.schema(
         ("row", pa.uint32()),
     ]
 )
-LISTING = "shards.json"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class ReadShard:
     one_page_an_address: bool
     partitions: int
     cut: Cut
+    listing: str
 
     step = "read"
 
@@ -65,7 +67,7 @@ class ReadShard:
         return files.tally
 
     def _records(self, number: int) -> Iterator[Page | BrokenRecord]:
-        for path in listing(self.workspace)[number]:
+        for path in files_of_shards(self.listing)[number]:
             with storage.local_copy(path) as local:
                 yield from _reader(path)(local)
 
@@ -109,15 +111,21 @@ def partition_of(digest: bytes, partitions: int) -> int:
     return int.from_bytes(digest[:4], "big") * partitions >> 32
 
 
-def write_listing(workspace: Workspace, shards: Sequence[Sequence[str]]) -> None:
-    """Leaves the files of each shard for the workers: a job with them in it could grow to GBs."""
-    storage.write_json(storage.join(workspace.directory, LISTING), shards, workspace.scratch)
+def write_listing(workspace: Workspace, shards: Sequence[Sequence[str]]) -> str:
+    """Leaves the files of each shard for the workers, and returns the path.
+
+    In the job itself they would be 10 MB for a crawl, more than Dataflow takes.
+    """
+    digest = hashlib.sha256(json.dumps(shards).encode()).hexdigest()[:16]
+    path = storage.join(workspace.directory, f"shards-{digest}.json")
+    storage.write_json(path, shards, workspace.scratch)
+    return path
 
 
 @functools.lru_cache(maxsize=1)
-def listing(workspace: Workspace) -> list[list[str]]:
-    """Returns the files of each shard."""
-    return storage.read_json(storage.join(workspace.directory, LISTING))
+def files_of_shards(path: str) -> list[list[str]]:
+    """Returns the files of each shard; read once a process, since its path names its content."""
+    return storage.read_json(path)
 
 
 def _reader(path: str) -> Callable:

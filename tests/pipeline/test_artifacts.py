@@ -64,8 +64,7 @@ def test_differences_are_named_by_their_path():
     assert differences(found, found) == []
 
 
-def test_files_are_known_by_name_and_size(tmp_path):
-    (tmp_path / "a").write_text("one")
-    first = digest_of_files([tmp_path / "a"])
-    (tmp_path / "a").write_text("three")
-    assert digest_of_files([tmp_path / "a"]) != first
+def test_files_are_known_by_name_and_size():
+    first = digest_of_files([("here/a", 3)])
+    assert digest_of_files([("s3://there/a", 3)]) == first
+    assert first not in (digest_of_files([("here/a", 5)]), digest_of_files([("here/b", 3)]))
