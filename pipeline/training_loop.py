@@ -177,6 +177,8 @@ def resume(checkpoints: Checkpoints, trainer: Trainer, console: Console) -> tupl
             continue
         for one, error in damaged.items():
             moved = checkpoints.set_aside(one)
-            console.print(f"pretrain: {error} It was moved to {moved}; going on from {step}.")
+            console.print(
+                f"pretrain: {error} It was moved to {moved}; going on from {step}.", soft_wrap=True
+            )
         return state, step
     raise damaged[steps[-1]]
