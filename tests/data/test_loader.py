@@ -90,7 +90,7 @@ def of_host(rows, host, hosts):
 @pytest.mark.parametrize("rows", [24, 256, 1024])
 @pytest.mark.parametrize("hosts", [1, 2, 8])
 def test_a_hosts_rows_are_lanes_of_its_own(rows, hosts):
-    """Disjoint and complete; each host's examples are one residue, so it needs 1/H of the blocks."""
+    """Disjoint and complete; a host's examples are one residue: it needs 1/H of the blocks."""
     stretches = batch_order(rows).reshape(hosts, -1)
     assert sorted(stretches.reshape(-1).tolist()) == list(range(rows))
     assert {len(set((stretch % hosts).tolist())) for stretch in stretches} == {1}
