@@ -59,6 +59,8 @@ def train(training: Training) -> int:
         CheckpointError: a checkpoint could not be written, or none can be read.
     """
     checkpoints = Checkpoints(training.out / "checkpoints")
+    if is_first():
+        checkpoints.forget_unfinished()
     state, first = resume(checkpoints, training.trainer, training.console)
     progress = Progress(
         training.recipe,

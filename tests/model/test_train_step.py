@@ -289,6 +289,8 @@ def test_a_full_disk_is_said_and_older_checkpoints_are_left(single, tmp_path, mo
         with pytest.raises(CheckpointError, match=r"the disk is full.*1 is whole"):
             checkpoints.close()
     again = Checkpoints(tmp_path)
+    again.forget_unfinished()
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
     assert again.steps() == [1]
     again.save(2, state)
     again.close()

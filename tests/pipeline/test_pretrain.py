@@ -142,7 +142,7 @@ def terminate(runs: Runs, out: Path) -> None:
 
 def damage_last_checkpoint(out: Path) -> int:
     """Alters a byte of every file of arrays; returns the step."""
-    step = max(int(path.name) for path in (out / "checkpoints").iterdir())
+    (*_, step) = sorted(int(path.name) for path in (out / "checkpoints").iterdir())
     for path in (out / f"checkpoints/{step}").rglob("d/*"):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
