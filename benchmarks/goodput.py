@@ -35,14 +35,14 @@ from pipeline.time_account import TimeAccount, shares
 from pipeline.training_loop import Training, device_batches, train
 
 RESULT = Path(__file__).parent / "results" / "goodput.json"
-PAIRS, STEPS = 7, 30
+PAIRS, STEPS = 5, 30
 SECONDS_BETWEEN_CHECKPOINTS = 45.0  # planned from the bare step; at most 60 in the end
 LOOP = ("stepping", "waiting_for_data", "logging")
 
 
 def sized() -> Recipe:
-    """The demo's switch model, four times as wide: a step of some hundred milliseconds."""
-    settings = ["model.embed=256", "model.mlp=512", "rows=16", "log_every=10"]
+    """The demo's switch model, wider: a step of some hundred milliseconds."""
+    settings = ["model.embed=128", "model.mlp=512", "rows=16", "log_every=10"]
     return recipes.override(recipes.get("switch-demo"), settings)
 
 

@@ -44,7 +44,7 @@ DENSE = ModelConfig(
     layers=2,
     activation_dtype="float32",
 )
-ROUNDS, WARM = 7, 1
+ROUNDS, WARM = 5, 1
 
 
 def sparse(experts: int, group: int) -> ModelConfig:
@@ -214,7 +214,7 @@ def main() -> None:
         rows=128,
         source=128,
         target=128,
-        rounds=5,
+        rounds=3,
     )
     result["dispatch"] = {f"{n} experts": dispatch_share(n, 2048) for n in (8, 128)}
     for name, share in result["dispatch"].items():

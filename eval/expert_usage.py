@@ -28,7 +28,7 @@ class Usage(NamedTuple):
 
 
 def by_language(
-    rows: Sequence[Num[np.ndarray, "layers batch *experts"]],
+    rows: Sequence[Num[np.ndarray, "layers batch ..."]],
     language: Int[np.ndarray, " batch"],
     languages: int,
 ) -> Usage:
@@ -43,7 +43,8 @@ def by_language(
     sums = []
     for part in rows:
         out = np.zeros((part.shape[0], languages, *part.shape[2:]))
-        np.add.at(out, (slice(None), language[real]), np.asarray(part, np.float64)[:, real])
+        by_row = np.moveaxis(np.asarray(part, np.float64), 1, 0)
+        np.add.at(np.moveaxis(out, 1, 0), language[real], by_row[real])
         sums.append(out)
     return Usage(*sums)
 

@@ -11,6 +11,7 @@ missing and short files, but restored an array with a flipped byte without a wor
 
 import errno
 import functools
+import shutil
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from model.sharding import replicated
 State = TypeVar("State", bound=PyTree)
 KEPT = 2
 FINGERPRINTS = ".fingerprints"
+UNFINISHED = "*.orbax-checkpoint-tmp*"
 DAMAGED = "damaged"  # such checkpoints are set aside under this name, never deleted
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -45,6 +47,11 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Returns the steps of the checkpoints that are there, in order."""
         return sorted(self._manager.all_steps())
+
+    def forget_unfinished(self) -> None:
+        """Deletes what killed saves left; only for the process that writes the run."""
+        for path in self.directory.glob(UNFINISHED):
+            shutil.rmtree(path)
 
     def save(self, step: int, state: PyTree) -> None:
         """Starts writing a checkpoint; returns once the arrays are copied from the devices.

@@ -119,8 +119,12 @@ def adamw(weight_decay: float) -> optax.GradientTransformation:
     """Returns AdamW of one matrix, before the learning rate; vectors (norms) do not decay."""
     return optax.chain(
         optax.scale_by_adam(FIRST_DECAY, SECOND_DECAY, EPSILON),
-        optax.add_decayed_weights(weight_decay, mask=lambda leaf: leaf.ndim > 1),
+        optax.add_decayed_weights(weight_decay, mask=_is_matrix),
     )
+
+
+def _is_matrix(leaf: Any) -> bool:
+    return leaf.ndim > 1
 
 
 @dataclass(frozen=True)

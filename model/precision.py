@@ -6,28 +6,32 @@ the most expensive products of the network at the slowest precision. Here what c
 narrowed first. In float32 nothing changes.
 """
 
-import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Num
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def summed_in_float32(
     subscripts: str, a: Num[Array, "*a"], b: Num[Array, "*b"]
 ) -> Float32[Array, "*out"]:
     """Returns `einsum(subscripts, a, b)` in float32; its gradients are products in `a`'s type."""
+    return _product(subscripts, a, b)
+
+
+def _value(subscripts: str, a: Array, b: Array) -> Array:
     return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32)
 
 
-def _forward(subscripts: str, a: Array, b: Array):
-    return summed_in_float32(subscripts, a, b), (a, b)
+def _forward(subscripts: str, a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _value(subscripts, a, b), (a, b)
 
 
-def _backward(subscripts: str, operands: tuple[Array, Array], slope: Array):
+def _backward(subscripts: str, operands: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
     _, pull_back = jax.vjp(lambda a, b: jnp.einsum(subscripts, a, b), *operands)
     return pull_back(slope.astype(operands[0].dtype))
 
 
-summed_in_float32.defvjp(_forward, _backward)
+_product: Any = jax.custom_vjp(_value, nondiff_argnums=(0,))
+_product.defvjp(_forward, _backward)

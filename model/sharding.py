@@ -168,12 +168,20 @@ def moment_sharding(
 ) -> NamedSharding:
     """Returns where an optimizer statistic is stored: as its parameter, or along its stack only.
 
-    Row and column statistics are a thousandth of the parameter's size; only their stack of blocks
-    and experts is worth splitting.
+    A statistic of every weight lies with its weight, also where the optimizer has made heads and
+    their width one dimension. Row and column statistics are a thousandth of the parameter's size;
+    only their stack of blocks and experts is worth splitting.
     """
-    if shape == parameter_shape:
-        return parameter
-    return NamedSharding(parameter.mesh, PartitionSpec(*parameter.spec[:stacked]))
+    if math.prod(shape) != math.prod(parameter_shape):
+        return NamedSharding(parameter.mesh, PartitionSpec(*parameter.spec[:stacked]))
+    sizes = iter(zip(parameter_shape, parameter.spec, strict=True))
+    axes = []
+    for size in shape:
+        here, axis = next(sizes)
+        while here < size:
+            here *= next(sizes)[0]  # `head`, which no axis splits
+        axes.append(axis)
+    return NamedSharding(parameter.mesh, PartitionSpec(*axes))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

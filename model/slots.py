@@ -33,7 +33,7 @@ def through_slots(
     """
     slot = jax.vmap(lambda one: slots(one, experts.total))(expert)
     kept = (slot < capacity) & (expert < experts.total)
-    token = jax.vmap(lambda *one: token_of_slot(*one, experts.total, capacity))(expert, slot)
+    token = jax.vmap(lambda e, s: token_of_slot(e, s, experts.total, capacity))(expert, slot)
     filled = jax.vmap(lambda x, token: x.at[token].get(mode="fill", fill_value=0))(x, token)
     received = exchange(filled, split=1, concatenate=0)
     groups, own, _, embed = received.shape

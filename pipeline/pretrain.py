@@ -107,7 +107,8 @@ def run(arguments: Pretrain) -> None:
     if last < recipe.steps:
         console.print(
             f"pretrain: stopped after step {last}, which is saved; the same command goes on "
-            f"(exit status {EXIT_STATUS})."
+            f"(exit status {EXIT_STATUS}).",
+            soft_wrap=True,
         )
         sys.exit(EXIT_STATUS)
     if is_first():

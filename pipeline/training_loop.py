@@ -59,6 +59,8 @@ def train(training: Training) -> int:
         CheckpointError: a checkpoint could not be written, or none can be read.
     """
     checkpoints = Checkpoints(training.out / "checkpoints")
+    if is_first():
+        checkpoints.forget_unfinished()
     state, first = resume(checkpoints, training.trainer, training.console)
     progress = Progress(
         training.recipe,
@@ -177,6 +179,8 @@ def resume(checkpoints: Checkpoints, trainer: Trainer, console: Console) -> tupl
             continue
         for one, error in damaged.items():
             moved = checkpoints.set_aside(one)
-            console.print(f"pretrain: {error} It was moved to {moved}; going on from {step}.")
+            console.print(
+                f"pretrain: {error} It was moved to {moved}; going on from {step}.", soft_wrap=True
+            )
         return state, step
     raise damaged[steps[-1]]

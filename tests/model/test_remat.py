@@ -55,8 +55,9 @@ def test_values_and_gradients_stay(compiled, remat):
 
 @pytest.mark.parametrize(
     ("remat", "exchanges"),
-    # Two forward and two backward; full remat runs forward again.
-    [("none", 4), ("full", 6), ("exchanges", 4)],
+    # Two forward and two backward of a layer; both layers are written out without remat, else they
+    # are one scanned body. Full remat runs forward again.
+    [("none", 2 * 4), ("full", 6), ("exchanges", 4)],
 )
 def test_what_is_exchanged(compiled, remat, exchanges):
     program = compiled[remat][0]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from orbax.checkpoint.path import atomicity
 
+from model import checkpoint
 from model.batch import Batch
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.config import ModelConfig, SwitchConfig
@@ -19,6 +20,7 @@ from model.sharding import MeshShape, batch_sharding, make_mesh
 from model.train_step import make_trainer
 
 ROWS, SOURCE, TARGET = 8, 16, 8
+EMBED = 24  # no two sizes alike, so that a gathered array is known by its shape
 SWITCH = SwitchConfig(
     experts=8,
     every=2,
@@ -32,10 +34,10 @@ SWITCH = SwitchConfig(
 def config(switch):
     return ModelConfig(
         vocabulary_rows=128,
-        embed=16,
+        embed=EMBED,
         heads=8,
         head=4,
-        mlp=16,
+        mlp=40,
         layers=2,
         switch=switch,
         activation_dtype="float32",
@@ -115,27 +117,24 @@ def test_a_step_on_eight_devices_is_the_step_on_one(stepped, kind, shape):
 
 
 def assert_exchanges_and_parameter_gathers_only(program, eight):
-    """Two stacks are scanned, each with two all-to-alls forward and two back; what is gathered has
-    the shape of a parameter, or of one block of it, whole along what is stored in parts."""
+    """Two stacks, each with two all-to-alls forward and two back; what is gathered has the shape of
+    a parameter, or of a part of one, or is a number a row."""
     exchanges = re.findall(r" all-to-all(?:-start)?\(", program)
     assert len(exchanges) == 2 * 4
     gathered = re.findall(r"= \(?\w+\[([\d,]+)\]\S* all-gather(?:-start)?\(", program)
     assert gathered
-    shapes = {leaf.shape for leaf in jax.tree.leaves(eight.shapes)}
-    split = dict(eight.mesh.shape)
-    activation = ROWS * SOURCE // (split["data"] * split["expert"])
+    parameters = [leaf.shape for leaf in jax.tree.leaves(eight.shapes)]
     for text in gathered:
         shape = tuple(int(size) for size in text.split(","))
-        assert any(is_part_of(shape, whole) for whole in shapes), shape
-        assert activation not in shape
+        assert shape == (ROWS,) or any(is_part_of(shape, whole) for whole in parameters), shape
+    for activation in ((1, SOURCE, EMBED), (ROWS, SOURCE, EMBED), (4, 2, 2, EMBED)):
+        assert not any(is_part_of(activation, whole) for whole in parameters)
 
 
 def is_part_of(shape, whole):
     """True where each size divides the parameter's, but for dimensions of one."""
-    shape, whole = ([size for size in sizes if size > 1] for sizes in (shape, whole))
-    return len(shape) == len(whole) and all(
-        w % s == 0 for s, w in zip(sorted(shape), sorted(whole), strict=True)
-    )
+    shape, whole = (sorted(size for size in sizes if size > 1) for sizes in (shape, whole))
+    return len(shape) == len(whole) and all(w % s == 0 for s, w in zip(shape, whole, strict=True))
 
 
 def test_layers_count_what_routing_did(stepped):
@@ -166,11 +165,16 @@ def test_parameters_and_moments_are_sharded():
     eight = trainer(SWITCH, MeshShape(data=2, expert=2, model=2), 8)
     state = eight.init()
     expert = state.arrays.encoder.blocks[1].feed_forward.up
-    assert expert.shape == (1, 8, 16, 16)
-    assert expert.sharding.shard_shape(expert.shape) == (1, 4, 8, 8)
+    assert expert.shape == (1, 8, EMBED, 40)
+    assert expert.sharding.shard_shape(expert.shape) == (1, 4, 12, 20)
     moments = state.optimizer[0].states.encoder.blocks[1].feed_forward.up
     shapes = {leaf.sharding.shard_shape(leaf.shape) for leaf in jax.tree.leaves(moments)}
-    assert (1, 4, 8, 8) in shapes
+    assert (1, 4, 12, 20) in shapes
+    query = state.arrays.encoder.blocks[1].self_attention.query
+    moments = state.optimizer[0].states.encoder.blocks[1].self_attention.query
+    folded = [leaf for leaf in jax.tree.leaves(moments) if leaf.size == query.size]
+    assert [leaf.shape for leaf in folded] == [(1, EMBED, 32)]
+    assert folded[0].sharding.shard_shape(folded[0].shape) == (1, 12, 16)
 
 
 def test_loss_falls_and_randomness_is_the_steps(single):
@@ -244,23 +248,25 @@ def test_a_run_goes_on_with_fewer_devices_and_experts_elsewhere(single, tmp_path
             np.testing.assert_allclose(left, right, atol=1e-5)
 
 
-def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(single, tmp_path):
-    """One flipped bit, which Orbax alone restores without a word; and a missing file."""
+def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(single, tmp_path, monkeypatch):
+    """Other numbers than were saved, which Orbax restores without a word; and a missing file."""
     one = single["dense"]
-    state = one.init()
+    state, other = one.init(), one.init()
+    other = other._replace(step=other.step + 1)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    for step in (1, 2):
-        checkpoints.save(step, state)
+    checkpoints.save(1, state)
+    with monkeypatch.context() as patch:
+        of_other = checkpoint._fingerprints(jax.tree.leaves(other), other.step.sharding)
+        patch.setattr(checkpoint, "_fingerprints", lambda *_: of_other)
+        checkpoints.save(2, state)
     checkpoints.close()
-    arrays = max((tmp_path / "checkpoints/2").rglob("d/*"), key=lambda path: path.stat().st_size)
-    content = bytearray(arrays.read_bytes())
-    content[len(content) // 2] ^= 1
     shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
     again = Checkpoints(tmp_path / "checkpoints")
-    for damage in (lambda: arrays.write_bytes(content), arrays.unlink):
-        damage()
-        with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .* is damaged"):
-            again.restore(2, shapes)
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .*\.step is not what was saved"):
+        again.restore(2, shapes)
+    (tmp_path / "checkpoints/2/default/manifest.ocdbt").unlink()
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .* is damaged"):
+        again.restore(2, shapes)
     assert again.set_aside(2) == tmp_path / "damaged-2-0"
     assert again.steps() == [1]
     again.restore(1, shapes)
@@ -283,6 +289,8 @@ def test_a_full_disk_is_said_and_older_checkpoints_are_left(single, tmp_path, mo
         with pytest.raises(CheckpointError, match=r"the disk is full.*1 is whole"):
             checkpoints.close()
     again = Checkpoints(tmp_path)
+    again.forget_unfinished()
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
     assert again.steps() == [1]
     again.save(2, state)
     again.close()

@@ -143,26 +143,6 @@ def test_evaluate_again_gives_the_same_file(way):
     assert pq.read_table(path).equals(before)
 
 
-def test_a_run_that_was_cut_short_ends_as_if_it_had_not_been(way, tmp_path):
-    """Killed after its first checkpoint and started again: the same evaluation, bit for bit.
-
-    The second time its blocks come from a store, which must change nothing.
-    """
-    setting = ["--recipe=switch-demo", f"--out={tmp_path}/run", *SMALL["pretrain"]]
-    local, store = f"--tokens={way}/tokens", f"--tokens=file://{way}/tokens"
-    command = [sys.executable, "-m", "pipeline.cli", "pretrain", local, *setting]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (tmp_path / "run/checkpoints/4").exists():
-            pass
-        process.kill()
-    assert not (tmp_path / "run/manifest.json").exists()
-    done = mswitch("pretrain", store, f"--cache.directory={tmp_path}/cache", *setting)
-    assert done.returncode == 0, done.stderr
-    assert any((tmp_path / "cache/blocks").iterdir())
-    resumed = pq.read_table(tmp_path / "run/evaluation/step=8.parquet")
-    assert resumed.equals(pq.read_table(way / "switch/evaluation/step=8.parquet"))
-
-
 def test_there_and_back_through_transformers_files(way):
     """A run exported and imported has the bits it had, and goes on from there."""
     sentence = "Tous les <extra_id_0> naissent libres."
