@@ -51,7 +51,7 @@ def test_fields(tmp_path, fields, expected):
 )
 def test_a_broken_line_is_counted_and_its_neighbours_survive(tmp_path, broken, reason):
     path = tmp_path / "x.jsonl.gz"
-    path.write_bytes(gzip.compress(line() + broken + b"\n" + line()))
+    path.write_bytes(gzip.compress(line() + broken + b"\n" + line(), mtime=0))
     first, second, third = read(path)
     assert isinstance(first, Page)
     assert isinstance(second, BrokenRecord)
@@ -60,7 +60,7 @@ def test_a_broken_line_is_counted_and_its_neighbours_survive(tmp_path, broken, r
     assert isinstance(third, Page)
 
 
-WHOLE = gzip.compress(line() * 2)
+WHOLE = gzip.compress(line() * 2, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,9 @@ def test_a_plain_file_with_the_name_of_a_compressed_one_is_read(tmp_path):
 def test_a_line_without_end_is_never_held(tmp_path, monkeypatch):
     monkeypatch.setattr(json_lines, "LONGEST_LINE_BYTES", 1000)
     path = tmp_path / "x.jsonl.gz"
-    path.write_bytes(gzip.compress(line() + b"x" * 3_000_000 + b"\n" + line() + b"y" * 5000))
+    path.write_bytes(
+        gzip.compress(line() + b"x" * 3_000_000 + b"\n" + line() + b"y" * 5000, mtime=0)
+    )
     first, second, third, fourth = read(path)
     assert isinstance(first, Page)
     assert second == BrokenRecord(f"{tmp_path.name}/x.jsonl.gz", len(line()), "too_large")
@@ -111,7 +113,7 @@ def test_a_line_without_end_is_never_held(tmp_path, monkeypatch):
 )
 def test_published_names_say_language_and_split(tmp_path, name, language, split):
     path = tmp_path / name
-    path.write_bytes(gzip.compress(line()))
+    path.write_bytes(gzip.compress(line(), mtime=0))
     (page,) = read(path)
     assert isinstance(page, Page)
     assert (page.declared_language, page.split) == (language, split)
