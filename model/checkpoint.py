@@ -12,6 +12,7 @@ missing and short files, but restored an array with a flipped byte without a wor
 import errno
 import functools
 import shutil
+import sys
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,6 +89,7 @@ class Checkpoints:
         asked = named | {
             FINGERPRINTS: jax.ShapeDtypeStruct((len(named),), jnp.uint32, sharding=everywhere)
         }
+        _be_quiet_about_late_reads()
         try:
             table = self._manager.restore(step, args=ocp.args.StandardRestore(asked))
         except Exception as error:  # of many libraries, as above
@@ -134,6 +136,22 @@ class Checkpoints:
             f"Checkpoint {step} in {self.directory} is damaged ({why}); restore its files, or "
             "remove it: the same command then goes on from the one before."
         )
+
+
+@functools.cache
+def _be_quiet_about_late_reads() -> None:
+    """Lets what comes after a failed read pass in silence, from the first restore on.
+
+    When one array of a damaged checkpoint cannot be read, Orbax closes its event loop, and every
+    read that is still under way (145 were counted) would print a traceback of its own.
+    """
+    tell = sys.unraisablehook
+
+    def tell_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            tell(unraisable)
+
+    sys.unraisablehook = tell_others
 
 
 def reason(error: BaseException) -> str:

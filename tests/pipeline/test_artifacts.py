@@ -1,6 +1,7 @@
 import pytest
 
 from pipeline.artifacts import (
+    SCHEMA_VERSION,
     ArtifactError,
     Claim,
     claim,
@@ -21,7 +22,7 @@ def test_a_directory_goes_from_fresh_to_finished(tmp_path):
     assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FINISHED
     manifest = read_manifest(out, "clean")
     assert manifest["kept"] == 3
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == SCHEMA_VERSION
     assert not (out / "unfinished.json").exists()
 
 
