@@ -11,6 +11,7 @@ missing and short files, but restored an array with a flipped byte without a wor
 
 import errno
 import functools
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -142,9 +143,13 @@ class Checkpoints:
 def _be_quiet_about_late_reads() -> None:
     """Lets what comes after a failed read pass in silence, from the first restore on.
 
-    When one array of a damaged checkpoint cannot be read, Orbax closes its event loop, and every
-    read that is still under way (145 were counted) would print a traceback of its own.
+    When one array of a damaged checkpoint cannot be read, Orbax raises and closes its event loop.
+    Every other read (145 were counted) would then print a traceback of its own: that its error was
+    not asked for, or that the loop is closed. The first error is the one that `restore` tells.
     """
+    logging.getLogger("asyncio").addFilter(
+        lambda record: "exception was never retrieved" not in record.getMessage()
+    )
     tell = sys.unraisablehook
 
     def tell_others(unraisable: "sys.UnraisableHookArgs") -> None:
