@@ -33,5 +33,6 @@ def read(path: Path) -> Iterator[Page | BrokenRecord]:
                     broken = reason is not None and BrokenRecord.at(path, row, reason)
                     yield broken or page_of(record, published)
                     row += 1
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    # A timestamp of a year or a zone that Python does not know: Overflow, Key and ValueError.
+    except (OSError, pa.ArrowException, ArithmeticError, LookupError, ValueError) as error:
         yield BrokenRecord.at(path, row, "unreadable", str(error))

@@ -51,6 +51,8 @@ class Estimate:
     """Files or globs, as for `clean`."""
     rules: Rules
     """The rules of the run to come."""
+    crawl_base: str = "https://data.commoncrawl.org"
+    """Address that the paths of a crawl's list are relative to."""
     sample_megabytes: int = 32
     """At least so much of the input is cleaned here, in files spread over it."""
     price_per_core_hour: float = 0.0

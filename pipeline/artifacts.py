@@ -54,6 +54,9 @@ def claim(
     for name, status in ((MANIFEST, Claim.FINISHED), (CLAIM, Claim.UNFINISHED)):
         if place.has(name):
             there = place.read(name)
+            if status is Claim.FINISHED:
+                _check_schema(directory, stage, there)
+                place.remove(CLAIM)  # left by a kill between the two
             found = {key: there.get(key) for key in wanted}
             if found != wanted:
                 raise ArtifactError(_refusal(directory, found, wanted))
@@ -65,6 +68,14 @@ def claim(
         )
     place.write(CLAIM, wanted)
     return Claim.FRESH
+
+
+def _check_schema(directory: Path | str, stage: str, manifest: Mapping[str, Any]) -> None:
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{directory} holds {stage} output of schema {manifest.get('schema_version')}, and "
+            f"this version writes schema {SCHEMA_VERSION}; remove it, or name another directory."
+        )
 
 
 def finish(
@@ -203,7 +214,10 @@ class LocalPlace:
     def holds_something(self) -> bool:
         """Says whether there is anything."""
         place = self.directory
-        return place.is_file() or (place.is_dir() and any(place.iterdir()))
+        begun = f"{CLAIM}.tmp"  # all that a kill in the first moment leaves
+        return place.is_file() or (
+            place.is_dir() and any(path.name != begun for path in place.iterdir())
+        )
 
     def read(self, name: str) -> dict[str, Any]:
         """Returns the JSON object in a file."""
@@ -211,8 +225,14 @@ class LocalPlace:
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON object, whole or not at all."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_json(self.directory / name, value)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_json(self.directory / name, value)
+        except OSError as error:
+            raise ArtifactError(
+                f"{self.directory / name} was to be written and cannot be ({error}); "
+                "name a directory that can be written, or make room."
+            ) from error
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
@@ -250,6 +270,11 @@ def _refusal(directory: Path | str, found: Mapping[str, Any], wanted: Mapping[st
         f"{directory} was made with other settings ({lines}); "
         "use the same settings, name another directory, or remove it."
     )
+
+
+def digest_of_value(value: Any) -> str:
+    """Returns a digest of a JSON value."""
+    return _digest(json.dumps(value, sort_keys=True).encode())
 
 
 def _digest(content: bytes) -> str:

@@ -20,7 +20,7 @@ LARGE_INPUT_BYTES = 48 << 20  # some 12 s of work for one core
 
 def pipeline_options(asked: Sequence[str], *, input_bytes: int = 0) -> PipelineOptions:
     """Returns the options of a job that reads so much."""
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
     workers = []
     if input_bytes >= LARGE_INPUT_BYTES and cores > 1:
         workers = ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores}"]

@@ -11,8 +11,10 @@ on every runner, and a run that was killed goes on after its last finished piece
 """
 
 import functools
+import re
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -21,6 +23,7 @@ from apache_beam.pvalue import PCollection
 from rich.console import Console
 
 from data.bad_words import BadWordRule
+from data.errors import DataError
 from data.languages import codes
 from pipeline import arguments, artifacts, storage
 from pipeline.beam_options import pipeline_for, pipeline_options
@@ -30,12 +33,16 @@ from pipeline.cleaning.plan import AnyRules, Job, planned, steps, whole
 from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.watch import watched
-from pipeline.cleaning.workspace import Workspace
+from pipeline.cleaning.workspace import Workspace, clear
 from pipeline.cleaning.write import WriteFile
 from pipeline.cleaning_report import manifest_of, print_summary
 from pipeline.transforms.perform import Perform, WriteAll
 
 STAGE = "clean"
+# The last line of a worker's traceback, if it is of this kind.
+MENDABLE = re.compile(
+    r"(?:DataError|StorageError|OSError|PermissionError|WorkerEnded|BeamIOError): (.+)"
+)
 
 
 def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
@@ -45,6 +52,8 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     rules = rules_asked(arguments)
     asked = None if arguments.languages is None else codes(arguments.languages)
     FileSystems.set_options(pipeline_options(arguments.beam))
+    if not storage.is_local(str(arguments.out)):
+        storage.check_scheme(str(arguments.out))
     found = input_files(arguments.input, arguments.crawl_base)
     listed = bad_word_rule(rules, arguments.bad_words)
     identifier = model_of_languages(rules, arguments.language_identifier)
@@ -60,17 +69,17 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     if arguments.language_identifier is not None:
         inputs["identifier"] = artifacts.digest_of_contents(arguments.language_identifier)
 
-    space = Workspace(str(arguments.out))
-    cache = arguments.crawl_cache and str(arguments.crawl_cache.absolute())
     claim = artifacts.claim(arguments.out, STAGE, settings, inputs)
     if claim is artifacts.Claim.FINISHED:
-        storage.remove(space.directory)
+        clear(str(arguments.out))
         console.print(f"clean: {arguments.out} is already finished; nothing to do.")
         return
+    cache = arguments.crawl_cache and str(arguments.crawl_cache.absolute())
     job = job_of(
-        space,
+        str(arguments.out),
         rules,
         found,
+        identity=(settings, inputs),
         asked=asked,
         listed=listed,
         identifier=identifier,
@@ -79,27 +88,43 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     )
     size = sum(file.size for file in found)
     console.print(f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}")
-    with watched(space, {step.step: count for step, count in steps(job)}, console):
+    with watched(job.workspace, {step.step: count for step, count in steps(job)}, console):
         run_job(job, pipeline_options(arguments.beam, input_bytes=size))
     body = manifest_of(whole(job), job, files=len(found))
     artifacts.finish(arguments.out, STAGE, settings, inputs, body)
-    storage.remove(space.directory)
+    clear(str(arguments.out))
     print_summary(console, body, time.monotonic() - started)
 
 
 def job_of(
-    space: Workspace,
+    out: str,
     rules: AnyRules,
     found: Sequence[InputFile],
     *,
+    identity: object = None,
     asked: tuple[str, ...] | None = None,
     listed: BadWordRule | None = None,
     identifier: str | None = None,
     crawl_cache: str | None = None,
     cut: Cut = DEFAULT_CUT,
 ) -> Job:
-    """Returns the job for these files, and leaves their names for its workers."""
+    """Returns the job for these files, and leaves their names for its workers.
+
+    Args:
+        out: directory of the corpus.
+        rules: by which pages are judged.
+        found: the input.
+        identity: what else the work follows from, as JSON values.
+        asked: languages to keep, or None for all.
+        listed: rule of the lists of bad words.
+        identifier: path of a fastText model, or None for CLD3.
+        crawl_cache: where fetched files are kept.
+        cut: how input is cut.
+    """
     groups = shards.shards(found, cut)
+    version = (artifacts.SCHEMA_VERSION, artifacts.code_version())
+    key = artifacts.digest_of_value((version, rules.name, identity, groups, asdict(cut)))[:16]
+    space = Workspace(out, key)
     return Job(
         workspace=space,
         rules=rules,
@@ -115,9 +140,25 @@ def job_of(
 
 
 def run_job(job: Job, options: PipelineOptions) -> None:
-    """Runs the graph, on this machine or where the options say."""
-    with pipeline_for(options) as pipeline:
-        build(job, pipeline)
+    """Runs the graph, on this machine or where the options say.
+
+    Raises:
+        DataError: a worker met something that its user can mend, such as a full disk.
+    """
+    try:
+        with pipeline_for(options) as pipeline:
+            build(job, pipeline)
+    except Exception as error:  # Beam makes a RuntimeError of whatever a worker raises
+        raise told(error) from error
+
+
+def told(error: Exception) -> Exception:
+    """Returns what a worker's error means for the user, or the error itself if it is a fault."""
+    found = MENDABLE.findall(f"{type(error).__name__}: {error}")
+    if not found:
+        return error
+    sentence = found[-1].split(" [while running")[0]
+    return DataError(f"{sentence} (The same command goes on where the run stopped.)")
 
 
 def build(job: Job, pipeline: beam.Pipeline) -> None:

@@ -22,7 +22,6 @@ from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.plan import whole as sum_of
 from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import InputFile
-from pipeline.cleaning.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +53,17 @@ class Amounts:
 
 def run(arguments: arguments.Estimate) -> None:
     """Cleans a sample and prints what the whole will take."""
-    found = input_files(arguments.input)
+    found = input_files(arguments.input, arguments.crawl_base)
     some = sample(found, arguments.sample_megabytes << 20)
     with tempfile.TemporaryDirectory() as directory:
         measured = measure(some, arguments.rules, Path(directory))
-    ratio = sum(file.size for file in found) / max(measured.input_bytes, 1)
-    whole = measured.times(ratio)
+    size = sum(file.size for file in found)
+    whole = measured.times(size / max(measured.input_bytes, 1))
     console = Console(highlight=False)
     console.print(table_of(measured, whole, arguments.price_per_core_hour))
+    part = measured.input_bytes / max(size, 1)
     console.print(
-        f"Extrapolated from {1 / ratio:.1%} of the input by bytes, cleaned in one process here; "
+        f"Extrapolated from {part:.1%} of the input by bytes, cleaned in one process here; "
         "starting workers and waiting for a store are not in it."
     )
 
@@ -79,8 +79,7 @@ def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:
 
 def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
     """Returns what cleaning the files takes."""
-    space = Workspace(str(directory))
-    job = clean.job_of(space, named(rules), files)
+    job = clean.job_of(str(directory), named(rules), files)
     before = _core_seconds()
     clean.run_job(job, pipeline_options(()))
     counts = sum_of(job).counts
@@ -90,7 +89,7 @@ def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
         pages=counts["read", "", ""],
         kept=sum(count for (kind, _, _), count in counts.items() if kind == "kept"),
         core_seconds=_core_seconds() - before,
-        spilled_bytes=_size(Path(space.directory)),
+        spilled_bytes=_size(Path(job.workspace.directory)),
         corpus_bytes=_size(directory / "pages") + _size(directory / "rejected"),
     )
 

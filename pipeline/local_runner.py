@@ -5,7 +5,12 @@ find an object store that they describe, and would fill the terminal with its lo
 them, and it is started by `pipeline.local_worker`.
 """
 
+import contextlib
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -38,4 +43,39 @@ class LocalRunner(FnApiRunner):
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK:
                 environment.payload = WORKER.encode()
-        return super().run_via_runner_api(pipeline_proto, options)
+        with interrupted_if_a_worker_ends():
+            return super().run_via_runner_api(pipeline_proto, options)
+
+
+class WorkerEnded(RuntimeError):
+    """A worker process that ended before its work was done."""
+
+
+@contextlib.contextmanager
+def interrupted_if_a_worker_ends() -> Iterator[None]:
+    """Ends the wait for a worker process that was killed; Beam would wait for it for ever.
+
+    Raises:
+        WorkerEnded: a worker process ended with another status than 0.
+    """
+    before, ended = threading.excepthook, []
+
+    def note(error: threading.ExceptHookArgs) -> None:
+        if error.thread is not None and error.thread.name == "run_worker":
+            ended.append(str(error.exc_value))
+            os.kill(os.getpid(), signal.SIGINT)  # wakes the main thread, which waits on a lock
+        else:
+            before(error)
+
+    threading.excepthook = note
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if not ended:
+            raise
+        raise WorkerEnded(
+            f"A worker process was lost ({ended[0]}; -9 and 137: killed, often for memory); "
+            "ask for fewer, for example -- --direct_num_workers=1."
+        ) from interrupt
+    finally:
+        threading.excepthook = before

@@ -22,6 +22,7 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from data.errors import DataError
 from pipeline.artifacts import as_json
 
 PART_BYTES = 8 << 20
@@ -35,6 +36,22 @@ class StorageError(OSError):
 def is_local(path: str) -> bool:
     """Says whether the path is one of this machine."""
     return "://" not in path
+
+
+def check_scheme(path: str) -> None:
+    """Raises a sentence if no file system is installed for the path.
+
+    Raises:
+        DataError: the scheme is unknown, or its package is not installed.
+    """
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError as error:
+        raise DataError(
+            f"{path} lies in a store that cannot be reached ({error}); give a path of this "
+            "machine, or an address that Beam knows (s3://, gs://, hdfs://) with its package "
+            "installed, for example apache-beam[gcp]."
+        ) from error
 
 
 def join(directory: str, *names: str) -> str:
@@ -120,7 +137,7 @@ def remove(directory: str) -> None:
     """Removes a directory and all in it, if there is one."""
     if is_local(directory):
         shutil.rmtree(directory, ignore_errors=True)
-    elif FileSystems.match([join(directory, "*")])[0].metadata_list:
+    elif FileSystems.match([join(directory, "**")])[0].metadata_list:
         FileSystems.delete([directory.rstrip("/") + "/"])
 
 
@@ -136,7 +153,9 @@ class StoredPlace:
 
     def holds_something(self) -> bool:
         """Says whether there is anything below the directory."""
-        return bool(FileSystems.match([join(self.directory, "**")])[0].metadata_list)
+        found = FileSystems.match([join(self.directory, "**")])[0].metadata_list
+        begun = join(self.directory, "work", "")  # what a kill in the first moment leaves
+        return any(not one.path.startswith(begun) for one in found)
 
     def read(self, name: str) -> dict[str, Any]:
         """Returns the JSON object in a file."""
@@ -164,9 +183,10 @@ def _upload(source: Path, temporary: str, path: str) -> None:
             f"{path} was to have {size} bytes and {arrived} arrived at the store; "
             "run the same command again."
         )
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
-    FileSystems.rename([temporary], [path])
+    if FileSystems.exists(path):  # another attempt was faster, with the same bytes
+        FileSystems.delete([temporary])
+    else:
+        FileSystems.rename([temporary], [path])
 
 
 def _opened(path: str) -> Any:

@@ -141,13 +141,20 @@ class ChooseOne:
         space = self.workspace
         together: Edges = np.empty((0, 2), np.uint64)
         places = _Places(*(np.empty(0, np.uint64) for _ in range(3)))
+        some: list[list[np.ndarray]] = []
+        waiting, count = [together], 0
         for partition in range(self.partitions):
             (found,) = spill.batches(space.spill(FindAlike.step, partition))
-            more = np.stack([found["page"].to_numpy(), found["with"].to_numpy()], axis=1)
-            together = as_edges(clusters(np.concatenate([together, more])))
+            waiting.append(np.stack([found["page"].to_numpy(), found["with"].to_numpy()], axis=1))
+            count += found.num_rows
             (batch,) = spill.batches(space.spill(FindAlike.step, partition, ".places"))
-            places = places.with_more(*(column.to_numpy() for column in batch.columns))
-        found = clusters(together)
+            some.append([column.to_numpy() for column in batch.columns])
+            if count > len(together):  # united each time it has doubled, not for each partition
+                together, count = as_edges(clusters(np.concatenate(waiting))), 0
+                waiting = [together]
+                places, some = places.with_more(some), []
+        places = places.with_more(some)
+        found = clusters(np.concatenate(waiting))
         at = np.searchsorted(places.page, found.page)
         shards, rows = places.shard[at], places.row[at]
         lost = found.page != found.representative
@@ -165,14 +172,13 @@ class _Places(NamedTuple):
     shard: UInt32[np.ndarray, " pages"]
     row: UInt32[np.ndarray, " pages"]
 
-    def with_more(self, page: np.ndarray, shard: np.ndarray, row: np.ndarray) -> "_Places":
-        joined = map(np.concatenate, zip(self, (page, shard, row), strict=True))
-        pages, shards, rows = joined
+    def with_more(self, some: Sequence[Sequence[np.ndarray]]) -> "_Places":
+        pages, shards, rows = map(np.concatenate, zip(self, *some, strict=True))
         pages, once = np.unique(pages, return_index=True)
         return _Places(pages, shards[once], rows[once])
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)  # its key holds the workspace's, so no other run's are taken
 def thresholds(workspace: Workspace, certainty: MedianLessDeviation) -> Mapping[str, float]:
     """Returns how certain each language must be, given how certain all pages are."""
     counted: Counter[tuple[str, str, str]] = Counter()

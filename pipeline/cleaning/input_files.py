@@ -5,6 +5,7 @@ comes to them.
 """
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
     Raises:
         DataError: a pattern names no file, or a file of unknown format.
     """
+    if not base.startswith(("http://", "https://")):
+        raise DataError(
+            f"{base!r} was given as the base of a crawl's paths; give an address that begins with "
+            "https:// or http://."
+        )
     files: dict[str, InputFile] = {}
     for pattern in patterns:
         found = list(_matched(pattern, base))
@@ -45,8 +51,15 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
                 f"Input {unreadable.path!r} has an unknown format; "
                 f"files must end in {', '.join(READERS)}."
             )
-        files.update((file.path, file) for file in found)
-    return [files[path] for path in sorted(files)]
+        files.update((_whereabouts(file.path), file) for file in found)
+    return sorted(files.values())
+
+
+def _whereabouts(path: str) -> str:
+    """Returns what is the same for one file however it is named, so that none is read twice."""
+    if storage.is_local(path):
+        return os.path.realpath(path)
+    return path
 
 
 def _matched(pattern: str, base: str) -> Iterator[InputFile]:
@@ -63,7 +76,19 @@ def _named(pattern: str) -> Iterator[InputFile]:
     if storage.is_local(pattern):
         for name in glob.glob(pattern, recursive=True):
             if Path(name).is_file():
-                yield InputFile(name, Path(name).stat().st_size)
+                yield InputFile(_in_unicode(name), Path(name).stat().st_size)
     else:
+        storage.check_scheme(pattern)
         for found in FileSystems.match([pattern])[0].metadata_list:
             yield InputFile(found.path, found.size_in_bytes)
+
+
+def _in_unicode(name: str) -> str:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"The name of the input {name!r} is not UTF-8, and could not be told to workers; "
+            "rename the file."
+        ) from error
+    return name

@@ -97,7 +97,7 @@ class JudgePages:
 
 
 def without_lost_lines(page: Page, stays: Bool[np.ndarray, " lines"]) -> Page | Rejected:
-    """Returns the page with the lines that it keeps, or rejects it if those are none or blank."""
+    """Returns the page with the lines that it keeps; rejects it if no text is left."""
     text = page.text if stays.all() else line_rules.keep_lines(page.text, stays)
     if not text:
         return Rejected(page, "only_duplicate_lines")

@@ -24,6 +24,7 @@ from pipeline.cleaning.shards import Cut, chunks
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
 
+Reader = Callable[[Path], Iterator[Page | BrokenRecord]]
 READERS = (
     dict.fromkeys(web_archive.SUFFIXES, web_archive.read)
     | dict.fromkeys(web_archive.HTML_SUFFIXES, web_archive.read_html)
@@ -73,7 +74,7 @@ class ReadShard:
     def _records(self, number: int) -> Iterator[Page | BrokenRecord]:
         for path in files_of_shards(self.listing)[number]:
             with _here(path, self.crawl_cache) as local:
-                yield from _reader(path)(local)
+                yield from _read(_reader(path), local)
 
     def _judge(self, chunk: Sequence[Page]) -> tuple[list[tuple[Page, Claim]], list[Rejected]]:
         stay: list[Page] = []
@@ -132,6 +133,14 @@ def files_of_shards(path: str) -> list[list[str]]:
     return storage.read_json(path)
 
 
+def _read(reader: Reader, path: Path) -> Iterator[Page | BrokenRecord]:
+    """Yields the records of a file; one that cannot even be opened is one loss."""
+    try:
+        yield from reader(path)
+    except OSError as error:
+        yield BrokenRecord.at(path, 0, "unreadable", str(error))
+
+
 @contextlib.contextmanager
 def _here(path: str, cache: str | None) -> Iterator[Path]:
     """Gives the file on this machine: its own, or fetched; fetched files stay in the cache only."""
@@ -148,5 +157,5 @@ def _here(path: str, cache: str | None) -> Iterator[Path]:
         yield crawl_paths.fetch(name, Path(directory), base)
 
 
-def _reader(path: str) -> Callable:
+def _reader(path: str) -> Reader:
     return next(reader for suffix, reader in READERS.items() if path.endswith(suffix))

@@ -1,11 +1,13 @@
 """Pages on their way to the files of the corpus: spilled in runs that are sorted by address.
 
 A run is a batch of pages of one group (such as `pages/sw/train`), in the order of the digests of
-their addresses. A file of the corpus is a range of digests of a group, so whoever writes it reads
-only the runs that overlap its range, and a few pages too many.
+their addresses, or of their content if they were rejected. A file of the corpus is a range of
+digests of a group, so whoever writes it reads only the runs that overlap its range, at most 2 MB in
+vain a chunk.
 """
 
 import contextlib
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -19,7 +21,7 @@ from pipeline.cleaning import spill
 from pipeline.cleaning.tally import Run, Tally
 from pipeline.cleaning.workspace import Workspace
 
-RUN_BYTES = 2 << 20  # so much may be read in vain at each end of a range, a run
+RUN_BYTES = 2 << 20
 SCHEMA = pa.unify_schemas([WRITTEN_WITH_CLUSTERS, REJECTED]).append(
     pa.field("digest", pa.binary(16))
 )
@@ -42,15 +44,17 @@ def kept(page: Page) -> Placed:
 def rejected(one: Rejected) -> Placed:
     """Returns the place of a page that was turned down."""
     page = one.page._replace(language=one.page.counted_language)
-    group = f"rejected/{page.language}"
-    return Placed(group, normalized_hash(page.url), (*_values(page), one.reason))
+    # Not by address: one that a crawl repeats 50,000 times would be one file.
+    content = f"{page.url}\n{page.timestamp}\n{page.text}".encode()
+    digest = hashlib.md5(content, usedforsecurity=False).digest()
+    return Placed(f"rejected/{page.language}", digest, (*_values(page), one.reason))
 
 
 class RunWriter:
     """Writes runs to one spilled file, and notes each in the tally."""
 
-    def __init__(self, file: pa.RecordBatchFileWriter, path: str, tally: Tally):
-        self._file, self._path, self._tally, self._written = file, path, tally, 0
+    def __init__(self, file: pa.RecordBatchFileWriter, name: str, tally: Tally):
+        self._file, self._name, self._tally, self._written = file, name, tally, 0
 
     def write(self, pages: Iterable[Placed]) -> None:
         """Writes the pages of a chunk, a run or more for each group."""
@@ -71,7 +75,7 @@ class RunWriter:
         self._file.write_batch(batch)
         first, last = run[0].digest.hex(), run[-1].digest.hex()
         self._tally.runs.append(
-            Run(self._path, self._written, group, first, last, len(run), batch.nbytes)
+            Run(self._name, self._written, group, first, last, len(run), batch.nbytes)
         )
         self._written += 1
 
@@ -80,7 +84,7 @@ class RunWriter:
 def writer(workspace: Workspace, path: str, tally: Tally) -> Iterator[RunWriter]:
     """Gives a writer of runs."""
     with spill.writer(workspace, path, SCHEMA) as file:
-        yield RunWriter(file, path, tally)
+        yield RunWriter(file, workspace.name_of(path), tally)
 
 
 def _values(page: Page) -> tuple:

@@ -20,7 +20,7 @@ class Run(NamedTuple):
     """A batch of pages of one group, in the order of their digests, in a spilled file.
 
     Attributes:
-        file: that holds it.
+        file: name of the one that holds it, below the workspace.
         batch: its number there.
         group: files that its pages go to, such as "pages/sw/train" or "rejected/sw".
         first: smallest digest, in hexadecimal.

@@ -32,6 +32,12 @@ class Watch:
         self._workspace, self._pieces = workspace, pieces
         self._seen: dict[str, set[str]] = {step: set() for step in pieces}
         self._counts: Counter[str] = Counter()
+        self._read_before = 0
+
+    def begin(self) -> None:
+        """Takes note of what an earlier start of the run has done."""
+        self.look()
+        self._read_before = self._counts["read"]
 
     def look(self) -> None:
         """Takes note of the tallies that are new."""
@@ -57,7 +63,8 @@ class Watch:
         """Returns what is known so far, in one line."""
         read, judged = self._counts["read"], self._counts["kept"] + self._counts["rejected"]
         kept = f", {self._counts['kept'] / judged:.0%} kept" if self._counts["kept"] else ""
-        return f"{read:,} pages, {read / max(seconds, 1e-9):,.0f} a second{kept}"
+        rate = (read - self._read_before) / max(seconds, 1e-9)
+        return f"{read:,} pages, {rate:,.0f} a second{kept}"
 
 
 @contextlib.contextmanager
@@ -70,6 +77,7 @@ def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -
         console: where to show it.
     """
     watch, over, started = Watch(workspace, pieces), threading.Event(), time.monotonic()
+    watch.begin()
     columns = (
         progress.TextColumn("clean"),
         progress.BarColumn(bar_width=30),

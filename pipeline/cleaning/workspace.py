@@ -1,11 +1,13 @@
 """Where the steps of one cleaning run leave their results for each other, until the run is whole.
 
-    OUT/work/read/00003.arrow           spilled pages or keys of one piece of work
-    OUT/work/read/00003.json            its tally, written last: the piece is done
-    OUT/work/scratch/                   what is not whole yet
+    OUT/work/KEY/read/00003.arrow       spilled pages or keys of one piece of work
+    OUT/work/KEY/read/00003.json        its tally, written last: the piece is done
+    OUT/work/KEY/scratch/               what is not whole yet
 
-A piece of work that has its tally is never done again. So a run that was killed goes on where it
-was, and pieces that had been cut short are written anew under the same names.
+KEY is a digest of all that the work follows from (settings, inputs, their cut, the code's version):
+what another version left is not believed. A piece of work that has its tally is never done again.
+So a run that was killed goes on where it was, and pieces that had been cut short are written anew
+under the same names.
 """
 
 from collections.abc import Iterator
@@ -16,17 +18,25 @@ from pathlib import Path
 from pipeline import storage
 from pipeline.cleaning.tally import Tally
 
+WORK = "work"
+
+
+def clear(out: str) -> None:
+    """Removes what runs left for themselves, when the corpus is whole."""
+    storage.remove(storage.join(out, WORK))
+
 
 @dataclass(frozen=True)
 class Workspace:
     """The workspace of the run that writes to this directory."""
 
     out: str
+    key: str
 
     @property
     def directory(self) -> str:
-        """All of it; goes when the run is whole."""
-        return storage.join(self.out, "work")
+        """All of this run's."""
+        return storage.join(self.out, WORK, self.key)
 
     @property
     def scratch(self) -> str:
@@ -36,6 +46,14 @@ class Workspace:
     def spill(self, step: str, number: int, of: str = "") -> str:
         """Returns the path of what a step spilled, `of` naming one of several files."""
         return storage.join(self.directory, step + of, f"{number:05d}.arrow")
+
+    def name_of(self, path: str) -> str:
+        """Returns the path of a spilled file below the workspace."""
+        return path.removeprefix(f"{self.directory}/")
+
+    def path_of(self, name: str) -> str:
+        """Returns the path of a spilled file that has this name."""
+        return storage.join(self.directory, name)
 
     def publish(self, path: str) -> AbstractContextManager[Path]:
         """Gives a place to write what will be the file of this path."""

@@ -1,7 +1,8 @@
 """Last step: the files of the corpus, each a range of digests of one group of pages.
 
-Which files there are follows from the tallies: so many that none outgrows a worker's memory. Rows
-are sorted by the digest of the address, then by content, so the bytes depend on the pages alone.
+Which files there are follows from the tallies: so many that none outgrows a worker's memory, unless
+thousands of rejected pages are the same to the letter. Rows are sorted by digest, then by content,
+so the bytes depend on the pages alone.
 A file that is there is whole and is not written again.
 """
 
@@ -66,7 +67,7 @@ class WriteFile:
         """Writes the file, unless it is there; returns its name."""
         path = storage.join(self.workspace.out, file.name)
         if not storage.exists(path):
-            table = _sorted(_read(file))
+            table = _sorted(self._read(file))
             columns = REJECTED if file.name.startswith("rejected/") else self.columns
             if file.split:
                 split = pa.array([file.split] * len(table), pa.string())
@@ -76,6 +77,14 @@ class WriteFile:
                     table.select(columns.names).cast(columns), unfinished, compression="zstd"
                 )
         return file.name
+
+    def _read(self, file: File) -> pa.Table:
+        found = (
+            _range(batch, file.first, file.end)
+            for name, numbers in file.reads
+            for batch in spill.batches(self.workspace.path_of(name), numbers)
+        )
+        return pa.Table.from_batches([one for one in found if one.num_rows], runs.SCHEMA)
 
 
 def files(tally: Tally, held_out: OneIn | ShareOfEachLanguage | AsPublished) -> Iterator[File]:
@@ -130,20 +139,12 @@ def _reads(spilled: Sequence[Run], first: int, end: int) -> tuple[tuple[str, tup
     return tuple((file, tuple(batches)) for file, batches in reads.items())
 
 
-def _read(file: File) -> pa.Table:
-    found = (
-        _range(batch, file.first, file.end)
-        for path, numbers in file.reads
-        for batch in spill.batches(path, numbers)
-    )
-    return pa.Table.from_batches(found, runs.SCHEMA)
-
-
 def _range(batch: pa.RecordBatch, first: int, end: int) -> pa.RecordBatch:
     digests = batch["digest"].to_pylist()
     begin = bisect_left(digests, first.to_bytes(16, "big"))
     stop = len(digests) if end == ALL_DIGESTS else bisect_left(digests, end.to_bytes(16, "big"))
-    return batch.slice(begin, stop - begin)
+    # A copy: a slice would keep the whole run in memory until the file is written.
+    return batch.take(pa.array(range(begin, stop), pa.int64()))
 
 
 def _sorted(table: pa.Table) -> pa.Table:

@@ -25,7 +25,6 @@ from pipeline.artifacts import ArtifactError
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.judgement import IdentifyLanguage
 from pipeline.cleaning.tally import Tally
-from pipeline.cleaning.workspace import Workspace
 from pipeline.cleaning_report import manifest_of
 
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
@@ -236,7 +235,7 @@ def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
 
 
 def test_lost_pages_are_an_error(tmp_path):
-    job = clean.job_of(Workspace(str(tmp_path)), mc4(), [])
+    job = clean.job_of(str(tmp_path), mc4(), [])
     tally = Tally(Counter({("read", "", ""): 2, ("kept", "sw", "train"): 1}))
     with pytest.raises(RuntimeError, match="2 pages were read, but 1 were kept or rejected"):
         manifest_of(tally, job, files=1)

@@ -13,11 +13,15 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from data import rule_sets
 from data.demo_archive import member_of
 from data.errors import DataError
 from data.page import Page
 from pipeline import clean
 from pipeline.arguments import Clean
+from pipeline.beam_options import pipeline_options
+from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.plan import whole
 
 TEXT = "The ferry leaves the old harbour every morning.\n\nTwice  the same.\nTwice  the same."
 
@@ -185,3 +189,22 @@ def test_a_list_of_paths_stands_for_the_files_of_a_crawl(crawl, tmp_path):
     pages = [pq.read_table(tmp_path / out / "pages") for out in ("out", "again", "without")]
     assert pages[0].equals(pages[1])
     assert pages[0].equals(pages[2])
+
+
+def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):
+    published(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = ["c4-train.00000-of-00001.json.gz", "./c4-train.00000-of-00001.json.gz"]
+    assert run(tmp_path / "out", names)["input"] == {"files": 1, "records": 1}
+
+
+def test_a_file_that_cannot_be_opened_is_one_loss(tmp_path):
+    inputs = published(tmp_path)
+    (tmp_path / "x.warc.wet.gz").write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
+    files = input_files([str(tmp_path / "*.gz")])
+    (tmp_path / "x.warc.wet.gz").unlink()  # between the look and the read
+    job = clean.job_of(str(tmp_path / "out"), rule_sets.none(), files)
+    clean.run_job(job, pipeline_options(()))
+    tally = whole(job)
+    assert tally.counts["broken", "", "unreadable"] == 1
+    assert tally.counts["read", "", ""] == len(inputs) + 1

@@ -15,7 +15,6 @@ from pipeline.beam_options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
-from pipeline.cleaning.workspace import Workspace
 from pipeline.cli import split_beam_options
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +36,7 @@ def test_the_graph_stays_small_whatever_the_input(tmp_path, rules):
         InputFile(f"gs://bucket/crawl-data/CC-MAIN-2026-01/{number:09}.warc.wet.gz", 120_000_000)
         for number in range(100_000)
     ]
-    job = clean.job_of(Workspace(str(tmp_path)), named(rules), files)
+    job = clean.job_of(str(tmp_path), named(rules), files)
     assert 1500 < job.shards <= 2 * MOST_SHARDS
     pipeline = beam.Pipeline(options=pipeline_options(()))
     clean.build(job, pipeline)

@@ -4,15 +4,16 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from apache_beam.io.filesystem import FileMetadata, FileSystem
-from apache_beam.io.filesystems import FileSystems
 
 from data.demo_archive import member_of
 from data.shipped_text import pages as shipped_pages
-from pipeline import clean, storage
+from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.shards import Cut
 
@@ -173,7 +174,39 @@ def test_a_broken_record_is_named_by_its_place_in_the_store(store):
     assert broken["samples"] == ["raw/3.warc.wet.gz@0"]
 
 
-def test_unknown_stores_are_an_error():
-    with pytest.raises(ValueError, match="nowhere"):
-        storage.exists("nowhere://bucket/x")
-    assert FileSystems.exists("store://bucket/none") is False
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"out": "nowhere://bucket/x"}, "lies in a store that cannot be reached"),
+        ({"input": ("nowhere://bucket/*.wet",)}, "lies in a store that cannot be reached"),
+        ({"out": "/proc/x"}, "was to be written and cannot be"),
+        ({"crawl_base": "crawl.example"}, "begins with https:// or http://"),
+    ],
+)
+def test_places_that_cannot_be_are_one_sentence(store, tmp_path, fields, message):
+    given = {"input": ("store://bucket/raw/*.gz",), "rules": "demo", "out": str(tmp_path / "o")}
+    with pytest.raises(ValueError, match=message):
+        clean.run(Clean(**(given | fields)), SMALL)
+
+
+def test_what_a_worker_says_is_one_sentence():
+    error = clean.told(RuntimeError("Traceback\n  File\ndata.errors.DataError: x is 404 [while"))
+    assert isinstance(error, ValueError)
+    assert str(error).startswith("x is 404")
+    fault = KeyError("y")
+    assert clean.told(fault) is fault
+
+
+def test_a_worker_that_is_killed_ends_the_job(tmp_path):
+    """Beam alone would wait for ever."""
+    code = """
+import os, signal
+import apache_beam as beam
+from pipeline.beam_options import pipeline_for, pipeline_options
+
+options = pipeline_options(["--direct_running_mode=multi_processing", "--direct_num_workers=1"])
+with pipeline_for(options) as pipeline:
+    pipeline | beam.Create([1]) | beam.Map(lambda _: os.kill(os.getpid(), signal.SIGKILL))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "WorkerEnded: A worker process was lost" in done.stderr
