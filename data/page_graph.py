@@ -17,8 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt64
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 Edges = UInt64[np.ndarray, "edges 2"]
 
@@ -54,6 +52,10 @@ def edges(keys: UInt64[np.ndarray, " entries"], pages: UInt64[np.ndarray, " entr
 
 def clusters(pairs: Edges) -> Clusters:
     """Returns the connected components of all partitions' edges."""
+    # Here, for only one step of one rule set waits for it.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     page, ends = np.unique(pairs, return_inverse=True)
     ends = ends.reshape(pairs.shape)
     linked = np.ones(len(ends), np.int8)

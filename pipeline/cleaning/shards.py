@@ -28,7 +28,7 @@ class Cut:
         partition_bytes: of input for each partition.
     """
 
-    shard_bytes: int = 32 << 20
+    shard_bytes: int = 16 << 20
     chunk_characters: int = 8 << 20
     partition_bytes: int = 16 << 20
 
