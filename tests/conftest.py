@@ -24,12 +24,19 @@ from data.token_blocks import TokenBlocks, TokenizedPage, describe, token_dtype,
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# Two workers take a file each: the longest first, or one worker ends alone with them (a minute).
+LONGEST_FIRST = ("test_pretrain.py", "test_train_step.py", "test_whole_way.py")
+
 VOCABULARY = {
     "vocabulary_size": 1024,
     "vocabulary_rows": 1024,
     "first_sentinel": 1023,
     "byte_ids": [3, 259],
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST_FIRST)
 
 
 @pytest.fixture(scope="session")
