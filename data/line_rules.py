@@ -18,12 +18,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import xxhash
-from jaxtyping import Bool, UInt32, UInt64
+from jaxtyping import Bool, UInt64
 
 from data.urls import url_hash
 
 Hashes = UInt64[np.ndarray, "lines 2"]
-LineNumbers = UInt32[np.ndarray, " lines"]
 LineHashes = Callable[[str], list[bytes]]
 
 

@@ -24,7 +24,7 @@ from data.page_graph import Edges, as_edges, clusters, edges
 from pipeline.cleaning import passes, spill
 from pipeline.cleaning.judgement import DecideLanguage, Judgement
 from pipeline.cleaning.newest import lost_by_shard
-from pipeline.cleaning.passes import claims_of
+from pipeline.cleaning.passes import claims_to
 from pipeline.cleaning.source import SIZES, Source
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
@@ -105,16 +105,8 @@ class FindAlike:
 
     def __call__(self, number: int) -> Tally:
         """Decides one partition."""
-        parts = [np.empty(0, CLAIM)]
-        for shard in range(self.shards):
-            path = claims_of(self.workspace, ClaimKeys.step, shard)
-            for batch in spill.every(path, number, self.partitions):
-                part = np.empty(batch.num_rows, CLAIM)
-                for name in CLAIMS.names:
-                    part[name] = batch[name].to_numpy()
-                part["shard"] = shard
-                parts.append(part)
-        claims = np.concatenate(parts)
+        batches = (number, self.partitions)
+        claims = claims_to(self.workspace, ClaimKeys.step, self.shards, batches, CLAIM)
         found = edges(claims["key"], claims["page"])
         claims = claims[np.isin(claims["page"], found)]
         places = claims[np.unique(claims["page"], return_index=True)[1]]

@@ -19,7 +19,7 @@ from data.page import Page
 from pipeline.cleaning import passes, spill
 from pipeline.cleaning.judgement import Judgement
 from pipeline.cleaning.newest import lost_by_shard
-from pipeline.cleaning.passes import claims_of
+from pipeline.cleaning.passes import claims_of, claims_to
 from pipeline.cleaning.source import Source
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
@@ -98,16 +98,8 @@ class ShareLines:
 
     def __call__(self, number: int) -> Tally:
         """Decides one partition."""
-        parts: list[np.ndarray] = []
-        for shard in range(self.shards):
-            path = claims_of(self.workspace, ClaimLines.step, shard)
-            for batch in spill.every(path, number, self.partitions + 1):
-                part = np.empty(batch.num_rows, CLAIM)
-                for name in CLAIMS.names:
-                    part[name] = batch[name].to_numpy()
-                part["shard"] = shard
-                parts.append(part)
-        claims = np.concatenate(parts) if parts else np.empty(0, CLAIM)
+        batches = (number, self.partitions + 1)
+        claims = claims_to(self.workspace, ClaimLines.step, self.shards, batches, CLAIM)
         stays = line_rules.keepers(
             np.stack([claims["first"], claims["second"]], axis=1),
             claims["rank"],

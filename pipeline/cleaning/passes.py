@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from data import page_table
@@ -47,6 +48,29 @@ def begun(workspace: Workspace, step: str, number: int, claims: pa.Schema) -> It
         runs.writer(workspace, workspace.spill(step, number, ".rejected"), tally) as rejected,
     ):
         yield Pass(pages, claimed, rejected, tally)
+
+
+def claims_to(
+    workspace: Workspace, step: str, shards: int, batches: tuple[int, int], form: np.dtype
+) -> np.ndarray:
+    """Returns the claims of all shards in one array, each with the shard that it comes from.
+
+    Args:
+        workspace: of the run.
+        step: that brought them forward.
+        shards: how many there are.
+        batches: the first of each file, and how many there are a chunk.
+        form: names as in the file, and `shard`.
+    """
+    parts = [np.empty(0, form)]
+    for shard in range(shards):
+        for batch in spill.every(claims_of(workspace, step, shard), *batches):
+            part = np.empty(batch.num_rows, form)
+            for name in batch.schema.names:
+                part[name] = batch[name].to_numpy()
+            part["shard"] = shard
+            parts.append(part)
+    return np.concatenate(parts)
 
 
 def claims_of(workspace: Workspace, step: str, number: int) -> str:

@@ -54,10 +54,6 @@ class Tally:
     smallest: dict[str, list[str]] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
 
-    def count_read(self, page: Page) -> None:
-        """Counts a page that was read."""
-        self.counts["read", "", ""] += 1
-
     def count_kept(self, page: Page) -> None:
         """Counts a page that passed every rule."""
         code = page.language
