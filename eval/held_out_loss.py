@@ -31,7 +31,7 @@ def page_losses(
 
     Returns:
         The columns of `evaluation/step=N.parquet`, a row a page: language, url, loss_nats (sum over
-        target tokens, sentinels and EOS included), target_tokens, text_bytes (of the hidden text),
+        target tokens, sentinels included, EOS not), target_tokens, text_bytes (of the hidden text),
         windows.
     """
     loss, tokens, size, windows = (np.zeros(len(pages)) for _ in range(4))

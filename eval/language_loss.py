@@ -5,7 +5,7 @@ The unit of `loss_nats` is the nat (natural logarithm). Two numbers describe a l
 * nats per target token = loss_nats ÷ target_tokens, the negated *negative log perplexity* of the
   Switch and mT5 papers. It compares models of one vocabulary only.
 * bits per byte = loss_nats ÷ ln 2 ÷ text_bytes, which also compares models of different
-  vocabularies. The numerator includes the targets' sentinels and EOS; the denominator counts only
+  vocabularies. The numerator includes the targets' sentinels; the denominator counts only
   the UTF-8 bytes of the hidden text. So it is a little above the text's own compression rate, by
   the same amount for all models that hide the same spans.
 

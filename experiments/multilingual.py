@@ -9,7 +9,6 @@ in docs/results/multilingual.md; this file says only what is run:
     clean, vocabulary, tokenize
     mt5-experiment and switch-experiment, two seeds each: the report
     no, 2, 4, 8, 16 and 32 experts, half as long: the ladder (`ladder.py`)
-    both at half and at twice the rate, half as long: is either side's rate to blame?
     both with UniMax instead of temperature 0.3, half as long: a report of its own
 """
 
@@ -21,8 +20,7 @@ import tyro
 from lanes import Task, run, run_all
 
 SEEDS = (0, 1)
-LADDER = (2, 4, 8, 16, 32)
-RATES = (0.5, 2.0)  # of the experiment's own
+LADDER = (32, 16, 8, 4, 2)
 VOCABULARY = ("--size=2048", "--character-coverage=0.98", "--sample-characters=20000000")
 HELD_OUT = ("--validation-share=0.001", "--validation-minimum=12")
 HALF = 992
@@ -100,18 +98,7 @@ def pretraining(out: Path) -> list[Task]:
         pretrain(out, f"{kind}-unimax", f"{kind}-experiment", *SHORT, f"--set=mixture={UNIMAX}")
         for kind in ("switch", "mt5")
     ]
-    rates = [
-        pretrain(
-            out,
-            f"{kind}-rate-{rate:g}",
-            f"{kind}-experiment",
-            *SHORT,
-            f"--set=optimizer.scale={rate}",
-        )
-        for rate in RATES
-        for kind in ("switch", "mt5")
-    ]
-    return [*long, *unimax, pretrain(out, "mt5-short", "mt5-experiment", *SHORT), *ladder, *rates]
+    return [*long, pretrain(out, "mt5-short", "mt5-experiment", *SHORT), *ladder, *unimax]
 
 
 def pretrain(out: Path, name: str, recipe: str, *settings: str) -> Task:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from data.held_out_batches import batches, held_out_pages, windows
-from data.span_corruption import lengths_for_inputs
+from data.span_corruption import EOS, lengths_for_inputs
 from data.token_blocks import TokenizedPage
 
 LENGTHS = lengths_for_inputs(64)
@@ -55,3 +55,11 @@ def test_every_batch_mixes_languages_and_the_order_is_fixed(tmp_path, make_block
         np.testing.assert_array_equal(batch.page, same.page)
     languages = [{pages[at].language for at in batch.page if at >= 0} for batch in made[:-1]]
     assert all(len(mixed) > 1 for mixed in languages)
+
+
+def test_the_end_of_a_target_is_not_scored(tmp_path, make_blocks):
+    """Its place is the window's length, which is no property of a language."""
+    pages = held_out_pages(make_blocks(tmp_path, {"en": 900}))
+    for batch in batches(pages, LENGTHS, first_sentinel=FIRST_SENTINEL, rows=7):
+        assert not (batch.targets == EOS).any()
+        assert (batch.inputs == EOS).any(axis=1)[batch.page >= 0].all()
