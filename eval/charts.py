@@ -13,8 +13,8 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from eval import corpus_charts
-from eval.comparison import LanguageGain
+from eval import corpus_charts, expert_charts, step_speedup
+from eval.language_gain import LanguageGain
 from eval.report import Report, speedup_text
 
 Spec = dict[str, Any]
@@ -35,7 +35,7 @@ _SHAPE = alt.Shape("verdict:N", legend=None).scale(
 _VERDICT = {"color": _COLOUR, "shape": _SHAPE}
 _TOOLTIP = [
     alt.Tooltip("name:N", title="language"),
-    alt.Tooltip("gain:Q", title="gain, nats per token", format="+.4f"),
+    alt.Tooltip("gain:Q", title="gain", format="+.4f"),
     alt.Tooltip("low:Q", title="interval from", format="+.4f"),
     alt.Tooltip("high:Q", title="to", format="+.4f"),
     alt.Tooltip("verdict:N"),
@@ -48,7 +48,12 @@ _DOTS = alt.Chart().mark_point(filled=True, size=44, opacity=1)
 _ZERO = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeWidth=1)
 # Measured on a canvas, which knows no CSS variables: so the names of the fonts stand here too.
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif'
+_INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
 _NOT_REACHED = "not reached"
+_PAPERS_MEAN = (
+    f"the paper’s mean, {step_speedup.PAPER_MEAN:.0f}×; {step_speedup.PAPER_SHARE_AT_LEAST_4:.0%} "
+    f"at {step_speedup.PAPER_THRESHOLD:.0f}× or more"
+)
 _ROW_PIXELS = 17
 _NAMED_AT_EACH_END = 3
 _BINS_WANTED = 14
@@ -61,14 +66,16 @@ def charts(report: Report) -> dict[str, Spec]:
     pictures: dict[str, Picture] = {
         "gains-wide": gains_wide(report, gains),
         "gains-tall": gains_tall(report, gains),
-        "speedups": speedup_histogram(gains),
         "curves": curves(report),
     }
+    if report.summary.median_step_speedup is not None:
+        pictures["speedups"] = speedup_histogram(gains)
     if any(gain.training_tokens for gain in gains.values()):
         pictures["tokens"] = gain_by_tokens(report, gains)
     if any(gain.bytes_per_token for gain in gains.values()):
         pictures["fertility"] = fertility(gains)
     pictures |= corpus_charts.pictures(report.funnel)
+    pictures |= expert_charts.pictures(report.experts)
     return {name: _finished(chart) for name, chart in pictures.items()}
 
 
@@ -77,7 +84,7 @@ def gains_wide(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     names = alt.X("name:N", sort=None, title=None).axis(
         labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
     )
-    title = f"↑ {report.candidate.name} better · gain, nats per token"
+    title = f"↑ {report.candidate.name} better · gain, {report.unit.value}"
     layers = alt.layer(
         _INTERVALS.encode(x=names, y=alt.Y("low:Q", title=title), y2="high:Q", color=_COLOUR),
         _ZERO.encode(y=alt.datum(0)),
@@ -92,7 +99,7 @@ def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     names = alt.Y("name:N", sort=None, title=None).axis(
         labelOverlap=False, labelLimit=110, ticks=False
     )
-    title = f"gain, nats per token · {report.candidate.name} better →"
+    title = f"gain, {report.unit.value} · {report.candidate.name} better →"
     axis = alt.Axis(orient="top", tickCount=4)
     layers = alt.layer(
         _INTERVALS.encode(
@@ -108,13 +115,18 @@ def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
 
 
 def speedup_histogram(gains: Mapping[str, LanguageGain]) -> Picture:
-    """Returns the paper's figure 8: languages by step speed-up; not reached is a bar of its own."""
+    """Returns the paper's figure 8: languages by step speed-up; not reached is a bar of its own.
+
+    The paper's mean is a line where the bars reach so far, and else is named at that end.
+    """
     rows = speedup_bins([gain.step_speedup for gain in gains.values()])
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("speedup:N", sort=None, title="step speed-up (→ faster)").axis(
             labelAngle=-45, labelOverlap=False, ticks=False
         ),
-        y=alt.Y("languages:Q", title="languages").axis(tickMinStep=1, tickCount=5),
+        y=alt.Y("languages:Q", title="languages")
+        .axis(tickMinStep=1, tickCount=5)
+        .scale(domainMax=1.15 * max(row["languages"] for row in rows)),
         tooltip=[alt.Tooltip("speedup:N", title="step speed-up"), "languages:Q"],
     )
     colour = alt.condition(
@@ -124,48 +136,66 @@ def speedup_histogram(gains: Mapping[str, LanguageGain]) -> Picture:
     )
     bars = base.mark_bar(cornerRadiusTopLeft=2, cornerRadiusTopRight=2).encode(color=colour)
     counts = base.mark_text(dy=-7, color="var(--ink-soft)").encode(text="label:N")
-    return alt.layer(bars, counts).properties(width="container", height=260)
+    rows_with_mean = [row for row in rows if row.get("holds_papers_mean")]
+    if rows_with_mean:
+        line = alt.Chart(alt.Data(values=rows_with_mean)).encode(x=alt.X("speedup:N", sort=None))
+        mean = [
+            line.mark_rule(color="var(--ink)", strokeDash=[4, 3]),
+            line.mark_text(align="right", dx=-6, y=8, **_INK, text=_PAPERS_MEAN),
+        ]
+    else:
+        end = alt.Chart(alt.Data(values=[{}]))
+        mean = [end.mark_text(align="right", x="width", y=8, **_INK, text=f"{_PAPERS_MEAN} →")]
+    return alt.layer(bars, counts, *mean).properties(width="container", height=260)
 
 
 def speedup_bins(speedups: list[float | None]) -> list[dict[str, Any]]:
     """Returns bars of one nice width that cover all speed-ups, after a bar for None."""
     reached = np.array([speedup for speedup in speedups if speedup is not None])
-    bars = [(_NOT_REACHED, len(speedups) - len(reached))]
+    bars = [(_NOT_REACHED, len(speedups) - len(reached), False)]
     if reached.size:
         spread = reached.max() - reached.min()
         width = next((w for w in _NICE_WIDTHS if spread / w <= _BINS_WANTED), spread)
         first = np.floor(reached.min() / width)
         edges = (first + np.arange(np.floor(reached.max() / width) - first + 2)) * width
         counts, _ = np.histogram(reached, edges)
-        names = [f"{low:.4g}–{high:.4g}" for low, high in itertools.pairwise(edges)]
-        bars += zip(names, counts.tolist(), strict=True)
+        for (low, high), count in zip(itertools.pairwise(edges), counts.tolist(), strict=True):
+            holds_mean = bool(low <= step_speedup.PAPER_MEAN < high)
+            bars.append((f"{low:.4g}–{high:.4g}", count, holds_mean))
     return [
         {"speedup": name, "languages": count, "label": str(count) if count else ""}
-        for name, count in bars
+        | ({"holds_papers_mean": True} if holds_mean else {})
+        for name, count, holds_mean in bars
     ]
 
 
 def curves(report: Report) -> Picture:
-    """Returns held-out loss over steps; the page fills in the rows of the language chosen."""
+    """Returns held-out loss over steps; the page fills in the rows of the language chosen.
+
+    Thick lines are means over a side's runs, thin ones its runs where it has several.
+    """
     names = [report.baseline.name, report.candidate.name]
     scale = alt.Scale(domain=names, range=["var(--baseline)", "var(--candidate)"])
     lines = alt.Chart(alt.Data(name="curve")).encode(
         x=alt.X("step:Q", title="training step →")
         .axis(tickCount=6, grid=False)
         .scale(zero=False, nice=False),
-        y=alt.Y("loss:Q", title="↓ better · held-out loss, nats per token").scale(zero=False),
+        y=alt.Y("loss:Q", title=f"↓ better · held-out loss, {report.unit.value}").scale(zero=False),
         color=alt.Color("side:N", scale=scale, title=None).legend(symbolType="stroke"),
-        tooltip=["side:N", "step:Q", alt.Tooltip("loss:Q", format=".4f", title="nats per token")],
+        tooltip=["side:N", "step:Q", alt.Tooltip("loss:Q", format=".4f", title=report.unit.value)],
     )
     dashes = alt.StrokeDash("side:N", title=None).scale(domain=names, range=[[5, 3], [1, 0]])
     reach = alt.Chart(alt.Data(name="reach"))
     target = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(y="target:Q")
     moment = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(x="step:Q")
+    runs = lines.transform_filter("isValid(datum.run)").mark_line(strokeWidth=1, opacity=0.4)
+    means = lines.transform_filter("!isValid(datum.run)")
     return alt.layer(
         target,
         moment,
-        lines.mark_line(strokeWidth=2).encode(strokeDash=dashes),
-        lines.mark_point(size=26, filled=True, opacity=1),
+        runs.encode(detail="run:N", strokeDash=dashes),
+        means.mark_line(strokeWidth=2).encode(strokeDash=dashes),
+        means.mark_point(size=26, filled=True, opacity=1),
     ).properties(width="container", height=320)
 
 
@@ -180,13 +210,12 @@ def gain_by_tokens(report: Report, gains: Mapping[str, LanguageGain]) -> Picture
         "x": alt.X("tokens:Q", title=f"{report.training_tokens_are}, logarithmic →")
         .scale(type="log", nice=False, padding=12)
         .axis(format="~s", tickCount=5, labelOverlap=True, grid=False),
-        "y": alt.Y("gain:Q", title=f"↑ {report.candidate.name} better · gain, nats per token"),
+        "y": alt.Y("gain:Q", title=f"↑ {report.candidate.name} better · gain, {report.unit.value}"),
     }
     names = alt.Chart().encode(**place)  # towards the middle, so that none leaves the picture
-    ink = {"color": "var(--ink-soft)", "fontSize": 11}
     layers = alt.layer(
-        names.mark_text(align="left", dx=8, **ink).encode(text="right_of:N"),
-        names.mark_text(align="right", dx=-8, **ink).encode(text="left_of:N"),
+        names.mark_text(align="left", dx=8, **_INK).encode(text="right_of:N"),
+        names.mark_text(align="right", dx=-8, **_INK).encode(text="left_of:N"),
         _ZERO.encode(y=alt.datum(0)),
         _DOTS.encode(**place, **_VERDICT, tooltip=_TOOLTIP),
         data=alt.Data(values=rows),
@@ -224,9 +253,9 @@ def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
     return [
         {
             "name": gain.name,
-            "gain": gain.gain_nats,
-            "low": gain.gain_nats_low,
-            "high": gain.gain_nats_high,
+            "gain": gain.gain,
+            "low": gain.low,
+            "high": gain.high,
             "verdict": _VERDICT_NAMES[gain.verdict],
             "speedup": speedup_text(gain),
             "tokens": gain.training_tokens,

@@ -173,9 +173,13 @@ class Report:
     out: Path
     """Directory for the report."""
     corpus: Path | None = None
-    """Directory that `mswitch clean` wrote, for the funnel."""
+    """Directory that `mswitch clean` wrote, for the funnel, and to look for lines that held-out
+    pages share with training pages."""
     tokens: Path | None = None
     """Directory that `mswitch tokenize` wrote, for training tokens and fertility."""
+    allow_differences: bool = False
+    """Compare runs that differ beyond the feed-forward; the report lists in what. Runs of different
+    vocabularies, such as an imported mT5, are compared in bits per byte."""
 
 
 @dataclass(frozen=True, kw_only=True)

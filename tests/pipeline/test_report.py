@@ -1,15 +1,12 @@
 """`mswitch report` on two synthetic runs: 101 languages, twelve evaluations, some not reached."""
 
-import base64
-import hashlib
-import html
 import itertools
 import json
 import math
 import re
 import shutil
-import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import vl_convert
+from chromium import CHROMIUM, Browser
 
 from data.languages import all_languages
 from pipeline import artifacts, report
@@ -26,7 +24,6 @@ from pipeline.artifacts import ArtifactError
 STEPS = [0, *range(100, 1101, 100)]
 PAGES = 12
 HOSTILE = "</script><img src=x onerror=alert(1)><!--"
-CHROMIUM = shutil.which("chromium")
 
 
 def write_run(directory: Path, *, experts: int | None, seed: int = 0, **changes: object) -> Path:
@@ -65,6 +62,30 @@ def write_run(directory: Path, *, experts: int | None, seed: int = 0, **changes:
     return directory
 
 
+def write_routing(run: Path, experts: int) -> None:
+    """Writes where tokens of each language went: half of them to one expert of their own."""
+    rows = []
+    for stack in ("encoder", "decoder"):
+        for number, language in enumerate(all_languages()):
+            load = np.full(experts, 100)
+            load[number % experts] += 100 * experts
+            choices = int(load.sum())
+            rows.append(
+                {
+                    "stack": stack,
+                    "layer": 2,
+                    "language": language.code,
+                    "tokens": choices,
+                    "choices": choices,
+                    "dropped": number,
+                    "entropy_nats": 0.5 * choices,
+                    "load": load.tolist(),
+                }
+            )
+    path = run / f"evaluation/routing-step={STEPS[-1]}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
 def _evaluation(step: int, experts: int | None, rng: np.random.Generator) -> pa.Table:
     rows = []
     for number, language in enumerate(all_languages()):
@@ -89,7 +110,7 @@ def _evaluation(step: int, experts: int | None, rng: np.random.Generator) -> pa.
 
 
 def write_corpus(directory: Path) -> Path:
-    """Writes what `mswitch clean` writes, with hostile rejected pages."""
+    """Writes what `mswitch clean` writes, with hostile pages, rejected and held out."""
     reasons = ["too_few_long_lines", "language_unreliable", "duplicate_page", "bad_words"]
     languages = {
         language.code: {
@@ -116,6 +137,10 @@ def write_corpus(directory: Path) -> Path:
         path = directory / "rejected" / language.code / "rejected-00000-of-00001.parquet"
         path.parent.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(pages), path)
+    for split, text in (("train", f"Soma. \n{HOSTILE}"), ("validation", f"{HOSTILE}\n\nAndika.")):
+        path = directory / f"pages/sw/{split}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([{"text": text, "url": HOSTILE}]), path)
     body = {
         "languages": languages,
         "rules": {"name": "demo", "differences_from_mc4": ["No line-length rule.", HOSTILE]},
@@ -148,10 +173,12 @@ def write_tokens(directory: Path) -> Path:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("report")
+    sparse = tuple(write_run(root / f"switch{n}", experts=8, seed=n) for n in (0, 1))
+    write_routing(sparse[0], experts=8)
     report.run(
         Report(
             baseline=tuple(write_run(root / f"dense{n}", experts=None, seed=n) for n in (0, 1)),
-            candidate=tuple(write_run(root / f"switch{n}", experts=8, seed=n) for n in (0, 1)),
+            candidate=sparse,
             corpus=write_corpus(root / "corpus"),
             tokens=write_tokens(root / "tokens"),
             out=root / "out",
@@ -257,50 +284,146 @@ def test_runs_without_evaluations_or_with_other_pages_are_refused(finished, tmp_
         report.run(arguments)
 
 
-PROBE = Path(__file__).with_name("report_probe.js").read_text()
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed: no browser opens the report")
+    with Browser() as opened:
+        yield opened
 
 
-def _in_browser(page: Path, profile: Path, *options: str) -> tuple[dict, str]:
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-dev-shm-usage", f"--user-data-dir={profile}", "--virtual-time-budget=10000",
-        "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", *options,
-        "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
-    return json.loads(html.unescape(title.group(1))), done.stderr
+FIRST = "document.querySelector('#language-table tbody tr:not([hidden]) th').textContent.trim()"
+CHARTS = (
+    "[...document.querySelectorAll('.chart')].filter((one) => !one.closest('details:not([open])'))"
+)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: the page is not opened")
-@pytest.mark.parametrize("options", [("--window-size=1280,900",), ("--window-size=400,900",)])
-def test_in_a_real_browser(finished, tmp_path, options):
-    # The probe is added with its digest, as the page's own policy would forbid it otherwise.
+def _focus_is(button: str) -> str:
+    return f"document.activeElement.textContent.startsWith('{button}')"
+
+
+def _is_quiet(browser: Browser, page: Path) -> None:
+    """Nothing was said to the console, nothing was asked of the network but the page itself."""
+    assert browser.complaints() == []
+    assert browser.requests() == [page.as_uri()]
+    assert browser.evaluate("performance.getEntriesByType('resource').length") == 0
+
+
+@pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False)])
+def test_opens_whole_at_every_width(browser, finished, width, dark):
+    page = finished / "out/index.html"
+    browser.open(page, width=width, dark=dark)
+    drawn = browser.evaluate(f"{CHARTS}.map((one) => one.querySelectorAll('svg path').length)")
+    assert len(drawn) == (7 if width < 760 else 8)  # a phone's second heat map is folded up
+    assert min(drawn) > 10
+    document = "document.documentElement"
+    assert browser.evaluate(f"{document}.scrollWidth - {document}.clientWidth") == 0
+    words = "[...document.querySelectorAll('svg text, td, th, dd, p, li, summary')]"
+    strange = "(one) => /undefined|NaN|null|None|\\{\\{/.test(one)"
+    strange = f"{words}.map((one) => one.textContent).filter({strange})"
+    assert browser.evaluate(strange) == []
+    ink = "getComputedStyle(document.querySelector(`#gains [aria-roledescription='point']`)).fill"
+    assert browser.evaluate(ink) == ("rgb(86, 180, 233)" if dark else "rgb(0, 114, 178)")
+    unnamed = "[...document.querySelectorAll('.chart')].filter((one) => !one.ariaLabel).length"
+    assert browser.evaluate(unnamed) == 0
+    _is_quiet(browser, page)
+
+
+def test_sorts_and_filters_by_keyboard_alone(browser, finished):
+    page = finished / "out/index.html"
+    browser.open(page, width=1280)
+    browser.press("Tab")
+    assert browser.evaluate(_focus_is("Skip to the table"))
+    browser.press("Enter")  # from here Tab goes on in the section of languages
+    browser.press("Tab")
+    assert browser.evaluate("document.activeElement.id") == "search"
+    browser.type("swahili")
+    assert browser.evaluate(FIRST) == "Swahili sw"
+    assert browser.evaluate("document.getElementById('shown').textContent") == "1 row"
+    browser.evaluate("document.getElementById('search').select()")
+    browser.type("a")
+    for _ in range(20):
+        if browser.evaluate(_focus_is("Language")):
+            break
+        browser.press("Tab")
+    browser.press("Enter")
+    assert browser.evaluate(FIRST) == "Afrikaans af"
+    order = "document.querySelector('#language-table [aria-sort]')"
+    assert browser.evaluate(f"{order}.ariaSort") == "ascending"
+    browser.press(" ")
+    assert browser.evaluate(f"{order}.ariaSort") == "descending"
+    assert browser.evaluate(FIRST) == "Yoruba yo"  # the last with an a in it
+    assert browser.evaluate("document.querySelectorAll('#language-table [aria-sort]').length") == 1
+    _is_quiet(browser, page)
+
+
+def test_filters_by_script_family_and_verdict_together(browser, finished):
+    found = json.loads((finished / "out/report.json").read_text())["languages"].values()
+    browser.open(finished / "out/index.html", width=1280)
+    wanted = {"script": "Latn", "family": "Romance", "verdict": "better"}
+    for name, value in wanted.items():
+        browser.evaluate(
+            f"(({{}}, one) => {{ one.value = '{value}'; one.dispatchEvent(new Event('input')); }})"
+            f"({{}}, document.getElementById('by-{name}'))"
+        )
+    fitting = [
+        one["name"]
+        for one in found
+        if (one["script"], one["family"]) == ("Latn", "Romance")
+        and one["gain_nats"] > 0
+        and (one["p_value_adjusted"] or 0.5) < 0.05
+    ]
+    rows = "[...document.querySelectorAll('#language-table tbody tr:not([hidden]) th')]"
+    shown = browser.evaluate(f"{rows}.map((one) => one.firstChild.textContent.trim())")
+    assert sorted(shown) == sorted(fitting)
+    assert shown
+
+
+def test_any_language_has_its_curve_and_its_sentence(browser, finished):
+    page = finished / "out/index.html"
+    found = json.loads((finished / "out/report.json").read_text())
+    browser.open(page, width=1280)
+    lines = (
+        "document.querySelectorAll('#curve-chart path[aria-roledescription=\"line mark\"]').length"
+    )
+    before = browser.evaluate("document.querySelector('#curve-chart svg').outerHTML")
+    browser.evaluate(
+        "(one => { one.value = 'sw'; one.dispatchEvent(new Event('change')); })"
+        "(document.getElementById('curve-language'))"
+    )
+    browser.wait(
+        f"(document.querySelector('#curve-chart svg')?.outerHTML ?? '').length && "
+        f"document.querySelector('#curve-chart svg').outerHTML !== {json.dumps(before)}"
+    )
+    swahili = found["languages"]["sw"]
+    said = browser.evaluate("document.getElementById('curve-text').textContent")
+    assert f"mT5 ends at {swahili['loss_nats_baseline']:.3f}" in said
+    assert f"Switch at {swahili['loss_nats_candidate']:.3f}" in said
+    if swahili["step_speedup"] is not None:
+        assert f"at step {STEPS[-1] / swahili['step_speedup']:.0f} of" in said
+    assert browser.evaluate(lines) == 2 + 4  # two means, two runs a side
+    _is_quiet(browser, page)
+
+
+def test_experts_and_folded_tables(browser, finished):
+    page = finished / "out/index.html"
+    browser.open(page, width=390)
+    cells = ".querySelectorAll('svg [aria-roledescription=\"rect mark\"]').length"
+    heat = "document.querySelectorAll('details.layer')[{}]" + cells
+    assert browser.evaluate(heat.format(0)) == 107 * 8
+    assert browser.evaluate(heat.format(1)) == 0
+    browser.evaluate("document.querySelectorAll('details.layer summary')[1].click()")
+    browser.wait(heat.format(1))
+    assert browser.evaluate(heat.format(1)) == 107 * 8
+    least = "document.querySelector('#confidence + details table tbody th').firstChild.textContent"
+    assert browser.evaluate(least).strip() == all_languages()[-1].name
+    _is_quiet(browser, page)
+
+
+def test_the_policy_keeps_strange_scripts_from_running(browser, finished, tmp_path):
     page = (finished / "out/index.html").read_text()
-    digest = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
-    page = page.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
-    probed = tmp_path / "index.html"
-    probed.write_text(page.removesuffix("</body>\n</html>") + f"<script>{PROBE}</script></body>")
-    found, log = _in_browser(probed, tmp_path / "profile", *options)
-    assert len(found["charts"]) == 6
-    assert min(found["charts"]) > 10
-    assert found["best"] != found["alphabetical"]
-    assert found["alphabetical"].startswith("Afrikaans")
-    assert found["sorted"] == 1
-    assert (found["search"], found["shown"]) == ("Swahili sw", "1 row")
-    assert found["least_certain"] == all_languages()[-1].name
-    assert found["overflow"] == 0
-    assert found["strange"] == []
-    assert found["ink"] == "rgb(0, 114, 178)"
-    assert "CONSOLE" not in log, log
-    assert "ERR_NAME_NOT_RESOLVED" not in log, log
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: the page is not opened")
-def test_the_policy_keeps_strange_scripts_from_running(finished, tmp_path):
-    page = (finished / "out/index.html").read_text()
-    evil = "<img src=x onerror=\"document.title='{}'\"><script>document.title='{}'</script>"
+    evil = "<img src=x onerror=\"document.title='evil'\"><script>document.title='evil'</script>"
     (tmp_path / "evil.html").write_text(page.replace("<main>", f"<main>{evil}"))
-    with pytest.raises(json.JSONDecodeError):  # the title is still the report's own
-        _in_browser(tmp_path / "evil.html", tmp_path / "profile")
+    browser.open(tmp_path / "evil.html", width=1280)
+    assert browser.evaluate("document.title") == "Switch against mT5, language by language"
+    assert any("Content Security Policy" in one for one in browser.complaints())
