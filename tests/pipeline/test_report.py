@@ -5,8 +5,11 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +26,22 @@ from pipeline.artifacts import ArtifactError
 
 STEPS = [0, *range(100, 1101, 100)]
 PAGES = 12
+ROOT = Path(__file__).parents[2]
 HOSTILE = "</script><img src=x onerror=alert(1)><!--"
 
 
-def write_run(directory: Path, *, experts: int | None, seed: int = 0, **changes: object) -> Path:
-    """Writes a run whose languages gain from experts by a fixed, language-specific amount."""
+def write_run(
+    directory: Path,
+    *,
+    experts: int | None,
+    seed: int = 0,
+    tokens_a_token: int = 1,
+    **changes: object,
+) -> Path:
+    """Writes a run whose languages gain from experts by a fixed, language-specific amount.
+
+    A vocabulary that cuts each token into `tokens_a_token` gives the same bits to the same bytes.
+    """
     switch = None if experts is None else {"experts": experts}
     recipe = {
         "name": "synthetic",
@@ -47,8 +61,12 @@ def write_run(directory: Path, *, experts: int | None, seed: int = 0, **changes:
     artifacts.write_json(directory / "recipe.json", about)
     rng = np.random.default_rng([seed, experts or 0])
     for step in STEPS:
+        rows = _evaluation(step, experts, rng)
+        at, column = rows.schema.get_field_index("target_tokens"), rows["target_tokens"]
+        finer = pa.array(column.to_numpy() * tokens_a_token)
         pq.write_table(
-            _evaluation(step, experts, rng), directory / f"evaluation/step={step}.parquet"
+            rows.set_column(at, "target_tokens", finer),
+            directory / f"evaluation/step={step}.parquet",
         )
     seconds = 0.2 if experts is None else 0.25
     lines = [
@@ -267,6 +285,88 @@ def test_unfair_comparisons_are_refused(finished, tmp_path, changes, says):
     other = write_run(tmp_path / "other", experts=8, **changes)
     with pytest.raises(ArtifactError, match=says):
         report.run(Report(baseline=(finished / "dense0",), candidate=(other,), out=tmp_path / "o"))
+
+
+def test_differences_are_reported_where_they_are_allowed(finished, tmp_path, capsys):
+    runs = tuple(
+        write_run(tmp_path / f"switch{n}", experts=8, seed=n, batch=64 * (n + 1), warm_up=10)
+        for n in (0, 1)
+    )
+    asked = Report(
+        baseline=(finished / "dense0", finished / "dense1"), candidate=runs, out=tmp_path / "out"
+    )
+    with pytest.raises(ArtifactError, match=r"batch: there 32, here 64.*--allow-differences"):
+        report.run(asked)
+    report.run(replace(asked, allow_differences=True))
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    assert found["differences"] == [
+        {"field": "batch", "baseline": ["32", "32"], "candidate": ["64", "128"]},
+        {"field": "warm_up", "baseline": ["not recorded"] * 2, "candidate": ["10", "10"]},
+    ]
+    assert found["cautions"][0].startswith("The runs differ beyond the feed-forward")
+    for text in (
+        capsys.readouterr().out,
+        (tmp_path / "out/report.md").read_text(),
+        (tmp_path / "out/index.html").read_text().split("<nav")[0],  # the first screen
+    ):
+        assert "which was allowed: batch, warm_up." in text
+    assert "| batch | 32 | 64, 128 |" in (tmp_path / "out/report.md").read_text()
+
+
+def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path):
+    """Cutting tokens finer changes no bit of a byte, so the report is the same in that unit."""
+    finer = write_run(tmp_path / "finer", experts=8, seed=0, tokens_a_token=3)
+    asked = Report(baseline=(finished / "dense0",), candidate=(finer,), out=tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"other targets.*--allow-differences.*bits per byte"):
+        report.run(asked)
+    report.run(replace(asked, allow_differences=True))
+    report.run(replace(asked, candidate=(finished / "switch0",), out=tmp_path / "one"))
+    found, one = (json.loads((tmp_path / f"{n}/report.json").read_text()) for n in ("out", "one"))
+    assert (found["unit"], one["unit"]) == ("bits per byte", "nats per token")
+    for code, row in found["languages"].items():
+        assert row["gain_nats"] is None
+        gain = one["languages"][code]["gain_bits_per_byte"]
+        assert row["gain_bits_per_byte"] == pytest.approx(gain)
+        assert row["gain_bits_per_byte_low"] <= gain <= row["gain_bits_per_byte_high"]
+        assert row["step_speedup"] == one["languages"][code]["step_speedup"]
+    mixed = (finished / "switch0", finer)
+    with pytest.raises(ArtifactError, match="runs of one side need one vocabulary"):
+        report.run(replace(asked, candidate=mixed, allow_differences=True))
+
+
+def test_numbers_recomputed_by_another_program(finished, tmp_path):
+    command = [sys.executable, str(ROOT / ".ci/recompute_report.py"), str(finished / "out")]
+    for side, kind in (("baseline", "dense"), ("candidate", "switch")):
+        command += [f"--{side}", str(finished / f"{kind}0"), str(finished / f"{kind}1")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "107 rows equal to 1e-6" in done.stdout
+    shutil.copytree(finished / "out", tmp_path / "out")
+    written = json.loads((tmp_path / "out/report.json").read_text())
+    written["languages"]["sw"]["gain_nats"] += 1e-4
+    (tmp_path / "out/report.json").write_text(json.dumps(written))
+    done = subprocess.run(
+        [*command[:2], str(tmp_path / "out"), *command[3:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "sw gain" in done.stderr
+
+
+def test_held_out_lines_and_experts_are_in_every_rendering(finished):
+    found = json.loads((finished / "out/report.json").read_text())
+    assert (found["held_out"]["shared_lines"], found["held_out"]["lines"]) == (1, 2)
+    assert found["held_out"]["languages"]["sw"]["examples"] == [HOSTILE.lower()]
+    layers = found["experts"]["layers"]
+    assert [layer["stack"] for layer in layers] == ["encoder", "decoder"]
+    assert found["experts"]["run"] == "Switch, seed 0"
+    english = layers[0]["languages"]["en"]["load_share"]
+    assert english == pytest.approx([9 / 16] + [1 / 16] * 7)
+    markdown = (finished / "out/report.md").read_text()
+    assert "1 also stand on training pages" in markdown
+    assert "| encoder, layer 2 | 8 | 12." in markdown
 
 
 def test_runs_without_evaluations_or_with_other_pages_are_refused(finished, tmp_path):
