@@ -6,14 +6,13 @@ and Ito) stay apart for colour-blind readers, and no picture speaks by colour al
 axis says in which direction better lies. The key to the verdicts stands in the page, not here.
 """
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 import numpy as np
 
-from eval import corpus_charts, expert_charts, step_speedup
+from eval import corpus_charts, distillation_charts, expert_charts, speedup_charts
 from eval.language_gain import LanguageGain
 from eval.report import Report, speedup_text
 
@@ -49,15 +48,8 @@ _ZERO = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeWid
 # Measured on a canvas, which knows no CSS variables: so the names of the fonts stand here too.
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif'
 _INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
-_NOT_REACHED = "not reached"
-_PAPERS_MEAN = (
-    f"the paper’s mean, {step_speedup.PAPER_MEAN:.0f}×; {step_speedup.PAPER_SHARE_AT_LEAST_4:.0%} "
-    f"at {step_speedup.PAPER_THRESHOLD:.0f}× or more"
-)
 _ROW_PIXELS = 17
 _NAMED_AT_EACH_END = 3
-_BINS_WANTED = 14
-_NICE_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0)
 
 
 def charts(report: Report) -> dict[str, Spec]:
@@ -69,13 +61,14 @@ def charts(report: Report) -> dict[str, Spec]:
         "curves": curves(report),
     }
     if report.summary.median_step_speedup is not None:
-        pictures["speedups"] = speedup_histogram(gains)
+        pictures["speedups"] = speedup_charts.histogram(gains)
     if any(gain.training_tokens for gain in gains.values()):
         pictures["tokens"] = gain_by_tokens(report, gains)
     if any(gain.bytes_per_token for gain in gains.values()):
         pictures["fertility"] = fertility(gains)
     pictures |= corpus_charts.pictures(report.funnel)
     pictures |= expert_charts.pictures(report.experts)
+    pictures |= distillation_charts.picture(report.students)
     return {name: _finished(chart) for name, chart in pictures.items()}
 
 
@@ -114,61 +107,6 @@ def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     return layers.properties(width="container", height=_ROW_PIXELS * len(gains) + 60)
 
 
-def speedup_histogram(gains: Mapping[str, LanguageGain]) -> Picture:
-    """Returns the paper's figure 8: languages by step speed-up; not reached is a bar of its own.
-
-    The paper's mean is a line where the bars reach so far, and else is named at that end.
-    """
-    rows = speedup_bins([gain.step_speedup for gain in gains.values()])
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("speedup:N", sort=None, title="step speed-up (→ faster)").axis(
-            labelAngle=-45, labelOverlap=False, ticks=False
-        ),
-        y=alt.Y("languages:Q", title="languages")
-        .axis(tickMinStep=1, tickCount=5)
-        .scale(domainMax=1.15 * max(row["languages"] for row in rows)),
-        tooltip=[alt.Tooltip("speedup:N", title="step speed-up"), "languages:Q"],
-    )
-    colour = alt.condition(
-        f"datum.speedup === '{_NOT_REACHED}'",
-        alt.value("var(--baseline)"),
-        alt.value("var(--candidate)"),
-    )
-    bars = base.mark_bar(cornerRadiusTopLeft=2, cornerRadiusTopRight=2).encode(color=colour)
-    counts = base.mark_text(dy=-7, color="var(--ink-soft)").encode(text="label:N")
-    rows_with_mean = [row for row in rows if row.get("holds_papers_mean")]
-    if rows_with_mean:
-        line = alt.Chart(alt.Data(values=rows_with_mean)).encode(x=alt.X("speedup:N", sort=None))
-        mean = [
-            line.mark_rule(color="var(--ink)", strokeDash=[4, 3]),
-            line.mark_text(align="right", dx=-6, y=8, **_INK, text=_PAPERS_MEAN),
-        ]
-    else:
-        end = alt.Chart(alt.Data(values=[{}]))
-        mean = [end.mark_text(align="right", x="width", y=8, **_INK, text=f"{_PAPERS_MEAN} →")]
-    return alt.layer(bars, counts, *mean).properties(width="container", height=260)
-
-
-def speedup_bins(speedups: list[float | None]) -> list[dict[str, Any]]:
-    """Returns bars of one nice width that cover all speed-ups, after a bar for None."""
-    reached = np.array([speedup for speedup in speedups if speedup is not None])
-    bars = [(_NOT_REACHED, len(speedups) - len(reached), False)]
-    if reached.size:
-        spread = reached.max() - reached.min()
-        width = next((w for w in _NICE_WIDTHS if spread / w <= _BINS_WANTED), spread)
-        first = np.floor(reached.min() / width)
-        edges = (first + np.arange(np.floor(reached.max() / width) - first + 2)) * width
-        counts, _ = np.histogram(reached, edges)
-        for (low, high), count in zip(itertools.pairwise(edges), counts.tolist(), strict=True):
-            holds_mean = bool(low <= step_speedup.PAPER_MEAN < high)
-            bars.append((f"{low:.4g}–{high:.4g}", count, holds_mean))
-    return [
-        {"speedup": name, "languages": count, "label": str(count) if count else ""}
-        | ({"holds_papers_mean": True} if holds_mean else {})
-        for name, count, holds_mean in bars
-    ]
-
-
 def curves(report: Report) -> Picture:
     """Returns held-out loss over steps; the page fills in the rows of the language chosen.
 
@@ -204,7 +142,8 @@ def gain_by_tokens(report: Report, gains: Mapping[str, LanguageGain]) -> Picture
     rows = [row for row in _gain_rows(gains) if row["tokens"]]
     middle = float(np.median([row["tokens"] for row in rows]))
     for rank, row in enumerate(rows):  # best gain first
-        named = row["name"] if min(rank, len(rows) - 1 - rank) < _NAMED_AT_EACH_END else ""
+        at_an_end = min(rank, len(rows) - 1 - rank) < _NAMED_AT_EACH_END
+        named = row["name"] if at_an_end and not _crowded(row, rows[:rank]) else ""
         row["right_of"], row["left_of"] = (named, "") if row["tokens"] < middle else ("", named)
     place = {
         "x": alt.X("tokens:Q", title=f"{report.training_tokens_are}, logarithmic →")
@@ -221,6 +160,17 @@ def gain_by_tokens(report: Report, gains: Mapping[str, LanguageGain]) -> Picture
         data=alt.Data(values=rows),
     )
     return layers.properties(width="container", height=340)
+
+
+def _crowded(row: dict[str, Any], before: list[dict[str, Any]]) -> bool:
+    """Says whether a name that is written already would stand in the way of this one."""
+    named = [one for one in before if one["right_of"] or one["left_of"]]
+    spread = max(abs(one["gain"]) for one in (row, *before))
+    return any(
+        abs(np.log(one["tokens"] / row["tokens"])) < 0.7
+        and abs(one["gain"] - row["gain"]) < 0.08 * spread
+        for one in named
+    )
 
 
 def fertility(gains: Mapping[str, LanguageGain]) -> Picture:

@@ -67,6 +67,7 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
         median_step_speedup_lasting=speedups and speedups.median_lasting,
         mean_step_speedup=speedups and speedups.mean,
         mean_step_speedup_reached=speedups and speedups.mean_reached,
+        mean_step_speedup_lasting=speedups and speedups.mean_lasting,
         share_step_speedup_at_least_4=speedups and speedups.share_at_least_4,
         time_speedup=speedups
         and step_speedup.time_speedup(

@@ -16,7 +16,16 @@ import vl_convert
 from markupsafe import Markup
 
 from data import languages as table
-from eval import charts, confidence, expert_charts, expert_sharing, intervals, report, step_speedup
+from eval import (
+    charts,
+    confidence,
+    distillation,
+    expert_charts,
+    expert_sharing,
+    intervals,
+    report,
+    step_speedup,
+)
 from eval.language_loss import LanguageLosses, Unit
 from eval.side import Side, curves_of, total_curve
 
@@ -33,7 +42,9 @@ def to_html(one: report.Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "number": _number, "signed": _signed, "share": _share}
+    environment.filters |= {
+        "count": _count, "number": _number, "signed": _signed, "share": _share, "percent": _percent
+    }  # fmt: skip
     style, script = (
         loader.get_source(environment, name)[0] for name in ("report.css", "report.js")
     )
@@ -53,6 +64,7 @@ def to_html(one: report.Report) -> str:
         darkest=expert_charts.DARKEST,
         shared_total=(None if one.shared_lines is None else report.shared_total(one.shared_lines)),
         confidence=confidence,
+        distillation=distillation,
         facts=[asdict(facts) for facts in one.facts],
         language_names={one.code: one.name for one in table.all_languages()}
         | {table.UNDETERMINED: "undetermined"},
@@ -111,3 +123,7 @@ def _share(value: int | float | None) -> str:
     if value is None:
         return "–"
     return "< 0.1%" if 0 < value < 0.001 else f"{value:.1%}"
+
+
+def _percent(value: int | float | None) -> str:
+    return "–" if value is None else f"{value:.0%}".replace("-", "\N{MINUS SIGN}")

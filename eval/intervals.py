@@ -73,17 +73,20 @@ def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
 
 def resampled_gains(baseline: Scores, candidate: Scores) -> Float[np.ndarray, " resamples"]:
     """Returns the gain in each resample of pages (the same on both sides) and of runs."""
-    columns = np.concatenate(
-        [baseline.amounts, candidate.amounts, [baseline.sizes, candidate.sizes]]
-    ).T
-    pages, runs = len(columns), len(baseline.amounts)
-    sums = np.concatenate([counts @ columns for counts in _page_counts(pages)])
-    rng = np.random.default_rng([SEED, 1])
-    losses = [
-        _mean_of_drawn_runs(rng, part) / size
-        for part, size in zip((sums[:, :runs], sums[:, runs:-2]), sums[:, -2:].T, strict=True)
-    ]
+    losses = resampled_losses((baseline, candidate))
     return losses[0] - losses[1]
+
+
+def resampled_losses(sides: Sequence[Scores]) -> Float[np.ndarray, "sides resamples"]:
+    """Returns each side's loss in each resample of pages, the same on all, and of its runs."""
+    amounts = [side.amounts for side in sides]
+    columns = np.concatenate([*amounts, [side.sizes for side in sides]]).T
+    sums = np.concatenate([counts @ columns for counts in _page_counts(len(columns))])
+    ends = np.cumsum([len(runs) for runs in amounts])
+    *by_side, sizes = np.split(sums, ends, axis=1)
+    rng = np.random.default_rng([SEED, 1])
+    drawn = [_mean_of_drawn_runs(rng, runs) for runs in by_side]
+    return np.stack(drawn) / sizes.T
 
 
 def adjusted_p_values(p_values: Sequence[float | None]) -> list[float | None]:

@@ -120,6 +120,7 @@ class Summary:
     median_step_speedup_lasting: float | None
     mean_step_speedup: float | None
     mean_step_speedup_reached: float | None
+    mean_step_speedup_lasting: float | None
     share_step_speedup_at_least_4: float | None
     time_speedup: float | None
     gain_tokens_rank_correlation: float | None

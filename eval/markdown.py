@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from data import languages as table
+from eval import distillation
 from eval.expert_sharing import ExpertSharing
 from eval.language_gain import LanguageGain
 from eval.language_loss import Unit
@@ -14,7 +15,8 @@ def to_markdown(report: Report) -> str:
     parts = [f"# {report.candidate.name} against {report.baseline.name}, language by language"]
     parts += [report.sentence, "\n".join(f"- {one}" for one in cautions(report))]
     parts += [_how_to_read(report), _sides(report), *_differences(report), *_held_out(report)]
-    parts += [_languages(report), *_experts(report.experts), *_fertility(report)]
+    parts += [_languages(report), *_students(report), *_experts(report.experts)]
+    parts += _fertility(report)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -93,6 +95,30 @@ def _row(code: str, gain: LanguageGain) -> tuple[str, ...]:
     )
 
 
+def _students(report: Report) -> list[str]:
+    if not report.students:
+        return []
+    rows = [
+        (
+            one.name,
+            _plain(one.seeds),
+            _percent(one.compression),
+            _percent(one.overall.gain_retained),
+            f"{_percent(one.overall.gain_retained_low)} to "
+            f"{_percent(one.overall.gain_retained_high)}",
+            _percent(one.median_over_languages),
+        )
+        for one in report.students
+    ]
+    rows += [
+        ("the paper, table 7", "–", _percent(smaller), _percent(kept), "–", "–")
+        for smaller, kept in distillation.PAPER
+    ]
+    head = ("student", "seeds", "compression", "gain kept", "95% interval", "median language")
+    said = [distillation.sentence(one, report.candidate.name) for one in report.students]
+    return [" ".join(said), markdown_table(head, rows)]
+
+
 def _experts(sharing: ExpertSharing | None) -> list[str]:
     if sharing is None:
         return []
@@ -150,3 +176,7 @@ def _plain(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(str(one) for one in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from data.shared_lines import SharedLines
 from eval import expert_sharing, side
+from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
 from eval.funnel import Funnel
 from eval.language_gain import LanguageGain, Summary
@@ -77,6 +78,7 @@ class Report:
         funnel: the corpus.
         shared_lines: what held-out pages share with training pages, by language.
         experts: of one candidate run.
+        students: dense runs that were taught by the candidate's.
         differences: of the runs, beyond the feed-forward.
         training_tokens_are: what the languages' training tokens count.
     """
@@ -90,6 +92,7 @@ class Report:
     shared_lines: Mapping[str, SharedLines] | None
     experts: ExpertSharing | None
     differences: tuple[Difference, ...]
+    students: tuple[Student, ...]
     training_tokens_are: str
 
     @property
@@ -231,6 +234,7 @@ def to_json(report: Report) -> dict[str, Any]:
         else shared_total(shared)._asdict()
         | {"languages": {code: one._asdict() for code, one in shared.items()}},
         "experts": None if experts is None else expert_sharing.to_json(experts),
+        "students": [asdict(one) for one in report.students],
         "corpus": None if report.funnel is None else asdict(report.funnel),
     }
 

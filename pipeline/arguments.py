@@ -172,6 +172,9 @@ class Report:
     """Runs of the candidate, one a seed."""
     out: Path
     """Directory for the report."""
+    student: tuple[Path, ...] = ()
+    """Dense runs that the candidate taught: how much of its gain they keep. Runs of one recipe
+    name are seeds of one student."""
     corpus: Path | None = None
     """Directory that `mswitch clean` wrote, for the funnel, and to look for lines that held-out
     pages share with training pages."""

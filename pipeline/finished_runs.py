@@ -35,6 +35,7 @@ _FREE = (
     "checkpoint_every",
     "log_every",
 )
+_TEACHING = "distillation"  # a student's own part of the recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +182,23 @@ def differences(
     )
 
 
+def check_students(students: Sequence[Run], baseline: Run, *, differences_allowed: bool) -> None:
+    """Checks that students are dense runs like the baseline, but for how they were taught.
+
+    Raises:
+        ArtifactError: they are not.
+    """
+    for student in students:
+        _check_same_pages(baseline, student)
+        _check_same_targets(baseline, student, "a student needs its teacher's vocabulary")
+        if student.switch is not None:
+            raise ArtifactError(
+                f"{student.directory} was named as a student and has experts; name dense runs."
+            )
+        if not differences_allowed:
+            _check_same_recipe(baseline, student)
+
+
 def _check_same_recipe(first: Run, other: Run) -> None:
     lines = artifacts.differences(_fixed(first), _fixed(other))
     if lines:
@@ -193,7 +211,7 @@ def _check_same_recipe(first: Run, other: Run) -> None:
 
 def _fixed(run: Run) -> dict[str, Any]:
     """Returns what must be equal on both sides."""
-    recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
+    recipe = {key: value for key, value in run.recipe.items() if key not in (*_FREE, _TEACHING)}
     model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
     tokens = run.about.get("inputs", {}).get("tokens")
     return recipe | {"model": model, "digest of the tokens": tokens}

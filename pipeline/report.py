@@ -12,8 +12,9 @@ from statistics import fmean
 
 import pyarrow.parquet as pq
 
-from eval import comparison, expert_sharing, side
+from eval import comparison, distillation, expert_sharing, side
 from eval import report as whole
+from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
 from eval.html import to_html
 from eval.language_gain import TrainingText
@@ -39,7 +40,11 @@ def run(arguments: arguments.Report) -> None:
     differences = finished_runs.differences(
         baseline, candidate, allowed=arguments.allow_differences
     )
-    report = _report(arguments, baseline, candidate, differences)
+    students = [finished_runs.read_run(directory) for directory in arguments.student]
+    finished_runs.check_students(
+        students, baseline[0], differences_allowed=arguments.allow_differences
+    )
+    report = _report(arguments, baseline, candidate, students, differences)
     _claim(arguments.out, inputs)
     artifacts.write_json(arguments.out / "report.json", whole.to_json(report))
     _write_text(arguments.out / "report.md", to_markdown(report))
@@ -53,6 +58,7 @@ def _report(
     arguments: arguments.Report,
     baseline: Sequence[Run],
     candidate: Sequence[Run],
+    students: Sequence[Run],
     differences: tuple[whole.Difference, ...],
 ) -> whole.Report:
     names = _names(baseline[0], candidate[0])
@@ -74,7 +80,28 @@ def _report(
         shared_lines=None if arguments.corpus is None else read_shared_lines(arguments.corpus),
         experts=_experts(sides[1].name, candidate),
         differences=differences,
+        students=_students(sides[0], sides[1], candidate[0], students),
         training_tokens_are=training_tokens_are,
+    )
+
+
+def _students(
+    baseline: Side, teacher: Side, teaching_run: Run, runs: Sequence[Run]
+) -> tuple[Student, ...]:
+    """Returns what each student's recipe keeps, in the order of the runs."""
+    by_recipe: dict[str, list[Run]] = {}
+    for run in runs:
+        by_recipe.setdefault(run.recipe["name"], []).append(run)
+    return tuple(
+        distillation.student(
+            baseline,
+            teacher,
+            _side(name, of_recipe, None),
+            seeds=tuple(run.recipe["seed"] for run in of_recipe),
+            parameters=of_recipe[0].about.get("parameters"),
+            teacher_parameters=teaching_run.about.get("parameters"),
+        )
+        for name, of_recipe in by_recipe.items()
     )
 
 
@@ -99,7 +126,12 @@ def _claim(out: Path, inputs: Mapping[str, str]) -> None:
 def _digests(arguments: arguments.Report) -> dict[str, str]:
     """Returns the digest of everything that is read, by side, place and file."""
     digests = {}
-    for of_side, runs in (("baseline", arguments.baseline), ("candidate", arguments.candidate)):
+    sides = {
+        "baseline": arguments.baseline,
+        "candidate": arguments.candidate,
+        "student": arguments.student,
+    }
+    for of_side, runs in sides.items():
         for number, directory in enumerate(runs):
             for name in ("recipe.json", "metrics.jsonl", "mixture.json"):
                 if (directory / name).exists():

@@ -80,7 +80,13 @@ def imported(one):
 
 def made_of(*sides, **changes):
     gains = comparison.language_gains(*sides, {"sw": TrainingText(tokens=5.0)})
-    nothing = {"funnel": None, "shared_lines": None, "experts": None, "differences": ()}
+    nothing = {
+        "funnel": None,
+        "shared_lines": None,
+        "experts": None,
+        "differences": (),
+        "students": (),
+    }
     return report.Report(
         baseline=sides[0],
         candidate=sides[1],

@@ -36,10 +36,13 @@ def write_run(
     experts: int | None,
     seed: int = 0,
     tokens_a_token: int = 1,
+    gain: float | None = None,
+    parameters: int = 1_234_567,
     **changes: object,
 ) -> Path:
     """Writes a run whose languages gain from experts by a fixed, language-specific amount.
 
+    A student gains the part `gain` of that.
     A vocabulary that cuts each token into `tokens_a_token` gives the same bits to the same bytes.
     """
     switch = None if experts is None else {"experts": experts}
@@ -52,7 +55,7 @@ def write_run(
     }
     about = {
         "recipe": recipe | changes,
-        "parameters": 1_234_567,
+        "parameters": parameters,
         "flops_per_sequence": 98_765_432,
         "devices": ["cpu", "cpu"],
         "inputs": {"tokens": "sha"},
@@ -61,7 +64,7 @@ def write_run(
     artifacts.write_json(directory / "recipe.json", about)
     rng = np.random.default_rng([seed, experts or 0])
     for step in STEPS:
-        rows = _evaluation(step, experts, rng)
+        rows = _evaluation(step, float(experts is not None) if gain is None else gain, rng)
         at, column = rows.schema.get_field_index("target_tokens"), rows["target_tokens"]
         finer = pa.array(column.to_numpy() * tokens_a_token)
         pq.write_table(
@@ -104,13 +107,13 @@ def write_routing(run: Path, experts: int) -> None:
     pq.write_table(pa.Table.from_pylist(rows), path)
 
 
-def _evaluation(step: int, experts: int | None, rng: np.random.Generator) -> pa.Table:
+def _evaluation(step: int, gains: float, rng: np.random.Generator) -> pa.Table:
     rows = []
     for number, language in enumerate(all_languages()):
         of_language = np.random.default_rng(number)
         tokens = of_language.integers(40, 400, PAGES)
         level = 2.2 + 1.6 * of_language.random() + 0.25 * of_language.normal(size=PAGES)
-        gain = 0 if experts is None else 0.12 + 0.11 * of_language.normal()
+        gain = gains * (0.12 + 0.11 * of_language.normal())
         loss = level - gain * (step / STEPS[-1]) + 5.5 * math.exp(-step / 220)
         loss = loss + 0.03 * rng.normal(size=PAGES)
         rows += [
@@ -191,12 +194,21 @@ def write_tokens(directory: Path) -> Path:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("report")
-    sparse = tuple(write_run(root / f"switch{n}", experts=8, seed=n) for n in (0, 1))
+    sparse = tuple(
+        write_run(root / f"switch{n}", experts=8, seed=n, parameters=6_172_835) for n in (0, 1)
+    )
+    students = tuple(
+        write_run(
+            root / f"student{n}", experts=None, seed=n + 5, gain=0.3, name="kept", distillation={}
+        )
+        for n in (0, 1)
+    )
     write_routing(sparse[0], experts=8)
     report.run(
         Report(
             baseline=tuple(write_run(root / f"dense{n}", experts=None, seed=n) for n in (0, 1)),
             candidate=sparse,
+            student=students,
             corpus=write_corpus(root / "corpus"),
             tokens=write_tokens(root / "tokens"),
             out=root / "out",
@@ -328,7 +340,7 @@ def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path):
         gain = one["languages"][code]["gain_bits_per_byte"]
         assert row["gain_bits_per_byte"] == pytest.approx(gain)
         assert row["gain_bits_per_byte_low"] <= gain <= row["gain_bits_per_byte_high"]
-        assert row["step_speedup"] == one["languages"][code]["step_speedup"]
+        assert row["step_speedup"] == pytest.approx(one["languages"][code]["step_speedup"])
     mixed = (finished / "switch0", finer)
     with pytest.raises(ArtifactError, match="runs of one side need one vocabulary"):
         report.run(replace(asked, candidate=mixed, allow_differences=True))
@@ -367,6 +379,31 @@ def test_held_out_lines_and_experts_are_in_every_rendering(finished):
     markdown = (finished / "out/report.md").read_text()
     assert "1 also stand on training pages" in markdown
     assert "| encoder, layer 2 | 8 | 12." in markdown
+
+
+def test_students_keep_what_they_keep(finished, tmp_path):
+    found = json.loads((finished / "out/report.json").read_text())["students"]
+    assert [(one["name"], one["seeds"]) for one in found] == [("kept", [5, 6])]
+    assert found[0]["compression"] == pytest.approx(0.8, abs=1e-6)
+    assert found[0]["overall"]["gain_retained"] == pytest.approx(0.3, abs=0.05)
+    assert found[0]["median_over_languages"] == pytest.approx(0.3, abs=0.1)
+    sums = Counter()
+    for kind, run in itertools.product(("dense", "switch", "student"), (0, 1)):
+        path = finished / f"{kind}{run}/evaluation/step={STEPS[-1]}.parquet"
+        for row in pq.read_table(path).to_pylist():
+            if "-Latn" not in row["language"]:
+                sums[kind] += row["loss_nats"]
+    kept = (sums["dense"] - sums["student"]) / (sums["dense"] - sums["switch"])
+    assert found[0]["overall"]["gain_retained"] == pytest.approx(kept)
+    markdown = (finished / "out/report.md").read_text()
+    assert "| kept | 5, 6 | 80% |" in markdown
+    assert "| the paper, table 7 | – | 82% | 37% | – | – |" in markdown
+    asked = Report(baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path)
+    with pytest.raises(ArtifactError, match="named as a student and has experts"):
+        report.run(replace(asked, student=(finished / "switch1",)))
+    other = write_run(tmp_path / "other", experts=None, batch=64)
+    with pytest.raises(ArtifactError, match="batch: there 32, here 64"):
+        report.run(replace(asked, student=(other,), out=tmp_path / "out"))
 
 
 def test_runs_without_evaluations_or_with_other_pages_are_refused(finished, tmp_path):
@@ -414,8 +451,8 @@ def test_opens_whole_at_every_width(browser, finished, width, dark):
     page = finished / "out/index.html"
     browser.open(page, width=width, dark=dark)
     drawn = browser.evaluate(f"{CHARTS}.map((one) => one.querySelectorAll('svg path').length)")
-    assert len(drawn) == (7 if width < 760 else 8)  # a phone's second heat map is folded up
-    assert min(drawn) > 10
+    assert len(drawn) == (8 if width < 760 else 9)  # a phone's second heat map is folded up
+    assert min(drawn) >= 9  # one student and the five points of the paper are the fewest marks
     document = "document.documentElement"
     assert browser.evaluate(f"{document}.scrollWidth - {document}.clientWidth") == 0
     words = "[...document.querySelectorAll('svg text, td, th, dd, p, li, summary')]"
