@@ -125,13 +125,17 @@ def curves(report: Report) -> Picture:
     dashes = alt.StrokeDash("side:N", title=None).scale(domain=names, range=[[5, 3], [1, 0]])
     reach = alt.Chart(alt.Data(name="reach"))
     target = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(y="target:Q")
-    moment = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(x="step:Q")
+    moment = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(
+        x="step:Q", opacity=alt.condition("datum.reached", alt.value(1), alt.value(0))
+    )
     runs = lines.transform_filter("isValid(datum.run)").mark_line(strokeWidth=1, opacity=0.4)
     means = lines.transform_filter("!isValid(datum.run)")
+    several = any(len(side.runs) > 1 for side in (report.baseline, report.candidate))
+    thin = [runs.encode(detail="run:N", strokeDash=dashes)] if several else []  # Vega warns of none
     return alt.layer(
         target,
         moment,
-        runs.encode(detail="run:N", strokeDash=dashes),
+        *thin,
         means.mark_line(strokeWidth=2).encode(strokeDash=dashes),
         means.mark_point(size=26, filled=True, opacity=1),
     ).properties(width="container", height=320)

@@ -25,7 +25,7 @@ def picture(students: Sequence[Student]) -> dict[str, alt.LayerChart | alt.Facet
     ]
     if not rows:
         return {}
-    x = alt.X("compression:Q", title="compression: share of the teacher’s parameters left out →")
+    x = alt.X("compression:Q", title="compression →")
     x = x.scale(zero=False, padding=24).axis(format=".0%", tickCount=6, grid=False)
     title = "↑ better · share of the teacher’s gain kept"
     y = alt.Y("kept:Q", title=title).axis(format=".0%", tickCount=6)

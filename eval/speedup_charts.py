@@ -21,10 +21,7 @@ _BINS_WANTED = 14
 _OUTLIER = 3.0  # times the median speed-up
 _ABOVE = -10  # pixels from the top of a picture
 _NICE_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0)
-_PAPERS_MEAN = (
-    f"the paper’s mean, {step_speedup.PAPER_MEAN:.0f}×; {step_speedup.PAPER_SHARE_AT_LEAST_4:.0%} "
-    f"at {step_speedup.PAPER_THRESHOLD:.0f}× or more"
-)
+_PAPERS_MEAN = f"the paper’s mean: {step_speedup.PAPER_MEAN:.0f}×"
 
 
 def histogram(gains: Mapping[str, LanguageGain]) -> alt.LayerChart | alt.FacetChart:

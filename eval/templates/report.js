@@ -45,7 +45,9 @@ function curveRows(language, from) {
   const start = Math.min(from * baseline.steps.at(-1), step ?? Infinity);
   const shown = curve.filter((row) => row.step >= start);
   document.getElementById("curve-text").textContent = curveText(language, target, step);
-  return { curve: shown, reach: [step === null ? { target } : { target, step }] };
+  // A rule needs a place also when it is not seen: Vega warns of a field without values.
+  const reach = { target, step: step ?? candidate.steps.at(-1), reached: step !== null };
+  return { curve: shown, reach: [reach] };
 }
 
 function curveText(language, target, step) {

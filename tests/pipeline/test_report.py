@@ -19,6 +19,7 @@ import pytest
 import vl_convert
 from chromium import CHROMIUM, Browser
 
+from data import languages
 from data.languages import all_languages
 from pipeline import artifacts, report
 from pipeline.arguments import Report
@@ -555,6 +556,28 @@ def test_experts_and_folded_tables(browser, finished):
     least = "document.querySelector('#confidence + details table tbody th').firstChild.textContent"
     assert browser.evaluate(least).strip() == all_languages()[-1].name
     _is_quiet(browser, page)
+
+
+def test_one_language_and_one_run_a_side_are_enough(browser, tmp_path, monkeypatch):
+    """As for English alone; and a language that never reaches its target."""
+    for name, gain in (("better", 1.0), ("worse", -1.0)):
+        root = tmp_path / name
+        monkeypatch.setitem(globals(), "all_languages", lambda: languages.all_languages()[:1])
+        runs = [write_run(root / "d", experts=None), write_run(root / "s", experts=8, gain=gain)]
+        write_routing(runs[1], experts=8)
+        report.run(
+            Report(
+                baseline=(runs[0],),
+                candidate=(runs[1],),
+                corpus=write_corpus(root / "corpus"),
+                tokens=write_tokens(root / "tokens"),
+                out=root / "out",
+            )
+        )
+        browser.open(root / "out/index.html", width=1280)
+        said = browser.evaluate("document.getElementById('curve-text').textContent")
+        assert ("never reaches" in said) == (gain < 0)
+        _is_quiet(browser, root / "out/index.html")
 
 
 def test_the_policy_keeps_strange_scripts_from_running(browser, finished, tmp_path):
