@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TORCH := parity/hugging_face.py parity/hugging_face_files.py
 
-.PHONY: demo test check parity bench install clean
+.PHONY: demo test check parity bench experiment install clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -51,6 +51,11 @@ $(VENV)-parity-torch/.installed: pyproject.toml constraints.txt parity/requireme
 	$(VENV)-parity-torch/bin/python -m pip install --quiet --constraint constraints.txt --editable . \
 		--requirement parity/requirements_hugging_face.txt
 	@touch $@
+
+# What sparsity gains in 101 languages (docs/results/multilingual.md); hours, and text of your own.
+experiment: install
+	$(BIN)/python experiments/multilingual.py
+	$(BIN)/python experiments/ladder.py
 
 # Ratios, measured side by side in one run; each script writes benchmarks/results/*.json.
 bench: install

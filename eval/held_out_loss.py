@@ -1,7 +1,7 @@
 """Scores of held-out pages: sums and counts a page, whatever scored them.
 
-The scoring function sees rows of windows, all languages one after another in one shape, so that it
-is compiled once. Sums go back to the page that a row was cut from.
+The scoring function sees rows of windows, all languages mixed and in one shape, so that it is
+compiled once. Sums go back to the page that a row was cut from.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -44,6 +44,11 @@ class SwitchConfig:
         z_loss_weight: of the router's z-loss; 1e-3 in ST-MoE.
         jitter: the router's input is multiplied by U(1 - jitter, 1 + jitter) in training.
         expert_dropout: of an expert's hidden units in training; 0.4 to fine-tune (section 2.4).
+        router_scale: standard deviation of the router's first weights. 2e-2 is flaxformer's,
+            "slightly better" there than a tenth of the usual scale.
+        expert_output_scale: factor on the first weights of the experts' last matrix. A token's gate
+            starts near 1 / experts, so `experts` lets a sparse layer start as loud as a dense one;
+            the paper has 1 (docs/results/multilingual.md measures both).
     """
 
     experts: int
@@ -59,6 +64,8 @@ class SwitchConfig:
     z_loss_weight: float = 0.0
     jitter: float = 1e-2
     expert_dropout: float = 0.0
+    router_scale: float = 0.02
+    expert_output_scale: float = 1.0
 
     def __post_init__(self):
         _at_least_one(
@@ -73,6 +80,11 @@ class SwitchConfig:
             raise ConfigurationError(
                 f"dispatch was {self.dispatch!r}; it must be {' or '.join(get_args(Dispatch))}."
             )
+        for name in ("router_scale", "expert_output_scale"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(
+                    f"{name} was {getattr(self, name)}; it must be above 0, or nothing is learned."
+                )
         for name in ("jitter", "expert_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(

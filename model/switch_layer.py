@@ -27,8 +27,6 @@ from model.routing import choose
 from model.sharding import BATCH_AXES, over_devices
 from model.slots import through_slots
 
-ROUTER_SCALE = 0.02  # flaxformer: normal(2e-2), "slightly better" than a tenth of the usual scale
-
 
 class Routing(NamedTuple):
     """What one switch layer did, token by token; unused fields cost nothing once compiled.
@@ -70,15 +68,16 @@ class SwitchLayer(eqx.Module):
             )
             return jax.vmap(lambda key: one(key=key))(jax.random.split(key, switch.experts))
 
+        router = jax.random.normal(router_key, (config.embed, switch.experts))
         return SwitchLayer(
-            router=ROUTER_SCALE * jax.random.normal(router_key, (config.embed, switch.experts)),
+            router=switch.router_scale * router,
             gate=(
                 draw(keys[0], (config.embed, config.mlp))
                 if config.feed_forward == "gated-gelu"
                 else None
             ),
             up=draw(keys[1], (config.embed, config.mlp)),
-            down=draw(keys[2], (config.mlp, config.embed)),
+            down=switch.expert_output_scale * draw(keys[2], (config.mlp, config.embed)),
         )
 
     def __call__(

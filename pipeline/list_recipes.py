@@ -40,11 +40,11 @@ def print_one(recipe: recipes.Recipe) -> None:
 def print_all() -> None:
     """Prints a line a recipe."""
     table = Table(
-        "recipe",
+        Column("recipe", no_wrap=True),
         *(Column(name, justify="right") for name in ("parameters", "FLOPs", "experts", "steps")),
         Column("batch", justify="right"),
         box=None,
-        padding=(0, 2, 0, 0),
+        padding=(0, 1, 0, 0),
     )
     for name in recipes.names():
         recipe = recipes.get(name)

@@ -20,6 +20,8 @@ def test_every_recipe_survives_json(name):
     ("baseline", "candidate"),
     [
         ("mt5-demo", "switch-demo"),
+        ("mt5-experiment", "switch-experiment"),
+        ("t5-english", "switch-english"),
         ("mt5-base", "mswitch-base"),
         ("t5-base", "switch-base"),
         ("t5-large", "switch-large"),

@@ -1,0 +1,140 @@
+"""The experiment: what sparsity gains in each of 101 languages, at a size for two cores.
+
+    python experiments/multilingual.py [--documents DIR] [--web GLOB] [--out DIR]
+
+Every stage is the command that a user would type. A stage that is finished is not done again, and
+one that was cut short goes on. The text, the recipes, how they were found and what came out stand
+in docs/results/multilingual.md; this file says only what is run:
+
+    clean, vocabulary, tokenize
+    mt5-experiment and switch-experiment, two seeds each: the report
+    no, 2, 4, 8, 16 and 32 experts, half as long: the ladder (`ladder.py`)
+    both at half and at twice the rate, half as long: is either side's rate to blame?
+    both with UniMax instead of temperature 0.3, half as long: a report of its own
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import documents
+import tyro
+from lanes import Task, run, run_all
+
+SEEDS = (0, 1)
+LADDER = (2, 4, 8, 16, 32)
+RATES = (0.5, 2.0)  # of the experiment's own
+VOCABULARY = ("--size=2048", "--character-coverage=0.98", "--sample-characters=20000000")
+HELD_OUT = ("--validation-share=0.001", "--validation-minimum=12")
+HALF = 992
+# What a half-long run reads: steps x rows x raw window, of 1.32 characters a token here.
+UNIMAX = f"unimax:5:{round(HALF * 64 * 141 * 1.32)}"
+SHORT = (f"--set=steps={HALF}", "--set=evaluate_every=124", "--set=checkpoint_every=496")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Where the text is and where everything goes."""
+
+    documents: Path = Path("../shared/data/corpus")
+    """Documents by language: DIR/<code>/<source>.jsonl.gz."""
+    web: str = "../shared/data/web/*.warc.wet.gz"
+    """Archives of web pages with declared languages."""
+    out: Path = Path("runs/experiment")
+    """Directory for all that is made."""
+
+
+def main(arguments: Arguments) -> None:
+    """Runs what is not yet done."""
+    out = arguments.out
+    prepare(arguments)
+    run_all(pretraining(out))
+    reports(out)
+
+
+def check(arguments: Arguments) -> None:
+    """Stops with a sentence where there is no text."""
+    if not arguments.documents.exists():
+        raise SystemExit(
+            f"Documents were expected in {arguments.documents}, which does not exist; name a "
+            "folder of <language>/<source>.jsonl.gz with --documents. `make demo` needs no text."
+        )
+
+
+def prepare(arguments: Arguments) -> None:
+    """From documents and archives to token blocks."""
+    check(arguments)
+    out = arguments.out
+    raw = out / "raw"
+    if not (out / "corpus" / "manifest.json").exists():
+        documents.write(arguments.documents, raw)
+    inputs = f"--input={raw}/*.jsonl.gz", arguments.web
+    stage(out, "clean", "--rules=demo", *inputs, *HELD_OUT, f"--out={out}/corpus")
+    stage(out, "vocabulary", f"--corpus={out}/corpus", *VOCABULARY, f"--out={out}/vocabulary")
+    vocabulary = f"--vocabulary={out}/vocabulary"
+    stage(out, "tokenize", f"--corpus={out}/corpus", vocabulary, f"--out={out}/tokens")
+
+
+def stage(out: Path, *command: str) -> None:
+    """Runs one command."""
+    run(Task(out / "logs" / f"{command[0]}.log", command))
+
+
+def pretraining(out: Path) -> list[Task]:
+    """Returns all runs, the long ones first."""
+    long = [
+        pretrain(out, f"{kind}-{seed}", f"{kind}-experiment", f"--set=seed={seed}")
+        for seed in SEEDS
+        for kind in ("switch", "mt5")
+    ]
+    ladder = [
+        pretrain(
+            out,
+            f"switch-{n}-experts",
+            "switch-experiment",
+            *SHORT,
+            f"--set=model.switch.experts={n}",
+        )
+        for n in LADDER
+    ]
+    unimax = [
+        pretrain(out, f"{kind}-unimax", f"{kind}-experiment", *SHORT, f"--set=mixture={UNIMAX}")
+        for kind in ("switch", "mt5")
+    ]
+    rates = [
+        pretrain(
+            out,
+            f"{kind}-rate-{rate:g}",
+            f"{kind}-experiment",
+            *SHORT,
+            f"--set=optimizer.scale={rate}",
+        )
+        for rate in RATES
+        for kind in ("switch", "mt5")
+    ]
+    return [*long, *unimax, pretrain(out, "mt5-short", "mt5-experiment", *SHORT), *ladder, *rates]
+
+
+def pretrain(out: Path, name: str, recipe: str, *settings: str) -> Task:
+    """Returns one run."""
+    command = (
+        "pretrain",
+        f"--recipe={recipe}",
+        f"--tokens={out}/tokens",
+        f"--out={out}/{name}",
+        *settings,
+    )
+    return Task(out / "logs" / f"{name}.log", command)
+
+
+def reports(out: Path) -> None:
+    """Writes the report and that of the other mixture."""
+    read = f"--corpus={out}/corpus", f"--tokens={out}/tokens"
+    sides = [[f"{out}/{kind}-{seed}" for seed in SEEDS] for kind in ("mt5", "switch")]
+    long = "--baseline", *sides[0], "--candidate", *sides[1]
+    stage(out, "report", *long, *read, f"--out={out}/report")
+    unimax = f"--baseline={out}/mt5-unimax", f"--candidate={out}/switch-unimax"
+    stage(out, "report", *unimax, *read, f"--out={out}/report-unimax")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
