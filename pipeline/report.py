@@ -149,7 +149,7 @@ def _digests(arguments: arguments.Report) -> dict[str, str]:
 
 
 def _names(baseline: Run, candidate: Run) -> tuple[str, str]:
-    """Returns `mT5` and `Switch`; recipe names where that does not tell the sides apart."""
+    """Returns `mT5` (or `T5`) and `Switch`; recipe names where that tells not apart."""
     kinds = tuple(_kind(run) for run in (baseline, candidate))
     if kinds[0] != kinds[1]:
         return kinds[0], kinds[1]
@@ -160,7 +160,8 @@ def _names(baseline: Run, candidate: Run) -> tuple[str, str]:
 
 
 def _kind(run: Run) -> str:
-    kind = "mT5" if run.switch is None else "Switch"
+    dense = "T5" if run.recipe["name"].startswith("t5-") else "mT5"
+    kind = dense if run.switch is None else "Switch"
     return f"{kind} (imported {run.recipe['name']})" if run.imported else kind
 
 

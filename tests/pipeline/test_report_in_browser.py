@@ -155,7 +155,10 @@ def test_one_language_and_one_run_a_side_are_enough(browser, tmp_path, monkeypat
     for name, gain in (("better", 1.0), ("worse", -1.0)):
         root = tmp_path / name
         monkeypatch.setattr(synthetic_runs, "all_languages", lambda: all_languages()[:1])
-        runs = [write_run(root / "d", experts=None), write_run(root / "s", experts=8, gain=gain)]
+        runs = [
+            write_run(root / "d", experts=None, name="t5-english"),
+            write_run(root / "s", experts=8, gain=gain),
+        ]
         write_routing(runs[1], experts=8)
         report.run(
             Report(
@@ -169,6 +172,8 @@ def test_one_language_and_one_run_a_side_are_enough(browser, tmp_path, monkeypat
         browser.open(root / "out/index.html", width=1280)
         said = browser.evaluate("document.getElementById('curve-text').textContent")
         assert ("never reaches" in said) == (gain < 0)
+        sentence = browser.evaluate("document.querySelector('h1').textContent")
+        assert sentence.startswith(f"Switch is better than T5 in {int(gain > 0)} of 1 languages")
         _is_quiet(browser, root / "out/index.html")
 
 
