@@ -6,15 +6,14 @@ and Ito) stay apart for colour-blind readers, and no picture speaks by colour al
 axis says in which direction better lies. The key to the verdicts stands in the page, not here.
 """
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 import numpy as np
 
-from eval import corpus_charts
-from eval.comparison import LanguageGain
+from eval import corpus_charts, distillation_charts, expert_charts, speedup_charts
+from eval.language_gain import LanguageGain
 from eval.report import Report, speedup_text
 
 Spec = dict[str, Any]
@@ -35,7 +34,7 @@ _SHAPE = alt.Shape("verdict:N", legend=None).scale(
 _VERDICT = {"color": _COLOUR, "shape": _SHAPE}
 _TOOLTIP = [
     alt.Tooltip("name:N", title="language"),
-    alt.Tooltip("gain:Q", title="gain, nats per token", format="+.4f"),
+    alt.Tooltip("gain:Q", title="gain", format="+.4f"),
     alt.Tooltip("low:Q", title="interval from", format="+.4f"),
     alt.Tooltip("high:Q", title="to", format="+.4f"),
     alt.Tooltip("verdict:N"),
@@ -48,11 +47,9 @@ _DOTS = alt.Chart().mark_point(filled=True, size=44, opacity=1)
 _ZERO = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeWidth=1)
 # Measured on a canvas, which knows no CSS variables: so the names of the fonts stand here too.
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif'
-_NOT_REACHED = "not reached"
+_INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
 _ROW_PIXELS = 17
 _NAMED_AT_EACH_END = 3
-_BINS_WANTED = 14
-_NICE_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0)
 
 
 def charts(report: Report) -> dict[str, Spec]:
@@ -61,14 +58,17 @@ def charts(report: Report) -> dict[str, Spec]:
     pictures: dict[str, Picture] = {
         "gains-wide": gains_wide(report, gains),
         "gains-tall": gains_tall(report, gains),
-        "speedups": speedup_histogram(gains),
         "curves": curves(report),
     }
+    if report.summary.median_step_speedup is not None:
+        pictures["speedups"] = speedup_charts.histogram(gains)
     if any(gain.training_tokens for gain in gains.values()):
         pictures["tokens"] = gain_by_tokens(report, gains)
     if any(gain.bytes_per_token for gain in gains.values()):
         pictures["fertility"] = fertility(gains)
     pictures |= corpus_charts.pictures(report.funnel)
+    pictures |= expert_charts.pictures(report.experts)
+    pictures |= distillation_charts.picture(report.students)
     return {name: _finished(chart) for name, chart in pictures.items()}
 
 
@@ -77,7 +77,7 @@ def gains_wide(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     names = alt.X("name:N", sort=None, title=None).axis(
         labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
     )
-    title = f"↑ {report.candidate.name} better · gain, nats per token"
+    title = f"↑ {report.candidate.name} better · gain, {report.unit.value}"
     layers = alt.layer(
         _INTERVALS.encode(x=names, y=alt.Y("low:Q", title=title), y2="high:Q", color=_COLOUR),
         _ZERO.encode(y=alt.datum(0)),
@@ -92,7 +92,7 @@ def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     names = alt.Y("name:N", sort=None, title=None).axis(
         labelOverlap=False, labelLimit=110, ticks=False
     )
-    title = f"gain, nats per token · {report.candidate.name} better →"
+    title = f"gain, {report.unit.value} · {report.candidate.name} better →"
     axis = alt.Axis(orient="top", tickCount=4)
     layers = alt.layer(
         _INTERVALS.encode(
@@ -107,65 +107,37 @@ def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     return layers.properties(width="container", height=_ROW_PIXELS * len(gains) + 60)
 
 
-def speedup_histogram(gains: Mapping[str, LanguageGain]) -> Picture:
-    """Returns the paper's figure 8: languages by step speed-up; not reached is a bar of its own."""
-    rows = speedup_bins([gain.step_speedup for gain in gains.values()])
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("speedup:N", sort=None, title="step speed-up (→ faster)").axis(
-            labelAngle=-45, labelOverlap=False, ticks=False
-        ),
-        y=alt.Y("languages:Q", title="languages").axis(tickMinStep=1, tickCount=5),
-        tooltip=[alt.Tooltip("speedup:N", title="step speed-up"), "languages:Q"],
-    )
-    colour = alt.condition(
-        f"datum.speedup === '{_NOT_REACHED}'",
-        alt.value("var(--baseline)"),
-        alt.value("var(--candidate)"),
-    )
-    bars = base.mark_bar(cornerRadiusTopLeft=2, cornerRadiusTopRight=2).encode(color=colour)
-    counts = base.mark_text(dy=-7, color="var(--ink-soft)").encode(text="label:N")
-    return alt.layer(bars, counts).properties(width="container", height=260)
-
-
-def speedup_bins(speedups: list[float | None]) -> list[dict[str, Any]]:
-    """Returns bars of one nice width that cover all speed-ups, after a bar for None."""
-    reached = np.array([speedup for speedup in speedups if speedup is not None])
-    bars = [(_NOT_REACHED, len(speedups) - len(reached))]
-    if reached.size:
-        spread = reached.max() - reached.min()
-        width = next((w for w in _NICE_WIDTHS if spread / w <= _BINS_WANTED), spread)
-        first = np.floor(reached.min() / width)
-        edges = (first + np.arange(np.floor(reached.max() / width) - first + 2)) * width
-        counts, _ = np.histogram(reached, edges)
-        names = [f"{low:.4g}–{high:.4g}" for low, high in itertools.pairwise(edges)]
-        bars += zip(names, counts.tolist(), strict=True)
-    return [
-        {"speedup": name, "languages": count, "label": str(count) if count else ""}
-        for name, count in bars
-    ]
-
-
 def curves(report: Report) -> Picture:
-    """Returns held-out loss over steps; the page fills in the rows of the language chosen."""
+    """Returns held-out loss over steps; the page fills in the rows of the language chosen.
+
+    Thick lines are means over a side's runs, thin ones its runs where it has several.
+    """
     names = [report.baseline.name, report.candidate.name]
     scale = alt.Scale(domain=names, range=["var(--baseline)", "var(--candidate)"])
     lines = alt.Chart(alt.Data(name="curve")).encode(
         x=alt.X("step:Q", title="training step →")
         .axis(tickCount=6, grid=False)
         .scale(zero=False, nice=False),
-        y=alt.Y("loss:Q", title="↓ better · held-out loss, nats per token").scale(zero=False),
+        y=alt.Y("loss:Q", title=f"↓ better · held-out loss, {report.unit.value}").scale(zero=False),
         color=alt.Color("side:N", scale=scale, title=None).legend(symbolType="stroke"),
-        tooltip=["side:N", "step:Q", alt.Tooltip("loss:Q", format=".4f", title="nats per token")],
+        tooltip=["side:N", "step:Q", alt.Tooltip("loss:Q", format=".4f", title=report.unit.value)],
     )
     dashes = alt.StrokeDash("side:N", title=None).scale(domain=names, range=[[5, 3], [1, 0]])
     reach = alt.Chart(alt.Data(name="reach"))
     target = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(y="target:Q")
-    moment = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(x="step:Q")
+    moment = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(
+        x="step:Q", opacity=alt.condition("datum.reached", alt.value(1), alt.value(0))
+    )
+    runs = lines.transform_filter("isValid(datum.run)").mark_line(strokeWidth=1, opacity=0.4)
+    means = lines.transform_filter("!isValid(datum.run)")
+    several = any(len(side.runs) > 1 for side in (report.baseline, report.candidate))
+    thin = [runs.encode(detail="run:N", strokeDash=dashes)] if several else []  # Vega warns of none
     return alt.layer(
         target,
         moment,
-        lines.mark_line(strokeWidth=2).encode(strokeDash=dashes),
-        lines.mark_point(size=26, filled=True, opacity=1),
+        *thin,
+        means.mark_line(strokeWidth=2).encode(strokeDash=dashes),
+        means.mark_point(size=26, filled=True, opacity=1),
     ).properties(width="container", height=320)
 
 
@@ -174,24 +146,35 @@ def gain_by_tokens(report: Report, gains: Mapping[str, LanguageGain]) -> Picture
     rows = [row for row in _gain_rows(gains) if row["tokens"]]
     middle = float(np.median([row["tokens"] for row in rows]))
     for rank, row in enumerate(rows):  # best gain first
-        named = row["name"] if min(rank, len(rows) - 1 - rank) < _NAMED_AT_EACH_END else ""
+        at_an_end = min(rank, len(rows) - 1 - rank) < _NAMED_AT_EACH_END
+        named = row["name"] if at_an_end and not _crowded(row, rows[:rank]) else ""
         row["right_of"], row["left_of"] = (named, "") if row["tokens"] < middle else ("", named)
     place = {
         "x": alt.X("tokens:Q", title=f"{report.training_tokens_are}, logarithmic →")
         .scale(type="log", nice=False, padding=12)
         .axis(format="~s", tickCount=5, labelOverlap=True, grid=False),
-        "y": alt.Y("gain:Q", title=f"↑ {report.candidate.name} better · gain, nats per token"),
+        "y": alt.Y("gain:Q", title=f"↑ {report.candidate.name} better · gain, {report.unit.value}"),
     }
     names = alt.Chart().encode(**place)  # towards the middle, so that none leaves the picture
-    ink = {"color": "var(--ink-soft)", "fontSize": 11}
     layers = alt.layer(
-        names.mark_text(align="left", dx=8, **ink).encode(text="right_of:N"),
-        names.mark_text(align="right", dx=-8, **ink).encode(text="left_of:N"),
+        names.mark_text(align="left", dx=8, **_INK).encode(text="right_of:N"),
+        names.mark_text(align="right", dx=-8, **_INK).encode(text="left_of:N"),
         _ZERO.encode(y=alt.datum(0)),
         _DOTS.encode(**place, **_VERDICT, tooltip=_TOOLTIP),
         data=alt.Data(values=rows),
     )
     return layers.properties(width="container", height=340)
+
+
+def _crowded(row: dict[str, Any], before: list[dict[str, Any]]) -> bool:
+    """Says whether a name that is written already would stand in the way of this one."""
+    named = [one for one in before if one["right_of"] or one["left_of"]]
+    spread = max(abs(one["gain"]) for one in (row, *before))
+    return any(
+        abs(np.log(one["tokens"] / row["tokens"])) < 0.7
+        and abs(one["gain"] - row["gain"]) < 0.08 * spread
+        for one in named
+    )
 
 
 def fertility(gains: Mapping[str, LanguageGain]) -> Picture:
@@ -224,9 +207,9 @@ def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
     return [
         {
             "name": gain.name,
-            "gain": gain.gain_nats,
-            "low": gain.gain_nats_low,
-            "high": gain.gain_nats_high,
+            "gain": gain.gain,
+            "low": gain.low,
+            "high": gain.high,
             "verdict": _VERDICT_NAMES[gain.verdict],
             "speedup": speedup_text(gain),
             "tokens": gain.training_tokens,

@@ -16,7 +16,18 @@ import vl_convert
 from markupsafe import Markup
 
 from data import languages as table
-from eval import charts, confidence, intervals, report, step_speedup
+from eval import (
+    charts,
+    confidence,
+    distillation,
+    expert_charts,
+    expert_sharing,
+    intervals,
+    report,
+    step_speedup,
+)
+from eval.language_loss import LanguageLosses, Unit
+from eval.side import Side, curves_of, total_curve
 
 _TEMPLATE = "index.html.j2"
 
@@ -31,7 +42,9 @@ def to_html(one: report.Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "number": _number, "signed": _signed, "share": _share}
+    environment.filters |= {
+        "count": _count, "number": _number, "signed": _signed, "share": _share, "percent": _percent
+    }  # fmt: skip
     style, script = (
         loader.get_source(environment, name)[0] for name in ("report.css", "report.js")
     )
@@ -43,14 +56,23 @@ def to_html(one: report.Report) -> str:
         speedup_text=report.speedup_text,
         specs=charts.charts(one),
         curves=_curves(one),
+        cautions=report.cautions(one),
+        in_nats=one.unit is Unit.NATS_PER_TOKEN,
+        experts=one.experts,
+        expert_shares=one.experts and expert_charts.shares(one.experts),
+        expert_stacks=one.experts and expert_sharing.by_stack(one.experts),
+        darkest=expert_charts.DARKEST,
+        shared_total=(None if one.shared_lines is None else report.shared_total(one.shared_lines)),
         confidence=confidence,
+        distillation=distillation,
         facts=[asdict(facts) for facts in one.facts],
         language_names={one.code: one.name for one in table.all_languages()}
         | {table.UNDETERMINED: "undetermined"},
         scripts=sorted({gain.script for gain in one.gains.values()}),
         families=sorted({gain.family for gain in one.gains.values()}),
         resamples=intervals.RESAMPLES,
-        paper_threshold=step_speedup.PAPER_THRESHOLD,
+        paper=step_speedup,
+        evaluations_wanted=report.EVALUATIONS_WANTED,
         style=Markup(style),
         script=Markup(script),
         bundle=Markup(bundle),
@@ -60,13 +82,24 @@ def to_html(one: report.Report) -> str:
 
 def _curves(one: report.Report) -> dict[str, Any]:
     """Returns held-out losses by language, rounded to what a picture can show."""
-    sides = []
-    for side in (one.baseline, one.candidate):
-        losses = {"all": side.total_curve().round(4).tolist()}
-        for code, curve in zip(side.losses[-1].languages, side.curves().T, strict=True):
-            losses[code] = curve.round(4).tolist()
-        sides.append({"name": side.name, "steps": list(side.steps), "losses": losses})
-    return {"sides": sides}
+    return {"sides": [_side(each, one.unit) for each in (one.baseline, one.candidate)]}
+
+
+def _side(side: Side, unit: Unit) -> dict[str, Any]:
+    """Returns a side's mean losses and, where it has several runs, those of each."""
+    runs = side.runs if len(side.runs) > 1 else ()
+    return {
+        "name": side.name,
+        "steps": list(side.steps),
+        "losses": _losses(side.losses, unit),
+        "runs": [_losses(run, unit) for run in runs],
+    }
+
+
+def _losses(losses: tuple[LanguageLosses, ...], unit: Unit) -> dict[str, list[float]]:
+    by_language = zip(losses[-1].languages, curves_of(losses, unit).T, strict=True)
+    rounded = {code: curve.round(4).tolist() for code, curve in by_language}
+    return {"all": total_curve(losses, unit).round(4).tolist()} | rounded
 
 
 def _digest(script: str) -> str:
@@ -90,3 +123,7 @@ def _share(value: int | float | None) -> str:
     if value is None:
         return "–"
     return "< 0.1%" if 0 < value < 0.001 else f"{value:.1%}"
+
+
+def _percent(value: int | float | None) -> str:
+    return "–" if value is None else f"{value:.0%}".replace("-", "\N{MINUS SIGN}")

@@ -1,11 +1,12 @@
 """Is a language's gain more than noise? Paired bootstrap over pages, corrected for many languages.
 
-Gain is in nats per target token: baseline minus candidate, so positive means that the candidate is
-better. What is resampled is the held-out *page*, the unit that was drawn from the web; tokens of
-one page are not independent. Baseline and candidate are scored on the same pages, so a resample
-takes the same pages on both sides (paired), and where a side has several runs it resamples the runs
-too. With one run a side the interval does not know how another seed would have fallen: it then
-speaks about pages only. With few runs the spread between seeds is understated.
+Gain is baseline minus candidate, so positive means that the candidate is better. A side's loss is
+an amount (nats, or bits) over a size (target tokens, or hidden bytes), both summed over pages. What
+is resampled is the held-out *page*, the unit that was drawn from the web; tokens of one page are
+not independent. Baseline and candidate are scored on the same pages, so a resample takes the same
+pages on both sides (paired), and where a side has several runs it resamples the runs too. With one
+run a side the interval does not know how another seed would have fallen: it then speaks about pages
+only. With few runs the spread between seeds is understated.
 
 The interval is the bootstrap's percentiles (95 %). The p-value takes the bootstrap's standard error
 to Student's t with pages - 1 degrees of freedom, which stays careful where a language has few pages
@@ -15,7 +16,8 @@ and resolves p-values that counting resamples could not. Over all languages Benj
 The seed is fixed and every language starts from it: an interval depends on its own pages only.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,52 +33,60 @@ _CELLS = 4_000_000  # resamples x pages drawn at once: 32 MB
 
 @dataclass(frozen=True)
 class GainInterval:
-    """A gain in nats per target token with its interval; None where one page says nothing."""
+    """A gain with its interval; None where one page says nothing."""
 
-    gain_nats: float
+    gain: float
     low: float | None
     high: float | None
     p_value: float | None
 
 
-def gain_interval(
-    baseline_nats: Float[np.ndarray, "baseline_runs pages"],
-    candidate_nats: Float[np.ndarray, "candidate_runs pages"],
-    target_tokens: Int[np.ndarray, " pages"],
-) -> GainInterval:
+@dataclass(frozen=True)
+class Scores:
+    """One side's pages of one language.
+
+    Attributes:
+        amounts: each run's loss on each page, summed over the page.
+        sizes: what a page's amount is divided by, equal for all runs.
+    """
+
+    amounts: Float[np.ndarray, "runs pages"]
+    sizes: Int[np.ndarray, " pages"]
+
+    def loss(self) -> float:
+        """Returns the loss over all pages, mean over runs."""
+        return float(self.amounts.mean(axis=0).sum() / self.sizes.sum())
+
+
+def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
     """Returns one language's gain and interval from its pages' summed losses."""
-    difference = baseline_nats.mean(axis=0) - candidate_nats.mean(axis=0)
-    gain = float(difference.sum() / target_tokens.sum())
-    pages = target_tokens.size
+    gain = baseline.loss() - candidate.loss()
+    pages = candidate.sizes.size
     if pages < 2:
         return GainInterval(gain, None, None, None)
-    gains = resampled_gains(baseline_nats, candidate_nats, target_tokens)
+    gains = resampled_gains(baseline, candidate)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(gains, [tail, 1 - tail])
     standard_error = float(gains.std(ddof=1)) * (pages / (pages - 1)) ** 0.5
     return GainInterval(gain, float(low), float(high), _p_value(gain, standard_error, pages))
 
 
-def resampled_gains(
-    baseline_nats: Float[np.ndarray, "baseline_runs pages"],
-    candidate_nats: Float[np.ndarray, "candidate_runs pages"],
-    target_tokens: Int[np.ndarray, " pages"],
-) -> Float[np.ndarray, " resamples"]:
+def resampled_gains(baseline: Scores, candidate: Scores) -> Float[np.ndarray, " resamples"]:
     """Returns the gain in each resample of pages (the same on both sides) and of runs."""
-    rng = np.random.default_rng(SEED)
-    pages = target_tokens.size
-    columns = np.concatenate([baseline_nats, candidate_nats, target_tokens[None]]).T
-    batch = max(1, _CELLS // pages)
-    sums = np.concatenate(
-        [
-            _page_counts(rng, min(batch, RESAMPLES - start), pages) @ columns
-            for start in range(0, RESAMPLES, batch)
-        ]
-    )
-    runs = len(baseline_nats)
-    return (
-        _mean_of_drawn_runs(rng, sums[:, :runs]) - _mean_of_drawn_runs(rng, sums[:, runs:-1])
-    ) / sums[:, -1]
+    losses = resampled_losses((baseline, candidate))
+    return losses[0] - losses[1]
+
+
+def resampled_losses(sides: Sequence[Scores]) -> Float[np.ndarray, "sides resamples"]:
+    """Returns each side's loss in each resample of pages, the same on all, and of its runs."""
+    amounts = [side.amounts for side in sides]
+    columns = np.concatenate([*amounts, [side.sizes for side in sides]]).T
+    sums = np.concatenate([counts @ columns for counts in _page_counts(len(columns))])
+    ends = np.cumsum([len(runs) for runs in amounts])
+    *by_side, sizes = np.split(sums, ends, axis=1)
+    rng = np.random.default_rng([SEED, 1])
+    drawn = [_mean_of_drawn_runs(rng, runs) for runs in by_side]
+    return np.stack(drawn) / sizes.T
 
 
 def adjusted_p_values(p_values: Sequence[float | None]) -> list[float | None]:
@@ -86,8 +96,22 @@ def adjusted_p_values(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if value is None else next(adjusted) for value in p_values]
 
 
-def _page_counts(rng: np.random.Generator, resamples: int, pages: int) -> np.ndarray:
-    """Draws with replacement: how often each page occurs in each resample."""
+def _page_counts(pages: int) -> Iterable[np.ndarray]:
+    """Yields draws with replacement: how often each page occurs in each resample."""
+    if RESAMPLES * pages <= _CELLS:
+        yield _counts_of_few(pages)  # languages of equally many pages share their draws
+        return
+    rng, batch = np.random.default_rng(SEED), max(1, _CELLS // pages)
+    for start in range(0, RESAMPLES, batch):
+        yield _drawn(rng, min(batch, RESAMPLES - start), pages)
+
+
+@functools.lru_cache(maxsize=4)
+def _counts_of_few(pages: int) -> np.ndarray:
+    return _drawn(np.random.default_rng(SEED), RESAMPLES, pages)
+
+
+def _drawn(rng: np.random.Generator, resamples: int, pages: int) -> np.ndarray:
     drawn = rng.integers(pages, size=(resamples, pages)) + np.arange(resamples)[:, None] * pages
     counts = np.bincount(drawn.ravel(), minlength=resamples * pages)
     return counts.reshape(resamples, pages).astype(np.float64)

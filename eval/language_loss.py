@@ -7,32 +7,67 @@ The unit of `loss_nats` is the nat (natural logarithm). Two numbers describe a l
 * bits per byte = loss_nats ÷ ln 2 ÷ text_bytes, which also compares models of different
   vocabularies. The numerator includes the targets' sentinels; the denominator counts only
   the UTF-8 bytes of the hidden text. So it is a little above the text's own compression rate, by
-  the same amount for all models that hide the same spans.
+  the same amount for all models that hide the same spans. Vocabularies cut a page into other
+  tokens and so hide other spans of it: then pages are equal, hidden bytes are only alike in number.
 
 A page that is cut into windows counts by its windows: sums and counts run over all of them, and the
-page stays one row. Never a mean of means: pages, runs and steps are combined as sums and counts.
+page stays one row. A window of a single token hides nothing and counts nowhere. Never a mean of
+means: pages, runs and steps are combined as sums and counts.
 """
 
+import enum
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float, Int, Shaped
 
 from data.errors import DataError
 
 COLUMNS = ("language", "url", "loss_nats", "target_tokens", "text_bytes")
+NATS_PER_BIT = float(np.log(2))
+
+
+class Unit(enum.Enum):
+    """What a loss or a gain is counted in; the value is how the report names it."""
+
+    NATS_PER_TOKEN = "nats per token"
+    BITS_PER_BYTE = "bits per byte"
+
+
+@dataclass(frozen=True)
+class HeldOutPages:
+    """Which pages an evaluation scored, in order of language and address."""
+
+    language: Shaped[np.ndarray, " pages"]
+    url: Shaped[np.ndarray, " pages"]
+
+    @cached_property
+    def by_language(self) -> tuple[tuple[str, ...], Int[np.ndarray, " pages"]]:
+        """The languages, in order of code, and the number of each page's language among them."""
+        languages, of_page = np.unique(self.language.astype(str), return_inverse=True)
+        return tuple(languages.tolist()), of_page
 
 
 @dataclass(frozen=True)
 class PageLosses:
-    """One evaluation: a row a held-out page, in order of language and address."""
+    """One evaluation: a row a held-out page; evaluations of the same pages share `held_out`."""
 
-    language: Shaped[np.ndarray, " pages"]
-    url: Shaped[np.ndarray, " pages"]
+    held_out: HeldOutPages
     loss_nats: Float[np.ndarray, " pages"]
     target_tokens: Int[np.ndarray, " pages"]
     text_bytes: Int[np.ndarray, " pages"]
+
+    def amounts(self, unit: Unit) -> Float[np.ndarray, " pages"]:
+        """Returns each page's loss, summed, in nats or bits."""
+        return self.loss_nats / (NATS_PER_BIT if unit is Unit.BITS_PER_BYTE else 1.0)
+
+    def sizes(self, unit: Unit) -> Int[np.ndarray, " pages"]:
+        """Returns what each page's loss is divided by: its target tokens or hidden bytes."""
+        return self.text_bytes if unit is Unit.BITS_PER_BYTE else self.target_tokens
 
 
 @dataclass(frozen=True)
@@ -51,41 +86,76 @@ class LanguageLosses:
 
     def bits_per_byte(self) -> Float[np.ndarray, " languages"]:
         """Returns bits per UTF-8 byte of hidden text: lower is better."""
-        return self.loss_nats / np.log(2) / self.text_bytes
+        return self.loss_nats / NATS_PER_BIT / self.text_bytes
+
+    def losses(self, unit: Unit) -> Float[np.ndarray, " languages"]:
+        """Returns the loss in a unit: lower is better."""
+        return self.bits_per_byte() if unit is Unit.BITS_PER_BYTE else self.nats_per_token()
 
 
 def from_table(table: pa.Table, origin: str) -> PageLosses:
-    """Returns the pages of an evaluation file.
+    """Returns the pages of one evaluation file; see `from_tables`."""
+    return next(from_tables([(table, origin)]))
+
+
+def from_tables(tables: Iterable[tuple[pa.Table, str]]) -> Iterator[PageLosses]:
+    """Yields the pages of each evaluation file; rows in the order of the file before are cheap.
 
     Args:
-        table: an evaluation as `mswitch evaluate` writes it.
-        origin: where it comes from, for messages.
+        tables: evaluations as `mswitch evaluate` writes them, and where each comes from.
 
     Raises:
         DataError: columns are missing, there is no page, or a loss is not a finite number.
     """
+    before: tuple[pa.Table, HeldOutPages, pa.Array] | None = None
+    for table, origin in tables:
+        _check(table, origin)
+        if before is None or not _same_rows(table, before[0]):
+            before = table, *_ordered(table)
+        _, held_out, order = before
+        loss_nats, target_tokens, text_bytes = (
+            table[name].take(order).to_numpy() for name in COLUMNS[2:]
+        )
+        if not np.isfinite(loss_nats).all():
+            raise DataError(
+                f"{origin} holds losses that are not finite numbers: the run diverged; "
+                "leave it out of the report, or train it again at a lower learning rate."
+            )
+        yield PageLosses(held_out, loss_nats, target_tokens, text_bytes)
+
+
+def _check(table: pa.Table, origin: str) -> None:
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing or table.num_rows == 0:
         found = f"lacks the columns {', '.join(missing)}" if missing else "holds no page"
         raise DataError(f"An evaluation was expected in {origin}, which {found}; evaluate again.")
-    table = table.select(COLUMNS).sort_by([("language", "ascending"), ("url", "ascending")])
-    language, url, loss_nats, target_tokens, text_bytes = (
-        table[name].to_numpy() for name in COLUMNS
-    )
-    if not np.isfinite(loss_nats).all():
-        raise DataError(
-            f"{origin} holds losses that are not finite numbers: the run diverged; "
-            "leave it out of the report, or train it again at a lower learning rate."
-        )
-    return PageLosses(language, url, loss_nats, target_tokens, text_bytes)
+
+
+def _same_rows(one: pa.Table, other: pa.Table) -> bool:
+    return all(one[name].equals(other[name]) for name in COLUMNS[:2])
+
+
+def _ordered(table: pa.Table) -> tuple[HeldOutPages, pa.Array]:
+    """Returns a table's pages in order, and the numbers of their rows."""
+    keys = [(name, "ascending") for name in COLUMNS[:2]]
+    order = pc.sort_indices(table, sort_keys=keys)  # pyright: ignore[reportAttributeAccessIssue]
+    language, url = (table[name].take(order).to_numpy() for name in COLUMNS[:2])
+    return HeldOutPages(language, url), order
 
 
 def same_pages(one: PageLosses, other: PageLosses) -> bool:
+    """Returns whether two evaluations scored the same pages, however they cut them."""
+    return one.held_out is other.held_out or all(
+        np.array_equal(getattr(one.held_out, name), getattr(other.held_out, name))
+        for name in ("language", "url")
+    )
+
+
+def same_targets(one: PageLosses, other: PageLosses) -> bool:
     """Returns whether two evaluations scored the same pages, cut into the same targets."""
-    return all(
+    return same_pages(one, other) and all(
         np.array_equal(getattr(one, name), getattr(other, name))
-        for name in COLUMNS
-        if name != "loss_nats"
+        for name in ("target_tokens", "text_bytes")
     )
 
 
@@ -95,17 +165,18 @@ def by_language(pages: PageLosses) -> LanguageLosses:
     Raises:
         DataError: a language has no target token or no hidden byte.
     """
-    languages, of_page = np.unique(pages.language.astype(str), return_inverse=True)
+    languages, of_page = pages.held_out.by_language
     target_tokens = np.bincount(of_page, pages.target_tokens).astype(np.int64)
     text_bytes = np.bincount(of_page, pages.text_bytes).astype(np.int64)
-    empty = languages[(target_tokens == 0) | (text_bytes == 0)]
+    empty = np.flatnonzero((target_tokens == 0) | (text_bytes == 0))
     if empty.size:
         raise DataError(
-            f"The held-out pages of {', '.join(empty)} hold no target token or no hidden byte; "
-            "evaluate with pages that are long enough, or leave the language out."
+            f"The held-out pages of {', '.join(languages[at] for at in empty)} hold no target "
+            "token or no hidden byte; evaluate with pages that are long enough, or leave the "
+            "language out."
         )
     return LanguageLosses(
-        tuple(languages.tolist()),
+        languages,
         np.bincount(of_page, pages.loss_nats),
         target_tokens,
         text_bytes,

@@ -1,16 +1,34 @@
-"""The report as a whole: its one sentence, `report.json`, and `report.md`.
+"""The report as a whole: its one sentence, what to be careful of, and `report.json`.
 
 Whoever reads the sentence must be able to trust it when the candidate loses: it counts better and
 worse languages alike, beyond noise and in all, and says in how many the baseline's final quality is
-never reached. `report.json` holds every number of the pictures; names carry their units.
+never reached. What weakens it stands beside it, as cautions. `report.json` holds every number of
+the pictures; names carry their units.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from eval.comparison import LanguageGain, Side, Summary
+from data.shared_lines import SharedLines
+from eval import expert_sharing, side
+from eval.distillation import Student
+from eval.expert_sharing import ExpertSharing
 from eval.funnel import Funnel
+from eval.language_gain import LanguageGain, Summary
+from eval.language_loss import Unit
+from eval.side import Side
+
+EVALUATIONS_WANTED = 30  # of a run: between fewer, an interpolated step is a guess
+FIELDS_NAMED = 6  # of the differing ones, in the first screen's sentence
+
+
+class Difference(NamedTuple):
+    """A setting in which runs differ beyond the feed-forward: its value in each run of a side."""
+
+    field: str
+    baseline: tuple[str, ...]
+    candidate: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +48,7 @@ class RunFacts:
         tokens_per_second: median.
         dropped_share: share of tokens over capacity, mean over the last tenth of training.
         training_loss_nats: nats per target token, mean over the last tenth of training.
+        held_out_loss_nats: nats per target token over all held-out pages, one entry a run.
     """
 
     name: str
@@ -44,11 +63,25 @@ class RunFacts:
     tokens_per_second: float | None
     dropped_share: float | None
     training_loss_nats: float | None
+    held_out_loss_nats: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that the renderings show."""
+    """All that the renderings show; None and () where there is nothing of the kind.
+
+    Attributes:
+        baseline, candidate: the sides.
+        facts: about each of them.
+        summary: over languages.
+        gains: by language, best first.
+        funnel: the corpus.
+        shared_lines: what held-out pages share with training pages, by language.
+        experts: of one candidate run.
+        students: dense runs that were taught by the candidate's.
+        differences: of the runs, beyond the feed-forward.
+        training_tokens_are: what the languages' training tokens count.
+    """
 
     baseline: Side
     candidate: Side
@@ -56,7 +89,16 @@ class Report:
     summary: Summary
     gains: Mapping[str, LanguageGain]
     funnel: Funnel | None
+    shared_lines: Mapping[str, SharedLines] | None
+    experts: ExpertSharing | None
+    differences: tuple[Difference, ...]
+    students: tuple[Student, ...]
     training_tokens_are: str
+
+    @property
+    def unit(self) -> Unit:
+        """What losses and gains are compared in."""
+        return side.unit_of(self.baseline, self.candidate)
 
     @property
     def sentence(self) -> str:
@@ -86,6 +128,9 @@ def better_sentence(report: Report) -> str:
 def speed_sentence(report: Report) -> str:
     """Says in how many languages the baseline's final quality is reached, and how soon."""
     summary = report.summary
+    if summary.languages_not_reached is None or summary.median_step_speedup is None:
+        imported = [one.name for one in (report.baseline, report.candidate) if not one.trained]
+        return f"No step speed-up is given: {' and '.join(imported)} was not trained here."
     reached = summary.languages - summary.languages_not_reached
     opening = (
         f"It reaches {report.baseline.name}’s final quality in {reached} of {summary.languages}"
@@ -100,105 +145,124 @@ def speed_sentence(report: Report) -> str:
     )
 
 
+def cautions(report: Report) -> list[str]:
+    """Says what a reader of the sentence has to keep in mind, gravest first."""
+    found = [_differing(report), _other_unit(report), _lines_shared(report)]
+    return [one for one in (*found, _few_evaluations(report), _one_run(report)) if one]
+
+
+def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
+    """Returns the sums over all languages, without examples."""
+    lines, shared_lines, pages, sharing = (
+        (sum(counts) for counts in zip(*(one[:4] for one in shared.values()), strict=True))
+        if shared
+        else (0, 0, 0, 0)
+    )
+    return SharedLines(lines, shared_lines, pages, sharing, ())
+
+
+def _differing(report: Report) -> str:
+    fields = [one.field for one in report.differences]
+    if not fields:
+        return ""
+    more = f" and {len(fields) - FIELDS_NAMED} more" if len(fields) > FIELDS_NAMED else ""
+    return (
+        f"The runs differ beyond the feed-forward, which was allowed: "
+        f"{', '.join(fields[:FIELDS_NAMED])}{more}. What they gain is not sparsity’s alone."
+    )
+
+
+def _other_unit(report: Report) -> str:
+    if report.unit is Unit.NATS_PER_TOKEN:
+        return ""
+    return (
+        "The sides have different vocabularies, so gains are in bits per byte of hidden text: the "
+        "same pages, in which each vocabulary hides its own spans."
+    )
+
+
+def _lines_shared(report: Report) -> str:
+    total = shared_total(report.shared_lines or {})
+    if not total.shared_lines:
+        return ""
+    return (
+        f"{total.shared_lines:,} of {total.lines:,} lines of held-out pages also stand on training "
+        f"pages ({total.shared_lines / total.lines:.2%}; {total.pages_sharing:,} of "
+        f"{total.pages:,} pages)."
+    )
+
+
+def _few_evaluations(report: Report) -> str:
+    both = report.baseline, report.candidate
+    fewest = min((len(one.steps) for one in both if one.trained), default=EVALUATIONS_WANTED)
+    if fewest >= EVALUATIONS_WANTED:
+        return ""
+    return (
+        f"Step speed-ups are interpolated between {fewest} evaluations; "
+        f"{EVALUATIONS_WANTED} or more are wanted."
+    )
+
+
+def _one_run(report: Report) -> str:
+    single = [one.name for one in (report.baseline, report.candidate) if len(one.runs) == 1]
+    if not single:
+        return ""
+    return (
+        f"One run of {' and of '.join(single)}: intervals speak about pages, not about how another "
+        "seed would have fallen."
+    )
+
+
 def to_json(report: Report) -> dict[str, Any]:
     """Returns `report.json`."""
+    shared, experts = report.shared_lines, report.experts
     return {
         "sentence": report.sentence,
+        "cautions": cautions(report),
+        "unit": report.unit.value,
+        "differences": [one._asdict() for one in report.differences],
         "summary": asdict(report.summary),
         "languages": {code: asdict(gain) for code, gain in report.gains.items()},
         "baseline": asdict(report.facts[0]),
         "candidate": asdict(report.facts[1]),
         "training_tokens_are": report.training_tokens_are,
         "curves": {
-            side.name: {
-                "steps": list(side.steps),
-                "loss_nats": {
-                    "all": side.total_curve().tolist(),
-                    **dict(zip(side.losses[-1].languages, side.curves().T.tolist(), strict=True)),
-                },
-            }
-            for side in (report.baseline, report.candidate)
+            one.name: _curves(one, report.unit) for one in (report.baseline, report.candidate)
         },
+        "held_out": None
+        if shared is None
+        else shared_total(shared)._asdict()
+        | {"languages": {code: one._asdict() for code, one in shared.items()}},
+        "experts": None if experts is None else expert_sharing.to_json(experts),
+        "students": [asdict(one) for one in report.students],
         "corpus": None if report.funnel is None else asdict(report.funnel),
     }
 
 
-def to_markdown(report: Report) -> str:
-    """Returns `report.md`: the sentence, the summary and one row a language, best gain first."""
-    baseline, candidate = report.baseline.name, report.candidate.name
-    head = [
-        f"# {candidate} against {baseline}, language by language",
-        report.sentence,
-        f"Gain is nats per target token on held-out pages, {baseline} minus {candidate}: above "
-        f"zero, {candidate} is better. In brackets the 95% interval over resampled pages; ● marks "
-        "what stays beyond noise after Benjamini–Hochberg over all languages. A step speed-up of "
-        "“< x” was not reached. Script variants (*) stand beside the languages, not counted.",
-        _markdown_table(
-            ("", baseline, candidate),
-            [
-                (name.replace("_", " "), _plain(one), _plain(other))
-                for (name, one), other in zip(
-                    asdict(report.facts[0]).items(), asdict(report.facts[1]).values(), strict=True
-                )
-            ],
-        ),
-        _markdown_table(
-            ("language", "code", baseline, candidate, "gain", "interval", "", "step speed-up"),
-            [_markdown_row(code, gain) for code, gain in report.gains.items()],
-        ),
-    ]
-    known = [(code, gain) for code, gain in report.gains.items() if gain.bytes_per_token]
-    if fertility := [_fertility_row(code, gain) for code, gain in known]:
-        columns = ("language", "code", "tokens/byte", "tokens/page", "unknown", "byte fallback")
-        head += ["How finely the vocabulary cuts the training text:"]
-        head += [_markdown_table(columns, fertility)]
-    return "\n\n".join(head) + "\n"
+def _curves(one: Side, unit: Unit) -> dict[str, Any]:
+    """Returns a side's curves, mean over its runs; of all pages also each run's own."""
+    units = {"loss_nats": Unit.NATS_PER_TOKEN}
+    if unit is Unit.BITS_PER_BYTE:
+        units["bits_per_byte"] = unit
+    runs = [side.total_curve(run, Unit.NATS_PER_TOKEN).tolist() for run in one.runs]
+    return {
+        "steps": list(one.steps),
+        **{name: _curves_in(one, each) for name, each in units.items()},
+        "loss_nats_all_by_run": runs,
+    }
+
+
+def _curves_in(one: Side, unit: Unit) -> dict[str, list[float]]:
+    by_language = zip(one.languages, one.curves(unit).T.tolist(), strict=True)
+    return {"all": side.total_curve(one.losses, unit).tolist(), **dict(by_language)}
 
 
 def speedup_text(gain: LanguageGain) -> str:
-    """Returns `1.62` or, when it was not reached, `< 1.00`."""
+    """Returns `1.62`, or `< 1.00` when it was not reached, or `–` where there is none."""
     if gain.step_speedup is None:
-        return f"< {gain.step_speedup_bound:.2f}"
+        return "–" if gain.step_speedup_bound is None else f"< {gain.step_speedup_bound:.2f}"
     return f"{gain.step_speedup:.2f}"
 
 
 def _in_time(time_speedup: float | None) -> str:
     return "" if time_speedup is None else f" and {1 / time_speedup:.0%} of the wall time"
-
-
-def _markdown_row(code: str, gain: LanguageGain) -> tuple[str, ...]:
-    low, high = gain.gain_nats_low, gain.gain_nats_high
-    return (
-        gain.name + (" *" if gain.script_variant else ""),
-        code,
-        f"{gain.loss_nats_baseline:.3f}",
-        f"{gain.loss_nats_candidate:.3f}",
-        f"{gain.gain_nats:+.3f}",
-        "one page" if low is None or high is None else f"[{low:+.3f}, {high:+.3f}]",
-        "" if gain.verdict == "unclear" else "●",
-        speedup_text(gain),
-    )
-
-
-def _fertility_row(code: str, gain: LanguageGain) -> tuple[str, ...]:
-    return (
-        gain.name,
-        code,
-        "–" if gain.bytes_per_token is None else f"{1 / gain.bytes_per_token:.3f}",
-        "–" if gain.tokens_per_page is None else f"{gain.tokens_per_page:,.0f}",
-        "–" if gain.unknown_share is None else f"{gain.unknown_share:.2%}",
-        "–" if gain.byte_fallback_share is None else f"{gain.byte_fallback_share:.2%}",
-    )
-
-
-def _markdown_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, tuple):
-        return ", ".join(str(one) for one in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -21,7 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-PAPER_THRESHOLD = 4.0  # Switch, section 4.3: 91 % of languages gain at least a 4x speed-up
+# Switch, section 4.3: a mean of 5x over 101 languages, at least 4x in 91 % of them.
+PAPER_MEAN = 5.0
+PAPER_THRESHOLD = 4.0
+PAPER_SHARE_AT_LEAST_4 = 0.91
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class SpeedupSummary:
         median_is_bound: True when the median itself is such a bound ("less than").
         mean: over all languages, a not-reached one counted at its bound: at most this.
         mean_reached: over the languages that reach the target only; None if none does.
-        median_lasting: as `median`, for lasting speed-ups.
+        median_lasting, mean_lasting: as `median` and `mean`, for lasting speed-ups.
         share_at_least_4: share of all languages; a not-reached one does not count.
     """
 
@@ -61,6 +64,7 @@ class SpeedupSummary:
     mean: float
     mean_reached: float | None
     median_lasting: float
+    mean_lasting: float
     share_at_least_4: float
 
 
@@ -97,6 +101,7 @@ def summarise(speedups: Sequence[StepSpeedup]) -> SpeedupSummary:
         mean=float(np.mean(values)),
         mean_reached=float(np.mean(reached)) if reached else None,
         median_lasting=float(np.median(lasting)),
+        mean_lasting=float(np.mean(lasting)),
         share_at_least_4=sum(value >= PAPER_THRESHOLD for value in reached) / len(speedups),
     )
 

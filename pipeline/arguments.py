@@ -172,10 +172,17 @@ class Report:
     """Runs of the candidate, one a seed."""
     out: Path
     """Directory for the report."""
+    student: tuple[Path, ...] = ()
+    """Dense runs that the candidate taught: how much of its gain they keep. Runs of one recipe
+    name are seeds of one student."""
     corpus: Path | None = None
-    """Directory that `mswitch clean` wrote, for the funnel."""
+    """Directory that `mswitch clean` wrote, for the funnel, and to look for lines that held-out
+    pages share with training pages."""
     tokens: Path | None = None
     """Directory that `mswitch tokenize` wrote, for training tokens and fertility."""
+    allow_differences: bool = False
+    """Compare runs that differ beyond the feed-forward; the report lists in what. Runs of different
+    vocabularies, such as an imported mT5, are compared in bits per byte."""
 
 
 @dataclass(frozen=True, kw_only=True)

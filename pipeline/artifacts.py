@@ -259,6 +259,17 @@ def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
     return [] if found == wanted else [f"{name}: there {found!r}, asked {wanted!r}"]
 
 
+def leaves(value: Any, name: str = "") -> dict[str, Any]:
+    """Returns the values of a JSON object that are no objects themselves, named by their paths."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {
+        path: leaf
+        for key, part in value.items()
+        for path, leaf in leaves(part, f"{name}.{key}".lstrip(".")).items()
+    }
+
+
 def _identity(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
     # Through JSON, so that tuples and numbers compare as they will be read back.
     return json.loads(json.dumps({"stage": stage, "settings": settings, "inputs": inputs}))

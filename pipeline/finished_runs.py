@@ -1,10 +1,11 @@
 """Finished runs, read back: recipe, evaluations, metrics; and which of them may be compared.
 
-A run is a directory that `mswitch pretrain` wrote. Two runs may be compared when their recipes
-agree in everything but the name, the seed, the feed-forward layers (`model.switch`) and what leaves
-a step's result as it is (the mesh, how often it logs), when they were trained on the same tokens,
-and when every evaluation scored the same held-out pages with the same targets. Everything else is
-refused with a sentence. Runs are only read, never written.
+A run is a directory that `mswitch pretrain` or `mswitch import-hf` wrote. Two runs may be compared
+when their recipes agree in everything but the name, the seed, the feed-forward layers
+(`model.switch`) and what leaves a step's result as it is (the mesh, how often it logs), when they
+were trained on the same tokens, and when every evaluation scored the same held-out pages with the
+same targets. Everything else is refused with a sentence, or listed where the user allows it; other
+held-out pages are refused in any case. Runs are only read, never written.
 """
 
 import json
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from eval import language_loss
 from eval.language_loss import LanguageLosses, PageLosses
+from eval.report import Difference
 from pipeline import artifacts
 from pipeline.artifacts import ArtifactError
 
@@ -33,6 +35,7 @@ _FREE = (
     "checkpoint_every",
     "log_every",
 )
+_TEACHING = "distillation"  # a student's own part of the recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,12 @@ class Run:
     pages: PageLosses
     metrics: Sequence[Mapping[str, float]]
     tokens_seen: Mapping[str, float]
+    imported: bool
+
+    @property
+    def last_step(self) -> int:
+        """The step of its last evaluation; 0 for an imported model."""
+        return max(self.losses)
 
     @property
     def switch(self) -> Mapping[str, Any] | None:
@@ -82,32 +91,47 @@ def read_run(directory: Path) -> Run:
         ArtifactError: it is no run, is not finished, or its evaluations scored different pages.
     """
     about = artifacts.read_json(directory / "recipe.json")
-    evaluations = evaluation_files(directory)
-    last, steps = max(evaluations), about["recipe"]["steps"]
+    evaluations, imported = evaluation_files(directory), _is_imported(directory)
+    last, steps = max(evaluations), 0 if imported else about["recipe"]["steps"]
     if last != steps:
         raise ArtifactError(
             f"{directory} trains for {steps} steps and was last evaluated at step {last}; "
             "let `mswitch pretrain` finish, or evaluate its last checkpoint."
         )
-    pages = _page_losses(evaluations[last])
-    losses = {}
-    for step, path in evaluations.items():
-        at_step = pages if step == last else _page_losses(path)
-        _check_same_pages(pages, at_step, directory / "evaluation", path)
+    losses, pages = {}, None
+    tables = ((pq.read_table(path), str(path)) for path in reversed(evaluations.values()))
+    for step, at_step in zip(reversed(evaluations), language_loss.from_tables(tables), strict=True):
+        pages = pages or at_step  # of the last step
+        if not language_loss.same_targets(pages, at_step):
+            raise ArtifactError(
+                f"{evaluations[last]} and {evaluations[step]} scored different held-out pages "
+                f"({len(pages.loss_nats)} against {len(at_step.loss_nats)}, or other targets); "
+                "evaluate all steps on the same tokens."
+            )
         losses[step] = language_loss.by_language(at_step)
+    assert pages is not None  # there is an evaluation
     return Run(
         directory=directory,
         recipe=about["recipe"],
         about=about,
-        losses=losses,
+        losses=dict(sorted(losses.items())),
         pages=pages,
         metrics=_metrics(directory / "metrics.jsonl"),
         tokens_seen=_tokens_seen(directory / "mixture.json"),
+        imported=imported,
     )
 
 
-def _page_losses(path: Path) -> PageLosses:
-    return language_loss.from_table(pq.read_table(path), str(path))
+def routing_file(directory: Path) -> Path | None:
+    """Returns what a run's last evaluation wrote of its routing, if it did."""
+    last = evaluation_files(directory)[max(evaluation_files(directory))]
+    path = last.with_name(f"routing-{last.name}")
+    return path if path.exists() else None
+
+
+def _is_imported(directory: Path) -> bool:
+    path = directory / artifacts.MANIFEST
+    return path.exists() and artifacts.read_json(path).get("stage") == "import-hf"
 
 
 def _metrics(path: Path) -> list[dict[str, float]]:
@@ -127,33 +151,90 @@ def _tokens_seen(path: Path) -> dict[str, float]:
     return {code: float(one["tokens_seen"]) for code, one in languages.items()}
 
 
-def check_comparable(runs: Sequence[Run]) -> None:
-    """Raises an ArtifactError unless all runs may be compared with each other."""
-    first = runs[0]
+def differences(
+    baseline: Sequence[Run], candidate: Sequence[Run], *, allowed: bool
+) -> tuple[Difference, ...]:
+    """Returns in what the runs differ beyond the feed-forward, the name and the seed.
+
+    Raises:
+        ArtifactError: they differ and may not, or were evaluated on different pages.
+    """
+    runs = [*baseline, *candidate]
     for other in runs[1:]:
-        lines = artifacts.differences(_fixed(first), _fixed(other))
-        if lines:
-            raise ArtifactError(
-                f"{first.directory} and {other.directory} differ in more than the feed-forward, "
-                f"the name and the seed ({'; '.join(lines).replace('asked', 'here')}); "
-                "compare runs of one recipe, or train again."
+        _check_same_pages(runs[0], other)
+    for first, *others in (baseline, candidate):
+        for other in others:
+            _check_same_targets(first, other, "runs of one side need one vocabulary")
+    if not allowed:
+        for other in runs[1:]:
+            _check_same_recipe(runs[0], other)
+            _check_same_targets(
+                runs[0], other, "--allow-differences compares them in bits per byte"
             )
-        _check_same_pages(first.pages, other.pages, first.directory, other.directory)
+    leaves = [artifacts.leaves(_fixed(run)) for run in runs]
+    names = dict.fromkeys(name for one in leaves for name in one)
+    rows = [(name, tuple(_plain(one.get(name)) for one in leaves)) for name in names]
+    count = len(baseline)
+    return tuple(
+        Difference(name, values[:count], values[count:])
+        for name, values in rows
+        if len(set(values)) > 1
+    )
+
+
+def check_students(students: Sequence[Run], baseline: Run, *, differences_allowed: bool) -> None:
+    """Checks that students are dense runs like the baseline, but for how they were taught.
+
+    Raises:
+        ArtifactError: they are not.
+    """
+    for student in students:
+        _check_same_pages(baseline, student)
+        _check_same_targets(baseline, student, "a student needs its teacher's vocabulary")
+        if student.switch is not None:
+            raise ArtifactError(
+                f"{student.directory} was named as a student and has experts; name dense runs."
+            )
+        if not differences_allowed:
+            _check_same_recipe(baseline, student)
+
+
+def _check_same_recipe(first: Run, other: Run) -> None:
+    lines = artifacts.differences(_fixed(first), _fixed(other))
+    if lines:
+        raise ArtifactError(
+            f"{first.directory} and {other.directory} differ in more than the feed-forward, "
+            f"the name and the seed ({'; '.join(lines).replace('asked', 'here')}); "
+            "compare runs of one recipe, or say --allow-differences: the report then names them."
+        )
 
 
 def _fixed(run: Run) -> dict[str, Any]:
     """Returns what must be equal on both sides."""
-    recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
+    recipe = {key: value for key, value in run.recipe.items() if key not in (*_FREE, _TEACHING)}
     model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
     tokens = run.about.get("inputs", {}).get("tokens")
     return recipe | {"model": model, "digest of the tokens": tokens}
 
 
-def _check_same_pages(one: PageLosses, other: PageLosses, here: Path, there: Path) -> None:
-    if not language_loss.same_pages(one, other):
+def _plain(value: Any) -> str:
+    return "not recorded" if value is None else str(value)
+
+
+def _check_same_pages(one: Run, other: Run) -> None:
+    if not language_loss.same_pages(one.pages, other.pages):
         raise ArtifactError(
-            f"{here} and {there} scored different held-out pages ({len(one.url)} against "
-            f"{len(other.url)} pages, or other targets); evaluate both on the same tokens."
+            f"{one.directory} and {other.directory} scored different held-out pages "
+            f"({len(one.pages.loss_nats)} against {len(other.pages.loss_nats)} pages, or other "
+            "addresses); evaluate both on tokens of the same corpus."
+        )
+
+
+def _check_same_targets(one: Run, other: Run, what_to_do: str) -> None:
+    if not language_loss.same_targets(one.pages, other.pages):
+        raise ArtifactError(
+            f"{one.directory} and {other.directory} cut the same held-out pages into other "
+            f"targets, as different vocabularies or lengths do; {what_to_do}."
         )
 
 

@@ -10,14 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from eval import comparison, language_loss
+import pyarrow.parquet as pq
+
+from eval import comparison, distillation, expert_sharing, side
 from eval import report as whole
-from eval.comparison import Side, TrainingText
+from eval.distillation import Student
+from eval.expert_sharing import ExpertSharing
 from eval.html import to_html
+from eval.language_gain import TrainingText
+from eval.language_loss import Unit
+from eval.markdown import to_markdown
+from eval.side import Side
 from pipeline import arguments, artifacts, finished_runs
 from pipeline.artifacts import ArtifactError
 from pipeline.corpus_funnel import read_funnel
 from pipeline.finished_runs import Run
+from pipeline.held_out_lines import read_shared_lines
 
 STAGE = "report"
 
@@ -29,18 +37,29 @@ def run(arguments: arguments.Report) -> None:
         [finished_runs.read_run(directory) for directory in directories]
         for directories in (arguments.baseline, arguments.candidate)
     )
-    finished_runs.check_comparable([*baseline, *candidate])
-    report = _report(arguments, baseline, candidate)
+    differences = finished_runs.differences(
+        baseline, candidate, allowed=arguments.allow_differences
+    )
+    students = [finished_runs.read_run(directory) for directory in arguments.student]
+    finished_runs.check_students(
+        students, baseline[0], differences_allowed=arguments.allow_differences
+    )
+    report = _report(arguments, baseline, candidate, students, differences)
     _claim(arguments.out, inputs)
     artifacts.write_json(arguments.out / "report.json", whole.to_json(report))
-    _write_text(arguments.out / "report.md", whole.to_markdown(report))
+    _write_text(arguments.out / "report.md", to_markdown(report))
     _write_text(arguments.out / "index.html", to_html(report))
     artifacts.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
-    print(f"{report.sentence}\nThe report lies in {arguments.out / 'index.html'}")
+    said = [report.sentence, *(f"- {caution}" for caution in whole.cautions(report))]
+    print("\n".join([*said, f"The report lies in {arguments.out / 'index.html'}"]))
 
 
 def _report(
-    arguments: arguments.Report, baseline: Sequence[Run], candidate: Sequence[Run]
+    arguments: arguments.Report,
+    baseline: Sequence[Run],
+    candidate: Sequence[Run],
+    students: Sequence[Run],
+    differences: tuple[whole.Difference, ...],
 ) -> whole.Report:
     names = _names(baseline[0], candidate[0])
     # Step times of different machines say nothing about the architectures.
@@ -58,8 +77,43 @@ def _report(
         summary=comparison.summarise(gains, sides[0], sides[1]),
         gains=gains,
         funnel=None if arguments.corpus is None else read_funnel(arguments.corpus),
+        shared_lines=None if arguments.corpus is None else read_shared_lines(arguments.corpus),
+        experts=_experts(sides[1].name, candidate),
+        differences=differences,
+        students=_students(sides[0], sides[1], candidate[0], students),
         training_tokens_are=training_tokens_are,
     )
+
+
+def _students(
+    baseline: Side, teacher: Side, teaching_run: Run, runs: Sequence[Run]
+) -> tuple[Student, ...]:
+    """Returns what each student's recipe keeps, in the order of the runs."""
+    by_recipe: dict[str, list[Run]] = {}
+    for run in runs:
+        by_recipe.setdefault(run.recipe["name"], []).append(run)
+    return tuple(
+        distillation.student(
+            baseline,
+            teacher,
+            _side(name, of_recipe, None),
+            seeds=tuple(run.recipe["seed"] for run in of_recipe),
+            parameters=of_recipe[0].about.get("parameters"),
+            teacher_parameters=teaching_run.about.get("parameters"),
+        )
+        for name, of_recipe in by_recipe.items()
+    )
+
+
+def _experts(name: str, runs: Sequence[Run]) -> ExpertSharing | None:
+    """Returns how the first run that recorded it shares its experts among languages."""
+    for run in runs:
+        if path := finished_runs.routing_file(run.directory):
+            said = f"{name}, seed {run.recipe['seed']}"
+            return expert_sharing.from_table(
+                pq.read_table(path), run=said, step=run.last_step, origin=str(path)
+            )
+    return None
 
 
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:
@@ -72,14 +126,21 @@ def _claim(out: Path, inputs: Mapping[str, str]) -> None:
 def _digests(arguments: arguments.Report) -> dict[str, str]:
     """Returns the digest of everything that is read, by side, place and file."""
     digests = {}
-    for side, runs in (("baseline", arguments.baseline), ("candidate", arguments.candidate)):
+    sides = {
+        "baseline": arguments.baseline,
+        "candidate": arguments.candidate,
+        "student": arguments.student,
+    }
+    for of_side, runs in sides.items():
         for number, directory in enumerate(runs):
             for name in ("recipe.json", "metrics.jsonl", "mixture.json"):
                 if (directory / name).exists():
                     digest = artifacts.digest_of_contents(directory / name)
-                    digests[f"{side}/{number}/{name}"] = digest
+                    digests[f"{of_side}/{number}/{name}"] = digest
             for step, path in finished_runs.evaluation_files(directory).items():
-                digests[f"{side}/{number}/{step}"] = artifacts.digest_of_contents(path)
+                digests[f"{of_side}/{number}/{step}"] = artifacts.digest_of_contents(path)
+            if path := finished_runs.routing_file(directory):
+                digests[f"{of_side}/{number}/routing"] = artifacts.digest_of_contents(path)
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
         if directory is not None:
             artifacts.read_manifest(directory, stage)
@@ -88,14 +149,20 @@ def _digests(arguments: arguments.Report) -> dict[str, str]:
 
 
 def _names(baseline: Run, candidate: Run) -> tuple[str, str]:
-    """Returns `mT5` and `Switch`; recipe names where that does not tell the sides apart."""
-    kinds = tuple("mT5" if run.switch is None else "Switch" for run in (baseline, candidate))
+    """Returns `mT5` (or `T5`) and `Switch`; recipe names where that tells not apart."""
+    kinds = tuple(_kind(run) for run in (baseline, candidate))
     if kinds[0] != kinds[1]:
         return kinds[0], kinds[1]
     recipes = (baseline.recipe["name"], candidate.recipe["name"])
     if recipes[0] != recipes[1]:
         return recipes
     return f"{kinds[0]} (baseline)", f"{kinds[1]} (candidate)"
+
+
+def _kind(run: Run) -> str:
+    dense = "T5" if run.recipe["name"].startswith("t5-") else "mT5"
+    kind = dense if run.switch is None else "Switch"
+    return f"{kind} (imported {run.recipe['name']})" if run.imported else kind
 
 
 def _side(name: str, runs: Sequence[Run], step_seconds: float | None) -> Side:
@@ -109,29 +176,31 @@ def _side(name: str, runs: Sequence[Run], step_seconds: float | None) -> Side:
     return Side(
         name=name,
         steps=steps,
-        losses=tuple(language_loss.mean_of_runs(tuple(r.losses[s] for r in runs)) for s in steps),
+        runs=tuple(tuple(run.losses[step] for step in steps) for run in runs),
         pages=tuple(run.pages for run in runs),
         step_seconds=step_seconds,
     )
 
 
-def _facts(side: Side, runs: Sequence[Run]) -> whole.RunFacts:
+def _facts(of: Side, runs: Sequence[Run]) -> whole.RunFacts:
     first = runs[0]
+    totals = [side.total_curve(run, Unit.NATS_PER_TOKEN)[-1] for run in of.runs]
     return whole.RunFacts(
-        name=side.name,
+        name=of.name,
         recipe=first.recipe["name"],
         seeds=tuple(run.recipe["seed"] for run in runs),
         parameters=first.about.get("parameters"),
         flops_per_sequence=first.about.get("flops_per_sequence"),
         experts=None if first.switch is None else first.switch.get("experts"),
         devices=" + ".join(sorted({_counted(run.devices) for run in runs})),
-        steps=first.recipe["steps"],
+        steps=first.last_step,
         step_seconds=finished_runs.median_metric(runs, "seconds"),
         tokens_per_second=finished_runs.median_metric(runs, "tokens_per_second"),
         dropped_share=(
             None if first.switch is None else finished_runs.last_tenth(runs, "dropped_share")
         ),
         training_loss_nats=finished_runs.last_tenth(runs, "loss_nats"),
+        held_out_loss_nats=tuple(float(total) for total in totals),
     )
 
 

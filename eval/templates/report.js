@@ -3,6 +3,7 @@
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const specs = read("specs");
 const curves = read("curve-data");
+const experts = read("expert-data");
 const field = (id) => document.getElementById(id).value;
 const NARROW = 760; // CSS pixels below which 101 columns are no longer legible
 
@@ -11,32 +12,57 @@ const embed = (element, spec) =>
   vegaEmbed(element, spec, { actions: false, renderer: "svg", ast: true, mode: "vega-lite" });
 
 function draw(element) {
+  if (element.closest("details:not([open])")) return null; // drawn when it is opened
   const narrow = element.clientWidth < NARROW && element.dataset.tall;
   const name = narrow ? element.dataset.tall : element.dataset.wide;
   if (element.dataset.drawn === name) return null;
   element.dataset.drawn = name;
   const spec = structuredClone(specs[name]);
   if (name === "curves") spec.datasets = curveRows(field("curve-language"), Number(field("curve-from")));
+  if ("layer" in element.dataset) spec.datasets = heatRows(experts.layers[element.dataset.layer]);
   return embed(element, spec);
+}
+
+function heatRows({ experts: numbers, shares }) {
+  const row = (language, at) => numbers.map((expert, column) => {
+    const share = shares[at][column];
+    return { language, expert, share, times: share * numbers.length };
+  });
+  return { heat: experts.languages.flatMap(row) };
 }
 
 function curveRows(language, from) {
   const [baseline, candidate] = curves.sides;
-  const curve = curves.sides.flatMap((side) =>
-    side.steps.map((step, at) => ({ side: side.name, step, loss: side.losses[language][at] })),
-  );
+  const rows = (side, losses, run) =>
+    side.steps.map((step, at) => ({ side: side.name, run, step, loss: losses[language][at] }));
+  const curve = curves.sides.flatMap((side) => [
+    ...rows(side, side.losses, null),
+    ...side.runs.flatMap((losses, run) => rows(side, losses, run)),
+  ]);
   const target = baseline.losses[language].at(-1);
   const step = stepReached(candidate.steps, candidate.losses[language], target);
   // The fall of the first steps hides what follows, so it is cut unless it holds the crossing.
   const start = Math.min(from * baseline.steps.at(-1), step ?? Infinity);
   const shown = curve.filter((row) => row.step >= start);
-  return { curve: shown, reach: [step === null ? { target } : { target, step }] };
+  document.getElementById("curve-text").textContent = curveText(language, target, step);
+  // A rule needs a place also when it is not seen: Vega warns of a field without values.
+  const reach = { target, step: step ?? candidate.steps.at(-1), reached: step !== null };
+  return { curve: shown, reach: [reach] };
+}
+
+function curveText(language, target, step) {
+  const [baseline, candidate] = curves.sides;
+  const last = candidate.losses[language].at(-1);
+  const ends = `${baseline.name} ends at ${target.toFixed(3)}, ${candidate.name} at ${last.toFixed(3)}.`;
+  if (step === null) return `${ends} ${candidate.name} never reaches ${baseline.name}’s final loss.`;
+  const of = candidate.steps.at(-1);
+  return `${ends} ${candidate.name} reaches ${baseline.name}’s final loss at step ${Math.round(step)} of ${of}.`;
 }
 
 // As eval/step_speedup.py: the first evaluation at or below the target, interpolated linearly.
 function stepReached(steps, losses, target) {
   const at = losses.findIndex((loss) => loss <= target);
-  if (at <= 0) return at === 0 ? steps.find((step) => step > 0) : null;
+  if (at <= 0) return at === 0 ? (steps.find((step) => step > 0) ?? 0) : null;
   const share = (losses[at - 1] - target) / (losses[at - 1] - losses[at]);
   return steps[at - 1] + share * (steps[at] - steps[at - 1]);
 }
@@ -75,6 +101,10 @@ function filterLanguages() {
   document.getElementById("shown").textContent = `${shown} ${shown === 1 ? "row" : "rows"}`;
 }
 
+if (innerWidth < NARROW) {
+  // A heat map is as tall as there are languages: on a phone the first one is enough to begin with.
+  [...document.querySelectorAll("details.layer")].slice(1).forEach((layer) => (layer.open = false));
+}
 const charts = [...document.querySelectorAll(".chart")];
 const drawing = Promise.all(charts.map(draw));
 drawing.then(() => (document.documentElement.dataset.ready = "charts"));
@@ -85,6 +115,9 @@ for (const id of ["curve-language", "curve-from"]) {
     delete chart.dataset.drawn;
     draw(chart);
   });
+}
+for (const layer of document.querySelectorAll("details.layer")) {
+  layer.addEventListener("toggle", () => layer.querySelectorAll(".chart").forEach(draw));
 }
 for (const table of document.querySelectorAll("table.sortable")) {
   [...table.tHead.rows[0].cells].forEach((cell, column) =>

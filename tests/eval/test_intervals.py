@@ -18,6 +18,14 @@ def slow_gains(baseline, candidate, tokens, resamples=4000):
     return np.array(gains)
 
 
+def scores(baseline, candidate, tokens):
+    return intervals.Scores(baseline, tokens), intervals.Scores(candidate, tokens)
+
+
+def gain_interval(*sides):
+    return intervals.gain_interval(*scores(*sides))
+
+
 def synthetic(runs=1, pages=40, gain=0.1, seed=0, run_spread=0.02):
     rng = np.random.default_rng(seed)
     tokens = rng.integers(20, 300, pages)
@@ -32,7 +40,7 @@ def synthetic(runs=1, pages=40, gain=0.1, seed=0, run_spread=0.02):
 def test_agrees_with_a_slow_bootstrap(runs):
     sides = synthetic(runs)
     slow = slow_gains(*sides)
-    fast = intervals.resampled_gains(*sides)
+    fast = intervals.resampled_gains(*scores(*sides))
     assert fast.mean() == pytest.approx(slow.mean(), abs=0.002)
     assert fast.std() == pytest.approx(slow.std(), rel=0.08)
     np.testing.assert_allclose(
@@ -42,42 +50,44 @@ def test_agrees_with_a_slow_bootstrap(runs):
 
 def test_batches_make_no_difference(monkeypatch):
     sides = synthetic()
-    whole = intervals.resampled_gains(*sides)
+    whole = intervals.resampled_gains(*scores(*sides))
     monkeypatch.setattr(intervals, "_CELLS", 40 * 7)
-    np.testing.assert_allclose(intervals.resampled_gains(*sides).std(), whole.std(), rtol=0.1)
-    assert len(intervals.resampled_gains(*sides)) == intervals.RESAMPLES
+    np.testing.assert_allclose(
+        intervals.resampled_gains(*scores(*sides)).std(), whole.std(), rtol=0.1
+    )
+    assert len(intervals.resampled_gains(*scores(*sides))) == intervals.RESAMPLES
 
 
 def test_is_paired_so_hard_pages_cancel():
     baseline, candidate, tokens = synthetic(gain=0.1)
-    found = intervals.gain_interval(baseline, candidate, tokens)
+    found = gain_interval(baseline, candidate, tokens)
     assert 0.02 < found.low < 0.1 < found.high < 0.18
     assert found.p_value < 1e-3
 
 
 def test_sides_exchanged_change_the_sign_only():
     baseline, candidate, tokens = synthetic()
-    one = intervals.gain_interval(baseline, candidate, tokens)
-    other = intervals.gain_interval(candidate, baseline, tokens)
-    assert (one.gain_nats, one.p_value) == pytest.approx((-other.gain_nats, other.p_value))
+    one = gain_interval(baseline, candidate, tokens)
+    other = gain_interval(candidate, baseline, tokens)
+    assert (one.gain, one.p_value) == pytest.approx((-other.gain, other.p_value))
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low), abs=0.01)
 
 
 def test_identical_sides_have_no_gain_and_no_finding():
     baseline, _, tokens = synthetic()
-    found = intervals.gain_interval(baseline, baseline, tokens)
-    assert (found.gain_nats, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+    found = gain_interval(baseline, baseline, tokens)
+    assert (found.gain, found.low, found.high, found.p_value) == (0, 0, 0, 1)
 
 
 def test_one_page_has_no_interval():
-    found = intervals.gain_interval(np.array([[3.0]]), np.array([[1.0]]), np.array([2]))
+    found = gain_interval(np.array([[3.0]]), np.array([[1.0]]), np.array([2]))
     assert found == intervals.GainInterval(1.0, None, None, None)
 
 
 def test_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for seed in range(200):
-        found = intervals.gain_interval(*synthetic(seed=seed, run_spread=0))
+        found = gain_interval(*synthetic(seed=seed, run_spread=0))
         covered += found.low <= 0.1 <= found.high
     assert 0.9 < covered / 200 <= 0.99
 
@@ -85,15 +95,14 @@ def test_covers_the_truth_about_as_often_as_it_says():
 def test_one_run_a_side_knows_nothing_of_seeds_and_several_do():
     width = {}
     for runs in (1, 4):
-        found = intervals.gain_interval(*synthetic(runs, pages=400, run_spread=0.1))
+        found = gain_interval(*synthetic(runs, pages=400, run_spread=0.1))
         width[runs] = found.high - found.low
     assert width[4] > 3 * width[1]
 
 
 def test_noise_alone_is_seldom_called_a_finding():
     p_values = [
-        intervals.gain_interval(*synthetic(gain=0.0, pages=4, seed=seed)).p_value
-        for seed in range(200)
+        gain_interval(*synthetic(gain=0.0, pages=4, seed=seed)).p_value for seed in range(200)
     ]
     assert np.mean(np.array(p_values) < 0.05) < 0.09
     assert sum(p < 0.05 for p in intervals.adjusted_p_values(p_values)) <= 2

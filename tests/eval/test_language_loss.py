@@ -37,13 +37,35 @@ def test_total_is_a_sum_not_a_mean_of_languages():
 
 @given(st.permutations(ROWS))
 def test_order_of_rows_does_not_matter(rows):
-    assert language_loss.same_pages(pages(rows), pages())
+    assert language_loss.same_targets(pages(rows), pages())
     np.testing.assert_array_equal(pages(rows).loss_nats, pages().loss_nats)
 
 
-@pytest.mark.parametrize("change", [{"url": "c"}, {"target_tokens": 4}, {"text_bytes": 1}])
-def test_other_pages_or_targets_are_noticed(change):
-    assert not language_loss.same_pages(pages([ROWS[0] | change, *ROWS[1:]]), pages())
+@pytest.mark.parametrize(
+    "change, same", [({"url": "c"}, False), ({"target_tokens": 4}, True), ({"text_bytes": 1}, True)]
+)
+def test_other_pages_or_targets_are_noticed(change, same):
+    other = pages([ROWS[0] | change, *ROWS[1:]])
+    assert language_loss.same_pages(other, pages()) == same
+    assert not language_loss.same_targets(other, pages())
+
+
+@given(st.permutations(ROWS), st.permutations(ROWS))
+def test_files_read_together_are_what_they_are_alone(one, other):
+    tables = [(pa.Table.from_pylist(rows), "here") for rows in (one, one, other)]
+    for rows, found in zip((one, one, other), language_loss.from_tables(tables), strict=True):
+        assert language_loss.same_targets(found, pages(rows))
+        np.testing.assert_array_equal(found.loss_nats, pages(rows).loss_nats)
+
+
+def test_bits_per_byte_is_nats_over_bytes_in_either_place():
+    losses = language_loss.by_language(pages())
+    page = pages()
+    for unit in language_loss.Unit:
+        amounts, sizes = page.amounts(unit), page.sizes(unit)
+        np.testing.assert_allclose(
+            losses.losses(unit), [amounts[0] / sizes[0], amounts[1:].sum() / sizes[1:].sum()]
+        )
 
 
 def test_mean_of_runs_averages_losses_and_keeps_counts():

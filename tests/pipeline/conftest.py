@@ -1,4 +1,4 @@
-"""Token blocks with a vocabulary of their own, as `mswitch tokenize` writes them."""
+"""Token blocks with a vocabulary of their own, as `mswitch tokenize` writes them; and a report."""
 
 from pathlib import Path
 
@@ -28,3 +28,11 @@ def tokens(tmp_path_factory, make_blocks) -> Path:
     blocks = make_blocks(directory, sizes, ids=tokenizer.first_sentinel - SENTINELS)
     finish(directory, "tokenize", {}, {}, blocks.manifest | {"vocabulary": vocabulary})
     return directory
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """The report of two synthetic runs a side in `out/`, the runs beside it; only to be read."""
+    from synthetic_runs import write_report  # the plotting libraries, which few tests need
+
+    return write_report(tmp_path_factory.mktemp("report"))

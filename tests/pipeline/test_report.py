@@ -1,163 +1,26 @@
 """`mswitch report` on two synthetic runs: 101 languages, twelve evaluations, some not reached."""
 
-import base64
-import hashlib
-import html
 import itertools
 import json
-import math
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import vl_convert
+from synthetic_runs import HOSTILE, STEPS, write_run
 
 from data.languages import all_languages
-from pipeline import artifacts, report
+from pipeline import report
 from pipeline.arguments import Report
 from pipeline.artifacts import ArtifactError
 
-STEPS = [0, *range(100, 1101, 100)]
-PAGES = 12
-HOSTILE = "</script><img src=x onerror=alert(1)><!--"
-CHROMIUM = shutil.which("chromium")
-
-
-def write_run(directory: Path, *, experts: int | None, seed: int = 0, **changes: object) -> Path:
-    """Writes a run whose languages gain from experts by a fixed, language-specific amount."""
-    switch = None if experts is None else {"experts": experts}
-    recipe = {
-        "name": "synthetic",
-        "steps": STEPS[-1],
-        "batch": 32,
-        "seed": seed,
-        "model": {"embed": 64, "switch": switch},
-    }
-    about = {
-        "recipe": recipe | changes,
-        "parameters": 1_234_567,
-        "flops_per_sequence": 98_765_432,
-        "devices": ["cpu", "cpu"],
-        "inputs": {"tokens": "sha"},
-    }
-    (directory / "evaluation").mkdir(parents=True)
-    artifacts.write_json(directory / "recipe.json", about)
-    rng = np.random.default_rng([seed, experts or 0])
-    for step in STEPS:
-        pq.write_table(
-            _evaluation(step, experts, rng), directory / f"evaluation/step={step}.parquet"
-        )
-    seconds = 0.2 if experts is None else 0.25
-    lines = [
-        {"step": step, "loss_nats": 3.0, "seconds": seconds, "tokens_per_second": 1e4}
-        | ({} if experts is None else {"dropped_share": 0.02})
-        for step in range(1, 41)
-    ]
-    (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    seen = {one.code: {"tokens_seen": 1000 + 10 * n} for n, one in enumerate(all_languages())}
-    artifacts.write_json(directory / "mixture.json", {"languages": seen})
-    return directory
-
-
-def _evaluation(step: int, experts: int | None, rng: np.random.Generator) -> pa.Table:
-    rows = []
-    for number, language in enumerate(all_languages()):
-        of_language = np.random.default_rng(number)
-        tokens = of_language.integers(40, 400, PAGES)
-        level = 2.2 + 1.6 * of_language.random() + 0.25 * of_language.normal(size=PAGES)
-        gain = 0 if experts is None else 0.12 + 0.11 * of_language.normal()
-        loss = level - gain * (step / STEPS[-1]) + 5.5 * math.exp(-step / 220)
-        loss = loss + 0.03 * rng.normal(size=PAGES)
-        rows += [
-            {
-                "language": language.code,
-                "url": f"https://example.org/{language.code}/{page}",
-                "loss_nats": float(loss[page] * tokens[page]),
-                "target_tokens": int(tokens[page]),
-                "text_bytes": int(tokens[page] * (3 + number % 4)),
-                "windows": 1,
-            }
-            for page in range(PAGES)
-        ]
-    return pa.Table.from_pylist(rows).take(rng.permutation(len(rows)))
-
-
-def write_corpus(directory: Path) -> Path:
-    """Writes what `mswitch clean` writes, with hostile rejected pages."""
-    reasons = ["too_few_long_lines", "language_unreliable", "duplicate_page", "bad_words"]
-    languages = {
-        language.code: {
-            "kept": 1900 - 8 * number,
-            "held_out": 12,
-            "rejected": {reason: (number * (at + 2)) % 97 for at, reason in enumerate(reasons)},
-            "characters": 10**6,
-            "removed_lines_by_rule": {"duplicate_line": number},
-            "confidence": {"0.00": 3 * number, "0.50": 3, "0.95": 1897 - 11 * number},
-            "cld3": {"disagrees": number % 7, "said": {"vi": number % 7}} if number % 7 else {},
-        }
-        for number, language in enumerate(all_languages())
-    }
-    for language in all_languages():
-        pages = [
-            {
-                "text": f"{HOSTILE}\nعربى 中文",
-                "url": HOSTILE,
-                "language": language.code,
-                "reason": one,
-            }
-            for one in reasons
-        ]
-        path = directory / "rejected" / language.code / "rejected-00000-of-00001.parquet"
-        path.parent.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(pages), path)
-    body = {
-        "languages": languages,
-        "rules": {"name": "demo", "differences_from_mc4": ["No line-length rule.", HOSTILE]},
-        "broken_records": {"not_utf8": {"count": 3, "samples": [HOSTILE]}},
-        "input": {"files": 2, "records": 10},
-    }
-    artifacts.finish(directory, "clean", {}, {}, body)
-    return directory
-
-
-def write_tokens(directory: Path) -> Path:
-    directory.mkdir()
-    languages = {
-        language.code: {
-            "train": {
-                "pages": 100,
-                "tokens": int(2_000_000 * 0.93**number),
-                "text_bytes": int(2_000_000 * 0.93**number * (2.5 + number % 5)),
-                "unknown_tokens": number,
-                "byte_tokens": 7 * number,
-            },
-            "validation": {"pages": 12, "tokens": 2000, "text_bytes": 9000},
-        }
-        for number, language in enumerate(all_languages())
-    }
-    artifacts.finish(directory, "tokenize", {}, {}, {"languages": languages})
-    return directory
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("report")
-    report.run(
-        Report(
-            baseline=tuple(write_run(root / f"dense{n}", experts=None, seed=n) for n in (0, 1)),
-            candidate=tuple(write_run(root / f"switch{n}", experts=8, seed=n) for n in (0, 1)),
-            corpus=write_corpus(root / "corpus"),
-            tokens=write_tokens(root / "tokens"),
-            out=root / "out",
-        )
-    )
-    return root
+ROOT = Path(__file__).parents[2]
 
 
 def test_json_recomputed_from_the_evaluation_files(finished):
@@ -242,6 +105,113 @@ def test_unfair_comparisons_are_refused(finished, tmp_path, changes, says):
         report.run(Report(baseline=(finished / "dense0",), candidate=(other,), out=tmp_path / "o"))
 
 
+def test_differences_are_reported_where_they_are_allowed(finished, tmp_path, capsys):
+    runs = tuple(
+        write_run(tmp_path / f"switch{n}", experts=8, seed=n, batch=64 * (n + 1), warm_up=10)
+        for n in (0, 1)
+    )
+    asked = Report(
+        baseline=(finished / "dense0", finished / "dense1"), candidate=runs, out=tmp_path / "out"
+    )
+    with pytest.raises(ArtifactError, match=r"batch: there 32, here 64.*--allow-differences"):
+        report.run(asked)
+    report.run(replace(asked, allow_differences=True))
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    assert found["differences"] == [
+        {"field": "batch", "baseline": ["32", "32"], "candidate": ["64", "128"]},
+        {"field": "warm_up", "baseline": ["not recorded"] * 2, "candidate": ["10", "10"]},
+    ]
+    assert found["cautions"][0].startswith("The runs differ beyond the feed-forward")
+    for text in (
+        capsys.readouterr().out,
+        (tmp_path / "out/report.md").read_text(),
+        (tmp_path / "out/index.html").read_text().split("<nav")[0],  # the first screen
+    ):
+        assert "which was allowed: batch, warm_up." in text
+    assert "| batch | 32 | 64, 128 |" in (tmp_path / "out/report.md").read_text()
+
+
+def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path):
+    """Cutting tokens finer changes no bit of a byte, so the report is the same in that unit."""
+    finer = write_run(tmp_path / "finer", experts=8, seed=0, tokens_a_token=3)
+    asked = Report(baseline=(finished / "dense0",), candidate=(finer,), out=tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"other targets.*--allow-differences.*bits per byte"):
+        report.run(asked)
+    report.run(replace(asked, allow_differences=True))
+    report.run(replace(asked, candidate=(finished / "switch0",), out=tmp_path / "one"))
+    found, one = (json.loads((tmp_path / f"{n}/report.json").read_text()) for n in ("out", "one"))
+    assert (found["unit"], one["unit"]) == ("bits per byte", "nats per token")
+    for code, row in found["languages"].items():
+        assert row["gain_nats"] is None
+        gain = one["languages"][code]["gain_bits_per_byte"]
+        assert row["gain_bits_per_byte"] == pytest.approx(gain)
+        assert row["gain_bits_per_byte_low"] <= gain <= row["gain_bits_per_byte_high"]
+        assert row["step_speedup"] == pytest.approx(one["languages"][code]["step_speedup"])
+    mixed = (finished / "switch0", finer)
+    with pytest.raises(ArtifactError, match="runs of one side need one vocabulary"):
+        report.run(replace(asked, candidate=mixed, allow_differences=True))
+
+
+def test_numbers_recomputed_by_another_program(finished, tmp_path):
+    command = [sys.executable, str(ROOT / ".ci/recompute_report.py"), str(finished / "out")]
+    for side, kind in (("baseline", "dense"), ("candidate", "switch")):
+        command += [f"--{side}", str(finished / f"{kind}0"), str(finished / f"{kind}1")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "107 rows equal to 1e-6" in done.stdout
+    shutil.copytree(finished / "out", tmp_path / "out")
+    written = json.loads((tmp_path / "out/report.json").read_text())
+    written["languages"]["sw"]["gain_nats"] += 1e-4
+    (tmp_path / "out/report.json").write_text(json.dumps(written))
+    done = subprocess.run(
+        [*command[:2], str(tmp_path / "out"), *command[3:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "sw gain" in done.stderr
+
+
+def test_held_out_lines_and_experts_are_in_every_rendering(finished):
+    found = json.loads((finished / "out/report.json").read_text())
+    assert (found["held_out"]["shared_lines"], found["held_out"]["lines"]) == (1, 2)
+    assert found["held_out"]["languages"]["sw"]["examples"] == [HOSTILE.lower()]
+    layers = found["experts"]["layers"]
+    assert [layer["stack"] for layer in layers] == ["encoder", "decoder"]
+    assert found["experts"]["run"] == "Switch, seed 0"
+    english = layers[0]["languages"]["en"]["load_share"]
+    assert english == pytest.approx([9 / 16] + [1 / 16] * 7)
+    markdown = (finished / "out/report.md").read_text()
+    assert "1 also stand on training pages" in markdown
+    assert "| encoder, layer 2 | 8 | 12." in markdown
+
+
+def test_students_keep_what_they_keep(finished, tmp_path):
+    found = json.loads((finished / "out/report.json").read_text())["students"]
+    assert [(one["name"], one["seeds"]) for one in found] == [("kept", [5, 6])]
+    assert found[0]["compression"] == pytest.approx(0.8, abs=1e-6)
+    assert found[0]["overall"]["gain_retained"] == pytest.approx(0.3, abs=0.05)
+    assert found[0]["median_over_languages"] == pytest.approx(0.3, abs=0.1)
+    sums = Counter()
+    for kind, run in itertools.product(("dense", "switch", "student"), (0, 1)):
+        path = finished / f"{kind}{run}/evaluation/step={STEPS[-1]}.parquet"
+        for row in pq.read_table(path).to_pylist():
+            if "-Latn" not in row["language"]:
+                sums[kind] += row["loss_nats"]
+    kept = (sums["dense"] - sums["student"]) / (sums["dense"] - sums["switch"])
+    assert found[0]["overall"]["gain_retained"] == pytest.approx(kept)
+    markdown = (finished / "out/report.md").read_text()
+    assert "| kept | 5, 6 | 80% |" in markdown
+    assert "| the paper, table 7 | – | 82% | 37% | – | – |" in markdown
+    asked = Report(baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path)
+    with pytest.raises(ArtifactError, match="named as a student and has experts"):
+        report.run(replace(asked, student=(finished / "switch1",)))
+    other = write_run(tmp_path / "other", experts=None, batch=64)
+    with pytest.raises(ArtifactError, match="batch: there 32, here 64"):
+        report.run(replace(asked, student=(other,), out=tmp_path / "out"))
+
+
 def test_runs_without_evaluations_or_with_other_pages_are_refused(finished, tmp_path):
     other = write_run(tmp_path / "other", experts=8)
     path = other / f"evaluation/step={STEPS[-1]}.parquet"
@@ -255,52 +225,3 @@ def test_runs_without_evaluations_or_with_other_pages_are_refused(finished, tmp_
     (other / "recipe.json").unlink()
     with pytest.raises(ArtifactError, match=r"no recipe\.json"):
         report.run(arguments)
-
-
-PROBE = Path(__file__).with_name("report_probe.js").read_text()
-
-
-def _in_browser(page: Path, profile: Path, *options: str) -> tuple[dict, str]:
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-dev-shm-usage", f"--user-data-dir={profile}", "--virtual-time-budget=10000",
-        "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", *options,
-        "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
-    return json.loads(html.unescape(title.group(1))), done.stderr
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: the page is not opened")
-@pytest.mark.parametrize("options", [("--window-size=1280,900",), ("--window-size=400,900",)])
-def test_in_a_real_browser(finished, tmp_path, options):
-    # The probe is added with its digest, as the page's own policy would forbid it otherwise.
-    page = (finished / "out/index.html").read_text()
-    digest = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
-    page = page.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
-    probed = tmp_path / "index.html"
-    probed.write_text(page.removesuffix("</body>\n</html>") + f"<script>{PROBE}</script></body>")
-    found, log = _in_browser(probed, tmp_path / "profile", *options)
-    assert len(found["charts"]) == 6
-    assert min(found["charts"]) > 10
-    assert found["best"] != found["alphabetical"]
-    assert found["alphabetical"].startswith("Afrikaans")
-    assert found["sorted"] == 1
-    assert (found["search"], found["shown"]) == ("Swahili sw", "1 row")
-    assert found["least_certain"] == all_languages()[-1].name
-    assert found["overflow"] == 0
-    assert found["strange"] == []
-    assert found["ink"] == "rgb(0, 114, 178)"
-    assert "CONSOLE" not in log, log
-    assert "ERR_NAME_NOT_RESOLVED" not in log, log
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: the page is not opened")
-def test_the_policy_keeps_strange_scripts_from_running(finished, tmp_path):
-    page = (finished / "out/index.html").read_text()
-    evil = "<img src=x onerror=\"document.title='{}'\"><script>document.title='{}'</script>"
-    (tmp_path / "evil.html").write_text(page.replace("<main>", f"<main>{evil}"))
-    with pytest.raises(json.JSONDecodeError):  # the title is still the report's own
-        _in_browser(tmp_path / "evil.html", tmp_path / "profile")

@@ -68,14 +68,11 @@ def test_the_report_holds_the_languages_of_the_archive(way):
     assert "Swahili" not in (way / "report/report.md").read_text()
 
 
-def test_every_loss_can_be_recomputed(way):
+def test_every_number_can_be_recomputed(way):
+    command = [str(ROOT / ".ci/recompute_report.py"), str(way / "report")]
+    sides = ["--baseline", str(way / "mt5"), "--candidate", str(way / "switch")]
     done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / ".ci/look_at_report.py"),
-            str(way / "report"),
-            str(len(LANGUAGES)),
-        ],
+        [sys.executable, *command, *sides, "--languages", str(len(LANGUAGES))],
         capture_output=True,
         text=True,
         check=False,
@@ -102,6 +99,18 @@ def test_held_out_pages_share_no_line_with_training_pages(way):
     assert lines["train"]
     assert lines["validation"]
     assert not lines["train"] & lines["validation"]
+    counted = json.loads((way / "report/report.json").read_text())["held_out"]
+    assert counted["shared_lines"] == 0
+    assert counted["lines"] >= len(lines["validation"] - {""})
+
+
+def test_the_report_shows_which_experts_served_which_languages(way):
+    experts = json.loads((way / "report/report.json").read_text())["experts"]
+    assert experts["step"] == 8
+    for layer in experts["layers"]:
+        assert sorted(layer["languages"]) == sorted(LANGUAGES)
+        for use in layer["languages"].values():
+            assert sum(use["load_share"]) == pytest.approx(1, abs=1e-3)
 
 
 def test_every_artifact_passes_inspection(way):
@@ -156,6 +165,20 @@ def test_there_and_back_through_transformers_files(way):
     ):  # fmt: skip
         done = mswitch(*command)
         assert done.returncode == 0, done.stderr
+    theirs_against_ours = [
+        "report", f"--baseline={way}/back", f"--candidate={way}/switch", f"--out={way}/imported"
+    ]  # fmt: skip
+    refused = mswitch(*theirs_against_ours)
+    assert refused.returncode == 2
+    assert "--allow-differences" in refused.stderr
+    done = mswitch(*theirs_against_ours, "--allow-differences")
+    assert done.returncode == 0, done.stderr
+    imported = json.loads((way / "imported/report.json").read_text())
+    assert imported["summary"]["median_step_speedup"] is None
+    trained = json.loads((way / "report/report.json").read_text())
+    for code, row in trained["languages"].items():  # the same weights, on the same pages
+        there = imported["languages"][code]["bits_per_byte_baseline"]
+        assert there == pytest.approx(row["bits_per_byte_baseline"], rel=1e-4)
     for name in ("config.json", "model.safetensors", "spiece.model", "tokenizer.json"):
         assert (way / "theirs" / name).read_bytes() == (way / "again" / name).read_bytes()
     filled = [mswitch("fill", f"--run={way}/{run}", sentence) for run in ("mt5", "back")]

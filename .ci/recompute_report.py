@@ -1,0 +1,176 @@
+"""Recomputes report.json from the runs' evaluation files, in plain pandas and nothing of mswitch.
+
+Usage: recompute_report.py REPORT_DIR --baseline RUN... --candidate RUN... [--languages N]
+
+Losses, gains, bits per byte, step speed-ups and every count must come out the same to 1e-6.
+Intervals and verdicts are drawn anew from another seed, so they agree as far as chance lets them:
+ends within a tenth of the interval's width in the median language, counts within three languages.
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+RESAMPLES, SEED = 2000, 20261125
+COUNTS_MAY_DIFFER_BY = 3
+
+
+def evaluations(run: Path) -> pd.DataFrame:
+    """Returns all rows of all evaluations of a run."""
+    files = (run / "evaluation").glob("step=*.parquet")
+    return pd.concat(
+        pd.read_parquet(path).assign(step=int(path.stem.split("=")[1])) for path in files
+    )
+
+
+def curves(runs: list[pd.DataFrame], amount: str, size: str) -> pd.DataFrame:
+    """Returns losses, a row a step and a column a language, mean over runs."""
+    each = []
+    for run in runs:
+        sums = run.groupby(["step", "language"])[[amount, size]].sum()
+        each.append((sums[amount] / sums[size]).unstack())
+    return sum(each) / len(each)
+
+
+def step_speedup(baseline: pd.Series, candidate: pd.Series) -> float | None:
+    """Returns the baseline's last step ÷ the candidate's interpolated first one at its loss."""
+    target, before = baseline.iloc[-1], None
+    for step, loss in candidate.items():
+        if loss <= target:
+            if before is None:
+                step = candidate.index[candidate.index > 0][0]
+            else:
+                share = (before[1] - target) / (before[1] - loss)
+                step = before[0] + share * (step - before[0])
+            return baseline.index[-1] / step
+        before = step, loss
+    return None
+
+
+def interval(sides: list[list[pd.DataFrame]], amount: str, size: str) -> tuple[float, float, float]:
+    """Returns a bootstrap's 95 % interval and p-value of one language's last evaluations."""
+    tables = [[run.sort_values("url") for run in runs] for runs in sides]
+    pages, rng = len(tables[0][0]), np.random.default_rng(SEED)
+    drawn = rng.integers(pages, size=(RESAMPLES, pages))
+    losses = []
+    for runs in tables:
+        sums = np.stack([run[amount].to_numpy()[drawn].sum(axis=1) for run in runs])
+        chosen = rng.integers(len(runs), size=(len(runs), RESAMPLES))
+        mean = np.take_along_axis(sums, chosen, axis=0).mean(axis=0)
+        losses.append(mean / runs[0][size].to_numpy()[drawn].sum(axis=1))
+    gains = losses[0] - losses[1]
+    error = gains.std(ddof=1) * math.sqrt(pages / (pages - 1))
+    gain = gains.mean()
+    p_value = 2 * stats.t.sf(abs(gain) / error, pages - 1) if error else float(gain == 0)
+    return *np.quantile(gains, [0.025, 0.975]), p_value
+
+
+def beyond_noise(p_values: pd.Series) -> set[str]:
+    """Returns Benjamini and Hochberg's findings at 5 %."""
+    ordered = p_values.sort_values()
+    passed = ordered <= 0.05 * np.arange(1, len(ordered) + 1) / len(ordered)
+    return set(ordered.index[: passed.to_numpy().nonzero()[0].max(initial=-1) + 1])
+
+
+def same(name: str, shown: float | None, found: float | None) -> None:
+    """Ends the script unless the report shows what was found."""
+    if (shown is None) != (found is None) or (
+        found is not None and not math.isclose(shown, found, rel_tol=1e-6, abs_tol=1e-9)
+    ):
+        sys.exit(f"{name}: the report shows {shown}, recomputed {found}")
+
+
+def main() -> None:
+    """Recomputes, compares, and prints what was compared."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--baseline", type=Path, nargs="+", required=True)
+    parser.add_argument("--candidate", type=Path, nargs="+", required=True)
+    parser.add_argument("--languages", type=int, help="so many must be there")
+    asked = parser.parse_args()
+    report = json.loads((asked.report / "report.json").read_text())
+    for name in ("index.html", "report.md"):
+        assert (asked.report / name).stat().st_size > 1000, name
+    sides = [[evaluations(run) for run in runs] for runs in (asked.baseline, asked.candidate)]
+    for run in (run for runs in sides for run in runs):
+        run["loss_bits"] = run.loss_nats / math.log(2)
+    nats, bits = ("loss_nats", "target_tokens"), ("loss_bits", "text_bytes")
+    unit = nats if report["unit"] == "nats per token" else bits
+    in_nats, in_bits = ([curves(runs, *each) for runs in sides] for each in (nats, bits))
+    compared = in_nats if unit == nats else in_bits
+    last = [[run[run.step == run.step.max()] for run in runs] for runs in sides]
+    rows = []
+    for code, shown in report["languages"].items():
+        for at, side in enumerate(("baseline", "candidate")):
+            same(f"{code} nats", shown[f"loss_nats_{side}"], in_nats[at][code].iloc[-1])
+            same(f"{code} bits", shown[f"bits_per_byte_{side}"], in_bits[at][code].iloc[-1])
+        gain = compared[0][code].iloc[-1] - compared[1][code].iloc[-1]
+        field = "gain_nats" if unit == nats else "gain_bits_per_byte"
+        same(f"{code} gain", shown[field], gain)
+        trained = all(curve.index[-1] > 0 for curve in compared)
+        speedup = step_speedup(compared[0][code], compared[1][code]) if trained else None
+        same(f"{code} speed-up", shown["step_speedup"], speedup)
+        bound = compared[0].index[-1] / compared[1].index[-1] if trained else None
+        same(f"{code} bound", shown["step_speedup_bound"], bound)
+        mine = [[run[run.language == code] for run in runs] for runs in last]
+        same(f"{code} pages", shown["held_out_pages"], len(mine[0][0]))
+        low, high, p_value = interval(mine, *unit) if len(mine[0][0]) > 1 else (None, None, None)
+        rows.append(
+            {"code": code, "gain": gain, "speedup": speedup, "bound": bound, "p_value": p_value}
+            | {"low": low, "high": high, "variant": code.endswith("-Latn")}
+            | {"shown_low": shown[f"{field}_low"], "shown_high": shown[f"{field}_high"]}
+        )
+    table = pd.DataFrame(rows).set_index("code")
+    compare_summary(table, report["summary"], asked.languages)
+
+
+def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: int | None) -> None:
+    """Compares counts, speed-ups and intervals over languages, script variants left out."""
+    counted = table[~table.variant]
+    found = beyond_noise(counted.p_value.dropna().astype(float))
+    significant = counted[counted.index.isin(found)]
+    exact = {
+        "languages": len(counted),
+        "languages_improved": int((counted.gain > 0).sum()),
+        "languages_worse": int((counted.gain < 0).sum()),
+    }
+    if counted.bound.notna().all():
+        at_bound = counted.speedup.astype(float).fillna(counted.bound.astype(float))
+        exact |= {
+            "languages_not_reached": int(counted.speedup.isna().sum()),
+            "median_step_speedup": float(at_bound.median()),
+            "mean_step_speedup": float(at_bound.mean()),
+            "share_step_speedup_at_least_4": float((counted.speedup.astype(float) >= 4).mean()),
+        }
+    by_chance = {
+        "languages_improved_significantly": int((significant.gain > 0).sum()),
+        "languages_worse_significantly": int((significant.gain < 0).sum()),
+    }
+    for name, value in exact.items():
+        same(name, summary[name], value)
+    for name, value in by_chance.items():
+        if abs(summary[name] - value) > COUNTS_MAY_DIFFER_BY:
+            sys.exit(f"{name}: the report shows {summary[name]}, drawn anew {value}")
+    if languages not in (None, len(counted)):
+        sys.exit(f"{languages} languages were expected, the report holds {len(counted)}")
+    drawn = counted.dropna(subset=["low"]).astype({"low": float, "shown_low": float})
+    width = (drawn.shown_high - drawn.shown_low).astype(float)
+    apart = (drawn.low - drawn.shown_low).abs() + (drawn.high - drawn.shown_high).abs().astype(
+        float
+    )
+    share = float((apart / 2 / width.where(width > 0)).median()) if len(drawn) else 0.0
+    if share > 0.1:
+        sys.exit(f"intervals drawn anew lie {share:.0%} of their width apart")
+    for name, value in (exact | by_chance).items():
+        print(f"{name:38} report {summary[name]:<12.6g} recomputed {value:.6g}")
+    print(f"{len(table)} rows equal to 1e-6; intervals {share:.1%} of their width apart (median)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What is said of a language, and of all of them: the rows and the summary of `report.json`.
+
+Field names are those of the file and carry their units. A number that is not known is None, never
+0: a speed-up that was not reached beside its bound, an interval of a single page, training text
+whose tokens nobody named.
+"""
+
+from dataclasses import dataclass
+
+from eval import intervals
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingText:
+    """What a language's training text was; None where it was not recorded.
+
+    Attributes:
+        tokens: distinct training tokens in the token blocks, or tokens seen if those are unknown.
+        tokens_seen: training tokens that the runs saw, repeats counted, mean over runs.
+        bytes_per_token: UTF-8 bytes ÷ tokens of the training text: high where pieces fit well.
+        tokens_per_page: training tokens ÷ training pages.
+        unknown_share: of the tokens, those whose text is lost.
+        byte_fallback_share: of the tokens, those that stand for one byte, for want of a piece.
+    """
+
+    tokens: float | None = None
+    tokens_seen: float | None = None
+    bytes_per_token: float | None = None
+    tokens_per_page: float | None = None
+    unknown_share: float | None = None
+    byte_fallback_share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageGain:
+    """One language of `report.json`; a speed-up that was not reached is None beside its bound.
+
+    `p_value_adjusted` is None where nothing was tested: one held-out page, or a script variant.
+    `gain_nats` is None where the sides have different vocabularies; the interval is then that of
+    the gain in bits per byte, and else that of the gain in nats. `..._runs` are each run's own
+    losses, in the order of the runs. The bound is None too where a side was not trained here.
+    """
+
+    name: str
+    script: str
+    family: str
+    script_variant: bool
+    loss_nats_baseline: float
+    loss_nats_candidate: float
+    loss_nats_baseline_runs: tuple[float, ...]
+    loss_nats_candidate_runs: tuple[float, ...]
+    gain_nats: float | None
+    gain_nats_low: float | None
+    gain_nats_high: float | None
+    p_value_adjusted: float | None
+    bits_per_byte_baseline: float
+    bits_per_byte_candidate: float
+    gain_bits_per_byte: float
+    gain_bits_per_byte_low: float | None
+    gain_bits_per_byte_high: float | None
+    step_speedup: float | None
+    step_speedup_bound: float | None
+    step_speedup_lasting: float | None
+    training_tokens: float | None
+    training_tokens_seen: float | None
+    bytes_per_token: float | None
+    tokens_per_page: float | None
+    unknown_share: float | None
+    byte_fallback_share: float | None
+    held_out_pages: int
+
+    @property
+    def gain(self) -> float:
+        """The gain in the unit of the comparison."""
+        return self.gain_bits_per_byte if self.gain_nats is None else self.gain_nats
+
+    @property
+    def low(self) -> float | None:
+        """Where the gain's interval begins; None if there is none."""
+        return self.gain_bits_per_byte_low if self.gain_nats is None else self.gain_nats_low
+
+    @property
+    def high(self) -> float | None:
+        """Where the gain's interval ends."""
+        return self.gain_bits_per_byte_high if self.gain_nats is None else self.gain_nats_high
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse` (both beyond noise) or `unclear`."""
+        p_value = self.p_value_adjusted
+        if p_value is None or p_value >= intervals.FALSE_DISCOVERY_RATE or self.gain == 0:
+            return "unclear"
+        return "better" if self.gain > 0 else "worse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The summary of `report.json`: over languages, script variants left out.
+
+    `median_step_speedup` and `mean_step_speedup` run over all languages; one that did not reach the
+    baseline's quality counts at its bound, which makes the mean an upper bound then.
+    `mean_step_speedup_reached` leaves such languages out. `time_speedup` is the median step
+    speed-up × (baseline step seconds ÷ candidate step seconds). The rank correlation is Spearman's,
+    between gain and training tokens. Speed-ups are None where a side was not trained here.
+    `languages_improved_in_every_run`: every candidate run is better than every baseline run.
+    """
+
+    languages: int
+    languages_missing: tuple[str, ...]
+    script_variants: int
+    median_held_out_pages: float
+    languages_improved: int
+    languages_improved_significantly: int
+    languages_improved_in_every_run: int
+    languages_worse: int
+    languages_worse_significantly: int
+    languages_not_reached: int | None
+    median_step_speedup: float | None
+    median_step_speedup_is_bound: bool
+    median_step_speedup_lasting: float | None
+    mean_step_speedup: float | None
+    mean_step_speedup_reached: float | None
+    mean_step_speedup_lasting: float | None
+    share_step_speedup_at_least_4: float | None
+    time_speedup: float | None
+    gain_tokens_rank_correlation: float | None

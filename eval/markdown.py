@@ -1,0 +1,182 @@
+"""`report.md`: the sentence, the cautions, the summary and one row a language, best gain first."""
+
+from dataclasses import asdict
+
+from data import languages as table
+from eval import distillation
+from eval.expert_sharing import ExpertSharing
+from eval.language_gain import LanguageGain
+from eval.language_loss import Unit
+from eval.report import Report, cautions, shared_total, speedup_text
+
+
+def to_markdown(report: Report) -> str:
+    """Returns `report.md`."""
+    parts = [f"# {report.candidate.name} against {report.baseline.name}, language by language"]
+    parts += [report.sentence, "\n".join(f"- {one}" for one in cautions(report))]
+    parts += [_how_to_read(report), _sides(report), *_differences(report), *_held_out(report)]
+    parts += [_languages(report), *_students(report), *_experts(report.experts)]
+    parts += _fertility(report)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _how_to_read(report: Report) -> str:
+    baseline, candidate, unit = report.baseline.name, report.candidate.name, report.unit
+    named = "nats per target token" if unit is Unit.NATS_PER_TOKEN else "bits per byte"
+    return (
+        f"Gain is {named} on held-out pages, {baseline} minus {candidate}: above zero, {candidate} "
+        "is better. In brackets the 95% interval over resampled pages (and runs, where a side has "
+        "several); ● marks what stays beyond noise after Benjamini–Hochberg over all languages. A "
+        "step speed-up of “< x” was not reached. Script variants (*) stand beside the languages, "
+        "not counted."
+    )
+
+
+def _sides(report: Report) -> str:
+    facts = zip(asdict(report.facts[0]).items(), asdict(report.facts[1]).values(), strict=True)
+    return markdown_table(
+        ("", report.baseline.name, report.candidate.name),
+        [(name.replace("_", " "), _plain(one), _plain(other)) for (name, one), other in facts],
+    )
+
+
+def _differences(report: Report) -> list[str]:
+    if not report.differences:
+        return []
+    rows = [
+        (one.field, *(", ".join(dict.fromkeys(values)) for values in one[1:]))
+        for one in report.differences
+    ]
+    head = ("differs", report.baseline.name, report.candidate.name)
+    return [
+        "Beyond the feed-forward, the name and the seed the runs differ in:",
+        markdown_table(head, rows),
+    ]
+
+
+def _held_out(report: Report) -> list[str]:
+    if report.shared_lines is None:
+        return []
+    total = shared_total(report.shared_lines)
+    said = (
+        f"Of {total.lines:,} lines of {total.pages:,} held-out pages, {total.shared_lines:,} also "
+        f"stand on training pages, on {total.pages_sharing:,} of the held-out ones"
+    )
+    sharing = [(code, one) for code, one in report.shared_lines.items() if one.shared_lines]
+    named = ", ".join(f"{table.get(code).name} {one.shared_lines:,}" for code, one in sharing)
+    return [f"{said}: {named}." if named else f"{said}."]
+
+
+def _languages(report: Report) -> str:
+    head = ("language", "code", report.baseline.name, report.candidate.name)
+    return markdown_table(
+        (*head, "gain", "interval", "", "step speed-up"),
+        [_row(code, gain) for code, gain in report.gains.items()],
+    )
+
+
+def _row(code: str, gain: LanguageGain) -> tuple[str, ...]:
+    in_nats = gain.gain_nats is not None
+    losses = (
+        (gain.loss_nats_baseline, gain.loss_nats_candidate)
+        if in_nats
+        else (gain.bits_per_byte_baseline, gain.bits_per_byte_candidate)
+    )
+    return (
+        gain.name + (" *" if gain.script_variant else ""),
+        code,
+        *(f"{loss:.3f}" for loss in losses),
+        f"{gain.gain:+.3f}",
+        "one page"
+        if gain.low is None or gain.high is None
+        else f"[{gain.low:+.3f}, {gain.high:+.3f}]",
+        "" if gain.verdict == "unclear" else "●",
+        speedup_text(gain),
+    )
+
+
+def _students(report: Report) -> list[str]:
+    if not report.students:
+        return []
+    rows = [
+        (
+            one.name,
+            _plain(one.seeds),
+            _percent(one.compression),
+            _percent(one.overall.gain_retained),
+            f"{_percent(one.overall.gain_retained_low)} to "
+            f"{_percent(one.overall.gain_retained_high)}",
+            _percent(one.median_over_languages),
+        )
+        for one in report.students
+    ]
+    rows += [
+        ("the paper, table 7", "–", _percent(smaller), _percent(kept), "–", "–")
+        for smaller, kept in distillation.PAPER
+    ]
+    head = ("student", "seeds", "compression", "gain kept", "95% interval", "median language")
+    said = [distillation.sentence(one, report.candidate.name) for one in report.students]
+    return [" ".join(said), markdown_table(head, rows)]
+
+
+def _experts(sharing: ExpertSharing | None) -> list[str]:
+    if sharing is None:
+        return []
+    rows = []
+    for layer in sharing.layers:
+        most = int(layer.distance.argmax())
+        load = layer.load_of_all
+        rows.append(
+            (
+                layer.name,
+                str(layer.experts),
+                f"{load.min():.1%} to {load.max():.1%}",
+                f"{layer.entropy_of_all:.2f}",
+                f"{layer.dropped_of_all:.2%}",
+                f"{table.get(sharing.languages[most]).name} ({layer.distance[most]:.2f})",
+            )
+        )
+    head = ("switch layer", "experts", "load", "entropy, nats", "dropped", "farthest from all")
+    said = (
+        f"Which experts serve which languages ({sharing.run}, step {sharing.step}): an expert’s "
+        "share of all choices, the router’s entropy, choices without a slot, and the language "
+        "whose use of experts is farthest from that of all (0 the same, 1 experts of its own)."
+    )
+    return [said, markdown_table(head, rows)]
+
+
+def _fertility(report: Report) -> list[str]:
+    rows = [_fertility_row(code, one) for code, one in report.gains.items() if one.bytes_per_token]
+    if not rows:
+        return []
+    columns = ("language", "code", "tokens/byte", "tokens/page", "unknown", "byte fallback")
+    return ["How finely the vocabulary cuts the training text:", markdown_table(columns, rows)]
+
+
+def _fertility_row(code: str, gain: LanguageGain) -> tuple[str, ...]:
+    return (
+        gain.name,
+        code,
+        "–" if gain.bytes_per_token is None else f"{1 / gain.bytes_per_token:.3f}",
+        "–" if gain.tokens_per_page is None else f"{gain.tokens_per_page:,.0f}",
+        "–" if gain.unknown_share is None else f"{gain.unknown_share:.2%}",
+        "–" if gain.byte_fallback_share is None else f"{gain.byte_fallback_share:.2%}",
+    )
+
+
+def markdown_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Returns a table; a pipe in a cell breaks nothing."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, tuple):
+        return ", ".join(str(one) for one in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"

@@ -1,0 +1,89 @@
+"""One side of a comparison: the runs of one architecture, a seed each, evaluated at the same steps.
+
+Its loss is the mean over its runs. Counts (tokens, bytes, pages) are equal for all of them, because
+they score the same pages with the same targets; so a mean of sums is a sum of means. Two sides of
+one vocabulary are compared in nats per target token; sides of different vocabularies cut the same
+pages into other targets, and are compared in bits per byte.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from eval import language_loss
+from eval.intervals import Scores
+from eval.language_loss import LanguageLosses, PageLosses, Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One architecture's runs, evaluated at the same steps.
+
+    Attributes:
+        name: what the report calls it, for example `Switch`.
+        steps: the steps of its evaluations, ascending; only step 0 for an imported model.
+        runs: for each run and step, sums per language.
+        pages: the last evaluation's pages, one entry a run.
+        step_seconds: median wall time of a training step; None if it was not recorded.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+    runs: tuple[tuple[LanguageLosses, ...], ...]
+    pages: tuple[PageLosses, ...]
+    step_seconds: float | None
+
+    @cached_property
+    def losses(self) -> tuple[LanguageLosses, ...]:
+        """Sums per language at each step, mean over runs."""
+        return tuple(
+            language_loss.mean_of_runs(at_step) for at_step in zip(*self.runs, strict=True)
+        )
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the evaluated languages, sorted."""
+        return self.runs[0][-1].languages
+
+    @property
+    def trained(self) -> bool:
+        """False for an imported model, whose steps are another's and not known here."""
+        return self.steps[-1] > 0
+
+    def curves(self, unit: Unit) -> Float[np.ndarray, "evaluations languages"]:
+        """Returns the loss at each step, one column a language."""
+        return curves_of(self.losses, unit)
+
+    def final_losses(self, unit: Unit) -> Float[np.ndarray, "runs languages"]:
+        """Returns each run's loss after its last step."""
+        return np.stack([run[-1].losses(unit) for run in self.runs])
+
+    def scores(self, language: str, unit: Unit) -> Scores:
+        """Returns what every run lost on every page of a language."""
+        languages, of_page = self.pages[0].held_out.by_language
+        mine = of_page == languages.index(language)
+        amounts = np.stack([pages.amounts(unit)[mine] for pages in self.pages])
+        return Scores(amounts, self.pages[0].sizes(unit)[mine])
+
+
+def curves_of(
+    losses: tuple[LanguageLosses, ...], unit: Unit
+) -> Float[np.ndarray, "evaluations languages"]:
+    """Returns the loss at each evaluation, one column a language."""
+    return np.stack([one.losses(unit) for one in losses])
+
+
+def total_curve(
+    losses: tuple[LanguageLosses, ...], unit: Unit
+) -> Float[np.ndarray, " evaluations"]:
+    """Returns the loss over all pages at each evaluation."""
+    return np.concatenate([language_loss.total(one).losses(unit) for one in losses])
+
+
+def unit_of(baseline: Side, candidate: Side) -> Unit:
+    """Returns what the two can be compared in."""
+    if language_loss.same_targets(baseline.pages[0], candidate.pages[0]):
+        return Unit.NATS_PER_TOKEN
+    return Unit.BITS_PER_BYTE

@@ -1,0 +1,40 @@
+"""The held-out pages of a finished corpus, checked line by line against its training pages.
+
+114 MB of text take three seconds. A corpus that would take minutes is not read for a report: the
+answer is then None, and the report says that nobody looked.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.languages import UNDETERMINED
+from data.shared_lines import HeldOutText, SharedLines, shared_lines
+from pipeline.artifacts import read_manifest
+from pipeline.corpus import page_files, texts
+
+MOST_CHARACTERS = 2_000_000_000  # a minute of one core
+
+
+def read_shared_lines(corpus: Path) -> dict[str, SharedLines] | None:
+    """Returns by language what held-out pages share with training pages; None for a huge corpus.
+
+    Pages of no certain language ("und") are on neither side.
+
+    Raises:
+        ArtifactError: the directory is no finished corpus.
+    """
+    entries = read_manifest(corpus, "clean")["languages"]
+    codes = [code for code in entries if code != UNDETERMINED]
+    if sum(entries[code].get("characters", 0) for code in codes) > MOST_CHARACTERS:
+        return None
+    held_out = [
+        HeldOutText(code, text) for code in codes for text in _texts(corpus, code, "validation")
+    ]
+    return shared_lines(
+        held_out, (text for code in codes for text in _texts(corpus, code, "train"))
+    )
+
+
+def _texts(corpus: Path, code: str, split: str) -> Iterator[str]:
+    for path in page_files([corpus], code, split):
+        yield from texts(path)

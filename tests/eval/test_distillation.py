@@ -1,0 +1,60 @@
+"""What students keep, against the paper's definition and a bootstrap read aloud."""
+
+import numpy as np
+import pytest
+
+from eval import distillation
+from eval.intervals import Scores
+
+PAGES = 60
+
+
+def scores(level, seed, runs=1, spread=0.05):
+    """A side whose loss is `level` nats a token; pages are as hard for all sides."""
+    same, own = np.random.default_rng(0), np.random.default_rng(seed)
+    tokens = same.integers(50, 150, PAGES)
+    hard = same.normal(0, 0.5, PAGES)
+    hard -= (hard * tokens).sum() / tokens.sum()
+    noise = own.normal(0, spread, (runs, PAGES))
+    noise -= (noise * tokens).sum(axis=1, keepdims=True) / tokens.sum()
+    return Scores((level + hard + noise) * tokens, tokens)
+
+
+def test_the_papers_table_6():
+    """T5-Base −1.636, Switch-Base −1.444, the student −1.580: 29 % of the gain."""
+    found = distillation.retained([scores(1.636, 1), scores(1.444, 2), scores(1.580, 3)])
+    assert found.gain_retained == pytest.approx(0.29, abs=0.005)
+    assert found.gain_nats_teacher == pytest.approx(0.192)
+    assert found.gain_retained_low < 0.29 < found.gain_retained_high
+
+
+def test_the_interval_is_that_of_a_slow_bootstrap():
+    sides = [scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)]
+    found, rng, ratios = distillation.retained(sides), np.random.default_rng(9), []
+    for _ in range(3000):
+        pages = rng.integers(PAGES, size=PAGES)
+        baseline, teacher, student = (
+            side.amounts[0, pages].sum() / side.sizes[pages].sum() for side in sides
+        )
+        ratios.append((baseline - student) / (baseline - teacher))
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    assert found.gain_retained_low == pytest.approx(low, abs=0.01)
+    assert found.gain_retained_high == pytest.approx(high, abs=0.01)
+
+
+def test_nothing_is_kept_of_a_gain_within_noise():
+    found = distillation.retained([scores(3.0, 1), scores(2.999, 2), scores(2.0, 3)])
+    assert found.gain_nats_student == pytest.approx(1.0)
+    assert found.gain_retained is found.gain_retained_low is None
+    worse = distillation.retained([scores(3.0, 1), scores(3.5, 2), scores(2.0, 3)])
+    assert worse.gain_retained is None
+
+
+def test_runs_are_resampled_where_a_side_has_several():
+    apart = scores(2.6, 2, runs=2).amounts + np.array([[-10.0], [10.0]])
+    teacher = Scores(apart, scores(2.6, 2).sizes)
+    several = distillation.retained([scores(3.0, 1), teacher, scores(2.8, 3)])
+    one = distillation.retained([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
+    assert several.gain_retained == pytest.approx(one.gain_retained)
+    width = several.gain_retained_high - several.gain_retained_low
+    assert width > 2 * (one.gain_retained_high - one.gain_retained_low)

@@ -1,0 +1,186 @@
+"""The report in headless Chromium, used as a reader would: by keyboard, on a phone, in the dark."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import synthetic_runs
+from chromium import CHROMIUM, Browser
+from synthetic_runs import STEPS, write_corpus, write_routing, write_run, write_tokens
+
+from data.languages import all_languages
+from pipeline import report
+from pipeline.arguments import Report
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed: no browser opens the report")
+    with Browser() as opened:
+        yield opened
+
+
+FIRST = "document.querySelector('#language-table tbody tr:not([hidden]) th').textContent.trim()"
+CHARTS = (
+    "[...document.querySelectorAll('.chart')].filter((one) => !one.closest('details:not([open])'))"
+)
+
+
+def _focus_is(button: str) -> str:
+    return f"document.activeElement.textContent.startsWith('{button}')"
+
+
+def _is_quiet(browser: Browser, page: Path) -> None:
+    """Nothing was said to the console, nothing was asked of the network but the page itself."""
+    assert browser.complaints() == []
+    assert browser.requests() == [page.as_uri()]
+    assert browser.evaluate("performance.getEntriesByType('resource').length") == 0
+
+
+@pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False)])
+def test_opens_whole_at_every_width(browser, finished, width, dark):
+    page = finished / "out/index.html"
+    browser.open(page, width=width, dark=dark)
+    drawn = browser.evaluate(f"{CHARTS}.map((one) => one.querySelectorAll('svg path').length)")
+    assert len(drawn) == (8 if width < 760 else 9)  # a phone's second heat map is folded up
+    assert min(drawn) >= 9  # one student and the five points of the paper are the fewest marks
+    document = "document.documentElement"
+    assert browser.evaluate(f"{document}.scrollWidth - {document}.clientWidth") == 0
+    words = "[...document.querySelectorAll('svg text, td, th, dd, p, li, summary')]"
+    strange = "(one) => /undefined|NaN|null|None|\\{\\{/.test(one)"
+    strange = f"{words}.map((one) => one.textContent).filter({strange})"
+    assert browser.evaluate(strange) == []
+    ink = "getComputedStyle(document.querySelector(`#gains [aria-roledescription='point']`)).fill"
+    assert browser.evaluate(ink) == ("rgb(86, 180, 233)" if dark else "rgb(0, 114, 178)")
+    unnamed = "[...document.querySelectorAll('.chart')].filter((one) => !one.ariaLabel).length"
+    assert browser.evaluate(unnamed) == 0
+    _is_quiet(browser, page)
+
+
+def test_sorts_and_filters_by_keyboard_alone(browser, finished):
+    page = finished / "out/index.html"
+    browser.open(page, width=1280)
+    browser.press("Tab")
+    assert browser.evaluate(_focus_is("Skip to the table"))
+    browser.press("Enter")  # from here Tab goes on in the section of languages
+    browser.press("Tab")
+    assert browser.evaluate("document.activeElement.id") == "search"
+    browser.type("swahili")
+    assert browser.evaluate(FIRST) == "Swahili sw"
+    assert browser.evaluate("document.getElementById('shown').textContent") == "1 row"
+    browser.evaluate("document.getElementById('search').select()")
+    browser.type("a")
+    for _ in range(20):
+        if browser.evaluate(_focus_is("Language")):
+            break
+        browser.press("Tab")
+    browser.press("Enter")
+    assert browser.evaluate(FIRST) == "Afrikaans af"
+    order = "document.querySelector('#language-table [aria-sort]')"
+    assert browser.evaluate(f"{order}.ariaSort") == "ascending"
+    browser.press(" ")
+    assert browser.evaluate(f"{order}.ariaSort") == "descending"
+    assert browser.evaluate(FIRST) == "Yoruba yo"  # the last with an a in it
+    assert browser.evaluate("document.querySelectorAll('#language-table [aria-sort]').length") == 1
+    _is_quiet(browser, page)
+
+
+def test_filters_by_script_family_and_verdict_together(browser, finished):
+    found = json.loads((finished / "out/report.json").read_text())["languages"].values()
+    browser.open(finished / "out/index.html", width=1280)
+    wanted = {"script": "Latn", "family": "Romance", "verdict": "better"}
+    for name, value in wanted.items():
+        browser.evaluate(
+            f"(({{}}, one) => {{ one.value = '{value}'; one.dispatchEvent(new Event('input')); }})"
+            f"({{}}, document.getElementById('by-{name}'))"
+        )
+    fitting = [
+        one["name"]
+        for one in found
+        if (one["script"], one["family"]) == ("Latn", "Romance")
+        and one["gain_nats"] > 0
+        and (one["p_value_adjusted"] or 0.5) < 0.05
+    ]
+    rows = "[...document.querySelectorAll('#language-table tbody tr:not([hidden]) th')]"
+    shown = browser.evaluate(f"{rows}.map((one) => one.firstChild.textContent.trim())")
+    assert sorted(shown) == sorted(fitting)
+    assert shown
+
+
+def test_any_language_has_its_curve_and_its_sentence(browser, finished):
+    page = finished / "out/index.html"
+    found = json.loads((finished / "out/report.json").read_text())
+    browser.open(page, width=1280)
+    lines = (
+        "document.querySelectorAll('#curve-chart path[aria-roledescription=\"line mark\"]').length"
+    )
+    before = browser.evaluate("document.querySelector('#curve-chart svg').outerHTML")
+    browser.evaluate(
+        "(one => { one.value = 'sw'; one.dispatchEvent(new Event('change')); })"
+        "(document.getElementById('curve-language'))"
+    )
+    browser.wait(
+        f"(document.querySelector('#curve-chart svg')?.outerHTML ?? '').length && "
+        f"document.querySelector('#curve-chart svg').outerHTML !== {json.dumps(before)}"
+    )
+    swahili = found["languages"]["sw"]
+    said = browser.evaluate("document.getElementById('curve-text').textContent")
+    assert f"mT5 ends at {swahili['loss_nats_baseline']:.3f}" in said
+    assert f"Switch at {swahili['loss_nats_candidate']:.3f}" in said
+    if swahili["step_speedup"] is not None:
+        assert f"at step {STEPS[-1] / swahili['step_speedup']:.0f} of" in said
+    assert browser.evaluate(lines) == 2 + 4  # two means, two runs a side
+    _is_quiet(browser, page)
+
+
+def test_experts_and_folded_tables(browser, finished):
+    page = finished / "out/index.html"
+    browser.open(page, width=390)
+    cells = ".querySelectorAll('svg [aria-roledescription=\"rect mark\"]').length"
+    heat = "document.querySelectorAll('details.layer')[{}]" + cells
+    assert browser.evaluate(heat.format(0)) == 107 * 8
+    assert browser.evaluate(heat.format(1)) == 0
+    browser.evaluate("document.querySelectorAll('details.layer summary')[1].click()")
+    browser.wait(heat.format(1))
+    assert browser.evaluate(heat.format(1)) == 107 * 8
+    least = "document.querySelector('#confidence + details table tbody th').firstChild.textContent"
+    assert browser.evaluate(least).strip() == all_languages()[-1].name
+    _is_quiet(browser, page)
+
+
+def test_one_language_and_one_run_a_side_are_enough(browser, tmp_path, monkeypatch):
+    """As for English alone; and a language that never reaches its target."""
+    for name, gain in (("better", 1.0), ("worse", -1.0)):
+        root = tmp_path / name
+        monkeypatch.setattr(synthetic_runs, "all_languages", lambda: all_languages()[:1])
+        runs = [
+            write_run(root / "d", experts=None, name="t5-english"),
+            write_run(root / "s", experts=8, gain=gain),
+        ]
+        write_routing(runs[1], experts=8)
+        report.run(
+            Report(
+                baseline=(runs[0],),
+                candidate=(runs[1],),
+                corpus=write_corpus(root / "corpus"),
+                tokens=write_tokens(root / "tokens"),
+                out=root / "out",
+            )
+        )
+        browser.open(root / "out/index.html", width=1280)
+        said = browser.evaluate("document.getElementById('curve-text').textContent")
+        assert ("never reaches" in said) == (gain < 0)
+        sentence = browser.evaluate("document.querySelector('h1').textContent")
+        assert sentence.startswith(f"Switch is better than T5 in {int(gain > 0)} of 1 languages")
+        _is_quiet(browser, root / "out/index.html")
+
+
+def test_the_policy_keeps_strange_scripts_from_running(browser, finished, tmp_path):
+    page = (finished / "out/index.html").read_text()
+    evil = "<img src=x onerror=\"document.title='evil'\"><script>document.title='evil'</script>"
+    (tmp_path / "evil.html").write_text(page.replace("<main>", f"<main>{evil}"))
+    browser.open(tmp_path / "evil.html", width=1280)
+    assert browser.evaluate("document.title") == "Switch against mT5, language by language"
+    assert any("Content Security Policy" in one for one in browser.complaints())
