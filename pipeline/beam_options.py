@@ -27,9 +27,14 @@ def pipeline_options(asked: Sequence[str], *, input_bytes: int = 0) -> PipelineO
     return PipelineOptions([*LOCAL_RUNNER, *workers, *asked])
 
 
+def use(options: PipelineOptions) -> None:
+    """Has this process reach the stores that the options describe, as the job's workers do."""
+    FileSystems.set_options(options)
+
+
 def pipeline_for(options: PipelineOptions) -> beam.Pipeline:
     """Returns an empty pipeline; from here on this process reads the stores that they describe."""
-    FileSystems.set_options(options)
+    use(options)
     if options.view_as(StandardOptions).runner == "FnApiRunner":
         return beam.Pipeline(runner=LocalRunner(options), options=options)
     return beam.Pipeline(options=options)

@@ -152,7 +152,7 @@ def finished(tmp_path_factory) -> Path:
         Report(
             baseline=tuple(write_run(root / f"dense{n}", experts=None, seed=n) for n in (0, 1)),
             candidate=tuple(write_run(root / f"switch{n}", experts=8, seed=n) for n in (0, 1)),
-            corpus=write_corpus(root / "corpus"),
+            corpus=str(write_corpus(root / "corpus")),
             tokens=write_tokens(root / "tokens"),
             out=root / "out",
         )
