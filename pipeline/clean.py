@@ -23,10 +23,10 @@ from rich.console import Console
 from data.bad_words import BadWordRule
 from data.languages import codes
 from pipeline import arguments, artifacts, storage
-from pipeline.beam_options import pipeline_options, use
+from pipeline.beam_options import Follow, pipeline_options, use
 from pipeline.cleaning import read, shards
 from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.plan import AnyRules, Job, planned, steps, whole
+from pipeline.cleaning.plan import AnyRules, Job, check_complete, planned, steps, whole
 from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.watch import watched
@@ -81,8 +81,11 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     )
     size = sum(file.size for file in found)
     console.print(f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}")
-    with watched(job.workspace, {step.step: count for step, count in steps(job)}, console):
-        run_job(job, pipeline_options(arguments.beam, input_bytes=size))
+    options = pipeline_options(arguments.beam, input_bytes=size)
+    pieces = {step.step: count for step, count in steps(job)}
+    with watched(job.workspace, pieces, console) as watch:
+        run_job(job, options, watch.follow)
+    check_complete(job)
     body = manifest_of(whole(job), job, files=len(found))
     artifacts.finish(out, STAGE, settings, inputs, body)
     clear(out)
@@ -132,13 +135,13 @@ def job_of(
     )
 
 
-def run_job(job: Job, options: PipelineOptions) -> None:
-    """Runs the graph, on this machine or where the options say.
+def run_job(job: Job, options: PipelineOptions, follow: Follow = lambda _: None) -> None:
+    """Runs the graph, on this machine or where the options say; `follow` is told of it.
 
     Raises:
         DataError: a worker met something that its user can mend, such as a full disk.
     """
-    with running(options) as pipeline:
+    with running(options, follow) as pipeline:
         build(job, pipeline)
 
 

@@ -1,20 +1,51 @@
 """How a store is reached: the job's own options for it, in fsspec's words.
 
-What stands after `--` describes a store to Beam (`--s3_endpoint_url`, ...), and Beam tells it to
-every worker. What is left out comes from where each store's library looks by itself: environment
-variables (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `STORAGE_EMULATOR_HOST`), files in the home
-directory, the machine's own identity on a cloud. Commands that run no Beam job have only those.
+What stands after `--` describes a store (`--s3_endpoint_url`, ...), in Beam's words. What is left
+out comes from where each store's library looks by itself: environment variables
+(`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `STORAGE_EMULATOR_HOST`), files in the home directory, the
+machine's own identity on a cloud. Commands that run no Beam job have only those.
+
+Beam tells a job's options to the workers of some runners and not to others (a pool of workers hears
+nothing), so what reaches the stores travels with the work itself (`Reaching`).
 
 Why fsspec and not Beam's own file systems: docs/decisions/object-stores.md.
 """
 
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import fsspec
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, S3Options
 
 from data.errors import DataError
+
+Words = Mapping[str, Mapping[str, Any]]  # of fsspec, by scheme
+_used: dict[str, Mapping[str, Any]] = {}  # by this process
+
+
+def use(words: Words) -> None:
+    """Has this process reach stores in these words from here on."""
+    _used.update(words)
+
+
+def words_of(options: PipelineOptions) -> Words:
+    """Returns what a job's options say of each store."""
+    return {scheme: told(options) for scheme, told in OF_SCHEME.items()}
+
+
+@dataclass(frozen=True)
+class Reaching:
+    """A function that reaches the stores of its job in whatever process it is called."""
+
+    words: Words
+    function: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Calls the function."""
+        use(self.words)
+        return self.function(*arguments)
 
 
 def open_store(path: str) -> tuple[Any, str]:
@@ -23,7 +54,9 @@ def open_store(path: str) -> tuple[Any, str]:
     Raises:
         DataError: the scheme is unknown, or its package is not installed.
     """
-    words = OF_SCHEME.get(path.partition("://")[0], _nothing)(_options())
+    # Else gcsfs asks every bucket's kind by gRPC, for a minute where nobody answers (an emulator).
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    words = ALWAYS.get(scheme := path.partition("://")[0], {}) | dict(_used.get(scheme, {}))
     try:
         # Listings are never remembered: other workers write at the same time.
         return fsspec.core.url_to_fs(path, use_listings_cache=False, **words)
@@ -33,12 +66,6 @@ def open_store(path: str) -> tuple[Any, str]:
             "machine, or an address such as s3:// or gs:// with its package installed: "
             "mswitch[s3], mswitch[gcs]."
         ) from error
-
-
-def _options() -> PipelineOptions:
-    """Returns what Beam told this process; it has no public way to ask."""
-    told = FileSystems._pipeline_options
-    return told if isinstance(told, PipelineOptions) else PipelineOptions([])
 
 
 def _s3(options: PipelineOptions) -> dict[str, Any]:
@@ -61,16 +88,9 @@ def _google(options: PipelineOptions) -> dict[str, Any]:
     return _known(project=given.project, token="anon" if given.no_auth else None)
 
 
-def _files(options: PipelineOptions) -> dict[str, Any]:
-    return {"auto_mkdir": True}  # as on a store, where directories need not be made
-
-
-def _nothing(options: PipelineOptions) -> dict[str, Any]:
-    return {}
-
-
 def _known(**words: Any) -> dict[str, Any]:
     return {name: value for name, value in words.items() if value is not None}
 
 
-OF_SCHEME = {"file": _files, "s3": _s3, "gs": _google, "gcs": _google}
+OF_SCHEME = {"s3": _s3, "gs": _google, "gcs": _google}
+ALWAYS = {"file": {"auto_mkdir": True}}  # as on a store, where directories need not be made

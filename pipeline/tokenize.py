@@ -58,6 +58,7 @@ def run(arguments: Tokenize) -> None:
     )
     with console.status(f"tokenize: {len(shards) - done} shards of {len(shards)}"):
         write(len(shards), workspace, layout, options)
+    check_complete(shards, workspace)
     languages = collect(shards, workspace)
     body = {
         "token_dtype": layout.dtype,
@@ -138,6 +139,20 @@ def build(shards: int, workspace: Workspace, layout: TokenLayout, pipeline: beam
         | "Number" >> beam.FlatMap(lambda count: range(count))
         | "WriteTokenBlocks" >> WriteTokenBlocks(workspace, layout)
     )
+
+
+def check_complete(shards: Sequence[PageShard], workspace: Workspace) -> None:
+    """Checks that a job that ended well has done all its work, whatever the runner says.
+
+    Raises:
+        ArtifactError: shards are not there.
+    """
+    missing = sum(not workspace.is_done(shard.name) for shard in shards)
+    if missing:
+        raise ArtifactError(
+            f"The runner says that the job ended well, but {missing} of {len(shards)} shards of "
+            f"{workspace.out} are not there; do the workers reach it? Run the same command again."
+        )
 
 
 def collect(shards: Sequence[PageShard], workspace: Workspace) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.metrics.metric import Metrics
 
 from data.token_blocks import Shard, TokenizedPage, write_shard
 from data.tokenizer import MODEL_FILE
 from pipeline import corpus, storage
+from pipeline.store_access import Words, use, words_of
+from pipeline.transforms.perform import add
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms
 WORK = "work"
@@ -98,10 +99,14 @@ class Workspace:
 class WriteShard(beam.DoFn):
     """Encodes the pages of a shard, writes it, and yields its number."""
 
-    def __init__(self, workspace: Workspace, layout: TokenLayout):
-        self.workspace, self.layout = workspace, layout
+    def __init__(self, workspace: Workspace, layout: TokenLayout, stores: Words):
+        self.workspace, self.layout, self.stores = workspace, layout, stores
         self.shards: list[PageShard] = []
         self.op: Any = None
+
+    def setup(self) -> None:
+        """Reaches the stores that the job's options describe."""
+        use(self.stores)
 
     def process(self, element: int) -> Iterator[int]:
         """Writes one shard, unless it is finished."""
@@ -153,9 +158,9 @@ class WriteShard(beam.DoFn):
 
 def count(shard: Shard) -> None:
     """Adds to the job's counters: pages_tokenized, tokens, text_bytes."""
-    Metrics.counter("mswitch", "pages_tokenized").inc(shard.pages)
-    Metrics.counter("mswitch", "tokens").inc(shard.tokens)
-    Metrics.counter("mswitch", "text_bytes").inc(shard.text_bytes)
+    add("pages_tokenized", shard.pages)
+    add("tokens", shard.tokens)
+    add("text_bytes", shard.text_bytes)
 
 
 class WriteTokenBlocks(beam.PTransform):
@@ -167,8 +172,5 @@ class WriteTokenBlocks(beam.PTransform):
 
     def expand(self, input_or_inputs: Any) -> Any:
         """Wires the two steps."""
-        return (
-            input_or_inputs
-            | "Spread" >> beam.Reshuffle()
-            | "WriteShards" >> beam.ParDo(WriteShard(self.workspace, self.layout))
-        )
+        write = WriteShard(self.workspace, self.layout, words_of(input_or_inputs.pipeline.options))
+        return input_or_inputs | "Spread" >> beam.Reshuffle() | "WriteShards" >> beam.ParDo(write)
