@@ -11,6 +11,8 @@ nothing), so what reaches the stores travels with the work itself (`Reaching`).
 Why fsspec and not Beam's own file systems: docs/decisions/object-stores.md.
 """
 
+import functools
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,18 +56,28 @@ def open_store(path: str) -> tuple[Any, str]:
     Raises:
         DataError: the scheme is unknown, or its package is not installed.
     """
-    # Else gcsfs asks every bucket's kind by gRPC, for a minute where nobody answers (an emulator).
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    words = ALWAYS.get(scheme := path.partition("://")[0], {}) | dict(_used.get(scheme, {}))
+    scheme = path.partition("://")[0]
+    words = ALWAYS.get(scheme, {}) | dict(_used.get(scheme, {}))
     try:
-        # Listings are never remembered: other workers write at the same time.
-        return fsspec.core.url_to_fs(path, use_listings_cache=False, **words)
+        filesystem = _file_system(os.getpid(), scheme, json.dumps(words, sort_keys=True))
     except (ImportError, ValueError) as error:
         raise DataError(
             f"{path} lies in a store that cannot be reached ({error}); give a path of this "
             "machine, or an address such as s3:// or gs:// with its package installed: "
             "mswitch[s3], mswitch[gcs]."
         ) from error
+    return filesystem, filesystem._strip_protocol(path)
+
+
+@functools.lru_cache(maxsize=16)
+def _file_system(process: int, scheme: str, words: str) -> Any:
+    """Returns the one of this process; fsspec itself would make one a thread, 0.1 s each."""
+    # Else gcsfs asks every bucket's kind by gRPC, for a minute where nobody answers (an emulator).
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    # Listings are never remembered: other workers write at the same time.
+    return fsspec.filesystem(
+        scheme, use_listings_cache=False, skip_instance_cache=True, **json.loads(words)
+    )
 
 
 def _s3(options: PipelineOptions) -> dict[str, Any]:

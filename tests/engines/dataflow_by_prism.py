@@ -10,12 +10,14 @@ this machine. The job's state is Prism's, in Dataflow's words, and so are its co
 import json
 import sys
 import threading
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import grpc
+from apache_beam.coders import VarIntCoder
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import (
@@ -67,7 +69,9 @@ class Jobs:
             environment.urn, environment.payload = pool.urn, pool.payload
             del environment.dependencies[:]  # a list of packages, for a log
         known = {
-            key: value for key, value in told.items() if key in PipelineOptions().get_all_options()
+            key: value
+            for key, value in told.items()
+            if key in PipelineOptions([]).get_all_options()
         }
         prepared = self.service.Prepare(
             beam_job_api_pb2.PrepareJobRequest(
@@ -93,27 +97,29 @@ class Jobs:
             return {"metrics": []}
         asked = beam_job_api_pb2.GetJobMetricsRequest(job_id=self.prisms[name])
         found = self.service.GetJobMetrics(asked).metrics
+        committed, attempted = _counters(found.committed), _counters(found.attempted)
         return {
             "metrics": [
-                entry
-                for source, infos in (
-                    ("committed", found.committed),
-                    ("attempted", found.attempted),
-                )
-                for info in infos
-                if info.urn == COUNTER
-                for entry in [_metric(info, tentative=source == "attempted")]
+                _metric(key, values.get(key, 0), tentative)
+                for key in committed.keys() | attempted.keys()
+                for tentative, values in ((False, committed), (True, attempted))
             ]
         }
 
 
-def _metric(info: metrics_pb2.MonitoringInfo, tentative: bool) -> dict[str, Any]:
-    from apache_beam.coders import VarIntCoder
+def _counters(infos: Iterable[metrics_pb2.MonitoringInfo]) -> dict[tuple[str, ...], int]:
+    labels = ("NAMESPACE", "NAME", "PTRANSFORM")
+    return {
+        tuple(info.labels[label] for label in labels): VarIntCoder().decode(info.payload)
+        for info in infos
+        if info.urn == COUNTER
+    }
 
-    context = {"namespace": info.labels["NAMESPACE"], "step": info.labels["PTRANSFORM"]}
-    context |= {"tentative": "true"} if tentative else {}
-    name = {"origin": "user", "name": info.labels["NAME"], "context": context}
-    return {"name": name, "scalar": VarIntCoder().decode(info.payload)}
+
+def _metric(key: tuple[str, ...], value: int, tentative: bool) -> dict[str, Any]:
+    namespace, name, step = key
+    context = {"namespace": namespace, "step": step} | ({"tentative": "true"} if tentative else {})
+    return {"name": {"origin": "user", "name": name, "context": context}, "scalar": value}
 
 
 class Handler(BaseHTTPRequestHandler):
