@@ -15,6 +15,7 @@ from apache_beam.runners.runner import PipelineResult
 from rich import progress
 from rich.console import Console
 
+from pipeline import storage
 from pipeline.cleaning.workspace import Workspace
 from pipeline.job import counters
 from pipeline.transforms.perform import counter_values
@@ -26,6 +27,7 @@ WEIGHTS = {
 }  # fmt: skip
 WRITING = 0.07
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS_AT_A_STORE = 10.0  # each look is a request a step, which stores charge for
 
 
 class Watch:
@@ -114,8 +116,11 @@ def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -
     with progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
 
+        here = storage.is_local(workspace.out)
+        pause = SECONDS_BETWEEN_LOOKS if here else SECONDS_BETWEEN_LOOKS_AT_A_STORE
+
         def keep_looking() -> None:
-            while not over.wait(SECONDS_BETWEEN_LOOKS):
+            while not over.wait(pause):
                 watch.look()
                 line = watch.line(time.monotonic() - started)
                 bar.update(task, completed=watch.done, description=line)
