@@ -1,13 +1,15 @@
-# What to type: `make demo` (the whole way, small), `make test`, `make check`.
+# What to type: `make demo` (the whole way, small), `make test`, `make check`, `make engines`.
 # PYTHON picks the interpreter for a new environment; 3.11, 3.12 and 3.13 are supported.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+ENGINES := .engines
+PROGRAMS := prism minio fake-gcs-server
 TORCH := parity/hugging_face.py parity/hugging_face_files.py
 
-.PHONY: demo test check parity bench experiment install clean
+.PHONY: demo test check parity bench engines experiment install clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -57,9 +59,42 @@ experiment: install
 	$(BIN)/python experiments/multilingual.py
 	$(BIN)/python experiments/ladder.py
 
+# The same jobs on Beam's portable runner, on an S3 store, and as Dataflow receives them. The three
+# programs are built from source; servers run on loopback, on free ports, in throw-away folders.
+engines: $(ENGINES)/.installed $(PROGRAMS:%=$(ENGINES)/bin/%) $(ENGINES)/worker/.installed
+	rm -rf $(ENGINES)/wheel
+	$(BIN)/python -m hatchling build --target wheel --directory $(ENGINES)/wheel
+	$(ENGINES)/worker/bin/python -m pip install --quiet --no-deps --force-reinstall $(ENGINES)/wheel/*.whl
+	MSWITCH_ENGINES=$(abspath $(ENGINES)) $(BIN)/python -m pytest tests/engines
+
+$(ENGINES)/.installed: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[engines]'
+	@mkdir -p $(ENGINES) && touch $@
+
+# Workers elsewhere: an environment that holds the wheel and what it needs, and no checkout.
+$(ENGINES)/worker/.installed: pyproject.toml constraints.txt
+	@test -x $(ENGINES)/worker/bin/python || $(PYTHON) -m venv $(ENGINES)/worker
+	$(ENGINES)/worker/bin/python -m pip install --quiet --constraint constraints.txt '.[s3,gcs]'
+	@touch $@
+
+$(ENGINES)/bin/prism: constraints.txt
+	$(call built,github.com/apache/beam/sdks/v2/go/cmd/prism@v$(shell sed -n 's/^apache-beam==//p' constraints.txt))
+
+$(ENGINES)/bin/minio:
+	$(call built,github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c)
+
+$(ENGINES)/bin/fake-gcs-server:
+	$(call built,github.com/fsouza/fake-gcs-server@v1.56.1)
+
+define built
+@command -v go >/dev/null || { echo "make engines builds $(notdir $@) from source and found no Go on PATH; install Go 1.26 or later (golang-go in many systems' packages), or put a $(notdir $@) of your own at $@." >&2; exit 1; }
+GOBIN=$(abspath $(ENGINES)/bin) nice -n 10 go install $(1)
+@touch $@
+endef
+
 # Ratios, measured side by side in one run; each script writes benchmarks/results/*.json.
 bench: install
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch runs build dist
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch $(ENGINES) runs build dist

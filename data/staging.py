@@ -14,27 +14,21 @@ import hashlib
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
-import tenacity
 
-from data.block_cache import BlockCache, DamagedFile, Wanted
+from data.block_cache import BlockCache, Wanted
 from data.block_files import BlockFile
 from data.errors import DataError
+from data.persistence import persist
 
-ATTEMPTS = 6
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
 TRANSFERS = 4  # at a time
-HOPELESS = (DataError, FileNotFoundError, PermissionError, ImportError)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Store:
             DataError: it cannot be had.
         """
         filesystem, root = self._place
-        found = self.persist(lambda: filesystem.find(root, detail=True), self.address)
+        found = persist(lambda: filesystem.find(root, detail=True), self.address)
         return {name[len(root) + 1 :]: entry["size"] for name, entry in found.items()}
 
     def read(self, name: str) -> bytes:
@@ -60,33 +54,12 @@ class Store:
             DataError: it cannot be had.
         """
         filesystem, root = self._place
-        return self.persist(lambda: filesystem.cat_file(f"{root}/{name}"), f"{self.address}/{name}")
+        return persist(lambda: filesystem.cat_file(f"{root}/{name}"), f"{self.address}/{name}")
 
     def fetch(self, name: str, path: Path) -> None:
         """Copies a file, in one attempt."""
         filesystem, root = self._place
         filesystem.get_file(f"{root}/{name}", str(path))
-
-    def persist(self, action: Callable[[], T], address: str) -> T:
-        """Does what may fail until it succeeds or there is no more hope.
-
-        Raises:
-            DataError: the last failure, in a sentence.
-        """
-        try:
-            return tenacity.Retrying(
-                stop=tenacity.stop_after_attempt(ATTEMPTS),
-                wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
-                retry=tenacity.retry_if_exception(_is_worth_another_try),
-                reraise=True,
-            )(action)
-        except DataError:
-            raise
-        except Exception as error:  # every store has exceptions of its own
-            raise DataError(
-                f"{address} cannot be read ({type(error).__name__}: {error}); "
-                "check the address and the credentials."
-            ) from error
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
@@ -97,10 +70,6 @@ class Store:
                 f"{self.address} cannot be reached ({error}); s3:// needs mswitch[s3] and gs:// "
                 "mswitch[gcs]; or copy the directory to this host."
             ) from error
-
-
-def _is_worth_another_try(error: BaseException) -> bool:
-    return isinstance(error, DamagedFile) or not isinstance(error, HOPELESS)
 
 
 class StagedFiles:
@@ -134,9 +103,7 @@ class StagedFiles:
             raise DataError(f"Token blocks should hold {address}, which is missing.")
         wanted = Wanted(file.sha256, size, address)
         with ExitStack() as stack:
-            yield self.store.persist(
-                lambda: stack.enter_context(self._borrow(wanted, file)), address
-            )
+            yield persist(lambda: stack.enter_context(self._borrow(wanted, file)), address)
 
     def stage(self, files: Iterable[BlockFile]) -> None:
         """Has files staged by threads of their own; what is already asked for is asked once."""

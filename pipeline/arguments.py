@@ -48,7 +48,7 @@ class Estimate:
     """Say before a launch what `clean` will take: pages, core-hours, money; from a sample."""
 
     input: tuple[str, ...]
-    """Files or globs, as for `clean`."""
+    """Files or globs, here or on an object store, as for `clean`."""
     rules: Rules
     """The rules of the run to come."""
     crawl_base: str = "https://data.commoncrawl.org"
@@ -68,8 +68,8 @@ class Vocabulary:
 
     out: Path
     """Directory for sentencepiece.model and manifest.json."""
-    corpus: tuple[Path, ...] = ()
-    """Directories that `mswitch clean` wrote."""
+    corpus: tuple[str, ...] = ()
+    """Directories that `mswitch clean` wrote, here or on an object store."""
     size: int = 0
     """Ids in all: pieces, bytes, control symbols and the 100 sentinels."""
     model: Path | None = None
@@ -89,12 +89,12 @@ class Vocabulary:
 class Tokenize:
     """Turn clean pages into token blocks (ArrayRecord) with tensorflow-text's SentencePiece op."""
 
-    corpus: tuple[Path, ...]
-    """Directories that `mswitch clean` wrote."""
-    vocabulary: Path
-    """Directory that `mswitch vocabulary` wrote."""
-    out: Path
-    """Directory for one folder of blocks a language and manifest.json."""
+    corpus: tuple[str, ...]
+    """Directories that `mswitch clean` wrote, here or on an object store."""
+    vocabulary: str
+    """Directory that `mswitch vocabulary` wrote, here or on an object store."""
+    out: str
+    """Directory for one folder of blocks a language and manifest.json, here or on a store."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 
@@ -175,11 +175,12 @@ class Report:
     student: tuple[Path, ...] = ()
     """Dense runs that the candidate taught: how much of its gain they keep. Runs of one recipe
     name are seeds of one student."""
-    corpus: Path | None = None
-    """Directory that `mswitch clean` wrote, for the funnel, and to look for lines that held-out
-    pages share with training pages."""
-    tokens: Path | None = None
-    """Directory that `mswitch tokenize` wrote, for training tokens and fertility."""
+    corpus: str | None = None
+    """Directory that `mswitch clean` wrote, here or on an object store, for the funnel, and to look
+    for lines that held-out pages share with training pages."""
+    tokens: str | None = None
+    """Directory that `mswitch tokenize` wrote, here or on a store, for training tokens and
+    fertility."""
     allow_differences: bool = False
     """Compare runs that differ beyond the feed-forward; the report lists in what. Runs of different
     vocabularies, such as an imported mT5, are compared in bits per byte."""
@@ -244,7 +245,7 @@ class Inspect:
     """Verify any artifact (checksums included) and print what it holds."""
 
     directory: Annotated[str, tyro.conf.Positional]
-    """A directory that a stage wrote; token blocks also by their address on an object store."""
+    """A directory that a stage wrote; a corpus or token blocks also by their address on a store."""
     cache: BlockCache = field(default=BlockCache())
 
 

@@ -50,7 +50,7 @@ def claim(
     Raises:
         ArtifactError: the directory holds something else, or the same with other settings.
     """
-    wanted, place = _identity(stage, settings, inputs), _place(directory)
+    wanted, place = _identity(stage, settings, inputs), place_of(directory)
     for name, status in ((MANIFEST, Claim.FINISHED), (CLAIM, Claim.UNFINISHED)):
         if place.has(name):
             there = place.read(name)
@@ -88,29 +88,31 @@ def finish(
     """Writes the manifest, which makes the directory whole, and takes the claim away."""
     head, place = (
         {"schema_version": SCHEMA_VERSION, "code_version": code_version()},
-        _place(directory),
+        place_of(directory),
     )
     place.write(MANIFEST, head | _identity(stage, settings, inputs) | dict(body))
     place.remove(CLAIM)
 
 
-def read_manifest(directory: Path, stage: str) -> dict[str, Any]:
-    """Returns the manifest of a finished stage.
+def read_manifest(directory: Path | str, stage: str) -> dict[str, Any]:
+    """Returns the manifest of a finished stage, here or on an object store.
 
     Raises:
         ArtifactError: missing, unfinished, or another stage's.
     """
-    if not directory.is_dir():
-        raise ArtifactError(
-            f"{stage} output was expected in {directory}, which does not exist; run {stage} first."
-        )
-    if not (directory / MANIFEST).exists():
-        found = "an unfinished run" if (directory / CLAIM).exists() else "no manifest.json"
+    place = place_of(directory)
+    if not place.has(MANIFEST):
+        if not place.is_there():
+            raise ArtifactError(
+                f"{stage} output was expected in {directory}, which does not exist; "
+                f"run {stage} first."
+            )
+        found = "an unfinished run" if place.has(CLAIM) else "no manifest.json"
         raise ArtifactError(
             f"{stage} output was expected in {directory}, which holds {found}; "
             f"run {stage} with --out {directory} to its end first."
         )
-    manifest = read_json(directory / MANIFEST)
+    manifest = place.read(MANIFEST)
     if manifest.get("stage") != stage or manifest.get("schema_version") != SCHEMA_VERSION:
         raise ArtifactError(
             f"{stage} output of schema {SCHEMA_VERSION} was expected in {directory}, which holds "
@@ -120,21 +122,23 @@ def read_manifest(directory: Path, stage: str) -> dict[str, Any]:
     return manifest
 
 
-def digest_of_manifest(directory: Path) -> str:
+def digest_of_manifest(directory: Path | str) -> str:
     """Returns a digest that changes whenever the artifact in the directory does."""
-    return _digest((directory / MANIFEST).read_bytes())
+    return digest_of_bytes(place_of(directory).contents(MANIFEST))
 
 
 def digest_of_files(files: Iterable[tuple[str, int]]) -> str:
     """Returns a digest of names and sizes: enough to notice other inputs, cheap for terabytes."""
     listing = sorted((path.rsplit("/", 1)[-1], size) for path, size in files)
-    return _digest(json.dumps(listing).encode())
+    return digest_of_bytes(json.dumps(listing).encode())
 
 
 def digest_of_directory(directory: Path) -> str:
     """Returns a digest of the names and bytes of a directory's files, for small ones."""
     files = sorted(path for path in directory.iterdir() if path.is_file())
-    return _digest(json.dumps([(path.name, digest_of_contents(path)) for path in files]).encode())
+    return digest_of_bytes(
+        json.dumps([(path.name, digest_of_contents(path)) for path in files]).encode()
+    )
 
 
 def digest_of_contents(path: Path) -> str:
@@ -154,8 +158,17 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: the file is not JSON.
     """
+    return parsed(path.read_bytes(), path)
+
+
+def parsed(content: bytes, path: Path | str) -> dict[str, Any]:
+    """Returns the JSON object that is the content of a file.
+
+    Raises:
+        ArtifactError: it is not JSON.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content)
     except ValueError as error:
         raise ArtifactError(
             f"{path} should hold JSON and does not ({error}); restore it or remove the directory."
@@ -184,8 +197,16 @@ class Place(Protocol):
         """Says whether there is such a file."""
         ...
 
+    def is_there(self) -> bool:
+        """Says whether there is such a directory."""
+        ...
+
     def holds_something(self) -> bool:
         """Says whether there is anything, a file of that name included."""
+        ...
+
+    def contents(self, name: str) -> bytes:
+        """Returns the bytes of a file."""
         ...
 
     def read(self, name: str) -> dict[str, Any]:
@@ -211,6 +232,10 @@ class LocalPlace:
         """Says whether there is such a file."""
         return (self.directory / name).exists()
 
+    def is_there(self) -> bool:
+        """Says whether there is such a directory."""
+        return self.directory.is_dir()
+
     def holds_something(self) -> bool:
         """Says whether there is anything."""
         place = self.directory
@@ -218,6 +243,10 @@ class LocalPlace:
         return place.is_file() or (
             place.is_dir() and any(path.name != begun for path in place.iterdir())
         )
+
+    def contents(self, name: str) -> bytes:
+        """Returns the bytes of a file."""
+        return (self.directory / name).read_bytes()
 
     def read(self, name: str) -> dict[str, Any]:
         """Returns the JSON object in a file."""
@@ -239,9 +268,10 @@ class LocalPlace:
         (self.directory / name).unlink(missing_ok=True)
 
 
-def _place(directory: Path | str) -> Place:
+def place_of(directory: Path | str) -> Place:
+    """Returns the directory as claims and manifests need it."""
     if isinstance(directory, str) and "://" in directory:
-        from pipeline.storage import StoredPlace  # Beam, which most commands do without
+        from pipeline.stored_place import StoredPlace  # Beam, which most commands do without
 
         return StoredPlace(directory)
     return LocalPlace(Path(directory))
@@ -285,8 +315,9 @@ def _refusal(directory: Path | str, found: Mapping[str, Any], wanted: Mapping[st
 
 def digest_of_value(value: Any) -> str:
     """Returns a digest of a JSON value."""
-    return _digest(json.dumps(value, sort_keys=True).encode())
+    return digest_of_bytes(json.dumps(value, sort_keys=True).encode())
 
 
-def _digest(content: bytes) -> str:
+def digest_of_bytes(content: bytes) -> str:
+    """Returns a digest of bytes, that of a file with this content."""
     return hashlib.sha256(content).hexdigest()

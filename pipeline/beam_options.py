@@ -6,12 +6,15 @@ seconds to start. Options that the user gives come last and so win.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import PipelineResult
 
+from data.errors import DataError
+from pipeline import store_access
 from pipeline.local_runner import LocalRunner
 
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARNING")
@@ -27,9 +30,41 @@ def pipeline_options(asked: Sequence[str], *, input_bytes: int = 0) -> PipelineO
     return PipelineOptions([*LOCAL_RUNNER, *workers, *asked])
 
 
-def pipeline_for(options: PipelineOptions) -> beam.Pipeline:
-    """Returns an empty pipeline; from here on this process reads the stores that they describe."""
-    FileSystems.set_options(options)
+def use(options: PipelineOptions) -> None:
+    """Has this process reach the stores that the options describe, as the job's workers do."""
+    store_access.use(store_access.words_of(options))
+
+
+Follow = Callable[[PipelineResult], None]
+
+
+class FollowedPipeline(beam.Pipeline):
+    """A pipeline that tells of its job as soon as that is submitted."""
+
+    def __init__(self, follow: Follow, **settings: Any):
+        super().__init__(**settings)
+        self._follow = follow
+
+    def run(self, test_runner_api: Any = "AUTO") -> PipelineResult:
+        """Submits the job; the local runner also ends it."""
+        result = super().run(test_runner_api)
+        self._follow(result)
+        return result
+
+
+def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> beam.Pipeline:
+    """Returns an empty pipeline; from here on this process reads the stores that they describe.
+
+    Raises:
+        DataError: the runner does not take the options.
+    """
+    use(options)
     if options.view_as(StandardOptions).runner == "FnApiRunner":
-        return beam.Pipeline(runner=LocalRunner(options), options=options)
-    return beam.Pipeline(options=options)
+        return FollowedPipeline(follow, runner=LocalRunner(options), options=options)
+    try:
+        return FollowedPipeline(follow, options=options)
+    except ValueError as error:
+        said = " ".join(str(error).split())
+        raise DataError(
+            f"Beam does not take the options after -- ({said}); see docs/launch.md."
+        ) from error

@@ -11,38 +11,32 @@ on every runner, and a run that was killed goes on after its last finished piece
 """
 
 import functools
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from rich.console import Console
 
 from data.bad_words import BadWordRule
-from data.errors import DataError
 from data.languages import codes
 from pipeline import arguments, artifacts, storage
-from pipeline.beam_options import pipeline_for, pipeline_options
+from pipeline.beam_options import Follow, pipeline_options, use
 from pipeline.cleaning import read, shards
 from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.plan import AnyRules, Job, planned, steps, whole
+from pipeline.cleaning.plan import AnyRules, Job, check_complete, planned, steps, whole
 from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.watch import watched
 from pipeline.cleaning.workspace import Workspace, clear
 from pipeline.cleaning.write import WriteFile
 from pipeline.cleaning_report import manifest_of, print_summary
+from pipeline.job import running
 from pipeline.transforms.perform import Perform, WriteAll
 
 STAGE = "clean"
-# The last line of a worker's traceback, if it is of this kind.
-MENDABLE = re.compile(
-    r"(?:DataError|StorageError|OSError|PermissionError|WorkerEnded|BeamIOError): (.+)"
-)
 
 
 def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
@@ -51,9 +45,8 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     console = Console(stderr=True, highlight=False)
     rules = rules_asked(arguments)
     asked = None if arguments.languages is None else codes(arguments.languages)
-    FileSystems.set_options(pipeline_options(arguments.beam))
-    if not storage.is_local(str(arguments.out)):
-        storage.check_scheme(str(arguments.out))
+    use(pipeline_options(arguments.beam))
+    out = storage.absolute(str(arguments.out))
     found = input_files(arguments.input, arguments.crawl_base)
     listed = bad_word_rule(rules, arguments.bad_words)
     identifier = model_of_languages(rules, arguments.language_identifier)
@@ -69,14 +62,14 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     if arguments.language_identifier is not None:
         inputs["identifier"] = artifacts.digest_of_contents(arguments.language_identifier)
 
-    claim = artifacts.claim(arguments.out, STAGE, settings, inputs)
+    claim = artifacts.claim(out, STAGE, settings, inputs)
     if claim is artifacts.Claim.FINISHED:
-        clear(str(arguments.out))
+        clear(out)
         console.print(f"clean: {arguments.out} is already finished; nothing to do.")
         return
     cache = arguments.crawl_cache and str(arguments.crawl_cache.absolute())
     job = job_of(
-        str(arguments.out),
+        out,
         rules,
         found,
         identity=(settings, inputs),
@@ -88,11 +81,14 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     )
     size = sum(file.size for file in found)
     console.print(f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}")
-    with watched(job.workspace, {step.step: count for step, count in steps(job)}, console):
-        run_job(job, pipeline_options(arguments.beam, input_bytes=size))
+    options = pipeline_options(arguments.beam, input_bytes=size)
+    pieces = {step.step: count for step, count in steps(job)}
+    with watched(job.workspace, pieces, console) as watch:
+        run_job(job, options, watch.follow)
+    check_complete(job)
     body = manifest_of(whole(job), job, files=len(found))
-    artifacts.finish(arguments.out, STAGE, settings, inputs, body)
-    clear(str(arguments.out))
+    artifacts.finish(out, STAGE, settings, inputs, body)
+    clear(out)
     print_summary(console, body, time.monotonic() - started)
 
 
@@ -139,26 +135,14 @@ def job_of(
     )
 
 
-def run_job(job: Job, options: PipelineOptions) -> None:
-    """Runs the graph, on this machine or where the options say.
+def run_job(job: Job, options: PipelineOptions, follow: Follow = lambda _: None) -> None:
+    """Runs the graph, on this machine or where the options say; `follow` is told of it.
 
     Raises:
         DataError: a worker met something that its user can mend, such as a full disk.
     """
-    try:
-        with pipeline_for(options) as pipeline:
-            build(job, pipeline)
-    except Exception as error:  # Beam makes a RuntimeError of whatever a worker raises
-        raise told(error) from error
-
-
-def told(error: Exception) -> Exception:
-    """Returns what a worker's error means for the user, or the error itself if it is a fault."""
-    found = MENDABLE.findall(f"{type(error).__name__}: {error}")
-    if not found:
-        return error
-    sentence = found[-1].split(" [while running")[0]
-    return DataError(f"{sentence} (The same command goes on where the run stopped.)")
+    with running(options, follow) as pipeline:
+        build(job, pipeline)
 
 
 def build(job: Job, pipeline: beam.Pipeline) -> None:

@@ -1,20 +1,38 @@
-"""Clean corpora as the later stages see them: one or more `mswitch clean` outputs as one."""
+"""Clean corpora as the later stages see them: one or more `mswitch clean` outputs as one.
+
+Each is a directory of this machine or the address of one on an object store, told by its text. A
+file of pages is fetched whole where its text is read, since the text is nearly all of it; where
+only its footer is, only that is.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
 from data.languages import all_languages
 from data.mixture import TextSizes
+from pipeline import storage
 from pipeline.artifacts import ArtifactError, digest_of_manifest, read_manifest
 
 PAGES_IN_MEMORY = 256
 
 
-def digests(corpora: Sequence[Path]) -> dict[str, str]:
+class PageFile(NamedTuple):
+    """A file of pages.
+
+    Attributes:
+        path: where it is, as every process of the job understands it.
+        size: in bytes.
+    """
+
+    path: str
+    size: int
+
+
+def digests(corpora: Sequence[str]) -> dict[str, str]:
     """Returns the digest of each corpus, in the order given.
 
     Raises:
@@ -25,7 +43,7 @@ def digests(corpora: Sequence[Path]) -> dict[str, str]:
     return {f"corpus_{number}": digest_of_manifest(path) for number, path in enumerate(corpora)}
 
 
-def training_pages(corpora: Sequence[Path]) -> dict[str, int]:
+def training_pages(corpora: Sequence[str]) -> dict[str, int]:
     """Returns how many training pages each of the 107 languages has, most in mC4 first.
 
     Pages of no certain language ("und") are kept in a corpus and never trained on.
@@ -46,7 +64,7 @@ def training_pages(corpora: Sequence[Path]) -> dict[str, int]:
     return pages
 
 
-def training_sizes(corpora: Sequence[Path]) -> TextSizes:
+def training_sizes(corpora: Sequence[str]) -> TextSizes:
     """Returns pages and characters of each language with training pages, for the mixture.
 
     Characters of held-out pages are taken away in proportion: the manifest counts them together.
@@ -60,27 +78,31 @@ def training_sizes(corpora: Sequence[Path]) -> TextSizes:
     return TextSizes(pages, {code: characters[code] for code in pages})
 
 
-def page_files(corpora: Sequence[Path], language: str, split: str) -> list[Path]:
+def page_files(corpora: Sequence[str], language: str, split: str) -> list[PageFile]:
     """Returns the Parquet files of one language and split, in order."""
     return [
-        path
+        PageFile(storage.join(directory, name), size)
         for corpus in corpora
-        for path in sorted((corpus / "pages" / language).glob(f"{split}-*.parquet"))
+        for directory in [storage.join(storage.absolute(corpus), "pages", language)]
+        for name, size in storage.sizes_in(directory).items()
+        if name.startswith(f"{split}-") and name.endswith(".parquet")
     ]
 
 
-def page_count(path: Path) -> int:
+def page_count(path: str) -> int:
     """Returns how many pages one file has, from its footer."""
-    return pq.read_metadata(path).num_rows
+    with storage.readable(path) as file:
+        return pq.read_metadata(file).num_rows
 
 
 def texts(path: Path) -> Iterator[str]:
-    """Yields the texts of one file, some pages in memory at a time."""
+    """Yields the texts of one file of this machine, some pages in memory at a time."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(PAGES_IN_MEMORY, columns=["text"]):
             yield from batch["text"].to_pylist()
 
 
-def rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+def rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the rows of one file of pages."""
-    return pq.read_table(path, columns=list(columns)).to_pylist()
+    with storage.local_copy(path) as here:
+        return pq.read_table(here, columns=list(columns)).to_pylist()

@@ -8,21 +8,20 @@ is read only from files that hold a reason still wanted.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import dataset
 
 from data import languages
 from eval.funnel import SAMPLES_A_REASON, Funnel, funnel
+from pipeline import storage
 from pipeline.artifacts import read_manifest
 
 COLUMNS = ["language", "url", "text"]
 
 
-def read_funnel(corpus: Path) -> Funnel:
+def read_funnel(corpus: str) -> Funnel:
     """Returns the funnel of what `mswitch clean` wrote.
 
     Raises:
@@ -58,13 +57,13 @@ def _scripts_in_turn(pages: Counter[str]) -> list[str]:
     return [code for _, code in sorted(ranked, key=lambda one: one[0])]
 
 
-def _samples(corpus: Path, languages_of: Mapping[str, list[str]]) -> dict[str, pa.Table]:
+def _samples(corpus: str, languages_of: Mapping[str, list[str]]) -> dict[str, pa.Table]:
     codes = {code for chosen in languages_of.values() for code in chosen}
     found = {
         (code, reason): pages
         for code in codes
         for reason, pages in _of_language(
-            corpus / "rejected" / code,
+            storage.join(corpus, "rejected", code),
             {reason for reason, chosen in languages_of.items() if code in chosen},
         )
     }
@@ -77,15 +76,19 @@ def _samples(corpus: Path, languages_of: Mapping[str, list[str]]) -> dict[str, p
     }
 
 
-def _of_language(directory: Path, reasons: set[str]) -> Iterator[tuple[str, pa.Table]]:
+def _of_language(directory: str, reasons: set[str]) -> Iterator[tuple[str, pa.Table]]:
     """Yields the first pages of each reason: of the first file that has some."""
     missing = set(reasons)
-    for path in sorted(directory.glob("*.parquet")):
-        here = pq.read_table(path, columns=["reason"])["reason"].unique().to_pylist()
-        for reason in sorted(missing.intersection(here)):
-            rejected = dataset.dataset(path, format="parquet")
-            chosen = dataset.field("reason") == reason
-            yield reason, rejected.head(SAMPLES_A_REASON, columns=COLUMNS, filter=chosen)
+    for name in storage.names_in(directory) if missing else ():
+        with storage.readable(storage.join(directory, name)) as file:
+            here = pq.read_table(file, columns=["reason"])["reason"].unique().to_pylist()
+            for reason in sorted(missing.intersection(here)):
+                yield reason, _first_pages(file, reason)
         missing.difference_update(here)
         if not missing:
             return
+
+
+def _first_pages(file: pa.NativeFile, reason: str) -> pa.Table:
+    rejected = pq.read_table(file, columns=[*COLUMNS, "reason"], filters=[("reason", "=", reason)])
+    return rejected.select(COLUMNS).slice(0, SAMPLES_A_REASON)

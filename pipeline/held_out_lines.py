@@ -5,17 +5,17 @@ answer is then None, and the report says that nobody looked.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from data.languages import UNDETERMINED
 from data.shared_lines import HeldOutText, SharedLines, shared_lines
+from pipeline import storage
 from pipeline.artifacts import read_manifest
 from pipeline.corpus import page_files, texts
 
 MOST_CHARACTERS = 2_000_000_000  # a minute of one core
 
 
-def read_shared_lines(corpus: Path) -> dict[str, SharedLines] | None:
+def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
     """Returns by language what held-out pages share with training pages; None for a huge corpus.
 
     Pages of no certain language ("und") are on neither side.
@@ -35,6 +35,7 @@ def read_shared_lines(corpus: Path) -> dict[str, SharedLines] | None:
     )
 
 
-def _texts(corpus: Path, code: str, split: str) -> Iterator[str]:
-    for path in page_files([corpus], code, split):
-        yield from texts(path)
+def _texts(corpus: str, code: str, split: str) -> Iterator[str]:
+    for file in page_files([corpus], code, split):
+        with storage.local_copy(file.path) as here:
+            yield from texts(here)

@@ -18,7 +18,9 @@ from pipeline.artifacts import (
     MANIFEST,
     ArtifactError,
     digest_of_contents,
+    place_of,
     read_json,
+    read_manifest,
 )
 from pipeline.inspect_corpus import inspect_clean
 from pipeline.token_artifact import is_address, open_blocks
@@ -38,9 +40,7 @@ def run(arguments: Inspect) -> None:
     """Prints stage, versions, settings and counts of an artifact."""
     console = Console()
     if is_address(arguments.directory):
-        blocks = open_blocks(arguments.directory, arguments.cache)
-        print_head(blocks.manifest, console)
-        print_blocks(blocks, console)
+        inspect_stored(arguments, console)
         return
     directory = Path(arguments.directory)
     if not (directory / MANIFEST).exists():
@@ -53,6 +53,30 @@ def run(arguments: Inspect) -> None:
     print_head(manifest, console)
     if (stage := manifest.get("stage", "")) in INSPECTORS:
         INSPECTORS[stage](directory, manifest, console)
+
+
+def inspect_stored(arguments: Inspect, console: Console) -> None:
+    """Prints what lies at an address of an object store: a corpus or token blocks.
+
+    Raises:
+        ArtifactError: it is neither.
+    """
+    place = place_of(arguments.directory)
+    stage = place.read(MANIFEST).get("stage") if place.has(MANIFEST) else None
+    if stage == "tokenize":
+        blocks = open_blocks(arguments.directory, arguments.cache)
+        print_head(blocks.manifest, console)
+        print_blocks(blocks, console)
+    elif stage == "clean":
+        manifest = read_manifest(arguments.directory, stage)
+        print_head(manifest, console)
+        inspect_clean(arguments.directory, manifest, console)
+    else:
+        found = f"{stage} output" if stage else "no finished artifact"
+        raise ArtifactError(
+            f"A corpus or token blocks were expected at {arguments.directory}, which holds "
+            f"{found}; check the address, or copy another artifact to this machine."
+        )
 
 
 def print_head(manifest: dict[str, Any], console: Console) -> None:

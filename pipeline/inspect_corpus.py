@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from eval import confidence
 from eval.funnel import Funnel
+from pipeline import corpus, storage
 from pipeline.artifacts import ArtifactError
 from pipeline.corpus_funnel import read_funnel
 
@@ -24,16 +24,17 @@ MOST_NAMED = 4  # languages of a reason, reasons of a language
 SAMPLE_CELLS = 60
 
 
-def inspect_clean(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Console) -> None:
     """Compares the rows of every file, kept and rejected, with the manifest; prints the funnel.
 
     Raises:
         ArtifactError: a file holds other pages than the manifest says.
     """
     for code, entry in manifest["languages"].items():
-        _check(directory / "pages" / code, entry["kept"])
-        _check(directory / "rejected" / code, sum(entry["rejected"].values()))
-    funnel = read_funnel(directory)
+        _check(storage.join(str(directory), "pages", code), entry["kept"])
+        rejected = sum(entry["rejected"].values())
+        _check(storage.join(str(directory), "rejected", code), rejected)
+    funnel = read_funnel(str(directory))
     console.print(
         f"{funnel.pages:,} pages came in, {funnel.kept:,} were kept "
         f"({funnel.kept / max(funnel.pages, 1):.1%}), {funnel.held_out:,} of them held out"
@@ -52,8 +53,9 @@ def printable(text: str) -> str:
     return escape(line if len(line) <= SAMPLE_CELLS else line[: SAMPLE_CELLS - 1] + "…")
 
 
-def _check(files: Path, pages: int) -> None:
-    rows = sum(pq.read_metadata(path).num_rows for path in files.glob("*.parquet"))
+def _check(files: str, pages: int) -> None:
+    names = (name for name in storage.names_in(files) if name.endswith(".parquet"))
+    rows = sum(corpus.page_count(storage.join(files, name)) for name in names)
     if rows != pages:
         raise ArtifactError(
             f"{files} holds {rows} pages and the manifest says {pages}; clean again."

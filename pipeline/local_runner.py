@@ -1,8 +1,7 @@
 """Beam's runner for this machine, with worker processes that know the job's options.
 
-As Beam has it, a worker process of the embedded runner is told none of the options: it would not
-find an object store that they describe, and would fill the terminal with its log. Here it gets
-them, and it is started by `pipeline.local_worker`.
+As Beam has it, a worker process of the embedded runner is told none of the options, and would fill
+the terminal with its log. Here it gets them, and it is started by `pipeline.local_worker`.
 """
 
 import contextlib

@@ -210,7 +210,7 @@ def _counted(devices: Sequence[str]) -> str:
     return ", ".join(kinds) or "not recorded"
 
 
-def _training_text(tokens: Path | None, runs: Sequence[Run]) -> tuple[dict[str, TrainingText], str]:
+def _training_text(tokens: str | None, runs: Sequence[Run]) -> tuple[dict[str, TrainingText], str]:
     """Returns each language's training text, and what its `tokens` count."""
     seen = {
         code: fmean([run.tokens_seen.get(code, 0.0) for run in runs])

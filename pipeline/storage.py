@@ -1,36 +1,39 @@
 """Files on this machine or on an object store, whole or not there at all.
 
-A file is written on the local disk, and gets its name when it is complete: by a rename here, by an
-upload to a temporary name and a rename there. So a reader never meets half a file, whatever was
-killed when; two attempts at one piece of work write the same bytes, and the later one wins.
+A file is written on the local disk, and gets its name when it is complete. Here that is a rename;
+on a store it is uploaded under a temporary name, read back, compared by its SHA-256, and then
+renamed. So a reader never meets half a file or an altered one, whatever was killed when; two
+attempts at one piece of work write the same bytes.
 
-Paths are strings: `s3://bucket/name` goes through Beam's file systems, with the options of the job.
+It is read back because stores' own checksums are no common ground: S3's ETag is a digest of parts'
+digests, or of nothing known where a key encrypts, Google's is a CRC32C, others have none.
+
+Paths are strings: `s3://bucket/name` goes through fsspec (`store_access`), what fails is done again
+(`data.persistence`).
 """
 
 import contextlib
+import hashlib
+import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.filesystem import FileSystem
 
-from data.errors import DataError
-from pipeline.artifacts import as_json
+from data.persistence import Damaged, persist
+from pipeline.store_access import open_store
 
 PART_BYTES = 8 << 20
-BYTES = "application/octet-stream"
-
-
-class StorageError(OSError):
-    """A store that did not take or give what it was asked for."""
+AHEAD_BYTES = 256 << 10  # is read with every small request: a footer, the head of a batch
+GLOB = re.compile(r"[*?\[]")
 
 
 def is_local(path: str) -> bool:
@@ -38,20 +41,9 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
-def check_scheme(path: str) -> None:
-    """Raises a sentence if no file system is installed for the path.
-
-    Raises:
-        DataError: the scheme is unknown, or its package is not installed.
-    """
-    try:
-        FileSystems.get_filesystem(path)
-    except ValueError as error:
-        raise DataError(
-            f"{path} lies in a store that cannot be reached ({error}); give a path of this "
-            "machine, or an address that Beam knows (s3://, gs://, hdfs://) with its package "
-            "installed, for example apache-beam[gcp]."
-        ) from error
+def absolute(path: str) -> str:
+    """Returns the path as any process of this machine understands it, wherever it was started."""
+    return os.path.abspath(path) if is_local(path) else path
 
 
 def join(directory: str, *names: str) -> str:
@@ -61,7 +53,20 @@ def join(directory: str, *names: str) -> str:
 
 def exists(path: str) -> bool:
     """Says whether there is such a file."""
-    return Path(path).exists() if is_local(path) else FileSystems.exists(path)
+    return Path(path).exists() if is_local(path) else _info(path) is not None
+
+
+def sizes_in(directory: str) -> dict[str, int]:
+    """Returns the names of the files in a directory, sorted, with their sizes in bytes.
+
+    None if there is no such directory.
+    """
+    if is_local(directory):
+        found = Path(directory)
+        files = sorted(found.iterdir()) if found.is_dir() else []
+        return {file.name: file.stat().st_size for file in files if file.is_file()}
+    entries = (one for one in _entries(directory) if one["type"] == "file")
+    return dict(sorted((one["name"].rsplit("/", 1)[-1], one["size"]) for one in entries))
 
 
 def names_in(directory: str) -> list[str]:
@@ -69,8 +74,25 @@ def names_in(directory: str) -> list[str]:
     if is_local(directory):
         found = Path(directory)
         return sorted(path.name for path in found.iterdir()) if found.is_dir() else []
-    (matched,) = FileSystems.match([join(directory, "*")])
-    return sorted(one.path.rsplit("/", 1)[-1] for one in matched.metadata_list)
+    return list(sizes_in(directory))
+
+
+def holds_something(directory: str, but: str) -> bool:
+    """Says whether a directory of a store holds anything but one thing of this name."""
+    return any(entry["name"].rstrip("/").rsplit("/", 1)[-1] != but for entry in _entries(directory))
+
+
+def matched(pattern: str) -> Iterator[tuple[str, int]]:
+    """Yields the files of a store that a glob names, with their sizes; Beam's rules of globbing."""
+    fixed = GLOB.split(pattern)[0]
+    filesystem, root = open_store(fixed if fixed == pattern else fixed.rpartition("/")[0])
+    wanted = re.compile(FileSystem.translate_pattern(pattern))
+    # Not by fsspec's own glob: it passes over directories that the store fails to list.
+    found = persist(lambda: filesystem.find(root, detail=True), pattern)
+    for name, entry in sorted(found.items()):
+        path = filesystem.unstrip_protocol(name)
+        if wanted.fullmatch(path):
+            yield path, entry["size"]
 
 
 @contextlib.contextmanager
@@ -79,11 +101,11 @@ def local_copy(path: str) -> Iterator[Path]:
     if is_local(path):
         yield Path(path)
         return
+    filesystem, root = open_store(path)
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, *path.rsplit("/", 2)[-2:])
         copy.parent.mkdir()
-        with _opened(path) as source, copy.open("wb") as target:
-            shutil.copyfileobj(source, target, PART_BYTES)
+        persist(lambda: filesystem.get_file(root, str(copy)), path)
         yield copy
 
 
@@ -94,8 +116,17 @@ def readable(path: str) -> Iterator[pa.NativeFile]:
         with pa.memory_map(path) as mapped:
             yield mapped
     else:
-        with _opened(path) as source, pa.PythonFile(source, mode="r") as file:
+        source = io.BufferedReader(_Ranges(path), AHEAD_BYTES)
+        with source, pa.PythonFile(source, mode="r") as file:
             yield file
+
+
+def read_bytes(path: str) -> bytes:
+    """Returns the content of a file that fits into memory."""
+    if is_local(path):
+        return Path(path).read_bytes()
+    filesystem, root = open_store(path)
+    return persist(lambda: filesystem.cat_file(root), path)
 
 
 @contextlib.contextmanager
@@ -121,10 +152,14 @@ def published(path: str, scratch: str) -> Iterator[Path]:
         _upload(unfinished, join(scratch, name), path)
 
 
+def send(source: Path, path: str, scratch: str) -> None:
+    """Copies a file of this machine to a store, whole or not at all; see `published`."""
+    _upload(source, join(scratch, uuid.uuid4().hex), path)
+
+
 def read_json(path: str) -> Any:
     """Returns the JSON value in a file."""
-    with readable(path) as file:
-        return json.loads(file.read())
+    return json.loads(read_bytes(path))
 
 
 def write_json(path: str, value: Any, scratch: str) -> None:
@@ -133,64 +168,107 @@ def write_json(path: str, value: Any, scratch: str) -> None:
         unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
 
-def remove(directory: str) -> None:
-    """Removes a directory and all in it, if there is one."""
-    if is_local(directory):
-        shutil.rmtree(directory, ignore_errors=True)
-    elif FileSystems.match([join(directory, "**")])[0].metadata_list:
-        FileSystems.delete([directory.rstrip("/") + "/"])
+def remove(path: str) -> None:
+    """Removes a file, or a directory and all in it, if there is one."""
+    if is_local(path):
+        if Path(path).is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            Path(path).unlink(missing_ok=True)
+        return
+    filesystem, root = open_store(path)
+
+    def removed() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.rm(root, recursive=True)
+
+    persist(removed, path, "removed")
 
 
-@dataclass(frozen=True)
-class StoredPlace:
-    """An output directory on an object store, as far as claims need it (`artifacts.Place`)."""
+class _Ranges(io.RawIOBase):
+    """A file of a store, each read a request for so many bytes."""
 
-    directory: str
+    def __init__(self, path: str):
+        self._filesystem, self._root = open_store(path)
+        self._path, self._at = path, 0
+        self._size = persist(lambda: self._filesystem.info(self._root), path)["size"]
 
-    def has(self, name: str) -> bool:
-        """Says whether there is such a file."""
-        return exists(join(self.directory, name))
+    def readable(self) -> bool:
+        return True
 
-    def holds_something(self) -> bool:
-        """Says whether there is anything below the directory."""
-        found = FileSystems.match([join(self.directory, "**")])[0].metadata_list
-        begun = join(self.directory, "work", "")  # what a kill in the first moment leaves
-        return any(not one.path.startswith(begun) for one in found)
+    def seekable(self) -> bool:
+        return True
 
-    def read(self, name: str) -> dict[str, Any]:
-        """Returns the JSON object in a file."""
-        return read_json(join(self.directory, name))
+    def tell(self) -> int:
+        return self._at
 
-    def write(self, name: str, value: Mapping[str, Any]) -> None:
-        """Writes a JSON object, whole or not at all."""
-        scratch = join(self.directory, "work", "scratch")
-        with published(join(self.directory, name), scratch) as unfinished:
-            unfinished.write_text(as_json(value), encoding="utf-8")
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
 
-    def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
-        if self.has(name):
-            FileSystems.delete([join(self.directory, name)])
+    def readinto(self, buffer: Any) -> int:
+        first, end = self._at, min(self._at + len(buffer), self._size)
+        if first >= end:
+            return 0
+        content = persist(
+            lambda: self._filesystem.cat_file(self._root, start=first, end=end), self._path
+        )
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
 
 
 def _upload(source: Path, temporary: str, path: str) -> None:
-    plain, size = CompressionTypes.UNCOMPRESSED, source.stat().st_size
-    with source.open("rb") as file, FileSystems.create(temporary, BYTES, plain) as target:
-        shutil.copyfileobj(file, target, PART_BYTES)
-    arrived = [one.size_in_bytes for one in FileSystems.match([temporary])[0].metadata_list]
-    if arrived != [size]:
-        raise StorageError(
-            f"{path} was to have {size} bytes and {arrived} arrived at the store; "
-            "run the same command again."
-        )
-    if FileSystems.exists(path):  # another attempt was faster, with the same bytes
-        FileSystems.delete([temporary])
-    else:
-        FileSystems.rename([temporary], [path])
+    filesystem, unfinished = open_store(temporary)
+    final = open_store(path)[1]
+    with source.open("rb") as file:
+        sent = hashlib.file_digest(file, "sha256").hexdigest()
+
+    def send() -> None:
+        filesystem.put_file(str(source), unfinished)
+        with io.BufferedReader(_Ranges(temporary), PART_BYTES) as arrived:
+            found = hashlib.file_digest(arrived, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
+        if found != sent:
+            raise Damaged(
+                f"{path} was sent with SHA-256 {sent[:16]}… and lies at the store with "
+                f"{found[:16]}…, again and again; look at the store and run the same command again."
+            )
+
+    def rename() -> None:
+        if _info(path) is None:  # or another attempt was faster, with the same bytes
+            filesystem.cp_file(unfinished, final)
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.rm_file(unfinished)
+
+    persist(send, path, "written")
+    persist(rename, path, "written")
 
 
-def _opened(path: str) -> Any:
-    return FileSystems.open(path, BYTES, CompressionTypes.UNCOMPRESSED)
+def _info(path: str) -> dict[str, Any] | None:
+    """Returns what a store says of a file, None if there is none."""
+    filesystem, root = open_store(path)
+
+    def info() -> dict[str, Any] | None:
+        try:
+            return filesystem.info(root)
+        except FileNotFoundError:
+            return None
+
+    found = persist(info, path)
+    return found if found is not None and found["type"] == "file" else None
+
+
+def _entries(directory: str) -> list[dict[str, Any]]:
+    """Returns what a store says of the entries of a directory; none if there is no such one."""
+    filesystem, root = open_store(directory)
+
+    def entries() -> list[dict[str, Any]]:
+        try:
+            return filesystem.ls(root, detail=True)
+        except FileNotFoundError:
+            return []
+
+    return persist(entries, directory)
 
 
 def _force_to_disk(path: Path) -> None:

@@ -7,35 +7,29 @@ and byte tokens), the vocabulary's digest and a checksum a shard; the vocabulary
 beside the blocks. A job that was cut short goes on after its last finished shard.
 """
 
-import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
 from data.token_blocks import describe, token_dtype
 from data.tokenizer import MODEL_FILE
-from pipeline import corpus
+from pipeline import corpus, job, storage
 from pipeline.arguments import Tokenize
 from pipeline.artifacts import (
     ArtifactError,
     Claim,
     claim,
-    digest_of_contents,
+    digest_of_bytes,
     digest_of_manifest,
     finish,
     read_manifest,
 )
-from pipeline.beam_options import pipeline_for, pipeline_options
-from pipeline.transforms.write_blocks import (
-    PageShard,
-    TokenLayout,
-    WriteTokenBlocks,
-    fragment,
-    read_fragment,
-)
+from pipeline.beam_options import pipeline_options, use
+from pipeline.corpus import PageFile
+from pipeline.transforms.write_blocks import PageShard, TokenLayout, Workspace, WriteTokenBlocks
 
 SHARD_BYTES = 256_000_000  # of page files a shard; a shard must fit a worker's memory
 SPLITS = ("train", "validation")
@@ -44,52 +38,58 @@ VOCABULARY_FACTS = ("vocabulary_size", "vocabulary_rows", "first_sentinel", "byt
 
 def run(arguments: Tokenize) -> None:
     """Writes token blocks, or finds them finished."""
-    vocabulary = read_vocabulary(arguments.vocabulary)
+    options = pipeline_options(arguments.beam)
+    use(options)
+    vocabulary, model = read_vocabulary(arguments.vocabulary)
     inputs = corpus.digests(arguments.corpus)
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
     console = Console(stderr=True)
-    if claim(arguments.out, "tokenize", {}, inputs) is Claim.FINISHED:
+    out = storage.absolute(arguments.out)
+    workspace = Workspace(out)
+    if claim(out, "tokenize", {}, inputs) is Claim.FINISHED:
+        workspace.clear()
         console.print(f"tokenize: {arguments.out} is finished.")
         return
     shards = page_shards(arguments.corpus)
-    done = sum(fragment(arguments.out, shard.name).exists() for shard in shards)
+    workspace.begin(shards, model)
+    done = sum(workspace.is_done(shard.name) for shard in shards)
     layout = TokenLayout(
         str(token_dtype(vocabulary["vocabulary_size"]).str), tuple(vocabulary["byte_ids"])
     )
     with console.status(f"tokenize: {len(shards) - done} shards of {len(shards)}"):
-        write(shards, arguments.vocabulary / MODEL_FILE, arguments.out, layout, arguments.beam)
-    shutil.copy(arguments.vocabulary / MODEL_FILE, arguments.out / MODEL_FILE)
-    languages = collect(shards, arguments.out)
+        write(len(shards), workspace, layout, options)
+    check_complete(shards, workspace)
+    languages = collect(shards, workspace)
     body = {
         "token_dtype": layout.dtype,
         "vocabulary": {key: vocabulary[key] for key in VOCABULARY_FACTS},
         "languages": languages,
     }
-    finish(arguments.out, "tokenize", {}, inputs, body)
-    for shard in shards:
-        fragment(arguments.out, shard.name).unlink()
+    finish(out, "tokenize", {}, inputs, body)
+    workspace.clear()
     tokens = sum(entry["train"]["tokens"] for entry in languages.values())
     console.print(
         f"tokenize: {tokens:,} training tokens in {len(languages)} languages, {arguments.out}"
     )
 
 
-def read_vocabulary(directory: Path) -> dict[str, Any]:
-    """Returns the vocabulary's manifest.
+def read_vocabulary(directory: str) -> tuple[dict[str, Any], bytes]:
+    """Returns the vocabulary's manifest and model.
 
     Raises:
         ArtifactError: the model is not the one that the manifest describes.
     """
-    manifest, model = read_manifest(directory, "vocabulary"), directory / MODEL_FILE
-    if not model.exists() or digest_of_contents(model) != manifest["sha256"]:
+    manifest, path = read_manifest(directory, "vocabulary"), storage.join(directory, MODEL_FILE)
+    model = storage.read_bytes(path) if storage.exists(path) else b""
+    if digest_of_bytes(model) != manifest["sha256"]:
         raise ArtifactError(
-            f"{model} should be the model that {directory}/manifest.json describes and is missing "
+            f"{path} should be the model that {directory}/manifest.json describes and is missing "
             "or another (checksum); make the vocabulary again."
         )
-    return manifest
+    return manifest, model
 
 
-def page_shards(corpora: Sequence[Path]) -> list[PageShard]:
+def page_shards(corpora: Sequence[str]) -> list[PageShard]:
     """Returns the files of each shard, language by language and split by split."""
     return [
         shard
@@ -99,47 +99,65 @@ def page_shards(corpora: Sequence[Path]) -> list[PageShard]:
     ]
 
 
-def _shards(prefix: str, paths: Sequence[Path]) -> list[PageShard]:
-    groups = list(_fill(paths)) or [()]  # a split without pages has one empty shard
+def _shards(prefix: str, files: Sequence[PageFile]) -> list[PageShard]:
+    groups = list(_fill(files)) or [()]  # a split without pages has one empty shard
     return [
         PageShard(f"{prefix}-{number:05d}-of-{len(groups):05d}", group)
         for number, group in enumerate(groups)
     ]
 
 
-def _fill(paths: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
+def _fill(files: Sequence[PageFile]) -> Iterator[tuple[str, ...]]:
     """Yields runs of files that together are just below the size of a shard, or one larger file."""
-    group: list[Path] = []
+    group: list[str] = []
     size = 0
-    for path in paths:
-        if group and size + path.stat().st_size > SHARD_BYTES:
+    for file in files:
+        if group and size + file.size > SHARD_BYTES:
             yield tuple(group)
             group, size = [], 0
-        group.append(path)
-        size += path.stat().st_size
+        group.append(file.path)
+        size += file.size
     if group:
         yield tuple(group)
 
 
-def write(
-    shards: Sequence[PageShard],
-    model: Path,
-    out: Path,
-    layout: TokenLayout,
-    beam_options: tuple[str, ...],
-) -> None:
-    """Runs the job: blocks of every shard that is not finished."""
-    with pipeline_for(pipeline_options(beam_options)) as job:
-        _ = (
-            job
-            | "Shards" >> beam.Create(shards)
-            | "WriteTokenBlocks" >> WriteTokenBlocks(model.read_bytes(), out, layout)
+def write(shards: int, workspace: Workspace, layout: TokenLayout, options: PipelineOptions) -> None:
+    """Runs the job: blocks of every shard that is not finished.
+
+    Raises:
+        DataError: a worker met something that its user can mend, such as a full disk.
+    """
+    with job.running(options) as pipeline:
+        build(shards, workspace, layout, pipeline)
+
+
+def build(shards: int, workspace: Workspace, layout: TokenLayout, pipeline: beam.Pipeline) -> None:
+    """Puts the steps into the pipeline; the numbers of the shards are made by a worker."""
+    _ = (
+        pipeline
+        | beam.Create([shards])
+        | "Number" >> beam.FlatMap(lambda count: range(count))
+        | "WriteTokenBlocks" >> WriteTokenBlocks(workspace, layout)
+    )
+
+
+def check_complete(shards: Sequence[PageShard], workspace: Workspace) -> None:
+    """Checks that a job that ended well has done all its work, whatever the runner says.
+
+    Raises:
+        ArtifactError: shards are not there.
+    """
+    missing = sum(not workspace.is_done(shard.name) for shard in shards)
+    if missing:
+        raise ArtifactError(
+            f"The runner says that the job ended well, but {missing} of {len(shards)} shards of "
+            f"{workspace.out} are not there; do the workers reach it? Run the same command again."
         )
 
 
-def collect(shards: Sequence[PageShard], out: Path) -> dict[str, Any]:
+def collect(shards: Sequence[PageShard], workspace: Workspace) -> dict[str, Any]:
     """Returns the manifest's entries of all languages, in the order of their codes."""
-    finished = [read_fragment(out, shard.name) for shard in shards]
+    finished = [workspace.finished(shard.name) for shard in shards]
     languages = sorted({shard.name.split("/")[0] for shard in finished})
     return {
         language: {

@@ -35,7 +35,7 @@ from data.tokenizer import (
     load_any,
     sentinel_pieces,
 )
-from pipeline import corpus
+from pipeline import corpus, storage
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts import ArtifactError, Claim, claim, digest_of_contents, finish
 
@@ -127,17 +127,18 @@ def conclude(
     )
 
 
-def sample(corpora: Sequence[Path], quotas: Mapping[str, int]) -> Iterator[str]:
+def sample(corpora: Sequence[str], quotas: Mapping[str, int]) -> Iterator[str]:
     """Yields sentences: of each language as many characters as its quota, lines of its pages.
 
     Every file gives its part, from its first page on: pages lie in it by the hash of their address.
     """
     for language, quota in quotas.items():
-        paths = corpus.page_files(corpora, language, "train")
+        paths = [file.path for file in corpus.page_files(corpora, language, "train")]
         pages = np.cumsum([0, *map(corpus.page_count, paths)])
         parts = np.diff(quota * pages // pages[-1])
         for path, part in zip(paths, parts.tolist(), strict=True):
-            yield from _sample_of_file(path, part)
+            with storage.local_copy(path) as here:
+                yield from _sample_of_file(here, part)
 
 
 def _sample_of_file(path: Path, characters: int) -> Iterator[str]:

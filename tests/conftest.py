@@ -11,6 +11,9 @@ FLAGS = (
 )
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS)).strip()
 
+# They need servers that `make engines` builds, and run with it alone.
+collect_ignore = [] if "MSWITCH_ENGINES" in os.environ else ["engines"]
+
 from collections.abc import Callable
 from pathlib import Path
 

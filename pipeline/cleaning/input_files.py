@@ -1,4 +1,4 @@
-"""Which files the user named: here, on an object store (by Beam's file systems), or in a crawl.
+"""Which files the user named: here, on an object store (by fsspec), or in a crawl.
 
 A crawl's list of paths (`wet.paths.gz`) stands for its files, which each worker fetches when it
 comes to them.
@@ -8,8 +8,6 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from apache_beam.io.filesystems import FileSystems
 
 from data import crawl_paths
 from data.crawl_paths import COMMON_CRAWL
@@ -76,11 +74,12 @@ def _named(pattern: str) -> Iterator[InputFile]:
     if storage.is_local(pattern):
         for name in glob.glob(pattern, recursive=True):
             if Path(name).is_file():
-                yield InputFile(_in_unicode(name), Path(name).stat().st_size)
+                path = storage.absolute(
+                    _in_unicode(name)
+                )  # workers may have been started elsewhere
+                yield InputFile(path, Path(name).stat().st_size)
     else:
-        storage.check_scheme(pattern)
-        for found in FileSystems.match([pattern])[0].metadata_list:
-            yield InputFile(found.path, found.size_in_bytes)
+        yield from (InputFile(path, size) for path, size in storage.matched(pattern))
 
 
 def _in_unicode(name: str) -> str:

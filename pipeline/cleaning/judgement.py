@@ -5,14 +5,17 @@ the most common one. All are plain values that travel to the workers; what canno
 network, is made where it is first asked.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from data import confidence, english_id, english_lines, language_id, web_lines
 from data.cleaned_lines import Cleaned
-from data.language_id import Identifier
+from data.language_id import Answer, Identifier
 from data.languages import UNDETERMINED, codes
 from data.page import Page, Rejected, Rule
 
@@ -58,7 +61,7 @@ class IdentifyLanguage:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        answer = _identifier(self.model).identify(page.text)
+        answer = _identified(self.model, page.text)
         language = answer.certain(self.certain_probability)
         return _of_mc4(
             page._replace(
@@ -77,7 +80,8 @@ class KeepEnglish:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        answer = english_id.identify(page.text)
+        with _timed():
+            answer = english_id.identify(page.text)
         reason = english_id.not_certainly_english(answer, self.certain_probability)
         if reason is not None or answer is None:
             return Rejected(page, reason or "language_unidentifiable")
@@ -95,7 +99,7 @@ class BelieveDeclaration:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        answer = _identifier(self.model).identify(page.text)
+        answer = _identified(self.model, page.text)
         identified = answer.certain(self.certain_probability)
         language = page.declared_language or UNDETERMINED
         return page._replace(
@@ -113,7 +117,7 @@ class AskLanguage:
 
     def __call__(self, page: Page) -> Page:
         """Asks for one page."""
-        answer = _identifier(self.model).identify(page.text)
+        answer = _identified(self.model, page.text)
         return page._replace(
             identified_language=answer.language, language_probability=answer.probability
         )
@@ -166,6 +170,26 @@ def _cleaned(page: Page, cleaned: Cleaned) -> Page | Rejected:
     if reason is not None:
         return Rejected(page, reason)
     return page._replace(text=text, removed_lines=(*page.removed_lines, *sorted(removed.items())))
+
+
+def identification_seconds() -> float:
+    """Returns how long this thread has asked for languages so far."""
+    return getattr(_asked, "seconds", 0.0)
+
+
+_asked = threading.local()
+
+
+@contextlib.contextmanager
+def _timed() -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    _asked.seconds = identification_seconds() + time.perf_counter() - began
+
+
+def _identified(model: str | None, text: str) -> Answer:
+    with _timed():
+        return _identifier(model).identify(text)
 
 
 @functools.cache

@@ -17,9 +17,11 @@ from typing import NamedTuple
 from data import line_rules, web_lines
 from data.bad_words import BadWordRule
 from data.english_lines import too_few_sentences_left
+from data.errors import DataError
 from data.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
 from data.text_rules import too_few_long_lines, too_long
 from data.web_rules import WebRuleSet
+from pipeline import storage
 from pipeline.cleaning import judgement
 from pipeline.cleaning.alike import ChooseOne, ClaimKeys, DescribePages, FindAlike
 from pipeline.cleaning.judge import JudgePages
@@ -121,6 +123,27 @@ def whole(job: Job) -> Tally:
     names = [step.step for step, _ in steps(job)]
     tallies = (tally for name in names for tally in job.workspace.tallies(name))
     return total(tallies, held_out=maximum)
+
+
+def check_complete(job: Job) -> None:
+    """Checks that a job that ended well has done all its work, whatever the runner says.
+
+    Raises:
+        DataError: pieces of work or files of the corpus are not there.
+    """
+    space = job.workspace
+    missing = sum(count - len(space.done(step.step)) for step, count in steps(job))
+    files = 0 if missing else sum(not storage.exists(path) for path in _paths(job))
+    if missing or files:
+        raise DataError(
+            f"The runner says that the job ended well, but {missing} pieces of work and {files} "
+            f"files of {space.out} are not there; do the workers reach it? Run the same command "
+            "again: it goes on where the run stopped."
+        )
+
+
+def _paths(job: Job) -> Iterator[str]:
+    return (storage.join(job.workspace.out, file.name) for file in planned(job))
 
 
 def _alike(job: Job, rules: WebRuleSet, newest: Source) -> list[Pieces]:

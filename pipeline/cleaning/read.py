@@ -60,7 +60,8 @@ class ReadShard:
         """Reads one shard."""
         row = 0
         with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
-            for chunk, broken in chunks(self._records(number), self.cut.chunk_characters):
+            records = self._records(number, files.tally)
+            for chunk, broken in chunks(records, self.cut.chunk_characters):
                 files.tally.counts["read", "", ""] += len(chunk)
                 for record in broken:
                     files.tally.count_broken(record)
@@ -71,9 +72,10 @@ class ReadShard:
                 row += len(stay)
         return files.tally
 
-    def _records(self, number: int) -> Iterator[Page | BrokenRecord]:
+    def _records(self, number: int, tally: Tally) -> Iterator[Page | BrokenRecord]:
         for path in files_of_shards(self.listing)[number]:
             with _here(path, self.crawl_cache) as local:
+                tally.counts["bytes", "", ""] += local.stat().st_size if local.exists() else 0
                 yield from _read(_reader(path), local)
 
     def _judge(self, chunk: Sequence[Page]) -> tuple[list[tuple[Page, Claim]], list[Rejected]]:

@@ -1,7 +1,8 @@
 """What a running job says on the terminal: pages a second, kept share, time left.
 
-It is read off the workspace, not off the runner: tallies appear there wherever the work is done. So
-the view is the same for a job on this machine and for one that this machine only launched.
+A runner that reports while it works is asked for the job's own counters. One that does not (the
+local one) leaves tallies in the workspace, which are read there. Both grow with every piece of work
+and count the same, so the view is the same everywhere.
 """
 
 import contextlib
@@ -10,11 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from apache_beam.runners.runner import PipelineResult
 from rich import progress
 from rich.console import Console
 
 from pipeline import storage
 from pipeline.cleaning.workspace import Workspace
+from pipeline.job import counters
+from pipeline.transforms.perform import counter_values
 
 # Part of the CPU time that a step takes with mC4's rules, to weigh what is done (102 MB of WET).
 WEIGHTS = {
@@ -23,31 +27,53 @@ WEIGHTS = {
 }  # fmt: skip
 WRITING = 0.07
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS_AT_A_STORE = 10.0  # each look is a request a step, which stores charge for
 
 
 class Watch:
-    """Looks at the tallies of a run, each once."""
+    """Looks at a run, again and again."""
 
     def __init__(self, workspace: Workspace, pieces: Mapping[str, int]):
         self._workspace, self._pieces = workspace, pieces
         self._seen: dict[str, set[str]] = {step: set() for step in pieces}
+        self._tallied: Counter[str] = Counter()
+        self._before: Counter[str] = Counter()  # counters of a job count its own work only
         self._counts: Counter[str] = Counter()
-        self._read_before = 0
+        self._job: PipelineResult | None = None
 
     def begin(self) -> None:
         """Takes note of what an earlier start of the run has done."""
         self.look()
-        self._read_before = self._counts["read"]
+        self._before = Counter(self._tallied)
+
+    def follow(self, job: PipelineResult) -> None:
+        """Asks this job from here on, if it tells anything."""
+        self._job = job
 
     def look(self) -> None:
-        """Takes note of the tallies that are new."""
+        """Takes note of what is new."""
+        counted = self._counted()
+        if counted:
+            self._counts = self._before + Counter(counted)
+        else:
+            self._look_at_tallies()
+            self._counts = Counter(self._tallied)
+
+    def _counted(self) -> dict[str, int]:
+        """Returns what the job's counters say so far; nothing where the runner does not tell."""
+        if self._job is None:
+            return {}
+        try:
+            return counters(self._job)
+        except Exception:  # each runner has errors of its own; the view is no reason to end a job
+            return {}
+
+    def _look_at_tallies(self) -> None:
         for step, seen in self._seen.items():
-            directory = storage.join(self._workspace.directory, step)
-            names = {name for name in storage.names_in(directory) if name.endswith(".json")}
+            names = set(self._workspace.done(step))
             for name in sorted(names - seen):
                 tally = self._workspace.tally(step, int(name.removesuffix(".json")))
-                for (kind, _, _), count in tally.counts.items():
-                    self._counts[kind] += count
+                self._tallied.update(counter_values(tally, step))
             seen |= names
 
     @property
@@ -55,20 +81,22 @@ class Watch:
         """Part of the work that is done; of the writing nothing is known until its end."""
         weights = {step: WEIGHTS[step] for step in self._pieces}
         parts = (
-            weights[step] * len(seen) / self._pieces[step] for step, seen in self._seen.items()
+            weights[step] * self._counts[f"pieces/{step}"] / pieces
+            for step, pieces in self._pieces.items()
         )
         return sum(parts) / (sum(weights.values()) + WRITING)
 
     def line(self, seconds: float) -> str:
         """Returns what is known so far, in one line."""
-        read, judged = self._counts["read"], self._counts["kept"] + self._counts["rejected"]
-        kept = f", {self._counts['kept'] / judged:.0%} kept" if self._counts["kept"] else ""
-        rate = (read - self._read_before) / max(seconds, 1e-9)
-        return f"{read:,} pages, {rate:,.0f} a second{kept}"
+        read, kept = self._counts["pages_read"], self._counts["pages_kept"]
+        rejected = sum(n for name, n in self._counts.items() if name.startswith("rejected/"))
+        share = f", {kept / (kept + rejected):.0%} kept" if kept else ""
+        rate = (read - self._before["pages_read"]) / max(seconds, 1e-9)
+        return f"{read:,} pages, {rate:,.0f} a second{share}"
 
 
 @contextlib.contextmanager
-def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -> Iterator[None]:
+def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -> Iterator[Watch]:
     """Shows how far the run is while the block runs.
 
     Args:
@@ -88,8 +116,11 @@ def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -
     with progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
 
+        here = storage.is_local(workspace.out)
+        pause = SECONDS_BETWEEN_LOOKS if here else SECONDS_BETWEEN_LOOKS_AT_A_STORE
+
         def keep_looking() -> None:
-            while not over.wait(SECONDS_BETWEEN_LOOKS):
+            while not over.wait(pause):
                 watch.look()
                 line = watch.line(time.monotonic() - started)
                 bar.update(task, completed=watch.done, description=line)
@@ -97,7 +128,7 @@ def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -
         thread = threading.Thread(target=keep_looking, daemon=True)
         thread.start()
         try:
-            yield
+            yield watch
         finally:
             over.set()
             thread.join()

@@ -73,10 +73,13 @@ class Workspace:
 
     def tallies(self, step: str) -> Iterator[Tally]:
         """Yields the tallies of a step, in order."""
-        directory = storage.join(self.directory, step)
-        for name in storage.names_in(directory):
-            if name.endswith(".json"):
-                yield Tally.of_json(storage.read_json(storage.join(directory, name)))
+        for name in self.done(step):
+            yield Tally.of_json(storage.read_json(storage.join(self.directory, step, name)))
+
+    def done(self, step: str) -> list[str]:
+        """Returns the names of the tallies of a step, in order."""
+        names = storage.names_in(storage.join(self.directory, step))
+        return [name for name in names if name.endswith(".json")]
 
     def _tally(self, step: str, number: int) -> str:
         return storage.join(self.directory, step, f"{number:05d}.json")

@@ -6,15 +6,22 @@ killed goes on; a piece that two workers are given is done twice with the same b
 added up once a piece, under the same names on every runner.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PCollection
 
+from pipeline.cleaning.judgement import identification_seconds
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
+from pipeline.store_access import Reaching, words_of
+
+NAMESPACE = "mswitch"
+COUNTED = {"read": "pages_read", "kept": "pages_kept", "bytes": "bytes_read"}
 
 
 class Step(Protocol):
@@ -47,30 +54,61 @@ class Perform(beam.PTransform):
             | beam.Create([None])
             | "Number" >> beam.FlatMap(lambda _, *after: pieces, *map(AsIter, self._after))
             | "Spread" >> beam.Reshuffle()
-            | "Perform" >> beam.ParDo(_Perform(self._step))
+            | "Perform" >> beam.FlatMap(reaching(_Perform(self._step), input_or_inputs))
         )
 
 
-class _Perform(beam.DoFn):
-    def __init__(self, step: Any):
-        self._step = step
+def reaching(function: Callable[..., Any], within: Any) -> Reaching:
+    """Returns the function with the way to the stores that the job's options describe.
 
-    def process(self, element: Any, *args, **kwargs) -> Iterator[int]:
-        step = self._step
-        if not step.workspace.is_done(step.step, element):
-            tally = step(element)
-            step.workspace.finish(step.step, element, tally)
-            count(tally)
-        yield element
+    Args:
+        function: called by workers.
+        within: what the transform is applied to.
+    """
+    return Reaching(words_of(within.pipeline.options), function)
 
 
-def count(tally: Tally) -> None:
-    """Adds to the job's counters: pages_read, pages_kept, rejected/REASON, broken/REASON."""
+@dataclass(frozen=True)
+class _Perform:
+    """Performs a step for one piece, unless that is done."""
+
+    step: Any
+
+    def __call__(self, number: int) -> list[int]:
+        step = self.step
+        if not step.workspace.is_done(step.step, number):
+            before = identification_seconds()
+            tally = step(number)
+            spent = identification_seconds() - before
+            step.workspace.finish(step.step, number, tally)
+            count(tally, step.step, spent)
+        return [number]
+
+
+def counter_values(tally: Tally, step: str) -> Counter[str]:
+    """Returns what a piece of work adds to the job's counters, the same on every runner.
+
+    pages_read, pages_kept, bytes_read, rejected/REASON, broken/REASON and pieces/STEP.
+    """
+    values = Counter({f"pieces/{step}": 1})
     for (kind, _, detail), value in tally.counts.items():
         if kind in ("rejected", "broken"):
-            Metrics.counter("mswitch", f"{kind}/{detail}").inc(value)
-        elif kind in ("read", "kept"):
-            Metrics.counter("mswitch", f"pages_{kind}").inc(value)
+            values[f"{kind}/{detail}"] += value
+        elif kind in COUNTED:
+            values[COUNTED[kind]] += value
+    return values
+
+
+def count(tally: Tally, step: str, identification_seconds: float) -> None:
+    """Adds a piece of work, and the time in which languages were identified, to the counters."""
+    add("language_milliseconds", round(1000 * identification_seconds))
+    for name, value in counter_values(tally, step).items():
+        add(name, value)
+
+
+def add(name: str, value: int) -> None:
+    """Adds to one of the job's counters."""
+    Metrics.counter(NAMESPACE, name).inc(value)
 
 
 class WriteAll(beam.PTransform):
@@ -86,11 +124,11 @@ class WriteAll(beam.PTransform):
         self._plan, self._write, self._after = plan, write, after
 
     def expand(self, input_or_inputs):
-        plan = self._plan
+        plan = reaching(self._plan, input_or_inputs)
         return (
             input_or_inputs
             | beam.Create([None])
             | "Plan" >> beam.FlatMap(lambda _, *after: plan(), *map(AsIter, self._after))
             | "Spread" >> beam.Reshuffle()
-            | "Write" >> beam.Map(self._write)
+            | "Write" >> beam.Map(reaching(self._write, input_or_inputs))
         )

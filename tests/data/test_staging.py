@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from data import loader, staging, window_order
+from data import loader, persistence, window_order
 from data.block_cache import BlockCache
 from data.block_checks import verify_contents, verify_sizes
 from data.block_files import LocalFiles
@@ -47,8 +47,8 @@ def unreliable():
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(staging, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(staging, "LONGEST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(persistence, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(persistence, "LONGEST_WAIT_SECONDS", 0.001)
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,8 @@ def write_report(root: Path) -> Path:
             baseline=tuple(write_run(root / f"dense{n}", experts=None, seed=n) for n in (0, 1)),
             candidate=sparse,
             student=students,
-            corpus=write_corpus(root / "corpus"),
-            tokens=write_tokens(root / "tokens"),
+            corpus=str(write_corpus(root / "corpus")),
+            tokens=str(write_tokens(root / "tokens")),
             out=root / "out",
         )
     )

@@ -64,7 +64,7 @@ def corpus(tmp_path_factory) -> Path:
 
 
 def test_samples_come_from_every_script_before_a_second_language_of_one(corpus):
-    samples = {reason.name: reason.samples for reason in read_funnel(corpus).reasons}
+    samples = {reason.name: reason.samples for reason in read_funnel(str(corpus)).reasons}
     languages = [one.language for one in samples["short"]]
     assert languages == ["en", "zh", "und", "ru", "af", "uk"]
     assert [one.language for one in samples["rare"]] == ["en"]

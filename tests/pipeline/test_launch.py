@@ -10,7 +10,9 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 from hatchling.builders.wheel import WheelBuilder
 
-from pipeline import arguments, clean
+from data.demo_archive import write
+from data.errors import DataError
+from pipeline import arguments, clean, estimate
 from pipeline.beam_options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.rules_asked import named
@@ -24,7 +26,9 @@ LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")
 def documented(runner: str) -> list[str]:
     """The options of the documented command for this runner."""
     commands = LAUNCH.replace("\\\n", " ").split("\n")
-    (command,) = (line for line in commands if f"--runner={runner}" in line and "mswitch" in line)
+    (command,) = (
+        line for line in commands if f"--runner={runner}" in line and "mswitch clean" in line
+    )
     own, options = split_beam_options(shlex.split(command))
     assert own[:2] == ["mswitch", "clean"]
     return list(options)
@@ -82,9 +86,6 @@ def test_the_wheel_holds_every_module_and_table(tmp_path):
 
 
 def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
-    from data.demo_archive import write
-    from pipeline import estimate
-
     write(tmp_path / "archive")
     pattern = str(tmp_path / "archive/*.warc.wet.gz")
     files = input_files([pattern])
@@ -95,3 +96,15 @@ def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
     (pages,) = re.findall(r"pages, millions +(\S+) +(\S+)", shown)
     assert pages[0] == pages[1] == "0.00447"
     assert "100.0% of the input" in shown
+
+
+def test_a_runner_that_did_nothing_is_not_believed(tmp_path, monkeypatch):
+    """As when workers cannot reach the output: the job ended well, and nothing is there."""
+    write(tmp_path / "archive")
+    asked = arguments.Clean(
+        input=(f"{tmp_path}/archive/*.warc.wet.gz",), rules="demo", out=str(tmp_path / "out")
+    )
+    monkeypatch.setattr(clean, "run_job", lambda *_: None)
+    with pytest.raises(DataError, match=r"\d+ pieces of work and 0 files of .*/out are not there"):
+        clean.run(asked)
+    assert not (tmp_path / "out/manifest.json").exists()

@@ -1,21 +1,24 @@
-"""Cleaning from and to an object store: a folder behind a scheme of its own that can misbehave."""
+"""Cleaning to and from an object store: a folder behind a scheme of its own that can misbehave."""
 
-import io
 import json
-import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import fsspec
 import pytest
-from apache_beam.io.filesystem import FileMetadata, FileSystem
+from fsspec import AbstractFileSystem
 
+from data import persistence
 from data.demo_archive import member_of
+from data.errors import DataError
 from data.shipped_text import pages as shipped_pages
-from pipeline import clean
-from pipeline.arguments import Clean
+from pipeline import clean, estimate, inspect, job, storage, vocabulary
+from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
 from pipeline.cleaning.shards import Cut
+from pipeline.corpus_funnel import read_funnel
 
 SMALL = Cut(shard_bytes=20_000, chunk_characters=30_000, partition_bytes=30_000)
 ROOT = Path()
@@ -25,82 +28,75 @@ class Misbehaviour(OSError):
     """What a store does now and then."""
 
 
-class Store(FileSystem):
-    """Files of `store://name` under a folder; no directories, as in a bucket."""
+class Store(AbstractFileSystem):
+    """Files of `store://name` under a folder; no directories, as in a bucket.
 
-    lose_bytes_of_upload = -1
-    fail_at_rename = -1
+    What a kind of call does wrong is in `faults`: "fail", "lose" the second half, or "alter" a
+    byte; and how often: every so many calls of the kind, or, if `lasting`, all from that one on.
+    """
 
-    @classmethod
-    def scheme(cls):
-        return "store"
+    protocol = "store"
+    cachable = False
+    faults: dict[str, tuple[str, int]] = {}  # noqa: RUF012
+    lasting = False
+    calls: Counter[str] = Counter()  # noqa: RUF012
 
-    def join(self, basepath, *paths):
-        return "/".join((basepath.rstrip("/"), *paths))
+    def _fault(self, call: str) -> str:
+        Store.calls[call] += 1
+        fault, when = self.faults.get(call, ("", 1))
+        happens = self.calls[call] >= when if self.lasting else self.calls[call] % when == 0
+        if fault == "fail" and happens:
+            raise Misbehaviour(f"503 at {call}")
+        return fault if happens else ""
 
-    def split(self, path):
-        return tuple(path.rsplit("/", 1))
+    def put_file(self, lpath, rpath, **kwargs):
+        content, fault = Path(lpath).read_bytes(), self._fault("put")
+        if fault == "lose":
+            content = content[: len(content) // 2]
+        if fault == "alter":
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        at(rpath).parent.mkdir(parents=True, exist_ok=True)
+        at(rpath).write_bytes(content)
 
-    def mkdirs(self, path):
-        pass
+    def cp_file(self, path1, path2, **kwargs):
+        self._fault("copy")
+        at(path2).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(at(path1), at(path2))
 
-    def has_dirs(self):
-        return False
+    def get_file(self, rpath, lpath, **kwargs):
+        self._fault("get")
+        shutil.copy(at(rpath), lpath)
 
-    def _list(self, dir_or_prefix):
-        for file in sorted(ROOT.rglob("*")):
-            path = f"store://{file.relative_to(ROOT)}"
-            if file.is_file() and path.startswith(dir_or_prefix):
-                yield FileMetadata(path, file.stat().st_size)
+    def cat_file(self, path, start=None, end=None, **kwargs):
+        self._fault("get")
+        return at(path).read_bytes()[start:end]
 
-    def create(self, path, mime_type="", compression_type=""):
-        at(path).parent.mkdir(parents=True, exist_ok=True)
-        Store.lose_bytes_of_upload -= 1
-        return at(path).open("wb") if Store.lose_bytes_of_upload else Truncated(at(path))
+    def info(self, path, **kwargs):
+        self._fault("look")
+        if not at(path).is_file():
+            raise FileNotFoundError(path)
+        return {"name": self._strip_protocol(path), "size": at(path).stat().st_size, "type": "file"}
 
-    def open(self, path, mime_type="", compression_type=""):
-        return at(path).open("rb")
+    def ls(self, path, detail=True, **kwargs):
+        self._fault("look")
+        if not at(path).is_dir():
+            raise FileNotFoundError(path)
+        return [self._entry(file) for file in sorted(at(path).iterdir())]
 
-    def copy(self, source_file_names, destination_file_names):
-        raise NotImplementedError
+    def find(self, path, **kwargs):
+        self._fault("look")
+        files = sorted(file for file in at(path).rglob("*") if file.is_file())
+        return {entry["name"]: entry for entry in map(self._entry, files)}
 
-    def rename(self, source_file_names, destination_file_names):
-        Store.fail_at_rename -= 1
-        if Store.fail_at_rename == 0:
-            raise Misbehaviour("503")
-        for source, destination in zip(source_file_names, destination_file_names, strict=True):
-            at(destination).parent.mkdir(parents=True, exist_ok=True)
-            os.rename(at(source), at(destination))
+    def _entry(self, file: Path):
+        name, kind = str(file.relative_to(ROOT)), "file" if file.is_file() else "directory"
+        return {"name": name, "size": file.stat().st_size, "type": kind}
 
-    def exists(self, path):
-        return at(path).is_file()
+    def rm_file(self, path):
+        at(path).unlink()
 
-    def size(self, path):
-        return at(path).stat().st_size
-
-    def last_updated(self, path):
-        return at(path).stat().st_mtime
-
-    def checksum(self, path):
-        return str(self.size(path))
-
-    def metadata(self, path):
-        return FileMetadata(path, self.size(path))
-
-    def delete(self, paths):
-        for path in paths:
-            shutil.rmtree(at(path)) if at(path).is_dir() else at(path).unlink()
-
-
-class Truncated(io.FileIO):
-    """A write of which the second half never arrives."""
-
-    def __init__(self, path: Path):
-        super().__init__(path, "w")
-
-    def write(self, content):
-        super().write(content[: len(content) // 2])
-        return len(content)
+    def rm(self, path, recursive=False, maxdepth=None):
+        shutil.rmtree(at(path)) if at(path).is_dir() else at(path).unlink()
 
 
 def at(path: str) -> Path:
@@ -109,15 +105,41 @@ def at(path: str) -> Path:
 
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Path:
+    fsspec.register_implementation("store", Store, clobber=True)
     monkeypatch.setitem(globals(), "ROOT", tmp_path / "store")
+    monkeypatch.setattr(persistence, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(persistence, "LONGEST_WAIT_SECONDS", 0.001)
+    misbehave(monkeypatch)
+    fill(tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> dict[str, bytes]:
+    """What a folder gets."""
+    fsspec.register_implementation("store", Store, clobber=True)
+    directory = tmp_path_factory.mktemp("expected")
+    fill(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "ROOT", directory)
+        cleaned(directory / "here")
+    return contents(directory / "here")
+
+
+def fill(root: Path) -> None:
     pages = [page for page in shipped_pages() if page.declared_language in ("sw", "yo")]
     pages += [page._replace(timestamp="2001") for page in pages[:9]]
-    archive = tmp_path / "store/bucket/raw"
+    archive = root / "bucket/raw"
     archive.mkdir(parents=True)
     for number in range(3):
         content = b"".join(map(member_of, pages[number::3]))
         (archive / f"{number}.warc.wet.gz").write_bytes(content)
-    return tmp_path / "store"
+
+
+def misbehave(monkeypatch, lasting: bool = False, **faults: tuple[str, int]) -> None:
+    monkeypatch.setattr(Store, "faults", faults)
+    monkeypatch.setattr(Store, "lasting", lasting)
+    monkeypatch.setattr(Store, "calls", Counter())
 
 
 def cleaned(out: object) -> None:
@@ -133,30 +155,117 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_store_gets_what_a_folder_gets(store, tmp_path):
-    cleaned(tmp_path / "here")
+def test_a_store_gets_what_a_folder_gets(store, expected):
     cleaned("store://bucket/corpus")
-    assert contents(store / "bucket/corpus") == contents(tmp_path / "here")
+    assert contents(store / "bucket/corpus") == expected
     manifest = json.loads((store / "bucket/corpus/manifest.json").read_text())
     assert manifest["input"]["files"] == 3
     cleaned("store://bucket/corpus")  # finished: nothing is done
-    assert contents(store / "bucket/corpus") == contents(tmp_path / "here")
+    assert contents(store / "bucket/corpus") == expected
 
 
-@pytest.mark.parametrize("fault", ["lose_bytes_of_upload", "fail_at_rename"])
-def test_a_store_that_fails_loses_nothing(store, tmp_path, monkeypatch, fault):
-    cleaned(tmp_path / "here")
-    for when in (2, 7, 15):
-        monkeypatch.setattr(Store, fault, when)
-        with pytest.raises(Exception, match=r"arrived at the store|503"):
+@pytest.mark.parametrize(
+    "call, fault",
+    [
+        ("put", "fail"), ("put", "lose"), ("put", "alter"),
+        ("copy", "fail"), ("get", "fail"), ("look", "fail"),
+    ],
+)  # fmt: skip
+def test_what_a_store_does_wrong_now_and_then_is_done_again(
+    store, expected, monkeypatch, call, fault
+):
+    """Altered bytes of the same number, too: an upload is read back before its name is believed."""
+    misbehave(monkeypatch, **{call: (fault, 3)})
+    cleaned("store://bucket/corpus")
+    assert Store.calls[call] > 20
+    assert contents(store / "bucket/corpus") == expected
+
+
+@pytest.mark.parametrize(
+    "call, fault, said",
+    [
+        ("put", "fail", "cannot be written"),
+        ("put", "lose", "was sent with SHA-256"),
+        ("put", "alter", "was sent with SHA-256"),
+        ("copy", "fail", "cannot be written"),
+        ("get", "fail", "cannot be read"),
+        ("look", "fail", "cannot be read"),
+    ],
+)
+def test_what_a_store_keeps_doing_wrong_ends_in_a_sentence_and_loses_nothing(
+    store, expected, monkeypatch, call, fault, said
+):
+    for when in (2, 12):
+        misbehave(monkeypatch, lasting=True, **{call: (fault, when)})
+        with pytest.raises(DataError, match=rf"store://bucket/.* {said}"):
             cleaned("store://bucket/corpus")
-        whole = {name for name in contents(store / "bucket/corpus") if name.startswith("pages/")}
-        expected = contents(tmp_path / "here")
-        assert all(contents(store / "bucket/corpus")[name] == expected[name] for name in whole)
+        there = contents(store / "bucket/corpus")
+        whole = {name for name in there if name.startswith("pages/")}
+        assert all(there[name] == expected[name] for name in whole)
         assert not (store / "bucket/corpus/manifest.json").exists()
-    monkeypatch.setattr(Store, fault, -1)
+    misbehave(monkeypatch)
     cleaned("store://bucket/corpus")
     assert contents(store / "bucket/corpus") == expected
+
+
+def test_what_no_waiting_mends_is_asked_once(store, monkeypatch):
+    def refused(self, *_, **__):
+        Store.calls["refused"] += 1
+        raise PermissionError("InvalidAccessKeyId")
+
+    monkeypatch.setattr(Store, "put_file", refused)
+    with pytest.raises(DataError, match=r"cannot be written \(PermissionError: InvalidAccessKeyId"):
+        cleaned("store://bucket/corpus")
+    assert Store.calls["refused"] == 1
+
+
+def test_parts_of_a_file_are_read_as_parts(store, monkeypatch):
+    content = bytes(range(256)) * 10_000
+    (store / "bucket/x").write_bytes(content)
+    asked = []
+    whole = Store.cat_file
+    monkeypatch.setattr(
+        Store, "cat_file", lambda *a, **b: asked.append(b["end"] - b["start"]) or whole(*a, **b)
+    )
+    with storage.readable("store://bucket/x") as file:
+        assert file.size() == len(content)
+        file.seek(1_000_000)
+        assert file.read(700) == content[1_000_000:1_000_700]
+        file.seek(-5, 2)
+        assert file.read() == content[-5:]
+    assert sum(asked) < 2 * storage.AHEAD_BYTES
+
+
+def test_later_stages_read_a_corpus_where_it_lies(store, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    cleaned(tmp_path / "here")
+    cleaned("store://bucket/corpus")
+    here, there = str(tmp_path / "here"), "store://bucket/corpus"
+    for name, corpus in (("here", here), ("there", there)):
+        asked = {"size": 500, "character_coverage": 0.99, "sample_characters": 20_000}
+        vocabulary.run(Vocabulary(corpus=(corpus,), out=tmp_path / f"vocabulary-{name}", **asked))
+        inspect.run(Inspect(directory=corpus))
+    assert contents(tmp_path / "vocabulary-here") == contents(tmp_path / "vocabulary-there")
+    first, second = capsys.readouterr().out.split("clean, schema")[1:]
+    assert first == second
+    funnel = read_funnel(there)
+    assert funnel == read_funnel(here)
+    assert any(reason.samples for reason in funnel.reasons)
+    pattern = "store://bucket/raw/*.warc.wet.gz"
+    estimate.run(Estimate(input=(pattern,), rules="demo"))
+    assert "100.0% of the input" in capsys.readouterr().out
+
+
+def test_what_is_no_corpus_at_an_address_is_one_sentence(store, tmp_path):
+    for directory in ("store://bucket/none", "store://bucket/raw"):
+        with pytest.raises(
+            ValueError, match=r"A corpus or token blocks were expected .* no finish"
+        ):
+            inspect.run(Inspect(directory=directory))
+    for corpus, said in (("none", "does not exist"), ("raw", "holds no manifest.json")):
+        asked = Vocabulary(corpus=(f"store://bucket/{corpus}",), size=400, out=tmp_path / "v")
+        with pytest.raises(ValueError, match=said):
+            vocabulary.run(asked)
 
 
 def test_what_is_there_already_is_not_overwritten(store):
@@ -190,11 +299,11 @@ def test_places_that_cannot_be_are_one_sentence(store, tmp_path, fields, message
 
 
 def test_what_a_worker_says_is_one_sentence():
-    error = clean.told(RuntimeError("Traceback\n  File\ndata.errors.DataError: x is 404 [while"))
+    error = job.told(RuntimeError("Traceback\n  File\ndata.errors.DataError: x is 404 [while"))
     assert isinstance(error, ValueError)
     assert str(error).startswith("x is 404")
     fault = KeyError("y")
-    assert clean.told(fault) is fault
+    assert job.told(fault) is fault
 
 
 def test_a_worker_that_is_killed_ends_the_job(tmp_path):

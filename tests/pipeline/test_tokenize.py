@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,9 @@ from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
 from pipeline import artifacts
 from pipeline.arguments import Vocabulary
+from pipeline.beam_options import pipeline_options
+from pipeline.tokenize import build
+from pipeline.transforms.write_blocks import TokenLayout, Workspace
 from pipeline.vocabulary import run
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +74,11 @@ def corpus(tmp_path_factory) -> Path:
 def make_vocabulary(corpus: Path, size: int, out: Path) -> Path:
     run(
         Vocabulary(
-            corpus=(corpus,), size=size, character_coverage=1.0, sample_characters=20_000, out=out
+            corpus=(str(corpus),),
+            size=size,
+            character_coverage=1.0,
+            sample_characters=20_000,
+            out=out,
         )
     )
     return out
@@ -101,7 +109,7 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
     out = tmp_path / "vocabulary"
     run(
         Vocabulary(
-            corpus=(corpus,), size=440, mixture=mixture, sample_characters=20_000,
+            corpus=(str(corpus),), size=440, mixture=mixture, sample_characters=20_000,
             character_coverage=1.0, out=out,
         )
     )  # fmt: skip
@@ -144,13 +152,33 @@ def test_any_number_of_workers_writes_the_same(tmp_path, corpus, vocabulary, tok
     assert digests(tmp_path / "out") == digests(tokens)
 
 
+def test_a_store_gets_what_a_folder_gets(tmp_path, corpus, vocabulary, tokens):
+    """`file://` goes the way of every store: fetched, uploaded, read back, renamed."""
+    out = f"file://{tmp_path}/out"
+    done = tokenize(f"file://{corpus}", f"file://{vocabulary}", out)
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path / "out") == digests(tokens)
+    shown = python("-m", "pipeline.cli", "inspect", out, "--cache.directory", str(tmp_path / "c"))
+    assert "all checksums as they should be" in shown.stdout
+
+
+def test_the_graph_is_small_whatever_the_corpus(tmp_path):
+    """Lists of files and mT5's vocabulary, 4 MB, lie in the output directory."""
+    layout = TokenLayout("<u4", (3, 259))
+    pipeline = beam.Pipeline(options=pipeline_options(()))
+    build(100_000, Workspace(str(tmp_path)), layout, pipeline)
+    assert len(pipeline.to_runner_api().SerializeToString()) < 100_000
+
+
 def test_a_job_cut_short_goes_on_after_its_finished_shards(tmp_path, corpus, vocabulary, tokens):
     out = tmp_path / "out"
     shutil.copytree(tokens, out)
     manifest = artifacts.read_json(out / "manifest.json")
     for code in ("sw", "ja"):  # as a kill leaves them: some shards finished, one half-written
         (shard,) = manifest["languages"][code]["train"]["shards"]
-        (out / f"{shard['name']}.json").write_text(json.dumps(shard))
+        fragment = out / f"work/shards/{shard['name']}.json"
+        fragment.parent.mkdir(parents=True)
+        fragment.write_text(json.dumps(shard))
     (out / "cs/train-00000-of-00001.arrayrecord").write_bytes(b"half")
     kept = (out / "sw/train-00000-of-00001.arrayrecord").stat().st_mtime_ns
     (out / "manifest.json").unlink()

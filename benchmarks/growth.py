@@ -1,0 +1,80 @@
+"""Growth: 1, 2, 4 and 8 times the pages, in CPU time a page and in memory of the fullest worker.
+
+Wanted: CPU seconds a page constant within 15 %, and a worker's peak bounded. One process does all
+the work, in a process of its own for each size, so its peak is that of one worker with the local
+runner inside. Input grows by copies with their own addresses and lines (`grown_web`), 20 MB of text
+each; `docs/scale.md` takes its numbers from here.
+"""
+
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import grown_web
+
+from pipeline import clean
+from pipeline.beam_options import pipeline_options
+from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.plan import whole
+from pipeline.cleaning.rules_asked import named
+
+RESULTS = Path(__file__).parent / "results/growth.json"
+TIMES = (1, 2, 4, 8)
+COPIES = 2  # of the web pages at 1: 39 MB of text
+
+
+def main() -> None:
+    if not grown_web.WEB.exists():
+        print(f"needs {grown_web.WEB}")
+        return
+    copies = int(sys.argv[1]) if len(sys.argv) > 1 else COPIES
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as name, context.Pool(1, maxtasksperchild=1) as processes:
+        directory = Path(name)
+        files = grown_web.grow(copies * max(TIMES), directory)
+        runs = []
+        for times in TIMES:
+            some = [str(file) for file in files[: copies * times]]
+            runs.append(processes.apply(measure, (some, str(directory / f"out-{times}"))))
+            print(json.dumps({"times": times} | runs[-1]))
+    a_page = [run["cpu_seconds"] / run["pages"] for run in runs]
+    spread = max(a_page) / min(a_page)
+    print(f"CPU seconds a page, most to least: {spread:.3f} (wanted: at most 1.15)")
+    print(f"peak memory at {max(TIMES)} times, of that at 1: "
+          f"{runs[-1]['peak_bytes'] / runs[0]['peak_bytes']:.2f}")  # fmt: skip
+    result = {"runs": runs, "cpu_seconds_a_page_spread": spread}
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(paths: list[str], out: str) -> dict[str, Any]:
+    """Cleans the files in this process and returns what it took."""
+    found = input_files(paths)
+    job = clean.job_of(out, named("mc4"), found)
+    before = cpu_seconds()
+    clean.run_job(job, pipeline_options(("--direct_num_workers=1",)))
+    spent, counts = cpu_seconds() - before, whole(job).counts
+    return {
+        "pages": counts["read", "", ""],
+        "input_bytes": sum(file.size for file in found),
+        "cpu_seconds": round(spent, 2),
+        "spilled_bytes": size_of(Path(job.workspace.directory)),
+        "corpus_bytes": size_of(Path(out, "pages")) + size_of(Path(out, "rejected")),
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
+    }
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def size_of(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+
+if __name__ == "__main__":
+    main()

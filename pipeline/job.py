@@ -1,0 +1,55 @@
+"""A Beam job from its first moment to its last, and what its failure means to the user."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import apache_beam as beam
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineResult
+
+from data.errors import DataError
+from pipeline.beam_options import Follow, pipeline_for
+from pipeline.transforms.perform import NAMESPACE
+
+# The last line of a worker's traceback, if it is of this kind.
+MENDABLE = re.compile(r"(?:DataError|Damaged|OSError|PermissionError|WorkerEnded): (.+)")
+
+
+@contextlib.contextmanager
+def running(options: PipelineOptions, follow: Follow = lambda _: None) -> Iterator[beam.Pipeline]:
+    """Gives a pipeline that runs when the block has ended, here or where the options say.
+
+    Args:
+        options: of the job.
+        follow: is told of the job as soon as it has been submitted. The local runner has then
+            ended; others have begun.
+
+    Raises:
+        DataError: a worker met something that its user can mend, such as a full disk.
+    """
+    try:
+        with pipeline_for(options, follow) as pipeline:
+            yield pipeline
+    except Exception as error:  # Beam makes a RuntimeError of whatever a worker raises
+        raise told(error) from error
+
+
+def counters(result: PipelineResult) -> dict[str, int]:
+    """Returns the job's own counters, by name, over all its steps."""
+    found: dict[str, int] = {}
+    wanted = MetricsFilter().with_namespace(NAMESPACE)
+    for one in result.metrics().query(wanted)["counters"]:
+        name = one.key.metric.name
+        found[name] = found.get(name, 0) + (one.committed or one.attempted or 0)
+    return found
+
+
+def told(error: Exception) -> Exception:
+    """Returns what a worker's error means for the user, or the error itself if it is a fault."""
+    found = MENDABLE.findall(f"{type(error).__name__}: {error}")
+    if not found:
+        return error
+    sentence = found[-1].split(" [while running")[0]
+    return DataError(f"{sentence} (The same command goes on where the run stopped.)")

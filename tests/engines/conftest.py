@@ -1,0 +1,217 @@
+"""What the engines' tests stand on: real servers on loopback, each with a folder of its own.
+
+`make engines` builds the programs into `.engines/` and names that folder in MSWITCH_ENGINES. A
+server is started on a free port when a test first asks for it and ended with the tests that use it;
+nothing else is ended. Jobs are commands as a user types them, in processes of their own, with only
+one change: pieces of work are small (`small_pieces.py`), so that little text is much work.
+
+The text is `../shared/data/web` beside the checkout, or what MSWITCH_WEB names; where neither is
+there, the demo's archive, which installed packages make up.
+"""
+
+import contextlib
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from data import demo_archive
+
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # as pipeline.store_access has it
+ROOT = Path(__file__).parents[2]
+ENGINES = Path(os.environ.get("MSWITCH_ENGINES", ROOT / ".engines"))
+WORKER = ENGINES / "worker"  # a virtual environment that holds the built wheel
+SMALL_PIECES = str(Path(__file__).with_name("small_pieces.py"))
+PATIENCE_SECONDS = 600.0  # a busy machine must not fail a test
+Mswitch = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Finds a port of loopback that nobody has."""
+
+    def find() -> int:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            return one.getsockname()[1]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory) -> Callable[..., contextlib.AbstractContextManager]:
+    """Runs a server while a block runs, and ends it and nothing else.
+
+    It is a program of `.engines/` or a Python script, started with `cwd` and more variables.
+    """
+    logs = tmp_path_factory.mktemp("logs")
+
+    @contextlib.contextmanager
+    def serve(port: int, program: str | Path, *arguments: object, cwd: Path = ROOT, **more: str):
+        script = str(program).endswith(".py")
+        command = [sys.executable, program] if script else [ENGINES / program]
+        log = logs / f"{port}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*map(str, command), *map(str, arguments)],
+                cwd=cwd, env=environment(**more), stdout=file, stderr=file,
+            )  # fmt: skip
+        try:
+            wait_for(port, process, log)
+            yield process
+        finally:
+            end(process)
+
+    return serve
+
+
+def end(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        said = f"{process.args} did not answer at {port}:\n{log.read_text()[-2000:]}"
+        assert process.poll() is None, said
+        assert time.monotonic() < deadline, said
+        time.sleep(0.1)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a job: this one, without what would reach a real store."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    return kept | more
+
+
+@pytest.fixture(scope="session")
+def mswitch() -> Mswitch:
+    """Runs a command to its end; `fails` says that it should end with 2 and a sentence."""
+
+    def run(*command: object, cwd: Path = ROOT, fails: bool = False, **more: str):
+        done = subprocess.run(
+            [sys.executable, SMALL_PIECES, *map(str, command)],
+            capture_output=True, text=True, check=False, cwd=cwd,
+            env=environment(PYTHONPATH=python_path(), **more),
+        )  # fmt: skip
+        assert done.returncode == (2 if fails else 0), done.stderr[-6000:]
+        return done
+
+    return run
+
+
+def python_path() -> str:
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+
+@pytest.fixture(scope="session")
+def python() -> Mswitch:
+    """Runs Python code in a folder, with this checkout's packages."""
+
+    def run(code: str, *arguments: str, cwd: Path):
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True, text=True, check=False, cwd=cwd,
+            env=environment(PYTHONPATH=python_path()),
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., subprocess.Popen]:
+    """Starts a command and lets it run."""
+
+    def popen(*command: object, **more: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, SMALL_PIECES, *map(str, command)], cwd=ROOT, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env=environment(PYTHONPATH=python_path(), **more),
+        )  # fmt: skip
+
+    return popen
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory) -> Path:
+    """The folder of the archives."""
+    named = os.environ.get("MSWITCH_WEB")
+    found = Path(named) if named else ROOT.parent / "shared/data/web"
+    if any(found.glob("*.warc.wet.gz")):
+        return found
+    assert not named, f"MSWITCH_WEB names {named}, which holds no *.warc.wet.gz"
+    directory = tmp_path_factory.mktemp("raw")
+    demo_archive.write(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def archives(raw) -> str:
+    return f"{raw}/*.warc.wet.gz"
+
+
+@pytest.fixture(scope="session")
+def workers(
+    tmp_path_factory, served, free_port
+) -> Callable[..., contextlib.AbstractContextManager]:
+    """Runs a pool of Beam workers in the wheel's environment and in an empty folder.
+
+    Gives its HOST:PORT. Nothing of this checkout is to be found from there.
+    """
+
+    @contextlib.contextmanager
+    def serve(**more: str):
+        port, folder = free_port(), tmp_path_factory.mktemp("elsewhere")
+        # The pool starts `python` from PATH.
+        path = os.pathsep.join((str(WORKER / "bin"), os.environ["PATH"]))
+        module = ("-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}")
+        bare = {"PATH": path, "PYTHONPATH": "", "VIRTUAL_ENV": "", **more}
+        with served(port, "worker/bin/python", *module, cwd=folder, **bare):
+            yield f"localhost:{port}"
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def worker_pool(workers) -> Iterator[str]:
+    with workers() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def on_prism() -> Callable[[str], list[str]]:
+    """Options for Prism: "" runs the work in the launcher, an address in that pool of workers."""
+
+    def options(pool: str) -> list[str]:
+        where = ["LOOPBACK"] if not pool else ["EXTERNAL", f"--environment_config={pool}"]
+        runner = ["--runner=PrismRunner", f"--prism_location={ENGINES / 'bin/prism'}"]
+        return [*runner, f"--environment_type={where[0]}", *where[1:]]
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def digests() -> Callable[[Path], dict[str, str]]:
+    """Names and SHA-256 of all files of a directory."""
+
+    def of(directory: Path) -> dict[str, str]:
+        return {
+            str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(directory.rglob("*"))
+            if path.is_file()
+        }
+
+    return of

@@ -1,0 +1,70 @@
+"""An S3 store of this machine: MinIO, with a folder of its own that goes with the tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3fs
+
+KEYS = ("engines", "engines-secret")
+
+
+class Minio:
+    """An S3 store of this machine.
+
+    Attributes:
+        address: of the server, http://HOST:PORT.
+        data: folder that holds the buckets.
+    """
+
+    def __init__(self, port: int, data: Path, pid: int):
+        self.address, self.data, self.pid = f"http://127.0.0.1:{port}", data, pid
+        self.files = s3fs.S3FileSystem(
+            key=KEYS[0], secret=KEYS[1], endpoint_url=self.address, use_listings_cache=False
+        )
+
+    def options(self, address: str = "", secret: str = KEYS[1]) -> list[str]:
+        """What stands after `--`; `address` is a proxy's."""
+        return [
+            f"--s3_endpoint_url={address or self.address}",
+            f"--s3_access_key_id={KEYS[0]}",
+            f"--s3_secret_access_key={secret}",
+            "--s3_region_name=us-east-1",
+        ]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a command without Beam options finds in its environment."""
+        return {
+            "AWS_ENDPOINT_URL": self.address,
+            "AWS_ACCESS_KEY_ID": KEYS[0],
+            "AWS_SECRET_ACCESS_KEY": KEYS[1],
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    def bucket(self, name: str) -> str:
+        self.files.mkdir(name)
+        return f"s3://{name}"
+
+    def fetched(self, address: str, to: Path) -> Path:
+        """A copy of a directory of the store."""
+        self.files.get(address, str(to), recursive=True)
+        return to
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory, served, free_port) -> Iterator[Minio]:
+    data, port, console = tmp_path_factory.mktemp("minio"), free_port(), free_port()
+    keys = {"MINIO_ROOT_USER": KEYS[0], "MINIO_ROOT_PASSWORD": KEYS[1], "MINIO_UPDATE": "off"}
+    addresses = ("--address", f"127.0.0.1:{port}", "--console-address", f"127.0.0.1:{console}")
+    with served(port, "bin/minio", "server", data, *addresses, **keys) as process:
+        yield Minio(port, data, process.pid)
+
+
+@pytest.fixture(scope="session")
+def raw_on_s3(minio, raw) -> str:
+    """The archives in a bucket, as a glob."""
+    bucket = minio.bucket("raw")
+    for path in sorted(raw.glob("*.warc.wet.gz")):
+        minio.files.put_file(str(path), f"{bucket}/crawl/{path.name}")
+    return f"{bucket}/crawl/*.warc.wet.gz"

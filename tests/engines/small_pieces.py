@@ -1,0 +1,48 @@
+"""`mswitch`, but `clean` cuts its work into small pieces: what a cluster does with terabytes.
+
+Where COUNTERS names a file, the job's counters are written there: all that were seen while it ran,
+and last what they were at the end.
+"""
+
+import functools
+import json
+import os
+import threading
+from pathlib import Path
+
+from pipeline import cli
+
+PIECES = {"shard_bytes": 250_000, "chunk_characters": 300_000, "partition_bytes": 600_000}
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def main() -> None:
+    from pipeline import clean
+    from pipeline.cleaning.shards import Cut
+
+    clean.run = functools.partial(clean.run, cut=Cut(**PIECES))
+    if "COUNTERS" in os.environ:
+        clean.run_job = functools.partial(noted, clean.run_job)
+    cli.main()
+
+
+def noted(run_job, job, options, follow) -> None:
+    """Runs a job, and notes its counters."""
+    from pipeline.job import counters
+
+    def follow_and_note(result) -> None:
+        follow(result)
+        end = threading.Thread(target=result.wait_until_finish)
+        end.start()
+        seen = []
+        while end.is_alive():
+            seen.append(counters(result))
+            end.join(SECONDS_BETWEEN_LOOKS)
+        seen.append(counters(result))
+        Path(os.environ["COUNTERS"]).write_text(json.dumps(seen))
+
+    run_job(job, options, follow_and_note)
+
+
+if __name__ == "__main__":
+    main()

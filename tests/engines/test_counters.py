@@ -1,0 +1,69 @@
+"""The job's counters have the same names and values wherever the work is done.
+
+Prism tells them while it works, so the progress view has them from there; the local runner when it
+has ended. On Dataflow: `test_dataflow.py`.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+CLEAN = ("clean", "--rules=mswitch-web")
+TIME = "language_milliseconds"
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory, archives, mswitch, on_prism, worker_pool) -> dict[str, list[dict]]:
+    """What was counted at each place, while it ran and at its end."""
+    folder = tmp_path_factory.mktemp("counted")
+    places = {
+        "one": ["--direct_num_workers=1"],
+        "two": ["--direct_num_workers=2", "--direct_running_mode=multi_processing"],
+        "prism": on_prism(worker_pool),
+    }
+    for name, options in places.items():
+        mswitch(
+            *CLEAN, f"--input={archives}", f"--out={folder / name}", "--", *options,
+            COUNTERS=str(folder / f"{name}.json"),
+        )  # fmt: skip
+    manifest = json.loads((folder / "one/manifest.json").read_text())
+    return {
+        "manifest": [told_by(manifest, archives)],
+        **{name: json.loads((folder / f"{name}.json").read_text()) for name in places},
+    }
+
+
+def told_by(manifest: dict, archives: str) -> dict[str, int]:
+    """What the counters should say, by the manifest."""
+    languages = manifest["languages"].values()
+    rejected = sum((Counter(one["rejected"]) for one in languages), Counter())
+    folder = Path(archives).parent
+    return {
+        "pages_read": manifest["input"]["records"],
+        "pages_kept": sum(one["kept"] for one in languages),
+        "bytes_read": sum(file.stat().st_size for file in folder.glob("*.warc.wet.gz")),
+        **{f"rejected/{reason}": count for reason, count in rejected.items()},
+        **{f"broken/{key}": one["count"] for key, one in manifest["broken_records"].items()},
+    }
+
+
+@pytest.mark.parametrize("place", ["one", "two", "prism"])
+def test_counters_are_the_same_everywhere_and_those_of_the_manifest(counted, place):
+    (expected,), last = counted["manifest"], dict(counted[place][-1])
+    assert expected["pages_kept"] > 0
+    assert sum(name.startswith("rejected/") for name in expected) >= 2
+    assert last.pop(TIME) > 0
+    pieces = {name: last.pop(name) for name in list(last) if name.startswith("pieces/")}
+    assert last == expected
+    assert pieces == {
+        name: count for name, count in counted["one"][-1].items() if name.startswith("pieces/")
+    }
+
+
+def test_prism_tells_counters_while_it_works(counted):
+    pages = [seen.get("pages_read", 0) for seen in counted["prism"]]
+    assert pages == sorted(pages)
+    read = [seen.get("pieces/read", 0) for seen in counted["prism"]]
+    assert len(set(read)) > 2  # none, some, ..., all

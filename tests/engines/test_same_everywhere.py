@@ -1,0 +1,90 @@
+"""The same pages and the same tokens, byte for byte, wherever the work is done.
+
+Four places: this process, two processes, Prism with the launcher's process as worker, and Prism
+with workers of another virtual environment that holds only the wheel, started in another folder.
+The last shows that nothing rests on shared memory, on the launching folder (all paths here are
+relative to it) or on an import that only the launcher made.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+RULES = ("mc4", "mswitch-web")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, raw) -> Path:
+    """A folder to launch from; the archives lie in it under a relative name."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "raw").symlink_to(raw)
+    return home
+
+
+@pytest.fixture(scope="module")
+def places(on_prism, worker_pool) -> dict[str, list[str]]:
+    return {
+        "one": ["--direct_num_workers=1"],
+        "two": ["--direct_num_workers=2", "--direct_running_mode=multi_processing"],
+        "loopback": on_prism(""),
+        "elsewhere": on_prism(worker_pool),
+    }
+
+
+@pytest.fixture(scope="module")
+def digests_of(home, mswitch, places, digests):
+    """Runs the jobs at a place, and returns what they wrote: corpora of both rules, and tokens."""
+    done: dict[str, dict[str, str]] = {}
+
+    def run(place: str) -> dict[str, str]:
+        if place not in done:
+            for rules in RULES:
+                mswitch(
+                    "clean", "--input=raw/*.warc.wet.gz", f"--rules={rules}",
+                    f"--out={place}/{rules}", "--", *places[place], cwd=home,
+                )  # fmt: skip
+            if place == "one":
+                mswitch(
+                    "vocabulary", "--corpus=one/mswitch-web", "--size=3000", "--out=vocabulary",
+                    "--character-coverage=0.98", "--sample-characters=300000", cwd=home,
+                )  # fmt: skip
+            # All from one corpus: its digest is in the manifest, and it is the same as the others.
+            mswitch(
+                "tokenize", "--corpus=one/mswitch-web", "--vocabulary=vocabulary",
+                f"--out={place}/tokens", "--", *places[place], cwd=home,
+            )  # fmt: skip
+            done[place] = digests(home / place)
+        return done[place]
+
+    return run
+
+
+def test_there_is_something_to_compare(home, digests_of):
+    files = digests_of("one")
+    for part in ("mswitch-web/pages/", "mc4/rejected/", "mswitch-web/rejected/", "tokens/"):
+        assert any(name.startswith(part) for name in files), part
+    manifest = json.loads((home / "one/tokens/manifest.json").read_text())
+    assert sum(entry["train"]["tokens"] for entry in manifest["languages"].values()) > 10_000
+    assert not any("/work/" in name for name in files)  # what a run leaves for itself is gone
+
+
+@pytest.mark.parametrize("place", ["two", "loopback", "elsewhere"])
+def test_another_place_writes_the_same_bytes(digests_of, place):
+    assert digests_of(place) == digests_of("one")
+
+
+def test_workers_elsewhere_do_not_see_this_checkout(worker_pool, home, python, on_prism):
+    """Or the test above would show nothing: what only the launcher has is missing there."""
+    code = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "import apache_beam as beam, only_here\n"
+        "from pipeline.beam_options import pipeline_for, pipeline_options\n"
+        "with pipeline_for(pipeline_options(sys.argv[1:])) as pipeline:\n"
+        "    pipeline | beam.Create([1]) | beam.Map(only_here.double)\n"
+    )
+    (home / "only_here.py").write_text("def double(x):\n    return 2 * x\n")
+    there = python(code, *on_prism(worker_pool), cwd=home)
+    assert there.returncode != 0
+    assert "No module named 'only_here'" in there.stderr
+    assert python(code, *on_prism(""), cwd=home).returncode == 0
