@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EXTRAS ?= demo,dev
 TORCH := parity/hugging_face.py parity/hugging_face_files.py
 
-.PHONY: demo test check parity bench install clean
+.PHONY: demo test check parity bench scale install clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -28,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	sys.exit(0 if ok else "mswitch needs Python 3.11, 3.12 or 3.13 and found " + sys.version.split()[0] + " at " + sys.executable + "; name another one, for example: make demo PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 # Live comparisons with the reference implementations, in environments of their own.
@@ -55,6 +56,10 @@ $(VENV)-parity-torch/.installed: pyproject.toml constraints.txt parity/requireme
 # Ratios, measured side by side in one run; each script writes benchmarks/results/*.json.
 bench: install
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+# docs/scale.md, a plan a row; needs EXTRAS=demo,dev,plan.
+scale: install
+	$(BIN)/python benchmarks/plans/scale.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch runs build dist
