@@ -18,6 +18,9 @@ from pipeline.planning.program import Instruction, Program
 
 KINDS = ("all-to-all", "all-gather", "all-reduce", "reduce-scatter", "collective-permute")
 MOVES = {
+    "all-gather",  # an array split over two axes is gathered twice
+    "all-gather-done",
+    "all-gather-start",
     "bitcast",
     "bitcast-convert",
     "constant",
@@ -203,9 +206,14 @@ def _of_loop(
 ) -> Iterator[int | None]:
     """Follows a loop's variable out of its body, if the body does not change it."""
     root = next(one for one in program.computations[body].values() if one.root)
-    kept = program.computations[body].get(root.operands[place])
-    same = kept is not None and kept.opcode == "get-tuple-element"
-    if root.opcode != "tuple" or not same or kept.attribute("index") != str(place):
+    after = root.operands[place] if root.opcode == "tuple" else ""
+    kept = program.computations[body].get(after)
+    unchanged = (
+        kept is not None
+        and kept.opcode == "get-tuple-element"
+        and kept.attribute("index") == str(place)
+    )
+    if not unchanged:
         yield None
         return
     for caller, values in program.computations.items():

@@ -24,7 +24,8 @@ from pipeline.recipes import Recipe
 
 BACKWARD = "transpose("  # in the name of every operation of the backward pass
 SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start")
-LESS_EFFORT = {"exec_time_optimization_effort": -1.0}  # docs/decisions/plans-by-compiling.md
+# docs/decisions/plans-by-compiling.md
+LESS_EFFORT: Any = {"exec_time_optimization_effort": -1.0}
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -106,7 +107,7 @@ def compile_step(recipe: Recipe, topology: Topology) -> Step:
     except jax.errors.JaxRuntimeError as error:
         memory = Memory(**given, padding=0, kept=0, temporaries=_refused(error), program=0)
         return Step(recipe, topology, memory, None, arrays)
-    program = parse(compiled.as_text())
+    program = parse(compiled.as_text() or "")
     return Step(recipe, topology, _memory(compiled, program, given), program, arrays)
 
 
@@ -151,7 +152,7 @@ def _memory(compiled: jax.stages.Compiled, program: Program, given: dict[str, in
     )
 
 
-def _refused(error: jax.errors.JaxRuntimeError) -> int:
+def _refused(error: Exception) -> int:
     """Returns the bytes of temporaries of a program that the compiler found too large."""
     found = re.search(r"required for HLO temporaries \(([\d.]+)([KMGT])\)", str(error))
     if found is None:
