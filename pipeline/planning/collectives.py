@@ -168,23 +168,49 @@ def _sources(
     if (computation, name) in seen:
         return
     seen.add((computation, name))
-    one = program.computations[computation].get(name)
-    if one is None or not _only_moves(program, one):
+    values = program.computations[computation]
+    one = values.get(name)
+    if one is None:
         yield None
     elif one.opcode == "parameter":
         yield int(one.literal) if computation == program.entry else None
     elif one.opcode == "get-tuple-element":
         yield from _of_tuple(program, computation, one, seen)
+    elif one.opcode == "fusion":
+        yield from _of_fusion(program, computation, one, 0, seen)
+    elif one.opcode not in MOVES:
+        yield None
     elif one.opcode != "constant":
-        operands = one.operands if one.opcode == "fusion" else one.operands[:1]
-        values = program.computations[computation]
-        arrays = [operand for operand in operands if _is_array(values.get(operand))]
-        for operand in arrays:
-            yield from _sources(program, computation, operand, seen)
+        yield from _sources(program, computation, one.operands[0], seen)
 
 
-def _is_array(instruction: Instruction | None) -> bool:
-    return instruction is None or any(piece.shape for piece in instruction.pieces)
+def _of_fusion(
+    program: Program, computation: str, fusion: Instruction, place: int, seen: set[tuple[str, str]]
+) -> Iterator[int | None]:
+    """Follows one result of a fusion to the operand that it is a move of."""
+    number = _moved(program, program.computations[fusion.attribute("calls") or ""], place)
+    if number is None:
+        yield None
+    else:
+        yield from _sources(program, computation, fusion.operands[number], seen)
+
+
+def _moved(program: Program, called: dict[str, Instruction], place: int) -> int | None:
+    """Returns which parameter of a fused computation a result of it is a move of, if any."""
+    one = next(instruction for instruction in called.values() if instruction.root)
+    if one.opcode == "tuple":
+        one = called[one.operands[place]]
+    while one.opcode != "parameter":
+        at = 0
+        if one.opcode == "fusion":
+            inner = _moved(program, program.computations[one.attribute("calls") or ""], 0)
+            if inner is None:
+                return None
+            at = inner
+        elif one.opcode not in MOVES or not one.operands:
+            return None
+        one = called[one.operands[at]]
+    return int(one.literal)
 
 
 def _of_tuple(
@@ -197,6 +223,8 @@ def _of_tuple(
         yield from _sources(program, computation, source.operands[place], seen)
     elif source.opcode == "parameter" and computation != program.entry:
         yield from _of_loop(program, computation, place, seen)
+    elif source.opcode == "fusion":
+        yield from _of_fusion(program, computation, source, place, seen)
     else:
         yield None
 
@@ -224,12 +252,3 @@ def _of_loop(
                     yield from _sources(program, caller, before.operands[place], seen)
                 else:
                     yield None
-
-
-def _only_moves(program: Program, one: Instruction) -> bool:
-    if one.opcode in MOVES:
-        return True
-    if one.opcode != "fusion":
-        return False
-    called = program.computations[one.attribute("calls") or ""]
-    return all(_only_moves(program, inner) or not _is_array(inner) for inner in called.values())
