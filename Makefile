@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ENGINES := .engines
 PROGRAMS := prism minio fake-gcs-server
+EXTRAS ?= demo,dev
 TORCH := parity/hugging_face.py parity/hugging_face_files.py
 
-.PHONY: demo test check parity bench engines experiment install clean
+.PHONY: demo test check parity bench engines experiment scale install clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -30,7 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	sys.exit(0 if ok else "mswitch needs Python 3.11, 3.12 or 3.13 and found " + sys.version.split()[0] + " at " + sys.executable + "; name another one, for example: make demo PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 # Live comparisons with the reference implementations, in environments of their own.
@@ -95,6 +96,10 @@ endef
 # Ratios, measured side by side in one run; each script writes benchmarks/results/*.json.
 bench: install
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+# docs/scale.md, a plan a row; needs EXTRAS=demo,dev,plan.
+scale: install
+	$(BIN)/python benchmarks/plans/scale.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch $(ENGINES) runs build dist

@@ -3,7 +3,7 @@
 Wanted: CPU seconds a page constant within 15 %, and a worker's peak bounded. One process does all
 the work, in a process of its own for each size, so its peak is that of one worker with the local
 runner inside. Input grows by copies with their own addresses and lines (`grown_web`), 20 MB of text
-each; `docs/scale.md` takes its numbers from here.
+each; `docs/scale-cleaning.md` takes its numbers from here.
 """
 
 import json

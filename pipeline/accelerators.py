@@ -1,11 +1,11 @@
-"""How fast a device could multiply matrices, and how much memory it has; what MFU is measured by.
+"""What a device could do at best: products, memory, links; what MFU and rooflines measure by.
 
 Peaks are dense bfloat16 multiply-adds, two operations each, without sparsity, as their makers
 publish them. A device that is not in the table has no MFU rather than a guessed one.
 """
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from model.config import ModelConfig, forward_flops
 
@@ -27,10 +27,45 @@ PEAK_TERAFLOPS = {
 }
 
 
+class Bandwidth(NamedTuple):
+    """Of one device, in GB (10^9 bytes) a second.
+
+    Attributes:
+        memory: to and from its main memory.
+        links: to other devices of its slice, all links together, in one direction.
+    """
+
+    memory: float
+    links: float
+
+
+# The same pages (docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}), which give links in both
+# directions together: half of that. v4's page has no links; its 6 of 45 GB/s one way are those of
+# "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus).
+BANDWIDTH = {
+    "TPU v4": Bandwidth(1200, 270),
+    "TPU v5 lite": Bandwidth(819, 200),
+    "TPU v5": Bandwidth(2765, 600),
+    "TPU v6 lite": Bandwidth(1638, 400),
+    "TPU7x": Bandwidth(3690, 300),
+}
+
+
 def peak_flops(device_kind: str) -> float | None:
     """Returns a device's peak operations a second, or None where it is not known."""
-    fits = [name for name in PEAK_TERAFLOPS if device_kind.startswith(name)]
-    return PEAK_TERAFLOPS[max(fits, key=len)] * 1e12 if fits else None
+    name = _longest(PEAK_TERAFLOPS, device_kind)
+    return None if name is None else PEAK_TERAFLOPS[name] * 1e12
+
+
+def bandwidth(device_kind: str) -> Bandwidth | None:
+    """Returns a device's bandwidths, or None where they are not known."""
+    name = _longest(BANDWIDTH, device_kind)
+    return None if name is None else BANDWIDTH[name]
+
+
+def _longest(table: dict[str, Any], device_kind: str) -> str | None:
+    fits = [name for name in table if device_kind.startswith(name)]
+    return max(fits, key=len) if fits else None
 
 
 def step_flops(model: ModelConfig, rows: int, inputs: int, targets: int) -> int:

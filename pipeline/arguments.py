@@ -233,6 +233,27 @@ class ExportHf:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Say what a recipe needs and costs on TPUs that nobody has rented yet: compile its step.
+
+    Needs the extra `plan` (libtpu), but for simulated CPU devices.
+    """
+
+    recipe: str
+    """A name from `mswitch recipes`."""
+    topology: str
+    """A slice, such as v5p:4x8x8, v5e:16x16, v6e:16x16, v4:4x4x4 or tpu7x:4x4x4; or cpu:8."""
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """field=value, as for `pretrain`; the mesh is chosen if no mesh field is set."""
+    price: float = 0.0
+    """What one chip costs for an hour, in any currency."""
+    remedies: bool = True
+    """Where it does not fit, compile changes until one does."""
+    out: Path | None = None
+    """File to write the plan to as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipes:
     """List the recipes, or print one resolved with its parameter count and FLOPs."""
 

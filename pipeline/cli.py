@@ -17,6 +17,7 @@ from data.errors import DataError
 from model.config import ConfigurationError
 from pipeline import arguments
 from pipeline.artifacts import ArtifactError
+from pipeline.tpu_library import leave_alone_without_chips
 
 Command = (
     Annotated[arguments.Clean, tyro.conf.subcommand("clean")]
@@ -29,6 +30,7 @@ Command = (
     | Annotated[arguments.Fill, tyro.conf.subcommand("fill")]
     | Annotated[arguments.ImportHf, tyro.conf.subcommand("import-hf")]
     | Annotated[arguments.ExportHf, tyro.conf.subcommand("export-hf")]
+    | Annotated[arguments.Plan, tyro.conf.subcommand("plan")]
     | Annotated[arguments.Recipes, tyro.conf.subcommand("recipes")]
     | Annotated[arguments.Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[arguments.Demo, tyro.conf.subcommand("demo")]
@@ -45,6 +47,7 @@ STAGES = {
     arguments.Fill: "pipeline.fill",
     arguments.ImportHf: "pipeline.import_hf",
     arguments.ExportHf: "pipeline.export_hf",
+    arguments.Plan: "pipeline.plan",
     arguments.Recipes: "pipeline.list_recipes",
     arguments.Inspect: "pipeline.inspect",
     arguments.Demo: "pipeline.demo",
@@ -62,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(argv: list[str]) -> int:
     """Runs one command; returns 0, or 2 after a sentence on standard error."""
     logging.getLogger().addFilter(is_worth_reading)
+    leave_alone_without_chips()
     own, beam = split_beam_options(argv)
     own = merge_repeated(own)
     command: Any = tyro.cli(Command, prog="mswitch", description=DESCRIPTION, args=own)  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -192,7 +192,8 @@ def switch_xxl() -> Recipe:
 def switch_c() -> Recipe:
     """Switch-C as released: 2,048 experts at every feed-forward, 1.6T parameters.
 
-    30 heads; the paper's table has 32. Only its shapes were ever built here.
+    30 heads; the paper's table has 32. Only its shapes were ever built here. Blocks are computed
+    again in the backward pass: their activations would not fit beside the experts.
     """
     switch = replace(
         released_switch(experts=2048, group_rows=4),
@@ -201,7 +202,17 @@ def switch_c() -> Recipe:
         minimum_capacity=2,
     )
     dense = t5("switch-c", SWITCH_C, embed=2080, heads=30, mlp=6144, layers=15, steps=500_000)
-    return sparse(dense, "switch-c", switch)
+    return replace(sparse(dense, "switch-c", switch), remat="full")
+
+
+def switch_1_75t() -> Recipe:
+    """A Switch Transformer of WuDao 2.0's size, 1.75T parameters; its own shape is not published.
+
+    Switch-C with experts of 6,848 instead of 6,144 hidden units. It says what such a size takes,
+    and nothing about WuDao, which is no Switch Transformer.
+    """
+    recipe = switch_c()
+    return replace(recipe, name="switch-1-75t", model=replace(recipe.model, mlp=6848))
 
 
 def released_switch(*, experts: int, group_rows: int) -> SwitchConfig:
@@ -341,6 +352,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     switch_large,
     switch_xxl,
     switch_c,
+    switch_1_75t,
 )
 
 

@@ -1,0 +1,176 @@
+"""Makes docs/scale.md: runs `mswitch plan` for every row and writes the tables from its figures.
+
+    make scale        # or: python benchmarks/plans/scale.py [--write-only]
+
+Each row is one command, kept with its figures in benchmarks/results/scale.json; a row that is there
+with the same command is not made again, so the script may be stopped at any time. On two idle cores
+a row takes a minute or two, and 1 to 4 GB.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks/results/scale.json"
+PAGE = ROOT / "docs/scale.md"
+TEXT = Path(__file__).with_name("scale.md")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One plan: a recipe on a slice, with settings."""
+
+    recipe: str
+    topology: str
+    settings: str = ""
+
+    @property
+    def command(self) -> str:
+        words = f"mswitch plan --recipe {self.recipe} --topology {self.topology}"
+        return f"{words} --set {self.settings}" if self.settings else words
+
+
+FULL = "remat=full"
+T5_XXL = Row("t5-xxl", "v5p:4x8x8", FULL)
+SWITCH_C = Row("switch-c", "v5p:4x8x8")
+SWITCH_1_75T = Row("switch-1-75t", "v5p:4x8x8")
+RECIPES = [
+    Row("mt5-demo", "v5e:2x2"),
+    Row("switch-demo", "v5e:2x2"),
+    Row("mt5-small", "v5p:2x2x4", FULL),
+    Row("mt5-base", "v5p:2x2x4", FULL),
+    Row("mt5-large", "v5p:4x4x4", FULL),
+    Row("mt5-xl", "v5p:4x4x4", FULL),
+    Row("mt5-xxl", "v5p:4x4x8", FULL),
+    Row("mswitch-base", "v5p:2x4x4", FULL),
+    Row("t5-base", "v5p:2x2x4", FULL),
+    Row("t5-large", "v5p:2x4x4", FULL),
+    T5_XXL,
+    Row("switch-base", "v5p:2x4x4", FULL),
+    Row("switch-large", "v5p:4x4x4", FULL),
+    Row("switch-xxl", "v5p:8x8x8", FULL),
+    SWITCH_C,
+    SWITCH_1_75T,
+]
+SMALLEST = [
+    Row("switch-c", "v5p:4x4x8"),
+    SWITCH_C,
+    Row("switch-c", "tpu7x:4x4x8"),
+]
+GROUPS = "model.switch.encoder_group_tokens={} model.switch.decoder_group_tokens={}"
+CHIPS = [
+    SWITCH_C,
+    Row("switch-c", "v5p:8x8x8", GROUPS.format(2048, 912)),
+    Row("switch-c", "v5p:8x8x16", GROUPS.format(2048, 456)),
+    Row("switch-c", "v5p:8x16x16", GROUPS.format(1024, 228)),
+    Row("switch-c", "v5p:16x16x16", GROUPS.format(512, 114)),
+]
+EXPERTS = [
+    *(
+        Row("switch-c", "v5p:4x8x8", f"model.switch.experts={experts}")
+        for experts in (128, 256, 512, 1024)
+    ),
+    SWITCH_C,
+]
+# The rows that the comparison and the headline need come first.
+ORDER = [SWITCH_C, T5_XXL, SWITCH_1_75T, *SMALLEST, *RECIPES, *CHIPS, *EXPERTS]
+
+
+def main(arguments: list[str]) -> None:
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if "--write-only" not in arguments:
+        for row in dict.fromkeys(ORDER):
+            if row.command not in results:
+                results[row.command] = planned(row)
+                RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    PAGE.write_text(page(results))
+    print(f"{PAGE.relative_to(ROOT)} is written; {len(results)} plans.")
+
+
+def planned(row: Row) -> dict[str, Any]:
+    """Runs the command; returns its figures by name, or what it said instead."""
+    print(row.command, flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory) / "plan.json"
+        words = [*row.command.split()[1:], "--out", str(out), "--no-remedies"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", *words], cwd=ROOT, capture_output=True, text=True
+        )
+        if not out.exists():
+            return {"said": done.stderr.strip().splitlines()[-1]}
+        plan = json.loads(out.read_text())
+    figures = {figure["name"]: figure["value"] for figure in plan["figures"]}
+    return {"chips": plan["chips"], "mesh": plan["recipe"]["mesh"], "fits": plan["fits"]} | figures
+
+
+COLUMNS = (
+    ("chips", "chips", "{:,}"),
+    ("data x expert x model", "mesh", "{}"),
+    ("GiB a device", "total", "{:.1f}"),
+    ("of", "available", "{:.1f}"),
+    ("slots wasted at least", "slots wasted at least", "{:.0%}"),
+    ("program FLOPs that are the model's", "of these the model's", "{:.0%}"),
+    ("step, s", "step, all of these overlapping", "{:.3f}"),
+    ("bound by", "binding", "{}"),
+    ("MFU at most", "model FLOPs utilization", "{:.0%}"),
+    ("tokens/s", "tokens a second", "{:,.0f}"),
+    ("chip-hours", "chip-hours", "{:,.0f}"),
+    ("all-to-alls a switch layer", "all-to-alls a switch layer", "{:g}"),
+    ("gathers of activations", "gathers of activations a step", "{:g}"),
+)
+
+
+def table(rows: list[Row], results: dict[str, Any]) -> str:
+    """Returns a Markdown table; a row that is not made yet says so."""
+    titles = ["recipe", "slice", "settings", *(title for title, _, _ in COLUMNS)]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * 3}{'---:|' * len(COLUMNS)}"]
+    for row in rows:
+        settings = " ".join(row.settings.split()) or "-"
+        found = results.get(row.command)
+        cells = ["not made yet"] if found is None else [cell(found, *column) for column in COLUMNS]
+        lines.append(f"| {row.recipe} | {row.topology} | {settings} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(found: dict[str, Any], title: str, name: str, form: str) -> str:
+    if "said" in found:
+        return found["said"] if title == "chips" else ""
+    value = found.get(name)
+    if name == "mesh":
+        return " x ".join(str(value[axis]) for axis in ("data", "expert", "model"))
+    text = "-" if value is None else form.format(value)
+    return f"**{text}: does not fit**" if name == "total" and not found["fits"] else text
+
+
+def comparison(results: dict[str, Any]) -> dict[str, str]:
+    """Returns the numbers of T5-XXL against Switch-C; question marks until both are made."""
+    names = ("dense", "dense_bound", "sparse", "sparse_bound", "ratio", "to_quality")
+    dense, sparse = (results.get(row.command) for row in (T5_XXL, SWITCH_C))
+    step = "step, all of these overlapping"
+    if not (dense and sparse and step in dense and step in sparse):
+        return dict.fromkeys(names, "?")
+    ratio = dense[step] / sparse[step]
+    bounds = dense["binding"], sparse["binding"]
+    values = (f"{dense[step]:.3f}", bounds[0], f"{sparse[step]:.3f}", bounds[1])
+    half_the_steps = 2 * ratio  # Switch, table 9: -1.096 at 250,000, beside -1.095 at 500,000
+    return dict(zip(names, (*values, f"{ratio:.1f}", f"{half_the_steps:.1f}"), strict=True))
+
+
+def page(results: dict[str, Any]) -> str:
+    """Returns the page: the text beside this script, with its tables."""
+    return TEXT.read_text().format(
+        recipes=table(RECIPES, results),
+        smallest=table(SMALLEST, results),
+        **comparison(results),
+        chips=table(CHIPS, results),
+        experts=table(EXPERTS, results),
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,146 @@
+"""`mswitch plan`: what a recipe needs on a slice that nobody has rented yet, and what it costs.
+
+The real training step is compiled for the slice, without it: XLA's compiler for TPUs is a library
+(libtpu) that runs on any machine. Every figure says whether it was compiled, derived or assumed;
+`planning/figures.py` says what these mean. Where the recipe does not fit, changes are tried until
+one does.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from model.config import ConfigurationError
+from pipeline import arguments, recipes
+from pipeline.planning.compiled_step import Step, compile_step
+from pipeline.planning.figures import (
+    Figure,
+    design_figures,
+    memory_figures,
+    time_figures,
+    work_figures,
+)
+from pipeline.planning.meshes import with_mesh
+from pipeline.planning.remedies import remedies
+from pipeline.planning.roofline import roofline
+from pipeline.planning.topology import Topology, topology
+from pipeline.recipes import Recipe
+from pipeline.start_up_checks import check_divides
+
+ASSUMPTIONS = (
+    "assumed: peaks and bandwidths as published (pipeline/accelerators.py), all parts of a step "
+    "overlapping perfectly, no latency, every row full. A run is slower."
+)
+
+
+def run(arguments: arguments.Plan) -> None:
+    """Compiles, and prints or writes what follows."""
+    jax.config.update("jax_platforms", "cpu")
+    console = Console(highlight=False)
+    devices = topology(arguments.topology)
+    recipe = recipes.override(recipes.get(arguments.recipe), arguments.overrides)
+    recipe = placed(recipe, arguments.overrides, devices)
+    step = compile_step(recipe, devices)
+    figures = list(figures_of(step, arguments.price))
+    mesh = recipe.mesh
+    console.print(
+        f"{recipe.name} on {devices.name}: {devices.chips:,} chips, {len(devices.devices):,} "
+        f"devices as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
+        f"remat={recipe.remat}, accumulate={recipe.accumulate}",
+        soft_wrap=True,
+    )
+    console.print(table_of(figures))
+    if devices.memory is not None:
+        console.print(ASSUMPTIONS, soft_wrap=True)
+    tried = told(step, console) if arguments.remedies and not step.fits else []
+    if arguments.out is not None:
+        write(arguments.out, step, figures, tried)
+
+
+def placed(recipe: Recipe, overrides: Sequence[str], devices: Topology) -> Recipe:
+    """Returns the recipe with the mesh that was asked for, or else one that fits the devices.
+
+    Raises:
+        ConfigurationError: sizes do not divide.
+    """
+    if any(setting.startswith("mesh.") for setting in overrides):
+        check_divides(recipe)
+        return recipe
+    return with_mesh(recipe, len(devices.devices))
+
+
+def figures_of(step: Step, price: float) -> Iterable[Figure]:
+    """Yields all that is known of a step."""
+    yield from memory_figures(step)
+    if step.program is None:
+        return
+    found = roofline(step, step.program)
+    yield from work_figures(step, found)
+    yield from design_figures(step, found.collectives)
+    yield from time_figures(step, found, price)
+
+
+def told(step: Step, console: Console) -> list[dict[str, Any]]:
+    """Tries changes, tells each as it is tried, and returns them."""
+    console.print("It does not fit. Tried by compiling:")
+    tried = []
+    for change, there in remedies(step):
+        need, has = there.memory.total / 2**30, (there.topology.memory or 0) / 2**30
+        verdict = "fits" if there.fits else "does not fit"
+        least = "" if there.program is not None else "at least "
+        console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}", soft_wrap=True)
+        tried.append({"change": change, "gibibytes": need, "fits": there.fits})
+    if not any(one["fits"] for one in tried):
+        console.print("  nothing that was tried fits; lower rows, or plan a larger slice.")
+    return tried
+
+
+def table_of(figures: Sequence[Figure]) -> Table:
+    """Returns the figures under the names of their sections."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for justify in ("left", "right", "left", "left"):
+        table.add_column(justify=justify)
+    section = ""
+    for figure in figures:
+        if figure.section != section:
+            section = figure.section
+            table.add_row(f"[bold]{section}[/bold]")
+        table.add_row(f"  {figure.name}", written(figure), figure.unit, f"[dim]{figure.mark}[/dim]")
+    return table
+
+
+def written(figure: Figure) -> str:
+    """Returns a figure's value as a person reads it."""
+    if isinstance(figure.value, str):
+        return figure.value
+    if figure.unit == "FLOPs":
+        return f"{figure.value:.3e}"
+    return f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:.3g}"
+
+
+def write(path: Path, step: Step, figures: Sequence[Figure], tried: list[dict[str, Any]]) -> None:
+    """Writes the plan as JSON.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    plan = {
+        "recipe": recipes.to_json(step.recipe),
+        "topology": step.topology.name,
+        "chips": step.topology.chips,
+        "device_kind": step.topology.kind,
+        "memory_bytes": dataclasses.asdict(step.memory),
+        "fits": step.fits,
+        "figures": [figure._asdict() for figure in figures],
+        "tried": tried,
+    }
+    try:
+        path.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--out {path} could not be written: {error.strerror}.") from error

@@ -1,0 +1,1 @@
+"""What `mswitch plan` is made of: topologies, meshes, compiled programs read as text, rooflines."""

@@ -1,0 +1,177 @@
+"""What a plan says, figure by figure, each with where it comes from.
+
+* compiled: read off the program that XLA made for the topology.
+* derived: follows from the recipe, the mesh and the papers' arithmetic.
+* assumed: rests on published peaks and on everything overlapping perfectly; no run is faster.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from model.config import SwitchConfig
+from pipeline.accelerators import step_flops
+from pipeline.planning.collectives import Collective
+from pipeline.planning.compiled_step import Step
+from pipeline.planning.roofline import Roofline
+from pipeline.recipes import Recipe
+
+Mark = Literal["compiled", "derived", "assumed"]
+GIB = 2**30
+
+
+class Figure(NamedTuple):
+    """One line of a plan.
+
+    Attributes:
+        section, name: what it is.
+        value: a number, or words.
+        unit: of the number.
+        mark: where it comes from.
+    """
+
+    section: str
+    name: str
+    value: float | str
+    unit: str
+    mark: Mark
+
+
+def memory_figures(step: Step) -> Iterator[Figure]:
+    """Yields the bytes of a device by kind, and whether they fit."""
+    memory, section = step.memory, "memory a device"
+    kinds: tuple[tuple[str, int, Mark], ...] = (
+        ("parameters", memory.parameters, "derived"),
+        ("optimizer state", memory.optimizer, "derived"),
+        ("batch", memory.batch, "derived"),
+        ("padding of these", memory.padding, "compiled"),
+        ("activations kept for the backward pass", memory.kept, "compiled"),
+        ("temporaries, gradients among them", memory.temporaries, "compiled"),
+        ("program", memory.program, "compiled"),
+        ("total", memory.total, "compiled"),
+    )
+    for name, size, mark in kinds:
+        yield Figure(section, name, size / GIB, "GiB", mark)
+    if step.topology.memory is not None:
+        yield Figure(section, "available", step.topology.memory / GIB, "GiB", "compiled")
+        yield Figure(section, "fits", "yes" if step.fits else "no", "", "compiled")
+
+
+class Slots(NamedTuple):
+    """Places at experts in one step, over all switch layers.
+
+    Attributes:
+        places: that there are.
+        choices: that could fill them, if every row is full.
+    """
+
+    places: int
+    choices: int
+
+    @property
+    def wasted(self) -> float:
+        """The share that stays empty however evenly tokens are routed."""
+        return max(1 - self.choices / self.places, 0.0)
+
+
+def slots(recipe: Recipe) -> Slots | None:
+    """Returns a step's slots; None where there are none."""
+    switch = recipe.model.switch
+    if switch is None or switch.dispatch != "slots":
+        return None
+    lengths, layers = recipe.lengths, recipe.model.blocks
+    tokens = recipe.rows * lengths.inputs, recipe.rows * lengths.targets
+    places = sum(
+        here // group * switch.experts * capacity
+        for here, (group, capacity) in zip(tokens, _groups(switch), strict=True)
+    )
+    return Slots(layers * places, layers * sum(tokens) * switch.choices)
+
+
+def _groups(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
+    for decoder in (False, True):
+        routing = switch.routing(decoder=decoder, training=True)
+        yield routing.group_tokens, routing.capacity
+
+
+def work_figures(step: Step, roofline: Roofline) -> Iterator[Figure]:
+    """Yields what a step computes and moves."""
+    recipe, section = step.recipe, "work a step"
+    devices = len(step.topology.devices)
+    useful = step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
+    done = roofline.products.flops * devices
+    yield Figure(section, "model FLOPs", useful, "FLOPs", "derived")
+    yield Figure(section, "matrix FLOPs of the program, all devices", done, "FLOPs", "compiled")
+    yield Figure(section, "of these the model's", useful / done, "", "derived")
+    if found := slots(recipe):
+        yield Figure(section, "slots", found.places, "", "derived")
+        yield Figure(section, "slots wasted at least", found.wasted, "", "derived")
+    memory = roofline.memory_bytes / 1e9
+    yield Figure(section, "to and from main memory, a device", memory, "GB", "compiled")
+    for name, size in link_bytes(roofline.collectives).items():
+        yield Figure("sent a step, a device", name, size / 1e9, "GB", "compiled")
+
+
+def link_bytes(collectives: list[Collective]) -> dict[str, float]:
+    """Returns the bytes that a device sends in a step, by kind, origin and axes."""
+    sums: Counter[str] = Counter()
+    for one in collectives:
+        name = f"{one.kind} of {one.origin} over {' x '.join(one.axes)}"
+        sums[name] += one.executions * one.sent  # pyright: ignore[reportArgumentType]
+    return dict(sorted(sums.items()))
+
+
+def design_figures(step: Step, collectives: list[Collective]) -> Iterator[Figure]:
+    """Yields collectives a switch layer beside those of the design."""
+    section = "collectives beside the design"
+    switch = step.recipe.model.switch
+    if switch is not None:
+        layers = 2 * step.recipe.model.blocks * step.recipe.accumulate
+        found = sum(one.executions for one in collectives if one.kind == "all-to-all") / layers
+        yield Figure(section, "all-to-alls a switch layer", found, "", "compiled")
+        wanted = all_to_alls(step.recipe)
+        yield Figure(section, "by design: forward, backward, again by remat", wanted, "", "derived")
+    gathers = [one for one in collectives if one.kind == "all-gather"]
+    for origin in ("activations", "parameters", "optimizer"):
+        count = sum(one.executions for one in gathers if one.origin == origin)
+        yield Figure(section, f"gathers of {origin} a step", count, "", "compiled")
+    agrees = design_holds(step.recipe, collectives)
+    yield Figure(section, "as designed", "yes" if agrees else "NO", "", "compiled")
+
+
+def all_to_alls(recipe: Recipe) -> int:
+    """Returns how many all-to-alls a switch layer should have: 2 + 2, and 2 if run again."""
+    if recipe.model.switch is None or recipe.mesh.expert == 1:
+        return 0
+    return 6 if recipe.remat == "full" else 4
+
+
+def design_holds(recipe: Recipe, collectives: list[Collective]) -> bool:
+    """True where all-to-alls are as many as designed and no activation is gathered."""
+    sent = sum(one.executions for one in collectives if one.kind == "all-to-all")
+    layers = 2 * recipe.model.blocks * recipe.accumulate
+    gathered = any(one.kind == "all-gather" and one.origin == "activations" for one in collectives)
+    return sent == all_to_alls(recipe) * layers and not gathered
+
+
+def time_figures(step: Step, roofline: Roofline, price: float) -> Iterator[Figure]:
+    """Yields the roofline and what follows from it; nothing where speeds are not known."""
+    if (speeds := roofline.seconds) is None:
+        return
+    section, recipe = "time, at best", step.recipe
+    for name, seconds in speeds.items():
+        yield Figure(section, name, seconds, "s", "assumed")
+    bound, binding = max((seconds, name) for name, seconds in speeds.items())
+    useful = step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
+    tokens = recipe.rows * (recipe.lengths.inputs + recipe.lengths.targets)
+    days = bound * recipe.steps / 86_400
+    hours = days * 24 * step.topology.chips
+    yield Figure(section, "step, all of these overlapping", bound, "s", "assumed")
+    yield Figure(section, "binding", binding, "", "assumed")
+    yield Figure(section, "step, none overlapping", sum(speeds.values()), "s", "assumed")
+    yield Figure(section, "model FLOPs utilization", useful / bound / roofline.peak, "", "assumed")
+    yield Figure(section, "tokens a second", tokens / bound, "", "assumed")
+    yield Figure(section, f"{recipe.steps:,} steps", days, "days", "assumed")
+    yield Figure(section, "chip-hours", hours, "", "assumed")
+    if price:
+        yield Figure(section, f"money at {price:g} a chip-hour", hours * price, "", "assumed")

@@ -1,0 +1,129 @@
+"""Bytes that a program moves to and from a device's main memory, loops counted as they run.
+
+Each fusion reads its operands and writes its result once, as far as they lie in main memory: what
+the compiler has placed on the chip itself moves nothing. A slice of a stacked array counts as the
+slice, an update in place as the update. What is left out: reads that a kernel repeats, and padding
+to tiles; so this is a lower bound, as a roofline needs.
+"""
+
+from collections.abc import Iterable
+
+from pipeline.planning.program import Instruction, Program
+
+FREE = {
+    "after-all",
+    "bitcast",
+    "call",
+    "conditional",
+    "constant",
+    "copy-done",
+    "custom-call",
+    "get-tuple-element",
+    "iota",
+    "opt-barrier",
+    "parameter",
+    "partition-id",
+    "tuple",
+    "while",
+}
+SLICES = ("dynamic-slice", "gather", "slice")
+UPDATE = "dynamic-update-slice"
+PASS = ("bitcast", "convert", "copy", "reshape", "transpose")
+
+
+def memory_bytes(program: Program) -> int:
+    """Returns the bytes of one call on one device."""
+    inner = {
+        instruction.attribute("calls")
+        for computation in program.computations.values()
+        for instruction in computation.values()
+        if instruction.opcode == "fusion"
+    }
+    return sum(
+        times * _bytes(instruction, program.computations[computation], program)
+        for computation, instruction, times in program.everywhere()
+        if computation not in inner and instruction.opcode not in FREE
+        if not instruction.opcode.endswith("-done")
+    )
+
+
+def _bytes(instruction: Instruction, computation: dict[str, Instruction], program: Program) -> int:
+    operands = [computation[name] for name in instruction.operands if name in computation]
+    if instruction.opcode == "fusion":
+        return _of_fusion(instruction, operands, program)
+    if instruction.opcode == UPDATE:
+        return 2 * _in_memory([operands[1]])
+    if instruction.opcode in SLICES:
+        return 2 * _in_memory([instruction])
+    if instruction.opcode.endswith("-start"):  # its result holds the source, too
+        written = instruction.pieces[0]
+        return written.size * written.in_main_memory + _in_memory(operands[:1])
+    return _in_memory([instruction, *operands])
+
+
+def _of_fusion(instruction: Instruction, operands: list[Instruction], program: Program) -> int:
+    called = program.computations[instruction.attribute("calls") or ""]
+    parameters = _parameters(called)
+    read = sum(
+        min(_read(parameters[place], called, program), operand.size)
+        for place, operand in enumerate(operands)
+        if place in parameters and _in_memory([operand])
+    )
+    return read + _written(instruction, program)
+
+
+def _parameters(computation: dict[str, Instruction]) -> dict[int, Instruction]:
+    return {int(one.literal): one for one in computation.values() if one.opcode == "parameter"}
+
+
+def _read(value: Instruction, computation: dict[str, Instruction], program: Program) -> int:
+    """Returns the bytes that are read of a value in a fused computation."""
+    total = 0
+    for user in computation.values():
+        for place in (at for at, name in enumerate(user.operands) if name == value.name):
+            if user.opcode in SLICES and place == 0:
+                total += user.size
+            elif user.opcode == UPDATE and place == 0:
+                continue  # written in place
+            elif user.opcode == "bitcast":
+                total += _read(user, computation, program)
+            elif user.opcode == "fusion":  # fusions nest
+                called = program.computations[user.attribute("calls") or ""]
+                total += _read(_parameters(called)[place], called, program)
+            else:
+                return value.size
+    return min(total, value.size)
+
+
+def _written(instruction: Instruction, program: Program) -> int:
+    results = _results(instruction, program)
+    if len(results) != len(instruction.pieces):
+        return _in_memory([instruction])
+    return sum(
+        size
+        for piece, size in zip(instruction.pieces, results, strict=True)
+        if piece.in_main_memory
+    )
+
+
+def _results(fusion: Instruction, program: Program) -> list[int]:
+    """Returns what is written of each result of a fusion: all, or the update of an update."""
+    called = program.computations[fusion.attribute("calls") or ""]
+    (root,) = (one for one in called.values() if one.root)
+    results = [called[name] for name in root.operands] if root.opcode == "tuple" else [root]
+    return [_update(result, called, program) for result in results]
+
+
+def _update(result: Instruction, called: dict[str, Instruction], program: Program) -> int:
+    one = result
+    while one.opcode in PASS and one.operands[0] in called:
+        one = called[one.operands[0]]
+    if one.opcode == UPDATE:
+        return called[one.operands[1]].size
+    if one.opcode == "fusion" and len(one.pieces) == 1:
+        return min(sum(_results(one, program)), result.size)
+    return result.size
+
+
+def _in_memory(instructions: Iterable[Instruction]) -> int:
+    return sum(piece.size for one in instructions for piece in one.pieces if piece.in_main_memory)

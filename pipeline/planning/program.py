@@ -1,0 +1,207 @@
+"""A compiled program, read as text: which instructions it has, and how often each is executed.
+
+XLA's own cost analysis counts the body of a loop once, and our networks are loops over blocks. What
+it prints of a compiled program is whole, however: computations, who calls whom, shapes with the
+memory that they lie in, and the bound of every loop in its condition. An instruction's executions
+are the product of the bounds of the loops that it is in. There is no library that reads this text.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+BYTES = {"pred": 1, "s4": 0.5, "u4": 0.5, "bf16": 2, "f16": 2, "c64": 8, "c128": 16}
+ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,]*)\](?:\{([^{}]*)\})?")
+COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
+INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
+NAME = re.compile(r"%([\w.\-]+)")
+INDEX = re.compile(r"/\*index=\d+\*/")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One array of an instruction's result.
+
+    Attributes:
+        kind: element type, such as `bf16`.
+        shape: its sizes.
+        in_main_memory: False for what lies on the chip itself (layout `S(1)` and above).
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    in_main_memory: bool
+
+    @property
+    def size(self) -> int:
+        """Its bytes, without the padding of tiles."""
+        return math.ceil(math.prod(self.shape) * _bytes_of(self.kind))
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A line of a computation.
+
+    Attributes:
+        name, opcode: as printed.
+        pieces: its result, a tuple flattened.
+        operands: names of instructions of the same computation.
+        attributes: everything after the operands.
+        root: True for a computation's result.
+        literal: what stands between the parentheses.
+    """
+
+    name: str
+    opcode: str
+    pieces: tuple[Piece, ...]
+    operands: tuple[str, ...]
+    attributes: str
+    root: bool
+    literal: str
+
+    def attribute(self, name: str) -> str | None:
+        """Returns the value of `name=value`, up to the next comma; None if it is not there."""
+        found = re.search(rf"\b{name}=%?([^,\s]+)", self.attributes)
+        return found.group(1) if found else None
+
+    @property
+    def operation(self) -> str:
+        """The traced operation that it comes from, such as `jit(step)/jvp()/while/body/...`."""
+        found = re.search(r'op_name="([^"]*)"', self.attributes)
+        return found.group(1) if found else ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its result."""
+        return sum(piece.size for piece in self.pieces)
+
+
+@dataclass(frozen=True)
+class Program:
+    """All computations by name, in the order of their instructions.
+
+    Attributes:
+        computations: by name, instructions by name.
+        entry: the name of the one that is run.
+    """
+
+    computations: dict[str, dict[str, Instruction]]
+    entry: str
+
+    @functools.cached_property
+    def executions(self) -> dict[str, int]:
+        """How often each computation is run in one call; 0 for reducers and comparators."""
+        counts = dict.fromkeys(self.computations, 0)
+        self._count(self.entry, 1, counts)
+        return counts
+
+    def _count(self, name: str, times: int, counts: dict[str, int]) -> None:
+        counts[name] += times
+        for instruction in self.computations[name].values():
+            for called, repeats in self._called(instruction):
+                self._count(called, times * repeats, counts)
+
+    def _called(self, instruction: Instruction) -> Iterator[tuple[str, int]]:
+        if instruction.opcode == "while":
+            body, condition = instruction.attribute("body"), instruction.attribute("condition")
+            assert body is not None  # every loop has both
+            assert condition is not None
+            yield body, self.trips(condition)
+        elif instruction.opcode == "conditional":
+            branches = re.search(r"branch_computations=\{([^}]*)\}", instruction.attributes)
+            found = NAME.findall(branches.group(1)) if branches else []
+            yield from ((name, 1) for name in found)
+        elif instruction.opcode in ("fusion", "call", "async-start"):
+            called = instruction.attribute("calls") or instruction.attribute("to_apply")
+            if called in self.computations:
+                yield called, 1
+
+    def trips(self, condition: str) -> int:
+        """Returns how often a loop with this condition runs: the bound that it compares with.
+
+        Raises:
+            ValueError: the condition is no comparison with one constant, as a scan's is.
+        """
+        bounds = [
+            int(one.literal)
+            for computation in (condition, *self._fused(condition))
+            for one in self.computations[computation].values()
+            if one.opcode == "constant" and re.fullmatch(r"\d+", one.literal)
+        ]
+        if len(set(bounds)) != 1:
+            raise ValueError(f"The loop condition {condition} has bounds {bounds}, not one.")
+        return bounds[0]
+
+    def _fused(self, computation: str) -> Iterator[str]:
+        for instruction in self.computations[computation].values():
+            yield from (name for name, _ in self._called(instruction))
+
+    def everywhere(self) -> Iterator[tuple[str, Instruction, int]]:
+        """Yields every instruction that is run, with its computation and its executions."""
+        for name, computation in self.computations.items():
+            if times := self.executions[name]:
+                for instruction in computation.values():
+                    yield name, instruction, times
+
+
+def parse(text: str) -> Program:
+    """Returns the program that XLA printed.
+
+    Raises:
+        ValueError: the text has no entry computation.
+    """
+    computations: dict[str, dict[str, Instruction]] = {}
+    entry, current = "", None
+    for line in text.splitlines():
+        if opening := COMPUTATION.match(line):
+            current = computations.setdefault(opening.group(2), {})
+            entry = opening.group(2) if opening.group(1) else entry
+        elif current is not None and (instruction := _instruction(line)):
+            current[instruction.name] = instruction
+    if not entry:
+        raise ValueError("The text has no ENTRY computation; is it a compiled program's?")
+    return Program(computations, entry)
+
+
+def _instruction(line: str) -> Instruction | None:
+    found = INSTRUCTION.match(INDEX.sub("", line))
+    if found is None:
+        return None
+    root, name, result, opcode, rest = found.groups()
+    end = _closing(rest)
+    return Instruction(
+        name=name,
+        opcode=opcode,
+        pieces=tuple(_pieces(result)),
+        operands=tuple(NAME.findall(rest[:end])),
+        attributes=rest[end + 1 :],
+        root=bool(root),
+        literal=rest[:end],
+    )
+
+
+def _closing(text: str) -> int:
+    depth = 0
+    for place, character in enumerate(text):
+        if character == "(":
+            depth += 1
+        elif character == ")":
+            if depth == 0:
+                return place
+            depth -= 1
+    return len(text)
+
+
+def _pieces(result: str) -> Iterator[Piece]:
+    for kind, sizes, layout in ARRAY.findall(result):
+        shape = tuple(int(size) for size in sizes.split(",") if size)
+        yield Piece(kind, shape, not re.search(r"S\([1-9]", layout))
+
+
+def _bytes_of(kind: str) -> float:
+    if kind in BYTES:
+        return BYTES[kind]
+    bits = re.search(r"\d+", kind)
+    return int(bits.group()) / 8 if bits else 0

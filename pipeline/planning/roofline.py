@@ -1,0 +1,66 @@
+"""How fast a step could be at best: each resource at its published peak, all of them at once.
+
+Sources: Williams et al. 2009 for the idea; "How to Scale Your Model"
+(jax-ml.github.io/scaling-book) for collectives on a torus. A collective is charged for the links
+that its bytes must cross: one for those that go round a ring; for an all-to-all the mean distance
+between its devices in the torus, with every link of every device busy. Latency, kernels that fall
+short of the peak, and stragglers are left out: a run is slower, by how much only a run says.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.accelerators import bandwidth, peak_flops
+from pipeline.planning.arithmetic import Products, products
+from pipeline.planning.collectives import Collective, collectives
+from pipeline.planning.compiled_step import Step
+from pipeline.planning.memory_traffic import memory_bytes
+from pipeline.planning.program import Program
+from pipeline.planning.topology import Topology
+
+FAR = ("all-to-all", "collective-permute")
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """What a device has to do in a step, and how long each part takes it at best.
+
+    Attributes:
+        products: matrix products of a device.
+        memory_bytes: to and from its main memory.
+        collectives: of the program.
+        peak: FLOPs a second of all devices; 0 where it is not known.
+        seconds: by resource; None where speeds are not known.
+    """
+
+    products: Products
+    memory_bytes: int
+    collectives: list[Collective]
+    peak: float
+    seconds: dict[str, float] | None
+
+
+def roofline(step: Step, program: Program) -> Roofline:
+    """Returns the roofline of a compiled step."""
+    recipe, topology = step.recipe, step.topology
+    mesh = {"data": recipe.mesh.data, "expert": recipe.mesh.expert, "model": recipe.mesh.model}
+    work = products(program), memory_bytes(program), collectives(program, mesh, step.arrays)
+    peak, speeds = peak_flops(topology.kind), bandwidth(topology.kind)
+    if peak is None or speeds is None:
+        return Roofline(*work, peak=0.0, seconds=None)
+    multiplied, moved, sent = work
+    return Roofline(
+        *work,
+        peak=peak * len(topology.devices),
+        seconds={
+            "matrix products": multiplied.passes / peak,
+            "main memory": moved / (speeds.memory * 1e9),
+            "links": sum(crossed(one, topology) for one in sent) / (speeds.links * 1e9),
+        },
+    )
+
+
+def crossed(one: Collective, topology: Topology) -> float:
+    """Returns the bytes times links that a collective costs a device, all its executions."""
+    if one.kind in FAR:
+        return one.executions * one.size * topology.hops(one.group)
+    return one.executions * one.sent

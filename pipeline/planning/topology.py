@@ -1,0 +1,125 @@
+"""Devices that need not exist: a slice of TPUs as its compiler knows it, or simulated CPU devices.
+
+`v5p:4x8x8` are 256 chips of a TPU v5p in a torus of that shape; a device is a chip, but for TPU7x,
+of whose two dies each is a device. `cpu:8` are eight devices that JAX simulates on this machine:
+the same program, partitioned the same way, without TPU's memory layout or speeds.
+"""
+
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+
+from pipeline.artifacts import ArtifactError
+from pipeline.tpu_library import use_as_compiler
+
+# Chips of the largest slice, from the pages that `accelerators.py` names.
+LARGEST = {"v4": 4096, "v5e": 256, "v5p": 6144, "v6e": 256, "tpu7x": 9216}
+FLAT = ("v5e", "v6e")  # a torus of two dimensions; a ring only where all 16 are there
+OPTIONS = {"v4": {"chip_config_name": "megacore"}}  # two cores of a chip as one device
+EXAMPLES = "v5p:4x8x8, v6e:16x16, tpu7x:4x4x4 or cpu:8"
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Devices and what is known of them.
+
+    Attributes:
+        name: as given.
+        devices: in the order of processes.
+        chips: what is rented.
+        memory: bytes of a device that a program may use; None for simulated devices.
+        shape: of the torus; empty for simulated devices.
+    """
+
+    name: str
+    devices: tuple[Any, ...]
+    chips: int
+    memory: int | None
+    shape: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        """What JAX calls a device."""
+        return self.devices[0].device_kind
+
+    def hops(self, group: tuple[int, ...]) -> float:
+        """Returns the mean number of links from one of these devices to another or itself.
+
+        Rings are closed where a dimension is a multiple of 4 (v4, v5p, TPU7x) or 16 (v5e, v6e).
+        Source: "How to Scale Your Model", the chapter on TPUs.
+        """
+        if not self.shape:
+            return 1.0
+        coordinates = np.array([self.devices[place].coords for place in group])
+        total = 0.0
+        for axis, size in enumerate(self.shape):
+            apart = np.abs(coordinates[:, None, axis] - coordinates[None, :, axis])
+            closed = size % (16 if self.name.split(":")[0] in FLAT else 4) == 0
+            total += float(np.mean(np.minimum(apart, size - apart) if closed else apart))
+        return total
+
+
+def topology(name: str) -> Topology:
+    """Returns the devices of this name.
+
+    Raises:
+        ArtifactError: no such topology, or its compiler is not installed.
+    """
+    generation, _, sizes = name.partition(":")
+    if generation == "cpu" and re.fullmatch(r"\d+", sizes) and int(sizes):
+        return _simulated(name, int(sizes))
+    if generation not in LARGEST or not re.fullmatch(r"\d+(x\d+){1,2}", sizes):
+        raise ArtifactError(
+            f"--topology {name} is unknown; known are {', '.join(LARGEST)} and cpu, for example "
+            f"{EXAMPLES}."
+        )
+    return _slice(name, generation, tuple(int(size) for size in sizes.split("x")))
+
+
+def _simulated(name: str, count: int) -> Topology:
+    with contextlib.suppress(RuntimeError):  # JAX has its devices already, as in tests
+        jax.config.update("jax_num_cpu_devices", count)
+    devices = jax.devices("cpu")
+    if len(devices) < count:
+        raise ArtifactError(
+            f"--topology {name} was asked in a process that already has {len(devices)} devices."
+        )
+    return Topology(name, tuple(devices[:count]), count, None, ())
+
+
+def _slice(name: str, generation: str, shape: tuple[int, ...]) -> Topology:
+    chips = int(np.prod(shape))
+    dimensions = 2 if generation in FLAT else 3
+    if chips > LARGEST[generation] or len(shape) != dimensions:
+        raise ArtifactError(
+            f"--topology {name} was asked; a slice of {generation} has {dimensions} dimensions and "
+            f"at most {LARGEST[generation]:,} chips."
+        )
+    use_as_compiler()
+    options: dict[str, Any] = OPTIONS.get(generation, {})
+    try:
+        found = topologies.get_topology_desc(name, platform="tpu", **options)
+    except jax.errors.JaxRuntimeError as error:
+        raise ArtifactError(f"--topology {name} is none that libtpu knows: {error}.") from error
+    return Topology(name, tuple(found.devices), chips, _memory(found.devices[0]), shape)
+
+
+def _memory(device: Any) -> int:
+    """Returns what the compiler lets a program use: it says so of one that cannot fit."""
+    here = SingleDeviceSharding(device)
+    too_large = jax.ShapeDtypeStruct((2**21, 2**16), jnp.float32)
+    try:
+        jax.jit(lambda x: x + 1, in_shardings=here, out_shardings=here).lower(too_large).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if found := re.search(r"available HBM \(([\d.]+)G\)", str(error)):
+            return round(float(found.group(1)) * GIB)
+        raise
+    raise AssertionError("a program of 512 GiB was compiled for one device")

@@ -1,0 +1,106 @@
+"""Collectives: how often, over which axes, and what of: parameters or activations."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from model.sharding import MeshShape, make_mesh
+from pipeline.planning.collectives import Collective, _group, collectives
+from pipeline.planning.figures import design_holds
+from pipeline.planning.program import parse
+from pipeline.recipes import get, override
+
+MESH = {"data": 2, "expert": 4, "model": 1}
+LAYERS = 7
+
+
+def program(gathered: str):
+    """A scan over layers that gathers each layer's weights, or its activations."""
+    mesh = make_mesh(MeshShape(**MESH))
+    rows, whole = NamedSharding(mesh, PartitionSpec("expert")), NamedSharding(mesh, PartitionSpec())
+    stored = NamedSharding(mesh, PartitionSpec(None, "data"))
+    constrain = jax.lax.with_sharding_constraint
+
+    def layer(x, weights):
+        if gathered == "activations":
+            x = constrain(constrain(x, whole) * 2, whole)
+        used = constrain(weights, whole)
+        return constrain(jnp.tanh(x @ used), rows), None
+
+    step = jax.jit(
+        lambda weights, x: jax.value_and_grad(
+            lambda weights: jnp.sum(jax.lax.scan(layer, x, weights)[0])
+        )(weights),
+        in_shardings=(stored, rows),
+    )
+    weights = jax.ShapeDtypeStruct((LAYERS, 64, 64), jnp.float32)
+    return parse(
+        step.lower(weights, jax.ShapeDtypeStruct((8, 64), jnp.float32)).compile().as_text()
+    )
+
+
+@functools.cache
+def found(gathered: str) -> list[Collective]:
+    return [one for one in collectives(program(gathered), MESH, 1) if one.kind == "all-gather"]
+
+
+def test_gathers_of_stored_parameters_are_told_from_those_of_activations():
+    assert {one.origin for one in found("parameters")} == {"parameters"}
+    assert "activations" in {one.origin for one in found("activations")}
+
+
+def test_gathers_are_counted_by_layer_with_their_axes_and_bytes():
+    forward = [one for one in found("parameters") if one.executions == LAYERS]
+    assert forward
+    for one in forward:
+        assert one.axes == ("data",)
+        assert len(one.group) == 2
+        assert one.size == 64 * 64 * 4
+        assert one.sent == one.size / 2
+
+
+@pytest.mark.parametrize(
+    ("attributes", "group"),
+    [
+        ("replica_groups={{0,2,4},{1,3,5}}, x", (0, 2, 4)),
+        ("replica_groups=[2,3]<=[6], x", (0, 1, 2)),
+        ("replica_groups=[2,4]<=[4,2]T(1,0), x", (0, 2, 4, 6)),
+        ("replica_groups=mesh['a'=4,'b'=2] {'a'}, x", (0, 2, 4, 6)),
+        ("replica_groups=mesh['a'=1,'b'=2,'c'=4], device_ids=([4,2]T(1,0)) {'b'}, x", (0, 1)),
+        ("source_target_pairs={{3,1},{1,3}}, x", (3, 1)),
+        ("dimensions={0}", tuple(range(8))),
+    ],
+)
+def test_groups_are_read_in_every_notation(attributes, group):
+    text = f"ENTRY %m () -> f32[1] {{\n  ROOT %a = f32[1] all-gather(), {attributes}\n}}\n"
+    (instruction,) = parse(text).computations["m"].values()
+    assert _group(instruction, 8) == group
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [
+        ("all-gather", 750),
+        ("all-to-all", 750),
+        ("all-reduce", 1500),
+        ("reduce-scatter", 3000),
+        ("collective-permute", 1000),
+    ],
+)
+def test_bytes_sent_by_kind(kind, sent):
+    assert Collective(kind, "activations", ("data",), (0, 1, 2, 3), 1, 1000).sent == sent
+
+
+def test_a_design_is_broken_by_a_gather_of_activations_or_an_exchange_too_many():
+    recipe = override(get("switch-demo"), ["mesh.expert=8"])
+    exchanges = Collective("all-to-all", "activations", ("expert",), tuple(range(8)), 8, 1)
+    parameters = Collective("all-gather", "parameters", ("expert",), tuple(range(8)), 9, 1)
+    assert recipe.model.blocks == 1  # a switch layer a stack
+    assert design_holds(recipe, [exchanges, parameters])
+    assert not design_holds(recipe, [exchanges, parameters._replace(origin="activations")])
+    assert not design_holds(recipe, [exchanges._replace(executions=10)])
+    assert not np.any([design_holds(recipe, [])])

@@ -1,0 +1,66 @@
+"""Figures by hand: slots, the roofline's resources, days and money."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from pipeline.planning.arithmetic import Products
+from pipeline.planning.collectives import Collective
+from pipeline.planning.compiled_step import Memory, Step
+from pipeline.planning.figures import Slots, all_to_alls, slots, time_figures
+from pipeline.planning.roofline import Roofline, crossed
+from pipeline.planning.topology import Topology
+from pipeline.recipes import get, override
+
+
+def test_slots_of_switch_c_by_hand():
+    """512 encoder groups and 128 decoder groups a layer, 2 slots an expert, 15 layers each."""
+    found = slots(get("switch-c"))
+    assert found == Slots(15 * (512 + 128) * 2048 * 2, 15 * 2048 * (512 + 114))
+    assert found.wasted == pytest.approx(1 - 626 / 1280)
+
+
+def test_no_slots_where_there_are_none():
+    assert slots(get("t5-base")) is None
+    assert slots(override(get("switch-base"), ["model.switch.dispatch=dropless"])) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        (["mesh.expert=8"], 4),
+        (["mesh.expert=8", "remat=full"], 6),
+        (["mesh.expert=8", "remat=exchanges"], 4),
+        (["mesh.data=8"], 0),
+    ],
+)
+def test_all_to_alls_by_design(settings, count):
+    assert all_to_alls(override(get("switch-demo"), settings)) == count
+
+
+NOTHING = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)
+
+
+def test_the_slowest_resource_sets_the_step_and_what_follows():
+    recipe = dataclasses.replace(get("t5-base"), rows=100, steps=86_400)
+    chips = Topology("v5p:2x2x1", tuple(jax.devices()[:4]), 4, None, (2, 2, 1))
+    seconds = {"matrix products": 0.25, "main memory": 0.5, "links": 0.125}
+    roofline = Roofline(Products(1, 1), 1, [], peak=1e15, seconds=seconds)
+    step = Step(recipe, chips, NOTHING, None, 0)
+    found = {figure.name: figure.value for figure in time_figures(step, roofline, price=2.0)}
+    assert found["step, all of these overlapping"] == 0.5
+    assert found["binding"] == "main memory"
+    assert found["step, none overlapping"] == 0.875
+    assert found["tokens a second"] == 100 * (512 + 114) / 0.5
+    assert found["86,400 steps"] == 0.5
+    assert found["chip-hours"] == 0.5 * 24 * 4
+    assert found["money at 2 a chip-hour"] == 96
+
+
+def test_an_exchange_costs_the_links_that_it_crosses_and_a_ring_one():
+    four = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
+    reduction = Collective("all-reduce", "activations", ("data",), (0, 1, 2, 3), 3, 1000)
+    assert crossed(reduction, four) == 3 * 1500
+    exchange = reduction._replace(kind="all-to-all")
+    assert crossed(exchange, four) == 3 * 1000

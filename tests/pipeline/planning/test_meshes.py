@@ -1,0 +1,45 @@
+"""Meshes are chosen as documented; what stands in the way is said, with a way out that works."""
+
+import dataclasses
+import re
+
+import pytest
+
+from model.config import ConfigurationError
+from model.sharding import MeshShape
+from pipeline.planning.meshes import with_mesh
+from pipeline.recipes import get, names, override
+from pipeline.start_up_checks import check_divides
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "mesh"),
+    [
+        ("switch-base", 4, MeshShape(expert=4)),
+        ("switch-base", 32, MeshShape(expert=32)),
+        ("t5-xxl", 256, MeshShape(data=256)),
+        # 2,048 rows are 128 decoder groups of 16 rows, so 256 devices halve every matrix.
+        ("switch-c", 256, MeshShape(expert=128, model=2)),
+        ("mt5-base", 16, MeshShape(data=16)),
+    ],
+)
+def test_experts_first_then_data_and_as_little_model_as_will_do(name, devices, mesh):
+    assert with_mesh(get(name), devices).mesh == mesh
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_has_a_mesh_of_eight_devices(name):
+    recipe = with_mesh(get(name), 8)
+    check_divides(recipe)
+    assert recipe.mesh.data * recipe.mesh.expert * recipe.mesh.model == 8
+
+
+def test_too_few_groups_are_said_with_settings_that_help():
+    with pytest.raises(ConfigurationError) as error:
+        with_mesh(get("switch-c"), 512)
+    message = str(error.value)
+    assert "decoder tokens of a device" in message
+    settings = re.search(r"--set (.*)\.$", message).group(1).split()
+    changed = with_mesh(override(get("switch-c"), settings), 512)
+    assert changed.mesh == MeshShape(expert=256, model=2)
+    assert dataclasses.replace(changed, mesh=MeshShape()) == override(get("switch-c"), settings)

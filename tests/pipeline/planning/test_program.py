@@ -1,0 +1,132 @@
+"""Programs are read as XLA prints them: loops, memory spaces, products, bytes."""
+# ruff: noqa: E501
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from pipeline.planning.arithmetic import products
+from pipeline.planning.memory_traffic import memory_bytes
+from pipeline.planning.program import parse
+
+# As XLA for TPUs prints it, shortened: a loop of 5 in a loop of 3.
+NESTED = """HloModule jit_step, is_scheduled=true
+
+%fused (param_0: f32[7,8,8], param_1: s32[]) -> f32[8,8] {
+  %param_0 = f32[7,8,8]{2,1,0:T(8,128)} parameter(0)
+  %param_1 = s32[]{:T(128)} parameter(1)
+  %slice = f32[1,8,8]{2,1,0:T(8,128)} dynamic-slice(%param_0, %param_1), dynamic_slice_sizes={1,8,8}
+  ROOT %squeezed = f32[8,8]{1,0:T(8,128)} bitcast(%slice)
+}
+
+%inner (p: (s32[], f32[7,8,8], f32[8,8])) -> (s32[], f32[7,8,8], f32[8,8]) {
+  %p = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, /*index=2*/f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
+  %i = s32[]{:T(128)} get-tuple-element(%p), index=0
+  %stack = f32[7,8,8]{2,1,0:T(8,128)} get-tuple-element(%p), index=1
+  %x = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%p), index=2
+  %one = f32[8,8]{1,0:T(8,128)S(1)} fusion(%stack, %i), kind=kLoop, calls=%fused
+  %y = f32[8,8]{1,0:T(8,128)S(1)} convolution(%x, %one), dim_labels=bf_io->bf, operand_precision={highest,highest}
+  ROOT %t = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%i, %stack, %y)
+}
+
+%until_5 (p: (s32[], f32[7,8,8], f32[8,8])) -> pred[] {
+  %bound = s32[]{:T(128)} constant(5)
+  %p.1 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
+  %i.1 = s32[]{:T(128)} get-tuple-element(%p.1), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%i.1, %bound), direction=LT
+}
+
+%outer (p: (s32[], f32[7,8,8], f32[8,8])) -> (s32[], f32[7,8,8], f32[8,8]) {
+  %p.2 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
+  ROOT %w.1 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) while(%p.2), condition=%until_5, body=%inner
+}
+
+%until_3 (p: (s32[], f32[7,8,8], f32[8,8])) -> pred[] {
+  %bound.1 = s32[]{:T(128)} constant(3)
+  %p.3 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
+  %i.2 = s32[]{:T(128)} get-tuple-element(%p.3), index=0
+  ROOT %lt.1 = pred[]{:T(512)} compare(%i.2, %bound.1), direction=LT
+}
+
+ENTRY %main (a: f32[7,8,8], b: f32[8,8]) -> f32[8,8] {
+  %a = f32[7,8,8]{2,1,0:T(8,128)} parameter(0)
+  %b = f32[8,8]{1,0:T(8,128)} parameter(1)
+  %zero = s32[]{:T(128)} constant(0)
+  %c = f32[8,8]{1,0:T(8,128)S(1)} copy(%b)
+  %t.1 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%zero, %a, %c)
+  %w = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) while(%t.1), condition=%until_3, body=%outer
+  %r = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%w), index=2
+  ROOT %out = f32[8,8]{1,0:T(8,128)} copy(%r)
+}
+"""
+
+
+def test_what_is_in_loops_runs_as_often_as_they_do():
+    program = parse(NESTED)
+    assert program.executions["main"] == 1
+    assert program.executions["outer"] == 3
+    assert program.executions["inner"] == program.executions["fused"] == 15
+
+
+def test_products_are_counted_by_execution_and_pass():
+    found = products(parse(NESTED))
+    assert found.flops == 15 * 2 * 8**3
+    assert found.passes == 6 * found.flops  # float32, at `highest`
+
+
+def test_memory_is_counted_by_slice_and_only_where_it_is_main_memory():
+    """256 bytes each: 15 slices of the stack are read, with 4 bytes that say which; b and the
+    result pass once."""
+    assert memory_bytes(parse(NESTED)) == 15 * (256 + 4) + 2 * 256
+
+
+def test_a_loop_without_one_bound_is_refused():
+    with pytest.raises(ValueError, match=r"until_5 has bounds \[\]"):
+        products(parse(NESTED.replace("constant(5)", "parameter(1)")))
+
+
+def test_a_text_without_an_entry_is_refused():
+    with pytest.raises(ValueError, match="no ENTRY"):
+        parse("nothing")
+
+
+@pytest.mark.parametrize(
+    ("line", "flops"),
+    [  # as printed for a TPU v5p, each beside the product it was made of
+        (  # x @ w of 16 experts: (16, 1024, 2080) by (16, 2080, 3072)
+            "bf16[16,1024,3072]{2,1,0} convolution(%l, %r), window={size=16 stride=15 "
+            "lhs_dilate=16}, dim_labels=0bf_0io->0bf",
+            2 * 16 * 1024 * 2080 * 3072,
+        ),
+        (  # its transpose, padded instead
+            "bf16[16,1024,3072]{2,1,0} convolution(%l, %r), window={size=16 stride=16 pad=15_15 "
+            "lhs_dilate=15 rhs_reversal=1}, dim_labels=0bf_0io->0bf",
+            2 * 16 * 1024 * 2080 * 3072,
+        ),
+    ],
+)
+def test_padding_of_batched_products_is_no_work(line, flops):
+    text = f"""ENTRY %main (l: bf16[1], r: bf16[1]) -> bf16[1] {{
+  %l = bf16[16,1024,2080]{{2,1,0}} parameter(0)
+  %r = bf16[16,2080,3072]{{2,1,0}} parameter(1)
+  ROOT %c = {line}
+}}
+"""
+    assert products(parse(text)).flops == flops
+
+
+def compiled(layers):
+    def function(x, weights):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, weights)[0]
+
+    x = jax.ShapeDtypeStruct((32, 48), jnp.float32)
+    weights = jax.ShapeDtypeStruct((layers, 48, 48), jnp.float32)
+    return jax.jit(function).lower(x, weights).compile()
+
+
+def test_a_scan_is_counted_as_often_as_it_runs_where_xla_counts_it_once():
+    programs = {layers: compiled(layers) for layers in (3, 12)}
+    for layers, program in programs.items():
+        assert products(parse(program.as_text())).flops == layers * 2 * 32 * 48 * 48
+    once, twice = (program.cost_analysis()["flops"] for program in programs.values())
+    assert twice == pytest.approx(once, rel=0.01)

@@ -1,0 +1,78 @@
+"""Changes are tried from the cheapest on, until one fits; what cannot fit is not compiled."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from pipeline.planning import remedies as module
+from pipeline.planning.compiled_step import Memory, Step
+from pipeline.planning.meshes import with_mesh
+from pipeline.planning.remedies import remedies
+from pipeline.planning.topology import Topology
+from pipeline.recipes import get
+
+GIB = 2**30
+EMPTY = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)
+
+
+def devices(gibibytes: float) -> Topology:
+    chips = tuple(jax.devices()[:4])
+    return Topology("v5p:2x2x1", chips, 4, round(gibibytes * GIB), (2, 2, 1))
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Stands in for the compiler: 16 GiB without remat, 8 with, less by parts; lists its calls."""
+    asked = []
+
+    def compile_step(recipe, topology):
+        asked.append((recipe.remat, recipe.accumulate, len(topology.devices)))
+        need = (16 if recipe.remat == "none" else 8) // recipe.accumulate
+        memory = dataclasses.replace(EMPTY, temporaries=need * GIB)
+        return Step(recipe, topology, memory, program=object(), arrays=0)
+
+    def wider(name):
+        raise AssertionError(f"{name} was not needed")
+
+    monkeypatch.setattr(module, "compile_step", compile_step)
+    monkeypatch.setattr(module, "topology", wider)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("available", "changes"),
+    [
+        (10, ["--set remat=full"]),
+        (5, ["--set remat=full", "--set remat=full accumulate=2"]),
+    ],
+)
+def test_the_first_that_fits_ends_the_search(compiled, available, changes):
+    recipe = with_mesh(get("mt5-demo"), 4)
+    tried = list(remedies(Step(recipe, devices(available), EMPTY, None, 0)))
+    assert [one.change for one in tried] == changes
+    assert [one.step.fits for one in tried] == [False] * (len(changes) - 1) + [True]
+    assert len(compiled) == len(changes)
+
+
+def test_more_devices_for_the_experts_come_first(compiled):
+    recipe = dataclasses.replace(get("switch-demo"), remat="full")
+    recipe = dataclasses.replace(recipe, mesh=dataclasses.replace(recipe.mesh, data=4))
+    first = next(remedies(Step(recipe, devices(9), EMPTY, None, 0)))
+    assert first.change == "--set mesh.expert=4 mesh.data=1"
+    assert first.step.recipe.mesh.expert == 4
+
+
+def test_what_parameters_alone_exceed_is_not_compiled(compiled, monkeypatch):
+    """Not on this slice, however often halved: a larger one is asked for instead."""
+    asked = []
+
+    def wider(name):
+        asked.append(name)
+        return dataclasses.replace(devices(1000), name=name)
+
+    monkeypatch.setattr(module, "topology", wider)
+    tried = list(remedies(Step(with_mesh(get("mt5-demo"), 4), devices(0.001), EMPTY, None, 0)))
+    assert [one.change for one in tried] == ["--topology v5p:2x2x2 --set remat=full"]
+    assert asked == ["v5p:2x2x2"]
+    assert len(compiled) == 1

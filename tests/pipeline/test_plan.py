@@ -1,0 +1,112 @@
+"""`mswitch plan` from the command line: on simulated devices always, for TPUs where libtpu is."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import cli
+
+needs_compiler = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason="libtpu, the compiler for TPUs, is not installed: pip install 'mswitch[plan]'",
+)
+SMALL = ("model.vocabulary_rows=1024", "model.layers=12", "rows=16", "inputs=64")
+
+
+def plan(tmp_path, *words: str) -> dict:
+    """Runs the command in this process and returns what it wrote."""
+    out = tmp_path / "plan.json"
+    assert cli.run(["plan", *words, "--out", str(out)]) == 0
+    return with_figures(json.loads(out.read_text()))
+
+
+def with_figures(written: dict) -> dict:
+    assert {figure["mark"] for figure in written["figures"]} <= {"compiled", "derived", "assumed"}
+    return written | {figure["name"]: figure["value"] for figure in written["figures"]}
+
+
+@pytest.mark.parametrize(("remat", "exchanges"), [("none", 4), ("full", 6)])
+def test_on_simulated_devices_collectives_are_the_designs(tmp_path, capsys, remat, exchanges):
+    """Six scanned blocks a stack: what a loop does is counted six times, as it runs."""
+    settings = (*SMALL, "model.switch.encoder_group_tokens=64", f"remat={remat}")
+    settings += ("model.switch.decoder_group_tokens=14", "mesh.data=2", "mesh.expert=4")
+    words = ("--recipe", "switch-demo", "--topology", "cpu:8", "--set", *settings)
+    found = plan(tmp_path, *words)
+    assert found["all-to-alls a switch layer"] == exchanges
+    assert found["gathers of activations a step"] == 0
+    assert found["gathers of parameters a step"] >= 12  # FSDP: every block's
+    assert found["as designed"] == "yes"
+    least = 3 if remat == "none" else 4  # forward, twice that backward, forward again
+    assert (
+        found["matrix FLOPs of the program, all devices"] > least / 3 * 0.8 * found["model FLOPs"]
+    )
+    assert "all-to-alls a switch layer" in capsys.readouterr().out
+
+
+def test_memory_is_that_of_the_recipe(tmp_path):
+    """A parameter is four bytes; eight devices hold an eighth each of what is split both ways."""
+    found = plan(tmp_path, "--recipe", "mt5-demo", "--topology", "cpu:8")
+    memory = found["memory_bytes"]
+    assert memory["parameters"] == pytest.approx(4 * 1_833_600 / 8, rel=0.2)
+    assert found["total"] * 2**30 == sum(memory.values())
+
+
+def test_a_mesh_that_does_not_fit_is_a_sentence(capsys):
+    words = ["plan", "--recipe", "switch-demo", "--topology", "cpu:8", "--set", "mesh.data=3"]
+    assert cli.run(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mswitch: ")
+    assert "rows of a batch (32) must be a multiple of 3" in said
+
+
+def test_an_unknown_topology_is_a_sentence(capsys):
+    assert cli.run(["plan", "--recipe", "switch-demo", "--topology", "v9:2x2"]) == 2
+    assert "v5p:4x8x8" in capsys.readouterr().err
+
+
+def outside(*words: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user would, JAX free to look for any device."""
+    environment = {key: value for key, value in os.environ.items() if "JAX" not in key}
+    for key in ("XLA_FLAGS", "TPU_LOAD_LIBRARY"):
+        environment.pop(key, None)
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+@needs_compiler
+def test_golden_bounds_on_tpus(tmp_path):
+    """Six scanned blocks over data and experts; bounds are what was compiled, and a fifth more."""
+    out = tmp_path / "plan.json"
+    settings = ("model.vocabulary_rows=1024", "model.layers=12", "remat=full")
+    settings += ("model.activation_dtype=bfloat16", "mesh.data=2", "mesh.expert=2")
+    words = ("--recipe", "switch-demo", "--topology", "v5e:2x2", "--price", "1.2")
+    done = outside("plan", *words, "--set", *settings, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = with_figures(json.loads(out.read_text()))
+    assert found["available"] == 15.75
+    assert found["fits"] == "yes"
+    assert found["all-to-alls a switch layer"] == 6
+    assert found["gathers of activations a step"] == 0
+    memory = found["memory_bytes"]
+    assert memory["parameters"] == 9_705_088
+    assert memory["kept"] < 1.2 * 1_446_912
+    assert memory["temporaries"] < 1.2 * 64_628_736
+    flops = found["matrix FLOPs of the program, all devices"]
+    assert flops == pytest.approx(6.973e10, rel=0.1)
+    assert found["to and from main memory, a device"] < 1.2 * 1.28
+    assert found["money at 1.2 a chip-hour"] > 0
+
+
+@needs_compiler
+def test_other_commands_say_nothing_of_a_compiler_that_is_installed():
+    done = outside("recipes", "switch-demo")
+    assert done.returncode == 0
+    assert done.stderr == ""
