@@ -11,7 +11,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from data.errors import DataError
 from pipeline.beam_options import Follow, pipeline_for
-from pipeline.transforms.perform import NAMESPACE
+from pipeline.transforms.counters import NAMESPACE
 
 # The last line of a worker's traceback, if it is of this kind.
 MENDABLE = re.compile(r"(?:DataError|Damaged|OSError|PermissionError|WorkerEnded): (.+)")

@@ -4,7 +4,8 @@ The design (docs/decisions/shapes-declare-sharding.md) knows these: two all-to-a
 forward and two backward; gathers of stored parameters where they are used; reductions of gradients
 and, over the model axis, of partial products. A gather of activations is a mistake of the
 partitioner, so gathers are told apart by where their operand comes from: a chain of moves only that
-ends in an argument of the step is a parameter's (or an optimizer statistic's).
+ends in an argument of the step is a parameter's (or an optimizer statistic's). So is a vector: of
+what the forward pass saves, only norms' scales have one dimension.
 """
 
 import math
@@ -158,7 +159,18 @@ def _origin(
     if sources and None not in sources:
         in_model = all(source is not None and source < parameters for source in sources)
         return "parameters" if in_model else "optimizer"
-    return "activations" if IN_MODEL in instruction.operation else "optimizer"
+    if IN_MODEL not in instruction.operation:
+        return "optimizer"
+    return "parameters" if _is_vector(instruction) else "activations"
+
+
+def _is_vector(instruction: Instruction) -> bool:
+    """Whether nothing but vectors moves: norms' scales, which a loop saves for its backward pass.
+
+    Activations have positions and a width.
+    """
+    wide = [[size for size in piece.shape if size > 1] for piece in instruction.pieces]
+    return instruction.opcode.startswith("all-gather") and all(len(sizes) <= 1 for sizes in wide)
 
 
 def _sources(

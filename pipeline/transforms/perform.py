@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import apache_beam as beam
-from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PCollection
 
 from pipeline.cleaning.judgement import identification_seconds
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
 from pipeline.store_access import Reaching, words_of
+from pipeline.transforms.counters import add
 
-NAMESPACE = "mswitch"
 COUNTED = {"read": "pages_read", "kept": "pages_kept", "bytes": "bytes_read"}
 
 
@@ -104,11 +103,6 @@ def count(tally: Tally, step: str, identification_seconds: float) -> None:
     add("language_milliseconds", round(1000 * identification_seconds))
     for name, value in counter_values(tally, step).items():
         add(name, value)
-
-
-def add(name: str, value: int) -> None:
-    """Adds to one of the job's counters."""
-    Metrics.counter(NAMESPACE, name).inc(value)
 
 
 class WriteAll(beam.PTransform):

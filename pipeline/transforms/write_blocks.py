@@ -26,7 +26,7 @@ from data.token_blocks import Shard, TokenizedPage, write_shard
 from data.tokenizer import MODEL_FILE
 from pipeline import corpus, storage
 from pipeline.store_access import Words, use, words_of
-from pipeline.transforms.perform import add
+from pipeline.transforms.counters import add
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms
 WORK = "work"

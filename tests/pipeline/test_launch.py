@@ -24,9 +24,9 @@ LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")
 
 
 def documented(runner: str) -> list[str]:
-    """The options of the documented command for this runner."""
+    """The options of the first documented command for this runner; there may be another."""
     commands = LAUNCH.replace("\\\n", " ").split("\n")
-    (command,) = (
+    command, *_ = (
         line for line in commands if f"--runner={runner}" in line and "mswitch clean" in line
     )
     own, options = split_beam_options(shlex.split(command))

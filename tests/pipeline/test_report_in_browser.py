@@ -164,8 +164,8 @@ def test_one_language_and_one_run_a_side_are_enough(browser, tmp_path, monkeypat
             Report(
                 baseline=(runs[0],),
                 candidate=(runs[1],),
-                corpus=write_corpus(root / "corpus"),
-                tokens=write_tokens(root / "tokens"),
+                corpus=str(write_corpus(root / "corpus")),
+                tokens=str(write_tokens(root / "tokens")),
                 out=root / "out",
             )
         )
