@@ -8,6 +8,7 @@ a row takes a minute or two, and 1 to 4 GB.
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -126,13 +127,14 @@ COLUMNS = (
 
 
 def table(rows: list[Row], results: dict[str, Any]) -> str:
-    """Returns a Markdown table; a row that is not made yet says so."""
+    """Returns a Markdown table of the rows that were made."""
     titles = ["recipe", "slice", "settings", *(title for title, _, _ in COLUMNS)]
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * 3}{'---:|' * len(COLUMNS)}"]
     for row in rows:
         settings = " ".join(row.settings.split()) or "-"
-        found = results.get(row.command)
-        cells = ["not made yet"] if found is None else [cell(found, *column) for column in COLUMNS]
+        if (found := results.get(row.command)) is None:
+            continue
+        cells = [cell(found, *column) for column in COLUMNS]
         lines.append(f"| {row.recipe} | {row.topology} | {settings} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -148,12 +150,12 @@ def cell(found: dict[str, Any], title: str, name: str, form: str) -> str:
 
 
 def comparison(results: dict[str, Any]) -> dict[str, str]:
-    """Returns the numbers of T5-XXL against Switch-C; question marks until both are made."""
+    """Returns the numbers of T5-XXL against Switch-C; empty until both are made."""
     names = ("dense", "dense_bound", "sparse", "sparse_bound", "ratio", "to_quality")
     dense, sparse = (results.get(row.command) for row in (T5_XXL, SWITCH_C))
     step = "step, all of these overlapping"
     if not (dense and sparse and step in dense and step in sparse):
-        return dict.fromkeys(names, "?")
+        return dict.fromkeys(names, "")
     ratio = dense[step] / sparse[step]
     bounds = dense["binding"], sparse["binding"]
     values = (f"{dense[step]:.3f}", bounds[0], f"{sparse[step]:.3f}", bounds[1])
@@ -162,14 +164,20 @@ def comparison(results: dict[str, Any]) -> dict[str, str]:
 
 
 def page(results: dict[str, Any]) -> str:
-    """Returns the page: the text beside this script, with its tables."""
-    return TEXT.read_text().format(
-        recipes=table(RECIPES, results),
-        smallest=table(SMALLEST, results),
-        **comparison(results),
-        chips=table(CHIPS, results),
-        experts=table(EXPERTS, results),
-    )
+    """Returns the page: the text beside this script, with its tables.
+
+    A section that compares says nothing before all its rows were made, so it is left out till then.
+    """
+    head, *sections = re.split(r"(?m)^(?=## )", TEXT.read_text())
+    tables = {"recipes": RECIPES, "smallest": SMALLEST, "chips": CHIPS, "experts": EXPERTS}
+    compares = {name: rows for name, rows in tables.items() if name != "recipes"}
+    compares["dense"] = [T5_XXL, SWITCH_C]
+    missing = {
+        name for name, rows in compares.items() if any(row.command not in results for row in rows)
+    }
+    kept = [one for one in sections if not any("{" + name + "}" in one for name in missing)]
+    made = {name: table(rows, results) for name, rows in tables.items()}
+    return (head + "".join(kept)).format(**made, **comparison(results)).rstrip() + "\n"
 
 
 if __name__ == "__main__":
