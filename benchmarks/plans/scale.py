@@ -61,7 +61,6 @@ RECIPES = [
 SMALLEST = [
     Row("switch-c", "v5p:4x4x8"),
     SWITCH_C,
-    Row("switch-c", "tpu7x:4x4x8"),
 ]
 GROUPS = "model.switch.encoder_group_tokens={} model.switch.decoder_group_tokens={}"
 CHIPS = [
