@@ -25,6 +25,8 @@ from scipy.cluster import hierarchy
 from scipy.spatial import distance as metrics
 
 from data.errors import DataError
+from eval import expert_usage
+from eval.expert_usage import Usage
 
 COLUMNS = (
     "stack", "layer", "language", "tokens", "choices", "dropped", "entropy_nats", "load",
@@ -226,13 +228,14 @@ def _layer(stack: str, layer: int, rows: list[dict[str, Any]]) -> LayerSharing:
     tokens, choices, dropped = (
         np.array([row[name] for row in rows], np.int64) for name in ("tokens", "choices", "dropped")
     )
-    share = load / np.maximum(choices, 1)[:, None]
     entropy = np.array([row["entropy_nats"] for row in rows], np.float64)
+    usage = Usage(*(one[None] for one in (load, dropped, entropy, tokens)))
+    (share,), (dropped_share,) = expert_usage.shares(usage), expert_usage.dropped_share(usage)
     return LayerSharing(
         stack=stack,
         layer=layer,
         load_share=share,
-        dropped_share=dropped / np.maximum(choices, 1),
+        dropped_share=dropped_share,
         entropy_nats=entropy / np.maximum(tokens, 1),
         distance=np.abs(share - share.mean(axis=0)).sum(axis=1) / 2,
         tokens=tokens,

@@ -6,47 +6,30 @@ The same way as `multilingual.py`, with the rules, the shape (ReLU, tied logits)
 of the paper's first five sections. What came out stands in docs/results/english.md.
 """
 
-from pathlib import Path
-
-import documents
-import multilingual
 import tyro
 from lanes import run_all
-from multilingual import Arguments, pretrain, stage
+from multilingual import SEEDS, Arguments, Text, prepare, pretrain, report
 
-SIDES = ("t5", "switch")
-SEEDS = (0, 1)
-VOCABULARY = ("--size=2048", "--character-coverage=0.9999")
-HELD_OUT = ("--validation-share=0.03", "--validation-minimum=60")
+ENGLISH = Text(
+    rules="c4-en",
+    languages=("en",),
+    held_out=("--validation-share=0.03", "--validation-minimum=60"),
+    vocabulary=("--size=2048", "--character-coverage=0.9999"),
+)
 
 
 def main(arguments: Arguments) -> None:
     """Runs what is not yet done."""
-    multilingual.check(arguments)
     out = arguments.out / "english"
-    raw = out / "raw"
-    if not (out / "corpus" / "manifest.json").exists():
-        documents.write(arguments.documents, raw, languages=("en",))
-    inputs = f"--input={raw}/en.jsonl.gz", arguments.web
-    stage(out, "clean", "--rules=c4-en", *inputs, *HELD_OUT, f"--out={out}/corpus")
-    stage(out, "vocabulary", f"--corpus={out}/corpus", *VOCABULARY, f"--out={out}/vocabulary")
-    vocabulary = f"--vocabulary={out}/vocabulary"
-    stage(out, "tokenize", f"--corpus={out}/corpus", vocabulary, f"--out={out}/tokens")
+    prepare(arguments, out, ENGLISH)
     run_all(
         [
-            pretrain(out, f"{k}-{s}", f"{k}-english", f"--set=seed={s}")
-            for s in SEEDS
-            for k in SIDES[::-1]
+            pretrain(out, f"{kind}-{seed}", f"{kind}-english", f"--set=seed={seed}")
+            for seed in SEEDS
+            for kind in ("switch", "t5")
         ]
     )
-    report(out)
-
-
-def report(out: Path) -> None:
-    """Writes the report."""
-    dense, sparse = ([f"{out}/{kind}-{seed}" for seed in SEEDS] for kind in SIDES)
-    read = f"--corpus={out}/corpus", f"--tokens={out}/tokens"
-    stage(out, "report", "--baseline", *dense, "--candidate", *sparse, *read, f"--out={out}/report")
+    report(out, "report", [f"t5-{seed}" for seed in SEEDS], [f"switch-{seed}" for seed in SEEDS])
 
 
 if __name__ == "__main__":

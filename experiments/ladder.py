@@ -14,18 +14,21 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from data.languages import get
+from eval import language_loss
+from eval.language_loss import Unit
 
 RUNS = ("mt5-short", *(f"switch-{n}-experts" for n in (2, 4, 8, 16, 32)))
 
 
 def losses(run: Path, step: int) -> dict[str, float]:
     """Returns nats per target token, a language."""
-    table = pq.read_table(run / "evaluation" / f"step={step}.parquet")
-    sums = table.group_by("language").aggregate([("loss_nats", "sum"), ("target_tokens", "sum")])
+    path = run / "evaluation" / f"step={step}.parquet"
+    found = language_loss.by_language(language_loss.from_table(pq.read_table(path), str(path)))
+    nats = found.losses(Unit.NATS_PER_TOKEN).tolist()
     return {
-        row["language"]: row["loss_nats_sum"] / row["target_tokens_sum"]
-        for row in sums.to_pylist()
-        if not get(row["language"]).is_script_variant
+        code: loss
+        for code, loss in zip(found.languages, nats, strict=True)
+        if not get(code).is_script_variant
     }
 
 

@@ -14,6 +14,7 @@ in docs/results/multilingual.md; this file says only what is run:
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import documents
 import tyro
@@ -21,8 +22,23 @@ from lanes import Task, run, run_all
 
 SEEDS = (0, 1)
 LADDER = (32, 16, 8, 4, 2)
-VOCABULARY = ("--size=2048", "--character-coverage=0.98", "--sample-characters=20000000")
-HELD_OUT = ("--validation-share=0.001", "--validation-minimum=12")
+
+
+class Text(NamedTuple):
+    """What is made of the documents: settings of `clean` and `vocabulary`."""
+
+    rules: str
+    languages: tuple[str, ...] | None
+    held_out: tuple[str, ...]
+    vocabulary: tuple[str, ...]
+
+
+ALL_LANGUAGES = Text(
+    rules="demo",
+    languages=None,
+    held_out=("--validation-share=0.001", "--validation-minimum=12"),
+    vocabulary=("--size=2048", "--character-coverage=0.98", "--sample-characters=20000000"),
+)
 HALF = 992
 # What a half-long run reads: steps x rows x raw window, of 1.32 characters a token here.
 UNIMAX = f"unimax:5:{round(HALF * 64 * 141 * 1.32)}"
@@ -44,30 +60,24 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Runs what is not yet done."""
     out = arguments.out
-    prepare(arguments)
+    prepare(arguments, out, ALL_LANGUAGES)
     run_all(pretraining(out))
     reports(out)
 
 
-def check(arguments: Arguments) -> None:
-    """Stops with a sentence where there is no text."""
+def prepare(arguments: Arguments, out: Path, text: Text) -> None:
+    """From documents and archives to token blocks; stops with a sentence where there is no text."""
     if not arguments.documents.exists():
         raise SystemExit(
             f"Documents were expected in {arguments.documents}, which does not exist; name a "
             "folder of <language>/<source>.jsonl.gz with --documents. `make demo` needs no text."
         )
-
-
-def prepare(arguments: Arguments) -> None:
-    """From documents and archives to token blocks."""
-    check(arguments)
-    out = arguments.out
     raw = out / "raw"
     if not (out / "corpus" / "manifest.json").exists():
-        documents.write(arguments.documents, raw)
+        documents.write(arguments.documents, raw, text.languages)
     inputs = f"--input={raw}/*.jsonl.gz", arguments.web
-    stage(out, "clean", "--rules=demo", *inputs, *HELD_OUT, f"--out={out}/corpus")
-    stage(out, "vocabulary", f"--corpus={out}/corpus", *VOCABULARY, f"--out={out}/vocabulary")
+    stage(out, "clean", f"--rules={text.rules}", *inputs, *text.held_out, f"--out={out}/corpus")
+    stage(out, "vocabulary", f"--corpus={out}/corpus", *text.vocabulary, f"--out={out}/vocabulary")
     vocabulary = f"--vocabulary={out}/vocabulary"
     stage(out, "tokenize", f"--corpus={out}/corpus", vocabulary, f"--out={out}/tokens")
 
@@ -115,12 +125,18 @@ def pretrain(out: Path, name: str, recipe: str, *settings: str) -> Task:
 
 def reports(out: Path) -> None:
     """Writes the report and that of the other mixture."""
+    report(out, "report", [f"mt5-{seed}" for seed in SEEDS], [f"switch-{seed}" for seed in SEEDS])
+    report(out, "report-unimax", ["mt5-unimax"], ["switch-unimax"])
+
+
+def report(out: Path, name: str, baseline: list[str], candidate: list[str]) -> None:
+    """Writes one report."""
+    sides = (
+        *("--baseline", *(f"{out}/{run}" for run in baseline)),
+        *("--candidate", *(f"{out}/{run}" for run in candidate)),
+    )
     read = f"--corpus={out}/corpus", f"--tokens={out}/tokens"
-    sides = [[f"{out}/{kind}-{seed}" for seed in SEEDS] for kind in ("mt5", "switch")]
-    long = "--baseline", *sides[0], "--candidate", *sides[1]
-    stage(out, "report", *long, *read, f"--out={out}/report")
-    unimax = f"--baseline={out}/mt5-unimax", f"--candidate={out}/switch-unimax"
-    stage(out, "report", *unimax, *read, f"--out={out}/report-unimax")
+    stage(out, "report", *sides, *read, f"--out={out}/{name}")
 
 
 if __name__ == "__main__":

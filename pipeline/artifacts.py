@@ -271,7 +271,7 @@ class LocalPlace:
 def place_of(directory: Path | str) -> Place:
     """Returns the directory as claims and manifests need it."""
     if isinstance(directory, str) and "://" in directory:
-        from pipeline.stored_place import StoredPlace  # Beam, which most commands do without
+        from pipeline.stored_place import StoredPlace  # fsspec, which most commands do without
 
         return StoredPlace(directory)
     return LocalPlace(Path(directory))

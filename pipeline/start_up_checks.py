@@ -90,13 +90,7 @@ def check_memory(recipe: Recipe) -> None:
         return
     # Simulated devices share this machine's memory.
     devices = len(jax.local_devices()) if device.platform == "cpu" else 1
-    needs = bytes_a_device(
-        recipe.model,
-        recipe.optimizer,
-        recipe.mesh,
-        rows=recipe.rows // recipe.accumulate,
-        targets=recipe.lengths.targets,
-    )
+    needs = least_memory(recipe)
     if needs * devices > has:
         raise ConfigurationError(
             f"{recipe.name} needs at least {needs * devices / GIB:.1f} GiB on "
@@ -104,6 +98,17 @@ def check_memory(recipe: Recipe) -> None:
             f"moments, gradients, logits), which has {has / GIB:.1f} GiB; use more devices, "
             "raise accumulate, or lower rows."
         )
+
+
+def least_memory(recipe: Recipe) -> int:
+    """Returns the bytes that a device of the recipe's mesh needs in any case."""
+    return bytes_a_device(
+        recipe.model,
+        recipe.optimizer,
+        recipe.mesh,
+        rows=recipe.rows // recipe.accumulate,
+        targets=recipe.lengths.targets,
+    )
 
 
 def check_disk(recipe: Recipe, out: Path) -> None:

@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from apache_beam.io.filesystem import FileSystem
 
 from data.persistence import Damaged, persist
 from pipeline.store_access import open_store
 
 PART_BYTES = 8 << 20
 AHEAD_BYTES = 256 << 10  # is read with every small request: a footer, the head of a batch
+WORK = "work"  # below an output directory: what a stage keeps for itself until it is finished
 GLOB = re.compile(r"[*?\[]")
 
 
@@ -57,10 +57,7 @@ def exists(path: str) -> bool:
 
 
 def sizes_in(directory: str) -> dict[str, int]:
-    """Returns the names of the files in a directory, sorted, with their sizes in bytes.
-
-    None if there is no such directory.
-    """
+    """Returns names and bytes of the files in a directory, sorted; nothing if there is none."""
     if is_local(directory):
         found = Path(directory)
         files = sorted(found.iterdir()) if found.is_dir() else []
@@ -84,6 +81,8 @@ def holds_something(directory: str, but: str) -> bool:
 
 def matched(pattern: str) -> Iterator[tuple[str, int]]:
     """Yields the files of a store that a glob names, with their sizes; Beam's rules of globbing."""
+    from apache_beam.io.filesystem import FileSystem  # a second to load, for this alone
+
     fixed = GLOB.split(pattern)[0]
     filesystem, root = open_store(fixed if fixed == pattern else fixed.rpartition("/")[0])
     wanted = re.compile(FileSystem.translate_pattern(pattern))

@@ -16,12 +16,14 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, S3Options
 
 from data.errors import DataError
+
+if TYPE_CHECKING:  # whoever has options has loaded Beam; other commands do without
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 Words = Mapping[str, Mapping[str, Any]]  # of fsspec, by scheme
 _used: dict[str, Mapping[str, Any]] = {}  # by this process
@@ -32,7 +34,7 @@ def use(words: Words) -> None:
     _used.update(words)
 
 
-def words_of(options: PipelineOptions) -> Words:
+def words_of(options: "PipelineOptions") -> Words:
     """Returns what a job's options say of each store."""
     return {scheme: told(options) for scheme, told in OF_SCHEME.items()}
 
@@ -80,7 +82,9 @@ def _file_system(process: int, scheme: str, words: str) -> Any:
     )
 
 
-def _s3(options: PipelineOptions) -> dict[str, Any]:
+def _s3(options: "PipelineOptions") -> dict[str, Any]:
+    from apache_beam.options.pipeline_options import S3Options
+
     given = options.view_as(S3Options)
     client = _known(
         region_name=given.s3_region_name, api_version=given.s3_api_version, verify=given.s3_verify
@@ -95,7 +99,9 @@ def _s3(options: PipelineOptions) -> dict[str, Any]:
     )
 
 
-def _google(options: PipelineOptions) -> dict[str, Any]:
+def _google(options: "PipelineOptions") -> dict[str, Any]:
+    from apache_beam.options.pipeline_options import GoogleCloudOptions
+
     given = options.view_as(GoogleCloudOptions)
     return _known(project=given.project, token="anon" if given.no_auth else None)
 

@@ -7,8 +7,6 @@ from typing import Any
 from pipeline import storage
 from pipeline.artifacts import as_json, parsed
 
-WORK = "work"  # what a stage leaves for itself until it is finished
-
 
 @dataclass(frozen=True)
 class StoredPlace:
@@ -26,7 +24,7 @@ class StoredPlace:
 
     def holds_something(self) -> bool:
         """Says whether there is anything but what a kill in the first moment leaves."""
-        return storage.holds_something(self.directory, but=WORK)
+        return storage.holds_something(self.directory, but=storage.WORK)
 
     def contents(self, name: str) -> bytes:
         """Returns the bytes of a file."""
@@ -42,7 +40,7 @@ class StoredPlace:
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON object, whole or not at all."""
-        scratch = storage.join(self.directory, WORK, "scratch")
+        scratch = storage.join(self.directory, storage.WORK, "scratch")
         with storage.published(storage.join(self.directory, name), scratch) as unfinished:
             unfinished.write_text(as_json(value), encoding="utf-8")
 

@@ -18,12 +18,10 @@ from pathlib import Path
 from pipeline import storage
 from pipeline.cleaning.tally import Tally
 
-WORK = "work"
-
 
 def clear(out: str) -> None:
     """Removes what runs left for themselves, when the corpus is whole."""
-    storage.remove(storage.join(out, WORK))
+    storage.remove(storage.join(out, storage.WORK))
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Workspace:
     @property
     def directory(self) -> str:
         """All of this run's."""
-        return storage.join(self.out, WORK, self.key)
+        return storage.join(self.out, storage.WORK, self.key)
 
     @property
     def scratch(self) -> str:

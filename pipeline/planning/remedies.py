@@ -5,18 +5,18 @@ parts (`accumulate`), more devices to the experts, Adafactor's factored moments,
 What cannot fit, because parameters, moments and gradients alone exceed the memory, is not compiled.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 from model.config import ConfigurationError
-from model.memory import bytes_a_device
 from pipeline.artifacts import ArtifactError
 from pipeline.planning.compiled_step import Step, compile_step
 from pipeline.planning.meshes import with_mesh
 from pipeline.planning.topology import LARGEST, Topology, topology
 from pipeline.recipes import Recipe
-from pipeline.start_up_checks import check_divides
+from pipeline.start_up_checks import check_divides, least_memory
 
 PARTS = (2, 4, 8, 16)
 
@@ -83,22 +83,10 @@ def larger(name: str) -> Iterator[str]:
     while True:
         shape[shape.index(min(shape))] *= 2
         shape.sort()
-        chips = 1
-        for size in shape:
-            chips *= size
-        if chips > LARGEST.get(generation, 0):
+        if math.prod(shape) > LARGEST.get(generation, 0):
             return
         yield f"{generation}:{'x'.join(map(str, shape))}"
 
 
 def _may_fit(recipe: Recipe, devices: Topology) -> bool:
-    if devices.memory is None:
-        return True
-    least = bytes_a_device(
-        recipe.model,
-        recipe.optimizer,
-        recipe.mesh,
-        rows=recipe.rows // recipe.accumulate,
-        targets=recipe.lengths.targets,
-    )
-    return least <= devices.memory
+    return devices.memory is None or least_memory(recipe) <= devices.memory

@@ -29,7 +29,6 @@ from pipeline.store_access import Words, use, words_of
 from pipeline.transforms.counters import add
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms
-WORK = "work"
 
 
 class PageShard(NamedTuple):
@@ -60,7 +59,7 @@ class Workspace:
     @property
     def scratch(self) -> str:
         """Holds what is not whole yet."""
-        return storage.join(self.out, WORK, "scratch")
+        return storage.join(self.out, storage.WORK, "scratch")
 
     def begin(self, shards: list[PageShard], model: bytes) -> None:
         """Leaves the list of shards and the vocabulary."""
@@ -86,14 +85,14 @@ class Workspace:
 
     def clear(self) -> None:
         """Removes all but the vocabulary, when the blocks are whole."""
-        storage.remove(storage.join(self.out, WORK))
+        storage.remove(storage.join(self.out, storage.WORK))
 
     @property
     def _listing(self) -> str:
-        return storage.join(self.out, WORK, "shards.json")
+        return storage.join(self.out, storage.WORK, "shards.json")
 
     def _fragment(self, name: str) -> str:
-        return storage.join(self.out, WORK, "shards", f"{name}.json")
+        return storage.join(self.out, storage.WORK, "shards", f"{name}.json")
 
 
 class WriteShard(beam.DoFn):
