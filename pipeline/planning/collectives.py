@@ -3,9 +3,9 @@
 The design (docs/decisions/shapes-declare-sharding.md) knows these: two all-to-alls a switch layer
 forward and two backward; gathers of stored parameters where they are used; reductions of gradients
 and, over the model axis, of partial products. A gather of activations is a mistake of the
-partitioner, so gathers are told apart by where their operand comes from: a chain of moves only that
-ends in an argument of the step is a parameter's (or an optimizer statistic's). So is a vector: of
-what the forward pass saves, only norms' scales have one dimension.
+partitioner, so gathers are told apart by where their operand comes from: moves only that end in an
+argument of the step make it a parameter's (or an optimizer statistic's). A forward loop that stacks
+parameters for its backward pass only moves them, too, so what is written into a stack is followed.
 """
 
 import math
@@ -24,6 +24,7 @@ MOVES = {
     "all-gather-start",
     "bitcast",
     "bitcast-convert",
+    "broadcast",  # of the zeros that a stack begins with
     "constant",
     "convert",
     "copy",
@@ -38,6 +39,7 @@ MOVES = {
     "transpose",
     "tuple",
 }
+STACK = "dynamic-update-slice"
 IN_MODEL = "jvp("  # in the name of every operation of the forward and backward pass
 Origin = Literal["parameters", "optimizer", "activations"]
 
@@ -159,18 +161,7 @@ def _origin(
     if sources and None not in sources:
         in_model = all(source is not None and source < parameters for source in sources)
         return "parameters" if in_model else "optimizer"
-    if IN_MODEL not in instruction.operation:
-        return "optimizer"
-    return "parameters" if _is_vector(instruction) else "activations"
-
-
-def _is_vector(instruction: Instruction) -> bool:
-    """Whether nothing but vectors moves: norms' scales, which a loop saves for its backward pass.
-
-    Activations have positions and a width.
-    """
-    wide = [[size for size in piece.shape if size > 1] for piece in instruction.pieces]
-    return instruction.opcode.startswith("all-gather") and all(len(sizes) <= 1 for sizes in wide)
+    return "activations" if IN_MODEL in instruction.operation else "optimizer"
 
 
 def _sources(
@@ -180,8 +171,7 @@ def _sources(
     if (computation, name) in seen:
         return
     seen.add((computation, name))
-    values = program.computations[computation]
-    one = values.get(name)
+    one = program.computations[computation].get(name)
     if one is None:
         yield None
     elif one.opcode == "parameter":
@@ -190,51 +180,67 @@ def _sources(
         yield from _of_tuple(program, computation, one, seen)
     elif one.opcode == "fusion":
         yield from _of_fusion(program, computation, one, 0, seen)
-    elif one.opcode not in MOVES:
+    elif (moved := _operands_moved(one)) is None:
         yield None
-    elif one.opcode != "constant":
-        yield from _sources(program, computation, one.operands[0], seen)
+    else:
+        for operand in moved:
+            yield from _sources(program, computation, operand, seen)
+
+
+def _operands_moved(one: Instruction) -> tuple[str, ...] | None:
+    """Returns the operands whose values an instruction only moves; None if it computes."""
+    if one.opcode == STACK:
+        return one.operands[:2]  # what was there, and what is written into it
+    return one.operands[:1] if one.opcode in MOVES else None
 
 
 def _of_fusion(
     program: Program, computation: str, fusion: Instruction, place: int, seen: set[tuple[str, str]]
 ) -> Iterator[int | None]:
-    """Follows one result of a fusion to the operand that it is a move of."""
-    number = _moved(program, program.computations[fusion.attribute("calls") or ""], place)
-    if number is None:
+    """Follows one result of a fusion to the operands that it is a move of."""
+    called = program.computations[fusion.attribute("calls") or ""]
+    for number in _moved(program, called, _result(called, place)):
+        if number is None:
+            yield None
+        else:
+            yield from _sources(program, computation, fusion.operands[number], seen)
+
+
+def _result(called: dict[str, Instruction], place: int) -> str:
+    one = next(instruction for instruction in called.values() if instruction.root)
+    return one.operands[place] if one.opcode == "tuple" else one.name
+
+
+def _moved(program: Program, called: dict[str, Instruction], name: str) -> Iterator[int | None]:
+    """Yields which parameters of a fused computation a value is a move of; None if computed."""
+    one = called[name]
+    if one.opcode == "parameter":
+        yield int(one.literal)
+    elif one.opcode == "fusion":
+        inner = program.computations[one.attribute("calls") or ""]
+        for number in _moved(program, inner, _result(inner, 0)):
+            if number is None:
+                yield None
+            else:
+                yield from _moved(program, called, one.operands[number])
+    elif (moved := _operands_moved(one)) is None:
         yield None
     else:
-        yield from _sources(program, computation, fusion.operands[number], seen)
-
-
-def _moved(program: Program, called: dict[str, Instruction], place: int) -> int | None:
-    """Returns which parameter of a fused computation a result of it is a move of, if any."""
-    one = next(instruction for instruction in called.values() if instruction.root)
-    if one.opcode == "tuple":
-        one = called[one.operands[place]]
-    while one.opcode != "parameter":
-        at = 0
-        if one.opcode == "fusion":
-            inner = _moved(program, program.computations[one.attribute("calls") or ""], 0)
-            if inner is None:
-                return None
-            at = inner
-        elif one.opcode not in MOVES or not one.operands:
-            return None
-        one = called[one.operands[at]]
-    return int(one.literal)
+        for operand in moved:
+            yield from _moved(program, called, operand)
 
 
 def _of_tuple(
     program: Program, computation: str, one: Instruction, seen: set[tuple[str, str]]
 ) -> Iterator[int | None]:
     place = int(one.attribute("index") or 0)
-    values = program.computations[computation]
-    source = values[one.operands[0]]
+    source = program.computations[computation][one.operands[0]]
     if source.opcode == "tuple":
         yield from _sources(program, computation, source.operands[place], seen)
     elif source.opcode == "parameter" and computation != program.entry:
         yield from _of_loop(program, computation, place, seen)
+    elif source.opcode == "while":
+        yield from _of_loop(program, source.attribute("body") or "", place, seen)
     elif source.opcode == "fusion":
         yield from _of_fusion(program, computation, source, place, seen)
     else:
@@ -244,22 +250,20 @@ def _of_tuple(
 def _of_loop(
     program: Program, body: str, place: int, seen: set[tuple[str, str]]
 ) -> Iterator[int | None]:
-    """Follows a loop's variable out of its body, if the body does not change it."""
-    root = next(one for one in program.computations[body].values() if one.root)
-    after = root.operands[place] if root.opcode == "tuple" else ""
-    kept = program.computations[body].get(after)
-    unchanged = (
-        kept is not None
-        and kept.opcode == "get-tuple-element"
-        and kept.attribute("index") == str(place)
-    )
-    if not unchanged:
+    """Follows a loop's variable to what the loop is given and to what its body makes of it."""
+    variable = body, f"variable {place}"
+    if variable in seen:
+        return
+    seen.add(variable)
+    values = program.computations[body]
+    if next(one for one in values.values() if one.root).opcode != "tuple":
         yield None
         return
-    for caller, values in program.computations.items():
-        for loop in values.values():
+    yield from _sources(program, body, _result(values, place), seen)
+    for caller, others in program.computations.items():
+        for loop in others.values():
             if loop.opcode == "while" and loop.attribute("body") == body:
-                before = values[loop.operands[0]]
+                before = others[loop.operands[0]]
                 if before.opcode == "tuple":
                     yield from _sources(program, caller, before.operands[place], seen)
                 else:

@@ -28,6 +28,8 @@ def program(gathered: str):
     def layer(x, weights):
         if gathered == "activations":
             x = constrain(constrain(x, whole) * 2, whole)
+        if gathered == "a vector of activations":
+            x = x * jnp.max(constrain(jnp.sum(x, axis=1), whole))
         used = constrain(weights, whole)
         return constrain(jnp.tanh(x @ used), rows), None
 
@@ -51,6 +53,12 @@ def found(gathered: str) -> list[Collective]:
 def test_gathers_of_stored_parameters_are_told_from_those_of_activations():
     assert {one.origin for one in found("parameters")} == {"parameters"}
     assert "activations" in {one.origin for one in found("activations")}
+
+
+def test_a_vector_is_told_by_where_it_comes_from_and_not_by_its_shape():
+    of_vectors = [one for one in found("a vector of activations") if one.size == 8 * 4]
+    assert of_vectors
+    assert {one.origin for one in of_vectors} == {"activations"}
 
 
 def test_gathers_are_counted_by_layer_with_their_axes_and_bytes():
