@@ -31,7 +31,8 @@ class Browser:
     """One browser with one page; a context manager."""
 
     def __enter__(self) -> Self:
-        self.profile = tempfile.TemporaryDirectory()
+        # Its helpers may still write there for a moment after it was killed.
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         theirs, self.write = os.pipe()  # the browser reads at 3
         self.read, its = os.pipe()  # and writes at 4
         shell = f'exec "$0" "$@" 3<&{theirs} 4>&{its}'
