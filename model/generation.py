@@ -105,7 +105,7 @@ def generate(
     call = Call(mesh)
     rows = len(inputs)
     batch = Batch(inputs, jnp.zeros((rows, length), jnp.int32), jnp.zeros(rows, jnp.int32))
-    source, _ = model.encode(batch, call)
+    source = model.encode(batch, call).x
     bias = model.decoder.position_bias(length)
 
     def unfinished(state: Writing) -> Bool[Array, ""]:

@@ -28,11 +28,13 @@ class RowLosses(NamedTuple):
         loss_nats: cross-entropy.
         squared_log_z: of the output softmax.
         target_tokens: how many there are.
+        finite_layers: not a sum: how many layers came before the first that was not finite.
     """
 
     loss_nats: Float[Array, " batch"]
     squared_log_z: Float[Array, " batch"]
     target_tokens: Int[Array, " batch"]
+    finite_layers: Int[Array, " batch"]
 
 
 class Losses(NamedTuple):
@@ -73,6 +75,7 @@ def row_losses(output: Output, batch: Batch) -> RowLosses:
         loss_nats=jnp.sum((log_z - label_logit) * real, axis=-1),
         squared_log_z=jnp.sum(jnp.square(log_z) * real, axis=-1),
         target_tokens=jnp.sum(real, axis=-1),
+        finite_layers=output.finite_layers,
     )
 
 

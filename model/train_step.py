@@ -208,7 +208,7 @@ def _step_function(
             gradient_norm=norm,
             learning_rate=jnp.asarray(rate(state.step), jnp.float32),
             skipped=~healthy,
-            trace=Trace(squares, rows.loss_nats, batch.language),
+            trace=Trace(squares, rows.loss_nats, batch.language, rows.finite_layers),
         )
         moved = optax.apply_updates(state.arrays, updates), moments
         arrays, moments = jax.tree.map(

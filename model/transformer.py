@@ -109,6 +109,20 @@ class StackInputs(NamedTuple):
     source_mask: Bool[Array, "batch #length source"] | None
 
 
+class StackOutput(NamedTuple):
+    """What an encoder or a decoder returns.
+
+    Attributes:
+        x: its output, after the final norm.
+        routing: one leading dimension more, the blocks; None where dense.
+        finite: whether all that left a layer was, a row; not reduced over rows, which lie apart.
+    """
+
+    x: Float[Array, "batch length embed"]
+    routing: Routing | None
+    finite: Bool[Array, "layers batch"]
+
+
 class Stack(eqx.Module):
     """An encoder or a decoder."""
 
@@ -147,8 +161,8 @@ class Stack(eqx.Module):
 
     def __call__(
         self, x: Float[Array, "batch length embed"], inputs: StackInputs, call: Call
-    ) -> tuple[Float[Array, "batch length embed"], Routing | None]:
-        """Runs the stack; routing has one leading dimension more, the blocks."""
+    ) -> StackOutput:
+        """Runs the stack."""
         weights, rest = eqx.partition(self.blocks, eqx.is_array)
         count = jax.tree.leaves(weights)[0].shape[0]
 
@@ -160,17 +174,18 @@ class Stack(eqx.Module):
         # a scan keeps rematerialised parts apart.
         few = count <= WRITTEN_OUT and call.remat == "none"
         blocks = weights, jnp.arange(count)
-        x, routing = jax.lax.scan(_kept(body, call.remat), x, blocks, unroll=few)
-        return self.final_norm(x), routing
+        x, (routing, finite) = jax.lax.scan(_kept(body, call.remat), x, blocks, unroll=few)
+        return StackOutput(self.final_norm(x), routing, finite.reshape(-1, len(x)))
 
     def _block(self, x, layers: tuple[Layer, ...], inputs: StackInputs, call: Call, number):
-        routing = None
+        routing, finite = None, []
         for layer in layers:
             x = x + self._attend(layer, x, inputs)
             y, here = self.feed_forward(layer, x, inputs.is_token, call, number)
             routing = here if here is not None else routing
             x = constrain(x + y, "batch length embed", call.mesh)
-        return x, routing
+            finite.append(jnp.isfinite(x).all(axis=(1, 2)))
+        return x, (routing, jnp.stack(finite))
 
     def feed_forward(
         self,
@@ -228,11 +243,14 @@ class Output(NamedTuple):
     Attributes:
         logits: float32.
         encoder_routing, decoder_routing: one leading dimension more (blocks); None where dense.
+        finite_layers: how many layers of a row's forward pass, the encoder's before the decoder's,
+            came before the first whose output was not finite; all of them in health.
     """
 
     logits: Float[Array, "batch target vocabulary"]
     encoder_routing: Routing | None
     decoder_routing: Routing | None
+    finite_layers: Int[Array, " batch"]
 
 
 class Transformer(eqx.Module):
@@ -267,13 +285,17 @@ class Transformer(eqx.Module):
         if call.key is not None:
             keys = jax.random.split(call.key)
             encoder_call, decoder_call = call._replace(key=keys[0]), call._replace(key=keys[1])
-        source, encoder_routing = self.encode(batch, encoder_call)
-        x, decoder_routing = self.decode(batch, source, decoder_call)
-        return Output(self.head(x), encoder_routing, decoder_routing)
+        encoded = self.encode(batch, encoder_call)
+        decoded = self.decode(batch, encoded.x, decoder_call)
+        finite = jnp.concatenate([encoded.finite, decoded.finite]).astype(jnp.int32)
+        return Output(
+            logits=self.head(decoded.x),
+            encoder_routing=encoded.routing,
+            decoder_routing=decoded.routing,
+            finite_layers=jnp.sum(jnp.cumprod(finite, axis=0), axis=0),
+        )
 
-    def encode(
-        self, batch: Batch, call: Call
-    ) -> tuple[Float[Array, "batch source embed"], Routing | None]:
+    def encode(self, batch: Batch, call: Call) -> StackOutput:
         """Runs the encoder."""
         inputs = StackInputs(
             bias=self.encoder.position_bias(batch.inputs.shape[1]),
@@ -286,7 +308,7 @@ class Transformer(eqx.Module):
 
     def decode(
         self, batch: Batch, source: Float[Array, "batch source embed"], call: Call
-    ) -> tuple[Float[Array, "batch target embed"], Routing | None]:
+    ) -> StackOutput:
         """Runs the decoder over all target positions at once."""
         inputs = StackInputs(
             bias=self.decoder.position_bias(batch.targets.shape[1]),

@@ -4,7 +4,8 @@ The gradient norm is summed parameter by parameter and block by block anyway; ke
 say where gradients stopped being finite, or grew. Backpropagation goes from the loss to the input:
 what breaks in a layer's backward pass spoils that layer and all before it, so the layer to look at
 is the last one that is spoiled. Where the loss itself is not finite, every gradient is spoiled, and
-the rows' own losses say which texts were in it.
+the forward pass is asked, which breaks the other way round: it is the first layer that some row did
+not leave finite. The rows' own losses say which texts were in it.
 """
 
 from typing import NamedTuple
@@ -25,11 +26,14 @@ class Trace(NamedTuple):
         gradient_squares: sum of squares of each of `places`.
         row_loss_nats: of each row of the batch.
         row_language: as in the batch.
+        row_finite_layers: of each row, layers before the first that was not finite, the encoder's
+            before the decoder's.
     """
 
     gradient_squares: Float[Array, " places"]
     row_loss_nats: Float[Array, " batch"]
     row_language: Int[Array, " batch"]
+    row_finite_layers: Int[Array, " batch"]
 
 
 class Place(NamedTuple):
@@ -98,7 +102,7 @@ def where(trace: Trace, places: list[Place], limit: float) -> str:
     squares = np.asarray(trace.gradient_squares)
     spoiled = [place for place, square in zip(places, squares, strict=True) if not square < np.inf]
     if len(spoiled) == len(places):
-        return "no gradient was finite, so the trouble is in the forward pass or the loss"
+        return _where_forward(int(np.min(trace.row_finite_layers)), places)
     if spoiled:
         last = max(spoiled, key=lambda place: place.depth)
         return f"the gradient stopped being finite in {last.layer} ({last.parameter})"
@@ -109,3 +113,17 @@ def where(trace: Trace, places: list[Place], limit: float) -> str:
         f"the gradient norm was {norm:.3g}, more than {limit:.3g}, and {share:.0%} of its square "
         f"came from {place.layer} ({place.parameter})"
     )
+
+
+def _where_forward(finite_layers: int, places: list[Place]) -> str:
+    """Returns the same where the loss itself was not finite.
+
+    Args:
+        finite_layers: of the row that broke first.
+        places: of the model, of which each layer has some.
+    """
+    order = sorted({(place.depth, place.layer) for place in places if " layer " in place.layer})
+    inside = [layer for _, layer in order]
+    if finite_layers < len(inside):
+        return f"the forward pass stopped being finite in {inside[finite_layers]}"
+    return "every layer was finite in the forward pass and the loss was not"

@@ -113,11 +113,11 @@ def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -
         progress.TextColumn("{task.description}"),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=console, transient=True) as bar:
+    here = storage.is_local(workspace.out)
+    pause = SECONDS_BETWEEN_LOOKS if here else SECONDS_BETWEEN_LOOKS_AT_A_STORE
+    # Rich draws 10 times a second if not told otherwise, which was 4 % of the job's CPU time.
+    with progress.Progress(*columns, console=console, transient=True, refresh_per_second=1) as bar:
         task = bar.add_task("", total=1.0)
-
-        here = storage.is_local(workspace.out)
-        pause = SECONDS_BETWEEN_LOOKS if here else SECONDS_BETWEEN_LOOKS_AT_A_STORE
 
         def keep_looking() -> None:
             while not over.wait(pause):

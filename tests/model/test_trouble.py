@@ -4,7 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
+from model.optimizer import OptimizerConfig
+from model.sharding import MeshShape, make_mesh
+from model.train_step import make_trainer
 from model.transformer import Transformer
 from model.trouble import Trace, gradient_squares, places, where
 
@@ -23,7 +27,8 @@ def said(gradients):
     squares = np.asarray(gradient_squares(gradients))
     found = places(gradients, CONFIG.layers_per_block)
     assert len(found) == len(squares)
-    return where(Trace(squares, np.zeros(2), np.zeros(2, np.int32)), found, limit=10.0)
+    rows = np.zeros(2), np.zeros(2, np.int32), np.int32([2, 8])
+    return where(Trace(squares, *rows), found, limit=10.0)
 
 
 def spoiled(gradients, pick, block, value=np.nan):
@@ -49,6 +54,35 @@ def test_the_largest_is_named_where_gradients_exploded(gradients):
     assert "100% of its square came from encoder layer 1 (feed_forward.router)" in said(grown)
 
 
-def test_a_forward_pass_that_broke_is_said(gradients):
+def test_the_layer_in_which_a_row_first_broke_is_named(gradients):
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, gradients)
-    assert "forward pass" in said(broken)
+    assert "forward pass stopped being finite in encoder layer 2" in said(broken)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    ("pick", "layer"),
+    [
+        (lambda m: m.encoder.blocks[1].self_attention.query, "encoder layer 3"),
+        (lambda m: m.decoder.blocks[0].feed_forward.up, "decoder layer 2"),
+        (lambda m: m.decoder.blocks[1].feed_forward.down, "decoder layer 3"),  # every expert's
+        (lambda m: m.logits, "every layer was finite"),
+    ],
+)
+def test_a_step_says_which_layer_of_its_forward_pass_broke(pick, layer, accumulate):
+    """Weights of the last block of two, so of layers 2 and 3; or of what has no blocks."""
+    trainer = make_trainer(
+        CONFIG,
+        OptimizerConfig(hold_steps=1),
+        steps=2,
+        seed=0,
+        mesh=make_mesh(MeshShape(), jax.devices()[:1]),
+        accumulate=accumulate,
+    )
+    state = trainer.init()
+    state = state._replace(arrays=spoiled(state.arrays, pick, -1))
+    ids = jnp.ones((4, 8), jnp.int32)
+    _, metrics = trainer.step(state, Batch(ids, ids, jnp.zeros(4, jnp.int32)))
+    found = places(trainer.shapes, CONFIG.layers_per_block)
+    assert bool(metrics.skipped)
+    assert layer in where(jax.device_get(metrics.trace), found, limit=10.0)

@@ -22,7 +22,7 @@ def metrics(loss=10.0, tokens=5, skipped=False, squares=(1.0, 1.0, 2.0), rows=(5
     load = np.int32([[4, 0], [2, 2]])
     layers = LayerRouting(load, *(np.float32([1, 1]) for _ in range(5)))
     losses = Losses(np.float32(loss), tokens, 0.1, 1.0, dropped_share=0.25, layers=layers)
-    trace = Trace(np.float32(squares), np.float32(rows), np.int32([0, 1]))
+    trace = Trace(np.float32(squares), np.float32(rows), np.int32([0, 1]), np.int32([3, 1]))
     return StepMetrics(losses, np.float32(2.0), np.float32(0.01), np.bool_(skipped), trace)
 
 
