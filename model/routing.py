@@ -50,7 +50,7 @@ def choose(
         choices: experts a token.
     """
     probabilities = jax.nn.softmax(logits, axis=-1)
-    gate, expert = jax.lax.top_k(probabilities, choices)
+    gate, expert = _largest(probabilities, choices)
     if choices > 1:
         gate = gate / jnp.sum(gate, axis=-1, keepdims=True)
     return Choices(
@@ -60,6 +60,23 @@ def choose(
         balance_loss=balance_loss(probabilities, expert, is_token),
         z_loss=z_loss(logits, is_token),
     )
+
+
+def _largest(
+    probabilities: Float[Array, "tokens experts"], choices: int
+) -> tuple[Float[Array, "tokens choices"], Int[Array, "tokens choices"]]:
+    """Returns the largest probabilities and their experts; of equal ones the first.
+
+    The same as `lax.top_k`, which compiles to a sort of all experts for TPUs, also for one choice.
+    """
+    gates, experts, left = [], [], probabilities
+    for _ in range(choices):
+        expert = jnp.argmax(left, axis=-1)
+        chosen = expert[:, None] == jnp.arange(probabilities.shape[-1])
+        gates.append(jnp.sum(jnp.where(chosen, probabilities, 0.0), axis=-1))
+        experts.append(expert)
+        left = jnp.where(chosen, -jnp.inf, left)
+    return jnp.stack(gates, axis=-1), jnp.stack(experts, axis=-1)
 
 
 def balance_loss(

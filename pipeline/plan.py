@@ -8,7 +8,10 @@ one does.
 
 import dataclasses
 import json
+import multiprocessing
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from rich.table import Table
 
 from model.config import ConfigurationError
 from pipeline import arguments, recipes
+from pipeline.artifacts import ArtifactError
 from pipeline.planning.compiled_step import Step, compile_step
 from pipeline.planning.figures import (
     Figure,
@@ -40,7 +44,30 @@ ASSUMPTIONS = (
 
 
 def run(arguments: arguments.Plan) -> None:
-    """Compiles, and prints or writes what follows."""
+    """Compiles, and prints or writes what follows.
+
+    For TPUs in a process of its own: libtpu's compiler may end it without an exception.
+
+    Raises:
+        ArtifactError: no such topology, no compiler, or the compiler ended its process.
+        ConfigurationError: the recipe's sizes do not divide.
+    """
+    if arguments.topology.startswith("cpu:"):
+        compile_and_tell(arguments)
+        return
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            pool.submit(compile_and_tell, arguments).result()
+        except BrokenProcessPool as error:
+            raise ArtifactError(
+                f"libtpu's compiler ended its own process on {arguments.recipe} for "
+                f"{arguments.topology}; what it said is above. Try another slice, fewer devices "
+                "(a smaller model), or another version of libtpu."
+            ) from error
+
+
+def compile_and_tell(arguments: arguments.Plan) -> None:
+    """Does the work of `run` in this process."""
     jax.config.update("jax_platforms", "cpu")
     console = Console(highlight=False)
     devices = topology(arguments.topology)

@@ -58,11 +58,15 @@ RECIPES = [
     SWITCH_C,
     SWITCH_1_75T,
 ]
+GROUPS = "model.switch.encoder_group_tokens={} model.switch.decoder_group_tokens={}"
 SMALLEST = [
     Row("switch-c", "v5p:4x4x8"),
     SWITCH_C,
+    Row("switch-c", "tpu7x:4x4x4"),
+    Row("switch-c", "tpu7x:4x4x8"),
+    Row("switch-c", "v4:8x8x8", GROUPS.format(2048, 912)),
+    Row("switch-c", "v4:8x8x16", GROUPS.format(2048, 456)),
 ]
-GROUPS = "model.switch.encoder_group_tokens={} model.switch.decoder_group_tokens={}"
 CHIPS = [
     SWITCH_C,
     Row("switch-c", "v5p:8x8x8", GROUPS.format(2048, 912)),

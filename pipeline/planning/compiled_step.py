@@ -26,6 +26,9 @@ BACKWARD = "transpose("  # in the name of every operation of the backward pass
 SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start")
 # docs/decisions/plans-by-compiling.md
 LESS_EFFORT: Any = {"exec_time_optimization_effort": -1.0}
+# TPU7x has its collectives done by sparse cores; of an all-reduce there libtpu 0.0.42 dies ("Check
+# failed: std::abs(inc) < core_count()", offload_collective_strategies.cc).
+ON_TENSOR_CORES: Any = {"xla_tpu_enable_sparse_core_collective_offload_all_reduce": False}
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -103,12 +106,18 @@ def compile_step(recipe: Recipe, topology: Topology) -> Step:
     assert isinstance(trainer.step, jax.stages.Wrapped)
     lowered = trainer.step.lower(state, _batch(recipe))
     try:
-        compiled = lowered.compile(LESS_EFFORT if topology.shape else None)
+        compiled = lowered.compile(_options(topology))
     except jax.errors.JaxRuntimeError as error:
         memory = Memory(**given, padding=0, kept=0, temporaries=_refused(error), program=0)
         return Step(recipe, topology, memory, None, arrays)
     program = parse(compiled.as_text() or "")
     return Step(recipe, topology, _memory(compiled, program, given), program, arrays)
+
+
+def _options(topology: Topology) -> Any:
+    if not topology.shape:
+        return None
+    return LESS_EFFORT | (ON_TENSOR_CORES if topology.kind.startswith("TPU7x") else {})
 
 
 def _batch(recipe: Recipe) -> Batch:

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from pipeline import cli
+from pipeline import arguments, cli
+from pipeline import plan as plan_command
+from pipeline.artifacts import ArtifactError
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
@@ -66,6 +68,18 @@ def test_a_mesh_that_does_not_fit_is_a_sentence(capsys):
 def test_an_unknown_topology_is_a_sentence(capsys):
     assert cli.run(["plan", "--recipe", "switch-demo", "--topology", "v9:2x2"]) == 2
     assert "v5p:4x8x8" in capsys.readouterr().err
+
+
+class EndsItsProcess(arguments.Plan):
+    """Arguments whose arrival ends whoever receives them, as a failed check in libtpu does."""
+
+    def __reduce__(self):
+        return os.abort, ()
+
+
+def test_a_compiler_that_ends_its_process_is_a_sentence():
+    with pytest.raises(ArtifactError, match="ended its own process on switch-c for v5p:4x8x8"):
+        plan_command.run(EndsItsProcess(recipe="switch-c", topology="v5p:4x8x8"))
 
 
 def outside(*words: str) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import jax
 import pytest
 
 from pipeline import tpu_library
@@ -37,6 +38,7 @@ def slice_of(name: str, *shape: int) -> Topology:
     ],
 )
 def test_what_is_no_topology_is_said_in_a_sentence(name, message):
+    jax.devices()  # they are chosen once in a process
     with pytest.raises(ArtifactError, match=message) as error:
         topology(name)
     assert name in str(error.value)
