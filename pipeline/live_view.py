@@ -41,6 +41,8 @@ class LiveView:
         if not self.console.is_terminal:
             self.say(f"{self.name}: " + ", ".join(f"{name} {value}" for name, value in cells))
             return
+        bar = Table.grid(expand=True)  # a bar alone does not end its line, and hides the next
+        bar.add_row(ProgressBar(total=self.steps, completed=step))
         table = Table.grid(padding=(0, 3), expand=True)
         for start in range(0, len(cells), 4):
             table.add_row(
@@ -49,7 +51,6 @@ class LiveView:
         spent = "  ".join(
             f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items() if share
         )
-        bar = ProgressBar(total=self.steps, completed=step)
         where = Text.assemble(("time ", "dim"), spent, "  ", (doing, "yellow"))
         self.live.update(Panel(Group(bar, table, where), title=self.name, title_align="left"))
 

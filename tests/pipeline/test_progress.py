@@ -1,8 +1,10 @@
+import io
 import json
 
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.text import Text
 from tensorboardX.proto.event_pb2 import Event
 
 from model.loss import Losses
@@ -11,7 +13,7 @@ from model.train_step import StepMetrics
 from model.trouble import Place, Trace
 from pipeline import recipes
 from pipeline.artifacts import ArtifactError
-from pipeline.live_view import duration, numbers
+from pipeline.live_view import LiveView, duration, numbers
 from pipeline.progress import MOST_SKIPPED, Progress, forget_after, summary
 from pipeline.time_account import TimeAccount
 
@@ -24,6 +26,17 @@ def metrics(loss=10.0, tokens=5, skipped=False, squares=(1.0, 1.0, 2.0), rows=(5
     losses = Losses(np.float32(loss), tokens, 0.1, 1.0, dropped_share=0.25, layers=layers)
     trace = Trace(np.float32(squares), np.float32(rows), np.int32([0, 1]), np.int32([3, 1]))
     return StepMetrics(losses, np.float32(2.0), np.float32(0.01), np.bool_(skipped), trace)
+
+
+def test_the_live_view_shows_every_number():
+    console = Console(force_terminal=True, width=120, file=io.StringIO())
+    view = LiveView("switch-demo", 100, console)
+    line = {"step": 60, "loss_nats": 4.25, "gradient_norm": 0.5, "tokens_per_second": 1234.0}
+    with view:
+        view.show(line, {"stepping": 0.5})
+    shown = Text.from_ansi(console.file.getvalue()).plain  # pyright: ignore[reportAttributeAccessIssue]
+    for name, value in numbers(line, 100):
+        assert f"{name} {value}" in shown
 
 
 def run(tmp_path, count, first=0, **settings):
