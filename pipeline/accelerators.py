@@ -33,19 +33,22 @@ class Bandwidth(NamedTuple):
     Attributes:
         memory: to and from its main memory.
         links: to other devices of its slice, all links together, in one direction.
+        network: to other slices; None where it was not published.
     """
 
     memory: float
     links: float
+    network: float | None = None
 
 
 # The same pages (docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}), which give links in both
 # directions together: half of that. v4's page has no links; its 6 of 45 GB/s one way are those of
-# "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus).
+# "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus). The network is v5p's page's 50
+# Gbit/s a chip, and v5e's 6.4 Tbit/s of 256 chips.
 BANDWIDTH = {
     "TPU v4": Bandwidth(1200, 270),
-    "TPU v5 lite": Bandwidth(819, 200),
-    "TPU v5": Bandwidth(2765, 600),
+    "TPU v5 lite": Bandwidth(819, 200, 3.125),
+    "TPU v5": Bandwidth(2765, 600, 6.25),
     "TPU v6 lite": Bandwidth(1638, 400),
     "TPU7x": Bandwidth(3690, 300),
 }

@@ -70,14 +70,14 @@ def compile_and_tell(arguments: arguments.Plan) -> None:
     """Does the work of `run` in this process."""
     jax.config.update("jax_platforms", "cpu")
     console = Console(highlight=False)
-    devices = topology(arguments.topology)
     recipe = recipes.override(recipes.get(arguments.recipe), arguments.overrides)
+    devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = placed(recipe, arguments.overrides, devices)
     step = compile_step(recipe, devices)
     figures = list(figures_of(step, arguments.price))
     mesh = recipe.mesh
     console.print(
-        f"{recipe.name} on {devices.name}: {devices.chips:,} chips, {len(devices.devices):,} "
+        f"{recipe.name} on {of_slices(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
         f"devices as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
         f"remat={recipe.remat}, accumulate={recipe.accumulate}",
         soft_wrap=True,
@@ -96,10 +96,16 @@ def placed(recipe: Recipe, overrides: Sequence[str], devices: Topology) -> Recip
     Raises:
         ConfigurationError: sizes do not divide.
     """
-    if any(setting.startswith("mesh.") for setting in overrides):
+    asked = {setting.partition("=")[0] for setting in overrides}
+    if asked & {"mesh.data", "mesh.expert", "mesh.model"}:
         check_divides(recipe)
         return recipe
     return with_mesh(recipe, len(devices.devices))
+
+
+def of_slices(devices: Topology) -> str:
+    """Returns the topology's name, and how many there are of it."""
+    return devices.name if devices.slices == 1 else f"{devices.slices} slices {devices.name}"
 
 
 def figures_of(step: Step, price: float) -> Iterable[Figure]:
@@ -109,7 +115,7 @@ def figures_of(step: Step, price: float) -> Iterable[Figure]:
         return
     found = roofline(step, step.program)
     yield from work_figures(step, found)
-    yield from design_figures(step, found.collectives)
+    yield from design_figures(step, found)
     yield from time_figures(step, found, price)
 
 
@@ -160,6 +166,7 @@ def write(path: Path, step: Step, figures: Sequence[Figure], tried: list[dict[st
     plan = {
         "recipe": recipes.to_json(step.recipe),
         "topology": step.topology.name,
+        "slices": step.topology.slices,
         "chips": step.topology.chips,
         "device_kind": step.topology.kind,
         "memory_bytes": dataclasses.asdict(step.memory),

@@ -81,8 +81,14 @@ EXPERTS = [
     ),
     SWITCH_C,
 ]
+SLICES = [
+    SWITCH_C,
+    Row("switch-c", "v5p:4x8x8", "mesh.slices=2 " + GROUPS.format(2048, 912)),
+    Row("t5-xxl", "v5p:4x8x8", FULL),
+    Row("t5-xxl", "v5p:4x8x8", f"mesh.slices=2 {FULL}"),
+]
 # The rows that the comparison and the headline need come first.
-ORDER = [SWITCH_C, T5_XXL, SWITCH_1_75T, *SMALLEST, *RECIPES, *CHIPS, *EXPERTS]
+ORDER = [SWITCH_C, T5_XXL, SWITCH_1_75T, *SMALLEST, *RECIPES, *CHIPS, *EXPERTS, *SLICES]
 
 
 def main(arguments: list[str]) -> None:
@@ -172,7 +178,13 @@ def page(results: dict[str, Any]) -> str:
     A section that compares says nothing before all its rows were made, so it is left out till then.
     """
     head, *sections = re.split(r"(?m)^(?=## )", TEXT.read_text())
-    tables = {"recipes": RECIPES, "smallest": SMALLEST, "chips": CHIPS, "experts": EXPERTS}
+    tables = {
+        "recipes": RECIPES,
+        "smallest": SMALLEST,
+        "chips": CHIPS,
+        "experts": EXPERTS,
+        "slices": SLICES,
+    }
     compares = {name: rows for name, rows in tables.items() if name != "recipes"}
     compares["dense"] = [T5_XXL, SWITCH_C]
     missing = {

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from pipeline.planning.between_slices import sender
 from pipeline.planning.program import Instruction, Program
 
 KINDS = ("all-to-all", "all-gather", "all-reduce", "reduce-scatter", "collective-permute")
@@ -34,6 +35,7 @@ MOVES = {
     "get-tuple-element",
     "opt-barrier",
     "parameter",
+    "recv-done",  # what another slice sent, of the same array
     "reshape",
     "slice",
     "transpose",
@@ -176,6 +178,10 @@ def _sources(
         yield None
     elif one.opcode == "parameter":
         yield int(one.literal) if computation == program.entry else None
+    elif one.opcode == "recv":
+        sent = sender(one, program.computations[computation])
+        source = None if sent is None else sent.operands[0]
+        yield from [None] if source is None else _sources(program, computation, source, seen)
     elif one.opcode == "get-tuple-element":
         yield from _of_tuple(program, computation, one, seen)
     elif one.opcode == "fusion":
@@ -243,6 +249,8 @@ def _of_tuple(
         yield from _of_loop(program, source.attribute("body") or "", place, seen)
     elif source.opcode == "fusion":
         yield from _of_fusion(program, computation, source, place, seen)
+    elif source.opcode == "recv-done":
+        yield from _sources(program, computation, source.name, seen)
     else:
         yield None
 

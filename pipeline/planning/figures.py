@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from model.config import SwitchConfig
 from pipeline.accelerators import step_flops
+from pipeline.planning.between_slices import Crossing
 from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import Step
 from pipeline.planning.roofline import Roofline
@@ -110,6 +111,16 @@ def work_figures(step: Step, roofline: Roofline) -> Iterator[Figure]:
     yield Figure(section, "to and from main memory, a device", memory, "GB", "compiled")
     for name, size in link_bytes(roofline.collectives).items():
         yield Figure("sent a step, a device", name, size / 1e9, "GB", "compiled")
+    for name, size in network_bytes(roofline.crossings).items():
+        yield Figure("sent a step, a device", name, size / 1e9, "GB", "compiled")
+
+
+def network_bytes(crossings: list[Crossing]) -> dict[str, int]:
+    """Returns the bytes that a device sends to other slices in a step, by kind."""
+    sums: Counter[str] = Counter()
+    for one in crossings:
+        sums[f"{one.kind} between slices"] += one.executions * one.size
+    return dict(sorted(sums.items()))
 
 
 def link_bytes(collectives: list[Collective]) -> dict[str, float]:
@@ -121,8 +132,9 @@ def link_bytes(collectives: list[Collective]) -> dict[str, float]:
     return dict(sorted(sums.items()))
 
 
-def design_figures(step: Step, collectives: list[Collective]) -> Iterator[Figure]:
+def design_figures(step: Step, roofline: Roofline) -> Iterator[Figure]:
     """Yields collectives a switch layer beside those of the design."""
+    collectives = roofline.collectives
     section = "collectives beside the design"
     switch = step.recipe.model.switch
     if switch is not None:
@@ -135,7 +147,10 @@ def design_figures(step: Step, collectives: list[Collective]) -> Iterator[Figure
     for origin in ("activations", "parameters", "optimizer"):
         count = sum(one.executions for one in gathers if one.origin == origin)
         yield Figure(section, f"gathers of {origin} a step", count, "", "compiled")
-    agrees = design_holds(step.recipe, collectives)
+    far = sum(one.executions for one in roofline.crossings if one.kind == "all-to-all")
+    if step.topology.slices > 1:
+        yield Figure(section, "all-to-alls between slices", far, "", "compiled")
+    agrees = design_holds(step.recipe, collectives) and not far
     yield Figure(section, "as designed", "yes" if agrees else "NO", "", "compiled")
 
 

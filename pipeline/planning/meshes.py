@@ -1,9 +1,10 @@
 """Which mesh a recipe gets on so many devices, where `--set mesh...` does not say.
 
-As few parts of a matrix as possible (`model`), for each costs a reduction a layer; then as many
-devices as possible to the experts, for what an expert axis splits is split for good, while what the
-data axis splits is gathered for every use; the rest is `data`. Heads, groups and rows must divide,
-as `pretrain` checks before it starts.
+The recipe says how many slices there are; each has a part of the data axis, so that tokens on their
+way to an expert never leave theirs. As few parts of a matrix as possible (`model`), for each costs
+a reduction a layer; then as many devices as possible to the experts, for what an expert axis splits
+is split for good, while what the data axis splits is gathered for every use; the rest is `data`.
+Heads, groups and rows must divide, as `pretrain` checks before it starts.
 """
 
 import math
@@ -43,7 +44,11 @@ def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
     for model in _divisors(math.gcd(devices, recipe.model.heads)):
         shards = devices // model
         for expert in reversed(_divisors(math.gcd(shards, experts))):
-            yield MeshShape(data=shards // expert, expert=expert, model=model)
+            shape = MeshShape(
+                data=shards // expert, expert=expert, model=model, slices=recipe.mesh.slices
+            )
+            if shape.data % shape.slices == 0:
+                yield shape
 
 
 def _offer(recipe: Recipe, devices: int) -> str:

@@ -49,7 +49,7 @@ def _tries(recipe: Recipe, devices: Topology) -> Iterator[tuple[str, Recipe, Top
         yield change, changed, devices
     for name in larger(devices.name):
         try:
-            wider = topology(name)
+            wider = topology(name, devices.slices)
             changed = with_mesh(replace(recipe, remat="full"), len(wider.devices))
         except (ArtifactError, ConfigurationError):
             continue

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.accelerators import bandwidth, peak_flops
 from pipeline.planning.arithmetic import Products, products
+from pipeline.planning.between_slices import Crossing, crossings
 from pipeline.planning.collectives import Collective, collectives
 from pipeline.planning.compiled_step import Step
 from pipeline.planning.memory_traffic import memory_bytes
@@ -27,7 +28,8 @@ class Roofline:
     Attributes:
         products: matrix products of a device.
         memory_bytes: to and from its main memory.
-        collectives: of the program.
+        collectives: of the program, within a slice.
+        crossings: what goes from slice to slice.
         peak: FLOPs a second of all devices; 0 where it is not known.
         seconds: by resource; None where speeds are not known.
     """
@@ -35,6 +37,7 @@ class Roofline:
     products: Products
     memory_bytes: int
     collectives: list[Collective]
+    crossings: list[Crossing]
     peak: float
     seconds: dict[str, float] | None
 
@@ -42,21 +45,23 @@ class Roofline:
 def roofline(step: Step, program: Program) -> Roofline:
     """Returns the roofline of a compiled step."""
     recipe, topology = step.recipe, step.topology
-    mesh = {"data": recipe.mesh.data, "expert": recipe.mesh.expert, "model": recipe.mesh.model}
-    work = products(program), memory_bytes(program), collectives(program, mesh, step.arrays)
+    shape = recipe.mesh  # a program's groups are those of its own slice
+    mesh = {"data": shape.data // shape.slices, "expert": shape.expert, "model": shape.model}
+    multiplied, moved = products(program), memory_bytes(program)
+    sent, far = collectives(program, mesh, step.arrays), list(crossings(program))
+    work = multiplied, moved, sent, far
     peak, speeds = peak_flops(topology.kind), bandwidth(topology.kind)
-    if peak is None or speeds is None:
+    if peak is None or speeds is None or (far and speeds.network is None):
         return Roofline(*work, peak=0.0, seconds=None)
-    multiplied, moved, sent = work
-    return Roofline(
-        *work,
-        peak=peak * len(topology.devices),
-        seconds={
-            "matrix products": multiplied.passes / peak,
-            "main memory": moved / (speeds.memory * 1e9),
-            "links": sum(crossed(one, topology) for one in sent) / (speeds.links * 1e9),
-        },
-    )
+    seconds = {
+        "matrix products": multiplied.passes / peak,
+        "main memory": moved / (speeds.memory * 1e9),
+        "links": sum(crossed(one, topology) for one in sent) / (speeds.links * 1e9),
+    }
+    if far and speeds.network is not None:
+        size = sum(one.executions * one.size for one in far)
+        seconds["network between slices"] = size / (speeds.network * 1e9)
+    return Roofline(*work, peak=peak * len(topology.devices), seconds=seconds)
 
 
 def crossed(one: Collective, topology: Topology) -> float:

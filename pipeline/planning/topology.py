@@ -37,6 +37,7 @@ class Topology:
         chips: what is rented.
         memory: bytes of a device that a program may use; None for simulated devices.
         shape: of the torus; empty for simulated devices.
+        slices: of that shape, which a network joins.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Topology:
     chips: int
     memory: int | None
     shape: tuple[int, ...]
+    slices: int = 1
 
     @property
     def kind(self) -> str:
@@ -67,8 +69,8 @@ class Topology:
         return total
 
 
-def topology(name: str) -> Topology:
-    """Returns the devices of this name.
+def topology(name: str, slices: int = 1) -> Topology:
+    """Returns the devices of this name, of so many slices.
 
     Raises:
         ArtifactError: no such topology, or its compiler is not installed.
@@ -81,7 +83,7 @@ def topology(name: str) -> Topology:
             f"--topology {name} is unknown; known are {', '.join(LARGEST)} and cpu, for example "
             f"{EXAMPLES}."
         )
-    return _slice(name, generation, tuple(int(size) for size in sizes.split("x")))
+    return _slices(name, generation, tuple(int(size) for size in sizes.split("x")), slices)
 
 
 def _simulated(name: str, count: int) -> Topology:
@@ -95,7 +97,7 @@ def _simulated(name: str, count: int) -> Topology:
     return Topology(name, tuple(devices[:count]), count, None, ())
 
 
-def _slice(name: str, generation: str, shape: tuple[int, ...]) -> Topology:
+def _slices(name: str, generation: str, shape: tuple[int, ...], slices: int) -> Topology:
     chips = int(np.prod(shape))
     dimensions = 2 if generation in FLAT else 3
     if chips > LARGEST[generation] or len(shape) != dimensions:
@@ -105,11 +107,14 @@ def _slice(name: str, generation: str, shape: tuple[int, ...]) -> Topology:
         )
     use_as_compiler()
     options: dict[str, Any] = OPTIONS.get(generation, {})
+    if slices > 1:
+        options = options | {"num_slices": slices}
     try:
         found = topologies.get_topology_desc(name, platform="tpu", **options)
     except jax.errors.JaxRuntimeError as error:
         raise ArtifactError(f"--topology {name} is none that libtpu knows: {error}.") from error
-    return Topology(name, tuple(found.devices), chips, _memory(found.devices[0]), shape)
+    memory = _memory(found.devices[0])
+    return Topology(name, tuple(found.devices), slices * chips, memory, shape, slices)
 
 
 def _memory(device: Any) -> int:

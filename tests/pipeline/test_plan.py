@@ -120,6 +120,26 @@ def test_golden_bounds_on_tpus(tmp_path):
 
 
 @needs_compiler
+def test_two_slices_exchange_gradients_and_parameters_and_no_tokens(tmp_path):
+    out = tmp_path / "plan.json"
+    settings = (*SMALL, "remat=full", "mesh.slices=2", "model.switch.encoder_group_tokens=64")
+    settings += ("model.switch.decoder_group_tokens=14",)
+    words = ("--recipe", "switch-demo", "--topology", "v5e:2x2", "--set", *settings)
+    done = outside("plan", *words, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "2 slices v5e:2x2: 8 chips" in done.stdout
+    written = json.loads(out.read_text())
+    found = with_figures(written)
+    assert written["recipe"]["mesh"] == {"data": 2, "expert": 4, "model": 1, "slices": 2}
+    assert found["all-to-alls a switch layer"] == 6
+    assert found["gathers of activations a step"] == 0
+    assert found["all-to-alls between slices"] == 0
+    assert found["all-gather between slices"] > 0  # parameters, which the data axis stores in parts
+    assert found["network between slices"] > 0
+    assert found["as designed"] == "yes"
+
+
+@needs_compiler
 def test_other_commands_say_nothing_of_a_compiler_that_is_installed():
     done = outside("recipes", "switch-demo")
     assert done.returncode == 0

@@ -32,7 +32,7 @@ def compiled(monkeypatch):
         memory = dataclasses.replace(EMPTY, temporaries=need * GIB)
         return Step(recipe, topology, memory, program=object(), arrays=0)
 
-    def wider(name):
+    def wider(name, slices):
         raise AssertionError(f"{name} was not needed")
 
     monkeypatch.setattr(module, "compile_step", compile_step)
@@ -67,7 +67,7 @@ def test_what_parameters_alone_exceed_is_not_compiled(compiled, monkeypatch):
     """Not on this slice, however often halved: a larger one is asked for instead."""
     asked = []
 
-    def wider(name):
+    def wider(name, slices):
         asked.append(name)
         return dataclasses.replace(devices(1000), name=name)
 

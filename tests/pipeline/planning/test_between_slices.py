@@ -1,0 +1,64 @@
+"""What crosses from slice to slice, read off a program of two blocks."""
+
+from pipeline.planning.between_slices import Crossing, crossings, sender
+from pipeline.planning.collectives import collectives
+from pipeline.planning.program import parse
+
+FAR = (
+    "is_host_transfer=true, frontend_attributes="
+    '{{_xla_host_transfer_rendezvous="{name}",_xla_megascale_transfer_type="{kind}"}}'
+)
+GATHER = FAR.format(name="gather.1_0", kind="ALL_GATHER")
+REDUCE = FAR.format(name="reduce.2_0", kind="ALL_REDUCE")
+NEAR = 'replica_groups={{0,1}}, dimensions={0}, metadata={op_name="jit(step)/jvp()/dot"}'
+TEXT = f"""HloModule step
+
+%body (given: (s32[], f32[4,8])) -> (s32[], f32[4,8]) {{
+  %given = (s32[], f32[4,8]{{1,0}}) parameter(0)
+  %count = s32[] get-tuple-element(%given), index=0
+  %weights = f32[4,8]{{1,0}} get-tuple-element(%given), index=1
+  %after = token[] after-all()
+  %send.1 = (f32[4,8]{{1,0}}, u32[], token[]) send(%weights, %after), channel_id=1, {GATHER}
+  %recv.1 = (f32[8,8]{{1,0}}, u32[], token[]) recv(%after), channel_id=2, {GATHER}
+  %recv-done.1 = (f32[8,8]{{1,0}}, token[]) recv-done(%recv.1), channel_id=2
+  %whole = f32[8,8]{{1,0}} get-tuple-element(%recv-done.1), index=0
+  %near = f32[16,8]{{1,0}} all-gather(%whole), channel_id=3, {NEAR}
+  %send.2 = (f32[16]{{0}}, u32[], token[]) send(%near, %after), channel_id=4, {REDUCE}
+  ROOT %made = (s32[], f32[4,8]{{1,0}}) tuple(%count, %weights)
+}}
+
+%condition (given: (s32[], f32[4,8])) -> pred[] {{
+  %given = (s32[], f32[4,8]{{1,0}}) parameter(0)
+  %count = s32[] get-tuple-element(%given), index=0
+  %bound = s32[] constant(2)
+  ROOT %less = pred[] compare(%count, %bound), direction=LT
+}}
+
+ENTRY %main (weights: f32[4,8]) -> f32[4,8] {{
+  %weights = f32[4,8]{{1,0}} parameter(0)
+  %zero = s32[] constant(0)
+  %first = (s32[], f32[4,8]{{1,0}}) tuple(%zero, %weights)
+  %loop = (s32[], f32[4,8]{{1,0}}) while(%first), condition=%condition, body=%body
+  ROOT %out = f32[4,8]{{1,0}} get-tuple-element(%loop), index=1
+}}
+"""
+
+
+def test_what_a_device_sends_is_counted_as_often_as_it_is_sent():
+    found = list(crossings(parse(TEXT)))
+    assert found == [Crossing("all-gather", 2, 4 * 8 * 4), Crossing("all-reduce", 2, 16 * 4)]
+
+
+def test_both_ends_of_a_transfer_meet():
+    values = parse(TEXT).computations["body"]
+    sent = sender(values["recv.1"], values)
+    assert sent is not None
+    assert sent.name == "send.1"
+    assert sender(values["send.1"], {}) is None
+
+
+def test_a_gather_of_what_another_slice_stores_is_of_parameters():
+    """Though the operation is a product's; without the way over the network it was computed."""
+    (gather,) = collectives(parse(TEXT), {"data": 1, "expert": 2, "model": 1}, parameters=1)
+    assert gather.origin == "parameters"
+    assert gather.executions == 2
