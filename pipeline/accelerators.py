@@ -33,7 +33,7 @@ class Bandwidth(NamedTuple):
     Attributes:
         memory: to and from its main memory.
         links: to other devices of its slice, all links together, in one direction.
-        network: to other slices; None where it was not published.
+        network: to other slices, or of GPUs to other hosts; None where it was not published.
     """
 
     memory: float
@@ -44,13 +44,17 @@ class Bandwidth(NamedTuple):
 # The same pages (docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}), which give links in both
 # directions together: half of that. v4's page has no links; its 6 of 45 GB/s one way are those of
 # "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus). The network is v5p's page's 50
-# Gbit/s a chip, and v5e's 6.4 Tbit/s of 256 chips.
+# Gbit/s a chip, and v5e's 6.4 Tbit/s of 256 chips. GPUs: their data sheets, NVLink one way, and the
+# network of NVIDIA's own DGX, an adapter of 200 (A100) or 400 Gbit/s for each GPU.
 BANDWIDTH = {
     "TPU v4": Bandwidth(1200, 270),
     "TPU v5 lite": Bandwidth(819, 200, 3.125),
     "TPU v5": Bandwidth(2765, 600, 6.25),
     "TPU v6 lite": Bandwidth(1638, 400),
     "TPU7x": Bandwidth(3690, 300),
+    "NVIDIA A100-SXM4-80GB": Bandwidth(2039, 300, 25),
+    "NVIDIA H100 80GB HBM3": Bandwidth(3350, 450, 50),
+    "NVIDIA H200": Bandwidth(4800, 450, 50),
 }
 
 

@@ -234,15 +234,16 @@ class ExportHf:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Say what a recipe needs and costs on TPUs that nobody has rented yet: compile its step.
+    """Say what a recipe needs and costs on devices that nobody has rented yet: compile its step.
 
-    Needs the extra `plan` (libtpu), but for simulated CPU devices.
+    Needs the extra `plan` (libtpu) for TPUs, `plan-gpu` (JAX's CUDA plugin) for GPUs.
     """
 
     recipe: str
     """A name from `mswitch recipes`."""
     topology: str
-    """A slice, such as v5p:4x8x8, v5e:16x16, v6e:16x16, v4:4x4x4 or tpu7x:4x4x4; or cpu:8."""
+    """A slice, such as v5p:4x8x8, v5e:16x16, v6e:16x16, v4:4x4x4 or tpu7x:4x4x4; GPUs, such as
+    h100:8 or h100:4x8 (hosts x GPUs a host); or cpu:8."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, as for `pretrain`; the mesh is chosen if no mesh field is set."""
     price: float = 0.0

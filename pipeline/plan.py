@@ -9,6 +9,7 @@ one does.
 import dataclasses
 import json
 import multiprocessing
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -46,7 +47,7 @@ ASSUMPTIONS = (
 def run(arguments: arguments.Plan) -> None:
     """Compiles, and prints or writes what follows.
 
-    For TPUs in a process of its own: libtpu's compiler may end it without an exception.
+    In a process of its own but for simulated devices: libtpu may end it without an exception.
 
     Raises:
         ArtifactError: no such topology, no compiler, or the compiler ended its process.
@@ -55,14 +56,15 @@ def run(arguments: arguments.Plan) -> None:
     if arguments.topology.startswith("cpu:"):
         compile_and_tell(arguments)
         return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # "Could not find cuda drivers"
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             pool.submit(compile_and_tell, arguments).result()
         except BrokenProcessPool as error:
             raise ArtifactError(
-                f"libtpu's compiler ended its own process on {arguments.recipe} for "
+                f"The compiler ended its own process on {arguments.recipe} for "
                 f"{arguments.topology}; what it said is above. Try another slice, fewer devices "
-                "(a smaller model), or another version of libtpu."
+                "(a smaller model), or another version of the compiler."
             ) from error
 
 

@@ -5,6 +5,8 @@ as a convolution, a batch of them as one with dilation, whose padding must not b
 counted is what the program does, so rematerialised products and empty slots are in it; the model's
 own FLOPs are `model.config.forward_flops`. Source of the rule: XLA's `HloCostAnalysis`.
 
+For GPUs most products are calls of a library, which name the dimensions that they contract.
+
 A product of float32 operands at `highest` precision, as the router's is, takes a matrix unit that
 multiplies bfloat16 six passes, at `high` three (JAX's `jax.lax.Precision`).
 """
@@ -19,6 +21,7 @@ import numpy as np
 from pipeline.planning.program import Instruction, Program
 
 PASSES = {"highest": 6, "high": 3}
+LIBRARY = 'custom_call_target="__cublas$'  # and `gemm`, or `lt$matmul`
 
 
 class Products(NamedTuple):
@@ -44,11 +47,16 @@ def products(program: Program) -> Products:
 
 
 def _passes(instruction: Instruction) -> int:
-    found = re.search(r"operand_precision=\{(\w+)", instruction.attributes)
-    return PASSES.get(found.group(1), 1) if found else 1
+    found = re.search(r'operand_precision(?:=\{|":\[")(\w+)', instruction.attributes)
+    return PASSES.get(found.group(1).lower(), 1) if found else 1
 
 
 def _flops(instruction: Instruction, computation: dict[str, Instruction]) -> int:
+    if LIBRARY in instruction.attributes:
+        (left,) = computation[instruction.operands[0]].pieces
+        contracted = _contracted_by_library(instruction)
+        products = math.prod(left.shape[i] for i in contracted)
+        return 2 * math.prod(instruction.pieces[0].shape) * products
     if instruction.opcode not in ("dot", "convolution"):
         return 0
     left, right = (computation[name].pieces[0].shape for name in instruction.operands)
@@ -56,6 +64,11 @@ def _flops(instruction: Instruction, computation: dict[str, Instruction]) -> int
         contracted = _numbers(instruction.attributes, "lhs_contracting_dims")
         return 2 * math.prod(instruction.pieces[0].shape) * math.prod(left[i] for i in contracted)
     return 2 * _products_of_convolution(instruction, left, right)
+
+
+def _contracted_by_library(instruction: Instruction) -> list[int]:
+    found = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', instruction.attributes)
+    return [int(number) for number in re.findall(r"\d+", found.group(1))] if found else []
 
 
 def _products_of_convolution(

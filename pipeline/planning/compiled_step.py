@@ -18,6 +18,7 @@ from model.batch import Batch
 from model.config import ConfigurationError
 from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
+from pipeline.planning import gpus
 from pipeline.planning.program import Instruction, Program, parse
 from pipeline.planning.topology import Topology
 from pipeline.recipes import Recipe
@@ -115,7 +116,9 @@ def compile_step(recipe: Recipe, topology: Topology) -> Step:
 
 
 def _options(topology: Topology) -> Any:
-    if not topology.shape:
+    if topology.is_gpu:
+        return gpus.OPTIONS
+    if not topology.is_tpu:
         return None
     return LESS_EFFORT | (ON_TENSOR_CORES if topology.kind.startswith("TPU7x") else {})
 

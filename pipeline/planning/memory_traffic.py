@@ -8,6 +8,7 @@ to tiles; so this is a lower bound, as a roofline needs.
 
 from collections.abc import Iterable
 
+from pipeline.planning.arithmetic import LIBRARY
 from pipeline.planning.program import Instruction, Program
 
 FREE = {
@@ -17,7 +18,6 @@ FREE = {
     "conditional",
     "constant",
     "copy-done",
-    "custom-call",
     "get-tuple-element",
     "iota",
     "opt-barrier",
@@ -55,6 +55,9 @@ def _bytes(instruction: Instruction, computation: dict[str, Instruction], progra
         return 2 * _in_memory([operands[1]])
     if instruction.opcode in SLICES:
         return 2 * _in_memory([instruction])
+    if instruction.opcode == "custom-call":  # a library's product; what else it returns is scratch
+        is_product = LIBRARY in instruction.attributes
+        return _in_memory(operands) + instruction.pieces[0].size if is_product else 0
     if instruction.opcode.endswith("-start"):  # its result holds the source, too
         written = instruction.pieces[0]
         return written.size * written.in_main_memory + _in_memory(operands[:1])

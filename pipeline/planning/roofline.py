@@ -3,10 +3,12 @@
 Sources: Williams et al. 2009 for the idea; "How to Scale Your Model"
 (jax-ml.github.io/scaling-book) for collectives on a torus. A collective is charged for the links
 that its bytes must cross: one for those that go round a ring; for an all-to-all the mean distance
-between its devices in the torus, with every link of every device busy. Latency, kernels that fall
+between its devices in the torus, with every link of every device busy. The network that joins
+slices, or hosts of GPUs, is charged for what crosses it. Latency, kernels that fall
 short of the peak, and stragglers are left out: a run is slower, by how much only a run says.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.accelerators import bandwidth, peak_flops
@@ -51,16 +53,17 @@ def roofline(step: Step, program: Program) -> Roofline:
     sent, far = collectives(program, mesh, step.arrays), list(crossings(program))
     work = multiplied, moved, sent, far
     peak, speeds = peak_flops(topology.kind), bandwidth(topology.kind)
-    if peak is None or speeds is None or (far and speeds.network is None):
+    network = sum(one.executions * one.size for one in far)
+    network += sum(to_other_hosts(one, topology) for one in sent)
+    if peak is None or speeds is None or (network and speeds.network is None):
         return Roofline(*work, peak=0.0, seconds=None)
     seconds = {
         "matrix products": multiplied.passes / peak,
         "main memory": moved / (speeds.memory * 1e9),
         "links": sum(crossed(one, topology) for one in sent) / (speeds.links * 1e9),
     }
-    if far and speeds.network is not None:
-        size = sum(one.executions * one.size for one in far)
-        seconds["network between slices"] = size / (speeds.network * 1e9)
+    if network and speeds.network is not None:
+        seconds["network"] = network / (speeds.network * 1e9)
     return Roofline(*work, peak=peak * len(topology.devices), seconds=seconds)
 
 
@@ -69,3 +72,22 @@ def crossed(one: Collective, topology: Topology) -> float:
     if one.kind in FAR:
         return one.executions * one.size * topology.hops(one.group)
     return one.executions * one.sent
+
+
+def to_other_hosts(one: Collective, topology: Topology) -> float:
+    """Returns the bytes that a GPU sends over the network, all executions; TPUs have links there.
+
+    A gather or reduction is made within each host first, so that its GPUs share what crosses.
+    """
+    hosts = Counter(topology.devices[place].process_index for place in one.group)
+    if not topology.is_gpu or len(hosts) == 1:
+        return 0.0
+    each, others = max(hosts.values()), 1 - 1 / len(hosts)
+    crossing = {
+        "all-to-all": one.size * others,
+        "all-gather": one.size * others / each,
+        "all-reduce": 2 * one.size * others / each,
+        "reduce-scatter": one.size * len(one.group) * others / each,
+        "collective-permute": float(one.size),
+    }
+    return one.executions * crossing[one.kind]

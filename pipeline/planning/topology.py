@@ -17,13 +17,14 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 from pipeline.artifacts import ArtifactError
+from pipeline.planning import gpus
 from pipeline.tpu_library import use_as_compiler
 
 # Chips of the largest slice, from the pages that `accelerators.py` names.
 LARGEST = {"v4": 4096, "v5e": 256, "v5p": 6144, "v6e": 256, "tpu7x": 9216}
 FLAT = ("v5e", "v6e")  # a torus of two dimensions; a ring only where all 16 are there
 OPTIONS = {"v4": {"chip_config_name": "megacore"}}  # two cores of a chip as one device
-EXAMPLES = "v5p:4x8x8, v6e:16x16, tpu7x:4x4x4 or cpu:8"
+EXAMPLES = "v5p:4x8x8, v6e:16x16, tpu7x:4x4x4, h100:2x8 (hosts x GPUs) or cpu:8"
 GIB = 2**30
 
 
@@ -36,7 +37,7 @@ class Topology:
         devices: in the order of processes.
         chips: what is rented.
         memory: bytes of a device that a program may use; None for simulated devices.
-        shape: of the torus; empty for simulated devices.
+        shape: of the torus; empty for GPUs and simulated devices.
         slices: of that shape, which a network joins.
     """
 
@@ -51,6 +52,16 @@ class Topology:
     def kind(self) -> str:
         """What JAX calls a device."""
         return self.devices[0].device_kind
+
+    @property
+    def is_tpu(self) -> bool:
+        """True for a torus of TPUs."""
+        return bool(self.shape)
+
+    @property
+    def is_gpu(self) -> bool:
+        """True for GPUs, whose hosts a network joins."""
+        return not self.shape and self.memory is not None
 
     def hops(self, group: tuple[int, ...]) -> float:
         """Returns the mean number of links from one of these devices to another or itself.
@@ -78,9 +89,12 @@ def topology(name: str, slices: int = 1) -> Topology:
     generation, _, sizes = name.partition(":")
     if generation == "cpu" and re.fullmatch(r"\d+", sizes) and int(sizes):
         return _simulated(name, int(sizes))
+    if found := gpus.parsed(name):
+        return _gpus(name, *found)
     if generation not in LARGEST or not re.fullmatch(r"\d+(x\d+){1,2}", sizes):
         raise ArtifactError(
-            f"--topology {name} is unknown; known are {', '.join(LARGEST)} and cpu, for example "
+            f"--topology {name} is unknown; known are {', '.join((*LARGEST, *gpus.GPUS))} and cpu, "
+            "for example "
             f"{EXAMPLES}."
         )
     return _slices(name, generation, tuple(int(size) for size in sizes.split("x")), slices)
@@ -95,6 +109,11 @@ def _simulated(name: str, count: int) -> Topology:
             f"--topology {name} was asked in a process that already has {len(devices)} devices."
         )
     return Topology(name, tuple(devices[:count]), count, None, ())
+
+
+def _gpus(name: str, gpu: gpus.Gpu, hosts: int, each: int) -> Topology:
+    found = tuple(gpus.devices(gpu, hosts, each))
+    return Topology(name, found, len(found), gpu.memory, ())
 
 
 def _slices(name: str, generation: str, shape: tuple[int, ...], slices: int) -> Topology:

@@ -16,6 +16,11 @@ needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
     reason="libtpu, the compiler for TPUs, is not installed: pip install 'mswitch[plan]'",
 )
+needs_gpu_compiler = pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda12_plugin") is None,
+    reason="JAX's CUDA plugin, the compiler for GPUs, is not installed: "
+    "pip install 'mswitch[plan-gpu]'",
+)
 SMALL = ("model.vocabulary_rows=1024", "model.layers=12", "rows=16", "inputs=64")
 
 
@@ -135,8 +140,26 @@ def test_two_slices_exchange_gradients_and_parameters_and_no_tokens(tmp_path):
     assert found["gathers of activations a step"] == 0
     assert found["all-to-alls between slices"] == 0
     assert found["all-gather between slices"] > 0  # parameters, which the data axis stores in parts
-    assert found["network between slices"] > 0
+    assert found["network"] > 0
     assert found["as designed"] == "yes"
+
+
+@needs_gpu_compiler
+def test_gpus_of_two_hosts_exchange_tokens_within_a_host(tmp_path):
+    out = tmp_path / "plan.json"
+    settings = (*SMALL, "remat=full", "mesh.data=2", "mesh.expert=4")
+    settings += ("model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14")
+    words = ("--recipe", "switch-demo", "--topology", "h100:2x4", "--set", *settings)
+    done = outside("plan", *words, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = with_figures(json.loads(out.read_text()))
+    assert found["all-to-alls a switch layer"] == 6
+    assert found["gathers of activations a step"] == 0
+    assert found["all-to-all of activations over expert"] > 0
+    assert found["network"] > 0  # gradients and stored parameters
+    flops = found["matrix FLOPs of the program, all devices"]
+    assert flops == pytest.approx(1.64e10, rel=0.1)
+    assert found["memory_bytes"]["temporaries"] < 1.2 * 49_130_825
 
 
 @needs_compiler

@@ -1,0 +1,79 @@
+"""GPUs by name, and what of their programs is written otherwise than TPUs'."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline.artifacts import ArtifactError
+from pipeline.planning import gpus
+from pipeline.planning.arithmetic import products
+from pipeline.planning.collectives import Collective
+from pipeline.planning.memory_traffic import memory_bytes
+from pipeline.planning.program import parse
+from pipeline.planning.roofline import to_other_hosts
+from pipeline.planning.topology import Topology, topology
+
+# Two of a batch, [16, 32] times [32, 8] each, by a library that wants scratch memory.
+PRODUCT = """HloModule step
+
+ENTRY %main (x: f32[2,16,32], y: f32[2,32,8]) -> f32[2,16,8] {
+  %x = f32[2,16,32]{2,1,0} parameter(0)
+  %y = f32[2,32,8]{2,1,0} parameter(1)
+  %call = (f32[2,16,8]{2,1,0}, s8[33554432]{0}) custom-call(%x, %y), custom_call_target="__cublas$lt$matmul", backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["2"],"rhs_contracting_dimensions":["1"],"lhs_batch_dimensions":["0"],"rhs_batch_dimensions":["0"]},"precision_config":{"operand_precision":["HIGHEST","HIGHEST"]}}}
+  ROOT %out = f32[2,16,8]{2,1,0} get-tuple-element(%call), index=0
+}
+"""  # noqa: E501
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU of a host."""
+
+    process_index: int
+    device_kind: str = "NVIDIA H100 80GB HBM3"
+
+
+TWO_HOSTS = Topology("h100:2x4", tuple(Device(n // 4) for n in range(8)), 8, 2**36, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts", "each"), [("h100:8", 1, 8), ("a100:2x4", 2, 4), ("h200:4x8", 4, 8)]
+)
+def test_a_name_is_hosts_times_gpus(name, hosts, each):
+    assert gpus.parsed(name) == (gpus.GPUS[name.split(":")[0]], hosts, each)
+
+
+@pytest.mark.parametrize("name", ["h100:0", "h100:2x2x2", "v100:8", "h100", "h100:9999x8"])
+def test_what_is_no_name_of_gpus(name):
+    assert gpus.parsed(name) is None
+    with pytest.raises(ArtifactError, match="h100:2x8"):
+        topology(name)
+
+
+def test_without_the_compiler_the_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(gpus, "NEEDED", ("no_such_package.at_all",))
+    with pytest.raises(ArtifactError, match=r"plan-gpu"):
+        topology("h100:8")
+
+
+def test_a_librarys_product_counts_as_a_product_and_its_scratch_as_nothing():
+    program = parse(PRODUCT)
+    flops = 2 * 2 * 16 * 32 * 8
+    assert products(program) == (flops, 6 * flops)
+    assert memory_bytes(program) == 4 * (2 * 16 * 32 + 2 * 32 * 8 + 2 * 16 * 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "bytes_sent"),
+    [
+        ("all-to-all", (0, 1, 2, 3), 0),  # within a host
+        ("all-to-all", (0, 4), 500),
+        ("all-gather", tuple(range(8)), 125),  # half of the result, by four adapters
+        ("all-gather", (0, 4), 500),
+        ("all-reduce", tuple(range(8)), 250),
+        ("reduce-scatter", (0, 4), 1000),  # of a result of 1,000 bytes, so of 2,000 in all
+    ],
+)
+def test_hosts_share_what_crosses_the_network(kind, group, bytes_sent):
+    one = Collective(kind, "activations", ("data",), group, 3, 1000)
+    assert to_other_hosts(one, TWO_HOSTS) == 3 * bytes_sent
