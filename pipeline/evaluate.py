@@ -71,6 +71,17 @@ class Evaluation(NamedTuple):
     pages: dict[str, list[Any]]
     routing: dict[str, list[Any]] | None
 
+    @property
+    def losses(self) -> dict[str, float]:
+        """Nats per target token of all pages of a language, by its code."""
+        sums: dict[str, list[float]] = {}
+        names = ("language", "loss_nats", "target_tokens")
+        for code, nats, tokens in zip(*(self.pages[name] for name in names), strict=True):
+            total = sums.setdefault(code, [0.0, 0.0])
+            total[0] += nats
+            total[1] += tokens
+        return {code: nats / tokens for code, (nats, tokens) in sums.items() if tokens}
+
 
 class HeldOut:
     """The held-out pages of an artifact, cut and corrupted once, scored as often as wanted."""

@@ -73,6 +73,8 @@ def numbers(line: Mapping[str, Any], steps: int) -> list[Cell]:
             ("worst layer", "worst_layer", "{}"),
             ("its busiest expert", "worst_layer_load", "{:.1f} x even"),
         ]
+    if line.get("held_out_nats") is not None:
+        known.append(("held-out loss", "held_out_nats", "{:.4f}"))
     if line.get("skipped"):
         known.append(("skipped", "skipped", "{}"))
     cells += [

@@ -7,7 +7,7 @@ one that was never stopped. Steps that were skipped are told one by one, with th
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -65,6 +65,7 @@ class Progress:
         self.skipped_in_a_row = 0
         self.view = LiveView(recipe.name, recipe.steps, console)
         self.line: dict[str, Any] = {"step": first}
+        self.held_out: dict[str, float] = {}
         self._stepping = account.seconds["stepping"]
 
     def __enter__(self) -> "Progress":
@@ -105,10 +106,17 @@ class Progress:
             self._write(step, jax.device_get([one._replace(trace=None) for one in waiting]))  # pyright: ignore[reportArgumentType]
             self._tell_skipped(first, waiting)
 
+    def scored(self, step: int, losses: Mapping[str, float]) -> None:
+        """Takes note of an evaluation: nats per target token, by language."""
+        self.held_out = {"held_out_nats": fmean(losses.values()), "held_out_step": step}
+        self.events.add_scalar("held-out/loss_nats", self.held_out["held_out_nats"], step)
+        for code, loss in losses.items():
+            self.events.add_scalar(f"held-out-by-language/{code}", loss, step)
+
     def doing(self, what: str) -> None:
         """Shows what the run does instead of stepping."""
         if is_first() and self.view.console.is_terminal:
-            self.view.show(self.line, self.account.shares(), what)
+            self.view.show(self.line | self.held_out, self.account.shares(), what)
 
     def _write(self, step: int, metrics: list[StepMetrics]) -> None:
         seconds = self.account.seconds["stepping"] - self._stepping
@@ -120,9 +128,9 @@ class Progress:
             return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        for name, value in line.items():
-            self.events.add_scalar(f"training/{name}", value, step)
-        self.view.show(line, self.account.shares())
+        for name in curves(line, sparse=self.recipe.model.switch is not None):
+            self.events.add_scalar(f"training/{name}", line[name], step)
+        self.view.show(line | self.held_out, self.account.shares())
 
     def _speed(self, seconds: float) -> dict[str, float]:
         if seconds <= 0:
@@ -153,6 +161,13 @@ class Progress:
                     f"{told.sentence()} Lower optimizer.scale, raise optimizer.hold_steps, or go "
                     "back to an earlier checkpoint."
                 )
+
+
+def curves(line: Mapping[str, Any], *, sparse: bool) -> Iterator[str]:
+    """Yields what of a line is worth a curve: no counters, and of a dense network no routing."""
+    for name in line:
+        if name not in ("step", "steps") and (sparse or name not in ROUTING):
+            yield name
 
 
 def forget_after(path: Path, step: int) -> None:

@@ -155,6 +155,7 @@ def _evaluate(
         evaluation = training.held_out.score(trainer, state.arrays, asked)
         if evaluation is not None and is_first():
             write(training.out, step, evaluation)
+            progress.scored(step, evaluation.losses)
 
 
 def resume(checkpoints: Checkpoints, trainer: Trainer, console: Console) -> tuple[TrainState, int]:

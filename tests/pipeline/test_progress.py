@@ -14,7 +14,7 @@ from model.trouble import Place, Trace
 from pipeline import recipes
 from pipeline.artifacts import ArtifactError
 from pipeline.live_view import LiveView, duration, numbers
-from pipeline.progress import MOST_SKIPPED, Progress, forget_after, summary
+from pipeline.progress import MOST_SKIPPED, Progress, curves, forget_after, summary
 from pipeline.time_account import TimeAccount
 
 PLACES = [Place((1, layer), f"encoder layer {layer}", "feed_forward.up") for layer in range(3)]
@@ -39,21 +39,23 @@ def test_the_live_view_shows_every_number():
         assert f"{name} {value}" in shown
 
 
-def run(tmp_path, count, first=0, **settings):
-    recipe = recipes.override(
-        recipes.get("switch-demo"), ["log_every=2", "steps=100", "checkpoint_every=100"]
-    )
-    with Progress(
-        recipe,
+def progress(tmp_path, first=0):
+    settings = ["log_every=2", "steps=100", "checkpoint_every=100"]
+    return Progress(
+        recipes.override(recipes.get("switch-demo"), settings),
         tmp_path,
         first,
         account=TimeAccount(),
         console=Console(quiet=True),
         places=PLACES,
         languages=("sw", "yo"),
-    ) as progress:
+    )
+
+
+def run(tmp_path, count, first=0, **settings):
+    with progress(tmp_path, first) as log:
         for step in range(first + 1, first + count + 1):
-            progress.step(step, metrics(**settings))
+            log.step(step, metrics(**settings))
 
 
 def lines(tmp_path, name="metrics.jsonl"):
@@ -108,6 +110,23 @@ def test_tensorboard_has_the_same_numbers(tmp_path):
     }
     for line in lines(tmp_path):
         assert values[line["step"], "training/loss_nats"] == pytest.approx(line["loss_nats"])
+
+
+def test_tensorboard_has_held_out_losses_and_no_counters(tmp_path):
+    with progress(tmp_path) as log:
+        log.step(2, metrics())
+        log.scored(2, {"sw": 3.0, "yo": 5.0})
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    values = {
+        value.tag: value.simple_value for event in events(path) for value in event.summary.value
+    }
+    assert values["held-out/loss_nats"] == 4.0
+    assert values["held-out-by-language/yo"] == 5.0
+    assert "training/dropped_share" in values
+    assert not {"training/step", "training/steps"} & set(values)
+    assert list(curves({"step": 2, "loss_nats": 1.0, "balance_loss": 0.0}, sparse=False)) == [
+        "loss_nats"
+    ]
 
 
 def test_a_broken_run_stops_with_its_reason(tmp_path):
