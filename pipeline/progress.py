@@ -112,6 +112,7 @@ class Progress:
         self.events.add_scalar("held-out/loss_nats", self.held_out["held_out_nats"], step)
         for code, loss in losses.items():
             self.events.add_scalar(f"held-out-by-language/{code}", loss, step)
+        self.doing("")
 
     def doing(self, what: str) -> None:
         """Shows what the run does instead of stepping."""
