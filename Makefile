@@ -55,10 +55,12 @@ $(VENV)-parity-torch/.installed: pyproject.toml constraints.txt parity/requireme
 		--requirement parity/requirements_hugging_face.txt
 	@touch $@
 
-# What sparsity gains in 101 languages (docs/results/multilingual.md); hours, and text of your own.
+# What sparsity gains in 101 languages, and what a dense student keeps of it (docs/results/); hours,
+# and text of your own.
 experiment: install
 	$(BIN)/python experiments/multilingual.py
 	$(BIN)/python experiments/ladder.py
+	$(BIN)/python experiments/distillation.py
 
 # The same jobs on Beam's portable runner, on an S3 store, and as Dataflow receives them. The three
 # programs are built from source; servers run on loopback, on free ports, in throw-away folders.

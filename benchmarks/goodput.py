@@ -29,11 +29,11 @@ from model.train_step import make_trainer
 from pipeline import recipes
 from pipeline.compilation_cache import keep_compiled_programs
 from pipeline.evaluate import HeldOut
-from pipeline.pretrain import make_examples
 from pipeline.profiling import Profile
 from pipeline.recipes import Recipe
 from pipeline.time_account import TimeAccount, shares
 from pipeline.training_loop import Training, device_batches, train
+from pipeline.training_run import make_examples
 
 RESULT = Path(__file__).parent / "results" / "goodput.json"
 PAIRS, STEPS = 5, 30

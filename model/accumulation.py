@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from model.batch import Batch
+from model.distillation import Lesson
 from model.loss import Losses, RowLosses, combine, training_loss
 from model.sharding import batch_shards, constrain
 from model.transformer import Call, Part, Transformer
@@ -29,7 +30,12 @@ class Gradients(NamedTuple):
 
 
 def gradients_of(
-    rest: Transformer, arrays: PyTree, batch: Batch, call: Call, accumulate: int
+    rest: Transformer,
+    arrays: PyTree,
+    batch: Batch,
+    call: Call,
+    accumulate: int,
+    lesson: Lesson | None = None,
 ) -> Gradients:
     """Returns the gradients of a batch, computed in so many parts.
 
@@ -39,6 +45,7 @@ def gradients_of(
         batch: its rows must divide by devices and parts.
         call: of the step.
         accumulate: how many parts; 1 computes the batch at once.
+        lesson: a student's; its teacher reads part after part, too.
     """
     target_tokens = jnp.sum(batch.is_target)
 
@@ -46,7 +53,8 @@ def gradients_of(
         part = Part(number, accumulate, target_tokens)
 
         def loss(arrays: PyTree) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
-            return training_loss(eqx.combine(arrays, rest), batch, call._replace(part=part))
+            here = call._replace(part=part)
+            return training_loss(eqx.combine(arrays, rest), batch, here, lesson)
 
         (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(arrays)
         return Gradients(gradients, *aux)

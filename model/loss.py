@@ -6,6 +6,9 @@
 Normalised by real target tokens (T5X's `LOSS_NORMALIZING_FACTOR`). The router's losses are means
 over switch layers, as in flaxformer, whose models were released; the paper's text adds the balance
 loss layer by layer, which for 12 layers is 12 times alpha.
+
+A student's cross-entropy is mixed with that to its teacher (`model/distillation.py`); what is
+reported as `loss_nats` stays the labels' alone, so that it can be held beside a baseline's.
 """
 
 from typing import Any, NamedTuple
@@ -15,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
+from model.distillation import Lesson, mixed
 from model.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
 from model.transformer import Call, Output, Part, Transformer
 
@@ -44,6 +48,7 @@ class Losses(NamedTuple):
         loss_nats: sum of cross-entropy over real target tokens.
         target_tokens: their number.
         z_loss: mean squared log Z, weighted.
+        soft_loss_nats: sum of cross-entropy to a teacher; None without one.
         balance_loss: mean over switch layers, before alpha; 0 where dense, 1 when even.
         router_z_loss: mean over switch layers, before its weight.
         dropped_share: of real tokens' choices at switch layers, those that found no slot.
@@ -55,6 +60,7 @@ class Losses(NamedTuple):
     loss_nats: Float[Array, ""]
     target_tokens: Int[Array, ""]
     z_loss: Float[Array, ""]
+    soft_loss_nats: Float[Array, ""] | None = None
     balance_loss: Float[Array, ""] | float = 0.0
     router_z_loss: Float[Array, ""] | float = 0.0
     dropped_share: Float[Array, ""] | float = 0.0
@@ -80,12 +86,12 @@ def row_losses(output: Output, batch: Batch) -> RowLosses:
 
 
 def training_loss(
-    model: Transformer, batch: Batch, call: Call
+    model: Transformer, batch: Batch, call: Call, lesson: Lesson | None = None
 ) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
     """Returns the loss to minimise and what it is made of.
 
     Of a part of a batch (`call.part`) it is the part's share: the parts' losses add up to the
-    batch's, and so do their gradients.
+    batch's, and so do their gradients. With a lesson the nats are mixed with the teacher's.
     """
     output = model(batch, call)
     rows = row_losses(output, batch)
@@ -96,7 +102,12 @@ def training_loss(
         target_tokens=jnp.sum(rows.target_tokens),
         z_loss=Z_LOSS_WEIGHT * jnp.sum(rows.squared_log_z) / whole,
     )
-    loss = losses.loss_nats / whole + losses.z_loss
+    nats = losses.loss_nats
+    if lesson is not None:
+        soft = jnp.sum(lesson.soft_losses(output.logits, batch, call))
+        losses = losses._replace(soft_loss_nats=soft)
+        nats = mixed(nats, soft, lesson.config.hard_share)
+    loss = nats / whole + losses.z_loss
     switch = model.config.switch
     if switch is None:
         return loss, (losses, rows)
@@ -116,6 +127,7 @@ def combine(parts: Losses) -> Losses:
         loss_nats=jnp.sum(parts.loss_nats),
         target_tokens=jnp.sum(parts.target_tokens),
         z_loss=jnp.sum(parts.z_loss),
+        soft_loss_nats=None if parts.soft_loss_nats is None else jnp.sum(parts.soft_loss_nats),
     )
     if parts.layers is None:
         return losses

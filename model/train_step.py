@@ -4,7 +4,7 @@ The model is split into arrays and the rest once (`eqx.partition`), and the step
 `jax.jit` over arrays: `filter_jit` would split it anew at every call. Randomness is a function of
 (seed, step), so a resumed run draws what the uninterrupted one would have drawn. A step whose loss
 or gradients are not finite, or whose gradients have exploded, changes nothing but the count of
-steps, and says so.
+steps, and says so. A student's teacher is given to every step beside the batch, and not donated.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 from model.accumulation import gradients_of
 from model.batch import Batch
 from model.config import ModelConfig, Remat
+from model.distillation import Lesson
 from model.loss import Losses, score
 from model.optimizer import (
     OptimizerConfig,
@@ -77,8 +78,9 @@ class Trainer:
         mesh: the devices.
         shardings: of the state, in its structure.
         init: seed to state.
-        step: (state, batch) to (state, metrics); the state is donated.
+        step: (state, batch, *given) to (state, metrics); the state is donated.
         score: (arrays, batch) to each row's sums, and routing's; with evaluation's capacity.
+        given: what every step gets besides: a teacher's arrays, or nothing.
     """
 
     rest: Transformer
@@ -88,6 +90,7 @@ class Trainer:
     init: Callable[[], TrainState]
     step: jax.stages.Wrapped | jax.stages.Compiled
     score: jax.stages.Wrapped | jax.stages.Compiled
+    given: tuple[PyTree, ...] = ()
 
     def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
         """Returns the same with `step` and `score` compiled for arrays of these shapes."""
@@ -95,7 +98,7 @@ class Trainer:
         assert isinstance(self.score, jax.stages.Wrapped)
         return replace(
             self,
-            step=self.step.lower(state, batch).compile(),
+            step=self.step.lower(state, batch, *self.given).compile(),
             score=self.score.lower(state.arrays, batch).compile(),
         )
 
@@ -113,6 +116,7 @@ def make_trainer(
     mesh: Mesh,
     accumulate: int = 1,
     remat: Remat = "none",
+    lesson: Lesson | None = None,
 ) -> Trainer:
     """Builds a run's functions; nothing is computed until they are called.
 
@@ -124,6 +128,7 @@ def make_trainer(
         mesh: the devices.
         accumulate: parts that a batch is computed in, one after another, for less memory.
         remat: what the backward pass keeps of a block.
+        lesson: a student's; its teacher's arrays lie on the same mesh.
     """
     key = jax.random.key(seed)
     shapes = eqx.filter_eval_shape(Transformer.init, config, key=key)
@@ -135,6 +140,7 @@ def make_trainer(
         return TrainState(arrays, optimizer.init(arrays), jnp.zeros((), jnp.int32))
 
     shardings = state_shardings(array_shapes, jax.eval_shape(init), mesh)
+    given, lesson_of = _given(lesson)
     step = _step_function(
         rest,
         optimizer,
@@ -142,8 +148,10 @@ def make_trainer(
         limit=optimizer_config.largest_gradient_norm,
         call=Call(mesh, key, remat),
         accumulate=accumulate,
+        lesson_of=lesson_of,
     )
     rows = batch_sharding(mesh)
+    given_shardings = (parameter_shardings(arrays, mesh) for arrays in given)
     return Trainer(
         rest=rest,
         shapes=array_shapes,
@@ -152,7 +160,7 @@ def make_trainer(
         init=jax.jit(init, out_shardings=shardings),
         step=jax.jit(
             step,
-            in_shardings=(shardings, rows),
+            in_shardings=(shardings, rows, *given_shardings),
             out_shardings=(shardings, replicated(mesh)),
             donate_argnums=0,
         ),
@@ -161,7 +169,18 @@ def make_trainer(
             in_shardings=(shardings.arrays, rows),
             out_shardings=replicated(mesh),
         ),
+        given=given,
     )
+
+
+def _given(
+    lesson: Lesson | None,
+) -> tuple[tuple[PyTree, ...], Callable[[tuple[PyTree, ...]], Lesson | None]]:
+    """Returns the arrays that a step is given, and what makes the lesson of them again."""
+    if lesson is None:
+        return (), lambda _: None
+    arrays, rest = eqx.partition(lesson.teacher, eqx.is_array)
+    return (arrays,), lambda given: lesson._replace(teacher=eqx.combine(given[0], rest))
 
 
 def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:
@@ -192,13 +211,16 @@ def _step_function(
     limit: float,
     call: Call,
     accumulate: int,
-) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
+    lesson_of: Callable[[tuple[PyTree, ...]], Lesson | None],
+) -> Callable[..., tuple[TrainState, StepMetrics]]:
     run_key = call.key
     assert run_key is not None  # training has randomness
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+    def step(state: TrainState, batch: Batch, *given: PyTree) -> tuple[TrainState, StepMetrics]:
         here = call._replace(key=jax.random.fold_in(run_key, state.step))
-        gradients, losses, rows = gradients_of(rest, state.arrays, batch, here, accumulate)
+        gradients, losses, rows = gradients_of(
+            rest, state.arrays, batch, here, accumulate, lesson_of(given)
+        )
         updates, moments = optimizer.update(gradients, state.optimizer, state.arrays)
         squares = gradient_squares(gradients)
         norm = jnp.sqrt(jnp.sum(squares))

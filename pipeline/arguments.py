@@ -150,6 +150,31 @@ class Pretrain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distill:
+    """Let a finished run teach a dense recipe on its tokens; the same command again resumes.
+
+    By default as in the Switch paper: the teacher's non-expert weights to begin with, and targets
+    of 0.75 labels and 0.25 teacher's probabilities.
+    """
+
+    teacher: Path
+    """A finished or imported run; its last checkpoint teaches."""
+    recipe: str
+    """A dense recipe from `mswitch recipes`: the teacher's baseline."""
+    tokens: str
+    """Directory of the tokens that the teacher was trained on, or its address on a store."""
+    out: Path
+    """The student's run directory, as `pretrain` writes it."""
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """field=value, as for `pretrain`; also distillation.hard_share, distillation.temperature, and
+    distillation.initialization=random, non-experts or experts-mean."""
+    profile: tuple[int, int] | None = None
+    """Trace these steps, first and last, into RUN/profile."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: BlockCache = field(default=BlockCache())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """Score held-out pages with a run's checkpoint: sums and counts, a row a page."""
 

@@ -1,6 +1,6 @@
 """`mswitch COMMAND ...`: parses, calls one stage, and turns an unusable input into one sentence.
 
-Exit status: 0 done, 2 wrong arguments or input, 143 pretraining stopped by SIGTERM and saved, 1
+Exit status: 0 done, 2 wrong arguments or input, 143 training stopped by SIGTERM and saved, 1
 anything else. A stage's module is imported only when its command runs, so `--help` needs none of
 JAX, Beam or TensorFlow.
 """
@@ -25,6 +25,7 @@ Command = (
     | Annotated[arguments.Vocabulary, tyro.conf.subcommand("vocabulary")]
     | Annotated[arguments.Tokenize, tyro.conf.subcommand("tokenize")]
     | Annotated[arguments.Pretrain, tyro.conf.subcommand("pretrain")]
+    | Annotated[arguments.Distill, tyro.conf.subcommand("distill")]
     | Annotated[arguments.Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[arguments.Report, tyro.conf.subcommand("report")]
     | Annotated[arguments.Fill, tyro.conf.subcommand("fill")]
@@ -42,6 +43,7 @@ STAGES = {
     arguments.Vocabulary: "pipeline.vocabulary",
     arguments.Tokenize: "pipeline.tokenize",
     arguments.Pretrain: "pipeline.pretrain",
+    arguments.Distill: "pipeline.distill",
     arguments.Evaluate: "pipeline.evaluate",
     arguments.Report: "pipeline.report",
     arguments.Fill: "pipeline.fill",

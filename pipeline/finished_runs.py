@@ -182,13 +182,23 @@ def differences(
     )
 
 
-def check_students(students: Sequence[Run], baseline: Run, *, differences_allowed: bool) -> None:
-    """Checks that students are dense runs like the baseline, but for how they were taught.
+def check_students(
+    students: Sequence[Run],
+    baseline: Run,
+    teachers: Sequence[Run],
+    *,
+    differences_allowed: bool,
+) -> None:
+    """Checks that students are dense runs like the baseline, but for who taught them and how.
 
     Raises:
-        ArtifactError: they are not.
+        ArtifactError: they are not; or another run taught them; or two ways of teaching share a
+            name, and would be taken for seeds of one.
     """
+    named: dict[str, Run] = {}
     for student in students:
+        _check_taught_alike(named.setdefault(student.recipe["name"], student), student)
+        _check_teacher(student, teachers)
         _check_same_pages(baseline, student)
         _check_same_targets(baseline, student, "a student needs its teacher's vocabulary")
         if student.switch is not None:
@@ -197,6 +207,30 @@ def check_students(students: Sequence[Run], baseline: Run, *, differences_allowe
             )
         if not differences_allowed:
             _check_same_recipe(baseline, student)
+
+
+def _check_taught_alike(first: Run, other: Run) -> None:
+    one, way = (run.recipe.get(_TEACHING) for run in (first, other))
+    if lines := artifacts.differences(one, way, _TEACHING):
+        raise ArtifactError(
+            f"{first.directory} and {other.directory} are students of one name, "
+            f"{first.recipe['name']!r}, and were taught otherwise ({'; '.join(lines)}); distill "
+            "one of them with another --set name=NAME."
+        )
+
+
+def _check_teacher(student: Run, teachers: Sequence[Run]) -> None:
+    """Compares who taught a student, where that is recorded, with the candidate's runs."""
+    says = student.about.get("teacher")
+    known = [
+        (run.recipe["name"], run.recipe["seed"], run.about.get("parameters")) for run in teachers
+    ]
+    if says and (says["recipe"], says["seed"], says["parameters"]) not in known:
+        raise ArtifactError(
+            f"{student.directory} was taught by {says['recipe']}, seed {says['seed']}, of "
+            f"{says['parameters']:,} parameters, which is none of the candidate's runs; name its "
+            "teacher with --candidate."
+        )
 
 
 def _check_same_recipe(first: Run, other: Run) -> None:

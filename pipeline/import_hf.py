@@ -21,7 +21,6 @@ from model.hugging_face_config import import_config
 from model.sharding import make_mesh
 from model.train_step import make_trainer
 from model.transformer import parameter_count
-from pipeline import pretrain
 from pipeline.arguments import ImportHf
 from pipeline.artifacts import (
     ArtifactError,
@@ -33,6 +32,7 @@ from pipeline.artifacts import (
 )
 from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.recipes import Recipe
+from pipeline.training_run import describe
 from pipeline.vocabulary import with_sentinels
 
 
@@ -56,7 +56,7 @@ def run(arguments: ImportHf) -> None:
     checkpoints = Checkpoints(arguments.out / "checkpoints")
     checkpoints.save(0, state)
     checkpoints.close()
-    pretrain.describe(arguments.out, recipe, trainer, inputs)
+    describe(arguments.out, recipe, trainer, inputs)
     finish(arguments.out, "import-hf", settings, inputs, {"steps": 0})
     console.print(f"import-hf: {parameter_count(model):,} parameters in {arguments.out}")
 

@@ -157,6 +157,7 @@ INSPECTORS: dict[str, Callable[[Path, dict[str, Any], Console], None]] = {
     "vocabulary": inspect_vocabulary,
     "tokenize": inspect_tokenize,
     "pretrain": inspect_pretrain,
+    "distill": inspect_pretrain,
     "import-hf": inspect_pretrain,
     "export-hf": inspect_export,
 }

@@ -24,9 +24,10 @@ EXIT_STATUS = 128 + signal.SIGTERM  # 143, as shells report it
 
 
 class Preemption:
-    """Listens for SIGTERM while it is open."""
+    """Listens for SIGTERM while it is open; `stage` is the command that it speaks for."""
 
-    def __init__(self):
+    def __init__(self, stage: str):
+        self._stage = stage
         self._asked = threading.Event()
 
     def __enter__(self) -> "Preemption":
@@ -64,14 +65,14 @@ class Preemption:
             return  # closed without a signal
         self._asked.set()
         print(
-            f"pretrain: SIGTERM: saves after this step and exits within {GRACE_SECONDS} s.",
+            f"{self._stage}: SIGTERM: saves after this step and exits within {GRACE_SECONDS} s.",
             file=sys.stderr,
             flush=True,
         )
         threading.Event().wait(GRACE_SECONDS)
         print(
-            f"pretrain: could not save within {GRACE_SECONDS} s; the same command goes on from the "
-            "last whole checkpoint.",
+            f"{self._stage}: could not save within {GRACE_SECONDS} s; the same command goes on "
+            "from the last whole checkpoint.",
             file=sys.stderr,
             flush=True,
         )

@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from tensorboardX import SummaryWriter
 
+from model.loss import Losses
 from model.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from model.trouble import Place
@@ -155,7 +156,7 @@ class Progress:
             told = describe_step(number, jax.device_get(one), self.places, self.languages, limit)
             if is_first():
                 append(self.out, told)
-                self.view.say(f"pretrain: {told.sentence()}")
+                self.view.say(f"{self.recipe.stage}: {told.sentence()}")
             if self.skipped_in_a_row >= MOST_SKIPPED:
                 raise ArtifactError(
                     f"{self.recipe.name} skipped its last {self.skipped_in_a_row} updates. "
@@ -201,10 +202,19 @@ def summary(metrics: list[StepMetrics]) -> dict[str, float]:
     tokens = sum(one.target_tokens for one in losses)
     return line | {
         "loss_nats": float(sum(one.loss_nats for one in losses) / max(tokens, 1)),
+        **soft_loss(losses),
         "gradient_norm": fmean(one.gradient_norm for one in taken),
         **{name: fmean(getattr(one, name) for one in losses) for name in ROUTING},
         **worst_layer([one.layers for one in losses if one.layers is not None]),
     }
+
+
+def soft_loss(losses: Sequence[Losses]) -> dict[str, float]:
+    """Returns a student's nats to its teacher, over all target tokens; nothing without one."""
+    sums = [one.soft_loss_nats for one in losses if one.soft_loss_nats is not None]
+    if not sums:
+        return {}
+    return {"soft_loss_nats": float(sum(sums) / max(sum(one.target_tokens for one in losses), 1))}
 
 
 def worst_layer(layers: Sequence[LayerRouting]) -> dict[str, float]:

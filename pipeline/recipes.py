@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from data.span_corruption import Lengths, lengths_for_inputs
 from model.config import ConfigurationError, FeedForwardKind, ModelConfig, Remat, SwitchConfig
+from model.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape
 from pipeline.artifacts import ArtifactError
@@ -43,6 +44,8 @@ class Recipe:
             update is that of the whole batch.
         remat: what the backward pass keeps of a block: none (all of it), full (its input alone),
             exchanges (also what the all-to-alls brought); costs memory or time, changes no result.
+        distillation: how a teacher is learned from; None for a run that learns from text alone.
+            No named recipe has it: `mswitch distill` adds it to a dense one.
     """
 
     name: str
@@ -59,12 +62,18 @@ class Recipe:
     mesh: MeshShape = field(default_factory=MeshShape)
     accumulate: int = 1
     remat: Remat = "none"
+    distillation: DistillationConfig | None = None
 
     def __post_init__(self):
         counts = "rows", "steps", "evaluate_every", "checkpoint_every", "log_every", "accumulate"
         for name in counts:
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
+
+    @property
+    def stage(self) -> str:
+        """The command that trains it."""
+        return "pretrain" if self.distillation is None else "distill"
 
     @property
     def lengths(self) -> Lengths:
@@ -379,8 +388,9 @@ def get(name: str) -> Recipe:
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
-    """Returns the recipe as JSON values."""
-    return asdict(recipe)
+    """Returns the recipe as JSON values; `distillation` only where there is a teacher."""
+    value = asdict(recipe)
+    return value if recipe.distillation else {k: v for k, v in value.items() if k != "distillation"}
 
 
 def from_json(value: dict[str, Any]) -> Recipe:

@@ -42,7 +42,7 @@ def run(arguments: arguments.Report) -> None:
     )
     students = [finished_runs.read_run(directory) for directory in arguments.student]
     finished_runs.check_students(
-        students, baseline[0], differences_allowed=arguments.allow_differences
+        students, baseline[0], candidate, differences_allowed=arguments.allow_differences
     )
     report = _report(arguments, baseline, candidate, students, differences)
     _claim(arguments.out, inputs)

@@ -5,7 +5,7 @@ then refused for its disk has waited twice. So every check is made, and all sent
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -27,8 +27,10 @@ GIB = 2**30
 REFUSALS = (ArtifactError, ConfigurationError, DataError)
 
 
-def check_start(recipe: Recipe, blocks: TokenBlocks, out: Path) -> None:
-    """Checks the recipe against tokens, devices, memory and disk.
+def check_start(
+    recipe: Recipe, blocks: TokenBlocks, out: Path, also: Sequence[Callable[[], None]] = ()
+) -> None:
+    """Checks the recipe against tokens, devices, memory and disk; and what `also` checks.
 
     Raises:
         ArtifactError: one sentence, or a list of them.
@@ -39,6 +41,7 @@ def check_start(recipe: Recipe, blocks: TokenBlocks, out: Path) -> None:
         lambda: check_devices(recipe),
         lambda: check_sizes(recipe),
         lambda: check_disk(recipe, out),
+        *also,
     ]
     sentences = [sentence for check in checks for sentence in _refusals(check)]
     if len(sentences) == 1:

@@ -61,7 +61,7 @@ def train(training: Training) -> int:
     checkpoints = Checkpoints(training.out / "checkpoints")
     if is_first():
         checkpoints.forget_unfinished()
-    state, first = resume(checkpoints, training.trainer, training.console)
+    state, first = resume(checkpoints, training)
     progress = Progress(
         training.recipe,
         training.out,
@@ -71,7 +71,7 @@ def train(training: Training) -> int:
         places=places(training.trainer.shapes, training.recipe.model.layers_per_block),
         languages=training.examples.schedule.languages,
     )
-    with Preemption() as preemption, progress:
+    with Preemption(training.recipe.stage) as preemption, progress:
         try:
             last = _loop(training, state, first, checkpoints, progress, preemption)
             with training.account.spend("checkpointing"):
@@ -81,7 +81,7 @@ def train(training: Training) -> int:
     if is_first():
         value = time_account.record(training.out, training.account, first, last)
         training.console.print(
-            f"pretrain: {time_account.describe(value['seconds'])}; "
+            f"{training.recipe.stage}: {time_account.describe(value['seconds'])}; "
             f"starts: {len(value['starts'])}, steps made again: {value['steps_made_again']}",
             highlight=False,
             soft_wrap=True,
@@ -109,7 +109,7 @@ def _loop(
         if step % recipe.evaluate_every == 0:
             _evaluate(training, trainer, state, step, progress, preemption.asked)
         with training.profile.around(step + 1), account.spend("stepping"):
-            state, metrics = trainer.step(state, batch)
+            state, metrics = trainer.step(state, batch, *trainer.given)
             jax.block_until_ready(before)
             before = metrics
         progress.step(step + 1, metrics)
@@ -158,7 +158,7 @@ def _evaluate(
             progress.scored(step, evaluation.losses)
 
 
-def resume(checkpoints: Checkpoints, trainer: Trainer, console: Console) -> tuple[TrainState, int]:
+def resume(checkpoints: Checkpoints, training: Training) -> tuple[TrainState, int]:
     """Returns the state to go on from and its step.
 
     A checkpoint that cannot be read is passed over for the one before it, whose steps are then made
@@ -167,7 +167,7 @@ def resume(checkpoints: Checkpoints, trainer: Trainer, console: Console) -> tupl
     Raises:
         CheckpointError: there are checkpoints, and none can be read.
     """
-    steps = checkpoints.steps()
+    steps, trainer = checkpoints.steps(), training.trainer
     if not steps:
         return trainer.init(), 0
     shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
@@ -180,8 +180,9 @@ def resume(checkpoints: Checkpoints, trainer: Trainer, console: Console) -> tupl
             continue
         for one, error in damaged.items():
             moved = checkpoints.set_aside(one)
-            console.print(
-                f"pretrain: {error} It was moved to {moved}; going on from {step}.", soft_wrap=True
+            training.console.print(
+                f"{training.recipe.stage}: {error} It was moved to {moved}; going on from {step}.",
+                soft_wrap=True,
             )
         return state, step
     raise damaged[steps[-1]]

@@ -28,7 +28,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 # Two workers take a file each: the longest first, or one worker ends alone with them (a minute).
-LONGEST_FIRST = ("test_pretrain.py", "test_train_step.py", "test_whole_way.py")
+LONGEST_FIRST = ("test_pretrain.py", "test_distill.py", "test_train_step.py", "test_whole_way.py")
 
 VOCABULARY = {
     "vocabulary_size": 1024,

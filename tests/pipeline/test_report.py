@@ -212,6 +212,25 @@ def test_students_keep_what_they_keep(finished, tmp_path):
         report.run(replace(asked, student=(other,), out=tmp_path / "out"))
 
 
+def test_students_are_told_apart_by_how_and_by_whom_they_were_taught(finished, tmp_path):
+    """Two ways under one name would be taken for two seeds; another's student for the own one."""
+    asked = Report(baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path)
+    ways = tuple(
+        write_run(tmp_path / f"student{share}", experts=None, distillation={"hard_share": share})
+        for share in (0.25, 0.75)
+    )
+    with pytest.raises(ArtifactError, match=r"hard_share: there 0\.25, asked 0\.75.*--set name="):
+        report.run(replace(asked, student=ways))
+    path = ways[0] / "recipe.json"
+    about = json.loads(path.read_text())
+    says = {"recipe": "synthetic", "seed": 7, "parameters": 6_172_835}
+    path.write_text(json.dumps(about | {"teacher": says}))
+    with pytest.raises(ArtifactError, match=r"taught by synthetic, seed 7, of 6,172,835"):
+        report.run(replace(asked, student=ways[:1]))
+    path.write_text(json.dumps(about | {"teacher": says | {"seed": 0}}))
+    report.run(replace(asked, student=ways[:1], out=tmp_path / "out"))
+
+
 def test_runs_without_evaluations_or_with_other_pages_are_refused(finished, tmp_path):
     other = write_run(tmp_path / "other", experts=8)
     path = other / f"evaluation/step={STEPS[-1]}.parquet"

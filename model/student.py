@@ -1,0 +1,142 @@
+"""A dense student's first weights, taken from a sparse teacher of the same widths.
+
+Source: Fedus et al. 2022 (Switch Transformer), section 4.2 and table 6: "initializing the dense
+model with the non-expert weights", which all layers of equal width allow. In place of a sparse
+feed-forward the student keeps its own random one, as in the paper; or gets the mean of the experts:
+
+    gate, up = sum over experts of share of choices * theirs
+    down     = the same, times the expert's mean gate: a sparse layer's output is gate * expert(x)
+
+A teacher's layer `inside` of block `block` is the student's layer `block * period + inside`, where
+the period is the number of layers of a block (`model/transformer.py`).
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from model.batch import Batch
+from model.feed_forward import FeedForward
+from model.switch_layer import Routing, SwitchLayer
+from model.transformer import Call, Layer, Stack, Transformer
+
+
+class ExpertUse(NamedTuple):
+    """How a teacher's experts were used: sums over real tokens, encoder's layers before decoder's.
+
+    Attributes:
+        load: choices that asked for each expert, before capacity.
+        gate: what those choices counted; 0 where they found no slot.
+    """
+
+    load: Num[Array, "*layers experts"]
+    gate: Float[Array, "*layers experts"]
+
+    @property
+    def share(self) -> Float[Array, "*layers experts"]:
+        """Of a layer's choices, those that asked for each expert; adds up to 1."""
+        return self.load / jnp.maximum(jnp.sum(self.load, axis=-1, keepdims=True), 1)
+
+    @property
+    def mean_gate(self) -> Float[Array, "*layers experts"]:
+        """What an expert's output counts, in the mean over its choices; 0 without any."""
+        return self.gate / jnp.maximum(self.load, 1)
+
+
+def expert_use(teacher: Transformer, batch: Batch, call: Call) -> ExpertUse:
+    """Returns how a sparse teacher's experts are used by a batch; uses of batches add up."""
+    output = teacher(batch, call)
+    assert output.encoder_routing is not None  # of a sparse model
+    assert output.decoder_routing is not None
+    switch = teacher.config.switch
+    assert switch is not None
+    stacks = (
+        _stack_use(output.encoder_routing, batch.is_source, switch.experts),
+        _stack_use(output.decoder_routing, batch.is_target, switch.experts),
+    )
+    return ExpertUse(*(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)))
+
+
+def _stack_use(routing: Routing, is_token: Array, experts: int) -> ExpertUse:
+    # Compared rather than scattered, as in `routing_sums`: a reduction that is never materialised.
+    asked = routing.expert[..., None] == jnp.arange(experts)
+    asked = asked & is_token[None, :, :, None, None]
+    gate = jnp.where(asked, routing.gate[..., None].astype(jnp.float32), 0.0)
+    return ExpertUse(jnp.sum(asked, axis=(1, 2, 3)), jnp.sum(gate, axis=(1, 2, 3)))
+
+
+def with_teachers_weights(
+    student: Transformer, teacher: Transformer, use: ExpertUse | None = None
+) -> Transformer:
+    """Returns a dense student with all weights of the teacher that are no expert's or router's.
+
+    Args:
+        student: as it was drawn; its feed-forwards stay where the teacher's are sparse.
+        teacher: of the same widths, depth and vocabulary.
+        use: of the teacher's experts; where given, their mean stands in for them.
+    """
+    sparse = teacher.encoder.blocks[0].self_norm.scale.shape[0]  # switch layers of a stack
+    uses = (None, None)
+    if use is not None:
+        parts = (jax.tree.map(lambda leaf, at=at: leaf[at], use) for at in _halves(sparse))
+        uses = tuple(parts)
+    return Transformer(
+        embedding=teacher.embedding,
+        encoder=_stack(student.encoder, teacher.encoder, uses[0]),
+        decoder=_stack(student.decoder, teacher.decoder, uses[1]),
+        logits=teacher.logits,
+        config=student.config,
+    )
+
+
+def _halves(sparse: int) -> tuple[slice, slice]:
+    return slice(0, sparse), slice(sparse, 2 * sparse)
+
+
+def _stack(student: Stack, teacher: Stack, use: ExpertUse | None) -> Stack:
+    (own,), period = student.blocks, len(teacher.blocks)
+    layers = [
+        _dense(layer, jax.tree.map(lambda leaf, i=inside: leaf[i::period], own.feed_forward), use)
+        for inside, layer in enumerate(teacher.blocks)
+    ]
+    in_order = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves, axis=1).reshape(-1, *leaves[0].shape[1:]), *layers
+    )
+    return Stack(
+        blocks=(in_order,),
+        position_bias=teacher.position_bias,
+        final_norm=teacher.final_norm,
+        switch=None,
+        decoder=teacher.decoder,
+    )
+
+
+def _dense(layer: Layer, own: FeedForward, use: ExpertUse | None) -> Layer:
+    """Returns a teacher's layers, one a block, with a dense feed-forward."""
+    if isinstance(layer.feed_forward, FeedForward):
+        return layer
+    dense = own if use is None else jax.vmap(mean_of_experts)(layer.feed_forward, use)
+    return eqx.tree_at(lambda layer: layer.feed_forward, layer, dense)
+
+
+def mean_of_experts(layer: SwitchLayer, use: ExpertUse) -> FeedForward:
+    """Returns the mean of one layer's experts, weighted by load.
+
+    Args:
+        layer: a switch layer.
+        use: of this layer.
+    """
+
+    def mean(
+        matrices: Float[Array, "experts in out"], weight: Float[Array, " experts"]
+    ) -> Float[Array, "in out"]:
+        return jnp.einsum("e,eio->io", weight, matrices, precision=jax.lax.Precision.HIGHEST)
+
+    return FeedForward(
+        gate=None if layer.gate is None else mean(layer.gate, use.share),
+        up=mean(layer.up, use.share),
+        down=mean(layer.down, use.share * use.mean_gate),
+    )

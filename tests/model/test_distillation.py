@@ -1,0 +1,202 @@
+"""A student's loss against loops over ids; its step on eight devices, and in parts, as on one."""
+
+import functools
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model.batch import Batch
+from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.distillation import DistillationConfig, Lesson, soft_losses
+from model.loss import training_loss
+from model.optimizer import OptimizerConfig
+from model.sharding import MeshShape, batch_sharding, make_mesh, parameter_shardings
+from model.train_step import make_trainer
+from model.transformer import Call, Transformer
+
+ROWS, SOURCE, TARGET, IDS = 8, 16, 8, 128
+SWITCH = SwitchConfig(
+    experts=4, every=2, encoder_group_tokens=16, decoder_group_tokens=8, jitter=0.3
+)
+
+
+def config(switch=None):
+    return ModelConfig(
+        vocabulary_rows=IDS,
+        embed=16,
+        heads=2,
+        head=4,
+        mlp=16,
+        layers=2,
+        switch=switch,
+        activation_dtype="float32",
+    )
+
+
+@functools.cache
+def network(switch, seed):
+    return Transformer.init(config(switch), key=jax.random.key(seed))
+
+
+def batch():
+    """Rows of very different length, so that a mean of means would be off by percents."""
+    generator = np.random.default_rng(0)
+    inputs, targets = (
+        generator.integers(3, IDS, (ROWS, length)).astype(np.int32) for length in (SOURCE, TARGET)
+    )
+    targets[: ROWS // 2, 2:] = 0
+    inputs[1::3, 5:] = 0
+    return Batch(jnp.array(inputs), jnp.array(targets), jnp.zeros(ROWS, jnp.int32))
+
+
+def slow_soft_nats(student, teacher, real, temperature):
+    """Token by token, id by id."""
+    total = 0.0
+    for row, place in np.argwhere(real):
+        wanted = [math.exp(x / temperature) for x in teacher[row, place].astype(float)]
+        found = [math.exp(x / temperature) for x in student[row, place].astype(float)]
+        for p, q in zip(wanted, found, strict=True):
+            total -= p / sum(wanted) * math.log(q / sum(found))
+    return temperature**2 * total
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_soft_losses_are_a_loop_over_ids(temperature):
+    generator = np.random.default_rng(1)
+    student, teacher = generator.normal(0, 2, (2, ROWS, TARGET, 7)).astype(np.float32)
+    real = generator.random((ROWS, TARGET)) < 0.6
+    found = soft_losses(*map(jnp.array, (student, teacher, real)), temperature)
+    for row in range(ROWS):
+        of_row = np.zeros_like(real)
+        of_row[row] = real[row]
+        slow = slow_soft_nats(student, teacher, of_row, temperature)
+        assert found[row] == pytest.approx(slow, rel=1e-5)
+
+
+def test_a_student_like_its_teacher_is_at_the_least():
+    """There the soft loss is the teacher's entropy, and its slope is zero, whatever the rest."""
+    logits = jnp.array(np.random.default_rng(2).normal(0, 2, (1, 3, 9)).astype(np.float32))
+    real = jnp.array([[True, True, False]])
+
+    def loss(student):
+        return soft_losses(student, logits, real, 2.0)[0]
+
+    value, slope = jax.value_and_grad(loss)(logits)
+    p = jax.nn.softmax(logits / 2.0, axis=-1)
+    entropy = -jnp.sum(p * jnp.log(p), axis=-1)[0, :2].sum()
+    assert value == pytest.approx(4 * float(entropy), rel=1e-5)
+    np.testing.assert_allclose(slope, 0, atol=1e-6)
+
+
+def lesson(**settings):
+    return Lesson(DistillationConfig(**settings), network(SWITCH, 1))
+
+
+@functools.cache
+def loss_and_slope(hard_share, temperature=1.0):
+    """Of the whole student; `hard_share` None is without a teacher."""
+    arrays, rest = eqx.partition(network(None, 0), eqx.is_array)
+    call = Call(make_mesh(MeshShape(), jax.devices()[:1]))
+    of = None
+    if hard_share is not None:
+        of = lesson(hard_share=hard_share, temperature=temperature)
+
+    def loss(arrays):
+        return training_loss(eqx.combine(arrays, rest), batch(), call, of)
+
+    (value, (losses, _)), slope = jax.jit(jax.value_and_grad(loss, has_aux=True))(arrays)
+    return value, losses, [np.asarray(leaf) for leaf in jax.tree.leaves(slope)]
+
+
+def test_the_mixture_is_of_both_losses_in_value_and_gradient():
+    """0.7 labels and 0.3 teacher are so much of each limit; labels alone need no teacher."""
+    alone, hard, soft, both = (loss_and_slope(share) for share in (None, 1.0, 0.0, 0.7))
+    assert both[0] == pytest.approx(0.7 * float(hard[0]) + 0.3 * float(soft[0]), rel=1e-5)
+    assert float(alone[0]) == pytest.approx(float(hard[0]), rel=1e-6)
+    for none, of_hard, of_soft, of_both in zip(alone[2], hard[2], soft[2], both[2], strict=True):
+        np.testing.assert_allclose(of_hard, none, atol=1e-6)
+        np.testing.assert_allclose(of_both, 0.7 * of_hard + 0.3 * of_soft, atol=1e-6)
+    assert any(
+        np.abs(one - other).max() > 1e-3 for one, other in zip(hard[2], soft[2], strict=True)
+    )
+
+
+def test_what_is_told_as_the_loss_is_the_labels_alone():
+    alone, taught = loss_and_slope(None)[1], loss_and_slope(0.7, 2.0)[1]
+    assert float(taught.loss_nats) == pytest.approx(float(alone.loss_nats), rel=1e-6)
+    assert alone.soft_loss_nats is None
+    student, teacher = network(None, 0), network(SWITCH, 1)
+    call = Call(make_mesh(MeshShape(), jax.devices()[:1]))
+    logits = [
+        np.asarray(jax.jit(lambda m=m: m(batch(), call).logits)()) for m in (student, teacher)
+    ]
+    slow = slow_soft_nats(*logits, np.asarray(batch().is_target), 2.0)
+    assert float(taught.soft_loss_nats) == pytest.approx(slow, rel=1e-4)
+
+
+def step(shape, devices, accumulate=1, hard_share=0.4):
+    mesh = make_mesh(shape, jax.devices()[:devices])
+    arrays, rest = eqx.partition(network(SWITCH, 1), eqx.is_array)
+    arrays = jax.device_put(arrays, parameter_shardings(arrays, mesh))
+    trainer = make_trainer(
+        config(),
+        OptimizerConfig(hold_steps=100),
+        steps=10,
+        seed=0,
+        mesh=mesh,
+        accumulate=accumulate,
+        lesson=Lesson(DistillationConfig(hard_share=hard_share), eqx.combine(arrays, rest)),
+    )
+    rows = jax.device_put(batch(), batch_sharding(mesh))
+    start = jax.device_put(first(), trainer.shardings)
+    return trainer.step(start, rows, *trainer.given)
+
+
+@functools.cache
+def first():
+    """The start of all, drawn on one device."""
+    mesh = make_mesh(MeshShape(), jax.devices()[:1])
+    init = make_trainer(config(), OptimizerConfig(hold_steps=100), steps=10, seed=0, mesh=mesh).init
+    return jax.tree.map(np.asarray, init())
+
+
+@pytest.fixture(scope="module")
+def one():
+    return step(MeshShape(), 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "devices", "accumulate"),
+    [
+        (MeshShape(), 1, 4),
+        (MeshShape(data=2, expert=4), 8, 1),
+        (MeshShape(data=2, expert=2, model=2), 8, 1),
+    ],
+    ids=str,
+)
+def test_a_students_step_does_not_depend_on_devices_or_parts(one, shape, devices, accumulate):
+    state, metrics = one
+    other_state, other_metrics = step(shape, devices, accumulate)
+    assert metrics.losses.soft_loss_nats > 0
+    for left, right in zip(jax.tree.leaves(metrics), jax.tree.leaves(other_metrics), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+    for left, right in zip(
+        jax.tree.leaves(state.arrays), jax.tree.leaves(other_state.arrays), strict=True
+    ):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"hard_share": 1.5}, "between 0"),
+        ({"temperature": 0.0}, "above 0"),
+    ],
+)
+def test_unusable_settings(setting, says):
+    with pytest.raises(ConfigurationError, match=says):
+        DistillationConfig(**setting)

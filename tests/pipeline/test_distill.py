@@ -1,0 +1,231 @@
+"""A teacher, a student that is killed and goes on, and what is refused; on eight simulated devices.
+
+Every run is a process of its own; they share compiled programs.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from data.token_blocks import TokenBlocks
+from model.distillation import DistillationConfig
+from pipeline import evaluate, export_hf, import_hf, recipes, teacher
+from pipeline.arguments import ExportHf, ImportHf
+from pipeline.artifacts import ArtifactError
+
+ROOT = Path(__file__).parents[2]
+STEPS, EVERY = 6, 2
+SIZES = [
+    "checkpoint_every=2",
+    "log_every=1",
+    "evaluate_every=3",
+    "rows=8",
+    "inputs=64",
+    "model.vocabulary_rows=384",
+    "model.embed=16",
+    "model.heads=2",
+    "model.head=8",
+    "model.mlp=16",
+    "optimizer.hold_steps=30",
+]
+MESH = ["mesh.data=2", "mesh.expert=4"]
+EXPERTS = [
+    f"model.switch.{setting}"
+    for setting in ("experts=4", "encoder_group_tokens=64", "decoder_group_tokens=14")
+]
+UNTIMED = ("seconds", "tokens_per_second")
+
+
+def mswitch(*command: str, main=("-m", "pipeline.cli"), **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, *main, *command],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+class Runs:
+    """Starts `mswitch distill` with one teacher on the same tokens."""
+
+    def __init__(self, tokens: Path, taught_by: Path, cache: Path):
+        self.tokens, self.teacher = tokens, taught_by
+        self.cache = {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+
+    def distill(self, out: Path, *settings: str, **changes) -> tuple[int, str]:
+        main = changes.pop("main", ("-m", "pipeline.cli"))
+        by = changes.pop("by", self.teacher)
+        command = ["distill", f"--teacher={by}", "--recipe=mt5-demo", f"--tokens={self.tokens}"]
+        sizes = [*SIZES, f"steps={STEPS}", *settings]
+        return mswitch(*command, f"--out={out}", "--set", *sizes, main=main, **self.cache | changes)
+
+
+@pytest.fixture(scope="module")
+def runs(tokens, tmp_path_factory) -> Runs:
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    found = Runs(tokens, out, tmp_path_factory.mktemp("compiled"))
+    status, said = mswitch(
+        *("pretrain", "--recipe=switch-demo", f"--tokens={tokens}", f"--out={out}", "--set"),
+        *(*SIZES, *EXPERTS, *MESH, "steps=4"),
+        **found.cache,
+    )
+    assert status == 0, said
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(runs, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    status, said = runs.distill(out, *MESH)
+    assert status == 0, said
+    return out
+
+
+def lines(run: Path) -> list[dict]:
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in UNTIMED} for line in found]
+
+
+def parameters(run: Path) -> list[np.ndarray]:
+    _, trainer = evaluate.load_run(run)
+    arrays, step = evaluate.restore(run, trainer, None)
+    assert step == STEPS
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
+
+
+def test_a_killed_student_ends_as_if_nothing_had_happened(runs, whole, tmp_path):
+    """Killed in its first save, before it has begun, and in a later one."""
+    out = tmp_path / "run"
+    for step in (0, 2 * EVERY):
+        killer = str(Path(__file__).with_name("mswitch_killed.py"))
+        status, said = runs.distill(out, *MESH, main=(killer, "during", str(step), "--"))
+        assert status == -signal.SIGKILL, said
+    status, said = runs.distill(out, *MESH)
+    assert status == 0, said
+    assert lines(out) == lines(whole)
+    for left, right in zip(parameters(out), parameters(whole), strict=True):
+        np.testing.assert_array_equal(left, right)
+    for path in (whole / "evaluation").iterdir():
+        assert pq.read_table(path).equals(pq.read_table(out / "evaluation" / path.name))
+    status, said = runs.distill(out, *MESH)
+    assert status == 0
+    assert "is finished" in " ".join(said.split())
+
+
+def test_one_device_teaches_as_eight_do(runs, whole, tmp_path):
+    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
+    status, said = runs.distill(tmp_path / "run", XLA_FLAGS=flags)
+    assert status == 0, said
+    for left, right in zip(lines(tmp_path / "run"), lines(whole), strict=True):
+        assert left == pytest.approx(right, rel=1e-5)
+
+
+def test_the_run_says_who_taught_it_and_what_it_heard(runs, whole):
+    about, at = (json.loads((run / "recipe.json").read_text()) for run in (whole, runs.teacher))
+    assert about["recipe"]["distillation"] == dataclasses.asdict(DistillationConfig())
+    assert "distillation" not in at["recipe"]
+    says = about["teacher"]
+    assert (says["recipe"], says["seed"], says["step"]) == ("switch-demo", 0, 4)
+    assert (says["experts"], says["parameters"]) == (4, at["parameters"])
+    assert about["inputs"]["tokens"] == at["inputs"]["tokens"]
+    assert about["parameters"] < at["parameters"]
+    assert all(line["soft_loss_nats"] > 0 for line in lines(whole))
+
+
+def test_the_first_weights_are_the_teachers(runs, whole, tmp_path):
+    """Before its first step the student is no stranger to the text; a random one is."""
+    status, said = runs.distill(
+        tmp_path / "run", *MESH, "distillation.initialization=random", "steps=1"
+    )
+    assert status == 0, said
+    path = "evaluation/step=0.parquet"
+    begun, random, taught = (
+        sum(pq.read_table(run / path)["loss_nats"].to_pylist())
+        for run, path in (
+            (whole, path),
+            (tmp_path / "run", path),
+            (runs.teacher, "evaluation/step=4.parquet"),
+        )
+    )
+    assert taught < begun < random
+
+
+def test_other_settings_or_another_teacher_are_refused(runs, whole, tmp_path):
+    status, said = runs.distill(whole, *MESH, "distillation.hard_share=0.5")
+    assert status == 2
+    assert "settings.distillation.hard_share: there 0.75, asked 0.5" in said
+    other = tmp_path / "other"
+    shutil.copytree(runs.teacher, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["code_version"] = "another"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    status, said = runs.distill(whole, *MESH, by=other)
+    assert status == 2
+    assert "inputs.teacher: there 'switch-demo, seed 0, " in said
+
+
+def test_a_student_goes_to_transformers_and_back(runs, whole, tmp_path):
+    """It is a dense mT5: exported, imported and exported again, the file has the same bytes."""
+    for source, out in ((whole, tmp_path / "one"), (tmp_path / "run", tmp_path / "two")):
+        if out.name == "two":
+            import_hf.run(ImportHf(directory=tmp_path / "one", out=source, inputs=64))
+        export_hf.run(ExportHf(run=source, out=out))
+    config = json.loads((tmp_path / "one/config.json").read_text())
+    assert config["model_type"] == "mt5"
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+@pytest.fixture
+def found(runs):
+    return teacher.find(runs.teacher)
+
+
+@pytest.fixture
+def blocks(tokens):
+    return TokenBlocks(tokens, json.loads((tokens / "manifest.json").read_text()))
+
+
+def student(*settings):
+    recipe = dataclasses.replace(recipes.get("mt5-demo"), distillation=DistillationConfig())
+    return recipes.override(recipe, [*SIZES, *MESH, *settings])
+
+
+def test_a_teacher_of_other_widths_can_only_be_listened_to(found, blocks):
+    teacher.check_teaches(found, student(), blocks)
+    with pytest.raises(ArtifactError, match=r"other widths.*initialization=random"):
+        teacher.check_teaches(found, student("model.mlp=32"), blocks)
+    teacher.check_teaches(
+        found, student("model.mlp=32", "distillation.initialization=random"), blocks
+    )
+
+
+def test_what_cannot_be_taught_is_refused(found, blocks, tmp_path):
+    with pytest.raises(ArtifactError, match=r"cannot teach mt5-demo's batches.*encoder tokens"):
+        teacher.check_teaches(found, student("accumulate=8", "inputs=100"), blocks)
+    sparse = dataclasses.replace(student(), model=found.recipe.model)
+    with pytest.raises(ArtifactError, match="has 4 experts, and a student is dense"):
+        teacher.check_teaches(found, sparse, blocks)
+    elsewhere = dataclasses.replace(found, inputs=found.inputs | {"tokens": "others"})
+    with pytest.raises(ArtifactError, match="was trained on other tokens"):
+        teacher.check_teaches(elsewhere, student(), blocks)
+    other = {"vocabulary": blocks.manifest["vocabulary"] | {"sha256": "another"}}
+    with pytest.raises(ArtifactError, match="has another vocabulary"):
+        teacher.check_teaches(
+            found, student(), TokenBlocks(blocks.directory, blocks.manifest | other)
+        )
+    with pytest.raises(ArtifactError, match="holds no recipe"):
+        teacher.find(tmp_path)
