@@ -30,9 +30,9 @@ from model.loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, make_mesh, over_devices
 from model.slots import through_slots
+from model.stack import Call
 from model.switch_layer import SwitchLayer
 from model.train_step import Trainer, make_trainer
-from model.transformer import Call
 
 VOCABULARY = 2048
 DENSE = ModelConfig(

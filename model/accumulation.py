@@ -18,7 +18,8 @@ from model.batch import Batch
 from model.distillation import Lesson
 from model.loss import Losses, RowLosses, combine, training_loss
 from model.sharding import batch_shards, constrain
-from model.transformer import Call, Part, Transformer
+from model.stack import Call, Part
+from model.transformer import Transformer
 
 
 class Gradients(NamedTuple):

@@ -24,7 +24,8 @@ from jaxtyping import Array, Bool, Float
 
 from model.batch import Batch
 from model.config import ConfigurationError
-from model.transformer import Call, Transformer
+from model.stack import Call
+from model.transformer import Transformer
 
 Initialization = Literal["random", "non-experts", "experts-mean"]
 

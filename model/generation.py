@@ -22,7 +22,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from model.attention import KeysValues
 from model.batch import PADDING, Batch
 from model.config import ConfigurationError
-from model.transformer import Call, Layer, Stack, Transformer
+from model.stack import Call, Layer, Stack
+from model.transformer import Transformer
 
 EOS = 1  # as in T5's vocabularies
 

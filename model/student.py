@@ -8,7 +8,7 @@ feed-forward the student keeps its own random one, as in the paper; or gets the 
     down     = the same, times the expert's mean gate: a sparse layer's output is gate * expert(x)
 
 A teacher's layer `inside` of block `block` is the student's layer `block * period + inside`, where
-the period is the number of layers of a block (`model/transformer.py`).
+the period is the number of layers of a block (`model/stack.py`).
 """
 
 from typing import NamedTuple
@@ -20,8 +20,9 @@ from jaxtyping import Array, Float, Num
 
 from model.batch import Batch
 from model.feed_forward import FeedForward
+from model.stack import Call, Layer, Stack
 from model.switch_layer import Routing, SwitchLayer
-from model.transformer import Call, Layer, Stack, Transformer
+from model.transformer import Transformer
 
 
 class ExpertUse(NamedTuple):

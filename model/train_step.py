@@ -31,7 +31,8 @@ from model.optimizer import (
     matrix_stacks,
 )
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
-from model.transformer import Call, Transformer
+from model.stack import Call
+from model.transformer import Transformer
 from model.trouble import Trace, gradient_squares
 
 

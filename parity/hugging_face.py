@@ -31,7 +31,8 @@ from model.hugging_face import COPIES, export_state, import_state
 from model.hugging_face_config import import_config
 from model.loss import row_losses
 from model.sharding import MeshShape, make_mesh
-from model.transformer import Call, Transformer
+from model.stack import Call
+from model.transformer import Transformer
 
 FROZEN = Path(__file__).parents[1] / "tests/model/hugging_face_reference.json"
 FROZEN_CASES = ("mt5", "t5", "switch")

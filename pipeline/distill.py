@@ -20,12 +20,14 @@ import jax
 from model.checkpoint import Checkpoints
 from model.distillation import DistillationConfig, Lesson
 from model.sharding import make_mesh
+from model.stack import Call
 from model.student import ExpertUse, expert_use, with_teachers_weights
-from model.transformer import Call, Transformer
+from model.transformer import Transformer
 from pipeline import recipes
 from pipeline import teacher as teachers
 from pipeline.arguments import Distill
 from pipeline.artifacts import ArtifactError, differences, read_json
+from pipeline.recipe import override
 from pipeline.training_loop import Training, device_batches
 from pipeline.training_run import carry_out, is_finished, prepare, training_of
 
@@ -35,7 +37,7 @@ USE_BATCHES = 16  # of training examples, in which experts' loads are counted; 6
 def run(arguments: Distill) -> None:
     """Trains the student to its recipe's last step, or finds that done."""
     recipe = replace(recipes.get(arguments.recipe), distillation=DistillationConfig())
-    recipe = recipes.override(recipe, arguments.overrides)
+    recipe = override(recipe, arguments.overrides)
     assert recipe.distillation is not None  # an override sets fields of it
     teacher = teachers.find(arguments.teacher)
     job = prepare(arguments, recipe, [functools.partial(teachers.check_teaches, teacher, recipe)])

@@ -38,6 +38,7 @@ from pipeline.artifacts import (
     read_json,
 )
 from pipeline.hosts import to_devices
+from pipeline.recipe import recipe_from_json
 from pipeline.token_artifact import open_blocks
 
 COLUMNS = pa.schema(
@@ -211,7 +212,7 @@ def load_run(directory: Path) -> tuple[recipes.Recipe, Trainer]:
         raise ArtifactError(
             f"A run was expected in {directory}, which holds no recipe.json; pretrain first."
         )
-    recipe = recipes.from_json(read_json(path)["recipe"])
+    recipe = recipe_from_json(read_json(path)["recipe"])
     trainer = make_trainer(
         recipe.model,
         recipe.optimizer,

@@ -31,7 +31,7 @@ from pipeline.artifacts import (
     read_json,
 )
 from pipeline.export_hf import CONFIG, VOCABULARY
-from pipeline.recipes import Recipe
+from pipeline.recipe import Recipe
 from pipeline.training_run import describe
 from pipeline.vocabulary import with_sentinels
 

@@ -14,6 +14,7 @@ from model.config import ModelConfig, forward_flops, forward_flops_by_part
 from model.transformer import Transformer, parameter_count
 from pipeline import recipes
 from pipeline.arguments import Recipes
+from pipeline.recipe import recipe_to_json
 
 
 def run(arguments: Recipes) -> None:
@@ -28,7 +29,7 @@ def print_one(recipe: recipes.Recipe) -> None:
     """Prints every field, then what follows from them."""
     lengths = recipe.lengths
     print(recipes.summary(recipe.name))
-    print(json.dumps(recipes.to_json(recipe), indent=2))
+    print(json.dumps(recipe_to_json(recipe), indent=2))
     print(f"parameters: {count(recipe.model)}")
     parts = forward_flops_by_part(recipe.model, lengths.inputs, lengths.targets)
     print(f"forward FLOPs a sequence: {sum(parts)}")

@@ -35,7 +35,7 @@ from pipeline.planning.meshes import with_mesh
 from pipeline.planning.remedies import remedies
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import Topology, topology
-from pipeline.recipes import Recipe
+from pipeline.recipe import Recipe, override, recipe_to_json
 from pipeline.start_up_checks import check_divides
 
 ASSUMPTIONS = (
@@ -72,7 +72,7 @@ def compile_and_tell(arguments: arguments.Plan) -> None:
     """Does the work of `run` in this process."""
     jax.config.update("jax_platforms", "cpu")
     console = Console(highlight=False)
-    recipe = recipes.override(recipes.get(arguments.recipe), arguments.overrides)
+    recipe = override(recipes.get(arguments.recipe), arguments.overrides)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = placed(recipe, arguments.overrides, devices)
     step = compile_step(recipe, devices)
@@ -166,7 +166,7 @@ def write(path: Path, step: Step, figures: Sequence[Figure], tried: list[dict[st
         ConfigurationError: the file cannot be written.
     """
     plan = {
-        "recipe": recipes.to_json(step.recipe),
+        "recipe": recipe_to_json(step.recipe),
         "topology": step.topology.name,
         "slices": step.topology.slices,
         "chips": step.topology.chips,

@@ -9,13 +9,14 @@ went stands in `time.json` (`time_account.py`).
 from pipeline import recipes
 from pipeline.arguments import Pretrain
 from pipeline.artifacts import digest_of_manifest
+from pipeline.recipe import override
 from pipeline.start_from import check_start, start_from
 from pipeline.training_run import carry_out, is_finished, prepare, training_of
 
 
 def run(arguments: Pretrain) -> None:
     """Trains to the recipe's last step, or finds that done; SIGTERM ends it before, saved."""
-    job = prepare(arguments, recipes.override(recipes.get(arguments.recipe), arguments.overrides))
+    job = prepare(arguments, override(recipes.get(arguments.recipe), arguments.overrides))
     if arguments.start is not None:
         check_start(arguments.start, job.recipe, job.inputs["vocabulary"])
         job.inputs["start"] = digest_of_manifest(arguments.start)

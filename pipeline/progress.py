@@ -25,7 +25,7 @@ from pipeline.accelerators import peak_flops, step_flops
 from pipeline.artifacts import ArtifactError
 from pipeline.hosts import is_first
 from pipeline.live_view import LiveView
-from pipeline.recipes import Recipe
+from pipeline.recipe import Recipe
 from pipeline.skipped_steps import FILE as SKIPPED_FILE
 from pipeline.skipped_steps import append, describe_step
 from pipeline.time_account import TimeAccount

@@ -17,6 +17,7 @@ from model.train_step import Trainer
 from model.transformer import Transformer
 from pipeline import evaluate, recipes
 from pipeline.artifacts import ArtifactError, digest_of_contents, read_json
+from pipeline.recipe import recipe_from_json
 
 
 def start_from(start: Path, out: Path, trainer: Trainer) -> None:
@@ -38,7 +39,7 @@ def check_start(start: Path, recipe: recipes.Recipe, vocabulary: str) -> None:
         raise ArtifactError(
             f"A run was expected in {start}, which holds no recipe.json; pretrain or import one."
         )
-    theirs = recipes.from_json(read_json(start / "recipe.json")["recipe"])
+    theirs = recipe_from_json(read_json(start / "recipe.json")["recipe"])
     if array_shapes(theirs.model) != array_shapes(recipe.model):
         raise ArtifactError(
             f"{start} has other arrays than recipe {recipe.name} ({theirs.model} against "

@@ -20,7 +20,7 @@ from model.sharding import MeshShape, check_fit, make_mesh
 from pipeline.accelerators import memory_bytes
 from pipeline.artifacts import ArtifactError
 from pipeline.hosts import share_of
-from pipeline.recipes import Recipe
+from pipeline.recipe import Recipe
 from pipeline.token_checks import check_blocks, check_vocabulary
 
 GIB = 2**30

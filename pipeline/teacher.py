@@ -17,7 +17,7 @@ from model.checkpoint import fingerprint
 from model.config import ConfigurationError
 from model.train_step import make_trainer
 from model.transformer import Transformer, parameter_count
-from pipeline import evaluate, recipes
+from pipeline import evaluate
 from pipeline.artifacts import (
     MANIFEST,
     ArtifactError,
@@ -25,7 +25,7 @@ from pipeline.artifacts import (
     digest_of_manifest,
     read_json,
 )
-from pipeline.recipes import Recipe
+from pipeline.recipe import Recipe, recipe_from_json
 from pipeline.start_from import array_shapes
 from pipeline.start_up_checks import check_divides
 
@@ -85,7 +85,7 @@ def find(directory: Path) -> Teacher:
                 f"{name}; pretrain it to its end, or import one, first."
             )
     about = read_json(directory / "recipe.json")
-    recipe = recipes.from_json(about["recipe"])
+    recipe = recipe_from_json(about["recipe"])
     return Teacher(directory=directory, recipe=recipe, inputs=about["inputs"])
 
 

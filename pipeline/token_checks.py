@@ -11,7 +11,7 @@ from data.block_checks import total_bytes, verify_contents, verify_languages, ve
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
 from pipeline.artifacts import ArtifactError, digest_of_contents
-from pipeline.recipes import Recipe
+from pipeline.recipe import Recipe
 
 CHECKSUM_BYTES = 8_000_000_000  # 8 s at 1 GB/s
 

@@ -22,7 +22,7 @@ from pipeline.hosts import Share, is_first, share_of, to_devices
 from pipeline.preemption import Preemption
 from pipeline.profiling import Profile
 from pipeline.progress import Progress
-from pipeline.recipes import Recipe
+from pipeline.recipe import Recipe
 from pipeline.time_account import TimeAccount
 
 

@@ -30,7 +30,6 @@ from model.distillation import Lesson
 from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
 from model.transformer import parameter_count
-from pipeline import recipes
 from pipeline.arguments import Distill, Pretrain
 from pipeline.artifacts import (
     ArtifactError,
@@ -47,7 +46,7 @@ from pipeline.exposure import exposure, print_exposure
 from pipeline.hosts import connect, is_first, on_first_host
 from pipeline.preemption import EXIT_STATUS
 from pipeline.profiling import Profile
-from pipeline.recipes import Recipe
+from pipeline.recipe import Recipe, recipe_to_json
 from pipeline.start_up_checks import check_start
 from pipeline.time_account import TimeAccount
 from pipeline.token_artifact import open_blocks
@@ -85,7 +84,7 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that changes the run, as JSON values."""
-        return {k: value for k, value in recipes.to_json(self.recipe).items() if k not in FREE}
+        return {k: value for k, value in recipe_to_json(self.recipe).items() if k not in FREE}
 
 
 def prepare(
@@ -195,7 +194,7 @@ def describe(
     """Writes recipe.json: the resolved recipe and what follows from it."""
     lengths = recipe.lengths
     facts = {
-        "recipe": recipes.to_json(recipe),
+        "recipe": recipe_to_json(recipe),
         "parameters": parameter_count(trainer.shapes),
         "flops_per_sequence": forward_flops(recipe.model, lengths.inputs, lengths.targets),
         "lengths": lengths._asdict(),

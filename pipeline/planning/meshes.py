@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from model.config import ConfigurationError
 from model.sharding import MeshShape
-from pipeline.recipes import Recipe
+from pipeline.recipe import Recipe
 from pipeline.start_up_checks import check_divides
 
 

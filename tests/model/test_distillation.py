@@ -15,8 +15,9 @@ from model.distillation import DistillationConfig, Lesson, soft_losses
 from model.loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, batch_sharding, make_mesh, parameter_shardings
+from model.stack import Call
 from model.train_step import make_trainer
-from model.transformer import Call, Transformer
+from model.transformer import Transformer
 
 ROWS, SOURCE, TARGET, IDS = 8, 16, 8, 128
 SWITCH = SwitchConfig(

@@ -11,7 +11,8 @@ from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
 from model.generation import EOS, Sampling, choose, generate, never_dropping
 from model.sharding import MeshShape, make_mesh
-from model.transformer import Call, Transformer
+from model.stack import Call
+from model.transformer import Transformer
 
 SWITCH = SwitchConfig(experts=4, every=2, encoder_group_tokens=16, decoder_group_tokens=8)
 CONFIG = ModelConfig(

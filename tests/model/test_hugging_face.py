@@ -17,7 +17,8 @@ from model.hugging_face import COPIES, export_state, import_state, places
 from model.hugging_face_config import export_config, import_config
 from model.loss import row_losses
 from model.sharding import MeshShape, make_mesh
-from model.transformer import Call, Transformer
+from model.stack import Call
+from model.transformer import Transformer
 
 ROOT = Path(__file__).parents[2]
 _SPEC = importlib.util.spec_from_file_location(

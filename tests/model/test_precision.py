@@ -14,7 +14,8 @@ from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
 from model.loss import training_loss
 from model.sharding import MeshShape, make_mesh
-from model.transformer import Call, Transformer
+from model.stack import Call
+from model.transformer import Transformer
 
 EXPERTS = 6  # like no other size, so that the router is known by it
 SWITCH = SwitchConfig(

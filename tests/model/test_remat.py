@@ -8,7 +8,7 @@ import pytest
 
 from model.config import ModelConfig, SwitchConfig
 from model.sharding import MeshShape, make_mesh
-from model.transformer import Call, Stack, StackInputs
+from model.stack import Call, Stack, StackInputs
 
 CONFIG = ModelConfig(
     vocabulary_rows=128,

@@ -13,7 +13,8 @@ from model.feed_forward import FeedForward
 from model.norm import RMSNorm
 from model.position_bias import bucket
 from model.sharding import MeshShape, make_mesh
-from model.transformer import Call, Transformer
+from model.stack import Call
+from model.transformer import Transformer
 
 CONFIG = ModelConfig(
     vocabulary_rows=128, embed=16, heads=2, head=8, mlp=24, layers=2, activation_dtype="float32"

@@ -22,6 +22,7 @@ from model.distillation import DistillationConfig
 from pipeline import evaluate, export_hf, import_hf, recipes, teacher
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.artifacts import ArtifactError
+from pipeline.recipe import override
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 6, 2
@@ -201,7 +202,7 @@ def blocks(tokens):
 
 def student(*settings):
     recipe = dataclasses.replace(recipes.get("mt5-demo"), distillation=DistillationConfig())
-    return recipes.override(recipe, [*SIZES, *MESH, *settings])
+    return override(recipe, [*SIZES, *MESH, *settings])
 
 
 def test_a_teacher_of_other_widths_can_only_be_listened_to(found, blocks):

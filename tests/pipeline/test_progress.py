@@ -15,6 +15,7 @@ from pipeline import recipes
 from pipeline.artifacts import ArtifactError
 from pipeline.live_view import LiveView, duration, numbers
 from pipeline.progress import MOST_SKIPPED, Progress, curves, forget_after, summary
+from pipeline.recipe import override
 from pipeline.time_account import TimeAccount
 
 PLACES = [Place((1, layer), f"encoder layer {layer}", "feed_forward.up") for layer in range(3)]
@@ -42,7 +43,7 @@ def test_the_live_view_shows_every_number():
 def progress(tmp_path, first=0):
     settings = ["log_every=2", "steps=100", "checkpoint_every=100"]
     return Progress(
-        recipes.override(recipes.get("switch-demo"), settings),
+        override(recipes.get("switch-demo"), settings),
         tmp_path,
         first,
         account=TimeAccount(),

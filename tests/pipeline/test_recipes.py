@@ -6,13 +6,14 @@ from model.config import ConfigurationError, forward_flops_by_part
 from pipeline import list_recipes, recipes
 from pipeline.arguments import Recipes
 from pipeline.artifacts import ArtifactError, differences
+from pipeline.recipe import override, recipe_from_json, recipe_to_json
 
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_survives_json(name):
     recipe = recipes.get(name)
     assert recipe.name == name
-    assert recipes.from_json(recipes.to_json(recipe)) == recipe
+    assert recipe_from_json(recipe_to_json(recipe)) == recipe
     assert recipes.summary(name)
 
 
@@ -33,7 +34,7 @@ def test_compared_recipes_differ_in_the_feed_forward_only(baseline, candidate):
     assert dense.model.switch is None
     sparse_model = dataclasses.replace(sparse.model, switch=None)
     assert dataclasses.replace(sparse, name=dense.name, model=sparse_model) == dense
-    lines = differences(recipes.to_json(dense), recipes.to_json(sparse))
+    lines = differences(recipe_to_json(dense), recipe_to_json(sparse))
     assert {line.split(":")[0] for line in lines} == {"name", "model.switch"}
 
 
@@ -90,7 +91,7 @@ def test_parameters_are_the_published_ones(name, parameters, published):
 )
 def test_mswitch_base_at_every_number_of_experts(experts, billions):
     """mT5-Base's 0.582 and, a switch layer and expert more, 12 * 3 * 768 * 2048 weights."""
-    recipe = recipes.override(recipes.get("mswitch-base"), [f"model.switch.experts={experts}"])
+    recipe = override(recipes.get("mswitch-base"), [f"model.switch.experts={experts}"])
     assert list_recipes.count(recipe.model) == by_hand(recipe.model)
     assert by_hand(recipe.model) / 1e9 == pytest.approx(billions, abs=0.0006)
 
@@ -98,7 +99,7 @@ def test_mswitch_base_at_every_number_of_experts(experts, billions):
 def test_where_the_papers_table_errs():
     """Switch-XXL: 395B parameters are 128 experts; the 64 that table 9 prints would be 201B."""
     xxl = recipes.get("switch-xxl")
-    halved = recipes.override(xxl, ["model.switch.experts=64"]).model
+    halved = override(xxl, ["model.switch.experts=64"]).model
     assert by_hand(halved) == 201_395_253_248
     assert by_hand(xxl.model) == 394_675_073_024
 
@@ -132,7 +133,7 @@ def test_recipes_list_every_name(capsys):
 
 
 def test_overrides_are_typed():
-    recipe = recipes.override(
+    recipe = override(
         recipes.get("switch-demo"),
         ["steps=1_000", "optimizer.scale=0.5", "model.switch.experts=16", "mixture=temperature:1"],
     )
@@ -159,7 +160,7 @@ def test_overrides_are_typed():
 )
 def test_unusable_overrides(setting, says):
     with pytest.raises(ArtifactError, match=says):
-        recipes.override(recipes.get("mt5-demo"), [setting])
+        override(recipes.get("mt5-demo"), [setting])
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_unusable_overrides(setting, says):
 )
 def test_a_value_out_of_range(setting, says):
     with pytest.raises(ConfigurationError, match=says):
-        recipes.override(recipes.get("mt5-demo"), [setting])
+        override(recipes.get("mt5-demo"), [setting])
 
 
 def test_an_unknown_recipe_offers_a_near_one():

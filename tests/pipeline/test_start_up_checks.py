@@ -8,6 +8,7 @@ from model.sharding import MeshShape
 from pipeline import recipes, start_up_checks
 from pipeline.accelerators import peak_flops
 from pipeline.artifacts import ArtifactError
+from pipeline.recipe import override
 from pipeline.start_up_checks import check_start
 
 FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
@@ -19,7 +20,7 @@ def blocks(tokens):
 
 
 def recipe(*settings):
-    return recipes.override(recipes.get("switch-demo"), settings)
+    return override(recipes.get("switch-demo"), settings)
 
 
 def test_a_recipe_that_fits_starts(blocks, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 from model.config import ConfigurationError
 from model.sharding import MeshShape
 from pipeline.planning.meshes import with_mesh
-from pipeline.recipes import get, names, override
+from pipeline.recipe import override
+from pipeline.recipes import get, names
 from pipeline.start_up_checks import check_divides
 
 

@@ -1,0 +1,232 @@
+"""One stack of the network, encoder or decoder: layers, grouped into equal blocks that are scanned.
+
+Pre-norm residual layers, a final norm a stack, one position-bias table a stack. A block is one
+dense layer, or dense layers and then a sparse one, and the scan keeps compile time from growing
+with depth. Dense and sparse stacks share every line but the feed-forward's.
+
+What the backward pass keeps of a block is `Call.remat`: all of it ("none"), its input alone
+("full": a third more FLOPs, memory of one block), or its input and what came back from the
+all-to-alls ("exchanges": nothing is sent twice). The result is the same.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from model.attention import Attention
+from model.config import ModelConfig, Remat, SwitchConfig
+from model.feed_forward import FeedForward
+from model.norm import RMSNorm
+from model.position_bias import PositionBias
+from model.sharding import EXCHANGED, constrain
+from model.switch_layer import Routing, SwitchLayer
+
+
+class Part(NamedTuple):
+    """Which part of a batch is being computed, where gradients are accumulated.
+
+    Attributes:
+        number: from 0.
+        parts: in all.
+        target_tokens: real ones, of the whole batch.
+    """
+
+    number: Int[Array, ""] | int
+    parts: int
+    target_tokens: Int[Array, ""]
+
+
+WRITTEN_OUT = 4  # blocks; at 4 layers 12 % fewer CPU-seconds than scanned, and compiling is quick
+
+
+class Call(NamedTuple):
+    """What a forward pass depends on besides weights and tokens.
+
+    Attributes:
+        mesh: the devices.
+        key: randomness of the router's jitter, which is off without one.
+        remat: what the backward pass keeps of a block.
+        part: which part of a batch this is; None for all of it.
+    """
+
+    mesh: Mesh
+    key: Key[Array, ""] | None = None
+    remat: Remat = "none"
+    part: Part | None = None
+
+    @property
+    def training(self) -> bool:
+        """True where there is randomness."""
+        return self.key is not None
+
+
+class Layer(eqx.Module):
+    """One layer: self-attention, in the decoder attention to the encoder, then a feed-forward."""
+
+    self_norm: RMSNorm
+    self_attention: Attention
+    cross_norm: RMSNorm | None
+    cross_attention: Attention | None
+    feed_forward_norm: RMSNorm
+    feed_forward: FeedForward | SwitchLayer
+
+    @staticmethod
+    def init(
+        config: ModelConfig, switch: SwitchConfig | None, *, decoder: bool, key: Key[Array, ""]
+    ) -> "Layer":
+        """Draws a layer; sparse where `switch` is given."""
+        keys = jax.random.split(key, 3)
+        return Layer(
+            self_norm=RMSNorm.init(config.embed),
+            self_attention=Attention.init(config, key=keys[0]),
+            cross_norm=RMSNorm.init(config.embed) if decoder else None,
+            cross_attention=Attention.init(config, key=keys[1]) if decoder else None,
+            feed_forward_norm=RMSNorm.init(config.embed),
+            feed_forward=(
+                FeedForward.init(config, key=keys[2])
+                if switch is None
+                else SwitchLayer.init(config, switch, key=keys[2])
+            ),
+        )
+
+
+class StackInputs(NamedTuple):
+    """What is the same for every layer of a stack."""
+
+    bias: Float[Array, "heads length length"]
+    mask: Bool[Array, "#batch #length length"]
+    is_token: Bool[Array, "batch length"]
+    source: Float[Array, "batch source embed"] | None
+    source_mask: Bool[Array, "batch #length source"] | None
+
+
+class StackOutput(NamedTuple):
+    """What an encoder or a decoder returns.
+
+    Attributes:
+        x: its output, after the final norm.
+        routing: one leading dimension more, the blocks; None where dense.
+        finite: whether all that left a layer was, a row; not reduced over rows, which lie apart.
+    """
+
+    x: Float[Array, "batch length embed"]
+    routing: Routing | None
+    finite: Bool[Array, "layers batch"]
+
+
+class Stack(eqx.Module):
+    """An encoder or a decoder."""
+
+    blocks: tuple[Layer, ...]
+    position_bias: PositionBias
+    final_norm: RMSNorm
+    switch: SwitchConfig | None = eqx.field(static=True)
+    decoder: bool = eqx.field(static=True)
+
+    @staticmethod
+    def init(config: ModelConfig, *, decoder: bool, key: Key[Array, ""]) -> "Stack":
+        """Draws all blocks, each from its own key."""
+        block_key, bias_key = jax.random.split(key)
+
+        def block(key: Key[Array, ""]) -> tuple[Layer, ...]:
+            keys = jax.random.split(key, config.layers_per_block)
+            kinds = [None] * (config.layers_per_block - 1) + [config.switch]
+            return tuple(
+                Layer.init(config, switch, decoder=decoder, key=key)
+                for switch, key in zip(kinds, keys, strict=True)
+            )
+
+        return Stack(
+            blocks=eqx.filter_vmap(block)(jax.random.split(block_key, config.blocks)),
+            position_bias=PositionBias.init(
+                embed=config.embed,
+                heads=config.heads,
+                scale=config.initialization_scale,
+                bidirectional=not decoder,
+                key=bias_key,
+            ),
+            final_norm=RMSNorm.init(config.embed),
+            switch=config.switch,
+            decoder=decoder,
+        )
+
+    def __call__(
+        self, x: Float[Array, "batch length embed"], inputs: StackInputs, call: Call
+    ) -> StackOutput:
+        """Runs the stack."""
+        weights, rest = eqx.partition(self.blocks, eqx.is_array)
+        count = jax.tree.leaves(weights)[0].shape[0]
+
+        def body(x, step):
+            weights, number = step
+            return self._block(x, eqx.combine(weights, rest), inputs, call, number)
+
+        # Written out, what the backward pass needs stays where it is instead of being stacked; and
+        # a scan keeps rematerialised parts apart.
+        few = count <= WRITTEN_OUT and call.remat == "none"
+        blocks = weights, jnp.arange(count)
+        x, (routing, finite) = jax.lax.scan(_kept(body, call.remat), x, blocks, unroll=few)
+        return StackOutput(self.final_norm(x), routing, finite.reshape(-1, len(x)))
+
+    def _block(self, x, layers: tuple[Layer, ...], inputs: StackInputs, call: Call, number):
+        routing, finite = None, []
+        for layer in layers:
+            x = x + self._attend(layer, x, inputs)
+            y, here = self.feed_forward(layer, x, inputs.is_token, call, number)
+            routing = here if here is not None else routing
+            x = constrain(x + y, "batch length embed", call.mesh)
+            finite.append(jnp.isfinite(x).all(axis=(1, 2)))
+        return x, (routing, jnp.stack(finite))
+
+    def feed_forward(
+        self,
+        layer: Layer,
+        x: Float[Array, "batch length embed"],
+        is_token: Bool[Array, "batch length"],
+        call: Call,
+        number: Int[Array, ""],
+    ) -> tuple[Float[Array, "batch length embed"], Routing | None]:
+        """Returns what a layer's feed-forward adds to `x`, in block `number`."""
+        y = layer.feed_forward_norm(x)
+        if isinstance(layer.feed_forward, SwitchLayer):
+            return self._switch(layer.feed_forward, y, is_token, call, number)
+        return layer.feed_forward(y), None
+
+    def _attend(self, layer: Layer, x, inputs: StackInputs):
+        y = layer.self_norm(x)
+        y = layer.self_attention(y, y, inputs.bias, inputs.mask)
+        if layer.cross_attention is None or layer.cross_norm is None:
+            return y
+        assert inputs.source is not None  # a decoder's
+        assert inputs.source_mask is not None
+        nothing = jnp.zeros((1, 1, 1))
+        z = layer.cross_norm(x + y)
+        return y + layer.cross_attention(z, inputs.source, nothing, inputs.source_mask)
+
+    def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
+        assert self.switch is not None  # a stack with a switch layer has its config
+        key = jax.random.fold_in(call.key if call.key is not None else jax.random.key(0), number)
+        routing = self.switch.routing(decoder=self.decoder, training=call.training)
+        part = Part(0, 1, jnp.zeros((), jnp.int32)) if call.part is None else call.part
+        return layer(
+            x,
+            is_token,
+            routing,
+            key=key,
+            mesh=call.mesh,
+            part=part.number,
+            parts=part.parts,
+        )
+
+
+def _kept(body, remat: Remat):
+    """Returns a scanned block's function that keeps only what `remat` says."""
+    if remat == "none":
+        return body
+    names = (EXCHANGED,) if remat == "exchanges" else ()
+    policy = jax.checkpoint_policies.save_only_these_names(*names)
+    return jax.checkpoint(body, policy=policy, prevent_cse=False)  # a scan keeps them apart

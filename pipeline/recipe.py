@@ -1,0 +1,167 @@
+"""A complete description of a run: one frozen value, with what reads, writes and changes it.
+
+What a run depends on is here or in its data, so a recipe that is written beside a run says all that
+is needed to make it again. Settings from a command line (`field=value`) are typed by the field that
+they change; an unknown name is an error that offers near matches.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from data.span_corruption import Lengths, lengths_for_inputs
+from model.config import ConfigurationError, ModelConfig, Remat, SwitchConfig
+from model.distillation import DistillationConfig
+from model.optimizer import OptimizerConfig
+from model.sharding import MeshShape
+from pipeline.artifacts import ArtifactError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a pretraining run, but for the tokens.
+
+    Attributes:
+        name: the recipe's name.
+        model: the network.
+        rows: rows of a batch, over all devices.
+        inputs: encoder tokens a row; raw window and targets follow from it.
+        steps: updates in all.
+        optimizer: the learning-rate schedule.
+        mixture: how often each language is seen: temperature:ALPHA over pages, proportional,
+            uniform, unimax:EPOCHS:CHARACTERS or weights:FILE (`data/mixture.py`).
+        seed: of weights, order and spans.
+        evaluate_every, checkpoint_every, log_every: in steps.
+        mesh: devices along each axis.
+        accumulate: parts that a batch is computed in, one after another, for less memory; the
+            update is that of the whole batch.
+        remat: what the backward pass keeps of a block: none (all of it), full (its input alone),
+            exchanges (also what the all-to-alls brought); costs memory or time, changes no result.
+        distillation: how a teacher is learned from; None for a run that learns from text alone.
+            No named recipe has it: `mswitch distill` adds it to a dense one.
+    """
+
+    name: str
+    model: ModelConfig
+    rows: int
+    inputs: int
+    steps: int
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    mixture: str = "temperature:0.3"
+    seed: int = 0
+    evaluate_every: int = 5_000
+    checkpoint_every: int = 5_000
+    log_every: int = 100
+    mesh: MeshShape = field(default_factory=MeshShape)
+    accumulate: int = 1
+    remat: Remat = "none"
+    distillation: DistillationConfig | None = None
+
+    def __post_init__(self):
+        counts = "rows", "steps", "evaluate_every", "checkpoint_every", "log_every", "accumulate"
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
+
+    @property
+    def stage(self) -> str:
+        """The command that trains it."""
+        return "pretrain" if self.distillation is None else "distill"
+
+    @property
+    def lengths(self) -> Lengths:
+        """Raw, input and target lengths of a row."""
+        return lengths_for_inputs(self.inputs)
+
+
+def sparse(baseline: Recipe, name: str, switch: SwitchConfig) -> Recipe:
+    """Returns the baseline with sparse feed-forwards and no other difference."""
+    return replace(baseline, name=name, model=replace(baseline.model, switch=switch))
+
+
+def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
+    """Returns the recipe as JSON values; `distillation` only where there is a teacher."""
+    value = asdict(recipe)
+    return value if recipe.distillation else {k: v for k, v in value.items() if k != "distillation"}
+
+
+def recipe_from_json(value: dict[str, Any]) -> Recipe:
+    """Returns the recipe that `recipe_to_json` wrote."""
+    return _build(Recipe, value)
+
+
+def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Returns the recipe with `field=value` settings applied, such as `model.switch.experts=16`.
+
+    Raises:
+        ArtifactError: unknown field or a value of the wrong type.
+    """
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator:
+            raise ArtifactError(f"--set was given {setting!r}; write field=value.")
+        recipe = _replaced(recipe, path.split("."), text, path)
+    return recipe
+
+
+def _replaced(value: Any, path: list[str], text: str, whole: str) -> Any:
+    known = (
+        [field.name for field in dataclasses.fields(value)]
+        if dataclasses.is_dataclass(value)
+        else []
+    )
+    if path[0] not in known:
+        offer = near_matches(path[0], known)
+        raise ArtifactError(
+            f"--set {whole} was asked; {path[0]!r} is no field there.{offer} "
+            f"Known: {', '.join(known) or 'none, it is not set'}."
+        )
+    current = getattr(value, path[0])
+    if len(path) > 1:
+        new = _replaced(current, path[1:], text, whole)
+    else:
+        new = _parse(text, current, whole, get_type_hints(type(value))[path[0]])
+    return replace(value, **{path[0]: new})  # pyright: ignore[reportArgumentType]
+
+
+def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
+    kind = type(current)
+    if kind not in (int, float, str, bool):
+        raise ArtifactError(
+            f"--set {whole} was asked, which is not a single value; name a field of it."
+        )
+    allowed = get_args(hint) if get_origin(hint) is Literal else ()
+    if kind is bool:
+        allowed = ("true", "false")
+    if allowed and text not in allowed:
+        raise ArtifactError(f"--set {whole}={text} was asked; write one of {', '.join(allowed)}.")
+    if kind is bool:
+        return text == "true"
+    try:
+        return kind(text.replace("_", "") if kind is int else text)
+    except ValueError as error:
+        raise ArtifactError(
+            f"--set {whole}={text} was asked; {whole} is {kind.__name__}, for example {current}."
+        ) from error
+
+
+def _build(kind: Any, value: Any) -> Any:
+    if value is None or not isinstance(value, dict):
+        return value
+    hints = get_type_hints(kind)
+    return kind(**{name: _build(_class_of(hints[name]), item) for name, item in value.items()})
+
+
+def _class_of(hint: Any) -> Any:
+    """Returns the dataclass in `X | None`, or the hint itself."""
+    if get_origin(hint) is None:
+        return hint
+    return next((kind for kind in get_args(hint) if dataclasses.is_dataclass(kind)), hint)
+
+
+def near_matches(name: str, known: Sequence[str]) -> str:
+    """Returns a question that offers names like the one given, or nothing."""
+    near = difflib.get_close_matches(name, known, n=3)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -1,0 +1,109 @@
+"""Recipes for two cores: the demo's, and the experiments' (docs/results)."""
+
+from dataclasses import replace
+
+from model.config import ModelConfig, SwitchConfig
+from model.optimizer import OptimizerConfig
+from pipeline.recipe import Recipe, sparse
+
+
+def mt5_demo() -> Recipe:
+    """A tiny mT5 for `make demo`; some two minutes on two cores."""
+    return Recipe(
+        name="mt5-demo",
+        model=ModelConfig(
+            vocabulary_rows=8192,
+            embed=96,
+            heads=4,
+            head=24,
+            mlp=192,
+            layers=2,
+            activation_dtype="float32",  # CPUs have no fast bfloat16
+        ),
+        rows=32,
+        inputs=128,
+        steps=400,
+        optimizer=OptimizerConfig(hold_steps=400, decay_from=0.5),
+        evaluate_every=20,
+        checkpoint_every=100,
+        log_every=10,
+    )
+
+
+def switch_demo() -> Recipe:
+    """The same with 8 experts at every other feed-forward: as many FLOPs a token."""
+    lengths = mt5_demo().lengths
+    switch = SwitchConfig(
+        experts=8,
+        every=2,
+        encoder_group_tokens=lengths.inputs * 8,
+        decoder_group_tokens=lengths.targets * 8,
+    )
+    return sparse(mt5_demo(), "switch-demo", switch)
+
+
+def mt5_experiment() -> Recipe:
+    """An mT5 that 20M tokens of 101 languages saturate (`make experiment`); a quarter of an hour.
+
+    On one core. So narrow that its feed-forwards limit it: at twice the width eight times wider
+    feed-forwards gained nothing from as many tokens, and what limits no one no expert can relieve.
+    """
+    return Recipe(
+        name="mt5-experiment",
+        model=ModelConfig(
+            vocabulary_rows=2048,
+            embed=32,
+            heads=1,
+            head=32,
+            mlp=64,
+            layers=2,
+            activation_dtype="float32",
+        ),
+        rows=64,
+        inputs=128,
+        steps=1_984,
+        optimizer=OptimizerConfig(hold_steps=800, decay_from=0.4, warm_up_steps=50),
+        evaluate_every=64,
+        checkpoint_every=496,
+        log_every=16,
+    )
+
+
+def switch_experiment() -> Recipe:
+    """The same with 16 experts at every feed-forward, as in Switch-C.
+
+    The router starts with logits of unit variance, 1 / sqrt(embed) instead of 0.02: diffuse gates
+    hide the experts, and twenty million tokens are too few to sharpen them.
+    """
+    return sparse(mt5_experiment(), "switch-experiment", experiment_switch())
+
+
+def t5_english() -> Recipe:
+    """The experiment's shape as T5 1.0 (ReLU, tied), for one language; three minutes on a core."""
+    multilingual = mt5_experiment()
+    model = replace(multilingual.model, feed_forward="relu", tied_logits=True, mlp=96)
+    return replace(
+        multilingual,
+        name="t5-english",
+        model=model,
+        steps=496,
+        evaluate_every=16,
+        checkpoint_every=248,
+    )
+
+
+def switch_english() -> Recipe:
+    """The same with 16 experts at every feed-forward."""
+    return sparse(t5_english(), "switch-english", experiment_switch())
+
+
+def experiment_switch() -> SwitchConfig:
+    """Sixteen experts; a batch is one routing group."""
+    dense = mt5_experiment()
+    return SwitchConfig(
+        experts=16,
+        every=1,
+        encoder_group_tokens=dense.lengths.inputs * dense.rows,
+        decoder_group_tokens=dense.lengths.targets * dense.rows,
+        router_scale=0.18,
+    )
