@@ -37,7 +37,7 @@ def compiled():
             stack = eqx.combine(arrays, rest)
             mask = jnp.ones((2, 1, 8), bool)
             inputs = StackInputs(stack.position_bias(8), mask, mask[:, 0], None, None)
-            y, routing = stack(x, inputs, call)
+            y, routing, _ = stack(x, inputs, call)
             return jnp.sum(y[..., 0]) + jnp.sum(routing.balance_loss)
 
         made = jax.jit(jax.value_and_grad(loss)).lower(arrays).compile()
