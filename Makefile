@@ -10,7 +10,7 @@ PROGRAMS := prism minio fake-gcs-server
 EXTRAS ?= demo,dev
 TORCH := parity/hugging_face.py parity/hugging_face_files.py
 
-.PHONY: demo test check parity bench engines experiment scale install clean
+.PHONY: demo test check parity bench engines engine-programs experiment scale install clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -64,11 +64,13 @@ experiment: install
 
 # The same jobs on Beam's portable runner, on an S3 store, and as Dataflow receives them. The three
 # programs are built from source; servers run on loopback, on free ports, in throw-away folders.
-engines: $(ENGINES)/.installed $(PROGRAMS:%=$(ENGINES)/bin/%) $(ENGINES)/worker/.installed
+engines: engine-programs $(ENGINES)/.installed $(ENGINES)/worker/.installed
 	rm -rf $(ENGINES)/wheel
 	$(BIN)/python -m hatchling build --target wheel --directory $(ENGINES)/wheel
 	$(ENGINES)/worker/bin/python -m pip install --quiet --no-deps --force-reinstall $(ENGINES)/wheel/*.whl
 	MSWITCH_ENGINES=$(abspath $(ENGINES)) $(BIN)/python -m pytest tests/engines
+
+engine-programs: $(PROGRAMS:%=$(ENGINES)/bin/%)
 
 $(ENGINES)/.installed: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[engines]'

@@ -2,12 +2,14 @@
 
     python experiments/distillation.py [--out DIR]
 
-Teachers and baselines are runs of `multilingual.py`, which comes first; the ladder of experts is
-the ladder of compressions. Each teacher has two students, of its own steps, seed and examples, that
-differ in `distillation` alone:
+Teachers and baselines are runs of `multilingual.py`, which comes first. The ladder of experts is
+the ladder of compressions: each of its runs has a student as in the paper (table 6: the teacher's
+non-expert weights, 0.75 labels and 0.25 teacher), of its teacher's steps, seed and examples. The
+teacher of most experts has three more, which differ in `distillation` alone:
 
-    as-in-the-paper   the teacher's non-expert weights, 0.75 labels and 0.25 teacher (table 6)
-    softer            the same with 0.25 labels and 0.75 teacher at temperature 2
+    labels-alone   the same first weights and no teacher: what the weights do by themselves
+    softer         0.25 labels and 0.75 teacher, at temperature 2
+    experts-mean   sparse feed-forwards begin as the mean of the experts, weighted by load
 
 The baseline is counted twice: at as many steps as the student, and at as many as student and
 teacher together. What came out stands in docs/results/distillation.md.
@@ -16,61 +18,25 @@ teacher together. What came out stands in docs/results/distillation.md.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tyro
 from lanes import Task, run_all
-from multilingual import SEEDS, SHORT, pretrain, stage
+from multilingual import LADDER, SHORT, stage
 
-from pipeline import recipes
-
-STUDENTS = {
-    "as-in-the-paper": (),
+PAPER: tuple[str, ...] = ("--set=distillation.hard_share=0.75",)
+OTHERS: dict[str, tuple[str, ...]] = {
+    "labels-alone": ("--set=distillation.hard_share=1",),
     "softer": ("--set=distillation.hard_share=0.25", "--set=distillation.temperature=2"),
+    "experts-mean": ("--set=distillation.initialization=experts-mean",),
 }
-FULL = recipes.mt5_experiment().steps
-LONG = ("--set=evaluate_every=248",)  # of a student only its last evaluation is compared
-TWICE = (f"--set=steps={2 * FULL}", "--set=evaluate_every=128", "--set=checkpoint_every=992")
+SEED = 0
+BASELINE, LONGER = "mt5-short", "mt5-0"  # as many steps as a student; and as it and its teacher
 
 
-class Lesson(NamedTuple):
-    """A teacher, as a side of a report: its runs, one a seed, and who it is compared with.
-
-    Attributes:
-        name: of the reports.
-        teachers: runs.
-        baselines: runs of as many steps.
-        longer: runs of twice as many.
-        seeds: of teachers, baselines and students alike.
-        settings: that make a student's run as long as its teacher's.
-    """
-
-    name: str
-    teachers: tuple[str, ...]
-    baselines: tuple[str, ...]
-    longer: tuple[str, ...]
-    seeds: tuple[int, ...]
-    settings: tuple[str, ...]
-
-
-def seed(number: int) -> Lesson:
-    """Returns the lesson of one long teacher."""
-    one = str(number)
-    return Lesson(
-        f"16-experts-seed-{one}",
-        (f"switch-{one}",),
-        (f"mt5-{one}",),
-        (f"mt5-twice-{one}",),
-        (number,),
-        LONG,
-    )
-
-
-# Half as long as the others, so that the long baseline is the one of twice its steps.
-MOST_EXPERTS = Lesson(
-    "32-experts-short", ("switch-32-experts",), ("mt5-short",), ("mt5-0",), (0,), SHORT
-)
-LESSONS = (MOST_EXPERTS, *(seed(number) for number in SEEDS))
+def students(experts: int) -> dict[str, tuple[str, ...]]:
+    """Returns the students of a teacher: their names and settings."""
+    return {"as-in-the-paper": PAPER} | (OTHERS if experts == max(LADDER) else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,48 +50,41 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Runs what is not yet done, and prints a table."""
     out = arguments.out
-    longer = [
-        pretrain(out, f"mt5-twice-{number}", "mt5-experiment", *TWICE, f"--set=seed={number}")
-        for number in SEEDS
-    ]
-    students = [distill(out, lesson, kind) for lesson in LESSONS for kind in STUDENTS]
-    run_all([*students, *longer])
-    for lesson in LESSONS:
-        report(out, lesson, lesson.baselines, "")
-        report(out, lesson, lesson.longer, "-twice", "--allow-differences")
+    run_all([distill(out, n, name, set_) for n in LADDER for name, set_ in students(n).items()])
+    for experts in LADDER:
+        report(out, experts, BASELINE, "")
+        report(out, experts, LONGER, "-twice", "--allow-differences")
     print(table(out))
 
 
-def student(lesson: Lesson, kind: str) -> str:
+def run_of(name: str, experts: int) -> str:
     """Returns the name of a student's run."""
-    return f"{kind}-of-{lesson.name}"
+    return f"{name}-of-{experts}-experts"
 
 
-def distill(out: Path, lesson: Lesson, kind: str) -> Task:
+def distill(out: Path, experts: int, name: str, settings: tuple[str, ...]) -> Task:
     """Returns one student's run."""
-    name = student(lesson, kind)
+    run = run_of(name, experts)
     command = (
         "distill",
-        f"--teacher={out}/{lesson.teachers[0]}",
+        f"--teacher={out}/switch-{experts}-experts",
         "--recipe=mt5-experiment",
         f"--tokens={out}/tokens",
-        f"--out={out}/{name}",
-        f"--set=name={kind}",
-        f"--set=seed={lesson.seeds[0]}",
-        *lesson.settings,
-        *STUDENTS[kind],
+        f"--out={out}/{run}",
+        f"--set=name={name}",
+        f"--set=seed={SEED}",
+        *SHORT,
+        *settings,
     )
-    return Task(out / "logs" / f"{name}.log", command)
+    return Task(out / "logs" / f"{run}.log", command)
 
 
-def report(
-    out: Path, lesson: Lesson, baselines: tuple[str, ...], suffix: str, *options: str
-) -> None:
+def report(out: Path, experts: int, baseline: str, suffix: str, *options: str) -> None:
     """Writes the report of one teacher and its students against one baseline."""
     sides = {
-        "baseline": baselines,
-        "candidate": lesson.teachers,
-        "student": tuple(student(lesson, kind) for kind in STUDENTS),
+        "baseline": [baseline],
+        "candidate": [f"switch-{experts}-experts"],
+        "student": [run_of(name, experts) for name in students(experts)],
     }
     runs = [
         word
@@ -133,24 +92,24 @@ def report(
         for word in (f"--{side}", *(f"{out}/{n}" for n in names))
     ]
     read = f"--corpus={out}/corpus", f"--tokens={out}/tokens"
-    stage(out, "report", *runs, *read, f"--out={out}/report-{lesson.name}{suffix}", *options)
+    stage(out, "report", *runs, *read, f"--out={out}/report-of-{experts}{suffix}", *options)
 
 
 def table(out: Path) -> str:
     """Returns what every student keeps, against both baselines, as Markdown."""
     lines = [
-        "| teacher | student | compression | teacher's gain, nats | student's | kept "
+        "| experts | student | compression | teacher's gain, nats | student's | kept "
         "| baseline twice as long: teacher's | student's | kept |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for lesson in LESSONS:
+    for experts in LADDER:
         once, twice = (
-            json.loads((out / f"report-{lesson.name}{suffix}/report.json").read_text())["students"]
+            json.loads((out / f"report-of-{experts}{suffix}/report.json").read_text())["students"]
             for suffix in ("", "-twice")
         )
         for one, longer in zip(once, twice, strict=True):
             cells = [*gains(one["overall"]), *gains(longer["overall"])]
-            head = [lesson.name, one["name"], f"{one['compression']:.0%}"]
+            head = [str(experts), one["name"], f"{one['compression']:.0%}"]
             lines.append(f"| {' | '.join([*head, *cells])} |")
     return "\n".join(lines)
 

@@ -5,8 +5,8 @@ server is started on a free port when a test first asks for it and ended with th
 nothing else is ended. Jobs are commands as a user types them, in processes of their own, with only
 one change: pieces of work are small (`small_pieces.py`), so that little text is much work.
 
-The text is `../shared/data/web` beside the checkout, or what MSWITCH_WEB names; where neither is
-there, the demo's archive, which installed packages make up.
+The text is every fourth page of `../shared/data/web` beside the checkout, or all of what
+MSWITCH_WEB names; where neither is there, the demo's archive, which installed packages make up.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import raw_archives
 
 from data import demo_archive
 
@@ -148,13 +149,15 @@ def start() -> Callable[..., subprocess.Popen]:
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory) -> Path:
     """The folder of the archives."""
-    named = os.environ.get("MSWITCH_WEB")
-    found = Path(named) if named else ROOT.parent / "shared/data/web"
-    if any(found.glob("*.warc.wet.gz")):
-        return found
-    assert not named, f"MSWITCH_WEB names {named}, which holds no *.warc.wet.gz"
+    named, beside = os.environ.get("MSWITCH_WEB"), ROOT.parent / "shared/data/web"
+    if named:
+        assert any(Path(named).glob("*.warc.wet.gz")), f"no *.warc.wet.gz in MSWITCH_WEB={named}"
+        return Path(named)
     directory = tmp_path_factory.mktemp("raw")
-    demo_archive.write(directory)
+    if beside.exists():
+        raw_archives.write_every(4, beside, directory)
+    else:
+        demo_archive.write(directory)
     return directory
 
 
