@@ -20,6 +20,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from array_record.python.array_record_module import ArrayRecordReader
 
+from data.errors import DataError
+
 OPEN_READERS = 4096
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
@@ -107,14 +109,19 @@ class Readers:
         self._lock = threading.Lock()
 
     def read(self, file: BlockFile, records: Sequence[int]) -> list[bytes]:
-        """Returns records of one file; cheapest in ascending order."""
-        found = []
+        """Returns records of one file; cheapest in ascending order.
+
+        Raises:
+            DataError: ArrayRecord finds the file damaged, or a record's checksum another.
+        """
         with self._lock:
-            reader = self._reader(file)
-            for record in records:
-                reader.seek(record)
-                found.append(reader.read())
-        return found
+            try:
+                return _records(self._reader(file), records)
+            except RuntimeError as error:
+                raise DataError(
+                    f"{self.files.address(file.name)} is damaged ({error}); restore it or tokenize "
+                    "again."
+                ) from error
 
     def _reader(self, file: BlockFile) -> ArrayRecordReader:
         if file.name not in self._open:
@@ -145,6 +152,14 @@ class Readers:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["files"])
+
+
+def _records(reader: ArrayRecordReader, records: Sequence[int]) -> list[bytes]:
+    found = []
+    for record in records:
+        reader.seek(record)
+        found.append(reader.read())
+    return found
 
 
 def _most_open() -> int:

@@ -12,6 +12,7 @@ import jax
 from jax.sharding import AbstractMesh
 
 from data.errors import DataError
+from data.mixture import parse
 from data.token_blocks import TokenBlocks
 from model.checkpoint import KEPT
 from model.config import ConfigurationError
@@ -21,6 +22,7 @@ from pipeline.accelerators import memory_bytes
 from pipeline.artifacts import ArtifactError
 from pipeline.hosts import share_of
 from pipeline.recipe import Recipe
+from pipeline.token_artifact import training_sizes
 from pipeline.token_checks import check_blocks, check_vocabulary
 
 GIB = 2**30
@@ -38,6 +40,7 @@ def check_start(
     checks: list[Callable[[], None]] = [
         lambda: check_vocabulary(recipe, blocks.manifest["vocabulary"]),
         lambda: check_blocks(blocks),
+        lambda: check_mixture(recipe, blocks),
         lambda: check_devices(recipe),
         lambda: check_sizes(recipe),
         lambda: check_disk(recipe, out),
@@ -49,6 +52,15 @@ def check_start(
     if sentences:
         listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(sentences, 1))
         raise ArtifactError(f"{recipe.name} cannot start, for {len(sentences)} reasons:{listed}")
+
+
+def check_mixture(recipe: Recipe, blocks: TokenBlocks) -> None:
+    """Checks that the mixture can be drawn from these languages.
+
+    Raises:
+        DataError: an unknown mixture, or one that the blocks cannot serve.
+    """
+    parse(recipe.mixture, training_sizes(blocks))
 
 
 def check_devices(recipe: Recipe) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from data import staging
+from data.mixture import TextSizes
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
 from pipeline.arguments import BlockCache
@@ -30,3 +31,8 @@ def open_blocks(place: str, cache: BlockCache) -> TokenBlocks:
         place, (MANIFEST, MODEL_FILE), cache.directory.expanduser(), cache.limit_bytes
     )
     return TokenBlocks(directory, read_manifest(directory, "tokenize"), files)
+
+
+def training_sizes(blocks: TokenBlocks) -> TextSizes:
+    """Returns how much there is to train on, by language."""
+    return TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from data.loader import Examples
-from data.mixture import TextSizes, parse, weights_file
+from data.mixture import parse, weights_file
 from data.schedule import schedule
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
@@ -49,7 +49,7 @@ from pipeline.profiling import Profile
 from pipeline.recipe import Recipe, recipe_to_json
 from pipeline.start_up_checks import check_start
 from pipeline.time_account import TimeAccount
-from pipeline.token_artifact import open_blocks
+from pipeline.token_artifact import open_blocks, training_sizes
 from pipeline.training_loop import Training, train
 
 CLAIMS = list(Claim)
@@ -214,10 +214,9 @@ def describe_data(out: Path, recipe: Recipe, examples: Examples, console: Consol
 
 def make_examples(recipe: Recipe, blocks: TokenBlocks) -> Examples:
     """Returns the run's training examples."""
-    sizes = TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))
     return Examples(
         blocks=blocks,
-        schedule=schedule(parse(recipe.mixture, sizes), recipe.seed),
+        schedule=schedule(parse(recipe.mixture, training_sizes(blocks)), recipe.seed),
         lengths=recipe.lengths,
         first_sentinel=blocks.manifest["vocabulary"]["first_sentinel"],
         seed=recipe.seed,

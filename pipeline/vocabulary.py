@@ -86,10 +86,10 @@ def train_on_corpus(arguments: Vocabulary) -> None:
         "character_coverage": arguments.character_coverage,
         "sample_characters": arguments.sample_characters,
     }
+    weights = parse(arguments.mixture, corpus.training_sizes(arguments.corpus))
     inputs = corpus.digests(arguments.corpus)
     if weights_path := weights_file(arguments.mixture):
         inputs["weights"] = digest_of_contents(weights_path)
-    weights = parse(arguments.mixture, corpus.training_sizes(arguments.corpus))
     console = Console(stderr=True)
     if claim(arguments.out, "vocabulary", settings, inputs) is Claim.FINISHED:
         console.print(f"vocabulary: {arguments.out} is finished.")

@@ -5,8 +5,9 @@ import pytest
 from data.token_blocks import TokenBlocks
 from model.memory import bytes_a_device, bytes_of_checkpoint
 from model.sharding import MeshShape
-from pipeline import recipes, start_up_checks
+from pipeline import pretrain, recipes, start_up_checks
 from pipeline.accelerators import peak_flops
+from pipeline.arguments import Pretrain
 from pipeline.artifacts import ArtifactError
 from pipeline.recipe import override
 from pipeline.start_up_checks import check_start
@@ -50,6 +51,19 @@ def test_what_cannot_fit_into_memory_is_refused(blocks, tmp_path, monkeypatch):
 def test_parts_must_be_whole_groups(blocks, tmp_path):
     with pytest.raises(ArtifactError, match="encoder tokens of a device"):
         check_start(recipe(*FITS, "accumulate=16"), blocks, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "mixture, said", [("unimaxx:1:1", "unimaxx"), ("weights:nowhere.csv", "is no file")]
+)
+def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, mixture, said):
+    asked = Pretrain(
+        recipe="switch-demo", tokens=str(tokens), out=tmp_path / "run",
+        overrides=(*FITS, f"mixture={mixture}"),
+    )  # fmt: skip
+    with pytest.raises(ArtifactError, match=said):
+        pretrain.run(asked)
+    assert not (tmp_path / "run").exists()
 
 
 def test_memory_is_shared_by_devices():
