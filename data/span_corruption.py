@@ -22,6 +22,7 @@ from jaxtyping import Bool, Int, UInt64
 
 NOISE_DENSITY = 0.15
 MEAN_SPAN_LENGTH = 3.0
+LEAST_INPUTS = 4
 
 EOS = 1
 PADDING = 0
@@ -151,8 +152,10 @@ def lengths_for_inputs(inputs: int) -> Lengths:
     Raises:
         ValueError: no window fits.
     """
-    if inputs < 4:
-        raise ValueError(f"Span corruption needs inputs of at least 4 tokens, asked {inputs}.")
+    if inputs < LEAST_INPUTS:
+        raise ValueError(
+            f"Span corruption needs inputs of at least {LEAST_INPUTS} tokens, asked {inputs}."
+        )
     raw = inputs
     while corrupted_lengths(raw + 1).inputs <= inputs:
         raw += 1

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
@@ -109,6 +110,8 @@ class Checkpoints:
             number += 1
         if jax.process_index() == 0:
             (self.directory / str(step)).rename(target)
+        if jax.process_count() > 1:  # no host may list the folder before that
+            multihost_utils.sync_global_devices(f"set aside {step}")
         self._manager.reload()
         return target
 

@@ -14,12 +14,13 @@ A Switch Transformer differs in one field: `switch` is set, and every `every`-th
 sparse. No JAX is imported here.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 Dispatch = Literal["slots", "dropless"]
 FeedForwardKind = Literal["gated-gelu", "relu"]
-Remat = Literal["none", "full", "exchanges"]  # what the backward pass keeps (model/transformer.py)
+Remat = Literal["none", "full", "exchanges"]  # what the backward pass keeps (model/stack.py)
 
 
 class ConfigurationError(ValueError):
@@ -68,8 +69,14 @@ class SwitchConfig:
     expert_output_scale: float = 1.0
 
     def __post_init__(self):
-        _at_least_one(
-            self, "experts", "every", "encoder_group_tokens", "decoder_group_tokens", "choices"
+        at_least_one(
+            self,
+            "experts",
+            "every",
+            "encoder_group_tokens",
+            "decoder_group_tokens",
+            "choices",
+            "minimum_capacity",
         )
         if self.choices > self.experts:
             raise ConfigurationError(
@@ -80,10 +87,17 @@ class SwitchConfig:
             raise ConfigurationError(
                 f"dispatch was {self.dispatch!r}; it must be {' or '.join(get_args(Dispatch))}."
             )
-        for name in ("router_scale", "expert_output_scale"):
-            if getattr(self, name) <= 0:
+        positive(
+            self,
+            "router_scale",
+            "expert_output_scale",
+            "capacity_factor_training",
+            "capacity_factor_evaluation",
+        )
+        for name in ("balance_loss_weight", "z_loss_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigurationError(
-                    f"{name} was {getattr(self, name)}; it must be above 0, or nothing is learned."
+                    f"{name} was {getattr(self, name)}; it must be a number, at least 0."
                 )
         for name in ("jitter", "expert_dropout"):
             if not 0 <= getattr(self, name) < 1:
@@ -164,7 +178,8 @@ class ModelConfig:
     activation_dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self):
-        _at_least_one(self, "vocabulary_rows", "embed", "heads", "head", "mlp", "layers")
+        at_least_one(self, "vocabulary_rows", "embed", "heads", "head", "mlp", "layers")
+        positive(self, "initialization_scale")
         if self.vocabulary_rows % 128:
             raise ConfigurationError(
                 f"vocabulary_rows was {self.vocabulary_rows}; round it up to a multiple of 128."
@@ -230,7 +245,25 @@ def forward_flops(config: ModelConfig, inputs: int, targets: int) -> int:
     return sum(forward_flops_by_part(config, inputs, targets))
 
 
-def _at_least_one(config: object, *names: str) -> None:
+def at_least_one(config: object, *names: str) -> None:
+    """Checks that fields which count something do.
+
+    Raises:
+        ConfigurationError: names the first that is 0 or less.
+    """
     for name in names:
         if getattr(config, name) < 1:
             raise ConfigurationError(f"{name} was {getattr(config, name)}; it must be 1 or more.")
+
+
+def positive(config: object, *names: str) -> None:
+    """Checks that fields are numbers above 0; NaN and infinity are none.
+
+    Raises:
+        ConfigurationError: names the first that is not.
+    """
+    for name in names:
+        if not 0 < getattr(config, name) < math.inf:
+            raise ConfigurationError(
+                f"{name} was {getattr(config, name)}; it must be a number above 0."
+            )

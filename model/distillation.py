@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from model.batch import Batch
-from model.config import ConfigurationError
+from model.config import ConfigurationError, positive
 from model.stack import Call
 from model.transformer import Transformer
 
@@ -52,10 +52,7 @@ class DistillationConfig:
                 f"distillation.hard_share was {self.hard_share}; it must be between 0 (the "
                 "teacher's probabilities alone) and 1 (the labels alone)."
             )
-        if self.temperature <= 0:
-            raise ConfigurationError(
-                f"distillation.temperature was {self.temperature}; it must be above 0."
-            )
+        positive(self, "temperature")
         if self.initialization not in get_args(Initialization):
             raise ConfigurationError(
                 f"distillation.initialization was {self.initialization!r}; it must be one of "

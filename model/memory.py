@@ -63,7 +63,7 @@ def bytes_of_checkpoint(config: ModelConfig, optimizer: OptimizerConfig) -> int:
 def _shapes(config: ModelConfig, optimizer: OptimizerConfig) -> tuple[eqx.Module, list[Any]]:
     shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
     arrays, _ = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-    init = make_optimizer(optimizer, 1, arrays).init
+    init = make_optimizer(optimizer, arrays).init
     return arrays, jax.tree.leaves(jax.eval_shape(init, arrays))
 
 

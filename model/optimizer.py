@@ -13,6 +13,7 @@ optimizer: clipping and scaling over a whole stack was measured to update a smal
 hard. `per_matrix` maps any Optax transformation over the stacked dimensions.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from model.config import ConfigurationError
+from model.config import ConfigurationError, at_least_one, positive
 from model.dimensions import Names, dimension_names, is_names
 
 STACKED = ("blocks", "experts")  # leading dimensions along which every element is its own matrix
@@ -58,14 +59,15 @@ class OptimizerConfig:
     largest_gradient_norm: float = 1e3
 
     def __post_init__(self):
-        if self.scale <= 0 or self.hold_steps < 1 or not 0 <= self.decay_from <= 1:
+        positive(self, "scale")
+        at_least_one(self, "hold_steps")
+        if not 0 <= self.decay_from <= 1:
             raise ConfigurationError(
-                f"The schedule was {self}; scale must be positive, hold_steps at least 1, "
-                "decay_from between 0 and 1."
+                f"decay_from was {self.decay_from}; it is a share of the run, between 0 and 1."
             )
         if self.rule not in ("adafactor", "adamw"):
             raise ConfigurationError(f"optimizer.rule was {self.rule!r}; it is adafactor or adamw.")
-        if self.warm_up_steps < 0 or self.weight_decay < 0:
+        if not (self.warm_up_steps >= 0 and 0 <= self.weight_decay < math.inf):
             raise ConfigurationError(
                 f"The optimizer was {self}; warm_up_steps and weight_decay must be 0 or more."
             )
@@ -74,7 +76,7 @@ class OptimizerConfig:
                 f"optimizer.weight_decay was {self.weight_decay} with adafactor, which has none "
                 "here; set optimizer.rule=adamw or leave it 0."
             )
-        if self.largest_gradient_norm <= 0:
+        if not self.largest_gradient_norm > 0:  # NaN neither
             raise ConfigurationError(
                 f"optimizer.largest_gradient_norm was {self.largest_gradient_norm}; it must be "
                 "positive (inf: never skip)."
@@ -95,15 +97,14 @@ def learning_rate(config: OptimizerConfig, steps: int) -> Callable[[ArrayLike], 
     return schedule
 
 
-def make_optimizer(
-    config: OptimizerConfig, steps: int, model: eqx.Module
-) -> optax.GradientTransformation:
-    """Returns the optimizer of a model (arrays or shapes; only dimension names are read)."""
+def make_optimizer(config: OptimizerConfig, model: eqx.Module) -> optax.GradientTransformation:
+    """Returns the optimizer of a model (arrays or shapes; only dimension names are read).
+
+    Its updates are still to be multiplied by minus the learning rate, which follows from the step
+    alone: an optimizer's own count would stand still at steps that are skipped.
+    """
     matrix = adafactor() if config.rule == "adafactor" else adamw(config.weight_decay)
-    return optax.chain(
-        per_matrix(matrix, matrix_stacks(model)),
-        optax.scale_by_learning_rate(learning_rate(config, steps)),
-    )
+    return per_matrix(matrix, matrix_stacks(model))
 
 
 def adafactor() -> optax.GradientTransformation:

@@ -25,7 +25,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from model.config import ConfigurationError, ModelConfig
+from model.config import ConfigurationError, ModelConfig, at_least_one
 from model.dimensions import Names, dimension_names, is_names
 
 BATCH_AXES = ("data", "expert")
@@ -69,6 +69,9 @@ class MeshShape:
     model: int = 1
     slices: int = 1
 
+    def __post_init__(self):
+        at_least_one(self, "data", "expert", "model", "slices")
+
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
     """Makes the mesh; devices that are near in it share a host, hosts that are near a slice.
@@ -91,7 +94,7 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
         ConfigurationError: as for `make_mesh`.
     """
     wanted = (shape.data, shape.expert, shape.model)
-    if min(*wanted, shape.slices) < 1 or math.prod(wanted) != len(devices):
+    if math.prod(wanted) != len(devices):
         raise ConfigurationError(
             f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "
             f"{math.prod(wanted)} devices; found {len(devices)} ({devices[0].platform}). "

@@ -41,8 +41,8 @@ class TrainState(NamedTuple):
 
     Attributes:
         arrays: the model's arrays, in its structure.
-        optimizer: second moments.
-        step: updates made.
+        optimizer: moments.
+        step: steps made, those that were skipped included.
     """
 
     arrays: PyTree
@@ -78,7 +78,7 @@ class Trainer:
         shapes: of its arrays.
         mesh: the devices.
         shardings: of the state, in its structure.
-        init: seed to state.
+        init: the first state.
         step: (state, batch, *given) to (state, metrics); the state is donated.
         score: (arrays, batch) to each row's sums, and routing's; with evaluation's capacity.
         given: what every step gets besides: a teacher's arrays, or nothing.
@@ -134,7 +134,7 @@ def make_trainer(
     key = jax.random.key(seed)
     shapes = eqx.filter_eval_shape(Transformer.init, config, key=key)
     array_shapes, rest = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-    optimizer = make_optimizer(optimizer_config, steps, array_shapes)
+    optimizer = make_optimizer(optimizer_config, array_shapes)
 
     def init() -> TrainState:
         arrays, _ = eqx.partition(Transformer.init(config, key=key), eqx.is_array)
@@ -188,7 +188,6 @@ def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) ->
     """Returns where each array of a run's state is stored; moments lie with their parameter."""
     arrays = parameter_shardings(array_shapes, mesh)
     stacks = matrix_stacks(array_shapes)
-    per_matrix, *others = state.optimizer
     moments = jax.tree.map(
         lambda parameter, sharding, stack, moments: jax.tree.map(
             lambda leaf: moment_sharding(leaf.shape, parameter.shape, sharding, stack.stacked),
@@ -197,11 +196,10 @@ def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) ->
         array_shapes,
         arrays,
         stacks,
-        per_matrix.states,
+        state.optimizer.states,
     )
-    scalars = jax.tree.map(lambda _: replicated(mesh), tuple(others))
     step: Any = replicated(mesh)
-    return TrainState(arrays, (PerMatrixState(moments), *scalars), step)
+    return TrainState(arrays, PerMatrixState(moments), step)
 
 
 def _step_function(
@@ -223,13 +221,15 @@ def _step_function(
             rest, state.arrays, batch, here, accumulate, lesson_of(given)
         )
         updates, moments = optimizer.update(gradients, state.optimizer, state.arrays)
+        now = jnp.asarray(rate(state.step), jnp.float32)
+        updates = jax.tree.map(lambda update: -now * update, updates)
         squares = gradient_squares(gradients)
         norm = jnp.sqrt(jnp.sum(squares))
         healthy = jnp.isfinite(losses.loss_nats) & (norm <= limit)  # false for NaN, too
         metrics = StepMetrics(
             losses=losses,
             gradient_norm=norm,
-            learning_rate=jnp.asarray(rate(state.step), jnp.float32),
+            learning_rate=now,
             skipped=~healthy,
             trace=Trace(squares, rows.loss_nats, batch.language, rows.finite_layers),
         )

@@ -98,6 +98,13 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def on_every_host(here: bool) -> bool:
+    """Returns whether something holds on all hosts; every one of them must ask."""
+    if jax.process_count() == 1:
+        return here
+    return bool(multihost_utils.process_allgather(np.bool_(here)).all())
+
+
 def on_first_host(action: Callable[[], int]) -> int:
     """Runs an action on the first host and returns its number on all of them.
 

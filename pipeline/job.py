@@ -1,20 +1,23 @@
 """A Beam job from its first moment to its last, and what its failure means to the user."""
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 
 import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners import common
 from apache_beam.runners.runner import PipelineResult
 
 from data.errors import DataError
 from pipeline.beam_options import Follow, pipeline_for
 from pipeline.transforms.counters import NAMESPACE
 
+MENDABLE = ("DataError", "Damaged", "OSError", "PermissionError", "WorkerEnded")
 # The last line of a worker's traceback, if it is of this kind.
-MENDABLE = re.compile(r"(?:DataError|Damaged|OSError|PermissionError|WorkerEnded): (.+)")
+SENTENCE = re.compile(rf"(?:{'|'.join(MENDABLE)}): (.+)")
 
 
 @contextlib.contextmanager
@@ -29,11 +32,23 @@ def running(options: PipelineOptions, follow: Follow = lambda _: None) -> Iterat
     Raises:
         DataError: a worker met something that its user can mend, such as a full disk.
     """
+    be_quiet_about_what_is_told()
     try:
         with pipeline_for(options, follow) as pipeline:
             yield pipeline
     except Exception as error:  # Beam makes a RuntimeError of whatever a worker raises
         raise told(error) from error
+
+
+def be_quiet_about_what_is_told() -> None:
+    """Keeps Beam's traceback from the terminal where the command will end with a sentence of it."""
+    logging.getLogger(common.__name__).addFilter(is_news)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """False for the error of a piece of work that `told` will tell."""
+    kind = record.exc_info and record.exc_info[0]
+    return not kind or kind.__name__ not in MENDABLE
 
 
 def counters(result: PipelineResult) -> dict[str, int]:
@@ -50,7 +65,7 @@ def counters(result: PipelineResult) -> dict[str, int]:
 
 def told(error: Exception) -> Exception:
     """Returns what a worker's error means for the user, or the error itself if it is a fault."""
-    found = MENDABLE.findall(f"{type(error).__name__}: {error}")
+    found = SENTENCE.findall(f"{type(error).__name__}: {error}")
     if not found:
         return error
     sentence = found[-1].split(" [while running")[0]

@@ -6,6 +6,21 @@ from pathlib import Path
 
 import jax
 
+from model.config import ConfigurationError
+
+
+def check_profile(steps: tuple[int, int] | None, of_run: int) -> None:
+    """Checks that the steps to be traced are steps of a run.
+
+    Raises:
+        ConfigurationError: they are not, or end before they begin.
+    """
+    if steps is not None and not 1 <= steps[0] <= steps[1] <= of_run:
+        raise ConfigurationError(
+            f"--profile {steps[0]} {steps[1]} was asked of a run of {of_run} steps; name the first "
+            "and the last step to trace, counted from 1."
+        )
+
 
 class Profile:
     """Traces the steps first to last, counted as the run counts them, into a directory.

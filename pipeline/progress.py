@@ -21,6 +21,7 @@ from model.loss import Losses
 from model.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from model.trouble import Place
+from pipeline import time_account
 from pipeline.accelerators import peak_flops, step_flops
 from pipeline.artifacts import ArtifactError
 from pipeline.hosts import is_first
@@ -59,6 +60,7 @@ class Progress:
         languages: Sequence[str],
     ):
         self.recipe, self.out, self.last = recipe, out, first
+        self.began_after = first
         self.account = account
         self.places, self.languages = places, languages
         self.path = out / "metrics.jsonl"
@@ -106,6 +108,8 @@ class Progress:
             first, self.last = self.last, step
             self._write(step, jax.device_get([one._replace(trace=None) for one in waiting]))  # pyright: ignore[reportArgumentType]
             self._tell_skipped(first, waiting)
+        if is_first():
+            time_account.record(self.out, self.account, self.began_after, step)
 
     def scored(self, step: int, losses: Mapping[str, float]) -> None:
         """Takes note of an evaluation: nats per target token, by language."""

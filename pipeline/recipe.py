@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from data.span_corruption import Lengths, lengths_for_inputs
+from data.span_corruption import LEAST_INPUTS, Lengths, lengths_for_inputs
 from model.config import ConfigurationError, ModelConfig, Remat, SwitchConfig
 from model.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
@@ -60,6 +60,10 @@ class Recipe:
     distillation: DistillationConfig | None = None
 
     def __post_init__(self):
+        if self.inputs < LEAST_INPUTS:
+            raise ConfigurationError(
+                f"inputs was {self.inputs}; span corruption needs {LEAST_INPUTS} or more."
+            )
         counts = "rows", "steps", "evaluate_every", "checkpoint_every", "log_every", "accumulate"
         for name in counts:
             if getattr(self, name) < 1:

@@ -1,14 +1,15 @@
 """Where a run's time went: every second of the loop is booked once, to one activity.
 
 Goodput is the share spent in steps that count. Waiting for data is all time inside the loader, an
-upper bound: part of it the devices were still busy with the step before. Steps that a killed run
-had made after its last checkpoint are made again; they are counted by `time.json`'s writer, which
-keeps the account of every start of a run, so that the whole run's time can be added up.
+upper bound: part of it the devices were still busy with the step before. `time.json` keeps the
+account of every start of a run, so that the whole run's time can be added up, and is written with
+every line of the log: so it knows of the steps that a killed run had made after its last
+checkpoint, which are made again, all but those after its last line.
 """
 
 import json
-import os
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ class TimeAccount:
     """
 
     def __init__(self, started: float | None = None):
+        self.start = uuid.uuid4().hex  # in a container, every start has the same process number
         self.seconds: dict[str, float] = dict.fromkeys(ACTIVITIES, 0.0)
         self._open = ["starting"]
         self._mark = time.perf_counter() if started is None else started
@@ -89,9 +91,13 @@ def record(directory: Path, account: TimeAccount, first: int, last: int) -> dict
     """
     path = directory / FILE
     account.shares()  # books up to now
-    starts = [start for start in _starts(path) if start["pid"] != os.getpid()]
-    start = {"pid": os.getpid(), "first_step": first, "last_step": last, "seconds": account.seconds}
-    starts = [*starts, start]
+    start = {
+        "start": account.start,
+        "first_step": first,
+        "last_step": last,
+        "seconds": account.seconds,
+    }
+    starts = [*(one for one in _starts(path) if one["start"] != account.start), start]
     # A start that began before where another ended made those steps again.
     again = [max(0, a["last_step"] - b["first_step"]) for a, b in zip(starts, starts[1:])]  # noqa: B905, RUF007
     whole = {name: sum(one["seconds"].get(name, 0.0) for one in starts) for name in ACTIVITIES}

@@ -8,6 +8,7 @@ is in flight, and lets SIGTERM be answered within two steps.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from rich.console import Console
@@ -18,7 +19,7 @@ from model.train_step import StepMetrics, Trainer, TrainState
 from model.trouble import places
 from pipeline import time_account
 from pipeline.evaluate import HeldOut, evaluation_file, write
-from pipeline.hosts import Share, is_first, share_of, to_devices
+from pipeline.hosts import Share, is_first, on_every_host, share_of, to_devices
 from pipeline.preemption import Preemption
 from pipeline.profiling import Profile
 from pipeline.progress import Progress
@@ -51,8 +52,20 @@ class Training:
     console: Console
 
 
-def train(training: Training) -> int:
-    """Runs from the last whole checkpoint to the end, or to SIGTERM; returns the last step made.
+class Ended(NamedTuple):
+    """How a start of a run ended.
+
+    Attributes:
+        step: the last one made, which is saved.
+        whole: nothing is left to do; False where SIGTERM came before the last evaluation.
+    """
+
+    step: int
+    whole: bool
+
+
+def train(training: Training) -> Ended:
+    """Runs from the last whole checkpoint to the end, or to SIGTERM.
 
     Raises:
         ArtifactError: too many updates in a row were skipped.
@@ -73,20 +86,20 @@ def train(training: Training) -> int:
     )
     with Preemption(training.recipe.stage) as preemption, progress:
         try:
-            last = _loop(training, state, first, checkpoints, progress, preemption)
+            ended = _loop(training, state, first, checkpoints, progress, preemption)
             with training.account.spend("checkpointing"):
                 checkpoints.close()
         finally:
             training.profile.stop()
     if is_first():
-        value = time_account.record(training.out, training.account, first, last)
+        value = time_account.record(training.out, training.account, first, ended.step)
         training.console.print(
             f"{training.recipe.stage}: {time_account.describe(value['seconds'])}; "
             f"starts: {len(value['starts'])}, steps made again: {value['steps_made_again']}",
             highlight=False,
             soft_wrap=True,
         )
-    return last
+    return ended
 
 
 def _loop(
@@ -96,7 +109,7 @@ def _loop(
     checkpoints: Checkpoints,
     progress: Progress,
     preemption: Preemption,
-) -> int:
+) -> Ended:
     recipe, account = training.recipe, training.account
     source, trainer = device_batches(training, first), training.trainer
     with account.spend("waiting_for_data"):
@@ -106,8 +119,12 @@ def _loop(
         trainer = trainer.compiled(state, batch)
     before: StepMetrics | None = None
     for step in range(first, recipe.steps):
-        if step % recipe.evaluate_every == 0:
-            _evaluate(training, trainer, state, step, progress, preemption.asked)
+        if step % recipe.evaluate_every == 0 and not _evaluate(
+            training, trainer, state, step, progress, preemption.asked
+        ):
+            if step not in checkpoints.steps():
+                checkpoints.save(step, state)
+            return Ended(step, whole=False)
         with training.profile.around(step + 1), account.spend("stepping"):
             state, metrics = trainer.step(state, batch, *trainer.given)
             jax.block_until_ready(before)
@@ -118,14 +135,12 @@ def _loop(
             progress.write_line(step + 1)
             with account.spend("checkpointing"):
                 checkpoints.save(step + 1, state)
-            if is_first():
-                time_account.record(training.out, account, first, step + 1)
         if stop:
-            return step + 1
+            return Ended(step + 1, whole=False)
         with account.spend("waiting_for_data"):
             batch = next(source)
-    _evaluate(training, trainer, state, recipe.steps, progress, preemption.asked)
-    return recipe.steps
+    evaluated = _evaluate(training, trainer, state, recipe.steps, progress, preemption.asked)
+    return Ended(recipe.steps, whole=evaluated)
 
 
 def device_batches(training: Training, first: int) -> Iterator:
@@ -146,16 +161,20 @@ def _evaluate(
     step: int,
     progress: Progress,
     asked: Callable[[], bool],
-) -> None:
-    """Scores held-out pages, unless that was done before this start, or SIGTERM interrupts it."""
+) -> bool:
+    """Scores held-out pages, unless an earlier start did; returns False where SIGTERM interrupts.
+
+    A run that goes on must then begin at this step, or the evaluation would never be made.
+    """
     if evaluation_file(training.out, step).exists():
-        return
+        return True
     with training.account.spend("evaluating"):
         progress.doing("evaluating")
         evaluation = training.held_out.score(trainer, state.arrays, asked)
         if evaluation is not None and is_first():
             write(training.out, step, evaluation)
             progress.scored(step, evaluation.losses)
+    return evaluation is not None
 
 
 def resume(checkpoints: Checkpoints, training: Training) -> tuple[TrainState, int]:
@@ -173,10 +192,13 @@ def resume(checkpoints: Checkpoints, training: Training) -> tuple[TrainState, in
     shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
     damaged: dict[int, CheckpointError] = {}
     for step in reversed(steps):
+        state = None
         try:
             state = checkpoints.restore(step, shapes)
         except CheckpointError as error:
             damaged[step] = error
+        if not on_every_host(state is not None) or state is None:
+            damaged.setdefault(step, CheckpointError(f"Another host could not read {step}."))
             continue
         for one, error in damaged.items():
             moved = checkpoints.set_aside(one)

@@ -8,6 +8,7 @@ another mesh it does so up to rounding.
 """
 
 import errno
+import functools
 import logging
 import shutil
 import sys
@@ -45,7 +46,7 @@ from pipeline.evaluate import HeldOut
 from pipeline.exposure import exposure, print_exposure
 from pipeline.hosts import connect, is_first, on_first_host
 from pipeline.preemption import EXIT_STATUS
-from pipeline.profiling import Profile
+from pipeline.profiling import Profile, check_profile
 from pipeline.recipe import Recipe, recipe_to_json
 from pipeline.start_up_checks import check_start
 from pipeline.time_account import TimeAccount
@@ -102,7 +103,9 @@ def prepare(
     connect(arguments.hosts)
     keep_compiled_programs()
     blocks = open_blocks(arguments.tokens, arguments.cache)
-    check_start(recipe, blocks, arguments.out, [lambda one=one: one(blocks) for one in also])
+    more = [functools.partial(check, blocks) for check in also]
+    traced = functools.partial(check_profile, arguments.profile, recipe.steps)
+    check_start(recipe, blocks, arguments.out, [traced, *more])
     return Job(
         recipe=recipe,
         blocks=blocks,
@@ -161,10 +164,10 @@ def carry_out(job: Job, training: Training, facts: Mapping[str, Any] = {}) -> No
         describe(job.out, job.recipe, training.trainer, job.inputs, facts)
         describe_data(job.out, job.recipe, training.examples, job.console)
     with refusals_in_words(job.out):
-        last = train(training)
-    if last < steps:
+        ended = train(training)
+    if not ended.whole:
         job.console.print(
-            f"{stage}: stopped after step {last}, which is saved; the same command goes on "
+            f"{stage}: stopped after step {ended.step}, which is saved; the same command goes on "
             f"(exit status {EXIT_STATUS}).",
             soft_wrap=True,
         )

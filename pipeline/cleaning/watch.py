@@ -15,6 +15,7 @@ from apache_beam.runners.runner import PipelineResult
 from rich import progress
 from rich.console import Console
 
+from data.errors import DataError
 from pipeline import storage
 from pipeline.cleaning.workspace import Workspace
 from pipeline.job import counters
@@ -28,6 +29,7 @@ WEIGHTS = {
 WRITING = 0.07
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LOOKS_AT_A_STORE = 10.0  # each look is a request a step, which stores charge for
+LAST_LOOK_SECONDS = 5.0  # a look that a store keeps waiting is not waited for
 
 
 class Watch:
@@ -121,7 +123,8 @@ def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -
 
         def keep_looking() -> None:
             while not over.wait(pause):
-                watch.look()
+                with contextlib.suppress(OSError, DataError):  # of a store: the job will say so
+                    watch.look()
                 line = watch.line(time.monotonic() - started)
                 bar.update(task, completed=watch.done, description=line)
 
@@ -131,4 +134,4 @@ def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -
             yield watch
         finally:
             over.set()
-            thread.join()
+            thread.join(LAST_LOOK_SECONDS)

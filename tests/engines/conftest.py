@@ -93,8 +93,8 @@ def wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a job: this one, without what would reach a real store."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    """A user's environment: this one without what reaches a real store or simulates devices."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "XLA_FLAGS"))}
     return kept | more
 
 

@@ -149,7 +149,7 @@ def test_counters_have_the_same_names_there(cleaned, bucket):
 def test_what_was_staged_gives_the_same_tokens(
     cleaned, launch, storage, bucket, mswitch, digests, tmp_path
 ):
-    made = ("--size=1000", "--character-coverage=0.9", "--sample-characters=100000")
+    made = ("--size=3000", "--character-coverage=0.98", "--sample-characters=300000")
     mswitch("vocabulary", "--corpus=gs://bucket/corpus", *made, f"--out={tmp_path / 'v'}",
             STORAGE_EMULATOR_HOST=storage)  # fmt: skip
     bucket.put(str(tmp_path / "v"), "bucket/vocabulary", recursive=True)

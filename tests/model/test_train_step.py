@@ -167,11 +167,11 @@ def test_parameters_and_moments_are_sharded():
     expert = state.arrays.encoder.blocks[1].feed_forward.up
     assert expert.shape == (1, 8, EMBED, 40)
     assert expert.sharding.shard_shape(expert.shape) == (1, 4, 12, 20)
-    moments = state.optimizer[0].states.encoder.blocks[1].feed_forward.up
+    moments = state.optimizer.states.encoder.blocks[1].feed_forward.up
     shapes = {leaf.sharding.shard_shape(leaf.shape) for leaf in jax.tree.leaves(moments)}
     assert (1, 4, 12, 20) in shapes
     query = state.arrays.encoder.blocks[1].self_attention.query
-    moments = state.optimizer[0].states.encoder.blocks[1].self_attention.query
+    moments = state.optimizer.states.encoder.blocks[1].self_attention.query
     folded = [leaf for leaf in jax.tree.leaves(moments) if leaf.size == query.size]
     assert [leaf.shape for leaf in folded] == [(1, EMBED, 32)]
     assert folded[0].sharding.shard_shape(folded[0].shape) == (1, 12, 16)

@@ -18,7 +18,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import evaluate
+from pipeline import evaluate, pretrain
+from pipeline.arguments import Pretrain
+from pipeline.evaluate import HeldOut
 from pipeline.preemption import EXIT_STATUS, GRACE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +150,34 @@ def damage_last_checkpoint(out: Path) -> int:
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     return step
+
+
+@pytest.mark.parametrize("step", [6, STEPS])
+def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(
+    tokens, tmp_path, monkeypatch, step
+):
+    """SIGTERM while held-out pages are scored: the run is not finished, and goes on just there."""
+    asked = Pretrain(
+        recipe="switch-demo", tokens=str(tokens), out=tmp_path / "run", overrides=tuple(SETTINGS)
+    )
+    last = tmp_path / f"run/evaluation/step={step}.parquet"
+    scored, score = [], HeldOut.score
+
+    def interrupted(self, *arguments):
+        scored.append(None)
+        return None if len(scored) == 1 + step // 6 else score(self, *arguments)
+
+    monkeypatch.setattr(HeldOut, "score", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        pretrain.run(asked)
+    assert stopped.value.code == EXIT_STATUS
+    assert not last.exists()
+    assert (tmp_path / f"run/checkpoints/{step}").exists()
+    pretrain.run(asked)
+    assert last.exists()
+    assert len(scored) == 4  # at 0, 6 and 12, and once again
+    pretrain.run(asked)
+    assert len(scored) == 4  # finished
 
 
 def test_two_hosts_are_one(runs, whole, tmp_path):

@@ -178,3 +178,25 @@ def test_a_value_out_of_range(setting, says):
 def test_an_unknown_recipe_offers_a_near_one():
     with pytest.raises(ArtifactError, match="Did you mean mt5-base"):
         recipes.get("mt5-bass")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "inputs=3",
+        "mesh.data=0",
+        "optimizer.scale=nan",
+        "optimizer.largest_gradient_norm=nan",
+        "optimizer.weight_decay=inf",
+        "model.initialization_scale=0",
+        "model.switch.capacity_factor_training=nan",
+        "model.switch.capacity_factor_evaluation=0",
+        "model.switch.minimum_capacity=0",
+        "model.switch.balance_loss_weight=-1",
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(setting):
+    path, _, value = setting.partition("=")
+    name = path.split(".")[-1]
+    with pytest.raises(ConfigurationError, match=rf"{name}\b.* (was|were) .*{value}"):
+        override(recipes.get("switch-demo"), [setting])

@@ -3,12 +3,14 @@ import json
 import pytest
 
 from data.token_blocks import TokenBlocks
+from model.config import ConfigurationError
 from model.memory import bytes_a_device, bytes_of_checkpoint
 from model.sharding import MeshShape
 from pipeline import pretrain, recipes, start_up_checks
 from pipeline.accelerators import peak_flops
 from pipeline.arguments import Pretrain
 from pipeline.artifacts import ArtifactError
+from pipeline.profiling import check_profile
 from pipeline.recipe import override
 from pipeline.start_up_checks import check_start
 
@@ -86,3 +88,10 @@ def test_peaks_of_known_devices_only():
     assert peak_flops("TPU v5 lite") == pytest.approx(197e12)
     assert peak_flops("TPU v5p") == pytest.approx(459e12)
     assert peak_flops("cpu") is None
+
+
+@pytest.mark.parametrize("steps", [(0, 5), (20, 15), (399, 401)])
+def test_steps_that_a_run_does_not_have_cannot_be_traced(steps):
+    check_profile((1, 400), 400)
+    with pytest.raises(ConfigurationError, match=f"--profile {steps[0]} {steps[1]} was asked"):
+        check_profile(steps, 400)
