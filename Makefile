@@ -8,6 +8,7 @@ INSTALLED := $(VENV)/.installed
 ENGINES := .engines
 PROGRAMS := prism minio fake-gcs-server
 EXTRAS ?= demo,dev
+BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py
 TORCH := parity/hugging_face.py parity/hugging_face_files.py
 
 .PHONY: demo test check parity bench engines engine-programs experiment scale install clean
@@ -35,7 +36,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 # Live comparisons with the reference implementations, in environments of their own.
-parity: $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
+parity: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
 	@set -e; for script in $(filter-out $(TORCH),$(wildcard parity/*.py)); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
 	@set -e; for script in $(TORCH); do \
@@ -97,9 +98,13 @@ GOBIN=$(abspath $(ENGINES)/bin) nice -n 10 go install $(1)
 @touch $@
 endef
 
-# Ratios, measured side by side in one run; each script writes benchmarks/results/*.json.
-bench: install
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+# Ratios, measured side by side in one run; each script writes benchmarks/results/*.json. Two run
+# beside a peer in its environment, one starts a peer's, and several read the demo's tokens.
+bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
+	@set -e; for script in $(BESIDE_PEERS); do \
+		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
+	@set -e; for script in $(filter-out $(BESIDE_PEERS),$(wildcard benchmarks/*.py)); do \
+		echo "== $$script"; $(BIN)/python $$script; done
 
 # docs/scale.md, a plan a row; needs EXTRAS=demo,dev,plan.
 scale: install

@@ -94,11 +94,7 @@ class SwitchConfig:
             "capacity_factor_training",
             "capacity_factor_evaluation",
         )
-        for name in ("balance_loss_weight", "z_loss_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigurationError(
-                    f"{name} was {getattr(self, name)}; it must be a number, at least 0."
-                )
+        not_negative(self, "balance_loss_weight", "z_loss_weight")
         for name in ("jitter", "expert_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(
@@ -266,4 +262,17 @@ def positive(config: object, *names: str) -> None:
         if not 0 < getattr(config, name) < math.inf:
             raise ConfigurationError(
                 f"{name} was {getattr(config, name)}; it must be a number above 0."
+            )
+
+
+def not_negative(config: object, *names: str) -> None:
+    """Checks that fields are numbers of at least 0; NaN and infinity are none.
+
+    Raises:
+        ConfigurationError: names the first that is not.
+    """
+    for name in names:
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ConfigurationError(
+                f"{name} was {getattr(config, name)}; it must be a number, at least 0."
             )

@@ -13,7 +13,6 @@ optimizer: clipping and scaling over a whole stack was measured to update a smal
 hard. `per_matrix` maps any Optax transformation over the stacked dimensions.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -24,7 +23,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from model.config import ConfigurationError, at_least_one, positive
+from model.config import ConfigurationError, at_least_one, not_negative, positive
 from model.dimensions import Names, dimension_names, is_names
 
 STACKED = ("blocks", "experts")  # leading dimensions along which every element is its own matrix
@@ -67,10 +66,7 @@ class OptimizerConfig:
             )
         if self.rule not in ("adafactor", "adamw"):
             raise ConfigurationError(f"optimizer.rule was {self.rule!r}; it is adafactor or adamw.")
-        if not (self.warm_up_steps >= 0 and 0 <= self.weight_decay < math.inf):
-            raise ConfigurationError(
-                f"The optimizer was {self}; warm_up_steps and weight_decay must be 0 or more."
-            )
+        not_negative(self, "warm_up_steps", "weight_decay")
         if self.weight_decay and self.rule == "adafactor":
             raise ConfigurationError(
                 f"optimizer.weight_decay was {self.weight_decay} with adafactor, which has none "

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,12 +13,14 @@ from hatchling.builders.wheel import WheelBuilder
 
 from data.demo_archive import write
 from data.errors import DataError
-from pipeline import arguments, clean, estimate
+from pipeline import arguments, clean, estimate, recipes
 from pipeline.beam_options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cli import split_beam_options
+from pipeline.recipe import override
+from pipeline.start_up_checks import check_divides
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")
@@ -56,6 +59,21 @@ def test_every_documented_option_is_one_of_beam(runner):
     asked = {option.split("=")[0].removeprefix("--") for option in documented(runner)}
     assert asked <= known.keys()
     assert options.get_all_options()["runner"] == runner
+
+
+def documented_training() -> Iterator[tuple[str, list[str]]]:
+    """Recipe and settings of every documented run that names a mesh."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for line in (readme + LAUNCH).replace("\\\n", " ").split("\n"):
+        recipe = re.search(r"mswitch (?:pretrain|distill) .*--recipe (\S+)", line)
+        settings = re.findall(r"mesh\.\w+=\d+", line)
+        if recipe and settings:
+            yield recipe[1], settings
+
+
+@pytest.mark.parametrize(("recipe", "settings"), documented_training())
+def test_every_documented_run_fits_its_mesh(recipe, settings):
+    check_divides(override(recipes.get(recipe), settings))
 
 
 def test_the_documented_dataflow_command_means_what_it_says():
