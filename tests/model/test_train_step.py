@@ -15,8 +15,10 @@ from model import checkpoint
 from model.batch import Batch
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.config import ModelConfig, SwitchConfig
+from model.loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, batch_sharding, make_mesh
+from model.stack import Call
 from model.train_step import make_trainer
 
 ROWS, SOURCE, TARGET = 8, 16, 8
@@ -203,6 +205,44 @@ def test_a_step_that_is_not_finite_or_exploded_changes_nothing(single, factor):
         np.testing.assert_array_equal(left, right)
     _, metrics = one.step(one.init(), batch())
     assert not bool(metrics.skipped)
+
+
+def test_the_loss_is_nats_and_squared_log_z_and_routing(single):
+    """By NumPy from the logits: padding counts for nothing, every term by its weight."""
+    model = single["switch"].model(single["switch"].init().arrays)
+    one = batch()
+    call = Call(make_mesh(MeshShape(), jax.devices()[:1]), jax.random.key(0))
+    loss, (losses, _) = training_loss(model, one, call)
+    logits, targets = np.float64(model(one, call).logits), np.asarray(one.targets)
+    real = targets != 0
+    log_z = np.log(np.exp(logits).sum(-1))
+    nats = (log_z - np.take_along_axis(logits, targets[..., None], -1)[..., 0])[real]
+    z_loss = 1e-4 * np.square(log_z[real]).mean()
+    routing = SWITCH.balance_loss_weight * losses.balance_loss + 1e-3 * losses.router_z_loss
+    assert float(losses.z_loss) == pytest.approx(z_loss, rel=1e-5)
+    assert z_loss > 1e-3
+    assert float(loss) == pytest.approx(float(nats.mean() + z_loss + routing), rel=1e-5)
+
+
+def test_the_learning_rate_follows_from_the_step_also_after_skipped_ones(single):
+    """Steps 0 and 1 are skipped; step 2 moves as far as its own rate says."""
+    mesh = make_mesh(MeshShape(), jax.devices()[:1])
+    falling = OptimizerConfig(hold_steps=1, decay_from=0.0)
+    train = make_trainer(config(None), falling, steps=4, seed=0, mesh=mesh)
+    broken = train.init()
+    broken = broken._replace(arrays=jax.tree.map(lambda leaf: leaf * np.nan, broken.arrays))
+    for _ in range(2):
+        broken, metrics = train.step(broken, batch())
+        assert bool(metrics.skipped)
+    late, metrics = train.step(train.init()._replace(step=jnp.int32(broken.step)), batch())
+    assert float(metrics.learning_rate) == pytest.approx(2**-0.5 / 2)
+    early, first = train.step(train.init(), batch())
+    assert float(first.learning_rate) == 1.0
+    moved = [
+        np.linalg.norm(np.subtract(state.arrays.embedding, train.init().arrays.embedding))
+        for state in (late, early)
+    ]
+    assert moved[0] / moved[1] == pytest.approx(2**-0.5 / 2, rel=1e-3)
 
 
 def test_scores_do_not_depend_on_row_order(single):

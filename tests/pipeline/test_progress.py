@@ -24,7 +24,8 @@ PLACES = [Place((1, layer), f"encoder layer {layer}", "feed_forward.up") for lay
 def metrics(loss=10.0, tokens=5, skipped=False, squares=(1.0, 1.0, 2.0), rows=(5.0, 5.0)):
     load = np.int32([[4, 0], [2, 2]])
     layers = LayerRouting(load, *(np.float32([1, 1]) for _ in range(5)))
-    losses = Losses(np.float32(loss), tokens, 0.1, 1.0, dropped_share=0.25, layers=layers)
+    routing = {"balance_loss": 1.0, "dropped_share": 0.25, "layers": layers}
+    losses = Losses(np.float32(loss), tokens, 0.1, **routing)
     trace = Trace(np.float32(squares), np.float32(rows), np.int32([0, 1]), np.int32([3, 1]))
     return StepMetrics(losses, np.float32(2.0), np.float32(0.01), np.bool_(skipped), trace)
 
@@ -32,12 +33,19 @@ def metrics(loss=10.0, tokens=5, skipped=False, squares=(1.0, 1.0, 2.0), rows=(5
 def test_the_live_view_shows_every_number():
     console = Console(force_terminal=True, width=120, file=io.StringIO())
     view = LiveView("switch-demo", 100, console)
-    line = {"step": 60, "loss_nats": 4.25, "gradient_norm": 0.5, "tokens_per_second": 1234.0}
+    known = {"tokens_per_second": 1234.0, "seconds": 90.0, "model_flops_utilization": 0.413}
+    line = {"step": 60, **summary([metrics()]), **known, "skipped": 2, "held_out_nats": 5.125}
     with view:
-        view.show(line, {"stepping": 0.5})
+        view.show(line, {"stepping": 0.5, "waiting_for_data": 0.01}, "evaluating")
     shown = Text.from_ansi(console.file.getvalue()).plain  # pyright: ignore[reportAttributeAccessIssue]
     for name, value in numbers(line, 100):
         assert f"{name} {value}" in shown
+    said = (
+        "step 60 of 100", "loss 2.0000", "MFU 41.3%", "dropped 25.0%", "worst layer 0",
+        "busiest expert 2.0 x even", "left 1:00:00", "skipped 2", "held-out loss 5.1250",
+        "waiting for data 1.0%", "evaluating",
+    )  # fmt: skip
+    assert [part for part in said if part not in shown] == []
 
 
 def progress(tmp_path, first=0):
