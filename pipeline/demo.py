@@ -1,7 +1,7 @@
 """`mswitch demo`: the whole way on text that installed packages ship, from archives to report.
 
 Every stage is the command that a user would type, in a process of its own; this file only types
-them. A stage that has finished is not done again. The text is small (some 1.9 million characters)
+them. A stage that has finished is not done again. The text is small (some 0.9 million characters)
 and the networks tiny: what the report shows is the way, not the claim.
 """
 
