@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, get_args
 
 Dispatch = Literal["slots", "dropless"]
 FeedForwardKind = Literal["gated-gelu", "relu"]
-Remat = Literal["none", "full", "exchanges"]  # what the backward pass keeps (model/transformer.py)
+Remat = Literal["none", "full", "exchanges"]  # what the backward pass keeps (model/stack.py)
 
 
 class ConfigurationError(ValueError):
