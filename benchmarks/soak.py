@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline import evaluate
+from pipeline.opened_run import load_run, restore
 
 RESULT = Path(__file__).parent / "results" / "soak.json"
 LONGEST = 5.0  # seconds from a start's first step to its kill
@@ -68,8 +68,8 @@ def kill_once(asked: list[str], out: Path, generator: random.Random) -> tuple[bo
 
 
 def parameters(run: Path) -> list[np.ndarray]:
-    _, trainer = evaluate.load_run(run)
-    arrays, _ = evaluate.restore(run, trainer, None)
+    _, trainer = load_run(run)
+    arrays, _ = restore(run, trainer, None)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
 
 

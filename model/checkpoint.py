@@ -33,7 +33,7 @@ KEPT = 2
 FINGERPRINTS = ".fingerprints"
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 DAMAGED = "damaged"  # such checkpoints are set aside under this name, never deleted
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CheckpointError(ValueError):
@@ -166,7 +166,7 @@ def _be_quiet_about_late_reads() -> None:
 def reason(error: BaseException) -> str:
     """Returns what an error says, in plain words where the disk is full."""
     text = str(error)
-    if getattr(error, "errno", None) in FULL or "No space left" in text or "quota" in text:
+    if getattr(error, "errno", None) in DISK_FULL or "No space left" in text or "quota" in text:
         return "the disk is full"
     return first_line(error)
 

@@ -41,7 +41,7 @@ class TrainState(NamedTuple):
 
     Attributes:
         arrays: the model's arrays, in its structure.
-        optimizer: moments.
+        optimizer: the update rule's statistics, such as second moments.
         step: steps made, those that were skipped included.
     """
 
@@ -78,7 +78,7 @@ class Trainer:
         shapes: of its arrays.
         mesh: the devices.
         shardings: of the state, in its structure.
-        init: the first state.
+        init: makes the first state, which the seed decides.
         step: (state, batch, *given) to (state, metrics); the state is donated.
         score: (arrays, batch) to each row's sums, and routing's; with evaluation's capacity.
         given: what every step gets besides: a teacher's arrays, or nothing.

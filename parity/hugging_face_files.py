@@ -28,9 +28,10 @@ from material import hugging_face_cases as cases
 
 from data.tokenizer import EOS, MODEL_FILE, Tokenizer, load
 from model.generation import Sampling, generate
-from pipeline import evaluate, export_hf, import_hf, vocabulary
+from pipeline import export_hf, import_hf, vocabulary
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.fill import encode_with_gaps
+from pipeline.opened_run import load_run, restore
 
 CORPUS = Path(__file__).parents[1].parent / "shared/data/corpus"
 WRITTEN = 24
@@ -93,8 +94,8 @@ def written(network: Any, inputs: np.ndarray) -> np.ndarray:
 
 def written_by_ours(run: Path, inputs: np.ndarray) -> np.ndarray:
     """Greedy tokens of ours."""
-    _, trainer = evaluate.load_run(run)
-    arrays, _ = evaluate.restore(run, trainer, None)
+    _, trainer = load_run(run)
+    arrays, _ = restore(run, trainer, None)
     model, greedy = trainer.model(arrays), Sampling()
     return np.asarray(
         jax.jit(

@@ -1,7 +1,7 @@
 """What each command takes: one frozen dataclass a command, whose docstrings are the help text.
 
-Only the standard library is imported here, so that `mswitch --help` answers in a fraction of a
-second. Everything after a lone `--` is handed to Beam as it stands.
+Beside the standard library only tyro is imported here, so that `mswitch --help` answers in a
+fraction of a second. Everything after a lone `--` is handed to Beam as it stands.
 """
 
 from dataclasses import dataclass, field

@@ -181,10 +181,15 @@ def as_json(value: Mapping[str, Any]) -> str:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes JSON so that a reader sees the old file or the whole new one, never a part."""
+    """Writes JSON as `write_text` writes text."""
+    write_text(path, as_json(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old one or the whole new one, never a part."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(as_json(value))
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -7,8 +7,11 @@ JAX, Beam or TensorFlow.
 
 import importlib
 import logging
+import re
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -55,6 +58,8 @@ STAGES = {
     arguments.Demo: "pipeline.demo",
 }
 
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # the first part of an address that became a path
+
 DESCRIPTION = """Raw web pages in 101 languages go in at one end; a report of what a Switch
 Transformer gains over mT5, language by language, comes out at the other."""
 
@@ -72,6 +77,7 @@ def run(argv: list[str]) -> int:
     own = merge_repeated(own)
     command: Any = tyro.cli(Command, prog="mswitch", description=DESCRIPTION, args=own)  # pyright: ignore[reportCallIssue, reportArgumentType]
     try:
+        check_paths(own[0], command)
         if beam:
             command = with_beam_options(command, beam)
         stage = importlib.import_module(STAGES[type(command)])
@@ -117,6 +123,39 @@ def merge_repeated(argv: list[str]) -> list[str]:
     return command + [
         word for name, words in values.items() for word in ([name] * bool(name) + words)
     ]
+
+
+def check_paths(name: str, command: Any) -> None:
+    """Checks that no address of a store was given where a path of this machine is wanted.
+
+    `Path` would make of `gs://bucket/run` a directory `gs:` below the one we are in.
+
+    Args:
+        name: the command's.
+        command: its arguments.
+
+    Raises:
+        ArtifactError: an address was given.
+    """
+    for path in paths_in(command):
+        if SCHEME.fullmatch(path.parts[0] if path.parts else ""):
+            raise ArtifactError(
+                f"{name} was given {str(path).replace(':/', '://', 1)} where it reads or writes on "
+                "this machine; name a path here, a mounted store's for instance, or copy to and "
+                "from the store yourself."
+            )
+
+
+def paths_in(value: Any) -> Iterator[Path]:
+    """Yields every path among a command's arguments."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from paths_in(one)
+    elif is_dataclass(value):
+        for one in fields(value):
+            yield from paths_in(getattr(value, one.name))
 
 
 def with_beam_options(command: Any, beam: tuple[str, ...]) -> Any:

@@ -17,17 +17,18 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from model.checkpoint import Checkpoints
 from model.distillation import DistillationConfig, Lesson
 from model.sharding import make_mesh
 from model.stack import Call
 from model.student import ExpertUse, expert_use, with_teachers_weights
+from model.train_step import TrainState
 from model.transformer import Transformer
 from pipeline import recipes
 from pipeline import teacher as teachers
 from pipeline.arguments import Distill
 from pipeline.artifacts import ArtifactError, differences, read_json
 from pipeline.recipe import override
+from pipeline.start_from import write_first_checkpoint
 from pipeline.training_loop import Training, device_batches
 from pipeline.training_run import carry_out, is_finished, prepare, training_of
 
@@ -68,13 +69,17 @@ def check_same_teacher(out: Path, facts: Mapping[str, Any]) -> None:
 
 
 def begin(training: Training, teacher: Transformer) -> None:
-    """Writes checkpoint 0 with the teacher's weights, unless there is a checkpoint."""
-    checkpoints = Checkpoints(training.out / "checkpoints")
-    if not checkpoints.steps():
+    """Writes checkpoint 0 with the teacher's weights, unless there is a checkpoint.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+
+    def first() -> TrainState:
         state = training.trainer.init()
-        arrays = first_weights(training, teacher, state.arrays)
-        checkpoints.save(0, state._replace(arrays=arrays))
-    checkpoints.close()
+        return state._replace(arrays=first_weights(training, teacher, state.arrays))
+
+    write_first_checkpoint(training.out, first)
 
 
 def first_weights(training: Training, teacher: Transformer, drawn: Transformer) -> Transformer:

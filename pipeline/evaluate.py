@@ -24,21 +24,14 @@ from data.tokenizer import MODEL_FILE, load
 from eval.expert_usage import Usage, by_language, columns, together
 from eval.held_out_loss import page_losses
 from model.batch import Batch
-from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.loss import RowLosses
 from model.routing_sums import RowRouting
-from model.sharding import make_mesh
-from model.train_step import Trainer, make_trainer
-from pipeline import recipes
+from model.train_step import Trainer
 from pipeline.arguments import Evaluate
-from pipeline.artifacts import (
-    ArtifactError,
-    digest_of_contents,
-    digest_of_manifest,
-    read_json,
-)
+from pipeline.artifacts import ArtifactError, digest_of_manifest
 from pipeline.hosts import to_devices
-from pipeline.recipe import recipe_from_json
+from pipeline.opened_run import load_run, restore
+from pipeline.run_directory import check_same_vocabulary, find_run
 from pipeline.token_artifact import open_blocks
 
 COLUMNS = pa.schema(
@@ -51,6 +44,8 @@ COLUMNS = pa.schema(
         ("windows", pa.int32()),
     ]
 )
+
+TOKENS = b"tokens"  # in a file's metadata: digest of the manifest that its pages came from
 
 ROUTING_COLUMNS = pa.schema(
     [
@@ -174,10 +169,12 @@ def run(arguments: Evaluate) -> None:
     blocks = open_blocks(arguments.tokens, arguments.cache)
     check_tokens(arguments, blocks)
     arrays, step = restore(arguments.run, trainer, arguments.step)
+    tokens = digest_of_manifest(blocks.directory)
+    check_replaces(arguments, step, tokens)
     held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
     evaluation = held_out.score(trainer, arrays)
     assert evaluation is not None  # nothing stops it
-    path = write(arguments.run, step, evaluation)
+    path = write(arguments.run, step, evaluation, tokens)
     Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
 
 
@@ -187,63 +184,33 @@ def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:
     Raises:
         ArtifactError: it was not, or has not.
     """
-    trained_on = read_json(arguments.run / "recipe.json")["inputs"].get("tokens")
-    vocabulary = blocks.manifest["vocabulary"]["sha256"]
-    if trained_on is None and digest_of_contents(arguments.run / MODEL_FILE) != vocabulary:
-        raise ArtifactError(
-            f"{arguments.run} has another vocabulary than {arguments.tokens}; tokenize with "
-            f"`mswitch vocabulary --model {arguments.run / MODEL_FILE} --out DIR` first."
-        )
-    if trained_on is not None and digest_of_manifest(blocks.directory) != trained_on:
+    trained_on = find_run(arguments.run)["inputs"].get("tokens")
+    if trained_on is None:
+        check_same_vocabulary(arguments.run, blocks)
+    elif digest_of_manifest(blocks.directory) != trained_on:
         raise ArtifactError(
             f"{arguments.run} was trained on other tokens than {arguments.tokens}; "
             "name the directory that it was trained on."
         )
 
 
-def load_run(directory: Path) -> tuple[recipes.Recipe, Trainer]:
-    """Returns a run's recipe and its functions, on the devices of this machine.
+def check_replaces(arguments: Evaluate, step: int, tokens: str) -> None:
+    """Checks that an evaluation that is there already was made from the same tokens.
+
+    A trained run says which those are; of an imported one its evaluations do.
 
     Raises:
-        ArtifactError: the directory is no run.
+        ArtifactError: it was made from others, or does not say from which.
     """
-    path = directory / "recipe.json"
+    path = evaluation_file(arguments.run, step)
     if not path.exists():
+        return
+    trained_on = find_run(arguments.run)["inputs"].get("tokens", "")
+    if (pq.read_schema(path).metadata or {}).get(TOKENS, trained_on.encode()) != tokens.encode():
         raise ArtifactError(
-            f"A run was expected in {directory}, which holds no recipe.json; pretrain first."
+            f"{path} is there and was not made from {arguments.tokens}; move it out of the run, "
+            "or import the model to another --out for these tokens."
         )
-    recipe = recipe_from_json(read_json(path)["recipe"])
-    trainer = make_trainer(
-        recipe.model,
-        recipe.optimizer,
-        steps=recipe.steps,
-        seed=recipe.seed,
-        mesh=make_mesh(recipe.mesh),
-    )
-    return recipe, trainer
-
-
-def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, int]:
-    """Returns the weights of a checkpoint (the last one for None) and its step.
-
-    Raises:
-        ArtifactError: there is no such checkpoint.
-    """
-    checkpoints = Checkpoints(directory / "checkpoints")
-    try:
-        steps = checkpoints.steps()
-        if not steps or (step is not None and step not in steps):
-            raise ArtifactError(
-                f"Checkpoint {'any' if step is None else step} of {directory} was asked; "
-                f"there are {steps or 'none'}."
-            )
-        step = steps[-1] if step is None else step
-        shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
-        return checkpoints.restore(step, shapes).arrays, step
-    except CheckpointError as error:
-        raise ArtifactError(str(error)) from error
-    finally:
-        checkpoints.close()
 
 
 def evaluation_file(directory: Path, step: int) -> Path:
@@ -251,14 +218,22 @@ def evaluation_file(directory: Path, step: int) -> Path:
     return directory / "evaluation" / f"step={step}.parquet"
 
 
-def write(directory: Path, step: int, evaluation: Evaluation) -> Path:
-    """Writes one evaluation, each file whole; the pages' last, for it says that there is one."""
+def write(directory: Path, step: int, evaluation: Evaluation, tokens: str | None = None) -> Path:
+    """Writes one evaluation, each file whole; the pages' last, for it says that there is one.
+
+    Args:
+        directory: the run's.
+        step: of its weights.
+        evaluation: what is written.
+        tokens: digest of those it was made from; None where they are the run's own.
+    """
     path = evaluation_file(directory, step)
     path.parent.mkdir(parents=True, exist_ok=True)
     if evaluation.routing is not None:
         table = pa.Table.from_pydict(evaluation.routing, ROUTING_COLUMNS)
         _write_whole(table, path.with_name(f"routing-{path.name}"))
-    _write_whole(pa.Table.from_pydict(evaluation.pages, COLUMNS), path)
+    schema = COLUMNS if tokens is None else COLUMNS.with_metadata({TOKENS: tokens})
+    _write_whole(pa.Table.from_pydict(evaluation.pages, schema), path)
     return path
 
 

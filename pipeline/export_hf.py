@@ -17,18 +17,18 @@ from data.tokenizer import MODEL_FILE, load, sentinel_pieces
 from data.tokenizer_json import tokenizer_json
 from model.hugging_face import export_state
 from model.hugging_face_config import export_config
-from pipeline import evaluate
 from pipeline.arguments import ExportHf
 from pipeline.artifacts import Claim, claim, digest_of_contents, finish, write_json
+from pipeline.opened_run import load_run, restore
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
 
 
 def run(arguments: ExportHf) -> None:
     """Writes the directory, or finds that done."""
-    recipe, trainer = evaluate.load_run(arguments.run)
+    recipe, trainer = load_run(arguments.run)
     config = export_config(recipe.model, recipe.inputs)
-    arrays, step = evaluate.restore(arguments.run, trainer, arguments.step)
+    arrays, step = restore(arguments.run, trainer, arguments.step)
     inputs = {
         name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)
     }

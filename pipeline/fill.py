@@ -8,8 +8,8 @@ from data.errors import DataError
 from data.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
 from model.generation import Sampling, generate
 from model.sharding import batch_sharding
-from pipeline import evaluate
 from pipeline.arguments import Fill
+from pipeline.opened_run import load_run, restore
 
 
 def run(arguments: Fill) -> None:
@@ -17,10 +17,10 @@ def run(arguments: Fill) -> None:
     sampling = Sampling(
         temperature=arguments.temperature, top_k=arguments.top_k, top_p=arguments.top_p
     )
-    recipe, trainer = evaluate.load_run(arguments.run)
+    recipe, trainer = load_run(arguments.run)
     tokenizer = load(arguments.run / MODEL_FILE)
     inputs = encode_with_gaps(arguments.text, tokenizer, recipe.inputs)
-    arrays, _ = evaluate.restore(arguments.run, trainer, None)
+    arrays, _ = restore(arguments.run, trainer, None)
     mesh = trainer.mesh
     write = jax.jit(
         lambda arrays, inputs, key: generate(

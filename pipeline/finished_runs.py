@@ -1,11 +1,11 @@
 """Finished runs, read back: recipe, evaluations, metrics; and which of them may be compared.
 
-A run is a directory that `mswitch pretrain` or `mswitch import-hf` wrote. Two runs may be compared
-when their recipes agree in everything but the name, the seed, the feed-forward layers
-(`model.switch`) and what leaves a step's result as it is (the mesh, how often it logs), when they
-were trained on the same tokens, and when every evaluation scored the same held-out pages with the
-same targets. Everything else is refused with a sentence, or listed where the user allows it; other
-held-out pages are refused in any case. Runs are only read, never written.
+A run is a directory that `mswitch pretrain`, `mswitch distill` or `mswitch import-hf` wrote. Two
+runs may be compared when their recipes agree in everything but the name, the seed, the feed-forward
+layers (`model.switch`) and what leaves a step's result as it is (the mesh, how often it logs), when
+they were trained on the same tokens, and when every evaluation scored the same held-out pages with
+the same targets. Everything else is refused with a sentence, or listed where the user allows it;
+other held-out pages are refused in any case. Runs are only read, never written.
 """
 
 import json
@@ -22,6 +22,7 @@ from eval.language_loss import LanguageLosses, PageLosses
 from eval.report import Difference
 from pipeline import artifacts
 from pipeline.artifacts import ArtifactError
+from pipeline.run_directory import find_run
 
 _STEP = "step="
 # May differ: none of them changes what a step computes, but for the seed, which is meant to.
@@ -68,12 +69,12 @@ class Run:
 
 
 def evaluation_files(directory: Path) -> dict[int, Path]:
-    """Returns a run's evaluation files by step, ascending."""
-    if not (directory / "recipe.json").exists():
-        raise ArtifactError(
-            f"A run was expected in {directory}, which holds no recipe.json; "
-            "name a directory that `mswitch pretrain` wrote."
-        )
+    """Returns a run's evaluation files by step, ascending.
+
+    Raises:
+        ArtifactError: it is no run, or was never evaluated.
+    """
+    find_run(directory)
     paths = (directory / "evaluation").glob(f"{_STEP}*.parquet")
     found = {int(path.stem.removeprefix(_STEP)): path for path in paths}
     if not found:
@@ -90,7 +91,7 @@ def read_run(directory: Path) -> Run:
     Raises:
         ArtifactError: it is no run, is not finished, or its evaluations scored different pages.
     """
-    about = artifacts.read_json(directory / "recipe.json")
+    about = find_run(directory)
     evaluations, imported = evaluation_files(directory), _is_imported(directory)
     last, steps = max(evaluations), 0 if imported else about["recipe"]["steps"]
     if last != steps:
@@ -273,13 +274,13 @@ def _check_same_targets(one: Run, other: Run, what_to_do: str) -> None:
 
 
 def median_metric(runs: Sequence[Run], name: str) -> float | None:
-    """Returns a metric\'s median over all steps of all runs, or None if it was not recorded."""
+    """Returns a metric's median over all steps of all runs, or None if it was not recorded."""
     values = [line[name] for run in runs for line in run.metrics if line.get(name) is not None]
     return float(median(values)) if values else None
 
 
 def last_tenth(runs: Sequence[Run], name: str) -> float | None:
-    """Returns a metric\'s mean over each run\'s last tenth, or None if it was not recorded."""
+    """Returns a metric's mean over each run's last tenth, or None if it was not recorded."""
     values = [
         line[name]
         for run in runs

@@ -15,11 +15,8 @@ from safetensors import safe_open
 
 from data.span_corruption import lengths_for_inputs
 from data.tokenizer import MODEL_FILE, load
-from model.checkpoint import Checkpoints
 from model.hugging_face import import_state
 from model.hugging_face_config import import_config
-from model.sharding import make_mesh
-from model.train_step import make_trainer
 from model.transformer import parameter_count
 from pipeline.arguments import ImportHf
 from pipeline.artifacts import (
@@ -31,8 +28,10 @@ from pipeline.artifacts import (
     read_json,
 )
 from pipeline.export_hf import CONFIG, VOCABULARY
+from pipeline.opened_run import trainer_here
 from pipeline.recipe import Recipe
-from pipeline.training_run import describe
+from pipeline.start_from import write_first_checkpoint
+from pipeline.training_run import describe, refusals_in_words
 from pipeline.vocabulary import with_sentinels
 
 
@@ -47,16 +46,13 @@ def run(arguments: ImportHf) -> None:
     if claim(arguments.out, "import-hf", settings, inputs) is Claim.FINISHED:
         console.print(f"import-hf: {arguments.out} is finished.")
         return
-    write_vocabulary(arguments.directory / VOCABULARY, arguments.out, recipe)
-    model = import_state(recipe.model, read_weights(weights))
-    trainer = make_trainer(
-        recipe.model, recipe.optimizer, steps=1, seed=0, mesh=make_mesh(recipe.mesh)
-    )
-    state = trainer.init()._replace(arrays=jax.device_put(model, trainer.shardings.arrays))
-    checkpoints = Checkpoints(arguments.out / "checkpoints")
-    checkpoints.save(0, state)
-    checkpoints.close()
-    describe(arguments.out, recipe, trainer, inputs)
+    with refusals_in_words(arguments.out):
+        write_vocabulary(arguments.directory / VOCABULARY, arguments.out, recipe)
+        model = import_state(recipe.model, read_weights(weights))
+        trainer = trainer_here(recipe)
+        arrays = jax.device_put(model, trainer.shardings.arrays)
+        write_first_checkpoint(arguments.out, lambda: trainer.init()._replace(arrays=arrays))
+        describe(arguments.out, recipe, trainer, inputs)
     finish(arguments.out, "import-hf", settings, inputs, {"steps": 0})
     console.print(f"import-hf: {parameter_count(model):,} parameters in {arguments.out}")
 

@@ -164,8 +164,8 @@ class Progress:
             if self.skipped_in_a_row >= MOST_SKIPPED:
                 raise ArtifactError(
                     f"{self.recipe.name} skipped its last {self.skipped_in_a_row} updates. "
-                    f"{told.sentence()} Lower optimizer.scale, raise optimizer.hold_steps, or go "
-                    "back to an earlier checkpoint."
+                    f"{told.sentence()} The same command would do the same again; begin anew "
+                    "with another --out and a lower optimizer.scale or more optimizer.hold_steps."
                 )
 
 

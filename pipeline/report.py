@@ -5,7 +5,6 @@ an older report; it is never written over anything else. Runs, corpus and tokens
 `manifest.json` names the digests of all that was read.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -47,8 +46,8 @@ def run(arguments: arguments.Report) -> None:
     report = _report(arguments, baseline, candidate, students, differences)
     _claim(arguments.out, inputs)
     artifacts.write_json(arguments.out / "report.json", whole.to_json(report))
-    _write_text(arguments.out / "report.md", to_markdown(report))
-    _write_text(arguments.out / "index.html", to_html(report))
+    artifacts.write_text(arguments.out / "report.md", to_markdown(report))
+    artifacts.write_text(arguments.out / "index.html", to_html(report))
     artifacts.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
     said = [report.sentence, *(f"- {caution}" for caution in whole.cautions(report))]
     print("\n".join([*said, f"The report lies in {arguments.out / 'index.html'}"]))
@@ -232,12 +231,3 @@ def _training_text(tokens: str | None, runs: Sequence[Run]) -> tuple[dict[str, T
             byte_fallback_share=train["byte_tokens"] / count if count else None,
         )
     return text, "distinct training tokens"
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -5,51 +5,67 @@ it is a run as any other, resumed from its own checkpoints. Recipes may differ i
 of their arrays and the vocabulary.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import equinox as eqx
 import jax
 
-from data.tokenizer import MODEL_FILE
+from data.token_blocks import TokenBlocks
 from model.checkpoint import Checkpoints
 from model.config import ModelConfig
-from model.train_step import Trainer
+from model.train_step import Trainer, TrainState
 from model.transformer import Transformer
-from pipeline import evaluate, recipes
-from pipeline.artifacts import ArtifactError, digest_of_contents, read_json
-from pipeline.recipe import recipe_from_json
+from pipeline.artifacts import ArtifactError
+from pipeline.opened_run import restore
+from pipeline.recipe import Recipe, recipe_from_json
+from pipeline.run_directory import check_same_vocabulary, find_finished_run
+from pipeline.training_run import refusals_in_words
 
 
 def start_from(start: Path, out: Path, trainer: Trainer) -> None:
-    """Writes checkpoint 0 with the last weights of `start`, unless there is a checkpoint."""
-    checkpoints = Checkpoints(out / "checkpoints")
-    if not checkpoints.steps():
-        arrays, _ = evaluate.restore(start, trainer, None)
-        checkpoints.save(0, trainer.init()._replace(arrays=arrays))
-    checkpoints.close()
-
-
-def check_start(start: Path, recipe: recipes.Recipe, vocabulary: str) -> None:
-    """Checks that a run's weights can be the start of a recipe's.
+    """Writes checkpoint 0 with the last weights of `start`, unless there is a checkpoint.
 
     Raises:
-        ArtifactError: no run, other shapes, or another vocabulary than the tokens'.
+        ArtifactError: it cannot be written, or the weights not read.
     """
-    if not (start / "recipe.json").exists():
-        raise ArtifactError(
-            f"A run was expected in {start}, which holds no recipe.json; pretrain or import one."
-        )
-    theirs = recipe_from_json(read_json(start / "recipe.json")["recipe"])
+
+    def first() -> TrainState:
+        return trainer.init()._replace(arrays=restore(start, trainer, None)[0])
+
+    write_first_checkpoint(out, first)
+
+
+def write_first_checkpoint(out: Path, first: Callable[[], TrainState]) -> None:
+    """Writes checkpoint 0 of a run, unless there is a checkpoint.
+
+    Args:
+        out: the run's directory.
+        first: makes what is written; asked only where it is needed.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    with refusals_in_words(out):
+        checkpoints = Checkpoints(out / "checkpoints")
+        if not checkpoints.steps():
+            checkpoints.save(0, first())
+        checkpoints.close()
+
+
+def check_weights(start: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
+    """Checks that a run's weights can be the start of a recipe's on these tokens.
+
+    Raises:
+        ArtifactError: no finished run, other shapes, or another vocabulary than the tokens'.
+    """
+    theirs = recipe_from_json(find_finished_run(start)["recipe"])
     if array_shapes(theirs.model) != array_shapes(recipe.model):
         raise ArtifactError(
             f"{start} has other arrays than recipe {recipe.name} ({theirs.model} against "
             f"{recipe.model}); name a recipe of its shape, or set its fields."
         )
-    if digest_of_contents(start / MODEL_FILE) != vocabulary:
-        raise ArtifactError(
-            f"{start} has another vocabulary than the tokens; tokenize with "
-            f"`mswitch vocabulary --model {start / MODEL_FILE} --out DIR` first."
-        )
+    check_same_vocabulary(start, blocks)
 
 
 def array_shapes(config: ModelConfig) -> list[tuple[int, ...]]:

@@ -12,20 +12,14 @@ from typing import Any
 from jax.sharding import Mesh
 
 from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE
 from model.checkpoint import fingerprint
 from model.config import ConfigurationError
 from model.train_step import make_trainer
 from model.transformer import Transformer, parameter_count
-from pipeline import evaluate
-from pipeline.artifacts import (
-    MANIFEST,
-    ArtifactError,
-    digest_of_contents,
-    digest_of_manifest,
-    read_json,
-)
+from pipeline.artifacts import ArtifactError, digest_of_manifest
+from pipeline.opened_run import restore
 from pipeline.recipe import Recipe, recipe_from_json
+from pipeline.run_directory import check_same_vocabulary, find_finished_run
 from pipeline.start_from import array_shapes
 from pipeline.start_up_checks import check_divides
 
@@ -59,7 +53,7 @@ class Teacher:
             seed=self.recipe.seed,
             mesh=mesh,
         )
-        arrays, step = evaluate.restore(self.directory, trainer, None)
+        arrays, step = restore(self.directory, trainer, None)
         switch = self.recipe.model.switch
         facts = {
             "recipe": self.recipe.name,
@@ -78,13 +72,7 @@ def find(directory: Path) -> Teacher:
     Raises:
         ArtifactError: there is none, or it is not finished.
     """
-    for name in ("recipe.json", MANIFEST):
-        if not (directory / name).exists():
-            raise ArtifactError(
-                f"A finished run was expected as the teacher in {directory}, which holds no "
-                f"{name}; pretrain it to its end, or import one, first."
-            )
-    about = read_json(directory / "recipe.json")
+    about = find_finished_run(directory)
     recipe = recipe_from_json(about["recipe"])
     return Teacher(directory=directory, recipe=recipe, inputs=about["inputs"])
 
@@ -112,20 +100,13 @@ def check_text(teacher: Teacher, blocks: TokenBlocks) -> None:
     Raises:
         ArtifactError: they are not the teacher's.
     """
-    if (
-        digest_of_contents(teacher.directory / MODEL_FILE)
-        != blocks.manifest["vocabulary"]["sha256"]
-    ):
-        raise ArtifactError(
-            f"{teacher.directory} has another vocabulary than {blocks.directory}, and a student "
-            "needs its teacher's; name the tokens that the teacher was trained on."
-        )
     trained_on = teacher.inputs.get("tokens")
     if trained_on not in (None, digest_of_manifest(blocks.directory)):
         raise ArtifactError(
             f"{teacher.directory} was trained on other tokens than {blocks.directory}, so what a "
             "student keeps of its gain could not be told; name the tokens that it was trained on."
         )
+    check_same_vocabulary(teacher.directory, blocks)
 
 
 def check_student(teacher: Teacher, recipe: Recipe) -> None:

@@ -7,7 +7,6 @@ function of (seed, step), so the resumed run computes what the uninterrupted one
 another mesh it does so up to rounding.
 """
 
-import errno
 import functools
 import logging
 import shutil
@@ -25,7 +24,7 @@ from data.mixture import parse, weights_file
 from data.schedule import schedule
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
-from model.checkpoint import CheckpointError
+from model.checkpoint import DISK_FULL, CheckpointError
 from model.config import forward_flops
 from model.distillation import Lesson
 from model.sharding import make_mesh
@@ -57,7 +56,6 @@ CLAIMS = list(Claim)
 # A step depends neither on its devices, nor on the parts it is computed in, nor on what it computes
 # twice: a run may go on with others.
 FREE = ("mesh", "accumulate", "remat")
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,10 +158,10 @@ def carry_out(job: Job, training: Training, facts: Mapping[str, Any] = {}) -> No
         facts: what recipe.json says besides.
     """
     stage, steps = job.recipe.stage, job.recipe.steps
-    if is_first():
-        describe(job.out, job.recipe, training.trainer, job.inputs, facts)
-        describe_data(job.out, job.recipe, training.examples, job.console)
     with refusals_in_words(job.out):
+        if is_first():
+            describe(job.out, job.recipe, training.trainer, job.inputs, facts)
+            describe_data(job.out, job.recipe, training.examples, job.console)
         ended = train(training)
     if not ended.whole:
         job.console.print(
@@ -234,7 +232,7 @@ def refusals_in_words(out: Path) -> Iterator[None]:
     except CheckpointError as error:
         raise ArtifactError(str(error)) from error
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL:
             raise
         raise ArtifactError(
             f"The disk of {out} is full ({error.strerror}: {error.filename}); make room: the same "

@@ -42,6 +42,10 @@ def test_cleaning_loads_no_tensorflow_and_no_jax():
     assert not loaded.intersection({"tensorflow", "jax"})
 
 
+def test_reporting_loads_no_jax():
+    assert "jax" not in imported_by("import pipeline.report")
+
+
 def test_tokenizing_loads_no_language_identifier():
     loaded = imported_by("import pipeline.tokenize, pipeline.transforms.sentencepiece_op")
     assert "tensorflow" in loaded

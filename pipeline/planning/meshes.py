@@ -1,4 +1,4 @@
-"""Which mesh a recipe gets on so many devices, where `--set mesh...` does not say.
+"""Which mesh a recipe gets on so many devices where none was named, to train or to read a run.
 
 The recipe says how many slices there are; each has a part of the data axis, so that tokens on their
 way to an expert never leave theirs. As few parts of a matrix as possible (`model`), for each costs
@@ -7,6 +7,7 @@ is split for good, while what the data axis splits is gathered for every use; th
 Heads, groups and rows must divide, as `pretrain` checks before it starts.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,6 +37,25 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
     raise ConfigurationError(
         f"{recipe.name} fits no mesh of {devices} devices. {refusals[0]}{_offer(recipe, devices)}"
     )
+
+
+def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
+    """Returns the mesh for reading a run where there are so many devices.
+
+    It is the one that the run was trained on if that takes all of them: numbers are then the same
+    to the bit. Else it has as many of them as the run's sizes divide among, and one in any case.
+
+    Raises:
+        ConfigurationError: the sizes do not even fit one device, as no run's do.
+    """
+    # Nothing is trained: a batch is computed whole, and no gradients cross between slices.
+    read = replace(recipe, accumulate=1, mesh=replace(recipe.mesh, slices=1))
+    if math.prod((read.mesh.data, read.mesh.expert, read.mesh.model)) == devices:
+        return read.mesh
+    for count in range(devices, 1, -1):
+        with contextlib.suppress(ConfigurationError):
+            return with_mesh(read, count).mesh
+    return with_mesh(read, 1).mesh
 
 
 def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:

@@ -1,6 +1,7 @@
 import pytest
 
 from pipeline import cli
+from pipeline.arguments import Tokenize
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,32 @@ def test_one_value_given_twice_is_an_error(capsys):
         cli.run(["evaluate", "--run", "a", "--run", "b", "--tokens", "t"])
     assert stopped.value.code == 2
     assert "b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pretrain --recipe mt5-demo --tokens t --out gs://bucket/x",
+        "pretrain --recipe mt5-demo --tokens gs://bucket/t --out o --start=gs://bucket/x",
+        "distill --teacher gs://bucket/x --recipe mt5-demo --tokens t --out o",
+        "evaluate --run gs://bucket/x --tokens t",
+        "evaluate --run r --tokens t --cache.directory gs://bucket/x",
+        "report --baseline a gs://bucket/x --candidate b --out o",
+        "vocabulary --corpus gs://bucket/c --size 9 --out gs://bucket/x",
+        "import-hf gs://bucket/x --out o",
+        "demo --out gs://bucket/x",
+    ],
+)
+def test_an_address_where_a_path_is_wanted_is_one_sentence(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(command.split()) == 2
+    said = f"mswitch: {command.split()[0]} was given gs://bucket/x where it reads or writes on this"
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_where_one_is_wanted_is_let_through():
+    cli.check_paths("tokenize", Tokenize(corpus=("gs://b/c",), vocabulary="s3://b/v", out="gs://b"))
 
 
 @pytest.mark.parametrize("command", [[], ["clean"], ["pretrain"]], ids=str)

@@ -19,9 +19,10 @@ import pytest
 
 from data.token_blocks import TokenBlocks
 from model.distillation import DistillationConfig
-from pipeline import evaluate, export_hf, import_hf, recipes, teacher
+from pipeline import export_hf, import_hf, recipes, teacher
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.artifacts import ArtifactError
+from pipeline.opened_run import load_run, restore
 from pipeline.recipe import override
 
 ROOT = Path(__file__).parents[2]
@@ -101,8 +102,8 @@ def lines(run: Path) -> list[dict]:
 
 
 def parameters(run: Path) -> list[np.ndarray]:
-    _, trainer = evaluate.load_run(run)
-    arrays, step = evaluate.restore(run, trainer, None)
+    _, trainer = load_run(run)
+    arrays, step = restore(run, trainer, None)
     assert step == STEPS
     return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
 

@@ -6,6 +6,7 @@ Every run is a process of its own on eight simulated devices; they share compile
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,9 +19,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import evaluate, pretrain
-from pipeline.arguments import Pretrain
+from pipeline import evaluate, fill, pretrain
+from pipeline.arguments import Evaluate, Fill, Pretrain
 from pipeline.evaluate import HeldOut
+from pipeline.opened_run import load_run, restore
 from pipeline.preemption import EXIT_STATUS, GRACE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -79,8 +81,8 @@ def lines(run: Path) -> list[dict]:
 
 
 def parameters(run: Path) -> list[np.ndarray]:
-    _, trainer = evaluate.load_run(run)
-    arrays, step = evaluate.restore(run, trainer, None)
+    _, trainer = load_run(run)
+    arrays, step = restore(run, trainer, None)
     assert step == STEPS
     return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
 
@@ -212,3 +214,22 @@ def test_another_recipe_is_refused_with_the_difference(runs, whole):
     assert status == 2
     assert "settings.optimizer.scale: there 1.0, asked 0.5" in said
     assert "settings.model.embed: there 16, asked 32" in said
+
+
+@pytest.mark.parametrize("devices", [1, 3, 8])
+def test_a_run_of_eight_devices_is_read_on_others(
+    whole, tokens, tmp_path, monkeypatch, capsys, devices
+):
+    """Its groups are the recipe's: the losses are the same on one device as on data=2 expert=4."""
+    run, here = tmp_path / "run", jax.devices()[:devices]
+    shutil.copytree(whole, run)
+    monkeypatch.setattr(jax, "devices", lambda: here)
+    evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+    path = f"evaluation/step={STEPS}.parquet"
+    read, trained = (pq.read_table(one / path) for one in (run, whole))
+    assert read["url"].equals(trained["url"])
+    np.testing.assert_allclose(read["loss_nats"], trained["loss_nats"], rtol=1e-5)
+    if devices == 8:
+        assert read.equals(trained)
+    fill.run(Fill(text="Watu <extra_id_0> huru", run=run, tokens=4))
+    assert capsys.readouterr().out.strip()

@@ -145,6 +145,7 @@ def test_a_broken_run_stops_with_its_reason(tmp_path):
     assert f"skipped its last {MOST_SKIPPED} updates" in str(error.value)
     assert "stopped being finite in encoder layer 1 (feed_forward.up)" in str(error.value)
     assert "its 1 rows were in yo." in str(error.value)
+    assert "begin anew with another --out" in str(error.value)  # this one refuses other settings
     skipped = lines(tmp_path, "skipped.jsonl")
     assert [one["step"] for one in skipped] == list(range(1, MOST_SKIPPED + 1))
     assert skipped[0]["languages"] == ["yo"]

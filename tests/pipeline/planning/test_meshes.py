@@ -7,7 +7,7 @@ import pytest
 
 from model.config import ConfigurationError
 from model.sharding import MeshShape
-from pipeline.planning.meshes import with_mesh
+from pipeline.planning.meshes import mesh_to_open_on, with_mesh
 from pipeline.recipe import override
 from pipeline.recipes import get, names
 from pipeline.start_up_checks import check_divides
@@ -48,3 +48,21 @@ def test_too_few_groups_are_said_with_settings_that_help():
     changed = with_mesh(override(get("switch-c"), settings), 512)
     assert changed.mesh == MeshShape(expert=256, model=2)
     assert dataclasses.replace(changed, mesh=MeshShape()) == override(get("switch-c"), settings)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 5, 6, 7, 8, 12, 64])
+@pytest.mark.parametrize("name", ["mt5-demo", "switch-demo", "switch-experiment", "switch-base"])
+def test_a_run_opens_on_any_number_of_devices(name, devices):
+    """Also one that was trained in parts, over slices, on a mesh that nobody here has."""
+    shape = MeshShape(data=2, expert=16, slices=2)
+    run = dataclasses.replace(get(name), accumulate=2, mesh=shape)
+    mesh = mesh_to_open_on(run, devices)
+    assert 1 <= mesh.data * mesh.expert * mesh.model <= devices
+    check_divides(dataclasses.replace(run, accumulate=1, mesh=mesh))
+
+
+def test_a_run_opens_on_the_mesh_that_it_was_trained_on_or_on_as_many_devices_as_it_can():
+    recipe = get("switch-base")
+    run = dataclasses.replace(recipe, mesh=MeshShape(data=4, expert=2, slices=2))
+    assert mesh_to_open_on(run, 8) == MeshShape(data=4, expert=2)
+    assert mesh_to_open_on(run, 5) == with_mesh(recipe, 4).mesh

@@ -1,0 +1,75 @@
+"""A run opened to be read: its network and a checkpoint's weights, on whatever devices there are.
+
+The mesh is the one that it was trained on where that takes all devices there are, and else one that
+its sizes divide among: routing groups are the recipe's, so the numbers are the same up to rounding,
+and to the bit on the same mesh.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.sharding import make_mesh
+from model.train_step import Trainer, make_trainer
+from pipeline.artifacts import ArtifactError
+from pipeline.planning.meshes import mesh_to_open_on
+from pipeline.recipe import Recipe, recipe_from_json
+from pipeline.run_directory import find_run
+
+
+def load_run(directory: Path) -> tuple[Recipe, Trainer]:
+    """Returns a run's recipe and its functions, on the devices of this machine.
+
+    Raises:
+        ArtifactError: the directory is no run.
+    """
+    recipe = recipe_from_json(find_run(directory)["recipe"])
+    return recipe, trainer_here(recipe)
+
+
+def trainer_here(recipe: Recipe) -> Trainer:
+    """Returns a recipe's functions on the devices of this machine, some of which may stay idle."""
+    devices = jax.devices()
+    shape = mesh_to_open_on(recipe, len(devices))
+    used = devices[: math.prod((shape.data, shape.expert, shape.model))]
+    return make_trainer(
+        recipe.model,
+        recipe.optimizer,
+        steps=recipe.steps,
+        seed=recipe.seed,
+        mesh=make_mesh(shape, used),
+    )
+
+
+def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, int]:
+    """Returns the weights of a checkpoint (the last one for None) and its step.
+
+    Raises:
+        ArtifactError: there is no such checkpoint.
+    """
+    checkpoints = Checkpoints(directory / "checkpoints")
+    try:
+        step = _step_asked(directory, checkpoints.steps(), step)
+        shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
+        return checkpoints.restore(step, shapes).arrays, step
+    except CheckpointError as error:
+        raise ArtifactError(str(error)) from error
+    finally:
+        checkpoints.close()
+
+
+def _step_asked(directory: Path, steps: list[int], step: int | None) -> int:
+    if not steps:
+        raise ArtifactError(
+            f"A checkpoint was expected in {directory / 'checkpoints'}, which holds none; let the "
+            "command that began the run reach its first, or name another run."
+        )
+    if step is not None and step not in steps:
+        raise ArtifactError(
+            f"Checkpoint {step} of {directory} was asked, which has {steps}; name one of these "
+            "with --step, or leave it out for the last."
+        )
+    return steps[-1] if step is None else step

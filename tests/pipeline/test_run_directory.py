@@ -1,0 +1,165 @@
+"""What is wrong with a run is said once, and a run that cannot begin leaves a sentence.
+
+The runs are whole directories whose weights are as drawn: nothing is trained here.
+"""
+
+import errno
+import shutil
+from functools import partial
+from pathlib import Path
+
+import jax
+import pyarrow.parquet as pq
+import pytest
+from orbax.checkpoint.path import atomicity
+
+from data.token_blocks import TokenBlocks
+from data.tokenizer import MODEL_FILE
+from pipeline import distill, evaluate, export_hf, import_hf, pretrain, recipes, teacher
+from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
+from pipeline.artifacts import MANIFEST, ArtifactError, digest_of_manifest, finish, read_json
+from pipeline.finished_runs import evaluation_files
+from pipeline.opened_run import load_run, restore, trainer_here
+from pipeline.recipe import override
+from pipeline.start_from import check_weights, write_first_checkpoint
+from pipeline.training_run import describe
+
+SIZES = (
+    *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),
+    *("model.heads=2", "model.head=8", "model.mlp=16", "mesh.data=8"),
+)
+RECIPE = override(recipes.get("mt5-demo"), SIZES)
+
+
+def write_run(out: Path, tokens: Path, inputs: dict[str, str]) -> Path:
+    out.mkdir()
+    trainer = trainer_here(RECIPE)
+    write_first_checkpoint(out, trainer.init)
+    describe(out, RECIPE, trainer, inputs)
+    shutil.copy(tokens / MODEL_FILE, out)
+    finish(out, "pretrain", {}, inputs, {"steps": 0})
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(tokens, tmp_path_factory) -> Path:
+    inputs = {"tokens": digest_of_manifest(tokens)}
+    return write_run(tmp_path_factory.mktemp("whole") / "run", tokens, inputs)
+
+
+@pytest.fixture
+def unfinished(whole, tmp_path) -> Path:
+    shutil.copytree(whole, tmp_path / "unfinished")
+    (tmp_path / "unfinished" / MANIFEST).unlink()
+    return tmp_path / "unfinished"
+
+
+@pytest.fixture
+def blocks(tokens) -> TokenBlocks:
+    return TokenBlocks(tokens, read_json(tokens / MANIFEST))
+
+
+@pytest.mark.parametrize("reader", [load_run, teacher.find, check_weights, evaluation_files])
+def test_what_is_no_run_is_said_in_the_same_words(reader, blocks, tmp_path):
+    read = partial(reader, recipe=RECIPE, blocks=blocks) if reader is check_weights else reader
+    for directory, found in (
+        (tmp_path / "none", "does not exist"),
+        (tmp_path, "holds no recipe.json"),
+        (blocks.directory, "holds tokenize output, no recipe.json"),
+    ):
+        with pytest.raises(ArtifactError) as error:
+            read(directory)
+        assert f"A run was expected in {directory}, which {found}; name a" in str(error.value)
+
+
+def test_an_unfinished_run_is_no_start_and_no_teacher(unfinished, tokens, tmp_path):
+    said = r"A finished run was expected in .*unfinished, which holds an unfinished one; give"
+    asked = Pretrain(
+        recipe="mt5-demo", tokens=str(tokens), out=tmp_path / "run", start=unfinished,
+        overrides=SIZES,
+    )  # fmt: skip
+    with pytest.raises(ArtifactError, match=said):
+        pretrain.run(asked)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ArtifactError, match=said):
+        teacher.find(unfinished)
+    assert load_run(unfinished)[0] == RECIPE
+
+
+def test_a_run_without_the_checkpoint_is_told_from_one_without_any(whole, unfinished):
+    _, trainer = load_run(whole)
+    with pytest.raises(ArtifactError, match=r"Checkpoint 5 of .*, which has \[0\]; name one"):
+        restore(whole, trainer, 5)
+    shutil.rmtree(unfinished / "checkpoints")
+    with pytest.raises(ArtifactError, match=r"holds none; let the command that began"):
+        restore(unfinished, trainer, None)
+
+
+def test_another_vocabulary_takes_two_commands(whole, blocks):
+    other = {"vocabulary": blocks.manifest["vocabulary"] | {"sha256": "another"}}
+    tokens = TokenBlocks(blocks.directory, blocks.manifest | other)
+    model = whole / MODEL_FILE
+    with pytest.raises(ArtifactError) as error:
+        check_weights(whole, RECIPE, tokens)
+    assert f"`mswitch vocabulary --model {model} --out VOCABULARY`" in str(error.value)
+    assert "`mswitch tokenize --corpus CORPUS --vocabulary VOCABULARY" in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["pretrain", "distill", "import-hf"])
+def test_a_full_disk_at_the_first_checkpoint_is_a_sentence(
+    command, whole, tokens, tmp_path, monkeypatch
+):
+    async def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out, theirs = tmp_path / "run", tmp_path / "theirs"
+    asked = {"recipe": "mt5-demo", "tokens": str(tokens), "out": out, "overrides": SIZES}
+    if command == "import-hf":
+        export_hf.run(ExportHf(run=whole, out=theirs))
+    begin = {
+        "pretrain": lambda: pretrain.run(Pretrain(start=whole, **asked)),
+        "distill": lambda: distill.run(Distill(teacher=whole, **asked)),
+        "import-hf": lambda: import_hf.run(ImportHf(directory=theirs, out=out, inputs=64, rows=8)),
+    }[command]
+    with monkeypatch.context() as patch:
+        patch.setattr(atomicity.AtomicRenameTemporaryPath, "finalize", full)
+        with pytest.raises(ArtifactError, match=r"could not be written .*the disk is full"):
+            begin()
+
+
+def test_an_import_goes_on_after_a_full_disk(whole, tmp_path, monkeypatch):
+    """On eight devices, though its recipe's mesh is of one."""
+
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    export_hf.run(ExportHf(run=whole, out=tmp_path / "theirs"))
+    asked = ImportHf(directory=tmp_path / "theirs", out=tmp_path / "run", inputs=64, rows=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(import_hf, "describe", full)
+        with pytest.raises(ArtifactError, match=r"The disk of .* is full"):
+            import_hf.run(asked)
+    import_hf.run(asked)
+    arrays = [jax.device_get(restore(run, load_run(run)[1], None)[0]) for run in (whole, asked.out)]
+    assert jax.tree.all(jax.tree.map(lambda one, other: (one == other).all(), *arrays))
+
+
+def test_an_imported_runs_evaluation_is_not_lost_to_other_tokens(
+    tokens, blocks, make_blocks, tmp_path
+):
+    run = write_run(tmp_path / "run", tokens, {})
+    others = tmp_path / "others"
+    shorter = make_blocks(others, {"sw": 900}, ids=250)
+    shutil.copy(tokens / MODEL_FILE, others)
+    vocabulary = {"vocabulary": blocks.manifest["vocabulary"]}
+    finish(others, "tokenize", {}, {}, shorter.manifest | vocabulary)
+    evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+    path = evaluate.evaluation_file(run, 0)
+    before = path.read_bytes()
+    with pytest.raises(ArtifactError, match=r"step=0.parquet is there and was not made from .*oth"):
+        evaluate.run(Evaluate(run=run, tokens=str(others)))
+    assert path.read_bytes() == before
+    evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+    pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
+    with pytest.raises(ArtifactError, match="was not made from"):
+        evaluate.run(Evaluate(run=run, tokens=str(tokens)))
