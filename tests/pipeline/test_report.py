@@ -105,6 +105,20 @@ def test_unfair_comparisons_are_refused(finished, tmp_path, changes, says):
         report.run(Report(baseline=(finished / "dense0",), candidate=(other,), out=tmp_path / "o"))
 
 
+@pytest.mark.parametrize("name", ["start", "weights", "vocabulary", "teacher"])
+def test_runs_of_other_inputs_are_not_compared_without_a_word(finished, tmp_path, name):
+    """First weights, a mixture's file, a vocabulary, a teacher: none of them is the feed-forward."""
+    other = write_run(tmp_path / "other", experts=8, made_from={name: "sha"})
+    asked = Report(baseline=(finished / "dense0",), candidate=(other,), out=tmp_path / "out")
+    with pytest.raises(ArtifactError, match=f"digest of the {name}: there None, here 'sha'"):
+        report.run(asked)
+    report.run(replace(asked, allow_differences=True))
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    assert found["differences"] == [
+        {"field": f"digest of the {name}", "baseline": ["not recorded"], "candidate": ["sha"]}
+    ]
+
+
 def test_differences_are_reported_where_they_are_allowed(finished, tmp_path, capsys):
     runs = tuple(
         write_run(tmp_path / f"switch{n}", experts=8, seed=n, batch=64 * (n + 1), warm_up=10)
@@ -207,9 +221,25 @@ def test_students_keep_what_they_keep(finished, tmp_path):
     asked = Report(baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path)
     with pytest.raises(ArtifactError, match="named as a student and has experts"):
         report.run(replace(asked, student=(finished / "switch1",)))
-    other = write_run(tmp_path / "other", experts=None, batch=64)
+    other = write_run(tmp_path / "other", experts=None, batch=64, distillation={})
     with pytest.raises(ArtifactError, match="batch: there 32, here 64"):
         report.run(replace(asked, student=(other,), out=tmp_path / "out"))
+
+
+def test_a_student_is_a_run_that_was_taught(finished, tmp_path):
+    """Of its inputs only the teacher may be its own; a run that nobody taught is no student."""
+    asked = Report(
+        baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path / "out"
+    )
+    with pytest.raises(ArtifactError, match=r"was taught by no run; name a run that `mswitch dist"):
+        report.run(replace(asked, student=(finished / "dense1",)))
+    taught = {
+        name: write_run(tmp_path / name, experts=None, distillation={}, made_from={name: "sha"})
+        for name in ("teacher", "start")
+    }
+    report.run(replace(asked, student=(taught["teacher"],)))
+    with pytest.raises(ArtifactError, match="digest of the start: there None, here 'sha'"):
+        report.run(replace(asked, student=(taught["start"],)))
 
 
 def test_students_are_told_apart_by_how_and_by_whom_they_were_taught(finished, tmp_path):
