@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import vl_convert
@@ -185,6 +186,32 @@ def test_numbers_recomputed_by_another_program(finished, tmp_path):
     )
     assert done.returncode == 1
     assert "sw gain" in done.stderr
+
+
+def test_a_page_of_a_single_token_is_counted_and_counts_nowhere(tmp_path):
+    """Of two held-out pages one holds nothing to score: that crashed the whole report."""
+    runs = [write_run(tmp_path / f"{n}", experts=n) for n in (None, 8)]
+    for path in (path for run in runs for path in (run / "evaluation").iterdir()):
+        rows = [row for row in pq.read_table(path).to_pylist() if not row_is_cut(row)]
+        nothing = {"loss_nats": 0.0, "target_tokens": 0, "text_bytes": 0}
+        rows = [row | nothing if row["url"].endswith("/sw/1") else row for row in rows]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    sides = {"baseline": runs[:1], "candidate": runs[1:]}
+    report.run(Report(**{side: tuple(of) for side, of in sides.items()}, out=tmp_path / "out"))
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    swahili, english = (found["languages"][code] for code in ("sw", "en"))
+    assert (swahili["held_out_pages"], swahili["held_out_pages_unscored"]) == (1, 1)
+    assert swahili["gain_nats_low"] is swahili["p_value_adjusted"] is None
+    assert (english["held_out_pages"], english["held_out_pages_unscored"]) == (12, 0)
+    assert "too short to hide a token count nowhere: 1 of them." in found["cautions"][-1]
+    command = [sys.executable, str(ROOT / ".ci/recompute_report.py"), str(tmp_path / "out")]
+    command += [f"--{side}={of[0]}" for side, of in sides.items()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def row_is_cut(row: dict) -> bool:
+    return row["language"] == "sw" and row["url"][-2:] not in ("/0", "/1")
 
 
 def test_held_out_lines_and_experts_are_in_every_rendering(finished):
