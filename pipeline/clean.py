@@ -23,9 +23,9 @@ from rich.console import Console
 from data.bad_words import BadWordRule
 from data.languages import codes
 from pipeline import arguments, artifacts, storage
-from pipeline.beam_options import Follow, pipeline_options, use
+from pipeline.beam_options import Follow, check_workers_reach, pipeline_options, use
 from pipeline.cleaning import read, shards
-from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.input_files import files_named, input_files
 from pipeline.cleaning.plan import AnyRules, Job, check_complete, planned, steps, whole
 from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
@@ -45,7 +45,9 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     console = Console(stderr=True, highlight=False)
     rules = rules_asked(arguments)
     asked = None if arguments.languages is None else codes(arguments.languages)
-    use(pipeline_options(arguments.beam))
+    options = pipeline_options(arguments.beam)
+    use(options)
+    check_workers_reach(options, [*files_named(arguments.input), str(arguments.out)])
     out = storage.absolute(str(arguments.out))
     found = input_files(arguments.input, arguments.crawl_base)
     listed = bad_word_rule(rules, arguments.bad_words)

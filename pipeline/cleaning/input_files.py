@@ -53,6 +53,11 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
     return sorted(files.values())
 
 
+def files_named(patterns: Iterable[str]) -> list[str]:
+    """Returns the patterns that name files for workers; a list of a crawl's is read here."""
+    return [one for one in patterns if not one.endswith(crawl_paths.SUFFIXES)]
+
+
 def _whereabouts(path: str) -> str:
     """Returns what is the same for one file however it is named, so that none is read twice."""
     if storage.is_local(path):

@@ -1,6 +1,7 @@
 """First step: the records of a shard's files, as pages; each claims its address.
 
-Pages that are too long go at once, and so do those that a newer one of the same chunk beats: they
+A record that is damaged is counted; a file that the system refuses to open or to read ends the job,
+for nobody knows what is in it. Pages that are too long go at once, and so do those that a newer one of the same chunk beats: they
 can win nowhere. So an address that a crawl repeats fifty thousand times is claimed once a chunk.
 """
 
@@ -16,8 +17,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from data import crawl_paths, json_lines, parquet_pages, web_archive
+from data.errors import DataError
 from data.newest_pages import Claim, claim_of, newest
 from data.page import BrokenRecord, Page, Rejected, Rule
+from data.persistence import again_and_again
 from pipeline import storage
 from pipeline.cleaning import passes
 from pipeline.cleaning.shards import Cut, chunks
@@ -74,9 +77,9 @@ class ReadShard:
 
     def _records(self, number: int, tally: Tally) -> Iterator[Page | BrokenRecord]:
         for path in files_of_shards(self.listing)[number]:
-            with _here(path, self.crawl_cache) as local:
-                tally.counts["bytes", "", ""] += local.stat().st_size if local.exists() else 0
-                yield from _read(_reader(path), local)
+            with _here(path, self.crawl_cache) as local, _reading(local):
+                tally.counts["bytes", "", ""] += local.stat().st_size
+                yield from _reader(path)(local)
 
     def _judge(self, chunk: Sequence[Page]) -> tuple[list[tuple[Page, Claim]], list[Rejected]]:
         stay: list[Page] = []
@@ -135,12 +138,21 @@ def files_of_shards(path: str) -> list[list[str]]:
     return storage.read_json(path)
 
 
-def _read(reader: Reader, path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields the records of a file; one that cannot even be opened is one loss."""
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Ends the job where a file cannot be read: that says nothing of the records in it.
+
+    Raises:
+        DataError: the system refuses to open the file, again and again, or to read on.
+    """
     try:
-        yield from reader(path)
+        again_and_again(lambda: path.open("rb").close())
+        yield
     except OSError as error:
-        yield BrokenRecord.at(path, 0, "unreadable", str(error))
+        raise DataError(
+            f"{path} is a file of the input and cannot be read ({error}); make it readable, or "
+            "clean into a new directory without it."
+        ) from error
 
 
 @contextlib.contextmanager

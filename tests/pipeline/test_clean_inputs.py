@@ -198,13 +198,19 @@ def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):
     assert run(tmp_path / "out", names)["input"] == {"files": 1, "records": 1}
 
 
-def test_a_file_that_cannot_be_opened_is_one_loss(tmp_path):
-    inputs = published(tmp_path)
-    (tmp_path / "x.warc.wet.gz").write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
-    files = input_files([str(tmp_path / "*.gz")])
-    (tmp_path / "x.warc.wet.gz").unlink()  # between the look and the read
-    job = clean.job_of(str(tmp_path / "out"), rule_sets.none(), files)
+def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
+    """Nobody knows what is in it: a corpus without it would be declared whole."""
+    published(tmp_path)
+    archive, out = tmp_path / "x.warc.wet.gz", tmp_path / "out"
+    archive.write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
+    files, hidden = input_files([str(tmp_path / "*.gz")]), archive.rename(tmp_path / "hidden")
+    job = clean.job_of(str(out), rule_sets.none(), files)
+    with pytest.raises(
+        DataError, match=r"x\.warc\.wet\.gz is a file of the input and cannot be read"
+    ):
+        clean.run_job(job, pipeline_options(()))
+    assert job.workspace.done("read") == []
+    hidden.rename(archive)
     clean.run_job(job, pipeline_options(()))
-    tally = whole(job)
-    assert tally.counts["broken", "", "unreadable"] == 1
-    assert tally.counts["read", "", ""] == len(inputs) + 1
+    assert whole(job).counts["read", "", ""] == 5
+    assert whole(job).broken == {}
