@@ -30,7 +30,7 @@ from pipeline.cleaning.plan import AnyRules, Job, check_complete, planned, steps
 from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.watch import watched
-from pipeline.cleaning.workspace import Workspace, clear
+from pipeline.cleaning.workspace import Workspace, clear, forget_others
 from pipeline.cleaning.write import WriteFile
 from pipeline.cleaning_report import manifest_of, print_summary
 from pipeline.job import running
@@ -58,7 +58,7 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         "languages": asked,
         "input": arguments.input,
     }
-    inputs = {"files": artifacts.digest_of_files(found)}
+    inputs = {"files": artifacts.digest_of_files((file.path, file.size) for file in found)}
     if arguments.bad_words is not None:
         inputs["bad_words"] = artifacts.digest_of_directory(arguments.bad_words)
     if arguments.language_identifier is not None:
@@ -81,6 +81,11 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         crawl_cache=cache,
         cut=cut,
     )
+    if forget_others(job.workspace):
+        console.print(
+            f"clean: {arguments.out} held an unfinished run of another version, or of input that has "
+            "been changed since; it begins anew."
+        )
     size = sum(file.size for file in found)
     console.print(f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}")
     options = pipeline_options(arguments.beam, input_bytes=size)
@@ -121,8 +126,10 @@ def job_of(
     """
     groups = shards.shards(found, cut)
     version = (artifacts.SCHEMA_VERSION, artifacts.code_version())
-    key = artifacts.digest_of_value((version, rules.name, identity, groups, asdict(cut)))[:16]
-    space = Workspace(out, key)
+    # Not in the manifest: a copy of the input is the same input, and gives the same manifest.
+    stamps = [file.stamp for file in found]
+    follows_from = (version, rules.name, identity, groups, stamps, asdict(cut))
+    space = Workspace(out, artifacts.digest_of_value(follows_from)[:16])
     return Job(
         workspace=space,
         rules=rules,

@@ -82,9 +82,10 @@ def _named(pattern: str) -> Iterator[InputFile]:
                 path = storage.absolute(
                     _in_unicode(name)
                 )  # workers may have been started elsewhere
-                yield InputFile(path, Path(name).stat().st_size)
+                about = Path(name).stat()
+                yield InputFile(path, about.st_size, str(about.st_mtime_ns))
     else:
-        yield from (InputFile(path, size) for path, size in storage.matched(pattern))
+        yield from (InputFile(*file) for file in storage.matched(pattern))
 
 
 def _in_unicode(name: str) -> str:
