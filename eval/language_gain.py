@@ -38,8 +38,8 @@ class LanguageGain:
     `p_value_adjusted` is None where nothing was tested: one held-out page, or a script variant.
     `gain_nats` is None where the sides have different vocabularies; the interval is then that of
     the gain in bits per byte, and else that of the gain in nats. `..._runs` are each run's own
-    losses, in the order of the runs. The bound is None too where a side was not trained here. Held-out
-    pages are those with a scored token; one that is too short to hide any is counted as unscored.
+    losses, in the order of the runs. The bound is None too where a side was not trained here.
+    Held-out pages are those with a scored token; one too short to hide any is counted as unscored.
     """
 
     name: str

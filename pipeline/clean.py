@@ -1,9 +1,9 @@
 """`mswitch clean`: archives in, pages of each language out, every loss with a reason and a count.
 
 The order is the reference's: length, one page an address, lines, one page a line, language, bad
-words, split (`mswitch-web` has its own; `--rules none` takes no step). Read = kept + rejected holds
-for every run and is checked at its end; broken records are counted apart, since they never were
-pages. The output does not depend on the number of workers.
+words, split (`mswitch-web` has its own; `--rules none` takes no step). Read = kept + rejected + not
+asked for holds for every run and is checked at its end; broken records are counted apart, since
+they never were pages. The output does not depend on the number of workers.
 
 The job is one Beam graph of a few steps (`pipeline.cleaning.plan`), each behind the one before.
 Between them pages and keys lie in files of the workspace, never in a grouping: so memory is bounded
@@ -12,6 +12,7 @@ on every runner, and a run that was killed goes on after its last finished piece
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -25,8 +26,16 @@ from data.languages import codes
 from pipeline import arguments, artifacts, storage
 from pipeline.beam_options import Follow, check_workers_reach, pipeline_options, use
 from pipeline.cleaning import read, shards
-from pipeline.cleaning.input_files import files_named, input_files
-from pipeline.cleaning.plan import AnyRules, Job, check_complete, planned, steps, whole
+from pipeline.cleaning.input_files import files_named, input_files, of_languages
+from pipeline.cleaning.plan import (
+    AnyRules,
+    Job,
+    believes_declarations,
+    check_complete,
+    planned,
+    steps,
+    whole,
+)
 from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.watch import watched
@@ -63,6 +72,9 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         inputs["bad_words"] = artifacts.digest_of_directory(arguments.bad_words)
     if arguments.language_identifier is not None:
         inputs["identifier"] = artifacts.digest_of_contents(arguments.language_identifier)
+    not_read: Counter[str] = Counter()
+    if asked is not None and believes_declarations(rules):
+        found, not_read = of_languages(found, asked)
 
     claim = artifacts.claim(out, STAGE, settings, inputs)
     if claim is artifacts.Claim.FINISHED:
@@ -83,8 +95,8 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     )
     if forget_others(job.workspace):
         console.print(
-            f"clean: {arguments.out} held an unfinished run of another version, or of input that has "
-            "been changed since; it begins anew."
+            f"clean: {arguments.out} held an unfinished run of another version, or of input that "
+            "has been changed since; it begins anew."
         )
     size = sum(file.size for file in found)
     console.print(f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}")
@@ -93,7 +105,7 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     with watched(job.workspace, pieces, console) as watch:
         run_job(job, options, watch.follow)
     check_complete(job)
-    body = manifest_of(whole(job), job, files=len(found))
+    body = manifest_of(whole(job), job, files=len(found), not_read=not_read)
     artifacts.finish(out, STAGE, settings, inputs, body)
     clear(out)
     print_summary(console, body, time.monotonic() - started)

@@ -1,17 +1,22 @@
 """Which files the user named: here, on an object store (by fsspec), or in a crawl.
 
+A file of published mC4 is of the language in its name, so where declarations are believed, one of
+another language than those asked for is not even opened.
+
 A crawl's list of paths (`wet.paths.gz`) stands for its files, which each worker fetches when it
 comes to them.
 """
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from data import crawl_paths
 from data.crawl_paths import COMMON_CRAWL
 from data.errors import DataError
+from data.published_names import described
 from pipeline import storage
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile
@@ -51,6 +56,25 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
             )
         files.update((_whereabouts(file.path), file) for file in found)
     return sorted(files.values())
+
+
+def of_languages(
+    files: Sequence[InputFile], asked: Collection[str]
+) -> tuple[list[InputFile], Counter[str]]:
+    """Returns the files that may hold pages of these languages, and counts the others by language.
+
+    Raises:
+        DataError: none may.
+    """
+    names = [described(file.path.rpartition("/")[2]).language for file in files]
+    others = Counter(name for name in names if name is not None and name not in asked)
+    stay = [file for file, name in zip(files, names, strict=True) if name not in others]
+    if not stay:
+        raise DataError(
+            f"Pages in {', '.join(asked)} were asked for, and by their names all {len(files)} "
+            f"files of the input are in {', '.join(others)}; name other files, or other languages."
+        )
+    return stay, others
 
 
 def files_named(patterns: Iterable[str]) -> list[str]:

@@ -4,14 +4,13 @@
     OUT/work/KEY/read/00003.json        its tally, written last: the piece is done
     OUT/work/KEY/scratch/               what is not whole yet
 
-KEY is a digest of all that the work follows from (settings, inputs and when they were written, their
-cut, the code's version): what follows from anything else is not believed. Files of the corpus have
-no KEY in their names, so they are removed where a workspace of another KEY stands beside them, and
-that one last: a kill in between leaves what says that they are not this run's.
+KEY is a digest of all that the work follows from (settings, inputs and when they were written,
+their cut, the code's version): what follows from anything else is not believed. Files of the corpus
+have no KEY in their names, so they are removed where a workspace of another KEY stands beside them,
+and that one last: a kill in between leaves what says that they are not this run's.
 
-A piece of work that has its tally is never done again.
-So a run that was killed goes on where it was, and pieces that had been cut short are written anew
-under the same names.
+A piece of work that has its tally is never done again. So a run that was killed goes on where it
+was, and pieces that had been cut short are written anew under the same names.
 """
 
 from collections.abc import Iterator

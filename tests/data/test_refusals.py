@@ -17,6 +17,6 @@ def test_a_file_that_is_not_there(tmp_path, read):
 
 @pytest.mark.parametrize("read", READERS[:3])
 def test_a_disk_that_fails_in_the_middle(read):
-    """Linux opens a process's memory and answers EIO where nothing is mapped, as a bad disk does."""
+    """Linux opens a process's memory and answers EIO where nothing is mapped, as bad disks do."""
     with pytest.raises(OSError, match="Input/output error"):
         list(read(Path("/proc/self/mem")))

@@ -17,11 +17,12 @@ from data import rule_sets
 from data.demo_archive import member_of
 from data.errors import DataError
 from data.page import Page
-from pipeline import clean
-from pipeline.arguments import Clean
+from pipeline import clean, inspect
+from pipeline.arguments import Clean, Inspect
 from pipeline.beam_options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.plan import whole
+from pipeline.cleaning.read import READERS
 
 TEXT = "The ferry leaves the old harbour every morning.\n\nTwice  the same.\nTwice  the same."
 
@@ -131,8 +132,44 @@ def test_html_archives_parquet_and_lines_go_in_together(tmp_path):
 
 def test_languages_may_be_named_by_alias(tmp_path):
     manifest = run(tmp_path / "out", published(tmp_path), languages=("he",))
+    assert manifest["languages"].keys() == {"iw"}
     assert manifest["languages"]["iw"]["kept"] == 1
-    assert manifest["languages"]["sw"]["rejected"] == {"language_not_asked": 2}
+
+
+@pytest.mark.parametrize("rules", ["none", "demo"])
+def test_of_declared_pages_only_those_that_were_asked_for_are_worked_on(
+    tmp_path, monkeypatch, rules, capsys
+):
+    """Published files of others are not opened; what lines declare goes when it is read."""
+    files = published(tmp_path)
+    lines = [{"text": LONG, "url": f"https://{n}.example/"} for n in range(4)]
+    said = ({"language": "sw"}, {"lang": "fr"}, {"language": "he"}, {})
+    declared = (json.dumps(line | more) for line, more in zip(lines, said, strict=True))
+    (tmp_path / "x.jsonl").write_text("\n".join(declared))
+    files[2].chmod(0)
+    opened = []
+    reads = READERS[".json.gz"]
+    monkeypatch.setitem(READERS, ".json.gz", lambda path: opened.append(path.name) or reads(path))
+    out = tmp_path / "out"
+    manifest = run(out, [*files, tmp_path / "x.jsonl"], rules=rules, languages=("sw", "iw"))
+    assert sorted(opened) == sorted(path.name for path in files[:2])
+    assert manifest["languages"].keys() == {"sw", "iw"}
+    assert manifest["not_asked"] == {"files": {"en": 1}, "pages": {"fr": 1, "und": 1}}
+    assert manifest["input"] == {"files": 3, "records": 7}
+    written = {path.parent.name for path in out.rglob("*.parquet")}
+    assert written == {"sw", "iw"}
+    capsys.readouterr()
+    inspect.run(Inspect(directory=str(out)))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 pages of 2 languages were not asked for, and are in no file" in said
+
+
+def test_input_of_other_languages_alone_is_refused(tmp_path):
+    with pytest.raises(
+        DataError, match="by their names all 3 files of the input are in iw, sw, en"
+    ):
+        run(tmp_path / "out", published(tmp_path), languages=("yo",))
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_words_in_the_job(tmp_path):

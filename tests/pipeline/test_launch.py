@@ -87,7 +87,7 @@ SHARED = (
 @pytest.mark.parametrize("given", ELSEWHERE)
 @pytest.mark.parametrize("here", ["input", "out"])
 def test_workers_elsewhere_are_given_no_path_of_this_machine(tmp_path, given, here):
-    """Their own disk holds none of the input: the corpus would be empty, or lie where nobody looks."""
+    """Their disks hold none of the input: the corpus would be empty, or lie where nobody looks."""
     paths = {"input": ("gs://bucket/*.wet.gz",), "out": "gs://bucket/corpus"}
     paths[here] = (f"{tmp_path}/*.wet.gz",) if here == "input" else str(tmp_path / "out")
     with pytest.raises(

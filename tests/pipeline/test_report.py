@@ -108,7 +108,7 @@ def test_unfair_comparisons_are_refused(finished, tmp_path, changes, says):
 
 @pytest.mark.parametrize("name", ["start", "weights", "vocabulary", "teacher"])
 def test_runs_of_other_inputs_are_not_compared_without_a_word(finished, tmp_path, name):
-    """First weights, a mixture's file, a vocabulary, a teacher: none of them is the feed-forward."""
+    """First weights, a mixture's file, a vocabulary, a teacher: none is the feed-forward."""
     other = write_run(tmp_path / "other", experts=8, made_from={name: "sha"})
     asked = Report(baseline=(finished / "dense0",), candidate=(other,), out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=f"digest of the {name}: there None, here 'sha'"):
