@@ -214,7 +214,8 @@ def test_files_of_an_asked_language_are_those_of_a_run_for_all(tmp_path, rules):
     """
     codes = ("sw", "zu", "en", "yo", "id")
     pages = [one for one in shipped_pages() if one.declared_language in codes]
-    pages = [one._replace(text=f"{one.text}\n{declaration('sw_Latn', 4)}") for one in pages]
+    shared = declaration("sw_Latn", 4)
+    pages = [one._replace(text=f"{one.text}\n{shared}") for one in pages]
     pages += [one._replace(timestamp="2001") for one in pages[::9]]
     pages += [page(f"x{n}", declaration(key, 4)) for n, key in enumerate(("sw_Latn", "en_Latn"))]
     lists = tmp_path / "lists"

@@ -1,8 +1,10 @@
 """Every kind of input through the whole job, and its output read back as other tools read it."""
 
+import errno
 import functools
 import gzip
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from data import rule_sets
+from data import persistence, rule_sets
 from data.demo_archive import member_of
 from data.errors import DataError
 from data.page import Page
@@ -233,6 +235,32 @@ def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["c4-train.00000-of-00001.json.gz", "./c4-train.00000-of-00001.json.gz"]
     assert run(tmp_path / "out", names)["input"] == {"files": 1, "records": 1}
+
+
+@pytest.mark.parametrize("number, tries", [(errno.ESTALE, persistence.ATTEMPTS), (errno.EACCES, 1)])
+def test_what_waiting_may_mend_is_tried_again(tmp_path, monkeypatch, number, tries):
+    """A stale handle of a network disk may; a refused permission does not."""
+    monkeypatch.setattr(persistence, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(persistence, "LONGEST_WAIT_SECONDS", 0.001)
+    opened, whole_open = [], Path.open
+
+    def refused(path: Path, *arguments, **named):
+        if path.name != "x.jsonl":
+            return whole_open(path, *arguments, **named)
+        opened.append(path)
+        if len(opened) <= failures:
+            raise OSError(number, os.strerror(number))
+        return whole_open(path, *arguments, **named)
+
+    (tmp_path / "x.jsonl").write_text(json.dumps({"text": TEXT, "url": "https://x.example/"}))
+    monkeypatch.setattr(Path, "open", refused)
+    failures = tries
+    with pytest.raises(DataError, match=rf"cannot be read \(\[Errno {number}\]"):
+        run(tmp_path / "out", [tmp_path / "x.jsonl"])
+    assert len(opened) == tries
+    opened.clear()
+    failures = tries - 1
+    assert run(tmp_path / "out", [tmp_path / "x.jsonl"])["input"]["records"] == 1
 
 
 def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
