@@ -53,13 +53,19 @@ def step_speedup(baseline: pd.Series, candidate: pd.Series) -> float | None:
     return None
 
 
+def scored(sides: list[list[pd.DataFrame]], size: str) -> list[list[pd.DataFrame]]:
+    """Returns the pages on which every run scored something, in order of address."""
+    tables = [[run.sort_values("url") for run in runs] for runs in sides]
+    counts = np.all([run[size].to_numpy() > 0 for runs in tables for run in runs], axis=0)
+    return [[run[counts] for run in runs] for runs in tables]
+
+
 def interval(sides: list[list[pd.DataFrame]], amount: str, size: str) -> tuple[float, float, float]:
     """Returns a bootstrap's 95 % interval and p-value of one language's last evaluations."""
-    tables = [[run.sort_values("url") for run in runs] for runs in sides]
-    pages, rng = len(tables[0][0]), np.random.default_rng(SEED)
+    pages, rng = len(sides[0][0]), np.random.default_rng(SEED)
     drawn = rng.integers(pages, size=(RESAMPLES, pages))
     losses = []
-    for runs in tables:
+    for runs in sides:
         sums = np.stack([run[amount].to_numpy()[drawn].sum(axis=1) for run in runs])
         chosen = rng.integers(len(runs), size=(len(runs), RESAMPLES))
         mean = np.take_along_axis(sums, chosen, axis=0).mean(axis=0)
@@ -118,7 +124,7 @@ def main() -> None:
         same(f"{code} speed-up", shown["step_speedup"], speedup)
         bound = compared[0].index[-1] / compared[1].index[-1] if trained else None
         same(f"{code} bound", shown["step_speedup_bound"], bound)
-        mine = [[run[run.language == code] for run in runs] for runs in last]
+        mine = scored([[run[run.language == code] for run in runs] for runs in last], unit[1])
         same(f"{code} pages", shown["held_out_pages"], len(mine[0][0]))
         low, high, p_value = interval(mine, *unit) if len(mine[0][0]) > 1 else (None, None, None)
         rows.append(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from data.errors import is_refusal
 from data.page import BrokenRecord, Page
 from data.page_record import page_of, what_is_wrong
 from data.published_names import Published, described
@@ -38,6 +39,8 @@ def read(path: Path) -> Iterator[Page | BrokenRecord]:
         except EOFError as error:
             yield BrokenRecord.at(path, offset, "truncated", str(error))
         except (OSError, zlib.error) as error:
+            if isinstance(error, OSError) and is_refusal(error):
+                raise
             yield BrokenRecord.at(path, offset, "unreadable", str(error))
 
 

@@ -15,6 +15,7 @@ language that cannot have one is an error, never left out in silence.
 
 import csv
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -108,9 +109,14 @@ def given_weights(path: Path, pages: Mapping[str, int]) -> dict[str, float]:
     """Returns the weights in a user's file; languages that it leaves out are not trained on.
 
     Raises:
-        DataError: no such file, no positive number, or a language without pages.
+        DataError: no such file, no positive number, a language twice, or one without pages.
     """
-    weights = {get(code).code: _number(value, str(path)) for code, value in _read(path)}
+    given = [(get(code).code, _number(value, str(path))) for code, value in _read(path)]
+    weights = dict(given)
+    if len(weights) < len(given):
+        raise DataError(
+            f"{path} gives {_twice(path)} more than one weight; leave one line of each."
+        )
     unusable = [code for code, weight in weights.items() if not weight > 0]
     if unusable or not weights:
         raise DataError(
@@ -134,13 +140,23 @@ def _read(path: Path) -> list[tuple[str, str]]:
     text = path.read_text(encoding="utf-8")
     try:
         if text.lstrip().startswith("{"):
-            return [(code, str(value)) for code, value in json.loads(text).items()]
+            # As pairs: a dict would keep the last of two weights without a word.
+            pairs = json.loads(text, object_pairs_hook=list)
+            return [(code, str(value)) for code, value in pairs]
         return [(code, value) for code, value in csv.reader(text.splitlines(), delimiter="\t")]
     except ValueError as error:
         raise DataError(
             f'{path} should hold JSON such as {{"sw": 0.5}} or a language, a tab and a weight a '
             f"line, and does not ({error}); write it so."
         ) from error
+
+
+def _twice(path: Path) -> str:
+    """Returns the languages that a file names more than once, by the names that it gives them."""
+    names: dict[str, list[str]] = {}
+    for name, _ in _read(path):
+        names.setdefault(get(name).code, []).append(name)
+    return ", ".join(f"{code} ({', '.join(of)})" for code, of in names.items() if len(of) > 1)
 
 
 def _check_sizes(sizes: Mapping[str, int] | Mapping[str, float], what: str) -> None:
@@ -159,9 +175,12 @@ def _normalized(weights: Mapping[str, float]) -> dict[str, float]:
 
 def _number(text: str, where: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError as error:
         raise _unknown(where, f", in which {text!r} is no number") from error
+    if not math.isfinite(number):
+        raise _unknown(where, f", in which {text!r} is no finite number")
+    return number
 
 
 def _unknown(mixture: str, reason: str = "") -> DataError:

@@ -55,6 +55,15 @@ class Rejected(NamedTuple):
     reason: str
 
 
+class NotAsked(NamedTuple):
+    """A page of a language that the user did not ask for: it is counted and goes nowhere."""
+
+    page: Page
+
+
+Gone = Rejected | NotAsked
+
+
 class BrokenRecord(NamedTuple):
     """A part of an input file that could not be read as a page.
 

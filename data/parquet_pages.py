@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.errors import is_refusal
 from data.page import BrokenRecord, Page
 from data.page_record import page_of, what_is_wrong
 from data.published_names import described
@@ -35,4 +36,6 @@ def read(path: Path) -> Iterator[Page | BrokenRecord]:
                     row += 1
     # A timestamp of a year or a zone that Python does not know: Overflow, Key and ValueError.
     except (OSError, pa.ArrowException, ArithmeticError, LookupError, ValueError) as error:
+        if isinstance(error, OSError) and is_refusal(error):
+            raise
         yield BrokenRecord.at(path, row, "unreadable", str(error))

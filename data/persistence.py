@@ -39,12 +39,7 @@ def persist(action: Callable[[], T], address: str, what: str = "read") -> T:
         DataError: the last failure, in a sentence.
     """
     try:
-        return tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
-            retry=tenacity.retry_if_exception(is_worth_another_try),
-            reraise=True,
-        )(action)
+        return again_and_again(action)
     except DataError:
         raise
     except Exception as error:  # every store has exceptions of its own
@@ -53,6 +48,16 @@ def persist(action: Callable[[], T], address: str, what: str = "read") -> T:
             f"{address} cannot be {what} ({type(error).__name__}: {said}); "
             "check the address and the credentials."
         ) from error
+
+
+def again_and_again(action: Callable[[], T]) -> T:
+    """Does what may fail until it succeeds or there is no more hope; raises the last failure."""
+    return tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
+        retry=tenacity.retry_if_exception(is_worth_another_try),
+        reraise=True,
+    )(action)
 
 
 def is_worth_another_try(error: BaseException) -> bool:

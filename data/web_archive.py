@@ -18,6 +18,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from data import html_text
 from data.archive_damage import GZIP, Extent, after_damage, after_silent_end, next_start
+from data.errors import is_refusal
 from data.languages import declared
 from data.page import BrokenRecord, Page
 
@@ -94,6 +95,8 @@ def _read_until_broken(
                     yield BrokenRecord.at(path, extent.offset, *found)
                 last = extent
         except OSError as error:
+            if is_refusal(error):
+                raise
             broken, start_again = after_damage(path, start, last, str(error))
             yield from broken
             return start_again

@@ -176,5 +176,6 @@ class _Both:
             tokens_per_page=text.tokens_per_page,
             unknown_share=text.unknown_share,
             byte_fallback_share=text.byte_fallback_share,
-            held_out_pages=int(self.pages[at]),
+            held_out_pages=gain.pages,
+            held_out_pages_unscored=int(self.pages[at]) - gain.pages,
         )

@@ -74,7 +74,7 @@ class Student:
 
     @property
     def compared(self) -> dict[str, Retained]:
-        """The languages in which the teacher's gain exceeds its interval."""
+        """Languages and script variants in which the teacher's gain exceeds its interval."""
         return {code: one for code, one in self.languages.items() if one.gain_retained is not None}
 
 
@@ -118,8 +118,9 @@ def retained(sides: Sequence[Scores]) -> Retained:
     baseline, teacher, kept = (side.loss() for side in sides)
     gain, kept_gain = baseline - teacher, baseline - kept
     ratio = low = high = None
-    if sides[0].sizes.size > 1:
-        drawn: Float[np.ndarray, "3 resamples"] = intervals.resampled_losses(sides)
+    resampled = intervals.scored(sides)
+    if resampled[0].sizes.size > 1:
+        drawn: Float[np.ndarray, "3 resamples"] = intervals.resampled_losses(resampled)
         gains = drawn[0] - drawn[1:]
         tails = [(1 - intervals.CONFIDENCE) / 2, (1 + intervals.CONFIDENCE) / 2]
         if np.quantile(gains[0], tails[0]) > 0:
@@ -147,10 +148,13 @@ def sentence(student: Student, teacher: str) -> str:
         return (
             f"{student.name}: {teacher}’s gain over all pages is within noise, so none can be kept."
         )
+    variants = sum(table.get(code).is_script_variant for code in student.compared)
+    beside = f", script variants beside them: {variants}" if variants else ""
     return (
         f"{student.name} keeps {overall.gain_retained:.0%} of {teacher}’s gain{smaller} "
         f"(95% interval {overall.gain_retained_low:.0%} to {overall.gain_retained_high:.0%}; "
-        f"{len(student.compared)} languages in which {teacher}’s gain exceeds its interval)."
+        f"languages in which {teacher}’s gain exceeds its interval: "
+        f"{len(student.compared) - variants}{beside})."
     )
 
 

@@ -4,7 +4,8 @@ Gain is baseline minus candidate, so positive means that the candidate is better
 an amount (nats, or bits) over a size (target tokens, or hidden bytes), both summed over pages. What
 is resampled is the held-out *page*, the unit that was drawn from the web; tokens of one page are
 not independent. Baseline and candidate are scored on the same pages, so a resample takes the same
-pages on both sides (paired), and where a side has several runs it resamples the runs too. With one
+pages on both sides (paired), and where a side has several runs it resamples the runs too. A page
+that is too short to hide a token has no loss and is not drawn. With one
 run a side the interval does not know how another seed would have fallen: it then speaks about pages
 only. With few runs the spread between seeds is understated.
 
@@ -33,9 +34,10 @@ _CELLS = 4_000_000  # resamples x pages drawn at once: 32 MB
 
 @dataclass(frozen=True)
 class GainInterval:
-    """A gain with its interval; None where one page says nothing."""
+    """A gain with its interval, from so many scored pages; None where one page says nothing."""
 
     gain: float
+    pages: int
     low: float | None
     high: float | None
     p_value: float | None
@@ -61,14 +63,25 @@ class Scores:
 def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
     """Returns one language's gain and interval from its pages' summed losses."""
     gain = baseline.loss() - candidate.loss()
+    baseline, candidate = scored((baseline, candidate))
     pages = candidate.sizes.size
     if pages < 2:
-        return GainInterval(gain, None, None, None)
+        return GainInterval(gain, pages, None, None, None)
     gains = resampled_gains(baseline, candidate)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(gains, [tail, 1 - tail])
     standard_error = float(gains.std(ddof=1)) * (pages / (pages - 1)) ** 0.5
-    return GainInterval(gain, float(low), float(high), _p_value(gain, standard_error, pages))
+    p_value = _p_value(gain, standard_error, pages)
+    return GainInterval(gain, pages, float(low), float(high), p_value)
+
+
+def scored(sides: Sequence[Scores]) -> list[Scores]:
+    """Returns the sides on the pages of which each has scored something.
+
+    A resample of other pages alone would be nothing divided by nothing.
+    """
+    pages = np.all([side.sizes > 0 for side in sides], axis=0)
+    return [Scores(side.amounts[:, pages], side.sizes[pages]) for side in sides]
 
 
 def resampled_gains(baseline: Scores, candidate: Scores) -> Float[np.ndarray, " resamples"]:

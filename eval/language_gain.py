@@ -39,6 +39,7 @@ class LanguageGain:
     `gain_nats` is None where the sides have different vocabularies; the interval is then that of
     the gain in bits per byte, and else that of the gain in nats. `..._runs` are each run's own
     losses, in the order of the runs. The bound is None too where a side was not trained here.
+    Held-out pages are those with a scored token; one too short to hide any is counted as unscored.
     """
 
     name: str
@@ -68,6 +69,7 @@ class LanguageGain:
     unknown_share: float | None
     byte_fallback_share: float | None
     held_out_pages: int
+    held_out_pages_unscored: int
 
     @property
     def gain(self) -> float:

@@ -147,8 +147,9 @@ def speed_sentence(report: Report) -> str:
 
 def cautions(report: Report) -> list[str]:
     """Says what a reader of the sentence has to keep in mind, gravest first."""
-    found = [_differing(report), _other_unit(report), _lines_shared(report)]
-    return [one for one in (*found, _few_evaluations(report), _one_run(report)) if one]
+    of_runs = _differing(report), _other_unit(report), _lines_shared(report)
+    of_scores = _few_evaluations(report), _one_run(report), _unscored(report)
+    return [one for one in (*of_runs, *of_scores) if one]
 
 
 def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
@@ -211,6 +212,13 @@ def _one_run(report: Report) -> str:
         f"One run of {' and of '.join(single)}: intervals speak about pages, not about how another "
         "seed would have fallen."
     )
+
+
+def _unscored(report: Report) -> str:
+    unscored = sum(gain.held_out_pages_unscored for gain in report.gains.values())
+    if not unscored:
+        return ""
+    return f"Held-out pages that are too short to hide a token count nowhere: {unscored:,} of them."
 
 
 def to_json(report: Report) -> dict[str, Any]:

@@ -6,7 +6,8 @@ kept with the same text, language and split, and the others must fall to the sam
 must have rejected something, or its agreement would mean nothing. Exits with 1 otherwise.
 
 Not compared, since the reference leaves them to chance or dies: pages of one address and one time,
-and records that are no UTF-8. `--freeze` writes the reference's outcome for `make test`.
+and records that are no UTF-8. `--freeze` writes the reference's outcome for `make test`: digests of
+real pages, and what becomes of each page made by hand.
 """
 
 import hashlib
@@ -30,6 +31,7 @@ from pipeline.arguments import Clean
 ROOT = Path(__file__).parents[1]
 WEB = ROOT.parent / "shared/data/web"
 FROZEN = ROOT / "tests/pipeline/c4_reference.json"
+HAND_MADE = ROOT / "tests/pipeline/c4_hand_made.json"
 
 OF_ALL = ("too_long", "duplicate_url", "only_duplicate_lines", "bad_words")
 RULES = {
@@ -50,8 +52,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         files = [*web, hand_made.write(Path(directory))]
         agree = [_compare(name, files, Path(directory)) for name in RULES]
-    if sys.argv[1:] == ["--freeze"]:
-        _freeze(web)
+        if sys.argv[1:] == ["--freeze"]:
+            _freeze(web)
+            _freeze_hand_made(files[-1:], Path(directory) / "bad_words")
     return 0 if all(agree) else 1
 
 
@@ -138,6 +141,20 @@ def _freeze(web: Sequence[Path]) -> None:
             "rejected": {reason: _digest(_of(reason, outcome.rejected)) for reason in reasons},
         }
     FROZEN.write_text(json.dumps(frozen, indent=2) + "\n", encoding="utf-8")
+
+
+def _freeze_hand_made(files: Sequence[Path], lists: Path) -> None:
+    frozen = {name: _verdicts(_theirs(name, files, lists)) for name in RULES}
+    text = json.dumps(frozen, indent=2, ensure_ascii=False, sort_keys=True)
+    HAND_MADE.write_text(text + "\n", encoding="utf-8")
+
+
+def _verdicts(outcome: Outcome) -> dict[str, str]:
+    kept = {
+        url: f"kept, {language}, {split}, text {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        for url, text, language, split in outcome.kept
+    }
+    return kept | {url: reason for url, _, reason in outcome.rejected}
 
 
 def _digest(pages: Counter[Any]) -> dict[str, Any]:

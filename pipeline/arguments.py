@@ -27,7 +27,8 @@ class Clean:
     out: str
     """Directory for pages/, rejected/ and manifest.json; here or on an object store (gs://...)."""
     languages: tuple[str, ...] | None = None
-    """Keep only these languages (mC4 codes or aliases); all 107 if left out."""
+    """Clean only these languages (mC4 codes or aliases); all 107 if left out. Pages of others are
+    counted and go as soon as their language is known, published files of others unread."""
     bad_words: Path | None = None
     """Directory of bad-word lists, one file a language named by its code (LDNOOBW's layout)."""
     language_identifier: Path | None = None

@@ -6,15 +6,21 @@ seconds to start. Options that the user gives come last and so win.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+    SparkRunnerOptions,
+    StandardOptions,
+)
 from apache_beam.runners.runner import PipelineResult
 
 from data.errors import DataError
-from pipeline import store_access
+from pipeline import storage, store_access
 from pipeline.local_runner import LocalRunner
 
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARNING")
@@ -33,6 +39,43 @@ def pipeline_options(asked: Sequence[str], *, input_bytes: int = 0) -> PipelineO
 def use(options: PipelineOptions) -> None:
     """Has this process reach the stores that the options describe, as the job's workers do."""
     store_access.use(store_access.words_of(options))
+
+
+def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
+    """Checks that paths mean the same to workers as here.
+
+    Processes that the user started on other machines may share a disk with this one, so they are
+    believed; Dataflow's machines and containers share none.
+
+    Raises:
+        DataError: workers have disks of their own, and one of the paths is of this machine.
+    """
+    where = _disks_of_their_own(options)
+    here = [path for path in paths if storage.is_local(path) or path.startswith("file://")]
+    if where and here:
+        raise DataError(
+            f"{here[0]!r} was given, a path of this machine, and workers ({where}) have disks of "
+            "their own; put it on an object store (gs://..., s3://...), or run the job here."
+        )
+
+
+def _disks_of_their_own(options: PipelineOptions) -> str:
+    """Returns why workers see no disk of this machine, "" if they may."""
+    runner = (options.view_as(StandardOptions).runner or "").rpartition(".")[2]
+    name = runner.lower().removesuffix("runner")
+    if name == "dataflow":
+        return runner
+    kind = options.view_as(PortableOptions).environment_type
+    if kind is None and name in ("flink", "spark", "portable"):
+        kind = "LOOPBACK" if _is_started_here(name, options) else "DOCKER"  # Beam's own defaults
+    return f"{runner}, {kind}" if "docker" in (kind or "").lower() else ""
+
+
+def _is_started_here(name: str, options: PipelineOptions) -> bool:
+    flink = options.view_as(FlinkRunnerOptions).flink_master
+    spark = options.view_as(SparkRunnerOptions).spark_master_url
+    local = {"flink": flink in ("[auto]", "[local]"), "spark": spark.startswith("local")}
+    return local.get(name, False)
 
 
 Follow = Callable[[PipelineResult], None]

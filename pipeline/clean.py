@@ -1,9 +1,9 @@
 """`mswitch clean`: archives in, pages of each language out, every loss with a reason and a count.
 
 The order is the reference's: length, one page an address, lines, one page a line, language, bad
-words, split (`mswitch-web` has its own; `--rules none` takes no step). Read = kept + rejected holds
-for every run and is checked at its end; broken records are counted apart, since they never were
-pages. The output does not depend on the number of workers.
+words, split (`mswitch-web` has its own; `--rules none` takes no step). Read = kept + rejected + not
+asked for holds for every run and is checked at its end; broken records are counted apart, since
+they never were pages. The output does not depend on the number of workers.
 
 The job is one Beam graph of a few steps (`pipeline.cleaning.plan`), each behind the one before.
 Between them pages and keys lie in files of the workspace, never in a grouping: so memory is bounded
@@ -12,6 +12,7 @@ on every runner, and a run that was killed goes on after its last finished piece
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -23,14 +24,22 @@ from rich.console import Console
 from data.bad_words import BadWordRule
 from data.languages import codes
 from pipeline import arguments, artifacts, storage
-from pipeline.beam_options import Follow, pipeline_options, use
+from pipeline.beam_options import Follow, check_workers_reach, pipeline_options, use
 from pipeline.cleaning import read, shards
-from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.plan import AnyRules, Job, check_complete, planned, steps, whole
+from pipeline.cleaning.input_files import files_named, input_files, of_languages
+from pipeline.cleaning.plan import (
+    AnyRules,
+    Job,
+    believes_declarations,
+    check_complete,
+    planned,
+    steps,
+    whole,
+)
 from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.watch import watched
-from pipeline.cleaning.workspace import Workspace, clear
+from pipeline.cleaning.workspace import Workspace, clear, forget_others
 from pipeline.cleaning.write import WriteFile
 from pipeline.cleaning_report import manifest_of, print_summary
 from pipeline.job import running
@@ -45,7 +54,9 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     console = Console(stderr=True, highlight=False)
     rules = rules_asked(arguments)
     asked = None if arguments.languages is None else codes(arguments.languages)
-    use(pipeline_options(arguments.beam))
+    options = pipeline_options(arguments.beam)
+    use(options)
+    check_workers_reach(options, [*files_named(arguments.input), str(arguments.out)])
     out = storage.absolute(str(arguments.out))
     found = input_files(arguments.input, arguments.crawl_base)
     listed = bad_word_rule(rules, arguments.bad_words)
@@ -56,11 +67,14 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         "languages": asked,
         "input": arguments.input,
     }
-    inputs = {"files": artifacts.digest_of_files(found)}
+    inputs = {"files": artifacts.digest_of_files((file.path, file.size) for file in found)}
     if arguments.bad_words is not None:
         inputs["bad_words"] = artifacts.digest_of_directory(arguments.bad_words)
     if arguments.language_identifier is not None:
         inputs["identifier"] = artifacts.digest_of_contents(arguments.language_identifier)
+    not_read: Counter[str] = Counter()
+    if asked is not None and believes_declarations(rules):
+        found, not_read = of_languages(found, asked)
 
     claim = artifacts.claim(out, STAGE, settings, inputs)
     if claim is artifacts.Claim.FINISHED:
@@ -79,6 +93,11 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         crawl_cache=cache,
         cut=cut,
     )
+    if forget_others(job.workspace):
+        console.print(
+            f"clean: {arguments.out} held an unfinished run of another version, or of input that "
+            "has been changed since; it begins anew."
+        )
     size = sum(file.size for file in found)
     console.print(f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}")
     options = pipeline_options(arguments.beam, input_bytes=size)
@@ -86,7 +105,7 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     with watched(job.workspace, pieces, console) as watch:
         run_job(job, options, watch.follow)
     check_complete(job)
-    body = manifest_of(whole(job), job, files=len(found))
+    body = manifest_of(whole(job), job, files=len(found), not_read=not_read)
     artifacts.finish(out, STAGE, settings, inputs, body)
     clear(out)
     print_summary(console, body, time.monotonic() - started)
@@ -119,8 +138,10 @@ def job_of(
     """
     groups = shards.shards(found, cut)
     version = (artifacts.SCHEMA_VERSION, artifacts.code_version())
-    key = artifacts.digest_of_value((version, rules.name, identity, groups, asdict(cut)))[:16]
-    space = Workspace(out, key)
+    # Not in the manifest: a copy of the input is the same input, and gives the same manifest.
+    stamps = [file.stamp for file in found]
+    follows_from = (version, rules.name, identity, groups, stamps, asdict(cut))
+    space = Workspace(out, artifacts.digest_of_value(follows_from)[:16])
     return Job(
         workspace=space,
         rules=rules,

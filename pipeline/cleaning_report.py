@@ -1,11 +1,11 @@
 """What a cleaning run tells: its counts as the manifest holds them, and some lines on screen.
 
 Counts come in a `Tally`, as (kind, language, detail) -> number. The law of the stage, read = kept +
-rejected, is checked here.
+rejected + not asked for, is checked here.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +23,36 @@ from pipeline.cleaning.tally import Key, Tally
 
 MOST_SAID = 3  # so many of the languages that CLD3 takes one for are named
 
+FATES = ("kept", "rejected", "not_asked")
 NO_LISTS = "No lists of bad words were given, so none were looked for."
 
 
-def manifest_of(tally: Tally, job: Job, *, files: int) -> dict[str, Any]:
+def manifest_of(
+    tally: Tally, job: Job, *, files: int, not_read: Mapping[str, int]
+) -> dict[str, Any]:
     """Returns the manifest's body.
 
     Args:
         tally: what the job counted.
         job: what it was asked to do.
         files: how many it read.
+        not_read: how many it did not, by the language in their names, which was not asked for.
 
     Raises:
         RuntimeError: pages were lost or doubled on the way.
     """
     counts = tally.counts
     read = counts.get(("read", "", ""), 0)
-    done = sum(value for (kind, _, _), value in counts.items() if kind in ("kept", "rejected"))
+    done = sum(value for (kind, _, _), value in counts.items() if kind in FATES)
     if read != done:
         raise RuntimeError(
-            f"{read} pages were read, but {done} were kept or rejected; "
+            f"{read} pages were read, but {done} were kept, rejected or not asked for; "
             "remove the output and run again, and report this if it comes back."
         )
     return {
         "rules": _rules(job),
         "languages": {code: _language(counts, code, job.rules) for code in _seen(counts)},
+        "not_asked": {"files": dict(sorted(not_read.items())), "pages": _not_asked(counts)},
         "broken_records": _broken(tally),
         "input": {"files": files, "records": read},
     }
@@ -63,6 +68,9 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
     table.add_row("  of them held out", f"{sum(one['held_out'] for one in languages.values()):,}")
     for reason, count in rejected.most_common():
         table.add_row(f"rejected: {reason}", f"{count:,}")
+    for what, by_language in body["not_asked"].items():
+        if by_language:
+            table.add_row(f"{what} not asked for", f"{sum(by_language.values()):,}")
     for reason, broken in body["broken_records"].items():
         table.add_row(f"broken: {reason}", f"{broken['count']:,}")
     with_pages = sum(one["kept"] > 0 for code, one in languages.items() if code != UNDETERMINED)
@@ -109,9 +117,21 @@ def _of_this_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
 
 
 def _seen(counts: Mapping[Key, Any]) -> list[str]:
-    seen = {language for kind, language, _ in counts if language and kind != "certainty"}
-    order = [*(language.code for language in all_languages()), UNDETERMINED]
-    return [code for code in order if code in seen]
+    return _in_order(
+        language
+        for kind, language, _ in counts
+        if language and kind not in ("certainty", "not_asked")
+    )
+
+
+def _not_asked(counts: Mapping[Key, Any]) -> dict[str, int]:
+    found = {code: number for (kind, code, _), number in counts.items() if kind == "not_asked"}
+    return {code: found[code] for code in _in_order(found)}
+
+
+def _in_order(codes: Iterable[str]) -> list[str]:
+    seen = set(codes)
+    return [code for code in (*(one.code for one in all_languages()), UNDETERMINED) if code in seen]
 
 
 def _language(counts: Mapping[Key, Any], code: str, rules: AnyRules) -> dict[str, Any]:

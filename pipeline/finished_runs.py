@@ -3,14 +3,15 @@
 A run is a directory that `mswitch pretrain`, `mswitch distill` or `mswitch import-hf` wrote. Two
 runs may be compared when their recipes agree in everything but the name, the seed, the feed-forward
 layers (`model.switch`) and what leaves a step's result as it is (the mesh, how often it logs), when
-they were trained on the same tokens, and when every evaluation scored the same held-out pages with
-the same targets. Everything else is refused with a sentence, or listed where the user allows it;
-other held-out pages are refused in any case. Runs are only read, never written.
+they were made from the same inputs (tokens, vocabulary, first weights, a mixture's file, a teacher),
+and when every evaluation scored the same held-out pages with the same targets. Everything else is
+refused with a sentence, or listed where the user allows it; other held-out pages are refused in any
+case. Of a student, who taught it and how is left out. Runs are only read, never written.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -37,6 +38,7 @@ _FREE = (
     "log_every",
 )
 _TEACHING = "distillation"  # a student's own part of the recipe
+_TEACHER = "teacher"  # and of its inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +195,8 @@ def check_students(
     """Checks that students are dense runs like the baseline, but for who taught them and how.
 
     Raises:
-        ArtifactError: they are not; or another run taught them; or two ways of teaching share a
-            name, and would be taken for seeds of one.
+        ArtifactError: they are not; or nobody or another run taught them; or two ways of teaching
+            share a name, and would be taken for seeds of one.
     """
     named: dict[str, Run] = {}
     for student in students:
@@ -206,8 +208,24 @@ def check_students(
             raise ArtifactError(
                 f"{student.directory} was named as a student and has experts; name dense runs."
             )
+        _check_taught(student)
         if not differences_allowed:
-            _check_same_recipe(baseline, student)
+            _check_same_recipe(baseline, _as_if_untaught(student))
+
+
+def _check_taught(student: Run) -> None:
+    if student.recipe.get(_TEACHING) is None:
+        raise ArtifactError(
+            f"{student.directory} was named as a student and was taught by no run; name a run that "
+            "`mswitch distill` wrote."
+        )
+
+
+def _as_if_untaught(student: Run) -> Run:
+    """Returns the student without what only a student has."""
+    recipe = {key: value for key, value in student.recipe.items() if key != _TEACHING}
+    inputs = {key: value for key, value in _inputs(student).items() if key != _TEACHER}
+    return replace(student, recipe=recipe, about={**student.about, "inputs": inputs})
 
 
 def _check_taught_alike(first: Run, other: Run) -> None:
@@ -246,10 +264,14 @@ def _check_same_recipe(first: Run, other: Run) -> None:
 
 def _fixed(run: Run) -> dict[str, Any]:
     """Returns what must be equal on both sides."""
-    recipe = {key: value for key, value in run.recipe.items() if key not in (*_FREE, _TEACHING)}
+    recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
     model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
-    tokens = run.about.get("inputs", {}).get("tokens")
-    return recipe | {"model": model, "digest of the tokens": tokens}
+    digests = {f"digest of the {name}": digest for name, digest in _inputs(run).items()}
+    return recipe | {"model": model} | digests
+
+
+def _inputs(run: Run) -> Mapping[str, str]:
+    return run.about.get("inputs", {})
 
 
 def _plain(value: Any) -> str:

@@ -39,6 +39,10 @@ def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Cons
         f"{funnel.pages:,} pages came in, {funnel.kept:,} were kept "
         f"({funnel.kept / max(funnel.pages, 1):.1%}), {funnel.held_out:,} of them held out"
     )
+    not_asked = manifest.get("not_asked", {}).get("pages", {})
+    if not_asked:
+        said = f"{sum(not_asked.values()):,} pages of {len(not_asked)} languages were not asked for"
+        console.print(f"{said}, and are in no file")
     if funnel.reasons:
         console.print(_reasons(funnel))
     console.print(_languages(funnel))

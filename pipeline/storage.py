@@ -23,7 +23,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -33,6 +33,7 @@ from pipeline.store_access import open_store
 PART_BYTES = 8 << 20
 AHEAD_BYTES = 256 << 10  # is read with every small request: a footer, the head of a batch
 WORK = "work"  # below an output directory: what a stage keeps for itself until it is finished
+STAMPS = ("generation", "ETag", "etag", "mtime", "LastModified", "last_modified", "created")
 GLOB = re.compile(r"[*?\[]")
 
 
@@ -74,13 +75,36 @@ def names_in(directory: str) -> list[str]:
     return list(sizes_in(directory))
 
 
+def directories_in(directory: str) -> list[str]:
+    """Returns the names of the directories in a directory, sorted; none if there is no such one."""
+    if is_local(directory):
+        found = Path(directory)
+        return sorted(one.name for one in found.iterdir() if one.is_dir()) if found.is_dir() else []
+    entries = (one for one in _entries(directory) if one["type"] == "directory")
+    return sorted(one["name"].rstrip("/").rsplit("/", 1)[-1] for one in entries)
+
+
 def holds_something(directory: str, but: str) -> bool:
     """Says whether a directory of a store holds anything but one thing of this name."""
     return any(entry["name"].rstrip("/").rsplit("/", 1)[-1] != but for entry in _entries(directory))
 
 
-def matched(pattern: str) -> Iterator[tuple[str, int]]:
-    """Yields the files of a store that a glob names, with their sizes; Beam's rules of globbing."""
+class Matched(NamedTuple):
+    """A file that a glob names.
+
+    Attributes:
+        path: where it is.
+        size: in bytes.
+        stamp: what changes when the file is written anew, in its store's words; "" if none says it.
+    """
+
+    path: str
+    size: int
+    stamp: str
+
+
+def matched(pattern: str) -> Iterator[Matched]:
+    """Yields the files of a store that a glob names; Beam's rules of globbing."""
     from apache_beam.io.filesystem import FileSystem  # a second to load, for this alone
 
     fixed = GLOB.split(pattern)[0]
@@ -91,7 +115,8 @@ def matched(pattern: str) -> Iterator[tuple[str, int]]:
     for name, entry in sorted(found.items()):
         path = filesystem.unstrip_protocol(name)
         if wanted.fullmatch(path):
-            yield path, entry["size"]
+            stamp = next((str(entry[name]) for name in STAMPS if entry.get(name)), "")
+            yield Matched(path, entry["size"], stamp)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from pipeline.artifacts import (
     finish,
     read_manifest,
 )
-from pipeline.beam_options import pipeline_options, use
+from pipeline.beam_options import check_workers_reach, pipeline_options, use
 from pipeline.corpus import PageFile
 from pipeline.transforms.write_blocks import PageShard, TokenLayout, Workspace, WriteTokenBlocks
 
@@ -40,6 +40,7 @@ def run(arguments: Tokenize) -> None:
     """Writes token blocks, or finds them finished."""
     options = pipeline_options(arguments.beam)
     use(options)
+    check_workers_reach(options, [*arguments.corpus, arguments.out])
     vocabulary, model = read_vocabulary(arguments.vocabulary)
     inputs = corpus.digests(arguments.corpus)
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)

@@ -62,6 +62,7 @@ class ClaimKeys:
 
     workspace: Workspace
     certainty: MedianLessDeviation
+    asked: tuple[Judgement, ...]
     partitions: int
 
     step = "resemble"
@@ -72,7 +73,7 @@ class ClaimKeys:
         first = 0
         with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
             source = Source(DescribePages.step)
-            for stay, go in source.chunks(self.workspace, number, [decide]):
+            for stay, go in source.chunks(self.workspace, number, [decide, *self.asked]):
                 files.write(stay, go)
                 for batch in self._claims(stay, first):
                     files.claims.write_batch(batch)

@@ -1,17 +1,22 @@
 """Which files the user named: here, on an object store (by fsspec), or in a crawl.
 
+A file of published mC4 is of the language in its name, so where declarations are believed, one of
+another language than those asked for is not even opened.
+
 A crawl's list of paths (`wet.paths.gz`) stands for its files, which each worker fetches when it
 comes to them.
 """
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from data import crawl_paths
 from data.crawl_paths import COMMON_CRAWL
 from data.errors import DataError
+from data.published_names import described
 from pipeline import storage
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile
@@ -53,6 +58,30 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
     return sorted(files.values())
 
 
+def of_languages(
+    files: Sequence[InputFile], asked: Collection[str]
+) -> tuple[list[InputFile], Counter[str]]:
+    """Returns the files that may hold pages of these languages, and counts the others by language.
+
+    Raises:
+        DataError: none may.
+    """
+    names = [described(file.path.rpartition("/")[2]).language for file in files]
+    others = Counter(name for name in names if name is not None and name not in asked)
+    stay = [file for file, name in zip(files, names, strict=True) if name not in others]
+    if not stay:
+        raise DataError(
+            f"Pages in {', '.join(asked)} were asked for, and by their names all {len(files)} "
+            f"files of the input are in {', '.join(others)}; name other files, or other languages."
+        )
+    return stay, others
+
+
+def files_named(patterns: Iterable[str]) -> list[str]:
+    """Returns the patterns that name files for workers; a list of a crawl's is read here."""
+    return [one for one in patterns if not one.endswith(crawl_paths.SUFFIXES)]
+
+
 def _whereabouts(path: str) -> str:
     """Returns what is the same for one file however it is named, so that none is read twice."""
     if storage.is_local(path):
@@ -77,9 +106,10 @@ def _named(pattern: str) -> Iterator[InputFile]:
                 path = storage.absolute(
                     _in_unicode(name)
                 )  # workers may have been started elsewhere
-                yield InputFile(path, Path(name).stat().st_size)
+                about = Path(name).stat()
+                yield InputFile(path, about.st_size, str(about.st_mtime_ns))
     else:
-        yield from (InputFile(path, size) for path, size in storage.matched(pattern))
+        yield from (InputFile(*file) for file in storage.matched(pattern))
 
 
 def _in_unicode(name: str) -> str:

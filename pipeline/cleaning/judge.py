@@ -13,7 +13,7 @@ from jaxtyping import Bool
 
 from data import line_rules, page_table
 from data.held_out import AsPublished, OneIn, ShareOfEachLanguage
-from data.page import Page, Rejected
+from data.page import Gone, NotAsked, Page, Rejected
 from data.urls import normalized_hash
 from pipeline.cleaning import runs, spill
 from pipeline.cleaning.judgement import Judgement, judged
@@ -47,16 +47,17 @@ class JudgePages:
             for chunk in self._chunks(number):
                 outcomes = [self._outcome(one) for one in chunk]
                 for one in outcomes:
-                    if isinstance(one, Rejected):
-                        tally.count_rejected(one)
-                    else:
+                    if isinstance(one, Page):
                         tally.count_kept(one)
                         smallest[one.language].append(normalized_hash(one.url))
+                    else:
+                        tally.count_gone(one)
                 for code, digests in smallest.items():
                     smallest[code] = heapq.nsmallest(self._may_be_held_out(), digests)
                 file.write(
                     runs.rejected(one) if isinstance(one, Rejected) else runs.kept(one)
                     for one in outcomes
+                    if not isinstance(one, NotAsked)
                 )
         tally.smallest = {
             code: [digest.hex() for digest in digests] for code, digests in smallest.items()
@@ -79,10 +80,9 @@ class JudgePages:
             yield list(map(without_lost_lines, pages, of_pages))
             line = ends[-1]
 
-    def _outcome(self, page: Page | Rejected) -> Page | Rejected:
-        if isinstance(page, Page):
-            page = judged(page, self.judgements)
-        return page if isinstance(page, Rejected) else page._replace(split=self._split(page))
+    def _outcome(self, page: Page | Rejected) -> Page | Gone:
+        one = judged(page, self.judgements) if isinstance(page, Page) else page
+        return one._replace(split=self._split(one)) if isinstance(one, Page) else one
 
     def _split(self, page: Page) -> str:
         """Returns the page's split, or "" if the whole language must be known first."""

@@ -1,8 +1,8 @@
 """What is done to a page, one judgement after the other, until one turns it down.
 
-A judgement gives the page on, perhaps changed, or rejects it. A rule (`Page -> reason | None`) is
-the most common one. All are plain values that travel to the workers; what cannot travel, CLD3's
-network, is made where it is first asked.
+A judgement gives the page on, perhaps changed, or rejects it, or finds that nobody asked for its
+language. A rule (`Page -> reason | None`) is the most common one. All are plain values that travel
+to the workers; what cannot travel, CLD3's network, is made where it is first asked.
 """
 
 import contextlib
@@ -17,16 +17,16 @@ from data import confidence, english_id, english_lines, language_id, web_lines
 from data.cleaned_lines import Cleaned
 from data.language_id import Answer, Identifier
 from data.languages import UNDETERMINED, codes
-from data.page import Page, Rejected, Rule
+from data.page import Gone, NotAsked, Page, Rejected, Rule
 
-Judgement = Callable[[Page], Page | Rejected]
+Judgement = Callable[[Page], Page | Gone]
 
 
-def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Rejected:
-    """Returns the page after all judgements, or the first rejection."""
+def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Gone:
+    """Returns the page after all judgements, or how it went at the first that it did not pass."""
     for judge in judgements:
         outcome = judge(page)
-        if isinstance(outcome, Rejected):
+        if not isinstance(outcome, Page):
             return outcome
         page = outcome
     return page
@@ -149,13 +149,16 @@ def believe_declaration(page: Page) -> Page:
 
 @dataclass(frozen=True)
 class KeepAskedLanguages:
-    """Pages of the languages that the user asked for stay."""
+    """Pages of the languages that the user asked for stay.
+
+    Asked as soon as the language is known: of a page whose declaration counts, when it is read.
+    """
 
     languages: frozenset[str]
 
-    def __call__(self, page: Page) -> Page | Rejected:
+    def __call__(self, page: Page) -> Page | NotAsked:
         """Judges one page."""
-        return page if page.language in self.languages else Rejected(page, "language_not_asked")
+        return page if page.counted_language in self.languages else NotAsked(page)
 
 
 def _of_mc4(page: Page) -> Page | Rejected:

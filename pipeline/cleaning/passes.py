@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from data import page_table
-from data.page import Page, Rejected
+from data.page import Gone, Page, Rejected
 from pipeline.cleaning import runs, spill
 from pipeline.cleaning.runs import RunWriter
 from pipeline.cleaning.tally import Tally
@@ -30,11 +30,11 @@ class Pass(NamedTuple):
     rejected: RunWriter
     tally: Tally
 
-    def write(self, stay: Sequence[Page], go: Sequence[Rejected]) -> None:
+    def write(self, stay: Sequence[Page], go: Sequence[Gone]) -> None:
         """Writes a chunk."""
         for one in go:
-            self.tally.count_rejected(one)
-        self.rejected.write(map(runs.rejected, go))
+            self.tally.count_gone(one)
+        self.rejected.write(runs.rejected(one) for one in go if isinstance(one, Rejected))
         self.pages.write_batch(page_table.batch(stay))
 
 

@@ -6,7 +6,10 @@
                                                     choose
 
 What a rule set asks of a page lies in three lists of judgements: before the exchange of lines, when
-every line has found its page, and, for `mswitch-web`, before languages are decided.
+every line has found its page, and, for `mswitch-web`, before languages are decided. Whether its
+language was asked for is the next question once it is known: in `read` where declarations are
+believed, in `resemble` for `mswitch-web`, and in `judge` for the rest, where lines are exchanged
+before, among pages of all languages.
 """
 
 import functools
@@ -83,6 +86,7 @@ def steps(job: Job) -> list[Pieces]:
     judging = not isinstance(rules, Untouched)
     first = ReadShard(
         workspace=space,
+        asked=_asked(job) if believes_declarations(rules) else (),
         first_rules=(too_long,) if judging else (),
         one_page_an_address=judging,
         partitions=partitions,
@@ -156,7 +160,7 @@ def _alike(job: Job, rules: WebRuleSet, newest: Source) -> list[Pieces]:
     )
     return [
         Pieces(describe, shards),
-        Pieces(ClaimKeys(space, rules.certainty, partitions), shards),
+        Pieces(ClaimKeys(space, rules.certainty, _asked(job), partitions), shards),
         Pieces(FindAlike(space, shards, partitions), partitions),
         Pieces(ChooseOne(space, shards, partitions), 1),
     ]
@@ -172,14 +176,25 @@ def _before_lines(rules: RuleSet) -> tuple[Judgement, ...]:
 
 def _last(job: Job) -> tuple[Judgement, ...]:
     rules, words = job.rules, () if job.listed is None else (By(job.listed),)
-    asked = () if job.asked is None else (judgement.KeepAskedLanguages(frozenset(job.asked)),)
     if isinstance(rules, Untouched):
-        return (judgement.believe_declaration, *asked)
+        return (judgement.believe_declaration,)
     if isinstance(rules, WebRuleSet):
         left = functools.partial(web_lines.too_few_long_lines_left, **_long_lines(rules))
-        return (By(left), *words, *asked)
+        return (By(left), *words)
     left = (By(too_few_sentences_left),) if isinstance(rules.lines, EnglishLines) else ()
-    return (*left, _language(rules, job.identifier), *words, *asked)
+    asked = () if believes_declarations(rules) else _asked(job)
+    return (*left, _language(rules, job.identifier), *asked, *words)
+
+
+def _asked(job: Job) -> tuple[Judgement, ...]:
+    return () if job.asked is None else (judgement.KeepAskedLanguages(frozenset(job.asked)),)
+
+
+def believes_declarations(rules: AnyRules) -> bool:
+    """Says whether a page's language is what its file declares, known before any work."""
+    return isinstance(rules, Untouched) or (
+        isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION
+    )
 
 
 def _language(rules: RuleSet, identifier: str | None) -> Judgement:

@@ -1,7 +1,10 @@
 """First step: the records of a shard's files, as pages; each claims its address.
 
-Pages that are too long go at once, and so do those that a newer one of the same chunk beats: they
-can win nowhere. So an address that a crawl repeats fifty thousand times is claimed once a chunk.
+A record that is damaged is counted; a file that the system refuses to open or to read ends the job,
+for nobody knows what is in it. Pages of languages that nobody asked for go at once where their
+declaration is believed, and so do pages that are too long and those that a newer one of the same
+chunk beats: they can win nowhere. So an address that a crawl repeats fifty thousand times is
+claimed once a chunk.
 """
 
 import contextlib
@@ -16,10 +19,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from data import crawl_paths, json_lines, parquet_pages, web_archive
+from data.errors import DataError
 from data.newest_pages import Claim, claim_of, newest
-from data.page import BrokenRecord, Page, Rejected, Rule
+from data.page import BrokenRecord, Gone, Page, Rejected, Rule
+from data.persistence import again_and_again
 from pipeline import storage
 from pipeline.cleaning import passes
+from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.shards import Cut, chunks
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
@@ -44,9 +50,14 @@ CLAIMS = pa.schema(
 
 @dataclass(frozen=True)
 class ReadShard:
-    """Spills a shard's pages, and their claims by partition."""
+    """Spills a shard's pages, and their claims by partition.
+
+    Attributes:
+        asked: whether a page's language was asked for, where its declaration decides that.
+    """
 
     workspace: Workspace
+    asked: tuple[Judgement, ...]
     first_rules: tuple[Rule, ...]
     one_page_an_address: bool
     partitions: int
@@ -65,8 +76,9 @@ class ReadShard:
                 files.tally.counts["read", "", ""] += len(chunk)
                 for record in broken:
                     files.tally.count_broken(record)
-                stay, go = self._judge(chunk)
-                files.write([page for page, _ in stay], go)
+                pages, others = self._asked_for(chunk)
+                stay, go = self._judge(pages)
+                files.write([page for page, _ in stay], [*others, *go])
                 for batch in self._claims([claim for _, claim in stay], row):
                     files.claims.write_batch(batch)
                 row += len(stay)
@@ -74,9 +86,14 @@ class ReadShard:
 
     def _records(self, number: int, tally: Tally) -> Iterator[Page | BrokenRecord]:
         for path in files_of_shards(self.listing)[number]:
-            with _here(path, self.crawl_cache) as local:
-                tally.counts["bytes", "", ""] += local.stat().st_size if local.exists() else 0
-                yield from _read(_reader(path), local)
+            with _here(path, self.crawl_cache) as local, _reading(local):
+                tally.counts["bytes", "", ""] += local.stat().st_size
+                yield from _reader(path)(local)
+
+    def _asked_for(self, chunk: Sequence[Page]) -> tuple[list[Page], list[Gone]]:
+        outcomes = [judged(page, self.asked) for page in chunk]
+        pages = [one for one in outcomes if isinstance(one, Page)]
+        return pages, [one for one in outcomes if not isinstance(one, Page)]
 
     def _judge(self, chunk: Sequence[Page]) -> tuple[list[tuple[Page, Claim]], list[Rejected]]:
         stay: list[Page] = []
@@ -135,12 +152,21 @@ def files_of_shards(path: str) -> list[list[str]]:
     return storage.read_json(path)
 
 
-def _read(reader: Reader, path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields the records of a file; one that cannot even be opened is one loss."""
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Ends the job where a file cannot be read: that says nothing of the records in it.
+
+    Raises:
+        DataError: the system refuses to open the file, again and again, or to read on.
+    """
     try:
-        yield from reader(path)
+        again_and_again(lambda: path.open("rb").close())
+        yield
     except OSError as error:
-        yield BrokenRecord.at(path, 0, "unreadable", str(error))
+        raise DataError(
+            f"{path} is a file of the input and cannot be read ({error}); make it readable, or "
+            "clean into a new directory without it."
+        ) from error
 
 
 @contextlib.contextmanager

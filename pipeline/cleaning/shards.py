@@ -45,10 +45,12 @@ class InputFile(NamedTuple):
     Attributes:
         path: where it is.
         size: in bytes.
+        stamp: what changes when it is written anew; "" where nobody says it.
     """
 
     path: str
     size: int
+    stamp: str = ""
 
 
 def shards(files: Sequence[InputFile], cut: Cut) -> list[list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from data.page import BrokenRecord, Page, Rejected
+from data.page import BrokenRecord, Gone, NotAsked, Page
 
 SAMPLES = 5  # broken records named by place, a reason
 
@@ -65,9 +65,13 @@ class Tally:
         if page.identified_language != code:
             self.counts["said", code, page.identified_language] += 1
 
-    def count_rejected(self, rejected: Rejected) -> None:
-        """Counts a page that a rule turned down."""
-        self.counts["rejected", rejected.page.counted_language, rejected.reason] += 1
+    def count_gone(self, gone: Gone) -> None:
+        """Counts a page that a rule turned down, or of a language that was not asked for."""
+        code = gone.page.counted_language
+        if isinstance(gone, NotAsked):
+            self.counts["not_asked", code, ""] += 1
+        else:
+            self.counts["rejected", code, gone.reason] += 1
 
     def count_broken(self, record: BrokenRecord) -> None:
         """Counts a record that is no page."""

@@ -4,10 +4,13 @@
     OUT/work/KEY/read/00003.json        its tally, written last: the piece is done
     OUT/work/KEY/scratch/               what is not whole yet
 
-KEY is a digest of all that the work follows from (settings, inputs, their cut, the code's version):
-what another version left is not believed. A piece of work that has its tally is never done again.
-So a run that was killed goes on where it was, and pieces that had been cut short are written anew
-under the same names.
+KEY is a digest of all that the work follows from (settings, inputs and when they were written,
+their cut, the code's version): what follows from anything else is not believed. Files of the corpus
+have no KEY in their names, so they are removed where a workspace of another KEY stands beside them,
+and that one last: a kill in between leaves what says that they are not this run's.
+
+A piece of work that has its tally is never done again. So a run that was killed goes on where it
+was, and pieces that had been cut short are written anew under the same names.
 """
 
 from collections.abc import Iterator
@@ -18,10 +21,22 @@ from pathlib import Path
 from pipeline import storage
 from pipeline.cleaning.tally import Tally
 
+CORPUS = ("pages", "rejected")  # folders of an output directory
+SCRATCH = "scratch"
+
 
 def clear(out: str) -> None:
     """Removes what runs left for themselves, when the corpus is whole."""
     storage.remove(storage.join(out, storage.WORK))
+
+
+def forget_others(space: "Workspace") -> bool:
+    """Removes what an unfinished run of another key left, and says whether there was anything."""
+    work = storage.join(space.out, storage.WORK)
+    others = [name for name in storage.directories_in(work) if name not in (space.key, SCRATCH)]
+    for name in (*CORPUS, *(f"{storage.WORK}/{other}" for other in others)) if others else ():
+        storage.remove(storage.join(space.out, name))
+    return bool(others)
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class Workspace:
     @property
     def scratch(self) -> str:
         """Holds what is not whole yet."""
-        return storage.join(self.directory, "scratch")
+        return storage.join(self.directory, SCRATCH)
 
     def spill(self, step: str, number: int, of: str = "") -> str:
         """Returns the path of what a step spilled, `of` naming one of several files."""

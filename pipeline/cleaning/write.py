@@ -3,7 +3,7 @@
 Which files there are follows from the tallies: so many that none outgrows a worker's memory, unless
 thousands of rejected pages are the same to the letter. Rows are sorted by digest, then by content,
 so the bytes depend on the pages alone.
-A file that is there is whole and is not written again.
+A file that is there is whole and is not written again: it is this run's (`workspace`).
 """
 
 from bisect import bisect_left

@@ -20,7 +20,12 @@ from pipeline.cleaning.workspace import Workspace
 from pipeline.store_access import Reaching, words_of
 from pipeline.transforms.counters import add
 
-COUNTED = {"read": "pages_read", "kept": "pages_kept", "bytes": "bytes_read"}
+COUNTED = {
+    "read": "pages_read",
+    "kept": "pages_kept",
+    "not_asked": "pages_not_asked",
+    "bytes": "bytes_read",
+}
 
 
 class Step(Protocol):
@@ -87,7 +92,8 @@ class _Perform:
 def counter_values(tally: Tally, step: str) -> Counter[str]:
     """Returns what a piece of work adds to the job's counters, the same on every runner.
 
-    pages_read, pages_kept, bytes_read, rejected/REASON, broken/REASON and pieces/STEP.
+    pages_read, pages_kept, pages_not_asked, bytes_read, rejected/REASON, broken/REASON and
+    pieces/STEP.
     """
     values = Counter({f"pieces/{step}": 1})
     for (kind, _, detail), value in tally.counts.items():

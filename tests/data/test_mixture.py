@@ -125,6 +125,13 @@ def test_weights_given_by_the_user(tmp_path, content):
         ('{"sw": 1, "en": 1}', "en, of which there is no training page"),
         ('{"sw": 1, "tlh": 1}', "'tlh' is not one of mC4's"),
         ('{"sw": "much"}', "'much' is no number"),
+        ('{"sw": 1, "yo": NaN}', "'nan' is no finite number"),
+        ('{"sw": 1, "yo": Infinity}', "'inf' is no finite number"),
+        ("sw\t1\nyo\t1e999\n", "'1e999' is no finite number"),
+        ("sw\t1\nsw\t3\n", r"gives sw \(sw, sw\) more than one weight; leave one"),
+        ('{"sw": 1, "yo": 1, "swa": 3}', r"gives sw \(sw, swa\) more than one weight"),
+        ('{"he": 1, "iw": 2, "sw": 1}', r"gives iw \(he, iw\) more than one weight"),
+        ('{"sw": 1, "sw": 2}', r"gives sw \(sw, sw\) more than one weight"),
         ("{", "should hold JSON"),
         ("sw 1\n", "a tab and a weight"),
         ("{}", "no positive weight to any language"),
@@ -138,7 +145,19 @@ def test_unusable_weights_files(tmp_path, content, message):
 
 
 @pytest.mark.parametrize(
-    "mixture", ["uniform?", "temperature:warm", "", "uniform:1", "unimax:1", "weights:"]
+    "mixture",
+    [
+        "uniform?",
+        "temperature:warm",
+        "",
+        "uniform:1",
+        "unimax:1",
+        "weights:",
+        "temperature:nan",
+        "temperature:inf",
+        "unimax:nan:5",
+        "unimax:1:inf",
+    ],
 )
 def test_unknown_mixtures(mixture):
     with pytest.raises(DataError, match="known are temperature:ALPHA"):

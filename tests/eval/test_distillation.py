@@ -1,5 +1,7 @@
 """What students keep, against the paper's definition and a bootstrap read aloud."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,28 @@ def test_nothing_is_kept_of_a_gain_within_noise():
     assert found.gain_retained is found.gain_retained_low is None
     worse = distillation.retained([scores(3.0, 1), scores(3.5, 2), scores(2.0, 3)])
     assert worse.gain_retained is None
+
+
+def test_a_page_without_a_scored_token_changes_nothing():
+    sides = [scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)]
+    longer = [Scores(np.insert(one.amounts, 5, 0, 1), np.insert(one.sizes, 5, 0)) for one in sides]
+    found, wanted = (dataclasses.asdict(distillation.retained(one)) for one in (longer, sides))
+    assert found == pytest.approx(wanted)
+    two = [Scores(np.array([[level, 0.0]]), np.array([1, 0])) for level in (3.0, 2.0, 2.5)]
+    assert distillation.retained(two).gain_retained is None  # one page has no interval
+
+
+def test_the_sentence_counts_languages_as_the_median_does():
+    """Script variants stand beside them, as everywhere in a report."""
+    kept = distillation.retained([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
+    student = distillation.Student(
+        name="small", seeds=(0,), steps=10, parameters=None, compression=None, overall=kept,
+        median_over_languages=0.5, languages={"ru": kept, "ru-Latn": kept, "sw": kept},
+    )  # fmt: skip
+    said = distillation.sentence(student, "Switch")
+    assert said.endswith("exceeds its interval: 2, script variants beside them: 1).")
+    without = dataclasses.replace(student, languages={"ru": kept})
+    assert distillation.sentence(without, "Switch").endswith("exceeds its interval: 1).")
 
 
 def test_runs_are_resampled_where_a_side_has_several():

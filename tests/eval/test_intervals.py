@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -81,7 +83,24 @@ def test_identical_sides_have_no_gain_and_no_finding():
 
 def test_one_page_has_no_interval():
     found = gain_interval(np.array([[3.0]]), np.array([[1.0]]), np.array([2]))
-    assert found == intervals.GainInterval(1.0, None, None, None)
+    assert found == intervals.GainInterval(1.0, 1, None, None, None)
+
+
+def test_pages_without_a_scored_token_are_not_drawn():
+    """Resamples of such pages alone divided nothing by nothing, and every p-value was lost."""
+    found = gain_interval(np.array([[3.0, 0.0]]), np.array([[1.0, 0.0]]), np.array([2, 0]))
+    assert found == intervals.GainInterval(1.0, 1, None, None, None)
+    sides = synthetic(pages=8)
+    longer = [np.insert(side, 3, 0, axis=-1) for side in sides]
+    found, wanted = (dataclasses.astuple(gain_interval(*one)) for one in (longer, sides))
+    assert found == pytest.approx(wanted)
+
+
+def test_a_page_counts_where_both_sides_scored_it():
+    baseline, candidate, sizes = synthetic(pages=8)
+    empty_here = intervals.Scores(np.insert(baseline, 0, 0, 1), np.insert(sizes, 0, 0))
+    there = intervals.Scores(np.insert(candidate, 0, 9.0, 1), np.insert(sizes, 0, 3))
+    assert intervals.gain_interval(empty_here, there).pages == 8
 
 
 def test_covers_the_truth_about_as_often_as_it_says():

@@ -6,6 +6,7 @@ report must say of them is known. Text is hostile where a report shows any.
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +55,14 @@ def write_run(
     tokens_a_token: int = 1,
     gain: float | None = None,
     parameters: int = 1_234_567,
+    made_from: Mapping[str, str] | None = None,
     **changes: object,
 ) -> Path:
     """Writes a run whose languages gain from experts by a fixed, language-specific amount.
 
     A student gains the part `gain` of that. A vocabulary that cuts each token into
-    `tokens_a_token` gives the same bits to the same bytes.
+    `tokens_a_token` gives the same bits to the same bytes. `made_from` are digests of inputs beside
+    the tokens.
     """
     switch = None if experts is None else {"experts": experts}
     recipe = {
@@ -74,7 +77,7 @@ def write_run(
         "parameters": parameters,
         "flops_per_sequence": 98_765_432,
         "devices": ["cpu", "cpu"],
-        "inputs": {"tokens": "sha"},
+        "inputs": {"tokens": "sha", **(made_from or {})},
     }
     (directory / "evaluation").mkdir(parents=True)
     artifacts.write_json(directory / "recipe.json", about)

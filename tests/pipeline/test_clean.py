@@ -202,7 +202,40 @@ def test_one_language_of_a_run_for_all_is_a_run_for_one(tmp_path):
     manifest = cleaned(tmp_path / "one", both, languages=("swa",))
     swahili = [row for row in rows(tmp_path / "all", "pages") if row["language"] == "sw"]
     assert rows(tmp_path / "one", "pages") == swahili
-    assert manifest["languages"]["en"]["rejected"] == {"language_not_asked": 1}
+    assert "en" not in manifest["languages"]
+    assert manifest["not_asked"] == {"files": {}, "pages": {"en": 1}}
+
+
+@pytest.mark.parametrize("rules", ["mc4", "mc4-3.0.1"])
+def test_files_of_an_asked_language_are_those_of_a_run_for_all(tmp_path, rules):
+    """To the byte, pages and rejected: lines that others keep, bad words and duplicates included.
+
+    Bad words are looked for in pages that were asked for only.
+    """
+    codes = ("sw", "zu", "en", "yo", "id")
+    pages = [one for one in shipped_pages() if one.declared_language in codes]
+    shared = declaration("sw_Latn", 4)
+    pages = [one._replace(text=f"{one.text}\n{shared}") for one in pages]
+    pages += [one._replace(timestamp="2001") for one in pages[::9]]
+    pages += [page(f"x{n}", declaration(key, 4)) for n, key in enumerate(("sw_Latn", "en_Latn"))]
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for code, word in (("sw", "watu"), ("en", "the")):
+        (lists / code).write_text(f"{word}\n")
+    fields = {"rules": rules, "bad_words": lists}
+    every = cleaned(tmp_path / "all", pages, **fields)
+    one = cleaned(tmp_path / "one", pages, languages=("sw",), **fields)
+    whole, part = contents(tmp_path / "all"), contents(tmp_path / "one")
+    swahili = {name for name in whole if name.split("/")[1] == "sw"}
+    assert {name.split("/")[0] for name in swahili} == {"pages", "rejected"}
+    assert {name: part.get(name) for name in swahili} == {name: whole[name] for name in swahili}
+    assert one["languages"]["sw"] == every["languages"]["sw"]
+    left_out = one["not_asked"]["pages"]
+    assert left_out["en"] > every["languages"]["en"]["kept"]  # and those with bad words
+    assert not any(name.startswith("pages/") for name in part.keys() - swahili)
+    fates = (one["languages"].values(), every["languages"].values())
+    read = [sum(each["kept"] + sum(each["rejected"].values()) for each in of) for of in fates]
+    assert read[0] + sum(left_out.values()) == read[1] == one["input"]["records"]
 
 
 def test_bytes_do_not_depend_on_workers_or_the_order_of_files(tmp_path):
@@ -237,8 +270,8 @@ def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
 def test_lost_pages_are_an_error(tmp_path):
     job = clean.job_of(str(tmp_path), mc4(), [])
     tally = Tally(Counter({("read", "", ""): 2, ("kept", "sw", "train"): 1}))
-    with pytest.raises(RuntimeError, match="2 pages were read, but 1 were kept or rejected"):
-        manifest_of(tally, job, files=1)
+    with pytest.raises(RuntimeError, match="2 pages were read, but 1 were kept, rejected or not"):
+        manifest_of(tally, job, files=1, not_read={})
 
 
 def test_cleaning_loads_neither_jax_nor_tensorflow():

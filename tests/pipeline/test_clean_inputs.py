@@ -1,8 +1,10 @@
 """Every kind of input through the whole job, and its output read back as other tools read it."""
 
+import errno
 import functools
 import gzip
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,15 +15,16 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from data import rule_sets
+from data import persistence, rule_sets
 from data.demo_archive import member_of
 from data.errors import DataError
 from data.page import Page
-from pipeline import clean
-from pipeline.arguments import Clean
+from pipeline import clean, inspect
+from pipeline.arguments import Clean, Inspect
 from pipeline.beam_options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.plan import whole
+from pipeline.cleaning.read import READERS
 
 TEXT = "The ferry leaves the old harbour every morning.\n\nTwice  the same.\nTwice  the same."
 
@@ -131,8 +134,44 @@ def test_html_archives_parquet_and_lines_go_in_together(tmp_path):
 
 def test_languages_may_be_named_by_alias(tmp_path):
     manifest = run(tmp_path / "out", published(tmp_path), languages=("he",))
+    assert manifest["languages"].keys() == {"iw"}
     assert manifest["languages"]["iw"]["kept"] == 1
-    assert manifest["languages"]["sw"]["rejected"] == {"language_not_asked": 2}
+
+
+@pytest.mark.parametrize("rules", ["none", "demo"])
+def test_of_declared_pages_only_those_that_were_asked_for_are_worked_on(
+    tmp_path, monkeypatch, rules, capsys
+):
+    """Published files of others are not opened; what lines declare goes when it is read."""
+    files = published(tmp_path)
+    lines = [{"text": LONG, "url": f"https://{n}.example/"} for n in range(4)]
+    said = ({"language": "sw"}, {"lang": "fr"}, {"language": "he"}, {})
+    declared = (json.dumps(line | more) for line, more in zip(lines, said, strict=True))
+    (tmp_path / "x.jsonl").write_text("\n".join(declared))
+    files[2].chmod(0)
+    opened = []
+    reads = READERS[".json.gz"]
+    monkeypatch.setitem(READERS, ".json.gz", lambda path: opened.append(path.name) or reads(path))
+    out = tmp_path / "out"
+    manifest = run(out, [*files, tmp_path / "x.jsonl"], rules=rules, languages=("sw", "iw"))
+    assert sorted(opened) == sorted(path.name for path in files[:2])
+    assert manifest["languages"].keys() == {"sw", "iw"}
+    assert manifest["not_asked"] == {"files": {"en": 1}, "pages": {"fr": 1, "und": 1}}
+    assert manifest["input"] == {"files": 3, "records": 7}
+    written = {path.parent.name for path in out.rglob("*.parquet")}
+    assert written == {"sw", "iw"}
+    capsys.readouterr()
+    inspect.run(Inspect(directory=str(out)))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 pages of 2 languages were not asked for, and are in no file" in said
+
+
+def test_input_of_other_languages_alone_is_refused(tmp_path):
+    with pytest.raises(
+        DataError, match="by their names all 3 files of the input are in iw, sw, en"
+    ):
+        run(tmp_path / "out", published(tmp_path), languages=("yo",))
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_words_in_the_job(tmp_path):
@@ -198,13 +237,45 @@ def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):
     assert run(tmp_path / "out", names)["input"] == {"files": 1, "records": 1}
 
 
-def test_a_file_that_cannot_be_opened_is_one_loss(tmp_path):
-    inputs = published(tmp_path)
-    (tmp_path / "x.warc.wet.gz").write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
-    files = input_files([str(tmp_path / "*.gz")])
-    (tmp_path / "x.warc.wet.gz").unlink()  # between the look and the read
-    job = clean.job_of(str(tmp_path / "out"), rule_sets.none(), files)
+@pytest.mark.parametrize("number, tries", [(errno.ESTALE, persistence.ATTEMPTS), (errno.EACCES, 1)])
+def test_what_waiting_may_mend_is_tried_again(tmp_path, monkeypatch, number, tries):
+    """A stale handle of a network disk may; a refused permission does not."""
+    monkeypatch.setattr(persistence, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(persistence, "LONGEST_WAIT_SECONDS", 0.001)
+    opened, whole_open = [], Path.open
+
+    def refused(path: Path, *arguments, **named):
+        if path.name != "x.jsonl":
+            return whole_open(path, *arguments, **named)
+        opened.append(path)
+        if len(opened) <= failures:
+            raise OSError(number, os.strerror(number))
+        return whole_open(path, *arguments, **named)
+
+    (tmp_path / "x.jsonl").write_text(json.dumps({"text": TEXT, "url": "https://x.example/"}))
+    monkeypatch.setattr(Path, "open", refused)
+    failures = tries
+    with pytest.raises(DataError, match=rf"cannot be read \(\[Errno {number}\]"):
+        run(tmp_path / "out", [tmp_path / "x.jsonl"])
+    assert len(opened) == tries
+    opened.clear()
+    failures = tries - 1
+    assert run(tmp_path / "out", [tmp_path / "x.jsonl"])["input"]["records"] == 1
+
+
+def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
+    """Nobody knows what is in it: a corpus without it would be declared whole."""
+    published(tmp_path)
+    archive, out = tmp_path / "x.warc.wet.gz", tmp_path / "out"
+    archive.write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
+    files, hidden = input_files([str(tmp_path / "*.gz")]), archive.rename(tmp_path / "hidden")
+    job = clean.job_of(str(out), rule_sets.none(), files)
+    with pytest.raises(
+        DataError, match=r"x\.warc\.wet\.gz is a file of the input and cannot be read"
+    ):
+        clean.run_job(job, pipeline_options(()))
+    assert job.workspace.done("read") == []
+    hidden.rename(archive)
     clean.run_job(job, pipeline_options(()))
-    tally = whole(job)
-    assert tally.counts["broken", "", "unreadable"] == 1
-    assert tally.counts["read", "", ""] == len(inputs) + 1
+    assert whole(job).counts["read", "", ""] == 5
+    assert whole(job).broken == {}

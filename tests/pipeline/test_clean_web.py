@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data import web_rules
+from data import page_table, web_rules
 from data.demo_archive import member_of
 from data.page import Page
 from data.shipped_text import pages as shipped_pages
@@ -15,6 +15,7 @@ from data.web_archive import read
 from data.web_rules import mswitch_web
 from pipeline import clean
 from pipeline.arguments import Clean
+from pipeline.cleaning import spill
 from pipeline.cleaning.shards import Cut
 
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
@@ -72,6 +73,27 @@ def agree(out: Path, pages: list[Page]) -> None:
     assert {url: size for url, size in clusters.items() if size > 1} == {
         url: size for url, size in sizes.items() if url in clusters
     }
+
+
+def test_other_languages_go_as_soon_as_the_language_is_decided(tmp_path, monkeypatch):
+    """So they claim no keys and no lines; near-duplicates are of one language in any case."""
+    monkeypatch.setattr(web_rules, "mswitch_web", lambda: in_memory.RULES)
+    monkeypatch.setattr(clean, "clear", lambda out: None)
+    pages = made_pages()
+    every = run(tmp_path / "all", pages)
+    one = run(tmp_path / "one", pages, languages=("th",))
+    thai = [row for row in rows(tmp_path / "all/pages") if row["language"] == "th"]
+    assert thai
+    assert rows(tmp_path / "one/pages") == thai
+    assert one["languages"]["th"] == every["languages"]["th"]
+    assert one["not_asked"]["pages"]["sw"] > every["languages"]["sw"]["kept"]
+    (work,) = (path for path in (tmp_path / "one/work").iterdir() if path.name != "scratch")
+    worked_on = [page for path in (work / "resemble").glob("*.arrow") for page in spilled(path)]
+    assert {page.language for page in worked_on} == {"th"}
+
+
+def spilled(path: Path) -> list[Page]:
+    return [page for batch in spill.batches(str(path)) for page in page_table.pages(batch)]
 
 
 def test_the_job_is_the_rules_in_memory(tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ from hatchling.builders.wheel import WheelBuilder
 from data.demo_archive import write
 from data.errors import DataError
 from pipeline import arguments, clean, estimate, recipes
-from pipeline.beam_options import pipeline_options
-from pipeline.cleaning.input_files import input_files
+from pipeline.beam_options import check_workers_reach, pipeline_options
+from pipeline.cleaning.input_files import files_named, input_files
 from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cli import split_beam_options
@@ -85,6 +85,45 @@ def test_the_documented_dataflow_command_means_what_it_says():
     assert worker.max_num_workers == 400
 
 
+ELSEWHERE = (
+    ["--runner=DataflowRunner"],
+    ["--runner=dataflow"],
+    ["--runner=PortableRunner"],
+    ["--runner=FlinkRunner", "--flink_master=host:8081"],
+    ["--runner=SparkRunner", "--spark_master_url=spark://host:7077"],
+    ["--runner=PrismRunner", "--environment_type=DOCKER"],
+)
+SHARED = (
+    [],
+    ["--runner=PrismRunner"],
+    ["--runner=FlinkRunner"],
+    ["--runner=SparkRunner", "--environment_type=LOOPBACK"],
+    ["--runner=FlinkRunner", "--flink_master=host:8081", "--environment_type=EXTERNAL"],
+)
+
+
+@pytest.mark.parametrize("given", ELSEWHERE)
+@pytest.mark.parametrize("here", ["input", "out"])
+def test_workers_elsewhere_are_given_no_path_of_this_machine(tmp_path, given, here):
+    """Their disks hold none of the input: the corpus would be empty, or lie where nobody looks."""
+    paths = {"input": ("gs://bucket/*.wet.gz",), "out": "gs://bucket/corpus"}
+    paths[here] = (f"{tmp_path}/*.wet.gz",) if here == "input" else str(tmp_path / "out")
+    with pytest.raises(
+        DataError, match=r"a path of this machine, and workers \(.*\) have disks of"
+    ):
+        clean.run(arguments.Clean(**paths, rules="mc4", beam=tuple(given)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", SHARED)
+def test_workers_that_may_share_a_disk_are_believed(given):
+    check_workers_reach(pipeline_options(given), ["/shared/crawl/*.wet.gz", "/shared/corpus"])
+
+
+def test_a_list_of_a_crawls_files_is_read_here():
+    assert files_named(["/here/wet.paths.gz", "gs://bucket/*.wet.gz"]) == ["gs://bucket/*.wet.gz"]
+
+
 def test_the_worker_image_has_the_pinned_beam():
     image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
@@ -96,10 +135,10 @@ def test_the_wheel_holds_every_module_and_table(tmp_path):
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     packed = set(ZipFile(wheel).namelist())
     packages = ("data", "model", "eval", "pipeline")
-    suffixes = {".py", ".tsv", ".typed", ".html", ".md", ".css", ".js"}
-    files = (file for name in packages for file in (ROOT / name).rglob("*"))
-    wanted = {str(file.relative_to(ROOT)) for file in files if file.suffix in suffixes}
+    files = (file for name in packages for file in (ROOT / name).rglob("*") if file.is_file())
+    wanted = {str(file.relative_to(ROOT)) for file in files if "__pycache__" not in file.parts}
     assert len(wanted) > 100
+    assert {Path(name).suffix for name in wanted} >= {".py", ".tsv", ".typed", ".j2", ".css", ".js"}
     assert wanted <= packed
 
 

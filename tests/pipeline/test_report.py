@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import vl_convert
@@ -105,6 +106,20 @@ def test_unfair_comparisons_are_refused(finished, tmp_path, changes, says):
         report.run(Report(baseline=(finished / "dense0",), candidate=(other,), out=tmp_path / "o"))
 
 
+@pytest.mark.parametrize("name", ["start", "weights", "vocabulary", "teacher"])
+def test_runs_of_other_inputs_are_not_compared_without_a_word(finished, tmp_path, name):
+    """First weights, a mixture's file, a vocabulary, a teacher: none is the feed-forward."""
+    other = write_run(tmp_path / "other", experts=8, made_from={name: "sha"})
+    asked = Report(baseline=(finished / "dense0",), candidate=(other,), out=tmp_path / "out")
+    with pytest.raises(ArtifactError, match=f"digest of the {name}: there None, here 'sha'"):
+        report.run(asked)
+    report.run(replace(asked, allow_differences=True))
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    assert found["differences"] == [
+        {"field": f"digest of the {name}", "baseline": ["not recorded"], "candidate": ["sha"]}
+    ]
+
+
 def test_differences_are_reported_where_they_are_allowed(finished, tmp_path, capsys):
     runs = tuple(
         write_run(tmp_path / f"switch{n}", experts=8, seed=n, batch=64 * (n + 1), warm_up=10)
@@ -173,6 +188,32 @@ def test_numbers_recomputed_by_another_program(finished, tmp_path):
     assert "sw gain" in done.stderr
 
 
+def test_a_page_of_a_single_token_is_counted_and_counts_nowhere(tmp_path):
+    """Of two held-out pages one holds nothing to score: that crashed the whole report."""
+    runs = [write_run(tmp_path / f"{n}", experts=n) for n in (None, 8)]
+    for path in (path for run in runs for path in (run / "evaluation").iterdir()):
+        rows = [row for row in pq.read_table(path).to_pylist() if not row_is_cut(row)]
+        nothing = {"loss_nats": 0.0, "target_tokens": 0, "text_bytes": 0}
+        rows = [row | nothing if row["url"].endswith("/sw/1") else row for row in rows]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    sides = {"baseline": runs[:1], "candidate": runs[1:]}
+    report.run(Report(**{side: tuple(of) for side, of in sides.items()}, out=tmp_path / "out"))
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    swahili, english = (found["languages"][code] for code in ("sw", "en"))
+    assert (swahili["held_out_pages"], swahili["held_out_pages_unscored"]) == (1, 1)
+    assert swahili["gain_nats_low"] is swahili["p_value_adjusted"] is None
+    assert (english["held_out_pages"], english["held_out_pages_unscored"]) == (12, 0)
+    assert "too short to hide a token count nowhere: 1 of them." in found["cautions"][-1]
+    command = [sys.executable, str(ROOT / ".ci/recompute_report.py"), str(tmp_path / "out")]
+    command += [f"--{side}={of[0]}" for side, of in sides.items()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def row_is_cut(row: dict) -> bool:
+    return row["language"] == "sw" and row["url"][-2:] not in ("/0", "/1")
+
+
 def test_held_out_lines_and_experts_are_in_every_rendering(finished):
     found = json.loads((finished / "out/report.json").read_text())
     assert (found["held_out"]["shared_lines"], found["held_out"]["lines"]) == (1, 2)
@@ -207,9 +248,25 @@ def test_students_keep_what_they_keep(finished, tmp_path):
     asked = Report(baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path)
     with pytest.raises(ArtifactError, match="named as a student and has experts"):
         report.run(replace(asked, student=(finished / "switch1",)))
-    other = write_run(tmp_path / "other", experts=None, batch=64)
+    other = write_run(tmp_path / "other", experts=None, batch=64, distillation={})
     with pytest.raises(ArtifactError, match="batch: there 32, here 64"):
         report.run(replace(asked, student=(other,), out=tmp_path / "out"))
+
+
+def test_a_student_is_a_run_that_was_taught(finished, tmp_path):
+    """Of its inputs only the teacher may be its own; a run that nobody taught is no student."""
+    asked = Report(
+        baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path / "out"
+    )
+    with pytest.raises(ArtifactError, match=r"was taught by no run; name a run that `mswitch dist"):
+        report.run(replace(asked, student=(finished / "dense1",)))
+    taught = {
+        name: write_run(tmp_path / name, experts=None, distillation={}, made_from={name: "sha"})
+        for name in ("teacher", "start")
+    }
+    report.run(replace(asked, student=(taught["teacher"],)))
+    with pytest.raises(ArtifactError, match="digest of the start: there None, here 'sha'"):
+        report.run(replace(asked, student=(taught["start"],)))
 
 
 def test_students_are_told_apart_by_how_and_by_whom_they_were_taught(finished, tmp_path):

@@ -1,6 +1,7 @@
 """Cleaning to and from an object store: a folder behind a scheme of its own that can misbehave."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import fsspec
+import pyarrow.parquet as pq
 import pytest
 from fsspec import AbstractFileSystem
 
@@ -15,9 +17,10 @@ from data import persistence
 from data.demo_archive import member_of
 from data.errors import DataError
 from data.shipped_text import pages as shipped_pages
-from pipeline import clean, estimate, inspect, job, storage, vocabulary
+from pipeline import artifacts, clean, estimate, inspect, job, storage, vocabulary
 from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
 from pipeline.cleaning.shards import Cut
+from pipeline.cleaning.workspace import Workspace, forget_others
 from pipeline.corpus_funnel import read_funnel
 
 SMALL = Cut(shard_bytes=20_000, chunk_characters=30_000, partition_bytes=30_000)
@@ -90,7 +93,8 @@ class Store(AbstractFileSystem):
 
     def _entry(self, file: Path):
         name, kind = str(file.relative_to(ROOT)), "file" if file.is_file() else "directory"
-        return {"name": name, "size": file.stat().st_size, "type": kind}
+        about = file.stat()
+        return {"name": name, "size": about.st_size, "type": kind, "ETag": f"{about.st_mtime_ns}"}
 
     def rm_file(self, path):
         at(path).unlink()
@@ -206,6 +210,61 @@ def test_what_a_store_keeps_doing_wrong_ends_in_a_sentence_and_loses_nothing(
     misbehave(monkeypatch)
     cleaned("store://bucket/corpus")
     assert contents(store / "bucket/corpus") == expected
+
+
+def cut_short(monkeypatch, out: str) -> None:
+    """Leaves a run whose every file is written, and which is not finished."""
+    with monkeypatch.context() as patch:
+        patch.setattr(clean, "check_complete", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            cleaned(out)
+
+
+@pytest.mark.parametrize("where", ["store://bucket/corpus", "{store}/bucket/corpus"])
+def test_nothing_of_another_version_survives(store, expected, monkeypatch, capsys, where):
+    """Another version may cut a language into other files, or write other rows into the same."""
+    out, there = where.format(store=store), store / "bucket/corpus"
+    cut_short(monkeypatch, out)
+    for path in there.rglob("*.parquet"):
+        path.write_bytes(b"of another version")
+    (there / "pages/sw/train-00000-of-00009.parquet").write_bytes(b"of another version")
+    version = "another version"
+    monkeypatch.setattr(artifacts, "code_version", lambda: version)
+    cleaned(out)
+    assert "begins anew" in " ".join(capsys.readouterr().err.split())
+    found = contents(there)
+    assert json.loads(found.pop("manifest.json"))["code_version"] == version
+    assert found == {name: file for name, file in expected.items() if name != "manifest.json"}
+
+
+def test_a_kill_while_another_version_is_forgotten_forgets_no_less(store, monkeypatch):
+    """The other's workspace goes last, so the next run sees that the files are not its own."""
+    cut_short(monkeypatch, "store://bucket/corpus")
+    removed = []
+    monkeypatch.setattr(storage, "remove", lambda path: removed.append(path.split("/corpus/")[1]))
+    assert forget_others(Workspace("store://bucket/corpus", "another"))
+    assert removed[:2] == ["pages", "rejected"]
+    assert [name.startswith("work/") for name in removed[2:]] == [True]
+
+
+@pytest.mark.parametrize("where", ["store://bucket/", "{store}/bucket/"])
+def test_input_that_is_changed_between_two_attempts_is_read_again(store, monkeypatch, where):
+    """A file of the same name and size is the same input to the manifest, but not to the work."""
+    bucket, there = where.format(store=store), store / "bucket"
+    line = {"text": "Habari ya leo ni njema sana.", "url": "https://a.example/", "language": "sw"}
+    raw = there / "raw/x.jsonl"
+    raw.write_text(json.dumps(line))
+    asked = Clean(input=(f"{bucket}raw/*.jsonl",), rules="none", out=f"{bucket}corpus")
+    with monkeypatch.context() as patch:
+        patch.setattr(clean, "check_complete", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            clean.run(asked)
+    line["text"] = line["text"].replace("njema", "mbaya")
+    raw.write_text(json.dumps(line))
+    os.utime(raw, ns=(10**18, 10**18))  # the file system's clock may be coarse
+    clean.run(asked)
+    (page,) = pq.read_table(there / "corpus/pages").to_pylist()
+    assert page["text"] == line["text"]
 
 
 def test_what_no_waiting_mends_is_asked_once(store, monkeypatch):

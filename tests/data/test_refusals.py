@@ -1,0 +1,22 @@
+"""What the system refuses is no damage of a file, and no reader counts it as a broken record."""
+
+from pathlib import Path
+
+import pytest
+
+from data import json_lines, parquet_pages, web_archive
+
+READERS = (web_archive.read, web_archive.read_html, json_lines.read, parquet_pages.read)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_file_that_is_not_there(tmp_path, read):
+    with pytest.raises(FileNotFoundError):
+        list(read(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("read", READERS[:3])
+def test_a_disk_that_fails_in_the_middle(read):
+    """Linux opens a process's memory and answers EIO where nothing is mapped, as bad disks do."""
+    with pytest.raises(OSError, match="Input/output error"):
+        list(read(Path("/proc/self/mem")))
