@@ -3,10 +3,11 @@
 A run is a directory that `mswitch pretrain`, `mswitch distill` or `mswitch import-hf` wrote. Two
 runs may be compared when their recipes agree in everything but the name, the seed, the feed-forward
 layers (`model.switch`) and what leaves a step's result as it is (the mesh, how often it logs), when
-they were made from the same inputs (tokens, vocabulary, first weights, a mixture's file, a teacher),
-and when every evaluation scored the same held-out pages with the same targets. Everything else is
-refused with a sentence, or listed where the user allows it; other held-out pages are refused in any
-case. Of a student, who taught it and how is left out. Runs are only read, never written.
+they were made from the same inputs (tokens, vocabulary, first weights, a mixture's file, a
+teacher), and when every evaluation scored the same held-out pages with the same targets. Everything
+else is refused with a sentence, or listed where the user allows it; other held-out pages are
+refused in any case. Of a student, who taught it and how is left out. Runs are only read, never
+written.
 """
 
 import json
