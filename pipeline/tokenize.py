@@ -19,11 +19,14 @@ from data.tokenizer import MODEL_FILE
 from pipeline import corpus, job, storage
 from pipeline.arguments import Tokenize
 from pipeline.artifacts import (
+    SCHEMA_VERSION,
     ArtifactError,
     Claim,
     claim,
+    code_version,
     digest_of_bytes,
     digest_of_manifest,
+    digest_of_value,
     finish,
     read_manifest,
 )
@@ -46,12 +49,12 @@ def run(arguments: Tokenize) -> None:
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
     console = Console(stderr=True)
     out = storage.absolute(arguments.out)
-    workspace = Workspace(out)
+    shards = page_shards(arguments.corpus)
+    workspace = Workspace(out, key_of(shards, model))
     if claim(out, "tokenize", {}, inputs) is Claim.FINISHED:
         workspace.clear()
         console.print(f"tokenize: {arguments.out} is finished.")
         return
-    shards = page_shards(arguments.corpus)
     workspace.begin(shards, model)
     done = sum(workspace.is_done(shard.name) for shard in shards)
     layout = TokenLayout(
@@ -72,6 +75,11 @@ def run(arguments: Tokenize) -> None:
     console.print(
         f"tokenize: {tokens:,} training tokens in {len(languages)} languages, {arguments.out}"
     )
+
+
+def key_of(shards: Sequence[PageShard], model: bytes) -> str:
+    """Returns what shards must have in common to be of one job."""
+    return digest_of_value((code_version(), SCHEMA_VERSION, digest_of_bytes(model), shards))[:16]
 
 
 def read_vocabulary(directory: str) -> tuple[dict[str, Any], bytes]:

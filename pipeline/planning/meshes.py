@@ -25,6 +25,12 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
         ConfigurationError: there is none; the message names what stands in the way, and a change
             that was found by trying.
     """
+    slices = recipe.mesh.slices
+    if devices % slices:
+        raise ConfigurationError(
+            f"mesh.slices={slices} was asked of {devices} devices; slices have as many each, so "
+            "choose a number that divides them."
+        )
     refusals = []
     for shape in _shapes(recipe, devices):
         candidate = replace(recipe, mesh=shape)

@@ -3,10 +3,11 @@
 What a shard holds is decided by its list of files alone, and its order by theirs: any number of
 workers, and any retry, writes the same bytes. Nothing is grouped, so nothing has to fit into memory
 but the shard at hand. A finished shard has its counts in a file of the workspace (a fragment of the
-manifest); a job that was cut short passes over those shards.
+manifest); a job that was cut short passes over those shards, if they were its own: KEY stands for
+the version of the code, the vocabulary and the list of shards.
 
-    OUT/work/shards.json                          the shards and their files
-    OUT/work/shards/sw/train-00000-of-00001.json  what a finished shard holds
+    OUT/work/KEY/shards.json                          the shards and their files
+    OUT/work/KEY/shards/sw/train-00000-of-00001.json  what a finished shard holds
 
 What moves between workers are numbers of shards; the list and the vocabulary lie in the output
 directory. So the job's graph is as small for a whole crawl with mT5's vocabulary (4 MB).
@@ -50,6 +51,7 @@ class Workspace:
     """Where the job that writes to this directory keeps what its workers share."""
 
     out: str
+    key: str
 
     @property
     def model(self) -> str:
@@ -59,10 +61,19 @@ class Workspace:
     @property
     def scratch(self) -> str:
         """Holds what is not whole yet."""
-        return storage.join(self.out, storage.WORK, "scratch")
+        return storage.join(self.out, storage.WORK, self.key, "scratch")
 
     def begin(self, shards: list[PageShard], model: bytes) -> None:
-        """Leaves the list of shards and the vocabulary."""
+        """Leaves the list of shards and the vocabulary; of another key nothing is left.
+
+        The other's own folder goes last: a kill before that does not hide that it was there.
+        """
+        work = storage.join(self.out, storage.WORK)
+        others = [name for name in storage.directories_in(work) if name != self.key]
+        if others:
+            languages = [name for name in storage.directories_in(self.out) if name != storage.WORK]
+            for name in (*languages, *(f"{storage.WORK}/{other}" for other in others)):
+                storage.remove(storage.join(self.out, name))
         storage.write_json(self._listing, shards, self.scratch)
         with storage.published(self.model, self.scratch) as unfinished:
             unfinished.write_bytes(model)
@@ -89,10 +100,10 @@ class Workspace:
 
     @property
     def _listing(self) -> str:
-        return storage.join(self.out, storage.WORK, "shards.json")
+        return storage.join(self.out, storage.WORK, self.key, "shards.json")
 
     def _fragment(self, name: str) -> str:
-        return storage.join(self.out, storage.WORK, "shards", f"{name}.json")
+        return storage.join(self.out, storage.WORK, self.key, "shards", f"{name}.json")
 
 
 class WriteShard(beam.DoFn):

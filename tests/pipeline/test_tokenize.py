@@ -20,7 +20,7 @@ from data.tokenizer import MODEL_FILE, load
 from pipeline import artifacts
 from pipeline.arguments import Vocabulary
 from pipeline.beam_options import pipeline_options
-from pipeline.tokenize import build
+from pipeline.tokenize import build, key_of, page_shards
 from pipeline.transforms.write_blocks import TokenLayout, Workspace
 from pipeline.vocabulary import run
 
@@ -166,20 +166,27 @@ def test_the_graph_is_small_whatever_the_corpus(tmp_path):
     """Lists of files and mT5's vocabulary, 4 MB, lie in the output directory."""
     layout = TokenLayout("<u4", (3, 259))
     pipeline = beam.Pipeline(options=pipeline_options(()))
-    build(100_000, Workspace(str(tmp_path)), layout, pipeline)
+    build(100_000, Workspace(str(tmp_path), "key"), layout, pipeline)
     assert len(pipeline.to_runner_api().SerializeToString()) < 100_000
 
 
-def test_a_job_cut_short_goes_on_after_its_finished_shards(tmp_path, corpus, vocabulary, tokens):
+@pytest.mark.parametrize("same_version", [True, False])
+def test_a_job_cut_short_goes_on_after_its_finished_shards(
+    tmp_path, corpus, vocabulary, tokens, same_version
+):
+    """Those of its own: what another version of the code has finished is done again."""
     out = tmp_path / "out"
+    model = (vocabulary / MODEL_FILE).read_bytes()
+    key = key_of(page_shards((str(corpus),)), model) if same_version else "another"
     shutil.copytree(tokens, out)
     manifest = artifacts.read_json(out / "manifest.json")
     for code in ("sw", "ja"):  # as a kill leaves them: some shards finished, one half-written
         (shard,) = manifest["languages"][code]["train"]["shards"]
-        fragment = out / f"work/shards/{shard['name']}.json"
+        fragment = out / f"work/{key}/shards/{shard['name']}.json"
         fragment.parent.mkdir(parents=True)
         fragment.write_text(json.dumps(shard))
     (out / "cs/train-00000-of-00001.arrayrecord").write_bytes(b"half")
+    (out / "cs/train-00001-of-00002.arrayrecord").write_bytes(b"of another cut")
     kept = (out / "sw/train-00000-of-00001.arrayrecord").stat().st_mtime_ns
     (out / "manifest.json").unlink()
     artifacts.write_json(
@@ -187,8 +194,11 @@ def test_a_job_cut_short_goes_on_after_its_finished_shards(tmp_path, corpus, voc
     )
     done = tokenize(corpus, vocabulary, out)
     assert done.returncode == 0, done.stderr
+    if same_version:
+        (out / "cs/train-00001-of-00002.arrayrecord").unlink()
     assert digests(out) == digests(tokens)
-    assert (out / "sw/train-00000-of-00001.arrayrecord").stat().st_mtime_ns == kept
+    is_kept = (out / "sw/train-00000-of-00001.arrayrecord").stat().st_mtime_ns == kept
+    assert is_kept == same_version
 
 
 def test_another_vocabulary_is_refused(tmp_path, corpus, vocabulary, tokens):

@@ -50,6 +50,11 @@ def test_too_few_groups_are_said_with_settings_that_help():
     assert dataclasses.replace(changed, mesh=MeshShape()) == override(get("switch-c"), settings)
 
 
+def test_devices_that_slices_cannot_share_are_said():
+    with pytest.raises(ConfigurationError, match=r"mesh\.slices=3 was asked of 8 devices"):
+        with_mesh(override(get("mt5-base"), ["mesh.slices=3"]), 8)
+
+
 @pytest.mark.parametrize("devices", [1, 2, 3, 5, 6, 7, 8, 12, 64])
 @pytest.mark.parametrize("name", ["mt5-demo", "switch-demo", "switch-experiment", "switch-base"])
 def test_a_run_opens_on_any_number_of_devices(name, devices):
