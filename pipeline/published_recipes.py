@@ -12,6 +12,9 @@ from pipeline.recipe import Recipe, sparse
 
 MT5_ROWS = 250_112  # 250,000 pieces and 100 sentinels, padded
 T5_ROWS = 32_128  # 32,000 pieces and 100 sentinels, padded
+# A tenth of T5's, as Fedus et al. 2022, section 2.4; of the dense side as well, which must differ
+# in nothing but the feed-forward (docs/decisions/first-weights.md).
+INITIALIZATION_SCALE = 0.1
 
 
 def mt5(name: str, *, embed: int, heads: int, mlp: int, layers: int) -> Recipe:
@@ -22,7 +25,13 @@ def mt5(name: str, *, embed: int, heads: int, mlp: int, layers: int) -> Recipe:
     return Recipe(
         name=name,
         model=ModelConfig(
-            vocabulary_rows=MT5_ROWS, embed=embed, heads=heads, head=64, mlp=mlp, layers=layers
+            vocabulary_rows=MT5_ROWS,
+            embed=embed,
+            heads=heads,
+            head=64,
+            mlp=mlp,
+            layers=layers,
+            initialization_scale=INITIALIZATION_SCALE,
         ),
         rows=1024,
         inputs=1024,
@@ -91,6 +100,7 @@ def t5(
         head=64,
         mlp=mlp,
         layers=layers,
+        initialization_scale=INITIALIZATION_SCALE,
         **version._asdict(),
     )
     return Recipe(name=name, model=model, rows=2048, inputs=512, steps=steps)
