@@ -87,13 +87,9 @@ class SwitchConfig:
             raise ConfigurationError(
                 f"dispatch was {self.dispatch!r}; it must be {' or '.join(get_args(Dispatch))}."
             )
-        positive(
-            self,
-            "router_scale",
-            "expert_output_scale",
-            "capacity_factor_training",
-            "capacity_factor_evaluation",
-        )
+        positive(self, "router_scale", "expert_output_scale")
+        # A factor of 0 leaves `minimum_capacity`, which is how Transformers says a capacity.
+        not_negative(self, "capacity_factor_training", "capacity_factor_evaluation")
         not_negative(self, "balance_loss_weight", "z_loss_weight")
         for name in ("jitter", "expert_dropout"):
             if not 0 <= getattr(self, name) < 1:

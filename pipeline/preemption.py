@@ -62,7 +62,8 @@ class Preemption:
             if received[0] == signal.SIGTERM:
                 break
         else:
-            return  # closed without a signal
+            self._read.close()
+            return  # ended without a signal
         self._asked.set()
         print(
             f"{self._stage}: SIGTERM: saves after this step and exits within {GRACE_SECONDS} s.",

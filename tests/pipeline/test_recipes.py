@@ -196,7 +196,7 @@ def test_published_recipes_begin_at_a_tenth_of_the_scale(name):
         "optimizer.weight_decay=inf",
         "model.initialization_scale=0",
         "model.switch.capacity_factor_training=nan",
-        "model.switch.capacity_factor_evaluation=0",
+        "model.switch.capacity_factor_evaluation=-1",
         "model.switch.minimum_capacity=0",
         "model.switch.balance_loss_weight=-1",
     ],

@@ -376,5 +376,5 @@ options = pipeline_options(["--direct_running_mode=multi_processing", "--direct_
 with pipeline_for(options) as pipeline:
     pipeline | beam.Create([1]) | beam.Map(lambda _: os.kill(os.getpid(), signal.SIGKILL))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert "WorkerEnded: A worker process was lost" in done.stderr
