@@ -42,7 +42,8 @@ def run(arguments: ExportHf) -> None:
     state = export_state(trainer.model(arrays))
     save_file(state, arguments.out / WEIGHTS, metadata={"format": "pt"})
     (arguments.out / WEIGHTS).chmod(0o644)  # as the other files; the library says 600
-    finish(arguments.out, "export-hf", {"step": step}, inputs, {"arrays": len(state)})
+    holds = {"arrays": len(state), "sha256": digest_of_contents(arguments.out / WEIGHTS)}
+    finish(arguments.out, "export-hf", {"step": step}, inputs, holds)
     console.print(
         f"export-hf: step {step} as {config['architectures'][0]}, {len(state)} arrays, "
         f"in {arguments.out}"

@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
-from safetensors import safe_open
 
 from data.block_checks import verify_contents
 from data.token_blocks import TokenBlocks
@@ -132,24 +131,35 @@ def fertility(counts: dict[str, Any]) -> tuple[str, ...]:
 
 
 def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console) -> None:
-    """Lists checkpoints and evaluations."""
+    """Compares every array of every checkpoint with its fingerprint, and counts evaluations."""
+    from pipeline.opened_run import load_run, restore  # JAX, which text needs not
+
     evaluations = sorted((directory / "evaluation").glob("step=*.parquet"))
     rows = [pq.read_metadata(path).num_rows for path in evaluations]
     console.print(f"{len(evaluations)} evaluations of {max(rows, default=0)} held-out pages")
+    _, trainer = load_run(directory)
     steps = sorted(int(p.name) for p in (directory / "checkpoints").iterdir() if p.name.isdigit())
-    console.print(f"checkpoints at steps {steps}, trained to step {manifest['steps']}")
+    for step in steps:
+        restore(directory, trainer, step)
+    said = f"trained to step {manifest['steps']}; checkpoints at steps {steps}"
+    console.print(f"{said}, every array as its fingerprint says", soft_wrap=True)
+
+
+def inspect_report(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Compares the report's numbers with its sentence in the manifest, and says it."""
+    if read_json(directory / "report.json").get("sentence") != manifest["sentence"]:
+        raise ArtifactError(
+            f"{directory}/report.json does not say what the manifest says; write the report again."
+        )
+    console.print(manifest["sentence"], soft_wrap=True)
 
 
 def inspect_export(directory: Path, manifest: dict[str, Any], console: Console) -> None:
-    """Compares the arrays in the weights' file with their number in the manifest."""
-    with safe_open(directory / "model.safetensors", framework="numpy") as file:
-        names = list(file.keys())
-    if len(names) != manifest["arrays"]:
-        raise ArtifactError(
-            f"{directory} should hold {manifest['arrays']} arrays and holds {len(names)}; "
-            "export again."
-        )
-    console.print(f"{len(names)} arrays")
+    """Compares the weights' file with its checksum in the manifest."""
+    path = directory / "model.safetensors"
+    if not path.exists() or digest_of_contents(path) != manifest["sha256"]:
+        raise ArtifactError(f"{path} is not what the manifest says; export the run again.")
+    console.print(f"{manifest['arrays']} arrays, checksum as it should be")
 
 
 INSPECTORS: dict[str, Callable[[Path, dict[str, Any], Console], None]] = {
@@ -160,4 +170,5 @@ INSPECTORS: dict[str, Callable[[Path, dict[str, Any], Console], None]] = {
     "distill": inspect_pretrain,
     "import-hf": inspect_pretrain,
     "export-hf": inspect_export,
+    "report": inspect_report,
 }

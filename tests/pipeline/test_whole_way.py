@@ -6,6 +6,7 @@ Swahili's pages are taken out of the archive: that a language is there comes fro
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_the_report_shows_which_experts_served_which_languages(way):
 
 
 def test_every_artifact_passes_inspection(way):
-    for name in ("corpus", "vocabulary", "tokens", "mt5", "switch"):
+    for name in ("corpus", "vocabulary", "tokens", "mt5", "switch", "report"):
         done = mswitch("inspect", str(way / name))
         assert done.returncode == 0, done.stderr
     shard = next((way / "tokens").rglob("train-*.arrayrecord"))
@@ -124,6 +125,24 @@ def test_every_artifact_passes_inspection(way):
     shard.write_bytes(content)
     assert done.returncode == 2
     assert shard.name in done.stderr
+
+
+def test_inspection_notices_an_altered_checkpoint_and_an_altered_export(way, tmp_path):
+    run, export = tmp_path / "run", tmp_path / "export"
+    shutil.copytree(way / "mt5", run)
+    assert mswitch("export-hf", "--run", str(run), "--out", str(export)).returncode == 0
+    assert "checksum as it should be" in mswitch("inspect", str(export)).stdout
+    arrays = sorted(run.glob("checkpoints/*/**/d/*"), key=lambda path: path.stat().st_size)[-1]
+    for path in (arrays, export / "model.safetensors"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    done = mswitch("inspect", str(run))
+    assert done.returncode == 2
+    assert "is damaged" in done.stderr
+    done = mswitch("inspect", str(export))
+    assert done.returncode == 2
+    assert "export the run again" in done.stderr
 
 
 def test_blocks_on_a_store_are_inspected_there(way, tmp_path):
