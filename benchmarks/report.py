@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.languages import all_languages
-from pipeline import artifacts
+from pipeline import artifacts, json_files
 
 RESULT = Path(__file__).parent / "results" / "report.json"
 CODES = [one.code for one in all_languages()]
@@ -36,7 +36,7 @@ def write_run(directory: Path, pages: int, experts: int | None, seed: int) -> Pa
     (directory / "evaluation").mkdir(parents=True)
     switch = None if experts is None else {"experts": experts}
     recipe = {"name": "synthetic", "steps": STEPS, "seed": seed, "model": {"switch": switch}}
-    artifacts.write_json(
+    json_files.write_json(
         directory / "recipe.json", {"recipe": recipe, "devices": ["cpu"], "inputs": {"tokens": "x"}}
     )
     rng, same = np.random.default_rng([seed, experts or 0]), np.random.default_rng(0)

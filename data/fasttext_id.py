@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.errors import DataError
-from data.language_id import Answer
+from data.language_answer import Answer
 from data.languages import UNDETERMINED
 
 LONGEST_CHARACTERS = 10_000

@@ -11,9 +11,9 @@ gcld3 must be loaded before TensorFlow: the other way round the process dies wit
 
 import sys
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
 
-from data.languages import UNDETERMINED
+from data.fasttext_id import FastTextIdentifier
+from data.language_answer import Answer, Identifier
 
 if "tensorflow" in sys.modules and "gcld3" not in sys.modules:
     raise ImportError(
@@ -27,29 +27,6 @@ SHORTEST_BYTES = 100
 LONGEST_BYTES = 10_000
 
 
-class Answer(NamedTuple):
-    """What an identifier says of a text: an mC4 code, or one that mC4 does not have."""
-
-    language: str
-    probability: float
-    is_reliable: bool
-
-    def certain(self, probability: float) -> str:
-        """Returns the language, or "und" if it is not reliable or below the probability."""
-        if self.is_reliable and self.probability >= probability:
-            return self.language
-        return UNDETERMINED
-
-
-@runtime_checkable
-class Identifier(Protocol):
-    """Says a text's language; made where the work is done, since models cannot be pickled."""
-
-    def identify(self, text: str) -> Answer:
-        """Returns the best answer."""
-        ...
-
-
 def identifier(model: Path | None) -> Identifier:
     """Returns CLD3, or the fastText model at this path.
 
@@ -58,8 +35,6 @@ def identifier(model: Path | None) -> Identifier:
     """
     if model is None:
         return LanguageIdentifier()
-    from data.fasttext_id import FastTextIdentifier
-
     return FastTextIdentifier(model)
 
 

@@ -7,22 +7,20 @@ schema version, the code version, the settings and the digests of the stage's in
 """
 
 import enum
-import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.digests import digest_of_bytes
+from pipeline.errors import ArtifactError
+from pipeline.json_files import read_json, write_json
+
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 CLAIM = "unfinished.json"
-
-
-class ArtifactError(ValueError):
-    """An input or output directory that cannot be used; the message says what to do."""
 
 
 class Claim(enum.Enum):
@@ -127,72 +125,9 @@ def digest_of_manifest(directory: Path | str) -> str:
     return digest_of_bytes(place_of(directory).contents(MANIFEST))
 
 
-def digest_of_files(files: Iterable[tuple[str, int]]) -> str:
-    """Returns a digest of names and sizes: enough to notice other inputs, cheap for terabytes."""
-    listing = sorted((path.rsplit("/", 1)[-1], size) for path, size in files)
-    return digest_of_bytes(json.dumps(listing).encode())
-
-
-def digest_of_directory(directory: Path) -> str:
-    """Returns a digest of the names and bytes of a directory's files, for small ones."""
-    files = sorted(path for path in directory.iterdir() if path.is_file())
-    return digest_of_bytes(
-        json.dumps([(path.name, digest_of_contents(path)) for path in files]).encode()
-    )
-
-
-def digest_of_contents(path: Path) -> str:
-    """Returns a digest of one file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def code_version() -> str:
     """Returns the version of the installed distribution."""
     return metadata.version("mswitch")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Returns the JSON object in a file.
-
-    Raises:
-        ArtifactError: the file is not JSON.
-    """
-    return parsed(path.read_bytes(), path)
-
-
-def parsed(content: bytes, path: Path | str) -> dict[str, Any]:
-    """Returns the JSON object that is the content of a file.
-
-    Raises:
-        ArtifactError: it is not JSON.
-    """
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise ArtifactError(
-            f"{path} should hold JSON and does not ({error}); restore it or remove the directory."
-        ) from error
-
-
-def as_json(value: Mapping[str, Any]) -> str:
-    """Returns JSON as every artifact has it, for people to read."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes JSON as `write_text` writes text."""
-    write_text(path, as_json(value))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old one or the whole new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 class Place(Protocol):
@@ -316,13 +251,3 @@ def _refusal(directory: Path | str, found: Mapping[str, Any], wanted: Mapping[st
         f"{directory} was made with other settings ({lines}); "
         "use the same settings, name another directory, or remove it."
     )
-
-
-def digest_of_value(value: Any) -> str:
-    """Returns a digest of a JSON value."""
-    return digest_of_bytes(json.dumps(value, sort_keys=True).encode())
-
-
-def digest_of_bytes(content: bytes) -> str:
-    """Returns a digest of bytes, that of a file with this content."""
-    return hashlib.sha256(content).hexdigest()

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from data.bad_words import BadWordRule
 from data.languages import codes
-from pipeline import arguments, artifacts, storage
+from pipeline import arguments, artifacts, digests, storage
 from pipeline.beam_options import Follow, check_workers_reach, pipeline_options, use
 from pipeline.cleaning import read, shards
 from pipeline.cleaning.input_files import files_named, input_files, of_languages
@@ -67,11 +67,11 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         "languages": asked,
         "input": arguments.input,
     }
-    inputs = {"files": artifacts.digest_of_files((file.path, file.size) for file in found)}
+    inputs = {"files": digests.digest_of_files((file.path, file.size) for file in found)}
     if arguments.bad_words is not None:
-        inputs["bad_words"] = artifacts.digest_of_directory(arguments.bad_words)
+        inputs["bad_words"] = digests.digest_of_directory(arguments.bad_words)
     if arguments.language_identifier is not None:
-        inputs["identifier"] = artifacts.digest_of_contents(arguments.language_identifier)
+        inputs["identifier"] = digests.digest_of_contents(arguments.language_identifier)
     not_read: Counter[str] = Counter()
     if asked is not None and believes_declarations(rules):
         found, not_read = of_languages(found, asked)
@@ -141,7 +141,7 @@ def job_of(
     # Not in the manifest: a copy of the input is the same input, and gives the same manifest.
     stamps = [file.stamp for file in found]
     follows_from = (version, rules.name, identity, groups, stamps, asdict(cut))
-    space = Workspace(out, artifacts.digest_of_value(follows_from)[:16])
+    space = Workspace(out, digests.digest_of_value(follows_from)[:16])
     return Job(
         workspace=space,
         rules=rules,

@@ -19,7 +19,7 @@ import tyro
 from data.errors import DataError
 from model.config import ConfigurationError
 from pipeline import arguments
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.tpu_library import leave_alone_without_chips
 
 Command = (

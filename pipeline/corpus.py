@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from data.languages import all_languages
 from data.mixture import TextSizes
 from pipeline import storage
-from pipeline.artifacts import ArtifactError, digest_of_manifest, read_manifest
+from pipeline.artifacts import digest_of_manifest, read_manifest
+from pipeline.errors import ArtifactError
 
 PAGES_IN_MEMORY = 256
 

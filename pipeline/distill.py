@@ -26,7 +26,9 @@ from model.transformer import Transformer
 from pipeline import recipes
 from pipeline import teacher as teachers
 from pipeline.arguments import Distill
-from pipeline.artifacts import ArtifactError, differences, read_json
+from pipeline.artifacts import differences
+from pipeline.errors import ArtifactError
+from pipeline.json_files import read_json
 from pipeline.recipe import override
 from pipeline.start_from import write_first_checkpoint
 from pipeline.training_loop import Training, device_batches

@@ -18,7 +18,9 @@ from data.tokenizer_json import tokenizer_json
 from model.hugging_face import export_state
 from model.hugging_face_config import export_config
 from pipeline.arguments import ExportHf
-from pipeline.artifacts import Claim, claim, digest_of_contents, finish, write_json
+from pipeline.artifacts import Claim, claim, finish
+from pipeline.digests import digest_of_contents
+from pipeline.json_files import write_json
 from pipeline.opened_run import load_run, restore
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from eval import language_loss
 from eval.language_loss import LanguageLosses, PageLosses
 from eval.report import Difference
-from pipeline import artifacts
-from pipeline.artifacts import ArtifactError
+from pipeline import artifacts, json_files
+from pipeline.errors import ArtifactError
 from pipeline.run_directory import find_run
 
 _STEP = "step="
@@ -135,7 +135,7 @@ def routing_file(directory: Path) -> Path | None:
 
 def _is_imported(directory: Path) -> bool:
     path = directory / artifacts.MANIFEST
-    return path.exists() and artifacts.read_json(path).get("stage") == "import-hf"
+    return path.exists() and json_files.read_json(path).get("stage") == "import-hf"
 
 
 def _metrics(path: Path) -> list[dict[str, float]]:
@@ -151,7 +151,7 @@ def _metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _tokens_seen(path: Path) -> dict[str, float]:
-    languages = artifacts.read_json(path).get("languages", {}) if path.exists() else {}
+    languages = json_files.read_json(path).get("languages", {}) if path.exists() else {}
     return {code: float(one["tokens_seen"]) for code, one in languages.items()}
 
 

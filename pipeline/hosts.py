@@ -18,7 +18,7 @@ from model.batch import Batch
 from model.config import ConfigurationError
 from model.sharding import batch_sharding
 from pipeline.arguments import Hosts
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 
 
 class Share(NamedTuple):

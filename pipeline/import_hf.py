@@ -19,15 +19,11 @@ from model.hugging_face import import_state
 from model.hugging_face_config import import_config
 from model.transformer import parameter_count
 from pipeline.arguments import ImportHf
-from pipeline.artifacts import (
-    ArtifactError,
-    Claim,
-    claim,
-    digest_of_contents,
-    finish,
-    read_json,
-)
+from pipeline.artifacts import Claim, claim, finish
+from pipeline.digests import digest_of_contents
+from pipeline.errors import ArtifactError
 from pipeline.export_hf import CONFIG, VOCABULARY
+from pipeline.json_files import read_json
 from pipeline.opened_run import trainer_here
 from pipeline.recipe import Recipe
 from pipeline.start_from import write_first_checkpoint

@@ -12,16 +12,11 @@ from data.block_checks import verify_contents
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Inspect
-from pipeline.artifacts import (
-    CLAIM,
-    MANIFEST,
-    ArtifactError,
-    digest_of_contents,
-    place_of,
-    read_json,
-    read_manifest,
-)
+from pipeline.artifacts import CLAIM, MANIFEST, place_of, read_manifest
+from pipeline.digests import digest_of_contents
+from pipeline.errors import ArtifactError
 from pipeline.inspect_corpus import inspect_clean
+from pipeline.json_files import read_json
 from pipeline.token_artifact import is_address, open_blocks
 
 FERTILITY = (

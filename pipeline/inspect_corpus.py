@@ -17,8 +17,8 @@ from rich.table import Table
 from eval import confidence
 from eval.funnel import Funnel
 from pipeline import corpus, storage
-from pipeline.artifacts import ArtifactError
 from pipeline.corpus_funnel import read_funnel
+from pipeline.errors import ArtifactError
 
 MOST_NAMED = 4  # languages of a reason, reasons of a language
 SAMPLE_CELLS = 60

@@ -14,7 +14,7 @@ import jax
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.planning.meshes import mesh_to_open_on
 from pipeline.recipe import Recipe, recipe_from_json
 from pipeline.run_directory import find_run

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from model.config import ConfigurationError
 from pipeline import arguments, recipes
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.planning.compiled_step import Step, compile_step
 from pipeline.planning.figures import (
     Figure,

@@ -23,7 +23,7 @@ from model.train_step import StepMetrics
 from model.trouble import Place
 from pipeline import time_account
 from pipeline.accelerators import peak_flops, step_flops
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.hosts import is_first
 from pipeline.live_view import LiveView
 from pipeline.recipe import Recipe

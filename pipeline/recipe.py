@@ -16,7 +16,7 @@ from model.config import ConfigurationError, ModelConfig, Remat, SwitchConfig
 from model.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ Two recipes that are compared, such as `mt5-demo` and `switch-demo`, are the sam
 
 from collections.abc import Callable
 
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.published_recipes import (
     mswitch_base,
     mt5_base,

@@ -20,9 +20,10 @@ from eval.language_gain import TrainingText
 from eval.language_loss import Unit
 from eval.markdown import to_markdown
 from eval.side import Side
-from pipeline import arguments, artifacts, finished_runs
-from pipeline.artifacts import ArtifactError
+from pipeline import arguments, artifacts, finished_runs, json_files
 from pipeline.corpus_funnel import read_funnel
+from pipeline.digests import digest_of_contents
+from pipeline.errors import ArtifactError
 from pipeline.finished_runs import Run
 from pipeline.held_out_lines import read_shared_lines
 
@@ -45,9 +46,9 @@ def run(arguments: arguments.Report) -> None:
     )
     report = _report(arguments, baseline, candidate, students, differences)
     _claim(arguments.out, inputs)
-    artifacts.write_json(arguments.out / "report.json", whole.to_json(report))
-    artifacts.write_text(arguments.out / "report.md", to_markdown(report))
-    artifacts.write_text(arguments.out / "index.html", to_html(report))
+    json_files.write_json(arguments.out / "report.json", whole.to_json(report))
+    json_files.write_text(arguments.out / "report.md", to_markdown(report))
+    json_files.write_text(arguments.out / "index.html", to_html(report))
     artifacts.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
     said = [report.sentence, *(f"- {caution}" for caution in whole.cautions(report))]
     print("\n".join([*said, f"The report lies in {arguments.out / 'index.html'}"]))
@@ -117,7 +118,7 @@ def _experts(name: str, runs: Sequence[Run]) -> ExpertSharing | None:
 
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:
     for name in (artifacts.MANIFEST, artifacts.CLAIM):
-        if (out / name).exists() and artifacts.read_json(out / name).get("stage") == STAGE:
+        if (out / name).exists() and json_files.read_json(out / name).get("stage") == STAGE:
             return  # an older report: derived, so it may be written anew
     artifacts.claim(out, STAGE, {}, inputs)
 
@@ -134,12 +135,12 @@ def _digests(arguments: arguments.Report) -> dict[str, str]:
         for number, directory in enumerate(runs):
             for name in ("recipe.json", "metrics.jsonl", "mixture.json"):
                 if (directory / name).exists():
-                    digest = artifacts.digest_of_contents(directory / name)
+                    digest = digest_of_contents(directory / name)
                     digests[f"{of_side}/{number}/{name}"] = digest
             for step, path in finished_runs.evaluation_files(directory).items():
-                digests[f"{of_side}/{number}/{step}"] = artifacts.digest_of_contents(path)
+                digests[f"{of_side}/{number}/{step}"] = digest_of_contents(path)
             if path := finished_runs.routing_file(directory):
-                digests[f"{of_side}/{number}/routing"] = artifacts.digest_of_contents(path)
+                digests[f"{of_side}/{number}/routing"] = digest_of_contents(path)
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
         if directory is not None:
             artifacts.read_manifest(directory, stage)

@@ -9,7 +9,10 @@ from typing import Any
 
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
-from pipeline.artifacts import CLAIM, MANIFEST, ArtifactError, digest_of_contents, read_json
+from pipeline.artifacts import CLAIM, MANIFEST
+from pipeline.digests import digest_of_contents
+from pipeline.errors import ArtifactError
+from pipeline.json_files import read_json
 
 RECIPE = "recipe.json"
 

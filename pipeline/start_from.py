@@ -16,7 +16,7 @@ from model.checkpoint import Checkpoints
 from model.config import ModelConfig
 from model.train_step import Trainer, TrainState
 from model.transformer import Transformer
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.opened_run import restore
 from pipeline.recipe import Recipe, recipe_from_json
 from pipeline.run_directory import check_same_vocabulary, find_finished_run

@@ -19,7 +19,7 @@ from model.config import ConfigurationError
 from model.memory import bytes_a_device, bytes_of_checkpoint
 from model.sharding import MeshShape, check_fit, make_mesh
 from pipeline.accelerators import memory_bytes
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.hosts import share_of
 from pipeline.recipe import Recipe
 from pipeline.token_artifact import training_sizes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import storage
-from pipeline.artifacts import as_json, parsed
+from pipeline.json_files import as_json, parsed
 
 
 @dataclass(frozen=True)

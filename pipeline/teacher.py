@@ -16,7 +16,8 @@ from model.checkpoint import fingerprint
 from model.config import ConfigurationError
 from model.train_step import make_trainer
 from model.transformer import Transformer, parameter_count
-from pipeline.artifacts import ArtifactError, digest_of_manifest
+from pipeline.artifacts import digest_of_manifest
+from pipeline.errors import ArtifactError
 from pipeline.opened_run import restore
 from pipeline.recipe import Recipe, recipe_from_json
 from pipeline.run_directory import check_same_vocabulary, find_finished_run

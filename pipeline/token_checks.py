@@ -10,7 +10,8 @@ from typing import Any
 from data.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
-from pipeline.artifacts import ArtifactError, digest_of_contents
+from pipeline.digests import digest_of_contents
+from pipeline.errors import ArtifactError
 from pipeline.recipe import Recipe
 
 CHECKSUM_BYTES = 8_000_000_000  # 8 s at 1 GB/s

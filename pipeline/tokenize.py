@@ -20,18 +20,17 @@ from pipeline import corpus, job, storage
 from pipeline.arguments import Tokenize
 from pipeline.artifacts import (
     SCHEMA_VERSION,
-    ArtifactError,
     Claim,
     claim,
     code_version,
-    digest_of_bytes,
     digest_of_manifest,
-    digest_of_value,
     finish,
     read_manifest,
 )
 from pipeline.beam_options import check_workers_reach, pipeline_options, use
 from pipeline.corpus import PageFile
+from pipeline.digests import digest_of_bytes, digest_of_value
+from pipeline.errors import ArtifactError
 from pipeline.transforms.write_blocks import PageShard, TokenLayout, Workspace, WriteTokenBlocks
 
 SHARD_BYTES = 256_000_000  # of page files a shard; a shard must fit a worker's memory

@@ -9,7 +9,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 
 GOOGLE = "0x1ae0"  # PCI vendor, also of network cards of Google's machines
 AS_COMPILER = {

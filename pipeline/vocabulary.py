@@ -37,7 +37,9 @@ from data.tokenizer import (
 )
 from pipeline import corpus, storage
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts import ArtifactError, Claim, claim, digest_of_contents, finish
+from pipeline.artifacts import Claim, claim, finish
+from pipeline.digests import digest_of_contents
+from pipeline.errors import ArtifactError
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece leaves out longer ones: they are cut instead
 TRAINING_THREADS = 2  # fixed: sums over threads depend on their number

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data import confidence, english_id, english_lines, language_id, web_lines
 from data.cleaned_lines import Cleaned
-from data.language_id import Answer, Identifier
+from data.language_answer import Answer, Identifier
 from data.languages import UNDETERMINED, codes
 from data.page import Gone, NotAsked, Page, Rejected, Rule
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from jax.experimental import topologies
 
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 
 # Libraries' kernels are taken as they come: choosing among them would need the GPU.
 OPTIONS: Any = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}

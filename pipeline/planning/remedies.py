@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from model.config import ConfigurationError
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.planning.compiled_step import Step, compile_step
 from pipeline.planning.meshes import with_mesh
 from pipeline.planning.topology import LARGEST, Topology, topology

@@ -16,7 +16,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.planning import gpus
 from pipeline.tpu_library import use_as_compiler
 

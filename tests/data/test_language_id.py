@@ -6,7 +6,8 @@ import pytest
 
 from data.errors import DataError
 from data.fasttext_id import FastTextIdentifier
-from data.language_id import Answer, Identifier, LanguageIdentifier, identifier
+from data.language_answer import Answer, Identifier
+from data.language_id import LanguageIdentifier, identifier
 
 # 27 KB, made by fasttext-community 0.11.9 from 959 rows of 12 words of the Universal Declaration in
 # sw, iw, hi, en, vi and yo, labelled swh_Latn, heb_Hebr, ...: train_supervised(dim=8, minn=1,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.languages import all_languages
-from pipeline import artifacts, report
+from pipeline import artifacts, json_files, report
 from pipeline.arguments import Report
 
 STEPS = [0, *range(100, 1101, 100)]
@@ -80,7 +80,7 @@ def write_run(
         "inputs": {"tokens": "sha", **(made_from or {})},
     }
     (directory / "evaluation").mkdir(parents=True)
-    artifacts.write_json(directory / "recipe.json", about)
+    json_files.write_json(directory / "recipe.json", about)
     rng = np.random.default_rng([seed, experts or 0])
     for step in STEPS:
         rows = _evaluation(step, float(experts is not None) if gain is None else gain, rng)
@@ -98,7 +98,7 @@ def write_run(
     ]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     seen = {one.code: {"tokens_seen": 1000 + 10 * n} for n, one in enumerate(all_languages())}
-    artifacts.write_json(directory / "mixture.json", {"languages": seen})
+    json_files.write_json(directory / "mixture.json", {"languages": seen})
     return directory
 
 

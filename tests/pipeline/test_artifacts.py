@@ -1,15 +1,8 @@
 import pytest
 
-from pipeline.artifacts import (
-    SCHEMA_VERSION,
-    ArtifactError,
-    Claim,
-    claim,
-    differences,
-    digest_of_files,
-    finish,
-    read_manifest,
-)
+from pipeline.artifacts import SCHEMA_VERSION, Claim, claim, differences, finish, read_manifest
+from pipeline.digests import digest_of_files
+from pipeline.errors import ArtifactError
 
 
 def test_a_directory_goes_from_fresh_to_finished(tmp_path):

@@ -21,11 +21,11 @@ from data.urls import normalize, normalized_hash, number, url_hash
 from data.web_archive import read
 from pipeline import clean
 from pipeline.arguments import Clean
-from pipeline.artifacts import ArtifactError
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.judgement import IdentifyLanguage
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning_report import manifest_of
+from pipeline.errors import ArtifactError
 
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
 TWO_WORKERS = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")

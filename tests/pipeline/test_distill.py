@@ -21,7 +21,7 @@ from data.token_blocks import TokenBlocks
 from model.distillation import DistillationConfig
 from pipeline import export_hf, import_hf, recipes, teacher
 from pipeline.arguments import ExportHf, ImportHf
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.opened_run import load_run, restore
 from pipeline.recipe import override
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import arguments, cli
 from pipeline import plan as plan_command
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,

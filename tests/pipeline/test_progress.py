@@ -12,7 +12,7 @@ from model.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from model.trouble import Place, Trace
 from pipeline import recipes
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.live_view import LiveView, duration, numbers
 from pipeline.progress import MOST_SKIPPED, Progress, curves, forget_after, summary
 from pipeline.recipe import override

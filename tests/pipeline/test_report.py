@@ -19,7 +19,7 @@ from synthetic_runs import HOSTILE, STEPS, write_run
 from data.languages import all_languages
 from pipeline import report
 from pipeline.arguments import Report
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,8 +17,10 @@ from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
 from pipeline import distill, evaluate, export_hf, import_hf, pretrain, recipes, teacher
 from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
-from pipeline.artifacts import MANIFEST, ArtifactError, digest_of_manifest, finish, read_json
+from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
+from pipeline.errors import ArtifactError
 from pipeline.finished_runs import evaluation_files
+from pipeline.json_files import read_json
 from pipeline.opened_run import load_run, restore, trainer_here
 from pipeline.recipe import override
 from pipeline.start_from import check_weights, write_first_checkpoint

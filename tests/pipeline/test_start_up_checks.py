@@ -9,7 +9,7 @@ from model.sharding import MeshShape
 from pipeline import pretrain, recipes, start_up_checks
 from pipeline.accelerators import peak_flops
 from pipeline.arguments import Pretrain
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.profiling import check_profile
 from pipeline.recipe import override
 from pipeline.start_up_checks import check_start

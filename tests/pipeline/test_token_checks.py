@@ -5,7 +5,7 @@ import pytest
 from data.errors import DataError
 from data.tokenizer import MODEL_FILE
 from pipeline import recipes
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.token_checks import check_blocks, check_vocabulary
 
 

@@ -17,7 +17,7 @@ import pytest
 from data.mixture import TextSizes, parse
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
-from pipeline import artifacts
+from pipeline import artifacts, json_files
 from pipeline.arguments import Vocabulary
 from pipeline.beam_options import pipeline_options
 from pipeline.tokenize import build, key_of, page_shards
@@ -179,7 +179,7 @@ def test_a_job_cut_short_goes_on_after_its_finished_shards(
     model = (vocabulary / MODEL_FILE).read_bytes()
     key = key_of(page_shards((str(corpus),)), model) if same_version else "another"
     shutil.copytree(tokens, out)
-    manifest = artifacts.read_json(out / "manifest.json")
+    manifest = json_files.read_json(out / "manifest.json")
     for code in ("sw", "ja"):  # as a kill leaves them: some shards finished, one half-written
         (shard,) = manifest["languages"][code]["train"]["shards"]
         fragment = out / f"work/{key}/shards/{shard['name']}.json"
@@ -189,7 +189,7 @@ def test_a_job_cut_short_goes_on_after_its_finished_shards(
     (out / "cs/train-00001-of-00002.arrayrecord").write_bytes(b"of another cut")
     kept = (out / "sw/train-00000-of-00001.arrayrecord").stat().st_mtime_ns
     (out / "manifest.json").unlink()
-    artifacts.write_json(
+    json_files.write_json(
         out / "unfinished.json", {key: manifest[key] for key in ("stage", "settings", "inputs")}
     )
     done = tokenize(corpus, vocabulary, out)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.planning import gpus
 from pipeline.planning.arithmetic import products
 from pipeline.planning.collectives import Collective

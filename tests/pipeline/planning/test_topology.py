@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from pipeline import tpu_library
-from pipeline.artifacts import ArtifactError
+from pipeline.errors import ArtifactError
 from pipeline.planning.remedies import larger
 from pipeline.planning.topology import Topology, topology
 

@@ -1,0 +1,37 @@
+"""What tells one input from another: SHA-256 of contents, or of names and sizes for terabytes."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def digest_of_files(files: Iterable[tuple[str, int]]) -> str:
+    """Returns a digest of names and sizes: enough to notice other inputs, cheap for terabytes."""
+    listing = sorted((path.rsplit("/", 1)[-1], size) for path, size in files)
+    return digest_of_bytes(json.dumps(listing).encode())
+
+
+def digest_of_directory(directory: Path) -> str:
+    """Returns a digest of the names and bytes of a directory's files, for small ones."""
+    files = sorted(path for path in directory.iterdir() if path.is_file())
+    return digest_of_bytes(
+        json.dumps([(path.name, digest_of_contents(path)) for path in files]).encode()
+    )
+
+
+def digest_of_contents(path: Path) -> str:
+    """Returns a digest of one file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_value(value: Any) -> str:
+    """Returns a digest of a JSON value."""
+    return digest_of_bytes(json.dumps(value, sort_keys=True).encode())
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """Returns a digest of bytes, that of a file with this content."""
+    return hashlib.sha256(content).hexdigest()
