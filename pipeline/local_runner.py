@@ -21,6 +21,8 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
     FnApiRunner,
 )
 
+# Interrupts the main thread, which waits on a lock. Not SIGINT: a shell's background jobs ignore it.
+WAKE = signal.SIGUSR1
 WORKER = f"{sys.executable} -m pipeline.local_worker"
 
 
@@ -62,19 +64,20 @@ def interrupted_if_a_worker_ends() -> Iterator[None]:
     def note(error: threading.ExceptHookArgs) -> None:
         if error.thread is not None and error.thread.name == "run_worker":
             ended.append(str(error.exc_value))
-            os.kill(os.getpid(), signal.SIGINT)  # wakes the main thread, which waits on a lock
+            if len(ended) == 1:  # a second signal might come when nobody handles it any more
+                os.kill(os.getpid(), WAKE)
         else:
             before(error)
 
-    threading.excepthook = note
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        if not ended:
-            raise
+    def wake(*_: object) -> None:
         raise WorkerEnded(
             f"A worker process was lost ({ended[0]}; -9 and 137: killed, often for memory); "
             "ask for fewer, for example -- --direct_num_workers=1."
-        ) from interrupt
+        )
+
+    threading.excepthook, former = note, signal.signal(WAKE, wake)
+    try:
+        yield
     finally:
         threading.excepthook = before
+        signal.signal(WAKE, former)

@@ -366,9 +366,10 @@ def test_what_a_worker_says_is_one_sentence():
 
 
 def test_a_worker_that_is_killed_ends_the_job(tmp_path):
-    """Beam alone would wait for ever."""
+    """Beam alone would wait for ever; so would SIGINT in a shell's background job, which has none."""
     code = """
 import os, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 import apache_beam as beam
 from pipeline.beam_options import pipeline_for, pipeline_options
 
