@@ -21,7 +21,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
     FnApiRunner,
 )
 
-# Interrupts the main thread, which waits on a lock. Not SIGINT: a shell's background jobs ignore it.
+# Interrupts the main thread, which waits on a lock. A shell's background jobs ignore SIGINT.
 WAKE = signal.SIGUSR1
 WORKER = f"{sys.executable} -m pipeline.local_worker"
 

@@ -366,7 +366,7 @@ def test_what_a_worker_says_is_one_sentence():
 
 
 def test_a_worker_that_is_killed_ends_the_job(tmp_path):
-    """Beam alone would wait for ever; so would SIGINT in a shell's background job, which has none."""
+    """Beam alone would wait for ever. A shell's background jobs ignore SIGINT, as here."""
     code = """
 import os, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
