@@ -61,6 +61,7 @@ $(VENV)-parity-torch/.installed: pyproject.toml constraints.txt parity/requireme
 experiment: install
 	$(BIN)/python experiments/multilingual.py
 	$(BIN)/python experiments/ladder.py
+	$(BIN)/python experiments/first_weights.py
 	$(BIN)/python experiments/distillation.py
 
 # The same jobs on Beam's portable runner, on an S3 store, and as Dataflow receives them. The three

@@ -10,6 +10,8 @@ in docs/results/multilingual.md; this file says only what is run:
     mt5-experiment and switch-experiment, two seeds each: the report
     no, 2, 4, 8, 16 and 32 experts, half as long: the ladder (`ladder.py`)
     both with UniMax instead of temperature 0.3, half as long: a report of its own
+
+`first_weights.py` and `distillation.py` come after it.
 """
 
 from dataclasses import dataclass
