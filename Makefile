@@ -9,7 +9,7 @@ ENGINES := .engines
 PROGRAMS := prism minio fake-gcs-server
 EXTRAS ?= demo,dev
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py
-TORCH := parity/hugging_face.py parity/hugging_face_files.py
+TORCH := parity/hugging_face.py parity/hugging_face_files.py parity/hugging_face_student.py
 
 .PHONY: demo test check parity bench engines engine-programs experiment scale install clean
 
