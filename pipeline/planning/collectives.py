@@ -43,7 +43,7 @@ MOVES = {
 }
 STACK = "dynamic-update-slice"
 IN_MODEL = "jvp("  # in the name of every operation of the forward and backward pass
-Origin = Literal["parameters", "optimizer", "activations"]
+Origin = Literal["parameters", "optimizer", "activations", "reports"]
 
 
 class Collective(NamedTuple):
@@ -51,7 +51,8 @@ class Collective(NamedTuple):
 
     Attributes:
         kind: such as `all-to-all`.
-        origin: what it moves: parameters, the optimizer's statistics, or what was computed.
+        origin: what it moves: parameters, the optimizer's statistics, what was computed, or what a
+            step reports of its rows, a number each, once (JAX 0.12 gathers these).
         axes: of the mesh, over which its groups vary.
         group: places of one group's devices in the mesh, flattened.
         executions: a step.
@@ -159,6 +160,9 @@ def _integers(text: str) -> list[int]:
 def _origin(
     program: Program, computation: str, instruction: Instruction, parameters: int
 ) -> Origin:
+    vector = all(len(piece.shape) <= 1 for piece in instruction.pieces)
+    if instruction.opcode.startswith("all-gather") and vector and computation == program.entry:
+        return "reports"
     sources = set(_sources(program, computation, instruction.operands[0], set()))
     if sources and None not in sources:
         in_model = all(source is not None and source < parameters for source in sources)
