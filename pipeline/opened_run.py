@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.sharding import make_mesh
@@ -35,12 +36,13 @@ def trainer_here(recipe: Recipe) -> Trainer:
     devices = jax.devices()
     shape = mesh_to_open_on(recipe, len(devices))
     used = devices[: math.prod((shape.data, shape.expert, shape.model))]
+    return trainer_on(recipe, make_mesh(shape, used))
+
+
+def trainer_on(recipe: Recipe, mesh: Mesh) -> Trainer:
+    """Returns a recipe's functions on a mesh, to read its weights."""
     return make_trainer(
-        recipe.model,
-        recipe.optimizer,
-        steps=recipe.steps,
-        seed=recipe.seed,
-        mesh=make_mesh(shape, used),
+        recipe.model, recipe.optimizer, steps=recipe.steps, seed=recipe.seed, mesh=mesh
     )
 
 

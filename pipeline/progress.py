@@ -108,8 +108,8 @@ class Progress:
             first, self.last = self.last, step
             self._write(step, jax.device_get([one._replace(trace=None) for one in waiting]))  # pyright: ignore[reportArgumentType]
             self._tell_skipped(first, waiting)
-        if is_first():
-            time_account.record(self.out, self.account, self.began_after, step)
+            if is_first():
+                time_account.record(self.out, self.account, self.began_after, step)
 
     def scored(self, step: int, losses: Mapping[str, float]) -> None:
         """Takes note of an evaluation: nats per target token, by language."""

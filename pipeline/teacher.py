@@ -14,11 +14,10 @@ from jax.sharding import Mesh
 from data.token_blocks import TokenBlocks
 from model.checkpoint import fingerprint
 from model.config import ConfigurationError
-from model.train_step import make_trainer
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts import digest_of_manifest
 from pipeline.errors import ArtifactError
-from pipeline.opened_run import restore
+from pipeline.opened_run import restore, trainer_on
 from pipeline.recipe import Recipe, recipe_from_json
 from pipeline.run_directory import check_same_vocabulary, find_finished_run
 from pipeline.start_from import array_shapes
@@ -47,13 +46,7 @@ class Teacher:
 
     def weights(self, mesh: Mesh) -> tuple[Transformer, dict[str, Any]]:
         """Returns the network of its last checkpoint on a mesh, and what recipe.json says of it."""
-        trainer = make_trainer(
-            self.recipe.model,
-            self.recipe.optimizer,
-            steps=self.recipe.steps,
-            seed=self.recipe.seed,
-            mesh=mesh,
-        )
+        trainer = trainer_on(self.recipe, mesh)
         arrays, step = restore(self.directory, trainer, None)
         switch = self.recipe.model.switch
         facts = {

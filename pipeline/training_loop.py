@@ -123,7 +123,8 @@ def _loop(
             training, trainer, state, step, progress, preemption.asked
         ):
             if step not in checkpoints.steps():
-                checkpoints.save(step, state)
+                with account.spend("checkpointing"):
+                    checkpoints.save(step, state)
             return Ended(step, whole=False)
         with training.profile.around(step + 1), account.spend("stepping"):
             state, metrics = trainer.step(state, batch, *trainer.given)
