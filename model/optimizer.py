@@ -13,6 +13,7 @@ optimizer: clipping and scaling over a whole stack was measured to update a smal
 hard. `per_matrix` maps any Optax transformation over the stacked dimensions.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -155,7 +156,8 @@ def _matrix_stack(names: Names, shape: tuple[int, ...]) -> MatrixStack:
             folded[-1] *= size
         else:
             folded.append(size)
-    return MatrixStack(sum(name in STACKED for name in names), tuple(folded))
+    stacked = itertools.takewhile(lambda name: name in STACKED, names)  # a router ends in experts
+    return MatrixStack(len(list(stacked)), tuple(folded))
 
 
 class PerMatrixState(NamedTuple):

@@ -25,7 +25,7 @@ SAMPLE_CELLS = 60
 
 
 def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Console) -> None:
-    """Compares the rows of every file, kept and rejected, with the manifest; prints the funnel.
+    """Compares the rows of every file, kept, rejected and broken, with the manifest; prints it.
 
     Raises:
         ArtifactError: a file holds other pages than the manifest says.
@@ -34,6 +34,8 @@ def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Cons
         _check(storage.join(str(directory), "pages", code), entry["kept"])
         rejected = sum(entry["rejected"].values())
         _check(storage.join(str(directory), "rejected", code), rejected)
+    broken = manifest["broken_records"].values()
+    _check(storage.join(str(directory), "broken"), sum(one["count"] for one in broken))
     funnel = read_funnel(str(directory))
     console.print(
         f"{funnel.pages:,} pages came in, {funnel.kept:,} were kept "
@@ -62,7 +64,7 @@ def _check(files: str, pages: int) -> None:
     rows = sum(corpus.page_count(storage.join(files, name)) for name in names)
     if rows != pages:
         raise ArtifactError(
-            f"{files} holds {rows} pages and the manifest says {pages}; clean again."
+            f"{files} holds {rows} rows and the manifest says {pages}; clean again."
         )
 
 

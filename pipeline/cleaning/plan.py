@@ -25,7 +25,7 @@ from data.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
 from data.text_rules import too_few_long_lines, too_long
 from data.web_rules import WebRuleSet
 from pipeline import storage
-from pipeline.cleaning import judgement
+from pipeline.cleaning import broken, judgement
 from pipeline.cleaning.alike import ChooseOne, ClaimKeys, DescribePages, FindAlike
 from pipeline.cleaning.judge import JudgePages
 from pipeline.cleaning.judgement import By, Judgement
@@ -117,8 +117,13 @@ def steps(job: Job) -> list[Pieces]:
 
 
 def planned(job: Job) -> Iterator[File]:
-    """Returns the files of the corpus, when every page has been judged."""
-    return files(whole(job), job.rules.held_out)
+    """Yields the files of the corpus, when every page has been judged."""
+    yield from files(whole(job), job.rules.held_out)
+    space, step = job.workspace, ReadShard.step
+    lost = [shard for shard, tally in enumerate(space.tallies(step)) if tally.broken]
+    if lost:
+        spilled = (space.name_of(broken.spilled(space, step, shard)) for shard in lost)
+        yield File(broken.NAME, reads=tuple((name, ()) for name in spilled))
 
 
 def whole(job: Job) -> Tally:

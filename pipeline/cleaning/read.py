@@ -24,7 +24,7 @@ from data.newest_pages import Claim, claim_of, newest
 from data.page import BrokenRecord, Gone, Page, Rejected, Rule
 from data.persistence import again_and_again
 from pipeline import storage
-from pipeline.cleaning import passes
+from pipeline.cleaning import broken, passes, spill
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.shards import Cut, chunks
 from pipeline.cleaning.tally import Tally
@@ -70,12 +70,18 @@ class ReadShard:
     def __call__(self, number: int) -> Tally:
         """Reads one shard."""
         row = 0
-        with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
+        with (
+            passes.begun(self.workspace, self.step, number, CLAIMS) as files,
+            spill.writer(
+                self.workspace, broken.spilled(self.workspace, self.step, number), broken.SCHEMA
+            ) as losses,
+        ):
             records = self._records(number, files.tally)
-            for chunk, broken in chunks(records, self.cut.chunk_characters):
+            for chunk, lost in chunks(records, self.cut.chunk_characters):
                 files.tally.counts["read", "", ""] += len(chunk)
-                for record in broken:
-                    files.tally.count_broken(record)
+                files.tally.count_broken(lost)
+                if lost:
+                    losses.write_batch(broken.batch(lost))
                 pages, others = self._asked_for(chunk)
                 stay, go = self._judge(pages)
                 files.write([page for page, _ in stay], [*others, *go])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from data.page import BrokenRecord, Gone, NotAsked, Page
 
-SAMPLES = 5  # broken records named by place, a reason
+SAMPLES = 5  # broken records a reason that the manifest names; `broken` has them all
 
 Key = tuple[str, str, str]
 
@@ -73,11 +73,12 @@ class Tally:
         else:
             self.counts["rejected", code, gone.reason] += 1
 
-    def count_broken(self, record: BrokenRecord) -> None:
-        """Counts a record that is no page."""
-        self.counts["broken", "", record.reason] += 1
-        places = [*self.broken.get(record.reason, ()), (record.file, record.offset)]
-        self.broken[record.reason] = sorted(places)[:SAMPLES]
+    def count_broken(self, records: Iterable[BrokenRecord]) -> None:
+        """Counts records that are no pages."""
+        for record in records:
+            self.counts["broken", "", record.reason] += 1
+            places = [*self.broken.get(record.reason, ()), (record.file, record.offset)]
+            self.broken[record.reason] = sorted(places)[:SAMPLES]
 
     def as_json(self) -> dict[str, Any]:
         """Returns the tally as a JSON value."""

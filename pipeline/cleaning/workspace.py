@@ -21,7 +21,7 @@ from pathlib import Path
 from pipeline import storage
 from pipeline.cleaning.tally import Tally
 
-CORPUS = ("pages", "rejected")  # folders of an output directory
+CORPUS = ("pages", "rejected", "broken")  # folders of an output directory
 SCRATCH = "scratch"
 
 

@@ -20,7 +20,7 @@ from data.page_table import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from data.urls import number
 from data.web_rules import WebRuleSet
 from pipeline import storage
-from pipeline.cleaning import runs, spill
+from pipeline.cleaning import broken, runs, spill
 from pipeline.cleaning.tally import Run, Tally
 from pipeline.cleaning.workspace import Workspace
 
@@ -41,13 +41,20 @@ class Part(NamedTuple):
 
 
 class File(NamedTuple):
-    """One file of the corpus, and the batches that hold its pages."""
+    """One file of the corpus, and the batches that hold its rows.
+
+    Attributes:
+        name: below the corpus.
+        reads: spilled files with the numbers of their batches; without numbers, all.
+        split: of its pages; "" where they bring their own.
+        first, end: the range of their digests.
+    """
 
     name: str
-    split: str
-    first: int
-    end: int
     reads: tuple[tuple[str, tuple[int, ...]], ...]
+    split: str = ""
+    first: int = 0
+    end: int = ALL_DIGESTS
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ class WriteFile:
 
     def __call__(self, file: File) -> str:
         """Writes the file, unless it is there; returns its name."""
+        if file.name == broken.NAME:
+            return broken.write(self.workspace, [name for name, _ in file.reads])
         path = storage.join(self.workspace.out, file.name)
         if not storage.exists(path):
             table = _sorted(self._read(file))
@@ -127,7 +136,7 @@ def _files(part: Part, spilled: Sequence[Run], size: int) -> Iterator[File]:
         first = part.first + width * place // count
         end = part.first + width * (place + 1) // count
         name = f"{part.name}-{place:05d}-of-{count:05d}.parquet"
-        yield File(name, part.split, first, end, _reads(spilled, first, end))
+        yield File(name, _reads(spilled, first, end), part.split, first, end)
 
 
 def _reads(spilled: Sequence[Run], first: int, end: int) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -87,7 +87,8 @@ def test_the_whole_chain_knows_which_dimensions_are_stacks():
     for leaf, gradient, update, dimensions in zip(
         *(jax.tree.leaves(tree) for tree in (arrays, gradients, updates)), names, strict=True
     ):
-        stacks = sum(name in ("blocks", "experts") for name in dimensions)
+        experts = dimensions[:2] == ("blocks", "experts")  # a router's last dimension is no stack
+        stacks = 2 if experts else int(dimensions[0] == "blocks")
         flat = (-1, *leaf.shape[stacks:])
         for matrix, slope, moved in zip(
             *(np.asarray(tree).reshape(flat) for tree in (leaf, gradient, update)), strict=True
@@ -111,6 +112,19 @@ def test_attention_is_a_matrix_to_the_optimizer():
     second = np.outer(squared.mean(1), squared.mean(0)) / squared.mean()
     expected = np.asarray(gradient[0]).reshape(128, 128) / np.sqrt(second)
     np.testing.assert_allclose(moved[0].reshape(128, 128), expected, rtol=1e-4)
+
+
+def test_a_router_is_one_matrix_to_the_optimizer():
+    """Its experts are its columns: each embedding dimension alone would be clipped by itself."""
+    config = ModelConfig(
+        vocabulary_rows=128, embed=24, heads=2, head=16, mlp=32, layers=1, switch=SwitchConfig(
+            experts=8, every=1, encoder_group_tokens=8, decoder_group_tokens=8
+        )
+    )  # fmt: skip
+    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    switch = matrix_stacks(shapes).encoder.blocks[0].feed_forward
+    assert switch.router == MatrixStack(1, (1, 24, 8))
+    assert switch.up == MatrixStack(2, (1, 8, 24, 32))
 
 
 def test_t5s_schedule():

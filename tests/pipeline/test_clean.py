@@ -117,6 +117,16 @@ def test_what_is_broken_is_counted_by_place(manifest):
     assert all(one["samples"][0].startswith("archive/demo-0000") for one in broken.values())
 
 
+def test_every_broken_record_is_listed_with_its_place(manifest, demo):
+    listed = rows(demo, "broken")
+    assert [(one["file"], one["offset"]) for one in listed] == sorted(
+        (one["file"], one["offset"]) for one in listed
+    )
+    places = Counter(f"{one['file']}@{one['offset']}" for one in listed)
+    named = manifest["broken_records"].values()
+    assert places == Counter(place for one in named for place in one["samples"])
+
+
 def test_cld3_beside_the_declaration_takes_yoruba_for_vietnamese(manifest, demo):
     yoruba = manifest["languages"]["yo"]
     assert yoruba["cld3"]["said"]["vi"] > yoruba["kept"] / 2

@@ -25,6 +25,7 @@ from pipeline.beam_options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.plan import whole
 from pipeline.cleaning.read import READERS
+from pipeline.errors import ArtifactError
 
 TEXT = "The ferry leaves the old harbour every morning.\n\nTwice  the same.\nTwice  the same."
 
@@ -279,3 +280,27 @@ def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
     clean.run_job(job, pipeline_options(()))
     assert whole(job).counts["read", "", ""] == 5
     assert whole(job).broken == {}
+
+
+def test_of_many_broken_records_of_one_reason_each_keeps_its_place(tmp_path):
+    """Damage comes in stretches: a bad disk, an archive cut in the middle of a copy."""
+    good = json.dumps({"text": TEXT, "url": "https://x.example/"}).encode() + b"\n"
+    lines = [b'{"text": "cut\n' if number % 3 else good for number in range(30)]
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_bytes(b"".join(lines))
+    manifest = run(tmp_path / "out", [tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
+    ((reason, said),) = manifest["broken_records"].items()
+    assert (said["count"], len(said["samples"])) == (40, 5)
+    starts = [sum(map(len, lines[:number])) for number in range(30) if number % 3]
+    table = pq.read_table(tmp_path / "out" / "broken")
+    assert table["offset"].to_pylist() == starts * 2
+    assert [Path(name).name for name in table["file"].to_pylist()] == [
+        *["a.jsonl"] * 20,
+        *["b.jsonl"] * 20,
+    ]
+    assert set(table["reason"].to_pylist()) == {reason}
+    assert all(table["detail"].to_pylist())
+    inspect.run(Inspect(directory=str(tmp_path / "out")))
+    pq.write_table(table.slice(1), tmp_path / "out" / "broken" / "records.parquet")
+    with pytest.raises(ArtifactError, match="broken holds 39 rows and the manifest says 40"):
+        inspect.run(Inspect(directory=str(tmp_path / "out")))

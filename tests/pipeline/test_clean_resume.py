@@ -1,8 +1,9 @@
-"""A cleaning run that is killed, at any write, goes on and ends with the same bytes.
+"""A cleaning run that is killed, at any write or moment, goes on and ends with the same bytes.
 
 Each attempt is a process of its own, forked from one that has loaded everything. It kills itself
 with SIGKILL, either before a file gets its name or after: between these two lies every state that a
-kill can leave behind.
+kill can leave behind of finished files. At random moments, inside writes too, all its workers die
+with it; `benchmarks/clean_killed.py` does that for an hour, on more text.
 """
 
 import json
@@ -10,6 +11,8 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.shards import Cut
 
+TWO_WORKERS = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 SMALL = Cut(shard_bytes=20_000, chunk_characters=30_000, partition_bytes=30_000)
 LANGUAGES = ("sw", "yo", "ja", "ar", "hi")
 
@@ -39,6 +43,26 @@ def run_and_die(arguments: Clean, writes: int, after_the_last: bool) -> None:
     left_after = iter(range(writes, -1, -1))
     os.replace = replace_or_die
     clean.run(arguments, SMALL)
+
+
+def run_and_be_killed(arguments: Clean, seconds: float) -> None:
+    """Cleans, and is killed with all its workers after so many seconds, wherever it is."""
+    os.setsid()
+    threading.Thread(target=_kill_group, args=(seconds,), daemon=True).start()
+    clean.run(arguments, SMALL)
+
+
+def _kill_group(seconds: float) -> None:
+    time.sleep(seconds)
+    os.killpg(0, signal.SIGKILL)
+
+
+def finished_pieces(out: Path) -> dict[Path, int]:
+    """Returns when each tally was written."""
+    tallies = (out / "work").rglob("*.json")
+    return {
+        path: path.stat().st_mtime_ns for path in tallies if not path.name.startswith("shards-")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +110,8 @@ def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_pa
         process.join()
         kills += process.exitcode == -signal.SIGKILL
         assert process.exitcode in (0, -signal.SIGKILL)
-        found = {path: path.stat().st_mtime_ns for path in (out / "work").rglob("*.json")}
-        found = {path: time for path, time in found.items() if not path.name.startswith("shards-")}
-        assert all(found[path] == time for path, time in tallies.items() if path in found)
+        found = finished_pieces(out)
+        assert all(found[path] == at for path, at in tallies.items() if path in found)
         assert tallies.keys() <= found.keys() or (out / "manifest.json").exists()
         tallies = found
     assert kills >= 4
@@ -97,3 +120,30 @@ def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_pa
     rejected = json.loads((out / "manifest.json").read_text())["languages"]["sw"]["rejected"]
     assert rejected["duplicate_url"] > 1
     assert rejected["only_duplicate_lines"] > 1
+
+
+@pytest.mark.parametrize(
+    ("rules", "beam"), [("demo", ()), ("mswitch-web", TWO_WORKERS)], ids=["one", "two"]
+)
+def test_killed_at_random_moments_it_goes_on_and_ends_the_same(pattern, tmp_path, rules, beam):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.clean"])
+    whole, out, draw, kills = tmp_path / "whole", tmp_path / "out", random.Random(11), 0
+    started = time.monotonic()
+    clean.run(Clean(input=(pattern,), rules=rules, out=whole, beam=beam), SMALL)
+    seconds = time.monotonic() - started
+    arguments = Clean(input=(pattern,), rules=rules, out=out, beam=beam)
+    pieces: dict[Path, int] = {}
+    while not (out / "manifest.json").exists():
+        at = seconds * (draw.uniform(0.2, 0.9) if kills < 4 else 9)
+        process = context.Process(target=run_and_be_killed, args=(arguments, at))
+        process.start()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+        assert process.exitcode in (0, -signal.SIGKILL)
+        found = finished_pieces(out)
+        assert all(found.get(path, at) == at for path, at in pieces.items())
+        pieces = found
+    assert kills >= 2
+    clean.run(arguments, SMALL)  # removes what a late kill left
+    assert contents(out) == contents(whole)

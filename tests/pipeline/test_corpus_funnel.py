@@ -104,5 +104,5 @@ def test_other_rows_than_the_manifest_says_are_found(tmp_path, kind):
     corpus = write_corpus(tmp_path / "corpus", {"sw": [["short"] * 4]})
     path = next((corpus / kind / "sw").glob("*.parquet"))
     pq.write_table(pq.read_table(path).slice(1), path)
-    with pytest.raises(ArtifactError, match=f"{kind}/sw holds . pages and the manifest says"):
+    with pytest.raises(ArtifactError, match=f"{kind}/sw holds . rows and the manifest says"):
         inspect.run(Inspect(directory=str(corpus)))
