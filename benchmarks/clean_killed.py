@@ -2,13 +2,14 @@
 
     python benchmarks/clean_killed.py [--kills 10] [--rules mswitch-web mc4 demo] [--workers 1 2 4]
 
-On the web pages of the shared data, for each rule set and number of workers. Each start is left
-alone for a random time, up to three quarters of a whole run's length; a run that ends in spite of
-it is compared and another begun, until enough kills have fallen; then it may end. A kill falls into
-a write where it leaves a file that is not whole yet in a scratch folder; those are counted, since
-renames alone are tested elsewhere. No piece that had its tally may be done again, and the output
-must be, byte for byte, that of one undisturbed process.
-Writes benchmarks/results/clean_killed.json; exits with 1 if anything differs.
+On the web pages of the shared data, for each rule set and number of worker processes, cut into many
+small pieces as a cluster cuts terabytes. Each start is left alone for a random time, from a fifth
+of a whole run's length with as many workers to nearly all of it; a run that ends in spite of that
+is compared and another begun, until enough kills have fallen. A kill falls into a write where it
+leaves a file in a scratch folder that was not there before. No piece that had its tally, and no
+file of the corpus, may be written again, and the output must be, byte for byte, that of one
+undisturbed process. Writes benchmarks/results/clean_killed.json; exits with 1 if anything differs,
+or if no kill fell into a write or behind a finished piece.
 """
 
 import argparse
@@ -26,15 +27,35 @@ from typing import Any, NamedTuple
 from grown_web import WEB
 
 RESULT = Path(__file__).parent / "results" / "clean_killed.json"
+SMALL_PIECES = Path(__file__).parents[1] / "tests/engines/small_pieces.py"
 SEED = 0
-EARLIEST = 2.0  # seconds; before, Python loads modules
+
+
+class Seen(NamedTuple):
+    """What was seen of one or several runs that were killed.
+
+    Attributes:
+        kills: how many.
+        kills_inside_a_write: of them, how many left a file that was not whole.
+        kills_behind_finished_pieces: of them, how many fell when pieces of work were done.
+        written_again: pieces that had their tally, and files of the corpus, that were made anew.
+    """
+
+    kills: int = 0
+    kills_inside_a_write: int = 0
+    kills_behind_finished_pieces: int = 0
+    written_again: int = 0
+
+    def plus(self, other: "Seen") -> "Seen":
+        """Returns the sums."""
+        return Seen(*map(sum, zip(self, other, strict=True)))
 
 
 def command(out: Path, rules: str, workers: int) -> list[str]:
-    """Returns the command; one worker is a process of its own, too, as two are."""
+    """Returns the command; one worker is a process of its own, too, as several are."""
     beam = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     asked = ["clean", f"--input={WEB}/*.warc.wet.gz", f"--rules={rules}", f"--out={out}"]
-    return [sys.executable, "-m", "pipeline.cli", *asked, "--", *beam]
+    return [sys.executable, str(SMALL_PIECES), *asked, "--", *beam]
 
 
 def run(asked: list[str], seconds: float | None) -> bool:
@@ -50,19 +71,16 @@ def run(asked: list[str], seconds: float | None) -> bool:
     return True
 
 
-def finished_pieces(out: Path) -> dict[str, int]:
-    """Returns when each tally was written."""
-    tallies = (out / "work").rglob("*.json")
-    return {
-        str(path): path.stat().st_mtime_ns
-        for path in tallies
-        if path.parent.name != "scratch" and not path.name.startswith("shards-")
-    }
+def finished(out: Path) -> dict[Path, int]:
+    """Returns when each tally and each file of the corpus was written."""
+    tallies = {path for path in out.glob("work/*/*/*.json")}
+    files = {path for path in out.rglob("*.parquet") if "work" not in path.parts}
+    return {path: path.stat().st_mtime_ns for path in tallies | files}
 
 
-def unfinished_writes(out: Path) -> int:
-    """Returns how many files are not whole."""
-    return sum(path.is_file() for path in out.glob("work/**/scratch/**/*"))
+def unfinished(out: Path) -> set[Path]:
+    """Returns files that are not whole; what kills leave stays until the run ends."""
+    return {path for path in out.glob("work/**/scratch/**/*") if path.is_file()}
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -70,50 +88,35 @@ def contents(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
 
 
-class Seen(NamedTuple):
-    """What was seen of one or several runs that were killed.
-
-    Attributes:
-        kills: how many.
-        kills_inside_a_write: of them, how many left a file that was not whole.
-        finished_pieces_redone: pieces that had their tally and got another.
-    """
-
-    kills: int = 0
-    kills_inside_a_write: int = 0
-    finished_pieces_redone: int = 0
-
-    def plus(self, other: "Seen") -> "Seen":
-        """Returns the sums."""
-        return Seen(*map(sum, zip(self, other, strict=True)))
-
-
-def killed(out: Path, asked: list[str], kills: int, longest: float, draw: random.Random) -> Seen:
+def killed(out: Path, asked: list[str], kills: int, whole: float, draw: random.Random) -> Seen:
     """Runs it to its end, killed so many times at most; returns what was seen."""
-    seen = Seen()
-    before: dict[str, int] = {}
-    while not run(asked, draw.uniform(EARLIEST, longest) if seen.kills < kills else None):
-        found = finished_pieces(out)
-        whole = (out / "manifest.json").exists()  # then the workspace is being removed
-        kept = found if whole else before
-        again = sum(found.get(path) != before.get(path) for path in before.keys() & kept.keys())
-        seen = seen.plus(Seen(1, unfinished_writes(out) > 0, again))
-        before = found
-    return seen
+    seen, done, left = Seen(), {}, set()
+    while not run(asked, whole * draw.uniform(0.2, 0.95) if seen.kills < kills else None):
+        now, scraps = finished(out), unfinished(out)
+        gone = (out / "manifest.json").exists()  # the run is whole, its workspace is being removed
+        again = sum(now.get(path, 0 if not gone else at) != at for path, at in done.items())
+        seen = seen.plus(Seen(1, bool(scraps - left), bool(now), again))
+        done, left = now, scraps
+    last = finished(out)
+    return seen.plus(
+        Seen(written_again=sum(last[path] != done[path] for path in last.keys() & done.keys()))
+    )
 
 
-def rounds(
-    directory: Path, rules: str, workers: int, kills: int, longest: float, whole: dict[str, bytes]
-) -> dict[str, Any]:
+def rounds(directory: Path, rules: str, workers: int, kills: int) -> dict[str, Any]:
     """Returns what was seen until so many kills have fallen, and whether all outputs are alike."""
-    draw, seen, same, number = random.Random(f"{SEED} {rules} {workers}"), Seen(), True, 0
+    draw, seen, number = random.Random(f"{SEED} {rules} {workers}"), Seen(), 0
+    started = time.monotonic()
+    run(command(directory / "whole", rules, workers), None)
+    seconds = time.monotonic() - started
+    outs = [directory / "whole"]
     while seen.kills < kills:
-        number, out = number + 1, directory / f"{workers}-{number}"
-        left = kills - seen.kills
-        seen = seen.plus(killed(out, command(out, rules, workers), left, longest, draw))
-        same = same and contents(out) == whole
-    about = {"rules": rules, "workers": workers, "runs": number}
-    return {**about, **seen._asdict(), "identical": same}
+        number += 1
+        outs.append(directory / f"killed-{number}")
+        asked = command(outs[-1], rules, workers)
+        seen = seen.plus(killed(outs[-1], asked, kills - seen.kills, seconds, draw))
+    same = all(contents(out) == contents(directory.parent / "one") for out in outs)
+    return {"rules": rules, "workers": workers, "runs": number, **seen._asdict(), "identical": same}
 
 
 def main() -> None:
@@ -123,20 +126,26 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", default=["mswitch-web", "mc4", "demo"])
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2, 4])
     asked = parser.parse_args()
+    if not WEB.exists():
+        sys.exit(f"Web pages were expected in {WEB}, which does not exist.")
     results = []
     for rules in asked.rules:
         with tempfile.TemporaryDirectory() as name:
-            started = time.monotonic()
-            run(command(Path(name, "whole"), rules, 1), None)
-            seconds = time.monotonic() - started
-            whole = contents(Path(name, "whole"))
+            run(command(Path(name, "one"), rules, 1), None)
             for workers in asked.workers:
-                result = rounds(Path(name), rules, workers, asked.kills, 0.75 * seconds, whole)
-                results.append(result)
+                directory = Path(name, str(workers))
+                directory.mkdir()
+                results.append(rounds(directory, rules, workers, asked.kills))
                 print(json.dumps(results[-1]), flush=True)
     RESULT.write_text(json.dumps(results, indent=1) + "\n")
-    if not all(one["identical"] and not one["finished_pieces_redone"] for one in results):
-        sys.exit("A killed run differs from the undisturbed one, or did finished work again.")
+    if not all(map(holds, results)):
+        sys.exit("A killed run differs from the undisturbed one, or the kills showed nothing.")
+
+
+def holds(result: dict[str, Any]) -> bool:
+    """Says whether a row shows what it is for."""
+    showed = result["kills_inside_a_write"] and result["kills_behind_finished_pieces"]
+    return bool(showed and result["identical"] and not result["written_again"])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from data.languages import UNDETERMINED
 
+LONGEST_DETAIL = 200  # characters; a reader may quote a header of a megabyte
+
 
 class Page(NamedTuple):
     """One page: immutable, so that a rule cannot quietly change what the next one sees.
@@ -69,9 +71,10 @@ class BrokenRecord(NamedTuple):
 
     Attributes:
         file: the file's name and its folder's: corpora hold one `udhr.jsonl.gz` a language.
-        offset: in bytes.
+        offset: of the record, or of where the damage begins: in bytes of an archive as it lies
+            there, in bytes of the unpacked text of JSON lines, in rows of Parquet.
         reason: what is wrong, a stable name.
-        detail: what the reader said.
+        detail: the beginning of what the reader said.
     """
 
     file: str
@@ -82,7 +85,7 @@ class BrokenRecord(NamedTuple):
     @classmethod
     def at(cls, path: Path, offset: int, reason: str, detail: str = "") -> "BrokenRecord":
         """Returns the record that is broken at this place."""
-        return cls("/".join(path.parts[-2:]), offset, reason, detail)
+        return cls("/".join(path.parts[-2:]), offset, reason, detail[:LONGEST_DETAIL])
 
 
 Rule = Callable[[Page], str | None]

@@ -25,7 +25,7 @@ class Clean:
     (rules for every script, near-duplicates), demo (short shipped texts), or none (published
     corpora pass through unchanged)."""
     out: str
-    """Directory for pages/, rejected/ and manifest.json; here or on an object store (gs://...)."""
+    """Directory for pages/, rejected/, broken/ and manifest.json; here or on an object store."""
     languages: tuple[str, ...] | None = None
     """Clean only these languages (mC4 codes or aliases); all 107 if left out. Pages of others are
     counted and go as soon as their language is known, published files of others unread."""

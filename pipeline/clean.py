@@ -46,6 +46,7 @@ from pipeline.job import running
 from pipeline.transforms.perform import Perform, WriteAll
 
 STAGE = "clean"
+LAYOUT = 2  # of the workspace; 1 had no broken records
 
 
 def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
@@ -137,7 +138,7 @@ def job_of(
         cut: how input is cut.
     """
     groups = shards.shards(found, cut)
-    version = (artifacts.SCHEMA_VERSION, artifacts.code_version())
+    version = (artifacts.SCHEMA_VERSION, artifacts.code_version(), LAYOUT)
     # Not in the manifest: a copy of the input is the same input, and gives the same manifest.
     stamps = [file.stamp for file in found]
     follows_from = (version, rules.name, identity, groups, stamps, asdict(cut))

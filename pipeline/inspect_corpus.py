@@ -25,10 +25,10 @@ SAMPLE_CELLS = 60
 
 
 def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Console) -> None:
-    """Compares the rows of every file, kept, rejected and broken, with the manifest; prints it.
+    """Compares the rows of all files, broken ones too, with the manifest; prints the funnel.
 
     Raises:
-        ArtifactError: a file holds other pages than the manifest says.
+        ArtifactError: files hold more or fewer rows than the manifest says.
     """
     for code, entry in manifest["languages"].items():
         _check(storage.join(str(directory), "pages", code), entry["kept"])

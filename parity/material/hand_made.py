@@ -2,7 +2,7 @@
 
 Each page carries in its address what it is for. The bad words are invented; what matters is their
 form: one with characters that regular expressions read, one inside a longer word, lists of a
-language's region, and words that the reference allows.
+language's region, and words that the reference allows. They stand in text that CLD3 is sure of.
 """
 
 import gzip
@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from data import shipped_text
 from data.bad_words import soft
 from data.demo_archive import member_of
 from data.page import Page
@@ -31,13 +32,8 @@ ENGLISH = (
     "On clear days you can see the lighthouse, the long beach and the hills behind the village.",
     "The crossing takes nearly two hours, and warm drinks are sold in the small upper cabin.",
 )
-SENTENCES = {
-    "fr": "Le bateau quitte le vieux port chaque matin et arrive dans l'île avant midi. ",
-    "hi": "नाव हर सुबह पुराने बंदरगाह से निकलती है और दोपहर से पहले द्वीप पर पहुँच जाती है। ",
-    "ja": "船は毎朝古い港を出発し、正午までに島に到着します。天気の良い日には灯台がよく見えます。",
-    "th": "เรือออกจากท่าเรือเก่าทุกเช้าและไปถึงเกาะก่อนเที่ยงวัน ในวันที่อากาศดีจะเห็นประภาคารได้ชัดเจน ",
-    "zh": "渡轮每天早上从旧港口出发，中午之前到达岛上。天气晴朗的时候可以看到远处的灯塔和海滩。",
-}
+TEXTS_A_PAGE = 16
+CHARACTERS_A_LINE = 205  # a line counts from 200 on
 # No real text brings CLD3 to a language that mC4 lacks with 0.70; these Croatian words do.
 CROATIAN = (
     "glazbenika Hrvatske Splitu raspisalo iz Zagrebu polahko, svibanj studenata s dok kasni "
@@ -109,24 +105,18 @@ def _of_any_rule_set() -> Iterator[Page]:
 def _with_bad_words() -> Iterator[Page]:
     spaced = {"en": ["zounds", "a$$hat", "zoundsy"], "fr": ["tabarnouche"], "hi": ["गड़बड़"]}
     for language, words in spaced.items():
-        sentence = SENTENCES.get(language, ENGLISH[0] + " ")
-        for word in words:
-            yield _page(f"bad/{language}/{word}", _paragraphs(word, sentence * 4, f"({word})"))
-    for language, word in (
-        ("ja", "馬鹿"),
-        ("ja", "グロ"),
-        ("th", "บ้าบอ"),
-        ("zh", "混蛋"),
-        ("zh", "性"),
-    ):
-        lines = [f"{i} {SENTENCES[language] * 6}{word}{SENTENCES[language]}" for i in range(3)]
-        yield _page(f"bad/{language}/{word}", "\n".join(lines))
+        for number_, word in enumerate(words):
+            yield _page(f"bad/{language}/{word}", _shipped(language, number_, f" ({word}) "))
+    unspaced = {"ja": ["馬鹿", "グロ"], "th": ["บ้าบอ"], "zh": ["混蛋", "性"]}
+    for language, words in unspaced.items():
+        for number_, word in enumerate(words):
+            yield _page(f"bad/{language}/{word}", _shipped(language, number_, word))
     removed, of = soft().removed_share.as_integer_ratio()
     kept = next(
         page for number_ in itertools.count()
         if number(normalized_hash((page := _page(f"bad/kept/{number_}", "")).url)) % of >= removed
     )  # fmt: skip
-    yield kept._replace(text=_paragraphs("kept", ENGLISH[2] * 3, "zounds"))
+    yield kept._replace(text=_shipped("en", 3, " zounds "))
 
 
 def _with_english_lines() -> Iterator[Page]:
@@ -159,6 +149,20 @@ def _with_english_lines() -> Iterator[Page]:
                 "The crossing takes nearly two hours when the weather is good.\n"
                 "La traversée dure presque deux heures quand il fait beau temps.\n"
                 "Warm drinks are sold upstairs in the very small cabin.")  # fmt: skip
+
+
+def _shipped(language: str, number_: int, word: str) -> str:
+    """Returns lines of text that packages ship, one page's own, each with the word in its middle.
+
+    Real text: CLD3 is sure of no language where sentences are repeated, and lists go by language.
+    """
+    first = TEXTS_A_PAGE * number_
+    texts = [one.text for one in shipped_text.pages() if one.declared_language == language]
+    text = " ".join(" ".join(texts[first : first + TEXTS_A_PAGE]).split())
+    starts = range(0, len(text) - CHARACTERS_A_LINE + 1, CHARACTERS_A_LINE)
+    lines = (text[start : start + CHARACTERS_A_LINE] for start in starts)
+    half = CHARACTERS_A_LINE // 2
+    return "\n".join(f"{line[:half]}{word}{line[half:]}" for line in lines)
 
 
 def _page(name: str, text: str, timestamp: str = "2026-01-01T00:00:00Z") -> Page:

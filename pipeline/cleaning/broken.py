@@ -1,11 +1,13 @@
 """Broken records on their way to the corpus: every one, with its file, its place and what is wrong.
 
-A manifest counts them by reason and names the first few; who wants to mend or re-fetch an archive
-needs them all. Each shard spills its own, a batch a chunk, and one file of the corpus takes them
-one batch after another, in the order of the input: no number of them has to fit in memory.
+A manifest counts them by reason and names the first few; who wants to mend an archive, or to know
+what a crawl lost where, needs them all. Each shard spills its own, a batch a chunk, and one file of
+the corpus takes them one batch after another, in the order of the input: no number of them has to
+fit in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,14 +19,27 @@ from pipeline.cleaning.workspace import Workspace
 
 FOLDER = "broken"
 NAME = f"{FOLDER}/records.parquet"
+ROWS_A_GROUP = 10_000
 SCHEMA = pa.schema(
     [
         ("file", pa.string()),
-        ("offset", pa.int64()),  # in bytes, of the file as it lies there
+        ("offset", pa.int64()),  # see BrokenRecord
         ("reason", pa.string()),
-        ("detail", pa.string()),  # what the reader said
+        ("detail", pa.string()),
     ]
 )
+
+
+class BrokenFile(NamedTuple):
+    """The table of all broken records.
+
+    Attributes:
+        name: below the corpus.
+        spills: names of what the shards spilled, in order.
+    """
+
+    name: str
+    spills: tuple[str, ...]
 
 
 def spilled(workspace: Workspace, step: str, shard: int) -> str:
@@ -32,25 +47,42 @@ def spilled(workspace: Workspace, step: str, shard: int) -> str:
     return workspace.spill(step, shard, ".broken")
 
 
+def file(workspace: Workspace, step: str, shards: int) -> BrokenFile:
+    """Returns the table of what so many shards have spilled."""
+    paths = (spilled(workspace, step, shard) for shard in range(shards))
+    return BrokenFile(NAME, tuple(map(workspace.name_of, paths)))
+
+
 def batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
     """Returns the broken records of a chunk, in their order."""
     return pa.RecordBatch.from_pylist([one._asdict() for one in records], SCHEMA)
 
 
-def write(workspace: Workspace, spills: Sequence[str]) -> str:
-    """Writes the table of all, unless it is there; returns its name.
-
-    Args:
-        workspace: of the run.
-        spills: names of what the shards spilled, in order.
-    """
-    path = storage.join(workspace.out, NAME)
+def write(workspace: Workspace, table: BrokenFile) -> str:
+    """Writes the table, unless it is there; returns its name."""
+    path = storage.join(workspace.out, table.name)
     if not storage.exists(path):
         with (
             workspace.publish(path) as unfinished,
-            pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as table,
+            pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as rows,
         ):
-            for name in spills:
-                for one in spill.batches(workspace.path_of(name)):
-                    table.write_batch(one)
-    return NAME
+            for group in _row_groups(_batches(workspace, table)):
+                rows.write_table(group)
+    return table.name
+
+
+def _batches(workspace: Workspace, table: BrokenFile) -> Iterator[pa.RecordBatch]:
+    for name in table.spills:
+        yield from spill.batches(workspace.path_of(name))
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Yields tables of a fixed number of rows, so that bytes do not depend on how work was cut."""
+    waiting = SCHEMA.empty_table()
+    for one in batches:
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([one])]).combine_chunks()
+        while len(waiting) >= ROWS_A_GROUP:
+            yield waiting[:ROWS_A_GROUP].combine_chunks()
+            waiting = waiting[ROWS_A_GROUP:].combine_chunks()
+    if len(waiting):
+        yield waiting

@@ -27,6 +27,7 @@ from data.web_rules import WebRuleSet
 from pipeline import storage
 from pipeline.cleaning import broken, judgement
 from pipeline.cleaning.alike import ChooseOne, ClaimKeys, DescribePages, FindAlike
+from pipeline.cleaning.broken import BrokenFile
 from pipeline.cleaning.judge import JudgePages
 from pipeline.cleaning.judgement import By, Judgement
 from pipeline.cleaning.lines import ClaimLines, ShareLines
@@ -116,14 +117,12 @@ def steps(job: Job) -> list[Pieces]:
     ]
 
 
-def planned(job: Job) -> Iterator[File]:
+def planned(job: Job) -> Iterator[File | BrokenFile]:
     """Yields the files of the corpus, when every page has been judged."""
-    yield from files(whole(job), job.rules.held_out)
-    space, step = job.workspace, ReadShard.step
-    lost = [shard for shard, tally in enumerate(space.tallies(step)) if tally.broken]
-    if lost:
-        spilled = (space.name_of(broken.spilled(space, step, shard)) for shard in lost)
-        yield File(broken.NAME, reads=tuple((name, ()) for name in spilled))
+    tally = whole(job)
+    yield from files(tally, job.rules.held_out)
+    if tally.broken:
+        yield broken.file(job.workspace, ReadShard.step, job.shards)
 
 
 def whole(job: Job) -> Tally:

@@ -21,6 +21,7 @@ from data.urls import number
 from data.web_rules import WebRuleSet
 from pipeline import storage
 from pipeline.cleaning import broken, runs, spill
+from pipeline.cleaning.broken import BrokenFile
 from pipeline.cleaning.tally import Run, Tally
 from pipeline.cleaning.workspace import Workspace
 
@@ -45,16 +46,16 @@ class File(NamedTuple):
 
     Attributes:
         name: below the corpus.
-        reads: spilled files with the numbers of their batches; without numbers, all.
         split: of its pages; "" where they bring their own.
         first, end: the range of their digests.
+        reads: spilled files, with the numbers of their batches.
     """
 
     name: str
+    split: str
+    first: int
+    end: int
     reads: tuple[tuple[str, tuple[int, ...]], ...]
-    split: str = ""
-    first: int = 0
-    end: int = ALL_DIGESTS
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ class WriteFile:
         clusters = isinstance(rules, WebRuleSet)
         return cls(workspace, WRITTEN_WITH_CLUSTERS if clusters else WRITTEN)
 
-    def __call__(self, file: File) -> str:
+    def __call__(self, file: File | BrokenFile) -> str:
         """Writes the file, unless it is there; returns its name."""
-        if file.name == broken.NAME:
-            return broken.write(self.workspace, [name for name, _ in file.reads])
+        if isinstance(file, BrokenFile):
+            return broken.write(self.workspace, file)
         path = storage.join(self.workspace.out, file.name)
         if not storage.exists(path):
             table = _sorted(self._read(file))
@@ -136,7 +137,7 @@ def _files(part: Part, spilled: Sequence[Run], size: int) -> Iterator[File]:
         first = part.first + width * place // count
         end = part.first + width * (place + 1) // count
         name = f"{part.name}-{place:05d}-of-{count:05d}.parquet"
-        yield File(name, _reads(spilled, first, end), part.split, first, end)
+        yield File(name, part.split, first, end, _reads(spilled, first, end))
 
 
 def _reads(spilled: Sequence[Run], first: int, end: int) -> tuple[tuple[str, tuple[int, ...]], ...]:

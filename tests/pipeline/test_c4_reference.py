@@ -1,7 +1,7 @@
-"""The reference's outcome on real web pages, frozen by `parity/c4.py --freeze`, rule by rule.
+"""The reference's outcome, frozen by `parity/c4.py --freeze`, page by page and rule by rule.
 
-What becomes of the pages made by hand was written by our own rules when `make parity` had found
-them equal to the reference's; `--freeze` writes the reference's own.
+On real web pages as digests; on pages made by hand, for the rules that real ones do not trigger, as
+what the reference itself made of each.
 """
 
 import hashlib

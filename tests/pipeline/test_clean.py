@@ -152,7 +152,12 @@ def test_files_are_named_and_shaped_as_agreed(demo):
     (rejected,) = (demo / "rejected/en").iterdir()
     assert pq.read_schema(rejected).names == [*columns, "reason"]
     assert pq.read_table(demo / "pages").num_rows == len(rows(demo, "pages"))
-    assert sorted(path.name for path in demo.iterdir()) == ["manifest.json", "pages", "rejected"]
+    assert {path.name for path in demo.iterdir()} == {
+        "broken",
+        "manifest.json",
+        "pages",
+        "rejected",
+    }
 
 
 def test_the_same_command_again_does_nothing_and_another_one_is_refused(demo, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 from data import page_table, web_rules
 from data.demo_archive import member_of
+from data.fasttext_id import FastTextIdentifier
 from data.page import Page
 from data.shipped_text import pages as shipped_pages
 from data.web_archive import read
@@ -115,6 +116,21 @@ def test_the_job_is_the_rules_in_memory_on_real_pages(tmp_path, monkeypatch):
     pages = list({page.url: page for page in every}.values())[:300]
     run(tmp_path / "out", pages, LARGER)
     agree(tmp_path / "out", pages)
+
+
+def test_a_fasttext_model_decides_where_it_is_named(tmp_path):
+    """It knows six languages, so its pages are of these, and each is what it calls the text."""
+    pages = [p for p in made_pages() if p.text]
+    run(tmp_path / "cld3", pages)
+    run(tmp_path / "fasttext", pages, language_identifier=MODEL)
+    by_model = rows(tmp_path / "fasttext/pages")
+    ask = FastTextIdentifier(MODEL).identify
+    assert by_model
+    assert all(row["language"] in (ask(row["text"]).language, "und") for row in by_model)
+    languages = [{row["language"] for row in rows(tmp_path / f"{by}/pages")} - {"und"} for by in
+                 ("fasttext", "cld3")]  # fmt: skip
+    assert languages[0]
+    assert languages[0] != languages[1]
 
 
 def test_settings_of_the_user(tmp_path):

@@ -42,7 +42,8 @@ def write_corpus(out: Path, rejected: dict[str, list[list[str]]]) -> Path:
             "characters": 12,
             "confidence": {"0.10": 2, "0.95": 1},
         }
-    artifacts.finish(out, "clean", {}, {}, {"languages": entries, "rules": {"name": "mc4"}})
+    body = {"languages": entries, "rules": {"name": "mc4"}, "broken_records": {}}
+    artifacts.finish(out, "clean", {}, {}, body)
     return out
 
 

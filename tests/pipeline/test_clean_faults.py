@@ -1,0 +1,83 @@
+"""All damage at once through the whole job: it ends, in bounded memory, and names every loss."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from damaged_archives import BAD, GOOD, bomb, member, record
+
+REASONS = {
+    "cut": "unreadable",
+    "garbage": "unreadable",
+    "zeros": "unreadable",
+    "checksum": "unreadable",
+    "not_utf8": "invalid_utf8",
+    "utf16": "invalid_utf8",
+    "surrogate": "invalid_utf8",
+    "no_record": "unreadable",
+    "empty_member": "truncated",
+    "too_long_a_length": "unreadable",
+    "enormous_length": "too_large",
+    "html_error": "unreadable",
+}
+WHOLE = {
+    "a_line_of_5_MB": member("line", b"x" * 5_000_000),
+    "270,000 lines": member("lines", "\n".join(map(str, range(270_000))).encode()),
+    "like headers": member("like", b"Habari\nWARC/1.1 is a format\nContent-Length: 3\nya"),
+}
+MEGABYTES = 700  # the job alone takes some 400; of each bomb 300 would come out
+MEASURED = """
+import atexit, resource, sys
+from pipeline import cli
+atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+cli.main(sys.argv[1:])
+"""
+Losses = set[tuple[str, int, str]]
+
+
+@pytest.fixture(scope="module")
+def losses(tmp_path_factory) -> tuple[Path, Losses]:
+    """The archives, and what is lost of them where."""
+    directory = tmp_path_factory.mktemp("raw") / "crawl"
+    directory.mkdir()
+    lost: Losses = set()
+    content = b""
+    for name, bad in BAD.items():
+        content += GOOD[0]
+        lost.add(("crawl/between.wet.gz", len(content), REASONS[name]))
+        content += bad
+    (directory / "between.wet.gz").write_bytes(content + GOOD[1] + b"".join(WHOLE.values()))
+    declared = bomb(record("b", b"", length=300 << 20)[:-4])
+    (directory / "bomb.wet.gz").write_bytes(GOOD[2] + declared + GOOD[3])
+    lost.add(("crawl/bomb.wet.gz", len(GOOD[2]), "too_large"))
+    line = b'{"text": "cut\n'
+    (directory / "bomb.jsonl.gz").write_bytes(gzip.compress(line) + bomb(b'{"text": "'))
+    lost |= {
+        ("crawl/bomb.jsonl.gz", 0, "not_json"),
+        ("crawl/bomb.jsonl.gz", len(line), "too_large"),
+    }
+    (directory / "plain.wet.gz").write_bytes(record("plain", b"Habari ya asubuhi"))
+    (directory / "empty.wet.gz").write_bytes(b"")
+    return directory, lost
+
+
+def test_every_kind_of_damage_is_a_loss_with_its_place(losses, tmp_path):
+    directory, lost = losses
+    out = tmp_path / "out"
+    asked = ["clean", f"--input={directory}/*.gz", "--rules=none", f"--out={out}"]
+    command = [sys.executable, "-c", MEASURED, *asked, "--", "--direct_running_mode=in_memory"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    listed = pq.read_table(out / "broken").to_pylist()
+    assert {(row["file"], row["offset"], row["reason"]) for row in listed} == lost
+    assert len(listed) == len(lost)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert sum(one["count"] for one in manifest["broken_records"].values()) == len(lost)
+    kept = pq.read_table(out / "pages")["url"].to_pylist()
+    assert kept.count("http://good0.example/") == len(BAD)
+    names = ("good1", "good2", "good3", "line", "lines", "like", "plain")
+    assert set(kept) == {f"http://{name}.example/" for name in ("good0", *names)}
+    assert int(done.stdout.split()[-1]) < MEGABYTES << 10  # kilobytes
