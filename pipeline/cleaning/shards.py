@@ -6,8 +6,8 @@ it is the same when a run is taken up again. The defaults bound a worker's memor
 characters is 8 to 32 MB of text, a partition about 32 MB of keys (28 bytes a line, 1.6 bytes a
 compressed byte of input).
 
-Every partition reads a part of every shard, so their product is bounded too: from 64 GB of input on
-shards grow, and from 128 GB on partitions. A crawl of 9 TB is 2,048 shards of 4 GB, each an hour of
+Every partition reads a part of every shard, so their product is bounded too: from 34 GB of input on
+shards grow, and from 137 GB on partitions. A crawl of 9 TB is 2,048 shards of 4 GB, each an hour of
 work, and 8,192 partitions of 1.7 GB of keys. (Not run at that size.)
 """
 
