@@ -195,6 +195,12 @@ def worker_pool(workers) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def worker_python() -> Path:
+    """The Python of the environment that holds only the wheel."""
+    return WORKER / "bin/python"
+
+
+@pytest.fixture(scope="session")
 def on_prism() -> Callable[[str], list[str]]:
     """Options for Prism: "" runs the work in the launcher, an address in that pool of workers."""
 

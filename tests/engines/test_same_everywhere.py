@@ -7,10 +7,13 @@ relative to it) or on an import that only the launcher made.
 """
 
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 RULES = ("mc4", "mswitch-web")
 
 
@@ -72,6 +75,15 @@ def test_there_is_something_to_compare(home, digests_of):
 @pytest.mark.parametrize("place", ["two", "loopback", "elsewhere"])
 def test_another_place_writes_the_same_bytes(digests_of, place):
     assert digests_of(place) == digests_of("one")
+
+
+def test_what_the_worker_image_checks_holds_in_the_workers_environment(worker_python):
+    """The image is built nowhere here; its last step asks this of the same wheel and extras."""
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    checks = re.findall(r'python -c "([^"]+)"', image)
+    assert len(checks) == 3
+    for check in checks:
+        subprocess.run([worker_python, "-c", check], cwd="/", check=True)
 
 
 def test_workers_elsewhere_do_not_see_this_checkout(worker_pool, home, python, on_prism):

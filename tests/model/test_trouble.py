@@ -1,3 +1,5 @@
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, make_mesh
-from model.train_step import make_trainer
+from model.train_step import Trainer, make_trainer
 from model.transformer import Transformer
 from model.trouble import Trace, gradient_squares, places, where
 
@@ -59,6 +61,19 @@ def test_the_layer_in_which_a_row_first_broke_is_named(gradients):
     assert "forward pass stopped being finite in encoder layer 2" in said(broken)
 
 
+@functools.cache
+def trainer_of_parts(accumulate: int) -> Trainer:
+    """Compiled once for all weights that are spoiled."""
+    return make_trainer(
+        CONFIG,
+        OptimizerConfig(hold_steps=1),
+        steps=2,
+        seed=0,
+        mesh=make_mesh(MeshShape(), jax.devices()[:1]),
+        accumulate=accumulate,
+    )
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize(
     ("pick", "layer"),
@@ -71,14 +86,7 @@ def test_the_layer_in_which_a_row_first_broke_is_named(gradients):
 )
 def test_a_step_says_which_layer_of_its_forward_pass_broke(pick, layer, accumulate):
     """Weights of the last block of two, so of layers 2 and 3; or of what has no blocks."""
-    trainer = make_trainer(
-        CONFIG,
-        OptimizerConfig(hold_steps=1),
-        steps=2,
-        seed=0,
-        mesh=make_mesh(MeshShape(), jax.devices()[:1]),
-        accumulate=accumulate,
-    )
+    trainer = trainer_of_parts(accumulate)
     state = trainer.init()
     state = state._replace(arrays=spoiled(state.arrays, pick, -1))
     ids = jnp.ones((4, 8), jnp.int32)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
@@ -129,6 +130,26 @@ def test_the_worker_image_has_the_pinned_beam():
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     (beam_version,) = re.findall(r"beam_python3\.11_sdk:(\S+)", image)
     assert f"apache-beam=={beam_version}\n" in pinned
+
+
+def test_what_the_worker_image_copies_makes_the_whole_wheel(tmp_path):
+    """The image itself is built nowhere here: these are its steps, without Docker."""
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copies = (line.split() for line in image.splitlines() if line.startswith("COPY"))
+    here = tmp_path / "mswitch"
+    here.mkdir()
+    for name in (name for copy in copies for name in copy[1:-1]):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, here / name)
+    wheels = [
+        WheelBuilder(str(root)).build(directory=str(tmp_path / out), versions=["standard"])
+        for root, out in ((ROOT, "checkout"), (here, "image"))
+    ]
+    names = [
+        {name for name in ZipFile(wheel).namelist() if "__pycache__" not in name}
+        for (wheel,) in wheels
+    ]
+    assert names[0] == names[1]
 
 
 def test_the_wheel_holds_every_module_and_table(tmp_path):
