@@ -62,6 +62,7 @@ experiment: install
 	$(BIN)/python experiments/multilingual.py
 	$(BIN)/python experiments/ladder.py
 	$(BIN)/python experiments/first_weights.py
+	$(BIN)/python experiments/capacity.py
 	$(BIN)/python experiments/distillation.py
 
 # The same jobs on Beam's portable runner, on an S3 store, and as Dataflow receives them. The three

@@ -7,11 +7,11 @@ one that was cut short goes on. The text, the recipes, how they were found and w
 in docs/results/multilingual.md; this file says only what is run:
 
     clean, vocabulary, tokenize
-    mt5-experiment and switch-experiment, two seeds each: the report
+    mt5-experiment and switch-experiment, four seeds each: the report
     no, 2, 4, 8, 16 and 32 experts, half as long: the ladder (`ladder.py`)
     both with UniMax instead of temperature 0.3, half as long: a report of its own
 
-`first_weights.py` and `distillation.py` come after it.
+`first_weights.py`, `capacity.py` and `distillation.py` come after it.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ import documents
 import tyro
 from lanes import Task, run, run_all
 
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2, 3)
 LADDER = (32, 16, 8, 4, 2)
 
 

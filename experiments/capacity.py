@@ -1,0 +1,85 @@
+"""What the feed-forward is worth to the experiment's baseline: the room that experts could use.
+
+    python experiments/capacity.py [--out runs/experiment]
+
+Comes after `multilingual.py`, whose tokens and recipes it takes. The dense model with feed-forwards
+of one unit, of a quarter and of eight times the recipe's width; the Switch with fewer experts, with
+every other feed-forward sparse, with narrow or louder experts; both with four times the rows and
+with four times the steps. One seed; prints held-out losses as Markdown. What came out:
+docs/results/multilingual.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+import tyro
+from ladder import losses
+from lanes import run_all
+from multilingual import HALF, pretrain
+
+LONG = 4 * HALF
+WIDE_ROWS = 256
+
+
+class Trial(NamedTuple):
+    """One run: its name, side and settings, and how many steps it makes."""
+
+    name: str
+    side: str
+    settings: Sequence[str] = ()
+    steps: int = HALF
+    rows: int = 64
+
+
+TRIALS = (
+    Trial("mt5-mlp-1", "mt5", ("model.mlp=1",)),
+    Trial("mt5-mlp-16", "mt5", ("model.mlp=16",)),
+    Trial("mt5-mlp-64", "mt5"),
+    Trial("mt5-mlp-512", "mt5", ("model.mlp=512",)),
+    Trial("switch-mlp-16", "switch", ("model.mlp=16",)),
+    Trial("switch-mlp-64", "switch"),
+    Trial("switch-of-4", "switch", ("model.switch.experts=4",)),
+    Trial("switch-every-2", "switch", ("model.switch.every=2",)),
+    Trial("switch-louder", "switch", ("model.switch.expert_output_scale=4",)),
+    Trial("mt5-256-rows", "mt5", steps=HALF // 2, rows=WIDE_ROWS),
+    Trial("switch-256-rows", "switch", steps=HALF // 2, rows=WIDE_ROWS),
+    Trial("mt5-long", "mt5", steps=LONG),
+    Trial("switch-long", "switch", steps=LONG),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Where the experiment lies."""
+
+    out: Path = Path("runs/experiment")
+    """Directory that `multilingual.py` wrote; everything is made there."""
+
+
+def main(arguments: Arguments) -> None:
+    """Runs what is not yet done, and prints a table."""
+    longest_first = sorted(TRIALS, key=lambda trial: -trial.steps * trial.rows)
+    run_all([pretrain(arguments.out, *words(trial)) for trial in longest_first])
+    print("| run | tokens | held-out nats |\n|---|---:|---:|")
+    for trial in TRIALS:
+        nats = fmean(losses(arguments.out / trial.name, trial.steps).values())
+        print(f"| {trial.name} | {trial.steps * trial.rows * 157 / 1e6:.0f}M | {nats:.3f} |")
+
+
+def words(trial: Trial) -> list[str]:
+    """Returns the name, the recipe and the settings of a run."""
+    settings = (
+        f"steps={trial.steps}",
+        f"rows={trial.rows}",
+        f"evaluate_every={trial.steps // 8}",
+        f"checkpoint_every={trial.steps}",
+        *trial.settings,
+    )
+    return [trial.name, f"{trial.side}-experiment", *(f"--set={one}" for one in settings)]
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
