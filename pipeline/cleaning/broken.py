@@ -80,9 +80,9 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Yields tables of a fixed number of rows, so that bytes do not depend on how work was cut."""
     waiting = SCHEMA.empty_table()
     for one in batches:
-        waiting = pa.concat_tables([waiting, pa.Table.from_batches([one])]).combine_chunks()
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([one])])  # copies nothing
         while len(waiting) >= ROWS_A_GROUP:
             yield waiting[:ROWS_A_GROUP].combine_chunks()
-            waiting = waiting[ROWS_A_GROUP:].combine_chunks()
+            waiting = waiting[ROWS_A_GROUP:]
     if len(waiting):
-        yield waiting
+        yield waiting.combine_chunks()
