@@ -56,7 +56,7 @@ class Watch:
         """Takes note of what is new."""
         counted = self._counted()
         if counted:
-            self._counts = self._before + Counter(counted)
+            self._counts |= self._before + Counter(counted)  # attempts may take back; a view not
         else:
             self._look_at_tallies()
             self._counts = Counter(self._tallied)

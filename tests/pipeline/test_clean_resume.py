@@ -26,7 +26,8 @@ from pipeline.cleaning.shards import Cut
 
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 FOUR_THREADS = ("--direct_running_mode=multi_threading", "--direct_num_workers=4")
-KILLS = 3
+KILLS_INSIDE = 2
+MOST_KILLS = 20  # about every second one comes a moment too late
 GARBAGE = b"\x00\x01 between records \xff\n" * 9
 SMALL = Cut(shard_bytes=20_000, chunk_characters=30_000, partition_bytes=30_000)
 LANGUAGES = ("sw", "yo", "ja", "ar", "hi")
@@ -63,7 +64,7 @@ def unfinished_files(out: Path) -> set[Path]:
 
 
 def kill_inside_a_write(process: BaseProcess, out: Path, writes: int) -> bool:
-    """Kills a run, with all its workers, in its so-manieth write; False where it has not as many.
+    """Kills a run, with all its workers, in its so-manieth write, if it has as many.
 
     Says whether a file was left that is not whole: it may get its name in the last moment.
     """
@@ -152,18 +153,23 @@ def test_killed_inside_writes_it_goes_on_and_ends_as_one_worker_does(
 ):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.clean"])
-    out, draw, inside = tmp_path / "out", random.Random(11), 0
-    arguments = Clean(input=(pattern,), rules="demo", out=out, beam=beam)
-    pieces: dict[Path, int] = {}
-    for _ in range(KILLS):
+    draw, inside, pieces, out = random.Random(11), 0, {}, tmp_path / "0"
+    for kill in range(MOST_KILLS):
+        arguments = Clean(input=(pattern,), rules="demo", out=out, beam=beam)
         process = context.Process(target=run_in_a_session, args=(arguments,))
         process.start()
-        inside += kill_inside_a_write(process, out, draw.randint(2, 8))
-        if (out / "manifest.json").exists():  # it was faster: its workspace is being removed
-            break
+        inside += kill_inside_a_write(process, out, draw.randint(2, 8 + 4 * kill))
+        if (out / "manifest.json").exists():  # it was faster than the kills: another from the start
+            clean.run(arguments, SMALL)  # removes what a late kill left
+            assert contents(out) == whole
+            out, pieces = tmp_path / str(kill + 1), {}
+            continue
         found = finished_pieces(out)
         assert all(found[path] == at for path, at in pieces.items())
         pieces = found
-    assert inside >= 1
+        if pieces and inside >= KILLS_INSIDE:
+            break
+    assert pieces
+    assert inside >= KILLS_INSIDE
     clean.run(arguments, SMALL)
     assert contents(out) == whole

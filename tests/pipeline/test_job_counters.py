@@ -1,0 +1,51 @@
+"""Counters say what is committed where a runner tells that, and the view never goes back."""
+
+from collections.abc import Sequence
+
+from apache_beam.metrics.execution import MetricKey, MetricResult
+from apache_beam.metrics.metricbase import MetricName
+from apache_beam.runners.runner import PipelineResult, PipelineState
+
+from pipeline.cleaning.watch import Watch
+from pipeline.cleaning.workspace import Workspace
+from pipeline.job import counters
+
+
+class Job(PipelineResult):
+    """Answers with the next of these: rows of step, name, committed and attempted."""
+
+    def __init__(self, *answers: Sequence[tuple[str, str, int | None, int | None]]):
+        super().__init__(PipelineState.RUNNING)
+        self._answers = iter(answers)
+
+    def metrics(self):
+        return self
+
+    def query(self, _) -> dict[str, list[MetricResult]]:
+        found = [
+            MetricResult(MetricKey(step, MetricName("mswitch", name)), committed, attempted)
+            for step, name, committed, attempted in next(self._answers)
+        ]
+        return {"counters": found}
+
+
+def test_committed_counts_are_added_over_steps_and_attempts_left_out():
+    job = Job([("a", "read", 3, 5), ("b", "read", 4, None), ("b", "kept", None, 9)])
+    assert counters(job) == {"read": 7, "kept": 0}
+
+
+def test_a_runner_that_knows_no_commits_is_believed_its_attempts():
+    job = Job([("a", "read", None, 5), ("b", "read", None, 1)])
+    assert counters(job) == {"read": 6}
+
+
+def test_the_view_does_not_go_back_with_an_attempt_that_is_made_again(tmp_path):
+    watch = Watch(Workspace(str(tmp_path), "key"), {"read": 2})
+    watch.begin()
+    job = Job(*([("a", "pages_read", None, pages)] for pages in (40, 3, 50)))
+    watch.follow(job)
+    lines = []
+    for _ in range(3):
+        watch.look()
+        lines.append(watch.line(1.0))
+    assert lines == [f"{pages} pages, {pages} a second" for pages in (40, 40, 50)]
