@@ -71,10 +71,23 @@ def interval(sides: list[list[pd.DataFrame]], amount: str, size: str) -> tuple[f
         mean = np.take_along_axis(sums, chosen, axis=0).mean(axis=0)
         losses.append(mean / runs[0][size].to_numpy()[drawn].sum(axis=1))
     gains = losses[0] - losses[1]
-    error = gains.std(ddof=1) * math.sqrt(pages / (pages - 1))
+    totals = [
+        np.array([run[amount].sum() / run[size].sum() for run in runs if len(runs) > 1])
+        for runs in sides
+    ]
+    between = [total.var(ddof=1) / total.size if total.size else 0.0 for total in totals]
+    lost = sum(part / total.size for part, total in zip(between, totals, strict=True) if part)
+    of_pages = max(gains.var(ddof=1) - sum(between) + lost, 0) * pages / (pages - 1)
+    error = math.sqrt(of_pages + sum(between))
+    if not error:
+        return *np.quantile(gains, [0.025, 0.975]), float(gains.mean() == 0)
+    free = of_pages**2 / (pages - 1)
+    free += sum(b**2 / (t.size - 1) for b, t in zip(between, totals, strict=True) if b)
+    free = error**4 / free
     gain = gains.mean()
-    p_value = 2 * stats.t.sf(abs(gain) / error, pages - 1) if error else float(gain == 0)
-    return *np.quantile(gains, [0.025, 0.975]), p_value
+    stretch = stats.t.isf(0.025, free) / stats.norm.isf(0.025) * error / gains.std(ddof=1)
+    ends = gain + stretch * (np.quantile(gains, [0.025, 0.975]) - gain)
+    return *ends, 2 * stats.t.sf(abs(gain) / error, free)
 
 
 def beyond_noise(p_values: pd.Series) -> set[str]:

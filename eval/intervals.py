@@ -5,14 +5,16 @@ an amount (nats, or bits) over a size (target tokens, or hidden bytes), both sum
 is resampled is the held-out *page*, the unit that was drawn from the web; tokens of one page are
 not independent. Baseline and candidate are scored on the same pages, so a resample takes the same
 pages on both sides (paired), and where a side has several runs it resamples the runs too. A page
-that is too short to hide a token has no loss and is not drawn. With one
-run a side the interval does not know how another seed would have fallen: it then speaks about pages
-only. With few runs the spread between seeds is understated.
+that is too short to hide a token has no loss and is not drawn. With one run a side the interval
+does not know how another seed would have fallen: it then speaks about pages only.
 
-The interval is the bootstrap's percentiles (95 %). The p-value takes the bootstrap's standard error
-to Student's t with pages - 1 degrees of freedom, which stays careful where a language has few pages
-and resolves p-values that counting resamples could not. Over all languages Benjamini and Hochberg
-(1995) bound the share of false findings among those called "beyond noise" at 5 %.
+Resamples of n things spread by (n - 1) / n of what the things do, and two or four runs are few. So
+the standard error is put together from three variances without that loss: of pages, and of each
+side's mean over runs; Welch and Satterthwaite (1946) say how many degrees of freedom it has, near
+those of the largest part. The p-value takes it to Student's t, which resolves what counting
+resamples could not; the interval is the resamples' percentiles (95 %), stretched to what that t
+has. Over all languages Benjamini and Hochberg (1995) bound the expected share of false findings
+among those called "beyond noise" at 5 %; seeds move languages together, so they come in crowds.
 
 The seed is fixed and every language starts from it: an interval depends on its own pages only.
 """
@@ -20,12 +22,14 @@ The seed is fixed and every language starts from it: an interval depends on its 
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
 CONFIDENCE = 0.95
+TAIL = (1 - CONFIDENCE) / 2
 FALSE_DISCOVERY_RATE = 0.05
 RESAMPLES = 2_000
 SEED = 0
@@ -59,6 +63,12 @@ class Scores:
         """Returns the loss over all pages, mean over runs."""
         return float(self.amounts.mean(axis=0).sum() / self.sizes.sum())
 
+    def variance_of_mean(self) -> float:
+        """Returns the variance of the mean over runs, by how runs differ; 0 of one run."""
+        runs = len(self.amounts)
+        losses = self.amounts.sum(axis=1) / self.sizes.sum()
+        return float(losses.var(ddof=1)) / runs if runs > 1 else 0.0
+
 
 def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
     """Returns one language's gain and interval from its pages' summed losses."""
@@ -68,11 +78,50 @@ def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
     if pages < 2:
         return GainInterval(gain, pages, None, None, None)
     gains = resampled_gains(baseline, candidate)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(gains, [tail, 1 - tail])
-    standard_error = float(gains.std(ddof=1)) * (pages / (pages - 1)) ** 0.5
-    p_value = _p_value(gain, standard_error, pages)
-    return GainInterval(gain, pages, float(low), float(high), p_value)
+    error = standard_error((baseline, candidate), float(gains.var(ddof=1)))
+    low, high = gain + error.stretch * (np.quantile(gains, [TAIL, 1 - TAIL]) - gain)
+    return GainInterval(gain, pages, float(low), float(high), error.p_value(gain))
+
+
+class StandardError(NamedTuple):
+    """Of a gain: how large, with so many degrees of freedom, and so large among resamples."""
+
+    size: float
+    degrees_of_freedom: float
+    resampled: float
+
+    @property
+    def stretch(self) -> float:
+        """By what the resamples' percentiles are to be moved away from the gain."""
+        if self.resampled == 0:
+            return 1.0
+        wider = stats.t.isf(TAIL, self.degrees_of_freedom) / stats.norm.isf(TAIL)
+        return float(wider) * self.size / self.resampled
+
+    def p_value(self, gain: float) -> float:
+        """Returns how likely so large a gain would be, either way, if there were none."""
+        if self.size == 0:  # all pages and runs agree to the last bit
+            return 1.0 if gain == 0 else 0.0
+        return float(2 * stats.t.sf(abs(gain) / self.size, self.degrees_of_freedom))
+
+
+def standard_error(sides: Sequence[Scores], resampled_variance: float) -> StandardError:
+    """Returns the standard error of a difference between two sides.
+
+    Args:
+        sides: with at least two pages.
+        resampled_variance: of the gain among resamples of pages and runs; what runs have no part
+            in is the pages'.
+    """
+    pages = sides[0].sizes.size
+    runs = [(side.variance_of_mean(), len(side.amounts)) for side in sides]
+    of_runs = sum(variance * (count - 1) / count for variance, count in runs)
+    of_pages = max(resampled_variance - of_runs, 0.0) * pages / (pages - 1)
+    parts = [(of_pages, pages - 1), *((variance, max(count - 1, 1)) for variance, count in runs)]
+    total = sum(variance for variance, _ in parts)
+    spread = sum(variance**2 / freedom for variance, freedom in parts)
+    freedom = total**2 / spread if spread else pages - 1
+    return StandardError(total**0.5, freedom, resampled_variance**0.5)
 
 
 def scored(sides: Sequence[Scores]) -> list[Scores]:
@@ -134,9 +183,3 @@ def _mean_of_drawn_runs(rng: np.random.Generator, sums: np.ndarray) -> np.ndarra
     resamples, runs = sums.shape
     drawn = rng.integers(runs, size=(resamples, runs))
     return np.take_along_axis(sums, drawn, axis=1).mean(axis=1)
-
-
-def _p_value(gain: float, standard_error: float, pages: int) -> float:
-    if standard_error == 0:  # all pages agree to the last bit
-        return 1.0 if gain == 0 else 0.0
-    return float(2 * stats.t.sf(abs(gain) / standard_error, pages - 1))

@@ -5,8 +5,9 @@
 Comes after `multilingual.py`, whose tokens and recipes it takes. The dense model with feed-forwards
 of one unit, of a quarter and of eight times the recipe's width; the Switch with fewer experts, with
 every other feed-forward sparse, with narrow or louder experts; both with four times the rows and
-with four times the steps. One seed; prints held-out losses as Markdown. What came out:
-docs/results/multilingual.md.
+with four times the steps. Then the same question in other shapes: a quarter of the rows and four
+times the steps, four heads, four times the width in one layer a stack. One seed; prints held-out
+losses as Markdown. What came out: docs/results/multilingual.md.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,12 @@ from multilingual import HALF, pretrain
 
 LONG = 4 * HALF
 WIDE_ROWS = 256
+FEW_ROWS = 16
+FEW_GROUPED = ("model.switch.encoder_group_tokens=2048", "model.switch.decoder_group_tokens=464")
+HOLD = ("optimizer.hold_steps=1600",)  # a schedule of the same form over four times the steps
+FOUR_HEADS = ("model.heads=4", "model.head=8")
+WIDE = ("model.embed=128", "model.heads=4", "model.layers=1")
+WIDE_ROUTER = ("model.switch.router_scale=0.088",)  # logits of unit variance, 1 / sqrt(embed)
 
 
 class Trial(NamedTuple):
@@ -48,6 +55,16 @@ TRIALS = (
     Trial("switch-256-rows", "switch", steps=HALF // 2, rows=WIDE_ROWS),
     Trial("mt5-long", "mt5", steps=LONG),
     Trial("switch-long", "switch", steps=LONG),
+    Trial("mt5-16-rows-mlp-1", "mt5", (*HOLD, "model.mlp=1"), LONG, FEW_ROWS),
+    Trial("mt5-16-rows", "mt5", HOLD, LONG, FEW_ROWS),
+    Trial("switch-16-rows", "switch", (*HOLD, *FEW_GROUPED), LONG, FEW_ROWS),
+    Trial("mt5-4-heads-mlp-1", "mt5", (*FOUR_HEADS, "model.mlp=1")),
+    Trial("mt5-4-heads", "mt5", FOUR_HEADS),
+    Trial("mt5-4-heads-mlp-512", "mt5", (*FOUR_HEADS, "model.mlp=512")),
+    Trial("switch-4-heads", "switch", FOUR_HEADS),
+    Trial("mt5-wide", "mt5", WIDE),
+    Trial("mt5-wide-mlp-512", "mt5", (*WIDE, "model.mlp=512")),
+    Trial("switch-wide", "switch", (*WIDE, *WIDE_ROUTER)),
 )
 
 
