@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from data import languages as table
 from eval import (
+    cautions,
     charts,
     confidence,
     distillation,
@@ -56,7 +57,7 @@ def to_html(one: report.Report) -> str:
         speedup_text=report.speedup_text,
         specs=charts.charts(one),
         curves=_curves(one),
-        cautions=report.cautions(one),
+        cautions=cautions.cautions(one),
         in_nats=one.unit is Unit.NATS_PER_TOKEN,
         experts=one.experts,
         expert_shares=one.experts and expert_charts.shares(one.experts),
@@ -72,7 +73,7 @@ def to_html(one: report.Report) -> str:
         families=sorted({gain.family for gain in one.gains.values()}),
         resamples=intervals.RESAMPLES,
         paper=step_speedup,
-        evaluations_wanted=report.EVALUATIONS_WANTED,
+        evaluations_wanted=cautions.EVALUATIONS_WANTED,
         style=Markup(style),
         script=Markup(script),
         bundle=Markup(bundle),

@@ -4,20 +4,31 @@ from dataclasses import asdict
 
 from data import languages as table
 from eval import distillation
+from eval.cautions import cautions
 from eval.expert_sharing import ExpertSharing
 from eval.language_gain import LanguageGain
 from eval.language_loss import Unit
-from eval.report import Report, cautions, shared_total, speedup_text
+from eval.report import Report, shared_total, speedup_text
 
 
 def to_markdown(report: Report) -> str:
     """Returns `report.md`."""
     parts = [f"# {report.candidate.name} against {report.baseline.name}, language by language"]
     parts += [report.sentence, "\n".join(f"- {one}" for one in cautions(report))]
-    parts += [_how_to_read(report), _sides(report), *_differences(report), *_held_out(report)]
+    parts += [_summary(report), _how_to_read(report), _sides(report)]
+    parts += [*_differences(report), *_held_out(report)]
     parts += [_languages(report), *_students(report), *_experts(report.experts)]
     parts += _fertility(report)
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _summary(report: Report) -> str:
+    """Every number of `report.json`'s summary, the languages left out by their number."""
+    numbers = asdict(report.summary) | {"languages_missing": len(report.summary.languages_missing)}
+    return markdown_table(
+        ("over languages", ""),
+        [(name.replace("_", " "), _plain(value)) for name, value in numbers.items()],
+    )
 
 
 def _how_to_read(report: Report) -> str:

@@ -1,26 +1,22 @@
-"""The report as a whole: its one sentence, what to be careful of, and `report.json`.
+"""The report as a whole, and its one sentence.
 
 Whoever reads the sentence must be able to trust it when the candidate loses: it counts better and
 worse languages alike, beyond noise and in all, and says in how many the baseline's final quality is
-never reached. What weakens it stands beside it, as cautions. `report.json` holds every number of
-the pictures; names carry their units.
+never reached. What weakens it stands beside it (`cautions`).
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from data.shared_lines import SharedLines
-from eval import expert_sharing, side
+from eval import side
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
 from eval.funnel import Funnel
 from eval.language_gain import LanguageGain, Summary
 from eval.language_loss import Unit
 from eval.side import Side
-
-EVALUATIONS_WANTED = 30  # of a run: between fewer, an interpolated step is a guess
-FIELDS_NAMED = 6  # of the differing ones, in the first screen's sentence
 
 
 class Difference(NamedTuple):
@@ -145,13 +141,6 @@ def speed_sentence(report: Report) -> str:
     )
 
 
-def cautions(report: Report) -> list[str]:
-    """Says what a reader of the sentence has to keep in mind, gravest first."""
-    of_runs = _differing(report), _other_unit(report), _lines_shared(report)
-    of_scores = _few_evaluations(report), _one_run(report), _unscored(report)
-    return [one for one in (*of_runs, *of_scores) if one]
-
-
 def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
     """Returns the sums over all languages, without examples."""
     lines, shared_lines, pages, sharing = (
@@ -160,109 +149,6 @@ def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
         else (0, 0, 0, 0)
     )
     return SharedLines(lines, shared_lines, pages, sharing, ())
-
-
-def _differing(report: Report) -> str:
-    fields = [one.field for one in report.differences]
-    if not fields:
-        return ""
-    more = f" and {len(fields) - FIELDS_NAMED} more" if len(fields) > FIELDS_NAMED else ""
-    return (
-        f"The runs differ beyond the feed-forward, which was allowed: "
-        f"{', '.join(fields[:FIELDS_NAMED])}{more}. What they gain is not sparsity’s alone."
-    )
-
-
-def _other_unit(report: Report) -> str:
-    if report.unit is Unit.NATS_PER_TOKEN:
-        return ""
-    return (
-        "The sides have different vocabularies, so gains are in bits per byte of hidden text: the "
-        "same pages, in which each vocabulary hides its own spans."
-    )
-
-
-def _lines_shared(report: Report) -> str:
-    total = shared_total(report.shared_lines or {})
-    if not total.shared_lines:
-        return ""
-    return (
-        f"{total.shared_lines:,} of {total.lines:,} lines of held-out pages also stand on training "
-        f"pages ({total.shared_lines / total.lines:.2%}; {total.pages_sharing:,} of "
-        f"{total.pages:,} pages)."
-    )
-
-
-def _few_evaluations(report: Report) -> str:
-    both = report.baseline, report.candidate
-    fewest = min((len(one.steps) for one in both if one.trained), default=EVALUATIONS_WANTED)
-    if fewest >= EVALUATIONS_WANTED:
-        return ""
-    return (
-        f"Step speed-ups are interpolated between {fewest} evaluations; "
-        f"{EVALUATIONS_WANTED} or more are wanted."
-    )
-
-
-def _one_run(report: Report) -> str:
-    single = [one.name for one in (report.baseline, report.candidate) if len(one.runs) == 1]
-    if not single:
-        return ""
-    return (
-        f"One run of {' and of '.join(single)}: intervals speak about pages, not about how another "
-        "seed would have fallen."
-    )
-
-
-def _unscored(report: Report) -> str:
-    unscored = sum(gain.held_out_pages_unscored for gain in report.gains.values())
-    if not unscored:
-        return ""
-    return f"Held-out pages that are too short to hide a token count nowhere: {unscored:,} of them."
-
-
-def to_json(report: Report) -> dict[str, Any]:
-    """Returns `report.json`."""
-    shared, experts = report.shared_lines, report.experts
-    return {
-        "sentence": report.sentence,
-        "cautions": cautions(report),
-        "unit": report.unit.value,
-        "differences": [one._asdict() for one in report.differences],
-        "summary": asdict(report.summary),
-        "languages": {code: asdict(gain) for code, gain in report.gains.items()},
-        "baseline": asdict(report.facts[0]),
-        "candidate": asdict(report.facts[1]),
-        "training_tokens_are": report.training_tokens_are,
-        "curves": {
-            one.name: _curves(one, report.unit) for one in (report.baseline, report.candidate)
-        },
-        "held_out": None
-        if shared is None
-        else shared_total(shared)._asdict()
-        | {"languages": {code: one._asdict() for code, one in shared.items()}},
-        "experts": None if experts is None else expert_sharing.to_json(experts),
-        "students": [asdict(one) for one in report.students],
-        "corpus": None if report.funnel is None else asdict(report.funnel),
-    }
-
-
-def _curves(one: Side, unit: Unit) -> dict[str, Any]:
-    """Returns a side's curves, mean over its runs; of all pages also each run's own."""
-    units = {"loss_nats": Unit.NATS_PER_TOKEN}
-    if unit is Unit.BITS_PER_BYTE:
-        units["bits_per_byte"] = unit
-    runs = [side.total_curve(run, Unit.NATS_PER_TOKEN).tolist() for run in one.runs]
-    return {
-        "steps": list(one.steps),
-        **{name: _curves_in(one, each) for name, each in units.items()},
-        "loss_nats_all_by_run": runs,
-    }
-
-
-def _curves_in(one: Side, unit: Unit) -> dict[str, list[float]]:
-    by_language = zip(one.languages, one.curves(unit).T.tolist(), strict=True)
-    return {"all": side.total_curve(one.losses, unit).tolist(), **dict(by_language)}
 
 
 def speedup_text(gain: LanguageGain) -> str:

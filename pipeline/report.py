@@ -7,18 +7,18 @@ an older report; it is never written over anything else. Runs, corpus and tokens
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 
 import pyarrow.parquet as pq
 
 from eval import comparison, distillation, expert_sharing, side
 from eval import report as whole
+from eval.cautions import cautions
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
 from eval.html import to_html
-from eval.language_gain import TrainingText
 from eval.language_loss import Unit
 from eval.markdown import to_markdown
+from eval.report_json import to_json
 from eval.side import Side
 from pipeline import arguments, artifacts, finished_runs, json_files
 from pipeline.corpus_funnel import read_funnel
@@ -26,12 +26,14 @@ from pipeline.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.finished_runs import Run
 from pipeline.held_out_lines import read_shared_lines
+from pipeline.report_text import check_text, training_text
 
 STAGE = "report"
 
 
 def run(arguments: arguments.Report) -> None:
     """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the place."""
+    _check_named_once(arguments)
     inputs = _digests(arguments)
     baseline, candidate = (
         [finished_runs.read_run(directory) for directory in directories]
@@ -40,17 +42,18 @@ def run(arguments: arguments.Report) -> None:
     differences = finished_runs.differences(
         baseline, candidate, allowed=arguments.allow_differences
     )
+    check_text(arguments.corpus, arguments.tokens, candidate)
     students = [finished_runs.read_run(directory) for directory in arguments.student]
     finished_runs.check_students(
         students, baseline[0], candidate, differences_allowed=arguments.allow_differences
     )
     report = _report(arguments, baseline, candidate, students, differences)
     _claim(arguments.out, inputs)
-    json_files.write_json(arguments.out / "report.json", whole.to_json(report))
+    json_files.write_json(arguments.out / "report.json", to_json(report))
     json_files.write_text(arguments.out / "report.md", to_markdown(report))
     json_files.write_text(arguments.out / "index.html", to_html(report))
     artifacts.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
-    said = [report.sentence, *(f"- {caution}" for caution in whole.cautions(report))]
+    said = [report.sentence, *(f"- {caution}" for caution in cautions(report))]
     print("\n".join([*said, f"The report lies in {arguments.out / 'index.html'}"]))
 
 
@@ -68,7 +71,7 @@ def _report(
         _side(name, runs, finished_runs.median_metric(runs, "seconds") if comparable else None)
         for name, runs in zip(names, (baseline, candidate), strict=True)
     ]
-    text, training_tokens_are = _training_text(arguments.tokens, candidate)
+    text, training_tokens_are = training_text(arguments.tokens, candidate)
     gains = comparison.language_gains(sides[0], sides[1], text)
     return whole.Report(
         baseline=sides[0],
@@ -114,6 +117,14 @@ def _experts(name: str, runs: Sequence[Run]) -> ExpertSharing | None:
                 pq.read_table(path), run=said, step=run.last_step, origin=str(path)
             )
     return None
+
+
+def _check_named_once(arguments: arguments.Report) -> None:
+    """A run that stands twice on one side would count as two seeds."""
+    for name in ("baseline", "candidate", "student"):
+        named = [directory.resolve() for directory in getattr(arguments, name)]
+        if twice := [str(one) for one in dict.fromkeys(named) if named.count(one) > 1]:
+            raise ArtifactError(f"--{name} names {', '.join(twice)} twice; name each run once.")
 
 
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:
@@ -208,27 +219,3 @@ def _counted(devices: Sequence[str]) -> str:
     """Returns `8 × TPU v5p` for eight entries of it, `not recorded` for none."""
     kinds = [f"{devices.count(kind)} × {kind}" for kind in dict.fromkeys(devices)]
     return ", ".join(kinds) or "not recorded"
-
-
-def _training_text(tokens: str | None, runs: Sequence[Run]) -> tuple[dict[str, TrainingText], str]:
-    """Returns each language's training text, and what its `tokens` count."""
-    seen = {
-        code: fmean([run.tokens_seen.get(code, 0.0) for run in runs])
-        for code in {code for run in runs for code in run.tokens_seen}
-    }
-    if tokens is None:
-        text = {code: TrainingText(tokens=n, tokens_seen=n) for code, n in seen.items()}
-        return text, "training tokens seen, repeats counted"
-    text = {}
-    for code, splits in artifacts.read_manifest(tokens, "tokenize")["languages"].items():
-        train = splits.get("train", {})
-        count, pages = train.get("tokens", 0), train.get("pages", 0)
-        text[code] = TrainingText(
-            tokens=float(count),
-            tokens_seen=seen.get(code),
-            bytes_per_token=train["text_bytes"] / count if count else None,
-            tokens_per_page=count / pages if pages else None,
-            unknown_share=train["unknown_tokens"] / count if count else None,
-            byte_fallback_share=train["byte_tokens"] / count if count else None,
-        )
-    return text, "distinct training tokens"

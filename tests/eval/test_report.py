@@ -10,10 +10,12 @@ import pytest
 from data.languages import all_languages
 from data.shared_lines import SharedLines
 from eval import comparison, language_loss, report
+from eval.cautions import cautions
 from eval.funnel import funnel
 from eval.html import to_html
 from eval.language_gain import TrainingText
 from eval.markdown import to_markdown
+from eval.report_json import to_json
 from eval.side import Side
 
 CODES = ("sw", "en", "ru", "ru-Latn")
@@ -154,7 +156,7 @@ def test_sentence_when_nothing_is_beyond_noise():
 
 
 def test_json_is_strict_and_has_the_contracted_fields():
-    written = report.to_json(make())
+    written = to_json(make())
     read = json.loads(json.dumps(written, allow_nan=False))
     assert read["languages"]["ru"]["step_speedup"] is None
     assert {
@@ -189,7 +191,7 @@ def test_markdown_has_a_row_a_language_and_whole_tables():
     assert sum("| ru |" in row for row in rows) == 1
     assert any("Russian (Latin) *" in row for row in rows)
     assert "tiny/er" in markdown  # a pipe in a name breaks no table
-    assert {row.count("|") for row in rows} == {4, 9}
+    assert {row.count("|") for row in rows} == {3, 4, 9}
 
 
 def test_fertility_stands_in_markdown_and_json():
@@ -199,7 +201,7 @@ def test_fertility_stands_in_markdown_and_json():
     )
     made = dataclasses.replace(make(), gains=comparison.language_gains(*sides, {"sw": text}))
     assert "| Swahili | sw | 0.250 | 1,200 | 0.00% | 1.23% |" in to_markdown(made)
-    read = report.to_json(made)["languages"]["sw"]
+    read = to_json(made)["languages"]["sw"]
     assert (read["unknown_share"], read["byte_fallback_share"]) == (0.0, 0.0123)
 
 
@@ -216,7 +218,7 @@ def test_vocabularies_that_differ_are_compared_in_bits_per_byte():
     assert [made.gains[code].verdict for code in ("en", "ru")] == ["worse", "better"]
     # Bits per byte fall from 4/2 to 2.5/2 nats and never reach 3/3 in English.
     assert (made.gains["en"].step_speedup, made.gains["en"].step_speedup_bound) == (None, 1.0)
-    written = report.to_json(made)
+    written = to_json(made)
     json.dumps(written, allow_nan=False)
     assert written["unit"] == "bits per byte"
     assert "bits_per_byte" in written["curves"]["Switch"]
@@ -233,7 +235,7 @@ def test_an_imported_model_has_gains_and_no_speedups():
     assert made.sentence.endswith(
         "No step speed-up is given: mT5 (imported m) was not trained here."
     )
-    json.dumps(report.to_json(made), allow_nan=False)
+    json.dumps(to_json(made), allow_nan=False)
     assert 'id="speedups"' not in to_html(made)
     assert "| – |" in to_markdown(made)
 
@@ -252,10 +254,11 @@ def test_what_weakens_the_sentence_is_said_everywhere():
         "Step speed-ups are interpolated between 3 evaluations; 30 or more are wanted.",
         "One run of mT5 and of Switch: intervals speak about pages, not about how another seed "
         "would have fallen.",
+        "98 of mC4’s 101 languages were not evaluated.",
     ]
-    assert report.to_json(made)["cautions"] == said
-    assert report.to_json(made)["differences"][7]["candidate"] == ("<7>",)
-    assert report.to_json(made)["held_out"]["languages"]["sw"]["shared_lines"] == 2
+    assert to_json(made)["cautions"] == said
+    assert to_json(made)["differences"][7]["candidate"] == ("<7>",)
+    assert to_json(made)["held_out"]["languages"]["sw"]["shared_lines"] == 2
     markdown, page = to_markdown(made), to_html(made)
     for caution in said:
         assert f"- {caution}" in markdown
@@ -270,13 +273,42 @@ def test_enough_evaluations_and_runs_leave_no_caution():
     steps = tuple(range(0, 300, 10))
     sides = [
         dataclasses.replace(
-            one, steps=steps, runs=(one.runs[0][-1:] * 30,) * 2, pages=one.pages * 2
+            one, steps=steps, runs=(one.runs[0][-1:] * 30,) * 4, pages=one.pages * 4
         )
         for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
     ]
     made = made_of(*sides, shared_lines={})
-    assert report.cautions(made) == []
+    every = dataclasses.replace(made.summary, languages_missing=())
+    made = dataclasses.replace(made, summary=every)
+    assert cautions(made) == []
     assert 'class="cautions"' not in to_html(made)
+
+
+def test_few_runs_other_seeds_and_lines_that_nobody_looked_for_are_cautioned():
+    two = [
+        dataclasses.replace(one, runs=one.runs * 2, pages=one.pages * 2)
+        for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
+    ]
+    made = made_of(*two)
+    others = (made.facts[0], dataclasses.replace(made.facts[1], seeds=(2, 1)))
+    said = cautions(dataclasses.replace(made, facts=others))
+    assert said[0] == (
+        "The sides have other seeds (0, 1 of mT5; 1, 2 of Switch), so they did not read the same "
+        "examples in the same order."
+    )
+    assert said[1].endswith("stand on training pages, too: no corpus was named.")
+    assert said[3].startswith("2 runs a side tell little of other seeds")
+    huge = dataclasses.replace(made, funnel=FUNNEL)
+    assert cautions(huge)[0].endswith("too: the corpus is too large.")
+
+
+def test_the_summary_stands_in_markdown():
+    made = make()
+    markdown = to_markdown(made)
+    for name, value in dataclasses.asdict(made.summary).items():
+        assert f"| {name.replace('_', ' ')} | " in markdown, value
+    assert "| languages missing | 98 |" in markdown
+    assert f"| mean step speedup | {made.summary.mean_step_speedup:.4g} |" in markdown
 
 
 def test_languages_that_gain_in_every_run_are_counted():

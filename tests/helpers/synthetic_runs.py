@@ -4,8 +4,10 @@ Evaluations are sums of a level, a gain by language that grows with the steps, a
 report must say of them is known. Text is hostile where a report shows any.
 """
 
+import functools
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def write_report(root: Path) -> Path:
             candidate=sparse,
             student=students,
             corpus=str(write_corpus(root / "corpus")),
-            tokens=str(write_tokens(root / "tokens")),
+            tokens=str(write_tokens(root / "tokens", root / "corpus")),
             out=root / "out",
         )
     )
@@ -77,7 +79,7 @@ def write_run(
         "parameters": parameters,
         "flops_per_sequence": 98_765_432,
         "devices": ["cpu", "cpu"],
-        "inputs": {"tokens": "sha", **(made_from or {})},
+        "inputs": {"tokens": _digest_of_tokens(), **(made_from or {})},
     }
     (directory / "evaluation").mkdir(parents=True)
     json_files.write_json(directory / "recipe.json", about)
@@ -191,7 +193,8 @@ def write_corpus(directory: Path) -> Path:
     return directory
 
 
-def write_tokens(directory: Path) -> Path:
+def write_tokens(directory: Path, corpus: Path) -> Path:
+    """Writes what `mswitch tokenize` writes of a corpus, without the tokens."""
     directory.mkdir()
     languages = {
         language.code: {
@@ -206,5 +209,14 @@ def write_tokens(directory: Path) -> Path:
         }
         for number, language in enumerate(all_languages())
     }
-    artifacts.finish(directory, "tokenize", {}, {}, {"languages": languages})
+    made_of = {"corpus_0": artifacts.digest_of_manifest(corpus)}
+    artifacts.finish(directory, "tokenize", {}, made_of, {"languages": languages})
     return directory
+
+
+@functools.cache
+def _digest_of_tokens() -> str:
+    """Returns the digest of what `write_tokens` writes, the same each time."""
+    with tempfile.TemporaryDirectory() as name:
+        corpus = write_corpus(Path(name) / "corpus")
+        return artifacts.digest_of_manifest(write_tokens(Path(name) / "tokens", corpus))

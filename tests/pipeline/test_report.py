@@ -17,7 +17,7 @@ import vl_convert
 from synthetic_runs import HOSTILE, STEPS, write_run
 
 from data.languages import all_languages
-from pipeline import report
+from pipeline import artifacts, report
 from pipeline.arguments import Report
 from pipeline.errors import ArtifactError
 
@@ -90,6 +90,37 @@ def test_a_report_is_written_anew_and_nothing_else_is_written_over(finished, tmp
     (tmp_path / "chapter.txt").write_text("precious")
     with pytest.raises(ArtifactError, match="not a report output"):
         report.run(Report(baseline=(run,), candidate=(run,), out=tmp_path))
+
+
+def test_a_run_is_one_seed_however_often_it_is_named(finished, tmp_path):
+    run = finished / "dense0"
+    twice = Report(baseline=(run, run / "../dense0"), candidate=(run,), out=tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"--baseline names .*dense0 twice"):
+        report.run(twice)
+
+
+def test_only_the_runs_own_tokens_and_corpus_are_shown(finished, tmp_path):
+    corpus, tokens = str(finished / "corpus"), str(finished / "tokens")
+    asked = Report(
+        baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path / "out"
+    )
+    with pytest.raises(ArtifactError, match="name them with --tokens"):
+        report.run(replace(asked, corpus=corpus))
+    artifacts.finish(tmp_path / "corpus", "clean", {}, {}, {"languages": {}})
+    with pytest.raises(ArtifactError, match=r"made of 1 corpus, and .*corpus is not the whole"):
+        report.run(replace(asked, corpus=str(tmp_path / "corpus"), tokens=tokens))
+    inputs = {"corpus_0": artifacts.digest_of_manifest(corpus), "corpus_1": "another"}
+    artifacts.finish(tmp_path / "tokens", "tokenize", {}, inputs, {"languages": {}})
+    with pytest.raises(ArtifactError, match=r"are not the tokens that .*switch0 was trained on"):
+        report.run(replace(asked, tokens=str(tmp_path / "tokens")))
+    digest = artifacts.digest_of_manifest(tmp_path / "tokens")
+    other = write_run(tmp_path / "other", experts=8, made_from={"tokens": digest})
+    both = replace(
+        asked, candidate=(other,), allow_differences=True, tokens=str(tmp_path / "tokens")
+    )
+    with pytest.raises(ArtifactError, match="made of 2 corpora"):
+        report.run(replace(both, corpus=corpus))
+    report.run(both)
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_one_language_and_one_run_a_side_are_enough(browser, tmp_path, monkeypat
                 baseline=(runs[0],),
                 candidate=(runs[1],),
                 corpus=str(write_corpus(root / "corpus")),
-                tokens=str(write_tokens(root / "tokens")),
+                tokens=str(write_tokens(root / "tokens", root / "corpus")),
                 out=root / "out",
             )
         )

@@ -1,0 +1,102 @@
+"""What weakens a report's sentence: on its first screen, in Markdown, JSON and the terminal."""
+
+from eval.language_loss import Unit
+from eval.report import Report, shared_total
+
+EVALUATIONS_WANTED = 30  # of a run: between fewer, an interpolated step is a guess
+RUNS_WANTED = 4  # of a side: with fewer, seeds were measured to crowd (docs/decisions/report.md)
+FIELDS_NAMED = 6  # of the differing ones
+
+
+def cautions(report: Report) -> list[str]:
+    """Says what a reader of the sentence has to keep in mind, gravest first."""
+    of_runs = _differing(report), _other_seeds(report), _other_unit(report), _lines_shared(report)
+    of_scores = _few_evaluations(report), _few_runs(report), _missing(report), _unscored(report)
+    return [one for one in (*of_runs, *of_scores) if one]
+
+
+def _differing(report: Report) -> str:
+    fields = [one.field for one in report.differences]
+    if not fields:
+        return ""
+    more = f" and {len(fields) - FIELDS_NAMED} more" if len(fields) > FIELDS_NAMED else ""
+    return (
+        f"The runs differ beyond the feed-forward, which was allowed: "
+        f"{', '.join(fields[:FIELDS_NAMED])}{more}. What they gain is not sparsity’s alone."
+    )
+
+
+def _other_unit(report: Report) -> str:
+    if report.unit is Unit.NATS_PER_TOKEN:
+        return ""
+    return (
+        "The sides have different vocabularies, so gains are in bits per byte of hidden text: the "
+        "same pages, in which each vocabulary hides its own spans."
+    )
+
+
+def _lines_shared(report: Report) -> str:
+    if report.shared_lines is None:
+        why = "no corpus was named" if report.funnel is None else "the corpus is too large"
+        return f"Nobody looked for held-out lines that stand on training pages, too: {why}."
+    total = shared_total(report.shared_lines)
+    if not total.shared_lines:
+        return ""
+    return (
+        f"{total.shared_lines:,} of {total.lines:,} lines of held-out pages also stand on training "
+        f"pages ({total.shared_lines / total.lines:.2%}; {total.pages_sharing:,} of "
+        f"{total.pages:,} pages)."
+    )
+
+
+def _few_evaluations(report: Report) -> str:
+    both = report.baseline, report.candidate
+    fewest = min((len(one.steps) for one in both if one.trained), default=EVALUATIONS_WANTED)
+    if fewest >= EVALUATIONS_WANTED:
+        return ""
+    return (
+        f"Step speed-ups are interpolated between {fewest} evaluations; "
+        f"{EVALUATIONS_WANTED} or more are wanted."
+    )
+
+
+def _few_runs(report: Report) -> str:
+    sides = report.baseline, report.candidate
+    if single := [one.name for one in sides if len(one.runs) == 1]:
+        return (
+            f"One run of {' and of '.join(single)}: intervals speak about pages, not about how "
+            "another seed would have fallen."
+        )
+    fewest = min(len(one.runs) for one in sides)
+    if fewest >= RUNS_WANTED:
+        return ""
+    return (
+        f"{fewest} runs a side tell little of other seeds, which move many languages at once: "
+        "what is beyond noise comes or goes in crowds."
+    )
+
+
+def _other_seeds(report: Report) -> str:
+    sides = report.baseline, report.candidate
+    seeds = [sorted(one.seeds) for one in report.facts]
+    if seeds[0] == seeds[1] or not all(one.trained for one in sides):
+        return ""
+    named = [
+        f"{', '.join(map(str, of))} of {one.name}" for of, one in zip(seeds, sides, strict=True)
+    ]
+    return (
+        f"The sides have other seeds ({'; '.join(named)}), so they did not read the same examples "
+        "in the same order."
+    )
+
+
+def _missing(report: Report) -> str:
+    missing = len(report.summary.languages_missing)
+    return f"{missing} of mC4’s 101 languages were not evaluated." if missing else ""
+
+
+def _unscored(report: Report) -> str:
+    unscored = sum(gain.held_out_pages_unscored for gain in report.gains.values())
+    if not unscored:
+        return ""
+    return f"Held-out pages that are too short to hide a token count nowhere: {unscored:,} of them."

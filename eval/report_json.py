@@ -1,0 +1,54 @@
+"""`report.json`: every number of the pictures and tables; names carry their units."""
+
+from dataclasses import asdict
+from typing import Any
+
+from eval import expert_sharing, side
+from eval.cautions import cautions
+from eval.language_loss import Unit
+from eval.report import Report, shared_total
+from eval.side import Side
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """Returns `report.json`."""
+    shared, experts = report.shared_lines, report.experts
+    return {
+        "sentence": report.sentence,
+        "cautions": cautions(report),
+        "unit": report.unit.value,
+        "differences": [one._asdict() for one in report.differences],
+        "summary": asdict(report.summary),
+        "languages": {code: asdict(gain) for code, gain in report.gains.items()},
+        "baseline": asdict(report.facts[0]),
+        "candidate": asdict(report.facts[1]),
+        "training_tokens_are": report.training_tokens_are,
+        "curves": {
+            one.name: _curves(one, report.unit) for one in (report.baseline, report.candidate)
+        },
+        "held_out": None
+        if shared is None
+        else shared_total(shared)._asdict()
+        | {"languages": {code: one._asdict() for code, one in shared.items()}},
+        "experts": None if experts is None else expert_sharing.to_json(experts),
+        "students": [asdict(one) for one in report.students],
+        "corpus": None if report.funnel is None else asdict(report.funnel),
+    }
+
+
+def _curves(one: Side, unit: Unit) -> dict[str, Any]:
+    """Returns a side's curves, mean over its runs; of all pages also each run's own."""
+    units = {"loss_nats": Unit.NATS_PER_TOKEN}
+    if unit is Unit.BITS_PER_BYTE:
+        units["bits_per_byte"] = unit
+    runs = [side.total_curve(run, Unit.NATS_PER_TOKEN).tolist() for run in one.runs]
+    return {
+        "steps": list(one.steps),
+        **{name: _curves_in(one, each) for name, each in units.items()},
+        "loss_nats_all_by_run": runs,
+    }
+
+
+def _curves_in(one: Side, unit: Unit) -> dict[str, list[float]]:
+    by_language = zip(one.languages, one.curves(unit).T.tolist(), strict=True)
+    return {"all": side.total_curve(one.losses, unit).tolist(), **dict(by_language)}
