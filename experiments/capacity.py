@@ -7,7 +7,7 @@ of one unit, of a quarter and of eight times the recipe's width; the Switch with
 every other feed-forward sparse, with narrow or louder experts; both with four times the rows and
 with four times the steps. Then the same question in other shapes: a quarter of the rows and four
 times the steps, four heads, four times the width in one layer a stack. One seed; prints held-out
-losses as Markdown. What came out: docs/results/multilingual.md.
+losses as Markdown. What came out: docs/results/short-runs.md.
 """
 
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "experts-mean": ("--set=distillation.initialization=experts-mean",),
 }
 SEED = 0
-BASELINE, LONGER = "mt5-short", "mt5-0"  # as many steps as a student; and as it and its teacher
+BASELINE, LONGER = "mt5-short", "mt5-twice"  # as many steps as a student; and as it and its teacher
 
 
 def students(experts: int) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ chapters of one book, all translations of one text), of which the rules would ke
 page's address is that of its document with language and number. And a document may be a whole book:
 it is cut at line ends into pages of at most 1,200 characters, or scoring a dozen held-out pages a
 language would take longer than training. So a held-out page may come from a document of which other
-pages are trained on; no line is shared.
+pages are trained on; line deduplication leaves each line to one of them.
 """
 
 import gzip

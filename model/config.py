@@ -49,7 +49,7 @@ class SwitchConfig:
             "slightly better" there than a tenth of the usual scale.
         expert_output_scale: factor on the first weights of the experts' last matrix. A token's gate
             starts near 1 / experts, so `experts` lets a sparse layer start as loud as a dense one;
-            the paper has 1 (docs/results/multilingual.md measures both).
+            the paper has 1 (docs/results/short-runs.md measures both).
     """
 
     experts: int

@@ -27,15 +27,19 @@ from pipeline.recipe import Recipe, near_matches
 from pipeline.small_recipes import (
     mt5_demo,
     mt5_experiment,
+    mt5_multilingual,
     switch_demo,
     switch_english,
     switch_experiment,
+    switch_multilingual,
     t5_english,
 )
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
     mt5_demo,
     switch_demo,
+    mt5_multilingual,
+    switch_multilingual,
     mt5_experiment,
     switch_experiment,
     t5_english,

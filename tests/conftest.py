@@ -1,6 +1,13 @@
-"""Eight simulated devices, set before anything imports JAX; and small token blocks to read."""
+"""Eight simulated devices, set before anything imports JAX; and small token blocks to read.
 
+What is compiled in one session is kept for that session, for all its processes: the same steps are
+trained, resumed and evaluated in many of them. Nothing is taken from an earlier session.
+"""
+
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 FLAGS = (
@@ -10,6 +17,12 @@ FLAGS = (
     "--xla_llvm_disable_expensive_passes=true",
 )
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS)).strip()
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers, and what they start, inherit it
+    compiled = tempfile.mkdtemp(prefix="mswitch-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 # They need servers that `make engines` builds, and run with it alone.
 collect_ignore = [] if "MSWITCH_ENGINES" in os.environ else ["engines"]
@@ -27,8 +40,21 @@ from data.token_blocks import TokenBlocks, TokenizedPage, describe, token_dtype,
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# Two workers take a file each: the longest first, or one worker ends alone with them (a minute).
-LONGEST_FIRST = ("test_pretrain.py", "test_distill.py", "test_train_step.py", "test_whole_way.py")
+# Two workers take a file each: the longest first, or one worker ends alone with them. test_distill
+# and test_pretrain train the same teacher, which is compiled once if they do not begin together.
+LONGEST_FIRST = (
+    "test_pretrain.py",
+    "test_train_step.py",
+    "test_distill.py",
+    "test_whole_way.py",
+    "test_plan.py",
+    "test_switch_layer.py",
+    "test_tokenize.py",
+    "test_distillation.py",
+    "test_accumulation.py",
+    "test_trouble.py",
+    "test_clean_resume.py",
+)
 
 VOCABULARY = {
     "vocabulary_size": 1024,
@@ -39,7 +65,8 @@ VOCABULARY = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST_FIRST)
+    rank = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(scope="session")

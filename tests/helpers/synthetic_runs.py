@@ -79,7 +79,7 @@ def write_run(
         "parameters": parameters,
         "flops_per_sequence": 98_765_432,
         "devices": ["cpu", "cpu"],
-        "inputs": {"tokens": _digest_of_tokens(), **(made_from or {})},
+        "inputs": {"tokens": _digest_of_tokens(_codes()), **(made_from or {})},
     }
     (directory / "evaluation").mkdir(parents=True)
     json_files.write_json(directory / "recipe.json", about)
@@ -214,9 +214,13 @@ def write_tokens(directory: Path, corpus: Path) -> Path:
     return directory
 
 
+def _codes() -> tuple[str, ...]:
+    return tuple(language.code for language in all_languages())
+
+
 @functools.cache
-def _digest_of_tokens() -> str:
-    """Returns the digest of what `write_tokens` writes, the same each time."""
+def _digest_of_tokens(_: tuple[str, ...]) -> str:
+    """Returns the digest of what `write_tokens` writes of these languages, the same each time."""
     with tempfile.TemporaryDirectory() as name:
         corpus = write_corpus(Path(name) / "corpus")
         return artifacts.digest_of_manifest(write_tokens(Path(name) / "tokens", corpus))

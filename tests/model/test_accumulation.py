@@ -1,5 +1,7 @@
 """A batch computed in parts is the batch: gradients, losses, the dropped, the router's jitter."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,8 +40,8 @@ def batch():
     return Batch(jnp.array(inputs), jnp.array(targets), jnp.arange(ROWS, dtype=jnp.int32))
 
 
-def step(shape, devices, accumulate):
-    trainer = make_trainer(
+def trainer_of(shape, devices, accumulate):
+    return make_trainer(
         CONFIG,
         OptimizerConfig(hold_steps=100),
         steps=10,
@@ -47,7 +49,17 @@ def step(shape, devices, accumulate):
         mesh=make_mesh(shape, jax.devices()[:devices]),
         accumulate=accumulate,
     )
-    return trainer.step(trainer.init(), batch())
+
+
+@functools.cache
+def first():
+    """The start of all, drawn on one device."""
+    return jax.tree.map(np.asarray, trainer_of(MeshShape(), 1, 1).init())
+
+
+def step(shape, devices, accumulate):
+    trainer = trainer_of(shape, devices, accumulate)
+    return trainer.step(jax.device_put(first(), trainer.shardings), batch())
 
 
 @pytest.fixture(scope="module")

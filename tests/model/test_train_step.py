@@ -20,6 +20,7 @@ from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, batch_sharding, make_mesh
 from model.stack import Call
 from model.train_step import make_trainer
+from model.trouble import places, where
 
 ROWS, SOURCE, TARGET = 8, 16, 8
 EMBED = 24  # no two sizes alike, so that a gathered array is known by its shape
@@ -207,13 +208,34 @@ def test_a_step_that_is_not_finite_or_exploded_changes_nothing(single, factor):
     assert not bool(metrics.skipped)
 
 
+@pytest.mark.parametrize(
+    ("kind", "pick", "layer"),
+    [
+        ("switch", lambda m: m.encoder.blocks[1].feed_forward.down, "encoder layer 1"),
+        ("dense", lambda m: m.decoder.blocks[0].feed_forward.up, "decoder layer 1"),
+        ("dense", lambda m: m.logits, "every layer was finite"),
+    ],
+)
+def test_a_step_says_which_layer_of_its_forward_pass_broke(single, kind, pick, layer):
+    """The last of a block's repetitions; in parts and in larger blocks: test_trouble.py."""
+    one = single[kind]
+    state = one.init()
+    last = jax.tree.map(lambda leaf: leaf.at[-1].set(jnp.nan), pick(state.arrays))
+    state = state._replace(arrays=eqx.tree_at(pick, state.arrays, last))
+    _, metrics = one.step(state, batch())
+    assert bool(metrics.skipped)
+    found = places(one.shapes, config(KINDS[kind]).layers_per_block)
+    assert layer in where(jax.device_get(metrics.trace), found, limit=10.0)
+
+
 def test_the_loss_is_nats_and_squared_log_z_and_routing(single):
     """By NumPy from the logits: padding counts for nothing, every term by its weight."""
     model = single["switch"].model(single["switch"].init().arrays)
     one = batch()
     call = Call(make_mesh(MeshShape(), jax.devices()[:1]), jax.random.key(0))
-    loss, (losses, _) = training_loss(model, one, call)
-    logits, targets = np.float64(model(one, call).logits), np.asarray(one.targets)
+    loss, (losses, _) = eqx.filter_jit(training_loss)(model, one, call)
+    logits = np.float64(eqx.filter_jit(lambda model: model(one, call).logits)(model))
+    targets = np.asarray(one.targets)
     real = targets != 0
     log_z = np.log(np.exp(logits).sum(-1))
     nats = (log_z - np.take_along_axis(logits, targets[..., None], -1)[..., 0])[real]
@@ -274,12 +296,11 @@ def saved_and_restored(state, directory, step, other):
 
 
 def test_a_run_goes_on_with_fewer_devices_and_experts_elsewhere(single, tmp_path):
-    """8 devices, 4, 2; the expert axis 4, 2, 2: a step on each, against all on one."""
-    shapes = MeshShape(data=2, expert=4), MeshShape(data=2, expert=2), MeshShape(expert=2)
+    """8 devices, 8, 1; the expert axis 4, 2, 1: a step on each, against all on one."""
+    meshes = (MESHES[3], 8), (MESHES[4], 8), (MeshShape(), 1)
     one = single["switch"]
     expected, moved = one.init(), None
-    for number, shape in enumerate(shapes):
-        devices = shape.data * shape.expert
+    for number, (shape, devices) in enumerate(meshes):
         here = trainer(SWITCH, shape, devices)
         moved = here.init() if moved is None else saved_and_restored(moved, tmp_path, number, here)
         moved, _ = here.step(moved, batch(number))

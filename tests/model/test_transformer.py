@@ -25,9 +25,10 @@ def call():
     return Call(make_mesh(MeshShape(), jax.devices()[:1]))
 
 
+@eqx.filter_jit
 def forward(model, batch):
     """The logits; compiled, because op by op costs a second each time."""
-    return eqx.filter_jit(lambda model, batch: model(batch, call()).logits)(model, batch)
+    return model(batch, call()).logits
 
 
 def batch_of(inputs, targets):

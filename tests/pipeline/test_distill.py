@@ -19,14 +19,15 @@ import pytest
 
 from data.token_blocks import TokenBlocks
 from model.distillation import DistillationConfig
-from pipeline import export_hf, import_hf, recipes, teacher
-from pipeline.arguments import ExportHf, ImportHf
+from pipeline import cli, distill, export_hf, import_hf, pretrain, recipes, teacher
+from pipeline.arguments import ExportHf, ImportHf, Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.opened_run import load_run, restore
 from pipeline.recipe import override
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 6, 2
+TAUGHT = 12  # steps of the teacher
 SIZES = [
     "checkpoint_every=2",
     "log_every=1",
@@ -38,8 +39,8 @@ SIZES = [
     "model.heads=2",
     "model.head=8",
     "model.mlp=16",
-    "optimizer.hold_steps=30",
 ]
+HOLD = "optimizer.hold_steps=30"
 MESH = ["mesh.data=2", "mesh.expert=4"]
 EXPERTS = [
     f"model.switch.{setting}"
@@ -63,29 +64,26 @@ def mswitch(*command: str, main=("-m", "pipeline.cli"), **environment: str) -> t
 class Runs:
     """Starts `mswitch distill` with one teacher on the same tokens."""
 
-    def __init__(self, tokens: Path, taught_by: Path, cache: Path):
+    def __init__(self, tokens: Path, taught_by: Path):
         self.tokens, self.teacher = tokens, taught_by
-        self.cache = {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+
+    def command(self, out: Path, *settings: str, by: Path | None = None) -> list[str]:
+        named = [f"--teacher={by or self.teacher}", f"--tokens={self.tokens}", f"--out={out}"]
+        sizes = [*SIZES, HOLD, f"steps={STEPS}", *settings]
+        return ["distill", "--recipe=mt5-demo", *named, "--set", *sizes]
 
     def distill(self, out: Path, *settings: str, **changes) -> tuple[int, str]:
         main = changes.pop("main", ("-m", "pipeline.cli"))
-        by = changes.pop("by", self.teacher)
-        command = ["distill", f"--teacher={by}", "--recipe=mt5-demo", f"--tokens={self.tokens}"]
-        sizes = [*SIZES, f"steps={STEPS}", *settings]
-        return mswitch(*command, f"--out={out}", "--set", *sizes, main=main, **self.cache | changes)
+        return mswitch(*self.command(out, *settings), main=main, **changes)
 
 
 @pytest.fixture(scope="module")
 def runs(tokens, tmp_path_factory) -> Runs:
     out = tmp_path_factory.mktemp("teacher") / "run"
-    found = Runs(tokens, out, tmp_path_factory.mktemp("compiled"))
-    status, said = mswitch(
-        *("pretrain", "--recipe=switch-demo", f"--tokens={tokens}", f"--out={out}", "--set"),
-        *(*SIZES, *EXPERTS, *MESH, "steps=4"),
-        **found.cache,
-    )
-    assert status == 0, said
-    return found
+    sizes = (*SIZES, *EXPERTS, *MESH, f"steps={TAUGHT}")  # test_pretrain.py's, so compiled once
+    asked = Pretrain(recipe="switch-demo", tokens=str(tokens), out=out, overrides=sizes)
+    pretrain.run(asked)
+    return Runs(tokens, out)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +106,7 @@ def parameters(run: Path) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
 
 
-def test_a_killed_student_ends_as_if_nothing_had_happened(runs, whole, tmp_path):
+def test_a_killed_student_ends_as_if_nothing_had_happened(runs, whole, tmp_path, capsys):
     """Killed in its first save, before it has begun, and in a later one."""
     out = tmp_path / "run"
     for step in (0, 2 * EVERY):
@@ -122,9 +120,8 @@ def test_a_killed_student_ends_as_if_nothing_had_happened(runs, whole, tmp_path)
         np.testing.assert_array_equal(left, right)
     for path in (whole / "evaluation").iterdir():
         assert pq.read_table(path).equals(pq.read_table(out / "evaluation" / path.name))
-    status, said = runs.distill(out, *MESH)
-    assert status == 0
-    assert "is finished" in " ".join(said.split())
+    assert cli.run(runs.command(out, *MESH)) == 0
+    assert "is finished" in " ".join(capsys.readouterr().err.split())
 
 
 def test_one_device_teaches_as_eight_do(runs, whole, tmp_path):
@@ -146,40 +143,39 @@ def test_the_run_says_who_taught_it_and_what_it_heard(runs, whole):
     assert about["recipe"]["distillation"] == dataclasses.asdict(DistillationConfig())
     assert "distillation" not in at["recipe"]
     says = about["teacher"]
-    assert (says["recipe"], says["seed"], says["step"]) == ("switch-demo", 0, 4)
+    assert (says["recipe"], says["seed"], says["step"]) == ("switch-demo", 0, TAUGHT)
     assert (says["experts"], says["parameters"]) == (4, at["parameters"])
     assert about["inputs"]["tokens"] == at["inputs"]["tokens"]
     assert about["parameters"] < at["parameters"]
     assert all(line["soft_loss_nats"] > 0 for line in lines(whole))
 
 
-def test_the_first_weights_are_the_teachers(runs, whole, tmp_path):
+def test_the_first_weights_are_the_teachers(runs, tmp_path, monkeypatch):
     """Checkpoint 0 holds the teacher's embedding, bit for bit, unless first weights are drawn."""
-    embeddings = [restore(runs.teacher, load_run(runs.teacher)[1], 4)[0].embedding]
+    begun = []
+    monkeypatch.setattr(distill, "carry_out", lambda job, training, facts: begun.append(training))
     for initialization in ("non-experts", "random"):
-        out = tmp_path / initialization
         setting = f"distillation.initialization={initialization}"
-        status, said = runs.distill(out, *MESH, setting, "steps=1", "checkpoint_every=1")
-        assert status == 0, said
-        begun = 0 if initialization == "non-experts" else 1
-        embeddings.append(restore(out, load_run(out)[1], begun)[0].embedding)
-    taught, given, drawn = map(np.asarray, embeddings)
-    np.testing.assert_array_equal(given, taught)
-    assert np.abs(drawn - taught).max() > 0.1
+        assert cli.run(runs.command(tmp_path / initialization, *MESH, setting)) == 0
+    given, drawn = begun
+    taught = np.asarray(restore(runs.teacher, load_run(runs.teacher)[1], TAUGHT)[0].embedding)
+    first = restore(given.out, given.trainer, 0)[0].embedding
+    np.testing.assert_array_equal(np.asarray(first), taught)
+    assert not (drawn.out / "checkpoints").exists()
+    assert np.abs(np.asarray(drawn.trainer.init().arrays.embedding) - taught).max() > 0.1
 
 
-def test_other_settings_or_another_teacher_are_refused(runs, whole, tmp_path):
-    status, said = runs.distill(whole, *MESH, "distillation.hard_share=0.5")
-    assert status == 2
+def test_other_settings_or_another_teacher_are_refused(runs, whole, tmp_path, capsys):
+    assert cli.run(runs.command(whole, *MESH, "distillation.hard_share=0.5")) == 2
+    said = capsys.readouterr().err
     assert "settings.distillation.hard_share: there 0.75, asked 0.5" in said
     other = tmp_path / "other"
     shutil.copytree(runs.teacher, other)
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["code_version"] = "another"
     (other / "manifest.json").write_text(json.dumps(manifest))
-    status, said = runs.distill(whole, *MESH, by=other)
-    assert status == 2
-    assert "inputs.teacher: there 'switch-demo, seed 0, " in said
+    assert cli.run(runs.command(whole, *MESH, by=other)) == 2
+    assert "inputs.teacher: there 'switch-demo, seed 0, " in capsys.readouterr().err
 
 
 def test_a_student_goes_to_transformers_and_back(runs, whole, tmp_path):
@@ -206,7 +202,7 @@ def blocks(tokens):
 
 def student(*settings):
     recipe = dataclasses.replace(recipes.get("mt5-demo"), distillation=DistillationConfig())
-    return override(recipe, [*SIZES, *MESH, *settings])
+    return override(recipe, [*SIZES, HOLD, *MESH, *settings])
 
 
 def test_a_teacher_of_other_widths_can_only_be_listened_to(found, blocks):

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import evaluate, fill, pretrain
+from pipeline import cli, evaluate, fill, pretrain
 from pipeline.arguments import Evaluate, Fill, Pretrain
 from pipeline.evaluate import HeldOut
 from pipeline.opened_run import load_run, restore
@@ -39,9 +39,9 @@ UNTIMED = ("seconds", "tokens_per_second")
 class Runs:
     """Starts `mswitch pretrain` on the same tokens with the same settings."""
 
-    def __init__(self, tokens: Path, cache: Path):
+    def __init__(self, tokens: Path):
         self.tokens = tokens
-        self.environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+        self.environment = dict(os.environ)
 
     def command(self, out: Path, *options: str, main=("-m", "pipeline.cli")) -> list[str]:
         asked = ["pretrain", "--recipe=switch-demo", f"--tokens={self.tokens}", f"--out={out}"]
@@ -63,8 +63,8 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(tokens, tmp_path_factory) -> Runs:
-    return Runs(tokens, tmp_path_factory.mktemp("compiled"))
+def runs(tokens) -> Runs:
+    return Runs(tokens)
 
 
 @pytest.fixture(scope="module")
@@ -154,32 +154,33 @@ def damage_last_checkpoint(out: Path) -> int:
     return step
 
 
-@pytest.mark.parametrize("step", [6, STEPS])
-def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(
-    tokens, tmp_path, monkeypatch, step
-):
-    """SIGTERM while held-out pages are scored: the run is not finished, and goes on just there."""
+def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(tokens, tmp_path, monkeypatch):
+    """SIGTERM while held-out pages are scored, in the middle and at the end of a run.
+
+    The run is not finished, and goes on just there.
+    """
     asked = Pretrain(
         recipe="switch-demo", tokens=str(tokens), out=tmp_path / "run", overrides=tuple(SETTINGS)
     )
-    last = tmp_path / f"run/evaluation/step={step}.parquet"
     scored, score = [], HeldOut.score
 
     def interrupted(self, *arguments):
         scored.append(None)
-        return None if len(scored) == 1 + step // 6 else score(self, *arguments)
+        return None if len(scored) in (2, 4) else score(self, *arguments)
 
     monkeypatch.setattr(HeldOut, "score", interrupted)
-    with pytest.raises(SystemExit) as stopped:
-        pretrain.run(asked)
-    assert stopped.value.code == EXIT_STATUS
-    assert not last.exists()
-    assert (tmp_path / f"run/checkpoints/{step}").exists()
+    for step in (6, STEPS):
+        with pytest.raises(SystemExit) as stopped:
+            pretrain.run(asked)
+        assert stopped.value.code == EXIT_STATUS
+        assert not (tmp_path / f"run/evaluation/step={step}.parquet").exists()
+        assert (tmp_path / f"run/checkpoints/{step}").exists()
+    assert (tmp_path / "run/evaluation/step=6.parquet").exists()
     pretrain.run(asked)
-    assert last.exists()
-    assert len(scored) == 4  # at 0, 6 and 12, and once again
+    assert (tmp_path / f"run/evaluation/step={STEPS}.parquet").exists()
+    assert len(scored) == 5  # at 0, 6 and 12, and twice again
     pretrain.run(asked)
-    assert len(scored) == 4  # finished
+    assert len(scored) == 5  # finished
 
 
 def test_two_hosts_are_one(runs, whole, tmp_path):
@@ -209,9 +210,10 @@ def test_two_hosts_are_one(runs, whole, tmp_path):
         np.testing.assert_allclose(left, right, atol=1e-5)
 
 
-def test_another_recipe_is_refused_with_the_difference(runs, whole):
-    status, said = runs.end([*runs.command(whole), "optimizer.scale=0.5", "model.embed=32"])
-    assert status == 2
+def test_another_recipe_is_refused_with_the_difference(runs, whole, capsys):
+    asked = [*runs.command(whole), "optimizer.scale=0.5", "model.embed=32"]
+    assert cli.run(asked[asked.index("pretrain") :]) == 2
+    said = capsys.readouterr().err
     assert "settings.optimizer.scale: there 1.0, asked 0.5" in said
     assert "settings.model.embed: there 16, asked 32" in said
 

@@ -22,6 +22,7 @@ def test_every_recipe_survives_json(name):
     ("baseline", "candidate"),
     [
         ("mt5-demo", "switch-demo"),
+        ("mt5-multilingual", "switch-multilingual"),
         ("mt5-experiment", "switch-experiment"),
         ("t5-english", "switch-english"),
         ("mt5-base", "mswitch-base"),

@@ -28,8 +28,9 @@ def test_experts_first_then_data_and_as_little_model_as_will_do(name, devices, m
     assert with_mesh(get(name), devices).mesh == mesh
 
 
-# The experiment's batch is one routing group: it runs on one device.
-ON_SEVERAL = [name for name in names() if name not in ("switch-experiment", "switch-english")]
+# The experiments' batch is one routing group: they run on one device.
+ON_ONE = ("switch-multilingual", "switch-experiment", "switch-english")
+ON_SEVERAL = [name for name in names() if name not in ON_ONE]
 
 
 @pytest.mark.parametrize("name", ON_SEVERAL)
