@@ -22,8 +22,6 @@ needs_gpu_compiler = pytest.mark.skipif(
     "pip install 'mswitch[plan-gpu]'",
 )
 SMALL = ("model.vocabulary_rows=1024", "model.layers=12", "rows=16", "inputs=64")
-# As many scanned blocks of half as many layers: what is counted is counted a switch layer.
-SHALLOW = (*SMALL, "model.layers=6", "model.switch.every=1")
 
 
 def plan(tmp_path, *words: str) -> dict:
@@ -41,7 +39,7 @@ def with_figures(written: dict) -> dict:
 @pytest.mark.parametrize(("remat", "exchanges"), [("none", 4), ("full", 6)])
 def test_on_simulated_devices_collectives_are_the_designs(tmp_path, capsys, remat, exchanges):
     """Six scanned blocks a stack: what a loop does is counted six times, as it runs."""
-    settings = (*SHALLOW, "model.switch.encoder_group_tokens=64", f"remat={remat}")
+    settings = (*SMALL, "model.switch.encoder_group_tokens=64", f"remat={remat}")
     settings += ("model.switch.decoder_group_tokens=14", "mesh.data=2", "mesh.expert=4")
     words = ("--recipe", "switch-demo", "--topology", "cpu:8", "--set", *settings)
     found = plan(tmp_path, *words)
@@ -129,7 +127,7 @@ def test_golden_bounds_on_tpus(tmp_path):
 @needs_compiler
 def test_two_slices_exchange_gradients_and_parameters_and_no_tokens(tmp_path):
     out = tmp_path / "plan.json"
-    settings = (*SHALLOW, "remat=full", "mesh.slices=2", "model.switch.encoder_group_tokens=64")
+    settings = (*SMALL, "remat=full", "mesh.slices=2", "model.switch.encoder_group_tokens=64")
     settings += ("model.switch.decoder_group_tokens=14",)
     words = ("--recipe", "switch-demo", "--topology", "v5e:2x2", "--set", *settings)
     done = outside("plan", *words, "--out", str(out))
