@@ -82,7 +82,7 @@ def to_html(one: report.Report) -> str:
 
 
 def _curves(one: report.Report) -> dict[str, Any]:
-    """Returns held-out losses by language, so fine that the page interpolates the report's steps."""
+    """Returns held-out losses by language, fine enough to interpolate the report's steps."""
     return {"sides": [_side(each, one.unit) for each in (one.baseline, one.candidate)]}
 
 
