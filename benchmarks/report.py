@@ -32,28 +32,29 @@ CORPUS_BYTES, PAGE_LINES, LINE_WORDS = 114_000_000, 20, 12
 LIMIT_SECONDS = 20
 
 
-def write_run(directory: Path, pages: int, experts: int | None, seed: int) -> Path:
+def write_run(directory: Path, pages: int, experts: int | None, seed: int, tokens: Path) -> Path:
     (directory / "evaluation").mkdir(parents=True)
     switch = None if experts is None else {"experts": experts}
     recipe = {"name": "synthetic", "steps": STEPS, "seed": seed, "model": {"switch": switch}}
+    inputs = {"tokens": artifacts.digest_of_manifest(tokens)}
     json_files.write_json(
-        directory / "recipe.json", {"recipe": recipe, "devices": ["cpu"], "inputs": {"tokens": "x"}}
+        directory / "recipe.json", {"recipe": recipe, "devices": ["cpu"], "inputs": inputs}
     )
     rng, same = np.random.default_rng([seed, experts or 0]), np.random.default_rng(0)
     language = np.array(CODES)[np.arange(pages) % len(CODES)]
-    tokens = same.integers(40, 400, pages)
+    target_tokens = same.integers(40, 400, pages)
     fixed = {
         "language": language,
         "url": [f"https://{code}.example.org/some/page/{n}" for n, code in enumerate(language)],
-        "target_tokens": tokens,
-        "text_bytes": tokens * 4,
+        "target_tokens": target_tokens,
+        "text_bytes": target_tokens * 4,
         "windows": np.ones(pages, np.int32),
     }
     level = 3 + same.normal(size=pages) * 0.3
     for step in np.linspace(0, STEPS, EVALUATIONS).astype(int):
         gain = 0.1 * step / STEPS if experts else 0.0
         loss = level + 5 * np.exp(-step / 600) - gain + 0.05 * rng.normal(size=pages)
-        table = pa.table(fixed | {"loss_nats": loss * tokens})
+        table = pa.table(fixed | {"loss_nats": loss * target_tokens})
         pq.write_table(table, directory / f"evaluation/step={step}.parquet")
         if experts:
             routing = routed(rng)
@@ -107,12 +108,11 @@ def write_tokens(directory: Path, corpus: Path) -> Path:
     return directory
 
 
-def measure(directory: Path, pages: int, corpus: Path) -> dict[str, float]:
+def measure(directory: Path, pages: int, corpus: Path, tokens: Path) -> dict[str, float]:
     sides = {
-        side: [write_run(directory / f"{side}{n}", pages, experts, n) for n in (0, 1)]
+        side: [write_run(directory / f"{side}{n}", pages, experts, n, tokens) for n in (0, 1)]
         for side, experts in (("baseline", None), ("candidate", EXPERTS))
     }
-    tokens = write_tokens(directory / "tokens", corpus)
     text = f"--corpus={corpus}", f"--tokens={tokens}"
     command = [sys.executable, "-m", "pipeline.cli", "report", *text]
     for side, runs in sides.items():
@@ -137,9 +137,10 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         corpus = write_corpus(Path(name) / "corpus")
+        tokens = write_tokens(Path(name) / "tokens", corpus)
         results = []
         for pages in asked.pages:
-            results.append(measure(Path(name) / str(pages), pages, corpus))
+            results.append(measure(Path(name) / str(pages), pages, corpus, tokens))
             print(json.dumps(results[-1], indent=2), flush=True)
     RESULT.write_text(
         json.dumps({"runs": 4, "evaluations": EVALUATIONS, "sizes": results}, indent=2) + "\n"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -26,6 +26,7 @@ import numpy as np
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
+from model.experts import Experts
 from model.loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, make_mesh, over_devices
@@ -181,7 +182,7 @@ def dispatch_share(experts: int, tokens: int) -> float:
         return jnp.sum(jnp.square(layer(x, real, routing, key=jax.random.key(0), mesh=mesh)[0]))
 
     def way(gate: jax.Array, x: jax.Array, expert: jax.Array) -> tuple[jax.Array]:
-        y, kept = through_slots(x, expert, NoExperts(experts), routing.capacity)  # type: ignore
+        y, kept = through_slots(x, expert, cast(Experts, NoExperts(experts)), routing.capacity)
         return (jnp.sum(y * (gate * kept)[..., None], axis=2),)
 
     def there_and_back(gate: jax.Array, x: jax.Array, expert: jax.Array) -> jax.Array:

@@ -122,7 +122,7 @@ def retained(sides: Sequence[Scores]) -> Retained:
     if resampled[0].sizes.size > 1:
         drawn: Float[np.ndarray, "3 resamples"] = intervals.resampled_losses(resampled)
         gains = drawn[0] - drawn[1:]
-        tails = [(1 - intervals.CONFIDENCE) / 2, (1 + intervals.CONFIDENCE) / 2]
+        tails = [intervals.TAIL, 1 - intervals.TAIL]
         if np.quantile(gains[0], tails[0]) > 0:
             ratio = kept_gain / gain
             low, high = np.quantile(gains[1] / gains[0], tails).tolist()
