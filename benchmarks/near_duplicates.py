@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from data.dedup.minhash import band_keys
 from data.languages import get
-from data.near_duplicates import band_keys
 from data.page import Page
 from data.web_archive import read
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from data.shared_lines import SharedLines
+from data.dedup.shared_lines import SharedLines
 from eval import side
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing

@@ -6,8 +6,8 @@ answer is then None, and the report says that nobody looked.
 
 from collections.abc import Iterator
 
+from data.dedup.shared_lines import HeldOutText, SharedLines, shared_lines
 from data.languages import UNDETERMINED
-from data.shared_lines import HeldOutText, SharedLines, shared_lines
 from pipeline import storage
 from pipeline.artifacts import read_manifest
 from pipeline.corpus import page_files, texts

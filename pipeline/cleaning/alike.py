@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt32, UInt64
 
-from data import near_duplicates
 from data.confidence import STEPS, MedianLessDeviation
+from data.dedup import minhash
+from data.dedup.clusters import Edges, as_edges, clusters, edges
 from data.line_rules import rank_of
 from data.page import Page
-from data.page_graph import Edges, as_edges, clusters, edges
 from pipeline.cleaning import passes, spill
 from pipeline.cleaning.judgement import DecideLanguage, Judgement
 from pipeline.cleaning.newest import lost_by_shard
@@ -88,7 +88,7 @@ class ClaimKeys:
         part = (keys >> np.uint64(32)) * np.uint64(self.partitions) >> np.uint64(32)
         order = np.argsort(part, kind="stable")
         ends = np.searchsorted(part[order], np.arange(1, self.partitions))
-        bands = near_duplicates.BANDS
+        bands = minhash.BANDS
         columns = (keys, np.repeat(numbers, bands), np.repeat(rows, bands))
         split = [np.split(column[order], ends) for column in columns]
         return [_batch(CLAIMS, *part) for part in zip(*split, strict=True)]
@@ -186,12 +186,12 @@ def thresholds(workspace: Workspace, certainty: MedianLessDeviation) -> Mapping[
 
 def _band_keys(pages: Sequence[Page]) -> UInt64[np.ndarray, "pages 14"]:
     """Returns the keys of each page, in order; a language at a time, as keys carry it."""
-    keys = np.empty((len(pages), near_duplicates.BANDS), np.uint64)
+    keys = np.empty((len(pages), minhash.BANDS), np.uint64)
     rows: dict[str, list[int]] = defaultdict(list)
     for row, page in enumerate(pages):
         rows[page.language].append(row)
     for code, some in rows.items():
-        keys[some] = near_duplicates.band_keys([pages[row].text for row in some], code)
+        keys[some] = minhash.band_keys([pages[row].text for row in some], code)
     return keys
 
 

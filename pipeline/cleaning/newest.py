@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data import newest_pages
-from data.newest_pages import Claim
+from data.dedup import newest_per_url
+from data.dedup.newest_per_url import Claim
 from pipeline.cleaning import spill
 from pipeline.cleaning.passes import claims_of
 from pipeline.cleaning.read import ReadShard
@@ -39,7 +39,7 @@ class FindNewest:
                 claims += map(Claim, *columns)
                 rows.append(np.array(numbers, np.uint32))
                 shards.append(np.full(len(numbers), shard, np.uint32))
-        lost = ~newest_pages.newest(claims)
+        lost = ~newest_per_url.newest(claims)
         by_shard = lost_by_shard(_joined(shards)[lost], _joined(rows)[lost], self.shards)
         spill.write_numbers(self.workspace, self.workspace.spill(self.step, number), by_shard)
         return Tally()

@@ -19,8 +19,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from data import crawl_paths, json_lines, parquet_pages, web_archive
+from data.dedup.newest_per_url import Claim, claim_of, newest
 from data.errors import DataError
-from data.newest_pages import Claim, claim_of, newest
 from data.page import BrokenRecord, Gone, Page, Rejected, Rule
 from data.persistence import again_and_again
 from pipeline import storage

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data import confidence, near_duplicates, web_lines
+from data import confidence, web_lines
+from data.dedup import minhash
+from data.dedup.clusters import clusters, edges
 from data.held_out import share_of_each_language, split_up_to
 from data.language_id import identifier
 from data.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
 from data.page import Page
-from data.page_graph import clusters, edges
 from data.rule_sets import LongLines
 from data.urls import normalized_hash
 from data.web_rules import differences_from_mc4, mswitch_web
@@ -80,10 +81,10 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
 
     keys, owners = [], []
     for language, some in by_language.items():
-        keys.append(near_duplicates.band_keys([page.text for page in some], language))
+        keys.append(minhash.band_keys([page.text for page in some], language))
         owners += [rank_of(page.url) for page in some]
     together = edges(
-        np.concatenate(keys).ravel(), np.repeat(np.array(owners, np.uint64), near_duplicates.BANDS)
+        np.concatenate(keys).ravel(), np.repeat(np.array(owners, np.uint64), minhash.BANDS)
     )
     found = clusters(together)
     speaker = dict(zip(found.page.tolist(), found.representative.tolist(), strict=True))

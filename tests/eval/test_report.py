@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data.dedup.shared_lines import SharedLines
 from data.languages import all_languages
-from data.shared_lines import SharedLines
 from eval import comparison, language_loss, report
 from eval.cautions import cautions
 from eval.funnel import funnel

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.page_graph import as_edges, clusters, edges
+from data.dedup.clusters import as_edges, clusters, edges
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 25)), max_size=60)
 

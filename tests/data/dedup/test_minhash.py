@@ -10,8 +10,8 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import near_duplicates
-from data.near_duplicates import BANDS, ROWS, band_keys, page_sets, words_in_a_row
+from data.dedup import minhash
+from data.dedup.minhash import BANDS, ROWS, band_keys, page_sets, words_in_a_row
 
 ENGLISH = "All human beings are born free and equal in dignity and rights, all 30 articles say."
 YORUBA = "Gbogbo ènìyàn ni a bí ní òmìnira; iyì àti ẹ̀tọ́ kọ̀ọ̀kan sì dọ́gba."
@@ -70,9 +70,7 @@ def pairs() -> tuple[list[str], list[str], np.ndarray]:
 
 def test_minima_estimate_similarity(pairs):
     one, other, similarity = pairs
-    equal = near_duplicates._minima(page_sets(one, 5)) == near_duplicates._minima(
-        page_sets(other, 5)
-    )
+    equal = minhash._minima(page_sets(one, 5)) == minhash._minima(page_sets(other, 5))
     error = equal.mean(axis=1) - similarity
     deviation = np.sqrt(similarity * (1 - similarity) / (BANDS * ROWS))
     assert abs(error.mean()) < 4 * np.sqrt((deviation**2).sum()) / len(error)
@@ -110,7 +108,7 @@ def test_keys_do_not_depend_on_order_or_on_company(texts, data):
 def test_keys_do_not_depend_on_the_size_of_chunks(monkeypatch):
     texts = [ENGLISH, YORUBA, "", ENGLISH * 50]
     keys = band_keys(texts, "en")
-    monkeypatch.setattr(near_duplicates, "CHARACTERS_A_CHUNK", 16)
+    monkeypatch.setattr(minhash, "CHARACTERS_A_CHUNK", 16)
     np.testing.assert_array_equal(band_keys(texts, "en"), keys)
 
 

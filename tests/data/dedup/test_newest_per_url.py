@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.newest_pages import Claim, claim_of, newest
+from data.dedup.newest_per_url import Claim, claim_of, newest
 from data.page import Page
 
 CLAIMS = st.lists(

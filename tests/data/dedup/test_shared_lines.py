@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.shared_lines import HeldOutText, shared_lines
+from data.dedup.shared_lines import HeldOutText, shared_lines
 
 LINES = st.lists(
     st.sampled_from(["Habari", "habari ", "Jambo  bwana", "jambo bwana", "", " ", "x"])
