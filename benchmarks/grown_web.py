@@ -7,7 +7,7 @@ are as in a crawl, and only the vocabulary of the web does not grow. One copy is
 import re
 from pathlib import Path
 
-from data.demo_archive import member_of
+from data.demo.archive import member_of
 from data.page import Page
 from data.web_archive import read
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import grown_web
 
-from data import demo_archive
+from data.demo import archive
 from data.page import Page
 from data.web_archive import read
 from pipeline import clean
@@ -131,7 +131,7 @@ def write(pages: Iterable[Page], directory: Path, a_file: int = 5_000) -> list[P
         if number % a_file == 0:
             paths.append(directory / f"{len(paths):05d}.warc.wet.gz")
         with paths[-1].open("ab") as file:
-            file.write(demo_archive.member_of(page))
+            file.write(archive.member_of(page))
     return paths
 
 

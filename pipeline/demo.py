@@ -110,7 +110,7 @@ def write_archive(directory: Path) -> None:
             f"The demo needs {error.name}, which is not installed; "
             "install mswitch with its demo extra, or run `make demo`."
         ) from error
-    from data import demo_archive  # only now: it imports them
+    from data.demo import archive as demo_archive  # only now: it imports them
 
     if claim(directory, "demo-archive", {}, versions) is not Claim.FINISHED:
         paths = demo_archive.write(directory)

@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from data import shipped_text
 from data.bad_words import soft
-from data.demo_archive import member_of
+from data.demo import shipped_text
+from data.demo.archive import member_of
 from data.page import Page
 from data.urls import normalized_hash, number
 

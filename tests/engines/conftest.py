@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 import raw_archives
 
-from data import demo_archive
+from data.demo import archive
 
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # as pipeline.store_access has it
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ def raw(tmp_path_factory) -> Path:
     if beside.exists():
         raw_archives.write_every(4, beside, directory)
     else:
-        demo_archive.write(directory)
+        archive.write(directory)
     return directory
 
 

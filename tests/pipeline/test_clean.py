@@ -8,14 +8,14 @@ import gflanguages
 import pyarrow.parquet as pq
 import pytest
 
-from data.demo_archive import member_of, write
+from data.demo.archive import member_of, write
+from data.demo.shipped_text import pages as shipped_pages
 from data.errors import DataError
 from data.language_id import LanguageIdentifier
 from data.languages import codes
 from data.line_rules import keep_lines, line_hashes
 from data.page import Page, Rejected
 from data.rule_sets import mc4
-from data.shipped_text import pages as shipped_pages
 from data.text_rules import too_few_long_lines, too_long
 from data.urls import normalize, normalized_hash, number, url_hash
 from data.web_archive import read

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data import persistence, rule_sets
-from data.demo_archive import member_of
+from data.demo.archive import member_of
 from data.errors import DataError
 from data.page import Page
 from pipeline import clean, inspect

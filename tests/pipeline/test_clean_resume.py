@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from data.demo_archive import member_of
+from data.demo.archive import member_of
+from data.demo.shipped_text import pages as shipped_pages
 from data.page import Page
-from data.shipped_text import pages as shipped_pages
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.shards import Cut

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from data import page_table, web_rules
-from data.demo_archive import member_of
+from data.demo.archive import member_of
+from data.demo.shipped_text import pages as shipped_pages
 from data.fasttext_id import FastTextIdentifier
 from data.page import Page
-from data.shipped_text import pages as shipped_pages
 from data.web_archive import read
 from data.web_rules import mswitch_web
 from pipeline import clean

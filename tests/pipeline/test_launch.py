@@ -12,7 +12,7 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 from hatchling.builders.wheel import WheelBuilder
 
-from data.demo_archive import write
+from data.demo.archive import write
 from data.errors import DataError
 from pipeline import arguments, clean, estimate, recipes
 from pipeline.beam_options import check_workers_reach, pipeline_options

@@ -14,9 +14,9 @@ import pytest
 from fsspec import AbstractFileSystem
 
 from data import persistence
-from data.demo_archive import member_of
+from data.demo.archive import member_of
+from data.demo.shipped_text import pages as shipped_pages
 from data.errors import DataError
-from data.shipped_text import pages as shipped_pages
 from pipeline import artifacts, clean, estimate, inspect, job, storage, vocabulary
 from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
 from pipeline.cleaning.shards import Cut

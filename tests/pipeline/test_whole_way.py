@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data import demo_archive, shipped_text
+from data.demo import archive, shipped_text
 from pipeline import cli
 from pipeline.demo import commands
 
@@ -75,7 +75,7 @@ def way(tmp_path_factory) -> Path:
     pages = [page for page in shipped_text.pages() if page.declared_language in wanted]
     assert any(page.declared_language == REMOVED for page in pages)
     kept = [page for page in pages if page.declared_language != REMOVED]
-    demo_archive.write(out / "archive", kept)
+    archive.write(out / "archive", kept)
     for stage in commands(out):
         name = stage.command[0]
         replaced = [

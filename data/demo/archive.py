@@ -13,9 +13,9 @@ from pathlib import Path
 
 from warcio.warcwriter import WARCWriter
 
+from data.demo.shipped_text import pages as shipped_pages
 from data.languages import get
 from data.page import Page
-from data.shipped_text import pages as shipped_pages
 
 FILES = 5
 EARLIER = "2025-06-01T00:00:00Z"

@@ -1,6 +1,6 @@
 from collections import Counter
 
-from data.demo_archive import FILES, write
+from data.demo.archive import FILES, write
 from data.page import BrokenRecord, Page
 from data.web_archive import read
 

@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
+from data.demo.shipped_text import LARGEST_CATALOGUE, cut, pages, pages_of
 from data.languages import all_languages, get
 from data.page import Page
-from data.shipped_text import LARGEST_CATALOGUE, cut, pages, pages_of
 
 
 @pytest.fixture(scope="module")
