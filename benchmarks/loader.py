@@ -32,11 +32,11 @@ from pathlib import Path
 
 import numpy as np
 
+from data.examples.loader import CHUNK_EXAMPLES, Examples, batches
+from data.examples.mixture import temperature_weights
+from data.examples.schedule import schedule
+from data.examples.span_corruption import lengths_for_inputs
 from data.languages import all_languages
-from data.loader import CHUNK_EXAMPLES, Examples, batches
-from data.mixture import temperature_weights
-from data.schedule import schedule
-from data.span_corruption import lengths_for_inputs
 from data.token_blocks import TokenBlocks, TokenizedPage, describe, write_shard
 
 HERE = Path(__file__).parent

@@ -11,5 +11,5 @@ The life of a page:
    of it, `span_corruption` hides spans.
 5. `loader` makes example i out of (blocks, mixture, seed, i) and nothing else.
 
-Import contents (`from data.span_corruption import corrupt`), never the package.
+Import contents (`from data.examples.span_corruption import corrupt`), never the package.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Num
 
-from data.held_out_batches import HeldOutBatch, HeldOutPage
+from data.examples.held_out_batches import HeldOutBatch, HeldOutPage
 
 Score = Callable[[HeldOutBatch], tuple[Num[np.ndarray, " rows"], Num[np.ndarray, " rows"]]]
 

@@ -14,7 +14,7 @@ import torch
 import transformers
 from hugging_face_files import written, written_by_ours
 
-from data.loader import batches
+from data.examples.loader import batches
 from pipeline import distill, export_hf
 from pipeline.arguments import BlockCache, Distill, ExportHf
 from pipeline.opened_run import load_run

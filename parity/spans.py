@@ -14,7 +14,7 @@ import tensorflow as tf
 from scipy.stats import chi2_contingency
 from t5.data import preprocessors
 
-from data.span_corruption import lengths_for_inputs, noise_masks, random_numbers
+from data.examples.span_corruption import lengths_for_inputs, noise_masks, random_numbers
 
 RAW, MASKS = 568, 4000
 SMALLEST_P = 0.001

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
+from data.examples.mixture import TextSizes
 from data.languages import all_languages
-from data.mixture import TextSizes
 from pipeline import storage
 from pipeline.artifacts import digest_of_manifest, read_manifest
 from pipeline.errors import ArtifactError

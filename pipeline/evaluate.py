@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from data.held_out_batches import HeldOutBatch, batches, held_out_pages
-from data.span_corruption import Lengths
+from data.examples.held_out_batches import HeldOutBatch, batches, held_out_pages
+from data.examples.span_corruption import Lengths
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
 from eval.expert_usage import Usage, by_language, columns, together

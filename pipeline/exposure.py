@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from data.loader import Examples
+from data.examples.loader import Examples
 
 SHOWN = 5  # languages at each end of the printed table
 

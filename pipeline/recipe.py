@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from data.span_corruption import LEAST_INPUTS, Lengths, lengths_for_inputs
+from data.examples.span_corruption import LEAST_INPUTS, Lengths, lengths_for_inputs
 from model.config import ConfigurationError, ModelConfig, Remat, SwitchConfig
 from model.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
@@ -31,7 +31,7 @@ class Recipe:
         steps: updates in all.
         optimizer: the learning-rate schedule.
         mixture: how often each language is seen: temperature:ALPHA over pages, proportional,
-            uniform, unimax:EPOCHS:CHARACTERS or weights:FILE (`data/mixture.py`).
+            uniform, unimax:EPOCHS:CHARACTERS or weights:FILE (`data/examples/mixture.py`).
         seed: of weights, order and spans.
         evaluate_every, checkpoint_every, log_every: in steps.
         mesh: devices along each axis.

@@ -12,7 +12,7 @@ import jax
 from jax.sharding import AbstractMesh
 
 from data.errors import DataError
-from data.mixture import parse
+from data.examples.mixture import parse
 from data.token_blocks import TokenBlocks
 from model.checkpoint import KEPT
 from model.config import ConfigurationError

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from data import staging
-from data.mixture import TextSizes
+from data.examples.mixture import TextSizes
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
 from pipeline.arguments import BlockCache

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 from rich.console import Console
 
-from data.loader import Examples, batches
+from data.examples.loader import Examples, batches
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.train_step import StepMetrics, Trainer, TrainState
 from model.trouble import places

@@ -19,9 +19,9 @@ from typing import Any
 
 from rich.console import Console
 
-from data.loader import Examples
-from data.mixture import parse, weights_file
-from data.schedule import schedule
+from data.examples.loader import Examples
+from data.examples.mixture import parse, weights_file
+from data.examples.schedule import schedule
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
 from model.checkpoint import DISK_FULL, CheckpointError

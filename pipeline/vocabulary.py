@@ -23,7 +23,7 @@ import sentencepiece
 from rich.console import Console
 
 from data.errors import DataError
-from data.mixture import parse, weights_file
+from data.examples.mixture import parse, weights_file
 from data.tokenizer import (
     EOS,
     MODEL_FILE,

@@ -22,8 +22,8 @@ def imported_by(statement: str) -> set[str]:
     "module",
     [
         "data.text_rules",
-        "data.span_corruption",
-        "data.mixture",
+        "data.examples.span_corruption",
+        "data.examples.mixture",
         "data.token_blocks",
         "pipeline.cli",
     ],

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from data import loader, persistence, window_order
+from data import persistence
 from data.block_cache import BlockCache
 from data.block_checks import verify_contents, verify_sizes
 from data.block_files import LocalFiles
 from data.errors import DataError
-from data.loader import Examples, batches
-from data.schedule import schedule
-from data.span_corruption import lengths_for_inputs
+from data.examples import loader, window_order
+from data.examples.loader import Examples, batches
+from data.examples.schedule import schedule
+from data.examples.span_corruption import lengths_for_inputs
 from data.staging import StagedFiles, Store, open_directory
 from data.token_blocks import TokenBlocks, TokenizedPage, describe, write_shard
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.span_corruption import lengths_for_inputs
+from data.examples.span_corruption import lengths_for_inputs
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, make_mesh

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.mixture import TextSizes, parse
+from data.examples.mixture import TextSizes, parse
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE, load
 from pipeline import artifacts, json_files

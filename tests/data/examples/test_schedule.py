@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from data.schedule import BLOCK, schedule
+from data.examples.schedule import BLOCK, schedule
 
 
 def test_a_block_has_exactly_its_quotas():

@@ -8,8 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError
+from data.examples.mixture import (
+    TextSizes,
+    parse,
+    temperature_weights,
+    unimax_weights,
+    weights_file,
+)
 from data.languages import all_languages
-from data.mixture import TextSizes, parse, temperature_weights, unimax_weights, weights_file
 
 # umT5 (Chung et al. 2023), table 8: characters in billions and shares in percent, all rounded.
 UMT5 = list(

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Int
 
 from data.errors import DataError
-from data.seeds import hash_seed
+from data.examples.seeds import hash_seed
 
 BLOCK = 65_536
 LANES = 256

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from data.span_corruption import PADDING, Example, Lengths, corrupt
+from data.examples.span_corruption import PADDING, Example, Lengths, corrupt
 from data.token_blocks import TokenBlocks, TokenizedPage
 
 SHORTEST = 2

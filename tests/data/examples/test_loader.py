@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import loader
 from data.errors import DataError
-from data.loader import Chunks, Examples, batch_order, batches
-from data.schedule import Draws, schedule
-from data.span_corruption import lengths_for_inputs
+from data.examples import loader
+from data.examples.loader import Chunks, Examples, batch_order, batches
+from data.examples.schedule import Draws, schedule
+from data.examples.span_corruption import lengths_for_inputs
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 40}
 HOSTS = [1, 2, 3, 4, 8]
@@ -146,7 +146,7 @@ def test_hosts_in_processes_of_their_own_share_the_global_order(examples, whole,
     path.write_bytes(pickle.dumps(examples))
     code = (
         "import pathlib, pickle, sys\n"
-        "from data.loader import batches\n"
+        "from data.examples.loader import batches\n"
         "examples = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
         "host, workers = map(int, sys.argv[2:])\n"
         "source = batches(examples, rows=24, host=host, hosts=2, workers=workers)\n"
@@ -157,7 +157,7 @@ def test_hosts_in_processes_of_their_own_share_the_global_order(examples, whole,
             [sys.executable, "-c", code, str(path), str(host), str(workers)],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
         for host, workers in enumerate((0, 2))
     ]

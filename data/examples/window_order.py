@@ -20,9 +20,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int, UInt64
 
-from data.permutation import permute
-from data.schedule import LANES, Draws, Schedule
-from data.seeds import hash_seeds
+from data.examples.permutation import permute
+from data.examples.schedule import LANES, Draws, Schedule
+from data.examples.seeds import hash_seeds
 
 WINDOWS, OFFSETS, INSIDE = 1, 2, 4  # purposes of random numbers, so that no two share a seed
 SECTION_TOKENS = 2**24  # 29,537 windows of 568; 60 MB of blocks, or 120 with four bytes an id

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.permutation import permutation, permute
+from data.examples.permutation import permutation, permute
 
 
 @given(st.integers(1, 700), st.integers(0, 2**64 - 1))

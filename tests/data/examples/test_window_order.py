@@ -3,9 +3,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data import window_order as orders
-from data.schedule import BLOCK, LANES, schedule
-from data.window_order import parts_of, reversed_bits, window_order
+from data.examples import window_order as orders
+from data.examples.schedule import BLOCK, LANES, schedule
+from data.examples.window_order import parts_of, reversed_bits, window_order
 
 RAW = 100
 TOKENS = np.array([801_234, 160_000, 40_000, 30])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.span_corruption import (
+from data.examples.span_corruption import (
     EOS,
     corrupt,
     corrupt_rows,

@@ -1,0 +1,1 @@
+"""From token blocks to training examples: mixture, schedule, order, span corruption, loader."""
