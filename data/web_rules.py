@@ -20,10 +20,11 @@ After 7 every line is in one page, so no held-out page shares a line with a trai
 
 from dataclasses import dataclass
 
-from data import bad_words, confidence
+from data import bad_words
 from data.bad_words import BadWordPolicy
-from data.confidence import MedianLessDeviation
 from data.held_out import ShareOfEachLanguage, share_of_each_language
+from data.language_id import thresholds
+from data.language_id.thresholds import MedianLessDeviation
 from data.line_rules import LineHashes, unicode_line_hashes
 from data.rule_sets import LongLines
 
@@ -54,7 +55,7 @@ def mswitch_web() -> WebRuleSet:
     return WebRuleSet(
         name="mswitch-web",
         long_lines=LongLines(3, 200),
-        certainty=confidence.fineweb2(),
+        certainty=thresholds.fineweb2(),
         line_hashes=unicode_line_hashes,
         bad_words=bad_words.soft(),
         held_out=share_of_each_language(0.001, minimum=10),

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt32, UInt64
 
-from data.confidence import STEPS, MedianLessDeviation
 from data.dedup import minhash
 from data.dedup.clusters import Edges, as_edges, clusters, edges
+from data.language_id.thresholds import STEPS, MedianLessDeviation
 from data.line_rules import rank_of
 from data.page import Page
 from pipeline.cleaning import passes, spill

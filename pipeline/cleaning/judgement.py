@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data import confidence, english_id, english_lines, language_id, web_lines
+from data import english_lines, web_lines
 from data.cleaned_lines import Cleaned
-from data.language_answer import Answer, Identifier
+from data.language_id import cld3, langdetect_english
+from data.language_id import thresholds as confidence
+from data.language_id.answer import Answer, Identifier
 from data.languages import UNDETERMINED, codes
 from data.page import Gone, NotAsked, Page, Rejected, Rule
 
@@ -81,8 +83,8 @@ class KeepEnglish:
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
         with _timed():
-            answer = english_id.identify(page.text)
-        reason = english_id.not_certainly_english(answer, self.certain_probability)
+            answer = langdetect_english.identify(page.text)
+        reason = langdetect_english.not_certainly_english(answer, self.certain_probability)
         if reason is not None or answer is None:
             return Rejected(page, reason or "language_unidentifiable")
         return page._replace(
@@ -197,7 +199,7 @@ def _identified(model: str | None, text: str) -> Answer:
 
 @functools.cache
 def _identifier(model: str | None) -> Identifier:
-    return language_id.identifier(None if model is None else Path(model))
+    return cld3.identifier(None if model is None else Path(model))
 
 
 @functools.cache

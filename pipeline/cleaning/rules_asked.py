@@ -76,7 +76,7 @@ def model_of_languages(rules: AnyRules, model: Path | None) -> str | None:
             f"A language identifier ({model}) was given to the rules {rules.name}, which do not "
             "ask CLD3; leave --language-identifier out, or name other rules."
         )
-    from data.fasttext_id import FastTextIdentifier
+    from data.language_id.fasttext import FastTextIdentifier
 
     FastTextIdentifier(model)  # here, rather than in every worker after the first step
     return str(model.absolute())

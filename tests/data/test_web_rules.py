@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data import confidence, web_lines
+from data import web_lines
 from data.dedup import minhash
 from data.dedup.clusters import clusters, edges
 from data.held_out import share_of_each_language, split_up_to
-from data.language_id import identifier
+from data.language_id import thresholds as confidence
+from data.language_id.cld3 import identifier
 from data.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
 from data.page import Page
 from data.rule_sets import LongLines

@@ -11,7 +11,7 @@ import pytest
 from data.demo.archive import member_of, write
 from data.demo.shipped_text import pages as shipped_pages
 from data.errors import DataError
-from data.language_id import LanguageIdentifier
+from data.language_id.cld3 import LanguageIdentifier
 from data.languages import codes
 from data.line_rules import keep_lines, line_hashes
 from data.page import Page, Rejected

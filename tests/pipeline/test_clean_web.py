@@ -10,7 +10,7 @@ import pytest
 from data import page_table, web_rules
 from data.demo.archive import member_of
 from data.demo.shipped_text import pages as shipped_pages
-from data.fasttext_id import FastTextIdentifier
+from data.language_id.fasttext import FastTextIdentifier
 from data.page import Page
 from data.web_archive import read
 from data.web_rules import mswitch_web

@@ -1,7 +1,7 @@
 import pytest
 
-from data.english_id import identify, not_certainly_english
-from data.language_answer import Answer
+from data.language_id.answer import Answer
+from data.language_id.langdetect_english import identify, not_certainly_english
 
 
 def test_english_is_certain_and_comes_out_the_same_each_time():

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.errors import DataError
-from data.language_answer import Answer
+from data.language_id.answer import Answer
 from data.languages import UNDETERMINED
 
 LONGEST_CHARACTERS = 10_000
@@ -46,7 +46,7 @@ def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:
     try:
         import fasttext
 
-        from data.language_labels import mc4_code
+        from data.language_id.labels import mc4_code
     except ImportError as error:
         raise DataError(
             f"Language identifier {str(model)!r} is a fastText model, which nothing installed here "

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from data.errors import DataError
-from data.fasttext_id import FastTextIdentifier
-from data.language_answer import Answer, Identifier
-from data.language_id import LanguageIdentifier, identifier
+from data.language_id.answer import Answer, Identifier
+from data.language_id.cld3 import LanguageIdentifier, identifier
+from data.language_id.fasttext import FastTextIdentifier
 
 # 27 KB, made by fasttext-community 0.11.9 from 959 rows of 12 words of the Universal Declaration in
 # sw, iw, hi, en, vi and yo, labelled swh_Latn, heb_Hebr, ...: train_supervised(dim=8, minn=1,
@@ -69,7 +69,7 @@ def test_certainty(answer, certain):
 
 
 def test_a_process_with_tensorflow_is_refused_and_not_crashed():
-    code = "import sys; sys.modules['tensorflow'] = sys; import data.language_id"
+    code = "import sys; sys.modules['tensorflow'] = sys; import data.language_id.cld3"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "does not import TensorFlow" in done.stderr

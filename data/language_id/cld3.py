@@ -12,8 +12,8 @@ gcld3 must be loaded before TensorFlow: the other way round the process dies wit
 import sys
 from pathlib import Path
 
-from data.fasttext_id import FastTextIdentifier
-from data.language_answer import Answer, Identifier
+from data.language_id.answer import Answer, Identifier
+from data.language_id.fasttext import FastTextIdentifier
 
 if "tensorflow" in sys.modules and "gcld3" not in sys.modules:
     raise ImportError(

@@ -6,7 +6,7 @@ the same labels and probabilities 47 times as fast. It knows 55 languages and is
 
 import langdetect_rs
 
-from data.language_answer import Answer
+from data.language_id.answer import Answer
 
 langdetect_rs.DetectorFactory.seed = 0
 

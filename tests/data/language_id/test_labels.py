@@ -1,6 +1,6 @@
 import pytest
 
-from data.language_labels import mc4_code
+from data.language_id.labels import mc4_code
 from data.languages import all_languages
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.confidence import ERROR, counts, decide, fineweb2
+from data.language_id.thresholds import ERROR, counts, decide, fineweb2
 
 CONFIDENCES = st.lists(st.floats(0, 1), min_size=1, max_size=200)
 

@@ -1,0 +1,1 @@
+"""Language identifiers (CLD3, fastText, langdetect), their labels and thresholds."""
