@@ -125,9 +125,9 @@ def _in_one(files: list[Path]) -> int:
 def _identification_seconds(files: list[Path]) -> float:
     """CPU seconds that CLD3 alone takes for the pages that reach it."""
     from data.language_id.cld3 import LanguageIdentifier
-    from data.page import Page
+    from data.reading.page import Page
+    from data.reading.web_archive import read
     from data.text_rules import too_few_long_lines
-    from data.web_archive import read
 
     texts = [
         one.text

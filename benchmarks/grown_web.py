@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from data.demo.archive import member_of
-from data.page import Page
-from data.web_archive import read
+from data.reading.page import Page
+from data.reading.web_archive import read
 
 WEB = Path(__file__).parents[1].parent / "shared/data/web"
 TEXT_BYTES_A_COPY = 19_600_000

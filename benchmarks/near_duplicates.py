@@ -35,8 +35,8 @@ import xxhash
 
 from data.dedup.minhash import band_keys
 from data.languages import get
-from data.page import Page
-from data.web_archive import read
+from data.reading.page import Page
+from data.reading.web_archive import read
 
 RESULT = Path(__file__).parent / "results/near_duplicates.json"
 ROUNDS, PAGES_A_LANGUAGE, FEWEST_PAGES = 5, 20, 10

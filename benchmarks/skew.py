@@ -22,8 +22,8 @@ from pathlib import Path
 import grown_web
 
 from data.demo import archive
-from data.page import Page
-from data.web_archive import read
+from data.reading.page import Page
+from data.reading.web_archive import read
 from pipeline import clean
 from pipeline.beam_options import pipeline_options
 from pipeline.cleaning import spill

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data.errors import DataError
 from data.languages import find
-from data.page import Page
+from data.reading.page import Page
 from data.urls import normalized_hash, number
 
 LIST_NAME = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9-]+)?")

@@ -21,7 +21,7 @@ from collections import Counter
 
 from data import sentences
 from data.cleaned_lines import Cleaned
-from data.page import Page
+from data.reading.page import Page
 
 FEWEST_WORDS = 5
 FEWEST_SENTENCES = 3

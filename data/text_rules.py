@@ -7,7 +7,7 @@ Blank lines are gone before these rules see a page of a web archive: a paragraph
 
 import heapq
 
-from data.page import Page
+from data.reading.page import Page
 
 LONGEST_PAGE_CHARACTERS = 190_000
 

@@ -33,7 +33,7 @@ from jaxtyping import Int
 
 from data import scripts
 from data.cleaned_lines import Cleaned
-from data.page import Page
+from data.reading.page import Page
 
 FEWEST_WORDS = 5
 LONGEST_WORD_CHARACTERS = 1000

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from data.page import Page
+from data.reading.page import Page
 from data.urls import normalized_hash
 
 

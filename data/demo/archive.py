@@ -15,7 +15,7 @@ from warcio.warcwriter import WARCWriter
 
 from data.demo.shipped_text import pages as shipped_pages
 from data.languages import get
-from data.page import Page
+from data.reading.page import Page
 
 FILES = 5
 EARLIER = "2025-06-01T00:00:00Z"

@@ -16,7 +16,7 @@ import django
 import gflanguages
 
 from data.languages import Language, all_languages
-from data.page import Page
+from data.reading.page import Page
 
 TIMESTAMP = "2026-01-01T00:00:00Z"
 SPECIMENS = ("specimen_16", "specimen_21", "specimen_32", "specimen_36", "specimen_48")

@@ -13,7 +13,7 @@ from pathlib import Path
 from data.bad_words import soft
 from data.demo import shipped_text
 from data.demo.archive import member_of
-from data.page import Page
+from data.reading.page import Page
 from data.urls import normalized_hash, number
 
 BAD_WORDS = {

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.page import BrokenRecord
+from data.reading.page import BrokenRecord
 from pipeline import storage
 from pipeline.cleaning import spill
 from pipeline.cleaning.workspace import Workspace

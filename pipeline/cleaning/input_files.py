@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from data import crawl_paths
-from data.crawl_paths import COMMON_CRAWL
 from data.errors import DataError
-from data.published_names import described
+from data.reading import crawl_paths
+from data.reading.crawl_paths import COMMON_CRAWL
+from data.reading.published_names import described
 from pipeline import storage
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile

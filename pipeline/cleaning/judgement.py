@@ -19,7 +19,7 @@ from data.language_id import cld3, langdetect_english
 from data.language_id import thresholds as confidence
 from data.language_id.answer import Answer, Identifier
 from data.languages import UNDETERMINED, codes
-from data.page import Gone, NotAsked, Page, Rejected, Rule
+from data.reading.page import Gone, NotAsked, Page, Rejected, Rule
 
 Judgement = Callable[[Page], Page | Gone]
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data import line_rules
 from data.line_rules import LineHashes
-from data.page import Page
+from data.reading.page import Page
 from pipeline.cleaning import passes, spill
 from pipeline.cleaning.judgement import Judgement
 from pipeline.cleaning.newest import lost_by_shard

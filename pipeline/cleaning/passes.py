@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from data import page_table
-from data.page import Gone, Page, Rejected
+from data.reading import page_table
+from data.reading.page import Gone, Page, Rejected
 from pipeline.cleaning import runs, spill
 from pipeline.cleaning.runs import RunWriter
 from pipeline.cleaning.tally import Tally

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from data.page import Page, Rejected
-from data.page_table import REJECTED, WRITTEN_WITH_CLUSTERS
+from data.reading.page import Page, Rejected
+from data.reading.page_table import REJECTED, WRITTEN_WITH_CLUSTERS
 from data.urls import normalized_hash
 from pipeline.cleaning import spill
 from pipeline.cleaning.tally import Run, Tally

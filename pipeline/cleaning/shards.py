@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from data.page import BrokenRecord, Page
+from data.reading.page import BrokenRecord, Page
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from data import page_table
-from data.page import Gone, Page, Rejected
+from data.reading import page_table
+from data.reading.page import Gone, Page, Rejected
 from pipeline.cleaning import spill
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.workspace import Workspace

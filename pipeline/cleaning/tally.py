@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from data.page import BrokenRecord, Gone, NotAsked, Page
+from data.reading.page import BrokenRecord, Gone, NotAsked, Page
 
 SAMPLES = 5  # broken records a reason that the manifest names; `broken` has them all
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
-from data.page_table import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
+from data.reading.page_table import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from data.urls import number
 from data.web_rules import WebRuleSet
 from pipeline import storage

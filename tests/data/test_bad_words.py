@@ -4,7 +4,7 @@ import pytest
 
 from data.bad_words import BadWordRule, hard, of_mc4_3_0_1, read, soft
 from data.errors import DataError
-from data.page import Page
+from data.reading.page import Page
 
 WORDS = {
     "en": frozenset({"zounds", "a$$hat"}),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from data import sentences
 from data.english_lines import clean, too_few_sentences_left
-from data.page import Page
+from data.reading.page import Page
 
 THREE = "This is the first good line.\nThis is the second good line?\nThis is the third good line!"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data import json_lines, parquet_pages, web_archive
+from data.reading import json_lines, parquet_pages, web_archive
 
 READERS = (web_archive.read, web_archive.read_html, json_lines.read, parquet_pages.read)
 

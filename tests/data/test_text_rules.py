@@ -1,6 +1,6 @@
 import pytest
 
-from data.page import Page
+from data.reading.page import Page
 from data.text_rules import LONGEST_PAGE_CHARACTERS, too_few_long_lines, too_long
 
 

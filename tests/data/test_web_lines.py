@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data import scripts, web_lines
-from data.page import Page
+from data.reading.page import Page
 from data.web_lines import clean, ends_a_sentence, measure
 
 # One sentence each of the Universal Declaration's first article, as typed in its language.

@@ -13,7 +13,7 @@ from data.held_out import share_of_each_language, split_up_to
 from data.language_id import thresholds as confidence
 from data.language_id.cld3 import identifier
 from data.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
-from data.page import Page
+from data.reading.page import Page
 from data.rule_sets import LongLines
 from data.urls import normalized_hash
 from data.web_rules import differences_from_mc4, mswitch_web

@@ -14,11 +14,11 @@ from data.errors import DataError
 from data.language_id.cld3 import LanguageIdentifier
 from data.languages import codes
 from data.line_rules import keep_lines, line_hashes
-from data.page import Page, Rejected
+from data.reading.page import Page, Rejected
+from data.reading.web_archive import read
 from data.rule_sets import mc4
 from data.text_rules import too_few_long_lines, too_long
 from data.urls import normalize, normalized_hash, number, url_hash
-from data.web_archive import read
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.input_files import input_files

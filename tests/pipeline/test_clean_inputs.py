@@ -18,7 +18,7 @@ import pytest
 from data import persistence, rule_sets
 from data.demo.archive import member_of
 from data.errors import DataError
-from data.page import Page
+from data.reading.page import Page
 from pipeline import clean, inspect
 from pipeline.arguments import Clean, Inspect
 from pipeline.beam_options import pipeline_options

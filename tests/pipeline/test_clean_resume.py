@@ -19,7 +19,7 @@ import pytest
 
 from data.demo.archive import member_of
 from data.demo.shipped_text import pages as shipped_pages
-from data.page import Page
+from data.reading.page import Page
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.shards import Cut

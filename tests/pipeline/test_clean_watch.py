@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.page import Page, Rejected
+from data.reading.page import Page, Rejected
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.watch import WEIGHTS, WRITING, Watch
 from pipeline.cleaning.workspace import Workspace

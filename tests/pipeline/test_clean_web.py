@@ -7,12 +7,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data import page_table, web_rules
+from data import web_rules
 from data.demo.archive import member_of
 from data.demo.shipped_text import pages as shipped_pages
 from data.language_id.fasttext import FastTextIdentifier
-from data.page import Page
-from data.web_archive import read
+from data.reading import page_table
+from data.reading.page import Page
+from data.reading.web_archive import read
 from data.web_rules import mswitch_web
 from pipeline import clean
 from pipeline.arguments import Clean

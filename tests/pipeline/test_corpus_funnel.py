@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.page_table import REJECTED, WRITTEN
+from data.reading.page_table import REJECTED, WRITTEN
 from eval.funnel import SAMPLES_A_REASON
 from pipeline import artifacts, inspect
 from pipeline.arguments import Inspect

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.page import BrokenRecord, Page
+from data.reading.page import BrokenRecord, Page
 from pipeline.cleaning.shards import (
     DEFAULT_CUT,
     MOST_PARTITIONS,

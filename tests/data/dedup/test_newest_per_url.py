@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.dedup.newest_per_url import Claim, claim_of, newest
-from data.page import Page
+from data.reading.page import Page
 
 CLAIMS = st.lists(
     st.builds(

@@ -1,8 +1,8 @@
 from collections import Counter
 
 from data.demo.archive import FILES, write
-from data.page import BrokenRecord, Page
-from data.web_archive import read
+from data.reading.page import BrokenRecord, Page
+from data.reading.web_archive import read
 
 PAGES = [
     Page(

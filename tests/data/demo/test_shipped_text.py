@@ -4,7 +4,7 @@ import pytest
 
 from data.demo.shipped_text import LARGEST_CATALOGUE, cut, pages, pages_of
 from data.languages import all_languages, get
-from data.page import Page
+from data.reading.page import Page
 
 
 @pytest.fixture(scope="module")

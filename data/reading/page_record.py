@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from data.languages import declared
-from data.page import Page
-from data.published_names import Published
+from data.reading.page import Page
+from data.reading.published_names import Published
 
 SPLITS = ("train", "validation")
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.page import BrokenRecord, Page
-from data.web_archive import read, text_of
+from data.reading.page import BrokenRecord, Page
+from data.reading.web_archive import read, text_of
 
-WEB = Path(__file__).parents[2].parent / "shared/data/web"
+WEB = Path(__file__).parents[3].parent / "shared/data/web"
 
 
 def body(seed: int) -> bytes:

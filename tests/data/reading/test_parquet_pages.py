@@ -3,8 +3,8 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.page import BrokenRecord, Page
-from data.parquet_pages import read
+from data.reading.page import BrokenRecord, Page
+from data.reading.parquet_pages import read
 
 ROWS = [
     {"text": "Habari.", "url": "https://a.example/", "language": "sw", "n": 1},

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
-from data import html_text
-from data.archive_damage import GZIP, Extent, after_damage, after_silent_end, next_start
 from data.errors import is_refusal
 from data.languages import declared
-from data.page import BrokenRecord, Page
+from data.reading import html_text
+from data.reading.archive_damage import GZIP, Extent, after_damage, after_silent_end, next_start
+from data.reading.page import BrokenRecord, Page
 
 SUFFIXES = (".wet", ".wet.gz")
 HTML_SUFFIXES = (".warc", ".warc.gz")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from data.errors import is_refusal
-from data.page import BrokenRecord, Page
-from data.page_record import page_of, what_is_wrong
-from data.published_names import Published, described
+from data.reading.page import BrokenRecord, Page
+from data.reading.page_record import page_of, what_is_wrong
+from data.reading.published_names import Published, described
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 

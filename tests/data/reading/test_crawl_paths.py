@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from data import crawl_paths
-from data.crawl_paths import fetch, read
 from data.errors import DataError
+from data.reading import crawl_paths
+from data.reading.crawl_paths import fetch, read
 
 NAME = "crawl-data/A-2026-11/segments/1/wet/A-00000.warc.wet.gz"
 CONTENT = random.Random(0).randbytes(300_000)
@@ -122,7 +122,7 @@ def test_an_absent_file_is_asked_for_once(server, tmp_path):
 def test_two_processes_fetch_a_file_once(server, tmp_path):
     code = (
         "import pathlib, sys\n"
-        "from data.crawl_paths import fetch\n"
+        "from data.reading.crawl_paths import fetch\n"
         "print(len(fetch(sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]).read_bytes()))\n"
     )
     processes = [
@@ -130,7 +130,7 @@ def test_two_processes_fetch_a_file_once(server, tmp_path):
             [sys.executable, "-c", code, NAME, str(tmp_path), server.address],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
         for _ in range(2)
     ]

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from data.html_text import text_of
-from data.page import BrokenRecord, Page
-from data.web_archive import read, read_html
+from data.reading.html_text import text_of
+from data.reading.page import BrokenRecord, Page
+from data.reading.web_archive import read, read_html
 
-WEB = Path(__file__).parents[2].parent / "shared/data/web"
+WEB = Path(__file__).parents[3].parent / "shared/data/web"
 PAGE = (
     "<html><head>{meta}<title>T</title><script>var a = {{}};</script></head><body><h1>Köszönöm</h1>"
     "<p>Első   bekezdés,\nfolytatva.</p><p>Második</p><ul><li>egy</li></ul></body></html>"

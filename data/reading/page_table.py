@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from data.page import Page
+from data.reading.page import Page
 
 SCHEMA = pa.schema(
     [

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import json_lines
-from data.json_lines import read
-from data.page import BrokenRecord, Page
+from data.reading import json_lines
+from data.reading.json_lines import read
+from data.reading.page import BrokenRecord, Page
 
 PAGE = {"url": "http://a.example/", "text": "Habari ya asubuhi.\nKaribu."}
 

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import page_table
-from data.page import Page
+from data.reading import page_table
+from data.reading.page import Page
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 PAGES = st.builds(

@@ -10,8 +10,8 @@ from damaged_archives import BAD, GOOD, HTTP, bomb, member, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import json_lines, parquet_pages, web_archive
-from data.page import BrokenRecord, Page
+from data.reading import json_lines, parquet_pages, web_archive
+from data.reading.page import BrokenRecord, Page
 from data.text_rules import too_long
 
 
@@ -118,9 +118,9 @@ def test_responses_that_are_no_page_are_counted(tmp_path, head, body, reason):
 MEASURE = """
 import resource, sys, tracemalloc
 from pathlib import Path
-from data.json_lines import read as read_lines
-from data.page import Page
-from data.web_archive import read, read_html
+from data.reading.json_lines import read as read_lines
+from data.reading.page import Page
+from data.reading.web_archive import read, read_html
 path = Path(sys.argv[1])
 reader = read_lines if "json" in path.name else read_html if "html" in path.name else read
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

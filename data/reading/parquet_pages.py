@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import is_refusal
-from data.page import BrokenRecord, Page
-from data.page_record import page_of, what_is_wrong
-from data.published_names import described
+from data.reading.page import BrokenRecord, Page
+from data.reading.page_record import page_of, what_is_wrong
+from data.reading.published_names import described
 
 SUFFIXES = (".parquet",)
 

@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from data.page import BrokenRecord
+from data.reading.page import BrokenRecord
 
 GZIP = b"\x1f\x8b\x08"
 RECORD = re.compile(rb"WARC/1\.\d\r?\n")

@@ -1,0 +1,1 @@
+"""Readers of WET, WARC, JSON Lines and Parquet: each yields pages and broken records."""
