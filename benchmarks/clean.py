@@ -127,7 +127,7 @@ def _identification_seconds(files: list[Path]) -> float:
     from data.language_id.cld3 import LanguageIdentifier
     from data.reading.page import Page
     from data.reading.web_archive import read
-    from data.text_rules import too_few_long_lines
+    from data.rules.text_rules import too_few_long_lines
 
     texts = [
         one.text

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from material import hand_made, reference
 from material.reference import Outcome
 
-from data import bad_words, rule_sets
-from data.english_lines import clean as clean_lines
+from data.rules import bad_words, rule_sets
+from data.rules.english_lines import clean as clean_lines
 from pipeline import clean
 from pipeline.arguments import Clean
 

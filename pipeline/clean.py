@@ -21,8 +21,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from rich.console import Console
 
-from data.bad_words import BadWordRule
 from data.languages import codes
+from data.rules.bad_words import BadWordRule
 from pipeline import arguments, artifacts, digests, storage
 from pipeline.beam_options import Follow, check_workers_reach, pipeline_options, use
 from pipeline.cleaning import read, shards

@@ -12,12 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data import rule_sets, web_rules
-from data.held_out import ShareOfEachLanguage
 from data.languages import UNDETERMINED, all_languages
-from data.rule_sets import LanguageBy, RuleSet, Untouched
-from data.text_rules import LONGEST_PAGE_CHARACTERS
-from data.web_rules import WebRuleSet
+from data.rules import rule_sets, web_rules
+from data.rules.held_out import ShareOfEachLanguage
+from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
+from data.rules.text_rules import LONGEST_PAGE_CHARACTERS
+from data.rules.web_rules import WebRuleSet
 from pipeline.cleaning.plan import AnyRules, Job
 from pipeline.cleaning.tally import Key, Tally
 

@@ -21,7 +21,7 @@ def imported_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "data.text_rules",
+        "data.rules.text_rules",
         "data.examples.span_corruption",
         "data.examples.mixture",
         "data.token_blocks",

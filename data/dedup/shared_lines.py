@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from data.line_rules import lines_as_read, unicode_line_hashes
+from data.rules.line_rules import lines_as_read, unicode_line_hashes
 
 EXAMPLES = 5
 BLANK = xxhash.xxh3_128_digest(b"")

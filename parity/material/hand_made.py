@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.bad_words import soft
 from data.demo import shipped_text
 from data.demo.archive import member_of
 from data.reading.page import Page
+from data.rules.bad_words import soft
 from data.urls import normalized_hash, number
 
 BAD_WORDS = {

@@ -17,7 +17,7 @@ import apache_beam as beam
 import gcld3  # noqa: F401  before TensorFlow, or the process dies
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from data.bad_words import BadWordPolicy
+from data.rules.bad_words import BadWordPolicy
 
 # The reference asks NLTK for its English model; this package carries it.
 PUNKT = "llama_index/core/_static/nltk_cache"

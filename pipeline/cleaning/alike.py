@@ -19,8 +19,8 @@ from jaxtyping import UInt32, UInt64
 from data.dedup import minhash
 from data.dedup.clusters import Edges, as_edges, clusters, edges
 from data.language_id.thresholds import STEPS, MedianLessDeviation
-from data.line_rules import rank_of
 from data.reading.page import Page
+from data.rules.line_rules import rank_of
 from pipeline.cleaning import passes, spill
 from pipeline.cleaning.judgement import DecideLanguage, Judgement
 from pipeline.cleaning.newest import lost_by_shard

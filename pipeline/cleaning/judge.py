@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from data import line_rules
-from data.held_out import AsPublished, OneIn, ShareOfEachLanguage
 from data.reading import page_table
 from data.reading.page import Gone, NotAsked, Page, Rejected
+from data.rules import line_rules
+from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
 from data.urls import normalized_hash
 from pipeline.cleaning import runs, spill
 from pipeline.cleaning.judgement import Judgement, judged

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data import english_lines, web_lines
-from data.cleaned_lines import Cleaned
 from data.language_id import cld3, langdetect_english
 from data.language_id import thresholds as confidence
 from data.language_id.answer import Answer, Identifier
 from data.languages import UNDETERMINED, codes
 from data.reading.page import Gone, NotAsked, Page, Rejected, Rule
+from data.rules import english_lines, web_lines
+from data.rules.cleaned_lines import Cleaned
 
 Judgement = Callable[[Page], Page | Gone]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from data import line_rules
-from data.line_rules import LineHashes
 from data.reading.page import Page
+from data.rules import line_rules
+from data.rules.line_rules import LineHashes
 from pipeline.cleaning import passes, spill
 from pipeline.cleaning.judgement import Judgement
 from pipeline.cleaning.newest import lost_by_shard

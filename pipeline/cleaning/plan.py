@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from data import line_rules, web_lines
-from data.bad_words import BadWordRule
-from data.english_lines import too_few_sentences_left
 from data.errors import DataError
-from data.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
-from data.text_rules import too_few_long_lines, too_long
-from data.web_rules import WebRuleSet
+from data.rules import line_rules, web_lines
+from data.rules.bad_words import BadWordRule
+from data.rules.english_lines import too_few_sentences_left
+from data.rules.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
+from data.rules.text_rules import too_few_long_lines, too_long
+from data.rules.web_rules import WebRuleSet
 from pipeline import storage
 from pipeline.cleaning import broken, judgement
 from pipeline.cleaning.alike import ChooseOne, ClaimKeys, DescribePages, FindAlike

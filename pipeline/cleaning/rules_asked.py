@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from data import bad_words, rule_sets, web_rules
-from data.bad_words import BadWordRule
 from data.errors import DataError
-from data.held_out import share_of_each_language
-from data.rule_sets import LanguageBy, RuleSet, Untouched
-from data.web_rules import WebRuleSet
+from data.rules import bad_words, rule_sets, web_rules
+from data.rules.bad_words import BadWordRule
+from data.rules.held_out import share_of_each_language
+from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
+from data.rules.web_rules import WebRuleSet
 from pipeline.arguments import Clean
 from pipeline.cleaning.plan import AnyRules
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
 from data.reading.page_table import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
+from data.rules.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
+from data.rules.web_rules import WebRuleSet
 from data.urls import number
-from data.web_rules import WebRuleSet
 from pipeline import storage
 from pipeline.cleaning import broken, runs, spill
 from pipeline.cleaning.broken import BrokenFile

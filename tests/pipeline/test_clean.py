@@ -13,11 +13,11 @@ from data.demo.shipped_text import pages as shipped_pages
 from data.errors import DataError
 from data.language_id.cld3 import LanguageIdentifier
 from data.languages import codes
-from data.line_rules import keep_lines, line_hashes
 from data.reading.page import Page, Rejected
 from data.reading.web_archive import read
-from data.rule_sets import mc4
-from data.text_rules import too_few_long_lines, too_long
+from data.rules.line_rules import keep_lines, line_hashes
+from data.rules.rule_sets import mc4
+from data.rules.text_rules import too_few_long_lines, too_long
 from data.urls import normalize, normalized_hash, number, url_hash
 from pipeline import clean
 from pipeline.arguments import Clean

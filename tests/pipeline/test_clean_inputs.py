@@ -15,10 +15,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from data import persistence, rule_sets
+from data import persistence
 from data.demo.archive import member_of
 from data.errors import DataError
 from data.reading.page import Page
+from data.rules import rule_sets
 from pipeline import clean, inspect
 from pipeline.arguments import Clean, Inspect
 from pipeline.beam_options import pipeline_options

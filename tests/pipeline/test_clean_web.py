@@ -7,14 +7,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data import web_rules
 from data.demo.archive import member_of
 from data.demo.shipped_text import pages as shipped_pages
 from data.language_id.fasttext import FastTextIdentifier
 from data.reading import page_table
 from data.reading.page import Page
 from data.reading.web_archive import read
-from data.web_rules import mswitch_web
+from data.rules import web_rules
+from data.rules.web_rules import mswitch_web
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning import spill

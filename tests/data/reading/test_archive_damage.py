@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data.reading import json_lines, parquet_pages, web_archive
 from data.reading.page import BrokenRecord, Page
-from data.text_rules import too_long
+from data.rules.text_rules import too_long
 
 
 def read(path: Path) -> list[Page | BrokenRecord]:

@@ -1,7 +1,7 @@
 import pytest
 
 from data.reading.page import Page
-from data.text_rules import LONGEST_PAGE_CHARACTERS, too_few_long_lines, too_long
+from data.rules.text_rules import LONGEST_PAGE_CHARACTERS, too_few_long_lines, too_long
 
 
 def page(text: str) -> Page:

@@ -32,8 +32,8 @@ import regex
 from jaxtyping import Int
 
 from data import scripts
-from data.cleaned_lines import Cleaned
 from data.reading.page import Page
+from data.rules.cleaned_lines import Cleaned
 
 FEWEST_WORDS = 5
 LONGEST_WORD_CHARACTERS = 1000

@@ -20,13 +20,13 @@ After 7 every line is in one page, so no held-out page shares a line with a trai
 
 from dataclasses import dataclass
 
-from data import bad_words
-from data.bad_words import BadWordPolicy
-from data.held_out import ShareOfEachLanguage, share_of_each_language
 from data.language_id import thresholds
 from data.language_id.thresholds import MedianLessDeviation
-from data.line_rules import LineHashes, unicode_line_hashes
-from data.rule_sets import LongLines
+from data.rules import bad_words
+from data.rules.bad_words import BadWordPolicy
+from data.rules.held_out import ShareOfEachLanguage, share_of_each_language
+from data.rules.line_rules import LineHashes, unicode_line_hashes
+from data.rules.rule_sets import LongLines
 
 
 @dataclass(frozen=True, kw_only=True)

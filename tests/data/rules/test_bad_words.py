@@ -2,9 +2,9 @@ import pickle
 
 import pytest
 
-from data.bad_words import BadWordRule, hard, of_mc4_3_0_1, read, soft
 from data.errors import DataError
 from data.reading.page import Page
+from data.rules.bad_words import BadWordRule, hard, of_mc4_3_0_1, read, soft
 
 WORDS = {
     "en": frozenset({"zounds", "a$$hat"}),

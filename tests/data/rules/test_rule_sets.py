@@ -1,8 +1,8 @@
 import pytest
 
 from data.errors import DataError
-from data.held_out import OneIn
-from data.rule_sets import (
+from data.rules.held_out import OneIn
+from data.rules.rule_sets import (
     LongLines,
     RuleSet,
     c4_en,

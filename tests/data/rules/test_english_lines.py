@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import sentences
-from data.english_lines import clean, too_few_sentences_left
 from data.reading.page import Page
+from data.rules import sentences
+from data.rules.english_lines import clean, too_few_sentences_left
 
 THREE = "This is the first good line.\nThis is the second good line?\nThis is the third good line!"
 

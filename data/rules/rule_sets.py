@@ -11,10 +11,10 @@ corpus that mT5 was trained on; its arbitrary choice among pages of one address 
 import enum
 from dataclasses import dataclass
 
-from data import bad_words
-from data.bad_words import BadWordPolicy
 from data.errors import DataError
-from data.held_out import AsPublished, OneIn, ShareOfEachLanguage
+from data.rules import bad_words
+from data.rules.bad_words import BadWordPolicy
+from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
 
 
 class LanguageBy(enum.Enum):

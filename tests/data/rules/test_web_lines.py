@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import scripts, web_lines
+from data import scripts
 from data.reading.page import Page
-from data.web_lines import clean, ends_a_sentence, measure
+from data.rules import web_lines
+from data.rules.web_lines import clean, ends_a_sentence, measure
 
 # One sentence each of the Universal Declaration's first article, as typed in its language.
 SENTENCES = {

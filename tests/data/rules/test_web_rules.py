@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data import web_lines
 from data.dedup import minhash
 from data.dedup.clusters import clusters, edges
-from data.held_out import share_of_each_language, split_up_to
 from data.language_id import thresholds as confidence
 from data.language_id.cld3 import identifier
-from data.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
 from data.reading.page import Page
-from data.rule_sets import LongLines
+from data.rules import web_lines
+from data.rules.held_out import share_of_each_language, split_up_to
+from data.rules.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
+from data.rules.rule_sets import LongLines
+from data.rules.web_rules import differences_from_mc4, mswitch_web
 from data.urls import normalized_hash
-from data.web_rules import differences_from_mc4, mswitch_web
 
 WORDS = {  # joined by, words
     "sw": (

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from data.held_out import OneIn, ShareOfEachLanguage, share_of_each_language, split_up_to
+from data.rules.held_out import OneIn, ShareOfEachLanguage, share_of_each_language, split_up_to
 
 SHARE = ShareOfEachLanguage(share=0.12, minimum=2, maximum=64)
 HASHES = st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=100)

@@ -19,9 +19,9 @@ A page of fewer than three sentences goes. Here alone Unicode's line separators 
 import re
 from collections import Counter
 
-from data import sentences
-from data.cleaned_lines import Cleaned
 from data.reading.page import Page
+from data.rules import sentences
+from data.rules.cleaned_lines import Cleaned
 
 FEWEST_WORDS = 5
 FEWEST_SENTENCES = 3

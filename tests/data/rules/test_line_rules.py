@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.line_rules import (
+from data.rules.line_rules import (
     as_numbers,
     keep_lines,
     keepers,

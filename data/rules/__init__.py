@@ -1,0 +1,1 @@
+"""Cleaning rules as pure functions, and the rule sets that name them."""
