@@ -9,7 +9,7 @@ It is read back because stores' own checksums are no common ground: S3's ETag is
 digests, or of nothing known where a key encrypts, Google's is a CRC32C, others have none.
 
 Paths are strings: `s3://bucket/name` goes through fsspec (`store_access`), what fails is done again
-(`data.persistence`).
+(`data.stores.retry`).
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from data.persistence import Damaged, persist
+from data.stores.retry import Damaged, persist
 from pipeline.store_access import open_store
 
 PART_BYTES = 8 << 20

@@ -1,10 +1,10 @@
-"""Token blocks by directory or by the address of one on an object store; see `data/staging.py`."""
+"""Token blocks by directory or by the address of one on an object store; see `data/stores/staging.py`."""
 
 import re
 from pathlib import Path
 
-from data import staging
 from data.examples.mixture import TextSizes
+from data.stores import staging
 from data.token_blocks import TokenBlocks
 from data.tokenizer import MODEL_FILE
 from pipeline.arguments import BlockCache

@@ -20,9 +20,9 @@ import pyarrow as pa
 
 from data.dedup.newest_per_url import Claim, claim_of, newest
 from data.errors import DataError
-from data.persistence import again_and_again
 from data.reading import crawl_paths, json_lines, parquet_pages, web_archive
 from data.reading.page import BrokenRecord, Gone, Page, Rejected, Rule
+from data.stores.retry import again_and_again
 from pipeline import storage
 from pipeline.cleaning import broken, passes, spill
 from pipeline.cleaning.judgement import Judgement, judged

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec import AbstractFileSystem
 
-from data import persistence
 from data.demo.archive import member_of
 from data.demo.shipped_text import pages as shipped_pages
 from data.errors import DataError
+from data.stores import retry
 from pipeline import artifacts, clean, estimate, inspect, job, storage, vocabulary
 from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
 from pipeline.cleaning.shards import Cut
@@ -111,8 +111,8 @@ def at(path: str) -> Path:
 def store(tmp_path, monkeypatch) -> Path:
     fsspec.register_implementation("store", Store, clobber=True)
     monkeypatch.setitem(globals(), "ROOT", tmp_path / "store")
-    monkeypatch.setattr(persistence, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(persistence, "LONGEST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(retry, "LONGEST_WAIT_SECONDS", 0.001)
     misbehave(monkeypatch)
     fill(tmp_path / "store")
     return tmp_path / "store"

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from data import persistence
-from data.block_cache import BlockCache
 from data.block_checks import verify_contents, verify_sizes
 from data.block_files import LocalFiles
 from data.errors import DataError
@@ -16,7 +14,9 @@ from data.examples import loader, window_order
 from data.examples.loader import Examples, batches
 from data.examples.schedule import schedule
 from data.examples.span_corruption import lengths_for_inputs
-from data.staging import StagedFiles, Store, open_directory
+from data.stores import retry
+from data.stores.block_cache import BlockCache
+from data.stores.staging import StagedFiles, Store, open_directory
 from data.token_blocks import TokenBlocks, TokenizedPage, describe, write_shard
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 900}
@@ -48,8 +48,8 @@ def unreliable():
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(persistence, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(persistence, "LONGEST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(retry, "LONGEST_WAIT_SECONDS", 0.001)
 
 
 @pytest.fixture(scope="module")

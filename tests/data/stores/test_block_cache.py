@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data import block_cache
-from data.block_cache import BlockCache, CacheFull, DamagedFile, Wanted
 from data.errors import DataError
+from data.stores import block_cache
+from data.stores.block_cache import BlockCache, CacheFull, DamagedFile, Wanted
 
 CONTENTS = [bytes([number]) * (100 + number) for number in range(8)]
 LIMIT = 350  # three of them

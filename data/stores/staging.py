@@ -23,10 +23,10 @@ from typing import Any
 
 import fsspec
 
-from data.block_cache import BlockCache, Wanted
 from data.block_files import BlockFile
 from data.errors import DataError
-from data.persistence import persist
+from data.stores.block_cache import BlockCache, Wanted
+from data.stores.retry import persist
 
 TRANSFERS = 4  # at a time
 
