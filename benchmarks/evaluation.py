@@ -20,7 +20,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from data.token_blocks import TokenBlocks
+from data.tokens.blocks import TokenBlocks
 from model.sharding import make_mesh
 from model.train_step import make_trainer
 from pipeline import recipes

@@ -37,7 +37,7 @@ from data.examples.mixture import temperature_weights
 from data.examples.schedule import schedule
 from data.examples.span_corruption import lengths_for_inputs
 from data.languages import all_languages
-from data.token_blocks import TokenBlocks, TokenizedPage, describe, write_shard
+from data.tokens.blocks import TokenBlocks, TokenizedPage, describe, write_shard
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results/loader.json"

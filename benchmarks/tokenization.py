@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from data.tokenizer import load
+from data.tokens.tokenizer import load
 
 RESULT = Path(__file__).parent / "results/tokenization.json"
 PAGES_A_CALL, ROUNDS, MEGABYTES = 256, 5, 6

@@ -4,7 +4,7 @@ For mT5, T5 1.0 and Switch: what `save_pretrained` wrote is imported, exported a
 `from_pretrained`. Every array must have the bits that it had; `generate` must give the tokens that
 our decoding with a cache gives; the exported tokenizer must give the ids of our vocabulary on texts
 with gaps and, where ../shared/data/corpus lies beside the checkout, on 99 % of real texts in 103
-codes (`data/tokenizer_json.py` says what differs). Exits with 1 otherwise.
+codes (`data/tokens/tokenizer_json.py` says what differs). Exits with 1 otherwise.
 
 Switch is given enough capacity that its encoder drops nothing: our decoding never drops, and theirs
 does so in the encoder only.
@@ -26,7 +26,7 @@ import transformers
 from hugging_face import their_model
 from material import hugging_face_cases as cases
 
-from data.tokenizer import EOS, MODEL_FILE, Tokenizer, load
+from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
 from model.generation import Sampling, generate
 from pipeline import export_hf, import_hf, vocabulary
 from pipeline.arguments import ExportHf, ImportHf

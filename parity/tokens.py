@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.tokenizer import load
+from data.tokens.tokenizer import load
 from pipeline.transforms.sentencepiece_op import SentencePieceOp
 
 TEXTS_A_CALL = 256

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from data.examples.held_out_batches import HeldOutBatch, batches, held_out_pages
 from data.examples.span_corruption import Lengths
-from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE, load
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE, load
 from eval.expert_usage import Usage, by_language, columns, together
 from eval.held_out_loss import page_losses
 from model.batch import Batch

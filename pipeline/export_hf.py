@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from data.tokenizer import MODEL_FILE, load, sentinel_pieces
-from data.tokenizer_json import tokenizer_json
+from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
+from data.tokens.tokenizer_json import tokenizer_json
 from model.hugging_face import export_state
 from model.hugging_face_config import export_config
 from pipeline.arguments import ExportHf

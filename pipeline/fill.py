@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.errors import DataError
-from data.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
+from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
 from model.generation import Sampling, generate
 from model.sharding import batch_sharding
 from pipeline.arguments import Fill

@@ -14,7 +14,7 @@ from rich.console import Console
 from safetensors import safe_open
 
 from data.examples.span_corruption import lengths_for_inputs
-from data.tokenizer import MODEL_FILE, load
+from data.tokens.tokenizer import MODEL_FILE, load
 from model.hugging_face import import_state
 from model.hugging_face_config import import_config
 from model.transformer import parameter_count

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from data.block_checks import verify_contents
-from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE, load
+from data.tokens.block_checks import verify_contents
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Inspect
 from pipeline.artifacts import CLAIM, MANIFEST, place_of, read_manifest
 from pipeline.digests import digest_of_contents

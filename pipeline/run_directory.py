@@ -7,8 +7,8 @@ is imported: a report needs none.
 from pathlib import Path
 from typing import Any
 
-from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE
 from pipeline.artifacts import CLAIM, MANIFEST
 from pipeline.digests import digest_of_contents
 from pipeline.errors import ArtifactError

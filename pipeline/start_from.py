@@ -11,7 +11,7 @@ from pathlib import Path
 import equinox as eqx
 import jax
 
-from data.token_blocks import TokenBlocks
+from data.tokens.blocks import TokenBlocks
 from model.checkpoint import Checkpoints
 from model.config import ModelConfig
 from model.train_step import Trainer, TrainState

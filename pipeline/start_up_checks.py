@@ -13,7 +13,7 @@ from jax.sharding import AbstractMesh
 
 from data.errors import DataError
 from data.examples.mixture import parse
-from data.token_blocks import TokenBlocks
+from data.tokens.blocks import TokenBlocks
 from model.checkpoint import KEPT
 from model.config import ConfigurationError
 from model.memory import bytes_a_device, bytes_of_checkpoint

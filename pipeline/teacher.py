@@ -11,7 +11,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from data.token_blocks import TokenBlocks
+from data.tokens.blocks import TokenBlocks
 from model.checkpoint import fingerprint
 from model.config import ConfigurationError
 from model.transformer import Transformer, parameter_count

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from data.examples.mixture import TextSizes
 from data.stores import staging
-from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE
 from pipeline.arguments import BlockCache
 from pipeline.artifacts import MANIFEST, read_manifest
 

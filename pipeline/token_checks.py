@@ -7,9 +7,9 @@ are read: ArrayRecord keeps a checksum a record and raises, so that nothing alte
 
 from typing import Any
 
-from data.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
-from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE
+from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE
 from pipeline.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.recipe import Recipe

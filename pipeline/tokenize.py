@@ -14,8 +14,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
-from data.token_blocks import describe, token_dtype
-from data.tokenizer import MODEL_FILE
+from data.tokens.blocks import describe, token_dtype
+from data.tokens.tokenizer import MODEL_FILE
 from pipeline import corpus, job, storage
 from pipeline.arguments import Tokenize
 from pipeline.artifacts import (

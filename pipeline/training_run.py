@@ -22,8 +22,8 @@ from rich.console import Console
 from data.examples.loader import Examples
 from data.examples.mixture import parse, weights_file
 from data.examples.schedule import schedule
-from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE
 from model.checkpoint import DISK_FULL, CheckpointError
 from model.config import forward_flops
 from model.distillation import Lesson

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from data.errors import DataError
 from data.examples.mixture import parse, weights_file
-from data.tokenizer import (
+from data.tokens.tokenizer import (
     EOS,
     MODEL_FILE,
     PADDING,

@@ -34,7 +34,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from data.token_blocks import TokenBlocks, TokenizedPage, describe, token_dtype, write_shard
+from data.tokens.blocks import TokenBlocks, TokenizedPage, describe, token_dtype, write_shard
 
 # No example is timed: a busy machine must not fail a test.
 settings.register_profile("untimed", deadline=None)

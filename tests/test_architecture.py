@@ -24,7 +24,7 @@ def imported_by(statement: str) -> set[str]:
         "data.rules.text_rules",
         "data.examples.span_corruption",
         "data.examples.mixture",
-        "data.token_blocks",
+        "data.tokens.blocks",
         "pipeline.cli",
     ],
 )

@@ -19,8 +19,8 @@ import tensorflow as tf
 from t5.data import preprocessors
 
 from data.languages import all_languages
-from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE
 
 ROWS, ROUNDS, BATCHES = 128, 3, 8
 LENGTHS = {"inputs": 512, "targets": 114}

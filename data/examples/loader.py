@@ -27,13 +27,13 @@ import numpy as np
 from absl import flags
 from jaxtyping import Int
 
-from data.block_files import BlockFile
 from data.errors import DataError
 from data.examples.schedule import LANES, Schedule
 from data.examples.seeds import hash_seed
 from data.examples.span_corruption import Lengths, corrupt_rows, random_numbers
 from data.examples.window_order import WindowOrder, reversed_bits, window_order
-from data.token_blocks import TokenBlocks, TokenStream
+from data.tokens.block_files import BlockFile
+from data.tokens.blocks import TokenBlocks, TokenStream
 
 SPANS = 3  # a purpose of random numbers, beside those of `window_order`
 CHUNK_EXAMPLES = 2048  # 107 languages: some twenty windows of each; 5 MB at 512 tokens

@@ -24,7 +24,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from data.errors import DataError
 from data.stores.retry import Damaged
-from data.token_blocks import sha256 as digest_of
+from data.tokens.blocks import sha256 as digest_of
 
 PATIENCE_SECONDS = 60  # for other processes of this host to give files back
 

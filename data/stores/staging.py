@@ -23,10 +23,10 @@ from typing import Any
 
 import fsspec
 
-from data.block_files import BlockFile
 from data.errors import DataError
 from data.stores.block_cache import BlockCache, Wanted
 from data.stores.retry import persist
+from data.tokens.block_files import BlockFile
 
 TRANSFERS = 4  # at a time
 

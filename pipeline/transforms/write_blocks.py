@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 
-from data.token_blocks import Shard, TokenizedPage, write_shard
-from data.tokenizer import MODEL_FILE
+from data.tokens.blocks import Shard, TokenizedPage, write_shard
+from data.tokens.tokenizer import MODEL_FILE
 from pipeline import corpus, storage
 from pipeline.store_access import Words, use, words_of
 from pipeline.transforms.counters import add

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.tokenizer import MODEL_FILE, SENTINELS, Tokenizer
+from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer
 from pipeline.artifacts import finish
 from pipeline.digests import digest_of_contents
 from pipeline.vocabulary import train

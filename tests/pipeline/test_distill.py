@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data.token_blocks import TokenBlocks
+from data.tokens.blocks import TokenBlocks
 from model.distillation import DistillationConfig
 from pipeline import cli, distill, export_hf, import_hf, pretrain, recipes, teacher
 from pipeline.arguments import ExportHf, ImportHf, Pretrain

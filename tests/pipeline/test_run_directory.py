@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from orbax.checkpoint.path import atomicity
 
-from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE
 from pipeline import distill, evaluate, export_hf, import_hf, pretrain, recipes, teacher
 from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
 from pipeline.artifacts import MANIFEST, digest_of_manifest, finish

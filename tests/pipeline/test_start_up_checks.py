@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from data.token_blocks import TokenBlocks
+from data.tokens.blocks import TokenBlocks
 from model.config import ConfigurationError
 from model.memory import bytes_a_device, bytes_of_checkpoint
 from model.sharding import MeshShape

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from data.errors import DataError
-from data.tokenizer import MODEL_FILE
+from data.tokens.tokenizer import MODEL_FILE
 from pipeline import recipes
 from pipeline.errors import ArtifactError
 from pipeline.token_checks import check_blocks, check_vocabulary

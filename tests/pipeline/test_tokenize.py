@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.examples.mixture import TextSizes, parse
-from data.token_blocks import TokenBlocks
-from data.tokenizer import MODEL_FILE, load
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline import artifacts, json_files
 from pipeline.arguments import Vocabulary
 from pipeline.beam_options import pipeline_options
@@ -227,7 +227,7 @@ def test_ids_are_sentencepieces_own_on_real_text(tmp_path, vocabulary):
     code = (
         "import json, pathlib, sys\n"
         "from pipeline.transforms.sentencepiece_op import SentencePieceOp\n"
-        "from data.tokenizer import load\n"
+        "from data.tokens.tokenizer import load\n"
         "model, texts = map(pathlib.Path, sys.argv[1:])\n"
         "texts = json.loads(texts.read_text())\n"
         "tokenizer, ids = load(model), SentencePieceOp(model.read_bytes())(texts)\n"

@@ -8,7 +8,7 @@ import pytest
 import sentencepiece
 
 from data.errors import DataError
-from data.tokenizer import MODEL_FILE, SENTINELS, load, sentinel_pieces
+from data.tokens.tokenizer import MODEL_FILE, SENTINELS, load, sentinel_pieces
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts import read_manifest
 from pipeline.errors import ArtifactError

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from data.block_checks import verify_contents, verify_sizes
-from data.block_files import LocalFiles
 from data.errors import DataError
 from data.examples import loader, window_order
 from data.examples.loader import Examples, batches
@@ -17,7 +15,9 @@ from data.examples.span_corruption import lengths_for_inputs
 from data.stores import retry
 from data.stores.block_cache import BlockCache
 from data.stores.staging import StagedFiles, Store, open_directory
-from data.token_blocks import TokenBlocks, TokenizedPage, describe, write_shard
+from data.tokens.block_checks import verify_contents, verify_sizes
+from data.tokens.block_files import LocalFiles
+from data.tokens.blocks import TokenBlocks, TokenizedPage, describe, write_shard
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 900}
 

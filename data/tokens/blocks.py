@@ -27,9 +27,9 @@ import pyarrow.parquet as pq
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Int
 
-from data.block_files import BlockFile, BlockFiles, LocalFiles, Readers
 from data.errors import DataError
-from data.tokenizer import UNKNOWN
+from data.tokens.block_files import BlockFile, BlockFiles, LocalFiles, Readers
+from data.tokens.tokenizer import UNKNOWN
 
 RECORD_TOKENS = 4096
 COUNTS = ("pages", "tokens", "text_bytes", "characters", "unknown_tokens", "byte_tokens")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
-from data.tokenizer import EOS, PADDING, SENTINELS, Tokenizer, load, sentinel_pieces
+from data.tokens.tokenizer import EOS, PADDING, SENTINELS, Tokenizer, load, sentinel_pieces
 from pipeline.vocabulary import append_control_pieces, train
 
 TEXTS = [

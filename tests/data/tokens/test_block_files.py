@@ -5,9 +5,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from data import block_files
-from data.block_files import LocalFiles, Readers
-from data.token_blocks import RECORD_TOKENS, TokenizedPage, write_shard
+from data.tokens import block_files
+from data.tokens.block_files import LocalFiles, Readers
+from data.tokens.blocks import RECORD_TOKENS, TokenizedPage, write_shard
 
 SHARDS = 6
 

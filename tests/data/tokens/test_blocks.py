@@ -5,9 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.block_files import LocalFiles, Readers
 from data.errors import DataError
-from data.token_blocks import RECORD_TOKENS, TokenizedPage, TokenStream, token_dtype, write_shard
+from data.tokens.block_files import LocalFiles, Readers
+from data.tokens.blocks import RECORD_TOKENS, TokenizedPage, TokenStream, token_dtype, write_shard
 
 COUNTS = (0, 1, 5, RECORD_TOKENS - 1, RECORD_TOKENS, 2 * RECORD_TOKENS + 7)
 

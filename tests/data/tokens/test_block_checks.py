@@ -1,7 +1,7 @@
 import pytest
 
-from data.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
 from data.errors import DataError
+from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
 
 SHARD = "sw/train-00001-of-00002"
 

@@ -7,8 +7,8 @@ import base64
 
 import pytest
 
-from data.tokenizer import SENTINELS, Tokenizer
-from data.tokenizer_json import tokenizer_json
+from data.tokens.tokenizer import SENTINELS, Tokenizer
+from data.tokens.tokenizer_json import tokenizer_json
 from pipeline.vocabulary import train
 
 TEXT = "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa; alle mennesker er født frie."

@@ -6,9 +6,9 @@ some 1 GB a second on one core of today's processors.
 
 from collections.abc import Iterator
 
-from data.block_files import BlockFile
 from data.errors import DataError
-from data.token_blocks import Shard, TokenBlocks, sha256
+from data.tokens.block_files import BlockFile
+from data.tokens.blocks import Shard, TokenBlocks, sha256
 
 
 def total_bytes(blocks: TokenBlocks) -> int:

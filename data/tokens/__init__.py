@@ -1,0 +1,1 @@
+"""The SentencePiece vocabulary and token blocks, the format that `mswitch tokenize` writes."""
