@@ -16,17 +16,8 @@ import vl_convert
 from markupsafe import Markup
 
 from data import languages as table
-from eval import (
-    cautions,
-    charts,
-    confidence,
-    distillation,
-    expert_charts,
-    expert_sharing,
-    intervals,
-    report,
-    step_speedup,
-)
+from eval import cautions, confidence, distillation, expert_sharing, intervals, report, step_speedup
+from eval.charts import expert, gains
 from eval.language_loss import LanguageLosses, Unit
 from eval.side import Side, curves_of, total_curve
 
@@ -55,14 +46,14 @@ def to_html(one: report.Report) -> str:
         better_sentence=report.better_sentence(one),
         speed_sentence=report.speed_sentence(one),
         speedup_text=report.speedup_text,
-        specs=charts.charts(one),
+        specs=gains.charts(one),
         curves=_curves(one),
         cautions=cautions.cautions(one),
         in_nats=one.unit is Unit.NATS_PER_TOKEN,
         experts=one.experts,
-        expert_shares=one.experts and expert_charts.shares(one.experts),
+        expert_shares=one.experts and expert.shares(one.experts),
         expert_stacks=one.experts and expert_sharing.by_stack(one.experts),
-        darkest=expert_charts.DARKEST,
+        darkest=expert.DARKEST,
         shared_total=(None if one.shared_lines is None else report.shared_total(one.shared_lines)),
         confidence=confidence,
         distillation=distillation,

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.languages import all_languages
-from eval import confidence, corpus_charts
+from eval import confidence
+from eval.charts import corpus as corpus_charts
 from eval.funnel import CONFIDENCE_STEPS, Funnel, funnel
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from eval import expert_charts, expert_sharing
+from eval import expert_sharing
+from eval.charts import expert
 
 LOADS = {"sw": [8, 0], "yo": [6, 2], "zh": [0, 8]}
 
@@ -77,7 +78,7 @@ def test_users_of_the_same_experts_are_neighbours_and_experts_stand_by_them():
         frozenset({"en", "sw"}),
         frozenset({"fr", "yo"}),
     }
-    shown = expert_charts.shares(found)
+    shown = expert.shares(found)
     shares = np.array(shown["layers"][0]["shares"])
     assert shares[:2, 0].min() > 0.8  # a block along the diagonal
     assert shares[2:, 1].min() > 0.8

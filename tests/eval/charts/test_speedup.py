@@ -1,6 +1,6 @@
 import pytest
 
-from eval.speedup_charts import speedup_bins
+from eval.charts.speedup import speedup_bins
 
 
 def test_bins_count_everything_once_and_keep_the_not_reached_apart():

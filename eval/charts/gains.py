@@ -12,7 +12,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from eval import corpus_charts, distillation_charts, expert_charts, speedup_charts
+from eval.charts import corpus, distillation, expert, speedup
 from eval.language_gain import LanguageGain
 from eval.report import Report, speedup_text
 
@@ -61,14 +61,14 @@ def charts(report: Report) -> dict[str, Spec]:
         "curves": curves(report),
     }
     if report.summary.median_step_speedup is not None:
-        pictures["speedups"] = speedup_charts.histogram(gains)
+        pictures["speedups"] = speedup.histogram(gains)
     if any(gain.training_tokens for gain in gains.values()):
         pictures["tokens"] = gain_by_tokens(report, gains)
     if any(gain.bytes_per_token for gain in gains.values()):
         pictures["fertility"] = fertility(gains)
-    pictures |= corpus_charts.pictures(report.funnel)
-    pictures |= expert_charts.pictures(report.experts)
-    pictures |= distillation_charts.picture(report.students)
+    pictures |= corpus.pictures(report.funnel)
+    pictures |= expert.pictures(report.experts)
+    pictures |= distillation.picture(report.students)
     return {name: _finished(chart) for name, chart in pictures.items()}
 
 

@@ -1,0 +1,1 @@
+"""Altair charts of the report: each function takes numbers and returns one chart."""
