@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from model.feed_forward import activated
+from model.layers.feed_forward import activated
 
 Product = Callable[[Float[Array, "*rows in"], Float[Array, "experts in out"]], Array]
 

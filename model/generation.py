@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from model.attention import KeysValues
 from model.batch import PADDING, Batch
 from model.config import ConfigurationError
+from model.layers.attention import KeysValues
 from model.stack import Call, Layer, Stack
 from model.transformer import Transformer
 

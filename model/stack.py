@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from model.attention import Attention
 from model.config import ModelConfig, Remat, SwitchConfig
-from model.feed_forward import FeedForward
-from model.norm import RMSNorm
-from model.position_bias import PositionBias
+from model.layers.attention import Attention
+from model.layers.feed_forward import FeedForward
+from model.layers.norm import RMSNorm
+from model.layers.position_bias import PositionBias
 from model.sharding import EXCHANGED, constrain
 from model.switch_layer import Routing, SwitchLayer
 

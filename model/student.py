@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from model.batch import Batch
-from model.feed_forward import FeedForward
+from model.layers.feed_forward import FeedForward
 from model.stack import Call, Layer, Stack
 from model.switch_layer import Routing, SwitchLayer
 from model.transformer import Transformer

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from model.config import ModelConfig, RoutingConfig, SwitchConfig
 from model.dropless import without_drops
 from model.experts import Experts
-from model.initialization import kernel
+from model.layers.initialization import kernel
 from model.routing import choose
 from model.sharding import BATCH_AXES, over_devices
 from model.slots import through_slots

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from model.batch import Batch
 from model.config import ModelConfig
-from model.initialization import kernel
+from model.layers.initialization import kernel
 from model.precision import summed_in_float32
 from model.sharding import constrain
 from model.stack import Call, Stack, StackInputs, StackOutput

@@ -8,7 +8,7 @@ import pytest
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
-from model.feed_forward import FeedForward
+from model.layers.feed_forward import FeedForward
 from model.sharding import MeshShape, make_mesh
 from model.stack import Call
 from model.student import ExpertUse, expert_use, mean_of_experts, with_teachers_weights

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model.attention import Attention
 from model.batch import Batch, causal_mask
 from model.config import ConfigurationError, ModelConfig, SwitchConfig, forward_flops
-from model.feed_forward import FeedForward
-from model.norm import RMSNorm
-from model.position_bias import bucket
+from model.layers.attention import Attention
+from model.layers.feed_forward import FeedForward
+from model.layers.norm import RMSNorm
+from model.layers.position_bias import bucket
 from model.sharding import MeshShape, make_mesh
 from model.stack import Call
 from model.transformer import Transformer

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from model.initialization import kernel
+from model.layers.initialization import kernel
 
 BUCKETS = 32
 FARTHEST = 128

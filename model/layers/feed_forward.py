@@ -9,7 +9,7 @@ import jax
 from jaxtyping import Array, Float, Key
 
 from model.config import ModelConfig
-from model.initialization import kernel
+from model.layers.initialization import kernel
 
 
 class FeedForward(eqx.Module):

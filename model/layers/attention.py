@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from model.config import ModelConfig
-from model.initialization import kernel
+from model.layers.initialization import kernel
 from model.precision import summed_in_float32
 
 MASKED = -1e9  # finite, so that a row of padding alone gives a uniform softmax and not NaN
