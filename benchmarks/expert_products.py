@@ -1,7 +1,7 @@
 """The product of many experts in three forms: one batch, a loop, or written out one by one.
 
 Forward and backward of the gated network in CPU-seconds, over those of the dense network on as many
-rows: what `model/experts.py` chose its form by. The forms take turns; the least of the rounds is
+rows: what `model/switch/experts.py` chose its form by. The forms take turns; the least of the rounds is
 printed. Writes benchmarks/results/expert_products.json.
 """
 

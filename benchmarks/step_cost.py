@@ -26,13 +26,13 @@ import numpy as np
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
-from model.experts import Experts
 from model.loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, make_mesh, over_devices
-from model.slots import through_slots
 from model.stack import Call
-from model.switch_layer import SwitchLayer
+from model.switch.capacity_dispatch import through_slots
+from model.switch.experts import Experts
+from model.switch.switch_layer import SwitchLayer
 from model.train_step import Trainer, make_trainer
 
 VOCABULARY = 2048

@@ -35,7 +35,7 @@ def by_language(
     """Adds up the rows of each language.
 
     Args:
-        rows: `model.routing_sums.RowRouting`, on the host.
+        rows: `model.switch.routing_sums.RowRouting`, on the host.
         language: number of each row's language, or -1 for rows that do not count.
         languages: how many there are.
     """

@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
 from model.distillation import Lesson, mixed
-from model.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
 from model.stack import Call, Part
+from model.switch.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
 from model.transformer import Output, Transformer
 
 Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch

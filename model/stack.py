@@ -23,7 +23,7 @@ from model.layers.feed_forward import FeedForward
 from model.layers.norm import RMSNorm
 from model.layers.position_bias import PositionBias
 from model.sharding import EXCHANGED, constrain
-from model.switch_layer import Routing, SwitchLayer
+from model.switch.switch_layer import Routing, SwitchLayer
 
 
 class Part(NamedTuple):

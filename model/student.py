@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Num
 from model.batch import Batch
 from model.layers.feed_forward import FeedForward
 from model.stack import Call, Layer, Stack
-from model.switch_layer import Routing, SwitchLayer
+from model.switch.switch_layer import Routing, SwitchLayer
 from model.transformer import Transformer
 
 

@@ -18,7 +18,7 @@ from model.layers.initialization import kernel
 from model.precision import summed_in_float32
 from model.sharding import constrain
 from model.stack import Call, Stack, StackInputs, StackOutput
-from model.switch_layer import Routing
+from model.switch.switch_layer import Routing
 
 
 class Output(NamedTuple):

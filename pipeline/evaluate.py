@@ -25,7 +25,7 @@ from eval.expert_usage import Usage, by_language, columns, together
 from eval.held_out_loss import page_losses
 from model.batch import Batch
 from model.loss import RowLosses
-from model.routing_sums import RowRouting
+from model.switch.routing_sums import RowRouting
 from model.train_step import Trainer
 from pipeline.arguments import Evaluate
 from pipeline.artifacts import digest_of_manifest

@@ -18,7 +18,7 @@ from rich.console import Console
 from tensorboardX import SummaryWriter
 
 from model.loss import Losses
-from model.routing_sums import LayerRouting
+from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from model.trouble import Place
 from pipeline import time_account

@@ -33,7 +33,7 @@ def test_light_modules_load_nothing_heavy(module):
 
 
 def test_the_import_test_can_fail():
-    assert "jax" in imported_by("import model.routing")
+    assert "jax" in imported_by("import model.switch.routing")
 
 
 def test_cleaning_loads_no_tensorflow_and_no_jax():

@@ -8,7 +8,7 @@ import pytest
 
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
 from model.sharding import MeshShape, arranged, batch_sharding, check_fit, make_mesh, spec
-from model.switch_layer import SwitchLayer
+from model.switch.switch_layer import SwitchLayer
 
 
 @dataclass(frozen=True)

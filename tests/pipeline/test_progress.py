@@ -8,7 +8,7 @@ from rich.text import Text
 from tensorboardX.proto.event_pb2 import Event
 
 from model.loss import Losses
-from model.routing_sums import LayerRouting
+from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from model.trouble import Place, Trace
 from pipeline import recipes

@@ -20,12 +20,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.config import ModelConfig, RoutingConfig, SwitchConfig
-from model.dropless import without_drops
-from model.experts import Experts
 from model.layers.initialization import kernel
-from model.routing import choose
 from model.sharding import BATCH_AXES, over_devices
-from model.slots import through_slots
+from model.switch.capacity_dispatch import through_slots
+from model.switch.dropless_dispatch import without_drops
+from model.switch.experts import Experts
+from model.switch.routing import choose
 
 
 class Routing(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 
 from model.config import ModelConfig, SwitchConfig
 from model.sharding import MeshShape, make_mesh
-from model.switch_layer import SwitchLayer
+from model.switch.switch_layer import SwitchLayer
 
 _SPEC = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
 assert _SPEC is not None

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.experts import Experts
-from model.routing import queue
 from model.sharding import exchange
+from model.switch.experts import Experts
+from model.switch.routing import queue
 
 
 def through_slots(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
-from model.switch_layer import SwitchLayer
+from model.switch.switch_layer import SwitchLayer
 from model.transformer import Transformer
 
 SWITCH = SwitchConfig(experts=16, every=1, encoder_group_tokens=64, decoder_group_tokens=64)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import ConfigurationError, SwitchConfig, expert_capacity
-from model.routing import balance_loss, choose, queue
-from model.slots import slots, token_of_slot
+from model.switch.capacity_dispatch import slots, token_of_slot
+from model.switch.routing import balance_loss, choose, queue
 
 
 def logits_for(experts_of_tokens, experts=4):

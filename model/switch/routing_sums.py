@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Num
 
-from model.switch_layer import Routing
+from model.switch.switch_layer import Routing
 
 
 class RowRouting(NamedTuple):

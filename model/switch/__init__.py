@@ -1,0 +1,1 @@
+"""The Switch layer: routing, dispatch, experts, combine."""
