@@ -23,6 +23,7 @@ from model.batch import Batch
 from model.config import ModelConfig, Remat
 from model.distillation import Lesson
 from model.loss import Losses, score
+from model.nonfinite import Trace, gradient_squares
 from model.optimizer import (
     OptimizerConfig,
     PerMatrixState,
@@ -33,7 +34,6 @@ from model.optimizer import (
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.stack import Call
 from model.transformer import Transformer
-from model.trouble import Trace, gradient_squares
 
 
 class TrainState(NamedTuple):

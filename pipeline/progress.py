@@ -18,9 +18,9 @@ from rich.console import Console
 from tensorboardX import SummaryWriter
 
 from model.loss import Losses
+from model.nonfinite import Place
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
-from model.trouble import Place
 from pipeline import time_account
 from pipeline.accelerators import peak_flops, step_flops
 from pipeline.errors import ArtifactError

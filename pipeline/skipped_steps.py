@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from model.nonfinite import Place, where
 from model.train_step import StepMetrics
-from model.trouble import Place, where
 
 FILE = "skipped.jsonl"
 NAMED = 8  # languages in a sentence; the file has all

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from data.examples.loader import Examples, batches
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.nonfinite import places
 from model.train_step import StepMetrics, Trainer, TrainState
-from model.trouble import places
 from pipeline import time_account
 from pipeline.evaluate import HeldOut, evaluation_file, write
 from pipeline.hosts import Share, is_first, on_every_host, share_of, to_devices

@@ -16,11 +16,11 @@ from model.batch import Batch
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.config import ModelConfig, SwitchConfig
 from model.loss import training_loss
+from model.nonfinite import places, where
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, batch_sharding, make_mesh
 from model.stack import Call
 from model.train_step import make_trainer
-from model.trouble import places, where
 
 ROWS, SOURCE, TARGET = 8, 16, 8
 EMBED = 24  # no two sizes alike, so that a gathered array is known by its shape

@@ -8,9 +8,9 @@ from rich.text import Text
 from tensorboardX.proto.event_pb2 import Event
 
 from model.loss import Losses
+from model.nonfinite import Place, Trace
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
-from model.trouble import Place, Trace
 from pipeline import recipes
 from pipeline.errors import ArtifactError
 from pipeline.live_view import LiveView, duration, numbers

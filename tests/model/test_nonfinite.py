@@ -8,11 +8,11 @@ import pytest
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
+from model.nonfinite import Trace, gradient_squares, places, where
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, make_mesh
 from model.train_step import Trainer, make_trainer
 from model.transformer import Transformer
-from model.trouble import Trace, gradient_squares, places, where
 
 SWITCH = SwitchConfig(experts=2, every=2, encoder_group_tokens=8, decoder_group_tokens=8)
 CONFIG = ModelConfig(vocabulary_rows=128, embed=4, heads=2, head=2, mlp=6, layers=4, switch=SWITCH)
