@@ -27,14 +27,14 @@ import transformers
 from material import hugging_face_cases as cases
 
 from model.batch import Batch
-from model.hugging_face import COPIES, export_state, import_state
-from model.hugging_face_config import import_config
+from model.hugging_face.config import import_config
+from model.hugging_face.weights import COPIES, export_state, import_state
 from model.loss import row_losses
 from model.sharding import MeshShape, make_mesh
 from model.stack import Call
 from model.transformer import Transformer
 
-FROZEN = Path(__file__).parents[1] / "tests/model/hugging_face_reference.json"
+FROZEN = Path(__file__).parents[1] / "tests/model/hugging_face/reference.json"
 FROZEN_CASES = ("mt5", "t5", "switch")
 TOLERANCE = 1e-4
 CONFIGS = {

@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 
 from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
 from data.tokens.tokenizer_json import tokenizer_json
-from model.hugging_face import export_state
-from model.hugging_face_config import export_config
+from model.hugging_face.config import export_config
+from model.hugging_face.weights import export_state
 from pipeline.arguments import ExportHf
 from pipeline.artifacts import Claim, claim, finish
 from pipeline.digests import digest_of_contents

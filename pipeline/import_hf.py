@@ -15,8 +15,8 @@ from safetensors import safe_open
 
 from data.examples.span_corruption import lengths_for_inputs
 from data.tokens.tokenizer import MODEL_FILE, load
-from model.hugging_face import import_state
-from model.hugging_face_config import import_config
+from model.hugging_face.config import import_config
+from model.hugging_face.weights import import_state
 from model.transformer import parameter_count
 from pipeline.arguments import ImportHf
 from pipeline.artifacts import Claim, claim, finish

@@ -13,14 +13,14 @@ import pytest
 
 from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
-from model.hugging_face import COPIES, export_state, import_state, places
-from model.hugging_face_config import export_config, import_config
+from model.hugging_face.config import export_config, import_config
+from model.hugging_face.weights import COPIES, export_state, import_state, places
 from model.loss import row_losses
 from model.sharding import MeshShape, make_mesh
 from model.stack import Call
 from model.transformer import Transformer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _SPEC = importlib.util.spec_from_file_location(
     "hugging_face_cases", ROOT / "parity/material/hugging_face_cases.py"
 )

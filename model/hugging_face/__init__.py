@@ -1,0 +1,1 @@
+"""Conversion between a run's weights and Transformers' checkpoints."""
