@@ -25,7 +25,7 @@ from model.sharding import make_mesh
 from model.train_step import make_trainer
 from pipeline import recipes
 from pipeline.evaluate import HeldOut
-from pipeline.hosts import to_devices
+from pipeline.hardware.hosts import to_devices
 
 RESULT = Path(__file__).parent / "results" / "evaluation.json"
 ROUNDS, WARM = 7, 1

@@ -27,8 +27,8 @@ from data.tokens.blocks import TokenBlocks
 from model.sharding import make_mesh
 from model.train_step import make_trainer
 from pipeline import recipes
-from pipeline.compilation_cache import keep_compiled_programs
 from pipeline.evaluate import HeldOut
+from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.profiling import Profile
 from pipeline.recipe import Recipe, override
 from pipeline.time_account import TimeAccount, shares

@@ -20,7 +20,7 @@ from data.errors import DataError
 from model.config import ConfigurationError
 from pipeline import arguments
 from pipeline.errors import ArtifactError
-from pipeline.tpu_library import leave_alone_without_chips
+from pipeline.hardware.libtpu import leave_alone_without_chips
 
 Command = (
     Annotated[arguments.Clean, tyro.conf.subcommand("clean")]

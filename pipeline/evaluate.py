@@ -30,7 +30,7 @@ from model.train_step import Trainer
 from pipeline.arguments import Evaluate
 from pipeline.artifacts import digest_of_manifest
 from pipeline.errors import ArtifactError
-from pipeline.hosts import to_devices
+from pipeline.hardware.hosts import to_devices
 from pipeline.opened_run import load_run, restore
 from pipeline.run_directory import check_same_vocabulary, find_run
 from pipeline.token_artifact import open_blocks

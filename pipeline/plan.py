@@ -39,7 +39,7 @@ from pipeline.recipe import Recipe, override, recipe_to_json
 from pipeline.start_up_checks import check_divides
 
 ASSUMPTIONS = (
-    "assumed: peaks and bandwidths as published (pipeline/accelerators.py), all parts of a step "
+    "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
     "overlapping perfectly, no latency, every row full. A run is slower."
 )
 

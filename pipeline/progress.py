@@ -22,9 +22,9 @@ from model.nonfinite import Place
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from pipeline import time_account
-from pipeline.accelerators import peak_flops, step_flops
 from pipeline.errors import ArtifactError
-from pipeline.hosts import is_first
+from pipeline.hardware.hosts import is_first
+from pipeline.hardware.peaks import peak_flops, step_flops
 from pipeline.live_view import LiveView
 from pipeline.recipe import Recipe
 from pipeline.skipped_steps import FILE as SKIPPED_FILE

@@ -18,9 +18,9 @@ from model.checkpoint import KEPT
 from model.config import ConfigurationError
 from model.memory import bytes_a_device, bytes_of_checkpoint
 from model.sharding import MeshShape, check_fit, make_mesh
-from pipeline.accelerators import memory_bytes
 from pipeline.errors import ArtifactError
-from pipeline.hosts import share_of
+from pipeline.hardware.hosts import share_of
+from pipeline.hardware.peaks import memory_bytes
 from pipeline.recipe import Recipe
 from pipeline.token_artifact import training_sizes
 from pipeline.token_checks import check_blocks, check_vocabulary

@@ -19,7 +19,7 @@ from model.nonfinite import places
 from model.train_step import StepMetrics, Trainer, TrainState
 from pipeline import time_account
 from pipeline.evaluate import HeldOut, evaluation_file, write
-from pipeline.hosts import Share, is_first, on_every_host, share_of, to_devices
+from pipeline.hardware.hosts import Share, is_first, on_every_host, share_of, to_devices
 from pipeline.preemption import Preemption
 from pipeline.profiling import Profile
 from pipeline.progress import Progress

@@ -32,12 +32,12 @@ from model.train_step import Trainer, make_trainer
 from model.transformer import parameter_count
 from pipeline.arguments import Distill, Pretrain
 from pipeline.artifacts import Claim, claim, digest_of_manifest, finish
-from pipeline.compilation_cache import keep_compiled_programs
 from pipeline.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.evaluate import HeldOut
 from pipeline.exposure import exposure, print_exposure
-from pipeline.hosts import connect, is_first, on_first_host
+from pipeline.hardware.compilation_cache import keep_compiled_programs
+from pipeline.hardware.hosts import connect, is_first, on_first_host
 from pipeline.json_files import write_json
 from pipeline.preemption import EXIT_STATUS
 from pipeline.profiling import Profile, check_profile

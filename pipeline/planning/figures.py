@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from model.config import SwitchConfig
-from pipeline.accelerators import step_flops
+from pipeline.hardware.peaks import step_flops
 from pipeline.planning.between_slices import Crossing
 from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import Step

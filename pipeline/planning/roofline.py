@@ -11,7 +11,7 @@ short of the peak, and stragglers are left out: a run is slower, by how much onl
 from collections import Counter
 from dataclasses import dataclass
 
-from pipeline.accelerators import bandwidth, peak_flops
+from pipeline.hardware.peaks import bandwidth, peak_flops
 from pipeline.planning.arithmetic import Products, products
 from pipeline.planning.between_slices import Crossing, crossings
 from pipeline.planning.collectives import Collective, collectives

@@ -17,8 +17,8 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 from pipeline.errors import ArtifactError
+from pipeline.hardware.libtpu import use_as_compiler
 from pipeline.planning import gpus
-from pipeline.tpu_library import use_as_compiler
 
 # Chips of the largest slice, from the pages that `accelerators.py` names.
 LARGEST = {"v4": 4096, "v5e": 256, "v5p": 6144, "v6e": 256, "tpu7x": 9216}

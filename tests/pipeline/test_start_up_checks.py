@@ -7,9 +7,9 @@ from model.config import ConfigurationError
 from model.memory import bytes_a_device, bytes_of_checkpoint
 from model.sharding import MeshShape
 from pipeline import pretrain, recipes, start_up_checks
-from pipeline.accelerators import peak_flops
 from pipeline.arguments import Pretrain
 from pipeline.errors import ArtifactError
+from pipeline.hardware.peaks import peak_flops
 from pipeline.profiling import check_profile
 from pipeline.recipe import override
 from pipeline.start_up_checks import check_start

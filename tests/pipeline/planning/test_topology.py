@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import jax
 import pytest
 
-from pipeline import tpu_library
 from pipeline.errors import ArtifactError
+from pipeline.hardware import libtpu
 from pipeline.planning.remedies import larger
 from pipeline.planning.topology import Topology, topology
 
@@ -45,7 +45,7 @@ def test_what_is_no_topology_is_said_in_a_sentence(name, message):
 
 
 def test_without_the_compiler_the_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(tpu_library.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(libtpu.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ArtifactError, match=r"pip install 'mswitch\[plan\]'"):
         topology("v5p:2x2x1")
 
@@ -72,9 +72,9 @@ def test_larger_slices_double_their_shortest_side():
 
 
 def test_chips_are_found_by_their_vendor(tmp_path):
-    assert not tpu_library.has_chips(tmp_path)
+    assert not libtpu.has_chips(tmp_path)
     for number, vendor in enumerate(("0x10de", "0x1ae0")):
         device = tmp_path / str(number)
         device.mkdir()
         (device / "vendor").write_text(vendor + "\n")
-        assert tpu_library.has_chips(tmp_path) == (vendor == "0x1ae0")
+        assert libtpu.has_chips(tmp_path) == (vendor == "0x1ae0")

@@ -5,8 +5,8 @@ import pytest
 
 from model.config import ConfigurationError
 from model.sharding import MeshShape, make_mesh
-from pipeline import hosts
-from pipeline.hosts import share_of, to_devices
+from pipeline.hardware import hosts
+from pipeline.hardware.hosts import share_of, to_devices
 
 ROWS = 32
 # (process, which part of the batch) of eight devices.

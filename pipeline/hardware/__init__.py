@@ -1,0 +1,1 @@
+"""Accelerators and hosts: peak rates, libtpu, the compilation cache, process groups."""
