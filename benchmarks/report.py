@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.languages import all_languages
-from pipeline import artifacts, json_files
+from pipeline import json_files
+from pipeline.artifacts import claims
 
 RESULT = Path(__file__).parent / "results" / "report.json"
 CODES = [one.code for one in all_languages()]
@@ -36,7 +37,7 @@ def write_run(directory: Path, pages: int, experts: int | None, seed: int, token
     (directory / "evaluation").mkdir(parents=True)
     switch = None if experts is None else {"experts": experts}
     recipe = {"name": "synthetic", "steps": STEPS, "seed": seed, "model": {"switch": switch}}
-    inputs = {"tokens": artifacts.digest_of_manifest(tokens)}
+    inputs = {"tokens": claims.digest_of_manifest(tokens)}
     json_files.write_json(
         directory / "recipe.json", {"recipe": recipe, "devices": ["cpu"], "inputs": inputs}
     )
@@ -97,14 +98,14 @@ def write_corpus(directory: Path) -> Path:
             pq.write_table(pa.table({"text": some}), path)
         characters = sum(map(len, texts))
         entries[code] = {"kept": count, "held_out": held_out, "characters": characters}
-    artifacts.finish(directory, "clean", {}, {}, {"languages": entries})
+    claims.finish(directory, "clean", {}, {}, {"languages": entries})
     return directory
 
 
 def write_tokens(directory: Path, corpus: Path) -> Path:
     """What says that tokens were made of the corpus, which a report asks for; no tokens."""
-    made_of = {"corpus_0": artifacts.digest_of_manifest(corpus)}
-    artifacts.finish(directory, "tokenize", {}, made_of, {"languages": {}})
+    made_of = {"corpus_0": claims.digest_of_manifest(corpus)}
+    claims.finish(directory, "tokenize", {}, made_of, {"languages": {}})
     return directory
 
 

@@ -23,7 +23,8 @@ from rich.console import Console
 
 from data.languages import codes
 from data.rules.bad_words import BadWordRule
-from pipeline import arguments, artifacts, digests, storage
+from pipeline import arguments, storage
+from pipeline.artifacts import claims, digests
 from pipeline.beam_options import Follow, check_workers_reach, pipeline_options, use
 from pipeline.cleaning import read, shards
 from pipeline.cleaning.input_files import files_named, input_files, of_languages
@@ -77,8 +78,8 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     if asked is not None and believes_declarations(rules):
         found, not_read = of_languages(found, asked)
 
-    claim = artifacts.claim(out, STAGE, settings, inputs)
-    if claim is artifacts.Claim.FINISHED:
+    claim = claims.claim(out, STAGE, settings, inputs)
+    if claim is claims.Claim.FINISHED:
         clear(out)
         console.print(f"clean: {arguments.out} is already finished; nothing to do.")
         return
@@ -107,7 +108,7 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         run_job(job, options, watch.follow)
     check_complete(job)
     body = manifest_of(whole(job), job, files=len(found), not_read=not_read)
-    artifacts.finish(out, STAGE, settings, inputs, body)
+    claims.finish(out, STAGE, settings, inputs, body)
     clear(out)
     print_summary(console, body, time.monotonic() - started)
 
@@ -138,7 +139,7 @@ def job_of(
         cut: how input is cut.
     """
     groups = shards.shards(found, cut)
-    version = (artifacts.SCHEMA_VERSION, artifacts.code_version(), LAYOUT)
+    version = (claims.SCHEMA_VERSION, claims.code_version(), LAYOUT)
     # Not in the manifest: a copy of the input is the same input, and gives the same manifest.
     stamps = [file.stamp for file in found]
     follows_from = (version, rules.name, identity, groups, stamps, asdict(cut))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from data.examples.mixture import TextSizes
 from data.languages import all_languages
 from pipeline import storage
-from pipeline.artifacts import digest_of_manifest, read_manifest
+from pipeline.artifacts.claims import digest_of_manifest, read_manifest
 from pipeline.errors import ArtifactError
 
 PAGES_IN_MEMORY = 256

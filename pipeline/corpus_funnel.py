@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from data import languages
 from eval.funnel import SAMPLES_A_REASON, Funnel, funnel
 from pipeline import storage
-from pipeline.artifacts import read_manifest
+from pipeline.artifacts.claims import read_manifest
 
 COLUMNS = ["language", "url", "text"]
 

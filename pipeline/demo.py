@@ -16,7 +16,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from pipeline.arguments import Demo
-from pipeline.artifacts import Claim, claim, finish
+from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.errors import ArtifactError
 
 DEMO_PACKAGES = ("gflanguages", "django", "warcio")  # two ship the text, one writes archives

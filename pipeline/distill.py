@@ -26,7 +26,7 @@ from model.transformer import Transformer
 from pipeline import recipes
 from pipeline import teacher as teachers
 from pipeline.arguments import Distill
-from pipeline.artifacts import differences
+from pipeline.artifacts.claims import differences
 from pipeline.errors import ArtifactError
 from pipeline.json_files import read_json
 from pipeline.recipe import override

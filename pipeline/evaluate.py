@@ -28,7 +28,7 @@ from model.loss import RowLosses
 from model.switch.routing_sums import RowRouting
 from model.train_step import Trainer
 from pipeline.arguments import Evaluate
-from pipeline.artifacts import digest_of_manifest
+from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import to_devices
 from pipeline.opened_run import load_run, restore

@@ -18,8 +18,8 @@ from data.tokens.tokenizer_json import tokenizer_json
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import export_state
 from pipeline.arguments import ExportHf
-from pipeline.artifacts import Claim, claim, finish
-from pipeline.digests import digest_of_contents
+from pipeline.artifacts.claims import Claim, claim, finish
+from pipeline.artifacts.digests import digest_of_contents
 from pipeline.json_files import write_json
 from pipeline.opened_run import load_run, restore
 

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from eval import language_loss
 from eval.language_loss import LanguageLosses, PageLosses
 from eval.report import Difference
-from pipeline import artifacts, json_files
+from pipeline import json_files
+from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.run_directory import find_run
 
@@ -134,7 +135,7 @@ def routing_file(directory: Path) -> Path | None:
 
 
 def _is_imported(directory: Path) -> bool:
-    path = directory / artifacts.MANIFEST
+    path = directory / claims.MANIFEST
     return path.exists() and json_files.read_json(path).get("stage") == "import-hf"
 
 
@@ -175,7 +176,7 @@ def differences(
             _check_same_targets(
                 runs[0], other, "--allow-differences compares them in bits per byte"
             )
-    leaves = [artifacts.leaves(_fixed(run)) for run in runs]
+    leaves = [claims.leaves(_fixed(run)) for run in runs]
     names = dict.fromkeys(name for one in leaves for name in one)
     rows = [(name, tuple(_plain(one.get(name)) for one in leaves)) for name in names]
     count = len(baseline)
@@ -231,7 +232,7 @@ def _as_if_untaught(student: Run) -> Run:
 
 def _check_taught_alike(first: Run, other: Run) -> None:
     one, way = (run.recipe.get(_TEACHING) for run in (first, other))
-    if lines := artifacts.differences(one, way, _TEACHING):
+    if lines := claims.differences(one, way, _TEACHING):
         raise ArtifactError(
             f"{first.directory} and {other.directory} are students of one name, "
             f"{first.recipe['name']!r}, and were taught otherwise ({'; '.join(lines)}); distill "
@@ -254,7 +255,7 @@ def _check_teacher(student: Run, teachers: Sequence[Run]) -> None:
 
 
 def _check_same_recipe(first: Run, other: Run) -> None:
-    lines = artifacts.differences(_fixed(first), _fixed(other))
+    lines = claims.differences(_fixed(first), _fixed(other))
     if lines:
         raise ArtifactError(
             f"{first.directory} and {other.directory} differ in more than the feed-forward, "

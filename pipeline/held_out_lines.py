@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from data.dedup.shared_lines import HeldOutText, SharedLines, shared_lines
 from data.languages import UNDETERMINED
 from pipeline import storage
-from pipeline.artifacts import read_manifest
+from pipeline.artifacts.claims import read_manifest
 from pipeline.corpus import page_files, texts
 
 MOST_CHARACTERS = 2_000_000_000  # a minute of one core

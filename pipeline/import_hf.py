@@ -19,8 +19,8 @@ from model.hugging_face.config import import_config
 from model.hugging_face.weights import import_state
 from model.transformer import parameter_count
 from pipeline.arguments import ImportHf
-from pipeline.artifacts import Claim, claim, finish
-from pipeline.digests import digest_of_contents
+from pipeline.artifacts.claims import Claim, claim, finish
+from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.json_files import read_json

@@ -12,8 +12,8 @@ from data.tokens.block_checks import verify_contents
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Inspect
-from pipeline.artifacts import CLAIM, MANIFEST, place_of, read_manifest
-from pipeline.digests import digest_of_contents
+from pipeline.artifacts.claims import CLAIM, MANIFEST, place_of, read_manifest
+from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.inspect_corpus import inspect_clean
 from pipeline.json_files import read_json

@@ -10,7 +10,7 @@ import functools
 
 from pipeline import recipes
 from pipeline.arguments import Pretrain
-from pipeline.artifacts import digest_of_manifest
+from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.recipe import override
 from pipeline.start_from import check_weights, start_from
 from pipeline.training_run import carry_out, is_finished, prepare, training_of

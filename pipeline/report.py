@@ -20,9 +20,10 @@ from eval.language_loss import Unit
 from eval.markdown import to_markdown
 from eval.report_json import to_json
 from eval.side import Side
-from pipeline import arguments, artifacts, finished_runs, json_files
+from pipeline import arguments, finished_runs, json_files
+from pipeline.artifacts import claims
+from pipeline.artifacts.digests import digest_of_contents
 from pipeline.corpus_funnel import read_funnel
-from pipeline.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.finished_runs import Run
 from pipeline.held_out_lines import read_shared_lines
@@ -52,7 +53,7 @@ def run(arguments: arguments.Report) -> None:
     json_files.write_json(arguments.out / "report.json", to_json(report))
     json_files.write_text(arguments.out / "report.md", to_markdown(report))
     json_files.write_text(arguments.out / "index.html", to_html(report))
-    artifacts.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
+    claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
     said = [report.sentence, *(f"- {caution}" for caution in cautions(report))]
     print("\n".join([*said, f"The report lies in {arguments.out / 'index.html'}"]))
 
@@ -128,10 +129,10 @@ def _check_named_once(arguments: arguments.Report) -> None:
 
 
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:
-    for name in (artifacts.MANIFEST, artifacts.CLAIM):
+    for name in (claims.MANIFEST, claims.CLAIM):
         if (out / name).exists() and json_files.read_json(out / name).get("stage") == STAGE:
             return  # an older report: derived, so it may be written anew
-    artifacts.claim(out, STAGE, {}, inputs)
+    claims.claim(out, STAGE, {}, inputs)
 
 
 def _digests(arguments: arguments.Report) -> dict[str, str]:
@@ -154,8 +155,8 @@ def _digests(arguments: arguments.Report) -> dict[str, str]:
                 digests[f"{of_side}/{number}/routing"] = digest_of_contents(path)
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
         if directory is not None:
-            artifacts.read_manifest(directory, stage)
-            digests[stage] = artifacts.digest_of_manifest(directory)
+            claims.read_manifest(directory, stage)
+            digests[stage] = claims.digest_of_manifest(directory)
     return digests
 
 

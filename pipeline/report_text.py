@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from eval.language_gain import TrainingText
-from pipeline import artifacts
+from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.finished_runs import Run
 
@@ -33,7 +33,7 @@ def check_text(corpus: str | None, tokens: str | None, runs: Sequence[Run]) -> N
 
 def _check_tokens(tokens: str, runs: Sequence[Run]) -> None:
     read = {run.about.get("inputs", {}).get("tokens") for run in runs} - {None}
-    if read and artifacts.digest_of_manifest(tokens) not in read:
+    if read and claims.digest_of_manifest(tokens) not in read:
         raise ArtifactError(
             f"{tokens} are not the tokens that {runs[0].directory} was trained on; name those with "
             "--tokens, or leave --tokens and --corpus away."
@@ -46,9 +46,9 @@ def _check_corpus(corpus: str, tokens: str | None) -> None:
             f"Whether {corpus} is the corpus of these runs is told by the tokens that were made of "
             "it; name them with --tokens."
         )
-    inputs = artifacts.read_manifest(tokens, "tokenize")["inputs"]
+    inputs = claims.read_manifest(tokens, "tokenize")["inputs"]
     corpora = {digest for name, digest in inputs.items() if name.startswith("corpus_")}
-    if corpora != {artifacts.digest_of_manifest(corpus)}:
+    if corpora != {claims.digest_of_manifest(corpus)}:
         raise ArtifactError(
             f"{tokens} were made of {len(corpora)} "
             f"{'corpus' if len(corpora) == 1 else 'corpora'}, and {corpus} is not the whole of "
@@ -71,7 +71,7 @@ def training_text(tokens: str | None, runs: Sequence[Run]) -> tuple[dict[str, Tr
         text = {code: TrainingText(tokens=n, tokens_seen=n) for code, n in seen.items()}
         return text, "training tokens seen, repeats counted"
     text = {}
-    for code, splits in artifacts.read_manifest(tokens, "tokenize")["languages"].items():
+    for code, splits in claims.read_manifest(tokens, "tokenize")["languages"].items():
         train = splits.get("train", {})
         count, pages = train.get("tokens", 0), train.get("pages", 0)
         text[code] = TrainingText(

@@ -9,8 +9,8 @@ from typing import Any
 
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.artifacts import CLAIM, MANIFEST
-from pipeline.digests import digest_of_contents
+from pipeline.artifacts.claims import CLAIM, MANIFEST
+from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.json_files import read_json
 

@@ -15,7 +15,7 @@ from data.tokens.blocks import TokenBlocks
 from model.checkpoint import fingerprint
 from model.config import ConfigurationError
 from model.transformer import Transformer, parameter_count
-from pipeline.artifacts import digest_of_manifest
+from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.opened_run import restore, trainer_on
 from pipeline.recipe import Recipe, recipe_from_json

@@ -8,7 +8,7 @@ from data.stores import staging
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.arguments import BlockCache
-from pipeline.artifacts import MANIFEST, read_manifest
+from pipeline.artifacts.claims import MANIFEST, read_manifest
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
 

@@ -10,7 +10,7 @@ from typing import Any
 from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.digests import digest_of_contents
+from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.recipe import Recipe
 

@@ -18,7 +18,7 @@ from data.tokens.blocks import describe, token_dtype
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline import corpus, job, storage
 from pipeline.arguments import Tokenize
-from pipeline.artifacts import (
+from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
     Claim,
     claim,
@@ -27,9 +27,9 @@ from pipeline.artifacts import (
     finish,
     read_manifest,
 )
+from pipeline.artifacts.digests import digest_of_bytes, digest_of_value
 from pipeline.beam_options import check_workers_reach, pipeline_options, use
 from pipeline.corpus import PageFile
-from pipeline.digests import digest_of_bytes, digest_of_value
 from pipeline.errors import ArtifactError
 from pipeline.transforms.write_blocks import PageShard, TokenLayout, Workspace, WriteTokenBlocks
 

@@ -31,8 +31,8 @@ from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
 from model.transformer import parameter_count
 from pipeline.arguments import Distill, Pretrain
-from pipeline.artifacts import Claim, claim, digest_of_manifest, finish
-from pipeline.digests import digest_of_contents
+from pipeline.artifacts.claims import Claim, claim, digest_of_manifest, finish
+from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.evaluate import HeldOut
 from pipeline.exposure import exposure, print_exposure

@@ -37,8 +37,8 @@ from data.tokens.tokenizer import (
 )
 from pipeline import corpus, storage
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts import Claim, claim, finish
-from pipeline.digests import digest_of_contents
+from pipeline.artifacts.claims import Claim, claim, finish
+from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece leaves out longer ones: they are cut instead

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.languages import all_languages
-from pipeline import artifacts, json_files, report
+from pipeline import json_files, report
 from pipeline.arguments import Report
+from pipeline.artifacts import claims
 
 STEPS = [0, *range(100, 1101, 100)]
 PAGES = 12
@@ -189,7 +190,7 @@ def write_corpus(directory: Path) -> Path:
         "broken_records": {"not_utf8": {"count": 3, "samples": [HOSTILE]}},
         "input": {"files": 2, "records": 10},
     }
-    artifacts.finish(directory, "clean", {}, {}, body)
+    claims.finish(directory, "clean", {}, {}, body)
     return directory
 
 
@@ -209,8 +210,8 @@ def write_tokens(directory: Path, corpus: Path) -> Path:
         }
         for number, language in enumerate(all_languages())
     }
-    made_of = {"corpus_0": artifacts.digest_of_manifest(corpus)}
-    artifacts.finish(directory, "tokenize", {}, made_of, {"languages": languages})
+    made_of = {"corpus_0": claims.digest_of_manifest(corpus)}
+    claims.finish(directory, "tokenize", {}, made_of, {"languages": languages})
     return directory
 
 
@@ -223,4 +224,4 @@ def _digest_of_tokens(_: tuple[str, ...]) -> str:
     """Returns the digest of what `write_tokens` writes of these languages, the same each time."""
     with tempfile.TemporaryDirectory() as name:
         corpus = write_corpus(Path(name) / "corpus")
-        return artifacts.digest_of_manifest(write_tokens(Path(name) / "tokens", corpus))
+        return claims.digest_of_manifest(write_tokens(Path(name) / "tokens", corpus))

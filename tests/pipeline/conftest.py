@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer
-from pipeline.artifacts import finish
-from pipeline.digests import digest_of_contents
+from pipeline.artifacts.claims import finish
+from pipeline.artifacts.digests import digest_of_contents
 from pipeline.vocabulary import train
 
 TEXT = "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa."

@@ -9,8 +9,9 @@ import pytest
 
 from data.reading.page_table import REJECTED, WRITTEN
 from eval.funnel import SAMPLES_A_REASON
-from pipeline import artifacts, inspect
+from pipeline import inspect
 from pipeline.arguments import Inspect
+from pipeline.artifacts import claims
 from pipeline.corpus_funnel import read_funnel, wanted
 from pipeline.errors import ArtifactError
 from pipeline.inspect_corpus import printable
@@ -43,7 +44,7 @@ def write_corpus(out: Path, rejected: dict[str, list[list[str]]]) -> Path:
             "confidence": {"0.10": 2, "0.95": 1},
         }
     body = {"languages": entries, "rules": {"name": "mc4"}, "broken_records": {}}
-    artifacts.finish(out, "clean", {}, {}, body)
+    claims.finish(out, "clean", {}, {}, body)
     return out
 
 

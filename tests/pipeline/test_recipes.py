@@ -5,7 +5,7 @@ import pytest
 from model.config import ConfigurationError, forward_flops_by_part
 from pipeline import list_recipes, recipes
 from pipeline.arguments import Recipes
-from pipeline.artifacts import differences
+from pipeline.artifacts.claims import differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe import override, recipe_from_json, recipe_to_json
 

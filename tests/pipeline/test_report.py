@@ -17,8 +17,9 @@ import vl_convert
 from synthetic_runs import HOSTILE, STEPS, write_run
 
 from data.languages import all_languages
-from pipeline import artifacts, report
+from pipeline import report
 from pipeline.arguments import Report
+from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 
 ROOT = Path(__file__).parents[2]
@@ -106,14 +107,14 @@ def test_only_the_runs_own_tokens_and_corpus_are_shown(finished, tmp_path):
     )
     with pytest.raises(ArtifactError, match="name them with --tokens"):
         report.run(replace(asked, corpus=corpus))
-    artifacts.finish(tmp_path / "corpus", "clean", {}, {}, {"languages": {}})
+    claims.finish(tmp_path / "corpus", "clean", {}, {}, {"languages": {}})
     with pytest.raises(ArtifactError, match=r"made of 1 corpus, and .*corpus is not the whole"):
         report.run(replace(asked, corpus=str(tmp_path / "corpus"), tokens=tokens))
-    inputs = {"corpus_0": artifacts.digest_of_manifest(corpus), "corpus_1": "another"}
-    artifacts.finish(tmp_path / "tokens", "tokenize", {}, inputs, {"languages": {}})
+    inputs = {"corpus_0": claims.digest_of_manifest(corpus), "corpus_1": "another"}
+    claims.finish(tmp_path / "tokens", "tokenize", {}, inputs, {"languages": {}})
     with pytest.raises(ArtifactError, match=r"are not the tokens that .*switch0 was trained on"):
         report.run(replace(asked, tokens=str(tmp_path / "tokens")))
-    digest = artifacts.digest_of_manifest(tmp_path / "tokens")
+    digest = claims.digest_of_manifest(tmp_path / "tokens")
     other = write_run(tmp_path / "other", experts=8, made_from={"tokens": digest})
     both = replace(
         asked, candidate=(other,), allow_differences=True, tokens=str(tmp_path / "tokens")

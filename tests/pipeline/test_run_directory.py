@@ -17,7 +17,7 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline import distill, evaluate, export_hf, import_hf, pretrain, recipes, teacher
 from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
-from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
+from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, finish
 from pipeline.errors import ArtifactError
 from pipeline.finished_runs import evaluation_files
 from pipeline.json_files import read_json

@@ -17,8 +17,9 @@ from data.demo.archive import member_of
 from data.demo.shipped_text import pages as shipped_pages
 from data.errors import DataError
 from data.stores import retry
-from pipeline import artifacts, clean, estimate, inspect, job, storage, vocabulary
+from pipeline import clean, estimate, inspect, job, storage, vocabulary
 from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
+from pipeline.artifacts import claims
 from pipeline.cleaning.shards import Cut
 from pipeline.cleaning.workspace import Workspace, forget_others
 from pipeline.corpus_funnel import read_funnel
@@ -229,7 +230,7 @@ def test_nothing_of_another_version_survives(store, expected, monkeypatch, capsy
         path.write_bytes(b"of another version")
     (there / "pages/sw/train-00000-of-00009.parquet").write_bytes(b"of another version")
     version = "another version"
-    monkeypatch.setattr(artifacts, "code_version", lambda: version)
+    monkeypatch.setattr(claims, "code_version", lambda: version)
     cleaned(out)
     assert "begins anew" in " ".join(capsys.readouterr().err.split())
     found = contents(there)

@@ -17,8 +17,9 @@ import pytest
 from data.examples.mixture import TextSizes, parse
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, load
-from pipeline import artifacts, json_files
+from pipeline import json_files
 from pipeline.arguments import Vocabulary
+from pipeline.artifacts import claims
 from pipeline.beam_options import pipeline_options
 from pipeline.tokenize import build, key_of, page_shards
 from pipeline.transforms.write_blocks import TokenLayout, Workspace
@@ -67,7 +68,7 @@ def corpus(tmp_path_factory) -> Path:
             pq.write_table(pa.Table.from_pylist(rows), path)
         characters = 15 * len(text)
         languages[code] = {"kept": 15, "held_out": 3, "rejected": {}, "characters": characters}
-    artifacts.finish(directory, "clean", {}, {}, {"languages": languages})
+    claims.finish(directory, "clean", {}, {}, {"languages": languages})
     return directory
 
 
@@ -103,7 +104,7 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
 
     (Characters of held-out pages are taken from those of all in proportion; it moves UniMax.)
     """
-    blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize"))
+    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize"))
     sizes = TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))
     wanted = parse(mixture, sizes)
     out = tmp_path / "vocabulary"
@@ -113,13 +114,13 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
             character_coverage=1.0, out=out,
         )
     )  # fmt: skip
-    quotas = artifacts.read_manifest(out, "vocabulary")["sample_characters"]
+    quotas = claims.read_manifest(out, "vocabulary")["sample_characters"]
     for code, weight in wanted.items():
         assert quotas[code] / 20_000 == pytest.approx(weight, abs=0.002)
 
 
 def test_ids_are_sentencepieces_own(tokens, vocabulary):
-    blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize"))
+    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize"))
     tokenizer = load(vocabulary / MODEL_FILE)
     for code, text in PAGES.items():
         pages = blocks.pages(code, "train")
@@ -132,7 +133,7 @@ def test_ids_are_sentencepieces_own(tokens, vocabulary):
 
 def test_pages_follow_each_other_without_separator_or_eos(tokens):
     """As T5, which concatenates pages before it cuts them; EOS ends inputs and targets only."""
-    blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize"))
+    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize"))
     stream = blocks.stream("sw", "train")
     whole = stream.read(0, len(stream)).tolist()
     assert whole == list(itertools.chain(*(p.tokens.tolist() for p in blocks.pages("sw", "train"))))

@@ -10,7 +10,7 @@ import sentencepiece
 from data.errors import DataError
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, load, sentinel_pieces
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts import read_manifest
+from pipeline.artifacts.claims import read_manifest
 from pipeline.errors import ArtifactError
 from pipeline.vocabulary import append_control_pieces, run, sample
 

@@ -1,7 +1,14 @@
 import pytest
 
-from pipeline.artifacts import SCHEMA_VERSION, Claim, claim, differences, finish, read_manifest
-from pipeline.digests import digest_of_files
+from pipeline.artifacts.claims import (
+    SCHEMA_VERSION,
+    Claim,
+    claim,
+    differences,
+    finish,
+    read_manifest,
+)
+from pipeline.artifacts.digests import digest_of_files
 from pipeline.errors import ArtifactError
 
 

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.digests import digest_of_bytes
+from pipeline.artifacts.digests import digest_of_bytes
 from pipeline.errors import ArtifactError
 from pipeline.json_files import read_json, write_json
 
