@@ -23,9 +23,9 @@ import numpy as np
 from data.tokens.blocks import TokenBlocks
 from model.sharding import make_mesh
 from model.train_step import make_trainer
-from pipeline import recipes
 from pipeline.evaluate import HeldOut
 from pipeline.hardware.hosts import to_devices
+from pipeline.recipe import named
 
 RESULT = Path(__file__).parent / "results" / "evaluation.json"
 ROUNDS, WARM = 7, 1
@@ -44,7 +44,7 @@ def main() -> None:
     if not (asked.tokens / "manifest.json").exists():
         sys.exit(f"Token blocks were expected in {asked.tokens}; run `make demo` first.")
     blocks = TokenBlocks(asked.tokens, json.loads((asked.tokens / "manifest.json").read_text()))
-    recipe = recipes.get("switch-demo")
+    recipe = named.get("switch-demo")
     mesh = make_mesh(recipe.mesh, jax.devices()[:1])
     trainer = make_trainer(recipe.model, recipe.optimizer, steps=1, seed=0, mesh=mesh)
     arrays = trainer.init().arrays

@@ -26,11 +26,11 @@ from rich.console import Console
 from data.tokens.blocks import TokenBlocks
 from model.sharding import make_mesh
 from model.train_step import make_trainer
-from pipeline import recipes
 from pipeline.evaluate import HeldOut
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.profiling import Profile
-from pipeline.recipe import Recipe, override
+from pipeline.recipe import named
+from pipeline.recipe.recipe import Recipe, override
 from pipeline.time_account import TimeAccount, shares
 from pipeline.training_loop import Training, device_batches, train
 from pipeline.training_run import make_examples
@@ -44,7 +44,7 @@ LOOP = ("stepping", "waiting_for_data", "logging")
 def sized() -> Recipe:
     """The demo's switch model, wider: a step of some hundred milliseconds."""
     settings = ["model.embed=128", "model.mlp=512", "rows=16", "log_every=10"]
-    return override(recipes.get("switch-demo"), settings)
+    return override(named.get("switch-demo"), settings)
 
 
 def training_of(recipe: Recipe, blocks: TokenBlocks, out: Path) -> Training:

@@ -53,7 +53,7 @@ STAGES = {
     arguments.ImportHf: "pipeline.import_hf",
     arguments.ExportHf: "pipeline.export_hf",
     arguments.Plan: "pipeline.plan",
-    arguments.Recipes: "pipeline.list_recipes",
+    arguments.Recipes: "pipeline.recipes",
     arguments.Inspect: "pipeline.inspect",
     arguments.Demo: "pipeline.demo",
 }

@@ -23,13 +23,13 @@ from model.stack import Call
 from model.student import ExpertUse, expert_use, with_teachers_weights
 from model.train_step import TrainState
 from model.transformer import Transformer
-from pipeline import recipes
 from pipeline import teacher as teachers
 from pipeline.arguments import Distill
 from pipeline.artifacts.claims import differences
 from pipeline.errors import ArtifactError
 from pipeline.json_files import read_json
-from pipeline.recipe import override
+from pipeline.recipe import named
+from pipeline.recipe.recipe import override
 from pipeline.start_from import write_first_checkpoint
 from pipeline.training_loop import Training, device_batches
 from pipeline.training_run import carry_out, is_finished, prepare, training_of
@@ -39,7 +39,7 @@ USE_BATCHES = 16  # of training examples, in which experts' loads are counted; 6
 
 def run(arguments: Distill) -> None:
     """Trains the student to its recipe's last step, or finds that done."""
-    recipe = replace(recipes.get(arguments.recipe), distillation=DistillationConfig())
+    recipe = replace(named.get(arguments.recipe), distillation=DistillationConfig())
     recipe = override(recipe, arguments.overrides)
     assert recipe.distillation is not None  # an override sets fields of it
     teacher = teachers.find(arguments.teacher)

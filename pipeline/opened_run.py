@@ -16,8 +16,8 @@ from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
 from pipeline.errors import ArtifactError
-from pipeline.planning.meshes import mesh_to_open_on
-from pipeline.recipe import Recipe, recipe_from_json
+from pipeline.recipe.mesh_choice import mesh_to_open_on
+from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.run_directory import find_run
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.config import ConfigurationError
-from pipeline import arguments, recipes
+from pipeline import arguments
 from pipeline.errors import ArtifactError
 from pipeline.planning.compiled_step import Step, compile_step
 from pipeline.planning.figures import (
@@ -31,11 +31,12 @@ from pipeline.planning.figures import (
     time_figures,
     work_figures,
 )
-from pipeline.planning.meshes import with_mesh
 from pipeline.planning.remedies import remedies
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import Topology, topology
-from pipeline.recipe import Recipe, override, recipe_to_json
+from pipeline.recipe import named
+from pipeline.recipe.mesh_choice import with_mesh
+from pipeline.recipe.recipe import Recipe, override, recipe_to_json
 from pipeline.start_up_checks import check_divides
 
 ASSUMPTIONS = (
@@ -72,7 +73,7 @@ def compile_and_tell(arguments: arguments.Plan) -> None:
     """Does the work of `run` in this process."""
     jax.config.update("jax_platforms", "cpu")
     console = Console(highlight=False)
-    recipe = override(recipes.get(arguments.recipe), arguments.overrides)
+    recipe = override(named.get(arguments.recipe), arguments.overrides)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = placed(recipe, arguments.overrides, devices)
     step = compile_step(recipe, devices)

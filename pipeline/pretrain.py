@@ -8,17 +8,17 @@ went stands in `time.json` (`time_account.py`).
 
 import functools
 
-from pipeline import recipes
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import digest_of_manifest
-from pipeline.recipe import override
+from pipeline.recipe import named
+from pipeline.recipe.recipe import override
 from pipeline.start_from import check_weights, start_from
 from pipeline.training_run import carry_out, is_finished, prepare, training_of
 
 
 def run(arguments: Pretrain) -> None:
     """Trains to the recipe's last step, or finds that done; SIGTERM ends it before, saved."""
-    recipe, start = override(recipes.get(arguments.recipe), arguments.overrides), arguments.start
+    recipe, start = override(named.get(arguments.recipe), arguments.overrides), arguments.start
     also = [] if start is None else [functools.partial(check_weights, start, recipe)]
     job = prepare(arguments, recipe, also)
     if start is not None:

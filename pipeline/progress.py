@@ -26,7 +26,7 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import is_first
 from pipeline.hardware.peaks import peak_flops, step_flops
 from pipeline.live_view import LiveView
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.skipped_steps import FILE as SKIPPED_FILE
 from pipeline.skipped_steps import append, describe_step
 from pipeline.time_account import TimeAccount

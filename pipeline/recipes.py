@@ -1,83 +1,70 @@
-"""The named recipes, as plain functions; variants are made by `replace`.
+"""`mswitch recipes [NAME]`: the recipes, or one resolved with its parameters and FLOPs.
 
-Two recipes that are compared, such as `mt5-demo` and `switch-demo`, are the same value but for
-`model.switch`, by construction (`sparse`): a baseline is never weaker by accident.
+Parameters are counted from shapes alone; no weight is made, so a trillion cost no memory.
 """
 
-from collections.abc import Callable
+import json
 
-from pipeline.errors import ArtifactError
-from pipeline.published_recipes import (
-    mswitch_base,
-    mt5_base,
-    mt5_large,
-    mt5_small,
-    mt5_xl,
-    mt5_xxl,
-    switch_1_75t,
-    switch_base,
-    switch_c,
-    switch_large,
-    switch_xxl,
-    t5_base,
-    t5_large,
-    t5_xxl,
-)
-from pipeline.recipe import Recipe, near_matches
-from pipeline.small_recipes import (
-    mt5_demo,
-    mt5_experiment,
-    mt5_multilingual,
-    switch_demo,
-    switch_english,
-    switch_experiment,
-    switch_multilingual,
-    t5_english,
-)
+import equinox as eqx
+import jax
+from rich.console import Console
+from rich.table import Column, Table
 
-RECIPES: tuple[Callable[[], Recipe], ...] = (
-    mt5_demo,
-    switch_demo,
-    mt5_multilingual,
-    switch_multilingual,
-    mt5_experiment,
-    switch_experiment,
-    t5_english,
-    switch_english,
-    mt5_small,
-    mt5_base,
-    mt5_large,
-    mt5_xl,
-    mt5_xxl,
-    mswitch_base,
-    t5_base,
-    t5_large,
-    t5_xxl,
-    switch_base,
-    switch_large,
-    switch_xxl,
-    switch_c,
-    switch_1_75t,
-)
+from model.config import ModelConfig, forward_flops, forward_flops_by_part
+from model.transformer import Transformer, parameter_count
+from pipeline.arguments import Recipes
+from pipeline.recipe import named
+from pipeline.recipe.recipe import recipe_to_json
 
 
-def names() -> list[str]:
-    """Returns the names of all recipes."""
-    return [recipe.__name__.replace("_", "-") for recipe in RECIPES]
+def run(arguments: Recipes) -> None:
+    """Prints one recipe or all."""
+    if arguments.name:
+        print_one(named.get(arguments.name))
+    else:
+        print_all()
 
 
-def summary(name: str) -> str:
-    """Returns the first line of a recipe's documentation."""
-    return (RECIPES[names().index(name)].__doc__ or "").split("\n")[0]
+def print_one(recipe: named.Recipe) -> None:
+    """Prints every field, then what follows from them."""
+    lengths = recipe.lengths
+    print(named.summary(recipe.name))
+    print(json.dumps(recipe_to_json(recipe), indent=2))
+    print(f"parameters: {count(recipe.model)}")
+    parts = forward_flops_by_part(recipe.model, lengths.inputs, lengths.targets)
+    print(f"forward FLOPs a sequence: {sum(parts)}")
+    for name, flops in parts._asdict().items():
+        print(f"  {name.replace('_', '-')}: {flops}")
+    print(f"tokens a row: raw {lengths.raw}, inputs {lengths.inputs}, targets {lengths.targets}")
 
 
-def get(name: str) -> Recipe:
-    """Returns a recipe.
+def print_all() -> None:
+    """Prints a line a recipe."""
+    table = Table(
+        Column("recipe", no_wrap=True),
+        *(Column(name, justify="right") for name in ("parameters", "FLOPs", "experts", "steps")),
+        Column("batch", justify="right"),
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for name in named.names():
+        recipe = named.get(name)
+        switch = recipe.model.switch
+        flops = forward_flops(recipe.model, recipe.lengths.inputs, recipe.lengths.targets)
+        table.add_row(
+            name,
+            f"{count(recipe.model):,}",
+            f"{flops:.3e}",
+            "dense" if switch is None else f"{switch.experts:,}",
+            f"{recipe.steps:,}",
+            f"{recipe.rows} x {recipe.inputs}",
+        )
+    console = Console()
+    console.print(table)
+    console.print("FLOPs are of one sequence, forward; a batch is rows x input tokens.")
 
-    Raises:
-        ArtifactError: no such recipe; the message offers near matches.
-    """
-    if name not in names():
-        near = near_matches(name, names())
-        raise ArtifactError(f"Recipe {name!r} is unknown.{near} `mswitch recipes` lists them.")
-    return RECIPES[names().index(name)]()
+
+def count(config: ModelConfig) -> int:
+    """Returns the number of parameters of a network."""
+    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    return parameter_count(shapes)

@@ -18,7 +18,7 @@ from model.train_step import Trainer, TrainState
 from model.transformer import Transformer
 from pipeline.errors import ArtifactError
 from pipeline.opened_run import restore
-from pipeline.recipe import Recipe, recipe_from_json
+from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.run_directory import check_same_vocabulary, find_finished_run
 from pipeline.training_run import refusals_in_words
 

@@ -21,7 +21,7 @@ from model.sharding import MeshShape, check_fit, make_mesh
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import share_of
 from pipeline.hardware.peaks import memory_bytes
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.token_artifact import training_sizes
 from pipeline.token_checks import check_blocks, check_vocabulary
 

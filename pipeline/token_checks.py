@@ -12,7 +12,7 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 
 CHECKSUM_BYTES = 8_000_000_000  # 8 s at 1 GB/s
 

@@ -23,7 +23,7 @@ from pipeline.hardware.hosts import Share, is_first, on_every_host, share_of, to
 from pipeline.preemption import Preemption
 from pipeline.profiling import Profile
 from pipeline.progress import Progress
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.time_account import TimeAccount
 
 

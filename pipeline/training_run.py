@@ -41,7 +41,7 @@ from pipeline.hardware.hosts import connect, is_first, on_first_host
 from pipeline.json_files import write_json
 from pipeline.preemption import EXIT_STATUS
 from pipeline.profiling import Profile, check_profile
-from pipeline.recipe import Recipe, recipe_to_json
+from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.start_up_checks import check_start
 from pipeline.time_account import TimeAccount
 from pipeline.token_artifact import open_blocks, training_sizes

@@ -21,7 +21,7 @@ from model.train_step import Trainer, make_trainer
 from pipeline.planning import gpus
 from pipeline.planning.program import Instruction, Program, parse
 from pipeline.planning.topology import Topology
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 
 BACKWARD = "transpose("  # in the name of every operation of the backward pass
 SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start")

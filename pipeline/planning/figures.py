@@ -15,7 +15,7 @@ from pipeline.planning.between_slices import Crossing
 from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import Step
 from pipeline.planning.roofline import Roofline
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 
 Mark = Literal["compiled", "derived", "assumed"]
 GIB = 2**30

@@ -14,13 +14,14 @@ from hatchling.builders.wheel import WheelBuilder
 
 from data.demo.archive import write
 from data.errors import DataError
-from pipeline import arguments, clean, estimate, recipes
+from pipeline import arguments, clean, estimate
 from pipeline.beam_options import check_workers_reach, pipeline_options
 from pipeline.cleaning.input_files import files_named, input_files
 from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cli import split_beam_options
-from pipeline.recipe import override
+from pipeline.recipe import named as recipes
+from pipeline.recipe.recipe import override
 from pipeline.start_up_checks import check_divides
 
 ROOT = Path(__file__).parents[2]

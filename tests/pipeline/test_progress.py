@@ -11,11 +11,11 @@ from model.loss import Losses
 from model.nonfinite import Place, Trace
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
-from pipeline import recipes
 from pipeline.errors import ArtifactError
 from pipeline.live_view import LiveView, duration, numbers
 from pipeline.progress import MOST_SKIPPED, Progress, curves, forget_after, summary
-from pipeline.recipe import override
+from pipeline.recipe import named
+from pipeline.recipe.recipe import override
 from pipeline.time_account import TimeAccount
 
 PLACES = [Place((1, layer), f"encoder layer {layer}", "feed_forward.up") for layer in range(3)]
@@ -51,7 +51,7 @@ def test_the_live_view_shows_every_number():
 def progress(tmp_path, first=0):
     settings = ["log_every=2", "steps=100", "checkpoint_every=100"]
     return Progress(
-        override(recipes.get("switch-demo"), settings),
+        override(named.get("switch-demo"), settings),
         tmp_path,
         first,
         account=TimeAccount(),

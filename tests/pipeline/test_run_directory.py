@@ -15,14 +15,15 @@ from orbax.checkpoint.path import atomicity
 
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline import distill, evaluate, export_hf, import_hf, pretrain, recipes, teacher
+from pipeline import distill, evaluate, export_hf, import_hf, pretrain, teacher
 from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, finish
 from pipeline.errors import ArtifactError
 from pipeline.finished_runs import evaluation_files
 from pipeline.json_files import read_json
 from pipeline.opened_run import load_run, restore, trainer_here
-from pipeline.recipe import override
+from pipeline.recipe import named
+from pipeline.recipe.recipe import override
 from pipeline.start_from import check_weights, write_first_checkpoint
 from pipeline.training_run import describe
 
@@ -30,7 +31,7 @@ SIZES = (
     *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),
     *("model.heads=2", "model.head=8", "model.mlp=16", "mesh.data=8"),
 )
-RECIPE = override(recipes.get("mt5-demo"), SIZES)
+RECIPE = override(named.get("mt5-demo"), SIZES)
 
 
 def write_run(out: Path, tokens: Path, inputs: dict[str, str]) -> Path:

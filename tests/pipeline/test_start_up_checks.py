@@ -6,12 +6,13 @@ from data.tokens.blocks import TokenBlocks
 from model.config import ConfigurationError
 from model.memory import bytes_a_device, bytes_of_checkpoint
 from model.sharding import MeshShape
-from pipeline import pretrain, recipes, start_up_checks
+from pipeline import pretrain, start_up_checks
 from pipeline.arguments import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.hardware.peaks import peak_flops
 from pipeline.profiling import check_profile
-from pipeline.recipe import override
+from pipeline.recipe import named
+from pipeline.recipe.recipe import override
 from pipeline.start_up_checks import check_start
 
 FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
@@ -23,7 +24,7 @@ def blocks(tokens):
 
 
 def recipe(*settings):
-    return override(recipes.get("switch-demo"), settings)
+    return override(named.get("switch-demo"), settings)
 
 
 def test_a_recipe_that_fits_starts(blocks, tmp_path):
@@ -70,7 +71,7 @@ def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, 
 
 def test_memory_is_shared_by_devices():
     """Parameters and moments in parts; a checkpoint holds each once."""
-    large = recipes.get("mswitch-base")
+    large = named.get("mswitch-base")
     sizes = {
         shape: bytes_a_device(large.model, large.optimizer, shape, rows=1024, targets=229)
         for shape in (MeshShape(), MeshShape(data=4, expert=8), MeshShape(data=4, expert=16))

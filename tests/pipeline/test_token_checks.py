@@ -4,8 +4,8 @@ import pytest
 
 from data.errors import DataError
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline import recipes
 from pipeline.errors import ArtifactError
+from pipeline.recipe import named
 from pipeline.token_checks import check_blocks, check_vocabulary
 
 
@@ -39,4 +39,4 @@ def test_another_vocabulary_is_named(blocks):
 
 def test_a_network_with_other_rows_is_refused(blocks):
     with pytest.raises(ArtifactError, match="tokens need 1024"):
-        check_vocabulary(recipes.get("mt5-demo"), blocks.manifest["vocabulary"])
+        check_vocabulary(named.get("mt5-demo"), blocks.manifest["vocabulary"])

@@ -12,8 +12,8 @@ from model.sharding import MeshShape, make_mesh
 from pipeline.planning.collectives import Collective, _group, collectives
 from pipeline.planning.figures import design_holds
 from pipeline.planning.program import parse
-from pipeline.recipe import override
-from pipeline.recipes import get
+from pipeline.recipe.named import get
+from pipeline.recipe.recipe import override
 
 MESH = {"data": 2, "expert": 4, "model": 1}
 LAYERS = 7

@@ -11,8 +11,8 @@ from pipeline.planning.compiled_step import Memory, Step
 from pipeline.planning.figures import Slots, all_to_alls, slots, time_figures
 from pipeline.planning.roofline import Roofline, crossed
 from pipeline.planning.topology import Topology
-from pipeline.recipe import override
-from pipeline.recipes import get
+from pipeline.recipe.named import get
+from pipeline.recipe.recipe import override
 
 
 def test_slots_of_switch_c_by_hand():

@@ -7,10 +7,10 @@ import pytest
 
 from pipeline.planning import remedies as module
 from pipeline.planning.compiled_step import Memory, Step
-from pipeline.planning.meshes import with_mesh
 from pipeline.planning.remedies import remedies
 from pipeline.planning.topology import Topology
-from pipeline.recipes import get
+from pipeline.recipe.mesh_choice import with_mesh
+from pipeline.recipe.named import get
 
 GIB = 2**30
 EMPTY = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)

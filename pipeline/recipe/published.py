@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from model.config import FeedForwardKind, ModelConfig, SwitchConfig
-from pipeline.recipe import Recipe, sparse
+from pipeline.recipe.recipe import Recipe, sparse
 
 MT5_ROWS = 250_112  # 250,000 pieces and 100 sentinels, padded
 T5_ROWS = 32_128  # 32,000 pieces and 100 sentinels, padded

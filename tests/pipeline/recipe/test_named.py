@@ -3,19 +3,20 @@ import dataclasses
 import pytest
 
 from model.config import ConfigurationError, forward_flops_by_part
-from pipeline import list_recipes, recipes
+from pipeline import recipes as list_recipes
 from pipeline.arguments import Recipes
 from pipeline.artifacts.claims import differences
 from pipeline.errors import ArtifactError
-from pipeline.recipe import override, recipe_from_json, recipe_to_json
+from pipeline.recipe import named
+from pipeline.recipe.recipe import override, recipe_from_json, recipe_to_json
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", named.names())
 def test_every_recipe_survives_json(name):
-    recipe = recipes.get(name)
+    recipe = named.get(name)
     assert recipe.name == name
     assert recipe_from_json(recipe_to_json(recipe)) == recipe
-    assert recipes.summary(name)
+    assert named.summary(name)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def test_every_recipe_survives_json(name):
     ],
 )
 def test_compared_recipes_differ_in_the_feed_forward_only(baseline, candidate):
-    dense, sparse = recipes.get(baseline), recipes.get(candidate)
+    dense, sparse = named.get(baseline), named.get(candidate)
     assert dense.model.switch is None
     sparse_model = dataclasses.replace(sparse.model, switch=None)
     assert dataclasses.replace(sparse, name=dense.name, model=sparse_model) == dense
@@ -41,8 +42,8 @@ def test_compared_recipes_differ_in_the_feed_forward_only(baseline, candidate):
 
 
 def test_groups_divide_the_batch_of_every_sparse_recipe():
-    for name in recipes.names():
-        recipe = recipes.get(name)
+    for name in named.names():
+        recipe = named.get(name)
         if (switch := recipe.model.switch) is not None:
             assert recipe.rows * recipe.lengths.inputs % switch.encoder_group_tokens == 0
             assert recipe.rows * recipe.lengths.targets % switch.decoder_group_tokens == 0
@@ -83,7 +84,7 @@ def by_hand(model):
     ],
 )
 def test_parameters_are_the_published_ones(name, parameters, published):
-    model = recipes.get(name).model
+    model = named.get(name).model
     assert list_recipes.count(model) == parameters == by_hand(model)
     assert parameters == pytest.approx(published, rel=0.013)
 
@@ -93,14 +94,14 @@ def test_parameters_are_the_published_ones(name, parameters, published):
 )
 def test_mswitch_base_at_every_number_of_experts(experts, billions):
     """mT5-Base's 0.582 and, a switch layer and expert more, 12 * 3 * 768 * 2048 weights."""
-    recipe = override(recipes.get("mswitch-base"), [f"model.switch.experts={experts}"])
+    recipe = override(named.get("mswitch-base"), [f"model.switch.experts={experts}"])
     assert list_recipes.count(recipe.model) == by_hand(recipe.model)
     assert by_hand(recipe.model) / 1e9 == pytest.approx(billions, abs=0.0006)
 
 
 def test_where_the_papers_table_errs():
     """Switch-XXL: 395B parameters are 128 experts; the 64 that table 9 prints would be 201B."""
-    xxl = recipes.get("switch-xxl")
+    xxl = named.get("switch-xxl")
     halved = override(xxl, ["model.switch.experts=64"]).model
     assert by_hand(halved) == 201_395_253_248
     assert by_hand(xxl.model) == 394_675_073_024
@@ -121,7 +122,7 @@ def test_where_the_papers_table_errs():
     ],
 )
 def test_flops_beside_the_published_ones(name, published, ours_over_published):
-    parts = forward_flops_by_part(recipes.get(name).model, 512, 114)
+    parts = forward_flops_by_part(named.get(name).model, 512, 114)
     counted = parts.projections + parts.feed_forward
     assert counted / published == pytest.approx(ours_over_published, abs=0.0006)
 
@@ -129,14 +130,14 @@ def test_flops_beside_the_published_ones(name, published, ours_over_published):
 def test_recipes_list_every_name(capsys):
     list_recipes.run(Recipes())
     lines = capsys.readouterr().out.splitlines()
-    for name in recipes.names():
+    for name in named.names():
         assert any(line.startswith(name + " ") for line in lines)
     assert any("1,571,327,875,360" in line and "2,048" in line for line in lines)
 
 
 def test_overrides_are_typed():
     recipe = override(
-        recipes.get("switch-demo"),
+        named.get("switch-demo"),
         ["steps=1_000", "optimizer.scale=0.5", "model.switch.experts=16", "mixture=temperature:1"],
     )
     assert recipe.steps == 1000
@@ -162,7 +163,7 @@ def test_overrides_are_typed():
 )
 def test_unusable_overrides(setting, says):
     with pytest.raises(ArtifactError, match=says):
-        override(recipes.get("mt5-demo"), [setting])
+        override(named.get("mt5-demo"), [setting])
 
 
 @pytest.mark.parametrize(
@@ -174,18 +175,18 @@ def test_unusable_overrides(setting, says):
 )
 def test_a_value_out_of_range(setting, says):
     with pytest.raises(ConfigurationError, match=says):
-        override(recipes.get("mt5-demo"), [setting])
+        override(named.get("mt5-demo"), [setting])
 
 
 def test_an_unknown_recipe_offers_a_near_one():
     with pytest.raises(ArtifactError, match="Did you mean mt5-base"):
-        recipes.get("mt5-bass")
+        named.get("mt5-bass")
 
 
 @pytest.mark.parametrize("name", ["mt5-base", "mswitch-base", "t5-base", "switch-base", "switch-c"])
 def test_published_recipes_begin_at_a_tenth_of_the_scale(name):
     """Switch's section 2.4; the dense side, too, or the two would differ in more than one thing."""
-    assert recipes.get(name).model.initialization_scale == 0.1
+    assert named.get(name).model.initialization_scale == 0.1
 
 
 @pytest.mark.parametrize(
@@ -207,4 +208,4 @@ def test_what_cannot_be_meant_is_refused_by_name(setting):
     path, _, value = setting.partition("=")
     name = path.split(".")[-1]
     with pytest.raises(ConfigurationError, match=rf"{name}\b.* (was|were) .*{value}"):
-        override(recipes.get("switch-demo"), [setting])
+        override(named.get("switch-demo"), [setting])

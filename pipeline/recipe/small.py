@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
-from pipeline.recipe import Recipe, sparse
+from pipeline.recipe.recipe import Recipe, sparse
 
 
 def mt5_demo() -> Recipe:

@@ -7,9 +7,9 @@ import pytest
 
 from model.config import ConfigurationError
 from model.sharding import MeshShape
-from pipeline.planning.meshes import mesh_to_open_on, with_mesh
-from pipeline.recipe import override
-from pipeline.recipes import get, names
+from pipeline.recipe.mesh_choice import mesh_to_open_on, with_mesh
+from pipeline.recipe.named import get, names
+from pipeline.recipe.recipe import override
 from pipeline.start_up_checks import check_divides
 
 

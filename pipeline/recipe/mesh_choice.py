@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from model.config import ConfigurationError
 from model.sharding import MeshShape
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.start_up_checks import check_divides
 
 

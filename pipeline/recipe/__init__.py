@@ -1,0 +1,1 @@
+"""Recipes: the dataclass, named recipes, overrides, size checks, choice of mesh."""
