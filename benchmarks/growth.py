@@ -21,7 +21,7 @@ import grown_web
 import tyro
 
 from pipeline import clean
-from pipeline.beam_options import pipeline_options
+from pipeline.beam.options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.plan import Job, whole
 from pipeline.cleaning.rules_asked import named

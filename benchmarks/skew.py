@@ -25,7 +25,7 @@ from data.demo import archive
 from data.reading.page import Page
 from data.reading.web_archive import read
 from pipeline import clean
-from pipeline.beam_options import pipeline_options
+from pipeline.beam.options import pipeline_options
 from pipeline.cleaning import spill
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.passes import claims_of

@@ -25,7 +25,9 @@ from data.languages import codes
 from data.rules.bad_words import BadWordRule
 from pipeline import arguments, storage
 from pipeline.artifacts import claims, digests
-from pipeline.beam_options import Follow, check_workers_reach, pipeline_options, use
+from pipeline.beam.job import running
+from pipeline.beam.options import Follow, check_workers_reach, pipeline_options, use
+from pipeline.beam.pieces import Perform, WriteAll
 from pipeline.cleaning import read, shards
 from pipeline.cleaning.input_files import files_named, input_files, of_languages
 from pipeline.cleaning.plan import (
@@ -43,8 +45,6 @@ from pipeline.cleaning.watch import watched
 from pipeline.cleaning.workspace import Workspace, clear, forget_others
 from pipeline.cleaning.write import WriteFile
 from pipeline.cleaning_report import manifest_of, print_summary
-from pipeline.job import running
-from pipeline.transforms.perform import Perform, WriteAll
 
 STAGE = "clean"
 LAYOUT = 2  # of the workspace; 1 had no broken records

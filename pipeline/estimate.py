@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import arguments, clean
-from pipeline.beam_options import pipeline_options
+from pipeline.beam.options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.plan import whole as sum_of
 from pipeline.cleaning.rules_asked import named

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from data.tokens.blocks import describe, token_dtype
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline import corpus, job, storage
+from pipeline import corpus, storage
 from pipeline.arguments import Tokenize
 from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
@@ -28,7 +28,8 @@ from pipeline.artifacts.claims import (
     read_manifest,
 )
 from pipeline.artifacts.digests import digest_of_bytes, digest_of_value
-from pipeline.beam_options import check_workers_reach, pipeline_options, use
+from pipeline.beam import job
+from pipeline.beam.options import check_workers_reach, pipeline_options, use
 from pipeline.corpus import PageFile
 from pipeline.errors import ArtifactError
 from pipeline.transforms.write_blocks import PageShard, TokenLayout, Workspace, WriteTokenBlocks

@@ -25,6 +25,7 @@ from data.rules.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
 from data.rules.text_rules import too_few_long_lines, too_long
 from data.rules.web_rules import WebRuleSet
 from pipeline import storage
+from pipeline.beam.pieces import Step
 from pipeline.cleaning import broken, judgement
 from pipeline.cleaning.alike import ChooseOne, ClaimKeys, DescribePages, FindAlike
 from pipeline.cleaning.broken import BrokenFile
@@ -38,7 +39,6 @@ from pipeline.cleaning.source import Source
 from pipeline.cleaning.tally import Tally, total
 from pipeline.cleaning.workspace import Workspace
 from pipeline.cleaning.write import File, files
-from pipeline.transforms.perform import Step
 
 AnyRules = RuleSet | WebRuleSet | Untouched
 NEWEST = "duplicate_url"

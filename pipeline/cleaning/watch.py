@@ -17,9 +17,9 @@ from rich.console import Console
 
 from data.errors import DataError
 from pipeline import storage
+from pipeline.beam.job import counters
+from pipeline.beam.pieces import counter_values
 from pipeline.cleaning.workspace import Workspace
-from pipeline.job import counters
-from pipeline.transforms.perform import counter_values
 
 # Part of the CPU time that a step takes with mC4's rules, to weigh what is done (102 MB of WET).
 WEIGHTS = {

@@ -26,8 +26,8 @@ import numpy as np
 from data.tokens.blocks import Shard, TokenizedPage, write_shard
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline import corpus, storage
+from pipeline.beam.counters import add
 from pipeline.store_access import Words, use, words_of
-from pipeline.transforms.counters import add
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms
 

@@ -28,7 +28,7 @@ def main() -> None:
 
 def noted(run_job, job, options, follow) -> None:
     """Runs a job, and notes its counters."""
-    from pipeline.job import counters
+    from pipeline.beam.job import counters
 
     def follow_and_note(result) -> None:
         follow(result)

@@ -2,7 +2,7 @@
 
 Prism tells them while it works, so the progress view has them from there; the local runner when it
 has ended. Prism may tell too little, never too much: of bundles that end together, all the first
-with a name, it counts one (`pipeline.job.counters`). On Dataflow: `test_dataflow.py`.
+with a name, it counts one (`pipeline.beam.job.counters`). On Dataflow: `test_dataflow.py`.
 """
 
 import json

@@ -91,7 +91,7 @@ def test_workers_elsewhere_do_not_see_this_checkout(worker_pool, home, python, o
     code = (
         "import sys; sys.path.insert(0, '.')\n"
         "import apache_beam as beam, only_here\n"
-        "from pipeline.beam_options import pipeline_for, pipeline_options\n"
+        "from pipeline.beam.options import pipeline_for, pipeline_options\n"
         "with pipeline_for(pipeline_options(sys.argv[1:])) as pipeline:\n"
         "    pipeline | beam.Create([1]) | beam.Map(only_here.double)\n"
     )

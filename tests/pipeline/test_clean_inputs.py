@@ -22,7 +22,7 @@ from data.rules import rule_sets
 from data.stores import retry
 from pipeline import clean, inspect
 from pipeline.arguments import Clean, Inspect
-from pipeline.beam_options import pipeline_options
+from pipeline.beam.options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.plan import whole
 from pipeline.cleaning.read import READERS

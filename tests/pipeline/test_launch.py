@@ -15,7 +15,7 @@ from hatchling.builders.wheel import WheelBuilder
 from data.demo.archive import write
 from data.errors import DataError
 from pipeline import arguments, clean, estimate
-from pipeline.beam_options import check_workers_reach, pipeline_options
+from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.cleaning.input_files import files_named, input_files
 from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile

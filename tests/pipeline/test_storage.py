@@ -17,9 +17,10 @@ from data.demo.archive import member_of
 from data.demo.shipped_text import pages as shipped_pages
 from data.errors import DataError
 from data.stores import retry
-from pipeline import clean, estimate, inspect, job, storage, vocabulary
+from pipeline import clean, estimate, inspect, storage, vocabulary
 from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
 from pipeline.artifacts import claims
+from pipeline.beam import job
 from pipeline.cleaning.shards import Cut
 from pipeline.cleaning.workspace import Workspace, forget_others
 from pipeline.corpus_funnel import read_funnel
@@ -372,7 +373,7 @@ def test_a_worker_that_is_killed_ends_the_job(tmp_path):
 import os, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 import apache_beam as beam
-from pipeline.beam_options import pipeline_for, pipeline_options
+from pipeline.beam.options import pipeline_for, pipeline_options
 
 options = pipeline_options(["--direct_running_mode=multi_processing", "--direct_num_workers=1"])
 with pipeline_for(options) as pipeline:

@@ -20,7 +20,7 @@ from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline import json_files
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts import claims
-from pipeline.beam_options import pipeline_options
+from pipeline.beam.options import pipeline_options
 from pipeline.tokenize import build, key_of, page_shards
 from pipeline.transforms.write_blocks import TokenLayout, Workspace
 from pipeline.vocabulary import run

@@ -12,7 +12,7 @@ def main() -> None:
     logging.basicConfig(handlers=[logging.NullHandler()])
     from apache_beam.runners.worker import sdk_worker_main
 
-    from pipeline.job import be_quiet_about_what_is_told
+    from pipeline.beam.job import be_quiet_about_what_is_told
 
     be_quiet_about_what_is_told()
     logging.getLogger(sdk_worker_main.__name__).addFilter(is_worth_reading)

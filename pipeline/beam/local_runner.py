@@ -1,7 +1,7 @@
 """Beam's runner for this machine, with worker processes that know the job's options.
 
 As Beam has it, a worker process of the embedded runner is told none of the options, and would fill
-the terminal with its log. Here it gets them, and it is started by `pipeline.local_worker`.
+the terminal with its log. Here it gets them, and it is started by `pipeline.beam.local_worker`.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
 
 # Interrupts the main thread, which waits on a lock. A shell's background jobs ignore SIGINT.
 WAKE = signal.SIGUSR1
-WORKER = f"{sys.executable} -m pipeline.local_worker"
+WORKER = f"{sys.executable} -m pipeline.beam.local_worker"
 
 
 class LocalRunner(FnApiRunner):

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, PCollection
 
+from pipeline.beam.counters import add
 from pipeline.cleaning.judgement import identification_seconds
 from pipeline.cleaning.tally import Tally
 from pipeline.cleaning.workspace import Workspace
 from pipeline.store_access import Reaching, words_of
-from pipeline.transforms.counters import add
 
 COUNTED = {
     "read": "pages_read",

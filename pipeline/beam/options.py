@@ -21,7 +21,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from data.errors import DataError
 from pipeline import storage, store_access
-from pipeline.local_runner import LocalRunner
+from pipeline.beam.local_runner import LocalRunner
 
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARNING")
 LARGE_INPUT_BYTES = 48 << 20  # some 12 s of work for one core

@@ -6,9 +6,9 @@ from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metricbase import MetricName
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from pipeline.beam.job import counters
 from pipeline.cleaning.watch import Watch
 from pipeline.cleaning.workspace import Workspace
-from pipeline.job import counters
 
 
 class Job(PipelineResult):

@@ -12,8 +12,8 @@ from apache_beam.runners import common
 from apache_beam.runners.runner import PipelineResult
 
 from data.errors import DataError
-from pipeline.beam_options import Follow, pipeline_for
-from pipeline.transforms.counters import NAMESPACE
+from pipeline.beam.counters import NAMESPACE
+from pipeline.beam.options import Follow, pipeline_for
 
 MENDABLE = ("DataError", "Damaged", "OSError", "PermissionError", "WorkerEnded")
 # The last line of a worker's traceback, if it is of this kind.
