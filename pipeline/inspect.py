@@ -14,8 +14,8 @@ from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Inspect
 from pipeline.artifacts.claims import CLAIM, MANIFEST, place_of, read_manifest
 from pipeline.artifacts.digests import digest_of_contents
+from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
-from pipeline.inspect_corpus import inspect_clean
 from pipeline.json_files import read_json
 from pipeline.token_artifact import is_address, open_blocks
 

@@ -23,10 +23,10 @@ from eval.side import Side
 from pipeline import arguments, finished_runs, json_files
 from pipeline.artifacts import claims
 from pipeline.artifacts.digests import digest_of_contents
-from pipeline.corpus_funnel import read_funnel
+from pipeline.corpus.funnel import read_funnel
+from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.errors import ArtifactError
 from pipeline.finished_runs import Run
-from pipeline.held_out_lines import read_shared_lines
 from pipeline.report_text import check_text, training_text
 
 STAGE = "report"

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from data.tokens.blocks import describe, token_dtype
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline import corpus, storage
+from pipeline import storage
 from pipeline.arguments import Tokenize
 from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
@@ -30,7 +30,8 @@ from pipeline.artifacts.claims import (
 from pipeline.artifacts.digests import digest_of_bytes, digest_of_value
 from pipeline.beam import job
 from pipeline.beam.options import check_workers_reach, pipeline_options, use
-from pipeline.corpus import PageFile
+from pipeline.corpus import pages
+from pipeline.corpus.pages import PageFile
 from pipeline.errors import ArtifactError
 from pipeline.transforms.write_blocks import PageShard, TokenLayout, Workspace, WriteTokenBlocks
 
@@ -45,7 +46,7 @@ def run(arguments: Tokenize) -> None:
     use(options)
     check_workers_reach(options, [*arguments.corpus, arguments.out])
     vocabulary, model = read_vocabulary(arguments.vocabulary)
-    inputs = corpus.digests(arguments.corpus)
+    inputs = pages.digests(arguments.corpus)
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
     console = Console(stderr=True)
     out = storage.absolute(arguments.out)
@@ -102,9 +103,9 @@ def page_shards(corpora: Sequence[str]) -> list[PageShard]:
     """Returns the files of each shard, language by language and split by split."""
     return [
         shard
-        for language in corpus.training_pages(corpora)
+        for language in pages.training_pages(corpora)
         for split in SPLITS
-        for shard in _shards(f"{language}/{split}", corpus.page_files(corpora, language, split))
+        for shard in _shards(f"{language}/{split}", pages.page_files(corpora, language, split))
     ]
 
 

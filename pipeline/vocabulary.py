@@ -35,10 +35,11 @@ from data.tokens.tokenizer import (
     load_any,
     sentinel_pieces,
 )
-from pipeline import corpus, storage
+from pipeline import storage
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.artifacts.digests import digest_of_contents
+from pipeline.corpus import pages as corpus
 from pipeline.errors import ArtifactError
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece leaves out longer ones: they are cut instead

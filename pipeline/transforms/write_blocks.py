@@ -25,8 +25,9 @@ import numpy as np
 
 from data.tokens.blocks import Shard, TokenizedPage, write_shard
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline import corpus, storage
+from pipeline import storage
 from pipeline.beam.counters import add
+from pipeline.corpus import pages as corpus
 from pipeline.store_access import Words, use, words_of
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms

@@ -23,7 +23,7 @@ from pipeline.artifacts import claims
 from pipeline.beam import job
 from pipeline.cleaning.shards import Cut
 from pipeline.cleaning.workspace import Workspace, forget_others
-from pipeline.corpus_funnel import read_funnel
+from pipeline.corpus.funnel import read_funnel
 
 SMALL = Cut(shard_bytes=20_000, chunk_characters=30_000, partition_bytes=30_000)
 ROOT = Path()

@@ -12,9 +12,9 @@ from eval.funnel import SAMPLES_A_REASON
 from pipeline import inspect
 from pipeline.arguments import Inspect
 from pipeline.artifacts import claims
-from pipeline.corpus_funnel import read_funnel, wanted
+from pipeline.corpus.funnel import read_funnel, wanted
+from pipeline.corpus.show import printable
 from pipeline.errors import ArtifactError
-from pipeline.inspect_corpus import printable
 
 TERMINAL = "\x1b]0;owned\x07\x1b[2J[bold]menu[/bold] [/] \u202e\r\n\u0085more"
 

@@ -10,7 +10,7 @@ from data.dedup.shared_lines import HeldOutText, SharedLines, shared_lines
 from data.languages import UNDETERMINED
 from pipeline import storage
 from pipeline.artifacts.claims import read_manifest
-from pipeline.corpus import page_files, texts
+from pipeline.corpus.pages import page_files, texts
 
 MOST_CHARACTERS = 2_000_000_000  # a minute of one core
 

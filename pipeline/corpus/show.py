@@ -16,8 +16,9 @@ from rich.table import Table
 
 from eval import confidence
 from eval.funnel import Funnel
-from pipeline import corpus, storage
-from pipeline.corpus_funnel import read_funnel
+from pipeline import storage
+from pipeline.corpus import pages as corpus
+from pipeline.corpus.funnel import read_funnel
 from pipeline.errors import ArtifactError
 
 MOST_NAMED = 4  # languages of a reason, reasons of a language

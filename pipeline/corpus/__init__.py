@@ -1,0 +1,1 @@
+"""The corpus that `mswitch clean` writes, as later stages read it."""
