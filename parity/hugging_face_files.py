@@ -31,7 +31,7 @@ from model.generation import Sampling, generate
 from pipeline import export_hf, import_hf, vocabulary
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.fill import encode_with_gaps
-from pipeline.opened_run import load_run, restore
+from pipeline.runs.open import load_run, restore
 
 CORPUS = Path(__file__).parents[1].parent / "shared/data/corpus"
 WRITTEN = 24

@@ -17,7 +17,7 @@ from hugging_face_files import written, written_by_ours
 from data.examples.loader import batches
 from pipeline import distill, export_hf
 from pipeline.arguments import BlockCache, Distill, ExportHf
-from pipeline.opened_run import load_run
+from pipeline.runs.open import load_run
 from pipeline.token_artifact import open_blocks
 from pipeline.training_run import make_examples
 

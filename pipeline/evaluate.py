@@ -31,8 +31,8 @@ from pipeline.arguments import Evaluate
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import to_devices
-from pipeline.opened_run import load_run, restore
-from pipeline.run_directory import check_same_vocabulary, find_run
+from pipeline.runs.directory import check_same_vocabulary, find_run
+from pipeline.runs.open import load_run, restore
 from pipeline.token_artifact import open_blocks
 
 COLUMNS = pa.schema(

@@ -21,7 +21,7 @@ from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.artifacts.digests import digest_of_contents
 from pipeline.json_files import write_json
-from pipeline.opened_run import load_run, restore
+from pipeline.runs.open import load_run, restore
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
 

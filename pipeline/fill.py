@@ -9,7 +9,7 @@ from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
 from model.generation import Sampling, generate
 from model.sharding import batch_sharding
 from pipeline.arguments import Fill
-from pipeline.opened_run import load_run, restore
+from pipeline.runs.open import load_run, restore
 
 
 def run(arguments: Fill) -> None:

@@ -24,8 +24,8 @@ from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.json_files import read_json
-from pipeline.opened_run import trainer_here
 from pipeline.recipe.recipe import Recipe
+from pipeline.runs.open import trainer_here
 from pipeline.start_from import write_first_checkpoint
 from pipeline.training_run import describe, refusals_in_words
 from pipeline.vocabulary import with_sentinels

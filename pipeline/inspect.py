@@ -127,7 +127,7 @@ def fertility(counts: dict[str, Any]) -> tuple[str, ...]:
 
 def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console) -> None:
     """Compares every array of every checkpoint with its fingerprint, and counts evaluations."""
-    from pipeline.opened_run import load_run, restore  # JAX, which text needs not
+    from pipeline.runs.open import load_run, restore  # JAX, which text needs not
 
     evaluations = sorted((directory / "evaluation").glob("step=*.parquet"))
     rows = [pq.read_metadata(path).num_rows for path in evaluations]

@@ -20,14 +20,15 @@ from eval.language_loss import Unit
 from eval.markdown import to_markdown
 from eval.report_json import to_json
 from eval.side import Side
-from pipeline import arguments, finished_runs, json_files
+from pipeline import arguments, json_files
 from pipeline.artifacts import claims
 from pipeline.artifacts.digests import digest_of_contents
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.errors import ArtifactError
-from pipeline.finished_runs import Run
-from pipeline.report_text import check_text, training_text
+from pipeline.runs import finished
+from pipeline.runs.finished import Run
+from pipeline.runs.training_text import check_text, training_text
 
 STAGE = "report"
 
@@ -37,15 +38,13 @@ def run(arguments: arguments.Report) -> None:
     _check_named_once(arguments)
     inputs = _digests(arguments)
     baseline, candidate = (
-        [finished_runs.read_run(directory) for directory in directories]
+        [finished.read_run(directory) for directory in directories]
         for directories in (arguments.baseline, arguments.candidate)
     )
-    differences = finished_runs.differences(
-        baseline, candidate, allowed=arguments.allow_differences
-    )
+    differences = finished.differences(baseline, candidate, allowed=arguments.allow_differences)
     check_text(arguments.corpus, arguments.tokens, candidate)
-    students = [finished_runs.read_run(directory) for directory in arguments.student]
-    finished_runs.check_students(
+    students = [finished.read_run(directory) for directory in arguments.student]
+    finished.check_students(
         students, baseline[0], candidate, differences_allowed=arguments.allow_differences
     )
     report = _report(arguments, baseline, candidate, students, differences)
@@ -69,7 +68,7 @@ def _report(
     # Step times of different machines say nothing about the architectures.
     comparable = len({run.devices for run in (*baseline, *candidate)}) == 1
     sides = [
-        _side(name, runs, finished_runs.median_metric(runs, "seconds") if comparable else None)
+        _side(name, runs, finished.median_metric(runs, "seconds") if comparable else None)
         for name, runs in zip(names, (baseline, candidate), strict=True)
     ]
     text, training_tokens_are = training_text(arguments.tokens, candidate)
@@ -112,7 +111,7 @@ def _students(
 def _experts(name: str, runs: Sequence[Run]) -> ExpertSharing | None:
     """Returns how the first run that recorded it shares its experts among languages."""
     for run in runs:
-        if path := finished_runs.routing_file(run.directory):
+        if path := finished.routing_file(run.directory):
             said = f"{name}, seed {run.recipe['seed']}"
             return expert_sharing.from_table(
                 pq.read_table(path), run=said, step=run.last_step, origin=str(path)
@@ -149,9 +148,9 @@ def _digests(arguments: arguments.Report) -> dict[str, str]:
                 if (directory / name).exists():
                     digest = digest_of_contents(directory / name)
                     digests[f"{of_side}/{number}/{name}"] = digest
-            for step, path in finished_runs.evaluation_files(directory).items():
+            for step, path in finished.evaluation_files(directory).items():
                 digests[f"{of_side}/{number}/{step}"] = digest_of_contents(path)
-            if path := finished_runs.routing_file(directory):
+            if path := finished.routing_file(directory):
                 digests[f"{of_side}/{number}/routing"] = digest_of_contents(path)
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
         if directory is not None:
@@ -206,12 +205,12 @@ def _facts(of: Side, runs: Sequence[Run]) -> whole.RunFacts:
         experts=None if first.switch is None else first.switch.get("experts"),
         devices=" + ".join(sorted({_counted(run.devices) for run in runs})),
         steps=first.last_step,
-        step_seconds=finished_runs.median_metric(runs, "seconds"),
-        tokens_per_second=finished_runs.median_metric(runs, "tokens_per_second"),
+        step_seconds=finished.median_metric(runs, "seconds"),
+        tokens_per_second=finished.median_metric(runs, "tokens_per_second"),
         dropped_share=(
-            None if first.switch is None else finished_runs.last_tenth(runs, "dropped_share")
+            None if first.switch is None else finished.last_tenth(runs, "dropped_share")
         ),
-        training_loss_nats=finished_runs.last_tenth(runs, "loss_nats"),
+        training_loss_nats=finished.last_tenth(runs, "loss_nats"),
         held_out_loss_nats=tuple(float(total) for total in totals),
     )
 

@@ -17,9 +17,9 @@ from model.config import ModelConfig
 from model.train_step import Trainer, TrainState
 from model.transformer import Transformer
 from pipeline.errors import ArtifactError
-from pipeline.opened_run import restore
 from pipeline.recipe.recipe import Recipe, recipe_from_json
-from pipeline.run_directory import check_same_vocabulary, find_finished_run
+from pipeline.runs.directory import check_same_vocabulary, find_finished_run
+from pipeline.runs.open import restore
 from pipeline.training_run import refusals_in_words
 
 

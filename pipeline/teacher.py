@@ -17,9 +17,9 @@ from model.config import ConfigurationError
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
-from pipeline.opened_run import restore, trainer_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
-from pipeline.run_directory import check_same_vocabulary, find_finished_run
+from pipeline.runs.directory import check_same_vocabulary, find_finished_run
+from pipeline.runs.open import restore, trainer_on
 from pipeline.start_from import array_shapes
 from pipeline.start_up_checks import check_divides
 

@@ -22,9 +22,9 @@ from model.distillation import DistillationConfig
 from pipeline import cli, distill, export_hf, import_hf, pretrain, teacher
 from pipeline.arguments import ExportHf, ImportHf, Pretrain
 from pipeline.errors import ArtifactError
-from pipeline.opened_run import load_run, restore
 from pipeline.recipe import named as recipes
 from pipeline.recipe.recipe import override
+from pipeline.runs.open import load_run, restore
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 6, 2

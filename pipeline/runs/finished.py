@@ -25,7 +25,7 @@ from eval.report import Difference
 from pipeline import json_files
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
-from pipeline.run_directory import find_run
+from pipeline.runs.directory import find_run
 
 _STEP = "step="
 # May differ: none of them changes what a step computes, but for the seed, which is meant to.

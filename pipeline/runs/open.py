@@ -18,7 +18,7 @@ from model.train_step import Trainer, make_trainer
 from pipeline.errors import ArtifactError
 from pipeline.recipe.mesh_choice import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
-from pipeline.run_directory import find_run
+from pipeline.runs.directory import find_run
 
 
 def load_run(directory: Path) -> tuple[Recipe, Trainer]:

@@ -11,7 +11,7 @@ from statistics import fmean
 from eval.language_gain import TrainingText
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
-from pipeline.finished_runs import Run
+from pipeline.runs.finished import Run
 
 
 def check_text(corpus: str | None, tokens: str | None, runs: Sequence[Run]) -> None:

@@ -19,11 +19,11 @@ from pipeline import distill, evaluate, export_hf, import_hf, pretrain, teacher
 from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, finish
 from pipeline.errors import ArtifactError
-from pipeline.finished_runs import evaluation_files
 from pipeline.json_files import read_json
-from pipeline.opened_run import load_run, restore, trainer_here
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
+from pipeline.runs.finished import evaluation_files
+from pipeline.runs.open import load_run, restore, trainer_here
 from pipeline.start_from import check_weights, write_first_checkpoint
 from pipeline.training_run import describe
 

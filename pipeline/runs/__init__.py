@@ -1,0 +1,1 @@
+"""Run directories: opening, comparing and reading finished runs."""
