@@ -40,7 +40,7 @@ def pages(corpus: Path) -> list[str]:
 def tensorflow_texts(model: bytes) -> tuple[dict[str, Encode], dict[str, float]]:
     """The two ops, and the CPU seconds until each is ready."""
     started = time.process_time()
-    from pipeline.transforms.sentencepiece_op import SentencePieceOp, tensorflow_text
+    from pipeline.tokens.sentencepiece_op import SentencePieceOp, tensorflow_text
 
     seconds = {"import": time.process_time() - started}
     started = time.process_time()

@@ -18,7 +18,7 @@ from data.examples.loader import batches
 from pipeline import distill, export_hf
 from pipeline.arguments import BlockCache, Distill, ExportHf
 from pipeline.runs.open import load_run
-from pipeline.token_artifact import open_blocks
+from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training_run import make_examples
 
 DEMO = Path("runs/demo")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data.tokens.tokenizer import load
-from pipeline.transforms.sentencepiece_op import SentencePieceOp
+from pipeline.tokens.sentencepiece_op import SentencePieceOp
 
 TEXTS_A_CALL = 256
 

@@ -33,7 +33,7 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import to_devices
 from pipeline.runs.directory import check_same_vocabulary, find_run
 from pipeline.runs.open import load_run, restore
-from pipeline.token_artifact import open_blocks
+from pipeline.tokens.open_blocks import open_blocks
 
 COLUMNS = pa.schema(
     [

@@ -17,7 +17,7 @@ from pipeline.artifacts.digests import digest_of_contents
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
 from pipeline.json_files import read_json
-from pipeline.token_artifact import is_address, open_blocks
+from pipeline.tokens.open_blocks import is_address, open_blocks
 
 FERTILITY = (
     "language",

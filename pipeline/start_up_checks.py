@@ -22,8 +22,8 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import share_of
 from pipeline.hardware.peaks import memory_bytes
 from pipeline.recipe.recipe import Recipe
-from pipeline.token_artifact import training_sizes
-from pipeline.token_checks import check_blocks, check_vocabulary
+from pipeline.tokens.checks import check_blocks, check_vocabulary
+from pipeline.tokens.open_blocks import training_sizes
 
 GIB = 2**30
 REFUSALS = (ArtifactError, ConfigurationError, DataError)

@@ -33,7 +33,7 @@ from pipeline.beam.options import check_workers_reach, pipeline_options, use
 from pipeline.corpus import pages
 from pipeline.corpus.pages import PageFile
 from pipeline.errors import ArtifactError
-from pipeline.transforms.write_blocks import PageShard, TokenLayout, Workspace, WriteTokenBlocks
+from pipeline.tokens.write_shards import PageShard, TokenLayout, Workspace, WriteTokenBlocks
 
 SHARD_BYTES = 256_000_000  # of page files a shard; a shard must fit a worker's memory
 SPLITS = ("train", "validation")

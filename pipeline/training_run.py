@@ -44,7 +44,7 @@ from pipeline.profiling import Profile, check_profile
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.start_up_checks import check_start
 from pipeline.time_account import TimeAccount
-from pipeline.token_artifact import open_blocks, training_sizes
+from pipeline.tokens.open_blocks import open_blocks, training_sizes
 from pipeline.training_loop import Training, train
 
 CLAIMS = list(Claim)

@@ -47,7 +47,7 @@ def test_reporting_loads_no_jax():
 
 
 def test_tokenizing_loads_no_language_identifier():
-    loaded = imported_by("import pipeline.tokenize, pipeline.transforms.sentencepiece_op")
+    loaded = imported_by("import pipeline.tokenize, pipeline.tokens.sentencepiece_op")
     assert "tensorflow" in loaded
     assert "gcld3" not in loaded
 

@@ -22,7 +22,7 @@ from pipeline.arguments import Vocabulary
 from pipeline.artifacts import claims
 from pipeline.beam.options import pipeline_options
 from pipeline.tokenize import build, key_of, page_shards
-from pipeline.transforms.write_blocks import TokenLayout, Workspace
+from pipeline.tokens.write_shards import TokenLayout, Workspace
 from pipeline.vocabulary import run
 
 ROOT = Path(__file__).parents[2]
@@ -227,7 +227,7 @@ def test_ids_are_sentencepieces_own_on_real_text(tmp_path, vocabulary):
     (tmp_path / "texts.json").write_text(json.dumps(texts))
     code = (
         "import json, pathlib, sys\n"
-        "from pipeline.transforms.sentencepiece_op import SentencePieceOp\n"
+        "from pipeline.tokens.sentencepiece_op import SentencePieceOp\n"
         "from data.tokens.tokenizer import load\n"
         "model, texts = map(pathlib.Path, sys.argv[1:])\n"
         "texts = json.loads(texts.read_text())\n"

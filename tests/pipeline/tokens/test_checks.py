@@ -6,7 +6,7 @@ from data.errors import DataError
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.token_checks import check_blocks, check_vocabulary
+from pipeline.tokens.checks import check_blocks, check_vocabulary
 
 
 @pytest.fixture

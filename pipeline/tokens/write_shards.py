@@ -162,7 +162,7 @@ class WriteShard(beam.DoFn):
     def _load(self) -> None:
         """Loads TensorFlow, once a worker; nothing that identifies languages may run here."""
         if self.op is None:
-            from pipeline.transforms.sentencepiece_op import SentencePieceOp
+            from pipeline.tokens.sentencepiece_op import SentencePieceOp
 
             self.op = SentencePieceOp(storage.read_bytes(self.workspace.model))
 

@@ -1,0 +1,1 @@
+"""Token blocks as an artifact: opening, checking, writing shards."""
