@@ -28,12 +28,12 @@ from model.sharding import make_mesh
 from model.train_step import make_trainer
 from pipeline.evaluate import HeldOut
 from pipeline.hardware.compilation_cache import keep_compiled_programs
-from pipeline.profiling import Profile
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override
-from pipeline.time_account import TimeAccount, shares
-from pipeline.training_loop import Training, device_batches, train
-from pipeline.training_run import make_examples
+from pipeline.training.loop import Training, device_batches, train
+from pipeline.training.profiling import Profile
+from pipeline.training.run import make_examples
+from pipeline.training.time_account import TimeAccount, shares
 
 RESULT = Path(__file__).parent / "results" / "goodput.json"
 PAIRS, STEPS = 5, 30

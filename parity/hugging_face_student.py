@@ -19,7 +19,7 @@ from pipeline import distill, export_hf
 from pipeline.arguments import BlockCache, Distill, ExportHf
 from pipeline.runs.open import load_run
 from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training_run import make_examples
+from pipeline.training.run import make_examples
 
 DEMO = Path("runs/demo")
 STEPS = 40

@@ -23,16 +23,16 @@ from model.stack import Call
 from model.student import ExpertUse, expert_use, with_teachers_weights
 from model.train_step import TrainState
 from model.transformer import Transformer
-from pipeline import teacher as teachers
 from pipeline.arguments import Distill
 from pipeline.artifacts.claims import differences
 from pipeline.errors import ArtifactError
 from pipeline.json_files import read_json
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
-from pipeline.start_from import write_first_checkpoint
-from pipeline.training_loop import Training, device_batches
-from pipeline.training_run import carry_out, is_finished, prepare, training_of
+from pipeline.training import teacher as teachers
+from pipeline.training.first_weights import write_first_checkpoint
+from pipeline.training.loop import Training, device_batches
+from pipeline.training.run import carry_out, is_finished, prepare, training_of
 
 USE_BATCHES = 16  # of training examples, in which experts' loads are counted; 64 rows were enough
 

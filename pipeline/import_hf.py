@@ -26,8 +26,8 @@ from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.json_files import read_json
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.open import trainer_here
-from pipeline.start_from import write_first_checkpoint
-from pipeline.training_run import describe, refusals_in_words
+from pipeline.training.first_weights import write_first_checkpoint
+from pipeline.training.run import describe, refusals_in_words
 from pipeline.vocabulary import with_sentinels
 
 

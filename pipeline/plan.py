@@ -37,7 +37,7 @@ from pipeline.planning.topology import Topology, topology
 from pipeline.recipe import named
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe, override, recipe_to_json
-from pipeline.start_up_checks import check_divides
+from pipeline.training.checks import check_divides
 
 ASSUMPTIONS = (
     "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "

@@ -12,8 +12,8 @@ from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
-from pipeline.start_from import check_weights, start_from
-from pipeline.training_run import carry_out, is_finished, prepare, training_of
+from pipeline.training.first_weights import check_weights, start_from
+from pipeline.training.run import carry_out, is_finished, prepare, training_of
 
 
 def run(arguments: Pretrain) -> None:

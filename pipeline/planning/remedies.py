@@ -16,7 +16,7 @@ from pipeline.planning.compiled_step import Step, compile_step
 from pipeline.planning.topology import LARGEST, Topology, topology
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe
-from pipeline.start_up_checks import check_divides, least_memory
+from pipeline.training.checks import check_divides, least_memory
 
 PARTS = (2, 4, 8, 16)
 

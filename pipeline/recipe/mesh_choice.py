@@ -15,7 +15,7 @@ from dataclasses import replace
 from model.config import ConfigurationError
 from model.sharding import MeshShape
 from pipeline.recipe.recipe import Recipe
-from pipeline.start_up_checks import check_divides
+from pipeline.training.checks import check_divides
 
 
 def with_mesh(recipe: Recipe, devices: int) -> Recipe:

@@ -19,12 +19,13 @@ import pytest
 
 from data.tokens.blocks import TokenBlocks
 from model.distillation import DistillationConfig
-from pipeline import cli, distill, export_hf, import_hf, pretrain, teacher
+from pipeline import cli, distill, export_hf, import_hf, pretrain
 from pipeline.arguments import ExportHf, ImportHf, Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named as recipes
 from pipeline.recipe.recipe import override
 from pipeline.runs.open import load_run, restore
+from pipeline.training import teacher
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 6, 2

@@ -22,7 +22,7 @@ from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cli import split_beam_options
 from pipeline.recipe import named as recipes
 from pipeline.recipe.recipe import override
-from pipeline.start_up_checks import check_divides
+from pipeline.training.checks import check_divides
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")

@@ -22,8 +22,8 @@ import pytest
 from pipeline import cli, evaluate, fill, pretrain
 from pipeline.arguments import Evaluate, Fill, Pretrain
 from pipeline.evaluate import HeldOut
-from pipeline.preemption import EXIT_STATUS, GRACE_SECONDS
 from pipeline.runs.open import load_run, restore
+from pipeline.training.preemption import EXIT_STATUS, GRACE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 12, 3

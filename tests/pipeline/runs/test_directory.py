@@ -15,7 +15,7 @@ from orbax.checkpoint.path import atomicity
 
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline import distill, evaluate, export_hf, import_hf, pretrain, teacher
+from pipeline import distill, evaluate, export_hf, import_hf, pretrain
 from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, finish
 from pipeline.errors import ArtifactError
@@ -24,8 +24,9 @@ from pipeline.recipe import named
 from pipeline.recipe.recipe import override
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.open import load_run, restore, trainer_here
-from pipeline.start_from import check_weights, write_first_checkpoint
-from pipeline.training_run import describe
+from pipeline.training import teacher
+from pipeline.training.first_weights import check_weights, write_first_checkpoint
+from pipeline.training.run import describe
 
 SIZES = (
     *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),

@@ -21,15 +21,15 @@ from model.loss import Losses
 from model.nonfinite import Place
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
-from pipeline import time_account
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import is_first
 from pipeline.hardware.peaks import peak_flops, step_flops
-from pipeline.live_view import LiveView
 from pipeline.recipe.recipe import Recipe
-from pipeline.skipped_steps import FILE as SKIPPED_FILE
-from pipeline.skipped_steps import append, describe_step
-from pipeline.time_account import TimeAccount
+from pipeline.training import time_account
+from pipeline.training.live_view import LiveView
+from pipeline.training.skipped_steps import FILE as SKIPPED_FILE
+from pipeline.training.skipped_steps import append, describe_step
+from pipeline.training.time_account import TimeAccount
 
 ROUTING = ("balance_loss", "router_z_loss", "dropped_share", "wasted_share", "router_entropy_nats")
 MOST_SKIPPED = 10  # updates in a row; one or two are a bad batch, ten are a broken run

@@ -17,14 +17,14 @@ from data.examples.loader import Examples, batches
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.nonfinite import places
 from model.train_step import StepMetrics, Trainer, TrainState
-from pipeline import time_account
 from pipeline.evaluate import HeldOut, evaluation_file, write
 from pipeline.hardware.hosts import Share, is_first, on_every_host, share_of, to_devices
-from pipeline.preemption import Preemption
-from pipeline.profiling import Profile
-from pipeline.progress import Progress
 from pipeline.recipe.recipe import Recipe
-from pipeline.time_account import TimeAccount
+from pipeline.training import time_account
+from pipeline.training.metrics_log import Progress
+from pipeline.training.preemption import Preemption
+from pipeline.training.profiling import Profile
+from pipeline.training.time_account import TimeAccount
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 
-from pipeline.profiling import Profile
+from pipeline.training.profiling import Profile
 
 
 def test_the_steps_that_were_asked_are_traced_and_no_others(tmp_path):

@@ -20,7 +20,7 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import check_same_vocabulary, find_finished_run
 from pipeline.runs.open import restore
-from pipeline.training_run import refusals_in_words
+from pipeline.training.run import refusals_in_words
 
 
 def start_from(start: Path, out: Path, trainer: Trainer) -> None:

@@ -12,11 +12,11 @@ from model.nonfinite import Place, Trace
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from pipeline.errors import ArtifactError
-from pipeline.live_view import LiveView, duration, numbers
-from pipeline.progress import MOST_SKIPPED, Progress, curves, forget_after, summary
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
-from pipeline.time_account import TimeAccount
+from pipeline.training.live_view import LiveView, duration, numbers
+from pipeline.training.metrics_log import MOST_SKIPPED, Progress, curves, forget_after, summary
+from pipeline.training.time_account import TimeAccount
 
 PLACES = [Place((1, layer), f"encoder layer {layer}", "feed_forward.up") for layer in range(3)]
 

@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline import time_account
-from pipeline.time_account import TimeAccount, describe, record
+from pipeline.training import time_account
+from pipeline.training.time_account import TimeAccount, describe, record
 
 
 @pytest.fixture

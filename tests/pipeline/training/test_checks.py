@@ -6,14 +6,15 @@ from data.tokens.blocks import TokenBlocks
 from model.config import ConfigurationError
 from model.memory import bytes_a_device, bytes_of_checkpoint
 from model.sharding import MeshShape
-from pipeline import pretrain, start_up_checks
+from pipeline import pretrain
 from pipeline.arguments import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.hardware.peaks import peak_flops
-from pipeline.profiling import check_profile
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
-from pipeline.start_up_checks import check_start
+from pipeline.training import checks
+from pipeline.training.checks import check_start
+from pipeline.training.profiling import check_profile
 
 FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
 
@@ -32,7 +33,7 @@ def test_a_recipe_that_fits_starts(blocks, tmp_path):
 
 
 def test_all_reasons_are_said_at_once(blocks, tmp_path, monkeypatch):
-    monkeypatch.setattr(start_up_checks, "bytes_of_checkpoint", lambda *_: 10**18)
+    monkeypatch.setattr(checks, "bytes_of_checkpoint", lambda *_: 10**18)
     wrong = recipe("mesh.data=3", "rows=32", "model.switch.experts=6", "mesh.expert=4")
     with pytest.raises(ArtifactError) as error:
         check_start(wrong, blocks, tmp_path / "run")
@@ -46,7 +47,7 @@ def test_all_reasons_are_said_at_once(blocks, tmp_path, monkeypatch):
 
 
 def test_what_cannot_fit_into_memory_is_refused(blocks, tmp_path, monkeypatch):
-    monkeypatch.setattr(start_up_checks, "memory_bytes", lambda _: 10**6)
+    monkeypatch.setattr(checks, "memory_bytes", lambda _: 10**6)
     with pytest.raises(ArtifactError, match=r"GiB on 8 devices of cpu .* which has 0.0 GiB"):
         check_start(recipe(*FITS), blocks, tmp_path / "run")
 

@@ -35,17 +35,17 @@ from pipeline.artifacts.claims import Claim, claim, digest_of_manifest, finish
 from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.evaluate import HeldOut
-from pipeline.exposure import exposure, print_exposure
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.hosts import connect, is_first, on_first_host
 from pipeline.json_files import write_json
-from pipeline.preemption import EXIT_STATUS
-from pipeline.profiling import Profile, check_profile
 from pipeline.recipe.recipe import Recipe, recipe_to_json
-from pipeline.start_up_checks import check_start
-from pipeline.time_account import TimeAccount
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
-from pipeline.training_loop import Training, train
+from pipeline.training.checks import check_start
+from pipeline.training.language_exposure import exposure, print_exposure
+from pipeline.training.loop import Training, train
+from pipeline.training.preemption import EXIT_STATUS
+from pipeline.training.profiling import Profile, check_profile
+from pipeline.training.time_account import TimeAccount
 
 CLAIMS = list(Claim)
 # A step depends neither on its devices, nor on the parts it is computed in, nor on what it computes

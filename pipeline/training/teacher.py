@@ -20,8 +20,8 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import check_same_vocabulary, find_finished_run
 from pipeline.runs.open import restore, trainer_on
-from pipeline.start_from import array_shapes
-from pipeline.start_up_checks import check_divides
+from pipeline.training.checks import check_divides
+from pipeline.training.first_weights import array_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
