@@ -30,6 +30,7 @@ from pipeline.beam.options import Follow, check_workers_reach, pipeline_options,
 from pipeline.beam.pieces import Perform, WriteAll
 from pipeline.cleaning import read, shards
 from pipeline.cleaning.input_files import files_named, input_files, of_languages
+from pipeline.cleaning.manifest import manifest_of, print_summary
 from pipeline.cleaning.plan import (
     AnyRules,
     Job,
@@ -44,7 +45,6 @@ from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.watch import watched
 from pipeline.cleaning.workspace import Workspace, clear, forget_others
 from pipeline.cleaning.write import WriteFile
-from pipeline.cleaning_report import manifest_of, print_summary
 
 STAGE = "clean"
 LAYOUT = 2  # of the workspace; 1 had no broken records

@@ -23,8 +23,8 @@ from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.judgement import IdentifyLanguage
+from pipeline.cleaning.manifest import manifest_of
 from pipeline.cleaning.tally import Tally
-from pipeline.cleaning_report import manifest_of
 from pipeline.errors import ArtifactError
 
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
