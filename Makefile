@@ -11,13 +11,21 @@ EXTRAS ?= demo,dev
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py
 TORCH := parity/hugging_face.py parity/hugging_face_files.py parity/hugging_face_student.py
 
-.PHONY: demo test check parity bench engines engine-programs experiment scale install clean
+.PHONY: demo test plans simulations check parity bench engines engine-programs experiment scale install clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
 
 test: install
 	$(BIN)/python -m pytest
+
+# Whole recipes compiled ahead of time for TPUs and simulated devices; needs EXTRAS=demo,dev,plan.
+plans: install
+	$(BIN)/python -m pytest -m plans
+
+# Coverage of intervals and rates of false findings, over many drawn data sets.
+simulations: install
+	$(BIN)/python -m pytest -m simulation
 
 check: install
 	$(BIN)/ruff format --check .
