@@ -1,8 +1,8 @@
 """The product of many experts in three forms: one batch, a loop, or written out one by one.
 
 Forward and backward of the gated network in CPU-seconds, over those of the dense network on as many
-rows: what `model/switch/experts.py` chose its form by. The forms take turns; the least of the rounds is
-printed. Writes benchmarks/results/expert_products.json.
+rows: the reason for the form in `model/switch/experts.py`. The forms take turns; the least of the
+rounds is printed. Writes benchmarks/results/expert_products.json.
 """
 
 import json

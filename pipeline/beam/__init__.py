@@ -1,1 +1,1 @@
-"""What `clean` and `tokenize` share of Beam: options, runners, counters, resumable pieces of work."""
+"""Shared by `clean` and `tokenize`: Beam options, runners, counters, resumable work."""

@@ -1,4 +1,4 @@
-"""Token blocks by directory or by the address of one on an object store; see `data/stores/staging.py`."""
+"""Opens token blocks by directory or by object-store address; see `data/stores/staging.py`."""
 
 import re
 from pathlib import Path

@@ -140,7 +140,7 @@ def test_what_was_staged_gives_the_same_pages(cleaned, storage, bucket, mswitch,
 def test_counters_have_the_same_names_there(cleaned, bucket):
     manifest = json.loads(bucket.cat_file("bucket/corpus/manifest.json"))
     last, kept = cleaned.counters[-1], [one["kept"] for one in manifest["languages"].values()]
-    # Prism, which works here in Dataflow's place, may count too little (`pipeline.beam.job.counters`).
+    # Prism stands in for Dataflow here and may count too little (`pipeline.beam.job.counters`).
     assert 0 < last["pages_read"] <= manifest["input"]["records"]
     assert 0 < last["pages_kept"] <= sum(kept)
     assert 0 < last["bytes_read"] <= sum(bucket.du("bucket/crawl", total=False).values())
