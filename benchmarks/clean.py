@@ -124,7 +124,7 @@ def _in_one(files: list[Path]) -> int:
 
 def _identification_seconds(files: list[Path]) -> float:
     """CPU seconds that CLD3 alone takes for the pages that reach it."""
-    from data.language_id.cld3 import LanguageIdentifier
+    from data.language_id.cld3 import CLD3Identifier
     from data.reading.page import Page
     from data.reading.web_archive import read
     from data.rules.text_rules import too_few_long_lines
@@ -135,7 +135,7 @@ def _identification_seconds(files: list[Path]) -> float:
         for one in read(file)
         if isinstance(one, Page) and too_few_long_lines(one, lines=3, characters=200) is None
     ]
-    identifier, started = LanguageIdentifier(), time.process_time()
+    identifier, started = CLD3Identifier(), time.process_time()
     for text in texts:
         identifier.identify(text)
     return time.process_time() - started

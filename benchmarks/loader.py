@@ -34,10 +34,10 @@ import numpy as np
 
 from data.examples.loader import CHUNK_EXAMPLES, Examples, batches
 from data.examples.mixture import temperature_weights
-from data.examples.schedule import schedule
+from data.examples.schedule import make_schedule
 from data.examples.span_corruption import lengths_for_inputs
 from data.languages import all_languages
-from data.tokens.blocks import TokenBlocks, TokenizedPage, describe, write_shard
+from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results/loader.json"
@@ -62,9 +62,9 @@ def grow(source: TokenBlocks, directory: Path, megabytes: int) -> None:
         copies = [replace(shard, name=f"{code}/train-{copy:05d}") for copy in range(count)]
         for copy in copies[1:]:
             shutil.copyfile(directory / shard.records.name, directory / copy.records.name)
-        entries[code] = {"train": describe(copies)}
+        entries[code] = {"train": manifest_entry(copies)}
     shards = TokenBlocks(directory, {**source.manifest, "languages": entries}).shards
-    together = describe(shard for code in codes for shard in shards(code, "train"))
+    together = manifest_entry(shard for code in codes for shard in shards(code, "train"))
     for name, languages in (("107", entries), ("1", {codes[0]: {"train": together}})):
         manifest = {**source.manifest, "languages": languages}
         (directory / f"{name}.json").write_text(json.dumps(manifest))
@@ -87,7 +87,7 @@ def open_examples(directory: Path, languages: int) -> Examples:
     pages = {row.code: round(row.pages_millions * 1e6) for row in all_languages()[:languages]}
     return Examples(
         blocks=TokenBlocks(directory, manifest),
-        schedule=schedule(temperature_weights(pages, 0.3), seed=0),
+        schedule=make_schedule(temperature_weights(pages, 0.3), seed=0),
         lengths=lengths_for_inputs(512),
         first_sentinel=manifest["vocabulary"]["first_sentinel"],
         seed=0,

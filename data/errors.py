@@ -9,7 +9,7 @@ class DataError(ValueError):
     """Input or settings that cannot be used; the message says what to do."""
 
 
-def is_refusal(error: OSError) -> bool:
+def is_system_error(error: OSError) -> bool:
     """Says whether the system refused, which tells nothing of the content; decoders know no number.
 
     gzip, FastWARC and Arrow report damage of what they decode as an OSError as well, without one.

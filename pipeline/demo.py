@@ -110,10 +110,10 @@ def write_archive(directory: Path) -> None:
             f"The demo needs {error.name}, which is not installed; "
             "install mswitch with its demo extra, or run `make demo`."
         ) from error
-    from data.demo import archive as demo_archive  # only now: it imports them
+    from data.demo import archive  # only now: it imports them
 
     if claim(directory, "demo-archive", {}, versions) is not Claim.FINISHED:
-        paths = demo_archive.write(directory)
+        paths = archive.write(directory)
         finish(directory, "demo-archive", {}, versions, {"files": [path.name for path in paths]})
 
 

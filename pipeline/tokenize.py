@@ -14,7 +14,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
-from data.tokens.blocks import describe, token_dtype
+from data.tokens.blocks import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline import storage
 from pipeline.arguments import Tokenize
@@ -171,7 +171,7 @@ def collect(shards: Sequence[PageShard], workspace: Workspace) -> dict[str, Any]
     languages = sorted({shard.name.split("/")[0] for shard in finished})
     return {
         language: {
-            split: describe(s for s in finished if s.name.startswith(f"{language}/{split}-"))
+            split: manifest_entry(s for s in finished if s.name.startswith(f"{language}/{split}-"))
             for split in SPLITS
         }
         for language in languages

@@ -34,7 +34,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from data.tokens.blocks import TokenBlocks, TokenizedPage, describe, token_dtype, write_shard
+from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, token_dtype, write_shard
 
 # No example is timed: a busy machine must not fail a test.
 settings.register_profile("untimed", deadline=None)
@@ -90,11 +90,11 @@ def _make_blocks(
         ]
         half = len(pages) // 2
         entries[language] = {
-            "train": describe(
+            "train": manifest_entry(
                 write_shard(directory, f"{language}/train-{i:05d}-of-00002", part, dtype)
                 for i, part in enumerate((pages[:half], pages[half:]))
             ),
-            "validation": describe(
+            "validation": manifest_entry(
                 [write_shard(directory, f"{language}/validation-00000-of-00001", pages[:2], dtype)]
             ),
         }

@@ -29,11 +29,11 @@ from jaxtyping import Int64, UInt32, UInt64
 
 from data import languages, scripts
 
-WORDS_IN_A_ROW = 5
+SHINGLE_WORDS = 5
 BANDS, ROWS = 14, 8
 SEED = 1
 # Median characters per English word of parallel text, times 5: Chinese 1.8, Japanese 3, others 6.
-CHARACTERS_IN_A_ROW = {"Hans": 9, "Jpan": 15, "Thai": 30, "Laoo": 30, "Khmr": 30, "Mymr": 30}
+SHINGLE_CHARACTERS = {"Hans": 9, "Jpan": 15, "Thai": 30, "Laoo": 30, "Khmr": 30, "Mymr": 30}
 CHARACTERS_A_CHUNK = 1 << 18  # code points that are worked on at a time: some 20 MB
 
 BASE = 0x9E3779B97F4A7C15 | 2  # 3 modulo 4, so that neighbours swapped do not meet
@@ -41,7 +41,7 @@ INVERSE = pow(BASE, -1, 1 << 64)
 Hashes = UInt64[np.ndarray, " hashes"]
 
 
-class Sets(NamedTuple):
+class Shingles(NamedTuple):
     """The set of each page, as hashes, one page after the other.
 
     Attributes:
@@ -65,18 +65,18 @@ def band_keys(texts: Sequence[str], language: str) -> UInt64[np.ndarray, "pages 
     """
     if not texts:
         return np.empty((0, BANDS), np.uint64)
-    in_a_row = words_in_a_row(language)
-    minima = np.concatenate([_minima(page_sets(some, in_a_row)) for some in _chunks(texts)])
+    in_a_row = shingle_length(language)
+    minima = np.concatenate([_minima(shingles_of(some, in_a_row)) for some in _chunks(texts)])
     return _keys(minima, language)
 
 
-def words_in_a_row(language: str) -> int:
+def shingle_length(language: str) -> int:
     """Returns how many words, or characters where spaces part no words, are taken together."""
     found = languages.find(language)
-    return WORDS_IN_A_ROW if found is None else CHARACTERS_IN_A_ROW.get(found.script, 5)
+    return SHINGLE_WORDS if found is None else SHINGLE_CHARACTERS.get(found.script, 5)
 
 
-def page_sets(texts: Sequence[str], in_a_row: int) -> Sets:
+def shingles_of(texts: Sequence[str], in_a_row: int) -> Shingles:
     """Returns the hashes of all stretches of so many words, page by page, repeats included."""
     words, offsets = _words(texts)
     counts = np.diff(offsets)
@@ -86,10 +86,10 @@ def page_sets(texts: Sequence[str], in_a_row: int) -> Sets:
     first = np.arange(len(page)) - (ends - stretches)[page] + offsets[:-1][page]
     last = np.minimum(first + in_a_row, offsets[1:][page])
     hashes = _mixed(_stretch_hashes(words, first, last))
-    return Sets(hashes, np.concatenate(([0], ends)).astype(np.uint64))
+    return Shingles(hashes, np.concatenate(([0], ends)).astype(np.uint64))
 
 
-def _minima(sets: Sets) -> UInt32[np.ndarray, "pages 112"]:
+def _minima(sets: Shingles) -> UInt32[np.ndarray, "pages 112"]:
     minhash = rensa.RMinHash  # pyright: ignore[reportAttributeAccessIssue]: a compiled module
     matrix = minhash.digest_matrix_from_flat_token_hashes(*sets, BANDS * ROWS, SEED)
     return np.array(matrix.to_rows(), np.uint32)

@@ -17,7 +17,7 @@ from data.reading.page import Page
 from data.urls import normalized_hash
 
 
-class Claim(NamedTuple):
+class PageVersion(NamedTuple):
     """What a page brings forward for its address.
 
     Attributes:
@@ -31,14 +31,14 @@ class Claim(NamedTuple):
     content: bytes
 
 
-def claim_of(page: Page) -> Claim:
+def version_of(page: Page) -> PageVersion:
     """Returns the page's claim to its address."""
     digest = hashlib.md5(page.text.encode("utf-8"), usedforsecurity=False)
     digest.update(f"\n{page.url}\n{page.declared_language or ''}".encode())
-    return Claim(normalized_hash(page.url), page.timestamp, digest.digest())
+    return PageVersion(normalized_hash(page.url), page.timestamp, digest.digest())
 
 
-def newest(claims: Sequence[Claim]) -> Bool[np.ndarray, " pages"]:
+def newest(claims: Sequence[PageVersion]) -> Bool[np.ndarray, " pages"]:
     """Returns which pages stay; of claims that are wholly equal, the first."""
     best: dict[bytes, int] = {}
     for number, claim in enumerate(claims):
@@ -50,7 +50,7 @@ def newest(claims: Sequence[Claim]) -> Bool[np.ndarray, " pages"]:
     return stays
 
 
-def _beats(claim: Claim, rival: Claim) -> bool:
+def _beats(claim: PageVersion, rival: PageVersion) -> bool:
     if claim.timestamp != rival.timestamp:
         return claim.timestamp > rival.timestamp
     return claim.content < rival.content

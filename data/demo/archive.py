@@ -13,7 +13,7 @@ from pathlib import Path
 
 from warcio.warcwriter import WARCWriter
 
-from data.demo.shipped_text import pages as shipped_pages
+from data.demo.shipped_text import shipped_pages
 from data.languages import get
 from data.reading.page import Page
 

@@ -32,7 +32,7 @@ TRANSLATED_WHOLE = "fr"  # English messages are read off the fullest catalogue
 PLACEHOLDER = re.compile(r"[%{<]")
 
 
-def pages() -> Iterator[Page]:
+def shipped_pages() -> Iterator[Page]:
     """Yields every page, language by language."""
     for language in all_languages():
         yield from pages_of(language)

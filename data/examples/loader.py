@@ -38,7 +38,9 @@ from data.tokens.blocks import TokenBlocks, TokenStream
 SPANS = 3  # a purpose of random numbers, beside those of `window_order`
 CHUNK_EXAMPLES = 2048  # 107 languages: some twenty windows of each; 5 MB at 512 tokens
 CHUNKS_AHEAD = 2
-CHUNKS_STAGED = 32  # before a chunk is made, so that blocks have a minute to arrive from a store
+CHUNKS_PREFETCHED = (
+    32  # before a chunk is made, so that blocks have a minute to arrive from a store
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,7 @@ class Chunks:
     hosts: int
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        self.stage(index + CHUNKS_STAGED)
+        self.prefetch(index + CHUNKS_PREFETCHED)
         taken = self.examples.take(self.indices(index))
         return {
             name: values.reshape(self.batches, -1, *values.shape[1:])
@@ -155,11 +157,11 @@ class Chunks:
         rows = batch_order(self.rows).reshape(self.hosts, -1)[self.host]
         return (firsts[:, None] + rows).reshape(-1)
 
-    def stage(self, index: int) -> None:
+    def prefetch(self, index: int) -> None:
         """Asks for the blocks of a chunk, if they come from a store."""
         files = self.examples.blocks.files
         if files.staged:
-            files.stage(self.examples.files(self.indices(index)))
+            files.prefetch(self.examples.files(self.indices(index)))
 
     def __len__(self) -> int:
         return 2**40  # without end
@@ -205,8 +207,8 @@ def batches(
         raise DataError(f"A batch of {rows} rows cannot be shared by {hosts} hosts evenly.")
     size = max(CHUNK_EXAMPLES * hosts // rows, 1)
     source = Chunks(examples, rows, size, first_batch, host, hosts)
-    for index in range(CHUNKS_STAGED):
-        source.stage(index)
+    for index in range(CHUNKS_PREFETCHED):
+        source.prefetch(index)
     chunks = grain.MapDataset.source(source).to_iter_dataset(
         grain.ReadOptions(num_threads=1, prefetch_buffer_size=CHUNKS_AHEAD)
     )

@@ -78,17 +78,19 @@ class Schedule:
     @cached_property
     def part_quotas(self) -> Int[np.ndarray, "languages lanes"]:
         """Examples of each language and part in a block."""
-        languages = self.slots.reshape(-1)
+        languages = self.unshuffled.reshape(-1)
         cells = languages * LANES + self._parts(languages)
         return np.bincount(cells, minlength=len(self.quotas) * LANES).reshape(-1, LANES)
 
     @cached_property
-    def slots(self) -> Int[np.ndarray, "rounds lanes"]:
+    def unshuffled(self) -> Int[np.ndarray, "rounds lanes"]:
         """A block in order: a language's quota lies on lanes 97 apart, round by round."""
         lanes = STRIDE * np.arange(LANES) % LANES
-        slots = np.empty((BLOCK // LANES, LANES), np.int64)
-        slots[:, lanes] = np.repeat(np.arange(len(self.quotas)), self.quotas).reshape(-1, LANES)
-        return slots
+        unshuffled = np.empty((BLOCK // LANES, LANES), np.int64)
+        unshuffled[:, lanes] = np.repeat(np.arange(len(self.quotas)), self.quotas).reshape(
+            -1, LANES
+        )
+        return unshuffled
 
     def _parts(self, languages: Int[np.ndarray, " block"]) -> Int[np.ndarray, " block"]:
         return np.arange(BLOCK) % LANES % np.array(self.parts)[languages]
@@ -98,7 +100,7 @@ class Schedule:
 def _layout(plan: Schedule, block: int) -> Draws:
     """Returns language and part at each place of a block, and its rank among their places."""
     generator = np.random.Generator(np.random.Philox(hash_seed(plan.seed, block)))
-    languages = generator.permuted(plan.slots, axis=0).reshape(-1)
+    languages = generator.permuted(plan.unshuffled, axis=0).reshape(-1)
     parts = plan._parts(languages)
     cells = languages * LANES + parts
     order = np.argsort(cells, kind="stable")
@@ -107,7 +109,7 @@ def _layout(plan: Schedule, block: int) -> Draws:
     return Draws(languages, parts, ranks)
 
 
-def schedule(weights: Mapping[str, float], seed: int) -> Schedule:
+def make_schedule(weights: Mapping[str, float], seed: int) -> Schedule:
     """Makes the schedule of a mixture, of undivided languages.
 
     Args:

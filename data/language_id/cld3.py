@@ -12,8 +12,8 @@ gcld3 must be loaded before TensorFlow: the other way round the process dies wit
 import sys
 from pathlib import Path
 
-from data.language_id.answer import Answer, Identifier
 from data.language_id.fasttext import FastTextIdentifier
+from data.language_id.prediction import Identifier, Prediction
 
 if "tensorflow" in sys.modules and "gcld3" not in sys.modules:
     raise ImportError(
@@ -34,17 +34,17 @@ def identifier(model: Path | None) -> Identifier:
         DataError: the file is no fastText classifier, or its runtime is not installed.
     """
     if model is None:
-        return LanguageIdentifier()
+        return CLD3Identifier()
     return FastTextIdentifier(model)
 
 
-class LanguageIdentifier:
+class CLD3Identifier:
     """CLD3's network; costs about 0.4 ms a page, cannot be pickled, and holds the GIL."""
 
     def __init__(self):
         self._network = gcld3.NNetLanguageIdentifier(SHORTEST_BYTES, LONGEST_BYTES)
 
-    def identify(self, text: str) -> Answer:
+    def identify(self, text: str) -> Prediction:
         """Returns CLD3's best answer; lone surrogates, which it cannot take, count as "?"."""
         answer = self._network.FindLanguage(text.encode("utf-8", "replace").decode("utf-8"))
-        return Answer(answer.language, answer.probability, answer.is_reliable)
+        return Prediction(answer.language, answer.probability, answer.is_reliable)

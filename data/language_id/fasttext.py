@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.errors import DataError
-from data.language_id.answer import Answer
+from data.language_id.prediction import Prediction
 from data.languages import UNDETERMINED
 
 LONGEST_CHARACTERS = 10_000
@@ -27,14 +27,16 @@ class FastTextIdentifier:
         """
         self._predict, self._code = _load(model)
 
-    def identify(self, text: str) -> Answer:
+    def identify(self, text: str) -> Prediction:
         """Returns the model's best answer; lone surrogates count as "?"."""
         line = " ".join(text[:LONGEST_CHARACTERS].split())
         labels, probabilities = self._predict(line.encode("utf-8", "replace").decode("utf-8"))
         if not line or not labels:
-            return Answer(UNDETERMINED, 0.0, is_reliable=False)
+            return Prediction(UNDETERMINED, 0.0, is_reliable=False)
         # Probabilities are single-precision sums and exceed 1 by some 1e-5.
-        return Answer(self._code(labels[0]), min(float(probabilities[0]), 1.0), is_reliable=True)
+        return Prediction(
+            self._code(labels[0]), min(float(probabilities[0]), 1.0), is_reliable=True
+        )
 
 
 def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:

@@ -6,12 +6,12 @@ the same labels and probabilities 47 times as fast. It knows 55 languages and is
 
 import langdetect_rs
 
-from data.language_id.answer import Answer
+from data.language_id.prediction import Prediction
 
 langdetect_rs.DetectorFactory.seed = 0
 
 
-def identify(text: str) -> Answer | None:
+def identify(text: str) -> Prediction | None:
     """Returns langdetect's best answer, or None where the text gives it nothing to go by."""
     try:
         answers = langdetect_rs.detect_langs(text)
@@ -19,10 +19,10 @@ def identify(text: str) -> Answer | None:
         return None
     if not answers:
         return None
-    return Answer(answers[0].lang, answers[0].prob, is_reliable=True)
+    return Prediction(answers[0].lang, answers[0].prob, is_reliable=True)
 
 
-def not_certainly_english(answer: Answer | None, probability: float) -> str | None:
+def why_not_english(answer: Prediction | None, probability: float) -> str | None:
     """Returns why a page with this answer is not kept as English, or None."""
     if answer is None:
         return "language_unidentifiable"

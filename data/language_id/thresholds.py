@@ -1,12 +1,12 @@
 """How certain the language of a page must be, language by language (FineWeb2, Penedo et al. 2025).
 
 Identifiers are sure of English and hesitate between Indonesian and Malay; one threshold for all
-keeps noise in the first and drops most of the second. FineWeb2 takes, of the confidences X of all
+keeps noise in the first and drops most of the second. FineWeb2 takes, of the probabilities X of all
 pages that an identifier gives to a language,
 
     threshold = max(0.3, min(0.9, median(X) - standard deviation(X)))
 
-A first pass over the corpus counts confidences in steps of 0.001; counts of parts add up to those
+A first pass over the corpus counts probabilities in steps of 0.001; counts of parts add up to those
 of the whole, in any order. Rounding moves median and deviation by at most 0.0005 each, so the
 threshold is within 0.001 of the exact one. FineWeb2 asked GlotLID; CLD3's own word "reliable" (0.7
 for most languages) would undo the lower thresholds and is not asked.
@@ -40,12 +40,12 @@ class MedianLessDeviation:
 
     def __str__(self) -> str:
         return (
-            "the median of its language's confidences less their standard deviation, "
+            "the median of its language's probabilities less their standard deviation, "
             f"between {self.lowest} and {self.highest}"
         )
 
     def threshold(self, counts: Counts) -> float:
-        """Returns the least confidence with which a page of this language counts.
+        """Returns the least probability with which a page of this language counts.
 
         Raises:
             ValueError: nothing was counted.
@@ -64,18 +64,18 @@ def fineweb2() -> MedianLessDeviation:
     return MedianLessDeviation(lowest=0.3, highest=0.9)
 
 
-def counts(confidences: Iterable[float]) -> Counts:
-    """Returns how many confidences lie at each step: [i] counts those nearest to i / 1000.
+def counts(probabilities: Iterable[float]) -> Counts:
+    """Returns how many probabilities lie at each step: [i] counts those nearest to i / 1000.
 
-    Confidences above 1, which fastText's rounding gives (1.00001), count as 1.
+    Probabilities above 1, which fastText's rounding gives (1.00001), count as 1.
     """
-    nearest = np.rint(np.fromiter(confidences, float) * STEPS).astype(np.int64)
+    nearest = np.rint(np.fromiter(probabilities, float) * STEPS).astype(np.int64)
     return np.bincount(np.clip(nearest, 0, STEPS), minlength=STEPS + 1).astype(np.int64)
 
 
-def decide(language: str, confidence: float, thresholds: Mapping[str, float]) -> str:
-    """Returns the language, or "und" where the confidence does not reach its threshold."""
-    certain = confidence >= thresholds.get(language, 1.0)
+def decide(language: str, probability: float, thresholds: Mapping[str, float]) -> str:
+    """Returns the language, or "und" where the probability does not reach its threshold."""
+    certain = probability >= thresholds.get(language, 1.0)
     return language if certain else UNDETERMINED
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from data.errors import is_refusal
+from data.errors import is_system_error
 from data.reading.page import BrokenRecord, Page
-from data.reading.page_record import page_of, what_is_wrong
-from data.reading.published_names import Published, described
+from data.reading.page_record import defect_of, page_of
+from data.reading.published_names import Published, published_as
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
@@ -26,7 +26,7 @@ LONGEST_LINE_BYTES = 32 << 20  # 190,000 characters are at most 2.3 MB, every on
 
 def read(path: Path) -> Iterator[Page | BrokenRecord]:
     """Yields every line of the file: a page, or what is broken about it."""
-    published, offset = described(path.name), 0
+    published, offset = published_as(path.name), 0
     with _opened(path) as stream:
         try:
             while line := stream.readline(LONGEST_LINE_BYTES):
@@ -39,7 +39,7 @@ def read(path: Path) -> Iterator[Page | BrokenRecord]:
         except EOFError as error:
             yield BrokenRecord.at(path, offset, "truncated", str(error))
         except (OSError, zlib.error) as error:
-            if isinstance(error, OSError) and is_refusal(error):
+            if isinstance(error, OSError) and is_system_error(error):
                 raise
             yield BrokenRecord.at(path, offset, "unreadable", str(error))
 
@@ -66,7 +66,7 @@ def _page(path: Path, offset: int, line: bytes, published: Published) -> Page | 
         return BrokenRecord.at(path, offset, "invalid_utf8", str(error))
     except (ValueError, RecursionError) as error:
         return BrokenRecord.at(path, offset, "not_json", str(error))
-    reason = what_is_wrong(record)
+    reason = defect_of(record)
     if reason is not None:
         return BrokenRecord.at(path, offset, reason)
     return page_of(record, published)

@@ -63,7 +63,7 @@ class NotAsked(NamedTuple):
     page: Page
 
 
-Gone = Rejected | NotAsked
+Dropped = Rejected | NotAsked
 
 
 class BrokenRecord(NamedTuple):

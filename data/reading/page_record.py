@@ -16,7 +16,7 @@ from data.reading.published_names import Published
 SPLITS = ("train", "validation")
 
 
-def what_is_wrong(record: Any) -> str | None:
+def defect_of(record: Any) -> str | None:
     """Returns why a record is no page, or None."""
     if not isinstance(record, Mapping):
         return "not_an_object"

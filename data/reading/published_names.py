@@ -28,7 +28,7 @@ class Published(NamedTuple):
     split: str = ""
 
 
-def described(name: str) -> Published:
+def published_as(name: str) -> Published:
     """Returns what the name of a file says of the pages in it."""
     if found := MC4.match(name):
         split = "validation" if found["validation"] else "train"

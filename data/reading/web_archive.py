@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
-from data.errors import is_refusal
+from data.errors import is_system_error
 from data.languages import declared
 from data.reading import html_text
 from data.reading.archive_damage import GZIP, Extent, after_damage, after_silent_end, next_start
@@ -95,7 +95,7 @@ def _read_until_broken(
                     yield BrokenRecord.at(path, extent.offset, *found)
                 last = extent
         except OSError as error:
-            if is_refusal(error):
+            if is_system_error(error):
                 raise
             broken, start_again = after_damage(path, start, last, str(error))
             yield from broken

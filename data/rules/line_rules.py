@@ -61,7 +61,7 @@ def rank_of(url: str) -> int:
     return int.from_bytes(url_hash(url)[:8], "big")
 
 
-def keepers(
+def surviving_lines(
     hashes: Hashes, ranks: UInt64[np.ndarray, " lines"], numbers: UInt64[np.ndarray, " lines"]
 ) -> Bool[np.ndarray, " lines"]:
     """Returns which lines stay: of equal ones that of the smallest rank, then the smallest number.

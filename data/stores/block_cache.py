@@ -60,7 +60,7 @@ class BlockCache:
         directory.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def lend(self, wanted: Wanted, fetch: Callable[[Path], None]) -> Iterator[Path]:
+    def pin(self, wanted: Wanted, fetch: Callable[[Path], None]) -> Iterator[Path]:
         """Lends a file, fetched first if it is not there.
 
         Args:

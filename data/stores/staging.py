@@ -92,7 +92,7 @@ class StagedFiles:
         return self._sizes.get(name)
 
     @contextmanager
-    def lend(self, file: BlockFile) -> Iterator[Path]:
+    def pin(self, file: BlockFile) -> Iterator[Path]:
         """Lends the file, staged first if it is not on this host's disk.
 
         Raises:
@@ -105,7 +105,7 @@ class StagedFiles:
         with ExitStack() as stack:
             yield persist(lambda: stack.enter_context(self._borrow(wanted, file)), address)
 
-    def stage(self, files: Iterable[BlockFile]) -> None:
+    def prefetch(self, files: Iterable[BlockFile]) -> None:
         """Has files staged by threads of their own; what is already asked for is asked once."""
         if self._ahead is None:
             self._ahead = _Ahead(self, self.cache.limit_bytes / 2)
@@ -113,7 +113,7 @@ class StagedFiles:
             self._ahead.ask(file, self.size(file.name) or 0)
 
     def _borrow(self, wanted: Wanted, file: BlockFile) -> AbstractContextManager[Path]:
-        return self.cache.lend(wanted, lambda path: self.store.fetch(file.name, path))
+        return self.cache.pin(wanted, lambda path: self.store.fetch(file.name, path))
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
@@ -147,7 +147,7 @@ class _Ahead:
     def _work(self, files: StagedFiles) -> None:
         while True:
             file = self._queue.get()
-            with suppress(DataError), files.lend(file):  # the reader will meet it, and say so
+            with suppress(DataError), files.pin(file):  # the reader will meet it, and say so
                 pass
 
 

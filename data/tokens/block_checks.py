@@ -41,7 +41,7 @@ def verify_contents(blocks: TokenBlocks) -> None:
     for shard in all_shards(blocks):
         for file in (shard.records, shard.page_table):
             address = _existing(blocks, file)
-            with blocks.files.lend(file) as path:
+            with blocks.files.pin(file) as path:
                 if sha256(path) != file.sha256:
                     raise DataError(
                         f"{address} is not what the manifest says (checksum); "

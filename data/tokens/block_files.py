@@ -55,11 +55,11 @@ class BlockFiles(Protocol):
         """Returns the file's size in bytes, None if there is none."""
         ...
 
-    def lend(self, file: BlockFile) -> AbstractContextManager[Path]:
+    def pin(self, file: BlockFile) -> AbstractContextManager[Path]:
         """Lends the file as a path on this host's disk; it stays there for as long."""
         ...
 
-    def stage(self, files: Iterable[BlockFile]) -> None:
+    def prefetch(self, files: Iterable[BlockFile]) -> None:
         """Asks for files that will be wanted soon, the first one first; returns at once."""
         ...
 
@@ -82,11 +82,11 @@ class LocalFiles:
         path = self.directory / name
         return path.stat().st_size if path.exists() else None
 
-    def lend(self, file: BlockFile) -> AbstractContextManager[Path]:
+    def pin(self, file: BlockFile) -> AbstractContextManager[Path]:
         """Lends the file where it lies."""
         return nullcontext(self.directory / file.name)
 
-    def stage(self, files: Iterable[BlockFile]) -> None:
+    def prefetch(self, files: Iterable[BlockFile]) -> None:
         """Does nothing: the files are here."""
 
 
@@ -128,7 +128,7 @@ class Readers:
             size = self.files.size(file.name) or 0
             self._make_room(size)
             lent = ExitStack()
-            path = lent.enter_context(self.files.lend(file))
+            path = lent.enter_context(self.files.pin(file))
             self._open[file.name] = _OpenReader(
                 ArrayRecordReader(str(path), READER_OPTIONS), size, lent
             )

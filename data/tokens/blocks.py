@@ -133,14 +133,14 @@ def write_shard(
     )
 
 
-def describe(shards: Iterable[Shard]) -> dict[str, Any]:
+def manifest_entry(shards: Iterable[Shard]) -> dict[str, Any]:
     """Returns the manifest entry of one language and split: totals, then shards in order."""
     ordered = sorted(shards, key=lambda shard: shard.name)
     totals = {count: sum(getattr(shard, count) for shard in ordered) for count in COUNTS}
     return {**totals, "shards": [asdict(shard) for shard in ordered]}
 
 
-class Piece(NamedTuple):
+class RecordSlice(NamedTuple):
     """A part of a window that lies in one record."""
 
     shard: int
@@ -173,7 +173,7 @@ class TokenStream:
 
     def read_windows(self, starts: Sequence[int], length: int) -> Int[np.ndarray, "windows length"]:
         """Returns a window from each start; each record is read once, a shard's in one call."""
-        pieces = [list(self._pieces(start, length)) for start in starts]
+        pieces = [list(self._slices(start, length)) for start in starts]
         records = self._records({(piece.shard, piece.record) for row in pieces for piece in row})
         windows = np.empty((len(starts), length), np.int32)
         for window, row in zip(windows, pieces, strict=True):
@@ -183,13 +183,13 @@ class TokenStream:
                 filled += stop - start
         return windows
 
-    def _pieces(self, start: int, length: int) -> Iterator[Piece]:
+    def _slices(self, start: int, length: int) -> Iterator[RecordSlice]:
         while length > 0:
             start %= len(self)
             shard = bisect_right(self._starts, start) - 1
             record, offset = divmod(start - self._starts[shard], RECORD_TOKENS)
             count = min(length, RECORD_TOKENS - offset, self._starts[shard + 1] - start)
-            yield Piece(shard, record, offset, offset + count)
+            yield RecordSlice(shard, record, offset, offset + count)
             start, length = start + count, length - count
 
     def _records(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
@@ -204,7 +204,7 @@ class TokenStream:
 
     def shards_at(self, starts: Iterable[int], length: int) -> list[Shard]:
         """Returns the shards that windows from these starts lie in."""
-        found = {piece.shard for start in starts for piece in self._pieces(start, length)}
+        found = {piece.shard for start in starts for piece in self._slices(start, length)}
         return [self._shards[number] for number in sorted(found)]
 
 
@@ -253,7 +253,7 @@ class TokenBlocks:
         ]
 
     def _page_table(self, shard: Shard) -> pa.Table:
-        with self.files.lend(shard.page_table) as path:
+        with self.files.pin(shard.page_table) as path:
             return pq.read_table(path)
 
 

@@ -157,7 +157,7 @@ def _shipped(language: str, number_: int, word: str) -> str:
     Real text: CLD3 is sure of no language where sentences are repeated, and lists go by language.
     """
     first = TEXTS_A_PAGE * number_
-    texts = [one.text for one in shipped_text.pages() if one.declared_language == language]
+    texts = [one.text for one in shipped_text.shipped_pages() if one.declared_language == language]
     text = " ".join(" ".join(texts[first : first + TEXTS_A_PAGE]).split())
     starts = range(0, len(text) - CHARACTERS_A_LINE + 1, CHARACTERS_A_LINE)
     lines = (text[start : start + CHARACTERS_A_LINE] for start in starts)

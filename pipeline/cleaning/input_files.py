@@ -16,7 +16,7 @@ from pathlib import Path
 from data.errors import DataError
 from data.reading import crawl_paths
 from data.reading.crawl_paths import COMMON_CRAWL
-from data.reading.published_names import described
+from data.reading.published_names import published_as
 from pipeline import storage
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile
@@ -66,7 +66,7 @@ def of_languages(
     Raises:
         DataError: none may.
     """
-    names = [described(file.path.rpartition("/")[2]).language for file in files]
+    names = [published_as(file.path.rpartition("/")[2]).language for file in files]
     others = Counter(name for name in names if name is not None and name not in asked)
     stay = [file for file, name in zip(files, names, strict=True) if name not in others]
     if not stay:

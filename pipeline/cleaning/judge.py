@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from data.reading import page_table
-from data.reading.page import Gone, NotAsked, Page, Rejected
+from data.reading.page import Dropped, NotAsked, Page, Rejected
 from data.rules import line_rules
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
 from data.urls import normalized_hash
@@ -81,7 +81,7 @@ class JudgePages:
             yield list(map(without_lost_lines, pages, of_pages))
             line = ends[-1]
 
-    def _outcome(self, page: Page | Rejected) -> Page | Gone:
+    def _outcome(self, page: Page | Rejected) -> Page | Dropped:
         one = judged(page, self.judgements) if isinstance(page, Page) else page
         return one._replace(split=self._split(one)) if isinstance(one, Page) else one
 

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.language_id import cld3, langdetect_english
-from data.language_id import thresholds as confidence
-from data.language_id.answer import Answer, Identifier
+from data.language_id.prediction import Identifier, Prediction
+from data.language_id.thresholds import decide
 from data.languages import UNDETERMINED, codes
-from data.reading.page import Gone, NotAsked, Page, Rejected, Rule
+from data.reading.page import Dropped, NotAsked, Page, Rejected, Rule
 from data.rules import english_lines, web_lines
 from data.rules.cleaned_lines import Cleaned
 
-Judgement = Callable[[Page], Page | Gone]
+Judgement = Callable[[Page], Page | Dropped]
 
 
-def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Gone:
+def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
     """Returns the page after all judgements, or how it went at the first that it did not pass."""
     for judge in judgements:
         outcome = judge(page)
@@ -64,7 +64,7 @@ class IdentifyLanguage:
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
         answer = _identified(self.model, page.text)
-        language = answer.certain(self.certain_probability)
+        language = answer.language_above(self.certain_probability)
         return _of_mc4(
             page._replace(
                 identified_language=language,
@@ -84,7 +84,7 @@ class KeepEnglish:
         """Judges one page."""
         with _timed():
             answer = langdetect_english.identify(page.text)
-        reason = langdetect_english.not_certainly_english(answer, self.certain_probability)
+        reason = langdetect_english.why_not_english(answer, self.certain_probability)
         if reason is not None or answer is None:
             return Rejected(page, reason or "language_unidentifiable")
         return page._replace(
@@ -102,7 +102,7 @@ class BelieveDeclaration:
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
         answer = _identified(self.model, page.text)
-        identified = answer.certain(self.certain_probability)
+        identified = answer.language_above(self.certain_probability)
         language = page.declared_language or UNDETERMINED
         return page._replace(
             identified_language=identified,
@@ -134,7 +134,7 @@ class DecideLanguage:
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
         answer, probability = page.identified_language, page.language_probability
-        language = confidence.decide(answer, probability, self.thresholds)
+        language = decide(answer, probability, self.thresholds)
         return _of_mc4(page._replace(identified_language=language, language=language))
 
 
@@ -192,7 +192,7 @@ def _timed() -> Iterator[None]:
     _asked.seconds = identification_seconds() + time.perf_counter() - began
 
 
-def _identified(model: str | None, text: str) -> Answer:
+def _identified(model: str | None, text: str) -> Prediction:
     with _timed():
         return _identifier(model).identify(text)
 

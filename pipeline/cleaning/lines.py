@@ -65,7 +65,7 @@ class ClaimLines:
         hashes = line_rules.as_numbers([digest for digests in of_pages for digest in digests])
         ranks = np.repeat(np.array([line_rules.rank_of(p.url) for p in pages], np.uint64), lengths)
         lines = np.arange(first_line, first_line + len(hashes), dtype=np.uint32)
-        stays = line_rules.keepers(hashes, ranks, lines.astype(np.uint64))
+        stays = line_rules.surviving_lines(hashes, ranks, lines.astype(np.uint64))
         order = np.flatnonzero(stays)[np.argsort(hashes[stays, 0], kind="stable")]
         part = (hashes[order, 0] >> np.uint64(32)) * np.uint64(self.partitions) >> np.uint64(32)
         ends = np.searchsorted(part, np.arange(self.partitions + 1))
@@ -100,7 +100,7 @@ class ShareLines:
         """Decides one partition."""
         batches = (number, self.partitions + 1)
         claims = claims_to(self.workspace, ClaimLines.step, self.shards, batches, CLAIM)
-        stays = line_rules.keepers(
+        stays = line_rules.surviving_lines(
             np.stack([claims["first"], claims["second"]], axis=1),
             claims["rank"],
             (claims["shard"].astype(np.uint64) << np.uint64(32)) | claims["line"],

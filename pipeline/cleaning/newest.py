@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.dedup import newest_per_url
-from data.dedup.newest_per_url import Claim
+from data.dedup.newest_per_url import PageVersion
 from pipeline.cleaning import spill
 from pipeline.cleaning.passes import claims_of
 from pipeline.cleaning.read import ReadShard
@@ -29,14 +29,14 @@ class FindNewest:
 
     def __call__(self, number: int) -> Tally:
         """Decides one partition."""
-        claims: list[Claim] = []
+        claims: list[PageVersion] = []
         shards: list[np.ndarray] = []
         rows: list[np.ndarray] = []
         for shard in range(self.shards):
             path = claims_of(self.workspace, ReadShard.step, shard)
             for batch in spill.every(path, number, self.partitions):
                 *columns, numbers = (column.to_pylist() for column in batch.columns)
-                claims += map(Claim, *columns)
+                claims += map(PageVersion, *columns)
                 rows.append(np.array(numbers, np.uint32))
                 shards.append(np.full(len(numbers), shard, np.uint32))
         lost = ~newest_per_url.newest(claims)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.reading import page_table
-from data.reading.page import Gone, Page, Rejected
+from data.reading.page import Dropped, Page, Rejected
 from pipeline.cleaning import runs, spill
 from pipeline.cleaning.runs import RunWriter
 from pipeline.cleaning.tally import Tally
@@ -30,7 +30,7 @@ class Pass(NamedTuple):
     rejected: RunWriter
     tally: Tally
 
-    def write(self, stay: Sequence[Page], go: Sequence[Gone]) -> None:
+    def write(self, stay: Sequence[Page], go: Sequence[Dropped]) -> None:
         """Writes a chunk."""
         for one in go:
             self.tally.count_gone(one)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data.dedup.newest_per_url import Claim, claim_of, newest
+from data.dedup.newest_per_url import PageVersion, newest, version_of
 from data.errors import DataError
 from data.reading import crawl_paths, json_lines, parquet_pages, web_archive
-from data.reading.page import BrokenRecord, Gone, Page, Rejected, Rule
+from data.reading.page import BrokenRecord, Dropped, Page, Rejected, Rule
 from data.stores.retry import again_and_again
 from pipeline import storage
 from pipeline.cleaning import broken, passes, spill
@@ -96,26 +96,28 @@ class ReadShard:
                 tally.counts["bytes", "", ""] += local.stat().st_size
                 yield from _reader(path)(local)
 
-    def _asked_for(self, chunk: Sequence[Page]) -> tuple[list[Page], list[Gone]]:
+    def _asked_for(self, chunk: Sequence[Page]) -> tuple[list[Page], list[Dropped]]:
         outcomes = [judged(page, self.asked) for page in chunk]
         pages = [one for one in outcomes if isinstance(one, Page)]
         return pages, [one for one in outcomes if not isinstance(one, Page)]
 
-    def _judge(self, chunk: Sequence[Page]) -> tuple[list[tuple[Page, Claim]], list[Rejected]]:
+    def _judge(
+        self, chunk: Sequence[Page]
+    ) -> tuple[list[tuple[Page, PageVersion]], list[Rejected]]:
         stay: list[Page] = []
         go: list[Rejected] = []
         for page in chunk:
             reason = next(filter(None, (rule(page) for rule in self.first_rules)), None)
             stay.append(page) if reason is None else go.append(Rejected(page, reason))
         if not self.one_page_an_address:
-            return [(page, NO_CLAIM) for page in stay], go
-        claims = list(map(claim_of, stay))
-        winners: list[tuple[Page, Claim]] = []
+            return [(page, NO_VERSION) for page in stay], go
+        claims = list(map(version_of, stay))
+        winners: list[tuple[Page, PageVersion]] = []
         for one, stays in zip(zip(stay, claims, strict=True), newest(claims), strict=True):
             winners.append(one) if stays else go.append(Rejected(one[0], "duplicate_url"))
         return winners, go
 
-    def _claims(self, claims: Sequence[Claim], first_row: int) -> Iterator[pa.RecordBatch]:
+    def _claims(self, claims: Sequence[PageVersion], first_row: int) -> Iterator[pa.RecordBatch]:
         """Yields a chunk's claims, a batch a partition."""
         if not self.one_page_an_address:
             return
@@ -128,7 +130,7 @@ class ReadShard:
             yield pa.RecordBatch.from_arrays(arrays, schema=CLAIMS)
 
 
-NO_CLAIM = Claim(b"", "", b"")
+NO_VERSION = PageVersion(b"", "", b"")
 
 
 def is_readable(path: str) -> bool:

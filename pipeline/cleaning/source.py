@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.reading import page_table
-from data.reading.page import Gone, Page, Rejected
+from data.reading.page import Dropped, Page, Rejected
 from pipeline.cleaning import spill
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.workspace import Workspace
@@ -35,7 +35,7 @@ class Source:
 
     def chunks(
         self, workspace: Workspace, number: int, judgements: Sequence[Judgement]
-    ) -> Iterator[tuple[list[Page], list[Gone]]]:
+    ) -> Iterator[tuple[list[Page], list[Dropped]]]:
         """Yields a shard's pages that pass, and those that do not, a chunk at a time."""
         lost, sizes = self._lost(workspace, number), self._sizes(workspace, number)
         first = 0
@@ -47,7 +47,7 @@ class Source:
                 pages = _with_sizes(pages, first, sizes)
             first += len(is_lost)
             stay: list[Page] = []
-            go: list[Gone] = []
+            go: list[Dropped] = []
             for page, gone in zip(pages, is_lost.tolist(), strict=True):
                 one = Rejected(page, self.reason) if gone else judged(page, judgements)
                 stay.append(one) if isinstance(one, Page) else go.append(one)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from data.reading.page import BrokenRecord, Gone, NotAsked, Page
+from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
 
 SAMPLES = 5  # broken records a reason that the manifest names; `broken` has them all
 
@@ -65,7 +65,7 @@ class Tally:
         if page.identified_language != code:
             self.counts["said", code, page.identified_language] += 1
 
-    def count_gone(self, gone: Gone) -> None:
+    def count_gone(self, gone: Dropped) -> None:
         """Counts a page that a rule turned down, or of a language that was not asked for."""
         code = gone.page.counted_language
         if isinstance(gone, NotAsked):

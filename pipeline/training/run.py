@@ -21,7 +21,7 @@ from rich.console import Console
 
 from data.examples.loader import Examples
 from data.examples.mixture import parse, weights_file
-from data.examples.schedule import schedule
+from data.examples.schedule import make_schedule
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from model.checkpoint import DISK_FULL, CheckpointError
@@ -212,7 +212,7 @@ def make_examples(recipe: Recipe, blocks: TokenBlocks) -> Examples:
     """Returns the run's training examples."""
     return Examples(
         blocks=blocks,
-        schedule=schedule(parse(recipe.mixture, training_sizes(blocks)), recipe.seed),
+        schedule=make_schedule(parse(recipe.mixture, training_sizes(blocks)), recipe.seed),
         lengths=recipe.lengths,
         first_sentinel=blocks.manifest["vocabulary"]["first_sentinel"],
         seed=recipe.seed,

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.demo.archive import member_of, write
-from data.demo.shipped_text import pages as shipped_pages
+from data.demo.shipped_text import shipped_pages
 from data.errors import DataError
-from data.language_id.cld3 import LanguageIdentifier
+from data.language_id.cld3 import CLD3Identifier
 from data.languages import codes
 from data.reading.page import Page, Rejected
 from data.reading.web_archive import read
@@ -318,11 +318,11 @@ def plain_mc4(pages: list[Page]) -> dict[str, tuple[str, str, str]]:
     for one in sorted(long, key=lambda one: url_hash(one.url)):
         for number_in_page, line in enumerate(line_hashes(one.text)):
             owner.setdefault(line, (one.url, number_in_page))
-    identifier, known, kept = LanguageIdentifier(), {*codes(None), "und"}, {}
+    identifier, known, kept = CLD3Identifier(), {*codes(None), "und"}, {}
     for one in long:
         hashes = enumerate(line_hashes(one.text))
         text = keep_lines(one.text, [owner[line] == (one.url, at) for at, line in hashes])
-        language = identifier.identify(text).certain(0.95)
+        language = identifier.identify(text).language_above(0.95)
         held_out = number(normalized_hash(one.url)) % 1000 == 0
         if text and language in known:
             kept[one.url] = (text, language, "validation" if held_out else "train")

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.demo.archive import member_of
-from data.demo.shipped_text import pages as shipped_pages
+from data.demo.shipped_text import shipped_pages
 from data.language_id.fasttext import FastTextIdentifier
 from data.reading import page_table
 from data.reading.page import Page
@@ -21,12 +21,12 @@ from pipeline.cleaning import spill
 from pipeline.cleaning.shards import Cut
 
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
-MODEL = Path(__file__).parents[1] / "data/models/six_languages.bin"
+MODEL = Path(__file__).parents[1] / "data/language_id/six_languages.bin"
 SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)
 LARGER = Cut(shard_bytes=1, chunk_characters=400_000, partition_bytes=300_000)
 
 _SPEC = importlib.util.spec_from_file_location(
-    "in_memory", Path(__file__).parents[1] / "data/test_web_rules.py"
+    "in_memory", Path(__file__).parents[1] / "data/rules/test_web_rules.py"
 )
 assert _SPEC is not None
 assert _SPEC.loader is not None

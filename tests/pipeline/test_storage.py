@@ -14,7 +14,7 @@ import pytest
 from fsspec import AbstractFileSystem
 
 from data.demo.archive import member_of
-from data.demo.shipped_text import pages as shipped_pages
+from data.demo.shipped_text import shipped_pages
 from data.errors import DataError
 from data.stores import retry
 from pipeline import clean, estimate, inspect, storage, vocabulary

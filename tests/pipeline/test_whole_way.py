@@ -72,7 +72,7 @@ def here(monkeypatch, capfd, tmp_path) -> Callable[..., subprocess.CompletedProc
 def way(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("way")
     wanted = {*LANGUAGES, REMOVED}
-    pages = [page for page in shipped_text.pages() if page.declared_language in wanted]
+    pages = [page for page in shipped_text.shipped_pages() if page.declared_language in wanted]
     assert any(page.declared_language == REMOVED for page in pages)
     kept = [page for page in pages if page.declared_language != REMOVED]
     archive.write(out / "archive", kept)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.dedup import minhash
-from data.dedup.minhash import BANDS, ROWS, band_keys, page_sets, words_in_a_row
+from data.dedup.minhash import BANDS, ROWS, band_keys, shingle_length, shingles_of
 
 ENGLISH = "All human beings are born free and equal in dignity and rights, all 30 articles say."
 YORUBA = "Gbogbo ènìyàn ni a bí ní òmìnira; iyì àti ẹ̀tọ́ kọ̀ọ̀kan sì dọ́gba."
@@ -33,7 +33,7 @@ def obvious_set(text: str, in_a_row: int) -> set[tuple[str, ...]]:
 
 
 def hashed_sets(texts: list[str], in_a_row: int) -> list[set[int]]:
-    hashes, offsets = page_sets(texts, in_a_row)
+    hashes, offsets = shingles_of(texts, in_a_row)
     ends = itertools.pairwise(offsets.tolist())
     return [set(hashes[first:last].tolist()) for first, last in ends]
 
@@ -70,7 +70,7 @@ def pairs() -> tuple[list[str], list[str], np.ndarray]:
 
 def test_minima_estimate_similarity(pairs):
     one, other, similarity = pairs
-    equal = minhash._minima(page_sets(one, 5)) == minhash._minima(page_sets(other, 5))
+    equal = minhash._minima(shingles_of(one, 5)) == minhash._minima(shingles_of(other, 5))
     error = equal.mean(axis=1) - similarity
     deviation = np.sqrt(similarity * (1 - similarity) / (BANDS * ROWS))
     assert abs(error.mean()) < 4 * np.sqrt((deviation**2).sum()) / len(error)
@@ -138,7 +138,7 @@ def test_pages_of_two_languages_never_meet():
 
 @pytest.mark.parametrize("language, in_a_row", [("en", 5), ("zh", 9), ("th", 30), ("und", 5)])
 def test_what_is_taken_together(language, in_a_row):
-    assert words_in_a_row(language) == in_a_row
+    assert shingle_length(language) == in_a_row
 
 
 def test_short_pages_are_compared_as_a_whole():

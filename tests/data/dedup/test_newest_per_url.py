@@ -2,12 +2,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.dedup.newest_per_url import Claim, claim_of, newest
+from data.dedup.newest_per_url import PageVersion, newest, version_of
 from data.reading.page import Page
 
 CLAIMS = st.lists(
     st.builds(
-        Claim,
+        PageVersion,
         st.sampled_from([b"a", b"b"]),
         st.sampled_from(["", "2025", "2026-01-01T00:00:00Z"]),
         st.binary(min_size=1, max_size=1),
@@ -22,19 +22,19 @@ def test_the_newest_page_of_a_normalized_address_stays():
         Page("http://a.example", "x", "2026"),
         Page("https://b.example/?utm_source=x", "x", "2024"),
     ]
-    assert newest(list(map(claim_of, pages))).tolist() == [False, True, True]
+    assert newest(list(map(version_of, pages))).tolist() == [False, True, True]
 
 
 def test_ties_do_not_depend_on_the_order():
     pages = [Page("https://a.example/", text, "2026") for text in "xyz"]
     for some in (pages, pages[::-1]):
-        (stays,) = np.flatnonzero(newest(list(map(claim_of, some))))
-        assert claim_of(some[stays]).content == min(claim_of(page).content for page in pages)
+        (stays,) = np.flatnonzero(newest(list(map(version_of, some))))
+        assert version_of(some[stays]).content == min(version_of(page).content for page in pages)
 
 
 def test_what_was_declared_breaks_the_last_tie():
     pages = [Page("https://a.example/", "x", "2026", code) for code in ("sw", "yo", None)]
-    assert len({claim_of(page).content for page in pages}) == 3
+    assert len({version_of(page).content for page in pages}) == 3
 
 
 @given(CLAIMS, st.integers(0, 9))

@@ -2,14 +2,14 @@ from collections import Counter
 
 import pytest
 
-from data.demo.shipped_text import LARGEST_CATALOGUE, cut, pages, pages_of
+from data.demo.shipped_text import LARGEST_CATALOGUE, cut, pages_of, shipped_pages
 from data.languages import all_languages, get
 from data.reading.page import Page
 
 
 @pytest.fixture(scope="module")
 def shipped() -> list[Page]:
-    return list(pages())
+    return list(shipped_pages())
 
 
 def test_every_language_has_some_short_pages(shipped):

@@ -11,7 +11,7 @@ import pytest
 from data.errors import DataError
 from data.examples import loader
 from data.examples.loader import Chunks, Examples, batch_order, batches
-from data.examples.schedule import Draws, schedule
+from data.examples.schedule import Draws, make_schedule
 from data.examples.span_corruption import lengths_for_inputs
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 40}
@@ -24,7 +24,7 @@ def examples(tmp_path_factory, make_blocks):
     blocks = make_blocks(tmp_path_factory.mktemp("blocks"), TOKENS)
     return Examples(
         blocks=blocks,
-        schedule=schedule(WEIGHTS, seed=5),
+        schedule=make_schedule(WEIGHTS, seed=5),
         lengths=lengths_for_inputs(64),
         first_sentinel=1023,
         seed=5,
@@ -173,4 +173,4 @@ def test_rows_that_cannot_be_shared(examples):
 
 def test_a_language_without_tokens_is_named(examples):
     with pytest.raises(DataError, match="zu"):
-        dataclasses.replace(examples, schedule=schedule({"en": 1.0, "zu": 1.0}, seed=0))
+        dataclasses.replace(examples, schedule=make_schedule({"en": 1.0, "zu": 1.0}, seed=0))

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from data.examples.schedule import BLOCK, schedule
+from data.examples.schedule import BLOCK, make_schedule
 
 
 def test_a_block_has_exactly_its_quotas():
-    plan = schedule({"a": 0.5, "b": 0.3, "c": 0.2}, seed=7)
+    plan = make_schedule({"a": 0.5, "b": 0.3, "c": 0.2}, seed=7)
     drawn = plan.draw(np.arange(BLOCK)).languages
     counts = Counter(plan.languages[language] for language in drawn)
     assert counts == {"a": 32768, "b": 19661, "c": 13107}
@@ -19,7 +19,7 @@ def test_a_block_has_exactly_its_quotas():
 
 
 def test_ordinals_of_a_language_are_each_used_once():
-    plan = schedule({"a": 0.7, "b": 0.3}, seed=1)
+    plan = make_schedule({"a": 0.7, "b": 0.3}, seed=1)
     draws = plan.draw(np.arange(2 * BLOCK))
     for language in range(2):
         ordinals = draws.ordinals[draws.languages == language]
@@ -27,7 +27,7 @@ def test_ordinals_of_a_language_are_each_used_once():
 
 
 def test_draws_look_random_from_the_first():
-    plan = schedule({code: 1.0 for code in "abcdefgh"}, seed=0)
+    plan = make_schedule({code: 1.0 for code in "abcdefgh"}, seed=0)
     first = plan.draw(np.arange(64)).languages.tolist()
     assert len(set(first)) == 8
     assert first != sorted(first)
@@ -39,7 +39,7 @@ def test_draws_look_random_from_the_first():
 @settings(max_examples=20, deadline=None)
 def test_draws_far_out_need_no_history(index, ahead):
     """Between two near indices each language's ordinals go up by one at a time."""
-    plan = schedule({"a": 1.0, "b": 2.0}, seed=3)
+    plan = make_schedule({"a": 1.0, "b": 2.0}, seed=3)
     draws = plan.draw(index + np.arange(ahead + 1))
     for language in range(2):
         ordinals = draws.ordinals[draws.languages == language].tolist()
@@ -49,7 +49,7 @@ def test_draws_far_out_need_no_history(index, ahead):
 @given(st.lists(st.integers(0, 4 * BLOCK), min_size=1, max_size=20))
 @settings(max_examples=20, deadline=None)
 def test_a_draw_does_not_depend_on_its_company(indices):
-    plan = schedule({"a": 1.0, "b": 2.0}, seed=3)
+    plan = make_schedule({"a": 1.0, "b": 2.0}, seed=3)
     together = plan.draw(np.array(indices))
     alone = [plan.draw(np.array([index])) for index in indices]
     assert together.languages.tolist() == [draw.languages[0] for draw in alone]
@@ -59,4 +59,4 @@ def test_a_draw_does_not_depend_on_its_company(indices):
 @pytest.mark.parametrize("weights", [{}, {"a": 0.0}, {"a": 1.0, "b": 1e-9}])
 def test_unusable_weights(weights):
     with pytest.raises(DataError):
-        schedule(weights, seed=0)
+        make_schedule(weights, seed=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.examples import window_order as orders
-from data.examples.schedule import BLOCK, LANES, schedule
+from data.examples.schedule import BLOCK, LANES, make_schedule
 from data.examples.window_order import parts_of, reversed_bits, window_order
 
 RAW = 100
@@ -17,7 +17,7 @@ PARTS = (64, 16, 4, 1)
 def order(monkeypatch):
     """Languages of 64, 16, 4 and 1 parts; a section of `en` has 25 windows, a part 5 of them."""
     monkeypatch.setattr(orders, "SECTION_TOKENS", 10_000)
-    found = window_order(TOKENS, RAW, schedule(WEIGHTS, seed=3), seed=3)
+    found = window_order(TOKENS, RAW, make_schedule(WEIGHTS, seed=3), seed=3)
     monkeypatch.setattr(orders, "SECTION_TOKENS", 2500)
     assert found.schedule.parts == PARTS
     return found

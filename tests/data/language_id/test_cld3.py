@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from data.errors import DataError
-from data.language_id.answer import Answer, Identifier
-from data.language_id.cld3 import LanguageIdentifier, identifier
+from data.language_id.cld3 import CLD3Identifier, identifier
 from data.language_id.fasttext import FastTextIdentifier
+from data.language_id.prediction import Identifier, Prediction
 
 # 27 KB, made by fasttext-community 0.11.9 from 959 rows of 12 words of the Universal Declaration in
 # sw, iw, hi, en, vi and yo, labelled swh_Latn, heb_Hebr, ...: train_supervised(dim=8, minn=1,
 # maxn=3, bucket=800, minCount=40, epoch=60, lr=0.8, thread=1).
-SIX_LANGUAGES = Path(__file__).parent / "models/six_languages.bin"
+SIX_LANGUAGES = Path(__file__).parent / "six_languages.bin"
 
 SWAHILI = (
     "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa. Wote wamejaliwa akili na dhamiri, "
@@ -40,32 +40,32 @@ def fasttext() -> Identifier:
 
 @pytest.mark.parametrize("text, language", [(SWAHILI, "sw"), (HEBREW, "iw")])
 def test_certain_answers_have_mc4_codes(cld3, text, language):
-    assert cld3.identify(text).certain(0.95) == language
+    assert cld3.identify(text).language_above(0.95) == language
 
 
 def test_toned_yoruba_is_taken_for_vietnamese_with_certainty(cld3):
-    assert cld3.identify(YORUBA).certain(0.95) == "vi"
+    assert cld3.identify(YORUBA).language_above(0.95) == "vi"
 
 
 @pytest.mark.parametrize("text", ["", "Habari", "Habari za asubuhi. " * 9])
 def test_short_and_repetitive_text_is_undetermined(cld3, text):
-    assert cld3.identify(text).certain(0.7) == "und"
+    assert cld3.identify(text).language_above(0.7) == "und"
 
 
 def test_lone_surrogates_do_not_raise(cld3):
-    assert cld3.identify(SWAHILI + "\ud800").certain(0.7) == "sw"
+    assert cld3.identify(SWAHILI + "\ud800").language_above(0.7) == "sw"
 
 
 @pytest.mark.parametrize(
     "answer, certain",
     [
-        (Answer("sw", 0.95, True), "sw"),
-        (Answer("sw", 0.94, True), "und"),
-        (Answer("sw", 1.0, False), "und"),
+        (Prediction("sw", 0.95, True), "sw"),
+        (Prediction("sw", 0.94, True), "und"),
+        (Prediction("sw", 1.0, False), "und"),
     ],
 )
 def test_certainty(answer, certain):
-    assert answer.certain(0.95) == certain
+    assert answer.language_above(0.95) == certain
 
 
 def test_a_process_with_tensorflow_is_refused_and_not_crashed():
@@ -81,7 +81,7 @@ def test_a_process_with_tensorflow_is_refused_and_not_crashed():
 )
 def test_a_fasttext_model_answers_with_mc4_codes(fasttext, text, language):
     answer = fasttext.identify(text)
-    assert answer.certain(0.9) == language
+    assert answer.language_above(0.9) == language
     assert answer.probability <= 1
 
 
@@ -92,11 +92,11 @@ def test_a_fasttext_model_looks_at_all_lines_of_the_first_10000_characters(fastt
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_a_fasttext_model_says_nothing_of_no_text(fasttext, text):
-    assert fasttext.identify(text) == Answer("und", 0.0, False)
+    assert fasttext.identify(text) == Prediction("und", 0.0, False)
 
 
 def test_the_path_picks_the_identifier(cld3, fasttext):
-    assert isinstance(cld3, LanguageIdentifier)
+    assert isinstance(cld3, CLD3Identifier)
     assert isinstance(fasttext, FastTextIdentifier)
 
 

@@ -5,22 +5,22 @@ from hypothesis import strategies as st
 
 from data.language_id.thresholds import ERROR, counts, decide, fineweb2
 
-CONFIDENCES = st.lists(st.floats(0, 1), min_size=1, max_size=200)
+PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=200)
 
 
-@given(CONFIDENCES)
-def test_it_is_fineweb2_s_formula_within_the_error(confidences):
-    exact = max(0.3, min(0.9, np.median(confidences) - np.std(confidences)))
-    assert abs(fineweb2().threshold(counts(confidences)) - exact) <= ERROR + 1e-12
+@given(PROBABILITIES)
+def test_it_is_fineweb2_s_formula_within_the_error(probabilities):
+    exact = max(0.3, min(0.9, np.median(probabilities) - np.std(probabilities)))
+    assert abs(fineweb2().threshold(counts(probabilities)) - exact) <= ERROR + 1e-12
 
 
-@given(CONFIDENCES, CONFIDENCES)
+@given(PROBABILITIES, PROBABILITIES)
 def test_counts_of_parts_add_up_to_those_of_the_whole(one, other):
     np.testing.assert_array_equal(counts(one) + counts(other), counts(one + other))
 
 
 @pytest.mark.parametrize(
-    "confidences, threshold",
+    "probabilities, threshold",
     [
         ([0.99] * 9, 0.9),  # English: the highest
         ([0.1, 0.2], 0.3),  # noise: the lowest
@@ -29,8 +29,8 @@ def test_counts_of_parts_add_up_to_those_of_the_whole(one, other):
         ([1.00001], 0.9),
     ],
 )
-def test_examples(confidences, threshold):
-    assert fineweb2().threshold(counts(confidences)) == pytest.approx(threshold, abs=1e-9)
+def test_examples(probabilities, threshold):
+    assert fineweb2().threshold(counts(probabilities)) == pytest.approx(threshold, abs=1e-9)
 
 
 def test_a_language_of_no_pages_has_no_threshold():

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from data.rules.line_rules import (
     as_numbers,
     keep_lines,
-    keepers,
     line_hashes,
     lines_as_read,
     rank_of,
+    surviving_lines,
     unicode_line_hashes,
 )
 from data.urls import url_hash
@@ -30,7 +30,7 @@ def decided(texts: dict[str, str]) -> dict[str, list[bool]]:
     hashes = [line_hashes(text) for text in texts.values()]
     ranks = np.repeat(np.array([rank_of(url) for url in texts], np.uint64), list(map(len, hashes)))
     every = as_numbers([digest for digests in hashes for digest in digests])
-    stays = iter(keepers(every, ranks, np.arange(len(every), dtype=np.uint64)).tolist())
+    stays = iter(surviving_lines(every, ranks, np.arange(len(every), dtype=np.uint64)).tolist())
     return {url: [next(stays) for _ in digests] for url, digests in zip(texts, hashes, strict=True)}
 
 
@@ -107,15 +107,15 @@ def test_going_through_in_parts_gives_the_same(claims, data):
     first, second, ranks = (np.array([c[at] for c in claims], np.uint64) for at in range(3))
     hashes = np.stack([first << np.uint64(62), second], axis=1)
     numbers = np.arange(len(claims), dtype=np.uint64)
-    at_once = keepers(hashes, ranks, numbers)
+    at_once = surviving_lines(hashes, ranks, numbers)
     part = np.array(
         data.draw(st.lists(st.integers(0, 2), min_size=len(claims), max_size=len(claims)))
     )
     stays = np.zeros(len(claims), dtype=bool)
     for one in range(3):
         chosen = np.flatnonzero(part == one)
-        stays[chosen[keepers(hashes[chosen], ranks[chosen], numbers[chosen])]] = True
+        stays[chosen[surviving_lines(hashes[chosen], ranks[chosen], numbers[chosen])]] = True
     left = np.flatnonzero(stays)
     order = np.array(data.draw(st.permutations(left.tolist())), int)
-    stays[order] = keepers(hashes[order], ranks[order], numbers[order])
+    stays[order] = surviving_lines(hashes[order], ranks[order], numbers[order])
     assert (stays == at_once).all()

@@ -8,12 +8,18 @@ import numpy as np
 
 from data.dedup import minhash
 from data.dedup.clusters import clusters, edges
-from data.language_id import thresholds as confidence
 from data.language_id.cld3 import identifier
+from data.language_id.thresholds import counts, decide
 from data.reading.page import Page
 from data.rules import web_lines
 from data.rules.held_out import share_of_each_language, split_up_to
-from data.rules.line_rules import as_numbers, keep_lines, keepers, rank_of, unicode_line_hashes
+from data.rules.line_rules import (
+    as_numbers,
+    keep_lines,
+    rank_of,
+    surviving_lines,
+    unicode_line_hashes,
+)
 from data.rules.rule_sets import LongLines
 from data.rules.web_rules import differences_from_mc4, mswitch_web
 from data.urls import normalized_hash
@@ -68,16 +74,16 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
         else:
             read.append((page, cld3.identify(text)))
 
-    confidences: dict[str, list[float]] = defaultdict(list)
+    probabilities: dict[str, list[float]] = defaultdict(list)
     for _, answer in read:
-        confidences[answer.language].append(answer.probability)
+        probabilities[answer.language].append(answer.probability)
     thresholds = {
-        language: RULES.certainty.threshold(confidence.counts(found))
-        for language, found in confidences.items()
+        language: RULES.certainty.threshold(counts(found))
+        for language, found in probabilities.items()
     }
     by_language: dict[str, list[Page]] = defaultdict(list)
     for page, (language, probability, _) in read:
-        decided = confidence.decide(language, probability, thresholds)
+        decided = decide(language, probability, thresholds)
         by_language[decided].append(page._replace(language=decided))
 
     keys, owners = [], []
@@ -115,7 +121,7 @@ def one_page_a_line(pages: list[Page]) -> list[Page]:
     ranks = np.array([rank_of(page.url) for page in pages], np.uint64)
     every = as_numbers([line for lines in hashes for line in lines])
     numbers = np.arange(len(every), dtype=np.uint64)
-    stays = keepers(every, np.repeat(ranks, list(map(len, hashes))), numbers)
+    stays = surviving_lines(every, np.repeat(ranks, list(map(len, hashes))), numbers)
     of_pages = np.split(stays, np.cumsum(list(map(len, hashes)))[:-1])
     return [
         page._replace(text=keep_lines(page.text, mine))

@@ -10,14 +10,14 @@ from fsspec.implementations.local import LocalFileSystem
 from data.errors import DataError
 from data.examples import loader, window_order
 from data.examples.loader import Examples, batches
-from data.examples.schedule import schedule
+from data.examples.schedule import make_schedule
 from data.examples.span_corruption import lengths_for_inputs
 from data.stores import retry
 from data.stores.block_cache import BlockCache
 from data.stores.staging import StagedFiles, Store, open_directory
 from data.tokens.block_checks import verify_contents, verify_sizes
 from data.tokens.block_files import LocalFiles
-from data.tokens.blocks import TokenBlocks, TokenizedPage, describe, write_shard
+from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 900}
 
@@ -70,7 +70,7 @@ def staged(blocks: TokenBlocks, cache, limit_bytes=10**6, protocol="unreliable")
 def first_batches(blocks: TokenBlocks, count: int, **settings) -> list[bytes]:
     examples = Examples(
         blocks=blocks,
-        schedule=schedule({"en": 0.5, "sw": 0.3, "yo": 0.2}, seed=1),
+        schedule=make_schedule({"en": 0.5, "sw": 0.3, "yo": 0.2}, seed=1),
         lengths=lengths_for_inputs(64),
         first_sentinel=1023,
         seed=1,
@@ -110,7 +110,7 @@ def test_workers_share_the_cache(tmp_path, local):
 def test_blocks_can_be_asked_for_ahead(tmp_path, local):
     files = pickle.loads(pickle.dumps(staged(local, tmp_path).files))
     wanted = [shard.records for shard in local.shards("en", "train")]
-    files.stage([*wanted, *wanted])
+    files.prefetch([*wanted, *wanted])
     deadline = time.monotonic() + 20
     places = [files.cache.directory / file.sha256 for file in wanted]
     while not all(place.exists() for place in places):
@@ -127,12 +127,12 @@ class AskedFirst(LocalFiles):
         super().__init__(directory)
         self.asked: set[str] = set()
 
-    def stage(self, files):
+    def prefetch(self, files):
         self.asked |= {file.name for file in files}
 
-    def lend(self, file):
+    def pin(self, file):
         assert file.name in self.asked
-        return super().lend(file)
+        return super().pin(file)
 
 
 @pytest.fixture
@@ -145,14 +145,14 @@ def many_shards(tmp_path, monkeypatch) -> TokenBlocks:
         write_shard(tmp_path, name, [TokenizedPage(name, row, 1, 1)], np.dtype("<u2"))
         for name, row in zip(names, tokens, strict=True)
     ]
-    manifest = {"token_dtype": "<u2", "languages": {"en": {"train": describe(shards)}}}
+    manifest = {"token_dtype": "<u2", "languages": {"en": {"train": manifest_entry(shards)}}}
     return TokenBlocks(tmp_path, manifest, AskedFirst(tmp_path))
 
 
 @pytest.mark.parametrize("hosts", [1, 4])
 def test_what_is_read_was_asked_for_before(many_shards, monkeypatch, hosts):
     monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 48)
-    monkeypatch.setattr(loader, "CHUNKS_STAGED", 3)
+    monkeypatch.setattr(loader, "CHUNKS_PREFETCHED", 3)
     source = batches(whole(many_shards), rows=48, host=hosts - 1, hosts=hosts)
     for _ in range(20):
         next(source)
@@ -169,7 +169,7 @@ def test_a_host_asks_for_its_share(many_shards, hosts, most):
 
 
 def whole(blocks: TokenBlocks) -> Examples:
-    plan = schedule({"en": 1.0}, seed=2)
+    plan = make_schedule({"en": 1.0}, seed=2)
     lengths = lengths_for_inputs(64)
     return Examples(blocks=blocks, schedule=plan, lengths=lengths, first_sentinel=1023, seed=2)
 
@@ -215,6 +215,6 @@ def test_an_object_in_memory_is_staged_too(tmp_path, local):
     files = StagedFiles(Store("memory://tokens"), BlockCache(tmp_path, 10**6))
     (shard, _) = local.shards("sw", "train")
     assert files.size(shard.records.name) == shard.file_bytes
-    with files.lend(shard.records) as path:
+    with files.pin(shard.records) as path:
         assert path.stat().st_size == shard.file_bytes
     assert np.all([files.size(s.page_table.name) for s in local.shards("sw", "train")])

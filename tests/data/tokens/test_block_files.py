@@ -21,7 +21,7 @@ class Lending(LocalFiles):
         self.most = 0
 
     @contextmanager
-    def lend(self, file):
+    def pin(self, file):
         self.lent.append(file.name)
         self.most = max(self.most, len(self.lent))
         yield self.directory / file.name
