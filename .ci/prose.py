@@ -34,7 +34,12 @@ record recipe report request requirement row rule run second section seed senten
 slice source span stage step student table task test token transfer tree vocabulary window word
 worker
 """)
-UNITS = f"{UNIT}e?s"
+COUNTED = _any_of("""
+array bar checksum client dataclass element entry entrie evaluation FLOP GPU microsecond millisecond
+ms nat ns object operation package paragraph path reduction segmenter slot stream thread us weight
+""")
+THING = f"(?:{UNIT}|{COUNTED})(?:e?s)?"
+THINGS = f"(?:{UNIT}|{COUNTED})e?s"
 ALSO_VERBS = _any_of("runs calls records steps batches groups names requests reports tests")
 COUNT = r"(?:\d[\d.,]*|an?|one|two|three|four|five|six|eight|ten|several|many|few)"
 ACTOR = _any_of("""
@@ -75,12 +80,8 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 
 RULES = (
-    Rule(
-        RATE, _words(f"(?:{COUNT} (?:[\\w-]+ )?{UNIT}(?:e?s)?|(?!{ALSO_VERBS}){UNITS}) an? {UNIT}")
-    ),
-    Rule(
-        RATE, _words(f"(?:one|once|twice|[KMGT]?i?B|FLOPs|{COUNT} (?:entry|checksum)) an? {UNIT}")
-    ),
+    Rule(RATE, _words(f"(?:{COUNT} (?:[\\w-]+ )?{THING}|(?!{ALSO_VERBS}){THINGS}) an? {UNIT}")),
+    Rule(RATE, _words(f"(?:one|once|twice|[KMGT]i?B) an? {UNIT}")),
     Rule(TRACE, _words("as (?:asked|wanted)|wanted")),
     Rule(SPEECH, _words(f"{ACTOR}s? {SPEAKS}")),
     Rule(SPEECH, _words("(?:says?|tells?|told|believes?) (?:whether|what|which|how|where)")),

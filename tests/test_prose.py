@@ -21,6 +21,7 @@ def phrases(source: str, name: str = "data/module.py") -> list[tuple[int, str]]:
         ("Takes 28 bytes a line.", "Takes 28 bytes per line."),
         ("Needs 16 GiB a device.", "Needs 16 GiB per device."),
         ("Scores two runs a side.", "Scores two runs per side."),
+        ("Takes 30 ns a seed.", "Takes 30 ns per seed."),
         ("Stops once the runner tells the number.", "Stops once the runner reports the number."),
         ("Returns what the manifest says.", "Returns what the manifest records."),
         ("Checks a record that says which shard it is.", "Checks a record that names its shard."),
