@@ -23,7 +23,7 @@ from rich.table import Table
 from model.config import ConfigurationError
 from pipeline import arguments
 from pipeline.errors import ArtifactError
-from pipeline.planning.compiled_step import Step, compile_step
+from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.figures import (
     Figure,
     design_figures,
@@ -35,9 +35,9 @@ from pipeline.planning.remedies import remedies
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import Topology, topology
 from pipeline.recipe import named
+from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe, override, recipe_to_json
-from pipeline.training.checks import check_divides
 
 ASSUMPTIONS = (
     "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
@@ -111,7 +111,7 @@ def of_slices(devices: Topology) -> str:
     return devices.name if devices.slices == 1 else f"{devices.slices} slices {devices.name}"
 
 
-def figures_of(step: Step, price: float) -> Iterable[Figure]:
+def figures_of(step: CompiledStep, price: float) -> Iterable[Figure]:
     """Yields all that is known of a step."""
     yield from memory_figures(step)
     if step.program is None:
@@ -122,7 +122,7 @@ def figures_of(step: Step, price: float) -> Iterable[Figure]:
     yield from time_figures(step, found, price)
 
 
-def told(step: Step, console: Console) -> list[dict[str, Any]]:
+def told(step: CompiledStep, console: Console) -> list[dict[str, Any]]:
     """Tries changes, tells each as it is tried, and returns them."""
     console.print("It does not fit. Tried by compiling:")
     tried = []
@@ -160,7 +160,9 @@ def written(figure: Figure) -> str:
     return f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:.3g}"
 
 
-def write(path: Path, step: Step, figures: Sequence[Figure], tried: list[dict[str, Any]]) -> None:
+def write(
+    path: Path, step: CompiledStep, figures: Sequence[Figure], tried: list[dict[str, Any]]
+) -> None:
     """Writes the plan as JSON.
 
     Raises:

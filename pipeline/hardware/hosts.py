@@ -17,7 +17,6 @@ from jax.sharding import Mesh
 from model.batch import Batch
 from model.config import ConfigurationError
 from model.sharding import batch_sharding
-from pipeline.arguments import Hosts
 from pipeline.errors import ArtifactError
 
 
@@ -30,19 +29,24 @@ class Share(NamedTuple):
     shares: int
 
 
-def connect(hosts: Hosts) -> None:
+def connect(count: int, index: int | None, coordinator: str | None) -> None:
     """Joins the processes of a run; must come before anything else asks JAX for devices.
 
+    Args:
+        count: number of processes.
+        index: number of this process, from 0; None where a TPU pod or Slurm provides it.
+        coordinator: HOST:PORT of the first process; None where a TPU pod or Slurm provides it.
+
     Raises:
-        ArtifactError: the others could not be found.
+        ArtifactError: if the other processes cannot be found.
     """
-    if hosts.count == 1:
+    if count == 1:
         return
     try:
-        jax.distributed.initialize(hosts.coordinator, hosts.count, hosts.index)
+        jax.distributed.initialize(coordinator, count, index)
     except (RuntimeError, ValueError) as error:
         raise ArtifactError(
-            f"{hosts.count} hosts were asked for and could not be joined ({error}); outside Slurm "
+            f"{count} hosts were asked for and could not be joined ({error}); outside Slurm "
             "and TPU pods name --hosts.coordinator HOST:PORT and --hosts.index."
         ) from error
 

@@ -4,7 +4,6 @@ Peaks are dense bfloat16 multiply-adds, two operations each, without sparsity, a
 publish them. A device that is not in the table has no MFU rather than a guessed one.
 """
 
-import os
 from typing import Any, NamedTuple
 
 from model.config import ModelConfig, forward_flops
@@ -81,10 +80,3 @@ def step_flops(model: ModelConfig, rows: int, inputs: int, targets: int) -> int:
     What rematerialisation computes again is not counted: MFU is about useful work.
     """
     return 3 * rows * forward_flops(model, inputs, targets)
-
-
-def memory_bytes(device: Any) -> int | None:
-    """Returns what a device can hold, or None where it does not say; a CPU has this machine's."""
-    if device.platform == "cpu":
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return (device.memory_stats() or {}).get("bytes_limit")

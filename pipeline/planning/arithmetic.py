@@ -53,16 +53,16 @@ def _passes(instruction: Instruction) -> int:
 
 def _flops(instruction: Instruction, computation: dict[str, Instruction]) -> int:
     if LIBRARY in instruction.attributes:
-        (left,) = computation[instruction.operands[0]].pieces
+        (left,) = computation[instruction.operands[0]].results
         contracted = _contracted_by_library(instruction)
         products = math.prod(left.shape[i] for i in contracted)
-        return 2 * math.prod(instruction.pieces[0].shape) * products
+        return 2 * math.prod(instruction.results[0].shape) * products
     if instruction.opcode not in ("dot", "convolution"):
         return 0
-    left, right = (computation[name].pieces[0].shape for name in instruction.operands)
+    left, right = (computation[name].results[0].shape for name in instruction.operands)
     if instruction.opcode == "dot":
         contracted = _numbers(instruction.attributes, "lhs_contracting_dims")
-        return 2 * math.prod(instruction.pieces[0].shape) * math.prod(left[i] for i in contracted)
+        return 2 * math.prod(instruction.results[0].shape) * math.prod(left[i] for i in contracted)
     return 2 * _products_of_convolution(instruction, left, right)
 
 
@@ -83,7 +83,7 @@ def _products_of_convolution(
     for number, window in enumerate(windows):
         sizes = (
             left[inputs.index(str(number))],
-            instruction.pieces[0].shape[output.index(str(number))],
+            instruction.results[0].shape[output.index(str(number))],
         )
         count *= window.pairs(*sizes)
     return count

@@ -34,7 +34,7 @@ def crossings(program: Program) -> Iterator[Crossing]:
     for _, instruction, times in program.everywhere():
         if instruction.opcode == "send" and (kind := TRANSFER.search(instruction.attributes)):
             name = kind.group(1).lower().replace("_", "-")
-            yield Crossing(name, times, instruction.pieces[0].size)
+            yield Crossing(name, times, instruction.results[0].size)
 
 
 def sender(received: Instruction, values: dict[str, Instruction]) -> Instruction | None:

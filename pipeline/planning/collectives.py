@@ -104,7 +104,7 @@ def collectives(program: Program, mesh: dict[str, int], parameters: int) -> list
 
 def _result_size(instruction: Instruction) -> int:
     if instruction.opcode.endswith("-start"):  # its result holds operands, too
-        return instruction.pieces[len(instruction.pieces) // 2].size
+        return instruction.results[len(instruction.results) // 2].size
     return instruction.size
 
 
@@ -160,7 +160,7 @@ def _integers(text: str) -> list[int]:
 def _origin(
     program: Program, computation: str, instruction: Instruction, parameters: int
 ) -> Origin:
-    vector = all(len(piece.shape) <= 1 for piece in instruction.pieces)
+    vector = all(len(array.shape) <= 1 for array in instruction.results)
     if instruction.opcode.startswith("all-gather") and vector and computation == program.entry:
         return "reports"
     sources = set(_sources(program, computation, instruction.operands[0], set()))

@@ -61,7 +61,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Step:
+class CompiledStep:
     """What the compiler made of a recipe.
 
     Attributes:
@@ -85,7 +85,7 @@ class Step:
         return limit is None or (self.program is not None and self.memory.total <= limit)
 
 
-def compile_step(recipe: Recipe, topology: Topology) -> Step:
+def compile_step(recipe: Recipe, topology: Topology) -> CompiledStep:
     """Compiles a recipe's step.
 
     Raises:
@@ -110,9 +110,9 @@ def compile_step(recipe: Recipe, topology: Topology) -> Step:
         compiled = lowered.compile(_options(topology))
     except jax.errors.JaxRuntimeError as error:
         memory = Memory(**given, padding=0, kept=0, temporaries=_refused(error), program=0)
-        return Step(recipe, topology, memory, None, arrays)
+        return CompiledStep(recipe, topology, memory, None, arrays)
     program = parse(compiled.as_text() or "")
-    return Step(recipe, topology, _memory(compiled, program, given), program, arrays)
+    return CompiledStep(recipe, topology, _memory(compiled, program, given), program, arrays)
 
 
 def _options(topology: Topology) -> Any:

@@ -13,7 +13,7 @@ from model.config import SwitchConfig
 from pipeline.hardware.peaks import step_flops
 from pipeline.planning.between_slices import Crossing
 from pipeline.planning.collectives import Collective
-from pipeline.planning.compiled_step import Step
+from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.roofline import Roofline
 from pipeline.recipe.recipe import Recipe
 
@@ -38,7 +38,7 @@ class Figure(NamedTuple):
     mark: Mark
 
 
-def memory_figures(step: Step) -> Iterator[Figure]:
+def memory_figures(step: CompiledStep) -> Iterator[Figure]:
     """Yields the bytes of a device by kind, and whether they fit."""
     memory, section = step.memory, "memory a device"
     kinds: tuple[tuple[str, int, Mark], ...] = (
@@ -58,35 +58,35 @@ def memory_figures(step: Step) -> Iterator[Figure]:
         yield Figure(section, "fits", "yes" if step.fits else "no", "", "compiled")
 
 
-class Slots(NamedTuple):
-    """Places at experts in one step, over all switch layers.
+class ExpertSlots(NamedTuple):
+    """Expert slots of a step, over all switch layers.
 
     Attributes:
-        places: that there are.
-        choices: that could fill them, if every row is full.
+        slots: number of slots.
+        assignments: number of token-to-expert assignments if every row is full.
     """
 
-    places: int
-    choices: int
+    slots: int
+    assignments: int
 
     @property
     def wasted(self) -> float:
         """The share that stays empty however evenly tokens are routed."""
-        return max(1 - self.choices / self.places, 0.0)
+        return max(1 - self.assignments / self.slots, 0.0)
 
 
-def slots(recipe: Recipe) -> Slots | None:
+def expert_slots(recipe: Recipe) -> ExpertSlots | None:
     """Returns a step's slots; None where there are none."""
     switch = recipe.model.switch
     if switch is None or switch.dispatch != "slots":
         return None
     lengths, layers = recipe.lengths, recipe.model.blocks
     tokens = recipe.rows * lengths.inputs, recipe.rows * lengths.targets
-    places = sum(
+    slots = sum(
         here // group * switch.experts * capacity
         for here, (group, capacity) in zip(tokens, _groups(switch), strict=True)
     )
-    return Slots(layers * places, layers * sum(tokens) * switch.choices)
+    return ExpertSlots(layers * slots, layers * sum(tokens) * switch.choices)
 
 
 def _groups(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
@@ -95,7 +95,7 @@ def _groups(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
         yield routing.group_tokens, routing.capacity
 
 
-def work_figures(step: Step, roofline: Roofline) -> Iterator[Figure]:
+def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     """Yields what a step computes and moves."""
     recipe, section = step.recipe, "work a step"
     devices = len(step.topology.devices)
@@ -104,8 +104,8 @@ def work_figures(step: Step, roofline: Roofline) -> Iterator[Figure]:
     yield Figure(section, "model FLOPs", useful, "FLOPs", "derived")
     yield Figure(section, "matrix FLOPs of the program, all devices", done, "FLOPs", "compiled")
     yield Figure(section, "of these the model's", useful / done, "", "derived")
-    if found := slots(recipe):
-        yield Figure(section, "slots", found.places, "", "derived")
+    if found := expert_slots(recipe):
+        yield Figure(section, "slots", found.slots, "", "derived")
         yield Figure(section, "slots wasted at least", found.wasted, "", "derived")
     memory = roofline.memory_bytes / 1e9
     yield Figure(section, "to and from main memory, a device", memory, "GB", "compiled")
@@ -132,7 +132,7 @@ def link_bytes(collectives: list[Collective]) -> dict[str, float]:
     return dict(sorted(sums.items()))
 
 
-def design_figures(step: Step, roofline: Roofline) -> Iterator[Figure]:
+def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     """Yields collectives a switch layer beside those of the design."""
     collectives = roofline.collectives
     section = "collectives beside the design"
@@ -169,7 +169,7 @@ def design_holds(recipe: Recipe, collectives: list[Collective]) -> bool:
     return sent == all_to_alls(recipe) * layers and not gathered
 
 
-def time_figures(step: Step, roofline: Roofline, price: float) -> Iterator[Figure]:
+def time_figures(step: CompiledStep, roofline: Roofline, price: float) -> Iterator[Figure]:
     """Yields the roofline and what follows from it; nothing where speeds are not known."""
     if (speeds := roofline.seconds) is None:
         return

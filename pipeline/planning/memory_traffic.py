@@ -57,9 +57,9 @@ def _bytes(instruction: Instruction, computation: dict[str, Instruction], progra
         return 2 * _in_memory([instruction])
     if instruction.opcode == "custom-call":  # a library's product; what else it returns is scratch
         is_product = LIBRARY in instruction.attributes
-        return _in_memory(operands) + instruction.pieces[0].size if is_product else 0
+        return _in_memory(operands) + instruction.results[0].size if is_product else 0
     if instruction.opcode.endswith("-start"):  # its result holds the source, too
-        written = instruction.pieces[0]
+        written = instruction.results[0]
         return written.size * written.in_main_memory + _in_memory(operands[:1])
     return _in_memory([instruction, *operands])
 
@@ -100,12 +100,12 @@ def _read(value: Instruction, computation: dict[str, Instruction], program: Prog
 
 def _written(instruction: Instruction, program: Program) -> int:
     results = _results(instruction, program)
-    if len(results) != len(instruction.pieces):
+    if len(results) != len(instruction.results):
         return _in_memory([instruction])
     return sum(
         size
-        for piece, size in zip(instruction.pieces, results, strict=True)
-        if piece.in_main_memory
+        for array, size in zip(instruction.results, results, strict=True)
+        if array.in_main_memory
     )
 
 
@@ -123,10 +123,10 @@ def _update(result: Instruction, called: dict[str, Instruction], program: Progra
         one = called[one.operands[0]]
     if one.opcode == UPDATE:
         return called[one.operands[1]].size
-    if one.opcode == "fusion" and len(one.pieces) == 1:
+    if one.opcode == "fusion" and len(one.results) == 1:
         return min(sum(_results(one, program)), result.size)
     return result.size
 
 
 def _in_memory(instructions: Iterable[Instruction]) -> int:
-    return sum(piece.size for one in instructions for piece in one.pieces if piece.in_main_memory)
+    return sum(array.size for one in instructions for array in one.results if array.in_main_memory)

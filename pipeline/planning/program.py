@@ -21,7 +21,7 @@ INDEX = re.compile(r"/\*index=\d+\*/")
 
 
 @dataclass(frozen=True)
-class Piece:
+class ResultArray:
     """One array of an instruction's result.
 
     Attributes:
@@ -46,7 +46,7 @@ class Instruction:
 
     Attributes:
         name, opcode: as printed.
-        pieces: its result, a tuple flattened.
+        results: arrays of its result, a tuple flattened.
         operands: names of instructions of the same computation.
         attributes: everything after the operands.
         root: True for a computation's result.
@@ -55,7 +55,7 @@ class Instruction:
 
     name: str
     opcode: str
-    pieces: tuple[Piece, ...]
+    results: tuple[ResultArray, ...]
     operands: tuple[str, ...]
     attributes: str
     root: bool
@@ -75,7 +75,7 @@ class Instruction:
     @property
     def size(self) -> int:
         """Bytes of its result."""
-        return sum(piece.size for piece in self.pieces)
+        return sum(array.size for array in self.results)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _instruction(line: str) -> Instruction | None:
     return Instruction(
         name=name,
         opcode=opcode,
-        pieces=tuple(_pieces(result)),
+        results=tuple(_arrays(result)),
         operands=tuple(NAME.findall(rest[:end])),
         attributes=rest[end + 1 :],
         root=bool(root),
@@ -194,10 +194,10 @@ def _closing(text: str) -> int:
     return len(text)
 
 
-def _pieces(result: str) -> Iterator[Piece]:
+def _arrays(result: str) -> Iterator[ResultArray]:
     for kind, sizes, layout in ARRAY.findall(result):
         shape = tuple(int(size) for size in sizes.split(",") if size)
-        yield Piece(kind, shape, not re.search(r"S\([1-9]", layout))
+        yield ResultArray(kind, shape, not re.search(r"S\([1-9]", layout))
 
 
 def _bytes_of(kind: str) -> float:

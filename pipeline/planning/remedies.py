@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from model.config import ConfigurationError
 from pipeline.errors import ArtifactError
-from pipeline.planning.compiled_step import Step, compile_step
+from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.topology import LARGEST, Topology, topology
+from pipeline.recipe.fits import check_divides, least_memory
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe
-from pipeline.training.checks import check_divides, least_memory
 
 PARTS = (2, 4, 8, 16)
 
@@ -30,10 +30,10 @@ class Remedy(NamedTuple):
     """
 
     change: str
-    step: Step
+    step: CompiledStep
 
 
-def remedies(step: Step) -> Iterator[Remedy]:
+def remedies(step: CompiledStep) -> Iterator[Remedy]:
     """Yields changes as they are tried, until one fits."""
     for change, recipe, devices in _tries(step.recipe, step.topology):
         if not _may_fit(recipe, devices):

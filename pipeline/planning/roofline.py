@@ -15,7 +15,7 @@ from pipeline.hardware.peaks import bandwidth, peak_flops
 from pipeline.planning.arithmetic import Products, products
 from pipeline.planning.between_slices import Crossing, crossings
 from pipeline.planning.collectives import Collective, collectives
-from pipeline.planning.compiled_step import Step
+from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.memory_traffic import memory_bytes
 from pipeline.planning.program import Program
 from pipeline.planning.topology import Topology
@@ -44,7 +44,7 @@ class Roofline:
     seconds: dict[str, float] | None
 
 
-def roofline(step: Step, program: Program) -> Roofline:
+def roofline(step: CompiledStep, program: Program) -> Roofline:
     """Returns the roofline of a compiled step."""
     recipe, topology = step.recipe, step.topology
     shape = recipe.mesh  # a program's groups are those of its own slice

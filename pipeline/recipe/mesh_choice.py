@@ -14,8 +14,8 @@ from dataclasses import replace
 
 from model.config import ConfigurationError
 from model.sharding import MeshShape
+from pipeline.recipe.fits import check_divides
 from pipeline.recipe.recipe import Recipe
-from pipeline.training.checks import check_divides
 
 
 def with_mesh(recipe: Recipe, devices: int) -> Recipe:

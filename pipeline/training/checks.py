@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
-from jax.sharding import AbstractMesh
 
 from data.errors import DataError
 from data.examples.mixture import parse
 from data.tokens.blocks import TokenBlocks
 from model.checkpoint import KEPT
 from model.config import ConfigurationError
-from model.memory import bytes_a_device, bytes_of_checkpoint
-from model.sharding import MeshShape, check_fit, make_mesh
+from model.memory import bytes_of_checkpoint
+from model.sharding import make_mesh
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import share_of
-from pipeline.hardware.peaks import memory_bytes
+from pipeline.recipe.fits import check_sizes
 from pipeline.recipe.recipe import Recipe
 from pipeline.tokens.checks import check_blocks, check_vocabulary
 from pipeline.tokens.open_blocks import training_sizes
@@ -68,62 +67,6 @@ def check_devices(recipe: Recipe) -> None:
     mesh = make_mesh(recipe.mesh)
     if recipe.rows % (recipe.mesh.data * recipe.mesh.expert) == 0:
         share_of(mesh, recipe.rows, jax.process_index())
-
-
-def check_sizes(recipe: Recipe) -> None:
-    """Checks that sizes divide, and then, as it can only be said then, that they fit."""
-    check_divides(recipe)
-    check_memory(recipe)
-
-
-def check_divides(recipe: Recipe) -> None:
-    """Checks rows, groups, experts and widths against the mesh, whether its devices exist or not.
-
-    Raises:
-        ConfigurationError: names every size that does not divide.
-    """
-    shape: MeshShape = recipe.mesh
-    mesh = AbstractMesh((shape.data, shape.expert, shape.model), ("data", "expert", "model"))
-    if recipe.rows % recipe.accumulate:
-        raise ConfigurationError(
-            f"A batch of {recipe.rows} rows cannot be computed in accumulate={recipe.accumulate} "
-            "equal parts; choose a number that divides it."
-        )
-    rows = recipe.rows // recipe.accumulate
-    check_fit(recipe.model, mesh, rows, recipe.lengths.inputs, recipe.lengths.targets)
-
-
-def check_memory(recipe: Recipe) -> None:
-    """Refuses what certainly does not fit: the estimate leaves out all that it is not sure of.
-
-    Raises:
-        ConfigurationError: a device would need more than it has.
-    """
-    device = jax.local_devices()[0]
-    has = memory_bytes(device)
-    if has is None:
-        return
-    # Simulated devices share this machine's memory.
-    devices = len(jax.local_devices()) if device.platform == "cpu" else 1
-    needs = least_memory(recipe)
-    if needs * devices > has:
-        raise ConfigurationError(
-            f"{recipe.name} needs at least {needs * devices / GIB:.1f} GiB on "
-            f"{f'{devices} devices of ' if devices > 1 else ''}{device.device_kind} (parameters, "
-            f"moments, gradients, logits), which has {has / GIB:.1f} GiB; use more devices, "
-            "raise accumulate, or lower rows."
-        )
-
-
-def least_memory(recipe: Recipe) -> int:
-    """Returns the bytes that a device of the recipe's mesh needs in any case."""
-    return bytes_a_device(
-        recipe.model,
-        recipe.optimizer,
-        recipe.mesh,
-        rows=recipe.rows // recipe.accumulate,
-        targets=recipe.lengths.targets,
-    )
 
 
 def check_disk(recipe: Recipe, out: Path) -> None:

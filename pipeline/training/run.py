@@ -93,7 +93,7 @@ def prepare(
     """
     account, console = TimeAccount(), Console(stderr=True)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax: pages of traces beside our words
-    connect(arguments.hosts)
+    connect(**vars(arguments.hosts))
     keep_compiled_programs()
     blocks = open_blocks(arguments.tokens, arguments.cache)
     more = [functools.partial(check, blocks) for check in also]

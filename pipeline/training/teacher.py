@@ -17,10 +17,10 @@ from model.config import ConfigurationError
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
+from pipeline.recipe.fits import check_divides
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import check_same_vocabulary, find_finished_run
 from pipeline.runs.open import restore, trainer_on
-from pipeline.training.checks import check_divides
 from pipeline.training.first_weights import array_shapes
 
 

@@ -21,8 +21,8 @@ from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cli import split_beam_options
 from pipeline.recipe import named as recipes
+from pipeline.recipe.fits import check_divides
 from pipeline.recipe.recipe import override
-from pipeline.training.checks import check_divides
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")

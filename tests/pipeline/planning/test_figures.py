@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.planning.arithmetic import Products
 from pipeline.planning.collectives import Collective
-from pipeline.planning.compiled_step import Memory, Step
-from pipeline.planning.figures import Slots, all_to_alls, slots, time_figures
+from pipeline.planning.compiled_step import CompiledStep, Memory
+from pipeline.planning.figures import ExpertSlots, all_to_alls, expert_slots, time_figures
 from pipeline.planning.roofline import Roofline, crossed
 from pipeline.planning.topology import Topology
 from pipeline.recipe.named import get
@@ -17,14 +17,14 @@ from pipeline.recipe.recipe import override
 
 def test_slots_of_switch_c_by_hand():
     """512 encoder groups and 128 decoder groups a layer, 2 slots an expert, 15 layers each."""
-    found = slots(get("switch-c"))
-    assert found == Slots(15 * (512 + 128) * 2048 * 2, 15 * 2048 * (512 + 114))
+    found = expert_slots(get("switch-c"))
+    assert found == ExpertSlots(15 * (512 + 128) * 2048 * 2, 15 * 2048 * (512 + 114))
     assert found.wasted == pytest.approx(1 - 626 / 1280)
 
 
 def test_no_slots_where_there_are_none():
-    assert slots(get("t5-base")) is None
-    assert slots(override(get("switch-base"), ["model.switch.dispatch=dropless"])) is None
+    assert expert_slots(get("t5-base")) is None
+    assert expert_slots(override(get("switch-base"), ["model.switch.dispatch=dropless"])) is None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_slowest_resource_sets_the_step_and_what_follows():
     chips = Topology("v5p:2x2x1", tuple(jax.devices()[:4]), 4, None, (2, 2, 1))
     seconds = {"matrix products": 0.25, "main memory": 0.5, "links": 0.125}
     roofline = Roofline(Products(1, 1), 1, [], [], peak=1e15, seconds=seconds)
-    step = Step(recipe, chips, NOTHING, None, 0)
+    step = CompiledStep(recipe, chips, NOTHING, None, 0)
     found = {figure.name: figure.value for figure in time_figures(step, roofline, price=2.0)}
     assert found["step, all of these overlapping"] == 0.5
     assert found["binding"] == "main memory"

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from pipeline.planning import remedies as module
-from pipeline.planning.compiled_step import Memory, Step
+from pipeline.planning.compiled_step import CompiledStep, Memory
 from pipeline.planning.remedies import remedies
 from pipeline.planning.topology import Topology
 from pipeline.recipe.mesh_choice import with_mesh
@@ -30,7 +30,7 @@ def compiled(monkeypatch):
         asked.append((recipe.remat, recipe.accumulate, len(topology.devices)))
         need = (16 if recipe.remat == "none" else 8) // recipe.accumulate
         memory = dataclasses.replace(EMPTY, temporaries=need * GIB)
-        return Step(recipe, topology, memory, program=object(), arrays=0)
+        return CompiledStep(recipe, topology, memory, program=object(), arrays=0)
 
     def wider(name, slices):
         raise AssertionError(f"{name} was not needed")
@@ -49,7 +49,7 @@ def compiled(monkeypatch):
 )
 def test_the_first_that_fits_ends_the_search(compiled, available, changes):
     recipe = with_mesh(get("mt5-demo"), 4)
-    tried = list(remedies(Step(recipe, devices(available), EMPTY, None, 0)))
+    tried = list(remedies(CompiledStep(recipe, devices(available), EMPTY, None, 0)))
     assert [one.change for one in tried] == changes
     assert [one.step.fits for one in tried] == [False] * (len(changes) - 1) + [True]
     assert len(compiled) == len(changes)
@@ -58,7 +58,7 @@ def test_the_first_that_fits_ends_the_search(compiled, available, changes):
 def test_more_devices_for_the_experts_come_first(compiled):
     recipe = dataclasses.replace(get("switch-demo"), remat="full")
     recipe = dataclasses.replace(recipe, mesh=dataclasses.replace(recipe.mesh, data=4))
-    first = next(remedies(Step(recipe, devices(9), EMPTY, None, 0)))
+    first = next(remedies(CompiledStep(recipe, devices(9), EMPTY, None, 0)))
     assert first.change == "--set mesh.expert=4 mesh.data=1"
     assert first.step.recipe.mesh.expert == 4
 
@@ -72,7 +72,9 @@ def test_what_parameters_alone_exceed_is_not_compiled(compiled, monkeypatch):
         return dataclasses.replace(devices(1000), name=name)
 
     monkeypatch.setattr(module, "topology", wider)
-    tried = list(remedies(Step(with_mesh(get("mt5-demo"), 4), devices(0.001), EMPTY, None, 0)))
+    tried = list(
+        remedies(CompiledStep(with_mesh(get("mt5-demo"), 4), devices(0.001), EMPTY, None, 0))
+    )
     assert [one.change for one in tried] == ["--topology v5p:2x2x2 --set remat=full"]
     assert asked == ["v5p:2x2x2"]
     assert len(compiled) == 1

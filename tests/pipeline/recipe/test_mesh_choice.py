@@ -7,10 +7,10 @@ import pytest
 
 from model.config import ConfigurationError
 from model.sharding import MeshShape
+from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import mesh_to_open_on, with_mesh
 from pipeline.recipe.named import get, names
 from pipeline.recipe.recipe import override
-from pipeline.training.checks import check_divides
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_groups_divide_the_batch_of_every_sparse_recipe():
 def by_hand(model):
     """Parameters, matrix by matrix."""
     attention = 4 * model.embed * model.heads * model.head
-    mlp = {"relu": 2, "gated-gelu": 3}[model.layers.feed_forward] * model.embed * model.mlp
+    mlp = {"relu": 2, "gated-gelu": 3}[model.feed_forward] * model.embed * model.mlp
     count = model.vocabulary_rows * model.embed * (1 if model.tied_logits else 2)
     for attentions in (1, 2):  # encoder, decoder
         for layer in range(model.layers):
@@ -158,7 +158,7 @@ def test_overrides_are_typed():
         ("model.embed.size=3", "none, it is not set"),
         ("model.tied_logits=maybe", "one of true, false"),
         ("remat=some", "one of none, full, exchanges"),
-        ("model.layers.feed_forward=swiglu", "one of gated-gelu, relu"),
+        ("model.feed_forward=swiglu", "one of gated-gelu, relu"),
     ],
 )
 def test_unusable_overrides(setting, says):

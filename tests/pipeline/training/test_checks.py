@@ -4,12 +4,9 @@ import pytest
 
 from data.tokens.blocks import TokenBlocks
 from model.config import ConfigurationError
-from model.memory import bytes_a_device, bytes_of_checkpoint
-from model.sharding import MeshShape
 from pipeline import pretrain
 from pipeline.arguments import Pretrain
 from pipeline.errors import ArtifactError
-from pipeline.hardware.peaks import peak_flops
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
 from pipeline.training import checks
@@ -46,17 +43,6 @@ def test_all_reasons_are_said_at_once(blocks, tmp_path, monkeypatch):
         assert part in lines[number]
 
 
-def test_what_cannot_fit_into_memory_is_refused(blocks, tmp_path, monkeypatch):
-    monkeypatch.setattr(checks, "memory_bytes", lambda _: 10**6)
-    with pytest.raises(ArtifactError, match=r"GiB on 8 devices of cpu .* which has 0.0 GiB"):
-        check_start(recipe(*FITS), blocks, tmp_path / "run")
-
-
-def test_parts_must_be_whole_groups(blocks, tmp_path):
-    with pytest.raises(ArtifactError, match="encoder tokens of a device"):
-        check_start(recipe(*FITS, "accumulate=16"), blocks, tmp_path / "run")
-
-
 @pytest.mark.parametrize(
     "mixture, said", [("unimaxx:1:1", "unimaxx"), ("weights:nowhere.csv", "is no file")]
 )
@@ -68,28 +54,6 @@ def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, 
     with pytest.raises(ArtifactError, match=said):
         pretrain.run(asked)
     assert not (tmp_path / "run").exists()
-
-
-def test_memory_is_shared_by_devices():
-    """Parameters and moments in parts; a checkpoint holds each once."""
-    large = named.get("mswitch-base")
-    sizes = {
-        shape: bytes_a_device(large.model, large.optimizer, shape, rows=1024, targets=229)
-        for shape in (MeshShape(), MeshShape(data=4, expert=8), MeshShape(data=4, expert=16))
-    }
-    one, few, many = sizes.values()
-    assert few < one / 25
-    assert many < few
-    whole = bytes_of_checkpoint(large.model, large.optimizer)
-    assert 4 * 7.7e9 < whole < 4 * 7.9e9  # float32, and Adafactor's factored moments
-
-
-def test_peaks_of_known_devices_only():
-    assert peak_flops("NVIDIA H100 80GB HBM3") == pytest.approx(989.4e12)
-    assert peak_flops("NVIDIA H100 PCIe") == pytest.approx(756e12)
-    assert peak_flops("TPU v5 lite") == pytest.approx(197e12)
-    assert peak_flops("TPU v5p") == pytest.approx(459e12)
-    assert peak_flops("cpu") is None
 
 
 @pytest.mark.parametrize("steps", [(0, 5), (20, 15), (399, 401)])

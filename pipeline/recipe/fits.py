@@ -1,0 +1,85 @@
+"""Whether a recipe's sizes divide over its mesh, and whether what is certain of it fits the memory.
+
+Both are computed from shapes alone. Memory is a lower bound: parameters, moments, gradients and
+logits. Everything else depends on the compiler and is left to `mswitch plan`.
+"""
+
+import os
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh
+
+from model.config import ConfigurationError
+from model.memory import bytes_a_device
+from model.sharding import MeshShape, check_fit
+from pipeline.recipe.recipe import Recipe
+
+GIB = 2**30
+
+
+def check_sizes(recipe: Recipe) -> None:
+    """Checks that sizes divide over the mesh and then, as memory depends on it, that they fit.
+
+    Raises:
+        ConfigurationError: if a size does not divide, or a device would need more than it has.
+    """
+    check_divides(recipe)
+    check_memory(recipe)
+
+
+def check_divides(recipe: Recipe) -> None:
+    """Checks rows, groups, experts and widths against the mesh; its devices need not exist.
+
+    Raises:
+        ConfigurationError: if a size does not divide; the message names every such size.
+    """
+    shape: MeshShape = recipe.mesh
+    mesh = AbstractMesh((shape.data, shape.expert, shape.model), ("data", "expert", "model"))
+    if recipe.rows % recipe.accumulate:
+        raise ConfigurationError(
+            f"A batch of {recipe.rows} rows cannot be computed in accumulate={recipe.accumulate} "
+            "equal parts; choose a number that divides it."
+        )
+    rows = recipe.rows // recipe.accumulate
+    check_fit(recipe.model, mesh, rows, recipe.lengths.inputs, recipe.lengths.targets)
+
+
+def check_memory(recipe: Recipe) -> None:
+    """Checks that this machine's devices have the memory that the recipe needs at least.
+
+    Raises:
+        ConfigurationError: if a device would need more than it has.
+    """
+    device = jax.local_devices()[0]
+    has = memory_bytes(device)
+    if has is None:
+        return
+    # Simulated devices share this machine's memory.
+    devices = len(jax.local_devices()) if device.platform == "cpu" else 1
+    needs = least_memory(recipe)
+    if needs * devices > has:
+        raise ConfigurationError(
+            f"{recipe.name} needs at least {needs * devices / GIB:.1f} GiB on "
+            f"{f'{devices} devices of ' if devices > 1 else ''}{device.device_kind} (parameters, "
+            f"moments, gradients, logits), which has {has / GIB:.1f} GiB; use more devices, "
+            "raise accumulate, or lower rows."
+        )
+
+
+def least_memory(recipe: Recipe) -> int:
+    """Returns the least number of bytes that each device of the recipe's mesh needs."""
+    return bytes_a_device(
+        recipe.model,
+        recipe.optimizer,
+        recipe.mesh,
+        rows=recipe.rows // recipe.accumulate,
+        targets=recipe.lengths.targets,
+    )
+
+
+def memory_bytes(device: Any) -> int | None:
+    """Returns a device's memory, None if it is unknown; for a CPU, the memory of this machine."""
+    if device.platform == "cpu":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return (device.memory_stats() or {}).get("bytes_limit")

@@ -1,0 +1,55 @@
+import pytest
+
+from model.config import ConfigurationError
+from model.memory import bytes_a_device, bytes_of_checkpoint
+from model.sharding import MeshShape
+from pipeline.recipe import fits, named
+from pipeline.recipe.fits import check_divides, check_sizes
+from pipeline.recipe.recipe import override
+
+FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
+
+
+def recipe(*settings):
+    return override(named.get("switch-demo"), [*FITS, *settings])
+
+
+def test_sizes_that_divide_fit():
+    check_sizes(recipe())
+
+
+def test_every_size_that_does_not_divide_is_named():
+    with pytest.raises(ConfigurationError) as error:
+        check_divides(recipe("mesh.data=3", "model.switch.experts=6"))
+    assert "rows of a batch (64) must be a multiple of 12" in str(error.value)
+    assert "experts (6) must be a multiple of 4" in str(error.value)
+
+
+def test_what_cannot_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(fits, "memory_bytes", lambda _: 10**6)
+    with pytest.raises(ConfigurationError, match=r"GiB on 8 devices of cpu .* which has 0.0 GiB"):
+        check_sizes(recipe())
+
+
+def test_microbatches_must_be_whole_groups():
+    with pytest.raises(ConfigurationError, match="encoder tokens of a device"):
+        check_divides(recipe("accumulate=16"))
+
+
+def test_microbatches_must_be_equal():
+    with pytest.raises(ConfigurationError, match="rows cannot be computed in accumulate=3"):
+        check_divides(recipe("accumulate=3"))
+
+
+def test_memory_is_shared_by_devices():
+    """Parameters and moments in parts; a checkpoint holds each once."""
+    large = named.get("mswitch-base")
+    sizes = {
+        shape: bytes_a_device(large.model, large.optimizer, shape, rows=1024, targets=229)
+        for shape in (MeshShape(), MeshShape(data=4, expert=8), MeshShape(data=4, expert=16))
+    }
+    one, few, many = sizes.values()
+    assert few < one / 25
+    assert many < few
+    whole = bytes_of_checkpoint(large.model, large.optimizer)
+    assert 4 * 7.7e9 < whole < 4 * 7.9e9  # float32, and Adafactor's factored moments
