@@ -1,21 +1,21 @@
 """What weakens a report's sentence: on its first screen, in Markdown, JSON and the terminal."""
 
 from eval.language_loss import Unit
-from eval.report import Report, shared_total
+from eval.report import ReportContents, shared_total
 
-EVALUATIONS_WANTED = 30  # of a run: between fewer, an interpolated step is a guess
-RUNS_WANTED = 4  # of a side: with fewer, seeds were measured to crowd (docs/decisions/report.md)
+FEWEST_EVALUATIONS = 30  # of a run: between fewer, an interpolated step is a guess
+FEWEST_RUNS = 4  # of a side: with fewer, seeds were measured to crowd (docs/decisions/report.md)
 FIELDS_NAMED = 6  # of the differing ones
 
 
-def cautions(report: Report) -> list[str]:
+def cautions(report: ReportContents) -> list[str]:
     """Says what a reader of the sentence has to keep in mind, gravest first."""
     of_runs = _differing(report), _other_seeds(report), _other_unit(report), _lines_shared(report)
     of_scores = _few_evaluations(report), _few_runs(report), _missing(report), _unscored(report)
     return [one for one in (*of_runs, *of_scores) if one]
 
 
-def _differing(report: Report) -> str:
+def _differing(report: ReportContents) -> str:
     fields = [one.field for one in report.differences]
     if not fields:
         return ""
@@ -26,7 +26,7 @@ def _differing(report: Report) -> str:
     )
 
 
-def _other_unit(report: Report) -> str:
+def _other_unit(report: ReportContents) -> str:
     if report.unit is Unit.NATS_PER_TOKEN:
         return ""
     return (
@@ -35,7 +35,7 @@ def _other_unit(report: Report) -> str:
     )
 
 
-def _lines_shared(report: Report) -> str:
+def _lines_shared(report: ReportContents) -> str:
     if report.shared_lines is None:
         why = "no corpus was named" if report.funnel is None else "the corpus is too large"
         return f"Nobody looked for held-out lines that stand on training pages, too: {why}."
@@ -49,18 +49,18 @@ def _lines_shared(report: Report) -> str:
     )
 
 
-def _few_evaluations(report: Report) -> str:
+def _few_evaluations(report: ReportContents) -> str:
     both = report.baseline, report.candidate
-    fewest = min((len(one.steps) for one in both if one.trained), default=EVALUATIONS_WANTED)
-    if fewest >= EVALUATIONS_WANTED:
+    fewest = min((len(one.steps) for one in both if one.trained), default=FEWEST_EVALUATIONS)
+    if fewest >= FEWEST_EVALUATIONS:
         return ""
     return (
         f"Step speed-ups are interpolated between {fewest} evaluations; "
-        f"{EVALUATIONS_WANTED} or more are wanted."
+        f"{FEWEST_EVALUATIONS} or more are wanted."
     )
 
 
-def _few_runs(report: Report) -> str:
+def _few_runs(report: ReportContents) -> str:
     sides = report.baseline, report.candidate
     if single := [one.name for one in sides if len(one.runs) == 1]:
         return (
@@ -68,7 +68,7 @@ def _few_runs(report: Report) -> str:
             "another seed would have fallen."
         )
     fewest = min(len(one.runs) for one in sides)
-    if fewest >= RUNS_WANTED:
+    if fewest >= FEWEST_RUNS:
         return ""
     return (
         f"{fewest} runs a side tell little of other seeds, which move many languages at once: "
@@ -76,7 +76,7 @@ def _few_runs(report: Report) -> str:
     )
 
 
-def _other_seeds(report: Report) -> str:
+def _other_seeds(report: ReportContents) -> str:
     sides = report.baseline, report.candidate
     seeds = [sorted(one.seeds) for one in report.facts]
     if seeds[0] == seeds[1] or not all(one.trained for one in sides):
@@ -90,12 +90,12 @@ def _other_seeds(report: Report) -> str:
     )
 
 
-def _missing(report: Report) -> str:
+def _missing(report: ReportContents) -> str:
     missing = len(report.summary.languages_missing)
     return f"{missing} of mC4’s 101 languages were not evaluated." if missing else ""
 
 
-def _unscored(report: Report) -> str:
+def _unscored(report: ReportContents) -> str:
     unscored = sum(gain.held_out_pages_unscored for gain in report.gains.values())
     if not unscored:
         return ""

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 from scipy import stats
 
-from data import languages as table
+from data.languages import all_languages, get
 from eval import intervals, side, step_speedup
 from eval.intervals import GainInterval
 from eval.language_gain import LanguageGain, Summary, TrainingText
@@ -33,7 +33,7 @@ def language_gains(
     # Script variants are no language of their own: they are not among the comparisons corrected.
     corrected = intervals.adjusted_p_values(
         [
-            None if table.get(code).is_script_variant else gain.p_value
+            None if get(code).is_script_variant else gain.p_value
             for code, gain in zip(codes, gains, strict=True)
         ]
     )
@@ -50,7 +50,7 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
     """Returns the summary over the languages, script variants left out."""
     rows = [row for row in gains.values() if not row.script_variant]
     speedups = _speedup_summary(rows)
-    expected = [one.code for one in table.all_languages() if not one.is_script_variant]
+    expected = [one.code for one in all_languages() if not one.is_script_variant]
     return Summary(
         languages=len(rows),
         languages_missing=tuple(code for code in expected if code not in gains),
@@ -89,7 +89,7 @@ def _speedup_summary(rows: Sequence[LanguageGain]) -> SpeedupSummary | None:
 def _improved_in_every_run(rows: Sequence[LanguageGain], baseline: Side, candidate: Side) -> int:
     unit = side.unit_of(baseline, candidate)
     every = candidate.final_losses(unit).max(axis=0) < baseline.final_losses(unit).min(axis=0)
-    counted = [not table.get(code).is_script_variant for code in candidate.languages]
+    counted = [not get(code).is_script_variant for code in candidate.languages]
     return int(np.count_nonzero(every & counted))
 
 
@@ -144,7 +144,7 @@ class _Both:
         text: TrainingText,
     ) -> LanguageGain:
         """Returns one language's row."""
-        language, at = table.get(code), self.sides[1].languages.index(code)
+        language, at = get(code), self.sides[1].languages.index(code)
         nats, bits = ([float(one[at]) for one in both] for both in (self.nats, self.bits))
         in_nats = self.unit is Unit.NATS_PER_TOKEN
         interval = (gain.low, gain.high), (None, None)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from data import languages as table
+from data.languages import get
 from eval import intervals
 from eval.intervals import Scores
 from eval.language_loss import Unit
@@ -99,7 +99,7 @@ def student(
     counted = [
         row.gain_retained
         for code, row in languages.items()
-        if row.gain_retained is not None and not table.get(code).is_script_variant
+        if row.gain_retained is not None and not get(code).is_script_variant
     ]
     return Student(
         name=one.name,
@@ -148,7 +148,7 @@ def sentence(student: Student, teacher: str) -> str:
         return (
             f"{student.name}: {teacher}’s gain over all pages is within noise, so none can be kept."
         )
-    variants = sum(table.get(code).is_script_variant for code in student.compared)
+    variants = sum(get(code).is_script_variant for code in student.compared)
     beside = f", script variants beside them: {variants}" if variants else ""
     return (
         f"{student.name} keeps {overall.gain_retained:.0%} of {teacher}’s gain{smaller} "
@@ -162,6 +162,6 @@ def _of_all(side: Side) -> Scores:
     """Returns the scores on all pages of the languages, script variants left out."""
     unit = Unit.NATS_PER_TOKEN
     languages, of_page = side.pages[0].held_out.by_language
-    counted = np.array([not table.get(code).is_script_variant for code in languages])[of_page]
+    counted = np.array([not get(code).is_script_variant for code in languages])[of_page]
     amounts = np.stack([pages.amounts(unit)[counted] for pages in side.pages])
     return Scores(amounts, side.pages[0].sizes(unit)[counted])

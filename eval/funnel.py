@@ -12,12 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from data import languages as table
+from data.languages import UNDETERMINED, find
 
-SAMPLES_A_REASON = 6
+SAMPLES_PER_REASON = 6
 SAMPLE_CHARACTERS = 320
-CONFIDENCE_STEPS = 20  # of 0.05, as the manifest counts them
-NAMES_BESIDE = {table.UNDETERMINED: "undetermined"}
+PROBABILITY_BINS = 20  # of 0.05, as the manifest counts them
+NAMES_BESIDE = {UNDETERMINED: "undetermined"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def funnel(manifest: Mapping[str, Any], samples: Mapping[str, pa.Table]) -> Funn
 
 
 def _row(code: str, counts: Mapping[str, Any]) -> FunnelRow:
-    language = table.find(code)
+    language = find(code)
     cld3 = counts.get("cld3") or {}
     rejected = counts.get("rejected", {})
     return FunnelRow(
@@ -153,9 +153,9 @@ def _row(code: str, counts: Mapping[str, Any]) -> FunnelRow:
 
 def _histogram(confidence: Mapping[str, int]) -> tuple[int, ...]:
     """Returns pages by step from `{"0.95": pages}`; nothing where nothing is recorded."""
-    counts = [0] * CONFIDENCE_STEPS if confidence else []
+    counts = [0] * PROBABILITY_BINS if confidence else []
     for lower_end, pages in confidence.items():
-        counts[round(float(lower_end) * CONFIDENCE_STEPS)] += pages
+        counts[round(float(lower_end) * PROBABILITY_BINS)] += pages
     return tuple(counts)
 
 
@@ -173,7 +173,7 @@ def _samples(pages: pa.Table) -> tuple[Sample, ...]:
             url=page["url"] or "",
             text=_beginning(page["text"] or ""),
         )
-        for _, page in ranked[:SAMPLES_A_REASON]
+        for _, page in ranked[:SAMPLES_PER_REASON]
     )
 
 

@@ -15,8 +15,16 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from data import languages as table
-from eval import cautions, confidence, distillation, expert_sharing, intervals, report, step_speedup
+from data.languages import UNDETERMINED, all_languages
+from eval import (
+    cautions,
+    distillation,
+    expert_sharing,
+    intervals,
+    language_probability,
+    report,
+    step_speedup,
+)
 from eval.charts import expert, gains
 from eval.language_loss import LanguageLosses, Unit
 from eval.side import Side, curves_of, total_curve
@@ -24,7 +32,7 @@ from eval.side import Side, curves_of, total_curve
 _TEMPLATE = "index.html.j2"
 
 
-def to_html(one: report.Report) -> str:
+def to_html(one: report.ReportContents) -> str:
     """Returns the whole page."""
     loader = jinja2.PackageLoader("eval")
     environment = jinja2.Environment(
@@ -55,16 +63,16 @@ def to_html(one: report.Report) -> str:
         expert_stacks=one.experts and expert_sharing.by_stack(one.experts),
         darkest=expert.DARKEST,
         shared_total=(None if one.shared_lines is None else report.shared_total(one.shared_lines)),
-        confidence=confidence,
+        language_probability=language_probability,
         distillation=distillation,
         facts=[asdict(facts) for facts in one.facts],
-        language_names={one.code: one.name for one in table.all_languages()}
-        | {table.UNDETERMINED: "undetermined"},
+        language_names={one.code: one.name for one in all_languages()}
+        | {UNDETERMINED: "undetermined"},
         scripts=sorted({gain.script for gain in one.gains.values()}),
         families=sorted({gain.family for gain in one.gains.values()}),
         resamples=intervals.RESAMPLES,
         paper=step_speedup,
-        evaluations_wanted=cautions.EVALUATIONS_WANTED,
+        fewest_evaluations=cautions.FEWEST_EVALUATIONS,
         style=Markup(style),
         script=Markup(script),
         bundle=Markup(bundle),
@@ -72,7 +80,7 @@ def to_html(one: report.Report) -> str:
     )
 
 
-def _curves(one: report.Report) -> dict[str, Any]:
+def _curves(one: report.ReportContents) -> dict[str, Any]:
     """Returns held-out losses by language, fine enough to interpolate the report's steps."""
     return {"sides": [_side(each, one.unit) for each in (one.baseline, one.candidate)]}
 

@@ -28,8 +28,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
-CONFIDENCE = 0.95
-TAIL = (1 - CONFIDENCE) / 2
+CONFIDENCE_LEVEL = 0.95
+TAIL = (1 - CONFIDENCE_LEVEL) / 2
 FALSE_DISCOVERY_RATE = 0.05
 RESAMPLES = 2_000
 SEED = 0

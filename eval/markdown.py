@@ -2,16 +2,16 @@
 
 from dataclasses import asdict
 
-from data import languages as table
+from data.languages import get
 from eval import distillation
 from eval.cautions import cautions
 from eval.expert_sharing import ExpertSharing
 from eval.language_gain import LanguageGain
 from eval.language_loss import Unit
-from eval.report import Report, shared_total, speedup_text
+from eval.report import ReportContents, shared_total, speedup_text
 
 
-def to_markdown(report: Report) -> str:
+def to_markdown(report: ReportContents) -> str:
     """Returns `report.md`."""
     parts = [f"# {report.candidate.name} against {report.baseline.name}, language by language"]
     parts += [report.sentence, "\n".join(f"- {one}" for one in cautions(report))]
@@ -22,7 +22,7 @@ def to_markdown(report: Report) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _summary(report: Report) -> str:
+def _summary(report: ReportContents) -> str:
     """Every number of `report.json`'s summary, the languages left out by their number."""
     numbers = asdict(report.summary) | {"languages_missing": len(report.summary.languages_missing)}
     return markdown_table(
@@ -31,7 +31,7 @@ def _summary(report: Report) -> str:
     )
 
 
-def _how_to_read(report: Report) -> str:
+def _how_to_read(report: ReportContents) -> str:
     baseline, candidate, unit = report.baseline.name, report.candidate.name, report.unit
     named = "nats per target token" if unit is Unit.NATS_PER_TOKEN else "bits per byte"
     return (
@@ -43,7 +43,7 @@ def _how_to_read(report: Report) -> str:
     )
 
 
-def _sides(report: Report) -> str:
+def _sides(report: ReportContents) -> str:
     facts = zip(asdict(report.facts[0]).items(), asdict(report.facts[1]).values(), strict=True)
     return markdown_table(
         ("", report.baseline.name, report.candidate.name),
@@ -51,7 +51,7 @@ def _sides(report: Report) -> str:
     )
 
 
-def _differences(report: Report) -> list[str]:
+def _differences(report: ReportContents) -> list[str]:
     if not report.differences:
         return []
     rows = [
@@ -65,7 +65,7 @@ def _differences(report: Report) -> list[str]:
     ]
 
 
-def _held_out(report: Report) -> list[str]:
+def _held_out(report: ReportContents) -> list[str]:
     if report.shared_lines is None:
         return []
     total = shared_total(report.shared_lines)
@@ -74,11 +74,11 @@ def _held_out(report: Report) -> list[str]:
         f"stand on training pages, on {total.pages_sharing:,} of the held-out ones"
     )
     sharing = [(code, one) for code, one in report.shared_lines.items() if one.shared_lines]
-    named = ", ".join(f"{table.get(code).name} {one.shared_lines:,}" for code, one in sharing)
+    named = ", ".join(f"{get(code).name} {one.shared_lines:,}" for code, one in sharing)
     return [f"{said}: {named}." if named else f"{said}."]
 
 
-def _languages(report: Report) -> str:
+def _languages(report: ReportContents) -> str:
     head = ("language", "code", report.baseline.name, report.candidate.name)
     return markdown_table(
         (*head, "gain", "interval", "", "step speed-up"),
@@ -106,7 +106,7 @@ def _row(code: str, gain: LanguageGain) -> tuple[str, ...]:
     )
 
 
-def _students(report: Report) -> list[str]:
+def _students(report: ReportContents) -> list[str]:
     if not report.students:
         return []
     rows = [
@@ -144,7 +144,7 @@ def _experts(sharing: ExpertSharing | None) -> list[str]:
                 f"{load.min():.1%} to {load.max():.1%}",
                 f"{layer.entropy_of_all:.2f}",
                 f"{layer.dropped_of_all:.2%}",
-                f"{table.get(sharing.languages[most]).name} ({layer.distance[most]:.2f})",
+                f"{get(sharing.languages[most]).name} ({layer.distance[most]:.2f})",
             )
         )
     head = ("switch layer", "experts", "load", "entropy, nats", "dropped", "farthest from all")
@@ -156,7 +156,7 @@ def _experts(sharing: ExpertSharing | None) -> list[str]:
     return [said, markdown_table(head, rows)]
 
 
-def _fertility(report: Report) -> list[str]:
+def _fertility(report: ReportContents) -> list[str]:
     rows = [_fertility_row(code, one) for code, one in report.gains.items() if one.bytes_per_token]
     if not rows:
         return []

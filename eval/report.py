@@ -63,7 +63,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ReportContents:
     """All that the renderings show; None and () where there is nothing of the kind.
 
     Attributes:
@@ -102,7 +102,7 @@ class Report:
         return f"{better_sentence(self)} {speed_sentence(self)}"
 
 
-def better_sentence(report: Report) -> str:
+def better_sentence(report: ReportContents) -> str:
     """Says in how many languages the candidate is better and worse."""
     summary = report.summary
     better, worse = (
@@ -121,7 +121,7 @@ def better_sentence(report: Report) -> str:
     )
 
 
-def speed_sentence(report: Report) -> str:
+def speed_sentence(report: ReportContents) -> str:
     """Says in how many languages the baseline's final quality is reached, and how soon."""
     summary = report.summary
     if summary.languages_not_reached is None or summary.median_step_speedup is None:

@@ -6,11 +6,11 @@ from typing import Any
 from eval import expert_sharing, side
 from eval.cautions import cautions
 from eval.language_loss import Unit
-from eval.report import Report, shared_total
+from eval.report import ReportContents, shared_total
 from eval.side import Side
 
 
-def to_json(report: Report) -> dict[str, Any]:
+def to_json(report: ReportContents) -> dict[str, Any]:
     """Returns `report.json`."""
     shared, experts = report.shared_lines, report.experts
     return {

@@ -11,29 +11,30 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from eval import comparison, distillation, expert_sharing, side
-from eval import report as whole
 from eval.cautions import cautions
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
 from eval.html import to_html
 from eval.language_loss import Unit
 from eval.markdown import to_markdown
+from eval.report import Difference, ReportContents, RunFacts
 from eval.report_json import to_json
 from eval.side import Side
-from pipeline import arguments, json_files
+from pipeline import json_files
+from pipeline.arguments import Report
 from pipeline.artifacts import claims
 from pipeline.artifacts.digests import digest_of_contents
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.errors import ArtifactError
-from pipeline.runs import finished
-from pipeline.runs.finished import Run
+from pipeline.runs import comparable, finished
+from pipeline.runs.finished import FinishedRun
 from pipeline.runs.training_text import check_text, training_text
 
 STAGE = "report"
 
 
-def run(arguments: arguments.Report) -> None:
+def run(arguments: Report) -> None:
     """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the place."""
     _check_named_once(arguments)
     inputs = _digests(arguments)
@@ -41,10 +42,10 @@ def run(arguments: arguments.Report) -> None:
         [finished.read_run(directory) for directory in directories]
         for directories in (arguments.baseline, arguments.candidate)
     )
-    differences = finished.differences(baseline, candidate, allowed=arguments.allow_differences)
+    differences = comparable.differences(baseline, candidate, allowed=arguments.allow_differences)
     check_text(arguments.corpus, arguments.tokens, candidate)
     students = [finished.read_run(directory) for directory in arguments.student]
-    finished.check_students(
+    comparable.check_students(
         students, baseline[0], candidate, differences_allowed=arguments.allow_differences
     )
     report = _report(arguments, baseline, candidate, students, differences)
@@ -58,12 +59,12 @@ def run(arguments: arguments.Report) -> None:
 
 
 def _report(
-    arguments: arguments.Report,
-    baseline: Sequence[Run],
-    candidate: Sequence[Run],
-    students: Sequence[Run],
-    differences: tuple[whole.Difference, ...],
-) -> whole.Report:
+    arguments: Report,
+    baseline: Sequence[FinishedRun],
+    candidate: Sequence[FinishedRun],
+    students: Sequence[FinishedRun],
+    differences: tuple[Difference, ...],
+) -> ReportContents:
     names = _names(baseline[0], candidate[0])
     # Step times of different machines say nothing about the architectures.
     comparable = len({run.devices for run in (*baseline, *candidate)}) == 1
@@ -73,7 +74,7 @@ def _report(
     ]
     text, training_tokens_are = training_text(arguments.tokens, candidate)
     gains = comparison.language_gains(sides[0], sides[1], text)
-    return whole.Report(
+    return ReportContents(
         baseline=sides[0],
         candidate=sides[1],
         facts=(_facts(sides[0], baseline), _facts(sides[1], candidate)),
@@ -89,10 +90,10 @@ def _report(
 
 
 def _students(
-    baseline: Side, teacher: Side, teaching_run: Run, runs: Sequence[Run]
+    baseline: Side, teacher: Side, teaching_run: FinishedRun, runs: Sequence[FinishedRun]
 ) -> tuple[Student, ...]:
     """Returns what each student's recipe keeps, in the order of the runs."""
-    by_recipe: dict[str, list[Run]] = {}
+    by_recipe: dict[str, list[FinishedRun]] = {}
     for run in runs:
         by_recipe.setdefault(run.recipe["name"], []).append(run)
     return tuple(
@@ -108,7 +109,7 @@ def _students(
     )
 
 
-def _experts(name: str, runs: Sequence[Run]) -> ExpertSharing | None:
+def _experts(name: str, runs: Sequence[FinishedRun]) -> ExpertSharing | None:
     """Returns how the first run that recorded it shares its experts among languages."""
     for run in runs:
         if path := finished.routing_file(run.directory):
@@ -119,7 +120,7 @@ def _experts(name: str, runs: Sequence[Run]) -> ExpertSharing | None:
     return None
 
 
-def _check_named_once(arguments: arguments.Report) -> None:
+def _check_named_once(arguments: Report) -> None:
     """A run that stands twice on one side would count as two seeds."""
     for name in ("baseline", "candidate", "student"):
         named = [directory.resolve() for directory in getattr(arguments, name)]
@@ -134,7 +135,7 @@ def _claim(out: Path, inputs: Mapping[str, str]) -> None:
     claims.claim(out, STAGE, {}, inputs)
 
 
-def _digests(arguments: arguments.Report) -> dict[str, str]:
+def _digests(arguments: Report) -> dict[str, str]:
     """Returns the digest of everything that is read, by side, place and file."""
     digests = {}
     sides = {
@@ -159,7 +160,7 @@ def _digests(arguments: arguments.Report) -> dict[str, str]:
     return digests
 
 
-def _names(baseline: Run, candidate: Run) -> tuple[str, str]:
+def _names(baseline: FinishedRun, candidate: FinishedRun) -> tuple[str, str]:
     """Returns `mT5` (or `T5`) and `Switch`; recipe names where that tells not apart."""
     kinds = tuple(_kind(run) for run in (baseline, candidate))
     if kinds[0] != kinds[1]:
@@ -170,13 +171,13 @@ def _names(baseline: Run, candidate: Run) -> tuple[str, str]:
     return f"{kinds[0]} (baseline)", f"{kinds[1]} (candidate)"
 
 
-def _kind(run: Run) -> str:
+def _kind(run: FinishedRun) -> str:
     dense = "T5" if run.recipe["name"].startswith("t5-") else "mT5"
     kind = dense if run.switch is None else "Switch"
     return f"{kind} (imported {run.recipe['name']})" if run.imported else kind
 
 
-def _side(name: str, runs: Sequence[Run], step_seconds: float | None) -> Side:
+def _side(name: str, runs: Sequence[FinishedRun], step_seconds: float | None) -> Side:
     steps = tuple(runs[0].losses)
     for other in runs[1:]:
         if tuple(other.losses) != steps:
@@ -193,10 +194,10 @@ def _side(name: str, runs: Sequence[Run], step_seconds: float | None) -> Side:
     )
 
 
-def _facts(of: Side, runs: Sequence[Run]) -> whole.RunFacts:
+def _facts(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:
     first = runs[0]
     totals = [side.total_curve(run, Unit.NATS_PER_TOKEN)[-1] for run in of.runs]
-    return whole.RunFacts(
+    return RunFacts(
         name=of.name,
         recipe=first.recipe["name"],
         seeds=tuple(run.recipe["seed"] for run in runs),
@@ -208,9 +209,9 @@ def _facts(of: Side, runs: Sequence[Run]) -> whole.RunFacts:
         step_seconds=finished.median_metric(runs, "seconds"),
         tokens_per_second=finished.median_metric(runs, "tokens_per_second"),
         dropped_share=(
-            None if first.switch is None else finished.last_tenth(runs, "dropped_share")
+            None if first.switch is None else finished.mean_of_last_tenth(runs, "dropped_share")
         ),
-        training_loss_nats=finished.last_tenth(runs, "loss_nats"),
+        training_loss_nats=finished.mean_of_last_tenth(runs, "loss_nats"),
         held_out_loss_nats=tuple(float(total) for total in totals),
     )
 

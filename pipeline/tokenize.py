@@ -30,8 +30,7 @@ from pipeline.artifacts.claims import (
 from pipeline.artifacts.digests import digest_of_bytes, digest_of_value
 from pipeline.beam import job
 from pipeline.beam.options import check_workers_reach, pipeline_options, use
-from pipeline.corpus import pages
-from pipeline.corpus.pages import PageFile
+from pipeline.corpus.pages import PageFile, corpus_digests, page_files, training_pages
 from pipeline.errors import ArtifactError
 from pipeline.tokens.write_shards import PageShard, TokenLayout, Workspace, WriteTokenBlocks
 
@@ -46,7 +45,7 @@ def run(arguments: Tokenize) -> None:
     use(options)
     check_workers_reach(options, [*arguments.corpus, arguments.out])
     vocabulary, model = read_vocabulary(arguments.vocabulary)
-    inputs = pages.digests(arguments.corpus)
+    inputs = corpus_digests(arguments.corpus)
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
     console = Console(stderr=True)
     out = storage.absolute(arguments.out)
@@ -103,9 +102,9 @@ def page_shards(corpora: Sequence[str]) -> list[PageShard]:
     """Returns the files of each shard, language by language and split by split."""
     return [
         shard
-        for language in pages.training_pages(corpora)
+        for language in training_pages(corpora)
         for split in SPLITS
-        for shard in _shards(f"{language}/{split}", pages.page_files(corpora, language, split))
+        for shard in _shards(f"{language}/{split}", page_files(corpora, language, split))
     ]
 
 

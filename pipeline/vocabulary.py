@@ -39,7 +39,13 @@ from pipeline import storage
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.artifacts.digests import digest_of_contents
-from pipeline.corpus import pages as corpus
+from pipeline.corpus.pages import (
+    corpus_digests,
+    page_count,
+    page_files,
+    page_texts,
+    training_sizes,
+)
 from pipeline.errors import ArtifactError
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece leaves out longer ones: they are cut instead
@@ -89,8 +95,8 @@ def train_on_corpus(arguments: Vocabulary) -> None:
         "character_coverage": arguments.character_coverage,
         "sample_characters": arguments.sample_characters,
     }
-    weights = parse(arguments.mixture, corpus.training_sizes(arguments.corpus))
-    inputs = corpus.digests(arguments.corpus)
+    weights = parse(arguments.mixture, training_sizes(arguments.corpus))
+    inputs = corpus_digests(arguments.corpus)
     if weights_path := weights_file(arguments.mixture):
         inputs["weights"] = digest_of_contents(weights_path)
     console = Console(stderr=True)
@@ -136,8 +142,8 @@ def sample(corpora: Sequence[str], quotas: Mapping[str, int]) -> Iterator[str]:
     Every file gives its part, from its first page on: pages lie in it by the hash of their address.
     """
     for language, quota in quotas.items():
-        paths = [file.path for file in corpus.page_files(corpora, language, "train")]
-        pages = np.cumsum([0, *map(corpus.page_count, paths)])
+        paths = [file.path for file in page_files(corpora, language, "train")]
+        pages = np.cumsum([0, *map(page_count, paths)])
         parts = np.diff(quota * pages // pages[-1])
         for path, part in zip(paths, parts.tolist(), strict=True):
             with storage.local_copy(path) as here:
@@ -207,6 +213,6 @@ def append_control_pieces(model: bytes, pieces: Sequence[str]) -> bytes:
 
 def _lines(path: Path) -> Iterator[str]:
     characters = LONGEST_SENTENCE_BYTES // 4  # at most 4 bytes a character
-    for text in corpus.texts(path):
+    for text in page_texts(path):
         for line in text.split("\n"):
             yield from (line[i : i + characters] for i in range(0, len(line), characters))

@@ -10,7 +10,7 @@ from typing import Any
 
 import altair as alt
 
-from data import languages as table
+from data.languages import get
 from eval.expert_sharing import ExpertSharing, by_similarity, experts_along
 
 DARKEST = 4.0  # times an even share
@@ -68,7 +68,7 @@ def shares(sharing: ExpertSharing) -> dict[str, Any]:
     """Returns what the page draws from: languages in order; of each layer experts and shares."""
     order = by_similarity(sharing)
     return {
-        "languages": [table.get(sharing.languages[at]).name for at in order],
+        "languages": [get(sharing.languages[at]).name for at in order],
         "layers": [
             {
                 "experts": (along := experts_along(layer, order)),

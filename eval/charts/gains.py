@@ -12,9 +12,9 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from eval.charts import corpus, distillation, expert, speedup
+from eval.charts import distillation, expert, language_probability, speedup
 from eval.language_gain import LanguageGain
-from eval.report import Report, speedup_text
+from eval.report import ReportContents, speedup_text
 
 Spec = dict[str, Any]
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -52,7 +52,7 @@ _ROW_PIXELS = 17
 _NAMED_AT_EACH_END = 3
 
 
-def charts(report: Report) -> dict[str, Spec]:
+def charts(report: ReportContents) -> dict[str, Spec]:
     """Returns every picture by name."""
     gains = {code: gain for code, gain in report.gains.items() if not gain.script_variant}
     pictures: dict[str, Picture] = {
@@ -66,13 +66,13 @@ def charts(report: Report) -> dict[str, Spec]:
         pictures["tokens"] = gain_by_tokens(report, gains)
     if any(gain.bytes_per_token for gain in gains.values()):
         pictures["fertility"] = fertility(gains)
-    pictures |= corpus.pictures(report.funnel)
+    pictures |= language_probability.pictures(report.funnel)
     pictures |= expert.pictures(report.experts)
     pictures |= distillation.picture(report.students)
     return {name: _finished(chart) for name, chart in pictures.items()}
 
 
-def gains_wide(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
+def gains_wide(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns the per-language picture for a wide screen: a language a column, best first."""
     names = alt.X("name:N", sort=None, title=None).axis(
         labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
@@ -87,7 +87,7 @@ def gains_wide(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     return layers.properties(width="container", height=360)
 
 
-def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
+def gains_tall(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns the per-language picture for a phone: a language a row, best first."""
     names = alt.Y("name:N", sort=None, title=None).axis(
         labelOverlap=False, labelLimit=110, ticks=False
@@ -107,7 +107,7 @@ def gains_tall(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
     return layers.properties(width="container", height=_ROW_PIXELS * len(gains) + 60)
 
 
-def curves(report: Report) -> Picture:
+def curves(report: ReportContents) -> Picture:
     """Returns held-out loss over steps; the page fills in the rows of the language chosen.
 
     Thick lines are means over a side's runs, thin ones its runs where it has several.
@@ -141,7 +141,7 @@ def curves(report: Report) -> Picture:
     ).properties(width="container", height=320)
 
 
-def gain_by_tokens(report: Report, gains: Mapping[str, LanguageGain]) -> Picture:
+def gain_by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns gain against training tokens; the languages at both ends are named."""
     rows = [row for row in _gain_rows(gains) if row["tokens"]]
     middle = float(np.median([row["tokens"] for row in rows]))

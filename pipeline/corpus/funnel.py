@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data import languages
-from eval.funnel import SAMPLES_A_REASON, Funnel, funnel
+from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel
 from pipeline import storage
 from pipeline.artifacts.claims import read_manifest
 
@@ -28,10 +28,10 @@ def read_funnel(corpus: str) -> Funnel:
         ArtifactError: the directory is no finished corpus.
     """
     manifest = read_manifest(corpus, "clean")
-    return funnel(manifest, _samples(corpus, wanted(manifest["languages"])))
+    return funnel(manifest, _samples(corpus, sample_languages(manifest["languages"])))
 
 
-def wanted(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+def sample_languages(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """Returns, for each reason, the few languages whose pages shall show it.
 
     Args:
@@ -41,7 +41,9 @@ def wanted(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     for code, entry in entries.items():
         for reason, count in entry.get("rejected", {}).items():
             pages[reason][code] += count
-    return {reason: _scripts_in_turn(counts)[:SAMPLES_A_REASON] for reason, counts in pages.items()}
+    return {
+        reason: _scripts_in_turn(counts)[:SAMPLES_PER_REASON] for reason, counts in pages.items()
+    }
 
 
 def _scripts_in_turn(pages: Counter[str]) -> list[str]:
@@ -91,4 +93,4 @@ def _of_language(directory: str, reasons: set[str]) -> Iterator[tuple[str, pa.Ta
 
 def _first_pages(file: pa.NativeFile, reason: str) -> pa.Table:
     rejected = pq.read_table(file, columns=[*COLUMNS, "reason"], filters=[("reason", "=", reason)])
-    return rejected.select(COLUMNS).slice(0, SAMPLES_A_REASON)
+    return rejected.select(COLUMNS).slice(0, SAMPLES_PER_REASON)

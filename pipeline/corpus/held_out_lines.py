@@ -10,7 +10,7 @@ from data.dedup.shared_lines import HeldOutText, SharedLines, shared_lines
 from data.languages import UNDETERMINED
 from pipeline import storage
 from pipeline.artifacts.claims import read_manifest
-from pipeline.corpus.pages import page_files, texts
+from pipeline.corpus.pages import page_files, page_texts
 
 MOST_CHARACTERS = 2_000_000_000  # a minute of one core
 
@@ -38,4 +38,4 @@ def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
 def _texts(corpus: str, code: str, split: str) -> Iterator[str]:
     for file in page_files([corpus], code, split):
         with storage.local_copy(file.path) as here:
-            yield from texts(here)
+            yield from page_texts(here)

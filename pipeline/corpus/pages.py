@@ -33,7 +33,7 @@ class PageFile(NamedTuple):
     size: int
 
 
-def digests(corpora: Sequence[str]) -> dict[str, str]:
+def corpus_digests(corpora: Sequence[str]) -> dict[str, str]:
     """Returns the digest of each corpus, in the order given.
 
     Raises:
@@ -96,14 +96,14 @@ def page_count(path: str) -> int:
         return pq.read_metadata(file).num_rows
 
 
-def texts(path: Path) -> Iterator[str]:
+def page_texts(path: Path) -> Iterator[str]:
     """Yields the texts of one file of this machine, some pages in memory at a time."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(PAGES_IN_MEMORY, columns=["text"]):
             yield from batch["text"].to_pylist()
 
 
-def rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+def page_rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the rows of one file of pages."""
     with storage.local_copy(path) as here:
         return pq.read_table(here, columns=list(columns)).to_pylist()

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eval import confidence
+from eval import language_probability
 from eval.funnel import Funnel
 from pipeline import storage
-from pipeline.corpus import pages as corpus
 from pipeline.corpus.funnel import read_funnel
+from pipeline.corpus.pages import page_count
 from pipeline.errors import ArtifactError
 
 MOST_NAMED = 4  # languages of a reason, reasons of a language
@@ -49,8 +49,8 @@ def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Cons
     if funnel.reasons:
         console.print(_reasons(funnel))
     console.print(_languages(funnel))
-    if confidence.rows(funnel):
-        console.print(confidence.sentence(funnel), markup=False)
+    if language_probability.rows(funnel):
+        console.print(language_probability.sentence(funnel), markup=False)
     console.print("every file holds the pages that the manifest says")
 
 
@@ -62,7 +62,7 @@ def printable(text: str) -> str:
 
 def _check(files: str, pages: int) -> None:
     names = (name for name in storage.names_in(files) if name.endswith(".parquet"))
-    rows = sum(corpus.page_count(storage.join(files, name)) for name in names)
+    rows = sum(page_count(storage.join(files, name)) for name in names)
     if rows != pages:
         raise ArtifactError(
             f"{files} holds {rows} rows and the manifest says {pages}; clean again."
@@ -84,7 +84,9 @@ def _languages(funnel: Funnel) -> Table:
     headers = ("pages", "kept", "held out", "characters", "≥ 0.95 %")
     table = _table("language", headers, ("rejected",))
     for row in funnel.rows:
-        sure = f"{100 * confidence.certain_share(row):.1f}" if sum(row.confidence) else "–"
+        sure = (
+            f"{100 * language_probability.certain_share(row):.1f}" if sum(row.confidence) else "–"
+        )
         numbers = (f"{n:,}" for n in (row.pages, row.kept, row.held_out, row.characters))
         table.add_row(row.code, *numbers, sure, _most(row.rejected))
     return table

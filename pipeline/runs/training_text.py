@@ -11,10 +11,10 @@ from statistics import fmean
 from eval.language_gain import TrainingText
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
-from pipeline.runs.finished import Run
+from pipeline.runs.finished import FinishedRun
 
 
-def check_text(corpus: str | None, tokens: str | None, runs: Sequence[Run]) -> None:
+def check_text(corpus: str | None, tokens: str | None, runs: Sequence[FinishedRun]) -> None:
     """Checks that tokens are what a side's runs were trained on, and the corpus what is in them.
 
     Args:
@@ -31,7 +31,7 @@ def check_text(corpus: str | None, tokens: str | None, runs: Sequence[Run]) -> N
         _check_corpus(corpus, tokens)
 
 
-def _check_tokens(tokens: str, runs: Sequence[Run]) -> None:
+def _check_tokens(tokens: str, runs: Sequence[FinishedRun]) -> None:
     read = {run.about.get("inputs", {}).get("tokens") for run in runs} - {None}
     if read and claims.digest_of_manifest(tokens) not in read:
         raise ArtifactError(
@@ -56,7 +56,9 @@ def _check_corpus(corpus: str, tokens: str | None) -> None:
         )
 
 
-def training_text(tokens: str | None, runs: Sequence[Run]) -> tuple[dict[str, TrainingText], str]:
+def training_text(
+    tokens: str | None, runs: Sequence[FinishedRun]
+) -> tuple[dict[str, TrainingText], str]:
     """Returns each language's training text, and what its `tokens` count.
 
     Args:

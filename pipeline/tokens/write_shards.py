@@ -27,7 +27,7 @@ from data.tokens.blocks import Shard, TokenizedPage, write_shard
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline import storage
 from pipeline.beam.counters import add
-from pipeline.corpus import pages as corpus
+from pipeline.corpus.pages import page_rows
 from pipeline.store_access import Words, use, words_of
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms
@@ -152,7 +152,7 @@ class WriteShard(beam.DoFn):
 
     def _pages(self, path: str) -> Iterator[TokenizedPage]:
         self._load()
-        rows = corpus.rows(path, ["url", "text"])
+        rows = page_rows(path, ["url", "text"])
         for start in range(0, len(rows), PAGES_PER_CALL):
             chunk = rows[start : start + PAGES_PER_CALL]
             texts = [row["text"] for row in chunk]

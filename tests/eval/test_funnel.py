@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from eval.funnel import SAMPLE_CHARACTERS, SAMPLES_A_REASON, funnel
+from eval.funnel import SAMPLE_CHARACTERS, SAMPLES_PER_REASON, funnel
 
 MANIFEST = {
     "languages": {
@@ -57,7 +57,7 @@ def test_samples_show_many_languages_before_one_again_and_are_cut():
     found = funnel(MANIFEST, {"short": pages(["en", "en", "en", "en", "en", "sw", "yo"])})
     samples = found.reasons[0].samples
     assert [one.language for one in samples] == ["en", "sw", "yo", "en", "en", "en"]
-    assert len(samples) == SAMPLES_A_REASON
+    assert len(samples) == SAMPLES_PER_REASON
     assert {len(one.text) for one in samples} == {SAMPLE_CHARACTERS}
     assert all(one.text.endswith("x…") for one in samples)
 

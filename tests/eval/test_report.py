@@ -89,7 +89,7 @@ def made_of(*sides, **changes):
         "differences": (),
         "students": (),
     }
-    return report.Report(
+    return report.ReportContents(
         baseline=sides[0],
         candidate=sides[1],
         facts=(facts("mT5"), facts("Switch")),

@@ -55,7 +55,7 @@ def write_run(
     *,
     experts: int | None,
     seed: int = 0,
-    tokens_a_token: int = 1,
+    pieces_per_token: int = 1,
     gain: float | None = None,
     parameters: int = 1_234_567,
     made_from: Mapping[str, str] | None = None,
@@ -64,8 +64,8 @@ def write_run(
     """Writes a run whose languages gain from experts by a fixed, language-specific amount.
 
     A student gains the part `gain` of that. A vocabulary that cuts each token into
-    `tokens_a_token` gives the same bits to the same bytes. `made_from` are digests of inputs beside
-    the tokens.
+    `pieces_per_token` pieces gives the same bits to the same bytes. `made_from` holds digests of
+    inputs beside the tokens.
     """
     switch = None if experts is None else {"experts": experts}
     recipe = {
@@ -88,7 +88,7 @@ def write_run(
     for step in STEPS:
         rows = _evaluation(step, float(experts is not None) if gain is None else gain, rng)
         at, column = rows.schema.get_field_index("target_tokens"), rows["target_tokens"]
-        finer = pa.array(column.to_numpy() * tokens_a_token)
+        finer = pa.array(column.to_numpy() * pieces_per_token)
         pq.write_table(
             rows.set_column(at, "target_tokens", finer),
             directory / f"evaluation/step={step}.parquet",

@@ -180,7 +180,7 @@ def test_differences_are_reported_where_they_are_allowed(finished, tmp_path, cap
 
 def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path):
     """Cutting tokens finer changes no bit of a byte, so the report is the same in that unit."""
-    finer = write_run(tmp_path / "finer", experts=8, seed=0, tokens_a_token=3)
+    finer = write_run(tmp_path / "finer", experts=8, seed=0, pieces_per_token=3)
     asked = Report(baseline=(finished / "dense0",), candidate=(finer,), out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=r"other targets.*--allow-differences.*bits per byte"):
         report.run(asked)

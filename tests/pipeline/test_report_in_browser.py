@@ -145,8 +145,8 @@ def test_experts_and_folded_tables(browser, finished):
     browser.evaluate("document.querySelectorAll('details.layer summary')[1].click()")
     browser.wait(heat.format(1))
     assert browser.evaluate(heat.format(1)) == 107 * 8
-    least = "document.querySelector('#confidence + details table tbody th').firstChild.textContent"
-    assert browser.evaluate(least).strip() == all_languages()[-1].name
+    first = "document.querySelector('#language-probability + details table tbody th')"
+    assert browser.evaluate(f"{first}.firstChild.textContent").strip() == all_languages()[-1].name
     _is_quiet(browser, page)
 
 

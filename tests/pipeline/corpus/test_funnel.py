@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.reading.page_table import REJECTED, WRITTEN
-from eval.funnel import SAMPLES_A_REASON
+from eval.funnel import SAMPLES_PER_REASON
 from pipeline import inspect
 from pipeline.arguments import Inspect
 from pipeline.artifacts import claims
-from pipeline.corpus.funnel import read_funnel, wanted
+from pipeline.corpus.funnel import read_funnel, sample_languages
 from pipeline.corpus.show import printable
 from pipeline.errors import ArtifactError
 
@@ -76,9 +76,9 @@ def test_samples_come_from_every_script_before_a_second_language_of_one(corpus):
 
 def test_reasons_without_pages_are_not_looked_for():
     entries = {"sw": {"rejected": {"short": 2, "bad_words": 0}}, "en": {}}
-    assert wanted(entries) == {"short": ["sw"], "bad_words": []}
+    assert sample_languages(entries) == {"short": ["sw"], "bad_words": []}
     many = {code: {"rejected": {"short": 1}} for code in ("af", "de", "en", "es", "fr", "it", "nl")}
-    assert len(wanted(many)["short"]) == SAMPLES_A_REASON
+    assert len(sample_languages(many)["short"]) == SAMPLES_PER_REASON
 
 
 def test_inspection_prints_the_funnel_and_no_command_to_the_terminal(corpus, capsys, monkeypatch):

@@ -10,8 +10,8 @@ from typing import Any
 
 import altair as alt
 
-from eval import confidence
-from eval.funnel import CONFIDENCE_STEPS, Funnel, FunnelRow
+from eval import language_probability
+from eval.funnel import PROBABILITY_BINS, Funnel, FunnelRow
 
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 
@@ -23,15 +23,15 @@ _LIGHTEST = 0.3  # opacity of what is all but certain
 
 def pictures(funnel: Funnel | None) -> dict[str, Picture]:
     """Returns the bars for wide and for narrow screens; nothing where nothing is recorded."""
-    rows = () if funnel is None else confidence.rows(funnel)
+    rows = () if funnel is None else language_probability.rows(funnel)
     if not rows:
         return {}
-    tall = confidence_tall(rows)
-    wide = tall if len(rows) < _FEWEST_COLUMNS else confidence_wide(rows)
-    return {"confidence-wide": wide, "confidence-tall": tall}
+    tall = _tall(rows)
+    wide = tall if len(rows) < _FEWEST_COLUMNS else _wide(rows)
+    return {"language-probability-wide": wide, "language-probability-tall": tall}
 
 
-def confidence_wide(rows: tuple[FunnelRow, ...]) -> Picture:
+def _wide(rows: tuple[FunnelRow, ...]) -> Picture:
     """Returns the picture with a language a column, least certain first."""
     names = alt.X("name:N", sort=None, title=None).axis(
         labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
@@ -41,7 +41,7 @@ def confidence_wide(rows: tuple[FunnelRow, ...]) -> Picture:
     return alt.layer(bars, _HALF.encode(y=alt.datum(0.5))).properties(width="container", height=320)
 
 
-def confidence_tall(rows: tuple[FunnelRow, ...]) -> Picture:
+def _tall(rows: tuple[FunnelRow, ...]) -> Picture:
     """Returns the picture with a language a row, least certain first."""
     names = alt.Y("name:N", sort=None, title=None).axis(
         labelOverlap=False, labelLimit=110, ticks=False
@@ -70,7 +70,7 @@ def segments(rows: tuple[FunnelRow, ...]) -> list[dict[str, Any]]:
 def _segment(
     name: str, step: int, ends: tuple[float, float], pages: int, kept: int
 ) -> dict[str, Any]:
-    lower, upper = step / CONFIDENCE_STEPS, (step + 1) / CONFIDENCE_STEPS
+    lower, upper = step / PROBABILITY_BINS, (step + 1) / PROBABILITY_BINS
     return {
         "name": name,
         "step": lower,
@@ -84,10 +84,10 @@ def _segment(
 
 
 def _bars(rows: tuple[FunnelRow, ...]) -> alt.Chart:
-    unsure = f"datum.step < {confidence.LAST_STEP}"
+    unsure = f"datum.step < {language_probability.LAST_BIN}"
     colour = alt.condition(unsure, alt.value("var(--baseline)"), alt.value("var(--quiet)"))
     shade = alt.FillOpacity("step:Q", legend=None).scale(
-        domain=[0, confidence.LAST_STEP], range=[1, _LIGHTEST]
+        domain=[0, language_probability.LAST_BIN], range=[1, _LIGHTEST]
     )
     tooltip = [
         alt.Tooltip("name:N", title="language"),

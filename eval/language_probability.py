@@ -9,11 +9,11 @@ median is known by its step only, and for the last step that is all one needs: b
 
 from collections.abc import Sequence
 
-from data import languages as table
-from eval.funnel import CONFIDENCE_STEPS, Funnel, FunnelRow
+from data.languages import UNDETERMINED, all_languages
+from eval.funnel import PROBABILITY_BINS, Funnel, FunnelRow
 
 NAMED = 12  # languages in the sentence; the picture and its table have all
-LAST_STEP = (CONFIDENCE_STEPS - 1) / CONFIDENCE_STEPS
+LAST_BIN = (PROBABILITY_BINS - 1) / PROBABILITY_BINS
 
 
 def rows(funnel: Funnel) -> tuple[FunnelRow, ...]:
@@ -26,15 +26,15 @@ def certain_share(row: FunnelRow) -> float:
     return row.confidence[-1] / sum(row.confidence)
 
 
-def is_unsure(row: FunnelRow) -> bool:
+def is_uncertain(row: FunnelRow) -> bool:
     """True where the median (of an even number of pages the lower one) lies below 0.95."""
     return 2 * row.confidence[-1] <= sum(row.confidence)
 
 
-def steps_with_pages(some: Sequence[FunnelRow]) -> list[int]:
+def bins_with_pages(some: Sequence[FunnelRow]) -> list[int]:
     """Returns the steps in which any of the languages has pages, and always the last."""
-    last = CONFIDENCE_STEPS - 1
-    return [s for s in range(CONFIDENCE_STEPS) if s == last or any(r.confidence[s] for r in some)]
+    last = PROBABILITY_BINS - 1
+    return [s for s in range(PROBABILITY_BINS) if s == last or any(r.confidence[s] for r in some)]
 
 
 def sentence(funnel: Funnel) -> str:
@@ -44,13 +44,13 @@ def sentence(funnel: Funnel) -> str:
     variants are named beside the languages and are in no count; pages of no certain language are
     in neither.
     """
-    known = [row for row in rows(funnel) if row.code != table.UNDETERMINED]
+    known = [row for row in rows(funnel) if row.code != UNDETERMINED]
     variants, languages = _split(known)
-    unsure = [row for row in languages if is_unsure(row)]
-    beside = [row for row in variants if is_unsure(row)]
+    uncertain = [row for row in languages if is_uncertain(row)]
+    beside = [row for row in variants if is_uncertain(row)]
     said = (
-        f"In {len(unsure)} of {len(languages)} languages the identifier gives the median kept page "
-        f"a probability below {LAST_STEP:.2f}{': ' if unsure else ''}{_listed(unsure)}."
+        f"In {len(uncertain)} of {len(languages)} languages the identifier gives the median kept "
+        f"page a probability below {LAST_BIN:.2f}{': ' if uncertain else ''}{_listed(uncertain)}."
     )
     return f"{said} So it does in the script variants {_listed(beside)}." if beside else said
 
@@ -62,7 +62,7 @@ def _certainty(row: FunnelRow) -> tuple[float, float, int, str]:
 
 
 def _split(known: Sequence[FunnelRow]) -> tuple[list[FunnelRow], list[FunnelRow]]:
-    variants = {one.code for one in table.all_languages() if one.is_script_variant}
+    variants = {one.code for one in all_languages() if one.is_script_variant}
     return (
         [row for row in known if row.code in variants],
         [row for row in known if row.code not in variants],

@@ -1,0 +1,177 @@
+"""Checks that finished runs may be compared.
+
+Two runs may be compared under three conditions:
+
+* Their recipes agree in everything but the name, the seed, the feed-forward layers (`model.switch`)
+  and the settings that leave a step's result unchanged (the mesh, how often it logs).
+* They were made from the same inputs: tokens, vocabulary, first weights, mixture file, teacher.
+* Every evaluation scored the same held-out pages with the same targets.
+
+Other held-out pages are always refused. Every other difference is refused too, or listed where the
+user allows it. A student is compared without its teacher and without how it was taught.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from eval import language_loss
+from eval.report import Difference
+from pipeline.artifacts import claims
+from pipeline.errors import ArtifactError
+from pipeline.runs.finished import FinishedRun
+
+# May differ: none changes what a step computes, except the seed, which is meant to.
+_FREE = (
+    "name",
+    "seed",
+    "mesh",
+    "remat",
+    "accumulate",
+    "evaluate_every",
+    "checkpoint_every",
+    "log_every",
+)
+_TEACHING = "distillation"  # the part of a recipe that only a student has
+_TEACHER = "teacher"  # the input that only a student has
+
+
+def differences(
+    baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun], *, allowed: bool
+) -> tuple[Difference, ...]:
+    """Returns in what the runs differ beyond the feed-forward, the name and the seed.
+
+    Raises:
+        ArtifactError: they differ and may not, or were evaluated on different pages.
+    """
+    runs = [*baseline, *candidate]
+    for other in runs[1:]:
+        _check_same_pages(runs[0], other)
+    for first, *others in (baseline, candidate):
+        for other in others:
+            _check_same_targets(first, other, "runs of one side need one vocabulary")
+    if not allowed:
+        for other in runs[1:]:
+            _check_same_recipe(runs[0], other)
+            _check_same_targets(
+                runs[0], other, "--allow-differences compares them in bits per byte"
+            )
+    leaves = [claims.leaves(_fixed(run)) for run in runs]
+    names = dict.fromkeys(name for one in leaves for name in one)
+    rows = [(name, tuple(_plain(one.get(name)) for one in leaves)) for name in names]
+    count = len(baseline)
+    return tuple(
+        Difference(name, values[:count], values[count:])
+        for name, values in rows
+        if len(set(values)) > 1
+    )
+
+
+def check_students(
+    students: Sequence[FinishedRun],
+    baseline: FinishedRun,
+    teachers: Sequence[FinishedRun],
+    *,
+    differences_allowed: bool,
+) -> None:
+    """Checks that students are dense runs like the baseline, but for who taught them and how.
+
+    Raises:
+        ArtifactError: they are not; or nobody or another run taught them; or two ways of teaching
+            share a name, and would be taken for seeds of one.
+    """
+    named: dict[str, FinishedRun] = {}
+    for student in students:
+        _check_taught_alike(named.setdefault(student.recipe["name"], student), student)
+        _check_teacher(student, teachers)
+        _check_same_pages(baseline, student)
+        _check_same_targets(baseline, student, "a student needs its teacher's vocabulary")
+        if student.switch is not None:
+            raise ArtifactError(
+                f"{student.directory} was named as a student and has experts; name dense runs."
+            )
+        _check_taught(student)
+        if not differences_allowed:
+            _check_same_recipe(baseline, _as_if_untaught(student))
+
+
+def _check_taught(student: FinishedRun) -> None:
+    if student.recipe.get(_TEACHING) is None:
+        raise ArtifactError(
+            f"{student.directory} was named as a student and was taught by no run; name a run that "
+            "`mswitch distill` wrote."
+        )
+
+
+def _as_if_untaught(student: FinishedRun) -> FinishedRun:
+    """Returns the student without what only a student has."""
+    recipe = {key: value for key, value in student.recipe.items() if key != _TEACHING}
+    inputs = {key: value for key, value in _inputs(student).items() if key != _TEACHER}
+    return replace(student, recipe=recipe, about={**student.about, "inputs": inputs})
+
+
+def _check_taught_alike(first: FinishedRun, other: FinishedRun) -> None:
+    one, way = (run.recipe.get(_TEACHING) for run in (first, other))
+    if lines := claims.differences(one, way, _TEACHING):
+        raise ArtifactError(
+            f"{first.directory} and {other.directory} are students of one name, "
+            f"{first.recipe['name']!r}, and were taught otherwise ({'; '.join(lines)}); distill "
+            "one of them with another --set name=NAME."
+        )
+
+
+def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> None:
+    """Compares who taught a student, where that is recorded, with the candidate's runs."""
+    says = student.about.get("teacher")
+    known = [
+        (run.recipe["name"], run.recipe["seed"], run.about.get("parameters")) for run in teachers
+    ]
+    if says and (says["recipe"], says["seed"], says["parameters"]) not in known:
+        raise ArtifactError(
+            f"{student.directory} was taught by {says['recipe']}, seed {says['seed']}, of "
+            f"{says['parameters']:,} parameters, which is none of the candidate's runs; name its "
+            "teacher with --candidate."
+        )
+
+
+def _check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
+    lines = claims.differences(_fixed(first), _fixed(other))
+    if lines:
+        raise ArtifactError(
+            f"{first.directory} and {other.directory} differ in more than the feed-forward, "
+            f"the name and the seed ({'; '.join(lines).replace('asked', 'here')}); "
+            "compare runs of one recipe, or say --allow-differences: the report then names them."
+        )
+
+
+def _fixed(run: FinishedRun) -> dict[str, Any]:
+    """Returns what must be equal on both sides."""
+    recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
+    model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
+    digests = {f"digest of the {name}": digest for name, digest in _inputs(run).items()}
+    return recipe | {"model": model} | digests
+
+
+def _inputs(run: FinishedRun) -> Mapping[str, str]:
+    return run.about.get("inputs", {})
+
+
+def _plain(value: Any) -> str:
+    return "not recorded" if value is None else str(value)
+
+
+def _check_same_pages(one: FinishedRun, other: FinishedRun) -> None:
+    if not language_loss.same_pages(one.pages, other.pages):
+        raise ArtifactError(
+            f"{one.directory} and {other.directory} scored different held-out pages "
+            f"({len(one.pages.loss_nats)} against {len(other.pages.loss_nats)} pages, or other "
+            "addresses); evaluate both on tokens of the same corpus."
+        )
+
+
+def _check_same_targets(one: FinishedRun, other: FinishedRun, what_to_do: str) -> None:
+    if not language_loss.same_targets(one.pages, other.pages):
+        raise ArtifactError(
+            f"{one.directory} and {other.directory} cut the same held-out pages into other "
+            f"targets, as different vocabularies or lengths do; {what_to_do}."
+        )
