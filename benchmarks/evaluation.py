@@ -23,9 +23,9 @@ import numpy as np
 from data.tokens.blocks import TokenBlocks
 from model.sharding import make_mesh
 from model.train_step import make_trainer
-from pipeline.evaluate import HeldOut
 from pipeline.hardware.hosts import to_devices
 from pipeline.recipe import named
+from pipeline.training.held_out import HeldOut
 
 RESULT = Path(__file__).parent / "results" / "evaluation.json"
 ROUNDS, WARM = 7, 1

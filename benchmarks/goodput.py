@@ -26,10 +26,10 @@ from rich.console import Console
 from data.tokens.blocks import TokenBlocks
 from model.sharding import make_mesh
 from model.train_step import make_trainer
-from pipeline.evaluate import HeldOut
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override
+from pipeline.training.held_out import HeldOut
 from pipeline.training.loop import Training, device_batches, train
 from pipeline.training.profiling import Profile
 from pipeline.training.run import make_examples

@@ -1,10 +1,10 @@
-"""Scores of held-out pages: sums and counts a page, whatever scored them.
+"""Losses of held-out pages: sums and counts per page, from scored batches of windows.
 
-The scoring function sees rows of windows, all languages mixed and in one shape, so that it is
-compiled once. Sums go back to the page that a row was cut from.
+Batches mix languages and have one shape, so that scoring compiles once. Each row's sums are added
+to the page that the row was cut from.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,31 +12,30 @@ from jaxtyping import Int, Num
 
 from data.examples.held_out_batches import HeldOutBatch, HeldOutPage
 
-Score = Callable[[HeldOutBatch], tuple[Num[np.ndarray, " rows"], Num[np.ndarray, " rows"]]]
+# A batch, and each row's loss in nats and number of target tokens.
+ScoredBatch = tuple[HeldOutBatch, Num[np.ndarray, " rows"], Num[np.ndarray, " rows"]]
 
 
 def page_losses(
     pages: Sequence[HeldOutPage],
-    batches: Iterable[HeldOutBatch],
-    score: Score,
+    scored: Iterable[ScoredBatch],
     piece_bytes: Int[np.ndarray, " vocabulary"],
 ) -> dict[str, list[Any]]:
-    """Scores every page.
+    """Returns the losses of every page.
 
     Args:
-        pages: what the batches were cut from.
-        batches: rows of windows; row i belongs to page `page[i]`, or to none where that is -1.
-        score: returns each row's loss in nats and number of target tokens.
+        pages: pages that the batches were cut from.
+        scored: batches with the scores of their rows; row i of a batch belongs to page `page[i]`,
+            or to none where that is -1.
         piece_bytes: UTF-8 bytes of text that each id stands for; 0 for sentinels, EOS and padding.
 
     Returns:
-        The columns of `evaluation/step=N.parquet`, a row a page: language, url, loss_nats (sum over
-        target tokens, sentinels included, EOS not), target_tokens, text_bytes (of the hidden text),
-        windows.
+        The columns of `evaluation/step=N.parquet`, one row per page: language, url, loss_nats (sum
+        over target tokens, sentinels included, EOS not), target_tokens, text_bytes (of the hidden
+        text), windows.
     """
     loss, tokens, size, windows = (np.zeros(len(pages)) for _ in range(4))
-    for batch in batches:
-        row_loss, row_tokens = score(batch)
+    for batch, row_loss, row_tokens in scored:
         real = batch.page >= 0
         page = batch.page[real]
         np.add.at(loss, page, np.asarray(row_loss, np.float64)[real])

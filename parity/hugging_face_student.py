@@ -16,7 +16,7 @@ from hugging_face_files import written, written_by_ours
 
 from data.examples.loader import batches
 from pipeline import distill, export_hf
-from pipeline.arguments import BlockCache, Distill, ExportHf
+from pipeline.arguments import CacheOptions, Distill, ExportHf
 from pipeline.runs.open import load_run
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.run import make_examples
@@ -30,7 +30,7 @@ LEAST_DIFFERENT = 20  # ids, of those that both wrote
 def windows(run: Path) -> np.ndarray:
     """Returns what the encoder reads in the run's first training rows."""
     recipe, _ = load_run(run)
-    examples = make_examples(recipe, open_blocks(str(DEMO / "tokens"), BlockCache()))
+    examples = make_examples(recipe, open_blocks(str(DEMO / "tokens"), CacheOptions()))
     return next(batches(examples, rows=ROWS, first_batch=0, host=0, hosts=1))["inputs"]
 
 

@@ -1,5 +1,28 @@
-"""The jobs: one file a stage, named as its verb; the only place for Beam and the command line.
+"""The commands: one file per command, named for its verb. Each runs in a process of its own.
 
-`cli` parses, `arguments` says what each command takes, `recipes` names complete runs, `artifacts`
-keeps every output directory honest. A stage is its own process and imports what it needs itself.
+Data, then training, then reading what came out:
+
+    clean       clean.py        web pages -> pages/, rejected/, broken/, manifest.json
+    estimate    estimate.py     a sample of web pages -> pages, core-hours and cost (printed)
+    vocabulary  vocabulary.py   a corpus, or a SentencePiece model -> sentencepiece.model
+    tokenize    tokenize.py     corpora and a vocabulary -> token blocks, one folder per language
+    pretrain    pretrain.py     a recipe and token blocks -> a run
+    distill     distill.py      a finished run, a dense recipe and its tokens -> a run
+    evaluate    evaluate.py     a run and token blocks -> RUN/evaluation/step=N.parquet
+    report      report.py       runs of a baseline and a candidate -> report.json, report.md,
+                                index.html
+    fill        fill.py         a run and a text with gaps -> the filled gaps (printed)
+    import-hf   import_hf.py    a Transformers T5, mT5 or Switch -> a run at step 0
+    export-hf   export_hf.py    a run -> config.json, model.safetensors, spiece.model,
+                                tokenizer.json
+    plan        plan.py         a recipe and a topology -> memory, time and cost (printed or JSON)
+    recipes     recipes.py      -> the named recipes (printed)
+    inspect     inspect.py      any artifact -> its checked contents (printed)
+    demo        demo.py         text that installed packages ship -> all of the above
+
+A run is a directory: recipe.json, mixture.json, sentencepiece.model, checkpoints/, metrics.jsonl,
+time.json, evaluation/, tensorboard/ and, once it is finished, manifest.json.
+
+`cli` parses the command line, `arguments` declares what each command takes, `errors` holds the
+exceptions that become one sentence. `artifacts/` guards every output directory.
 """

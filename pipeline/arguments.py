@@ -112,7 +112,7 @@ class Hosts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockCache:
+class CacheOptions:
     """Where blocks from an object store are kept on this host; its processes share it."""
 
     directory: Path = Path("~/.cache/mswitch")
@@ -147,7 +147,7 @@ class Pretrain:
     profile: tuple[int, int] | None = None
     """Trace these steps, first and last, into RUN/profile."""
     hosts: Hosts = field(default_factory=Hosts)
-    cache: BlockCache = field(default=BlockCache())
+    cache: CacheOptions = field(default=CacheOptions())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,7 @@ class Distill:
     profile: tuple[int, int] | None = None
     """Trace these steps, first and last, into RUN/profile."""
     hosts: Hosts = field(default_factory=Hosts)
-    cache: BlockCache = field(default=BlockCache())
+    cache: CacheOptions = field(default=CacheOptions())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ class Evaluate:
     """Directory that `mswitch tokenize` wrote, or its address on an object store."""
     step: int | None = None
     """Checkpoint to score; the last one if left out."""
-    cache: BlockCache = field(default=BlockCache())
+    cache: CacheOptions = field(default=CacheOptions())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +294,7 @@ class Inspect:
 
     directory: Annotated[str, tyro.conf.Positional]
     """A directory that a stage wrote; a corpus or token blocks also by their address on a store."""
-    cache: BlockCache = field(default=BlockCache())
+    cache: CacheOptions = field(default=CacheOptions())
 
 
 @dataclass(frozen=True, kw_only=True)

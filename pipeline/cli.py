@@ -1,12 +1,14 @@
-"""`mswitch COMMAND ...`: parses, calls one stage, and turns an unusable input into one sentence.
+"""`mswitch COMMAND ...`: parses the command line and runs one command.
 
 Exit status: 0 done, 2 wrong arguments or input, 143 training stopped by SIGTERM and saved, 1
-anything else. A stage's module is imported only when its command runs, so `--help` needs none of
-JAX, Beam or TensorFlow.
+anything else. An unusable input prints one sentence, not a traceback. A command's module is
+imported only when the command runs, so `--help` loads none of JAX, Beam and TensorFlow.
 """
 
+import functools
 import importlib
 import logging
+import operator
 import re
 import sys
 from collections.abc import Iterator
@@ -19,46 +21,29 @@ import tyro
 from data.errors import DataError
 from model.config import ConfigurationError
 from pipeline import arguments
-from pipeline.errors import ArtifactError
+from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
 from pipeline.hardware.libtpu import leave_alone_without_chips
 
-Command = (
-    Annotated[arguments.Clean, tyro.conf.subcommand("clean")]
-    | Annotated[arguments.Estimate, tyro.conf.subcommand("estimate")]
-    | Annotated[arguments.Vocabulary, tyro.conf.subcommand("vocabulary")]
-    | Annotated[arguments.Tokenize, tyro.conf.subcommand("tokenize")]
-    | Annotated[arguments.Pretrain, tyro.conf.subcommand("pretrain")]
-    | Annotated[arguments.Distill, tyro.conf.subcommand("distill")]
-    | Annotated[arguments.Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[arguments.Report, tyro.conf.subcommand("report")]
-    | Annotated[arguments.Fill, tyro.conf.subcommand("fill")]
-    | Annotated[arguments.ImportHf, tyro.conf.subcommand("import-hf")]
-    | Annotated[arguments.ExportHf, tyro.conf.subcommand("export-hf")]
-    | Annotated[arguments.Plan, tyro.conf.subcommand("plan")]
-    | Annotated[arguments.Recipes, tyro.conf.subcommand("recipes")]
-    | Annotated[arguments.Inspect, tyro.conf.subcommand("inspect")]
-    | Annotated[arguments.Demo, tyro.conf.subcommand("demo")]
-)
-
-STAGES = {
-    arguments.Clean: "pipeline.clean",
-    arguments.Estimate: "pipeline.estimate",
-    arguments.Vocabulary: "pipeline.vocabulary",
-    arguments.Tokenize: "pipeline.tokenize",
-    arguments.Pretrain: "pipeline.pretrain",
-    arguments.Distill: "pipeline.distill",
-    arguments.Evaluate: "pipeline.evaluate",
-    arguments.Report: "pipeline.report",
-    arguments.Fill: "pipeline.fill",
-    arguments.ImportHf: "pipeline.import_hf",
-    arguments.ExportHf: "pipeline.export_hf",
-    arguments.Plan: "pipeline.plan",
-    arguments.Recipes: "pipeline.recipes",
-    arguments.Inspect: "pipeline.inspect",
-    arguments.Demo: "pipeline.demo",
+# The module of a command is `pipeline.` and its name, with _ for -.
+COMMANDS: dict[str, type] = {
+    "clean": arguments.Clean,
+    "estimate": arguments.Estimate,
+    "vocabulary": arguments.Vocabulary,
+    "tokenize": arguments.Tokenize,
+    "pretrain": arguments.Pretrain,
+    "distill": arguments.Distill,
+    "evaluate": arguments.Evaluate,
+    "report": arguments.Report,
+    "fill": arguments.Fill,
+    "import-hf": arguments.ImportHf,
+    "export-hf": arguments.ExportHf,
+    "plan": arguments.Plan,
+    "recipes": arguments.Recipes,
+    "inspect": arguments.Inspect,
+    "demo": arguments.Demo,
 }
 
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # the first part of an address that became a path
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
 
 DESCRIPTION = """Raw web pages in 101 languages go in at one end; a report of what a Switch
 Transformer gains over mT5, language by language, comes out at the other."""
@@ -70,31 +55,44 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Runs one command; returns 0, or 2 after a sentence on standard error."""
+    """Runs one command; returns its exit status.
+
+    Status 2 and 143 come with one sentence on standard error.
+    """
     logging.getLogger().addFilter(is_worth_reading)
     leave_alone_without_chips()
     own, beam = split_beam_options(argv)
     own = merge_repeated(own)
-    command: Any = tyro.cli(Command, prog="mswitch", description=DESCRIPTION, args=own)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    command = parse(own)
+    name = own[0]
     try:
-        check_paths(own[0], command)
+        check_paths(name, command)
         if beam:
-            command = with_beam_options(command, beam)
-        stage = importlib.import_module(STAGES[type(command)])
-        stage.run(command)
+            command = with_beam_options(name, command, beam)
+        importlib.import_module(f"pipeline.{name.replace('-', '_')}").run(command)
     except (DataError, ArtifactError, ConfigurationError) as error:
         print(f"mswitch: {error}", file=sys.stderr)
         return 2
+    except Preempted as stopped:
+        print(stopped, file=sys.stderr)
+        return PREEMPTED_STATUS
     return 0
 
 
+def parse(argv: list[str]) -> Any:
+    """Returns a command's arguments; exits with a usage message if they cannot be parsed."""
+    commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
+    union: Any = functools.reduce(operator.or_, commands)
+    return tyro.cli(union, prog="mswitch", description=DESCRIPTION, args=argv)
+
+
 def is_worth_reading(record: logging.LogRecord) -> bool:
-    """False for Beam's complaint, at every import, about cloud libraries that nobody asked for."""
+    """Returns False for Beam's warning, at every import, about missing cloud libraries."""
     return "apitools not found" not in record.getMessage()
 
 
 def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Splits the command line at the first lone `--`: ours before it, Beam's after it."""
+    """Splits the command line at the first lone `--` into mswitch's options and Beam's."""
     if "--" not in argv:
         return argv, ()
     at = argv.index("--")
@@ -102,10 +100,10 @@ def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
 
 
 def merge_repeated(argv: list[str]) -> list[str]:
-    """Joins the values of an option given more than once: `--set a --set b` is `--set a b`.
+    """Joins the values of a repeated option: `--set a --set b` becomes `--set a b`.
 
-    Otherwise the last one would count and the others be lost without a word. An option that takes
-    one value becomes an error that way, as it should.
+    Without this the parser would silently drop all but the last. A repeated option of one value
+    becomes a parser error.
     """
     command, options = argv[:1], argv[1:]
     values: dict[str, list[str]] = {"": []}
@@ -126,16 +124,16 @@ def merge_repeated(argv: list[str]) -> list[str]:
 
 
 def check_paths(name: str, command: Any) -> None:
-    """Checks that no address of a store was given where a path of this machine is wanted.
+    """Checks that no object-store address was given for a local path.
 
-    `Path` would make of `gs://bucket/run` a directory `gs:` below the one we are in.
+    `Path("gs://bucket/run")` would name a directory `gs:` in the working directory.
 
     Args:
-        name: the command's.
-        command: its arguments.
+        name: name of the command.
+        command: arguments of the command.
 
     Raises:
-        ArtifactError: an address was given.
+        ArtifactError: if a path is an object-store address.
     """
     for path in paths_in(command):
         if SCHEME.fullmatch(path.parts[0] if path.parts else ""):
@@ -158,14 +156,13 @@ def paths_in(value: Any) -> Iterator[Path]:
             yield from paths_in(getattr(value, one.name))
 
 
-def with_beam_options(command: Any, beam: tuple[str, ...]) -> Any:
+def with_beam_options(name: str, command: Any, beam: tuple[str, ...]) -> Any:
     """Returns the command with Beam options.
 
     Raises:
-        ArtifactError: the command runs no Beam job.
+        ArtifactError: if the command runs no Beam job.
     """
     if not hasattr(command, "beam"):
-        name = type(command).__name__.lower()
         raise ArtifactError(
             f"Beam options ({' '.join(beam)}) were given to {name}, which runs no Beam job; "
             "only clean and tokenize take options after --."

@@ -32,7 +32,7 @@ from pipeline.recipe.recipe import override
 from pipeline.training import teacher as teachers
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.loop import Training, device_batches
-from pipeline.training.run import carry_out, is_finished, prepare, training_of
+from pipeline.training.run import carry_out, is_finished, make_training, prepare
 
 USE_BATCHES = 16  # of training examples, in which experts' loads are counted; 64 rows were enough
 
@@ -43,16 +43,18 @@ def run(arguments: Distill) -> None:
     recipe = override(recipe, arguments.overrides)
     assert recipe.distillation is not None  # an override sets fields of it
     teacher = teachers.find(arguments.teacher)
-    job = prepare(arguments, recipe, [functools.partial(teachers.check_teaches, teacher, recipe)])
-    job.inputs["teacher"] = teacher.identity
-    if is_finished(job):
+    prepared = prepare(
+        arguments, recipe, [functools.partial(teachers.check_teaches, teacher, recipe)]
+    )
+    prepared.inputs["teacher"] = teacher.identity
+    if is_finished(prepared):
         return
     network, facts = teacher.weights(make_mesh(recipe.mesh))
     check_same_teacher(arguments.out, facts)
-    training = training_of(job, Lesson(recipe.distillation, network))
+    training = make_training(prepared, Lesson(recipe.distillation, network))
     if recipe.distillation.initialization != "random":
         begin(training, network)
-    carry_out(job, training, {"teacher": facts})
+    carry_out(prepared, training, {"teacher": facts})
 
 
 def check_same_teacher(out: Path, facts: Mapping[str, Any]) -> None:

@@ -26,8 +26,9 @@ from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.json_files import read_json
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.open import trainer_here
+from pipeline.training.description import describe_run
 from pipeline.training.first_weights import write_first_checkpoint
-from pipeline.training.run import describe, refusals_in_words
+from pipeline.training.save_errors import explain_save_errors
 from pipeline.vocabulary import with_sentinels
 
 
@@ -42,13 +43,13 @@ def run(arguments: ImportHf) -> None:
     if claim(arguments.out, "import-hf", settings, inputs) is Claim.FINISHED:
         console.print(f"import-hf: {arguments.out} is finished.")
         return
-    with refusals_in_words(arguments.out):
+    with explain_save_errors(arguments.out):
         write_vocabulary(arguments.directory / VOCABULARY, arguments.out, recipe)
         model = import_state(recipe.model, read_weights(weights))
         trainer = trainer_here(recipe)
         arrays = jax.device_put(model, trainer.shardings.arrays)
         write_first_checkpoint(arguments.out, lambda: trainer.init()._replace(arrays=arrays))
-        describe(arguments.out, recipe, trainer, inputs)
+        describe_run(arguments.out, recipe, trainer, inputs)
     finish(arguments.out, "import-hf", settings, inputs, {"steps": 0})
     console.print(f"import-hf: {parameter_count(model):,} parameters in {arguments.out}")
 

@@ -13,19 +13,19 @@ from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
 from pipeline.training.first_weights import check_weights, start_from
-from pipeline.training.run import carry_out, is_finished, prepare, training_of
+from pipeline.training.run import carry_out, is_finished, make_training, prepare
 
 
 def run(arguments: Pretrain) -> None:
     """Trains to the recipe's last step, or finds that done; SIGTERM ends it before, saved."""
     recipe, start = override(named.get(arguments.recipe), arguments.overrides), arguments.start
     also = [] if start is None else [functools.partial(check_weights, start, recipe)]
-    job = prepare(arguments, recipe, also)
+    prepared = prepare(arguments, recipe, also)
     if start is not None:
-        job.inputs["start"] = digest_of_manifest(start)
-    if is_finished(job):
+        prepared.inputs["start"] = digest_of_manifest(start)
+    if is_finished(prepared):
         return
-    training = training_of(job)
+    training = make_training(prepared)
     if start is not None:
         start_from(start, arguments.out, training.trainer)
-    carry_out(job, training)
+    carry_out(prepared, training)

@@ -7,7 +7,7 @@ from data.examples.mixture import TextSizes
 from data.stores import staging
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import BlockCache
+from pipeline.arguments import CacheOptions
 from pipeline.artifacts.claims import MANIFEST, read_manifest
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -18,7 +18,7 @@ def is_address(place: str) -> bool:
     return ADDRESS.match(place) is not None
 
 
-def open_blocks(place: str, cache: BlockCache) -> TokenBlocks:
+def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
     """Returns finished token blocks; its `directory` is on this host in any case.
 
     Raises:

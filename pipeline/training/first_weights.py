@@ -20,7 +20,7 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import check_same_vocabulary, find_finished_run
 from pipeline.runs.open import restore
-from pipeline.training.run import refusals_in_words
+from pipeline.training.save_errors import explain_save_errors
 
 
 def start_from(start: Path, out: Path, trainer: Trainer) -> None:
@@ -46,7 +46,7 @@ def write_first_checkpoint(out: Path, first: Callable[[], TrainState]) -> None:
     Raises:
         ArtifactError: it cannot be written.
     """
-    with refusals_in_words(out):
+    with explain_save_errors(out):
         checkpoints = Checkpoints(out / "checkpoints")
         if not checkpoints.steps():
             checkpoints.save(0, first())

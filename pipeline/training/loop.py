@@ -17,10 +17,11 @@ from data.examples.loader import Examples, batches
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.nonfinite import places
 from model.train_step import StepMetrics, Trainer, TrainState
-from pipeline.evaluate import HeldOut, evaluation_file, write
 from pipeline.hardware.hosts import Share, is_first, on_every_host, share_of, to_devices
 from pipeline.recipe.recipe import Recipe
 from pipeline.training import time_account
+from pipeline.training.evaluation_file import evaluation_file, write_evaluation
+from pipeline.training.held_out import HeldOut
 from pipeline.training.metrics_log import Progress
 from pipeline.training.preemption import Preemption
 from pipeline.training.profiling import Profile
@@ -52,19 +53,19 @@ class Training:
     console: Console
 
 
-class Ended(NamedTuple):
+class LoopResult(NamedTuple):
     """How a start of a run ended.
 
     Attributes:
         step: the last one made, which is saved.
-        whole: nothing is left to do; False where SIGTERM came before the last evaluation.
+        finished: nothing is left to do; False where SIGTERM came before the last evaluation.
     """
 
     step: int
-    whole: bool
+    finished: bool
 
 
-def train(training: Training) -> Ended:
+def train(training: Training) -> LoopResult:
     """Runs from the last whole checkpoint to the end, or to SIGTERM.
 
     Raises:
@@ -109,7 +110,7 @@ def _loop(
     checkpoints: Checkpoints,
     progress: Progress,
     preemption: Preemption,
-) -> Ended:
+) -> LoopResult:
     recipe, account = training.recipe, training.account
     source, trainer = device_batches(training, first), training.trainer
     with account.spend("waiting_for_data"):
@@ -125,7 +126,7 @@ def _loop(
             if step not in checkpoints.steps():
                 with account.spend("checkpointing"):
                     checkpoints.save(step, state)
-            return Ended(step, whole=False)
+            return LoopResult(step, finished=False)
         with training.profile.around(step + 1), account.spend("stepping"):
             state, metrics = trainer.step(state, batch, *trainer.given)
             jax.block_until_ready(before)
@@ -137,11 +138,11 @@ def _loop(
             with account.spend("checkpointing"):
                 checkpoints.save(step + 1, state)
         if stop:
-            return Ended(step + 1, whole=False)
+            return LoopResult(step + 1, finished=False)
         with account.spend("waiting_for_data"):
             batch = next(source)
     evaluated = _evaluate(training, trainer, state, recipe.steps, progress, preemption.asked)
-    return Ended(recipe.steps, whole=evaluated)
+    return LoopResult(recipe.steps, finished=evaluated)
 
 
 def device_batches(training: Training, first: int) -> Iterator:
@@ -173,7 +174,7 @@ def _evaluate(
         progress.doing("evaluating")
         evaluation = training.held_out.score(trainer, state.arrays, asked)
         if evaluation is not None and is_first():
-            write(training.out, step, evaluation)
+            write_evaluation(training.out, step, evaluation)
             progress.scored(step, evaluation.losses)
     return evaluation is not None
 

@@ -19,8 +19,9 @@ from types import TracebackType
 import jax
 from jax.experimental import multihost_utils
 
+from pipeline.errors import PREEMPTED_STATUS
+
 GRACE_SECONDS = 25  # of the 30 that schedulers give
-EXIT_STATUS = 128 + signal.SIGTERM  # 143, as shells report it
 
 
 class Preemption:
@@ -77,4 +78,4 @@ class Preemption:
             file=sys.stderr,
             flush=True,
         )
-        os._exit(EXIT_STATUS)
+        os._exit(PREEMPTED_STATUS)

@@ -21,9 +21,10 @@ import pytest
 
 from pipeline import cli, evaluate, fill, pretrain
 from pipeline.arguments import Evaluate, Fill, Pretrain
-from pipeline.evaluate import HeldOut
+from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.runs.open import load_run, restore
-from pipeline.training.preemption import EXIT_STATUS, GRACE_SECONDS
+from pipeline.training.held_out import HeldOut
+from pipeline.training.preemption import GRACE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 12, 3
@@ -139,7 +140,7 @@ def terminate(runs: Runs, out: Path) -> None:
     process.terminate()
     _, said = process.communicate()
     assert time.monotonic() - asked < GRACE_SECONDS + 5
-    assert process.returncode == EXIT_STATUS == 143, said
+    assert process.returncode == PREEMPTED_STATUS == 143, said
     assert f"exits within {GRACE_SECONDS} s" in said
     assert "which is saved; the same command goes on" in said
 
@@ -170,9 +171,8 @@ def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(tokens, tmp
 
     monkeypatch.setattr(HeldOut, "score", interrupted)
     for step in (6, STEPS):
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(Preempted, match=f"stopped after step {step}, which is saved"):
             pretrain.run(asked)
-        assert stopped.value.code == EXIT_STATUS
         assert not (tmp_path / f"run/evaluation/step={step}.parquet").exists()
         assert (tmp_path / f"run/checkpoints/{step}").exists()
     assert (tmp_path / "run/evaluation/step=6.parquet").exists()

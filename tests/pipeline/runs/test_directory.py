@@ -25,8 +25,9 @@ from pipeline.recipe.recipe import override
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.open import load_run, restore, trainer_here
 from pipeline.training import teacher
+from pipeline.training.description import describe_run
+from pipeline.training.evaluation_file import evaluation_file
 from pipeline.training.first_weights import check_weights, write_first_checkpoint
-from pipeline.training.run import describe
 
 SIZES = (
     *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),
@@ -39,7 +40,7 @@ def write_run(out: Path, tokens: Path, inputs: dict[str, str]) -> Path:
     out.mkdir()
     trainer = trainer_here(RECIPE)
     write_first_checkpoint(out, trainer.init)
-    describe(out, RECIPE, trainer, inputs)
+    describe_run(out, RECIPE, trainer, inputs)
     shutil.copy(tokens / MODEL_FILE, out)
     finish(out, "pretrain", {}, inputs, {"steps": 0})
     return out
@@ -140,7 +141,7 @@ def test_an_import_goes_on_after_a_full_disk(whole, tmp_path, monkeypatch):
     export_hf.run(ExportHf(run=whole, out=tmp_path / "theirs"))
     asked = ImportHf(directory=tmp_path / "theirs", out=tmp_path / "run", inputs=64, rows=8)
     with monkeypatch.context() as patch:
-        patch.setattr(import_hf, "describe", full)
+        patch.setattr(import_hf, "describe_run", full)
         with pytest.raises(ArtifactError, match=r"The disk of .* is full"):
             import_hf.run(asked)
     import_hf.run(asked)
@@ -158,7 +159,7 @@ def test_an_imported_runs_evaluation_is_not_lost_to_other_tokens(
     vocabulary = {"vocabulary": blocks.manifest["vocabulary"]}
     finish(others, "tokenize", {}, {}, shorter.manifest | vocabulary)
     evaluate.run(Evaluate(run=run, tokens=str(tokens)))
-    path = evaluate.evaluation_file(run, 0)
+    path = evaluation_file(run, 0)
     before = path.read_bytes()
     with pytest.raises(ArtifactError, match=r"step=0.parquet is there and was not made from .*oth"):
         evaluate.run(Evaluate(run=run, tokens=str(others)))

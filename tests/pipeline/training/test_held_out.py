@@ -10,7 +10,8 @@ from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, make_mesh
 from model.train_step import make_trainer
-from pipeline.evaluate import HeldOut, write
+from pipeline.training.evaluation_file import write_evaluation
+from pipeline.training.held_out import HeldOut
 
 ROWS, EXPERTS = 4, 4
 LENGTHS = lengths_for_inputs(32)
@@ -34,7 +35,7 @@ def files(make_blocks, tmp_path_factory):
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
     trainer = make_trainer(CONFIG, OptimizerConfig(), steps=1, seed=0, mesh=mesh)
     evaluation = held_out.score(trainer, trainer.init().arrays)
-    path = write(directory, 7, evaluation)
+    path = write_evaluation(directory, 7, evaluation)
     return pd.read_parquet(path), pd.read_parquet(path.with_name("routing-step=7.parquet"))
 
 

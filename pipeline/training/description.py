@@ -1,0 +1,54 @@
+"""What a run directory records before the first step: recipe.json, mixture.json, the vocabulary."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from data.examples.loader import Examples
+from data.tokens.tokenizer import MODEL_FILE
+from model.config import forward_flops
+from model.train_step import Trainer
+from model.transformer import parameter_count
+from pipeline.json_files import write_json
+from pipeline.recipe.recipe import Recipe, recipe_to_json
+from pipeline.runs.directory import RECIPE
+from pipeline.training.language_exposure import exposure, print_exposure
+
+
+def describe_run(
+    out: Path,
+    recipe: Recipe,
+    trainer: Trainer,
+    inputs: Mapping[str, str],
+    more: Mapping[str, Any] = {},
+) -> None:
+    """Writes recipe.json: the resolved recipe, its inputs and what follows from them.
+
+    Args:
+        out: the run's directory.
+        recipe: the resolved recipe.
+        trainer: trainer of the recipe.
+        inputs: digest of each input, by name.
+        more: further fields.
+    """
+    lengths = recipe.lengths
+    fields = {
+        "recipe": recipe_to_json(recipe),
+        "parameters": parameter_count(trainer.shapes),
+        "flops_per_sequence": forward_flops(recipe.model, lengths.inputs, lengths.targets),
+        "lengths": lengths._asdict(),
+        "devices": [device.device_kind for device in trainer.mesh.devices.flat],
+        "inputs": inputs,
+    }
+    write_json(out / RECIPE, fields | dict(more))
+
+
+def describe_data(out: Path, recipe: Recipe, examples: Examples, console: Console) -> None:
+    """Writes the vocabulary and mixture.json; prints the most and the least repeated languages."""
+    shutil.copy(examples.blocks.directory / MODEL_FILE, out / MODEL_FILE)
+    languages = exposure(examples, recipe.steps * recipe.rows)
+    write_json(out / "mixture.json", {"languages": languages})
+    print_exposure(languages, console)

@@ -1,0 +1,103 @@
+"""`RUN/evaluation/step=N.parquet`: the loss of every held-out page, as sums and counts.
+
+One row per page; every later number about a language is recomputed from these rows. For a sparse
+network, `routing-step=N.parquet` holds one row per switch layer and language.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+COLUMNS = pa.schema(
+    [
+        ("language", pa.string()),
+        ("url", pa.string()),
+        ("loss_nats", pa.float64()),
+        ("target_tokens", pa.int64()),
+        ("text_bytes", pa.int64()),
+        ("windows", pa.int32()),
+    ]
+)
+
+ROUTING_COLUMNS = pa.schema(
+    [
+        ("stack", pa.string()),
+        ("layer", pa.int32()),
+        ("language", pa.string()),
+        ("tokens", pa.int64()),
+        ("choices", pa.int64()),
+        ("dropped", pa.int64()),
+        ("entropy_nats", pa.float64()),
+        ("load", pa.list_(pa.int64())),
+    ]
+)
+
+TOKENS = b"tokens"  # metadata key: digest of the manifest of the scored token blocks
+
+
+class Evaluation(NamedTuple):
+    """The columns of both files.
+
+    Attributes:
+        pages: columns of `step=N.parquet`.
+        routing: columns of `routing-step=N.parquet`; None for a dense network.
+    """
+
+    pages: dict[str, list[Any]]
+    routing: dict[str, list[Any]] | None
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Nats per target token over all pages of a language, by language code."""
+        sums: dict[str, list[float]] = {}
+        names = ("language", "loss_nats", "target_tokens")
+        for code, nats, tokens in zip(*(self.pages[name] for name in names), strict=True):
+            total = sums.setdefault(code, [0.0, 0.0])
+            total[0] += nats
+            total[1] += tokens
+        return {code: nats / tokens for code, (nats, tokens) in sums.items() if tokens}
+
+
+def evaluation_file(directory: Path, step: int) -> Path:
+    """Returns the path of a step's evaluation in a run directory."""
+    return directory / "evaluation" / f"step={step}.parquet"
+
+
+def scored_tokens(path: Path) -> str | None:
+    """Returns the digest of the tokens that an evaluation was made from; None if not recorded."""
+    tokens = (pq.read_schema(path).metadata or {}).get(TOKENS)
+    return None if tokens is None else tokens.decode()
+
+
+def write_evaluation(
+    directory: Path, step: int, evaluation: Evaluation, tokens: str | None = None
+) -> Path:
+    """Writes one evaluation with atomic renames.
+
+    The file of pages is written last: its presence marks the evaluation as complete.
+
+    Args:
+        directory: the run's directory.
+        step: step of the scored weights.
+        evaluation: columns to write.
+        tokens: digest of the scored tokens; None if they are the run's own.
+
+    Returns:
+        The path of the file of pages.
+    """
+    path = evaluation_file(directory, step)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if evaluation.routing is not None:
+        table = pa.Table.from_pydict(evaluation.routing, ROUTING_COLUMNS)
+        _write_whole(table, path.with_name(f"routing-{path.name}"))
+    schema = COLUMNS if tokens is None else COLUMNS.with_metadata({TOKENS: tokens})
+    _write_whole(pa.Table.from_pydict(evaluation.pages, schema), path)
+    return path
+
+
+def _write_whole(table: pa.Table, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(path)

@@ -1,0 +1,28 @@
+"""Failures to write a run, as one sentence for the user."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from model.checkpoint import DISK_FULL, CheckpointError
+from pipeline.errors import ArtifactError
+
+
+@contextmanager
+def explain_save_errors(out: Path) -> Iterator[None]:
+    """Raises an `ArtifactError` in place of a checkpoint error or a full disk.
+
+    Raises:
+        ArtifactError: if a checkpoint is damaged or cannot be written, or the disk is full.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise ArtifactError(str(error)) from error
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise ArtifactError(
+            f"The disk of {out} is full ({error.strerror}: {error.filename}); make room: the same "
+            "command then resumes from the last whole checkpoint."
+        ) from error
