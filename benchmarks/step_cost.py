@@ -30,7 +30,7 @@ from model.loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, make_mesh, over_devices
 from model.stack import Call
-from model.switch.capacity_dispatch import through_slots
+from model.switch.capacity_dispatch import capacity_dispatch
 from model.switch.experts import Experts
 from model.switch.switch_layer import SwitchLayer
 from model.train_step import Trainer, make_trainer
@@ -97,7 +97,7 @@ def gradients(config: ModelConfig) -> Timed:
     call = Call(one.mesh, jax.random.key(0))
 
     def loss(arrays: Any, batch: Batch):
-        return training_loss(eqx.combine(arrays, one.rest), batch, call)
+        return training_loss(eqx.combine(arrays, one.static), batch, call)
 
     compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
 
@@ -182,11 +182,11 @@ def dispatch_share(experts: int, tokens: int) -> float:
         return jnp.sum(jnp.square(layer(x, real, routing, key=jax.random.key(0), mesh=mesh)[0]))
 
     def way(gate: jax.Array, x: jax.Array, expert: jax.Array) -> tuple[jax.Array]:
-        y, kept = through_slots(x, expert, cast(Experts, NoExperts(experts)), routing.capacity)
+        y, kept = capacity_dispatch(x, expert, cast(Experts, NoExperts(experts)), routing.capacity)
         return (jnp.sum(y * (gate * kept)[..., None], axis=2),)
 
     def there_and_back(gate: jax.Array, x: jax.Array, expert: jax.Array) -> jax.Array:
-        names = ("batch length choices", "batch length embed", "batch length choices")
+        names = ("batch length top_k", "batch length embed", "batch length top_k")
         return jnp.sum(jnp.square(over_devices(way, mesh, names, names[1:2])(gate, x, expert)[0]))
 
     expert = jnp.zeros((1, tokens, 1), jnp.int32)

@@ -15,10 +15,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from model.batch import Batch
-from model.distillation import Lesson
+from model.distillation import Distillation
 from model.loss import Losses, RowLosses, combine, training_loss
 from model.sharding import batch_shards, constrain
-from model.stack import Call, Part
+from model.stack import Call, Microbatch
 from model.transformer import Transformer
 
 
@@ -36,7 +36,7 @@ def gradients_of(
     batch: Batch,
     call: Call,
     accumulate: int,
-    lesson: Lesson | None = None,
+    distillation: Distillation | None = None,
 ) -> Gradients:
     """Returns the gradients of a batch, computed in so many parts.
 
@@ -46,16 +46,16 @@ def gradients_of(
         batch: its rows must divide by devices and parts.
         call: of the step.
         accumulate: how many parts; 1 computes the batch at once.
-        lesson: a student's; its teacher reads part after part, too.
+        distillation: a student's; its teacher reads part after part, too.
     """
     target_tokens = jnp.sum(batch.is_target)
 
     def part_gradients(batch: Batch, number: Array | int) -> Gradients:
-        part = Part(number, accumulate, target_tokens)
+        microbatch = Microbatch(number, accumulate, target_tokens)
 
         def loss(arrays: PyTree) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
-            here = call._replace(part=part)
-            return training_loss(eqx.combine(arrays, rest), batch, here, lesson)
+            here = call._replace(microbatch=microbatch)
+            return training_loss(eqx.combine(arrays, rest), batch, here, distillation)
 
         (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(arrays)
         return Gradients(gradients, *aux)
@@ -76,15 +76,15 @@ def gradients_of(
 
 def _split(
     rows: Shaped[Array, "batch *rest"], parts: int, mesh: Mesh
-) -> Shaped[Array, "parts part *rest"]:
+) -> Shaped[Array, "microbatches rows *rest"]:
     """Splits each device's own rows, so that nothing moves between devices."""
     shards, rest = batch_shards(mesh), rows.shape[1:]
     split = rows.reshape(shards, parts, -1, *rest)
     split = jnp.moveaxis(split, 1, 0).reshape(parts, -1, *rest)
-    return constrain(split, " ".join(("parts", "batch", *("length",) * len(rest))), mesh)
+    return constrain(split, " ".join(("microbatches", "batch", *("length",) * len(rest))), mesh)
 
 
-def _join(values: Shaped[Array, "parts part"], mesh: Mesh) -> Shaped[Array, " batch"]:
+def _join(values: Shaped[Array, "microbatches rows"], mesh: Mesh) -> Shaped[Array, " batch"]:
     """Undoes `_split`."""
     split = values.reshape(values.shape[0], batch_shards(mesh), -1)
     return jnp.moveaxis(split, 0, 1).reshape(-1)

@@ -103,7 +103,7 @@ class SwitchConfig:
         factor = self.capacity_factor_training if training else self.capacity_factor_evaluation
         return RoutingConfig(
             group_tokens=tokens,
-            choices=self.choices,
+            top_k=self.choices,
             dispatch=self.dispatch,
             capacity=expert_capacity(
                 tokens, self.experts, self.choices * factor, self.minimum_capacity
@@ -119,14 +119,14 @@ class RoutingConfig:
 
     Attributes:
         group_tokens: tokens of a routing group.
-        choices: experts a token.
+        top_k: experts per token.
         dispatch: as in `SwitchConfig`.
         capacity: slots of an expert in a group; unused where nothing is dropped.
         jitter, expert_dropout: 0 outside training.
     """
 
     group_tokens: int
-    choices: int
+    top_k: int
     dispatch: Dispatch
     capacity: int
     jitter: float

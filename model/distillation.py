@@ -60,7 +60,7 @@ class DistillationConfig:
             )
 
 
-class Lesson(NamedTuple):
+class Distillation(NamedTuple):
     """A teacher and how it is listened to."""
 
     config: DistillationConfig

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
-from model.distillation import Lesson, mixed
-from model.stack import Call, Part
+from model.distillation import Distillation, mixed
+from model.stack import Call, Microbatch
 from model.switch.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
 from model.transformer import Output, Transformer
 
@@ -87,27 +87,27 @@ def row_losses(output: Output, batch: Batch) -> RowLosses:
 
 
 def training_loss(
-    model: Transformer, batch: Batch, call: Call, lesson: Lesson | None = None
+    model: Transformer, batch: Batch, call: Call, distillation: Distillation | None = None
 ) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
     """Returns the loss to minimise and what it is made of.
 
-    Of a part of a batch (`call.part`) it is the part's share: the parts' losses add up to the
-    batch's, and so do their gradients. With a lesson the nats are mixed with the teacher's.
+    Of a part of a batch (`call.microbatch`) it is the part's share: the parts' losses add up to the
+    batch's, and so do their gradients. With a distillation the nats are mixed with the teacher's.
     """
     output = model(batch, call)
     rows = row_losses(output, batch)
-    part = Part(0, 1, jnp.sum(rows.target_tokens)) if call.part is None else call.part
-    whole = jnp.maximum(part.target_tokens, 1)
+    microbatch = call.microbatch or Microbatch(0, 1, jnp.sum(rows.target_tokens))
+    whole = jnp.maximum(microbatch.target_tokens, 1)
     losses = Losses(
         loss_nats=jnp.sum(rows.loss_nats),
         target_tokens=jnp.sum(rows.target_tokens),
         z_loss=Z_LOSS_WEIGHT * jnp.sum(rows.squared_log_z) / whole,
     )
     nats = losses.loss_nats
-    if lesson is not None:
-        soft = jnp.sum(lesson.soft_losses(output.logits, batch, call))
+    if distillation is not None:
+        soft = jnp.sum(distillation.soft_losses(output.logits, batch, call))
         losses = losses._replace(soft_loss_nats=soft)
-        nats = mixed(nats, soft, lesson.config.hard_share)
+        nats = mixed(nats, soft, distillation.config.hard_share)
     loss = nats / whole + losses.z_loss
     switch = model.config.switch
     if switch is None:
@@ -115,7 +115,7 @@ def training_loss(
     losses = _with_routing(losses, output, batch, switch.experts)
     routing = switch.balance_loss_weight * losses.balance_loss
     routing += switch.z_loss_weight * losses.router_z_loss
-    return loss + routing / part.parts, (losses, rows)
+    return loss + routing / microbatch.total, (losses, rows)
 
 
 def combine(parts: Losses) -> Losses:

@@ -19,7 +19,7 @@ from model.sharding import MeshShape, parameter_shardings
 from model.transformer import Transformer
 
 
-def bytes_a_device(
+def bytes_per_device(
     config: ModelConfig,
     optimizer: OptimizerConfig,
     shape: MeshShape,
@@ -53,7 +53,7 @@ def bytes_a_device(
     return 2 * parameters + moments_bytes + 2 * logits
 
 
-def bytes_of_checkpoint(config: ModelConfig, optimizer: OptimizerConfig) -> int:
+def checkpoint_bytes(config: ModelConfig, optimizer: OptimizerConfig) -> int:
     """Returns the bytes of parameters and moments together, before compression."""
     arrays, moments = _shapes(config, optimizer)
     return sum(map(_bytes, [*jax.tree.leaves(arrays), *moments]))

@@ -23,20 +23,20 @@ class Trace(NamedTuple):
     """Of one step.
 
     Attributes:
-        gradient_squares: sum of squares of each of `places`.
+        gradient_squares: sum of squares of each of `sites`.
         row_loss_nats: of each row of the batch.
         row_language: as in the batch.
         row_finite_layers: of each row, layers before the first that was not finite, the encoder's
             before the decoder's.
     """
 
-    gradient_squares: Float[Array, " places"]
+    gradient_squares: Float[Array, " sites"]
     row_loss_nats: Float[Array, " batch"]
     row_language: Int[Array, " batch"]
     row_finite_layers: Int[Array, " batch"]
 
 
-class Place(NamedTuple):
+class GradientSite(NamedTuple):
     """A parameter of one layer.
 
     Attributes:
@@ -50,7 +50,7 @@ class Place(NamedTuple):
     parameter: str
 
 
-def gradient_squares(gradients: eqx.Module) -> Float[Array, " places"]:
+def gradient_squares(gradients: eqx.Module) -> Float[Array, " sites"]:
     """Returns the sum of squares of each parameter, for each block of its own, in one vector."""
 
     def squares(names: tuple[str, ...], leaf: Array) -> Float[Array, " blocks"]:
@@ -63,7 +63,7 @@ def gradient_squares(gradients: eqx.Module) -> Float[Array, " places"]:
     return jnp.concatenate(jax.tree.leaves(vectors))
 
 
-def places(shapes: eqx.Module, layers_per_block: int) -> list[Place]:
+def gradient_sites(shapes: eqx.Module, layers_per_block: int) -> list[GradientSite]:
     """Returns what each number of `gradient_squares` belongs to.
 
     Args:
@@ -73,7 +73,7 @@ def places(shapes: eqx.Module, layers_per_block: int) -> list[Place]:
     names = jax.tree.leaves(dimension_names(shapes), is_leaf=is_names)
     leaves, _ = jax.tree_util.tree_flatten_with_path(shapes)
     return [
-        _place(path, block, layers_per_block)
+        _site(path, block, layers_per_block)
         for (path, leaf), dimensions in zip(leaves, names, strict=True)
         for block in range(leaf.shape[0] if dimensions[0] == "blocks" else 1)
     ]
@@ -82,47 +82,47 @@ def places(shapes: eqx.Module, layers_per_block: int) -> list[Place]:
 STAGES = ("embedding", "encoder", "decoder", "logits")
 
 
-def _place(path: tuple, block: int, layers_per_block: int) -> Place:
+def _site(path: tuple, block: int, layers_per_block: int) -> GradientSite:
     top, *rest = (str(getattr(key, "name", getattr(key, "idx", key))) for key in path)
     stage = STAGES.index(top)
     if len(rest) > 2 and rest[0] == "blocks":
         layer = block * layers_per_block + int(rest[1])
-        return Place((stage, layer), f"{top} layer {layer}", ".".join(rest[2:]))
-    return Place((stage, 10**6 if rest else 0), top, ".".join(rest) or top)
+        return GradientSite((stage, layer), f"{top} layer {layer}", ".".join(rest[2:]))
+    return GradientSite((stage, 10**6 if rest else 0), top, ".".join(rest) or top)
 
 
-def where(trace: Trace, places: list[Place], limit: float) -> str:
+def skip_cause(trace: Trace, sites: list[GradientSite], limit: float) -> str:
     """Returns a phrase that says which layer a skipped step's trouble came from.
 
     Args:
         trace: of the step, on the host.
-        places: of the model.
+        sites: of the model.
         limit: the gradient norm that counts as exploded.
     """
     squares = np.asarray(trace.gradient_squares)
-    spoiled = [place for place, square in zip(places, squares, strict=True) if not square < np.inf]
-    if len(spoiled) == len(places):
-        return _where_forward(int(np.min(trace.row_finite_layers)), places)
+    spoiled = [site for site, square in zip(sites, squares, strict=True) if not square < np.inf]
+    if len(spoiled) == len(sites):
+        return _where_forward(int(np.min(trace.row_finite_layers)), sites)
     if spoiled:
-        last = max(spoiled, key=lambda place: place.depth)
+        last = max(spoiled, key=lambda site: site.depth)
         return f"the gradient stopped being finite in {last.layer} ({last.parameter})"
     largest = int(np.argmax(squares))
-    norm, place = np.sqrt(squares.sum()), places[largest]
+    norm, site = np.sqrt(squares.sum()), sites[largest]
     share = squares[largest] / squares.sum()
     return (
         f"the gradient norm was {norm:.3g}, more than {limit:.3g}, and {share:.0%} of its square "
-        f"came from {place.layer} ({place.parameter})"
+        f"came from {site.layer} ({site.parameter})"
     )
 
 
-def _where_forward(finite_layers: int, places: list[Place]) -> str:
+def _where_forward(finite_layers: int, sites: list[GradientSite]) -> str:
     """Returns the same where the loss itself was not finite.
 
     Args:
         finite_layers: of the row that broke first.
-        places: of the model, of which each layer has some.
+        sites: of the model, of which each layer has some.
     """
-    order = sorted({(place.depth, place.layer) for place in places if " layer " in place.layer})
+    order = sorted({(site.depth, site.layer) for site in sites if " layer " in site.layer})
     inside = [layer for _, layer in order]
     if finite_layers < len(inside):
         return f"the forward pass stopped being finite in {inside[finite_layers]}"

@@ -46,11 +46,11 @@ STORED = {
 USED = STORED | {
     "any_experts": None,  # the router is whole on every device
     "batch": BATCH_AXES,
-    "choices": None,
+    "top_k": None,
     "embed": None,
     "groups": BATCH_AXES,
     "length": None,
-    "parts": None,
+    "microbatches": None,
 }
 
 

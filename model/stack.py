@@ -26,17 +26,17 @@ from model.sharding import EXCHANGED, constrain
 from model.switch.switch_layer import Routing, SwitchLayer
 
 
-class Part(NamedTuple):
-    """Which part of a batch is being computed, where gradients are accumulated.
+class Microbatch(NamedTuple):
+    """One step of gradient accumulation.
 
     Attributes:
-        number: from 0.
-        parts: in all.
-        target_tokens: real ones, of the whole batch.
+        number: position in the batch, from 0.
+        total: number of microbatches per batch.
+        target_tokens: number of real target tokens in the whole batch.
     """
 
     number: Int[Array, ""] | int
-    parts: int
+    total: int
     target_tokens: Int[Array, ""]
 
 
@@ -50,13 +50,13 @@ class Call(NamedTuple):
         mesh: the devices.
         key: randomness of the router's jitter, which is off without one.
         remat: what the backward pass keeps of a block.
-        part: which part of a batch this is; None for all of it.
+        microbatch: position in gradient accumulation; None if the batch is computed at once.
     """
 
     mesh: Mesh
     key: Key[Array, ""] | None = None
     remat: Remat = "none"
-    part: Part | None = None
+    microbatch: Microbatch | None = None
 
     @property
     def training(self) -> bool:
@@ -211,15 +211,15 @@ class Stack(eqx.Module):
         assert self.switch is not None  # a stack with a switch layer has its config
         key = jax.random.fold_in(call.key if call.key is not None else jax.random.key(0), number)
         routing = self.switch.routing(decoder=self.decoder, training=call.training)
-        part = Part(0, 1, jnp.zeros((), jnp.int32)) if call.part is None else call.part
+        microbatch = call.microbatch or Microbatch(0, 1, jnp.zeros((), jnp.int32))
         return layer(
             x,
             is_token,
             routing,
             key=key,
             mesh=call.mesh,
-            part=part.number,
-            parts=part.parts,
+            microbatch=microbatch.number,
+            microbatches=microbatch.total,
         )
 
 

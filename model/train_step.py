@@ -21,7 +21,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 from model.accumulation import gradients_of
 from model.batch import Batch
 from model.config import ModelConfig, Remat
-from model.distillation import Lesson
+from model.distillation import Distillation
 from model.loss import Losses, score
 from model.nonfinite import Trace, gradient_squares
 from model.optimizer import (
@@ -74,24 +74,24 @@ class Trainer:
     """A network, its optimizer and its mesh, with the compiled functions of a run.
 
     Attributes:
-        rest: what of the model is not arrays.
+        static: what of the model is not arrays.
         shapes: of its arrays.
         mesh: the devices.
         shardings: of the state, in its structure.
         init: makes the first state, which the seed decides.
-        step: (state, batch, *given) to (state, metrics); the state is donated.
+        step: (state, batch, *teacher_arrays) to (state, metrics); the state is donated.
         score: (arrays, batch) to each row's sums, and routing's; with evaluation's capacity.
-        given: what every step gets besides: a teacher's arrays, or nothing.
+        teacher_arrays: arrays of the teacher, passed to every step; empty without a teacher.
     """
 
-    rest: Transformer
+    static: Transformer
     shapes: Transformer
     mesh: Mesh
     shardings: Any
     init: Callable[[], TrainState]
     step: jax.stages.Wrapped | jax.stages.Compiled
     score: jax.stages.Wrapped | jax.stages.Compiled
-    given: tuple[PyTree, ...] = ()
+    teacher_arrays: tuple[PyTree, ...] = ()
 
     def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
         """Returns the same with `step` and `score` compiled for arrays of these shapes."""
@@ -99,13 +99,13 @@ class Trainer:
         assert isinstance(self.score, jax.stages.Wrapped)
         return replace(
             self,
-            step=self.step.lower(state, batch, *self.given).compile(),
+            step=self.step.lower(state, batch, *self.teacher_arrays).compile(),
             score=self.score.lower(state.arrays, batch).compile(),
         )
 
     def model(self, arrays: PyTree) -> Transformer:
         """Returns the network with these arrays."""
-        return eqx.combine(arrays, self.rest)
+        return eqx.combine(arrays, self.static)
 
 
 def make_trainer(
@@ -117,7 +117,7 @@ def make_trainer(
     mesh: Mesh,
     accumulate: int = 1,
     remat: Remat = "none",
-    lesson: Lesson | None = None,
+    distillation: Distillation | None = None,
 ) -> Trainer:
     """Builds a run's functions; nothing is computed until they are called.
 
@@ -129,11 +129,13 @@ def make_trainer(
         mesh: the devices.
         accumulate: parts that a batch is computed in, one after another, for less memory.
         remat: what the backward pass keeps of a block.
-        lesson: a student's; its teacher's arrays lie on the same mesh.
+        distillation: a student's; its teacher's arrays lie on the same mesh.
     """
     key = jax.random.key(seed)
     shapes = eqx.filter_eval_shape(Transformer.init, config, key=key)
-    array_shapes, rest = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    array_shapes, static = eqx.partition(
+        shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
+    )
     optimizer = make_optimizer(optimizer_config, array_shapes)
 
     def init() -> TrainState:
@@ -141,47 +143,47 @@ def make_trainer(
         return TrainState(arrays, optimizer.init(arrays), jnp.zeros((), jnp.int32))
 
     shardings = state_shardings(array_shapes, jax.eval_shape(init), mesh)
-    given, lesson_of = _given(lesson)
+    teacher_arrays, distillation_of = _split_teacher(distillation)
     step = _step_function(
-        rest,
+        static,
         optimizer,
         learning_rate(optimizer_config, steps),
         limit=optimizer_config.largest_gradient_norm,
         call=Call(mesh, key, remat),
         accumulate=accumulate,
-        lesson_of=lesson_of,
+        distillation_of=distillation_of,
     )
     rows = batch_sharding(mesh)
-    given_shardings = (parameter_shardings(arrays, mesh) for arrays in given)
+    teacher_shardings = (parameter_shardings(arrays, mesh) for arrays in teacher_arrays)
     return Trainer(
-        rest=rest,
+        static=static,
         shapes=array_shapes,
         mesh=mesh,
         shardings=shardings,
         init=jax.jit(init, out_shardings=shardings),
         step=jax.jit(
             step,
-            in_shardings=(shardings, rows, *given_shardings),
+            in_shardings=(shardings, rows, *teacher_shardings),
             out_shardings=(shardings, replicated(mesh)),
             donate_argnums=0,
         ),
         score=jax.jit(
-            lambda arrays, batch: score(eqx.combine(arrays, rest), batch, Call(mesh)),
+            lambda arrays, batch: score(eqx.combine(arrays, static), batch, Call(mesh)),
             in_shardings=(shardings.arrays, rows),
             out_shardings=replicated(mesh),
         ),
-        given=given,
+        teacher_arrays=teacher_arrays,
     )
 
 
-def _given(
-    lesson: Lesson | None,
-) -> tuple[tuple[PyTree, ...], Callable[[tuple[PyTree, ...]], Lesson | None]]:
-    """Returns the arrays that a step is given, and what makes the lesson of them again."""
-    if lesson is None:
+def _split_teacher(
+    distillation: Distillation | None,
+) -> tuple[tuple[PyTree, ...], Callable[[tuple[PyTree, ...]], Distillation | None]]:
+    """Returns the teacher's arrays, which every step takes, and how to rejoin them."""
+    if distillation is None:
         return (), lambda _: None
-    arrays, rest = eqx.partition(lesson.teacher, eqx.is_array)
-    return (arrays,), lambda given: lesson._replace(teacher=eqx.combine(given[0], rest))
+    arrays, static = eqx.partition(distillation.teacher, eqx.is_array)
+    return (arrays,), lambda given: distillation._replace(teacher=eqx.combine(given[0], static))
 
 
 def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:
@@ -203,22 +205,24 @@ def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) ->
 
 
 def _step_function(
-    rest: Transformer,
+    static: Transformer,
     optimizer: optax.GradientTransformation,
     rate: Callable[[ArrayLike], Array],
     *,
     limit: float,
     call: Call,
     accumulate: int,
-    lesson_of: Callable[[tuple[PyTree, ...]], Lesson | None],
+    distillation_of: Callable[[tuple[PyTree, ...]], Distillation | None],
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
     run_key = call.key
     assert run_key is not None  # training has randomness
 
-    def step(state: TrainState, batch: Batch, *given: PyTree) -> tuple[TrainState, StepMetrics]:
+    def step(
+        state: TrainState, batch: Batch, *teacher_arrays: PyTree
+    ) -> tuple[TrainState, StepMetrics]:
         here = call._replace(key=jax.random.fold_in(run_key, state.step))
         gradients, losses, rows = gradients_of(
-            rest, state.arrays, batch, here, accumulate, lesson_of(given)
+            static, state.arrays, batch, here, accumulate, distillation_of(teacher_arrays)
         )
         updates, moments = optimizer.update(gradients, state.optimizer, state.arrays)
         now = jnp.asarray(rate(state.step), jnp.float32)

@@ -17,7 +17,7 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from model.distillation import DistillationConfig, Lesson
+from model.distillation import Distillation, DistillationConfig
 from model.sharding import make_mesh
 from model.stack import Call
 from model.student import ExpertUse, expert_use, with_teachers_weights
@@ -51,7 +51,7 @@ def run(arguments: Distill) -> None:
         return
     network, facts = teacher.weights(make_mesh(recipe.mesh))
     check_same_teacher(arguments.out, facts)
-    training = make_training(prepared, Lesson(recipe.distillation, network))
+    training = make_training(prepared, Distillation(recipe.distillation, network))
     if recipe.distillation.initialization != "random":
         begin(training, network)
     carry_out(prepared, training, {"teacher": facts})

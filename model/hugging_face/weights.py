@@ -2,8 +2,8 @@
 
 Pure: a state (name to array) in, ours out, or the other way; both ways together give the same
 bits. Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
-stacked along blocks and experts. One list, `places`, says which is which, and both ways read it.
-Names as of Transformers 5.24; what a config.json means is in `hugging_face_config.py`.
+stacked along blocks and experts. Both directions read one list of names, `weight_names`.
+Names as of Transformers 5.24; what a config.json means is in `config.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,13 +23,13 @@ COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 LEFT_OVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 
-class Place(NamedTuple):
+class WeightName(NamedTuple):
     """Where one of their arrays lies in ours.
 
     Attributes:
         theirs: its name there.
         ours: the path of our array, as in a checkpoint.
-        at: its place along our array's stacked dimensions: block, then expert.
+        at: its index along our array's stacked dimensions: block, then expert.
         outputs: rows of their (out, in) matrix; None for an array that is the same in both.
     """
 
@@ -39,20 +39,20 @@ class Place(NamedTuple):
     outputs: int | None
 
 
-def places(config: ModelConfig) -> Iterator[Place]:
+def weight_names(config: ModelConfig) -> Iterator[WeightName]:
     """Yields where each of their arrays lies in ours, each once."""
-    yield Place("shared.weight", ".embedding", (), None)
+    yield WeightName("shared.weight", ".embedding", (), None)
     if not config.tied_logits:
-        yield Place("lm_head.weight", ".logits", (), config.vocabulary_rows)
+        yield WeightName("lm_head.weight", ".logits", (), config.vocabulary_rows)
     for stack in ("encoder", "decoder"):
         first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        yield Place(first, f".{stack}.position_bias.table", (), None)
-        yield Place(f"{stack}.final_layer_norm.weight", f".{stack}.final_norm.scale", (), None)
+        yield WeightName(first, f".{stack}.position_bias.table", (), None)
+        yield WeightName(f"{stack}.final_layer_norm.weight", f".{stack}.final_norm.scale", (), None)
         for layer in range(config.layers):
-            yield from _layer_places(config, stack, layer)
+            yield from _layer_names(config, stack, layer)
 
 
-def _layer_places(config: ModelConfig, stack: str, layer: int) -> Iterator[Place]:
+def _layer_names(config: ModelConfig, stack: str, layer: int) -> Iterator[WeightName]:
     block, inside = divmod(layer, config.layers_per_block)
     theirs, ours = f"{stack}.block.{layer}.layer", f".{stack}.blocks[{inside}]"
     attentions = [("SelfAttention", "self")]
@@ -60,50 +60,50 @@ def _layer_places(config: ModelConfig, stack: str, layer: int) -> Iterator[Place
         attentions.append(("EncDecAttention", "cross"))
     width = config.heads * config.head
     for number, (name, kind) in enumerate(attentions):
-        yield Place(
+        yield WeightName(
             f"{theirs}.{number}.layer_norm.weight", f"{ours}.{kind}_norm.scale", (block,), None
         )
         for short, long in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output")):
-            yield Place(
+            yield WeightName(
                 f"{theirs}.{number}.{name}.{short}.weight",
                 f"{ours}.{kind}_attention.{long}",
                 (block,),
                 config.embed if short == "o" else width,
             )
     last = f"{theirs}.{len(attentions)}"
-    yield Place(f"{last}.layer_norm.weight", f"{ours}.feed_forward_norm.scale", (block,), None)
+    yield WeightName(f"{last}.layer_norm.weight", f"{ours}.feed_forward_norm.scale", (block,), None)
     ours = f"{ours}.feed_forward"
     module = f"{last}.{'DenseReluDense' if config.switch is None else 'mlp'}"
     if config.switch is None or inside != config.layers_per_block - 1:
-        yield from _network_places(config, module, ours, (block,))
+        yield from _feed_forward_names(config, module, ours, (block,))
         return
     experts = config.switch.experts
-    yield Place(f"{module}.router.classifier.weight", f"{ours}.router", (block,), experts)
+    yield WeightName(f"{module}.router.classifier.weight", f"{ours}.router", (block,), experts)
     for expert in range(experts):
         name = f"{module}.experts.expert_{expert}"
-        yield from _network_places(config, name, ours, (block, expert))
+        yield from _feed_forward_names(config, name, ours, (block, expert))
 
 
-def _network_places(
+def _feed_forward_names(
     config: ModelConfig, theirs: str, ours: str, index: tuple[int, ...]
-) -> Iterator[Place]:
+) -> Iterator[WeightName]:
     if config.feed_forward == "gated-gelu":
-        yield Place(f"{theirs}.wi_0.weight", f"{ours}.gate", index, config.mlp)
-        yield Place(f"{theirs}.wi_1.weight", f"{ours}.up", index, config.mlp)
+        yield WeightName(f"{theirs}.wi_0.weight", f"{ours}.gate", index, config.mlp)
+        yield WeightName(f"{theirs}.wi_1.weight", f"{ours}.up", index, config.mlp)
     else:
-        yield Place(f"{theirs}.wi.weight", f"{ours}.up", index, config.mlp)
-    yield Place(f"{theirs}.wo.weight", f"{ours}.down", index, config.embed)
+        yield WeightName(f"{theirs}.wi.weight", f"{ours}.up", index, config.mlp)
+    yield WeightName(f"{theirs}.wo.weight", f"{ours}.down", index, config.embed)
 
 
 def export_state(model: Transformer) -> dict[str, np.ndarray]:
     """Returns a network's arrays under their names and in their layout."""
     arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
     state = {}
-    for place in places(model.config):
-        array = arrays[place.ours][place.at]
-        if place.outputs is not None:
-            array = array.reshape(-1, place.outputs).T
-        state[place.theirs] = np.ascontiguousarray(array)
+    for name in weight_names(model.config):
+        array = arrays[name.ours][name.at]
+        if name.outputs is not None:
+            array = array.reshape(-1, name.outputs).T
+        state[name.theirs] = np.ascontiguousarray(array)
     if model.config.switch is not None and not model.config.tied_logits:
         state |= dict.fromkeys(COPIES, state["shared.weight"])
     return state
@@ -118,19 +118,19 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
     shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
     state = _without_copies(config, state)
     arrays = {name: np.empty(leaf.shape, np.float32) for name, leaf in _named(shapes).items()}
-    expected = list(places(config))
-    _check_names({place.theirs for place in expected}, set(state))
-    for place in expected:
-        target, array = arrays[place.ours][place.at], state[place.theirs]
+    expected = list(weight_names(config))
+    _check_names({name.theirs for name in expected}, set(state))
+    for name in expected:
+        target, array = arrays[name.ours][name.at], state[name.theirs]
         wanted = target.shape
-        if place.outputs is not None:
-            wanted = (place.outputs, target.size // place.outputs)
+        if name.outputs is not None:
+            wanted = (name.outputs, target.size // name.outputs)
         if array.shape != wanted:
             raise ConfigurationError(
-                f"{place.theirs} is of shape {array.shape} and should by its config be {wanted}; "
+                f"{name.theirs} is of shape {array.shape} and should by its config be {wanted}; "
                 "the weights belong to another config."
             )
-        arrays[place.ours][place.at] = array.T.reshape(target.shape) if place.outputs else array
+        arrays[name.ours][name.at] = array.T.reshape(target.shape) if name.outputs else array
     leaves = [arrays[name] for name in _named(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 

@@ -11,15 +11,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from model.sharding import exchange
 from model.switch.experts import Experts
-from model.switch.routing import queue
+from model.switch.routing import sort_by_expert
 
 
-def through_slots(
+def capacity_dispatch(
     x: Float[Array, "groups tokens embed"],
-    expert: Int[Array, "groups tokens choices"],
+    expert: Int[Array, "groups tokens top_k"],
     experts: Experts,
     capacity: int,
-) -> tuple[Float[Array, "groups tokens choices embed"], Bool[Array, "groups tokens choices"]]:
+) -> tuple[Float[Array, "groups tokens top_k embed"], Bool[Array, "groups tokens top_k"]]:
     """Runs every choice that finds a slot through its expert.
 
     Args:
@@ -31,9 +31,9 @@ def through_slots(
     Returns:
         Outputs, zero where there was no slot; and where there was one.
     """
-    slot = jax.vmap(lambda one: slots(one, experts.total))(expert)
+    slot = jax.vmap(lambda one: position_in_expert(one, experts.total))(expert)
     kept = (slot < capacity) & (expert < experts.total)
-    token = jax.vmap(lambda e, s: token_of_slot(e, s, experts.total, capacity))(expert, slot)
+    token = jax.vmap(lambda e, s: buffer_tokens(e, s, experts.total, capacity))(expert, slot)
     filled = jax.vmap(lambda x, token: x.at[token].get(mode="fill", fill_value=0))(x, token)
     received = exchange(filled, split=1, concatenate=0)
     groups, own, _, embed = received.shape
@@ -45,17 +45,19 @@ def through_slots(
     return y, kept
 
 
-def slots(expert: Int[Array, "tokens choices"], experts: int) -> Int[Array, "tokens choices"]:
+def position_in_expert(
+    expert: Int[Array, "tokens top_k"], experts: int
+) -> Int[Array, "tokens top_k"]:
     """Returns each choice's place among its expert's: first choices first, then by position."""
     in_turn = expert.T.reshape(-1)
-    line = queue(in_turn, experts)
+    line = sort_by_expert(in_turn, experts)
     slot = line.place - line.start.at[in_turn].get(mode="fill", fill_value=0)
     return slot.reshape(expert.T.shape).T
 
 
-def token_of_slot(
-    expert: Int[Array, "tokens choices"],
-    slot: Int[Array, "tokens choices"],
+def buffer_tokens(
+    expert: Int[Array, "tokens top_k"],
+    slot: Int[Array, "tokens top_k"],
     experts: int,
     capacity: int,
 ) -> Int[Array, "experts capacity"]:

@@ -15,14 +15,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from model.sharding import BATCH_AXES, exchange
 from model.switch.experts import Experts
-from model.switch.routing import queue
+from model.switch.routing import sort_by_expert
 
 
-def without_drops(
+def dropless_dispatch(
     x: Float[Array, "groups tokens embed"],
-    expert: Int[Array, "groups tokens choices"],
+    expert: Int[Array, "groups tokens top_k"],
     experts: Experts,
-) -> tuple[Float[Array, "groups tokens choices embed"], Bool[Array, "groups tokens choices"]]:
+) -> tuple[Float[Array, "groups tokens top_k embed"], Bool[Array, "groups tokens top_k"]]:
     """Runs every choice through its expert.
 
     Args:
@@ -34,7 +34,7 @@ def without_drops(
         Outputs, zero for padding; and where there was a choice.
     """
     own, asked = experts.up.shape[0], expert.reshape(-1)
-    line = queue(asked, experts.total)
+    line = sort_by_expert(asked, experts.total)
     first = line.start[::own]  # of the choices that go to each device
     sent = _sent(line.order, first, jnp.sum(line.waiting.reshape(-1, own), axis=-1))
     token = sent // expert.shape[-1]
@@ -55,8 +55,8 @@ def without_drops(
 
 
 def _sent(
-    order: Int[Array, " choices"], first: Int[Array, " devices"], count: Int[Array, " devices"]
-) -> Int[Array, "devices choices"]:
+    order: Int[Array, " assignments"], first: Int[Array, " devices"], count: Int[Array, " devices"]
+) -> Int[Array, "devices assignments"]:
     """Returns which choices each device is sent; the number of choices where nothing is sent."""
     along = jnp.arange(len(order))
     choice = order.at[first[:, None] + along].get(mode="clip")
@@ -64,15 +64,15 @@ def _sent(
 
 
 def _by_own_experts(
-    received: Float[Array, "devices choices embed"],
-    label: Int[Array, "devices choices"],
-    number: Int[Array, "devices choices"],
+    received: Float[Array, "devices assignments embed"],
+    label: Int[Array, "devices assignments"],
+    number: Int[Array, "devices assignments"],
     experts: Experts,
-) -> Float[Array, "devices choices embed"]:
+) -> Float[Array, "devices assignments embed"]:
     """Applies a device's experts to what it was sent; rows without one come last, unread."""
     own, embed = experts.up.shape[0], received.shape[-1]
     mine = label.reshape(-1) - jax.lax.axis_index("expert") * own
-    line = queue(jnp.minimum(mine, own), own)
+    line = sort_by_expert(jnp.minimum(mine, own), own)
     product = functools.partial(jax.lax.ragged_dot, group_sizes=line.waiting)
     rows = received.reshape(-1, embed)[line.order]
     out = experts(rows, product, number.reshape(-1)[line.order])

@@ -58,10 +58,10 @@ class Experts(NamedTuple):
         gate = None if self.gate is None else product(rows, self.gate.astype(dtype))
         hidden = activated(gate, product(rows, self.up.astype(dtype)))
         if self.dropout > 0:
-            hidden = jnp.where(self._heard(numbers), hidden / (1 - self.dropout), 0)
+            hidden = jnp.where(self._dropout_mask(numbers), hidden / (1 - self.dropout), 0)
         return jax.lax.psum(product(hidden, self.down.astype(dtype)), "model")
 
-    def _heard(self, numbers: Int[Array, "*rows"]) -> Bool[Array, "*rows part"]:
+    def _dropout_mask(self, numbers: Int[Array, "*rows"]) -> Bool[Array, "*rows part"]:
         part = self.up.shape[-1]
         whole = part * jax.lax.axis_size("model")
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-class Choices(NamedTuple):
+class RouterOutput(NamedTuple):
     """What the router says of a group.
 
     Attributes:
@@ -32,28 +32,28 @@ class Choices(NamedTuple):
         z_loss: of the group, before its weight.
     """
 
-    expert: Int[Array, "tokens choices"]
-    gate: Float[Array, "tokens choices"]
+    expert: Int[Array, "tokens top_k"]
+    gate: Float[Array, "tokens top_k"]
     entropy_nats: Float[Array, " tokens"]
     balance_loss: Float[Array, ""]
     z_loss: Float[Array, ""]
 
 
 def choose(
-    logits: Float[Array, "tokens experts"], is_token: Bool[Array, " tokens"], choices: int
-) -> Choices:
+    logits: Float[Array, "tokens experts"], is_token: Bool[Array, " tokens"], top_k: int
+) -> RouterOutput:
     """Chooses each token's experts.
 
     Args:
         logits: the router's, float32.
         is_token: False for padding, whose choice means nothing.
-        choices: experts a token.
+        top_k: experts per token.
     """
     probabilities = jax.nn.softmax(logits, axis=-1)
-    gate, expert = _largest(probabilities, choices)
-    if choices > 1:
+    gate, expert = _largest(probabilities, top_k)
+    if top_k > 1:
         gate = gate / jnp.sum(gate, axis=-1, keepdims=True)
-    return Choices(
+    return RouterOutput(
         expert=expert,
         gate=gate,
         entropy_nats=jnp.sum(jax.scipy.special.entr(probabilities), axis=-1),
@@ -63,14 +63,14 @@ def choose(
 
 
 def _largest(
-    probabilities: Float[Array, "tokens experts"], choices: int
-) -> tuple[Float[Array, "tokens choices"], Int[Array, "tokens choices"]]:
+    probabilities: Float[Array, "tokens experts"], top_k: int
+) -> tuple[Float[Array, "tokens top_k"], Int[Array, "tokens top_k"]]:
     """Returns the largest probabilities and their experts; of equal ones the first.
 
     The same as `lax.top_k`, which compiles to a sort of all experts for TPUs, also for one choice.
     """
     gates, experts, left = [], [], probabilities
-    for _ in range(choices):
+    for _ in range(top_k):
         expert = jnp.argmax(left, axis=-1)
         chosen = expert[:, None] == jnp.arange(probabilities.shape[-1])
         gates.append(jnp.sum(jnp.where(chosen, probabilities, 0.0), axis=-1))
@@ -81,7 +81,7 @@ def _largest(
 
 def balance_loss(
     probabilities: Float[Array, "tokens experts"],
-    expert: Int[Array, "tokens choices"],
+    expert: Int[Array, "tokens top_k"],
     is_token: Bool[Array, " tokens"],
 ) -> Float[Array, ""]:
     """Returns experts * sum(share * mean probability) over real tokens; 0 without any.
@@ -104,8 +104,8 @@ def z_loss(
     return jnp.sum(squared * is_token) / jnp.maximum(jnp.sum(is_token), 1)
 
 
-class Queue(NamedTuple):
-    """Choices in the order of their experts; those without an expert come last.
+class SortedByExpert(NamedTuple):
+    """RouterOutput in the order of their experts; those without an expert come last.
 
     Attributes:
         order: number of the choice at each place.
@@ -114,13 +114,13 @@ class Queue(NamedTuple):
         waiting: how many chose each expert.
     """
 
-    order: Int[Array, " choices"]
-    place: Int[Array, " choices"]
+    order: Int[Array, " assignments"]
+    place: Int[Array, " assignments"]
     start: Int[Array, " experts"]
     waiting: Int[Array, " experts"]
 
 
-def queue(expert: Int[Array, " choices"], experts: int) -> Queue:
+def sort_by_expert(expert: Int[Array, " assignments"], experts: int) -> SortedByExpert:
     """Sorts choices by expert, earlier ones first; `experts` stands for none.
 
     A sort rather than the reference's cumulative sum of one-hot rows, which grows with `experts`.
@@ -128,4 +128,4 @@ def queue(expert: Int[Array, " choices"], experts: int) -> Queue:
     order = jnp.argsort(expert, stable=True)
     place = jnp.zeros_like(order).at[order].set(jnp.arange(len(order)), unique_indices=True)
     waiting = jnp.bincount(expert, length=experts)
-    return Queue(order, place, jnp.cumsum(waiting) - waiting, waiting)
+    return SortedByExpert(order, place, jnp.cumsum(waiting) - waiting, waiting)

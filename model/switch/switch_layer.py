@@ -22,8 +22,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from model.config import ModelConfig, RoutingConfig, SwitchConfig
 from model.layers.initialization import kernel
 from model.sharding import BATCH_AXES, over_devices
-from model.switch.capacity_dispatch import through_slots
-from model.switch.dropless_dispatch import without_drops
+from model.switch.capacity_dispatch import capacity_dispatch
+from model.switch.dropless_dispatch import dropless_dispatch
 from model.switch.experts import Experts
 from model.switch.routing import choose
 
@@ -40,9 +40,9 @@ class Routing(NamedTuple):
         slots: of all experts in all groups; as many as were needed where nothing is dropped.
     """
 
-    expert: Int[Array, "batch length choices"]
-    kept: Bool[Array, "batch length choices"]
-    gate: Float[Array, "batch length choices"]
+    expert: Int[Array, "batch length top_k"]
+    kept: Bool[Array, "batch length top_k"]
+    gate: Float[Array, "batch length top_k"]
     entropy_nats: Float[Array, "batch length"]
     balance_loss: Float[Array, ""]
     z_loss: Float[Array, ""]
@@ -88,17 +88,17 @@ class SwitchLayer(eqx.Module):
         *,
         key: Key[Array, ""],
         mesh: Mesh,
-        part: Int[Array, ""] | int = 0,
-        parts: int = 1,
+        microbatch: Int[Array, ""] | int = 0,
+        microbatches: int = 1,
     ) -> tuple[Float[Array, "batch length embed"], Routing]:
         """Sends every token through its experts; what was not honoured counts as zero.
 
         `part` of `parts` says which of each device's groups these are where a batch is computed in
         parts: a group keeps its number and so its jitter.
         """
-        choices = "batch length choices"
+        choices = "batch length top_k"
         y, expert, kept, gate, entropy, balance, z_loss, slots = over_devices(
-            functools.partial(_on_device, routing=routing, parts=parts),
+            functools.partial(_on_device, routing=routing, microbatches=microbatches),
             mesh,
             inputs=(
                 "batch length embed",
@@ -120,36 +120,46 @@ class SwitchLayer(eqx.Module):
                 "groups",
                 "groups",
             ),
-        )(x, is_token, key, jnp.asarray(part), self.router, self.gate, self.up, self.down)
+        )(x, is_token, key, jnp.asarray(microbatch), self.router, self.gate, self.up, self.down)
         losses = jnp.mean(balance), jnp.mean(z_loss)
         return y, Routing(expert, kept, gate, entropy, *losses, jnp.sum(slots))
 
 
 def _on_device(
-    x, is_token, key, part, router, gate, up, down, *, routing: RoutingConfig, parts: int
+    x,
+    is_token,
+    key,
+    microbatch,
+    router,
+    gate,
+    up,
+    down,
+    *,
+    routing: RoutingConfig,
+    microbatches: int,
 ):
     """One device's part: its own tokens, its own experts."""
     total = router.shape[-1]
     jitter_key, dropout_key = jax.random.split(key)
-    if parts > 1:  # expert dropout need not be the whole batch's; it is off in pretraining
-        dropout_key = jax.random.fold_in(dropout_key, part)
+    if microbatches > 1:  # expert dropout need not be the whole batch's; it is off in pretraining
+        dropout_key = jax.random.fold_in(dropout_key, microbatch)
     grouped = x.reshape(-1, routing.group_tokens, x.shape[-1])
     real = is_token.reshape(grouped.shape[:2])
-    first_group = (jax.lax.axis_index(BATCH_AXES) * parts + part) * len(grouped)
+    first_group = (jax.lax.axis_index(BATCH_AXES) * microbatches + microbatch) * len(grouped)
     wide = _jittered(grouped.astype(jnp.float32), routing.jitter, jitter_key, first_group)
     logits = jnp.einsum("gte,en->gtn", wide, router, precision=jax.lax.Precision.HIGHEST)
-    chosen = jax.vmap(functools.partial(choose, choices=routing.choices))(logits, real)
+    chosen = jax.vmap(functools.partial(choose, top_k=routing.top_k))(logits, real)
     asked = jnp.where(real[..., None], chosen.expert, total)
     experts = Experts(gate, up, down, total, routing.expert_dropout, dropout_key)
     if routing.dispatch == "dropless":
-        y, kept = without_drops(grouped, asked, experts)
+        y, kept = dropless_dispatch(grouped, asked, experts)
         slots = jnp.sum(kept, axis=(1, 2))
     else:
-        y, kept = through_slots(grouped, asked, experts, routing.capacity)
+        y, kept = capacity_dispatch(grouped, asked, experts, routing.capacity)
         slots = jnp.full(len(kept), total * routing.capacity)
     weight = chosen.gate * kept
     combined = jnp.sum(y * weight[..., None].astype(x.dtype), axis=2)
-    in_rows = (*is_token.shape, routing.choices)
+    in_rows = (*is_token.shape, routing.top_k)
     return (
         combined.reshape(x.shape),
         chosen.expert.reshape(in_rows),

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import AbstractMesh
 
 from model.config import ConfigurationError
-from model.memory import bytes_a_device
+from model.memory import bytes_per_device
 from model.sharding import MeshShape, check_fit
 from pipeline.recipe.recipe import Recipe
 
@@ -69,7 +69,7 @@ def check_memory(recipe: Recipe) -> None:
 
 def least_memory(recipe: Recipe) -> int:
     """Returns the least number of bytes that each device of the recipe's mesh needs."""
-    return bytes_a_device(
+    return bytes_per_device(
         recipe.model,
         recipe.optimizer,
         recipe.mesh,

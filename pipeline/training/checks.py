@@ -15,7 +15,7 @@ from data.examples.mixture import parse
 from data.tokens.blocks import TokenBlocks
 from model.checkpoint import KEPT
 from model.config import ConfigurationError
-from model.memory import bytes_of_checkpoint
+from model.memory import checkpoint_bytes
 from model.sharding import make_mesh
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import share_of
@@ -75,7 +75,7 @@ def check_disk(recipe: Recipe, out: Path) -> None:
     Raises:
         ArtifactError: they do not.
     """
-    one = bytes_of_checkpoint(recipe.model, recipe.optimizer)
+    one = checkpoint_bytes(recipe.model, recipe.optimizer)
     there = sum(path.stat().st_size for path in _files(out / "checkpoints"))
     needs = max((KEPT + 1) * one - there, 0)
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())

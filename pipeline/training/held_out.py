@@ -88,7 +88,7 @@ class HeldOut:
         if ahead is not None:
             scored.append(self._fetch(ahead, usage))
         pages = page_losses(self.pages, scored, self.piece_bytes)
-        switch = trainer.rest.config.switch
+        switch = trainer.static.config.switch
         if switch is None:
             return Evaluation(pages, None)
         return Evaluation(pages, columns(together(usage), self.languages, switch.every))

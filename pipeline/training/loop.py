@@ -15,7 +15,7 @@ from rich.console import Console
 
 from data.examples.loader import Examples, batches
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
-from model.nonfinite import places
+from model.nonfinite import gradient_sites
 from model.train_step import StepMetrics, Trainer, TrainState
 from pipeline.hardware.hosts import Share, is_first, on_every_host, share_of, to_devices
 from pipeline.recipe.recipe import Recipe
@@ -82,7 +82,7 @@ def train(training: Training) -> LoopResult:
         first,
         account=training.account,
         console=training.console,
-        places=places(training.trainer.shapes, training.recipe.model.layers_per_block),
+        sites=gradient_sites(training.trainer.shapes, training.recipe.model.layers_per_block),
         languages=training.examples.schedule.languages,
     )
     with Preemption(training.recipe.stage) as preemption, progress:
@@ -128,7 +128,7 @@ def _loop(
                     checkpoints.save(step, state)
             return LoopResult(step, finished=False)
         with training.profile.around(step + 1), account.spend("stepping"):
-            state, metrics = trainer.step(state, batch, *trainer.given)
+            state, metrics = trainer.step(state, batch, *trainer.teacher_arrays)
             jax.block_until_ready(before)
             before = metrics
         progress.step(step + 1, metrics)

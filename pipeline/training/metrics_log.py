@@ -18,7 +18,7 @@ from rich.console import Console
 from tensorboardX import SummaryWriter
 
 from model.loss import Losses
-from model.nonfinite import Place
+from model.nonfinite import GradientSite
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from pipeline.errors import ArtifactError
@@ -44,7 +44,7 @@ class Progress:
         first: the step it goes on after.
         account: where its time goes.
         console: for the live view.
-        places: of the model's gradients, to say where trouble came from.
+        sites: of the model's gradients, to say where trouble came from.
         languages: codes, in the order of the numbers in a batch.
     """
 
@@ -56,13 +56,13 @@ class Progress:
         *,
         account: TimeAccount,
         console: Console,
-        places: Sequence[Place],
+        sites: Sequence[GradientSite],
         languages: Sequence[str],
     ):
         self.recipe, self.out, self.last = recipe, out, first
         self.began_after = first
         self.account = account
-        self.places, self.languages = places, languages
+        self.sites, self.languages = sites, languages
         self.path = out / "metrics.jsonl"
         self.waiting: list[StepMetrics] = []
         self.skipped_in_a_row = 0
@@ -157,7 +157,7 @@ class Progress:
                 continue
             self.skipped_in_a_row += 1
             limit = self.recipe.optimizer.largest_gradient_norm
-            told = describe_step(number, jax.device_get(one), self.places, self.languages, limit)
+            told = describe_step(number, jax.device_get(one), self.sites, self.languages, limit)
             if is_first():
                 append(self.out, told)
                 self.view.say(f"{self.recipe.stage}: {told.sentence()}")

@@ -20,7 +20,7 @@ from data.examples.loader import Examples
 from data.examples.mixture import parse, weights_file
 from data.examples.schedule import make_schedule
 from data.tokens.blocks import TokenBlocks
-from model.distillation import Lesson
+from model.distillation import Distillation
 from model.sharding import make_mesh
 from model.train_step import make_trainer
 from pipeline.arguments import Distill, Pretrain
@@ -119,8 +119,8 @@ def is_finished(prepared: PreparedRun) -> bool:
     return found is Claim.FINISHED
 
 
-def make_training(prepared: PreparedRun, lesson: Lesson | None = None) -> Training:
-    """Returns the loop's inputs; `lesson` is a student's teacher."""
+def make_training(prepared: PreparedRun, distillation: Distillation | None = None) -> Training:
+    """Returns the loop's inputs; `distillation` is a student's teacher."""
     recipe = prepared.recipe
     trainer = make_trainer(
         recipe.model,
@@ -130,7 +130,7 @@ def make_training(prepared: PreparedRun, lesson: Lesson | None = None) -> Traini
         mesh=make_mesh(recipe.mesh),
         accumulate=recipe.accumulate,
         remat=recipe.remat,
-        lesson=lesson,
+        distillation=distillation,
     )
     return Training(
         recipe=recipe,

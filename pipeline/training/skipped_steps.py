@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.nonfinite import Place, where
+from model.nonfinite import GradientSite, skip_cause
 from model.train_step import StepMetrics
 
 FILE = "skipped.jsonl"
@@ -47,7 +47,7 @@ class SkippedStep:
 def describe_step(
     step: int,
     metrics: StepMetrics,
-    places: Sequence[Place],
+    sites: Sequence[GradientSite],
     languages: Sequence[str],
     limit: float,
 ) -> SkippedStep:
@@ -56,7 +56,7 @@ def describe_step(
     Args:
         step: its number.
         metrics: on the host.
-        places: of the model's gradients.
+        sites: of the model's gradients.
         languages: codes, in the order of the numbers in a batch.
         limit: the gradient norm that counts as exploded.
     """
@@ -65,7 +65,7 @@ def describe_step(
     numbers = np.unique(np.asarray(metrics.trace.row_language)[rows])
     return SkippedStep(
         step=step,
-        where=where(metrics.trace, list(places), limit),
+        where=skip_cause(metrics.trace, list(sites), limit),
         loss_nats=_finite(metrics.losses.loss_nats),
         gradient_norm=_finite(metrics.gradient_norm),
         languages=tuple(str(languages[number]) for number in numbers if number >= 0),

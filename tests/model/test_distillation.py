@@ -11,7 +11,7 @@ import pytest
 
 from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
-from model.distillation import DistillationConfig, Lesson, soft_losses
+from model.distillation import Distillation, DistillationConfig, soft_losses
 from model.loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, batch_sharding, make_mesh, parameter_shardings
@@ -93,8 +93,8 @@ def test_a_student_like_its_teacher_is_at_the_least():
     np.testing.assert_allclose(slope, 0, atol=1e-6)
 
 
-def lesson(**settings):
-    return Lesson(DistillationConfig(**settings), network(SWITCH, 1))
+def distillation(**settings):
+    return Distillation(DistillationConfig(**settings), network(SWITCH, 1))
 
 
 @functools.cache
@@ -104,7 +104,7 @@ def loss_and_slope(hard_share, temperature=1.0):
     call = Call(make_mesh(MeshShape(), jax.devices()[:1]))
     of = None
     if hard_share is not None:
-        of = lesson(hard_share=hard_share, temperature=temperature)
+        of = distillation(hard_share=hard_share, temperature=temperature)
 
     def loss(arrays):
         return training_loss(eqx.combine(arrays, rest), batch(), call, of)
@@ -150,11 +150,13 @@ def step(shape, devices, accumulate=1, hard_share=0.4):
         seed=0,
         mesh=mesh,
         accumulate=accumulate,
-        lesson=Lesson(DistillationConfig(hard_share=hard_share), eqx.combine(arrays, rest)),
+        distillation=Distillation(
+            DistillationConfig(hard_share=hard_share), eqx.combine(arrays, rest)
+        ),
     )
     rows = jax.device_put(batch(), batch_sharding(mesh))
     start = jax.device_put(first(), trainer.shardings)
-    return trainer.step(start, rows, *trainer.given)
+    return trainer.step(start, rows, *trainer.teacher_arrays)
 
 
 @functools.cache

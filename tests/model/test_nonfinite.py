@@ -8,7 +8,7 @@ import pytest
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
-from model.nonfinite import Trace, gradient_squares, places, where
+from model.nonfinite import Trace, gradient_sites, gradient_squares, skip_cause
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, make_mesh
 from model.train_step import Trainer, make_trainer
@@ -27,10 +27,10 @@ def gradients():
 
 def said(gradients):
     squares = np.asarray(gradient_squares(gradients))
-    found = places(gradients, CONFIG.layers_per_block)
+    found = gradient_sites(gradients, CONFIG.layers_per_block)
     assert len(found) == len(squares)
     rows = np.zeros(2), np.zeros(2, np.int32), np.int32([2, 8])
-    return where(Trace(squares, *rows), found, limit=10.0)
+    return skip_cause(Trace(squares, *rows), found, limit=10.0)
 
 
 def spoiled(gradients, pick, block, value=np.nan):
@@ -90,6 +90,6 @@ def test_a_step_in_parts_says_which_layer_of_its_forward_pass_broke(pick, layer)
     state = state._replace(arrays=spoiled(state.arrays, pick, -1))
     ids = jnp.ones((4, 8), jnp.int32)
     _, metrics = trainer.step(state, Batch(ids, ids, jnp.zeros(4, jnp.int32)))
-    found = places(trainer.shapes, CONFIG.layers_per_block)
+    found = gradient_sites(trainer.shapes, CONFIG.layers_per_block)
     assert bool(metrics.skipped)
-    assert layer in where(jax.device_get(metrics.trace), found, limit=10.0)
+    assert layer in skip_cause(jax.device_get(metrics.trace), found, limit=10.0)

@@ -16,7 +16,7 @@ from model.batch import Batch
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.config import ModelConfig, SwitchConfig
 from model.loss import training_loss
-from model.nonfinite import places, where
+from model.nonfinite import gradient_sites, skip_cause
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, batch_sharding, make_mesh
 from model.stack import Call
@@ -224,8 +224,8 @@ def test_a_step_says_which_layer_of_its_forward_pass_broke(single, kind, pick, l
     state = state._replace(arrays=eqx.tree_at(pick, state.arrays, last))
     _, metrics = one.step(state, batch())
     assert bool(metrics.skipped)
-    found = places(one.shapes, config(KINDS[kind]).layers_per_block)
-    assert layer in where(jax.device_get(metrics.trace), found, limit=10.0)
+    found = gradient_sites(one.shapes, config(KINDS[kind]).layers_per_block)
+    assert layer in skip_cause(jax.device_get(metrics.trace), found, limit=10.0)
 
 
 def test_the_loss_is_nats_and_squared_log_z_and_routing(single):

@@ -14,7 +14,7 @@ import pytest
 from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
 from model.hugging_face.config import export_config, import_config
-from model.hugging_face.weights import COPIES, export_state, import_state, places
+from model.hugging_face.weights import COPIES, export_state, import_state, weight_names
 from model.loss import row_losses
 from model.sharding import MeshShape, make_mesh
 from model.stack import Call
@@ -28,7 +28,7 @@ assert _SPEC is not None
 assert _SPEC.loader is not None
 cases = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(cases)
-FROZEN = json.loads(Path(__file__).with_name("hugging_face_reference.json").read_text())
+FROZEN = json.loads(Path(__file__).with_name("reference.json").read_text())
 
 
 def config_of(case):
@@ -40,11 +40,11 @@ def their_state(config):
     leaves, _ = jax.tree_util.tree_flatten_with_path(shapes)
     sizes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
     state = {}
-    for place in places(config):
-        shape = sizes[place.ours][len(place.at) :]
-        if place.outputs is not None:
-            shape = (place.outputs, int(np.prod(shape)) // place.outputs)
-        state[place.theirs] = cases.weight(place.theirs, shape)
+    for name in weight_names(config):
+        shape = sizes[name.ours][len(name.at) :]
+        if name.outputs is not None:
+            shape = (name.outputs, int(np.prod(shape)) // name.outputs)
+        state[name.theirs] = cases.weight(name.theirs, shape)
     return state
 
 
@@ -92,7 +92,7 @@ def test_released_checkpoints_have_a_form():
     config = import_config(
         cases.config("switch") | {"num_layers": 12, "num_decoder_layers": 12, "num_experts": 8,
         "num_sparse_encoder_layers": 6, "num_sparse_decoder_layers": 6}, 512, 114)  # fmt: skip
-    names = {place.theirs for place in places(config)}
+    names = {name.theirs for name in weight_names(config)}
     for name in (
         "encoder.block.0.layer.1.mlp.wi.weight",
         "encoder.block.1.layer.1.mlp.router.classifier.weight",

@@ -24,12 +24,13 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 
 def switch_group(
-    x, is_token, router, gate, up, down, *, choices, capacity, noise=None, heard=None
+    x, is_token, router, gate, up, down, *, choices, capacity, noise=None, dropout_mask=None
 ) -> OracleResult:
     """One routing group: x [tokens, embed] in float64.
 
-    `capacity` may be infinite; `noise` [tokens, embed] multiplies the router's input; `heard`
-    [tokens, choices, mlp] multiplies hidden units; without `gate` an expert is a ReLU network.
+    `capacity` may be infinite; `noise` [tokens, embed] multiplies the router's input;
+    `dropout_mask` [tokens, top_k, mlp] multiplies hidden units; without `gate` an expert is a ReLU
+    network.
     """
     tokens, experts = len(x), router.shape[1]
     output = np.zeros_like(x)
@@ -68,8 +69,8 @@ def switch_group(
                 hidden = np.maximum(hidden, 0)
             else:
                 hidden = gelu(x[token] @ gate[chosen]) * hidden
-            if heard is not None:
-                hidden = hidden * heard[token, choice]
+            if dropout_mask is not None:
+                hidden = hidden * dropout_mask[token, choice]
             output[token] += weight[token, choice] * (hidden @ down[chosen])
     real = max(real, 1)
     balance = experts * float(np.sum(share / real * mean_probability / real))

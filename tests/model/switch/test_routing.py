@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import ConfigurationError, SwitchConfig, expert_capacity
-from model.switch.capacity_dispatch import slots, token_of_slot
-from model.switch.routing import balance_loss, choose, queue
+from model.switch.capacity_dispatch import buffer_tokens, position_in_expert
+from model.switch.routing import balance_loss, choose, sort_by_expert
 
 
 def logits_for(experts_of_tokens, experts=4):
@@ -16,23 +16,23 @@ def logits_for(experts_of_tokens, experts=4):
 
 def test_slots_are_taken_in_order_of_position():
     expert = jnp.array([[2], [0], [2], [2], [0]])
-    slot = slots(expert, experts=4)
+    slot = position_in_expert(expert, experts=4)
     assert slot.T.tolist() == [[0, 0, 1, 2, 1]]
-    table = token_of_slot(expert, slot, experts=4, capacity=2)
+    table = buffer_tokens(expert, slot, experts=4, capacity=2)
     assert table.tolist() == [[1, 4], [5, 5], [0, 2], [5, 5]]
 
 
 def test_first_choices_go_before_second_ones():
     expert = jnp.array([[0, 1], [1, 0], [0, 1]])
-    slot = slots(expert, experts=2)
+    slot = position_in_expert(expert, experts=2)
     assert slot.tolist() == [[0, 1], [0, 2], [1, 2]]
-    assert token_of_slot(expert, slot, experts=2, capacity=2).tolist() == [[0, 2], [1, 0]]
+    assert buffer_tokens(expert, slot, experts=2, capacity=2).tolist() == [[0, 2], [1, 0]]
 
 
 def test_padding_takes_no_slot():
     nowhere = 4
     expert = jnp.array([[1], [nowhere], [1], [1]])
-    table = token_of_slot(expert, slots(expert, experts=4), experts=4, capacity=2)
+    table = buffer_tokens(expert, position_in_expert(expert, experts=4), experts=4, capacity=2)
     assert table[1].tolist() == [0, 2]
 
 
@@ -50,8 +50,8 @@ def test_every_choice_with_a_slot_has_it_for_itself(tokens, choices, experts, ca
     ranked = np.argsort(generator.random((tokens, experts)), axis=1)[:, :choices]
     real = generator.random(tokens) < 0.8
     expert = jnp.array(np.where(real[:, None], ranked, experts))
-    slot = slots(expert, experts)
-    table = np.array(token_of_slot(expert, slot, experts, capacity))
+    slot = position_in_expert(expert, experts)
+    table = np.array(buffer_tokens(expert, slot, experts, capacity))
     kept = (np.array(slot) < capacity) & real[:, None]
     for row in range(experts):
         expected = np.flatnonzero(
@@ -65,7 +65,7 @@ def test_every_choice_with_a_slot_has_it_for_itself(tokens, choices, experts, ca
 @given(st.lists(st.integers(0, 3), min_size=6, max_size=6))
 @settings(max_examples=25, deadline=None)
 def test_a_queue_is_a_stable_sort(experts):
-    line = queue(jnp.array(experts), 3)
+    line = sort_by_expert(jnp.array(experts), 3)
     assert [experts[i] for i in line.order] == sorted(experts)
     assert jnp.array_equal(line.order[line.place], jnp.arange(6))
     for expert in range(3):

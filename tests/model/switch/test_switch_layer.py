@@ -96,21 +96,21 @@ def with_slopes(mesh, switch, target):
 
 
 class Loops:
-    """The layer as the oracle has it, in float64; `noise` and `heard` are given by group."""
+    """The layer as the oracle has it, in float64; `noise` and `dropout_mask` are given by group."""
 
-    def __init__(self, layer, tokens, switch, noise=None, heard=None):
+    def __init__(self, layer, tokens, switch, noise=None, dropout_mask=None):
         self.weights = {
             name: None if value is None else np.asarray(value, np.float64)
             for name, value in vars(layer).items()
         } | {"x": np.asarray(tokens[0], np.float64)}
         self.real = np.asarray(tokens[1]).reshape(-1, GROUP)
         routing = switch.routing(decoder=False, training=True)
-        self.choices = routing.choices
+        self.choices = routing.top_k
         self.capacity = math.inf if routing.dispatch == "dropless" else routing.capacity
         nothing = [None] * len(self.real)
-        self.noise, self.heard = (
+        self.noise, self.dropout_mask = (
             nothing if part is None else part.reshape(len(self.real), GROUP, *part.shape[2:])
-            for part in (noise, heard)
+            for part in (noise, dropout_mask)
         )
 
     def groups(self, **moved):
@@ -123,9 +123,9 @@ class Loops:
                 choices=self.choices,
                 capacity=self.capacity,
                 noise=parts[2],
-                heard=parts[3],
+                dropout_mask=parts[3],
             )
-            for parts in zip(x, self.real, self.noise, self.heard, strict=True)
+            for parts in zip(x, self.real, self.noise, self.dropout_mask, strict=True)
         ]
 
     def objective(self, target, **moved):
@@ -218,7 +218,7 @@ def test_expert_dropout_silences_hidden_units(layer, tokens, target, kind):
     """Which units, is read off experts that show them one at a time, then given to the loops."""
     switch = replace(ROUTINGS[kind], expert_dropout=0.4)
     layer_with_slopes = jax.jit(with_slopes(one_device(), switch, target))
-    heard = np.ones((BATCH, LENGTH, switch.choices, MLP))
+    dropout_mask = np.ones((BATCH, LENGTH, switch.choices, MLP))
     routed = None
     for expert in range(EXPERTS):
         shows = jnp.zeros_like(layer.down).at[expert].set(jnp.eye(MLP, EMBED))
@@ -226,12 +226,14 @@ def test_expert_dropout_silences_hidden_units(layer, tokens, target, kind):
             SwitchLayer(layer.router, layer.gate, layer.up, shows), *tokens
         )
         here = np.asarray((routed.expert == expert) & routed.kept)
-        units = np.broadcast_to(np.asarray(y)[:, :, None, :MLP] != 0, heard.shape)
-        heard[here] = units[here] / 0.6
+        units = np.broadcast_to(np.asarray(y)[:, :, None, :MLP] != 0, dropout_mask.shape)
+        dropout_mask[here] = units[here] / 0.6
     assert routed is not None
-    assert (heard[np.asarray(routed.kept)] == 0).mean() == pytest.approx(0.4, abs=0.03)
+    assert (dropout_mask[np.asarray(routed.kept)] == 0).mean() == pytest.approx(0.4, abs=0.03)
     assert_equal(
-        Loops(layer, tokens, switch, heard=heard), target, layer_with_slopes(layer, *tokens)
+        Loops(layer, tokens, switch, dropout_mask=dropout_mask),
+        target,
+        layer_with_slopes(layer, *tokens),
     )
     assert switch.routing(decoder=False, training=False).expert_dropout == 0
 

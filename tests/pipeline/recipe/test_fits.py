@@ -1,7 +1,7 @@
 import pytest
 
 from model.config import ConfigurationError
-from model.memory import bytes_a_device, bytes_of_checkpoint
+from model.memory import bytes_per_device, checkpoint_bytes
 from model.sharding import MeshShape
 from pipeline.recipe import fits, named
 from pipeline.recipe.fits import check_divides, check_sizes
@@ -45,11 +45,11 @@ def test_memory_is_shared_by_devices():
     """Parameters and moments in parts; a checkpoint holds each once."""
     large = named.get("mswitch-base")
     sizes = {
-        shape: bytes_a_device(large.model, large.optimizer, shape, rows=1024, targets=229)
+        shape: bytes_per_device(large.model, large.optimizer, shape, rows=1024, targets=229)
         for shape in (MeshShape(), MeshShape(data=4, expert=8), MeshShape(data=4, expert=16))
     }
     one, few, many = sizes.values()
     assert few < one / 25
     assert many < few
-    whole = bytes_of_checkpoint(large.model, large.optimizer)
+    whole = checkpoint_bytes(large.model, large.optimizer)
     assert 4 * 7.7e9 < whole < 4 * 7.9e9  # float32, and Adafactor's factored moments

@@ -30,7 +30,7 @@ def test_a_recipe_that_fits_starts(blocks, tmp_path):
 
 
 def test_all_reasons_are_said_at_once(blocks, tmp_path, monkeypatch):
-    monkeypatch.setattr(checks, "bytes_of_checkpoint", lambda *_: 10**18)
+    monkeypatch.setattr(checks, "checkpoint_bytes", lambda *_: 10**18)
     wrong = recipe("mesh.data=3", "rows=32", "model.switch.experts=6", "mesh.expert=4")
     with pytest.raises(ArtifactError) as error:
         check_start(wrong, blocks, tmp_path / "run")

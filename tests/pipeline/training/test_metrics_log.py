@@ -8,7 +8,7 @@ from rich.text import Text
 from tensorboardX.proto.event_pb2 import Event
 
 from model.loss import Losses
-from model.nonfinite import Place, Trace
+from model.nonfinite import GradientSite, Trace
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from pipeline.errors import ArtifactError
@@ -18,7 +18,9 @@ from pipeline.training.live_view import LiveView, duration, numbers
 from pipeline.training.metrics_log import MOST_SKIPPED, Progress, curves, forget_after, summary
 from pipeline.training.time_account import TimeAccount
 
-PLACES = [Place((1, layer), f"encoder layer {layer}", "feed_forward.up") for layer in range(3)]
+SITES = [
+    GradientSite((1, layer), f"encoder layer {layer}", "feed_forward.up") for layer in range(3)
+]
 
 
 def metrics(loss=10.0, tokens=5, skipped=False, squares=(1.0, 1.0, 2.0), rows=(5.0, 5.0)):
@@ -56,7 +58,7 @@ def progress(tmp_path, first=0):
         first,
         account=TimeAccount(),
         console=Console(quiet=True),
-        places=PLACES,
+        sites=SITES,
         languages=("sw", "yo"),
     )
 
