@@ -11,7 +11,7 @@ EXTRAS ?= demo,dev
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py
 TORCH := parity/hugging_face.py parity/hugging_face_files.py parity/hugging_face_student.py
 
-.PHONY: demo test plans simulations check parity bench engines engine-programs experiment scale install clean
+.PHONY: demo test plans simulations check parity bench engines engine-programs experiment scale docs install clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -32,6 +32,14 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
+
+# The documents and the API reference as a site, in build/site; built and read without network.
+docs: $(VENV)/.docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+$(VENV)/.docs-installed: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 install: $(INSTALLED)
 
