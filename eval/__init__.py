@@ -1,5 +1,5 @@
-"""What "better" means: losses by language, step speed-ups, intervals, and the report of them.
+"""What "better" means: losses per language, step speed-ups, intervals, and their report.
 
-Losses arrive as sums and counts a held-out page and are combined per language at the very end;
+Losses arrive as sums and counts per held-out page. They are combined per language at the very end:
 never a mean of means.
 """

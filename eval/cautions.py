@@ -1,15 +1,18 @@
-"""What weakens a report's sentence: on its first screen, in Markdown, JSON and the terminal."""
+"""Cautions: what weakens a report's sentence.
+
+They stand on the first screen, in Markdown, in JSON and in the terminal.
+"""
 
 from eval.language_loss import Unit
 from eval.report import ReportContents, shared_total
 
-FEWEST_EVALUATIONS = 30  # of a run: between fewer, an interpolated step is a guess
-FEWEST_RUNS = 4  # of a side: with fewer, seeds were measured to crowd (docs/decisions/report.md)
-FIELDS_NAMED = 6  # of the differing ones
+FEWEST_EVALUATIONS = 30  # per run: between fewer, an interpolated step is a guess
+FEWEST_RUNS = 4  # per side: with fewer, false findings come in crowds (docs/decisions/report.md)
+FIELDS_NAMED = 6  # differing settings that the caution names
 
 
 def cautions(report: ReportContents) -> list[str]:
-    """Says what a reader of the sentence has to keep in mind, gravest first."""
+    """Returns what a reader of the sentence has to keep in mind, gravest first."""
     of_runs = _differing(report), _other_seeds(report), _other_unit(report), _lines_shared(report)
     of_scores = _few_evaluations(report), _few_runs(report), _missing(report), _unscored(report)
     return [one for one in (*of_runs, *of_scores) if one]

@@ -1,9 +1,9 @@
-"""Two sides, language by language: the rows and the summary of `report.json`.
+"""Two sides compared per language: the rows and the summary of `report.json`.
 
-The 101 languages of mC4 are counted; the six Latin-script variants (`ru-Latn`, ...) are reported
-beside them and never counted. A gain is baseline minus candidate (positive: the candidate is
-better), in nats per target token where both sides have one vocabulary and in bits per byte where
-they have not. Tokens are target tokens in losses and training tokens where so named.
+The 101 languages of mC4 are counted. The six Latin-script variants (`ru-Latn`, ...) are reported
+beside them and never counted. A gain is baseline minus candidate: positive means that the candidate
+is better. Its unit is nats per target token where both sides have the same vocabulary, otherwise
+bits per byte. "Tokens" are target tokens in losses and training tokens where so named.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ from eval.step_speedup import SpeedupSummary, StepSpeedup
 def language_gains(
     baseline: Side, candidate: Side, text: Mapping[str, TrainingText]
 ) -> dict[str, LanguageGain]:
-    """Returns every evaluated language's row, best gain first."""
+    """Returns one row per evaluated language, best gain first."""
     unit, codes = side.unit_of(baseline, candidate), candidate.languages
     gains = [
         intervals.gain_interval(baseline.scores(code, unit), candidate.scores(code, unit))
         for code in codes
     ]
-    # Script variants are no language of their own: they are not among the comparisons corrected.
+    # Script variants are no languages of their own, so the correction leaves them out.
     corrected = intervals.adjusted_p_values(
         [
             None if get(code).is_script_variant else gain.p_value
@@ -98,18 +98,16 @@ def _count(rows: Sequence[LanguageGain], verdict: str) -> int:
 
 
 def _rank_correlation(rows: Sequence[LanguageGain]) -> float | None:
-    """Returns Spearman's correlation of gain and training tokens, or None if there is none."""
+    """Returns Spearman's correlation of gain and training tokens; None if either is constant."""
     pairs = [(row.gain, row.training_tokens) for row in rows if row.training_tokens]
     gains, tokens = ([pair[side] for pair in pairs] for side in (0, 1))
     if len(set(gains)) < 2 or len(set(tokens)) < 2:
         return None
-    # Ranks' Pearson correlation, which is what Spearman's is.
-    ranks = np.corrcoef(stats.rankdata(gains), stats.rankdata(tokens))
-    return float(ranks[0, 1])
+    return float(stats.spearmanr(gains, tokens).statistic)
 
 
 def _speedups(baseline: Side, candidate: Side, unit: Unit) -> list[StepSpeedup | None]:
-    """Returns each language's speed-up; None where a side was not trained here."""
+    """Returns one speed-up per language; None for all if a side was not trained here."""
     if not (baseline.trained and candidate.trained):
         return [None] * len(candidate.languages)
     steps: list[Int[np.ndarray, " evaluations"]] = [
@@ -124,7 +122,7 @@ def _speedups(baseline: Side, candidate: Side, unit: Unit) -> list[StepSpeedup |
 
 
 class _Both:
-    """Both sides' final losses, from which each language's row is read."""
+    """The final losses of both sides, from which the rows are read."""
 
     def __init__(self, baseline: Side, candidate: Side, unit: Unit):
         self.sides = baseline, candidate

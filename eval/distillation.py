@@ -1,4 +1,4 @@
-"""What dense students keep of their sparse teacher's gain, against how much smaller they are.
+"""The share of a sparse teacher's gain that dense students keep, against their compression.
 
 Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and tables 6 to 8:
 
@@ -6,9 +6,9 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and tables 6 to 8
                   = (baseline's loss − student's) ÷ (baseline's loss − teacher's)
     compression   = 1 − student's parameters ÷ teacher's parameters
 
-Overall, losses are sums over all held-out pages of the counted languages. A ratio of gains means
-something only where there is a gain: where the interval of the teacher's gain holds 0, the ratio is
-None. Intervals are the bootstrap's (`intervals`), the same pages on all three sides.
+Overall losses are sums over all held-out pages of the counted languages. A ratio of gains means
+something only where there is a gain: if the interval of the teacher's gain includes 0, the ratio is
+None. Intervals come from the bootstrap (`intervals`), with the same pages on all three sides.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,14 @@ PAPER = ((0.82, 0.37), (0.90, 0.32), (0.95, 0.30), (0.97, 0.27), (0.99, 0.28))
 
 @dataclass(frozen=True, kw_only=True)
 class Retained:
-    """How much of the teacher's gain a student keeps, in one language or overall.
+    """The part of the teacher's gain that a student keeps, in one language or overall.
 
     Attributes:
         loss_nats_baseline, loss_nats_teacher, loss_nats_student: nats per target token.
-        gain_nats_teacher, gain_nats_student: the baseline's loss minus theirs.
-        gain_retained: their ratio; None where the teacher's gain does not exceed its interval.
-        gain_retained_low, gain_retained_high: its 95 % interval.
+        gain_nats_teacher, gain_nats_student: the baseline's loss minus that of teacher or student.
+        gain_retained: student's gain ÷ teacher's gain; None where the interval of the teacher's
+            gain is not above 0.
+        gain_retained_low, gain_retained_high: 95% interval of `gain_retained`.
     """
 
     loss_nats_baseline: float
@@ -53,14 +54,14 @@ class Student:
     """The runs of one student's recipe.
 
     Attributes:
-        name: its recipe's.
-        seeds: one a run.
-        steps: training steps.
-        parameters: number of weights; None if it was not recorded.
+        name: name of the recipe.
+        seeds: seed of each run.
+        steps: number of training steps.
+        parameters: number of weights; None if not recorded.
         compression: 1 − parameters ÷ the teacher's; None if either was not recorded.
-        overall: over all held-out pages of the languages, script variants left out.
-        median_over_languages: of the gain retained, where the teacher gains; None if nowhere.
-        languages: by code.
+        overall: gain kept over all held-out pages of the languages, script variants left out.
+        median_over_languages: median of `gain_retained` over the languages that have one.
+        languages: gain kept by language code.
     """
 
     name: str
@@ -87,7 +88,7 @@ def student(
     parameters: int | None,
     teacher_parameters: int | None,
 ) -> Student:
-    """Returns what a student's runs keep."""
+    """Returns the gain that a student's runs keep, overall and per language."""
     sides = baseline, teacher, one
     languages = {
         code: retained([side.scores(code, Unit.NATS_PER_TOKEN) for side in sides])
@@ -107,14 +108,14 @@ def student(
         steps=one.steps[-1],
         parameters=parameters,
         compression=compression,
-        overall=retained([_of_all(side) for side in sides]),
+        overall=retained([_all_pages(side) for side in sides]),
         median_over_languages=float(np.median(counted)) if counted else None,
         languages=languages,
     )
 
 
 def retained(sides: Sequence[Scores]) -> Retained:
-    """Returns what is kept, from the scores of baseline, teacher and student on the same pages."""
+    """Returns the gain kept, from scores of baseline, teacher and student on the same pages."""
     baseline, teacher, kept = (side.loss() for side in sides)
     gain, kept_gain = baseline - teacher, baseline - kept
     ratio = low = high = None
@@ -139,7 +140,7 @@ def retained(sides: Sequence[Scores]) -> Retained:
 
 
 def sentence(student: Student, teacher: str) -> str:
-    """Says what the student keeps, and how much smaller it is."""
+    """Returns the sentence on what the student keeps, and how much smaller it is."""
     overall = student.overall
     smaller = (
         "" if student.compression is None else f" with {student.compression:.0%} fewer parameters"
@@ -158,7 +159,7 @@ def sentence(student: Student, teacher: str) -> str:
     )
 
 
-def _of_all(side: Side) -> Scores:
+def _all_pages(side: Side) -> Scores:
     """Returns the scores on all pages of the languages, script variants left out."""
     unit = Unit.NATS_PER_TOKEN
     languages, of_page = side.pages[0].held_out.by_language

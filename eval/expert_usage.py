@@ -1,7 +1,7 @@
-"""Which experts serve which languages: sums by switch layer and language, and their shares.
+"""Expert use per switch layer and language: sums over tokens, and shares made from them.
 
-Everything is a sum over real tokens of held-out pages, so that languages, layers and runs can be
-put together by adding. Shares and means come last.
+Everything is a sum over real tokens of held-out pages, so languages, layers and runs are combined
+by adding. Shares and means are computed last.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from jaxtyping import Float, Int, Num
 
 
 class Usage(NamedTuple):
-    """Sums over a language's tokens at a switch layer, the encoder's layers before the decoder's.
+    """Sums over a language's tokens per switch layer; encoder layers come before decoder layers.
 
     Attributes:
-        load: choices that asked for each expert, before capacity.
-        dropped: choices that found no slot.
-        entropy_nats: of the router's distribution.
-        tokens: real tokens.
+        load: assignments to each expert before capacity, one per token and choice of the top k.
+        dropped: assignments over capacity.
+        entropy_nats: entropy of the router's distribution, summed over tokens.
+        tokens: number of real tokens.
     """
 
     load: Num[np.ndarray, "layers languages experts"]
@@ -32,12 +32,12 @@ def by_language(
     language: Int[np.ndarray, " batch"],
     languages: int,
 ) -> Usage:
-    """Adds up the rows of each language.
+    """Returns the sums over the rows of each language.
 
     Args:
         rows: `model.switch.routing_sums.RowRouting`, on the host.
         language: number of each row's language, or -1 for rows that do not count.
-        languages: how many there are.
+        languages: number of languages.
     """
     real = language >= 0
     sums = []
@@ -50,17 +50,17 @@ def by_language(
 
 
 def together(parts: Sequence[Usage]) -> Usage:
-    """Adds up what several batches, or several runs, were counted to."""
+    """Returns the sum of the usage of several batches or runs."""
     return Usage(*(np.sum(np.stack(one), axis=0) for one in zip(*parts, strict=True)))
 
 
 def columns(usage: Usage, languages: Sequence[str], every: int) -> dict[str, list[Any]]:
-    """Returns `evaluation/routing-step=N.parquet`: a row a switch layer and language.
+    """Returns `evaluation/routing-step=N.parquet`: one row per switch layer and language.
 
     Args:
-        usage: the sums.
-        languages: their codes.
-        every: every how many-th feed-forward of a stack is sparse.
+        usage: sums per switch layer and language.
+        languages: language codes, in the order of `usage`.
+        every: distance between sparse feed-forward layers of a stack; 2 is every second layer.
     """
     layers = len(usage.load)
     places = [
@@ -81,13 +81,13 @@ def columns(usage: Usage, languages: Sequence[str], every: int) -> dict[str, lis
 
 
 def shares(usage: Usage) -> Float[np.ndarray, "layers languages experts"]:
-    """Returns what share of a language's choices asked for each expert; 0 without any."""
+    """Returns each expert's share of a language's assignments before capacity; 0 without any."""
     total = usage.load.sum(axis=-1, keepdims=True)
     return usage.load / np.maximum(total, 1)
 
 
 def dropped_share(usage: Usage) -> Float[np.ndarray, "layers languages"]:
-    """Returns what share of a language's choices found no slot."""
+    """Returns the share of a language's assignments that are over capacity."""
     return usage.dropped / np.maximum(usage.load.sum(axis=-1), 1)
 
 

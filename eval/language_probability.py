@@ -1,10 +1,10 @@
-"""How sure the language identifier was of the pages that a corpus kept, language by language.
+"""The language identifier's probabilities for the pages that a corpus kept, per language.
 
-The histogram of a language counts its kept pages by steps of 0.05 of the identifier's probability
-for that language, as the cleaning job wrote it: step i runs from i / 20 up to (i + 1) / 20, and a
-probability of 1 lies in the last. Where rules take a language from the archive's declaration, a
-page of which the identifier says otherwise stands in step 0. The job keeps no finer numbers; so a
-median is known by its step only, and for the last step that is all one needs: below it or not.
+The cleaning job writes one histogram per language: kept pages by the identifier's probability for
+that language, in 20 bins of 0.05. Bin i holds probabilities from i / 20 up to (i + 1) / 20; the
+last bin includes 1. Some rules take the language from the archive's declaration: a page for which
+the identifier disagrees then counts in bin 0. The job keeps no finer numbers, so only the bin of a
+median is known. That is enough to decide whether the median lies below the last bin.
 """
 
 from collections.abc import Sequence
@@ -12,53 +12,53 @@ from collections.abc import Sequence
 from data.languages import UNDETERMINED, all_languages
 from eval.funnel import PROBABILITY_BINS, Funnel, FunnelRow
 
-NAMED = 12  # languages in the sentence; the picture and its table have all
+NAMED = 12  # languages that the sentence names; the picture and its table hold all
 LAST_BIN = (PROBABILITY_BINS - 1) / PROBABILITY_BINS
 
 
 def rows(funnel: Funnel) -> tuple[FunnelRow, ...]:
-    """Returns languages with a recorded histogram, least certain first."""
+    """Returns the languages with a recorded histogram, least certain first."""
     return tuple(sorted((row for row in funnel.rows if sum(row.confidence)), key=_certainty))
 
 
 def certain_share(row: FunnelRow) -> float:
-    """Returns the share of the language's kept pages in the last step (0.95 and above)."""
+    """Returns the share of the language's kept pages in the last bin (0.95 and above)."""
     return row.confidence[-1] / sum(row.confidence)
 
 
 def is_uncertain(row: FunnelRow) -> bool:
-    """True where the median (of an even number of pages the lower one) lies below 0.95."""
+    """Returns whether the median page lies below 0.95; of two middle pages the lower one counts."""
     return 2 * row.confidence[-1] <= sum(row.confidence)
 
 
 def bins_with_pages(some: Sequence[FunnelRow]) -> list[int]:
-    """Returns the steps in which any of the languages has pages, and always the last."""
+    """Returns the bins in which any of the languages has pages, and always the last bin."""
     last = PROBABILITY_BINS - 1
-    return [s for s in range(PROBABILITY_BINS) if s == last or any(r.confidence[s] for r in some)]
+    return [b for b in range(PROBABILITY_BINS) if b == last or any(r.confidence[b] for r in some)]
 
 
 def sentence(funnel: Funnel) -> str:
-    """Says in how many languages the median kept page lies below 0.95, and in which.
+    """Returns the sentence on languages whose median kept page lies below 0.95.
 
-    Languages with most kept pages are named first: a median of one page says little. Script
-    variants are named beside the languages and are in no count; pages of no certain language are
-    in neither.
+    Languages with the most kept pages are named first, because a median of one page means little.
+    Script variants are named beside the languages and are not counted. Pages of undetermined
+    language are left out.
     """
     known = [row for row in rows(funnel) if row.code != UNDETERMINED]
     variants, languages = _split(known)
     uncertain = [row for row in languages if is_uncertain(row)]
     beside = [row for row in variants if is_uncertain(row)]
-    said = (
+    summary = (
         f"In {len(uncertain)} of {len(languages)} languages the identifier gives the median kept "
         f"page a probability below {LAST_BIN:.2f}{': ' if uncertain else ''}{_listed(uncertain)}."
     )
-    return f"{said} So it does in the script variants {_listed(beside)}." if beside else said
+    return f"{summary} So it does in the script variants {_listed(beside)}." if beside else summary
 
 
 def _certainty(row: FunnelRow) -> tuple[float, float, int, str]:
     pages = sum(row.confidence)
-    mean_step = sum(step * count for step, count in enumerate(row.confidence)) / pages
-    return certain_share(row), mean_step, -pages, row.code
+    mean_bin = sum(at * count for at, count in enumerate(row.confidence)) / pages
+    return certain_share(row), mean_bin, -pages, row.code
 
 
 def _split(known: Sequence[FunnelRow]) -> tuple[list[FunnelRow], list[FunnelRow]]:
@@ -70,7 +70,7 @@ def _split(known: Sequence[FunnelRow]) -> tuple[list[FunnelRow], list[FunnelRow]
 
 
 def _listed(some: Sequence[FunnelRow]) -> str:
-    """Returns `A (40 pages), B (9) and C (3)`, or so many of them and how many more."""
+    """Returns `A (40 pages), B (9) and C (3)`; above `NAMED` languages it ends with `n more`."""
     ranked = sorted(some, key=lambda row: (-sum(row.confidence), row.name))
     names = []
     for row in ranked[:NAMED]:
