@@ -103,7 +103,8 @@ def _rank_correlation(rows: Sequence[LanguageGain]) -> float | None:
     gains, tokens = ([pair[side] for pair in pairs] for side in (0, 1))
     if len(set(gains)) < 2 or len(set(tokens)) < 2:
         return None
-    return float(stats.spearmanr(gains, tokens).statistic)
+    found = stats.spearmanr(gains, tokens)
+    return float(found.statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _speedups(baseline: Side, candidate: Side, unit: Unit) -> list[StepSpeedup | None]:

@@ -1,28 +1,27 @@
-"""Which experts serve which languages: what one sparse run's routing file says, in shares.
+"""Which experts serve which languages: the routing file of one sparse run, as shares.
 
-A row of the file is a switch layer and a language: sums over the real tokens of its held-out pages.
-Here they become, by layer, the share of a language's choices that asked for each expert (before
-capacity), the share that found no slot, and the router's mean entropy in nats, ln(experts) where it
-could not be less decided.
+A row of the file holds one switch layer and one language: sums over the real tokens of its held-out
+pages. From these follow, per layer and language:
 
-`distance` says how far a language's use of the experts is from the use of all languages together
-(each language counted once): half the sum of absolute differences of shares, the part of its
-choices that would have to go elsewhere to be like the others'. 0 is the same use, 1 experts of its
-own. Few tokens make it larger by chance, by about sqrt(experts / (2π tokens)) at even use.
+* each expert's share of the language's assignments, before capacity;
+* the share of its assignments that were dropped;
+* the router's mean entropy in nats: ln(experts) where all experts are equally likely.
 
-The number of an expert means nothing beyond its run and layer: another seed numbers them otherwise.
-So runs are never averaged here.
+`distance` measures how far a language's use of the experts is from that of all languages together,
+each language counted once. It is the total variation distance: half the sum of absolute differences
+of shares, or the part of its assignments that would have to move to other experts. 0 is the same
+use, 1 is experts of its own. Few tokens make it larger by chance, by about
+sqrt(experts / (2π tokens)) at even use.
+
+Experts are numbered otherwise in every run and layer, so runs are never averaged here.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
-from scipy.cluster import hierarchy
-from scipy.spatial import distance as metrics
 
 from data.errors import DataError
 from eval import expert_usage
@@ -35,18 +34,18 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSharing:
-    """One switch layer; languages are those of `ExpertSharing`, in its order.
+    """One switch layer; its languages are those of `ExpertSharing`, in the same order.
 
     Attributes:
         stack: `encoder` or `decoder`.
-        layer: its place in the stack, counted from 1.
-        load_share: of a language's choices, before capacity.
-        dropped_share: of a language's choices, those that found no slot.
-        entropy_nats: of the router's distribution, mean over tokens.
-        distance: from the use of all languages together.
-        tokens: real tokens.
-        choices: of them.
-        dropped: choices that found no slot.
+        layer: position in the stack, counted from 1.
+        load_share: each expert's share of a language's assignments, before capacity.
+        dropped_share: share of a language's assignments that were dropped.
+        entropy_nats: entropy of the router's distribution, mean over tokens.
+        distance: distance from the use of all languages together.
+        tokens: number of real tokens.
+        choices: number of assignments: tokens times top-k.
+        dropped: number of dropped assignments.
     """
 
     stack: str
@@ -61,7 +60,7 @@ class LayerSharing:
 
     @property
     def experts(self) -> int:
-        """How many there are."""
+        """Number of experts."""
         return self.load_share.shape[1]
 
     @property
@@ -71,35 +70,35 @@ class LayerSharing:
 
     @property
     def most_entropy_nats(self) -> float:
-        """The entropy of a router that cannot decide: ln(experts)."""
+        """Entropy of a uniform router: ln(experts)."""
         return float(np.log(self.experts))
 
     @property
     def load_of_all(self) -> Float[np.ndarray, " experts"]:
-        """Returns each expert's share of the choices of all tokens."""
-        asked = (self.load_share * self.choices[:, None]).sum(axis=0)
-        return asked / max(asked.sum(), 1)
+        """Each expert's share of the assignments of all tokens."""
+        load = (self.load_share * self.choices[:, None]).sum(axis=0)
+        return load / max(load.sum(), 1)
 
     @property
     def dropped_of_all(self) -> float:
-        """The share of all choices that found no slot."""
+        """Share of all assignments that were dropped."""
         return float(self.dropped.sum() / max(self.choices.sum(), 1))
 
     @property
     def entropy_of_all(self) -> float:
-        """The router's entropy in nats, mean over all tokens."""
+        """Entropy of the router in nats, mean over all tokens."""
         return float((self.entropy_nats * self.tokens).sum() / max(self.tokens.sum(), 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertSharing:
-    """All switch layers of one run, the encoder's before the decoder's.
+    """All switch layers of one run; encoder layers come before decoder layers.
 
     Attributes:
-        run: what the report calls the run.
-        step: whose weights routed.
-        languages: codes, sorted.
-        layers: at least one.
+        run: name of the run in the report.
+        step: training step of the weights.
+        languages: language codes, sorted.
+        layers: switch layers, at least one.
     """
 
     run: str
@@ -109,10 +108,10 @@ class ExpertSharing:
 
 
 def from_table(table: pa.Table, *, run: str, step: int, origin: str) -> ExpertSharing:
-    """Returns what a routing file says.
+    """Returns the shares of a routing file.
 
     Raises:
-        DataError: it is no routing file, or lacks a language in some layer.
+        DataError: if columns or rows are missing, or a layer lacks a language.
     """
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing or table.num_rows == 0:
@@ -126,32 +125,15 @@ def from_table(table: pa.Table, *, run: str, step: int, origin: str) -> ExpertSh
     return ExpertSharing(run=run, step=step, languages=languages, layers=layers)
 
 
-def by_similarity(sharing: ExpertSharing) -> list[int]:
-    """Returns the numbers of the languages, such that similar users of experts are neighbours."""
-    if len(sharing.languages) < 3:
-        return list(range(len(sharing.languages)))
-    shares = np.concatenate([layer.load_share for layer in sharing.layers], axis=1)
-    distances = metrics.pdist(shares, "cityblock")
-    tree = hierarchy.linkage(distances, "average", optimal_ordering=True)
-    return hierarchy.leaves_list(tree).tolist()
-
-
-def experts_along(layer: LayerSharing, order: list[int]) -> list[int]:
-    """Returns the experts by where along the languages their load lies, so that blocks show."""
-    shares = layer.load_share[order]
-    places = (shares * np.arange(len(order))[:, None]).sum(axis=0)
-    return np.argsort(places / np.maximum(shares.sum(axis=0), 1e-12), kind="stable").tolist()
-
-
 @dataclass(frozen=True, kw_only=True)
 class StackUse:
-    """One language in one stack, its switch layers together.
+    """One language's use of the experts of one stack, over all its switch layers.
 
     Attributes:
-        tokens: real tokens, each counted once.
-        distance: mean over layers.
-        entropy_nats: mean over tokens and layers.
-        dropped_share: of the choices of all layers.
+        tokens: number of real tokens, each counted once.
+        distance: distance from the use of all languages together, mean over layers.
+        entropy_nats: entropy of the router, mean over tokens and layers.
+        dropped_share: share of the assignments of all layers that were dropped.
     """
 
     tokens: int
@@ -181,43 +163,13 @@ def by_stack(sharing: ExpertSharing) -> dict[str, dict[str, StackUse]]:
     return found
 
 
-def to_json(sharing: ExpertSharing) -> dict[str, Any]:
-    """Returns what `report.json` holds of it."""
-    return {
-        "run": sharing.run,
-        "step": sharing.step,
-        "layers": [_layer_as_json(layer, sharing.languages) for layer in sharing.layers],
-    }
-
-
-def _layer_as_json(layer: LayerSharing, languages: Iterable[str]) -> dict[str, Any]:
-    return {
-        "stack": layer.stack,
-        "layer": layer.layer,
-        "experts": layer.experts,
-        "load_share": layer.load_of_all.round(5).tolist(),
-        "dropped_share": layer.dropped_of_all,
-        "entropy_nats": layer.entropy_of_all,
-        "languages": {
-            code: {
-                "tokens": int(layer.tokens[at]),
-                "load_share": layer.load_share[at].round(5).tolist(),
-                "dropped_share": float(layer.dropped_share[at]),
-                "entropy_nats": float(layer.entropy_nats[at]),
-                "distance_from_all_languages": float(layer.distance[at]),
-            }
-            for at, code in enumerate(languages)
-        },
-    }
-
-
 def _in_order(
     rows: list[dict[str, Any]], place: tuple[str, int], languages: tuple[str, ...], origin: str
 ) -> list[dict[str, Any]]:
     found = {row["language"]: row for row in rows if (row["stack"], row["layer"]) == place}
     if missing := [code for code in languages if code not in found]:
         raise DataError(
-            f"{origin} says nothing of {', '.join(missing)} in the {place[0]}'s layer {place[1]}; "
+            f"{origin} lacks {', '.join(missing)} in layer {place[1]} of the {place[0]}; "
             "evaluate again."
         )
     return [found[code] for code in languages]

@@ -1,8 +1,8 @@
-"""The corpus funnel: of the pages that came in, how many stayed, and why the others did not.
+"""The corpus funnel: how many pages were read and kept, and why the others were rejected.
 
-Every count is of pages. A page that was rejected has exactly one reason (the first rule that said
-no), so kept + rejected = pages of the language. Samples are text from the web: whoever renders them
-must escape them.
+Every count is of pages. A rejected page has exactly one reason, the first rule that rejected it, so
+kept + rejected = pages of the language. Samples are text from the web and must be escaped wherever
+they are rendered.
 """
 
 from collections import Counter
@@ -16,13 +16,13 @@ from data.languages import UNDETERMINED, find
 
 SAMPLES_PER_REASON = 6
 SAMPLE_CHARACTERS = 320
-PROBABILITY_BINS = 20  # of 0.05, as the manifest counts them
+PROBABILITY_BINS = 20  # bins of 0.05, as in the manifest
 NAMES_BESIDE = {UNDETERMINED: "undetermined"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The beginning of one rejected page."""
+    """The beginning of a rejected page."""
 
     language: str
     url: str
@@ -31,7 +31,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """One reason over all languages."""
+    """A reason, counted over all languages."""
 
     name: str
     pages: int
@@ -41,21 +41,21 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class FunnelRow:
-    """One language: pages by fate, and what CLD3 took its kept pages for.
+    """One language: pages kept and rejected, and CLD3's labels for the kept ones.
 
     Attributes:
         code: mC4's code, or "und".
         name: English name.
-        pages: that came in.
-        kept: of them.
-        held_out: of the kept ones.
-        characters: of the kept ones' text.
-        rejected: pages by the first rule that said no.
-        removed_lines: lines that were taken out of pages, by rule.
-        confidence: kept pages by step of the identifier's probability; () where not recorded.
-        cld3_disagrees: kept pages whose declared language CLD3 contradicted; None where rules do
-            not believe declarations.
-        cld3_said: what it said instead, most frequent first.
+        pages: number of pages read.
+        kept: number of pages kept.
+        held_out: number of kept pages that are held out.
+        characters: number of characters in the kept pages.
+        rejected: number of rejected pages by reason.
+        removed_lines: number of lines removed from pages, by rule.
+        confidence: kept pages per bin of the identifier's probability; () where not recorded.
+        cld3_disagrees: number of kept pages whose declared language CLD3 contradicts; None where
+            the rules do not use declared languages.
+        cld3_said: CLD3's labels for those pages with their numbers, most frequent first.
     """
 
     code: str
@@ -73,7 +73,7 @@ class FunnelRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Funnel:
-    """The whole corpus; reasons most frequent first, languages with most pages first."""
+    """The funnel of a corpus; the most frequent reasons and the largest languages come first."""
 
     rules: str
     differences_from_mc4: tuple[str, ...]
@@ -87,12 +87,12 @@ class Funnel:
 
     @property
     def declared(self) -> bool:
-        """True where pages count under the language that their archive declares."""
+        """Whether pages count under the language that their archive declares."""
         return any(row.cld3_disagrees is not None for row in self.rows)
 
     @property
     def cld3_rows(self) -> tuple[FunnelRow, ...]:
-        """Languages whose declared code CLD3 contradicted, most contradicted first."""
+        """Languages with pages whose declared code CLD3 contradicts, largest share first."""
         rows = [row for row in self.rows if row.cld3_disagrees]
         return tuple(sorted(rows, key=lambda row: -(row.cld3_disagrees or 0) / max(row.kept, 1)))
 
@@ -101,8 +101,8 @@ def funnel(manifest: Mapping[str, Any], samples: Mapping[str, pa.Table]) -> Funn
     """Returns the funnel.
 
     Args:
-        manifest: what `mswitch clean` wrote.
-        samples: for each reason, some rejected pages (`text`, `url`, `language`).
+        manifest: manifest of a corpus.
+        samples: some rejected pages per reason (`text`, `url`, `language`).
     """
     rows = [_row(code, counts) for code, counts in manifest["languages"].items()]
     pages = sum(row.pages for row in rows)
@@ -152,7 +152,7 @@ def _row(code: str, counts: Mapping[str, Any]) -> FunnelRow:
 
 
 def _histogram(confidence: Mapping[str, int]) -> tuple[int, ...]:
-    """Returns pages by step from `{"0.95": pages}`; nothing where nothing is recorded."""
+    """Returns pages per bin from `{"0.95": pages}`; () where nothing is recorded."""
     counts = [0] * PROBABILITY_BINS if confidence else []
     for lower_end, pages in confidence.items():
         counts[round(float(lower_end) * PROBABILITY_BINS)] += pages
@@ -160,7 +160,7 @@ def _histogram(confidence: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def _samples(pages: pa.Table) -> tuple[Sample, ...]:
-    """Returns beginnings of pages, as many languages as there are before one comes again."""
+    """Returns beginnings of pages: one of every language before a second one of any."""
     seen: Counter[str] = Counter()
     ranked = []
     for page in pages.select(["language", "url", "text"]).to_pylist():

@@ -1,9 +1,9 @@
-"""The report as one HTML file that asks the network for nothing.
+"""The report as one HTML file that makes no network request.
 
-Altair's JavaScript (Vega, Vega-Lite, Vega-Embed) stands in the page once; the pictures are data
-beside it. Text from the web is escaped twice over: Jinja escapes it in HTML, `tojson` escapes `<`,
-`>`, `&` and quotes in JSON, and the page's Content-Security-Policy forbids every request and every
-script but the two whose digests it names, so that markup that slipped through would stay inert.
+The page contains Altair's JavaScript (Vega, Vega-Lite, Vega-Embed) once, and the charts as data.
+Text from the web is escaped: by Jinja in HTML, and by `tojson` in JSON (`<`, `>`, `&` and quotes).
+As a second defence, the page's Content-Security-Policy forbids every request, and every script but
+two that it names by digest. Markup that escaped both would not run.
 """
 
 import base64
@@ -25,7 +25,8 @@ from eval import (
     report,
     step_speedup,
 )
-from eval.charts import expert, gains
+from eval.charts import expert
+from eval.charts.specs import specs
 from eval.language_loss import LanguageLosses, Unit
 from eval.side import Side, curves_of, total_curve
 
@@ -54,7 +55,7 @@ def to_html(one: report.ReportContents) -> str:
         better_sentence=report.better_sentence(one),
         speed_sentence=report.speed_sentence(one),
         speedup_text=report.speedup_text,
-        specs=gains.charts(one),
+        specs=specs(one),
         curves=_curves(one),
         cautions=cautions.cautions(one),
         in_nats=one.unit is Unit.NATS_PER_TOKEN,
@@ -81,12 +82,12 @@ def to_html(one: report.ReportContents) -> str:
 
 
 def _curves(one: report.ReportContents) -> dict[str, Any]:
-    """Returns held-out losses by language, fine enough to interpolate the report's steps."""
+    """Returns held-out losses per language; six digits suffice to interpolate the steps."""
     return {"sides": [_side(each, one.unit) for each in (one.baseline, one.candidate)]}
 
 
 def _side(side: Side, unit: Unit) -> dict[str, Any]:
-    """Returns a side's mean losses and, where it has several runs, those of each."""
+    """Returns the mean losses of a side, and those of each run where there are several."""
     runs = side.runs if len(side.runs) > 1 else ()
     return {
         "name": side.name,
@@ -103,7 +104,7 @@ def _losses(losses: tuple[LanguageLosses, ...], unit: Unit) -> dict[str, list[fl
 
 
 def _digest(script: str) -> str:
-    """Returns what Content-Security-Policy compares an inline script with."""
+    """Returns the digest of an inline script, as Content-Security-Policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 

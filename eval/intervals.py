@@ -1,22 +1,26 @@
 """Is a language's gain more than noise? Paired bootstrap over pages, corrected for many languages.
 
-Gain is baseline minus candidate, so positive means that the candidate is better. A side's loss is
-an amount (nats, or bits) over a size (target tokens, or hidden bytes), both summed over pages. What
-is resampled is the held-out *page*, the unit that was drawn from the web; tokens of one page are
-not independent. Baseline and candidate are scored on the same pages, so a resample takes the same
-pages on both sides (paired), and where a side has several runs it resamples the runs too. A page
-that is too short to hide a token has no loss and is not drawn. With one run a side the interval
-does not know how another seed would have fallen: it then speaks about pages only.
+Gain is baseline minus candidate: positive means that the candidate is better. The loss of a side is
+an amount (nats or bits) over a size (target tokens or hidden bytes), both summed over pages.
 
-Resamples of n things spread by (n - 1) / n of what the things do, and two or four runs are few. So
-the standard error is put together from three variances without that loss: of pages, and of each
-side's mean over runs; Welch and Satterthwaite (1946) say how many degrees of freedom it has, near
-those of the largest part. The p-value takes it to Student's t, which resolves what counting
-resamples could not; the interval is the resamples' percentiles (95 %), stretched to what that t
-has. Over all languages Benjamini and Hochberg (1995) bound the expected share of false findings
-among those called "beyond noise" at 5 %; seeds move languages together, so they come in crowds.
+Resampling. The unit is the held-out *page*, which was drawn from the web; tokens of one page are
+not independent. A resample takes the same pages on both sides (paired), and resamples the runs of a
+side that has several. A page too short to hide a token has no loss and is not drawn. With one run
+per side the interval covers pages only, not seeds.
 
-The seed is fixed and every language starts from it: an interval depends on its own pages only.
+Standard error. Resamples of n items have only (n - 1) / n of their variance, and two or four runs
+are few. So the standard error is the sum of three variances without that loss: of pages, and of
+each side's mean over runs. Its degrees of freedom follow Welch and Satterthwaite (1946) and are
+near those of the largest part. The p-value comes from Student's t, which resolves smaller values
+than 2,000 resamples could. The interval is the 95% percentile interval of the resamples, stretched
+to the width that this t implies.
+
+Many languages. The correction of Benjamini and Hochberg (1995) bounds the expected share of false
+findings among those called "beyond noise" at 5%. A seed moves many languages together, so false
+findings come in crowds.
+
+The random seed is fixed and the same for every language, so an interval depends on its own pages
+only.
 """
 
 import functools
@@ -33,12 +37,12 @@ TAIL = (1 - CONFIDENCE_LEVEL) / 2
 FALSE_DISCOVERY_RATE = 0.05
 RESAMPLES = 2_000
 SEED = 0
-_CELLS = 4_000_000  # resamples x pages drawn at once: 32 MB
+_CELLS = 4_000_000  # resamples x pages per batch: 32 MB
 
 
 @dataclass(frozen=True)
 class GainInterval:
-    """A gain with its interval, from so many scored pages; None where one page says nothing."""
+    """A gain with its interval and its number of scored pages; no interval for a single page."""
 
     gain: float
     pages: int
@@ -49,11 +53,11 @@ class GainInterval:
 
 @dataclass(frozen=True)
 class Scores:
-    """One side's pages of one language.
+    """The scores of one side on the pages of one language.
 
     Attributes:
-        amounts: each run's loss on each page, summed over the page.
-        sizes: what a page's amount is divided by, equal for all runs.
+        amounts: loss per run and page, summed over the page, in nats or bits.
+        sizes: target tokens or hidden bytes per page, equal for all runs.
     """
 
     amounts: Float[np.ndarray, "runs pages"]
@@ -64,14 +68,14 @@ class Scores:
         return float(self.amounts.mean(axis=0).sum() / self.sizes.sum())
 
     def variance_of_mean(self) -> float:
-        """Returns the variance of the mean over runs, by how runs differ; 0 of one run."""
+        """Returns the variance of the mean over runs, from the spread of runs; 0 for one run."""
         runs = len(self.amounts)
         losses = self.amounts.sum(axis=1) / self.sizes.sum()
         return float(losses.var(ddof=1)) / runs if runs > 1 else 0.0
 
 
 def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
-    """Returns one language's gain and interval from its pages' summed losses."""
+    """Returns the gain of one language and its interval, from the losses of its pages."""
     gain = baseline.loss() - candidate.loss()
     baseline, candidate = scored((baseline, candidate))
     pages = candidate.sizes.size
@@ -84,7 +88,13 @@ def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
 
 
 class StandardError(NamedTuple):
-    """Of a gain: how large, with so many degrees of freedom, and so large among resamples."""
+    """The standard error of a gain.
+
+    Attributes:
+        size: standard error.
+        degrees_of_freedom: degrees of freedom of Student's t.
+        resampled: standard deviation of the gain among resamples.
+    """
 
     size: float
     degrees_of_freedom: float
@@ -92,26 +102,26 @@ class StandardError(NamedTuple):
 
     @property
     def stretch(self) -> float:
-        """By what the resamples' percentiles are to be moved away from the gain."""
+        """Factor by which the distances of the percentiles from the gain are multiplied."""
         if self.resampled == 0:
             return 1.0
         wider = stats.t.isf(TAIL, self.degrees_of_freedom) / stats.norm.isf(TAIL)
         return float(wider) * self.size / self.resampled
 
     def p_value(self, gain: float) -> float:
-        """Returns how likely so large a gain would be, either way, if there were none."""
+        """Returns the two-sided p-value of a gain."""
         if self.size == 0:  # all pages and runs agree to the last bit
             return 1.0 if gain == 0 else 0.0
         return float(2 * stats.t.sf(abs(gain) / self.size, self.degrees_of_freedom))
 
 
 def standard_error(sides: Sequence[Scores], resampled_variance: float) -> StandardError:
-    """Returns the standard error of a difference between two sides.
+    """Returns the standard error of the difference between two sides.
 
     Args:
-        sides: with at least two pages.
-        resampled_variance: of the gain among resamples of pages and runs; what runs have no part
-            in is the pages'.
+        sides: scores of both sides, with at least two pages.
+        resampled_variance: variance of the gain among resamples of pages and runs. The part that
+            runs do not explain is that of pages.
     """
     pages = sides[0].sizes.size
     runs = [(side.variance_of_mean(), len(side.amounts)) for side in sides]
@@ -125,9 +135,9 @@ def standard_error(sides: Sequence[Scores], resampled_variance: float) -> Standa
 
 
 def scored(sides: Sequence[Scores]) -> list[Scores]:
-    """Returns the sides on the pages of which each has scored something.
+    """Returns the sides, reduced to the pages on which each has a scored token.
 
-    A resample of other pages alone would be nothing divided by nothing.
+    A resample of only other pages would be 0 / 0.
     """
     pages = np.all([side.sizes > 0 for side in sides], axis=0)
     return [Scores(side.amounts[:, pages], side.sizes[pages]) for side in sides]
@@ -140,7 +150,7 @@ def resampled_gains(baseline: Scores, candidate: Scores) -> Float[np.ndarray, " 
 
 
 def resampled_losses(sides: Sequence[Scores]) -> Float[np.ndarray, "sides resamples"]:
-    """Returns each side's loss in each resample of pages, the same on all, and of its runs."""
+    """Returns the loss per side and resample; all sides share the resampled pages."""
     amounts = [side.amounts for side in sides]
     columns = np.concatenate([*amounts, [side.sizes for side in sides]]).T
     sums = np.concatenate([counts @ columns for counts in _page_counts(len(columns))])
@@ -152,16 +162,16 @@ def resampled_losses(sides: Sequence[Scores]) -> Float[np.ndarray, "sides resamp
 
 
 def adjusted_p_values(p_values: Sequence[float | None]) -> list[float | None]:
-    """Returns Benjamini and Hochberg's adjusted p-values; None stays None and is no comparison."""
+    """Returns the Benjamini-Hochberg adjusted p-values; None stays None and is not counted."""
     known = [value for value in p_values if value is not None]
     adjusted = iter(stats.false_discovery_control(known, method="bh").tolist() if known else [])
     return [None if value is None else next(adjusted) for value in p_values]
 
 
 def _page_counts(pages: int) -> Iterable[np.ndarray]:
-    """Yields draws with replacement: how often each page occurs in each resample."""
+    """Yields how often each page occurs in each resample, drawn with replacement."""
     if RESAMPLES * pages <= _CELLS:
-        yield _counts_of_few(pages)  # languages of equally many pages share their draws
+        yield _cached_counts(pages)  # languages with equal numbers of pages share their draws
         return
     rng, batch = np.random.default_rng(SEED), max(1, _CELLS // pages)
     for start in range(0, RESAMPLES, batch):
@@ -169,7 +179,7 @@ def _page_counts(pages: int) -> Iterable[np.ndarray]:
 
 
 @functools.lru_cache(maxsize=4)
-def _counts_of_few(pages: int) -> np.ndarray:
+def _cached_counts(pages: int) -> np.ndarray:
     return _drawn(np.random.default_rng(SEED), RESAMPLES, pages)
 
 

@@ -1,8 +1,8 @@
-"""What is said of a language, and of all of them: the rows and the summary of `report.json`.
+"""The rows and the summary of `report.json`.
 
-Field names are those of the file and carry their units. A number that is not known is None, never
-0: a speed-up that was not reached beside its bound, an interval of a single page, training text
-whose tokens nobody named.
+Field names are those of the file and carry their units. An unknown number is None, never 0: a
+speed-up that was not reached (its bound stands beside it), the interval of a single page, training
+text of a report without `--tokens`.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from eval import intervals
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingText:
-    """What a language's training text was; None where it was not recorded.
+    """The training text of a language; None where it was not recorded.
 
     Attributes:
         tokens: distinct training tokens in the token blocks, or tokens seen if those are unknown.
-        tokens_seen: training tokens that the runs saw, repeats counted, mean over runs.
-        bytes_per_token: UTF-8 bytes ÷ tokens of the training text: high where pieces fit well.
+        tokens_seen: training tokens that the runs read, repeats counted, mean over runs.
+        bytes_per_token: UTF-8 bytes ÷ tokens of the training text; high where pieces are long.
         tokens_per_page: training tokens ÷ training pages.
-        unknown_share: of the tokens, those whose text is lost.
-        byte_fallback_share: of the tokens, those that stand for one byte, for want of a piece.
+        unknown_share: share of tokens whose text is lost.
+        byte_fallback_share: share of tokens that stand for a single byte of an unknown character.
     """
 
     tokens: float | None = None
@@ -33,13 +33,15 @@ class TrainingText:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageGain:
-    """One language of `report.json`; a speed-up that was not reached is None beside its bound.
+    """One language of `report.json`.
 
-    `p_value_adjusted` is None where nothing was tested: one held-out page, or a script variant.
-    `gain_nats` is None where the sides have different vocabularies; the interval is then that of
-    the gain in bits per byte, and else that of the gain in nats. `..._runs` are each run's own
-    losses, in the order of the runs. The bound is None too where a side was not trained here.
-    Held-out pages are those with a scored token; one too short to hide any is counted as unscored.
+    * `gain_nats` is None where the sides have different vocabularies. The interval is then that of
+      the gain in bits per byte, otherwise that of the gain in nats.
+    * `p_value_adjusted` is None where nothing was tested: one held-out page, or a script variant.
+    * `..._runs` are the losses of each run, in the order of the runs.
+    * `step_speedup` is None where it was not reached. `step_speedup_bound` is None only where a
+      side was not trained here.
+    * `held_out_pages` have a scored token; pages too short to hide one are counted as unscored.
     """
 
     name: str
@@ -73,17 +75,17 @@ class LanguageGain:
 
     @property
     def gain(self) -> float:
-        """The gain in the unit of the comparison."""
+        """Gain in the unit of the comparison."""
         return self.gain_bits_per_byte if self.gain_nats is None else self.gain_nats
 
     @property
     def low(self) -> float | None:
-        """Where the gain's interval begins; None if there is none."""
+        """Lower end of the gain's interval; None if there is none."""
         return self.gain_bits_per_byte_low if self.gain_nats is None else self.gain_nats_low
 
     @property
     def high(self) -> float | None:
-        """Where the gain's interval ends."""
+        """Upper end of the gain's interval; None if there is none."""
         return self.gain_bits_per_byte_high if self.gain_nats is None else self.gain_nats_high
 
     @property
@@ -99,12 +101,13 @@ class LanguageGain:
 class Summary:
     """The summary of `report.json`: over languages, script variants left out.
 
-    `median_step_speedup` and `mean_step_speedup` run over all languages; one that did not reach the
-    baseline's quality counts at its bound, which makes the mean an upper bound then.
-    `mean_step_speedup_reached` leaves such languages out. `time_speedup` is the median step
-    speed-up × (baseline step seconds ÷ candidate step seconds). The rank correlation is Spearman's,
-    between gain and training tokens. Speed-ups are None where a side was not trained here.
-    `languages_improved_in_every_run`: every candidate run is better than every baseline run.
+    * `languages_improved_in_every_run`: every candidate run is better than every baseline run.
+    * `median_step_speedup` and `mean_step_speedup` run over all languages. One that does not reach
+      the baseline's quality counts at its bound, so the mean is then an upper bound.
+    * `mean_step_speedup_reached` leaves such languages out.
+    * `time_speedup` is the median step speed-up × (baseline step seconds ÷ candidate step seconds).
+    * Speed-ups are None where a side was not trained here.
+    * `gain_tokens_rank_correlation` is Spearman's, between gain and training tokens.
     """
 
     languages: int

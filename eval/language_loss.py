@@ -4,15 +4,15 @@ The unit of `loss_nats` is the nat (natural logarithm). Two numbers describe a l
 
 * nats per target token = loss_nats ÷ target_tokens, the negated *negative log perplexity* of the
   Switch and mT5 papers. It compares models of one vocabulary only.
-* bits per byte = loss_nats ÷ ln 2 ÷ text_bytes, which also compares models of different
-  vocabularies. The numerator includes the targets' sentinels; the denominator counts only
-  the UTF-8 bytes of the hidden text. So it is a little above the text's own compression rate, by
-  the same amount for all models that hide the same spans. Vocabularies cut a page into other
-  tokens and so hide other spans of it: then pages are equal, hidden bytes are only alike in number.
+* bits per byte = loss_nats ÷ ln 2 ÷ text_bytes. It also compares models of different vocabularies.
+  The numerator includes the sentinels of the targets; the denominator counts only the UTF-8 bytes
+  of the hidden text. So it is a little above the compression rate of the text, by the same amount
+  for all models that hide the same spans. Different vocabularies hide different spans of the same
+  pages, so their hidden bytes are similar in number only.
 
-A page that is cut into windows counts by its windows: sums and counts run over all of them, and the
-page stays one row. A window of a single token hides nothing and counts nowhere. Never a mean of
-means: pages, runs and steps are combined as sums and counts.
+A page that is cut into windows is still one row: its sums and counts run over all windows. A window
+of a single token hides nothing and is not counted. Pages, runs and steps are combined as sums and
+counts: never a mean of means.
 """
 
 import enum
@@ -32,7 +32,7 @@ NATS_PER_BIT = float(np.log(2))
 
 
 class Unit(enum.Enum):
-    """What a loss or a gain is counted in; the value is how the report names it."""
+    """Unit of a loss or a gain; the value is its name in the report."""
 
     NATS_PER_TOKEN = "nats per token"
     BITS_PER_BYTE = "bits per byte"
@@ -40,21 +40,21 @@ class Unit(enum.Enum):
 
 @dataclass(frozen=True)
 class HeldOutPages:
-    """Which pages an evaluation scored, in order of language and address."""
+    """The pages that an evaluation scored, ordered by language and address."""
 
     language: Shaped[np.ndarray, " pages"]
     url: Shaped[np.ndarray, " pages"]
 
     @cached_property
     def by_language(self) -> tuple[tuple[str, ...], Int[np.ndarray, " pages"]]:
-        """The languages, in order of code, and the number of each page's language among them."""
+        """Languages ordered by code, and for each page the index of its language."""
         languages, of_page = np.unique(self.language.astype(str), return_inverse=True)
         return tuple(languages.tolist()), of_page
 
 
 @dataclass(frozen=True)
 class PageLosses:
-    """One evaluation: a row a held-out page; evaluations of the same pages share `held_out`."""
+    """One evaluation, one row per held-out page; evaluations of equal pages share `held_out`."""
 
     held_out: HeldOutPages
     loss_nats: Float[np.ndarray, " pages"]
@@ -62,17 +62,17 @@ class PageLosses:
     text_bytes: Int[np.ndarray, " pages"]
 
     def amounts(self, unit: Unit) -> Float[np.ndarray, " pages"]:
-        """Returns each page's loss, summed, in nats or bits."""
+        """Returns the summed loss of each page, in nats or bits."""
         return self.loss_nats / (NATS_PER_BIT if unit is Unit.BITS_PER_BYTE else 1.0)
 
     def sizes(self, unit: Unit) -> Int[np.ndarray, " pages"]:
-        """Returns what each page's loss is divided by: its target tokens or hidden bytes."""
+        """Returns the divisor of each page's loss: its target tokens or hidden bytes."""
         return self.text_bytes if unit is Unit.BITS_PER_BYTE else self.target_tokens
 
 
 @dataclass(frozen=True)
 class LanguageLosses:
-    """Sums over the pages of each language, in order of code."""
+    """Sums over the pages of each language, ordered by code."""
 
     languages: tuple[str, ...]
     loss_nats: Float[np.ndarray, " languages"]
@@ -99,13 +99,13 @@ def from_table(table: pa.Table, origin: str) -> PageLosses:
 
 
 def from_tables(tables: Iterable[tuple[pa.Table, str]]) -> Iterator[PageLosses]:
-    """Yields the pages of each evaluation file; rows in the order of the file before are cheap.
+    """Yields the pages of each evaluation file, sorted once per order of rows.
 
     Args:
-        tables: evaluations as `mswitch evaluate` writes them, and where each comes from.
+        tables: tables as `mswitch evaluate` writes them, and the name of each file.
 
     Raises:
-        DataError: columns are missing, there is no page, or a loss is not a finite number.
+        DataError: if columns are missing, there is no page, or a loss is nonfinite.
     """
     before: tuple[pa.Table, HeldOutPages, pa.Array] | None = None
     for table, origin in tables:
@@ -118,7 +118,7 @@ def from_tables(tables: Iterable[tuple[pa.Table, str]]) -> Iterator[PageLosses]:
         )
         if not np.isfinite(loss_nats).all():
             raise DataError(
-                f"{origin} holds losses that are not finite numbers: the run diverged; "
+                f"{origin} holds nonfinite losses: the run diverged; "
                 "leave it out of the report, or train it again at a lower learning rate."
             )
         yield PageLosses(held_out, loss_nats, target_tokens, text_bytes)
@@ -136,7 +136,7 @@ def _same_rows(one: pa.Table, other: pa.Table) -> bool:
 
 
 def _ordered(table: pa.Table) -> tuple[HeldOutPages, pa.Array]:
-    """Returns a table's pages in order, and the numbers of their rows."""
+    """Returns the ordered pages of a table, and the indices of their rows."""
     keys = [(name, "ascending") for name in COLUMNS[:2]]
     order = pc.sort_indices(table, sort_keys=keys)  # pyright: ignore[reportAttributeAccessIssue]
     language, url = (table[name].take(order).to_numpy() for name in COLUMNS[:2])
@@ -144,7 +144,7 @@ def _ordered(table: pa.Table) -> tuple[HeldOutPages, pa.Array]:
 
 
 def same_pages(one: PageLosses, other: PageLosses) -> bool:
-    """Returns whether two evaluations scored the same pages, however they cut them."""
+    """Returns whether two evaluations scored the same pages, with any targets."""
     return one.held_out is other.held_out or all(
         np.array_equal(getattr(one.held_out, name), getattr(other.held_out, name))
         for name in ("language", "url")
@@ -152,7 +152,7 @@ def same_pages(one: PageLosses, other: PageLosses) -> bool:
 
 
 def same_targets(one: PageLosses, other: PageLosses) -> bool:
-    """Returns whether two evaluations scored the same pages, cut into the same targets."""
+    """Returns whether two evaluations scored the same pages with the same targets."""
     return same_pages(one, other) and all(
         np.array_equal(getattr(one, name), getattr(other, name))
         for name in ("target_tokens", "text_bytes")
@@ -160,10 +160,10 @@ def same_targets(one: PageLosses, other: PageLosses) -> bool:
 
 
 def by_language(pages: PageLosses) -> LanguageLosses:
-    """Returns each language's sums.
+    """Returns the sums per language.
 
     Raises:
-        DataError: a language has no target token or no hidden byte.
+        DataError: if a language has no target token or no hidden byte.
     """
     languages, of_page = pages.held_out.by_language
     target_tokens = np.bincount(of_page, pages.target_tokens).astype(np.int64)
@@ -185,9 +185,9 @@ def by_language(pages: PageLosses) -> LanguageLosses:
 
 
 def total(losses: LanguageLosses) -> LanguageLosses:
-    """Returns the sums over all languages, as one language called `all`.
+    """Returns the sums over all languages, as one language named `all`.
 
-    Languages with more held-out tokens weigh more: this is a sum, not a mean over languages.
+    This is a sum, not a mean over languages: languages with more held-out tokens weigh more.
     """
     return LanguageLosses(
         ("all",),
@@ -199,7 +199,7 @@ def total(losses: LanguageLosses) -> LanguageLosses:
 
 
 def mean_of_runs(runs: tuple[LanguageLosses, ...]) -> LanguageLosses:
-    """Returns the loss averaged over runs of the same pages (seeds), where counts are equal."""
+    """Returns the mean loss over runs (seeds), whose pages and counts are equal."""
     first = runs[0]
     loss_nats = np.mean([run.loss_nats for run in runs], axis=0)
     return LanguageLosses(

@@ -1,4 +1,4 @@
-"""`report.md`: the sentence, the cautions, the summary and one row a language, best gain first."""
+"""`report.md`: the sentence, the cautions, the summary and one row per language."""
 
 from dataclasses import asdict
 
@@ -23,7 +23,7 @@ def to_markdown(report: ReportContents) -> str:
 
 
 def _summary(report: ReportContents) -> str:
-    """Every number of `report.json`'s summary, the languages left out by their number."""
+    """Returns every number of `report.json`'s summary; missing languages are counted."""
     numbers = asdict(report.summary) | {"languages_missing": len(report.summary.languages_missing)}
     return markdown_table(
         ("over languages", ""),
@@ -36,9 +36,9 @@ def _how_to_read(report: ReportContents) -> str:
     named = "nats per target token" if unit is Unit.NATS_PER_TOKEN else "bits per byte"
     return (
         f"Gain is {named} on held-out pages, {baseline} minus {candidate}: above zero, {candidate} "
-        "is better. In brackets the 95% interval over resampled pages (and runs, where a side has "
-        "several); ● marks what stays beyond noise after Benjamini–Hochberg over all languages. A "
-        "step speed-up of “< x” was not reached. Script variants (*) stand beside the languages, "
+        "is better. In brackets is the 95% interval over resampled pages (and runs, where a side "
+        "has several). ● marks gains that are beyond noise after Benjamini–Hochberg over all "
+        "languages. A step speed-up of “< x” was not reached. Script variants (*) are listed but "
         "not counted."
     )
 
@@ -69,13 +69,13 @@ def _held_out(report: ReportContents) -> list[str]:
     if report.shared_lines is None:
         return []
     total = shared_total(report.shared_lines)
-    said = (
+    counted = (
         f"Of {total.lines:,} lines of {total.pages:,} held-out pages, {total.shared_lines:,} also "
         f"stand on training pages, on {total.pages_sharing:,} of the held-out ones"
     )
     sharing = [(code, one) for code, one in report.shared_lines.items() if one.shared_lines]
     named = ", ".join(f"{get(code).name} {one.shared_lines:,}" for code, one in sharing)
-    return [f"{said}: {named}." if named else f"{said}."]
+    return [f"{counted}: {named}." if named else f"{counted}."]
 
 
 def _languages(report: ReportContents) -> str:
@@ -126,8 +126,8 @@ def _students(report: ReportContents) -> list[str]:
         for smaller, kept in distillation.PAPER
     ]
     head = ("student", "seeds", "compression", "gain kept", "95% interval", "median language")
-    said = [distillation.sentence(one, report.candidate.name) for one in report.students]
-    return [" ".join(said), markdown_table(head, rows)]
+    sentences = [distillation.sentence(one, report.candidate.name) for one in report.students]
+    return [" ".join(sentences), markdown_table(head, rows)]
 
 
 def _experts(sharing: ExpertSharing | None) -> list[str]:
@@ -148,12 +148,12 @@ def _experts(sharing: ExpertSharing | None) -> list[str]:
             )
         )
     head = ("switch layer", "experts", "load", "entropy, nats", "dropped", "farthest from all")
-    said = (
+    caption = (
         f"Which experts serve which languages ({sharing.run}, step {sharing.step}): an expert’s "
-        "share of all choices, the router’s entropy, choices without a slot, and the language "
-        "whose use of experts is farthest from that of all (0 the same, 1 experts of its own)."
+        "share of all assignments, the router’s entropy, dropped assignments, and the language "
+        "whose use of experts is farthest from that of all (0 is the same, 1 experts of its own)."
     )
-    return [said, markdown_table(head, rows)]
+    return [caption, markdown_table(head, rows)]
 
 
 def _fertility(report: ReportContents) -> list[str]:
@@ -161,7 +161,7 @@ def _fertility(report: ReportContents) -> list[str]:
     if not rows:
         return []
     columns = ("language", "code", "tokens/byte", "tokens/page", "unknown", "byte fallback")
-    return ["How finely the vocabulary cuts the training text:", markdown_table(columns, rows)]
+    return ["Tokenizer fertility on the training text:", markdown_table(columns, rows)]
 
 
 def _fertility_row(code: str, gain: LanguageGain) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def _fertility_row(code: str, gain: LanguageGain) -> tuple[str, ...]:
 
 
 def markdown_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Returns a table; a pipe in a cell breaks nothing."""
+    """Returns a Markdown table; a pipe in a cell becomes a slash."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 

@@ -1,8 +1,8 @@
-"""The report as a whole, and its one sentence.
+"""The contents of a report, and its one sentence.
 
-Whoever reads the sentence must be able to trust it when the candidate loses: it counts better and
-worse languages alike, beyond noise and in all, and says in how many the baseline's final quality is
-never reached. What weakens it stands beside it (`cautions`).
+The sentence must be as reliable when the candidate loses. It counts better and worse languages
+alike, beyond noise and in total, and those that never reach the baseline's final quality. What
+weakens the sentence stands beside it (`cautions`).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from eval.side import Side
 
 
 class Difference(NamedTuple):
-    """A setting in which runs differ beyond the feed-forward: its value in each run of a side."""
+    """A setting that differs beyond the feed-forward, with its value per run of each side."""
 
     field: str
     baseline: tuple[str, ...]
@@ -29,22 +29,22 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What a side was: one entry a side, means over its runs; None where not recorded.
+    """Facts about the runs of one side; None where not recorded.
 
     Attributes:
-        name: what the report calls the side.
-        recipe: its recipe's name.
-        seeds: one a run.
+        name: name of the side in the report.
+        recipe: name of the recipe.
+        seeds: seed of each run.
         parameters: number of weights.
-        flops_per_sequence: of the forward pass.
-        experts: experts a switch layer; None for a dense side.
-        devices: what it ran on.
-        steps: training steps.
-        step_seconds: median wall time of a step, compiling left out.
-        tokens_per_second: median.
-        dropped_share: share of tokens over capacity, mean over the last tenth of training.
+        flops_per_sequence: FLOPs per sequence of the forward pass.
+        experts: number of experts per switch layer; None for a dense side.
+        devices: numbers and kinds of devices.
+        steps: number of training steps.
+        step_seconds: median wall time per step, without compilation.
+        tokens_per_second: median over steps.
+        dropped_share: share of dropped tokens, mean over the last tenth of training.
         training_loss_nats: nats per target token, mean over the last tenth of training.
-        held_out_loss_nats: nats per target token over all held-out pages, one entry a run.
+        held_out_loss_nats: nats per target token over all held-out pages, one entry per run.
     """
 
     name: str
@@ -64,19 +64,19 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContents:
-    """All that the renderings show; None and () where there is nothing of the kind.
+    """Everything that JSON, Markdown and HTML show; None and () where there is none.
 
     Attributes:
-        baseline, candidate: the sides.
-        facts: about each of them.
-        summary: over languages.
-        gains: by language, best first.
-        funnel: the corpus.
-        shared_lines: what held-out pages share with training pages, by language.
-        experts: of one candidate run.
-        students: dense runs that were taught by the candidate's.
-        differences: of the runs, beyond the feed-forward.
-        training_tokens_are: what the languages' training tokens count.
+        baseline, candidate: the two sides.
+        facts: facts about baseline and candidate.
+        summary: counts, medians and means over languages.
+        gains: gains per language, best first.
+        funnel: funnel of the corpus.
+        shared_lines: lines shared by held-out and training pages, per language.
+        experts: expert use of one candidate run.
+        students: dense students of the candidate's runs.
+        differences: settings in which the runs differ beyond the feed-forward.
+        training_tokens_are: definition of the languages' training tokens.
     """
 
     baseline: Side
@@ -93,17 +93,17 @@ class ReportContents:
 
     @property
     def unit(self) -> Unit:
-        """What losses and gains are compared in."""
+        """Unit of losses and gains."""
         return side.unit_of(self.baseline, self.candidate)
 
     @property
     def sentence(self) -> str:
-        """The answer, in one breath."""
+        """The result in one sentence on quality and one on speed."""
         return f"{better_sentence(self)} {speed_sentence(self)}"
 
 
 def better_sentence(report: ReportContents) -> str:
-    """Says in how many languages the candidate is better and worse."""
+    """Returns in how many languages the candidate is better and worse."""
     summary = report.summary
     better, worse = (
         summary.languages_improved_significantly,
@@ -122,7 +122,7 @@ def better_sentence(report: ReportContents) -> str:
 
 
 def speed_sentence(report: ReportContents) -> str:
-    """Says in how many languages the baseline's final quality is reached, and how soon."""
+    """Returns in how many languages the baseline's final quality is reached, and how soon."""
     summary = report.summary
     if summary.languages_not_reached is None or summary.median_step_speedup is None:
         imported = [one.name for one in (report.baseline, report.candidate) if not one.trained]
@@ -152,7 +152,7 @@ def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
 
 
 def speedup_text(gain: LanguageGain) -> str:
-    """Returns `1.62`, or `< 1.00` when it was not reached, or `–` where there is none."""
+    """Returns `1.62`, `< 1.00` if it was not reached, or `–` if a side was not trained here."""
     if gain.step_speedup is None:
         return "–" if gain.step_speedup_bound is None else f"< {gain.step_speedup_bound:.2f}"
     return f"{gain.step_speedup:.2f}"

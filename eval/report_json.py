@@ -1,10 +1,11 @@
-"""`report.json`: every number of the pictures and tables; names carry their units."""
+"""`report.json`: every number of the charts and tables; field names carry their units."""
 
 from dataclasses import asdict
 from typing import Any
 
-from eval import expert_sharing, side
+from eval import side
 from eval.cautions import cautions
+from eval.expert_sharing import ExpertSharing, LayerSharing
 from eval.language_loss import Unit
 from eval.report import ReportContents, shared_total
 from eval.side import Side
@@ -30,14 +31,14 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         if shared is None
         else shared_total(shared)._asdict()
         | {"languages": {code: one._asdict() for code, one in shared.items()}},
-        "experts": None if experts is None else expert_sharing.to_json(experts),
+        "experts": None if experts is None else experts_to_json(experts),
         "students": [asdict(one) for one in report.students],
         "corpus": None if report.funnel is None else asdict(report.funnel),
     }
 
 
 def _curves(one: Side, unit: Unit) -> dict[str, Any]:
-    """Returns a side's curves, mean over its runs; of all pages also each run's own."""
+    """Returns a side's curves, mean over its runs; over all pages also one curve per run."""
     units = {"loss_nats": Unit.NATS_PER_TOKEN}
     if unit is Unit.BITS_PER_BYTE:
         units["bits_per_byte"] = unit
@@ -52,3 +53,33 @@ def _curves(one: Side, unit: Unit) -> dict[str, Any]:
 def _curves_in(one: Side, unit: Unit) -> dict[str, list[float]]:
     by_language = zip(one.languages, one.curves(unit).T.tolist(), strict=True)
     return {"all": side.total_curve(one.losses, unit).tolist(), **dict(by_language)}
+
+
+def experts_to_json(sharing: ExpertSharing) -> dict[str, Any]:
+    """Returns the `experts` of `report.json`."""
+    return {
+        "run": sharing.run,
+        "step": sharing.step,
+        "layers": [_layer(layer, sharing.languages) for layer in sharing.layers],
+    }
+
+
+def _layer(layer: LayerSharing, languages: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "stack": layer.stack,
+        "layer": layer.layer,
+        "experts": layer.experts,
+        "load_share": layer.load_of_all.round(5).tolist(),
+        "dropped_share": layer.dropped_of_all,
+        "entropy_nats": layer.entropy_of_all,
+        "languages": {
+            code: {
+                "tokens": int(layer.tokens[at]),
+                "load_share": layer.load_share[at].round(5).tolist(),
+                "dropped_share": float(layer.dropped_share[at]),
+                "entropy_nats": float(layer.entropy_nats[at]),
+                "distance_from_all_languages": float(layer.distance[at]),
+            }
+            for at, code in enumerate(languages)
+        },
+    }

@@ -1,9 +1,9 @@
-"""One side of a comparison: the runs of one architecture, a seed each, evaluated at the same steps.
+"""One side of a comparison: the runs of one architecture, one per seed, evaluated at equal steps.
 
-Its loss is the mean over its runs. Counts (tokens, bytes, pages) are equal for all of them, because
-they score the same pages with the same targets; so a mean of sums is a sum of means. Two sides of
-one vocabulary are compared in nats per target token; sides of different vocabularies cut the same
-pages into other targets, and are compared in bits per byte.
+The loss of a side is the mean over its runs. All runs score the same pages with the same targets,
+so their counts (tokens, bytes, pages) are equal, and a mean of sums is a sum of means. Two sides
+with one vocabulary are compared in nats per target token. Different vocabularies cut the same pages
+into different targets, so such sides are compared in bits per byte.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from eval.language_loss import LanguageLosses, PageLosses, Unit
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One architecture's runs, evaluated at the same steps.
+    """The runs of one architecture, evaluated at the same steps.
 
     Attributes:
-        name: what the report calls it, for example `Switch`.
-        steps: the steps of its evaluations, ascending; only step 0 for an imported model.
-        runs: for each run and step, sums per language.
-        pages: the last evaluation's pages, one entry a run.
-        step_seconds: median wall time of a training step; None if it was not recorded.
+        name: name in the report, for example `Switch`.
+        steps: steps of the evaluations, ascending; only step 0 for an imported model.
+        runs: sums per language, for each run and step.
+        pages: pages of the last evaluation, one entry per run.
+        step_seconds: median wall time per training step; None if not recorded.
     """
 
     name: str
@@ -44,24 +44,24 @@ class Side:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Codes of the evaluated languages, sorted."""
+        """Sorted codes of the evaluated languages."""
         return self.runs[0][-1].languages
 
     @property
     def trained(self) -> bool:
-        """False for an imported model, whose steps are another's and not known here."""
+        """Whether the runs were trained here; False for an imported model of unknown steps."""
         return self.steps[-1] > 0
 
     def curves(self, unit: Unit) -> Float[np.ndarray, "evaluations languages"]:
-        """Returns the loss at each step, one column a language."""
+        """Returns the loss at each step, one column per language."""
         return curves_of(self.losses, unit)
 
     def final_losses(self, unit: Unit) -> Float[np.ndarray, "runs languages"]:
-        """Returns each run's loss after its last step."""
+        """Returns the loss of each run after its last step."""
         return np.stack([run[-1].losses(unit) for run in self.runs])
 
     def scores(self, language: str, unit: Unit) -> Scores:
-        """Returns what every run lost on every page of a language."""
+        """Returns the scores of all runs on the pages of a language."""
         languages, of_page = self.pages[0].held_out.by_language
         mine = of_page == languages.index(language)
         amounts = np.stack([pages.amounts(unit)[mine] for pages in self.pages])
@@ -71,7 +71,7 @@ class Side:
 def curves_of(
     losses: tuple[LanguageLosses, ...], unit: Unit
 ) -> Float[np.ndarray, "evaluations languages"]:
-    """Returns the loss at each evaluation, one column a language."""
+    """Returns the loss at each evaluation, one column per language."""
     return np.stack([one.losses(unit) for one in losses])
 
 
@@ -83,7 +83,7 @@ def total_curve(
 
 
 def unit_of(baseline: Side, candidate: Side) -> Unit:
-    """Returns what the two can be compared in."""
+    """Returns the unit in which two sides can be compared."""
     if language_loss.same_targets(baseline.pages[0], candidate.pages[0]):
         return Unit.NATS_PER_TOKEN
     return Unit.BITS_PER_BYTE

@@ -4,15 +4,15 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.3, footnote 9 and f
 baseline's number of steps ÷ the steps the candidate needs to reach the baseline's *final* loss in a
 language. The unit is a ratio; above 1 the candidate is faster.
 
-What to believe about noise. "Reaches" is, as in the paper, the first evaluation at or below the
-target; between it and the one before, the step is interpolated linearly (a loss curve is convex
-where it matters, so the line lies above it and the step comes out late rather than early). A noisy
-curve may touch the target and leave it again. So `lasting` stands beside it: the same ratio for the
-step from which on *no* evaluation is worse than the target. Where the two part, the noise speaks.
+Noise. As in the paper, the target is reached at the first evaluation at or below it. The step is
+interpolated linearly between this evaluation and the one before. Loss curves are convex there, so
+the line lies above the curve and the step is rather late than early. A noisy curve may touch the
+target and rise again. So `lasting` stands beside `first`: the same ratio for the step from which no
+later evaluation is worse than the target. A gap between the two is noise.
 
 A target that is never reached gives None and a bound: the speed-up is less than baseline steps ÷
-the candidate's last step. It is never dropped: medians, means and shares below run over all
-languages, with the bound in the place of what is not known.
+the candidate's last step. Such a language is never left out: medians, means and shares run over all
+languages and use the bound in place of the unknown value.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,14 @@ PAPER_SHARE_AT_LEAST_4 = 0.91
 
 @dataclass(frozen=True)
 class StepSpeedup:
-    """One language's speed-up.
+    """The speed-up of one language.
 
     Attributes:
-        first: by the first evaluation that reaches the target; None if none does.
-        lasting: by the first evaluation after which none is worse; None if the last one is.
-        bound: what the speed-up is below if `first` is None.
-        steps: the candidate's interpolated step behind `first`.
+        first: speed-up by the first evaluation that reaches the target; None if none does.
+        lasting: speed-up by the first evaluation that reaches it for good; None if the last one is
+            worse.
+        bound: upper bound of the speed-up if `first` is None.
+        steps: interpolated step of the candidate for `first`.
     """
 
     first: float | None
@@ -46,16 +47,16 @@ class StepSpeedup:
 
 @dataclass(frozen=True)
 class SpeedupSummary:
-    """All languages, those that do not reach the target included.
+    """Speed-ups over all languages, including those that do not reach the target.
 
     Attributes:
-        not_reached: languages whose target is never reached.
-        median: over all languages, a not-reached one counted at its bound.
-        median_is_bound: True when the median itself is such a bound ("less than").
-        mean: over all languages, a not-reached one counted at its bound: at most this.
-        mean_reached: over the languages that reach the target only; None if none does.
-        median_lasting, mean_lasting: as `median` and `mean`, for lasting speed-ups.
-        share_at_least_4: share of all languages; a not-reached one does not count.
+        not_reached: number of languages that never reach the target.
+        median: median over all languages; one that is not reached counts at its bound.
+        median_is_bound: whether the median is itself such a bound ("less than").
+        mean: mean over all languages with bounds, so an upper bound of the mean.
+        mean_reached: mean over the languages that reach the target; None if none does.
+        median_lasting, mean_lasting: `median` and `mean` of lasting speed-ups.
+        share_at_least_4: share of all languages that reach the target at least 4 times as fast.
     """
 
     not_reached: int
@@ -74,11 +75,13 @@ def step_speedup(
     candidate_steps: Int[np.ndarray, " candidate_evaluations"],
     candidate_loss: Float[np.ndarray, " candidate_evaluations"],
 ) -> StepSpeedup:
-    """Returns one language's speed-up from its two loss curves, steps ascending."""
+    """Returns the speed-up of one language from its two loss curves, steps ascending."""
     target, steps = float(baseline_loss[-1]), int(baseline_steps[-1])
     reached = candidate_loss <= target
     first = _interpolated_step(candidate_steps, candidate_loss, target, reached)
-    lasting = _interpolated_step(candidate_steps, candidate_loss, target, _from_now_on(reached))
+    lasting = _interpolated_step(
+        candidate_steps, candidate_loss, target, _reached_for_good(reached)
+    )
     return StepSpeedup(
         first=None if first is None else steps / first,
         lasting=None if lasting is None else steps / lasting,
@@ -88,7 +91,7 @@ def step_speedup(
 
 
 def summarise(speedups: Sequence[StepSpeedup]) -> SpeedupSummary:
-    """Returns the figures of the summary; every language counts."""
+    """Returns the summary over all languages."""
     reached = [speedup.first for speedup in speedups if speedup.first is not None]
     known = np.array([speedup.first is not None for speedup in speedups])
     values = np.array([s.bound if s.first is None else s.first for s in speedups])
@@ -115,14 +118,14 @@ def time_speedup(
     return speedup * baseline_step_seconds / candidate_step_seconds
 
 
-def _from_now_on(reached: np.ndarray) -> np.ndarray:
+def _reached_for_good(reached: np.ndarray) -> np.ndarray:
     return np.logical_and.accumulate(reached[::-1])[::-1]
 
 
 def _interpolated_step(
     steps: np.ndarray, loss: np.ndarray, target: float, reached: np.ndarray
 ) -> float | None:
-    """Returns the step at which the curve meets the target, before the first True in `reached`."""
+    """Returns the step where the curve meets the target, just before the first True."""
     if not reached.any():
         return None
     at = int(np.argmax(reached))

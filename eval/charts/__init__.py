@@ -1,1 +1,1 @@
-"""Altair charts of the report: each function takes numbers and returns one chart."""
+"""Altair charts of the report: functions from numbers to charts."""

@@ -1,4 +1,4 @@
-"""Gain retained against compression: ours with intervals, the paper's table 7 as its own line."""
+"""Gain kept against compression: students with intervals, and table 7 of the paper as a line."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ _INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
 
 
 def picture(students: Sequence[Student]) -> dict[str, alt.LayerChart | alt.FacetChart]:
-    """Returns the picture; nothing where no student can be placed in it."""
+    """Returns the chart; nothing if no student has both numbers."""
     rows = [
         {
             "name": one.name,

@@ -1,22 +1,26 @@
-"""Heat maps of a run's switch layers: languages by experts, darker where a language asks more.
+"""Heat maps of a run's switch layers: languages by experts.
 
-Colour says how many times an even share (1 ÷ experts) of a language's choices asked for the expert,
-from none to four times. Languages stand in one order in all layers, similar users side by side;
-each layer's experts stand by where along the languages their load lies, so that what belongs
-together forms blocks. The page holds the shares once and hands the chosen layer's to the picture.
+The colour is the expert's share of a language's assignments, from 0 to four times an even share
+(1 ÷ experts). Languages have the same order in all layers, and similar languages are neighbours.
+The experts of a layer are ordered by the centre of their load along the languages, so languages
+that share experts form blocks. The page holds the shares once and hands those of one layer to the
+chart.
 """
 
 from typing import Any
 
 import altair as alt
+import numpy as np
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import pdist
 
 from data.languages import get
-from eval.expert_sharing import ExpertSharing, by_similarity, experts_along
+from eval.expert_sharing import ExpertSharing, LayerSharing
 
 DARKEST = 4.0  # times an even share
 _HEIGHT_PIXELS = 260
 _ROW_PIXELS = (3, 14)
-_LABELLED = 32  # experts whose numbers can be read
+_LABELLED = 32  # more experts than these have no legible numbers
 _TALL_ROW_PIXELS = 12
 
 _HEAT: dict[str, Any] = {
@@ -27,14 +31,14 @@ _HEAT: dict[str, Any] = {
     "tooltip": [
         alt.Tooltip("language:N"),
         alt.Tooltip("expert:N"),
-        alt.Tooltip("share:Q", title="of its choices", format=".1%"),
+        alt.Tooltip("share:Q", title="share of its assignments", format=".1%"),
         alt.Tooltip("times:Q", title="times an even share", format=".2f"),
     ],
 }
 
 
 def pictures(sharing: ExpertSharing | None) -> dict[str, alt.Chart]:
-    """Returns the heat map for wide and for narrow screens; the page fills in a layer's rows."""
+    """Returns the heat maps for wide and narrow screens; the page fills in one layer's rows."""
     if sharing is None:
         return {}
     experts = max(layer.experts for layer in sharing.layers)
@@ -65,7 +69,7 @@ def pictures(sharing: ExpertSharing | None) -> dict[str, alt.Chart]:
 
 
 def shares(sharing: ExpertSharing) -> dict[str, Any]:
-    """Returns what the page draws from: languages in order; of each layer experts and shares."""
+    """Returns the data of the heat maps: ordered languages; experts and shares per layer."""
     order = by_similarity(sharing)
     return {
         "languages": [get(sharing.languages[at]).name for at in order],
@@ -77,3 +81,20 @@ def shares(sharing: ExpertSharing) -> dict[str, Any]:
             for layer in sharing.layers
         ],
     }
+
+
+def by_similarity(sharing: ExpertSharing) -> list[int]:
+    """Returns the indices of the languages, ordered so that similar ones are neighbours."""
+    if len(sharing.languages) < 3:
+        return list(range(len(sharing.languages)))
+    shares = np.concatenate([layer.load_share for layer in sharing.layers], axis=1)
+    distances = pdist(shares, "cityblock")
+    tree = hierarchy.linkage(distances, "average", optimal_ordering=True)
+    return hierarchy.leaves_list(tree).tolist()
+
+
+def experts_along(layer: LayerSharing, order: list[int]) -> list[int]:
+    """Returns the experts, ordered by the centre of their load along the ordered languages."""
+    shares = layer.load_share[order]
+    centres = (shares * np.arange(len(order))[:, None]).sum(axis=0)
+    return np.argsort(centres / np.maximum(shares.sum(axis=0), 1e-12), kind="stable").tolist()

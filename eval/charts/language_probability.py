@@ -1,9 +1,9 @@
-"""The corpus section's picture: how sure the identifier was of each language's kept pages.
+"""The chart of the corpus section: the identifier's probabilities for each language's kept pages.
 
-A bar a language, whole at 100% of its kept pages and cut by steps of the identifier's probability,
-least certain languages first. What lies below 0.95 is orange, the stronger the less certain, so the
-length of the orange says at once where the identifier is unsure; a line at one half tells which
-languages' median lies there. In the last step bars are grey.
+One bar per language holds 100% of its kept pages, divided into bins of the identifier's
+probability; the least certain languages come first. Bins below 0.95 are orange, darker where less
+certain, so the orange part of a bar is the share of uncertain pages. A line at one half shows
+whether the median is among them. The last bin is grey.
 """
 
 from typing import Any
@@ -16,13 +16,13 @@ from eval.funnel import PROBABILITY_BINS, Funnel, FunnelRow
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 
 _ROW_PIXELS = 17
-_FEWEST_COLUMNS = 24  # fewer languages are rows also on a wide screen: columns would be too broad
+_FEWEST_COLUMNS = 24  # fewer languages become rows on a wide screen too: columns would be too broad
 _HALF = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeDash=[3, 3])
-_LIGHTEST = 0.3  # opacity of what is all but certain
+_LIGHTEST = 0.3  # opacity of the bin below the last one
 
 
 def pictures(funnel: Funnel | None) -> dict[str, Picture]:
-    """Returns the bars for wide and for narrow screens; nothing where nothing is recorded."""
+    """Returns the bars for wide and narrow screens; nothing if no histogram is recorded."""
     rows = () if funnel is None else language_probability.rows(funnel)
     if not rows:
         return {}
@@ -32,7 +32,7 @@ def pictures(funnel: Funnel | None) -> dict[str, Picture]:
 
 
 def _wide(rows: tuple[FunnelRow, ...]) -> Picture:
-    """Returns the picture with a language a column, least certain first."""
+    """Returns the chart with one column per language, least certain first."""
     names = alt.X("name:N", sort=None, title=None).axis(
         labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
     )
@@ -42,7 +42,7 @@ def _wide(rows: tuple[FunnelRow, ...]) -> Picture:
 
 
 def _tall(rows: tuple[FunnelRow, ...]) -> Picture:
-    """Returns the picture with a language a row, least certain first."""
+    """Returns the chart with one row per language, least certain first."""
     names = alt.Y("name:N", sort=None, title=None).axis(
         labelOverlap=False, labelLimit=110, ticks=False
     )
@@ -55,7 +55,7 @@ def _tall(rows: tuple[FunnelRow, ...]) -> Picture:
 
 
 def segments(rows: tuple[FunnelRow, ...]) -> list[dict[str, Any]]:
-    """Returns a datum for each language and step with pages: its place in the language's bar."""
+    """Returns one datum per language and bin with pages: its place in the bar of the language."""
     found = []
     for row in rows:
         kept, below = sum(row.confidence), 0
@@ -92,9 +92,9 @@ def _bars(rows: tuple[FunnelRow, ...]) -> alt.Chart:
     tooltip = [
         alt.Tooltip("name:N", title="language"),
         alt.Tooltip("steps:N", title="probability"),
-        alt.Tooltip("share:Q", title="share of its kept pages", format=".1%"),
+        alt.Tooltip("share:Q", title="share of kept pages", format=".1%"),
         alt.Tooltip("pages:Q", format=",.0f"),
-        alt.Tooltip("kept:Q", title="of kept pages", format=",.0f"),
+        alt.Tooltip("kept:Q", title="kept pages", format=",.0f"),
     ]
     bars = alt.Chart(alt.Data(values=segments(rows))).mark_bar()
     return bars.encode(fill=colour, fillOpacity=shade, tooltip=tooltip)

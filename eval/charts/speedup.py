@@ -1,8 +1,8 @@
-"""The paper's figure 8: languages by step speed-up; not reached is a bar of its own.
+"""Histogram of step speed-ups, as figure 8 of the paper, with one bar for "not reached".
 
-Bars have one nice width. A few far outliers, the flukes of noisy curves, would make all but one bar
-empty; so what lies beyond three times the median shares the last bar. The paper's mean is a line in
-the bar that holds it, and else is named at that end.
+All bars have one round width. A few far outliers of noisy curves would leave almost all bars empty,
+so every speed-up above three times the median shares the last bar. The paper's mean is a line in
+the bar that contains it; above all bars, only its label stands at the right end.
 """
 
 import itertools
@@ -17,9 +17,9 @@ from eval.language_gain import LanguageGain
 
 _INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
 _NOT_REACHED = "not reached"
-_BINS_WANTED = 14
+_MOST_BINS = 14
 _OUTLIER = 3.0  # times the median speed-up
-_ABOVE = -10  # pixels from the top of a picture
+_ABOVE = -10  # pixels from the top of the chart
 _NICE_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0)
 _PAPERS_MEAN = f"the paper’s mean: {step_speedup.PAPER_MEAN:.0f}×"
 
@@ -47,7 +47,7 @@ def histogram(gains: Mapping[str, LanguageGain]) -> alt.LayerChart | alt.FacetCh
 
 
 def _papers_mean(rows: list[dict[str, Any]]) -> list[alt.Chart]:
-    """Returns a line in the bar that holds the paper's mean, or its name at the far end."""
+    """Returns a line in the bar that contains the paper's mean, or a label at the right end."""
     at = [place for place, row in enumerate(rows) if row.get("holds_papers_mean")]
     if not at:
         end = alt.Chart(alt.Data(values=[{}]))
@@ -64,13 +64,13 @@ def _papers_mean(rows: list[dict[str, Any]]) -> list[alt.Chart]:
 
 
 def speedup_bins(speedups: list[float | None]) -> list[dict[str, Any]]:
-    """Returns bars of one nice width, after a bar for None; far outliers share the last one."""
+    """Returns a bar for None, then bars of one round width; far outliers share the last one."""
     reached = np.array([speedup for speedup in speedups if speedup is not None])
     bars = [(_NOT_REACHED, len(speedups) - len(reached), False)]
     if reached.size:
         most = min(reached.max(), _OUTLIER * float(np.median(reached)))
         spread = most - reached.min()
-        width = next((w for w in _NICE_WIDTHS if spread / w <= _BINS_WANTED), spread)
+        width = next((w for w in _NICE_WIDTHS if spread / w <= _MOST_BINS), spread)
         first = np.floor(reached.min() / width)
         edges = (first + np.arange(np.floor(most / width) - first + 2)) * width
         counts, _ = np.histogram(np.minimum(reached, edges[-2]), edges)

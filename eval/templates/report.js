@@ -1,4 +1,4 @@
-// The page's own script: draws the charts, fills the curves of a chosen language, sorts and filters.
+// Draws the charts, fills in the curves of the chosen language, sorts and filters the tables.
 "use strict";
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const specs = read("specs");
@@ -7,12 +7,12 @@ const experts = read("expert-data");
 const field = (id) => document.getElementById(id).value;
 const NARROW = 760; // CSS pixels below which 101 columns are no longer legible
 
-// Colours are CSS variables and reach SVG as such; so nothing is drawn again for dark mode.
+// Colours are CSS variables, which SVG resolves: dark mode needs no second drawing.
 const embed = (element, spec) =>
   vegaEmbed(element, spec, { actions: false, renderer: "svg", ast: true, mode: "vega-lite" });
 
 function draw(element) {
-  if (element.closest("details:not([open])")) return null; // drawn when it is opened
+  if (element.closest("details:not([open])")) return null; // drawn when opened
   const narrow = element.clientWidth < NARROW && element.dataset.tall;
   const name = narrow ? element.dataset.tall : element.dataset.wide;
   if (element.dataset.drawn === name) return null;
@@ -41,11 +41,11 @@ function curveRows(language, from) {
   ]);
   const target = baseline.losses[language].at(-1);
   const step = stepReached(candidate.steps, candidate.losses[language], target);
-  // The fall of the first steps hides what follows, so it is cut unless it holds the crossing.
+  // The steep first steps flatten the rest, so they are cut unless they contain the crossing.
   const start = Math.min(from * baseline.steps.at(-1), step ?? Infinity);
   const shown = curve.filter((row) => row.step >= start);
   document.getElementById("curve-text").textContent = curveText(language, target, step);
-  // A rule needs a place also when it is not seen: Vega warns of a field without values.
+  // An invisible rule needs a position too: Vega warns of a field without values.
   const reach = { target, step: step ?? candidate.steps.at(-1), reached: step !== null };
   return { curve: shown, reach: [reach] };
 }
@@ -59,7 +59,7 @@ function curveText(language, target, step) {
   return `${ends} ${candidate.name} reaches ${baseline.name}’s final loss at step ${Math.round(step)} of ${of}.`;
 }
 
-// As eval/step_speedup.py: the first evaluation at or below the target, interpolated linearly.
+// As in eval/step_speedup.py: the first evaluation at or below the target, interpolated linearly.
 function stepReached(steps, losses, target) {
   const at = losses.findIndex((loss) => loss <= target);
   if (at <= 0) return at === 0 ? (steps.find((step) => step > 0) ?? 0) : null;
@@ -88,13 +88,13 @@ function sortBy(table, column) {
 }
 
 function filterLanguages() {
-  const wanted = { script: field("by-script"), family: field("by-family"), verdict: field("by-verdict") };
+  const chosen = { script: field("by-script"), family: field("by-family"), verdict: field("by-verdict") };
   const search = field("search").trim().toLowerCase();
   let shown = 0;
   for (const row of document.getElementById("language-table").tBodies[0].rows) {
     const fits =
       row.cells[0].textContent.toLowerCase().includes(search) &&
-      Object.entries(wanted).every(([key, value]) => !value || row.dataset[key] === value);
+      Object.entries(chosen).every(([key, value]) => !value || row.dataset[key] === value);
     row.hidden = !fits;
     shown += fits;
   }
@@ -102,7 +102,7 @@ function filterLanguages() {
 }
 
 if (innerWidth < NARROW) {
-  // A heat map is as tall as there are languages: on a phone the first one is enough to begin with.
+  // On a phone a heat map has one row per language, so only the first one starts open.
   [...document.querySelectorAll("details.layer")].slice(1).forEach((layer) => (layer.open = false));
 }
 const charts = [...document.querySelectorAll(".chart")];

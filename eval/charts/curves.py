@@ -1,0 +1,42 @@
+"""Held-out loss over training, for the language that the reader chooses."""
+
+import altair as alt
+
+from eval.report import ReportContents
+
+
+def chart(report: ReportContents) -> alt.LayerChart | alt.FacetChart:
+    """Returns held-out loss over steps; the page fills in the rows of the chosen language.
+
+    Thick lines are means over the runs of a side. Thin lines are single runs, where there are
+    several.
+    """
+    names = [report.baseline.name, report.candidate.name]
+    scale = alt.Scale(domain=names, range=["var(--baseline)", "var(--candidate)"])
+    lines = alt.Chart(alt.Data(name="curve")).encode(
+        x=alt.X("step:Q", title="training step →")
+        .axis(tickCount=6, grid=False)
+        .scale(zero=False, nice=False),
+        y=alt.Y("loss:Q", title=f"↓ better · held-out loss, {report.unit.value}").scale(zero=False),
+        color=alt.Color("side:N", scale=scale, title=None).legend(symbolType="stroke"),
+        tooltip=["side:N", "step:Q", alt.Tooltip("loss:Q", format=".4f", title=report.unit.value)],
+    )
+    dashes = alt.StrokeDash("side:N", title=None).scale(domain=names, range=[[5, 3], [1, 0]])
+    reach = alt.Chart(alt.Data(name="reach"))
+    target = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(y="target:Q")
+    moment = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(
+        x="step:Q", opacity=alt.condition("datum.reached", alt.value(1), alt.value(0))
+    )
+    runs = lines.transform_filter("isValid(datum.run)").mark_line(strokeWidth=1, opacity=0.4)
+    means = lines.transform_filter("!isValid(datum.run)")
+    several = any(len(side.runs) > 1 for side in (report.baseline, report.candidate))
+    thin = (
+        [runs.encode(detail="run:N", strokeDash=dashes)] if several else []
+    )  # without a run Vega would warn
+    return alt.layer(
+        target,
+        moment,
+        *thin,
+        means.mark_line(strokeWidth=2).encode(strokeDash=dashes),
+        means.mark_point(size=26, filled=True, opacity=1),
+    ).properties(width="container", height=320)
