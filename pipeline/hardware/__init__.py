@@ -1,1 +1,1 @@
-"""Accelerators and hosts: peak rates, libtpu, the compilation cache, process groups."""
+"""Accelerators and hosts: peak rates, libtpu, the compilation cache, runs over several hosts."""

@@ -1,9 +1,8 @@
-"""Compiled programs are kept on disk, so that a run that goes on does not compile again.
+"""JAX's persistent compilation cache, so that a resumed run does not compile again.
 
-JAX's own cache, keyed by the program, the devices and the versions of JAX and XLA; what comes out
-is the very program that was compiled before: a resumed run computes the same bits as it would have.
-An entry that a kill cut short is noticed when it is read, and the program is compiled as if there
-were none.
+Its keys are the program, the devices and the versions of JAX and XLA. A hit returns the same
+binary, so a resumed run computes the same bits as an uninterrupted one. An entry truncated by a
+kill is detected on reading, and the program is compiled again.
 """
 
 import os
@@ -13,9 +12,9 @@ import jax
 
 
 def keep_compiled_programs() -> Path:
-    """Switches the cache on and returns its directory.
+    """Turns the cache on and returns its directory.
 
-    JAX_COMPILATION_CACHE_DIR names another one; else it is mswitch/compiled in the user's cache.
+    The directory is JAX_COMPILATION_CACHE_DIR if set, else mswitch/compiled in the user's cache.
     """
     directory = jax.config.values["jax_compilation_cache_dir"]
     if directory is None:

@@ -1,9 +1,9 @@
-"""Many hosts, one run: who is who, which rows of a batch each host reads, who writes.
+"""Runs over several hosts: joining their processes, the rows that each host reads, the writer.
 
-Rows lie on devices in the order of the batch, so a host's share is the stretch of rows that its
-devices hold; shares are disjoint and together the batch, which is checked before the first step.
-Batches are therefore the same, row for row, on any number of hosts. The first host alone writes
-what is not an array; Orbax lets every host write its own arrays.
+Rows lie on devices in the order of the batch, so a host's share is the contiguous range of rows
+that its devices hold. Shares are disjoint and cover the batch, which is checked before the first
+step. Batches are therefore the same, row for row, on any number of hosts. The first host writes all
+files except arrays; with Orbax every host writes its own arrays.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from pipeline.errors import ArtifactError
 
 
 class Share(NamedTuple):
-    """A host's part of every batch: rows [first, stop), the `number`-th of `shares` equal parts."""
+    """A host's rows [first, stop) of every batch, number `number` of `shares` equal ranges."""
 
     first: int
     stop: int
@@ -47,22 +47,22 @@ def connect(count: int, index: int | None, coordinator: str | None) -> None:
     except (RuntimeError, ValueError) as error:
         raise ArtifactError(
             f"{count} hosts were asked for and could not be joined ({error}); outside Slurm "
-            "and TPU pods name --hosts.coordinator HOST:PORT and --hosts.index."
+            "and TPU pods give --hosts.coordinator HOST:PORT and --hosts.index."
         ) from error
 
 
 def share_of(mesh: Mesh, rows: int, process: int) -> Share:
-    """Returns which rows of a batch a process reads.
+    """Returns the rows of a batch that a process reads.
 
     Raises:
-        ConfigurationError: the mesh gives hosts uneven or overlapping rows.
+        ConfigurationError: if the mesh gives hosts uneven or overlapping rows.
     """
-    parts: dict[int, tuple[int, int]] = {}
+    rows_of: dict[int, tuple[int, int]] = {}
     for device, (rows_of_device,) in batch_sharding(mesh).devices_indices_map((rows,)).items():
         first, stop, _ = rows_of_device.indices(rows)
-        known = parts.get(device.process_index, (first, stop))
-        parts[device.process_index] = min(first, known[0]), max(stop, known[1])
-    shares = sorted(set(parts.values()))  # hosts that split a model share its rows
+        known = rows_of.get(device.process_index, (first, stop))
+        rows_of[device.process_index] = min(first, known[0]), max(stop, known[1])
+    shares = sorted(set(rows_of.values()))  # hosts that split a model read the same rows
     size = rows // len(shares)
     if shares != [(number * size, (number + 1) * size) for number in range(len(shares))]:
         raise ConfigurationError(
@@ -70,25 +70,27 @@ def share_of(mesh: Mesh, rows: int, process: int) -> Share:
             "not equal, disjoint and complete; let mesh.model divide the devices of a host, or be "
             "a multiple of them."
         )
-    return Share(*parts[process], shares.index(parts[process]), len(shares))
+    return Share(*rows_of[process], shares.index(rows_of[process]), len(shares))
 
 
 def to_devices(
     arrays: Mapping[str, np.ndarray], mesh: Mesh, rows: int, first_row: int = 0
 ) -> Batch:
-    """Turns a host's rows into its part of the global batch: where text and network meet.
+    """Returns the global batch with this host's rows on its devices.
+
+    Text and network meet here: `Batch(**arrays)`.
 
     Args:
-        arrays: this host's rows, or all of them.
-        mesh: the devices.
-        rows: of the global batch.
-        first_row: where the host's rows begin in it.
+        arrays: this host's rows, or all rows.
+        mesh: mesh of all devices.
+        rows: number of rows of the global batch.
+        first_row: position in the global batch of the first given row.
     """
     sharding = batch_sharding(mesh)
 
     def on_devices(array: np.ndarray) -> jax.Array:
         def part(index: tuple[slice, ...] | None) -> np.ndarray:
-            assert index is not None  # it is, for arrays with dimensions
+            assert index is not None  # never None for arrays with dimensions
             first, stop, _ = index[0].indices(rows)
             return array[first - first_row : stop - first_row]
 
@@ -98,22 +100,22 @@ def to_devices(
 
 
 def is_first() -> bool:
-    """Returns whether this is the host that writes."""
+    """Returns whether this is the first host, which writes."""
     return jax.process_index() == 0
 
 
 def on_every_host(here: bool) -> bool:
-    """Returns whether something holds on all hosts; every one of them must ask."""
+    """Returns whether something holds on all hosts; every host must call this."""
     if jax.process_count() == 1:
         return here
     return bool(multihost_utils.process_allgather(np.bool_(here)).all())
 
 
 def on_first_host(action: Callable[[], int]) -> int:
-    """Runs an action on the first host and returns its number on all of them.
+    """Runs an action on the first host and returns its number on all hosts.
 
     Raises:
-        ArtifactError: it failed there; the first host says why, the others that it did.
+        ArtifactError: on the other hosts, if the action failed; the first raises its own error.
     """
     if jax.process_count() == 1:
         return action()
@@ -122,11 +124,11 @@ def on_first_host(action: Callable[[], int]) -> int:
     if is_first():
         try:
             answer = action()
-        except Exception as error:  # told to the others first, then raised
+        except Exception as error:  # raised once the other hosts have received the failure
             failure = error
     answer = int(multihost_utils.broadcast_one_to_all(np.int32(answer)))
     if failure is not None:
         raise failure
     if answer < 0:
-        raise ArtifactError("The first host stopped; its message says why.")
+        raise ArtifactError("The first host stopped; see its message for the cause.")
     return answer

@@ -1,8 +1,8 @@
-"""libtpu: a TPU's driver where there is one, and a compiler for any TPU where there is none.
+"""libtpu: the driver of a TPU, and a compiler for TPUs on machines without one.
 
-JAX loads it whenever it is installed. On a machine without TPUs that costs a second and a page of
-complaints on standard error, so every command but `mswitch plan` is told not to; `plan` wants the
-compiler alone, several processes at a time, and no questions to Google Cloud's metadata server.
+JAX loads libtpu whenever it is installed. On a machine without TPUs that costs a second and a page
+of warnings on standard error, so only `mswitch plan` loads it there. `plan` uses the compiler
+alone, in several processes at a time and without queries to Google Cloud's metadata server.
 """
 
 import importlib.util
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pipeline.errors import ArtifactError
 
-GOOGLE = "0x1ae0"  # PCI vendor, also of network cards of Google's machines
+GOOGLE = "0x1ae0"  # PCI vendor; Google's network cards have it too
 AS_COMPILER = {
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # else a second process fails at a lock file
-    "TPU_ACCELERATOR_TYPE": "v5litepod-16",  # any; keeps it from asking and complaining
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # otherwise a second process fails at a lock file
+    "TPU_ACCELERATOR_TYPE": "v5litepod-16",  # any; without it libtpu queries and warns
     "TPU_LOAD_LIBRARY": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -22,26 +22,26 @@ AS_COMPILER = {
 
 
 def leave_alone_without_chips() -> None:
-    """Keeps JAX from loading libtpu on a machine that has no TPU; before JAX is imported."""
+    """Prevents JAX from loading libtpu on a machine without TPUs; call before importing JAX."""
     if not has_chips():
         os.environ.setdefault("TPU_LOAD_LIBRARY", "0")
 
 
 def has_chips(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
-    """True where a PCI device is Google's."""
+    """Returns whether a PCI device of this machine is Google's."""
     vendors = (path / "vendor" for path in devices.glob("*"))
     return any(path.is_file() and path.read_text().strip() == GOOGLE for path in vendors)
 
 
 def use_as_compiler() -> None:
-    """Prepares libtpu for compiling; before JAX asks for a topology.
+    """Sets libtpu's environment for compiling; call before JAX reads a topology.
 
     Raises:
-        ArtifactError: it is not installed.
+        ArtifactError: if libtpu is not installed.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise ArtifactError(
-            "TPU topologies need libtpu, the compiler, which is not installed; "
-            "`pip install 'mswitch[plan]'` brings it (cpu:8 needs nothing)."
+            "TPU topologies need the compiler, libtpu, which is not installed; "
+            "`pip install 'mswitch[plan]'` installs it (cpu:8 works without)."
         )
     os.environ.update(AS_COMPILER)

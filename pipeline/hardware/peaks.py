@@ -1,16 +1,16 @@
-"""What a device could do at best: products, memory, links; what MFU and rooflines measure by.
+"""Published peak rates of devices: matrix products, memory, links. MFU and rooflines use them.
 
-Peaks are dense bfloat16 multiply-adds, two operations each, without sparsity, as their makers
-publish them. A device that is not in the table has no MFU rather than a guessed one.
+Peak FLOPs are dense bfloat16 multiply-adds, two operations each, without sparsity, as published by
+the makers. A device missing from the table has no MFU instead of a guessed one.
 """
 
 from typing import Any, NamedTuple
 
 from model.config import ModelConfig, forward_flops
 
-# By the beginning of JAX's `device_kind`; the longest that fits counts.
+# Keys are prefixes of JAX's `device_kind`; the longest match counts.
 # TPUs: the pages v4, v5e, v5p, v6e and tpu7x of Google's Cloud TPU documentation; a TPU7x chip
-# (2,307) is two devices. NVIDIA: its data sheets, which print twice these, with sparsity.
+# (2,307) is two devices. NVIDIA: the data sheets, which print twice these numbers, with sparsity.
 PEAK_TERAFLOPS = {
     "TPU v4": 275.0,
     "TPU v5 lite": 197.0,
@@ -27,12 +27,12 @@ PEAK_TERAFLOPS = {
 
 
 class Bandwidth(NamedTuple):
-    """Of one device, in GB (10^9 bytes) a second.
+    """Bandwidths of one device, in GB (10^9 bytes) per second.
 
     Attributes:
-        memory: to and from its main memory.
-        links: to other devices of its slice, all links together, in one direction.
-        network: to other slices, or of GPUs to other hosts; None where it was not published.
+        memory: bandwidth to and from main memory.
+        links: bandwidth to other devices of the slice, over all links, in one direction.
+        network: bandwidth to other slices, or of GPUs to other hosts; None if unpublished.
     """
 
     memory: float
@@ -40,11 +40,11 @@ class Bandwidth(NamedTuple):
     network: float | None = None
 
 
-# The same pages (docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}), which give links in both
-# directions together: half of that. v4's page has no links; its 6 of 45 GB/s one way are those of
-# "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus). The network is v5p's page's 50
-# Gbit/s a chip, and v5e's 6.4 Tbit/s of 256 chips. GPUs: their data sheets, NVLink one way, and the
-# network of NVIDIA's own DGX, an adapter of 200 (A100) or 400 Gbit/s for each GPU.
+# TPUs: the same pages (docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e,tpu7x}), which give the sum
+# of both directions of a link; these are half of it. v4's page has no links: 6 links of 45 GB/s one
+# way are from "How to Scale Your Model" (jax-ml.github.io/scaling-book/tpus). The network is 50
+# Gbit/s per chip on v5p's page, and 6.4 Tbit/s per 256 chips on v5e's. GPUs: the data sheets,
+# NVLink one way, and the network of NVIDIA's DGX, one adapter of 200 (A100) or 400 Gbit/s per GPU.
 BANDWIDTH = {
     "TPU v4": Bandwidth(1200, 270),
     "TPU v5 lite": Bandwidth(819, 200, 3.125),
@@ -58,25 +58,25 @@ BANDWIDTH = {
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """Returns a device's peak operations a second, or None where it is not known."""
+    """Returns a device's peak FLOPs per second; None if unknown."""
     name = _longest(PEAK_TERAFLOPS, device_kind)
     return None if name is None else PEAK_TERAFLOPS[name] * 1e12
 
 
 def bandwidth(device_kind: str) -> Bandwidth | None:
-    """Returns a device's bandwidths, or None where they are not known."""
+    """Returns a device's bandwidths; None if unknown."""
     name = _longest(BANDWIDTH, device_kind)
     return None if name is None else BANDWIDTH[name]
 
 
 def _longest(table: dict[str, Any], device_kind: str) -> str | None:
-    fits = [name for name in table if device_kind.startswith(name)]
-    return max(fits, key=len) if fits else None
+    matches = [name for name in table if device_kind.startswith(name)]
+    return max(matches, key=len, default=None)
 
 
 def step_flops(model: ModelConfig, rows: int, inputs: int, targets: int) -> int:
-    """Returns a training step's matrix-product FLOPs: forward, and twice that backward.
+    """Returns a training step's matrix-product FLOPs: forward, and twice as many backward.
 
-    What rematerialisation computes again is not counted: MFU is about useful work.
+    Rematerialized products are not counted, as MFU counts useful work.
     """
     return 3 * rows * forward_flops(model, inputs, targets)

@@ -1,14 +1,15 @@
-"""FLOPs of a program's matrix products, loops counted as often as they run.
+"""FLOPs of a compiled program's matrix products, multiplied by the trip counts of its loops.
 
-Two operations a multiply-add, of `dot` and `convolution` alone: XLA for TPUs writes every product
-as a convolution, a batch of them as one with dilation, whose padding must not be counted. What is
-counted is what the program does, so rematerialised products and empty slots are in it; the model's
-own FLOPs are `model.config.forward_flops`. Source of the rule: XLA's `HloCostAnalysis`.
+A multiply-add counts as two operations; only `dot` and `convolution` are counted. XLA for TPUs
+writes every product as a convolution and a batch of products as one with dilation, whose padding is
+not work. Rematerialised products and empty expert slots are included, as the program computes them;
+`model.config.forward_flops` returns the model's own FLOPs. The rule is that of XLA's
+`HloCostAnalysis`.
 
-For GPUs most products are calls of a library, which name the dimensions that they contract.
+For GPUs most products are library calls, which name the dimensions that they contract.
 
-A product of float32 operands at `highest` precision, as the router's is, takes a matrix unit that
-multiplies bfloat16 six passes, at `high` three (JAX's `jax.lax.Precision`).
+A product of float32 operands at `highest` precision, such as the router's, takes six passes of a
+bfloat16 matrix unit, and at `high` precision three (`jax.lax.Precision`).
 """
 
 import math
@@ -25,11 +26,11 @@ LIBRARY = 'custom_call_target="__cublas$'  # and `gemm`, or `lt$matmul`
 
 
 class Products(NamedTuple):
-    """The matrix products of one call on one device.
+    """Matrix products of one call of a program on one device.
 
     Attributes:
-        flops: two a multiply-add.
-        passes: the same, with those in float32 counted as often as a bfloat16 unit makes them.
+        flops: operations, two per multiply-add.
+        passes: operations, those in float32 multiplied by the passes of a bfloat16 unit.
     """
 
     flops: int
@@ -37,7 +38,7 @@ class Products(NamedTuple):
 
 
 def products(program: Program) -> Products:
-    """Returns what a program multiplies."""
+    """Returns the matrix products of a program."""
     flops = passes = 0
     for computation, instruction, times in program.everywhere():
         here = times * _flops(instruction, program.computations[computation])
@@ -91,7 +92,7 @@ def _products_of_convolution(
 
 @dataclass(frozen=True)
 class Window:
-    """A spatial dimension of a convolution."""
+    """Window of a convolution along one spatial dimension."""
 
     size: int
     stride: int = 1
@@ -100,14 +101,14 @@ class Window:
     right_dilation: int = 1
 
     def pairs(self, inputs: int, outputs: int) -> int:
-        """Returns how many (output, kernel) places meet an input and not padding or dilation."""
-        place = (
+        """Returns the number of (output, kernel) pairs that meet an input and no padding."""
+        position = (
             np.arange(outputs)[:, None] * self.stride
             - self.padding
             + np.arange(self.size) * self.right_dilation
         )
-        real = (place >= 0) & (place % self.left_dilation == 0)
-        return int(np.sum(real & (place // self.left_dilation < inputs)))
+        real = (position >= 0) & (position % self.left_dilation == 0)
+        return int(np.sum(real & (position // self.left_dilation < inputs)))
 
 
 def _windows(attributes: str) -> list[Window]:

@@ -1,8 +1,8 @@
-"""What a step sends from slice to slice, over a network that is a hundred times slower than links.
+"""Transfers of a step between slices, over a network a hundred times slower than links.
 
-XLA splits a collective over several slices into one within each slice and transfers by the hosts
-between them, which the compiled program has as `send`s. By design gradients and stored parameters
-cross, and tokens on their way to an expert never do (`model/sharding.py`).
+XLA splits a collective over several slices into one collective within each slice and transfers
+between their hosts; the compiled program holds these as `send` instructions. By design gradients
+and stored parameters cross between slices, and dispatched tokens do not (`model/sharding.py`).
 """
 
 import re
@@ -12,16 +12,16 @@ from typing import NamedTuple
 from pipeline.planning.program import Instruction, Program
 
 TRANSFER = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
-MEETING = re.compile(r'_xla_host_transfer_rendezvous="([^"]+)"')
+RENDEZVOUS = re.compile(r'_xla_host_transfer_rendezvous="([^"]+)"')
 
 
 class Crossing(NamedTuple):
-    """A transfer to another slice.
+    """Transfer to another slice.
 
     Attributes:
-        kind: the collective that it is a part of, such as `all-gather`.
-        executions: a step.
-        size: bytes that a device sends each time.
+        kind: collective that the transfer is a part of, such as `all-gather`.
+        executions: number of executions per step.
+        size: number of bytes that a device sends per execution.
     """
 
     kind: str
@@ -30,7 +30,7 @@ class Crossing(NamedTuple):
 
 
 def crossings(program: Program) -> Iterator[Crossing]:
-    """Yields every transfer between slices; nothing where there is one slice."""
+    """Yields every transfer between slices; none where there is one slice."""
     for _, instruction, times in program.everywhere():
         if instruction.opcode == "send" and (kind := TRANSFER.search(instruction.attributes)):
             name = kind.group(1).lower().replace("_", "-")
@@ -38,12 +38,12 @@ def crossings(program: Program) -> Iterator[Crossing]:
 
 
 def sender(received: Instruction, values: dict[str, Instruction]) -> Instruction | None:
-    """Returns the `send` of the same computation that a `recv` is the other end of."""
-    meeting = MEETING.search(received.attributes)
-    if meeting is None:
+    """Returns the `send` of the same computation that a `recv` belongs to."""
+    rendezvous = RENDEZVOUS.search(received.attributes)
+    if rendezvous is None:
         return None
     for one in values.values():
-        other = MEETING.search(one.attributes) if one.opcode == "send" else None
-        if other and other.group(1) == meeting.group(1):
+        other = RENDEZVOUS.search(one.attributes) if one.opcode == "send" else None
+        if other and other.group(1) == rendezvous.group(1):
             return one
     return None

@@ -1,9 +1,9 @@
-"""The training step of a recipe, compiled for devices that need not exist, from shapes alone.
+"""The training step of a recipe, compiled from shapes alone for devices that need not exist.
 
-It is `make_trainer`'s step, the one that `pretrain` runs; nothing is computed, no weight made.
-The compiler assigns every buffer, so memory is what a run would take but for the allocator's
-fragmentation; and it writes every collective. For TPUs it is told not to look for the fastest
-kernels (`LESS_EFFORT`), which is nine tenths of its work and touches neither.
+It is the step of `make_trainer`, which `pretrain` runs; no weight is made and nothing is computed.
+The compiler assigns every buffer and emits every collective, so memory is that of a run except for
+the allocator's fragmentation. `LESS_EFFORT` turns off the TPU compiler's search for the fastest
+kernels, which is nine tenths of its work and changes neither buffers nor collectives.
 """
 
 import math
@@ -23,11 +23,11 @@ from pipeline.planning.program import Instruction, Program, parse
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe
 
-BACKWARD = "transpose("  # in the name of every operation of the backward pass
+BACKWARD = "transpose("  # part of the name of every operation of the backward pass
 SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start")
 # docs/decisions/plans-by-compiling.md
 LESS_EFFORT: Any = {"exec_time_optimization_effort": -1.0}
-# TPU7x has its collectives done by sparse cores; of an all-reduce there libtpu 0.0.42 dies ("Check
+# TPU7x runs its collectives on sparse cores, where libtpu 0.0.42 aborts on an all-reduce ("Check
 # failed: std::abs(inc) < core_count()", offload_collective_strategies.cc).
 ON_TENSOR_CORES: Any = {"xla_tpu_enable_sparse_core_collective_offload_all_reduce": False}
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -35,15 +35,15 @@ UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes of one device.
+    """Memory of one device, in bytes.
 
     Attributes:
-        parameters, optimizer, batch: what the step is given, by its sharding.
-        padding: what the compiler adds to these for its tiles.
+        parameters, optimizer, batch: size of each argument of the step, from its sharding.
+        padding: padding of the arguments to the compiler's tiles.
         kept: activations that the loop over blocks keeps for the backward pass; 0 where few blocks
-            are written out, for they are then among the temporaries.
-        temporaries: everything else that the step works in, gradients among it.
-        program: the program itself.
+            are unrolled, as activations are then among the temporaries.
+        temporaries: all other buffers of the step, including gradients.
+        program: size of the compiled program.
     """
 
     parameters: int
@@ -56,20 +56,20 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it; results take the place of what was given (donation)."""
+        """Sum of all parts; results reuse the buffers of the arguments (donation)."""
         return sum(vars(self).values())
 
 
 @dataclass(frozen=True)
 class CompiledStep:
-    """What the compiler made of a recipe.
+    """A recipe's training step as compiled for a topology.
 
     Attributes:
-        recipe: with its mesh.
-        topology: what it was compiled for.
-        memory: of a device.
-        program: None where the compiler refused: the temporaries alone exceed the memory.
-        arrays: how many arrays the model has; they are the step's first arguments.
+        recipe: recipe with its mesh.
+        topology: devices that the step was compiled for.
+        memory: memory of one device.
+        program: compiled program; None if the temporaries alone exceed a device's memory.
+        arrays: number of the model's arrays, which are the step's first arguments.
     """
 
     recipe: Recipe
@@ -80,16 +80,16 @@ class CompiledStep:
 
     @property
     def fits(self) -> bool:
-        """True where a device has the memory; simulated ones are not asked."""
+        """True if a device has enough memory; always true for simulated devices."""
         limit = self.topology.memory
         return limit is None or (self.program is not None and self.memory.total <= limit)
 
 
 def compile_step(recipe: Recipe, topology: Topology) -> CompiledStep:
-    """Compiles a recipe's step.
+    """Compiles a recipe's training step.
 
     Raises:
-        ConfigurationError: the mesh does not use the topology's devices.
+        ConfigurationError: if the mesh does not use all devices of the topology.
     """
     mesh = make_mesh(recipe.mesh, topology.devices)
     trainer = make_trainer(
@@ -102,17 +102,17 @@ def compile_step(recipe: Recipe, topology: Topology) -> CompiledStep:
         remat=recipe.remat,
     )
     state = jax.eval_shape(trainer.init)
-    given = _given(trainer, state, recipe)
+    arguments = _argument_sizes(trainer, state, recipe)
     arrays = len(jax.tree.leaves(state.arrays))
     assert isinstance(trainer.step, jax.stages.Wrapped)
     lowered = trainer.step.lower(state, _batch(recipe))
     try:
         compiled = lowered.compile(_options(topology))
     except jax.errors.JaxRuntimeError as error:
-        memory = Memory(**given, padding=0, kept=0, temporaries=_refused(error), program=0)
+        memory = Memory(**arguments, padding=0, kept=0, temporaries=_temporaries(error), program=0)
         return CompiledStep(recipe, topology, memory, None, arrays)
     program = parse(compiled.as_text() or "")
-    return CompiledStep(recipe, topology, _memory(compiled, program, given), program, arrays)
+    return CompiledStep(recipe, topology, _memory(compiled, program, arguments), program, arrays)
 
 
 def _options(topology: Topology) -> Any:
@@ -134,7 +134,7 @@ def _batch(recipe: Recipe) -> Batch:
     )
 
 
-def _given(trainer: Trainer, state: Any, recipe: Recipe) -> dict[str, int]:
+def _argument_sizes(trainer: Trainer, state: Any, recipe: Recipe) -> dict[str, int]:
     rows = jax.tree.leaves(_batch(recipe))
     shards = recipe.mesh.data * recipe.mesh.expert
     return {
@@ -151,40 +151,42 @@ def _stored(shapes: Any, shardings: Any) -> int:
     )
 
 
-def _memory(compiled: jax.stages.Compiled, program: Program, given: dict[str, int]) -> Memory:
+def _memory(compiled: jax.stages.Compiled, program: Program, arguments: dict[str, int]) -> Memory:
     sizes: Any = compiled.memory_analysis()
     kept = kept_for_backward(program)
     results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
     return Memory(
-        **given,
-        padding=sizes.argument_size_in_bytes - sum(given.values()),
+        **arguments,
+        padding=sizes.argument_size_in_bytes - sum(arguments.values()),
         kept=kept,
         temporaries=sizes.temp_size_in_bytes + results - kept,
         program=sizes.generated_code_size_in_bytes,
     )
 
 
-def _refused(error: Exception) -> int:
-    """Returns the bytes of temporaries of a program that the compiler found too large."""
+def _temporaries(error: Exception) -> int:
+    """Returns the size of the temporaries that the compiler reports as too large."""
     found = re.search(r"required for HLO temporaries \(([\d.]+)([KMGT])\)", str(error))
     if found is None:
         if "RESOURCE_EXHAUSTED" in str(error):
-            raise ConfigurationError(f"The compiler ran out of memory: {error}") from error
+            raise ConfigurationError(
+                f"The compiler ran out of memory: {error} Lower rows or plan a larger slice."
+            ) from error
         raise error
     return round(float(found.group(1)) * UNITS[found.group(2)])
 
 
 def kept_for_backward(program: Program) -> int:
-    """Returns the bytes that pass from a forward loop to a backward one, stacked over blocks."""
+    """Returns the bytes passed from a forward loop to a backward loop, stacked over blocks."""
     total = 0
     for computation, loop, _ in program.everywhere():
         if loop.opcode != "while" or BACKWARD not in loop.operation:
             continue
         values = program.computations[computation]
-        given = values[loop.operands[0]]
+        initial = values[loop.operands[0]]
         total += sum(
             values[name].size
-            for name in set(given.operands)
+            for name in set(initial.operands)
             if name in values and _from_forward_loop(values[name], values)
         )
     return total

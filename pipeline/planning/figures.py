@@ -1,8 +1,10 @@
-"""What a plan says, figure by figure, each with where it comes from.
+"""The figures of a plan, each marked with its source.
 
-* compiled: read off the program that XLA made for the topology.
-* derived: follows from the recipe, the mesh and the papers' arithmetic.
-* assumed: rests on published peaks and on everything overlapping perfectly; no run is faster.
+* compiled: read from the program that XLA compiled for the topology.
+* derived: computed from the recipe, the mesh and the papers' formulas.
+* assumed: computed from published peak rates and perfect overlap; a run is slower.
+
+Sections and names are the keys of the JSON file that `--out` writes, so they do not change.
 """
 
 from collections import Counter
@@ -25,10 +27,10 @@ class Figure(NamedTuple):
     """One line of a plan.
 
     Attributes:
-        section, name: what it is.
-        value: a number, or words.
-        unit: of the number.
-        mark: where it comes from.
+        section, name: key of the figure.
+        value: number or text.
+        unit: unit of a number, or empty.
+        mark: source of the value.
     """
 
     section: str
@@ -39,7 +41,7 @@ class Figure(NamedTuple):
 
 
 def memory_figures(step: CompiledStep) -> Iterator[Figure]:
-    """Yields the bytes of a device by kind, and whether they fit."""
+    """Yields the memory of a device by kind, and whether it fits."""
     memory, section = step.memory, "memory a device"
     kinds: tuple[tuple[str, int, Mark], ...] = (
         ("parameters", memory.parameters, "derived"),
@@ -63,7 +65,7 @@ class ExpertSlots(NamedTuple):
 
     Attributes:
         slots: number of slots.
-        assignments: number of token-to-expert assignments if every row is full.
+        assignments: number of (token, expert) assignments if every row is full.
     """
 
     slots: int
@@ -71,20 +73,20 @@ class ExpertSlots(NamedTuple):
 
     @property
     def wasted(self) -> float:
-        """The share that stays empty however evenly tokens are routed."""
+        """Share of slots that stays empty even if tokens are routed evenly."""
         return max(1 - self.assignments / self.slots, 0.0)
 
 
 def expert_slots(recipe: Recipe) -> ExpertSlots | None:
-    """Returns a step's slots; None where there are none."""
+    """Returns a step's expert slots; None for a dense or dropless recipe."""
     switch = recipe.model.switch
     if switch is None or switch.dispatch != "slots":
         return None
     lengths, layers = recipe.lengths, recipe.model.blocks
     tokens = recipe.rows * lengths.inputs, recipe.rows * lengths.targets
     slots = sum(
-        here // group * switch.experts * capacity
-        for here, (group, capacity) in zip(tokens, _groups(switch), strict=True)
+        count // group * switch.experts * capacity
+        for count, (group, capacity) in zip(tokens, _groups(switch), strict=True)
     )
     return ExpertSlots(layers * slots, layers * sum(tokens) * switch.choices)
 
@@ -96,7 +98,7 @@ def _groups(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
 
 
 def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
-    """Yields what a step computes and moves."""
+    """Yields the work of a step: FLOPs, expert slots, memory traffic, bytes sent."""
     recipe, section = step.recipe, "work a step"
     devices = len(step.topology.devices)
     useful = step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
@@ -116,7 +118,7 @@ def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
 
 
 def network_bytes(crossings: list[Crossing]) -> dict[str, int]:
-    """Returns the bytes that a device sends to other slices in a step, by kind."""
+    """Returns the bytes that a device sends to other slices per step, by kind."""
     sums: Counter[str] = Counter()
     for one in crossings:
         sums[f"{one.kind} between slices"] += one.executions * one.size
@@ -124,7 +126,7 @@ def network_bytes(crossings: list[Crossing]) -> dict[str, int]:
 
 
 def link_bytes(collectives: list[Collective]) -> dict[str, float]:
-    """Returns the bytes that a device sends in a step, by kind, origin and axes."""
+    """Returns the bytes that a device sends over links per step, by kind, origin and axes."""
     sums: Counter[str] = Counter()
     for one in collectives:
         name = f"{one.kind} of {one.origin} over {' x '.join(one.axes)}"
@@ -133,7 +135,7 @@ def link_bytes(collectives: list[Collective]) -> dict[str, float]:
 
 
 def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
-    """Yields collectives a switch layer beside those of the design."""
+    """Yields the counts of collectives, next to those of the design."""
     collectives = roofline.collectives
     section = "collectives beside the design"
     switch = step.recipe.model.switch
@@ -141,8 +143,8 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
         layers = 2 * step.recipe.model.blocks * step.recipe.accumulate
         found = sum(one.executions for one in collectives if one.kind == "all-to-all") / layers
         yield Figure(section, "all-to-alls a switch layer", found, "", "compiled")
-        wanted = all_to_alls(step.recipe)
-        yield Figure(section, "by design: forward, backward, again by remat", wanted, "", "derived")
+        design = all_to_alls(step.recipe)
+        yield Figure(section, "by design: forward, backward, again by remat", design, "", "derived")
     gathers = [one for one in collectives if one.kind == "all-gather"]
     for origin in ("activations", "parameters", "optimizer"):
         count = sum(one.executions for one in gathers if one.origin == origin)
@@ -155,14 +157,14 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
 
 
 def all_to_alls(recipe: Recipe) -> int:
-    """Returns how many all-to-alls a switch layer should have: 2 + 2, and 2 if run again."""
+    """Returns the all-to-alls per switch layer by design: 2 + 2, and 2 more if rematerialized."""
     if recipe.model.switch is None or recipe.mesh.expert == 1:
         return 0
     return 6 if recipe.remat == "full" else 4
 
 
 def design_holds(recipe: Recipe, collectives: list[Collective]) -> bool:
-    """True where all-to-alls are as many as designed and no activation is gathered."""
+    """Returns whether all-to-alls are as many as designed and no activation is gathered."""
     sent = sum(one.executions for one in collectives if one.kind == "all-to-all")
     layers = 2 * recipe.model.blocks * recipe.accumulate
     gathered = any(one.kind == "all-gather" and one.origin == "activations" for one in collectives)
@@ -170,7 +172,7 @@ def design_holds(recipe: Recipe, collectives: list[Collective]) -> bool:
 
 
 def time_figures(step: CompiledStep, roofline: Roofline, price: float) -> Iterator[Figure]:
-    """Yields the roofline and what follows from it; nothing where speeds are not known."""
+    """Yields the roofline's times and costs; nothing where peak rates are unknown."""
     if (speeds := roofline.seconds) is None:
         return
     section, recipe = "time, at best", step.recipe

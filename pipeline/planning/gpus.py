@@ -1,9 +1,9 @@
-"""NVIDIA GPUs that are not there, as XLA's compiler is told of them; `h100:8`, `h200:4x8`.
+"""Descriptions of NVIDIA GPUs for XLA's compiler, on machines without any: `h100:8`, `h200:4x8`.
 
-The compiler for GPUs is JAX's CUDA plugin, which compiles without a driver if it is given what it
-would ask one for: how many multiprocessors, how much memory of which kind. The numbers are
-those of openxla/xla, `xla/backends/gpu/target_config/specs` (a100_sxm_80, h100_sxm, h200). They are
-the same on every host of a cluster, so any number of hosts can be described.
+The compiler for GPUs is JAX's CUDA plugin. It compiles without a driver if it is given the
+properties that it would read from one: multiprocessors, memory sizes and so on. The numbers are
+from openxla/xla, `xla/backends/gpu/target_config/specs` (a100_sxm_80, h100_sxm, h200). All hosts of
+a cluster are alike, so any number of hosts can be described.
 """
 
 import importlib.util
@@ -16,10 +16,10 @@ from jax.experimental import topologies
 
 from pipeline.errors import ArtifactError
 
-# Libraries' kernels are taken as they come: choosing among them would need the GPU.
+# No autotuning: choosing among library kernels would need the GPU.
 OPTIONS: Any = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 NEEDED = ("jax_cuda12_plugin", "jax_plugins.xla_cuda12", "nvidia.cuda_nvcc")
-MOST = 4096  # an array of devices is made, whatever their number
+MOST_GPUS = 4096  # the devices are held in an array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,15 @@ class Gpu:
     """A kind of GPU.
 
     Attributes:
-        kind: what JAX calls it.
-        capability: of its instructions, the major version.
-        multiprocessors: that it has.
-        lanes: float32 units of each.
-        gigahertz: of the multiprocessors.
-        memory: bytes that a program may use.
-        bandwidth: bytes a second to and from that memory.
-        cache: bytes of the second level's.
-        shared: bytes of memory that a multiprocessor's threads share.
+        kind: JAX's name of the device kind.
+        capability: major version of the compute capability.
+        multiprocessors: number of multiprocessors.
+        lanes: float32 units per multiprocessor.
+        gigahertz: clock rate of the multiprocessors.
+        memory: bytes available to a program.
+        bandwidth: bytes per second to and from that memory.
+        cache: bytes of the second-level cache.
+        shared: bytes of shared memory per multiprocessor.
     """
 
     kind: str
@@ -85,24 +85,24 @@ GPUS = {
 
 
 def parsed(name: str) -> tuple[Gpu, int, int] | None:
-    """Returns the GPU, hosts, and GPUs a host of a name such as `h100:2x8`; None if it is none."""
+    """Returns GPU, hosts and GPUs per host of a name such as `h100:2x8`; None for other names."""
     found = re.fullmatch(r"(\w+):(?:(\d+)x)?(\d+)", name)
     if found is None or found.group(1) not in GPUS:
         return None
     hosts, each = int(found.group(2) or 1), int(found.group(3))
-    return (GPUS[found.group(1)], hosts, each) if 0 < hosts * each <= MOST else None
+    return (GPUS[found.group(1)], hosts, each) if 0 < hosts * each <= MOST_GPUS else None
 
 
 def devices(gpu: Gpu, hosts: int, each: int) -> Sequence[Any]:
-    """Returns the devices of so many hosts, for compiling.
+    """Returns the devices of `hosts` hosts with `each` GPUs, for compiling.
 
     Raises:
-        ArtifactError: the compiler is not installed.
+        ArtifactError: if the compiler is not installed.
     """
     if not all(_installed(package) for package in NEEDED):
         raise ArtifactError(
-            "GPU topologies need JAX's CUDA plugin, the compiler, which is not installed; "
-            "`pip install 'mswitch[plan-gpu]'` brings it (cpu:8 needs nothing)."
+            "GPU topologies need the compiler, JAX's CUDA plugin, which is not installed; "
+            "`pip install 'mswitch[plan-gpu]'` installs it (cpu:8 works without)."
         )
     described = topologies.get_topology_desc(
         platform="cuda",
@@ -116,12 +116,12 @@ def devices(gpu: Gpu, hosts: int, each: int) -> Sequence[Any]:
 def _installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # of the package that it is in
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 
 def description(gpu: Gpu) -> str:
-    """Returns what the compiler would ask a driver for, as a text of protocol buffers."""
+    """Returns a driver's answers to the compiler, as protocol-buffer text."""
     return f"""
 gpu_device_info {{
   cuda_compute_capability {{ major: {gpu.capability} }}

@@ -1,9 +1,9 @@
-"""Bytes that a program moves to and from a device's main memory, loops counted as they run.
+"""Bytes that a program moves to and from a device's main memory, multiplied by loop trip counts.
 
-Each fusion reads its operands and writes its result once, as far as they lie in main memory: what
-the compiler has placed on the chip itself moves nothing. A slice of a stacked array counts as the
-slice, an update in place as the update. What is left out: reads that a kernel repeats, and padding
-to tiles; so this is a lower bound, as a roofline needs.
+Each fusion reads its operands and writes its result once. Arrays in on-chip memory are not counted;
+of a slice of a stacked array only the slice is, and of an update in place only the update. Repeated
+reads by a kernel and padding to tiles are left out, so the sum is a lower bound, as a roofline
+requires.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ PASS = ("bitcast", "convert", "copy", "reshape", "transpose")
 
 
 def memory_bytes(program: Program) -> int:
-    """Returns the bytes of one call on one device."""
+    """Returns the bytes that one call moves on one device."""
     inner = {
         instruction.attribute("calls")
         for computation in program.computations.values()
@@ -55,10 +55,10 @@ def _bytes(instruction: Instruction, computation: dict[str, Instruction], progra
         return 2 * _in_memory([operands[1]])
     if instruction.opcode in SLICES:
         return 2 * _in_memory([instruction])
-    if instruction.opcode == "custom-call":  # a library's product; what else it returns is scratch
+    if instruction.opcode == "custom-call":  # a library's product; its other results are scratch
         is_product = LIBRARY in instruction.attributes
         return _in_memory(operands) + instruction.results[0].size if is_product else 0
-    if instruction.opcode.endswith("-start"):  # its result holds the source, too
+    if instruction.opcode.endswith("-start"):  # the result also holds the source
         written = instruction.results[0]
         return written.size * written.in_main_memory + _in_memory(operands[:1])
     return _in_memory([instruction, *operands])
@@ -68,9 +68,9 @@ def _of_fusion(instruction: Instruction, operands: list[Instruction], program: P
     called = program.computations[instruction.attribute("calls") or ""]
     parameters = _parameters(called)
     read = sum(
-        min(_read(parameters[place], called, program), operand.size)
-        for place, operand in enumerate(operands)
-        if place in parameters and _in_memory([operand])
+        min(_read(parameters[number], called, program), operand.size)
+        for number, operand in enumerate(operands)
+        if number in parameters and _in_memory([operand])
     )
     return read + _written(instruction, program)
 
@@ -80,19 +80,19 @@ def _parameters(computation: dict[str, Instruction]) -> dict[int, Instruction]:
 
 
 def _read(value: Instruction, computation: dict[str, Instruction], program: Program) -> int:
-    """Returns the bytes that are read of a value in a fused computation."""
+    """Returns the bytes of a value that a fused computation reads."""
     total = 0
     for user in computation.values():
-        for place in (at for at, name in enumerate(user.operands) if name == value.name):
-            if user.opcode in SLICES and place == 0:
+        for number in (at for at, name in enumerate(user.operands) if name == value.name):
+            if user.opcode in SLICES and number == 0:
                 total += user.size
-            elif user.opcode == UPDATE and place == 0:
+            elif user.opcode == UPDATE and number == 0:
                 continue  # written in place
             elif user.opcode == "bitcast":
                 total += _read(user, computation, program)
-            elif user.opcode == "fusion":  # fusions nest
+            elif user.opcode == "fusion":  # a nested fusion
                 called = program.computations[user.attribute("calls") or ""]
-                total += _read(_parameters(called)[place], called, program)
+                total += _read(_parameters(called)[number], called, program)
             else:
                 return value.size
     return min(total, value.size)
@@ -110,7 +110,7 @@ def _written(instruction: Instruction, program: Program) -> int:
 
 
 def _results(fusion: Instruction, program: Program) -> list[int]:
-    """Returns what is written of each result of a fusion: all, or the update of an update."""
+    """Returns the bytes written per result of a fusion; of an update in place, only the update."""
     called = program.computations[fusion.attribute("calls") or ""]
     (root,) = (one for one in called.values() if one.root)
     results = [called[name] for name in root.operands] if root.opcode == "tuple" else [root]

@@ -1,9 +1,9 @@
-"""A compiled program, read as text: which instructions it has, and how often each is executed.
+"""A compiled program parsed from XLA's text: its instructions and the executions of each.
 
-XLA's own cost analysis counts the body of a loop once, and our networks are loops over blocks. What
-it prints of a compiled program is whole, however: computations, who calls whom, shapes with the
-memory that they lie in, and the bound of every loop in its condition. An instruction's executions
-are the product of the bounds of the loops that it is in. There is no library that reads this text.
+XLA's own cost analysis counts the body of a loop once, and our networks are loops over blocks. The
+printed program is complete: computations and their calls, shapes with their memory space, and the
+bound of every loop in its condition. An instruction's executions are the product of the bounds of
+its enclosing loops. No library parses this text.
 """
 
 import functools
@@ -26,8 +26,8 @@ class ResultArray:
 
     Attributes:
         kind: element type, such as `bf16`.
-        shape: its sizes.
-        in_main_memory: False for what lies on the chip itself (layout `S(1)` and above).
+        shape: sizes of the dimensions.
+        in_main_memory: False for an array in on-chip memory (layout `S(1)` and above).
     """
 
     kind: str
@@ -36,7 +36,7 @@ class ResultArray:
 
     @property
     def size(self) -> int:
-        """Its bytes, without the padding of tiles."""
+        """Bytes of the array, without padding to tiles."""
         return math.ceil(math.prod(self.shape) * _bytes_of(self.kind))
 
 
@@ -45,12 +45,12 @@ class Instruction:
     """A line of a computation.
 
     Attributes:
-        name, opcode: as printed.
-        results: arrays of its result, a tuple flattened.
-        operands: names of instructions of the same computation.
-        attributes: everything after the operands.
-        root: True for a computation's result.
-        literal: what stands between the parentheses.
+        name, opcode: name and opcode as printed.
+        results: arrays of the result, tuples flattened.
+        operands: names of the operands, instructions of the same computation.
+        attributes: text after the operands.
+        root: True for the result of a computation.
+        literal: text between the parentheses.
     """
 
     name: str
@@ -62,29 +62,29 @@ class Instruction:
     literal: str
 
     def attribute(self, name: str) -> str | None:
-        """Returns the value of `name=value`, up to the next comma; None if it is not there."""
+        """Returns the value of `name=value` up to the next comma; None if there is none."""
         found = re.search(rf"\b{name}=%?([^,\s]+)", self.attributes)
         return found.group(1) if found else None
 
     @property
     def operation(self) -> str:
-        """The traced operation that it comes from, such as `jit(step)/jvp()/while/body/...`."""
+        """Name of the traced operation, such as `jit(step)/jvp()/while/body/...`."""
         found = re.search(r'op_name="([^"]*)"', self.attributes)
         return found.group(1) if found else ""
 
     @property
     def size(self) -> int:
-        """Bytes of its result."""
+        """Bytes of the result."""
         return sum(array.size for array in self.results)
 
 
 @dataclass(frozen=True)
 class Program:
-    """All computations by name, in the order of their instructions.
+    """A compiled program.
 
     Attributes:
-        computations: by name, instructions by name.
-        entry: the name of the one that is run.
+        computations: instructions by name and in order, per name of their computation.
+        entry: name of the computation that a call runs.
     """
 
     computations: dict[str, dict[str, Instruction]]
@@ -92,7 +92,7 @@ class Program:
 
     @functools.cached_property
     def executions(self) -> dict[str, int]:
-        """How often each computation is run in one call; 0 for reducers and comparators."""
+        """Number of executions per call, by computation; 0 for reducers and comparators."""
         counts = dict.fromkeys(self.computations, 0)
         self._count(self.entry, 1, counts)
         return counts
@@ -119,10 +119,11 @@ class Program:
                 yield called, 1
 
     def trips(self, condition: str) -> int:
-        """Returns how often a loop with this condition runs: the bound that it compares with.
+        """Returns the trip count of a loop with this condition: the bound that it compares with.
 
         Raises:
-            ValueError: the condition is no comparison with one constant, as a scan's is.
+            ValueError: if the condition does not compare with exactly one constant, as a scan's
+                does.
         """
         bounds = [
             int(one.literal)
@@ -131,7 +132,7 @@ class Program:
             if one.opcode == "constant" and re.fullmatch(r"\d+", one.literal)
         ]
         if len(set(bounds)) != 1:
-            raise ValueError(f"The loop condition {condition} has bounds {bounds}, not one.")
+            raise ValueError(f"The loop condition {condition} has bounds {bounds}; expected one.")
         return bounds[0]
 
     def _fused(self, computation: str) -> Iterator[str]:
@@ -139,7 +140,7 @@ class Program:
             yield from (name for name, _ in self._called(instruction))
 
     def everywhere(self) -> Iterator[tuple[str, Instruction, int]]:
-        """Yields every instruction that is run, with its computation and its executions."""
+        """Yields every executed instruction with its computation and its number of executions."""
         for name, computation in self.computations.items():
             if times := self.executions[name]:
                 for instruction in computation.values():
@@ -147,10 +148,10 @@ class Program:
 
 
 def parse(text: str) -> Program:
-    """Returns the program that XLA printed.
+    """Parses a program from XLA's text.
 
     Raises:
-        ValueError: the text has no entry computation.
+        ValueError: if the text has no entry computation.
     """
     computations: dict[str, dict[str, Instruction]] = {}
     entry, current = "", None
@@ -161,7 +162,7 @@ def parse(text: str) -> Program:
         elif current is not None and (instruction := _instruction(line)):
             current[instruction.name] = instruction
     if not entry:
-        raise ValueError("The text has no ENTRY computation; is it a compiled program's?")
+        raise ValueError("The text has no ENTRY computation; pass the text of a compiled program.")
     return Program(computations, entry)
 
 
@@ -184,12 +185,12 @@ def _instruction(line: str) -> Instruction | None:
 
 def _closing(text: str) -> int:
     depth = 0
-    for place, character in enumerate(text):
+    for position, character in enumerate(text):
         if character == "(":
             depth += 1
         elif character == ")":
             if depth == 0:
-                return place
+                return position
             depth -= 1
     return len(text)
 

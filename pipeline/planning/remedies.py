@@ -1,8 +1,8 @@
-"""What would make a recipe fit, found by compiling it: cheaper changes first.
+"""Changes that make a recipe fit into memory, found by compiling it, cheaper changes first.
 
-None of them changes what is learned but the optimizer's: fewer bytes kept (`remat`), a batch in
-parts (`accumulate`), more devices to the experts, Adafactor's factored moments, a larger slice.
-What cannot fit, because parameters, moments and gradients alone exceed the memory, is not compiled.
+They are: more devices for the experts, fewer kept activations (`remat`), Adafactor's factored
+moments, microbatches (`accumulate`), a larger slice. Only the change of optimizer alters what a run
+learns. A recipe whose parameters, moments and gradients alone exceed the memory is not compiled.
 """
 
 import math
@@ -18,15 +18,15 @@ from pipeline.recipe.fits import check_divides, least_memory
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe
 
-PARTS = (2, 4, 8, 16)
+MICROBATCHES = (2, 4, 8, 16)
 
 
 class Remedy(NamedTuple):
     """A change that was tried.
 
     Attributes:
-        change: as it would be asked for.
-        step: what the compiler made of it.
+        change: command-line options that make the change.
+        step: compiled step of the changed recipe.
     """
 
     change: str
@@ -34,7 +34,7 @@ class Remedy(NamedTuple):
 
 
 def remedies(step: CompiledStep) -> Iterator[Remedy]:
-    """Yields changes as they are tried, until one fits."""
+    """Yields each change after compiling it, until one fits."""
     for change, recipe, devices in _tries(step.recipe, step.topology):
         if not _may_fit(recipe, devices):
             continue
@@ -67,8 +67,8 @@ def _on_the_same_slice(recipe: Recipe, devices: int) -> Iterator[tuple[str, Reci
         rule = replace(recipe.optimizer, rule="adafactor", weight_decay=0.0)
         changed = replace(recipe, remat="full", optimizer=rule)
         yield "--set remat=full optimizer.rule=adafactor", changed
-    for parts in PARTS:
-        changed = replace(recipe, remat="full", accumulate=recipe.accumulate * parts)
+    for microbatches in MICROBATCHES:
+        changed = replace(recipe, remat="full", accumulate=recipe.accumulate * microbatches)
         try:
             check_divides(changed)
         except ConfigurationError:
@@ -77,7 +77,7 @@ def _on_the_same_slice(recipe: Recipe, devices: int) -> Iterator[tuple[str, Reci
 
 
 def larger(name: str) -> Iterator[str]:
-    """Yields names of slices of twice and four times as many chips, and so on."""
+    """Yields the names of slices with 2, 4, 8 and so on times as many chips."""
     generation, _, sizes = name.partition(":")
     shape = [int(size) for size in sizes.split("x")]
     while True:

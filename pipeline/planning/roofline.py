@@ -1,11 +1,11 @@
-"""How fast a step could be at best: each resource at its published peak, all of them at once.
+"""Lower bound of a step's time: each resource at its published peak, all of them overlapping.
 
-Sources: Williams et al. 2009 for the idea; "How to Scale Your Model"
+Sources: Williams et al. 2009 for the roofline; "How to Scale Your Model"
 (jax-ml.github.io/scaling-book) for collectives on a torus. A collective is charged for the links
-that its bytes must cross: one for those that go round a ring; for an all-to-all the mean distance
-between its devices in the torus, with every link of every device busy. The network that joins
-slices, or hosts of GPUs, is charged for what crosses it. Latency, kernels that fall
-short of the peak, and stragglers are left out: a run is slower, by how much only a run says.
+that its bytes cross: one link on a ring; for an all-to-all the mean distance between its devices in
+the torus, with every link of every device busy. The network between slices, or between hosts of
+GPUs, is charged for the bytes that cross it. Latency, kernels below the peak and stragglers are
+left out, so a run is slower; by how much can only be measured.
 """
 
 from collections import Counter
@@ -25,15 +25,15 @@ FAR = ("all-to-all", "collective-permute")
 
 @dataclass(frozen=True)
 class Roofline:
-    """What a device has to do in a step, and how long each part takes it at best.
+    """Work of one device per step, and the least time that each resource needs for it.
 
     Attributes:
         products: matrix products of a device.
-        memory_bytes: to and from its main memory.
-        collectives: of the program, within a slice.
-        crossings: what goes from slice to slice.
-        peak: FLOPs a second of all devices; 0 where it is not known.
-        seconds: by resource; None where speeds are not known.
+        memory_bytes: bytes to and from main memory.
+        collectives: collectives within a slice.
+        crossings: transfers between slices.
+        peak: FLOPs per second of all devices; 0 if unknown.
+        seconds: least time by resource; None if a peak rate is unknown.
     """
 
     products: Products
@@ -47,7 +47,7 @@ class Roofline:
 def roofline(step: CompiledStep, program: Program) -> Roofline:
     """Returns the roofline of a compiled step."""
     recipe, topology = step.recipe, step.topology
-    shape = recipe.mesh  # a program's groups are those of its own slice
+    shape = recipe.mesh  # the groups in a program are those of one slice
     mesh = {"data": shape.data // shape.slices, "expert": shape.expert, "model": shape.model}
     multiplied, moved = products(program), memory_bytes(program)
     sent, far = collectives(program, mesh, step.arrays), list(crossings(program))
@@ -68,16 +68,16 @@ def roofline(step: CompiledStep, program: Program) -> Roofline:
 
 
 def crossed(one: Collective, topology: Topology) -> float:
-    """Returns the bytes times links that a collective costs a device, all its executions."""
+    """Returns bytes times links that a collective costs a device, over all its executions."""
     if one.kind in FAR:
         return one.executions * one.size * topology.hops(one.group)
     return one.executions * one.sent
 
 
 def to_other_hosts(one: Collective, topology: Topology) -> float:
-    """Returns the bytes that a GPU sends over the network, all executions; TPUs have links there.
+    """Returns the bytes that a GPU sends to other hosts, over all executions; 0 for TPUs.
 
-    A gather or reduction is made within each host first, so that its GPUs share what crosses.
+    A gather or reduction runs within each host first, so the GPUs of a host share the transfer.
     """
     hosts = Counter(topology.devices[place].process_index for place in one.group)
     if not topology.is_gpu or len(hosts) == 1:

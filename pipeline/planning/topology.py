@@ -1,8 +1,8 @@
-"""Devices that need not exist: a slice of TPUs as its compiler knows it, or simulated CPU devices.
+"""Topologies whose devices need not exist: slices of TPUs, hosts of GPUs, simulated CPU devices.
 
-`v5p:4x8x8` are 256 chips of a TPU v5p in a torus of that shape; a device is a chip, but for TPU7x,
-of whose two dies each is a device. `cpu:8` are eight devices that JAX simulates on this machine:
-the same program, partitioned the same way, without TPU's memory layout or speeds.
+`v5p:4x8x8` is a torus of 256 TPU v5p chips. A device is a chip, except on TPU7x, where each of a
+chip's two dies is a device. `cpu:8` is eight devices that JAX simulates on this machine: the same
+program with the same partitioning, without a TPU's memory layout or speeds.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.libtpu import use_as_compiler
 from pipeline.planning import gpus
 
-# Chips of the largest slice, from the pages that `accelerators.py` names.
+# Chips of the largest slice, from the pages named in `pipeline/hardware/peaks.py`.
 LARGEST = {"v4": 4096, "v5e": 256, "v5p": 6144, "v6e": 256, "tpu7x": 9216}
-FLAT = ("v5e", "v6e")  # a torus of two dimensions; a ring only where all 16 are there
+FLAT = ("v5e", "v6e")  # a torus of two dimensions; a dimension is a ring only at its full 16
 OPTIONS = {"v4": {"chip_config_name": "megacore"}}  # two cores of a chip as one device
 EXAMPLES = "v5p:4x8x8, v6e:16x16, tpu7x:4x4x4, h100:2x8 (hosts x GPUs) or cpu:8"
 GIB = 2**30
@@ -30,15 +30,15 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Topology:
-    """Devices and what is known of them.
+    """Devices and their properties.
 
     Attributes:
-        name: as given.
-        devices: in the order of processes.
-        chips: what is rented.
-        memory: bytes of a device that a program may use; None for simulated devices.
-        shape: of the torus; empty for GPUs and simulated devices.
-        slices: of that shape, which a network joins.
+        name: name on the command line.
+        devices: JAX devices in the order of processes.
+        chips: number of chips, the unit of rent.
+        memory: bytes of a device available to a program; None for simulated devices.
+        shape: shape of the torus; empty for GPUs and simulated devices.
+        slices: number of slices of that shape, joined by a network.
     """
 
     name: str
@@ -50,41 +50,41 @@ class Topology:
 
     @property
     def kind(self) -> str:
-        """What JAX calls a device."""
+        """JAX's name of the device kind."""
         return self.devices[0].device_kind
 
     @property
     def is_tpu(self) -> bool:
-        """True for a torus of TPUs."""
+        """True for TPUs."""
         return bool(self.shape)
 
     @property
     def is_gpu(self) -> bool:
-        """True for GPUs, whose hosts a network joins."""
+        """True for GPUs."""
         return not self.shape and self.memory is not None
 
     def hops(self, group: tuple[int, ...]) -> float:
-        """Returns the mean number of links from one of these devices to another or itself.
+        """Returns the mean number of links between two devices of a group, or one and itself.
 
-        Rings are closed where a dimension is a multiple of 4 (v4, v5p, TPU7x) or 16 (v5e, v6e).
+        A dimension is a ring if its size is a multiple of 4 (v4, v5p, TPU7x) or 16 (v5e, v6e).
         Source: "How to Scale Your Model", the chapter on TPUs.
         """
         if not self.shape:
             return 1.0
-        coordinates = np.array([self.devices[place].coords for place in group])
+        coordinates = np.array([self.devices[position].coords for position in group])
         total = 0.0
         for axis, size in enumerate(self.shape):
-            apart = np.abs(coordinates[:, None, axis] - coordinates[None, :, axis])
-            closed = size % (16 if self.name.split(":")[0] in FLAT else 4) == 0
-            total += float(np.mean(np.minimum(apart, size - apart) if closed else apart))
+            distance = np.abs(coordinates[:, None, axis] - coordinates[None, :, axis])
+            ring = size % (16 if self.name.split(":")[0] in FLAT else 4) == 0
+            total += float(np.mean(np.minimum(distance, size - distance) if ring else distance))
         return total
 
 
 def topology(name: str, slices: int = 1) -> Topology:
-    """Returns the devices of this name, of so many slices.
+    """Returns the topology of a name, with a number of slices.
 
     Raises:
-        ArtifactError: no such topology, or its compiler is not installed.
+        ArtifactError: if the name is unknown or its compiler is not installed.
     """
     generation, _, sizes = name.partition(":")
     if generation == "cpu" and re.fullmatch(r"\d+", sizes) and int(sizes):
@@ -93,20 +93,20 @@ def topology(name: str, slices: int = 1) -> Topology:
         return _gpus(name, *found)
     if generation not in LARGEST or not re.fullmatch(r"\d+(x\d+){1,2}", sizes):
         raise ArtifactError(
-            f"--topology {name} is unknown; known are {', '.join((*LARGEST, *gpus.GPUS))} and cpu, "
-            "for example "
-            f"{EXAMPLES}."
+            f"--topology {name} is unknown; known are {', '.join((*LARGEST, *gpus.GPUS))} and cpu: "
+            f"write for example {EXAMPLES}."
         )
     return _slices(name, generation, tuple(int(size) for size in sizes.split("x")), slices)
 
 
 def _simulated(name: str, count: int) -> Topology:
-    with contextlib.suppress(RuntimeError):  # JAX has its devices already, as in tests
+    with contextlib.suppress(RuntimeError):  # JAX already has its devices, as in tests
         jax.config.update("jax_num_cpu_devices", count)
     devices = jax.devices("cpu")
     if len(devices) < count:
         raise ArtifactError(
-            f"--topology {name} was asked in a process that already has {len(devices)} devices."
+            f"--topology {name} was asked; this process already has {len(devices)} devices. Start "
+            "another one."
         )
     return Topology(name, tuple(devices[:count]), count, None, ())
 
@@ -121,8 +121,8 @@ def _slices(name: str, generation: str, shape: tuple[int, ...], slices: int) -> 
     dimensions = 2 if generation in FLAT else 3
     if chips > LARGEST[generation] or len(shape) != dimensions:
         raise ArtifactError(
-            f"--topology {name} was asked; a slice of {generation} has {dimensions} dimensions and "
-            f"at most {LARGEST[generation]:,} chips."
+            f"--topology {name} was asked; name a slice of {generation} with {dimensions} "
+            f"dimensions and at most {LARGEST[generation]:,} chips."
         )
     use_as_compiler()
     options: dict[str, Any] = OPTIONS.get(generation, {})
@@ -131,13 +131,15 @@ def _slices(name: str, generation: str, shape: tuple[int, ...], slices: int) -> 
     try:
         found = topologies.get_topology_desc(name, platform="tpu", **options)
     except jax.errors.JaxRuntimeError as error:
-        raise ArtifactError(f"--topology {name} is none that libtpu knows: {error}.") from error
+        raise ArtifactError(
+            f"--topology {name} was asked; libtpu rejects it ({error}). Name another shape."
+        ) from error
     memory = _memory(found.devices[0])
     return Topology(name, tuple(found.devices), slices * chips, memory, shape, slices)
 
 
 def _memory(device: Any) -> int:
-    """Returns what the compiler lets a program use: it says so of one that cannot fit."""
+    """Returns the bytes available to a program, from the compiler's refusal of a larger one."""
     here = SingleDeviceSharding(device)
     too_large = jax.ShapeDtypeStruct((2**21, 2**16), jnp.float32)
     try:

@@ -1,1 +1,1 @@
-"""Recipes: the dataclass, named recipes, overrides, size checks, choice of mesh."""
+"""Recipes: the dataclass, named recipes, overrides, size checks, mesh choice."""

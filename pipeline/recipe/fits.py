@@ -1,7 +1,7 @@
-"""Whether a recipe's sizes divide over its mesh, and whether what is certain of it fits the memory.
+"""Checks that a recipe's sizes divide over its mesh, and that a lower bound of its memory fits.
 
-Both are computed from shapes alone. Memory is a lower bound: parameters, moments, gradients and
-logits. Everything else depends on the compiler and is left to `mswitch plan`.
+Both are computed from shapes alone. The lower bound is parameters, moments, gradients and logits;
+all other buffers depend on the compiler, whose numbers `mswitch plan` prints.
 """
 
 import os

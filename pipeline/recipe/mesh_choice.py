@@ -1,9 +1,9 @@
-"""Which mesh a recipe gets on so many devices where none was named, to train or to read a run.
+"""The choice of a recipe's mesh for a number of devices, to train or to read a run.
 
-The recipe says how many slices there are; each has a part of the data axis, so that tokens on their
-way to an expert never leave theirs. As few parts of a matrix as possible (`model`), for each costs
-a reduction a layer; then as many devices as possible to the experts, for what an expert axis splits
-is split for good, while what the data axis splits is gathered for every use; the rest is `data`.
+First the `model` axis is as small as possible, as splitting matrices costs reductions in every
+layer. Then the `expert` axis is as large as possible: an expert's shard stays on its devices, while
+parameters sharded over `data` are gathered at each use. The remaining devices are the `data` axis,
+which is divided evenly among the recipe's slices, so dispatched tokens never leave their slice.
 Heads, groups and rows must divide, as `pretrain` checks before it starts.
 """
 
@@ -22,14 +22,14 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
     """Returns the recipe with a mesh of all these devices.
 
     Raises:
-        ConfigurationError: there is none; the message names what stands in the way, and a change
-            that was found by trying.
+        ConfigurationError: if there is none; the message names the sizes that do not divide, and a
+            change that was found by trying.
     """
     slices = recipe.mesh.slices
     if devices % slices:
         raise ConfigurationError(
-            f"mesh.slices={slices} was asked of {devices} devices; slices have as many each, so "
-            "choose a number that divides them."
+            f"mesh.slices={slices} was asked of {devices} devices; slices are equal, so choose a "
+            "number that divides the devices."
         )
     refusals = []
     for shape in _shapes(recipe, devices):
@@ -46,15 +46,15 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
 
 
 def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
-    """Returns the mesh for reading a run where there are so many devices.
+    """Returns the mesh for reading a run on a number of devices.
 
-    It is the one that the run was trained on if that takes all of them: numbers are then the same
-    to the bit. Else it has as many of them as the run's sizes divide among, and one in any case.
+    It is the mesh of the training if that has all these devices, which makes numbers bitwise equal.
+    Otherwise it has as many of the devices as the run's sizes divide over, at least one.
 
     Raises:
-        ConfigurationError: the sizes do not even fit one device, as no run's do.
+        ConfigurationError: if the sizes do not fit one device, which no trained run's do.
     """
-    # Nothing is trained: a batch is computed whole, and no gradients cross between slices.
+    # Without training there are no microbatches, and no gradients between slices.
     read = replace(recipe, accumulate=1, mesh=replace(recipe.mesh, slices=1))
     if math.prod((read.mesh.data, read.mesh.expert, read.mesh.model)) == devices:
         return read.mesh
@@ -78,19 +78,19 @@ def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
 
 
 def _offer(recipe: Recipe, devices: int) -> str:
-    """Returns a sentence on the smallest change that lets the recipe have a mesh, if one does."""
+    """Returns a sentence with the smallest change that gives the recipe a mesh, or nothing."""
     for change, changed in changes(recipe):
         for shape in _shapes(changed, devices):
             try:
                 check_divides(replace(changed, mesh=shape))
             except ConfigurationError:
                 continue
-            return f" It would with --set {change}."
+            return f" It fits one with --set {change}."
     return ""
 
 
 def changes(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yields smaller groups, then larger batches, each with the settings that make it."""
+    """Yields smaller routing groups, then larger batches, each with its settings."""
     switch = recipe.model.switch
     if switch is not None:
         for parts in (2, 4, 8, 16, 32):

@@ -1,7 +1,7 @@
-"""The named recipes, as plain functions; variants are made by `replace`.
+"""The named recipes, as plain functions; variants are made with `dataclasses.replace`.
 
-Two recipes that are compared, such as `mt5-demo` and `switch-demo`, are the same value but for
-`model.switch`, by construction (`sparse`): a baseline is never weaker by accident.
+Two recipes that are compared, such as `mt5-demo` and `switch-demo`, differ in `model.switch` only,
+by construction (`sparse`), so a baseline is never weaker by accident.
 """
 
 from collections.abc import Callable
@@ -72,10 +72,10 @@ def summary(name: str) -> str:
 
 
 def get(name: str) -> Recipe:
-    """Returns a recipe.
+    """Returns a recipe by its name.
 
     Raises:
-        ArtifactError: no such recipe; the message offers near matches.
+        ArtifactError: if the name is unknown; the message offers near matches.
     """
     if name not in names():
         near = near_matches(name, names())

@@ -1,7 +1,7 @@
 """Recipes with the shapes of the papers: mT5, T5, Switch, and mT5-Base made sparse.
 
-Sources: T5 section 3.1, mT5 table 1, Switch table 9; where that table and the released models
-disagree, the models: docs/decisions/released-shapes.md.
+Sources: T5 section 3.1, mT5 table 1, Switch table 9. Where that table and the released models
+disagree, the released models count (docs/decisions/released-shapes.md).
 """
 
 from dataclasses import replace
@@ -12,15 +12,15 @@ from pipeline.recipe.recipe import Recipe, sparse
 
 MT5_ROWS = 250_112  # 250,000 pieces and 100 sentinels, padded
 T5_ROWS = 32_128  # 32,000 pieces and 100 sentinels, padded
-# A tenth of T5's, as Fedus et al. 2022, section 2.4; of the dense side as well, which must differ
-# in nothing but the feed-forward (docs/decisions/first-weights.md).
+# A tenth of T5's (Fedus et al. 2022, section 2.4), for the dense recipes as well, so that they
+# differ in the feed-forward only (docs/decisions/first-weights.md).
 INITIALIZATION_SCALE = 0.1
 
 
 def mt5(name: str, *, embed: int, heads: int, mlp: int, layers: int) -> Recipe:
     """mT5 as published: 1M steps of 1024 rows of 1024 tokens, 10^12 tokens.
 
-    At full size: weeks on a TPU pod; better launched with the mesh of that pod.
+    At full size a run takes weeks on a TPU pod; launch it with that pod's mesh.
     """
     return Recipe(
         name=name,
@@ -67,9 +67,9 @@ def mt5_xxl() -> Recipe:
 def mswitch_base() -> Recipe:
     """mSwitch-Base: mT5-Base with 128 experts at every other feed-forward, 7.8B parameters.
 
-    The paper leaves out the number of experts and the group size; these are the released
-    Switch-Base's (flaxformer), with decoder groups of 32 rows of 229 targets, which divide.
-    `--set model.switch.experts=16` (32, 64) makes it 1.4B (2.3B, 4.2B).
+    The paper leaves out the number of experts and the group size; both are the released
+    Switch-Base's (flaxformer), except for decoder groups of 32 rows of 229 targets, which divide
+    the batch. `--set model.switch.experts=16` (32, 64) makes it 1.4B (2.3B, 4.2B).
     """
     switch = SwitchConfig(
         experts=128, every=2, encoder_group_tokens=8192, decoder_group_tokens=229 * 32
@@ -78,7 +78,7 @@ def mswitch_base() -> Recipe:
 
 
 class Version(NamedTuple):
-    """What tells T5's versions apart (`ModelConfig`)."""
+    """Differences between T5's versions (`ModelConfig`)."""
 
     feed_forward: FeedForwardKind
     tied_logits: bool
@@ -92,7 +92,7 @@ SWITCH_C = Version("relu", tied_logits=False)
 def t5(
     name: str, version: Version, *, embed: int, heads: int, mlp: int, layers: int, steps: int
 ) -> Recipe:
-    """T5 as Switch's paper trained its baselines: 2^20 English tokens a batch (section 4.2)."""
+    """T5 as Switch's paper trained its baselines: 2^20 English tokens per batch (section 4.2)."""
     model = ModelConfig(
         vocabulary_rows=T5_ROWS,
         embed=embed,
@@ -107,7 +107,7 @@ def t5(
 
 
 def t5_base() -> Recipe:
-    """T5-Base (1.0: ReLU, tied), 223M parameters: what Switch-Base is compared with."""
+    """T5-Base (1.0: ReLU, tied), 223M parameters: the baseline of Switch-Base."""
     return t5("t5-base", T5_1_0, embed=768, heads=12, mlp=3072, layers=12, steps=550_000)
 
 
@@ -117,7 +117,7 @@ def t5_large() -> Recipe:
 
 
 def t5_xxl() -> Recipe:
-    """T5-XXL (1.1: GEGLU, untied), 11B parameters: what Switch-XXL is compared with."""
+    """T5-XXL (1.1: GEGLU, untied), 11B parameters: the baseline of Switch-XXL."""
     return t5("t5-xxl", T5_1_1, embed=4096, heads=64, mlp=10240, layers=24, steps=500_000)
 
 
@@ -144,8 +144,8 @@ def switch_xxl() -> Recipe:
 def switch_c() -> Recipe:
     """Switch-C as released: 2,048 experts at every feed-forward, 1.6T parameters.
 
-    30 heads; the paper's table has 32. Only its shapes were ever built here. Blocks are computed
-    again in the backward pass: their activations would not fit beside the experts.
+    30 heads; the paper's table has 32. Only its shapes were ever built here. Blocks are
+    rematerialized, as their activations would not fit beside the experts.
     """
     switch = replace(
         released_switch(experts=2048, group_rows=4),
@@ -160,15 +160,15 @@ def switch_c() -> Recipe:
 def switch_1_75t() -> Recipe:
     """A Switch Transformer of WuDao 2.0's size, 1.75T parameters; its own shape is not published.
 
-    Switch-C with experts of 6,848 instead of 6,144 hidden units. It says what such a size takes,
-    and nothing about WuDao, which is no Switch Transformer.
+    Switch-C with experts of 6,848 instead of 6,144 hidden units. It shows what such a size takes;
+    WuDao itself is not a Switch Transformer.
     """
     recipe = switch_c()
     return replace(recipe, name="switch-1-75t", model=replace(recipe.model, mlp=6848))
 
 
 def released_switch(*, experts: int, group_rows: int) -> SwitchConfig:
-    """Flaxformer's settings; a group is whole rows, of 512 inputs as there, or of 114 targets."""
+    """Returns Flaxformer's settings; a group is whole rows of 512 inputs or of 114 targets."""
     return SwitchConfig(
         experts=experts,
         every=2,

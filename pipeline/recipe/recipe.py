@@ -1,8 +1,8 @@
-"""A complete description of a run: one frozen value, with what reads, writes and changes it.
+"""A complete description of a run: one frozen value, its JSON and its overrides.
 
-What a run depends on is here or in its data, so a recipe that is written beside a run says all that
-is needed to make it again. Settings from a command line (`field=value`) are typed by the field that
-they change; an unknown name is an error that offers near matches.
+A run depends on its recipe and its data only, so the recipe stored with a run is sufficient to
+repeat it. Settings from a command line (`field=value`) are typed by the field that they change; an
+unknown name is an error that offers near matches.
 """
 
 import dataclasses
@@ -21,26 +21,27 @@ from pipeline.errors import ArtifactError
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a pretraining run, but for the tokens.
+    """All settings of a training run; only the tokens are not part of it.
 
     Attributes:
-        name: the recipe's name.
-        model: the network.
-        rows: rows of a batch, over all devices.
-        inputs: encoder tokens a row; raw window and targets follow from it.
-        steps: updates in all.
-        optimizer: the learning-rate schedule.
-        mixture: how often each language is seen: temperature:ALPHA over pages, proportional,
-            uniform, unimax:EPOCHS:CHARACTERS or weights:FILE (`data/examples/mixture.py`).
-        seed: of weights, order and spans.
-        evaluate_every, checkpoint_every, log_every: in steps.
-        mesh: devices along each axis.
-        accumulate: parts that a batch is computed in, one after another, for less memory; the
-            update is that of the whole batch.
-        remat: what the backward pass keeps of a block: none (all of it), full (its input alone),
-            exchanges (also what the all-to-alls brought); costs memory or time, changes no result.
-        distillation: how a teacher is learned from; None for a run that learns from text alone.
-            No named recipe has it: `mswitch distill` adds it to a dense one.
+        name: name of the recipe.
+        model: configuration of the network.
+        rows: rows per batch, over all devices.
+        inputs: encoder tokens per row; lengths of raw window and targets follow from it.
+        steps: number of updates.
+        optimizer: update rule and learning-rate schedule.
+        mixture: weights of the languages: temperature:ALPHA over pages, proportional, uniform,
+            unimax:EPOCHS:CHARACTERS or weights:FILE (`data/examples/mixture.py`).
+        seed: seed of weights, order and spans.
+        evaluate_every, checkpoint_every, log_every: intervals in steps.
+        mesh: number of devices along each axis.
+        accumulate: number of microbatches per batch, which lower memory; the update is that of the
+            whole batch.
+        remat: rematerialization of a block: none (all activations are kept), full (only the block's
+            input is), exchanges (its input and the results of all-to-alls are); trades memory for
+            time and changes no result.
+        distillation: settings for learning from a teacher; None for a run on text alone. No named
+            recipe has it: `mswitch distill` adds it to a dense one.
     """
 
     name: str
@@ -71,28 +72,28 @@ class Recipe:
 
     @property
     def stage(self) -> str:
-        """The command that trains it."""
+        """Name of the command that trains the recipe."""
         return "pretrain" if self.distillation is None else "distill"
 
     @property
     def lengths(self) -> Lengths:
-        """Raw, input and target lengths of a row."""
+        """Lengths of a row's raw window, inputs and targets."""
         return lengths_for_inputs(self.inputs)
 
 
 def sparse(baseline: Recipe, name: str, switch: SwitchConfig) -> Recipe:
-    """Returns the baseline with sparse feed-forwards and no other difference."""
+    """Returns the baseline with switch layers and no other difference."""
     return replace(baseline, name=name, model=replace(baseline.model, switch=switch))
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
-    """Returns the recipe as JSON values; `distillation` only where there is a teacher."""
+    """Returns the recipe as JSON values, with `distillation` only if there is a teacher."""
     value = asdict(recipe)
     return value if recipe.distillation else {k: v for k, v in value.items() if k != "distillation"}
 
 
 def recipe_from_json(value: dict[str, Any]) -> Recipe:
-    """Returns the recipe that `recipe_to_json` wrote."""
+    """Returns the recipe from the JSON values of `recipe_to_json`."""
     return _build(Recipe, value)
 
 
@@ -100,7 +101,7 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Returns the recipe with `field=value` settings applied, such as `model.switch.experts=16`.
 
     Raises:
-        ArtifactError: unknown field or a value of the wrong type.
+        ArtifactError: if a field is unknown or a value has the wrong type.
     """
     for setting in settings:
         path, separator, text = setting.partition("=")
@@ -119,7 +120,7 @@ def _replaced(value: Any, path: list[str], text: str, whole: str) -> Any:
     if path[0] not in known:
         offer = near_matches(path[0], known)
         raise ArtifactError(
-            f"--set {whole} was asked; {path[0]!r} is no field there.{offer} "
+            f"--set {whole} was asked; there is no field {path[0]!r}.{offer} "
             f"Known: {', '.join(known) or 'none, it is not set'}."
         )
     current = getattr(value, path[0])
@@ -134,7 +135,7 @@ def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
     kind = type(current)
     if kind not in (int, float, str, bool):
         raise ArtifactError(
-            f"--set {whole} was asked, which is not a single value; name a field of it."
+            f"--set {whole} was asked; it is not a single value. Name one of its fields."
         )
     allowed = get_args(hint) if get_origin(hint) is Literal else ()
     if kind is bool:

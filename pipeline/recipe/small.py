@@ -1,4 +1,4 @@
-"""Recipes for two cores: the demo's, and the experiments' (docs/results)."""
+"""Recipes for two cores: those of the demo and of the experiments (docs/results)."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from pipeline.recipe.recipe import Recipe, sparse
 
 
 def mt5_demo() -> Recipe:
-    """A tiny mT5 for `make demo`; some two minutes on two cores."""
+    """A tiny mT5 for `make demo`; about two minutes on two cores."""
     return Recipe(
         name="mt5-demo",
         model=ModelConfig(
@@ -31,7 +31,7 @@ def mt5_demo() -> Recipe:
 
 
 def switch_demo() -> Recipe:
-    """The same with 8 experts at every other feed-forward: as many FLOPs a token."""
+    """mt5-demo with 8 experts at every other feed-forward, at equal FLOPs per token."""
     lengths = mt5_demo().lengths
     switch = SwitchConfig(
         experts=8,
@@ -43,10 +43,10 @@ def switch_demo() -> Recipe:
 
 
 def mt5_multilingual() -> Recipe:
-    """The multilingual experiment's mT5: 158M tokens of 101 languages; 40 minutes on one core.
+    """mT5 of the multilingual experiment: 158M tokens of 101 languages; 40 minutes on one core.
 
-    Long enough that wider feed-forwards would help, and cheap enough a token to get there: windows
-    of 64 tokens, and four narrow heads instead of one, since a head looks at one place at a time
+    The run is long enough that wider feed-forwards would help, and its tokens are cheap: windows of
+    64 tokens, and four narrow heads instead of one, as each head attends to one position at a time
     (docs/results/multilingual.md).
     """
     trial = mt5_experiment()
@@ -64,7 +64,7 @@ def mt5_multilingual() -> Recipe:
 
 
 def switch_multilingual() -> Recipe:
-    """The same with 16 experts at every feed-forward; 50 minutes on one core."""
+    """mt5-multilingual with 16 experts at every feed-forward; 50 minutes on one core."""
     dense = mt5_multilingual()
     return sparse(dense, "switch-multilingual", sixteen_experts(dense))
 
@@ -72,8 +72,8 @@ def switch_multilingual() -> Recipe:
 def mt5_experiment() -> Recipe:
     """A small mT5 for trials: 20M tokens of 101 languages in six minutes on one core.
 
-    First weights of a tenth of T5's variance, as in the published recipes: mT5 gains
-    0.06 nats by them, and depends a third as much on its seed (docs/decisions/first-weights.md).
+    Initial weights have a tenth of T5's variance, as in the published recipes: mT5 gains 0.06 nats
+    and depends a third as much on its seed (docs/decisions/first-weights.md).
     """
     return Recipe(
         name="mt5-experiment",
@@ -98,16 +98,16 @@ def mt5_experiment() -> Recipe:
 
 
 def switch_experiment() -> Recipe:
-    """The same with 16 experts at every feed-forward, as in Switch-C.
+    """mt5-experiment with 16 experts at every feed-forward, as in Switch-C.
 
-    The router starts with logits of unit variance, 1 / sqrt(embed) instead of 0.02: diffuse gates
-    hide the experts, and twenty million tokens are too few to sharpen them.
+    The router starts with logits of unit variance, 1 / sqrt(embed) instead of 0.02: small gates
+    scale the experts' outputs down, and twenty million tokens are too few to sharpen them.
     """
     return sparse(mt5_experiment(), "switch-experiment", sixteen_experts(mt5_experiment()))
 
 
 def t5_english() -> Recipe:
-    """The experiment's shape as T5 1.0 (ReLU, tied), for one language; three minutes on a core."""
+    """mt5-experiment as T5 1.0 (ReLU, tied), for one language; three minutes on one core."""
     multilingual = mt5_experiment()
     model = replace(multilingual.model, feed_forward="relu", tied_logits=True, mlp=96)
     return replace(
@@ -121,12 +121,12 @@ def t5_english() -> Recipe:
 
 
 def switch_english() -> Recipe:
-    """The same with 16 experts at every feed-forward."""
+    """t5-english with 16 experts at every feed-forward."""
     return sparse(t5_english(), "switch-english", sixteen_experts(t5_english()))
 
 
 def sixteen_experts(dense: Recipe) -> SwitchConfig:
-    """Returns the experiments' experts; a batch is one routing group."""
+    """Returns the switch layers of the experiments; a batch is one routing group."""
     return SwitchConfig(
         experts=16,
         every=1,

@@ -1,0 +1,172 @@
+"""Where the value that a collective moves comes from: parameters, optimizer, activations, reports.
+
+A value is traced back through instructions that only move data, out of fusions, tuples and loops.
+If every path ends in an argument of the step, the value is a parameter or an optimizer statistic;
+otherwise it was computed. A forward loop that stacks parameters for its backward pass only moves
+them, so the trace also follows what is written into a stack.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pipeline.planning.between_slices import sender
+from pipeline.planning.program import Instruction, Program
+
+MOVES = {
+    "all-gather",  # an array split over two axes takes two gathers
+    "all-gather-done",
+    "all-gather-start",
+    "bitcast",
+    "bitcast-convert",
+    "broadcast",  # the zeros that a stack starts from
+    "constant",
+    "convert",
+    "copy",
+    "copy-done",
+    "copy-start",
+    "dynamic-slice",
+    "get-tuple-element",
+    "opt-barrier",
+    "parameter",
+    "recv-done",  # the part of the same array that another slice stores
+    "reshape",
+    "slice",
+    "transpose",
+    "tuple",
+}
+STACK = "dynamic-update-slice"
+IN_MODEL = "jvp("  # part of the name of every operation of the forward and backward pass
+Origin = Literal["parameters", "optimizer", "activations", "reports"]
+
+
+def origin_of(
+    program: Program, computation: str, instruction: Instruction, parameters: int
+) -> Origin:
+    """Returns the origin of the value that a collective moves.
+
+    Args:
+        program: compiled step.
+        computation: name of the computation that holds the collective.
+        instruction: the collective.
+        parameters: number of the step's first arguments that are the model's arrays.
+    """
+    vector = all(len(array.shape) <= 1 for array in instruction.results)
+    if instruction.opcode.startswith("all-gather") and vector and computation == program.entry:
+        return "reports"
+    sources = set(_sources(program, computation, instruction.operands[0], set()))
+    if sources and None not in sources:
+        in_model = all(source is not None and source < parameters for source in sources)
+        return "parameters" if in_model else "optimizer"
+    return "activations" if IN_MODEL in instruction.operation else "optimizer"
+
+
+def _sources(
+    program: Program, computation: str, name: str, seen: set[tuple[str, str]]
+) -> Iterator[int | None]:
+    """Yields the numbers of the step's arguments that reach a value unchanged; None if computed."""
+    if (computation, name) in seen:
+        return
+    seen.add((computation, name))
+    one = program.computations[computation].get(name)
+    if one is None:
+        yield None
+    elif one.opcode == "parameter":
+        yield int(one.literal) if computation == program.entry else None
+    elif one.opcode == "recv":
+        sent = sender(one, program.computations[computation])
+        source = None if sent is None else sent.operands[0]
+        yield from [None] if source is None else _sources(program, computation, source, seen)
+    elif one.opcode == "get-tuple-element":
+        yield from _of_tuple(program, computation, one, seen)
+    elif one.opcode == "fusion":
+        yield from _of_fusion(program, computation, one, 0, seen)
+    elif (moved := _operands_moved(one)) is None:
+        yield None
+    else:
+        for operand in moved:
+            yield from _sources(program, computation, operand, seen)
+
+
+def _operands_moved(one: Instruction) -> tuple[str, ...] | None:
+    """Returns the operands that an instruction only moves; None if it computes."""
+    if one.opcode == STACK:
+        return one.operands[:2]  # the stack, and the value written into it
+    return one.operands[:1] if one.opcode in MOVES else None
+
+
+def _of_fusion(
+    program: Program, computation: str, fusion: Instruction, index: int, seen: set[tuple[str, str]]
+) -> Iterator[int | None]:
+    """Traces one result of a fusion to the operands that reach it unchanged."""
+    called = program.computations[fusion.attribute("calls") or ""]
+    for number in _moved(program, called, _result(called, index)):
+        if number is None:
+            yield None
+        else:
+            yield from _sources(program, computation, fusion.operands[number], seen)
+
+
+def _result(called: dict[str, Instruction], index: int) -> str:
+    one = next(instruction for instruction in called.values() if instruction.root)
+    return one.operands[index] if one.opcode == "tuple" else one.name
+
+
+def _moved(program: Program, called: dict[str, Instruction], name: str) -> Iterator[int | None]:
+    """Yields the fused computation's parameters that reach a value unchanged; None if computed."""
+    one = called[name]
+    if one.opcode == "parameter":
+        yield int(one.literal)
+    elif one.opcode == "fusion":
+        inner = program.computations[one.attribute("calls") or ""]
+        for number in _moved(program, inner, _result(inner, 0)):
+            if number is None:
+                yield None
+            else:
+                yield from _moved(program, called, one.operands[number])
+    elif (moved := _operands_moved(one)) is None:
+        yield None
+    else:
+        for operand in moved:
+            yield from _moved(program, called, operand)
+
+
+def _of_tuple(
+    program: Program, computation: str, one: Instruction, seen: set[tuple[str, str]]
+) -> Iterator[int | None]:
+    index = int(one.attribute("index") or 0)
+    source = program.computations[computation][one.operands[0]]
+    if source.opcode == "tuple":
+        yield from _sources(program, computation, source.operands[index], seen)
+    elif source.opcode == "parameter" and computation != program.entry:
+        yield from _of_loop(program, computation, index, seen)
+    elif source.opcode == "while":
+        yield from _of_loop(program, source.attribute("body") or "", index, seen)
+    elif source.opcode == "fusion":
+        yield from _of_fusion(program, computation, source, index, seen)
+    elif source.opcode == "recv-done":
+        yield from _sources(program, computation, source.name, seen)
+    else:
+        yield None
+
+
+def _of_loop(
+    program: Program, body: str, index: int, seen: set[tuple[str, str]]
+) -> Iterator[int | None]:
+    """Traces a loop variable to its initial value and to its value after the loop's body."""
+    variable = body, f"variable {index}"
+    if variable in seen:
+        return
+    seen.add(variable)
+    values = program.computations[body]
+    if next(one for one in values.values() if one.root).opcode != "tuple":
+        yield None
+        return
+    yield from _sources(program, body, _result(values, index), seen)
+    for caller, others in program.computations.items():
+        for loop in others.values():
+            if loop.opcode == "while" and loop.attribute("body") == body:
+                before = others[loop.operands[0]]
+                if before.opcode == "tuple":
+                    yield from _sources(program, caller, before.operands[index], seen)
+                else:
+                    yield None
