@@ -1,14 +1,14 @@
-"""Our step against Hugging Face Transformers' on PyTorch: same network, same tokens, in turns.
+"""Our training step against Hugging Face Transformers' on PyTorch: same network, same tokens.
 
-T5 1.0's shape (ReLU, tied logits), dense and with 8 and 64 experts at every other feed-forward,
-each sequence a routing group, as it is there, of as many slots. Forward, backward and update: ours
-Adafactor, theirs PyTorch's fused AdamW, the fastest it has. Both take turns on one core, for the
-CPU-seconds of several threads hold their waiting for one another. Both routers start alike, and
-drop about a third: theirs multiplies kept tokens only, ours all slots. Wanted, of theirs: at most
-1.0, 1.0 and 0.8.
+T5 1.0's shape (ReLU, tied logits), dense and with 8 and 64 experts at every other feed-forward. As
+in Transformers, each sequence is a routing group, with as many expert slots. Forward, backward and
+update: ours with Adafactor, theirs with PyTorch's fused AdamW, its fastest. Both take turns on one
+core, because CPU-seconds of several threads include their waiting for one another. Both routers
+start alike and drop about a third; theirs multiplies kept tokens only, ours all slots. Targets,
+relative to theirs: at most 1.0, 1.0 and 0.8.
 
-Needs an interpreter that has parity/requirements_hugging_face.txt: --python, else the one that
-`make parity` makes. Writes benchmarks/results/against_transformers.json.
+Needs an interpreter that has parity/requirements_hugging_face.txt: `--python`, or else the one of
+`make parity`. Writes benchmarks/results/against_transformers.json.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 CORE = min(os.sched_getaffinity(0))
-os.sched_setaffinity(0, {CORE})  # inherited by the other process; JAX makes no second thread then
+os.sched_setaffinity(0, {CORE})  # inherited by the other process; JAX then starts no second thread
 
 import numpy as np  # noqa: E402
 from step_cost import describe, random_batch, ratios, whole_step  # noqa: E402
@@ -55,7 +55,7 @@ def ours(experts: int) -> ModelConfig:
 
 
 class Theirs:
-    """A process that takes a step when asked."""
+    """A process that runs one training step per request."""
 
     def __init__(self, python: str, config: ModelConfig):
         switch = config.switch
@@ -82,7 +82,7 @@ class Theirs:
         self.wall: list[float] = []
 
     def take(self) -> None:
-        """Takes a step and waits for its seconds."""
+        """Runs one step and returns its seconds."""
         assert self.process.stdin is not None
         self.process.stdin.write("step\n")
         self.process.stdin.flush()
@@ -100,7 +100,7 @@ class Theirs:
 
 
 def compare(python: str, experts: int) -> dict[str, Any]:
-    """Returns what both took, and the ratio of ours to theirs."""
+    """Returns the seconds of both, and the ratio of ours to theirs."""
     config = ours(experts)
     mine, theirs = whole_step(config), Theirs(python, config)
     generator = np.random.default_rng(0)

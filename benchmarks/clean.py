@@ -1,14 +1,14 @@
 """mC4's rules on the same web pages: this job against tensorflow-datasets' own functions.
 
-The reference's job is put together from its functions in its order, on the same local runner, and
-ends where its pages would be written; ours writes and counts. Ours runs twice: in one process, as
-the reference does, and as a user gets it, with a process a core (their start included). Each run is
-a process of its own, warmed up by one page, its imports not counted; the runs follow each other.
+The reference's job is built from its functions in its order, on the same local runner, and ends
+where its pages would be written; ours also writes and counts. Ours runs twice: in one process, as
+the reference does, and with one process per core, as a user gets it (their start included). Each
+run is a process of its own, warmed up by one page, without its imports; the runs follow each other.
 
-Wanted: 4 times the reference's pages per second with both cores, at most 0.4 of its CPU seconds,
+Targets: 4 times the reference's pages per second with both cores, at most 0.4 of its CPU seconds,
 and CLD3's own time at least half of ours. 392 MB of text (`grown_web`).
 
-Needs the environment of `make parity`; says so and stops elsewhere.
+Needs the environment of `make parity`; elsewhere it prints that and stops.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ import grown_web
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/clean.json"
-COPIES = 20  # 392 MB of text; of 235 MB, the workers' start was still a tenth of our time
+COPIES = 20  # 392 MB of text; with 235 MB the workers' start was still a tenth of our time
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"
 ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _compare(files: list[Path]) -> None:
-    runs = {"reference": _reference, "one process": _in_one, "a process a core": _ours}
+    runs = {"reference": _reference, "one process": _in_one, "one process per core": _ours}
     measured = {name: _in_a_process(run, files) for name, run in runs.items()}
     theirs, one, both = measured.values()
     cld3 = _identification_seconds(files)
@@ -123,7 +123,7 @@ def _in_one(files: list[Path]) -> int:
 
 
 def _identification_seconds(files: list[Path]) -> float:
-    """CPU seconds that CLD3 alone takes for the pages that reach it."""
+    """CPU seconds of CLD3 alone for the pages that reach it."""
     from data.language_id.cld3 import CLD3Identifier
     from data.reading.page import Page
     from data.reading.web_archive import read

@@ -2,14 +2,14 @@
 
     python benchmarks/clean_killed.py [--kills 10] [--rules mswitch-web mc4 demo] [--workers 1 2 4]
 
-On the web pages of the shared data, for each rule set and number of worker processes, cut into many
-small pieces as a cluster cuts terabytes. Each start is left alone for a random time, from a fifth
-of a whole run's length with as many workers to nearly all of it; a run that ends in spite of that
-is compared and another begun, until enough kills have fallen. A kill falls into a write where it
-leaves a file in a scratch folder that was not there before. No piece that had its tally, and no
-file of the corpus, may be written again, and the output must be, byte for byte, that of one
-undisturbed process. Writes benchmarks/results/clean_killed.json; exits with 1 if anything differs,
-or if no kill fell into a write or behind a finished piece.
+The input is the web pages of the shared data, for each rule set and number of worker processes, cut
+into many small work items as a cluster cuts terabytes. Each start runs for a random time, from a
+fifth of a whole run's length with as many workers to nearly all of it. A run that ends before its
+kill is compared and another begun, until there were enough kills. A kill counts as inside a write
+if it leaves a new file in a scratch folder. No work item with a tally, and no file of the corpus,
+may be written again; the output must be, byte for byte, that of one undisturbed process. Writes
+benchmarks/results/clean_killed.json. Exits with 1 if anything differs, or if no kill came inside a
+write or after a finished work item.
 """
 
 import argparse
@@ -32,13 +32,13 @@ SEED = 0
 
 
 class Seen(NamedTuple):
-    """What was seen of one or several runs that were killed.
+    """Observations of one or several runs that were killed.
 
     Attributes:
-        kills: how many.
-        kills_inside_a_write: of them, how many left a file that was not whole.
-        kills_behind_finished_pieces: of them, how many fell when pieces of work were done.
-        written_again: pieces that had their tally, and files of the corpus, that were made anew.
+        kills: number of kills.
+        kills_inside_a_write: number of kills that left a file that was not whole.
+        kills_behind_finished_pieces: number of kills after finished work items.
+        written_again: finished work items and files of the corpus that were written again.
     """
 
     kills: int = 0
@@ -52,14 +52,14 @@ class Seen(NamedTuple):
 
 
 def command(out: Path, rules: str, workers: int) -> list[str]:
-    """Returns the command; one worker is a process of its own, too, as several are."""
+    """Returns the command; a single worker is also a process of its own."""
     beam = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     asked = ["clean", f"--input={WEB}/*.warc.wet.gz", f"--rules={rules}", f"--out={out}"]
     return [sys.executable, str(SMALL_PIECES), *asked, "--", *beam]
 
 
 def run(asked: list[str], seconds: float | None) -> bool:
-    """Runs it, for so long at most; says whether it ended by itself."""
+    """Runs it within a time limit; returns whether it ended by itself."""
     with subprocess.Popen(asked, stderr=subprocess.PIPE, start_new_session=True) as process:
         try:
             _, said = process.communicate(timeout=seconds)
@@ -79,7 +79,7 @@ def finished(out: Path) -> dict[Path, int]:
 
 
 def unfinished(out: Path) -> set[Path]:
-    """Returns files that are not whole; what kills leave stays until the run ends."""
+    """Returns incomplete files; what kills leave stays until the run ends."""
     return {path for path in out.glob("work/**/scratch/**/*") if path.is_file()}
 
 
@@ -89,7 +89,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 def killed(out: Path, asked: list[str], kills: int, whole: float, draw: random.Random) -> Seen:
-    """Runs it to its end, killed so many times at most; returns what was seen."""
+    """Runs it to its end with a limited number of kills; returns the observations."""
     seen, done, left = Seen(), {}, set()
     while not run(asked, whole * draw.uniform(0.2, 0.95) if seen.kills < kills else None):
         now, scraps = finished(out), unfinished(out)
@@ -104,7 +104,7 @@ def killed(out: Path, asked: list[str], kills: int, whole: float, draw: random.R
 
 
 def rounds(directory: Path, rules: str, workers: int, kills: int) -> dict[str, Any]:
-    """Returns what was seen until so many kills have fallen, and whether all outputs are alike."""
+    """Returns the observations of so many kills, and whether all outputs are equal."""
     draw, seen, number = random.Random(f"{SEED} {rules} {workers}"), Seen(), 0
     started = time.monotonic()
     run(command(directory / "whole", rules, workers), None)
@@ -120,7 +120,7 @@ def rounds(directory: Path, rules: str, workers: int, kills: int) -> dict[str, A
 
 
 def main() -> None:
-    """Runs all, and writes what came out."""
+    """Runs all cases and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--rules", nargs="+", default=["mswitch-web", "mc4", "demo"])
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def holds(result: dict[str, Any]) -> bool:
-    """Says whether a row shows what it is for."""
+    """Returns whether a row has the kills that it needs and no difference."""
     showed = result["kills_inside_a_write"] and result["kills_behind_finished_pieces"]
     return bool(showed and result["identical"] and not result["written_again"])
 

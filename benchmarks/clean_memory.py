@@ -1,8 +1,8 @@
 """Peak memory of `mswitch clean` by size of the input, summed over all its processes.
 
-Wanted: at 1 GB of text no more than 1.3 times the peak at 250 MB, and under 2 GB. Memory is PSS,
-which counts a page that processes share once; it is looked at five times a second. The job is the
-command as a user types it, with both cores.
+Targets: at 1 GB of text at most 1.3 times the peak at 250 MB, and under 2 GB. Memory is PSS, which
+counts a page that processes share once; it is sampled five times per second. The job is the command
+as a user types it, with both cores.
 """
 
 import json
@@ -49,19 +49,19 @@ def measure(files: list[Path], out: Path) -> dict[str, float]:
 
 
 def with_descendants(process: int) -> list[int]:
-    """Returns the process and all that it started."""
+    """Returns the process and all its descendants."""
     found = [process]
     for one in found:
         try:
             for task in Path(f"/proc/{one}/task").iterdir():
                 found += map(int, (task / "children").read_text().split())
         except OSError:
-            continue  # it ended while it was looked at
+            continue  # it ended during the sample
     return found
 
 
 def proportional_set_size(process: int) -> int:
-    """Returns bytes of memory, shared pages in part."""
+    """Returns bytes of memory, with shared pages in proportion (PSS)."""
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().split("\n")
     except OSError:

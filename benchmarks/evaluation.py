@@ -1,11 +1,11 @@
-"""What scoring held-out pages costs over the forward passes that it is made of.
+"""The cost of scoring held-out pages over the forward passes that it consists of.
 
     python benchmarks/evaluation.py [--tokens runs/demo/tokens]
 
 `HeldOut.score` (all languages together, one program, sums added up page by page) takes turns with
-the bare compiled forward pass on as many batches of the same shape, already on the device; CPU
-seconds of all threads, the median of the pairs. Pages are scored each on its own, so that rows are
-padded where a page ends: how much of a batch is padding is said beside it. Writes
+the bare compiled forward pass on as many batches of the same shape, already on the device. Reported
+is the median of the pairs, in CPU seconds of all threads. Each page is scored on its own, so rows
+are padded where a page ends; the padded share of a batch is reported beside the ratio. Writes
 benchmarks/results/evaluation.json.
 """
 

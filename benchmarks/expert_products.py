@@ -1,4 +1,4 @@
-"""The product of many experts in three forms: one batch, a loop, or written out one by one.
+"""The matrix products of many experts in three forms: one batch, a loop, or unrolled.
 
 Forward and backward of the gated network in CPU-seconds, over those of the dense network on as many
 rows: the reason for the form in `model/switch/experts.py`. The forms take turns; the least of the
@@ -23,7 +23,7 @@ Form = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def network(x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
-    """One expert, or by broadcasting a batch of them."""
+    """One expert, or a batch of them by broadcasting."""
     return (jax.nn.gelu(x @ gate, approximate=True) * (x @ up)) @ down
 
 
@@ -36,7 +36,7 @@ def written_out(*arrays: jax.Array) -> jax.Array:
 
 
 def step(form: Form, arrays: tuple[jax.Array, ...]) -> Callable[[], float]:
-    """Returns a function that takes CPU-seconds of forward and backward."""
+    """Returns a function that measures CPU-seconds of forward and backward."""
     slopes = jax.jit(jax.grad(lambda arrays: jnp.sum(jnp.square(form(*arrays)))))
     jax.block_until_ready(slopes(arrays))
 

@@ -1,12 +1,12 @@
-"""What the training loop costs over its compiled step, and where a run's time goes.
+"""The cost of the training loop over its compiled step, and where a run's time goes.
 
     python benchmarks/goodput.py [--tokens runs/demo/tokens] [--minutes 3]
 
 The loop (loader, transfer, accounts, metrics, checkpoints in the background) and the bare step (the
-same compiled program, one batch again and again) take turns, some steps each, so that a machine's
-drift hits both alike; the overhead is the median of the pairs. Then one run of some minutes with a
-checkpoint at least every 60 seconds says what share of its time each activity took. CPUs only lend
-an idea: the writing of checkpoints shares the cores with the step here. Writes
+same compiled program, one batch again and again) take turns of some steps each, so a machine's
+drift affects both alike; the overhead is the median of the pairs. Then one run of some minutes,
+with a checkpoint at least every 60 seconds, shows the share of its time per activity. CPUs give
+only an indication: here the writing of checkpoints shares the cores with the step. Writes
 benchmarks/results/goodput.json.
 """
 
@@ -77,7 +77,7 @@ class BareStep:
         self.step = training.trainer.compiled(self.state, self.batch).step
 
     def run(self, steps: int) -> tuple[float, float]:
-        """Returns seconds and CPU-seconds of a step."""
+        """Returns seconds and CPU-seconds per step."""
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(steps):
             self.state, metrics = self.step(self.state, self.batch)
@@ -86,7 +86,7 @@ class BareStep:
 
 
 def never(recipe: Recipe, **other: int) -> Recipe:
-    """The recipe without checkpoints and evaluations but those at its ends."""
+    """The recipe with checkpoints and evaluations only at its ends."""
     return replace(recipe, checkpoint_every=10**9, evaluate_every=10**9, **other)
 
 

@@ -1,7 +1,7 @@
 """Web pages by the gigabyte: copies of real ones that no deduplication takes for copies.
 
-Each copy has its own address and one more word a line; so lines, addresses, languages and lengths
-are as in a crawl, and only the vocabulary of the web does not grow. One copy is 19.6 MB of text.
+Each copy has its own address and one more word per line. So lines, addresses, languages and lengths
+are as in a crawl, and only the vocabulary does not grow as the web's. One copy is 19.6 MB of text.
 """
 
 import re
@@ -16,7 +16,7 @@ TEXT_BYTES_A_COPY = 19_600_000
 
 
 def grow(copies: int, directory: Path) -> list[Path]:
-    """Writes so many copies of the web pages, one WET file each; returns the files."""
+    """Writes copies of the web pages, one WET file per copy; returns the files."""
     pages = [
         one
         for file in sorted(WEB.glob("*.warc.wet.gz"))

@@ -1,10 +1,10 @@
-"""Growth: 1, 2, 4 and 8 times the pages, in CPU time a page and in memory of the fullest worker.
+"""Growth: 1, 2, 4 and 8 times the pages, in CPU time per page and in memory of the fullest worker.
 
-Wanted: CPU seconds a page constant within 15 %, and a worker's peak bounded. One process does all
-the work, in a process of its own for each size, so its peak is that of one worker with the local
-runner inside. Input grows by copies with their own addresses and lines (`grown_web`), 20 MB of text
-each. From the largest follows by proportion what the 71 monthly crawls of mC4 3.0.1 would take
-(Xue et al. 2021, section 3.1); `docs/scale-cleaning.md` has it, and what it assumes.
+Targets: CPU seconds per page constant within 15 %, and a bounded peak per worker. One process does
+all the work, a new one for each size, so its peak is that of one worker including the local runner.
+Input grows by copies with their own addresses and lines (`grown_web`), 20 MB of text each. The
+largest size gives by proportion what the 71 monthly crawls of mC4 3.0.1 would take (Xue et al.
+2021, section 3.1); `docs/scale-cleaning.md` has it, with its assumptions.
 
     python benchmarks/growth.py [--copies N] [--price-per-core-hour PRICE]
 """
@@ -29,15 +29,15 @@ from pipeline.cleaning.rules_asked import named
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
 RESULTS = Path(__file__).parent / "results/growth.json"
 TIMES = (1, 2, 4, 8)
-CRAWLS, CRAWL_BYTES = 71, 9e12  # of compressed WET, as pipeline/cleaning/shards.py reckons
+CRAWLS, CRAWL_BYTES = 71, 9e12  # of compressed WET, as pipeline/cleaning/shards.py assumes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """How much is measured, and the price of a core-hour for the 71 crawls."""
+    """Size of the measurement, and the price per core-hour for the 71 crawls."""
 
     copies: int = 4
-    """Of the web pages, at 1 times: 78 MB of text; of 39 MB a tenth was the job's own start."""
+    """Copies at 1 times: 78 MB of text; with 39 MB a tenth was the job's own start."""
     price_per_core_hour: float = 0.05
     """In your currency."""
 
@@ -58,7 +58,7 @@ def main(arguments: Arguments) -> None:
             print(json.dumps({"times": times} | runs[-1]))
     a_page = [run["cpu_seconds"] / run["pages"] for run in runs]
     spread = max(a_page) / min(a_page)
-    print(f"CPU seconds a page, most to least: {spread:.3f} (wanted: at most 1.15)")
+    print(f"CPU seconds per page, most to least: {spread:.3f} (target: at most 1.15)")
     print(f"peak memory at {max(TIMES)} times, of that at 1: "
           f"{runs[-1]['peak_bytes'] / runs[0]['peak_bytes']:.2f}")  # fmt: skip
     estimate = all_of_mc4(runs[-1], arguments.price_per_core_hour)
@@ -68,7 +68,7 @@ def main(arguments: Arguments) -> None:
 
 
 def measure(paths: list[str], out: str) -> dict[str, Any]:
-    """Cleans the files in this process and returns what it took, its start told apart."""
+    """Cleans the files in this process; returns its costs, with its start counted apart."""
     began = cpu_seconds()
     cleaned([str(WARM)], f"{out}-warm")
     before = cpu_seconds()
@@ -92,7 +92,7 @@ def cleaned(paths: list[str], out: str) -> Job:
 
 
 def all_of_mc4(run: dict[str, Any], price: float) -> dict[str, float]:
-    """Returns what all crawls take, by proportion of bytes: of a run that was measured."""
+    """Returns the cost of all crawls, in proportion to the bytes of a measured run."""
     factor = CRAWLS * CRAWL_BYTES / run["input_bytes"]
     core_hours = run["cpu_seconds"] * factor / 3600
     return {

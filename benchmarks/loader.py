@@ -1,20 +1,20 @@
-"""Examples a CPU-second of the loader: 107 languages, inputs of 512, from real token blocks.
+"""Examples per CPU-second of the loader: 107 languages, inputs of 512, from real token blocks.
 
     python benchmarks/loader.py [--tokens runs/demo/tokens] [--megabytes 2400] [--turns 3]
 
 The blocks of `make demo` are grown by copying shards until they are four times as large as the
-memory that the loader may take (600 MB), the six Latin variants from the first six languages. The
-case of one language reads the same files as one. Each case is a process of its own, measured after
-its imports: start-up until the first batch, in seconds and CPU seconds, then examples a CPU second
-of all threads, the median of several rounds with their range. "cold": no page of the blocks is in
-the operating system's cache when the process starts (`posix_fadvise`, DONTNEED), and how much it
-reads from the disk is told. The cases are run in turns.
+memory that the loader may take (600 MB); the six Latin variants come from the first six languages.
+The case of one language reads the same files as one language. Each case is a process of its own,
+measured after its imports: start-up until the first batch, in seconds and CPU seconds, then
+examples per CPU-second of all threads, as the median of several rounds with their range. "cold": no
+page of the blocks is in the operating system's cache when the process starts (`posix_fadvise`,
+DONTNEED); the bytes read from the disk are reported. The cases take turns.
 
-What 107 languages cost against one, and examples far out against the first, is measured in one more
-process, which makes chunks of all three by turns: medians of the rounds' ratios.
+The cost of 107 languages against one, and of examples far out against the first, is measured in one
+more process, which makes chunks of all three in turns: medians of the rounds' ratios.
 
-seqio's T5 pipeline on the same pages takes part in the first turn, where the environment of
-`make parity` is: `material/t5_pipeline.py`, with 16 languages, as the graph of 107 takes minutes
+seqio's T5 pipeline on the same pages takes part in the first turn where the environment of `make
+parity` exists: `material/t5_pipeline.py`, with 16 languages, because the graph of 107 takes minutes
 to start.
 """
 
@@ -71,7 +71,7 @@ def grow(source: TokenBlocks, directory: Path, megabytes: int) -> None:
 
 
 def forget(directory: Path) -> int:
-    """Has the operating system drop its cache of all blocks; returns their bytes."""
+    """Evicts all blocks from the operating system's cache; returns their bytes."""
     total = 0
     for path in directory.rglob("*.arrayrecord"):
         with path.open("rb+") as file:
@@ -118,7 +118,7 @@ def measure(directory: Path, languages: int) -> dict[str, float]:
 
 
 def measure_ratios(directory: Path) -> dict[str, float]:
-    """Makes chunks of 107 languages, of one, and far out, by turns."""
+    """Makes chunks of 107 languages, of one, and far out, in turns."""
     many, one = (open_examples(directory, languages) for languages in (107, 1))
     kinds = {"near": (many, 0), "one": (one, 0), "far": (many, FAR * ROWS)}
     costs = []
@@ -146,7 +146,7 @@ def _disk_bytes() -> int:
 
 
 def _peak_megabytes() -> float:
-    """Peak memory of this process; `ru_maxrss` would count its parent's."""
+    """Peak memory of this process; `ru_maxrss` would include its parent's."""
     (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x]
     return int(line.split()[1]) / 1000
 

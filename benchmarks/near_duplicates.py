@@ -1,23 +1,23 @@
-"""Documents a second through MinHash: ours against datatrove's, on the same pages.
+"""Documents per second through MinHash: ours against datatrove's, on the same pages.
 
     python benchmarks/near_duplicates.py [--web ../shared/data/web]
 
-Both make 112 minima in 14 bands of 8 from the 5-grams of a page, 64-bit hashes, one thread, in one
-process, language by language, taking turns; the median of several rounds with their range. What
-datatrove writes to files in between is not counted. Its words come from spaCy, the tokenizer that
-it assigns to most languages; languages with others, which are packages of their own, are left out
-and named.
+Both make 112 minima in 14 bands of 8 from the 5-grams of a page, with 64-bit hashes, one thread and
+one process, language by language, taking turns; reported is the median of several rounds with their
+range. The files that datatrove writes in between are not counted. Its words come from spaCy, the
+tokenizer that it assigns to most languages. Languages with other tokenizers, which are packages of
+their own, are left out and named.
 
-Speed says nothing of what is found, so both are asked which pages are near-duplicates too: pairs of
-pages that share a band, in the pages and a copy of each with one word in thirty changed. That makes
-a similarity of about 0.7, at which some six of ten should be found.
+Speed is no evidence of what is found, so both also report near-duplicates: pairs of pages that
+share a band, among the pages and a copy of each with one word in thirty changed. That makes a
+similarity of about 0.7, at which some six of ten should be found.
 
-Needs the environment of `make parity`; says so and stops elsewhere.
+Needs the environment of `make parity`; elsewhere it prints that and stops.
 """
 
 import os
 
-os.environ["RAYON_NUM_THREADS"] = "1"  # before rensa: one thread a side
+os.environ["RAYON_NUM_THREADS"] = "1"  # before rensa: one thread per side
 
 import argparse
 import importlib.util
@@ -80,7 +80,7 @@ def pages(files: list[Path]) -> dict[str, list[str]]:
 def datatroves(languages: Any) -> tuple[Bands, list[str]]:
     """Returns datatrove's bands, and the languages that it cannot take here.
 
-    Its hash is xxhash's as in FineWeb2; datatrove 0.10.1 gives it text, which xxhash 4 refuses.
+    The hash is xxhash as in FineWeb2; datatrove 0.10.1 passes text, which xxhash 4 refuses.
     """
     from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
     from datatrove.utils.hashing import HashConfig
@@ -113,7 +113,7 @@ def datatroves(languages: Any) -> tuple[Bands, list[str]]:
 
 
 def measured(texts: dict[str, list[str]], makers: dict[str, Bands]) -> dict[str, Any]:
-    """Documents a second and CPU milliseconds a document of each, and their ratio."""
+    """Documents per second and CPU milliseconds per document of each, and their ratio."""
     count = sum(map(len, texts.values()))
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in makers}
     for make in makers.values():  # tables and tokenizers are made once
@@ -148,7 +148,7 @@ def run(make: Bands, texts: dict[str, list[str]]) -> tuple[float, float]:
 
 
 def found(texts: dict[str, list[str]], make: Bands) -> dict[str, int]:
-    """How many copies meet their page, and how many other pairs meet."""
+    """Number of copies that share a band with their page, and of other pairs that do."""
     copies = others = 0
     for language, some in texts.items():
         keys = make([*some, *map(with_changed_words, some)], language)

@@ -1,12 +1,12 @@
-"""How long `mswitch report` takes from finished evaluations. Wanted: under 20 seconds.
+"""Time of `mswitch report` from finished evaluations. Target: under 20 seconds.
 
     python benchmarks/report.py [--pages 2000 20000 206000]
 
-Two runs a side, 31 evaluations each, of that many held-out pages in 107 languages, a routing file
-of 4 switch layers and 16 experts, and a corpus of 114 MB whose held-out lines are looked for in its
-training pages; all of it synthetic, as the command does the same work on any numbers. The command
-is a process of its own, start included. CPU seconds are those of the process; wall seconds also
-know what else the machine did. Writes benchmarks/results/report.json.
+Two runs per side, 31 evaluations each, of that many held-out pages in 107 languages; a routing file
+of 4 switch layers and 16 experts; and a corpus of 114 MB whose held-out lines are searched in its
+training pages. All of it is synthetic, because the command does the same work on any numbers. The
+command is a process of its own, start included. CPU seconds are those of the process; wall seconds
+also depend on the machine's other work. Writes benchmarks/results/report.json.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def write_corpus(directory: Path) -> Path:
 
 
 def write_tokens(directory: Path, corpus: Path) -> Path:
-    """What says that tokens were made of the corpus, which a report asks for; no tokens."""
+    """Manifest of tokens made from the corpus, as a report requires it, without tokens."""
     made_of = {"corpus_0": claims.digest_of_manifest(corpus)}
     claims.finish(directory, "tokenize", {}, made_of, {"languages": {}})
     return directory

@@ -1,12 +1,12 @@
 """Skew: a corpus as lopsided as a crawl can be, against an even one of the same size.
 
 Lopsided: 95 % of the pages are in one language, all have one first line, and one address comes
-fifty thousand times. Even: as many pages and characters, languages as on the web, all lines
-and addresses of their own. Wanted: no exchange hands a worker more than 64 MB at once, and the
-lopsided corpus takes at most 1.3 times the CPU time of the even one, in one process (wall time is
-printed beside it; on a busy machine it says little).
+fifty thousand times. Even: as many pages and characters, languages as on the web, every line and
+address unique. Targets: no exchange gives a worker more than 64 MB at once, and the lopsided corpus
+takes at most 1.3 times the CPU time of the even one, in one process (wall time is printed beside
+it; on a busy machine it means little).
 
-What an exchange hands a worker is what a partition reads: its batches of all shards, in memory.
+An exchange gives a worker what a partition reads: its batches of all shards, in memory.
 """
 
 import json
@@ -38,7 +38,10 @@ REPEATED = 50_000  # of them have one address
 LARGEST_HANDED_BYTES = 64 << 20
 LINES_A_PAGE = 3  # a page of the real ones is cut to this, so that 60,000 are some 40 MB
 ONE_LINE = "Accept all cookies and go on to the page that you have asked for, please."
-EXCHANGES = {"addresses": ("read", 0), "lines": ("claim", 1)}  # step, batches a chunk beyond those
+EXCHANGES = {
+    "addresses": ("read", 0),
+    "lines": ("claim", 1),
+}  # step, batches per chunk beyond those
 
 
 def main() -> None:
@@ -53,14 +56,14 @@ def main() -> None:
             print(name, json.dumps(results[name], indent=2))
     ratio = results["lopsided"]["cpu_seconds"] / results["even"]["cpu_seconds"]
     handed = max(max(one["largest_handed_bytes"].values()) for one in results.values())
-    print(f"CPU time of the lopsided corpus, times the even one's: {ratio:.2f} (wanted: 1.3)")
-    print(f"most handed to a worker at once: {handed:,} bytes (wanted: {LARGEST_HANDED_BYTES:,})")
+    print(f"CPU time of the lopsided corpus, times the even one's: {ratio:.2f} (target: 1.3)")
+    print(f"most handed to a worker at once: {handed:,} bytes (target: {LARGEST_HANDED_BYTES:,})")
     result = {"pages": pages, "corpora": results, "ratio": ratio, "largest_handed_bytes": handed}
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def short_pages() -> dict[str, list[Page]]:
-    """The longest lines of the real pages, by language as labelled by their site."""
+    """The longest lines of the real pages, by the language that their site declares."""
     found: dict[str, list[Page]] = {}
     for file in sorted(grown_web.WEB.glob("*.warc.wet.gz")):
         for page in read(file):
@@ -101,7 +104,7 @@ def lopsided(count: int) -> Iterator[Page]:
 
 
 def measure(pages: Iterable[Page], directory: Path) -> dict:
-    """Cleans the pages and returns what it took and what the exchanges handed out."""
+    """Cleans the pages; returns CPU time and the bytes that the exchanges gave out."""
     files = write(pages, directory)
     found = input_files(map(str, files))
     job = clean.job_of(str(directory / "out"), named("mc4"), found)
@@ -125,7 +128,7 @@ def measure(pages: Iterable[Page], directory: Path) -> dict:
 
 
 def write(pages: Iterable[Page], directory: Path, a_file: int = 5_000) -> list[Path]:
-    """Writes WET files of so many pages."""
+    """Writes WET files of a number of pages each."""
     paths: list[Path] = []
     for number, page in enumerate(pages):
         if number % a_file == 0:

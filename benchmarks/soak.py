@@ -1,11 +1,11 @@
-"""Kills a run twenty times at random (SIGKILL) and compares what is left with one that was not.
+"""Kills a run twenty times at random (SIGKILL) and compares the result with an undisturbed run.
 
     python benchmarks/soak.py [--tokens runs/demo/tokens] [--kills 20]
 
-Each start is left alone until it has made a first step of its own, then for a random time: kills
-fall into steps, saves, evaluations. Steps lost are those that were made and had to be made again.
-The two runs must agree bit for bit: every line of metrics.jsonl but its times, every evaluation,
-every parameter. Writes benchmarks/results/soak.json; exits with 1 if anything differs.
+Each start runs until it has made a first step of its own, then for a random time, so kills come
+during steps, saves and evaluations. Steps lost are those that had to be repeated. The two runs must
+agree bit for bit: every line of metrics.jsonl except its times, every evaluation, every parameter.
+Writes benchmarks/results/soak.json; exits with 1 if anything differs.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def saved_step(run: Path) -> int:
 
 
 def kill_once(asked: list[str], out: Path, generator: random.Random) -> tuple[bool, int, int]:
-    """Returns whether it was killed, its last step, and the last checkpoint it leaves."""
+    """Returns whether it was killed, its last step, and its last checkpoint."""
     started, before, path = time.time(), saved_step(out), out / "metrics.jsonl"
 
     def has_stepped() -> bool:

@@ -1,14 +1,14 @@
-"""What sparsity costs: against the FLOP-matched dense network, and with many experts for few.
+"""The cost of sparsity: against the FLOP-matched dense network, and of many experts against few.
 
-    sparse   forward, backward and update; capacity factor 1.25; the paper's own ratio is 1.76 (128
-             experts on TPUs; table 1, examples a second). Wanted: at most 1.25.
-    experts  128 against 8, forward and backward, 128 tokens a routed expert. Wanted: at most 1.2.
-    dispatch compiled FLOPs of the way to the experts and back, of the whole layer's. Wanted: under
+    sparse   forward, backward and update; capacity factor 1.25. The paper's own ratio is 1.76 (128
+             experts on TPUs; table 1, examples per second). Target: at most 1.25.
+    experts  128 against 8, forward and backward, 128 tokens per routed expert. Target: at most 1.2.
+    dispatch compiled FLOPs of dispatch and combine, relative to the whole layer's. Target: under
              3 % (the reference's one-hot products: some 50 %).
 
-The sides of a comparison take turns, step by step, so that a machine's drift hits both alike. Quote
-the median ratio of CPU-seconds with its spread; wall time means little on a machine with company.
-Writes benchmarks/results/step_cost.json.
+The sides of a comparison take turns, step by step, so a machine's drift affects both alike. Quote
+the median ratio of CPU-seconds with its spread; wall time means little on a shared machine. Writes
+benchmarks/results/step_cost.json.
 """
 
 import json
@@ -57,7 +57,7 @@ def sparse(experts: int, group: int) -> ModelConfig:
 
 
 class Timed:
-    """One side: what each of its steps took."""
+    """One side, with the cost of each of its steps."""
 
     def __init__(self, step: Callable[[Batch], float]):
         self.step = step
@@ -120,7 +120,7 @@ def random_batch(generator: np.random.Generator, rows: int, source: int, target:
 def compare(
     sides: dict[str, Timed], rows: int, source: int, target: int, rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """Lets the sides take turns; the first is what the others are compared with."""
+    """Runs the sides in turns; the others are compared with the first."""
     generator = np.random.default_rng(0)
     for _ in range(rounds + WARM):
         batch = random_batch(generator, rows, source, target)
@@ -144,7 +144,7 @@ def summary(side: Timed, first: Timed) -> dict[str, Any]:
 
 
 def ratios(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """Median, lowest and highest ratio of steps that were taken one after the other."""
+    """Median, lowest and highest ratio of successive steps."""
     values = [a / b for a, b in zip(ours, theirs, strict=True)]
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
@@ -152,7 +152,7 @@ def ratios(ours: list[float], theirs: list[float]) -> dict[str, float]:
 def describe(name: str, numbers: dict[str, Any]) -> str:
     cpu, wall = numbers["cpu_ratio"], numbers["wall_ratio"]
     return (
-        f"  {name:12} {numbers['cpu_seconds']:.3f} CPU-s a step, "
+        f"  {name:12} {numbers['cpu_seconds']:.3f} CPU-s per step, "
         f"x{cpu['median']:.2f} ({cpu['low']:.2f} to {cpu['high']:.2f}) CPU, "
         f"x{wall['median']:.2f} ({wall['low']:.2f} to {wall['high']:.2f}) wall, "
         f"dropped {numbers['dropped_share']:.1%}"
@@ -160,7 +160,7 @@ def describe(name: str, numbers: dict[str, Any]) -> str:
 
 
 class NoExperts(NamedTuple):
-    """Stands where experts do and gives back what it is given."""
+    """Stands in for the experts and returns its input."""
 
     total: int
 
@@ -209,7 +209,7 @@ def main() -> None:
             target=128,
         )
     }
-    print("experts: forward and backward, 128 tokens a routed expert where there are 128")
+    print("experts: forward and backward, 128 tokens per routed expert where there are 128")
     result["experts"] = compare(
         {f"{n} experts": gradients(sparse(n, 2048)) for n in (8, 128)},
         rows=128,

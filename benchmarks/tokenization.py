@@ -1,11 +1,11 @@
-"""Megabytes of text a CPU-second: tensorflow-text's two SentencePiece ops against SentencePiece.
+"""Megabytes of text per CPU-second: tensorflow-text's two SentencePiece ops against SentencePiece.
 
     python benchmarks/tokenization.py [--corpus ../shared/data/corpus] [--model FILE]
 
-The same pages, in the same batches, in one process, the three taking turns; CPU seconds of all
-threads, the median of several rounds with their range. Loading TensorFlow and the model is told
-apart. Exactness comes first: a tokenizer whose ids differ from SentencePiece's is not chosen, fast
-as it may be.
+The same pages in the same batches, in one process, the three taking turns; CPU seconds of all
+threads, as the median of several rounds with their range. Loading TensorFlow and the model is
+reported apart. Exactness comes first: a tokenizer whose ids differ from SentencePiece's is not
+chosen, however fast it is.
 """
 
 import argparse

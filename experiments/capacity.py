@@ -1,13 +1,13 @@
-"""What the feed-forward is worth to the experiment's baseline: the room that experts could use.
+"""The worth of a larger feed-forward to the baseline: an upper bound on what experts gain.
 
     python experiments/capacity.py [--out runs/experiment]
 
-Comes after `multilingual.py`, whose tokens and recipes it takes. The dense model with feed-forwards
+Comes after `multilingual.py`, whose tokens and recipes it uses. The dense model with feed-forwards
 of one unit, of a quarter and of eight times the recipe's width; the Switch with fewer experts, with
-every other feed-forward sparse, with narrow or louder experts; both with four times the rows and
-with four times the steps. Then the same question in other shapes: a quarter of the rows and four
-times the steps, four heads, four times the width in one layer a stack. One seed; prints held-out
-losses as Markdown. What came out: docs/results/short-runs.md.
+every other feed-forward sparse, with narrow experts or experts of larger first output; both with
+four times the rows and with four times the steps. Then the same in other shapes: a quarter of the
+rows and four times the steps, four heads, four times the width with one layer per stack. One seed.
+Prints held-out losses as Markdown. Results: docs/results/short-runs.md.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ WIDE_ROUTER = ("model.switch.router_scale=0.088",)  # logits of unit variance, 1
 
 
 class Trial(NamedTuple):
-    """One run: its name, side and settings, and how many steps it makes."""
+    """One run: its name, side, settings and number of steps."""
 
     name: str
     side: str
@@ -70,14 +70,14 @@ TRIALS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Where the experiment lies."""
+    """Where the experiment is."""
 
     out: Path = Path("runs/experiment")
     """Directory that `multilingual.py` wrote; everything is made there."""
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not yet done, and prints a table."""
+    """Runs what is not finished, and prints a table."""
     longest_first = sorted(TRIALS, key=lambda trial: -trial.steps * trial.rows)
     run_all([pretrain(arguments.out, *words(trial)) for trial in longest_first])
     print("| run | tokens | held-out nats |\n|---|---:|---:|")

@@ -1,18 +1,18 @@
-"""What dense students keep of a sparse teacher's gain, at a size for two cores.
+"""The share of a sparse teacher's gain that dense students keep, at a size for two cores.
 
     python experiments/distillation.py [--out DIR]
 
 Teachers and baselines are runs of `multilingual.py`, which comes first. The ladder of experts is
-the ladder of compressions: each of its runs has a student as in the paper (table 6: the teacher's
-non-expert weights, 0.75 labels and 0.25 teacher), of its teacher's steps, seed and examples. The
-teacher of most experts has three more, which differ in `distillation` alone:
+the ladder of compressions. Each of its runs has a student as in the paper (table 6: the teacher's
+non-expert weights, 0.75 labels and 0.25 teacher), with its teacher's steps, seed and examples. The
+teacher with the most experts has three more, which differ only in `distillation`:
 
-    labels-alone   the same first weights and no teacher: what the weights do by themselves
+    labels-alone   the same first weights and no teacher: the effect of the weights alone
     softer         0.25 labels and 0.75 teacher, at temperature 2
     experts-mean   sparse feed-forwards begin as the mean of the experts, weighted by load
 
-The baseline is counted twice: at as many steps as the student, and at as many as student and
-teacher together. What came out stands in docs/results/distillation.md.
+The baseline is counted twice: with as many steps as the student, and with as many as student and
+teacher together. Results: docs/results/distillation.md.
 """
 
 import json
@@ -41,14 +41,14 @@ def students(experts: int) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Where the experiment lies."""
+    """Where the experiment is."""
 
     out: Path = Path("runs/experiment")
     """Directory that `multilingual.py` wrote; everything is made there."""
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not yet done, and prints a table."""
+    """Runs what is not finished, and prints a table."""
     out = arguments.out
     run_all([distill(out, n, name, set_) for n in LADDER for name, set_ in students(n).items()])
     for experts in LADDER:
@@ -96,7 +96,7 @@ def report(out: Path, experts: int, baseline: str, suffix: str, *options: str) -
 
 
 def table(out: Path) -> str:
-    """Returns what every student keeps, against both baselines, as Markdown."""
+    """Returns the share that every student keeps, against both baselines, as Markdown."""
     lines = [
         "| experts | student | compression | teacher's gain, nats | student's | kept "
         "| baseline twice as long: teacher's | student's | kept |",

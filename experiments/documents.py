@@ -1,14 +1,14 @@
-"""Makes pages of a folder of documents, so that `mswitch clean` can read them like a crawl.
+"""Makes pages from a folder of documents, so that `mswitch clean` can read them like a crawl.
 
     python experiments/documents.py DOCUMENTS OUT
 
-DOCUMENTS holds `<language code>/<source>.jsonl.gz`, an object a line with `text`, `lang`, `url` and
-`doc_id`. Two things stand between such a corpus and a crawl. Many documents share an address (all
-chapters of one book, all translations of one text), of which the rules would keep one: here a
-page's address is that of its document with language and number. And a document may be a whole book:
-it is cut at line ends into pages of at most 1,200 characters, or scoring a dozen held-out pages a
-language would take longer than training. So a held-out page may come from a document of which other
-pages are trained on; line deduplication leaves each line to one of them.
+DOCUMENTS holds `<language code>/<source>.jsonl.gz`, one object per line with `text`, `lang`, `url`
+and `doc_id`. Such a corpus differs from a crawl in two ways. Many documents share an address (all
+chapters of one book, all translations of one text), and the rules would keep one of them: here a
+page's address is its document's, with language and number added. And a document may be a whole
+book: it is cut at line ends into pages of at most 1,200 characters, because scoring a dozen
+held-out pages per language would otherwise take longer than training. So a held-out page may come
+from a document of which other pages are trained on; line deduplication keeps each line in one page.
 """
 
 import gzip
@@ -42,7 +42,7 @@ def page(document: dict[str, str], number: int, text: str) -> dict[str, str]:
 
 
 def write(documents: Path, out: Path, languages: Collection[str] | None = None) -> int:
-    """Writes one file a language, of all or of those named; returns the number of pages."""
+    """Writes one file per language, for all or for those named; returns the number of pages."""
     out.mkdir(parents=True, exist_ok=True)
     count = 0
     for language in sorted(path for path in documents.iterdir() if path.is_dir()):

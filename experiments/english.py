@@ -1,9 +1,9 @@
-"""The paper's main story, small: T5 against Switch on English under C4's rules.
+"""The paper's main experiment, small: T5 against Switch on English under C4's rules.
 
     python experiments/english.py [--documents DIR] [--web GLOB] [--out DIR]
 
-The same way as `multilingual.py`, with the rules, the shape (ReLU, tied logits) and the language
-of the paper's first five sections. What came out stands in docs/results/english.md.
+Runs like `multilingual.py`, with the rules, the shape (ReLU, tied logits) and the language of the
+paper's first five sections. Results: docs/results/english.md.
 """
 
 import tyro
@@ -20,7 +20,7 @@ ENGLISH = Text(
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not yet done."""
+    """Runs what is not finished."""
     out = arguments.out / "english"
     prepare(arguments, out, ENGLISH)
     run_all(

@@ -1,9 +1,9 @@
-"""Whether first weights of T5's variance or of a tenth of it are better, for each side.
+"""Compares first weights of T5's variance with a tenth of it, on each side.
 
     python experiments/first_weights.py [--out runs/experiment]
 
-Comes after `multilingual.py`, whose tokens and half-long recipes it takes. Four seeds a side and a
-scale; prints held-out losses as Markdown. What came out: docs/decisions/first-weights.md.
+Comes after `multilingual.py`, whose tokens and recipes it uses at half their length. Four seeds per
+side and scale. Prints held-out losses as Markdown. Results: docs/decisions/first-weights.md.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ SIDES = ("mt5", "switch")
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Where the experiment lies."""
+    """Where the experiment is."""
 
     out: Path = Path("runs/experiment")
     """Directory that `multilingual.py` wrote; everything is made there."""
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not yet done, and prints a table."""
+    """Runs what is not finished, and prints a table."""
     run_all(
         [
             pretrain(
@@ -54,7 +54,7 @@ def name(side: str, scale: str, seed: int) -> str:
 
 
 def table(out: Path) -> str:
-    """Returns each side's losses at each scale, nats a target token, mean of languages."""
+    """Returns each side's losses at each scale: nats per target token, mean of languages."""
     lines = [f"| held-out nats | {' | '.join(map(str, SEEDS))} | mean | deviation |"]
     lines.append("|---" * (len(SEEDS) + 3) + "|")
     for side in SIDES:

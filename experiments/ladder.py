@@ -1,10 +1,10 @@
-"""How the gain grows with the number of experts: the scaling curve, from evaluation files alone.
+"""The gain by number of experts: the scaling curve, from evaluation files alone.
 
     python experiments/ladder.py [--out runs/experiment]
 
 All runs see the same examples in the same order under the same schedule and are compared at their
-last step. Losses are sums and counts a language; the mean is over languages, script variants left
-out. Prints a Markdown table.
+last step. Losses are sums and counts per language; the mean is over languages without script
+variants. Prints a Markdown table.
 """
 
 import argparse
@@ -21,7 +21,7 @@ RUNS = ("mt5-short", *(f"switch-{n}-experts" for n in (2, 4, 8, 16, 32)))
 
 
 def losses(run: Path, step: int) -> dict[str, float]:
-    """Returns nats per target token, a language."""
+    """Returns nats per target token by language."""
     path = run / "evaluation" / f"step={step}.parquet"
     found = language_loss.by_language(language_loss.from_table(pq.read_table(path), str(path)))
     nats = found.losses(Unit.NATS_PER_TOKEN).tolist()

@@ -31,7 +31,7 @@ def cores() -> list[int]:
 
 
 def run_all(tasks: Sequence[Task]) -> None:
-    """Runs the tasks, as many at a time as there are cores; stops at the first that fails."""
+    """Runs one task per core at a time; stops at the first failure."""
     free: SimpleQueue[int] = SimpleQueue()
     for core in cores():
         free.put(core)
@@ -49,10 +49,10 @@ def run_all(tasks: Sequence[Task]) -> None:
 
 
 def run(task: Task, core: int | None = None) -> None:
-    """Runs one task; on one core and one thread if that is named.
+    """Runs one task, on one core and with one thread if a core is named.
 
     Raises:
-        SystemExit: it failed; its log says why, and the same command goes on from there.
+        SystemExit: if the task failed; its log has the cause, and the same command resumes there.
     """
     environment = dict(os.environ)
     if core is not None:

@@ -2,9 +2,9 @@
 
     python experiments/multilingual.py [--documents DIR] [--web GLOB] [--out DIR]
 
-Every stage is the command that a user would type. A stage that is finished is not done again, and
-one that was cut short goes on. The text, the recipes, how they were found and what came out stand
-in docs/results/multilingual.md; this file says only what is run:
+Every stage is the command that a user would type. A finished stage is not repeated, and one that
+was cut short resumes. The text, the recipes, the search for them and the results are in
+docs/results/multilingual.md; this file lists only the runs:
 
     clean, vocabulary, tokenize
     mt5-multilingual and switch-multilingual, two seeds each: the report
@@ -27,7 +27,7 @@ LADDER = (32, 16, 8, 4, 2)
 
 
 class Text(NamedTuple):
-    """What is made of the documents: settings of `clean` and `vocabulary`."""
+    """Settings of `clean` and `vocabulary` for the documents."""
 
     rules: str
     languages: tuple[str, ...] | None
@@ -42,25 +42,25 @@ ALL_LANGUAGES = Text(
     vocabulary=("--size=2048", "--character-coverage=0.98", "--sample-characters=20000000"),
 )
 HALF = 992
-# What a short run reads: steps x rows x raw window, of 1.32 characters a token here.
+# Text of a short run: steps x rows x raw window, with 1.32 characters per token here.
 UNIMAX = f"unimax:5:{round(HALF * 64 * 141 * 1.32)}"
 SHORT = (f"--set=steps={HALF}", "--set=evaluate_every=124", "--set=checkpoint_every=496")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Where the text is and where everything goes."""
+    """Where the text is, and where results are written."""
 
     documents: Path = Path("../shared/data/corpus")
     """Documents by language: DIR/<code>/<source>.jsonl.gz."""
     web: str = "../shared/data/web/*.warc.wet.gz"
     """Archives of web pages with declared languages."""
     out: Path = Path("runs/experiment")
-    """Directory for all that is made."""
+    """Directory for all results."""
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not yet done."""
+    """Runs what is not finished."""
     out = arguments.out
     prepare(arguments, out, ALL_LANGUAGES)
     run_all(pretraining(out))
@@ -68,7 +68,7 @@ def main(arguments: Arguments) -> None:
 
 
 def prepare(arguments: Arguments, out: Path, text: Text) -> None:
-    """From documents and archives to token blocks; stops with a sentence where there is no text."""
+    """Makes token blocks of documents and archives; stops with a sentence without text."""
     if not arguments.documents.exists():
         raise SystemExit(
             f"Documents were expected in {arguments.documents}, which does not exist; name a "

@@ -6,10 +6,9 @@ float32, right-padded, sources longer than the farthest relative position, and f
 to 1e-4, greedy decoding token by token. Exits with 1 otherwise. `--freeze` writes Transformers'
 numbers for `make test`.
 
-Transformers counts capacity by sequence and lets padding take slots; here a group is a sequence and
-padding stands last, so the real tokens' slots are the same. Jitter and losses are left out of the
-comparison: its jitter leaks into the experts in float32, and its balance loss is of all layers'
-logits joined.
+Transformers counts capacity per sequence and lets padding take slots. Here a group is a sequence
+and padding is last, so the real tokens' slots are the same. Jitter and losses are not compared: its
+jitter leaks into the experts in float32, and its balance loss joins all layers' logits.
 """
 
 import json
@@ -81,7 +80,7 @@ def their_numbers(model: Any, rows: cases.Rows) -> tuple[np.ndarray, dict[str, n
 
 
 def our_numbers(model: Transformer, rows: cases.Rows):
-    """The same of ours, and the shares of tokens dropped by encoder and decoder."""
+    """Ours: logits, gradients, and the shares of tokens dropped by encoder and decoder."""
     batch = Batch(*(jnp.asarray(part) for part in rows), jnp.zeros(len(rows.inputs), jnp.int32))
     arrays, rest = eqx.partition(model, eqx.is_array)
     call = Call(make_mesh(MeshShape(), jax.devices()[:1]))
@@ -103,7 +102,7 @@ def our_numbers(model: Transformer, rows: cases.Rows):
 
 
 def compare(case: str) -> bool:
-    """Prints the greatest differences of one case; True if all are small."""
+    """Prints the greatest differences of one case; returns whether all are small."""
     theirs, rows = their_model(case), cases.rows()
     state = {name: p.detach().numpy() for name, p in theirs.named_parameters()}
     config = import_config(cases.config(case), cases.SOURCE, cases.TARGET)

@@ -1,13 +1,13 @@
-"""Transformers' directories through `import-hf` and `export-hf`, and greedy decoding beside theirs.
+"""Transformers' directories through `import-hf` and `export-hf`; greedy decoding against theirs.
 
 For mT5, T5 1.0 and Switch: what `save_pretrained` wrote is imported, exported again, and loaded by
 `from_pretrained`. Every array must have the bits that it had; `generate` must give the tokens that
 our decoding with a cache gives; the exported tokenizer must give the ids of our vocabulary on texts
-with gaps and, where ../shared/data/corpus lies beside the checkout, on 99 % of real texts in 103
-codes (`data/tokens/tokenizer_json.py` says what differs). Exits with 1 otherwise.
+with gaps and, where ../shared/data/corpus is beside the checkout, on 99 % of real texts in 103
+codes (`data/tokens/tokenizer_json.py` lists what differs). Exits with 1 otherwise.
 
-Switch is given enough capacity that its encoder drops nothing: our decoding never drops, and theirs
-does so in the encoder only.
+Switch has enough capacity that its encoder drops nothing: our decoding never drops tokens, and
+theirs drops them only in the encoder.
 """
 
 import gzip
@@ -60,7 +60,7 @@ def theirs_on_disk(case: str, directory: Path, model: bytes) -> Any:
     tokenizer = Tokenizer(model)
     wide = {"vocab_size": tokenizer.rows} | ({"expert_capacity": 999} if case == "switch" else {})
     network = their_model(case, wide)
-    if case != "mt5":  # tied: at full scale each token would but repeat itself
+    if case != "mt5":  # tied: at full scale each token would only repeat itself
         with torch.no_grad():
             network.shared.weight.mul_(0.05)
     network.save_pretrained(directory)
@@ -69,7 +69,7 @@ def theirs_on_disk(case: str, directory: Path, model: bytes) -> Any:
 
 
 def same_bits(one: Any, two: Any) -> bool:
-    """True if two networks of theirs have the same arrays."""
+    """Returns whether two networks of theirs have the same arrays."""
     first, second = (dict(network.named_parameters()) for network in (one, two))
     return first.keys() == second.keys() and all(
         torch.equal(first[name], second[name]) for name in first
@@ -133,7 +133,7 @@ def compare_tokenizers(directory: Path, run: Path) -> tuple[int, int, int]:
 
 
 def compare(case: str, folder: Path, model: bytes) -> bool:
-    """Goes there and back with one case; True if nothing changed."""
+    """Imports and exports one case; returns whether nothing changed."""
     first, run, second = folder / f"{case}-theirs", folder / f"{case}-run", folder / case
     theirs = theirs_on_disk(case, first, model)
     import_hf.run(ImportHf(directory=first, out=run, inputs=cases.SOURCE))

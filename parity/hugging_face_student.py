@@ -1,8 +1,8 @@
-"""A dense student of the demo's sparse run, by `export-hf` to Transformers: the same text there.
+"""A dense student of the demo's sparse run, exported to Transformers: the same text there.
 
 The demo's Switch teaches an mT5 for a few steps; the student is exported, loaded by
 `from_pretrained`, and both write greedily from the same corrupted windows of the demo's text. Exits
-with 1 if a token differs, or if there is too little variety to tell.
+with 1 if a token differs, or if there is too little variety to decide.
 """
 
 import sys
@@ -28,7 +28,7 @@ LEAST_DIFFERENT = 20  # ids, of those that both wrote
 
 
 def windows(run: Path) -> np.ndarray:
-    """Returns what the encoder reads in the run's first training rows."""
+    """Returns the encoder's inputs in the run's first training rows."""
     recipe, _ = load_run(run)
     examples = make_examples(recipe, open_blocks(str(DEMO / "tokens"), CacheOptions()))
     return next(batches(examples, rows=ROWS, first_batch=0, host=0, hosts=1))["inputs"]

@@ -1,10 +1,10 @@
 """Span corruption against T5's own: the same lengths, and the same distribution of hidden spans.
 
-T5's `random_spans_noise_mask` and `random_spans_helper` (packages t5 and seqio) are called as they
-are. Compared are exact counts (hidden tokens, spans, inputs, targets) and, over many masks,
+T5's `random_spans_noise_mask` and `random_spans_helper` (packages t5 and seqio) are called
+unchanged. Compared are exact counts (hidden tokens, spans, inputs, targets) and, over many masks,
 the share of masks that hide each position and the histograms of hidden and visible span lengths,
 by chi-square tests at a level of 0.001 for the three together. (Positions of one mask are not
-independent; for them the test is lenient, the span lengths are what binds.)
+independent, so the test is lenient for them; the span lengths are decisive.)
 """
 
 import sys

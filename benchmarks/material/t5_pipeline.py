@@ -1,8 +1,8 @@
-"""Examples a CPU-second of seqio's T5 pipeline, on the pages of the same token blocks.
+"""Examples per CPU-second of seqio's T5 pipeline, on the pages of the same token blocks.
 
     PYTHON_OF_THE_PARITY_ENVIRONMENT benchmarks/material/t5_pipeline.py TOKENS LANGUAGES
 
-As T5X trains: a task a language from its cached, tokenized pages (TFRecord), T5's own
+As T5X trains: one task per language from its cached, tokenized pages (TFRecord), T5's own
 `span_corruption` and `append_eos_after_trim`, a mixture with mT5's rates, shuffled, endless,
 batches of 128. The library's defaults throughout. The caches are small and stay warm.
 """
@@ -36,7 +36,7 @@ def write_cache(blocks: TokenBlocks, language: str, path: Path) -> None:
 
 
 def with_empty_inputs(row: dict) -> dict:
-    """As T5's `rekey` leaves a page for span corruption."""
+    """The form of a page after T5's `rekey`, before span corruption."""
     ids = tf.cast(row["targets"], tf.int32)
     return {"inputs": ids[:0], "targets": ids}
 
@@ -60,7 +60,7 @@ def add_task(name: str, path: Path, model: Path) -> None:
 
 
 def measure(tokens: Path, languages: int) -> dict[str, float]:
-    """Runs the pipeline over so many languages."""
+    """Runs the pipeline over a number of languages."""
     blocks = TokenBlocks(tokens, json.loads((tokens / "manifest.json").read_text()))
     present = [row for row in all_languages() if row.code in blocks.languages("train")][:languages]
     with tempfile.TemporaryDirectory() as name:

@@ -1,7 +1,7 @@
-"""Steps of Hugging Face Transformers on PyTorch, one for each line read; answers with its seconds.
+"""Steps of Hugging Face Transformers on PyTorch: one step per line read, its seconds as the answer.
 
-Runs in an environment of its own (parity/requirements_hugging_face.txt): this process knows nothing
-of ours but the sizes that it is given as JSON. Update by PyTorch's fused AdamW.
+Runs in an environment of its own (parity/requirements_hugging_face.txt); from our side it receives
+only sizes, as JSON. Update by PyTorch's fused AdamW.
 """
 
 import json
@@ -48,7 +48,7 @@ def main() -> None:
     torch.manual_seed(0)
     network = model(sizes).train()
     for name, parameter in network.named_parameters():
-        if "router" in name:  # theirs starts 50 times as wide, and drops by that
+        if "router" in name:  # theirs starts 50 times as wide, which makes it drop tokens
             torch.nn.init.normal_(parameter, std=0.02)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     router = {"output_router_logits": True} if sizes["experts"] else {}

@@ -1,8 +1,8 @@
 """Pages made by hand for the rules that real web pages do not trigger, as one WET file.
 
-Each page carries in its address what it is for. The bad words are invented; what matters is their
-form: one with characters that regular expressions read, one inside a longer word, lists of a
-language's region, and words that the reference allows. They stand in text that CLD3 is sure of.
+Each page's address names its purpose. The bad words are invented; only their form matters: one with
+special characters of regular expressions, one inside a longer word, lists of a language's region,
+and words that the reference allows. CLD3 identifies the language of the text around them reliably.
 """
 
 import gzip
@@ -34,7 +34,7 @@ ENGLISH = (
 )
 TEXTS_A_PAGE = 16
 CHARACTERS_A_LINE = 205  # a line counts from 200 on
-# No real text brings CLD3 to a language that mC4 lacks with 0.70; these Croatian words do.
+# CLD3 gives no real text a language that mC4 lacks with 0.70; it does so for these Croatian words.
 CROATIAN = (
     "glazbenika Hrvatske Splitu raspisalo iz Zagrebu polahko, svibanj studenata s dok kasni "
     "nogometne obitelj upis u svibanj jutro polahko, uz rahat to uz Centar Crnom vanrednu to "
@@ -69,7 +69,7 @@ def _pages() -> Iterator[Page]:
 
 
 def _without_time() -> bytes:
-    """A record that no writer of archives would write."""
+    """A record that no archive writer would produce."""
     body = b"A page without a time."
     headers = "WARC-Type: conversion\r\nWARC-Target-URI: https://a.example/\r\n"
     headers += f"Content-Length: {len(body)}"
@@ -154,7 +154,8 @@ def _with_english_lines() -> Iterator[Page]:
 def _shipped(language: str, number_: int, word: str) -> str:
     """Returns lines of text that packages ship, one page's own, each with the word in its middle.
 
-    Real text: CLD3 is sure of no language where sentences are repeated, and lists go by language.
+    Real text, because CLD3 identifies no language reliably where sentences repeat, and lists are
+    per language.
     """
     first = TEXTS_A_PAGE * number_
     texts = [one.text for one in shipped_text.shipped_pages() if one.declared_language == language]

@@ -1,4 +1,4 @@
-"""Small networks with weights and batches that anyone can make again: NumPy's frozen RandomState.
+"""Small networks with reproducible weights and batches, from NumPy's frozen RandomState.
 
 Shared by the live comparison (`parity/hugging_face.py`) and the test of its frozen numbers. Sources
 are longer than the farthest relative position (128) and right-padded.

@@ -1,8 +1,8 @@
 """Runs tensorflow-datasets' own C4 functions on WET files, in the order of its pipeline.
 
-Nothing is written anew here but the order, which is `_get_pages_pcollection`'s of version 3.1.0,
-and the names under which its counters are compared with our reasons. Functions of one page are
-called directly; line deduplication runs as the reference's Beam transform.
+Only the order is written here, after `_get_pages_pcollection` of version 3.1.0, and the names by
+which its counters are compared with our reasons. Functions of one page are called directly; line
+deduplication runs as the reference's Beam transform.
 """
 
 import os
@@ -53,13 +53,13 @@ COLLECTED: list[Any] = []  # what a Beam job in this process left
 
 
 class Outcome(NamedTuple):
-    """What became of the pages.
+    """The outcome for each page.
 
     Attributes:
         kept: (url, text, language, split).
         rejected: (url, timestamp, reason).
         lines: lines removed by C4's line rules on all pages, by rule.
-        lost: records that are no page, by reason.
+        lost: records that are not pages, by reason.
     """
 
     kept: Counter[tuple[str, str, str, str]]
@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
 
 
 class Run:
-    """One pass over the pages; every step drops some and notes why."""
+    """One pass over the pages; every step drops some and records the reason."""
 
     def __init__(self) -> None:
         self.rejected: Counter[tuple[str, str, str]] = Counter()
@@ -176,14 +176,14 @@ def _file_descriptions(path: Path) -> int:
 
 
 class _Caught:
-    """Stands for a collection; hands a transform back instead of applying it."""
+    """Stands in for a collection; returns a transform instead of applying it."""
 
     def __or__(self, transform: Any) -> Any:
         return transform
 
 
 def mc4(paths: Sequence[Path], probability: float, words: Any, policy: BadWordPolicy) -> Outcome:
-    """Returns what the multilingual configuration does."""
+    """Returns the outcome of the multilingual configuration."""
     run = Run()
     pages = run.keep_if(run.read(paths), c4_utils.is_valid_length, "too_long")
     pages = run.keep_if(run.newest(pages), c4_utils.paragraph_filter, "too_few_long_lines")
@@ -192,7 +192,7 @@ def mc4(paths: Sequence[Path], probability: float, words: Any, policy: BadWordPo
 
 
 def c4_en(paths: Sequence[Path], words: Any, policy: BadWordPolicy) -> Outcome:
-    """Returns what the English configuration does."""
+    """Returns the outcome of the English configuration."""
     run = Run()
     pages = run.keep_if(run.read(paths), c4_utils.is_valid_length, "too_long")
     pages = run.deduplicate(run.clean_pages(run.newest(pages)), c4_utils._MIN_NUM_SENTENCES)
