@@ -1,13 +1,14 @@
 """Compares `mswitch clean` with tensorflow-datasets' own C4 and mC4, page by page and rule by rule.
 
-Both read the same WET files: real pages from ../shared/data/web where that lies beside the
-checkout, and pages made by hand for the rules that those do not trigger. The same pages must be
-kept with the same text, language and split, and the others must fall to the same rule. Every rule
-must have rejected something, or its agreement would mean nothing. Exits with 1 otherwise.
+Both read the same WET files: the small archive of the tests, pages made by hand for the rules that
+real pages do not trigger, and real pages from ../shared/data/web where that lies beside the
+checkout. The same pages must be kept with the same text, language and split, and the others must
+fall to the same rule. Every rule must have rejected something, or its agreement would mean nothing.
+Exits with 1 otherwise.
 
 Not compared, since the reference leaves them to chance or dies: pages of one address and one time,
 and records that are no UTF-8. `--freeze` writes the reference's outcome for `make test`: digests of
-real pages, and what becomes of each page made by hand.
+the small archive and of the first real one, and what becomes of each page made by hand.
 """
 
 import hashlib
@@ -15,12 +16,12 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from material import hand_made, reference
+from material import hand_made, readable, reference
 from material.reference import Outcome
 
 from data.rules import bad_words, rule_sets
@@ -29,6 +30,7 @@ from pipeline import clean
 from pipeline.arguments import Clean
 
 ROOT = Path(__file__).parents[1]
+SMALL = sorted((ROOT / "tests/fixture/web").glob("*.warc.wet.gz"))
 WEB = ROOT.parent / "shared/data/web"
 FROZEN = ROOT / "tests/pipeline/c4_reference.json"
 HAND_MADE = ROOT / "tests/pipeline/c4_hand_made.json"
@@ -48,12 +50,13 @@ RULES = {
 def main() -> int:
     """Compares every rule set; returns the exit status."""
     web = sorted(WEB.glob("*.warc.wet.gz"))
-    print(f"{len(web)} WET files in {WEB}" if web else f"{WEB} is not there: hand-made pages only")
+    print(f"{len(web)} WET files in {WEB}" if web else f"{WEB} is not there: small archives only")
     with tempfile.TemporaryDirectory() as directory:
-        files = [*web, hand_made.write(Path(directory))]
+        small = [readable.copy(archive, Path(directory)) for archive in SMALL]
+        files = [*web, *small, hand_made.write(Path(directory))]
         agree = [_compare(name, files, Path(directory)) for name in RULES]
         if sys.argv[1:] == ["--freeze"]:
-            _freeze(web)
+            _freeze({"small": small} | ({"crawl": web[:1]} if web else {}))
             _freeze_hand_made(files[-1:], Path(directory) / "bad_words")
     return 0 if all(agree) else 1
 
@@ -131,16 +134,20 @@ def _of(reason: str, rejected: Counter[tuple[str, str, str]]) -> Counter[Any]:
     return Counter({key: n for key, n in rejected.items() if key[2] == reason})
 
 
-def _freeze(web: Sequence[Path]) -> None:
-    frozen = {}
-    for name in RULES:
-        outcome = _theirs(name, web[:1], None)
-        reasons = sorted({key[2] for key in outcome.rejected})
-        frozen[name] = {
-            "kept": _digest(outcome.kept),
-            "rejected": {reason: _digest(_of(reason, outcome.rejected)) for reason in reasons},
-        }
+def _freeze(archives: Mapping[str, Sequence[Path]]) -> None:
+    """Writes the digests of these archives; those of archives that are not here stay."""
+    frozen = json.loads(FROZEN.read_text(encoding="utf-8"))
+    for archive, files in archives.items():
+        frozen[archive] = {name: _digests(_theirs(name, files, None)) for name in RULES}
     FROZEN.write_text(json.dumps(frozen, indent=2) + "\n", encoding="utf-8")
+
+
+def _digests(outcome: Outcome) -> dict[str, Any]:
+    reasons = sorted({key[2] for key in outcome.rejected})
+    return {
+        "kept": _digest(outcome.kept),
+        "rejected": {reason: _digest(_of(reason, outcome.rejected)) for reason in reasons},
+    }
 
 
 def _freeze_hand_made(files: Sequence[Path], lists: Path) -> None:

@@ -101,16 +101,11 @@ def _end_of_headers(record: bytes) -> int:
 def next_start(path: Path, after: int) -> int | None:
     """Returns the first offset from `after` on where a record begins."""
     with _mapped(path) as archive:
-        while possible := _search(archive, after):
-            if _begins_record(archive, possible):
-                return possible
-            after = possible + 1
+        while found := POSSIBLE_START.search(archive, after):
+            if _begins_record(archive, found.start()):
+                return found.start()
+            after = found.start() + 1
     return None
-
-
-def _search(archive: mmap.mmap, after: int) -> int | None:
-    found = POSSIBLE_START.search(archive, after)
-    return found.start() if found else None
 
 
 def _begins_record(archive: mmap.mmap, offset: int) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import gflanguages
 import pyarrow.parquet as pq
 import pytest
+from web_pages import ARCHIVES, pages_in
 
 from data.demo.archive import member_of, write
 from data.demo.shipped_text import shipped_pages
@@ -14,7 +15,6 @@ from data.errors import DataError
 from data.language_id.cld3 import CLD3Identifier
 from data.languages import codes
 from data.reading.page import Page, Rejected
-from data.reading.web_archive import read
 from data.rules.line_rules import keep_lines, line_hashes
 from data.rules.rule_sets import mc4
 from data.rules.text_rules import too_few_long_lines, too_long
@@ -27,7 +27,6 @@ from pipeline.cleaning.manifest import manifest_of
 from pipeline.cleaning.tally import Tally
 from pipeline.errors import ArtifactError
 
-WEB = Path(__file__).parents[2].parent / "shared/data/web"
 TWO_WORKERS = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 
 
@@ -295,16 +294,13 @@ def test_cleaning_loads_neither_jax_nor_tensorflow():
     assert done.stdout.strip() == "set()"
 
 
-def test_the_job_is_mc4_in_plain_python(tmp_path):
-    archive = WEB / "MSWITCH-DOCS-2026-11-00000.warc.wet.gz"
-    if not archive.exists():
-        pytest.skip(f"no {archive}")
-    clean.run(Clean(input=(str(archive),), rules="mc4", out=tmp_path / "out"))
+@pytest.mark.parametrize("archives", ARCHIVES.values(), ids=ARCHIVES)
+def test_the_job_is_mc4_in_plain_python(tmp_path, archives):
+    clean.run(Clean(input=tuple(map(str, archives)), rules="mc4", out=tmp_path / "out"))
     kept = {row["url"]: (row["text"], row["language"], row["split"])
             for row in rows(tmp_path / "out", "pages")}  # fmt: skip
-    pages = [one for one in read(archive) if isinstance(one, Page)]
-    assert kept == plain_mc4(pages)
-    assert len(kept) > 100
+    assert kept == plain_mc4(pages_in(archives))
+    assert len(kept) > 50
 
 
 def plain_mc4(pages: list[Page]) -> dict[str, tuple[str, str, str]]:

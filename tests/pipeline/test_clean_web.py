@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from web_pages import ARCHIVES, pages_in
 
 from data.demo.archive import member_of
 from data.demo.shipped_text import shipped_pages
 from data.language_id.fasttext import FastTextIdentifier
 from data.reading import page_table
 from data.reading.page import Page
-from data.reading.web_archive import read
 from data.rules import web_rules
 from data.rules.web_rules import mswitch_web
+from data.urls import normalize
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning import spill
 from pipeline.cleaning.shards import Cut
 
-WEB = Path(__file__).parents[2].parent / "shared/data/web"
 MODEL = Path(__file__).parents[1] / "data/language_id/six_languages.bin"
 SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)
 LARGER = Cut(shard_bytes=1, chunk_characters=400_000, partition_bytes=300_000)
@@ -108,13 +108,10 @@ def test_the_job_is_the_rules_in_memory(tmp_path, monkeypatch):
     assert max(row["cluster_size"] for row in rows(tmp_path / "out/pages")) == 4
 
 
-def test_the_job_is_the_rules_in_memory_on_real_pages(tmp_path, monkeypatch):
-    archive = WEB / "MSWITCH-DOCS-2026-11-00000.warc.wet.gz"
-    if not archive.exists():
-        pytest.skip(f"no {archive}")
+@pytest.mark.parametrize("archives", ARCHIVES.values(), ids=ARCHIVES)
+def test_the_job_is_the_rules_in_memory_on_web_pages(tmp_path, monkeypatch, archives):
     monkeypatch.setattr(in_memory, "RULES", mswitch_web())
-    every = [one for one in read(archive) if isinstance(one, Page)]
-    pages = list({page.url: page for page in every}.values())[:300]
+    pages = list({normalize(page.url): page for page in pages_in(archives)}.values())[:300]
     run(tmp_path / "out", pages, LARGER)
     agree(tmp_path / "out", pages)
 

@@ -20,7 +20,7 @@ from data.languages import all_languages
 # umT5 (Chung et al. 2023), table 8: characters in billions and shares in percent, all rounded.
 UMT5 = list(
     csv.DictReader(
-        (Path(__file__).parent / "published/umt5_table_8.tsv").read_text().splitlines(),
+        (Path(__file__).parent / "umt5_table_8.tsv").read_text().splitlines(),
         delimiter="\t",
     )
 )

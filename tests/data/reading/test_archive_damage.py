@@ -19,7 +19,7 @@ def read(path: Path) -> list[Page | BrokenRecord]:
     return list(web_archive.read(path))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.sampled_from([*BAD, 0, 1, 2, 3]), max_size=9))
 def test_good_records_survive_whatever_lies_between_them(tmp_path_factory, parts):
     path = tmp_path_factory.getbasetemp() / "between.warc.wet.gz"
@@ -35,7 +35,7 @@ def test_good_records_survive_whatever_lies_between_them(tmp_path_factory, parts
     assert set(wanted) <= set(urls)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300), st.sampled_from([".wet.gz", ".warc.gz", ".jsonl.gz", ".parquet"]))
 def test_random_bytes_never_raise(tmp_path_factory, content, suffix):
     reader = {".wet.gz": web_archive.read, ".warc.gz": web_archive.read_html,

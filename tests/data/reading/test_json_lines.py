@@ -102,23 +102,6 @@ def test_a_line_without_end_is_never_held(tmp_path, monkeypatch):
     assert fourth.offset == 2 * len(line()) + 3_000_001
 
 
-@pytest.mark.parametrize(
-    "name, language, split",
-    [
-        ("c4-sw.tfrecord-00000-of-00002.json.gz", "sw", "train"),
-        ("c4-zh-Latn-validation.tfrecord-00000-of-00001.json.gz", "zh-Latn", "validation"),
-        ("c4-validation.00000-of-00008.json.gz", "en", "validation"),
-        ("c4-und.tfrecord-00000-of-00002.json.gz", None, "train"),
-    ],
-)
-def test_published_names_say_language_and_split(tmp_path, name, language, split):
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(line(), mtime=0))
-    (page,) = read(path)
-    assert isinstance(page, Page)
-    assert (page.declared_language, page.split) == (language, split)
-
-
 @given(st.binary(max_size=200))
 def test_bytes_never_raise(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.jsonl"

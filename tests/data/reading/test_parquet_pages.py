@@ -25,7 +25,7 @@ def test_rows_are_pages_and_a_broken_one_is_counted(tmp_path):
     assert third.declared_language == "iw"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1500), st.integers(1, 255), st.booleans())
 def test_damage_never_raises(tmp_path_factory, at, flip, cut):
     path = tmp_path_factory.getbasetemp() / "damaged.parquet"

@@ -3,13 +3,13 @@ import random
 from pathlib import Path
 
 import pytest
+from html_archives import ARC, html_archive
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from web_pages import BESIDE, SMALL, pages_in
 
 from data.reading.page import BrokenRecord, Page
-from data.reading.web_archive import read, text_of
-
-WEB = Path(__file__).parents[3].parent / "shared/data/web"
+from data.reading.web_archive import read, read_html, text_of
 
 
 def body(seed: int) -> bytes:
@@ -90,7 +90,7 @@ def test_plain_files_survive_too(tmp_path, parts, expected):
     assert [one if isinstance(one, str) else one[1] for one in found] == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, len(A + B + C) - 1), st.integers(1, 255), st.booleans())
 def test_damaged_bytes_never_raise_and_harm_only_their_record(tmp_path_factory, at, flip, cut):
     whole = A + B + C
@@ -128,13 +128,32 @@ def test_declared_language(tmp_path, header, code):
     assert page.declared_language == code
 
 
-def test_real_files():
-    fixtures = WEB / "fixtures"
-    if not fixtures.exists():
-        pytest.skip(f"no {fixtures}")
-    (page,) = read(fixtures / "whirlwind.warc.wet.gz")
-    assert isinstance(page, Page)
-    assert page.url == "https://an.wikipedia.org/wiki/Escopete"
-    assert list(read(fixtures / "whirlwind.warc.wet")) == [page]
-    for path in fixtures.iterdir():  # other formats: nothing to keep, nothing to die of
-        assert all(isinstance(one, Page | BrokenRecord) for one in read(path))
+def test_a_plain_archive_holds_the_pages_of_the_compressed_one(tmp_path):
+    members = b"".join(member(name) for name in "abc")
+    packed, plain = tmp_path / "x.warc.wet.gz", tmp_path / "x.warc.wet"
+    packed.write_bytes(members)
+    plain.write_bytes(gzip.decompress(members))
+    assert [one.url for one in read(plain) if isinstance(one, Page)] == [
+        f"http://{name}.example/" for name in "abc"
+    ]
+    assert list(read(plain)) == list(read(packed))
+
+
+HTML = [html_archive(pages_in(SMALL)[:count]) for count in (1, 2)]
+FORMATS = {
+    "x.warc.gz": HTML[0],
+    "x.warc": gzip.decompress(HTML[0]),
+    "cut.warc": gzip.decompress(HTML[1])[:-900],  # in the second response
+    "x.warc.wet": record("a"),
+    "x.warc.wat.gz": member("a", WARC_Type="metadata", content=b'{"Container": {}}'),
+    "x.arc.gz": gzip.compress(ARC, mtime=0),
+} | {path.name: path.read_bytes() for path in (BESIDE / "web/fixtures").glob("*")}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_holds_its_own_pages_and_does_the_other_reader_no_harm(tmp_path, name):
+    (tmp_path / name).write_bytes(FORMATS[name])
+    text, html = list(read(tmp_path / name)), list(read_html(tmp_path / name))
+    assert all(isinstance(one, Page | BrokenRecord) for one in [*text, *html])
+    assert sum(isinstance(one, Page) for one in text) == (".wet" in name)
+    assert sum(isinstance(one, Page) for one in html) == name.endswith((".warc", ".warc.gz"))

@@ -69,11 +69,3 @@ def test_a_line_that_stays_has_a_sentence(text):
     """So pages of three such lines need no counting."""
     for line in clean(text + " and then some more of it.").text.split("\n"):
         assert not line or sentences.count(line) >= 1
-
-
-def test_abbreviations_end_no_sentence_and_nothing_is_remembered():
-    assert sentences.count("Dr. Smith met Mrs. Jones at 5 p.m. on Friday. They talked.") == 2
-    context = sentences._tokenizer()._params.ortho_context
-    before = len(context)
-    assert not sentences.are_fewer_than(2, "Zyxxle. Then qwortz zyxxle. Wuffle gromp.")
-    assert len(context) == before

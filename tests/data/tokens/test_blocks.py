@@ -29,7 +29,7 @@ def whole(tmp_path_factory):
 
 
 @given(st.integers(0, sum(COUNTS) - 1), st.integers(0, 3 * RECORD_TOKENS))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_window_is_the_same_slice(whole, start, length):
     stream, expected = whole
     wrapped = np.take(expected, np.arange(start, start + length), mode="wrap")
