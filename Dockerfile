@@ -8,6 +8,6 @@ COPY model /mswitch/model
 COPY eval /mswitch/eval
 COPY pipeline /mswitch/pipeline
 RUN pip install --no-cache-dir --constraint /mswitch/constraints.txt '/mswitch[s3,gcs]' && rm -rf /mswitch
-# A worker that lacks one of these would find out in the middle of the first shard.
+# A worker that lacks one of these would fail only in the middle of the first shard.
 RUN python -c "import gcld3, fastwarc, resiliparse, langdetect_rs, pyarrow, xxhash, s3fs, gcsfs" \
  && python -c "import pipeline.clean" && python -c "import pipeline.tokenize"

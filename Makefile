@@ -51,7 +51,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-# Live comparisons with the reference implementations, in environments of their own.
+# Comparisons with the reference implementations, in environments of their own.
 parity: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
 	@set -e; for script in $(filter-out $(TORCH),$(wildcard parity/*.py)); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
@@ -72,8 +72,8 @@ $(VENV)-parity-torch/.installed: pyproject.toml constraints.txt parity/requireme
 		--requirement parity/requirements_hugging_face.txt
 	@touch $@
 
-# What sparsity gains in 101 languages, and what a dense student keeps of it (docs/results/); hours,
-# and text of your own.
+# The gain of sparsity in 101 languages, and the share that a dense student keeps (docs/results/);
+# takes hours, and needs text of your own.
 experiment: install
 	$(BIN)/python experiments/multilingual.py
 	$(BIN)/python experiments/ladder.py
@@ -95,7 +95,7 @@ $(ENGINES)/.installed: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[engines]'
 	@mkdir -p $(ENGINES) && touch $@
 
-# Workers elsewhere: an environment that holds the wheel and what it needs, and no checkout.
+# Workers elsewhere: an environment with the wheel and its dependencies, without the checkout.
 $(ENGINES)/worker/.installed: pyproject.toml constraints.txt
 	@test -x $(ENGINES)/worker/bin/python || $(PYTHON) -m venv $(ENGINES)/worker
 	$(ENGINES)/worker/bin/python -m pip install --quiet --constraint constraints.txt '.[s3,gcs]'
@@ -124,7 +124,7 @@ bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
 	@set -e; for script in $(filter-out $(BESIDE_PEERS),$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script; done
 
-# docs/scale.md, a plan a row; needs EXTRAS=demo,dev,plan.
+# docs/scale.md, one plan per row; needs EXTRAS=demo,dev,plan.
 scale: install
 	$(BIN)/python benchmarks/plans/scale.py
 

@@ -1,8 +1,8 @@
-"""A service that takes jobs as Dataflow does, and has Prism run what was staged.
+"""A service that accepts jobs as Dataflow does, and has Prism run the staged graph.
 
-Every job that is posted is kept as it came. Its `pipeline.pb` is read from where the job says that
-it was staged, and given to Prism with one change: the worker image becomes a pool of workers on
-this machine. The job's state is Prism's, in Dataflow's words, and so are its counters.
+Every posted job is kept unchanged. Its `pipeline.pb` is read from the staging address in the job
+and passed to Prism with one change: the worker image becomes a pool of workers on this machine. The
+job's state and counters are Prism's, in Dataflow's format.
 
     dataflow_by_prism.py PORT FOLDER PRISM_PORT WORKER_POOL
 """
@@ -92,7 +92,7 @@ class Jobs:
         return "FAILED"
 
     def metrics(self, name: str) -> dict[str, Any]:
-        """The counters as Dataflow tells them."""
+        """Returns the counters in Dataflow's format."""
         if name not in self.prisms:
             return {"metrics": []}
         asked = beam_job_api_pb2.GetJobMetricsRequest(job_id=self.prisms[name])

@@ -1,7 +1,7 @@
 """The job's counters have the same names and values wherever the work is done.
 
-Prism tells them while it works, so the progress view has them from there; the local runner when it
-has ended. Prism may tell too little, never too much: of bundles that end together, all the first
+Prism reports them during the job, so the progress view uses them; the local runner reports them at
+its end. Prism may count too little, never too much: of bundles that end together, all the first
 with a name, it counts one (`pipeline.beam.job.counters`). On Dataflow: `test_dataflow.py`.
 """
 
