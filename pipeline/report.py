@@ -1,8 +1,8 @@
-"""`mswitch report`: reads finished runs, writes what they say as JSON, Markdown and one HTML file.
+"""`mswitch report`: compares finished runs and writes JSON, Markdown and one HTML file.
 
-A report is derived from its inputs in seconds, so it is the one artifact that is written anew over
-an older report; it is never written over anything else. Runs, corpus and tokens are only read.
-`manifest.json` names the digests of all that was read.
+A report is derived from its inputs in seconds. So it is the one artifact that replaces an older
+one of its kind; it never replaces anything else. Runs, corpus and tokens are only read.
+`manifest.json` holds the digests of everything that was read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ STAGE = "report"
 
 
 def run(arguments: Report) -> None:
-    """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the place."""
+    """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the path."""
     _check_named_once(arguments)
     inputs = _digests(arguments)
     baseline, candidate = (
@@ -54,8 +54,8 @@ def run(arguments: Report) -> None:
     json_files.write_text(arguments.out / "report.md", to_markdown(report))
     json_files.write_text(arguments.out / "index.html", to_html(report))
     claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
-    said = [report.sentence, *(f"- {caution}" for caution in cautions(report))]
-    print("\n".join([*said, f"The report lies in {arguments.out / 'index.html'}"]))
+    lines = [report.sentence, *(f"- {caution}" for caution in cautions(report))]
+    print("\n".join([*lines, f"The report is in {arguments.out / 'index.html'}"]))
 
 
 def _report(
@@ -66,7 +66,7 @@ def _report(
     differences: tuple[Difference, ...],
 ) -> ReportContents:
     names = _names(baseline[0], candidate[0])
-    # Step times of different machines say nothing about the architectures.
+    # Step times are comparable only between runs on the same devices.
     comparable = len({run.devices for run in (*baseline, *candidate)}) == 1
     sides = [
         _side(name, runs, finished.median_metric(runs, "seconds") if comparable else None)
@@ -90,9 +90,9 @@ def _report(
 
 
 def _students(
-    baseline: Side, teacher: Side, teaching_run: FinishedRun, runs: Sequence[FinishedRun]
+    baseline: Side, teacher: Side, teacher_run: FinishedRun, runs: Sequence[FinishedRun]
 ) -> tuple[Student, ...]:
-    """Returns what each student's recipe keeps, in the order of the runs."""
+    """Returns one student per recipe, in the order of the runs."""
     by_recipe: dict[str, list[FinishedRun]] = {}
     for run in runs:
         by_recipe.setdefault(run.recipe["name"], []).append(run)
@@ -103,25 +103,27 @@ def _students(
             _side(name, of_recipe, None),
             seeds=tuple(run.recipe["seed"] for run in of_recipe),
             parameters=of_recipe[0].about.get("parameters"),
-            teacher_parameters=teaching_run.about.get("parameters"),
+            teacher_parameters=teacher_run.about.get("parameters"),
         )
         for name, of_recipe in by_recipe.items()
     )
 
 
 def _experts(name: str, runs: Sequence[FinishedRun]) -> ExpertSharing | None:
-    """Returns how the first run that recorded it shares its experts among languages."""
+    """Returns the expert use per language of the first run that recorded it."""
     for run in runs:
         if path := finished.routing_file(run.directory):
-            said = f"{name}, seed {run.recipe['seed']}"
             return expert_sharing.from_table(
-                pq.read_table(path), run=said, step=run.last_step, origin=str(path)
+                pq.read_table(path),
+                run=f"{name}, seed {run.recipe['seed']}",
+                step=run.last_step,
+                origin=str(path),
             )
     return None
 
 
 def _check_named_once(arguments: Report) -> None:
-    """A run that stands twice on one side would count as two seeds."""
+    """Checks that no run is named twice on one side, where it would count as two seeds."""
     for name in ("baseline", "candidate", "student"):
         named = [directory.resolve() for directory in getattr(arguments, name)]
         if twice := [str(one) for one in dict.fromkeys(named) if named.count(one) > 1]:
@@ -131,12 +133,12 @@ def _check_named_once(arguments: Report) -> None:
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:
     for name in (claims.MANIFEST, claims.CLAIM):
         if (out / name).exists() and json_files.read_json(out / name).get("stage") == STAGE:
-            return  # an older report: derived, so it may be written anew
+            return  # an older report may be replaced
     claims.claim(out, STAGE, {}, inputs)
 
 
 def _digests(arguments: Report) -> dict[str, str]:
-    """Returns the digest of everything that is read, by side, place and file."""
+    """Returns the digest of everything that is read, by side, number of the run and file."""
     digests = {}
     sides = {
         "baseline": arguments.baseline,
@@ -161,7 +163,7 @@ def _digests(arguments: Report) -> dict[str, str]:
 
 
 def _names(baseline: FinishedRun, candidate: FinishedRun) -> tuple[str, str]:
-    """Returns `mT5` (or `T5`) and `Switch`; recipe names where that tells not apart."""
+    """Returns `mT5` (or `T5`) and `Switch`, or recipe names where both are of one kind."""
     kinds = tuple(_kind(run) for run in (baseline, candidate))
     if kinds[0] != kinds[1]:
         return kinds[0], kinds[1]
@@ -217,6 +219,6 @@ def _facts(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:
 
 
 def _counted(devices: Sequence[str]) -> str:
-    """Returns `8 × TPU v5p` for eight entries of it, `not recorded` for none."""
+    """Returns `8 × TPU v5p` for eight such entries, `not recorded` for none."""
     kinds = [f"{devices.count(kind)} × {kind}" for kind in dict.fromkeys(devices)]
     return ", ".join(kinds) or "not recorded"

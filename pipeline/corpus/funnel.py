@@ -1,9 +1,9 @@
 """The funnel of a finished corpus: its manifest's counts, with samples of what each rule rejected.
 
-Samples come from several languages, of as many scripts as there are, those first in which the rule
-rejected most pages: what a rule does to Chinese does not show in English. Every reason that the
-manifest counts gets samples, however rare; memory holds one file's rejected pages at most, and text
-is read only from files that hold a reason still wanted.
+Samples of a reason come from several languages and as many scripts as possible, because the effect
+of a rule on Chinese does not show in English. Languages with the most rejected pages come first.
+Every reason in the manifest gets samples, however rare. Memory holds the rejected pages of one file
+at most, and text is read only from files with a reason that still lacks samples.
 """
 
 from collections import Counter, defaultdict
@@ -22,20 +22,20 @@ COLUMNS = ["language", "url", "text"]
 
 
 def read_funnel(corpus: str) -> Funnel:
-    """Returns the funnel of what `mswitch clean` wrote.
+    """Returns the funnel of a corpus.
 
     Raises:
-        ArtifactError: the directory is no finished corpus.
+        ArtifactError: if the directory is no finished corpus.
     """
     manifest = read_manifest(corpus, "clean")
     return funnel(manifest, _samples(corpus, sample_languages(manifest["languages"])))
 
 
 def sample_languages(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Returns, for each reason, the few languages whose pages shall show it.
+    """Returns the languages to sample from, for each reason.
 
     Args:
-        entries: the manifest's `languages`.
+        entries: `languages` of the manifest.
     """
     pages: dict[str, Counter[str]] = defaultdict(Counter)
     for code, entry in entries.items():
@@ -47,7 +47,7 @@ def sample_languages(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list
 
 
 def _scripts_in_turn(pages: Counter[str]) -> list[str]:
-    """Returns languages with pages: the fullest of each script, then the second of each, ..."""
+    """Returns languages with pages: the largest of each script, then the second of each, ..."""
     seen: Counter[str] = Counter()
     ranked = []
     for code, count in sorted(pages.items(), key=lambda one: (-one[1], one[0])):
@@ -79,7 +79,7 @@ def _samples(corpus: str, languages_of: Mapping[str, list[str]]) -> dict[str, pa
 
 
 def _of_language(directory: str, reasons: set[str]) -> Iterator[tuple[str, pa.Table]]:
-    """Yields the first pages of each reason: of the first file that has some."""
+    """Yields the first pages of each reason, from the first file that has any."""
     missing = set(reasons)
     for name in storage.names_in(directory) if missing else ():
         with storage.readable(storage.join(directory, name)) as file:

@@ -1,7 +1,7 @@
-"""The held-out pages of a finished corpus, checked line by line against its training pages.
+"""Lines of held-out pages that also stand on training pages of the same corpus.
 
 114 MB of text take three seconds. A corpus that would take minutes is not read for a report: the
-answer is then None, and the report says that nobody looked.
+result is then None, and the report carries a caution.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ MOST_CHARACTERS = 2_000_000_000  # a minute of one core
 
 
 def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
-    """Returns by language what held-out pages share with training pages; None for a huge corpus.
+    """Returns the shared lines per language; None for a corpus above `MOST_CHARACTERS`.
 
-    Pages of no certain language ("und") are on neither side.
+    Pages of undetermined language ("und") are on neither side.
 
     Raises:
-        ArtifactError: the directory is no finished corpus.
+        ArtifactError: if the directory is no finished corpus.
     """
     entries = read_manifest(corpus, "clean")["languages"]
     codes = [code for code in entries if code != UNDETERMINED]

@@ -1,8 +1,8 @@
-"""Clean corpora as the later stages see them: one or more `mswitch clean` outputs as one.
+"""Corpora as later stages read them: one or more outputs of `mswitch clean` as one.
 
-Each is a directory of this machine or the address of one on an object store, told by its text. A
-file of pages is fetched whole where its text is read, since the text is nearly all of it; where
-only its footer is, only that is.
+Each is a local directory or an address on an object store. A file of pages is fetched whole when
+its text is read, because text is nearly all of it. When only its footer is read, only the footer is
+fetched.
 """
 
 from collections import Counter
@@ -25,8 +25,8 @@ class PageFile(NamedTuple):
     """A file of pages.
 
     Attributes:
-        path: where it is, as every process of the job understands it.
-        size: in bytes.
+        path: path or address that is valid in every process of the job.
+        size: size in bytes.
     """
 
     path: str
@@ -37,7 +37,7 @@ def corpus_digests(corpora: Sequence[str]) -> dict[str, str]:
     """Returns the digest of each corpus, in the order given.
 
     Raises:
-        ArtifactError: a directory is no finished corpus.
+        ArtifactError: if a directory is no finished corpus.
     """
     for corpus in corpora:
         read_manifest(corpus, "clean")
@@ -45,12 +45,12 @@ def corpus_digests(corpora: Sequence[str]) -> dict[str, str]:
 
 
 def training_pages(corpora: Sequence[str]) -> dict[str, int]:
-    """Returns how many training pages each of the 107 languages has, most in mC4 first.
+    """Returns the number of training pages per language, for the 107 languages in mC4's order.
 
-    Pages of no certain language ("und") are kept in a corpus and never trained on.
+    Pages of undetermined language ("und") are kept in a corpus but never trained on.
 
     Raises:
-        ArtifactError: no language has a training page.
+        ArtifactError: if no language has a training page.
     """
     counts: Counter[str] = Counter()
     for corpus in corpora:
@@ -68,7 +68,8 @@ def training_pages(corpora: Sequence[str]) -> dict[str, int]:
 def training_sizes(corpora: Sequence[str]) -> TextSizes:
     """Returns pages and characters of each language with training pages, for the mixture.
 
-    Characters of held-out pages are taken away in proportion: the manifest counts them together.
+    The manifest counts characters of all kept pages, so those of held-out pages are subtracted in
+    proportion.
     """
     pages = training_pages(corpora)
     characters: Counter[str] = Counter()
@@ -91,19 +92,19 @@ def page_files(corpora: Sequence[str], language: str, split: str) -> list[PageFi
 
 
 def page_count(path: str) -> int:
-    """Returns how many pages one file has, from its footer."""
+    """Returns the number of pages of a file, from its footer."""
     with storage.readable(path) as file:
         return pq.read_metadata(file).num_rows
 
 
 def page_texts(path: Path) -> Iterator[str]:
-    """Yields the texts of one file of this machine, some pages in memory at a time."""
+    """Yields the texts of a local file, with `PAGES_IN_MEMORY` pages in memory at a time."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(PAGES_IN_MEMORY, columns=["text"]):
             yield from batch["text"].to_pylist()
 
 
 def page_rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns the rows of one file of pages."""
+    """Returns some columns of a file of pages, as rows."""
     with storage.local_copy(path) as here:
         return pq.read_table(here, columns=list(columns)).to_pylist()

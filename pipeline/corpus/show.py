@@ -1,8 +1,8 @@
-"""`mswitch inspect` on a clean corpus: the funnel as text, after its files were counted.
+"""`mswitch inspect` on a corpus: checks the rows of its files, then prints the funnel.
 
-The same numbers as the report's corpus section: why pages were rejected and where, with the
-beginning of one rejected page a reason, then a row a language. Text from the web is shown without
-its control characters, which a terminal would obey.
+The numbers are those of the report's corpus section: one row per reason, with the beginning of a
+rejected page, then one row per language. Text from the web is printed without control characters,
+which a terminal would execute.
 """
 
 from collections import Counter
@@ -21,15 +21,15 @@ from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.pages import page_count
 from pipeline.errors import ArtifactError
 
-MOST_NAMED = 4  # languages of a reason, reasons of a language
+MOST_NAMED = 4  # languages per reason, reasons per language
 SAMPLE_CELLS = 60
 
 
 def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Console) -> None:
-    """Compares the rows of all files, broken ones too, with the manifest; prints the funnel.
+    """Checks the rows of all files against the manifest and prints the funnel.
 
     Raises:
-        ArtifactError: files hold more or fewer rows than the manifest says.
+        ArtifactError: if files hold more or fewer rows than the manifest counts.
     """
     for code, entry in manifest["languages"].items():
         _check(storage.join(str(directory), "pages", code), entry["kept"])
@@ -39,23 +39,25 @@ def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Cons
     _check(storage.join(str(directory), "broken"), sum(one["count"] for one in broken))
     funnel = read_funnel(str(directory))
     console.print(
-        f"{funnel.pages:,} pages came in, {funnel.kept:,} were kept "
+        f"{funnel.pages:,} pages were read, {funnel.kept:,} were kept "
         f"({funnel.kept / max(funnel.pages, 1):.1%}), {funnel.held_out:,} of them held out"
     )
     not_asked = manifest.get("not_asked", {}).get("pages", {})
     if not_asked:
-        said = f"{sum(not_asked.values()):,} pages of {len(not_asked)} languages were not asked for"
-        console.print(f"{said}, and are in no file")
+        console.print(
+            f"{sum(not_asked.values()):,} pages of {len(not_asked)} languages were not asked for, "
+            "and are in no file"
+        )
     if funnel.reasons:
         console.print(_reasons(funnel))
     console.print(_languages(funnel))
     if language_probability.rows(funnel):
         console.print(language_probability.sentence(funnel), markup=False)
-    console.print("every file holds the pages that the manifest says")
+    console.print("the files hold as many pages as the manifest counts")
 
 
 def printable(text: str) -> str:
-    """Returns the beginning of a text on one line, without what a terminal would obey."""
+    """Returns the beginning of a text on one line, without control characters."""
     line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
     return escape(line if len(line) <= SAMPLE_CELLS else line[: SAMPLE_CELLS - 1] + "…")
 
@@ -65,7 +67,7 @@ def _check(files: str, pages: int) -> None:
     rows = sum(page_count(storage.join(files, name)) for name in names)
     if rows != pages:
         raise ArtifactError(
-            f"{files} holds {rows} rows and the manifest says {pages}; clean again."
+            f"{files} holds {rows} rows and the manifest records {pages}; clean again."
         )
 
 
@@ -93,14 +95,14 @@ def _languages(funnel: Funnel) -> Table:
 
 
 def _most(pages: Mapping[str, int]) -> str:
-    """Returns `100 en, 98 ca, 3 more` of those with pages, most first."""
+    """Returns `100 en, 98 ca, 3 more`, most pages first; names without pages are left out."""
     some = [(name, count) for name, count in Counter(pages).most_common() if count]
     rest = [f"{len(some) - MOST_NAMED} more"] if len(some) > MOST_NAMED else []
     return ", ".join([f"{count:,} {name}" for name, count in some[:MOST_NAMED]] + rest)
 
 
 def _table(names: str, numbers: Sequence[str], words: Sequence[str]) -> Table:
-    """Returns a table whose rows are one line each; words are cut where the terminal ends."""
+    """Returns a table with one line per row; text is cut at the width of the terminal."""
     table = Table(expand=True)
     table.add_column(names, no_wrap=True)
     for header in numbers:

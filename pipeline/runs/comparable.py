@@ -32,17 +32,17 @@ _FREE = (
     "checkpoint_every",
     "log_every",
 )
-_TEACHING = "distillation"  # the part of a recipe that only a student has
+_DISTILLATION = "distillation"  # the part of a recipe that only a student has
 _TEACHER = "teacher"  # the input that only a student has
 
 
 def differences(
     baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun], *, allowed: bool
 ) -> tuple[Difference, ...]:
-    """Returns in what the runs differ beyond the feed-forward, the name and the seed.
+    """Returns the settings that differ beyond the feed-forward, the name and the seed.
 
     Raises:
-        ArtifactError: they differ and may not, or were evaluated on different pages.
+        ArtifactError: if there are any and none are allowed, or the runs scored different pages.
     """
     runs = [*baseline, *candidate]
     for other in runs[1:]:
@@ -74,15 +74,16 @@ def check_students(
     *,
     differences_allowed: bool,
 ) -> None:
-    """Checks that students are dense runs like the baseline, but for who taught them and how.
+    """Checks that students are dense runs like the baseline, except for their distillation.
 
     Raises:
-        ArtifactError: they are not; or nobody or another run taught them; or two ways of teaching
-            share a name, and would be taken for seeds of one.
+        ArtifactError: if one is not; or has no teacher, or one that is not among `teachers`; or if
+            students of one name were distilled with different settings, so that they are not seeds
+            of one recipe.
     """
     named: dict[str, FinishedRun] = {}
     for student in students:
-        _check_taught_alike(named.setdefault(student.recipe["name"], student), student)
+        _check_same_distillation(named.setdefault(student.recipe["name"], student), student)
         _check_teacher(student, teachers)
         _check_same_pages(baseline, student)
         _check_same_targets(baseline, student, "a student needs its teacher's vocabulary")
@@ -90,47 +91,47 @@ def check_students(
             raise ArtifactError(
                 f"{student.directory} was named as a student and has experts; name dense runs."
             )
-        _check_taught(student)
+        _check_has_teacher(student)
         if not differences_allowed:
-            _check_same_recipe(baseline, _as_if_untaught(student))
+            _check_same_recipe(baseline, _without_distillation(student))
 
 
-def _check_taught(student: FinishedRun) -> None:
-    if student.recipe.get(_TEACHING) is None:
+def _check_has_teacher(student: FinishedRun) -> None:
+    if student.recipe.get(_DISTILLATION) is None:
         raise ArtifactError(
-            f"{student.directory} was named as a student and was taught by no run; name a run that "
+            f"{student.directory} was named as a student and has no teacher; name a run that "
             "`mswitch distill` wrote."
         )
 
 
-def _as_if_untaught(student: FinishedRun) -> FinishedRun:
-    """Returns the student without what only a student has."""
-    recipe = {key: value for key, value in student.recipe.items() if key != _TEACHING}
+def _without_distillation(student: FinishedRun) -> FinishedRun:
+    """Returns the student without the settings and inputs that only students have."""
+    recipe = {key: value for key, value in student.recipe.items() if key != _DISTILLATION}
     inputs = {key: value for key, value in _inputs(student).items() if key != _TEACHER}
     return replace(student, recipe=recipe, about={**student.about, "inputs": inputs})
 
 
-def _check_taught_alike(first: FinishedRun, other: FinishedRun) -> None:
-    one, way = (run.recipe.get(_TEACHING) for run in (first, other))
-    if lines := claims.differences(one, way, _TEACHING):
+def _check_same_distillation(first: FinishedRun, other: FinishedRun) -> None:
+    ours, theirs = (run.recipe.get(_DISTILLATION) for run in (first, other))
+    if lines := claims.differences(ours, theirs, _DISTILLATION):
         raise ArtifactError(
             f"{first.directory} and {other.directory} are students of one name, "
-            f"{first.recipe['name']!r}, and were taught otherwise ({'; '.join(lines)}); distill "
-            "one of them with another --set name=NAME."
+            f"{first.recipe['name']!r}, and were distilled with different settings "
+            f"({'; '.join(lines)}); distill one of them with another --set name=NAME."
         )
 
 
 def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> None:
-    """Compares who taught a student, where that is recorded, with the candidate's runs."""
-    says = student.about.get("teacher")
+    """Checks that the recorded teacher of a student is one of the candidate's runs."""
+    teacher = student.about.get("teacher")
     known = [
         (run.recipe["name"], run.recipe["seed"], run.about.get("parameters")) for run in teachers
     ]
-    if says and (says["recipe"], says["seed"], says["parameters"]) not in known:
+    if teacher and (teacher["recipe"], teacher["seed"], teacher["parameters"]) not in known:
         raise ArtifactError(
-            f"{student.directory} was taught by {says['recipe']}, seed {says['seed']}, of "
-            f"{says['parameters']:,} parameters, which is none of the candidate's runs; name its "
-            "teacher with --candidate."
+            f"The teacher of {student.directory} is {teacher['recipe']}, seed {teacher['seed']}, "
+            f"of {teacher['parameters']:,} parameters, which is not among the candidate's runs; "
+            "name it with --candidate."
         )
 
 
@@ -140,12 +141,12 @@ def _check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
         raise ArtifactError(
             f"{first.directory} and {other.directory} differ in more than the feed-forward, "
             f"the name and the seed ({'; '.join(lines).replace('asked', 'here')}); "
-            "compare runs of one recipe, or say --allow-differences: the report then names them."
+            "compare runs of one recipe, or add --allow-differences: the report then lists them."
         )
 
 
 def _fixed(run: FinishedRun) -> dict[str, Any]:
-    """Returns what must be equal on both sides."""
+    """Returns the settings and input digests that must be equal on both sides."""
     recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
     model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
     digests = {f"digest of the {name}": digest for name, digest in _inputs(run).items()}
@@ -172,6 +173,6 @@ def _check_same_pages(one: FinishedRun, other: FinishedRun) -> None:
 def _check_same_targets(one: FinishedRun, other: FinishedRun, what_to_do: str) -> None:
     if not language_loss.same_targets(one.pages, other.pages):
         raise ArtifactError(
-            f"{one.directory} and {other.directory} cut the same held-out pages into other "
+            f"{one.directory} and {other.directory} cut the same held-out pages into different "
             f"targets, as different vocabularies or lengths do; {what_to_do}."
         )

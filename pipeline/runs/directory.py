@@ -1,7 +1,7 @@
-"""A run's directory: what makes it one, finished or not, and which ids it reads.
+"""A run's directory: its recipe, whether the run is finished, and its vocabulary.
 
-All that reads a run finds it here, so that what is wrong with one is said in the same words. No JAX
-is imported: a report needs none.
+Every command that reads a run uses these functions, so each fault has one message. JAX is not
+imported, because a report needs none.
 """
 
 from pathlib import Path
@@ -18,10 +18,10 @@ RECIPE = "recipe.json"
 
 
 def find_run(directory: Path) -> dict[str, Any]:
-    """Returns what a run says of itself in recipe.json, be it finished or not.
+    """Returns the recipe.json of a run, finished or not.
 
     Raises:
-        ArtifactError: there is no run.
+        ArtifactError: if there is no run.
     """
     if not (directory / RECIPE).exists():
         raise ArtifactError(
@@ -32,16 +32,16 @@ def find_run(directory: Path) -> dict[str, Any]:
 
 
 def find_finished_run(directory: Path) -> dict[str, Any]:
-    """Returns what a run says of itself that was trained to its end, or imported.
+    """Returns the recipe.json of a finished run: trained to its end, or imported.
 
     Raises:
-        ArtifactError: there is no run, or it is not finished.
+        ArtifactError: if there is no run, or it is not finished.
     """
     about = find_run(directory)
     if not (directory / MANIFEST).exists():
         raise ArtifactError(
-            f"A finished run was expected in {directory}, which holds an unfinished one; give the "
-            "command that began it again, which goes on to its end, or name another run."
+            f"A finished run was expected in {directory}, which holds an unfinished one; repeat "
+            "the command that started it, which resumes it, or name another run."
         )
     return about
 
@@ -54,16 +54,16 @@ def _held_instead(directory: Path) -> str:
 
 
 def check_same_vocabulary(directory: Path, blocks: TokenBlocks) -> None:
-    """Checks that a run reads the ids that tokens are made of.
+    """Checks that a run and token blocks have the same vocabulary.
 
     Raises:
-        ArtifactError: it has another vocabulary.
+        ArtifactError: if the vocabularies differ.
     """
     model = directory / MODEL_FILE
     if digest_of_contents(model) != blocks.manifest["vocabulary"]["sha256"]:
         raise ArtifactError(
-            f"{directory} has another vocabulary than the tokens in {blocks.directory}; make its "
-            f"own anew (`mswitch vocabulary --model {model} --out VOCABULARY`), the tokens with it "
-            "(`mswitch tokenize --corpus CORPUS --vocabulary VOCABULARY --out TOKENS`), and name "
-            "these."
+            f"{directory} and the tokens in {blocks.directory} have different vocabularies; copy "
+            f"that of the run (`mswitch vocabulary --model {model} --out VOCABULARY`), tokenize "
+            "with it (`mswitch tokenize --corpus CORPUS --vocabulary VOCABULARY --out TOKENS`), "
+            "and name the new tokens."
         )

@@ -25,7 +25,18 @@ _STEP = "step="
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """What one run's directory says."""
+    """The contents of a run's directory.
+
+    Attributes:
+        directory: directory of the run.
+        recipe: the recipe of recipe.json.
+        about: all of recipe.json.
+        losses: sums per language of each evaluation, by step.
+        pages: pages of the last evaluation.
+        metrics: lines of metrics.jsonl.
+        tokens_seen: training tokens read, by language.
+        imported: whether `mswitch import-hf` wrote the run.
+    """
 
     directory: Path
     recipe: Mapping[str, Any]
@@ -38,17 +49,17 @@ class FinishedRun:
 
     @property
     def last_step(self) -> int:
-        """The step of its last evaluation; 0 for an imported model."""
+        """Step of the last evaluation; 0 for an imported model."""
         return max(self.losses)
 
     @property
     def switch(self) -> Mapping[str, Any] | None:
-        """The feed-forward's settings; None for a dense run."""
+        """Settings of the switch layers; None for a dense run."""
         return self.recipe["model"]["switch"]
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Kinds of the devices it ran on, one entry a device."""
+        """Kinds of the devices of the run, one entry per device."""
         return tuple(sorted(self.about.get("devices", ())))
 
 
@@ -56,7 +67,7 @@ def evaluation_files(directory: Path) -> dict[int, Path]:
     """Returns a run's evaluation files by step, ascending.
 
     Raises:
-        ArtifactError: it is no run, or was never evaluated.
+        ArtifactError: if there is no run, or it was never evaluated.
     """
     find_run(directory)
     paths = (directory / "evaluation").glob(f"{_STEP}*.parquet")
@@ -73,7 +84,8 @@ def read_run(directory: Path) -> FinishedRun:
     """Returns a finished run.
 
     Raises:
-        ArtifactError: it is no run, is not finished, or its evaluations scored different pages.
+        ArtifactError: if there is no run, it is not finished, or its evaluations scored different
+            pages.
     """
     about = find_run(directory)
     evaluations, imported = evaluation_files(directory), _is_imported(directory)
@@ -86,7 +98,7 @@ def read_run(directory: Path) -> FinishedRun:
     losses, pages = {}, None
     tables = ((pq.read_table(path), str(path)) for path in reversed(evaluations.values()))
     for step, at_step in zip(reversed(evaluations), language_loss.from_tables(tables), strict=True):
-        pages = pages or at_step  # of the last step
+        pages = pages or at_step  # the last step comes first
         if not language_loss.same_targets(pages, at_step):
             raise ArtifactError(
                 f"{evaluations[last]} and {evaluations[step]} scored different held-out pages "
@@ -108,8 +120,8 @@ def read_run(directory: Path) -> FinishedRun:
 
 
 def routing_file(directory: Path) -> Path | None:
-    """Returns what a run's last evaluation wrote of its routing, if it did."""
-    last = evaluation_files(directory)[max(evaluation_files(directory))]
+    """Returns the routing file of a run's last evaluation, or None if there is none."""
+    *_, last = evaluation_files(directory).values()
     path = last.with_name(f"routing-{last.name}")
     return path if path.exists() else None
 
@@ -126,8 +138,8 @@ def _metrics(path: Path) -> list[dict[str, float]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
     except ValueError as error:
         raise ArtifactError(
-            f"{path} should hold one JSON object a line and does not ({error}); "
-            "remove the broken line, or the file: the report then says that it is not recorded."
+            f"One JSON object per line was expected in {path} ({error}); remove the broken line, "
+            "or the file: the report then shows its metrics as not recorded."
         ) from error
 
 
@@ -137,13 +149,13 @@ def _tokens_seen(path: Path) -> dict[str, float]:
 
 
 def median_metric(runs: Sequence[FinishedRun], name: str) -> float | None:
-    """Returns a metric's median over all steps of all runs, or None if it was not recorded."""
+    """Returns the median of a metric over all steps of all runs, or None if not recorded."""
     values = [line[name] for run in runs for line in run.metrics if line.get(name) is not None]
     return float(median(values)) if values else None
 
 
 def mean_of_last_tenth(runs: Sequence[FinishedRun], name: str) -> float | None:
-    """Returns a metric's mean over each run's last tenth, or None if it was not recorded."""
+    """Returns the mean of a metric over the last tenth of each run, or None if not recorded."""
     values = [
         line[name]
         for run in runs

@@ -1,8 +1,8 @@
-"""A run opened to be read: its network and a checkpoint's weights, on whatever devices there are.
+"""A run opened for reading: its network and the weights of a checkpoint, on any devices.
 
-The mesh is the one that it was trained on where that takes all devices there are, and else one that
-its sizes divide among: routing groups are the recipe's, so the numbers are the same up to rounding,
-and to the bit on the same mesh.
+The mesh is that of training if it takes all devices here, otherwise one that the sizes of the
+network divide among. Routing groups come from the recipe, so the numbers are equal up to rounding
+on any mesh, and bitwise on the same mesh.
 """
 
 import math
@@ -25,14 +25,14 @@ def load_run(directory: Path) -> tuple[Recipe, Trainer]:
     """Returns a run's recipe and its functions, on the devices of this machine.
 
     Raises:
-        ArtifactError: the directory is no run.
+        ArtifactError: if the directory is no run.
     """
     recipe = recipe_from_json(find_run(directory)["recipe"])
     return recipe, trainer_here(recipe)
 
 
 def trainer_here(recipe: Recipe) -> Trainer:
-    """Returns a recipe's functions on the devices of this machine, some of which may stay idle."""
+    """Returns a recipe's functions on the devices of this machine; some may stay idle."""
     devices = jax.devices()
     shape = mesh_to_open_on(recipe, len(devices))
     used = devices[: math.prod((shape.data, shape.expert, shape.model))]
@@ -40,7 +40,7 @@ def trainer_here(recipe: Recipe) -> Trainer:
 
 
 def trainer_on(recipe: Recipe, mesh: Mesh) -> Trainer:
-    """Returns a recipe's functions on a mesh, to read its weights."""
+    """Returns a recipe's functions on a mesh, for reading weights."""
     return make_trainer(
         recipe.model, recipe.optimizer, steps=recipe.steps, seed=recipe.seed, mesh=mesh
     )
@@ -50,11 +50,11 @@ def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, i
     """Returns the weights of a checkpoint (the last one for None) and its step.
 
     Raises:
-        ArtifactError: there is no such checkpoint.
+        ArtifactError: if there is no such checkpoint.
     """
     checkpoints = Checkpoints(directory / "checkpoints")
     try:
-        step = _step_asked(directory, checkpoints.steps(), step)
+        step = _requested_step(directory, checkpoints.steps(), step)
         shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
         return checkpoints.restore(step, shapes).arrays, step
     except CheckpointError as error:
@@ -63,15 +63,15 @@ def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, i
         checkpoints.close()
 
 
-def _step_asked(directory: Path, steps: list[int], step: int | None) -> int:
+def _requested_step(directory: Path, steps: list[int], step: int | None) -> int:
     if not steps:
         raise ArtifactError(
             f"A checkpoint was expected in {directory / 'checkpoints'}, which holds none; let the "
-            "command that began the run reach its first, or name another run."
+            "command that started the run reach its first, or name another run."
         )
     if step is not None and step not in steps:
         raise ArtifactError(
-            f"Checkpoint {step} of {directory} was asked, which has {steps}; name one of these "
-            "with --step, or leave it out for the last."
+            f"Checkpoint {step} of {directory} was asked for, which has {steps}; name one of these "
+            "with --step, or omit it for the last."
         )
     return steps[-1] if step is None else step

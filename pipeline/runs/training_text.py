@@ -1,7 +1,7 @@
-"""The text behind a report's runs: their tokens and the corpus, which must be the runs' own.
+"""The training text of a report's runs: their tokens and their corpus.
 
-A run's recipe.json holds the digest of the tokens that it read, and the tokens' manifest those of
-their corpora. So a report never shows one corpus's funnel, training tokens or shared lines beside
+A run's recipe.json holds the digest of its tokens, and the manifest of the tokens those of their
+corpora. So a report never shows the funnel, training tokens or shared lines of one corpus beside
 runs that were trained on another.
 """
 
@@ -15,15 +15,15 @@ from pipeline.runs.finished import FinishedRun
 
 
 def check_text(corpus: str | None, tokens: str | None, runs: Sequence[FinishedRun]) -> None:
-    """Checks that tokens are what a side's runs were trained on, and the corpus what is in them.
+    """Checks that runs were trained on these tokens, and that the tokens are this corpus.
 
     Args:
         corpus: directory that `mswitch clean` wrote, or None.
         tokens: directory that `mswitch tokenize` wrote, or None.
-        runs: of the candidate; imported ones read no tokens here and say nothing.
+        runs: runs of the candidate; imported ones have no tokens and are not checked.
 
     Raises:
-        ArtifactError: they are not, or the tokens that would tell were not named.
+        ArtifactError: if either differs, or a corpus is given without tokens.
     """
     if tokens is not None:
         _check_tokens(tokens, runs)
@@ -36,34 +36,34 @@ def _check_tokens(tokens: str, runs: Sequence[FinishedRun]) -> None:
     if read and claims.digest_of_manifest(tokens) not in read:
         raise ArtifactError(
             f"{tokens} are not the tokens that {runs[0].directory} was trained on; name those with "
-            "--tokens, or leave --tokens and --corpus away."
+            "--tokens, or omit --tokens and --corpus."
         )
 
 
 def _check_corpus(corpus: str, tokens: str | None) -> None:
     if tokens is None:
         raise ArtifactError(
-            f"Whether {corpus} is the corpus of these runs is told by the tokens that were made of "
-            "it; name them with --tokens."
+            f"Only the tokens show whether {corpus} is the corpus of these runs; name them with "
+            "--tokens."
         )
     inputs = claims.read_manifest(tokens, "tokenize")["inputs"]
     corpora = {digest for name, digest in inputs.items() if name.startswith("corpus_")}
     if corpora != {claims.digest_of_manifest(corpus)}:
         raise ArtifactError(
-            f"{tokens} were made of {len(corpora)} "
-            f"{'corpus' if len(corpora) == 1 else 'corpora'}, and {corpus} is not the whole of "
-            "that; name the one corpus that they were made of, or leave --corpus away."
+            f"{tokens} were made from {len(corpora)} "
+            f"{'corpus' if len(corpora) == 1 else 'corpora'}, and {corpus} is not all of it; name "
+            "the one corpus that they were made from, or omit --corpus."
         )
 
 
 def training_text(
     tokens: str | None, runs: Sequence[FinishedRun]
 ) -> tuple[dict[str, TrainingText], str]:
-    """Returns each language's training text, and what its `tokens` count.
+    """Returns the training text per language, and the definition of its `tokens`.
 
     Args:
-        tokens: directory that `mswitch tokenize` wrote; where None, what the runs saw is counted.
-        runs: of the candidate.
+        tokens: directory that `mswitch tokenize` wrote; None counts the tokens that the runs read.
+        runs: runs of the candidate.
     """
     seen = {
         code: fmean([run.tokens_seen.get(code, 0.0) for run in runs])

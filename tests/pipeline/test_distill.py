@@ -226,7 +226,7 @@ def test_what_cannot_be_taught_is_refused(found, blocks, tmp_path):
     with pytest.raises(ArtifactError, match="was trained on other tokens"):
         teacher.check_teaches(elsewhere, student(), blocks)
     other = {"vocabulary": blocks.manifest["vocabulary"] | {"sha256": "another"}}
-    with pytest.raises(ArtifactError, match="has another vocabulary"):
+    with pytest.raises(ArtifactError, match="have different vocabularies"):
         teacher.check_teaches(
             found, student(), TokenBlocks(blocks.directory, blocks.manifest | other)
         )

@@ -108,7 +108,7 @@ def test_only_the_runs_own_tokens_and_corpus_are_shown(finished, tmp_path):
     with pytest.raises(ArtifactError, match="name them with --tokens"):
         report.run(replace(asked, corpus=corpus))
     claims.finish(tmp_path / "corpus", "clean", {}, {}, {"languages": {}})
-    with pytest.raises(ArtifactError, match=r"made of 1 corpus, and .*corpus is not the whole"):
+    with pytest.raises(ArtifactError, match=r"made from 1 corpus, and .*corpus is not all of it"):
         report.run(replace(asked, corpus=str(tmp_path / "corpus"), tokens=tokens))
     inputs = {"corpus_0": claims.digest_of_manifest(corpus), "corpus_1": "another"}
     claims.finish(tmp_path / "tokens", "tokenize", {}, inputs, {"languages": {}})
@@ -119,7 +119,7 @@ def test_only_the_runs_own_tokens_and_corpus_are_shown(finished, tmp_path):
     both = replace(
         asked, candidate=(other,), allow_differences=True, tokens=str(tmp_path / "tokens")
     )
-    with pytest.raises(ArtifactError, match="made of 2 corpora"):
+    with pytest.raises(ArtifactError, match="made from 2 corpora"):
         report.run(replace(both, corpus=corpus))
     report.run(both)
 
@@ -182,7 +182,7 @@ def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path):
     """Cutting tokens finer changes no bit of a byte, so the report is the same in that unit."""
     finer = write_run(tmp_path / "finer", experts=8, seed=0, pieces_per_token=3)
     asked = Report(baseline=(finished / "dense0",), candidate=(finer,), out=tmp_path / "out")
-    with pytest.raises(ArtifactError, match=r"other targets.*--allow-differences.*bits per byte"):
+    with pytest.raises(ArtifactError, match=r"different targets.*--allow-differences.*bits per byte"):
         report.run(asked)
     report.run(replace(asked, allow_differences=True))
     report.run(replace(asked, candidate=(finished / "switch0",), out=tmp_path / "one"))
@@ -290,7 +290,7 @@ def test_a_student_is_a_run_that_was_taught(finished, tmp_path):
     asked = Report(
         baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path / "out"
     )
-    with pytest.raises(ArtifactError, match=r"was taught by no run; name a run that `mswitch dist"):
+    with pytest.raises(ArtifactError, match=r"has no teacher; name a run that `mswitch dist"):
         report.run(replace(asked, student=(finished / "dense1",)))
     taught = {
         name: write_run(tmp_path / name, experts=None, distillation={}, made_from={name: "sha"})
@@ -314,7 +314,7 @@ def test_students_are_told_apart_by_how_and_by_whom_they_were_taught(finished, t
     about = json.loads(path.read_text())
     says = {"recipe": "synthetic", "seed": 7, "parameters": 6_172_835}
     path.write_text(json.dumps(about | {"teacher": says}))
-    with pytest.raises(ArtifactError, match=r"taught by synthetic, seed 7, of 6,172,835"):
+    with pytest.raises(ArtifactError, match=r"teacher of .* is synthetic, seed 7, of 6,172,835"):
         report.run(replace(asked, student=ways[:1]))
     path.write_text(json.dumps(about | {"teacher": says | {"seed": 0}}))
     report.run(replace(asked, student=ways[:1], out=tmp_path / "out"))

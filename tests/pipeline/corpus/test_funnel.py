@@ -85,7 +85,7 @@ def test_inspection_prints_the_funnel_and_no_command_to_the_terminal(corpus, cap
     monkeypatch.setenv("COLUMNS", "160")
     inspect.run(Inspect(directory=str(corpus)))
     said = capsys.readouterr().out
-    assert "7,034 pages came in, 21 were kept (0.3%), 0 of them held out" in said
+    assert "7,034 pages were read, 21 were kept (0.3%), 0 of them held out" in said
     rows = {line.split()[1]: line for line in said.splitlines() if line.startswith("│")}
     assert "3,999 en, 3,000 af, 5 zh, 2 de, 3 more" in rows["short"]
     assert "rare en 1999" in rows["rare"]
@@ -106,5 +106,5 @@ def test_other_rows_than_the_manifest_says_are_found(tmp_path, kind):
     corpus = write_corpus(tmp_path / "corpus", {"sw": [["short"] * 4]})
     path = next((corpus / kind / "sw").glob("*.parquet"))
     pq.write_table(pq.read_table(path).slice(1), path)
-    with pytest.raises(ArtifactError, match=f"{kind}/sw holds . rows and the manifest says"):
+    with pytest.raises(ArtifactError, match=f"{kind}/sw holds . rows and the manifest records"):
         inspect.run(Inspect(directory=str(corpus)))

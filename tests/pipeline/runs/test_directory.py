@@ -78,7 +78,7 @@ def test_what_is_no_run_is_said_in_the_same_words(reader, blocks, tmp_path):
 
 
 def test_an_unfinished_run_is_no_start_and_no_teacher(unfinished, tokens, tmp_path):
-    said = r"A finished run was expected in .*unfinished, which holds an unfinished one; give"
+    said = r"A finished run was expected in .*unfinished, which holds an unfinished one; repeat"
     asked = Pretrain(
         recipe="mt5-demo", tokens=str(tokens), out=tmp_path / "run", start=unfinished,
         overrides=SIZES,
