@@ -1,7 +1,7 @@
-"""Headless Chromium, driven over a pipe by its own protocol: real keys, real widths, real requests.
+"""Headless Chromium, driven over a pipe by the DevTools protocol: real keys, widths and requests.
 
-No package is needed, only Debian's `chromium`. `Browser.events` holds what the page said to its
-console, what it threw, and what it asked the network for, in the protocol's own words.
+Only Debian's `chromium` is needed, no package. `Browser.events` holds console messages, exceptions
+and network requests of the page as protocol messages.
 """
 
 import base64
@@ -31,7 +31,7 @@ class Browser:
     """One browser with one page; a context manager."""
 
     def __enter__(self) -> Self:
-        # Its helpers may still write there for a moment after it was killed.
+        # Helper processes may still write here shortly after the browser was killed.
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         theirs, self.write = os.pipe()  # the browser reads at 3
         self.read, its = os.pipe()  # and writes at 4
@@ -60,7 +60,7 @@ class Browser:
         self.profile.cleanup()
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Sends one command and returns its result; events on the way are kept."""
+        """Sends one command and returns its result; events received meanwhile are kept."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
         message |= {"sessionId": self.session} if self.session else {}
@@ -95,7 +95,7 @@ class Browser:
         self.wait("document.documentElement?.dataset.ready")
 
     def evaluate(self, script: str) -> Any:
-        """Returns the value of a script, a promise's when it is kept."""
+        """Returns the value of a script; a promise is awaited."""
         found = self.send(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
@@ -104,7 +104,7 @@ class Browser:
         return found["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Waits, ten seconds at most, until a condition holds in the page."""
+        """Waits until a condition holds in the page, at most ten seconds."""
         for _ in range(200):
             if self.evaluate(f"Boolean({condition})"):
                 return
@@ -112,7 +112,7 @@ class Browser:
         raise TimeoutError(condition)
 
     def press(self, key: str) -> None:
-        """Presses a key where the focus is."""
+        """Presses a key in the focused element."""
         text = {"Enter": "\r", " ": " "}.get(key)
         common = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
         self.send(
@@ -121,11 +121,11 @@ class Browser:
         self.send("Input.dispatchKeyEvent", type="keyUp", **common)
 
     def type(self, text: str) -> None:
-        """Types a text where the focus is."""
+        """Types a text into the focused element."""
         self.send("Input.insertText", text=text)
 
     def photograph(self, path: Path, selector: str = "") -> None:
-        """Writes a picture of the window, or of one element at its whole height."""
+        """Writes a picture of the window, or of one element at its full height."""
         options: dict[str, Any] = {}
         if selector:
             place = self.evaluate(PLACE.format(selector))
@@ -139,7 +139,7 @@ class Browser:
         return [json.dumps(one["params"]) for one in self.events if one["method"] in noisy]
 
     def requests(self) -> list[str]:
-        """Returns the addresses that were asked for since the page was opened, its own included."""
+        """Returns the requested addresses since the page was opened, including its own."""
         return [
             one["params"]["request"]["url"]
             for one in self.events

@@ -1,4 +1,4 @@
-"""Photographs a report for a person to look at: light, dark and phone, first screen and sections.
+"""Takes pictures of a report: light, dark and on a phone, the first screen and each section.
 
 Usage: photograph_report.py REPORT_DIR OUT_DIR
 """

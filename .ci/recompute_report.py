@@ -1,10 +1,10 @@
-"""Recomputes report.json from the runs' evaluation files, in plain pandas and nothing of mswitch.
+"""Recomputes report.json from the runs' evaluation files in plain pandas, without mswitch's code.
 
 Usage: recompute_report.py REPORT_DIR --baseline RUN... --candidate RUN... [--languages N]
 
-Losses, gains, bits per byte, step speed-ups and every count must come out the same to 1e-6.
-Intervals and verdicts are drawn anew from another seed, so they agree as far as chance lets them:
-ends within a tenth of the interval's width in the median language, counts within three languages.
+Losses, gains, bits per byte, step speed-ups and every count must be equal to 1e-6. Intervals and
+verdicts are resampled with another seed, so they agree up to chance: ends within a tenth of the
+interval's width in the median language, counts within three languages.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def evaluations(run: Path) -> pd.DataFrame:
 
 
 def curves(runs: list[pd.DataFrame], amount: str, size: str) -> pd.DataFrame:
-    """Returns losses, a row a step and a column a language, mean over runs."""
+    """Returns losses as mean over runs, one row per step and one column per language."""
     each = []
     for run in runs:
         sums = run.groupby(["step", "language"])[[amount, size]].sum()
@@ -39,7 +39,7 @@ def curves(runs: list[pd.DataFrame], amount: str, size: str) -> pd.DataFrame:
 
 
 def step_speedup(baseline: pd.Series, candidate: pd.Series) -> float | None:
-    """Returns the baseline's last step ÷ the candidate's interpolated first one at its loss."""
+    """Returns the baseline's last step ÷ the candidate's interpolated first step at its loss."""
     target, before = baseline.iloc[-1], None
     for step, loss in candidate.items():
         if loss <= target:
@@ -54,14 +54,14 @@ def step_speedup(baseline: pd.Series, candidate: pd.Series) -> float | None:
 
 
 def scored(sides: list[list[pd.DataFrame]], size: str) -> list[list[pd.DataFrame]]:
-    """Returns the pages on which every run scored something, in order of address."""
+    """Returns the pages on which every run has a scored token, ordered by address."""
     tables = [[run.sort_values("url") for run in runs] for runs in sides]
     counts = np.all([run[size].to_numpy() > 0 for runs in tables for run in runs], axis=0)
     return [[run[counts] for run in runs] for runs in tables]
 
 
 def interval(sides: list[list[pd.DataFrame]], amount: str, size: str) -> tuple[float, float, float]:
-    """Returns a bootstrap's 95 % interval and p-value of one language's last evaluations."""
+    """Returns the bootstrap's 95% interval and p-value for the last evaluations of one language."""
     pages, rng = len(sides[0][0]), np.random.default_rng(SEED)
     drawn = rng.integers(pages, size=(RESAMPLES, pages))
     losses = []
@@ -91,32 +91,32 @@ def interval(sides: list[list[pd.DataFrame]], amount: str, size: str) -> tuple[f
 
 
 def beyond_noise(p_values: pd.Series) -> set[str]:
-    """Returns Benjamini and Hochberg's findings at 5 %."""
+    """Returns the findings of Benjamini and Hochberg at 5%."""
     ordered = p_values.sort_values()
     passed = ordered <= 0.05 * np.arange(1, len(ordered) + 1) / len(ordered)
     return set(ordered.index[: passed.to_numpy().nonzero()[0].max(initial=-1) + 1])
 
 
 def same(name: str, shown: float | None, found: float | None) -> None:
-    """Ends the script unless the report shows what was found."""
+    """Exits with a message unless the report shows the recomputed value."""
     if (shown is None) != (found is None) or (
         found is not None and not math.isclose(shown, found, rel_tol=1e-6, abs_tol=1e-9)
     ):
         sys.exit(f"{name}: the report shows {shown}, recomputed {found}")
 
 
-def main() -> None:
-    """Recomputes, compares, and prints what was compared."""
+def main(arguments: list[str]) -> None:
+    """Recomputes the report, compares it and prints the values that were compared."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("report", type=Path)
     parser.add_argument("--baseline", type=Path, nargs="+", required=True)
     parser.add_argument("--candidate", type=Path, nargs="+", required=True)
-    parser.add_argument("--languages", type=int, help="so many must be there")
-    asked = parser.parse_args()
-    report = json.loads((asked.report / "report.json").read_text())
+    parser.add_argument("--languages", type=int, help="number of languages to expect")
+    parsed = parser.parse_args(arguments)
+    report = json.loads((parsed.report / "report.json").read_text())
     for name in ("index.html", "report.md"):
-        assert (asked.report / name).stat().st_size > 1000, name
-    sides = [[evaluations(run) for run in runs] for runs in (asked.baseline, asked.candidate)]
+        assert (parsed.report / name).stat().st_size > 1000, name
+    sides = [[evaluations(run) for run in runs] for runs in (parsed.baseline, parsed.candidate)]
     for run in (run for runs in sides for run in runs):
         run["loss_bits"] = run.loss_nats / math.log(2)
     nats, bits = ("loss_nats", "target_tokens"), ("loss_bits", "text_bytes")
@@ -146,7 +146,7 @@ def main() -> None:
             | {"shown_low": shown[f"{field}_low"], "shown_high": shown[f"{field}_high"]}
         )
     table = pd.DataFrame(rows).set_index("code")
-    compare_summary(table, report["summary"], asked.languages)
+    compare_summary(table, report["summary"], parsed.languages)
 
 
 def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: int | None) -> None:
@@ -175,7 +175,7 @@ def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: i
         same(name, summary[name], value)
     for name, value in by_chance.items():
         if abs(summary[name] - value) > COUNTS_MAY_DIFFER_BY:
-            sys.exit(f"{name}: the report shows {summary[name]}, drawn anew {value}")
+            sys.exit(f"{name}: the report shows {summary[name]}, resampled {value}")
     if languages not in (None, len(counted)):
         sys.exit(f"{languages} languages were expected, the report holds {len(counted)}")
     drawn = counted.dropna(subset=["low"]).astype({"low": float, "shown_low": float})
@@ -185,11 +185,11 @@ def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: i
     )
     share = float((apart / 2 / width.where(width > 0)).median()) if len(drawn) else 0.0
     if share > 0.1:
-        sys.exit(f"intervals drawn anew lie {share:.0%} of their width apart")
+        sys.exit(f"resampled intervals lie {share:.0%} of their width apart")
     for name, value in (exact | by_chance).items():
         print(f"{name:38} report {summary[name]:<12.6g} recomputed {value:.6g}")
     print(f"{len(table)} rows equal to 1e-6; intervals {share:.1%} of their width apart (median)")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

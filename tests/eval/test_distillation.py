@@ -1,4 +1,4 @@
-"""What students keep, against the paper's definition and a bootstrap read aloud."""
+"""Gain kept by students, against the paper's definition and a plain bootstrap."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ PAGES = 60
 
 
 def scores(level, seed, runs=1, spread=0.05):
-    """A side whose loss is `level` nats a token; pages are as hard for all sides."""
+    """Returns a side with a loss of `level` nats per token; all sides share hard pages."""
     same, own = np.random.default_rng(0), np.random.default_rng(seed)
     tokens = same.integers(50, 150, PAGES)
     hard = same.normal(0, 0.5, PAGES)
@@ -62,14 +62,14 @@ def test_a_page_without_a_scored_token_changes_nothing():
 
 
 def test_the_sentence_counts_languages_as_the_median_does():
-    """Script variants stand beside them, as everywhere in a report."""
+    """Script variants are listed beside the languages, as everywhere in a report."""
     kept = distillation.retained([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
     student = distillation.Student(
         name="small", seeds=(0,), steps=10, parameters=None, compression=None, overall=kept,
         median_over_languages=0.5, languages={"ru": kept, "ru-Latn": kept, "sw": kept},
     )  # fmt: skip
-    said = distillation.sentence(student, "Switch")
-    assert said.endswith("exceeds its interval: 2, script variants beside them: 1).")
+    found = distillation.sentence(student, "Switch")
+    assert found.endswith("exceeds its interval: 2, script variants beside them: 1).")
     without = dataclasses.replace(student, languages={"ru": kept})
     assert distillation.sentence(without, "Switch").endswith("exceeds its interval: 1).")
 

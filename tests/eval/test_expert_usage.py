@@ -1,3 +1,5 @@
+"""Sums of expert use per language, against numpy on the rows."""
+
 import numpy as np
 import pytest
 
@@ -38,11 +40,11 @@ def test_shares_are_of_choices():
     assert dropped_share(usage)[0, 0] == pytest.approx(usage.dropped[0, 0] / usage.load[0, 0].sum())
 
 
-def test_a_row_a_layer_and_language():
+def test_one_row_per_layer_and_language():
     usage = by_language(rows(0), LANGUAGE, 2)
     table = columns(usage, ["sw", "yo"], every=2)
     assert table["stack"] == ["encoder", "encoder", "decoder", "decoder"]
     assert table["layer"] == [2, 2, 2, 2]
     assert table["language"] == ["sw", "yo"] * 2
     assert table["load"][1] == usage.load[0, 1].tolist()
-    assert table["choices"] == table["tokens"]  # one choice a token
+    assert table["choices"] == table["tokens"]  # top-1

@@ -1,3 +1,5 @@
+"""The funnel of a small manifest."""
+
 import pyarrow as pa
 
 from eval.funnel import SAMPLE_CHARACTERS, SAMPLES_PER_REASON, funnel

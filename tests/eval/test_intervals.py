@@ -1,13 +1,16 @@
+"""Bootstrap intervals and p-values, against a plain bootstrap, by hand and by simulation."""
+
 import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from eval import intervals
 
 
 def slow_gains(baseline, candidate, tokens, resamples=4000):
-    """The bootstrap, read aloud: one resample at a time."""
+    """Returns gains by the plain bootstrap, one resample at a time."""
     rng = np.random.default_rng(7)
     gains = []
     for _ in range(resamples):
@@ -87,7 +90,7 @@ def test_one_page_has_no_interval():
 
 
 def test_pages_without_a_scored_token_are_not_drawn():
-    """Resamples of such pages alone divided nothing by nothing, and every p-value was lost."""
+    """A resample of such pages alone would be 0 / 0, and all p-values would become NaN."""
     found = gain_interval(np.array([[3.0, 0.0]]), np.array([[1.0, 0.0]]), np.array([2, 0]))
     assert found == intervals.GainInterval(1.0, 1, None, None, None)
     sides = synthetic(pages=8)
@@ -103,12 +106,13 @@ def test_a_page_counts_where_both_sides_scored_it():
     assert intervals.gain_interval(empty_here, there).pages == 8
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize(
     ("runs", "pages", "run_spread"),
     [(1, 40, 0), (1, 6, 0), (2, 12, 0.1), (4, 12, 0.1), (3, 40, 0.02)],
 )
-def test_covers_the_truth_about_as_often_as_it_says(runs, pages, run_spread):
-    """Where runs differ more than pages, too: plain resamples cover 65 % with two runs a side."""
+def test_coverage_is_near_95_percent(runs, pages, run_spread):
+    """Also where runs differ more than pages: a plain bootstrap of two runs per side covers 65%."""
     covered, findings = 0, 0
     for seed in range(200):
         sides = synthetic(runs, pages, seed=seed, run_spread=run_spread)
@@ -120,7 +124,7 @@ def test_covers_the_truth_about_as_often_as_it_says(runs, pages, run_spread):
     assert findings / 200 < 0.1
 
 
-def test_the_standard_error_is_put_together_by_hand():
+def test_the_standard_error_by_hand():
     # Two pages of one token; runs lose 1, 3 (mean 2, variance of the mean 1) and 0, 0.
     sides = scores(
         np.array([[0.0, 2.0], [2.0, 4.0]]), np.array([[0.0, 0.0], [0.0, 0.0]]), np.array([1, 1])
@@ -132,7 +136,23 @@ def test_the_standard_error_is_put_together_by_hand():
     assert error.degrees_of_freedom == pytest.approx(freedom)
 
 
-def test_one_run_a_side_knows_nothing_of_seeds_and_several_do():
+def test_the_interval_is_stretched_to_students_t():
+    """The percentiles move away from the gain by t/z times the two standard errors' ratio."""
+    sides = scores(*synthetic(runs=3, pages=12, run_spread=0.1))
+    gains = intervals.resampled_gains(*sides)
+    error = intervals.standard_error(sides, float(gains.var(ddof=1)))
+    found = intervals.gain_interval(*sides)
+    assert error.size > error.resampled  # few runs spread too little among resamples
+    wider = stats.t.ppf(0.975, error.degrees_of_freedom) / stats.norm.ppf(0.975)
+    ends = np.quantile(gains, [0.025, 0.975]) - found.gain
+    expected = found.gain + wider * error.size / error.resampled * ends
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert found.p_value == pytest.approx(
+        2 * stats.t.cdf(-abs(found.gain) / error.size, error.degrees_of_freedom)
+    )
+
+
+def test_only_several_runs_per_side_cover_seeds():
     width = {}
     for runs in (1, 4):
         found = gain_interval(*synthetic(runs, pages=400, run_spread=0.1))
@@ -140,6 +160,7 @@ def test_one_run_a_side_knows_nothing_of_seeds_and_several_do():
     assert width[4] > 3 * width[1]
 
 
+@pytest.mark.simulation
 def test_noise_alone_is_seldom_called_a_finding():
     p_values = [
         gain_interval(*synthetic(gain=0.0, pages=4, seed=seed)).p_value for seed in range(200)

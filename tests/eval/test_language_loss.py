@@ -1,3 +1,5 @@
+"""Losses per language, against sums by hand."""
+
 import math
 
 import numpy as np
@@ -77,13 +79,13 @@ def test_mean_of_runs_averages_losses_and_keeps_counts():
 
 
 @pytest.mark.parametrize(
-    "rows, says",
+    "rows, message",
     [
         ([ROWS[0] | {"loss_nats": math.nan}], "diverged"),
         ([{"language": "sw"}], "lacks the columns url"),
         ([ROWS[0] | {"target_tokens": 0}], "sw hold no target token"),
     ],
 )
-def test_unusable_evaluations_are_refused_with_a_sentence(rows, says):
-    with pytest.raises(DataError, match=says):
+def test_unusable_evaluations_are_refused_with_a_sentence(rows, message):
+    with pytest.raises(DataError, match=message):
         language_loss.by_language(pages(rows))

@@ -30,7 +30,7 @@ def test_languages_from_least_to_most_certain():
 
 
 def test_the_sentence_counts_medians_of_languages_only():
-    said = language_probability.sentence(
+    found = language_probability.sentence(
         corpus(
             {
                 "en": {"0.90": 499, "0.95": 501},
@@ -42,7 +42,7 @@ def test_the_sentence_counts_medians_of_languages_only():
             }
         )
     )
-    assert said == (
+    assert found == (
         "In 2 of 4 languages the identifier gives the median kept page a probability below "
         "0.95: Russian (1,400 pages) and Yoruba (5). So it does in the script "
         "variants Russian (Latin) (1 page)."
@@ -54,6 +54,6 @@ def test_the_sentence_counts_medians_of_languages_only():
 
 def test_the_sentence_names_a_dozen_and_counts_the_rest():
     some = [one.code for one in all_languages() if not one.is_script_variant][:30]
-    said = language_probability.sentence(corpus({code: {"0.50": 1} for code in some}))
-    assert said.startswith("In 30 of 30 languages")
-    assert said.endswith(" and 18 more.")
+    found = language_probability.sentence(corpus({code: {"0.50": 1} for code in some}))
+    assert found.startswith("In 30 of 30 languages")
+    assert found.endswith(" and 18 more.")

@@ -1,3 +1,5 @@
+"""Step speed-ups of short curves, against the definition."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ def speedup(candidate, baseline=(9.0, 5.0, 4.0, 3.5, 3.0), steps=STEPS):
 
 
 def slow_speedup(baseline_steps, baseline, steps, losses):
-    """The definition, read aloud."""
+    """Returns the speed-up by the definition, one evaluation at a time."""
     target = baseline[-1]
     for at in range(len(losses)):
         if losses[at] <= target:
@@ -57,7 +59,7 @@ losses = st.lists(st.floats(0.5, 9.0), min_size=5, max_size=5)
 
 
 @given(losses, losses)
-def test_agrees_with_the_definition_read_aloud(baseline, candidate):
+def test_agrees_with_the_plain_definition(baseline, candidate):
     found = speedup(candidate, baseline)
     slow = slow_speedup(STEPS, baseline, STEPS, candidate)
     assert found.first == (None if slow is None else pytest.approx(slow))
@@ -80,7 +82,7 @@ def test_summary_counts_the_not_reached():
     assert summary.share_at_least_4 == pytest.approx(0.5)
 
 
-def test_a_median_that_is_not_reached_says_so():
+def test_a_median_that_is_not_reached_is_marked_as_a_bound():
     summary = summarise([entry(None), entry(None), entry(2.0)])
     assert (summary.median, summary.median_is_bound) == (1.0, True)
     nothing = summarise([entry(None)])

@@ -1,7 +1,7 @@
-"""Synthetic finished runs, a corpus and tokens, as the stages write them; 12 pages a language.
+"""Synthetic finished runs, a corpus and tokens, as the stages write them; 12 pages per language.
 
-Evaluations are sums of a level, a gain by language that grows with the steps, and noise; so what a
-report must say of them is known. Text is hostile where a report shows any.
+Losses are sums of a level, a gain per language that grows with the steps, and noise, so the results
+of a report are known. All text that a report shows is hostile markup.
 """
 
 import functools
@@ -26,7 +26,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)><!--"
 
 
 def write_report(root: Path) -> Path:
-    """Writes the report of two runs a side and two of a student to `root/out`; returns `root`."""
+    """Writes the report of two runs per side and two students to `root/out`; returns `root`."""
     sparse = tuple(
         write_run(root / f"switch{n}", experts=8, seed=n, parameters=6_172_835) for n in (0, 1)
     )
@@ -106,7 +106,7 @@ def write_run(
 
 
 def write_routing(run: Path, experts: int) -> None:
-    """Writes where tokens of each language went: half of them to one expert of their own."""
+    """Writes a routing file in which half of each language's tokens use one favourite expert."""
     rows = []
     for stack in ("encoder", "decoder"):
         for number, language in enumerate(all_languages()):
@@ -153,7 +153,7 @@ def _evaluation(step: int, gains: float, rng: np.random.Generator) -> pa.Table:
 
 
 def write_corpus(directory: Path) -> Path:
-    """Writes what `mswitch clean` writes, with hostile pages, rejected and held out."""
+    """Writes a corpus as `mswitch clean` does, with hostile pages, rejected and held out."""
     reasons = ["too_few_long_lines", "language_unreliable", "duplicate_page", "bad_words"]
     languages = {
         language.code: {
@@ -195,7 +195,7 @@ def write_corpus(directory: Path) -> Path:
 
 
 def write_tokens(directory: Path, corpus: Path) -> Path:
-    """Writes what `mswitch tokenize` writes of a corpus, without the tokens."""
+    """Writes the manifest of `mswitch tokenize` for a corpus, without the tokens."""
     directory.mkdir()
     languages = {
         language.code: {
@@ -221,7 +221,7 @@ def _codes() -> tuple[str, ...]:
 
 @functools.cache
 def _digest_of_tokens(_: tuple[str, ...]) -> str:
-    """Returns the digest of what `write_tokens` writes of these languages, the same each time."""
+    """Returns the digest of the tokens that `write_tokens` writes for these languages."""
     with tempfile.TemporaryDirectory() as name:
         corpus = write_corpus(Path(name) / "corpus")
         return claims.digest_of_manifest(write_tokens(Path(name) / "tokens", corpus))

@@ -1,4 +1,4 @@
-"""The report in headless Chromium, used as a reader would: by keyboard, on a phone, in the dark."""
+"""The report in headless Chromium: by keyboard, on a phone, in dark mode."""
 
 import json
 from collections.abc import Iterator
@@ -13,11 +13,13 @@ from data.languages import all_languages
 from pipeline import report
 from pipeline.arguments import Report
 
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed: no browser opens the report"
+)
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed: no browser opens the report")
     with Browser() as opened:
         yield opened
 
@@ -33,7 +35,7 @@ def _focus_is(button: str) -> str:
 
 
 def _is_quiet(browser: Browser, page: Path) -> None:
-    """Nothing was said to the console, nothing was asked of the network but the page itself."""
+    """Checks that the console is empty and that only the page itself was requested."""
     assert browser.complaints() == []
     assert browser.requests() == [page.as_uri()]
     assert browser.evaluate("performance.getEntriesByType('resource').length") == 0
@@ -90,8 +92,8 @@ def test_sorts_and_filters_by_keyboard_alone(browser, finished):
 def test_filters_by_script_family_and_verdict_together(browser, finished):
     found = json.loads((finished / "out/report.json").read_text())["languages"].values()
     browser.open(finished / "out/index.html", width=1280)
-    wanted = {"script": "Latn", "family": "Romance", "verdict": "better"}
-    for name, value in wanted.items():
+    chosen = {"script": "Latn", "family": "Romance", "verdict": "better"}
+    for name, value in chosen.items():
         browser.evaluate(
             f"(({{}}, one) => {{ one.value = '{value}'; one.dispatchEvent(new Event('input')); }})"
             f"({{}}, document.getElementById('by-{name}'))"
@@ -126,12 +128,12 @@ def test_any_language_has_its_curve_and_its_sentence(browser, finished):
         f"document.querySelector('#curve-chart svg').outerHTML !== {json.dumps(before)}"
     )
     swahili = found["languages"]["sw"]
-    said = browser.evaluate("document.getElementById('curve-text').textContent")
-    assert f"mT5 ends at {swahili['loss_nats_baseline']:.3f}" in said
-    assert f"Switch at {swahili['loss_nats_candidate']:.3f}" in said
+    caption = browser.evaluate("document.getElementById('curve-text').textContent")
+    assert f"mT5 ends at {swahili['loss_nats_baseline']:.3f}" in caption
+    assert f"Switch at {swahili['loss_nats_candidate']:.3f}" in caption
     if swahili["step_speedup"] is not None:
-        assert f"at step {STEPS[-1] / swahili['step_speedup']:.0f} of" in said
-    assert browser.evaluate(lines) == 2 + 4  # two means, two runs a side
+        assert f"at step {STEPS[-1] / swahili['step_speedup']:.0f} of" in caption
+    assert browser.evaluate(lines) == 2 + 4  # two means, two runs per side
     _is_quiet(browser, page)
 
 
@@ -150,8 +152,8 @@ def test_experts_and_folded_tables(browser, finished):
     _is_quiet(browser, page)
 
 
-def test_one_language_and_one_run_a_side_are_enough(browser, tmp_path, monkeypatch):
-    """As for English alone; and a language that never reaches its target."""
+def test_one_language_and_one_run_per_side_are_enough(browser, tmp_path, monkeypatch):
+    """Such as English only; also a language that never reaches its target."""
     for name, gain in (("better", 1.0), ("worse", -1.0)):
         root = tmp_path / name
         monkeypatch.setattr(synthetic_runs, "all_languages", lambda: all_languages()[:1])
@@ -170,8 +172,8 @@ def test_one_language_and_one_run_a_side_are_enough(browser, tmp_path, monkeypat
             )
         )
         browser.open(root / "out/index.html", width=1280)
-        said = browser.evaluate("document.getElementById('curve-text').textContent")
-        assert ("never reaches" in said) == (gain < 0)
+        caption = browser.evaluate("document.getElementById('curve-text').textContent")
+        assert ("never reaches" in caption) == (gain < 0)
         sentence = browser.evaluate("document.querySelector('h1').textContent")
         assert sentence.startswith(f"Switch is better than T5 in {int(gain > 0)} of 1 languages")
         _is_quiet(browser, root / "out/index.html")

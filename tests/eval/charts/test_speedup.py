@@ -1,3 +1,5 @@
+"""Bars of the step speed-up histogram."""
+
 import pytest
 
 from eval.charts.speedup import speedup_bins

@@ -1,4 +1,4 @@
-"""Samples of rejected pages, and the funnel that `mswitch inspect` prints, from files made here."""
+"""Samples of rejected pages, and the funnel that `mswitch inspect` prints."""
 
 from collections import Counter
 from pathlib import Path
@@ -20,7 +20,7 @@ TERMINAL = "\x1b]0;owned\x07\x1b[2J[bold]menu[/bold] [/] \u202e\r\n\u0085more"
 
 
 def write_corpus(out: Path, rejected: dict[str, list[list[str]]]) -> Path:
-    """Writes a corpus: for each language the reasons of its rejected pages, file by file."""
+    """Writes a corpus, given the reasons of rejected pages per language and file."""
     entries = {}
     for code, files in rejected.items():
         for number, reasons in enumerate(files):
@@ -50,7 +50,7 @@ def write_corpus(out: Path, rejected: dict[str, list[list[str]]]) -> Path:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """Several thousand short pages; `rare` once, at the very end of what English has."""
+    """A corpus of several thousand short pages; `rare` occurs once, as the last page of English."""
     return write_corpus(
         tmp_path_factory.mktemp("corpus") / "corpus",
         {
@@ -74,26 +74,26 @@ def test_samples_come_from_every_script_before_a_second_language_of_one(corpus):
     assert all(one.text.startswith(name) for name in samples for one in samples[name])
 
 
-def test_reasons_without_pages_are_not_looked_for():
+def test_reasons_without_pages_have_no_sample_languages():
     entries = {"sw": {"rejected": {"short": 2, "bad_words": 0}}, "en": {}}
     assert sample_languages(entries) == {"short": ["sw"], "bad_words": []}
     many = {code: {"rejected": {"short": 1}} for code in ("af", "de", "en", "es", "fr", "it", "nl")}
     assert len(sample_languages(many)["short"]) == SAMPLES_PER_REASON
 
 
-def test_inspection_prints_the_funnel_and_no_command_to_the_terminal(corpus, capsys, monkeypatch):
+def test_inspection_prints_the_funnel_and_no_control_characters(corpus, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     inspect.run(Inspect(directory=str(corpus)))
-    said = capsys.readouterr().out
-    assert "7,034 pages were read, 21 were kept (0.3%), 0 of them held out" in said
-    rows = {line.split()[1]: line for line in said.splitlines() if line.startswith("│")}
+    printed = capsys.readouterr().out
+    assert "7,034 pages were read, 21 were kept (0.3%), 0 of them held out" in printed
+    rows = {line.split()[1]: line for line in printed.splitlines() if line.startswith("│")}
     assert "3,999 en, 3,000 af, 5 zh, 2 de, 3 more" in rows["short"]
     assert "rare en 1999" in rows["rare"]
     assert "[bold]menu[/bold]" in rows["rare"]
     assert "3,999 short, 1 rare" in rows["en"]
     assert "33.3" in rows["en"]
-    assert "In 6 of 6 languages the identifier gives" in said
-    assert said.replace("\n", "").isprintable()
+    assert "In 6 of 6 languages the identifier gives" in printed
+    assert printed.replace("\n", "").isprintable()
 
 
 def test_text_is_cut_and_keeps_to_one_printable_line():
@@ -102,7 +102,7 @@ def test_text_is_cut_and_keeps_to_one_printable_line():
 
 
 @pytest.mark.parametrize("kind", ["pages", "rejected"])
-def test_other_rows_than_the_manifest_says_are_found(tmp_path, kind):
+def test_row_counts_unlike_the_manifest_are_found(tmp_path, kind):
     corpus = write_corpus(tmp_path / "corpus", {"sw": [["short"] * 4]})
     path = next((corpus / kind / "sw").glob("*.parquet"))
     pq.write_table(pq.read_table(path).slice(1), path)

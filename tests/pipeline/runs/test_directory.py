@@ -1,6 +1,6 @@
-"""What is wrong with a run is said once, and a run that cannot begin leaves a sentence.
+"""Faults of run directories have one message each, and a run that cannot start explains why.
 
-The runs are whole directories whose weights are as drawn: nothing is trained here.
+The runs are complete directories with untrained weights.
 """
 
 import errno
@@ -65,7 +65,7 @@ def blocks(tokens) -> TokenBlocks:
 
 
 @pytest.mark.parametrize("reader", [load_run, teacher.find, check_weights, evaluation_files])
-def test_what_is_no_run_is_said_in_the_same_words(reader, blocks, tmp_path):
+def test_every_reader_reports_a_missing_run_alike(reader, blocks, tmp_path):
     read = partial(reader, recipe=RECIPE, blocks=blocks) if reader is check_weights else reader
     for directory, found in (
         (tmp_path / "none", "does not exist"),
@@ -78,25 +78,25 @@ def test_what_is_no_run_is_said_in_the_same_words(reader, blocks, tmp_path):
 
 
 def test_an_unfinished_run_is_no_start_and_no_teacher(unfinished, tokens, tmp_path):
-    said = r"A finished run was expected in .*unfinished, which holds an unfinished one; repeat"
+    message = r"A finished run was expected in .*unfinished, which holds an unfinished one; repeat"
     asked = Pretrain(
         recipe="mt5-demo", tokens=str(tokens), out=tmp_path / "run", start=unfinished,
         overrides=SIZES,
     )  # fmt: skip
-    with pytest.raises(ArtifactError, match=said):
+    with pytest.raises(ArtifactError, match=message):
         pretrain.run(asked)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ArtifactError, match=said):
+    with pytest.raises(ArtifactError, match=message):
         teacher.find(unfinished)
     assert load_run(unfinished)[0] == RECIPE
 
 
-def test_a_run_without_the_checkpoint_is_told_from_one_without_any(whole, unfinished):
+def test_a_missing_checkpoint_differs_from_a_run_without_any(whole, unfinished):
     _, trainer = load_run(whole)
     with pytest.raises(ArtifactError, match=r"Checkpoint 5 of .*, which has \[0\]; name one"):
         restore(whole, trainer, 5)
     shutil.rmtree(unfinished / "checkpoints")
-    with pytest.raises(ArtifactError, match=r"holds none; let the command that began"):
+    with pytest.raises(ArtifactError, match=r"holds none; let the command that started"):
         restore(unfinished, trainer, None)
 
 
@@ -111,7 +111,7 @@ def test_another_vocabulary_takes_two_commands(whole, blocks):
 
 
 @pytest.mark.parametrize("command", ["pretrain", "distill", "import-hf"])
-def test_a_full_disk_at_the_first_checkpoint_is_a_sentence(
+def test_a_full_disk_at_the_first_checkpoint_is_one_message(
     command, whole, tokens, tmp_path, monkeypatch
 ):
     async def full(_):
@@ -132,8 +132,8 @@ def test_a_full_disk_at_the_first_checkpoint_is_a_sentence(
             begin()
 
 
-def test_an_import_goes_on_after_a_full_disk(whole, tmp_path, monkeypatch):
-    """On eight devices, though its recipe's mesh is of one."""
+def test_an_import_resumes_after_a_full_disk(whole, tmp_path, monkeypatch):
+    """On eight devices, although the mesh of the recipe has one."""
 
     def full(path, *_):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))

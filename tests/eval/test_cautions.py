@@ -1,0 +1,74 @@
+"""Cautions of small reports, in every format."""
+
+import dataclasses
+
+from small_reports import FUNNEL, made_of, make, side
+
+from data.dedup.shared_lines import SharedLines
+from eval import report
+from eval.cautions import cautions
+from eval.html import to_html
+from eval.markdown import to_markdown
+from eval.report_json import to_json
+
+
+def test_cautions_stand_in_every_format():
+    shared = {
+        "sw": SharedLines(lines=80, shared_lines=2, pages=9, pages_sharing=1, examples=("<b>x",)),
+        "en": SharedLines(lines=20, shared_lines=0, pages=1, pages_sharing=0, examples=()),
+    }
+    fields = [report.Difference(f"field{n}", ("1",), (f"<{n}>",)) for n in range(8)]
+    made = make(shared_lines=shared, differences=tuple(fields), funnel=FUNNEL)
+    expected = [
+        "The runs differ beyond the feed-forward, which was allowed: field0, field1, field2, "
+        "field3, field4, field5 and 2 more. What they gain is not sparsity’s alone.",
+        "2 of 100 lines of held-out pages also stand on training pages (2.00%; 1 of 10 pages).",
+        "Step speed-ups are interpolated between 3 evaluations; 30 or more are wanted.",
+        "One run of mT5 and of Switch: intervals speak about pages, not about how another seed "
+        "would have fallen.",
+        "98 of mC4’s 101 languages were not evaluated.",
+    ]
+    assert to_json(made)["cautions"] == expected
+    assert to_json(made)["differences"][7]["candidate"] == ("<7>",)
+    assert to_json(made)["held_out"]["languages"]["sw"]["shared_lines"] == 2
+    markdown, page = to_markdown(made), to_html(made)
+    for caution in expected:
+        assert f"- {caution}" in markdown
+        assert f"<li>{caution}</li>" in page
+    assert "Swahili 2." in markdown
+    assert "| field7 | 1 | <7> |" in markdown
+    assert "&lt;b&gt;x" in page
+    assert "<7>" not in page
+
+
+def test_enough_evaluations_and_runs_leave_no_caution():
+    steps = tuple(range(0, 300, 10))
+    sides = [
+        dataclasses.replace(
+            one, steps=steps, runs=(one.runs[0][-1:] * 30,) * 4, pages=one.pages * 4
+        )
+        for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
+    ]
+    made = made_of(*sides, shared_lines={})
+    every = dataclasses.replace(made.summary, languages_missing=())
+    made = dataclasses.replace(made, summary=every)
+    assert cautions(made) == []
+    assert 'class="cautions"' not in to_html(made)
+
+
+def test_few_runs_other_seeds_and_unchecked_lines_are_cautioned():
+    two = [
+        dataclasses.replace(one, runs=one.runs * 2, pages=one.pages * 2)
+        for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
+    ]
+    made = made_of(*two)
+    others = (made.facts[0], dataclasses.replace(made.facts[1], seeds=(2, 1)))
+    found = cautions(dataclasses.replace(made, facts=others))
+    assert found[0] == (
+        "The sides have other seeds (0, 1 of mT5; 1, 2 of Switch), so they did not read the same "
+        "examples in the same order."
+    )
+    assert found[1].endswith("stand on training pages, too: no corpus was named.")
+    assert found[3].startswith("2 runs a side tell little of other seeds")
+    huge = dataclasses.replace(made, funnel=FUNNEL)
+    assert cautions(huge)[0].endswith("too: the corpus is too large.")

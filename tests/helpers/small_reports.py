@@ -1,0 +1,92 @@
+"""Reports on four languages, from a pair of sides made by hand."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+
+from eval import comparison, language_loss, report
+from eval.funnel import funnel
+from eval.language_gain import TrainingText
+from eval.side import Side
+
+CODES = ("sw", "en", "ru", "ru-Latn")
+PAGES = 10
+STEPS = (0, 100, 200)
+FUNNEL = funnel({"languages": {"sw": {"kept": 3, "rejected": {}}}}, {})
+
+
+def losses(levels, seed=0, tokens=100, text_bytes=300):
+    rng = np.random.default_rng(seed)
+    rows = [
+        {
+            "language": code,
+            "url": f"https://example.org/{page}",
+            "loss_nats": (level + 0.01 * rng.normal()) * 100,
+            "target_tokens": tokens,
+            "text_bytes": text_bytes,
+        }
+        for code, level in zip(CODES, levels, strict=True)
+        for page in range(PAGES)
+    ]
+    return language_loss.from_table(pa.Table.from_pylist(rows), "here")
+
+
+def side(name, final, seed, step_seconds=0.1, **counts):
+    pages = [losses(levels, seed, **counts) for levels in ([9.0] * 4, [4.0] * 4, final)]
+    return Side(
+        name=name,
+        steps=STEPS,
+        runs=(tuple(language_loss.by_language(one) for one in pages),),
+        pages=(pages[-1],),
+        step_seconds=step_seconds,
+    )
+
+
+def facts(name):
+    return report.RunFacts(
+        name=name,
+        recipe="tiny|er",
+        seeds=(0, 1),
+        parameters=10,
+        flops_per_sequence=None,
+        experts=None,
+        devices="1 × cpu",
+        steps=200,
+        step_seconds=0.1,
+        tokens_per_second=1e4,
+        dropped_share=None,
+        training_loss_nats=3.0,
+        held_out_loss_nats=(3.0, 3.1),
+    )
+
+
+def make(final=(2.0, 2.5, 3.2, 1.0), **changes):
+    return made_of(
+        side("mT5", (3.0, 3.0, 3.0, 3.0), 1), side("Switch", final, 2, step_seconds=0.2), **changes
+    )
+
+
+def imported(one):
+    """Returns the same side as an imported model: one evaluation, of unknown steps."""
+    return dataclasses.replace(one, steps=(0,), runs=tuple(run[-1:] for run in one.runs))
+
+
+def made_of(*sides, **changes):
+    gains = comparison.language_gains(*sides, {"sw": TrainingText(tokens=5.0)})
+    nothing = {
+        "funnel": None,
+        "shared_lines": None,
+        "experts": None,
+        "differences": (),
+        "students": (),
+    }
+    return report.ReportContents(
+        baseline=sides[0],
+        candidate=sides[1],
+        facts=(facts("mT5"), facts("Switch")),
+        summary=comparison.summarise(gains, *sides),
+        gains=gains,
+        training_tokens_are="distinct training tokens",
+        **(nothing | changes),
+    )
