@@ -84,7 +84,7 @@ RULES = (
     Rule(RATE, _words(f"(?:one|once|twice|[KMGT]i?B) an? {UNIT}")),
     Rule(TRACE, _words("as (?:asked|wanted)|wanted")),
     Rule(SPEECH, _words(f"{ACTOR}s? {SPEAKS}")),
-    Rule(SPEECH, _words("(?:says?|tells?|told|believes?) (?:whether|what|which|how|where)")),
+    Rule(SPEECH, _words("(?:says?|tells?|told|believes?) (?:whether|what|which|how|where|of)")),
     Rule(SPEECH, _words("believe[sd]?")),
     Rule(
         FIRST_WORD,
