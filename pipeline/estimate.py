@@ -1,9 +1,9 @@
-"""`mswitch estimate`: what a cleaning run will take, extrapolated from a sample.
+"""`mswitch estimate`: pages, CPU time and bytes of a cleaning job, extrapolated from a sample.
 
-The sample is whole files, spread over the input; it is cleaned by the same steps in one process,
-and everything grows by the ratio of bytes. What the numbers leave out: a sample has fewer duplicate
-lines and addresses than the whole, so more of it is kept; cores differ; starting workers and
-waiting for the store are not counted.
+The sample is whole files, spread over the input. It is cleaned by the same steps in one process,
+and every amount is scaled by the ratio of bytes. Three things are not modelled: a sample has fewer
+duplicate lines and addresses than the whole, so more of it is kept; cores differ; starting workers
+and waiting for the store take time.
 """
 
 import resource
@@ -16,7 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import arguments, clean
+from pipeline import clean
+from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.plan import whole as sum_of
@@ -26,16 +27,16 @@ from pipeline.cleaning.shards import InputFile
 
 @dataclass(frozen=True, kw_only=True)
 class Amounts:
-    """What some input takes: of the sample measured, of the whole extrapolated.
+    """Amounts of a cleaning job: measured for the sample, extrapolated for the whole input.
 
     Attributes:
-        files: of input.
-        input_bytes: as they lie there, compressed or not.
-        pages: read.
-        kept: pages that pass.
+        files: number of input files.
+        input_bytes: size of the input files as stored, compressed or not.
+        pages: number of pages read.
+        kept: number of pages kept.
         core_seconds: CPU time.
-        spilled_bytes: written between the steps and read again.
-        corpus_bytes: of kept and rejected pages.
+        spilled_bytes: bytes spilled between steps.
+        corpus_bytes: bytes of kept and rejected pages.
     """
 
     files: float
@@ -47,12 +48,12 @@ class Amounts:
     corpus_bytes: float
 
     def times(self, factor: float) -> "Amounts":
-        """Returns the amounts of so many times the input."""
+        """Returns the amounts for `factor` times the input."""
         return Amounts(**{name: value * factor for name, value in vars(self).items()})
 
 
-def run(arguments: arguments.Estimate) -> None:
-    """Cleans a sample and prints what the whole will take."""
+def run(arguments: Estimate) -> None:
+    """Cleans a sample and prints its amounts and those of the whole input."""
     found = input_files(arguments.input, arguments.crawl_base)
     some = sample(found, arguments.sample_megabytes << 20)
     with tempfile.TemporaryDirectory() as directory:
@@ -64,21 +65,21 @@ def run(arguments: arguments.Estimate) -> None:
     part = measured.input_bytes / max(size, 1)
     console.print(
         f"Extrapolated from {part:.1%} of the input by bytes, cleaned in one process here; "
-        "starting workers and waiting for a store are not in it."
+        "starting workers and waiting for a store are not included."
     )
 
 
 def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:
-    """Returns files spread evenly over the input, so few that they just reach the size."""
+    """Returns the fewest files, spread evenly over the input, that reach a size in bytes."""
     for count in range(1, len(files)):
-        some = [files[place * len(files) // count] for place in range(count)]
+        some = [files[index * len(files) // count] for index in range(count)]
         if sum(file.size for file in some) >= size:
             return some
     return list(files)
 
 
 def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
-    """Returns what cleaning the files takes."""
+    """Cleans the files and returns the amounts."""
     job = clean.job_of(str(directory), named(rules), files)
     before = _core_seconds()
     clean.run_job(job, pipeline_options(()))
@@ -95,13 +96,13 @@ def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
 
 
 def table_of(measured: Amounts, whole: Amounts, price: float) -> Table:
-    """Returns the two columns, and the money if a price is known."""
+    """Returns the table of both columns, with the cost if a price is given."""
     table = Table("", "sample", "whole", box=None, pad_edge=False)
     for title, name, unit in ROWS:
         table.add_row(title, *(f"{getattr(one, name) / unit:,.3g}" for one in (measured, whole)))
     if price:
         costs = (one.core_seconds / 3600 * price for one in (measured, whole))
-        table.add_row(f"money at {price:g} a core-hour", *(f"{cost:,.2f}" for cost in costs))
+        table.add_row(f"money at {price:g} per core-hour", *(f"{cost:,.2f}" for cost in costs))
     for column in table.columns[1:]:
         column.justify = "right"
     return table

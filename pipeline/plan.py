@@ -1,9 +1,8 @@
-"""`mswitch plan`: what a recipe needs on a slice that nobody has rented yet, and what it costs.
+"""`mswitch plan`: memory, traffic and least time of a recipe's training step on given devices.
 
-The real training step is compiled for the slice, without it: XLA's compiler for TPUs is a library
-(libtpu) that runs on any machine. Every figure says whether it was compiled, derived or assumed;
-`planning/figures.py` says what these mean. Where the recipe does not fit, changes are tried until
-one does.
+The training step is compiled for devices that need not be present: XLA's compiler for TPUs is a
+library (libtpu) that runs on any machine. Every figure is marked as compiled, derived or assumed
+(`planning/figures.py`). If the recipe does not fit, changes are compiled until one does.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.config import ConfigurationError
-from pipeline import arguments
+from pipeline.arguments import Plan
 from pipeline.errors import ArtifactError
 from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.figures import (
@@ -45,42 +44,42 @@ ASSUMPTIONS = (
 )
 
 
-def run(arguments: arguments.Plan) -> None:
-    """Compiles, and prints or writes what follows.
+def run(arguments: Plan) -> None:
+    """Compiles the training step, prints the plan and writes it if `--out` is given.
 
-    In a process of its own but for simulated devices: libtpu may end it without an exception.
+    For devices other than simulated ones it runs in a process of its own, as libtpu may abort.
 
     Raises:
-        ArtifactError: no such topology, no compiler, or the compiler ended its process.
-        ConfigurationError: the recipe's sizes do not divide.
+        ArtifactError: if the topology is unknown, its compiler is not installed or aborts.
+        ConfigurationError: if the recipe's sizes do not divide.
     """
     if arguments.topology.startswith("cpu:"):
-        compile_and_tell(arguments)
+        compile_and_print(arguments)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # "Could not find cuda drivers"
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            pool.submit(compile_and_tell, arguments).result()
+            pool.submit(compile_and_print, arguments).result()
         except BrokenProcessPool as error:
             raise ArtifactError(
-                f"The compiler ended its own process on {arguments.recipe} for "
-                f"{arguments.topology}; what it said is above. Try another slice, fewer devices "
-                "(a smaller model), or another version of the compiler."
+                f"The compiler aborted on {arguments.recipe} for {arguments.topology}; its output "
+                "is above. Try another slice, fewer devices (a smaller model), or another version "
+                "of the compiler."
             ) from error
 
 
-def compile_and_tell(arguments: arguments.Plan) -> None:
-    """Does the work of `run` in this process."""
+def compile_and_print(arguments: Plan) -> None:
+    """Compiles, prints and writes the plan in this process."""
     jax.config.update("jax_platforms", "cpu")
     console = Console(highlight=False)
     recipe = override(named.get(arguments.recipe), arguments.overrides)
     devices = topology(arguments.topology, recipe.mesh.slices)
-    recipe = placed(recipe, arguments.overrides, devices)
+    recipe = on_mesh(recipe, arguments.overrides, devices)
     step = compile_step(recipe, devices)
     figures = list(figures_of(step, arguments.price))
     mesh = recipe.mesh
     console.print(
-        f"{recipe.name} on {of_slices(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
+        f"{recipe.name} on {slices_of(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
         f"devices as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
         f"remat={recipe.remat}, accumulate={recipe.accumulate}",
         soft_wrap=True,
@@ -88,16 +87,16 @@ def compile_and_tell(arguments: arguments.Plan) -> None:
     console.print(table_of(figures))
     if devices.memory is not None:
         console.print(ASSUMPTIONS, soft_wrap=True)
-    tried = told(step, console) if arguments.remedies and not step.fits else []
+    tried = try_remedies(step, console) if arguments.remedies and not step.fits else []
     if arguments.out is not None:
         write(arguments.out, step, figures, tried)
 
 
-def placed(recipe: Recipe, overrides: Sequence[str], devices: Topology) -> Recipe:
-    """Returns the recipe with the mesh that was asked for, or else one that fits the devices.
+def on_mesh(recipe: Recipe, overrides: Sequence[str], devices: Topology) -> Recipe:
+    """Returns the recipe with the mesh of the overrides, or else one of all devices.
 
     Raises:
-        ConfigurationError: sizes do not divide.
+        ConfigurationError: if the recipe's sizes do not divide.
     """
     asked = {setting.partition("=")[0] for setting in overrides}
     if asked & {"mesh.data", "mesh.expert", "mesh.model"}:
@@ -106,13 +105,13 @@ def placed(recipe: Recipe, overrides: Sequence[str], devices: Topology) -> Recip
     return with_mesh(recipe, len(devices.devices))
 
 
-def of_slices(devices: Topology) -> str:
-    """Returns the topology's name, and how many there are of it."""
+def slices_of(devices: Topology) -> str:
+    """Returns the topology's name, with the number of slices if there are several."""
     return devices.name if devices.slices == 1 else f"{devices.slices} slices {devices.name}"
 
 
 def figures_of(step: CompiledStep, price: float) -> Iterable[Figure]:
-    """Yields all that is known of a step."""
+    """Yields all figures of a step; of one that does not compile, its memory alone."""
     yield from memory_figures(step)
     if step.program is None:
         return
@@ -122,23 +121,23 @@ def figures_of(step: CompiledStep, price: float) -> Iterable[Figure]:
     yield from time_figures(step, found, price)
 
 
-def told(step: CompiledStep, console: Console) -> list[dict[str, Any]]:
-    """Tries changes, tells each as it is tried, and returns them."""
-    console.print("It does not fit. Tried by compiling:")
+def try_remedies(step: CompiledStep, console: Console) -> list[dict[str, Any]]:
+    """Compiles changes, prints each result at once, and returns them all."""
+    console.print("It does not fit. Changes that were compiled:")
     tried = []
-    for change, there in remedies(step):
-        need, has = there.memory.total / 2**30, (there.topology.memory or 0) / 2**30
-        verdict = "fits" if there.fits else "does not fit"
-        least = "" if there.program is not None else "at least "
+    for change, changed in remedies(step):
+        need, has = changed.memory.total / 2**30, (changed.topology.memory or 0) / 2**30
+        verdict = "fits" if changed.fits else "does not fit"
+        least = "" if changed.program is not None else "at least "
         console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}", soft_wrap=True)
-        tried.append({"change": change, "gibibytes": need, "fits": there.fits})
+        tried.append({"change": change, "gibibytes": need, "fits": changed.fits})
     if not any(one["fits"] for one in tried):
-        console.print("  nothing that was tried fits; lower rows, or plan a larger slice.")
+        console.print("  none of these fits; lower rows, or plan a larger slice.")
     return tried
 
 
 def table_of(figures: Sequence[Figure]) -> Table:
-    """Returns the figures under the names of their sections."""
+    """Returns the figures under their section headings."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for justify in ("left", "right", "left", "left"):
         table.add_column(justify=justify)
@@ -147,12 +146,14 @@ def table_of(figures: Sequence[Figure]) -> Table:
         if figure.section != section:
             section = figure.section
             table.add_row(f"[bold]{section}[/bold]")
-        table.add_row(f"  {figure.name}", written(figure), figure.unit, f"[dim]{figure.mark}[/dim]")
+        table.add_row(
+            f"  {figure.name}", formatted(figure), figure.unit, f"[dim]{figure.mark}[/dim]"
+        )
     return table
 
 
-def written(figure: Figure) -> str:
-    """Returns a figure's value as a person reads it."""
+def formatted(figure: Figure) -> str:
+    """Returns a figure's value as text."""
     if isinstance(figure.value, str):
         return figure.value
     if figure.unit == "FLOPs":
@@ -166,7 +167,7 @@ def write(
     """Writes the plan as JSON.
 
     Raises:
-        ConfigurationError: the file cannot be written.
+        ConfigurationError: if the file cannot be written.
     """
     plan = {
         "recipe": recipe_to_json(step.recipe),
@@ -176,10 +177,16 @@ def write(
         "device_kind": step.topology.kind,
         "memory_bytes": dataclasses.asdict(step.memory),
         "fits": step.fits,
-        "figures": [figure._asdict() for figure in figures],
+        "figures": [json_of(figure) for figure in figures],
         "tried": tried,
     }
     try:
         path.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"--out {path} could not be written: {error.strerror}.") from error
+
+
+def json_of(figure: Figure) -> dict[str, Any]:
+    """Returns a figure for the file, whose readers find it by the names of version 0.1.0."""
+    section, name = (text.replace(" per ", " a ") for text in (figure.section, figure.name))
+    return figure._asdict() | {"section": section, "name": name}

@@ -1,6 +1,6 @@
-"""`mswitch recipes [NAME]`: the recipes, or one resolved with its parameters and FLOPs.
+"""`mswitch recipes [NAME]`: all recipes, or one with every field, its parameters and FLOPs.
 
-Parameters are counted from shapes alone; no weight is made, so a trillion cost no memory.
+Parameters are counted from shapes alone, so a trillion of them take no memory.
 """
 
 import json
@@ -18,7 +18,7 @@ from pipeline.recipe.recipe import recipe_to_json
 
 
 def run(arguments: Recipes) -> None:
-    """Prints one recipe or all."""
+    """Prints one recipe, or the table of all."""
     if arguments.name:
         print_one(named.get(arguments.name))
     else:
@@ -26,20 +26,20 @@ def run(arguments: Recipes) -> None:
 
 
 def print_one(recipe: named.Recipe) -> None:
-    """Prints every field, then what follows from them."""
+    """Prints every field, then parameters, FLOPs and lengths."""
     lengths = recipe.lengths
     print(named.summary(recipe.name))
     print(json.dumps(recipe_to_json(recipe), indent=2))
     print(f"parameters: {count(recipe.model)}")
     parts = forward_flops_by_part(recipe.model, lengths.inputs, lengths.targets)
-    print(f"forward FLOPs a sequence: {sum(parts)}")
+    print(f"forward FLOPs per sequence: {sum(parts)}")
     for name, flops in parts._asdict().items():
         print(f"  {name.replace('_', '-')}: {flops}")
-    print(f"tokens a row: raw {lengths.raw}, inputs {lengths.inputs}, targets {lengths.targets}")
+    print(f"tokens per row: raw {lengths.raw}, inputs {lengths.inputs}, targets {lengths.targets}")
 
 
 def print_all() -> None:
-    """Prints a line a recipe."""
+    """Prints one line per recipe."""
     table = Table(
         Column("recipe", no_wrap=True),
         *(Column(name, justify="right") for name in ("parameters", "FLOPs", "experts", "steps")),
@@ -61,10 +61,10 @@ def print_all() -> None:
         )
     console = Console()
     console.print(table)
-    console.print("FLOPs are of one sequence, forward; a batch is rows x input tokens.")
+    console.print("FLOPs: forward, per sequence. batch: rows x input tokens per row.")
 
 
 def count(config: ModelConfig) -> int:
-    """Returns the number of parameters of a network."""
+    """Returns the number of a network's parameters."""
     shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
     return parameter_count(shapes)

@@ -1,16 +1,16 @@
-"""`mswitch vocabulary`: a SentencePiece model trained on text as the mixture will sample it.
+"""`mswitch vocabulary`: trains a SentencePiece model on a sample of the mixture, or takes one.
 
-Or one that exists: `--model FILE` takes a model in T5's layout as it is. mT5's own has 250,000
-pieces and its 100 sentinels are added in T5's code; they are appended here, to the same ids.
+Settings are those of mT5 (section 3.3) with T5's layout of ids: unigram, byte fallback, NFKC,
+character coverage 0.99999 at full size, 100 sentinels after the last piece. The characters sampled
+per language are proportional to its weight in the mixture. A language with less text is read
+repeatedly, which weights its words as pretraining does. The same input gives the same model.
 
-As mT5's (section 3.3; T5's layout of ids): unigram, byte fallback, NFKC, character coverage
-0.99999 at full size, 100 sentinels after the last piece. The sample has as many characters of each
-language as its weight says; a language with less text than that is read again, which weighs its
-words as pretraining will. The same input gives the same model.
+`--model FILE` takes an existing model in T5's layout unchanged. mT5's own has 250,000 pieces, and
+T5's code adds its 100 sentinels; here they are appended with the same ids.
 
-Memory is bounded by the sample, whatever the corpus: 1.6 GB at the default 50 million characters
-and 32,000 ids, measured on 114 MB of text and on 1 GB alike. Most of it is SentencePiece's suffix
-array, so it grows with --sample-characters, some 30 bytes each: 0.5 GB at 10 million.
+Memory depends on the sample, not on the corpus: 1.6 GB at the default 50 million characters and
+32,000 ids, measured on 114 MB of text and on 1 GB alike. Most of it is SentencePiece's suffix
+array, which takes about 30 bytes per character of --sample-characters: 0.5 GB at 10 million.
 """
 
 import io
@@ -48,12 +48,12 @@ from pipeline.corpus.pages import (
 )
 from pipeline.errors import ArtifactError
 
-LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece leaves out longer ones: they are cut instead
-TRAINING_THREADS = 2  # fixed: sums over threads depend on their number
+LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
+TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number
 
 
 def run(arguments: Vocabulary) -> None:
-    """Trains a vocabulary or takes an existing one, or finds it finished."""
+    """Trains a vocabulary or takes an existing one; does nothing if it is finished."""
     if arguments.model is not None:
         adopt(arguments, arguments.model)
     elif arguments.corpus and arguments.size:
@@ -66,7 +66,7 @@ def run(arguments: Vocabulary) -> None:
 
 
 def adopt(arguments: Vocabulary, path: Path) -> None:
-    """Takes an existing model; its pieces keep their ids."""
+    """Makes a vocabulary from an existing model, whose pieces keep their ids."""
     if arguments.corpus or arguments.size:
         raise ArtifactError(
             f"--model {path} was given together with --corpus or --size, which train another "
@@ -79,7 +79,7 @@ def adopt(arguments: Vocabulary, path: Path) -> None:
 
 
 def with_sentinels(path: Path) -> bytes:
-    """Returns an existing model, its sentinels appended if it has none."""
+    """Returns an existing model, with sentinels appended if it has none."""
     tokenizer = load_any(path)
     content = path.read_bytes()
     return (
@@ -88,7 +88,7 @@ def with_sentinels(path: Path) -> bytes:
 
 
 def train_on_corpus(arguments: Vocabulary) -> None:
-    """Trains a vocabulary on a sample of clean corpora."""
+    """Trains a vocabulary on a sample of corpora."""
     settings = {
         "size": arguments.size,
         "mixture": arguments.mixture,
@@ -137,9 +137,10 @@ def conclude(
 
 
 def sample(corpora: Sequence[str], quotas: Mapping[str, int]) -> Iterator[str]:
-    """Yields sentences: of each language as many characters as its quota, lines of its pages.
+    """Yields lines of pages, per language as many characters as its quota.
 
-    Every file gives its part, from its first page on: pages lie in it by the hash of their address.
+    Every file contributes in proportion to its pages, from its first page on: within a file pages
+    are ordered by the hash of their address, so the first ones are a random sample.
     """
     for language, quota in quotas.items():
         paths = [file.path for file in page_files(corpora, language, "train")]
@@ -151,7 +152,7 @@ def sample(corpora: Sequence[str], quotas: Mapping[str, int]) -> Iterator[str]:
 
 
 def _sample_of_file(path: Path, characters: int) -> Iterator[str]:
-    """Yields lines until there are so many characters; a short file is read again."""
+    """Yields lines up to a number of characters; a short file is read repeatedly."""
     left = characters
     while left > 0:
         left_before = left
@@ -160,7 +161,7 @@ def _sample_of_file(path: Path, characters: int) -> Iterator[str]:
                 return
             left -= len(line)
             yield line
-        if left == left_before:  # a file without a letter
+        if left == left_before:  # a file without any character
             return
 
 
@@ -168,7 +169,7 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
     """Returns a serialised SentencePiece model of exactly `size` ids.
 
     Raises:
-        DataError: the text has too few or too many distinct pieces for the size.
+        DataError: if the text has too few or too many distinct pieces for the size.
     """
     model = io.BytesIO()
     try:
@@ -188,10 +189,10 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
             minloglevel=2,
         )
     except RuntimeError as error:
-        said = str(error).split("] ")[-1].rstrip(". ") or error
+        reason = str(error).split("] ")[-1].rstrip(". ") or error
         raise DataError(
             f"A vocabulary of {size} ids at character coverage {character_coverage} was asked; "
-            f"SentencePiece says: {said}. Change --size, lower --character-coverage (rare "
+            f"SentencePiece reports: {reason}. Change --size, lower --character-coverage (rare "
             "characters fall back to bytes), or give more text."
         ) from error
     return append_control_pieces(model.getvalue(), sentinel_pieces())
@@ -200,9 +201,9 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
 def append_control_pieces(model: bytes, pieces: Sequence[str]) -> bytes:
     """Appends control pieces to a serialised model, as its last ids.
 
-    SentencePiece can only put control symbols first, T5 has its sentinels last. A protocol buffer's
-    repeated field may be continued at the end of the message: field 1 of ModelProto is the list of
-    pieces, each {1: text, 2: score, 3: type}, and type 3 is CONTROL.
+    SentencePiece can only put control symbols first; T5 has its sentinels last. The encoding of a
+    repeated field may continue at the end of a protocol-buffer message: field 1 of ModelProto is
+    the list of pieces, each {1: text, 2: score, 3: type}, and type 3 is CONTROL.
     """
     for piece in pieces:
         text = piece.encode()
@@ -212,7 +213,7 @@ def append_control_pieces(model: bytes, pieces: Sequence[str]) -> bytes:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    characters = LONGEST_SENTENCE_BYTES // 4  # at most 4 bytes a character
+    characters = LONGEST_SENTENCE_BYTES // 4  # UTF-8 has at most 4 bytes per character
     for text in page_texts(path):
         for line in text.split("\n"):
             yield from (line[i : i + characters] for i in range(0, len(line), characters))

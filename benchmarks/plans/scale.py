@@ -2,9 +2,9 @@
 
     make scale        # or: python benchmarks/plans/scale.py [--write-only]
 
-Each row is one command, kept with its figures in benchmarks/results/scale.json; a row that is there
-with the same command is not made again, so the script may be stopped at any time. On two idle cores
-a row takes a minute or two, and 1 to 4 GB.
+Each row is one command, stored with its figures in benchmarks/results/scale.json. A command that is
+already there is not run again, so the script may be stopped at any time. On two idle cores each row
+takes a minute or two, and 1 to 4 GB.
 """
 
 import json
@@ -24,7 +24,7 @@ TEXT = Path(__file__).with_name("scale.md")
 
 @dataclass(frozen=True)
 class Row:
-    """One plan: a recipe on a slice, with settings."""
+    """A plan: a recipe on a slice, with settings."""
 
     recipe: str
     topology: str
@@ -87,7 +87,7 @@ SLICES = [
     Row("t5-xxl", "v5p:4x8x8", FULL),
     Row("t5-xxl", "v5p:4x8x8", f"mesh.slices=2 {FULL}"),
 ]
-# The rows that the comparison and the headline need come first.
+# Rows of the comparison and the headline come first.
 ORDER = [SWITCH_C, T5_XXL, SWITCH_1_75T, *SMALLEST, *RECIPES, *CHIPS, *EXPERTS, *SLICES]
 
 
@@ -99,11 +99,11 @@ def main(arguments: list[str]) -> None:
                 results[row.command] = planned(row)
                 RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     PAGE.write_text(page(results))
-    print(f"{PAGE.relative_to(ROOT)} is written; {len(results)} plans.")
+    print(f"{PAGE.relative_to(ROOT)} is written, with {len(results)} plans.")
 
 
 def planned(row: Row) -> dict[str, Any]:
-    """Runs the command; returns its figures by name, or what it said instead."""
+    """Runs the command and returns its figures by name, or its error message."""
     print(row.command, flush=True)
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "plan.json"
@@ -121,22 +121,22 @@ def planned(row: Row) -> dict[str, Any]:
 COLUMNS = (
     ("chips", "chips", "{:,}"),
     ("data x expert x model", "mesh", "{}"),
-    ("GiB a device", "total", "{:.1f}"),
+    ("GiB per device", "total", "{:.1f}"),
     ("of", "available", "{:.1f}"),
     ("slots wasted at least", "slots wasted at least", "{:.0%}"),
     ("program FLOPs that are the model's", "of these the model's", "{:.0%}"),
     ("step, s", "step, all of these overlapping", "{:.3f}"),
     ("bound by", "binding", "{}"),
     ("MFU at most", "model FLOPs utilization", "{:.0%}"),
-    ("tokens/s", "tokens a second", "{:,.0f}"),
+    ("tokens/s", "tokens per second", "{:,.0f}"),
     ("chip-hours", "chip-hours", "{:,.0f}"),
-    ("all-to-alls a switch layer", "all-to-alls a switch layer", "{:g}"),
-    ("gathers of activations", "gathers of activations a step", "{:g}"),
+    ("all-to-alls per switch layer", "all-to-alls per switch layer", "{:g}"),
+    ("gathers of activations", "gathers of activations per step", "{:g}"),
 )
 
 
 def table(rows: list[Row], results: dict[str, Any]) -> str:
-    """Returns a Markdown table of the rows that were made."""
+    """Returns a Markdown table of the rows that have results."""
     titles = ["recipe", "slice", "settings", *(title for title, _, _ in COLUMNS)]
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * 3}{'---:|' * len(COLUMNS)}"]
     for row in rows:
@@ -151,7 +151,7 @@ def table(rows: list[Row], results: dict[str, Any]) -> str:
 def cell(found: dict[str, Any], title: str, name: str, form: str) -> str:
     if "said" in found:
         return found["said"] if title == "chips" else ""
-    value = found.get(name)
+    value = found.get(name.replace(" per ", " a "))  # names as in the files of `mswitch plan`
     if name == "mesh":
         return " x ".join(str(value[axis]) for axis in ("data", "expert", "model"))
     text = "-" if value is None else form.format(value)
@@ -159,7 +159,7 @@ def cell(found: dict[str, Any], title: str, name: str, form: str) -> str:
 
 
 def comparison(results: dict[str, Any]) -> dict[str, str]:
-    """Returns the numbers of T5-XXL against Switch-C; empty until both are made."""
+    """Returns the numbers of T5-XXL against Switch-C; empty until both have results."""
     names = ("dense", "dense_bound", "sparse", "sparse_bound", "ratio", "to_quality")
     dense, sparse = (results.get(row.command) for row in (T5_XXL, SWITCH_C))
     step = "step, all of these overlapping"
@@ -173,9 +173,9 @@ def comparison(results: dict[str, Any]) -> dict[str, str]:
 
 
 def page(results: dict[str, Any]) -> str:
-    """Returns the page: the text beside this script, with its tables.
+    """Returns the page: the text of scale.md in this folder, with its tables.
 
-    A section that compares says nothing before all its rows were made, so it is left out till then.
+    A section that compares rows is left out until all of them have results.
     """
     head, *sections = re.split(r"(?m)^(?=## )", TEXT.read_text())
     tables = {

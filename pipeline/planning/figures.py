@@ -3,8 +3,6 @@
 * compiled: read from the program that XLA compiled for the topology.
 * derived: computed from the recipe, the mesh and the papers' formulas.
 * assumed: computed from published peak rates and perfect overlap; a run is slower.
-
-Sections and names are the keys of the JSON file that `--out` writes, so they do not change.
 """
 
 from collections import Counter
@@ -27,7 +25,7 @@ class Figure(NamedTuple):
     """One line of a plan.
 
     Attributes:
-        section, name: key of the figure.
+        section, name: section heading and name within it.
         value: number or text.
         unit: unit of a number, or empty.
         mark: source of the value.
@@ -42,7 +40,7 @@ class Figure(NamedTuple):
 
 def memory_figures(step: CompiledStep) -> Iterator[Figure]:
     """Yields the memory of a device by kind, and whether it fits."""
-    memory, section = step.memory, "memory a device"
+    memory, section = step.memory, "memory per device"
     kinds: tuple[tuple[str, int, Mark], ...] = (
         ("parameters", memory.parameters, "derived"),
         ("optimizer state", memory.optimizer, "derived"),
@@ -99,7 +97,7 @@ def _groups(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
 
 def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     """Yields the work of a step: FLOPs, expert slots, memory traffic, bytes sent."""
-    recipe, section = step.recipe, "work a step"
+    recipe, section = step.recipe, "work per step"
     devices = len(step.topology.devices)
     useful = step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
     done = roofline.products.flops * devices
@@ -110,11 +108,11 @@ def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
         yield Figure(section, "slots", found.slots, "", "derived")
         yield Figure(section, "slots wasted at least", found.wasted, "", "derived")
     memory = roofline.memory_bytes / 1e9
-    yield Figure(section, "to and from main memory, a device", memory, "GB", "compiled")
+    yield Figure(section, "to and from main memory, per device", memory, "GB", "compiled")
     for name, size in link_bytes(roofline.collectives).items():
-        yield Figure("sent a step, a device", name, size / 1e9, "GB", "compiled")
+        yield Figure("sent per step, per device", name, size / 1e9, "GB", "compiled")
     for name, size in network_bytes(roofline.crossings).items():
-        yield Figure("sent a step, a device", name, size / 1e9, "GB", "compiled")
+        yield Figure("sent per step, per device", name, size / 1e9, "GB", "compiled")
 
 
 def network_bytes(crossings: list[Crossing]) -> dict[str, int]:
@@ -142,13 +140,13 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     if switch is not None:
         layers = 2 * step.recipe.model.blocks * step.recipe.accumulate
         found = sum(one.executions for one in collectives if one.kind == "all-to-all") / layers
-        yield Figure(section, "all-to-alls a switch layer", found, "", "compiled")
+        yield Figure(section, "all-to-alls per switch layer", found, "", "compiled")
         design = all_to_alls(step.recipe)
         yield Figure(section, "by design: forward, backward, again by remat", design, "", "derived")
     gathers = [one for one in collectives if one.kind == "all-gather"]
     for origin in ("activations", "parameters", "optimizer"):
         count = sum(one.executions for one in gathers if one.origin == origin)
-        yield Figure(section, f"gathers of {origin} a step", count, "", "compiled")
+        yield Figure(section, f"gathers of {origin} per step", count, "", "compiled")
     far = sum(one.executions for one in roofline.crossings if one.kind == "all-to-all")
     if step.topology.slices > 1:
         yield Figure(section, "all-to-alls between slices", far, "", "compiled")
@@ -187,8 +185,8 @@ def time_figures(step: CompiledStep, roofline: Roofline, price: float) -> Iterat
     yield Figure(section, "binding", binding, "", "assumed")
     yield Figure(section, "step, none overlapping", sum(speeds.values()), "s", "assumed")
     yield Figure(section, "model FLOPs utilization", useful / bound / roofline.peak, "", "assumed")
-    yield Figure(section, "tokens a second", tokens / bound, "", "assumed")
+    yield Figure(section, "tokens per second", tokens / bound, "", "assumed")
     yield Figure(section, f"{recipe.steps:,} steps", days, "days", "assumed")
     yield Figure(section, "chip-hours", hours, "", "assumed")
     if price:
-        yield Figure(section, f"money at {price:g} a chip-hour", hours * price, "", "assumed")
+        yield Figure(section, f"money at {price:g} per chip-hour", hours * price, "", "assumed")

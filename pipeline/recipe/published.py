@@ -132,7 +132,7 @@ def switch_large() -> Recipe:
 
 
 def switch_xxl() -> Recipe:
-    """Switch-XXL as released: T5-XXL, 128 experts (the paper's table says 64), 395B parameters."""
+    """Switch-XXL as released: T5-XXL, 128 experts (the paper's table has 64), 395B parameters."""
     switch = replace(
         released_switch(experts=128, group_rows=8),
         capacity_factor_evaluation=4.0,

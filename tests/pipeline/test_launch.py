@@ -1,4 +1,4 @@
-"""What can be known of a launch without an account: its options, its package, its job's graph."""
+"""What a launch needs, checked without an account: options, package, the job's graph."""
 
 import re
 import shlex
@@ -29,7 +29,7 @@ LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")
 
 
 def documented(runner: str) -> list[str]:
-    """The options of the first documented command for this runner; there may be another."""
+    """Returns the options of the first documented command for this runner."""
     commands = LAUNCH.replace("\\\n", " ").split("\n")
     command, *_ = (
         line for line in commands if f"--runner={runner}" in line and "mswitch clean" in line
@@ -55,7 +55,7 @@ def test_the_graph_stays_small_whatever_the_input(tmp_path, rules):
 
 
 @pytest.mark.parametrize("runner", ["DataflowRunner", "PrismRunner", "FlinkRunner", "SparkRunner"])
-def test_every_documented_option_is_one_of_beam(runner):
+def test_every_documented_option_exists_in_beam(runner):
     options = pipeline_options(documented(runner))
     known = PipelineOptions([]).get_all_options()
     asked = {option.split("=")[0].removeprefix("--") for option in documented(runner)}
@@ -64,7 +64,7 @@ def test_every_documented_option_is_one_of_beam(runner):
 
 
 def documented_training() -> Iterator[tuple[str, list[str]]]:
-    """Recipe and settings of every documented run that names a mesh."""
+    """Yields recipe and settings of every documented run that names a mesh."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for line in (readme + LAUNCH).replace("\\\n", " ").split("\n"):
         recipe = re.search(r"mswitch (?:pretrain|distill) .*--recipe (\S+)", line)
@@ -78,7 +78,7 @@ def test_every_documented_run_fits_its_mesh(recipe, settings):
     check_divides(override(recipes.get(recipe), settings))
 
 
-def test_the_documented_dataflow_command_means_what_it_says():
+def test_the_documented_dataflow_command_sets_its_options():
     options = pipeline_options(documented("DataflowRunner"))
     cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
     assert (cloud.project, cloud.region) == ("PROJECT", "REGION")
@@ -106,8 +106,8 @@ SHARED = (
 
 @pytest.mark.parametrize("given", ELSEWHERE)
 @pytest.mark.parametrize("here", ["input", "out"])
-def test_workers_elsewhere_are_given_no_path_of_this_machine(tmp_path, given, here):
-    """Their disks hold none of the input: the corpus would be empty, or lie where nobody looks."""
+def test_paths_of_this_machine_are_refused_for_workers_elsewhere(tmp_path, given, here):
+    """Their disks hold none of the input; the corpus would be empty or on a worker's disk."""
     paths = {"input": ("gs://bucket/*.wet.gz",), "out": "gs://bucket/corpus"}
     paths[here] = (f"{tmp_path}/*.wet.gz",) if here == "input" else str(tmp_path / "out")
     with pytest.raises(
@@ -118,11 +118,11 @@ def test_workers_elsewhere_are_given_no_path_of_this_machine(tmp_path, given, he
 
 
 @pytest.mark.parametrize("given", SHARED)
-def test_workers_that_may_share_a_disk_are_believed(given):
+def test_workers_that_may_share_a_disk_are_accepted(given):
     check_workers_reach(pipeline_options(given), ["/shared/crawl/*.wet.gz", "/shared/corpus"])
 
 
-def test_a_list_of_a_crawls_files_is_read_here():
+def test_a_list_of_a_crawls_files_is_read_on_this_machine():
     assert files_named(["/here/wet.paths.gz", "gs://bucket/*.wet.gz"]) == ["gs://bucket/*.wet.gz"]
 
 
@@ -134,7 +134,7 @@ def test_the_worker_image_has_the_pinned_beam():
 
 
 def test_what_the_worker_image_copies_makes_the_whole_wheel(tmp_path):
-    """The image itself is built nowhere here: these are its steps, without Docker."""
+    """Runs the steps of the image without Docker."""
     image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     copies = (line.split() for line in image.splitlines() if line.startswith("COPY"))
     here = tmp_path / "mswitch"
@@ -158,10 +158,17 @@ def test_the_wheel_holds_every_module_and_table(tmp_path):
     packed = set(ZipFile(wheel).namelist())
     packages = ("data", "model", "eval", "pipeline")
     files = (file for name in packages for file in (ROOT / name).rglob("*") if file.is_file())
-    wanted = {str(file.relative_to(ROOT)) for file in files if "__pycache__" not in file.parts}
-    assert len(wanted) > 100
-    assert {Path(name).suffix for name in wanted} >= {".py", ".tsv", ".typed", ".j2", ".css", ".js"}
-    assert wanted <= packed
+    expected = {str(file.relative_to(ROOT)) for file in files if "__pycache__" not in file.parts}
+    assert len(expected) > 100
+    assert {Path(name).suffix for name in expected} >= {
+        ".py",
+        ".tsv",
+        ".typed",
+        ".j2",
+        ".css",
+        ".js",
+    }
+    assert expected <= packed
 
 
 def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
@@ -177,8 +184,8 @@ def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
     assert "100.0% of the input" in shown
 
 
-def test_a_runner_that_did_nothing_is_not_believed(tmp_path, monkeypatch):
-    """As when workers cannot reach the output: the job ended well, and nothing is there."""
+def test_a_runner_that_did_nothing_is_an_error(tmp_path, monkeypatch):
+    """As when workers cannot reach the output: the job succeeds and writes nothing."""
     write(tmp_path / "archive")
     asked = arguments.Clean(
         input=(f"{tmp_path}/archive/*.warc.wet.gz",), rules="demo", out=str(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""`mswitch plan` from the command line: on simulated devices always, for TPUs where libtpu is."""
+"""`mswitch plan` from the command line, on simulated devices and on TPUs where libtpu is."""
 
 import importlib.util
 import json
@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from pipeline import arguments, cli
+from pipeline import arguments, cli, recipes
 from pipeline import plan as plan_command
 from pipeline.errors import ArtifactError
+from pipeline.recipe import named
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
@@ -25,7 +26,7 @@ SMALL = ("model.vocabulary_rows=1024", "model.layers=12", "rows=16", "inputs=64"
 
 
 def plan(tmp_path, *words: str) -> dict:
-    """Runs the command in this process and returns what it wrote."""
+    """Runs the command in this process and returns its file."""
     out = tmp_path / "plan.json"
     assert cli.run(["plan", *words, "--out", str(out)]) == 0
     return with_figures(json.loads(out.read_text()))
@@ -36,9 +37,10 @@ def with_figures(written: dict) -> dict:
     return written | {figure["name"]: figure["value"] for figure in written["figures"]}
 
 
+@pytest.mark.plans
 @pytest.mark.parametrize(("remat", "exchanges"), [("none", 4), ("full", 6)])
-def test_on_simulated_devices_collectives_are_the_designs(tmp_path, capsys, remat, exchanges):
-    """Six scanned blocks a stack: what a loop does is counted six times, as it runs."""
+def test_on_simulated_devices_collectives_are_the_designs(tmp_path, remat, exchanges):
+    """Six scanned blocks per stack: a loop's body counts six times, once per execution."""
     settings = (*SMALL, "model.switch.encoder_group_tokens=64", f"remat={remat}")
     settings += ("model.switch.decoder_group_tokens=14", "mesh.data=2", "mesh.expert=4")
     words = ("--recipe", "switch-demo", "--topology", "cpu:8", "--set", *settings)
@@ -51,18 +53,20 @@ def test_on_simulated_devices_collectives_are_the_designs(tmp_path, capsys, rema
     assert (
         found["matrix FLOPs of the program, all devices"] > least / 3 * 0.8 * found["model FLOPs"]
     )
-    assert "all-to-alls a switch layer" in capsys.readouterr().out
 
 
-def test_memory_is_that_of_the_recipe(tmp_path):
-    """A parameter is four bytes; eight devices hold an eighth each of what is split both ways."""
+def test_memory_is_that_of_the_recipe(tmp_path, capsys):
+    """A parameter takes four bytes; eight devices hold an eighth each of a matrix."""
     found = plan(tmp_path, "--recipe", "mt5-demo", "--topology", "cpu:8")
     memory = found["memory_bytes"]
-    assert memory["parameters"] == pytest.approx(4 * 1_833_600 / 8, rel=0.2)
+    parameters = recipes.count(named.get("mt5-demo").model)
+    assert memory["parameters"] == pytest.approx(4 * parameters / 8, rel=0.2)
     assert found["total"] * 2**30 == sum(memory.values())
+    assert "memory per device" in capsys.readouterr().out
+    assert {figure["section"] for figure in found["figures"]} >= {"memory a device", "work a step"}
 
 
-def test_a_mesh_that_does_not_fit_is_a_sentence(capsys):
+def test_a_mesh_that_does_not_divide_is_an_error_of_one_sentence(capsys):
     words = ["plan", "--recipe", "switch-demo", "--topology", "cpu:8", "--set", "mesh.data=3"]
     assert cli.run(words) == 2
     said = capsys.readouterr().err
@@ -70,25 +74,25 @@ def test_a_mesh_that_does_not_fit_is_a_sentence(capsys):
     assert "rows of a batch (32) must be a multiple of 3" in said
 
 
-def test_an_unknown_topology_is_a_sentence(capsys):
+def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
     assert cli.run(["plan", "--recipe", "switch-demo", "--topology", "v9:2x2"]) == 2
     assert "v5p:4x8x8" in capsys.readouterr().err
 
 
-class EndsItsProcess(arguments.Plan):
-    """Arguments whose arrival ends whoever receives them, as a failed check in libtpu does."""
+class AbortsItsProcess(arguments.Plan):
+    """Arguments that abort the process which unpickles them, as a failed check in libtpu does."""
 
     def __reduce__(self):
         return os.abort, ()
 
 
-def test_a_compiler_that_ends_its_process_is_a_sentence():
-    with pytest.raises(ArtifactError, match="ended its own process on switch-c for v5p:4x8x8"):
-        plan_command.run(EndsItsProcess(recipe="switch-c", topology="v5p:4x8x8"))
+def test_a_compiler_that_aborts_is_an_error_of_one_sentence():
+    with pytest.raises(ArtifactError, match="compiler aborted on switch-c for v5p:4x8x8"):
+        plan_command.run(AbortsItsProcess(recipe="switch-c", topology="v5p:4x8x8"))
 
 
 def outside(*words: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command as a user would, JAX free to look for any device."""
+    """Runs the command in a new process, where JAX may look for any device."""
     environment = {key: value for key, value in os.environ.items() if "JAX" not in key}
     for key in ("XLA_FLAGS", "TPU_LOAD_LIBRARY"):
         environment.pop(key, None)
@@ -100,9 +104,10 @@ def outside(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.plans
 @needs_compiler
 def test_golden_bounds_on_tpus(tmp_path):
-    """Six scanned blocks over data and experts; bounds are what was compiled, and a fifth more."""
+    """Six scanned blocks over data and experts; bounds are compiled numbers plus a fifth."""
     out = tmp_path / "plan.json"
     settings = ("model.vocabulary_rows=1024", "model.layers=12", "remat=full")
     settings += ("model.activation_dtype=bfloat16", "mesh.data=2", "mesh.expert=2")
@@ -124,8 +129,9 @@ def test_golden_bounds_on_tpus(tmp_path):
     assert found["money at 1.2 a chip-hour"] > 0
 
 
+@pytest.mark.plans
 @needs_compiler
-def test_two_slices_exchange_gradients_and_parameters_and_no_tokens(tmp_path):
+def test_two_slices_exchange_gradients_and_parameters_but_no_tokens(tmp_path):
     out = tmp_path / "plan.json"
     settings = (*SMALL, "remat=full", "mesh.slices=2", "model.switch.encoder_group_tokens=64")
     settings += ("model.switch.decoder_group_tokens=14",)
@@ -139,11 +145,12 @@ def test_two_slices_exchange_gradients_and_parameters_and_no_tokens(tmp_path):
     assert found["all-to-alls a switch layer"] == 6
     assert found["gathers of activations a step"] == 0
     assert found["all-to-alls between slices"] == 0
-    assert found["all-gather between slices"] > 0  # parameters, which the data axis stores in parts
+    assert found["all-gather between slices"] > 0  # parameters, sharded over data
     assert found["network"] > 0
     assert found["as designed"] == "yes"
 
 
+@pytest.mark.plans
 @needs_gpu_compiler
 def test_gpus_of_two_hosts_exchange_tokens_within_a_host(tmp_path):
     out = tmp_path / "plan.json"
@@ -163,7 +170,7 @@ def test_gpus_of_two_hosts_exchange_tokens_within_a_host(tmp_path):
 
 
 @needs_compiler
-def test_other_commands_say_nothing_of_a_compiler_that_is_installed():
+def test_other_commands_print_nothing_about_an_installed_compiler():
     done = outside("recipes", "switch-demo")
     assert done.returncode == 0
     assert done.stderr == ""

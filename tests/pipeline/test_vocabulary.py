@@ -22,7 +22,7 @@ TEXTS = [
 
 
 def foreign_model(**settings) -> bytes:
-    """A model as another project might have trained it: no sentinels."""
+    """Returns a model as another project might train it, without sentinels."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXTS * 20),
@@ -36,7 +36,7 @@ def foreign_model(**settings) -> bytes:
 
 
 def test_a_model_without_sentinels_keeps_its_ids_and_gets_them_appended(tmp_path):
-    """mT5's own: 250,000 pieces, to which T5's code adds 100 ids, the first sentinel last."""
+    """As mT5's own: 250,000 pieces, to which T5's code adds 100 ids, the first sentinel last."""
     (tmp_path / "mt5.model").write_bytes(model := foreign_model())
     run(Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out"))
     ours = load(tmp_path / "out" / MODEL_FILE)
@@ -65,7 +65,7 @@ def test_another_layout_is_refused(tmp_path):
         run(Vocabulary(model=tmp_path / "llama.model", out=tmp_path / "out"))
 
 
-def test_training_and_taking_exclude_each_other(tmp_path):
+def test_training_a_model_and_taking_one_exclude_each_other(tmp_path):
     with pytest.raises(ArtifactError, match="give the last two to train one"):
         run(Vocabulary(out=tmp_path / "out"))
     (tmp_path / "x.model").write_bytes(foreign_model())
@@ -81,7 +81,7 @@ def write_pages(corpus: Path, language: str, texts: list[str], split: str = "tra
 
 
 def test_a_sample_has_its_quotas_from_every_file_in_proportion(tmp_path):
-    """And from no held-out page."""
+    """Held-out pages are not sampled."""
     first = write_pages(tmp_path / "a", "en", [f"a{n:03d}" * 5 for n in range(900)])
     second = write_pages(tmp_path / "b", "en", [f"b{n:03d}" * 5 for n in range(300)])
     write_pages(first, "en", ["held out"], "validation")
@@ -93,7 +93,7 @@ def test_a_sample_has_its_quotas_from_every_file_in_proportion(tmp_path):
         characters[line[0]] += len(line)
     assert characters["a"] == 3000
     assert characters["b"] == 1000
-    assert 100 <= characters["m"] < 108  # a short language is read again
+    assert 100 <= characters["m"] < 108  # a language with less text is read repeatedly
     assert characters["h"] == 0
 
 
@@ -105,6 +105,6 @@ def test_lines_too_long_for_sentencepiece_are_cut(tmp_path):
     assert max(len(line.encode()) for line in lines) <= 16_384
 
 
-def test_pages_without_a_letter_end_the_sample(tmp_path):
+def test_pages_without_characters_end_the_sample(tmp_path):
     corpus = write_pages(tmp_path, "yo", ["", "\n"])
     assert list(sample([str(corpus)], {"yo": 10})) == []

@@ -9,7 +9,7 @@ from pipeline.hardware import hosts
 from pipeline.hardware.hosts import share_of, to_devices
 
 ROWS = 32
-# (process, which part of the batch) of eight devices.
+# (process, number of the batch's part) of eight devices.
 FOUR_HOSTS = [(number // 2, number) for number in range(8)]
 SPLIT_MODEL = [(number // 2, number // 4) for number in range(8)]  # two hosts hold one model
 IN_TURNS = [(number % 2, number) for number in range(8)]
@@ -21,7 +21,7 @@ class Device(NamedTuple):
 
 
 class Sharding:
-    """What JAX would say of devices on several hosts."""
+    """Replaces JAX's sharding over devices of several hosts."""
 
     def __init__(self, layout):
         self.layout = layout

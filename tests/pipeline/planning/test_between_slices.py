@@ -1,4 +1,4 @@
-"""What crosses from slice to slice, read off a program of two blocks."""
+"""Transfers between slices, in a program of two blocks."""
 
 from pipeline.planning.between_slices import Crossing, crossings, sender
 from pipeline.planning.collectives import collectives
@@ -44,12 +44,12 @@ ENTRY %main (weights: f32[4,8]) -> f32[4,8] {{
 """
 
 
-def test_what_a_device_sends_is_counted_as_often_as_it_is_sent():
+def test_a_transfer_is_counted_once_per_execution():
     found = list(crossings(parse(TEXT)))
     assert found == [Crossing("all-gather", 2, 4 * 8 * 4), Crossing("all-reduce", 2, 16 * 4)]
 
 
-def test_both_ends_of_a_transfer_meet():
+def test_a_recv_is_matched_with_its_send():
     values = parse(TEXT).computations["body"]
     sent = sender(values["recv.1"], values)
     assert sent is not None
@@ -57,8 +57,8 @@ def test_both_ends_of_a_transfer_meet():
     assert sender(values["send.1"], {}) is None
 
 
-def test_a_gather_of_what_another_slice_stores_is_of_parameters():
-    """Though the operation is a product's; without the way over the network it was computed."""
+def test_a_gather_of_another_slices_parameters_is_of_parameters():
+    """The trace crosses the network, as the operation's name is that of a product."""
     (gather,) = collectives(parse(TEXT), {"data": 1, "expert": 2, "model": 1}, parameters=1)
     assert gather.origin == "parameters"
     assert gather.executions == 2

@@ -1,4 +1,4 @@
-"""Collectives: how often, over which axes, and what of: parameters or activations."""
+"""Collectives: executions, axes, bytes, and their origin: parameters or activations."""
 
 import functools
 
@@ -20,7 +20,7 @@ LAYERS = 7
 
 
 def program(gathered: str):
-    """A scan over layers that gathers each layer's weights, or its activations."""
+    """Returns a scan over layers that gathers each layer's weights, or its activations."""
     mesh = make_mesh(MeshShape(**MESH))
     rows, whole = NamedSharding(mesh, PartitionSpec("expert")), NamedSharding(mesh, PartitionSpec())
     stored = NamedSharding(mesh, PartitionSpec(None, "data"))
@@ -51,18 +51,18 @@ def found(gathered: str) -> list[Collective]:
     return [one for one in collectives(program(gathered), MESH, 1) if one.kind == "all-gather"]
 
 
-def test_gathers_of_stored_parameters_are_told_from_those_of_activations():
+def test_gathers_of_stored_parameters_differ_from_those_of_activations():
     assert {one.origin for one in found("parameters")} == {"parameters"}
     assert "activations" in {one.origin for one in found("activations")}
 
 
-def test_a_vector_is_told_by_where_it_comes_from_and_not_by_its_shape():
+def test_a_vector_is_classified_by_its_origin_and_not_by_its_shape():
     of_vectors = [one for one in found("a vector of activations") if one.size == 8 * 4]
     assert of_vectors
     assert {one.origin for one in of_vectors} == {"activations"}
 
 
-def test_gathers_are_counted_by_layer_with_their_axes_and_bytes():
+def test_gathers_are_counted_per_layer_with_axes_and_bytes():
     forward = [one for one in found("parameters") if one.executions == LAYERS]
     assert forward
     for one in forward:
@@ -108,7 +108,7 @@ def test_a_design_is_broken_by_a_gather_of_activations_or_an_exchange_too_many()
     recipe = override(get("switch-demo"), ["mesh.expert=8"])
     exchanges = Collective("all-to-all", "activations", ("expert",), tuple(range(8)), 8, 1)
     parameters = Collective("all-gather", "parameters", ("expert",), tuple(range(8)), 9, 1)
-    assert recipe.model.blocks == 1  # a switch layer a stack
+    assert recipe.model.blocks == 1  # one switch layer per stack
     assert design_holds(recipe, [exchanges, parameters])
     assert not design_holds(recipe, [exchanges, parameters._replace(origin="activations")])
     assert not design_holds(recipe, [exchanges._replace(executions=10)])

@@ -1,4 +1,4 @@
-"""Figures by hand: slots, the roofline's resources, days and money."""
+"""Figures computed by hand: expert slots, the roofline's resources, days and cost."""
 
 import dataclasses
 
@@ -16,13 +16,13 @@ from pipeline.recipe.recipe import override
 
 
 def test_slots_of_switch_c_by_hand():
-    """512 encoder groups and 128 decoder groups a layer, 2 slots an expert, 15 layers each."""
+    """512 encoder and 128 decoder groups per layer, 2 slots per expert, 15 layers each."""
     found = expert_slots(get("switch-c"))
     assert found == ExpertSlots(15 * (512 + 128) * 2048 * 2, 15 * 2048 * (512 + 114))
     assert found.wasted == pytest.approx(1 - 626 / 1280)
 
 
-def test_no_slots_where_there_are_none():
+def test_dense_and_dropless_recipes_have_no_slots():
     assert expert_slots(get("t5-base")) is None
     assert expert_slots(override(get("switch-base"), ["model.switch.dispatch=dropless"])) is None
 
@@ -43,7 +43,7 @@ def test_all_to_alls_by_design(settings, count):
 NOTHING = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)
 
 
-def test_the_slowest_resource_sets_the_step_and_what_follows():
+def test_the_slowest_resource_sets_the_step_and_its_cost():
     recipe = dataclasses.replace(get("t5-base"), rows=100, steps=86_400)
     chips = Topology("v5p:2x2x1", tuple(jax.devices()[:4]), 4, None, (2, 2, 1))
     seconds = {"matrix products": 0.25, "main memory": 0.5, "links": 0.125}
@@ -53,13 +53,13 @@ def test_the_slowest_resource_sets_the_step_and_what_follows():
     assert found["step, all of these overlapping"] == 0.5
     assert found["binding"] == "main memory"
     assert found["step, none overlapping"] == 0.875
-    assert found["tokens a second"] == 100 * (512 + 114) / 0.5
+    assert found["tokens per second"] == 100 * (512 + 114) / 0.5
     assert found["86,400 steps"] == 0.5
     assert found["chip-hours"] == 0.5 * 24 * 4
-    assert found["money at 2 a chip-hour"] == 96
+    assert found["money at 2 per chip-hour"] == 96
 
 
-def test_an_exchange_costs_the_links_that_it_crosses_and_a_ring_one():
+def test_an_all_to_all_costs_its_mean_distance_and_a_ring_one_link():
     four = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
     reduction = Collective("all-reduce", "activations", ("data",), (0, 1, 2, 3), 3, 1000)
     assert crossed(reduction, four) == 3 * 1500

@@ -1,4 +1,4 @@
-"""GPUs by name, and what of their programs is written otherwise than TPUs'."""
+"""GPUs by name, and the notation of their programs where it differs from TPUs'."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from pipeline.planning.program import parse
 from pipeline.planning.roofline import to_other_hosts
 from pipeline.planning.topology import Topology, topology
 
-# Two of a batch, [16, 32] times [32, 8] each, by a library that wants scratch memory.
+# A batch of two products, [16, 32] times [32, 8] each, by a library call with scratch memory.
 PRODUCT = """HloModule step
 
 ENTRY %main (x: f32[2,16,32], y: f32[2,32,8]) -> f32[2,16,8] {
@@ -44,19 +44,19 @@ def test_a_name_is_hosts_times_gpus(name, hosts, each):
 
 
 @pytest.mark.parametrize("name", ["h100:0", "h100:2x2x2", "v100:8", "h100", "h100:9999x8"])
-def test_what_is_no_name_of_gpus(name):
+def test_other_names_are_refused(name):
     assert gpus.parsed(name) is None
     with pytest.raises(ArtifactError, match="h100:2x8"):
         topology(name)
 
 
-def test_without_the_compiler_the_sentence_says_what_to_install(monkeypatch):
+def test_without_the_compiler_the_message_names_the_package(monkeypatch):
     monkeypatch.setattr(gpus, "NEEDED", ("no_such_package.at_all",))
     with pytest.raises(ArtifactError, match=r"plan-gpu"):
         topology("h100:8")
 
 
-def test_a_librarys_product_counts_as_a_product_and_its_scratch_as_nothing():
+def test_a_library_call_counts_as_a_product_without_its_scratch():
     program = parse(PRODUCT)
     flops = 2 * 2 * 16 * 32 * 8
     assert products(program) == (flops, 6 * flops)

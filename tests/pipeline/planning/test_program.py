@@ -1,4 +1,4 @@
-"""Programs are read as XLA prints them: loops, memory spaces, products, bytes."""
+"""Programs are parsed from XLA's text: loops, memory spaces, products, bytes."""
 # ruff: noqa: E501
 
 import jax
@@ -61,22 +61,22 @@ ENTRY %main (a: f32[7,8,8], b: f32[8,8]) -> f32[8,8] {
 """
 
 
-def test_what_is_in_loops_runs_as_often_as_they_do():
+def test_executions_are_products_of_trip_counts():
     program = parse(NESTED)
     assert program.executions["main"] == 1
     assert program.executions["outer"] == 3
     assert program.executions["inner"] == program.executions["fused"] == 15
 
 
-def test_products_are_counted_by_execution_and_pass():
+def test_products_are_counted_per_execution_and_pass():
     found = products(parse(NESTED))
     assert found.flops == 15 * 2 * 8**3
     assert found.passes == 6 * found.flops  # float32, at `highest`
 
 
-def test_memory_is_counted_by_slice_and_only_where_it_is_main_memory():
-    """256 bytes each: 15 slices of the stack are read, with 4 bytes that say which; b and the
-    result pass once."""
+def test_only_slices_and_only_main_memory_are_counted():
+    """256 bytes each: 15 slices of the stack are read, with a 4-byte index each; b and the result
+    move once."""
     assert memory_bytes(parse(NESTED)) == 15 * (256 + 4) + 2 * 256
 
 
@@ -105,7 +105,7 @@ def test_a_text_without_an_entry_is_refused():
         ),
     ],
 )
-def test_padding_of_batched_products_is_no_work(line, flops):
+def test_padding_of_batched_products_is_not_counted(line, flops):
     text = f"""ENTRY %main (l: bf16[1], r: bf16[1]) -> bf16[1] {{
   %l = bf16[16,1024,2080]{{2,1,0}} parameter(0)
   %r = bf16[16,2080,3072]{{2,1,0}} parameter(1)

@@ -1,4 +1,4 @@
-"""Changes are tried from the cheapest on, until one fits; what cannot fit is not compiled."""
+"""Changes are tried from the cheapest on until one fits; one that cannot fit is not compiled."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ def devices(gibibytes: float) -> Topology:
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Stands in for the compiler: 16 GiB without remat, 8 with, less by parts; lists its calls."""
+    """Replaces the compiler: 16 GiB, 8 with remat, divided by microbatches; lists its calls."""
     asked = []
 
     def compile_step(recipe, topology):
@@ -47,7 +47,7 @@ def compiled(monkeypatch):
         (5, ["--set remat=full", "--set remat=full accumulate=2"]),
     ],
 )
-def test_the_first_that_fits_ends_the_search(compiled, available, changes):
+def test_the_first_change_that_fits_ends_the_search(compiled, available, changes):
     recipe = with_mesh(get("mt5-demo"), 4)
     tried = list(remedies(CompiledStep(recipe, devices(available), EMPTY, None, 0)))
     assert [one.change for one in tried] == changes
@@ -63,8 +63,8 @@ def test_more_devices_for_the_experts_come_first(compiled):
     assert first.step.recipe.mesh.expert == 4
 
 
-def test_what_parameters_alone_exceed_is_not_compiled(compiled, monkeypatch):
-    """Not on this slice, however often halved: a larger one is asked for instead."""
+def test_a_recipe_whose_parameters_alone_do_not_fit_is_not_compiled(compiled, monkeypatch):
+    """No change on this slice helps, so a larger slice is compiled instead."""
     asked = []
 
     def wider(name, slices):

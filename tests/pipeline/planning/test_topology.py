@@ -1,4 +1,4 @@
-"""Names of slices, and how far apart their devices are."""
+"""Names of slices, and distances between their devices."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from pipeline.planning.topology import Topology, topology
 
 @dataclass(frozen=True)
 class Chip:
-    """What distances look at."""
+    """A device with coordinates."""
 
     coords: tuple[int, ...]
     device_kind: str = "simulated"
@@ -37,14 +37,14 @@ def slice_of(name: str, *shape: int) -> Topology:
         ("cpu:4096", "already has"),
     ],
 )
-def test_what_is_no_topology_is_said_in_a_sentence(name, message):
-    jax.devices()  # they are chosen once in a process
+def test_unknown_topologies_are_an_error_of_one_sentence(name, message):
+    jax.devices()  # a process chooses its devices once
     with pytest.raises(ArtifactError, match=message) as error:
         topology(name)
     assert name in str(error.value)
 
 
-def test_without_the_compiler_the_sentence_says_what_to_install(monkeypatch):
+def test_without_the_compiler_the_message_names_the_package(monkeypatch):
     monkeypatch.setattr(libtpu.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ArtifactError, match=r"pip install 'mswitch\[plan\]'"):
         topology("v5p:2x2x1")
@@ -57,7 +57,7 @@ def test_simulated_devices_have_no_limit_and_no_torus():
     assert devices.hops((0, 1, 2, 3)) == 1
 
 
-def test_distances_go_round_rings_only_where_they_are_closed():
+def test_distances_go_round_rings_only_where_a_dimension_is_one():
     ring = slice_of("v5p:4x1x1", 4, 1, 1)
     assert ring.hops((0, 1, 2, 3)) == 1.0  # 0, 1, 2, 1 from anywhere
     line = slice_of("v5p:3x1x1", 3, 1, 1)

@@ -1,4 +1,4 @@
-"""Meshes are chosen as documented; what stands in the way is said, with a way out that works."""
+"""Meshes are chosen as documented; an error names the obstacle and a change that works."""
 
 import dataclasses
 import re
@@ -24,7 +24,7 @@ from pipeline.recipe.recipe import override
         ("mt5-base", 16, MeshShape(data=16)),
     ],
 )
-def test_experts_first_then_data_and_as_little_model_as_will_do(name, devices, mesh):
+def test_experts_first_then_data_and_the_smallest_model_axis(name, devices, mesh):
     assert with_mesh(get(name), devices).mesh == mesh
 
 
@@ -40,7 +40,7 @@ def test_every_recipe_has_a_mesh_of_eight_devices(name):
     assert recipe.mesh.data * recipe.mesh.expert * recipe.mesh.model == 8
 
 
-def test_too_few_groups_are_said_with_settings_that_help():
+def test_too_few_groups_are_an_error_with_settings_that_help():
     with pytest.raises(ConfigurationError) as error:
         with_mesh(get("switch-c"), 512)
     message = str(error.value)
@@ -51,7 +51,7 @@ def test_too_few_groups_are_said_with_settings_that_help():
     assert dataclasses.replace(changed, mesh=MeshShape()) == override(get("switch-c"), settings)
 
 
-def test_devices_that_slices_cannot_share_are_said():
+def test_devices_that_slices_do_not_divide_are_an_error():
     with pytest.raises(ConfigurationError, match=r"mesh\.slices=3 was asked of 8 devices"):
         with_mesh(override(get("mt5-base"), ["mesh.slices=3"]), 8)
 
@@ -59,7 +59,7 @@ def test_devices_that_slices_cannot_share_are_said():
 @pytest.mark.parametrize("devices", [1, 2, 3, 5, 6, 7, 8, 12, 64])
 @pytest.mark.parametrize("name", ["mt5-demo", "switch-demo", "switch-experiment", "switch-base"])
 def test_a_run_opens_on_any_number_of_devices(name, devices):
-    """Also one that was trained in parts, over slices, on a mesh that nobody here has."""
+    """Even one trained with microbatches, over slices, on a mesh that is not available."""
     shape = MeshShape(data=2, expert=16, slices=2)
     run = dataclasses.replace(get(name), accumulate=2, mesh=shape)
     mesh = mesh_to_open_on(run, devices)

@@ -50,7 +50,7 @@ def test_groups_divide_the_batch_of_every_sparse_recipe():
 
 
 def by_hand(model):
-    """Parameters, matrix by matrix."""
+    """Returns the number of parameters, summed matrix by matrix."""
     attention = 4 * model.embed * model.heads * model.head
     mlp = {"relu": 2, "gated-gelu": 3}[model.feed_forward] * model.embed * model.mlp
     count = model.vocabulary_rows * model.embed * (1 if model.tied_logits else 2)
@@ -93,13 +93,13 @@ def test_parameters_are_the_published_ones(name, parameters, published):
     ("experts", "billions"), [(16, 1.432), (32, 2.338), (64, 4.150), (128, 7.775)]
 )
 def test_mswitch_base_at_every_number_of_experts(experts, billions):
-    """mT5-Base's 0.582 and, a switch layer and expert more, 12 * 3 * 768 * 2048 weights."""
+    """mT5-Base's 0.582, plus 12 * 3 * 768 * 2048 weights per switch layer and further expert."""
     recipe = override(named.get("mswitch-base"), [f"model.switch.experts={experts}"])
     assert list_recipes.count(recipe.model) == by_hand(recipe.model)
     assert by_hand(recipe.model) / 1e9 == pytest.approx(billions, abs=0.0006)
 
 
-def test_where_the_papers_table_errs():
+def test_switch_xxl_has_128_experts_where_the_papers_table_has_64():
     """Switch-XXL: 395B parameters are 128 experts; the 64 that table 9 prints would be 201B."""
     xxl = named.get("switch-xxl")
     halved = override(xxl, ["model.switch.experts=64"]).model
@@ -109,8 +109,8 @@ def test_where_the_papers_table_errs():
 
 @pytest.mark.parametrize(
     ("name", "published", "ours_over_published"),
-    # Table 9's FLOPs a sequence, whose lengths are not said. With pretraining's 512 inputs and 114
-    # targets, without scores and logits, T5-Base's are met; other rows are below the arithmetic.
+    # Table 9 has FLOPs per sequence without lengths. With pretraining's 512 inputs and 114 targets,
+    # without scores and logits, T5-Base's number is met; other rows are below the formula.
     [
         ("t5-base", 124e9, 1.001),
         ("switch-base", 124e9, 1.001),
@@ -148,7 +148,7 @@ def test_overrides_are_typed():
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [
         ("stepz=3", "Did you mean steps"),
         ("model.swich.experts=3", "Did you mean switch"),
@@ -161,20 +161,20 @@ def test_overrides_are_typed():
         ("model.feed_forward=swiglu", "one of gated-gelu, relu"),
     ],
 )
-def test_unusable_overrides(setting, says):
-    with pytest.raises(ArtifactError, match=says):
+def test_unusable_overrides(setting, message):
+    with pytest.raises(ArtifactError, match=message):
         override(named.get("mt5-demo"), [setting])
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [
         ("steps=0", "steps was 0"),
         ("optimizer.decay_from=2", "decay_from was 2.0"),
     ],
 )
-def test_a_value_out_of_range(setting, says):
-    with pytest.raises(ConfigurationError, match=says):
+def test_a_value_out_of_range(setting, message):
+    with pytest.raises(ConfigurationError, match=message):
         override(named.get("mt5-demo"), [setting])
 
 
@@ -204,7 +204,7 @@ def test_published_recipes_begin_at_a_tenth_of_the_scale(name):
         "model.switch.balance_loss_weight=-1",
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(setting):
+def test_impossible_values_are_refused_by_name(setting):
     path, _, value = setting.partition("=")
     name = path.split(".")[-1]
     with pytest.raises(ConfigurationError, match=rf"{name}\b.* (was|were) .*{value}"):
