@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.languages import all_languages
-from pipeline import json_files
+from data.stores.json_files import write_json
 from pipeline.artifacts import claims
 
 RESULT = Path(__file__).parent / "results" / "report.json"
@@ -38,9 +38,7 @@ def write_run(directory: Path, pages: int, experts: int | None, seed: int, token
     switch = None if experts is None else {"experts": experts}
     recipe = {"name": "synthetic", "steps": STEPS, "seed": seed, "model": {"switch": switch}}
     inputs = {"tokens": claims.digest_of_manifest(tokens)}
-    json_files.write_json(
-        directory / "recipe.json", {"recipe": recipe, "devices": ["cpu"], "inputs": inputs}
-    )
+    write_json(directory / "recipe.json", {"recipe": recipe, "devices": ["cpu"], "inputs": inputs})
     rng, same = np.random.default_rng([seed, experts or 0]), np.random.default_rng(0)
     language = np.array(CODES)[np.arange(pages) % len(CODES)]
     target_tokens = same.integers(40, 400, pages)

@@ -23,31 +23,36 @@ from rich.console import Console
 
 from data.languages import codes
 from data.rules.bad_words import BadWordRule
-from pipeline import arguments, storage
-from pipeline.artifacts import claims, digests
+from data.stores import digests
+from data.stores.files import absolute
+from pipeline import arguments
+from pipeline.artifacts import claims
 from pipeline.beam.job import running
-from pipeline.beam.options import Follow, check_workers_reach, pipeline_options, use
-from pipeline.beam.pieces import Perform, WriteAll
-from pipeline.cleaning import read, shards
+from pipeline.beam.options import Follow, check_workers_reach, pipeline_options
+from pipeline.beam.store_options import use_store_options
+from pipeline.beam.work_items import DoWork, WriteAll
+from pipeline.beam.workspace import Workspace, check_complete, clear
+from pipeline.cleaning import shards
 from pipeline.cleaning.input_files import files_named, input_files, of_languages
+from pipeline.cleaning.judgement import Timed
 from pipeline.cleaning.manifest import manifest_of, print_summary
 from pipeline.cleaning.plan import (
+    VERSION,
     AnyRules,
-    Job,
+    CleaningJob,
     believes_declarations,
-    check_complete,
+    files_of,
     planned,
     steps,
-    whole,
+    total_of,
 )
 from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.watch import watched
-from pipeline.cleaning.workspace import Workspace, clear, forget_others
 from pipeline.cleaning.write import WriteFile
 
 STAGE = "clean"
-LAYOUT = 2  # of the workspace; 1 had no broken records
+OUTPUTS = ("pages", "rejected", "broken")  # folders of a corpus
 
 
 def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
@@ -57,9 +62,9 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     rules = rules_asked(arguments)
     asked = None if arguments.languages is None else codes(arguments.languages)
     options = pipeline_options(arguments.beam)
-    use(options)
+    use_store_options(options)
     check_workers_reach(options, [*files_named(arguments.input), str(arguments.out)])
-    out = storage.absolute(str(arguments.out))
+    out = absolute(str(arguments.out))
     found = input_files(arguments.input, arguments.crawl_base)
     listed = bad_word_rule(rules, arguments.bad_words)
     identifier = model_of_languages(rules, arguments.language_identifier)
@@ -95,7 +100,7 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
         crawl_cache=cache,
         cut=cut,
     )
-    if forget_others(job.workspace):
+    if job.workspace.forget_stale(OUTPUTS):
         console.print(
             f"clean: {arguments.out} held an unfinished run of another version, or of input that "
             "has been changed since; it begins anew."
@@ -106,8 +111,8 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     pieces = {step.step: count for step, count in steps(job)}
     with watched(job.workspace, pieces, console) as watch:
         run_job(job, options, watch.follow)
-    check_complete(job)
-    body = manifest_of(whole(job), job, files=len(found), not_read=not_read)
+    check_complete(job.workspace, pieces.items(), files_of(job))
+    body = manifest_of(total_of(job), job, files=len(found), not_read=not_read)
     claims.finish(out, STAGE, settings, inputs, body)
     clear(out)
     print_summary(console, body, time.monotonic() - started)
@@ -124,7 +129,7 @@ def job_of(
     identifier: str | None = None,
     crawl_cache: str | None = None,
     cut: Cut = DEFAULT_CUT,
-) -> Job:
+) -> CleaningJob:
     """Returns the job for these files, and leaves their names for its workers.
 
     Args:
@@ -139,12 +144,13 @@ def job_of(
         cut: how input is cut.
     """
     groups = shards.shards(found, cut)
-    version = (claims.SCHEMA_VERSION, claims.code_version(), LAYOUT)
+    version = (claims.SCHEMA_VERSION, VERSION)
     # Not in the manifest: a copy of the input is the same input, and gives the same manifest.
     stamps = [file.stamp for file in found]
     follows_from = (version, rules.name, identity, groups, stamps, asdict(cut))
     space = Workspace(out, digests.digest_of_value(follows_from)[:16])
-    return Job(
+    space.write_shards(groups)
+    return CleaningJob(
         workspace=space,
         rules=rules,
         asked=asked,
@@ -153,12 +159,11 @@ def job_of(
         shards=len(groups),
         partitions=shards.partitions(found, cut),
         cut=cut,
-        listing=read.write_listing(space, groups),
         crawl_cache=crawl_cache,
     )
 
 
-def run_job(job: Job, options: PipelineOptions, follow: Follow = lambda _: None) -> None:
+def run_job(job: CleaningJob, options: PipelineOptions, follow: Follow = lambda _: None) -> None:
     """Runs the graph, on this machine or where the options say; `follow` is told of it.
 
     Raises:
@@ -168,10 +173,10 @@ def run_job(job: Job, options: PipelineOptions, follow: Follow = lambda _: None)
         build(job, pipeline)
 
 
-def build(job: Job, pipeline: beam.Pipeline) -> None:
+def build(job: CleaningJob, pipeline: beam.Pipeline) -> None:
     """Puts the steps into the pipeline, each behind the one before."""
     done: tuple[PCollection, ...] = ()
     for step, count in steps(job):
-        done = (pipeline | type(step).__name__ >> Perform(step, count, done),)
+        done = (pipeline | type(step).__name__ >> DoWork(Timed(step), count, done),)
     plan = functools.partial(planned, job)
     _ = pipeline | "WriteFiles" >> WriteAll(plan, WriteFile.of(job.workspace, job.rules), done)

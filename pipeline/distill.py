@@ -17,6 +17,7 @@ from typing import Any
 import equinox as eqx
 import jax
 
+from data.stores.json_files import read_json
 from model.distillation import Distillation, DistillationConfig
 from model.sharding import make_mesh
 from model.stack import Call
@@ -24,9 +25,8 @@ from model.student import ExpertUse, expert_use, with_teachers_weights
 from model.train_step import TrainState
 from model.transformer import Transformer
 from pipeline.arguments import Distill
-from pipeline.artifacts.claims import differences
+from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
-from pipeline.json_files import read_json
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
 from pipeline.training import teacher as teachers
@@ -65,7 +65,7 @@ def check_same_teacher(out: Path, facts: Mapping[str, Any]) -> None:
     """
     path = out / "recipe.json"
     there = read_json(path).get("teacher") if path.exists() else None
-    if there is not None and (lines := differences(there, dict(facts))):
+    if there is not None and (lines := json_differences(there, dict(facts))):
         raise ArtifactError(
             f"{out} was taught by another teacher so far ({'; '.join(lines)}); restore that one, "
             "or name another --out."

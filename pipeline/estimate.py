@@ -20,7 +20,7 @@ from pipeline import clean
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
 from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.plan import whole as sum_of
+from pipeline.cleaning.plan import total_of
 from pipeline.cleaning.rules_asked import named
 from pipeline.cleaning.shards import InputFile
 
@@ -83,7 +83,7 @@ def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
     job = clean.job_of(str(directory), named(rules), files)
     before = _core_seconds()
     clean.run_job(job, pipeline_options(()))
-    counts = sum_of(job).counts
+    counts = total_of(job).counts
     return Amounts(
         files=len(files),
         input_bytes=sum(file.size for file in files),

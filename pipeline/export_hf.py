@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from data.stores.digests import digest_of_contents
+from data.stores.json_files import write_json
 from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
 from data.tokens.tokenizer_json import tokenizer_json
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import export_state
 from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import Claim, claim, finish
-from pipeline.artifacts.digests import digest_of_contents
-from pipeline.json_files import write_json
 from pipeline.runs.open import load_run, restore
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"

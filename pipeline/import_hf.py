@@ -14,16 +14,16 @@ from rich.console import Console
 from safetensors import safe_open
 
 from data.examples.span_corruption import lengths_for_inputs
+from data.stores.digests import digest_of_contents
+from data.stores.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.hugging_face.config import import_config
 from model.hugging_face.weights import import_state
 from model.transformer import parameter_count
 from pipeline.arguments import ImportHf
 from pipeline.artifacts.claims import Claim, claim, finish
-from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.export_hf import CONFIG, VOCABULARY
-from pipeline.json_files import read_json
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.open import trainer_here
 from pipeline.training.description import describe_run

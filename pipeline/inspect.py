@@ -8,16 +8,17 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from data.stores.digests import digest_of_contents
+from data.stores.files import exists, is_remote, join_path
+from data.stores.json_files import read_json
 from data.tokens.block_checks import verify_contents
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Inspect
-from pipeline.artifacts.claims import CLAIM, MANIFEST, place_of, read_manifest
-from pipeline.artifacts.digests import digest_of_contents
+from pipeline.artifacts.claims import CLAIM, MANIFEST, read_manifest
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
-from pipeline.json_files import read_json
-from pipeline.tokens.open_blocks import is_address, open_blocks
+from pipeline.tokens.open_blocks import open_blocks
 
 FERTILITY = (
     "language",
@@ -33,7 +34,7 @@ FERTILITY = (
 def run(arguments: Inspect) -> None:
     """Prints stage, versions, settings and counts of an artifact."""
     console = Console()
-    if is_address(arguments.directory):
+    if is_remote(arguments.directory):
         inspect_stored(arguments, console)
         return
     directory = Path(arguments.directory)
@@ -55,8 +56,8 @@ def inspect_stored(arguments: Inspect, console: Console) -> None:
     Raises:
         ArtifactError: it is neither.
     """
-    place = place_of(arguments.directory)
-    stage = place.read(MANIFEST).get("stage") if place.has(MANIFEST) else None
+    path = join_path(arguments.directory, MANIFEST)
+    stage = read_json(path).get("stage") if exists(path) else None
     if stage == "tokenize":
         blocks = open_blocks(arguments.directory, arguments.cache)
         print_head(blocks.manifest, console)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from data.stores.atomic import write_text
+from data.stores.digests import digest_of_contents
+from data.stores.json_files import read_json, write_json
 from eval import comparison, distillation, expert_sharing, side
 from eval.cautions import cautions
 from eval.distillation import Student
@@ -20,10 +23,8 @@ from eval.markdown import to_markdown
 from eval.report import Difference, ReportContents, RunFacts
 from eval.report_json import to_json
 from eval.side import Side
-from pipeline import json_files
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
-from pipeline.artifacts.digests import digest_of_contents
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.errors import ArtifactError
@@ -50,9 +51,9 @@ def run(arguments: Report) -> None:
     )
     report = _report(arguments, baseline, candidate, students, differences)
     _claim(arguments.out, inputs)
-    json_files.write_json(arguments.out / "report.json", to_json(report))
-    json_files.write_text(arguments.out / "report.md", to_markdown(report))
-    json_files.write_text(arguments.out / "index.html", to_html(report))
+    write_json(arguments.out / "report.json", to_json(report))
+    write_text(arguments.out / "report.md", to_markdown(report))
+    write_text(arguments.out / "index.html", to_html(report))
     claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
     lines = [report.sentence, *(f"- {caution}" for caution in cautions(report))]
     print("\n".join([*lines, f"The report is in {arguments.out / 'index.html'}"]))
@@ -132,7 +133,7 @@ def _check_named_once(arguments: Report) -> None:
 
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:
     for name in (claims.MANIFEST, claims.CLAIM):
-        if (out / name).exists() and json_files.read_json(out / name).get("stage") == STAGE:
+        if (out / name).exists() and read_json(out / name).get("stage") == STAGE:
             return  # an older report may be replaced
     claims.claim(out, STAGE, {}, inputs)
 

@@ -1,39 +1,43 @@
 """`mswitch tokenize`: clean pages to token blocks, on Beam, by tensorflow-text's SentencePiece op.
 
-Blocks are written for every language with training pages, both splits. A language's files of pages
-are its shards' boundaries, so the output does not depend on the workers. The manifest holds counts
-(the tokenizer's fertility by language follows from them: tokens, bytes, characters, pages, unknown
-and byte tokens), the vocabulary's digest and a checksum a shard; the vocabulary itself is copied
-beside the blocks. A job that was cut short goes on after its last finished shard.
+Blocks are written for every language with training pages, both splits. Shards begin and end with a
+language's files of pages, so the output does not depend on the workers. The manifest holds counts
+(tokens, bytes, characters, pages, unknown and byte tokens, from which the tokenizer's fertility per
+language follows), the vocabulary's digest and one checksum per shard; the vocabulary is copied
+beside the blocks. An interrupted job resumes after its last finished shard.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
-from data.tokens.blocks import manifest_entry, token_dtype
+from data.stores.digests import digest_of_bytes, digest_of_value
+from data.stores.files import absolute, directories_in, exists, join_path, read_bytes
+from data.tokens.blocks import Shard, manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline import storage
 from pipeline.arguments import Tokenize
 from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
     Claim,
     claim,
-    code_version,
     digest_of_manifest,
     finish,
     read_manifest,
 )
-from pipeline.artifacts.digests import digest_of_bytes, digest_of_value
 from pipeline.beam import job
-from pipeline.beam.options import check_workers_reach, pipeline_options, use
+from pipeline.beam.options import check_workers_reach, pipeline_options
+from pipeline.beam.packing import packed
+from pipeline.beam.store_options import use_store_options
+from pipeline.beam.work_items import DoWork
+from pipeline.beam.workspace import WORK, Workspace, check_complete, clear
 from pipeline.corpus.pages import PageFile, corpus_digests, page_files, training_pages
 from pipeline.errors import ArtifactError
-from pipeline.tokens.write_shards import PageShard, TokenLayout, Workspace, WriteTokenBlocks
+from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
 
+# Raised when unfinished shards of an earlier version may not be resumed: other ids or another cut.
+VERSION = 2
 SHARD_BYTES = 256_000_000  # of page files a shard; a shard must fit a worker's memory
 SPLITS = ("train", "validation")
 VOCABULARY_FACTS = ("vocabulary_size", "vocabulary_rows", "first_sentinel", "byte_ids", "sha256")
@@ -42,44 +46,55 @@ VOCABULARY_FACTS = ("vocabulary_size", "vocabulary_rows", "first_sentinel", "byt
 def run(arguments: Tokenize) -> None:
     """Writes token blocks, or finds them finished."""
     options = pipeline_options(arguments.beam)
-    use(options)
+    use_store_options(options)
     check_workers_reach(options, [*arguments.corpus, arguments.out])
     vocabulary, model = read_vocabulary(arguments.vocabulary)
     inputs = corpus_digests(arguments.corpus)
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
     console = Console(stderr=True)
-    out = storage.absolute(arguments.out)
+    out = absolute(arguments.out)
     shards = page_shards(arguments.corpus)
-    workspace = Workspace(out, key_of(shards, model))
     if claim(out, "tokenize", {}, inputs) is Claim.FINISHED:
-        workspace.clear()
+        clear(out)
         console.print(f"tokenize: {arguments.out} is finished.")
         return
-    workspace.begin(shards, model)
-    done = sum(workspace.is_done(shard.name) for shard in shards)
-    layout = TokenLayout(
-        str(token_dtype(vocabulary["vocabulary_size"]).str), tuple(vocabulary["byte_ids"])
-    )
-    with console.status(f"tokenize: {len(shards) - done} shards of {len(shards)}"):
-        write(len(shards), workspace, layout, options)
-    check_complete(shards, workspace)
-    languages = collect(shards, workspace)
+    workspace = begin(out, shards, model)
+    dtype = str(token_dtype(vocabulary["vocabulary_size"]).str)
+    step = WriteShard(workspace, TokenLayout(dtype, tuple(vocabulary["byte_ids"])))
+    unfinished = len(shards) - len(workspace.done(step.step))
+    with console.status(f"tokenize: {unfinished} shards of {len(shards)}"):
+        write(step, len(shards), options)
+    check_complete(workspace, [(step.step, len(shards))])
+    languages = collect([Shard(**record) for record in workspace.records(step.step)])
     body = {
-        "token_dtype": layout.dtype,
+        "token_dtype": dtype,
         "vocabulary": {key: vocabulary[key] for key in VOCABULARY_FACTS},
         "languages": languages,
     }
     finish(out, "tokenize", {}, inputs, body)
-    workspace.clear()
+    clear(out)
     tokens = sum(entry["train"]["tokens"] for entry in languages.values())
     console.print(
         f"tokenize: {tokens:,} training tokens in {len(languages)} languages, {arguments.out}"
     )
 
 
+def begin(out: str, shards: Sequence[PageShard], model: bytes) -> Workspace:
+    """Returns the job's workspace, with the list of shards and the vocabulary for its workers.
+
+    Blocks of an unfinished job with another key are removed.
+    """
+    workspace = Workspace(out, key_of(shards, model))
+    workspace.forget_stale(name for name in directories_in(out) if name != WORK)
+    workspace.write_shards(shards)
+    with workspace.publish(join_path(out, MODEL_FILE)) as unfinished:
+        unfinished.write_bytes(model)
+    return workspace
+
+
 def key_of(shards: Sequence[PageShard], model: bytes) -> str:
-    """Returns what shards must have in common to be of one job."""
-    return digest_of_value((code_version(), SCHEMA_VERSION, digest_of_bytes(model), shards))[:16]
+    """Returns the digest of everything that finished shards of one job have in common."""
+    return digest_of_value((VERSION, SCHEMA_VERSION, digest_of_bytes(model), shards))[:16]
 
 
 def read_vocabulary(directory: str) -> tuple[dict[str, Any], bytes]:
@@ -88,8 +103,8 @@ def read_vocabulary(directory: str) -> tuple[dict[str, Any], bytes]:
     Raises:
         ArtifactError: the model is not the one that the manifest describes.
     """
-    manifest, path = read_manifest(directory, "vocabulary"), storage.join(directory, MODEL_FILE)
-    model = storage.read_bytes(path) if storage.exists(path) else b""
+    manifest, path = read_manifest(directory, "vocabulary"), join_path(directory, MODEL_FILE)
+    model = read_bytes(path) if exists(path) else b""
     if digest_of_bytes(model) != manifest["sha256"]:
         raise ArtifactError(
             f"{path} should be the model that {directory}/manifest.json describes and is missing "
@@ -109,68 +124,29 @@ def page_shards(corpora: Sequence[str]) -> list[PageShard]:
 
 
 def _shards(prefix: str, files: Sequence[PageFile]) -> list[PageShard]:
-    groups = list(_fill(files)) or [()]  # a split without pages has one empty shard
+    groups = packed(files, SHARD_BYTES) or [[]]  # a split without pages has one empty shard
     return [
-        PageShard(f"{prefix}-{number:05d}-of-{len(groups):05d}", group)
+        PageShard(f"{prefix}-{number:05d}-of-{len(groups):05d}", tuple(f.path for f in group))
         for number, group in enumerate(groups)
     ]
 
 
-def _fill(files: Sequence[PageFile]) -> Iterator[tuple[str, ...]]:
-    """Yields runs of files that together are just below the size of a shard, or one larger file."""
-    group: list[str] = []
-    size = 0
-    for file in files:
-        if group and size + file.size > SHARD_BYTES:
-            yield tuple(group)
-            group, size = [], 0
-        group.append(file.path)
-        size += file.size
-    if group:
-        yield tuple(group)
-
-
-def write(shards: int, workspace: Workspace, layout: TokenLayout, options: PipelineOptions) -> None:
-    """Runs the job: blocks of every shard that is not finished.
+def write(step: WriteShard, shards: int, options: PipelineOptions) -> None:
+    """Runs the job: writes every shard that is not finished.
 
     Raises:
-        DataError: a worker met something that its user can mend, such as a full disk.
+        DataError: if a worker met something that its user can mend, such as a full disk.
     """
     with job.running(options) as pipeline:
-        build(shards, workspace, layout, pipeline)
+        _ = pipeline | "WriteTokenBlocks" >> DoWork(step, shards)
 
 
-def build(shards: int, workspace: Workspace, layout: TokenLayout, pipeline: beam.Pipeline) -> None:
-    """Puts the steps into the pipeline; the numbers of the shards are made by a worker."""
-    _ = (
-        pipeline
-        | beam.Create([shards])
-        | "Number" >> beam.FlatMap(lambda count: range(count))
-        | "WriteTokenBlocks" >> WriteTokenBlocks(workspace, layout)
-    )
-
-
-def check_complete(shards: Sequence[PageShard], workspace: Workspace) -> None:
-    """Checks that a job that ended well has done all its work, whatever the runner says.
-
-    Raises:
-        ArtifactError: shards are not there.
-    """
-    missing = sum(not workspace.is_done(shard.name) for shard in shards)
-    if missing:
-        raise ArtifactError(
-            f"The runner says that the job ended well, but {missing} of {len(shards)} shards of "
-            f"{workspace.out} are not there; do the workers reach it? Run the same command again."
-        )
-
-
-def collect(shards: Sequence[PageShard], workspace: Workspace) -> dict[str, Any]:
+def collect(shards: Sequence[Shard]) -> dict[str, Any]:
     """Returns the manifest's entries of all languages, in the order of their codes."""
-    finished = [workspace.finished(shard.name) for shard in shards]
-    languages = sorted({shard.name.split("/")[0] for shard in finished})
+    languages = sorted({shard.name.split("/")[0] for shard in shards})
     return {
         language: {
-            split: manifest_entry(s for s in finished if s.name.startswith(f"{language}/{split}-"))
+            split: manifest_entry(s for s in shards if s.name.startswith(f"{language}/{split}-"))
             for split in SPLITS
         }
         for language in languages

@@ -24,6 +24,8 @@ from rich.console import Console
 
 from data.errors import DataError
 from data.examples.mixture import parse, weights_file
+from data.stores.digests import digest_of_contents
+from data.stores.files import local_copy
 from data.tokens.tokenizer import (
     EOS,
     MODEL_FILE,
@@ -35,10 +37,8 @@ from data.tokens.tokenizer import (
     load_any,
     sentinel_pieces,
 )
-from pipeline import storage
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.claims import Claim, claim, finish
-from pipeline.artifacts.digests import digest_of_contents
 from pipeline.corpus.pages import (
     corpus_digests,
     page_count,
@@ -147,7 +147,7 @@ def sample(corpora: Sequence[str], quotas: Mapping[str, int]) -> Iterator[str]:
         pages = np.cumsum([0, *map(page_count, paths)])
         parts = np.diff(quota * pages // pages[-1])
         for path, part in zip(paths, parts.tolist(), strict=True):
-            with storage.local_copy(path) as here:
+            with local_copy(path) as here:
                 yield from _sample_of_file(here, part)
 
 

@@ -23,8 +23,8 @@ from typing import NamedTuple
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data.errors import DataError
+from data.stores.digests import digest_of_contents
 from data.stores.retry import Damaged
-from data.tokens.blocks import sha256 as digest_of
 
 PATIENCE_SECONDS = 60  # for other processes of this host to give files back
 
@@ -90,7 +90,10 @@ class BlockCache:
         self._reserve(temporary, wanted)
         try:
             fetch(temporary)
-            if temporary.stat().st_size != wanted.size or digest_of(temporary) != wanted.sha256:
+            if (
+                temporary.stat().st_size != wanted.size
+                or digest_of_contents(temporary) != wanted.sha256
+            ):
                 raise DamagedFile(
                     f"{wanted.address} is not what the manifest says (size or checksum); "
                     "restore the file or tokenize again."

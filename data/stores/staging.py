@@ -1,91 +1,48 @@
-"""Token blocks on an object store (s3://, gs://, ...), copied to this host's disk ahead of use.
+"""Token blocks of an object store (s3://, gs://, ...), downloaded to this host ahead of their use.
 
-ArrayRecord reads local files only. So a block is staged whole and verified by the manifest's
-checksum, into a cache of bounded size (`block_cache`), from any store that fsspec knows;
-credentials are fsspec's affair. A transfer that fails or arrives damaged is tried again with
-growing waits. Which blocks a host needs follows from the schedule, so the loader asks for them long
-before it reads (`StagedFiles.stage`).
+ArrayRecord reads local files only. So a block is downloaded whole, and verified by the manifest's
+checksum, into a cache of bounded size (`block_cache`). A transfer that fails or arrives damaged is
+retried with growing waits. The schedule determines which blocks a host needs, so the loader
+requests them long before it reads (`StagedFiles.stage`).
 
-The manifest and the vocabulary are copied anew each time: they are small, and say what everything
-else should be.
+The manifest and the vocabulary are downloaded each time: they are small, and every other file is
+verified against them.
 """
 
-import hashlib
 import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from data.errors import DataError
+from data.stores.atomic import atomic_write
 from data.stores.block_cache import BlockCache, Wanted
+from data.stores.digests import digest_of_bytes
+from data.stores.files import download, files_below, join_path, read_bytes
 from data.stores.retry import persist
 from data.tokens.block_files import BlockFile
 
-TRANSFERS = 4  # at a time
-
-
-@dataclass(frozen=True)
-class Store:
-    """One directory on an object store, by an address such as `s3://bucket/tokens`."""
-
-    address: str
-
-    def list(self) -> dict[str, int]:
-        """Returns the size in bytes of every file in the directory, by its name within.
-
-        Raises:
-            DataError: it cannot be had.
-        """
-        filesystem, root = self._place
-        found = persist(lambda: filesystem.find(root, detail=True), self.address)
-        return {name[len(root) + 1 :]: entry["size"] for name, entry in found.items()}
-
-    def read(self, name: str) -> bytes:
-        """Returns a small file.
-
-        Raises:
-            DataError: it cannot be had.
-        """
-        filesystem, root = self._place
-        return persist(lambda: filesystem.cat_file(f"{root}/{name}"), f"{self.address}/{name}")
-
-    def fetch(self, name: str, path: Path) -> None:
-        """Copies a file, in one attempt."""
-        filesystem, root = self._place
-        filesystem.get_file(f"{root}/{name}", str(path))
-
-    @cached_property
-    def _place(self) -> tuple[Any, str]:
-        try:
-            return fsspec.core.url_to_fs(self.address)
-        except (ImportError, ValueError) as error:
-            raise DataError(
-                f"{self.address} cannot be reached ({error}); s3:// needs mswitch[s3] and gs:// "
-                "mswitch[gcs]; or copy the directory to this host."
-            ) from error
+TRANSFERS = 4  # concurrent downloads
 
 
 class StagedFiles:
-    """Files of a store, lent through the cache; see `block_files.BlockFiles`."""
+    """The files of token blocks in a store, lent through the cache; see `BlockFiles`."""
 
     staged = True
 
-    def __init__(self, store: Store, cache: BlockCache):
-        self.store = store
+    def __init__(self, directory: str, cache: BlockCache):
+        self.directory = directory
         self.cache = cache
-        self.open_bytes = cache.limit_bytes / 8  # what one process may keep from being evicted
+        self.open_bytes = cache.limit_bytes / 8  # that one process may protect from eviction
         self._ahead: _Ahead | None = None
 
     def address(self, name: str) -> str:
         """Returns the file's address."""
-        return f"{self.store.address}/{name}"
+        return join_path(self.directory, name)
 
     def size(self, name: str) -> int | None:
         """Returns the file's size in bytes, None if there is none."""
@@ -93,10 +50,10 @@ class StagedFiles:
 
     @contextmanager
     def pin(self, file: BlockFile) -> Iterator[Path]:
-        """Lends the file, staged first if it is not on this host's disk.
+        """Lends the file, downloaded first if it is not on this host's disk.
 
         Raises:
-            DataError: it cannot be had, or is not what the manifest says.
+            DataError: if it cannot be downloaded, or differs from the manifest's checksum.
         """
         address, size = self.address(file.name), self.size(file.name)
         if size is None:
@@ -106,27 +63,28 @@ class StagedFiles:
             yield persist(lambda: stack.enter_context(self._borrow(wanted, file)), address)
 
     def prefetch(self, files: Iterable[BlockFile]) -> None:
-        """Has files staged by threads of their own; what is already asked for is asked once."""
+        """Downloads files in background threads; a file that is already requested is skipped."""
         if self._ahead is None:
             self._ahead = _Ahead(self, self.cache.limit_bytes / 2)
         for file in files:
             self._ahead.ask(file, self.size(file.name) or 0)
 
     def _borrow(self, wanted: Wanted, file: BlockFile) -> AbstractContextManager[Path]:
-        return self.cache.pin(wanted, lambda path: self.store.fetch(file.name, path))
+        return self.cache.pin(wanted, lambda path: download(wanted.address, path))
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
-        return self.store.list()
+        found = files_below(self.directory)
+        return {file.path[len(self.directory) + 1 :]: file.size for file in found}
 
     def __getstate__(self) -> dict[str, Any]:  # a worker process has threads of its own
         return self.__dict__ | {"_ahead": None}
 
 
 class _Ahead:
-    """Threads that stage what they are asked for, and forget it after some bytes of others.
+    """Threads that download requested files; a request is forgotten after enough bytes of others.
 
-    They are daemons: nothing waits for them when a run ends, and a transfer cut short is evicted.
+    They are daemons: nothing waits for them when a run ends, and a partial download is evicted.
     """
 
     def __init__(self, files: StagedFiles, memory_bytes: float):
@@ -147,29 +105,30 @@ class _Ahead:
     def _work(self, files: StagedFiles) -> None:
         while True:
             file = self._queue.get()
-            with suppress(DataError), files.pin(file):  # the reader will meet it, and say so
+            with (
+                suppress(DataError),
+                files.pin(file),
+            ):  # the reader meets the same error and reports it
                 pass
 
 
 def open_directory(
     address: str, names: Sequence[str], cache: Path, limit_bytes: int
 ) -> tuple[Path, StagedFiles]:
-    """Returns a directory of this host with copies of small files, and the way to all others.
+    """Returns a local directory with copies of small files, and the access to all others.
 
     Args:
-        address: of an artifact on a store.
-        names: files to copy.
+        address: address of token blocks in a store.
+        names: names of the files to copy.
         cache: directory that the processes of this host share.
-        limit_bytes: of blocks in the cache.
+        limit_bytes: largest number of bytes of blocks in the cache.
 
     Raises:
-        DataError: a file cannot be had.
+        DataError: if a file cannot be read.
     """
-    store = Store(address.rstrip("/"))
-    directory = cache / "artifacts" / hashlib.sha256(store.address.encode()).hexdigest()[:16]
-    directory.mkdir(parents=True, exist_ok=True)
+    address = address.rstrip("/")
+    directory = cache / "artifacts" / digest_of_bytes(address.encode())[:16]
     for name in names:
-        temporary = directory / f"{name}.{threading.get_native_id()}.tmp"
-        temporary.write_bytes(store.read(name))
-        temporary.replace(directory / name)
-    return directory, StagedFiles(store, BlockCache(cache / "blocks", limit_bytes))
+        with atomic_write(directory / name, directory / "scratch") as unfinished:
+            unfinished.write_bytes(read_bytes(join_path(address, name)))
+    return directory, StagedFiles(address, BlockCache(cache / "blocks", limit_bytes))

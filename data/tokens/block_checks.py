@@ -7,8 +7,9 @@ some 1 GB a second on one core of today's processors.
 from collections.abc import Iterator
 
 from data.errors import DataError
+from data.stores.digests import digest_of_contents
 from data.tokens.block_files import BlockFile
-from data.tokens.blocks import Shard, TokenBlocks, sha256
+from data.tokens.blocks import Shard, TokenBlocks
 
 
 def total_bytes(blocks: TokenBlocks) -> int:
@@ -42,7 +43,7 @@ def verify_contents(blocks: TokenBlocks) -> None:
         for file in (shard.records, shard.page_table):
             address = _existing(blocks, file)
             with blocks.files.pin(file) as path:
-                if sha256(path) != file.sha256:
+                if digest_of_contents(path) != file.sha256:
                     raise DataError(
                         f"{address} is not what the manifest says (checksum); "
                         "restore the file or tokenize again."

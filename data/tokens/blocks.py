@@ -13,7 +13,6 @@ where the vocabulary allows it and uint32 otherwise, so the record of a token is
 docs/decisions/token-blocks.md.
 """
 
-import hashlib
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +27,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Int
 
 from data.errors import DataError
+from data.stores.atomic import atomic_write
+from data.stores.digests import digest_of_contents
 from data.tokens.block_files import BlockFile, BlockFiles, LocalFiles, Readers
 from data.tokens.tokenizer import UNKNOWN
 
@@ -101,23 +102,20 @@ def write_shard(
     dtype: np.dtype,
     byte_ids: range = range(0),
 ) -> Shard:
-    """Writes one shard whole: under temporary names first, then renamed.
+    """Writes one shard, each of its two files atomically.
 
     The same pages in the same order give the same bytes. `byte_ids` are the vocabulary's byte
     pieces; one without byte fallback has none.
     """
     records, table = directory / f"{name}.arrayrecord", directory / f"{name}.pages.parquet"
-    records.parent.mkdir(parents=True, exist_ok=True)
-    temporary = records.with_suffix(".tmp"), table.with_suffix(".tmp")
     stream = np.concatenate([np.empty(0, dtype), *(page.tokens.astype(dtype) for page in pages)])
-    writer = ArrayRecordWriter(str(temporary[0]), "group_size:1")
-    for start in range(0, len(stream), RECORD_TOKENS):
-        writer.write(stream[start : start + RECORD_TOKENS].tobytes())
-    writer.close()
     rows = [page._asdict() | {"tokens": len(page.tokens)} for page in pages]
-    pq.write_table(pa.Table.from_pylist(rows, PAGE_SCHEMA), temporary[1])
-    for source, target in zip(temporary, (records, table), strict=True):
-        source.replace(target)
+    with atomic_write(table) as unfinished_table, atomic_write(records) as unfinished:
+        writer = ArrayRecordWriter(str(unfinished), "group_size:1")
+        for start in range(0, len(stream), RECORD_TOKENS):
+            writer.write(stream[start : start + RECORD_TOKENS].tobytes())
+        writer.close()
+        pq.write_table(pa.Table.from_pylist(rows, PAGE_SCHEMA), unfinished_table)
     is_byte = (stream >= byte_ids.start) & (stream < byte_ids.stop)
     return Shard(
         name=name,
@@ -128,8 +126,8 @@ def write_shard(
         unknown_tokens=int(np.count_nonzero(stream == UNKNOWN)),
         byte_tokens=int(np.count_nonzero(is_byte)),
         file_bytes=records.stat().st_size,
-        sha256=sha256(records),
-        pages_sha256=sha256(table),
+        sha256=digest_of_contents(records),
+        pages_sha256=digest_of_contents(table),
     )
 
 
@@ -255,9 +253,3 @@ class TokenBlocks:
     def _page_table(self, shard: Shard) -> pa.Table:
         with self.files.pin(shard.page_table) as path:
             return pq.read_table(path)
-
-
-def sha256(path: Path) -> str:
-    """Returns the checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

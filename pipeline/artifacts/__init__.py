@@ -1,1 +1,1 @@
-"""Output directories: claims, manifests, digests."""
+"""Output directories: claims, manifests, differences of settings."""

@@ -1,22 +1,24 @@
-"""Output directories that stay honest: whole or marked unfinished, never silently overwritten.
+"""Output directories, local or remote: complete or marked unfinished, never silently overwritten.
 
-A stage claims its directory before it works and finishes it with `manifest.json`, written last.
-The same command again finds the finished manifest and does nothing; with other settings it refuses
-and shows the difference; a directory of unknown content is not touched. Every manifest carries the
-schema version, the code version, the settings and the digests of the stage's inputs.
+A stage claims its directory before it works and writes `manifest.json` last. The same command again
+finds the manifest and does nothing; with other settings it refuses and prints the difference; a
+directory with unknown content is not touched. Every manifest holds the schema version, the settings
+and the digests of the stage's inputs, and the package's version for whoever reads it.
 """
 
 import enum
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from pipeline.artifacts.digests import digest_of_bytes
+from data.stores.atomic import TEMPORARY
+from data.stores.digests import digest_of_bytes
+from data.stores.files import exists, join_path, names_in, read_bytes, remove
+from data.stores.json_files import read_json, write_json
+from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
-from pipeline.json_files import read_json, write_json
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -37,34 +39,34 @@ def claim(
     """Claims an output directory for one stage and one set of settings.
 
     Args:
-        directory: where the stage will write; a string may name a place on an object store.
-        stage: the stage's name.
+        directory: where the stage writes, on this machine or in an object store.
+        stage: name of the stage.
         settings: everything that changes the output, as JSON values.
         inputs: digest of each input, by name.
 
     Returns:
-        FRESH, UNFINISHED (the same command was cut short) or FINISHED (nothing to do).
+        FRESH, UNFINISHED (the same command was interrupted) or FINISHED (nothing to do).
 
     Raises:
-        ArtifactError: the directory holds something else, or the same with other settings.
+        ArtifactError: if the directory holds something else, or the same with other settings.
     """
-    wanted, place = _identity(stage, settings, inputs), place_of(directory)
+    identity = _identity(stage, settings, inputs)
     for name, status in ((MANIFEST, Claim.FINISHED), (CLAIM, Claim.UNFINISHED)):
-        if place.has(name):
-            there = place.read(name)
+        if exists(join_path(directory, name)):
+            there = read_json(join_path(directory, name))
             if status is Claim.FINISHED:
                 _check_schema(directory, stage, there)
-                place.remove(CLAIM)  # left by a kill between the two
-            found = {key: there.get(key) for key in wanted}
-            if found != wanted:
-                raise ArtifactError(_refusal(directory, found, wanted))
+                remove(join_path(directory, CLAIM))  # left by a kill between the two
+            found = {key: there.get(key) for key in identity}
+            if found != identity:
+                raise ArtifactError(_refusal(directory, found, identity))
             return status
-    if place.holds_something():
+    if _is_taken(directory):
         raise ArtifactError(
             f"{stage} was asked to write to {directory}, which already holds something that is not "
             f"a {stage} output; name an empty or new directory, or remove it."
         )
-    place.write(CLAIM, wanted)
+    _write(directory, CLAIM, identity)
     return Claim.FRESH
 
 
@@ -83,34 +85,30 @@ def finish(
     inputs: Mapping[str, str],
     body: Mapping[str, Any],
 ) -> None:
-    """Writes the manifest, which makes the directory whole, and takes the claim away."""
-    head, place = (
-        {"schema_version": SCHEMA_VERSION, "code_version": code_version()},
-        place_of(directory),
-    )
-    place.write(MANIFEST, head | _identity(stage, settings, inputs) | dict(body))
-    place.remove(CLAIM)
+    """Writes the manifest, which completes the directory, and removes the claim."""
+    head = {"schema_version": SCHEMA_VERSION, "code_version": code_version()}
+    _write(directory, MANIFEST, head | _identity(stage, settings, inputs) | dict(body))
+    remove(join_path(directory, CLAIM))
 
 
 def read_manifest(directory: Path | str, stage: str) -> dict[str, Any]:
-    """Returns the manifest of a finished stage, here or on an object store.
+    """Returns the manifest of a finished stage, local or remote.
 
     Raises:
-        ArtifactError: missing, unfinished, or another stage's.
+        ArtifactError: if it is missing, unfinished, or another stage's.
     """
-    place = place_of(directory)
-    if not place.has(MANIFEST):
-        if not place.is_there():
+    if not exists(join_path(directory, MANIFEST)):
+        if not (names_in(directory) or Path(directory).is_dir()):
             raise ArtifactError(
                 f"{stage} output was expected in {directory}, which does not exist; "
                 f"run {stage} first."
             )
-        found = "an unfinished run" if place.has(CLAIM) else "no manifest.json"
+        found = "an unfinished run" if exists(join_path(directory, CLAIM)) else "no manifest.json"
         raise ArtifactError(
             f"{stage} output was expected in {directory}, which holds {found}; "
             f"run {stage} with --out {directory} to its end first."
         )
-    manifest = place.read(MANIFEST)
+    manifest = read_json(join_path(directory, MANIFEST))
     if manifest.get("stage") != stage or manifest.get("schema_version") != SCHEMA_VERSION:
         raise ArtifactError(
             f"{stage} output of schema {SCHEMA_VERSION} was expected in {directory}, which holds "
@@ -122,122 +120,29 @@ def read_manifest(directory: Path | str, stage: str) -> dict[str, Any]:
 
 def digest_of_manifest(directory: Path | str) -> str:
     """Returns a digest that changes whenever the artifact in the directory does."""
-    return digest_of_bytes(place_of(directory).contents(MANIFEST))
+    return digest_of_bytes(read_bytes(join_path(directory, MANIFEST)))
 
 
 def code_version() -> str:
-    """Returns the version of the installed distribution."""
+    """Returns the version of the installed package: provenance only, nothing depends on it."""
     return metadata.version("mswitch")
 
 
-class Place(Protocol):
-    """A directory as far as claims need it."""
-
-    def has(self, name: str) -> bool:
-        """Says whether there is such a file."""
-        ...
-
-    def is_there(self) -> bool:
-        """Says whether there is such a directory."""
-        ...
-
-    def holds_something(self) -> bool:
-        """Says whether there is anything, a file of that name included."""
-        ...
-
-    def contents(self, name: str) -> bytes:
-        """Returns the bytes of a file."""
-        ...
-
-    def read(self, name: str) -> dict[str, Any]:
-        """Returns the JSON object in a file."""
-        ...
-
-    def write(self, name: str, value: Mapping[str, Any]) -> None:
-        """Writes a JSON object, whole or not at all."""
-        ...
-
-    def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
-        ...
+def _is_taken(directory: Path | str) -> bool:
+    """Returns whether a directory holds anything but what a kill during the claim leaves."""
+    return Path(directory).is_file() or any(
+        not name.endswith(TEMPORARY) for name in names_in(directory)
+    )
 
 
-@dataclass(frozen=True)
-class LocalPlace:
-    """A directory of this machine."""
-
-    directory: Path
-
-    def has(self, name: str) -> bool:
-        """Says whether there is such a file."""
-        return (self.directory / name).exists()
-
-    def is_there(self) -> bool:
-        """Says whether there is such a directory."""
-        return self.directory.is_dir()
-
-    def holds_something(self) -> bool:
-        """Says whether there is anything."""
-        place = self.directory
-        begun = f"{CLAIM}.tmp"  # all that a kill in the first moment leaves
-        return place.is_file() or (
-            place.is_dir() and any(path.name != begun for path in place.iterdir())
-        )
-
-    def contents(self, name: str) -> bytes:
-        """Returns the bytes of a file."""
-        return (self.directory / name).read_bytes()
-
-    def read(self, name: str) -> dict[str, Any]:
-        """Returns the JSON object in a file."""
-        return read_json(self.directory / name)
-
-    def write(self, name: str, value: Mapping[str, Any]) -> None:
-        """Writes a JSON object, whole or not at all."""
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            write_json(self.directory / name, value)
-        except OSError as error:
-            raise ArtifactError(
-                f"{self.directory / name} was to be written and cannot be ({error}); "
-                "name a directory that can be written, or make room."
-            ) from error
-
-    def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
-        (self.directory / name).unlink(missing_ok=True)
-
-
-def place_of(directory: Path | str) -> Place:
-    """Returns the directory as claims and manifests need it."""
-    if isinstance(directory, str) and "://" in directory:
-        from pipeline.stored_place import StoredPlace  # fsspec, which most commands do without
-
-        return StoredPlace(directory)
-    return LocalPlace(Path(directory))
-
-
-def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
-    """Returns one line a value that differs between two JSON values, named by its path."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = sorted(found.keys() | wanted.keys())
-        return [
-            line
-            for key in keys
-            for line in differences(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    return [] if found == wanted else [f"{name}: there {found!r}, asked {wanted!r}"]
-
-
-def leaves(value: Any, name: str = "") -> dict[str, Any]:
-    """Returns the values of a JSON object that are no objects themselves, named by their paths."""
-    if not isinstance(value, dict):
-        return {name: value}
-    return {
-        path: leaf
-        for key, part in value.items()
-        for path, leaf in leaves(part, f"{name}.{key}".lstrip(".")).items()
-    }
+def _write(directory: Path | str, name: str, value: Mapping[str, Any]) -> None:
+    try:
+        write_json(join_path(directory, name), value)
+    except OSError as error:
+        raise ArtifactError(
+            f"{join_path(directory, name)} was to be written and cannot be ({error}); "
+            "name a directory that can be written, or make room."
+        ) from error
 
 
 def _identity(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
@@ -246,7 +151,7 @@ def _identity(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
 
 
 def _refusal(directory: Path | str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    lines = "; ".join(differences(dict(found), dict(wanted)))
+    lines = "; ".join(json_differences(dict(found), dict(wanted)))
     return (
         f"{directory} was made with other settings ({lines}); "
         "use the same settings, name another directory, or remove it."

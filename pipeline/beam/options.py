@@ -20,8 +20,9 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.runner import PipelineResult
 
 from data.errors import DataError
-from pipeline import storage, store_access
+from data.stores.files import is_remote
 from pipeline.beam.local_runner import LocalRunner
+from pipeline.beam.store_options import use_store_options
 
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARNING")
 LARGE_INPUT_BYTES = 48 << 20  # some 12 s of work for one core
@@ -36,11 +37,6 @@ def pipeline_options(asked: Sequence[str], *, input_bytes: int = 0) -> PipelineO
     return PipelineOptions([*LOCAL_RUNNER, *workers, *asked])
 
 
-def use(options: PipelineOptions) -> None:
-    """Has this process reach the stores that the options describe, as the job's workers do."""
-    store_access.use(store_access.words_of(options))
-
-
 def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
     """Checks that paths mean the same to workers as here.
 
@@ -51,7 +47,7 @@ def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
         DataError: workers have disks of their own, and one of the paths is of this machine.
     """
     where = _disks_of_their_own(options)
-    here = [path for path in paths if storage.is_local(path) or path.startswith("file://")]
+    here = [path for path in paths if not is_remote(path) or path.startswith("file://")]
     if where and here:
         raise DataError(
             f"{here[0]!r} was given, a path of this machine, and workers ({where}) have disks of "
@@ -101,7 +97,7 @@ def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> b
     Raises:
         DataError: the runner does not take the options.
     """
-    use(options)
+    use_store_options(options)
     if options.view_as(StandardOptions).runner == "FnApiRunner":
         return FollowedPipeline(follow, runner=LocalRunner(options), options=options)
     try:

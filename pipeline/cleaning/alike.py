@@ -21,13 +21,13 @@ from data.dedup.clusters import Edges, as_edges, clusters, edges
 from data.language_id.thresholds import STEPS, MedianLessDeviation
 from data.reading.page import Page
 from data.rules.line_rules import rank_of
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import passes, spill
 from pipeline.cleaning.judgement import DecideLanguage, Judgement
 from pipeline.cleaning.newest import lost_by_shard
 from pipeline.cleaning.passes import claims_to
 from pipeline.cleaning.source import SIZES, Source
-from pipeline.cleaning.tally import Tally
-from pipeline.cleaning.workspace import Workspace
+from pipeline.cleaning.tally import Tally, tallies
 
 CLAIMS = pa.schema([("key", pa.uint64()), ("page", pa.uint64()), ("row", pa.uint32())])
 EDGES = pa.schema([("page", pa.uint64()), ("with", pa.uint64())])
@@ -175,7 +175,7 @@ class _Places(NamedTuple):
 def thresholds(workspace: Workspace, certainty: MedianLessDeviation) -> Mapping[str, float]:
     """Returns how certain each language must be, given how certain all pages are."""
     counted: Counter[tuple[str, str, str]] = Counter()
-    for tally in workspace.tallies(DescribePages.step):
+    for tally in tallies(workspace, DescribePages.step):
         counted.update(tally.counts)
     steps: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(STEPS + 1, np.int64))
     for (kind, code, step), count in counted.items():

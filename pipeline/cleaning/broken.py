@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.reading.page import BrokenRecord
-from pipeline import storage
+from data.stores.files import exists, join_path
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
-from pipeline.cleaning.workspace import Workspace
 
 FOLDER = "broken"
 NAME = f"{FOLDER}/records.parquet"
@@ -60,8 +60,8 @@ def batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
 
 def write(workspace: Workspace, table: BrokenFile) -> str:
     """Writes the table, unless it is there; returns its name."""
-    path = storage.join(workspace.out, table.name)
-    if not storage.exists(path):
+    path = join_path(workspace.out, table.name)
+    if not exists(path):
         with (
             workspace.publish(path) as unfinished,
             pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as rows,

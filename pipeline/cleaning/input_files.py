@@ -9,6 +9,7 @@ comes to them.
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,12 +18,13 @@ from data.errors import DataError
 from data.reading import crawl_paths
 from data.reading.crawl_paths import COMMON_CRAWL
 from data.reading.published_names import published_as
-from pipeline import storage
+from data.stores.files import absolute, files_below, is_remote, local_copy
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile
 
 # Lists do not say sizes; so much a WET file of Common Crawl has. Only the cut into shards needs it.
 LISTED_FILE_BYTES = 120_000_000
+GLOB = re.compile(r"[*?\[]")
 
 
 def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[InputFile]:
@@ -84,7 +86,7 @@ def files_named(patterns: Iterable[str]) -> list[str]:
 
 def _whereabouts(path: str) -> str:
     """Returns what is the same for one file however it is named, so that none is read twice."""
-    if storage.is_local(path):
+    if not is_remote(path):
         return os.path.realpath(path)
     return path
 
@@ -92,7 +94,7 @@ def _whereabouts(path: str) -> str:
 def _matched(pattern: str, base: str) -> Iterator[InputFile]:
     for file in _named(pattern):
         if file.path.endswith(crawl_paths.SUFFIXES):
-            with storage.local_copy(file.path) as listing:
+            with local_copy(file.path) as listing:
                 for name in crawl_paths.read(listing):
                     yield InputFile(f"{base.rstrip('/')}/{name}", LISTED_FILE_BYTES)
         else:
@@ -100,16 +102,25 @@ def _matched(pattern: str, base: str) -> Iterator[InputFile]:
 
 
 def _named(pattern: str) -> Iterator[InputFile]:
-    if storage.is_local(pattern):
+    if not is_remote(pattern):
         for name in glob.glob(pattern, recursive=True):
             if Path(name).is_file():
-                path = storage.absolute(
-                    _in_unicode(name)
-                )  # workers may have been started elsewhere
+                path = absolute(_in_unicode(name))  # workers may have been started elsewhere
                 about = Path(name).stat()
                 yield InputFile(path, about.st_size, str(about.st_mtime_ns))
     else:
-        yield from (InputFile(*file) for file in storage.matched(pattern))
+        yield from _matched_in_store(pattern)
+
+
+def _matched_in_store(pattern: str) -> Iterator[InputFile]:
+    """Yields the files of a store that a glob names, by Beam's rules of globbing."""
+    from apache_beam.io.filesystem import FileSystem  # a second to load, for this alone
+
+    fixed = GLOB.split(pattern)[0]
+    asked = re.compile(FileSystem.translate_pattern(pattern))
+    for file in files_below(fixed if fixed == pattern else fixed.rpartition("/")[0]):
+        if asked.fullmatch(file.path):
+            yield InputFile(*file)
 
 
 def _in_unicode(name: str) -> str:

@@ -16,12 +16,12 @@ from data.reading.page import Dropped, NotAsked, Page, Rejected
 from data.rules import line_rules
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
 from data.urls import normalized_hash
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import runs, spill
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.lines import ClaimLines, lines_lost
 from pipeline.cleaning.read import ReadShard
 from pipeline.cleaning.tally import Tally
-from pipeline.cleaning.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data.language_id import cld3, langdetect_english
 from data.language_id.prediction import Identifier, Prediction
@@ -20,6 +21,8 @@ from data.languages import UNDETERMINED, codes
 from data.reading.page import Dropped, NotAsked, Page, Rejected, Rule
 from data.rules import english_lines, web_lines
 from data.rules.cleaned_lines import Cleaned
+from pipeline.beam.workspace import Workspace
+from pipeline.cleaning.tally import Tally
 
 Judgement = Callable[[Page], Page | Dropped]
 
@@ -177,19 +180,43 @@ def _cleaned(page: Page, cleaned: Cleaned) -> Page | Rejected:
     return page._replace(text=text, removed_lines=(*page.removed_lines, *sorted(removed.items())))
 
 
-def identification_seconds() -> float:
-    """Returns how long this thread has asked for languages so far."""
-    return getattr(_asked, "seconds", 0.0)
+@dataclass(frozen=True)
+class Timed:
+    """A step whose tallies hold the time that language identification took."""
+
+    of: Any
+
+    @property
+    def workspace(self) -> Workspace:
+        """Workspace of the job."""
+        return self.of.workspace
+
+    @property
+    def step(self) -> str:
+        """Name of the step in the workspace."""
+        return self.of.step
+
+    def __call__(self, number: int) -> Tally:
+        """Does one work item."""
+        before = _identification_seconds()
+        tally = self.of(number)
+        tally.identification_seconds = _identification_seconds() - before
+        return tally
 
 
-_asked = threading.local()
+def _identification_seconds() -> float:
+    """Returns how long this thread has identified languages so far."""
+    return getattr(_spent, "seconds", 0.0)
+
+
+_spent = threading.local()
 
 
 @contextlib.contextmanager
 def _timed() -> Iterator[None]:
     began = time.perf_counter()
     yield
-    _asked.seconds = identification_seconds() + time.perf_counter() - began
+    _spent.seconds = _identification_seconds() + time.perf_counter() - began
 
 
 def _identified(model: str | None, text: str) -> Prediction:

@@ -16,13 +16,13 @@ import pyarrow as pa
 from data.reading.page import Page
 from data.rules import line_rules
 from data.rules.line_rules import LineHashes
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import passes, spill
 from pipeline.cleaning.judgement import Judgement
 from pipeline.cleaning.newest import lost_by_shard
 from pipeline.cleaning.passes import claims_of, claims_to
 from pipeline.cleaning.source import Source
 from pipeline.cleaning.tally import Tally
-from pipeline.cleaning.workspace import Workspace
 
 CLAIMS = pa.schema(
     [

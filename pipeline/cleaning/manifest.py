@@ -18,7 +18,7 @@ from data.rules.held_out import ShareOfEachLanguage
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
 from data.rules.text_rules import LONGEST_PAGE_CHARACTERS
 from data.rules.web_rules import WebRuleSet
-from pipeline.cleaning.plan import AnyRules, Job
+from pipeline.cleaning.plan import AnyRules, CleaningJob
 from pipeline.cleaning.tally import Key, Tally
 
 MOST_SAID = 3  # so many of the languages that CLD3 takes one for are named
@@ -28,7 +28,7 @@ NO_LISTS = "No lists of bad words were given, so none were looked for."
 
 
 def manifest_of(
-    tally: Tally, job: Job, *, files: int, not_read: Mapping[str, int]
+    tally: Tally, job: CleaningJob, *, files: int, not_read: Mapping[str, int]
 ) -> dict[str, Any]:
     """Returns the manifest's body.
 
@@ -80,7 +80,7 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
     console.print(table)
 
 
-def _rules(job: Job) -> dict[str, Any]:
+def _rules(job: CleaningJob) -> dict[str, Any]:
     rules, lists = job.rules, job.listed is not None
     if isinstance(rules, Untouched):
         untouched = f"Nothing is judged; held out are {rules.held_out}."

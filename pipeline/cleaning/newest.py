@@ -10,11 +10,11 @@ import numpy as np
 
 from data.dedup import newest_per_url
 from data.dedup.newest_per_url import PageVersion
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
 from pipeline.cleaning.passes import claims_of
 from pipeline.cleaning.read import ReadShard
 from pipeline.cleaning.tally import Tally
-from pipeline.cleaning.workspace import Workspace
 
 
 @dataclass(frozen=True)

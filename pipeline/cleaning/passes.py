@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import runs, spill
 from pipeline.cleaning.runs import RunWriter
 from pipeline.cleaning.tally import Tally
-from pipeline.cleaning.workspace import Workspace
 
 
 class Pass(NamedTuple):

@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from data.errors import DataError
 from data.rules import line_rules, web_lines
 from data.rules.bad_words import BadWordRule
 from data.rules.english_lines import too_few_sentences_left
 from data.rules.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
 from data.rules.text_rules import too_few_long_lines, too_long
 from data.rules.web_rules import WebRuleSet
-from pipeline import storage
-from pipeline.beam.pieces import Step
+from data.stores.files import join_path
+from pipeline.beam.work_items import WorkStep
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import broken, judgement
 from pipeline.cleaning.alike import ChooseOne, ClaimKeys, DescribePages, FindAlike
 from pipeline.cleaning.broken import BrokenFile
@@ -36,8 +36,7 @@ from pipeline.cleaning.newest import FindNewest
 from pipeline.cleaning.read import ReadShard
 from pipeline.cleaning.shards import Cut
 from pipeline.cleaning.source import Source
-from pipeline.cleaning.tally import Tally, total
-from pipeline.cleaning.workspace import Workspace
+from pipeline.cleaning.tally import Tally, tallies, total
 from pipeline.cleaning.write import File, files
 
 AnyRules = RuleSet | WebRuleSet | Untouched
@@ -45,8 +44,13 @@ NEWEST = "duplicate_url"
 ALIKE = "near_duplicate"
 
 
+# Raised when an unfinished job of an earlier version may not be resumed: other rules, other files
+# in the workspace.
+VERSION = 3
+
+
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class CleaningJob:
     """What one run does, and how it is cut.
 
     Attributes:
@@ -58,7 +62,6 @@ class Job:
         shards: how many there are.
         partitions: how many there are.
         cut: how input is cut.
-        listing: path of the list of the shards' files.
         crawl_cache: where files that are fetched from a crawl are kept; None for nowhere.
     """
 
@@ -70,18 +73,17 @@ class Job:
     shards: int
     partitions: int
     cut: Cut
-    listing: str
     crawl_cache: str | None
 
 
-class Pieces(NamedTuple):
-    """A step and the number of its pieces."""
+class PlannedStep(NamedTuple):
+    """A step and the number of its work items."""
 
-    step: Step
-    number: int
+    step: WorkStep
+    items: int
 
 
-def steps(job: Job) -> list[Pieces]:
+def steps(job: CleaningJob) -> list[PlannedStep]:
     """Returns the steps of a job, each to be performed when the one before is done."""
     space, rules, shards, partitions = job.workspace, job.rules, job.shards, job.partitions
     judging = not isinstance(rules, Untouched)
@@ -92,12 +94,11 @@ def steps(job: Job) -> list[Pieces]:
         one_page_an_address=judging,
         partitions=partitions,
         cut=job.cut,
-        listing=job.listing,
         crawl_cache=job.crawl_cache,
     )
     last = JudgePages(space, _last(job), rules.held_out, judging, partitions)
     if isinstance(rules, Untouched):
-        return [Pieces(first, shards), Pieces(last, shards)]
+        return [PlannedStep(first, shards), PlannedStep(last, shards)]
     newest = Source(ReadShard.step, FindNewest.step, partitions, NEWEST)
     if isinstance(rules, WebRuleSet):
         alike = _alike(job, rules, newest)
@@ -108,53 +109,37 @@ def steps(job: Job) -> list[Pieces]:
         before = _before_lines(rules)
         claim = ClaimLines(space, newest, before, line_rules.line_hashes, partitions)
     return [
-        Pieces(first, shards),
-        Pieces(FindNewest(space, shards, partitions), partitions),
+        PlannedStep(first, shards),
+        PlannedStep(FindNewest(space, shards, partitions), partitions),
         *alike,
-        Pieces(claim, shards),
-        Pieces(ShareLines(space, shards, partitions), partitions),
-        Pieces(last, shards),
+        PlannedStep(claim, shards),
+        PlannedStep(ShareLines(space, shards, partitions), partitions),
+        PlannedStep(last, shards),
     ]
 
 
-def planned(job: Job) -> Iterator[File | BrokenFile]:
+def planned(job: CleaningJob) -> Iterator[File | BrokenFile]:
     """Yields the files of the corpus, when every page has been judged."""
-    tally = whole(job)
+    tally = total_of(job)
     yield from files(tally, job.rules.held_out)
     if tally.broken:
         yield broken.file(job.workspace, ReadShard.step, job.shards)
 
 
-def whole(job: Job) -> Tally:
+def total_of(job: CleaningJob) -> Tally:
     """Returns the sum of the tallies of all steps."""
     maximum = getattr(job.rules.held_out, "maximum", 0)
     names = [step.step for step, _ in steps(job)]
-    tallies = (tally for name in names for tally in job.workspace.tallies(name))
-    return total(tallies, held_out=maximum)
+    found = (tally for name in names for tally in tallies(job.workspace, name))
+    return total(found, held_out=maximum)
 
 
-def check_complete(job: Job) -> None:
-    """Checks that a job that ended well has done all its work, whatever the runner says.
-
-    Raises:
-        DataError: pieces of work or files of the corpus are not there.
-    """
-    space = job.workspace
-    missing = sum(count - len(space.done(step.step)) for step, count in steps(job))
-    files = 0 if missing else sum(not storage.exists(path) for path in _paths(job))
-    if missing or files:
-        raise DataError(
-            f"The runner says that the job ended well, but {missing} pieces of work and {files} "
-            f"files of {space.out} are not there; do the workers reach it? Run the same command "
-            "again: it goes on where the run stopped."
-        )
+def files_of(job: CleaningJob) -> Iterator[str]:
+    """Yields the paths of the corpus's files, when every page has been judged."""
+    return (join_path(job.workspace.out, file.name) for file in planned(job))
 
 
-def _paths(job: Job) -> Iterator[str]:
-    return (storage.join(job.workspace.out, file.name) for file in planned(job))
-
-
-def _alike(job: Job, rules: WebRuleSet, newest: Source) -> list[Pieces]:
+def _alike(job: CleaningJob, rules: WebRuleSet, newest: Source) -> list[PlannedStep]:
     space, shards, partitions = job.workspace, job.shards, job.partitions
     rule = functools.partial(web_lines.too_few_long_lines, **_long_lines(rules))
     describe = DescribePages(
@@ -163,10 +148,10 @@ def _alike(job: Job, rules: WebRuleSet, newest: Source) -> list[Pieces]:
         (judgement.clean_web_lines, By(rule), judgement.AskLanguage(job.identifier)),
     )
     return [
-        Pieces(describe, shards),
-        Pieces(ClaimKeys(space, rules.certainty, _asked(job), partitions), shards),
-        Pieces(FindAlike(space, shards, partitions), partitions),
-        Pieces(ChooseOne(space, shards, partitions), 1),
+        PlannedStep(describe, shards),
+        PlannedStep(ClaimKeys(space, rules.certainty, _asked(job), partitions), shards),
+        PlannedStep(FindAlike(space, shards, partitions), partitions),
+        PlannedStep(ChooseOne(space, shards, partitions), 1),
     ]
 
 
@@ -178,7 +163,7 @@ def _before_lines(rules: RuleSet) -> tuple[Judgement, ...]:
     return (By(rule),)
 
 
-def _last(job: Job) -> tuple[Judgement, ...]:
+def _last(job: CleaningJob) -> tuple[Judgement, ...]:
     rules, words = job.rules, () if job.listed is None else (By(job.listed),)
     if isinstance(rules, Untouched):
         return (judgement.believe_declaration,)
@@ -190,7 +175,7 @@ def _last(job: Job) -> tuple[Judgement, ...]:
     return (*left, _language(rules, job.identifier), *asked, *words)
 
 
-def _asked(job: Job) -> tuple[Judgement, ...]:
+def _asked(job: CleaningJob) -> tuple[Judgement, ...]:
     return () if job.asked is None else (judgement.KeepAskedLanguages(frozenset(job.asked)),)
 
 

@@ -8,9 +8,6 @@ claimed once a chunk.
 """
 
 import contextlib
-import functools
-import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,13 +19,13 @@ from data.dedup.newest_per_url import PageVersion, newest, version_of
 from data.errors import DataError
 from data.reading import crawl_paths, json_lines, parquet_pages, web_archive
 from data.reading.page import BrokenRecord, Dropped, Page, Rejected, Rule
+from data.stores.files import local_copy
 from data.stores.retry import again_and_again
-from pipeline import storage
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import broken, passes, spill
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.shards import Cut, chunks
 from pipeline.cleaning.tally import Tally
-from pipeline.cleaning.workspace import Workspace
 
 Reader = Callable[[Path], Iterator[Page | BrokenRecord]]
 READERS = (
@@ -62,7 +59,6 @@ class ReadShard:
     one_page_an_address: bool
     partitions: int
     cut: Cut
-    listing: str
     crawl_cache: str | None
 
     step = "read"
@@ -91,7 +87,7 @@ class ReadShard:
         return files.tally
 
     def _records(self, number: int, tally: Tally) -> Iterator[Page | BrokenRecord]:
-        for path in files_of_shards(self.listing)[number]:
+        for path in self.workspace.shards()[number]:
             with _here(path, self.crawl_cache) as local, _reading(local):
                 tally.counts["bytes", "", ""] += local.stat().st_size
                 yield from _reader(path)(local)
@@ -143,23 +139,6 @@ def partition_of(digest: bytes, partitions: int) -> int:
     return int.from_bytes(digest[:4], "big") * partitions >> 32
 
 
-def write_listing(workspace: Workspace, shards: Sequence[Sequence[str]]) -> str:
-    """Leaves the files of each shard for the workers, and returns the path.
-
-    In the job itself they would be 10 MB for a crawl, more than Dataflow takes.
-    """
-    digest = hashlib.sha256(json.dumps(shards).encode()).hexdigest()[:16]
-    path = storage.join(workspace.directory, f"shards-{digest}.json")
-    storage.write_json(path, shards, workspace.scratch)
-    return path
-
-
-@functools.lru_cache(maxsize=1)
-def files_of_shards(path: str) -> list[list[str]]:
-    """Returns the files of each shard; read once a process, since its path names its content."""
-    return storage.read_json(path)
-
-
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Ends the job where a file cannot be read: that says nothing of the records in it.
@@ -181,7 +160,7 @@ def _reading(path: Path) -> Iterator[None]:
 def _here(path: str, cache: str | None) -> Iterator[Path]:
     """Gives the file on this machine: its own, or fetched; fetched files stay in the cache only."""
     if not path.startswith(("http://", "https://")):
-        with storage.local_copy(path) as local:
+        with local_copy(path) as local:
             yield local
         return
     server, _, name = path.partition("://")[2].partition("/")

@@ -17,9 +17,9 @@ import pyarrow as pa
 from data.reading.page import Page, Rejected
 from data.reading.page_table import REJECTED, WRITTEN_WITH_CLUSTERS
 from data.urls import normalized_hash
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
-from pipeline.cleaning.tally import Run, Tally
-from pipeline.cleaning.workspace import Workspace
+from pipeline.cleaning.tally import SortedRun, Tally
 
 RUN_BYTES = 2 << 20
 SCHEMA = pa.unify_schemas([WRITTEN_WITH_CLUSTERS, REJECTED]).append(
@@ -75,7 +75,7 @@ class RunWriter:
         self._file.write_batch(batch)
         first, last = run[0].digest.hex(), run[-1].digest.hex()
         self._tally.runs.append(
-            Run(self._name, self._written, group, first, last, len(run), batch.nbytes)
+            SortedRun(self._name, self._written, group, first, last, len(run), batch.nbytes)
         )
         self._written += 1
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from data.reading.page import BrokenRecord, Page
+from pipeline.beam.packing import packed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +57,7 @@ class InputFile(NamedTuple):
 def shards(files: Sequence[InputFile], cut: Cut) -> list[list[str]]:
     """Returns the paths of each shard's files, in order."""
     full = max(cut.shard_bytes, -(-sum(file.size for file in files) // MOST_SHARDS))
-    groups: list[list[str]] = []
-    size = 0
-    for file in files:
-        if not groups or size + file.size > full:
-            groups.append([])
-            size = 0
-        groups[-1].append(file.path)
-        size += file.size
-    return groups
+    return [[file.path for file in shard] for shard in packed(files, full)]
 
 
 def partitions(files: Iterable[InputFile], cut: Cut) -> int:

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
 from pipeline.cleaning.judgement import Judgement, judged
-from pipeline.cleaning.workspace import Workspace
 
 SIZES = pa.schema([("row", pa.uint32()), ("size", pa.int32())])
 

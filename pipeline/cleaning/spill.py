@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from pipeline import storage
-from pipeline.cleaning.workspace import Workspace
+from data.stores.ranges import open_ranges
+from pipeline.beam.workspace import Workspace
 
 OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -33,7 +33,7 @@ def writer(
 @contextlib.contextmanager
 def reader(path: str) -> Iterator[pa.RecordBatchFileReader]:
     """Gives a reader of a spilled file."""
-    with storage.readable(path) as file, pa.ipc.open_file(file) as batches:
+    with open_ranges(path) as file, pa.ipc.open_file(file) as batches:
         yield batches
 
 

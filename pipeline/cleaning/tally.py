@@ -5,18 +5,26 @@ Tallies add up, in any order, to that of the whole run.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
+from pipeline.beam.workspace import Workspace
 
 SAMPLES = 5  # broken records a reason that the manifest names; `broken` has them all
+
+COUNTED = {
+    "read": "pages_read",
+    "kept": "pages_kept",
+    "not_asked": "pages_not_asked",
+    "bytes": "bytes_read",
+}
 
 Key = tuple[str, str, str]
 
 
-class Run(NamedTuple):
+class SortedRun(NamedTuple):
     """A batch of pages of one group, in the order of their digests, in a spilled file.
 
     Attributes:
@@ -46,13 +54,15 @@ class Tally:
         counts: by (kind, language, detail).
         broken: the first places of broken records, by reason.
         smallest: the smallest digests of each language's pages, as many as may be held out.
-        runs: what was spilled for the files of the corpus.
+        runs: sorted runs that were spilled for the files of the corpus.
+        identification_seconds: time that language identification took, for the counters only.
     """
 
     counts: Counter[Key] = field(default_factory=Counter)
     broken: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     smallest: dict[str, list[str]] = field(default_factory=dict)
-    runs: list[Run] = field(default_factory=list)
+    runs: list[SortedRun] = field(default_factory=list)
+    identification_seconds: float = 0.0
 
     def count_kept(self, page: Page) -> None:
         """Counts a page that passed every rule."""
@@ -83,7 +93,23 @@ class Tally:
     def as_json(self) -> dict[str, Any]:
         """Returns the tally as a JSON value."""
         counts = sorted([*key, value] for key, value in self.counts.items())
-        return asdict(self) | {"counts": counts}
+        value = asdict(self) | {"counts": counts}
+        del value["identification_seconds"]  # of this attempt, not of the work
+        return value
+
+    def counters(self) -> Counter[str]:
+        """Returns what the work item adds to the job's counters, the same on every runner.
+
+        pages_read, pages_kept, pages_not_asked, bytes_read, rejected/REASON, broken/REASON and
+        language_milliseconds.
+        """
+        values = Counter({"language_milliseconds": round(1000 * self.identification_seconds)})
+        for (kind, _, detail), value in self.counts.items():
+            if kind in ("rejected", "broken"):
+                values[f"{kind}/{detail}"] += value
+            elif kind in COUNTED:
+                values[COUNTED[kind]] += value
+        return values
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Tally":
@@ -93,7 +119,12 @@ class Tally:
             reason: [(file, offset) for file, offset in places]
             for reason, places in value["broken"].items()
         }
-        return cls(counts, broken, value["smallest"], [Run(*run) for run in value["runs"]])
+        return cls(counts, broken, value["smallest"], [SortedRun(*run) for run in value["runs"]])
+
+
+def tallies(workspace: Workspace, step: str) -> Iterator[Tally]:
+    """Yields the tallies of a step's finished work items, in order."""
+    return map(Tally.of_json, workspace.records(step))
 
 
 def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:
@@ -101,7 +132,7 @@ def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:
     counts: Counter[Key] = Counter()
     broken: dict[str, list[tuple[str, int]]] = defaultdict(list)
     smallest: dict[str, list[str]] = defaultdict(list)
-    runs: list[Run] = []
+    runs: list[SortedRun] = []
     for tally in tallies:
         counts.update(tally.counts)
         runs += tally.runs

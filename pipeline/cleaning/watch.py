@@ -16,10 +16,10 @@ from rich import progress
 from rich.console import Console
 
 from data.errors import DataError
-from pipeline import storage
+from data.stores.files import is_remote
 from pipeline.beam.job import counters
-from pipeline.beam.pieces import counter_values
-from pipeline.cleaning.workspace import Workspace
+from pipeline.beam.workspace import Workspace
+from pipeline.cleaning.tally import Tally
 
 # Part of the CPU time that a step takes with mC4's rules, to weigh what is done (102 MB of WET).
 WEIGHTS = {
@@ -37,7 +37,7 @@ class Watch:
 
     def __init__(self, workspace: Workspace, pieces: Mapping[str, int]):
         self._workspace, self._pieces = workspace, pieces
-        self._seen: dict[str, set[str]] = {step: set() for step in pieces}
+        self._seen: dict[str, set[int]] = {step: set() for step in pieces}
         self._tallied: Counter[str] = Counter()
         self._before: Counter[str] = Counter()  # counters of a job count its own work only
         self._counts: Counter[str] = Counter()
@@ -72,11 +72,11 @@ class Watch:
 
     def _look_at_tallies(self) -> None:
         for step, seen in self._seen.items():
-            names = set(self._workspace.done(step))
-            for name in sorted(names - seen):
-                tally = self._workspace.tally(step, int(name.removesuffix(".json")))
-                self._tallied.update(counter_values(tally, step))
-            seen |= names
+            finished = set(self._workspace.done(step))
+            for number in finished - seen:
+                tally = Tally.of_json(self._workspace.record(step, number))
+                self._tallied.update(tally.counters() | {f"pieces/{step}": 1})
+            seen |= finished
 
     @property
     def done(self) -> float:
@@ -115,7 +115,7 @@ def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -
         progress.TextColumn("{task.description}"),
         progress.TimeRemainingColumn(),
     )
-    here = storage.is_local(workspace.out)
+    here = not is_remote(workspace.out)
     pause = SECONDS_BETWEEN_LOOKS if here else SECONDS_BETWEEN_LOOKS_AT_A_STORE
     # Rich draws 10 times a second if not told otherwise, which was 4 % of the job's CPU time.
     with progress.Progress(*columns, console=console, transient=True, refresh_per_second=1) as bar:

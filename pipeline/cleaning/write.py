@@ -18,19 +18,19 @@ import pyarrow.parquet as pq
 from data.reading.page_table import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from data.rules.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
 from data.rules.web_rules import WebRuleSet
+from data.stores.files import exists, join_path
 from data.urls import number
-from pipeline import storage
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import broken, runs, spill
 from pipeline.cleaning.broken import BrokenFile
-from pipeline.cleaning.tally import Run, Tally
-from pipeline.cleaning.workspace import Workspace
+from pipeline.cleaning.tally import SortedRun, Tally
 
 PAGES_A_FILE = 10_000  # 30 to 120 MB of text
 BYTES_A_FILE = 256 << 20
 ALL_DIGESTS = 1 << 128
 
 
-class Part(NamedTuple):
+class DigestRange(NamedTuple):
     """A range of one group of pages, from `first` up to and without `end`, of one split."""
 
     group: str
@@ -75,8 +75,8 @@ class WriteFile:
         """Writes the file, unless it is there; returns its name."""
         if isinstance(file, BrokenFile):
             return broken.write(self.workspace, file)
-        path = storage.join(self.workspace.out, file.name)
-        if not storage.exists(path):
+        path = join_path(self.workspace.out, file.name)
+        if not exists(path):
             table = _sorted(self._read(file))
             columns = REJECTED if file.name.startswith("rejected/") else self.columns
             if file.split:
@@ -99,7 +99,7 @@ class WriteFile:
 
 def files(tally: Tally, held_out: OneIn | ShareOfEachLanguage | AsPublished) -> Iterator[File]:
     """Yields the files of the corpus, given the sum of all tallies."""
-    by_group: dict[str, list[Run]] = defaultdict(list)
+    by_group: dict[str, list[SortedRun]] = defaultdict(list)
     for run in tally.runs:
         by_group[run.group].append(run)
     for group in sorted(by_group):
@@ -110,26 +110,26 @@ def files(tally: Tally, held_out: OneIn | ShareOfEachLanguage | AsPublished) -> 
 
 def _parts(
     group: str,
-    spilled: Sequence[Run],
+    spilled: Sequence[SortedRun],
     tally: Tally,
     held_out: OneIn | ShareOfEachLanguage | AsPublished,
-) -> Iterator[Part]:
+) -> Iterator[DigestRange]:
     count = sum(run.pages for run in spilled)
     if group.startswith("rejected/"):
-        yield Part(group, f"{group}/rejected", "", 0, ALL_DIGESTS, count)
+        yield DigestRange(group, f"{group}/rejected", "", 0, ALL_DIGESTS, count)
     elif not isinstance(held_out, ShareOfEachLanguage):
-        yield Part(group, group, "", 0, ALL_DIGESTS, count)
+        yield DigestRange(group, group, "", 0, ALL_DIGESTS, count)
     else:
         code = group.removeprefix("pages/")
         last = held_out.last_held_out(count, map(bytes.fromhex, tally.smallest[code]))
         end = 0 if last == BEFORE_ALL else number(last) + 1
         validation = held_out.count(count)
         if validation:
-            yield Part(group, f"{group}/validation", "validation", 0, end, validation)
-        yield Part(group, f"{group}/train", "train", end, ALL_DIGESTS, count - validation)
+            yield DigestRange(group, f"{group}/validation", "validation", 0, end, validation)
+        yield DigestRange(group, f"{group}/train", "train", end, ALL_DIGESTS, count - validation)
 
 
-def _files(part: Part, spilled: Sequence[Run], size: int) -> Iterator[File]:
+def _files(part: DigestRange, spilled: Sequence[SortedRun], size: int) -> Iterator[File]:
     share = part.pages / sum(run.pages for run in spilled)
     count = max(1, -(-part.pages // PAGES_A_FILE), round(share * size / BYTES_A_FILE))
     width = part.end - part.first
@@ -140,7 +140,9 @@ def _files(part: Part, spilled: Sequence[Run], size: int) -> Iterator[File]:
         yield File(name, part.split, first, end, _reads(spilled, first, end))
 
 
-def _reads(spilled: Sequence[Run], first: int, end: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def _reads(
+    spilled: Sequence[SortedRun], first: int, end: int
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Returns the batches that may hold a digest of the range."""
     reads: Mapping[str, list[int]] = defaultdict(list)
     for run in spilled:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data import languages
+from data.stores.files import join_path, names_in
+from data.stores.ranges import open_ranges
 from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel
-from pipeline import storage
 from pipeline.artifacts.claims import read_manifest
 
 COLUMNS = ["language", "url", "text"]
@@ -65,7 +66,7 @@ def _samples(corpus: str, languages_of: Mapping[str, list[str]]) -> dict[str, pa
         (code, reason): pages
         for code in codes
         for reason, pages in _of_language(
-            storage.join(corpus, "rejected", code),
+            join_path(corpus, "rejected", code),
             {reason for reason, chosen in languages_of.items() if code in chosen},
         )
     }
@@ -81,8 +82,8 @@ def _samples(corpus: str, languages_of: Mapping[str, list[str]]) -> dict[str, pa
 def _of_language(directory: str, reasons: set[str]) -> Iterator[tuple[str, pa.Table]]:
     """Yields the first pages of each reason, from the first file that has any."""
     missing = set(reasons)
-    for name in storage.names_in(directory) if missing else ():
-        with storage.readable(storage.join(directory, name)) as file:
+    for name in names_in(directory) if missing else ():
+        with open_ranges(join_path(directory, name)) as file:
             here = pq.read_table(file, columns=["reason"])["reason"].unique().to_pylist()
             for reason in sorted(missing.intersection(here)):
                 yield reason, _first_pages(file, reason)

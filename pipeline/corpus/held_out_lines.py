@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from data.dedup.shared_lines import HeldOutText, SharedLines, shared_lines
 from data.languages import UNDETERMINED
-from pipeline import storage
+from data.stores.files import local_copy
 from pipeline.artifacts.claims import read_manifest
 from pipeline.corpus.pages import page_files, page_texts
 
@@ -37,5 +37,5 @@ def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
 
 def _texts(corpus: str, code: str, split: str) -> Iterator[str]:
     for file in page_files([corpus], code, split):
-        with storage.local_copy(file.path) as here:
+        with local_copy(file.path) as here:
             yield from page_texts(here)

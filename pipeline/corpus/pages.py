@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from data.examples.mixture import TextSizes
 from data.languages import all_languages
-from pipeline import storage
+from data.stores.files import absolute, join_path, local_copy, sizes_in
+from data.stores.ranges import open_ranges
 from pipeline.artifacts.claims import digest_of_manifest, read_manifest
 from pipeline.errors import ArtifactError
 
@@ -83,17 +84,17 @@ def training_sizes(corpora: Sequence[str]) -> TextSizes:
 def page_files(corpora: Sequence[str], language: str, split: str) -> list[PageFile]:
     """Returns the Parquet files of one language and split, in order."""
     return [
-        PageFile(storage.join(directory, name), size)
+        PageFile(join_path(directory, name), size)
         for corpus in corpora
-        for directory in [storage.join(storage.absolute(corpus), "pages", language)]
-        for name, size in storage.sizes_in(directory).items()
+        for directory in [join_path(absolute(corpus), "pages", language)]
+        for name, size in sizes_in(directory).items()
         if name.startswith(f"{split}-") and name.endswith(".parquet")
     ]
 
 
 def page_count(path: str) -> int:
     """Returns the number of pages of a file, from its footer."""
-    with storage.readable(path) as file:
+    with open_ranges(path) as file:
         return pq.read_metadata(file).num_rows
 
 
@@ -106,5 +107,5 @@ def page_texts(path: Path) -> Iterator[str]:
 
 def page_rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Returns some columns of a file of pages, as rows."""
-    with storage.local_copy(path) as here:
+    with local_copy(path) as here:
         return pq.read_table(here, columns=list(columns)).to_pylist()

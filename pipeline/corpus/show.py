@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from data.stores.files import join_path, names_in
 from eval import language_probability
 from eval.funnel import Funnel
-from pipeline import storage
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.pages import page_count
 from pipeline.errors import ArtifactError
@@ -32,11 +32,11 @@ def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Cons
         ArtifactError: if files hold more or fewer rows than the manifest counts.
     """
     for code, entry in manifest["languages"].items():
-        _check(storage.join(str(directory), "pages", code), entry["kept"])
+        _check(join_path(str(directory), "pages", code), entry["kept"])
         rejected = sum(entry["rejected"].values())
-        _check(storage.join(str(directory), "rejected", code), rejected)
+        _check(join_path(str(directory), "rejected", code), rejected)
     broken = manifest["broken_records"].values()
-    _check(storage.join(str(directory), "broken"), sum(one["count"] for one in broken))
+    _check(join_path(str(directory), "broken"), sum(one["count"] for one in broken))
     funnel = read_funnel(str(directory))
     console.print(
         f"{funnel.pages:,} pages were read, {funnel.kept:,} were kept "
@@ -63,8 +63,8 @@ def printable(text: str) -> str:
 
 
 def _check(files: str, pages: int) -> None:
-    names = (name for name in storage.names_in(files) if name.endswith(".parquet"))
-    rows = sum(page_count(storage.join(files, name)) for name in names)
+    names = (name for name in names_in(files) if name.endswith(".parquet"))
+    rows = sum(page_count(join_path(files, name)) for name in names)
     if rows != pages:
         raise ArtifactError(
             f"{files} holds {rows} rows and the manifest records {pages}; clean again."

@@ -17,7 +17,7 @@ from typing import Any
 
 from eval import language_loss
 from eval.report import Difference
-from pipeline.artifacts import claims
+from pipeline.artifacts.differences import json_differences, json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
 
@@ -56,9 +56,9 @@ def differences(
             _check_same_targets(
                 runs[0], other, "--allow-differences compares them in bits per byte"
             )
-    leaves = [claims.leaves(_fixed(run)) for run in runs]
-    names = dict.fromkeys(name for one in leaves for name in one)
-    rows = [(name, tuple(_plain(one.get(name)) for one in leaves)) for name in names]
+    fields = [json_leaves(_fixed(run)) for run in runs]
+    names = dict.fromkeys(name for one in fields for name in one)
+    rows = [(name, tuple(_plain(one.get(name)) for one in fields)) for name in names]
     count = len(baseline)
     return tuple(
         Difference(name, values[:count], values[count:])
@@ -113,7 +113,7 @@ def _without_distillation(student: FinishedRun) -> FinishedRun:
 
 def _check_same_distillation(first: FinishedRun, other: FinishedRun) -> None:
     ours, theirs = (run.recipe.get(_DISTILLATION) for run in (first, other))
-    if lines := claims.differences(ours, theirs, _DISTILLATION):
+    if lines := json_differences(ours, theirs, _DISTILLATION):
         raise ArtifactError(
             f"{first.directory} and {other.directory} are students of one name, "
             f"{first.recipe['name']!r}, and were distilled with different settings "
@@ -136,7 +136,7 @@ def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> Non
 
 
 def _check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
-    lines = claims.differences(_fixed(first), _fixed(other))
+    lines = json_differences(_fixed(first), _fixed(other))
     if lines:
         raise ArtifactError(
             f"{first.directory} and {other.directory} differ in more than the feed-forward, "

@@ -7,12 +7,12 @@ imported, because a report needs none.
 from pathlib import Path
 from typing import Any
 
+from data.stores.digests import digest_of_contents
+from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.artifacts.claims import CLAIM, MANIFEST
-from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
-from pipeline.json_files import read_json
 
 RECIPE = "recipe.json"
 

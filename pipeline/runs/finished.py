@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from data.stores.json_files import read_json
 from eval import language_loss
 from eval.language_loss import LanguageLosses, PageLosses
-from pipeline import json_files
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import find_run
@@ -128,7 +128,7 @@ def routing_file(directory: Path) -> Path | None:
 
 def _is_imported(directory: Path) -> bool:
     path = directory / claims.MANIFEST
-    return path.exists() and json_files.read_json(path).get("stage") == "import-hf"
+    return path.exists() and read_json(path).get("stage") == "import-hf"
 
 
 def _metrics(path: Path) -> list[dict[str, float]]:
@@ -144,7 +144,7 @@ def _metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _tokens_seen(path: Path) -> dict[str, float]:
-    languages = json_files.read_json(path).get("languages", {}) if path.exists() else {}
+    languages = read_json(path).get("languages", {}) if path.exists() else {}
     return {code: float(one["tokens_seen"]) for code, one in languages.items()}
 
 

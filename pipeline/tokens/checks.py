@@ -7,10 +7,10 @@ are read: ArrayRecord keeps a checksum a record and raises, so that nothing alte
 
 from typing import Any
 
+from data.stores.digests import digest_of_contents
 from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
 

@@ -1,21 +1,14 @@
 """Opens token blocks by directory or by object-store address; see `data/stores/staging.py`."""
 
-import re
 from pathlib import Path
 
 from data.examples.mixture import TextSizes
 from data.stores import staging
+from data.stores.files import is_remote
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.arguments import CacheOptions
 from pipeline.artifacts.claims import MANIFEST, read_manifest
-
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
-
-
-def is_address(place: str) -> bool:
-    """True for `s3://bucket/tokens` and the like, False for a path."""
-    return ADDRESS.match(place) is not None
 
 
 def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
@@ -25,7 +18,7 @@ def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
         ArtifactError: no finished token blocks.
         DataError: the store cannot be read.
     """
-    if not is_address(place):
+    if not is_remote(place):
         return TokenBlocks(Path(place), read_manifest(Path(place), "tokenize"))
     directory, files = staging.open_directory(
         place, (MANIFEST, MODEL_FILE), cache.directory.expanduser(), cache.limit_bytes

@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 
 from data.examples.loader import Examples
+from data.stores.json_files import write_json
 from data.tokens.tokenizer import MODEL_FILE
 from model.config import forward_flops
 from model.train_step import Trainer
 from model.transformer import parameter_count
-from pipeline.json_files import write_json
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.directory import RECIPE
 from pipeline.training.language_exposure import exposure, print_exposure

@@ -19,13 +19,13 @@ from rich.console import Console
 from data.examples.loader import Examples
 from data.examples.mixture import parse, weights_file
 from data.examples.schedule import make_schedule
+from data.stores.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from model.distillation import Distillation
 from model.sharding import make_mesh
 from model.train_step import make_trainer
 from pipeline.arguments import Distill, Pretrain
 from pipeline.artifacts.claims import Claim, claim, digest_of_manifest, finish
-from pipeline.artifacts.digests import digest_of_contents
 from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.hosts import connect, is_first, on_first_host

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.json_files import read_json, write_json
+from data.stores.json_files import read_json, write_json
 
 ACTIVITIES = (
     "starting",  # reading arguments, checking, restoring

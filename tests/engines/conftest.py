@@ -24,7 +24,7 @@ import raw_archives
 
 from data.demo import archive
 
-os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # as pipeline.store_access has it
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # as data.stores.object_stores has it
 ROOT = Path(__file__).parents[2]
 ENGINES = Path(os.environ.get("MSWITCH_ENGINES", ROOT / ".engines"))
 WORKER = ENGINES / "worker"  # a virtual environment that holds the built wheel

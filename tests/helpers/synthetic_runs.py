@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.languages import all_languages
-from pipeline import json_files, report
+from data.stores.json_files import write_json
+from pipeline import report
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
 
@@ -83,7 +84,7 @@ def write_run(
         "inputs": {"tokens": _digest_of_tokens(_codes()), **(made_from or {})},
     }
     (directory / "evaluation").mkdir(parents=True)
-    json_files.write_json(directory / "recipe.json", about)
+    write_json(directory / "recipe.json", about)
     rng = np.random.default_rng([seed, experts or 0])
     for step in STEPS:
         rows = _evaluation(step, float(experts is not None) if gain is None else gain, rng)
@@ -101,7 +102,7 @@ def write_run(
     ]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     seen = {one.code: {"tokens_seen": 1000 + 10 * n} for n, one in enumerate(all_languages())}
-    json_files.write_json(directory / "mixture.json", {"languages": seen})
+    write_json(directory / "mixture.json", {"languages": seen})
     return directory
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from data.stores.digests import digest_of_contents
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer
 from pipeline.artifacts.claims import finish
-from pipeline.artifacts.digests import digest_of_contents
 from pipeline.vocabulary import train
 
 TEXT = "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa."

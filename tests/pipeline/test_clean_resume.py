@@ -84,10 +84,8 @@ def kill_inside_a_write(process: BaseProcess, out: Path, writes: int) -> bool:
 
 def finished_pieces(out: Path) -> dict[Path, int]:
     """Returns when each tally was written."""
-    tallies = (out / "work").rglob("*.json")
-    return {
-        path: path.stat().st_mtime_ns for path in tallies if not path.name.startswith("shards-")
-    }
+    tallies = (path for path in (out / "work").rglob("*.json") if path.stem.isdigit())
+    return {path: path.stat().st_mtime_ns for path in tallies}
 
 
 @pytest.fixture(scope="module")

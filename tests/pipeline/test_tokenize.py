@@ -16,14 +16,16 @@ import pytest
 from web_pages import BESIDE, SMALL, pages_in
 
 from data.examples.mixture import TextSizes, parse
+from data.stores.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, load
-from pipeline import json_files
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts import claims
 from pipeline.beam.options import pipeline_options
-from pipeline.tokenize import build, key_of, page_shards
-from pipeline.tokens.write_shards import TokenLayout, Workspace
+from pipeline.beam.work_items import DoWork
+from pipeline.beam.workspace import Workspace
+from pipeline.tokenize import key_of, page_shards
+from pipeline.tokens.write_shards import TokenLayout, WriteShard
 from pipeline.vocabulary import run
 
 ROOT = Path(__file__).parents[2]
@@ -167,7 +169,7 @@ def test_the_graph_is_small_whatever_the_corpus(tmp_path):
     """Lists of files and mT5's vocabulary, 4 MB, lie in the output directory."""
     layout = TokenLayout("<u4", (3, 259))
     pipeline = beam.Pipeline(options=pipeline_options(()))
-    build(100_000, Workspace(str(tmp_path), "key"), layout, pipeline)
+    _ = pipeline | DoWork(WriteShard(Workspace(str(tmp_path), "key"), layout), 100_000)
     assert len(pipeline.to_runner_api().SerializeToString()) < 100_000
 
 
@@ -178,19 +180,20 @@ def test_a_job_cut_short_goes_on_after_its_finished_shards(
     """Those of its own: what another version of the code has finished is done again."""
     out = tmp_path / "out"
     model = (vocabulary / MODEL_FILE).read_bytes()
+    names = [shard.name for shard in page_shards((str(corpus),))]
     key = key_of(page_shards((str(corpus),)), model) if same_version else "another"
     shutil.copytree(tokens, out)
-    manifest = json_files.read_json(out / "manifest.json")
+    manifest = read_json(out / "manifest.json")
     for code in ("sw", "ja"):  # as a kill leaves them: some shards finished, one half-written
         (shard,) = manifest["languages"][code]["train"]["shards"]
-        fragment = out / f"work/{key}/shards/{shard['name']}.json"
-        fragment.parent.mkdir(parents=True)
-        fragment.write_text(json.dumps(shard))
+        record = out / f"work/{key}/shards/{names.index(shard['name']):05d}.json"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(shard))
     (out / "cs/train-00000-of-00001.arrayrecord").write_bytes(b"half")
     (out / "cs/train-00001-of-00002.arrayrecord").write_bytes(b"of another cut")
     kept = (out / "sw/train-00000-of-00001.arrayrecord").stat().st_mtime_ns
     (out / "manifest.json").unlink()
-    json_files.write_json(
+    write_json(
         out / "unfinished.json", {key: manifest[key] for key in ("stage", "settings", "inputs")}
     )
     done = tokenize(corpus, vocabulary, out)

@@ -14,7 +14,7 @@ from data.examples.schedule import make_schedule
 from data.examples.span_corruption import lengths_for_inputs
 from data.stores import retry
 from data.stores.block_cache import BlockCache
-from data.stores.staging import StagedFiles, Store, open_directory
+from data.stores.staging import StagedFiles, open_directory
 from data.tokens.block_checks import verify_contents, verify_sizes
 from data.tokens.block_files import LocalFiles
 from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
@@ -204,15 +204,15 @@ def test_a_missing_and_a_truncated_block_are_named_before_training(tmp_path, loc
 def test_a_store_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match=r"memory://nothing/manifest.json cannot be read"):
         open_directory("memory://nothing", ["manifest.json"], tmp_path, 1000)
-    with pytest.raises(DataError, match="nosuch://bucket cannot be reached"):
-        Store("nosuch://bucket").list()
+    with pytest.raises(DataError, match="nosuch://bucket lies in a store that cannot be reached"):
+        StagedFiles("nosuch://bucket", BlockCache(tmp_path, 1000)).size("x")
 
 
 def test_an_object_in_memory_is_staged_too(tmp_path, local):
     """A store with no directories and names that begin with a slash."""
     store = fsspec.filesystem("memory")
     store.put(str(local.directory), "/tokens", recursive=True)
-    files = StagedFiles(Store("memory://tokens"), BlockCache(tmp_path, 10**6))
+    files = StagedFiles("memory://tokens", BlockCache(tmp_path, 10**6))
     (shard, _) = local.shards("sw", "train")
     assert files.size(shard.records.name) == shard.file_bytes
     with files.pin(shard.records) as path:

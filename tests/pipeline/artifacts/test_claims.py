@@ -1,14 +1,15 @@
 import pytest
 
+from data.errors import DataError
+from data.stores.digests import digest_of_files
 from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
     Claim,
     claim,
-    differences,
     finish,
     read_manifest,
 )
-from pipeline.artifacts.digests import digest_of_files
+from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 
 
@@ -52,17 +53,17 @@ def test_reading_what_is_not_there(tmp_path):
     with pytest.raises(ArtifactError, match=r"no manifest\.json"):
         read_manifest(tmp_path, "tokenize")
     (tmp_path / "manifest.json").write_text("{ not json")
-    with pytest.raises(ArtifactError, match="should hold JSON"):
+    with pytest.raises(DataError, match="should hold JSON"):
         read_manifest(tmp_path, "tokenize")
 
 
 def test_differences_are_named_by_their_path():
     found = {"a": {"b": 1, "c": [1]}, "d": 2}
-    assert differences(found, {"a": {"b": 2, "c": [1]}, "e": None}) == [
+    assert json_differences(found, {"a": {"b": 2, "c": [1]}, "e": None}) == [
         "a.b: there 1, asked 2",
         "d: there 2, asked None",
     ]
-    assert differences(found, found) == []
+    assert json_differences(found, found) == []
 
 
 def test_files_are_known_by_name_and_size():

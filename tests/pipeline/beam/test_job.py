@@ -7,8 +7,8 @@ from apache_beam.metrics.metricbase import MetricName
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline.beam.job import counters
+from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.watch import Watch
-from pipeline.cleaning.workspace import Workspace
 
 
 class Job(PipelineResult):

@@ -5,7 +5,7 @@ import pytest
 from model.config import ConfigurationError, forward_flops_by_part
 from pipeline import recipes as list_recipes
 from pipeline.arguments import Recipes
-from pipeline.artifacts.claims import differences
+from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override, recipe_from_json, recipe_to_json
@@ -37,7 +37,7 @@ def test_compared_recipes_differ_in_the_feed_forward_only(baseline, candidate):
     assert dense.model.switch is None
     sparse_model = dataclasses.replace(sparse.model, switch=None)
     assert dataclasses.replace(sparse, name=dense.name, model=sparse_model) == dense
-    lines = differences(recipe_to_json(dense), recipe_to_json(sparse))
+    lines = json_differences(recipe_to_json(dense), recipe_to_json(sparse))
     assert {line.split(":")[0] for line in lines} == {"name", "model.switch"}
 
 

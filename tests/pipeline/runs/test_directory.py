@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from orbax.checkpoint.path import atomicity
 
+from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline import distill, evaluate, export_hf, import_hf, pretrain
 from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, finish
 from pipeline.errors import ArtifactError
-from pipeline.json_files import read_json
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
 from pipeline.runs.finished import evaluation_files

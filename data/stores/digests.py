@@ -1,4 +1,4 @@
-"""What tells one input from another: SHA-256 of contents, or of names and sizes for terabytes."""
+"""SHA-256 of contents, values and directories; of names and sizes where contents are terabytes."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ def digest_of_files(files: Iterable[tuple[str, int]]) -> str:
 
 
 def digest_of_directory(directory: Path) -> str:
-    """Returns a digest of the names and bytes of a directory's files, for small ones."""
+    """Returns a digest of the names and contents of a directory's files, for small ones."""
     files = sorted(path for path in directory.iterdir() if path.is_file())
     return digest_of_bytes(
         json.dumps([(path.name, digest_of_contents(path)) for path in files]).encode()
@@ -22,7 +22,7 @@ def digest_of_directory(directory: Path) -> str:
 
 
 def digest_of_contents(path: Path) -> str:
-    """Returns a digest of one file's bytes."""
+    """Returns a digest of a local file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -33,5 +33,5 @@ def digest_of_value(value: Any) -> str:
 
 
 def digest_of_bytes(content: bytes) -> str:
-    """Returns a digest of bytes, that of a file with this content."""
+    """Returns a digest of bytes: that of a file with this content."""
     return hashlib.sha256(content).hexdigest()

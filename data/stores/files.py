@@ -1,0 +1,154 @@
+"""Files on this machine or in an object store, through one set of functions.
+
+A path with a scheme (`s3://bucket/name`) is remote: it is read through fsspec (`object_stores`),
+and a failed request is retried (`retry`). Every other path is local. Writing is in `atomic`, JSON
+in `json_files`, reads of byte ranges in `ranges`.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data.stores.object_stores import open_store
+from data.stores.retry import persist
+
+STAMPS = ("generation", "ETag", "etag", "mtime", "LastModified", "last_modified", "created")
+
+
+def is_remote(path: str | Path) -> bool:
+    """Returns whether the path is an address in an object store."""
+    return "://" in str(path)
+
+
+def absolute(path: str) -> str:
+    """Returns the path as every process of this machine resolves it."""
+    return path if is_remote(path) else os.path.abspath(path)
+
+
+def join_path(directory: str | Path, *names: str) -> str:
+    """Returns the path of something in the directory."""
+    return "/".join((str(directory).rstrip("/"), *names))
+
+
+def exists(path: str | Path) -> bool:
+    """Returns whether there is such a file."""
+    return _size(str(path)) is not None if is_remote(path) else Path(path).exists()
+
+
+def sizes_in(directory: str | Path) -> dict[str, int]:
+    """Returns names and bytes of the files in a directory, sorted; empty if there is none."""
+    if is_remote(directory):
+        return {name: entry["size"] for name, entry in _entries(directory, "file").items()}
+    files = (path for path in _children(directory) if path.is_file())
+    return {file.name: file.stat().st_size for file in files}
+
+
+def names_in(directory: str | Path) -> list[str]:
+    """Returns the names of files and directories in a directory, sorted; empty if there is none."""
+    if is_remote(directory):
+        return [*_entries(directory, "file", "directory")]
+    return [path.name for path in _children(directory)]
+
+
+def directories_in(directory: str | Path) -> list[str]:
+    """Returns the names of the directories in a directory, sorted; empty if there is none."""
+    if is_remote(directory):
+        return [*_entries(directory, "directory")]
+    return [path.name for path in _children(directory) if path.is_dir()]
+
+
+class Found(NamedTuple):
+    """A file below a directory of a store.
+
+    Attributes:
+        path: address of the file.
+        size: number of bytes.
+        stamp: string that changes when the file is rewritten; "" if the store reports none.
+    """
+
+    path: str
+    size: int
+    stamp: str
+
+
+def files_below(directory: str) -> Iterator[Found]:
+    """Yields every file below a directory of a store, by path; a file itself if it is one."""
+    directory = directory.rstrip("/")
+    filesystem, root = open_store(directory)
+    # Not fsspec's glob: it skips directories that the store fails to list.
+    found = persist(lambda: filesystem.find(root, detail=True), directory)
+    for name, entry in sorted(found.items()):
+        stamp = next((str(entry[key]) for key in STAMPS if entry.get(key)), "")
+        yield Found(directory + name.removeprefix(root), entry["size"], stamp)
+
+
+@contextlib.contextmanager
+def local_copy(path: str) -> Iterator[Path]:
+    """Yields the file as a local path; a downloaded copy is removed afterwards."""
+    if not is_remote(path):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory, *path.rsplit("/", 2)[-2:])
+        copy.parent.mkdir()
+        persist(lambda: download(path, copy), path)
+        yield copy
+
+
+def download(path: str, to: Path) -> None:
+    """Copies a file of a store to a local path, in one attempt."""
+    filesystem, root = open_store(path)
+    filesystem.get_file(root, str(to))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Returns the content of a file that fits into memory."""
+    if not is_remote(path):
+        return Path(path).read_bytes()
+    filesystem, root = open_store(str(path))
+    return persist(lambda: filesystem.cat_file(root), str(path))
+
+
+def remove(path: str | Path) -> None:
+    """Removes a file, or a directory with its content, if it exists."""
+    if is_remote(path):
+        filesystem, root = open_store(str(path))
+        persist(_unless_missing(lambda: filesystem.rm(root, recursive=True)), str(path), "removed")
+    elif Path(path).is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        Path(path).unlink(missing_ok=True)
+
+
+def _children(directory: str | Path) -> list[Path]:
+    found = Path(directory)
+    return sorted(found.iterdir()) if found.is_dir() else []
+
+
+def _size(path: str) -> int | None:
+    """Returns the size of a file of a store; None if there is no such file."""
+    filesystem, root = open_store(path)
+    entry = persist(_unless_missing(lambda: filesystem.info(root)), path)
+    return entry["size"] if entry and entry["type"] == "file" else None
+
+
+def _entries(directory: str | Path, *kinds: str) -> dict[str, dict[str, Any]]:
+    """Returns a store's entries of these kinds in a directory, by name."""
+    filesystem, root = open_store(str(directory))
+    listed = persist(_unless_missing(lambda: filesystem.ls(root, detail=True)), str(directory))
+    found = (entry for entry in listed or () if entry["type"] in kinds)
+    return dict(sorted((entry["name"].rstrip("/").rsplit("/", 1)[-1], entry) for entry in found))
+
+
+def _unless_missing(action: Callable[[], Any]) -> Callable[[], Any]:
+    """Returns the action, made to return None where the store holds nothing under the path."""
+
+    def guarded() -> Any:
+        with contextlib.suppress(FileNotFoundError):
+            return action()
+
+    return guarded

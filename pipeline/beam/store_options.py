@@ -1,0 +1,71 @@
+"""Beam's options for object stores (`--s3_endpoint_url`, ...) as fsspec's options.
+
+Beam passes a job's options to the workers of some runners and not to others (a pool of workers
+receives none), so the options travel with the functions that need them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, S3Options
+
+from data.stores.object_stores import StoreOptions, set_options
+
+
+def store_options(options: PipelineOptions) -> StoreOptions:
+    """Returns a job's options for each kind of store."""
+    google = _google(options)
+    return {"s3": _s3(options), "gs": google, "gcs": google}
+
+
+def use_store_options(options: PipelineOptions) -> None:
+    """Sets this process's object-store options to those of a job, as its workers do."""
+    set_options(store_options(options))
+
+
+@dataclass(frozen=True)
+class WithStoreOptions:
+    """A function that sets the job's store options in whatever process it is called."""
+
+    options: StoreOptions
+    function: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Calls the function."""
+        set_options(self.options)
+        return self.function(*arguments)
+
+
+def with_store_options(function: Callable[..., Any], within: Any) -> WithStoreOptions:
+    """Returns the function with the store options of the pipeline that it becomes part of.
+
+    Args:
+        function: called by workers.
+        within: what the transform is applied to: a pipeline or a collection.
+    """
+    return WithStoreOptions(store_options(within.pipeline.options), function)
+
+
+def _s3(options: PipelineOptions) -> dict[str, Any]:
+    given = options.view_as(S3Options)
+    client = _given(
+        region_name=given.s3_region_name, api_version=given.s3_api_version, verify=given.s3_verify
+    )
+    return _given(
+        key=given.s3_access_key_id,
+        secret=given.s3_secret_access_key,
+        token=given.s3_session_token,
+        endpoint_url=given.s3_endpoint_url,
+        use_ssl=False if given.s3_disable_ssl else None,
+        client_kwargs=client or None,
+    )
+
+
+def _google(options: PipelineOptions) -> dict[str, Any]:
+    given = options.view_as(GoogleCloudOptions)
+    return _given(project=given.project, token="anon" if given.no_auth else None)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

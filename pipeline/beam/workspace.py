@@ -1,0 +1,148 @@
+"""Where the steps of one job leave their results for each other, until the job is finished.
+
+    OUT/work/KEY/shards.json            the input files of each shard
+    OUT/work/KEY/STEP/00003.arrow       spilled by one work item
+    OUT/work/KEY/STEP/00003.json        its record, written last: the item is finished
+    OUT/work/KEY/scratch/               unfinished local files
+
+KEY is a digest of everything that the work follows from: settings, inputs and their modification
+times, the cut into shards, the version of the job's rules. A workspace with another KEY is stale.
+Files of the output carry no KEY in their names, so they are removed together with a stale
+workspace, and that workspace last: a kill in between leaves the evidence that they are stale.
+
+A finished work item is never repeated: a killed job resumes after its last one, and the items
+that were interrupted are written again under the same names.
+"""
+
+import functools
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.errors import DataError
+from data.stores.atomic import atomic_write
+from data.stores.files import directories_in, exists, join_path, names_in, remove
+from data.stores.json_files import read_json
+
+WORK = "work"
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The workspace of the job that writes to the directory `out`."""
+
+    out: str
+    key: str
+
+    @property
+    def directory(self) -> str:
+        """Directory of everything that this job leaves for itself."""
+        return join_path(self.out, WORK, self.key)
+
+    def spill(self, step: str, number: int, of: str = "") -> str:
+        """Returns the path of a spilled file; `of` names one of several files of a work item."""
+        return join_path(self.directory, step + of, f"{number:05d}.arrow")
+
+    def name_of(self, path: str) -> str:
+        """Returns the name of a spilled file: its path below the workspace."""
+        return path.removeprefix(f"{self.directory}/")
+
+    def path_of(self, name: str) -> str:
+        """Returns the path of the spilled file with this name."""
+        return join_path(self.directory, name)
+
+    def publish(self, path: str) -> AbstractContextManager[Path]:
+        """Yields a local path to write to; the file appears under `path` when the block ends."""
+        return atomic_write(path, join_path(self.directory, SCRATCH))
+
+    def write_shards(self, shards: Iterable[Any]) -> None:
+        """Leaves the input files of each shard for the workers.
+
+        In the job's graph they would be 10 MB for a crawl, more than Dataflow accepts.
+        """
+        self._write(self._shards, list(shards))
+
+    def shards(self) -> list[Any]:
+        """Returns the input files of each shard; read once per process, as KEY fixes them."""
+        return _read_once(self._shards)
+
+    def is_done(self, step: str, number: int) -> bool:
+        """Returns whether a work item is finished."""
+        return exists(self._record(step, number))
+
+    def finish(self, step: str, number: int, record: Any) -> None:
+        """Writes the record of a work item, a JSON value, which marks the item as finished."""
+        self._write(self._record(step, number), record)
+
+    def record(self, step: str, number: int) -> Any:
+        """Returns the record of a finished work item."""
+        return read_json(self._record(step, number))
+
+    def records(self, step: str) -> Iterator[Any]:
+        """Yields the records of a step's finished work items, in order."""
+        return (self.record(step, number) for number in self.done(step))
+
+    def done(self, step: str) -> list[int]:
+        """Returns the numbers of a step's finished work items, in order."""
+        names = names_in(join_path(self.directory, step))
+        return [int(Path(name).stem) for name in names if name.endswith(".json")]
+
+    def forget_stale(self, outputs: Iterable[str]) -> bool:
+        """Removes what an unfinished job with another KEY left; returns whether there was any.
+
+        Args:
+            outputs: names of the output's files and directories below `out`.
+        """
+        work = join_path(self.out, WORK)
+        stale = [name for name in directories_in(work) if name not in (self.key, SCRATCH)]
+        for name in (*outputs, *(f"{WORK}/{one}" for one in stale)) if stale else ():
+            remove(join_path(self.out, name))
+        return bool(stale)
+
+    @property
+    def _shards(self) -> str:
+        return join_path(self.directory, "shards.json")
+
+    def _record(self, step: str, number: int) -> str:
+        return join_path(self.directory, step, f"{number:05d}.json")
+
+    def _write(self, path: str, value: Any) -> None:
+        with self.publish(path) as unfinished:
+            unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+def clear(out: str) -> None:
+    """Removes every workspace of an output directory that is finished."""
+    remove(join_path(out, WORK))
+
+
+def check_complete(
+    workspace: Workspace, steps: Iterable[tuple[str, int]], files: Iterable[str] = ()
+) -> None:
+    """Checks that a job that ended well did all its work, whatever the runner reports.
+
+    Args:
+        workspace: workspace of the job.
+        steps: name and number of work items of each step.
+        files: paths of the output's files, looked at only if no work item is missing.
+
+    Raises:
+        DataError: if work items or files of the output are missing.
+    """
+    missing = sum(count - len(workspace.done(step)) for step, count in steps)
+    absent = 0 if missing else sum(not exists(path) for path in files)
+    if missing or absent:
+        raise DataError(
+            f"The runner reports that the job ended well, but {missing} work items and {absent} "
+            f"files of {workspace.out} are missing; check that the workers reach it, and run the "
+            "same command again: it resumes where the job stopped."
+        )
+
+
+@functools.lru_cache(maxsize=1)
+def _read_once(path: str) -> Any:
+    return read_json(path)
