@@ -15,7 +15,7 @@ TRANSFER = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 RENDEZVOUS = re.compile(r'_xla_host_transfer_rendezvous="([^"]+)"')
 
 
-class Crossing(NamedTuple):
+class SliceTransfer(NamedTuple):
     """Transfer to another slice.
 
     Attributes:
@@ -29,12 +29,12 @@ class Crossing(NamedTuple):
     size: int
 
 
-def crossings(program: Program) -> Iterator[Crossing]:
+def slice_transfers(program: Program) -> Iterator[SliceTransfer]:
     """Yields every transfer between slices; none where there is one slice."""
-    for _, instruction, times in program.everywhere():
+    for _, instruction, times in program.executed():
         if instruction.opcode == "send" and (kind := TRANSFER.search(instruction.attributes)):
             name = kind.group(1).lower().replace("_", "-")
-            yield Crossing(name, times, instruction.results[0].size)
+            yield SliceTransfer(name, times, instruction.results[0].size)
 
 
 def sender(received: Instruction, values: dict[str, Instruction]) -> Instruction | None:

@@ -61,7 +61,7 @@ def collectives(program: Program, mesh: dict[str, int], parameters: int) -> list
         parameters: number of the step's first arguments that are the model's arrays.
     """
     found = []
-    for computation, instruction, times in program.everywhere():
+    for computation, instruction, times in program.executed():
         kind = instruction.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue

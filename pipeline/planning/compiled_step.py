@@ -179,7 +179,7 @@ def _temporaries(error: Exception) -> int:
 def kept_for_backward(program: Program) -> int:
     """Returns the bytes passed from a forward loop to a backward loop, stacked over blocks."""
     total = 0
-    for computation, loop, _ in program.everywhere():
+    for computation, loop, _ in program.executed():
         if loop.opcode != "while" or BACKWARD not in loop.operation:
             continue
         values = program.computations[computation]

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from model.config import SwitchConfig
 from pipeline.hardware.peaks import step_flops
-from pipeline.planning.between_slices import Crossing
+from pipeline.planning.between_slices import SliceTransfer
 from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.roofline import Roofline
@@ -107,18 +107,18 @@ def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     if found := expert_slots(recipe):
         yield Figure(section, "slots", found.slots, "", "derived")
         yield Figure(section, "slots wasted at least", found.wasted, "", "derived")
-    memory = roofline.memory_bytes / 1e9
+    memory = roofline.traffic_bytes / 1e9
     yield Figure(section, "to and from main memory, per device", memory, "GB", "compiled")
     for name, size in link_bytes(roofline.collectives).items():
         yield Figure("sent per step, per device", name, size / 1e9, "GB", "compiled")
-    for name, size in network_bytes(roofline.crossings).items():
+    for name, size in network_bytes(roofline.slice_transfers).items():
         yield Figure("sent per step, per device", name, size / 1e9, "GB", "compiled")
 
 
-def network_bytes(crossings: list[Crossing]) -> dict[str, int]:
+def network_bytes(slice_transfers: list[SliceTransfer]) -> dict[str, int]:
     """Returns the bytes that a device sends to other slices per step, by kind."""
     sums: Counter[str] = Counter()
-    for one in crossings:
+    for one in slice_transfers:
         sums[f"{one.kind} between slices"] += one.executions * one.size
     return dict(sorted(sums.items()))
 
@@ -147,7 +147,7 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     for origin in ("activations", "parameters", "optimizer"):
         count = sum(one.executions for one in gathers if one.origin == origin)
         yield Figure(section, f"gathers of {origin} per step", count, "", "compiled")
-    far = sum(one.executions for one in roofline.crossings if one.kind == "all-to-all")
+    far = sum(one.executions for one in roofline.slice_transfers if one.kind == "all-to-all")
     if step.topology.slices > 1:
         yield Figure(section, "all-to-alls between slices", far, "", "compiled")
     agrees = design_holds(step.recipe, collectives) and not far

@@ -8,7 +8,7 @@ requires.
 
 from collections.abc import Iterable
 
-from pipeline.planning.arithmetic import LIBRARY
+from pipeline.planning.flops import LIBRARY
 from pipeline.planning.program import Instruction, Program
 
 FREE = {
@@ -31,7 +31,7 @@ UPDATE = "dynamic-update-slice"
 PASS = ("bitcast", "convert", "copy", "reshape", "transpose")
 
 
-def memory_bytes(program: Program) -> int:
+def traffic_bytes(program: Program) -> int:
     """Returns the bytes that one call moves on one device."""
     inner = {
         instruction.attribute("calls")
@@ -41,7 +41,7 @@ def memory_bytes(program: Program) -> int:
     }
     return sum(
         times * _bytes(instruction, program.computations[computation], program)
-        for computation, instruction, times in program.everywhere()
+        for computation, instruction, times in program.executed()
         if computation not in inner and instruction.opcode not in FREE
         if not instruction.opcode.endswith("-done")
     )

@@ -139,7 +139,7 @@ class Program:
         for instruction in self.computations[computation].values():
             yield from (name for name, _ in self._called(instruction))
 
-    def everywhere(self) -> Iterator[tuple[str, Instruction, int]]:
+    def executed(self) -> Iterator[tuple[str, Instruction, int]]:
         """Yields every executed instruction with its computation and its number of executions."""
         for name, computation in self.computations.items():
             if times := self.executions[name]:

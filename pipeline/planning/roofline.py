@@ -12,11 +12,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.hardware.peaks import bandwidth, peak_flops
-from pipeline.planning.arithmetic import Products, products
-from pipeline.planning.between_slices import Crossing, crossings
+from pipeline.planning.between_slices import SliceTransfer, slice_transfers
 from pipeline.planning.collectives import Collective, collectives
 from pipeline.planning.compiled_step import CompiledStep
-from pipeline.planning.memory_traffic import memory_bytes
+from pipeline.planning.flops import Products, products
+from pipeline.planning.memory_traffic import traffic_bytes
 from pipeline.planning.program import Program
 from pipeline.planning.topology import Topology
 
@@ -29,17 +29,17 @@ class Roofline:
 
     Attributes:
         products: matrix products of a device.
-        memory_bytes: bytes to and from main memory.
+        traffic_bytes: bytes to and from main memory.
         collectives: collectives within a slice.
-        crossings: transfers between slices.
+        slice_transfers: transfers between slices.
         peak: FLOPs per second of all devices; 0 if unknown.
         seconds: least time by resource; None if a peak rate is unknown.
     """
 
     products: Products
-    memory_bytes: int
+    traffic_bytes: int
     collectives: list[Collective]
-    crossings: list[Crossing]
+    slice_transfers: list[SliceTransfer]
     peak: float
     seconds: dict[str, float] | None
 
@@ -49,8 +49,8 @@ def roofline(step: CompiledStep, program: Program) -> Roofline:
     recipe, topology = step.recipe, step.topology
     shape = recipe.mesh  # the groups in a program are those of one slice
     mesh = {"data": shape.data // shape.slices, "expert": shape.expert, "model": shape.model}
-    multiplied, moved = products(program), memory_bytes(program)
-    sent, far = collectives(program, mesh, step.arrays), list(crossings(program))
+    multiplied, moved = products(program), traffic_bytes(program)
+    sent, far = collectives(program, mesh, step.arrays), list(slice_transfers(program))
     work = multiplied, moved, sent, far
     peak, speeds = peak_flops(topology.kind), bandwidth(topology.kind)
     network = sum(one.executions * one.size for one in far)
@@ -60,14 +60,14 @@ def roofline(step: CompiledStep, program: Program) -> Roofline:
     seconds = {
         "matrix products": multiplied.passes / peak,
         "main memory": moved / (speeds.memory * 1e9),
-        "links": sum(crossed(one, topology) for one in sent) / (speeds.links * 1e9),
+        "links": sum(bytes_times_links(one, topology) for one in sent) / (speeds.links * 1e9),
     }
     if network and speeds.network is not None:
         seconds["network"] = network / (speeds.network * 1e9)
     return Roofline(*work, peak=peak * len(topology.devices), seconds=seconds)
 
 
-def crossed(one: Collective, topology: Topology) -> float:
+def bytes_times_links(one: Collective, topology: Topology) -> float:
     """Returns bytes times links that a collective costs a device, over all its executions."""
     if one.kind in FAR:
         return one.executions * one.size * topology.hops(one.group)

@@ -1,6 +1,6 @@
 """Transfers between slices, in a program of two blocks."""
 
-from pipeline.planning.between_slices import Crossing, crossings, sender
+from pipeline.planning.between_slices import SliceTransfer, sender, slice_transfers
 from pipeline.planning.collectives import collectives
 from pipeline.planning.program import parse
 
@@ -45,8 +45,11 @@ ENTRY %main (weights: f32[4,8]) -> f32[4,8] {{
 
 
 def test_a_transfer_is_counted_once_per_execution():
-    found = list(crossings(parse(TEXT)))
-    assert found == [Crossing("all-gather", 2, 4 * 8 * 4), Crossing("all-reduce", 2, 16 * 4)]
+    found = list(slice_transfers(parse(TEXT)))
+    assert found == [
+        SliceTransfer("all-gather", 2, 4 * 8 * 4),
+        SliceTransfer("all-reduce", 2, 16 * 4),
+    ]
 
 
 def test_a_recv_is_matched_with_its_send():

@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import pytest
 
-from pipeline.planning.arithmetic import Products
 from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import CompiledStep, Memory
 from pipeline.planning.figures import ExpertSlots, all_to_alls, expert_slots, time_figures
-from pipeline.planning.roofline import Roofline, crossed
+from pipeline.planning.flops import Products
+from pipeline.planning.roofline import Roofline, bytes_times_links
 from pipeline.planning.topology import Topology
 from pipeline.recipe.named import get
 from pipeline.recipe.recipe import override
@@ -62,6 +62,6 @@ def test_the_slowest_resource_sets_the_step_and_its_cost():
 def test_an_all_to_all_costs_its_mean_distance_and_a_ring_one_link():
     four = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
     reduction = Collective("all-reduce", "activations", ("data",), (0, 1, 2, 3), 3, 1000)
-    assert crossed(reduction, four) == 3 * 1500
+    assert bytes_times_links(reduction, four) == 3 * 1500
     exchange = reduction._replace(kind="all-to-all")
-    assert crossed(exchange, four) == 3 * 1000
+    assert bytes_times_links(exchange, four) == 3 * 1000

@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.errors import ArtifactError
 from pipeline.planning import gpus
-from pipeline.planning.arithmetic import products
 from pipeline.planning.collectives import Collective
-from pipeline.planning.memory_traffic import memory_bytes
+from pipeline.planning.flops import products
+from pipeline.planning.memory_traffic import traffic_bytes
 from pipeline.planning.program import parse
 from pipeline.planning.roofline import to_other_hosts
 from pipeline.planning.topology import Topology, topology
@@ -60,7 +60,7 @@ def test_a_library_call_counts_as_a_product_without_its_scratch():
     program = parse(PRODUCT)
     flops = 2 * 2 * 16 * 32 * 8
     assert products(program) == (flops, 6 * flops)
-    assert memory_bytes(program) == 4 * (2 * 16 * 32 + 2 * 32 * 8 + 2 * 16 * 8)
+    assert traffic_bytes(program) == 4 * (2 * 16 * 32 + 2 * 32 * 8 + 2 * 16 * 8)
 
 
 @pytest.mark.parametrize(

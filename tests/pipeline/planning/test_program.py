@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from pipeline.planning.arithmetic import products
-from pipeline.planning.memory_traffic import memory_bytes
+from pipeline.planning.flops import products
+from pipeline.planning.memory_traffic import traffic_bytes
 from pipeline.planning.program import parse
 
 # As XLA for TPUs prints it, shortened: a loop of 5 in a loop of 3.
@@ -77,7 +77,7 @@ def test_products_are_counted_per_execution_and_pass():
 def test_only_slices_and_only_main_memory_are_counted():
     """256 bytes each: 15 slices of the stack are read, with a 4-byte index each; b and the result
     move once."""
-    assert memory_bytes(parse(NESTED)) == 15 * (256 + 4) + 2 * 256
+    assert traffic_bytes(parse(NESTED)) == 15 * (256 + 4) + 2 * 256
 
 
 def test_a_loop_without_one_bound_is_refused():

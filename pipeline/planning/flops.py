@@ -40,7 +40,7 @@ class Products(NamedTuple):
 def products(program: Program) -> Products:
     """Returns the matrix products of a program."""
     flops = passes = 0
-    for computation, instruction, times in program.everywhere():
+    for computation, instruction, times in program.executed():
         here = times * _flops(instruction, program.computations[computation])
         flops += here
         passes += here * _passes(instruction)
