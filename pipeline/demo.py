@@ -1,8 +1,8 @@
-"""`mswitch demo`: the whole way on text that installed packages ship, from archives to report.
+"""`mswitch demo`: all commands, from archives to report, on text that installed packages ship.
 
-Every stage is the command that a user would type, in a process of its own; this file only types
-them. A stage that has finished is not done again. The text is small (some 0.9 million characters)
-and the networks tiny: what the report shows is the way, not the claim.
+Every stage is a command that a user could type, run in a process of its own. A finished stage is
+not repeated. The text is small (some 0.9 million characters) and the networks tiny: the report
+shows how the commands work, not what a Switch Transformer gains.
 """
 
 import shlex
@@ -19,38 +19,43 @@ from pipeline.arguments import Demo
 from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.errors import ArtifactError
 
-DEMO_PACKAGES = ("gflanguages", "django", "warcio")  # two ship the text, one writes archives
+DEMO_PACKAGES = ("gflanguages", "django", "warcio")  # two ship text, one writes archives
 VOCABULARY_SIZE = 8192
-# 1.9 M characters hold 5,000 different ones; the rarest 0.05 % are left to bytes, so that most of
-# the 8,192 ids are words. mT5 has 250,000 ids and 0.99999.
+# 1.9 M characters have 5,000 distinct ones; the rarest 0.05 % fall back to bytes, so that most of
+# the 8,192 ids are words. mT5 has 250,000 ids and a coverage of 0.99999.
 CHARACTER_COVERAGE = 0.9995
 SAMPLE_CHARACTERS = 4_000_000
 
 
 class Stage(NamedTuple):
-    """One command, and what it is for."""
+    """One command of the demo.
+
+    Attributes:
+        title: headline to print.
+        command: words of the command line after `mswitch`.
+    """
 
     title: str
     command: list[str]
 
 
 def run(arguments: Demo) -> None:
-    """Runs every stage and says where the report lies."""
+    """Runs every stage and prints the path of the report."""
     console = Console(highlight=False)
     started = time.monotonic()
     stages = commands(arguments.out)
-    say(console, 1, len(stages) + 1, "archives of shipped text, some records broken")
+    print_headline(console, 1, len(stages) + 1, "archives of shipped text, some records broken")
     write_archive(arguments.out / "archive")
     for number, stage in enumerate(stages, 2):
-        say(console, number, len(stages) + 1, stage.title)
+        print_headline(console, number, len(stages) + 1, stage.title)
         console.print(f"[dim]$ mswitch {shlex.join(stage.command)}[/dim]", soft_wrap=True)
         run_stage(stage)
-    console.print(f"The whole way took {time.monotonic() - started:.0f} s.")
-    console.print(f"The report lies in {arguments.out / 'report' / 'index.html'}", soft_wrap=True)
+    console.print(f"The demo took {time.monotonic() - started:.0f} s.")
+    console.print(f"The report is in {arguments.out / 'report' / 'index.html'}", soft_wrap=True)
 
 
 def commands(out: Path) -> list[Stage]:
-    """Returns the stages in order, as a user would type them."""
+    """Returns the stages in order."""
     archive, corpus, vocabulary, tokens = (
         str(out / name) for name in ("archive", "corpus", "vocabulary", "tokens")
     )
@@ -98,10 +103,10 @@ def commands(out: Path) -> list[Stage]:
 
 
 def write_archive(directory: Path) -> None:
-    """Writes the archives once.
+    """Writes the archives; does nothing if they are finished.
 
     Raises:
-        ArtifactError: a package that ships the text is missing.
+        ArtifactError: if a package of the demo extra is not installed.
     """
     try:
         versions = {name: metadata.version(name) for name in DEMO_PACKAGES}
@@ -110,7 +115,7 @@ def write_archive(directory: Path) -> None:
             f"The demo needs {error.name}, which is not installed; "
             "install mswitch with its demo extra, or run `make demo`."
         ) from error
-    from data.demo import archive  # only now: it imports them
+    from data.demo import archive  # imports the packages checked above
 
     if claim(directory, "demo-archive", {}, versions) is not Claim.FINISHED:
         paths = archive.write(directory)
@@ -118,19 +123,19 @@ def write_archive(directory: Path) -> None:
 
 
 def run_stage(stage: Stage) -> None:
-    """Runs one command; its own messages say what went wrong.
+    """Runs one command, which prints its own messages.
 
     Raises:
-        ArtifactError: the command failed.
+        ArtifactError: if the command failed.
     """
     status = subprocess.run([sys.executable, "-m", "pipeline.cli", *stage.command], check=False)
     if status.returncode != 0:
         raise ArtifactError(
             f"The demo stopped at `mswitch {stage.command[0]}` (exit status {status.returncode}); "
-            "its message stands above. The same command goes on from there."
+            "its message stands above. The same command resumes there."
         )
 
 
-def say(console: Console, number: int, total: int, title: str) -> None:
+def print_headline(console: Console, number: int, total: int, title: str) -> None:
     """Prints the headline of a stage."""
     console.print(f"[bold]{number}/{total}  {title}[/bold]")

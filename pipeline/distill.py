@@ -1,10 +1,10 @@
-"""`mswitch distill`: a finished run teaches a dense recipe; what comes out is a run as any other.
+"""`mswitch distill`: a finished run teaches a dense recipe; the output is a run as any other.
 
-The student's recipe is the dense one with `distillation` set, and nothing else: the loop, its
-examples, evaluations and checkpoints are pretraining's (`training_run.py`), so that a student may
-be held beside its baseline. The teacher reads every batch that the student does. Where the student
-begins with the teacher's weights, these become its checkpoint 0, and it resumes as any run does.
-Source: Fedus et al. 2022, section 4.2; docs/decisions/distillation.md says what it leaves open.
+The student's recipe is the dense recipe with `distillation` set. Loop, examples, evaluations and
+checkpoints are those of pretraining (`training/run.py`), so that a student is comparable with its
+baseline. The teacher reads the student's batches. If the first weights are the teacher's, they
+become checkpoint 0, and the student resumes as any run. Source: Fedus et al. 2022, section 4.2;
+docs/decisions/distillation.md decides what the paper leaves open.
 """
 
 import functools
@@ -34,14 +34,18 @@ from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.loop import Training, device_batches
 from pipeline.training.run import carry_out, is_finished, make_training, prepare
 
-USE_BATCHES = 16  # of training examples, in which experts' loads are counted; 64 rows were enough
+USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows were enough
 
 
 def run(arguments: Distill) -> None:
-    """Trains the student to its recipe's last step, or finds that done."""
+    """Trains the student to its recipe's last step; does nothing if the run is finished.
+
+    Raises:
+        Preempted: if SIGTERM stopped the run; its state is saved.
+    """
     recipe = replace(named.get(arguments.recipe), distillation=DistillationConfig())
     recipe = override(recipe, arguments.overrides)
-    assert recipe.distillation is not None  # an override sets fields of it
+    assert recipe.distillation is not None  # an override only sets its fields
     teacher = teachers.find(arguments.teacher)
     prepared = prepare(
         arguments, recipe, [functools.partial(teachers.check_teaches, teacher, recipe)]
@@ -49,34 +53,38 @@ def run(arguments: Distill) -> None:
     prepared.inputs["teacher"] = teacher.identity
     if is_finished(prepared):
         return
-    network, facts = teacher.weights(make_mesh(recipe.mesh))
-    check_same_teacher(arguments.out, facts)
+    network, record = teacher.weights(make_mesh(recipe.mesh))
+    check_same_teacher(arguments.out, record)
     training = make_training(prepared, Distillation(recipe.distillation, network))
     if recipe.distillation.initialization != "random":
-        begin(training, network)
-    carry_out(prepared, training, {"teacher": facts})
+        write_teachers_weights(training, network)
+    carry_out(prepared, training, {"teacher": record})
 
 
-def check_same_teacher(out: Path, facts: Mapping[str, Any]) -> None:
-    """Checks that a student that goes on does so with the weights that taught it so far.
+def check_same_teacher(out: Path, record: Mapping[str, Any]) -> None:
+    """Checks that a resumed student has the teacher of its earlier steps.
+
+    Args:
+        out: the student's run directory.
+        record: the teacher's record for recipe.json.
 
     Raises:
-        ArtifactError: the run's recipe.json names others.
+        ArtifactError: if the run's recipe.json records other weights.
     """
     path = out / "recipe.json"
     there = read_json(path).get("teacher") if path.exists() else None
-    if there is not None and (lines := json_differences(there, dict(facts))):
+    if there is not None and (lines := json_differences(there, dict(record))):
         raise ArtifactError(
-            f"{out} was taught by another teacher so far ({'; '.join(lines)}); restore that one, "
-            "or name another --out."
+            f"{out} was begun with another teacher ({'; '.join(lines)}); restore that teacher, or "
+            "name another --out."
         )
 
 
-def begin(training: Training, teacher: Transformer) -> None:
-    """Writes checkpoint 0 with the teacher's weights, unless there is a checkpoint.
+def write_teachers_weights(training: Training, teacher: Transformer) -> None:
+    """Writes checkpoint 0 with the teacher's weights, unless the run has a checkpoint.
 
     Raises:
-        ArtifactError: it cannot be written.
+        ArtifactError: if checkpoint 0 cannot be written.
     """
 
     def first() -> TrainState:
@@ -87,15 +95,15 @@ def begin(training: Training, teacher: Transformer) -> None:
 
 
 def first_weights(training: Training, teacher: Transformer, drawn: Transformer) -> Transformer:
-    """Returns the student's first arrays, where the run stores them.
+    """Returns the student's first arrays, with the shardings of its run.
 
     Args:
-        training: the student's.
-        teacher: its network.
-        drawn: the student's arrays as its seed draws them.
+        training: the student's loop inputs.
+        teacher: the teacher's network.
+        drawn: the student's random arrays, drawn from its seed.
     """
     trainer, config = training.trainer, training.recipe.distillation
-    assert config is not None  # of a student
+    assert config is not None  # set for every student
     mean = config.initialization == "experts-mean" and teacher.config.switch is not None
     use = use_of_experts(training, teacher) if mean else None
     arrays, rest = eqx.partition(teacher, eqx.is_array)
@@ -108,7 +116,7 @@ def first_weights(training: Training, teacher: Transformer, drawn: Transformer) 
 
 
 def use_of_experts(training: Training, teacher: Transformer) -> ExpertUse:
-    """Returns how the teacher's experts are used by the run's first batches."""
+    """Returns the teacher's expert loads over the run's first batches."""
     arrays, rest = eqx.partition(teacher, eqx.is_array)
     call = Call(training.trainer.mesh)
     count = jax.jit(lambda arrays, batch: expert_use(eqx.combine(arrays, rest), batch, call))

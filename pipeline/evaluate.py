@@ -27,7 +27,7 @@ def run(arguments: Evaluate) -> None:
     check_replaces(arguments, step, tokens)
     held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
     evaluation = held_out.score(trainer, arrays)
-    assert evaluation is not None  # nothing stops it
+    assert evaluation is not None  # no `stop` was passed
     path = write_evaluation(arguments.run, step, evaluation, tokens)
     Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
 

@@ -2,9 +2,9 @@
 
     AutoModelForSeq2SeqLM.from_pretrained(DIR), AutoTokenizer.from_pretrained(DIR)
 
-Weights are written in float32 as `model.safetensors`, bit by bit those of the checkpoint; the
-SentencePiece model as `spiece.model`, byte by byte, and as `tokenizer.json`. What the format cannot
-hold (gated experts) is refused before anything is written.
+The weights are written in float32 as `model.safetensors`, bit for bit those of the checkpoint; the
+SentencePiece model as `spiece.model`, byte for byte, and as `tokenizer.json`. A network that the
+format cannot hold (gated experts) is refused before anything is written.
 """
 
 import shutil
@@ -27,7 +27,7 @@ CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
 
 
 def run(arguments: ExportHf) -> None:
-    """Writes the directory, or finds that done."""
+    """Writes the directory; does nothing if it is finished."""
     recipe, trainer = load_run(arguments.run)
     config = export_config(recipe.model, recipe.inputs)
     arrays, step = restore(arguments.run, trainer, arguments.step)
@@ -43,7 +43,7 @@ def run(arguments: ExportHf) -> None:
     write_tokenizer(arguments.run / MODEL_FILE, arguments.out, recipe.inputs)
     state = export_state(trainer.model(arrays))
     save_file(state, arguments.out / WEIGHTS, metadata={"format": "pt"})
-    (arguments.out / WEIGHTS).chmod(0o644)  # as the other files; the library says 600
+    (arguments.out / WEIGHTS).chmod(0o644)  # as the other files; the library sets 600
     holds = {"arrays": len(state), "sha256": digest_of_contents(arguments.out / WEIGHTS)}
     finish(arguments.out, "export-hf", {"step": step}, inputs, holds)
     console.print(
@@ -53,12 +53,12 @@ def run(arguments: ExportHf) -> None:
 
 
 def write_tokenizer(model: Path, out: Path, longest: int) -> None:
-    """Writes the vocabulary as Transformers wants it."""
+    """Writes the vocabulary in the files that Transformers reads."""
     shutil.copy(model, out / VOCABULARY)
     write_json(out / "tokenizer.json", tokenizer_json(model.read_bytes()))
     pieces = load(model).processor
     settings = {
-        # The class that takes tokenizer.json as it is; T5Tokenizer would rebuild it without bytes.
+        # This class loads tokenizer.json unchanged; T5Tokenizer would rebuild it without bytes.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,
         "pad_token": pieces.IdToPiece(0),
@@ -70,5 +70,5 @@ def write_tokenizer(model: Path, out: Path, longest: int) -> None:
 
 
 def generation_config() -> dict[str, int]:
-    """Returns what `generate` starts and ends with."""
+    """Returns the ids with which `generate` starts, pads and ends."""
     return {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}

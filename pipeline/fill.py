@@ -1,4 +1,4 @@
-"""`mswitch fill`: what a run would write into the gaps of a text, greedily or sampled."""
+"""`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from pipeline.runs.open import load_run, restore
 
 
 def run(arguments: Fill) -> None:
-    """Prints what the model writes after each gap's mark."""
+    """Prints the generated text: each gap's sentinel, then its filling."""
     sampling = Sampling(
         temperature=arguments.temperature, top_k=arguments.top_k, top_p=arguments.top_p
     )
@@ -22,7 +22,7 @@ def run(arguments: Fill) -> None:
     inputs = encode_with_gaps(arguments.text, tokenizer, recipe.inputs)
     arrays, _ = restore(arguments.run, trainer, None)
     mesh = trainer.mesh
-    write = jax.jit(
+    fill = jax.jit(
         lambda arrays, inputs, key: generate(
             trainer.model(arrays),
             inputs,
@@ -33,19 +33,24 @@ def run(arguments: Fill) -> None:
             mesh=mesh,
         )
     )
-    # One row of text; the other devices of the batch axes have rows of padding.
+    # One row of text; rows of padding fill the other devices of the batch axes.
     rows = np.full((mesh.shape["data"] * mesh.shape["expert"], recipe.inputs), PADDING, np.int32)
     rows[0] = inputs
     placed = jax.device_put(jnp.asarray(rows), batch_sharding(mesh))
-    written = np.asarray(write(arrays, placed, jax.random.key(arguments.seed)))[0]
+    written = np.asarray(fill(arrays, placed, jax.random.key(arguments.seed)))[0]
     print(tokenizer.decode(written[written != PADDING]))
 
 
 def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray:
     """Returns the padded ids of a text with `<extra_id_N>` gaps.
 
+    Args:
+        text: text with the gaps <extra_id_0>, <extra_id_1>, ... in this order.
+        tokenizer: the run's tokenizer.
+        length: input tokens per row of the run.
+
     Raises:
-        DataError: no gap, or longer than the model's inputs.
+        DataError: if the text has no gap, or more tokens than `length`.
     """
     ids: list[int] = []
     gaps = 0

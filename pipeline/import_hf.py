@@ -1,9 +1,9 @@
-"""`mswitch import-hf`: a directory of Transformers' T5, mT5 or Switch as a run at step 0.
+"""`mswitch import-hf`: a Transformers T5, mT5 or Switch model becomes a run at step 0.
 
-Read are `config.json`, `*.safetensors` (bfloat16 and float16 become float32) and `spiece.model`; if
-that has no sentinels, as T5's own, they are appended to the ids that T5 gives them. The run can be
-filled in, evaluated on tokens of its vocabulary, exported again bit by bit, and trained further
-(`mswitch pretrain --start`).
+Reads `config.json`, `*.safetensors` (bfloat16 and float16 become float32) and `spiece.model`. If
+the vocabulary has no sentinels, as T5's own, they are appended at the ids that T5 gives them. The
+run works with `mswitch fill`, with `mswitch evaluate` on tokens of its vocabulary, with
+`mswitch export-hf` (bit for bit) and with `mswitch pretrain --start`.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ from pipeline.vocabulary import with_sentinels
 
 
 def run(arguments: ImportHf) -> None:
-    """Writes the run, or finds that done."""
+    """Writes the run; does nothing if it is finished."""
     weights = weight_files(arguments.directory)
     recipe = imported_recipe(arguments)
     settings = {"rows": arguments.rows, "inputs": arguments.inputs}
@@ -55,7 +55,11 @@ def run(arguments: ImportHf) -> None:
 
 
 def imported_recipe(arguments: ImportHf) -> Recipe:
-    """Returns the recipe of the run: the config's network, the asked batch."""
+    """Returns the run's recipe: the network of config.json, the batch of the arguments.
+
+    Raises:
+        ArtifactError: if the directory has no config.json.
+    """
     path = arguments.directory / CONFIG
     if not path.exists():
         raise ArtifactError(
@@ -73,10 +77,10 @@ def imported_recipe(arguments: ImportHf) -> Recipe:
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """Returns the safetensors files, one or several.
+    """Returns the safetensors files of a directory.
 
     Raises:
-        ArtifactError: there are none, or no SentencePiece model.
+        ArtifactError: if there is none, or no SentencePiece model.
     """
     found = sorted(directory.glob("*.safetensors"))
     if not found:
@@ -97,7 +101,7 @@ def read_weights(paths: list[Path]) -> dict[str, np.ndarray]:
     state = {}
     for path in paths:
         with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118  it is no mapping
+            for name in file.keys():  # noqa: SIM118  it cannot be iterated
                 state[name] = file.get_tensor(name).astype(np.float32)
     return state
 
@@ -106,12 +110,12 @@ def write_vocabulary(source: Path, out: Path, recipe: Recipe) -> None:
     """Writes the vocabulary with its sentinels.
 
     Raises:
-        ArtifactError: it has more ids than the embedding has rows.
+        ArtifactError: if it has more ids than the embedding has rows.
     """
     (out / MODEL_FILE).write_bytes(with_sentinels(source))
     size = load(out / MODEL_FILE).size
     if size > recipe.model.vocabulary_rows:
         raise ArtifactError(
             f"{source} has {size} ids with its sentinels and the embedding has "
-            f"{recipe.model.vocabulary_rows} rows; they do not belong together."
+            f"{recipe.model.vocabulary_rows} rows; put the model's own {VOCABULARY} there."
         )

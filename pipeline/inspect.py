@@ -1,4 +1,4 @@
-"""`mswitch inspect DIR`: verifies any artifact, checksums included, and prints what it holds."""
+"""`mswitch inspect DIR`: verifies any artifact, checksums included, and prints its contents."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,15 +24,19 @@ FERTILITY = (
     "language",
     "pages",
     "tokens",
-    "tokens a byte",
-    "tokens a page",
+    "tokens per byte",
+    "tokens per page",
     "unknown %",
     "byte fallback %",
 )
 
 
 def run(arguments: Inspect) -> None:
-    """Prints stage, versions, settings and counts of an artifact."""
+    """Prints stage, versions, settings and counts of an artifact.
+
+    Raises:
+        ArtifactError: if the directory holds no finished artifact, or a damaged one.
+    """
     console = Console()
     if is_remote(arguments.directory):
         inspect_stored(arguments, console)
@@ -51,10 +55,10 @@ def run(arguments: Inspect) -> None:
 
 
 def inspect_stored(arguments: Inspect, console: Console) -> None:
-    """Prints what lies at an address of an object store: a corpus or token blocks.
+    """Prints the corpus or the token blocks at an address of an object store.
 
     Raises:
-        ArtifactError: it is neither.
+        ArtifactError: if the address holds neither.
     """
     path = join_path(arguments.directory, MANIFEST)
     stage = read_json(path).get("stage") if exists(path) else None
@@ -75,7 +79,7 @@ def inspect_stored(arguments: Inspect, console: Console) -> None:
 
 
 def print_head(manifest: dict[str, Any], console: Console) -> None:
-    """Prints which stage wrote the artifact, and how."""
+    """Prints the stage, the versions and the settings of an artifact."""
     stage = manifest.get("stage", "")
     console.print(
         f"{stage}, schema {manifest.get('schema_version')}, mswitch {manifest.get('code_version')}"
@@ -85,11 +89,13 @@ def print_head(manifest: dict[str, Any], console: Console) -> None:
 
 
 def inspect_vocabulary(directory: Path, manifest: dict[str, Any], console: Console) -> None:
-    """Compares the model with its checksum and loads it."""
+    """Checks the model against its checksum and loads it."""
     path = directory / MODEL_FILE
     if not path.exists() or digest_of_contents(path) != manifest["sha256"]:
-        raise ArtifactError(f"{path} is not what the manifest says; train the vocabulary again.")
-    console.print(f"{load(path).size:,} ids, checksum as it should be")
+        raise ArtifactError(
+            f"{path} differs from its checksum in the manifest; train the vocabulary again."
+        )
+    console.print(f"{load(path).size:,} ids, checksum correct")
 
 
 def inspect_tokenize(directory: Path, manifest: dict[str, Any], console: Console) -> None:
@@ -98,7 +104,7 @@ def inspect_tokenize(directory: Path, manifest: dict[str, Any], console: Console
 
 
 def print_blocks(blocks: TokenBlocks, console: Console) -> None:
-    """Compares every shard with its checksum and prints the tokenizer's fertility by language."""
+    """Checks every shard against its checksum and prints the tokenizer's fertility per language."""
     verify_contents(blocks)
     table = Table(*FERTILITY, "held-out pages", "held-out tokens")
     for code, splits in blocks.manifest["languages"].items():
@@ -110,11 +116,11 @@ def print_blocks(blocks: TokenBlocks, console: Console) -> None:
             f"{held_out['tokens']:,}",
         )
     console.print(table)
-    console.print("all checksums as they should be")
+    console.print("all checksums correct")
 
 
 def fertility(counts: dict[str, Any]) -> tuple[str, ...]:
-    """Returns the cells of `FERTILITY` after the language: how finely a vocabulary cuts it."""
+    """Returns the cells of the `FERTILITY` columns that follow the language."""
     tokens = max(counts["tokens"], 1)
     return (
         f"{counts['pages']:,}",
@@ -127,8 +133,8 @@ def fertility(counts: dict[str, Any]) -> tuple[str, ...]:
 
 
 def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console) -> None:
-    """Compares every array of every checkpoint with its fingerprint, and counts evaluations."""
-    from pipeline.runs.open import load_run, restore  # JAX, which text needs not
+    """Checks every array of every checkpoint against its fingerprint, and counts evaluations."""
+    from pipeline.runs.open import load_run, restore  # JAX, which data artifacts do not need
 
     evaluations = sorted((directory / "evaluation").glob("step=*.parquet"))
     rows = [pq.read_metadata(path).num_rows for path in evaluations]
@@ -137,25 +143,27 @@ def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console
     steps = sorted(int(p.name) for p in (directory / "checkpoints").iterdir() if p.name.isdigit())
     for step in steps:
         restore(directory, trainer, step)
-    said = f"trained to step {manifest['steps']}; checkpoints at steps {steps}"
-    console.print(f"{said}, every array as its fingerprint says", soft_wrap=True)
+    trained = f"trained to step {manifest['steps']}; checkpoints at steps {steps}"
+    console.print(f"{trained}, every array matches its fingerprint", soft_wrap=True)
 
 
 def inspect_report(directory: Path, manifest: dict[str, Any], console: Console) -> None:
-    """Compares the report's numbers with its sentence in the manifest, and says it."""
+    """Checks the report's sentence against the manifest and prints it."""
     if read_json(directory / "report.json").get("sentence") != manifest["sentence"]:
         raise ArtifactError(
-            f"{directory}/report.json does not say what the manifest says; write the report again."
+            f"{directory}/report.json differs from the manifest; write the report again."
         )
     console.print(manifest["sentence"], soft_wrap=True)
 
 
 def inspect_export(directory: Path, manifest: dict[str, Any], console: Console) -> None:
-    """Compares the weights' file with its checksum in the manifest."""
+    """Checks the file of weights against its checksum in the manifest."""
     path = directory / "model.safetensors"
     if not path.exists() or digest_of_contents(path) != manifest["sha256"]:
-        raise ArtifactError(f"{path} is not what the manifest says; export the run again.")
-    console.print(f"{manifest['arrays']} arrays, checksum as it should be")
+        raise ArtifactError(
+            f"{path} differs from its checksum in the manifest; export the run again."
+        )
+    console.print(f"{manifest['arrays']} arrays, checksum correct")
 
 
 INSPECTORS: dict[str, Callable[[Path, dict[str, Any], Console], None]] = {

@@ -1,9 +1,9 @@
 """`mswitch pretrain`: a recipe and token blocks in, a run with checkpoints and evaluations out.
 
 The same command again resumes from the last whole checkpoint, to the same numbers; another recipe,
-other tokens or another start are refused (`training_run.py`). Held-out pages are scored before the
-first step, at intervals and at the end. SIGTERM saves and exits (`preemption.py`); where the time
-went stands in `time.json` (`time_account.py`).
+other tokens or another start are refused (`training/run.py`). Held-out pages are scored before the
+first step, at intervals and at the end. SIGTERM saves and exits (`training/preemption.py`);
+`time.json` accounts for the run's time (`training/time_account.py`).
 """
 
 import functools
@@ -17,10 +17,14 @@ from pipeline.training.run import carry_out, is_finished, make_training, prepare
 
 
 def run(arguments: Pretrain) -> None:
-    """Trains to the recipe's last step, or finds that done; SIGTERM ends it before, saved."""
+    """Trains to the recipe's last step; does nothing if the run is finished.
+
+    Raises:
+        Preempted: if SIGTERM stopped the run; its state is saved.
+    """
     recipe, start = override(named.get(arguments.recipe), arguments.overrides), arguments.start
-    also = [] if start is None else [functools.partial(check_weights, start, recipe)]
-    prepared = prepare(arguments, recipe, also)
+    checks = [] if start is None else [functools.partial(check_weights, start, recipe)]
+    prepared = prepare(arguments, recipe, checks)
     if start is not None:
         prepared.inputs["start"] = digest_of_manifest(start)
     if is_finished(prepared):

@@ -162,7 +162,7 @@ def test_a_store_gets_what_a_folder_gets(tmp_path, corpus, vocabulary, tokens):
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "out") == digests(tokens)
     shown = python("-m", "pipeline.cli", "inspect", out, "--cache.directory", str(tmp_path / "c"))
-    assert "all checksums as they should be" in shown.stdout
+    assert "all checksums correct" in shown.stdout
 
 
 def test_the_graph_is_small_whatever_the_corpus(tmp_path):
