@@ -24,7 +24,6 @@ from pipeline import arguments
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
 from pipeline.hardware.libtpu import leave_alone_without_chips
 
-# The module of a command is `pipeline.` and its name, with _ for -.
 COMMANDS: dict[str, type] = {
     "clean": arguments.Clean,
     "estimate": arguments.Estimate,
@@ -69,7 +68,7 @@ def run(argv: list[str]) -> int:
         check_paths(name, command)
         if beam:
             command = with_beam_options(name, command, beam)
-        importlib.import_module(f"pipeline.{name.replace('-', '_')}").run(command)
+        importlib.import_module(module_of(name)).run(command)
     except (DataError, ArtifactError, ConfigurationError) as error:
         print(f"mswitch: {error}", file=sys.stderr)
         return 2
@@ -77,6 +76,11 @@ def run(argv: list[str]) -> int:
         print(stopped, file=sys.stderr)
         return PREEMPTED_STATUS
     return 0
+
+
+def module_of(name: str) -> str:
+    """Returns the module of a command, which is named for it."""
+    return f"pipeline.{name.replace('-', '_')}"
 
 
 def parse(argv: list[str]) -> Any:

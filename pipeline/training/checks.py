@@ -1,7 +1,7 @@
-"""Everything that can be known to be wrong before the first compile, said at once.
+"""All checks that need no compilation; their failures are reported together.
 
-A run that is started on a pod waits in a queue; one that is refused for its mesh, corrected, and
-then refused for its disk has waited twice. So every check is made, and all sentences come together.
+A run on a pod waits in a queue. If it failed one check at a time, each correction would wait in the
+queue again.
 """
 
 import shutil
@@ -29,12 +29,12 @@ REFUSALS = (ArtifactError, ConfigurationError, DataError)
 
 
 def check_start(
-    recipe: Recipe, blocks: TokenBlocks, out: Path, also: Sequence[Callable[[], None]] = ()
+    recipe: Recipe, blocks: TokenBlocks, out: Path, more: Sequence[Callable[[], None]] = ()
 ) -> None:
-    """Checks the recipe against tokens, devices, memory and disk; and what `also` checks.
+    """Checks the recipe against tokens, devices, memory and disk; runs the further checks `more`.
 
     Raises:
-        ArtifactError: one sentence, or a list of them.
+        ArtifactError: if any check fails; the message lists all failures.
     """
     checks: list[Callable[[], None]] = [
         lambda: check_vocabulary(recipe, blocks.manifest["vocabulary"]),
@@ -43,7 +43,7 @@ def check_start(
         lambda: check_devices(recipe),
         lambda: check_sizes(recipe),
         lambda: check_disk(recipe, out),
-        *also,
+        *more,
     ]
     sentences = [sentence for check in checks for sentence in _refusals(check)]
     if len(sentences) == 1:
@@ -54,26 +54,30 @@ def check_start(
 
 
 def check_mixture(recipe: Recipe, blocks: TokenBlocks) -> None:
-    """Checks that the mixture can be drawn from these languages.
+    """Checks that the mixture can be drawn from the languages of the blocks.
 
     Raises:
-        DataError: an unknown mixture, or one that the blocks cannot serve.
+        DataError: if the mixture is unknown or cannot be drawn from the blocks.
     """
     parse(recipe.mixture, training_sizes(blocks))
 
 
 def check_devices(recipe: Recipe) -> None:
-    """Checks that the mesh uses the devices that there are, and shares rows evenly among hosts."""
+    """Checks that the mesh uses all devices, and that every host reads equally many rows.
+
+    Raises:
+        ConfigurationError: if the mesh has another number of devices or splits rows unevenly.
+    """
     mesh = make_mesh(recipe.mesh)
     if recipe.rows % (recipe.mesh.data * recipe.mesh.expert) == 0:
         share_of(mesh, recipe.rows, jax.process_index())
 
 
 def check_disk(recipe: Recipe, out: Path) -> None:
-    """Checks that the checkpoints that are kept and the one being written fit on the disk.
+    """Checks that the retained checkpoints and the one being written fit on the disk.
 
     Raises:
-        ArtifactError: they do not.
+        ArtifactError: if they need more than the free space.
     """
     one = checkpoint_bytes(recipe.model, recipe.optimizer)
     there = sum(path.stat().st_size for path in _files(out / "checkpoints"))

@@ -8,11 +8,13 @@ from typing import Any
 from rich.console import Console
 
 from data.examples.loader import Examples
-from data.stores.json_files import write_json
+from data.stores.json_files import read_json, write_json
 from data.tokens.tokenizer import MODEL_FILE
+from model import NUMERICS_VERSION
 from model.config import forward_flops
 from model.train_step import Trainer
 from model.transformer import parameter_count
+from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.directory import RECIPE
 from pipeline.training.language_exposure import exposure, print_exposure
@@ -42,8 +44,25 @@ def describe_run(
         "lengths": lengths._asdict(),
         "devices": [device.device_kind for device in trainer.mesh.devices.flat],
         "inputs": inputs,
+        "numerics_version": NUMERICS_VERSION,
     }
     write_json(out / RECIPE, fields | dict(more))
+
+
+def check_numerics(out: Path) -> None:
+    """Checks that an unfinished run was begun with the numerics of this version of the code.
+
+    Raises:
+        ArtifactError: if recipe.json records another numerics version; none recorded means 1.
+    """
+    path = out / RECIPE
+    begun_with = read_json(path).get("numerics_version", 1) if path.exists() else NUMERICS_VERSION
+    if begun_with != NUMERICS_VERSION:
+        raise ArtifactError(
+            f"{out} was to be resumed with numerics version {NUMERICS_VERSION} and was begun with "
+            f"version {begun_with}, which computes other numbers; resume it with the mswitch that "
+            "began it, or name another --out."
+        )
 
 
 def describe_data(out: Path, recipe: Recipe, examples: Examples, console: Console) -> None:

@@ -1,8 +1,8 @@
-"""Starting a run with another run's weights: an imported one, or one trained on other text.
+"""First weights from another run: an imported run, or a run trained on other text.
 
-The weights become the new run's checkpoint 0, with an optimizer that has seen nothing; from there
-it is a run as any other, resumed from its own checkpoints. Recipes may differ in all but the shapes
-of their arrays and the vocabulary.
+The weights become the new run's checkpoint 0, with a fresh optimizer state; the run resumes from
+its own checkpoints as any other. The two recipes must agree in the shapes of their arrays and in
+the vocabulary only.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,10 @@ from pipeline.training.save_errors import explain_save_errors
 
 
 def start_from(start: Path, out: Path, trainer: Trainer) -> None:
-    """Writes checkpoint 0 with the last weights of `start`, unless there is a checkpoint.
+    """Writes checkpoint 0 with the last weights of `start`, unless the run has a checkpoint.
 
     Raises:
-        ArtifactError: it cannot be written, or the weights not read.
+        ArtifactError: if checkpoint 0 cannot be written, or the weights cannot be read.
     """
 
     def first() -> TrainState:
@@ -37,14 +37,14 @@ def start_from(start: Path, out: Path, trainer: Trainer) -> None:
 
 
 def write_first_checkpoint(out: Path, first: Callable[[], TrainState]) -> None:
-    """Writes checkpoint 0 of a run, unless there is a checkpoint.
+    """Writes checkpoint 0 of a run, unless the run has a checkpoint.
 
     Args:
         out: the run's directory.
-        first: makes what is written; asked only where it is needed.
+        first: returns the state to write; called only if it is written.
 
     Raises:
-        ArtifactError: it cannot be written.
+        ArtifactError: if checkpoint 0 cannot be written.
     """
     with explain_save_errors(out):
         checkpoints = Checkpoints(out / "checkpoints")
@@ -54,10 +54,10 @@ def write_first_checkpoint(out: Path, first: Callable[[], TrainState]) -> None:
 
 
 def check_weights(start: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
-    """Checks that a run's weights can be the start of a recipe's on these tokens.
+    """Checks that a recipe on these tokens can start with a run's weights.
 
     Raises:
-        ArtifactError: no finished run, other shapes, or another vocabulary than the tokens'.
+        ArtifactError: if the run is not finished, or its array shapes or vocabulary differ.
     """
     theirs = recipe_from_json(find_finished_run(start)["recipe"])
     if array_shapes(theirs.model) != array_shapes(recipe.model):
@@ -69,6 +69,6 @@ def check_weights(start: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
 
 
 def array_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Returns the shapes of a network's arrays, in its order."""
+    """Returns the shapes of a network's arrays, in the order of its leaves."""
     shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
     return [leaf.shape for leaf in jax.tree.leaves(shapes)]

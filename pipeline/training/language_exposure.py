@@ -1,7 +1,7 @@
-"""How much of each language a run will see, known and printed before its first step.
+"""How often a run will read each language, computed and printed before its first step.
 
-An epoch is once through all training tokens of a language. Small languages repeat most: under
-temperature 0.3 and 10^12 tokens the smallest of mC4 are read more than 100 times.
+One epoch is all training tokens of a language once. Small languages repeat most: with temperature
+0.3 and 10^12 tokens, the smallest of mC4 are read more than 100 times.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from rich.table import Table
 
 from data.examples.loader import Examples
 
-SHOWN = 5  # languages at each end of the printed table
+SHOWN = 5  # number of languages at each end of the printed table
 
 
 def exposure(examples: Examples, count: int) -> dict[str, dict[str, float]]:
-    """Returns what `count` examples show of each language; the content of mixture.json."""
+    """Returns the exposure of each language over `count` examples; the content of mixture.json."""
     tokens = examples.blocks.counts("train", "tokens")
     rows = {}
     for code in examples.schedule.languages:
@@ -31,7 +31,7 @@ def exposure(examples: Examples, count: int) -> dict[str, dict[str, float]]:
 
 
 def print_exposure(languages: Mapping[str, Mapping[str, float]], console: Console) -> None:
-    """Prints the languages that are repeated most and least."""
+    """Prints the most and the least repeated languages."""
     ordered = sorted(languages, key=lambda code: languages[code]["epochs"], reverse=True)
     table = Table("language", "share %", "tokens seen", "epochs", title="repeated most and least")
     for code in ordered[:SHOWN]:

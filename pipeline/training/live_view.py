@@ -1,6 +1,6 @@
-"""What someone sees who looks at the terminal of a run: one panel, renewed with every line.
+"""The terminal of a run: one panel, updated with every line of `metrics.jsonl`.
 
-Where output goes to a file, a line of text instead, so that a log can be read and searched.
+If the output is not a terminal, every line is printed as text, so that a log can be searched.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,32 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-Cell = tuple[str, str]
+CELLS_PER_ROW = 4
+# Name in the view, name in metrics.jsonl, format.
+CELLS = (
+    ("loss", "loss_nats", "{:.4f}"),
+    ("tokens/s", "tokens_per_second", "{:,.0f}"),
+    ("MFU", "model_flops_utilization", "{:.1%}"),
+    ("gradient norm", "gradient_norm", "{:.3g}"),
+    ("learning rate", "learning_rate", "{:.2g}"),
+)
+SPARSE_CELLS = (
+    ("dropped", "dropped_share", "{:.1%}"),
+    ("worst layer", "worst_layer", "{}"),
+    ("its busiest expert", "worst_layer_load", "{:.1f} x even"),
+)
+HELD_OUT_CELL = ("held-out loss", "held_out_nats", "{:.4f}")
+SKIPPED_CELL = ("skipped", "skipped", "{}")
 
 
 class LiveView:
-    """The panel of one run."""
+    """The panel of one run; a context manager.
+
+    Args:
+        name: name of the recipe.
+        steps: number of steps of the run.
+        console: console to draw on.
+    """
 
     def __init__(self, name: str, steps: int, console: Console):
         self.name, self.steps, self.console = name, steps, console
@@ -31,54 +52,48 @@ class LiveView:
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Prints a line above the panel."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
-    def show(self, line: Mapping[str, Any], shares: Mapping[str, float], doing: str = "") -> None:
-        """Shows the numbers of a line of metrics.jsonl, and where the time went so far."""
-        step, cells = line["step"], numbers(line, self.steps)
+    def show(
+        self, line: Mapping[str, Any], shares: Mapping[str, float], activity: str = ""
+    ) -> None:
+        """Shows a line of metrics.jsonl.
+
+        Args:
+            line: the line's values, by name.
+            shares: share of the time so far, by activity.
+            activity: current activity other than stepping.
+        """
+        cells = numbers(line, self.steps)
         if not self.console.is_terminal:
-            self.say(f"{self.name}: " + ", ".join(f"{name} {value}" for name, value in cells))
+            self.print_line(f"{self.name}: " + ", ".join(f"{name} {text}" for name, text in cells))
             return
-        bar = Table.grid(expand=True)  # a bar alone does not end its line, and hides the next
-        bar.add_row(ProgressBar(total=self.steps, completed=step))
+        bar = Table.grid(expand=True)  # a bare bar does not end its line and hides the next
+        bar.add_row(ProgressBar(total=self.steps, completed=line["step"]))
         table = Table.grid(padding=(0, 3), expand=True)
-        for start in range(0, len(cells), 4):
-            table.add_row(
-                *(Text.assemble((f"{k} ", "dim"), v) for k, v in cells[start : start + 4])
-            )
+        for start in range(0, len(cells), CELLS_PER_ROW):
+            row = cells[start : start + CELLS_PER_ROW]
+            table.add_row(*(Text.assemble((f"{name} ", "dim"), text) for name, text in row))
         spent = "  ".join(
             f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items() if share
         )
-        where = Text.assemble(("time ", "dim"), spent, "  ", (doing, "yellow"))
-        self.live.update(Panel(Group(bar, table, where), title=self.name, title_align="left"))
+        time = Text.assemble(("time ", "dim"), spent, "  ", (activity, "yellow"))
+        self.live.update(Panel(Group(bar, table, time), title=self.name, title_align="left"))
 
 
-def numbers(line: Mapping[str, Any], steps: int) -> list[Cell]:
-    """Returns what is shown of a line, as names and formatted values; what is not known is left
-    out.
-    """
-    cells = [("step", f"{line['step']:,} of {steps:,}")]
-    known: list[tuple[str, str, str]] = [
-        ("loss", "loss_nats", "{:.4f}"),
-        ("tokens/s", "tokens_per_second", "{:,.0f}"),
-        ("MFU", "model_flops_utilization", "{:.1%}"),
-        ("gradient norm", "gradient_norm", "{:.3g}"),
-        ("learning rate", "learning_rate", "{:.2g}"),
+def numbers(line: Mapping[str, Any], steps: int) -> list[tuple[str, str]]:
+    """Returns the names and formatted values to show; unknown values are left out."""
+    shown = [
+        *CELLS,
+        *(SPARSE_CELLS if line.get("balance_loss") else ()),
+        HELD_OUT_CELL,
+        *([SKIPPED_CELL] if line.get("skipped") else ()),
     ]
-    if line.get("balance_loss"):
-        known += [
-            ("dropped", "dropped_share", "{:.1%}"),
-            ("worst layer", "worst_layer", "{}"),
-            ("its busiest expert", "worst_layer_load", "{:.1f} x even"),
-        ]
-    if line.get("held_out_nats") is not None:
-        known.append(("held-out loss", "held_out_nats", "{:.4f}"))
-    if line.get("skipped"):
-        known.append(("skipped", "skipped", "{}"))
+    cells = [("step", f"{line['step']:,} of {steps:,}")]
     cells += [
-        (name, form.format(line[key])) for name, key, form in known if line.get(key) is not None
+        (name, form.format(line[key])) for name, key, form in shown if line.get(key) is not None
     ]
     if line.get("seconds"):
         cells.append(("left", duration(line["seconds"] * (steps - line["step"]))))

@@ -1,11 +1,11 @@
-"""The loop: data, step, line, checkpoint, evaluation; nothing else, and every second accounted for.
+"""The training loop: batch, step, line, checkpoint, evaluation; every second is accounted for.
 
-One step is always under way on the devices while the next is prepared: the loop waits for a step's
-numbers only after the following one has been handed over. That keeps the devices busy, bounds what
-is in flight, and lets SIGTERM be answered within two steps.
+One step is always in flight: the loop waits for a step's metrics only after it dispatched the next
+step. This keeps the devices busy, bounds the memory in flight, and lets the loop answer SIGTERM
+within two steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,33 +14,35 @@ import jax
 from rich.console import Console
 
 from data.examples.loader import Examples, batches
-from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.batch import Batch
+from model.checkpoint import Checkpoints
 from model.nonfinite import gradient_sites
 from model.train_step import StepMetrics, Trainer, TrainState
-from pipeline.hardware.hosts import Share, is_first, on_every_host, share_of, to_devices
+from pipeline.hardware.hosts import Share, is_first, share_of, to_devices
 from pipeline.recipe.recipe import Recipe
 from pipeline.training import time_account
 from pipeline.training.evaluation_file import evaluation_file, write_evaluation
 from pipeline.training.held_out import HeldOut
-from pipeline.training.metrics_log import Progress
+from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.preemption import Preemption
 from pipeline.training.profiling import Profile
+from pipeline.training.resume import resume
 from pipeline.training.time_account import TimeAccount
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Everything that a loop needs.
+    """The loop's inputs.
 
     Attributes:
-        recipe: the resolved recipe.
-        trainer: its functions.
-        examples: what it trains on.
-        held_out: what it is scored on.
+        recipe: resolved recipe.
+        trainer: functions of the network on the mesh.
+        examples: training examples.
+        held_out: held-out pages.
         out: the run's directory.
-        account: of its time.
-        profile: which steps are traced.
-        console: for what it says.
+        account: account of the run's time.
+        profile: trace of some steps.
+        console: console for messages.
     """
 
     recipe: Recipe
@@ -52,13 +54,17 @@ class Training:
     profile: Profile
     console: Console
 
+    def announce(self, text: str) -> None:
+        """Prints a message of the run's command."""
+        self.console.print(f"{self.recipe.stage}: {text}", highlight=False, soft_wrap=True)
+
 
 class LoopResult(NamedTuple):
     """How a start of a run ended.
 
     Attributes:
-        step: the last one made, which is saved.
-        finished: nothing is left to do; False where SIGTERM came before the last evaluation.
+        step: last step made; its state is saved.
+        finished: False if SIGTERM stopped the run before its last evaluation.
     """
 
     step: int
@@ -66,17 +72,19 @@ class LoopResult(NamedTuple):
 
 
 def train(training: Training) -> LoopResult:
-    """Runs from the last whole checkpoint to the end, or to SIGTERM.
+    """Trains from the last whole checkpoint to the last step, or until SIGTERM.
 
     Raises:
-        ArtifactError: too many updates in a row were skipped.
-        CheckpointError: a checkpoint could not be written, or none can be read.
+        ArtifactError: if too many updates in a row were skipped.
+        CheckpointError: if a checkpoint cannot be written, or none can be read.
     """
     checkpoints = Checkpoints(training.out / "checkpoints")
     if is_first():
         checkpoints.forget_unfinished()
-    state, first = resume(checkpoints, training)
-    progress = Progress(
+    state, first, set_aside = resume(checkpoints, training.trainer)
+    for message in set_aside:
+        training.announce(message)
+    log = MetricsLog(
         training.recipe,
         training.out,
         first,
@@ -85,68 +93,85 @@ def train(training: Training) -> LoopResult:
         sites=gradient_sites(training.trainer.shapes, training.recipe.model.layers_per_block),
         languages=training.examples.schedule.languages,
     )
-    with Preemption(training.recipe.stage) as preemption, progress:
+    with Preemption(training.recipe.stage) as preemption, log:
         try:
-            ended = _loop(training, state, first, checkpoints, progress, preemption)
+            result = _Loop(training, checkpoints, log, preemption).run(state, first)
             with training.account.spend("checkpointing"):
                 checkpoints.close()
         finally:
             training.profile.stop()
     if is_first():
-        value = time_account.record(training.out, training.account, first, ended.step)
-        training.console.print(
-            f"{training.recipe.stage}: {time_account.describe(value['seconds'])}; "
-            f"starts: {len(value['starts'])}, steps made again: {value['steps_made_again']}",
-            highlight=False,
-            soft_wrap=True,
+        _announce_time(
+            training, time_account.record(training.out, training.account, first, result.step)
         )
-    return ended
+    return result
 
 
-def _loop(
-    training: Training,
-    state: TrainState,
-    first: int,
-    checkpoints: Checkpoints,
-    progress: Progress,
-    preemption: Preemption,
-) -> LoopResult:
-    recipe, account = training.recipe, training.account
-    source, trainer = device_batches(training, first), training.trainer
-    with account.spend("waiting_for_data"):
-        batch = next(source)
-    with account.spend("compiling"):
-        progress.doing("compiling")
-        trainer = trainer.compiled(state, batch)
-    before: StepMetrics | None = None
-    for step in range(first, recipe.steps):
-        if step % recipe.evaluate_every == 0 and not _evaluate(
-            training, trainer, state, step, progress, preemption.asked
-        ):
-            if step not in checkpoints.steps():
-                with account.spend("checkpointing"):
-                    checkpoints.save(step, state)
-            return LoopResult(step, finished=False)
-        with training.profile.around(step + 1), account.spend("stepping"):
-            state, metrics = trainer.step(state, batch, *trainer.teacher_arrays)
-            jax.block_until_ready(before)
-            before = metrics
-        progress.step(step + 1, metrics)
-        stop = preemption.reached(step + 1)
-        if stop or (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-            progress.write_line(step + 1)
-            with account.spend("checkpointing"):
-                checkpoints.save(step + 1, state)
-        if stop:
-            return LoopResult(step + 1, finished=False)
-        with account.spend("waiting_for_data"):
+def _announce_time(training: Training, account: dict) -> None:
+    training.announce(
+        f"{time_account.describe(account['seconds'])}; "
+        f"starts: {len(account['starts'])}, steps made again: {account['steps_made_again']}"
+    )
+
+
+class _Loop(NamedTuple):
+    training: Training
+    checkpoints: Checkpoints
+    log: MetricsLog
+    preemption: Preemption
+
+    def run(self, state: TrainState, first: int) -> LoopResult:
+        recipe, spend = self.training.recipe, self.training.account.spend
+        source = device_batches(self.training, first)
+        with spend("waiting_for_data"):
             batch = next(source)
-    evaluated = _evaluate(training, trainer, state, recipe.steps, progress, preemption.asked)
-    return LoopResult(recipe.steps, finished=evaluated)
+        trainer = self.compiled(state, batch)
+        before: StepMetrics | None = None
+        for step in range(first, recipe.steps):
+            if step % recipe.evaluate_every == 0 and not self.evaluate(trainer, state, step):
+                self.save(step, state)  # to resume at this step, or it would not be evaluated
+                return LoopResult(step, finished=False)
+            with self.training.profile.around(step + 1), spend("stepping"):
+                state, metrics = trainer.step(state, batch, *trainer.teacher_arrays)
+                jax.block_until_ready(before)
+                before = metrics
+            self.log.step(step + 1, metrics)
+            stop = self.preemption.reached(step + 1)
+            if stop or (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
+                self.log.write_line(step + 1)
+                self.save(step + 1, state)
+            if stop:
+                return LoopResult(step + 1, finished=False)
+            with spend("waiting_for_data"):
+                batch = next(source)
+        return LoopResult(recipe.steps, finished=self.evaluate(trainer, state, recipe.steps))
+
+    def compiled(self, state: TrainState, batch: Batch) -> Trainer:
+        with self.training.account.spend("compiling"):
+            self.log.doing("compiling")
+            return self.training.trainer.compiled(state, batch)
+
+    def save(self, step: int, state: TrainState) -> None:
+        if step not in self.checkpoints.steps():
+            with self.training.account.spend("checkpointing"):
+                self.checkpoints.save(step, state)
+
+    def evaluate(self, trainer: Trainer, state: TrainState, step: int) -> bool:
+        """Scores held-out pages if no earlier start did; returns False if SIGTERM stopped it."""
+        training = self.training
+        if evaluation_file(training.out, step).exists():
+            return True
+        with training.account.spend("evaluating"):
+            self.log.doing("evaluating")
+            evaluation = training.held_out.score(trainer, state.arrays, self.preemption.asked)
+            if evaluation is not None and is_first():
+                write_evaluation(training.out, step, evaluation)
+                self.log.scored(step, evaluation.losses)
+        return evaluation is not None
 
 
-def device_batches(training: Training, first: int) -> Iterator:
-    """Yields this host's part of every global batch, on its devices."""
+def device_batches(training: Training, first: int) -> Iterator[Batch]:
+    """Yields the global batches from batch `first` on; each host loads its own rows."""
     mesh, rows = training.trainer.mesh, training.recipe.rows
     share: Share = share_of(mesh, rows, jax.process_index())
     source = batches(
@@ -154,59 +179,3 @@ def device_batches(training: Training, first: int) -> Iterator:
     )
     for arrays in source:
         yield to_devices(arrays, mesh, rows, share.first)
-
-
-def _evaluate(
-    training: Training,
-    trainer: Trainer,
-    state: TrainState,
-    step: int,
-    progress: Progress,
-    asked: Callable[[], bool],
-) -> bool:
-    """Scores held-out pages, unless an earlier start did; returns False where SIGTERM interrupts.
-
-    A run that goes on must then begin at this step, or the evaluation would never be made.
-    """
-    if evaluation_file(training.out, step).exists():
-        return True
-    with training.account.spend("evaluating"):
-        progress.doing("evaluating")
-        evaluation = training.held_out.score(trainer, state.arrays, asked)
-        if evaluation is not None and is_first():
-            write_evaluation(training.out, step, evaluation)
-            progress.scored(step, evaluation.losses)
-    return evaluation is not None
-
-
-def resume(checkpoints: Checkpoints, training: Training) -> tuple[TrainState, int]:
-    """Returns the state to go on from and its step.
-
-    A checkpoint that cannot be read is passed over for the one before it, whose steps are then made
-    again, to the same numbers; it is set aside only once an older one has been read.
-
-    Raises:
-        CheckpointError: there are checkpoints, and none can be read.
-    """
-    steps, trainer = checkpoints.steps(), training.trainer
-    if not steps:
-        return trainer.init(), 0
-    shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
-    damaged: dict[int, CheckpointError] = {}
-    for step in reversed(steps):
-        state = None
-        try:
-            state = checkpoints.restore(step, shapes)
-        except CheckpointError as error:
-            damaged[step] = error
-        if not on_every_host(state is not None) or state is None:
-            damaged.setdefault(step, CheckpointError(f"Another host could not read {step}."))
-            continue
-        for one, error in damaged.items():
-            moved = checkpoints.set_aside(one)
-            training.console.print(
-                f"{training.recipe.stage}: {error} It was moved to {moved}; going on from {step}.",
-                soft_wrap=True,
-            )
-        return state, step
-    raise damaged[steps[-1]]

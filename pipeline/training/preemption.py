@@ -1,12 +1,12 @@
-"""SIGTERM: save, say so, and leave within a named number of seconds.
+"""SIGTERM: the run saves, prints a message, and exits within a stated number of seconds.
 
-Schedulers take a machine back with SIGTERM and SIGKILL some time later (30 s on Kubernetes, on
-Slurm and on spot machines). The loop asks after every step whether it should stop; if it cannot
-answer in time, because it compiles or a disk hangs, a thread ends the process all the same, and the
-last whole checkpoint is where the same command goes on.
+Schedulers reclaim a machine with SIGTERM and send SIGKILL later: after 30 s on Kubernetes, Slurm
+and spot machines. The loop checks for the signal after every step. If it cannot stop in time,
+because it compiles or a disk hangs, a thread ends the process, and the same command resumes from
+the last whole checkpoint.
 
-With several hosts the signal may reach one of them only, or each at another step. There JAX's
-coordination service listens, and all hosts agree on one step.
+On several hosts the signal may reach only one of them, or each at another step. There JAX's
+coordination service receives it, and all hosts agree on one step.
 """
 
 import os
@@ -21,11 +21,15 @@ from jax.experimental import multihost_utils
 
 from pipeline.errors import PREEMPTED_STATUS
 
-GRACE_SECONDS = 25  # of the 30 that schedulers give
+GRACE_SECONDS = 25  # of the 30 that schedulers grant
 
 
 class Preemption:
-    """Listens for SIGTERM while it is open; `stage` is the command that it speaks for."""
+    """Listens for SIGTERM; a context manager.
+
+    Args:
+        stage: name of the command, for messages.
+    """
 
     def __init__(self, stage: str):
         self._stage = stage
@@ -33,8 +37,8 @@ class Preemption:
 
     def __enter__(self) -> "Preemption":
         if jax.process_count() == 1:
-            # A signal handler in Python waits for the main thread, which may be compiling; the
-            # wake-up socket is written at once.
+            # Python runs a signal handler in the main thread, which may be compiling; the wake-up
+            # socket is written at once.
             self._read, self._write = socket.socketpair()
             self._write.setblocking(False)
             self._former = signal.signal(signal.SIGTERM, lambda *_: None)
@@ -49,13 +53,13 @@ class Preemption:
             self._write.close()
 
     def reached(self, step: int) -> bool:
-        """Returns whether the run should save after this step and stop; the same on all hosts."""
+        """Returns whether to save after this step and stop; equal on all hosts."""
         if jax.process_count() == 1:
             return self._asked.is_set()
         return multihost_utils.reached_preemption_sync_point(step)
 
     def asked(self) -> bool:
-        """Returns whether the signal has reached this host; for what may be left undone."""
+        """Returns whether the signal reached this host, to abandon work that can be repeated."""
         return jax.process_count() == 1 and self._asked.is_set()
 
     def _watch(self) -> None:
@@ -64,18 +68,15 @@ class Preemption:
                 break
         else:
             self._read.close()
-            return  # ended without a signal
+            return  # the context ended without a signal
         self._asked.set()
-        print(
-            f"{self._stage}: SIGTERM: saves after this step and exits within {GRACE_SECONDS} s.",
-            file=sys.stderr,
-            flush=True,
-        )
+        self._print(f"SIGTERM: saves after this step and exits within {GRACE_SECONDS} s.")
         threading.Event().wait(GRACE_SECONDS)
-        print(
-            f"{self._stage}: could not save within {GRACE_SECONDS} s; the same command goes on "
-            "from the last whole checkpoint.",
-            file=sys.stderr,
-            flush=True,
+        self._print(
+            f"could not save within {GRACE_SECONDS} s; the same command resumes from the last "
+            "whole checkpoint."
         )
         os._exit(PREEMPTED_STATUS)
+
+    def _print(self, message: str) -> None:
+        print(f"{self._stage}: {message}", file=sys.stderr, flush=True)

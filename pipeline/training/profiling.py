@@ -10,10 +10,14 @@ from model.config import ConfigurationError
 
 
 def check_profile(steps: tuple[int, int] | None, of_run: int) -> None:
-    """Checks that the steps to be traced are steps of a run.
+    """Checks that the steps to trace are steps of a run.
+
+    Args:
+        steps: first and last step to trace; None for no trace.
+        of_run: number of steps of the run.
 
     Raises:
-        ConfigurationError: they are not, or end before they begin.
+        ConfigurationError: if a step is not one of the run's, or the last precedes the first.
     """
     if steps is not None and not 1 <= steps[0] <= steps[1] <= of_run:
         raise ConfigurationError(
@@ -23,11 +27,11 @@ def check_profile(steps: tuple[int, int] | None, of_run: int) -> None:
 
 
 class Profile:
-    """Traces the steps first to last, counted as the run counts them, into a directory.
+    """A trace of the steps first to last, counted from 1.
 
     Args:
-        steps: first and last step; None traces nothing.
-        directory: where `plugins/profile/` will be.
+        steps: first and last step to trace; None for no trace.
+        directory: directory in which `plugins/profile/` is written.
     """
 
     def __init__(self, steps: tuple[int, int] | None, directory: Path):
@@ -47,7 +51,7 @@ class Profile:
             self.stop()
 
     def stop(self) -> None:
-        """Ends the trace, once what was started on the devices is done."""
+        """Ends the trace after all dispatched work is done."""
         if self.tracing:
             jax.effects_barrier()
             jax.profiler.stop_trace()

@@ -32,7 +32,7 @@ from pipeline.hardware.hosts import connect, is_first, on_first_host
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
 from pipeline.training.checks import check_start
-from pipeline.training.description import describe_data, describe_run
+from pipeline.training.description import check_numerics, describe_data, describe_run
 from pipeline.training.held_out import HeldOut
 from pipeline.training.loop import Training, train
 from pipeline.training.profiling import Profile, check_profile
@@ -110,13 +110,21 @@ def is_finished(prepared: PreparedRun) -> bool:
     """Claims the run's directory; returns whether the run in it is finished.
 
     Raises:
-        ArtifactError: if the directory holds something else, or a run with other settings.
+        ArtifactError: if the directory holds something else, or a run with other settings or
+            another numerics version.
     """
-    asked = prepared.out, prepared.recipe.stage, prepared.settings, prepared.inputs
-    found = CLAIMS[on_first_host(lambda: CLAIMS.index(claim(*asked)))]
+    found = CLAIMS[on_first_host(lambda: CLAIMS.index(_claim(prepared)))]
     if found is Claim.FINISHED:
         prepared.console.print(f"{prepared.recipe.stage}: {prepared.out} is finished.")
     return found is Claim.FINISHED
+
+
+def _claim(prepared: PreparedRun) -> Claim:
+    out, inputs = prepared.out, prepared.inputs
+    found = claim(out, prepared.recipe.stage, prepared.settings, inputs)
+    if found is Claim.UNFINISHED:
+        check_numerics(out)
+    return found
 
 
 def make_training(prepared: PreparedRun, distillation: Distillation | None = None) -> Training:

@@ -1,8 +1,9 @@
-"""A finished run as a teacher: whether it can teach a recipe, who it is, and its weights.
+"""A finished run as a teacher: the checks of its fitness, its identity and its weights.
 
-A student and its teacher read the same ids, so they need one vocabulary; and what the student keeps
-of the teacher's gain can only be told where both were trained on the same tokens. Who the teacher
-is stands in the student's recipe.json, with a fingerprint of its weights; on resume it is compared.
+A student and its teacher read the same token ids, so they need one vocabulary. The share of the
+teacher's gain that a student keeps can be computed only if both were trained on the same tokens.
+The student's recipe.json records the teacher with a fingerprint of its weights, which is compared
+when the student is resumed.
 """
 
 from dataclasses import dataclass, replace
@@ -26,12 +27,12 @@ from pipeline.training.first_weights import array_shapes
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A run that teaches.
+    """A finished run that teaches.
 
     Attributes:
-        directory: the run's.
-        recipe: it was trained by.
-        inputs: digests of what it was made from.
+        directory: the teacher's run directory.
+        recipe: recipe of the teacher.
+        inputs: digest of each input of the teacher's run, by name.
     """
 
     directory: Path
@@ -40,16 +41,16 @@ class Teacher:
 
     @property
     def identity(self) -> str:
-        """Who it is, before any weight is read: recipe, seed and digest of its manifest."""
+        """Recipe, seed and digest of the manifest, known before any weight is read."""
         digest = digest_of_manifest(self.directory)
         return f"{self.recipe.name}, seed {self.recipe.seed}, {digest}"
 
     def weights(self, mesh: Mesh) -> tuple[Transformer, dict[str, Any]]:
-        """Returns the network of its last checkpoint on a mesh, and what recipe.json says of it."""
+        """Returns the network of the last checkpoint on a mesh, and its record for recipe.json."""
         trainer = trainer_on(self.recipe, mesh)
         arrays, step = restore(self.directory, trainer, None)
         switch = self.recipe.model.switch
-        facts = {
+        record = {
             "recipe": self.recipe.name,
             "seed": self.recipe.seed,
             "step": step,
@@ -57,26 +58,26 @@ class Teacher:
             "parameters": parameter_count(trainer.shapes),
             "fingerprint": fingerprint(arrays),
         }
-        return trainer.model(arrays), facts
+        return trainer.model(arrays), record
 
 
 def find(directory: Path) -> Teacher:
     """Returns the run in a directory.
 
     Raises:
-        ArtifactError: there is none, or it is not finished.
+        ArtifactError: if the directory holds no run, or the run is not finished.
     """
-    about = find_finished_run(directory)
-    recipe = recipe_from_json(about["recipe"])
-    return Teacher(directory=directory, recipe=recipe, inputs=about["inputs"])
+    record = find_finished_run(directory)
+    recipe = recipe_from_json(record["recipe"])
+    return Teacher(directory=directory, recipe=recipe, inputs=record["inputs"])
 
 
 def check_teaches(teacher: Teacher, recipe: Recipe, blocks: TokenBlocks) -> None:
     """Checks that a run can teach a recipe on these tokens.
 
     Raises:
-        ArtifactError: another vocabulary, other tokens, a sparse student, other widths, or routing
-            groups that the student's batches do not fill.
+        ArtifactError: if the vocabulary, the tokens or the widths differ, if the student is sparse,
+            or if its batches do not fill the teacher's routing groups.
     """
     check_text(teacher, blocks)
     check_student(teacher, recipe)
@@ -92,29 +93,30 @@ def check_text(teacher: Teacher, blocks: TokenBlocks) -> None:
     """Checks vocabulary and tokens; an imported teacher has no tokens to compare.
 
     Raises:
-        ArtifactError: they are not the teacher's.
+        ArtifactError: if the teacher has another vocabulary or was trained on other tokens.
     """
     trained_on = teacher.inputs.get("tokens")
     if trained_on not in (None, digest_of_manifest(blocks.directory)):
         raise ArtifactError(
-            f"{teacher.directory} was trained on other tokens than {blocks.directory}, so what a "
-            "student keeps of its gain could not be told; name the tokens that it was trained on."
+            f"{teacher.directory} was trained on other tokens than {blocks.directory}, so the "
+            "share of its gain that a student keeps could not be computed; name "
+            "the tokens that it was trained on."
         )
     check_same_vocabulary(teacher.directory, blocks)
 
 
 def check_student(teacher: Teacher, recipe: Recipe) -> None:
-    """Checks that a recipe is dense and, to start from the teacher's weights, of its widths.
+    """Checks that a recipe is dense and, unless it starts from random weights, of equal widths.
 
     Raises:
-        ArtifactError: it is not.
+        ArtifactError: if the recipe is sparse, or its widths differ from the teacher's.
     """
     if recipe.model.switch is not None:
         raise ArtifactError(
             f"Recipe {recipe.name} has {recipe.model.switch.experts} experts, and a student is "
             "dense; name the baseline's recipe."
         )
-    assert recipe.distillation is not None  # of a student
+    assert recipe.distillation is not None  # set for every student
     dense = replace(teacher.recipe.model, switch=None)
     random = recipe.distillation.initialization == "random"
     if not random and array_shapes(dense) != array_shapes(recipe.model):

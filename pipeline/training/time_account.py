@@ -1,13 +1,12 @@
-"""Where a run's time went: every second of the loop is booked once, to one activity.
+"""The account of a run's time: every second of the loop is booked once, to one activity.
 
-Goodput is the share spent in steps that count. Waiting for data is all time inside the loader, an
-upper bound: part of it the devices were still busy with the step before. `time.json` keeps the
-account of every start of a run, so that the whole run's time can be added up, and is written with
-every line of the log: so it knows of the steps that a killed run had made after its last
-checkpoint, which are made again, all but those after its last line.
+Goodput is the share of time spent in steps. Waiting for data is all time inside the loader, which
+is an upper bound: during part of it the devices still computed the step before. `time.json` holds
+the account of every start of a run, so that the whole run's time can be added up. It is written
+with every line of the log. It therefore counts the steps between a killed run's last checkpoint and
+last line, which are repeated.
 """
 
-import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -18,11 +17,11 @@ from typing import Any
 from data.stores.json_files import read_json, write_json
 
 ACTIVITIES = (
-    "starting",  # reading arguments, checking, restoring
+    "starting",  # arguments, checks, restoring
     "compiling",
     "waiting_for_data",
     "stepping",
-    "checkpointing",  # as long as the loop stood still for it
+    "checkpointing",  # only while the loop is blocked
     "evaluating",
     "logging",
 )
@@ -30,21 +29,21 @@ FILE = "time.json"
 
 
 class TimeAccount:
-    """Seconds of one start of a run, by activity; activities nest, the inner one counts.
+    """Seconds of one start of a run, by activity; of nested activities the innermost is booked.
 
     Args:
-        started: `time.perf_counter()` where the account begins; now if left out.
+        started: value of `time.perf_counter()` at which the account begins; None for now.
     """
 
     def __init__(self, started: float | None = None):
-        self.start = uuid.uuid4().hex  # in a container, every start has the same process number
+        self.start = uuid.uuid4().hex  # a process number is equal at every start in a container
         self.seconds: dict[str, float] = dict.fromkeys(ACTIVITIES, 0.0)
         self._open = ["starting"]
         self._mark = time.perf_counter() if started is None else started
 
     @contextmanager
     def spend(self, activity: str) -> Iterator[None]:
-        """Books what happens inside to an activity."""
+        """Books the time inside the context to an activity."""
         self._book()
         self._open.append(activity)
         try:
@@ -54,7 +53,7 @@ class TimeAccount:
             self._open.pop()
 
     def shares(self) -> dict[str, float]:
-        """Returns each activity's share of all time so far; together 1."""
+        """Returns each activity's share of the time so far; the shares sum to 1."""
         self._book()
         return shares(self.seconds)
 
@@ -65,13 +64,13 @@ class TimeAccount:
 
 
 def shares(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Returns each activity's share; together 1."""
+    """Returns each activity's share; the shares sum to 1."""
     total = sum(seconds.values())
     return {name: spent / total if total else 0.0 for name, spent in seconds.items()}
 
 
 def describe(seconds: Mapping[str, float]) -> str:
-    """Returns a sentence with every activity that took time."""
+    """Returns the goodput and every activity of at least half a second, as text."""
     parts = [
         f"{name.replace('_', ' ')} {share:.1%} ({seconds[name]:.0f} s)"
         for name, share in shares(seconds).items()
@@ -81,16 +80,16 @@ def describe(seconds: Mapping[str, float]) -> str:
 
 
 def record(directory: Path, account: TimeAccount, first: int, last: int) -> dict[str, Any]:
-    """Writes this start of the run into time.json, beside those before it, and returns it all.
+    """Writes this start of the run into time.json and returns the file's content.
 
     Args:
-        directory: of the run.
-        account: of this start.
-        first: the step it began after.
-        last: the last step that it made.
+        directory: the run's directory.
+        account: account of this start.
+        first: step that this start resumed after.
+        last: last step of this start.
     """
     path = directory / FILE
-    account.shares()  # books up to now
+    account.shares()  # books the time up to now
     start = {
         "start": account.start,
         "first_step": first,
@@ -98,7 +97,7 @@ def record(directory: Path, account: TimeAccount, first: int, last: int) -> dict
         "seconds": account.seconds,
     }
     starts = [*(one for one in _starts(path) if one["start"] != account.start), start]
-    # A start that began before where another ended made those steps again.
+    # A start that resumed before the last step of the start before it repeated those steps.
     again = [max(0, a["last_step"] - b["first_step"]) for a, b in zip(starts, starts[1:])]  # noqa: B905, RUF007
     whole = {name: sum(one["seconds"].get(name, 0.0) for one in starts) for name in ACTIVITIES}
     value = {
@@ -115,4 +114,4 @@ def record(directory: Path, account: TimeAccount, first: int, last: int) -> dict
 def _starts(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    return json.loads(json.dumps(read_json(path)))["starts"]
+    return read_json(path)["starts"]

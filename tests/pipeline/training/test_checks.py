@@ -29,7 +29,7 @@ def test_a_recipe_that_fits_starts(blocks, tmp_path):
     check_start(recipe(*FITS), blocks, tmp_path / "run")
 
 
-def test_all_reasons_are_said_at_once(blocks, tmp_path, monkeypatch):
+def test_all_reasons_are_reported_together(blocks, tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "checkpoint_bytes", lambda *_: 10**18)
     wrong = recipe("mesh.data=3", "rows=32", "model.switch.experts=6", "mesh.expert=4")
     with pytest.raises(ArtifactError) as error:
@@ -44,20 +44,20 @@ def test_all_reasons_are_said_at_once(blocks, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "mixture, said", [("unimaxx:1:1", "unimaxx"), ("weights:nowhere.csv", "is no file")]
+    "mixture, message", [("unimaxx:1:1", "unimaxx"), ("weights:nowhere.csv", "is no file")]
 )
-def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, mixture, said):
+def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, mixture, message):
     asked = Pretrain(
         recipe="switch-demo", tokens=str(tokens), out=tmp_path / "run",
         overrides=(*FITS, f"mixture={mixture}"),
     )  # fmt: skip
-    with pytest.raises(ArtifactError, match=said):
+    with pytest.raises(ArtifactError, match=message):
         pretrain.run(asked)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("steps", [(0, 5), (20, 15), (399, 401)])
-def test_steps_that_a_run_does_not_have_cannot_be_traced(steps):
+def test_only_steps_of_the_run_can_be_traced(steps):
     check_profile((1, 400), 400)
     with pytest.raises(ConfigurationError, match=f"--profile {steps[0]} {steps[1]} was asked"):
         check_profile(steps, 400)

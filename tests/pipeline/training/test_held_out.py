@@ -1,4 +1,4 @@
-"""What an evaluation says of routing adds up to what it says of pages."""
+"""The routing rows of an evaluation add up to its page rows."""
 
 import jax
 import numpy as np
@@ -39,10 +39,10 @@ def files(make_blocks, tmp_path_factory):
     return pd.read_parquet(path), pd.read_parquet(path.with_name("routing-step=7.parquet"))
 
 
-def test_a_row_a_stack_and_language(files):
+def test_one_row_per_switch_layer_and_language(files):
     _, routing = files
-    places = list(zip(routing["stack"], routing.layer, routing.language, strict=True))
-    assert places == [(stack, 1, code) for stack in ("encoder", "decoder") for code in ("sw", "yo")]
+    layers = list(zip(routing["stack"], routing.layer, routing.language, strict=True))
+    assert layers == [(stack, 1, code) for stack in ("encoder", "decoder") for code in ("sw", "yo")]
 
 
 def test_routed_tokens_are_the_pages_tokens(files):
@@ -54,8 +54,8 @@ def test_routed_tokens_are_the_pages_tokens(files):
     assert [sum(load) for load in routing.load] == routing.choices.tolist()
 
 
-def test_what_is_dropped_is_counted(files):
+def test_dropped_choices_are_counted(files):
     _, routing = files
     share = routing.dropped.sum() / routing.choices.sum()
-    assert 0.25 < share < 0.6  # 0.7 slots a choice
+    assert 0.25 < share < 0.6  # 0.7 slots per choice
     assert (routing.entropy_nats <= routing.tokens * np.log(EXPERTS) + 1e-3).all()

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from pipeline.training.profiling import Profile
 
 
-def test_the_steps_that_were_asked_are_traced_and_no_others(tmp_path):
+def test_exactly_the_requested_steps_are_traced(tmp_path):
     profile = Profile((2, 3), tmp_path)
     tracing = []
     for step in range(1, 5):

@@ -6,7 +6,7 @@ from pipeline.training.time_account import TimeAccount, describe, record
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test moves."""
+    """A clock that the test advances."""
     now = [0.0]
     monkeypatch.setattr(time_account.time, "perf_counter", lambda: now[0])
     return now
@@ -28,7 +28,7 @@ def test_every_second_is_booked_once(clock):
     assert describe(account.seconds).startswith("goodput 40.0%: starting 10.0% (1 s)")
 
 
-def test_time_is_booked_where_an_error_ends_it(clock):
+def test_time_is_booked_when_an_error_ends_the_activity(clock):
     account = TimeAccount()
 
     def fail():

@@ -1,0 +1,40 @@
+"""The state that a run resumes from: its last readable checkpoint, or a new state."""
+
+import jax
+
+from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.train_step import Trainer, TrainState
+from pipeline.hardware.hosts import on_every_host
+
+
+def resume(checkpoints: Checkpoints, trainer: Trainer) -> tuple[TrainState, int, list[str]]:
+    """Returns the state to resume from, its step, and a message for each checkpoint set aside.
+
+    A damaged checkpoint is passed over for the one before it, whose steps are then repeated with
+    the same numbers. It is set aside only after an older one was read.
+
+    Raises:
+        CheckpointError: if there are checkpoints and none can be read.
+    """
+    steps = checkpoints.steps()
+    if not steps:
+        return trainer.init(), 0, []
+    shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
+    damaged: dict[int, CheckpointError] = {}
+    for step in reversed(steps):
+        state = None
+        try:
+            state = checkpoints.restore(step, shapes)
+        except CheckpointError as error:
+            damaged[step] = error
+        if on_every_host(state is not None) and state is not None:
+            return state, step, [_set_aside(checkpoints, *one, step) for one in damaged.items()]
+        damaged.setdefault(step, CheckpointError(f"Another host could not read {step}."))
+    raise damaged[steps[-1]]
+
+
+def _set_aside(
+    checkpoints: Checkpoints, step: int, error: CheckpointError, resumed_from: int
+) -> str:
+    moved = checkpoints.set_aside(step)
+    return f"{error} It was moved to {moved}; resuming from {resumed_from}."

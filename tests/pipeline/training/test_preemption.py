@@ -1,0 +1,27 @@
+import signal
+import subprocess
+import sys
+
+HANGS = """
+import os, signal, threading
+from pipeline.training import preemption
+preemption.GRACE_SECONDS = 0.2
+with preemption.Preemption("pretrain") as listening:
+    os.kill(os.getpid(), signal.SIGTERM)
+    listening._asked.wait()
+    assert listening.asked() and listening.reached(1)
+    {then}
+"""
+
+
+def ended(then: str) -> tuple[int, str]:
+    code = HANGS.format(then=then)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_process_that_cannot_save_in_time_ends_all_the_same():
+    status, printed = ended("threading.Event().wait()")
+    assert status == 128 + signal.SIGTERM
+    assert "pretrain: SIGTERM: saves after this step and exits within 0.2 s." in printed
+    assert "could not save within 0.2 s; the same command resumes" in printed
