@@ -1,30 +1,69 @@
-"""`mswitch`, killed (SIGKILL) at a named moment of a named save: FILE MOMENT STEP -- COMMAND...
+"""`mswitch`, killed or stopped at a named moment of a named step: FILE MOMENT STEP -- COMMAND...
 
-`during`: the step's arrays are being written. `before_commit`: all is written, nothing renamed yet.
+    during          SIGKILL while the step's arrays are being written
+    before_commit   SIGKILL when all is written and nothing is renamed yet
+    after           SIGKILL at a random time after the step, which no later step outruns
+    terminate       SIGTERM after the step, received before the next; saving may take its time
+
+Each moment is an event in the program, so that it does not depend on the machine's speed.
 """
 
 import os
+import random
 import signal
 import sys
+import threading
+import time
 
 from orbax.checkpoint.path import atomicity
 
 from pipeline import cli
+from pipeline.training import preemption
 
 INNER = "default"  # the folder of arrays within a step's
+HOUR = 3600
 
 
-def main(moment: str, step: str, command: list[str]) -> None:
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_in_save(moment: str, step: str) -> None:
     inner = atomicity.AtomicRenameTemporaryPath.finalize
 
     async def finalize(self) -> None:
         final = self.get_final()
         here = {"during": final.name == INNER, "before_commit": final.name == step}[moment]
         if here and step in str(final):
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
         await inner(self)
 
     atomicity.AtomicRenameTemporaryPath.finalize = finalize
+
+
+def act_after_step(moment: str, at: str) -> None:
+    inner = preemption.Preemption.reached
+
+    def kill_at_random() -> None:
+        time.sleep(random.uniform(0.0, 0.3))
+        kill()
+
+    def reached(self, step: int) -> bool:
+        if step == int(at) and moment == "terminate":
+            os.kill(os.getpid(), signal.SIGTERM)
+            self._asked.wait()  # until the listening thread has it
+        elif step == int(at):
+            threading.Thread(target=kill_at_random).start()
+        elif step == int(at) + 3:  # a save later
+            time.sleep(HOUR if moment == "after" else 0)
+        return inner(self, step)
+
+    preemption.GRACE_SECONDS = HOUR
+    preemption.Preemption.reached = reached
+
+
+def main(moment: str, step: str, command: list[str]) -> None:
+    (kill_in_save if moment in ("during", "before_commit") else act_after_step)(moment, step)
     cli.main(command)
 
 

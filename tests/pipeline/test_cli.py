@@ -1,3 +1,5 @@
+from importlib.util import find_spec
+
 import pytest
 
 from pipeline import cli
@@ -18,7 +20,7 @@ def test_an_option_given_twice_keeps_both_values(given, means):
     assert cli.merge_repeated(given.split()) == means.split()
 
 
-def test_everything_after_two_dashes_is_beams():
+def test_everything_after_two_dashes_is_for_beam():
     own, beam = cli.split_beam_options(["clean", "--out", "o", "--", "--runner=X", "--", "y"])
     assert own == ["clean", "--out", "o"]
     assert beam == ("--runner=X", "--", "y")
@@ -45,21 +47,30 @@ def test_one_value_given_twice_is_an_error(capsys):
         "demo --out gs://bucket/x",
     ],
 )
-def test_an_address_where_a_path_is_wanted_is_one_sentence(command, capsys, tmp_path, monkeypatch):
+def test_an_address_for_a_local_path_is_refused_in_one_sentence(
+    command, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     assert cli.run(command.split()) == 2
-    said = f"mswitch: {command.split()[0]} was given gs://bucket/x where it reads or writes on this"
-    assert said in capsys.readouterr().err
+    message = (
+        f"mswitch: {command.split()[0]} was given gs://bucket/x where it reads or writes on this"
+    )
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_an_address_where_one_is_wanted_is_let_through():
+def test_an_address_for_an_artifact_that_may_be_remote_is_accepted():
     cli.check_paths("tokenize", Tokenize(corpus=("gs://b/c",), vocabulary="s3://b/v", out="gs://b"))
 
 
 @pytest.mark.parametrize("command", [[], ["clean"], ["pretrain"]], ids=str)
-def test_help_is_there(command, capsys):
+def test_help_is_printed(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.run([*command, "--help"])
     assert stopped.value.code == 0
     assert "usage: mswitch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_a_module_of_its_name(name):
+    assert find_spec(cli.module_of(name)) is not None

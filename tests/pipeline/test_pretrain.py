@@ -1,148 +1,89 @@
-"""Killed, terminated, on other devices, on two hosts: the run ends as if nothing had happened.
+"""Killed, terminated, on other devices, on two hosts: a run ends with the same numbers.
 
-Every run is a process of its own on eight simulated devices; they share compiled programs.
+Kills and hosts need processes of their own, on eight simulated devices; they share compiled
+programs with the runs in this process.
 """
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from training_runs import (
+    EVERY,
+    SETTINGS,
+    STEPS,
+    assert_same_run,
+    killed,
+    lines,
+    one_trainer_per_recipe,
+    parameters,
+    start,
+)
 
 from pipeline import cli, evaluate, fill, pretrain
 from pipeline.arguments import Evaluate, Fill, Pretrain
 from pipeline.errors import PREEMPTED_STATUS, Preempted
-from pipeline.runs.open import load_run, restore
+from pipeline.runs import open as runs_open
+from pipeline.training import run as training_run
 from pipeline.training.held_out import HeldOut
-from pipeline.training.preemption import GRACE_SECONDS
-
-ROOT = Path(__file__).parents[2]
-STEPS, EVERY = 12, 3
-SETTINGS = (
-    f"steps={STEPS} checkpoint_every={EVERY} log_every=1 evaluate_every=6 rows=8 inputs=64 "
-    "model.vocabulary_rows=384 model.embed=16 model.heads=2 model.head=8 model.mlp=16 "
-    "model.switch.experts=4 model.switch.encoder_group_tokens=64 "
-    "model.switch.decoder_group_tokens=14 mesh.data=2 mesh.expert=4"
-).split()
-UNTIMED = ("seconds", "tokens_per_second")
 
 
-class Runs:
-    """Starts `mswitch pretrain` on the same tokens with the same settings."""
-
-    def __init__(self, tokens: Path):
-        self.tokens = tokens
-        self.environment = dict(os.environ)
-
-    def command(self, out: Path, *options: str, main=("-m", "pipeline.cli")) -> list[str]:
-        asked = ["pretrain", "--recipe=switch-demo", f"--tokens={self.tokens}", f"--out={out}"]
-        return [sys.executable, *main, *asked, "--set", *SETTINGS, *options]
-
-    def start(self, command: list[str], **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=self.environment | environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def end(self, command: list[str]) -> tuple[int, str]:
-        process = self.start(command)
-        _, said = process.communicate()
-        return process.returncode, said
+@pytest.fixture(autouse=True, scope="module")
+def traced_once():
+    with pytest.MonkeyPatch.context() as patch:
+        make = one_trainer_per_recipe()
+        for module in (runs_open, training_run):
+            patch.setattr(module, "make_trainer", make)
+        yield
 
 
-@pytest.fixture(scope="module")
-def runs(tokens) -> Runs:
-    return Runs(tokens)
+@pytest.fixture
+def command(tokens):
+    """A function from a run's directory and more options to the words of its command."""
+
+    def words(out: Path, *options: str) -> list[str]:
+        asked = ["pretrain", "--recipe=switch-demo", f"--tokens={tokens}", f"--out={out}"]
+        return [*asked, "--set", *SETTINGS, *options]
+
+    return words
 
 
-@pytest.fixture(scope="module")
-def whole(runs, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("whole") / "run"
-    status, said = runs.end(runs.command(out))
-    assert status == 0, said
-    return out
-
-
-def lines(run: Path) -> list[dict]:
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in UNTIMED} for line in found]
-
-
-def parameters(run: Path) -> list[np.ndarray]:
-    _, trainer = load_run(run)
-    arrays, step = restore(run, trainer, None)
-    assert step == STEPS
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    assert lines(one) == lines(other)
-    for left, right in zip(parameters(one), parameters(other), strict=True):
-        np.testing.assert_array_equal(left, right)
-    for path in (one / "evaluation").iterdir():
-        assert pq.read_table(path).equals(pq.read_table(other / "evaluation" / path.name))
-
-
-def wait_for(condition, process: subprocess.Popen[str]) -> None:
-    while process.poll() is None and not condition():
-        time.sleep(0.02)
-
-
-def test_whatever_happens_to_a_run_it_ends_as_if_nothing_had(runs, whole, tmp_path):
+def test_whatever_happens_to_a_run_it_ends_as_if_nothing_had(command, pretrained, tmp_path, capsys):
     """Killed in a save and before its commit, killed at random, terminated, then damaged."""
     out = tmp_path / "run"
-    kill_in_save(runs, out, "during", EVERY)
-    kill_in_save(runs, out, "before_commit", 2 * EVERY)
-    process = runs.start(runs.command(out))
-    wait_for(lambda: len(lines(out)) > EVERY, process)
-    time.sleep(random.uniform(0.0, 0.3))  # any moment: before, in or after the next save
-    process.kill()
-    process.communicate()
-    terminate(runs, out)
+    for moment, step in (("during", EVERY), ("before_commit", 2 * EVERY)):
+        status, printed = killed(command(out), moment, step)
+        assert status == -signal.SIGKILL, printed
+        assert not (out / f"checkpoints/{step}").exists()
+    status, printed = killed(command(out), "after", EVERY + 1)
+    assert status == -signal.SIGKILL, printed
+    terminate(command(out), out)
     damaged = damage_last_checkpoint(out)
-    status, said = runs.end(runs.command(out))
-    assert status == 0, said
-    assert f"Checkpoint {damaged} in" in said
-    assert "Traceback" not in said
+    assert cli.run(command(out)) == 0
+    printed = capsys.readouterr().err
+    assert f"Checkpoint {damaged} in" in printed
+    assert "Traceback" not in printed
     assert (out / f"damaged-{damaged}-0").is_dir()
-    assert_same_run(out, whole)
+    assert_same_run(out, pretrained, STEPS)
     account = json.loads((out / "time.json").read_text())
     assert account["shares"]["stepping"] == account["goodput"] > 0
     assert sum(account["shares"].values()) == pytest.approx(1)
 
 
-def kill_in_save(runs: Runs, out: Path, moment: str, step: int) -> None:
-    killer = str(Path(__file__).with_name("mswitch_killed.py"))
-    status, said = runs.end(runs.command(out, main=(killer, moment, str(step), "--")))
-    assert status == -signal.SIGKILL, said
-    assert not (out / f"checkpoints/{step}").exists()
-
-
-def terminate(runs: Runs, out: Path) -> None:
-    """SIGTERM right after the start: it saves what there is and exits in time."""
-    started = time.time()
-    process = runs.start(runs.command(out))
-    wait_for(lambda: (out / "metrics.jsonl").stat().st_mtime > started, process)
-    asked = time.monotonic()
-    process.terminate()
-    _, said = process.communicate()
-    assert time.monotonic() - asked < GRACE_SECONDS + 5
-    assert process.returncode == PREEMPTED_STATUS == 143, said
-    assert f"exits within {GRACE_SECONDS} s" in said
-    assert "which is saved; the same command goes on" in said
+def terminate(words: list[str], out: Path) -> None:
+    """SIGTERM after a step between two checkpoints: that step is saved, and the exit status 143."""
+    step = 2 * EVERY + 2
+    status, printed = killed(words, "terminate", step)
+    assert status == PREEMPTED_STATUS == 143, printed
+    assert f"stopped after step {step}, which is saved; the same command" in printed
+    assert (out / f"checkpoints/{step}").exists()
 
 
 def damage_last_checkpoint(out: Path) -> int:
@@ -158,10 +99,10 @@ def damage_last_checkpoint(out: Path) -> int:
 def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(tokens, tmp_path, monkeypatch):
     """SIGTERM while held-out pages are scored, in the middle and at the end of a run.
 
-    The run is not finished, and goes on just there.
+    The run is not finished, and resumes at that evaluation.
     """
     asked = Pretrain(
-        recipe="switch-demo", tokens=str(tokens), out=tmp_path / "run", overrides=tuple(SETTINGS)
+        recipe="switch-demo", tokens=str(tokens), out=tmp_path / "run", overrides=SETTINGS
     )
     scored, score = [], HeldOut.score
 
@@ -183,52 +124,47 @@ def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(tokens, tmp
     assert len(scored) == 5  # finished
 
 
-def test_two_hosts_are_one(runs, whole, tmp_path):
+def test_two_hosts_are_one(command, pretrained, tmp_path):
     """Two processes of four devices each: the losses of one process of eight."""
     out = tmp_path / "run"
     with socket.socket() as found:
         found.bind(("localhost", 0))
         address = f"localhost:{found.getsockname()[1]}"
-    flags = runs.environment["XLA_FLAGS"].replace("device_count=8", "device_count=4")
+    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=4")
+    rarely = ("checkpoint_every=12", "evaluate_every=12", "--hosts.count=2")
     hosts = [
-        runs.start(
-            runs.command(
-                out,
-                "--hosts.count=2",
-                f"--hosts.index={index}",
-                f"--hosts.coordinator={address}",
-            ),
+        start(
+            command(out, *rarely, f"--hosts.index={index}", f"--hosts.coordinator={address}"),
             XLA_FLAGS=flags,
         )
         for index in range(2)
     ]
-    said = [process.communicate()[1] for process in hosts]
-    assert [process.returncode for process in hosts] == [0, 0], said
-    for left, right in zip(lines(out), lines(whole), strict=True):
+    printed = [process.communicate()[1] for process in hosts]
+    assert [process.returncode for process in hosts] == [0, 0], printed
+    for left, right in zip(lines(out), lines(pretrained), strict=True):
         assert left == pytest.approx(right, rel=1e-5)
-    for left, right in zip(parameters(out), parameters(whole), strict=True):
+    for left, right in zip(parameters(out, STEPS), parameters(pretrained, STEPS), strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)
 
 
-def test_another_recipe_is_refused_with_the_difference(runs, whole, capsys):
-    asked = [*runs.command(whole), "optimizer.scale=0.5", "model.embed=32"]
-    assert cli.run(asked[asked.index("pretrain") :]) == 2
-    said = capsys.readouterr().err
-    assert "settings.optimizer.scale: there 1.0, asked 0.5" in said
-    assert "settings.model.embed: there 16, asked 32" in said
+def test_another_recipe_is_refused_with_the_difference(command, pretrained, capsys):
+    assert cli.run(command(pretrained, "optimizer.scale=0.5", "model.embed=32")) == 2
+    printed = capsys.readouterr().err
+    assert "settings.optimizer.scale: there 1.0, asked 0.5" in printed
+    assert "settings.model.embed: there 16, asked 32" in printed
 
 
 @pytest.mark.parametrize("devices", [1, 3, 8])
 def test_a_run_of_eight_devices_is_read_on_others(
-    whole, tokens, tmp_path, monkeypatch, capsys, devices
+    pretrained, tokens, tmp_path, monkeypatch, capsys, devices
 ):
     """Its groups are the recipe's: the losses are the same on one device as on data=2 expert=4."""
     run, here = tmp_path / "run", jax.devices()[:devices]
-    shutil.copytree(whole, run)
+    shutil.copytree(pretrained, run)
     monkeypatch.setattr(jax, "devices", lambda: here)
     evaluate.run(Evaluate(run=run, tokens=str(tokens)))
     path = f"evaluation/step={STEPS}.parquet"
-    read, trained = (pq.read_table(one / path) for one in (run, whole))
+    read, trained = (pq.read_table(one / path) for one in (run, pretrained))
     assert read["url"].equals(trained["url"])
     np.testing.assert_allclose(read["loss_nats"], trained["loss_nats"], rtol=1e-5)
     if devices == 8:

@@ -1,0 +1,101 @@
+"""Small training runs: their settings, and what two equal runs have in common."""
+
+import functools
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+
+from model.train_step import Trainer, make_trainer
+from pipeline.runs.open import load_run, restore
+
+ROOT = Path(__file__).parents[2]
+STEPS, EVERY = 12, 3
+SIZES = [
+    *("log_every=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),
+    *("model.heads=2", "model.head=8", "model.mlp=16"),
+]
+MESH = ["mesh.data=2", "mesh.expert=4"]
+EXPERTS = [
+    f"model.switch.{setting}"
+    for setting in ("experts=4", "encoder_group_tokens=64", "decoder_group_tokens=14")
+]
+# The settings of the run that test_pretrain.py repeats and that teaches in test_distill.py.
+SETTINGS = (
+    *(f"steps={STEPS}", f"checkpoint_every={EVERY}", "evaluate_every=6"),
+    *(*SIZES, *EXPERTS, *MESH),
+)
+UNTIMED = ("seconds", "tokens_per_second")
+LAUNCHER = str(Path(__file__).parents[1] / "pipeline/mswitch_killed.py")
+
+
+def start(
+    command: list[str], *, launcher: tuple[str, ...] = ("-m", "pipeline.cli"), **environment: str
+) -> subprocess.Popen[str]:
+    """Starts `mswitch` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, *launcher, *command],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def killed(command: list[str], moment: str, step: int) -> tuple[int, str]:
+    """Runs `mswitch` until it is killed or stopped at a moment that `mswitch_killed.py` defines.
+
+    Returns:
+        The exit status and standard error.
+    """
+    process = start(command, launcher=(LAUNCHER, moment, str(step), "--"))
+    _, printed = process.communicate()
+    return process.returncode, printed
+
+
+def lines(run: Path) -> list[dict]:
+    """Returns the lines of metrics.jsonl without the numbers that a clock decides."""
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in UNTIMED} for line in found]
+
+
+def parameters(run: Path, at: int) -> list[np.ndarray]:
+    """Returns the arrays of the last checkpoint, which must be of step `at`."""
+    _, trainer = load_run(run)
+    arrays, step = restore(run, trainer, None)
+    assert step == at
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
+
+
+def assert_same_run(one: Path, other: Path, at: int) -> None:
+    """Metrics, parameters and evaluations are equal to the bit."""
+    assert lines(one) == lines(other)
+    for left, right in zip(parameters(one, at), parameters(other, at), strict=True):
+        np.testing.assert_array_equal(left, right)
+    for path in (one / "evaluation").iterdir():
+        assert pq.read_table(path).equals(pq.read_table(other / "evaluation" / path.name))
+
+
+def one_trainer_per_recipe() -> Callable[..., Trainer]:
+    """Returns `make_trainer` with a memory: runs of one recipe are traced once per process.
+
+    A trainer is a function of its arguments, so no run can tell the difference.
+    """
+    signature = inspect.signature(make_trainer)
+    remembered = functools.cache(make_trainer)
+
+    def make(*given: Any, **named: Any) -> Trainer:
+        bound = signature.bind(*given, **named)
+        bound.apply_defaults()
+        teaches = bound.arguments["distillation"] is not None  # a network is no key of a dictionary
+        return (make_trainer if teaches else remembered)(*bound.args, **bound.kwargs)
+
+    return make
