@@ -1,12 +1,12 @@
-"""What the engines' tests stand on: real servers on loopback, each with a folder of its own.
+"""Fixtures of the engines' tests: real servers on loopback, each with a folder of its own.
 
 `make engines` builds the programs into `.engines/` and names that folder in MSWITCH_ENGINES. A
-server is started on a free port when a test first asks for it and ended with the tests that use it;
-nothing else is ended. Jobs are commands as a user types them, in processes of their own, with only
-one change: pieces of work are small (`small_pieces.py`), so that little text is much work.
+server starts on a free port when a test first requests it and ends with the tests that use it;
+nothing else is ended. Jobs are commands as a user types them, in processes of their own, with one
+change: work items are small (`small_pieces.py`), so that little text makes many of them.
 
 The text is every fourth page of `../shared/data/web` beside the checkout, or all of what
-MSWITCH_WEB names; where neither is there, the demo's archive, which installed packages make up.
+MSWITCH_WEB names; where neither exists, the demo's archive of shipped text.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ Mswitch = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """Finds a port of loopback that nobody has."""
+    """Returns a free port of loopback."""
 
     def find() -> int:
         with socket.socket() as one:
@@ -47,9 +47,9 @@ def free_port() -> Callable[[], int]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory) -> Callable[..., contextlib.AbstractContextManager]:
-    """Runs a server while a block runs, and ends it and nothing else.
+    """Runs a server for the duration of a block, and ends only that server.
 
-    It is a program of `.engines/` or a Python script, started with `cwd` and more variables.
+    It is a program of `.engines/` or a Python script, started in `cwd` with more variables.
     """
     logs = tmp_path_factory.mktemp("logs")
 
@@ -93,14 +93,14 @@ def wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A user's environment: this one without what reaches a real store or simulates devices."""
+    """A user's environment: this one without real stores and without simulated devices."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "XLA_FLAGS"))}
     return kept | more
 
 
 @pytest.fixture(scope="session")
 def mswitch() -> Mswitch:
-    """Runs a command to its end; `fails` says that it should end with 2 and a sentence."""
+    """Runs a command to its end; with `fails` it must end with status 2 and a sentence."""
 
     def run(*command: object, cwd: Path = ROOT, fails: bool = False, **more: str):
         done = subprocess.run(
@@ -134,7 +134,7 @@ def python() -> Mswitch:
 
 @pytest.fixture(scope="session")
 def start() -> Callable[..., subprocess.Popen]:
-    """Starts a command and lets it run."""
+    """Starts a command without waiting for it."""
 
     def popen(*command: object, **more: str) -> subprocess.Popen:
         return subprocess.Popen(
@@ -172,7 +172,7 @@ def workers(
 ) -> Callable[..., contextlib.AbstractContextManager]:
     """Runs a pool of Beam workers in the wheel's environment and in an empty folder.
 
-    Gives its HOST:PORT. Nothing of this checkout is to be found from there.
+    Yields its HOST:PORT. Nothing of this checkout can be imported there.
     """
 
     @contextlib.contextmanager

@@ -34,7 +34,7 @@ COUNTER = common_urns.monitoring_info_specs.USER_SUM_INT64.spec.urn
 
 
 class Jobs:
-    """The jobs that were posted."""
+    """The posted jobs."""
 
     def __init__(self, folder: Path, prism: str, pool: str):
         self.folder, self.pool = folder, pool

@@ -1,7 +1,7 @@
-"""`mswitch`, but `clean` cuts its work into small pieces: what a cluster does with terabytes.
+"""`mswitch` with small work items in `clean`: as many as a cluster makes of terabytes.
 
-Where COUNTERS names a file, the job's counters are written there: all that were seen while it ran,
-and last what they were at the end.
+Where COUNTERS names a file, the job's counters are written there: all values observed during the
+job, and last the final ones.
 """
 
 import functools
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def noted(run_job, job, options, follow) -> None:
-    """Runs a job, and notes its counters."""
+    """Runs a job and records its counters."""
     from pipeline.beam.job import counters
 
     def follow_and_note(result) -> None:

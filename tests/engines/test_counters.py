@@ -17,7 +17,7 @@ TIME = "language_milliseconds"
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory, archives, mswitch, on_prism, worker_pool) -> dict[str, list[dict]]:
-    """What was counted at each place, while it ran and at its end."""
+    """Counters at each place, during the job and at its end."""
     folder = tmp_path_factory.mktemp("counted")
     places = {
         "one": ["--direct_num_workers=1"],
@@ -37,7 +37,7 @@ def counted(tmp_path_factory, archives, mswitch, on_prism, worker_pool) -> dict[
 
 
 def told_by(manifest: dict, archives: str) -> dict[str, int]:
-    """What the counters should say, by the manifest."""
+    """Returns the counters that the manifest implies."""
     languages = manifest["languages"].values()
     rejected = sum((Counter(one["rejected"]) for one in languages), Counter())
     folder = Path(archives).parent

@@ -1,8 +1,8 @@
-"""The documented Dataflow command as it stands, against what Dataflow and Google's storage hear.
+"""The documented Dataflow command, unchanged, against emulators of Dataflow and Google's storage.
 
 `gs://` is fake-gcs-server; Dataflow is `dataflow_by_prism.py`, which runs the staged graph on Prism
-with workers of the wheel's environment. Nothing of the command is changed but the names in capitals
-and where the two services are.
+with workers of the wheel's environment. Only the names in capitals and the addresses of the two
+services are replaced in the command.
 """
 
 import json
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWar
 
 
 class Ran(NamedTuple):
-    """What a launch left behind."""
+    """The results of a launch."""
 
     job: dict
     graph: bytes
@@ -45,7 +45,7 @@ def documented(stage: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory, served, free_port):
-    """An emulator with a bucket, as the environment variable that names it."""
+    """Yields the environment variable of an emulator with a bucket."""
     folder, port = tmp_path_factory.mktemp("gcs"), free_port()
     (folder / "bucket").mkdir()
     host = ("-scheme", "http", "-host", "127.0.0.1", "-port", port, "-log-level", "warn")
@@ -57,7 +57,7 @@ def storage(tmp_path_factory, served, free_port):
 
 @pytest.fixture(scope="module")
 def bucket(storage, raw):
-    """The file system of the emulator, the archives in its bucket."""
+    """The file system of the emulator, with the archives in its bucket."""
     files = gcsfs.GCSFileSystem(token="anon", endpoint_url=storage, use_listings_cache=False)
     for path in sorted(raw.glob("*.warc.wet.gz")):
         files.put_file(str(path), f"bucket/crawl/{path.name}")
@@ -66,7 +66,7 @@ def bucket(storage, raw):
 
 @pytest.fixture(scope="module")
 def dataflow(tmp_path_factory, storage, served, free_port, workers):
-    """The service's address and the folder of what was posted to it."""
+    """Yields the service's address and the folder of posted jobs."""
     folder, ports = tmp_path_factory.mktemp("dataflow"), (free_port(), free_port())
     prism = ("--job_port", ports[1], "--serve_http=false")
     with (
@@ -82,7 +82,7 @@ def dataflow(tmp_path_factory, storage, served, free_port, workers):
 
 @pytest.fixture(scope="module")
 def launch(mswitch, storage, dataflow, bucket):
-    """Runs a documented command, and returns the job that was posted and its graph."""
+    """Runs a documented command; returns the posted job and its graph."""
     address, folder = dataflow
 
     def run(stage: str, *before: str) -> Ran:

@@ -1,8 +1,8 @@
-"""The same pages and the same tokens, byte for byte, wherever the work is done.
+"""The same pages and the same tokens, byte for byte, on every runner.
 
 Four places: this process, two processes, Prism with the launcher's process as worker, and Prism
 with workers of another virtual environment that holds only the wheel, started in another folder.
-The last shows that nothing rests on shared memory, on the launching folder (all paths here are
+The last shows that nothing depends on shared memory, on the launching folder (all paths here are
 relative to it) or on an import that only the launcher made.
 """
 
@@ -19,7 +19,7 @@ RULES = ("mc4", "mswitch-web")
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, raw) -> Path:
-    """A folder to launch from; the archives lie in it under a relative name."""
+    """A folder to launch from, which holds the archives under a relative name."""
     home = tmp_path_factory.mktemp("home")
     (home / "raw").symlink_to(raw)
     return home
@@ -37,7 +37,7 @@ def places(on_prism, worker_pool) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def digests_of(home, mswitch, places, digests):
-    """Runs the jobs at a place, and returns what they wrote: corpora of both rules, and tokens."""
+    """Runs the jobs at a place; returns their outputs: corpora of both rules, and tokens."""
     done: dict[str, dict[str, str]] = {}
 
     def run(place: str) -> dict[str, str]:
@@ -69,7 +69,7 @@ def test_there_is_something_to_compare(home, digests_of):
         assert any(name.startswith(part) for name in files), part
     manifest = json.loads((home / "one/tokens/manifest.json").read_text())
     assert sum(entry["train"]["tokens"] for entry in manifest["languages"].values()) > 10_000
-    assert not any("/work/" in name for name in files)  # what a run leaves for itself is gone
+    assert not any("/work/" in name for name in files)  # the workspace is gone
 
 
 @pytest.mark.parametrize("place", ["two", "loopback", "elsewhere"])
@@ -78,7 +78,7 @@ def test_another_place_writes_the_same_bytes(digests_of, place):
 
 
 def test_what_the_worker_image_checks_holds_in_the_workers_environment(worker_python):
-    """The image is built nowhere here; its last step asks this of the same wheel and extras."""
+    """The image is not built here; its last step runs this check on the same wheel and extras."""
     image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     checks = re.findall(r'python -c "([^"]+)"', image)
     assert len(checks) == 3
@@ -87,7 +87,7 @@ def test_what_the_worker_image_checks_holds_in_the_workers_environment(worker_py
 
 
 def test_workers_elsewhere_do_not_see_this_checkout(worker_pool, home, python, on_prism):
-    """Or the test above would show nothing: what only the launcher has is missing there."""
+    """Otherwise the test above would show nothing: the launcher's own packages are absent there."""
     code = (
         "import sys; sys.path.insert(0, '.')\n"
         "import apache_beam as beam, only_here\n"

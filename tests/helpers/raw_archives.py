@@ -1,4 +1,4 @@
-"""Archives with a part of another's records: the engines' tests do each job a dozen times."""
+"""Archives with a part of another's records: the engines' tests run each job a dozen times."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An S3 store of this machine: MinIO, with a folder of its own that goes with the tests."""
+"""An S3 store of this machine: MinIO, with a folder of its own that is deleted after the tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ class Minio:
     """An S3 store of this machine.
 
     Attributes:
-        address: of the server, http://HOST:PORT.
+        address: address of the server, http://HOST:PORT.
         data: folder that holds the buckets.
     """
 
@@ -24,7 +24,7 @@ class Minio:
         )
 
     def options(self, address: str = "", secret: str = KEYS[1]) -> list[str]:
-        """What stands after `--`; `address` is a proxy's."""
+        """Returns the options after `--`; `address` may be a proxy's."""
         return [
             f"--s3_endpoint_url={address or self.address}",
             f"--s3_access_key_id={KEYS[0]}",
@@ -34,7 +34,7 @@ class Minio:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a command without Beam options finds in its environment."""
+        """Returns the environment variables for a command without Beam options."""
         return {
             "AWS_ENDPOINT_URL": self.address,
             "AWS_ACCESS_KEY_ID": KEYS[0],

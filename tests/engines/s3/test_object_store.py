@@ -1,4 +1,4 @@
-"""From raw archives on S3 to a report, everything on S3 but the runs, the same as on a local disk.
+"""From raw archives on S3 to a report, with everything but the runs on S3: equal to a local disk.
 
 The local run reads the same archives from S3, so that even its manifest is the same.
 """
@@ -45,7 +45,7 @@ def test_s3_gets_what_a_disk_gets(way, minio, digests, tmp_path, artifact):
 def test_two_processes_and_prism_write_the_same_to_s3(
     way, minio, raw_on_s3, mswitch, on_prism, worker_pool, digests, tmp_path
 ):
-    """Workers get the store from the job's options: those of the pool have nothing else of it."""
+    """Workers get the store from the job's options; the pool has no other access to it."""
     two = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     for name, runner in (("two", two), ("prism", on_prism(worker_pool))):
         out = f"{minio.bucket(name)}/corpus"

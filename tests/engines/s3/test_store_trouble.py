@@ -1,6 +1,6 @@
-"""S3 with trouble: killed in the middle of an upload, 503 now and then, 20 s of silence, no access.
+"""S3 with faults: a kill during an upload, occasional 503, 20 s without an answer, no access.
 
-A proxy stands between the job and MinIO and makes the trouble; what it lets through is untouched.
+A proxy between the job and MinIO injects the faults; requests that it passes on are unchanged.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ Trouble = Callable[["Request"], None]
 
 
 class Request(BaseHTTPRequestHandler):
-    """One request: `trouble` may answer it, or let it be."""
+    """Handles one request: `trouble` may answer it, or leave it to the store."""
 
     protocol_version = "HTTP/1.1"
     store, trouble = "", staticmethod(lambda request: None)
@@ -82,7 +82,7 @@ def whole(tmp_path_factory, minio, raw_on_s3, mswitch, digests) -> dict[str, str
 
 
 def corpus(minio, address: str, to: Path, digests) -> dict[str, str]:
-    """What readers would take: everything at the address but what a run keeps for itself."""
+    """Returns what readers use: everything at the address except the run's workspace."""
     if not minio.files.exists(address):
         return {}
     found = digests(minio.fetched(address, to))
@@ -108,7 +108,7 @@ def test_killed_in_an_upload_nothing_half_written_is_taken_for_whole(
                 half.putheader(name, value)
             half.endheaders(request.body[: len(request.body) // 2])
             os.kill(job.pid, signal.SIGKILL)
-            half.close()  # the store has been told of a whole body
+            half.close()  # the request announced a whole body
             request.answered = request.close_connection = True
 
     with proxy(minio.address, kill_in_upload) as address:
@@ -160,7 +160,7 @@ def test_20_seconds_of_silence_lose_nothing(minio, raw_on_s3, start, whole, dige
 
 
 def sentence(done) -> str:
-    """The one sentence that a command ends with."""
+    """Returns the one sentence that a command ends with."""
     lines = done.stderr.strip().splitlines()
     assert "Traceback" not in done.stderr
     assert lines[-1].startswith("mswitch: ")
@@ -194,7 +194,7 @@ def test_a_store_that_stays_away_is_one_sentence_and_the_same_command_goes_on(
 
     with proxy(minio.address, trouble) as address:
         options = ("--", *minio.options(address))
-        # The library below asks more than once as well; it need not, here.
+        # The library below also retries; that is not needed here.
         asked = mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options, fails=True,
                         AWS_MAX_ATTEMPTS="1")  # fmt: skip
     assert "cannot be" in sentence(asked)
