@@ -1,13 +1,13 @@
-"""`mswitch clean`: archives in, pages of each language out, every loss with a reason and a count.
+"""`mswitch clean`: archives in, pages per language out, every rejection with a reason and a count.
 
-The order is the reference's: length, one page an address, lines, one page a line, language, bad
-words, split (`mswitch-web` has its own; `--rules none` takes no step). Read = kept + rejected + not
-asked for holds for every run and is checked at its end; broken records are counted apart, since
-they never were pages. The output does not depend on the number of workers.
+The order is the reference's: length, one page per address, line rules, one page per line, language,
+bad words, split (`mswitch-web` has its own; `--rules none` takes no step). Read = kept + rejected +
+not asked for holds for every run and is checked at its end. Broken records are counted apart,
+because they never were pages. The output does not depend on the number of workers.
 
-The job is one Beam graph of a few steps (`pipeline.cleaning.plan`), each behind the one before.
-Between them pages and keys lie in files of the workspace, never in a grouping: so memory is bounded
-on every runner, and a run that was killed goes on after its last finished piece.
+The job is one Beam graph of a few steps (`pipeline.cleaning.plan`), each after the one before.
+Between them pages and keys are in files of the workspace, never in a grouping. So memory is bounded
+on every runner, and a run that was killed continues after its last finished work item.
 """
 
 import functools
@@ -40,7 +40,7 @@ from pipeline.cleaning.plan import (
     VERSION,
     AnyRules,
     CleaningJob,
-    believes_declarations,
+    declaration_counts,
     files_of,
     planned,
     steps,
@@ -56,7 +56,7 @@ OUTPUTS = ("pages", "rejected", "broken")  # folders of a corpus
 
 
 def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
-    """Cleans the input into the directory, or says that this was done before."""
+    """Cleans the input into the directory, or prints that this was done before."""
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
     rules = rules_asked(arguments)
@@ -80,7 +80,7 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
     if arguments.language_identifier is not None:
         inputs["identifier"] = digests.digest_of_contents(arguments.language_identifier)
     not_read: Counter[str] = Counter()
-    if asked is not None and believes_declarations(rules):
+    if asked is not None and declaration_counts(rules):
         found, not_read = of_languages(found, asked)
 
     claim = claims.claim(out, STAGE, settings, inputs)
@@ -130,22 +130,22 @@ def job_of(
     crawl_cache: str | None = None,
     cut: Cut = DEFAULT_CUT,
 ) -> CleaningJob:
-    """Returns the job for these files, and leaves their names for its workers.
+    """Returns the job for these files, and writes their names for its workers.
 
     Args:
         out: directory of the corpus.
-        rules: by which pages are judged.
-        found: the input.
-        identity: what else the work follows from, as JSON values.
+        rules: rule set that judges pages.
+        found: input files.
+        identity: everything else that determines the output, as JSON values.
         asked: languages to keep, or None for all.
         listed: rule of the lists of bad words.
         identifier: path of a fastText model, or None for CLD3.
-        crawl_cache: where fetched files are kept.
-        cut: how input is cut.
+        crawl_cache: directory for fetched files.
+        cut: sizes of shards, chunks and partitions.
     """
     groups = shards.shards(found, cut)
     version = (claims.SCHEMA_VERSION, VERSION)
-    # Not in the manifest: a copy of the input is the same input, and gives the same manifest.
+    # Not in the manifest: a copy of the input is the same input and has the same manifest.
     stamps = [file.stamp for file in found]
     follows_from = (version, rules.name, identity, groups, stamps, asdict(cut))
     space = Workspace(out, digests.digest_of_value(follows_from)[:16])
@@ -164,17 +164,17 @@ def job_of(
 
 
 def run_job(job: CleaningJob, options: PipelineOptions, follow: Follow = lambda _: None) -> None:
-    """Runs the graph, on this machine or where the options say; `follow` is told of it.
+    """Runs the graph where the options place it; passes the running job to `follow`.
 
     Raises:
-        DataError: a worker met something that its user can mend, such as a full disk.
+        DataError: if a worker met a condition that the user can fix, such as a full disk.
     """
     with running(options, follow) as pipeline:
         build(job, pipeline)
 
 
 def build(job: CleaningJob, pipeline: beam.Pipeline) -> None:
-    """Puts the steps into the pipeline, each behind the one before."""
+    """Adds the steps to the pipeline, each after the one before."""
     done: tuple[PCollection, ...] = ()
     for step, count in steps(job):
         done = (pipeline | type(step).__name__ >> DoWork(Timed(step), count, done),)

@@ -1,9 +1,10 @@
-"""One page a cluster of near-duplicates: three steps of `mswitch-web` between address and lines.
+"""One page per cluster of near-duplicates: three steps of `mswitch-web`, before those on lines.
 
-The first gives each shard's pages their language, by thresholds that follow from the confidences of
-all, and spills the MinHash keys of each page. The second finds, in a partition of the keys, which
-pages share one. The third unites what all partitions found into clusters; it is one piece of work,
-whose memory goes with the pages that have company (some 60 bytes each), not with the corpus.
+The first gives each shard's pages their language, by thresholds that follow from the probabilities
+of all pages, and spills each page's MinHash keys. The second finds the pages of a partition of keys
+that share one. The third unites the pairs of all partitions into clusters. It is one work item, and
+its memory grows with the pages that have a near-duplicate (some 60 bytes each), not with the
+corpus.
 """
 
 import functools
@@ -37,7 +38,7 @@ PLACES = pa.schema([("page", pa.uint64()), ("shard", pa.uint32()), ("row", pa.ui
 
 @dataclass(frozen=True)
 class DescribePages:
-    """Spills what the judgements leave of a shard's pages; counts how certain languages are."""
+    """Spills a shard's pages after the judgements; counts the probabilities of languages."""
 
     workspace: Workspace
     source: Source
@@ -46,7 +47,7 @@ class DescribePages:
     step = "describe"
 
     def __call__(self, number: int) -> Tally:
-        """Goes over one shard."""
+        """Processes one shard."""
         with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
             for stay, go in self.source.chunks(self.workspace, number, self.judgements):
                 files.write(stay, go)
@@ -58,7 +59,7 @@ class DescribePages:
 
 @dataclass(frozen=True)
 class ClaimKeys:
-    """Spills a shard's pages with their languages, and the keys by which near-duplicates meet."""
+    """Spills a shard's pages with their languages, and their MinHash keys."""
 
     workspace: Workspace
     certainty: MedianLessDeviation
@@ -68,7 +69,7 @@ class ClaimKeys:
     step = "resemble"
 
     def __call__(self, number: int) -> Tally:
-        """Goes over one shard."""
+        """Processes one shard."""
         decide = DecideLanguage(thresholds(self.workspace, self.certainty))
         first = 0
         with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
@@ -81,7 +82,7 @@ class ClaimKeys:
         return files.tally
 
     def _claims(self, pages: Sequence[Page], first: int) -> list[pa.RecordBatch]:
-        """Returns a chunk's claims, a batch a partition."""
+        """Returns a chunk's claims, one batch per partition."""
         keys = _band_keys(pages).ravel()
         numbers = np.array([rank_of(page.url) for page in pages], np.uint64)
         rows = np.arange(first, first + len(pages), dtype=np.uint32)
@@ -96,7 +97,7 @@ class ClaimKeys:
 
 @dataclass(frozen=True)
 class FindAlike:
-    """Spills which pages share a key, and where these pages are."""
+    """Spills the pages that share a key, and their places."""
 
     workspace: Workspace
     shards: int
@@ -105,7 +106,7 @@ class FindAlike:
     step = "alike"
 
     def __call__(self, number: int) -> Tally:
-        """Decides one partition."""
+        """Processes one partition."""
         batches = (number, self.partitions)
         claims = claims_to(self.workspace, ClaimKeys.step, self.shards, batches, CLAIM)
         found = edges(claims["key"], claims["page"])
@@ -121,7 +122,7 @@ class FindAlike:
 
 @dataclass(frozen=True)
 class ChooseOne:
-    """Spills the rows of the pages that a near-duplicate speaks for, and the sizes of clusters."""
+    """Spills the rows of pages that lose to a near-duplicate, and the sizes of clusters."""
 
     workspace: Workspace
     shards: int
@@ -142,7 +143,9 @@ class ChooseOne:
             count += found.num_rows
             (batch,) = spill.batches(space.spill(FindAlike.step, partition, ".places"))
             some.append([column.to_numpy() for column in batch.columns])
-            if count > len(together):  # united each time it has doubled, not for each partition
+            if count > len(
+                together
+            ):  # united each time the number of pairs has doubled, not per partition
                 together, count = as_edges(clusters(np.concatenate(waiting))), 0
                 waiting = [together]
                 places, some = places.with_more(some), []
@@ -171,9 +174,9 @@ class _Places(NamedTuple):
         return _Places(pages, shards[once], rows[once])
 
 
-@functools.lru_cache(maxsize=1)  # its key holds the workspace's, so no other run's are taken
+@functools.lru_cache(maxsize=1)  # the key includes the workspace, so no other run's are used
 def thresholds(workspace: Workspace, certainty: MedianLessDeviation) -> Mapping[str, float]:
-    """Returns how certain each language must be, given how certain all pages are."""
+    """Returns each language's threshold, from the probabilities of all pages."""
     counted: Counter[tuple[str, str, str]] = Counter()
     for tally in tallies(workspace, DescribePages.step):
         counted.update(tally.counts)
@@ -185,7 +188,7 @@ def thresholds(workspace: Workspace, certainty: MedianLessDeviation) -> Mapping[
 
 
 def _band_keys(pages: Sequence[Page]) -> UInt64[np.ndarray, "pages 14"]:
-    """Returns the keys of each page, in order; a language at a time, as keys carry it."""
+    """Returns each page's keys, in order; computed per language, which keys include."""
     keys = np.empty((len(pages), minhash.BANDS), np.uint64)
     rows: dict[str, list[int]] = defaultdict(list)
     for row, page in enumerate(pages):

@@ -1,9 +1,9 @@
-"""Broken records on their way to the corpus: every one, with its file, its place and what is wrong.
+"""Broken records on their way to the corpus: each with its file, its place and the error.
 
-A manifest counts them by reason and names the first few; who wants to mend an archive, or to know
-what a crawl lost where, needs them all. Each shard spills its own, a batch a chunk, and one file of
-the corpus takes them one batch after another, in the order of the input: no number of them has to
-fit in memory.
+A manifest counts them by reason and names the first few. To repair an archive, or to see what a
+crawl lost, all of them are needed. Each shard spills its own, one batch per chunk, and one file of
+the corpus takes them batch after batch, in the order of the input. So no number of them has to fit
+in memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,8 +34,8 @@ class BrokenFile(NamedTuple):
     """The table of all broken records.
 
     Attributes:
-        name: below the corpus.
-        spills: names of what the shards spilled, in order.
+        name: path relative to the corpus.
+        spills: names of the shards' spilled files, in order.
     """
 
     name: str
@@ -43,12 +43,12 @@ class BrokenFile(NamedTuple):
 
 
 def spilled(workspace: Workspace, step: str, shard: int) -> str:
-    """Returns the path of what a shard spills."""
+    """Returns the path of a shard's spilled file."""
     return workspace.spill(step, shard, ".broken")
 
 
 def file(workspace: Workspace, step: str, shards: int) -> BrokenFile:
-    """Returns the table of what so many shards have spilled."""
+    """Returns the table over all shards' spilled files."""
     paths = (spilled(workspace, step, shard) for shard in range(shards))
     return BrokenFile(NAME, tuple(map(workspace.name_of, paths)))
 
@@ -59,7 +59,7 @@ def batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
 
 
 def write(workspace: Workspace, table: BrokenFile) -> str:
-    """Writes the table, unless it is there; returns its name."""
+    """Writes the table, unless it exists; returns its name."""
     path = join_path(workspace.out, table.name)
     if not exists(path):
         with (
@@ -77,7 +77,7 @@ def _batches(workspace: Workspace, table: BrokenFile) -> Iterator[pa.RecordBatch
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Yields tables of a fixed number of rows, so that bytes do not depend on how work was cut."""
+    """Yields tables of a fixed number of rows, so that bytes do not depend on the shards."""
     waiting = SCHEMA.empty_table()
     for one in batches:
         waiting = pa.concat_tables([waiting, pa.Table.from_batches([one])])  # copies nothing

@@ -1,10 +1,10 @@
-"""Which files the user named: here, on an object store (by fsspec), or in a crawl.
+"""The input files that the user named: on this machine, in an object store, or in a crawl.
 
-A file of published mC4 is of the language in its name, so where declarations are believed, one of
-another language than those asked for is not even opened.
+A file of published mC4 is of the language in its name. So where declared languages count, a file in
+a language that was not asked for is not even opened.
 
-A crawl's list of paths (`wet.paths.gz`) stands for its files, which each worker fetches when it
-comes to them.
+A crawl's list of paths (`wet.paths.gz`) stands for its files; each worker fetches them when it
+processes them.
 """
 
 import glob
@@ -22,20 +22,20 @@ from data.stores.files import absolute, files_below, is_remote, local_copy
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile
 
-# Lists do not say sizes; so much a WET file of Common Crawl has. Only the cut into shards needs it.
+# Lists hold no sizes; this is that of a WET file of Common Crawl. Only the cut into shards uses it.
 LISTED_FILE_BYTES = 120_000_000
 GLOB = re.compile(r"[*?\[]")
 
 
 def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[InputFile]:
-    """Returns the files that the paths and globs name, each once, in order of name.
+    """Returns the files that the paths and globs name, each once, ordered by name.
 
     Args:
         patterns: paths and globs; `*.paths` and `*.paths.gz` are lists of a crawl's files.
         base: address that the paths of such lists are relative to.
 
     Raises:
-        DataError: a pattern names no file, or a file of unknown format.
+        DataError: if a pattern matches no file, or a file of unknown format.
     """
     if not base.startswith(("http://", "https://")):
         raise DataError(
@@ -66,7 +66,7 @@ def of_languages(
     """Returns the files that may hold pages of these languages, and counts the others by language.
 
     Raises:
-        DataError: none may.
+        DataError: if no file can hold such pages.
     """
     names = [published_as(file.path.rpartition("/")[2]).language for file in files]
     others = Counter(name for name in names if name is not None and name not in asked)
@@ -80,12 +80,12 @@ def of_languages(
 
 
 def files_named(patterns: Iterable[str]) -> list[str]:
-    """Returns the patterns that name files for workers; a list of a crawl's is read here."""
+    """Returns the patterns with each crawl's list replaced by its files."""
     return [one for one in patterns if not one.endswith(crawl_paths.SUFFIXES)]
 
 
 def _whereabouts(path: str) -> str:
-    """Returns what is the same for one file however it is named, so that none is read twice."""
+    """Returns one key for all names of a file, so that no file is read twice."""
     if not is_remote(path):
         return os.path.realpath(path)
     return path
@@ -105,7 +105,7 @@ def _named(pattern: str) -> Iterator[InputFile]:
     if not is_remote(pattern):
         for name in glob.glob(pattern, recursive=True):
             if Path(name).is_file():
-                path = absolute(_in_unicode(name))  # workers may have been started elsewhere
+                path = absolute(_in_unicode(name))  # workers may run in another directory
                 about = Path(name).stat()
                 yield InputFile(path, about.st_size, str(about.st_mtime_ns))
     else:
@@ -113,7 +113,7 @@ def _named(pattern: str) -> Iterator[InputFile]:
 
 
 def _matched_in_store(pattern: str) -> Iterator[InputFile]:
-    """Yields the files of a store that a glob names, by Beam's rules of globbing."""
+    """Yields the files of a store that match a glob, by Beam's rules."""
     from apache_beam.io.filesystem import FileSystem  # a second to load, for this alone
 
     fixed = GLOB.split(pattern)[0]
@@ -128,7 +128,7 @@ def _in_unicode(name: str) -> str:
         name.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"The name of the input {name!r} is not UTF-8, and could not be told to workers; "
+            f"The name of the input {name!r} is not UTF-8, and could not be passed to workers; "
             "rename the file."
         ) from error
     return name

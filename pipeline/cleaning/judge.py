@@ -1,6 +1,6 @@
-"""Fifth step: pages lose the lines that others keep, and the last rules are asked.
+"""Fifth step: removes lines that other pages keep, and applies the last rules.
 
-What stays and what goes is spilled in runs, ready for the files of the corpus.
+Kept and rejected pages are spilled in sorted runs for the files of the corpus.
 """
 
 import heapq
@@ -29,7 +29,7 @@ class JudgePages:
     """Spills a shard's pages, kept and rejected.
 
     Attributes:
-        one_page_a_line: whether lines were shared out before.
+        one_page_a_line: whether a step before has decided which page keeps each line.
     """
 
     workspace: Workspace
@@ -86,7 +86,7 @@ class JudgePages:
         return one._replace(split=self._split(one)) if isinstance(one, Page) else one
 
     def _split(self, page: Page) -> str:
-        """Returns the page's split, or "" if the whole language must be known first."""
+        """Returns the page's split, or "" if it depends on all pages of the language."""
         if isinstance(self.held_out, ShareOfEachLanguage):
             return ""
         if isinstance(self.held_out, AsPublished):
@@ -98,7 +98,7 @@ class JudgePages:
 
 
 def without_lost_lines(page: Page, stays: Bool[np.ndarray, " lines"]) -> Page | Rejected:
-    """Returns the page with the lines that it keeps; rejects it if no text is left."""
+    """Returns the page with the lines that it keeps, or rejects it if no text is left."""
     text = page.text if stays.all() else line_rules.keep_lines(page.text, stays)
     if not text:
         return Rejected(page, "only_duplicate_lines")

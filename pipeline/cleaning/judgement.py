@@ -1,8 +1,8 @@
-"""What is done to a page, one judgement after the other, until one turns it down.
+"""Judgements of a page, applied one after the other until one rejects it.
 
-A judgement gives the page on, perhaps changed, or rejects it, or finds that nobody asked for its
-language. A rule (`Page -> reason | None`) is the most common one. All are plain values that travel
-to the workers; what cannot travel, CLD3's network, is made where it is first asked.
+A judgement returns the page, perhaps changed, or rejects it, or finds that its language was not
+asked for. The most common one is a rule (`Page -> reason | None`). All are plain values that travel
+to the workers. CLD3's network cannot travel, so it is loaded at its first use.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ Judgement = Callable[[Page], Page | Dropped]
 
 
 def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
-    """Returns the page after all judgements, or how it went at the first that it did not pass."""
+    """Returns the page after all judgements, or the result of the first that it did not pass."""
     for judge in judgements:
         outcome = judge(page)
         if not isinstance(outcome, Page):
@@ -39,7 +39,7 @@ def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
 
 @dataclass(frozen=True)
 class By:
-    """Turns a page down if the rule gives a reason."""
+    """Rejects a page if the rule returns a reason."""
 
     rule: Rule
 
@@ -50,15 +50,15 @@ class By:
 
 
 def clean_english_lines(page: Page) -> Page | Rejected:
-    """Applies C4's English line rules: some lines go, and some pages."""
+    """Applies C4's English line rules, which remove lines and reject pages."""
     return _cleaned(page, english_lines.clean(page.text))
 
 
 @dataclass(frozen=True)
 class IdentifyLanguage:
-    """The identifier's answer counts; "und" stays, and languages that mC4 does not have go.
+    """The identified language counts; "und" is kept, languages that mC4 does not have are rejected.
 
-    They go here and no earlier: before line deduplication they may own lines of pages that stay.
+    They are rejected only here: in line deduplication they may keep lines of pages that stay.
     """
 
     certain_probability: float
@@ -79,7 +79,7 @@ class IdentifyLanguage:
 
 @dataclass(frozen=True)
 class KeepEnglish:
-    """Pages stay that langdetect is certain are English."""
+    """Keeps pages that langdetect identifies as English with enough probability."""
 
     certain_probability: float
 
@@ -97,7 +97,7 @@ class KeepEnglish:
 
 @dataclass(frozen=True)
 class BelieveDeclaration:
-    """The declared language counts; the identifier's answer is noted beside it."""
+    """The declared language counts; the identified one is recorded beside it."""
 
     certain_probability: float
     model: str | None
@@ -116,12 +116,12 @@ class BelieveDeclaration:
 
 @dataclass(frozen=True)
 class AskLanguage:
-    """Notes the identifier's answer; how certain it must be is decided when all were asked."""
+    """Records the identified language; thresholds follow once all pages have one."""
 
     model: str | None
 
     def __call__(self, page: Page) -> Page:
-        """Asks for one page."""
+        """Identifies one page."""
         answer = _identified(self.model, page.text)
         return page._replace(
             identified_language=answer.language, language_probability=answer.probability
@@ -130,7 +130,7 @@ class AskLanguage:
 
 @dataclass(frozen=True)
 class DecideLanguage:
-    """The noted answer counts if it reaches its language's threshold, else the page is "und"."""
+    """The recorded language counts if it reaches its threshold; otherwise the page is "und"."""
 
     thresholds: Mapping[str, float]
 
@@ -142,21 +142,21 @@ class DecideLanguage:
 
 
 def clean_web_lines(page: Page) -> Page | Rejected:
-    """Applies `mswitch-web`'s line rules: some lines go, and some pages."""
+    """Applies `mswitch-web`'s line rules, which remove lines and reject pages."""
     return _cleaned(page, web_lines.clean(page.text))
 
 
 def believe_declaration(page: Page) -> Page:
-    """Gives the page its declared language; nothing is identified."""
+    """Sets the page's declared language; nothing is identified."""
     language = page.declared_language or UNDETERMINED
     return page._replace(language=language, identified_language=language)
 
 
 @dataclass(frozen=True)
 class KeepAskedLanguages:
-    """Pages of the languages that the user asked for stay.
+    """Keeps pages of the languages that the user asked for.
 
-    Asked as soon as the language is known: of a page whose declaration counts, when it is read.
+    Applied as soon as the language is known: at reading, where the declaration counts.
     """
 
     languages: frozenset[str]
@@ -182,7 +182,7 @@ def _cleaned(page: Page, cleaned: Cleaned) -> Page | Rejected:
 
 @dataclass(frozen=True)
 class Timed:
-    """A step whose tallies hold the time that language identification took."""
+    """A step whose tallies hold the time of language identification."""
 
     of: Any
 
@@ -197,7 +197,7 @@ class Timed:
         return self.of.step
 
     def __call__(self, number: int) -> Tally:
-        """Does one work item."""
+        """Processes one work item."""
         before = _identification_seconds()
         tally = self.of(number)
         tally.identification_seconds = _identification_seconds() - before
@@ -205,7 +205,7 @@ class Timed:
 
 
 def _identification_seconds() -> float:
-    """Returns how long this thread has identified languages so far."""
+    """Returns the seconds that this thread has spent on language identification."""
     return getattr(_spent, "seconds", 0.0)
 
 

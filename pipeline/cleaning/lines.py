@@ -1,9 +1,9 @@
-"""One page a line: pages claim their lines, and of all claims to a line one wins.
+"""One page per line: pages claim their lines, and of all claims to a line one wins.
 
-The first step goes over each shard's pages, asks the rules that look at lines, and spills what is
-left of the pages beside the claims. The second decides a partition of the lines of all shards.
+The first step processes each shard's pages, applies the rules that look at lines, and spills the
+remaining pages and their claims. The second decides a hash partition of the lines of all shards.
 Lines are numbered along a shard's pages, so a claim takes 28 bytes and an answer 4. A line that is
-on every page of the crawl is claimed once a chunk, not once a page.
+on every page of the crawl is claimed once per chunk, not once per page.
 """
 
 import itertools
@@ -36,9 +36,9 @@ CLAIMS = pa.schema(
 
 @dataclass(frozen=True)
 class ClaimLines:
-    """Spills what the judgements leave of a shard's pages, and the claims to their lines.
+    """Spills a shard's pages after the judgements, and the claims to their lines.
 
-    Each chunk has a batch of claims a partition, and one more: those beaten in the chunk itself.
+    Each chunk has one batch of claims per partition, and one more: those lost in the chunk itself.
     """
 
     workspace: Workspace
@@ -50,7 +50,7 @@ class ClaimLines:
     step = "claim"
 
     def __call__(self, number: int) -> Tally:
-        """Goes over one shard."""
+        """Processes one shard."""
         line = 0
         with passes.begun(self.workspace, self.step, number, CLAIMS) as files:
             for stay, go in self.source.chunks(self.workspace, number, self.judgements):
@@ -88,7 +88,7 @@ def _write_claims(
 
 @dataclass(frozen=True)
 class ShareLines:
-    """Spills the lines that another page keeps, or the same page further up."""
+    """Spills the lines that another page keeps, or the same page in an earlier line."""
 
     workspace: Workspace
     shards: int
@@ -97,7 +97,7 @@ class ShareLines:
     step = "share"
 
     def __call__(self, number: int) -> Tally:
-        """Decides one partition."""
+        """Processes one partition."""
         batches = (number, self.partitions + 1)
         claims = claims_to(self.workspace, ClaimLines.step, self.shards, batches, CLAIM)
         stays = line_rules.surviving_lines(

@@ -1,7 +1,7 @@
-"""What a cleaning run tells: its counts as the manifest holds them, and some lines on screen.
+"""The results of a cleaning run: counts for the manifest, and some lines on screen.
 
-Counts come in a `Tally`, as (kind, language, detail) -> number. The law of the stage, read = kept +
-rejected + not asked for, is checked here.
+Counts come in a `Tally`, as (kind, language, detail) -> number. The invariant of the stage, read =
+kept + rejected + not asked for, is checked here.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from data.rules.web_rules import WebRuleSet
 from pipeline.cleaning.plan import AnyRules, CleaningJob
 from pipeline.cleaning.tally import Key, Tally
 
-MOST_SAID = 3  # so many of the languages that CLD3 takes one for are named
+MOST_SAID = 3  # number of languages named that CLD3 confuses with one
 
 FATES = ("kept", "rejected", "not_asked")
 NO_LISTS = "No lists of bad words were given, so none were looked for."
@@ -33,13 +33,13 @@ def manifest_of(
     """Returns the manifest's body.
 
     Args:
-        tally: what the job counted.
-        job: what it was asked to do.
-        files: how many it read.
-        not_read: how many it did not, by the language in their names, which was not asked for.
+        tally: counts of the job.
+        job: the job.
+        files: number of files that it read.
+        not_read: number of files not read, by the language in their names, which was not asked for.
 
     Raises:
-        RuntimeError: pages were lost or doubled on the way.
+        RuntimeError: if pages were lost or counted twice.
     """
     counts = tally.counts
     read = counts.get(("read", "", ""), 0)
@@ -59,7 +59,7 @@ def manifest_of(
 
 
 def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
-    """Prints what was read, kept and rejected, and why."""
+    """Prints the numbers of pages read, kept and rejected, by reason."""
     languages = body["languages"]
     rejected = sum((Counter(one["rejected"]) for one in languages.values()), Counter())
     table = Table(box=None, show_header=False, pad_edge=False)

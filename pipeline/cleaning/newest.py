@@ -1,7 +1,7 @@
 """Second step: of the claims to an address, from all shards, the newest page's wins.
 
-A partition sees every claim to its addresses, at most one a chunk and address. What it spills are
-the rows that lost, a batch a shard.
+A partition reads every claim to its addresses, at most one per chunk and address. It spills the
+rows that lost, one batch per shard.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class FindNewest:
     step = "newest"
 
     def __call__(self, number: int) -> Tally:
-        """Decides one partition."""
+        """Processes one partition."""
         claims: list[PageVersion] = []
         shards: list[np.ndarray] = []
         rows: list[np.ndarray] = []
@@ -46,7 +46,7 @@ class FindNewest:
 
 
 def lost_by_shard(shards: np.ndarray, numbers: np.ndarray, count: int) -> list[np.ndarray]:
-    """Returns the numbers that lost, a sorted array a shard."""
+    """Returns the numbers that lost, one sorted array per shard."""
     order = np.lexsort((numbers, shards))
     ends = np.searchsorted(shards[order], np.arange(1, count))
     return np.split(numbers[order], ends)

@@ -1,4 +1,4 @@
-"""What every pass over a shard's pages has in common: it spills who stays, and counts who goes."""
+"""Shared by all passes over a shard's pages: spills pages that stay, counts those that do not."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,10 @@ class Pass(NamedTuple):
     """The files of one pass over one shard.
 
     Attributes:
-        pages: that stay.
-        claims: what they bring forward in the exchange that follows, a batch a partition and chunk.
-        rejected: that go.
-        tally: of the pass.
+        pages: pages that stay.
+        claims: their claims in the following exchange, one batch per partition and chunk.
+        rejected: rejected pages.
+        tally: counts of the pass.
     """
 
     pages: pa.RecordBatchFileWriter
@@ -40,7 +40,7 @@ class Pass(NamedTuple):
 
 @contextlib.contextmanager
 def begun(workspace: Workspace, step: str, number: int, claims: pa.Schema) -> Iterator[Pass]:
-    """Gives the files of a pass, which are there when the block has ended."""
+    """Yields the files of a pass, which appear when the block ends."""
     tally = Tally()
     with (
         spill.writer(workspace, workspace.spill(step, number), page_table.SCHEMA) as pages,
@@ -56,11 +56,11 @@ def claims_to(
     """Returns the claims of all shards in one array, each with the shard that it comes from.
 
     Args:
-        workspace: of the run.
-        step: that brought them forward.
-        shards: how many there are.
-        batches: the first of each file, and how many there are a chunk.
-        form: names as in the file, and `shard`.
+        workspace: workspace of the run.
+        step: step that wrote the claims.
+        shards: number of shards.
+        batches: first batch of each file, and number of batches per chunk.
+        form: dtype with the file's columns and `shard`.
     """
     parts = [np.empty(0, form)]
     for shard in range(shards):
@@ -74,5 +74,5 @@ def claims_to(
 
 
 def claims_of(workspace: Workspace, step: str, number: int) -> str:
-    """Returns the path of what a shard's pages brought forward in a pass."""
+    """Returns the path of the claims of a shard's pages in a pass."""
     return workspace.spill(step, number, ".claims")

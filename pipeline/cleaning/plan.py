@@ -1,15 +1,14 @@
-"""The steps of a run, in order, by its rules; and how many pieces of work each has.
+"""The steps of a run, in order, by its rules; and the number of work items of each.
 
     none           read                                                      judge
     mc4, c4-en     read  newest                              claim  share    judge
     mswitch-web    read  newest  describe  resemble  alike   claim  share    judge
                                                     choose
 
-What a rule set asks of a page lies in three lists of judgements: before the exchange of lines, when
-every line has found its page, and, for `mswitch-web`, before languages are decided. Whether its
-language was asked for is the next question once it is known: in `read` where declarations are
-believed, in `resemble` for `mswitch-web`, and in `judge` for the rest, where lines are exchanged
-before, among pages of all languages.
+The judgements of a rule set are three lists: before the exchange of lines, after it, and, for
+`mswitch-web`, before languages are decided. Pages whose language was not asked for are removed as
+soon as it is known: in `read` where declarations count, in `resemble` for `mswitch-web`, and in
+`judge` for the rest, whose lines are exchanged before, among pages of all languages.
 """
 
 import functools
@@ -51,18 +50,18 @@ VERSION = 3
 
 @dataclass(frozen=True, kw_only=True)
 class CleaningJob:
-    """What one run does, and how it is cut.
+    """The work of one run, and its sizes.
 
     Attributes:
-        workspace: where steps leave their results.
-        rules: by which pages are judged.
+        workspace: directory for the steps' results.
+        rules: rule set that judges pages.
         asked: languages to keep, or None for all.
         listed: rule of the lists of bad words, if there are any.
         identifier: path of a fastText model, or None for CLD3.
-        shards: how many there are.
-        partitions: how many there are.
-        cut: how input is cut.
-        crawl_cache: where files that are fetched from a crawl are kept; None for nowhere.
+        shards: number of shards.
+        partitions: number of hash partitions.
+        cut: sizes of shards, chunks and partitions.
+        crawl_cache: directory for files fetched from a crawl; None to keep none.
     """
 
     workspace: Workspace
@@ -84,12 +83,12 @@ class PlannedStep(NamedTuple):
 
 
 def steps(job: CleaningJob) -> list[PlannedStep]:
-    """Returns the steps of a job, each to be performed when the one before is done."""
+    """Returns the steps of a job; each needs the results of the ones before."""
     space, rules, shards, partitions = job.workspace, job.rules, job.shards, job.partitions
     judging = not isinstance(rules, Untouched)
     first = ReadShard(
         workspace=space,
-        asked=_asked(job) if believes_declarations(rules) else (),
+        asked=_asked(job) if declaration_counts(rules) else (),
         first_rules=(too_long,) if judging else (),
         one_page_an_address=judging,
         partitions=partitions,
@@ -171,7 +170,7 @@ def _last(job: CleaningJob) -> tuple[Judgement, ...]:
         left = functools.partial(web_lines.too_few_long_lines_left, **_long_lines(rules))
         return (By(left), *words)
     left = (By(too_few_sentences_left),) if isinstance(rules.lines, EnglishLines) else ()
-    asked = () if believes_declarations(rules) else _asked(job)
+    asked = () if declaration_counts(rules) else _asked(job)
     return (*left, _language(rules, job.identifier), *asked, *words)
 
 
@@ -179,8 +178,8 @@ def _asked(job: CleaningJob) -> tuple[Judgement, ...]:
     return () if job.asked is None else (judgement.KeepAskedLanguages(frozenset(job.asked)),)
 
 
-def believes_declarations(rules: AnyRules) -> bool:
-    """Says whether a page's language is what its file declares, known before any work."""
+def declaration_counts(rules: AnyRules) -> bool:
+    """Returns whether a page's language is the declared one, which is known before any work."""
     return isinstance(rules, Untouched) or (
         isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION
     )

@@ -1,10 +1,10 @@
-"""First step: the records of a shard's files, as pages; each claims its address.
+"""First step: reads the records of a shard's files as pages; each page claims its address.
 
-A record that is damaged is counted; a file that the system refuses to open or to read ends the job,
-for nobody knows what is in it. Pages of languages that nobody asked for go at once where their
-declaration is believed, and so do pages that are too long and those that a newer one of the same
-chunk beats: they can win nowhere. So an address that a crawl repeats fifty thousand times is
-claimed once a chunk.
+A damaged record is counted. A file that the system refuses to open or to read ends the job, because
+its content is unknown. Removed at once are pages of languages that were not asked for, where the
+declared language counts; pages that are too long; and pages that lose to a newer one of the same
+chunk. Each chunk keeps only its local winners; taking the newest is associative. So an address that
+a crawl repeats fifty thousand times is claimed once per chunk.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ class ReadShard:
     """Spills a shard's pages, and their claims by partition.
 
     Attributes:
-        asked: whether a page's language was asked for, where its declaration decides that.
+        asked: judgements of the declared language, where it counts; else empty.
     """
 
     workspace: Workspace
@@ -114,7 +114,7 @@ class ReadShard:
         return winners, go
 
     def _claims(self, claims: Sequence[PageVersion], first_row: int) -> Iterator[pa.RecordBatch]:
-        """Yields a chunk's claims, a batch a partition."""
+        """Yields a chunk's claims, one batch per partition."""
         if not self.one_page_an_address:
             return
         rows: list[list[tuple]] = [[] for _ in range(self.partitions)]
@@ -130,7 +130,7 @@ NO_VERSION = PageVersion(b"", "", b"")
 
 
 def is_readable(path: str) -> bool:
-    """Says whether a reader exists for the file's name."""
+    """Returns whether a reader exists for the file's name."""
     return path.endswith(tuple(READERS))
 
 
@@ -141,10 +141,10 @@ def partition_of(digest: bytes, partitions: int) -> int:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Ends the job where a file cannot be read: that says nothing of the records in it.
+    """Ends the job where a file cannot be read, which is no evidence about its records.
 
     Raises:
-        DataError: the system refuses to open the file, again and again, or to read on.
+        DataError: if the system repeatedly refuses to open the file, or to continue reading it.
     """
     try:
         again_and_again(lambda: path.open("rb").close())
@@ -158,7 +158,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _here(path: str, cache: str | None) -> Iterator[Path]:
-    """Gives the file on this machine: its own, or fetched; fetched files stay in the cache only."""
+    """Yields the file on this machine, local or fetched; fetched files stay only in the cache."""
     if not path.startswith(("http://", "https://")):
         with local_copy(path) as local:
             yield local

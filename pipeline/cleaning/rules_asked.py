@@ -1,4 +1,4 @@
-"""The rules that the user asked for: a named set, and what of it may be set otherwise."""
+"""The rules that the user asked for: a named set, with the settings that may differ from it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,17 +19,17 @@ def named(name: str) -> AnyRules:
     """Returns the rule set with this name.
 
     Raises:
-        DataError: there is none.
+        DataError: if there is none.
     """
     web = web_rules.mswitch_web()
     return web if name == web.name else rule_sets.named(name)
 
 
 def rules_asked(arguments: Clean) -> AnyRules:
-    """Returns the named rules, held-out pages as the user wants them.
+    """Returns the named rules, with the user's settings of held-out pages.
 
     Raises:
-        DataError: there are no such rules, they are not for this, or the share is none.
+        DataError: if there are no such rules, they hold out no pages, or the share is invalid.
     """
     rules = named(arguments.rules)
     if arguments.validation_share is None and arguments.validation_minimum is None:
@@ -48,7 +48,7 @@ def bad_word_rule(rules: AnyRules, directory: Path | None) -> BadWordRule | None
     """Returns the rule of the rule set with the lists in the directory, if there is one.
 
     Raises:
-        DataError: lists were given to a rule set that uses none, or there are no lists.
+        DataError: if the rule set uses no lists, or if the directory has none.
     """
     if directory is None:
         return None
@@ -61,10 +61,10 @@ def bad_word_rule(rules: AnyRules, directory: Path | None) -> BadWordRule | None
 
 
 def model_of_languages(rules: AnyRules, model: Path | None) -> str | None:
-    """Returns the path of the fastText model that takes CLD3's place, if one was given.
+    """Returns the path of the fastText model that replaces CLD3, if one was given.
 
     Raises:
-        DataError: the rules ask no identifier, or the file is no model.
+        DataError: if the rules use no identifier, or if the file is not a model.
     """
     if model is None:
         return None
@@ -78,5 +78,5 @@ def model_of_languages(rules: AnyRules, model: Path | None) -> str | None:
         )
     from data.language_id.fasttext import FastTextIdentifier
 
-    FastTextIdentifier(model)  # here, rather than in every worker after the first step
+    FastTextIdentifier(model)  # checked here rather than in every worker after the first step
     return str(model.absolute())

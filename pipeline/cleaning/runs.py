@@ -1,9 +1,8 @@
 """Pages on their way to the files of the corpus: spilled in runs that are sorted by address.
 
-A run is a batch of pages of one group (such as `pages/sw/train`), in the order of the digests of
-their addresses, or of their content if they were rejected. A file of the corpus is a range of
-digests of a group, so whoever writes it reads only the runs that overlap its range, at most 2 MB in
-vain a chunk.
+A run is a batch of pages of one group (such as `pages/sw/train`), ordered by the digests of their
+addresses, or of their content if they were rejected. A file of the corpus is a range of digests of
+a group. Its writer reads only the runs that overlap the range, at most 2 MB in vain per chunk.
 """
 
 import contextlib
@@ -28,7 +27,7 @@ SCHEMA = pa.unify_schemas([WRITTEN_WITH_CLUSTERS, REJECTED]).append(
 
 
 class Placed(NamedTuple):
-    """A page and where it goes; in the order of the digests of a group."""
+    """A page and its place: a group, and the digest that orders the group."""
 
     group: str
     digest: bytes
@@ -42,7 +41,7 @@ def kept(page: Page) -> Placed:
 
 
 def rejected(one: Rejected) -> Placed:
-    """Returns the place of a page that was turned down."""
+    """Returns the place of a rejected page."""
     page = one.page._replace(language=one.page.counted_language)
     # Not by address: one that a crawl repeats 50,000 times would be one file.
     content = f"{page.url}\n{page.timestamp}\n{page.text}".encode()
@@ -51,13 +50,13 @@ def rejected(one: Rejected) -> Placed:
 
 
 class RunWriter:
-    """Writes runs to one spilled file, and notes each in the tally."""
+    """Writes runs to one spilled file, and records each in the tally."""
 
     def __init__(self, file: pa.RecordBatchFileWriter, name: str, tally: Tally):
         self._file, self._name, self._tally, self._written = file, name, tally, 0
 
     def write(self, pages: Iterable[Placed]) -> None:
-        """Writes the pages of a chunk, a run or more for each group."""
+        """Writes the pages of a chunk, one run or more per group."""
         groups: dict[str, list[Placed]] = defaultdict(list)
         for page in pages:
             groups[page.group].append(page)
@@ -82,7 +81,7 @@ class RunWriter:
 
 @contextlib.contextmanager
 def writer(workspace: Workspace, path: str, tally: Tally) -> Iterator[RunWriter]:
-    """Gives a writer of runs."""
+    """Yields a writer of runs."""
     with spill.writer(workspace, path, SCHEMA) as file:
         yield RunWriter(file, workspace.name_of(path), tally)
 

@@ -1,10 +1,10 @@
 """How a run is cut: input files into shards, hashes into partitions, shards into chunks.
 
-A shard is one piece of work, a chunk what of it is in memory at a time, a partition what of all
-shards' keys is compared at a time. The cut follows from the input alone, never from the workers, so
-it is the same when a run is taken up again. The defaults bound a worker's memory: a chunk of 8 M
-characters is 8 to 32 MB of text, a partition about 32 MB of keys (28 bytes a line, 1.6 bytes a
-compressed byte of input).
+A shard is one work item; a chunk is the part of it in memory at one time; a partition is the part
+of all shards' keys that is compared at one time. The cut follows from the input alone, never from
+the workers, so it is the same when a run is resumed. The defaults bound a worker's memory: a chunk
+of 8 M characters is 8 to 32 MB of text, a partition about 32 MB of keys (28 bytes per line, 1.6
+bytes per compressed byte of input).
 
 Every partition reads a part of every shard, so their product is bounded too: from 34 GB of input on
 shards grow, and from 137 GB on partitions. A crawl of 9 TB is 2,048 shards of 4 GB, each an hour of
@@ -24,9 +24,9 @@ class Cut:
     """Sizes of the parts of a run.
 
     Attributes:
-        shard_bytes: of input files a shard, unless one file is larger.
-        chunk_characters: of text in memory at a time.
-        partition_bytes: of input for each partition.
+        shard_bytes: bytes of input files per shard, unless one file is larger.
+        chunk_characters: characters of text in memory at one time.
+        partition_bytes: bytes of input per partition.
     """
 
     shard_bytes: int = 16 << 20
@@ -36,7 +36,7 @@ class Cut:
 
 DEFAULT_CUT = Cut()
 MOST_SHARDS = 2048  # twice as many where no two files fit together
-RECORD_CHARACTERS = 200  # what a record takes beside its text, so that empty ones end a chunk too
+RECORD_CHARACTERS = 200  # counted per record beside its text, so that empty ones end a chunk too
 MOST_PARTITIONS = 8192
 
 
@@ -44,9 +44,9 @@ class InputFile(NamedTuple):
     """A file of the input.
 
     Attributes:
-        path: where it is.
-        size: in bytes.
-        stamp: what changes when it is written anew; "" where nobody says it.
+        path: path or address.
+        size: size in bytes.
+        stamp: value that changes when the file is rewritten; "" where it is unknown.
     """
 
     path: str
@@ -69,7 +69,7 @@ def partitions(files: Iterable[InputFile], cut: Cut) -> int:
 def chunks(
     records: Iterable[Page | BrokenRecord], characters: int
 ) -> Iterator[tuple[list[Page], list[BrokenRecord]]]:
-    """Yields the records in chunks of so many characters, or a little more."""
+    """Yields the records in chunks of a number of characters, or a little more."""
     pages: list[Page] = []
     broken: list[BrokenRecord] = []
     size = 0

@@ -1,4 +1,4 @@
-"""Where a step takes its pages from: an earlier step's, but for those lost in an exchange."""
+"""The pages that a step reads: an earlier step's, without those that lost in an exchange."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Source:
     """Pages of an earlier step.
 
     Attributes:
-        step: that spilled them.
-        lost_in: step that spilled the rows of those that lost, a batch a shard; none if empty.
-        partitions: of that step.
-        reason: for which those are rejected.
-        sizes_in: step that spilled the sizes of clusters, a batch a shard; none if empty.
+        step: step that spilled the pages.
+        lost_in: step that spilled the rows of pages that lost, one batch per shard; none if empty.
+        partitions: number of partitions of that step.
+        reason: reason for which those pages are rejected.
+        sizes_in: step that spilled the sizes of clusters, one batch per shard; none if empty.
     """
 
     step: str
@@ -36,7 +36,7 @@ class Source:
     def chunks(
         self, workspace: Workspace, number: int, judgements: Sequence[Judgement]
     ) -> Iterator[tuple[list[Page], list[Dropped]]]:
-        """Yields a shard's pages that pass, and those that do not, a chunk at a time."""
+        """Yields a shard's pages that pass, and those that do not, chunk by chunk."""
         lost, sizes = self._lost(workspace, number), self._sizes(workspace, number)
         first = 0
         for batch in spill.batches(workspace.spill(self.step, number)):

@@ -1,8 +1,7 @@
 """Spilled files: Arrow batches that are found by their number, so that parts can be read alone.
 
-A file of keys has a batch for each partition, chunk after chunk: what is exchanged between all
-shards is written by each once, and each partition reads its own batches only. Empty batches keep
-their place.
+A file of keys has one batch per partition, chunk after chunk. Each shard writes its part of an
+exchange once, and each partition reads only its own batches. Empty batches keep their place.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 def writer(
     workspace: Workspace, path: str, schema: pa.Schema
 ) -> Iterator[pa.RecordBatchFileWriter]:
-    """Gives a writer of a spilled file, which is there when the block has ended."""
+    """Yields a writer of a spilled file, which appears when the block ends."""
     with (
         workspace.publish(path) as unfinished,
         pa.OSFile(str(unfinished), "wb") as file,
@@ -32,7 +31,7 @@ def writer(
 
 @contextlib.contextmanager
 def reader(path: str) -> Iterator[pa.RecordBatchFileReader]:
-    """Gives a reader of a spilled file."""
+    """Yields a reader of a spilled file."""
     with open_ranges(path) as file, pa.ipc.open_file(file) as batches:
         yield batches
 
@@ -45,14 +44,14 @@ def batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.Reco
 
 
 def every(path: str, first: int, step: int) -> Iterator[pa.RecordBatch]:
-    """Yields every so-manieth batch of a file: those of one partition."""
+    """Yields every `step`-th batch of a file: those of one partition."""
     with reader(path) as found:
         for number in range(first, found.num_record_batches, step):
             yield found.get_batch(number)
 
 
 def write_numbers(workspace: Workspace, path: str, lists: Sequence[np.ndarray]) -> None:
-    """Writes lists of numbers, a batch a list."""
+    """Writes lists of numbers, one batch per list."""
     schema = pa.schema([("number", pa.uint32())])
     with writer(workspace, path, schema) as file:
         for numbers in lists:
@@ -60,6 +59,6 @@ def write_numbers(workspace: Workspace, path: str, lists: Sequence[np.ndarray]) 
 
 
 def read_numbers(paths: Sequence[str], batch: int) -> np.ndarray:
-    """Returns the numbers that lie in this batch of any of the files, sorted."""
+    """Returns the numbers in this batch of all files, sorted."""
     found = [one["number"].to_numpy() for path in paths for one in batches(path, [batch])]
     return np.sort(np.concatenate(found)) if found else np.empty(0, np.uint32)

@@ -1,6 +1,6 @@
-"""What one piece of work says of itself: counts, places of broken records, and what it spilled.
+"""The tally of one work item: counts, places of broken records, and the runs that it spilled.
 
-A count is a sum over (kind, language, detail); language or detail is "" where it says nothing.
+A count is a sum over (kind, language, detail); language or detail is "" where it does not apply.
 Tallies add up, in any order, to that of the whole run.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
 from pipeline.beam.workspace import Workspace
 
-SAMPLES = 5  # broken records a reason that the manifest names; `broken` has them all
+SAMPLES = 5  # broken records per reason that the manifest names; `broken` has them all
 
 COUNTED = {
     "read": "pages_read",
@@ -28,13 +28,13 @@ class SortedRun(NamedTuple):
     """A batch of pages of one group, in the order of their digests, in a spilled file.
 
     Attributes:
-        file: name of the one that holds it, below the workspace.
-        batch: its number there.
+        file: path of its file, relative to the workspace.
+        batch: number of the batch in that file.
         group: files that its pages go to, such as "pages/sw/train" or "rejected/sw".
         first: smallest digest, in hexadecimal.
-        last: greatest.
-        pages: how many.
-        size: in bytes.
+        last: greatest digest.
+        pages: number of pages.
+        size: size in bytes.
     """
 
     file: str
@@ -48,14 +48,14 @@ class SortedRun(NamedTuple):
 
 @dataclass
 class Tally:
-    """Of one piece of work, or the sum of several.
+    """The tally of one work item, or the sum of several.
 
     Attributes:
-        counts: by (kind, language, detail).
+        counts: numbers by (kind, language, detail).
         broken: the first places of broken records, by reason.
         smallest: the smallest digests of each language's pages, as many as may be held out.
         runs: sorted runs that were spilled for the files of the corpus.
-        identification_seconds: time that language identification took, for the counters only.
+        identification_seconds: seconds of language identification, for the counters only.
     """
 
     counts: Counter[Key] = field(default_factory=Counter)
@@ -76,7 +76,7 @@ class Tally:
             self.counts["said", code, page.identified_language] += 1
 
     def count_gone(self, gone: Dropped) -> None:
-        """Counts a page that a rule turned down, or of a language that was not asked for."""
+        """Counts a page that a rule rejected, or of a language that was not asked for."""
         code = gone.page.counted_language
         if isinstance(gone, NotAsked):
             self.counts["not_asked", code, ""] += 1
@@ -84,7 +84,7 @@ class Tally:
             self.counts["rejected", code, gone.reason] += 1
 
     def count_broken(self, records: Iterable[BrokenRecord]) -> None:
-        """Counts records that are no pages."""
+        """Counts records that are not pages."""
         for record in records:
             self.counts["broken", "", record.reason] += 1
             places = [*self.broken.get(record.reason, ()), (record.file, record.offset)]
@@ -94,11 +94,11 @@ class Tally:
         """Returns the tally as a JSON value."""
         counts = sorted([*key, value] for key, value in self.counts.items())
         value = asdict(self) | {"counts": counts}
-        del value["identification_seconds"]  # of this attempt, not of the work
+        del value["identification_seconds"]  # of this attempt only
         return value
 
     def counters(self) -> Counter[str]:
-        """Returns what the work item adds to the job's counters, the same on every runner.
+        """Returns the work item's part of the job's counters, the same on every runner.
 
         pages_read, pages_kept, pages_not_asked, bytes_read, rejected/REASON, broken/REASON and
         language_milliseconds.
@@ -113,7 +113,7 @@ class Tally:
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Tally":
-        """Returns the tally that `as_json` made the value of."""
+        """Returns the tally of a value that `as_json` returned."""
         counts = Counter({(kind, code, detail): n for kind, code, detail, n in value["counts"]})
         broken = {
             reason: [(file, offset) for file, offset in places]
@@ -128,7 +128,7 @@ def tallies(workspace: Workspace, step: str) -> Iterator[Tally]:
 
 
 def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:
-    """Returns the sum, with as many of the smallest digests a language as may be held out."""
+    """Returns the sum, with as many of the smallest digests per language as may be held out."""
     counts: Counter[Key] = Counter()
     broken: dict[str, list[tuple[str, int]]] = defaultdict(list)
     smallest: dict[str, list[str]] = defaultdict(list)
@@ -144,5 +144,5 @@ def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:
 
 
 def _step(probability: float) -> str:
-    """Returns the lower end of the step of 0.05 that a probability lies in; 1 lies in the last."""
+    """Returns the lower end of the step of 0.05 that holds a probability; 1 is in the last."""
     return f"{min(int(probability * 20), 19) / 20:.2f}"

@@ -1,8 +1,8 @@
-"""What a running job says on the terminal: pages a second, kept share, time left.
+"""The progress of a running job on the terminal: pages per second, kept share, time left.
 
-A runner that reports while it works is asked for the job's own counters. One that does not (the
-local one) leaves tallies in the workspace, which are read there. Both grow with every piece of work
-and count the same, so the view is the same everywhere.
+Where a runner reports during the job, its counters are shown. The local runner does not; there the
+tallies in the workspace are read. Both grow with every work item and count the same, so the view is
+the same everywhere.
 """
 
 import contextlib
@@ -21,53 +21,57 @@ from pipeline.beam.job import counters
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.tally import Tally
 
-# Part of the CPU time that a step takes with mC4's rules, to weigh what is done (102 MB of WET).
+# Share of each step in the CPU time with mC4's rules, to weigh finished work (102 MB of WET).
 WEIGHTS = {
     "read": 0.26, "newest": 0.01, "claim": 0.16, "share": 0.02, "judge": 0.48,
     "describe": 0.65, "resemble": 0.15, "alike": 0.02, "choose": 0.01,
 }  # fmt: skip
 WRITING = 0.07
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_BETWEEN_LOOKS_AT_A_STORE = 10.0  # each look is a request a step, which stores charge for
-LAST_LOOK_SECONDS = 5.0  # a look that a store keeps waiting is not waited for
+SECONDS_BETWEEN_LOOKS_AT_A_STORE = (
+    10.0  # each look is one request per step, which stores charge for
+)
+LAST_LOOK_SECONDS = 5.0  # the job does not wait for a look that a store delays
 
 
 class Watch:
-    """Looks at a run, again and again."""
+    """Looks at a run repeatedly."""
 
     def __init__(self, workspace: Workspace, pieces: Mapping[str, int]):
         self._workspace, self._pieces = workspace, pieces
         self._seen: dict[str, set[int]] = {step: set() for step in pieces}
         self._tallied: Counter[str] = Counter()
-        self._before: Counter[str] = Counter()  # counters of a job count its own work only
+        self._before: Counter[str] = Counter()  # a job's counters cover only its own work
         self._counts: Counter[str] = Counter()
         self._job: PipelineResult | None = None
 
     def begin(self) -> None:
-        """Takes note of what an earlier start of the run has done."""
+        """Records the work of earlier starts of the run."""
         self.look()
         self._before = Counter(self._tallied)
 
     def follow(self, job: PipelineResult) -> None:
-        """Asks this job from here on, if it tells anything."""
+        """Follows this job's counters from here on, if it reports any."""
         self._job = job
 
     def look(self) -> None:
-        """Takes note of what is new."""
+        """Updates the counts."""
         counted = self._counted()
         if counted:
-            self._counts |= self._before + Counter(counted)  # attempts may take back; a view not
+            self._counts |= self._before + Counter(
+                counted
+            )  # attempted counters can decrease on retry; the display must not
         else:
             self._look_at_tallies()
             self._counts = Counter(self._tallied)
 
     def _counted(self) -> dict[str, int]:
-        """Returns what the job's counters say so far; nothing where the runner does not tell."""
+        """Returns the job's counters so far; empty where the runner does not report them."""
         if self._job is None:
             return {}
         try:
             return counters(self._job)
-        except Exception:  # each runner has errors of its own; the view is no reason to end a job
+        except Exception:  # each runner has errors of its own; the display must not end a job
             return {}
 
     def _look_at_tallies(self) -> None:
@@ -80,7 +84,7 @@ class Watch:
 
     @property
     def done(self) -> float:
-        """Part of the work that is done; of the writing nothing is known until its end."""
+        """Share of the work that is finished; writing counts only at its end."""
         weights = {step: WEIGHTS[step] for step in self._pieces}
         parts = (
             weights[step] * self._counts[f"pieces/{step}"] / pieces
@@ -89,7 +93,7 @@ class Watch:
         return sum(parts) / (sum(weights.values()) + WRITING)
 
     def line(self, seconds: float) -> str:
-        """Returns what is known so far, in one line."""
+        """Returns the progress so far, in one line."""
         read, kept = self._counts["pages_read"], self._counts["pages_kept"]
         rejected = sum(n for name, n in self._counts.items() if name.startswith("rejected/"))
         share = f", {kept / (kept + rejected):.0%} kept" if kept else ""
@@ -99,12 +103,12 @@ class Watch:
 
 @contextlib.contextmanager
 def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -> Iterator[Watch]:
-    """Shows how far the run is while the block runs.
+    """Shows the progress of a run during the block.
 
     Args:
-        workspace: of the run.
-        pieces: how many pieces each step has.
-        console: where to show it.
+        workspace: workspace of the run.
+        pieces: number of work items of each step.
+        console: console to print on.
     """
     watch, over, started = Watch(workspace, pieces), threading.Event(), time.monotonic()
     watch.begin()
@@ -117,13 +121,15 @@ def watched(workspace: Workspace, pieces: Mapping[str, int], console: Console) -
     )
     here = not is_remote(workspace.out)
     pause = SECONDS_BETWEEN_LOOKS if here else SECONDS_BETWEEN_LOOKS_AT_A_STORE
-    # Rich draws 10 times a second if not told otherwise, which was 4 % of the job's CPU time.
+    # Rich draws 10 times per second by default, which was 4 % of the job's CPU time.
     with progress.Progress(*columns, console=console, transient=True, refresh_per_second=1) as bar:
         task = bar.add_task("", total=1.0)
 
         def keep_looking() -> None:
             while not over.wait(pause):
-                with contextlib.suppress(OSError, DataError):  # of a store: the job will say so
+                with contextlib.suppress(
+                    OSError, DataError
+                ):  # of a store: the job itself will report it
                     watch.look()
                 line = watch.line(time.monotonic() - started)
                 bar.update(task, completed=watch.done, description=line)

@@ -1,9 +1,9 @@
 """Last step: the files of the corpus, each a range of digests of one group of pages.
 
-Which files there are follows from the tallies: so many that none outgrows a worker's memory, unless
-thousands of rejected pages are the same to the letter. Rows are sorted by digest, then by content,
-so the bytes depend on the pages alone.
-A file that is there is whole and is not written again: it is this run's (`workspace`).
+The files follow from the tallies: enough that none outgrows a worker's memory, unless thousands of
+rejected pages are identical. Rows are sorted by digest, then by content, so the bytes depend on the
+pages alone. A file that exists is whole and is not written again: it belongs to this run
+(`pipeline/beam/workspace.py`).
 """
 
 from bisect import bisect_left
@@ -45,9 +45,9 @@ class File(NamedTuple):
     """One file of the corpus, and the batches that hold its rows.
 
     Attributes:
-        name: below the corpus.
-        split: of its pages; "" where they bring their own.
-        first, end: the range of their digests.
+        name: path relative to the corpus.
+        split: split of its pages; "" where each page has its own.
+        first, end: range of their digests.
         reads: spilled files, with the numbers of their batches.
     """
 
@@ -67,12 +67,12 @@ class WriteFile:
 
     @classmethod
     def of(cls, workspace: Workspace, rules: object) -> "WriteFile":
-        """Returns the step for these rules: only some look for clusters."""
+        """Returns the step for these rules; only some have clusters."""
         clusters = isinstance(rules, WebRuleSet)
         return cls(workspace, WRITTEN_WITH_CLUSTERS if clusters else WRITTEN)
 
     def __call__(self, file: File | BrokenFile) -> str:
-        """Writes the file, unless it is there; returns its name."""
+        """Writes the file, unless it exists; returns its name."""
         if isinstance(file, BrokenFile):
             return broken.write(self.workspace, file)
         path = join_path(self.workspace.out, file.name)
