@@ -38,9 +38,9 @@ def language_gains(
         ]
     )
     speedups = _speedups(baseline, candidate, unit)
-    both = _Both(baseline, candidate, unit)
+    final = _FinalLosses(baseline, candidate, unit)
     rows = {
-        code: both.row(code, gain, p_value, speedup, text.get(code, TrainingText()))
+        code: final.row(code, gain, p_value, speedup, text.get(code, TrainingText()))
         for code, gain, p_value, speedup in zip(codes, gains, corrected, speedups, strict=True)
     }
     return dict(sorted(rows.items(), key=lambda item: -item[1].gain))
@@ -122,7 +122,7 @@ def _speedups(baseline: Side, candidate: Side, unit: Unit) -> list[StepSpeedup |
     ]
 
 
-class _Both:
+class _FinalLosses:
     """The final losses of both sides, from which the rows are read."""
 
     def __init__(self, baseline: Side, candidate: Side, unit: Unit):

@@ -6,9 +6,9 @@ they are rendered.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -18,6 +18,7 @@ SAMPLES_PER_REASON = 6
 SAMPLE_CHARACTERS = 320
 PROBABILITY_BINS = 20  # bins of 0.05, as in the manifest
 NAMES_BESIDE = {UNDETERMINED: "undetermined"}
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,20 +162,25 @@ def _histogram(confidence: Mapping[str, int]) -> tuple[int, ...]:
 
 def _samples(pages: pa.Table) -> tuple[Sample, ...]:
     """Returns beginnings of pages: one of every language before a second one of any."""
-    seen: Counter[str] = Counter()
-    ranked = []
-    for page in pages.select(["language", "url", "text"]).to_pylist():
-        ranked.append((seen[page["language"]], page))
-        seen[page["language"]] += 1
-    ranked.sort(key=lambda pair: pair[0])
+    found = pages.select(["language", "url", "text"]).to_pylist()
     return tuple(
         Sample(
             language=page["language"] or "und",
             url=page["url"] or "",
             text=_beginning(page["text"] or ""),
         )
-        for _, page in ranked[:SAMPLES_PER_REASON]
+        for page in in_turn(found, lambda page: page["language"])[:SAMPLES_PER_REASON]
     )
+
+
+def in_turn(items: Iterable[Item], group: Callable[[Item], Hashable]) -> list[Item]:
+    """Returns the first item of every group, then the second of every group, and so on."""
+    seen: Counter[Hashable] = Counter()
+    ranked = []
+    for item in items:
+        ranked.append((seen[group(item)], item))
+        seen[group(item)] += 1
+    return [item for _, item in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _beginning(text: str) -> str:

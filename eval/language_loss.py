@@ -17,7 +17,7 @@ counts: never a mean of means.
 
 import enum
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -189,19 +189,10 @@ def total(losses: LanguageLosses) -> LanguageLosses:
 
     This is a sum, not a mean over languages: languages with more held-out tokens weigh more.
     """
-    return LanguageLosses(
-        ("all",),
-        losses.loss_nats.sum(keepdims=True),
-        losses.target_tokens.sum(keepdims=True),
-        losses.text_bytes.sum(keepdims=True),
-        losses.pages.sum(keepdims=True),
-    )
+    parts = losses.loss_nats, losses.target_tokens, losses.text_bytes, losses.pages
+    return LanguageLosses(("all",), *(part.sum(keepdims=True) for part in parts))
 
 
 def mean_of_runs(runs: tuple[LanguageLosses, ...]) -> LanguageLosses:
     """Returns the mean loss over runs (seeds), whose pages and counts are equal."""
-    first = runs[0]
-    loss_nats = np.mean([run.loss_nats for run in runs], axis=0)
-    return LanguageLosses(
-        first.languages, loss_nats, first.target_tokens, first.text_bytes, first.pages
-    )
+    return replace(runs[0], loss_nats=np.mean([run.loss_nats for run in runs], axis=0))

@@ -143,11 +143,8 @@ def speed_sentence(report: ReportContents) -> str:
 
 def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
     """Returns the sums over all languages, without examples."""
-    lines, shared_lines, pages, sharing = (
-        (sum(counts) for counts in zip(*(one[:4] for one in shared.values()), strict=True))
-        if shared
-        else (0, 0, 0, 0)
-    )
+    counts = [one[:4] for one in shared.values()] or [(0, 0, 0, 0)]
+    lines, shared_lines, pages, sharing = map(sum, zip(*counts, strict=True))
     return SharedLines(lines, shared_lines, pages, sharing, ())
 
 

@@ -140,22 +140,12 @@ def _claim(out: Path, inputs: Mapping[str, str]) -> None:
 
 def _digests(arguments: Report) -> dict[str, str]:
     """Returns the digest of everything that is read, by side, number of the run and file."""
-    digests = {}
-    sides = {
-        "baseline": arguments.baseline,
-        "candidate": arguments.candidate,
-        "student": arguments.student,
+    digests = {
+        f"{side}/{number}/{name}": digest_of_contents(path)
+        for side in ("baseline", "candidate", "student")
+        for number, directory in enumerate(getattr(arguments, side))
+        for name, path in finished.files_read(directory).items()
     }
-    for of_side, runs in sides.items():
-        for number, directory in enumerate(runs):
-            for name in ("recipe.json", "metrics.jsonl", "mixture.json"):
-                if (directory / name).exists():
-                    digest = digest_of_contents(directory / name)
-                    digests[f"{of_side}/{number}/{name}"] = digest
-            for step, path in finished.evaluation_files(directory).items():
-                digests[f"{of_side}/{number}/{step}"] = digest_of_contents(path)
-            if path := finished.routing_file(directory):
-                digests[f"{of_side}/{number}/routing"] = digest_of_contents(path)
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
         if directory is not None:
             claims.read_manifest(directory, stage)

@@ -3,7 +3,8 @@
 The key to the colours of the verdicts stands in the page, not in the charts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -51,12 +52,7 @@ def wide(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
         labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
     )
     title = f"↑ {report.candidate.name} better · gain, {report.unit.value}"
-    layers = alt.layer(
-        _INTERVALS.encode(x=names, y=alt.Y("low:Q", title=title), y2="high:Q", color=_COLOUR),
-        _ZERO.encode(y=alt.datum(0)),
-        _DOTS.encode(x=names, y=alt.Y("gain:Q", title=title), **_VERDICT, tooltip=_TOOLTIP),
-        data=alt.Data(values=_gain_rows(gains)),
-    )
+    layers = _layers(gains, "y", partial(alt.Y, title=title), x=names)
     return layers.properties(width="container", height=360)
 
 
@@ -67,17 +63,21 @@ def tall(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     )
     title = f"gain, {report.unit.value} · {report.candidate.name} better →"
     axis = alt.Axis(orient="top", tickCount=4)
-    layers = alt.layer(
-        _INTERVALS.encode(
-            y=names, x=alt.X("low:Q", title=title, axis=axis), x2="high:Q", color=_COLOUR
-        ),
-        _ZERO.encode(x=alt.datum(0)),
-        _DOTS.encode(
-            y=names, x=alt.X("gain:Q", title=title, axis=axis), **_VERDICT, tooltip=_TOOLTIP
-        ),
+    layers = _layers(gains, "x", partial(alt.X, title=title, axis=axis), y=names)
+    return layers.properties(width="container", height=_ROW_PIXELS * len(gains) + 60)
+
+
+def _layers(
+    gains: Mapping[str, LanguageGain], axis: str, value: Callable[[str], Any], **names: Any
+) -> Any:
+    """Returns intervals and gains along an axis, with a line at zero."""
+    interval = {axis: value("low:Q"), f"{axis}2": "high:Q"}
+    return alt.layer(
+        _INTERVALS.encode(**names, **interval, color=_COLOUR),
+        _ZERO.encode(**{axis: alt.datum(0)}),
+        _DOTS.encode(**names, **{axis: value("gain:Q")}, **_VERDICT, tooltip=_TOOLTIP),
         data=alt.Data(values=_gain_rows(gains)),
     )
-    return layers.properties(width="container", height=_ROW_PIXELS * len(gains) + 60)
 
 
 def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:

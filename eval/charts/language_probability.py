@@ -1,7 +1,7 @@
 """The chart of the corpus section: the identifier's probabilities for each language's kept pages.
 
 One bar per language holds 100% of its kept pages, divided into bins of the identifier's
-probability; the least certain languages come first. Bins below 0.95 are orange, darker where less
+probability; the least certain languages come first. Bins below 0.95 are orange, stronger where less
 certain, so the orange part of a bar is the share of uncertain pages. A line at one half shows
 whether the median is among them. The last bin is grey.
 """

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data import languages
+from data.languages import find
 from data.stores.files import join_path, names_in
 from data.stores.ranges import open_ranges
-from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel
+from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
 from pipeline.artifacts.claims import read_manifest
 
 COLUMNS = ["language", "url", "text"]
@@ -49,15 +49,8 @@ def sample_languages(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list
 
 def _scripts_in_turn(pages: Counter[str]) -> list[str]:
     """Returns languages with pages: the largest of each script, then the second of each, ..."""
-    seen: Counter[str] = Counter()
-    ranked = []
-    for code, count in sorted(pages.items(), key=lambda one: (-one[1], one[0])):
-        if count:
-            language = languages.find(code)
-            script = "" if language is None else language.script
-            ranked.append((seen[script], code))
-            seen[script] += 1
-    return [code for _, code in sorted(ranked, key=lambda one: one[0])]
+    largest = sorted(+pages, key=lambda code: (-pages[code], code))
+    return in_turn(largest, lambda code: language.script if (language := find(code)) else "")
 
 
 def _samples(corpus: str, languages_of: Mapping[str, list[str]]) -> dict[str, pa.Table]:

@@ -119,6 +119,15 @@ def read_run(directory: Path) -> FinishedRun:
     )
 
 
+def files_read(directory: Path) -> dict[str, Path]:
+    """Returns the files of a run that a report reads, by a name of each."""
+    names = ("recipe.json", "metrics.jsonl", "mixture.json")
+    files = {name: directory / name for name in names if (directory / name).exists()}
+    files |= {str(step): path for step, path in evaluation_files(directory).items()}
+    routing = routing_file(directory)
+    return files | ({"routing": routing} if routing else {})
+
+
 def routing_file(directory: Path) -> Path | None:
     """Returns the routing file of a run's last evaluation, or None if there is none."""
     *_, last = evaluation_files(directory).values()
