@@ -2,14 +2,14 @@
 
 The life of a page:
 
-1. `web_archive` and `json_lines` read it, `page` holds it.
-2. `text_rules`, `line_rules`, `language_id` and `held_out` keep it or give the reason why not;
-   `web_rules` says in which order for pages of every script.
-3. `tokenizer` turns it into ids, `token_blocks` puts them on disk, `staging` brings them from
-   an object store.
-4. `mixture` and `schedule` say how often and when its language is seen, `window_order` which part
-   of it, `span_corruption` hides spans.
-5. `loader` makes example i out of (blocks, mixture, seed, i) and nothing else.
+1. `reading` parses it from WET, WARC, JSON lines or Parquet, as a `reading.page.Page`.
+2. `rules`, `language_id` and `dedup` keep it, or reject it with a reason. `rules.rule_sets` and
+   `rules.web_rules` define which rules apply, and in which order.
+3. `tokens` turns it into ids and stores them as token blocks; `stores` reads blocks from an object
+   store.
+4. `examples.mixture` and `examples.schedule` determine how often and when its language is seen,
+   `examples.window_order` which part of it; `examples.span_corruption` hides spans.
+5. `examples.loader` makes example i from (blocks, mixture, seed, i) and nothing else.
 
 Import contents (`from data.examples.span_corruption import corrupt`), never the package.
 """

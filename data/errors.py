@@ -1,17 +1,18 @@
-"""The one exception of the text half, input that cannot be used; and which errors are the system's.
+"""The exception for input that cannot be used, and the test for errors of the operating system.
 
-Its message is a sentence for the person at the keyboard: what was asked, what was found, what to
-do. Bad *pages* are not errors; they are rejected with a reason and counted.
+The message of a `DataError` is one sentence for the user: what was requested, what was found, what
+to do. Bad *pages* are not errors; they are rejected with a reason and counted.
 """
 
 
 class DataError(ValueError):
-    """Input or settings that cannot be used; the message says what to do."""
+    """Input or settings that cannot be used; the message states what to do."""
 
 
 def is_system_error(error: OSError) -> bool:
-    """Says whether the system refused, which tells nothing of the content; decoders know no number.
+    """Returns whether the operating system raised the error: it has an errno.
 
-    gzip, FastWARC and Arrow report damage of what they decode as an OSError as well, without one.
+    Such an error means nothing for the content. gzip, FastWARC and Arrow also raise OSError for
+    damaged content, but without an errno.
     """
     return error.errno is not None

@@ -1,8 +1,8 @@
 """The languages of mC4: 107 codes, which are 101 languages and 6 Latin-script variants.
 
-Everything that differs by language is a column of `languages.tsv`, never an `if`. Page and token
-counts and mT5's sampling shares are those of the mT5 paper (Table 6); codes are CLD3's as mC4 uses
-them (`iw`, `no`, `fil`, `jv`), and the newer ones (`he`, `nb`, `tl`, `jw`, ...) are aliases.
+Everything that differs by language is a column of `languages.tsv`, never an `if`. Counts of pages
+and tokens and mT5's sampling shares are from Table 6 of the mT5 paper. Codes are CLD3's, as in mC4
+(`iw`, `no`, `fil`, `jv`); newer ones (`he`, `nb`, `tl`, `jw`, ...) are aliases.
 """
 
 import csv
@@ -14,7 +14,7 @@ from importlib import resources
 
 from data.errors import DataError
 
-UNDETERMINED = "und"  # mC4 keeps pages of no certain language under this code
+UNDETERMINED = "und"  # mC4's code for pages whose language is uncertain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class Language:
         family: genealogical branch, for grouping in the report.
         iso639_3: three-letter code as web archives declare it; None for script variants.
         aliases: other codes that mean this language.
-        pages_millions: pages in mC4.
-        tokens_billions: mT5 tokens in mC4.
-        mt5_percent: share of mT5's training examples.
+        pages_millions: number of pages in mC4, in millions.
+        tokens_billions: number of mT5 tokens in mC4, in billions.
+        mt5_percent: share of mT5's training examples, in percent.
     """
 
     code: str
@@ -45,7 +45,7 @@ class Language:
 
     @property
     def is_script_variant(self) -> bool:
-        """True for `ru-Latn` and the five others, which are no language of their own."""
+        """Whether this is `ru-Latn` or one of the five others, which are not separate languages."""
         return self.code.endswith("-Latn")
 
 
@@ -88,7 +88,7 @@ def get(name: str) -> Language:
     """Returns the language with this code or alias.
 
     Raises:
-        DataError: no such language; the message offers near matches.
+        DataError: if there is no such language; the message offers near matches.
     """
     language = find(name)
     if language is None:
@@ -99,7 +99,7 @@ def get(name: str) -> Language:
 
 
 def codes(names: Iterable[str] | None) -> tuple[str, ...]:
-    """Returns mC4 codes for the names a user gave, or all 107 for None; order kept, none twice."""
+    """Returns the mC4 codes of names, in order and without repeats; all 107 for None."""
     if names is None:
         return tuple(language.code for language in all_languages())
     return tuple(dict.fromkeys(get(name).code for name in names))

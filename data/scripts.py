@@ -1,17 +1,17 @@
-"""What a character is, for every script alike: how much it says, and whether spaces part its words.
+"""Properties of characters in every script: information weight, and membership in words.
 
-Tables over all code points, built once from Unicode's own properties (`regex`), so that a page is
-looked up in a few NumPy calls and no rule knows English only.
+The tables cover all code points and are built once from Unicode's properties (`regex`). A page is
+then looked up in a few NumPy calls, and no rule is specific to English.
 
-A character's weight is how many English characters say the same, measured on parallel text (UDHR,
-TICO-19, open-source guides, GNOME help; medians of English length / length):
+A character's weight is the number of English characters with the same content, measured on parallel
+text (UDHR, TICO-19, open-source guides, GNOME help; medians of English length / length):
 
     Han       2.9 to 3.7  -> 3      Thai, Lao, Khmer   1.0 to 1.1  -> 1
     Hangul    1.7 to 2.3  -> 2      Burmese            0.7 to 0.8  -> 1, so no page is worse off
     Ethiopic  1.5 to 1.9  -> 1.5    Arabic, Hebrew     1.1 to 1.9  -> 1, as vowels may be written
     Kana      1.5: Japanese as a whole then comes out at 1.8 (measured 1.6 to 2.5)
 
-Weights are kept in half characters, so all sums are integers.
+Weights are stored in half characters, so that all sums are integers.
 """
 
 import functools
@@ -40,7 +40,7 @@ Table = UInt8[np.ndarray, "1114112"]
 
 
 def code_points(text: str) -> UInt32[np.ndarray, " characters"]:
-    """Returns a text as numbers; lone surrogates are numbers too."""
+    """Returns the code points of a text, lone surrogates included."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
@@ -60,7 +60,7 @@ def weights() -> Table:
 
 @functools.cache
 def kinds() -> Table:
-    """Returns what each character is: SEPARATOR, IN_A_WORD, or UNSPACED."""
+    """Returns the kind of each character: SEPARATOR, IN_A_WORD, or UNSPACED."""
     table = np.full(CODE_POINTS, SEPARATOR, np.uint8)
     table[characters_with(WORD)] = IN_A_WORD
     table[characters_with(UNSPACED_SET)] = UNSPACED

@@ -1,7 +1,7 @@
-"""What makes two addresses one page, and the number by which a page is drawn, ordered and placed.
+"""URL normalization, and the hashes by which pages are split, sorted and sharded.
 
-Both as in C4 (TensorFlow Datasets, `normalize_url`): scheme, `www.`, tracking parameters and
-trailing slashes do not count. Hashes are MD5, for agreement with the reference and not for safety.
+Both are C4's (TensorFlow Datasets, `normalize_url`): scheme, `www.`, tracking parameters and
+trailing slashes are removed. Hashes are MD5 for agreement with the reference, not for security.
 """
 
 import hashlib
@@ -12,20 +12,20 @@ TRACKING = re.compile(r"\?(utm_|ref|feed).*")
 
 
 def normalize(url: str) -> str:
-    """Returns the address that pages are compared by."""
+    """Returns the normalized address; pages with the same one are the same page."""
     return TRACKING.sub("", SCHEME.sub("", url)).rstrip("/")
 
 
 def url_hash(url: str) -> bytes:
-    """Returns the 16 bytes of MD5; their order is the order in which pages win lines."""
+    """Returns the MD5 of an address, 16 bytes; in its order pages compete for equal lines."""
     return hashlib.md5(url.encode("utf-8"), usedforsecurity=False).digest()
 
 
 def normalized_hash(url: str) -> bytes:
-    """Returns the hash of the normalized address, by which pages are split, sorted and sharded."""
+    """Returns the MD5 of the normalized address, by which pages are split, sorted and sharded."""
     return url_hash(normalize(url))
 
 
 def number(digest: bytes) -> int:
-    """Returns a hash as the number that the reference makes of its hexadecimal form."""
+    """Returns a hash as an integer, as the reference parses its hexadecimal form."""
     return int.from_bytes(digest, "big")

@@ -1,16 +1,17 @@
-"""Pages that belong together because they share keys: edges of a partition of keys, then clusters.
+"""Clusters of pages that share keys: edges of each hash partition, then connected components.
 
-A key is a MinHash band (`near_duplicates`) or a line's hash (`line_rules.as_numbers`, the first of
-its two numbers). A page is a number that no other page has, and the smallest one speaks for its
-cluster: with `line_rules.rank_of` no site is favoured, and two of a million pages have one number
-with probability 3e-8 (of 5 billion: 0.5; take serial numbers then). Keys can be cut into any
-partitions: each gives its edges on its own, and the union of the edges has the same clusters,
-whatever the order and the cuts. Clusters are edges again (page, representative), so that parts can
-be united early:
+A key is a MinHash band (`minhash.band_keys`) or the first half of a line's hash
+(`rules.line_rules.as_numbers`). A page is a unique number; the smallest number of a cluster is its
+representative. `line_rules.rank_of` makes numbers that favour no site; two of a million pages then
+collide with probability 3e-8 (of 5 billion: 0.5, which needs serial numbers instead).
+
+Each partition of the keys yields its edges independently. The union of all edges has the same
+clusters, whatever the partitioning and the order. Clusters are edges again (page, representative),
+so that partial results can be merged early:
 
     clusters(A + B) = clusters(as_edges(clusters(A)) + B)
 
-Only pages with company appear: memory goes with the duplicates, 16 bytes an edge.
+Only pages that share a key appear: memory grows with the duplicates, 16 bytes per edge.
 """
 
 from typing import NamedTuple
@@ -22,12 +23,12 @@ Edges = UInt64[np.ndarray, "edges 2"]
 
 
 class Clusters(NamedTuple):
-    """Each page that has company, in ascending order.
+    """The pages of clusters of two or more, in ascending order.
 
     Attributes:
-        page: its number.
-        representative: the smallest number of its cluster.
-        size: how many pages the cluster has.
+        page: number of the page.
+        representative: smallest page number of the page's cluster.
+        size: number of pages in the page's cluster.
     """
 
     page: UInt64[np.ndarray, " pages"]
@@ -39,8 +40,8 @@ def edges(keys: UInt64[np.ndarray, " entries"], pages: UInt64[np.ndarray, " entr
     """Returns (page, smallest page with the same key), each pair once, in order.
 
     Args:
-        keys: of one partition; all entries of a key must be in the same one.
-        pages: whose each key is.
+        keys: keys of one partition, which must hold all entries of each of its keys.
+        pages: page number of each key.
     """
     order = np.lexsort((pages, keys))
     keys, pages = keys[order], pages[order]
@@ -52,7 +53,7 @@ def edges(keys: UInt64[np.ndarray, " entries"], pages: UInt64[np.ndarray, " entr
 
 def clusters(pairs: Edges) -> Clusters:
     """Returns the connected components of all partitions' edges."""
-    # Here, for only one step of one rule set waits for it.
+    # Imported here: only one step of one rule set needs SciPy.
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -67,6 +68,6 @@ def clusters(pairs: Edges) -> Clusters:
 
 
 def as_edges(found: Clusters) -> Edges:
-    """Returns clusters as edges, one a page that is not its own representative."""
+    """Returns clusters as edges, one per page that is not its own representative."""
     pairs = np.stack((found.page, found.representative), axis=1)
     return pairs[found.page != found.representative]

@@ -1,9 +1,9 @@
-"""One page an address: of the pages of one normalized address the newest stays, as in mC4 3.1.0.
+"""One page per address: of pages with one normalized address the newest is kept, as in mC4 3.1.0.
 
-Newest is the greatest timestamp, compared as a string. The reference leaves ties to chance (mC4
-3.0.1 all of the choice); here the smaller digest of the content wins, so that the answer does not
-depend on the order of the input. As with lines, a page that loses among some of its rivals loses
-among all: so a crawl can be gone through part by part, on 40 bytes a page.
+Newest is the greatest timestamp, compared as a string. The reference decides ties by chance (mC4
+3.0.1 decides everything by chance). Here the smaller digest of the content wins, so the result does
+not depend on the order of the input. A chunk of the input keeps only its local newest versions, as
+max is associative; a version takes 40 bytes.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from data.urls import normalized_hash
 
 
 class PageVersion(NamedTuple):
-    """What a page brings forward for its address.
+    """One version of the page at an address, by which it is compared with the other versions.
 
     Attributes:
         address: MD5 of the normalized address.
-        timestamp: as the archive writes it.
-        content: digest of text, address and declared language.
+        timestamp: time of the crawl, as written in the archive.
+        content: MD5 of text, address and declared language.
     """
 
     address: bytes
@@ -32,25 +32,25 @@ class PageVersion(NamedTuple):
 
 
 def version_of(page: Page) -> PageVersion:
-    """Returns the page's claim to its address."""
+    """Returns the page as a version of its address."""
     digest = hashlib.md5(page.text.encode("utf-8"), usedforsecurity=False)
     digest.update(f"\n{page.url}\n{page.declared_language or ''}".encode())
     return PageVersion(normalized_hash(page.url), page.timestamp, digest.digest())
 
 
-def newest(claims: Sequence[PageVersion]) -> Bool[np.ndarray, " pages"]:
-    """Returns which pages stay; of claims that are wholly equal, the first."""
+def newest(versions: Sequence[PageVersion]) -> Bool[np.ndarray, " pages"]:
+    """Returns which versions are kept; of equal ones, the first."""
     best: dict[bytes, int] = {}
-    for number, claim in enumerate(claims):
-        rival = best.get(claim.address)
-        if rival is None or _beats(claim, claims[rival]):
-            best[claim.address] = number
-    stays = np.zeros(len(claims), dtype=bool)
+    for number, version in enumerate(versions):
+        rival = best.get(version.address)
+        if rival is None or _beats(version, versions[rival]):
+            best[version.address] = number
+    stays = np.zeros(len(versions), dtype=bool)
     stays[list(best.values())] = True
     return stays
 
 
-def _beats(claim: PageVersion, rival: PageVersion) -> bool:
-    if claim.timestamp != rival.timestamp:
-        return claim.timestamp > rival.timestamp
-    return claim.content < rival.content
+def _beats(version: PageVersion, rival: PageVersion) -> bool:
+    if version.timestamp != rival.timestamp:
+        return version.timestamp > rival.timestamp
+    return version.content < rival.content

@@ -1,11 +1,11 @@
-"""Do held-out pages share a line with training pages? A model that has read the line knows it.
+"""Contamination check: lines of held-out pages that are also on a training page.
 
-Two lines are the same if they read the same (`line_rules.unicode_line_hashes`): composed letters,
-folded case, any white space one space. That is the widest of the forms by which cleaning removes
-duplicate lines, so it also finds what a narrower rule let through. Blank lines are no lines. Pages
-of all languages are looked at together: an English line may stand on a Swahili page.
+Two lines are equal under `line_rules.unicode_line_hashes`: NFC, folded case, any white space as one
+space. That is the widest form by which cleaning removes duplicate lines, so it also finds what a
+narrower rule kept. Blank lines are ignored. Pages of all languages are compared with each other,
+since a Swahili page may have an English line.
 
-Only the held-out pages' lines are held in memory; training pages stream by.
+Only the lines of held-out pages are in memory; training pages are streamed.
 """
 
 from collections import Counter, defaultdict
@@ -21,21 +21,21 @@ BLANK = xxhash.xxh3_128_digest(b"")
 
 
 class HeldOutText(NamedTuple):
-    """A held-out page as far as its lines go."""
+    """Language and text of a held-out page."""
 
     language: str
     text: str
 
 
 class SharedLines(NamedTuple):
-    """What is shared in one language.
+    """Counts of one language.
 
     Attributes:
-        lines: of its held-out pages, blank ones left out.
-        shared_lines: of them, those that also stand on a training page.
-        pages: held out.
-        pages_sharing: of them, those with such a line.
-        examples: some of those lines, in the form in which they were compared; text from the web.
+        lines: number of lines of its held-out pages, without blank ones.
+        shared_lines: number of those lines that are also on a training page.
+        pages: number of held-out pages.
+        pages_sharing: number of held-out pages with such a line.
+        examples: some shared lines, in the form in which they are compared; text from the web.
     """
 
     lines: int
@@ -48,11 +48,11 @@ class SharedLines(NamedTuple):
 def shared_lines(
     held_out: Sequence[HeldOutText], training: Iterable[str]
 ) -> dict[str, SharedLines]:
-    """Returns what each language's held-out pages share with any training page.
+    """Returns per language what its held-out pages share with any training page.
 
     Args:
-        held_out: the held-out pages.
-        training: the texts of all training pages.
+        held_out: all held-out pages.
+        training: texts of all training pages.
     """
     hashes = [hashes_of_lines(page.text) for page in held_out]
     known = {line for page in hashes for line in page}
@@ -71,7 +71,7 @@ def hashes_of_lines(text: str) -> list[bytes]:
 
 
 def _counted(pages: Sequence[tuple[str, list[bytes]]], found: set[bytes]) -> SharedLines:
-    """Returns one language's counts; of its pages texts and hashes of lines are given."""
+    """Returns one language's counts, from the texts and line hashes of its pages."""
     shared = [sum(line in found for line in lines) for _, lines in pages]
     examples = Counter(
         line

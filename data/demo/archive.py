@@ -1,9 +1,9 @@
-"""Writes the demo's web archives: WET files as a crawl leaves them, damage included.
+"""Writes the demo's web archives: WET files as they come from a crawl, damage included.
 
-The pages are what installed packages ship (`shipped_text`). Among them lies what every crawl holds:
-a body that is no UTF-8, a record without an address, bytes between records, a file that ends in the
-middle of a record, an address fetched twice, a page that says what another one says, and a page of
-two letters. The same pages give the same bytes.
+The pages are text that installed packages ship (`shipped_text`). Among them is the damage of every
+crawl: a body that is not UTF-8, a record without an address, bytes between records, a file that
+ends in the middle of a record, an address fetched twice, a page with the text of another one, and a
+page of two letters. The same pages give the same bytes.
 """
 
 import io
@@ -27,8 +27,8 @@ def write(directory: Path, pages: Iterable[Page] | None = None) -> list[Path]:
     """Writes the archive and returns its files.
 
     Args:
-        directory: made if it does not exist.
-        pages: all that packages ship if left out.
+        directory: output directory, created if absent.
+        pages: pages to write; None for all that installed packages ship.
     """
     directory.mkdir(parents=True, exist_ok=True)
     whole = list(shipped_pages() if pages is None else pages)
@@ -68,7 +68,7 @@ def _member(page: Page, body: bytes) -> bytes:
 
 
 def _with_damage(number: int, members: list[bytes], whole: list[Page]) -> Iterator[bytes]:
-    """Yields the records of one file with that file's damage among them."""
+    """Yields the records of one file, with its kind of damage in the middle."""
     middle = len(members) // 2
     yield from members[:middle]
     yield from _damage(number, whole[0])

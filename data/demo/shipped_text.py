@@ -1,9 +1,9 @@
 """Real text in all 101 languages that installed packages ship, as short pages: the demo's web.
 
-`gflanguages` carries passages of the Universal Declaration of Human Rights in every language;
-`django` carries its own messages in 73 of them, of which up to 12,000 characters are taken. That
-makes 154 to 14,500 characters a language, each line written by a person. Addresses are under
-.example, which is reserved; order and content depend on the packages' versions only.
+`gflanguages` has passages of the Universal Declaration of Human Rights in every language. `django`
+has its messages in 73 of them, of which up to 12,000 characters are taken. The result is 154 to
+14,500 characters per language, every line written by a person. Addresses are in .example, which is
+reserved. Order and content depend only on the versions of the packages.
 """
 
 import functools
@@ -20,15 +20,15 @@ from data.reading.page import Page
 
 TIMESTAMP = "2026-01-01T00:00:00Z"
 SPECIMENS = ("specimen_16", "specimen_21", "specimen_32", "specimen_36", "specimen_48")
-PAGES_OF_DECLARATION = 7  # so that a share can be held out and most still be trained on
+PAGES_OF_DECLARATION = 7  # enough to hold out a share and train on the rest
 SHORTEST_TEXT = 40
-# Where a line may be cut, best first: sentences, clauses, words.
+# Where a line may be cut, in order of preference: sentences, clauses, words.
 CUTS = (r"(?<=[.!?。！？।။።۔])", r"(?<=[,;:、，；،])", r"(?<=\s)")
 
 CATALOGUES = Path(django.__file__).parent
-MESSAGES_A_PAGE = 10
-LARGEST_CATALOGUE = 12_000  # of French's 16,000; others have 100
-TRANSLATED_WHOLE = "fr"  # English messages are read off the fullest catalogue
+MESSAGES_PER_PAGE = 10
+LARGEST_CATALOGUE = 12_000  # characters; French has 16,000, the smallest catalogue 100
+TRANSLATED_WHOLE = "fr"  # the fullest catalogue: English messages are its keys
 PLACEHOLDER = re.compile(r"[%{<]")
 
 
@@ -39,7 +39,7 @@ def shipped_pages() -> Iterator[Page]:
 
 
 def pages_of(language: Language) -> Iterator[Page]:
-    """Yields one language's pages; none for script variants, of which nothing is shipped."""
+    """Yields the pages of one language; script variants have none."""
     if language.is_script_variant:
         return
     texts = _declaration(language)
@@ -62,8 +62,8 @@ def _samples():
 def _declaration(language: Language) -> list[str]:
     """Returns the passages of the Declaration, cut into about seven texts.
 
-    Many passages are another's beginning, or one sentence again and again: of `sd` there are 635
-    characters in all and 158 of text.
+    Passages that are part of a longer one are dropped: many are the beginning of another, or repeat
+    one sentence. `sd` has 635 characters, of which 158 remain.
     """
     keys = [f"{name}_{language.script}" for name in (language.code, *language.aliases)]
     samples = [_samples()[key].sample_text for key in keys if key in _samples()]
@@ -92,7 +92,7 @@ def cut(text: str, size: int, places: tuple[str, ...] = CUTS) -> list[str]:
 
 
 def _messages(language: Language) -> dict[str, list[str]]:
-    """Returns a language's messages by application, up to the size that one language may have."""
+    """Returns a language's messages by application, up to `LARGEST_CATALOGUE` characters."""
     found: dict[str, list[str]] = {}
     room = LARGEST_CATALOGUE
     for application in _applications():
@@ -127,14 +127,14 @@ def _catalogue(language: Language, application: str) -> Iterator[str]:
 
 def _entries(file: Path) -> Iterator[tuple[str, str]]:
     with file.open("rb") as opened:
-        # gettext offers no way to list messages; this attribute is the same from 3.11 to 3.13.
+        # gettext has no public list of messages; this attribute exists in Python 3.11 to 3.13.
         catalogue: dict = vars(gettext.GNUTranslations(opened))["_catalog"]
     for key, translated in catalogue.items():
         english = key[0] if isinstance(key, tuple) else key  # (message, plural form)
-        if english:  # the empty message holds the catalogue's header
-            yield english.rpartition("\x04")[2], translated  # context before \x04
+        if english:  # the empty message is the header of the catalogue
+            yield english.rpartition("\x04")[2], translated  # the context precedes \x04
 
 
 def _groups(messages: list[str]) -> Iterator[str]:
-    for first in range(0, len(messages), MESSAGES_A_PAGE):
-        yield "\n".join(messages[first : first + MESSAGES_A_PAGE])
+    for first in range(0, len(messages), MESSAGES_PER_PAGE):
+        yield "\n".join(messages[first : first + MESSAGES_PER_PAGE])

@@ -1,17 +1,17 @@
-"""Held-out pages as padded batches: every page is scored on its own, each part of it once.
+"""Held-out pages as padded batches: every page is scored separately, each of its windows once.
 
-A page is cut into windows of the raw training length; the last one is shorter and padded. What is
-hidden is a pure function of the page's address and the window's number, so that every model and
-every evaluation sees the same gaps. A window of one token has nothing to hide and is left out; its
-page says so by its count of windows.
+A page is cut into windows of the raw training length; the last one is shorter and padded. The
+hidden spans are a pure function of the page's address and the window's number, so every model and
+every evaluation has the same ones. A window of one token has nothing to hide and is left out.
 
-The target's EOS is not scored. In training it stands at one place, for every window is full, so it
-says nothing of a language there; at the end of a page's last, shorter window it comes where a model
-has never seen it, and costs whoever learned the rule better 3 to 5 nats a window.
+The EOS of the targets is not scored. Training windows are full, so EOS is always at one position
+there and carries no information about a language. At the end of a page's last, shorter window it is
+at a position that a model has never seen, and costs 3 to 5 nats per window, most for the model that
+learned the training position best.
 
-Windows of all languages are mixed in a fixed random order, as training mixes them. A sparse layer
-gives each expert a share of a batch: batches of one language would crowd the experts that serve it
-and drop what training never drops (30 % of a decoder layer's tokens were, against 2 %).
+Windows of all languages are mixed in a fixed random order, as in training. In a sparse layer each
+expert has a capacity per batch: batches of one language would overflow its experts and drop tokens
+that training does not drop (30% of a decoder layer's tokens, against 2%).
 """
 
 import hashlib
@@ -36,7 +36,13 @@ class HeldOutPage(NamedTuple):
 
 
 class HeldOutBatch(NamedTuple):
-    """Rows of windows; `page` says whose each row is, -1 for rows that only fill the batch."""
+    """A batch of windows.
+
+    Attributes:
+        inputs: padded inputs.
+        targets: padded targets, without EOS.
+        page: index of each row's page, -1 for rows of padding.
+    """
 
     inputs: Int[np.ndarray, "rows inputs"]
     targets: Int[np.ndarray, "rows targets"]
@@ -53,7 +59,7 @@ def held_out_pages(blocks: TokenBlocks) -> list[HeldOutPage]:
 
 
 def windows(page: TokenizedPage, lengths: Lengths, first_sentinel: int) -> list[Example]:
-    """Cuts a page and hides spans in each part."""
+    """Returns the corrupted windows of a page."""
     parts = [
         page.tokens[start : start + lengths.raw]
         for start in range(0, len(page.tokens), lengths.raw)
@@ -76,7 +82,7 @@ def batches(
     ]
     order = np.random.Generator(np.random.Philox(MIXED)).permutation(len(parts))
     for start in range(0, len(parts), rows):
-        yield _pad([parts[at] for at in order[start : start + rows]], lengths, rows)
+        yield _pad([parts[index] for index in order[start : start + rows]], lengths, rows)
 
 
 def _pad(parts: list[tuple[int, Example]], lengths: Lengths, rows: int) -> HeldOutBatch:

@@ -1,20 +1,20 @@
 """Training examples: example i is a pure function of (blocks, mixture, seed, i).
 
     i -> language, part, ordinal    (schedule: fixed quotas, constant time)
-    ordinal -> window               (window_order: each once an epoch, permuted)
-    window -> tokens                (a language is a ring of tokens: no window is ever short)
-    tokens, i -> inputs, targets    (span corruption by Philox, counter i: no shared state)
+    ordinal -> window               (window_order: each once per epoch, permuted)
+    window -> tokens                (a language is a ring of tokens: no window is short)
+    tokens, i -> inputs, targets    (span corruption by Philox with counter i: no shared state)
 
-No filter, no hidden buffer, no dependence on hosts, workers or devices. So the loader's whole
-state is one integer, the number of batches drawn, and a run resumes exactly, also on another
-number of hosts: host h of n reads the h-th of n equal stretches of each batch's rows. Rows lie on
-the devices in one order however many hosts there are, so a step is the same, too; `batch_order` is
-that order, in which every stretch is whole lanes (`schedule`).
+There is no filter, no shuffle buffer, and no dependence on hosts, workers or devices. The loader's
+whole state is one integer, the number of batches drawn. A run resumes exactly, also on another
+number of hosts: host h of n reads the h-th of n equal slices of each batch's rows. The order of
+rows on the devices does not depend on the number of hosts, so a step does not either. `batch_order`
+is that order; in it every slice consists of whole lanes (`schedule`).
 
-Examples are made some thousand at a time (a chunk of whole batches): a chunk reads each record that
-it needs once, and hides spans in all its rows at once. A chunk is a function of its number, so
-nothing is remembered between them. Grain makes chunks ahead, in a thread or in worker processes;
-blocks on an object store are asked for longer ahead still.
+Examples are made in chunks of whole batches, about 2,000 at once: a chunk reads each record that it
+needs once and hides spans in all its rows at once. A chunk is a function of its number, without
+state. Grain prefetches chunks, in a thread or in worker processes. Blocks on an object store are
+prefetched earlier still.
 """
 
 import math
@@ -35,8 +35,8 @@ from data.examples.window_order import WindowOrder, reversed_bits, window_order
 from data.tokens.block_files import BlockFile
 from data.tokens.blocks import TokenBlocks, TokenStream
 
-SPANS = 3  # a purpose of random numbers, beside those of `window_order`
-CHUNK_EXAMPLES = 2048  # 107 languages: some twenty windows of each; 5 MB at 512 tokens
+SPANS = 3  # purpose of random numbers, distinct from those of `window_order`
+CHUNK_EXAMPLES = 2048  # about twenty windows of each of 107 languages; 5 MB at 512 tokens
 CHUNKS_AHEAD = 2
 CHUNKS_PREFETCHED = (
     32  # before a chunk is made, so that blocks have a minute to arrive from a store
@@ -48,11 +48,11 @@ class Examples:
     """An endless, indexable sequence of training examples.
 
     Attributes:
-        blocks: where tokens come from.
-        schedule: which language each example is.
-        lengths: raw window and what it becomes.
+        blocks: token blocks.
+        schedule: language of each example.
+        lengths: lengths of the raw window, the inputs and the targets.
         first_sentinel: id of `<extra_id_0>`.
-        seed: decides windows and spans.
+        seed: seed of windows and spans.
     """
 
     blocks: TokenBlocks
@@ -65,18 +65,18 @@ class Examples:
         absent = set(self.schedule.languages) - set(self.blocks.languages("train"))
         if absent:
             raise DataError(
-                f"The mixture asks for {', '.join(sorted(absent))}, of which "
+                f"The mixture contains {', '.join(sorted(absent))}, of which "
                 f"{self.blocks.directory} holds no training tokens; leave them out or tokenize "
                 "them."
             )
 
     @cached_property
     def streams(self) -> list[TokenStream]:
-        """One token stream a language, in the schedule's order."""
+        """One token stream per language, in the schedule's order."""
         return [self.blocks.stream(code, "train") for code in self.schedule.languages]
 
     def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
-        """Returns the examples of these indices, a row each; each depends on its own index only."""
+        """Returns the examples of these indices, one row each; a row depends on its index only."""
         draws = self.order.schedule.draw(indices)
         languages, starts = draws.languages, self.order.starts(draws)
         windows = np.empty((len(indices), self.lengths.raw), np.int32)
@@ -94,7 +94,7 @@ class Examples:
 
     @cached_property
     def order(self) -> WindowOrder:
-        """Which windows the examples show."""
+        """The order of windows."""
         tokens = np.array([len(stream) for stream in self.streams])
         return window_order(tokens, self.lengths.raw, self.schedule, self.seed)
 
@@ -111,28 +111,28 @@ class Examples:
         ]
 
     def random_bits(self, indices: Int[np.ndarray, " examples"]) -> np.ndarray:
-        """Returns the random numbers that decide each example's spans, a row each."""
+        """Returns the random numbers for the spans of each example, one row each."""
         philox = np.random.Philox(key=hash_seed(self.seed, SPANS))
         state, count = philox.state, random_numbers(self.lengths.raw)
         bits = np.empty((len(indices), count), np.uint64)
         for row, index in enumerate(indices.tolist()):
-            state["state"]["counter"][:] = 0, 0, index, 0  # a stream of 2**128 numbers an example
-            philox.state = state  # 2 us; a new generator would ask the system for entropy: 18 us
+            state["state"]["counter"][:] = 0, 0, index, 0  # a stream of 2**128 numbers per example
+            philox.state = state  # 2 us; a new generator reads entropy from the system: 18 us
             bits[row] = philox.random_raw(count)
         return bits
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """One host's part of the global batches, some whole batches a chunk; Grain's source.
+    """One host's part of the global batches, in chunks of whole batches; the source for Grain.
 
     Attributes:
-        examples: the sequence.
-        rows: rows of the global batch.
-        batches: batches of a chunk.
-        first_batch: the first chunk begins here.
-        host: this host, from 0.
-        hosts: hosts in all.
+        examples: sequence of all examples.
+        rows: number of rows of the global batch.
+        batches: number of batches per chunk.
+        first_batch: number of the first chunk's first batch.
+        host: index of this host.
+        hosts: number of hosts.
     """
 
     examples: Examples
@@ -158,7 +158,7 @@ class Chunks:
         return (firsts[:, None] + rows).reshape(-1)
 
     def prefetch(self, index: int) -> None:
-        """Asks for the blocks of a chunk, if they come from a store."""
+        """Starts fetching the blocks of a chunk, if they are on an object store."""
         files = self.examples.blocks.files
         if files.staged:
             files.prefetch(self.examples.files(self.indices(index)))
@@ -171,11 +171,11 @@ class Chunks:
 
 
 def batch_order(rows: int) -> Int[np.ndarray, " rows"]:
-    """Returns which example of a batch each of its rows is.
+    """Returns the example of a batch that each of its rows holds.
 
-    The first half of the rows are the even examples, the first quarter every fourth, and so on: the
-    h-th of H equal stretches, for a power of two that divides the rows, is the examples that are
-    equal to some number modulo H, the same in every batch.
+    The first half of the rows are the even examples, the first quarter every fourth, and so on. If
+    H is a power of two that divides the rows, the h-th of H equal slices holds the examples of one
+    residue modulo H, the same one in every batch.
     """
     lanes = math.gcd(rows, LANES)
     return (reversed_bits(lanes)[:, None] + lanes * np.arange(rows // lanes)).reshape(-1)
@@ -190,18 +190,18 @@ def batches(
     hosts: int = 1,
     workers: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Returns this host's part of each global batch, from batch `first_batch` on, without end.
+    """Returns an endless iterator over this host's part of each global batch.
 
     Args:
-        examples: the sequence.
-        rows: rows of the global batch.
-        first_batch: how many batches came before; the whole state to resume from.
-        host: this host, from 0.
-        hosts: hosts in all.
-        workers: processes that make chunks; 0 makes them in a thread of this one.
+        examples: sequence of all examples.
+        rows: number of rows of the global batch.
+        first_batch: number of batches drawn before; the whole state to resume from.
+        host: index of this host.
+        hosts: number of hosts.
+        workers: number of processes that make chunks; 0 for a thread of this one.
 
     Raises:
-        DataError: the rows cannot be shared evenly.
+        DataError: if the rows are not a multiple of the hosts.
     """
     if rows % hosts:
         raise DataError(f"A batch of {rows} rows cannot be shared by {hosts} hosts evenly.")
@@ -213,7 +213,7 @@ def batches(
         grain.ReadOptions(num_threads=1, prefetch_buffer_size=CHUNKS_AHEAD)
     )
     if workers:
-        flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags; mswitch has none of its own
+        flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags; mswitch has none
         chunks = chunks.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=CHUNKS_AHEAD)
         )

@@ -1,16 +1,16 @@
-"""How often each language is seen: weights from sizes, under one of five settings.
+"""Sampling weights of languages, from their sizes, under one of five settings.
 
     temperature:ALPHA          pages ** ALPHA; mT5 (section 3.1, code `rate_num_examples`) has 0.3
     proportional               the same with 1
     uniform                    the same with 0
-    unimax:EPOCHS:CHARACTERS   UniMax (Chung et al. 2023, algorithm 1): as even as a budget of
-                               CHARACTERS allows when no language is read more than EPOCHS times
-    weights:FILE               weights given by the user: JSON {"sw": 0.5} or lines "sw<TAB>0.5"
+    unimax:EPOCHS:CHARACTERS   UniMax (Chung et al. 2023, algorithm 1): as uniform as a budget of
+                               CHARACTERS allows if no language is read more than EPOCHS times
+    weights:FILE               the user's weights: JSON {"sw": 0.5} or lines "sw<TAB>0.5"
 
-Temperature counts *pages*, not tokens, as mT5 does; UniMax counts *characters*, as umT5 does, which
-takes a token for 4 of them: CHARACTERS is steps x rows x raw window x 4. So the setting means the
-same for a vocabulary and for the run trained with it. All weights are positive and sum to 1; a
-language that cannot have one is an error, never left out in silence.
+Temperature counts *pages*, not tokens, as in mT5. UniMax counts *characters*, as in umT5, which
+assumes 4 characters per token: CHARACTERS is steps x rows x raw window x 4. A setting therefore
+means the same for a vocabulary and for the run trained with it. All weights are positive and sum to
+1; a language without a positive weight is an error and is not dropped silently.
 """
 
 import csv
@@ -30,17 +30,22 @@ SETTINGS = (
 
 
 class TextSizes(NamedTuple):
-    """How much training text each language has; both have the same languages."""
+    """Amount of training text per language.
+
+    Attributes:
+        pages: number of pages of each language.
+        characters: number of characters of the same languages.
+    """
 
     pages: Mapping[str, int]
     characters: Mapping[str, int]
 
 
 def parse(mixture: str, sizes: TextSizes) -> dict[str, float]:
-    """Returns the weights that a setting names.
+    """Returns the weights of a setting.
 
     Raises:
-        DataError: an unknown setting, or one that these sizes cannot serve.
+        DataError: if the setting is unknown, or not possible with these sizes.
     """
     name, _, value = mixture.partition(":")
     match name, value.split(":") if value else []:
@@ -60,7 +65,7 @@ def parse(mixture: str, sizes: TextSizes) -> dict[str, float]:
 
 
 def weights_file(mixture: str) -> Path | None:
-    """Returns the file that a setting reads, whose content then belongs to the run's inputs."""
+    """Returns the file that a setting reads, which is then one of the run's inputs."""
     name, _, value = mixture.partition(":")
     return Path(value) if name == "weights" and value else None
 
@@ -69,7 +74,7 @@ def temperature_weights(pages: Mapping[str, int], alpha: float) -> dict[str, flo
     """Returns weights proportional to pages ** alpha, summing to 1.
 
     Raises:
-        DataError: a language without pages.
+        DataError: if a language has no pages.
     """
     _check_sizes(pages, "page")
     return _normalized({code: float(count) ** alpha for code, count in pages.items()})
@@ -80,22 +85,21 @@ def unimax_weights(
 ) -> dict[str, float]:
     """Returns UniMax's weights, summing to 1.
 
-    The smallest language takes an equal share of the budget or all it has `epochs` times, whichever
-    is less; the next one takes an equal share of what is left; and so on.
+    The smallest language gets an equal share of the budget, or its text `epochs` times if that is
+    less. The next one gets an equal share of the rest, and so on.
 
     Args:
         characters: size of each language.
-        epochs: a language is read this many times at most.
-        budget: characters that the whole run reads.
+        epochs: largest number of times that a language is read.
+        budget: number of characters that the whole run reads.
 
     Raises:
-        DataError: a language without text, or nothing to spend.
+        DataError: if a language has no text, or the epochs or the budget are not positive.
     """
     _check_sizes(characters, "character")
     if epochs <= 0 or budget <= 0:
         raise DataError(
-            f"UniMax was asked for {epochs:g} epochs and {budget:g} characters; "
-            "both must be above 0."
+            f"UniMax was given {epochs:g} epochs and {budget:g} characters; both must be above 0."
         )
     given: dict[str, float] = {}
     left = budget
@@ -106,10 +110,11 @@ def unimax_weights(
 
 
 def given_weights(path: Path, pages: Mapping[str, int]) -> dict[str, float]:
-    """Returns the weights in a user's file; languages that it leaves out are not trained on.
+    """Returns the weights in a user's file; languages that are not in it are not trained on.
 
     Raises:
-        DataError: no such file, no positive number, a language twice, or one without pages.
+        DataError: if the file cannot be read, a weight is not positive, or a language is listed
+            twice or has no pages.
     """
     given = [(get(code).code, _number(value, str(path))) for code, value in _read(path)]
     weights = dict(given)
@@ -121,7 +126,7 @@ def given_weights(path: Path, pages: Mapping[str, int]) -> dict[str, float]:
     if unusable or not weights:
         raise DataError(
             f"{path} gives no positive weight to {', '.join(unusable) or 'any language'}; "
-            "leave out what shall not be seen."
+            "leave out languages that are not trained on."
         )
     absent = [code for code in weights if pages.get(code, 0) < 1]
     if absent:
@@ -135,24 +140,24 @@ def given_weights(path: Path, pages: Mapping[str, int]) -> dict[str, float]:
 def _read(path: Path) -> list[tuple[str, str]]:
     if not path.is_file():
         raise DataError(
-            f"The mixture asks for weights in {path}, which is no file; check the path."
+            f"The mixture reads weights from {path}, which is not a file; check the path."
         )
     text = path.read_text(encoding="utf-8")
     try:
         if text.lstrip().startswith("{"):
-            # As pairs: a dict would keep the last of two weights without a word.
+            # As pairs: a dict would silently keep the last of two weights.
             pairs = json.loads(text, object_pairs_hook=list)
             return [(code, str(value)) for code, value in pairs]
         return [(code, value) for code, value in csv.reader(text.splitlines(), delimiter="\t")]
     except ValueError as error:
         raise DataError(
-            f'{path} should hold JSON such as {{"sw": 0.5}} or a language, a tab and a weight a '
-            f"line, and does not ({error}); write it so."
+            f'{path} should hold JSON such as {{"sw": 0.5}} or a language, a tab and a weight per '
+            f"line, and does not ({error}); use one of these formats."
         ) from error
 
 
 def _twice(path: Path) -> str:
-    """Returns the languages that a file names more than once, by the names that it gives them."""
+    """Returns the languages that a file lists more than once, with their names in the file."""
     names: dict[str, list[str]] = {}
     for name, _ in _read(path):
         names.setdefault(get(name).code, []).append(name)
@@ -163,7 +168,7 @@ def _check_sizes(sizes: Mapping[str, int] | Mapping[str, float], what: str) -> N
     empty = [code for code, count in sizes.items() if not count > 0]
     if empty or not sizes:
         raise DataError(
-            f"The mixture asks for languages without a {what} "
+            f"The mixture contains languages without a {what} "
             f"({', '.join(empty) or 'none at all'}); leave them out."
         )
 
@@ -184,4 +189,4 @@ def _number(text: str, where: str) -> float:
 
 
 def _unknown(mixture: str, reason: str = "") -> DataError:
-    return DataError(f"Mixture {mixture!r} was asked{reason}; known are {SETTINGS}.")
+    return DataError(f"Mixture {mixture!r} was requested{reason}; known are {SETTINGS}.")

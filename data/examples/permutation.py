@@ -1,10 +1,9 @@
-"""A pseudo-random order of n things whose i-th element costs constant time and no memory.
+"""A pseudo-random permutation of n elements; its i-th element takes constant time and no memory.
 
-A Feistel network over the smallest even number of bits that holds n, walked along its cycle until
-the value falls below n (fewer than 4 steps on average); many elements at once. For every seed it is
-a permutation of [0, n): each index appears exactly once, which is what makes an epoch an epoch. The
-round function is a 32-bit multiplicative mix (murmur3's finalizer), good enough for shuffling and
-nothing else.
+A Feistel network over the smallest even number of bits that holds n, with cycle walking until the
+value is below n (fewer than 4 steps on average), for many elements at once. For every seed it is a
+permutation of [0, n): each index appears exactly once per epoch. The round function is a 32-bit
+multiplicative mix (murmur3's finalizer), sufficient for shuffling only.
 """
 
 import numpy as np
@@ -18,16 +17,16 @@ def permute(
     sizes: Int[np.ndarray, " some"],
     seeds: UInt64[np.ndarray, " some"],
 ) -> Int[np.ndarray, " some"]:
-    """Returns where the permutation of [0, size) with its seed sends each index.
+    """Returns the image of each index under the permutation of [0, size) with its seed.
 
-    Each element has a permutation of its own, so that windows of many languages cost one call.
+    Each element has its own permutation, so windows of many languages need one call.
 
     Raises:
-        ValueError: an index is outside.
+        ValueError: if an index is not in [0, size).
     """
     if np.any((indices < 0) | (indices >= sizes)):
         raise ValueError(f"Indices {indices} are not all in [0, size) of {sizes}.")
-    bits = np.frexp(sizes - 1)[1]  # that hold size - 1, or one more: a larger square is as good
+    bits = np.frexp(sizes - 1)[1]  # bits of size - 1, or one more, which is as good
     half_bits, keys = np.maximum((bits + 1) // 2, 1).astype(np.uint64), round_keys(seeds)
     values = _feistel(indices.astype(np.uint64), half_bits, keys)
     while len(outside := np.flatnonzero(values >= sizes.astype(np.uint64))):
@@ -41,7 +40,7 @@ def permutation(size: int, seed: int) -> Int[np.ndarray, " size"]:
 
 
 def round_keys(seeds: UInt64[np.ndarray, " some"]) -> UInt64[np.ndarray, "rounds some"]:
-    """Derives the round keys from 64-bit seeds."""
+    """Returns round keys derived from 64-bit seeds."""
     steps = np.arange(ROUNDS, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B9)
     return _mix(seeds ^ _mix((seeds >> np.uint64(32)) + steps))
 

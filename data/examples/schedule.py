@@ -1,16 +1,16 @@
-"""Which language example i is, in constant time and without history.
+"""The language of example i, in constant time and without state.
 
-A schedule has fixed quotas: of every 65,536 examples (a block) each language gets the same number,
-by cumulative rounding (so a share is off by less than 1/65,536), at pseudo-random places. Hence
-the language of example i, and how many examples of that language came before it, are known from i
-alone: no state, no prefix sums over earlier blocks. A block is laid out once, in some 6 ms, and the
-last few are kept. Why not independent draws: docs/decisions/fixed-quotas.md.
+A schedule has fixed quotas: in every block of 65,536 examples each language has the same number of
+examples, by cumulative rounding (a share is off by less than 1/65,536), at pseudo-random positions.
+The language of example i, and the number of earlier examples of that language, therefore follow
+from i alone, without prefix sums over earlier blocks. A block is laid out once, in about 6 ms, and
+the last few are cached. docs/decisions/fixed-quotas.md gives the reasons against independent draws.
 
-Example i is of lane i mod 256. A language's quota is spread over the lanes as evenly as can be, the
-same in every block, and only the order within a lane is shuffled. So a large language can be
-divided into parts, of which lane l reads part l mod `parts` and no other; and as host h of H
-reads the lanes l = h (mod H), it reads 1/H of such a language, for H = 2, 4, ..., 256.
-docs/decisions/lanes.md says why.
+Example i is in lane i mod 256. A language's quota is spread over the lanes as evenly as possible,
+equally in every block, and only the order within a lane is shuffled. A large language can thus be
+divided into parts: lane l reads only part l mod `parts`. Host h of H reads the lanes l = h (mod H)
+and therefore 1/H of such a language, for H = 2, 4, ..., 256. docs/decisions/lanes.md gives the
+reasons.
 """
 
 import functools
@@ -27,16 +27,16 @@ from data.examples.seeds import hash_seed
 
 BLOCK = 65_536
 LANES = 256
-STRIDE = 97  # odd; scatters a language's quota over the lanes, so that no batch lacks it for long
+STRIDE = 97  # odd; distributes a language's quota over the lanes, and so over the batches
 
 
 class Draws(NamedTuple):
-    """Which language each example is, and which of that language's examples.
+    """The language of each example, and its position among that language's examples.
 
     Attributes:
         languages: positions in `Schedule.languages`.
-        parts: of the language; 0 where it is not divided.
-        ordinals: how many examples of the same language and part came before.
+        parts: part of the language; 0 if it is not divided.
+        ordinals: number of earlier examples of the same language and part.
     """
 
     languages: Int[np.ndarray, " examples"]
@@ -50,9 +50,9 @@ class Schedule:
 
     Attributes:
         languages: codes, in the order of `quotas`.
-        quotas: examples of each language in a block; they sum to 65,536.
-        seed: decides the order inside blocks.
-        parts: into how many parts each language is divided, powers of two up to 256.
+        quotas: number of examples of each language per block; they sum to 65,536.
+        seed: seed of the order within blocks.
+        parts: number of parts of each language, powers of two up to 256.
     """
 
     languages: tuple[str, ...]
@@ -61,7 +61,7 @@ class Schedule:
     parts: tuple[int, ...]
 
     def draw(self, indices: Int[np.ndarray, " examples"]) -> Draws:
-        """Returns the languages of examples; cheapest when they lie close together."""
+        """Returns the languages of examples; fastest if the examples are in few blocks."""
         blocks, places = np.divmod(indices, BLOCK)
         drawn = Draws(*(np.empty_like(indices) for _ in Draws._fields))
         for block in np.unique(blocks).tolist():
@@ -77,14 +77,14 @@ class Schedule:
 
     @cached_property
     def part_quotas(self) -> Int[np.ndarray, "languages lanes"]:
-        """Examples of each language and part in a block."""
+        """Number of examples of each language and part per block."""
         languages = self.unshuffled.reshape(-1)
         cells = languages * LANES + self._parts(languages)
         return np.bincount(cells, minlength=len(self.quotas) * LANES).reshape(-1, LANES)
 
     @cached_property
     def unshuffled(self) -> Int[np.ndarray, "rounds lanes"]:
-        """A block in order: a language's quota lies on lanes 97 apart, round by round."""
+        """Languages of a block before shuffling: a quota fills lanes 97 apart, round by round."""
         lanes = STRIDE * np.arange(LANES) % LANES
         unshuffled = np.empty((BLOCK // LANES, LANES), np.int64)
         unshuffled[:, lanes] = np.repeat(np.arange(len(self.quotas)), self.quotas).reshape(
@@ -97,11 +97,11 @@ class Schedule:
 
 
 @functools.lru_cache(maxsize=4)
-def _layout(plan: Schedule, block: int) -> Draws:
-    """Returns language and part at each place of a block, and its rank among their places."""
-    generator = np.random.Generator(np.random.Philox(hash_seed(plan.seed, block)))
-    languages = generator.permuted(plan.unshuffled, axis=0).reshape(-1)
-    parts = plan._parts(languages)
+def _layout(drawn: Schedule, block: int) -> Draws:
+    """Returns language and part of each example of a block, and its rank among those of both."""
+    generator = np.random.Generator(np.random.Philox(hash_seed(drawn.seed, block)))
+    languages = generator.permuted(drawn.unshuffled, axis=0).reshape(-1)
+    parts = drawn._parts(languages)
     cells = languages * LANES + parts
     order = np.argsort(cells, kind="stable")
     ranks = np.empty(BLOCK, np.int64)
@@ -110,14 +110,14 @@ def _layout(plan: Schedule, block: int) -> Draws:
 
 
 def make_schedule(weights: Mapping[str, float], seed: int) -> Schedule:
-    """Makes the schedule of a mixture, of undivided languages.
+    """Returns the schedule of a mixture, with undivided languages.
 
     Args:
-        weights: positive weight of each language; they need not sum to 1.
-        seed: decides the order.
+        weights: positive weight of each language, of any sum.
+        seed: seed of the order.
 
     Raises:
-        DataError: no language, or a weight so small that it never comes up.
+        DataError: if there is no language, or a weight is too small for one example per block.
     """
     if not weights or min(weights.values()) <= 0:
         raise DataError(
@@ -129,7 +129,7 @@ def make_schedule(weights: Mapping[str, float], seed: int) -> Schedule:
     never = [code for code, quota in zip(weights, quotas, strict=True) if quota == 0]
     if never:
         raise DataError(
-            f"The mixture gives {', '.join(never)} less than one example in {BLOCK}, that is "
-            "never; leave them out or use a smaller alpha."
+            f"The mixture gives {', '.join(never)} less than one example in {BLOCK}, which is "
+            "none; leave them out or use a smaller alpha."
         )
     return Schedule(tuple(weights), quotas, seed, (1,) * len(quotas))

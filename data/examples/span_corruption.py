@@ -1,18 +1,18 @@
-"""T5's span corruption: parts of a text are hidden behind sentinels and become the target.
+"""T5's span corruption: spans of a text are replaced by sentinels and become the targets.
 
 Source: T5 (Raffel et al. 2020, section 3.1.4) and `t5/data/preprocessors.py`. Noise density 0.15,
-mean span 3. How many tokens are hidden, and in how many spans, follows from the length alone, so
-that a raw window of the right length fills the inputs and the targets exactly, without padding:
-raw 568 gives 512 inputs and 114 targets, raw 1137 gives 1024 and 229. EOS ends both sides.
+mean span length 3. The numbers of hidden tokens and of spans follow from the length alone, so a raw
+window of the right length fills inputs and targets exactly, without padding: raw 568 gives 512
+inputs and 114 targets, raw 1137 gives 1024 and 229. EOS ends both.
 
     tokens   a b c d e f g h i j
     hidden         d e     h            (the first token is never hidden)
     inputs   a b c <0> f g <1> i j </s>
     targets  <0> d e <1> h </s>
 
-The symmetry is the explanation: targets replace what is visible, inputs replace what is hidden, by
-the same function. Lengths are in tokens. All rows of a call have
-one length, so that they are corrupted at once; randomness comes from the caller.
+Inputs and targets come from the same function: inputs replace the hidden spans, targets replace the
+visible ones. Lengths are in tokens. All rows of a call have one length, so they are corrupted at
+once. The caller supplies the random numbers.
 """
 
 from typing import NamedTuple
@@ -37,14 +37,14 @@ class Lengths(NamedTuple):
 
 
 class Example(NamedTuple):
-    """What the encoder reads and the decoder must write."""
+    """Inputs of the encoder and targets of the decoder."""
 
     inputs: Int[np.ndarray, " inputs"]
     targets: Int[np.ndarray, " targets"]
 
 
 class ExampleRows(NamedTuple):
-    """Examples of one length, a row each."""
+    """Examples of one length, one row each."""
 
     inputs: Int[np.ndarray, "rows inputs"]
     targets: Int[np.ndarray, "rows targets"]
@@ -53,7 +53,7 @@ class ExampleRows(NamedTuple):
 def corrupt(
     tokens: Int[np.ndarray, " raw"], *, first_sentinel: int, generator: np.random.Generator
 ) -> Example:
-    """Hides random spans of one window, by the generator's bits; see `corrupt_rows`."""
+    """Returns one window with random spans hidden; see `corrupt_rows`."""
     bits = generator.bit_generator.random_raw(random_numbers(len(tokens)))
     rows = corrupt_rows(tokens[None], bits[None], first_sentinel)
     return Example(rows.inputs[0], rows.targets[0])
@@ -64,15 +64,15 @@ def corrupt_rows(
     bits: UInt64[np.ndarray, "rows numbers"],
     first_sentinel: int,
 ) -> ExampleRows:
-    """Hides random spans of each window.
+    """Returns each window with random spans hidden.
 
     Args:
-        tokens: at least two ids a row, none of them a sentinel.
-        bits: `random_numbers(raw)` random 64-bit numbers a row; all the randomness there is.
+        tokens: at least two ids per row, without sentinels.
+        bits: `random_numbers(raw)` random 64-bit numbers per row.
         first_sentinel: id of `<extra_id_0>`; the next sentinels are the ids below it.
 
     Raises:
-        ValueError: fewer than two tokens leave nothing to hide or nothing to see.
+        ValueError: if a row has fewer than two tokens.
     """
     hidden = noise_masks(tokens.shape[1], bits)
     return ExampleRows(
@@ -82,15 +82,15 @@ def corrupt_rows(
 
 
 def random_numbers(raw: int) -> int:
-    """Returns how many random numbers decide what is hidden: one for each place of a cut."""
-    noise_counts(raw)  # raises where nothing can be hidden
+    """Returns the number of random numbers per window: one per possible cut."""
+    noise_counts(raw)  # raises if nothing can be hidden
     return raw - 2
 
 
 def noise_masks(
     length: int, bits: UInt64[np.ndarray, "rows numbers"]
 ) -> Bool[np.ndarray, "rows raw"]:
-    """Draws which tokens are hidden: alternating visible and hidden spans, visible first."""
+    """Returns which tokens are hidden: alternating visible and hidden spans, visible first."""
     noise, spans = noise_counts(length)
     visible = random_lengths(spans, bits[:, : length - noise - 1])
     hidden = random_lengths(spans, bits[:, length - noise - 1 :])
@@ -103,7 +103,7 @@ def noise_counts(length: int) -> tuple[int, int]:
     """Returns how many tokens of a window are hidden, and in how many spans.
 
     Raises:
-        ValueError: fewer than two tokens.
+        ValueError: if there are fewer than two tokens.
     """
     if length < 2:
         raise ValueError(f"Span corruption needs at least 2 tokens, found {length}.")
@@ -115,10 +115,10 @@ def noise_counts(length: int) -> tuple[int, int]:
 def random_lengths(
     parts: int, bits: UInt64[np.ndarray, "rows places"]
 ) -> Int[np.ndarray, "rows parts"]:
-    """Cuts `places + 1` things into `parts` lengths of at least 1, every such cut equally likely.
+    """Returns random lengths of at least 1 that sum to `places + 1`, all equally likely.
 
-    There is a place for a cut between any two neighbours; the places with the smallest random
-    numbers are cut. T5 shuffles cuts and no cuts instead, to the same distribution.
+    Each row is cut at the `parts - 1` of its `places` with the smallest random numbers. T5 shuffles
+    a mask of cuts instead, with the same distribution.
     """
     rows, places = bits.shape
     cuts = np.argpartition(bits, parts - 2, axis=1)[:, : parts - 1] if parts > 1 else bits[:, :0]
@@ -130,7 +130,7 @@ def random_lengths(
 def replace_spans(
     tokens: Int[np.ndarray, "rows raw"], mask: Bool[np.ndarray, "rows raw"], first_sentinel: int
 ) -> Int[np.ndarray, "rows replaced"]:
-    """Puts one descending sentinel in place of each masked span, and EOS at the end."""
+    """Returns tokens with one descending sentinel in place of each masked span, and EOS."""
     starts = mask.copy()
     starts[:, 1:] &= ~mask[:, :-1]
     sentinels = first_sentinel + 1 - np.cumsum(starts, axis=1, dtype=tokens.dtype)
@@ -150,11 +150,11 @@ def lengths_for_inputs(inputs: int) -> Lengths:
     T5's `random_spans_helper`: 512 gives raw 568 and targets 114; 1024 gives 1137 and 229.
 
     Raises:
-        ValueError: no window fits.
+        ValueError: if no window fits.
     """
     if inputs < LEAST_INPUTS:
         raise ValueError(
-            f"Span corruption needs inputs of at least {LEAST_INPUTS} tokens, asked {inputs}."
+            f"Span corruption needs inputs of at least {LEAST_INPUTS} tokens, found {inputs}."
         )
     raw = inputs
     while corrupted_lengths(raw + 1).inputs <= inputs:

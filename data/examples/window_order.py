@@ -1,17 +1,18 @@
-"""Which window of its language each example shows: once an epoch each, in a local order.
+"""The window of its language that each example shows: each once per epoch, with local reads.
 
-    ordinal -> epoch and place      (how often the part was read before)
-    place -> section and window     (sections are permuted, and the windows inside each)
-    epoch -> offset                 (each epoch cuts the ring elsewhere)
+    ordinal -> epoch and place      (number of earlier passes over the part)
+    place -> section and window     (sections are permuted, and the windows within each)
+    epoch -> offset                 (each epoch cuts the ring of tokens elsewhere)
 
-A language below 2**25 tokens is one part of one section: a permutation of its windows for each
-epoch. A larger one has up to 256 parts, each read by lanes of its own (`schedule`), and a part is
-read section by section of some 16 million tokens. So what is read at one time is a few blocks of
-each language, as an object store needs it, and still a shuffle: 256 parts at a time, in the middle
-of 256 sections.
+A language below 2**25 tokens is one part of one section: its windows are permuted in each epoch. A
+larger one has up to 256 parts, each read by its own lanes (`schedule`), and a part is read section
+by section, about 16 million tokens each. At any time only a few blocks of each language are read,
+as an object store requires. The result is still a shuffle: 256 parts are read at once, each within
+one of its sections.
 
-The parts that the lanes of one host read are neighbours: part p is region p with its bits
-reversed, and as all parts of host h end in the same bits, their regions begin with the same bits.
+The parts that one host's lanes read are adjacent: part p is the region whose number has p's bits in
+reverse. The numbers of all parts of host h end in the same bits, so those of their regions begin
+with the same bits.
 """
 
 from dataclasses import dataclass, replace
@@ -24,20 +25,20 @@ from data.examples.permutation import permute
 from data.examples.schedule import LANES, Draws, Schedule
 from data.examples.seeds import hash_seeds
 
-WINDOWS, OFFSETS, INSIDE = 1, 2, 4  # purposes of random numbers, so that no two share a seed
+WINDOWS, OFFSETS, INSIDE = 1, 2, 4  # purposes of random numbers, with different seeds
 SECTION_TOKENS = 2**24  # 29,537 windows of 568; 60 MB of blocks, or 120 with four bytes an id
-LEAST_QUOTA = 16  # of a part in a block of examples: shares of parts differ by less than 1/16
+LEAST_QUOTA = 16  # of a part per block of examples: shares of parts differ by less than 1/16
 
 
 @dataclass(frozen=True)
 class WindowOrder:
-    """The order in which the windows of all languages are shown.
+    """The order of the windows of all languages.
 
     Attributes:
-        tokens: of each language.
-        raw: tokens of a window.
-        schedule: with its languages divided; see `window_order`.
-        seed: decides the order.
+        tokens: number of tokens of each language.
+        raw: number of tokens per window.
+        schedule: schedule with divided languages; see `window_order`.
+        seed: seed of the order.
     """
 
     tokens: Int[np.ndarray, " languages"]
@@ -47,11 +48,11 @@ class WindowOrder:
 
     @cached_property
     def windows(self) -> Int[np.ndarray, " languages"]:
-        """How many windows make one epoch of each language."""
+        """Number of windows per epoch of each language."""
         return -(-self.tokens // self.raw)
 
     def starts(self, draws: Draws) -> Int[np.ndarray, " examples"]:
-        """Returns where each example's window starts in its language's tokens."""
+        """Returns the start of each example's window in its language's tokens."""
         languages, parts, ordinals = draws
         first = self.bounds[languages, self.regions[languages, parts]]
         count = self.bounds[languages, self.regions[languages, parts] + 1] - first
@@ -67,18 +68,18 @@ class WindowOrder:
         count: Int[np.ndarray, " examples"],
         seeds: UInt64[np.ndarray, " examples"],
     ) -> Int[np.ndarray, " examples"]:
-        """Permutes places within parts of `count` windows; the seed says how."""
+        """Returns permuted places within parts of `count` windows, by the seeds."""
         sections = np.maximum(count * self.raw // SECTION_TOKENS, 1)
         size = count // sections
         rank, inside = np.divmod(places, size)
         section = permute(np.minimum(rank, sections - 1), sections, seeds)
         inside = permute(inside, size, hash_seeds(INSIDE, seeds, section))
-        # A few windows are left when sections have one size; they end the epoch as they lie.
+        # Sections have one size, so a few windows remain; they end the epoch, unpermuted.
         return np.where(rank < sections, section * size + inside, places)
 
     @cached_property
     def regions(self) -> Int[np.ndarray, "languages lanes"]:
-        """Which region each part is: the bits of its number, reversed."""
+        """Region of each part: the part's number with its bits reversed."""
         regions = np.zeros((len(self.tokens), LANES), np.int64)
         for language, parts in enumerate(self.schedule.parts):
             regions[language, :parts] = reversed_bits(parts)
@@ -86,7 +87,7 @@ class WindowOrder:
 
     @cached_property
     def bounds(self) -> Int[np.ndarray, "languages bounds"]:
-        """First window of each region; as many windows as its part's quota says."""
+        """First window of each region, whose size is proportional to its part's quota."""
         bounds = np.zeros((len(self.tokens), LANES + 1), np.int64)
         for language, parts in enumerate(self.schedule.parts):
             quotas = self.schedule.part_quotas[language, reversed_bits(parts)]
@@ -98,7 +99,7 @@ class WindowOrder:
 def window_order(
     tokens: Int[np.ndarray, " languages"], raw: int, schedule: Schedule, seed: int
 ) -> WindowOrder:
-    """Divides the languages of a schedule by their size, and orders their windows."""
+    """Returns the order of windows, with the schedule's languages divided by their size."""
     parts = tuple(
         parts_of(count, quota)
         for count, quota in zip(tokens.tolist(), schedule.quotas, strict=True)
@@ -107,13 +108,13 @@ def window_order(
 
 
 def parts_of(tokens: int, quota: int) -> int:
-    """Returns into how many parts a language is divided: a power of two, up to the lanes."""
+    """Returns the number of parts of a language: a power of two, at most the lanes."""
     most = max(min(tokens // SECTION_TOKENS, quota // LEAST_QUOTA, LANES), 1)
     return 1 << (most.bit_length() - 1)
 
 
 def reversed_bits(count: int) -> Int[np.ndarray, " count"]:
-    """Returns 0, 1, ... with the bits reversed, for a power of two; it is its own inverse."""
+    """Returns 0, 1, ..., count - 1 with reversed bits, for a power of two; its own inverse."""
     reversed_ = np.zeros(1, np.int64)
     while len(reversed_) < count:
         reversed_ = np.concatenate([2 * reversed_, 2 * reversed_ + 1])

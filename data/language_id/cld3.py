@@ -1,12 +1,12 @@
-"""Language identification: by CLD3, the network that mC4 was made with, or by a fastText model.
+"""Language identification by CLD3, the network behind mC4, or by a fastText model.
 
-CLD3 is asked as mC4 asks it. At least 100 and at most 10,000 bytes of a page are looked at. An
-answer counts only if CLD3 calls it reliable and its probability reaches the rule set's threshold;
-else the page is "und". Known weaknesses, which the reports show: toned Yoruba is called Vietnamese
-with probability 1, Indonesian and Malay are confused, and repetitive text shrinks below 100 bytes
-and comes out as "und".
+CLD3 runs with mC4's settings: it reads at least 100 and at most 10,000 bytes of a page. A
+prediction counts only if CLD3 marks it as reliable and its probability reaches the rule set's
+threshold; otherwise the page is "und". Known weaknesses, visible in the reports: toned Yoruba is
+classified as Vietnamese with probability 1, Indonesian and Malay are confused, and repetitive text
+shrinks below 100 bytes and is classified as "und".
 
-gcld3 must be loaded before TensorFlow: the other way round the process dies without a word.
+gcld3 must be loaded before TensorFlow. In the other order the process crashes without a message.
 """
 
 import sys
@@ -31,7 +31,7 @@ def identifier(model: Path | None) -> Identifier:
     """Returns CLD3, or the fastText model at this path.
 
     Raises:
-        DataError: the file is no fastText classifier, or its runtime is not installed.
+        DataError: if the file is not a fastText classifier, or its runtime is not installed.
     """
     if model is None:
         return CLD3Identifier()
@@ -39,12 +39,12 @@ def identifier(model: Path | None) -> Identifier:
 
 
 class CLD3Identifier:
-    """CLD3's network; costs about 0.4 ms a page, cannot be pickled, and holds the GIL."""
+    """CLD3's network; takes about 0.4 ms per page, cannot be pickled, and holds the GIL."""
 
     def __init__(self):
         self._network = gcld3.NNetLanguageIdentifier(SHORTEST_BYTES, LONGEST_BYTES)
 
     def identify(self, text: str) -> Prediction:
-        """Returns CLD3's best answer; lone surrogates, which it cannot take, count as "?"."""
-        answer = self._network.FindLanguage(text.encode("utf-8", "replace").decode("utf-8"))
-        return Prediction(answer.language, answer.probability, answer.is_reliable)
+        """Returns CLD3's prediction; lone surrogates, which it rejects, are replaced by "?"."""
+        found = self._network.FindLanguage(text.encode("utf-8", "replace").decode("utf-8"))
+        return Prediction(found.language, found.probability, found.is_reliable)

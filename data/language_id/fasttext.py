@@ -1,9 +1,9 @@
-"""Language identification by a fastText model of the user's: GlotLID, OpenLID, NLLB's, lid.176.
+"""Language identification by the user's fastText model: GlotLID, OpenLID, NLLB, lid.176.
 
-The runtime is `fasttext-predict` (the extra `mswitch[fasttext]`): it reads .bin and .ftz, needs no
-NumPy, which the original binding breaks on since NumPy 2, and has wheels for every Python served.
-The first 10,000 characters of a page are looked at, as one line. fastText says nothing of
-reliability: every answer counts as reliable, its probability decides.
+The runtime is `fasttext-predict` (the extra `mswitch[fasttext]`): it reads .bin and .ftz, has
+wheels for every supported Python, and does not need NumPy (the original binding breaks on NumPy 2).
+The model reads the first 10,000 characters of a page as one line. fastText has no notion of
+reliability: every prediction counts as reliable, and its probability decides.
 """
 
 from collections.abc import Callable
@@ -23,17 +23,17 @@ class FastTextIdentifier:
         """Loads the model.
 
         Raises:
-            DataError: the file is no fastText classifier, or the extra is not installed.
+            DataError: if the file is not a fastText classifier, or the extra is not installed.
         """
         self._predict, self._code = _load(model)
 
     def identify(self, text: str) -> Prediction:
-        """Returns the model's best answer; lone surrogates count as "?"."""
+        """Returns the model's prediction; lone surrogates are replaced by "?"."""
         line = " ".join(text[:LONGEST_CHARACTERS].split())
         labels, probabilities = self._predict(line.encode("utf-8", "replace").decode("utf-8"))
         if not line or not labels:
             return Prediction(UNDETERMINED, 0.0, is_reliable=False)
-        # Probabilities are single-precision sums and exceed 1 by some 1e-5.
+        # Probabilities are float32 sums and can exceed 1 by about 1e-5.
         return Prediction(
             self._code(labels[0]), min(float(probabilities[0]), 1.0), is_reliable=True
         )

@@ -1,9 +1,9 @@
-"""Labels of fastText language identifiers as mC4's codes.
+"""Maps the labels of fastText language identifiers to mC4's codes.
 
-GlotLID and NLLB write `__label__swh_Latn`, lid.176 writes `__label__sw`. Languages are ISO 639-3 or
-639-1, and finer than mC4's: `arz` is Egyptian Arabic, `cmn` Mandarin. A label is looked up as it
-stands, then as its macrolanguage (ISO 639-3's table, by `iso639-lang`); mC4's CLD3 knows no finer.
-A language in Latin script counts apart where mC4 keeps it apart.
+GlotLID and NLLB have labels such as `__label__swh_Latn`, lid.176 such as `__label__sw`. Languages
+are ISO 639-3 or 639-1 and finer than mC4's: `arz` is Egyptian Arabic, `cmn` Mandarin. A label is
+looked up as it is, then as its macrolanguage (ISO 639-3's table, from `iso639-lang`), the level of
+CLD3. A language in Latin script has its own code where mC4 has one for it.
 
     swh_Latn, sw -> sw    arz_Arab -> ar    heb_Hebr -> iw    hin_Latn -> hi-Latn    srp_Latn -> sr
     hrv_Latn -> hr, which is not among mC4's codes            zxx_Zxxx, und_Mong -> und

@@ -1,7 +1,7 @@
-"""Is a page English? langdetect's answer, with the seed that C4 was made with.
+"""English or not, by langdetect with C4's seed.
 
-langdetect draws random numbers; with seed 0 its answers are reproducible, and `langdetect-rs` gives
-the same labels and probabilities 47 times as fast. It knows 55 languages and is asked about one.
+langdetect draws random numbers; seed 0 makes its predictions reproducible. `langdetect-rs` returns
+the same labels and probabilities 47 times as fast. It distinguishes 55 languages.
 """
 
 import langdetect_rs
@@ -12,20 +12,20 @@ langdetect_rs.DetectorFactory.seed = 0
 
 
 def identify(text: str) -> Prediction | None:
-    """Returns langdetect's best answer, or None where the text gives it nothing to go by."""
+    """Returns langdetect's prediction, or None if the text has no features that it can use."""
     try:
-        answers = langdetect_rs.detect_langs(text)
+        found = langdetect_rs.detect_langs(text)
     except langdetect_rs.LangDetectException:
         return None
-    if not answers:
+    if not found:
         return None
-    return Prediction(answers[0].lang, answers[0].prob, is_reliable=True)
+    return Prediction(found[0].lang, found[0].prob, is_reliable=True)
 
 
-def why_not_english(answer: Prediction | None, probability: float) -> str | None:
-    """Returns why a page with this answer is not kept as English, or None."""
-    if answer is None:
+def why_not_english(prediction: Prediction | None, threshold: float) -> str | None:
+    """Returns the reason why a page with this prediction is not kept as English, or None."""
+    if prediction is None:
         return "language_unidentifiable"
-    if answer.probability < probability:
+    if prediction.probability < threshold:
         return "language_uncertain"
-    return None if answer.language == "en" else "language_not_english"
+    return None if prediction.language == "en" else "language_not_english"

@@ -1,4 +1,4 @@
-"""What an identifier says of a text, whichever it is: CLD3, a fastText model, langdetect."""
+"""The common interface of language identifiers: CLD3, a fastText model, langdetect."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -6,23 +6,29 @@ from data.languages import UNDETERMINED
 
 
 class Prediction(NamedTuple):
-    """What an identifier says of a text: an mC4 code, or one that mC4 does not have."""
+    """Language of a text according to an identifier.
+
+    Attributes:
+        language: mC4's code, or the identifier's own for a language that mC4 does not have.
+        probability: probability of the language.
+        is_reliable: CLD3's own judgement; True for the other identifiers.
+    """
 
     language: str
     probability: float
     is_reliable: bool
 
-    def language_above(self, probability: float) -> str:
-        """Returns the language, or "und" if it is not reliable or below the probability."""
-        if self.is_reliable and self.probability >= probability:
+    def language_above(self, threshold: float) -> str:
+        """Returns the language, or "und" if it is not reliable or below the threshold."""
+        if self.is_reliable and self.probability >= threshold:
             return self.language
         return UNDETERMINED
 
 
 @runtime_checkable
 class Identifier(Protocol):
-    """Says a text's language; made where the work is done, since models cannot be pickled."""
+    """An identifier; created in the worker process, as models cannot be pickled."""
 
     def identify(self, text: str) -> Prediction:
-        """Returns the best answer."""
+        """Returns the most probable language."""
         ...

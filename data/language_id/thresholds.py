@@ -1,15 +1,15 @@
-"""How certain the language of a page must be, language by language (FineWeb2, Penedo et al. 2025).
+"""Probability thresholds per language (FineWeb2, Penedo et al. 2025).
 
-Identifiers are sure of English and hesitate between Indonesian and Malay; one threshold for all
-keeps noise in the first and drops most of the second. FineWeb2 takes, of the probabilities X of all
-pages that an identifier gives to a language,
+Identifiers are certain of English and uncertain between Indonesian and Malay. One threshold for all
+keeps noise in the former and drops most of the latter. FineWeb2 computes, from the probabilities X
+of all pages that the identifier assigns to a language,
 
     threshold = max(0.3, min(0.9, median(X) - standard deviation(X)))
 
-A first pass over the corpus counts probabilities in steps of 0.001; counts of parts add up to those
-of the whole, in any order. Rounding moves median and deviation by at most 0.0005 each, so the
-threshold is within 0.001 of the exact one. FineWeb2 asked GlotLID; CLD3's own word "reliable" (0.7
-for most languages) would undo the lower thresholds and is not asked.
+A first pass over the corpus counts probabilities in steps of 0.001; counts of shards are summed, in
+any order. Rounding moves median and deviation by at most 0.0005 each, so the threshold is within
+0.001 of the exact one. FineWeb2 used GlotLID. CLD3's flag "reliable" (0.7 for most languages) would
+override the lower thresholds and is ignored.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ from jaxtyping import Int64
 from data.languages import UNDETERMINED
 
 STEPS = 1000
-ERROR = 0.001  # of a threshold, at most
+ERROR = 0.001  # largest error of a threshold
 
 Counts = Int64[np.ndarray, "1001"]
 
@@ -31,8 +31,8 @@ class MedianLessDeviation:
     """FineWeb2's threshold.
 
     Attributes:
-        lowest: no threshold is below it.
-        highest: no threshold is above it.
+        lowest: lower bound of all thresholds.
+        highest: upper bound of all thresholds.
     """
 
     lowest: float
@@ -45,14 +45,16 @@ class MedianLessDeviation:
         )
 
     def threshold(self, counts: Counts) -> float:
-        """Returns the least probability with which a page of this language counts.
+        """Returns the smallest probability with which a page counts as this language.
 
         Raises:
-            ValueError: nothing was counted.
+            ValueError: if the counts are all zero.
         """
         pages = int(counts.sum())
         if pages == 0:
-            raise ValueError("A threshold was asked for of a language of no pages; count some.")
+            raise ValueError(
+                "A threshold needs the probabilities of at least one page, found none."
+            )
         steps = np.arange(STEPS + 1) / STEPS
         mean = (counts @ steps) / pages
         deviation = np.sqrt(counts @ (steps - mean) ** 2 / pages)
@@ -65,22 +67,22 @@ def fineweb2() -> MedianLessDeviation:
 
 
 def counts(probabilities: Iterable[float]) -> Counts:
-    """Returns how many probabilities lie at each step: [i] counts those nearest to i / 1000.
+    """Returns the histogram of probabilities: [i] counts those nearest to i / 1000.
 
-    Probabilities above 1, which fastText's rounding gives (1.00001), count as 1.
+    Probabilities above 1, which come from fastText's rounding (1.00001), count as 1.
     """
     nearest = np.rint(np.fromiter(probabilities, float) * STEPS).astype(np.int64)
     return np.bincount(np.clip(nearest, 0, STEPS), minlength=STEPS + 1).astype(np.int64)
 
 
 def decide(language: str, probability: float, thresholds: Mapping[str, float]) -> str:
-    """Returns the language, or "und" where the probability does not reach its threshold."""
+    """Returns the language, or "und" if the probability is below the language's threshold."""
     certain = probability >= thresholds.get(language, 1.0)
     return language if certain else UNDETERMINED
 
 
 def _median(counts: Counts) -> float:
-    """The middle value, or the mean of the two in the middle."""
+    """Returns the middle value, or the mean of the two in the middle."""
     below = np.cumsum(counts)
     middle = [(below[-1] - 1) // 2, below[-1] // 2]
     return float(np.searchsorted(below, middle, side="right").mean()) / STEPS

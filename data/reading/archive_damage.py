@@ -1,11 +1,11 @@
-"""Where to go on in a web archive after damage, and what was lost on the way.
+"""Where reading resumes in a web archive after damage, and which records are lost.
 
-A record begins at a gzip member, or at a header line of a plain file; those are the only places
-where reading can go on. A file that is one single gzip member has no such place, so all that
-follows its first broken byte is one loss. Members are decompressed in parts and nothing of them is
-kept but their headers, so a member of any size costs the same memory.
+A record begins at a gzip member, or at a header line of a plain file; reading can resume only
+there. A file that is a single gzip member has no such place, so everything after its first broken
+byte is one loss. Members are decompressed in parts and only their headers are kept, so memory does
+not depend on their size.
 
-Offsets are bytes in the file as it lies on disk.
+Offsets are bytes of the file on disk.
 """
 
 import mmap
@@ -24,7 +24,7 @@ LONGEST_HEADERS_BYTES = 1 << 16
 
 
 class Extent(NamedTuple):
-    """Where a record lies, and how long it says its content is."""
+    """Offset of a record, and the Content-Length that it declares."""
 
     offset: int
     content_length: int
@@ -33,29 +33,30 @@ class Extent(NamedTuple):
 def after_damage(
     path: Path, start: int, last: Extent | None, detail: str
 ) -> tuple[list[BrokenRecord], int | None]:
-    """Returns what was lost after the last good record, and where to go on.
+    """Returns what is lost after the last good record, and the offset where reading resumes.
 
-    Damage inside the next record is not counted here: reading goes on at that record, fails there
-    at once, and the loss is counted under its own offset.
+    Damage inside the next record is not counted here: reading resumes at that record, fails at
+    once, and the loss is counted under its own offset.
     """
     if last is None:
         return [BrokenRecord.at(path, start, "unreadable", detail)], next_start(path, start + 1)
     with _mapped(path) as archive:
         end, surplus = _end_of_record(archive, last)
-        goes_on = _begins_record(archive, end)
-    if surplus:  # its Content-Length is too small: the page was kept, but cut
+        resumes = _begins_record(archive, end)
+    if surplus:  # its Content-Length is too small: the page was kept, but truncated
         broken = [BrokenRecord.at(path, last.offset, "longer_than_declared", detail)]
     else:
-        broken = [] if goes_on else [BrokenRecord.at(path, end, "unreadable", detail)]
-    return broken, end if goes_on else next_start(path, end + 1)
+        broken = [] if resumes else [BrokenRecord.at(path, end, "unreadable", detail)]
+    return broken, end if resumes else next_start(path, end + 1)
 
 
 def after_silent_end(
     path: Path, start: int, last: Extent | None
 ) -> tuple[list[BrokenRecord], int | None]:
-    """Returns what lies after the last record that FastWARC saw before it stopped without a word.
+    """Returns what follows the last record before FastWARC stopped without an error.
 
-    It does so where a file is cut inside a record's headers, and at an empty gzip member.
+    FastWARC does so where a file is truncated inside a record's headers, and at an empty gzip
+    member.
     """
     size = path.stat().st_size
     if last is not None:
@@ -68,7 +69,7 @@ def after_silent_end(
 
 
 def _end_of_record(archive: mmap.mmap, record: Extent) -> tuple[int, bool]:
-    """Returns where the record's bytes end, and whether its gzip member holds more than it says."""
+    """Returns the offset of the record's end, and whether its gzip member holds more content."""
     if archive[record.offset : record.offset + 3] == GZIP:
         return _end_of_member(archive, record)
     if RECORD.match(archive, record.offset):
@@ -99,7 +100,7 @@ def _end_of_headers(record: bytes) -> int:
 
 
 def next_start(path: Path, after: int) -> int | None:
-    """Returns the first offset from `after` on where a record begins."""
+    """Returns the first offset at or after `after` where a record begins."""
     with _mapped(path) as archive:
         while found := POSSIBLE_START.search(archive, after):
             if _begins_record(archive, found.start()):

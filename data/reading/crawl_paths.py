@@ -1,10 +1,9 @@
-"""A crawl's list of paths (`wet.paths.gz`), and its files fetched from a web server into a cache.
+"""A crawl's list of paths (`wet.paths.gz`), and its files, downloaded into a cache.
 
-Common Crawl publishes such a list for each crawl: one relative path a line, below one base address.
-A file is fetched whole and gets its name only then. A transfer that breaks goes on where it broke
-(`Range`), however often it takes; a server that is busy (429, 5xx) is asked again after growing
-waits. What lies in the cache is not fetched again. Two processes may fetch the same file: one does,
-the other waits.
+Common Crawl publishes such a list for each crawl: one relative path per line, below one base
+address. A file is downloaded whole and then renamed. A broken transfer resumes where it broke
+(`Range`); a busy server (429, 5xx) is retried with exponential backoff. Files in the cache are not
+downloaded again. If two processes need the same file, one downloads it and the other waits.
 """
 
 import fcntl
@@ -23,11 +22,11 @@ ATTEMPTS = 10
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 TIMEOUT_SECONDS = 60.0  # without a byte
-PART_BYTES = 1 << 16  # at most so much of a broken transfer is lost
-BUSY = (408, 429)  # and all from 500 on
+PART_BYTES = 1 << 16  # the most that a broken transfer loses
+BUSY = (408, 429)  # and all statuses from 500 on
 
 
-class Broken(OSError):
+class IncompleteTransfer(OSError):
     """A transfer that another attempt may complete."""
 
 
@@ -35,34 +34,34 @@ def read(path: Path) -> list[str]:
     """Returns the paths of a list, gzipped or not, in its order.
 
     Raises:
-        DataError: it cannot be read, is empty, or leads out of its directory.
+        DataError: if the list cannot be read, is empty, or leads out of its directory.
     """
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
             names = [name for line in lines if (name := line.strip())]
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} should be a list of paths, one a line, and cannot be read ({error}); "
+            f"{path} should be a list of paths, one per line, and cannot be read ({error}); "
             "fetch it again."
         ) from error
     for name in names:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(f"{path} lists {name!r}, which is no path below a base address.")
     if not names:
-        raise DataError(f"{path} should be a list of paths, one a line, and is empty.")
+        raise DataError(f"{path} should be a list of paths, one per line, and is empty.")
     return names
 
 
 def fetch(name: str, cache: Path, base: str = COMMON_CRAWL) -> Path:
-    """Returns a listed file on this host's disk, fetched if it is not there yet.
+    """Returns a listed file on this host's disk, downloaded if it is not in the cache.
 
     Args:
         name: path from the list.
-        cache: directory; the file lies there under its path.
+        cache: directory of downloaded files, under their paths.
         base: address that the path is relative to.
 
     Raises:
-        DataError: the server does not have it, or does not give it whole in ten attempts.
+        DataError: if the server does not have the file, or ten attempts do not complete it.
     """
     path, address = cache / name, f"{base.rstrip('/')}/{name}"
     if path.exists():
@@ -75,56 +74,61 @@ def fetch(name: str, cache: Path, base: str = COMMON_CRAWL) -> Path:
             unfinished.unlink(missing_ok=True)
             return path
         try:
-            _persist(address, part)
-        except (Broken, requests.RequestException) as error:
+            _fetch_with_retries(address, part)
+        except (IncompleteTransfer, requests.RequestException) as error:
             raise DataError(
-                f"{address} could not be fetched ({error}); the same command again goes on there."
+                f"{address} could not be fetched ({error}); the same command again resumes there."
             ) from error
         unfinished.replace(path)
     return path
 
 
-def _persist(address: str, part: BinaryIO) -> None:
+def _fetch_with_retries(address: str, part: BinaryIO) -> None:
     tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
-        retry=tenacity.retry_if_exception_type((Broken, requests.RequestException)),
+        retry=tenacity.retry_if_exception_type((IncompleteTransfer, requests.RequestException)),
         reraise=True,
-    )(_go_on, address, part)
+    )(_resume, address, part)
 
 
-def _go_on(address: str, part: BinaryIO) -> None:
-    """Fetches what is missing at the end of a part."""
+def _resume(address: str, part: BinaryIO) -> None:
+    """Appends what is missing to an unfinished file."""
     have = part.seek(0, 2)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer:
         _check(answer, address)
         if answer.status_code != requests.codes.partial_content:
-            part.truncate(0)  # from its beginning, or 416: more is there than the file has
+            part.truncate(0)  # the whole file, or 416: the part is longer than the file
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            raise Broken("what was there did not fit the file")
+            raise IncompleteTransfer("the unfinished download did not match the file")
         for content in answer.iter_content(PART_BYTES):
             part.write(content)
         part.flush()
         size, wanted = part.seek(0, 2), _size(answer)
         if wanted is not None and size != wanted:
-            raise Broken(f"{size:,} bytes of {wanted:,} came")
+            raise IncompleteTransfer(f"{size:,} bytes of {wanted:,} arrived")
 
 
 def _check(answer: requests.Response, address: str) -> None:
-    """Raises what the status says."""
+    """Raises an error for the status, unless it is a success or 416.
+
+    Raises:
+        IncompleteTransfer: if another attempt may succeed.
+        DataError: if the file cannot be had.
+    """
     code = answer.status_code
     if code in BUSY or code >= 500:
-        raise Broken(f"status {code}")
+        raise IncompleteTransfer(f"status {code}")
     if code >= 400 and code != requests.codes.requested_range_not_satisfiable:
         raise DataError(
-            f"{address} was asked for and the server answers {code} {answer.reason}; "
+            f"{address} was requested and the server answers {code} {answer.reason}; "
             "check the list and the base address."
         )
 
 
 def _size(answer: requests.Response) -> int | None:
-    """Returns the whole file's size, where the server says it."""
+    """Returns the size of the whole file, if the server sends it."""
     if answer.status_code == requests.codes.partial_content:
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
     else:

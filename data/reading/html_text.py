@@ -1,9 +1,9 @@
-"""Text of an HTML page, as the makers of WET files see it: its title, then all its text.
+"""Text of an HTML page as in WET files: the title, then all text.
 
-Resiliparse parses and lays out; bullets, texts for missing pictures, and what is shown only without
-scripts are left out. Characters are decoded as browsers do it (WHATWG): a byte-order mark, then
-what the server declared, then what the page declares, then a guess. Blank lines go and lines are
-stripped, as `web_archive` does it for extracted text.
+Resiliparse parses and lays out the page, without bullets, alternative texts of images and the
+content of `noscript`. The charset is chosen as in browsers (WHATWG): the byte-order mark, then the
+server's declaration, then the page's own, then a guess. Lines are stripped and blank ones dropped,
+as `web_archive` does for extracted text.
 """
 
 import codecs
@@ -16,7 +16,7 @@ MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "
 
 
 def text_of(html: bytes, declared_charset: str | None) -> str:
-    """Returns the page's text, one paragraph a line."""
+    """Returns the page's text, one paragraph per line."""
     tree = HTMLTree.parse(bytes_to_str(html, _encoding(html, declared_charset)))
     text = extract_plain_text(tree, main_content=False, alt_texts=False, list_bullets=False)
     lines = [tree.title or "", *text.splitlines()]

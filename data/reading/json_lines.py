@@ -1,9 +1,10 @@
-"""Reads pages from JSON lines, the form in which C4 and many other corpora are handed on.
+"""Reads pages from JSON lines, the format of C4 and many other published corpora.
 
-One object a line (`page_record` says of what). A line that is no such object is a `BrokenRecord`;
-offsets are bytes of the uncompressed stream. Whether a file is compressed its first bytes decide,
-not its name. A cut or damaged gzip file gives what could be read, and one loss. No more of a line
-is ever held than a page may need, however far a small file decompresses.
+Each line is one object with the fields of `page_record`. Any other line is a `BrokenRecord`, with
+its offset in bytes of the uncompressed stream. The first bytes of a file determine whether it is
+compressed, not its name. A truncated or damaged gzip file yields the lines before the damage and
+one loss.
+A line is held only up to the longest possible page, however far a small file decompresses.
 """
 
 import gzip
@@ -21,11 +22,11 @@ from data.reading.published_names import Published, published_as
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 GZIP = b"\x1f\x8b"
-LONGEST_LINE_BYTES = 32 << 20  # 190,000 characters are at most 2.3 MB, every one escaped
+LONGEST_LINE_BYTES = 32 << 20  # 190,000 characters are at most 2.3 MB, if all are escaped
 
 
 def read(path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields every line of the file: a page, or what is broken about it."""
+    """Yields one page or broken record per line."""
     published, offset = published_as(path.name), 0
     with _opened(path) as stream:
         try:

@@ -1,7 +1,7 @@
-"""A web page on its way through cleaning, and the contract of the rules that judge it.
+"""A web page during cleaning, and the contract of the rules.
 
-A rule is a pure function `Page -> reason | None`. A rejected page keeps its text and carries the
-reason; reasons are stable snake_case names, because manifests and reports count them.
+A rule is a pure function `Page -> reason | None`. A rejected page keeps its text and has a reason.
+Reasons are stable snake_case names, as manifests and reports count them.
 """
 
 from collections.abc import Callable
@@ -10,27 +10,27 @@ from typing import NamedTuple
 
 from data.languages import UNDETERMINED
 
-LONGEST_DETAIL = 200  # characters; a reader may quote a header of a megabyte
+LONGEST_DETAIL = 200  # characters; a reader's message may quote a header of a megabyte
 
 
 class Page(NamedTuple):
-    """One page: immutable, so that a rule cannot quietly change what the next one sees.
+    """One page; immutable, so that a rule cannot change the input of the next one.
 
     Attributes:
-        url: address as the archive gives it.
-        text: plain text, one paragraph a line.
-        timestamp: when it was fetched, as the archive writes it.
-        declared_language: mC4 code that the archive declares, or None.
-        removed_lines: how many of its lines each line rule took away, as (rule, lines) pairs;
-            "duplicate_line" took those that another page, or an earlier line of this one, holds.
-        identified_language: the identifier's answer, "und" when it is not certain, "" before it is
-            asked.
-        language: mC4 code that counts from here on, "und", or "" before it is decided.
-        language_probability: the identifier's for the language that counts; 0 before it is asked
-            and where it names another language.
-        split: "train", "validation", or "" before it is decided or where a file does not say.
-        cluster_size: how many near-duplicates it stands for, itself among them; 1 where none were
-            looked for.
+        url: address in the archive.
+        text: plain text, one paragraph per line.
+        timestamp: time of the crawl, as written in the archive.
+        declared_language: mC4 code of the archive's declaration, or None.
+        removed_lines: number of lines removed per line rule, as (rule, lines) pairs;
+            "duplicate_line" counts lines kept in another page or earlier in this one.
+        identified_language: the identifier's prediction, "und" below the threshold, "" before
+            identification.
+        language: mC4 code of the page, "und", or "" before it is decided.
+        language_probability: the identifier's probability of `language`; 0 before identification,
+            and if the identifier predicts another language.
+        split: "train", "validation", or "" while undecided.
+        cluster_size: number of near-duplicates that the page represents, itself included; 1 under
+            rules without near-duplicate detection.
     """
 
     url: str
@@ -46,19 +46,19 @@ class Page(NamedTuple):
 
     @property
     def counted_language(self) -> str:
-        """Language under which the page is counted, also if it was rejected before the decision."""
+        """Language under which the page is counted, even if it is rejected before the decision."""
         return self.language or self.declared_language or UNDETERMINED
 
 
 class Rejected(NamedTuple):
-    """A page that a rule turned down, with the rule's name."""
+    """A page that a rule rejects, with the reason."""
 
     page: Page
     reason: str
 
 
 class NotAsked(NamedTuple):
-    """A page of a language that the user did not ask for: it is counted and goes nowhere."""
+    """A page of a language that the user did not ask for; it is counted but not written."""
 
     page: Page
 
@@ -67,14 +67,14 @@ Dropped = Rejected | NotAsked
 
 
 class BrokenRecord(NamedTuple):
-    """A part of an input file that could not be read as a page.
+    """A part of an input file that cannot be read as a page.
 
     Attributes:
-        file: the file's name and its folder's: corpora hold one `udhr.jsonl.gz` a language.
-        offset: of the record, or of where the damage begins: in bytes of an archive as it lies
-            there, in bytes of the unpacked text of JSON lines, in rows of Parquet.
-        reason: what is wrong, a stable name.
-        detail: the beginning of what the reader said.
+        file: name of the file and of its folder, as corpora have one `udhr.jsonl.gz` per language.
+        offset: offset of the record or of the damage: in bytes of an archive on disk, in bytes of
+            the uncompressed JSON lines, in rows of Parquet.
+        reason: kind of damage, a stable name.
+        detail: beginning of the reader's message.
     """
 
     file: str
@@ -84,7 +84,7 @@ class BrokenRecord(NamedTuple):
 
     @classmethod
     def at(cls, path: Path, offset: int, reason: str, detail: str = "") -> "BrokenRecord":
-        """Returns the record that is broken at this place."""
+        """Returns the broken record of a file and offset."""
         return cls("/".join(path.parts[-2:]), offset, reason, detail[:LONGEST_DETAIL])
 
 

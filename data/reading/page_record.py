@@ -1,8 +1,8 @@
-"""Makes pages of records with named fields, the form of every corpus that is not an archive.
+"""Makes pages from records with named fields, the rows of every corpus that is not an archive.
 
-A record needs `text` and `url`; it may have `timestamp`, `language` (or `lang`) and `split`. What
-it does not say, the file's name may (`published_names`). Other fields are left alone. Text with a
-lone surrogate, which JSON can write and UTF-8 cannot, is broken like invalid UTF-8 in an archive.
+A record needs `text` and `url`; it may have `timestamp`, `language` (or `lang`) and `split`. The
+file's name supplies a missing language or split (`published_names`). Other fields are ignored. Text
+with a lone surrogate (possible in JSON, not in UTF-8) is broken like invalid UTF-8 in an archive.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ SPLITS = ("train", "validation")
 
 
 def defect_of(record: Any) -> str | None:
-    """Returns why a record is no page, or None."""
+    """Returns the reason why a record is not a page, or None."""
     if not isinstance(record, Mapping):
         return "not_an_object"
     for field in ("text", "url"):
@@ -30,7 +30,7 @@ def defect_of(record: Any) -> str | None:
 
 
 def page_of(record: Mapping[str, Any], published: Published) -> Page:
-    """Returns the page that a sound record holds."""
+    """Returns the page of a record without a defect."""
     language = record.get("lang") or record.get("language")
     split = record.get("split")
     return Page(

@@ -1,8 +1,7 @@
-"""Pages as Arrow record batches: the form in which they wait between the steps of cleaning.
+"""Pages as Arrow record batches, the format of spilled pages between the steps of cleaning.
 
-`pages(batch(some)) == some` for every list of pages: nothing is lost on the way through a file.
-`WRITTEN` names the columns that a finished corpus has, in their order, and `REJECTED` those of the
-pages that a rule turned down.
+Invariant: `pages(batch(some)) == some` for every list of pages. `WRITTEN` has the columns of a
+finished corpus, in order, and `REJECTED` those of rejected pages.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from data.reading.page import Page
 SCHEMA = pa.schema(
     [
         ("url", pa.string()),
-        ("text", pa.large_string()),  # a batch may hold more than 2 GB of it
+        ("text", pa.large_string()),  # a batch may hold more than 2 GB of text
         ("timestamp", pa.string()),
         ("declared_language", pa.string()),
         ("removed_lines", pa.map_(pa.string(), pa.int64())),
@@ -40,10 +39,8 @@ REJECTED = WRITTEN.append(pa.field("reason", pa.string()))
 
 
 def batch(pages: Sequence[Page]) -> pa.RecordBatch:
-    """Returns the pages as one batch, a row a page."""
-    columns = list(zip(*pages, strict=True)) or [()] * len(SCHEMA)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+    """Returns the pages as one batch, one row per page."""
+    return pa.RecordBatch.from_pylist([page._asdict() for page in pages], SCHEMA)
 
 
 def pages(batch: pa.RecordBatch) -> Iterable[Page]:

@@ -1,8 +1,8 @@
-"""Reads pages from Parquet files: published corpora, and what `mswitch clean` itself wrote.
+"""Reads pages from Parquet files: published corpora, and the output of `mswitch clean`.
 
-A row is a record as in `page_record`. Rows come in batches, so memory does not grow with the file.
-Parquet's footer lies at its end, so a truncated file is one loss; a damaged part costs the rows
-from there on. Offsets are row numbers.
+Each row is a record with the fields of `page_record`. Rows are read in batches, so memory does not
+grow with the file. A truncated Parquet file has no footer and is one loss; damage inside a file
+loses the rows from there on. Offsets are row numbers.
 """
 
 from collections.abc import Iterator
@@ -19,22 +19,22 @@ from data.reading.published_names import published_as
 SUFFIXES = (".parquet",)
 
 FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
-ROWS_A_BATCH = 256
+BATCH_ROWS = 256
 
 
 def read(path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields every row of the file: a page, or what is broken about it."""
+    """Yields one page or broken record per row."""
     published, row = published_as(path.name), 0
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             columns = [name for name in file.schema_arrow.names if name in FIELDS]
-            for batch in file.iter_batches(ROWS_A_BATCH, columns=columns):
+            for batch in file.iter_batches(BATCH_ROWS, columns=columns):
                 for record in batch.to_pylist():
                     reason = defect_of(record)
                     broken = reason is not None and BrokenRecord.at(path, row, reason)
                     yield broken or page_of(record, published)
                     row += 1
-    # A timestamp of a year or a zone that Python does not know: Overflow, Key and ValueError.
+    # Years and time zones that Python lacks raise OverflowError, KeyError and ValueError.
     except (OSError, pa.ArrowException, ArithmeticError, LookupError, ValueError) as error:
         if isinstance(error, OSError) and is_system_error(error):
             raise

@@ -1,12 +1,12 @@
-"""What the file names of published C4 and mC4 say of their pages: language and split.
+"""Language and split in the file names of published C4 and mC4.
 
     c4-sw.tfrecord-00003-of-00010.json.gz               mC4, Swahili, train
     c4-zh-Latn-validation.tfrecord-00000-of-00001.json.gz   mC4, Chinese in Latin script, validation
-    c4-und.tfrecord-00000-of-01024.json.gz              mC4, no certain language
+    c4-und.tfrecord-00000-of-01024.json.gz              mC4, undetermined language
     c4-validation.00000-of-00008.json.gz                C4, which is English
     train-00000-of-00002.parquet                        no language, but a split
 
-Pages themselves hold only text, url and timestamp there, so the name is all there is to go by.
+Their pages have only text, url and timestamp, so language and split are in the name alone.
 """
 
 import re
@@ -22,14 +22,14 @@ SHARD = re.compile(r"(?P<split>train|validation)-\d+-of-\d+\.")
 
 
 class Published(NamedTuple):
-    """What a name says; None and "" where it says nothing."""
+    """Language and split of a file; None and "" where its name has none."""
 
     language: str | None = None
     split: str = ""
 
 
 def published_as(name: str) -> Published:
-    """Returns what the name of a file says of the pages in it."""
+    """Returns the language and the split in the name of a file."""
     if found := MC4.match(name):
         split = "validation" if found["validation"] else "train"
         return Published(declared(found["language"]), split)

@@ -1,11 +1,11 @@
-"""Reads web archives, text (WET) or HTML (WARC), and survives what is broken in them.
+"""Reads web archives, text (WET) or HTML (WARC), and continues after damage.
 
-A record is read by FastWARC (229 MB/s; the reference's line scanner 6.6 to 9.9). The text of a WET
-record is what the reference makes of it: lines stripped, blank lines dropped, lines that look like
-archive headers dropped (C4, `split_wet_file` in TensorFlow Datasets). Of a WARC file the responses
-count; requests, metadata and revisits are no pages. The reference dies of one bad byte; here every
-loss is one `BrokenRecord` with its offset, and reading goes on where `archive_damage` finds the
-next record. A record that says it is longer than any page can be is never read into memory.
+FastWARC parses the records (229 MB/s; the reference's line scanner 6.6 to 9.9). The text of a WET
+record is the reference's: lines are stripped, blank lines and lines that look like archive headers
+are dropped (C4, `split_wet_file` in TensorFlow Datasets). Pages of a WARC file are its responses;
+requests, metadata and revisits are skipped. The reference crashes on one bad byte. Here every loss
+is one `BrokenRecord` with its offset, and reading resumes where `archive_damage` finds the next
+record. A record that declares more bytes than a page can have is not read into memory.
 """
 
 import re
@@ -26,42 +26,44 @@ SUFFIXES = (".wet", ".wet.gz")
 HTML_SUFFIXES = (".warc", ".warc.gz")
 
 LARGEST_RECORD_BYTES = 32 << 20  # 190,000 characters are at most 0.8 MB of text
-LARGEST_HTML_BYTES = 5 << 20  # where Common Crawl cuts pages; a parsed one takes 80 times as much
+LARGEST_HTML_BYTES = (
+    5 << 20
+)  # where Common Crawl truncates pages; a parsed page takes 80 times as much
 ANOTHER_RECORD = re.compile(rb"(?:^|\n)WARC/1\.0\r?\n")
 HEADER_PREFIXES = ("WARC", "CONTENT-", "Content-")
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 
 
 class Damage(NamedTuple):
-    """The record's frame is wrong: where the next record begins must be found anew."""
+    """The record's framing is wrong: the start of the next record must be searched for."""
 
     reason: str
 
 
 class Loss(NamedTuple):
-    """The record is whole and yet no page."""
+    """The record is whole, but not a page."""
 
     reason: str
     detail: str = ""
 
 
-Reading = Callable[[WarcRecord], Page | Loss | Damage | None]
+RecordReader = Callable[[WarcRecord], Page | Loss | Damage | None]
 
 
 def read(path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields every record of a WET file: a page, or what is broken about it."""
+    """Yields the pages and broken records of a WET file."""
     return _read(path, _text_page)
 
 
 def read_html(path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields every response of a WARC file: a page with its text, or what is broken about it."""
+    """Yields the responses of a WARC file, as pages with extracted text or as broken records."""
     return _read(path, _html_page)
 
 
 def text_of(content: str) -> str:
-    """Returns the page's text as the reference sees it.
+    """Returns the page's text as the reference extracts it.
 
-    Any of the three line ends ends a line; a line that begins like an archive header goes.
+    All three line endings end a line; lines that begin like an archive header are dropped.
     """
     if "\r" in content:
         content = content.replace("\r\n", "\n").replace("\r", "\n")
@@ -69,23 +71,23 @@ def text_of(content: str) -> str:
     return "\n".join([line for line in stripped if line and not line.startswith(HEADER_PREFIXES)])
 
 
-def _read(path: Path, reading: Reading) -> Iterator[Page | BrokenRecord]:
+def _read(path: Path, read_record: RecordReader) -> Iterator[Page | BrokenRecord]:
     start: int | None = 0
     while start is not None:
-        start = yield from _read_until_broken(path, start, reading)
+        start = yield from _read_until_broken(path, start, read_record)
 
 
 def _read_until_broken(
-    path: Path, start: int, reading: Reading
+    path: Path, start: int, read_record: RecordReader
 ) -> Generator[Page | BrokenRecord, None, int | None]:
-    """Yields records from `start` on; returns where to go on after damage, None at the end."""
+    """Yields records from `start` on; returns where to resume after damage, None at the end."""
     last: Extent | None = None
     with path.open("rb") as file:
         file.seek(start)
         try:
             for record in ArchiveIterator(file, parse_http=False):
                 extent = Extent(record.stream_pos, record.content_length)
-                found = _damage(record) or reading(record)
+                found = _damage(record) or read_record(record)
                 if isinstance(found, Damage):
                     yield BrokenRecord.at(path, extent.offset, found.reason)
                     return next_start(path, extent.offset + 1)
@@ -106,7 +108,7 @@ def _read_until_broken(
 
 
 def _damage(record: WarcRecord) -> Damage | None:
-    """Returns what is wrong with the record's frame; a sound one is in memory from here on."""
+    """Returns what is wrong with the record's framing; reads a sound record into memory."""
     length = record.content_length
     if record.headers.get("Content-Length") is None:
         return Damage("no_content_length")
@@ -117,7 +119,7 @@ def _damage(record: WarcRecord) -> Damage | None:
 
 
 def _holds_another_record(body: bytes) -> bool:
-    # The plain search is 30 times as fast and says no to nearly every page.
+    # The plain search is 30 times as fast and excludes nearly every page.
     return b"WARC/1.0" in body and ANOTHER_RECORD.search(body) is not None
 
 
@@ -157,10 +159,10 @@ def _html_page(record: WarcRecord) -> Page | Loss | Damage | None:
 
 
 def _decoded(content: bytes, encoding: str) -> bytes | None:
-    """Returns what the server compressed, hardly more than the longest page of it, or None.
+    """Returns the decompressed content, up to just over the longest page, or None if unknown.
 
-    Many archives keep the header and store the page as it was before; so what is no gzip is taken
-    as it is.
+    Many archives keep the header but store the uncompressed page, so content without gzip's first
+    bytes is returned unchanged.
     """
     if content.startswith(GZIP):
         try:

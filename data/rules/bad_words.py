@@ -1,12 +1,11 @@
-"""Pages with words from lists that the user gives, one file a language, one word a line (LDNOOBW).
+"""Rejects pages with words from the user's lists, one file per language (LDNOOBW).
 
-As in C4 (TensorFlow Datasets): the text is lower-cased, a word counts between characters that are
-no letters or digits, and in languages written without spaces anywhere. A script variant and a
-regional list count for the language they begin with: `hi-Latn` is read with `hi`, and
-`fr-CA-u-sd-caqc` adds to `fr`. A share of the pages found is kept, by the hash of their address.
+As in C4 (TensorFlow Datasets), the text is lower-cased. A word matches between characters that are
+not letters or digits, and anywhere in languages written without spaces. A script variant and a
+regional list belong to the language that their name begins with: `hi-Latn` uses `hi`, and
+`fr-CA-u-sd-caqc` extends `fr`. A share of the pages found is kept, by the hash of their address.
 
-One difference: a blank line in a list, which makes the reference find a bad word in every page, is
-skipped.
+One difference: blank lines in a list are skipped. In the reference they match every page.
 """
 
 import re
@@ -25,12 +24,12 @@ LIST_NAME = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9-]+)?")
 
 @dataclass(frozen=True, kw_only=True)
 class BadWordPolicy:
-    """How strictly the lists are used.
+    """How the lists apply.
 
     Attributes:
-        removed_share: part of the pages with a bad word that is rejected.
-        unspaced: languages in which a word counts inside others.
-        allowed: words on the lists that do not count, by language.
+        removed_share: share of the pages with a bad word that is rejected.
+        unspaced: languages in which a word also matches inside others.
+        allowed: words on the lists that are ignored, by language.
     """
 
     removed_share: float
@@ -46,17 +45,17 @@ COMMON_SUBWORDS = {"ja": frozenset({"sm", "グロ", "女の子"}), "zh": frozens
 
 
 def hard() -> BadWordPolicy:
-    """Returns C4's policy: every page with a bad word goes."""
+    """Returns C4's policy: every page with a bad word is rejected."""
     return BadWordPolicy(removed_share=1.0, unspaced=UNSPACED, allowed=COMMON_SUBWORDS)
 
 
 def soft() -> BadWordPolicy:
-    """Returns mC4's policy: one page in a thousand is kept all the same."""
+    """Returns mC4's policy: one page in a thousand with a bad word is kept."""
     return BadWordPolicy(removed_share=0.999, unspaced=UNSPACED, allowed=COMMON_SUBWORDS)
 
 
 def of_mc4_3_0_1() -> BadWordPolicy:
-    """Returns the policy before 3.1.0: Japanese needs spaces, no word is allowed, all pages go."""
+    """Returns the policy before 3.1.0: Japanese needs spaces, no word is allowed, none is kept."""
     return BadWordPolicy(removed_share=1.0, unspaced=frozenset({"th", "zh"}), allowed={})
 
 
@@ -64,14 +63,15 @@ def read(directory: Path) -> dict[str, frozenset[str]]:
     """Returns the words of each language.
 
     Raises:
-        DataError: there is no list in the directory.
+        DataError: if the directory holds no list, or one that is not UTF-8.
     """
     found = sorted(directory.iterdir()) if directory.is_dir() else []
     lists = [path for path in found if path.is_file() and LIST_NAME.fullmatch(path.name)]
     if not lists:
         raise DataError(
-            f"Lists of bad words were asked for in {directory}, which holds none; give a directory "
-            "with one file a language, named by its code (en, de, fr-CA-u-sd-caqc), a word a line."
+            f"Lists of bad words were requested from {directory}, which holds none; give a "
+            "directory with one file per language, named by its code (en, de, fr-CA-u-sd-caqc), "
+            "with one word per line."
         )
     words: dict[str, set[str]] = defaultdict(set)
     for path in lists:
@@ -81,7 +81,7 @@ def read(directory: Path) -> dict[str, frozenset[str]]:
 
 
 class BadWordRule:
-    """The rule of one policy and one set of lists; it can be pickled."""
+    """The rule for one policy and one set of lists; it can be pickled."""
 
     def __init__(self, words: Mapping[str, frozenset[str]], policy: BadWordPolicy):
         counting = {
@@ -96,7 +96,7 @@ class BadWordRule:
         self._removed, self._of = policy.removed_share.as_integer_ratio()
 
     def __call__(self, page: Page) -> str | None:
-        """Rejects pages with a bad word, but for the share that is kept."""
+        """Rejects pages with a bad word, except for the share that is kept."""
         pattern = self._patterns.get(page.language.split("-")[0])
         if pattern is None or pattern.search(page.text.lower()) is None:
             return None

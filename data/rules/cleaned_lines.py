@@ -1,16 +1,16 @@
-"""What line rules leave of a page; the answer of `english_lines.clean` and `web_lines.clean`."""
+"""The result of the line rules `english_lines.clean` and `web_lines.clean`."""
 
 from collections import Counter
 from typing import NamedTuple
 
 
 class Cleaned(NamedTuple):
-    """What the line rules leave of a page.
+    """A page after line rules.
 
     Attributes:
-        text: the lines that stayed.
-        removed: how many lines each rule took.
-        reason: why the page is rejected, or None.
+        text: lines that are kept.
+        removed: number of lines that each rule removed.
+        reason: reason why the page is rejected, or None.
     """
 
     text: str

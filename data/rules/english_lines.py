@@ -1,19 +1,20 @@
 """C4's line rules (T5 paper, section 2.2; `clean_page` in TensorFlow Datasets), for English only.
 
-Lines are judged one after the other and the first test that a line fails counts. Two tests reject
-the whole page at once, so what comes after that line is never looked at; and since they come after
-the line tests, a brace in a line that was dropped already does no harm:
+Lines are tested in order, and the first test that a line fails counts. Two tests reject the whole
+page at once; the lines after it are not tested. A brace in a line that an earlier test removes does
+not reject the page:
 
-    a word of more than 1,000 characters    line goes
-    [12], [edit], [citation needed]         are cut out, before the tests that follow
-    no . ? ! or " at its end, or ...        line goes
-    fewer than five words                   line goes
-    "lorem ipsum"                           page goes
-    "javascript"                            line goes
-    {                                       page goes
-    a phrase of cookie and terms notices    line goes
+    a word of more than 1,000 characters    line removed
+    [12], [edit], [citation needed]         cut out before the tests that follow
+    no . ? ! or " at its end, or ...        line removed
+    fewer than five words                   line removed
+    "lorem ipsum"                           page rejected
+    "javascript"                            line removed
+    {                                       page rejected
+    a phrase of cookie and terms notices    line removed
 
-A page of fewer than three sentences goes. Here alone Unicode's line separators end a line too.
+A page of fewer than three sentences is rejected. Only in this rule set do Unicode's line separators
+end a line.
 """
 
 import re
@@ -58,7 +59,7 @@ def clean(text: str) -> Cleaned:
 
 
 def too_few_sentences_left(page: Page) -> str | None:
-    """Rejects pages of which line deduplication left fewer than three sentences."""
+    """Rejects pages that have fewer than three sentences after line deduplication."""
     too_few = sentences.are_fewer_than(FEWEST_SENTENCES, page.text)
     return "too_few_sentences_left" if too_few else None
 
@@ -83,5 +84,5 @@ def _reason(line: str) -> str | None:
 
 
 def _too_few(lines: list[str]) -> bool:
-    """A line that stayed has at least one sentence, so most pages need no counting."""
+    """Returns whether kept lines have too few sentences; each has one, so most are not counted."""
     return len(lines) < FEWEST_SENTENCES and sum(map(sentences.count, lines)) < FEWEST_SENTENCES

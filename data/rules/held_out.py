@@ -1,9 +1,9 @@
-"""Which pages are held out for evaluation; decided by the page's address alone, so it never moves.
+"""Which pages are held out for evaluation, by the hash of a page's address, so that no page moves.
 
-mC4 holds out the pages whose address hashes to a multiple of 1000: right for a crawl, but most
-languages of a small corpus would get none. The other way takes a share of each language, those with
-the smallest hashes, never fewer than a minimum and never more than a maximum. It needs two numbers
-a language, its page count and its smallest hashes, both bounded, and is then as local as the first.
+mC4 holds out the pages whose hash is a multiple of 1000. That suits a crawl, but most languages of
+a small corpus would have none. `ShareOfEachLanguage` holds out the pages with the smallest hashes
+of each language: a share, with a minimum and a maximum. It needs a language's page count and its
+smallest hashes, a bounded amount; after that each page is decided alone.
 """
 
 import math
@@ -16,13 +16,13 @@ from data.urls import number
 
 Split = Literal["train", "validation"]
 
-MOST_HELD_OUT = 10_000  # mT5's perplexity was taken over as many examples
-BEFORE_ALL = b""  # no hash is smaller or equal: nothing is held out
+MOST_HELD_OUT = 10_000  # the number of examples behind mT5's perplexities
+BEFORE_ALL = b""  # smaller than any hash: nothing is held out
 
 
 @dataclass(frozen=True)
 class OneIn:
-    """Holds out one page in so many of the whole web, whatever its language."""
+    """Holds out one page in `pages`, in every language."""
 
     pages: int
 
@@ -36,10 +36,10 @@ class OneIn:
 
 @dataclass(frozen=True, kw_only=True)
 class AsPublished:
-    """Leaves pages in the split that their file was published as.
+    """Keeps pages in the split of their published file.
 
     Attributes:
-        otherwise: decides for pages whose file does not say.
+        otherwise: rule for pages whose file has no split in its name.
     """
 
     otherwise: OneIn
@@ -53,9 +53,9 @@ class ShareOfEachLanguage:
     """Holds out a share of each language's pages.
 
     Attributes:
-        share: part of a language's pages, rounded up.
-        minimum: held out in any case, unless that were more than half of the pages.
-        maximum: never more than this; bounds what has to be known of a language.
+        share: share of a language's pages, rounded up.
+        minimum: smallest number of held-out pages, but at most half of the pages.
+        maximum: largest number of held-out pages, which bounds the hashes kept per language.
     """
 
     share: float
@@ -69,7 +69,7 @@ class ShareOfEachLanguage:
         )
 
     def count(self, pages: int) -> int:
-        """Returns how many of a language's pages are held out; 1 of 1 page would leave none."""
+        """Returns how many of a language's pages are held out; of a single page none."""
         least = min(self.minimum, pages // 2)
         return min(self.maximum, max(least, math.ceil(self.share * pages) if pages > 1 else 0))
 
@@ -77,18 +77,18 @@ class ShareOfEachLanguage:
         """Returns the largest hash that is held out.
 
         Args:
-            pages: how many the language has.
-            smallest: its `maximum` smallest normalized hashes, or all if it has fewer.
+            pages: number of pages of the language.
+            smallest: the language's `maximum` smallest normalized hashes, or all if it has fewer.
         """
         held_out = sorted(smallest)[: self.count(pages)]
         return held_out[-1] if held_out else BEFORE_ALL
 
 
 def share_of_each_language(share: float, minimum: int) -> ShareOfEachLanguage:
-    """Returns the rule of a user's settings: a share, and how many pages at the least.
+    """Returns the rule for the user's share and minimum.
 
     Raises:
-        DataError: the share is not between 0 and 1, or the minimum is negative.
+        DataError: if the share is not between 0 and 1, or the minimum is negative.
     """
     if not 0 <= share < 1:
         raise DataError(
@@ -101,5 +101,5 @@ def share_of_each_language(share: float, minimum: int) -> ShareOfEachLanguage:
 
 
 def split_up_to(digest: bytes, last_held_out: bytes) -> Split:
-    """Returns the split of a page, given the largest hash of its language that is held out."""
+    """Returns the split of a page, given the largest held-out hash of its language."""
     return "validation" if digest <= last_held_out else "train"

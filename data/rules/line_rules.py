@@ -1,16 +1,16 @@
-"""Line deduplication: of all pages that hold a line, one keeps it (C4, `remove_duplicate_text`).
+"""Line deduplication: of all pages with a line, one keeps it (C4, `remove_duplicate_text`).
 
-Lines are the same if they are the same stripped and in lower case; for `mswitch-web`, also if one
-is composed, or spaced, otherwise than the other. The page whose address has the smallest MD5 keeps
-the line, which favours no site; inside a page the first of equal lines stays.
-The invariant: every distinct line of the input survives in exactly one page, once.
+Lines are equal if they are equal after stripping and lower-casing; for `mswitch-web`, also after
+Unicode composition and normalized spacing. The page whose address has the smallest MD5 keeps the
+line, which favours no site; within a page the first of equal lines is kept.
+Invariant: every distinct line of the input survives in exactly one page, once.
 
     b.example "Home / News of today"      md5(b) < md5(a)      "Home / News of today"
     a.example "home / Other news"                        ->    "Other news"
 
-Who keeps a line is decided for millions of lines at once, from 28 bytes each: the line's hash (128
-bits, XXH3: 2.4 times as fast as MD5; among 10¹² lines two different ones meet with probability
-1e-15), the page's rank, and the line's number. No text is needed, so no text has to be moved.
+The survivors are computed for millions of lines at once, from 28 bytes each: the line's hash (128
+bits, XXH3: 2.4 times as fast as MD5; among 10¹² lines two different ones collide with probability
+1e-15), the page's rank, and the line's number. No text is moved.
 """
 
 import unicodedata
@@ -27,55 +27,55 @@ LineHashes = Callable[[str], list[bytes]]
 
 
 def line_hashes(text: str) -> list[bytes]:
-    """Returns the 16 bytes under which equal lines meet, a line each, in order."""
+    """Returns the 16-byte hash of each line, in order; equal lines have equal hashes."""
     digest = xxhash.xxh3_128_digest
     return [digest(line.strip().encode("utf-8")) for line in text.lower().split("\n")]
 
 
 def unicode_line_hashes(text: str) -> list[bytes]:
-    """Returns the 16 bytes under which lines meet that read the same, a line each, in order.
+    """Returns the 16-byte hash of each line in the form of `lines_as_read`, in order.
 
-    Letters are composed (NFC), so that it does not matter how a keyboard wrote Yoruba's or
-    Vietnamese's tones; case is folded, which lower case is not in every script; and any white space
-    counts as one space, since copies of a page differ in no-break spaces and double ones.
+    Letters are composed (NFC), as keyboards encode the tones of Yoruba and Vietnamese differently.
+    Case is folded, which lower-casing does not do in every script. Any white space counts as one
+    space, as copies of a page differ in no-break and double spaces.
     """
     digest = xxhash.xxh3_128_digest
     return [digest(line.encode("utf-8")) for line in lines_as_read(text)]
 
 
 def lines_as_read(text: str) -> list[str]:
-    """Returns the form of each line in which lines that read the same are the same."""
+    """Returns the normalized form of each line, equal for lines that look the same."""
     folded = unicodedata.normalize("NFC", text).casefold()
     lines = unicodedata.normalize("NFC", folded).split("\n")
     return [" ".join(line.split()) for line in lines]
 
 
 def as_numbers(hashes: Sequence[bytes]) -> Hashes:
-    """Returns hashes as two numbers each; the order of the first is the order of the bytes."""
+    """Returns each hash as two numbers, the first in the order of the bytes."""
     numbers = np.frombuffer(b"".join(hashes), dtype=">u8").reshape(-1, 2)
     return numbers.astype(np.uint64)
 
 
 def rank_of(url: str) -> int:
-    """Returns the number by which pages compete for a line: the first 8 bytes of the MD5."""
+    """Returns the rank by which pages compete for a line: the first 8 bytes of the MD5."""
     return int.from_bytes(url_hash(url)[:8], "big")
 
 
 def surviving_lines(
     hashes: Hashes, ranks: UInt64[np.ndarray, " lines"], numbers: UInt64[np.ndarray, " lines"]
 ) -> Bool[np.ndarray, " lines"]:
-    """Returns which lines stay: of equal ones that of the smallest rank, then the smallest number.
+    """Returns which lines are kept: of equal ones that of the smallest rank, then smallest number.
 
-    The answer is the same whatever the order of the lines, and a line that does not stay among
-    some of its equals does not stay among all of them: so files can be gone through part by part.
+    The result does not depend on the order of the lines. Each chunk of the input keeps only its
+    local minima, as min is associative.
 
     Args:
-        hashes: of each line.
-        ranks: of the page that each line is in.
-        numbers: of each line, growing along a page, in a global order of pages.
+        hashes: hash of each line.
+        ranks: rank of the page that each line is in.
+        numbers: number of each line, increasing within a page and over all pages.
     """
     stays = np.ones(len(hashes), dtype=bool)
-    order = np.argsort(hashes[:, 0])  # most lines have no equal: only the others are looked at
+    order = np.argsort(hashes[:, 0])  # most lines have no equal; only the others are sorted fully
     sorted_first = hashes[order, 0]
     same_as_next = sorted_first[1:] == sorted_first[:-1]
     has_equal = np.zeros(len(hashes), dtype=bool)
@@ -89,6 +89,6 @@ def surviving_lines(
 
 
 def keep_lines(text: str, stays: Sequence[bool] | Bool[np.ndarray, " lines"]) -> str:
-    """Returns the text without the lines that other pages keep and without repeats of its own."""
+    """Returns the text without the lines that are kept elsewhere, and without its own repeats."""
     lines = text.split("\n")
     return "\n".join(line for line, kept in zip(lines, stays, strict=True) if kept)

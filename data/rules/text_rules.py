@@ -1,8 +1,8 @@
-"""Rules that judge a page by its text alone, as mC4 does (mT5 paper, section 3.1).
+"""mC4's rules for the length of a page and of its lines (mT5 paper, section 3.1).
 
-Lengths are in characters, not bytes, so a page in Chinese or Korean must say two to three times as
-much to pass as one in English. That is the reference's bias, kept because its corpus has it.
-Blank lines are gone before these rules see a page of a web archive: a paragraph is a line.
+Lengths are in characters, not bytes, so a page in Chinese or Korean needs two to three times the
+content of one in English. That bias of the reference is kept, as its corpus has it. Readers of web
+archives drop blank lines before these rules: a paragraph is a line.
 """
 
 import heapq

@@ -1,26 +1,27 @@
 """Line rules of `mswitch-web`: C4's, with end marks and words of every script instead of English.
 
-mC4 could not use C4's line rules because they know English only, and so it keeps menus and buttons.
-Here a line is asked the same in every script, the first test that it fails counts:
+C4's line rules are specific to English. mC4 leaves them out and therefore keeps menus and buttons.
+Here the tests are the same in every script, and the first one that a line fails counts:
 
-    [12]                                          is cut out before the tests
-    a word of more than 1,000 characters          line goes
-    no end mark at its end, or an ellipsis        line goes
-    fewer than five words                         line goes
-    "lorem ipsum"                                 page goes
-    "javascript"                                  line goes
+    [12]                                          cut out before the tests
+    a word of more than 1,000 characters          line removed
+    no end mark at its end, or an ellipsis        line removed
+    fewer than five words                         line removed
+    "lorem ipsum"                                 page rejected
+    "javascript"                                  line removed
 
-An end mark is what Unicode calls Sentence_Terminal (`.`, `।`, `؟`, `。`, `።`, `។`, `။`, `։`, ...),
-or a quotation mark, as C4 has it. Closing brackets and quotes may follow (UAX 29, rule SB9), and
-what is not seen: Javanese pages end lines with zero-width spaces. Some scripts end sentences with
-marks that mean something else elsewhere; Thai and Lao have no mark, so their lines need none.
+An end mark is a character with Unicode's property Sentence_Terminal (`.`, `।`, `؟`, `。`, `።`, `។`,
+`။`, `։`, ...), or a quotation mark as in C4. Closing brackets and quotes may follow (UAX 29, rule
+SB9), and so may invisible characters: Javanese pages end lines with zero-width spaces. Some scripts
+end sentences with marks that have another meaning elsewhere. Thai and Lao have no mark, so their
+lines need none.
 
-    "Habari za leo."   "यह एक वाक्य है।"   "これは文です。）"   "นี่คือประโยคเต็ม"      stay
-    "Home | Contact"   "और पढ़ें..."         "もっと読む…"                            go
+    "Habari za leo."   "यह एक वाक्य है।"   "これは文です。）"   "นี่คือประโยคเต็ม"      kept
+    "Home | Contact"   "और पढ़ें..."         "もっと読む…"                            removed
 
-In scripts without spaces a word is what says as much as an English word and its space: six
-characters of weight 1 (`scripts`). C4's phrases for cookies and terms, and its brace, are left out:
-the phrases are English, the brace means code, and both would clean one language of a hundred.
+In scripts without spaces a word is six characters of weight 1 (`scripts`), the content of an
+English word and its space. C4's phrases for cookies and terms and its brace are left out: the
+phrases are English, and a brace indicates code in any language.
 """
 
 import functools
@@ -37,9 +38,9 @@ from data.rules.cleaned_lines import Cleaned
 
 FEWEST_WORDS = 5
 LONGEST_WORD_CHARACTERS = 1000
-CHARACTERS_A_WORD = 6  # with its space: English UDHR 5.98
+CHARACTERS_PER_WORD = 6  # with its space: English UDHR 5.98
 ELLIPSES = ("...", "…", "。。。", "⋯")
-TAIL_CHARACTERS = 12  # of a line, in which its end mark is looked for
+TAIL_CHARACTERS = 12  # the end of a line, which is searched for its end mark
 CITATION = regex.compile(r"\[\d*\]")
 CLOSE = r"[\p{Sentence_Break=Close}\p{Default_Ignorable_Code_Point}\s]*"
 END_MARK = regex.compile(
@@ -58,11 +59,11 @@ LONG_WORD = regex.compile(
 
 
 class Measured(NamedTuple):
-    """What each line of a text holds.
+    """Measures of each line of a text.
 
     Attributes:
-        half_characters: its length, each character with its weight.
-        words: how many words, by spaces or by weight.
+        half_characters: weighted length, in half characters.
+        words: number of words, by spaces or by weight.
     """
 
     half_characters: Int[np.ndarray, " lines"]
@@ -79,7 +80,7 @@ def measure(text: str) -> Measured:
     unspaced = np.where(kinds == scripts.UNSPACED, weights, 0)
     ends = np.flatnonzero(codes == ord("\n"))
     begun, unspaced, all_weights = (_per_line(each, ends) for each in (begins, unspaced, weights))
-    words = begun + unspaced // (CHARACTERS_A_WORD * scripts.HALVES)
+    words = begun + unspaced // (CHARACTERS_PER_WORD * scripts.HALVES)
     return Measured(all_weights - scripts.HALVES, words)  # without the newline
 
 
@@ -101,19 +102,19 @@ def clean(text: str) -> Cleaned:
 
 
 def too_few_long_lines(page: Page, *, lines: int, characters: int) -> str | None:
-    """Rejects pages with fewer than `lines` lines that say as much as `characters` in English."""
+    """Rejects pages with fewer than `lines` lines of at least `characters` weighted characters."""
     long = measure(page.text).half_characters >= characters * scripts.HALVES
     return "too_few_long_lines" if np.count_nonzero(long) < lines else None
 
 
 def too_few_long_lines_left(page: Page, *, lines: int, characters: int) -> str | None:
-    """The same, for pages of which line deduplication took a part."""
+    """Applies `too_few_long_lines` after line deduplication, under a reason of its own."""
     too_few = too_few_long_lines(page, lines=lines, characters=characters)
     return "too_few_long_lines_left" if too_few else None
 
 
 def ends_a_sentence(line: str) -> bool:
-    """Says whether a stripped line ends as a sentence does in its script."""
+    """Returns whether a stripped line ends as a sentence does in its script."""
     if line.endswith(ELLIPSES):
         return False
     return line[-1:] in _terminals() or END_MARK.search(line[-TAIL_CHARACTERS:]) is not None
@@ -134,10 +135,10 @@ def _reason(line: str, words: int) -> str | None:
 
 @functools.cache
 def _terminals() -> frozenset[str]:
-    """What most lines end with, found without the pattern."""
+    """Returns the most common end marks, for a test that is faster than the pattern."""
     return frozenset(map(chr, scripts.characters_with(r"\p{Sentence_Terminal}").tolist()))
 
 
 def _per_line(values: np.ndarray, ends: Int[np.ndarray, " lines"]) -> Int[np.ndarray, " lines"]:
-    """Sums of the values up to each line's end."""
+    """Returns the sum of the values of each line."""
     return np.diff(np.cumsum(values)[ends], prepend=0)

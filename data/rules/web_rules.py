@@ -1,21 +1,23 @@
-"""`mswitch-web`: rules for web pages of every script, beside the exact ones of 2020.
+"""`mswitch-web`: rules for web pages of every script, beside the exact ones of mC4.
 
-The order differs from the reference's, because each step needs the one before it:
+The order differs from the reference's, as each step needs the previous ones:
 
-1. length                      as mC4
-2. one page an address         as mC4
+1. length                      as in mC4
+2. one page per address        as in mC4
 3. lines                       C4's line rules in every script (`web_lines`)
 4. long lines                  mC4's 3 lines of 200 characters, weighted by script
-5. language                    a threshold each (`confidence`), from a first pass over all pages
-6. near-duplicates             one page a cluster of one language (`near_duplicates`); before
-                               lines, which would leave stubs of copies that no longer look alike
-7. one page a line             lines that read the same are the same (`line_rules`)
-8. long lines left             the fourth again, as C4 counts its sentences again
-9. bad words                   as mC4, if lists are given
+5. language                    a threshold per language (`language_id.thresholds`), from a first
+                               pass over all pages
+6. near-duplicates             one page per cluster within a language (`dedup.minhash`,
+                               `dedup.clusters`); before step 7, which would leave stubs of copies
+                               that are no longer similar
+7. one page per line           lines are compared by `line_rules.unicode_line_hashes`
+8. long lines left             step 4 again, as C4 counts its sentences again
+9. bad words                   as in mC4, if lists are given
 10. split                      a share of each language, and a minimum
 
-After 7 every line is in one page, so no held-out page shares a line with a training page, and after
-6 no two pages of a language share a MinHash band (of their text as it was then).
+After step 7 every line is in one page, so no held-out page shares a line with a training page.
+After step 6 no two pages of a language share a MinHash band of their text at that step.
 """
 
 from dataclasses import dataclass
@@ -34,12 +36,12 @@ class WebRuleSet:
     """Rules for web pages of every script.
 
     Attributes:
-        name: as the command line has it.
-        long_lines: how many lines that say as much as so many characters in English.
-        certainty: how certain the language must be.
-        line_hashes: under which lines are the same.
-        bad_words: how lists of bad words are used if the user gives them.
-        held_out: which pages are held out.
+        name: name on the command line.
+        long_lines: number and weighted length of the lines that a page needs.
+        certainty: rule for the threshold of each language.
+        line_hashes: function from a text to the hashes by which its lines are compared.
+        bad_words: policy for the user's lists of bad words.
+        held_out: rule for held-out pages.
     """
 
     name: str
@@ -51,7 +53,7 @@ class WebRuleSet:
 
 
 def mswitch_web() -> WebRuleSet:
-    """Returns the rules with mC4's share of held-out pages, but ten a language at the least."""
+    """Returns the rules, with mC4's share of held-out pages but at least ten per language."""
     return WebRuleSet(
         name="mswitch-web",
         long_lines=LongLines(3, 200),

@@ -42,7 +42,7 @@ def test_the_demo_says_in_words_how_it_differs():
 
 
 def test_unknown_name():
-    with pytest.raises(DataError, match="'c5' was asked for; there are mc4, "):
+    with pytest.raises(DataError, match="'c5' was requested; there are mc4, "):
         named("c5")
 
 
