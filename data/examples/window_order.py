@@ -26,7 +26,7 @@ from data.examples.schedule import LANES, Draws, Schedule
 from data.examples.seeds import hash_seeds
 
 WINDOWS, OFFSETS, INSIDE = 1, 2, 4  # purposes of random numbers, with different seeds
-SECTION_TOKENS = 2**24  # 29,537 windows of 568; 60 MB of blocks, or 120 with four bytes an id
+SECTION_TOKENS = 2**24  # 29,537 windows of 568; 60 MB of blocks, or 120 with four bytes per id
 LEAST_QUOTA = 16  # of a part per block of examples: shares of parts differ by less than 1/16
 
 

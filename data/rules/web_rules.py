@@ -71,7 +71,7 @@ def differences_from_mc4(rules: WebRuleSet) -> list[str]:
         f"A page needs {rules.long_lines}, weighted by script, before and after deduplication "
         "(mC4: not weighted, before).",
         f"The language counts from {rules.certainty} (mC4: 0.95).",
-        "One page a cluster of near-duplicates of one language stays (mC4: all).",
+        "One page per cluster of near-duplicates of one language stays (mC4: all).",
         "Lines are the same composed, spaced or cased otherwise (mC4: cased otherwise).",
         f"Held out are {rules.held_out} (mC4: one page in 1000, by the hash of its address).",
     ]

@@ -1,7 +1,7 @@
-"""Are token blocks what their manifest says? Sizes in milliseconds, contents at a disk's speed.
+"""Compares token blocks with their manifest: sizes in milliseconds, contents at disk speed.
 
-A missing or truncated file has another size; an altered one only another checksum. SHA-256 reads
-some 1 GB a second on one core of today's processors.
+The sizes reveal missing and truncated files, the checksums altered ones. SHA-256 takes one core
+about a second per GB.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from data.tokens.blocks import Shard, TokenBlocks
 
 
 def total_bytes(blocks: TokenBlocks) -> int:
-    """Returns the size of all blocks, as the manifest says it."""
+    """Returns the size of all blocks, according to the manifest."""
     return sum(shard.file_bytes for shard in all_shards(blocks))
 
 
@@ -21,14 +21,14 @@ def verify_sizes(blocks: TokenBlocks) -> None:
     """Compares the size of every block with the manifest.
 
     Raises:
-        DataError: a missing or truncated file, by name.
+        DataError: if a file is missing or truncated; the message names it.
     """
     for shard in all_shards(blocks):
         address = _existing(blocks, shard.records)
         size = blocks.files.size(shard.records.name)
         if size != shard.file_bytes:
             raise DataError(
-                f"{address} has {size:,} bytes and the manifest says {shard.file_bytes:,}; "
+                f"{address} has {size:,} bytes and the manifest records {shard.file_bytes:,}; "
                 "restore the file or tokenize again."
             )
 
@@ -37,7 +37,7 @@ def verify_contents(blocks: TokenBlocks) -> None:
     """Compares every file with its checksum.
 
     Raises:
-        DataError: a missing, truncated or altered file, by name.
+        DataError: if a file is missing, truncated or altered; the message names it.
     """
     for shard in all_shards(blocks):
         for file in (shard.records, shard.page_table):
@@ -45,16 +45,16 @@ def verify_contents(blocks: TokenBlocks) -> None:
             with blocks.files.pin(file) as path:
                 if digest_of_contents(path) != file.sha256:
                     raise DataError(
-                        f"{address} is not what the manifest says (checksum); "
+                        f"{address} has another checksum than the manifest records; "
                         "restore the file or tokenize again."
                     )
 
 
 def verify_languages(blocks: TokenBlocks) -> None:
-    """Checks that every language of the manifest has something to train on.
+    """Checks that every language of the manifest has training tokens.
 
     Raises:
-        DataError: no language, or one without training tokens.
+        DataError: if there is no language, or one without training tokens.
     """
     present = blocks.languages("train")
     empty = [code for code in blocks.manifest["languages"] if code not in present]
@@ -73,7 +73,11 @@ def all_shards(blocks: TokenBlocks) -> Iterator[Shard]:
 
 
 def _existing(blocks: TokenBlocks, file: BlockFile) -> str:
-    """Returns where the file is, if it is there."""
+    """Returns the address of a file that exists.
+
+    Raises:
+        DataError: if the file is missing.
+    """
     address = blocks.files.address(file.name)
     if blocks.files.size(file.name) is None:
         raise DataError(f"Token blocks should hold {address}, which is missing; tokenize again.")

@@ -1,13 +1,14 @@
-"""The files of token blocks, wherever they lie, and the readers that are open on them.
+"""The files of token blocks, local or on an object store, and their open readers.
 
-A `BlockFiles` lends a file as a path on this host's disk. `LocalFiles` has it there already;
-`staging.StagedFiles` copies it from an object store first and keeps it from being evicted while it
-is lent. Readers stay open, for opening one costs as much as reading ten to thirty records; but not
-more than half the files that the process may open (`ulimit -n`), as a corpus of mT5's size has more
-shards than that. An open one takes 40 kB.
+A `BlockFiles` pins a file as a path on this host's disk. `LocalFiles` has it there already;
+`data.stores.staging.StagedFiles` copies it from an object store first, and does not evict it while
+it is pinned. Readers stay open, as opening one costs as much as reading ten to thirty records. At
+most half of the files that the process may open (`ulimit -n`) are readers, as a corpus of mT5's
+size has more shards than that. An open reader takes 40 kB.
 
-Records are read one by one, `readahead_buffer_size:0,max_parallelism:0`: 14 us of CPU a record of
-4,096 ids, where one call for twenty takes 37 us each, as ArrayRecord hands them to its threads.
+Records are read one by one, with `readahead_buffer_size:0,max_parallelism:0`. That takes 14 us of
+CPU per record of 4,096 ids; one call for twenty takes 37 us per record, as ArrayRecord passes them
+to its threads.
 """
 
 import resource
@@ -27,11 +28,11 @@ READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
 class BlockFile(NamedTuple):
-    """What the manifest says of one file.
+    """One file of an artifact, as recorded in the manifest.
 
     Attributes:
         name: path relative to the artifact, for example `sw/train-00000-of-00001.arrayrecord`.
-        sha256: of its content.
+        sha256: checksum of its content.
     """
 
     name: str
@@ -40,15 +41,15 @@ class BlockFile(NamedTuple):
 
 @runtime_checkable
 class BlockFiles(Protocol):
-    """Where the files of an artifact are."""
+    """Access to the files of an artifact."""
 
     open_bytes: float
-    """Readers may hold files of so many bytes in all, one larger file apart."""
+    """Total size in bytes of the files that readers may pin; one larger file is allowed."""
     staged: bool
-    """Whether files come from a store, each compared with its checksum before it is lent."""
+    """Whether files come from an object store, where each is verified before it is pinned."""
 
     def address(self, name: str) -> str:
-        """Returns what a person would call the file."""
+        """Returns the path or address of the file, for messages."""
         ...
 
     def size(self, name: str) -> int | None:
@@ -56,11 +57,11 @@ class BlockFiles(Protocol):
         ...
 
     def pin(self, file: BlockFile) -> AbstractContextManager[Path]:
-        """Lends the file as a path on this host's disk; it stays there for as long."""
+        """Returns a context manager of the file's path on this host, valid inside the context."""
         ...
 
     def prefetch(self, files: Iterable[BlockFile]) -> None:
-        """Asks for files that will be wanted soon, the first one first; returns at once."""
+        """Starts fetching files that are needed soon, in order; returns at once."""
         ...
 
 
@@ -83,21 +84,21 @@ class LocalFiles:
         return path.stat().st_size if path.exists() else None
 
     def pin(self, file: BlockFile) -> AbstractContextManager[Path]:
-        """Lends the file where it lies."""
+        """Returns a context manager of the file's path."""
         return nullcontext(self.directory / file.name)
 
     def prefetch(self, files: Iterable[BlockFile]) -> None:
-        """Does nothing: the files are here."""
+        """Does nothing: the files are local."""
 
 
 class _OpenReader(NamedTuple):
     reader: ArrayRecordReader
     size: int
-    lent: ExitStack
+    pinned: ExitStack
 
 
 class Readers:
-    """Open readers, the least recently used closed first; reopened after pickling.
+    """An LRU cache of open readers, which is empty after unpickling.
 
     A reader has one position, so one thread reads at a time.
     """
@@ -109,10 +110,10 @@ class Readers:
         self._lock = threading.Lock()
 
     def read(self, file: BlockFile, records: Sequence[int]) -> list[bytes]:
-        """Returns records of one file; cheapest in ascending order.
+        """Returns records of one file; fastest in ascending order.
 
         Raises:
-            DataError: ArrayRecord finds the file damaged, or a record's checksum another.
+            DataError: if ArrayRecord finds the file damaged, or a wrong checksum of a record.
         """
         with self._lock:
             try:
@@ -126,26 +127,26 @@ class Readers:
     def _reader(self, file: BlockFile) -> ArrayRecordReader:
         if file.name not in self._open:
             size = self.files.size(file.name) or 0
-            self._make_room(size)
-            lent = ExitStack()
-            path = lent.enter_context(self.files.pin(file))
+            self._evict_for(size)
+            pinned = ExitStack()
+            path = pinned.enter_context(self.files.pin(file))
             self._open[file.name] = _OpenReader(
-                ArrayRecordReader(str(path), READER_OPTIONS), size, lent
+                ArrayRecordReader(str(path), READER_OPTIONS), size, pinned
             )
         self._open.move_to_end(file.name)
         return self._open[file.name].reader
 
-    def _make_room(self, size: int) -> None:
+    def _evict_for(self, size: int) -> None:
         while self._open and (
             len(self._open) >= self._most
             or size + sum(one.size for one in self._open.values()) > self.files.open_bytes
         ):
-            self._close_oldest()
+            self._evict_oldest()
 
-    def _close_oldest(self) -> None:
+    def _evict_oldest(self) -> None:
         _, oldest = self._open.popitem(last=False)
         oldest.reader.close()
-        oldest.lent.close()
+        oldest.pinned.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"files": self.files}

@@ -1,16 +1,15 @@
-"""The on-disk token format, and its only owner: ArrayRecord shards of many tokens a record.
+"""The on-disk format of tokens, which only this module reads and writes: ArrayRecord shards.
 
     DIR/manifest.json                                   counts, vocabulary digest, shards
     DIR/sw/train-00000-of-00001.arrayrecord             token records
-    DIR/sw/train-00000-of-00001.pages.parquet           one row a page: url and counts
+    DIR/sw/train-00000-of-00001.pages.parquet           one row per page: url and counts
     DIR/sw/validation-00000-of-00001.arrayrecord        ...
 
-Pages follow each other without a separator, as in T5, whose pretraining concatenates pages before
-it cuts them: any window length can be cut from the same blocks. Page ends are known from the page
-table. A record holds exactly 4,096 ids (the last of a shard may be shorter), little-endian uint16
-where the vocabulary allows it and uint32 otherwise, so the record of a token is known by division.
-`group_size:1` makes records independently readable; Grain asks for it. Why so:
-docs/decisions/token-blocks.md.
+Pages are concatenated without a separator, as in T5's pretraining, so any window length can be cut
+from the same blocks. The page table has the ends of pages. A record has exactly 4,096 ids (the last
+of a shard may be shorter), little-endian uint16 if the vocabulary allows it and uint32 otherwise,
+so the record of a token follows by division. `group_size:1` makes records independently readable,
+which Grain requires. The reasons are in docs/decisions/token-blocks.md.
 """
 
 import itertools
@@ -45,7 +44,7 @@ PAGE_SCHEMA = pa.schema(
 
 
 class TokenizedPage(NamedTuple):
-    """A page as ids, with what is counted about it."""
+    """A page as ids, with its sizes in UTF-8 bytes and in characters."""
 
     url: str
     tokens: Int[np.ndarray, " tokens"]
@@ -55,17 +54,17 @@ class TokenizedPage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """What the manifest says of one shard.
+    """One shard, as recorded in the manifest.
 
     Attributes:
         name: path without the ending, relative to the artifact, for example
             `sw/train-00000-of-00001`.
         pages, tokens, text_bytes, characters: counts.
-        unknown_tokens: tokens whose text is lost.
-        byte_tokens: tokens that stand for one byte, for want of a piece.
+        unknown_tokens: number of tokens without text.
+        byte_tokens: number of tokens of the byte fallback.
         file_bytes: size of the ArrayRecord file.
-        sha256: of the ArrayRecord file.
-        pages_sha256: of the page table.
+        sha256: checksum of the ArrayRecord file.
+        pages_sha256: checksum of the page table.
     """
 
     name: str
@@ -104,8 +103,8 @@ def write_shard(
 ) -> Shard:
     """Writes one shard, each of its two files atomically.
 
-    The same pages in the same order give the same bytes. `byte_ids` are the vocabulary's byte
-    pieces; one without byte fallback has none.
+    The same pages in the same order give the same bytes. `byte_ids` are the ids of the vocabulary's
+    byte pieces, empty without byte fallback.
     """
     records, table = directory / f"{name}.arrayrecord", directory / f"{name}.pages.parquet"
     stream = np.concatenate([np.empty(0, dtype), *(page.tokens.astype(dtype) for page in pages)])
@@ -148,7 +147,7 @@ class RecordSlice(NamedTuple):
 
 
 class TokenStream:
-    """All tokens of one language and split as one random-access ring over its shards."""
+    """All tokens of one language and split, as a ring with random access over its shards."""
 
     def __init__(self, readers: Readers, shards: Sequence[Shard], dtype: np.dtype):
         self.dtype = dtype
@@ -166,11 +165,11 @@ class TokenStream:
         return self._starts[-1]
 
     def read(self, start: int, length: int) -> Int[np.ndarray, " length"]:
-        """Returns `length` ids from `start`; after the last token comes the first."""
+        """Returns `length` ids from `start`; the first token follows the last."""
         return self.read_windows([start], length)[0]
 
     def read_windows(self, starts: Sequence[int], length: int) -> Int[np.ndarray, "windows length"]:
-        """Returns a window from each start; each record is read once, a shard's in one call."""
+        """Returns one window per start; each record is read once, with one call per shard."""
         pieces = [list(self._slices(start, length)) for start in starts]
         records = self._records({(piece.shard, piece.record) for row in pieces for piece in row})
         windows = np.empty((len(starts), length), np.int32)
@@ -190,28 +189,31 @@ class TokenStream:
             yield RecordSlice(shard, record, offset, offset + count)
             start, length = start + count, length - count
 
-    def _records(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
-        """Reads records, named by shard and number."""
+    def _records(self, numbers: set[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
+        """Returns records by (shard, number)."""
         found: dict[tuple[int, int], np.ndarray] = {}
-        for shard, group in itertools.groupby(sorted(wanted), key=lambda pair: pair[0]):
-            numbers = [record for _, record in group]
-            contents = self._readers.read(self._shards[shard].records, numbers)
-            for number, content in zip(numbers, contents, strict=True):
-                found[shard, number] = np.frombuffer(content, self.dtype)
+        for shard, group in itertools.groupby(sorted(numbers), key=lambda pair: pair[0]):
+            records = [record for _, record in group]
+            contents = self._readers.read(self._shards[shard].records, records)
+            for record, content in zip(records, contents, strict=True):
+                found[shard, record] = np.frombuffer(content, self.dtype)
         return found
 
     def shards_at(self, starts: Iterable[int], length: int) -> list[Shard]:
-        """Returns the shards that windows from these starts lie in."""
+        """Returns the shards of the windows from these starts."""
         found = {piece.shard for start in starts for piece in self._slices(start, length)}
         return [self._shards[number] for number in sorted(found)]
 
 
 class TokenBlocks:
-    """A finished artifact of token blocks, as its manifest describes it.
+    """A finished artifact of token blocks.
 
     Attributes:
-        directory: holds the manifest and the vocabulary.
-        files: lends the blocks, which lie in the same directory or on an object store.
+        directory: directory of the manifest and the vocabulary.
+        manifest: content of the manifest.
+        files: access to the blocks, in the same directory or on an object store.
+        readers: open readers of the blocks.
+        dtype: type of the ids on disk.
     """
 
     def __init__(self, directory: Path, manifest: dict[str, Any], files: BlockFiles | None = None):
@@ -241,7 +243,7 @@ class TokenBlocks:
         return TokenStream(self.readers, self.shards(language, split), self.dtype)
 
     def pages(self, language: str, split: str) -> list[TokenizedPage]:
-        """Returns a split's pages with their tokens, in order; for held-out pages."""
+        """Returns the pages of a split with their tokens, in order; small splits only."""
         table = pa.concat_tables(map(self._page_table, self.shards(language, split)))
         tokens = self.stream(language, split).read(0, self.counts(split, "tokens")[language])
         ends = np.cumsum(table["tokens"].to_numpy())

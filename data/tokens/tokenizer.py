@@ -1,12 +1,11 @@
-"""Text to ids and back: a SentencePiece model as mT5's, with 100 sentinels as its last real ids.
+"""The tokenizer: a SentencePiece model in mT5's layout, with 100 sentinels as its last ids.
 
-Layout, as T5 has it: 0 padding, 1 EOS, 2 unknown, then 256 byte pieces and the learned pieces, then
-the sentinels, `<extra_id_0>` being the *last* id and the others descending from it. The embedding
-is padded to a multiple of 128 rows beyond them; a padding row is never a sentinel and never a
-target.
+T5's layout: 0 padding, 1 EOS, 2 unknown, then 256 byte pieces and the learned pieces, then the
+sentinels in descending order, so that `<extra_id_0>` is the *last* id. The embedding is padded to a
+multiple of 128 rows; a padding row is never a sentinel and never a target.
 
-Control pieces (padding, EOS, sentinels) are never produced by encoding text, so a page that
-contains "<extra_id_0>" literally cannot forge one.
+Encoding text never produces control pieces (padding, EOS, sentinels), so a page with the text
+"<extra_id_0>" cannot forge one.
 """
 
 from functools import cached_property
@@ -18,10 +17,10 @@ from jaxtyping import Int
 
 from data.errors import DataError
 
-MODEL_FILE = "sentencepiece.model"  # in every directory that needs the vocabulary
+MODEL_FILE = "sentencepiece.model"  # in every directory with a vocabulary
 SENTINELS = 100
 PADDING, EOS, UNKNOWN = 0, 1, 2
-ROW_MULTIPLE = 128  # T5X pads 250,100 ids to 250,112 rows: matrix units want round shapes
+ROW_MULTIPLE = 128  # T5X pads 250,100 ids to 250,112 rows, for the matrix units
 _WORD_START = "\u2581"  # SentencePiece's visible space
 
 
@@ -39,12 +38,12 @@ class Tokenizer:
 
     @property
     def size(self) -> int:
-        """Ids in all, sentinels included, padding rows not."""
+        """Number of ids, with sentinels and without padding rows."""
         return self.processor.GetPieceSize()
 
     @property
     def rows(self) -> int:
-        """Rows of the embedding: the size, rounded up to a multiple of 128."""
+        """Number of rows of the embedding: the size, rounded up to a multiple of 128."""
         return -(-self.size // ROW_MULTIPLE) * ROW_MULTIPLE
 
     @property
@@ -78,15 +77,15 @@ class Tokenizer:
         return "".join([*parts, self.processor.DecodeIds(ordinary)]).strip()
 
     def is_sentinel(self, token: int) -> bool:
-        """True for the last 100 ids."""
+        """Returns whether an id is one of the last 100."""
         return self.size - SENTINELS <= token < self.size
 
     @cached_property
     def piece_bytes(self) -> Int[np.ndarray, " rows"]:
-        """UTF-8 bytes of text that each id stands for; 0 for control ids and padding rows.
+        """Number of UTF-8 bytes of text per id; 0 for control ids and padding rows.
 
-        A byte piece stands for 1, an unknown id for 1 at least (its text is lost). The space before
-        a word counts with the word.
+        A byte piece has 1 byte. An unknown id has at least 1, as its text is lost, and counts as 1.
+        The space before a word belongs to the word.
         """
         sizes = np.zeros(self.rows, dtype=np.int64)
         for token in range(self.size):
@@ -102,7 +101,8 @@ def load(path: Path) -> Tokenizer:
     """Loads a `.model` file.
 
     Raises:
-        DataError: missing, or not a model in T5's layout with 100 sentinels as its last ids.
+        DataError: if the file is missing, or not a model in T5's layout with 100 sentinels at its
+            end.
     """
     tokenizer = load_any(path)
     last = tokenizer.processor.IdToPiece(tokenizer.first_sentinel)
@@ -115,10 +115,11 @@ def load(path: Path) -> Tokenizer:
 
 
 def load_any(path: Path) -> Tokenizer:
-    """Loads a `.model` file in T5's layout, which may end with sentinels or not.
+    """Loads a `.model` file in T5's layout, with or without sentinels.
 
     Raises:
-        DataError: missing, no SentencePiece model, or padding, EOS and unknown lie elsewhere.
+        DataError: if the file is missing, is not a SentencePiece model, or has other ids for
+            padding, EOS and unknown.
     """
     if not path.exists():
         raise DataError(
@@ -136,7 +137,7 @@ def load_any(path: Path) -> Tokenizer:
 
 
 def has_sentinels(tokenizer: Tokenizer) -> bool:
-    """True if the last 100 pieces are sentinels in T5's order."""
+    """Returns whether the last 100 pieces are sentinels in T5's order."""
     names = [
         tokenizer.processor.IdToPiece(token).removeprefix(_WORD_START)  # as some converters write
         for token in range(max(tokenizer.size - SENTINELS, 0), tokenizer.size)
@@ -145,5 +146,5 @@ def has_sentinels(tokenizer: Tokenizer) -> bool:
 
 
 def sentinel_pieces() -> list[str]:
-    """Returns the sentinels in the order of their ids: 99 first, 0 last."""
+    """Returns the sentinels in the order of their ids, from 99 down to 0."""
     return [f"<extra_id_{number}>" for number in reversed(range(SENTINELS))]

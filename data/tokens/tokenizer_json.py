@@ -1,14 +1,13 @@
 """A SentencePiece model as the `tokenizer.json` of Hugging Face's tokenizers library.
 
-Transformers reads a `tokenizer.json` as it stands, where it rebuilds a T5 tokenizer from
-`spiece.model` without byte fallback and splits on every white space. Written out here are the
-model's own settings: its character map, its spaces, its pieces and scores, bytes for what has no
-piece, the sentinels as special tokens, EOS at the end.
+Transformers loads a `tokenizer.json` unchanged. From `spiece.model` it would rebuild a T5 tokenizer
+without byte fallback that splits on every white space. This module writes the model's own settings:
+character map, spaces, pieces and scores, byte fallback, the sentinels as special tokens, EOS.
 
-It is not the same program: of 10,592 texts in 103 codes, `parity/hugging_face_files.py` finds other
-ids in 85. The library breaks ties of equal scores otherwise ("....") and maps characters a grapheme
-at a time, so that some vowel signs of Indic scripts stay in two parts. And it knows no kinds of
-pieces: "<0x0A>" spelled out in a text is a byte there.
+The implementations differ: of 10,592 texts in 103 codes, `parity/hugging_face_files.py` finds
+different ids in 85. The library breaks ties of equal scores differently ("...."). It normalizes one
+grapheme at a time, so that some vowel signs of Indic scripts stay in two parts. It has no types of
+pieces: a literal "<0x0A>" in a text becomes a byte.
 """
 
 import base64
@@ -63,7 +62,7 @@ def tokenizer_json(model: bytes) -> dict[str, Any]:
 
 
 def special_token(number: int, piece: str) -> dict[str, Any]:
-    """Returns the entry of a token that is found in text as it stands."""
+    """Returns the entry of a token that is matched in text without normalization."""
     return {
         "id": number,
         "content": piece,

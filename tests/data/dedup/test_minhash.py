@@ -108,7 +108,7 @@ def test_keys_do_not_depend_on_order_or_on_company(texts, data):
 def test_keys_do_not_depend_on_the_size_of_chunks(monkeypatch):
     texts = [ENGLISH, YORUBA, "", ENGLISH * 50]
     keys = band_keys(texts, "en")
-    monkeypatch.setattr(minhash, "CHARACTERS_A_CHUNK", 16)
+    monkeypatch.setattr(minhash, "CHUNK_CHARACTERS", 16)
     np.testing.assert_array_equal(band_keys(texts, "en"), keys)
 
 

@@ -177,5 +177,5 @@ def test_a_language_without_text_is_named(mixture):
 
 
 def test_missing_weights_file():
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="not a file"):
         parse("weights:/nowhere/weights.json", sizes({"sw": 1}))

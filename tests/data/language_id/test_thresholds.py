@@ -34,7 +34,7 @@ def test_examples(probabilities, threshold):
 
 
 def test_a_language_of_no_pages_has_no_threshold():
-    with pytest.raises(ValueError, match="no pages"):
+    with pytest.raises(ValueError, match="at least one page"):
         fineweb2().threshold(counts([]))
 
 

@@ -192,7 +192,9 @@ def test_a_missing_and_a_truncated_block_are_named_before_training(tmp_path, loc
     whole = path.read_bytes()
     try:
         path.write_bytes(whole[:-1])
-        with pytest.raises(DataError, match=r"file://.*train-00000.* bytes and the manifest says"):
+        with pytest.raises(
+            DataError, match=r"file://.*train-00000.* bytes and the manifest records"
+        ):
             verify_sizes(staged(local, tmp_path, protocol="file"))
         path.unlink()
         with pytest.raises(DataError, match=r"file://.*train-00000.* which is missing"):
