@@ -22,6 +22,7 @@ import numpy as np
 from pipeline.planning.program import Instruction, Program
 
 PASSES = {"highest": 6, "high": 3}
+WINDOW_FIELDS = {"size": "", "stride": "1", "pad": "0", "lhs_dilate": "1", "rhs_dilate": "1"}
 LIBRARY = 'custom_call_target="__cublas$'  # and `gemm`, or `lt$matmul`
 
 
@@ -92,13 +93,13 @@ def _products_of_convolution(
 
 @dataclass(frozen=True)
 class Window:
-    """Window of a convolution along one spatial dimension."""
+    """Window of a convolution along one spatial dimension, in the order of `WINDOW_FIELDS`."""
 
     size: int
-    stride: int = 1
-    padding: int = 0
-    left_dilation: int = 1
-    right_dilation: int = 1
+    stride: int
+    padding: int
+    left_dilation: int
+    right_dilation: int
 
     def pairs(self, inputs: int, outputs: int) -> int:
         """Returns the number of (output, kernel) pairs that meet an input and no padding."""
@@ -116,22 +117,14 @@ def _windows(attributes: str) -> list[Window]:
     if found is None or not found.group(1):
         return []
     fields = dict(field.split("=") for field in found.group(1).split())
-    sizes = [int(size) for size in fields["size"].split("x")]
-
-    def each(name: str, missing: int) -> list[int]:
-        texts = fields[name].split("x") if name in fields else [str(missing)] * len(sizes)
-        return [int(text.split("_")[0]) for text in texts]
-
+    dimensions = fields["size"].count("x") + 1
+    columns = (
+        fields.get(name, "x".join([missing] * dimensions)).split("x")
+        for name, missing in WINDOW_FIELDS.items()
+    )
     return [
-        Window(*of_one)
-        for of_one in zip(
-            sizes,
-            each("stride", 1),
-            each("pad", 0),
-            each("lhs_dilate", 1),
-            each("rhs_dilate", 1),
-            strict=True,
-        )
+        Window(*(int(text.split("_")[0]) for text in of_one))
+        for of_one in zip(*columns, strict=True)
     ]
 
 

@@ -31,18 +31,12 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
             f"mesh.slices={slices} was asked of {devices} devices; slices are equal, so choose a "
             "number that divides the devices."
         )
-    refusals = []
-    for shape in _shapes(recipe, devices):
-        candidate = replace(recipe, mesh=shape)
-        try:
-            check_divides(candidate)
-        except ConfigurationError as error:
-            refusals.append(str(error))
-        else:
-            return candidate
-    raise ConfigurationError(
-        f"{recipe.name} fits no mesh of {devices} devices. {refusals[0]}{_offer(recipe, devices)}"
-    )
+    found, refusal = _search(recipe, devices)
+    if found is None:
+        raise ConfigurationError(
+            f"{recipe.name} fits no mesh of {devices} devices. {refusal}{_offer(recipe, devices)}"
+        )
+    return found
 
 
 def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
@@ -64,6 +58,20 @@ def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
     return with_mesh(read, 1).mesh
 
 
+def _search(recipe: Recipe, devices: int) -> tuple[Recipe | None, str]:
+    """Returns the recipe with the first mesh that it divides over, or None and the first error."""
+    errors = []
+    for shape in _shapes(recipe, devices):
+        candidate = replace(recipe, mesh=shape)
+        try:
+            check_divides(candidate)
+        except ConfigurationError as error:
+            errors.append(str(error))
+        else:
+            return candidate, ""
+    return None, errors[0]
+
+
 def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
     switch = recipe.model.switch
     experts = 1 if switch is None else switch.experts
@@ -80,11 +88,7 @@ def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
 def _offer(recipe: Recipe, devices: int) -> str:
     """Returns a sentence with the smallest change that gives the recipe a mesh, or nothing."""
     for change, changed in changes(recipe):
-        for shape in _shapes(changed, devices):
-            try:
-                check_divides(replace(changed, mesh=shape))
-            except ConfigurationError:
-                continue
+        if _search(changed, devices)[0]:
             return f" It fits one with --set {change}."
     return ""
 

@@ -137,9 +137,8 @@ def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
         raise ArtifactError(
             f"--set {whole} was asked; it is not a single value. Name one of its fields."
         )
-    allowed = get_args(hint) if get_origin(hint) is Literal else ()
-    if kind is bool:
-        allowed = ("true", "false")
+    literals = get_args(hint) if get_origin(hint) is Literal else ()
+    allowed = ("true", "false") if kind is bool else literals
     if allowed and text not in allowed:
         raise ArtifactError(f"--set {whole}={text} was asked; write one of {', '.join(allowed)}.")
     if kind is bool:
@@ -153,7 +152,7 @@ def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
 
 
 def _build(kind: Any, value: Any) -> Any:
-    if value is None or not isinstance(value, dict):
+    if not isinstance(value, dict):
         return value
     hints = get_type_hints(kind)
     return kind(**{name: _build(_class_of(hints[name]), item) for name, item in value.items()})
@@ -161,8 +160,6 @@ def _build(kind: Any, value: Any) -> Any:
 
 def _class_of(hint: Any) -> Any:
     """Returns the dataclass in `X | None`, or the hint itself."""
-    if get_origin(hint) is None:
-        return hint
     return next((kind for kind in get_args(hint) if dataclasses.is_dataclass(kind)), hint)
 
 
