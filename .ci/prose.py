@@ -82,7 +82,7 @@ def _words(pattern: str) -> re.Pattern[str]:
 RULES = (
     Rule(RATE, _words(f"(?:{COUNT} (?:[\\w-]+ )?{THING}|(?!{ALSO_VERBS}){THINGS}) an? {UNIT}")),
     Rule(RATE, _words(f"(?:one|once|twice|[KMGT]i?B) an? {UNIT}")),
-    Rule(TRACE, _words("as (?:asked|wanted)|wanted")),
+    Rule(TRACE, _words("as (?:asked|wanted)|(?:was|were|is) wanted|wanted (?:was|were)|wanted:")),
     Rule(SPEECH, _words(f"{ACTOR}s? {SPEAKS}")),
     Rule(SPEECH, _words("(?:says?|tells?|told|believes?) (?:whether|what|which|how|where|of)")),
     Rule(SPEECH, _words("believe[sd]?")),

@@ -38,13 +38,13 @@ from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
 
 # Raised when unfinished shards of an earlier version may not be resumed: other ids or another cut.
 VERSION = 2
-SHARD_BYTES = 256_000_000  # of page files a shard; a shard must fit a worker's memory
+SHARD_BYTES = 256_000_000  # of page files per shard; a shard must fit a worker's memory
 SPLITS = ("train", "validation")
 VOCABULARY_FACTS = ("vocabulary_size", "vocabulary_rows", "first_sentinel", "byte_ids", "sha256")
 
 
 def run(arguments: Tokenize) -> None:
-    """Writes token blocks, or finds them finished."""
+    """Writes token blocks, unless they are finished."""
     options = pipeline_options(arguments.beam)
     use_store_options(options)
     check_workers_reach(options, [*arguments.corpus, arguments.out])
@@ -101,7 +101,7 @@ def read_vocabulary(directory: str) -> tuple[dict[str, Any], bytes]:
     """Returns the vocabulary's manifest and model.
 
     Raises:
-        ArtifactError: the model is not the one that the manifest describes.
+        ArtifactError: if the model is not the one that the manifest describes.
     """
     manifest, path = read_manifest(directory, "vocabulary"), join_path(directory, MODEL_FILE)
     model = read_bytes(path) if exists(path) else b""
@@ -135,7 +135,7 @@ def write(step: WriteShard, shards: int, options: PipelineOptions) -> None:
     """Runs the job: writes every shard that is not finished.
 
     Raises:
-        DataError: if a worker met something that its user can mend, such as a full disk.
+        DataError: if a worker met a condition that the user can fix, such as a full disk.
     """
     with job.running(options) as pipeline:
         _ = pipeline | "WriteTokenBlocks" >> DoWork(step, shards)

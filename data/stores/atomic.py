@@ -43,7 +43,7 @@ def atomic_write(path: str | Path, scratch: str | Path | None = None) -> Iterato
 
 
 def publish(unfinished: Path, path: Path) -> None:
-    """Gives a complete local file its name: force to disk, then rename."""
+    """Forces a complete local file to disk, then renames it."""
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     path.parent.mkdir(parents=True, exist_ok=True)

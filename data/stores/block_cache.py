@@ -1,15 +1,15 @@
 """A bounded cache of files on this host's disk, shared by all its processes.
 
-    CACHE/<sha256>               a whole file; it gets its name only when its content is verified
-    CACHE/<sha256>.<bytes>.tmp   one that is being fetched; it counts as what it will be
-    CACHE/<sha256>.lock          locked by `flock`: shared while the file is lent, alone while it
-                                 is fetched or evicted
-    CACHE/cache.lock             locked while room is made, and while names change
+    CACHE/<sha256>               a whole file; renamed to this only after its content is verified
+    CACHE/<sha256>.<bytes>.tmp   a file that is being fetched; it counts with its final size
+    CACHE/<sha256>.lock          locked by `flock`: shared while the file is lent, exclusive while
+                                 it is fetched or evicted
+    CACHE/cache.lock             locked while files are evicted or renamed
 
-All that lies there together is never larger than the limit, other processes' fetches included. To
-make room, the files that were lent longest ago go first; a file that any process has borrowed
-stays. The kernel takes back the locks of a process that dies, and what it left half fetched is
-evicted like the rest. Locks hold within one host: give each host a directory of its own.
+The total size never exceeds the limit, including fetches of other processes. The least recently
+lent files are evicted first; a file that any process has borrowed is not evicted. The kernel
+releases the locks of a process that dies, and its partial fetches are evicted like other files.
+Locks hold within one host: give each host a directory of its own.
 """
 
 import fcntl
@@ -26,24 +26,24 @@ from data.errors import DataError
 from data.stores.digests import digest_of_contents
 from data.stores.retry import Damaged
 
-PATIENCE_SECONDS = 60  # for other processes of this host to give files back
+PATIENCE_SECONDS = 60  # for other processes of this host to return files
 
 
 class CacheFull(DataError):
-    """Everything in the cache is lent; another process may give some of it back."""
+    """Everything in the cache is lent; another process may return some of it."""
 
 
 class DamagedFile(Damaged):
-    """What was fetched is not what was asked for."""
+    """The fetched content differs from the manifest's checksum."""
 
 
-class Wanted(NamedTuple):
-    """A file by its content.
+class SourceFile(NamedTuple):
+    """A file identified by its content.
 
     Attributes:
-        sha256: its name in the cache.
-        size: in bytes.
-        address: where it comes from, for messages.
+        sha256: digest of its content, its name in the cache.
+        size: size in bytes.
+        address: its source, for messages.
     """
 
     sha256: str
@@ -52,7 +52,7 @@ class Wanted(NamedTuple):
 
 
 class BlockCache:
-    """Files in one directory, `limit_bytes` of them at most."""
+    """A directory of files, with at most `limit_bytes` in total."""
 
     def __init__(self, directory: Path, limit_bytes: int):
         self.directory = directory
@@ -60,56 +60,55 @@ class BlockCache:
         directory.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def pin(self, wanted: Wanted, fetch: Callable[[Path], None]) -> Iterator[Path]:
-        """Lends a file, fetched first if it is not there.
+    def pin(self, source: SourceFile, fetch: Callable[[Path], None]) -> Iterator[Path]:
+        """Lends a file, which is fetched first if it is absent.
 
         Args:
-            wanted: the file.
-            fetch: writes it to a path; what it writes is verified.
+            source: the file.
+            fetch: writes the file to a path; its content is verified.
 
         Raises:
-            DamagedFile: what was fetched has another checksum.
-            CacheFull: all that is there has been lent for too long, or the file is larger than
-                the cache.
+            DamagedFile: if the fetched content has another checksum.
+            CacheFull: if all files stay lent for too long, or the file is larger than the cache.
         """
-        path = self.directory / wanted.sha256
+        path = self.directory / source.sha256
         while True:
-            with self._locked(f"{wanted.sha256}.lock", fcntl.LOCK_SH):
+            with self._locked(f"{source.sha256}.lock", fcntl.LOCK_SH):
                 if path.exists():
                     now = time.time_ns()  # the kernel's own clock stands still for 4 ms
                     os.utime(path, ns=(now, now))  # the order of eviction
                     yield path
                     return
-            with self._locked(f"{wanted.sha256}.lock", fcntl.LOCK_EX):
+            with self._locked(f"{source.sha256}.lock", fcntl.LOCK_EX):
                 if not path.exists():
-                    self._fetch(wanted, fetch)
+                    self._fetch(source, fetch)
 
-    def _fetch(self, wanted: Wanted, fetch: Callable[[Path], None]) -> None:
-        """Fetches a file whose lock is held alone."""
-        temporary = self.directory / f"{wanted.sha256}.{wanted.size}.tmp"
-        self._reserve(temporary, wanted)
+    def _fetch(self, source: SourceFile, fetch: Callable[[Path], None]) -> None:
+        """Fetches a file whose exclusive lock is held."""
+        temporary = self.directory / f"{source.sha256}.{source.size}.tmp"
+        self._reserve(temporary, source)
         try:
             fetch(temporary)
             if (
-                temporary.stat().st_size != wanted.size
-                or digest_of_contents(temporary) != wanted.sha256
+                temporary.stat().st_size != source.size
+                or digest_of_contents(temporary) != source.sha256
             ):
                 raise DamagedFile(
-                    f"{wanted.address} is not what the manifest says (size or checksum); "
+                    f"{source.address} differs from the manifest (size or checksum); "
                     "restore the file or tokenize again."
                 )
             with self._locked("cache.lock", fcntl.LOCK_EX):
-                temporary.replace(self.directory / wanted.sha256)
+                temporary.replace(self.directory / source.sha256)
         except BaseException:
             with self._locked("cache.lock", fcntl.LOCK_EX):
                 temporary.unlink(missing_ok=True)
             raise
 
-    def _reserve(self, temporary: Path, wanted: Wanted) -> None:
-        """Makes room for a file and takes it."""
-        if wanted.size > self.limit_bytes:
+    def _reserve(self, temporary: Path, source: SourceFile) -> None:
+        """Reserves room for a file, evicting others."""
+        if source.size > self.limit_bytes:
             raise DataError(
-                f"{wanted.address} has {wanted.size:,} bytes and the cache in {self.directory} may "
+                f"{source.address} has {source.size:,} bytes and the cache in {self.directory} may "
                 f"hold {self.limit_bytes:,}; give it more room (--cache.gigabytes)."
             )
         for attempt in Retrying(
@@ -119,22 +118,22 @@ class BlockCache:
             reraise=True,
         ):
             with attempt, self._locked("cache.lock", fcntl.LOCK_EX):
-                temporary.unlink(missing_ok=True)  # of a process that died
-                self._make_room(wanted)
+                temporary.unlink(missing_ok=True)  # left by a process that died
+                self._make_room(source)
                 temporary.touch()
 
-    def _make_room(self, wanted: Wanted) -> None:
+    def _make_room(self, source: SourceFile) -> None:
         files = [path for path in self.directory.iterdir() if path.suffix != ".lock"]
         room = self.limit_bytes - sum(map(_full_size, files))
         for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
-            if room >= wanted.size:
+            if room >= source.size:
                 return
             size = _full_size(path)
             if self._evict(path):
                 room += size
-        if room < wanted.size:
+        if room < source.size:
             raise CacheFull(
-                f"{wanted.address} needs {wanted.size:,} bytes and all but {max(room, 0):,} of the "
+                f"{source.address} needs {source.size:,} bytes and all but {max(room, 0):,} of the "
                 f"{self.limit_bytes:,} in {self.directory} are in use; give it more room "
                 "(--cache.gigabytes) or start fewer processes."
             )
@@ -155,5 +154,5 @@ class BlockCache:
 
 
 def _full_size(path: Path) -> int:
-    """Returns the size of a file, or what it will have when it is fetched."""
+    """Returns the size of a file, final or expected."""
     return int(path.name.split(".")[1]) if path.suffix == ".tmp" else path.stat().st_size

@@ -1,8 +1,8 @@
-"""Does again what a store fails to do, with growing waits.
+"""Retries failed requests to a store, with growing waits.
 
-A store answers 503, drops a connection, or is away for half a minute: none of that ends a job. What
-no waiting mends (no such bucket, wrong credentials) ends at once. Either way the end is one
-sentence. Waits are the usual ones, exponential with jitter, a minute in all; fsspec's own few tries
+A store answers 503, drops a connection, or is away for half a minute: none of that ends a job. An
+error that no waiting can fix (no such bucket, wrong credentials) ends it at once. Either way the
+end is one sentence. Waits are exponential with jitter, a minute in all; fsspec's own few retries
 within a second or two come before.
 """
 
@@ -24,34 +24,34 @@ T = TypeVar("T")
 
 
 class Damaged(DataError):
-    """What arrived is not what was sent; another try may mend it."""
+    """The received content differs from what was sent; a retry may fix it."""
 
 
 def persist(action: Callable[[], T], address: str, what: str = "read") -> T:
-    """Does what may fail until it succeeds or there is no more hope.
+    """Retries an action until it succeeds or a retry is pointless.
 
     Args:
-        action: may be done any number of times.
-        address: of what it is done to, for the message.
-        what: participle of what is done, for the message.
+        action: the action, which may be repeated any number of times.
+        address: address of its object, for the message.
+        what: participle of the action, for the message.
 
     Raises:
-        DataError: the last failure, in a sentence.
+        DataError: if the last attempt fails; the message is one sentence.
     """
     try:
         return again_and_again(action)
     except DataError:
         raise
     except Exception as error:  # every store has exceptions of its own
-        said = " ".join(str(error).split())
+        cause = " ".join(str(error).split())
         raise DataError(
-            f"{address} cannot be {what} ({type(error).__name__}: {said}); "
+            f"{address} cannot be {what} ({type(error).__name__}: {cause}); "
             "check the address and the credentials."
         ) from error
 
 
 def again_and_again(action: Callable[[], T]) -> T:
-    """Does what may fail until it succeeds or there is no more hope; raises the last failure."""
+    """Retries an action until it succeeds or a retry is pointless; raises the last failure."""
     return tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
@@ -61,7 +61,7 @@ def again_and_again(action: Callable[[], T]) -> T:
 
 
 def is_worth_another_try(error: BaseException) -> bool:
-    """Says whether waiting may mend it."""
+    """Returns whether a later attempt may succeed."""
     if isinstance(error, Damaged):
         return True
     refused = (

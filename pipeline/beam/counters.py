@@ -1,6 +1,7 @@
-"""Counters of the jobs, under one namespace on every runner; light, so that every stage may count.
+"""Counters of the jobs, under one namespace on every runner; light, so that every stage can count.
 
-The cleaning steps' wiring is not imported here: it loads CLD3, which must not meet TensorFlow.
+The cleaning steps' wiring is not imported here: it loads CLD3, which must not be in one process
+with TensorFlow.
 """
 
 from apache_beam.metrics.metric import Metrics

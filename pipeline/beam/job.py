@@ -1,4 +1,4 @@
-"""A Beam job from its first moment to its last, and what its failure means to the user."""
+"""Runs a Beam job, reads its counters, and turns a worker's error into the user's."""
 
 import contextlib
 import logging
@@ -16,37 +16,37 @@ from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import Follow, pipeline_for
 
 MENDABLE = ("DataError", "Damaged", "OSError", "PermissionError", "WorkerEnded")
-# The last line of a worker's traceback, if it is of this kind.
+# The last line of a worker's traceback, if its error is one of these.
 SENTENCE = re.compile(rf"(?:{'|'.join(MENDABLE)}): (.+)")
 
 
 @contextlib.contextmanager
 def running(options: PipelineOptions, follow: Follow = lambda _: None) -> Iterator[beam.Pipeline]:
-    """Gives a pipeline that runs when the block has ended, here or where the options say.
+    """Yields a pipeline that runs when the block ends, on the runner of the options.
 
     Args:
-        options: of the job.
-        follow: is told of the job as soon as it has been submitted. The local runner has then
-            ended; others have begun.
+        options: the job's options.
+        follow: called with the job once it is submitted. On the local runner it has then ended,
+            on others begun.
 
     Raises:
-        DataError: a worker met something that its user can mend, such as a full disk.
+        DataError: if a worker met a condition that the user can fix, such as a full disk.
     """
-    be_quiet_about_what_is_told()
+    silence_reported_errors()
     try:
         with pipeline_for(options, follow) as pipeline:
             yield pipeline
-    except Exception as error:  # Beam makes a RuntimeError of whatever a worker raises
-        raise told(error) from error
+    except Exception as error:  # Beam turns any error of a worker into a RuntimeError
+        raise user_error(error) from error
 
 
-def be_quiet_about_what_is_told() -> None:
-    """Keeps Beam's traceback from the terminal where the command will end with a sentence of it."""
-    logging.getLogger(common.__name__).addFilter(is_news)
+def silence_reported_errors() -> None:
+    """Hides Beam's traceback where the command ends with one sentence instead."""
+    logging.getLogger(common.__name__).addFilter(is_unreported)
 
 
-def is_news(record: logging.LogRecord) -> bool:
-    """False for the error of a piece of work that `told` will tell."""
+def is_unreported(record: logging.LogRecord) -> bool:
+    """Returns False for a worker's error that `user_error` reports."""
     kind = record.exc_info and record.exc_info[0]
     return not kind or kind.__name__ not in MENDABLE
 
@@ -54,12 +54,14 @@ def is_news(record: logging.LogRecord) -> bool:
 def counters(result: PipelineResult) -> dict[str, int]:
     """Returns the job's own counters as they are now, by name, over all its steps.
 
-    What bundles have committed, where the runner tells any of that: Flink and Spark tell attempts.
-    Two bundles that end together and are each the first with a name count once on Prism (2.77.0,
-    `metricsStore.unprocessedPayloads` keeps one payload a name); the manifest counts them all.
+    Committed values where the runner reports any; Flink and Spark report attempted ones. Prism
+    counts two bundles once if they end together and each is the first with a name (2.77.0,
+    `metricsStore.unprocessedPayloads` keeps one payload per name); the manifest counts them all.
     """
     if "_metrics" in vars(result):
-        vars(result)["_metrics"] = None  # a portable runner's asks once and keeps the answer
+        vars(result)["_metrics"] = (
+            None  # a portable runner's result queries once and keeps the answer
+        )
     answers = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
     committed = any(one.committed for one in answers)
     found: dict[str, int] = {}
@@ -69,8 +71,8 @@ def counters(result: PipelineResult) -> dict[str, int]:
     return found
 
 
-def told(error: Exception) -> Exception:
-    """Returns what a worker's error means for the user, or the error itself if it is a fault."""
+def user_error(error: Exception) -> Exception:
+    """Returns a worker's error as the user's, or the error itself if it is a fault of the code."""
     found = SENTENCE.findall(f"{type(error).__name__}: {error}")
     if not found:
         return error

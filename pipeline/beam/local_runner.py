@@ -1,7 +1,7 @@
-"""Beam's runner for this machine, with worker processes that know the job's options.
+"""Beam's runner for this machine, with worker processes that receive the job's options.
 
-As Beam has it, a worker process of the embedded runner is told none of the options, and would fill
-the terminal with its log. Here it gets them, and it is started by `pipeline.beam.local_worker`.
+By default a worker process of the embedded runner receives none of the options, and fills the
+terminal with its log. Here it gets them, and it is started by `pipeline.beam.local_worker`.
 """
 
 import contextlib
@@ -32,15 +32,15 @@ class LocalRunner(FnApiRunner):
     def __init__(self, options: PipelineOptions):
         asked = options.get_all_options(drop_default=True, retain_unknown_options=True)
         # Numbers would travel as floats, and a worker that reads "2.0" for an int ends.
-        told = {k: str(v) if type(v) in (int, float) else v for k, v in asked.items()}
+        sent = {k: str(v) if type(v) in (int, float) else v for k, v in asked.items()}
         info = beam_provision_api_pb2.ProvisionInfo(
             retrieval_token="unused-retrieval-token",
-            pipeline_options=utils.dict_to_struct(told),
+            pipeline_options=utils.dict_to_struct(sent),
         )
         super().__init__(provision_info=ExtendedProvisionInfo(info))
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
-        """Runs the graph, its worker processes started by ours."""
+        """Runs the graph, with `local_worker` as its worker processes."""
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK:
                 environment.payload = WORKER.encode()
@@ -54,17 +54,17 @@ class WorkerEnded(RuntimeError):
 
 @contextlib.contextmanager
 def interrupted_if_a_worker_ends() -> Iterator[None]:
-    """Ends the wait for a worker process that was killed; Beam would wait for it for ever.
+    """Ends the wait for a worker process that was killed; Beam would wait for it forever.
 
     Raises:
-        WorkerEnded: a worker process ended with another status than 0.
+        WorkerEnded: if a worker process ended with another status than 0.
     """
     before, ended = threading.excepthook, []
 
     def note(error: threading.ExceptHookArgs) -> None:
         if error.thread is not None and error.thread.name == "run_worker":
             ended.append(str(error.exc_value))
-            if len(ended) == 1:  # a second signal might come when nobody handles it any more
+            if len(ended) == 1:  # a second signal might arrive after its handler is gone
                 os.kill(os.getpid(), WAKE)
         else:
             before(error)

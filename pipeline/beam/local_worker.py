@@ -8,19 +8,19 @@ import sys
 
 
 def main() -> None:
-    """Works until the runner has no more to do."""
+    """Processes work until the runner has none left."""
     logging.basicConfig(handlers=[logging.NullHandler()])
     from apache_beam.runners.worker import sdk_worker_main
 
-    from pipeline.beam.job import be_quiet_about_what_is_told
+    from pipeline.beam.job import silence_reported_errors
 
-    be_quiet_about_what_is_told()
+    silence_reported_errors()
     logging.getLogger(sdk_worker_main.__name__).addFilter(is_worth_reading)
     sdk_worker_main.main(sys.argv)
 
 
 def is_worth_reading(record: logging.LogRecord) -> bool:
-    """False for the warning that no `__main__` was pickled: all code here is in packages."""
+    """Returns False for the warning that `__main__` was not pickled: all code is in packages."""
     return "registeries may not be effective" not in record.getMessage()
 
 

@@ -1,8 +1,8 @@
-"""Where a Beam job runs: on this machine, or where the options after `--` say.
+"""Where a Beam job runs: on this machine, or on the runner of the options after `--`.
 
 The local runner is named because Beam's own default first tries to download another one. A small
-job runs in this process; a larger one in as many worker processes as there are cores, which take 3
-seconds to start. Options that the user gives come last and so win.
+job runs in this process, a larger one in one worker process per core, which takes 3 seconds to
+start. The user's options come last and take precedence.
 """
 
 import os
@@ -29,7 +29,7 @@ LARGE_INPUT_BYTES = 48 << 20  # some 12 s of work for one core
 
 
 def pipeline_options(asked: Sequence[str], *, input_bytes: int = 0) -> PipelineOptions:
-    """Returns the options of a job that reads so much."""
+    """Returns the options of a job that reads a number of bytes."""
     cores = len(os.sched_getaffinity(0))
     workers = []
     if input_bytes >= LARGE_INPUT_BYTES and cores > 1:
@@ -40,11 +40,11 @@ def pipeline_options(asked: Sequence[str], *, input_bytes: int = 0) -> PipelineO
 def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
     """Checks that paths mean the same to workers as here.
 
-    Processes that the user started on other machines may share a disk with this one, so they are
-    believed; Dataflow's machines and containers share none.
+    Processes that the user started on other machines may share a disk with this one, so paths are
+    accepted there. Dataflow's machines and containers share none.
 
     Raises:
-        DataError: workers have disks of their own, and one of the paths is of this machine.
+        DataError: if workers have disks of their own, and one of the paths is of this machine.
     """
     where = _disks_of_their_own(options)
     here = [path for path in paths if not is_remote(path) or path.startswith("file://")]
@@ -56,7 +56,7 @@ def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
 
 
 def _disks_of_their_own(options: PipelineOptions) -> str:
-    """Returns why workers see no disk of this machine, "" if they may."""
+    """Returns the reason why workers see no disk of this machine, "" if they may see it."""
     runner = (options.view_as(StandardOptions).runner or "").rpartition(".")[2]
     name = runner.lower().removesuffix("runner")
     if name == "dataflow":
@@ -78,24 +78,24 @@ Follow = Callable[[PipelineResult], None]
 
 
 class FollowedPipeline(beam.Pipeline):
-    """A pipeline that tells of its job as soon as that is submitted."""
+    """A pipeline that calls `follow` with its job once it is submitted."""
 
     def __init__(self, follow: Follow, **settings: Any):
         super().__init__(**settings)
         self._follow = follow
 
     def run(self, test_runner_api: Any = "AUTO") -> PipelineResult:
-        """Submits the job; the local runner also ends it."""
+        """Submits the job; the local runner also runs it to its end."""
         result = super().run(test_runner_api)
         self._follow(result)
         return result
 
 
 def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> beam.Pipeline:
-    """Returns an empty pipeline; from here on this process reads the stores that they describe.
+    """Returns an empty pipeline; from here on this process uses the options' stores.
 
     Raises:
-        DataError: the runner does not take the options.
+        DataError: if the runner does not accept the options.
     """
     use_store_options(options)
     if options.view_as(StandardOptions).runner == "FnApiRunner":
@@ -103,7 +103,7 @@ def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> b
     try:
         return FollowedPipeline(follow, options=options)
     except ValueError as error:
-        said = " ".join(str(error).split())
+        cause = " ".join(str(error).split())
         raise DataError(
-            f"Beam does not take the options after -- ({said}); see docs/launch.md."
+            f"Beam does not take the options after -- ({cause}); see docs/launch.md."
         ) from error

@@ -1,8 +1,8 @@
-"""What pretraining believes of its token blocks, checked before the first step.
+"""Checks of token blocks before the first training step.
 
-Sizes and languages always; checksums too as long as the blocks are small enough to be read in some
-ten seconds. Larger ones are checked in full by `mswitch inspect DIR`, and record by record as they
-are read: ArrayRecord keeps a checksum a record and raises, so that nothing altered is trained on.
+Sizes and languages are always checked; checksums too if the blocks can be read in some ten seconds.
+`mswitch inspect DIR` checks larger ones in full. In any case each record is checked as it is read:
+ArrayRecord keeps one checksum per record and raises, so nothing altered is trained on.
 """
 
 from typing import Any
@@ -21,8 +21,8 @@ def check_blocks(blocks: TokenBlocks) -> None:
     """Checks files, languages and the vocabulary beside the blocks.
 
     Raises:
-        DataError: a missing, truncated or altered file, or a language without tokens.
-        ArtifactError: the vocabulary is another one than the blocks were made with.
+        DataError: if a file is missing, truncated or altered, or a language has no tokens.
+        ArtifactError: if the blocks were made with another vocabulary.
     """
     verify_sizes(blocks)
     verify_languages(blocks)
@@ -40,7 +40,7 @@ def check_vocabulary(recipe: Recipe, vocabulary: dict[str, Any]) -> None:
     """Checks that the network has a row for every id of the blocks.
 
     Raises:
-        ArtifactError: the vocabulary has another number of rows.
+        ArtifactError: if the network has too few rows.
     """
     has, needs = recipe.model.vocabulary_rows, vocabulary["vocabulary_rows"]
     if has != needs:

@@ -15,8 +15,8 @@ def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
     """Returns finished token blocks; its `directory` is on this host in any case.
 
     Raises:
-        ArtifactError: no finished token blocks.
-        DataError: the store cannot be read.
+        ArtifactError: if there are no finished token blocks.
+        DataError: if the store cannot be read.
     """
     if not is_remote(place):
         return TokenBlocks(Path(place), read_manifest(Path(place), "tokenize"))
@@ -27,5 +27,5 @@ def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
 
 
 def training_sizes(blocks: TokenBlocks) -> TextSizes:
-    """Returns how much there is to train on, by language."""
+    """Returns the number of training tokens by language."""
     return TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))

@@ -3,7 +3,7 @@
 The only file that imports TensorFlow, and never in a process that identifies languages: TensorFlow
 first and CLD3 second crashes. Loading takes 3 to 9 s; after that the op is as fast as SentencePiece
 itself, and its ids are the same (tests compare them; SentencePiece is pinned to the version that
-breaks ties alike).
+breaks ties in the same way).
 """
 
 import os
@@ -19,7 +19,7 @@ from jaxtyping import Int
 def _silent_native_code() -> Iterator[None]:
     """Keeps TensorFlow's four start-up lines about graphics cards off the terminal.
 
-    They come from C++ before any log level counts; exceptions are raised all the same.
+    C++ prints them before any log level applies; exceptions are still raised.
     """
     saved = os.dup(2)
     with open(os.devnull, "w") as nothing:
@@ -31,7 +31,7 @@ def _silent_native_code() -> Iterator[None]:
             os.close(saved)
 
 
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # text needs no accelerator: leave it to JAX
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # text needs no accelerator; JAX uses it
 with _silent_native_code():
     import tensorflow as tf
     import tensorflow_text

@@ -33,7 +33,7 @@ def test_the_reference_keeps_and_rejects_the_same_pages_for_the_same_reasons(tmp
 
 @pytest.mark.parametrize("rules", HAND_MADE)
 def test_every_page_made_by_hand_falls_to_its_rule(tmp_path, rules):
-    """Their addresses say what they are for: the rules that real pages do not trigger."""
+    """Each address names the rule that real pages do not trigger."""
     archive, out = material().write(tmp_path), tmp_path / "out"
     lists = tmp_path / "bad_words"
     clean.run(Clean(input=(str(archive),), rules=rules, out=out, bad_words=lists))

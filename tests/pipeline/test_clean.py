@@ -184,7 +184,7 @@ def test_mc4_rules_say_why(tmp_path):
         page("fetched", english + "\nNewer.", "en", "2026"),
         page("short", "Habari.\n" * 9, "sw"),
         page("long", english * 400, "en"),
-        page("croatian", declaration("hr_Latn")),  # Croatian or Bosnian: CLD3 says 0.51
+        page("croatian", declaration("hr_Latn")),  # Croatian or Bosnian: CLD3's probability is 0.51
         page("mirror", swahili.upper(), "sw"),
     ]
     manifest = cleaned(tmp_path / "out", pages)

@@ -351,11 +351,13 @@ def test_places_that_cannot_be_are_one_sentence(store, tmp_path, fields, message
 
 
 def test_what_a_worker_says_is_one_sentence():
-    error = job.told(RuntimeError("Traceback\n  File\ndata.errors.DataError: x is 404 [while"))
+    error = job.user_error(
+        RuntimeError("Traceback\n  File\ndata.errors.DataError: x is 404 [while")
+    )
     assert isinstance(error, ValueError)
     assert str(error).startswith("x is 404")
     fault = KeyError("y")
-    assert job.told(fault) is fault
+    assert job.user_error(fault) is fault
 
 
 def test_a_worker_that_is_killed_ends_the_job(tmp_path):

@@ -181,7 +181,7 @@ def test_a_block_that_stays_damaged_is_named(tmp_path, local):
     try:
         blocks = staged(local, tmp_path, protocol="file")
         verify_sizes(blocks)  # which cannot see it
-        with pytest.raises(DataError, match=r"file://.*sw/train-00000.*\.arrayrecord is not what"):
+        with pytest.raises(DataError, match=r"file://.*sw/train-00000.*\.arrayrecord differs"):
             first_batches(blocks, 1)
     finally:
         path.write_bytes(whole)

@@ -30,7 +30,7 @@ class Lending(LocalFiles):
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """Six shards of three records; the ids of a record tell where it is."""
+    """Six shards of three records; the ids of a record show its place."""
     directory = tmp_path_factory.mktemp("blocks")
     return directory, [
         write_shard(directory, f"sw/{n}", [TokenizedPage("u", _ids(n), 1, 1)], np.dtype("<u2"))

@@ -1,4 +1,4 @@
-"""Counters say what is committed where a runner tells that, and the view never goes back."""
+"""Counters are the committed ones where a runner reports them; the display never decreases."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a running job says of itself, from the tallies that it leaves: pages, rate, kept share."""
+"""The progress of a running job, from its tallies: pages, rate, kept share."""
 
 from pathlib import Path
 
