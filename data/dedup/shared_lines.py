@@ -55,10 +55,10 @@ def shared_lines(
         training: texts of all training pages.
     """
     hashes = [hashes_of_lines(page.text) for page in held_out]
-    known = {line for page in hashes for line in page}
+    held_out_lines = {line for page in hashes for line in page}
     found: set[bytes] = set()
     for text in training:
-        found |= known.intersection(unicode_line_hashes(text))
+        found |= held_out_lines.intersection(unicode_line_hashes(text))
     by_language: dict[str, list[tuple[str, list[bytes]]]] = defaultdict(list)
     for page, lines in zip(held_out, hashes, strict=True):
         by_language[page.language].append((page.text, lines))

@@ -99,7 +99,8 @@ def unimax_weights(
     _check_sizes(characters, "character")
     if epochs <= 0 or budget <= 0:
         raise DataError(
-            f"UniMax was given {epochs:g} epochs and {budget:g} characters; both must be above 0."
+            f"UniMax was asked for {epochs:g} epochs and {budget:g} characters; "
+            "both must be above 0."
         )
     given: dict[str, float] = {}
     left = budget
@@ -189,4 +190,4 @@ def _number(text: str, where: str) -> float:
 
 
 def _unknown(mixture: str, reason: str = "") -> DataError:
-    return DataError(f"Mixture {mixture!r} was requested{reason}; known are {SETTINGS}.")
+    return DataError(f"Mixture {mixture!r} was asked for{reason}; there are {SETTINGS}.")

@@ -97,11 +97,11 @@ class Schedule:
 
 
 @functools.lru_cache(maxsize=4)
-def _layout(drawn: Schedule, block: int) -> Draws:
+def _layout(schedule: Schedule, block: int) -> Draws:
     """Returns language and part of each example of a block, and its rank among those of both."""
-    generator = np.random.Generator(np.random.Philox(hash_seed(drawn.seed, block)))
-    languages = generator.permuted(drawn.unshuffled, axis=0).reshape(-1)
-    parts = drawn._parts(languages)
+    generator = np.random.Generator(np.random.Philox(hash_seed(schedule.seed, block)))
+    languages = generator.permuted(schedule.unshuffled, axis=0).reshape(-1)
+    parts = schedule._parts(languages)
     cells = languages * LANES + parts
     order = np.argsort(cells, kind="stable")
     ranks = np.empty(BLOCK, np.int64)

@@ -105,9 +105,9 @@ def _resume(address: str, part: BinaryIO) -> None:
         for content in answer.iter_content(PART_BYTES):
             part.write(content)
         part.flush()
-        size, wanted = part.seek(0, 2), _size(answer)
-        if wanted is not None and size != wanted:
-            raise IncompleteTransfer(f"{size:,} bytes of {wanted:,} arrived")
+        size, expected = part.seek(0, 2), _size(answer)
+        if expected is not None and size != expected:
+            raise IncompleteTransfer(f"{size:,} bytes of {expected:,} arrived")
 
 
 def _check(answer: requests.Response, address: str) -> None:
@@ -122,7 +122,7 @@ def _check(answer: requests.Response, address: str) -> None:
         raise IncompleteTransfer(f"status {code}")
     if code >= 400 and code != requests.codes.requested_range_not_satisfiable:
         raise DataError(
-            f"{address} was requested and the server answers {code} {answer.reason}; "
+            f"{address} was asked for and the server answers {code} {answer.reason}; "
             "check the list and the base address."
         )
 

@@ -69,7 +69,7 @@ def read(directory: Path) -> dict[str, frozenset[str]]:
     lists = [path for path in found if path.is_file() and LIST_NAME.fullmatch(path.name)]
     if not lists:
         raise DataError(
-            f"Lists of bad words were requested from {directory}, which holds none; give a "
+            f"Lists of bad words were asked for in {directory}, which holds none; give a "
             "directory with one file per language, named by its code (en, de, fr-CA-u-sd-caqc), "
             "with one word per line."
         )

@@ -139,7 +139,7 @@ def named(name: str) -> RuleSet | Untouched:
     """
     sets = {rules.name: rules for rules in (mc4(), mc4_3_0_1(), c4_en(), demo(), none())}
     if name not in sets:
-        raise DataError(f"Rule set {name!r} was requested; there are {', '.join(sets)}.")
+        raise DataError(f"Rule set {name!r} was asked for; there are {', '.join(sets)}.")
     return sets[name]
 
 

@@ -138,7 +138,7 @@ def manifest_entry(shards: Iterable[Shard]) -> dict[str, Any]:
 
 
 class RecordSlice(NamedTuple):
-    """A part of a window that lies in one record."""
+    """The part of a window that is in one record, from `start` to `stop`."""
 
     shard: int
     record: int

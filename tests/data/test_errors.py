@@ -1,4 +1,4 @@
-"""What the system refuses is no damage of a file, and no reader counts it as a broken record."""
+"""Errors of the operating system are not damage: no reader counts them as broken records."""
 
 from pathlib import Path
 
@@ -17,6 +17,6 @@ def test_a_file_that_is_not_there(tmp_path, read):
 
 @pytest.mark.parametrize("read", READERS[:3])
 def test_a_disk_that_fails_in_the_middle(read):
-    """Linux opens a process's memory and answers EIO where nothing is mapped, as bad disks do."""
+    """Linux opens a process's memory and returns EIO where nothing is mapped, as bad disks do."""
     with pytest.raises(OSError, match="Input/output error"):
         list(read(Path("/proc/self/mem")))

@@ -25,7 +25,7 @@ def test_weights(text, halves):
     assert set(scripts.weights()[scripts.code_points(text)].tolist()) == {halves}
 
 
-def test_every_letter_of_unicode_is_in_a_word_or_stands_for_one():
+def test_every_letter_of_unicode_is_in_a_word_or_unspaced():
     kinds = scripts.kinds()
     separators = [
         code
@@ -35,7 +35,7 @@ def test_every_letter_of_unicode_is_in_a_word_or_stands_for_one():
     assert not separators
 
 
-def test_lone_surrogates_are_numbers():
+def test_lone_surrogates_are_code_points():
     assert scripts.code_points("a\ud800").tolist() == [97, 0xD800]
     assert scripts.kinds()[0xD800] == scripts.SEPARATOR
     assert scripts.characters_with("[ab]").tolist() == [97, 98]

@@ -176,7 +176,7 @@ def test_a_language_that_is_not_there_is_not_in_the_manifest(tmp_path):
     assert set(cleaned(tmp_path / "b", fewer, rules="demo")["languages"]) == {"sw", "haw"}
 
 
-def test_mc4_rules_say_why(tmp_path):
+def test_mc4_rules_have_reasons(tmp_path):
     swahili, english = declaration("sw_Latn"), declaration("en_Latn")
     pages = [
         page("kept", swahili, "en"),
@@ -222,9 +222,9 @@ def test_one_language_of_a_run_for_all_is_a_run_for_one(tmp_path):
 
 @pytest.mark.parametrize("rules", ["mc4", "mc4-3.0.1"])
 def test_files_of_an_asked_language_are_those_of_a_run_for_all(tmp_path, rules):
-    """To the byte, pages and rejected: lines that others keep, bad words and duplicates included.
+    """Byte for byte, with lines kept by other pages, bad words and duplicates.
 
-    Bad words are looked for in pages that were asked for only.
+    Bad words are searched only in pages of the requested languages.
     """
     codes = ("sw", "zu", "en", "yo", "id")
     pages = [one for one in shipped_pages() if one.declared_language in codes]
@@ -304,7 +304,7 @@ def test_the_job_is_mc4_in_plain_python(tmp_path, archives):
 
 
 def plain_mc4(pages: list[Page]) -> dict[str, tuple[str, str, str]]:
-    """mC4's rules one after the other, with everything in memory."""
+    """Applies mC4's rules one after the other, in memory."""
     newest: dict[str, Page] = {}
     for one in sorted(pages, key=lambda one: one.timestamp):
         if too_long(one) is None:

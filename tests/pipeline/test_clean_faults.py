@@ -1,4 +1,4 @@
-"""All damage at once through the whole job: it ends, in bounded memory, and names every loss."""
+"""All damage in one job: it finishes in bounded memory and lists every loss."""
 
 import gzip
 import json
@@ -29,7 +29,7 @@ WHOLE = {
     "270,000 lines": member("lines", "\n".join(map(str, range(270_000))).encode()),
     "like headers": member("like", b"Habari\nWARC/1.1 is a format\nContent-Length: 3\nya"),
 }
-MEGABYTES = 700  # the job alone takes some 400; of each bomb 300 would come out
+MEGABYTES = 700  # the job alone takes about 400; each bomb would decompress to 300
 MEASURED = """
 import atexit, re, sys
 from pathlib import Path
@@ -44,7 +44,7 @@ Losses = set[tuple[str, int, str]]
 
 @pytest.fixture(scope="module")
 def losses(tmp_path_factory) -> tuple[Path, Losses]:
-    """The archives, and what is lost of them where."""
+    """The archives, and their losses with their places."""
     directory = tmp_path_factory.mktemp("raw") / "crawl"
     directory.mkdir()
     lost: Losses = set()

@@ -1,4 +1,4 @@
-"""Every kind of input through the whole job, and its output read back as other tools read it."""
+"""Every kind of input in the whole job, and its output read by other tools."""
 
 import errno
 import functools
@@ -42,7 +42,7 @@ tied to the rail until the boat has landed again."""
 
 
 def published(directory: Path) -> list[Path]:
-    """Two files of mC4 and one of C4 as they are handed on."""
+    """Two files of mC4 and one of C4, as they are published."""
     names = {
         "c4-sw.tfrecord-00000-of-00001.json.gz": ["a", "b"],
         "c4-iw-validation.tfrecord-00000-of-00001.json.gz": ["c"],
@@ -144,7 +144,7 @@ def test_languages_may_be_named_by_alias(tmp_path):
 def test_of_declared_pages_only_those_that_were_asked_for_are_worked_on(
     tmp_path, monkeypatch, rules, capsys
 ):
-    """Published files of others are not opened; what lines declare goes when it is read."""
+    """Published files of other languages are not opened; declared lines go when they are read."""
     files = published(tmp_path)
     lines = [{"text": LONG, "url": f"https://{n}.example/"} for n in range(4)]
     said = ({"language": "sw"}, {"lang": "fr"}, {"language": "he"}, {})
@@ -195,7 +195,7 @@ def test_bad_words_in_the_job(tmp_path):
 
 @pytest.fixture
 def crawl(tmp_path) -> Iterator[tuple[str, list[str]]]:
-    """A web server of two archives, and the paths that were asked for."""
+    """A web server of two archives, and the requested paths."""
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
@@ -240,8 +240,8 @@ def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number, tries", [(errno.ESTALE, retry.ATTEMPTS), (errno.EACCES, 1)])
-def test_what_waiting_may_mend_is_tried_again(tmp_path, monkeypatch, number, tries):
-    """A stale handle of a network disk may; a refused permission does not."""
+def test_transient_errors_are_retried(tmp_path, monkeypatch, number, tries):
+    """A stale handle of a network disk is retried; a refused permission is not."""
     monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr(retry, "LONGEST_WAIT_SECONDS", 0.001)
     opened, whole_open = [], Path.open
@@ -266,7 +266,7 @@ def test_what_waiting_may_mend_is_tried_again(tmp_path, monkeypatch, number, tri
 
 
 def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
-    """Nobody knows what is in it: a corpus without it would be declared whole."""
+    """Its content is unknown, so a corpus without it would be incomplete."""
     published(tmp_path)
     archive, out = tmp_path / "x.warc.wet.gz", tmp_path / "out"
     archive.write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
@@ -284,7 +284,7 @@ def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
 
 
 def test_of_many_broken_records_of_one_reason_each_keeps_its_place(tmp_path):
-    """Damage comes in stretches: a bad disk, an archive cut in the middle of a copy."""
+    """Damage is contiguous: a bad disk, an archive truncated while it was copied."""
     good = json.dumps({"text": TEXT, "url": "https://x.example/"}).encode() + b"\n"
     lines = [b'{"text": "cut\n' if number % 3 else good for number in range(30)]
     for name in ("a.jsonl", "b.jsonl"):

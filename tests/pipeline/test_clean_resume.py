@@ -1,9 +1,9 @@
-"""A cleaning run that is killed, at any write or moment, goes on and ends with the same bytes.
+"""A cleaning run that is killed, at any write or moment, resumes and ends with the same bytes.
 
-Each attempt is a process of its own, forked from one that has loaded everything. It kills itself
-with SIGKILL, either before a file gets its name or after: between these two lies every state that a
-kill can leave behind of finished files. Or it is killed inside a write, with all its workers;
-`benchmarks/clean_killed.py` does that at random moments, on real web pages.
+Each attempt is a separate process, forked from one that has loaded everything. It kills itself with
+SIGKILL, either before or after the rename of a file, so every state of finished files occurs. Or it
+is killed inside a write, with all its workers; `benchmarks/clean_killed.py` does that at random
+moments, on real web pages.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ LANGUAGES = ("sw", "yo", "ja", "ar", "hi")
 
 
 def run_and_die(arguments: Clean, writes: int, after_the_last: bool) -> None:
-    """Cleans until so many files have got their names."""
+    """Cleans until the rename of this number."""
     replace, left = os.replace, iter(range(writes, -1, -1))
 
     def replace_or_die(source, target):
@@ -57,7 +57,7 @@ def run_in_a_session(arguments: Clean) -> None:
 
 
 def unfinished_files(out: Path) -> set[Path]:
-    """Returns what is not whole: of this moment, and what kills have left."""
+    """Returns unfinished files, those of earlier kills included."""
     try:
         return {path for path in out.glob("work/**/scratch/**/*") if path.is_file()}
     except FileNotFoundError:  # the run is whole and removes its workspace

@@ -1,4 +1,4 @@
-"""`mswitch-web` as a job over files gives what its rules give in memory, whatever the cut."""
+"""`mswitch-web` as a job over files equals its rules in memory, for any size of shards."""
 
 import importlib.util
 import json
@@ -35,7 +35,7 @@ _SPEC.loader.exec_module(in_memory)
 
 
 def made_pages() -> list[Page]:
-    """Pages of every fate: kept, alike, sharing lines, without sentences."""
+    """Returns pages that are kept, near-duplicates, share lines, or have no sentences."""
     swahili, thai = in_memory.pages_of("sw", 12), in_memory.pages_of("th", 9)
     text = swahili[3].text.replace("watu", "WATU mtu", 1)
     copies = [Page(url=f"http://copy{number}.example/", text=text) for number in range(3)]
@@ -78,7 +78,7 @@ def agree(out: Path, pages: list[Page]) -> None:
 
 
 def test_other_languages_go_as_soon_as_the_language_is_decided(tmp_path, monkeypatch):
-    """So they claim no keys and no lines; near-duplicates are of one language in any case."""
+    """They then hold no keys and no lines; near-duplicates are always of one language."""
     monkeypatch.setattr(web_rules, "mswitch_web", lambda: in_memory.RULES)
     monkeypatch.setattr(clean, "clear", lambda out: None)
     pages = made_pages()
@@ -117,7 +117,7 @@ def test_the_job_is_the_rules_in_memory_on_web_pages(tmp_path, monkeypatch, arch
 
 
 def test_a_fasttext_model_decides_where_it_is_named(tmp_path):
-    """It knows six languages, so its pages are of these, and each is what it calls the text."""
+    """It has six languages, so all pages are of these, each as the model predicts."""
     pages = [p for p in made_pages() if p.text]
     run(tmp_path / "cld3", pages)
     run(tmp_path / "fasttext", pages, language_identifier=MODEL)

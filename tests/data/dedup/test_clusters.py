@@ -23,7 +23,7 @@ def slow_clusters(entries: list[tuple[int, int]]) -> dict[int, frozenset[int]]:
 
 
 @given(ENTRIES)
-def test_clusters_are_what_is_linked_by_keys(entries):
+def test_clusters_are_the_pages_that_keys_connect(entries):
     found = clusters(edges(*arrays(entries)))
     expected = slow_clusters(entries)
     assert found.page.tolist() == sorted(expected)
@@ -42,7 +42,7 @@ def test_neither_order_nor_partitions_of_keys_matter(entries, data):
 
 
 @given(ENTRIES, ENTRIES)
-def test_parts_can_be_united_early(one, other):
+def test_parts_can_be_merged_early(one, other):
     first, second = edges(*arrays(one)), edges(*arrays(other))
     late = clusters(np.concatenate([first, second]))
     early = clusters(np.concatenate([as_edges(clusters(first)), second]))

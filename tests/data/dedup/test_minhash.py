@@ -1,4 +1,4 @@
-"""MinHash against sets made one by one, in plain Python."""
+"""MinHash keys against sets of shingles in plain Python."""
 
 import itertools
 import math
@@ -39,7 +39,7 @@ def hashed_sets(texts: list[str], in_a_row: int) -> list[set[int]]:
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=6), st.sampled_from([1, 2, 5, 9]))
-def test_hashed_sets_meet_exactly_where_the_sets_do(texts, in_a_row):
+def test_hashes_are_equal_exactly_where_the_shingles_are(texts, in_a_row):
     plain = [obvious_set(text, in_a_row) for text in texts]
     hashed = hashed_sets(texts, in_a_row)
     assert list(map(len, plain)) == list(map(len, hashed))
@@ -48,7 +48,7 @@ def test_hashed_sets_meet_exactly_where_the_sets_do(texts, in_a_row):
 
 
 def edited_pairs(pairs: int, words: int) -> tuple[list[str], list[str], np.ndarray]:
-    """Pages, copies with up to 40 words changed, and the Jaccard similarity of their sets."""
+    """Pages, copies with up to 40 words changed, and the Jaccard similarity of their shingles."""
     generator = np.random.default_rng(7)
     vocabulary = np.array(["".join(word) for word in itertools.product("abcdefghij", repeat=4)])
     one, other = [], []
@@ -90,13 +90,13 @@ def test_pairs_are_found_as_often_as_the_formula_says(pairs):
         assert abs(found[some].sum() - sure.sum()) < 3 * deviation
 
 
-def test_unrelated_pages_do_not_meet(pairs):
+def test_unrelated_pages_share_no_key(pairs):
     keys = band_keys(pairs[0], "en")
     assert len(np.unique(keys)) == keys.size
 
 
 @given(st.lists(TEXTS, min_size=2, max_size=8), st.data())
-def test_keys_do_not_depend_on_order_or_on_company(texts, data):
+def test_keys_do_not_depend_on_the_order_or_the_other_pages(texts, data):
     order = data.draw(st.permutations(range(len(texts))))
     cut = data.draw(st.integers(0, len(texts)))
     keys = band_keys(texts, "ja")
@@ -131,13 +131,13 @@ def test_composition_does_not_count():
     np.testing.assert_array_equal(keys[0], keys[1])
 
 
-def test_pages_of_two_languages_never_meet():
+def test_pages_of_two_languages_share_no_key():
     keys = [band_keys([ENGLISH], language) for language in ("en", "cy", "und")]
     assert len(np.unique(keys)) == 3 * BANDS
 
 
 @pytest.mark.parametrize("language, in_a_row", [("en", 5), ("zh", 9), ("th", 30), ("und", 5)])
-def test_what_is_taken_together(language, in_a_row):
+def test_length_of_a_shingle(language, in_a_row):
     assert shingle_length(language) == in_a_row
 
 

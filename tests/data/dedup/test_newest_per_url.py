@@ -38,7 +38,7 @@ def test_what_was_declared_breaks_the_last_tie():
 
 
 @given(CLAIMS, st.integers(0, 9))
-def test_one_claim_an_address_stays_also_in_parts(claims, cut):
+def test_one_version_per_address_stays_also_in_parts(claims, cut):
     at_once = newest(claims)
     kept = [claim for claim, stays in zip(claims, at_once, strict=True) if stays]
     assert sorted(claim.address for claim in kept) == sorted({claim.address for claim in claims})

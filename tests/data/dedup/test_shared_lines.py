@@ -1,4 +1,4 @@
-"""Lines that held-out pages share with training pages, against sets of lines read aloud."""
+"""Lines that held-out pages share with training pages, against sets of normalized lines."""
 
 import unicodedata
 
@@ -31,7 +31,7 @@ def test_agrees_with_sets_of_lines(held_out, training):
     assert found["sw"].pages_sharing == sum(any(l in known for l in page) for page in lines)  # noqa: E741
 
 
-def test_languages_are_looked_at_together_and_counted_apart():
+def test_languages_are_compared_together_and_counted_separately():
     held_out = [HeldOutText("sw", "Read the manual.\nSoma."), HeldOutText("yo", "Ka.")]
     found = shared_lines(held_out, ["READ the\u00a0manual."])
     assert (found["sw"].shared_lines, found["sw"].lines) == (1, 2)
@@ -39,7 +39,7 @@ def test_languages_are_looked_at_together_and_counted_apart():
     assert (found["yo"].shared_lines, found["yo"].examples) == (0, ())
 
 
-def test_a_letter_composed_otherwise_is_the_same_letter():
+def test_a_letter_in_another_composition_is_the_same_letter():
     line = "Ẹ kú àárọ̀, gbogbo yín."
     held_out = [HeldOutText("yo", unicodedata.normalize("NFC", line))]
     assert shared_lines(held_out, [unicodedata.normalize("NFD", line)])["yo"].shared_lines == 1

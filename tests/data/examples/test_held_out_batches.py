@@ -58,7 +58,7 @@ def test_every_batch_mixes_languages_and_the_order_is_fixed(tmp_path, make_block
 
 
 def test_the_end_of_a_target_is_not_scored(tmp_path, make_blocks):
-    """Its place is the window's length, which is no property of a language."""
+    """Its position is the window's length, which is not a property of a language."""
     pages = held_out_pages(make_blocks(tmp_path, {"en": 900}))
     for batch in batches(pages, LENGTHS, first_sentinel=FIRST_SENTINEL, rows=7):
         assert not (batch.targets == EOS).any()

@@ -47,7 +47,7 @@ def rows(batches_):
 
 
 def test_an_example_is_a_pure_function_of_its_index(examples):
-    """Alone, in company, in another order, in another object: the same."""
+    """Alone, among others, in another order, or from another object: the same."""
     again = pickle.loads(pickle.dumps(examples))
     indices = np.array([0, 1, 17, 10**12, 3, 65_535, 65_536])
     together = examples.take(indices)
@@ -83,13 +83,13 @@ def test_languages_come_as_often_as_they_should(examples):
 
 
 def of_host(rows, host, hosts):
-    """A host's stretch of a batch's rows."""
+    """A host's slice of a batch's rows."""
     return rows.reshape(hosts, -1, *rows.shape[1:])[host]
 
 
 @pytest.mark.parametrize("rows", [24, 256, 1024])
 @pytest.mark.parametrize("hosts", [1, 2, 8])
-def test_a_hosts_rows_are_lanes_of_its_own(rows, hosts):
+def test_a_hosts_rows_are_its_own_lanes(rows, hosts):
     """Disjoint and complete; a host's examples are one residue, so it needs 1/H of the blocks."""
     stretches = batch_order(rows).reshape(hosts, -1)
     assert sorted(stretches.reshape(-1).tolist()) == list(range(rows))
@@ -99,7 +99,7 @@ def test_a_hosts_rows_are_lanes_of_its_own(rows, hosts):
 @pytest.mark.parametrize("workers", [0, 1, 2, 4])
 @pytest.mark.parametrize("hosts", HOSTS)
 def test_hosts_and_their_workers_share_the_same_global_order(examples, whole, hosts, workers):
-    """Every combination, each worker with a copy of its own as Grain gives it: chunks in turns."""
+    """Every combination, each worker with its own copy as in Grain: chunks in turns."""
     for host in range(hosts):
         source = Chunks(examples, rows=24, batches=2, first_batch=0, host=host, hosts=hosts)
         copies = [pickle.loads(pickle.dumps(source)) for _ in range(max(workers, 1))]
@@ -117,7 +117,7 @@ def test_workers_share_the_same_order(examples, workers, monkeypatch):
 
 
 def test_chunks_are_seamless(examples, monkeypatch):
-    """Batches do not depend on how many examples are made at a time, nor on where one starts."""
+    """Batches depend neither on the size of chunks nor on the first batch."""
     whole = take(examples, 9, rows=24)
     monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 3 * 24)
     assert rows(take(examples, 9, rows=24)) == rows(whole)
@@ -129,7 +129,7 @@ def test_chunks_are_seamless(examples, monkeypatch):
 def test_resuming_with_other_hosts_repeats_and_loses_nothing(
     examples, whole, before, after, monkeypatch
 ):
-    """Stopped at another place for each pair."""
+    """Stopped at a different batch for each pair."""
     monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 48)
     stop = (before + 2 * after) % 8
     parts = [take(examples, stop, rows=24, host=h, hosts=before) for h in range(before)]
@@ -140,7 +140,7 @@ def test_resuming_with_other_hosts_repeats_and_loses_nothing(
     assert sorted(row for part in parts for row in rows(part)) == sorted(rows(whole))
 
 
-def test_hosts_in_processes_of_their_own_share_the_global_order(examples, whole, tmp_path):
+def test_hosts_in_separate_processes_share_the_global_order(examples, whole, tmp_path):
     """Two hosts, one of which has two workers."""
     path = tmp_path / "examples.pickle"
     path.write_bytes(pickle.dumps(examples))

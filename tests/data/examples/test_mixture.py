@@ -36,7 +36,7 @@ def sizes(pages: dict[str, int]) -> TextSizes:
 
 
 def half_a_unit(text: str) -> float:
-    """How far the number that was rounded to `text` may have been from it."""
+    """Returns the largest error of the rounded number `text`."""
     return 0.5 * 10.0 ** -len(text.partition(".")[2])
 
 
@@ -51,7 +51,7 @@ def test_temperature_reproduces_mt5():
 
 @pytest.mark.parametrize("column", BUDGETS)
 def test_unimax_reproduces_umt5(column):
-    """To 0.01 point, beside what the table's own rounding of a language's characters moves."""
+    """To 0.01 point, plus the effect of the table's rounding of a language's characters."""
     characters = {row["code"]: float(row["characters_billions"]) * 1e9 for row in UMT5}
     weights = unimax_weights(characters, 1.0, BUDGETS[column])
     for row in UMT5:
@@ -166,7 +166,7 @@ def test_unusable_weights_files(tmp_path, content, message):
     ],
 )
 def test_unknown_mixtures(mixture):
-    with pytest.raises(DataError, match="known are temperature:ALPHA"):
+    with pytest.raises(DataError, match="there are temperature:ALPHA"):
         parse(mixture, sizes({"sw": 1}))
 
 

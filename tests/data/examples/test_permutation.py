@@ -27,7 +27,7 @@ def test_large_sizes_cost_no_memory():
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**12), st.integers(0, 2**64 - 1)), min_size=1))
-def test_company_does_not_matter(asked):
+def test_an_element_does_not_depend_on_the_others(asked):
     sizes = np.array([size for size, _ in asked])
     seeds = np.array([seed for _, seed in asked], np.uint64)
     indices = np.array([size // 3 for size in sizes.tolist()])

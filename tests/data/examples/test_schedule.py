@@ -37,8 +37,8 @@ def test_draws_look_random_from_the_first():
 
 @given(st.integers(0, 10**15), st.integers(0, 100))
 @settings(max_examples=20)
-def test_draws_far_out_need_no_history(index, ahead):
-    """Between two near indices each language's ordinals go up by one at a time."""
+def test_draws_of_large_indices_need_no_history(index, ahead):
+    """Between two near indices each language's ordinals increase by one."""
     plan = make_schedule({"a": 1.0, "b": 2.0}, seed=3)
     draws = plan.draw(index + np.arange(ahead + 1))
     for language in range(2):
@@ -48,7 +48,7 @@ def test_draws_far_out_need_no_history(index, ahead):
 
 @given(st.lists(st.integers(0, 4 * BLOCK), min_size=1, max_size=20))
 @settings(max_examples=20)
-def test_a_draw_does_not_depend_on_its_company(indices):
+def test_a_draw_does_not_depend_on_the_others(indices):
     plan = make_schedule({"a": 1.0, "b": 2.0}, seed=3)
     together = plan.draw(np.array(indices))
     alone = [plan.draw(np.array([index])) for index in indices]

@@ -29,7 +29,7 @@ def bits(rows: int, count: int) -> np.ndarray:
 
 
 def interleave(inputs: list[int], targets: list[int]) -> list[int]:
-    """Puts what is hidden back where its sentinel stands; the slow and obvious inverse."""
+    """Replaces each sentinel by its hidden span: the inverse, one token at a time."""
     spans: dict[int, list[int]] = {}
     for token in targets[:-1]:
         if token > FIRST_SENTINEL - 100:
@@ -88,7 +88,7 @@ def test_every_cut_is_equally_likely():
 
 
 @given(st.integers(2, 300), st.integers(1, 9))
-def test_a_row_does_not_depend_on_its_company(length, rows):
+def test_a_row_does_not_depend_on_the_others(length, rows):
     tokens = np.arange(3, 3 + rows * length, dtype=np.int32).reshape(rows, length)
     numbers = bits(rows, random_numbers(length))
     together = corrupt_rows(tokens, numbers, FIRST_SENTINEL)

@@ -3,7 +3,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data.examples import window_order as orders
 from data.examples.schedule import BLOCK, LANES, make_schedule
 from data.examples.window_order import parts_of, reversed_bits, window_order
 
@@ -16,9 +15,9 @@ PARTS = (64, 16, 4, 1)
 @pytest.fixture
 def order(monkeypatch):
     """Languages of 64, 16, 4 and 1 parts; a section of `en` has 25 windows, a part 5 of them."""
-    monkeypatch.setattr(orders, "SECTION_TOKENS", 10_000)
+    monkeypatch.setattr("data.examples.window_order.SECTION_TOKENS", 10_000)
     found = window_order(TOKENS, RAW, make_schedule(WEIGHTS, seed=3), seed=3)
-    monkeypatch.setattr(orders, "SECTION_TOKENS", 2500)
+    monkeypatch.setattr("data.examples.window_order.SECTION_TOKENS", 2500)
     assert found.schedule.parts == PARTS
     return found
 
@@ -51,7 +50,7 @@ def _count(order, language: int, part: int) -> int:
 
 
 def test_a_part_has_windows_in_proportion_to_its_draws(order):
-    """So that all parts of a language are in the same epoch, but for rounding."""
+    """All parts of a language are then in the same epoch, up to rounding."""
     for language, parts in enumerate(PARTS):
         quotas = order.schedule.part_quotas[language, :parts]
         counts = np.array([_count(order, language, part) for part in range(parts)])
@@ -60,7 +59,7 @@ def test_a_part_has_windows_in_proportion_to_its_draws(order):
 
 @pytest.mark.parametrize("hosts", [2, 4, 8, 16])
 def test_a_host_reads_its_share_of_a_divided_language(order, hosts):
-    """Whatever the epoch: one host's windows lie in one region of 1/hosts of the language."""
+    """In every epoch one host's windows are in one region of 1/hosts of the language."""
     draws, starts = draws_of(order, BLOCK)
     for language, parts in enumerate(PARTS):
         mine = (np.arange(BLOCK) % hosts == hosts - 1) & (draws.languages == language)
@@ -71,7 +70,7 @@ def test_a_host_reads_its_share_of_a_divided_language(order, hosts):
 
 
 def test_a_part_is_read_section_by_section(order):
-    """Of the 125 windows of a part 25 neighbours come before the next 25, in an order of theirs."""
+    """Of the 125 windows of a part, 25 adjacent ones precede the next 25, each 25 permuted."""
     draws, starts = draws_of(order, BLOCK)
     mine = np.flatnonzero((draws.languages == 0) & (draws.parts == 5))
     count = _count(order, 0, 5)
@@ -87,7 +86,7 @@ def test_a_part_is_read_section_by_section(order):
     assert order_of_sections != sorted(order_of_sections)
 
 
-def test_epochs_have_orders_of_their_own(order):
+def test_epochs_have_different_orders(order):
     draws, starts = draws_of(order, 8 * BLOCK)
     mine = np.flatnonzero((draws.languages == 2) & (draws.parts == 0))
     count = _count(order, 2, 0)

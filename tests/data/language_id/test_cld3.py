@@ -15,7 +15,7 @@ def cld3() -> Identifier:
 
 
 @pytest.mark.parametrize("text, language", [(SWAHILI, "sw"), (HEBREW, "iw")])
-def test_certain_answers_have_mc4_codes(cld3, text, language):
+def test_certain_predictions_have_mc4_codes(cld3, text, language):
     assert cld3.identify(text).language_above(0.95) == language
 
 

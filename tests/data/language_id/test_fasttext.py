@@ -17,19 +17,19 @@ def fasttext() -> Identifier:
     "text, language",
     [(SWAHILI, "sw"), (HEBREW, "iw"), (YORUBA, "yo"), (YORUBA + "\n\0\ud800", "yo")],
 )
-def test_a_fasttext_model_answers_with_mc4_codes(fasttext, text, language):
+def test_a_fasttext_model_predicts_mc4_codes(fasttext, text, language):
     answer = fasttext.identify(text)
     assert answer.language_above(0.9) == language
     assert answer.probability <= 1
 
 
-def test_a_fasttext_model_looks_at_all_lines_of_the_first_10000_characters(fasttext):
+def test_a_fasttext_model_reads_all_lines_of_the_first_10000_characters(fasttext):
     assert fasttext.identify("\n".join([HEBREW, *[SWAHILI] * 20])).language == "sw"
     assert fasttext.identify(HEBREW * 90 + SWAHILI * 900).language == "iw"
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
-def test_a_fasttext_model_says_nothing_of_no_text(fasttext, text):
+def test_a_fasttext_model_predicts_nothing_without_text(fasttext, text):
     assert fasttext.identify(text) == Prediction("und", 0.0, False)
 
 
@@ -41,7 +41,7 @@ def test_a_file_that_is_no_model(tmp_path):
         identifier(tmp_path / "text.bin")
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch):
+def test_without_the_extra_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "fasttext", None)
     with pytest.raises(DataError, match="install mswitch with the extra 'fasttext'"):
         identifier(SIX_LANGUAGES)

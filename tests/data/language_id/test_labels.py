@@ -38,7 +38,7 @@ def test_labels(label, code):
     assert mc4_code(label) == code
 
 
-def test_every_language_is_reached_by_its_three_letters():
+def test_every_language_has_its_three_letter_code():
     three_letters = {one.iso639_3: one.code for one in all_languages() if one.iso639_3}
     found = {name: mc4_code(f"__label__{name}_{'Xxxx'}") for name in three_letters}
     assert found == three_letters

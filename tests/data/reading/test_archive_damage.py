@@ -1,4 +1,4 @@
-"""Damage of real crawls: good records survive, losses are counted, memory is bounded."""
+"""Damage as in real crawls: good records survive, losses are counted, memory is bounded."""
 
 import gzip
 import subprocess

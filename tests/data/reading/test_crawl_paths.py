@@ -17,7 +17,7 @@ CONTENT = random.Random(0).randbytes(300_000)
 
 
 class Server(ThreadingHTTPServer):
-    """A web server of one file that behaves as told, one way a request, and then well."""
+    """A web server of one file; each request takes the next of `behaviour`, then it works."""
 
     daemon_threads = True
 
@@ -114,7 +114,7 @@ def test_a_part_that_does_not_fit_is_begun_again(server, tmp_path):
 
 
 def test_an_absent_file_is_asked_for_once(server, tmp_path):
-    with pytest.raises(DataError, match=r"other\.gz was requested and the server answers 404"):
+    with pytest.raises(DataError, match=r"other\.gz was asked for and the server answers 404"):
         fetch("other.gz", tmp_path, server.address)
     assert len(server.ranges) == 1
 

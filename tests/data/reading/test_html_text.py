@@ -25,7 +25,7 @@ LINES = ["Köszönöm", "Első bekezdés, folytatva.", "Második"]
         ("utf-8-sig", "iso-8859-2", ""),
     ],
 )
-def test_visible_text_one_paragraph_a_line_in_any_encoding(encoding, declared, meta):
+def test_visible_text_one_paragraph_per_line_in_any_encoding(encoding, declared, meta):
     text = text_of(PAGE.format(meta=meta).encode(encoding), declared)
     assert text.split("\n")[:4] == ["T", *LINES]
     assert "var a" not in text

@@ -113,7 +113,7 @@ def test_damaged_bytes_never_raise_and_harm_only_their_record(tmp_path_factory, 
         ("\u00a0no-break\u00a0", "no-break"),
     ],
 )
-def test_text_is_what_the_reference_sees(content, text):
+def test_text_is_the_reference_s(content, text):
     assert text_of(content) == text
 
 

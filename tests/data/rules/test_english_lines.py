@@ -66,6 +66,6 @@ def test_what_is_left_needs_three_sentences_in_all():
 
 @given(st.text(max_size=80))
 def test_a_line_that_stays_has_a_sentence(text):
-    """So pages of three such lines need no counting."""
+    """Pages of three such lines therefore need no counting."""
     for line in clean(text + " and then some more of it.").text.split("\n"):
         assert not line or sentences.count(line) >= 1

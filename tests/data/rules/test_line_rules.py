@@ -26,7 +26,7 @@ TEXTS = st.lists(
 
 
 def decided(texts: dict[str, str]) -> dict[str, list[bool]]:
-    """Returns which lines of each page stay, as the job decides it: all at once, from numbers."""
+    """Returns which lines of each page are kept, from numbers and all at once, as in the job."""
     hashes = [line_hashes(text) for text in texts.values()]
     ranks = np.repeat(np.array([rank_of(url) for url in texts], np.uint64), list(map(len, hashes)))
     every = as_numbers([digest for digests in hashes for digest in digests])
@@ -57,7 +57,7 @@ def test_hashing_a_text_is_hashing_its_lines(text):
         ("STRASSE", "straße"),
     ],
 )
-def test_lines_that_read_the_same_are_the_same(one, other):
+def test_lines_that_look_the_same_are_the_same(one, other):
     assert unicode_line_hashes(one) == unicode_line_hashes(other)
     assert line_hashes(one) != line_hashes(other)
 
@@ -103,7 +103,7 @@ def test_the_page_of_the_smallest_address_hash_keeps_a_line(texts):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), st.integers(0, 3))), st.data())
-def test_going_through_in_parts_gives_the_same(claims, data):
+def test_chunks_keep_their_local_minima(claims, data):
     first, second, ranks = (np.array([c[at] for c in claims], np.uint64) for at in range(3))
     hashes = np.stack([first << np.uint64(62), second], axis=1)
     numbers = np.arange(len(claims), dtype=np.uint64)

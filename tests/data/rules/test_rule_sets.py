@@ -32,7 +32,7 @@ def test_the_older_corpus_differs_in_certainty_only():
     ]
 
 
-def test_the_demo_says_in_words_how_it_differs():
+def test_the_demo_s_differences_are_sentences():
     sentences = differences_from_mc4(demo())
     assert len(sentences) == 4
     assert sentences[0] == (
@@ -42,7 +42,7 @@ def test_the_demo_says_in_words_how_it_differs():
 
 
 def test_unknown_name():
-    with pytest.raises(DataError, match="'c5' was requested; there are mc4, "):
+    with pytest.raises(DataError, match="'c5' was asked for; there are mc4, "):
         named("c5")
 
 

@@ -31,5 +31,5 @@ def test_third_longest_line_decides(lengths, reason):
 
 
 @pytest.mark.parametrize("text, reason", [("Karibu sana", None), ("OK", "too_few_long_lines")])
-def test_the_demo_asks_for_less(text, reason):
+def test_the_demo_needs_less(text, reason):
     assert too_few_long_lines(page(text), lines=1, characters=10) == reason

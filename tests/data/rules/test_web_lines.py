@@ -99,7 +99,7 @@ def test_a_long_paragraph_without_spaces_is_no_long_word():
 @pytest.mark.parametrize(
     "character, needed", [("a", 200), ("中", 67), ("か", 134), ("한", 100), ("ሀ", 134), ("ก", 200)]
 )
-def test_as_much_as_200_characters_say(character, needed):
+def test_lines_are_weighted_by_script(character, needed):
     def reason(characters: int) -> str | None:
         page = Page(url="http://a.example/", text="\n".join([character * characters] * 3))
         return web_lines.too_few_long_lines(page, lines=3, characters=200)
@@ -108,7 +108,7 @@ def test_as_much_as_200_characters_say(character, needed):
     assert reason(needed - 1) == "too_few_long_lines"
 
 
-def test_a_page_is_asked_again_under_another_name():
+def test_the_second_test_of_long_lines_has_its_own_reason():
     page = Page(url="http://a.example/", text="short")
     left = web_lines.too_few_long_lines_left(page, lines=3, characters=200)
     assert left == "too_few_long_lines_left"

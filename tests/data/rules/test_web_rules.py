@@ -1,4 +1,4 @@
-"""The rules one after the other, in memory: what the job does over files."""
+"""The rules one after the other, in memory; the job applies them to files."""
 
 import dataclasses
 from collections import defaultdict
@@ -60,7 +60,7 @@ def pages_of(language: str, count: int) -> list[Page]:
 
 
 def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str, int]]:
-    """Kept pages, the reason of each other one, and the sizes of clusters of more than one."""
+    """Returns kept pages, the reasons of the others, and the sizes of clusters."""
     lines = {"lines": RULES.long_lines.lines, "characters": RULES.long_lines.characters}
     reasons: dict[str, str] = {}
     cld3 = identifier(None)
@@ -180,7 +180,7 @@ def test_the_numbers_of_the_sources():
     assert rules.line_hashes is unicode_line_hashes
 
 
-def test_it_says_in_words_how_it_differs_with_the_settings_of_the_user():
+def test_differences_are_sentences_with_the_user_s_settings():
     sentences = differences_from_mc4(RULES)
     assert len(sentences) == 6
     assert all(sentence.endswith(").") for sentence in sentences)

@@ -12,8 +12,8 @@ from data.tokens.blocks import RECORD_TOKENS, TokenizedPage, write_shard
 SHARDS = 6
 
 
-class Lending(LocalFiles):
-    """Counts what is lent at one time."""
+class CountingFiles(LocalFiles):
+    """Counts the files that are pinned at one time."""
 
     def __init__(self, directory):
         super().__init__(directory)
@@ -49,15 +49,15 @@ def read(readers: Readers, shard, record: int) -> int:
 
 def test_readers_are_closed_beyond_a_bound_and_give_their_files_back(shards, monkeypatch):
     monkeypatch.setattr(block_files, "OPEN_READERS", 3)
-    files = Lending(shards[0])
+    files = CountingFiles(shards[0])
     readers = Readers(files)
     for place in np.random.default_rng(0).integers(0, SHARDS, 60).tolist():
         assert read(readers, shards[1][place], place % 3) == 10 * place + place % 3
     assert files.most == 3
 
 
-def test_readers_hold_so_many_bytes_and_no_more(shards):
-    files = Lending(shards[0])
+def test_readers_pin_a_bounded_number_of_bytes(shards):
+    files = CountingFiles(shards[0])
     files.open_bytes = 2.5 * max(shard.file_bytes for shard in shards[1])
     readers = Readers(files)
     for place in [0, 1, 2, 3, 4, 5, 0]:
@@ -71,7 +71,7 @@ def test_the_bound_leaves_room_for_other_files(monkeypatch):
 
 
 def test_threads_may_share_readers(shards):
-    """A reader has a position: two threads in it would read each other's records."""
+    """A reader has one position: two threads would read each other's records."""
     readers = Readers(LocalFiles(shards[0]))
 
     def check(seed: int) -> bool:

@@ -14,7 +14,7 @@ COUNTS = (0, 1, 5, RECORD_TOKENS - 1, RECORD_TOKENS, 2 * RECORD_TOKENS + 7)
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A stream over several shards, one of them empty, and the tokens it should hold."""
+    """A stream over several shards, one of them empty, and its tokens."""
     directory = tmp_path_factory.mktemp("blocks")
     generator = np.random.default_rng(0)
     shards, expected = [], []
@@ -81,8 +81,8 @@ def test_a_stream_of_a_missing_file_is_refused(tmp_path, make_blocks):
         blocks.stream("sw", "train")
 
 
-def test_an_altered_record_is_never_read_in_silence(tmp_path, make_blocks):
-    """ArrayRecord's own checksums, in our words; a bit outside of all records changes nothing."""
+def test_an_altered_record_is_never_read_silently(tmp_path, make_blocks):
+    """ArrayRecord's checksums, as a DataError; a bit outside of all records changes nothing."""
     blocks = make_blocks(tmp_path, {"sw": 10_000})
     expected = blocks.stream("sw", "train").read(0, 10_000).tolist()
     path = tmp_path / "sw/train-00000-of-00002.arrayrecord"

@@ -53,7 +53,7 @@ def test_bytes_of_pieces_add_up(tokenizer, text):
     assert tokenizer.piece_bytes[tokenizer.encode(text)].sum() == len(text.encode()) + 1
 
 
-def test_control_ids_stand_for_no_bytes(tokenizer):
+def test_control_ids_have_no_bytes(tokenizer):
     assert (
         tokenizer.piece_bytes[[PADDING, EOS, tokenizer.first_sentinel, tokenizer.size]].sum() == 0
     )
@@ -73,12 +73,12 @@ def test_appended_pieces_are_control_pieces(tokenizer):
     assert longer.processor.IsControl(longer.size - 1)
 
 
-def test_a_size_that_cannot_be_reached_is_a_sentence():
+def test_a_size_that_cannot_be_reached_is_an_error():
     with pytest.raises(DataError, match="Change --size"):
         train(iter(TEXTS), size=20_000, character_coverage=1.0)
 
 
-def test_a_missing_or_foreign_model_is_a_sentence(tmp_path):
+def test_a_missing_or_foreign_model_is_an_error(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         load(tmp_path / "none.model")
     (tmp_path / "garbage.model").write_bytes(b"garbage")

@@ -1,6 +1,6 @@
-"""The tokenizers library's form of a model: the same pieces at the same ids, scores and settings.
+"""`tokenizer.json` of a model: the same pieces at the same ids, scores and settings.
 
-That it gives the same ids of text is compared live (`parity/hugging_face_files.py`).
+`parity/hugging_face_files.py` compares the ids of text.
 """
 
 import base64
@@ -31,7 +31,7 @@ def test_pieces_keep_ids_and_scores(both):
     assert vocabulary[written["model"]["unk_id"]][0] == "<unk>"
 
 
-def test_control_pieces_are_found_in_text_as_they_stand(both):
+def test_control_pieces_are_matched_without_normalization(both):
     processor, written = both
     tokens = {token["id"]: token["content"] for token in written["added_tokens"]}
     last = processor.GetPieceSize() - 1
@@ -41,7 +41,7 @@ def test_control_pieces_are_found_in_text_as_they_stand(both):
     assert written["post_processor"]["special_tokens"]["</s>"]["ids"] == [processor.eos_id()]
 
 
-def test_characters_and_spaces_are_normalised_as_the_model_says(both):
+def test_characters_and_spaces_are_normalized_as_in_the_model(both):
     character_map, ends, doubled = both[1]["normalizer"]["normalizers"]
     assert len(base64.b64decode(character_map["precompiled_charsmap"])) > 100_000  # NFKC
     assert (ends["content"], doubled["content"]) == ("", " ")
