@@ -16,17 +16,11 @@ import vl_convert
 from markupsafe import Markup
 
 from data.languages import UNDETERMINED, all_languages
-from eval import (
-    cautions,
-    distillation,
-    expert_sharing,
-    intervals,
-    language_probability,
-    report,
-    step_speedup,
-)
+from eval import distillation, intervals, language_probability, report, step_speedup
+from eval.cautions import FEWEST_EVALUATIONS, cautions
 from eval.charts import expert
 from eval.charts.specs import specs
+from eval.expert_sharing import by_stack
 from eval.language_loss import LanguageLosses, Unit
 from eval.side import Side, curves_of, total_curve
 
@@ -57,11 +51,11 @@ def to_html(one: report.ReportContents) -> str:
         speedup_text=report.speedup_text,
         specs=specs(one),
         curves=_curves(one),
-        cautions=cautions.cautions(one),
+        cautions=cautions(one),
         in_nats=one.unit is Unit.NATS_PER_TOKEN,
         experts=one.experts,
         expert_shares=one.experts and expert.shares(one.experts),
-        expert_stacks=one.experts and expert_sharing.by_stack(one.experts),
+        expert_stacks=one.experts and by_stack(one.experts),
         darkest=expert.DARKEST,
         shared_total=(None if one.shared_lines is None else report.shared_total(one.shared_lines)),
         language_probability=language_probability,
@@ -73,7 +67,7 @@ def to_html(one: report.ReportContents) -> str:
         families=sorted({gain.family for gain in one.gains.values()}),
         resamples=intervals.RESAMPLES,
         paper=step_speedup,
-        fewest_evaluations=cautions.FEWEST_EVALUATIONS,
+        fewest_evaluations=FEWEST_EVALUATIONS,
         style=Markup(style),
         script=Markup(script),
         bundle=Markup(bundle),

@@ -79,9 +79,7 @@ def step_speedup(
     target, steps = float(baseline_loss[-1]), int(baseline_steps[-1])
     reached = candidate_loss <= target
     first = _interpolated_step(candidate_steps, candidate_loss, target, reached)
-    lasting = _interpolated_step(
-        candidate_steps, candidate_loss, target, _reached_for_good(reached)
-    )
+    lasting = _interpolated_step(candidate_steps, candidate_loss, target, _for_good(reached))
     return StepSpeedup(
         first=None if first is None else steps / first,
         lasting=None if lasting is None else steps / lasting,
@@ -118,7 +116,7 @@ def time_speedup(
     return speedup * baseline_step_seconds / candidate_step_seconds
 
 
-def _reached_for_good(reached: np.ndarray) -> np.ndarray:
+def _for_good(reached: np.ndarray) -> np.ndarray:
     return np.logical_and.accumulate(reached[::-1])[::-1]
 
 

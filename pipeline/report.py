@@ -68,9 +68,9 @@ def _report(
 ) -> ReportContents:
     names = _names(baseline[0], candidate[0])
     # Step times are comparable only between runs on the same devices.
-    comparable = len({run.devices for run in (*baseline, *candidate)}) == 1
+    same_devices = len({run.devices for run in (*baseline, *candidate)}) == 1
     sides = [
-        _side(name, runs, finished.median_metric(runs, "seconds") if comparable else None)
+        _side(name, runs, finished.median_metric(runs, "seconds") if same_devices else None)
         for name, runs in zip(names, (baseline, candidate), strict=True)
     ]
     text, training_tokens_are = training_text(arguments.tokens, candidate)
@@ -141,9 +141,9 @@ def _claim(out: Path, inputs: Mapping[str, str]) -> None:
 def _digests(arguments: Report) -> dict[str, str]:
     """Returns the digest of everything that is read, by side, number of the run and file."""
     digests = {
-        f"{side}/{number}/{name}": digest_of_contents(path)
-        for side in ("baseline", "candidate", "student")
-        for number, directory in enumerate(getattr(arguments, side))
+        f"{option}/{number}/{name}": digest_of_contents(path)
+        for option in ("baseline", "candidate", "student")
+        for number, directory in enumerate(getattr(arguments, option))
         for name, path in finished.files_read(directory).items()
     }
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):

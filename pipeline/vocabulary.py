@@ -39,13 +39,7 @@ from data.tokens.tokenizer import (
 )
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.claims import Claim, claim, finish
-from pipeline.corpus.pages import (
-    corpus_digests,
-    page_count,
-    page_files,
-    page_texts,
-    training_sizes,
-)
+from pipeline.corpus.pages import corpus_digests, page_count, page_files, page_texts, training_sizes
 from pipeline.errors import ArtifactError
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut

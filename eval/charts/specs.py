@@ -52,24 +52,14 @@ def specs(report: ReportContents) -> dict[str, Spec]:
 def _finished(chart: Picture) -> Spec:
     """Returns the specification with the fonts and colours of the page."""
     axis = {
-        "labelColor": "var(--ink-soft)",
-        "titleColor": "var(--ink-soft)",
-        "gridColor": "var(--line)",
-        "domain": False,
-        "tickColor": "var(--line)",
-        "labelFontSize": 11,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "titlePadding": 10,
-    }
+        "labelColor": "var(--ink-soft)", "titleColor": "var(--ink-soft)", "domain": False,
+        "gridColor": "var(--line)", "tickColor": "var(--line)", "labelFontSize": 11,
+        "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 10,
+    }  # fmt: skip
     legend = {
-        "orient": "top",
-        "labelColor": "var(--ink-soft)",
-        "labelFontSize": 12,
-        "symbolSize": 70,
-        "symbolOpacity": 1,
-        "columnPadding": 24,
-    }
+        "orient": "top", "labelColor": "var(--ink-soft)", "labelFontSize": 12, "symbolSize": 70,
+        "symbolOpacity": 1, "columnPadding": 24,
+    }  # fmt: skip
     config = {"font": _FONT, "axis": axis, "legend": legend, "view": {"stroke": None}}
     spec = chart.to_dict()
     return spec | {
