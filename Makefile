@@ -1,4 +1,4 @@
-# What to type: `make demo` (the whole way, small), `make test`, `make check`, `make engines`.
+# The usual targets: `make demo` (the whole pipeline, small), `make test`, `make check`, `make docs`.
 # PYTHON picks the interpreter for a new environment; 3.11, 3.12 and 3.13 are supported.
 
 PYTHON ?= python3
@@ -32,6 +32,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python .ci/prose.py
 
 # The documents and the API reference as a site, in build/site; built and read without network.
 docs: $(VENV)/.docs-installed
