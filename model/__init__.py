@@ -1,12 +1,13 @@
-"""What the network is: T5's encoder-decoder and Switch's sparse feed-forward; no text, no jobs.
+"""The network: T5's encoder-decoder with Switch's sparse feed-forward; no text, no jobs.
 
-Dimension names, the same everywhere, also in the sharding table (`sharding.py`):
+Dimension names, the same everywhere, and the keys of the sharding table (`sharding.py`):
 
-* `batch`, `length`: rows of a batch and positions in a row; `source` and `target` where both meet.
+* `batch`, `length`: rows of a batch and positions in a row; `source` and `target` if both occur.
 * `vocabulary`, `embed`, `heads`, `head`, `mlp`: sizes of the network.
-* `experts`, `capacity`: experts of a switch layer and slots of an expert in a group.
-* `groups`, `tokens`: routing groups and the tokens of one; a group never depends on the mesh.
-* `blocks`: repetitions of the scanned block.
+* `experts`, `capacity`: experts per switch layer, and tokens per expert and routing group.
+* `groups`, `tokens`: routing groups, and tokens per group; neither depends on the mesh.
+* `top_k`: experts per token.
+* `blocks`: repetitions of the block of layers that is scanned.
 
 No JAX is imported here.
 """

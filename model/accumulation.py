@@ -1,9 +1,9 @@
-"""Gradients of a batch, at once or in parts one after another: the same gradients, less memory.
+"""Gradient accumulation: a batch at once or in microbatches, the same gradients with less memory.
 
-Losses are sums over tokens, divided once by the tokens of the whole batch, so the parts' gradients
-add up to the batch's; a mean of means would weigh a short part's tokens more. Every device splits
-its own rows, and a routing group is never split: each keeps its tokens, its number and so its
-jitter, whichever part it is computed in.
+Losses are sums over tokens, divided once by the tokens of the whole batch, so the microbatches'
+gradients add up to the batch's. A mean of means would weigh tokens of a short microbatch more.
+Each device splits its own rows. A routing group is never split: it keeps its tokens, its number and
+hence its jitter, whichever microbatch it is in.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from model.transformer import Transformer
 
 
 class Gradients(NamedTuple):
-    """Of the training loss, with what the loss was made of; rows in the order of the batch."""
+    """Gradients of the training loss and its terms; rows are in the order of the batch."""
 
     gradients: PyTree
     losses: Losses
@@ -31,60 +31,61 @@ class Gradients(NamedTuple):
 
 
 def gradients_of(
-    rest: Transformer,
+    static: Transformer,
     arrays: PyTree,
     batch: Batch,
     call: Call,
     accumulate: int,
     distillation: Distillation | None = None,
 ) -> Gradients:
-    """Returns the gradients of a batch, computed in so many parts.
+    """Returns the gradients of a batch.
 
     Args:
-        rest: what of the model is not arrays.
-        arrays: the model's.
-        batch: its rows must divide by devices and parts.
-        call: of the step.
-        accumulate: how many parts; 1 computes the batch at once.
-        distillation: a student's; its teacher reads part after part, too.
+        static: the model without its arrays.
+        arrays: arrays of the model.
+        batch: the batch; devices and microbatches must divide its rows.
+        call: mesh, key and rematerialization of the step.
+        accumulate: number of microbatches; 1 computes the batch at once.
+        distillation: teacher of a student, which is also run per microbatch.
     """
     target_tokens = jnp.sum(batch.is_target)
 
-    def part_gradients(batch: Batch, number: Array | int) -> Gradients:
+    def gradients_of_one(batch: Batch, number: Array | int) -> Gradients:
         microbatch = Microbatch(number, accumulate, target_tokens)
 
         def loss(arrays: PyTree) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
             here = call._replace(microbatch=microbatch)
-            return training_loss(eqx.combine(arrays, rest), batch, here, distillation)
+            return training_loss(eqx.combine(arrays, static), batch, here, distillation)
 
         (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(arrays)
         return Gradients(gradients, *aux)
 
     if accumulate == 1:
-        return part_gradients(batch, 0)
-    parts = jax.tree.map(lambda rows: _split(rows, accumulate, call.mesh), batch)
+        return gradients_of_one(batch, 0)
+    microbatches = jax.tree.map(lambda rows: _split(rows, accumulate, call.mesh), batch)
 
-    def add(sums: PyTree, part: tuple[Batch, Array]) -> tuple[PyTree, tuple[Losses, RowLosses]]:
-        gradients, *aux = part_gradients(*part)
+    def add(sums: PyTree, numbered: tuple[Batch, Array]) -> tuple[PyTree, tuple[Losses, RowLosses]]:
+        gradients, *aux = gradients_of_one(*numbered)
         return jax.tree.map(jnp.add, sums, gradients), tuple(aux)  # pyright: ignore[reportReturnType]
 
-    nothing = jax.tree.map(jnp.zeros_like, arrays)
-    gradients, (losses, rows) = jax.lax.scan(add, nothing, (parts, jnp.arange(accumulate)))
+    zeros = jax.tree.map(jnp.zeros_like, arrays)
+    numbered = microbatches, jnp.arange(accumulate)
+    gradients, (losses, rows) = jax.lax.scan(add, zeros, numbered)
     rows = jax.tree.map(lambda values: _join(values, call.mesh), rows)
     return Gradients(gradients, combine(losses), rows)
 
 
 def _split(
-    rows: Shaped[Array, "batch *rest"], parts: int, mesh: Mesh
+    rows: Shaped[Array, "batch *rest"], microbatches: int, mesh: Mesh
 ) -> Shaped[Array, "microbatches rows *rest"]:
-    """Splits each device's own rows, so that nothing moves between devices."""
+    """Splits each device's own rows, so that no row moves between devices."""
     shards, rest = batch_shards(mesh), rows.shape[1:]
-    split = rows.reshape(shards, parts, -1, *rest)
-    split = jnp.moveaxis(split, 1, 0).reshape(parts, -1, *rest)
+    split = rows.reshape(shards, microbatches, -1, *rest)
+    split = jnp.moveaxis(split, 1, 0).reshape(microbatches, -1, *rest)
     return constrain(split, " ".join(("microbatches", "batch", *("length",) * len(rest))), mesh)
 
 
 def _join(values: Shaped[Array, "microbatches rows"], mesh: Mesh) -> Shaped[Array, " batch"]:
-    """Undoes `_split`."""
+    """Restores the order of rows that `_split` changed."""
     split = values.reshape(values.shape[0], batch_shards(mesh), -1)
     return jnp.moveaxis(split, 0, 1).reshape(-1)

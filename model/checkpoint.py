@@ -1,12 +1,12 @@
-"""Checkpoints by Orbax: written in the background, whole or not there, restored on any mesh.
+"""Checkpoints by Orbax: written in the background, complete or absent, restored on any mesh.
 
 A checkpoint is a flat table from a name such as `.arrays.encoder.blocks[0].self_attention.query` to
-an array, so that it can be read without the classes that wrote it. Its number is the count of
-updates, which is also the loader's whole state. Orbax writes to a temporary folder and renames it,
-and only then deletes what is too old: a kill at any instant leaves the last finished one.
+an array, so that it can be read without the classes that wrote it. Its number is the step, which is
+also the loader's whole state. Orbax writes to a temporary folder, renames it, and only then deletes
+older checkpoints: a kill at any time leaves the last finished one.
 
-Beside the arrays stands a fingerprint of each, compared when it is read back: Orbax itself notices
-missing and short files, but restored an array with a flipped byte without a word.
+A fingerprint of each array is stored with it and compared on restore. Orbax itself detects missing
+and short files, but restored an array with a flipped byte without an error.
 """
 
 import errno
@@ -32,12 +32,12 @@ State = TypeVar("State", bound=PyTree)
 KEPT = 2
 FINGERPRINTS = ".fingerprints"
 UNFINISHED = "*.orbax-checkpoint-tmp*"
-DAMAGED = "damaged"  # such checkpoints are set aside under this name, never deleted
+DAMAGED = "damaged"  # name under which damaged checkpoints are set aside; never deleted
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be written or read; the message says what to do."""
+    """A checkpoint cannot be written or read; the message has the remedy."""
 
 
 class Checkpoints:
@@ -49,19 +49,19 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
-        """Returns the steps of the checkpoints that are there, in order."""
+        """Returns the steps of all checkpoints, in order."""
         return sorted(self._manager.all_steps())
 
     def forget_unfinished(self) -> None:
-        """Deletes what killed saves left; only for the process that writes the run."""
+        """Deletes the files of killed saves; only for the process that writes the run."""
         for path in self.directory.glob(UNFINISHED):
             shutil.rmtree(path)
 
     def save(self, step: int, state: PyTree) -> None:
-        """Starts writing a checkpoint; returns once the arrays are copied from the devices.
+        """Starts to write a checkpoint; returns once the arrays are copied from the devices.
 
         Raises:
-            CheckpointError: the one before could not be written; older ones are untouched.
+            CheckpointError: if the previous one could not be written; older ones are untouched.
         """
         named = _named(state)
         table = named | {FINGERPRINTS: _fingerprints(list(named.values()), _replicated(state))}
@@ -71,31 +71,35 @@ class Checkpoints:
             raise self._not_written(error) from error
 
     def check(self) -> None:
-        """Raises the error of a checkpoint that failed in the background, if one did."""
+        """Raises the error of a save that failed in the background.
+
+        Raises:
+            CheckpointError: if one failed.
+        """
         try:
             self._manager.check_for_errors()
         except Exception as error:
             raise self._not_written(error) from error
 
     def restore(self, step: int, shapes: State) -> State:
-        """Returns a state.
+        """Returns the state of a checkpoint.
 
         Args:
             step: one of `steps()`.
-            shapes: the state's structure, of `jax.ShapeDtypeStruct` with shardings; the mesh may
-                be another than the one that saved.
+            shapes: structure of the state, of `jax.ShapeDtypeStruct` with shardings; the mesh may
+                differ from the one that saved.
 
         Raises:
-            CheckpointError: files are missing or altered.
+            CheckpointError: if files are missing or altered.
         """
         named, everywhere = _named(shapes), _replicated(shapes)
-        asked = named | {
+        requested = named | {
             FINGERPRINTS: jax.ShapeDtypeStruct((len(named),), jnp.uint32, sharding=everywhere)
         }
-        _be_quiet_about_late_reads()
+        _silence_late_reads()
         try:
-            table = self._manager.restore(step, args=ocp.args.StandardRestore(asked))
-        except Exception as error:  # of many libraries, as above
+            table = self._manager.restore(step, args=ocp.args.StandardRestore(requested))
+        except Exception as error:  # classes of many libraries, as in save
             raise self._damaged(step, first_line(error)) from error
         found = np.asarray(_fingerprints([table[name] for name in named], everywhere))
         altered = np.flatnonzero(found != np.asarray(table[FINGERPRINTS]))
@@ -104,22 +108,26 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(shapes), [table[name] for name in named])
 
     def set_aside(self, step: int) -> Path:
-        """Moves a damaged checkpoint out of the way, so that its step can be saved again."""
+        """Moves a damaged checkpoint away, so that its step can be saved again.
+
+        Returns:
+            The new path.
+        """
         number = 0
         while (target := self.directory.parent / f"{DAMAGED}-{step}-{number}").exists():
             number += 1
         if jax.process_index() == 0:
             (self.directory / str(step)).rename(target)
-        if jax.process_count() > 1:  # no host may list the folder before that
+        if jax.process_count() > 1:  # no host may list the folder before the rename
             multihost_utils.sync_global_devices(f"set aside {step}")
         self._manager.reload()
         return target
 
     def close(self) -> None:
-        """Waits for the writing to end.
+        """Waits for the last save.
 
         Raises:
-            CheckpointError: the last one could not be written.
+            CheckpointError: if it could not be written.
         """
         try:
             self._manager.wait_until_finished()
@@ -144,27 +152,27 @@ class Checkpoints:
 
 
 @functools.cache
-def _be_quiet_about_late_reads() -> None:
-    """Lets what comes after a failed read pass in silence, from the first restore on.
+def _silence_late_reads() -> None:
+    """Silences the errors that follow a failed read, from the first restore on.
 
-    When one array of a damaged checkpoint cannot be read, Orbax raises and closes its event loop.
-    Every other read (145 were counted) would then print a traceback of its own: that its error was
-    not asked for, or that the loop is closed. The first error is the one that `restore` tells.
+    If one array of a damaged checkpoint cannot be read, Orbax raises and closes its event loop.
+    Every other read (145 were counted) would then print its own traceback: that its error was never
+    retrieved, or that the loop is closed. `restore` raises the first error.
     """
     logging.getLogger("asyncio").addFilter(
         lambda record: "exception was never retrieved" not in record.getMessage()
     )
-    tell = sys.unraisablehook
+    report = sys.unraisablehook
 
-    def tell_others(unraisable: "sys.UnraisableHookArgs") -> None:
+    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
         if "Event loop is closed" not in str(unraisable.exc_value):
-            tell(unraisable)
+            report(unraisable)
 
-    sys.unraisablehook = tell_others
+    sys.unraisablehook = report_others
 
 
 def reason(error: BaseException) -> str:
-    """Returns what an error says, in plain words where the disk is full."""
+    """Returns the cause of a failed write: that the disk is full, or the error's first line."""
     text = str(error)
     if getattr(error, "errno", None) in DISK_FULL or "No space left" in text or "quota" in text:
         return "the disk is full"
@@ -172,13 +180,13 @@ def reason(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the beginning of an error's message; TensorStore's run over pages."""
+    """Returns the beginning of an error's message; TensorStore's fill pages."""
     text = " ".join(str(error).split())
     return text[:160] + "..." if len(text) > 160 else text or type(error).__name__
 
 
 def with_shardings(shapes: State, shardings: PyTree) -> State:
-    """Returns shapes that say where they live."""
+    """Returns the shapes with their shardings."""
     return jax.tree.map(
         lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding),
         shapes,
@@ -196,7 +204,7 @@ def _replicated(tree: PyTree) -> NamedSharding:
 
 
 def fingerprint(tree: PyTree) -> str:
-    """Returns what tells a model's arrays from others, in 64 hexadecimal digits."""
+    """Returns a fingerprint of a model's arrays, 64 hexadecimal digits."""
     sums = np.asarray(_fingerprints(jax.tree.leaves(tree), _replicated(tree)))
     return hashlib.sha256(sums.astype("<u4").tobytes()).hexdigest()
 
@@ -205,7 +213,10 @@ def fingerprint(tree: PyTree) -> str:
 def _fingerprints(
     leaves: list[Shaped[Array, "..."]], sharding: NamedSharding
 ) -> UInt32[Array, " leaves"]:
-    """Returns the sum of each array's bits as numbers, modulo 2^32: the same on any mesh."""
+    """Returns the sum of each array's elements, their bits read as integers, modulo 2^32.
+
+    The same on any mesh.
+    """
     sums = jnp.stack([_fingerprint(leaf) for leaf in leaves])
     return jax.lax.with_sharding_constraint(sums, sharding)
 

@@ -1,8 +1,8 @@
-"""The sizes and choices of a network; validated when made, saved with every run.
+"""The configuration of a network; validated when it is made, saved with every run.
 
-T5's shape: pre-norm RMSNorm without bias, no biases anywhere, attention without 1/sqrt(head) (it is
-folded into the initialisation), relative positions in 32 buckets up to 128 shared by all layers of
-a stack, no dropout. Two fields tell its versions apart:
+T5's shape: pre-norm RMSNorm, no biases anywhere, attention without 1/sqrt(head) (it is folded into
+the initialization), relative positions in 32 buckets up to distance 128 shared by all layers of a
+stack, no dropout. Two fields distinguish its versions:
 
 | | `feed_forward` | `tied_logits` |
 |---|---|---|
@@ -10,7 +10,7 @@ a stack, no dropout. Two fields tell its versions apart:
 | T5 1.1, mT5 (Xue et al. 2021), Switch-XXL as released | gated-gelu | False |
 | Switch-C as released | relu | False |
 
-A Switch Transformer differs in one field: `switch` is set, and every `every`-th feed-forward is
+A Switch Transformer differs in one field: with `switch` set, every `every`-th feed-forward is
 sparse. No JAX is imported here.
 """
 
@@ -24,7 +24,7 @@ Remat = Literal["none", "full", "exchanges"]  # what the backward pass keeps (mo
 
 
 class ConfigurationError(ValueError):
-    """Sizes or devices that do not fit together; the message says what to do."""
+    """Sizes or devices do not fit together; the message has the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +32,26 @@ class SwitchConfig:
     """The sparse feed-forward (Fedus et al. 2022); defaults are the paper's and Mesh TensorFlow's.
 
     Attributes:
-        experts: experts of a switch layer.
-        every: every how many-th feed-forward is sparse; 2 in the released models, 1 in Switch-C.
-        encoder_group_tokens, decoder_group_tokens: tokens that share an expert's capacity. Groups
-            are set here and never by the mesh, so a step does not depend on its devices.
-        choices: experts that a token is sent to; 2 in GShard and ST-MoE.
-        dispatch: "slots" gives every expert a fixed number of them and drops what is over;
-            "dropless" sends every token, whatever that costs.
-        capacity_factor_training, capacity_factor_evaluation: slots over an even share of choices.
-        minimum_capacity: slots an expert has in any case; 4 in Mesh TensorFlow.
+        experts: number of experts per switch layer.
+        every: period of sparse feed-forwards; 2 in the released models, 1 in Switch-C.
+        encoder_group_tokens, decoder_group_tokens: tokens per routing group, which share experts'
+            capacity. Set here and never by the mesh, so a step does not depend on its devices.
+        choices: top-k, experts per token; 2 in GShard and ST-MoE.
+        dispatch: "slots" gives each expert a fixed capacity and drops tokens over it; "dropless"
+            computes every assignment.
+        capacity_factor_training, capacity_factor_evaluation: capacity divided by an even share of
+            the assignments.
+        minimum_capacity: lower bound on the capacity; 4 in Mesh TensorFlow.
         balance_loss_weight: alpha of the balance loss.
-        z_loss_weight: of the router's z-loss; 1e-3 in ST-MoE.
-        jitter: the router's input is multiplied by U(1 - jitter, 1 + jitter) in training.
-        expert_dropout: of an expert's hidden units in training; 0.4 to fine-tune (section 2.4).
+        z_loss_weight: weight of the router's z-loss; 1e-3 in ST-MoE.
+        jitter: half-width of the noise U(1 - jitter, 1 + jitter) on the router's input in training.
+        expert_dropout: dropout rate of experts' hidden units in training; 0.4 to fine-tune
+            (section 2.4).
         router_scale: standard deviation of the router's first weights. 2e-2 is flaxformer's,
             "slightly better" there than a tenth of the usual scale.
         expert_output_scale: factor on the first weights of the experts' last matrix. A token's gate
-            starts near 1 / experts, so `experts` lets a sparse layer start as loud as a dense one;
-            the paper has 1 (docs/results/short-runs.md measures both).
+            starts near 1 / experts, so with `experts` a sparse layer starts with a dense layer's
+            output scale; the paper has 1 (docs/results/short-runs.md measures both).
     """
 
     experts: int
@@ -80,15 +82,14 @@ class SwitchConfig:
         )
         if self.choices > self.experts:
             raise ConfigurationError(
-                f"Each token was to have {self.choices} of {self.experts} experts; "
-                "choices must be at most experts."
+                f"choices was {self.choices} of {self.experts} experts; it must be at most experts."
             )
         if self.dispatch not in get_args(Dispatch):
             raise ConfigurationError(
                 f"dispatch was {self.dispatch!r}; it must be {' or '.join(get_args(Dispatch))}."
             )
         positive(self, "router_scale", "expert_output_scale")
-        # A factor of 0 leaves `minimum_capacity`, which is how Transformers says a capacity.
+        # Factor 0 leaves `minimum_capacity`: Transformers configures the capacity itself.
         not_negative(self, "capacity_factor_training", "capacity_factor_evaluation")
         not_negative(self, "balance_loss_weight", "z_loss_weight")
         for name in ("jitter", "expert_dropout"):
@@ -98,7 +99,7 @@ class SwitchConfig:
                 )
 
     def routing(self, *, decoder: bool, training: bool) -> "RoutingConfig":
-        """Returns what of this holds in one stack, in training or not."""
+        """Returns the routing of one stack, in training or evaluation."""
         tokens = self.decoder_group_tokens if decoder else self.encoder_group_tokens
         factor = self.capacity_factor_training if training else self.capacity_factor_evaluation
         return RoutingConfig(
@@ -115,14 +116,14 @@ class SwitchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingConfig:
-    """How one call of a switch layer routes.
+    """The routing of one call of a switch layer.
 
     Attributes:
-        group_tokens: tokens of a routing group.
+        group_tokens: tokens per routing group.
         top_k: experts per token.
-        dispatch: as in `SwitchConfig`.
-        capacity: slots of an expert in a group; unused where nothing is dropped.
-        jitter, expert_dropout: 0 outside training.
+        dispatch: kind of dispatch, as in `SwitchConfig`.
+        capacity: tokens per expert and group; unused if dropless.
+        jitter, expert_dropout: as in `SwitchConfig`; 0 outside training.
     """
 
     group_tokens: int
@@ -134,9 +135,9 @@ class RoutingConfig:
 
 
 def expert_capacity(tokens: int, experts: int, factor: float, minimum: int) -> int:
-    """Returns the slots of one expert in one group.
+    """Returns the tokens that one expert accepts per group.
 
-    Flaxformer's `max(round(factor * tokens / experts), minimum)`, and never more than the tokens.
+    Flaxformer's `max(round(factor * tokens / experts), minimum)`, and at most `tokens`.
     """
     return min(max(round(factor * tokens / experts), minimum), tokens)
 
@@ -147,14 +148,14 @@ class ModelConfig:
 
     Attributes:
         vocabulary_rows: rows of the embedding, a multiple of 128.
-        embed, heads, head, mlp: widths; `mlp` is that of one expert, too.
-        layers: encoder layers, and as many decoder layers.
-        feed_forward: gelu(x gate) * (x up), then down; or relu(x up), then down. Experts, too.
-        tied_logits: logits by the input embedding, of the decoder's output times embed^-0.5; else
-            by a matrix of their own.
+        embed, heads, head, mlp: widths; `mlp` is also the inner width of one expert.
+        layers: number of encoder layers and of decoder layers.
+        feed_forward: gelu(x gate) * (x up), then down; or relu(x up), then down; also in experts.
+        tied_logits: True to compute logits by the input embedding, from the decoder's output times
+            embed^-0.5; False for a separate matrix.
         initialization_scale: s in sigma = sqrt(s / fan_in); 0.1 for Switch (section 2.4), 1 in T5.
-        switch: None for a dense model.
-        activation_dtype: of everything but the router, losses and parameters.
+        switch: configuration of sparse feed-forwards; None for a dense model.
+        activation_dtype: type of everything except the router, losses and parameters.
     """
 
     vocabulary_rows: int
@@ -178,30 +179,30 @@ class ModelConfig:
             )
         if self.switch is not None and self.layers % self.switch.every:
             raise ConfigurationError(
-                f"One in {self.switch.every} feed-forwards of {self.layers} layers was to be "
-                "sparse; the number of layers must be a multiple of that."
+                f"switch.every was {self.switch.every} with {self.layers} layers; the number of "
+                "layers must be a multiple of it."
             )
 
     @property
     def layers_per_block(self) -> int:
-        """Layers of the block that is scanned: dense ones, then a sparse one."""
+        """Number of layers per scanned block: dense ones, then a sparse one."""
         return 1 if self.switch is None else self.switch.every
 
     @property
     def blocks(self) -> int:
-        """How often the block is repeated."""
+        """Number of blocks per stack."""
         return self.layers // self.layers_per_block
 
 
 class ForwardFlops(NamedTuple):
-    """Matrix-product FLOPs of one sequence, forward: two a multiply-add, by where they are spent.
+    """Matrix-product FLOPs of one sequence's forward pass by part; two per multiply-add.
 
     Attributes:
-        projections: query, key, value and output of every attention.
-        scores: queries with keys, and weights with values.
-        feed_forward: each token through one expert; the router and slots left empty are not
-            counted, so sparse equals dense by definition.
-        logits: of every target position.
+        projections: FLOPs of query, key, value and output of every attention.
+        scores: FLOPs of queries with keys, and of weights with values.
+        feed_forward: FLOPs of each token through one expert. The router and empty expert slots are
+            not counted, so sparse equals dense by definition.
+        logits: FLOPs of the logits of every target position.
     """
 
     projections: int
@@ -211,7 +212,7 @@ class ForwardFlops(NamedTuple):
 
 
 def forward_flops_by_part(config: ModelConfig, inputs: int, targets: int) -> ForwardFlops:
-    """Returns where the FLOPs of a sequence are spent; norms and softmax are not counted.
+    """Returns the FLOPs of one sequence by part; norms and softmax are not counted.
 
     `projections + feed_forward` is what Switch's table 9 counts: 124.1e9 for T5-Base's 512 inputs
     and 114 targets.
@@ -219,8 +220,8 @@ def forward_flops_by_part(config: ModelConfig, inputs: int, targets: int) -> For
     width = config.heads * config.head
     one_projection = config.embed * width
     matrices = 3 if config.feed_forward == "gated-gelu" else 2
-    # The encoder's own four a position; the decoder's own four and two to the encoder, whose keys
-    # and values are projected from every input.
+    # Four per encoder position; per decoder position four and two of the cross-attention, whose
+    # keys and values are projected from every input.
     projections = one_projection * (4 * inputs + 6 * targets + 2 * inputs)
     scores = 2 * width * (inputs * inputs + targets * targets + targets * inputs)
     feed_forward = matrices * config.embed * config.mlp * (inputs + targets)
@@ -233,15 +234,15 @@ def forward_flops_by_part(config: ModelConfig, inputs: int, targets: int) -> For
 
 
 def forward_flops(config: ModelConfig, inputs: int, targets: int) -> int:
-    """Returns the matrix-product FLOPs of one sequence, forward, in all."""
+    """Returns the matrix-product FLOPs of one sequence's forward pass."""
     return sum(forward_flops_by_part(config, inputs, targets))
 
 
 def at_least_one(config: object, *names: str) -> None:
-    """Checks that fields which count something do.
+    """Checks that fields are 1 or more.
 
     Raises:
-        ConfigurationError: names the first that is 0 or less.
+        ConfigurationError: if a field is 0 or less; the message names it.
     """
     for name in names:
         if getattr(config, name) < 1:
@@ -249,10 +250,10 @@ def at_least_one(config: object, *names: str) -> None:
 
 
 def positive(config: object, *names: str) -> None:
-    """Checks that fields are numbers above 0; NaN and infinity are none.
+    """Checks that fields are finite numbers above 0.
 
     Raises:
-        ConfigurationError: names the first that is not.
+        ConfigurationError: if a field is not; the message names it.
     """
     for name in names:
         if not 0 < getattr(config, name) < math.inf:
@@ -262,10 +263,10 @@ def positive(config: object, *names: str) -> None:
 
 
 def not_negative(config: object, *names: str) -> None:
-    """Checks that fields are numbers of at least 0; NaN and infinity are none.
+    """Checks that fields are finite numbers of at least 0.
 
     Raises:
-        ConfigurationError: names the first that is not.
+        ConfigurationError: if a field is not; the message names it.
     """
     for name in names:
         if not 0 <= getattr(config, name) < math.inf:

@@ -1,25 +1,26 @@
-"""The names of an array's dimensions, read off the annotation that declares it.
+"""Names of an array's dimensions, read off the annotation that declares it.
 
-A weight is declared once, `up: Float[Array, "experts embed mlp"]`; sharding and the optimizer read
-the names from there, so there is no second list to go stale. Arrays of a scanned stack carry one
-leading dimension more, which is called `blocks`.
+A weight is declared once, `up: Float[Array, "experts embed mlp"]`. Sharding and the optimizer read
+the names from there, so there is no second list to go stale. Arrays of a scanned stack have one
+more leading dimension, `blocks`.
 """
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import equinox as eqx
 import jax
 
 Names = tuple[str, ...]
+Record = TypeVar("Record", bound=tuple)
 
 
 def dimension_names(module: eqx.Module) -> eqx.Module:
     """Returns the module with every array replaced by the names of its dimensions.
 
     Raises:
-        TypeError: an array field without a shape annotation.
+        TypeError: if an array field has no shape annotation.
     """
     names = {id(leaf): found for leaf, found in _walk(module)}
     leaves, structure = jax.tree.flatten(module)
@@ -31,8 +32,13 @@ def dimension_names(module: eqx.Module) -> eqx.Module:
     return jax.tree.unflatten(structure, [_pad(names[id(leaf)], leaf.ndim) for leaf in leaves])
 
 
+def declared_names(record: type[Record]) -> Record:
+    """Returns a NamedTuple with the dimension names of each field, such as "batch length"."""
+    return record(*(" ".join(_declared(kind) or ()) for kind in record.__annotations__.values()))
+
+
 def is_names(value: Any) -> bool:
-    """True for the leaves of `dimension_names`, which JAX would take for containers."""
+    """Returns whether this is a leaf of `dimension_names`, which JAX would take for a container."""
     return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
 
 

@@ -1,4 +1,4 @@
-"""Learning from a teacher: how its probabilities join the labels in a student's training loss.
+"""Distillation: the teacher's probabilities beside the labels in a student's training loss.
 
 Source: Fedus et al. 2022 (Switch Transformer), section 4.2: "a mixture of 0.25 for the teacher
 probabilities and 0.75 for the ground truth label". A mixture of targets is a mixture of
@@ -6,13 +6,14 @@ cross-entropies:
 
     nats = hard share * -log q(label) + (1 - hard share) * T^2 * sum of -p log q
 
-with p and q the teacher's and the student's softmax at temperature T. T^2 is Hinton et al. 2015,
-section 2: gradients of softened targets shrink by it, and with it the shares keep their meaning
-whatever the temperature. The paper names none; 1 is plain mixing. Only the soft part is softened.
+with p and q the teacher's and the student's softmax at temperature T. The factor T^2 is from Hinton
+et al. 2015, section 2: gradients of softened targets shrink by 1 / T^2, so the factor keeps the
+shares independent of the temperature. The Switch paper gives no temperature; 1 is plain mixing.
+Only the soft part is softened.
 
-The teacher is called as it is evaluated: no jitter, no dropout, evaluation's capacity. That is the
-network whose gain over the baseline was measured; dropless routing would be another one, and slow
-on most meshes. No gradient reaches it: it is no function of the student's arrays.
+The teacher runs as in evaluation: no jitter, no dropout, evaluation's capacity. Its gain over the
+baseline was measured so; dropless routing would be a different network, and slow on most meshes. No
+gradient reaches it, because it does not depend on the student's arrays.
 """
 
 from dataclasses import dataclass
@@ -32,14 +33,14 @@ Initialization = Literal["random", "non-experts", "experts-mean"]
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
-    """How a student learns from its teacher; defaults are the paper's best (its table 6).
+    """How a student learns from its teacher; defaults are the paper's best (table 6).
 
     Attributes:
-        hard_share: of the labels in the targets; the rest are the teacher's probabilities.
-        temperature: both softmaxes of the soft part are of logits divided by it.
-        initialization: the student's first weights (`model/student.py`): random; the teacher's
-            where it is dense (non-experts); or in place of a sparse feed-forward also the mean of
-            its experts, weighted by load (experts-mean).
+        hard_share: share of the labels in the targets; the rest are the teacher's probabilities.
+        temperature: divisor of both logits in the soft part.
+        initialization: first weights of the student (`model/student.py`): random; the teacher's
+            dense weights (non-experts); or these and the load-weighted mean of the experts in place
+            of each sparse feed-forward (experts-mean).
     """
 
     hard_share: float = 0.75
@@ -61,7 +62,7 @@ class DistillationConfig:
 
 
 class Distillation(NamedTuple):
-    """A teacher and how it is listened to."""
+    """A teacher and how its student learns from it."""
 
     config: DistillationConfig
     teacher: Transformer
@@ -72,9 +73,9 @@ class Distillation(NamedTuple):
         """Returns each row's nats to the teacher's probabilities, summed over real targets.
 
         Args:
-            logits: the student's.
-            batch: what both read; or a part of one, in whole routing groups of the teacher.
-            call: the student's, of which the teacher has the mesh alone.
+            logits: logits of the student.
+            batch: the batch, or a microbatch of whole routing groups of the teacher.
+            call: inputs of the student's forward pass, of which the teacher uses the mesh only.
         """
         teacher_logits = self.teacher(batch, Call(call.mesh)).logits
         return soft_losses(logits, teacher_logits, batch.is_target, self.config.temperature)
@@ -88,20 +89,20 @@ def soft_losses(
 ) -> Float[Array, " batch"]:
     """Returns each row's cross-entropy from teacher to student, times the squared temperature.
 
-    In nats, summed over real targets. At its least it is the teacher's entropy, not 0.
+    In nats, summed over real targets. Its minimum is the teacher's entropy, not 0.
     """
-    wanted = jax.nn.softmax(teacher / temperature, axis=-1)
+    soft_targets = jax.nn.softmax(teacher / temperature, axis=-1)
     softened = student / temperature
-    nats = jax.nn.logsumexp(softened, axis=-1) - jnp.sum(wanted * softened, axis=-1)
+    nats = jax.nn.logsumexp(softened, axis=-1) - jnp.sum(soft_targets * softened, axis=-1)
     return temperature**2 * jnp.sum(nats * is_target, axis=-1)
 
 
 def mixed(
     hard_nats: Float[Array, ""], soft_nats: Float[Array, ""], hard_share: float
 ) -> Float[Array, ""]:
-    """Returns the nats to minimise: those to the labels and those to the teacher, by their shares.
+    """Returns the weighted sum of the nats to the labels and to the teacher.
 
-    A share of 0 leaves its part out, so that nothing of it, not even a NaN, comes through.
+    A share of 0 omits its term, so that not even its NaN comes through.
     """
     if hard_share in (0.0, 1.0):
         return hard_nats if hard_share else soft_nats

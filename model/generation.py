@@ -1,13 +1,13 @@
-"""Writing targets token by token, greedily or by sampling, with a cache of keys and values.
+"""Decoding token by token, greedily or by sampling, with a cache of keys and values.
 
-A step runs the decoder on one position, which attends to what earlier positions left in the cache;
-keys and values of the encoder's output are projected once. The result is that of the whole decoder
-run over what has been written so far, in a test to the token, because nothing is dropped here: a
-text must not depend on what else is in the batch, and capacity is a bargain of training. (Cached
-decoding in Transformers never drops either.)
+A step runs the decoder on one position, which attends to the cached keys and values of earlier
+positions; those of the encoder's output are projected once. The result equals the whole decoder run
+over all tokens so far (a test compares tokens), because dispatch is dropless here: a text must not
+depend on the rest of the batch, and capacity serves training only. (Cached decoding in Transformers
+drops nothing either.)
 
-Sampling is what users of other libraries expect, in their order: logits over temperature, then the
-`top_k` most likely, then of those the smallest set of at least `top_p` probability.
+Sampling is as in other libraries: logits over temperature, then the `top_k` most likely tokens,
+then of those the smallest set of at least `top_p` probability.
 """
 
 from dataclasses import dataclass, replace
@@ -33,9 +33,10 @@ class Sampling:
     """How the next token is chosen.
 
     Attributes:
-        temperature: 0 takes the most likely (greedy); 1 samples from the model's distribution.
-        top_k: sample among this many most likely tokens; 0 means all.
-        top_p: sample among the fewest most likely tokens whose probability reaches this.
+        temperature: divisor of the logits; 0 takes the most likely token (greedy), 1 samples from
+            the model's distribution.
+        top_k: number of most likely tokens to sample from; 0 means all.
+        top_p: probability that the smallest set of most likely tokens to sample from must reach.
     """
 
     temperature: float = 0.0
@@ -56,24 +57,24 @@ class Sampling:
 
 
 class LayerCache(NamedTuple):
-    """What one layer attends to; with one leading dimension more (blocks) over a whole stack."""
+    """Keys and values of one layer; a whole stack has a leading dimension of blocks."""
 
-    own: KeysValues
-    source: KeysValues
+    self_attention: KeysValues
+    cross_attention: KeysValues
 
 
-class Writing(NamedTuple):
-    """The state of the loop.
+class Decoding(NamedTuple):
+    """The state of the decoding loop.
 
     Attributes:
-        position: next to be written.
-        written: ids so far, padding after.
-        finished: rows that have written EOS.
+        position: position of the next token.
+        tokens: ids so far, then padding.
+        finished: True for rows that have EOS.
         cache: keys and values so far.
     """
 
     position: Int[Array, ""]
-    written: Int[Array, "batch length"]
+    tokens: Int[Array, "batch length"]
     finished: Bool[Array, " batch"]
     cache: tuple[LayerCache, ...]
 
@@ -88,15 +89,15 @@ def generate(
     ids: int,
     mesh: Mesh,
 ) -> Int[Array, "batch length"]:
-    """Writes targets for a batch of inputs.
+    """Returns targets for a batch of inputs.
 
     Args:
         model: the network.
-        inputs: ids with EOS, right-padded; as many rows as the mesh's batch axes divide.
-        key: of sampling; greedy decoding ignores it.
-        length: most tokens to write, EOS included.
-        sampling: how.
-        ids: of the vocabulary; rows of the embedding beyond them are never written.
+        inputs: ids with EOS, right-padded; the mesh's batch axes must divide the rows.
+        key: key of sampling; greedy decoding ignores it.
+        length: largest number of tokens per row, EOS included.
+        sampling: how the next token is chosen.
+        ids: size of the vocabulary; later rows of the embedding are never chosen.
         mesh: the devices.
 
     Returns:
@@ -109,28 +110,28 @@ def generate(
     source = model.encode(batch, call).x
     bias = model.decoder.position_bias(length)
 
-    def unfinished(state: Writing) -> Bool[Array, ""]:
+    def unfinished(state: Decoding) -> Bool[Array, ""]:
         return (state.position < length) & ~jnp.all(state.finished)
 
-    def write(state: Writing) -> Writing:
+    def step(state: Decoding) -> Decoding:
         logits, cache = _step(model, state, bias, batch.is_source, call)
         logits = jnp.where(jnp.arange(logits.shape[-1]) < ids, logits, -jnp.inf)
         token = choose(logits, sampling, jax.random.fold_in(key, state.position))
         token = jnp.where(state.finished, PADDING, token)
-        return Writing(
+        return Decoding(
             position=state.position + 1,
-            written=state.written.at[:, state.position].set(token),
+            tokens=state.tokens.at[:, state.position].set(token),
             finished=state.finished | (token == EOS),
             cache=cache,
         )
 
-    start = Writing(
+    start = Decoding(
         position=jnp.zeros((), jnp.int32),
-        written=batch.targets,
+        tokens=batch.targets,
         finished=~jnp.any(batch.is_source, axis=1),
         cache=_empty_cache(model.decoder, source, length),
     )
-    return jax.lax.while_loop(unfinished, write, start).written
+    return jax.lax.while_loop(unfinished, step, start).tokens
 
 
 def choose(
@@ -145,7 +146,7 @@ def choose(
         ordered = ordered.at[:, sampling.top_k :].set(-jnp.inf)
     probabilities = jax.nn.softmax(ordered, axis=-1)
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
-    # The first is always kept; one is kept as long as those before it have not reached top_p.
+    # The first is always kept; others as long as those before them have not reached top_p.
     kept = (before < sampling.top_p) & jnp.isfinite(ordered)
     least = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1, keepdims=True)
     return jax.random.categorical(key, jnp.where(logits >= least, logits, -jnp.inf)).astype(
@@ -154,7 +155,7 @@ def choose(
 
 
 def never_dropping(model: Transformer, source: int) -> Transformer:
-    """Returns the network with dropless dispatch; a sequence, or one target, is a group."""
+    """Returns the network with dropless dispatch; a group is one input sequence or one target."""
     switch = model.config.switch
     if switch is None:
         return model
@@ -175,27 +176,29 @@ def never_dropping(model: Transformer, source: int) -> Transformer:
 def _empty_cache(
     decoder: Stack, source: Float[Array, "batch source embed"], length: int
 ) -> tuple[LayerCache, ...]:
-    """Returns each layer's cache: the source projected, and room for `length` positions."""
+    """Returns each layer's cache: the projected source, and zeros for `length` positions."""
 
     def one(layer: Layer) -> LayerCache:
-        assert layer.cross_attention is not None  # a decoder's
+        assert layer.cross_attention is not None  # a decoder's layer
         projected = layer.cross_attention.keys_values(source)
-        room = jnp.zeros((*projected.keys.shape[:2], length, projected.keys.shape[3]), source.dtype)
-        return LayerCache(KeysValues(room, room), projected)
+        zeros = jnp.zeros(
+            (*projected.keys.shape[:2], length, projected.keys.shape[3]), source.dtype
+        )
+        return LayerCache(KeysValues(zeros, zeros), projected)
 
     return tuple(eqx.filter_vmap(one)(layer) for layer in decoder.blocks)
 
 
 def _step(
     model: Transformer,
-    state: Writing,
+    state: Decoding,
     bias: Float[Array, "heads length length"],
     is_source: Bool[Array, "batch source"],
     call: Call,
 ) -> tuple[Float[Array, "batch vocabulary"], tuple[LayerCache, ...]]:
-    """Runs the decoder on one position: the logits of the token there, and the cache after it."""
-    decoder, length = model.decoder, state.written.shape[1]
-    before = state.written[:, jnp.maximum(state.position - 1, 0)]
+    """Runs the decoder on one position; returns its logits and the updated cache."""
+    decoder, length = model.decoder, state.tokens.shape[1]
+    before = state.tokens[:, jnp.maximum(state.position - 1, 0)]
     token = jnp.where(state.position == 0, PADDING, before)
     here = jax.lax.dynamic_slice_in_dim(bias, state.position, 1, axis=1)
     past = (jnp.arange(length) <= state.position)[None, None, :]
@@ -208,12 +211,14 @@ def _step(
         after = []
         for layer, cache in zip(eqx.combine(weights, rest), caches, strict=True):
             y = layer.self_norm(x)
-            own = _put(cache.own, layer.self_attention.keys_values(y), state.position)
+            own = _put(cache.self_attention, layer.self_attention.keys_values(y), state.position)
             x = x + layer.self_attention.attend(y, own, here, past)
             y = layer.cross_norm(x)
-            x = x + layer.cross_attention.attend(y, cache.source, no_bias, is_source[:, None, :])
+            x = x + layer.cross_attention.attend(
+                y, cache.cross_attention, no_bias, is_source[:, None, :]
+            )
             x = x + decoder.feed_forward(layer, x, is_token, call, number)[0]
-            after.append(LayerCache(own, cache.source))
+            after.append(LayerCache(own, cache.cross_attention))
         return x, tuple(after)
 
     numbers = jnp.arange(model.config.blocks)
@@ -225,7 +230,7 @@ def _step(
 def _put(cache: KeysValues, new: KeysValues, position: Int[Array, ""]) -> KeysValues:
     return KeysValues(
         *(
-            jax.lax.dynamic_update_slice_in_dim(room, one, position, axis=2)
-            for room, one in zip(cache, new, strict=True)
+            jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=2)
+            for old, one in zip(cache, new, strict=True)
         )
     )

@@ -3,12 +3,13 @@
     loss = sum of nats / real target tokens + 1e-4 * mean squared log Z
            + balance weight * balance + router z weight * router z
 
-Normalised by real target tokens (T5X's `LOSS_NORMALIZING_FACTOR`). The router's losses are means
-over switch layers, as in flaxformer, whose models were released; the paper's text adds the balance
-loss layer by layer, which for 12 layers is 12 times alpha.
+Normalized by real target tokens (T5X's `LOSS_NORMALIZING_FACTOR`). The router's losses are means
+over switch layers, as in flaxformer, whose models were released. The paper's text adds the balance
+losses of all layers, which for 12 layers is 12 times alpha.
 
-A student's cross-entropy is mixed with that to its teacher (`model/distillation.py`); what is
-reported as `loss_nats` stays the labels' alone, so that it can be held beside a baseline's.
+A student's cross-entropy to the labels is mixed with that to its teacher
+(`model/distillation.py`). `loss_nats` always reports the labels' alone, so that it compares with a
+baseline's.
 """
 
 from typing import Any, NamedTuple
@@ -27,13 +28,13 @@ Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch
 
 
 class RowLosses(NamedTuple):
-    """Sums over each row's real target tokens.
+    """Sums over the real target tokens of each row.
 
     Attributes:
         loss_nats: cross-entropy.
-        squared_log_z: of the output softmax.
-        target_tokens: how many there are.
-        finite_layers: not a sum: how many layers came before the first that was not finite.
+        squared_log_z: squared log of the output softmax's denominator.
+        target_tokens: number of real target tokens.
+        finite_layers: number of layers before the first with nonfinite output; not a sum.
     """
 
     loss_nats: Float[Array, " batch"]
@@ -43,19 +44,19 @@ class RowLosses(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Of a batch: sums, counts, and what routing did.
+    """The losses and the routing of a batch.
 
     Attributes:
         loss_nats: sum of cross-entropy over real target tokens.
-        target_tokens: their number.
-        z_loss: mean squared log Z, weighted.
+        target_tokens: number of real target tokens.
+        z_loss: weighted mean of squared log Z over real target tokens.
         soft_loss_nats: sum of cross-entropy to a teacher; None without one.
-        balance_loss: mean over switch layers, before alpha; 0 where dense, 1 when even.
+        balance_loss: mean over switch layers, before alpha; 1 if even, 0 if dense.
         router_z_loss: mean over switch layers, before its weight.
-        dropped_share: of real tokens' choices at switch layers, those that found no slot.
-        wasted_share: of slots, those that stayed empty.
+        dropped_share: share of real tokens' assignments that were dropped.
+        wasted_share: share of expert slots that stayed empty.
         router_entropy_nats: mean over real tokens and switch layers.
-        layers: the same by switch layer, in sums; None where dense.
+        layers: sums per switch layer; None if dense.
     """
 
     loss_nats: Float[Array, ""]
@@ -73,7 +74,7 @@ class Losses(NamedTuple):
 def row_losses(output: Output, batch: Batch) -> RowLosses:
     """Returns each row's sums."""
     log_z = jax.nn.logsumexp(output.logits, axis=-1)
-    # A comparison instead of an index, which would gather a vocabulary split over devices.
+    # Compared, not indexed: an index would gather a vocabulary that is split over devices.
     ids = jnp.arange(output.logits.shape[-1])
     is_label = ids == batch.targets[..., None]
     label_logit = jnp.sum(jnp.where(is_label, output.logits, 0.0), axis=-1)
@@ -89,10 +90,10 @@ def row_losses(output: Output, batch: Batch) -> RowLosses:
 def training_loss(
     model: Transformer, batch: Batch, call: Call, distillation: Distillation | None = None
 ) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
-    """Returns the loss to minimise and what it is made of.
+    """Returns the loss to minimize and its terms.
 
-    Of a part of a batch (`call.microbatch`) it is the part's share: the parts' losses add up to the
-    batch's, and so do their gradients. With a distillation the nats are mixed with the teacher's.
+    The loss of a microbatch (`call.microbatch`) is its share of the batch's: losses of microbatches
+    add up to the batch's, and so do gradients. With a teacher its soft loss is mixed in.
     """
     output = model(batch, call)
     rows = row_losses(output, batch)
@@ -118,34 +119,36 @@ def training_loss(
     return loss + routing / microbatch.total, (losses, rows)
 
 
-def combine(parts: Losses) -> Losses:
-    """Returns the losses of a batch, given those of its parts in arrays of one dimension more.
+def combine(microbatches: Losses) -> Losses:
+    """Returns the losses of a batch from those of its microbatches, stacked along dimension 0.
 
-    Exact: sums are added, and the routing losses are means over groups, of which all parts have as
-    many.
+    Exact: sums are added, and the routing losses are means over groups, of which all microbatches
+    have the same number.
     """
     losses = Losses(
-        loss_nats=jnp.sum(parts.loss_nats),
-        target_tokens=jnp.sum(parts.target_tokens),
-        z_loss=jnp.sum(parts.z_loss),
-        soft_loss_nats=None if parts.soft_loss_nats is None else jnp.sum(parts.soft_loss_nats),
+        loss_nats=jnp.sum(microbatches.loss_nats),
+        target_tokens=jnp.sum(microbatches.target_tokens),
+        z_loss=jnp.sum(microbatches.z_loss),
+        soft_loss_nats=None
+        if microbatches.soft_loss_nats is None
+        else jnp.sum(microbatches.soft_loss_nats),
     )
-    if parts.layers is None:
+    if microbatches.layers is None:
         return losses
     return losses._replace(
-        balance_loss=jnp.mean(parts.balance_loss),
-        router_z_loss=jnp.mean(parts.router_z_loss),
-        **_shares(LayerRouting(*(jnp.sum(sums, axis=0) for sums in parts.layers))),
+        balance_loss=jnp.mean(microbatches.balance_loss),
+        router_z_loss=jnp.mean(microbatches.router_z_loss),
+        **_shares(LayerRouting(*(jnp.sum(sums, axis=0) for sums in microbatches.layers))),
     )
 
 
 def _with_routing(losses: Losses, output: Output, batch: Batch, experts: int) -> Losses:
     stacks = (output.encoder_routing, output.decoder_routing)
-    balance, z_loss, slots = (
+    balance, z_loss, expert_slots = (
         jnp.concatenate([getattr(routing, name) for routing in stacks])
-        for name in ("balance_loss", "z_loss", "slots")
+        for name in ("balance_loss", "z_loss", "expert_slots")
     )
-    layers = layer_routing(row_routings(output, batch, experts), slots)
+    layers = layer_routing(row_routings(output, batch, experts), expert_slots)
     return losses._replace(
         balance_loss=jnp.mean(balance),
         router_z_loss=jnp.mean(z_loss),
@@ -156,7 +159,7 @@ def _with_routing(losses: Losses, output: Output, batch: Batch, experts: int) ->
 def _shares(layers: LayerRouting) -> dict[str, Any]:
     return {
         "dropped_share": _share(layers.dropped, layers.load),
-        "wasted_share": _share(layers.wasted, layers.slots),
+        "wasted_share": _share(layers.wasted, layers.expert_slots),
         "router_entropy_nats": _share(layers.entropy_nats, layers.tokens),
         "layers": layers,
     }
@@ -167,8 +170,8 @@ def _share(part: Array, whole: Array) -> Float[Array, ""]:
 
 
 def row_routings(output: Output, batch: Batch, experts: int) -> RowRouting:
-    """Returns what routing did with each row, the encoder's layers before the decoder's."""
-    assert output.encoder_routing is not None  # of a sparse model
+    """Returns the routing sums of each row, the encoder's layers before the decoder's."""
+    assert output.encoder_routing is not None  # only called for sparse models
     assert output.decoder_routing is not None
     stacks = (
         row_routing(output.encoder_routing, batch.is_source, experts),
@@ -178,7 +181,7 @@ def row_routings(output: Output, batch: Batch, experts: int) -> RowRouting:
 
 
 def score(model: Transformer, batch: Batch, call: Call) -> tuple[RowLosses, RowRouting | None]:
-    """Scores a batch without training: one row's sums each, and what routing did with it."""
+    """Returns the loss sums and routing sums of each row, without training."""
     output = model(batch, call)
     switch = model.config.switch
     routings = None if switch is None else row_routings(output, batch, switch.experts)

@@ -1,8 +1,8 @@
-"""What a run certainly needs to hold, from shapes alone: a lower bound, to refuse what cannot fit.
+"""A lower bound on the memory of a training step, from shapes alone, to refuse what cannot fit.
 
 Counted: parameters, the optimizer's moments, gradients (as many bytes as parameters), logits and
-their gradient in float32. Left out: activations, whose number depends on rematerialisation and on
-what the compiler fuses, and what it needs to work in.
+their gradient in float32. Not counted: activations, which depend on rematerialization and on the
+compiler's fusions, and the compiler's scratch memory.
 """
 
 import functools
@@ -16,7 +16,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from model.config import ModelConfig
 from model.optimizer import OptimizerConfig, make_optimizer
 from model.sharding import MeshShape, parameter_shardings
-from model.transformer import Transformer
+from model.transformer import transformer_shapes
 
 
 def bytes_per_device(
@@ -27,14 +27,14 @@ def bytes_per_device(
     rows: int,
     targets: int,
 ) -> int:
-    """Returns the bytes of one device in a training step.
+    """Returns a lower bound on the bytes per device of a training step.
 
     Args:
         config: the network.
-        optimizer: its update rule.
-        shape: of the mesh; devices need not exist.
-        rows: of the part of a batch that is computed at once, over all devices.
-        targets: target tokens of a row.
+        optimizer: the update rule.
+        shape: shape of the mesh; its devices need not exist.
+        rows: rows per microbatch, over all devices.
+        targets: target tokens per row.
     """
     names = ("data", "expert", "model")
     sizes = (shape.data, shape.expert, shape.model)
@@ -45,7 +45,7 @@ def bytes_per_device(
         _bytes(leaf, sharding)
         for leaf, sharding in zip(jax.tree.leaves(arrays), jax.tree.leaves(shardings), strict=True)
     )
-    # Moments lie as their parameters do; the small factored ones are counted as if they did.
+    # Moments are split like their parameters; the small factored ones are counted as if they were.
     moments_bytes = (
         sum(map(_bytes, moments)) * parameters // sum(map(_bytes, jax.tree.leaves(arrays)))
     )
@@ -54,14 +54,14 @@ def bytes_per_device(
 
 
 def checkpoint_bytes(config: ModelConfig, optimizer: OptimizerConfig) -> int:
-    """Returns the bytes of parameters and moments together, before compression."""
+    """Returns the bytes of parameters and moments, before compression."""
     arrays, moments = _shapes(config, optimizer)
     return sum(map(_bytes, [*jax.tree.leaves(arrays), *moments]))
 
 
 @functools.cache
 def _shapes(config: ModelConfig, optimizer: OptimizerConfig) -> tuple[eqx.Module, list[Any]]:
-    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    shapes = transformer_shapes(config)
     arrays, _ = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
     init = make_optimizer(optimizer, arrays).init
     return arrays, jax.tree.leaves(jax.eval_shape(init, arrays))

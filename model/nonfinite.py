@@ -1,11 +1,11 @@
-"""Where a step's numbers broke: which layer, which languages; from a few hundred floats a step.
+"""Which layer and languages nonfinite numbers came from; a few hundred floats per step.
 
-The gradient norm is summed parameter by parameter and block by block anyway; kept apart, these sums
-say where gradients stopped being finite, or grew. Backpropagation goes from the loss to the input:
-what breaks in a layer's backward pass spoils that layer and all before it, so the layer to look at
-is the last one that is spoiled. Where the loss itself is not finite, every gradient is spoiled, and
-the forward pass is asked, which breaks the other way round: it is the first layer that some row did
-not leave finite. The rows' own losses say which texts were in it.
+The gradient norm is a sum over parameters and blocks anyway. Kept apart, these sums show where
+gradients became nonfinite or exploded. Backpropagation runs from the loss to the input: a nonfinite
+value in a layer's backward pass spreads to all earlier layers, so its origin is the last layer with
+a nonfinite gradient. If the loss itself is nonfinite, all gradients are. Then the forward pass
+decides: its origin is the first layer with nonfinite output in any row. The losses of the rows show
+which texts were involved.
 """
 
 from typing import NamedTuple
@@ -20,14 +20,13 @@ from model.dimensions import dimension_names, is_names
 
 
 class Trace(NamedTuple):
-    """Of one step.
+    """Numbers of one step from which the cause of a skipped update follows.
 
     Attributes:
-        gradient_squares: sum of squares of each of `sites`.
-        row_loss_nats: of each row of the batch.
-        row_language: as in the batch.
-        row_finite_layers: of each row, layers before the first that was not finite, the encoder's
-            before the decoder's.
+        gradient_squares: sum of squares of the gradient at each of `gradient_sites`.
+        row_loss_nats: loss of each row of the batch.
+        row_language: language of each row, as in the batch.
+        row_finite_layers: number of each row's layers before the first with nonfinite output.
     """
 
     gradient_squares: Float[Array, " sites"]
@@ -37,12 +36,12 @@ class Trace(NamedTuple):
 
 
 class GradientSite(NamedTuple):
-    """A parameter of one layer.
+    """One parameter of one layer.
 
     Attributes:
-        depth: its order in the forward pass; parameters of a layer share it.
-        layer: such as `decoder layer 3`, or the name of what is no layer.
-        parameter: its name within the layer.
+        depth: position in the forward pass, the same for all parameters of a layer.
+        layer: name such as `decoder layer 3`, or `embedding` outside of layers.
+        parameter: name within the layer.
     """
 
     depth: tuple[int, int]
@@ -51,7 +50,7 @@ class GradientSite(NamedTuple):
 
 
 def gradient_squares(gradients: eqx.Module) -> Float[Array, " sites"]:
-    """Returns the sum of squares of each parameter, for each block of its own, in one vector."""
+    """Returns the sums of squares of each parameter, one per block, in one vector."""
 
     def squares(names: tuple[str, ...], leaf: Array) -> Float[Array, " blocks"]:
         first = names[0] == "blocks"
@@ -64,11 +63,11 @@ def gradient_squares(gradients: eqx.Module) -> Float[Array, " sites"]:
 
 
 def gradient_sites(shapes: eqx.Module, layers_per_block: int) -> list[GradientSite]:
-    """Returns what each number of `gradient_squares` belongs to.
+    """Returns the site of each number in `gradient_squares`.
 
     Args:
-        shapes: the model's arrays or their shapes.
-        layers_per_block: layers that are scanned together.
+        shapes: arrays of the model or their shapes.
+        layers_per_block: layers per scanned block.
     """
     names = jax.tree.leaves(dimension_names(shapes), is_leaf=is_names)
     leaves, _ = jax.tree_util.tree_flatten_with_path(shapes)
@@ -92,19 +91,19 @@ def _site(path: tuple, block: int, layers_per_block: int) -> GradientSite:
 
 
 def skip_cause(trace: Trace, sites: list[GradientSite], limit: float) -> str:
-    """Returns a phrase that says which layer a skipped step's trouble came from.
+    """Returns a phrase that names the layer because of which a step was skipped.
 
     Args:
-        trace: of the step, on the host.
-        sites: of the model.
-        limit: the gradient norm that counts as exploded.
+        trace: trace of the step, on the host.
+        sites: gradient sites of the model.
+        limit: gradient norm above which gradients count as exploded.
     """
     squares = np.asarray(trace.gradient_squares)
-    spoiled = [site for site, square in zip(sites, squares, strict=True) if not square < np.inf]
-    if len(spoiled) == len(sites):
-        return _where_forward(int(np.min(trace.row_finite_layers)), sites)
-    if spoiled:
-        last = max(spoiled, key=lambda site: site.depth)
+    nonfinite = [site for site, square in zip(sites, squares, strict=True) if not square < np.inf]
+    if len(nonfinite) == len(sites):
+        return _forward_cause(int(np.min(trace.row_finite_layers)), sites)
+    if nonfinite:
+        last = max(nonfinite, key=lambda site: site.depth)
         return f"the gradient stopped being finite in {last.layer} ({last.parameter})"
     largest = int(np.argmax(squares))
     norm, site = np.sqrt(squares.sum()), sites[largest]
@@ -115,12 +114,12 @@ def skip_cause(trace: Trace, sites: list[GradientSite], limit: float) -> str:
     )
 
 
-def _where_forward(finite_layers: int, sites: list[GradientSite]) -> str:
-    """Returns the same where the loss itself was not finite.
+def _forward_cause(finite_layers: int, sites: list[GradientSite]) -> str:
+    """Returns the same if the loss itself is nonfinite.
 
     Args:
-        finite_layers: of the row that broke first.
-        sites: of the model, of which each layer has some.
+        finite_layers: smallest number of finite layers of any row.
+        sites: gradient sites of the model; each layer has some.
     """
     order = sorted({(site.depth, site.layer) for site in sites if " layer " in site.layer})
     inside = [layer for _, layer in order]

@@ -1,16 +1,16 @@
-"""Adafactor as T5 and Switch use it, or AdamW, with statistics of each matrix on its own.
+"""Adafactor as T5 and Switch use it, or AdamW, with separate statistics for each matrix.
 
 Source: Shazeer and Stern 2018; `mesh_tensorflow/optimize.py`. No momentum, second moments decayed
-by 1 - t^-0.8 and factored into rows and columns where both dimensions are at least 128, update
+by 1 - t^-0.8 and factored into rows and columns if both dimensions are at least 128, update
 clipped to root mean square 1, then scaled by the parameter's own root mean square (at least 1e-3).
 The learning rate is T5's 1 / sqrt(max(step, 10,000)), which is therefore relative.
 
-AdamW (Loshchilov and Hutter 2019) keeps two moments of the parameter's size; its rate is absolute,
-so a recipe that chooses it sets `scale` (0.1 makes the rate 0.001) and steps of warming up.
+AdamW (Loshchilov and Hutter 2019) keeps two moments of the parameter's size. Its rate is absolute,
+so a recipe with AdamW sets `scale` (0.1 makes the rate 0.001) and `warm_up_steps`.
 
-Scanned blocks and experts are stacked in one array here, but each is a matrix of its own to the
-optimizer: clipping and scaling over a whole stack was measured to update a small layer 70 times too
-hard. `per_matrix` maps any Optax transformation over the stacked dimensions.
+Scanned blocks and experts are stacked in one array here, but the optimizer treats each as a
+separate matrix: clipping and scaling over a whole stack was measured to make the updates of a small
+layer 70 times too large. `per_matrix` maps any Optax transformation over the stacked dimensions.
 """
 
 import itertools
@@ -27,10 +27,10 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from model.config import ConfigurationError, at_least_one, not_negative, positive
 from model.dimensions import Names, dimension_names, is_names
 
-STACKED = ("blocks", "experts")  # leading dimensions along which every element is its own matrix
+STACKED = ("blocks", "experts")  # leading dimensions along which each element is one matrix
 DECAY_EXPONENT = 0.8
 CLIPPING_THRESHOLD = 1.0
-FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8  # AdamW's, as published
+FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8  # of AdamW, as published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +39,15 @@ class OptimizerConfig:
 
     Attributes:
         rule: adafactor (T5, mT5, Switch) or adamw.
-        scale: 1 in T5.
-        hold_steps: steps of constant rate; 10,000 in T5, which makes the rate 0.01 there.
+        scale: numerator of the rate; 1 in T5.
+        hold_steps: steps of constant rate; 10,000 in T5, which makes the rate 0.01.
         decay_from: share of the run after which the rate falls linearly to 0; 1 means never, as
-            in T5. Short runs need it to end on a fair footing.
-        warm_up_steps: the rate rises linearly over so many steps; 0 in T5.
-        weight_decay: of matrices, a step, times the rate; AdamW only.
-        largest_gradient_norm: a step with a larger one is skipped. Norms of healthy runs are
-            around 1 and below, and Adafactor clips its updates itself: this is no clipping, it
-            catches what has exploded.
+            in T5. Short runs need the decay for a fair comparison at their end.
+        warm_up_steps: steps over which the rate rises linearly; 0 in T5.
+        weight_decay: decay of matrices per step, times the rate; AdamW only.
+        largest_gradient_norm: gradient norm above which a step is skipped. Norms of healthy runs
+            are around 1 and below, and Adafactor clips its updates itself: this limit does not
+            clip, it skips steps with exploded gradients.
     """
 
     rule: Literal["adafactor", "adamw"] = "adafactor"
@@ -81,7 +81,7 @@ class OptimizerConfig:
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> Callable[[ArrayLike], Array]:
-    """Returns the schedule of a run of `steps` steps, counted from 0."""
+    """Returns the learning rate as a function of the step, counted from 0, in a run of `steps`."""
     start = config.decay_from * steps
 
     def schedule(count: ArrayLike) -> Float[Array, ""]:
@@ -97,15 +97,15 @@ def learning_rate(config: OptimizerConfig, steps: int) -> Callable[[ArrayLike], 
 def make_optimizer(config: OptimizerConfig, model: eqx.Module) -> optax.GradientTransformation:
     """Returns the optimizer of a model (arrays or shapes; only dimension names are read).
 
-    Its updates are still to be multiplied by minus the learning rate, which follows from the step
-    alone: an optimizer's own count would stand still at steps that are skipped.
+    The caller multiplies its updates by minus the learning rate, which is a function of the step:
+    an optimizer's own count would not advance at skipped steps.
     """
     matrix = adafactor() if config.rule == "adafactor" else adamw(config.weight_decay)
     return per_matrix(matrix, matrix_stacks(model))
 
 
 def adafactor() -> optax.GradientTransformation:
-    """Returns T5's Adafactor of one matrix, before the learning rate."""
+    """Returns T5's Adafactor for one matrix, without the learning rate."""
     return optax.chain(
         optax.scale_by_factored_rms(decay_rate=DECAY_EXPONENT),
         optax.clip_by_block_rms(CLIPPING_THRESHOLD),
@@ -114,7 +114,7 @@ def adafactor() -> optax.GradientTransformation:
 
 
 def adamw(weight_decay: float) -> optax.GradientTransformation:
-    """Returns AdamW of one matrix, before the learning rate; vectors (norms) do not decay."""
+    """Returns AdamW for one matrix, without the learning rate; vectors (norms) do not decay."""
     return optax.chain(
         optax.scale_by_adam(FIRST_DECAY, SECOND_DECAY, EPSILON),
         optax.add_decayed_weights(weight_decay, mask=_is_matrix),
@@ -127,12 +127,12 @@ def _is_matrix(leaf: Any) -> bool:
 
 @dataclass(frozen=True)
 class MatrixStack:
-    """How a parameter is a stack of matrices.
+    """A parameter as a stack of matrices.
 
     Attributes:
-        stacked: number of leading dimensions along which each element is its own matrix.
-        shape: the parameter's, with heads and their width as the one dimension that they are in
-            T5's attention matrices.
+        stacked: number of leading dimensions along which each element is one matrix.
+        shape: shape of the parameter, with heads and their width joined as in T5's attention
+            matrices.
     """
 
     stacked: int
@@ -140,7 +140,7 @@ class MatrixStack:
 
 
 def matrix_stacks(model: eqx.Module) -> PyTree[MatrixStack]:
-    """Returns how each array of a model is a stack of matrices."""
+    """Returns each array of a model as a stack of matrices."""
     return jax.tree.map(
         lambda names, leaf: _matrix_stack(names, leaf.shape),
         dimension_names(model),
@@ -161,7 +161,7 @@ def _matrix_stack(names: Names, shape: tuple[int, ...]) -> MatrixStack:
 
 
 class PerMatrixState(NamedTuple):
-    """The inner state of each parameter, stacked as the parameter is."""
+    """The inner state of each parameter, stacked like the parameter."""
 
     states: PyTree
 
@@ -173,7 +173,7 @@ def per_matrix(
 
     Args:
         inner: a transformation of one array.
-        stacks: how each parameter is a stack of matrices.
+        stacks: each parameter as a stack of matrices.
     """
 
     def init_one(parameter: Array, stack: MatrixStack) -> PyTree:

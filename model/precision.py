@@ -1,9 +1,9 @@
 """Products that are summed in float32 and differentiated in the type of their operands.
 
-Scores and logits are wanted in float32, for their softmax, of operands in bfloat16. JAX would carry
-that into the backward pass, where both operands would be widened and multiplied as float32 ones:
-the most expensive products of the network at the slowest precision. Here what comes back is
-narrowed first. In float32 nothing changes.
+Softmax needs scores and logits in float32, while their operands are bfloat16. JAX would carry
+float32 into the backward pass: it would widen both operands and multiply them in float32, the most
+expensive products of the network at the slowest precision. Here the incoming gradient is narrowed
+first. With float32 operands nothing changes.
 """
 
 from typing import Any

@@ -1,15 +1,15 @@
-"""Where arrays live: the mesh `data x expert x model`, and one table from dimension names to axes.
+"""Sharding of arrays: the mesh `data x expert x model`, and one table from dimensions to its axes.
 
-The only file that says PartitionSpec. Changing the strategy means changing the table:
+The only file with a PartitionSpec. To change the strategy, change the table:
 
-* `data` splits the batch, and stores parameters in parts along `embed` (gathered where used, FSDP).
-* `expert` splits the batch further and the experts; tokens meet their expert by all-to-all.
+* `data` splits the batch, and stored parameters along `embed` (FSDP: gathered for each use).
+* `expert` splits the batch further, and the experts; tokens reach their expert by all-to-all.
 * `model` splits heads, the feed-forward's inner width and the vocabulary.
 
-One device is the mesh 1 x 1 x 1: there is no second code path. Axes are Auto (XLA's partitioner
-fills in what is not said); only the switch layer is written out by hand with `shard_map`, because
-the partitioner was measured to replicate its buffers (60 GB against 0.4 GB) where both data and
-expert exceed 1.
+One device is the mesh 1 x 1 x 1: there is no second code path. Axes are Auto: XLA's partitioner
+decides what is not annotated. Only the switch layer is written out with `shard_map`, because the
+partitioner was measured to replicate its buffers (60 GB instead of 0.4 GB) if both `data` and
+`expert` exceed 1.
 """
 
 import math
@@ -23,15 +23,15 @@ import jax
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from model.config import ConfigurationError, ModelConfig, at_least_one
 from model.dimensions import Names, dimension_names, is_names
 
 BATCH_AXES = ("data", "expert")
-EXCHANGED = "exchanged"  # what arrived by an all-to-all; rematerialisation may keep it
+EXCHANGED = "exchanged"  # results of all-to-alls, which rematerialization may keep
 
-# Where a parameter or optimizer statistic is stored.
+# Layout in which a parameter or optimizer statistic is stored.
 STORED = {
     "blocks": None,
     "buckets": None,
@@ -42,9 +42,9 @@ STORED = {
     "mlp": "model",
     "vocabulary": "model",
 }
-# How it is laid out where it is used.
+# Layout in which it is used.
 USED = STORED | {
-    "any_experts": None,  # the router is whole on every device
+    "any_experts": None,  # every device has the whole router
     "batch": BATCH_AXES,
     "top_k": None,
     "embed": None,
@@ -56,12 +56,12 @@ USED = STORED | {
 
 @dataclass(frozen=True, kw_only=True)
 class MeshShape:
-    """Devices along each axis.
+    """Number of devices along each axis.
 
     Attributes:
         data, expert, model: devices along the axis, over all slices.
-        slices: parts of the data axis that only a slow network joins: TPU slices or GPU hosts. What
-            crosses it is gradients and stored parameters, never tokens on their way to an expert.
+        slices: number of parts of the data axis that a slow network joins: TPU slices or GPU hosts.
+            Gradients and stored parameters cross it, tokens on the way to an expert never.
     """
 
     data: int = 1
@@ -74,10 +74,10 @@ class MeshShape:
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
-    """Makes the mesh; devices that are near in it share a host, hosts that are near a slice.
+    """Returns the mesh; neighbouring devices share a host, neighbouring hosts a slice.
 
     Raises:
-        ConfigurationError: the shape does not use exactly the devices that there are.
+        ConfigurationError: if the shape does not use exactly the devices that exist.
     """
     devices = jax.devices() if devices is None else list(devices)
     axes = ("data", "expert", "model")
@@ -85,19 +85,19 @@ def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
-    """Returns the devices in the mesh's order, an array data x expert x model.
+    """Returns the devices in the order of the mesh, an array data x expert x model.
 
-    The order is that of processes, not `mesh_utils`' along a torus: a host then holds a stretch of
-    a batch's rows and reads only those.
+    The order is by process, not along a torus as in `mesh_utils`: each host then has consecutive
+    rows of a batch and reads only those.
 
     Raises:
-        ConfigurationError: as for `make_mesh`.
+        ConfigurationError: if the shape does not use exactly the devices that exist.
     """
-    wanted = (shape.data, shape.expert, shape.model)
-    if math.prod(wanted) != len(devices):
+    sizes = (shape.data, shape.expert, shape.model)
+    if math.prod(sizes) != len(devices):
         raise ConfigurationError(
             f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "
-            f"{math.prod(wanted)} devices; found {len(devices)} ({devices[0].platform}). "
+            f"{math.prod(sizes)} devices; found {len(devices)} ({devices[0].platform}). "
             "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
         )
     part = "slice_index" if hasattr(devices[0], "slice_index") else "process_index"
@@ -105,25 +105,25 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
     even = len(set(slices.values())) == 1 and shape.data % shape.slices == 0
     if shape.slices > 1 and (len(slices) != shape.slices or not even):
         raise ConfigurationError(
-            f"mesh.slices={shape.slices} was asked for data={shape.data}; found {len(slices)} "
+            f"mesh.slices={shape.slices} was given with data={shape.data}; found {len(slices)} "
             f"{'slices' if part == 'slice_index' else 'hosts'} of {sorted(slices.values())} "
             "devices. Set mesh.slices to their number and mesh.data to a multiple of it."
         )
     in_order = sorted(devices, key=lambda device: getattr(device, part))
-    return np.array(in_order if shape.slices > 1 else devices).reshape(wanted)
+    return np.array(in_order if shape.slices > 1 else devices).reshape(sizes)
 
 
 def check_fit(
     config: ModelConfig, mesh: Mesh | AbstractMesh, rows: int, inputs: int, targets: int
 ) -> None:
-    """Checks that every sharded size divides and that no device is left without a group.
+    """Checks that the mesh divides every sharded size and each device has a routing group.
 
     Raises:
-        ConfigurationError: names every size that does not fit, all at once.
+        ConfigurationError: if any does not; the message names all of them.
     """
     size = dict(mesh.shape)
     shards = size["data"] * size["expert"]
-    wanted = [
+    divisions = [
         ("rows of a batch", rows, shards),
         ("heads", config.heads, size["model"]),
         ("mlp", config.mlp, size["model"]),
@@ -132,13 +132,13 @@ def check_fit(
     ]
     if config.switch is not None:
         switch = config.switch
-        wanted += [
+        divisions += [
             ("experts", switch.experts, size["expert"]),
             ("encoder tokens of a device", rows * inputs // shards, switch.encoder_group_tokens),
             ("decoder tokens of a device", rows * targets // shards, switch.decoder_group_tokens),
         ]
     misfits = [
-        f"{what} ({n}) must be a multiple of {by}" for what, n, by in wanted if n % by or n < by
+        f"{what} ({n}) must be a multiple of {by}" for what, n, by in divisions if n % by or n < by
     ]
     if misfits:
         raise ConfigurationError(
@@ -151,14 +151,14 @@ def spec(names: str | Names, table: dict[str, Any] = USED) -> PartitionSpec:
     """Returns the layout of an array whose dimensions have these names.
 
     Raises:
-        KeyError: a name that is not in the table; it must not replicate silently.
+        KeyError: if a name is not in the table, because it must not replicate silently.
     """
     names = tuple(names.split()) if isinstance(names, str) else names
     return PartitionSpec(*(table[name] for name in names))
 
 
 def parameter_shardings(model: eqx.Module, mesh: Mesh | AbstractMesh) -> Any:
-    """Returns where each array of a model is stored, in the model's own structure."""
+    """Returns the stored layout of each array of a model, in the model's structure."""
     return jax.tree.map(
         lambda names: NamedSharding(mesh, spec(names, STORED)),
         dimension_names(model),
@@ -169,11 +169,11 @@ def parameter_shardings(model: eqx.Module, mesh: Mesh | AbstractMesh) -> Any:
 def moment_sharding(
     shape: tuple[int, ...], parameter_shape: tuple[int, ...], parameter: NamedSharding, stacked: int
 ) -> NamedSharding:
-    """Returns where an optimizer statistic is stored: as its parameter, or along its stack only.
+    """Returns the stored layout of an optimizer statistic: its parameter's, or that of the stack.
 
-    A statistic of every weight lies with its weight, also where the optimizer has made heads and
-    their width one dimension. Row and column statistics are a thousandth of the parameter's size;
-    only their stack of blocks and experts is worth splitting.
+    A statistic with one number per weight is split like the weights, also if the optimizer has
+    joined heads and their width. Row and column statistics have a thousandth of the parameter's
+    size, so only their stack of blocks and experts is split.
     """
     if math.prod(shape) != math.prod(parameter_shape):
         return NamedSharding(parameter.mesh, PartitionSpec(*parameter.spec[:stacked]))
@@ -193,7 +193,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def batch_shards(mesh: Mesh) -> int:
-    """Returns over how many groups of devices the rows of a batch are split."""
+    """Returns the number of parts that the rows of a batch are split into."""
     return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
@@ -203,26 +203,36 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def constrain(x: Array, names: str, mesh: Mesh) -> Array:
-    """Pins an activation to the table's layout."""
+    """Constrains an activation to the table's layout."""
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(names)))
 
 
 def over_devices(
-    function: Callable[..., Any], mesh: Mesh, inputs: Sequence[str], outputs: Sequence[str]
+    function: Callable[..., Any], mesh: Mesh, inputs: PyTree[str], outputs: PyTree[str]
 ) -> Callable[..., Any]:
-    """Returns `function` run on every device's own part; dimensions are given by their names."""
-    return jax.shard_map(
-        function,
-        mesh=mesh,
-        in_specs=tuple(spec(names) for names in inputs),
-        out_specs=tuple(spec(names) for names in outputs),
-    )
+    """Returns `function` as a function of whole arrays, run on each device's own part of them.
+
+    Args:
+        function: function of one device's parts; it may communicate by mesh axes.
+        mesh: the devices.
+        inputs: dimension names of each array, in the structure of the arguments.
+        outputs: dimension names of each array, in the structure of the result.
+    """
+    in_specs, out_specs = jax.tree.map(spec, (inputs, outputs))
+    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
 
 
 def exchange(x: Array, *, split: int, concatenate: int) -> Array:
     """Sends part i along dimension `split` to device i of the expert axis, within `over_devices`.
 
-    What arrives is joined along `concatenate`, in the order of the devices.
+    The parts received are joined along `concatenate`, in the order of the devices.
     """
-    arrived = jax.lax.all_to_all(x, "expert", split_axis=split, concat_axis=concatenate, tiled=True)
-    return checkpoint_name(arrived, EXCHANGED)
+    received = jax.lax.all_to_all(
+        x, "expert", split_axis=split, concat_axis=concatenate, tiled=True
+    )
+    return checkpoint_name(received, EXCHANGED)
+
+
+def sum_over_model(x: Array) -> Array:
+    """Returns the sum of the partial sums that devices along the `model` axis hold."""
+    return jax.lax.psum(x, "model")

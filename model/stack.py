@@ -1,12 +1,12 @@
-"""One stack of the network, encoder or decoder: layers, grouped into equal blocks that are scanned.
+"""One stack of the network, encoder or decoder: layers grouped into equal blocks, scanned.
 
-Pre-norm residual layers, a final norm a stack, one position-bias table a stack. A block is one
-dense layer, or dense layers and then a sparse one, and the scan keeps compile time from growing
-with depth. Dense and sparse stacks share every line but the feed-forward's.
+Pre-norm residual layers, one final norm and one position-bias table per stack. A block is one dense
+layer, or dense layers followed by a sparse one. The scan keeps compile time independent of depth.
+Dense and sparse stacks differ in the feed-forward only.
 
-What the backward pass keeps of a block is `Call.remat`: all of it ("none"), its input alone
-("full": a third more FLOPs, memory of one block), or its input and what came back from the
-all-to-alls ("exchanges": nothing is sent twice). The result is the same.
+`Call.remat` sets what the backward pass keeps of a block: everything ("none"), its input only
+("full": a third more FLOPs, memory of one block), or its input and the results of the all-to-alls
+("exchanges": no token is sent twice). The result is the same.
 """
 
 from typing import NamedTuple
@@ -40,15 +40,15 @@ class Microbatch(NamedTuple):
     target_tokens: Int[Array, ""]
 
 
-WRITTEN_OUT = 4  # blocks; at 4 layers 12 % fewer CPU-seconds than scanned, and compiling is quick
+UNROLLED = 4  # blocks; 4 layers take 12 % fewer CPU-seconds than scanned and compile quickly
 
 
 class Call(NamedTuple):
-    """What a forward pass depends on besides weights and tokens.
+    """The inputs of a forward pass besides weights and tokens.
 
     Attributes:
         mesh: the devices.
-        key: randomness of the router's jitter, which is off without one.
+        key: key of the router's jitter and of expert dropout; None outside training.
         remat: what the backward pass keeps of a block.
         microbatch: position in gradient accumulation; None if the batch is computed at once.
     """
@@ -60,12 +60,12 @@ class Call(NamedTuple):
 
     @property
     def training(self) -> bool:
-        """True where there is randomness."""
+        """True if the forward pass has randomness."""
         return self.key is not None
 
 
 class Layer(eqx.Module):
-    """One layer: self-attention, in the decoder attention to the encoder, then a feed-forward."""
+    """One layer: self-attention, in the decoder cross-attention, then a feed-forward."""
 
     self_norm: RMSNorm
     self_attention: Attention
@@ -78,7 +78,7 @@ class Layer(eqx.Module):
     def init(
         config: ModelConfig, switch: SwitchConfig | None, *, decoder: bool, key: Key[Array, ""]
     ) -> "Layer":
-        """Draws a layer; sparse where `switch` is given."""
+        """Draws a layer, sparse if `switch` is given."""
         keys = jax.random.split(key, 3)
         return Layer(
             self_norm=RMSNorm.init(config.embed),
@@ -95,7 +95,7 @@ class Layer(eqx.Module):
 
 
 class StackInputs(NamedTuple):
-    """What is the same for every layer of a stack."""
+    """The inputs that all layers of a stack share."""
 
     bias: Float[Array, "heads length length"]
     mask: Bool[Array, "#batch #length length"]
@@ -105,12 +105,13 @@ class StackInputs(NamedTuple):
 
 
 class StackOutput(NamedTuple):
-    """What an encoder or a decoder returns.
+    """The output of an encoder or a decoder.
 
     Attributes:
-        x: its output, after the final norm.
-        routing: one leading dimension more, the blocks; None where dense.
-        finite: whether all that left a layer was, a row; not reduced over rows, which lie apart.
+        x: activations after the final norm.
+        routing: routing with a leading dimension of blocks; None if dense.
+        finite: whether each layer's output is finite, per row: rows are on different devices, so
+            they are not reduced here.
     """
 
     x: Float[Array, "batch length embed"]
@@ -157,7 +158,7 @@ class Stack(eqx.Module):
     def __call__(
         self, x: Float[Array, "batch length embed"], inputs: StackInputs, call: Call
     ) -> StackOutput:
-        """Runs the stack."""
+        """Runs all blocks and the final norm."""
         weights, rest = eqx.partition(self.blocks, eqx.is_array)
         count = jax.tree.leaves(weights)[0].shape[0]
 
@@ -165,11 +166,13 @@ class Stack(eqx.Module):
             weights, number = step
             return self._block(x, eqx.combine(weights, rest), inputs, call, number)
 
-        # Written out, what the backward pass needs stays where it is instead of being stacked; and
-        # a scan keeps rematerialised parts apart.
-        few = count <= WRITTEN_OUT and call.remat == "none"
+        # Unrolled, the values for the backward pass stay in place instead of being stacked. With
+        # remat a scan is needed: it keeps the rematerialized parts apart.
+        few = count <= UNROLLED and call.remat == "none"
         blocks = weights, jnp.arange(count)
-        x, (routing, finite) = jax.lax.scan(_kept(body, call.remat), x, blocks, unroll=few)
+        x, (routing, finite) = jax.lax.scan(
+            _rematerialized(body, call.remat), x, blocks, unroll=few
+        )
         return StackOutput(self.final_norm(x), routing, finite.reshape(-1, len(x)))
 
     def _block(self, x, layers: tuple[Layer, ...], inputs: StackInputs, call: Call, number):
@@ -190,7 +193,7 @@ class Stack(eqx.Module):
         call: Call,
         number: Int[Array, ""],
     ) -> tuple[Float[Array, "batch length embed"], Routing | None]:
-        """Returns what a layer's feed-forward adds to `x`, in block `number`."""
+        """Returns the feed-forward's residual update of `x` in block `number`, and its routing."""
         y = layer.feed_forward_norm(x)
         if isinstance(layer.feed_forward, SwitchLayer):
             return self._switch(layer.feed_forward, y, is_token, call, number)
@@ -201,15 +204,15 @@ class Stack(eqx.Module):
         y = layer.self_attention(y, y, inputs.bias, inputs.mask)
         if layer.cross_attention is None or layer.cross_norm is None:
             return y
-        assert inputs.source is not None  # a decoder's
+        assert inputs.source is not None  # the decoder's
         assert inputs.source_mask is not None
         nothing = jnp.zeros((1, 1, 1))
         z = layer.cross_norm(x + y)
         return y + layer.cross_attention(z, inputs.source, nothing, inputs.source_mask)
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
-        assert self.switch is not None  # a stack with a switch layer has its config
-        key = jax.random.fold_in(call.key if call.key is not None else jax.random.key(0), number)
+        assert self.switch is not None  # only a sparse stack has switch layers
+        key = None if call.key is None else jax.random.fold_in(call.key, number)
         routing = self.switch.routing(decoder=self.decoder, training=call.training)
         microbatch = call.microbatch or Microbatch(0, 1, jnp.zeros((), jnp.int32))
         return layer(
@@ -223,8 +226,8 @@ class Stack(eqx.Module):
         )
 
 
-def _kept(body, remat: Remat):
-    """Returns a scanned block's function that keeps only what `remat` says."""
+def _rematerialized(body, remat: Remat):
+    """Returns the scanned function, keeping for the backward pass what `remat` names."""
     if remat == "none":
         return body
     names = (EXCHANGED,) if remat == "exchanges" else ()

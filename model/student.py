@@ -1,14 +1,14 @@
-"""A dense student's first weights, taken from a sparse teacher of the same widths.
+"""First weights of a dense student, from a sparse teacher of the same widths.
 
 Source: Fedus et al. 2022 (Switch Transformer), section 4.2 and table 6: "initializing the dense
-model with the non-expert weights", which all layers of equal width allow. In place of a sparse
-feed-forward the student keeps its own random one, as in the paper; or gets the mean of the experts:
+model with the non-expert weights", which equal widths allow. In place of a sparse feed-forward the
+student keeps its own random one, as in the paper, or gets the mean of the experts:
 
-    gate, up = sum over experts of share of choices * theirs
+    gate, up = sum over experts of share of assignments * the expert's matrix
     down     = the same, times the expert's mean gate: a sparse layer's output is gate * expert(x)
 
-A teacher's layer `inside` of block `block` is the student's layer `block * period + inside`, where
-the period is the number of layers of a block (`model/stack.py`).
+Layer `inside` of the teacher's block `block` becomes the student's layer `block * period + inside`,
+where the period is the number of layers per block (`model/stack.py`).
 """
 
 from typing import NamedTuple
@@ -26,11 +26,11 @@ from model.transformer import Transformer
 
 
 class ExpertUse(NamedTuple):
-    """How a teacher's experts were used: sums over real tokens, encoder's layers before decoder's.
+    """The use of a teacher's experts: sums over real tokens, encoder layers before decoder layers.
 
     Attributes:
-        load: choices that asked for each expert, before capacity.
-        gate: what those choices counted; 0 where they found no slot.
+        load: number of assignments per expert, before capacity.
+        gate: sum of the gates of these assignments, 0 for dropped ones.
     """
 
     load: Num[Array, "*layers experts"]
@@ -38,19 +38,19 @@ class ExpertUse(NamedTuple):
 
     @property
     def share(self) -> Float[Array, "*layers experts"]:
-        """Of a layer's choices, those that asked for each expert; adds up to 1."""
+        """Share of a layer's assignments per expert; sums to 1."""
         return self.load / jnp.maximum(jnp.sum(self.load, axis=-1, keepdims=True), 1)
 
     @property
     def mean_gate(self) -> Float[Array, "*layers experts"]:
-        """What an expert's output counts, in the mean over its choices; 0 without any."""
+        """Mean gate of an expert's assignments; 0 without any."""
         return self.gate / jnp.maximum(self.load, 1)
 
 
 def expert_use(teacher: Transformer, batch: Batch, call: Call) -> ExpertUse:
-    """Returns how a sparse teacher's experts are used by a batch; uses of batches add up."""
+    """Returns the use of a sparse teacher's experts by a batch; uses of batches add up."""
     output = teacher(batch, call)
-    assert output.encoder_routing is not None  # of a sparse model
+    assert output.encoder_routing is not None  # a sparse model
     assert output.decoder_routing is not None
     switch = teacher.config.switch
     assert switch is not None
@@ -62,24 +62,24 @@ def expert_use(teacher: Transformer, batch: Batch, call: Call) -> ExpertUse:
 
 
 def _stack_use(routing: Routing, is_token: Array, experts: int) -> ExpertUse:
-    # Compared rather than scattered, as in `routing_sums`: a reduction that is never materialised.
-    asked = routing.expert[..., None] == jnp.arange(experts)
-    asked = asked & is_token[None, :, :, None, None]
-    gate = jnp.where(asked, routing.gate[..., None].astype(jnp.float32), 0.0)
-    return ExpertUse(jnp.sum(asked, axis=(1, 2, 3)), jnp.sum(gate, axis=(1, 2, 3)))
+    # Compared, not scattered, as in `routing_sums`: a reduction that is never materialized.
+    is_assigned = routing.expert_index[..., None] == jnp.arange(experts)
+    is_assigned = is_assigned & is_token[None, :, :, None, None]
+    gate = jnp.where(is_assigned, routing.gate[..., None].astype(jnp.float32), 0.0)
+    return ExpertUse(jnp.sum(is_assigned, axis=(1, 2, 3)), jnp.sum(gate, axis=(1, 2, 3)))
 
 
 def with_teachers_weights(
     student: Transformer, teacher: Transformer, use: ExpertUse | None = None
 ) -> Transformer:
-    """Returns a dense student with all weights of the teacher that are no expert's or router's.
+    """Returns a dense student with all weights of the teacher except experts and routers.
 
     Args:
-        student: as it was drawn; its feed-forwards stay where the teacher's are sparse.
-        teacher: of the same widths, depth and vocabulary.
-        use: of the teacher's experts; where given, their mean stands in for them.
+        student: student with random weights, which it keeps for the teacher's sparse feed-forwards.
+        teacher: teacher of the same widths, depth and vocabulary.
+        use: use of the teacher's experts; if given, sparse feed-forwards become their mean.
     """
-    sparse = teacher.encoder.blocks[0].self_norm.scale.shape[0]  # switch layers of a stack
+    sparse = teacher.encoder.blocks[0].self_norm.scale.shape[0]  # switch layers per stack
     uses = (None, None)
     if use is not None:
         parts = (jax.tree.map(lambda leaf, at=at: leaf[at], use) for at in _halves(sparse))
@@ -116,7 +116,7 @@ def _stack(student: Stack, teacher: Stack, use: ExpertUse | None) -> Stack:
 
 
 def _dense(layer: Layer, own: FeedForward, use: ExpertUse | None) -> Layer:
-    """Returns a teacher's layers, one a block, with a dense feed-forward."""
+    """Returns the teacher's layers, one per block, with a dense feed-forward."""
     if isinstance(layer.feed_forward, FeedForward):
         return layer
     dense = own if use is None else jax.vmap(mean_of_experts)(layer.feed_forward, use)
@@ -127,8 +127,8 @@ def mean_of_experts(layer: SwitchLayer, use: ExpertUse) -> FeedForward:
     """Returns the mean of one layer's experts, weighted by load.
 
     Args:
-        layer: a switch layer.
-        use: of this layer.
+        layer: the switch layer.
+        use: use of its experts.
     """
 
     def mean(

@@ -1,10 +1,10 @@
 """One training step: loss, gradients, update; compiled once, state donated.
 
-The model is split into arrays and the rest once (`eqx.partition`), and the step is a plain
-`jax.jit` over arrays: `filter_jit` would split it anew at every call. Randomness is a function of
-(seed, step), so a resumed run draws what the uninterrupted one would have drawn. A step whose loss
-or gradients are not finite, or whose gradients have exploded, changes nothing but the count of
-steps, and says so. A student's teacher is given to every step beside the batch, and not donated.
+The model is split once into arrays and static structure (`eqx.partition`), and the step is a plain
+`jax.jit` over arrays: `filter_jit` would split it again at every call. Randomness is a function of
+(seed, step), so a resumed run draws the same numbers as an uninterrupted one. A step with nonfinite
+loss or gradients, or with exploded gradients, is skipped: it changes only the step count and
+reports `skipped`. A teacher's arrays are an argument of every step and are not donated.
 """
 
 from collections.abc import Callable
@@ -33,16 +33,16 @@ from model.optimizer import (
 )
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.stack import Call
-from model.transformer import Transformer
+from model.transformer import Transformer, transformer_shapes
 
 
 class TrainState(NamedTuple):
-    """Everything a run is, besides its recipe.
+    """The state of a run: with its recipe, all that a resumed run needs.
 
     Attributes:
-        arrays: the model's arrays, in its structure.
-        optimizer: the update rule's statistics, such as second moments.
-        step: steps made, those that were skipped included.
+        arrays: arrays of the model, in its structure.
+        optimizer: statistics of the update rule, such as second moments.
+        step: number of steps, skipped ones included.
     """
 
     arrays: PyTree
@@ -51,15 +51,15 @@ class TrainState(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What a step reports.
+    """The report of a step.
 
     Attributes:
-        losses: of its batch, before the update.
-        gradient_norm: over all parameters.
-        learning_rate: of its update.
-        skipped: True where nothing was updated, because the loss or a gradient was not finite or
-            the gradient norm exceeded the recipe's limit.
-        trace: what tells where trouble came from; fetched from the devices only then.
+        losses: losses of the batch, before the update.
+        gradient_norm: norm over all parameters.
+        learning_rate: learning rate of the update.
+        skipped: True if nothing was updated, because the loss or a gradient was nonfinite or the
+            gradient norm exceeded the recipe's limit.
+        trace: numbers that locate the cause; fetched from the devices only after a skipped step.
     """
 
     losses: Losses
@@ -74,13 +74,13 @@ class Trainer:
     """A network, its optimizer and its mesh, with the compiled functions of a run.
 
     Attributes:
-        static: what of the model is not arrays.
-        shapes: of its arrays.
+        static: the model without its arrays.
+        shapes: shapes of the model's arrays.
         mesh: the devices.
-        shardings: of the state, in its structure.
-        init: makes the first state, which the seed decides.
+        shardings: sharding of each array of the state, in its structure.
+        init: function that draws the first state from the seed.
         step: (state, batch, *teacher_arrays) to (state, metrics); the state is donated.
-        score: (arrays, batch) to each row's sums, and routing's; with evaluation's capacity.
+        score: (arrays, batch) to loss and routing sums per row, with evaluation's capacity.
         teacher_arrays: arrays of the teacher, passed to every step; empty without a teacher.
     """
 
@@ -94,7 +94,7 @@ class Trainer:
     teacher_arrays: tuple[PyTree, ...] = ()
 
     def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
-        """Returns the same with `step` and `score` compiled for arrays of these shapes."""
+        """Returns a trainer with `step` and `score` compiled for arrays of these shapes."""
         assert isinstance(self.step, jax.stages.Wrapped)
         assert isinstance(self.score, jax.stages.Wrapped)
         return replace(
@@ -119,20 +119,20 @@ def make_trainer(
     remat: Remat = "none",
     distillation: Distillation | None = None,
 ) -> Trainer:
-    """Builds a run's functions; nothing is computed until they are called.
+    """Returns the functions of a run; nothing is computed until they are called.
 
     Args:
         config: the network.
         optimizer_config: the update rule.
-        steps: updates of the whole run, which the learning rate may depend on.
-        seed: of weights and of the router's jitter.
+        steps: number of updates in the whole run, which the learning rate may depend on.
+        seed: seed of weights and of the router's jitter.
         mesh: the devices.
-        accumulate: parts that a batch is computed in, one after another, for less memory.
+        accumulate: microbatches per batch; more need less memory.
         remat: what the backward pass keeps of a block.
-        distillation: a student's; its teacher's arrays lie on the same mesh.
+        distillation: teacher of a student; its arrays are on the same mesh.
     """
     key = jax.random.key(seed)
-    shapes = eqx.filter_eval_shape(Transformer.init, config, key=key)
+    shapes = transformer_shapes(config)
     array_shapes, static = eqx.partition(
         shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
     )
@@ -187,7 +187,7 @@ def _split_teacher(
 
 
 def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:
-    """Returns where each array of a run's state is stored; moments lie with their parameter."""
+    """Returns the sharding of each array of a state; moments are split like their parameter."""
     arrays = parameter_shardings(array_shapes, mesh)
     stacks = matrix_stacks(array_shapes)
     moments = jax.tree.map(
@@ -215,7 +215,7 @@ def _step_function(
     distillation_of: Callable[[tuple[PyTree, ...]], Distillation | None],
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
     run_key = call.key
-    assert run_key is not None  # training has randomness
+    assert run_key is not None  # training has a key
 
     def step(
         state: TrainState, batch: Batch, *teacher_arrays: PyTree
@@ -225,15 +225,15 @@ def _step_function(
             static, state.arrays, batch, here, accumulate, distillation_of(teacher_arrays)
         )
         updates, moments = optimizer.update(gradients, state.optimizer, state.arrays)
-        now = jnp.asarray(rate(state.step), jnp.float32)
-        updates = jax.tree.map(lambda update: -now * update, updates)
+        step_rate = jnp.asarray(rate(state.step), jnp.float32)
+        updates = jax.tree.map(lambda update: -step_rate * update, updates)
         squares = gradient_squares(gradients)
         norm = jnp.sqrt(jnp.sum(squares))
-        healthy = jnp.isfinite(losses.loss_nats) & (norm <= limit)  # false for NaN, too
+        healthy = jnp.isfinite(losses.loss_nats) & (norm <= limit)  # False for NaN
         metrics = StepMetrics(
             losses=losses,
             gradient_norm=norm,
-            learning_rate=now,
+            learning_rate=step_rate,
             skipped=~healthy,
             trace=Trace(squares, rows.loss_nats, batch.language, rows.finite_layers),
         )

@@ -1,7 +1,7 @@
 """The encoder-decoder: T5's and mT5's shape, dense or with every n-th feed-forward sparse.
 
-Embedding, two stacks (`stack.py`), logits. Which version of T5 it is, and whether a feed-forward is
-sparse, is its configuration's; there is one network.
+Embedding, two stacks (`stack.py`), logits. The configuration sets the version of T5 and which
+feed-forwards are sparse; the code has one network.
 """
 
 from typing import NamedTuple
@@ -22,13 +22,13 @@ from model.switch.switch_layer import Routing
 
 
 class Output(NamedTuple):
-    """What a forward pass returns.
+    """The output of a forward pass.
 
     Attributes:
-        logits: float32.
-        encoder_routing, decoder_routing: one leading dimension more (blocks); None where dense.
-        finite_layers: how many layers of a row's forward pass, the encoder's before the decoder's,
-            came before the first whose output was not finite; all of them in health.
+        logits: logits in float32.
+        encoder_routing, decoder_routing: routing with a leading dimension of blocks; None if dense.
+        finite_layers: number of layers, the encoder's before the decoder's, before the first with
+            nonfinite output; all layers if none has.
     """
 
     logits: Float[Array, "batch target vocabulary"]
@@ -48,7 +48,7 @@ class Transformer(eqx.Module):
 
     @staticmethod
     def init(config: ModelConfig, *, key: Key[Array, ""]) -> "Transformer":
-        """Draws a network."""
+        """Draws the weights of a network."""
         keys = jax.random.split(key, 4)
         rows, embed = config.vocabulary_rows, config.embed
         return Transformer(
@@ -108,8 +108,8 @@ class Transformer(eqx.Module):
     ) -> Float[Array, "batch target vocabulary"]:
         """Returns float32 logits of the decoder's output.
 
-        Tied ones are of the output times embed^-0.5, as in T5 1.0 (Mesh TensorFlow's
-        `shared_embedding_and_softmax_weights`): the embedding has unit variance.
+        If tied to the embedding, which has unit variance, the output is first scaled by embed^-0.5,
+        as in T5 1.0 (Mesh TensorFlow's `shared_embedding_and_softmax_weights`).
         """
         if self.logits is None:
             x = x * jnp.asarray(self.config.embed**-0.5, x.dtype)
@@ -121,15 +121,21 @@ class Transformer(eqx.Module):
     def embed(
         self, ids: Int[Array, "batch length"], call: Call
     ) -> Float[Array, "batch length embed"]:
-        """Looks ids up."""
-        # Gathered along embed first: an index into a table split both ways would replicate it.
+        """Returns the embeddings of ids."""
+        # Gathered along `embed` first: indexing a table that is split both ways would replicate it.
         table = constrain(self.embedding, "vocabulary embed", call.mesh)
         x = table[ids].astype(jnp.dtype(self.config.activation_dtype))
         return constrain(x, "batch length embed", call.mesh)
 
 
+def transformer_shapes(config: ModelConfig) -> Transformer:
+    """Returns a network of `jax.ShapeDtypeStruct`; nothing is computed."""
+    key = jax.eval_shape(jax.random.key, 0)
+    return eqx.filter_eval_shape(Transformer.init, config, key=key)
+
+
 def parameter_count(model: Transformer) -> int:
-    """Returns the number of parameters, of arrays or of shapes alone."""
+    """Returns the number of parameters of a network of arrays or of shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, _has_size)))
 
 

@@ -5,13 +5,11 @@ Parameters are counted from shapes alone, so a trillion of them take no memory.
 
 import json
 
-import equinox as eqx
-import jax
 from rich.console import Console
 from rich.table import Column, Table
 
 from model.config import ModelConfig, forward_flops, forward_flops_by_part
-from model.transformer import Transformer, parameter_count
+from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import Recipes
 from pipeline.recipe import named
 from pipeline.recipe.recipe import recipe_to_json
@@ -66,5 +64,5 @@ def print_all() -> None:
 
 def count(config: ModelConfig) -> int:
     """Returns the number of a network's parameters."""
-    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    shapes = transformer_shapes(config)
     return parameter_count(shapes)

@@ -15,6 +15,7 @@ FLAGS = (
     # Most of the time of these tests is compilation; programs this small need no optimizing.
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",  # 3.6 instead of 6.5 CPU-seconds for a small train step
 )
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS)).strip()
 

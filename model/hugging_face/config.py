@@ -1,15 +1,15 @@
-"""The config.json of Hugging Face's T5, MT5 and SwitchTransformers beside ours, both ways.
+"""Conversion between the config.json of Hugging Face's T5, MT5 and SwitchTransformers and ours.
 
-What has no form on the other side is refused with a sentence:
+A network that the other side cannot express is refused with an error:
 
-* Experts there are ReLU networks and a token has one: a Switch model with gated experts
-  (Switch-XXL) or several choices has no form.
-* Sparse layers there are those with i % step == 1; ours are the last of every `every`: the same for
+* Their experts are ReLU networks with top-1 routing: gated experts (Switch-XXL) or a larger top-k
+  cannot be exported.
+* Their sparse layers are those with i % step == 1, ours the last of each `every`: the same for
   every 1 or 2.
-* Capacity there is a number of slots an expert and *sequence*, in training and evaluation alike.
-  Imported it becomes groups of one sequence with that minimum capacity.
-* T5's `tie_word_embeddings: false` means that logits are not scaled (Transformers 5 then keeps two
-  matrices apart if they differ); MT5 never scales them.
+* Their capacity is a number of tokens per expert and *sequence*, the same in training and
+  evaluation. Import makes it the minimum capacity, with one sequence per routing group.
+* With T5's `tie_word_embeddings: false` logits are not scaled (Transformers 5 then keeps two
+  matrices if they differ); MT5 never scales them.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ ARCHITECTURES = {
     "mt5": "MT5ForConditionalGeneration",
     "switch_transformers": "SwitchTransformersForConditionalGeneration",
 }
-# Fields that must have one value here, and what Transformers takes where they are left out.
+# Fields with a single supported value, which is also Transformers' default.
 FIXED: dict[str, Any] = {
     "relative_attention_num_buckets": BUCKETS,
     "relative_attention_max_distance": FARTHEST,
@@ -34,14 +34,14 @@ FIXED: dict[str, Any] = {
 
 
 def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
-    """Returns config.json.
+    """Returns the contents of config.json.
 
     Args:
         config: the network.
-        inputs: tokens of a sequence, of which an expert's capacity is a share.
+        inputs: tokens per sequence, of which an expert's capacity is a share.
 
     Raises:
-        ConfigurationError: the network has no form there.
+        ConfigurationError: if Transformers cannot express the network.
     """
     kind = "t5" if config.tied_logits or config.feed_forward == "relu" else "mt5"
     switch: dict[str, Any] = {}
@@ -73,8 +73,8 @@ def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> di
     if config.feed_forward != "relu":
         raise ConfigurationError(
             "The experts of this run are gated (model.layers.feed_forward is gated-gelu), and "
-            "Transformers' SwitchTransformers has ReLU experts only: there is no form for it "
-            "there. Export a dense run, or one with model.layers.feed_forward=relu."
+            "Transformers' SwitchTransformers has ReLU experts only. "
+            "Export a dense run, or one with model.layers.feed_forward=relu."
         )
     if switch.every > 2:
         raise ConfigurationError(
@@ -85,7 +85,7 @@ def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> di
     if switch.choices > 1:
         raise ConfigurationError(
             f"Each token of this run has {switch.choices} experts; Transformers' "
-            "SwitchTransformers knows one. Export a run with model.switch.choices=1."
+            "SwitchTransformers has one. Export a run with model.switch.choices=1."
         )
     sparse = config.layers // switch.every
     return {
@@ -107,25 +107,25 @@ def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> di
 
 
 def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> ModelConfig:
-    """Returns the network that a config.json describes, computing in float32 as Transformers does.
+    """Returns the network that a config.json describes, in float32 as in Transformers.
 
     Args:
         theirs: the JSON object.
-        inputs, targets: tokens of a sequence: routing groups, for capacity is a sequence's there.
+        inputs, targets: tokens per sequence, which become the routing groups.
 
     Raises:
-        ConfigurationError: another kind of model, or a field that has no form here.
+        ConfigurationError: if the model is of another type, or a field has an unsupported value.
     """
     kind = theirs.get("model_type")
     if kind not in ARCHITECTURES:
         raise ConfigurationError(
-            f"A model of type {kind!r} was given; {', '.join(ARCHITECTURES)} can be imported."
+            f"The model is of type {kind!r}; {', '.join(ARCHITECTURES)} can be imported."
         )
     layers = theirs["num_layers"]
-    wanted = FIXED | {"num_decoder_layers": layers, "router_bias": False}
+    required = FIXED | {"num_decoder_layers": layers, "router_bias": False}
     odd = [
         f"{name} is {theirs[name]} and must be {value}"
-        for name, value in wanted.items()
+        for name, value in required.items()
         if theirs.get(name) not in (None, value)
     ]
     sparse = kind == "switch_transformers"
@@ -134,7 +134,7 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
     if activation not in (("relu",) if sparse else ("relu", "gated-gelu")):
         odd.append(f"the activation is {activation} and must be relu or (dense) gated-gelu")
     if odd:
-        raise ConfigurationError(f"The {kind} model has no form here: {'; '.join(odd)}.")
+        raise ConfigurationError(f"The {kind} model cannot be imported: {'; '.join(odd)}.")
     return ModelConfig(
         vocabulary_rows=theirs["vocab_size"],
         embed=theirs["d_model"],
@@ -150,7 +150,7 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
 
 
 def _scales_logits(theirs: Mapping[str, Any]) -> bool:
-    """Returns whether logits are embed^-0.5 times the embedding's: T5 1.0's only."""
+    """Returns whether logits are scaled by embed^-0.5, as in T5 1.0 only."""
     if theirs["model_type"] == "mt5":
         return False
     tied = theirs.get("tie_word_embeddings") is not False

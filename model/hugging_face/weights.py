@@ -1,7 +1,7 @@
-"""The arrays of Hugging Face's T5, MT5 and SwitchTransformers: their names and layout beside ours.
+"""Conversion between the weights of Hugging Face's T5, MT5 and SwitchTransformers and ours.
 
-Pure: a state (name to array) in, ours out, or the other way; both ways together give the same
-bits. Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
+Pure functions between their state (name to array) and our network; a round trip keeps all bits.
+Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
 stacked along blocks and experts. Both directions read one list of names, `weight_names`.
 Names as of Transformers 5.24; what a config.json means is in `config.py`.
 """
@@ -9,28 +9,27 @@ Names as of Transformers 5.24; what a config.json means is in `config.py`.
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from model.config import ConfigurationError, ModelConfig
-from model.transformer import Transformer
+from model.transformer import Transformer, transformer_shapes
 
 State = Mapping[str, np.ndarray]
-# The embedding again: read by SwitchTransformers where logits are untied, and by nothing else.
+# Copies of the embedding, which only SwitchTransformers with untied logits reads.
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-# Left over in old T5 files; read by nothing.
+# Present in old T5 files; never read.
 LEFT_OVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 
 class WeightName(NamedTuple):
-    """Where one of their arrays lies in ours.
+    """The name of one of their arrays, and its place in ours.
 
     Attributes:
-        theirs: its name there.
-        ours: the path of our array, as in a checkpoint.
-        at: its index along our array's stacked dimensions: block, then expert.
-        outputs: rows of their (out, in) matrix; None for an array that is the same in both.
+        theirs: name in Transformers.
+        ours: path of our array, as in a checkpoint.
+        at: index along the stacked dimensions of our array: block, then expert.
+        outputs: rows of their (out, in) matrix; None for an array with the same layout in both.
     """
 
     theirs: str
@@ -40,7 +39,7 @@ class WeightName(NamedTuple):
 
 
 def weight_names(config: ModelConfig) -> Iterator[WeightName]:
-    """Yields where each of their arrays lies in ours, each once."""
+    """Yields each of their arrays once."""
     yield WeightName("shared.weight", ".embedding", (), None)
     if not config.tied_logits:
         yield WeightName("lm_head.weight", ".logits", (), config.vocabulary_rows)
@@ -96,7 +95,7 @@ def _feed_forward_names(
 
 
 def export_state(model: Transformer) -> dict[str, np.ndarray]:
-    """Returns a network's arrays under their names and in their layout."""
+    """Returns a network's arrays with Transformers' names and layout."""
     arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
     state = {}
     for name in weight_names(model.config):
@@ -110,25 +109,25 @@ def export_state(model: Transformer) -> dict[str, np.ndarray]:
 
 
 def import_state(config: ModelConfig, state: State) -> Transformer:
-    """Returns the network of their arrays, in float32.
+    """Returns the network with their arrays, in float32.
 
     Raises:
-        ConfigurationError: an array is missing, unknown, or of another shape than the config says.
+        ConfigurationError: if an array is missing, unknown, or of a shape that the config excludes.
     """
-    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    shapes = transformer_shapes(config)
     state = _without_copies(config, state)
     arrays = {name: np.empty(leaf.shape, np.float32) for name, leaf in _named(shapes).items()}
     expected = list(weight_names(config))
     _check_names({name.theirs for name in expected}, set(state))
     for name in expected:
         target, array = arrays[name.ours][name.at], state[name.theirs]
-        wanted = target.shape
+        expected_shape = target.shape
         if name.outputs is not None:
-            wanted = (name.outputs, target.size // name.outputs)
-        if array.shape != wanted:
+            expected_shape = (name.outputs, target.size // name.outputs)
+        if array.shape != expected_shape:
             raise ConfigurationError(
-                f"{name.theirs} is of shape {array.shape} and should by its config be {wanted}; "
-                "the weights belong to another config."
+                f"{name.theirs} is of shape {array.shape} and should by its config be "
+                f"{expected_shape}; the weights belong to another config."
             )
         arrays[name.ours][name.at] = array.T.reshape(target.shape) if name.outputs else array
     leaves = [arrays[name] for name in _named(shapes)]
@@ -136,14 +135,14 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
 
 
 def _without_copies(config: ModelConfig, state: State) -> State:
-    """Returns the state with each array once: logits of their own where untied, else none."""
+    """Returns the state without copies; separate logits remain if they are untied."""
     shared = state.get("shared.weight")
     copies = [*COPIES, "lm_head.weight"] if config.tied_logits else COPIES
     for name in copies:
         if name in state and shared is not None and not np.array_equal(state[name], shared):
             raise ConfigurationError(
                 f"{name} differs from shared.weight; a network with several embeddings, or with "
-                "logits that are scaled and untied, has no form here. If the config is wrong, "
+                "logits that are scaled and untied, cannot be imported. If the config is wrong, "
                 "correct tie_word_embeddings there."
             )
     left = {name: state[name] for name in state if name not in (*copies, LEFT_OVER)}
@@ -163,6 +162,6 @@ def _check_names(expected: set[str], found: set[str]) -> None:
 
 
 def _named(model: Transformer) -> dict[str, Any]:
-    """Returns arrays by their path, such as `.encoder.blocks[0].self_attention.query`."""
+    """Returns arrays by path, such as `.encoder.blocks[0].self_attention.query`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(model)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}

@@ -1,1 +1,1 @@
-"""The dense layers of a T5 block: attention, feed-forward, normalization, position bias."""
+"""The layers of a dense T5 block: attention, feed-forward, normalization, position bias."""

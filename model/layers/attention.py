@@ -1,6 +1,7 @@
-"""Multi-head attention as T5's: no biases, no 1/sqrt(head), scores and softmax in float32.
+"""Multi-head attention as in T5: no biases, no 1/sqrt(head), scores and softmax in float32.
 
-The missing scale is folded into the query's initialisation, whose variance is smaller by `head`.
+The missing scale is folded into the initialization of the query, whose variance is smaller by
+`head`.
 """
 
 from typing import NamedTuple
@@ -14,18 +15,18 @@ from model.config import ModelConfig
 from model.layers.initialization import kernel
 from model.precision import summed_in_float32
 
-MASKED = -1e9  # finite, so that a row of padding alone gives a uniform softmax and not NaN
+MASKED = -1e9  # finite: a row of padding alone gives a uniform softmax instead of NaN
 
 
 class KeysValues(NamedTuple):
-    """What is attended to; a cache of it is what makes generation cheap."""
+    """Projected keys and values, which generation caches."""
 
     keys: Float[Array, "batch heads keys head"]
     values: Float[Array, "batch heads keys head"]
 
 
 class Attention(eqx.Module):
-    """Self-attention or, given other keys, attention to the encoder's output."""
+    """Self-attention, or cross-attention if `source` is the encoder's output."""
 
     query: Float[Array, "embed heads head"]
     key: Float[Array, "embed heads head"]
@@ -53,11 +54,11 @@ class Attention(eqx.Module):
         bias: Float[Array, "#heads #queries #keys"],
         mask: Bool[Array, "#batch #queries keys"],
     ) -> Float[Array, "batch queries embed"]:
-        """Attends from `x` to `source` where `mask` allows."""
+        """Attends from `x` to the positions of `source` that `mask` allows."""
         return self.attend(x, self.keys_values(source), bias, mask)
 
     def keys_values(self, source: Float[Array, "batch keys embed"]) -> KeysValues:
-        """Projects what is attended to."""
+        """Projects the keys and values of `source`."""
         dtype = source.dtype
         return KeysValues(
             keys=jnp.einsum("bke,ehd->bhkd", source, self.key.astype(dtype)),

@@ -1,7 +1,7 @@
 """The dense feed-forward: T5 1.1's and mT5's gated GELU (Shazeer 2020), or T5 1.0's ReLU.
 
-No biases. GELU is the tanh approximation, as in T5 and Hugging Face's `gelu_new`. A network without
-a gate matrix is a ReLU network; there is nothing else that says so. Experts share `activated`.
+No biases. GELU is the tanh approximation, as in T5 and Hugging Face's `gelu_new`. A layer without a
+gate matrix is a ReLU network; no other field marks it. Experts share `activated`.
 """
 
 import equinox as eqx
@@ -32,7 +32,7 @@ class FeedForward(eqx.Module):
         )
 
     def __call__(self, x: Float[Array, "batch length embed"]) -> Float[Array, "batch length embed"]:
-        """Applies the network to every position alone."""
+        """Applies the network to each position separately."""
         dtype = x.dtype
         gate = None if self.gate is None else x @ self.gate.astype(dtype)
         return activated(gate, x @ self.up.astype(dtype)) @ self.down.astype(dtype)

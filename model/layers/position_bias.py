@@ -1,8 +1,9 @@
-"""T5's relative position bias: a learned number a head and distance bucket, added to the scores.
+"""T5's relative position bias: one learned number per head and distance bucket, added to scores.
 
 Source: Raffel et al. 2020, section 2.1, and Mesh TensorFlow's `_relative_position_bucket`. 32
-buckets: half exact, half logarithmic up to distance 128, farther shares the last one. One table a
-stack, shared by its layers; the encoder looks both ways (16 buckets each), the decoder backwards.
+buckets: half exact, half logarithmic up to distance 128; all farther offsets share the last one.
+One table per stack, shared by its layers. The encoder has 16 buckets per direction; the decoder
+attends only backwards.
 """
 
 import equinox as eqx
@@ -26,7 +27,7 @@ class PositionBias(eqx.Module):
     def init(
         *, embed: int, heads: int, scale: float, bidirectional: bool, key: Key[Array, ""]
     ) -> "PositionBias":
-        """Draws a table."""
+        """Draws a table of biases."""
         table = kernel((BUCKETS, heads), fan_in=BUCKETS, scale=scale * BUCKETS / embed, key=key)
         return PositionBias(table, bidirectional)
 
@@ -44,7 +45,7 @@ def bucket(
 
     Args:
         offsets: negative where the key comes first.
-        bidirectional: give keys that come later buckets of their own; else they share bucket 0.
+        bidirectional: True to give later keys buckets of their own; else they share bucket 0.
     """
     buckets = BUCKETS // 2 if bidirectional else BUCKETS
     base = np.where(offsets > 0, buckets, 0) if bidirectional else np.zeros_like(offsets)

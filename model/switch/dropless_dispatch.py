@@ -1,10 +1,13 @@
-"""Tokens to experts without a capacity: every choice is honoured, however uneven.
+"""Dispatch without capacity: every assignment is computed, however uneven the load.
 
-The idea is MegaBlocks' (Gale et al. 2022): sort choices by expert and multiply ragged blocks of
-rows. `lax.ragged_dot` is a grouped product where the backend has one; elsewhere it is a dense one
-over all experts (seen on TPU v5e and v6e, GPUs and CPUs), so this is an option and not the default.
-The exchange is padded to the worst case, in which all choices of a device go to one other: memory
-grows with the `expert` axis. (`ragged_all_to_all` would not pad, and XLA:CPU does not have it.)
+    sort by expert -> all-to-all -> own experts -> sum over `model` -> all-to-all -> token order
+
+The idea is MegaBlocks' (Gale et al. 2022): sort assignments by expert and multiply groups of rows
+of varying size. `lax.ragged_dot` is a grouped product where the backend has one; elsewhere it is a
+dense product over all experts (seen on TPU v5e and v6e, GPUs and CPUs), so dropless is an option
+and not the default. The all-to-all is padded to the worst case, in which all assignments of a
+device go to one other device: memory grows with the `expert` axis. (`ragged_all_to_all` would not
+pad, but XLA:CPU lacks it.)
 """
 
 import functools
@@ -13,67 +16,67 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.sharding import BATCH_AXES, exchange
+from model.sharding import BATCH_AXES, exchange, sum_over_model
 from model.switch.experts import Experts
-from model.switch.routing import sort_by_expert
+from model.switch.sort_by_expert import SortedByExpert, sort_by_expert
 
 
 def dropless_dispatch(
     x: Float[Array, "groups tokens embed"],
-    expert: Int[Array, "groups tokens top_k"],
+    expert_index: Int[Array, "groups tokens top_k"],
     experts: Experts,
 ) -> tuple[Float[Array, "groups tokens top_k embed"], Bool[Array, "groups tokens top_k"]]:
-    """Runs every choice through its expert.
+    """Computes every assignment.
 
     Args:
-        x: a device's tokens.
-        expert: chosen by each; `experts.total` for none.
-        experts: the device's own.
+        x: tokens of this device.
+        expert_index: experts of each token; `experts.total` for padding.
+        experts: experts of this device.
 
     Returns:
-        Outputs, zero for padding; and where there was a choice.
+        Expert outputs, zero for padding; and which assignments are of real tokens.
     """
-    own, asked = experts.up.shape[0], expert.reshape(-1)
-    line = sort_by_expert(asked, experts.total)
-    first = line.start[::own]  # of the choices that go to each device
-    sent = _sent(line.order, first, jnp.sum(line.waiting.reshape(-1, own), axis=-1))
-    token = sent // expert.shape[-1]
-    rows = x.reshape(-1, x.shape[-1]).at[token].get(mode="fill", fill_value=0)
-    label = asked.at[sent].get(mode="fill", fill_value=experts.total)
-    number = jax.lax.axis_index(BATCH_AXES) * asked.size + sent
-    processed = _by_own_experts(
+    own, top_k = experts.up.shape[0], expert_index.shape[-1]
+    flat_index = expert_index.reshape(-1)
+    by_expert = sort_by_expert(flat_index, experts.total)
+    assignment = _sent_assignments(by_expert, own)
+    rows = x.reshape(-1, x.shape[-1]).at[assignment // top_k].get(mode="fill", fill_value=0)
+    index = flat_index.at[assignment].get(mode="fill", fill_value=experts.total)
+    row_id = jax.lax.axis_index(BATCH_AXES) * flat_index.size + assignment
+    outputs = _own_experts(
         exchange(rows, split=0, concatenate=0),
-        exchange(label, split=0, concatenate=0),
-        exchange(number, split=0, concatenate=0),
+        exchange(index, split=0, concatenate=0),
+        exchange(row_id, split=0, concatenate=0),
         experts,
     )
-    returned = exchange(processed, split=0, concatenate=0)
-    device = asked // own
-    place = line.place - first.at[device].get(mode="fill", fill_value=0)
-    y = returned.at[device, place].get(mode="fill", fill_value=0)
-    return y.reshape(*expert.shape, -1), expert < experts.total
+    returned = exchange(outputs, split=0, concatenate=0)
+    device = flat_index // own
+    offset = by_expert.offsets[::own].at[device].get(mode="fill", fill_value=0)
+    y = returned.at[device, by_expert.rank - offset].get(mode="fill", fill_value=0)
+    return y.reshape(*expert_index.shape, -1), expert_index < experts.total
 
 
-def _sent(
-    order: Int[Array, " assignments"], first: Int[Array, " devices"], count: Int[Array, " devices"]
-) -> Int[Array, "devices assignments"]:
-    """Returns which choices each device is sent; the number of choices where nothing is sent."""
-    along = jnp.arange(len(order))
-    choice = order.at[first[:, None] + along].get(mode="clip")
-    return jnp.where(along < count[:, None], choice, len(order))
+def _sent_assignments(by_expert: SortedByExpert, own: int) -> Int[Array, "devices assignments"]:
+    """Returns the assignments to send to each device, padded with the number of assignments."""
+    offsets = by_expert.offsets[::own]
+    counts = jnp.sum(by_expert.group_sizes.reshape(-1, own), axis=-1)
+    total = len(by_expert.order)
+    along = jnp.arange(total)
+    assignment = by_expert.order.at[offsets[:, None] + along].get(mode="clip")
+    return jnp.where(along < counts[:, None], assignment, total)
 
 
-def _by_own_experts(
+def _own_experts(
     received: Float[Array, "devices assignments embed"],
-    label: Int[Array, "devices assignments"],
-    number: Int[Array, "devices assignments"],
+    expert_index: Int[Array, "devices assignments"],
+    row_id: Int[Array, "devices assignments"],
     experts: Experts,
 ) -> Float[Array, "devices assignments embed"]:
-    """Applies a device's experts to what it was sent; rows without one come last, unread."""
+    """Applies this device's experts to the rows received; padding comes last and is not read."""
     own, embed = experts.up.shape[0], received.shape[-1]
-    mine = label.reshape(-1) - jax.lax.axis_index("expert") * own
-    line = sort_by_expert(jnp.minimum(mine, own), own)
-    product = functools.partial(jax.lax.ragged_dot, group_sizes=line.waiting)
-    rows = received.reshape(-1, embed)[line.order]
-    out = experts(rows, product, number.reshape(-1)[line.order])
-    return out[line.place].reshape(received.shape)
+    own_index = expert_index.reshape(-1) - jax.lax.axis_index("expert") * own
+    by_expert = sort_by_expert(jnp.minimum(own_index, own), own)
+    grouped_product = functools.partial(jax.lax.ragged_dot, group_sizes=by_expert.group_sizes)
+    rows = received.reshape(-1, embed)[by_expert.order]
+    partial = experts(rows, grouped_product, row_id.reshape(-1)[by_expert.order])
+    return sum_over_model(partial)[by_expert.rank].reshape(received.shape)

@@ -1,15 +1,18 @@
-"""The experts of one device: each a feed-forward as the dense one, with dropout of its own.
+"""The experts of one device: each a feed-forward like the dense one, with its own dropout.
 
-How rows meet weights is the caller's: `product` multiplies rows with the matrices of their experts,
-for one dispatch as a batch of products, for another as a ragged one.
+The caller passes the grouped matrix product: batched (capacity) or ragged (dropless). A device of
+the `model` axis holds a part of each expert's inner width, so its output is a partial sum, which
+the caller reduces.
 
-CPU-seconds of a batch, of a loop (`lax.map`) and of products written out, forward and backward,
-over the dense product's (XLA:CPU, 256 to 1024 wide; benchmarks/expert_products.py):
+CPU-seconds relative to one dense product on as many rows, forward and backward, of a batched
+product, of a loop (`lax.map`) and of products written out (XLA:CPU, width 256 to 1024;
+benchmarks/expert_products.py):
 
     8 experts of 320 rows 1.13, 1.22, 1.11; 32 of 80 rows 1.51, 1.57, 3.30;
     128 of 160 rows 1.37, 1.47; 128 of 20 rows 3.51, 2.73
 
-So a batch: the loop wins only where experts starve, at a size that nothing is trained at.
+Hence a batched product: the loop is faster only with very few rows per expert, at a size that
+nobody trains.
 """
 
 from collections.abc import Callable
@@ -21,54 +24,56 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.layers.feed_forward import activated
 
-Product = Callable[[Float[Array, "*rows in"], Float[Array, "experts in out"]], Array]
+GroupedProduct = Callable[[Float[Array, "*rows in"], Float[Array, "experts in out"]], Array]
 
 
 class Experts(NamedTuple):
-    """A device's experts, and its part of their inner width.
+    """The part of a switch layer's experts that one device holds.
 
     Attributes:
-        gate, up, down: their weights; no gate means ReLU.
-        total: experts of all devices together.
-        dropout: share of hidden units that is silenced; 0 outside training.
-        key: its randomness.
+        gate, up, down: weights; without a gate the experts are ReLU networks.
+        total: number of experts on all devices.
+        dropout_rate: share of hidden units that dropout zeroes; 0 outside training.
+        key: key of the dropout; None outside training.
     """
 
-    gate: Float[Array, "experts embed part"] | None
-    up: Float[Array, "experts embed part"]
-    down: Float[Array, "experts part embed"]
+    gate: Float[Array, "experts embed mlp"] | None
+    up: Float[Array, "experts embed mlp"]
+    down: Float[Array, "experts mlp embed"]
     total: int
-    dropout: float
-    key: Key[Array, ""]
+    dropout_rate: float
+    key: Key[Array, ""] | None
 
     def __call__(
         self,
         rows: Float[Array, "*rows embed"],
-        product: Product,
-        numbers: Int[Array, "*rows"],
+        product: GroupedProduct,
+        row_id: Int[Array, "*rows"],
     ) -> Float[Array, "*rows embed"]:
-        """Applies to each row its expert.
+        """Applies its expert to each row; returns this device's term of the sum over `model`.
 
         Args:
-            rows: tokens, arranged as `product` wants them.
-            product: rows times their experts' matrices.
-            numbers: of each row, the same on any mesh: what its dropout depends on.
+            rows: tokens, grouped as `product` expects them.
+            product: rows times the matrices of their experts.
+            row_id: id of each row, the same on any mesh, which seeds its dropout mask.
         """
         dtype = rows.dtype
         gate = None if self.gate is None else product(rows, self.gate.astype(dtype))
         hidden = activated(gate, product(rows, self.up.astype(dtype)))
-        if self.dropout > 0:
-            hidden = jnp.where(self._dropout_mask(numbers), hidden / (1 - self.dropout), 0)
-        return jax.lax.psum(product(hidden, self.down.astype(dtype)), "model")
+        if self.dropout_rate > 0:
+            kept = hidden / (1 - self.dropout_rate)
+            hidden = jnp.where(self._dropout_mask(row_id), kept, 0)
+        return product(hidden, self.down.astype(dtype))
 
-    def _dropout_mask(self, numbers: Int[Array, "*rows"]) -> Bool[Array, "*rows part"]:
-        part = self.up.shape[-1]
-        whole = part * jax.lax.axis_size("model")
+    def _dropout_mask(self, row_id: Int[Array, "*rows"]) -> Bool[Array, "*rows mlp"]:
+        """Returns True for hidden units to keep: drawn for the whole width, then cut to a part."""
+        assert self.key is not None  # dropout has a key
+        key, part = self.key, self.up.shape[-1]
+        width = part * jax.lax.axis_size("model")
 
-        def one_row(number: Int[Array, ""]) -> Bool[Array, " part"]:
-            drawn = jax.random.bernoulli(
-                jax.random.fold_in(self.key, number), 1 - self.dropout, (whole,)
-            )
-            return jax.lax.dynamic_slice(drawn, (jax.lax.axis_index("model") * part,), (part,))
+        def one_row(row_id: Int[Array, ""]) -> Bool[Array, " mlp"]:
+            row_key = jax.random.fold_in(key, row_id)
+            mask = jax.random.bernoulli(row_key, 1 - self.dropout_rate, (width,))
+            return jax.lax.dynamic_slice(mask, (jax.lax.axis_index("model") * part,), (part,))
 
-        return jax.vmap(one_row)(numbers.reshape(-1)).reshape(*numbers.shape, part)
+        return jax.vmap(one_row)(row_id.reshape(-1)).reshape(*row_id.shape, part)

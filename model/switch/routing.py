@@ -1,17 +1,15 @@
-"""The router's choice for one group of tokens: which experts, with what weight, at what loss.
+"""The router's decision for one group of tokens: expert indices, gates and auxiliary losses.
 
-Sources: Switch Transformer (Fedus et al. 2022), sections 2.1 and 2.2; for several choices GShard
+Sources: Switch Transformer (Fedus et al. 2022), sections 2.1 and 2.2; for top-k above 1 GShard
 (Lepikhin et al. 2020) and `mesh_tensorflow/transformer/moe.py`; for the z-loss ST-MoE (Zoph et al.
 2022), equation 5. Everything here is float32, the paper's selective precision (section 2.4).
 
-* A token's output is the sum of `gate * expert(x)` over its choices; the gate is what makes the
-  choice learnable. One choice has the router's probability as its gate, as in Switch; several
-  share 1 in proportion to theirs, as in GShard, dropped ones included.
-* Where an expert's places are counted, all first choices come before all second ones, and among
-  equals the earlier position.
-* Padding is neither routed nor counted, in any of the losses.
-* The balance loss looks at what tokens asked for, before any capacity: 1 when even, `experts` when
-  all ask for one. Its share is of choices, so that 1 stays even whatever their number.
+* A token's output is the sum of `gate * expert(x)` over its k experts; the gate is what makes
+  routing learnable. With top-1 it is the router's probability, as in Switch; with top-k the k gates
+  are normalized to sum to 1 before any assignment is dropped, as in GShard.
+* Padding is neither routed nor counted in any of the losses.
+* The balance loss counts assignments before capacity: 1 if even, `experts` if all tokens choose one
+  expert. It counts shares of assignments, so 1 means even for any k.
 """
 
 from typing import NamedTuple
@@ -22,76 +20,76 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class RouterOutput(NamedTuple):
-    """What the router says of a group.
+    """The routing of one group.
 
     Attributes:
-        expert: a token's experts, most probable first; ties go to the lower number.
-        gate: how much each counts.
-        entropy_nats: of the router's distribution, a token.
-        balance_loss: of the group, before its weight.
-        z_loss: of the group, before its weight.
+        expert_index: the token's k experts, most probable first; ties go to the lower index.
+        gate: weight of each of these experts' outputs.
+        entropy_nats: entropy of the router's distribution.
+        balance_loss: balance loss of the group, before its weight.
+        z_loss: z-loss of the group, before its weight.
     """
 
-    expert: Int[Array, "tokens top_k"]
+    expert_index: Int[Array, "tokens top_k"]
     gate: Float[Array, "tokens top_k"]
     entropy_nats: Float[Array, " tokens"]
     balance_loss: Float[Array, ""]
     z_loss: Float[Array, ""]
 
 
-def choose(
+def route(
     logits: Float[Array, "tokens experts"], is_token: Bool[Array, " tokens"], top_k: int
 ) -> RouterOutput:
-    """Chooses each token's experts.
+    """Returns each token's experts and their gates.
 
     Args:
-        logits: the router's, float32.
-        is_token: False for padding, whose choice means nothing.
+        logits: the router's output in float32.
+        is_token: False for padding, whose expert index is meaningless.
         top_k: experts per token.
     """
     probabilities = jax.nn.softmax(logits, axis=-1)
-    gate, expert = _largest(probabilities, top_k)
+    gate, expert_index = _top_k(probabilities, top_k)
     if top_k > 1:
         gate = gate / jnp.sum(gate, axis=-1, keepdims=True)
     return RouterOutput(
-        expert=expert,
+        expert_index=expert_index,
         gate=gate,
         entropy_nats=jnp.sum(jax.scipy.special.entr(probabilities), axis=-1),
-        balance_loss=balance_loss(probabilities, expert, is_token),
+        balance_loss=balance_loss(probabilities, expert_index, is_token),
         z_loss=z_loss(logits, is_token),
     )
 
 
-def _largest(
+def _top_k(
     probabilities: Float[Array, "tokens experts"], top_k: int
 ) -> tuple[Float[Array, "tokens top_k"], Int[Array, "tokens top_k"]]:
-    """Returns the largest probabilities and their experts; of equal ones the first.
+    """Returns the k largest probabilities and their experts; of equal ones the first.
 
-    The same as `lax.top_k`, which compiles to a sort of all experts for TPUs, also for one choice.
+    Same result as `lax.top_k`, which compiles to a sort of all experts on TPUs even for k = 1.
     """
-    gates, experts, left = [], [], probabilities
+    gates, indices, remaining = [], [], probabilities
     for _ in range(top_k):
-        expert = jnp.argmax(left, axis=-1)
-        chosen = expert[:, None] == jnp.arange(probabilities.shape[-1])
-        gates.append(jnp.sum(jnp.where(chosen, probabilities, 0.0), axis=-1))
-        experts.append(expert)
-        left = jnp.where(chosen, -jnp.inf, left)
-    return jnp.stack(gates, axis=-1), jnp.stack(experts, axis=-1)
+        index = jnp.argmax(remaining, axis=-1)
+        is_chosen = index[:, None] == jnp.arange(probabilities.shape[-1])
+        gates.append(jnp.sum(jnp.where(is_chosen, probabilities, 0.0), axis=-1))
+        indices.append(index)
+        remaining = jnp.where(is_chosen, -jnp.inf, remaining)
+    return jnp.stack(gates, axis=-1), jnp.stack(indices, axis=-1)
 
 
 def balance_loss(
     probabilities: Float[Array, "tokens experts"],
-    expert: Int[Array, "tokens top_k"],
+    expert_index: Int[Array, "tokens top_k"],
     is_token: Bool[Array, " tokens"],
 ) -> Float[Array, ""]:
-    """Returns experts * sum(share * mean probability) over real tokens; 0 without any.
+    """Returns experts * sum(share of assignments * mean probability); 0 without real tokens.
 
     Switch's equations 4 to 6 without alpha. Gradients flow through the probabilities only.
     """
     experts = probabilities.shape[-1]
     tokens = jnp.maximum(jnp.sum(is_token), 1)
-    asked = jnp.where(is_token[:, None], expert, experts).reshape(-1)
-    share = jnp.bincount(asked, length=experts) / (tokens * expert.shape[-1])
+    assignments = jnp.where(is_token[:, None], expert_index, experts).reshape(-1)
+    share = jnp.bincount(assignments, length=experts) / (tokens * expert_index.shape[-1])
     mean_probability = jnp.sum(probabilities * is_token[:, None], axis=0) / tokens
     return experts * jnp.sum(share * mean_probability)
 
@@ -99,33 +97,6 @@ def balance_loss(
 def z_loss(
     logits: Float[Array, "tokens experts"], is_token: Bool[Array, " tokens"]
 ) -> Float[Array, ""]:
-    """Returns the mean squared log of the softmax's denominator over real tokens."""
+    """Returns the mean over real tokens of the squared log of the softmax's denominator."""
     squared = jnp.square(jax.nn.logsumexp(logits, axis=-1))
     return jnp.sum(squared * is_token) / jnp.maximum(jnp.sum(is_token), 1)
-
-
-class SortedByExpert(NamedTuple):
-    """RouterOutput in the order of their experts; those without an expert come last.
-
-    Attributes:
-        order: number of the choice at each place.
-        place: place of each choice, the inverse.
-        start: place of each expert's first choice.
-        waiting: how many chose each expert.
-    """
-
-    order: Int[Array, " assignments"]
-    place: Int[Array, " assignments"]
-    start: Int[Array, " experts"]
-    waiting: Int[Array, " experts"]
-
-
-def sort_by_expert(expert: Int[Array, " assignments"], experts: int) -> SortedByExpert:
-    """Sorts choices by expert, earlier ones first; `experts` stands for none.
-
-    A sort rather than the reference's cumulative sum of one-hot rows, which grows with `experts`.
-    """
-    order = jnp.argsort(expert, stable=True)
-    place = jnp.zeros_like(order).at[order].set(jnp.arange(len(order)), unique_indices=True)
-    waiting = jnp.bincount(expert, length=experts)
-    return SortedByExpert(order, place, jnp.cumsum(waiting) - waiting, waiting)

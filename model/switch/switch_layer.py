@@ -1,13 +1,14 @@
-"""The sparse feed-forward: each token through one of many experts, at the cost of one.
+"""The sparse feed-forward on a mesh: each token through one of many experts, at the cost of one.
 
 Source: Switch Transformer (Fedus et al. 2022), sections 2.1 and 5; `flaxformer/architectures/moe`.
-The layer runs on every device's own tokens and says its communication out loud:
+`_on_device` is the whole layer as one device runs it, with explicit communication:
 
-    choose experts in groups -> all-to-all -> own experts -> all-to-all -> weigh and add
+    jitter -> router logits -> top-k and gates                    routing.py
+    -> all-to-all -> own experts -> sum over `model` -> all-to-all     capacity_dispatch.py
+    -> weigh by gates and add                                     combine
 
-Two all-to-alls forward, two backward, no gather of activations. Routing groups are consecutive
-tokens of the batch, their number set by the config and never by the mesh. Which experts, says
-`routing.py`; the way there and back is `slots.py`'s or, where nothing is dropped, `dropless.py`'s.
+Two all-to-alls forward, two backward, no all-gather of activations. Routing groups are consecutive
+tokens of the batch; their size comes from the config and never from the mesh.
 """
 
 import functools
@@ -20,37 +21,64 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.config import ModelConfig, RoutingConfig, SwitchConfig
+from model.dimensions import declared_names
 from model.layers.initialization import kernel
 from model.sharding import BATCH_AXES, over_devices
 from model.switch.capacity_dispatch import capacity_dispatch
 from model.switch.dropless_dispatch import dropless_dispatch
 from model.switch.experts import Experts
-from model.switch.routing import choose
+from model.switch.routing import route
 
 
 class Routing(NamedTuple):
-    """What one switch layer did, token by token; unused fields cost nothing once compiled.
+    """The routing of a batch in one switch layer; unused fields cost nothing once compiled.
 
     Attributes:
-        expert: the chosen experts, most probable first.
-        kept: True where the choice was honoured; False over capacity, and for padding.
-        gate: what an honoured choice counts, else 0.
-        entropy_nats: of the router's distribution.
+        expert_index: experts of each token, most probable first.
+        kept: True for assignments that were computed; False over capacity and for padding.
+        gate: weight of a kept assignment, 0 for others.
+        entropy_nats: entropy of the router's distribution.
         balance_loss, z_loss: means over the routing groups.
-        slots: of all experts in all groups; as many as were needed where nothing is dropped.
+        expert_slots: capacity summed over experts and groups; dropless: number of assignments.
     """
 
-    expert: Int[Array, "batch length top_k"]
+    expert_index: Int[Array, "batch length top_k"]
     kept: Bool[Array, "batch length top_k"]
     gate: Float[Array, "batch length top_k"]
     entropy_nats: Float[Array, "batch length"]
     balance_loss: Float[Array, ""]
     z_loss: Float[Array, ""]
-    slots: Int[Array, ""]
+    expert_slots: Int[Array, ""]
+
+
+class DeviceInputs(NamedTuple):
+    """What a device reads; the names of the dimensions also say how the whole arrays are split."""
+
+    x: Float[Array, "batch length embed"]
+    is_token: Bool[Array, "batch length"]
+    router: Float[Array, "embed any_experts"]
+    gate: Float[Array, "experts embed mlp"] | None
+    up: Float[Array, "experts embed mlp"]
+    down: Float[Array, "experts mlp embed"]
+    key: Key[Array, ""] | None
+    microbatch: Int[Array, ""]
+
+
+class DeviceOutputs(NamedTuple):
+    """What a device returns: combined expert outputs and the fields of `Routing`, by group."""
+
+    y: Float[Array, "batch length embed"]
+    expert_index: Int[Array, "batch length top_k"]
+    kept: Bool[Array, "batch length top_k"]
+    gate: Float[Array, "batch length top_k"]
+    entropy_nats: Float[Array, "batch length"]
+    balance_loss: Float[Array, " groups"]
+    z_loss: Float[Array, " groups"]
+    expert_slots: Int[Array, " groups"]
 
 
 class SwitchLayer(eqx.Module):
-    """A router and its experts, each a network as the dense one; without a gate where that is."""
+    """A router and its experts, each a feed-forward like the dense one."""
 
     router: Float[Array, "embed experts"]
     gate: Float[Array, "experts embed mlp"] | None
@@ -59,7 +87,7 @@ class SwitchLayer(eqx.Module):
 
     @staticmethod
     def init(config: ModelConfig, switch: SwitchConfig, *, key: Key[Array, ""]) -> "SwitchLayer":
-        """Draws a router and every expert on its own."""
+        """Draws a router and each expert from its own key."""
         router_key, *keys = jax.random.split(key, 4)
 
         def draw(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "experts in out"]:
@@ -69,13 +97,10 @@ class SwitchLayer(eqx.Module):
             return jax.vmap(lambda key: one(key=key))(jax.random.split(key, switch.experts))
 
         router = jax.random.normal(router_key, (config.embed, switch.experts))
+        gated = config.feed_forward == "gated-gelu"
         return SwitchLayer(
             router=switch.router_scale * router,
-            gate=(
-                draw(keys[0], (config.embed, config.mlp))
-                if config.feed_forward == "gated-gelu"
-                else None
-            ),
+            gate=draw(keys[0], (config.embed, config.mlp)) if gated else None,
             up=draw(keys[1], (config.embed, config.mlp)),
             down=switch.expert_output_scale * draw(keys[2], (config.mlp, config.embed)),
         )
@@ -86,101 +111,109 @@ class SwitchLayer(eqx.Module):
         is_token: Bool[Array, "batch length"],
         routing: RoutingConfig,
         *,
-        key: Key[Array, ""],
+        key: Key[Array, ""] | None,
         mesh: Mesh,
         microbatch: Int[Array, ""] | int = 0,
         microbatches: int = 1,
     ) -> tuple[Float[Array, "batch length embed"], Routing]:
-        """Sends every token through its experts; what was not honoured counts as zero.
+        """Sends every token through its experts; dropped assignments add zero.
 
-        `part` of `parts` says which of each device's groups these are where a batch is computed in
-        parts: a group keeps its number and so its jitter.
+        Args:
+            x: activations.
+            is_token: False for padding.
+            routing: group size, top-k, capacity and noise.
+            key: key of jitter and expert dropout; None if `routing` has neither.
+            mesh: the devices.
+            microbatch: number of the microbatch, so that each group keeps its jitter.
+            microbatches: microbatches per batch.
         """
-        choices = "batch length top_k"
-        y, expert, kept, gate, entropy, balance, z_loss, slots = over_devices(
-            functools.partial(_on_device, routing=routing, microbatches=microbatches),
-            mesh,
-            inputs=(
-                "batch length embed",
-                "batch length",
-                "",
-                "",
-                "embed any_experts",
-                "experts embed mlp",
-                "experts embed mlp",
-                "experts mlp embed",
-            ),
-            outputs=(
-                "batch length embed",
-                choices,
-                choices,
-                choices,
-                "batch length",
-                "groups",
-                "groups",
-                "groups",
-            ),
-        )(x, is_token, key, jnp.asarray(microbatch), self.router, self.gate, self.up, self.down)
-        losses = jnp.mean(balance), jnp.mean(z_loss)
-        return y, Routing(expert, kept, gate, entropy, *losses, jnp.sum(slots))
+        on_device = functools.partial(_on_device, routing=routing, microbatches=microbatches)
+        out = over_devices(
+            on_device, mesh, (declared_names(DeviceInputs),), declared_names(DeviceOutputs)
+        )(
+            DeviceInputs(
+                x=x,
+                is_token=is_token,
+                router=self.router,
+                gate=self.gate,
+                up=self.up,
+                down=self.down,
+                key=key,
+                microbatch=jnp.asarray(microbatch),
+            )
+        )
+        return out.y, Routing(
+            expert_index=out.expert_index,
+            kept=out.kept,
+            gate=out.gate,
+            entropy_nats=out.entropy_nats,
+            balance_loss=jnp.mean(out.balance_loss),
+            z_loss=jnp.mean(out.z_loss),
+            expert_slots=jnp.sum(out.expert_slots),
+        )
 
 
-def _on_device(
-    x,
-    is_token,
-    key,
-    microbatch,
-    router,
-    gate,
-    up,
-    down,
-    *,
-    routing: RoutingConfig,
-    microbatches: int,
-):
-    """One device's part: its own tokens, its own experts."""
-    total = router.shape[-1]
-    jitter_key, dropout_key = jax.random.split(key)
-    if microbatches > 1:  # expert dropout need not be the whole batch's; it is off in pretraining
-        dropout_key = jax.random.fold_in(dropout_key, microbatch)
-    grouped = x.reshape(-1, routing.group_tokens, x.shape[-1])
-    real = is_token.reshape(grouped.shape[:2])
-    first_group = (jax.lax.axis_index(BATCH_AXES) * microbatches + microbatch) * len(grouped)
-    wide = _jittered(grouped.astype(jnp.float32), routing.jitter, jitter_key, first_group)
-    logits = jnp.einsum("gte,en->gtn", wide, router, precision=jax.lax.Precision.HIGHEST)
-    chosen = jax.vmap(functools.partial(choose, top_k=routing.top_k))(logits, real)
-    asked = jnp.where(real[..., None], chosen.expert, total)
-    experts = Experts(gate, up, down, total, routing.expert_dropout, dropout_key)
-    if routing.dispatch == "dropless":
-        y, kept = dropless_dispatch(grouped, asked, experts)
-        slots = jnp.sum(kept, axis=(1, 2))
-    else:
-        y, kept = capacity_dispatch(grouped, asked, experts, routing.capacity)
-        slots = jnp.full(len(kept), total * routing.capacity)
-    weight = chosen.gate * kept
-    combined = jnp.sum(y * weight[..., None].astype(x.dtype), axis=2)
-    in_rows = (*is_token.shape, routing.top_k)
-    return (
-        combined.reshape(x.shape),
-        chosen.expert.reshape(in_rows),
-        kept.reshape(in_rows),
-        weight.reshape(in_rows),
-        chosen.entropy_nats.reshape(is_token.shape),
-        chosen.balance_loss,
-        chosen.z_loss,
-        slots,
+def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: int) -> DeviceOutputs:
+    """Routes, dispatches and combines the tokens of one device."""
+    x = inputs.x.reshape(-1, routing.group_tokens, inputs.x.shape[-1])
+    is_token = inputs.is_token.reshape(x.shape[:2])
+    jitter_key, dropout_key = _noise_keys(inputs, microbatches)
+    device = jax.lax.axis_index(BATCH_AXES)
+    first_group = (device * microbatches + inputs.microbatch) * len(x)
+
+    jittered = _jittered(x.astype(jnp.float32), routing.jitter, jitter_key, first_group)
+    logits = jnp.einsum("gte,en->gtn", jittered, inputs.router, precision=jax.lax.Precision.HIGHEST)
+    routed = jax.vmap(functools.partial(route, top_k=routing.top_k))(logits, is_token)
+
+    total = inputs.router.shape[-1]
+    expert_index = jnp.where(is_token[..., None], routed.expert_index, total)
+    experts = Experts(
+        inputs.gate, inputs.up, inputs.down, total, routing.expert_dropout, dropout_key
     )
+    if routing.dispatch == "dropless":
+        y, kept = dropless_dispatch(x, expert_index, experts)
+        expert_slots = jnp.sum(kept, axis=(1, 2))
+    else:
+        y, kept = capacity_dispatch(x, expert_index, experts, routing.capacity)
+        expert_slots = jnp.full(len(kept), total * routing.capacity)
+
+    gate = routed.gate * kept
+    combined = jnp.sum(y * gate[..., None].astype(x.dtype), axis=2)
+    per_token = (*inputs.is_token.shape, routing.top_k)
+    return DeviceOutputs(
+        y=combined.reshape(inputs.x.shape),
+        expert_index=routed.expert_index.reshape(per_token),
+        kept=kept.reshape(per_token),
+        gate=gate.reshape(per_token),
+        entropy_nats=routed.entropy_nats.reshape(inputs.is_token.shape),
+        balance_loss=routed.balance_loss,
+        z_loss=routed.z_loss,
+        expert_slots=expert_slots,
+    )
+
+
+def _noise_keys(
+    inputs: DeviceInputs, microbatches: int
+) -> tuple[Key[Array, ""] | None, Key[Array, ""] | None]:
+    """Returns the keys of jitter and expert dropout; None without randomness."""
+    if inputs.key is None:
+        return None, None
+    jitter_key, dropout_key = jax.random.split(inputs.key)
+    if microbatches > 1:  # dropout masks may differ from the whole batch's: pretraining has none
+        dropout_key = jax.random.fold_in(dropout_key, inputs.microbatch)
+    return jitter_key, dropout_key
 
 
 def _jittered(
     x: Float[Array, "groups tokens embed"],
     jitter: float,
-    key: Key[Array, ""],
+    key: Key[Array, ""] | None,
     first_group: Int[Array, ""],
 ) -> Float[Array, "groups tokens embed"]:
-    """Multiplies by U(1 - jitter, 1 + jitter); each group's noise depends on its number only."""
+    """Multiplies by U(1 - jitter, 1 + jitter); a group's noise depends on its number only."""
     if jitter == 0.0:
         return x
+    assert key is not None  # jitter has a key
     numbers = first_group + jnp.arange(len(x))
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
     noise = jax.vmap(

@@ -8,14 +8,13 @@ the vocabulary only.
 from collections.abc import Callable
 from pathlib import Path
 
-import equinox as eqx
 import jax
 
 from data.tokens.blocks import TokenBlocks
 from model.checkpoint import Checkpoints
 from model.config import ModelConfig
 from model.train_step import Trainer, TrainState
-from model.transformer import Transformer
+from model.transformer import transformer_shapes
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import check_same_vocabulary, find_finished_run
@@ -70,5 +69,5 @@ def check_weights(start: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
 
 def array_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
     """Returns the shapes of a network's arrays, in the order of its leaves."""
-    shapes = eqx.filter_eval_shape(Transformer.init, config, key=jax.random.key(0))
+    shapes = transformer_shapes(config)
     return [leaf.shape for leaf in jax.tree.leaves(shapes)]

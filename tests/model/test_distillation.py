@@ -1,4 +1,4 @@
-"""A student's loss against loops over ids; its step on eight devices, and in parts, as on one."""
+"""A student's loss against loops over ids; its step on eight devices and in microbatches."""
 
 import functools
 import math
@@ -8,20 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import assert_close, drawn, mesh_of, start
 
 from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
 from model.distillation import Distillation, DistillationConfig, soft_losses
 from model.loss import training_loss
 from model.optimizer import OptimizerConfig
-from model.sharding import MeshShape, batch_sharding, make_mesh, parameter_shardings
+from model.sharding import MeshShape, batch_sharding, parameter_shardings
 from model.stack import Call
 from model.train_step import make_trainer
-from model.transformer import Transformer
 
 ROWS, SOURCE, TARGET, IDS = 8, 16, 8, 128
 SWITCH = SwitchConfig(
-    experts=4, every=2, encoder_group_tokens=16, decoder_group_tokens=8, jitter=0.3
+    experts=4, every=1, encoder_group_tokens=16, decoder_group_tokens=8, jitter=0.3
 )
 
 
@@ -32,7 +32,7 @@ def config(switch=None):
         heads=2,
         head=4,
         mlp=16,
-        layers=2,
+        layers=1,
         switch=switch,
         activation_dtype="float32",
     )
@@ -40,7 +40,7 @@ def config(switch=None):
 
 @functools.cache
 def network(switch, seed):
-    return Transformer.init(config(switch), key=jax.random.key(seed))
+    return drawn(config(switch), seed)
 
 
 def batch():
@@ -98,13 +98,13 @@ def distillation(**settings):
 
 
 @functools.cache
-def loss_and_slope(hard_share, temperature=1.0):
+def loss_and_slope(hard_share):
     """Of the whole student; `hard_share` None is without a teacher."""
     arrays, rest = eqx.partition(network(None, 0), eqx.is_array)
-    call = Call(make_mesh(MeshShape(), jax.devices()[:1]))
+    call = Call(mesh_of())
     of = None
     if hard_share is not None:
-        of = distillation(hard_share=hard_share, temperature=temperature)
+        of = distillation(hard_share=hard_share, temperature=2.0)
 
     def loss(arrays):
         return training_loss(eqx.combine(arrays, rest), batch(), call, of)
@@ -126,12 +126,12 @@ def test_the_mixture_is_of_both_losses_in_value_and_gradient():
     )
 
 
-def test_what_is_told_as_the_loss_is_the_labels_alone():
-    alone, taught = loss_and_slope(None)[1], loss_and_slope(0.7, 2.0)[1]
+def test_the_reported_loss_is_the_labels_alone():
+    alone, taught = loss_and_slope(None)[1], loss_and_slope(0.7)[1]
     assert float(taught.loss_nats) == pytest.approx(float(alone.loss_nats), rel=1e-6)
     assert alone.soft_loss_nats is None
     student, teacher = network(None, 0), network(SWITCH, 1)
-    call = Call(make_mesh(MeshShape(), jax.devices()[:1]))
+    call = Call(mesh_of())
     logits = [
         np.asarray(jax.jit(lambda m=m: m(batch(), call).logits)()) for m in (student, teacher)
     ]
@@ -139,9 +139,9 @@ def test_what_is_told_as_the_loss_is_the_labels_alone():
     assert float(taught.soft_loss_nats) == pytest.approx(slow, rel=1e-4)
 
 
-def step(shape, devices, accumulate=1, hard_share=0.4):
-    mesh = make_mesh(shape, jax.devices()[:devices])
-    arrays, rest = eqx.partition(network(SWITCH, 1), eqx.is_array)
+def step(shape, accumulate=1):
+    mesh = mesh_of(shape)
+    arrays, static = eqx.partition(network(SWITCH, 1), eqx.is_array)
     arrays = jax.device_put(arrays, parameter_shardings(arrays, mesh))
     trainer = make_trainer(
         config(),
@@ -150,56 +150,37 @@ def step(shape, devices, accumulate=1, hard_share=0.4):
         seed=0,
         mesh=mesh,
         accumulate=accumulate,
-        distillation=Distillation(
-            DistillationConfig(hard_share=hard_share), eqx.combine(arrays, rest)
-        ),
+        distillation=Distillation(DistillationConfig(hard_share=0.4), eqx.combine(arrays, static)),
     )
     rows = jax.device_put(batch(), batch_sharding(mesh))
-    start = jax.device_put(first(), trainer.shardings)
-    return trainer.step(start, rows, *trainer.teacher_arrays)
-
-
-@functools.cache
-def first():
-    """The start of all, drawn on one device."""
-    mesh = make_mesh(MeshShape(), jax.devices()[:1])
-    init = make_trainer(config(), OptimizerConfig(hold_steps=100), steps=10, seed=0, mesh=mesh).init
-    return jax.tree.map(np.asarray, init())
+    return trainer.step(start(trainer), rows, *trainer.teacher_arrays)
 
 
 @pytest.fixture(scope="module")
 def one():
-    return step(MeshShape(), 1)
+    return step(MeshShape())
 
 
 @pytest.mark.parametrize(
-    ("shape", "devices", "accumulate"),
-    [
-        (MeshShape(), 1, 4),
-        (MeshShape(data=2, expert=4), 8, 1),
-        (MeshShape(data=2, expert=2, model=2), 8, 1),
-    ],
+    ("shape", "accumulate"),
+    [(MeshShape(), 4), (MeshShape(data=2, expert=2, model=2), 1)],
     ids=str,
 )
-def test_a_students_step_does_not_depend_on_devices_or_parts(one, shape, devices, accumulate):
+def test_a_students_step_does_not_depend_on_devices_or_microbatches(one, shape, accumulate):
     state, metrics = one
-    other_state, other_metrics = step(shape, devices, accumulate)
+    other_state, other_metrics = step(shape, accumulate)
     assert metrics.losses.soft_loss_nats > 0
-    for left, right in zip(jax.tree.leaves(metrics), jax.tree.leaves(other_metrics), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
-    for left, right in zip(
-        jax.tree.leaves(state.arrays), jax.tree.leaves(other_state.arrays), strict=True
-    ):
-        np.testing.assert_allclose(left, right, atol=1e-5)
+    assert_close(metrics, other_metrics, rtol=1e-5, atol=1e-6)
+    assert_close(state.arrays, other_state.arrays, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [
         ({"hard_share": 1.5}, "between 0"),
         ({"temperature": 0.0}, "above 0"),
     ],
 )
-def test_unusable_settings(setting, says):
-    with pytest.raises(ConfigurationError, match=says):
+def test_unusable_settings(setting, message):
+    with pytest.raises(ConfigurationError, match=message):
         DistillationConfig(**setting)

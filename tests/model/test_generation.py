@@ -2,17 +2,18 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import drawn, mesh_of
 
 from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
 from model.generation import EOS, Sampling, choose, generate, never_dropping
-from model.sharding import MeshShape, make_mesh
+from model.sharding import MeshShape
 from model.stack import Call
-from model.transformer import Transformer
 
 SWITCH = SwitchConfig(experts=4, every=2, encoder_group_tokens=16, decoder_group_tokens=8)
 CONFIG = ModelConfig(
@@ -30,16 +31,15 @@ IDS = 100  # of 128 rows
 
 
 def small(switch):
-    model = Transformer.init(dataclasses.replace(CONFIG, switch=switch), key=jax.random.key(0))
+    model = drawn(dataclasses.replace(CONFIG, switch=switch))
     if switch is None:
         return model
-    # Decided routers, so that experts differ and many tokens would find no slot.
-    layers = (model.encoder.blocks[1].feed_forward, model.decoder.blocks[1].feed_forward)
-    routers = [50 * layer.router for layer in layers]
-    return jax.tree.map(
-        lambda leaf: routers[0] if leaf is layers[0].router
-        else routers[1] if leaf is layers[1].router else leaf, model
-    )  # fmt: skip
+    # Decided routers, so that experts differ and many tokens would be dropped.
+    return eqx.tree_at(
+        lambda m: [stack.blocks[1].feed_forward.router for stack in (m.encoder, m.decoder)],
+        model,
+        replace_fn=lambda router: 5 * router,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +49,10 @@ def inputs():
     return jnp.array(ids)
 
 
-def mesh(shape=MeshShape()):  # noqa: B008
-    return make_mesh(shape, jax.devices()[: shape.data * shape.expert * shape.model])
-
-
 def uncached(model, inputs):
     """Greedy, the whole decoder for every token."""
     model = never_dropping(model, inputs.shape[1])
-    logits = jax.jit(lambda batch: model(batch, Call(mesh())).logits)
+    logits = jax.jit(lambda batch: model(batch, Call(mesh_of())).logits)
     written = np.zeros((len(inputs), LENGTH), np.int32)
     finished = np.array(inputs[:, 0] == 0)
     for position in range(LENGTH):
@@ -84,12 +80,12 @@ def test_equals_decoding_without_a_cache(inputs, switch):
         ),
         static_argnums=1,
     )
-    written = run(inputs, mesh())
+    written = run(inputs, mesh_of())
     np.testing.assert_array_equal(written, uncached(model, inputs))
     assert not written[3].any()
     assert len(np.unique(written[:3])) > 3
     if switch is not None:
-        np.testing.assert_array_equal(run(inputs, mesh(MeshShape(data=2, expert=2))), written)
+        np.testing.assert_array_equal(run(inputs, mesh_of(MeshShape(data=2, expert=2))), written)
 
 
 LOGITS = jnp.log(jnp.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]]))
@@ -119,9 +115,9 @@ def test_sampling_has_the_shares_it_should(sampling, shares):
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [({"temperature": -1.0}, "0 or more"), ({"top_p": 0.5}, "above 0"), ({"top_k": 3}, "above 0")],
 )
-def test_settings_that_mean_nothing(setting, says):
-    with pytest.raises(ConfigurationError, match=says):
+def test_settings_that_mean_nothing(setting, message):
+    with pytest.raises(ConfigurationError, match=message):
         Sampling(**setting)

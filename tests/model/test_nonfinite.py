@@ -1,3 +1,5 @@
+"""Which layer a skipped step's numbers came from."""
+
 import functools
 
 import equinox as eqx
@@ -5,27 +7,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import mesh_of, start
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
 from model.nonfinite import Trace, gradient_sites, gradient_squares, skip_cause
 from model.optimizer import OptimizerConfig
-from model.sharding import MeshShape, make_mesh
 from model.train_step import Trainer, make_trainer
-from model.transformer import Transformer
+from model.transformer import transformer_shapes
 
 SWITCH = SwitchConfig(experts=2, every=2, encoder_group_tokens=8, decoder_group_tokens=8)
-CONFIG = ModelConfig(vocabulary_rows=128, embed=4, heads=2, head=2, mlp=6, layers=4, switch=SWITCH)
+CONFIG = ModelConfig(
+    vocabulary_rows=128,
+    embed=4,
+    heads=2,
+    head=2,
+    mlp=6,
+    layers=4,
+    switch=SWITCH,
+)
 
 
 @pytest.fixture(scope="module")
 def gradients():
-    shapes = eqx.filter_eval_shape(Transformer.init, CONFIG, key=jax.random.key(0))
+    shapes = transformer_shapes(CONFIG)
     arrays, _ = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5), arrays)
+    return jax.tree.map(lambda leaf: jnp.array(np.full(leaf.shape, 0.5, np.float32)), arrays)
 
 
-def said(gradients):
+def cause(gradients):
     squares = np.asarray(gradient_squares(gradients))
     found = gradient_sites(gradients, CONFIG.layers_per_block)
     assert len(found) == len(squares)
@@ -48,29 +58,30 @@ def test_the_last_spoiled_layer_is_named(gradients):
     broken = spoiled(broken, lambda m: m.decoder.blocks[0].self_attention.query, 1)
     broken = spoiled(broken, lambda m: m.encoder.blocks[0].feed_forward.up, 0)
     broken = spoiled(broken, lambda m: m.embedding, 5)
-    assert "in decoder layer 3 (feed_forward.up)" in said(broken)
+    assert "in decoder layer 3 (feed_forward.up)" in cause(broken)
 
 
 def test_the_largest_is_named_where_gradients_exploded(gradients):
     grown = spoiled(gradients, lambda m: m.encoder.blocks[1].feed_forward.router, 0, 1e6)
-    assert "100% of its square came from encoder layer 1 (feed_forward.router)" in said(grown)
+    assert "100% of its square came from encoder layer 1 (feed_forward.router)" in cause(grown)
 
 
 def test_the_layer_in_which_a_row_first_broke_is_named(gradients):
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, gradients)
-    assert "forward pass stopped being finite in encoder layer 2" in said(broken)
+    assert "forward pass stopped being finite in encoder layer 2" in cause(broken)
 
 
 @functools.cache
-def trainer_of_parts() -> Trainer:
-    """Compiled once for all weights that are spoiled. Whole batches: test_train_step.py."""
+def accumulating_trainer() -> Trainer:
+    """Compiled once for all spoiled weights; scanned, which is less to compile."""
     return make_trainer(
         CONFIG,
         OptimizerConfig(hold_steps=1),
         steps=2,
         seed=0,
-        mesh=make_mesh(MeshShape(), jax.devices()[:1]),
+        mesh=mesh_of(),
         accumulate=2,
+        remat="full",
     )
 
 
@@ -83,10 +94,10 @@ def trainer_of_parts() -> Trainer:
         (lambda m: m.logits, "every layer was finite"),
     ],
 )
-def test_a_step_in_parts_says_which_layer_of_its_forward_pass_broke(pick, layer):
+def test_a_step_in_microbatches_names_the_layer_that_broke_in_the_forward_pass(pick, layer):
     """Weights of the last block of two, so of layers 2 and 3; or of what has no blocks."""
-    trainer = trainer_of_parts()
-    state = trainer.init()
+    trainer = accumulating_trainer()
+    state = start(trainer)
     state = state._replace(arrays=spoiled(state.arrays, pick, -1))
     ids = jnp.ones((4, 8), jnp.int32)
     _, metrics = trainer.step(state, Batch(ids, ids, jnp.zeros(4, jnp.int32)))

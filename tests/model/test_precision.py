@@ -15,7 +15,7 @@ from model.config import ModelConfig, SwitchConfig
 from model.loss import training_loss
 from model.sharding import MeshShape, make_mesh
 from model.stack import Call
-from model.transformer import Transformer
+from model.transformer import transformer_shapes
 
 EXPERTS = 6  # like no other size, so that the router is known by it
 SWITCH = SwitchConfig(
@@ -37,7 +37,7 @@ def program():
     """Forward and backward of the whole network, as StableHLO."""
     mesh = make_mesh(MeshShape(expert=2), jax.devices()[:2])
     arrays, rest = eqx.partition(
-        eqx.filter_eval_shape(Transformer.init, CONFIG, key=jax.random.key(0)),
+        transformer_shapes(CONFIG),
         lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct),
     )
     batch = Batch(*(jnp.ones(shape, jnp.int32) for shape in ((4, 16), (4, 8), (4,))))

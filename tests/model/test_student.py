@@ -5,14 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import drawn, mesh_of
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
 from model.layers.feed_forward import FeedForward
-from model.sharding import MeshShape, make_mesh
 from model.stack import Call
 from model.student import ExpertUse, expert_use, mean_of_experts, with_teachers_weights
-from model.transformer import Transformer
 
 EXPERTS = 4
 
@@ -37,18 +36,6 @@ def config(every, feed_forward="gated-gelu", tied=False):
     )
 
 
-def draw(config, seed):
-    """A network with no two arrays alike: norms are drawn, too."""
-    model = Transformer.init(config, key=jax.random.key(seed))
-    leaves, structure = jax.tree.flatten(model)
-    keys = jax.random.split(jax.random.key(seed + 100), len(leaves))
-    noisy = [
-        leaf + 0.1 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(structure, noisy)
-
-
 def layer(stack, number):
     """One layer of a stack, by its number from 0."""
     block, inside = divmod(number, len(stack.blocks))
@@ -65,13 +52,13 @@ def same(one, other):
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize(("kind", "tied"), [("gated-gelu", False), ("relu", True)])
 def test_every_weight_that_is_no_experts_is_the_teachers(every, kind, tied):
-    teacher, drawn = draw(config(every, kind, tied), 0), draw(config(0, kind, tied), 1)
-    student = with_teachers_weights(drawn, teacher)
-    assert student.config == drawn.config
-    assert jax.tree.structure(student) == jax.tree.structure(drawn)
+    teacher, dense = drawn(config(every, kind, tied), 0), drawn(config(0, kind, tied), 1)
+    student = with_teachers_weights(dense, teacher)
+    assert student.config == dense.config
+    assert jax.tree.structure(student) == jax.tree.structure(dense)
     assert same((student.embedding, student.logits), (teacher.embedding, teacher.logits))
     for name in ("encoder", "decoder"):
-        ours, theirs, own = (getattr(one, name) for one in (student, teacher, drawn))
+        ours, theirs, own = (getattr(one, name) for one in (student, teacher, dense))
         assert same(ours.position_bias, theirs.position_bias)
         assert same(ours.final_norm, theirs.final_norm)
         for number in range(4):
@@ -79,9 +66,9 @@ def test_every_weight_that_is_no_experts_is_the_teachers(every, kind, tied):
             for part in ("self_norm", "self_attention", "cross_norm", "feed_forward_norm"):
                 assert same(getattr(here, part), getattr(there, part))
             assert same(here.cross_attention, there.cross_attention)
-            dense = isinstance(there.feed_forward, FeedForward)
-            assert dense == (number % every != every - 1)
-            wanted = there if dense else layer(own, number)
+            is_dense = isinstance(there.feed_forward, FeedForward)
+            assert is_dense == (number % every != every - 1)
+            wanted = there if is_dense else layer(own, number)
             assert same(here.feed_forward, wanted.feed_forward)
 
 
@@ -94,9 +81,9 @@ def use_of(layers, seed=0):
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_the_mean_of_experts_is_a_loop_over_them(every):
-    teacher, drawn = draw(config(every), 0), draw(config(0), 1)
+    teacher, dense = drawn(config(every), 0), drawn(config(0), 1)
     use = use_of(2 * 4 // every)
-    student = with_teachers_weights(drawn, teacher, use)
+    student = with_teachers_weights(dense, teacher, use)
     sparse = 0
     for name in ("encoder", "decoder"):
         for number in range(every - 1, 4, every):
@@ -115,20 +102,20 @@ def test_the_mean_of_experts_is_a_loop_over_them(every):
     assert sparse == len(use.load)
 
 
-def test_the_only_expert_that_is_asked_is_the_mean():
-    switch = layer(draw(config(1), 0).encoder, 3).feed_forward
+def test_the_only_expert_with_tokens_is_the_mean():
+    switch = layer(drawn(config(1), 0).encoder, 3).feed_forward
     load = jnp.zeros(EXPERTS, jnp.int32).at[2].set(7)
-    dense = mean_of_experts(jax.tree.map(jnp.array, switch), ExpertUse(load, 0.5 * load))
-    np.testing.assert_allclose(dense.up, switch.up[2], rtol=1e-6)
-    np.testing.assert_allclose(dense.down, 0.5 * switch.down[2], rtol=1e-6)
+    mean = mean_of_experts(jax.tree.map(jnp.array, switch), ExpertUse(load, 0.5 * load))
+    np.testing.assert_allclose(mean.up, switch.up[2], rtol=1e-6)
+    np.testing.assert_allclose(mean.down, 0.5 * switch.down[2], rtol=1e-6)
 
 
 def test_use_counts_every_real_token_once_and_its_gate():
-    teacher, generator = draw(config(2), 0), np.random.default_rng(3)
+    teacher, generator = drawn(config(2), 0), np.random.default_rng(3)
     inputs, targets = (generator.integers(3, 128, (6, size)).astype(np.int32) for size in (12, 6))
     inputs[1, 4:], targets[2, 3:] = 0, 0
     batch = Batch(jnp.array(inputs), jnp.array(targets), jnp.zeros(6, jnp.int32))
-    call = Call(make_mesh(MeshShape(), jax.devices()[:1]))
+    call = Call(mesh_of())
     arrays, rest = eqx.partition(teacher, eqx.is_array)
     use, output = jax.jit(
         lambda arrays: (
@@ -141,7 +128,7 @@ def test_use_counts_every_real_token_once_and_its_gate():
     for half, (routing, ids) in enumerate(stacks):
         for number, row, place in np.ndindex(2, *ids.shape):
             if ids[row, place]:
-                expert = routing.expert[number, row, place, 0]
+                expert = routing.expert_index[number, row, place, 0]
                 load[2 * half + number, expert] += 1
                 gate[2 * half + number, expert] += routing.gate[number, row, place, 0]
     np.testing.assert_array_equal(use.load, load)

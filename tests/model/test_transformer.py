@@ -1,34 +1,26 @@
+"""The whole network: packing, causality, padding, tied logits; one expert is the dense network."""
+
 import dataclasses
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+from small_networks import drawn, mesh_of
 
-from model.batch import Batch, causal_mask
-from model.config import ConfigurationError, ModelConfig, SwitchConfig, forward_flops
-from model.layers.attention import Attention
-from model.layers.feed_forward import FeedForward
-from model.layers.norm import RMSNorm
-from model.layers.position_bias import bucket
-from model.sharding import MeshShape, make_mesh
+from model.batch import Batch
+from model.config import ModelConfig, SwitchConfig
 from model.stack import Call
-from model.transformer import Transformer
 
 CONFIG = ModelConfig(
     vocabulary_rows=128, embed=16, heads=2, head=8, mlp=24, layers=2, activation_dtype="float32"
 )
 
 
-def call():
-    return Call(make_mesh(MeshShape(), jax.devices()[:1]))
-
-
 @eqx.filter_jit
 def forward(model, batch):
     """The logits; compiled, because op by op costs a second each time."""
-    return model(batch, call()).logits
+    return model(batch, Call(mesh_of())).logits
 
 
 def batch_of(inputs, targets):
@@ -36,80 +28,13 @@ def batch_of(inputs, targets):
     return Batch(inputs=inputs, targets=targets, language=jnp.zeros(len(inputs), jnp.int32))
 
 
-def test_bucket_equals_t5s():
-    """Mesh TensorFlow's formula, one offset at a time."""
-
-    def slow(offset, bidirectional, buckets=32, farthest=128):
-        base, distance = 0, -offset
-        if bidirectional:
-            buckets //= 2
-            base = buckets if distance < 0 else 0
-            distance = abs(distance)
-        else:
-            distance = max(distance, 0)
-        exact = buckets // 2
-        if distance < exact:
-            return base + distance
-        far = exact + int(np.log(distance / exact) / np.log(farthest / exact) * (buckets - exact))
-        return base + min(far, buckets - 1)
-
-    offsets = np.arange(-300, 301).reshape(1, -1)
-    for bidirectional in (True, False):
-        expected = [[slow(int(offset), bidirectional) for offset in offsets[0]]]
-        assert bucket(offsets, bidirectional).tolist() == expected
-
-
-def test_norm_equals_its_definition():
-    x = jax.random.normal(jax.random.key(0), (2, 3, 16)) * 7
-    y = RMSNorm.init(16)(x)
-    np.testing.assert_allclose(
-        y, x / np.sqrt(np.mean(np.square(x), -1, keepdims=True) + 1e-6), rtol=1e-5
-    )
-
-
-def test_attention_equals_loops():
-    attention = Attention.init(CONFIG, key=jax.random.key(1))
-    x = np.asarray(jax.random.normal(jax.random.key(2), (1, 5, 16)))
-    bias = np.asarray(jax.random.normal(jax.random.key(3), (2, 5, 5)))
-    y = attention(jnp.array(x), jnp.array(x), jnp.array(bias), causal_mask(5))
-    expected = np.zeros((5, 16))
-    for head in range(2):
-        query, key, value = (
-            x[0] @ np.asarray(w)[:, head] for w in (attention.query, attention.key, attention.value)
-        )
-        for place in range(5):
-            scores = query[place] @ key[: place + 1].T + bias[head, place, : place + 1]
-            weights = np.exp(scores - scores.max())
-            mixed = weights / weights.sum() @ value[: place + 1]
-            expected[place] += mixed @ np.asarray(attention.output)[head]
-    np.testing.assert_allclose(y[0], expected, atol=1e-5)
-
-
-def test_feed_forward_is_a_gated_gelu():
-    layer = FeedForward.init(CONFIG, key=jax.random.key(0))
-    x = jax.random.normal(jax.random.key(1), (1, 1, 16))
-    row = x[0, 0]
-    expected = (jax.nn.gelu(row @ layer.gate) * (row @ layer.up)) @ layer.down
-    np.testing.assert_allclose(layer(x)[0, 0], expected, rtol=1e-5)
-
-
 def test_tied_logits_are_of_the_embedding():
     """T5 1.0 (Mesh TensorFlow): the decoder's output times embed^-0.5, times the embedding."""
-    tied = Transformer.init(dataclasses.replace(CONFIG, tied_logits=True), key=jax.random.key(0))
+    tied = drawn(dataclasses.replace(CONFIG, tied_logits=True), 0)
     x = jax.random.normal(jax.random.key(1), (1, 3, 16))
     assert tied.logits is None
     expected = np.asarray(x) / 4 @ np.asarray(tied.embedding).T
     np.testing.assert_allclose(tied.head(x), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_without_a_gate_it_is_a_relu():
-    layer = FeedForward.init(
-        dataclasses.replace(CONFIG, feed_forward="relu"), key=jax.random.key(0)
-    )
-    x = jax.random.normal(jax.random.key(1), (1, 1, 16))
-    assert layer.gate is None
-    expected = np.maximum(x[0, 0] @ layer.up, 0) @ layer.down
-    np.testing.assert_allclose(layer(x)[0, 0], expected, rtol=1e-5)
 
 
 def test_packed_equals_unpacked():
@@ -122,7 +47,7 @@ def test_packed_equals_unpacked():
         capacity_factor_evaluation=4.0,
     )
     config = dataclasses.replace(CONFIG, switch=switch, tied_logits=True)
-    model = Transformer.init(config, key=jax.random.key(0))
+    model = drawn(config, 0)
     a, b = ([5, 6, 7, 8, 1], [11, 12, 1]), ([9, 8, 7, 1], [13, 14, 15, 1])
 
     def logits(rows, split=True):
@@ -157,7 +82,7 @@ def test_packed_equals_unpacked():
 
 
 def test_the_decoder_sees_no_future():
-    model = Transformer.init(CONFIG, key=jax.random.key(0))
+    model = drawn(CONFIG, 0)
     first = batch_of([[5, 6, 7, 1]], [[9, 10, 11, 1]])
     second = batch_of([[5, 6, 7, 1]], [[9, 10, 99, 1]])
     one, two = (forward(model, batch) for batch in (first, second))
@@ -166,7 +91,7 @@ def test_the_decoder_sees_no_future():
 
 
 def test_padding_changes_nothing():
-    model = Transformer.init(CONFIG, key=jax.random.key(0))
+    model = drawn(CONFIG, 0)
     short = forward(model, batch_of([[5, 6, 7, 1]], [[9, 10, 1]]))
     padded = forward(model, batch_of([[5, 6, 7, 1, 0, 0]], [[9, 10, 1, 0]]))
     np.testing.assert_allclose(padded[:, :3], short, atol=1e-5)
@@ -181,9 +106,9 @@ def test_one_expert_of_weight_one_is_the_dense_model():
         decoder_group_tokens=3,
         capacity_factor_evaluation=1.0,
     )
-    dense = Transformer.init(CONFIG, key=jax.random.key(0))
+    dense = drawn(CONFIG, 0)
     sparse_config = ModelConfig(**{**vars(CONFIG), "switch": switch})
-    sparse = Transformer.init(sparse_config, key=jax.random.key(1))
+    sparse = drawn(sparse_config, 1)
 
     def experts(stack):
         return stack.blocks[0].feed_forward
@@ -206,28 +131,3 @@ def test_one_expert_of_weight_one_is_the_dense_model():
     sparse = eqx.tree_at(lambda m: (m.embedding, m.logits), sparse, (dense.embedding, dense.logits))
     batch = batch_of([[5, 6, 7, 1]], [[9, 10, 1]])
     np.testing.assert_allclose(forward(sparse, batch), forward(dense, batch), atol=1e-5)
-
-
-def test_flops_equal_the_compilers():
-    """XLA's own count of the forward pass of one block; norms and softmax are the 6 % it adds."""
-    config = ModelConfig(
-        vocabulary_rows=1024,
-        embed=64,
-        heads=4,
-        head=16,
-        mlp=128,
-        layers=1,
-        activation_dtype="float32",
-    )
-    model = Transformer.init(config, key=jax.random.key(0))
-    arrays, rest = eqx.partition(model, eqx.is_array)
-    batch = batch_of(np.ones((1, 64)), np.ones((1, 32)))
-    forward = jax.jit(lambda a: eqx.combine(a, rest)(batch, call()).logits)
-    measured = forward.lower(arrays).compile().cost_analysis()["flops"]
-    assert measured == pytest.approx(forward_flops(config, 64, 32), rel=0.06)
-
-
-def test_layers_that_do_not_divide():
-    switch = SwitchConfig(experts=2, every=2, encoder_group_tokens=8, decoder_group_tokens=8)
-    with pytest.raises(ConfigurationError, match="multiple"):
-        ModelConfig(**{**vars(CONFIG), "layers": 3, "switch": switch})

@@ -1,14 +1,15 @@
-"""Rematerialisation changes what is kept, not what comes out; what is sent twice is counted."""
+"""Rematerialization changes what is kept, not the result; repeated exchanges are counted."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import drawn, mesh_of
 
 from model.config import ModelConfig, SwitchConfig
-from model.sharding import MeshShape, make_mesh
-from model.stack import Call, Stack, StackInputs
+from model.sharding import MeshShape
+from model.stack import Call, StackInputs
 
 CONFIG = ModelConfig(
     vocabulary_rows=128,
@@ -17,6 +18,7 @@ CONFIG = ModelConfig(
     head=8,
     mlp=16,
     layers=2,
+    feed_forward="relu",
     switch=SwitchConfig(experts=2, every=1, encoder_group_tokens=8, decoder_group_tokens=4),
     activation_dtype="float32",
 )
@@ -24,17 +26,16 @@ CONFIG = ModelConfig(
 
 @pytest.fixture(scope="module")
 def compiled():
-    """For each choice: the program of an encoder's gradients on two devices, and what they are."""
-    stack = Stack.init(CONFIG, decoder=False, key=jax.random.key(0))
-    arrays, rest = eqx.partition(stack, eqx.is_array)
-    mesh = make_mesh(MeshShape(expert=2), jax.devices()[:2])
+    """Program and values of an encoder's gradients on two devices, for each policy."""
+    arrays, static = eqx.partition(drawn(CONFIG).encoder, eqx.is_array)
+    mesh = mesh_of(MeshShape(expert=2))
     x = jax.random.normal(jax.random.key(2), (2, 8, 16))
 
     def program(remat):
         call = Call(mesh, jax.random.key(1), remat)
 
         def loss(arrays):
-            stack = eqx.combine(arrays, rest)
+            stack = eqx.combine(arrays, static)
             mask = jnp.ones((2, 1, 8), bool)
             inputs = StackInputs(stack.position_bias(8), mask, mask[:, 0], None, None)
             y, routing, _ = stack(x, inputs, call)

@@ -1,6 +1,6 @@
 """A switch layer as nested loops over NumPy numbers; imports nothing of ours, on purpose.
 
-Slow and obvious: one choice of one token at a time, all first choices before any second one.
+Slow and obvious: one assignment at a time, all top-1 assignments before any top-2.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 class OracleResult(NamedTuple):
     output: np.ndarray
-    expert: np.ndarray
+    expert_index: np.ndarray
     kept: np.ndarray
     gate: np.ndarray
     entropy: np.ndarray
@@ -24,7 +24,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 
 def switch_group(
-    x, is_token, router, gate, up, down, *, choices, capacity, noise=None, dropout_mask=None
+    x, is_token, router, gate, up, down, *, top_k, capacity, noise=None, dropout_mask=None
 ) -> OracleResult:
     """One routing group: x [tokens, embed] in float64.
 
@@ -34,9 +34,9 @@ def switch_group(
     """
     tokens, experts = len(x), router.shape[1]
     output = np.zeros_like(x)
-    expert = np.zeros((tokens, choices), int)
-    weight = np.zeros((tokens, choices))
-    kept = np.zeros((tokens, choices), bool)
+    expert_index = np.zeros((tokens, top_k), int)
+    weight = np.zeros((tokens, top_k))
+    kept = np.zeros((tokens, top_k), bool)
     entropy = np.zeros(tokens)
     share, mean_probability, squares, real = np.zeros(experts), np.zeros(experts), 0.0, 0
     for token in range(tokens):
@@ -44,10 +44,10 @@ def switch_group(
         logits = seen @ router
         log_z = logits.max() + math.log(np.exp(logits - logits.max()).sum())
         probabilities = np.exp(logits - log_z)
-        ranked = sorted(range(experts), key=lambda e, p=probabilities: (-p[e], e))[:choices]
-        expert[token] = ranked
+        ranked = sorted(range(experts), key=lambda e, p=probabilities: (-p[e], e))[:top_k]
+        expert_index[token] = ranked
         weight[token] = probabilities[ranked]
-        if choices > 1:
+        if top_k > 1:
             weight[token] /= weight[token].sum()
         entropy[token] = -sum(p * math.log(p) for p in probabilities)
         if is_token[token]:
@@ -55,25 +55,25 @@ def switch_group(
             squares += log_z**2
             mean_probability += probabilities
             for chosen in ranked:
-                share[chosen] += 1 / choices
+                share[chosen] += 1 / top_k
     used = [0] * experts
-    for choice in range(choices):
+    for rank in range(top_k):
         for token in range(tokens):
-            chosen = expert[token, choice]
+            chosen = expert_index[token, rank]
             if not is_token[token] or used[chosen] >= capacity:
                 continue
             used[chosen] += 1
-            kept[token, choice] = True
+            kept[token, rank] = True
             hidden = x[token] @ up[chosen]
             if gate is None:
                 hidden = np.maximum(hidden, 0)
             else:
                 hidden = gelu(x[token] @ gate[chosen]) * hidden
             if dropout_mask is not None:
-                hidden = hidden * dropout_mask[token, choice]
-            output[token] += weight[token, choice] * (hidden @ down[chosen])
+                hidden = hidden * dropout_mask[token, rank]
+            output[token] += weight[token, rank] * (hidden @ down[chosen])
     real = max(real, 1)
     balance = experts * float(np.sum(share / real * mean_probability / real))
     return OracleResult(
-        output, expert, kept, weight * kept, entropy, balance, float(squares / real)
+        output, expert_index, kept, weight * kept, entropy, balance, float(squares / real)
     )

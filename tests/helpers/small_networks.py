@@ -1,0 +1,99 @@
+"""Small networks that several test files share, with weights from NumPy.
+
+Compiling is what these tests cost: JAX would compile a program to draw weights, and programs that
+are equal in several files are compiled once per session (tests/conftest.py).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from model.batch import Batch
+from model.config import ModelConfig, SwitchConfig
+from model.optimizer import OptimizerConfig
+from model.sharding import MeshShape, make_mesh
+from model.train_step import TrainState, make_trainer
+from model.transformer import transformer_shapes
+
+ROWS, SOURCE, TARGET = 8, 16, 8
+EMBED = 24  # no two sizes alike, also halved, so that a gathered array is known by its shape
+SWITCH = SwitchConfig(
+    experts=8,
+    every=1,
+    encoder_group_tokens=16,
+    decoder_group_tokens=8,
+    minimum_capacity=1,
+    z_loss_weight=1e-3,
+)
+KINDS = {"dense": None, "switch": SWITCH}
+
+
+def config(kind):
+    """One switch layer per stack, or two dense ones."""
+    return ModelConfig(
+        vocabulary_rows=128,
+        embed=EMBED,
+        heads=8,
+        head=4,
+        mlp=56,
+        layers=2 if kind == "dense" else 1,
+        switch=KINDS[kind],
+        activation_dtype="float32",
+    )
+
+
+def mesh_of(shape=MeshShape()):  # noqa: B008
+    return make_mesh(shape, jax.devices()[: shape.data * shape.expert * shape.model])
+
+
+@functools.cache
+def trainer(kind, shape=MeshShape()):  # noqa: B008
+    optimizer = OptimizerConfig(hold_steps=100)
+    return make_trainer(config(kind), optimizer, steps=10, seed=0, mesh=mesh_of(shape))
+
+
+def batch(seed=0):
+    """Full rows but for one."""
+    generator = np.random.default_rng(seed)
+    inputs = generator.integers(3, 128, (ROWS, SOURCE)).astype(np.int32)
+    targets = generator.integers(3, 128, (ROWS, TARGET)).astype(np.int32)
+    inputs[2, 9:] = 0
+    targets[2, 3:] = 0
+    arrays = inputs, targets, np.zeros(ROWS, np.int32)
+    return Batch(*(jnp.array(array) for array in arrays))
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_close(ours, theirs, **tolerance):
+    """Compares two trees leaf by leaf."""
+    for left, right in zip(leaves(ours), leaves(theirs), strict=True):
+        np.testing.assert_allclose(left, right, **tolerance)
+
+
+def drawn_like(shapes, seed=0):
+    """Random arrays of these shapes, no two alike; norms are near 1."""
+    generator = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        near = float("norm" in jax.tree_util.keystr(path))
+        return jnp.array(near + 0.2 * generator.normal(size=leaf.shape), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def drawn(config, seed=0):
+    """A network of random weights."""
+    return drawn_like(transformer_shapes(config), seed)
+
+
+def start(trainer, seed=0):
+    """The state of a run at step 0, with random weights, on the trainer's mesh."""
+    shapes = jax.eval_shape(trainer.init)
+    optimizer = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.optimizer)
+    state = TrainState(drawn_like(shapes.arrays, seed), optimizer, jnp.zeros((), jnp.int32))
+    return jax.device_put(state, trainer.shardings)

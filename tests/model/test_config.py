@@ -1,0 +1,92 @@
+"""Sizes that fit together, capacity, and FLOPs as the compiler counts them."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import pytest
+from small_networks import mesh_of
+
+from model.batch import Batch
+from model.config import (
+    ConfigurationError,
+    ModelConfig,
+    SwitchConfig,
+    expert_capacity,
+    forward_flops,
+)
+from model.stack import Call
+from model.transformer import transformer_shapes
+
+
+def switch(**changes):
+    sizes = {"experts": 4, "every": 1, "encoder_group_tokens": 64, "decoder_group_tokens": 16}
+    return SwitchConfig(**(sizes | changes))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "experts", "factor", "minimum", "capacity"),
+    [
+        (8192, 128, 1.25, 4, 80),  # released Switch-Base, a training group
+        (8192, 128, 2.0, 4, 128),
+        (2048, 2048, 1.0, 2, 2),  # released Switch-C: its minimum counts
+        (16, 8, 1.25, 4, 4),
+        (2, 8, 1.25, 4, 2),  # never more than there are tokens
+    ],
+)
+def test_capacity(tokens, experts, factor, minimum, capacity):
+    assert expert_capacity(tokens, experts, factor, minimum) == capacity
+
+
+def test_stacks_have_groups_and_training_has_noise_of_its_own():
+    config = switch(choices=2, jitter=0.1, expert_dropout=0.4)
+    training = config.routing(decoder=False, training=True)
+    evaluation = config.routing(decoder=True, training=False)
+    assert (training.group_tokens, training.capacity) == (64, 40)  # 64 * 2 / 4 * 1.25
+    assert (evaluation.group_tokens, evaluation.capacity) == (16, 16)
+    assert (training.jitter, training.expert_dropout) == (0.1, 0.4)
+    assert (evaluation.jitter, evaluation.expert_dropout) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"choices": 5}, "5 of 4"),
+        ({"choices": 0}, "choices was 0"),
+        ({"expert_dropout": 1.0}, "below 1"),
+        ({"router_scale": 0.0}, "router_scale was 0"),
+        ({"expert_output_scale": 0.0}, "expert_output_scale was 0"),
+    ],
+)
+def test_unusable_routing(changes, message):
+    with pytest.raises(ConfigurationError, match=message):
+        switch(**changes)
+
+
+CONFIG = ModelConfig(
+    vocabulary_rows=1024,
+    embed=64,
+    heads=4,
+    head=16,
+    mlp=128,
+    layers=1,
+    activation_dtype="float32",
+)
+
+
+def test_layers_that_do_not_divide():
+    with pytest.raises(ConfigurationError, match="multiple"):
+        dataclasses.replace(CONFIG, layers=3, switch=switch(every=2))
+
+
+def test_flops_equal_the_compilers():
+    """XLA's own count of the forward pass of one block; norms and softmax are the 6 % it adds."""
+    arrays, static = eqx.partition(
+        transformer_shapes(CONFIG), lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
+    )
+    sizes = ((1, 64), (1, 32), (1,))
+    batch = Batch(*(jnp.ones(size, jnp.int32) for size in sizes))
+    forward = jax.jit(lambda arrays: eqx.combine(arrays, static)(batch, Call(mesh_of())).logits)
+    measured = forward.lower(arrays).compile().cost_analysis()["flops"]
+    assert measured == pytest.approx(forward_flops(CONFIG, 64, 32), rel=0.06)

@@ -1,0 +1,45 @@
+"""The training loss against NumPy; scores of rows."""
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from small_networks import ROWS, SWITCH, batch, config, drawn, mesh_of, trainer
+
+from model.loss import training_loss
+from model.stack import Call
+
+
+def test_the_loss_is_nats_and_squared_log_z_and_routing():
+    """By NumPy from the logits: padding does not count, every term by its weight."""
+    model, one = drawn(config("switch")), batch()
+    call = Call(mesh_of(), jax.random.key(0))
+
+    @eqx.filter_jit
+    def loss_and_logits(model):
+        return training_loss(model, one, call), model(one, call).logits
+
+    (loss, (losses, _)), logits = loss_and_logits(model)
+    logits, targets = np.float64(logits), np.asarray(one.targets)
+    real = targets != 0
+    log_z = np.log(np.exp(logits).sum(-1))
+    nats = (log_z - np.take_along_axis(logits, targets[..., None], -1)[..., 0])[real]
+    z_loss = 1e-4 * np.square(log_z[real]).mean()
+    routing = SWITCH.balance_loss_weight * losses.balance_loss + 1e-3 * losses.router_z_loss
+    assert float(losses.z_loss) == pytest.approx(z_loss, rel=1e-5)
+    assert z_loss > 1e-3
+    assert float(loss) == pytest.approx(float(nats.mean() + z_loss + routing), rel=1e-5)
+
+
+def test_scores_do_not_depend_on_row_order():
+    """Dense: each row's loss is its own; the sums agree with what a training step reports."""
+    one, model = trainer("dense"), drawn(config("dense"))
+    arrays, _ = eqx.partition(model, eqx.is_array)
+    rows, _ = one.score(arrays, batch())
+    order = np.argsort(np.random.default_rng(0).random(ROWS))
+    shuffled, _ = one.score(arrays, jax.tree.map(lambda leaf: leaf[order], batch()))
+    np.testing.assert_allclose(rows.loss_nats[order], shuffled.loss_nats, rtol=1e-5)
+    call = Call(mesh_of(), jax.random.key(0))
+    _, (losses, _) = eqx.filter_jit(training_loss)(model, batch(), call)
+    np.testing.assert_allclose(rows.loss_nats.sum(), losses.loss_nats, rtol=1e-5)
+    assert rows.target_tokens.tolist() == [8, 8, 3, 8, 8, 8, 8, 8]
