@@ -26,6 +26,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
+from model.dimensions import by_path
 from model.sharding import replicated
 
 State = TypeVar("State", bound=PyTree)
@@ -63,7 +64,7 @@ class Checkpoints:
         Raises:
             CheckpointError: if the previous one could not be written; older ones are untouched.
         """
-        named = _named(state)
+        named = by_path(state)
         table = named | {FINGERPRINTS: _fingerprints(list(named.values()), _replicated(state))}
         try:
             self._manager.save(step, args=ocp.args.StandardSave(table))
@@ -92,7 +93,7 @@ class Checkpoints:
         Raises:
             CheckpointError: if files are missing or altered.
         """
-        named, everywhere = _named(shapes), _replicated(shapes)
+        named, everywhere = by_path(shapes), _replicated(shapes)
         requested = named | {
             FINGERPRINTS: jax.ShapeDtypeStruct((len(named),), jnp.uint32, sharding=everywhere)
         }
@@ -192,11 +193,6 @@ def with_shardings(shapes: State, shardings: PyTree) -> State:
         shapes,
         shardings,
     )
-
-
-def _named(tree: PyTree) -> dict[str, PyTree]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def _replicated(tree: PyTree) -> NamedSharding:

@@ -15,6 +15,7 @@ sparse. No JAX is imported here.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -92,11 +93,8 @@ class SwitchConfig:
         # Factor 0 leaves `minimum_capacity`: Transformers configures the capacity itself.
         not_negative(self, "capacity_factor_training", "capacity_factor_evaluation")
         not_negative(self, "balance_loss_weight", "z_loss_weight")
-        for name in ("jitter", "expert_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigurationError(
-                    f"{name} was {getattr(self, name)}; it must be at least 0 and below 1."
-                )
+        rates = ("jitter", "expert_dropout")
+        _require(self, rates, lambda value: 0 <= value < 1, "at least 0 and below 1")
 
     def routing(self, *, decoder: bool, training: bool) -> "RoutingConfig":
         """Returns the routing of one stack, in training or evaluation."""
@@ -244,9 +242,7 @@ def at_least_one(config: object, *names: str) -> None:
     Raises:
         ConfigurationError: if a field is 0 or less; the message names it.
     """
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ConfigurationError(f"{name} was {getattr(config, name)}; it must be 1 or more.")
+    _require(config, names, lambda value: value >= 1, "1 or more")
 
 
 def positive(config: object, *names: str) -> None:
@@ -255,11 +251,7 @@ def positive(config: object, *names: str) -> None:
     Raises:
         ConfigurationError: if a field is not; the message names it.
     """
-    for name in names:
-        if not 0 < getattr(config, name) < math.inf:
-            raise ConfigurationError(
-                f"{name} was {getattr(config, name)}; it must be a number above 0."
-            )
+    _require(config, names, lambda value: 0 < value < math.inf, "a number above 0")
 
 
 def not_negative(config: object, *names: str) -> None:
@@ -268,8 +260,12 @@ def not_negative(config: object, *names: str) -> None:
     Raises:
         ConfigurationError: if a field is not; the message names it.
     """
+    _require(config, names, lambda value: 0 <= value < math.inf, "a number, at least 0")
+
+
+def _require(
+    config: object, names: tuple[str, ...], holds: Callable[[float], bool], requirement: str
+) -> None:
     for name in names:
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ConfigurationError(
-                f"{name} was {getattr(config, name)}; it must be a number, at least 0."
-            )
+        if not holds(value := getattr(config, name)):
+            raise ConfigurationError(f"{name} was {value}; it must be {requirement}.")

@@ -37,6 +37,12 @@ def declared_names(record: type[Record]) -> Record:
     return record(*(" ".join(_declared(kind) or ()) for kind in record.__annotations__.values()))
 
 
+def by_path(tree: Any) -> dict[str, Any]:
+    """Returns arrays by path, such as `.encoder.blocks[0].self_attention.query`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
 def is_names(value: Any) -> bool:
     """Returns whether this is a leaf of `dimension_names`, which JAX would take for a container."""
     return isinstance(value, tuple) and all(isinstance(name, str) for name in value)

@@ -228,9 +228,6 @@ def _step(
 
 
 def _put(cache: KeysValues, new: KeysValues, position: Int[Array, ""]) -> KeysValues:
-    return KeysValues(
-        *(
-            jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=2)
-            for old, one in zip(cache, new, strict=True)
-        )
+    return jax.tree.map(
+        lambda old, one: jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=2), cache, new
     )

@@ -173,11 +173,9 @@ def row_routings(output: Output, batch: Batch, experts: int) -> RowRouting:
     """Returns the routing sums of each row, the encoder's layers before the decoder's."""
     assert output.encoder_routing is not None  # only called for sparse models
     assert output.decoder_routing is not None
-    stacks = (
-        row_routing(output.encoder_routing, batch.is_source, experts),
-        row_routing(output.decoder_routing, batch.is_target, experts),
-    )
-    return RowRouting(*(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)))
+    encoder = row_routing(output.encoder_routing, batch.is_source, experts)
+    decoder = row_routing(output.decoder_routing, batch.is_target, experts)
+    return jax.tree.map(lambda *stacks: jnp.concatenate(stacks), encoder, decoder)
 
 
 def score(model: Transformer, batch: Batch, call: Call) -> tuple[RowLosses, RowRouting | None]:

@@ -61,8 +61,7 @@ def checkpoint_bytes(config: ModelConfig, optimizer: OptimizerConfig) -> int:
 
 @functools.cache
 def _shapes(config: ModelConfig, optimizer: OptimizerConfig) -> tuple[eqx.Module, list[Any]]:
-    shapes = transformer_shapes(config)
-    arrays, _ = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    arrays = transformer_shapes(config)
     init = make_optimizer(optimizer, arrays).init
     return arrays, jax.tree.leaves(jax.eval_shape(init, arrays))
 

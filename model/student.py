@@ -54,11 +54,9 @@ def expert_use(teacher: Transformer, batch: Batch, call: Call) -> ExpertUse:
     assert output.decoder_routing is not None
     switch = teacher.config.switch
     assert switch is not None
-    stacks = (
-        _stack_use(output.encoder_routing, batch.is_source, switch.experts),
-        _stack_use(output.decoder_routing, batch.is_target, switch.experts),
-    )
-    return ExpertUse(*(jnp.concatenate(parts) for parts in zip(*stacks, strict=True)))
+    encoder = _stack_use(output.encoder_routing, batch.is_source, switch.experts)
+    decoder = _stack_use(output.decoder_routing, batch.is_target, switch.experts)
+    return jax.tree.map(lambda *stacks: jnp.concatenate(stacks), encoder, decoder)
 
 
 def _stack_use(routing: Routing, is_token: Array, experts: int) -> ExpertUse:
@@ -80,21 +78,15 @@ def with_teachers_weights(
         use: use of the teacher's experts; if given, sparse feed-forwards become their mean.
     """
     sparse = teacher.encoder.blocks[0].self_norm.scale.shape[0]  # switch layers per stack
-    uses = (None, None)
-    if use is not None:
-        parts = (jax.tree.map(lambda leaf, at=at: leaf[at], use) for at in _halves(sparse))
-        uses = tuple(parts)
+    encoder_use = jax.tree.map(lambda leaf: leaf[:sparse], use)
+    decoder_use = jax.tree.map(lambda leaf: leaf[sparse:], use)
     return Transformer(
         embedding=teacher.embedding,
-        encoder=_stack(student.encoder, teacher.encoder, uses[0]),
-        decoder=_stack(student.decoder, teacher.decoder, uses[1]),
+        encoder=_stack(student.encoder, teacher.encoder, encoder_use),
+        decoder=_stack(student.decoder, teacher.decoder, decoder_use),
         logits=teacher.logits,
         config=student.config,
     )
-
-
-def _halves(sparse: int) -> tuple[slice, slice]:
-    return slice(0, sparse), slice(sparse, 2 * sparse)
 
 
 def _stack(student: Stack, teacher: Stack, use: ExpertUse | None) -> Stack:

@@ -7,12 +7,13 @@ Names as of Transformers 5.24; what a config.json means is in `config.py`.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from model.config import ConfigurationError, ModelConfig
+from model.dimensions import by_path
 from model.transformer import Transformer, transformer_shapes
 
 State = Mapping[str, np.ndarray]
@@ -96,7 +97,7 @@ def _feed_forward_names(
 
 def export_state(model: Transformer) -> dict[str, np.ndarray]:
     """Returns a network's arrays with Transformers' names and layout."""
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in by_path(model).items()}
     state = {}
     for name in weight_names(model.config):
         array = arrays[name.ours][name.at]
@@ -116,7 +117,7 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
     """
     shapes = transformer_shapes(config)
     state = _without_copies(config, state)
-    arrays = {name: np.empty(leaf.shape, np.float32) for name, leaf in _named(shapes).items()}
+    arrays = {name: np.empty(leaf.shape, np.float32) for name, leaf in by_path(shapes).items()}
     expected = list(weight_names(config))
     _check_names({name.theirs for name in expected}, set(state))
     for name in expected:
@@ -130,7 +131,7 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
                 f"{expected_shape}; the weights belong to another config."
             )
         arrays[name.ours][name.at] = array.T.reshape(target.shape) if name.outputs else array
-    leaves = [arrays[name] for name in _named(shapes)]
+    leaves = [arrays[name] for name in by_path(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
@@ -159,9 +160,3 @@ def _check_names(expected: set[str], found: set[str]) -> None:
             f"missing {missing[:3]} and {len(unknown)} are unknown {unknown[:3]}; they belong to "
             "another config or another kind of model."
         )
-
-
-def _named(model: Transformer) -> dict[str, Any]:
-    """Returns arrays by path, such as `.encoder.blocks[0].self_attention.query`."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(model)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}

@@ -44,7 +44,9 @@ def capacity_dispatch(
     received = exchange(buffers, split=1, concatenate=0)
     outputs = _own_experts(received, experts)
     returned = exchange(outputs, split=0, concatenate=1)
-    y = jax.vmap(_read_buffers)(returned, expert_index, position)
+    y = jax.vmap(lambda buffers, *at: buffers.at[at].get(mode="fill", fill_value=0))(
+        returned, expert_index, position
+    )
     return y, (position < capacity) & (expert_index < experts.total)
 
 
@@ -69,15 +71,6 @@ def _own_experts(
     partial = experts(rows, jnp.matmul, _row_ids(groups, own, capacity, experts.total))
     outputs = sum_over_model(partial)
     return jnp.moveaxis(outputs.reshape(own, groups, capacity, embed), 0, 1)
-
-
-def _read_buffers(
-    buffers: Float[Array, "experts capacity embed"],
-    expert_index: Int[Array, "tokens top_k"],
-    position: Int[Array, "tokens top_k"],
-) -> Float[Array, "tokens top_k embed"]:
-    """Returns the output of each assignment in one group; positions beyond the buffer are zero."""
-    return buffers.at[expert_index, position].get(mode="fill", fill_value=0)
 
 
 def position_in_expert(

@@ -127,21 +127,14 @@ class SwitchLayer(eqx.Module):
             microbatch: number of the microbatch, so that each group keeps its jitter.
             microbatches: microbatches per batch.
         """
-        on_device = functools.partial(_on_device, routing=routing, microbatches=microbatches)
-        out = over_devices(
-            on_device, mesh, (declared_names(DeviceInputs),), declared_names(DeviceOutputs)
-        )(
-            DeviceInputs(
-                x=x,
-                is_token=is_token,
-                router=self.router,
-                gate=self.gate,
-                up=self.up,
-                down=self.down,
-                key=key,
-                microbatch=jnp.asarray(microbatch),
-            )
+        run = over_devices(
+            functools.partial(_on_device, routing=routing, microbatches=microbatches),
+            mesh,
+            inputs=(declared_names(DeviceInputs),),
+            outputs=declared_names(DeviceOutputs),
         )
+        weights = self.router, self.gate, self.up, self.down
+        out = run(DeviceInputs(x, is_token, *weights, key, jnp.asarray(microbatch)))
         return out.y, Routing(
             expert_index=out.expert_index,
             kept=out.kept,
