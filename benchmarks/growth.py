@@ -22,9 +22,9 @@ import tyro
 
 from pipeline import clean
 from pipeline.beam.options import pipeline_options
+from pipeline.cleaning.graph import CleaningJob, total_of
 from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.plan import Job, whole
-from pipeline.cleaning.rules_asked import named
+from pipeline.cleaning.requested_rules import named
 
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
 RESULTS = Path(__file__).parent / "results/growth.json"
@@ -73,7 +73,7 @@ def measure(paths: list[str], out: str) -> dict[str, Any]:
     cleaned([str(WARM)], f"{out}-warm")
     before = cpu_seconds()
     job = cleaned(paths, out)
-    spent, counts = cpu_seconds() - before, whole(job).counts
+    spent, counts = cpu_seconds() - before, total_of(job).counts
     return {
         "start_cpu_seconds": round(before - began, 2),
         "pages": counts["read", "", ""],
@@ -85,7 +85,7 @@ def measure(paths: list[str], out: str) -> dict[str, Any]:
     }
 
 
-def cleaned(paths: list[str], out: str) -> Job:
+def cleaned(paths: list[str], out: str) -> CleaningJob:
     job = clean.job_of(out, named("mc4"), input_files(paths))
     clean.run_job(job, pipeline_options(("--direct_num_workers=1",)))
     return job

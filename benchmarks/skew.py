@@ -27,10 +27,10 @@ from data.reading.web_archive import read
 from pipeline import clean
 from pipeline.beam.options import pipeline_options
 from pipeline.cleaning import spill
+from pipeline.cleaning.exchange import keys_path
+from pipeline.cleaning.graph import CleaningJob, total_of
 from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.passes import claims_of
-from pipeline.cleaning.plan import Job, whole
-from pipeline.cleaning.rules_asked import named
+from pipeline.cleaning.requested_rules import named
 
 RESULTS = Path(__file__).parent / "results/skew.json"
 PAGES = 60_000
@@ -110,7 +110,7 @@ def measure(pages: Iterable[Page], directory: Path) -> dict:
     job = clean.job_of(str(directory / "out"), named("mc4"), found)
     wall, cpu = time.monotonic(), time.process_time()
     clean.run_job(job, pipeline_options(("--direct_num_workers=1",)))
-    counts = whole(job).counts
+    counts = total_of(job).counts
     kinds: Counter[str] = Counter()
     for (kind, _, detail), value in counts.items():
         kinds[f"{kind}/{detail}" if kind == "rejected" else kind] += value
@@ -138,14 +138,14 @@ def write(pages: Iterable[Page], directory: Path, a_file: int = 5_000) -> list[P
     return paths
 
 
-def largest_handed(job: Job, step: str, more: int) -> int:
+def largest_handed(job: CleaningJob, step: str, more: int) -> int:
     """Returns the bytes that the fullest partition of an exchange holds at once."""
     return max(
         sum(
             batch.nbytes
             for shard in range(job.shards)
             for batch in spill.every(
-                claims_of(job.workspace, step, shard), partition, job.partitions + more
+                keys_path(job.workspace, step, shard), partition, job.partitions + more
             )
         )
         for partition in range(job.partitions)

@@ -1,13 +1,13 @@
 """`mswitch clean`: archives in, pages per language out, every rejection with a reason and a count.
 
-The order is the reference's: length, one page per address, line rules, one page per line, language,
-bad words, split (`mswitch-web` has its own; `--rules none` takes no step). Read = kept + rejected +
-not asked for holds for every run and is checked at its end. Broken records are counted apart,
-because they never were pages. The output does not depend on the number of workers.
+The rules apply in the reference's order: length, one page per address, line rules, one page per
+line, language, bad words, split. `mswitch-web` has its own order; `--rules none` applies none.
+Every job ends with a check that read = kept + rejected + not requested. Broken records are counted
+apart, because they never were pages. The output does not depend on the number of workers.
 
-The job is one Beam graph of a few steps (`pipeline.cleaning.plan`), each after the one before.
-Between them pages and keys are in files of the workspace, never in a grouping. So memory is bounded
-on every runner, and a run that was killed continues after its last finished work item.
+The job is one Beam graph of a few steps (`pipeline.cleaning.graph`), each after the one before.
+Between the steps, pages and keys are in files of the workspace, never in a `GroupByKey`. So memory
+is bounded on every runner, and a job that was killed resumes after its last finished work item.
 """
 
 import functools
@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -25,7 +26,7 @@ from data.languages import codes
 from data.rules.bad_words import BadWordRule
 from data.stores import digests
 from data.stores.files import absolute
-from pipeline import arguments
+from pipeline.arguments import Clean
 from pipeline.artifacts import claims
 from pipeline.beam.job import running
 from pipeline.beam.options import Follow, check_workers_reach, pipeline_options
@@ -33,71 +34,65 @@ from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WriteAll
 from pipeline.beam.workspace import Workspace, check_complete, clear
 from pipeline.cleaning import shards
-from pipeline.cleaning.input_files import files_named, input_files, of_languages
-from pipeline.cleaning.judgement import Timed
-from pipeline.cleaning.manifest import manifest_of, print_summary
-from pipeline.cleaning.plan import (
+from pipeline.cleaning.graph import (
     VERSION,
     AnyRules,
     CleaningJob,
-    declaration_counts,
-    files_of,
-    planned,
+    output_files,
+    output_paths,
     steps,
     total_of,
+    trusts_declarations,
 )
-from pipeline.cleaning.rules_asked import bad_word_rule, model_of_languages, rules_asked
+from pipeline.cleaning.input_files import files_named, input_files, of_languages
+from pipeline.cleaning.judgement import TimedStep
+from pipeline.cleaning.manifest import manifest_of, print_summary
+from pipeline.cleaning.progress import progress_shown
+from pipeline.cleaning.requested_rules import bad_word_rule, fasttext_model, requested_rules
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
-from pipeline.cleaning.watch import watched
 from pipeline.cleaning.write import WriteFile
 
 STAGE = "clean"
 OUTPUTS = ("pages", "rejected", "broken")  # folders of a corpus
 
 
-def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
-    """Cleans the input into the directory, or prints that this was done before."""
+def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
+    """Cleans the input into the directory, or prints that it is already finished."""
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
-    rules = rules_asked(arguments)
-    asked = None if arguments.languages is None else codes(arguments.languages)
+    rules = requested_rules(arguments)
+    languages = None if arguments.languages is None else codes(arguments.languages)
     options = pipeline_options(arguments.beam)
     use_store_options(options)
     check_workers_reach(options, [*files_named(arguments.input), str(arguments.out)])
     out = absolute(str(arguments.out))
-    found = input_files(arguments.input, arguments.crawl_base)
-    listed = bad_word_rule(rules, arguments.bad_words)
-    identifier = model_of_languages(rules, arguments.language_identifier)
+    files = input_files(arguments.input, arguments.crawl_base)
+    bad_words = bad_word_rule(rules, arguments.bad_words)
+    identifier = fasttext_model(rules, arguments.language_identifier)
     settings = {
         "rules": rules.name,
         "held_out": str(rules.held_out),
-        "languages": asked,
+        "languages": languages,
         "input": arguments.input,
     }
-    inputs = {"files": digests.digest_of_files((file.path, file.size) for file in found)}
-    if arguments.bad_words is not None:
-        inputs["bad_words"] = digests.digest_of_directory(arguments.bad_words)
-    if arguments.language_identifier is not None:
-        inputs["identifier"] = digests.digest_of_contents(arguments.language_identifier)
+    inputs = input_digests(arguments, files)
     not_read: Counter[str] = Counter()
-    if asked is not None and declaration_counts(rules):
-        found, not_read = of_languages(found, asked)
+    if languages is not None and trusts_declarations(rules):
+        files, not_read = of_languages(files, languages)
 
-    claim = claims.claim(out, STAGE, settings, inputs)
-    if claim is claims.Claim.FINISHED:
+    if claims.claim(out, STAGE, settings, inputs) is claims.Claim.FINISHED:
         clear(out)
         console.print(f"clean: {arguments.out} is already finished; nothing to do.")
         return
-    cache = arguments.crawl_cache and str(arguments.crawl_cache.absolute())
     job = job_of(
         out,
         rules,
-        found,
+        files,
         identity=(settings, inputs),
-        asked=asked,
-        listed=listed,
+        languages=languages,
+        bad_words=bad_words,
         identifier=identifier,
-        crawl_cache=cache,
+        crawl_cache=arguments.crawl_cache and str(arguments.crawl_cache.absolute()),
         cut=cut,
     )
     if job.workspace.forget_stale(OUTPUTS):
@@ -105,59 +100,69 @@ def run(arguments: arguments.Clean, cut: Cut = DEFAULT_CUT) -> None:
             f"clean: {arguments.out} held an unfinished run of another version, or of input that "
             "has been changed since; it begins anew."
         )
-    size = sum(file.size for file in found)
-    console.print(f"clean: {len(found)} files, {size / 1e6:.1f} MB, rules {rules.name}")
+    size = sum(file.size for file in files)
+    console.print(f"clean: {len(files)} files, {size / 1e6:.1f} MB, rules {rules.name}")
     options = pipeline_options(arguments.beam, input_bytes=size)
-    pieces = {step.step: count for step, count in steps(job)}
-    with watched(job.workspace, pieces, console) as watch:
-        run_job(job, options, watch.follow)
-    check_complete(job.workspace, pieces.items(), files_of(job))
-    body = manifest_of(total_of(job), job, files=len(found), not_read=not_read)
+    items = {step.step: count for step, count in steps(job)}
+    with progress_shown(job.workspace, items, console) as progress:
+        run_job(job, options, progress.follow)
+    check_complete(job.workspace, items.items(), output_paths(job))
+    body = manifest_of(total_of(job), job, files=len(files), not_read=not_read)
     claims.finish(out, STAGE, settings, inputs, body)
     clear(out)
     print_summary(console, body, time.monotonic() - started)
 
 
+def input_digests(arguments: Clean, files: Sequence[InputFile]) -> dict[str, Any]:
+    """Returns the digests of the input's names and sizes, of bad words and of the identifier."""
+    inputs = {"files": digests.digest_of_files((file.path, file.size) for file in files)}
+    if arguments.bad_words is not None:
+        inputs["bad_words"] = digests.digest_of_directory(arguments.bad_words)
+    if arguments.language_identifier is not None:
+        inputs["identifier"] = digests.digest_of_contents(arguments.language_identifier)
+    return inputs
+
+
 def job_of(
     out: str,
     rules: AnyRules,
-    found: Sequence[InputFile],
+    files: Sequence[InputFile],
     *,
     identity: object = None,
-    asked: tuple[str, ...] | None = None,
-    listed: BadWordRule | None = None,
+    languages: tuple[str, ...] | None = None,
+    bad_words: BadWordRule | None = None,
     identifier: str | None = None,
     crawl_cache: str | None = None,
     cut: Cut = DEFAULT_CUT,
 ) -> CleaningJob:
-    """Returns the job for these files, and writes their names for its workers.
+    """Returns the job for these files, and writes the list of its shards for the workers.
 
     Args:
         out: directory of the corpus.
         rules: rule set that judges pages.
-        found: input files.
+        files: input files.
         identity: everything else that determines the output, as JSON values.
-        asked: languages to keep, or None for all.
-        listed: rule of the lists of bad words.
+        languages: requested languages, or None for all.
+        bad_words: rule of the lists of bad words.
         identifier: path of a fastText model, or None for CLD3.
         crawl_cache: directory for fetched files.
         cut: sizes of shards, chunks and partitions.
     """
-    groups = shards.shards(found, cut)
+    groups = shards.shards(files, cut)
     version = (claims.SCHEMA_VERSION, VERSION)
     # Not in the manifest: a copy of the input is the same input and has the same manifest.
-    stamps = [file.stamp for file in found]
+    stamps = [file.stamp for file in files]
     follows_from = (version, rules.name, identity, groups, stamps, asdict(cut))
-    space = Workspace(out, digests.digest_of_value(follows_from)[:16])
-    space.write_shards(groups)
+    workspace = Workspace(out, digests.digest_of_value(follows_from)[:16])
+    workspace.write_shards(groups)
     return CleaningJob(
-        workspace=space,
+        workspace=workspace,
         rules=rules,
-        asked=asked,
-        listed=listed,
+        languages=languages,
+        bad_words=bad_words,
         identifier=identifier,
         shards=len(groups),
-        partitions=shards.partitions(found, cut),
+        partitions=shards.partitions(files, cut),
         cut=cut,
         crawl_cache=crawl_cache,
     )
@@ -177,6 +182,6 @@ def build(job: CleaningJob, pipeline: beam.Pipeline) -> None:
     """Adds the steps to the pipeline, each after the one before."""
     done: tuple[PCollection, ...] = ()
     for step, count in steps(job):
-        done = (pipeline | type(step).__name__ >> DoWork(Timed(step), count, done),)
-    plan = functools.partial(planned, job)
-    _ = pipeline | "WriteFiles" >> WriteAll(plan, WriteFile.of(job.workspace, job.rules), done)
+        done = (pipeline | type(step).__name__ >> DoWork(TimedStep(step), count, done),)
+    files = functools.partial(output_files, job)
+    _ = pipeline | "WriteFiles" >> WriteAll(files, WriteFile.of(job.workspace, job.rules), done)

@@ -19,9 +19,9 @@ from rich.table import Table
 from pipeline import clean
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
+from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.plan import total_of
-from pipeline.cleaning.rules_asked import named
+from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import InputFile
 
 

@@ -1,9 +1,9 @@
 """The input files that the user named: on this machine, in an object store, or in a crawl.
 
-A file of published mC4 is of the language in its name. So where declared languages count, a file in
-a language that was not asked for is not even opened.
+A file of published mC4 has the language in its name. So where declared languages count, a file in a
+language that was not requested is not even opened.
 
-A crawl's list of paths (`wet.paths.gz`) stands for its files; each worker fetches them when it
+A crawl's list of paths (`wet.paths.gz`) is replaced by its files; each worker fetches them when it
 processes them.
 """
 
@@ -22,7 +22,7 @@ from data.stores.files import absolute, files_below, is_remote, local_copy
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile
 
-# Lists hold no sizes; this is that of a WET file of Common Crawl. Only the cut into shards uses it.
+# Lists hold no sizes; this is the size of a WET file of Common Crawl. Only `shards` uses it.
 LISTED_FILE_BYTES = 120_000_000
 GLOB = re.compile(r"[*?\[]")
 
@@ -47,7 +47,7 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
         found = list(_matched(pattern, base))
         if not found:
             raise DataError(
-                f"Input {pattern!r} was asked for and names no file; "
+                f"Input {pattern!r} names no file; "
                 "give existing files, or a quoted glob such as 'crawl/*.warc.wet.gz'."
             )
         unreadable = next((file for file in found if not is_readable(file.path)), None)
@@ -56,12 +56,12 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
                 f"Input {unreadable.path!r} has an unknown format; "
                 f"files must end in {', '.join(READERS)}."
             )
-        files.update((_whereabouts(file.path), file) for file in found)
+        files.update((_identity(file.path), file) for file in found)
     return sorted(files.values())
 
 
 def of_languages(
-    files: Sequence[InputFile], asked: Collection[str]
+    files: Sequence[InputFile], requested: Collection[str]
 ) -> tuple[list[InputFile], Counter[str]]:
     """Returns the files that may hold pages of these languages, and counts the others by language.
 
@@ -69,30 +69,30 @@ def of_languages(
         DataError: if no file can hold such pages.
     """
     names = [published_as(file.path.rpartition("/")[2]).language for file in files]
-    others = Counter(name for name in names if name is not None and name not in asked)
-    stay = [file for file, name in zip(files, names, strict=True) if name not in others]
-    if not stay:
+    others = Counter(name for name in names if name is not None and name not in requested)
+    found = [file for file, name in zip(files, names, strict=True) if name not in others]
+    if not found:
         raise DataError(
-            f"Pages in {', '.join(asked)} were asked for, and by their names all {len(files)} "
+            f"Pages in {', '.join(requested)} were requested, and by their names all {len(files)} "
             f"files of the input are in {', '.join(others)}; name other files, or other languages."
         )
-    return stay, others
+    return found, others
 
 
 def files_named(patterns: Iterable[str]) -> list[str]:
-    """Returns the patterns with each crawl's list replaced by its files."""
+    """Returns the patterns without lists of a crawl's files, which workers need not reach."""
     return [one for one in patterns if not one.endswith(crawl_paths.SUFFIXES)]
 
 
-def _whereabouts(path: str) -> str:
-    """Returns one key for all names of a file, so that no file is read twice."""
+def _identity(path: str) -> str:
+    """Returns the same path for all names of a file, so that no file is read twice."""
     if not is_remote(path):
         return os.path.realpath(path)
     return path
 
 
 def _matched(pattern: str, base: str) -> Iterator[InputFile]:
-    for file in _named(pattern):
+    for file in _listed(pattern):
         if file.path.endswith(crawl_paths.SUFFIXES):
             with local_copy(file.path) as listing:
                 for name in crawl_paths.read(listing):
@@ -101,7 +101,7 @@ def _matched(pattern: str, base: str) -> Iterator[InputFile]:
             yield file
 
 
-def _named(pattern: str) -> Iterator[InputFile]:
+def _listed(pattern: str) -> Iterator[InputFile]:
     if not is_remote(pattern):
         for name in glob.glob(pattern, recursive=True):
             if Path(name).is_file():
@@ -114,12 +114,12 @@ def _named(pattern: str) -> Iterator[InputFile]:
 
 def _matched_in_store(pattern: str) -> Iterator[InputFile]:
     """Yields the files of a store that match a glob, by Beam's rules."""
-    from apache_beam.io.filesystem import FileSystem  # a second to load, for this alone
+    from apache_beam.io.filesystem import FileSystem  # imported here: it takes a second to load
 
     fixed = GLOB.split(pattern)[0]
-    asked = re.compile(FileSystem.translate_pattern(pattern))
+    matching = re.compile(FileSystem.translate_pattern(pattern))
     for file in files_below(fixed if fixed == pattern else fixed.rpartition("/")[0]):
-        if asked.fullmatch(file.path):
+        if matching.fullmatch(file.path):
             yield InputFile(*file)
 
 

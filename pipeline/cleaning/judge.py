@@ -1,4 +1,4 @@
-"""Fifth step: removes lines that other pages keep, and applies the last rules.
+"""Last step before the files: removes lines that other pages keep, and applies the last rules.
 
 Kept and rejected pages are spilled in sorted runs for the files of the corpus.
 """
@@ -17,25 +17,26 @@ from data.rules import line_rules
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
 from data.urls import normalized_hash
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import runs, spill
+from pipeline.cleaning import sorted_runs, spill
+from pipeline.cleaning.duplicate_lines import SpillLineKeys, duplicate_lines_of
 from pipeline.cleaning.judgement import Judgement, judged
-from pipeline.cleaning.lines import ClaimLines, lines_lost
 from pipeline.cleaning.read import ReadShard
+from pipeline.cleaning.sorted_runs import kept, rejected
 from pipeline.cleaning.tally import Tally
 
 
 @dataclass(frozen=True)
 class JudgePages:
-    """Spills a shard's pages, kept and rejected.
+    """Spills a shard's kept and rejected pages.
 
     Attributes:
-        one_page_a_line: whether a step before has decided which page keeps each line.
+        one_page_per_line: whether earlier steps found the one page that keeps each line.
     """
 
     workspace: Workspace
     judgements: tuple[Judgement, ...]
     held_out: OneIn | ShareOfEachLanguage | AsPublished
-    one_page_a_line: bool
+    one_page_per_line: bool
     partitions: int
 
     step = "judge"
@@ -44,7 +45,7 @@ class JudgePages:
         """Judges one shard."""
         tally, space = Tally(), self.workspace
         smallest: dict[str, list[bytes]] = defaultdict(list)
-        with runs.writer(space, space.spill(self.step, number), tally) as file:
+        with sorted_runs.writer(space, space.spill(self.step, number), tally) as file:
             for chunk in self._chunks(number):
                 outcomes = [self._outcome(one) for one in chunk]
                 for one in outcomes:
@@ -52,11 +53,11 @@ class JudgePages:
                         tally.count_kept(one)
                         smallest[one.language].append(normalized_hash(one.url))
                     else:
-                        tally.count_gone(one)
+                        tally.count_dropped(one)
                 for code, digests in smallest.items():
-                    smallest[code] = heapq.nsmallest(self._may_be_held_out(), digests)
+                    smallest[code] = heapq.nsmallest(self._most_held_out(), digests)
                 file.write(
-                    runs.rejected(one) if isinstance(one, Rejected) else runs.kept(one)
+                    kept(one) if isinstance(one, Page) else rejected(one)
                     for one in outcomes
                     if not isinstance(one, NotAsked)
                 )
@@ -66,19 +67,20 @@ class JudgePages:
         return tally
 
     def _chunks(self, number: int) -> Iterator[list[Page | Rejected]]:
-        if not self.one_page_a_line:
+        if not self.one_page_per_line:
             for batch in spill.batches(self.workspace.spill(ReadShard.step, number)):
                 yield list(page_table.pages(batch))
             return
-        lost, line = lines_lost(self.workspace, number, self.partitions), 0
-        for batch in spill.batches(self.workspace.spill(ClaimLines.step, number)):
+        duplicates, line = duplicate_lines_of(self.workspace, number, self.partitions), 0
+        for batch in spill.batches(self.workspace.spill(SpillLineKeys.step, number)):
             pages = list(page_table.pages(batch))
             lengths = [page.text.count("\n") + 1 for page in pages]
             ends = line + np.cumsum([0, *lengths])
-            stays = np.ones(ends[-1] - line, dtype=bool)
-            stays[lost[slice(*np.searchsorted(lost, [line, ends[-1]]))] - line] = False
-            of_pages = np.split(stays, (ends - line)[1:-1])
-            yield list(map(without_lost_lines, pages, of_pages))
+            keep = np.ones(ends[-1] - line, dtype=bool)
+            first, end = np.searchsorted(duplicates, [line, ends[-1]])
+            keep[duplicates[first:end] - line] = False
+            by_page = np.split(keep, (ends - line)[1:-1])
+            yield list(map(without_duplicate_lines, pages, by_page))
             line = ends[-1]
 
     def _outcome(self, page: Page | Rejected) -> Page | Dropped:
@@ -93,13 +95,13 @@ class JudgePages:
             return page.split or self.held_out.otherwise.split(normalized_hash(page.url))
         return self.held_out.split(normalized_hash(page.url))
 
-    def _may_be_held_out(self) -> int:
+    def _most_held_out(self) -> int:
         return self.held_out.maximum if isinstance(self.held_out, ShareOfEachLanguage) else 0
 
 
-def without_lost_lines(page: Page, stays: Bool[np.ndarray, " lines"]) -> Page | Rejected:
+def without_duplicate_lines(page: Page, keep: Bool[np.ndarray, " lines"]) -> Page | Rejected:
     """Returns the page with the lines that it keeps, or rejects it if no text is left."""
-    text = page.text if stays.all() else line_rules.keep_lines(page.text, stays)
+    text = page.text if keep.all() else line_rules.keep_lines(page.text, keep)
     if not text:
         return Rejected(page, "only_duplicate_lines")
     removed = page.text.count("\n") - text.count("\n")

@@ -1,8 +1,9 @@
-"""Judgements of a page, applied one after the other until one rejects it.
+"""Judgements: functions of a page, applied one after the other until one drops it.
 
-A judgement returns the page, perhaps changed, or rejects it, or finds that its language was not
-asked for. The most common one is a rule (`Page -> reason | None`). All are plain values that travel
-to the workers. CLD3's network cannot travel, so it is loaded at its first use.
+A judgement returns the page, perhaps changed; or `Rejected`, with a reason; or `NotAsked`, if its
+language was not requested. It is a rule (`Page -> reason | None`), a cleaner of lines, or a
+decision on the language. Judgements are pickled for the workers. CLD3's network cannot be pickled,
+so each process loads it at its first use.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ Judgement = Callable[[Page], Page | Dropped]
 
 
 def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
-    """Returns the page after all judgements, or the result of the first that it did not pass."""
+    """Returns the page after all judgements, or the result of the first that drops it."""
     for judge in judgements:
         outcome = judge(page)
         if not isinstance(outcome, Page):
@@ -38,7 +39,7 @@ def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
 
 
 @dataclass(frozen=True)
-class By:
+class RejectByRule:
     """Rejects a page if the rule returns a reason."""
 
     rule: Rule
@@ -56,9 +57,10 @@ def clean_english_lines(page: Page) -> Page | Rejected:
 
 @dataclass(frozen=True)
 class IdentifyLanguage:
-    """The identified language counts; "und" is kept, languages that mC4 does not have are rejected.
+    """Sets the identified language; keeps "und", and rejects languages that mC4 does not have.
 
-    They are rejected only here: in line deduplication they may keep lines of pages that stay.
+    Applied after line deduplication, as in the reference: until then such a page can keep a line
+    that other pages lose.
     """
 
     certain_probability: float
@@ -68,7 +70,7 @@ class IdentifyLanguage:
         """Judges one page."""
         answer = _identified(self.model, page.text)
         language = answer.language_above(self.certain_probability)
-        return _of_mc4(
+        return _in_mc4(
             page._replace(
                 identified_language=language,
                 language=language,
@@ -96,8 +98,8 @@ class KeepEnglish:
 
 
 @dataclass(frozen=True)
-class BelieveDeclaration:
-    """The declared language counts; the identified one is recorded beside it."""
+class CheckDeclaredLanguage:
+    """Sets the declared language; records the identified one for comparison."""
 
     certain_probability: float
     model: str | None
@@ -115,8 +117,8 @@ class BelieveDeclaration:
 
 
 @dataclass(frozen=True)
-class AskLanguage:
-    """Records the identified language; thresholds follow once all pages have one."""
+class RecordLanguage:
+    """Records the identified language and its probability, from which thresholds follow."""
 
     model: str | None
 
@@ -129,8 +131,8 @@ class AskLanguage:
 
 
 @dataclass(frozen=True)
-class DecideLanguage:
-    """The recorded language counts if it reaches its threshold; otherwise the page is "und"."""
+class ApplyThresholds:
+    """Sets the recorded language if it reaches its threshold; otherwise the page is "und"."""
 
     thresholds: Mapping[str, float]
 
@@ -138,7 +140,7 @@ class DecideLanguage:
         """Judges one page."""
         answer, probability = page.identified_language, page.language_probability
         language = decide(answer, probability, self.thresholds)
-        return _of_mc4(page._replace(identified_language=language, language=language))
+        return _in_mc4(page._replace(identified_language=language, language=language))
 
 
 def clean_web_lines(page: Page) -> Page | Rejected:
@@ -146,17 +148,17 @@ def clean_web_lines(page: Page) -> Page | Rejected:
     return _cleaned(page, web_lines.clean(page.text))
 
 
-def believe_declaration(page: Page) -> Page:
-    """Sets the page's declared language; nothing is identified."""
+def use_declared_language(page: Page) -> Page:
+    """Sets the page's declared language, without identification."""
     language = page.declared_language or UNDETERMINED
     return page._replace(language=language, identified_language=language)
 
 
 @dataclass(frozen=True)
-class KeepAskedLanguages:
-    """Keeps pages of the languages that the user asked for.
+class KeepRequestedLanguages:
+    """Keeps pages of the requested languages.
 
-    Applied as soon as the language is known: at reading, where the declaration counts.
+    Applied as soon as the language is known: at reading, where the declared language counts.
     """
 
     languages: frozenset[str]
@@ -166,10 +168,10 @@ class KeepAskedLanguages:
         return page if page.counted_language in self.languages else NotAsked(page)
 
 
-def _of_mc4(page: Page) -> Page | Rejected:
-    if page.language in _known():
+def _in_mc4(page: Page) -> Page | Rejected:
+    if page.language in _mc4_languages():
         return page
-    # Counted under "und": there is no such language in the manifest.
+    # Counted under "und", as the manifest has no such language.
     return Rejected(page._replace(language=UNDETERMINED), "language_not_in_mc4")
 
 
@@ -181,25 +183,25 @@ def _cleaned(page: Page, cleaned: Cleaned) -> Page | Rejected:
 
 
 @dataclass(frozen=True)
-class Timed:
-    """A step whose tallies hold the time of language identification."""
+class TimedStep:
+    """Adds the time of language identification to the tallies of a step."""
 
-    of: Any
+    timed: Any
 
     @property
     def workspace(self) -> Workspace:
         """Workspace of the job."""
-        return self.of.workspace
+        return self.timed.workspace
 
     @property
     def step(self) -> str:
         """Name of the step in the workspace."""
-        return self.of.step
+        return self.timed.step
 
     def __call__(self, number: int) -> Tally:
         """Processes one work item."""
         before = _identification_seconds()
-        tally = self.of(number)
+        tally = self.timed(number)
         tally.identification_seconds = _identification_seconds() - before
         return tally
 
@@ -230,5 +232,5 @@ def _identifier(model: str | None) -> Identifier:
 
 
 @functools.cache
-def _known() -> frozenset[str]:
+def _mc4_languages() -> frozenset[str]:
     return frozenset(codes(None)) | {UNDETERMINED}

@@ -1,7 +1,7 @@
-"""The results of a cleaning run: counts for the manifest, and some lines on screen.
+"""The results of a cleaning job: counts for the manifest, and a summary on the terminal.
 
-Counts come in a `Tally`, as (kind, language, detail) -> number. The invariant of the stage, read =
-kept + rejected + not asked for, is checked here.
+Both are made from the job's `Tally`, which counts by (kind, language, detail). The invariant of the
+stage is checked here: read = kept + rejected + not requested.
 """
 
 from collections import Counter
@@ -18,12 +18,12 @@ from data.rules.held_out import ShareOfEachLanguage
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
 from data.rules.text_rules import LONGEST_PAGE_CHARACTERS
 from data.rules.web_rules import WebRuleSet
-from pipeline.cleaning.plan import AnyRules, CleaningJob
+from pipeline.cleaning.graph import AnyRules, CleaningJob
 from pipeline.cleaning.tally import Key, Tally
 
-MOST_SAID = 3  # number of languages named that CLD3 confuses with one
+MOST_CONFUSED = 3  # languages in the manifest that CLD3 confuses with one
 
-FATES = ("kept", "rejected", "not_asked")
+OUTCOMES = ("kept", "rejected", "not_asked")
 NO_LISTS = "No lists of bad words were given, so none were looked for."
 
 
@@ -36,17 +36,17 @@ def manifest_of(
         tally: counts of the job.
         job: the job.
         files: number of files that it read.
-        not_read: number of files not read, by the language in their names, which was not asked for.
+        not_read: number of files not read, by the language in their names, which was not requested.
 
     Raises:
         RuntimeError: if pages were lost or counted twice.
     """
     counts = tally.counts
     read = counts.get(("read", "", ""), 0)
-    done = sum(value for (kind, _, _), value in counts.items() if kind in FATES)
-    if read != done:
+    counted = sum(value for (kind, _, _), value in counts.items() if kind in OUTCOMES)
+    if read != counted:
         raise RuntimeError(
-            f"{read} pages were read, but {done} were kept, rejected or not asked for; "
+            f"{read} pages were read, but {counted} were kept, rejected or not requested; "
             "remove the output and run again, and report this if it comes back."
         )
     return {
@@ -70,7 +70,7 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
         table.add_row(f"rejected: {reason}", f"{count:,}")
     for what, by_language in body["not_asked"].items():
         if by_language:
-            table.add_row(f"{what} not asked for", f"{sum(by_language.values()):,}")
+            table.add_row(f"{what} not requested", f"{sum(by_language.values()):,}")
     for reason, broken in body["broken_records"].items():
         table.add_row(f"broken: {reason}", f"{broken['count']:,}")
     with_pages = sum(one["kept"] > 0 for code, one in languages.items() if code != UNDETERMINED)
@@ -81,7 +81,7 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
 
 
 def _rules(job: CleaningJob) -> dict[str, Any]:
-    rules, lists = job.rules, job.listed is not None
+    rules, lists = job.rules, job.bad_words is not None
     if isinstance(rules, Untouched):
         untouched = f"Nothing is judged; held out are {rules.held_out}."
         return {"name": rules.name, "differences_from_mc4": [untouched]}
@@ -98,11 +98,11 @@ def _rules(job: CleaningJob) -> dict[str, Any]:
         "longest_page_characters": LONGEST_PAGE_CHARACTERS,
         "bad_words": str(rules.bad_words) if lists else None,
         "held_out": str(rules.held_out),
-        **_of_this_kind(rules),
+        **_by_kind(rules),
     }
 
 
-def _of_this_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
+def _by_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
     if isinstance(rules, WebRuleSet):
         return {
             "lines": f"{rules.long_lines}, weighted by script",
@@ -147,10 +147,12 @@ def _language(counts: Mapping[Key, Any], code: str, rules: AnyRules) -> dict[str
         "confidence": dict(sorted(_details(counts, "confidence", code).items())),
     }
     if isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION:
-        said = _details(counts, "said", code)
+        identified = _details(counts, "said", code)
         described["cld3"] = {
-            "disagrees": sum(said.values()),
-            "said": dict(sorted(said.items(), key=lambda one: (-one[1], one[0]))[:MOST_SAID]),
+            "disagrees": sum(identified.values()),
+            "said": dict(
+                sorted(identified.items(), key=lambda one: (-one[1], one[0]))[:MOST_CONFUSED]
+            ),
         }
     return described
 

@@ -1,10 +1,10 @@
-"""First step: reads the records of a shard's files as pages; each page claims its address.
+"""First step: reads the records of a shard's files as pages, and spills a candidate per address.
 
 A damaged record is counted. A file that the system refuses to open or to read ends the job, because
-its content is unknown. Removed at once are pages of languages that were not asked for, where the
-declared language counts; pages that are too long; and pages that lose to a newer one of the same
-chunk. Each chunk keeps only its local winners; taking the newest is associative. So an address that
-a crawl repeats fifty thousand times is claimed once per chunk.
+its content is unknown. Dropped at once are pages of languages that were not requested, where the
+declared language counts; pages that are too long; and pages with a newer version in the same chunk.
+Each chunk keeps only its newest page per address, as taking the newest is associative. So an
+address that a crawl repeats fifty thousand times is spilled once per chunk.
 """
 
 import contextlib
@@ -22,8 +22,10 @@ from data.reading.page import BrokenRecord, Dropped, Page, Rejected, Rule
 from data.stores.files import local_copy
 from data.stores.retry import again_and_again
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import broken, passes, spill
-from pipeline.cleaning.judgement import Judgement, judged
+from pipeline.cleaning import broken_records, spill
+from pipeline.cleaning.exchange import partition_of
+from pipeline.cleaning.judgement import Judgement, RejectByRule, judged
+from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.shards import Cut, chunks
 from pipeline.cleaning.tally import Tally
 
@@ -33,9 +35,9 @@ READERS = (
     | dict.fromkeys(web_archive.HTML_SUFFIXES, web_archive.read_html)
     | dict.fromkeys(json_lines.SUFFIXES, json_lines.read)
     | dict.fromkeys(parquet_pages.SUFFIXES, parquet_pages.read)
-)  # the first suffix that fits: .warc.wet.gz is text
+)  # the first suffix that matches counts: .warc.wet.gz is text
 
-CLAIMS = pa.schema(
+CANDIDATES = pa.schema(
     [
         ("address", pa.binary(16)),
         ("timestamp", pa.string()),
@@ -43,20 +45,24 @@ CLAIMS = pa.schema(
         ("row", pa.uint32()),
     ]
 )
+NO_VERSION = PageVersion(b"", "", b"")
 
 
 @dataclass(frozen=True)
 class ReadShard:
-    """Spills a shard's pages, and their claims by partition.
+    """Spills a shard's pages, and each as a candidate for the newest of its address.
 
     Attributes:
-        asked: judgements of the declared language, where it counts; else empty.
+        requested: judgements of the declared language, where it counts; else empty.
+        first_rules: rules that need nothing but the page.
+        one_page_per_address: whether older pages of an address are rejected.
+        crawl_cache: directory for files fetched from a crawl; None to keep none.
     """
 
     workspace: Workspace
-    asked: tuple[Judgement, ...]
+    requested: tuple[Judgement, ...]
     first_rules: tuple[Rule, ...]
-    one_page_an_address: bool
+    one_page_per_address: bool
     partitions: int
     cut: Cut
     crawl_cache: str | None
@@ -65,68 +71,63 @@ class ReadShard:
 
     def __call__(self, number: int) -> Tally:
         """Reads one shard."""
-        row = 0
+        row, space = 0, self.workspace
+        broken_path = broken_records.spilled(space, self.step, number)
         with (
-            passes.begun(self.workspace, self.step, number, CLAIMS) as files,
-            spill.writer(
-                self.workspace, broken.spilled(self.workspace, self.step, number), broken.SCHEMA
-            ) as losses,
+            page_spill(space, self.step, number, CANDIDATES) as files,
+            spill.writer(space, broken_path, broken_records.SCHEMA) as broken_file,
         ):
             records = self._records(number, files.tally)
-            for chunk, lost in chunks(records, self.cut.chunk_characters):
+            for chunk, broken in chunks(records, self.cut.chunk_characters):
                 files.tally.counts["read", "", ""] += len(chunk)
-                files.tally.count_broken(lost)
-                if lost:
-                    losses.write_batch(broken.batch(lost))
-                pages, others = self._asked_for(chunk)
-                stay, go = self._judge(pages)
-                files.write([page for page, _ in stay], [*others, *go])
-                for batch in self._claims([claim for _, claim in stay], row):
-                    files.claims.write_batch(batch)
-                row += len(stay)
+                files.tally.count_broken(broken)
+                if broken:
+                    broken_file.write_batch(broken_records.batch(broken))
+                passed, dropped = self._judged(chunk)
+                files.write([page for page, _ in passed], dropped)
+                for batch in self._candidates([version for _, version in passed], row):
+                    files.keys.write_batch(batch)
+                row += len(passed)
         return files.tally
 
     def _records(self, number: int, tally: Tally) -> Iterator[Page | BrokenRecord]:
         for path in self.workspace.shards()[number]:
-            with _here(path, self.crawl_cache) as local, _reading(local):
+            with _local(path, self.crawl_cache) as local, _reading(local):
                 tally.counts["bytes", "", ""] += local.stat().st_size
                 yield from _reader(path)(local)
 
-    def _asked_for(self, chunk: Sequence[Page]) -> tuple[list[Page], list[Dropped]]:
-        outcomes = [judged(page, self.asked) for page in chunk]
-        pages = [one for one in outcomes if isinstance(one, Page)]
-        return pages, [one for one in outcomes if not isinstance(one, Page)]
-
-    def _judge(
+    def _judged(
         self, chunk: Sequence[Page]
-    ) -> tuple[list[tuple[Page, PageVersion]], list[Rejected]]:
-        stay: list[Page] = []
-        go: list[Rejected] = []
-        for page in chunk:
-            reason = next(filter(None, (rule(page) for rule in self.first_rules)), None)
-            stay.append(page) if reason is None else go.append(Rejected(page, reason))
-        if not self.one_page_an_address:
-            return [(page, NO_VERSION) for page in stay], go
-        claims = list(map(version_of, stay))
-        winners: list[tuple[Page, PageVersion]] = []
-        for one, stays in zip(zip(stay, claims, strict=True), newest(claims), strict=True):
-            winners.append(one) if stays else go.append(Rejected(one[0], "duplicate_url"))
-        return winners, go
+    ) -> tuple[list[tuple[Page, PageVersion]], list[Dropped]]:
+        """Returns a chunk's pages that pass, with their versions, and those that are dropped."""
+        judgements = [*self.requested, *map(RejectByRule, self.first_rules)]
+        outcomes = [judged(page, judgements) for page in chunk]
+        pages = [one for one in outcomes if isinstance(one, Page)]
+        dropped = [one for one in outcomes if not isinstance(one, Page)]
+        if not self.one_page_per_address:
+            return [(page, NO_VERSION) for page in pages], dropped
+        versions = list(map(version_of, pages))
+        passed: list[tuple[Page, PageVersion]] = []
+        for page, version, keep in zip(pages, versions, newest(versions), strict=True):
+            if keep:
+                passed.append((page, version))
+            else:
+                dropped.append(Rejected(page, "duplicate_url"))
+        return passed, dropped
 
-    def _claims(self, claims: Sequence[PageVersion], first_row: int) -> Iterator[pa.RecordBatch]:
-        """Yields a chunk's claims, one batch per partition."""
-        if not self.one_page_an_address:
+    def _candidates(
+        self, versions: Sequence[PageVersion], first_row: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yields a chunk's candidates, one batch per partition."""
+        if not self.one_page_per_address:
             return
         rows: list[list[tuple]] = [[] for _ in range(self.partitions)]
-        for row, claim in enumerate(claims, first_row):
-            rows[partition_of(claim.address, self.partitions)].append((*claim, row))
+        for row, version in enumerate(versions, first_row):
+            rows[partition_of(version.address, self.partitions)].append((*version, row))
         for part in rows:
-            columns = list(zip(*part, strict=True)) or [()] * len(CLAIMS)
-            arrays = [pa.array(c, field.type) for c, field in zip(columns, CLAIMS, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, schema=CLAIMS)
-
-
-NO_VERSION = PageVersion(b"", "", b"")
+            columns = list(zip(*part, strict=True)) or [()] * len(CANDIDATES)
+            arrays = [pa.array(c, f.type) for c, f in zip(columns, CANDIDATES, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=CANDIDATES)
 
 
 def is_readable(path: str) -> bool:
@@ -134,14 +135,9 @@ def is_readable(path: str) -> bool:
     return path.endswith(tuple(READERS))
 
 
-def partition_of(digest: bytes, partitions: int) -> int:
-    """Returns the partition of a hash: its first bits."""
-    return int.from_bytes(digest[:4], "big") * partitions >> 32
-
-
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Ends the job where a file cannot be read, which is no evidence about its records.
+    """Ends the job if a file cannot be read: its records may be intact.
 
     Raises:
         DataError: if the system repeatedly refuses to open the file, or to continue reading it.
@@ -157,8 +153,8 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _here(path: str, cache: str | None) -> Iterator[Path]:
-    """Yields the file on this machine, local or fetched; fetched files stay only in the cache."""
+def _local(path: str, cache: str | None) -> Iterator[Path]:
+    """Yields a local file, fetched if necessary; a fetched file stays only if there is a cache."""
     if not path.startswith(("http://", "https://")):
         with local_copy(path) as local:
             yield local

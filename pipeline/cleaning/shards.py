@@ -1,8 +1,8 @@
-"""How a run is cut: input files into shards, hashes into partitions, shards into chunks.
+"""How a job is cut: input files into shards, hashes into partitions, shards into chunks.
 
 A shard is one work item; a chunk is the part of it in memory at one time; a partition is the part
 of all shards' keys that is compared at one time. The cut follows from the input alone, never from
-the workers, so it is the same when a run is resumed. The defaults bound a worker's memory: a chunk
+the workers, so it is the same when a job is resumed. The defaults bound a worker's memory: a chunk
 of 8 M characters is 8 to 32 MB of text, a partition about 32 MB of keys (28 bytes per line, 1.6
 bytes per compressed byte of input).
 
@@ -21,7 +21,7 @@ from pipeline.beam.packing import packed
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """Sizes of the parts of a run.
+    """Sizes of the parts of a job.
 
     Attributes:
         shard_bytes: bytes of input files per shard, unless one file is larger.
@@ -69,7 +69,7 @@ def partitions(files: Iterable[InputFile], cut: Cut) -> int:
 def chunks(
     records: Iterable[Page | BrokenRecord], characters: int
 ) -> Iterator[tuple[list[Page], list[BrokenRecord]]]:
-    """Yields the records in chunks of a number of characters, or a little more."""
+    """Yields the records in chunks; each ends once it has this number of characters."""
     pages: list[Page] = []
     broken: list[BrokenRecord] = []
     size = 0

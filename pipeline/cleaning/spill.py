@@ -1,7 +1,7 @@
-"""Spilled files: Arrow batches that are found by their number, so that parts can be read alone.
+"""Spilled files: Arrow files of which single batches can be read, by number.
 
-A file of keys has one batch per partition, chunk after chunk. Each shard writes its part of an
-exchange once, and each partition reads only its own batches. Empty batches keep their place.
+A file of keys has one batch per hash partition and chunk, in the order of the chunks. Batches
+without rows are written too, so a partition's batches are a fixed number apart.
 """
 
 import contextlib
@@ -37,21 +37,21 @@ def reader(path: str) -> Iterator[pa.RecordBatchFileReader]:
 
 
 def batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yields batches of a file: all, or those of these numbers."""
+    """Yields all batches of a file, or those with these numbers."""
     with reader(path) as found:
         for number in range(found.num_record_batches) if numbers is None else numbers:
             yield found.get_batch(number)
 
 
 def every(path: str, first: int, step: int) -> Iterator[pa.RecordBatch]:
-    """Yields every `step`-th batch of a file: those of one partition."""
+    """Yields every `step`-th batch of a file from `first` on: those of one partition."""
     with reader(path) as found:
         for number in range(first, found.num_record_batches, step):
             yield found.get_batch(number)
 
 
 def write_numbers(workspace: Workspace, path: str, lists: Sequence[np.ndarray]) -> None:
-    """Writes lists of numbers, one batch per list."""
+    """Spills lists of numbers, one batch per list."""
     schema = pa.schema([("number", pa.uint32())])
     with writer(workspace, path, schema) as file:
         for numbers in lists:
@@ -59,6 +59,6 @@ def write_numbers(workspace: Workspace, path: str, lists: Sequence[np.ndarray]) 
 
 
 def read_numbers(paths: Sequence[str], batch: int) -> np.ndarray:
-    """Returns the numbers in this batch of all files, sorted."""
+    """Returns the numbers in one batch of each file, sorted together."""
     found = [one["number"].to_numpy() for path in paths for one in batches(path, [batch])]
     return np.sort(np.concatenate(found)) if found else np.empty(0, np.uint32)

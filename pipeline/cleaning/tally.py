@@ -1,7 +1,7 @@
-"""The tally of one work item: counts, places of broken records, and the runs that it spilled.
+"""The tally of one work item: counts, positions of broken records, and the runs that it spilled.
 
 A count is a sum over (kind, language, detail); language or detail is "" where it does not apply.
-Tallies add up, in any order, to that of the whole run.
+Tallies can be added in any order; their sum is that of the job.
 """
 
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
 from pipeline.beam.workspace import Workspace
 
-SAMPLES = 5  # broken records per reason that the manifest names; `broken` has them all
+SAMPLES = 5  # broken records per reason in the manifest; `broken/records.parquet` has them all
 
 COUNTED = {
     "read": "pages_read",
@@ -30,9 +30,9 @@ class SortedRun(NamedTuple):
     Attributes:
         file: path of its file, relative to the workspace.
         batch: number of the batch in that file.
-        group: files that its pages go to, such as "pages/sw/train" or "rejected/sw".
-        first: smallest digest, in hexadecimal.
-        last: greatest digest.
+        group: prefix of the corpus files for its pages, such as "pages/sw/train" or "rejected/sw".
+        first: smallest digest of its pages, in hexadecimal.
+        last: greatest digest of its pages.
         pages: number of pages.
         size: size in bytes.
     """
@@ -51,9 +51,9 @@ class Tally:
     """The tally of one work item, or the sum of several.
 
     Attributes:
-        counts: numbers by (kind, language, detail).
-        broken: the first places of broken records, by reason.
-        smallest: the smallest digests of each language's pages, as many as may be held out.
+        counts: sums by (kind, language, detail).
+        broken: first files and offsets of broken records, by reason.
+        smallest: smallest digests of each language's pages, as many as may be held out.
         runs: sorted runs that were spilled for the files of the corpus.
         identification_seconds: seconds of language identification, for the counters only.
     """
@@ -71,17 +71,17 @@ class Tally:
         self.counts["characters", code, ""] += len(page.text)
         for rule, lines in page.removed_lines:
             self.counts["removed_lines", code, rule] += lines
-        self.counts["confidence", code, _step(page.language_probability)] += 1
+        self.counts["confidence", code, _interval(page.language_probability)] += 1
         if page.identified_language != code:
             self.counts["said", code, page.identified_language] += 1
 
-    def count_gone(self, gone: Dropped) -> None:
-        """Counts a page that a rule rejected, or of a language that was not asked for."""
-        code = gone.page.counted_language
-        if isinstance(gone, NotAsked):
+    def count_dropped(self, dropped: Dropped) -> None:
+        """Counts a page that a rule rejected, or of a language that was not requested."""
+        code = dropped.page.counted_language
+        if isinstance(dropped, NotAsked):
             self.counts["not_asked", code, ""] += 1
         else:
-            self.counts["rejected", code, gone.reason] += 1
+            self.counts["rejected", code, dropped.reason] += 1
 
     def count_broken(self, records: Iterable[BrokenRecord]) -> None:
         """Counts records that are not pages."""
@@ -94,14 +94,14 @@ class Tally:
         """Returns the tally as a JSON value."""
         counts = sorted([*key, value] for key, value in self.counts.items())
         value = asdict(self) | {"counts": counts}
-        del value["identification_seconds"]  # of this attempt only
+        del value["identification_seconds"]  # this attempt's, so different on retry
         return value
 
     def counters(self) -> Counter[str]:
-        """Returns the work item's part of the job's counters, the same on every runner.
+        """Returns what the work item adds to the job's counters, the same on every runner.
 
-        pages_read, pages_kept, pages_not_asked, bytes_read, rejected/REASON, broken/REASON and
-        language_milliseconds.
+        The names are pages_read, pages_kept, pages_not_asked, bytes_read, rejected/REASON,
+        broken/REASON and language_milliseconds.
         """
         values = Counter({"language_milliseconds": round(1000 * self.identification_seconds)})
         for (kind, _, detail), value in self.counts.items():
@@ -113,7 +113,7 @@ class Tally:
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Tally":
-        """Returns the tally of a value that `as_json` returned."""
+        """Returns the tally that `as_json` wrote."""
         counts = Counter({(kind, code, detail): n for kind, code, detail, n in value["counts"]})
         broken = {
             reason: [(file, offset) for file, offset in places]
@@ -128,7 +128,7 @@ def tallies(workspace: Workspace, step: str) -> Iterator[Tally]:
 
 
 def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:
-    """Returns the sum, with as many of the smallest digests per language as may be held out."""
+    """Returns the sum, with the `held_out` smallest digests per language."""
     counts: Counter[Key] = Counter()
     broken: dict[str, list[tuple[str, int]]] = defaultdict(list)
     smallest: dict[str, list[str]] = defaultdict(list)
@@ -143,6 +143,6 @@ def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:
     return Tally(counts, broken, smallest, runs)
 
 
-def _step(probability: float) -> str:
-    """Returns the lower end of the step of 0.05 that holds a probability; 1 is in the last."""
+def _interval(probability: float) -> str:
+    """Returns the lower end of the interval of 0.05 that holds a probability; 1 is in the last."""
     return f"{min(int(probability * 20), 19) / 20:.2f}"

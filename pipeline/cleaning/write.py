@@ -1,9 +1,9 @@
 """Last step: the files of the corpus, each a range of digests of one group of pages.
 
-The files follow from the tallies: enough that none outgrows a worker's memory, unless thousands of
+The number of files follows from the tallies. Each fits a worker's memory, unless thousands of
 rejected pages are identical. Rows are sorted by digest, then by content, so the bytes depend on the
-pages alone. A file that exists is whole and is not written again: it belongs to this run
-(`pipeline/beam/workspace.py`).
+pages alone. A file that exists is complete, and belongs to this job (`pipeline/beam/workspace.py`),
+so it is not written again.
 """
 
 from bisect import bisect_left
@@ -21,17 +21,17 @@ from data.rules.web_rules import WebRuleSet
 from data.stores.files import exists, join_path
 from data.urls import number
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import broken, runs, spill
-from pipeline.cleaning.broken import BrokenFile
+from pipeline.cleaning import broken_records, sorted_runs, spill
+from pipeline.cleaning.broken_records import BrokenFile
 from pipeline.cleaning.tally import SortedRun, Tally
 
-PAGES_A_FILE = 10_000  # 30 to 120 MB of text
-BYTES_A_FILE = 256 << 20
+PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
+BYTES_PER_FILE = 256 << 20
 ALL_DIGESTS = 1 << 128
 
 
 class DigestRange(NamedTuple):
-    """A range of one group of pages, from `first` up to and without `end`, of one split."""
+    """The pages of one group and split, with digests from `first` up to and without `end`."""
 
     group: str
     name: str
@@ -41,8 +41,8 @@ class DigestRange(NamedTuple):
     pages: int
 
 
-class File(NamedTuple):
-    """One file of the corpus, and the batches that hold its rows.
+class CorpusFile(NamedTuple):
+    """One file of the corpus, and the spilled batches that hold its rows.
 
     Attributes:
         name: path relative to the corpus.
@@ -67,14 +67,14 @@ class WriteFile:
 
     @classmethod
     def of(cls, workspace: Workspace, rules: object) -> "WriteFile":
-        """Returns the step for these rules; only some have clusters."""
-        clusters = isinstance(rules, WebRuleSet)
-        return cls(workspace, WRITTEN_WITH_CLUSTERS if clusters else WRITTEN)
+        """Returns the step for these rules; `mswitch-web` writes sizes of clusters."""
+        has_clusters = isinstance(rules, WebRuleSet)
+        return cls(workspace, WRITTEN_WITH_CLUSTERS if has_clusters else WRITTEN)
 
-    def __call__(self, file: File | BrokenFile) -> str:
+    def __call__(self, file: CorpusFile | BrokenFile) -> str:
         """Writes the file, unless it exists; returns its name."""
         if isinstance(file, BrokenFile):
-            return broken.write(self.workspace, file)
+            return broken_records.write(self.workspace, file)
         path = join_path(self.workspace.out, file.name)
         if not exists(path):
             table = _sorted(self._read(file))
@@ -88,17 +88,19 @@ class WriteFile:
                 )
         return file.name
 
-    def _read(self, file: File) -> pa.Table:
+    def _read(self, file: CorpusFile) -> pa.Table:
         found = (
             _range(batch, file.first, file.end)
             for name, numbers in file.reads
             for batch in spill.batches(self.workspace.path_of(name), numbers)
         )
-        return pa.Table.from_batches([one for one in found if one.num_rows], runs.SCHEMA)
+        return pa.Table.from_batches([one for one in found if one.num_rows], sorted_runs.SCHEMA)
 
 
-def files(tally: Tally, held_out: OneIn | ShareOfEachLanguage | AsPublished) -> Iterator[File]:
-    """Yields the files of the corpus, given the sum of all tallies."""
+def corpus_files(
+    tally: Tally, held_out: OneIn | ShareOfEachLanguage | AsPublished
+) -> Iterator[CorpusFile]:
+    """Yields the files of the corpus, from the sum of all tallies."""
     by_group: dict[str, list[SortedRun]] = defaultdict(list)
     for run in tally.runs:
         by_group[run.group].append(run)
@@ -129,21 +131,21 @@ def _parts(
         yield DigestRange(group, f"{group}/train", "train", end, ALL_DIGESTS, count - validation)
 
 
-def _files(part: DigestRange, spilled: Sequence[SortedRun], size: int) -> Iterator[File]:
+def _files(part: DigestRange, spilled: Sequence[SortedRun], size: int) -> Iterator[CorpusFile]:
     share = part.pages / sum(run.pages for run in spilled)
-    count = max(1, -(-part.pages // PAGES_A_FILE), round(share * size / BYTES_A_FILE))
+    count = max(1, -(-part.pages // PAGES_PER_FILE), round(share * size / BYTES_PER_FILE))
     width = part.end - part.first
-    for place in range(count):
-        first = part.first + width * place // count
-        end = part.first + width * (place + 1) // count
-        name = f"{part.name}-{place:05d}-of-{count:05d}.parquet"
-        yield File(name, part.split, first, end, _reads(spilled, first, end))
+    for index in range(count):
+        first = part.first + width * index // count
+        end = part.first + width * (index + 1) // count
+        name = f"{part.name}-{index:05d}-of-{count:05d}.parquet"
+        yield CorpusFile(name, part.split, first, end, _reads(spilled, first, end))
 
 
 def _reads(
     spilled: Sequence[SortedRun], first: int, end: int
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Returns the batches that may hold a digest of the range."""
+    """Returns the spilled files and batches that may hold a digest of the range."""
     reads: Mapping[str, list[int]] = defaultdict(list)
     for run in spilled:
         if int(run.last, 16) >= first and int(run.first, 16) < end:

@@ -17,7 +17,7 @@ from data.errors import DataError
 from pipeline import arguments, clean, estimate
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.cleaning.input_files import files_named, input_files
-from pipeline.cleaning.rules_asked import named
+from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cli import split_beam_options
 from pipeline.recipe import named as recipes

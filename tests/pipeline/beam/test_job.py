@@ -8,7 +8,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline.beam.job import counters
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning.watch import Watch
+from pipeline.cleaning.progress import JobProgress
 
 
 class Job(PipelineResult):
@@ -40,12 +40,12 @@ def test_a_runner_that_knows_no_commits_is_believed_its_attempts():
 
 
 def test_the_view_does_not_go_back_with_an_attempt_that_is_made_again(tmp_path):
-    watch = Watch(Workspace(str(tmp_path), "key"), {"read": 2})
-    watch.begin()
+    progress = JobProgress(Workspace(str(tmp_path), "key"), {"read": 2})
+    progress.begin()
     job = Job(*([("a", "pages_read", None, pages)] for pages in (40, 3, 50)))
-    watch.follow(job)
+    progress.follow(job)
     lines = []
     for _ in range(3):
-        watch.look()
-        lines.append(watch.line(1.0))
-    assert lines == [f"{pages} pages, {pages} a second" for pages in (40, 40, 50)]
+        progress.update()
+        lines.append(progress.line(1.0))
+    assert lines == [f"{pages} pages, {pages} per second" for pages in (40, 40, 50)]

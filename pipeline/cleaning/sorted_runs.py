@@ -1,8 +1,9 @@
-"""Pages on their way to the files of the corpus: spilled in runs that are sorted by address.
+"""Kept and rejected pages, spilled in sorted runs for the files of the corpus.
 
 A run is a batch of pages of one group (such as `pages/sw/train`), ordered by the digests of their
 addresses, or of their content if they were rejected. A file of the corpus is a range of digests of
-a group. Its writer reads only the runs that overlap the range, at most 2 MB in vain per chunk.
+one group. Its writer reads only the runs that overlap the range: at most 2 MB more than it needs
+per chunk.
 """
 
 import contextlib
@@ -26,45 +27,45 @@ SCHEMA = pa.unify_schemas([WRITTEN_WITH_CLUSTERS, REJECTED]).append(
 )
 
 
-class Placed(NamedTuple):
-    """A page and its place: a group, and the digest that orders the group."""
+class GroupedPage(NamedTuple):
+    """A page as a row of a sorted run: its group, and the digest that orders the group."""
 
     group: str
     digest: bytes
     values: tuple
 
 
-def kept(page: Page) -> Placed:
-    """Returns the place of a page that passed every rule."""
+def kept(page: Page) -> GroupedPage:
+    """Returns the row of a page that passed every rule."""
     group = f"pages/{page.language}/{page.split}" if page.split else f"pages/{page.language}"
-    return Placed(group, normalized_hash(page.url), (*_values(page), None))
+    return GroupedPage(group, normalized_hash(page.url), (*_values(page), None))
 
 
-def rejected(one: Rejected) -> Placed:
-    """Returns the place of a rejected page."""
+def rejected(one: Rejected) -> GroupedPage:
+    """Returns the row of a rejected page."""
     page = one.page._replace(language=one.page.counted_language)
-    # Not by address: one that a crawl repeats 50,000 times would be one file.
+    # Not ordered by address: all pages of one that a crawl repeats 50,000 times would be one file.
     content = f"{page.url}\n{page.timestamp}\n{page.text}".encode()
     digest = hashlib.md5(content, usedforsecurity=False).digest()
-    return Placed(f"rejected/{page.language}", digest, (*_values(page), one.reason))
+    return GroupedPage(f"rejected/{page.language}", digest, (*_values(page), one.reason))
 
 
-class RunWriter:
-    """Writes runs to one spilled file, and records each in the tally."""
+class SortedRunWriter:
+    """Writes runs to one spilled file, and adds each to the tally."""
 
     def __init__(self, file: pa.RecordBatchFileWriter, name: str, tally: Tally):
         self._file, self._name, self._tally, self._written = file, name, tally, 0
 
-    def write(self, pages: Iterable[Placed]) -> None:
+    def write(self, pages: Iterable[GroupedPage]) -> None:
         """Writes the pages of a chunk, one run or more per group."""
-        groups: dict[str, list[Placed]] = defaultdict(list)
+        groups: dict[str, list[GroupedPage]] = defaultdict(list)
         for page in pages:
             groups[page.group].append(page)
         for group in sorted(groups):
             for run in _runs(sorted(groups[group], key=lambda page: page.digest)):
                 self._write(group, run)
 
-    def _write(self, group: str, run: list[Placed]) -> None:
+    def _write(self, group: str, run: list[GroupedPage]) -> None:
         rows = ((*page.values, page.digest) for page in run)
         columns = zip(*rows, strict=True)
         arrays = [
@@ -80,10 +81,10 @@ class RunWriter:
 
 
 @contextlib.contextmanager
-def writer(workspace: Workspace, path: str, tally: Tally) -> Iterator[RunWriter]:
+def writer(workspace: Workspace, path: str, tally: Tally) -> Iterator[SortedRunWriter]:
     """Yields a writer of runs."""
     with spill.writer(workspace, path, SCHEMA) as file:
-        yield RunWriter(file, workspace.name_of(path), tally)
+        yield SortedRunWriter(file, workspace.name_of(path), tally)
 
 
 def _values(page: Page) -> tuple:
@@ -93,8 +94,8 @@ def _values(page: Page) -> tuple:
     )  # fmt: skip
 
 
-def _runs(pages: list[Placed]) -> Iterator[list[Placed]]:
-    run: list[Placed] = []
+def _runs(pages: list[GroupedPage]) -> Iterator[list[GroupedPage]]:
+    run: list[GroupedPage] = []
     size = 0
     for page in pages:
         run.append(page)

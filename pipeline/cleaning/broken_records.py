@@ -1,9 +1,8 @@
-"""Broken records on their way to the corpus: each with its file, its place and the error.
+"""The list of broken records in the corpus: each with its file, offset and error.
 
-A manifest counts them by reason and names the first few. To repair an archive, or to see what a
-crawl lost, all of them are needed. Each shard spills its own, one batch per chunk, and one file of
-the corpus takes them batch after batch, in the order of the input. So no number of them has to fit
-in memory.
+The manifest counts them by reason and has the first few. To repair an archive, or to see what a
+crawl lost, all are needed. Each shard spills its own, one batch per chunk. One file of the corpus
+is written from them batch by batch, in the order of the input, so they never have to fit in memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +18,7 @@ from pipeline.cleaning import spill
 
 FOLDER = "broken"
 NAME = f"{FOLDER}/records.parquet"
-ROWS_A_GROUP = 10_000
+ROWS_PER_GROUP = 10_000
 SCHEMA = pa.schema(
     [
         ("file", pa.string()),
@@ -31,7 +30,7 @@ SCHEMA = pa.schema(
 
 
 class BrokenFile(NamedTuple):
-    """The table of all broken records.
+    """The file of all broken records.
 
     Attributes:
         name: path relative to the corpus.
@@ -48,18 +47,18 @@ def spilled(workspace: Workspace, step: str, shard: int) -> str:
 
 
 def file(workspace: Workspace, step: str, shards: int) -> BrokenFile:
-    """Returns the table over all shards' spilled files."""
+    """Returns the file that lists the broken records of all shards."""
     paths = (spilled(workspace, step, shard) for shard in range(shards))
     return BrokenFile(NAME, tuple(map(workspace.name_of, paths)))
 
 
 def batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
-    """Returns the broken records of a chunk, in their order."""
+    """Returns the broken records of a chunk, in order."""
     return pa.RecordBatch.from_pylist([one._asdict() for one in records], SCHEMA)
 
 
 def write(workspace: Workspace, table: BrokenFile) -> str:
-    """Writes the table, unless it exists; returns its name."""
+    """Writes the file, unless it exists; returns its name."""
     path = join_path(workspace.out, table.name)
     if not exists(path):
         with (
@@ -77,12 +76,12 @@ def _batches(workspace: Workspace, table: BrokenFile) -> Iterator[pa.RecordBatch
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Yields tables of a fixed number of rows, so that bytes do not depend on the shards."""
+    """Yields tables of a fixed number of rows, so the bytes do not depend on the shards."""
     waiting = SCHEMA.empty_table()
     for one in batches:
         waiting = pa.concat_tables([waiting, pa.Table.from_batches([one])])  # copies nothing
-        while len(waiting) >= ROWS_A_GROUP:
-            yield waiting[:ROWS_A_GROUP].combine_chunks()
-            waiting = waiting[ROWS_A_GROUP:]
+        while len(waiting) >= ROWS_PER_GROUP:
+            yield waiting[:ROWS_PER_GROUP].combine_chunks()
+            waiting = waiting[ROWS_PER_GROUP:]
     if len(waiting):
         yield waiting.combine_chunks()

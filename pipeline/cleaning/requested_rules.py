@@ -1,4 +1,4 @@
-"""The rules that the user asked for: a named set, with the settings that may differ from it."""
+"""The rules that the user requested: a named set, with the settings that may differ from it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from data.rules.held_out import share_of_each_language
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
 from data.rules.web_rules import WebRuleSet
 from pipeline.arguments import Clean
-from pipeline.cleaning.plan import AnyRules
+from pipeline.cleaning.graph import AnyRules
 
 MC4_SHARE = 0.001
 
@@ -25,7 +25,7 @@ def named(name: str) -> AnyRules:
     return web if name == web.name else rule_sets.named(name)
 
 
-def rules_asked(arguments: Clean) -> AnyRules:
+def requested_rules(arguments: Clean) -> AnyRules:
     """Returns the named rules, with the user's settings of held-out pages.
 
     Raises:
@@ -36,7 +36,7 @@ def rules_asked(arguments: Clean) -> AnyRules:
         return rules
     if isinstance(rules, Untouched):
         raise DataError(
-            "A validation share was asked for with --rules none, which keeps the published split; "
+            "A validation share was given with --rules none, which keeps the published split; "
             "leave --validation-share and --validation-minimum out, or name other rules."
         )
     share = MC4_SHARE if arguments.validation_share is None else arguments.validation_share
@@ -55,12 +55,12 @@ def bad_word_rule(rules: AnyRules, directory: Path | None) -> BadWordRule | None
     if isinstance(rules, Untouched) or rules.bad_words is None:
         raise DataError(
             f"Lists of bad words ({directory}) were given to the rules {rules.name}, which use "
-            "none; leave --bad-words out, or ask for mc4, mc4-3.0.1, c4-en or mswitch-web."
+            "none; leave --bad-words out, or choose mc4, mc4-3.0.1, c4-en or mswitch-web."
         )
     return BadWordRule(bad_words.read(directory), rules.bad_words)
 
 
-def model_of_languages(rules: AnyRules, model: Path | None) -> str | None:
+def fasttext_model(rules: AnyRules, model: Path | None) -> str | None:
     """Returns the path of the fastText model that replaces CLD3, if one was given.
 
     Raises:
@@ -68,10 +68,10 @@ def model_of_languages(rules: AnyRules, model: Path | None) -> str | None:
     """
     if model is None:
         return None
-    asks = isinstance(rules, WebRuleSet) or (
+    identifies = isinstance(rules, WebRuleSet) or (
         isinstance(rules, RuleSet) and rules.language_by is not LanguageBy.LANGDETECT
     )
-    if not asks:
+    if not identifies:
         raise DataError(
             f"A language identifier ({model}) was given to the rules {rules.name}, which do not "
             "ask CLD3; leave --language-identifier out, or name other rules."

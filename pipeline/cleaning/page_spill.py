@@ -1,0 +1,53 @@
+"""What a step spills for one shard: pages that passed, their keys, rejected pages, and counts."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from data.reading import page_table
+from data.reading.page import Dropped, Page, Rejected
+from pipeline.beam.workspace import Workspace
+from pipeline.cleaning import sorted_runs, spill
+from pipeline.cleaning.exchange import keys_path
+from pipeline.cleaning.sorted_runs import SortedRunWriter
+from pipeline.cleaning.tally import Tally
+
+
+class PageSpill(NamedTuple):
+    """The spilled files of one step for one shard.
+
+    Attributes:
+        pages: pages that passed, one batch per chunk.
+        keys: their keys in the following exchange, one batch per chunk and partition.
+        rejected: rejected pages.
+        tally: counts of the work item.
+    """
+
+    pages: pa.RecordBatchFileWriter
+    keys: pa.RecordBatchFileWriter
+    rejected: SortedRunWriter
+    tally: Tally
+
+    def write(self, passed: Sequence[Page], dropped: Sequence[Dropped]) -> None:
+        """Writes a chunk."""
+        for one in dropped:
+            self.tally.count_dropped(one)
+        rejected = (one for one in dropped if isinstance(one, Rejected))
+        self.rejected.write(map(sorted_runs.rejected, rejected))
+        self.pages.write_batch(page_table.batch(passed))
+
+
+@contextlib.contextmanager
+def page_spill(
+    workspace: Workspace, step: str, shard: int, key_schema: pa.Schema
+) -> Iterator[PageSpill]:
+    """Yields the spilled files of a step for a shard, which appear when the block ends."""
+    tally = Tally()
+    with (
+        spill.writer(workspace, workspace.spill(step, shard), page_table.SCHEMA) as pages,
+        spill.writer(workspace, keys_path(workspace, step, shard), key_schema) as keys,
+        sorted_runs.writer(workspace, workspace.spill(step, shard, ".rejected"), tally) as rejected,
+    ):
+        yield PageSpill(pages, keys, rejected, tally)
