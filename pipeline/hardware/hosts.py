@@ -30,7 +30,7 @@ class Share(NamedTuple):
 
 
 def connect(count: int, index: int | None, coordinator: str | None) -> None:
-    """Joins the processes of a run; must come before anything else asks JAX for devices.
+    """Joins the processes of a run; call before any use of JAX's devices.
 
     Args:
         count: number of processes.

@@ -79,7 +79,7 @@ def to_other_hosts(one: Collective, topology: Topology) -> float:
 
     A gather or reduction runs within each host first, so the GPUs of a host share the transfer.
     """
-    hosts = Counter(topology.devices[place].process_index for place in one.group)
+    hosts = Counter(topology.devices[position].process_index for position in one.group)
     if not topology.is_gpu or len(hosts) == 1:
         return 0.0
     each, others = max(hosts.values()), 1 - 1 / len(hosts)

@@ -69,9 +69,9 @@ def test_memory_is_that_of_the_recipe(tmp_path, capsys):
 def test_a_mesh_that_does_not_divide_is_an_error_of_one_sentence(capsys):
     words = ["plan", "--recipe", "switch-demo", "--topology", "cpu:8", "--set", "mesh.data=3"]
     assert cli.run(words) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("mswitch: ")
-    assert "rows of a batch (32) must be a multiple of 3" in said
+    message = capsys.readouterr().err
+    assert message.startswith("mswitch: ")
+    assert "rows of a batch (32) must be a multiple of 3" in message
 
 
 def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
