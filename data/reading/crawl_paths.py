@@ -15,6 +15,7 @@ import requests
 import tenacity
 
 from data.errors import DataError
+from data.stores.atomic import publish
 
 COMMON_CRAWL = "https://data.commoncrawl.org"
 SUFFIXES = (".paths", ".paths.gz")
@@ -79,7 +80,7 @@ def fetch(name: str, cache: Path, base: str = COMMON_CRAWL) -> Path:
             raise DataError(
                 f"{address} could not be fetched ({error}); the same command again resumes there."
             ) from error
-        unfinished.replace(path)
+        publish(unfinished, path)
     return path
 
 

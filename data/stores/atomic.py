@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data.stores.files import is_remote
 from data.stores.object_stores import open_store
-from data.stores.retry import Damaged, persist
+from data.stores.retry import Damaged, with_retries
 
 TEMPORARY = ".tmp"
 
@@ -43,7 +43,7 @@ def atomic_write(path: str | Path, scratch: str | Path | None = None) -> Iterato
 
 
 def publish(unfinished: Path, path: Path) -> None:
-    """Forces a complete local file to disk, then renames it."""
+    """Renames a complete local file to its final path, after forcing it to disk."""
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def upload(source: Path, path: str) -> None:
                 "every attempt; look at the store and run the same command again."
             )
 
-    persist(send, path, "written")
+    with_retries(send, path, "written")
 
 
 def _beside(path: Path) -> Path:

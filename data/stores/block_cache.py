@@ -1,15 +1,15 @@
 """A bounded cache of files on this host's disk, shared by all its processes.
 
-    CACHE/<sha256>               a whole file; renamed to this only after its content is verified
-    CACHE/<sha256>.<bytes>.tmp   a file that is being fetched; it counts with its final size
-    CACHE/<sha256>.lock          locked by `flock`: shared while the file is lent, exclusive while
-                                 it is fetched or evicted
-    CACHE/cache.lock             locked while files are evicted or renamed
+    CACHE/<sha256>               a complete file, named after its content was verified
+    CACHE/<sha256>.<bytes>.tmp   a download in progress; it counts with its final size
+    CACHE/<sha256>.lock          `flock`: shared while the file is pinned, exclusive while it is
+                                 downloaded or evicted
+    CACHE/cache.lock             `flock`: exclusive while files are evicted or renamed
 
-The total size never exceeds the limit, including fetches of other processes. The least recently
-lent files are evicted first; a file that any process has borrowed is not evicted. The kernel
-releases the locks of a process that dies, and its partial fetches are evicted like other files.
-Locks hold within one host: give each host a directory of its own.
+The directory never exceeds the limit, downloads of other processes included. The least recently
+pinned files are evicted first; a file that any process has pinned stays. The kernel releases the
+locks of a process that dies, and its partial downloads are evicted like other files. Locks hold
+within one host, so each host needs a directory of its own.
 """
 
 import fcntl
@@ -26,24 +26,24 @@ from data.errors import DataError
 from data.stores.digests import digest_of_contents
 from data.stores.retry import Damaged
 
-PATIENCE_SECONDS = 60  # for other processes of this host to return files
+PATIENCE_SECONDS = 60  # to wait until other processes of this host unpin files
 
 
 class CacheFull(DataError):
-    """Everything in the cache is lent; another process may return some of it."""
+    """Every file in the cache is pinned; another process may unpin some."""
 
 
 class DamagedFile(Damaged):
-    """The fetched content differs from the manifest's checksum."""
+    """A download whose size or checksum differs from the manifest's."""
 
 
-class SourceFile(NamedTuple):
-    """A file identified by its content.
+class Wanted(NamedTuple):
+    """A file by its content.
 
     Attributes:
-        sha256: digest of its content, its name in the cache.
-        size: size in bytes.
-        address: its source, for messages.
+        sha256: checksum, which is the file's name in the cache.
+        size: number of bytes.
+        address: path in the store, for messages.
     """
 
     sha256: str
@@ -52,7 +52,7 @@ class SourceFile(NamedTuple):
 
 
 class BlockCache:
-    """A directory of files, with at most `limit_bytes` in total."""
+    """Files in one directory, `limit_bytes` in all at most."""
 
     def __init__(self, directory: Path, limit_bytes: int):
         self.directory = directory
@@ -60,55 +60,56 @@ class BlockCache:
         directory.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def pin(self, source: SourceFile, fetch: Callable[[Path], None]) -> Iterator[Path]:
-        """Lends a file, which is fetched first if it is absent.
+    def pin(self, wanted: Wanted, fetch: Callable[[Path], None]) -> Iterator[Path]:
+        """Pins a file, downloaded first if it is absent; it is not evicted within the block.
 
         Args:
-            source: the file.
-            fetch: writes the file to a path; its content is verified.
+            wanted: the file.
+            fetch: function that downloads the file to a path; the result is verified.
 
         Raises:
-            DamagedFile: if the fetched content has another checksum.
-            CacheFull: if all files stay lent for too long, or the file is larger than the cache.
+            DamagedFile: if the download differs in size or checksum.
+            CacheFull: if every other file stays pinned for `PATIENCE_SECONDS`.
+            DataError: if the file is larger than the cache.
         """
-        path = self.directory / source.sha256
+        path = self.directory / wanted.sha256
         while True:
-            with self._locked(f"{source.sha256}.lock", fcntl.LOCK_SH):
+            with self._locked(f"{wanted.sha256}.lock", fcntl.LOCK_SH):
                 if path.exists():
-                    now = time.time_ns()  # the kernel's own clock stands still for 4 ms
+                    now = time.time_ns()  # the kernel's own file clock advances in steps of 4 ms
                     os.utime(path, ns=(now, now))  # the order of eviction
                     yield path
                     return
-            with self._locked(f"{source.sha256}.lock", fcntl.LOCK_EX):
+            with self._locked(f"{wanted.sha256}.lock", fcntl.LOCK_EX):
                 if not path.exists():
-                    self._fetch(source, fetch)
+                    self._fetch(wanted, fetch)
 
-    def _fetch(self, source: SourceFile, fetch: Callable[[Path], None]) -> None:
-        """Fetches a file whose exclusive lock is held."""
-        temporary = self.directory / f"{source.sha256}.{source.size}.tmp"
-        self._reserve(temporary, source)
+    def _fetch(self, wanted: Wanted, fetch: Callable[[Path], None]) -> None:
+        """Downloads a file whose lock is held exclusively."""
+        temporary = self.directory / f"{wanted.sha256}.{wanted.size}.tmp"
+        self._reserve(temporary, wanted)
         try:
             fetch(temporary)
             if (
-                temporary.stat().st_size != source.size
-                or digest_of_contents(temporary) != source.sha256
+                temporary.stat().st_size != wanted.size
+                or digest_of_contents(temporary) != wanted.sha256
             ):
                 raise DamagedFile(
-                    f"{source.address} differs from the manifest (size or checksum); "
+                    f"{wanted.address} is not what the manifest says (size or checksum); "
                     "restore the file or tokenize again."
                 )
             with self._locked("cache.lock", fcntl.LOCK_EX):
-                temporary.replace(self.directory / source.sha256)
+                temporary.replace(self.directory / wanted.sha256)
         except BaseException:
             with self._locked("cache.lock", fcntl.LOCK_EX):
                 temporary.unlink(missing_ok=True)
             raise
 
-    def _reserve(self, temporary: Path, source: SourceFile) -> None:
+    def _reserve(self, temporary: Path, wanted: Wanted) -> None:
         """Reserves room for a file, evicting others."""
-        if source.size > self.limit_bytes:
+        if wanted.size > self.limit_bytes:
             raise DataError(
-                f"{source.address} has {source.size:,} bytes and the cache in {self.directory} may "
+                f"{wanted.address} has {wanted.size:,} bytes and the cache in {self.directory} may "
                 f"hold {self.limit_bytes:,}; give it more room (--cache.gigabytes)."
             )
         for attempt in Retrying(
@@ -118,22 +119,22 @@ class BlockCache:
             reraise=True,
         ):
             with attempt, self._locked("cache.lock", fcntl.LOCK_EX):
-                temporary.unlink(missing_ok=True)  # left by a process that died
-                self._make_room(source)
+                temporary.unlink(missing_ok=True)  # of a process that died
+                self._make_room(wanted)
                 temporary.touch()
 
-    def _make_room(self, source: SourceFile) -> None:
+    def _make_room(self, wanted: Wanted) -> None:
         files = [path for path in self.directory.iterdir() if path.suffix != ".lock"]
         room = self.limit_bytes - sum(map(_full_size, files))
         for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
-            if room >= source.size:
+            if room >= wanted.size:
                 return
             size = _full_size(path)
             if self._evict(path):
                 room += size
-        if room < source.size:
+        if room < wanted.size:
             raise CacheFull(
-                f"{source.address} needs {source.size:,} bytes and all but {max(room, 0):,} of the "
+                f"{wanted.address} needs {wanted.size:,} bytes and all but {max(room, 0):,} of the "
                 f"{self.limit_bytes:,} in {self.directory} are in use; give it more room "
                 "(--cache.gigabytes) or start fewer processes."
             )
@@ -143,7 +144,7 @@ class BlockCache:
             with self._locked(f"{path.name.split('.')[0]}.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
                 path.unlink()
                 return True
-        except BlockingIOError:  # lent, or being fetched
+        except BlockingIOError:  # pinned, or being downloaded
             return False
 
     @contextmanager
@@ -154,5 +155,5 @@ class BlockCache:
 
 
 def _full_size(path: Path) -> int:
-    """Returns the size of a file, final or expected."""
+    """Returns the size of a file; of a download in progress, its final size."""
     return int(path.name.split(".")[1]) if path.suffix == ".tmp" else path.stat().st_size

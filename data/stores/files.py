@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.stores.object_stores import open_store
-from data.stores.retry import persist
+from data.stores.retry import with_retries
 
 STAMPS = ("generation", "ETag", "etag", "mtime", "LastModified", "last_modified", "created")
 
@@ -80,7 +80,7 @@ def files_below(directory: str) -> Iterator[Found]:
     directory = directory.rstrip("/")
     filesystem, root = open_store(directory)
     # Not fsspec's glob: it skips directories that the store fails to list.
-    found = persist(lambda: filesystem.find(root, detail=True), directory)
+    found = with_retries(lambda: filesystem.find(root, detail=True), directory)
     for name, entry in sorted(found.items()):
         stamp = next((str(entry[key]) for key in STAMPS if entry.get(key)), "")
         yield Found(directory + name.removeprefix(root), entry["size"], stamp)
@@ -95,7 +95,7 @@ def local_copy(path: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, *path.rsplit("/", 2)[-2:])
         copy.parent.mkdir()
-        persist(lambda: download(path, copy), path)
+        with_retries(lambda: download(path, copy), path)
         yield copy
 
 
@@ -110,14 +110,16 @@ def read_bytes(path: str | Path) -> bytes:
     if not is_remote(path):
         return Path(path).read_bytes()
     filesystem, root = open_store(str(path))
-    return persist(lambda: filesystem.cat_file(root), str(path))
+    return with_retries(lambda: filesystem.cat_file(root), str(path))
 
 
 def remove(path: str | Path) -> None:
     """Removes a file, or a directory with its content, if it exists."""
     if is_remote(path):
         filesystem, root = open_store(str(path))
-        persist(_unless_missing(lambda: filesystem.rm(root, recursive=True)), str(path), "removed")
+        with_retries(
+            _unless_missing(lambda: filesystem.rm(root, recursive=True)), str(path), "removed"
+        )
     elif Path(path).is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -132,14 +134,14 @@ def _children(directory: str | Path) -> list[Path]:
 def _size(path: str) -> int | None:
     """Returns the size of a file of a store; None if there is no such file."""
     filesystem, root = open_store(path)
-    entry = persist(_unless_missing(lambda: filesystem.info(root)), path)
+    entry = with_retries(_unless_missing(lambda: filesystem.info(root)), path)
     return entry["size"] if entry and entry["type"] == "file" else None
 
 
 def _entries(directory: str | Path, *kinds: str) -> dict[str, dict[str, Any]]:
     """Returns a store's entries of these kinds in a directory, by name."""
     filesystem, root = open_store(str(directory))
-    listed = persist(_unless_missing(lambda: filesystem.ls(root, detail=True)), str(directory))
+    listed = with_retries(_unless_missing(lambda: filesystem.ls(root, detail=True)), str(directory))
     found = (entry for entry in listed or () if entry["type"] in kinds)
     return dict(sorted((entry["name"].rstrip("/").rsplit("/", 1)[-1], entry) for entry in found))
 

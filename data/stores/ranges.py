@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from data.stores.files import is_remote
 from data.stores.object_stores import open_store
-from data.stores.retry import persist
+from data.stores.retry import with_retries
 
 AHEAD_BYTES = 256 << 10  # read with every small request: a footer, the head of a batch
 
@@ -32,7 +32,7 @@ class _RemoteFile(io.RawIOBase):
     def __init__(self, path: str):
         self._filesystem, self._root = open_store(path)
         self._path, self._at = path, 0
-        self._size = persist(lambda: self._filesystem.info(self._root), path)["size"]
+        self._size = with_retries(lambda: self._filesystem.info(self._root), path)["size"]
 
     def readable(self) -> bool:
         return True
@@ -51,7 +51,7 @@ class _RemoteFile(io.RawIOBase):
         first, end = self._at, min(self._at + len(buffer), self._size)
         if first >= end:
             return 0
-        content = persist(
+        content = with_retries(
             lambda: self._filesystem.cat_file(self._root, start=first, end=end), self._path
         )
         buffer[: len(content)] = content

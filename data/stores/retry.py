@@ -1,9 +1,9 @@
-"""Retries failed requests to a store, with growing waits.
+"""Retries of requests to a store, with growing waits.
 
-A store answers 503, drops a connection, or is away for half a minute: none of that ends a job. An
-error that no waiting can fix (no such bucket, wrong credentials) ends it at once. Either way the
-end is one sentence. Waits are exponential with jitter, a minute in all; fsspec's own few retries
-within a second or two come before.
+A store answers 503, drops a connection or is unreachable for half a minute: none of that ends a
+job. Errors that no wait resolves (no such bucket, wrong credentials) end it at once. Either way the
+end is one sentence. Waits grow exponentially with jitter, to about a minute in all; fsspec's own few
+tries within a second or two come before.
 """
 
 from collections.abc import Callable
@@ -16,58 +16,58 @@ from data.errors import DataError
 ATTEMPTS = 8
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
-HOPELESS = (DataError, FileNotFoundError, PermissionError, ImportError)
-HOPELESS_OF_BOTOCORE = ("NoCredentialsError", "ParamValidationError")  # may not be installed
-HOPELESS_STATUS = (400, 401, 403, 404)  # of gcsfs
+PERMANENT = (DataError, FileNotFoundError, PermissionError, ImportError)
+PERMANENT_OF_BOTOCORE = ("NoCredentialsError", "ParamValidationError")  # may not be installed
+PERMANENT_STATUS = (400, 401, 403, 404)  # attribute `code` of gcsfs's errors
 
 T = TypeVar("T")
 
 
 class Damaged(DataError):
-    """The received content differs from what was sent; a retry may fix it."""
+    """Bytes that arrived differ from those that were sent; a retry may succeed."""
 
 
-def persist(action: Callable[[], T], address: str, what: str = "read") -> T:
-    """Retries an action until it succeeds or a retry is pointless.
+def with_retries(action: Callable[[], T], address: str, what: str = "read") -> T:
+    """Returns the action's result, retried until it succeeds or cannot.
 
     Args:
-        action: the action, which may be repeated any number of times.
-        address: address of its object, for the message.
-        what: participle of the action, for the message.
+        action: function that may be called any number of times.
+        address: path that the action works on, for the message.
+        what: participle of the action's verb, for the message.
 
     Raises:
-        DataError: if the last attempt fails; the message is one sentence.
+        DataError: if the last attempt failed; the message names the failure.
     """
     try:
-        return again_and_again(action)
+        return retried(action)
     except DataError:
         raise
     except Exception as error:  # every store has exceptions of its own
-        cause = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{address} cannot be {what} ({type(error).__name__}: {cause}); "
+            f"{address} cannot be {what} ({type(error).__name__}: {reason}); "
             "check the address and the credentials."
         ) from error
 
 
-def again_and_again(action: Callable[[], T]) -> T:
-    """Retries an action until it succeeds or a retry is pointless; raises the last failure."""
+def retried(action: Callable[[], T]) -> T:
+    """Returns the action's result, retried until it succeeds; raises the last failure as it is."""
     return tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
-        retry=tenacity.retry_if_exception(is_worth_another_try),
+        retry=tenacity.retry_if_exception(is_transient),
         reraise=True,
     )(action)
 
 
-def is_worth_another_try(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Returns whether a later attempt may succeed."""
     if isinstance(error, Damaged):
         return True
-    refused = (
-        isinstance(error, HOPELESS)
-        or type(error).__name__ in HOPELESS_OF_BOTOCORE
-        or getattr(error, "code", None) in HOPELESS_STATUS
+    is_permanent = (
+        isinstance(error, PERMANENT)
+        or type(error).__name__ in PERMANENT_OF_BOTOCORE
+        or getattr(error, "code", None) in PERMANENT_STATUS
         or str(error).startswith("Forbidden")  # gcsfs's OSError for 403
     )
-    return not refused
+    return not is_permanent

@@ -2,8 +2,8 @@
 
 ArrayRecord reads local files only. So a block is downloaded whole, and verified by the manifest's
 checksum, into a cache of bounded size (`block_cache`). A transfer that fails or arrives damaged is
-retried with growing waits. The schedule determines which blocks the host needs, so the loader
-requests them long before it reads (`StagedFiles.stage`).
+retried with growing waits. The schedule determines which blocks each host needs, so the loader
+requests them long before it reads (`StagedFiles.prefetch`).
 
 The manifest and the vocabulary are downloaded each time: they are small, and every other file is
 verified against them.
@@ -20,10 +20,10 @@ from typing import Any
 
 from data.errors import DataError
 from data.stores.atomic import atomic_write
-from data.stores.block_cache import BlockCache, SourceFile
+from data.stores.block_cache import BlockCache, Wanted
 from data.stores.digests import digest_of_bytes
 from data.stores.files import download, files_below, join_path, read_bytes
-from data.stores.retry import persist
+from data.stores.retry import with_retries
 from data.tokens.block_files import BlockFile
 
 TRANSFERS = 4  # concurrent downloads
@@ -58,9 +58,9 @@ class StagedFiles:
         address, size = self.address(file.name), self.size(file.name)
         if size is None:
             raise DataError(f"Token blocks should hold {address}, which is missing.")
-        source = SourceFile(file.sha256, size, address)
+        wanted = Wanted(file.sha256, size, address)
         with ExitStack() as stack:
-            yield persist(lambda: stack.enter_context(self._borrow(source, file)), address)
+            yield with_retries(lambda: stack.enter_context(self._borrow(wanted, file)), address)
 
     def prefetch(self, files: Iterable[BlockFile]) -> None:
         """Downloads files in background threads; a file that is already requested is skipped."""
@@ -69,8 +69,8 @@ class StagedFiles:
         for file in files:
             self._ahead.ask(file, self.size(file.name) or 0)
 
-    def _borrow(self, source: SourceFile, file: BlockFile) -> AbstractContextManager[Path]:
-        return self.cache.pin(source, lambda path: download(source.address, path))
+    def _borrow(self, wanted: Wanted, file: BlockFile) -> AbstractContextManager[Path]:
+        return self.cache.pin(wanted, lambda path: download(wanted.address, path))
 
     @cached_property
     def _sizes(self) -> dict[str, int]:

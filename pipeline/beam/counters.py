@@ -1,7 +1,6 @@
-"""Counters of the jobs, under one namespace on every runner; light, so that every stage can count.
+"""Counters of the jobs, under one namespace on every runner.
 
-The cleaning steps' wiring is not imported here: it loads CLD3, which must not be in one process
-with TensorFlow.
+Nothing of cleaning is imported here: it loads CLD3, which crashes beside TensorFlow.
 """
 
 from apache_beam.metrics.metric import Metrics

@@ -1,4 +1,4 @@
-"""Runs a Beam job, reads its counters, and turns a worker's error into the user's."""
+"""Runs a Beam job: options, counters, and failures as one sentence for the user."""
 
 import contextlib
 import logging
@@ -16,37 +16,37 @@ from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import Follow, pipeline_for
 
 MENDABLE = ("DataError", "Damaged", "OSError", "PermissionError", "WorkerEnded")
-# The last line of a worker's traceback, if its error is one of these.
+# The last line of a worker's traceback, for these errors.
 SENTENCE = re.compile(rf"(?:{'|'.join(MENDABLE)}): (.+)")
 
 
 @contextlib.contextmanager
 def running(options: PipelineOptions, follow: Follow = lambda _: None) -> Iterator[beam.Pipeline]:
-    """Yields a pipeline that runs when the block ends, on the runner of the options.
+    """Yields a pipeline that runs when the block ends, on the runner that the options name.
 
     Args:
-        options: the job's options.
-        follow: called with the job once it is submitted. On the local runner it has then ended,
-            on others begun.
+        options: Beam's options of the job.
+        follow: called with the job as soon as it is submitted. With the local runner the job has
+            ended by then; other runners have begun.
 
     Raises:
-        DataError: if a worker met a condition that the user can fix, such as a full disk.
+        DataError: if a worker met something that its user can mend, such as a full disk.
     """
-    silence_reported_errors()
+    hide_reported_errors()
     try:
         with pipeline_for(options, follow) as pipeline:
             yield pipeline
-    except Exception as error:  # Beam turns any error of a worker into a RuntimeError
+    except Exception as error:  # Beam wraps a worker's exception in a RuntimeError
         raise user_error(error) from error
 
 
-def silence_reported_errors() -> None:
-    """Hides Beam's traceback where the command ends with one sentence instead."""
+def hide_reported_errors() -> None:
+    """Hides Beam's traceback where the command ends with one sentence about the same error."""
     logging.getLogger(common.__name__).addFilter(is_unreported)
 
 
 def is_unreported(record: logging.LogRecord) -> bool:
-    """Returns False for a worker's error that `user_error` reports."""
+    """Returns False for an error that `user_error` reports."""
     kind = record.exc_info and record.exc_info[0]
     return not kind or kind.__name__ not in MENDABLE
 
@@ -54,13 +54,13 @@ def is_unreported(record: logging.LogRecord) -> bool:
 def counters(result: PipelineResult) -> dict[str, int]:
     """Returns the job's own counters as they are now, by name, over all its steps.
 
-    Committed values where the runner reports any; Flink and Spark report attempted ones. Prism
-    counts two bundles once if they end together and each is the first with a name (2.77.0,
-    `metricsStore.unprocessedPayloads` keeps one payload per name); the manifest counts them all.
+    Committed values where the runner reports any; Flink and Spark report attempted ones. On Prism
+    (2.77.0) two bundles that end together and are each the first with a name count once
+    (`metricsStore.unprocessedPayloads` keeps one payload per name); the manifest counts both.
     """
     if "_metrics" in vars(result):
         vars(result)["_metrics"] = (
-            None  # a portable runner's result queries once and keeps the answer
+            None  # a portable runner's result queries once and caches the answer
         )
     answers = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
     committed = any(one.committed for one in answers)
@@ -72,9 +72,9 @@ def counters(result: PipelineResult) -> dict[str, int]:
 
 
 def user_error(error: Exception) -> Exception:
-    """Returns a worker's error as the user's, or the error itself if it is a fault of the code."""
+    """Returns a worker's error as one sentence for the user, or the error itself if it is a bug."""
     found = SENTENCE.findall(f"{type(error).__name__}: {error}")
     if not found:
         return error
     sentence = found[-1].split(" [while running")[0]
-    return DataError(f"{sentence} (The same command goes on where the run stopped.)")
+    return DataError(f"{sentence} (The same command resumes where the job stopped.)")

@@ -1,7 +1,7 @@
-"""Beam's runner for this machine, with worker processes that receive the job's options.
+"""Beam's embedded runner, whose worker processes receive the job's options.
 
-By default a worker process of the embedded runner receives none of the options, and fills the
-terminal with its log. Here it gets them, and it is started by `pipeline.beam.local_worker`.
+Beam's own passes them none of the options, and fills the terminal with their logs. Here workers are
+started by `pipeline.beam.local_worker` and receive the options.
 """
 
 import contextlib
@@ -27,20 +27,20 @@ WORKER = f"{sys.executable} -m pipeline.beam.local_worker"
 
 
 class LocalRunner(FnApiRunner):
-    """The embedded runner for a job with these options."""
+    """The embedded runner for one job."""
 
     def __init__(self, options: PipelineOptions):
-        asked = options.get_all_options(drop_default=True, retain_unknown_options=True)
-        # Numbers would travel as floats, and a worker that reads "2.0" for an int ends.
-        sent = {k: str(v) if type(v) in (int, float) else v for k, v in asked.items()}
+        given = options.get_all_options(drop_default=True, retain_unknown_options=True)
+        # Numbers would travel as floats, and a worker that parses "2.0" as an int fails.
+        as_text = {k: str(v) if type(v) in (int, float) else v for k, v in given.items()}
         info = beam_provision_api_pb2.ProvisionInfo(
             retrieval_token="unused-retrieval-token",
-            pipeline_options=utils.dict_to_struct(sent),
+            pipeline_options=utils.dict_to_struct(as_text),
         )
         super().__init__(provision_info=ExtendedProvisionInfo(info))
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
-        """Runs the graph, with `local_worker` as its worker processes."""
+        """Runs the graph with worker processes of `pipeline.beam.local_worker`."""
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK:
                 environment.payload = WORKER.encode()
@@ -49,7 +49,7 @@ class LocalRunner(FnApiRunner):
 
 
 class WorkerEnded(RuntimeError):
-    """A worker process that ended before its work was done."""
+    """A worker process that ended before its work was finished."""
 
 
 @contextlib.contextmanager
@@ -57,14 +57,14 @@ def interrupted_if_a_worker_ends() -> Iterator[None]:
     """Ends the wait for a worker process that was killed; Beam would wait for it forever.
 
     Raises:
-        WorkerEnded: if a worker process ended with another status than 0.
+        WorkerEnded: if a worker process ends with a status other than 0.
     """
     before, ended = threading.excepthook, []
 
     def note(error: threading.ExceptHookArgs) -> None:
         if error.thread is not None and error.thread.name == "run_worker":
             ended.append(str(error.exc_value))
-            if len(ended) == 1:  # a second signal might arrive after its handler is gone
+            if len(ended) == 1:  # a second signal could arrive after the handler is removed
                 os.kill(os.getpid(), WAKE)
         else:
             before(error)
@@ -72,7 +72,7 @@ def interrupted_if_a_worker_ends() -> Iterator[None]:
     def wake(*_: object) -> None:
         raise WorkerEnded(
             f"A worker process was lost ({ended[0]}; -9 and 137: killed, often for memory); "
-            "ask for fewer, for example -- --direct_num_workers=1."
+            "run fewer, for example -- --direct_num_workers=1."
         )
 
     threading.excepthook, former = note, signal.signal(WAKE, wake)

@@ -1,6 +1,6 @@
-"""A worker process of the local runner; Beam's own, but quiet on the terminal below warnings.
+"""A worker process of the local runner: Beam's own, without its log on the terminal.
 
-Its log still reaches the runner, which shows warnings.
+The log still reaches the runner, which shows warnings.
 """
 
 import logging
@@ -8,13 +8,13 @@ import sys
 
 
 def main() -> None:
-    """Processes work until the runner has none left."""
+    """Runs the worker until the runner ends it."""
     logging.basicConfig(handlers=[logging.NullHandler()])
     from apache_beam.runners.worker import sdk_worker_main
 
-    from pipeline.beam.job import silence_reported_errors
+    from pipeline.beam.job import hide_reported_errors
 
-    silence_reported_errors()
+    hide_reported_errors()
     logging.getLogger(sdk_worker_main.__name__).addFilter(is_worth_reading)
     sdk_worker_main.main(sys.argv)
 

@@ -1,8 +1,8 @@
-"""Where a Beam job runs: on this machine, or on the runner of the options after `--`.
+"""Options of a Beam job: the local runner by default, or those after `--` on the command line.
 
 The local runner is named because Beam's own default first tries to download another one. A small
-job runs in this process, a larger one in one worker process per core, which takes 3 seconds to
-start. The user's options come last and take precedence.
+job runs in this process; a larger one in one worker process per core, which take 3 seconds to
+start. The user's options come last and so take precedence.
 """
 
 import os
@@ -28,23 +28,23 @@ LOCAL_RUNNER = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARNING
 LARGE_INPUT_BYTES = 48 << 20  # some 12 s of work for one core
 
 
-def pipeline_options(asked: Sequence[str], *, input_bytes: int = 0) -> PipelineOptions:
-    """Returns the options of a job that reads a number of bytes."""
+def pipeline_options(given: Sequence[str], *, input_bytes: int = 0) -> PipelineOptions:
+    """Returns the options of a job that reads `input_bytes`, with the user's options last."""
     cores = len(os.sched_getaffinity(0))
     workers = []
     if input_bytes >= LARGE_INPUT_BYTES and cores > 1:
         workers = ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores}"]
-    return PipelineOptions([*LOCAL_RUNNER, *workers, *asked])
+    return PipelineOptions([*LOCAL_RUNNER, *workers, *given])
 
 
 def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
-    """Checks that paths mean the same to workers as here.
+    """Checks that workers reach the paths.
 
-    Processes that the user started on other machines may share a disk with this one, so paths are
-    accepted there. Dataflow's machines and containers share none.
+    Processes that the user started on other machines may share a disk with this one, so local
+    paths pass; Dataflow's machines and containers share none.
 
     Raises:
-        DataError: if workers have disks of their own, and one of the paths is of this machine.
+        DataError: if workers have disks of their own and one of the paths is local.
     """
     where = _disks_of_their_own(options)
     here = [path for path in paths if not is_remote(path) or path.startswith("file://")]
@@ -56,7 +56,7 @@ def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
 
 
 def _disks_of_their_own(options: PipelineOptions) -> str:
-    """Returns the reason why workers see no disk of this machine, "" if they may see it."""
+    """Returns why workers see no disk of this machine; "" if they may see it."""
     runner = (options.view_as(StandardOptions).runner or "").rpartition(".")[2]
     name = runner.lower().removesuffix("runner")
     if name == "dataflow":
@@ -78,24 +78,24 @@ Follow = Callable[[PipelineResult], None]
 
 
 class FollowedPipeline(beam.Pipeline):
-    """A pipeline that calls `follow` with its job once it is submitted."""
+    """A pipeline that passes its job to `follow` as soon as it is submitted."""
 
     def __init__(self, follow: Follow, **settings: Any):
         super().__init__(**settings)
         self._follow = follow
 
     def run(self, test_runner_api: Any = "AUTO") -> PipelineResult:
-        """Submits the job; the local runner also runs it to its end."""
+        """Submits the job; with the local runner it has ended afterwards."""
         result = super().run(test_runner_api)
         self._follow(result)
         return result
 
 
 def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> beam.Pipeline:
-    """Returns an empty pipeline; from here on this process uses the options' stores.
+    """Returns an empty pipeline, and sets this process's store options to the job's.
 
     Raises:
-        DataError: if the runner does not accept the options.
+        DataError: if the runner rejects the options.
     """
     use_store_options(options)
     if options.view_as(StandardOptions).runner == "FnApiRunner":
@@ -103,7 +103,7 @@ def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> b
     try:
         return FollowedPipeline(follow, options=options)
     except ValueError as error:
-        cause = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"Beam does not take the options after -- ({cause}); see docs/launch.md."
+            f"Beam rejects the options after -- ({reason}); see docs/launch.md."
         ) from error

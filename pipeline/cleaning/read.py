@@ -20,7 +20,7 @@ from data.errors import DataError
 from data.reading import crawl_paths, json_lines, parquet_pages, web_archive
 from data.reading.page import BrokenRecord, Dropped, Page, Rejected, Rule
 from data.stores.files import local_copy
-from data.stores.retry import again_and_again
+from data.stores.retry import retried
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import broken_records, spill
 from pipeline.cleaning.exchange import partition_of
@@ -143,7 +143,7 @@ def _reading(path: Path) -> Iterator[None]:
         DataError: if the system repeatedly refuses to open the file, or to continue reading it.
     """
     try:
-        again_and_again(lambda: path.open("rb").close())
+        retried(lambda: path.open("rb").close())
         yield
     except OSError as error:
         raise DataError(

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.stores.atomic import atomic_write
+
 COLUMNS = pa.schema(
     [
         ("language", pa.string()),
@@ -91,13 +93,12 @@ def write_evaluation(
     path.parent.mkdir(parents=True, exist_ok=True)
     if evaluation.routing is not None:
         table = pa.Table.from_pydict(evaluation.routing, ROUTING_COLUMNS)
-        _write_whole(table, path.with_name(f"routing-{path.name}"))
+        _write_table(table, path.with_name(f"routing-{path.name}"))
     schema = COLUMNS if tokens is None else COLUMNS.with_metadata({TOKENS: tokens})
-    _write_whole(pa.Table.from_pydict(evaluation.pages, schema), path)
+    _write_table(pa.Table.from_pydict(evaluation.pages, schema), path)
     return path
 
 
-def _write_whole(table: pa.Table, path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(path)
+def _write_table(table: pa.Table, path: Path) -> None:
+    with atomic_write(path) as unfinished:
+        pq.write_table(table, unfinished)

@@ -15,6 +15,7 @@ import jax
 from rich.console import Console
 from tensorboardX import SummaryWriter
 
+from data.stores.atomic import write_text
 from model.nonfinite import GradientSite
 from model.train_step import StepMetrics
 from pipeline.hardware.hosts import is_first
@@ -132,9 +133,7 @@ def forget_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines(keepends=True) if _step_of(line) <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    write_text(path, "".join(kept))
 
 
 def _step_of(line: str) -> float:

@@ -166,5 +166,5 @@ def test_options_that_dataflow_does_not_take_are_one_sentence(mswitch, storage, 
     command[command.index("--out") + 1] = "gs://bucket/empty"
     refused = ("--no_auth", "--project=Not A Project")
     done = mswitch(*command, *refused, fails=True, STORAGE_EMULATOR_HOST=storage)
-    assert "Beam does not take the options after --" in done.stderr.splitlines()[-1]
+    assert "Beam rejects the options after --" in done.stderr.splitlines()[-1]
     assert not bucket.exists("bucket/empty/manifest.json")

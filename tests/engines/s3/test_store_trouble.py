@@ -198,6 +198,6 @@ def test_a_store_that_stays_away_is_one_sentence_and_the_same_command_goes_on(
         asked = mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options, fails=True,
                         AWS_MAX_ATTEMPTS="1")  # fmt: skip
     assert "cannot be" in sentence(asked)
-    assert "goes on where the run stopped" in sentence(asked)
+    assert "resumes where the job stopped" in sentence(asked)
     mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options())
     assert corpus(minio, out, tmp_path / "there", digests) == whole
