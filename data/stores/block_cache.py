@@ -37,7 +37,7 @@ class DamagedFile(Damaged):
     """A download whose size or checksum differs from the manifest's."""
 
 
-class Wanted(NamedTuple):
+class CachedFile(NamedTuple):
     """A file by its content.
 
     Attributes:
@@ -60,11 +60,11 @@ class BlockCache:
         directory.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def pin(self, wanted: Wanted, fetch: Callable[[Path], None]) -> Iterator[Path]:
+    def pin(self, file: CachedFile, fetch: Callable[[Path], None]) -> Iterator[Path]:
         """Pins a file, downloaded first if it is absent; it is not evicted within the block.
 
         Args:
-            wanted: the file.
+            file: the file.
             fetch: function that downloads the file to a path; the result is verified.
 
         Raises:
@@ -72,44 +72,44 @@ class BlockCache:
             CacheFull: if every other file stays pinned for `PATIENCE_SECONDS`.
             DataError: if the file is larger than the cache.
         """
-        path = self.directory / wanted.sha256
+        path = self.directory / file.sha256
         while True:
-            with self._locked(f"{wanted.sha256}.lock", fcntl.LOCK_SH):
+            with self._locked(f"{file.sha256}.lock", fcntl.LOCK_SH):
                 if path.exists():
                     now = time.time_ns()  # the kernel's own file clock advances in steps of 4 ms
                     os.utime(path, ns=(now, now))  # the order of eviction
                     yield path
                     return
-            with self._locked(f"{wanted.sha256}.lock", fcntl.LOCK_EX):
+            with self._locked(f"{file.sha256}.lock", fcntl.LOCK_EX):
                 if not path.exists():
-                    self._fetch(wanted, fetch)
+                    self._fetch(file, fetch)
 
-    def _fetch(self, wanted: Wanted, fetch: Callable[[Path], None]) -> None:
+    def _fetch(self, file: CachedFile, fetch: Callable[[Path], None]) -> None:
         """Downloads a file whose lock is held exclusively."""
-        temporary = self.directory / f"{wanted.sha256}.{wanted.size}.tmp"
-        self._reserve(temporary, wanted)
+        temporary = self.directory / f"{file.sha256}.{file.size}.tmp"
+        self._reserve(temporary, file)
         try:
             fetch(temporary)
             if (
-                temporary.stat().st_size != wanted.size
-                or digest_of_contents(temporary) != wanted.sha256
+                temporary.stat().st_size != file.size
+                or digest_of_contents(temporary) != file.sha256
             ):
                 raise DamagedFile(
-                    f"{wanted.address} is not what the manifest says (size or checksum); "
+                    f"{file.address} differs from the manifest (size or checksum); "
                     "restore the file or tokenize again."
                 )
             with self._locked("cache.lock", fcntl.LOCK_EX):
-                temporary.replace(self.directory / wanted.sha256)
+                temporary.replace(self.directory / file.sha256)
         except BaseException:
             with self._locked("cache.lock", fcntl.LOCK_EX):
                 temporary.unlink(missing_ok=True)
             raise
 
-    def _reserve(self, temporary: Path, wanted: Wanted) -> None:
+    def _reserve(self, temporary: Path, file: CachedFile) -> None:
         """Reserves room for a file, evicting others."""
-        if wanted.size > self.limit_bytes:
+        if file.size > self.limit_bytes:
             raise DataError(
-                f"{wanted.address} has {wanted.size:,} bytes and the cache in {self.directory} may "
+                f"{file.address} has {file.size:,} bytes and the cache in {self.directory} may "
                 f"hold {self.limit_bytes:,}; give it more room (--cache.gigabytes)."
             )
         for attempt in Retrying(
@@ -120,21 +120,21 @@ class BlockCache:
         ):
             with attempt, self._locked("cache.lock", fcntl.LOCK_EX):
                 temporary.unlink(missing_ok=True)  # of a process that died
-                self._make_room(wanted)
+                self._make_room(file)
                 temporary.touch()
 
-    def _make_room(self, wanted: Wanted) -> None:
+    def _make_room(self, file: CachedFile) -> None:
         files = [path for path in self.directory.iterdir() if path.suffix != ".lock"]
         room = self.limit_bytes - sum(map(_full_size, files))
         for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
-            if room >= wanted.size:
+            if room >= file.size:
                 return
             size = _full_size(path)
             if self._evict(path):
                 room += size
-        if room < wanted.size:
+        if room < file.size:
             raise CacheFull(
-                f"{wanted.address} needs {wanted.size:,} bytes and all but {max(room, 0):,} of the "
+                f"{file.address} needs {file.size:,} bytes and all but {max(room, 0):,} of the "
                 f"{self.limit_bytes:,} in {self.directory} are in use; give it more room "
                 "(--cache.gigabytes) or start fewer processes."
             )

@@ -2,8 +2,8 @@
 
 A store answers 503, drops a connection or is unreachable for half a minute: none of that ends a
 job. Errors that no wait resolves (no such bucket, wrong credentials) end it at once. Either way the
-end is one sentence. Waits grow exponentially with jitter, to about a minute in all; fsspec's own few
-tries within a second or two come before.
+end is one sentence. Waits grow exponentially with jitter, to about a minute in all, after fsspec's
+own few tries within a second or two.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ from typing import Any
 
 from data.errors import DataError
 from data.stores.atomic import atomic_write
-from data.stores.block_cache import BlockCache, Wanted
+from data.stores.block_cache import BlockCache, CachedFile
 from data.stores.digests import digest_of_bytes
 from data.stores.files import download, files_below, join_path, read_bytes
 from data.stores.retry import with_retries
@@ -58,9 +58,9 @@ class StagedFiles:
         address, size = self.address(file.name), self.size(file.name)
         if size is None:
             raise DataError(f"Token blocks should hold {address}, which is missing.")
-        wanted = Wanted(file.sha256, size, address)
+        cached = CachedFile(file.sha256, size, address)
         with ExitStack() as stack:
-            yield with_retries(lambda: stack.enter_context(self._borrow(wanted, file)), address)
+            yield with_retries(lambda: stack.enter_context(self._borrow(cached, file)), address)
 
     def prefetch(self, files: Iterable[BlockFile]) -> None:
         """Downloads files in background threads; a file that is already requested is skipped."""
@@ -69,8 +69,8 @@ class StagedFiles:
         for file in files:
             self._ahead.ask(file, self.size(file.name) or 0)
 
-    def _borrow(self, wanted: Wanted, file: BlockFile) -> AbstractContextManager[Path]:
-        return self.cache.pin(wanted, lambda path: download(wanted.address, path))
+    def _borrow(self, cached: CachedFile, file: BlockFile) -> AbstractContextManager[Path]:
+        return self.cache.pin(cached, lambda path: download(cached.address, path))
 
     @cached_property
     def _sizes(self) -> dict[str, int]:

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.stores import block_cache
-from data.stores.block_cache import BlockCache, CacheFull, DamagedFile, SourceFile
+from data.stores.block_cache import BlockCache, CachedFile, CacheFull, DamagedFile
 
 CONTENTS = [bytes([number]) * (100 + number) for number in range(8)]
 LIMIT = 350  # three of them
 
 
-def source(number: int) -> SourceFile:
+def wanted(number: int) -> CachedFile:
     content = CONTENTS[number]
-    return SourceFile(hashlib.sha256(content).hexdigest(), len(content), f"store://{number}")
+    return CachedFile(hashlib.sha256(content).hexdigest(), len(content), f"store://{number}")
 
 
 class Fetch:
@@ -49,7 +49,7 @@ def cache(tmp_path):
 def test_a_file_is_fetched_once(cache):
     fetch = Fetch()
     for _ in range(3):
-        with cache.pin(source(1), fetch(1)) as path:
+        with cache.pin(wanted(1), fetch(1)) as path:
             assert path.read_bytes() == CONTENTS[1]
     assert fetch.count == 1
 
@@ -61,18 +61,18 @@ def test_a_file_is_fetched_once(cache):
 def test_it_is_never_larger_than_its_limit_and_keeps_what_was_used_last(tmp_path, numbers):
     cache, fetch = BlockCache(tmp_path / "cache", LIMIT), Fetch()
     for number in numbers:
-        with cache.pin(source(number), fetch(number)) as path:
+        with cache.pin(wanted(number), fetch(number)) as path:
             assert path.read_bytes() == CONTENTS[number]
             assert occupied(cache) <= LIMIT
     recent = list(dict.fromkeys(reversed(numbers)))[:3]
-    assert all((cache.directory / source(number).sha256).exists() for number in recent)
+    assert all((cache.directory / wanted(number).sha256).exists() for number in recent)
 
 
 def test_what_is_lent_stays(cache):
     fetch = Fetch()
-    with cache.pin(source(0), fetch(0)) as lent:
+    with cache.pin(wanted(0), fetch(0)) as lent:
         for number in (1, 2, 3, 4, 5):
-            with cache.pin(source(number), fetch(number)):
+            with cache.pin(wanted(number), fetch(number)):
                 assert lent.exists()
 
 
@@ -80,11 +80,11 @@ def test_a_cache_of_which_all_is_lent_says_so(cache, monkeypatch):
     monkeypatch.setattr(block_cache, "PATIENCE_SECONDS", 0)
     fetch = Fetch()
     with (
-        cache.pin(source(0), fetch(0)),
-        cache.pin(source(1), fetch(1)),
-        cache.pin(source(2), fetch(2)),
+        cache.pin(wanted(0), fetch(0)),
+        cache.pin(wanted(1), fetch(1)),
+        cache.pin(wanted(2), fetch(2)),
         pytest.raises(CacheFull, match="store://3 needs 103 bytes and all but 47 of the 350"),
-        cache.pin(source(3), fetch(3)),
+        cache.pin(wanted(3), fetch(3)),
     ):
         pass
 
@@ -93,7 +93,7 @@ def test_a_file_larger_than_the_cache_is_refused_at_once(tmp_path):
     cache = BlockCache(tmp_path, 50)
     with (
         pytest.raises(DataError, match=r"store://0 has 100 bytes and the cache .* may hold 50"),
-        cache.pin(source(0), Fetch()(0)),
+        cache.pin(wanted(0), Fetch()(0)),
     ):
         pass
 
@@ -102,11 +102,11 @@ def test_a_file_larger_than_the_cache_is_refused_at_once(tmp_path):
 def test_a_damaged_file_is_never_lent(cache, damage):
     with (
         pytest.raises(DamagedFile, match="store://0 differs from the manifest"),
-        cache.pin(source(0), lambda path: path.write_bytes(damage(CONTENTS[0]))),
+        cache.pin(wanted(0), lambda path: path.write_bytes(damage(CONTENTS[0]))),
     ):
         pass
     assert occupied(cache) == 0
-    with cache.pin(source(0), Fetch()(0)) as path:
+    with cache.pin(wanted(0), Fetch()(0)) as path:
         assert path.read_bytes() == CONTENTS[0]
 
 
@@ -118,7 +118,7 @@ def test_processes_share_it(cache):
         "from test_block_cache import *\n"
         "cache, fetch = BlockCache(Path(sys.argv[1]), LIMIT), Fetch()\n"
         "for number in np.random.default_rng(int(sys.argv[3])).integers(0, 8, 100).tolist():\n"
-        "    with cache.pin(source(number), fetch(number)) as path:\n"
+        "    with cache.pin(wanted(number), fetch(number)) as path:\n"
         "        assert path.read_bytes() == CONTENTS[number]\n"
         "        assert occupied(cache) <= LIMIT\n"
         "print(fetch.count)\n"
@@ -148,7 +148,7 @@ def test_a_process_that_was_killed_leaves_nothing_that_counts(cache):
         "def die(path):\n"
         "    path.write_bytes(CONTENTS[1][:50])\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "with cache.pin(source(0), Fetch()(0)), cache.pin(source(1), die):\n"
+        "with cache.pin(wanted(0), Fetch()(0)), cache.pin(wanted(1), die):\n"
         "    pass\n"
     )
     here = Path(__file__)
@@ -161,7 +161,7 @@ def test_a_process_that_was_killed_leaves_nothing_that_counts(cache):
     assert any(path.suffix == ".tmp" for path in cache.directory.iterdir())
     fetch = Fetch()
     for number in (5, 6, 7, 1):
-        with cache.pin(source(number), fetch(number)) as path:
+        with cache.pin(wanted(number), fetch(number)) as path:
             assert path.read_bytes() == CONTENTS[number]
             assert occupied(cache) <= LIMIT
     assert fetch.count == 4
