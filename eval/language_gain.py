@@ -20,7 +20,7 @@ class TrainingText:
         bytes_per_token: UTF-8 bytes ÷ tokens of the training text; high where pieces are long.
         tokens_per_page: training tokens ÷ training pages.
         unknown_share: share of tokens whose text is lost.
-        byte_fallback_share: share of tokens that stand for a single byte of an unknown character.
+        byte_fallback_share: share of tokens that stand for one byte of a character without a piece.
     """
 
     tokens: float | None = None

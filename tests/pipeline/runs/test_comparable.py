@@ -1,0 +1,87 @@
+"""Which synthetic runs may be compared, and which differences are refused or listed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from synthetic_runs import write_run
+
+from eval.report import Difference
+from pipeline.errors import ArtifactError
+from pipeline.runs.comparable import check_students, differences
+from pipeline.runs.finished import FinishedRun, read_run
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory) -> FinishedRun:
+    return read_run(write_run(tmp_path_factory.mktemp("runs") / "dense", experts=None))
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory) -> FinishedRun:
+    directory = tmp_path_factory.mktemp("runs") / "sparse"
+    return read_run(write_run(directory, experts=8, parameters=6_172_835))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"batch": 64}, "batch: there 32, here 64"),
+        ({"model": {"embed": 128, "switch": {"experts": 8}}}, "model.embed: there 64, here 128"),
+    ],
+)
+def test_unfair_comparisons_are_refused(dense, tmp_path, changes, message):
+    other = read_run(write_run(tmp_path / "other", experts=8, **changes))
+    with pytest.raises(ArtifactError, match=message):
+        differences([dense], [other], allowed=False)
+
+
+@pytest.mark.parametrize("name", ["start", "weights", "vocabulary", "teacher"])
+def test_runs_of_other_inputs_need_permission(dense, tmp_path, name):
+    """First weights, mixture file, vocabulary, teacher: none of them is the feed-forward."""
+    other = read_run(write_run(tmp_path / "other", experts=8, made_from={name: "sha"}))
+    with pytest.raises(ArtifactError, match=f"digest of the {name}: there None, here 'sha'"):
+        differences([dense], [other], allowed=False)
+    assert differences([dense], [other], allowed=True) == (
+        Difference(f"digest of the {name}", ("not recorded",), ("sha",)),
+    )
+
+
+def test_a_student_is_a_distilled_run(dense, sparse, tmp_path):
+    """Of its inputs only the teacher may differ from the baseline's."""
+
+    def check(student: FinishedRun) -> None:
+        check_students([student], dense, [sparse], differences_allowed=False)
+
+    with pytest.raises(ArtifactError, match=r"has no teacher; name a run that `mswitch dist"):
+        check(dense)
+    taught = {
+        name: write_run(tmp_path / name, experts=None, distillation={}, made_from={name: "sha"})
+        for name in ("teacher", "start")
+    }
+    check(read_run(taught["teacher"]))
+    with pytest.raises(ArtifactError, match="digest of the start: there None, here 'sha'"):
+        check(read_run(taught["start"]))
+
+
+def test_students_share_distillation_settings_and_have_the_right_teacher(dense, sparse, tmp_path):
+    """Otherwise two settings under one name would count as two seeds of one student."""
+
+    def check(*students: Path) -> None:
+        runs = [read_run(student) for student in students]
+        check_students(runs, dense, [sparse], differences_allowed=False)
+
+    ways = [
+        write_run(tmp_path / f"student{share}", experts=None, distillation={"hard_share": share})
+        for share in (0.25, 0.75)
+    ]
+    with pytest.raises(ArtifactError, match=r"hard_share: there 0\.25, asked 0\.75.*--set name="):
+        check(*ways)
+    path = ways[0] / "recipe.json"
+    about = json.loads(path.read_text())
+    teacher = {"recipe": "synthetic", "seed": 7, "parameters": 6_172_835}
+    path.write_text(json.dumps(about | {"teacher": teacher}))
+    with pytest.raises(ArtifactError, match=r"teacher of .* is synthetic, seed 7, of 6,172,835"):
+        check(ways[0])
+    path.write_text(json.dumps(about | {"teacher": teacher | {"seed": 0}}))
+    check(ways[0])
