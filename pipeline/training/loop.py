@@ -163,7 +163,7 @@ class _Loop(NamedTuple):
             return True
         with training.account.spend("evaluating"):
             self.log.doing("evaluating")
-            evaluation = training.held_out.score(trainer, state.arrays, self.preemption.asked)
+            evaluation = training.held_out.score(trainer, state.arrays, self.preemption.received)
             if evaluation is not None and is_first():
                 write_evaluation(training.out, step, evaluation)
                 self.log.scored(step, evaluation.losses)

@@ -33,7 +33,7 @@ class Preemption:
 
     def __init__(self, stage: str):
         self._stage = stage
-        self._asked = threading.Event()
+        self._received = threading.Event()
 
     def __enter__(self) -> "Preemption":
         if jax.process_count() == 1:
@@ -55,12 +55,12 @@ class Preemption:
     def reached(self, step: int) -> bool:
         """Returns whether to save after this step and stop; equal on all hosts."""
         if jax.process_count() == 1:
-            return self._asked.is_set()
+            return self._received.is_set()
         return multihost_utils.reached_preemption_sync_point(step)
 
-    def asked(self) -> bool:
+    def received(self) -> bool:
         """Returns whether the signal reached this host, to abandon work that can be repeated."""
-        return jax.process_count() == 1 and self._asked.is_set()
+        return jax.process_count() == 1 and self._received.is_set()
 
     def _watch(self) -> None:
         while received := self._read.recv(1):
@@ -69,7 +69,7 @@ class Preemption:
         else:
             self._read.close()
             return  # the context ended without a signal
-        self._asked.set()
+        self._received.set()
         self._print(f"SIGTERM: saves after this step and exits within {GRACE_SECONDS} s.")
         threading.Event().wait(GRACE_SECONDS)
         self._print(

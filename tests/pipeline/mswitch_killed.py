@@ -51,7 +51,7 @@ def act_after_step(moment: str, at: str) -> None:
     def reached(self, step: int) -> bool:
         if step == int(at) and moment == "terminate":
             os.kill(os.getpid(), signal.SIGTERM)
-            self._asked.wait()  # until the listening thread has it
+            self._received.wait()  # until the listening thread has it
         elif step == int(at):
             threading.Thread(target=kill_at_random).start()
         elif step == int(at) + 3:  # a save later

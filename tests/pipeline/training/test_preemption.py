@@ -8,8 +8,8 @@ from pipeline.training import preemption
 preemption.GRACE_SECONDS = 0.2
 with preemption.Preemption("pretrain") as listening:
     os.kill(os.getpid(), signal.SIGTERM)
-    listening._asked.wait()
-    assert listening.asked() and listening.reached(1)
+    listening._received.wait()
+    assert listening.received() and listening.reached(1)
     {then}
 """
 
