@@ -74,7 +74,7 @@ class MeshShape:
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
-    """Returns the mesh; neighbouring devices share a host, neighbouring hosts a slice.
+    """Returns the mesh; neighbouring devices are on one host, neighbouring hosts in one slice.
 
     Raises:
         ConfigurationError: if the shape does not use exactly the devices that exist.

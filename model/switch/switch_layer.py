@@ -52,7 +52,7 @@ class Routing(NamedTuple):
 
 
 class DeviceInputs(NamedTuple):
-    """What a device reads; the names of the dimensions also say how the whole arrays are split."""
+    """The inputs of one device; dimension names also define how the whole arrays are split."""
 
     x: Float[Array, "batch length embed"]
     is_token: Bool[Array, "batch length"]
