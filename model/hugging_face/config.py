@@ -72,9 +72,9 @@ def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
 def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> dict[str, Any]:
     if config.feed_forward != "relu":
         raise ConfigurationError(
-            "The experts of this run are gated (model.layers.feed_forward is gated-gelu), and "
+            "The experts of this run are gated (model.feed_forward is gated-gelu), and "
             "Transformers' SwitchTransformers has ReLU experts only. "
-            "Export a dense run, or one with model.layers.feed_forward=relu."
+            "Export a dense run, or one with model.feed_forward=relu."
         )
     if switch.every > 2:
         raise ConfigurationError(
