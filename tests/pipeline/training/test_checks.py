@@ -44,7 +44,7 @@ def test_all_reasons_are_reported_together(blocks, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "mixture, message", [("unimaxx:1:1", "unimaxx"), ("weights:nowhere.csv", "is no file")]
+    "mixture, message", [("unimaxx:1:1", "unimaxx"), ("weights:nowhere.csv", "is not a file")]
 )
 def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, mixture, message):
     asked = Pretrain(
