@@ -24,7 +24,7 @@ from pipeline import clean, inspect
 from pipeline.arguments import Clean, Inspect
 from pipeline.beam.options import pipeline_options
 from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.plan import whole
+from pipeline.cleaning.plan import total_of
 from pipeline.cleaning.read import READERS
 from pipeline.errors import ArtifactError
 
@@ -279,8 +279,8 @@ def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
     assert job.workspace.done("read") == []
     hidden.rename(archive)
     clean.run_job(job, pipeline_options(()))
-    assert whole(job).counts["read", "", ""] == 5
-    assert whole(job).broken == {}
+    assert total_of(job).counts["read", "", ""] == 5
+    assert total_of(job).broken == {}
 
 
 def test_of_many_broken_records_of_one_reason_each_keeps_its_place(tmp_path):
