@@ -44,8 +44,8 @@ from pipeline.cleaning.graph import (
     total_of,
     trusts_declarations,
 )
+from pipeline.cleaning.identification_time import TimedStep
 from pipeline.cleaning.input_files import files_named, input_files, of_languages
-from pipeline.cleaning.judgement import TimedStep
 from pipeline.cleaning.manifest import manifest_of, print_summary
 from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.requested_rules import bad_word_rule, fasttext_model, requested_rules

@@ -1,6 +1,6 @@
 """The steps of `mswitch clean`: each reads what earlier steps spilled, and spills its own results.
 
-A step is a frozen dataclass that is called with the number of a shard or of a hash partition, and
-returns a `Tally`. It is independent of Beam, which calls it. The rules that it applies are in
-`data`.
+A step is a frozen dataclass that is called with the number of a work item: of a shard or of a hash
+partition. It returns a `Tally`. It does not import Beam, which calls it. The rules that it applies
+are in `data`. `graph` has the order of the steps.
 """

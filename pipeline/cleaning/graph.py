@@ -42,14 +42,13 @@ from pipeline.cleaning.near_duplicates import (
     SpillMinHashKeys,
 )
 from pipeline.cleaning.newest_per_url import FindNewest
-from pipeline.cleaning.read import ReadShard
+from pipeline.cleaning.read import DUPLICATE_URL, ReadShard
 from pipeline.cleaning.shards import Cut
 from pipeline.cleaning.spilled_pages import SpilledPages
 from pipeline.cleaning.tally import Tally, tallies, total
 from pipeline.cleaning.write import CorpusFile, corpus_files
 
 AnyRules = RuleSet | WebRuleSet | Untouched
-DUPLICATE_URL = "duplicate_url"
 NEAR_DUPLICATE = "near_duplicate"
 
 
@@ -98,8 +97,10 @@ def steps(job: CleaningJob) -> list[GraphStep]:
     judging = not isinstance(rules, Untouched)
     first = ReadShard(
         workspace=space,
-        requested=_requested(job) if trusts_declarations(rules) else (),
-        first_rules=(too_long,) if judging else (),
+        judgements=(
+            *(_requested(job) if trusts_declarations(rules) else ()),
+            *((RejectByRule(too_long),) if judging else ()),
+        ),
         one_page_per_address=judging,
         partitions=partitions,
         cut=job.cut,

@@ -80,7 +80,7 @@ def of_languages(
 
 
 def files_named(patterns: Iterable[str]) -> list[str]:
-    """Returns the patterns without lists of a crawl's files, which workers need not reach."""
+    """Returns the patterns that workers read themselves: all but lists of a crawl's files."""
     return [one for one in patterns if not one.endswith(crawl_paths.SUFFIXES)]
 
 
@@ -92,7 +92,7 @@ def _identity(path: str) -> str:
 
 
 def _matched(pattern: str, base: str) -> Iterator[InputFile]:
-    for file in _listed(pattern):
+    for file in _globbed(pattern):
         if file.path.endswith(crawl_paths.SUFFIXES):
             with local_copy(file.path) as listing:
                 for name in crawl_paths.read(listing):
@@ -101,13 +101,13 @@ def _matched(pattern: str, base: str) -> Iterator[InputFile]:
             yield file
 
 
-def _listed(pattern: str) -> Iterator[InputFile]:
+def _globbed(pattern: str) -> Iterator[InputFile]:
     if not is_remote(pattern):
         for name in glob.glob(pattern, recursive=True):
             if Path(name).is_file():
                 path = absolute(_in_unicode(name))  # workers may run in another directory
-                about = Path(name).stat()
-                yield InputFile(path, about.st_size, str(about.st_mtime_ns))
+                status = Path(name).stat()
+                yield InputFile(path, status.st_size, str(status.st_mtime_ns))
     else:
         yield from _matched_in_store(pattern)
 

@@ -6,14 +6,10 @@ decision on the language. Judgements are pickled for the workers. CLD3's network
 so each process loads it at its first use.
 """
 
-import contextlib
 import functools
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data.language_id import cld3, langdetect_english
 from data.language_id.prediction import Identifier, Prediction
@@ -22,8 +18,7 @@ from data.languages import UNDETERMINED, codes
 from data.reading.page import Dropped, NotAsked, Page, Rejected, Rule
 from data.rules import english_lines, web_lines
 from data.rules.cleaned_lines import Cleaned
-from pipeline.beam.workspace import Workspace
-from pipeline.cleaning.tally import Tally
+from pipeline.cleaning.identification_time import identification_timed
 
 Judgement = Callable[[Page], Page | Dropped]
 
@@ -87,7 +82,7 @@ class KeepEnglish:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        with _timed():
+        with identification_timed():
             answer = langdetect_english.identify(page.text)
         reason = langdetect_english.why_not_english(answer, self.certain_probability)
         if reason is not None or answer is None:
@@ -182,47 +177,8 @@ def _cleaned(page: Page, cleaned: Cleaned) -> Page | Rejected:
     return page._replace(text=text, removed_lines=(*page.removed_lines, *sorted(removed.items())))
 
 
-@dataclass(frozen=True)
-class TimedStep:
-    """Adds the time of language identification to the tallies of a step."""
-
-    timed: Any
-
-    @property
-    def workspace(self) -> Workspace:
-        """Workspace of the job."""
-        return self.timed.workspace
-
-    @property
-    def step(self) -> str:
-        """Name of the step in the workspace."""
-        return self.timed.step
-
-    def __call__(self, number: int) -> Tally:
-        """Processes one work item."""
-        before = _identification_seconds()
-        tally = self.timed(number)
-        tally.identification_seconds = _identification_seconds() - before
-        return tally
-
-
-def _identification_seconds() -> float:
-    """Returns the seconds that this thread has spent on language identification."""
-    return getattr(_spent, "seconds", 0.0)
-
-
-_spent = threading.local()
-
-
-@contextlib.contextmanager
-def _timed() -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    _spent.seconds = _identification_seconds() + time.perf_counter() - began
-
-
 def _identified(model: str | None, text: str) -> Prediction:
-    with _timed():
+    with identification_timed():
         return _identifier(model).identify(text)
 
 

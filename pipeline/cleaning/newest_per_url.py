@@ -1,7 +1,7 @@
 """Second step: finds the pages that are not the newest of their address, over all shards.
 
-A partition reads every candidate for its addresses, at most one per chunk and address. It spills
-the rows of all but the newest, one batch per shard.
+A partition reads every version of its addresses, at most one per chunk and address. It spills the
+rows of all but the newest, one batch per shard.
 """
 
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ class FindNewest:
 
     def __call__(self, number: int) -> Tally:
         """Processes one partition."""
-        candidates: list[PageVersion] = []
+        versions: list[PageVersion] = []
         shards: list[np.ndarray] = []
         rows: list[np.ndarray] = []
         for shard in range(self.shards):
             path = keys_path(self.workspace, ReadShard.step, shard)
             for batch in spill.every(path, number, self.partitions):
                 *columns, numbers = (column.to_pylist() for column in batch.columns)
-                candidates += map(PageVersion, *columns)
+                versions += map(PageVersion, *columns)
                 rows.append(np.array(numbers, np.uint32))
                 shards.append(np.full(len(numbers), shard, np.uint32))
-        older = ~newest_per_url.newest(candidates)
+        older = ~newest_per_url.newest(versions)
         found = by_shard(_joined(shards)[older], _joined(rows)[older], self.shards)
         spill.write_numbers(self.workspace, self.workspace.spill(self.step, number), found)
         return Tally()

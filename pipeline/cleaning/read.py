@@ -1,4 +1,4 @@
-"""First step: reads the records of a shard's files as pages, and spills a candidate per address.
+"""First step: reads the records of a shard's files as pages, and spills a version per address.
 
 A damaged record is counted. A file that the system refuses to open or to read ends the job, because
 its content is unknown. Dropped at once are pages of languages that were not requested, where the
@@ -8,6 +8,7 @@ address that a crawl repeats fifty thousand times is spilled once per chunk.
 """
 
 import contextlib
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,13 @@ import pyarrow as pa
 from data.dedup.newest_per_url import PageVersion, newest, version_of
 from data.errors import DataError
 from data.reading import crawl_paths, json_lines, parquet_pages, web_archive
-from data.reading.page import BrokenRecord, Dropped, Page, Rejected, Rule
+from data.reading.page import BrokenRecord, Page, Rejected
 from data.stores.files import local_copy
 from data.stores.retry import retried
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import broken_records, spill
 from pipeline.cleaning.exchange import partition_of
-from pipeline.cleaning.judgement import Judgement, RejectByRule, judged
+from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.shards import Cut, chunks
 from pipeline.cleaning.tally import Tally
@@ -37,7 +38,7 @@ READERS = (
     | dict.fromkeys(parquet_pages.SUFFIXES, parquet_pages.read)
 )  # the first suffix that matches counts: .warc.wet.gz is text
 
-CANDIDATES = pa.schema(
+VERSIONS = pa.schema(
     [
         ("address", pa.binary(16)),
         ("timestamp", pa.string()),
@@ -45,23 +46,21 @@ CANDIDATES = pa.schema(
         ("row", pa.uint32()),
     ]
 )
-NO_VERSION = PageVersion(b"", "", b"")
+DUPLICATE_URL = "duplicate_url"
 
 
 @dataclass(frozen=True)
 class ReadShard:
-    """Spills a shard's pages, and each as a candidate for the newest of its address.
+    """Spills a shard's pages, and the version of its address that each page is.
 
     Attributes:
-        requested: judgements of the declared language, where it counts; else empty.
-        first_rules: rules that need nothing but the page.
-        one_page_per_address: whether older pages of an address are rejected.
+        judgements: judgements that need no other page.
+        one_page_per_address: whether older versions of an address are rejected.
         crawl_cache: directory for files fetched from a crawl; None to keep none.
     """
 
     workspace: Workspace
-    requested: tuple[Judgement, ...]
-    first_rules: tuple[Rule, ...]
+    judgements: tuple[Judgement, ...]
     one_page_per_address: bool
     partitions: int
     cut: Cut
@@ -74,7 +73,7 @@ class ReadShard:
         row, space = 0, self.workspace
         broken_path = broken_records.spilled(space, self.step, number)
         with (
-            page_spill(space, self.step, number, CANDIDATES) as files,
+            page_spill(space, self.step, number, VERSIONS) as files,
             spill.writer(space, broken_path, broken_records.SCHEMA) as broken_file,
         ):
             records = self._records(number, files.tally)
@@ -83,10 +82,15 @@ class ReadShard:
                 files.tally.count_broken(broken)
                 if broken:
                     broken_file.write_batch(broken_records.batch(broken))
-                passed, dropped = self._judged(chunk)
-                files.write([page for page, _ in passed], dropped)
-                for batch in self._candidates([version for _, version in passed], row):
-                    files.keys.write_batch(batch)
+                outcomes = [judged(page, self.judgements) for page in chunk]
+                passed = [one for one in outcomes if isinstance(one, Page)]
+                dropped = [one for one in outcomes if not isinstance(one, Page)]
+                if self.one_page_per_address:
+                    passed, versions, older = _newest(passed)
+                    dropped += older
+                    for batch in _batches(versions, row, self.partitions):
+                        files.keys.write_batch(batch)
+                files.write(passed, dropped)
                 row += len(passed)
         return files.tally
 
@@ -96,38 +100,30 @@ class ReadShard:
                 tally.counts["bytes", "", ""] += local.stat().st_size
                 yield from _reader(path)(local)
 
-    def _judged(
-        self, chunk: Sequence[Page]
-    ) -> tuple[list[tuple[Page, PageVersion]], list[Dropped]]:
-        """Returns a chunk's pages that pass, with their versions, and those that are dropped."""
-        judgements = [*self.requested, *map(RejectByRule, self.first_rules)]
-        outcomes = [judged(page, judgements) for page in chunk]
-        pages = [one for one in outcomes if isinstance(one, Page)]
-        dropped = [one for one in outcomes if not isinstance(one, Page)]
-        if not self.one_page_per_address:
-            return [(page, NO_VERSION) for page in pages], dropped
-        versions = list(map(version_of, pages))
-        passed: list[tuple[Page, PageVersion]] = []
-        for page, version, keep in zip(pages, versions, newest(versions), strict=True):
-            if keep:
-                passed.append((page, version))
-            else:
-                dropped.append(Rejected(page, "duplicate_url"))
-        return passed, dropped
 
-    def _candidates(
-        self, versions: Sequence[PageVersion], first_row: int
-    ) -> Iterator[pa.RecordBatch]:
-        """Yields a chunk's candidates, one batch per partition."""
-        if not self.one_page_per_address:
-            return
-        rows: list[list[tuple]] = [[] for _ in range(self.partitions)]
-        for row, version in enumerate(versions, first_row):
-            rows[partition_of(version.address, self.partitions)].append((*version, row))
-        for part in rows:
-            columns = list(zip(*part, strict=True)) or [()] * len(CANDIDATES)
-            arrays = [pa.array(c, f.type) for c, f in zip(columns, CANDIDATES, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, schema=CANDIDATES)
+def _newest(pages: Sequence[Page]) -> tuple[list[Page], list[PageVersion], list[Rejected]]:
+    """Returns the newest page of each address in a chunk, their versions, and the other pages."""
+    versions = list(map(version_of, pages))
+    keep = newest(versions).tolist()
+    older = [page for page, is_newest in zip(pages, keep, strict=True) if not is_newest]
+    return (
+        list(itertools.compress(pages, keep)),
+        list(itertools.compress(versions, keep)),
+        [Rejected(page, DUPLICATE_URL) for page in older],
+    )
+
+
+def _batches(
+    versions: Sequence[PageVersion], first_row: int, partitions: int
+) -> Iterator[pa.RecordBatch]:
+    """Yields a chunk's page versions, one batch per partition."""
+    rows: list[list[tuple]] = [[] for _ in range(partitions)]
+    for row, version in enumerate(versions, first_row):
+        rows[partition_of(version.address, partitions)].append((*version, row))
+    for part in rows:
+        columns = list(zip(*part, strict=True)) or [()] * len(VERSIONS)
+        arrays = [pa.array(c, field.type) for c, field in zip(columns, VERSIONS, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=VERSIONS)
 
 
 def is_readable(path: str) -> bool:

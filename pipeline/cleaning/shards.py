@@ -6,9 +6,9 @@ the workers, so it is the same when a job is resumed. The defaults bound a worke
 of 8 M characters is 8 to 32 MB of text, a partition about 32 MB of keys (28 bytes per line, 1.6
 bytes per compressed byte of input).
 
-Every partition reads a part of every shard, so their product is bounded too: from 34 GB of input on
-shards grow, and from 137 GB on partitions. A crawl of 9 TB is 2,048 shards of 4 GB, each an hour of
-work, and 8,192 partitions of 1.7 GB of keys. (Not run at that size.)
+Every partition opens the keys of every shard, so the number of both is bounded: above 34 GB of
+input shards grow, and above 137 GB partitions too. A crawl of 9 TB is 2,048 shards of 4 GB, each an
+hour of work, and 8,192 partitions of 1.7 GB of keys. (No job of that size was run.)
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ class Cut:
 
 DEFAULT_CUT = Cut()
 MOST_SHARDS = 2048  # twice as many where no two files fit together
-RECORD_CHARACTERS = 200  # counted per record beside its text, so that empty ones end a chunk too
+RECORD_CHARACTERS = 200  # added per record, so that a chunk of empty ones ends too
 MOST_PARTITIONS = 8192
 
 

@@ -37,10 +37,10 @@ def check_blocks(blocks: TokenBlocks) -> None:
 
 
 def check_vocabulary(recipe: Recipe, vocabulary: dict[str, Any]) -> None:
-    """Checks that the network has a row for every id of the blocks.
+    """Checks that the network has one row per id of the vocabulary.
 
     Raises:
-        ArtifactError: if the network has too few rows.
+        ArtifactError: if the network has another number of rows.
     """
     has, needs = recipe.model.vocabulary_rows, vocabulary["vocabulary_rows"]
     if has != needs:

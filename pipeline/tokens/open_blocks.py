@@ -12,7 +12,7 @@ from pipeline.artifacts.claims import MANIFEST, read_manifest
 
 
 def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
-    """Returns finished token blocks; its `directory` is on this host in any case.
+    """Returns finished token blocks; their `directory` is always on this host.
 
     Raises:
         ArtifactError: if there are no finished token blocks.
@@ -27,5 +27,5 @@ def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
 
 
 def training_sizes(blocks: TokenBlocks) -> TextSizes:
-    """Returns the number of training tokens by language."""
+    """Returns the numbers of training pages and characters by language."""
     return TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))

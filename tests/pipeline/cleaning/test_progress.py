@@ -9,16 +9,16 @@ from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.progress import WEIGHTS, WRITING, JobProgress
 from pipeline.cleaning.tally import Tally
 
-PIECES = {"read": 2, "judge": 4}
+ITEMS = {"read": 2, "judge": 4}
 
 
-def reading(pages: int) -> Tally:
+def read_tally(pages: int) -> Tally:
     tally = Tally()
     tally.counts["read", "", ""] += pages
     return tally
 
 
-def judging(kept: int, rejected: int) -> Tally:
+def judge_tally(kept: int, rejected: int) -> Tally:
     tally = Tally()
     page = Page("https://a.example/", "text", language="sw", split="train")
     for _ in range(kept):
@@ -33,39 +33,39 @@ def space(tmp_path: Path) -> Workspace:
     return Workspace(str(tmp_path), "key")
 
 
-def test_it_counts_pages_their_rate_and_the_share_that_is_kept(space):
-    progress = JobProgress(space, PIECES)
+def test_the_line_holds_pages_rate_and_kept_share(space):
+    progress = JobProgress(space, ITEMS)
     progress.begin()
     assert progress.line(1.0) == "0 pages, 0 per second"
-    space.finish("read", 0, reading(300).as_json())
+    space.finish("read", 0, read_tally(300).as_json())
     progress.update()
     assert progress.line(10.0) == "300 pages, 30 per second"
-    space.finish("judge", 0, judging(3, 1).as_json())
-    space.finish("read", 1, reading(900).as_json())
+    space.finish("judge", 0, judge_tally(3, 1).as_json())
+    space.finish("read", 1, read_tally(900).as_json())
     progress.update()
-    progress.update()  # what was seen once is not counted again
+    progress.update()  # a tally is counted once
     assert progress.line(10.0) == "1,200 pages, 120 per second, 75% kept"
 
 
-def test_what_is_done_weighs_what_each_step_costs_and_ends_before_the_writing(space):
-    progress = JobProgress(space, PIECES)
+def test_the_share_of_work_done_is_weighted_by_step_and_leaves_out_the_writing(space):
+    progress = JobProgress(space, ITEMS)
     progress.begin()
     assert progress.done == 0
-    space.finish("judge", 3, judging(1, 0).as_json())
+    space.finish("judge", 3, judge_tally(1, 0).as_json())
     progress.update()
-    whole = WEIGHTS["read"] + WEIGHTS["judge"] + WRITING
-    assert progress.done == pytest.approx(WEIGHTS["judge"] / 4 / whole)
-    for step, count in PIECES.items():
+    all_weights = WEIGHTS["read"] + WEIGHTS["judge"] + WRITING
+    assert progress.done == pytest.approx(WEIGHTS["judge"] / 4 / all_weights)
+    for step, count in ITEMS.items():
         for number in range(count):
             space.finish(step, number, Tally().as_json())
     progress.update()
-    assert progress.done == pytest.approx(1 - WRITING / whole)
+    assert progress.done == pytest.approx(1 - WRITING / all_weights)
 
 
-def test_a_run_that_goes_on_counts_what_was_done_and_not_into_its_rate(space):
-    space.finish("read", 0, reading(1000).as_json())
-    progress = JobProgress(space, PIECES)
+def test_earlier_work_of_a_resumed_job_counts_but_not_in_the_rate(space):
+    space.finish("read", 0, read_tally(1000).as_json())
+    progress = JobProgress(space, ITEMS)
     progress.begin()
-    space.finish("read", 1, reading(50).as_json())
+    space.finish("read", 1, read_tally(50).as_json())
     progress.update()
     assert progress.line(10.0) == "1,050 pages, 5 per second"

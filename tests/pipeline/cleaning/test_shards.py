@@ -30,7 +30,7 @@ def test_every_file_is_in_one_shard_in_order(sizes):
 
 
 @given(SIZES)
-def test_partitions_are_a_power_of_two_and_hold_no_more_than_asked(sizes):
+def test_partitions_are_a_power_of_two_and_hold_no_more_than_the_cut_allows(sizes):
     count = partitions(files_of(sizes), Cut(partition_bytes=100))
     assert count.bit_count() == 1
     assert sum(sizes) <= 100 * count
@@ -42,7 +42,7 @@ def test_a_crawl_is_cut_into_bounded_numbers():
     assert len(shards(crawl, DEFAULT_CUT)) <= 1.1 * MOST_SHARDS
     assert partitions(crawl, DEFAULT_CUT) == MOST_PARTITIONS
     hundred = files_of([120_000_000] * 100)
-    assert len(shards(hundred, DEFAULT_CUT)) == 100  # a file each
+    assert len(shards(hundred, DEFAULT_CUT)) == 100  # one file per shard
 
 
 @given(st.lists(st.integers(0, 30)), st.data())

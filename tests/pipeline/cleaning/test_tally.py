@@ -1,0 +1,45 @@
+import json
+
+from data.reading.page import BrokenRecord, NotAsked, Page, Rejected
+from pipeline.cleaning.tally import SAMPLES, SortedRun, Tally, total
+
+PAGE = Page("https://a.example/", "text", language="sw", identified_language="en", split="train")
+
+
+def tally_of(file: str) -> Tally:
+    tally = Tally(identification_seconds=1.5)
+    tally.counts["read", "", ""] = 3 + SAMPLES
+    tally.count_kept(PAGE)
+    tally.count_dropped(Rejected(PAGE, "too_long"))
+    tally.count_dropped(NotAsked(PAGE))
+    tally.count_broken(BrokenRecord(file, offset, "damaged") for offset in range(SAMPLES + 2))
+    tally.smallest = {"sw": [f"{file}0", f"{file}1"]}
+    tally.runs = [SortedRun(file, 0, "pages/sw/train", "00", "ff", 1, 100)]
+    return tally
+
+
+def test_a_tally_is_read_as_it_was_written_apart_from_its_time():
+    tally = tally_of("a")
+    found = Tally.of_json(json.loads(json.dumps(tally.as_json())))
+    tally.identification_seconds = 0.0
+    assert found == tally
+
+
+def test_counters_have_the_documented_names():
+    assert tally_of("a").counters() == {
+        "pages_read": 3 + SAMPLES,
+        "pages_kept": 1,
+        "pages_not_asked": 1,
+        "rejected/too_long": 1,
+        "broken/damaged": SAMPLES + 2,
+        "language_milliseconds": 1500,
+    }
+
+
+def test_the_sum_keeps_the_first_broken_records_and_the_smallest_digests():
+    tallies = [tally_of("a"), tally_of("b")]
+    one, other = total(tallies, held_out=3), total(tallies[::-1], held_out=3)
+    assert one.counts == other.counts
+    assert one.counts["kept", "sw", "train"] == 2
+    assert one.broken == other.broken == {"damaged": [("a", offset) for offset in range(SAMPLES)]}
+    assert one.smallest == other.smallest == {"sw": ["a0", "a1", "b0"]}
