@@ -204,12 +204,12 @@ def _step(
     past = (jnp.arange(length) <= state.position)[None, None, :]
     is_token = ~state.finished[:, None]
     no_bias = jnp.zeros((1, 1, 1))
-    weights, rest = eqx.partition(decoder.blocks, eqx.is_array)
+    weights, static = eqx.partition(decoder.blocks, eqx.is_array)
 
     def block(x, scanned):
         weights, caches, number = scanned
         after = []
-        for layer, cache in zip(eqx.combine(weights, rest), caches, strict=True):
+        for layer, cache in zip(eqx.combine(weights, static), caches, strict=True):
             y = layer.self_norm(x)
             own = _put(cache.self_attention, layer.self_attention.keys_values(y), state.position)
             x = x + layer.self_attention.attend(y, own, here, past)

@@ -159,19 +159,19 @@ class Stack(eqx.Module):
         self, x: Float[Array, "batch length embed"], inputs: StackInputs, call: Call
     ) -> StackOutput:
         """Runs all blocks and the final norm."""
-        weights, rest = eqx.partition(self.blocks, eqx.is_array)
+        weights, static = eqx.partition(self.blocks, eqx.is_array)
         count = jax.tree.leaves(weights)[0].shape[0]
 
         def body(x, step):
             weights, number = step
-            return self._block(x, eqx.combine(weights, rest), inputs, call, number)
+            return self._block(x, eqx.combine(weights, static), inputs, call, number)
 
         # Unrolled, the values for the backward pass stay in place instead of being stacked. With
         # remat a scan is needed: it keeps the rematerialized parts apart.
-        few = count <= UNROLLED and call.remat == "none"
+        unroll = count <= UNROLLED and call.remat == "none"
         blocks = weights, jnp.arange(count)
         x, (routing, finite) = jax.lax.scan(
-            _rematerialized(body, call.remat), x, blocks, unroll=few
+            _rematerialized(body, call.remat), x, blocks, unroll=unroll
         )
         return StackOutput(self.final_norm(x), routing, finite.reshape(-1, len(x)))
 
@@ -179,8 +179,8 @@ class Stack(eqx.Module):
         routing, finite = None, []
         for layer in layers:
             x = x + self._attend(layer, x, inputs)
-            y, here = self.feed_forward(layer, x, inputs.is_token, call, number)
-            routing = here if here is not None else routing
+            y, layer_routing = self.feed_forward(layer, x, inputs.is_token, call, number)
+            routing = layer_routing or routing
             x = constrain(x + y, "batch length embed", call.mesh)
             finite.append(jnp.isfinite(x).all(axis=(1, 2)))
         return x, (routing, jnp.stack(finite))
@@ -206,9 +206,9 @@ class Stack(eqx.Module):
             return y
         assert inputs.source is not None  # the decoder's
         assert inputs.source_mask is not None
-        nothing = jnp.zeros((1, 1, 1))
+        no_bias = jnp.zeros((1, 1, 1))
         z = layer.cross_norm(x + y)
-        return y + layer.cross_attention(z, inputs.source, nothing, inputs.source_mask)
+        return y + layer.cross_attention(z, inputs.source, no_bias, inputs.source_mask)
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
         assert self.switch is not None  # only a sparse stack has switch layers

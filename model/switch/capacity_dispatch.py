@@ -65,7 +65,7 @@ def _fill_buffers(
 def _own_experts(
     received: Float[Array, "groups own_experts capacity embed"], experts: Experts
 ) -> Float[Array, "groups own_experts capacity embed"]:
-    """Applies this device's experts to the buffers of all groups on its `expert` axis."""
+    """Applies this device's experts to all groups of its `expert` axis; sums over `model`."""
     groups, own, capacity, embed = received.shape
     rows = jnp.moveaxis(received, 1, 0).reshape(own, groups * capacity, embed)
     partial = experts(rows, jnp.matmul, _row_ids(groups, own, capacity, experts.total))

@@ -72,7 +72,7 @@ def _own_experts(
     row_id: Int[Array, "devices assignments"],
     experts: Experts,
 ) -> Float[Array, "devices assignments embed"]:
-    """Applies this device's experts to the rows received; padding comes last and is not read."""
+    """Applies this device's experts to the rows received, padding last; sums over `model`."""
     own, embed = experts.up.shape[0], received.shape[-1]
     own_index = expert_index.reshape(-1) - jax.lax.axis_index("expert") * own
     by_expert = sort_by_expert(jnp.minimum(own_index, own), own)

@@ -154,10 +154,12 @@ def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: in
     device = jax.lax.axis_index(BATCH_AXES)
     first_group = (device * microbatches + inputs.microbatch) * len(x)
 
+    # Route.
     jittered = _jittered(x.astype(jnp.float32), routing.jitter, jitter_key, first_group)
     logits = jnp.einsum("gte,en->gtn", jittered, inputs.router, precision=jax.lax.Precision.HIGHEST)
     routed = jax.vmap(functools.partial(route, top_k=routing.top_k))(logits, is_token)
 
+    # Dispatch to the experts and back.
     total = inputs.router.shape[-1]
     expert_index = jnp.where(is_token[..., None], routed.expert_index, total)
     experts = Experts(
@@ -170,6 +172,7 @@ def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: in
         y, kept = capacity_dispatch(x, expert_index, experts, routing.capacity)
         expert_slots = jnp.full(len(kept), total * routing.capacity)
 
+    # Combine.
     gate = routed.gate * kept
     combined = jnp.sum(y * gate[..., None].astype(x.dtype), axis=2)
     per_token = (*inputs.is_token.shape, routing.top_k)

@@ -58,10 +58,10 @@ def slow_soft_nats(student, teacher, real, temperature):
     """Token by token, id by id."""
     total = 0.0
     for row, place in np.argwhere(real):
-        wanted = [math.exp(x / temperature) for x in teacher[row, place].astype(float)]
+        soft = [math.exp(x / temperature) for x in teacher[row, place].astype(float)]
         found = [math.exp(x / temperature) for x in student[row, place].astype(float)]
-        for p, q in zip(wanted, found, strict=True):
-            total -= p / sum(wanted) * math.log(q / sum(found))
+        for p, q in zip(soft, found, strict=True):
+            total -= p / sum(soft) * math.log(q / sum(found))
     return temperature**2 * total
 
 
@@ -78,8 +78,8 @@ def test_soft_losses_are_a_loop_over_ids(temperature):
         assert found[row] == pytest.approx(slow, rel=1e-5)
 
 
-def test_a_student_like_its_teacher_is_at_the_least():
-    """There the soft loss is the teacher's entropy, and its slope is zero, whatever the rest."""
+def test_a_student_like_its_teacher_has_the_least_loss():
+    """Its soft loss is the teacher's entropy, with gradient zero."""
     logits = jnp.array(np.random.default_rng(2).normal(0, 2, (1, 3, 9)).astype(np.float32))
     real = jnp.array([[True, True, False]])
 
@@ -99,7 +99,7 @@ def distillation(**settings):
 
 @functools.cache
 def loss_and_slope(hard_share):
-    """Of the whole student; `hard_share` None is without a teacher."""
+    """Loss, its terms and gradients of the student; `hard_share` None is without a teacher."""
     arrays, rest = eqx.partition(network(None, 0), eqx.is_array)
     call = Call(mesh_of())
     of = None
@@ -114,7 +114,7 @@ def loss_and_slope(hard_share):
 
 
 def test_the_mixture_is_of_both_losses_in_value_and_gradient():
-    """0.7 labels and 0.3 teacher are so much of each limit; labels alone need no teacher."""
+    """0.7 labels and 0.3 teacher are that share of each limit; labels alone need no teacher."""
     alone, hard, soft, both = (loss_and_slope(share) for share in (None, 1.0, 0.0, 0.7))
     assert both[0] == pytest.approx(0.7 * float(hard[0]) + 0.3 * float(soft[0]), rel=1e-5)
     assert float(alone[0]) == pytest.approx(float(hard[0]), rel=1e-6)

@@ -1,6 +1,6 @@
-"""Selective precision (Switch, section 2.4), read off the program that is handed to the compiler.
+"""Selective precision (Switch, section 2.4), read off the program before it is compiled.
 
-Not off what XLA:CPU makes of it, which computes bfloat16 in float32.
+XLA:CPU computes bfloat16 in float32, so the compiled program would not show it.
 """
 
 import re
@@ -17,7 +17,7 @@ from model.sharding import MeshShape, make_mesh
 from model.stack import Call
 from model.transformer import transformer_shapes
 
-EXPERTS = 6  # like no other size, so that the router is known by it
+EXPERTS = 6  # unlike any other size, so that it identifies the router
 SWITCH = SwitchConfig(
     experts=EXPERTS,
     every=2,
@@ -50,7 +50,7 @@ def program():
 
 
 def operands(program, operation):
-    """The shapes and types of what each such operation reads."""
+    """The shapes and types of each such operation's operands."""
     lines = [line for line in program.splitlines() if f"stablehlo.{operation}" in line]
     assert lines
     found = [OPERANDS.search(line) for line in lines]

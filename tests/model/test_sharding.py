@@ -13,7 +13,7 @@ from model.switch.switch_layer import SwitchLayer
 
 @dataclass(frozen=True)
 class Device:
-    """What the layout looks at."""
+    """The attributes of a device that the layout reads."""
 
     id: int
     slice_index: int
@@ -24,7 +24,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU says its host only."""
+    """A GPU has its host only."""
 
     id: int
     process_index: int
@@ -54,7 +54,7 @@ def test_experts_and_widths_never_cross_slices(kind):
         (MeshShape(data=1, expert=8, slices=2), "mesh.data to a multiple"),
     ],
 )
-def test_slices_that_are_not_there(shape, message):
+def test_slices_that_do_not_exist(shape, message):
     with pytest.raises(ConfigurationError, match=message):
         arranged(shape, two_of_four(Card))
 
@@ -70,7 +70,7 @@ CONFIG = ModelConfig(
 )
 
 
-def test_everything_that_does_not_fit_is_said_at_once():
+def test_everything_that_does_not_fit_is_reported_at_once():
     mesh = make_mesh(MeshShape(data=2, expert=2, model=2))
     with pytest.raises(ConfigurationError) as error:
         check_fit(CONFIG, mesh, rows=6, inputs=10, targets=5)

@@ -1,4 +1,4 @@
-"""A student's first weights, layer by layer and expert by expert against loops."""
+"""A student's first weights against loops over layers and experts."""
 
 import equinox as eqx
 import jax
@@ -51,7 +51,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize(("kind", "tied"), [("gated-gelu", False), ("relu", True)])
-def test_every_weight_that_is_no_experts_is_the_teachers(every, kind, tied):
+def test_every_weight_outside_experts_is_the_teachers(every, kind, tied):
     teacher, dense = drawn(config(every, kind, tied), 0), drawn(config(0, kind, tied), 1)
     student = with_teachers_weights(dense, teacher)
     assert student.config == dense.config

@@ -52,7 +52,7 @@ def stepped():
     return {kind: (starts[kind], *step(kind, trainer(kind).init())) for kind in KINDS}
 
 
-# test_switch_layer.py compares every split of one layer; here a whole step is compared.
+# test_switch_layer.py compares one layer in every routing; here a whole step is compared.
 @pytest.mark.parametrize(("kind", "shape"), CASES, ids=str)
 def test_a_step_on_eight_devices_is_the_step_on_one(stepped, kind, shape):
     start, after_one, metrics_one = stepped[kind]

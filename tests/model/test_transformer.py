@@ -51,7 +51,7 @@ def test_packed_equals_unpacked():
     a, b = ([5, 6, 7, 8, 1], [11, 12, 1]), ([9, 8, 7, 1], [13, 14, 15, 1])
 
     def logits(rows, split=True):
-        """Of rows of examples; unsplit, positions are said to be of one example."""
+        """Logits of rows of examples; unsplit, all positions have one example number."""
 
         def side(number, length):
             ids, examples = np.zeros((2, 2, length), np.int32)
