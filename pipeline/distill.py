@@ -47,10 +47,8 @@ def run(arguments: Distill) -> None:
     recipe = override(recipe, arguments.overrides)
     assert recipe.distillation is not None  # an override only sets its fields
     teacher = teachers.find(arguments.teacher)
-    prepared = prepare(
-        arguments, recipe, [functools.partial(teachers.check_teaches, teacher, recipe)]
-    )
-    prepared.inputs["teacher"] = teacher.identity
+    checks = [functools.partial(teachers.check_teaches, teacher, recipe)]
+    prepared = prepare(arguments, recipe, checks).with_input("teacher", teacher.identity)
     if is_finished(prepared):
         return
     network, record = teacher.weights(make_mesh(recipe.mesh))

@@ -26,7 +26,7 @@ def run(arguments: Pretrain) -> None:
     checks = [] if start is None else [functools.partial(check_weights, start, recipe)]
     prepared = prepare(arguments, recipe, checks)
     if start is not None:
-        prepared.inputs["start"] = digest_of_manifest(start)
+        prepared = prepared.with_input("start", digest_of_manifest(start))
     if is_finished(prepared):
         return
     training = make_training(prepared)

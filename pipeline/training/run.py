@@ -10,7 +10,7 @@ on the same mesh, up to rounding on another.
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,14 @@ class PreparedRun:
     recipe: Recipe
     blocks: TokenBlocks
     out: Path
-    inputs: dict[str, str]
+    inputs: Mapping[str, str]
     profile: tuple[int, int] | None
     account: TimeAccount
     console: Console
+
+    def with_input(self, name: str, digest: str) -> "PreparedRun":
+        """Returns the run with one more input."""
+        return replace(self, inputs={**self.inputs, name: digest})
 
     @property
     def settings(self) -> dict[str, Any]:
