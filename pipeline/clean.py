@@ -44,7 +44,6 @@ from pipeline.cleaning.graph import (
     total_of,
     trusts_declarations,
 )
-from pipeline.cleaning.identification_time import TimedStep
 from pipeline.cleaning.input_files import files_named, input_files, of_languages
 from pipeline.cleaning.manifest import manifest_of, print_summary
 from pipeline.cleaning.progress import progress_shown
@@ -182,6 +181,6 @@ def build(job: CleaningJob, pipeline: beam.Pipeline) -> None:
     """Adds the steps to the pipeline, each after the one before."""
     done: tuple[PCollection, ...] = ()
     for step, count in steps(job):
-        done = (pipeline | type(step).__name__ >> DoWork(TimedStep(step), count, done),)
+        done = (pipeline | type(step).__name__ >> DoWork(step, count, done),)
     files = functools.partial(output_files, job)
     _ = pipeline | "WriteFiles" >> WriteAll(files, WriteFile.of(job.workspace, job.rules), done)

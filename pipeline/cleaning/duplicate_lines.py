@@ -7,7 +7,6 @@ that is on every page of the crawl is spilled once per chunk, not once per page:
 only its local minima, as min is associative.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from data.rules import line_rules
 from data.rules.line_rules import LineHashes
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
-from pipeline.cleaning.exchange import by_shard, keys_path, partitions_of, read_keys
+from pipeline.cleaning.exchange import by_shard, keys_path, read_keys, write_keys
 from pipeline.cleaning.judgement import Judgement
 from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.spilled_pages import SpilledPages
@@ -70,13 +69,11 @@ class SpillLineKeys:
         ranks = np.repeat(np.array([line_rules.rank_of(p.url) for p in pages], np.uint64), lengths)
         lines = np.arange(first_line, first_line + len(hashes), dtype=np.uint32)
         keep = line_rules.surviving_lines(hashes, ranks, lines.astype(np.uint64))
-        order = np.flatnonzero(keep)[np.argsort(hashes[keep, 0], kind="stable")]
-        partition = partitions_of(hashes[order, 0], self.partitions)
-        ends = np.searchsorted(partition, np.arange(self.partitions + 1))
-        rows = [order[begin:end] for begin, end in itertools.pairwise(ends)]
-        for row in [*rows, np.flatnonzero(~keep)]:
-            columns = (hashes[row, 0], hashes[row, 1], ranks[row], lines[row])
-            file.write_batch(pa.record_batch(list(map(pa.array, columns)), schema=KEYS))
+        rows = np.flatnonzero(keep)[np.argsort(hashes[keep, 0], kind="stable")]
+        columns = (hashes[:, 0], hashes[:, 1], ranks, lines)
+        kept = [column[rows] for column in columns]
+        write_keys(file, KEYS, kept[0], self.partitions, kept)
+        file.write_batch(spill.batch(KEYS, [column[~keep] for column in columns]))
         return first_line + len(hashes)
 
 

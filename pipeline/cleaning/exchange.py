@@ -5,7 +5,11 @@ opens all these files once per partition and reads only its own batches. It spil
 that it finds as numbers (rows or lines), one batch per shard.
 """
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
+import pyarrow as pa
 from jaxtyping import UInt64
 
 from pipeline.beam.workspace import Workspace
@@ -17,16 +21,20 @@ def keys_path(workspace: Workspace, step: str, shard: int) -> str:
     return workspace.spill(step, shard, ".claims")
 
 
-def partition_of(digest: bytes, partitions: int) -> int:
-    """Returns the hash partition of a digest, by its first 32 bits."""
-    return int.from_bytes(digest[:4], "big") * partitions >> 32
-
-
-def partitions_of(
-    hashes: UInt64[np.ndarray, " keys"], partitions: int
-) -> UInt64[np.ndarray, " keys"]:
-    """Returns the hash partition of each hash, by its first 32 bits."""
-    return (hashes >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)
+def write_keys(
+    file: pa.RecordBatchFileWriter,
+    schema: pa.Schema,
+    hashes: UInt64[np.ndarray, " keys"],
+    partitions: int,
+    columns: Sequence[np.ndarray],
+) -> None:
+    """Writes the keys of a chunk, one batch per partition; the hash's first 32 bits choose it."""
+    partition = (hashes >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)
+    order = np.argsort(partition, kind="stable")
+    ends = np.searchsorted(partition[order], np.arange(partitions + 1))
+    for begin, end in itertools.pairwise(ends):
+        rows = order[begin:end]
+        file.write_batch(spill.batch(schema, [column[rows] for column in columns]))
 
 
 def read_keys(

@@ -4,37 +4,10 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
-from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.tally import Tally
 
 _spent = threading.local()
-
-
-@dataclass(frozen=True)
-class TimedStep:
-    """Adds the seconds of language identification to the tallies of a step."""
-
-    timed: Any
-
-    @property
-    def workspace(self) -> Workspace:
-        """Workspace of the job."""
-        return self.timed.workspace
-
-    @property
-    def step(self) -> str:
-        """Name of the step in the workspace."""
-        return self.timed.step
-
-    def __call__(self, number: int) -> Tally:
-        """Processes one work item."""
-        before = _seconds()
-        tally = self.timed(number)
-        tally.identification_seconds = _seconds() - before
-        return tally
 
 
 @contextlib.contextmanager
@@ -43,6 +16,14 @@ def identification_timed() -> Iterator[None]:
     started = time.perf_counter()
     yield
     _spent.seconds = _seconds() + time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def counted_in(tally: Tally) -> Iterator[None]:
+    """Adds the seconds of language identification in the block to the tally."""
+    before = _seconds()
+    yield
+    tally.identification_seconds += _seconds() - before
 
 
 def _seconds() -> float:

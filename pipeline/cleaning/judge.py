@@ -17,7 +17,7 @@ from data.rules import line_rules
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
 from data.urls import normalized_hash
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import sorted_runs, spill
+from pipeline.cleaning import identification_time, sorted_runs, spill
 from pipeline.cleaning.duplicate_lines import SpillLineKeys, duplicate_lines_of
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.read import ReadShard
@@ -45,7 +45,10 @@ class JudgePages:
         """Judges one shard."""
         tally, space = Tally(), self.workspace
         smallest: dict[str, list[bytes]] = defaultdict(list)
-        with sorted_runs.writer(space, space.spill(self.step, number), tally) as file:
+        with (
+            identification_time.counted_in(tally),
+            sorted_runs.writer(space, space.spill(self.step, number), tally) as file,
+        ):
             for chunk in self._chunks(number):
                 outcomes = [self._outcome(one) for one in chunk]
                 for one in outcomes:

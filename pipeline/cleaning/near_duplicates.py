@@ -26,7 +26,7 @@ from data.reading.page import Page
 from data.rules.line_rules import rank_of
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
-from pipeline.cleaning.exchange import by_shard, partitions_of, read_keys
+from pipeline.cleaning.exchange import by_shard, read_keys, write_keys
 from pipeline.cleaning.judgement import ApplyThresholds, Judgement
 from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.spilled_pages import SIZES, SpilledPages
@@ -82,23 +82,19 @@ class SpillMinHashKeys:
             source = SpilledPages(DescribePages.step)
             for passed, dropped in source.chunks(self.workspace, number, [decide, *self.requested]):
                 files.write(passed, dropped)
-                for batch in self._keys(passed, first):
-                    files.keys.write_batch(batch)
+                self._write_keys(files.keys, passed, first)
                 first += len(passed)
         return files.tally
 
-    def _keys(self, pages: Sequence[Page], first: int) -> list[pa.RecordBatch]:
-        """Returns a chunk's keys, one batch per partition."""
+    def _write_keys(
+        self, file: pa.RecordBatchFileWriter, pages: Sequence[Page], first_row: int
+    ) -> None:
+        """Writes the keys of a chunk."""
         keys = _band_keys(pages).ravel()
         numbers = np.array([rank_of(page.url) for page in pages], np.uint64)
-        rows = np.arange(first, first + len(pages), dtype=np.uint32)
-        partition = partitions_of(keys, self.partitions)
-        order = np.argsort(partition, kind="stable")
-        ends = np.searchsorted(partition[order], np.arange(1, self.partitions))
-        bands = minhash.BANDS
-        columns = (keys, np.repeat(numbers, bands), np.repeat(rows, bands))
-        split = [np.split(column[order], ends) for column in columns]
-        return [_batch(KEYS, *part) for part in zip(*split, strict=True)]
+        rows = np.arange(first_row, first_row + len(pages), dtype=np.uint32)
+        columns = (keys, np.repeat(numbers, minhash.BANDS), np.repeat(rows, minhash.BANDS))
+        write_keys(file, KEYS, keys, self.partitions, columns)
 
 
 @dataclass(frozen=True)
@@ -119,9 +115,9 @@ class FindNearDuplicates:
         keys = keys[np.isin(keys["page"], found)]
         rows = keys[np.unique(keys["page"], return_index=True)[1]]
         with spill.writer(space, space.spill(self.step, number, ".places"), ROWS) as file:
-            file.write_batch(_batch(ROWS, *(rows[name] for name in ROWS.names)))
+            file.write_batch(spill.batch(ROWS, [rows[name] for name in ROWS.names]))
         with spill.writer(space, space.spill(self.step, number), EDGES) as file:
-            file.write_batch(_batch(EDGES, *found.T))
+            file.write_batch(spill.batch(EDGES, found.T))
         return Tally()
 
 
@@ -148,7 +144,7 @@ class ChooseRepresentatives:
         with spill.writer(space, space.spill(self.step, number, ".sizes"), SIZES) as file:
             for shard in range(self.shards):
                 chosen = ~duplicate & (shards == shard)
-                file.write_batch(_batch(SIZES, rows[chosen], found.size[chosen]))
+                file.write_batch(spill.batch(SIZES, [rows[chosen], found.size[chosen]]))
         return Tally()
 
     def _united(self) -> tuple[Edges, "_Rows"]:
@@ -209,8 +205,3 @@ def _band_keys(pages: Sequence[Page]) -> UInt64[np.ndarray, "pages 14"]:
         texts = [pages[row].text for row in of_language]
         keys[of_language] = minhash.band_keys(texts, code)
     return keys
-
-
-def _batch(schema: pa.Schema, *columns: np.ndarray) -> pa.RecordBatch:
-    arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import sorted_runs, spill
+from pipeline.cleaning import identification_time, sorted_runs, spill
 from pipeline.cleaning.exchange import keys_path
 from pipeline.cleaning.sorted_runs import SortedRunWriter
 from pipeline.cleaning.tally import Tally
@@ -46,6 +46,7 @@ def page_spill(
     """Yields the spilled files of a step for a shard, which appear when the block ends."""
     tally = Tally()
     with (
+        identification_time.counted_in(tally),
         spill.writer(workspace, workspace.spill(step, shard), page_table.SCHEMA) as pages,
         spill.writer(workspace, keys_path(workspace, step, shard), key_schema) as keys,
         sorted_runs.writer(workspace, workspace.spill(step, shard, ".rejected"), tally) as rejected,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from data.dedup.newest_per_url import PageVersion, newest, version_of
@@ -24,7 +25,7 @@ from data.stores.files import local_copy
 from data.stores.retry import retried
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import broken_records, spill
-from pipeline.cleaning.exchange import partition_of
+from pipeline.cleaning.exchange import write_keys
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.shards import Cut, chunks
@@ -88,8 +89,7 @@ class ReadShard:
                 if self.one_page_per_address:
                     passed, versions, older = _newest(passed)
                     dropped += older
-                    for batch in _batches(versions, row, self.partitions):
-                        files.keys.write_batch(batch)
+                    _write_versions(files.keys, versions, row, self.partitions)
                 files.write(passed, dropped)
                 row += len(passed)
         return files.tally
@@ -113,17 +113,15 @@ def _newest(pages: Sequence[Page]) -> tuple[list[Page], list[PageVersion], list[
     )
 
 
-def _batches(
-    versions: Sequence[PageVersion], first_row: int, partitions: int
-) -> Iterator[pa.RecordBatch]:
-    """Yields a chunk's page versions, one batch per partition."""
-    rows: list[list[tuple]] = [[] for _ in range(partitions)]
-    for row, version in enumerate(versions, first_row):
-        rows[partition_of(version.address, partitions)].append((*version, row))
-    for part in rows:
-        columns = list(zip(*part, strict=True)) or [()] * len(VERSIONS)
-        arrays = [pa.array(c, field.type) for c, field in zip(columns, VERSIONS, strict=True)]
-        yield pa.RecordBatch.from_arrays(arrays, schema=VERSIONS)
+def _write_versions(
+    file: pa.RecordBatchFileWriter, versions: Sequence[PageVersion], first_row: int, partitions: int
+) -> None:
+    """Writes the page versions of a chunk."""
+    addresses = b"".join(version.address for version in versions)
+    hashes = np.frombuffer(addresses, ">u8")[::2].astype(np.uint64)
+    columns = [np.array([one[index] for one in versions], object) for index in range(3)]
+    rows = np.arange(first_row, first_row + len(versions), dtype=np.uint32)
+    write_keys(file, VERSIONS, hashes, partitions, [*columns, rows])
 
 
 def is_readable(path: str) -> bool:

@@ -67,11 +67,7 @@ class SortedRunWriter:
 
     def _write(self, group: str, run: list[GroupedPage]) -> None:
         rows = ((*page.values, page.digest) for page in run)
-        columns = zip(*rows, strict=True)
-        arrays = [
-            pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)
-        ]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+        batch = spill.batch(SCHEMA, zip(*rows, strict=True))
         self._file.write_batch(batch)
         first, last = run[0].digest.hex(), run[-1].digest.hex()
         self._tally.runs.append(

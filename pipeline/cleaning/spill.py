@@ -5,7 +5,8 @@ without rows are written too, so a partition's batches are a fixed number apart.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,15 +51,21 @@ def every(path: str, first: int, step: int) -> Iterator[pa.RecordBatch]:
             yield found.get_batch(number)
 
 
+def batch(schema: pa.Schema, columns: Iterable[Any]) -> pa.RecordBatch:
+    """Returns a batch of these columns, in the order of the schema."""
+    arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
 def write_numbers(workspace: Workspace, path: str, lists: Sequence[np.ndarray]) -> None:
     """Spills lists of numbers, one batch per list."""
     schema = pa.schema([("number", pa.uint32())])
     with writer(workspace, path, schema) as file:
         for numbers in lists:
-            file.write_batch(pa.record_batch([pa.array(numbers, pa.uint32())], schema=schema))
+            file.write_batch(batch(schema, [numbers]))
 
 
-def read_numbers(paths: Sequence[str], batch: int) -> np.ndarray:
+def read_numbers(paths: Sequence[str], number: int) -> np.ndarray:
     """Returns the numbers in one batch of each file, sorted together."""
-    found = [one["number"].to_numpy() for path in paths for one in batches(path, [batch])]
+    found = [one["number"].to_numpy() for path in paths for one in batches(path, [number])]
     return np.sort(np.concatenate(found)) if found else np.empty(0, np.uint32)
