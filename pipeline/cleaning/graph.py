@@ -30,17 +30,11 @@ from data.rules.web_rules import WebRuleSet
 from data.stores.files import join_path
 from pipeline.beam.work_items import WorkStep
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import broken_records, judgement
+from pipeline.cleaning import broken_records, judgement, near_duplicates
 from pipeline.cleaning.broken_records import BrokenFile
 from pipeline.cleaning.duplicate_lines import FindDuplicateLines, SpillLineKeys
 from pipeline.cleaning.judge import JudgePages
 from pipeline.cleaning.judgement import Judgement, RejectByRule
-from pipeline.cleaning.near_duplicates import (
-    ChooseRepresentatives,
-    DescribePages,
-    FindNearDuplicates,
-    SpillMinHashKeys,
-)
 from pipeline.cleaning.newest_per_url import FindNewest
 from pipeline.cleaning.read import DUPLICATE_URL, ReadShard
 from pipeline.cleaning.shards import Cut
@@ -49,8 +43,6 @@ from pipeline.cleaning.tally import Tally, tallies, total
 from pipeline.cleaning.write import CorpusFile, corpus_files
 
 AnyRules = RuleSet | WebRuleSet | Untouched
-NEAR_DUPLICATE = "near_duplicate"
-
 
 # Raised when an unfinished job of an earlier version may not be resumed: other rules, other files
 # in the workspace.
@@ -111,18 +103,17 @@ def steps(job: CleaningJob) -> list[GraphStep]:
         return [GraphStep(first, shards), GraphStep(last, shards)]
     newest = SpilledPages(ReadShard.step, FindNewest.step, partitions, DUPLICATE_URL)
     if isinstance(rules, WebRuleSet):
-        near_duplicates = _near_duplicate_steps(job, rules, newest)
-        choose = ChooseRepresentatives.step
-        source = SpilledPages(SpillMinHashKeys.step, choose, 1, NEAR_DUPLICATE, sizes_in=choose)
+        before_lines = _near_duplicate_steps(job, rules, newest)
+        source = near_duplicates.REPRESENTATIVES
         lines = SpillLineKeys(space, source, (), rules.line_hashes, partitions)
     else:
-        near_duplicates = []
-        before = _before_lines(rules)
-        lines = SpillLineKeys(space, newest, before, line_rules.line_hashes, partitions)
+        before_lines = []
+        rules_before = _before_lines(rules)
+        lines = SpillLineKeys(space, newest, rules_before, line_rules.line_hashes, partitions)
     return [
         GraphStep(first, shards),
         GraphStep(FindNewest(space, shards, partitions), partitions),
-        *near_duplicates,
+        *before_lines,
         GraphStep(lines, shards),
         GraphStep(FindDuplicateLines(space, shards, partitions), partitions),
         GraphStep(last, shards),
@@ -167,12 +158,12 @@ def _near_duplicate_steps(
         RejectByRule(rule),
         judgement.RecordLanguage(job.identifier),
     )
-    keys = SpillMinHashKeys(space, rules.certainty, _requested(job), partitions)
+    keys = near_duplicates.SpillMinHashKeys(space, rules.certainty, _requested(job), partitions)
     return [
-        GraphStep(DescribePages(space, newest, judgements), shards),
+        GraphStep(near_duplicates.DescribePages(space, newest, judgements), shards),
         GraphStep(keys, shards),
-        GraphStep(FindNearDuplicates(space, shards, partitions), partitions),
-        GraphStep(ChooseRepresentatives(space, shards, partitions), 1),
+        GraphStep(near_duplicates.FindNearDuplicates(space, shards, partitions), partitions),
+        GraphStep(near_duplicates.ChooseRepresentatives(space, shards, partitions), 1),
     ]
 
 

@@ -169,6 +169,15 @@ class ChooseRepresentatives:
         return np.concatenate(waiting), pages.with_more(columns)
 
 
+REPRESENTATIVES = SpilledPages(
+    step=SpillMinHashKeys.step,
+    duplicates_in=ChooseRepresentatives.step,
+    partitions=1,
+    reason="near_duplicate",
+    sizes_in=ChooseRepresentatives.step,
+)
+
+
 class _Rows(NamedTuple):
     """The shard and row of each page that has a near-duplicate, once per page."""
 

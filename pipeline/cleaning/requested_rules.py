@@ -74,7 +74,7 @@ def fasttext_model(rules: AnyRules, model: Path | None) -> str | None:
     if not identifies:
         raise DataError(
             f"A language identifier ({model}) was given to the rules {rules.name}, which do not "
-            "ask CLD3; leave --language-identifier out, or name other rules."
+            "use CLD3; leave --language-identifier out, or name other rules."
         )
     from data.language_id.fasttext import FastTextIdentifier
 

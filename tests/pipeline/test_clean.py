@@ -14,17 +14,12 @@ from data.demo.shipped_text import shipped_pages
 from data.errors import DataError
 from data.language_id.cld3 import CLD3Identifier
 from data.languages import codes
-from data.reading.page import Page, Rejected
+from data.reading.page import Page
 from data.rules.line_rules import keep_lines, line_hashes
-from data.rules.rule_sets import mc4
 from data.rules.text_rules import too_few_long_lines, too_long
 from data.urls import normalize, normalized_hash, number, url_hash
 from pipeline import clean
 from pipeline.arguments import Clean
-from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.judgement import IdentifyLanguage
-from pipeline.cleaning.manifest import manifest_of
-from pipeline.cleaning.tally import Tally
 from pipeline.errors import ArtifactError
 
 TWO_WORKERS = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -202,13 +197,6 @@ def test_mc4_rules_have_reasons(tmp_path):
     assert manifest["languages"]["sw"]["kept"] == 1
 
 
-def test_languages_that_mc4_does_not_have_are_rejected():
-    croatian = page("a", declaration("hr_Latn"))
-    outcome = IdentifyLanguage(0.5, None)(croatian)
-    assert isinstance(outcome, Rejected)
-    assert (outcome.reason, outcome.page.language) == ("language_not_in_mc4", "und")
-
-
 def test_one_language_of_a_run_for_all_is_a_run_for_one(tmp_path):
     pages = [page("a", declaration("sw_Latn")), page("b", declaration("en_Latn"))]
     both = [*pages, page("c", declaration("sw_Latn", 4) + "\n" + declaration("en_Latn"))]
@@ -265,27 +253,10 @@ def test_bytes_do_not_depend_on_workers_or_the_order_of_files(tmp_path):
     assert contents(outs[0]) == contents(outs[1])
 
 
-@pytest.mark.parametrize(
-    "name, message",
-    [("none-*.wet", "names no file"), ("page.html", r"unknown format; files must end in \.wet")],
-)
-def test_unusable_input(tmp_path, name, message):
-    (tmp_path / "page.html").write_text("<p>")
-    with pytest.raises(DataError, match=message):
-        input_files([str(tmp_path / name)])
-
-
 def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(DataError, match="not one of mC4's 107 codes"):
         cleaned(tmp_path / "out", [page("a", "x")], languages=("klingon",))
     assert not (tmp_path / "out").exists()
-
-
-def test_lost_pages_are_an_error(tmp_path):
-    job = clean.job_of(str(tmp_path), mc4(), [])
-    tally = Tally(Counter({("read", "", ""): 2, ("kept", "sw", "train"): 1}))
-    with pytest.raises(RuntimeError, match="2 pages were read, but 1 were kept, rejected or not"):
-        manifest_of(tally, job, files=1, not_read={})
 
 
 def test_cleaning_loads_neither_jax_nor_tensorflow():

@@ -16,7 +16,7 @@ from data.demo.archive import write
 from data.errors import DataError
 from pipeline import arguments, clean, estimate
 from pipeline.beam.options import check_workers_reach, pipeline_options
-from pipeline.cleaning.input_files import files_named, input_files
+from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cli import split_beam_options
@@ -120,10 +120,6 @@ def test_paths_of_this_machine_are_refused_for_workers_elsewhere(tmp_path, given
 @pytest.mark.parametrize("given", SHARED)
 def test_workers_that_may_share_a_disk_are_accepted(given):
     check_workers_reach(pipeline_options(given), ["/shared/crawl/*.wet.gz", "/shared/corpus"])
-
-
-def test_a_list_of_a_crawls_files_is_read_on_this_machine():
-    assert files_named(["/here/wet.paths.gz", "gs://bucket/*.wet.gz"]) == ["gs://bucket/*.wet.gz"]
 
 
 def test_the_worker_image_has_the_pinned_beam():
