@@ -148,11 +148,10 @@ def _language(counts: Mapping[Key, Any], code: str, rules: AnyRules) -> dict[str
     }
     if isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION:
         identified = _details(counts, "said", code)
+        most = sorted(identified.items(), key=lambda one: (-one[1], one[0]))
         described["cld3"] = {
             "disagrees": sum(identified.values()),
-            "said": dict(
-                sorted(identified.items(), key=lambda one: (-one[1], one[0]))[:MOST_CONFUSED]
-            ),
+            "said": dict(most[:MOST_CONFUSED]),
         }
     return described
 

@@ -30,8 +30,7 @@ class FindNewest:
     def __call__(self, number: int) -> Tally:
         """Processes one partition."""
         versions: list[PageVersion] = []
-        shards: list[np.ndarray] = []
-        rows: list[np.ndarray] = []
+        shards, rows = [np.empty(0, np.uint32)], [np.empty(0, np.uint32)]
         for shard in range(self.shards):
             path = keys_path(self.workspace, ReadShard.step, shard)
             for batch in spill.every(path, number, self.partitions):
@@ -40,10 +39,6 @@ class FindNewest:
                 rows.append(np.array(numbers, np.uint32))
                 shards.append(np.full(len(numbers), shard, np.uint32))
         older = ~newest_per_url.newest(versions)
-        found = by_shard(_joined(shards)[older], _joined(rows)[older], self.shards)
+        found = by_shard(np.concatenate(shards)[older], np.concatenate(rows)[older], self.shards)
         spill.write_numbers(self.workspace, self.workspace.spill(self.step, number), found)
         return Tally()
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.empty(0, np.uint32)

@@ -118,8 +118,7 @@ def progress_shown(
         TextColumn("{task.description}"),
         TimeRemainingColumn(),
     )
-    here = not is_remote(workspace.out)
-    pause = UPDATE_SECONDS if here else STORE_UPDATE_SECONDS
+    pause = STORE_UPDATE_SECONDS if is_remote(workspace.out) else UPDATE_SECONDS
     # Rich's default, 10 times per second, took 4 % of the job's CPU time.
     with Progress(*columns, console=console, transient=True, refresh_per_second=1) as bar:
         task = bar.add_task("", total=1.0)

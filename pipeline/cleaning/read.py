@@ -105,12 +105,10 @@ def _newest(pages: Sequence[Page]) -> tuple[list[Page], list[PageVersion], list[
     """Returns the newest page of each address in a chunk, their versions, and the other pages."""
     versions = list(map(version_of, pages))
     keep = newest(versions).tolist()
-    older = [page for page, is_newest in zip(pages, keep, strict=True) if not is_newest]
-    return (
-        list(itertools.compress(pages, keep)),
-        list(itertools.compress(versions, keep)),
-        [Rejected(page, DUPLICATE_URL) for page in older],
-    )
+    older = [
+        Rejected(page, DUPLICATE_URL) for page, new in zip(pages, keep, strict=True) if not new
+    ]
+    return list(itertools.compress(pages, keep)), list(itertools.compress(versions, keep)), older
 
 
 def _write_versions(

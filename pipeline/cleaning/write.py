@@ -29,6 +29,8 @@ PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
 BYTES_PER_FILE = 256 << 20
 ALL_DIGESTS = 1 << 128
 
+HeldOutPages = OneIn | ShareOfEachLanguage | AsPublished
+
 
 class DigestRange(NamedTuple):
     """The pages of one group and split, with digests from `first` up to and without `end`."""
@@ -97,9 +99,7 @@ class WriteFile:
         return pa.Table.from_batches([one for one in found if one.num_rows], sorted_runs.SCHEMA)
 
 
-def corpus_files(
-    tally: Tally, held_out: OneIn | ShareOfEachLanguage | AsPublished
-) -> Iterator[CorpusFile]:
+def corpus_files(tally: Tally, held_out: HeldOutPages) -> Iterator[CorpusFile]:
     """Yields the files of the corpus, from the sum of all tallies."""
     by_group: dict[str, list[SortedRun]] = defaultdict(list)
     for run in tally.runs:
@@ -111,10 +111,7 @@ def corpus_files(
 
 
 def _parts(
-    group: str,
-    spilled: Sequence[SortedRun],
-    tally: Tally,
-    held_out: OneIn | ShareOfEachLanguage | AsPublished,
+    group: str, spilled: Sequence[SortedRun], tally: Tally, held_out: HeldOutPages
 ) -> Iterator[DigestRange]:
     count = sum(run.pages for run in spilled)
     if group.startswith("rejected/"):
