@@ -142,6 +142,27 @@ def test_503_now_and_then_loses_nothing(minio, raw_on_s3, mswitch, whole, digest
     assert corpus(minio, out, tmp_path / "there", digests) == whole
 
 
+def test_bytes_altered_on_the_way_are_refused_by_the_store_and_sent_again(
+    minio, raw_on_s3, mswitch, whole, digests, tmp_path
+):
+    """The store's own checksum finds them, so nothing is read back."""
+    out, draw = f"{minio.bucket('altered')}/corpus", random.Random(7)
+    altered = []
+
+    def alter(request: Request) -> None:
+        if request.command == "PUT" and len(request.body) > 1000 and draw.random() < 0.2:
+            middle = len(request.body) // 2
+            altered.append(request.path)
+            request.answered = True
+            flipped = bytes([request.body[middle] ^ 1])
+            request.forward(request.body[:middle] + flipped + request.body[middle + 1 :])
+
+    with proxy(minio.address, alter) as address:
+        mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options(address))
+    assert len(altered) > 5
+    assert corpus(minio, out, tmp_path / "there", digests) == whole
+
+
 def test_20_seconds_of_silence_lose_nothing(minio, raw_on_s3, start, whole, digests, tmp_path):
     out = f"{minio.bucket('silent')}/corpus"
     job = start(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options())
