@@ -77,8 +77,18 @@ def manifest(directory: Path) -> dict:
 @pytest.mark.parametrize("rules", CLEANED)
 def test_every_rule_set_gives_the_same_corpus(tmp_path, rules):
     apart("clean", "--rules", rules, "--input", FIXTURE / "web/*.warc.wet.gz", "--out", tmp_path)
-    assert digests(tmp_path) == CLEANED[rules]["files"]
+    found = digests(tmp_path)
+    if rules == "c4-en":  # langdetect's probabilities differ in the last bit between Pythons
+        found |= {name: rounded(tmp_path / name) for name in found if name.startswith("pages/")}
+    assert found == CLEANED[rules]["files"]
     assert manifest(tmp_path)["languages"] == CLEANED[rules]["languages"]
+
+
+def rounded(path: Path) -> str:
+    """Returns a digest of the rows of a file of pages, their probabilities to 12 digits."""
+    rows = pq.read_table(path).to_pylist()
+    rows = [row | {"language_probability": round(row["language_probability"], 12)} for row in rows]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def test_tokens_are_the_same(made, tmp_path):
