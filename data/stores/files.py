@@ -75,12 +75,17 @@ class Found(NamedTuple):
     stamp: str
 
 
-def files_below(directory: str) -> Iterator[Found]:
-    """Yields every file below a directory of a store, by path; a file itself if it is one."""
+def files_below(directory: str, pattern: str | None = None) -> Iterator[Found]:
+    """Yields every file below a directory of a store, by path; a file itself if it is one.
+
+    Args:
+        directory: address of the directory.
+        pattern: what the user gave, for the message of an error; the directory if left out.
+    """
     directory = directory.rstrip("/")
     filesystem, root = open_store(directory)
     # Not fsspec's glob: it skips directories that the store fails to list.
-    found = with_retries(lambda: filesystem.find(root, detail=True), directory)
+    found = with_retries(lambda: filesystem.find(root, detail=True), pattern or directory)
     for name, entry in sorted(found.items()):
         stamp = next((str(entry[key]) for key in STAMPS if entry.get(key)), "")
         yield Found(directory + name.removeprefix(root), entry["size"], stamp)

@@ -118,7 +118,8 @@ def _matched_in_store(pattern: str) -> Iterator[InputFile]:
 
     fixed = GLOB.split(pattern)[0]
     matching = re.compile(FileSystem.translate_pattern(pattern))
-    for file in files_below(fixed if fixed == pattern else fixed.rpartition("/")[0]):
+    directory = fixed if fixed == pattern else fixed.rpartition("/")[0]
+    for file in files_below(directory, pattern):
         if matching.fullmatch(file.path):
             yield InputFile(*file)
 
