@@ -55,6 +55,7 @@ def test_on_simulated_devices_collectives_are_the_designs(tmp_path, remat, excha
     )
 
 
+@pytest.mark.plans
 def test_memory_is_that_of_the_recipe(tmp_path, capsys):
     """A parameter takes four bytes; eight devices hold an eighth each of a matrix."""
     found = plan(tmp_path, "--recipe", "mt5-demo", "--topology", "cpu:8")
