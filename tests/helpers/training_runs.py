@@ -1,21 +1,25 @@
 """Small training runs: their settings, and what two equal runs have in common."""
 
+import contextlib
 import functools
 import inspect
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from model.train_step import Trainer, make_trainer
+from pipeline.runs import open as runs_open
 from pipeline.runs.open import load_run, restore
+from pipeline.training import run as training_run
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 12, 3
@@ -84,8 +88,9 @@ def assert_same_run(one: Path, other: Path, at: int) -> None:
         assert pq.read_table(path).equals(pq.read_table(other / "evaluation" / path.name))
 
 
-def one_trainer_per_recipe() -> Callable[..., Trainer]:
-    """Returns `make_trainer` with a memory: runs of one recipe are traced once per process.
+@contextlib.contextmanager
+def one_trainer_per_recipe() -> Iterator[None]:
+    """Caches `make_trainer` within the block: runs of one recipe are traced once per process.
 
     A trainer is a function of its arguments, so no run can tell the difference.
     """
@@ -98,4 +103,7 @@ def one_trainer_per_recipe() -> Callable[..., Trainer]:
         teaches = bound.arguments["distillation"] is not None  # a network is no key of a dictionary
         return (make_trainer if teaches else remembered)(*bound.args, **bound.kwargs)
 
-    return make
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (runs_open, training_run):
+            patch.setattr(module, "make_trainer", make)
+        yield

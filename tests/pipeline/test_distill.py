@@ -22,9 +22,7 @@ from pipeline.arguments import ExportHf, ImportHf
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError
 from pipeline.recipe import named as recipes
 from pipeline.recipe.recipe import override
-from pipeline.runs import open as runs_open
 from pipeline.runs.open import load_run, restore
-from pipeline.training import run as training_run
 from pipeline.training import teacher
 from pipeline.training.preemption import Preemption
 
@@ -34,10 +32,7 @@ STUDENT = [*SIZES, "checkpoint_every=2", "evaluate_every=3", "optimizer.hold_ste
 
 @pytest.fixture(autouse=True, scope="module")
 def traced_once():
-    with pytest.MonkeyPatch.context() as patch:
-        make = one_trainer_per_recipe()
-        for module in (runs_open, training_run):
-            patch.setattr(module, "make_trainer", make)
+    with one_trainer_per_recipe():
         yield
 
 

@@ -30,17 +30,12 @@ from training_runs import (
 from pipeline import cli, evaluate, fill, pretrain
 from pipeline.arguments import Evaluate, Fill, Pretrain
 from pipeline.errors import PREEMPTED_STATUS, Preempted
-from pipeline.runs import open as runs_open
-from pipeline.training import run as training_run
 from pipeline.training.held_out import HeldOut
 
 
 @pytest.fixture(autouse=True, scope="module")
 def traced_once():
-    with pytest.MonkeyPatch.context() as patch:
-        make = one_trainer_per_recipe()
-        for module in (runs_open, training_run):
-            patch.setattr(module, "make_trainer", make)
+    with one_trainer_per_recipe():
         yield
 
 

@@ -23,8 +23,6 @@ from training_runs import one_trainer_per_recipe
 from data.demo import archive, shipped_text
 from pipeline import cli
 from pipeline.demo import commands
-from pipeline.runs import open as runs_open
-from pipeline.training import run as training_run
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = ("cs", "fr", "hi", "ja", "yo", "zu")
@@ -56,11 +54,9 @@ def mswitch(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
 @pytest.fixture(autouse=True, scope="module")
 def one_device():
     """This process as on a machine of one device; runs of one recipe are traced once."""
-    one, make = jax.devices()[:1], one_trainer_per_recipe()
-    with pytest.MonkeyPatch.context() as patch:
+    one = jax.devices()[:1]
+    with pytest.MonkeyPatch.context() as patch, one_trainer_per_recipe():
         patch.setattr(jax, "devices", lambda: one)
-        for module in (runs_open, training_run):
-            patch.setattr(module, "make_trainer", make)
         yield
 
 
