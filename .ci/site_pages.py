@@ -37,7 +37,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages."""
     for source, page in AT_THE_TOP.items():
-        text = re.sub(r"\]\(([^)#:]+)\)", _on_the_site, Path(source).read_text(encoding="utf-8"))
+        text = re.sub(r"\]\(([^)#:]+)(#[^)]*)?\)", _on_the_site, Path(source).read_text(encoding="utf-8"))
         files.append(File.generated(config, page, content=text))
     for folder in folders():
         modules = (path for path in sorted(folder.glob("*.py")) if path.stem != "__init__")
@@ -62,7 +62,7 @@ def reference_page(folder: Path) -> str:
 
 def _on_the_site(link: re.Match[str]) -> str:
     """Returns a link of a document at the top as a link of the site."""
-    target = link.group(1)
+    target, anchor = link.group(1), link.group(2) or ""
     if target.endswith(".py"):
         return f"]({reference_page(Path(target).parent)})"
-    return f"]({AT_THE_TOP.get(target, target.removeprefix('docs/'))})"
+    return f"]({AT_THE_TOP.get(target, target.removeprefix('docs/'))}{anchor})"
