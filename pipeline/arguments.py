@@ -280,6 +280,8 @@ class Plan:
     """Price of one chip for one hour, in any currency."""
     remedies: bool = True
     """If the recipe does not fit, compile changed recipes until one fits."""
+    moves: int = 0
+    """Number of instructions to list, those that move the most bytes first."""
     out: Path | None = None
     """File to write the plan to as JSON."""
 

@@ -30,6 +30,7 @@ from pipeline.planning.figures import (
     time_figures,
     work_figures,
 )
+from pipeline.planning.largest_moves import largest_moves, lines
 from pipeline.planning.remedies import remedies
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import Topology, topology
@@ -87,6 +88,9 @@ def compile_and_print(arguments: Plan) -> None:
     console.print(table_of(figures))
     if devices.memory is not None:
         console.print(ASSUMPTIONS, soft_wrap=True)
+    if arguments.moves and step.program is not None:
+        for line in lines(largest_moves(step.program, arguments.moves)):
+            console.print(line, soft_wrap=True, markup=False)
     tried = try_remedies(step, console) if arguments.remedies and not step.fits else []
     if arguments.out is not None:
         write(arguments.out, step, figures, tried)

@@ -6,7 +6,8 @@ reads by a kernel and padding to tiles are left out, so the sum is a lower bound
 requires.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from pipeline.planning.flops import LIBRARY
 from pipeline.planning.program import Instruction, Program
@@ -31,20 +32,46 @@ UPDATE = "dynamic-update-slice"
 PASS = ("bitcast", "convert", "copy", "reshape", "transpose")
 
 
+class Move(NamedTuple):
+    """An executed instruction and the bytes that it moves.
+
+    Attributes:
+        computation: name of the computation that holds the instruction.
+        instruction: the instruction.
+        executions: number of executions per call.
+        size: bytes read and written per execution.
+    """
+
+    computation: str
+    instruction: Instruction
+    executions: int
+    size: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all executions."""
+        return self.executions * self.size
+
+
 def traffic_bytes(program: Program) -> int:
     """Returns the bytes that one call moves on one device."""
+    return sum(move.total for move in moves(program))
+
+
+def moves(program: Program) -> Iterator[Move]:
+    """Yields every executed instruction that moves bytes, with the bytes."""
     inner = {
         instruction.attribute("calls")
         for computation in program.computations.values()
         for instruction in computation.values()
         if instruction.opcode == "fusion"
     }
-    return sum(
-        times * _bytes(instruction, program.computations[computation], program)
-        for computation, instruction, times in program.executed()
-        if computation not in inner and instruction.opcode not in FREE
-        if not instruction.opcode.endswith("-done")
-    )
+    for computation, instruction, times in program.executed():
+        if computation in inner or instruction.opcode in FREE:
+            continue
+        if not instruction.opcode.endswith("-done"):
+            size = _bytes(instruction, program.computations[computation], program)
+            yield Move(computation, instruction, times, size)
 
 
 def _bytes(instruction: Instruction, computation: dict[str, Instruction], program: Program) -> int:
