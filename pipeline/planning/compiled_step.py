@@ -19,7 +19,8 @@ from model.config import ConfigurationError
 from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
 from pipeline.planning import gpus
-from pipeline.planning.program import Instruction, Program, parse
+from pipeline.planning.instruction import Instruction
+from pipeline.planning.program import Program, parse
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe
 

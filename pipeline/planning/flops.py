@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.planning.program import Instruction, Program
+from pipeline.planning.instruction import Instruction
+from pipeline.planning.program import Program
 
 PASSES = {"highest": 6, "high": 3}
 WINDOW_FIELDS = {"size": "", "stride": "1", "pad": "0", "lhs_dilate": "1", "rhs_dilate": "1"}

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pipeline.planning.memory_traffic import Move, moves
-from pipeline.planning.program import Instruction, Program
+from pipeline.planning.instruction import Instruction
+from pipeline.planning.program import Program
 
 
 class LargeMove(NamedTuple):

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pipeline.planning.flops import LIBRARY
-from pipeline.planning.program import Instruction, Program
+from pipeline.planning.instruction import Instruction
+from pipeline.planning.program import Program
 
 FREE = {
     "after-all",

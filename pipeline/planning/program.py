@@ -1,81 +1,20 @@
 """A compiled program parsed from XLA's text: its instructions and the executions of each.
 
 XLA's own cost analysis counts the body of a loop once, and our networks are loops over blocks. The
-printed program is complete: computations and their calls, shapes with their memory space, and the
-bound of every loop in its condition. An instruction's executions are the product of the bounds of
-its enclosing loops. No library parses this text.
+printed program is complete: computations and their calls, shapes with their memory space, and what
+every loop counts (`loops.py`). An instruction's executions are the product of the trip counts of
+its enclosing loops.
 """
 
 import functools
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-BYTES = {"pred": 1, "s4": 0.5, "u4": 0.5, "bf16": 2, "f16": 2, "c64": 8, "c128": 16}
-ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,]*)\](?:\{([^{}]*)\})?")
+from pipeline.planning.instruction import NAME, Instruction, instruction_of
+from pipeline.planning.loops import trips
+
 COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
-INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
-NAME = re.compile(r"%([\w.\-]+)")
-INDEX = re.compile(r"/\*index=\d+\*/")
-
-
-@dataclass(frozen=True)
-class ResultArray:
-    """One array of an instruction's result.
-
-    Attributes:
-        kind: element type, such as `bf16`.
-        shape: sizes of the dimensions.
-        in_main_memory: False for an array in on-chip memory (layout `S(1)` and above).
-    """
-
-    kind: str
-    shape: tuple[int, ...]
-    in_main_memory: bool
-
-    @property
-    def size(self) -> int:
-        """Bytes of the array, without padding to tiles."""
-        return math.ceil(math.prod(self.shape) * _bytes_of(self.kind))
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """A line of a computation.
-
-    Attributes:
-        name, opcode: name and opcode as printed.
-        results: arrays of the result, tuples flattened.
-        operands: names of the operands, instructions of the same computation.
-        attributes: text after the operands.
-        root: True for the result of a computation.
-        literal: text between the parentheses.
-    """
-
-    name: str
-    opcode: str
-    results: tuple[ResultArray, ...]
-    operands: tuple[str, ...]
-    attributes: str
-    root: bool
-    literal: str
-
-    def attribute(self, name: str) -> str | None:
-        """Returns the value of `name=value` up to the next comma; None if there is none."""
-        found = re.search(rf"\b{name}=%?([^,\s]+)", self.attributes)
-        return found.group(1) if found else None
-
-    @property
-    def operation(self) -> str:
-        """Name of the traced operation, such as `jit(step)/jvp()/while/body/...`."""
-        found = re.search(r'op_name="([^"]*)"', self.attributes)
-        return found.group(1) if found else ""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the result."""
-        return sum(array.size for array in self.results)
 
 
 @dataclass(frozen=True)
@@ -100,15 +39,16 @@ class Program:
     def _count(self, name: str, times: int, counts: dict[str, int]) -> None:
         counts[name] += times
         for instruction in self.computations[name].values():
-            for called, repeats in self._called(instruction):
+            for called, repeats in self._called(instruction, self.computations[name]):
                 self._count(called, times * repeats, counts)
 
-    def _called(self, instruction: Instruction) -> Iterator[tuple[str, int]]:
+    def _called(
+        self, instruction: Instruction, caller: dict[str, Instruction]
+    ) -> Iterator[tuple[str, int]]:
         if instruction.opcode == "while":
-            body, condition = instruction.attribute("body"), instruction.attribute("condition")
-            assert body is not None  # every loop has both
-            assert condition is not None
-            yield body, self.trips(condition)
+            body = instruction.attribute("body")
+            assert body is not None  # every loop has one
+            yield body, trips(self.computations, instruction, caller)
         elif instruction.opcode == "conditional":
             branches = re.search(r"branch_computations=\{([^}]*)\}", instruction.attributes)
             found = NAME.findall(branches.group(1)) if branches else []
@@ -117,27 +57,6 @@ class Program:
             called = instruction.attribute("calls") or instruction.attribute("to_apply")
             if called in self.computations:
                 yield called, 1
-
-    def trips(self, condition: str) -> int:
-        """Returns the trip count of a loop with this condition: the bound that it compares with.
-
-        Raises:
-            ValueError: if the condition does not compare with exactly one constant, as a scan's
-                does.
-        """
-        bounds = [
-            int(one.literal)
-            for computation in (condition, *self._fused(condition))
-            for one in self.computations[computation].values()
-            if one.opcode == "constant" and re.fullmatch(r"\d+", one.literal)
-        ]
-        if len(set(bounds)) != 1:
-            raise ValueError(f"The loop condition {condition} has bounds {bounds}; expected one.")
-        return bounds[0]
-
-    def _fused(self, computation: str) -> Iterator[str]:
-        for instruction in self.computations[computation].values():
-            yield from (name for name, _ in self._called(instruction))
 
     def executed(self) -> Iterator[tuple[str, Instruction, int]]:
         """Yields every executed instruction with its computation and its number of executions."""
@@ -159,50 +78,8 @@ def parse(text: str) -> Program:
         if opening := COMPUTATION.match(line):
             current = computations.setdefault(opening.group(2), {})
             entry = opening.group(2) if opening.group(1) else entry
-        elif current is not None and (instruction := _instruction(line)):
+        elif current is not None and (instruction := instruction_of(line)):
             current[instruction.name] = instruction
     if not entry:
         raise ValueError("The text has no ENTRY computation; pass the text of a compiled program.")
     return Program(computations, entry)
-
-
-def _instruction(line: str) -> Instruction | None:
-    found = INSTRUCTION.match(INDEX.sub("", line))
-    if found is None:
-        return None
-    root, name, result, opcode, rest = found.groups()
-    end = _closing(rest)
-    return Instruction(
-        name=name,
-        opcode=opcode,
-        results=tuple(_arrays(result)),
-        operands=tuple(NAME.findall(rest[:end])),
-        attributes=rest[end + 1 :],
-        root=bool(root),
-        literal=rest[:end],
-    )
-
-
-def _closing(text: str) -> int:
-    depth = 0
-    for position, character in enumerate(text):
-        if character == "(":
-            depth += 1
-        elif character == ")":
-            if depth == 0:
-                return position
-            depth -= 1
-    return len(text)
-
-
-def _arrays(result: str) -> Iterator[ResultArray]:
-    for kind, sizes, layout in ARRAY.findall(result):
-        shape = tuple(int(size) for size in sizes.split(",") if size)
-        yield ResultArray(kind, shape, not re.search(r"S\([1-9]", layout))
-
-
-def _bytes_of(kind: str) -> float:
-    if kind in BYTES:
-        return BYTES[kind]
-    bits = re.search(r"\d+", kind)
-    return int(bits.group()) / 8 if bits else 0

@@ -16,6 +16,8 @@ TEXT = f"""HloModule step
 %body (given: (s32[], f32[4,8])) -> (s32[], f32[4,8]) {{
   %given = (s32[], f32[4,8]{{1,0}}) parameter(0)
   %count = s32[] get-tuple-element(%given), index=0
+  %one = s32[] constant(1)
+  %next = s32[] add(%count, %one)
   %weights = f32[4,8]{{1,0}} get-tuple-element(%given), index=1
   %after = token[] after-all()
   %send.1 = (f32[4,8]{{1,0}}, u32[], token[]) send(%weights, %after), channel_id=1, {GATHER}
@@ -24,7 +26,7 @@ TEXT = f"""HloModule step
   %whole = f32[8,8]{{1,0}} get-tuple-element(%recv-done.1), index=0
   %near = f32[16,8]{{1,0}} all-gather(%whole), channel_id=3, {NEAR}
   %send.2 = (f32[16]{{0}}, u32[], token[]) send(%near, %after), channel_id=4, {REDUCE}
-  ROOT %made = (s32[], f32[4,8]{{1,0}}) tuple(%count, %weights)
+  ROOT %made = (s32[], f32[4,8]{{1,0}}) tuple(%next, %weights)
 }}
 
 %condition (given: (s32[], f32[4,8])) -> pred[] {{

@@ -9,7 +9,7 @@ from pipeline.planning.flops import products
 from pipeline.planning.memory_traffic import traffic_bytes
 from pipeline.planning.program import parse
 
-# As XLA for TPUs prints it, shortened: a loop of 5 in a loop of 3.
+# As XLA for TPUs prints it, shortened: a loop of 5 in a loop that counts by two to 6.
 NESTED = """HloModule jit_step, is_scheduled=true
 
 %fused (param_0: f32[7,8,8], param_1: s32[]) -> f32[8,8] {
@@ -26,7 +26,9 @@ NESTED = """HloModule jit_step, is_scheduled=true
   %x = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%p), index=2
   %one = f32[8,8]{1,0:T(8,128)S(1)} fusion(%stack, %i), kind=kLoop, calls=%fused
   %y = f32[8,8]{1,0:T(8,128)S(1)} convolution(%x, %one), dim_labels=bf_io->bf, operand_precision={highest,highest}
-  ROOT %t = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%i, %stack, %y)
+  %step = s32[]{:T(128)} constant(1)
+  %next = s32[]{:T(128)S(6)} add(%i, %step)
+  ROOT %t = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%next, %stack, %y)
 }
 
 %until_5 (p: (s32[], f32[7,8,8], f32[8,8])) -> pred[] {
@@ -38,11 +40,20 @@ NESTED = """HloModule jit_step, is_scheduled=true
 
 %outer (p: (s32[], f32[7,8,8], f32[8,8])) -> (s32[], f32[7,8,8], f32[8,8]) {
   %p.2 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
-  ROOT %w.1 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) while(%p.2), condition=%until_5, body=%inner
+  %i.3 = s32[]{:T(128)} get-tuple-element(%p.2), index=0
+  %two = s32[]{:T(128)} constant(2)
+  %next.1 = s32[]{:T(128)S(6)} add(%two, %i.3)
+  %first = s32[]{:T(128)S(6)} constant(0)
+  %stack.1 = f32[7,8,8]{2,1,0:T(8,128)} get-tuple-element(%p.2), index=1
+  %x.1 = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%p.2), index=2
+  %t.2 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%first, %stack.1, %x.1)
+  %w.1 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) while(%t.2), condition=%until_5, body=%inner
+  %x.2 = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%w.1), index=2
+  ROOT %t.3 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%next.1, %stack.1, %x.2)
 }
 
-%until_3 (p: (s32[], f32[7,8,8], f32[8,8])) -> pred[] {
-  %bound.1 = s32[]{:T(128)} constant(3)
+%until_6 (p: (s32[], f32[7,8,8], f32[8,8])) -> pred[] {
+  %bound.1 = s32[]{:T(128)} constant(6)
   %p.3 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
   %i.2 = s32[]{:T(128)} get-tuple-element(%p.3), index=0
   ROOT %lt.1 = pred[]{:T(512)} compare(%i.2, %bound.1), direction=LT
@@ -54,7 +65,7 @@ ENTRY %main (a: f32[7,8,8], b: f32[8,8]) -> f32[8,8] {
   %zero = s32[]{:T(128)} constant(0)
   %c = f32[8,8]{1,0:T(8,128)S(1)} copy(%b)
   %t.1 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%zero, %a, %c)
-  %w = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) while(%t.1), condition=%until_3, body=%outer
+  %w = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) while(%t.1), condition=%until_6, body=%outer
   %r = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%w), index=2
   ROOT %out = f32[8,8]{1,0:T(8,128)} copy(%r)
 }
@@ -76,13 +87,21 @@ def test_products_are_counted_per_execution_and_pass():
 
 def test_only_slices_and_only_main_memory_are_counted():
     """256 bytes each: 15 slices of the stack are read, with a 4-byte index each; b and the result
-    move once."""
-    assert traffic_bytes(parse(NESTED)) == 15 * (256 + 4) + 2 * 256
+    move once; each of 15 + 3 trips reads the counter and its step."""
+    assert traffic_bytes(parse(NESTED)) == 15 * (256 + 4) + 2 * 256 + (15 + 3) * 8
 
 
-def test_a_loop_without_one_bound_is_refused():
-    with pytest.raises(ValueError, match=r"until_5 has bounds \[\]"):
-        products(parse(NESTED.replace("constant(5)", "parameter(1)")))
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("constant(5)", "parameter(1)", r"until_5 has bounds \[\]"),
+        ("add(%i, %step)", "multiply(%i, %step)", "starts at 0 with step None"),
+        ("constant(0)", "partition-id()", "starts at None"),
+    ],
+)
+def test_a_loop_that_does_not_count_to_a_constant_is_refused(old, new, message):
+    with pytest.raises(ValueError, match=message):
+        products(parse(NESTED.replace(old, new)))
 
 
 def test_a_text_without_an_entry_is_refused():
