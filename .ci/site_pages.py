@@ -37,7 +37,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages."""
     for source, page in AT_THE_TOP.items():
-        text = re.sub(r"\]\(([^)#:]+)(#[^)]*)?\)", _on_the_site, Path(source).read_text(encoding="utf-8"))
+        text = re.sub(
+            r"\]\(([^)#:]+)(#[^)]*)?\)", _on_the_site, Path(source).read_text(encoding="utf-8")
+        )
         files.append(File.generated(config, page, content=text))
     for folder in folders():
         modules = (path for path in sorted(folder.glob("*.py")) if path.stem != "__init__")

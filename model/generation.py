@@ -129,7 +129,7 @@ def generate(
         position=jnp.zeros((), jnp.int32),
         tokens=batch.targets,
         finished=~jnp.any(batch.is_source, axis=1),
-        cache=_empty_cache(model.decoder, source, length),
+        cache=_empty_cache(model.decoder, source, length, mesh),
     )
     return jax.lax.while_loop(unfinished, step, start).tokens
 
@@ -174,13 +174,13 @@ def never_dropping(model: Transformer, source: int) -> Transformer:
 
 
 def _empty_cache(
-    decoder: Stack, source: Float[Array, "batch source embed"], length: int
+    decoder: Stack, source: Float[Array, "batch source embed"], length: int, mesh: Mesh
 ) -> tuple[LayerCache, ...]:
     """Returns each layer's cache: the projected source, and zeros for `length` positions."""
 
     def one(layer: Layer) -> LayerCache:
         assert layer.cross_attention is not None  # a decoder's layer
-        projected = layer.cross_attention.keys_values(source)
+        projected = layer.cross_attention.keys_values(source, mesh)
         zeros = jnp.zeros(
             (*projected.keys.shape[:2], length, projected.keys.shape[3]), source.dtype
         )
@@ -211,11 +211,12 @@ def _step(
         after = []
         for layer, cache in zip(eqx.combine(weights, static), caches, strict=True):
             y = layer.self_norm(x)
-            own = _put(cache.self_attention, layer.self_attention.keys_values(y), state.position)
-            x = x + layer.self_attention.attend(y, own, here, past)
+            new = layer.self_attention.keys_values(y, call.mesh)
+            own = _put(cache.self_attention, new, state.position)
+            x = x + layer.self_attention.attend(y, own, here, past, call.mesh)
             y = layer.cross_norm(x)
             x = x + layer.cross_attention.attend(
-                y, cache.cross_attention, no_bias, is_source[:, None, :]
+                y, cache.cross_attention, no_bias, is_source[:, None, :], call.mesh
             )
             x = x + decoder.feed_forward(layer, x, is_token, call, number)[0]
             after.append(LayerCache(own, cache.cross_attention))

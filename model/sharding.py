@@ -4,17 +4,19 @@ The only file with a PartitionSpec. To change the strategy, change the table:
 
 * `data` splits the batch, and stored parameters along `embed` (FSDP: gathered for each use).
 * `expert` splits the batch further, and the experts; tokens reach their expert by all-to-all.
+  Parameters without experts are stored over it as well.
 * `model` splits heads, the feed-forward's inner width and the vocabulary.
 
 One device is the mesh 1 x 1 x 1: there is no second code path. Axes are Auto: XLA's partitioner
-decides what is not annotated. Only the switch layer is written out with `shard_map`, because the
-partitioner was measured to replicate its buffers (60 GB instead of 0.4 GB) if both `data` and
-`expert` exceed 1.
+decides what is not annotated. Products with weights (`model/products.py`) and the switch layer are
+written out with `shard_map`. Left to itself, the partitioner computed products in loops over parts
+of a weight, with three times the traffic, and replicated the switch layer's buffers (60 GB instead
+of 0.4 GB) if both `data` and `expert` exceed 1.
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,11 +159,36 @@ def spec(names: str | Names, table: dict[str, Any] = USED) -> PartitionSpec:
     return PartitionSpec(*(table[name] for name in names))
 
 
+def stored_spec(
+    names: str | Names, shape: Sequence[int], mesh: Mesh | AbstractMesh
+) -> PartitionSpec:
+    """Returns the layout in which a parameter of this shape is stored.
+
+    The table's, with two exceptions. `embed` is split over `expert` too, unless experts are or the
+    size does not divide. A vector is whole on every device: it has less than a thousandth of a
+    layer's weights, and gathers of it would only cost latency.
+
+    Raises:
+        KeyError: if a name is not in the table, because it must not replicate silently.
+    """
+    names = tuple(names.split()) if isinstance(names, str) else names
+    axes = [STORED[name] for name in names]
+    shards = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    if "embed" in names and "experts" not in names:
+        at = names.index("embed")
+        if set(names) <= {"blocks", "embed"}:
+            axes[at] = None
+        elif shape[at] % shards == 0:
+            axes[at] = BATCH_AXES
+    return PartitionSpec(*axes)
+
+
 def parameter_shardings(model: eqx.Module, mesh: Mesh | AbstractMesh) -> Any:
     """Returns the stored layout of each array of a model, in the model's structure."""
     return jax.tree.map(
-        lambda names: NamedSharding(mesh, spec(names, STORED)),
+        lambda names, leaf: NamedSharding(mesh, stored_spec(names, leaf.shape, mesh)),
         dimension_names(model),
+        model,
         is_leaf=is_names,
     )
 
@@ -220,6 +247,49 @@ def over_devices(
     """
     in_specs, out_specs = jax.tree.map(spec, (inputs, outputs))
     return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+
+
+def on_devices(
+    function: Callable[..., Any], mesh: Mesh, in_specs: PyTree, out_specs: PyTree
+) -> Callable[..., Any]:
+    """Returns `function` as a function of whole arrays, as `over_devices` does, from layouts.
+
+    It must not be differentiated: its caller has a derivative of its own (`custom_vjp`), which
+    sums over devices where sums are due.
+    """
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )
+
+
+def gather_stored(part: Array, stored: PartitionSpec) -> Array:
+    """Returns a parameter whole but for the model axis, from each device's part of it."""
+    for dimension, axes in _batch_axes(stored):
+        part = jax.lax.all_gather(part, axes, axis=dimension, tiled=True)
+    return part
+
+
+def sum_to_stored(whole: Array, stored: PartitionSpec) -> Array:
+    """Returns this device's part of the sum over the batch's devices: the reduce-scatter."""
+    split = dict(_batch_axes(stored))
+    names = {name for axes in split.values() for name in axes}
+    if rest := tuple(axis for axis in _larger_than_one(BATCH_AXES) if axis not in names):
+        whole = jax.lax.psum(whole, rest)
+    for dimension, axes in split.items():
+        whole = jax.lax.psum_scatter(whole, axes, scatter_dimension=dimension, tiled=True)
+    return whole
+
+
+def _batch_axes(stored: PartitionSpec) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yields the dimensions that a layout splits over axes of the batch, with these axes."""
+    for dimension, axes in enumerate(stored):
+        named = (axes,) if isinstance(axes, str) else axes or ()
+        if found := _larger_than_one(axis for axis in named if axis in BATCH_AXES):
+            yield dimension, found
+
+
+def _larger_than_one(axes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(axis for axis in axes if jax.lax.axis_size(axis) > 1)
 
 
 def exchange(x: Array, *, split: int, concatenate: int) -> Array:

@@ -178,7 +178,7 @@ class Stack(eqx.Module):
     def _block(self, x, layers: tuple[Layer, ...], inputs: StackInputs, call: Call, number):
         routing, finite = None, []
         for layer in layers:
-            x = x + self._attend(layer, x, inputs)
+            x = x + self._attend(layer, x, inputs, call.mesh)
             y, layer_routing = self.feed_forward(layer, x, inputs.is_token, call, number)
             routing = layer_routing or routing
             x = constrain(x + y, "batch length embed", call.mesh)
@@ -197,18 +197,18 @@ class Stack(eqx.Module):
         y = layer.feed_forward_norm(x)
         if isinstance(layer.feed_forward, SwitchLayer):
             return self._switch(layer.feed_forward, y, is_token, call, number)
-        return layer.feed_forward(y), None
+        return layer.feed_forward(y, call.mesh), None
 
-    def _attend(self, layer: Layer, x, inputs: StackInputs):
+    def _attend(self, layer: Layer, x, inputs: StackInputs, mesh: Mesh):
         y = layer.self_norm(x)
-        y = layer.self_attention(y, y, inputs.bias, inputs.mask)
+        y = layer.self_attention(y, y, inputs.bias, inputs.mask, mesh)
         if layer.cross_attention is None or layer.cross_norm is None:
             return y
         assert inputs.source is not None  # the decoder's
         assert inputs.source_mask is not None
         no_bias = jnp.zeros((1, 1, 1))
         z = layer.cross_norm(x + y)
-        return y + layer.cross_attention(z, inputs.source, no_bias, inputs.source_mask)
+        return y + layer.cross_attention(z, inputs.source, no_bias, inputs.source_mask, mesh)
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
         assert self.switch is not None  # only a sparse stack has switch layers

@@ -16,7 +16,7 @@ from model.batch import Batch
 from model.config import ModelConfig
 from model.layers.initialization import kernel
 from model.precision import summed_in_float32
-from model.sharding import constrain
+from model.products import lookup
 from model.stack import Call, Stack, StackInputs, StackOutput
 from model.switch.switch_layer import Routing
 
@@ -122,10 +122,8 @@ class Transformer(eqx.Module):
         self, ids: Int[Array, "batch length"], call: Call
     ) -> Float[Array, "batch length embed"]:
         """Returns the embeddings of ids."""
-        # Gathered along `embed` first: indexing a table that is split both ways would replicate it.
-        table = constrain(self.embedding, "vocabulary embed", call.mesh)
-        x = table[ids].astype(jnp.dtype(self.config.activation_dtype))
-        return constrain(x, "batch length embed", call.mesh)
+        dtype = jnp.dtype(self.config.activation_dtype)
+        return lookup(self.embedding, ids, dtype, call.mesh)
 
 
 def transformer_shapes(config: ModelConfig) -> Transformer:

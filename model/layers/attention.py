@@ -9,13 +9,17 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Key
 
 from model.config import ModelConfig
 from model.layers.initialization import kernel
 from model.precision import summed_in_float32
+from model.products import product
 
 MASKED = -1e9  # finite: a row of padding alone gives a uniform softmax instead of NaN
+INTO_HEADS = "batch length embed, embed heads head -> batch heads length head"
+OUT_OF_HEADS = "batch heads length head, heads head embed -> batch length embed"
 
 
 class KeysValues(NamedTuple):
@@ -53,16 +57,16 @@ class Attention(eqx.Module):
         source: Float[Array, "batch keys embed"],
         bias: Float[Array, "#heads #queries #keys"],
         mask: Bool[Array, "#batch #queries keys"],
+        mesh: Mesh,
     ) -> Float[Array, "batch queries embed"]:
         """Attends from `x` to the positions of `source` that `mask` allows."""
-        return self.attend(x, self.keys_values(source), bias, mask)
+        return self.attend(x, self.keys_values(source, mesh), bias, mask, mesh)
 
-    def keys_values(self, source: Float[Array, "batch keys embed"]) -> KeysValues:
+    def keys_values(self, source: Float[Array, "batch keys embed"], mesh: Mesh) -> KeysValues:
         """Projects the keys and values of `source`."""
-        dtype = source.dtype
         return KeysValues(
-            keys=jnp.einsum("bke,ehd->bhkd", source, self.key.astype(dtype)),
-            values=jnp.einsum("bke,ehd->bhkd", source, self.value.astype(dtype)),
+            keys=product(INTO_HEADS, source, self.key, mesh),
+            values=product(INTO_HEADS, source, self.value, mesh),
         )
 
     def attend(
@@ -71,12 +75,12 @@ class Attention(eqx.Module):
         source: KeysValues,
         bias: Float[Array, "#heads #queries #keys"],
         mask: Bool[Array, "#batch #queries keys"],
+        mesh: Mesh,
     ) -> Float[Array, "batch queries embed"]:
         """Attends from `x` to projected keys and values."""
-        dtype = x.dtype
-        query = jnp.einsum("bqe,ehd->bhqd", x, self.query.astype(dtype))
+        query = product(INTO_HEADS, x, self.query, mesh)
         scores = summed_in_float32("bhqd,bhkd->bhqk", query, source.keys)
         scores = jnp.where(mask[:, None], scores + bias[None].astype(jnp.float32), MASKED)
-        weights = jax.nn.softmax(scores, axis=-1).astype(dtype)
+        weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
         mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, source.values)
-        return jnp.einsum("bhqd,hde->bqe", mixed, self.output.astype(dtype))
+        return product(OUT_OF_HEADS, mixed, self.output, mesh)

@@ -6,10 +6,15 @@ gate matrix is a ReLU network; no other field marks it. Experts share `activated
 
 import equinox as eqx
 import jax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from model.config import ModelConfig
 from model.layers.initialization import kernel
+from model.products import product
+
+INWARD = "batch length embed, embed mlp -> batch length mlp"
+OUTWARD = "batch length mlp, mlp embed -> batch length embed"
 
 
 class FeedForward(eqx.Module):
@@ -31,11 +36,12 @@ class FeedForward(eqx.Module):
             down=kernel(inward[::-1], fan_in=config.mlp, scale=scale, key=keys[2]),
         )
 
-    def __call__(self, x: Float[Array, "batch length embed"]) -> Float[Array, "batch length embed"]:
+    def __call__(
+        self, x: Float[Array, "batch length embed"], mesh: Mesh
+    ) -> Float[Array, "batch length embed"]:
         """Applies the network to each position separately."""
-        dtype = x.dtype
-        gate = None if self.gate is None else x @ self.gate.astype(dtype)
-        return activated(gate, x @ self.up.astype(dtype)) @ self.down.astype(dtype)
+        gate = None if self.gate is None else product(INWARD, x, self.gate, mesh)
+        return product(OUTWARD, activated(gate, product(INWARD, x, self.up, mesh)), self.down, mesh)
 
 
 def activated(gate: Float[Array, "*any"] | None, up: Float[Array, "*any"]) -> Float[Array, "*any"]:

@@ -106,7 +106,7 @@ def test_parameters_and_moments_are_sharded_from_the_first_step(stepped):
     moments = state.optimizer.states.encoder.blocks[0].self_attention.query
     folded = [leaf for leaf in jax.tree.leaves(moments) if leaf.size == query.size]
     assert [leaf.shape for leaf in folded] == [(1, EMBED, 32)]
-    assert folded[0].sharding.shard_shape(folded[0].shape) == (1, 12, 16)
+    assert folded[0].sharding.shard_shape(folded[0].shape) == (1, 6, 16)
 
 
 def saved_and_restored(state, directory, number, other):

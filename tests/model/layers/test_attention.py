@@ -4,6 +4,7 @@ import numpy as np
 from model.batch import causal_mask
 from model.config import ModelConfig
 from model.layers.attention import Attention
+from tests.helpers.small_networks import mesh_of
 
 CONFIG = ModelConfig(
     vocabulary_rows=128, embed=16, heads=2, head=8, mlp=24, layers=2, activation_dtype="float32"
@@ -18,7 +19,7 @@ def test_attention_equals_loops():
     @jax.jit
     def run(key, x, bias):
         attention = Attention.init(CONFIG, key=key)
-        return attention, attention(x, x, bias, causal_mask(5))
+        return attention, attention(x, x, bias, causal_mask(5), mesh_of())
 
     attention, y = run(jax.random.key(1), x, bias)
     expected = np.zeros((5, 16))

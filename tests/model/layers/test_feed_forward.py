@@ -6,6 +6,7 @@ import numpy as np
 
 from model.config import ModelConfig
 from model.layers.feed_forward import FeedForward
+from tests.helpers.small_networks import mesh_of
 
 CONFIG = ModelConfig(
     vocabulary_rows=128, embed=16, heads=2, head=8, mlp=24, layers=2, activation_dtype="float32"
@@ -17,7 +18,7 @@ def layer_and_output(config):
     @jax.jit
     def run(key):
         layer = FeedForward.init(config, key=key)
-        return layer, layer(jnp.array(X))
+        return layer, layer(jnp.array(X), mesh_of())
 
     return run(jax.random.key(0))
 

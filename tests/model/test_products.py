@@ -1,0 +1,85 @@
+"""Products with stored weights equal plain ones on any mesh, and their gradients do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from model.products import lookup, product
+from model.sharding import MeshShape, stored_spec
+from tests.helpers.small_networks import mesh_of
+
+MESHES = [MeshShape(), MeshShape(data=2, expert=2, model=2), MeshShape(data=4, expert=2)]
+INTO_HEADS = "batch length embed, embed heads head -> batch heads length head"
+OUT_OF_HEADS = "batch heads length head, heads head embed -> batch length embed"
+
+
+def drawn(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def value_and_slopes(function, *operands):
+    """Returns a function's value and the gradients of a sum that weighs every number of it."""
+
+    def loss(*operands):
+        y = function(*operands)
+        return jnp.sum(y.astype(jnp.float32) * jnp.cos(jnp.arange(y.size).reshape(y.shape))), y
+
+    argnums = tuple(range(len(operands)))
+    return jax.jit(jax.value_and_grad(loss, argnums, has_aux=True))(*operands)
+
+
+@pytest.mark.parametrize("shape", MESHES, ids=str)
+@pytest.mark.parametrize(
+    ("dimensions", "subscripts", "sizes"),
+    [
+        (INTO_HEADS, "ble,ehd->bhld", ((8, 3, 16), (16, 2, 4))),
+        (OUT_OF_HEADS, "bhld,hde->ble", ((8, 2, 3, 4), (2, 4, 12))),  # 12: split over data alone
+    ],
+)
+def test_a_product_is_einsum_with_its_gradients(shape, dimensions, subscripts, sizes):
+    mesh, operands = mesh_of(shape), (drawn(*sizes[0]), drawn(*sizes[1], seed=1))
+    (_, y), found = value_and_slopes(lambda x, w: product(dimensions, x, w, mesh), *operands)
+    (_, expected), slopes = value_and_slopes(lambda x, w: jnp.einsum(subscripts, x, w), *operands)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    for ours, theirs in zip(found, slopes, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", MESHES, ids=str)
+def test_a_lookup_is_indexing_with_its_gradient(shape):
+    mesh, table = mesh_of(shape), drawn(6, 16)
+    ids = jnp.array([[0, 5, 5], [2, 1, 0]] * 4)
+    (_, y), (found,) = value_and_slopes(lambda table: lookup(table, ids, jnp.float32, mesh), table)
+    (_, expected), (slopes,) = value_and_slopes(lambda table: table[ids], table)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_allclose(found, slopes, atol=1e-5)
+
+
+def test_a_gradient_is_summed_in_float32_over_tokens_and_devices():
+    """4,096 addends of 1 and one of 4,096: bfloat16 has no number between 4,096 and 4,112."""
+    mesh = mesh_of(MeshShape(data=8))
+    x = jnp.ones((8, 513, 8), jnp.bfloat16).at[0, 0].set(4096).at[1:, 0].set(0)
+
+    def loss(weight):
+        y = product("batch length embed, embed mlp -> batch length mlp", x, weight, mesh)
+        return jnp.sum(y.astype(jnp.float32))
+
+    found = jax.jit(jax.grad(loss))(jnp.zeros((8, 4)))
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, 8192)
+
+
+@pytest.mark.parametrize(
+    ("names", "shape", "expected"),
+    [
+        ("embed mlp", (16, 4), PartitionSpec(("data", "expert"), "model")),
+        ("heads head embed", (2, 4, 6), PartitionSpec("model", None, "data")),  # 6 / 4: not whole
+        ("blocks experts embed mlp", (2, 2, 16, 4), PartitionSpec(None, "expert", "data", "model")),
+        ("blocks embed", (2, 16), PartitionSpec(None, None)),
+    ],
+)
+def test_where_a_parameter_is_stored(names, shape, expected):
+    mesh = mesh_of(MeshShape(data=2, expert=2, model=2))
+    assert stored_spec(names, shape, mesh) == expected
