@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.planning.origins import Origin, origin_of
 from pipeline.planning.instruction import Instruction
+from pipeline.planning.origins import Origin, origin_of
 from pipeline.planning.program import Program
 
 KINDS = ("all-to-all", "all-gather", "all-reduce", "reduce-scatter", "collective-permute")

@@ -4,8 +4,8 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pipeline.planning.memory_traffic import Move, moves
 from pipeline.planning.instruction import Instruction
+from pipeline.planning.memory_traffic import Move, moves
 from pipeline.planning.program import Program
 
 
