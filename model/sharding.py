@@ -46,8 +46,8 @@ STORED = {
 }
 # Layout in which it is used.
 USED = STORED | {
-    "any_experts": None,  # every device has the whole router
     "batch": BATCH_AXES,
+    "embed_shard": "data",  # experts enter the switch layer as they are stored
     "top_k": None,
     "embed": None,
     "groups": BATCH_AXES,
@@ -245,8 +245,18 @@ def over_devices(
         inputs: dimension names of each array, in the structure of the arguments.
         outputs: dimension names of each array, in the structure of the result.
     """
-    in_specs, out_specs = jax.tree.map(spec, (inputs, outputs))
+    in_specs, out_specs = jax.tree.map(lambda names: _within(mesh, spec(names)), (inputs, outputs))
     return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+
+
+def _within(mesh: Mesh, layout: PartitionSpec) -> PartitionSpec:
+    """Returns the layout without `model` if that axis has one device: nothing is summed over it.
+
+    JAX would insert sums over it, of which XLA leaves all-reduces as large as the buffers.
+    """
+    if mesh.shape["model"] > 1:
+        return layout
+    return PartitionSpec(*(None if axis == "model" else axis for axis in layout))
 
 
 def on_devices(
@@ -305,4 +315,4 @@ def exchange(x: Array, *, split: int, concatenate: int) -> Array:
 
 def sum_over_model(x: Array) -> Array:
     """Returns the sum of the partial sums that devices along the `model` axis hold."""
-    return jax.lax.psum(x, "model")
+    return x if jax.lax.axis_size("model") == 1 else jax.lax.psum(x, "model")

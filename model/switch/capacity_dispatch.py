@@ -5,13 +5,13 @@ Source: Switch Transformer, section 2.2; `model/switch/__init__.py` has a worked
     into buffers -> all-to-all -> own experts -> sum over `model` -> all-to-all -> out of buffers
 
 Shapes are static and every expert does the same work, whatever the router decides. Buffers are
-filled and read by index: the reference's one-hot products were measured to add half the layer's
-time again.
+filled and read by index, in the backward pass too: the reference's one-hot products were measured
+to add half the layer's time again.
 
 Buffer priority: all top-1 assignments before all top-2, then by token position.
 """
 
-import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,22 @@ from jaxtyping import Array, Bool, Float, Int
 from model.sharding import exchange, sum_over_model
 from model.switch.experts import Experts
 from model.switch.sort_by_expert import sort_by_expert
+
+
+class Slots(NamedTuple):
+    """The places of one group's assignments in the experts' buffers, and the inverse.
+
+    Assignments are numbered by priority: choice * tokens + token.
+
+    Attributes:
+        position: number of assignments of the same expert that have priority over each one.
+        slot: expert slot of each assignment; the number of slots if it has none.
+        assignment: assignment in each expert slot; the number of assignments if it is empty.
+    """
+
+    position: Int[Array, "tokens top_k"]
+    slot: Int[Array, "top_k tokens"]
+    assignment: Int[Array, "experts capacity"]
 
 
 def capacity_dispatch(
@@ -39,27 +55,81 @@ def capacity_dispatch(
     Returns:
         Expert outputs, zero for dropped assignments; and which assignments were kept.
     """
-    fill = functools.partial(_fill_buffers, experts=experts.total, capacity=capacity)
-    buffers, position = jax.vmap(fill)(x, expert_index)
-    received = exchange(buffers, split=1, concatenate=0)
+    slots = jax.vmap(lambda index: assign_slots(index, experts.total, capacity))(expert_index)
+    received = exchange(jax.vmap(_into_buffers)(x, slots), split=1, concatenate=0)
     outputs = _own_experts(received, experts)
     returned = exchange(outputs, split=0, concatenate=1)
-    y = jax.vmap(lambda buffers, *at: buffers.at[at].get(mode="fill", fill_value=0))(
-        returned, expert_index, position
+    y = jax.vmap(_out_of_buffers)(returned, slots)
+    return y, (slots.position < capacity) & (expert_index < experts.total)
+
+
+def assign_slots(expert_index: Int[Array, "tokens top_k"], experts: int, capacity: int) -> Slots:
+    """Assigns each expert's slots to its first assignments by priority; `experts` is padding."""
+    by_priority = expert_index.T.reshape(-1)
+    by_expert = sort_by_expert(by_priority, experts)
+    offsets = by_expert.offsets
+    position = by_expert.rank - offsets.at[by_priority].get(mode="fill", fill_value=0)
+    kept = (position < capacity) & (by_priority < experts)
+    slot = jnp.where(kept, by_priority * capacity + position, experts * capacity)
+    along = jnp.arange(capacity)
+    assignment = by_expert.order.at[offsets[:, None] + along].get(mode="clip")
+    filled = along < by_expert.group_sizes[:, None]
+    return Slots(
+        position=position.reshape(expert_index.T.shape).T,
+        slot=slot.reshape(expert_index.T.shape),
+        assignment=jnp.where(filled, assignment, expert_index.size),
     )
-    return y, (position < capacity) & (expert_index < experts.total)
 
 
-def _fill_buffers(
-    x: Float[Array, "tokens embed"],
-    expert_index: Int[Array, "tokens top_k"],
-    experts: int,
-    capacity: int,
-) -> tuple[Float[Array, "experts capacity embed"], Int[Array, "tokens top_k"]]:
-    """Copies the tokens of one group into the experts' buffers; returns also their positions."""
-    position = position_in_expert(expert_index, experts)
-    token = buffer_tokens(expert_index, position, experts, capacity)
-    return x.at[token].get(mode="fill", fill_value=0), position
+def _into_buffers(
+    x: Float[Array, "tokens embed"], slots: Slots
+) -> Float[Array, "experts capacity embed"]:
+    """Copies the tokens of one group into the experts' buffers; empty slots are zero."""
+    top_k, tokens = slots.slot.shape
+    is_filled = slots.assignment < top_k * tokens
+    token = jnp.where(is_filled, slots.assignment % tokens, tokens)
+    buffers = moved(x, token.reshape(-1), slots.slot.T)
+    return buffers.reshape(*slots.assignment.shape, -1)
+
+
+def _out_of_buffers(
+    buffers: Float[Array, "experts capacity embed"], slots: Slots
+) -> Float[Array, "tokens top_k embed"]:
+    """Copies each assignment's row out of one group's buffers; dropped ones are zero."""
+    rows = buffers.reshape(-1, buffers.shape[-1])
+    y = moved(rows, slots.slot.reshape(-1), slots.assignment.reshape(-1, 1))
+    return jnp.moveaxis(y.reshape(*slots.slot.shape, -1), 0, 1)
+
+
+@jax.custom_vjp
+def moved(
+    rows: Float[Array, "rows embed"],
+    source: Int[Array, " places"],
+    destinations: Int[Array, "rows copies"],
+) -> Float[Array, "places embed"]:
+    """Returns row `source[i]` at each place i; zero where that is no row.
+
+    The gradient of a row is the sum over its `destinations`, so it is read by index too. JAX's own
+    is a scatter-add, which a TPU runs as a sort and GPUs with atomics.
+
+    Args:
+        rows: rows to copy.
+        source: row of each place.
+        destinations: places of each row, the inverse of `source`; others are out of range.
+    """
+    return rows.at[source].get(mode="fill", fill_value=0)
+
+
+def _moved_forward(rows: Array, source: Array, destinations: Array) -> tuple[Array, Array]:
+    return moved(rows, source, destinations), destinations
+
+
+def _moved_backward(destinations: Array, slope: Array) -> tuple[Array, None, None]:
+    copies = slope.at[destinations].get(mode="fill", fill_value=0)
+    return jnp.sum(copies, axis=1), None, None
+
+
+moved.defvjp(_moved_forward, _moved_backward)
 
 
 def _own_experts(
@@ -71,28 +141,6 @@ def _own_experts(
     partial = experts(rows, jnp.matmul, _row_ids(groups, own, capacity, experts.total))
     outputs = sum_over_model(partial)
     return jnp.moveaxis(outputs.reshape(own, groups, capacity, embed), 0, 1)
-
-
-def position_in_expert(
-    expert_index: Int[Array, "tokens top_k"], experts: int
-) -> Int[Array, "tokens top_k"]:
-    """Returns the number of assignments of the same expert that have priority over each one."""
-    by_priority = expert_index.T.reshape(-1)
-    by_expert = sort_by_expert(by_priority, experts)
-    position = by_expert.rank - by_expert.offsets.at[by_priority].get(mode="fill", fill_value=0)
-    return position.reshape(expert_index.T.shape).T
-
-
-def buffer_tokens(
-    expert_index: Int[Array, "tokens top_k"],
-    position: Int[Array, "tokens top_k"],
-    experts: int,
-    capacity: int,
-) -> Int[Array, "experts capacity"]:
-    """Returns the token in each expert slot; empty ones hold the number of tokens."""
-    tokens = jnp.broadcast_to(jnp.arange(len(expert_index))[:, None], expert_index.shape)
-    empty = jnp.full((experts, capacity), len(expert_index), jnp.int32)
-    return empty.at[expert_index, position].set(tokens, mode="drop", unique_indices=True)
 
 
 def _row_ids(groups: int, own: int, capacity: int, total: int) -> Int[Array, "own_experts rows"]:

@@ -31,7 +31,7 @@ class Experts(NamedTuple):
     """The part of a switch layer's experts that one device holds.
 
     Attributes:
-        gate, up, down: weights; without a gate the experts are ReLU networks.
+        gate, up, down: weights in the tokens' type; without a gate the experts are ReLU networks.
         total: number of experts on all devices.
         dropout_rate: share of hidden units that dropout zeroes; 0 outside training.
         key: key of the dropout; None outside training.
@@ -57,23 +57,23 @@ class Experts(NamedTuple):
             product: rows times the matrices of their experts.
             row_id: id of each row, the same on any mesh, which seeds its dropout mask.
         """
-        dtype = rows.dtype
-        gate = None if self.gate is None else product(rows, self.gate.astype(dtype))
-        hidden = activated(gate, product(rows, self.up.astype(dtype)))
+        gate = None if self.gate is None else product(rows, self.gate)
+        hidden = activated(gate, product(rows, self.up))
         if self.dropout_rate > 0:
             kept = hidden / (1 - self.dropout_rate)
             hidden = jnp.where(self._dropout_mask(row_id), kept, 0)
-        return product(hidden, self.down.astype(dtype))
+        return product(hidden, self.down)
 
     def _dropout_mask(self, row_id: Int[Array, "*rows"]) -> Bool[Array, "*rows mlp"]:
         """Returns True for hidden units to keep: drawn for the whole width, then cut to a part."""
         assert self.key is not None  # dropout has a key
         key, part = self.key, self.up.shape[-1]
-        width = part * jax.lax.axis_size("model")
+        parts = jax.lax.axis_size("model")
+        width, first = part * parts, jax.lax.axis_index("model") * part if parts > 1 else 0
 
         def one_row(row_id: Int[Array, ""]) -> Bool[Array, " mlp"]:
             row_key = jax.random.fold_in(key, row_id)
             mask = jax.random.bernoulli(row_key, 1 - self.dropout_rate, (width,))
-            return jax.lax.dynamic_slice(mask, (jax.lax.axis_index("model") * part,), (part,))
+            return jax.lax.dynamic_slice(mask, (first,), (part,))
 
         return jax.vmap(one_row)(row_id.reshape(-1)).reshape(*row_id.shape, part)

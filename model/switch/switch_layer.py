@@ -7,8 +7,9 @@ Source: Switch Transformer (Fedus et al. 2022), sections 2.1 and 5; `flaxformer/
     -> all-to-all -> own experts -> sum over `model` -> all-to-all     capacity_dispatch.py
     -> weigh by gates and add                                     combine
 
-Two all-to-alls forward, two backward, no all-gather of activations. Routing groups are consecutive
-tokens of the batch; their size comes from the config and never from the mesh.
+Two all-to-alls forward, two backward, no all-gather of activations: only weights are gathered
+(`gathered_weights.py`). Routing groups are consecutive tokens of the batch; their size comes from
+the config and never from the mesh.
 """
 
 import functools
@@ -27,6 +28,7 @@ from model.sharding import BATCH_AXES, over_devices
 from model.switch.capacity_dispatch import capacity_dispatch
 from model.switch.dropless_dispatch import dropless_dispatch
 from model.switch.experts import Experts
+from model.switch.gathered_weights import gathered, gathered_router
 from model.switch.routing import route
 
 
@@ -56,10 +58,10 @@ class DeviceInputs(NamedTuple):
 
     x: Float[Array, "batch length embed"]
     is_token: Bool[Array, "batch length"]
-    router: Float[Array, "embed any_experts"]
-    gate: Float[Array, "experts embed mlp"] | None
-    up: Float[Array, "experts embed mlp"]
-    down: Float[Array, "experts mlp embed"]
+    router: Float[Array, "embed_shard experts"]
+    gate: Float[Array, "experts embed_shard mlp"] | None
+    up: Float[Array, "experts embed_shard mlp"]
+    down: Float[Array, "experts mlp embed_shard"]
     key: Key[Array, ""] | None
     microbatch: Int[Array, ""]
 
@@ -156,14 +158,15 @@ def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: in
 
     # Route.
     jittered = _jittered(x.astype(jnp.float32), routing.jitter, jitter_key, first_group)
-    logits = jnp.einsum("gte,en->gtn", jittered, inputs.router, precision=jax.lax.Precision.HIGHEST)
+    router = gathered_router(inputs.router)
+    logits = jnp.einsum("gte,en->gtn", jittered, router, precision=jax.lax.Precision.HIGHEST)
     routed = jax.vmap(functools.partial(route, top_k=routing.top_k))(logits, is_token)
 
     # Dispatch to the experts and back.
-    total = inputs.router.shape[-1]
+    total = router.shape[-1]
     expert_index = jnp.where(is_token[..., None], routed.expert_index, total)
     experts = Experts(
-        inputs.gate, inputs.up, inputs.down, total, routing.expert_dropout, dropout_key
+        *_expert_weights(inputs), total=total, dropout_rate=routing.expert_dropout, key=dropout_key
     )
     if routing.dispatch == "dropless":
         y, kept = dropless_dispatch(x, expert_index, experts)
@@ -186,6 +189,13 @@ def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: in
         z_loss=routed.z_loss,
         expert_slots=expert_slots,
     )
+
+
+def _expert_weights(inputs: DeviceInputs) -> tuple[Array | None, Array, Array]:
+    """Returns gate, up and down of this device's experts in the tokens' type."""
+    dtype = inputs.x.dtype
+    gate = None if inputs.gate is None else gathered(inputs.gate, 1, dtype)
+    return gate, gathered(inputs.up, 1, dtype), gathered(inputs.down, 2, dtype)
 
 
 def _noise_keys(

@@ -13,7 +13,7 @@ import switch_oracle
 from model.config import ModelConfig, SwitchConfig
 from model.switch.switch_layer import SwitchLayer
 
-BATCH, LENGTH, EMBED, MLP, EXPERTS = 8, 16, 12, 8, 8
+BATCH, LENGTH, EMBED, MLP, EXPERTS = 8, 16, 16, 8, 8
 GROUP = 16
 SWITCH = SwitchConfig(
     experts=EXPERTS,

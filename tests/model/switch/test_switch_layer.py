@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from dataclasses import replace
 
 import jax
@@ -25,7 +26,7 @@ from switch_case import (
     with_gradients,
 )
 
-from model.sharding import MeshShape
+from model.sharding import MeshShape, batch_sharding, parameter_shardings
 from model.switch.switch_layer import SwitchLayer
 
 MESHES = [
@@ -123,19 +124,43 @@ def test_devices_do_not_matter(on_one_device, shape):
         assert_close(slopes, single_slopes, atol=2e-5, rtol=1e-5, err_msg=kind)
 
 
-def test_two_exchanges_each_way_and_no_gather():
+def test_two_exchanges_each_way_and_gathers_of_weights_only():
     mesh = mesh_of(MeshShape(expert=4, data=2))
+    stored = parameter_shardings(layer(), mesh)
 
     def loss(layer, x):
         y, routing = run(layer, (x, tokens()[1]), mesh)
         return jnp.sum(y**2) + routing.balance_loss
 
     x = tokens()[0]
-    forward = jax.jit(loss).lower(layer(), x).compile().as_text()
-    both = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(layer(), x).compile().as_text()
+    rows = batch_sharding(mesh)
+    forward = jax.jit(loss, in_shardings=(stored, rows))
+    both = jax.jit(
+        jax.grad(loss, argnums=(0, 1)), in_shardings=(stored, rows), out_shardings=(stored, rows)
+    )
+    forward = forward.lower(layer(), x).compile().as_text()
+    both = both.lower(layer(), x).compile().as_text()
     assert count("all-to-all", forward) == 2
     assert count("all-to-all", both) == 4
-    assert count("all-gather", forward) == count("all-gather", both) == 0
+    # Three matrices over data; the router over data and over expert.
+    assert count("all-gather", forward) == count("all-gather", both) == 5
+    assert count("reduce-scatter", both) == 5
+
+
+def test_no_sum_over_one_device_and_no_scatter_of_rows():
+    x = tokens()[0].astype(jnp.bfloat16)
+
+    def loss(layer, x):
+        y, routing = run(layer, (x, tokens()[1]), mesh_of(), ROUTINGS["top-2"])
+        return jnp.sum(y**2) + routing.balance_loss
+
+    step = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(layer(), x)
+    program = step.as_text()
+    scatters = re.findall(r"stablehlo\.scatter.*?\}\) : \((.*?)\)", program, re.DOTALL)
+    assert scatters  # of numbers: ranks and loads
+    assert not [operands for operands in scatters if "bf16" in operands or "f32" in operands]
+    for collective in ("all_reduce", "all_gather", "reduce_scatter"):
+        assert f"stablehlo.{collective}" not in program
 
 
 def count(collective, program):

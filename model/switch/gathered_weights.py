@@ -1,0 +1,57 @@
+"""A switch layer's weights, gathered from the devices of the `data` axis for one use.
+
+A device stores 1/data of each of its experts' matrices in float32. They are rounded to the tokens'
+type before they are gathered, so half the bytes cross a link. Their gradient is reduce-scattered in
+float32: a sum of one term per device in bfloat16 would lose digits that the optimizer keeps. The
+router is used, gathered and summed in float32.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Float
+
+
+def gathered_router(stored: Float[Array, "embed_shard experts"]) -> Float[Array, "embed all"]:
+    """Returns the whole router, which every device applies to its own tokens."""
+    return _gather(_gather(stored, "data", dimension=0), "expert", dimension=1)
+
+
+def gathered(
+    stored: Float[Array, "experts *part"], dimension: int, dtype: DTypeLike
+) -> Float[Array, "experts *whole"]:
+    """Returns the whole matrices of this device's experts, of which it stores a part.
+
+    Args:
+        stored: part in float32.
+        dimension: dimension that the `data` axis splits.
+        dtype: type of the result.
+    """
+    return _rounded_and_gathered(dimension, dtype, stored)
+
+
+def _value(dimension: int, dtype: DTypeLike, stored: Array) -> Array:
+    return _gather(stored.astype(dtype), "data", dimension=dimension)
+
+
+def _forward(dimension: int, dtype: DTypeLike, stored: Array) -> tuple[Array, None]:
+    return _value(dimension, dtype, stored), None
+
+
+def _backward(dimension: int, dtype: DTypeLike, _: None, slope: Array) -> tuple[Array]:
+    slope = slope.astype(jnp.float32)
+    if jax.lax.axis_size("data") > 1:
+        slope = jax.lax.psum_scatter(slope, "data", scatter_dimension=dimension, tiled=True)
+    return (slope,)
+
+
+_rounded_and_gathered: Any = jax.custom_vjp(_value, nondiff_argnums=(0, 1))
+_rounded_and_gathered.defvjp(_forward, _backward)
+
+
+def _gather(part: Array, axis: str, *, dimension: int) -> Array:
+    """Joins the parts of devices along a mesh axis; JAX's transpose is a reduce-scatter."""
+    if jax.lax.axis_size(axis) == 1:
+        return part
+    return jax.lax.all_gather(part, axis, axis=dimension, tiled=True)
