@@ -3,7 +3,10 @@
 The design (docs/decisions/shapes-declare-sharding.md) has these: per switch layer two all-to-alls
 forward and two backward; gathers of stored parameters at each use; reductions of gradients and,
 over the model axis, of partial products. A gather of activations is a mistake of the partitioner,
-so each gather is classified by the origin of its operand (`origins.py`).
+so each collective is classified by the origin of its operand (`origins.py`).
+
+XLA:TPU prints a reduce-scatter as a fusion of an all-reduce with the slice of it that a device
+keeps. It moves what a reduce-scatter moves.
 """
 
 import math
@@ -16,6 +19,7 @@ from pipeline.planning.instruction import Instruction
 from pipeline.planning.origins import Origin, origin_of
 from pipeline.planning.program import Program
 
+REDUCTIONS = ("all-reduce", "reduce-scatter", "collective-permute")
 KINDS = ("all-to-all", "all-gather", "all-reduce", "reduce-scatter", "collective-permute")
 
 
@@ -24,8 +28,8 @@ class Collective(NamedTuple):
 
     Attributes:
         kind: opcode, such as `all-to-all`.
-        origin: origin of the moved value: parameters, the optimizer's statistics, activations, or
-            a step's reports, one number per row, gathered once (by JAX 0.12).
+        origin: origin of the moved value: parameters, their gradients, the optimizer's statistics,
+            activations, or a step's reports, one number per row, gathered once (by JAX 0.12).
         axes: mesh axes along which the devices of a group differ.
         group: flat mesh positions of the first group's devices.
         executions: number of executions per step.
@@ -61,24 +65,48 @@ def collectives(program: Program, mesh: dict[str, int], parameters: int) -> list
         mesh: sizes of the mesh axes, in order.
         parameters: number of the step's first arguments that are the model's arrays.
     """
-    found = []
+    found, fusions = [], _fusions(program)
     for computation, instruction, times in program.executed():
         kind = instruction.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue
         group = _group(instruction, math.prod(mesh.values()))
-        if len(group) > 1:
-            origin = origin_of(program, computation, instruction, parameters)
-            size = _result_size(instruction)
-            axes = _axes(group, mesh)
-            found.append(Collective(kind, origin, axes, group, times, size))
+        if len(group) == 1:
+            continue
+        axes, size = _axes(group, mesh), _result_size(instruction)
+        place = computation, instruction
+        if computation in fusions:
+            place = fusions[computation]
+            kind, size = _fused(kind, size, program.computations[computation])
+        origin = origin_of(program, *place, parameters, reduced=kind in REDUCTIONS, axes=axes)
+        found.append(Collective(kind, origin, axes, group, times, size))
     return found
 
 
+def _fusions(program: Program) -> dict[str, tuple[str, Instruction]]:
+    """Returns each fused computation's fusion, with the computation that holds it."""
+    return {
+        one.attribute("calls") or "": (name, one)
+        for name, computation in program.computations.items()
+        for one in computation.values()
+        if one.opcode == "fusion"
+    }
+
+
+def _fused(kind: str, size: int, computation: dict[str, Instruction]) -> tuple[str, int]:
+    """Returns kind and size of a fused collective: an all-reduce that is sliced scatters."""
+    (root,) = (one for one in computation.values() if one.root)
+    if kind == "all-reduce" and root.opcode == "dynamic-slice":
+        return "reduce-scatter", root.size
+    return kind, size
+
+
 def _result_size(instruction: Instruction) -> int:
-    if instruction.opcode.endswith("-start"):  # the result begins with the operands
-        return instruction.results[len(instruction.results) // 2].size
-    return instruction.size
+    """Returns the bytes of the results; a `-start` lists its operands before them."""
+    arrays = [one for one in instruction.results if (one.kind, one.shape) != ("u32", ())]
+    if instruction.opcode.endswith("-start") and instruction.opcode != "all-reduce-start":
+        arrays = arrays[len(arrays) // 2 :]
+    return sum(one.size for one in arrays)
 
 
 def _axes(group: tuple[int, ...], mesh: dict[str, int]) -> tuple[str, ...]:

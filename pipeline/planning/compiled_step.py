@@ -20,11 +20,11 @@ from model.sharding import make_mesh
 from model.train_step import Trainer, make_trainer
 from pipeline.planning import gpus
 from pipeline.planning.instruction import Instruction
+from pipeline.planning.origins import BACKWARD
 from pipeline.planning.program import Program, parse
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe
 
-BACKWARD = "transpose("  # part of the name of every operation of the backward pass
 SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start")
 # docs/decisions/plans-by-compiling.md
 LESS_EFFORT: Any = {"exec_time_optimization_effort": -1.0}

@@ -1,4 +1,4 @@
-"""Where the value that a collective moves comes from: parameters, optimizer, activations, reports.
+"""Where the value that a collective moves comes from: parameters, gradients, activations and so on.
 
 A value is traced back through instructions that only move data, out of fusions, tuples and loops.
 If every path ends in an argument of the step, the value is a parameter or an optimizer statistic;
@@ -20,6 +20,9 @@ MOVES = {
     "bitcast",
     "bitcast-convert",
     "broadcast",  # the zeros that a stack starts from
+    "collective-permute",  # the shard of a neighbour
+    "collective-permute-done",
+    "collective-permute-start",
     "constant",
     "convert",
     "copy",
@@ -37,19 +40,30 @@ MOVES = {
 }
 STACK = "dynamic-update-slice"
 IN_MODEL = "jvp("  # part of the name of every operation of the forward and backward pass
-Origin = Literal["parameters", "optimizer", "activations", "reports"]
+BACKWARD = "transpose("  # part of the name of every operation of the backward pass
+BATCH_AXES = {"data", "expert"}
+Origin = Literal["parameters", "gradients", "optimizer", "activations", "reports"]
 
 
 def origin_of(
-    program: Program, computation: str, instruction: Instruction, parameters: int
+    program: Program,
+    computation: str,
+    instruction: Instruction,
+    parameters: int,
+    *,
+    reduced: bool = False,
+    axes: tuple[str, ...] = (),
 ) -> Origin:
     """Returns the origin of the value that a collective moves.
 
     Args:
         program: compiled step.
         computation: name of the computation that holds the collective.
-        instruction: the collective.
+        instruction: the collective, or the fusion that holds it.
         parameters: number of the step's first arguments that are the model's arrays.
+        reduced: True for a sum over devices, or a part of one. In the backward pass it is of
+            gradients if it crosses the axes that split the batch.
+        axes: mesh axes that the collective crosses.
     """
     vector = all(len(array.shape) <= 1 for array in instruction.results)
     if instruction.opcode.startswith("all-gather") and vector and computation == program.entry:
@@ -58,7 +72,22 @@ def origin_of(
     if sources and None not in sources:
         in_model = all(source is not None and source < parameters for source in sources)
         return "parameters" if in_model else "optimizer"
-    return "activations" if IN_MODEL in instruction.operation else "optimizer"
+    if not reduced:
+        return "activations" if IN_MODEL in instruction.operation else "optimizer"
+    operation = _operation(instruction, program.computations[computation])
+    if BACKWARD in operation and set(axes) <= BATCH_AXES:
+        return "gradients"
+    return "activations" if IN_MODEL in operation else "optimizer"
+
+
+def _operation(instruction: Instruction, values: dict[str, Instruction]) -> str:
+    """Returns the name of the traced operation; where XLA names none, that of its operand."""
+    while not instruction.operation and instruction.operands:
+        before = values.get(instruction.operands[0])
+        if before is None:
+            break
+        instruction = before
+    return instruction.operation
 
 
 def _sources(

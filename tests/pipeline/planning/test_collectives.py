@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from model.sharding import MeshShape, make_mesh
-from pipeline.planning.collectives import Collective, _group, collectives
+from pipeline.planning.collectives import Collective, _group, _result_size, collectives
 from pipeline.planning.figures import design_holds
 from pipeline.planning.program import parse
 from pipeline.recipe.named import get
@@ -102,6 +102,57 @@ def test_groups_are_read_in_every_notation(attributes, group):
 )
 def test_bytes_sent_by_kind(kind, sent):
     assert Collective(kind, "activations", ("data",), (0, 1, 2, 3), 1, 1000).sent == sent
+
+
+# As XLA for TPUs prints a gradient's reduce-scatter over four devices, with the padding that it adds
+# and the rows that a neighbour has.
+SCATTERED = """HloModule step
+
+%all-reduce-scatter (input: f32[16,8]) -> f32[5,8] {
+  %input = f32[16,8]{1,0} parameter(0)
+  %zero = f32[] constant(0)
+  %pad = f32[20,8]{1,0} pad(%input, %zero), padding=0_4x0_0
+  %all-reduce = f32[20,8]{1,0} all-reduce(%pad), replica_groups={{0,1,2,3}}, to_apply=%add
+  %row = u32[] partition-id()
+  %column = u32[] constant(0)
+  ROOT %kept = f32[5,8]{1,0} dynamic-slice(%all-reduce, %row, %column), dynamic_slice_sizes={5,8}
+}
+
+ENTRY %main (x: bf16[4,16], y: bf16[4,8]) -> f32[5,8] {
+  %x = bf16[4,16]{1,0} parameter(0)
+  %y = bf16[4,8]{1,0} parameter(1)
+  %gradient = f32[16,8]{1,0} dot(%x, %y), lhs_contracting_dims={0}, metadata={op_name="jit(step)/transpose(jvp())/dot"}
+  %scattered = f32[5,8]{1,0} fusion(%gradient), kind=kCustom, calls=%all-reduce-scatter
+  %rows = f32[1,8]{1,0} slice(%scattered), slice={[4:5], [0:8]}
+  %sent = (f32[1,8]{1,0}, f32[1,8]{1,0}, u32[]{:S(2)}, u32[]{:S(2)}) collective-permute-start(%rows), source_target_pairs={{0,1},{1,2},{2,3}}
+  %received = f32[1,8]{1,0} collective-permute-done(%sent)
+  ROOT %whole = f32[6,8]{1,0} concatenate(%received, %scattered), dimensions={0}
+}
+"""  # noqa: E501
+
+
+def test_a_fused_all_reduce_whose_part_is_kept_is_a_reduce_scatter_of_gradients():
+    scattered, permuted = collectives(parse(SCATTERED), {"data": 4, "expert": 1, "model": 1}, 0)
+    assert scattered == Collective("reduce-scatter", "gradients", ("data",), (0, 1, 2, 3), 1, 160)
+    assert scattered.sent == 3 * 160
+    assert permuted == Collective("collective-permute", "gradients", ("data",), (0, 1), 1, 32)
+
+
+@pytest.mark.parametrize(
+    ("result", "opcode", "size"),
+    [
+        ("(f32[2], f32[8], u32[], u32[])", "all-gather-start", 32),
+        ("((f32[2], f32[1]), (f32[8], f32[4]))", "all-gather-start", 48),
+        ("(f32[2], f32[2], u32[]{:S(2)}, u32[]{:S(2)})", "collective-permute-start", 8),
+        ("f32[2]", "all-reduce-start", 8),
+        ("(f32[2], f32[3])", "all-reduce-start", 20),
+        ("(f32[2], f32[3])", "all-to-all", 20),
+    ],
+)
+def test_the_result_of_an_asynchronous_collective_is_without_its_operands(result, opcode, size):
+    text = f"ENTRY %m (p: f32[2]) -> f32[2] {{\n  ROOT %a = {result} {opcode}(%p)\n}}\n"
+    (instruction,) = parse(text).computations["m"].values()
+    assert _result_size(instruction) == size
 
 
 def test_a_design_is_broken_by_a_gather_of_activations_or_an_exchange_too_many():
