@@ -1,8 +1,8 @@
-"""`mswitch plan`: memory, traffic and least time of a recipe's training step on given devices.
+"""`mswitch plan`: memory, traffic and least time of a recipe's programs on given devices.
 
-The training step is compiled for devices that need not be present: XLA's compiler for TPUs is a
-library (libtpu) that runs on any machine. Every figure is marked as compiled, derived or assumed
-(`planning/figures.py`). If the recipe does not fit, changes are compiled until one does.
+Training step and scoring are compiled for devices that need not be present: XLA's compiler for TPUs
+is a library (libtpu) that runs on any machine. Every figure is marked as compiled, derived or
+assumed (`planning/figures.py`). If the recipe does not fit, changes are compiled until one does.
 """
 
 import dataclasses
@@ -130,7 +130,7 @@ def try_remedies(step: CompiledStep, console: Console) -> list[dict[str, Any]]:
     console.print("It does not fit. Changes that were compiled:")
     tried = []
     for change, changed in remedies(step):
-        need, has = changed.memory.total / 2**30, (changed.topology.memory or 0) / 2**30
+        need, has = changed.needs / 2**30, (changed.topology.memory or 0) / 2**30
         verdict = "fits" if changed.fits else "does not fit"
         least = "" if changed.program is not None else "at least "
         console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}", soft_wrap=True)
@@ -180,6 +180,7 @@ def write(
         "chips": step.topology.chips,
         "device_kind": step.topology.kind,
         "memory_bytes": dataclasses.asdict(step.memory),
+        "scoring_memory_bytes": step.scoring and dataclasses.asdict(step.scoring),
         "fits": step.fits,
         "figures": [json_of(figure) for figure in figures],
         "tried": tried,

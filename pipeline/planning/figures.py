@@ -39,8 +39,8 @@ class Figure(NamedTuple):
 
 
 def memory_figures(step: CompiledStep) -> Iterator[Figure]:
-    """Yields the memory of a device by kind, and whether it fits."""
-    memory, section = step.memory, "memory per device"
+    """Yields the memory of a device by kind, in training and in scoring, and whether both fit."""
+    section, memory = "memory per device", step.memory
     kinds: tuple[tuple[str, int, Mark], ...] = (
         ("parameters", memory.parameters, "derived"),
         ("optimizer state", memory.optimizer, "derived"),
@@ -53,6 +53,10 @@ def memory_figures(step: CompiledStep) -> Iterator[Figure]:
     )
     for name, size, mark in kinds:
         yield Figure(section, name, size / GIB, "GiB", mark)
+    if (scoring := step.scoring) is not None:
+        name = "while scoring: temporaries"
+        yield Figure(section, name, scoring.temporaries / GIB, "GiB", "compiled")
+        yield Figure(section, "while scoring: total", scoring.total / GIB, "GiB", "compiled")
     if step.topology.memory is not None:
         yield Figure(section, "available", step.topology.memory / GIB, "GiB", "compiled")
         yield Figure(section, "fits", "yes" if step.fits else "no", "", "compiled")

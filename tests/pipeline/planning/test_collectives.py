@@ -104,8 +104,8 @@ def test_bytes_sent_by_kind(kind, sent):
     assert Collective(kind, "activations", ("data",), (0, 1, 2, 3), 1, 1000).sent == sent
 
 
-# As XLA for TPUs prints a gradient's reduce-scatter over four devices, with the padding that it adds
-# and the rows that a neighbour has.
+# As XLA for TPUs prints a gradient's reduce-scatter over four devices, with the padding that it
+# adds and the rows that a neighbour has.
 SCATTERED = """HloModule step
 
 %all-reduce-scatter (input: f32[16,8]) -> f32[5,8] {

@@ -6,9 +6,10 @@ import jax
 import pytest
 
 from pipeline.planning.collectives import Collective
-from pipeline.planning.compiled_step import CompiledStep, Memory
+from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.figures import ExpertSlots, all_to_alls, expert_slots, time_figures
 from pipeline.planning.flops import Products
+from pipeline.planning.memory import Memory
 from pipeline.planning.roofline import Roofline, bytes_times_links
 from pipeline.planning.topology import Topology
 from pipeline.recipe.named import get

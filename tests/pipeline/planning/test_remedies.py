@@ -6,7 +6,8 @@ import jax
 import pytest
 
 from pipeline.planning import remedies as module
-from pipeline.planning.compiled_step import CompiledStep, Memory
+from pipeline.planning.compiled_step import CompiledStep
+from pipeline.planning.memory import Memory
 from pipeline.planning.remedies import remedies
 from pipeline.planning.topology import Topology
 from pipeline.recipe.mesh_choice import with_mesh
