@@ -148,6 +148,9 @@ class Pretrain:
     """field=value, for example steps=100 or model.switch.experts=16."""
     profile: tuple[int, int] | None = None
     """First and last step to trace, into RUN/profile."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
+    always have it."""
     hosts: Hosts = field(default_factory=Hosts)
     cache: CacheOptions = field(default=CacheOptions())
 
@@ -174,6 +177,9 @@ class Distill:
     distillation.initialization=random, non-experts or experts-mean."""
     profile: tuple[int, int] | None = None
     """First and last step to trace, into RUN/profile."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
+    always have it."""
     hosts: Hosts = field(default_factory=Hosts)
     cache: CacheOptions = field(default=CacheOptions())
 
@@ -188,6 +194,9 @@ class Evaluate:
     """Directory that `mswitch tokenize` wrote, or its address on an object store."""
     step: int | None = None
     """Step of the checkpoint to score; the last one if left out."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a repetition has the same bits; slower. TPUs and CPUs
+    always have it."""
     cache: CacheOptions = field(default=CacheOptions())
 
 

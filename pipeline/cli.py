@@ -22,6 +22,7 @@ from data.errors import DataError
 from model.config import ConfigurationError
 from pipeline import arguments
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
+from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
 
 COMMANDS: dict[str, type] = {
@@ -68,6 +69,8 @@ def run(argv: list[str]) -> int:
         check_paths(name, command)
         if beam:
             command = with_beam_options(name, command, beam)
+        if hasattr(command, "deterministic"):
+            set_compiler_flags(deterministic=command.deterministic)
         importlib.import_module(module_of(name)).run(command)
     except (DataError, ArtifactError, ConfigurationError) as error:
         print(f"mswitch: {error}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """JAX's persistent compilation cache, so that a resumed run does not compile again.
 
 Its keys are the program, the devices and the versions of JAX and XLA. A hit returns the same
-binary, so a resumed run computes the same bits as an uninterrupted one. An entry truncated by a
+binary, so a resumed run computes the same bits as an uninterrupted one, unless the binary itself
+does not (on GPUs without `--deterministic`). An entry truncated by a
 kill is detected on reading, and the program is compiled again.
 """
 

@@ -42,7 +42,8 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
 def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
     """Returns the mesh for reading a run on a number of devices.
 
-    It is the mesh of the training if that has all these devices, which makes numbers bitwise equal.
+    It is the mesh of the training if that has all these devices, which makes numbers bitwise equal
+    (on GPUs with `--deterministic`).
     Otherwise it has as many of the devices as the run's sizes divide over, at least one.
 
     Raises:

@@ -2,7 +2,7 @@
 
 The mesh is that of training if it takes all devices here, otherwise one that the sizes of the
 network divide among. Routing groups come from the recipe, so the numbers are equal up to rounding
-on any mesh, and bitwise on the same mesh.
+on any mesh, and bitwise on the same mesh (of GPUs with `--deterministic`).
 """
 
 import math

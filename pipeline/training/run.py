@@ -4,7 +4,7 @@ A command prepares a run (checks, then a claim of the directory), builds the loo
 checkpoint 0 if the first weights are not random, and trains (`loop.py`). The same command again
 resumes from the last whole checkpoint. The step is the loader's whole state and randomness is a
 function of (seed, step), so a resumed run computes what an uninterrupted run computes: bit for bit
-on the same mesh, up to rounding on another.
+on the same mesh (of GPUs with `--deterministic`), up to rounding on another.
 """
 
 import functools

@@ -1,0 +1,159 @@
+"""Compiler flags of runs on TPUs and GPUs, set in the environment before JAX starts.
+
+`OVERLAP` hides collectives behind matrix products. `DETERMINISTIC` fixes the order of sums on GPUs,
+where the compiler otherwise adds colliding rows of a scatter in the order of arrival. A compiler
+ends the process at a flag that it does not know, so flags are set for the versions in `TESTED`
+alone. What the environment already sets is never changed.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from pipeline.errors import ArtifactError
+from pipeline.hardware.libtpu import has_chips
+
+
+@dataclass(frozen=True)
+class FlagSet:
+    """Flags of one compiler.
+
+    Attributes:
+        compiler: package that the flags were tested with.
+        variable: environment variable that the compiler reads.
+        flags: value of each flag.
+        environment: further variables, of NCCL.
+    """
+
+    compiler: str
+    variable: str
+    flags: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+# Effects were seen in programs compiled for v5p, v6e and H100, which tests/pipeline/hardware
+# compiles again. Most flags that MaxText (benchmarks/xla_flags_library.py) and JAX-Toolbox
+# (docs/GPU_performance.md) recommend are on already or changed nothing there. Left out are
+# xla_tpu_enable_async_collective_fusion_fuse_all_gather, which libtpu 0.0.50 refuses except on v5e
+# ("incorrect results, hang"), and xla_gpu_enable_while_loop_double_buffering, which copied a third
+# more bytes in a loop of eight layers.
+OVERLAP = {
+    "tpu": FlagSet(
+        "libtpu",
+        "LIBTPU_INIT_ARGS",
+        {
+            # Gathers of weights and sums of gradients run on the sparse cores, during products;
+            # v4 and v5e accept the flags and go on as before, or fuse the gather with a product.
+            "xla_tpu_enable_sparse_core_collective_offload_all_gather": "true",
+            "xla_tpu_enable_sparse_core_collective_offload_reduce_scatter": "true",
+            # An all-to-all of tokens is split in start and done, with work between.
+            "xla_tpu_enable_async_all_to_all": "true",
+        },
+    ),
+    "gpu": FlagSet(
+        "jaxlib",
+        "XLA_FLAGS",
+        {
+            # Schedules by estimated times. The default of NVIDIA's images; no effect seen here.
+            "xla_gpu_enable_latency_hiding_scheduler": "true",
+            # The next layer's weights are gathered during this layer's products (otherwise none).
+            "xla_gpu_enable_pipelined_all_gather": "true",
+            # A layer's gradients are summed during the next layer's backward pass.
+            "xla_gpu_enable_pipelined_all_reduce": "true",
+        },
+    ),
+}
+DETERMINISTIC = {
+    "gpu": FlagSet(
+        "jaxlib",
+        "XLA_FLAGS",
+        # Scatter-adds become a sort and a sum of neighbours; no choice of kernels by timing
+        # (openxla/xla, pull request 12520).
+        {"xla_gpu_deterministic_ops": "true"},
+        # Sums inside the NVLink switches have no fixed order (PyTorch, ProcessGroupNCCL.cpp).
+        {"NCCL_ALGO": "^NVLS"},
+    ),
+}
+TESTED = {"jaxlib": ("0.10.2", "0.12.0.1"), "libtpu": ("0.0.42.1", "0.0.50.1")}
+
+
+def set_compiler_flags(*, deterministic: bool) -> None:
+    """Sets the flags for this machine's accelerators; call before importing JAX.
+
+    Raises:
+        ArtifactError: if `deterministic` is given and its flags cannot be set.
+    """
+    kind = accelerator()
+    sets = [OVERLAP[kind]] if kind in OVERLAP else []
+    if deterministic and kind in DETERMINISTIC:
+        sets.append(DETERMINISTIC[kind])
+    for flags in sets:
+        if reason := untested(flags.compiler):
+            if deterministic:
+                raise ArtifactError(f"--deterministic was given, and {reason}.")
+            print(f"mswitch: no compiler flags are set, as {reason}.", file=sys.stderr)
+        else:
+            add(flags, os.environ)
+    if deterministic and kind in DETERMINISTIC:
+        check_set(DETERMINISTIC[kind], os.environ)
+
+
+def accelerator(devices: Path = Path("/dev")) -> str | None:
+    """Returns `tpu`, `gpu` (NVIDIA's) or None, without starting JAX."""
+    if has_chips():
+        return "tpu"
+    return "gpu" if any(devices.glob("nvidia[0-9]*")) else None
+
+
+def untested(compiler: str) -> str | None:
+    """Returns why the flags cannot be given to the installed compiler; None if they can."""
+    try:
+        version = metadata.version(compiler)
+    except metadata.PackageNotFoundError:
+        version = "missing"
+    if version in TESTED[compiler]:
+        return None
+    return (
+        f"{compiler} is {version} and the flags were tested with {' and '.join(TESTED[compiler])}"
+    )
+
+
+def add(flags: FlagSet, environment: MutableMapping[str, str]) -> None:
+    """Adds flags and variables to an environment, except those that it has already."""
+    environment[flags.variable] = merged(flags.flags, environment.get(flags.variable, ""))
+    for name, value in flags.environment.items():
+        environment.setdefault(name, value)
+
+
+def check_set(flags: FlagSet, environment: Mapping[str, str]) -> None:
+    """Checks that an environment holds the values of the flags.
+
+    Raises:
+        ArtifactError: if it holds others, which the user set.
+    """
+    words = environment.get(flags.variable, "").split()
+    if missing := [word for word in words_of(flags.flags) if word not in words]:
+        raise ArtifactError(
+            f"--deterministic was given, and {flags.variable} is without {' '.join(missing)}; "
+            "remove what it sets instead, or the name of a file of flags."
+        )
+
+
+def words_of(flags: Mapping[str, str]) -> list[str]:
+    """Returns flags as words of a command line."""
+    return [f"--{name}={value}" for name, value in flags.items()]
+
+
+def merged(flags: Mapping[str, str], given: str) -> str:
+    """Returns the given flags and those of ours that they do not name, as one line.
+
+    A given text without a leading `-` names a file of flags and is returned as it is.
+    """
+    if given and not given.lstrip().startswith("-"):
+        return given
+    named = {word.lstrip("-").partition("=")[0] for word in given.split()}
+    added = {name: value for name, value in flags.items() if name not in named}
+    return " ".join([*given.split(), *words_of(added)])

@@ -1,0 +1,166 @@
+"""Flags are added to what the user set, for tested versions only; compilers accept them."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli
+from pipeline.hardware import compiler_flags
+from pipeline.hardware.compiler_flags import DETERMINISTIC, OVERLAP, TESTED, accelerator, merged
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = ROOT / "tests/helpers/overlap_program.py"
+OURS = {"xla_a": "true", "xla_b": "1"}
+EVALUATE = ["evaluate", "--run", "none", "--tokens", "none"]
+
+
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [
+        ("", "--xla_a=true --xla_b=1"),
+        ("--xla_c=2", "--xla_c=2 --xla_a=true --xla_b=1"),
+        ("--xla_a=false", "--xla_a=false --xla_b=1"),
+        (" --xla_b  --xla_c=x", "--xla_b --xla_c=x --xla_a=true"),
+        ("--xla_ab=1", "--xla_ab=1 --xla_a=true --xla_b=1"),  # another flag, which begins alike
+        ("flags.txt", "flags.txt"),
+    ],
+)
+def test_the_users_flags_stay(given, result):
+    assert merged(OURS, given) == result
+
+
+def test_the_accelerator_is_known_without_jax(tmp_path):
+    assert accelerator(tmp_path) is None
+    (tmp_path / "nvidia0").touch()
+    assert accelerator(tmp_path) == "gpu"
+
+
+def test_constraints_install_tested_versions():
+    lines = (ROOT / "constraints.txt").read_text().split("\n")
+    for package, versions in TESTED.items():
+        pinned = {
+            line.split("==")[1].split(";")[0] for line in lines if line.startswith(f"{package}==")
+        }
+        assert pinned == set(versions)
+
+
+@pytest.fixture
+def on(monkeypatch):
+    """Stands for a machine with an accelerator and an environment."""
+
+    def machine(kind, **environment):
+        monkeypatch.setattr(compiler_flags, "accelerator", lambda: kind)
+        monkeypatch.setattr(os, "environ", environment)
+        return environment
+
+    return machine
+
+
+def test_a_command_that_trains_or_scores_sets_the_flags(on, monkeypatch):
+    environment = on("tpu", LIBTPU_INIT_ARGS="--xla_tpu_enable_async_all_to_all=false")
+    assert cli.run(EVALUATE) == 2  # there is no such run
+    words = environment["LIBTPU_INIT_ARGS"].split()
+    assert words[0] == "--xla_tpu_enable_async_all_to_all=false"
+    assert len(words) == len(OVERLAP["tpu"].flags)
+    assert "XLA_FLAGS" not in environment
+
+
+@pytest.mark.parametrize("kind", ["tpu", None])
+def test_sums_have_an_order_without_flags_except_on_gpus(on, kind):
+    environment = on(kind)
+    compiler_flags.set_compiler_flags(deterministic=True)
+    assert "XLA_FLAGS" not in environment
+
+
+def test_deterministic_sets_flags_and_nccl(on):
+    environment = on("gpu", NCCL_ALGO="Ring")
+    assert cli.run([*EVALUATE, "--deterministic"]) == 2
+    assert "--xla_gpu_deterministic_ops=true" in environment["XLA_FLAGS"]
+    assert environment["NCCL_ALGO"] == "Ring"
+
+
+@pytest.mark.parametrize("flags", ["--xla_gpu_deterministic_ops=false", "flags.txt"])
+def test_deterministic_is_not_silently_lost(on, capsys, flags):
+    on("gpu", XLA_FLAGS=flags)
+    assert cli.run([*EVALUATE, "--deterministic"]) == 2
+    assert "is without --xla_gpu_deterministic_ops=true" in capsys.readouterr().err
+
+
+def test_an_untested_version_gets_no_flags(on, monkeypatch, capsys):
+    environment = on("gpu")
+    monkeypatch.setattr(compiler_flags, "TESTED", {"jaxlib": ("0.9",)})
+    compiler_flags.set_compiler_flags(deterministic=False)
+    assert environment == {}
+    assert "no compiler flags are set, as jaxlib is" in capsys.readouterr().err
+    assert cli.run([*EVALUATE, "--deterministic"]) == 2
+    assert "--deterministic was given, and jaxlib is" in capsys.readouterr().err
+
+
+def compiled(topology: str, *sets: compiler_flags.FlagSet) -> str:
+    """Returns the program as compiled in a process with the flags in its environment."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    for flags in sets:
+        compiler_flags.add(flags, environment)
+    words = [sys.executable, str(PROGRAM), topology]
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="no libtpu")
+needs_cuda = pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda12_plugin") is None, reason="no CUDA plugin"
+)
+ON_SPARSE_CORES = re.compile(r' call-start\(.*async_execution_thread="sparsecore"')
+
+
+@pytest.mark.plans
+@needs_libtpu
+@pytest.mark.parametrize("topology", ["v5p:2x2x1", "v6e:2x2"])
+def test_on_tpus_collectives_become_asynchronous(topology):
+    without, with_flags = compiled(topology), compiled(topology, OVERLAP["tpu"])
+    assert not ON_SPARSE_CORES.findall(without)
+    assert " all-to-all-start(" not in without
+    assert len(ON_SPARSE_CORES.findall(with_flags)) >= 3  # two gathers, and sums of gradients
+    assert with_flags.count("all-to-all-start") >= 2  # forward and backward
+
+
+@pytest.mark.plans
+@needs_libtpu
+@pytest.mark.parametrize("topology", ["v5e:2x2", "v4:2x2x1", "tpu7x:2x2x1"])
+def test_other_tpus_accept_the_flags(topology):
+    assert "all-to-all-start" in compiled(topology, OVERLAP["tpu"])
+
+
+def products_during_gathers(program: str) -> int:
+    """Returns the products between start and end of all-gathers, in the order of execution."""
+    products, running = 0, 0
+    for line in program.splitlines():
+        running += " all-gather-start(" in line
+        running -= " all-gather-done(" in line
+        products += bool(running) and '"__cublas' in line
+    return products
+
+
+@pytest.mark.plans
+@needs_cuda
+def test_on_gpus_weights_are_gathered_during_products():
+    assert products_during_gathers(compiled("h100:1x8")) == 0
+    assert products_during_gathers(compiled("h100:1x8", OVERLAP["gpu"])) >= 2
+
+
+@pytest.mark.plans
+@needs_cuda
+def test_deterministic_scatters_add_each_row_once():
+    """Equal rows are sorted and added before; the scatter's own order no longer matters."""
+    both = compiled("h100:1x8", OVERLAP["gpu"], DETERMINISTIC["gpu"])
+    for program, unique in ((compiled("h100:1x8"), False), (both, True)):
+        scatters = [line for line in program.splitlines() if " scatter(" in line]
+        assert scatters
+        assert all(("unique_indices=true" in line) == unique for line in scatters)
