@@ -111,6 +111,8 @@ def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     if found := expert_slots(recipe):
         yield Figure(section, "slots", found.slots, "", "derived")
         yield Figure(section, "slots wasted at least", found.wasted, "", "derived")
+    for name, calls in roofline.unknown_calls.items():
+        yield Figure(section, f"not counted: calls of {name}", calls, "", "compiled")
     memory = roofline.traffic_bytes / 1e9
     yield Figure(section, "to and from main memory, per device", memory, "GB", "compiled")
     for name, size in link_bytes(roofline.collectives).items():

@@ -6,7 +6,8 @@ not work. Rematerialised products and empty expert slots are included, as the pr
 `model.config.forward_flops` returns the model's own FLOPs. The rule is that of XLA's
 `HloCostAnalysis`.
 
-For GPUs most products are library calls, which name the dimensions that they contract.
+For GPUs most products are library calls, which name the dimensions that they contract. A kernel
+states its FLOPs (`kernels.py`).
 
 A product of float32 operands at `highest` precision, such as the router's, takes six passes of a
 bfloat16 matrix unit, and at `high` precision three (`jax.lax.Precision`).
@@ -20,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.planning.instruction import Instruction
+from pipeline.planning.kernels import LIBRARY, kernel_cost, target
 from pipeline.planning.program import Program
 
 PASSES = {"highest": 6, "high": 3}
 WINDOW_FIELDS = {"size": "", "stride": "1", "pad": "0", "lhs_dilate": "1", "rhs_dilate": "1"}
-LIBRARY = 'custom_call_target="__cublas$'  # and `gemm`, or `lt$matmul`
 
 
 class Products(NamedTuple):
@@ -55,7 +56,9 @@ def _passes(instruction: Instruction) -> int:
 
 
 def _flops(instruction: Instruction, computation: dict[str, Instruction]) -> int:
-    if LIBRARY in instruction.attributes:
+    if (cost := kernel_cost(instruction)) is not None:
+        return cost.flops
+    if LIBRARY in target(instruction):
         (left,) = computation[instruction.operands[0]].results
         contracted = _contracted_by_library(instruction)
         products = math.prod(left.shape[i] for i in contracted)

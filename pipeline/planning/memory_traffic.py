@@ -2,15 +2,15 @@
 
 Each fusion reads its operands and writes its result once. Arrays in on-chip memory are not counted;
 of a slice of a stacked array only the slice is, and of an update in place only the update. Repeated
-reads by a kernel and padding to tiles are left out, so the sum is a lower bound, as a roofline
-requires.
+reads by a fusion and padding to tiles are left out, so the sum is a lower bound, as a roofline
+requires. A kernel written by hand states its bytes, with its repeated reads (`kernels.py`).
 """
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pipeline.planning.flops import LIBRARY
 from pipeline.planning.instruction import Instruction
+from pipeline.planning.kernels import LIBRARY, NO_WORK, kernel_cost, target
 from pipeline.planning.program import Program
 
 FREE = {
@@ -83,12 +83,21 @@ def _bytes(instruction: Instruction, computation: dict[str, Instruction], progra
         return 2 * _in_memory([operands[1]])
     if instruction.opcode in SLICES:
         return 2 * _in_memory([instruction])
-    if instruction.opcode == "custom-call":  # a library's product; its other results are scratch
-        is_product = LIBRARY in instruction.attributes
-        return _in_memory(operands) + instruction.results[0].size if is_product else 0
+    if instruction.opcode == "custom-call":
+        return _of_call(instruction, operands)
     if instruction.opcode.endswith("-start"):  # the result also holds the source
         written = instruction.results[0]
         return written.size * written.in_main_memory + _in_memory(operands[:1])
+    return _in_memory([instruction, *operands])
+
+
+def _of_call(instruction: Instruction, operands: list[Instruction]) -> int:
+    if target(instruction) in NO_WORK:
+        return 0
+    if (cost := kernel_cost(instruction)) is not None:
+        return cost.size
+    if LIBRARY in target(instruction):  # a product; its other results are scratch
+        return _in_memory(operands) + instruction.results[0].size
     return _in_memory([instruction, *operands])
 
 

@@ -48,7 +48,7 @@ def test_the_slowest_resource_sets_the_step_and_its_cost():
     recipe = dataclasses.replace(get("t5-base"), rows=100, steps=86_400)
     chips = Topology("v5p:2x2x1", tuple(jax.devices()[:4]), 4, None, (2, 2, 1))
     seconds = {"matrix products": 0.25, "main memory": 0.5, "links": 0.125}
-    roofline = Roofline(Products(1, 1), 1, [], [], peak=1e15, seconds=seconds)
+    roofline = Roofline(Products(1, 1), 1, [], [], {}, peak=1e15, seconds=seconds)
     step = CompiledStep(recipe, chips, NOTHING, None, 0)
     found = {figure.name: figure.value for figure in time_figures(step, roofline, price=2.0)}
     assert found["step, all of these overlapping"] == 0.5
