@@ -1,0 +1,137 @@
+"""How attention is cut into blocks on a TPU: sizes, grid, operands and the memory they take.
+
+Arrays are [batch length width] with all heads side by side, as the projections write them. A block
+takes 128 lanes of it, which is two heads of 64: nothing is transposed and no lane is padded.
+
+The grid is (block of heads, row, block of queries). A step holds the keys and values of its heads
+whole, and scores with keys down and queries across. Then softmax reduces over sublanes, statistics
+per query are rows of lanes, and only arrays of `head` columns are ever transposed.
+
+Heads are outermost because the bias and its gradient are the same for all rows: they stay in
+memory while the rows pass.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from model.kernels.cost import Operand
+
+LANES = 128
+MEMORY = 48 * 2**20  # bytes that a kernel may use; v5p and TPU7x have 64 MiB, v6e 128 MiB
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Sizes of one attention.
+
+    Attributes:
+        batch, queries, keys: sizes of the arrays.
+        heads, head: number of heads, and width of one.
+        item: bytes of a number of queries, keys and values.
+    """
+
+    batch: int
+    queries: int
+    keys: int
+    heads: int
+    head: int
+    item: int
+
+    @property
+    def width(self) -> int:
+        """Lanes of a block: whole heads, a multiple of 128 where that divides all heads."""
+        for lanes in (LANES, self.head):
+            if lanes % self.head == 0 == self.head * self.heads % lanes and lanes % LANES == 0:
+                return lanes
+        return self.head * self.heads
+
+    @property
+    def together(self) -> int:
+        """Heads of a block."""
+        return self.width // self.head
+
+    @property
+    def rows(self) -> int:
+        """Queries of a block."""
+        return LANES if self.queries <= LANES else 2 * LANES
+
+    @property
+    def columns(self) -> int:
+        """Keys of a block: all, rounded up to lanes."""
+        return -(-self.keys // LANES) * LANES
+
+    @property
+    def query_blocks(self) -> int:
+        """Blocks of queries."""
+        return -(-self.queries // self.rows)
+
+    @property
+    def chunks(self) -> int:
+        """Squares of `rows x rows` in the band of biases that all blocks of queries share."""
+        return -(-(self.columns + (self.query_blocks - 1) * self.rows) // self.rows)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Blocks of heads, rows of the batch, blocks of queries."""
+        return self.heads // self.together, self.batch, self.query_blocks
+
+    @property
+    def offsets(self) -> Int[np.ndarray, " offsets"]:
+        """Key position minus query position of each number in the vector of biases."""
+        count = (self.chunks + 1) * self.rows
+        return count - self.query_blocks * self.rows - np.arange(count)
+
+    @property
+    def scores(self) -> int:
+        """Scores that are computed, padding included."""
+        return self.heads * self.batch * self.query_blocks * self.rows * self.columns
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the backward pass holds: two bands, six blocks of scores, and operands."""
+        band = self.together * self.chunks * self.rows**2 * 4
+        scores = self.rows * self.columns * 4
+        return 2 * band + 6 * scores + self.columns * self.width * (8 * self.item + 8)
+
+    def query_like(self, dtype) -> Operand:
+        """Returns the operand of queries, outputs or their gradients."""
+        shape = (self.batch, self.queries, self.heads * self.head)
+        block = (1, self.rows, self.width)
+        return Operand(jax.ShapeDtypeStruct(shape, dtype), block, lambda g, b, i: (b, i, g))
+
+    def key_like(self, dtype) -> Operand:
+        """Returns the operand of keys, values or their gradients."""
+        shape = (self.batch, self.keys, self.heads * self.head)
+        block = (1, self.columns, self.width)
+        return Operand(jax.ShapeDtypeStruct(shape, dtype), block, lambda g, b, i: (b, 0, g))
+
+    @property
+    def query_numbers(self) -> Operand:
+        """The operand of the queries' example numbers."""
+        array = jax.ShapeDtypeStruct((self.batch, 1, self.queries), jnp.int32)
+        return Operand(array, (1, 1, self.rows), lambda g, b, i: (b, 0, i))
+
+    @property
+    def key_numbers(self) -> Operand:
+        """The operand of the keys' example numbers."""
+        array = jax.ShapeDtypeStruct((self.batch, 1, self.keys), jnp.int32)
+        return Operand(array, (1, 1, self.columns), lambda g, b, i: (b, 0, 0))
+
+    @property
+    def biases(self) -> Operand:
+        """The operand of the biases by offset, or of their gradient."""
+        shape = (self.grid[0], self.together, len(self.offsets))
+        block = (1, *shape[1:])
+        return Operand(jax.ShapeDtypeStruct(shape, jnp.float32), block, lambda g, b, i: (g, 0, 0))
+
+    @property
+    def statistics(self) -> Operand:
+        """The operand of the logarithm of each query's sum of exponentials."""
+        shape = (self.batch, self.grid[0], self.together, self.query_blocks * self.rows)
+        block = (1, 1, self.together, self.rows)
+        index = lambda g, b, i: (b, g, 0, i)  # noqa: E731
+        return Operand(jax.ShapeDtypeStruct(shape, jnp.float32), block, index)

@@ -1,0 +1,120 @@
+"""The kernels on a TPU: what one step of the grid computes, forward and backward.
+
+A query whose keys are all masked is marked by `MASKED` in the statistics: its probabilities are
+uniform and its scores have no gradient.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+
+from model.kernels.arguments import MASKED
+from model.kernels.tpu import scores as scoring
+from model.kernels.tpu.blocks import Blocks
+from model.kernels.tpu.inputs import Inputs
+from model.kernels.tpu.scores import of_head, product, scores
+
+
+def forward(inputs: Inputs, output, statistics, band, *, blocks: Blocks, causal: bool):
+    """Computes a block of the output and its logarithms of the sums of exponentials."""
+    if band is not None:
+        pl.when(_is_first())(lambda: scoring.fill(band, inputs.biases, blocks))
+    step = scoring.read(inputs, blocks, causal)
+    turned = jnp.transpose(step.values)
+    mixed = []
+    for number in range(blocks.together):
+        found = scores(step, of_head(step.query, number, blocks.head), number, band, blocks)
+        found = step.masked(found, MASKED)
+        most = jnp.max(found, axis=0, keepdims=True)
+        weights = jnp.exp(found - most)
+        total = jnp.sum(weights, axis=0, keepdims=True)
+        lanes = slice(number * blocks.head, (number + 1) * blocks.head)
+        mixed.append(product(turned[lanes], weights.astype(turned.dtype), (1, 0)) / total)
+        row = jnp.where(most <= MASKED / 2, MASKED, most + jnp.log(total))
+        statistics[0, 0, pl.ds(number, 1), :] = row
+    output[0] = jnp.transpose(jnp.concatenate(mixed, axis=0)).astype(output.dtype)
+
+
+def backward(
+    inputs: Inputs,
+    statistics,
+    gradient,
+    of_query,
+    of_keys,
+    of_values,
+    of_biases,
+    key_sums,
+    value_sums,
+    band,
+    band_sums,
+    *,
+    blocks: Blocks,
+    causal: bool,
+):
+    """Computes a block of the queries' gradient and adds to those of keys, values and biases.
+
+    What it adds to is written in the last step that uses it.
+    """
+    if band is not None:
+        pl.when(_is_first())(lambda: scoring.fill(band, inputs.biases, blocks))
+        pl.when(_is_first())(lambda: _clear(band_sums))
+    pl.when(pl.program_id(2) == 0)(lambda: _clear(key_sums, value_sums))
+    step = scoring.read(inputs, blocks, causal)
+    output_gradient = scoring.inside_queries(gradient[0], blocks)
+    turned = jnp.transpose(step.keys)
+    mixed = []
+    for number in range(blocks.together):
+        query = of_head(step.query, number, blocks.head)
+        along = of_head(output_gradient, number, blocks.head)
+        found = scores(step, query, number, band, blocks)
+        row = statistics[0, 0, pl.ds(number, 1), :]
+        weights, uniform = _weights(step, found, row, blocks)
+        change = product(step.values, along, (1, 1))
+        change = weights * (change - jnp.sum(weights * change, axis=0, keepdims=True))
+        if step.allowed is not None:
+            change = change * jnp.where(uniform, 0.0, 1.0)
+        if band is not None:
+            band_sums[number, scoring.window(blocks), :] += change
+        change = change.astype(query.dtype)
+        value_sums[...] += product(weights.astype(query.dtype), along, (1, 0))
+        key_sums[...] += product(change, query, (1, 0))
+        lanes = slice(number * blocks.head, (number + 1) * blocks.head)
+        mixed.append(product(turned[lanes], change, (1, 0)))
+    of_query[0] = jnp.transpose(jnp.concatenate(mixed, axis=0)).astype(of_query.dtype)
+    pl.when(pl.program_id(2) == blocks.query_blocks - 1)(
+        lambda: _write((of_keys, key_sums), (of_values, value_sums))
+    )
+    if band is not None:
+        pl.when(_is_last(blocks))(lambda: scoring.sum_diagonals(band_sums, of_biases, blocks))
+
+
+def _weights(step: scoring.Step, found, row, blocks: Blocks):
+    """Returns the probabilities of one head, and which queries have no key that is not masked."""
+    uniform = row <= MASKED / 2
+    row = jnp.where(uniform, math.log(blocks.keys), row)
+    if blocks.query_blocks * blocks.rows > blocks.queries:
+        position = jax.lax.broadcasted_iota(jnp.int32, row.shape, 1)
+        exists = position < blocks.queries - pl.program_id(2) * blocks.rows
+        row = jnp.where(exists, row, -MASKED)  # probabilities of 0
+    masked = jnp.where(uniform, 0.0, MASKED)
+    return jnp.exp(step.masked(found, masked) - row), uniform
+
+
+def _is_first():
+    return (pl.program_id(1) == 0) & (pl.program_id(2) == 0)
+
+
+def _is_last(blocks: Blocks):
+    return (pl.program_id(1) == blocks.batch - 1) & (pl.program_id(2) == blocks.query_blocks - 1)
+
+
+def _clear(*sums) -> None:
+    for reference in sums:
+        reference[...] = jnp.zeros_like(reference)
+
+
+def _write(*outputs) -> None:
+    for reference, sums in outputs:
+        reference[0] = sums[...].astype(reference.dtype)

@@ -1,0 +1,164 @@
+"""What both passes on a TPU compute of a block: scores, keys down and queries across, and the band.
+
+The bias of a block of scores is a Toeplitz matrix. All blocks of queries of a head are windows of
+one band, each shifted by a whole number of rows. The band is filled once per head: in each of its
+squares every row is the one above it, rotated by one lane. Its gradient is rotated back and summed.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+from jaxtyping import Array, Bool, Float
+
+from model.kernels.tpu.blocks import Blocks
+
+SUBLANES = 8
+
+
+class Step(NamedTuple):
+    """One step of the grid: what it reads, without the lanes and rows outside the arrays.
+
+    Attributes:
+        query, keys, values: blocks of all heads of the step.
+        allowed: which scores are not masked; None if all.
+        exists: which scores belong to a key; None if all.
+    """
+
+    query: Float[Array, "rows width"]
+    keys: Float[Array, "columns width"]
+    values: Float[Array, "columns width"]
+    allowed: Bool[Array, "columns rows"] | None
+    exists: Bool[Array, "columns rows"] | None
+
+    def masked(self, found, value) -> Float[Array, "columns rows"]:
+        """Returns scores with `value` where they are masked; a key that is none has no weight."""
+        if self.allowed is not None:
+            found = jnp.where(self.allowed, found, value)
+        return found if self.exists is None else jnp.where(self.exists, found, -jnp.inf)
+
+
+def read(inputs, blocks: Blocks, causal: bool) -> Step:
+    """Returns the blocks of this grid step, from references to them."""
+    return Step(
+        inside_queries(inputs.query[0], blocks),
+        _inside(inputs.keys[0], blocks.keys, blocks.columns > blocks.keys),
+        _inside(inputs.values[0], blocks.keys, blocks.columns > blocks.keys),
+        _allowed(inputs, blocks, causal),
+        None if blocks.columns == blocks.keys else _position(blocks, 0) < blocks.keys,
+    )
+
+
+def inside_queries(block, blocks: Blocks):
+    """Returns a block of queries with zeros in its rows outside the array."""
+    limit = blocks.queries - pl.program_id(2) * blocks.rows
+    return _inside(block, limit, blocks.query_blocks * blocks.rows > blocks.queries)
+
+
+def _inside(block, limit, is_padded: bool):
+    if not is_padded:
+        return block
+    rows = jax.lax.broadcasted_iota(jnp.int32, block.shape, 0)
+    return jnp.where(rows < limit, block, jnp.zeros_like(block))
+
+
+def of_head(block: Float[Array, "rows width"], number: int, head: int):
+    """Returns a block with zeros in the lanes of all heads but one.
+
+    A product over all lanes then takes no longer than one over `head` lanes, and moves none.
+    """
+    if block.shape[1] == head:
+        return block
+    lanes = jax.lax.broadcasted_iota(jnp.int32, block.shape, 1)
+    own = (lanes >= number * head) & (lanes < (number + 1) * head)
+    return jnp.where(own, block, jnp.zeros_like(block))
+
+
+def product(left, right, over: tuple[int, int]) -> Float[Array, "m n"]:
+    """Returns a matrix product over one dimension of each, summed in float32."""
+    dimensions = (((over[0],), (over[1],)), ((), ()))
+    return jax.lax.dot_general(left, right, dimensions, preferred_element_type=jnp.float32)
+
+
+def scores(step: Step, query, number: int, band, blocks: Blocks) -> Float[Array, "columns rows"]:
+    """Returns the scores of one head with their bias, before masking."""
+    found = product(step.keys, query, (1, 1))
+    return found if band is None else found + band[number, window(blocks), :]
+
+
+def window(blocks: Blocks):
+    """Returns the rows of the band that belong to this block of queries."""
+    last = blocks.query_blocks - 1
+    start = pl.multiple_of((last - pl.program_id(2)) * blocks.rows, blocks.rows)
+    return pl.ds(start, blocks.columns)
+
+
+def fill(band, biases, blocks: Blocks) -> None:
+    """Writes the biases of all heads of a block, by offset, into their bands."""
+    rows, chunks = blocks.rows, blocks.chunks
+    for number in range(blocks.together):
+        for chunk in range(chunks):
+            middle = (chunks - chunk) * rows
+            ahead = biases[0, pl.ds(number, 1), pl.ds(middle, rows)]
+            behind = biases[0, pl.ds(number, 1), pl.ds(middle - rows, rows)]
+            square = _rotated(jnp.concatenate([ahead, behind], axis=1), rows)
+            band[number, pl.ds(chunk * rows, rows), :] = square[:, :rows]
+
+
+def sum_diagonals(band, gradient, blocks: Blocks) -> None:
+    """Writes the sums over each offset of the bands of all heads of a block."""
+    rows, chunks = blocks.rows, blocks.chunks
+    gradient[...] = jnp.zeros_like(gradient)
+    for number in range(blocks.together):
+        for chunk in range(chunks):
+            square = band[number, pl.ds(chunk * rows, rows), :]
+            wide = jnp.concatenate([square, jnp.zeros_like(square)], axis=1)
+            sums = _summed_back(wide)
+            middle = (chunks - chunk) * rows
+            gradient[0, pl.ds(number, 1), pl.ds(middle, rows)] += sums[:, :rows]
+            gradient[0, pl.ds(number, 1), pl.ds(middle - rows, rows)] += sums[:, rows:]
+
+
+def _rotated(row: Float[Array, "1 lanes"], rows: int) -> Float[Array, "rows lanes"]:
+    """Returns copies of a row, the i-th rotated by i lanes: each rotation doubles the rows."""
+    found = jnp.broadcast_to(row, (SUBLANES, row.shape[1]))
+    for power in (1, 2, 4):
+        found = jnp.where(_has(power, found), pltpu.roll(found, power, 1), found)
+    while len(found) < rows:
+        found = jnp.concatenate([found, pltpu.roll(found, len(found), 1)], axis=0)
+    return found
+
+
+def _summed_back(square: Float[Array, "rows lanes"]) -> Float[Array, "1 lanes"]:
+    """Returns the sum of the rows, the i-th rotated back by i lanes."""
+    while (half := len(square) // 2) >= SUBLANES:
+        back = square.shape[1] - half
+        square = square[:half] + pltpu.roll(square[half:], back, 1)
+    for power in (1, 2, 4):
+        back = square.shape[1] - power
+        square = jnp.where(_has(power, square), pltpu.roll(square, back, 1), square)
+    return jnp.sum(square, axis=0, keepdims=True)
+
+
+def _has(power: int, rows: Float[Array, "8 lanes"]) -> Bool[Array, "8 lanes"]:
+    return (jax.lax.broadcasted_iota(jnp.int32, rows.shape, 0) & power) != 0
+
+
+def _allowed(inputs, blocks: Blocks, causal: bool) -> Bool[Array, "columns rows"] | None:
+    allowed = None
+    if inputs.key_numbers is not None:
+        row = jnp.broadcast_to(inputs.key_numbers[0], (8, blocks.columns))
+        column = jnp.transpose(row)[:, :1]
+        number = 0 if inputs.query_numbers is None else inputs.query_numbers[0]
+        allowed = jnp.broadcast_to(column, (blocks.columns, blocks.rows)) == number
+    if causal:
+        first = pl.program_id(2) * blocks.rows
+        earlier = _position(blocks, 0) <= first + _position(blocks, 1)
+        allowed = earlier if allowed is None else allowed & earlier
+    return allowed
+
+
+def _position(blocks: Blocks, dimension: int):
+    return jax.lax.broadcasted_iota(jnp.int32, (blocks.columns, blocks.rows), dimension)

@@ -1,0 +1,55 @@
+"""Compiles attention, forward and backward, for a topology: `python -m ... v6e:2x2`.
+
+Prints a JSON object: text of the compiled program by name of the attention. It is a program of its
+own, as a compiler may abort.
+"""
+
+import functools
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
+
+from model.kernels.attention import fused_attention
+from pipeline.planning.topology import topology
+
+ROWS, HEADS, HEAD = 2, 12, 64
+LENGTHS = {"t5-base": (512, 114), "mt5-base": (1024, 229)}  # both have these 12 heads
+
+
+def compiled(device, platform, queries: int, keys: int, *, biased: bool, causal: bool) -> str:
+    """Returns the program of one attention and its gradients on one device."""
+    here = SingleDeviceSharding(device)
+    like = functools.partial(jax.ShapeDtypeStruct, sharding=here)
+    query, key = (like((ROWS, n, HEADS * HEAD), jnp.bfloat16) for n in (queries, keys))
+    table = like((32, HEADS), jnp.float32) if biased else None
+    mask = None if causal else like((ROWS, keys), jnp.bool_)
+
+    def run(query, keys, values, table, mask, gradient):
+        options = {"heads": HEADS, "bidirectional": not causal, "causal": causal}
+        call = functools.partial(fused_attention, key_mask=mask, platform=platform, **options)
+        value, backward = jax.vjp(call, query, keys, values, table)
+        return value, backward(gradient)
+
+    return jax.jit(run).lower(query, key, key, table, mask, query).compile().as_text()
+
+
+def main(name: str) -> None:
+    """Prints the programs of both recipes' attentions."""
+    jax.config.update("jax_platforms", "cpu")
+    device = topology(name).devices[0]
+    compile_for = functools.partial(compiled, device, "gpu" if name.startswith("h") else "tpu")
+    programs = {}
+    for recipe, (source, target) in LENGTHS.items():
+        programs |= {
+            f"{recipe} encoder": compile_for(source, source, biased=True, causal=False),
+            f"{recipe} decoder": compile_for(target, target, biased=True, causal=True),
+            f"{recipe} across": compile_for(target, source, biased=False, causal=False),
+        }
+    print(json.dumps(programs))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

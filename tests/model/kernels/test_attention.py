@@ -1,0 +1,103 @@
+"""The kernels, interpreted, beside attention written plainly: values and all gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+from plain_attention import Case, plain_attention
+
+from model.kernels.attention import fused_attention, is_supported
+
+PLATFORMS = ("tpu", "gpu")
+CASES = {
+    "encoder, a row of padding": Case(29, 37, padded=True),
+    "decoder": Case(13, 13, heads=2, head=16, bidirectional=False, causal=True),
+    "cross-attention": Case(13, 29, biased=False, padded=True),
+    "packed decoder, a row of padding": Case(
+        29, 29, bidirectional=False, causal=True, padded=True, packed=True
+    ),
+    "two blocks of heads": Case(13, 29, heads=4, head=64, packed=True),
+    "several blocks of queries and keys": Case(260, 140, heads=1, padded=True),
+    "causal over several blocks": Case(
+        150, 150, heads=1, head=20, bidirectional=False, causal=True
+    ),
+}
+
+
+def value_and_gradients(attention, case: Case):
+    differentiated, masks, gradient = case.arrays()
+
+    @jax.jit
+    def run(differentiated, gradient):
+        call = functools.partial(attention, **masks, **case.options)
+        value, backward = jax.vjp(lambda arrays: call(**arrays), differentiated)
+        return {"value": value, **backward(gradient)[0]}
+
+    return run(differentiated, gradient)
+
+
+def assert_close(found, expected, tolerance: float):
+    """Compares with a tolerance relative to the largest number of an array, at least 1."""
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype, name
+        array = np.asarray(array, np.float32)
+        bound = tolerance * max(1, np.abs(array).max())
+        np.testing.assert_allclose(
+            np.asarray(found[name], np.float32), array, rtol=0, atol=bound, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_equals_plain_attention(case, platform):
+    fused = functools.partial(fused_attention, platform=platform, interpret=True)
+    assert_close(value_and_gradients(fused, case), value_and_gradients(plain_attention, case), 1e-5)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_in_bfloat16_it_is_as_close_to_float32_as_plain_attention(platform):
+    """Both round weights and score gradients to 8 bits: 1 % of an array's largest number."""
+    case = Case(29, 37, padded=True, dtype=jnp.bfloat16)
+    fused = functools.partial(fused_attention, platform=platform, interpret=True)
+    assert_close(value_and_gradients(fused, case), value_and_gradients(plain_attention, case), 1e-2)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_on_a_mesh_the_tables_gradient_is_the_sum_over_rows(platform):
+    """Rows over 4 devices and heads over 2; the table is whole on each device of an axis."""
+    case = Case(13, 29, heads=2, padded=True)
+    differentiated, masks, gradient = case.arrays(rows=4)
+    mesh = Mesh(np.array(jax.devices()[:8]).reshape(4, 2), ("data", "model"))
+    wide, table, mask = (
+        PartitionSpec("data", None, "model"),
+        PartitionSpec(None, "model"),
+        PartitionSpec("data"),
+    )
+    options = case.options | {"heads": 1, "platform": platform, "interpret": True}
+    local = jax.shard_map(
+        functools.partial(fused_attention, **options),
+        mesh=mesh,
+        in_specs=(wide, wide, wide, table, mask),
+        out_specs=wide,
+        check_vma=False,
+    )
+
+    def gradients(attention):
+        arrays = tuple(differentiated.values())
+        value, backward = jax.vjp(lambda *x: attention(*x, masks["key_mask"]), *arrays)
+        return dict(zip(("value", *differentiated), (value, *backward(gradient)), strict=True))
+
+    plain = functools.partial(plain_attention, **case.options)
+    assert_close(jax.jit(gradients, static_argnums=0)(local), gradients(plain), 1e-5)
+
+
+def test_lengths_beyond_the_memory_of_a_tpu_are_left_to_the_plain_path():
+    short, long = (1, 1024, 768), (1, 8192, 768)
+    supported = functools.partial(is_supported, heads=12, bytes_each=2)
+    assert supported(short, short, platform="tpu")
+    assert not supported(long, long, platform="tpu")
+    assert supported(long, long, platform="gpu")
