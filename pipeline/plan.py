@@ -23,16 +23,16 @@ from model.config import ConfigurationError
 from pipeline.arguments import Plan
 from pipeline.errors import ArtifactError
 from pipeline.planning.compiled_step import CompiledStep, compile_step
+from pipeline.planning.design import design_figures, faults
 from pipeline.planning.figures import (
     Figure,
-    design_figures,
     memory_figures,
     time_figures,
     work_figures,
 )
 from pipeline.planning.largest_moves import largest_moves, lines
 from pipeline.planning.remedies import remedies
-from pipeline.planning.roofline import roofline
+from pipeline.planning.roofline import Roofline, roofline
 from pipeline.planning.topology import Topology, topology
 from pipeline.recipe import named
 from pipeline.recipe.fits import check_divides
@@ -51,7 +51,8 @@ def run(arguments: Plan) -> None:
     For devices other than simulated ones it runs in a process of its own, as libtpu may abort.
 
     Raises:
-        ArtifactError: if the topology is unknown, its compiler is not installed or aborts.
+        ArtifactError: if the topology is unknown, its compiler is not installed or aborts, or the
+            program is not as designed.
         ConfigurationError: if the recipe's sizes do not divide.
     """
     if arguments.topology.startswith("cpu:"):
@@ -77,7 +78,9 @@ def compile_and_print(arguments: Plan) -> None:
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
     step = compile_step(recipe, devices)
-    figures = list(figures_of(step, arguments.price))
+    found = None if step.program is None else roofline(step, step.program)
+    figures = list(figures_of(step, found, arguments.price))
+    wrong = [] if found is None else list(faults(step, found))
     mesh = recipe.mesh
     console.print(
         f"{recipe.name} on {slices_of(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
@@ -93,7 +96,12 @@ def compile_and_print(arguments: Plan) -> None:
             console.print(line, soft_wrap=True, markup=False)
     tried = try_remedies(step, console) if arguments.remedies and not step.fits else []
     if arguments.out is not None:
-        write(arguments.out, step, figures, tried)
+        write(arguments.out, step, figures, tried, wrong)
+    if wrong:
+        raise ArtifactError(
+            f"The program of {recipe.name} on {slices_of(devices)} is not as designed: "
+            f"{'; '.join(wrong)}. Its figures are above; --moves 25 lists where its bytes go."
+        )
 
 
 def on_mesh(recipe: Recipe, overrides: Sequence[str], devices: Topology) -> Recipe:
@@ -114,12 +122,11 @@ def slices_of(devices: Topology) -> str:
     return devices.name if devices.slices == 1 else f"{devices.slices} slices {devices.name}"
 
 
-def figures_of(step: CompiledStep, price: float) -> Iterable[Figure]:
+def figures_of(step: CompiledStep, found: Roofline | None, price: float) -> Iterable[Figure]:
     """Yields all figures of a step; of one that does not compile, its memory alone."""
     yield from memory_figures(step)
-    if step.program is None:
+    if found is None:
         return
-    found = roofline(step, step.program)
     yield from work_figures(step, found)
     yield from design_figures(step, found)
     yield from time_figures(step, found, price)
@@ -166,7 +173,11 @@ def formatted(figure: Figure) -> str:
 
 
 def write(
-    path: Path, step: CompiledStep, figures: Sequence[Figure], tried: list[dict[str, Any]]
+    path: Path,
+    step: CompiledStep,
+    figures: Sequence[Figure],
+    tried: list[dict[str, Any]],
+    wrong: list[str],
 ) -> None:
     """Writes the plan as JSON.
 
@@ -182,6 +193,7 @@ def write(
         "memory_bytes": dataclasses.asdict(step.memory),
         "scoring_memory_bytes": step.scoring and dataclasses.asdict(step.scoring),
         "fits": step.fits,
+        "faults": wrong,
         "figures": [json_of(figure) for figure in figures],
         "tried": tried,
     }

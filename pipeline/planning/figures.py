@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from model.config import SwitchConfig
 from pipeline.hardware.peaks import step_flops
 from pipeline.planning.between_slices import SliceTransfer
 from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import CompiledStep
+from pipeline.planning.expert_slots import expert_slots
 from pipeline.planning.roofline import Roofline
-from pipeline.recipe.recipe import Recipe
 
 Mark = Literal["compiled", "derived", "assumed"]
 GIB = 2**30
@@ -62,43 +61,6 @@ def memory_figures(step: CompiledStep) -> Iterator[Figure]:
         yield Figure(section, "fits", "yes" if step.fits else "no", "", "compiled")
 
 
-class ExpertSlots(NamedTuple):
-    """Expert slots of a step, over all switch layers.
-
-    Attributes:
-        slots: number of slots.
-        assignments: number of (token, expert) assignments if every row is full.
-    """
-
-    slots: int
-    assignments: int
-
-    @property
-    def wasted(self) -> float:
-        """Share of slots that stays empty even if tokens are routed evenly."""
-        return max(1 - self.assignments / self.slots, 0.0)
-
-
-def expert_slots(recipe: Recipe) -> ExpertSlots | None:
-    """Returns a step's expert slots; None for a dense or dropless recipe."""
-    switch = recipe.model.switch
-    if switch is None or switch.dispatch != "slots":
-        return None
-    lengths, layers = recipe.lengths, recipe.model.blocks
-    tokens = recipe.rows * lengths.inputs, recipe.rows * lengths.targets
-    slots = sum(
-        count // group * switch.experts * capacity
-        for count, (group, capacity) in zip(tokens, _groups(switch), strict=True)
-    )
-    return ExpertSlots(layers * slots, layers * sum(tokens) * switch.choices)
-
-
-def _groups(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
-    for decoder in (False, True):
-        routing = switch.routing(decoder=decoder, training=True)
-        yield routing.group_tokens, routing.capacity
-
-
 def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     """Yields the work of a step: FLOPs, expert slots, memory traffic, bytes sent."""
     recipe, section = step.recipe, "work per step"
@@ -136,43 +98,6 @@ def link_bytes(collectives: list[Collective]) -> dict[str, float]:
         name = f"{one.kind} of {one.origin} over {' x '.join(one.axes)}"
         sums[name] += one.executions * one.sent  # pyright: ignore[reportArgumentType]
     return dict(sorted(sums.items()))
-
-
-def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
-    """Yields the counts of collectives, next to those of the design."""
-    collectives = roofline.collectives
-    section = "collectives beside the design"
-    switch = step.recipe.model.switch
-    if switch is not None:
-        layers = 2 * step.recipe.model.blocks * step.recipe.accumulate
-        found = sum(one.executions for one in collectives if one.kind == "all-to-all") / layers
-        yield Figure(section, "all-to-alls per switch layer", found, "", "compiled")
-        design = all_to_alls(step.recipe)
-        yield Figure(section, "by design: forward, backward, again by remat", design, "", "derived")
-    gathers = [one for one in collectives if one.kind == "all-gather"]
-    for origin in ("activations", "parameters", "optimizer"):
-        count = sum(one.executions for one in gathers if one.origin == origin)
-        yield Figure(section, f"gathers of {origin} per step", count, "", "compiled")
-    far = sum(one.executions for one in roofline.slice_transfers if one.kind == "all-to-all")
-    if step.topology.slices > 1:
-        yield Figure(section, "all-to-alls between slices", far, "", "compiled")
-    agrees = design_holds(step.recipe, collectives) and not far
-    yield Figure(section, "as designed", "yes" if agrees else "NO", "", "compiled")
-
-
-def all_to_alls(recipe: Recipe) -> int:
-    """Returns the all-to-alls per switch layer by design: 2 + 2, and 2 more if rematerialized."""
-    if recipe.model.switch is None or recipe.mesh.expert == 1:
-        return 0
-    return 6 if recipe.remat == "full" else 4
-
-
-def design_holds(recipe: Recipe, collectives: list[Collective]) -> bool:
-    """Returns whether all-to-alls are as many as designed and no activation is gathered."""
-    sent = sum(one.executions for one in collectives if one.kind == "all-to-all")
-    layers = 2 * recipe.model.blocks * recipe.accumulate
-    gathered = any(one.kind == "all-gather" and one.origin == "activations" for one in collectives)
-    return sent == all_to_alls(recipe) * layers and not gathered
 
 
 def time_figures(step: CompiledStep, roofline: Roofline, price: float) -> Iterator[Figure]:

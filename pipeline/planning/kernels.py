@@ -52,6 +52,11 @@ def target(instruction: Instruction) -> str:
     return found.group(1) if found and instruction.opcode == "custom-call" else ""
 
 
+def known_calls(program: Program) -> int:
+    """Returns the executions per call of the program of kernels that state their cost."""
+    return sum(times for _, one, times in program.executed() if kernel_cost(one))
+
+
 def unknown_calls(program: Program) -> dict[str, int]:
     """Returns the executions per call of the program of kernels that state no cost, by target."""
     calls: Counter[str] = Counter()

@@ -4,16 +4,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from model.sharding import MeshShape, make_mesh
 from pipeline.planning.collectives import Collective, _group, _result_size, collectives
-from pipeline.planning.figures import design_holds
 from pipeline.planning.program import parse
-from pipeline.recipe.named import get
-from pipeline.recipe.recipe import override
 
 MESH = {"data": 2, "expert": 4, "model": 1}
 LAYERS = 7
@@ -153,14 +149,3 @@ def test_the_result_of_an_asynchronous_collective_is_without_its_operands(result
     text = f"ENTRY %m (p: f32[2]) -> f32[2] {{\n  ROOT %a = {result} {opcode}(%p)\n}}\n"
     (instruction,) = parse(text).computations["m"].values()
     assert _result_size(instruction) == size
-
-
-def test_a_design_is_broken_by_a_gather_of_activations_or_an_exchange_too_many():
-    recipe = override(get("switch-demo"), ["mesh.expert=8"])
-    exchanges = Collective("all-to-all", "activations", ("expert",), tuple(range(8)), 8, 1)
-    parameters = Collective("all-gather", "parameters", ("expert",), tuple(range(8)), 9, 1)
-    assert recipe.model.blocks == 1  # one switch layer per stack
-    assert design_holds(recipe, [exchanges, parameters])
-    assert not design_holds(recipe, [exchanges, parameters._replace(origin="activations")])
-    assert not design_holds(recipe, [exchanges._replace(executions=10)])
-    assert not np.any([design_holds(recipe, [])])

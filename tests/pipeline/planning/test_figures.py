@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import CompiledStep
-from pipeline.planning.figures import ExpertSlots, all_to_alls, expert_slots, time_figures
+from pipeline.planning.expert_slots import ExpertSlots, expert_slots
+from pipeline.planning.figures import time_figures
 from pipeline.planning.flops import Products
 from pipeline.planning.memory import Memory
 from pipeline.planning.roofline import Roofline, bytes_times_links
@@ -28,19 +29,6 @@ def test_dense_and_dropless_recipes_have_no_slots():
     assert expert_slots(override(get("switch-base"), ["model.switch.dispatch=dropless"])) is None
 
 
-@pytest.mark.parametrize(
-    ("settings", "count"),
-    [
-        (["mesh.expert=8"], 4),
-        (["mesh.expert=8", "remat=full"], 6),
-        (["mesh.expert=8", "remat=exchanges"], 4),
-        (["mesh.data=8"], 0),
-    ],
-)
-def test_all_to_alls_by_design(settings, count):
-    assert all_to_alls(override(get("switch-demo"), settings)) == count
-
-
 NOTHING = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)
 
 
@@ -48,7 +36,7 @@ def test_the_slowest_resource_sets_the_step_and_its_cost():
     recipe = dataclasses.replace(get("t5-base"), rows=100, steps=86_400)
     chips = Topology("v5p:2x2x1", tuple(jax.devices()[:4]), 4, None, (2, 2, 1))
     seconds = {"matrix products": 0.25, "main memory": 0.5, "links": 0.125}
-    roofline = Roofline(Products(1, 1), 1, [], [], {}, peak=1e15, seconds=seconds)
+    roofline = Roofline(Products(1, 1), 1, [], [], {}, 0, peak=1e15, seconds=seconds)
     step = CompiledStep(recipe, chips, NOTHING, None, 0)
     found = {figure.name: figure.value for figure in time_figures(step, roofline, price=2.0)}
     assert found["step, all of these overlapping"] == 0.5

@@ -1,0 +1,122 @@
+"""A compiled program beside the design: its collectives, and the products that it repeats.
+
+By design (docs/decisions/shapes-declare-sharding.md) a switch layer sends tokens by two all-to-alls
+forward and two backward, parameters that are stored in parts arrive by all-gather, activations are
+never gathered, and no product is computed twice but by rematerialization and in kernels.
+"""
+
+from collections.abc import Iterator
+
+from pipeline.hardware.peaks import step_flops
+from pipeline.planning.collectives import Collective
+from pipeline.planning.compiled_step import CompiledStep
+from pipeline.planning.explained_flops import explained_flops
+from pipeline.planning.figures import Figure
+from pipeline.planning.roofline import Roofline
+from pipeline.recipe.recipe import Recipe
+
+SECTION = "collectives beside the design"
+GATHERED = 0.9  # share of the bytes of parameters that arrive by all-gather, at least
+TOLERANCE = 0.02  # of FLOPs: products of small matrices that the compiler repeats to save memory
+
+
+def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
+    """Yields counts of collectives next to those of the design, and whether the program has it."""
+    recipe, collectives = step.recipe, roofline.collectives
+    if recipe.model.switch is not None:
+        found = _all_to_alls_per_layer(recipe, collectives)
+        yield Figure(SECTION, "all-to-alls per switch layer", found, "", "compiled")
+        design = all_to_alls(recipe)
+        yield Figure(SECTION, "by design: forward, backward, again by remat", design, "", "derived")
+    for origin in ("activations", "parameters", "optimizer"):
+        count = executions(collectives, "all-gather", origin)
+        yield Figure(SECTION, f"gathers of {origin} per step", count, "", "compiled")
+    for kind in ("reduce-scatter", "all-reduce"):
+        count = executions(collectives, kind, "gradients")
+        yield Figure(SECTION, f"{kind}s of gradients per step", count, "", "compiled")
+    if step.topology.slices > 1:
+        count = _between_slices(roofline, "all-to-all")
+        yield Figure(SECTION, "all-to-alls between slices", count, "", "compiled")
+    share = least_share(recipe, roofline)
+    yield Figure(SECTION, "the model's share of FLOPs, at least", share, "", "derived")
+    found = any(True for _ in faults(step, roofline))
+    yield Figure(SECTION, "as designed", "NO" if found else "yes", "", "compiled")
+
+
+def faults(step: CompiledStep, roofline: Roofline) -> Iterator[str]:
+    """Yields a sentence for each way in which a program is not as designed."""
+    recipe, collectives = step.recipe, roofline.collectives
+    sent, design = _all_to_alls_per_layer(recipe, collectives), all_to_alls(recipe)
+    if sent != design:
+        yield f"{sent:g} all-to-alls per switch layer instead of {design}"
+    if gathers := executions(collectives, "all-gather", "activations"):
+        yield f"activations are gathered, {gathers:,} times per step"
+    if far := _between_slices(roofline, "all-to-all"):
+        yield f"tokens cross between slices, {far:,} times per step"
+    if step.split and not _between_slices(roofline, "all-gather"):
+        yield from _faults_of_parameters(step.split, collectives)
+    found, least = _share(step, roofline), least_share(recipe, roofline)
+    if found < least:
+        explains = f"remat={recipe.remat} explains {least:.2f}"
+        yield f"the model's share of FLOPs is {found:.2f}; {explains}"
+
+
+def _faults_of_parameters(split: int, collectives: list[Collective]) -> Iterator[str]:
+    received = {
+        kind: sum(
+            one.executions * one.size
+            for one in collectives
+            if (one.kind, one.origin) == (kind, "parameters")
+        )
+        for kind in ("all-gather", "all-reduce", "collective-permute")
+    }
+    gathered, whole = received["all-gather"], sum(received.values())
+    if not gathered:
+        yield f"no parameter is gathered, though {split} arrays are stored in parts"
+    elif gathered < GATHERED * whole:
+        yield (
+            f"{gathered / whole:.0%} of the bytes of parameters arrive by all-gather, "
+            f"{received['collective-permute'] / whole:.0%} by permutes (products computed shard by "
+            f"shard), {received['all-reduce'] / whole:.0%} by all-reduce"
+        )
+
+
+def least_share(recipe: Recipe, roofline: Roofline) -> float:
+    """Returns the model's share of the program's FLOPs by design, less the tolerance.
+
+    It is 0 for dropless dispatch, whose products of varying size each compiler writes differently.
+    """
+    if recipe.model.switch is not None and recipe.model.switch.dispatch == "dropless":
+        return 0.0
+    explained = explained_flops(recipe, fused_attention=roofline.kernels > 0)
+    return _useful(recipe) / explained / (1 + TOLERANCE)
+
+
+def all_to_alls(recipe: Recipe) -> int:
+    """Returns the all-to-alls per switch layer by design: 2 + 2, and 2 more if rematerialized."""
+    if recipe.model.switch is None or recipe.mesh.expert == 1:
+        return 0
+    return 6 if recipe.remat == "full" else 4
+
+
+def executions(collectives: list[Collective], kind: str, origin: str) -> int:
+    """Returns the executions per step of collectives of a kind and origin."""
+    return sum(one.executions for one in collectives if (one.kind, one.origin) == (kind, origin))
+
+
+def _all_to_alls_per_layer(recipe: Recipe, collectives: list[Collective]) -> float:
+    sent = sum(one.executions for one in collectives if one.kind == "all-to-all")
+    return sent / (2 * recipe.model.blocks * recipe.accumulate)
+
+
+def _between_slices(roofline: Roofline, kind: str) -> int:
+    return sum(one.executions for one in roofline.slice_transfers if one.kind == kind)
+
+
+def _share(step: CompiledStep, roofline: Roofline) -> float:
+    done = roofline.products.flops * len(step.topology.devices)
+    return _useful(step.recipe) / done
+
+
+def _useful(recipe: Recipe) -> int:
+    return step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)

@@ -1,0 +1,48 @@
+"""Matrix FLOPs of a step that its design explains: the model's, and what is computed again.
+
+The backward pass takes twice the products of the forward pass. Rematerialization computes a block's
+forward pass again, a fused attention its scores. Every expert slot is computed, empty or not. A
+program with more products than these has been partitioned in a way that repeats work.
+"""
+
+from model.config import Remat, forward_flops_by_part
+from pipeline.planning.expert_slots import expert_slots
+from pipeline.recipe.recipe import Recipe
+
+KEEPS_ALL: tuple[Remat, ...] = ("none",)  # policies under which no product is computed again
+
+
+def explained_flops(recipe: Recipe, *, fused_attention: bool) -> float:
+    """Returns the most FLOPs of a step, over all devices, that design and recipe explain.
+
+    Args:
+        recipe: recipe with its mesh.
+        fused_attention: whether attention is a kernel, whose backward pass computes the scores
+            again and the product of output gradients and values twice.
+    """
+    parts = forward_flops_by_part(recipe.model, recipe.lengths.inputs, recipe.lengths.targets)
+    feed_forward = parts.feed_forward * slots_per_token(recipe)
+    layers = parts.projections + parts.scores + feed_forward + router_flops(recipe)
+    again = 0 if recipe.remat in KEEPS_ALL else layers
+    scores_again = 1.5 * parts.scores if fused_attention else 0
+    return recipe.rows * (3 * (layers + parts.logits) + again + scores_again)
+
+
+def slots_per_token(recipe: Recipe) -> float:
+    """Returns the computed expert slots per token, averaged over dense and sparse feed-forwards."""
+    switch = recipe.model.switch
+    if switch is None:
+        return 1.0
+    slots = expert_slots(recipe)
+    of_sparse = switch.choices * (1.0 if slots is None else slots.slots / slots.assignments)
+    return (switch.every - 1 + of_sparse) / switch.every
+
+
+def router_flops(recipe: Recipe) -> int:
+    """Returns the FLOPs of one row's routers; each device along `model` computes all of them."""
+    switch = recipe.model.switch
+    if switch is None:
+        return 0
+    tokens = recipe.lengths.inputs + recipe.lengths.targets
+    layer = 2 * tokens * recipe.model.embed * switch.experts
+    return recipe.model.blocks * layer * recipe.mesh.model

@@ -1,0 +1,129 @@
+"""Programs that are not as designed, each told by its counts."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from model.sharding import MeshShape
+from pipeline.planning.between_slices import SliceTransfer
+from pipeline.planning.collectives import Collective
+from pipeline.planning.compiled_step import CompiledStep
+from pipeline.planning.design import all_to_alls, faults, least_share
+from pipeline.planning.explained_flops import explained_flops, slots_per_token
+from pipeline.planning.flops import Products
+from pipeline.planning.memory import Memory
+from pipeline.planning.roofline import Roofline
+from pipeline.planning.topology import Topology
+from pipeline.recipe.named import get
+from pipeline.recipe.recipe import Recipe, override
+
+NOTHING = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)
+EIGHT = tuple(range(8))
+GATHER = Collective("all-gather", "parameters", ("expert",), EIGHT, 9, 1)
+EXCHANGES = Collective("all-to-all", "activations", ("expert",), EIGHT, 8, 1)
+
+
+def step_of(recipe: Recipe, split: int = 1) -> CompiledStep:
+    chips = Topology("cpu:8", tuple(jax.devices()[:8]), 8, None, ())
+    return CompiledStep(recipe, chips, NOTHING, None, 0, split=split)
+
+
+def roofline_of(recipe: Recipe, collectives: list[Collective], *, flops: float = 0) -> Roofline:
+    """Returns a roofline with these collectives, and as many FLOPs as the design explains."""
+    done = int(flops or explained_flops(recipe, fused_attention=False)) // 8
+    return Roofline(Products(done, done), 0, collectives, [], {}, 0, peak=0, seconds=None)
+
+
+@pytest.fixture
+def switch() -> Recipe:
+    recipe = override(get("switch-demo"), ["mesh.expert=8"])
+    assert recipe.model.blocks == 1  # one switch layer per stack
+    return recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        (["mesh.expert=8"], 4),
+        (["mesh.expert=8", "remat=full"], 6),
+        (["mesh.expert=8", "remat=exchanges"], 4),
+        (["mesh.data=8"], 0),
+    ],
+)
+def test_all_to_alls_by_design(settings, count):
+    assert all_to_alls(override(get("switch-demo"), settings)) == count
+
+
+@pytest.mark.parametrize(
+    ("collectives", "fault"),
+    [
+        ([EXCHANGES, GATHER._replace(origin="activations"), GATHER], "activations are gathered, 9"),
+        (
+            [EXCHANGES._replace(executions=10), GATHER],
+            "5 all-to-alls per switch layer instead",
+        ),
+        ([EXCHANGES], "no parameter is gathered, though 1 arrays are stored in parts"),
+        ([EXCHANGES, GATHER, GATHER._replace(kind="all-reduce")], "50% by all-reduce"),
+    ],
+)
+def test_each_fault_of_collectives_is_named(switch, collectives, fault):
+    assert list(faults(step_of(switch), roofline_of(switch, [EXCHANGES, GATHER]))) == []
+    (found,) = faults(step_of(switch), roofline_of(switch, collectives))
+    assert fault in found
+
+
+def test_parameters_that_no_axis_splits_need_no_gather(switch):
+    assert list(faults(step_of(switch, split=0), roofline_of(switch, [EXCHANGES]))) == []
+
+
+def test_tokens_stay_in_their_slice_and_parameters_may_come_from_another(switch):
+    far = [SliceTransfer("all-gather", 3, 100)]
+    roofline = roofline_of(switch, [EXCHANGES])
+    assert list(faults(step_of(switch), dataclasses.replace(roofline, slice_transfers=far))) == []
+    far.append(SliceTransfer("all-to-all", 2, 100))
+    (found,) = faults(step_of(switch), dataclasses.replace(roofline, slice_transfers=far))
+    assert found == "tokens cross between slices, 2 times per step"
+
+
+def full(name: str, *settings: str) -> Recipe:
+    recipe = override(get(name), ["remat=full", *settings])
+    return dataclasses.replace(recipe, mesh=MeshShape(data=8))
+
+
+@pytest.mark.parametrize("name", ["t5-base", "mt5-base", "t5-xxl", "mt5-xxl"])
+def test_rematerialization_explains_a_share_of_three_quarters(name):
+    """A dense model's layers are computed four times instead of three."""
+    assert 0.735 < least_share(full(name), roofline_of(full(name), [])) < 0.85
+
+
+def test_without_rematerialization_every_product_is_the_models():
+    recipe = override(full("t5-base"), ["remat=none"])
+    assert least_share(recipe, roofline_of(recipe, [])) == pytest.approx(1 / 1.02)
+
+
+def test_expert_slots_are_explained():
+    """Every layer of Switch-C is sparse, with 1,280 slots per 626 tokens."""
+    assert slots_per_token(get("switch-c")) == pytest.approx(1280 / 626)
+    assert slots_per_token(get("t5-base")) == 1
+    # Every other layer of Switch-Base is, with a quarter more slots than tokens.
+    assert slots_per_token(get("switch-base")) == pytest.approx(1.125, abs=0.01)
+
+
+def test_a_program_that_multiplies_more_than_remat_explains_is_named():
+    """A share of 0.52, as of a program that computes every product of t5-base twice."""
+    recipe = full("t5-base")
+    twice = roofline_of(recipe, [GATHER], flops=1.671e15)
+    (found,) = faults(step_of(recipe), twice)
+    assert found == "the model's share of FLOPs is 0.52; remat=full explains 0.74"
+
+
+def test_windowed_products_are_named():
+    """Bytes of parameters as t5-base received them on v5p:2x2x4 before weights were gathered."""
+    recipe = full("t5-base")
+    received = [
+        GATHER._replace(executions=242, size=2_132_000),
+        GATHER._replace(kind="collective-permute", executions=7344, size=73_728),
+    ]
+    (found,) = faults(step_of(recipe), roofline_of(recipe, received))
+    assert "49% of the bytes of parameters arrive by all-gather, 51% by permutes" in found
