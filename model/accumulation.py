@@ -2,8 +2,8 @@
 
 Losses are sums over tokens, divided once by the tokens of the whole batch, so the microbatches'
 gradients add up to the batch's. A mean of means would weigh tokens of a short microbatch more.
-Each device splits its own rows. A routing group is never split: it keeps its tokens, its number and
-hence its jitter, whichever microbatch it is in.
+A routing group is never split (`row_parts.py`): it keeps its tokens, its number and hence its
+jitter, whichever microbatch it is in.
 """
 
 from typing import NamedTuple
@@ -11,13 +11,12 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, PyTree
 
 from model.batch import Batch
 from model.distillation import Distillation
 from model.loss import Losses, RowLosses, combine, training_loss
-from model.sharding import batch_shards, constrain
+from model.row_parts import join_rows, split_rows
 from model.stack import Call, Microbatch
 from model.transformer import Transformer
 
@@ -62,7 +61,7 @@ def gradients_of(
 
     if accumulate == 1:
         return gradients_of_one(batch, 0)
-    microbatches = jax.tree.map(lambda rows: _split(rows, accumulate, call.mesh), batch)
+    microbatches = jax.tree.map(lambda rows: split_rows(rows, accumulate, call.mesh), batch)
 
     def add(sums: PyTree, numbered: tuple[Batch, Array]) -> tuple[PyTree, tuple[Losses, RowLosses]]:
         gradients, *aux = gradients_of_one(*numbered)
@@ -71,21 +70,5 @@ def gradients_of(
     zeros = jax.tree.map(jnp.zeros_like, arrays)
     numbered = microbatches, jnp.arange(accumulate)
     gradients, (losses, rows) = jax.lax.scan(add, zeros, numbered)
-    rows = jax.tree.map(lambda values: _join(values, call.mesh), rows)
+    rows = jax.tree.map(lambda values: join_rows(values, call.mesh), rows)
     return Gradients(gradients, combine(losses), rows)
-
-
-def _split(
-    rows: Shaped[Array, "batch *rest"], microbatches: int, mesh: Mesh
-) -> Shaped[Array, "microbatches rows *rest"]:
-    """Splits each device's own rows, so that no row moves between devices."""
-    shards, rest = batch_shards(mesh), rows.shape[1:]
-    split = rows.reshape(shards, microbatches, -1, *rest)
-    split = jnp.moveaxis(split, 1, 0).reshape(microbatches, -1, *rest)
-    return constrain(split, " ".join(("microbatches", "batch", *("length",) * len(rest))), mesh)
-
-
-def _join(values: Shaped[Array, "microbatches rows"], mesh: Mesh) -> Shaped[Array, " batch"]:
-    """Restores the order of rows that `_split` changed."""
-    split = values.reshape(values.shape[0], batch_shards(mesh), -1)
-    return jnp.moveaxis(split, 0, 1).reshape(-1)

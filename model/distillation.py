@@ -19,13 +19,11 @@ gradient reaches it, because it does not depend on the student's arrays.
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
-
 from model.batch import Batch
 from model.config import ConfigurationError, positive
+from model.cross_entropy import LogitFactors
 from model.stack import Call
+from model.token_loss import Objective
 from model.transformer import Transformer
 
 Initialization = Literal["random", "non-experts", "experts-mean"]
@@ -67,43 +65,17 @@ class Distillation(NamedTuple):
     config: DistillationConfig
     teacher: Transformer
 
-    def soft_losses(
-        self, logits: Float[Array, "batch target vocabulary"], batch: Batch, call: Call
-    ) -> Float[Array, " batch"]:
-        """Returns each row's nats to the teacher's probabilities, summed over real targets.
+    def logit_factors(self, batch: Batch, call: Call) -> LogitFactors:
+        """Returns the factors of the teacher's logits.
 
         Args:
-            logits: logits of the student.
             batch: the batch, or a microbatch of whole routing groups of the teacher.
             call: inputs of the student's forward pass, of which the teacher uses the mesh only.
         """
-        teacher_logits = self.teacher(batch, Call(call.mesh)).logits
-        return soft_losses(logits, teacher_logits, batch.is_target, self.config.temperature)
+        return self.teacher.logit_factors(self.teacher(batch, Call(call.mesh)).decoded)
 
-
-def soft_losses(
-    student: Float[Array, "batch target vocabulary"],
-    teacher: Float[Array, "batch target vocabulary"],
-    is_target: Bool[Array, "batch target"],
-    temperature: float,
-) -> Float[Array, " batch"]:
-    """Returns each row's cross-entropy from teacher to student, times the squared temperature.
-
-    In nats, summed over real targets. Its minimum is the teacher's entropy, not 0.
-    """
-    soft_targets = jax.nn.softmax(teacher / temperature, axis=-1)
-    softened = student / temperature
-    nats = jax.nn.logsumexp(softened, axis=-1) - jnp.sum(soft_targets * softened, axis=-1)
-    return temperature**2 * jnp.sum(nats * is_target, axis=-1)
-
-
-def mixed(
-    hard_nats: Float[Array, ""], soft_nats: Float[Array, ""], hard_share: float
-) -> Float[Array, ""]:
-    """Returns the weighted sum of the nats to the labels and to the teacher.
-
-    A share of 0 omits its term, so that not even its NaN comes through.
-    """
-    if hard_share in (0.0, 1.0):
-        return hard_nats if hard_share else soft_nats
-    return hard_share * hard_nats + (1 - hard_share) * soft_nats
+    @property
+    def objective(self) -> Objective:
+        """Weights of the terms of a student's loss, without z-loss."""
+        config = self.config
+        return Objective(hard_share=config.hard_share, temperature=config.temperature)

@@ -19,9 +19,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
-from model.distillation import Distillation, mixed
+from model.cross_entropy import Computation, Labels, RowTerms, cross_entropy
+from model.distillation import Distillation
 from model.stack import Call, Microbatch
 from model.switch.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
+from model.token_loss import Objective
 from model.transformer import Output, Transformer
 
 Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch
@@ -71,22 +73,6 @@ class Losses(NamedTuple):
     layers: LayerRouting | None = None
 
 
-def row_losses(output: Output, batch: Batch) -> RowLosses:
-    """Returns each row's sums."""
-    log_z = jax.nn.logsumexp(output.logits, axis=-1)
-    # Compared, not indexed: an index would gather a vocabulary that is split over devices.
-    ids = jnp.arange(output.logits.shape[-1])
-    is_label = ids == batch.targets[..., None]
-    label_logit = jnp.sum(jnp.where(is_label, output.logits, 0.0), axis=-1)
-    real = batch.is_target
-    return RowLosses(
-        loss_nats=jnp.sum((log_z - label_logit) * real, axis=-1),
-        squared_log_z=jnp.sum(jnp.square(log_z) * real, axis=-1),
-        target_tokens=jnp.sum(real, axis=-1),
-        finite_layers=output.finite_layers,
-    )
-
-
 def training_loss(
     model: Transformer, batch: Batch, call: Call, distillation: Distillation | None = None
 ) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
@@ -96,20 +82,26 @@ def training_loss(
     add up to the batch's, and so do gradients. With a teacher its soft loss is mixed in.
     """
     output = model(batch, call)
-    rows = row_losses(output, batch)
-    microbatch = call.microbatch or Microbatch(0, 1, jnp.sum(rows.target_tokens))
-    whole = jnp.maximum(microbatch.target_tokens, 1)
-    losses = Losses(
-        loss_nats=jnp.sum(rows.loss_nats),
-        target_tokens=jnp.sum(rows.target_tokens),
-        z_loss=Z_LOSS_WEIGHT * jnp.sum(rows.squared_log_z) / whole,
-    )
-    nats = losses.loss_nats
+    objective, teacher = Objective(), None
     if distillation is not None:
-        soft = jnp.sum(distillation.soft_losses(output.logits, batch, call))
-        losses = losses._replace(soft_loss_nats=soft)
-        nats = mixed(nats, soft, distillation.config.hard_share)
-    loss = nats / whole + losses.z_loss
+        objective, teacher = distillation.objective, distillation.logit_factors(batch, call)
+    objective = objective._replace(z_loss_weight=Z_LOSS_WEIGHT)
+    tokens = jnp.sum(batch.is_target)
+    microbatch = call.microbatch or Microbatch(0, 1, tokens)
+    whole = jnp.maximum(microbatch.target_tokens, 1).astype(jnp.float32)
+    loss, terms = cross_entropy(
+        Computation(call.mesh, call.logits_bytes, objective),
+        model.logit_factors(output.decoded),
+        Labels(batch.targets, batch.is_target, whole),
+        teacher,
+    )
+    losses = Losses(
+        loss_nats=jnp.sum(terms.nats),
+        target_tokens=tokens,
+        z_loss=Z_LOSS_WEIGHT * jnp.sum(terms.squared_log_z) / whole,
+        soft_loss_nats=None if terms.soft_nats is None else jnp.sum(terms.soft_nats),
+    )
+    rows = row_losses(terms, output, batch)
     switch = model.config.switch
     if switch is None:
         return loss, (losses, rows)
@@ -117,6 +109,16 @@ def training_loss(
     routing = switch.balance_loss_weight * losses.balance_loss
     routing += switch.z_loss_weight * losses.router_z_loss
     return loss + routing / microbatch.total, (losses, rows)
+
+
+def row_losses(terms: RowTerms, output: Output, batch: Batch) -> RowLosses:
+    """Returns the sums of each row."""
+    return RowLosses(
+        loss_nats=terms.nats,
+        squared_log_z=terms.squared_log_z,
+        target_tokens=jnp.sum(batch.is_target, axis=-1),
+        finite_layers=output.finite_layers,
+    )
 
 
 def combine(microbatches: Losses) -> Losses:
@@ -176,11 +178,3 @@ def row_routings(output: Output, batch: Batch, experts: int) -> RowRouting:
     encoder = row_routing(output.encoder_routing, batch.is_source, experts)
     decoder = row_routing(output.decoder_routing, batch.is_target, experts)
     return jax.tree.map(lambda *stacks: jnp.concatenate(stacks), encoder, decoder)
-
-
-def score(model: Transformer, batch: Batch, call: Call) -> tuple[RowLosses, RowRouting | None]:
-    """Returns the loss sums and routing sums of each row, without training."""
-    output = model(batch, call)
-    switch = model.config.switch
-    routings = None if switch is None else row_routings(output, batch, switch.experts)
-    return row_losses(output, batch), routings

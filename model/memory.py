@@ -1,8 +1,11 @@
 """A lower bound on the memory of a training step, from shapes alone, to refuse what cannot fit.
 
-Counted: parameters, the optimizer's moments, gradients (as many bytes as parameters), logits and
-their gradient in float32. Not counted: activations, which depend on rematerialization and on the
-compiler's fusions, and the compiler's scratch memory.
+Counted: parameters and the optimizer's moments, and beside them the larger of gradients (as many
+bytes as parameters) and the loss: a chunk's logits, and the output matrix gathered in the type of
+the activations with its gradient in float32. Not counted: activations, which depend on
+rematerialization and on the compiler's fusions, and the compiler's scratch memory.
+
+Scoring during a run needs less than a step: the same without any gradient.
 """
 
 import functools
@@ -11,6 +14,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 
 from model.config import ModelConfig
@@ -26,6 +30,7 @@ def bytes_per_device(
     *,
     rows: int,
     targets: int,
+    logits_bytes: int,
 ) -> int:
     """Returns a lower bound on the bytes per device of a training step.
 
@@ -35,6 +40,7 @@ def bytes_per_device(
         shape: shape of the mesh; its devices need not exist.
         rows: rows per microbatch, over all devices.
         targets: target tokens per row.
+        logits_bytes: largest size of the logits that a device holds at one time.
     """
     names = ("data", "expert", "model")
     sizes = (shape.data, shape.expert, shape.model)
@@ -50,7 +56,9 @@ def bytes_per_device(
         sum(map(_bytes, moments)) * parameters // sum(map(_bytes, jax.tree.leaves(arrays)))
     )
     logits = 4 * rows * targets * config.vocabulary_rows // math.prod(sizes)
-    return 2 * parameters + moments_bytes + 2 * logits
+    matrix = config.vocabulary_rows * config.embed // shape.model
+    loss = min(logits, logits_bytes) + matrix * (4 + jnp.dtype(config.activation_dtype).itemsize)
+    return parameters + moments_bytes + max(parameters, loss)
 
 
 def checkpoint_bytes(config: ModelConfig, optimizer: OptimizerConfig) -> int:

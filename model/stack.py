@@ -51,12 +51,14 @@ class Call(NamedTuple):
         key: key of the router's jitter and of expert dropout; None outside training.
         remat: what the backward pass keeps of a block.
         microbatch: position in gradient accumulation; None if the batch is computed at once.
+        logits_bytes: largest size of the logits on a device; the loss computes more in chunks.
     """
 
     mesh: Mesh
     key: Key[Array, ""] | None = None
     remat: Remat = "none"
     microbatch: Microbatch | None = None
+    logits_bytes: int = 2**29
 
     @property
     def training(self) -> bool:

@@ -22,7 +22,7 @@ from model.accumulation import gradients_of
 from model.batch import Batch
 from model.config import ModelConfig, Remat
 from model.distillation import Distillation
-from model.loss import Losses, score
+from model.loss import Losses
 from model.nonfinite import Trace, gradient_squares
 from model.optimizer import (
     OptimizerConfig,
@@ -31,6 +31,7 @@ from model.optimizer import (
     make_optimizer,
     matrix_stacks,
 )
+from model.scoring import score
 from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.stack import Call
 from model.transformer import Transformer, transformer_shapes
@@ -117,6 +118,7 @@ def make_trainer(
     mesh: Mesh,
     accumulate: int = 1,
     remat: Remat = "none",
+    logits_bytes: int = 2**29,
     distillation: Distillation | None = None,
 ) -> Trainer:
     """Returns the functions of a run; nothing is computed until they are called.
@@ -129,6 +131,7 @@ def make_trainer(
         mesh: the devices.
         accumulate: microbatches per batch; more need less memory.
         remat: what the backward pass keeps of a block.
+        logits_bytes: largest size of the logits that a device holds at one time.
         distillation: teacher of a student; its arrays are on the same mesh.
     """
     key = jax.random.key(seed)
@@ -149,7 +152,7 @@ def make_trainer(
         optimizer,
         learning_rate(optimizer_config, steps),
         limit=optimizer_config.largest_gradient_norm,
-        call=Call(mesh, key, remat),
+        call=Call(mesh, key, remat, logits_bytes=logits_bytes),
         accumulate=accumulate,
         distillation_of=distillation_of,
     )
@@ -168,7 +171,12 @@ def make_trainer(
             donate_argnums=0,
         ),
         score=jax.jit(
-            lambda arrays, batch: score(eqx.combine(arrays, static), batch, Call(mesh)),
+            lambda arrays, batch: score(
+                eqx.combine(arrays, static),
+                batch,
+                Call(mesh, logits_bytes=logits_bytes),
+                accumulate,
+            ),
             in_shardings=(shardings.arrays, rows),
             out_shardings=replicated(mesh),
         ),

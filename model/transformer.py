@@ -1,7 +1,7 @@
 """The encoder-decoder: T5's and mT5's shape, dense or with every n-th feed-forward sparse.
 
-Embedding, two stacks (`stack.py`), logits. The configuration sets the version of T5 and which
-feed-forwards are sparse; the code has one network.
+Embedding, two stacks (`stack.py`), logits or their factors. The configuration sets the version of
+T5 and which feed-forwards are sparse; the code has one network.
 """
 
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from model.batch import Batch
 from model.config import ModelConfig
+from model.cross_entropy import LogitFactors
 from model.layers.initialization import kernel
 from model.precision import summed_in_float32
 from model.products import lookup
@@ -25,13 +26,13 @@ class Output(NamedTuple):
     """The output of a forward pass.
 
     Attributes:
-        logits: logits in float32.
+        decoded: the decoder's output, of which `Transformer.head` makes logits.
         encoder_routing, decoder_routing: routing with a leading dimension of blocks; None if dense.
         finite_layers: number of layers, the encoder's before the decoder's, before the first with
             nonfinite output; all layers if none has.
     """
 
-    logits: Float[Array, "batch target vocabulary"]
+    decoded: Float[Array, "batch target embed"]
     encoder_routing: Routing | None
     decoder_routing: Routing | None
     finite_layers: Int[Array, " batch"]
@@ -64,7 +65,7 @@ class Transformer(eqx.Module):
         )
 
     def __call__(self, batch: Batch, call: Call) -> Output:
-        """Returns the logits of every target position."""
+        """Runs encoder and decoder over all target positions."""
         encoder_call, decoder_call = call, call
         if call.key is not None:
             keys = jax.random.split(call.key)
@@ -73,7 +74,7 @@ class Transformer(eqx.Module):
         decoded = self.decode(batch, encoded.x, decoder_call)
         finite = jnp.concatenate([encoded.finite, decoded.finite]).astype(jnp.int32)
         return Output(
-            logits=self.head(decoded.x),
+            decoded=decoded.x,
             encoder_routing=encoded.routing,
             decoder_routing=decoded.routing,
             finite_layers=jnp.sum(jnp.cumprod(finite, axis=0), axis=0),
@@ -104,19 +105,22 @@ class Transformer(eqx.Module):
         return self.decoder(self.embed(batch.decoder_inputs, call), inputs, call)
 
     def head(
-        self, x: Float[Array, "batch target embed"]
+        self, decoded: Float[Array, "batch target embed"]
     ) -> Float[Array, "batch target vocabulary"]:
-        """Returns float32 logits of the decoder's output.
+        """Returns float32 logits of the decoder's output, whole: not for large batches."""
+        x, matrix = self.logit_factors(decoded)
+        return summed_in_float32("bte,ev->btv", x, matrix.astype(x.dtype))
+
+    def logit_factors(self, decoded: Float[Array, "batch target embed"]) -> LogitFactors:
+        """Returns the factors whose product is the logits of the decoder's output.
 
         If tied to the embedding, which has unit variance, the output is first scaled by embed^-0.5,
         as in T5 1.0 (Mesh TensorFlow's `shared_embedding_and_softmax_weights`).
         """
-        if self.logits is None:
-            x = x * jnp.asarray(self.config.embed**-0.5, x.dtype)
-            matrix, product = self.embedding, "bte,ve->btv"
-        else:
-            matrix, product = self.logits, "bte,ev->btv"
-        return summed_in_float32(product, x, matrix.astype(x.dtype))
+        if self.logits is not None:
+            return LogitFactors(decoded, self.logits)
+        scale = jnp.asarray(self.config.embed**-0.5, decoded.dtype)
+        return LogitFactors(decoded * scale, self.embedding.T)
 
     def embed(
         self, ids: Int[Array, "batch length"], call: Call

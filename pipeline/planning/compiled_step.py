@@ -87,6 +87,7 @@ def compile_step(recipe: Recipe, topology: Topology) -> CompiledStep:
         mesh=make_mesh(recipe.mesh, topology.devices),
         accumulate=recipe.accumulate,
         remat=recipe.remat,
+        logits_bytes=recipe.logits_bytes,
     )
     state, batch = jax.eval_shape(trainer.init), _batch(recipe)
     sizes = _argument_sizes(trainer, state, recipe)

@@ -1,7 +1,8 @@
 """Checks that a recipe's sizes divide over its mesh, and that a lower bound of its memory fits.
 
-Both are computed from shapes alone. The lower bound is parameters, moments, gradients and logits;
-all other buffers depend on the compiler, whose numbers `mswitch plan` prints.
+Both are computed from shapes alone. The lower bound is that of the training step (parameters,
+moments, gradients, one chunk of logits), which scoring never exceeds. All other buffers depend on
+the compiler, whose numbers `mswitch plan` prints.
 """
 
 import os
@@ -62,7 +63,7 @@ def check_memory(recipe: Recipe) -> None:
         raise ConfigurationError(
             f"{recipe.name} needs at least {needs * devices / GIB:.1f} GiB on "
             f"{f'{devices} devices of ' if devices > 1 else ''}{device.device_kind} (parameters, "
-            f"moments, gradients, logits), which has {has / GIB:.1f} GiB; use more devices, "
+            f"moments, gradients, loss), which has {has / GIB:.1f} GiB; use more devices, "
             "raise accumulate, or lower rows."
         )
 
@@ -75,6 +76,7 @@ def least_memory(recipe: Recipe) -> int:
         recipe.mesh,
         rows=recipe.rows // recipe.accumulate,
         targets=recipe.lengths.targets,
+        logits_bytes=recipe.logits_bytes,
     )
 
 

@@ -40,6 +40,8 @@ class Recipe:
         remat: rematerialization of a block: none (all activations are kept), full (only the block's
             input is), exchanges (its input and the results of all-to-alls are); trades memory for
             time and changes no result.
+        logits_mib: MiB of float32 logits that a device holds at one time; a loss of more tokens is
+            computed in chunks, which changes no result.
         distillation: settings for learning from a teacher; None for a run on text alone. No named
             recipe has it: `mswitch distill` adds it to a dense one.
     """
@@ -58,6 +60,7 @@ class Recipe:
     mesh: MeshShape = field(default_factory=MeshShape)
     accumulate: int = 1
     remat: Remat = "none"
+    logits_mib: int = 512
     distillation: DistillationConfig | None = None
 
     def __post_init__(self):
@@ -66,7 +69,7 @@ class Recipe:
                 f"inputs was {self.inputs}; span corruption needs {LEAST_INPUTS} or more."
             )
         counts = "rows", "steps", "evaluate_every", "checkpoint_every", "log_every", "accumulate"
-        for name in counts:
+        for name in (*counts, "logits_mib"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
 
@@ -74,6 +77,11 @@ class Recipe:
     def stage(self) -> str:
         """Name of the command that trains the recipe."""
         return "pretrain" if self.distillation is None else "distill"
+
+    @property
+    def logits_bytes(self) -> int:
+        """Bytes of float32 logits that a device holds at one time."""
+        return self.logits_mib * 2**20
 
     @property
     def lengths(self) -> Lengths:

@@ -22,7 +22,7 @@ from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
 
 # May differ: none changes what a step computes, except the seed, which is meant to.
-_FREE = {"name", "seed", "mesh", "remat", "accumulate"}
+_FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
 _FREE |= {"evaluate_every", "checkpoint_every", "log_every"}
 _DISTILLATION = "distillation"  # the part of a recipe that only a student has
 _TEACHER = "teacher"  # the input that only a student has

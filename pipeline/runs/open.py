@@ -42,7 +42,12 @@ def trainer_here(recipe: Recipe) -> Trainer:
 def trainer_on(recipe: Recipe, mesh: Mesh) -> Trainer:
     """Returns a recipe's functions on a mesh, for reading weights."""
     return make_trainer(
-        recipe.model, recipe.optimizer, steps=recipe.steps, seed=recipe.seed, mesh=mesh
+        recipe.model,
+        recipe.optimizer,
+        steps=recipe.steps,
+        seed=recipe.seed,
+        mesh=mesh,
+        logits_bytes=recipe.logits_bytes,
     )
 
 

@@ -41,7 +41,7 @@ from pipeline.training.time_account import TimeAccount
 
 CLAIMS = list(Claim)
 # These settings change neither a step's result nor its randomness: a run may resume with others.
-FREE = ("mesh", "accumulate", "remat")
+FREE = ("mesh", "accumulate", "remat", "logits_mib")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +142,7 @@ def make_training(prepared: PreparedRun, distillation: Distillation | None = Non
         mesh=make_mesh(recipe.mesh),
         accumulate=recipe.accumulate,
         remat=recipe.remat,
+        logits_bytes=recipe.logits_bytes,
         distillation=distillation,
     )
     return Training(

@@ -12,11 +12,13 @@ from small_networks import assert_close, drawn, mesh_of, start
 
 from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
-from model.distillation import Distillation, DistillationConfig, soft_losses
+from model.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
+from model.distillation import Distillation, DistillationConfig
 from model.loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding import MeshShape, batch_sharding, parameter_shardings
 from model.stack import Call
+from model.token_loss import Objective
 from model.train_step import make_trainer
 
 ROWS, SOURCE, TARGET, IDS = 8, 16, 8, 128
@@ -65,17 +67,30 @@ def slow_soft_nats(student, teacher, real, temperature):
     return temperature**2 * total
 
 
+def soft_losses(student, teacher, real, temperature):
+    """The loss of a row's teacher alone; the matrices are ones that make `x` the logits."""
+    objective = Objective(hard_share=0.0, temperature=temperature)
+    ones = jnp.eye(student.shape[-1])
+    return cross_entropy(
+        Computation(mesh_of(), 2**20, objective),
+        LogitFactors(student, ones),
+        Labels(jnp.zeros(real.shape, jnp.int32), real, jnp.ones(())),
+        LogitFactors(teacher, ones),
+    )
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_soft_losses_are_a_loop_over_ids(temperature):
     generator = np.random.default_rng(1)
     student, teacher = generator.normal(0, 2, (2, ROWS, TARGET, 7)).astype(np.float32)
     real = generator.random((ROWS, TARGET)) < 0.6
-    found = soft_losses(*map(jnp.array, (student, teacher, real)), temperature)
+    loss, rows = soft_losses(*map(jnp.array, (student, teacher, real)), temperature)
     for row in range(ROWS):
         of_row = np.zeros_like(real)
         of_row[row] = real[row]
         slow = slow_soft_nats(student, teacher, of_row, temperature)
-        assert found[row] == pytest.approx(slow, rel=1e-5)
+        assert rows.soft_nats[row] == pytest.approx(slow, rel=1e-5)
+    assert loss == pytest.approx(float(jnp.sum(rows.soft_nats)), rel=1e-6)
 
 
 def test_a_student_like_its_teacher_has_the_least_loss():
@@ -86,7 +101,7 @@ def test_a_student_like_its_teacher_has_the_least_loss():
     def loss(student):
         return soft_losses(student, logits, real, 2.0)[0]
 
-    value, slope = jax.value_and_grad(loss)(logits)
+    value, slope = jax.jit(jax.value_and_grad(loss))(logits)
     p = jax.nn.softmax(logits / 2.0, axis=-1)
     entropy = -jnp.sum(p * jnp.log(p), axis=-1)[0, :2].sum()
     assert value == pytest.approx(4 * float(entropy), rel=1e-5)
@@ -133,7 +148,8 @@ def test_the_reported_loss_is_the_labels_alone():
     student, teacher = network(None, 0), network(SWITCH, 1)
     call = Call(mesh_of())
     logits = [
-        np.asarray(jax.jit(lambda m=m: m(batch(), call).logits)()) for m in (student, teacher)
+        np.asarray(jax.jit(lambda m=m: m.head(m(batch(), call).decoded))())
+        for m in (student, teacher)
     ]
     slow = slow_soft_nats(*logits, np.asarray(batch().is_target), 2.0)
     assert float(taught.soft_loss_nats) == pytest.approx(slow, rel=1e-4)

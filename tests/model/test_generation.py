@@ -52,7 +52,7 @@ def inputs():
 def uncached(model, inputs):
     """Greedy, the whole decoder for every token."""
     model = never_dropping(model, inputs.shape[1])
-    logits = jax.jit(lambda batch: model(batch, Call(mesh_of())).logits)
+    logits = jax.jit(lambda batch: model.head(model(batch, Call(mesh_of())).decoded))
     written = np.zeros((len(inputs), LENGTH), np.int32)
     finished = np.array(inputs[:, 0] == 0)
     for position in range(LENGTH):

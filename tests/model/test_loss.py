@@ -17,7 +17,7 @@ def test_the_loss_is_nats_and_squared_log_z_and_routing():
 
     @eqx.filter_jit
     def loss_and_logits(model):
-        return training_loss(model, one, call), model(one, call).logits
+        return training_loss(model, one, call), model.head(model(one, call).decoded)
 
     (loss, (losses, _)), logits = loss_and_logits(model)
     logits, targets = np.float64(logits), np.asarray(one.targets)

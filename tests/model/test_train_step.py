@@ -132,7 +132,7 @@ def test_a_run_continues_on_fewer_devices_with_experts_elsewhere(tmp_path):
         moved = start(here) if moved is None else saved_and_restored(moved, tmp_path, number, here)
         moved, _ = step("switch", moved, number, shape)
         expected, _ = step("switch", expected, number)
-        assert_close(expected.arrays, moved.arrays, atol=1e-5)
+        assert_close(expected.arrays, moved.arrays, atol=2e-5)
 
 
 def test_loss_falls_and_randomness_is_the_steps(stepped):

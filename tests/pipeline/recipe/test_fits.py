@@ -45,11 +45,13 @@ def test_memory_is_shared_by_devices():
     """Parameters and moments in parts; a checkpoint holds each once."""
     large = named.get("mswitch-base")
     sizes = {
-        shape: bytes_per_device(large.model, large.optimizer, shape, rows=1024, targets=229)
+        shape: bytes_per_device(
+            large.model, large.optimizer, shape, rows=1024, targets=229, logits_bytes=2**29
+        )
         for shape in (MeshShape(), MeshShape(data=4, expert=8), MeshShape(data=4, expert=16))
     }
     one, few, many = sizes.values()
-    assert few < one / 25
+    assert few < one / 20  # the loss gathers the output matrix
     assert many < few
     whole = checkpoint_bytes(large.model, large.optimizer)
     assert 4 * 7.7e9 < whole < 4 * 7.9e9  # float32, and Adafactor's factored moments

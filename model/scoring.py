@@ -1,0 +1,91 @@
+"""Scores of the rows of a batch, without training: loss sums and routing sums.
+
+A batch is scored in parts of whole routing groups, one after the other, so scoring takes less
+memory than the training step of the same recipe: it keeps no activations, and a part is at most a
+microbatch. The numbers are those of the batch at once, because rows share nothing but the capacity
+of their routing group.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from model.batch import Batch
+from model.config import ModelConfig
+from model.cross_entropy import Computation, Labels, cross_entropy
+from model.loss import RowLosses, row_losses, row_routings
+from model.row_parts import join_rows, split_rows
+from model.sharding import batch_shards
+from model.stack import Call
+from model.switch.routing_sums import RowRouting
+from model.transformer import Transformer
+
+# Input tokens per device and part, at least: a device multiplies 8,192 tokens of T5-Base for as
+# long as it reads or gathers the weights, so smaller parts would take more time.
+LEAST_TOKENS = 8192
+
+Scores = tuple[RowLosses, RowRouting | None]
+
+
+def score(model: Transformer, batch: Batch, call: Call, accumulate: int = 1) -> Scores:
+    """Returns the loss sums and routing sums of each row.
+
+    Args:
+        model: the network.
+        batch: the batch; its rows are whole routing groups on each device.
+        call: mesh and size of the logits; without a key.
+        accumulate: microbatches of training; a part is no larger than one.
+    """
+    rows = len(batch.inputs) // batch_shards(call.mesh)
+    lengths = batch.inputs.shape[1], batch.targets.shape[1]
+    parts = part_count(model.config, rows, *lengths, accumulate)
+    if parts == 1:
+        return _scores(model, batch, call)
+    split = jax.tree.map(lambda rows: split_rows(rows, parts, call.mesh), batch)
+    losses, routing = jax.lax.map(lambda part: _scores(model, part, call), split)
+    join = functools.partial(join_rows, mesh=call.mesh)
+    return jax.tree.map(join, losses), jax.tree.map(jax.vmap(join, in_axes=1), routing)
+
+
+def part_count(config: ModelConfig, rows: int, inputs: int, targets: int, accumulate: int) -> int:
+    """Returns the number of parts in which a device scores its rows.
+
+    The most that leave a part whole routing groups and `LEAST_TOKENS` inputs, or those of a
+    microbatch if they are fewer.
+
+    Args:
+        config: the network.
+        rows: rows per device.
+        inputs: inputs per row.
+        targets: targets per row.
+        accumulate: microbatches per batch.
+    """
+    least = min(LEAST_TOKENS, rows * inputs // accumulate)
+    sizes = [
+        size
+        for size in range(1, rows + 1)
+        if rows % size == 0
+        and size * inputs >= least
+        and _whole_groups(config, size * inputs, size * targets)
+    ]
+    return rows // min(sizes, default=rows)
+
+
+def _whole_groups(config: ModelConfig, inputs: int, targets: int) -> bool:
+    switch = config.switch
+    if switch is None:
+        return True
+    return not (inputs % switch.encoder_group_tokens or targets % switch.decoder_group_tokens)
+
+
+def _scores(model: Transformer, batch: Batch, call: Call) -> Scores:
+    output = model(batch, call)
+    _, terms = cross_entropy(
+        Computation(call.mesh, call.logits_bytes),
+        model.logit_factors(output.decoded),
+        Labels(batch.targets, batch.is_target, jnp.ones(())),
+    )
+    switch = model.config.switch
+    routing = None if switch is None else row_routings(output, batch, switch.experts)
+    return row_losses(terms, output, batch), routing

@@ -1,0 +1,46 @@
+"""Scores in parts are the scores of the batch at once."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import pytest
+from small_networks import ROWS, SOURCE, SWITCH, TARGET, assert_close, batch, config, drawn, mesh_of
+
+from model import scoring
+from model.scoring import part_count, score
+from model.sharding import MeshShape, batch_sharding, parameter_shardings
+from model.stack import Call
+
+
+@pytest.mark.parametrize("kind", ["dense", "switch"])
+@pytest.mark.parametrize("shape", [MeshShape(), MeshShape(data=2, expert=2)], ids=str)
+def test_scores_do_not_depend_on_the_parts(kind, shape, monkeypatch):
+    """Parts of two rows on one device or of one row on each of four."""
+    arrays, static = eqx.partition(drawn(config(kind)), eqx.is_array)
+    mesh = mesh_of(shape)
+    arrays = jax.device_put(arrays, parameter_shardings(arrays, mesh))
+    rows = jax.device_put(batch(), batch_sharding(mesh))
+
+    def scores(least):
+        monkeypatch.setattr(scoring, "LEAST_TOKENS", least)
+        run = jax.jit(lambda arrays, rows: score(eqx.combine(arrays, static), rows, Call(mesh)))
+        return run.lower(arrays, rows).as_text().count("stablehlo.while"), run(arrays, rows)
+
+    least = 2 * SOURCE if shape == MeshShape() else SOURCE
+    (loops, whole), (more, parts) = scores(ROWS * SOURCE), scores(least)
+    assert more > loops
+    assert_close(whole, parts, rtol=1e-6)
+
+
+def test_parts_are_whole_groups_and_no_larger_than_a_microbatch():
+    """Groups are one row here. 8,192 inputs are the least, unless a microbatch has fewer."""
+    dense, switch = config("dense"), config("switch")
+    assert part_count(dense, 1024, 1024, 229, 1) == 128
+    assert part_count(dense, 12, 1024, 229, 1) == 1  # 6 rows are too few
+    assert part_count(dense, 24, 1024, 229, 1) == 3
+    assert part_count(dense, ROWS, SOURCE, TARGET, 1) == 1
+    assert part_count(switch, ROWS, SOURCE, TARGET, 4) == 4
+    pairs = replace(switch, switch=replace(SWITCH, decoder_group_tokens=2 * TARGET))
+    assert part_count(pairs, ROWS, SOURCE, TARGET, 4) == 4
+    assert part_count(pairs, ROWS, SOURCE, TARGET, 8) == 4
