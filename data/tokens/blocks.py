@@ -147,10 +147,18 @@ class RecordSlice(NamedTuple):
 
 
 class TokenStream:
-    """All tokens of one language and split, as a ring with random access over its shards."""
+    """All tokens of one language and split, as a ring with random access over its shards.
 
-    def __init__(self, readers: Readers, shards: Sequence[Shard], dtype: np.dtype):
+    Args:
+        readers: open readers of the blocks.
+        shards: the shards, in order.
+        dtype: type of the ids on disk.
+        ids: number of ids of the vocabulary; each block is compared with it when it is read.
+    """
+
+    def __init__(self, readers: Readers, shards: Sequence[Shard], dtype: np.dtype, ids: int):
         self.dtype = dtype
+        self.ids = ids
         self._readers = readers
         self._shards = [shard for shard in shards if shard.tokens]
         self._starts = np.cumsum([0, *(shard.tokens for shard in self._shards)]).tolist()
@@ -196,8 +204,18 @@ class TokenStream:
             records = [record for _, record in group]
             contents = self._readers.read(self._shards[shard].records, records)
             for record, content in zip(records, contents, strict=True):
-                found[shard, record] = np.frombuffer(content, self.dtype)
+                found[shard, record] = self._ids(content, shard, record)
         return found
+
+    def _ids(self, content: bytes, shard: int, record: int) -> np.ndarray:
+        tokens = np.frombuffer(content, self.dtype)
+        if (largest := tokens.max()) >= self.ids:
+            address = self._readers.files.address(self._shards[shard].records.name)
+            raise DataError(
+                f"Block {record} of {address} has the id {largest}, and its vocabulary has "
+                f"{self.ids} ids; tokenize again."
+            )
+        return tokens
 
     def shards_at(self, starts: Iterable[int], length: int) -> list[Shard]:
         """Returns the shards of the windows from these starts."""
@@ -240,7 +258,8 @@ class TokenBlocks:
 
     def stream(self, language: str, split: str) -> TokenStream:
         """Returns the tokens of one language and split."""
-        return TokenStream(self.readers, self.shards(language, split), self.dtype)
+        ids = self.manifest["vocabulary"]["vocabulary_size"]
+        return TokenStream(self.readers, self.shards(language, split), self.dtype, ids)
 
     def pages(self, language: str, split: str) -> list[TokenizedPage]:
         """Returns the pages of a split with their tokens, in order; small splits only."""

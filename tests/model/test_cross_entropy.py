@@ -13,6 +13,7 @@ from model.cross_entropy import (
     Labels,
     LogitFactors,
     RowTerms,
+    chunk_tokens,
     cross_entropy,
 )
 from model.sharding import MeshShape
@@ -81,3 +82,23 @@ def test_values_and_gradients_are_the_plain_ones(objective, shape, tokens):
     assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     scored = jax.jit(fast)(student, labels, teacher)
     assert_close(scored, ours[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [MeshShape(), MeshShape(model=2)], ids=str)
+def test_a_label_outside_the_vocabulary_is_loud(shape):
+    """In its row, also where `model` splits the ids; padding is id 0."""
+    student, labels, _ = case()
+    labels = labels._replace(ids=labels.ids.at[4, 1].set(IDS).at[6, 0].set(-1))
+    loss, rows = jax.jit(functools.partial(cross_entropy, Computation(mesh_of(shape), 2**20)))(
+        student, labels
+    )
+    assert np.isnan(loss)
+    assert np.flatnonzero(np.isnan(rows.nats)).tolist() == [4, 6]
+
+
+def test_chunks_are_as_large_as_the_logits_may_be():
+    """Of one size, a multiple of a tile of 16 tokens, and all tokens at once if these fit."""
+    assert chunk_tokens(1000, 100, 4 * 1000 * 100) == 1000
+    assert chunk_tokens(1000, 100, 4 * 999 * 100) == 512
+    assert chunk_tokens(64 * 229, 250_112, 2**29) == 528  # 28 chunks
+    assert chunk_tokens(7, 100, 4) == 7

@@ -23,9 +23,9 @@ def whole(tmp_path_factory):
         page = TokenizedPage("https://a.example", tokens, count, count)
         shards.append(write_shard(directory, f"sw/train-{number:05d}", [page], token_dtype(60_000)))
         expected.append(tokens)
-    return TokenStream(Readers(LocalFiles(directory)), shards, token_dtype(60_000)), np.concatenate(
-        expected
-    )
+    readers = Readers(LocalFiles(directory))
+    stream = TokenStream(readers, shards, token_dtype(60_000), ids=60_000)
+    return stream, np.concatenate(expected)
 
 
 @given(st.integers(0, sum(COUNTS) - 1), st.integers(0, 3 * RECORD_TOKENS))
@@ -49,6 +49,17 @@ def test_unknown_ids_and_bytes_are_counted(tmp_path):
     shard = write_shard(tmp_path, "sw/train", [page], token_dtype(1000), range(3, 259))
     assert (shard.unknown_tokens, shard.byte_tokens, shard.characters) == (2, 3, 8)
     assert shard.file_bytes == (tmp_path / "sw/train.arrayrecord").stat().st_size
+
+
+def test_an_id_outside_the_vocabulary_is_refused_where_it_is_read(tmp_path):
+    """The second block has one; windows of the first are read."""
+    tokens = np.arange(RECORD_TOKENS + 10) % 700
+    tokens[RECORD_TOKENS + 5] = 1000
+    shard = write_shard(tmp_path, "sw/t", [TokenizedPage("u", tokens, 9, 8)], token_dtype(1000))
+    stream = TokenStream(Readers(LocalFiles(tmp_path)), [shard], token_dtype(1000), ids=1000)
+    assert stream.read(0, 600).tolist() == tokens[:600].tolist()
+    with pytest.raises(DataError, match=r"Block 1 of .* has the id 1000, .* has 1000 ids"):
+        stream.read(RECORD_TOKENS - 1, 2)
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(65_536, "<u2"), (65_537, "<u4"), (250_100, "<u4")])
