@@ -4,6 +4,7 @@ A query whose keys are all masked is marked by `MASKED` in the statistics: its p
 uniform and its scores have no gradient.
 """
 
+import functools
 import math
 
 import jax
@@ -21,17 +22,21 @@ def forward(inputs: Inputs, output, statistics, band, *, blocks: Blocks, causal:
     """Computes a block of the output and its logarithms of the sums of exponentials."""
     if band is not None:
         pl.when(_is_first())(lambda: scoring.fill(band, inputs.biases, blocks))
-    step = scoring.read(inputs, blocks, causal)
-    turned = jnp.transpose(step.values)
+    block = scoring.inside_queries(inputs.query[0], blocks)
+    parts = scoring.parts(inputs, blocks, causal)
+    turned = [jnp.transpose(part.values) for part in parts]
     mixed = []
     for number in range(blocks.together):
-        found = scores(step, of_head(step.query, number, blocks.head), number, band, blocks)
-        found = step.masked(found, MASKED)
-        most = jnp.max(found, axis=0, keepdims=True)
-        weights = jnp.exp(found - most)
-        total = jnp.sum(weights, axis=0, keepdims=True)
+        query = of_head(block, number, blocks.head)
+        found = [part.masked(scores(part, query, number, band, blocks), MASKED) for part in parts]
+        most = functools.reduce(jnp.maximum, [jnp.max(x, axis=0, keepdims=True) for x in found])
         lanes = slice(number * blocks.head, (number + 1) * blocks.head)
-        mixed.append(product(turned[lanes], weights.astype(turned.dtype), (1, 0)) / total)
+        total, sums = 0.0, 0.0
+        for x, values in zip(found, turned, strict=True):
+            weights = jnp.exp(x - most)
+            total += jnp.sum(weights, axis=0, keepdims=True)
+            sums += product(values[lanes], weights.astype(values.dtype), (1, 0))
+        mixed.append(sums / total)
         row = jnp.where(most <= MASKED / 2, MASKED, most + jnp.log(total))
         statistics[0, 0, pl.ds(number, 1), :] = row
     output[0] = jnp.transpose(jnp.concatenate(mixed, axis=0)).astype(output.dtype)
@@ -40,6 +45,7 @@ def forward(inputs: Inputs, output, statistics, band, *, blocks: Blocks, causal:
 def backward(
     inputs: Inputs,
     statistics,
+    output,
     gradient,
     of_query,
     of_keys,
@@ -61,27 +67,32 @@ def backward(
         pl.when(_is_first())(lambda: scoring.fill(band, inputs.biases, blocks))
         pl.when(_is_first())(lambda: _clear(band_sums))
     pl.when(pl.program_id(2) == 0)(lambda: _clear(key_sums, value_sums))
-    step = scoring.read(inputs, blocks, causal)
-    output_gradient = scoring.inside_queries(gradient[0], blocks)
-    turned = jnp.transpose(step.keys)
+    block = scoring.inside_queries(inputs.query[0], blocks)
+    along_all = scoring.inside_queries(gradient[0], blocks)
+    out = scoring.inside_queries(output[0], blocks)
+    dots = jnp.transpose(out.astype(jnp.float32) * along_all.astype(jnp.float32))
+    parts = scoring.parts(inputs, blocks, causal)
     mixed = []
     for number in range(blocks.together):
-        query = of_head(step.query, number, blocks.head)
-        along = of_head(output_gradient, number, blocks.head)
-        found = scores(step, query, number, band, blocks)
-        row = statistics[0, 0, pl.ds(number, 1), :]
-        weights, uniform = _weights(step, found, row, blocks)
-        change = product(step.values, along, (1, 1))
-        change = weights * (change - jnp.sum(weights * change, axis=0, keepdims=True))
-        if step.allowed is not None:
-            change = change * jnp.where(uniform, 0.0, 1.0)
-        if band is not None:
-            band_sums[number, scoring.window(blocks), :] += change
-        change = change.astype(query.dtype)
-        value_sums[...] += product(weights.astype(query.dtype), along, (1, 0))
-        key_sums[...] += product(change, query, (1, 0))
         lanes = slice(number * blocks.head, (number + 1) * blocks.head)
-        mixed.append(product(turned[lanes], change, (1, 0)))
+        query = of_head(block, number, blocks.head)
+        along = of_head(along_all, number, blocks.head)
+        dot = jnp.sum(dots[lanes], axis=0, keepdims=True)
+        row, uniform = _statistics(statistics[0, 0, pl.ds(number, 1), :], blocks)
+        total = 0.0
+        for part in parts:
+            found = scores(part, query, number, band, blocks)
+            weights = jnp.exp(part.masked(found, jnp.where(uniform, 0.0, MASKED)) - row)
+            change = weights * (product(part.values, along, (1, 1)) - dot)
+            if part.allowed is not None:
+                change = change * jnp.where(uniform, 0.0, 1.0)
+            if band is not None:
+                band_sums[number, scoring.window(part, blocks), :] += change
+            change = change.astype(query.dtype)
+            value_sums[part.rows, :] += product(weights.astype(query.dtype), along, (1, 0))
+            key_sums[part.rows, :] += product(change, query, (1, 0))
+            total += product(jnp.transpose(part.keys)[lanes], change, (1, 0))
+        mixed.append(total)
     of_query[0] = jnp.transpose(jnp.concatenate(mixed, axis=0)).astype(of_query.dtype)
     pl.when(pl.program_id(2) == blocks.query_blocks - 1)(
         lambda: _write((of_keys, key_sums), (of_values, value_sums))
@@ -90,16 +101,15 @@ def backward(
         pl.when(_is_last(blocks))(lambda: scoring.sum_diagonals(band_sums, of_biases, blocks))
 
 
-def _weights(step: scoring.Step, found, row, blocks: Blocks):
-    """Returns the probabilities of one head, and which queries have no key that is not masked."""
+def _statistics(row, blocks: Blocks):
+    """Returns logarithms of sums, and which queries have no key that is not masked."""
     uniform = row <= MASKED / 2
     row = jnp.where(uniform, math.log(blocks.keys), row)
     if blocks.query_blocks * blocks.rows > blocks.queries:
         position = jax.lax.broadcasted_iota(jnp.int32, row.shape, 1)
         exists = position < blocks.queries - pl.program_id(2) * blocks.rows
         row = jnp.where(exists, row, -MASKED)  # probabilities of 0
-    masked = jnp.where(uniform, 0.0, MASKED)
-    return jnp.exp(step.masked(found, masked) - row), uniform
+    return row, uniform
 
 
 def _is_first():

@@ -17,27 +17,33 @@ from model.kernels.arguments import Arguments, Numbers, Setting
 from model.kernels.bias import by_bucket, by_offset
 from model.kernels.cost import Operand, estimate
 from model.kernels.tpu import bodies
-from model.kernels.tpu.blocks import MEMORY, Blocks
+from model.kernels.tpu.blocks import BACKWARD, FORWARD, MEMORY, Blocks, Tile
 from model.kernels.tpu.inputs import Inputs
 
 
 def is_supported(query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int) -> bool:
     """Returns whether what both passes hold fits the memory."""
-    return _blocks(query, keys, heads, item).memory <= MEMORY
+    both = (_blocks(query, keys, heads, item, tile) for tile in (FORWARD, BACKWARD))
+    return all(blocks.memory <= MEMORY for blocks in both)
 
 
 def forward(arguments: Arguments, setting: Setting):
     """Returns the output and each query's logarithm of the sum of exponentials."""
-    inputs, blocks = _inputs(arguments, setting)
+    inputs, blocks = _inputs(arguments, setting, FORWARD)
     return _forward(inputs, blocks, causal=setting.causal, interpret=setting.interpret)
 
 
 def backward(arguments: Arguments, output, statistics, gradient, setting: Setting) -> Arguments:
     """Returns the gradients of queries, keys, values and table."""
-    del output
-    inputs, blocks = _inputs(arguments, setting)
+    inputs, blocks = _inputs(arguments, setting, BACKWARD)
     of_query, of_keys, of_values, of_biases = _backward(
-        inputs, statistics, gradient, blocks, causal=setting.causal, interpret=setting.interpret
+        inputs,
+        statistics,
+        output,
+        gradient,
+        blocks,
+        causal=setting.causal,
+        interpret=setting.interpret,
     )
     of_table = None
     if arguments.table is not None:
@@ -48,14 +54,16 @@ def backward(arguments: Arguments, output, statistics, gradient, setting: Settin
     return Arguments(of_query, of_keys, of_values, of_table, Numbers(None, None))
 
 
-def _blocks(query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int) -> Blocks:
+def _blocks(
+    query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int, tile: Tile
+) -> Blocks:
     batch, queries, width = query
-    return Blocks(batch, queries, keys[1], heads, width // heads, item)
+    return Blocks(batch, queries, keys[1], heads, width // heads, item, tile)
 
 
-def _inputs(arguments: Arguments, setting: Setting) -> tuple[Inputs, Blocks]:
+def _inputs(arguments: Arguments, setting: Setting, tile: Tile) -> tuple[Inputs, Blocks]:
     query, keys, values, table, numbers = arguments
-    blocks = _blocks(query.shape, keys.shape, setting.heads, query.dtype.itemsize)
+    blocks = _blocks(query.shape, keys.shape, setting.heads, query.dtype.itemsize, tile)
     biases = None
     if table is not None:
         biases = by_offset(table, blocks.offsets, setting.bidirectional)
@@ -80,17 +88,16 @@ def _forward(inputs: Inputs, blocks: Blocks, *, causal: bool, interpret: bool):
 
 
 def _backward(
-    inputs: Inputs, statistics, gradient, blocks: Blocks, *, causal: bool, interpret: bool
+    inputs: Inputs, statistics, output, gradient, blocks: Blocks, *, causal: bool, interpret: bool
 ):
     """Returns the gradients of queries, keys, values and biases; the last None without bias."""
-    dtype = inputs.query.dtype
     operands = inputs.operands(blocks)
     sums = pltpu.VMEM((blocks.columns, blocks.width), jnp.float32)
     band = _band(inputs, blocks)
     return _call(
         functools.partial(bodies.backward, blocks=blocks, causal=causal),
-        (inputs, statistics, gradient),
-        (operands, blocks.statistics, blocks.query_like(dtype)),
+        (inputs, statistics, output, gradient),
+        (operands, blocks.statistics, operands.query, operands.query),
         (operands.query, operands.keys, operands.values, operands.biases),
         (sums, sums, band, band),
         blocks,

@@ -13,42 +13,64 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Bool, Float
 
-from model.kernels.tpu.blocks import Blocks
+from model.kernels.tpu.blocks import LANES, Blocks
 
+PART = 512
 SUBLANES = 8
 
 
-class Step(NamedTuple):
-    """One step of the grid: what it reads, without the lanes and rows outside the arrays.
+class Part(NamedTuple):
+    """Consecutive keys of a block, without the rows outside the arrays.
 
     Attributes:
-        query, keys, values: blocks of all heads of the step.
+        first: position of the first key.
+        keys, values: of all heads of the block.
         allowed: which scores are not masked; None if all.
         exists: which scores belong to a key; None if all.
     """
 
-    query: Float[Array, "rows width"]
-    keys: Float[Array, "columns width"]
-    values: Float[Array, "columns width"]
-    allowed: Bool[Array, "columns rows"] | None
-    exists: Bool[Array, "columns rows"] | None
+    first: int
+    keys: Float[Array, "part width"]
+    values: Float[Array, "part width"]
+    allowed: Bool[Array, "part rows"] | None
+    exists: Bool[Array, "part rows"] | None
 
-    def masked(self, found, value) -> Float[Array, "columns rows"]:
+    @property
+    def rows(self):
+        """Rows of an array of all keys that are this part's."""
+        return pl.ds(self.first, len(self.keys))
+
+    def masked(self, found, value) -> Float[Array, "part rows"]:
         """Returns scores with `value` where they are masked; a key that is none has no weight."""
         if self.allowed is not None:
             found = jnp.where(self.allowed, found, value)
         return found if self.exists is None else jnp.where(self.exists, found, -jnp.inf)
 
 
-def read(inputs, blocks: Blocks, causal: bool) -> Step:
-    """Returns the blocks of this grid step, from references to them."""
-    return Step(
-        inside_queries(inputs.query[0], blocks),
-        _inside(inputs.keys[0], blocks.keys, blocks.columns > blocks.keys),
-        _inside(inputs.values[0], blocks.keys, blocks.columns > blocks.keys),
-        _allowed(inputs, blocks, causal),
-        None if blocks.columns == blocks.keys else _position(blocks, 0) < blocks.keys,
-    )
+def parts(inputs, blocks: Blocks, causal: bool) -> list[Part]:
+    """Returns the keys of this grid step, from references to its blocks."""
+    column = _key_numbers(inputs, blocks)
+    found = []
+    for first in range(0, blocks.columns, blocks.tile.part):
+        size = min(blocks.tile.part, blocks.columns - first)
+        key = first + jax.lax.broadcasted_iota(jnp.int32, (size, blocks.rows), 0)
+        padded = first + size > blocks.keys
+        rows = pl.ds(first, size)
+        part = Part(
+            first,
+            _inside(inputs.keys[0, rows, :], blocks.keys - first, padded),
+            _inside(inputs.values[0, rows, :], blocks.keys - first, padded),
+            _allowed(
+                inputs,
+                None if column is None else column[first : first + size],
+                key,
+                blocks,
+                causal,
+            ),
+            key < blocks.keys if padded else None,
+        )
+        found.append(part)
+    return found
 
 
 def inside_queries(block, blocks: Blocks):
@@ -82,17 +104,17 @@ def product(left, right, over: tuple[int, int]) -> Float[Array, "m n"]:
     return jax.lax.dot_general(left, right, dimensions, preferred_element_type=jnp.float32)
 
 
-def scores(step: Step, query, number: int, band, blocks: Blocks) -> Float[Array, "columns rows"]:
+def scores(part: Part, query, number: int, band, blocks: Blocks) -> Float[Array, "part rows"]:
     """Returns the scores of one head with their bias, before masking."""
-    found = product(step.keys, query, (1, 1))
-    return found if band is None else found + band[number, window(blocks), :]
+    found = product(part.keys, query, (1, 1))
+    return found if band is None else found + band[number, window(part, blocks), :]
 
 
-def window(blocks: Blocks):
-    """Returns the rows of the band that belong to this block of queries."""
+def window(part: Part, blocks: Blocks):
+    """Returns the rows of the band that belong to this block of queries and these keys."""
     last = blocks.query_blocks - 1
-    start = pl.multiple_of((last - pl.program_id(2)) * blocks.rows, blocks.rows)
-    return pl.ds(start, blocks.columns)
+    start = (last - pl.program_id(2)) * blocks.rows + part.first
+    return pl.ds(pl.multiple_of(start, LANES), len(part.keys))
 
 
 def fill(band, biases, blocks: Blocks) -> None:
@@ -146,19 +168,20 @@ def _has(power: int, rows: Float[Array, "8 lanes"]) -> Bool[Array, "8 lanes"]:
     return (jax.lax.broadcasted_iota(jnp.int32, rows.shape, 0) & power) != 0
 
 
-def _allowed(inputs, blocks: Blocks, causal: bool) -> Bool[Array, "columns rows"] | None:
+def _key_numbers(inputs, blocks: Blocks):
+    if inputs.key_numbers is None:
+        return None
+    row = jnp.broadcast_to(inputs.key_numbers[0], (SUBLANES, blocks.columns))
+    return jnp.transpose(row)[:, :1]
+
+
+def _allowed(inputs, column, key, blocks: Blocks, causal: bool):
     allowed = None
-    if inputs.key_numbers is not None:
-        row = jnp.broadcast_to(inputs.key_numbers[0], (8, blocks.columns))
-        column = jnp.transpose(row)[:, :1]
+    if column is not None:
         number = 0 if inputs.query_numbers is None else inputs.query_numbers[0]
-        allowed = jnp.broadcast_to(column, (blocks.columns, blocks.rows)) == number
+        allowed = jnp.broadcast_to(column, key.shape) == number
     if causal:
-        first = pl.program_id(2) * blocks.rows
-        earlier = _position(blocks, 0) <= first + _position(blocks, 1)
+        query = pl.program_id(2) * blocks.rows
+        earlier = key <= query + jax.lax.broadcasted_iota(jnp.int32, key.shape, 1)
         allowed = earlier if allowed is None else allowed & earlier
     return allowed
-
-
-def _position(blocks: Blocks, dimension: int):
-    return jax.lax.broadcasted_iota(jnp.int32, (blocks.columns, blocks.rows), dimension)

@@ -20,9 +20,9 @@ CASES = {
         29, 29, bidirectional=False, causal=True, padded=True, packed=True
     ),
     "two blocks of heads": Case(13, 29, heads=4, head=64, packed=True),
-    "several blocks of queries and keys": Case(260, 140, heads=1, padded=True),
+    "several blocks of queries and keys": Case(260, 530, heads=1, padded=True),
     "causal over several blocks": Case(
-        150, 150, heads=1, head=20, bidirectional=False, causal=True
+        270, 270, heads=1, head=20, bidirectional=False, causal=True
     ),
 }
 
