@@ -12,8 +12,12 @@ Dimension names, the same everywhere, and the keys of the sharding table (`shard
 No JAX is imported here.
 """
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Version of the training arithmetic, recorded with every run.
+
+1. Versions 0.1.0 and before.
+2. The first weights have keys of their own. The router's losses are means over tokens instead of
+   means over groups. The step of a dense network is that of version 1.
 
 Raise it with any change by which the same recipe, seed and tokens no longer give the same numbers
 up to rounding: initialization, routing, loss, optimizer, or how random keys are derived. Faster

@@ -47,10 +47,10 @@ def gradients_of(
         accumulate: number of microbatches; 1 computes the batch at once.
         distillation: teacher of a student, which is also run per microbatch.
     """
-    target_tokens = jnp.sum(batch.is_target)
+    whole = Microbatch.whole(batch)
 
     def gradients_of_one(batch: Batch, number: Array | int) -> Gradients:
-        microbatch = Microbatch(number, accumulate, target_tokens)
+        microbatch = whole._replace(number=number, total=accumulate)
 
         def loss(arrays: PyTree) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
             here = call._replace(microbatch=microbatch)

@@ -53,8 +53,8 @@ class Losses(NamedTuple):
         target_tokens: number of real target tokens.
         z_loss: weighted mean of squared log Z over real target tokens.
         soft_loss_nats: sum of cross-entropy to a teacher; None without one.
-        balance_loss: mean over switch layers, before alpha; 1 if even, 0 if dense.
-        router_z_loss: mean over switch layers, before its weight.
+        balance_loss: mean over switch layers and real tokens, before alpha; 1 if even, 0 if dense.
+        router_z_loss: mean over switch layers and real tokens, before its weight.
         dropped_share: share of real tokens' assignments that were dropped.
         wasted_share: share of expert slots that stayed empty.
         router_entropy_nats: mean over real tokens and switch layers.
@@ -87,7 +87,7 @@ def training_loss(
         objective, teacher = distillation.objective, distillation.logit_factors(batch, call)
     objective = objective._replace(z_loss_weight=Z_LOSS_WEIGHT)
     tokens = jnp.sum(batch.is_target)
-    microbatch = call.microbatch or Microbatch(0, 1, tokens)
+    microbatch = call.microbatch or Microbatch.whole(batch)
     whole = jnp.maximum(microbatch.target_tokens, 1).astype(jnp.float32)
     loss, terms = cross_entropy(
         Computation(call.mesh, call.logits_bytes, objective),
@@ -105,10 +105,10 @@ def training_loss(
     switch = model.config.switch
     if switch is None:
         return loss, (losses, rows)
-    losses = _with_routing(losses, output, batch, switch.experts)
+    losses = _with_routing(losses, output, batch, switch.experts, microbatch)
     routing = switch.balance_loss_weight * losses.balance_loss
     routing += switch.z_loss_weight * losses.router_z_loss
-    return loss + routing / microbatch.total, (losses, rows)
+    return loss + routing, (losses, rows)
 
 
 def row_losses(terms: RowTerms, output: Output, batch: Batch) -> RowLosses:
@@ -124,8 +124,7 @@ def row_losses(terms: RowTerms, output: Output, batch: Batch) -> RowLosses:
 def combine(microbatches: Losses) -> Losses:
     """Returns the losses of a batch from those of its microbatches, stacked along dimension 0.
 
-    Exact: sums are added, and the routing losses are means over groups, of which all microbatches
-    have the same number.
+    Exact: all of them are sums, or shares of the batch's mean.
     """
     losses = Losses(
         loss_nats=jnp.sum(microbatches.loss_nats),
@@ -138,24 +137,32 @@ def combine(microbatches: Losses) -> Losses:
     if microbatches.layers is None:
         return losses
     return losses._replace(
-        balance_loss=jnp.mean(microbatches.balance_loss),
-        router_z_loss=jnp.mean(microbatches.router_z_loss),
+        balance_loss=jnp.sum(microbatches.balance_loss),
+        router_z_loss=jnp.sum(microbatches.router_z_loss),
         **_shares(LayerRouting(*(jnp.sum(sums, axis=0) for sums in microbatches.layers))),
     )
 
 
-def _with_routing(losses: Losses, output: Output, batch: Batch, experts: int) -> Losses:
-    stacks = (output.encoder_routing, output.decoder_routing)
-    balance, z_loss, expert_slots = (
-        jnp.concatenate([getattr(routing, name) for routing in stacks])
-        for name in ("balance_loss", "z_loss", "expert_slots")
-    )
+def _with_routing(
+    losses: Losses, output: Output, batch: Batch, experts: int, microbatch: Microbatch
+) -> Losses:
+    assert output.encoder_routing is not None  # only called for sparse models
+    assert output.decoder_routing is not None
+    stacks = output.encoder_routing, output.decoder_routing
+    expert_slots = jnp.concatenate([routing.expert_slots for routing in stacks])
     layers = layer_routing(row_routings(output, batch, experts), expert_slots)
     return losses._replace(
-        balance_loss=jnp.mean(balance),
-        router_z_loss=jnp.mean(z_loss),
+        balance_loss=_layers_mean([routing.balance_loss for routing in stacks], microbatch),
+        router_z_loss=_layers_mean([routing.z_loss for routing in stacks], microbatch),
         **_shares(layers),
     )
+
+
+def _layers_mean(sums: list[Array], microbatch: Microbatch) -> Float[Array, ""]:
+    """Returns the mean over both stacks' layers of sums over tokens, per token of the batch."""
+    tokens = microbatch.source_tokens, microbatch.target_tokens
+    parts = [part / jnp.maximum(count, 1) for part, count in zip(sums, tokens, strict=True)]
+    return jnp.mean(jnp.concatenate(parts))
 
 
 def _shares(layers: LayerRouting) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from model.batch import Batch
 from model.config import ModelConfig, Remat, SwitchConfig
 from model.layers.attention import Attention
 from model.layers.feed_forward import FeedForward
@@ -32,12 +33,18 @@ class Microbatch(NamedTuple):
     Attributes:
         number: position in the batch, from 0.
         total: number of microbatches per batch.
-        target_tokens: number of real target tokens in the whole batch.
+        source_tokens, target_tokens: numbers of real tokens in the whole batch.
     """
 
     number: Int[Array, ""] | int
     total: int
+    source_tokens: Int[Array, ""]
     target_tokens: Int[Array, ""]
+
+    @staticmethod
+    def whole(batch: Batch) -> "Microbatch":
+        """Returns a batch as its only microbatch."""
+        return Microbatch(0, 1, jnp.sum(batch.is_source), jnp.sum(batch.is_target))
 
 
 UNROLLED = 4  # blocks; 4 layers take 12 % fewer CPU-seconds than scanned and compile quickly
@@ -216,15 +223,15 @@ class Stack(eqx.Module):
         assert self.switch is not None  # only a sparse stack has switch layers
         key = None if call.key is None else jax.random.fold_in(call.key, number)
         routing = self.switch.routing(decoder=self.decoder, training=call.training)
-        microbatch = call.microbatch or Microbatch(0, 1, jnp.zeros((), jnp.int32))
+        number_of, of = (0, 1) if call.microbatch is None else call.microbatch[:2]
         return layer(
             x,
             is_token,
             routing,
             key=key,
             mesh=call.mesh,
-            microbatch=microbatch.number,
-            microbatches=microbatch.total,
+            microbatch=number_of,
+            microbatches=of,
         )
 
 

@@ -36,6 +36,10 @@ from model.sharding import batch_sharding, moment_sharding, parameter_shardings,
 from model.stack import Call
 from model.transformer import Transformer, transformer_shapes
 
+# Key of the first weights within the seed's. The keys of steps are `fold_in(key, step)`, which is
+# also what `split` returns first, so a plain split would share its keys with the first steps.
+FIRST_WEIGHTS = 2**32 - 1
+
 
 class TrainState(NamedTuple):
     """The state of a run: with its recipe, all that a resumed run needs.
@@ -142,7 +146,8 @@ def make_trainer(
     optimizer = make_optimizer(optimizer_config, array_shapes)
 
     def init() -> TrainState:
-        arrays, _ = eqx.partition(Transformer.init(config, key=key), eqx.is_array)
+        weights_key = jax.random.fold_in(key, FIRST_WEIGHTS)
+        arrays, _ = eqx.partition(Transformer.init(config, key=weights_key), eqx.is_array)
         return TrainState(arrays, optimizer.init(arrays), jnp.zeros((), jnp.int32))
 
     shardings = state_shardings(array_shapes, jax.eval_shape(init), mesh)

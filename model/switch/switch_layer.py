@@ -40,7 +40,8 @@ class Routing(NamedTuple):
         kept: True for assignments that were computed; False over capacity and for padding.
         gate: weight of a kept assignment, 0 for others.
         entropy_nats: entropy of the router's distribution.
-        balance_loss, z_loss: means over the routing groups.
+        balance_loss, z_loss: sums over the routing groups of their loss times their real tokens, so
+            that an empty group does not count and losses of microbatches add up.
         expert_slots: capacity summed over experts and groups; dropless: number of assignments.
     """
 
@@ -142,8 +143,8 @@ class SwitchLayer(eqx.Module):
             kept=out.kept,
             gate=out.gate,
             entropy_nats=out.entropy_nats,
-            balance_loss=jnp.mean(out.balance_loss),
-            z_loss=jnp.mean(out.z_loss),
+            balance_loss=jnp.sum(out.balance_loss),
+            z_loss=jnp.sum(out.z_loss),
             expert_slots=jnp.sum(out.expert_slots),
         )
 
@@ -177,6 +178,7 @@ def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: in
 
     # Combine.
     gate = routed.gate * kept
+    tokens = jnp.sum(is_token, axis=1)
     combined = jnp.sum(y * gate[..., None].astype(x.dtype), axis=2)
     per_token = (*inputs.is_token.shape, routing.top_k)
     return DeviceOutputs(
@@ -185,8 +187,8 @@ def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: in
         kept=kept.reshape(per_token),
         gate=gate.reshape(per_token),
         entropy_nats=routed.entropy_nats.reshape(inputs.is_token.shape),
-        balance_loss=routed.balance_loss,
-        z_loss=routed.z_loss,
+        balance_loss=routed.balance_loss * tokens,
+        z_loss=routed.z_loss * tokens,
         expert_slots=expert_slots,
     )
 

@@ -44,25 +44,37 @@ def describe_run(
         "lengths": lengths._asdict(),
         "devices": [device.device_kind for device in trainer.mesh.devices.flat],
         "inputs": inputs,
-        "numerics_version": NUMERICS_VERSION,
+        "numerics_version": _begun_with(out),
     }
     write_json(out / RECIPE, fields | dict(more))
 
 
 def check_numerics(out: Path) -> None:
-    """Checks that an unfinished run was begun with the numerics of this version of the code.
+    """Checks that this version of the code computes the steps of an unfinished run as it began.
 
     Raises:
-        ArtifactError: if recipe.json records another numerics version; none recorded means 1.
+        ArtifactError: if recipe.json records a numerics version with other steps.
     """
-    path = out / RECIPE
-    begun_with = read_json(path).get("numerics_version", 1) if path.exists() else NUMERICS_VERSION
-    if begun_with != NUMERICS_VERSION:
+    begun_with = _begun_with(out)
+    if begun_with != NUMERICS_VERSION and not _has_the_same_step(out, begun_with):
         raise ArtifactError(
             f"{out} was to be resumed with numerics version {NUMERICS_VERSION} and was begun with "
             f"version {begun_with}, which computes other numbers; resume it with the mswitch that "
             "began it, or name another --out."
         )
+
+
+def _begun_with(out: Path) -> int:
+    """Returns the numerics version that began a run; none recorded means 1."""
+    path = out / RECIPE
+    return read_json(path).get("numerics_version", 1) if path.exists() else NUMERICS_VERSION
+
+
+def _has_the_same_step(out: Path, version: int) -> bool:
+    """Returns whether version 2 changed only how the run's first weights are drawn."""
+    if (version, NUMERICS_VERSION) != (1, 2):
+        return False
+    return read_json(out / RECIPE)["recipe"]["model"]["switch"] is None
 
 
 def describe_data(out: Path, recipe: Recipe, examples: Examples, console: Console) -> None:

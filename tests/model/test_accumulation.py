@@ -38,6 +38,7 @@ def batch():
     )
     targets[: ROWS // 2, 1:] = 0
     inputs[1::3, 2:] = 0
+    inputs[4:6] = 0  # a routing group without tokens
     return Batch(jnp.array(inputs), jnp.array(targets), jnp.arange(ROWS, dtype=jnp.int32))
 
 

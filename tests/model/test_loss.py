@@ -17,15 +17,21 @@ def test_the_loss_is_nats_and_squared_log_z_and_routing():
 
     @eqx.filter_jit
     def loss_and_logits(model):
-        return training_loss(model, one, call), model.head(model(one, call).decoded)
+        output = model(one, call)
+        stacks = output.encoder_routing, output.decoder_routing
+        return training_loss(model, one, call), model.head(output.decoded), stacks
 
-    (loss, (losses, _)), logits = loss_and_logits(model)
+    (loss, (losses, _)), logits, stacks = loss_and_logits(model)
     logits, targets = np.float64(logits), np.asarray(one.targets)
     real = targets != 0
     log_z = np.log(np.exp(logits).sum(-1))
     nats = (log_z - np.take_along_axis(logits, targets[..., None], -1)[..., 0])[real]
     z_loss = 1e-4 * np.square(log_z[real]).mean()
     routing = SWITCH.balance_loss_weight * losses.balance_loss + 1e-3 * losses.router_z_loss
+    tokens = np.sum(one.is_source), np.sum(one.is_target)
+    for name, ours in (("balance_loss", losses.balance_loss), ("z_loss", losses.router_z_loss)):
+        layers = [getattr(stack, name) / n for stack, n in zip(stacks, tokens, strict=True)]
+        assert float(ours) == pytest.approx(np.mean(layers), rel=1e-5)
     assert float(losses.z_loss) == pytest.approx(z_loss, rel=1e-5)
     assert z_loss > 1e-3
     assert float(loss) == pytest.approx(float(nats.mean() + z_loss + routing), rel=1e-5)

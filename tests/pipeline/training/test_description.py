@@ -12,11 +12,19 @@ def begun_with(out, **fields):
     return out
 
 
-def test_a_run_is_resumed_with_the_numerics_that_began_it(tmp_path, monkeypatch):
+def test_a_run_is_resumed_with_the_numerics_that_began_it(tmp_path):
     check_numerics(tmp_path)  # killed before it was described
     check_numerics(begun_with(tmp_path, numerics_version=description.NUMERICS_VERSION))
     with pytest.raises(ArtifactError, match="version 99, which computes other numbers"):
         check_numerics(begun_with(tmp_path, numerics_version=99))
-    monkeypatch.setattr(description, "NUMERICS_VERSION", 2)
+
+
+def test_version_1_is_resumed_if_dense(tmp_path, monkeypatch):
+    """Version 2 changed a sparse network's loss, of a dense one only the first weights."""
+    dense, sparse = ({"model": {"switch": switch}} for switch in (None, {"experts": 2}))
+    check_numerics(begun_with(tmp_path, recipe=dense))  # version 0.1.0 recorded none
     with pytest.raises(ArtifactError, match=r"numerics version 2 and was begun with version 1"):
-        check_numerics(begun_with(tmp_path))  # version 0.1.0 recorded none
+        check_numerics(begun_with(tmp_path, recipe=sparse))
+    monkeypatch.setattr(description, "NUMERICS_VERSION", 3)
+    with pytest.raises(ArtifactError, match=r"numerics version 3 and was begun with version 1"):
+        check_numerics(begun_with(tmp_path, recipe=dense))
