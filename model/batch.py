@@ -1,5 +1,7 @@
 """The input of the network: the model's side of the contract with the loader."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
@@ -48,31 +50,44 @@ class Batch(eqx.Module):
         return self.targets != PADDING
 
     @property
-    def source_to_source(self) -> Bool[Array, "batch #queries keys"]:
-        """Mask of the encoder's self-attention: all inputs of the same example."""
-        real = self.is_source[:, None, :]
-        return real & same_example(self.input_example, self.input_example)
+    def source_to_source(self) -> "Visible":
+        """Keys of the encoder's self-attention: all inputs of the same example."""
+        return Visible(self.is_source, False, self.input_example, self.input_example)
 
     @property
-    def target_to_target(self) -> Bool[Array, "#batch queries keys"]:
-        """Mask of the decoder's self-attention: the target and earlier ones of its example."""
-        causal = causal_mask(self.targets.shape[1])
-        return causal & same_example(self.target_example, self.target_example)
+    def target_to_target(self) -> "Visible":
+        """Keys of the decoder's self-attention: the target and earlier ones of its example."""
+        return Visible(None, True, self.target_example, self.target_example)
 
     @property
-    def target_to_source(self) -> Bool[Array, "batch #queries keys"]:
-        """Mask of the cross-attention: all inputs of the same example."""
-        real = self.is_source[:, None, :]
-        return real & same_example(self.target_example, self.input_example)
+    def target_to_source(self) -> "Visible":
+        """Keys of the cross-attention: all inputs of the same example."""
+        return Visible(self.is_source, False, self.target_example, self.input_example)
 
 
-def same_example(
-    queries: Int[Array, "batch queries"] | None, keys: Int[Array, "batch keys"] | None
-) -> Bool[Array, "#batch #queries #keys"]:
-    """Returns which pairs of positions belong to one example; all if rows are not packed."""
-    if queries is None or keys is None:
-        return jnp.ones((1, 1, 1), bool)
-    return queries[:, :, None] == keys[:, None, :]
+class Visible(NamedTuple):
+    """Which keys a query attends to.
+
+    Attributes:
+        is_key: False for keys that are padding; None if none is.
+        causal: True if a query attends to itself and earlier positions only.
+        query_example, key_example: example numbers, of which only equal ones attend to each other;
+            None if every row is one example.
+    """
+
+    is_key: Bool[Array, "batch keys"] | None
+    causal: bool
+    query_example: Int[Array, "batch queries"] | None
+    key_example: Int[Array, "batch keys"] | None
+
+    def mask(self, queries: int, keys: int) -> Bool[Array, "#batch #queries keys"]:
+        """Returns True for the pairs of positions that attend."""
+        mask = causal_mask(queries) if self.causal else jnp.ones((1, 1, keys), bool)
+        if self.is_key is not None:
+            mask = mask & self.is_key[:, None, :]
+        if self.query_example is None or self.key_example is None:
+            return mask
+        return mask & (self.query_example[:, :, None] == self.key_example[:, None, :])
 
 
 def causal_mask(length: int) -> Bool[Array, "1 length length"]:

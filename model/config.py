@@ -21,7 +21,8 @@ from typing import Literal, NamedTuple, get_args
 
 Dispatch = Literal["slots", "dropless"]
 FeedForwardKind = Literal["gated-gelu", "relu"]
-Remat = Literal["none", "full", "exchanges"]  # what the backward pass keeps (model/stack.py)
+# What the backward pass keeps of a block (model/remat.py).
+Remat = Literal["none", "full", "exchanges", "attention", "products"]
 
 
 class ConfigurationError(ValueError):

@@ -108,7 +108,7 @@ def generate(
     rows = len(inputs)
     batch = Batch(inputs, jnp.zeros((rows, length), jnp.int32), jnp.zeros(rows, jnp.int32))
     source = model.encode(batch, call).x
-    bias = model.decoder.position_bias(length)
+    bias = model.decoder.position_bias(length, length)
 
     def unfinished(state: Decoding) -> Bool[Array, ""]:
         return (state.position < length) & ~jnp.all(state.finished)
@@ -181,9 +181,7 @@ def _empty_cache(
     def one(layer: Layer) -> LayerCache:
         assert layer.cross_attention is not None  # a decoder's layer
         projected = layer.cross_attention.keys_values(source, mesh)
-        zeros = jnp.zeros(
-            (*projected.keys.shape[:2], length, projected.keys.shape[3]), source.dtype
-        )
+        zeros = jnp.zeros((len(source), length, projected.keys.shape[-1]), source.dtype)
         return LayerCache(KeysValues(zeros, zeros), projected)
 
     return tuple(eqx.filter_vmap(one)(layer) for layer in decoder.blocks)
@@ -203,7 +201,6 @@ def _step(
     here = jax.lax.dynamic_slice_in_dim(bias, state.position, 1, axis=1)
     past = (jnp.arange(length) <= state.position)[None, None, :]
     is_token = ~state.finished[:, None]
-    no_bias = jnp.zeros((1, 1, 1))
     weights, static = eqx.partition(decoder.blocks, eqx.is_array)
 
     def block(x, scanned):
@@ -216,7 +213,7 @@ def _step(
             x = x + layer.self_attention.attend(y, own, here, past, call.mesh)
             y = layer.cross_norm(x)
             x = x + layer.cross_attention.attend(
-                y, cache.cross_attention, no_bias, is_source[:, None, :], call.mesh
+                y, cache.cross_attention, None, is_source[:, None, :], call.mesh
             )
             x = x + decoder.feed_forward(layer, x, is_token, call, number)[0]
             after.append(LayerCache(own, cache.cross_attention))
@@ -230,5 +227,5 @@ def _step(
 
 def _put(cache: KeysValues, new: KeysValues, position: Int[Array, ""]) -> KeysValues:
     return jax.tree.map(
-        lambda old, one: jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=2), cache, new
+        lambda old, one: jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=1), cache, new
     )

@@ -10,10 +10,11 @@ The only file with a PartitionSpec. To change the strategy, change the table:
 One device is the mesh 1 x 1 x 1: there is no second code path. Axes are Auto: XLA's partitioner
 decides what is not annotated. Products with weights (`model/products.py`) and the switch layer are
 written out with `shard_map`. Left to itself, the partitioner computed products in loops over parts
-of a weight, with three times the traffic, and replicated the switch layer's buffers (60 GB instead
+of a weight, with twice the traffic, and replicated the switch layer's buffers (60 GB instead
 of 0.4 GB) if both `data` and `expert` exceed 1.
 """
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,9 +30,9 @@ from jaxtyping import Array, PyTree
 
 from model.config import ConfigurationError, ModelConfig, at_least_one
 from model.dimensions import Names, dimension_names, is_names
+from model.remat import EXCHANGED
 
 BATCH_AXES = ("data", "expert")
-EXCHANGED = "exchanged"  # results of all-to-alls, which rematerialization may keep
 
 # Layout in which a parameter or optimizer statistic is stored.
 STORED = {
@@ -43,6 +44,7 @@ STORED = {
     "heads": "model",
     "mlp": "model",
     "vocabulary": "model",
+    "width": "model",
 }
 # Layout in which it is used.
 USED = STORED | {
@@ -235,7 +237,12 @@ def constrain(x: Array, names: str, mesh: Mesh) -> Array:
 
 
 def over_devices(
-    function: Callable[..., Any], mesh: Mesh, inputs: PyTree[str], outputs: PyTree[str]
+    function: Callable[..., Any],
+    mesh: Mesh,
+    inputs: PyTree[str],
+    outputs: PyTree[str],
+    *,
+    checked: bool = True,
 ) -> Callable[..., Any]:
     """Returns `function` as a function of whole arrays, run on each device's own part of them.
 
@@ -244,19 +251,24 @@ def over_devices(
         mesh: the devices.
         inputs: dimension names of each array, in the structure of the arguments.
         outputs: dimension names of each array, in the structure of the result.
+        checked: False if `function` contains operations that do not state along which axes their
+            results differ; it must then return equal values where a layout replicates them.
     """
-    in_specs, out_specs = jax.tree.map(lambda names: _within(mesh, spec(names)), (inputs, outputs))
-    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+    layout = functools.partial(_within, mesh) if checked else spec
+    in_specs, out_specs = jax.tree.map(layout, (inputs, outputs))
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=checked
+    )
 
 
-def _within(mesh: Mesh, layout: PartitionSpec) -> PartitionSpec:
+def _within(mesh: Mesh, names: str) -> PartitionSpec:
     """Returns the layout without `model` if that axis has one device: nothing is summed over it.
 
     JAX would insert sums over it, of which XLA leaves all-reduces as large as the buffers.
     """
     if mesh.shape["model"] > 1:
-        return layout
-    return PartitionSpec(*(None if axis == "model" else axis for axis in layout))
+        return spec(names)
+    return PartitionSpec(*(None if axis == "model" else axis for axis in spec(names)))
 
 
 def on_devices(

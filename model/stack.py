@@ -4,9 +4,7 @@ Pre-norm residual layers, one final norm and one position-bias table per stack. 
 layer, or dense layers followed by a sparse one. The scan keeps compile time independent of depth.
 Dense and sparse stacks differ in the feed-forward only.
 
-`Call.remat` sets what the backward pass keeps of a block: everything ("none"), its input only
-("full": a third more FLOPs, memory of one block), or its input and the results of the all-to-alls
-("exchanges": no token is sent twice). The result is the same.
+`Call.remat` sets what the backward pass keeps of a block (`remat.py`).
 """
 
 from typing import NamedTuple
@@ -17,13 +15,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from model.batch import Batch
+from model.batch import Batch, Visible
 from model.config import ModelConfig, Remat, SwitchConfig
 from model.layers.attention import Attention
 from model.layers.feed_forward import FeedForward
 from model.layers.norm import RMSNorm
 from model.layers.position_bias import PositionBias
-from model.sharding import EXCHANGED, constrain
+from model.remat import rematerialized
+from model.sharding import constrain
 from model.switch.switch_layer import Routing, SwitchLayer
 
 
@@ -106,11 +105,10 @@ class Layer(eqx.Module):
 class StackInputs(NamedTuple):
     """The inputs that all layers of a stack share."""
 
-    bias: Float[Array, "heads length length"]
-    mask: Bool[Array, "#batch #length length"]
+    visible: Visible
     is_token: Bool[Array, "batch length"]
     source: Float[Array, "batch source embed"] | None
-    source_mask: Bool[Array, "batch #length source"] | None
+    visible_source: Visible | None
 
 
 class StackOutput(NamedTuple):
@@ -180,7 +178,7 @@ class Stack(eqx.Module):
         unroll = count <= UNROLLED and call.remat == "none"
         blocks = weights, jnp.arange(count)
         x, (routing, finite) = jax.lax.scan(
-            _rematerialized(body, call.remat), x, blocks, unroll=unroll
+            rematerialized(body, call.remat), x, blocks, unroll=unroll
         )
         return StackOutput(self.final_norm(x), routing, finite.reshape(-1, len(x)))
 
@@ -210,14 +208,13 @@ class Stack(eqx.Module):
 
     def _attend(self, layer: Layer, x, inputs: StackInputs, mesh: Mesh):
         y = layer.self_norm(x)
-        y = layer.self_attention(y, y, inputs.bias, inputs.mask, mesh)
+        y = layer.self_attention(y, y, self.position_bias, inputs.visible, mesh)
         if layer.cross_attention is None or layer.cross_norm is None:
             return y
         assert inputs.source is not None  # the decoder's
-        assert inputs.source_mask is not None
-        no_bias = jnp.zeros((1, 1, 1))
+        assert inputs.visible_source is not None
         z = layer.cross_norm(x + y)
-        return y + layer.cross_attention(z, inputs.source, no_bias, inputs.source_mask, mesh)
+        return y + layer.cross_attention(z, inputs.source, None, inputs.visible_source, mesh)
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
         assert self.switch is not None  # only a sparse stack has switch layers
@@ -233,12 +230,3 @@ class Stack(eqx.Module):
             microbatch=number_of,
             microbatches=of,
         )
-
-
-def _rematerialized(body, remat: Remat):
-    """Returns the scanned function, keeping for the backward pass what `remat` names."""
-    if remat == "none":
-        return body
-    names = (EXCHANGED,) if remat == "exchanges" else ()
-    policy = jax.checkpoint_policies.save_only_these_names(*names)
-    return jax.checkpoint(body, policy=policy, prevent_cse=False)  # a scan keeps them apart

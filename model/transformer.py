@@ -83,11 +83,10 @@ class Transformer(eqx.Module):
     def encode(self, batch: Batch, call: Call) -> StackOutput:
         """Runs the encoder."""
         inputs = StackInputs(
-            bias=self.encoder.position_bias(batch.inputs.shape[1]),
-            mask=batch.source_to_source,
+            visible=batch.source_to_source,
             is_token=batch.is_source,
             source=None,
-            source_mask=None,
+            visible_source=None,
         )
         return self.encoder(self.embed(batch.inputs, call), inputs, call)
 
@@ -96,11 +95,10 @@ class Transformer(eqx.Module):
     ) -> StackOutput:
         """Runs the decoder over all target positions at once."""
         inputs = StackInputs(
-            bias=self.decoder.position_bias(batch.targets.shape[1]),
-            mask=batch.target_to_target,
+            visible=batch.target_to_target,
             is_token=batch.is_target,
             source=source,
-            source_mask=batch.target_to_source,
+            visible_source=batch.target_to_source,
         )
         return self.decoder(self.embed(batch.decoder_inputs, call), inputs, call)
 

@@ -1,32 +1,36 @@
 """Multi-head attention as in T5: no biases, no 1/sqrt(head), scores and softmax in float32.
 
 The missing scale is folded into the initialization of the query, whose variance is smaller by
-`head`.
+`head`. Between the projections all heads lie side by side, in a dimension `width`. What is done
+there is `plain_attention.py` on CPUs and a fused kernel on TPUs and GPUs (`fused_attention.py`).
 """
 
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Key
 
+from model.batch import Visible
 from model.config import ModelConfig
+from model.layers.fused_attention import fused, has_kernel
 from model.layers.initialization import kernel
-from model.precision import summed_in_float32
+from model.layers.plain_attention import plain_attention
+from model.layers.position_bias import PositionBias
 from model.products import product
+from model.remat import ATTENDED, MULTIPLIED
 
-MASKED = -1e9  # finite: a row of padding alone gives a uniform softmax instead of NaN
-INTO_HEADS = "batch length embed, embed heads head -> batch heads length head"
-OUT_OF_HEADS = "batch heads length head, heads head embed -> batch length embed"
+INTO_HEADS = "batch length embed, embed width -> batch length width"
+OUT_OF_HEADS = "batch length width, width embed -> batch length embed"
 
 
 class KeysValues(NamedTuple):
     """Projected keys and values, which generation caches."""
 
-    keys: Float[Array, "batch heads keys head"]
-    values: Float[Array, "batch heads keys head"]
+    keys: Float[Array, "batch keys width"]
+    values: Float[Array, "batch keys width"]
 
 
 class Attention(eqx.Module):
@@ -51,36 +55,54 @@ class Attention(eqx.Module):
             output=kernel((heads, head, embed), fan_in=heads * head, scale=scale, key=keys[3]),
         )
 
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.query.shape[-2]
+
     def __call__(
         self,
         x: Float[Array, "batch queries embed"],
         source: Float[Array, "batch keys embed"],
-        bias: Float[Array, "#heads #queries #keys"],
-        mask: Bool[Array, "#batch #queries keys"],
+        bias: PositionBias | None,
+        visible: Visible,
         mesh: Mesh,
     ) -> Float[Array, "batch queries embed"]:
-        """Attends from `x` to the positions of `source` that `mask` allows."""
-        return self.attend(x, self.keys_values(source, mesh), bias, mask, mesh)
+        """Attends from `x` to the positions of `source` that are visible to it."""
+        into_heads = self._into_heads(self.query, x, mesh)
+        keys, values = self.keys_values(source, mesh)
+        if has_kernel(into_heads, keys, self.heads, mesh):
+            mixed = fused(into_heads, keys, values, bias, visible, self.heads, mesh)
+        else:
+            lengths = x.shape[1], source.shape[1]
+            biases = None if bias is None else bias(*lengths)
+            mask = visible.mask(*lengths)
+            mixed = plain_attention(into_heads, keys, values, biases, mask, self.heads)
+        return self._out_of_heads(checkpoint_name(mixed, ATTENDED), mesh)
 
     def keys_values(self, source: Float[Array, "batch keys embed"], mesh: Mesh) -> KeysValues:
         """Projects the keys and values of `source`."""
         return KeysValues(
-            keys=product(INTO_HEADS, source, self.key, mesh),
-            values=product(INTO_HEADS, source, self.value, mesh),
+            keys=self._into_heads(self.key, source, mesh),
+            values=self._into_heads(self.value, source, mesh),
         )
 
     def attend(
         self,
         x: Float[Array, "batch queries embed"],
         source: KeysValues,
-        bias: Float[Array, "#heads #queries #keys"],
+        bias: Float[Array, "heads #queries keys"] | None,
         mask: Bool[Array, "#batch #queries keys"],
         mesh: Mesh,
     ) -> Float[Array, "batch queries embed"]:
-        """Attends from `x` to projected keys and values."""
-        query = product(INTO_HEADS, x, self.query, mesh)
-        scores = summed_in_float32("bhqd,bhkd->bhqk", query, source.keys)
-        scores = jnp.where(mask[:, None], scores + bias[None].astype(jnp.float32), MASKED)
-        weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
-        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, source.values)
-        return product(OUT_OF_HEADS, mixed, self.output, mesh)
+        """Attends from `x` to cached keys and values."""
+        query = self._into_heads(self.query, x, mesh)
+        return self._out_of_heads(plain_attention(query, *source, bias, mask, self.heads), mesh)
+
+    def _into_heads(self, weight, x, mesh: Mesh):
+        flat = weight.reshape(weight.shape[0], -1)
+        return checkpoint_name(product(INTO_HEADS, x, flat, mesh), ATTENDED)
+
+    def _out_of_heads(self, mixed, mesh: Mesh):
+        flat = self.output.reshape(-1, self.output.shape[-1])
+        return checkpoint_name(product(OUT_OF_HEADS, mixed, flat, mesh), MULTIPLIED)

@@ -6,12 +6,14 @@ gate matrix is a ReLU network; no other field marks it. Experts share `activated
 
 import equinox as eqx
 import jax
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from model.config import ModelConfig
 from model.layers.initialization import kernel
 from model.products import product
+from model.remat import MULTIPLIED
 
 INWARD = "batch length embed, embed mlp -> batch length mlp"
 OUTWARD = "batch length mlp, mlp embed -> batch length embed"
@@ -40,8 +42,12 @@ class FeedForward(eqx.Module):
         self, x: Float[Array, "batch length embed"], mesh: Mesh
     ) -> Float[Array, "batch length embed"]:
         """Applies the network to each position separately."""
-        gate = None if self.gate is None else product(INWARD, x, self.gate, mesh)
-        return product(OUTWARD, activated(gate, product(INWARD, x, self.up, mesh)), self.down, mesh)
+
+        def inward(weight: Float[Array, "embed mlp"]) -> Float[Array, "batch length mlp"]:
+            return checkpoint_name(product(INWARD, x, weight, mesh), MULTIPLIED)
+
+        gate = None if self.gate is None else inward(self.gate)
+        return product(OUTWARD, activated(gate, inward(self.up)), self.down, mesh)
 
 
 def activated(gate: Float[Array, "*any"] | None, up: Float[Array, "*any"]) -> Float[Array, "*any"]:

@@ -31,10 +31,9 @@ class PositionBias(eqx.Module):
         table = kernel((BUCKETS, heads), fan_in=BUCKETS, scale=scale * BUCKETS / embed, key=key)
         return PositionBias(table, bidirectional)
 
-    def __call__(self, length: int) -> Float[Array, "heads length length"]:
-        """Returns the bias of every query (first) and key (second) position."""
-        positions = np.arange(length)
-        offsets = positions[None, :] - positions[:, None]
+    def __call__(self, queries: int, keys: int) -> Float[Array, "heads queries keys"]:
+        """Returns the bias of every query and key position."""
+        offsets = np.arange(keys)[None, :] - np.arange(queries)[:, None]
         return jnp.moveaxis(self.table[bucket(offsets, self.bidirectional)], -1, 0)
 
 

@@ -20,9 +20,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.layers.feed_forward import activated
+from model.remat import MULTIPLIED
 
 GroupedProduct = Callable[[Float[Array, "*rows in"], Float[Array, "experts in out"]], Array]
 
@@ -57,8 +59,8 @@ class Experts(NamedTuple):
             product: rows times the matrices of their experts.
             row_id: id of each row, the same on any mesh, which seeds its dropout mask.
         """
-        gate = None if self.gate is None else product(rows, self.gate)
-        hidden = activated(gate, product(rows, self.up))
+        gate = None if self.gate is None else checkpoint_name(product(rows, self.gate), MULTIPLIED)
+        hidden = activated(gate, checkpoint_name(product(rows, self.up), MULTIPLIED))
         if self.dropout_rate > 0:
             kept = hidden / (1 - self.dropout_rate)
             hidden = jnp.where(self._dropout_mask(row_id), kept, 0)

@@ -37,9 +37,9 @@ class Recipe:
         mesh: number of devices along each axis.
         accumulate: number of microbatches per batch, which lower memory; the update is that of the
             whole batch.
-        remat: rematerialization of a block: none (all activations are kept), full (only the block's
-            input is), exchanges (its input and the results of all-to-alls are); trades memory for
-            time and changes no result.
+        remat: what the backward pass keeps of a block, from most to least: none (everything),
+            products, attention, exchanges, full (its input only); trades memory for time and
+            changes no result (`model/remat.py`).
         logits_mib: MiB of float32 logits that a device holds at one time; a loss of more tokens is
             computed in chunks, which changes no result.
         distillation: settings for learning from a teacher; None for a run on text alone. No named

@@ -10,8 +10,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import SingleDeviceSharding
 
 from model.kernels.attention import fused_attention
 from pipeline.planning.topology import topology
@@ -21,24 +20,17 @@ LENGTHS = {"t5-base": (512, 114), "mt5-base": (1024, 229)}  # both have these 12
 
 
 def compiled(device, platform, queries: int, keys: int, *, biased: bool, causal: bool) -> str:
-    """Returns the program of one attention and its gradients.
-
-    On a mesh of one device, as JAX 0.12 reads the kind of a GPU that need not exist from the mesh.
-    """
-    mesh = Mesh(np.array([device]), ("data",))
-    everywhere = PartitionSpec()
-    like = functools.partial(jax.ShapeDtypeStruct, sharding=NamedSharding(mesh, everywhere))
+    """Returns the program of one attention and its gradients on one device."""
+    here = SingleDeviceSharding(device)
+    like = functools.partial(jax.ShapeDtypeStruct, sharding=here)
     query, key = (like((ROWS, n, HEADS * HEAD), jnp.bfloat16) for n in (queries, keys))
     table = like((32, HEADS), jnp.float32) if biased else None
     mask = None if causal else like((ROWS, keys), jnp.bool_)
 
     def run(query, keys, values, table, mask, gradient):
         options = {"heads": HEADS, "bidirectional": not causal, "causal": causal}
-        call = functools.partial(fused_attention, platform=platform, **options)
-        local = jax.shard_map(
-            call, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False
-        )
-        value, backward = jax.vjp(lambda *x: local(*x, mask), query, keys, values, table)
+        call = functools.partial(fused_attention, key_mask=mask, platform=platform, **options)
+        value, backward = jax.vjp(call, query, keys, values, table)
         return value, backward(gradient)
 
     return jax.jit(run).lower(query, key, key, table, mask, query).compile().as_text()

@@ -36,7 +36,7 @@ def config(kind):
         vocabulary_rows=128,
         embed=EMBED,
         heads=8,
-        head=4,
+        head=9,
         mlp=56,
         layers=2 if kind == "dense" else 1,
         switch=KINDS[kind],

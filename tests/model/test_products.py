@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
+from small_networks import mesh_of
 
 from model.products import lookup, product
 from model.sharding import MeshShape, stored_spec
-from tests.helpers.small_networks import mesh_of
 
 MESHES = [MeshShape(), MeshShape(data=2, expert=2, model=2), MeshShape(data=4, expert=2)]
 INTO_HEADS = "batch length embed, embed heads head -> batch heads length head"

@@ -1,5 +1,7 @@
 """Rematerialization changes what is kept, not the result; repeated exchanges are counted."""
 
+from typing import get_args
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,10 +9,13 @@ import numpy as np
 import pytest
 from small_networks import drawn, mesh_of
 
-from model.config import ModelConfig, SwitchConfig
+from model.batch import Visible
+from model.config import ModelConfig, Remat, SwitchConfig
+from model.remat import KEPT
 from model.sharding import MeshShape
 from model.stack import Call, StackInputs
 
+ALL = Visible(None, False, None, None)
 CONFIG = ModelConfig(
     vocabulary_rows=128,
     embed=16,
@@ -36,18 +41,17 @@ def compiled():
 
         def loss(arrays):
             stack = eqx.combine(arrays, static)
-            mask = jnp.ones((2, 1, 8), bool)
-            inputs = StackInputs(stack.position_bias(8), mask, mask[:, 0], None, None)
+            inputs = StackInputs(ALL, jnp.ones((2, 8), bool), None, None)
             y, routing, _ = stack(x, inputs, call)
             return jnp.sum(y[..., 0]) + jnp.sum(routing.balance_loss)
 
         made = jax.jit(jax.value_and_grad(loss)).lower(arrays).compile()
         return made.as_text(), made(arrays)
 
-    return {remat: program(remat) for remat in ("none", "full", "exchanges")}
+    return {remat: program(remat) for remat in get_args(Remat)}
 
 
-@pytest.mark.parametrize("remat", ["full", "exchanges"])
+@pytest.mark.parametrize("remat", KEPT)
 def test_values_and_gradients_stay(compiled, remat):
     expected, found = compiled["none"][1], compiled[remat][1]
     for left, right in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
@@ -58,8 +62,15 @@ def test_values_and_gradients_stay(compiled, remat):
     ("remat", "exchanges"),
     # Two forward and two backward of a layer; both layers are written out without remat, else they
     # are one scanned body. Full remat runs forward again.
-    [("none", 2 * 4), ("full", 6), ("exchanges", 4)],
+    [("none", 2 * 4), ("full", 6), ("exchanges", 4), ("attention", 4), ("products", 4)],
 )
 def test_what_is_exchanged(compiled, remat, exchanges):
     program = compiled[remat][0]
     assert sum(" all-to-all(" in line for line in program.splitlines()) == exchanges
+
+
+def test_each_policy_multiplies_less_than_the_one_before(compiled):
+    policies = ("full", "exchanges", "attention", "products")
+    products = [compiled[remat][0].count(" dot(") for remat in policies]
+    assert products == sorted(products, reverse=True)
+    assert len(set(products)) == len(policies)

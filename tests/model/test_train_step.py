@@ -79,6 +79,7 @@ def test_a_program_exchanges_tokens_and_gathers_parameters_only():
     gathered = re.findall(r"= \(?\w+\[([\d,]+)\]\S* all-gather(?:-start)?\(", program)
     assert gathered
     parameters = [leaf.shape for leaf in jax.tree.leaves(trainer("switch").shapes)]
+    parameters.append((EMBED, 36))  # half of the heads, joined with their width
     for text in gathered:
         shape = tuple(int(size) for size in text.split(","))
         assert shape == (ROWS,) or any(is_part_of(shape, whole) for whole in parameters), shape
@@ -105,8 +106,8 @@ def test_parameters_and_moments_are_sharded_from_the_first_step(stepped):
     query = state.arrays.encoder.blocks[0].self_attention.query
     moments = state.optimizer.states.encoder.blocks[0].self_attention.query
     folded = [leaf for leaf in jax.tree.leaves(moments) if leaf.size == query.size]
-    assert [leaf.shape for leaf in folded] == [(1, EMBED, 32)]
-    assert folded[0].sharding.shard_shape(folded[0].shape) == (1, 6, 16)
+    assert [leaf.shape for leaf in folded] == [(1, EMBED, 72)]
+    assert folded[0].sharding.shard_shape(folded[0].shape) == (1, 6, 36)
 
 
 def saved_and_restored(state, directory, number, other):

@@ -57,10 +57,8 @@ def costs(platform: str, queries: int, keys: int) -> list[tuple[int, int, int]]:
 def _costs(jaxpr):
     for equation in jaxpr.eqns:
         yield equation.params.get("cost_estimate")
-        for value in equation.params.values():
-            inner = getattr(value, "jaxpr", value)  # of a closed one
-            if hasattr(inner, "eqns"):
-                yield from _costs(inner)
+        for inner in jax.core.jaxprs_in_params(equation.params):
+            yield from _costs(inner)
 
 
 def test_on_a_tpu_each_array_is_moved_once():

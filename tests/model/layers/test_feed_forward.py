@@ -3,10 +3,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from small_networks import mesh_of
 
 from model.config import ModelConfig
 from model.layers.feed_forward import FeedForward
-from tests.helpers.small_networks import mesh_of
 
 CONFIG = ModelConfig(
     vocabulary_rows=128, embed=16, heads=2, head=8, mlp=24, layers=2, activation_dtype="float32"

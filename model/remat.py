@@ -1,0 +1,41 @@
+"""Rematerialization: what the backward pass keeps of a block of layers, and what it computes again.
+
+From least to most memory, and most to least time; every policy also keeps the block's input:
+
+| policy | keeps | computes again |
+|---|---|---|
+| full | nothing else | the whole block |
+| exchanges | results of all-to-alls | all but the experts' exchanges: no token is sent twice |
+| attention | and queries, keys, values, the result of attention | norms, output, feed-forward |
+| products | and the results of all products with weights | norms, activation functions |
+| none | every value | nothing |
+
+Results are the same. Gathered weights are never kept, whatever the policy (`model/products.py`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from model.config import Remat
+from model.kernels.attention import STATISTICS
+
+EXCHANGED = "exchanged"
+ATTENDED = "attended"
+MULTIPLIED = "multiplied"
+
+KEPT: dict[Remat, tuple[str, ...]] = {
+    "full": (),
+    "exchanges": (EXCHANGED,),
+    "attention": (EXCHANGED, ATTENDED, STATISTICS),
+    "products": (EXCHANGED, ATTENDED, STATISTICS, MULTIPLIED),
+}
+
+
+def rematerialized(body: Callable[..., Any], remat: Remat) -> Callable[..., Any]:
+    """Returns the function of a scanned block, keeping what the policy names."""
+    if remat == "none":
+        return body
+    policy = jax.checkpoint_policies.save_only_these_names(*KEPT[remat])
+    return jax.checkpoint(body, policy=policy, prevent_cse=False)  # a scan keeps them apart
