@@ -34,6 +34,7 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")  # a step fills the card
     whole = accelerator() is not None
     if not whole:
+        os.environ["JAX_PLATFORMS"] = "cpu"
         add(UNOPTIMIZED, os.environ)
     parser = argparse.ArgumentParser(description="Measures this machine's accelerator.")
     parser.add_argument("--out", type=Path, default=None, help="directory for both files")

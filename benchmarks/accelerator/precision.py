@@ -34,7 +34,8 @@ def loss_and_gradient(recipe: Recipe, devices: Topology, dtype: Any) -> tuple[fl
     """Returns the loss and all gradients in one array, with activations of a type."""
     model = replace(recipe.model, activation_dtype=dtype)
     trainer = trainer_of(replace(recipe, model=model), devices)
-    call = Call(trainer.mesh, jax.random.key(0), recipe.remat)
+    key = jax.random.key(0)
+    call = Call(trainer.mesh, key, recipe.remat, logits_bytes=recipe.logits_bytes)
 
     def loss(arrays, batch):
         return training_loss(eqx.combine(arrays, trainer.static), batch, call)[0]

@@ -124,6 +124,7 @@ def trainer_of(recipe: Recipe, devices: Topology) -> Trainer:
         mesh=make_mesh(recipe.mesh, devices.devices),
         accumulate=recipe.accumulate,
         remat=recipe.remat,
+        logits_bytes=recipe.logits_bytes,
     )
 
 
