@@ -1,7 +1,7 @@
 """Where the time of a step goes, from a profile: shares by kind of operation, and idle time.
 
-A profile names the instruction of the compiled program for each event on a device, and the program
-says what the instruction does. Events of one line nest (a loop holds its body's), so each counts
+A profile names the instruction of the compiled program for each event on a device, and that
+program shows what it does. Events of one line nest (a loop holds its body's), so each counts
 without the events inside it. Lines run side by side, so shares may add up to more than the whole.
 """
 
