@@ -7,7 +7,7 @@ from pipeline.recipe import named
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe, override
 
-REMAT = "remat=full"
+REMAT = "remat=attention"
 TINY = ("model.vocabulary_rows=512", "model.layers=2", "inputs=32", REMAT)
 TINY_GROUPS = ("model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=32")
 
