@@ -1,0 +1,65 @@
+"""A step in bfloat16: near the step in float32, and the same on any mesh, within a tolerance.
+
+A rounding to bfloat16 changes a number by up to 0.4 %. Measured here, as the norm of the difference
+of all gradients: from float32 1.4 % dense and 0.9 % sparse, between meshes 1.1 % and 0.5 %. The
+sparse tolerance leaves room for a nearly tied token that takes another expert.
+"""
+
+import functools
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from small_networks import batch, config, drawn_like, mesh_of
+
+from model.accumulation import gradients_of
+from model.sharding import MeshShape, batch_sharding, parameter_shardings
+from model.stack import Call
+from model.transformer import transformer_shapes
+
+TOLERANCES = [("dense", 0.03), ("switch", 0.1)]
+EIGHT = MeshShape(data=2, expert=2, model=2)
+
+
+@functools.cache
+def gradients(kind, dtype, shape=MeshShape()):  # noqa: B008
+    """Loss per token, and gradients by path, of a network and a batch."""
+    shapes, static = eqx.partition(
+        transformer_shapes(replace(config(kind), activation_dtype=dtype)),
+        lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct),
+    )
+    mesh = mesh_of(shape)
+    call = Call(mesh, jax.random.key(1))
+    shardings = parameter_shardings(shapes, mesh)
+    run = jax.jit(
+        lambda arrays, batch: gradients_of(static, arrays, batch, call, 1),
+        in_shardings=(shardings, batch_sharding(mesh)),
+    )
+    # Smaller weights than other tests': with those, sharp softmaxes amplify roundings to 7 %.
+    halved = jax.tree.map(lambda leaf: leaf / 2, drawn_like(shapes))
+    found = run(jax.device_put(halved, shardings), batch())
+    loss = float(found.losses.loss_nats) / float(found.losses.target_tokens)
+    return loss, [np.asarray(leaf) for leaf in jax.tree.leaves(found.gradients)]
+
+
+def difference(ours, theirs):
+    """Norm of the difference of all gradients, relative to their norm."""
+    squares = [np.sum(np.square(a - b)) for a, b in zip(ours, theirs, strict=True)]
+    return np.sqrt(np.sum(squares) / np.sum([np.sum(np.square(b)) for b in theirs]))
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), TOLERANCES)
+def test_a_step_in_bfloat16_is_near_the_step_in_float32(kind, tolerance):
+    (loss, ours), (exact, theirs) = gradients(kind, "bfloat16"), gradients(kind, "float32")
+    assert loss == pytest.approx(exact, rel=0.002)
+    assert 1e-4 < difference(ours, theirs) < tolerance  # above: it is bfloat16
+    assert {leaf.dtype for leaf in ours} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), TOLERANCES)
+def test_a_step_in_bfloat16_is_the_same_on_eight_devices(kind, tolerance):
+    (loss, ours), (one, theirs) = gradients(kind, "bfloat16", EIGHT), gradients(kind, "bfloat16")
+    assert loss == pytest.approx(one, rel=0.002)
+    assert difference(ours, theirs) < tolerance
