@@ -64,7 +64,7 @@ class Call(NamedTuple):
     key: Key[Array, ""] | None = None
     remat: Remat = "none"
     microbatch: Microbatch | None = None
-    logits_bytes: int = 2**29
+    logits_bytes: int = 2**30
 
     @property
     def training(self) -> bool:

@@ -122,7 +122,7 @@ def make_trainer(
     mesh: Mesh,
     accumulate: int = 1,
     remat: Remat = "none",
-    logits_bytes: int = 2**29,
+    logits_bytes: int = 2**30,
     distillation: Distillation | None = None,
 ) -> Trainer:
     """Returns the functions of a run; nothing is computed until they are called.

@@ -60,7 +60,7 @@ class Recipe:
     mesh: MeshShape = field(default_factory=MeshShape)
     accumulate: int = 1
     remat: Remat = "none"
-    logits_mib: int = 512
+    logits_mib: int = 1024
     distillation: DistillationConfig | None = None
 
     def __post_init__(self):
