@@ -5,39 +5,31 @@ is a library (libtpu) that runs on any machine. Every figure is marked as compil
 assumed (`planning/figures.py`). If the recipe does not fit, changes are compiled until one does.
 """
 
-import dataclasses
-import json
-import multiprocessing
-import os
+import math
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
-from rich.table import Table
 
 from model.config import ConfigurationError
 from pipeline.arguments import Plan
 from pipeline.errors import ArtifactError
+from pipeline.planning.cheapest import Goal
+from pipeline.planning.compiled_candidates import find_cheapest, to_json
 from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.design import design_figures, faults
-from pipeline.planning.figures import (
-    Figure,
-    memory_figures,
-    time_figures,
-    work_figures,
-)
+from pipeline.planning.figures import Figure, memory_figures, time_figures, work_figures
 from pipeline.planning.largest_moves import largest_moves, lines
+from pipeline.planning.own_process import Aborted, in_own_process, on_cpu
+from pipeline.planning.prices import prices
+from pipeline.planning.printed import plan_to_json, table_of, write
 from pipeline.planning.remedies import remedies
 from pipeline.planning.roofline import Roofline, roofline
 from pipeline.planning.topology import Topology, topology
 from pipeline.recipe import named
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import with_mesh
-from pipeline.recipe.recipe import Recipe, override, recipe_to_json
+from pipeline.recipe.recipe import Recipe, override
 
 ASSUMPTIONS = (
     "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
@@ -46,23 +38,25 @@ ASSUMPTIONS = (
 
 
 def run(arguments: Plan) -> None:
-    """Compiles the training step, prints the plan and writes it if `--out` is given.
+    """Compiles the programs, prints the plan and writes it if `--out` is given.
 
     For devices other than simulated ones it runs in a process of its own, as libtpu may abort.
 
     Raises:
         ArtifactError: if the topology is unknown, its compiler is not installed or aborts, or the
             program is not as designed.
-        ConfigurationError: if the recipe's sizes do not divide.
+        ConfigurationError: if the recipe's sizes do not divide, or options contradict.
     """
-    if arguments.topology.startswith("cpu:"):
+    check_options(arguments)
+    if arguments.cheapest:
+        plan_cheapest(arguments)
+    elif arguments.topology.startswith("cpu:"):
+        on_cpu()
         compile_and_print(arguments)
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # "Could not find cuda drivers"
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    else:
         try:
-            pool.submit(compile_and_print, arguments).result()
-        except BrokenProcessPool as error:
+            in_own_process(compile_and_print, arguments)
+        except Aborted as error:
             raise ArtifactError(
                 f"The compiler aborted on {arguments.recipe} for {arguments.topology}; its output "
                 "is above. Try another slice, fewer devices (a smaller model), or another version "
@@ -70,16 +64,49 @@ def run(arguments: Plan) -> None:
             ) from error
 
 
+def check_options(arguments: Plan) -> None:
+    """Checks that a plan has one topology, and a search has slices.
+
+    Raises:
+        ConfigurationError: if they are missing or do not belong together.
+    """
+    if arguments.cheapest and not arguments.slices:
+        raise ConfigurationError(
+            "--cheapest was given without slices; write for example --slices v5p:2x2x4 h100:1x8."
+        )
+    if not arguments.cheapest and not arguments.topology:
+        raise ConfigurationError(
+            "A plan needs --topology, for example v5p:2x2x4; or --cheapest with --slices."
+        )
+
+
+def plan_cheapest(arguments: Plan) -> None:
+    """Compiles candidates on the named slices and prints the best by deadline and price."""
+    recipe = override(named.get(arguments.recipe), arguments.overrides)
+    generations = sorted({name.partition(":")[0] for name in arguments.slices})
+    goal = Goal(
+        prices(arguments.price, generations),
+        days=arguments.days or math.inf,
+        budget=arguments.budget or math.inf,
+    )
+    console = Console(highlight=False)
+    plans, best = find_cheapest(recipe, arguments.slices, goal, arguments.most, console)
+    console.print(ASSUMPTIONS, soft_wrap=True)
+    if arguments.out is not None:
+        write(arguments.out, to_json(plans, best))
+
+
 def compile_and_print(arguments: Plan) -> None:
     """Compiles, prints and writes the plan in this process."""
-    jax.config.update("jax_platforms", "cpu")
     console = Console(highlight=False)
     recipe = override(named.get(arguments.recipe), arguments.overrides)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
     step = compile_step(recipe, devices)
     found = None if step.program is None else roofline(step, step.program)
-    figures = list(figures_of(step, found, arguments.price))
+    generation = devices.name.partition(":")[0]
+    price = prices(arguments.price, [generation]).get(generation, 0.0)
+    figures = list(figures_of(step, found, price))
     wrong = [] if found is None else list(faults(step, found))
     mesh = recipe.mesh
     console.print(
@@ -96,7 +123,7 @@ def compile_and_print(arguments: Plan) -> None:
             console.print(line, soft_wrap=True, markup=False)
     tried = try_remedies(step, console) if arguments.remedies and not step.fits else []
     if arguments.out is not None:
-        write(arguments.out, step, figures, tried, wrong)
+        write(arguments.out, plan_to_json(step, figures, tried, wrong))
     if wrong:
         raise ArtifactError(
             f"The program of {recipe.name} on {slices_of(devices)} is not as designed: "
@@ -145,65 +172,3 @@ def try_remedies(step: CompiledStep, console: Console) -> list[dict[str, Any]]:
     if not any(one["fits"] for one in tried):
         console.print("  none of these fits; lower rows, or plan a larger slice.")
     return tried
-
-
-def table_of(figures: Sequence[Figure]) -> Table:
-    """Returns the figures under their section headings."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for justify in ("left", "right", "left", "left"):
-        table.add_column(justify=justify)
-    section = ""
-    for figure in figures:
-        if figure.section != section:
-            section = figure.section
-            table.add_row(f"[bold]{section}[/bold]")
-        table.add_row(
-            f"  {figure.name}", formatted(figure), figure.unit, f"[dim]{figure.mark}[/dim]"
-        )
-    return table
-
-
-def formatted(figure: Figure) -> str:
-    """Returns a figure's value as text."""
-    if isinstance(figure.value, str):
-        return figure.value
-    if figure.unit == "FLOPs":
-        return f"{figure.value:.3e}"
-    return f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:.3g}"
-
-
-def write(
-    path: Path,
-    step: CompiledStep,
-    figures: Sequence[Figure],
-    tried: list[dict[str, Any]],
-    wrong: list[str],
-) -> None:
-    """Writes the plan as JSON.
-
-    Raises:
-        ConfigurationError: if the file cannot be written.
-    """
-    plan = {
-        "recipe": recipe_to_json(step.recipe),
-        "topology": step.topology.name,
-        "slices": step.topology.slices,
-        "chips": step.topology.chips,
-        "device_kind": step.topology.kind,
-        "memory_bytes": dataclasses.asdict(step.memory),
-        "scoring_memory_bytes": step.scoring and dataclasses.asdict(step.scoring),
-        "fits": step.fits,
-        "faults": wrong,
-        "figures": [json_of(figure) for figure in figures],
-        "tried": tried,
-    }
-    try:
-        path.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"--out {path} could not be written: {error.strerror}.") from error
-
-
-def json_of(figure: Figure) -> dict[str, Any]:
-    """Returns a figure for the file, whose readers find it by the names of version 0.1.0."""
-    section, name = (text.replace(" per ", " a ") for text in (figure.section, figure.name))
-    return figure._asdict() | {"section": section, "name": name}

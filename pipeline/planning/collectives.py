@@ -78,7 +78,14 @@ def collectives(program: Program, mesh: dict[str, int], parameters: int) -> list
         if computation in fusions:
             place = fusions[computation]
             kind, size = _fused(kind, size, program.computations[computation])
-        origin = origin_of(program, *place, parameters, reduced=kind in REDUCTIONS, axes=axes)
+        origin = origin_of(
+            program,
+            *place,
+            parameters,
+            reduced=kind in REDUCTIONS,
+            scattered=kind == "reduce-scatter",
+            axes=axes,
+        )
         found.append(Collective(kind, origin, axes, group, times, size))
     return found
 

@@ -17,6 +17,9 @@ from pipeline.recipe.recipe import Recipe
 
 SECTION = "collectives beside the design"
 GATHERED = 0.9  # share of the bytes of parameters that arrive by all-gather, at least
+# Products of the size of the scores that the attention kernels compute beyond four in the backward
+# pass (model/kernels): for TPUs one kernel makes all gradients, for GPUs two make them.
+SCORES_AGAIN_ON_TPUS, SCORES_AGAIN_ON_GPUS = 1, 3
 TOLERANCE = 0.02  # of FLOPs: products of small matrices that the compiler repeats to save memory
 
 
@@ -37,7 +40,7 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     if step.topology.slices > 1:
         count = _between_slices(roofline, "all-to-all")
         yield Figure(SECTION, "all-to-alls between slices", count, "", "compiled")
-    share = least_share(recipe, roofline)
+    share = least_share(recipe, roofline, on_gpus=step.topology.is_gpu)
     yield Figure(SECTION, "the model's share of FLOPs, at least", share, "", "derived")
     found = any(True for _ in faults(step, roofline))
     yield Figure(SECTION, "as designed", "NO" if found else "yes", "", "compiled")
@@ -55,7 +58,8 @@ def faults(step: CompiledStep, roofline: Roofline) -> Iterator[str]:
         yield f"tokens cross between slices, {far:,} times per step"
     if step.split and not _between_slices(roofline, "all-gather"):
         yield from _faults_of_parameters(step.split, collectives)
-    found, least = _share(step, roofline), least_share(recipe, roofline)
+    found = _share(step, roofline)
+    least = least_share(recipe, roofline, on_gpus=step.topology.is_gpu)
     if found < least:
         explains = f"remat={recipe.remat} explains {least:.2f}"
         yield f"the model's share of FLOPs is {found:.2f}; {explains}"
@@ -81,14 +85,15 @@ def _faults_of_parameters(split: int, collectives: list[Collective]) -> Iterator
         )
 
 
-def least_share(recipe: Recipe, roofline: Roofline) -> float:
+def least_share(recipe: Recipe, roofline: Roofline, *, on_gpus: bool = False) -> float:
     """Returns the model's share of the program's FLOPs by design, less the tolerance.
 
     It is 0 for dropless dispatch, whose products of varying size each compiler writes differently.
     """
     if recipe.model.switch is not None and recipe.model.switch.dispatch == "dropless":
         return 0.0
-    explained = explained_flops(recipe, fused_attention=roofline.kernels > 0)
+    again = (SCORES_AGAIN_ON_GPUS if on_gpus else SCORES_AGAIN_ON_TPUS) if roofline.kernels else 0
+    explained = explained_flops(recipe, score_products_again=again)
     return _useful(recipe) / explained / (1 + TOLERANCE)
 
 

@@ -12,19 +12,19 @@ from pipeline.recipe.recipe import Recipe
 KEEPS_ALL: tuple[Remat, ...] = ("none",)  # policies under which no product is computed again
 
 
-def explained_flops(recipe: Recipe, *, fused_attention: bool) -> float:
+def explained_flops(recipe: Recipe, *, score_products_again: int) -> float:
     """Returns the most FLOPs of a step, over all devices, that design and recipe explain.
 
     Args:
         recipe: recipe with its mesh.
-        fused_attention: whether attention is a kernel, whose backward pass computes the scores
-            again and the product of output gradients and values twice.
+        score_products_again: products of the size of the scores that the backward pass of a fused
+            attention computes beyond the four of a plain one.
     """
     parts = forward_flops_by_part(recipe.model, recipe.lengths.inputs, recipe.lengths.targets)
     feed_forward = parts.feed_forward * slots_per_token(recipe)
     layers = parts.projections + parts.scores + feed_forward + router_flops(recipe)
     again = 0 if recipe.remat in KEEPS_ALL else layers
-    scores_again = 1.5 * parts.scores if fused_attention else 0
+    scores_again = score_products_again * parts.scores / 2  # two products forward
     return recipe.rows * (3 * (layers + parts.logits) + again + scores_again)
 
 

@@ -15,8 +15,10 @@ from pipeline.planning.program import Program
 
 FREE = {
     "after-all",
+    "async-start",  # what it calls is counted
     "bitcast",
     "call",
+    "call-start",
     "conditional",
     "constant",
     "copy-done",
@@ -85,17 +87,36 @@ def _bytes(instruction: Instruction, computation: dict[str, Instruction], progra
         return 2 * _in_memory([instruction])
     if instruction.opcode == "custom-call":
         return _of_call(instruction, operands)
-    if instruction.opcode.endswith("-start"):  # the result also holds the source
-        written = instruction.results[0]
-        return written.size * written.in_main_memory + _in_memory(operands[:1])
+    if instruction.opcode.endswith("-start"):
+        return _of_start(instruction, operands)
     return _in_memory([instruction, *operands])
+
+
+def _of_start(instruction: Instruction, operands: list[Instruction]) -> int:
+    """Returns the bytes of an asynchronous copy, slice or collective, whose results say more.
+
+    A copy's are target and source; a collective's and a slice's their operands, then the targets;
+    an all-reduce's the targets alone. Numbers of the runtime may follow.
+    """
+    kind = instruction.opcode.removesuffix("-start")
+    arrays = [one for one in instruction.results if one.shape or one.kind not in ("u32", "s32")]
+    first = {"copy": 0, "all-reduce": 0}.get(kind, len(arrays) // 2)
+    targets = arrays[:1] if kind == "copy" else arrays[first:]
+    written = sum(array.size for array in targets if array.in_main_memory)
+    if kind in SLICES:
+        whole = operands[0].results[0].in_main_memory
+        return written + sum(array.size for array in targets) * whole
+    return written + _in_memory(operands)
 
 
 def _of_call(instruction: Instruction, operands: list[Instruction]) -> int:
     if target(instruction) in NO_WORK:
         return 0
     if (cost := kernel_cost(instruction)) is not None:
-        return cost.size
+        near = sum(one.size for one in (instruction, *operands)) - _in_memory(
+            [instruction, *operands]
+        )
+        return max(cost.size - near, 0)  # the kernel cannot know what is already on the chip
     if LIBRARY in target(instruction):  # a product; its other results are scratch
         return _in_memory(operands) + instruction.results[0].size
     return _in_memory([instruction, *operands])
@@ -118,14 +139,14 @@ def _parameters(computation: dict[str, Instruction]) -> dict[int, Instruction]:
 
 def _read(value: Instruction, computation: dict[str, Instruction], program: Program) -> int:
     """Returns the bytes of a value that a fused computation reads."""
-    total = 0
+    total = value.size if value.root else 0
     for user in computation.values():
         for number in (at for at, name in enumerate(user.operands) if name == value.name):
             if user.opcode in SLICES and number == 0:
                 total += user.size
             elif user.opcode == UPDATE and number == 0:
                 continue  # written in place
-            elif user.opcode == "bitcast":
+            elif user.opcode == "bitcast" or _only_bitcasts(user, program):
                 total += _read(user, computation, program)
             elif user.opcode == "fusion":  # a nested fusion
                 called = program.computations[user.attribute("calls") or ""]
@@ -133,6 +154,13 @@ def _read(value: Instruction, computation: dict[str, Instruction], program: Prog
             else:
                 return value.size
     return min(total, value.size)
+
+
+def _only_bitcasts(one: Instruction, program: Program) -> bool:
+    """Returns whether an instruction is a fusion that only renames its operand's dimensions."""
+    called = program.computations[one.attribute("calls") or ""] if one.opcode == "fusion" else {}
+    kinds = [inner.opcode for inner in called.values()]
+    return bool(kinds) and set(kinds) == {"parameter", "bitcast"} and kinds.count("parameter") == 1
 
 
 def _written(instruction: Instruction, program: Program) -> int:

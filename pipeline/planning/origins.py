@@ -52,6 +52,7 @@ def origin_of(
     parameters: int,
     *,
     reduced: bool = False,
+    scattered: bool = False,
     axes: tuple[str, ...] = (),
 ) -> Origin:
     """Returns the origin of the value that a collective moves.
@@ -63,6 +64,8 @@ def origin_of(
         parameters: number of the step's first arguments that are the model's arrays.
         reduced: True for a sum over devices, or a part of one. In the backward pass it is of
             gradients if it crosses the axes that split the batch.
+        scattered: True for a reduce-scatter. The loss makes gradients in the forward pass, and
+            activations are not scattered across the axes that split the batch.
         axes: mesh axes that the collective crosses.
     """
     vector = all(len(array.shape) <= 1 for array in instruction.results)
@@ -75,7 +78,7 @@ def origin_of(
     if not reduced:
         return "activations" if IN_MODEL in instruction.operation else "optimizer"
     operation = _operation(instruction, program.computations[computation])
-    if BACKWARD in operation and set(axes) <= BATCH_AXES:
+    if (BACKWARD in operation or scattered) and set(axes) <= BATCH_AXES:
         return "gradients"
     return "activations" if IN_MODEL in operation else "optimizer"
 

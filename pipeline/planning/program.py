@@ -53,7 +53,7 @@ class Program:
             branches = re.search(r"branch_computations=\{([^}]*)\}", instruction.attributes)
             found = NAME.findall(branches.group(1)) if branches else []
             yield from ((name, 1) for name in found)
-        elif instruction.opcode in ("fusion", "call", "async-start"):
+        elif instruction.opcode in ("fusion", "call", "async-start", "call-start"):
             called = instruction.attribute("calls") or instruction.attribute("to_apply")
             if called in self.computations:
                 yield called, 1

@@ -31,7 +31,7 @@ def step_of(recipe: Recipe, split: int = 1) -> CompiledStep:
 
 def roofline_of(recipe: Recipe, collectives: list[Collective], *, flops: float = 0) -> Roofline:
     """Returns a roofline with these collectives, and as many FLOPs as the design explains."""
-    done = int(flops or explained_flops(recipe, fused_attention=False)) // 8
+    done = int(flops or explained_flops(recipe, score_products_again=0)) // 8
     return Roofline(Products(done, done), 0, collectives, [], {}, 0, peak=0, seconds=None)
 
 

@@ -1,0 +1,76 @@
+"""A plan as a table and as a file."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from model.config import ConfigurationError
+from pipeline.planning.compiled_step import CompiledStep
+from pipeline.planning.figures import Figure
+from pipeline.recipe.recipe import recipe_to_json
+
+
+def table_of(figures: Sequence[Figure]) -> Table:
+    """Returns the figures under their section headings."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for justify in ("left", "right", "left", "left"):
+        table.add_column(justify=justify)
+    section = ""
+    for figure in figures:
+        if figure.section != section:
+            section = figure.section
+            table.add_row(f"[bold]{section}[/bold]")
+        table.add_row(
+            f"  {figure.name}", formatted(figure), figure.unit, f"[dim]{figure.mark}[/dim]"
+        )
+    return table
+
+
+def formatted(figure: Figure) -> str:
+    """Returns a figure's value as text."""
+    if isinstance(figure.value, str):
+        return figure.value
+    if figure.unit == "FLOPs":
+        return f"{figure.value:.3e}"
+    return f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:.3g}"
+
+
+def plan_to_json(
+    step: CompiledStep, figures: Sequence[Figure], tried: list[dict[str, Any]], wrong: list[str]
+) -> dict[str, Any]:
+    """Returns the plan as JSON values."""
+    return {
+        "recipe": recipe_to_json(step.recipe),
+        "topology": step.topology.name,
+        "slices": step.topology.slices,
+        "chips": step.topology.chips,
+        "device_kind": step.topology.kind,
+        "memory_bytes": dataclasses.asdict(step.memory),
+        "scoring_memory_bytes": step.scoring and dataclasses.asdict(step.scoring),
+        "fits": step.fits,
+        "faults": wrong,
+        "figures": [json_of(figure) for figure in figures],
+        "tried": tried,
+    }
+
+
+def write(path: Path, plan: dict[str, Any]) -> None:
+    """Writes a plan as JSON.
+
+    Raises:
+        ConfigurationError: if the file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--out {path} could not be written: {error.strerror}.") from error
+
+
+def json_of(figure: Figure) -> dict[str, Any]:
+    """Returns a figure for the file, whose readers find it by the names of version 0.1.0."""
+    section, name = (text.replace(" per ", " a ") for text in (figure.section, figure.name))
+    return figure._asdict() | {"section": section, "name": name}

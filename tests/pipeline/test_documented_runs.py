@@ -1,0 +1,70 @@
+"""The documents' `pretrain` commands fit the hardware that they name, in training and in scoring.
+
+Each command is read from its page and compiled for the topology named there.
+"""
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pipeline.planning.compiled_step import compile_step
+from pipeline.planning.design import faults
+from pipeline.planning.roofline import roofline
+from pipeline.planning.topology import topology
+from pipeline.recipe.named import get
+from pipeline.recipe.recipe import override
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/commands.md", "docs/launch.md")
+COMMAND = re.compile(r"mswitch pretrain --recipe (\S+)[^\n]*? --set ([^-\n]*)")
+# How pages name hardware: a topology; a pod by its number of cores, two per chip; nodes of GPUs.
+HARDWARE = re.compile(r"(v\d\w*:[\dx]+)|(v5p-128)|(Four nodes of eight H100)")
+TOPOLOGIES = {"v5p-128": "v5p:4x4x4", "Four nodes of eight H100": "h100:4x8"}
+
+
+class Documented(NamedTuple):
+    """A command and the topology that its page names next to it."""
+
+    topology: str
+    recipe: str
+    settings: tuple[str, ...]
+
+
+def documented(text: str) -> Iterator[Documented]:
+    """Yields the commands of a page that have a mesh."""
+    text = re.sub(r"\\\n\s*", "", text)
+    named = [(one.start(), one.group()) for one in HARDWARE.finditer(text)]
+    for command in COMMAND.finditer(text):
+        settings = tuple(re.findall(r"[\w.]+=\w+", command.group(2)))
+        _, nearest = min((abs(at - command.start()), name) for at, name in named)
+        yield Documented(TOPOLOGIES.get(nearest, nearest), command.group(1), settings)
+
+
+RUNS = sorted({run for page in PAGES for run in documented((ROOT / page).read_text())})
+
+
+def test_the_pages_commands_are_found():
+    assert {(run.topology, run.recipe) for run in RUNS} == {
+        ("h100:4x8", "mswitch-base"),
+        ("v5p:2x2x2", "mswitch-base"),
+        ("v5p:2x2x2", "mt5-base"),
+        ("v5p:4x4x4", "mswitch-base"),
+    }
+    assert all("remat=full" in run.settings for run in RUNS)
+
+
+@pytest.mark.plans
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.recipe} on {run.topology}")
+def test_a_documented_run_fits_the_hardware_that_its_page_names(run):
+    compiler = "jax_cuda12_plugin" if run.topology.startswith("h100") else "libtpu"
+    if importlib.util.find_spec(compiler) is None:
+        pytest.skip(f"the compiler for {run.topology} is not installed")
+    step = compile_step(override(get(run.recipe), run.settings), topology(run.topology))
+    assert step.scoring is not None, step.memory
+    assert step.fits, (step.memory, step.scoring)
+    assert step.program is not None
+    assert list(faults(step, roofline(step, step.program))) == []
