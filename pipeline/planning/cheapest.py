@@ -99,8 +99,8 @@ def search(
         the plans in the order of compilation, and the number of chains that `most` left out
         although they might hold a better one.
     """
-    queue = [(goal.rank(bound(chain[0])), number, 0) for number, chain in enumerate(chains)]
-    queue = [one for one in queue if math.isfinite(one[0][0])]
+    ranks = [goal.rank(bound(chain[0])) for chain in chains]
+    queue = [(rank, number, 0) for number, rank in enumerate(ranks) if math.isfinite(rank[0])]
     heapq.heapify(queue)
     plans: list[Planned] = []
     before = dict.fromkeys(range(len(chains)), math.inf)

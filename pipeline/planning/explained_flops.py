@@ -9,7 +9,7 @@ from model.config import Remat, forward_flops_by_part
 from pipeline.planning.expert_slots import expert_slots
 from pipeline.recipe.recipe import Recipe
 
-KEEPS_ALL: tuple[Remat, ...] = ("none",)  # policies under which no product is computed again
+KEEPS_PRODUCTS: tuple[Remat, ...] = ("none", "products")  # no product is computed again
 
 
 def explained_flops(recipe: Recipe, *, score_products_again: int) -> float:
@@ -23,7 +23,9 @@ def explained_flops(recipe: Recipe, *, score_products_again: int) -> float:
     parts = forward_flops_by_part(recipe.model, recipe.lengths.inputs, recipe.lengths.targets)
     feed_forward = parts.feed_forward * slots_per_token(recipe)
     layers = parts.projections + parts.scores + feed_forward + router_flops(recipe)
-    again = 0 if recipe.remat in KEEPS_ALL else layers
+    again = 0 if recipe.remat in KEEPS_PRODUCTS else layers
+    if recipe.remat == "attention":  # its scores are kept, and three of four projections
+        again -= parts.scores + 0.75 * parts.projections
     scores_again = score_products_again * parts.scores / 2  # two products forward
     return recipe.rows * (3 * (layers + parts.logits) + again + scores_again)
 

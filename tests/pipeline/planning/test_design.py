@@ -97,9 +97,14 @@ def test_rematerialization_explains_a_share_of_three_quarters(name):
     assert 0.735 < least_share(full(name), roofline_of(full(name), [])) < 0.85
 
 
-def test_without_rematerialization_every_product_is_the_models():
-    recipe = override(full("t5-base"), ["remat=none"])
-    assert least_share(recipe, roofline_of(recipe, [])) == pytest.approx(1 / 1.02)
+def test_a_policy_that_keeps_more_explains_fewer_products():
+    shares = [
+        least_share(recipe, roofline_of(recipe, []))
+        for remat in ("full", "attention", "products", "none")
+        for recipe in [override(full("t5-base"), [f"remat={remat}"])]
+    ]
+    assert shares == sorted(shares)
+    assert shares[2] == shares[3] == pytest.approx(1 / 1.02)
 
 
 def test_expert_slots_are_explained():
