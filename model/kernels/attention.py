@@ -49,7 +49,7 @@ def fused_attention(
         platform: kind of device to compile for.
         interpret: True to run the kernel on any device, slowly, for tests.
     """
-    numbers = _numbers(key_mask, query_example, key_example)
+    numbers = example_numbers(key_mask, query_example, key_example)
     setting = Setting(heads, bidirectional, causal, platform, interpret)
     return _attention(Arguments(query, keys, values, table, numbers), setting)
 
@@ -75,7 +75,12 @@ def is_supported(
     return _passes(platform).is_supported(query, keys, heads, bytes_each)
 
 
-def _numbers(key_mask, query_example, key_example) -> Numbers:
+def example_numbers(
+    key_mask: Bool[Array, "batch keys"] | None,
+    query_example: Int[Array, "batch queries"] | None,
+    key_example: Int[Array, "batch keys"] | None,
+) -> Numbers:
+    """Returns the numbers by which the kernels mask keys."""
     if query_example is None or key_example is None:
         keys = None if key_mask is None else jnp.where(key_mask, 0, PADDING)
         return Numbers(None, keys)
@@ -83,24 +88,41 @@ def _numbers(key_mask, query_example, key_example) -> Numbers:
     return Numbers(query_example.astype(jnp.int32), keys.astype(jnp.int32))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _attention(arguments: Arguments, setting: Setting):
-    return _passes(setting.platform).forward(arguments, setting)[0]
+def attention_forward(
+    arguments: Arguments, setting: Setting
+) -> tuple[Float[Array, "batch queries width"], Float[Array, "batch heads *queries"]]:
+    """Returns the result and the statistics that the backward pass needs."""
+    return _passes(setting.platform).forward(arguments, setting)
 
 
-def _attention_forward(arguments: Arguments, setting: Setting):
-    output, statistics = _passes(setting.platform).forward(arguments, setting)
-    return output, (arguments, output, checkpoint_name(statistics, STATISTICS))
-
-
-def _attention_backward(setting: Setting, kept, gradient):
-    arguments, output, statistics = kept
-    passes = _passes(setting.platform)
-    return (passes.backward(arguments, output, statistics, gradient, setting),)
+def attention_backward(
+    arguments: Arguments,
+    output: Float[Array, "batch queries width"],
+    statistics: Float[Array, "batch heads *queries"],
+    slope: Float[Array, "batch queries width"],
+    setting: Setting,
+) -> Arguments:
+    """Returns the gradient of each argument, from that of the result."""
+    return _passes(setting.platform).backward(arguments, output, statistics, slope, setting)
 
 
 def _passes(platform: Platform):
     return tpu if platform == "tpu" else gpu
 
 
-_attention.defvjp(_attention_forward, _attention_backward)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _attention(arguments: Arguments, setting: Setting):
+    return attention_forward(arguments, setting)[0]
+
+
+def _kept(arguments: Arguments, setting: Setting):
+    output, statistics = attention_forward(arguments, setting)
+    return output, (arguments, output, checkpoint_name(statistics, STATISTICS))
+
+
+def _gradients(setting: Setting, kept, slope):
+    arguments, output, statistics = kept
+    return (attention_backward(arguments, output, statistics, slope, setting),)
+
+
+_attention.defvjp(_kept, _gradients)

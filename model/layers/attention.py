@@ -78,7 +78,8 @@ class Attention(eqx.Module):
             biases = None if bias is None else bias(*lengths)
             mask = visible.mask(*lengths)
             mixed = plain_attention(into_heads, keys, values, biases, mask, self.heads)
-        return self._out_of_heads(checkpoint_name(mixed, ATTENDED), mesh)
+            mixed = checkpoint_name(mixed, ATTENDED)
+        return self._out_of_heads(mixed, mesh)
 
     def keys_values(self, source: Float[Array, "batch keys embed"], mesh: Mesh) -> KeysValues:
         """Projects the keys and values of `source`."""

@@ -1,29 +1,42 @@
-"""The fused attention kernel on a mesh: each device has its own rows and heads, nothing is sent."""
+"""The fused attention kernels on a mesh: each device has its own rows and heads.
 
-from typing import NamedTuple
+Nothing is sent but the gradient of the bias table, which is summed over the devices of the batch.
+The derivative is written outside of the `shard_map`s, where rematerialization can keep what the
+backward kernel needs.
+"""
 
+from typing import Any, NamedTuple
+
+import jax
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from model.batch import Visible
-from model.dimensions import declared_names
-from model.kernels.attention import Platform, fused_attention, is_supported
+from model.kernels.arguments import Arguments, Numbers, Platform, Setting
+from model.kernels.attention import (
+    STATISTICS,
+    attention_backward,
+    attention_forward,
+    example_numbers,
+    is_supported,
+)
 from model.layers.position_bias import PositionBias
-from model.sharding import over_devices
+from model.remat import ATTENDED
+from model.sharding import BATCH_AXES, on_devices, spec
 
 KERNELS: dict[str, Platform] = {"tpu": "tpu", "gpu": "gpu", "cuda": "gpu"}  # by JAX's name
+ROWS: Any = spec("batch length width")
+PER_HEAD: Any = spec("batch heads")  # statistics, whose further dimensions differ by platform
+PER_TOKEN: Any = spec("batch length")
+IN_SPECS = Arguments(ROWS, ROWS, ROWS, spec("buckets heads"), Numbers(PER_TOKEN, PER_TOKEN))  # pyright: ignore[reportArgumentType]
 
 
-class DeviceInputs(NamedTuple):
-    """The inputs of one device; dimension names also define how the whole arrays are split."""
+class Call(NamedTuple):
+    """What is known before the kernel is compiled."""
 
-    query: Float[Array, "batch length width"]
-    keys: Float[Array, "batch length width"]
-    values: Float[Array, "batch length width"]
-    table: Float[Array, "buckets heads"] | None
-    is_key: Bool[Array, "batch length"] | None
-    query_example: Int[Array, "batch length"] | None
-    key_example: Int[Array, "batch length"] | None
+    setting: Setting
+    mesh: Mesh
 
 
 def has_kernel(query: Array, keys: Array, heads: int, mesh: Mesh) -> bool:
@@ -46,22 +59,57 @@ def fused(
     visible: Visible,
     heads: int,
     mesh: Mesh,
+    *,
+    interpret: bool = False,
 ) -> Float[Array, "batch queries width"]:
-    """Returns attention as `plain_attention` does, without writing scores to memory."""
+    """Returns attention as `plain_attention` does, without writing scores to memory.
 
-    def on_device(inputs: DeviceInputs) -> Float[Array, "batch length width"]:
-        return fused_attention(
-            *inputs,
-            heads=heads // mesh.shape["model"],
-            bidirectional=bias is not None and bias.bidirectional,
-            causal=visible.causal,
-            platform=KERNELS[mesh.devices.flat[0].platform],
-        )
-
-    # Unchecked: a kernel does not state along which axes its results differ. The table is whole on
-    # devices of the batch's axes, so its gradient is summed over them.
-    names = declared_names(DeviceInputs)
-    run = over_devices(on_device, mesh, (names,), names.query, checked=False)
+    Args:
+        query, keys, values: all heads side by side: `width` is heads times head.
+        bias: biases by relative position; None for no bias.
+        visible: which keys a query attends to.
+        heads: number of heads.
+        mesh: the devices.
+        interpret: True to run a TPU's kernel on any device, slowly, for tests.
+    """
+    is_key, causal, query_example, key_example = visible
+    setting = Setting(
+        heads=heads // mesh.shape["model"],
+        bidirectional=bias is not None and bias.bidirectional,
+        causal=causal,
+        platform="tpu" if interpret else KERNELS[mesh.devices.flat[0].platform],
+        interpret=interpret,
+    )
     table = None if bias is None else bias.table
-    is_key, _, query_example, key_example = visible
-    return run(DeviceInputs(query, keys, values, table, is_key, query_example, key_example))
+    numbers = example_numbers(is_key, query_example, key_example)
+    return _fused(Call(setting, mesh), Arguments(query, keys, values, table, numbers))
+
+
+def _forward(call: Call, arguments: Arguments) -> tuple[Array, Any]:
+    def on_device(arguments: Arguments) -> tuple[Array, Array]:
+        return attention_forward(arguments, call.setting)
+
+    run = on_devices(on_device, call.mesh, (IN_SPECS,), (ROWS, PER_HEAD))
+    output, statistics = run(arguments)
+    output = checkpoint_name(output, ATTENDED)
+    return output, (arguments, output, checkpoint_name(statistics, STATISTICS))
+
+
+def _backward(call: Call, kept: Any, slope: Array) -> tuple[Arguments]:
+    def on_device(arguments: Arguments, output: Array, statistics: Array, slope: Array):
+        slopes = attention_backward(arguments, output, statistics, slope, call.setting)
+        if slopes.table is None:
+            return slopes
+        return slopes._replace(table=jax.lax.psum(slopes.table, BATCH_AXES))
+
+    out_specs = IN_SPECS._replace(numbers=Numbers(None, None))
+    run = on_devices(on_device, call.mesh, (IN_SPECS, ROWS, PER_HEAD, ROWS), out_specs)
+    return (run(*kept, slope),)
+
+
+def _value(call: Call, arguments: Arguments) -> Array:
+    return _forward(call, arguments)[0]
+
+
+_fused: Any = jax.custom_vjp(_value, nondiff_argnums=(0,))
+_fused.defvjp(_forward, _backward)
