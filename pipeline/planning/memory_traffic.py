@@ -32,7 +32,8 @@ FREE = {
 }
 SLICES = ("dynamic-slice", "gather", "slice")
 UPDATE = "dynamic-update-slice"
-PASS = ("bitcast", "convert", "copy", "reshape", "transpose")
+RENAMES = ("bitcast", "copy", "reshape", "transpose")  # within a fusion nothing is moved by them
+PASS = (*RENAMES, "convert")
 
 
 class Move(NamedTuple):
@@ -146,7 +147,7 @@ def _read(value: Instruction, computation: dict[str, Instruction], program: Prog
                 total += user.size
             elif user.opcode == UPDATE and number == 0:
                 continue  # written in place
-            elif user.opcode == "bitcast" or _only_bitcasts(user, program):
+            elif user.opcode in RENAMES or _only_renames(user, program):
                 total += _read(user, computation, program)
             elif user.opcode == "fusion":  # a nested fusion
                 called = program.computations[user.attribute("calls") or ""]
@@ -156,11 +157,11 @@ def _read(value: Instruction, computation: dict[str, Instruction], program: Prog
     return min(total, value.size)
 
 
-def _only_bitcasts(one: Instruction, program: Program) -> bool:
-    """Returns whether an instruction is a fusion that only renames its operand's dimensions."""
+def _only_renames(one: Instruction, program: Program) -> bool:
+    """Returns whether an instruction is a fusion that only arranges its one operand anew."""
     called = program.computations[one.attribute("calls") or ""] if one.opcode == "fusion" else {}
     kinds = [inner.opcode for inner in called.values()]
-    return bool(kinds) and set(kinds) == {"parameter", "bitcast"} and kinds.count("parameter") == 1
+    return kinds.count("parameter") == 1 and set(kinds) <= {"parameter", *RENAMES}
 
 
 def _written(instruction: Instruction, program: Program) -> int:

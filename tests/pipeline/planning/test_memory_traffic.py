@@ -32,6 +32,36 @@ def test_operands_behind_renamed_dimensions_are_read():
     assert traffic_bytes(parse(NESTED)) == 2 * (2 * 4 * 8 + 8 * 16 + 8 * 16)
 
 
+# An update in place of a stack whose layout a fusion within the fusion changes.
+STACKED = """HloModule step
+
+%arrange (p: f32[6,8]) -> f32[6,8] {
+  %p = f32[6,8]{1,0} parameter(0)
+  ROOT %arranged = f32[6,8]{1,0} copy(%p)
+}
+
+%update (stack: f32[6,8], row: f32[1,8], i: s32[]) -> f32[6,8] {
+  %stack = f32[6,8]{1,0} parameter(0)
+  %whole = f32[6,8]{1,0} fusion(%stack), kind=kLoop, calls=%arrange
+  %row = f32[1,8]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  %zero = s32[] constant(0)
+  ROOT %updated = f32[6,8]{1,0} dynamic-update-slice(%whole, %row, %i, %zero)
+}
+
+ENTRY %main (stack: f32[6,8], row: f32[1,8], i: s32[]) -> f32[6,8] {
+  %stack = f32[6,8]{1,0} parameter(0)
+  %row = f32[1,8]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  ROOT %fused = f32[6,8]{1,0} fusion(%stack, %row, %i), kind=kLoop, calls=%update
+}
+"""
+
+
+def test_of_an_update_in_place_only_the_update_moves():
+    assert traffic_bytes(parse(STACKED)) == 4 * (8 + 1 + 8)  # row and index are read, row written
+
+
 @pytest.mark.parametrize(
     ("line", "size"),
     [  # of f32[8], 32 bytes
