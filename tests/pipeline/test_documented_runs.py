@@ -50,9 +50,9 @@ RUNS = sorted({run for page in PAGES for run in documented((ROOT / page).read_te
 def test_the_pages_commands_are_found():
     assert {(run.topology, run.recipe) for run in RUNS} == {
         ("h100:4x8", "mswitch-base"),
-        ("v5p:2x2x2", "mswitch-base"),
-        ("v5p:2x2x2", "mt5-base"),
         ("v5p:4x4x4", "mswitch-base"),
+        ("v6e:2x4", "mswitch-base"),
+        ("v6e:2x4", "mt5-base"),
     }
     assert all("remat=full" in run.settings for run in RUNS)
 
