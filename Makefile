@@ -21,7 +21,7 @@ test: install
 
 # Whole recipes compiled ahead of time for TPUs and simulated devices; needs EXTRAS=demo,dev,plan.
 plans: install
-	$(BIN)/python -m pytest -m plans
+	$(BIN)/python -m pytest -m plans --dist=load
 
 # Coverage of intervals and rates of false findings, over many drawn data sets.
 simulations: install

@@ -17,9 +17,6 @@ from pipeline.recipe.recipe import Recipe
 
 SECTION = "collectives beside the design"
 GATHERED = 0.9  # share of the bytes of parameters that arrive by all-gather, at least
-# Products of the size of the scores that the attention kernels compute beyond four in the backward
-# pass (model/kernels): for TPUs one kernel makes all gradients, for GPUs two make them.
-SCORES_AGAIN_ON_TPUS, SCORES_AGAIN_ON_GPUS = 1, 3
 TOLERANCE = 0.02  # of FLOPs: products of small matrices that the compiler repeats to save memory
 
 
@@ -40,7 +37,7 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     if step.topology.slices > 1:
         count = _between_slices(roofline, "all-to-all")
         yield Figure(SECTION, "all-to-alls between slices", count, "", "compiled")
-    share = least_share(recipe, roofline, on_gpus=step.topology.is_gpu)
+    share = least_share(step, roofline)
     yield Figure(SECTION, "the model's share of FLOPs, at least", share, "", "derived")
     found = any(True for _ in faults(step, roofline))
     yield Figure(SECTION, "as designed", "NO" if found else "yes", "", "compiled")
@@ -59,7 +56,7 @@ def faults(step: CompiledStep, roofline: Roofline) -> Iterator[str]:
     if step.split and not _between_slices(roofline, "all-gather"):
         yield from _faults_of_parameters(step.split, collectives)
     found = _share(step, roofline)
-    least = least_share(recipe, roofline, on_gpus=step.topology.is_gpu)
+    least = least_share(step, roofline)
     if found < least:
         explains = f"remat={recipe.remat} explains {least:.2f}"
         yield f"the model's share of FLOPs is {found:.2f}; {explains}"
@@ -85,15 +82,16 @@ def _faults_of_parameters(split: int, collectives: list[Collective]) -> Iterator
         )
 
 
-def least_share(recipe: Recipe, roofline: Roofline, *, on_gpus: bool = False) -> float:
+def least_share(step: CompiledStep, roofline: Roofline) -> float:
     """Returns the model's share of the program's FLOPs by design, less the tolerance.
 
     It is 0 for dropless dispatch, whose products of varying size each compiler writes differently.
     """
+    recipe = step.recipe
     if recipe.model.switch is not None and recipe.model.switch.dispatch == "dropless":
         return 0.0
-    again = (SCORES_AGAIN_ON_GPUS if on_gpus else SCORES_AGAIN_ON_TPUS) if roofline.kernels else 0
-    explained = explained_flops(recipe, score_products_again=again)
+    of_kernels = roofline.kernel_flops * len(step.topology.devices)
+    explained = explained_flops(recipe, of_kernels=of_kernels)
     return _useful(recipe) / explained / (1 + TOLERANCE)
 
 

@@ -1,7 +1,7 @@
 """Matrix FLOPs of a step that its design explains: the model's, and what is computed again.
 
 The backward pass takes twice the products of the forward pass. Rematerialization computes a block's
-forward pass again, a fused attention its scores. Every expert slot is computed, empty or not. A
+forward pass again, a kernel states its own FLOPs. Every expert slot is computed, empty or not. A
 program with more products than these has been partitioned in a way that repeats work.
 """
 
@@ -12,22 +12,22 @@ from pipeline.recipe.recipe import Recipe
 KEEPS_PRODUCTS: tuple[Remat, ...] = ("none", "products")  # no product is computed again
 
 
-def explained_flops(recipe: Recipe, *, score_products_again: int) -> float:
+def explained_flops(recipe: Recipe, *, of_kernels: float) -> float:
     """Returns the most FLOPs of a step, over all devices, that design and recipe explain.
 
     Args:
         recipe: recipe with its mesh.
-        score_products_again: products of the size of the scores that the backward pass of a fused
-            attention computes beyond the four of a plain one.
+        of_kernels: FLOPs of attention that kernels state, in place of the model's; they include
+            blocks filled up and scores computed again. 0 where attention is not a kernel.
     """
     parts = forward_flops_by_part(recipe.model, recipe.lengths.inputs, recipe.lengths.targets)
+    scores = 0 if of_kernels else parts.scores
     feed_forward = parts.feed_forward * slots_per_token(recipe)
-    layers = parts.projections + parts.scores + feed_forward + router_flops(recipe)
+    layers = parts.projections + scores + feed_forward + router_flops(recipe)
     again = 0 if recipe.remat in KEEPS_PRODUCTS else layers
     if recipe.remat == "attention":  # its scores are kept, and three of four projections
-        again -= parts.scores + 0.75 * parts.projections
-    scores_again = score_products_again * parts.scores / 2  # two products forward
-    return recipe.rows * (3 * (layers + parts.logits) + again + scores_again)
+        again -= scores + 0.75 * parts.projections
+    return recipe.rows * (3 * (layers + parts.logits) + again) + of_kernels
 
 
 def slots_per_token(recipe: Recipe) -> float:

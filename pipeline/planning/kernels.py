@@ -52,9 +52,10 @@ def target(instruction: Instruction) -> str:
     return found.group(1) if found and instruction.opcode == "custom-call" else ""
 
 
-def known_calls(program: Program) -> int:
-    """Returns the executions per call of the program of kernels that state their cost."""
-    return sum(times for _, one, times in program.executed() if kernel_cost(one))
+def kernel_flops(program: Program) -> int:
+    """Returns the FLOPs per call of the program that its kernels state."""
+    costs = ((times, kernel_cost(one)) for _, one, times in program.executed())
+    return sum(times * cost.flops for times, cost in costs if cost is not None)
 
 
 def unknown_calls(program: Program) -> dict[str, int]:

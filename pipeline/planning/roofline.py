@@ -16,7 +16,7 @@ from pipeline.planning.between_slices import SliceTransfer, slice_transfers
 from pipeline.planning.collectives import Collective, collectives
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.flops import Products, products
-from pipeline.planning.kernels import known_calls, unknown_calls
+from pipeline.planning.kernels import kernel_flops, unknown_calls
 from pipeline.planning.memory_traffic import traffic_bytes
 from pipeline.planning.program import Program
 from pipeline.planning.topology import Topology
@@ -34,7 +34,7 @@ class Roofline:
         collectives: collectives within a slice.
         slice_transfers: transfers between slices.
         unknown_calls: executions of kernels that state no cost, by name; their FLOPs are missing.
-        kernels: executions of kernels that state their cost.
+        kernel_flops: FLOPs of these products that kernels state.
         peak: FLOPs per second of all devices; 0 if unknown.
         seconds: least time by resource; None if a peak rate is unknown.
     """
@@ -44,7 +44,7 @@ class Roofline:
     collectives: list[Collective]
     slice_transfers: list[SliceTransfer]
     unknown_calls: dict[str, int]
-    kernels: int
+    kernel_flops: int
     peak: float
     seconds: dict[str, float] | None
 
@@ -56,7 +56,7 @@ def roofline(step: CompiledStep, program: Program) -> Roofline:
     mesh = {"data": shape.data // shape.slices, "expert": shape.expert, "model": shape.model}
     multiplied, moved = products(program), traffic_bytes(program)
     sent, far = collectives(program, mesh, step.arrays), list(slice_transfers(program))
-    work = multiplied, moved, sent, far, unknown_calls(program), known_calls(program)
+    work = multiplied, moved, sent, far, unknown_calls(program), kernel_flops(program)
     peak, speeds = peak_flops(topology.kind), bandwidth(topology.kind)
     network = sum(one.executions * one.size for one in far)
     network += sum(to_other_hosts(one, topology) for one in sent)

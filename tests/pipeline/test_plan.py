@@ -125,7 +125,7 @@ def test_golden_bounds_on_tpus(tmp_path):
     assert memory["kept"] < 1.2 * 1_446_912
     assert memory["temporaries"] < 1.2 * 64_628_736
     flops = found["matrix FLOPs of the program, all devices"]
-    assert flops == pytest.approx(6.973e10, rel=0.1)
+    assert flops == pytest.approx(9.001e10, rel=0.1)  # attention in whole blocks of 128
     assert found["to and from main memory, a device"] < 1.2 * 1.28
     assert found["money at 1.2 a chip-hour"] > 0
 
