@@ -145,7 +145,11 @@ def many_shards(tmp_path, monkeypatch) -> TokenBlocks:
         write_shard(tmp_path, name, [TokenizedPage(name, row, 1, 1)], np.dtype("<u2"))
         for name, row in zip(names, tokens, strict=True)
     ]
-    manifest = {"token_dtype": "<u2", "languages": {"en": {"train": manifest_entry(shards)}}}
+    manifest = {
+        "token_dtype": "<u2",
+        "vocabulary": {"vocabulary_size": 1000},
+        "languages": {"en": {"train": manifest_entry(shards)}},
+    }
     return TokenBlocks(tmp_path, manifest, AskedFirst(tmp_path))
 
 
