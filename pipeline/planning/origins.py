@@ -176,6 +176,10 @@ def _of_tuple(
         yield from _of_loop(program, source.attribute("body") or "", index, seen)
     elif source.opcode == "fusion":
         yield from _of_fusion(program, computation, source, index, seen)
+    elif source.opcode in ("all-gather", "all-gather-done"):  # of several arrays at once
+        done = source.opcode == "all-gather-done"
+        start = program.computations[computation][source.operands[0]] if done else source
+        yield from _sources(program, computation, start.operands[index], seen)
     elif source.opcode == "recv-done":
         yield from _sources(program, computation, source.name, seen)
     else:

@@ -166,7 +166,7 @@ def test_gpus_of_two_hosts_exchange_tokens_within_a_host(tmp_path):
     assert found["all-to-all of activations over expert"] > 0
     assert found["network"] > 0  # gradients and stored parameters
     flops = found["matrix FLOPs of the program, all devices"]
-    assert flops == pytest.approx(1.64e10, rel=0.1)
+    assert flops == pytest.approx(1.986e10, rel=0.1)  # attention in whole blocks
     assert found["memory_bytes"]["temporaries"] < 1.2 * 49_130_825
 
 

@@ -134,6 +134,28 @@ def test_a_fused_all_reduce_whose_part_is_kept_is_a_reduce_scatter_of_gradients(
     assert permuted == Collective("collective-permute", "gradients", ("data",), (0, 1), 1, 32)
 
 
+# As XLA for GPUs prints two parameters gathered at once, one of them gathered again.
+TOGETHER = """HloModule step
+
+ENTRY %main (a: f32[2], b: f32[3]) -> f32[24] {
+  %a = f32[2]{0} parameter(0)
+  %b = f32[3]{0} parameter(1)
+  %scaled = f32[2]{0} negate(%a)
+  %both = ((f32[2], f32[3]), (f32[4], f32[6])) all-gather-start(%scaled, %b), replica_groups={{0,4}}
+  %gathered = (f32[4], f32[6]) all-gather-done(%both)
+  %second = f32[6]{0} get-tuple-element(%gathered), index=1
+  %matrix = f32[3,2]{1,0} bitcast(%second)
+  ROOT %again = f32[12,2]{1,0} all-gather(%matrix), replica_groups={{0,1,2,3}}, metadata={op_name="jit(step)/jvp()/dot"}
+}
+"""  # noqa: E501
+
+
+def test_one_of_several_parameters_gathered_at_once_is_a_parameter():
+    mesh = {"data": 2, "expert": 4, "model": 1}
+    *_, again = collectives(parse(TOGETHER), mesh, 2)
+    assert (again.size, again.origin) == (96, "parameters")
+
+
 @pytest.mark.parametrize(
     ("result", "opcode", "size"),
     [
