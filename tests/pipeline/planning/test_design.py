@@ -65,13 +65,18 @@ def test_all_to_alls_by_design(settings, count):
             "5 all-to-alls per switch layer instead",
         ),
         ([EXCHANGES], "no parameter is gathered, though 1 arrays are stored in parts"),
-        ([EXCHANGES, GATHER, GATHER._replace(kind="all-reduce")], "50% by all-reduce"),
+        ([EXCHANGES, GATHER, GATHER._replace(kind="collective-permute")], "50% by permutes"),
     ],
 )
 def test_each_fault_of_collectives_is_named(switch, collectives, fault):
     assert list(faults(step_of(switch), roofline_of(switch, [EXCHANGES, GATHER]))) == []
     (found,) = faults(step_of(switch), roofline_of(switch, collectives))
     assert fault in found
+
+
+def test_a_gather_may_be_written_as_an_all_reduce(switch):
+    reduced = [EXCHANGES, GATHER._replace(kind="all-reduce")]
+    assert list(faults(step_of(switch), roofline_of(switch, reduced))) == []
 
 
 def test_parameters_that_no_axis_splits_need_no_gather(switch):
