@@ -237,12 +237,7 @@ def constrain(x: Array, names: str, mesh: Mesh) -> Array:
 
 
 def over_devices(
-    function: Callable[..., Any],
-    mesh: Mesh,
-    inputs: PyTree[str],
-    outputs: PyTree[str],
-    *,
-    checked: bool = True,
+    function: Callable[..., Any], mesh: Mesh, inputs: PyTree[str], outputs: PyTree[str]
 ) -> Callable[..., Any]:
     """Returns `function` as a function of whole arrays, run on each device's own part of them.
 
@@ -251,14 +246,9 @@ def over_devices(
         mesh: the devices.
         inputs: dimension names of each array, in the structure of the arguments.
         outputs: dimension names of each array, in the structure of the result.
-        checked: False if `function` contains operations that do not state along which axes their
-            results differ; it must then return equal values where a layout replicates them.
     """
-    layout = functools.partial(_within, mesh) if checked else spec
-    in_specs, out_specs = jax.tree.map(layout, (inputs, outputs))
-    return jax.shard_map(
-        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=checked
-    )
+    in_specs, out_specs = jax.tree.map(functools.partial(_within, mesh), (inputs, outputs))
+    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
 
 
 def _within(mesh: Mesh, names: str) -> PartitionSpec:

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.accelerator.profile_summary import events_of, kinds_of, summary
 from model.batch import Batch
 from model.sharding import batch_sharding, make_mesh
-from model.train_step import Trainer, make_trainer
+from model.train_step import Trainer
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.hardware.peaks import peak_flops, step_flops
 from pipeline.planning.compiled_step import CompiledStep, compile_step
@@ -25,6 +25,7 @@ from pipeline.planning.program import parse
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.trainer import trainer_on
 
 WARM, TRACED = 2, 3
 BYTES_PER_PARAMETER = 12  # float32, with a gradient and an update
@@ -116,16 +117,7 @@ def beside_bound(step: CompiledStep, seconds: float) -> dict[str, Any]:
 
 def trainer_of(recipe: Recipe, devices: Topology) -> Trainer:
     """Returns the trainer that `pretrain` would use."""
-    return make_trainer(
-        recipe.model,
-        recipe.optimizer,
-        steps=recipe.steps,
-        seed=recipe.seed,
-        mesh=make_mesh(recipe.mesh, devices.devices),
-        accumulate=recipe.accumulate,
-        remat=recipe.remat,
-        logits_bytes=recipe.logits_bytes,
-    )
+    return trainer_on(recipe, make_mesh(recipe.mesh, devices.devices))
 
 
 def random_batch(recipe: Recipe, trainer: Trainer) -> Batch:

@@ -5,7 +5,7 @@ The derivative is written outside of the `shard_map`s, where rematerialization c
 backward kernel needs.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
@@ -30,13 +30,6 @@ ROWS: Any = spec("batch length width")
 PER_HEAD: Any = spec("batch heads")  # statistics, whose further dimensions differ by platform
 PER_TOKEN: Any = spec("batch length")
 IN_SPECS = Arguments(ROWS, ROWS, ROWS, spec("buckets heads"), Numbers(PER_TOKEN, PER_TOKEN))  # pyright: ignore[reportArgumentType]
-
-
-class Call(NamedTuple):
-    """What is known before the kernel is compiled."""
-
-    setting: Setting
-    mesh: Mesh
 
 
 def has_kernel(query: Array, keys: Array, heads: int, mesh: Mesh) -> bool:
@@ -82,34 +75,34 @@ def fused(
     )
     table = None if bias is None else bias.table
     numbers = example_numbers(is_key, query_example, key_example)
-    return _fused(Call(setting, mesh), Arguments(query, keys, values, table, numbers))
+    return _fused(setting, mesh, Arguments(query, keys, values, table, numbers))
 
 
-def _forward(call: Call, arguments: Arguments) -> tuple[Array, Any]:
+def _forward(setting: Setting, mesh: Mesh, arguments: Arguments) -> tuple[Array, Any]:
     def on_device(arguments: Arguments) -> tuple[Array, Array]:
-        return attention_forward(arguments, call.setting)
+        return attention_forward(arguments, setting)
 
-    run = on_devices(on_device, call.mesh, (IN_SPECS,), (ROWS, PER_HEAD))
+    run = on_devices(on_device, mesh, (IN_SPECS,), (ROWS, PER_HEAD))
     output, statistics = run(arguments)
     output = checkpoint_name(output, ATTENDED)
     return output, (arguments, output, checkpoint_name(statistics, STATISTICS))
 
 
-def _backward(call: Call, kept: Any, slope: Array) -> tuple[Arguments]:
+def _backward(setting: Setting, mesh: Mesh, kept: Any, slope: Array) -> tuple[Arguments]:
     def on_device(arguments: Arguments, output: Array, statistics: Array, slope: Array):
-        slopes = attention_backward(arguments, output, statistics, slope, call.setting)
+        slopes = attention_backward(arguments, output, statistics, slope, setting)
         if slopes.table is None:
             return slopes
         return slopes._replace(table=jax.lax.psum(slopes.table, BATCH_AXES))
 
     out_specs = IN_SPECS._replace(numbers=Numbers(None, None))
-    run = on_devices(on_device, call.mesh, (IN_SPECS, ROWS, PER_HEAD, ROWS), out_specs)
+    run = on_devices(on_device, mesh, (IN_SPECS, ROWS, PER_HEAD, ROWS), out_specs)
     return (run(*kept, slope),)
 
 
-def _value(call: Call, arguments: Arguments) -> Array:
-    return _forward(call, arguments)[0]
+def _value(setting: Setting, mesh: Mesh, arguments: Arguments) -> Array:
+    return _forward(setting, mesh, arguments)[0]
 
 
-_fused: Any = jax.custom_vjp(_value, nondiff_argnums=(0,))
+_fused: Any = jax.custom_vjp(_value, nondiff_argnums=(0, 1))
 _fused.defvjp(_forward, _backward)

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 from model.batch import Batch
 from model.dimensions import dimension_names, is_names
 from model.sharding import BATCH_AXES, make_mesh
-from model.train_step import Trainer, make_trainer
+from model.train_step import Trainer
 from pipeline.planning import gpus
 from pipeline.planning.memory import Memory, compiled_memory, refused_memory, stored_bytes
 from pipeline.planning.program import Program, parse
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.trainer import trainer_on
 
 # docs/decisions/plans-by-compiling.md
 LESS_EFFORT: Any = {"exec_time_optimization_effort": -1.0}
@@ -79,16 +80,7 @@ def compile_step(recipe: Recipe, topology: Topology) -> CompiledStep:
     Raises:
         ConfigurationError: if the mesh does not use all devices of the topology.
     """
-    trainer = make_trainer(
-        recipe.model,
-        recipe.optimizer,
-        steps=recipe.steps,
-        seed=recipe.seed,
-        mesh=make_mesh(recipe.mesh, topology.devices),
-        accumulate=recipe.accumulate,
-        remat=recipe.remat,
-        logits_bytes=recipe.logits_bytes,
-    )
+    trainer = trainer_on(recipe, make_mesh(recipe.mesh, topology.devices))
     state, batch = jax.eval_shape(trainer.init), _batch(recipe)
     sizes = _argument_sizes(trainer, state, recipe)
     assert isinstance(trainer.step, jax.stages.Wrapped)

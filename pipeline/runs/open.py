@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
 from model.sharding import make_mesh
-from model.train_step import Trainer, make_trainer
+from model.train_step import Trainer
 from pipeline.errors import ArtifactError
 from pipeline.recipe.mesh_choice import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import find_run
 
 
@@ -37,18 +37,6 @@ def trainer_here(recipe: Recipe) -> Trainer:
     shape = mesh_to_open_on(recipe, len(devices))
     used = devices[: math.prod((shape.data, shape.expert, shape.model))]
     return trainer_on(recipe, make_mesh(shape, used))
-
-
-def trainer_on(recipe: Recipe, mesh: Mesh) -> Trainer:
-    """Returns a recipe's functions on a mesh, for reading weights."""
-    return make_trainer(
-        recipe.model,
-        recipe.optimizer,
-        steps=recipe.steps,
-        seed=recipe.seed,
-        mesh=mesh,
-        logits_bytes=recipe.logits_bytes,
-    )
 
 
 def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, int]:

@@ -23,13 +23,13 @@ from data.stores.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from model.distillation import Distillation
 from model.sharding import make_mesh
-from model.train_step import make_trainer
 from pipeline.arguments import Distill, Pretrain
 from pipeline.artifacts.claims import Claim, claim, digest_of_manifest, finish
 from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.hosts import connect, is_first, on_first_host
 from pipeline.recipe.recipe import Recipe, recipe_to_json
+from pipeline.recipe.trainer import trainer_on
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
 from pipeline.training.checks import check_start
 from pipeline.training.description import check_numerics, describe_data, describe_run
@@ -134,20 +134,9 @@ def _claim(prepared: PreparedRun) -> Claim:
 def make_training(prepared: PreparedRun, distillation: Distillation | None = None) -> Training:
     """Returns the loop's inputs; `distillation` is a student's teacher."""
     recipe = prepared.recipe
-    trainer = make_trainer(
-        recipe.model,
-        recipe.optimizer,
-        steps=recipe.steps,
-        seed=recipe.seed,
-        mesh=make_mesh(recipe.mesh),
-        accumulate=recipe.accumulate,
-        remat=recipe.remat,
-        logits_bytes=recipe.logits_bytes,
-        distillation=distillation,
-    )
     return Training(
         recipe=recipe,
-        trainer=trainer,
+        trainer=trainer_on(recipe, make_mesh(recipe.mesh), distillation),
         examples=make_examples(recipe, prepared.blocks),
         held_out=HeldOut(prepared.blocks, recipe.lengths, recipe.rows),
         out=prepared.out,

@@ -20,8 +20,9 @@ from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import check_same_vocabulary, find_finished_run
-from pipeline.runs.open import restore, trainer_on
+from pipeline.runs.open import restore
 from pipeline.training.first_weights import array_shapes
 
 

@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.train_step import Trainer, make_trainer
-from pipeline.runs import open as runs_open
+from pipeline.recipe import trainer as recipe_trainer
 from pipeline.runs.open import load_run, restore
-from pipeline.training import run as training_run
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 12, 3
@@ -104,6 +103,5 @@ def one_trainer_per_recipe() -> Iterator[None]:
         return (make_trainer if teaches else remembered)(*bound.args, **bound.kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (runs_open, training_run):
-            patch.setattr(module, "make_trainer", make)
+        patch.setattr(recipe_trainer, "make_trainer", make)
         yield

@@ -7,6 +7,7 @@ cache.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +15,14 @@ import numpy as np
 from jaxtyping import Int
 
 from model.kernels.cost import Operand
+from model.kernels.inputs import Inputs
 
 TILE = 64  # queries or keys of a tile
 NARROWEST = 16  # columns that a tensor core multiplies
 
 
 @dataclass(frozen=True)
-class Blocks:
+class GpuBlocks:
     """Sizes of one attention.
 
     Attributes:
@@ -110,6 +112,15 @@ class Blocks:
         """The operand of the biases by offset."""
         array = jax.ShapeDtypeStruct((self.heads, len(self.offsets)), jnp.float32)
         return Operand(array, (None, len(self.offsets)), lambda i, h, b: (h, 0))
+
+    def operands(self, inputs: Inputs, passes_over: Literal["keys", "queries"]) -> Inputs:
+        """Returns how the arrays are cut for a kernel that passes over keys, or queries."""
+        dtype, over_keys = inputs.query.dtype, passes_over == "keys"
+        of_queries = self.tile if over_keys else self.whole
+        of_keys = self.whole if over_keys else self.tile
+        numbers = self.numbers(self.queries), self.numbers(self.keys)
+        parts = of_queries(self.queries, dtype), of_keys(self.keys, dtype)
+        return inputs.cut(*parts, self.biases, *numbers)
 
     def segments(self, count: int) -> Operand:
         """Returns the operand of the first and last offset of each segment of equal bias."""

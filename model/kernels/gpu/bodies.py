@@ -17,12 +17,12 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from model.kernels.arguments import MASKED
-from model.kernels.gpu.blocks import TILE, Blocks
-from model.kernels.gpu.inputs import Inputs
+from model.kernels.gpu.blocks import TILE, GpuBlocks
 from model.kernels.gpu.scores import load, load_row, masked, offsets, scores, store
+from model.kernels.inputs import Inputs
 
 
-def forward(inputs: Inputs, output, statistics, *, blocks: Blocks, causal: bool):
+def forward(inputs: Inputs, output, statistics, *, blocks: GpuBlocks, causal: bool):
     """Computes a tile of the output and its logarithms of the sums of exponentials."""
     tile, head = pl.program_id(0), blocks.head
     query = load(inputs.query, tile, blocks.queries, head)
@@ -58,7 +58,7 @@ def of_queries(
     dots,
     sums,
     *,
-    blocks: Blocks,
+    blocks: GpuBlocks,
     causal: bool,
 ):
     """Computes the gradient of a tile of queries, and its part of the biases' gradient.
@@ -94,7 +94,15 @@ def of_queries(
 
 
 def of_keys(
-    inputs: Inputs, statistics, gradient, dots, of_keys, of_values, *, blocks: Blocks, causal: bool
+    inputs: Inputs,
+    statistics,
+    gradient,
+    dots,
+    of_keys,
+    of_values,
+    *,
+    blocks: GpuBlocks,
+    causal: bool,
 ):
     """Computes the gradients of a tile of keys and values."""
     tile, head = pl.program_id(0), blocks.head
@@ -122,7 +130,7 @@ def of_keys(
     store(of_values, tile, blocks.keys, head, totals[1])
 
 
-def _weights(found, row, tiles, inputs: Inputs, blocks: Blocks, causal: bool):
+def _weights(found, row, tiles, inputs: Inputs, blocks: GpuBlocks, causal: bool):
     """Returns the probabilities of a tile."""
     uniform = row <= MASKED / 2
     value = jnp.where(uniform, 0.0, MASKED)[:, None]
@@ -154,7 +162,7 @@ def _add_segments(by_segment, change, offset, tiles, segments):
     return jax.lax.fori_loop(first, last + 1, visit, by_segment)
 
 
-def _key_tiles(tile, blocks: Blocks):
+def _key_tiles(tile, blocks: GpuBlocks):
     """Returns the number of tiles of keys that a tile of queries sees."""
     if not blocks.skips:
         return blocks.key_tiles

@@ -13,8 +13,8 @@ from model.kernels.arguments import Arguments, Numbers, Setting
 from model.kernels.bias import by_offset, segments
 from model.kernels.cost import Operand, estimate
 from model.kernels.gpu import bodies
-from model.kernels.gpu.blocks import Blocks
-from model.kernels.gpu.inputs import Inputs
+from model.kernels.gpu.blocks import GpuBlocks
+from model.kernels.inputs import Inputs
 
 WIDEST = 128  # columns of a head, as in T5's largest models
 
@@ -31,7 +31,7 @@ def forward(arguments: Arguments, setting: Setting):
     output, statistics = _call(
         bodies.forward,
         (inputs,),
-        (inputs.operands(blocks, "keys"),),
+        (blocks.operands(inputs, "keys"),),
         (blocks.tile(blocks.queries, inputs.query.dtype), blocks.statistics),
         blocks.query_grid,
         blocks,
@@ -57,7 +57,7 @@ def backward(arguments: Arguments, output, statistics, gradient, setting: Settin
     )
 
 
-def _of_queries(inputs: Inputs, output, statistics, gradient, blocks: Blocks, setting: Setting):
+def _of_queries(inputs: Inputs, output, statistics, gradient, blocks: GpuBlocks, setting: Setting):
     tile = blocks.tile(blocks.queries, output.dtype)
     found = sums = None
     if inputs.biases is not None:
@@ -67,7 +67,7 @@ def _of_queries(inputs: Inputs, output, statistics, gradient, blocks: Blocks, se
         bodies.of_queries,
         (inputs, output, statistics, gradient, found),
         (
-            inputs.operands(blocks, "keys"),
+            blocks.operands(inputs, "keys"),
             tile,
             blocks.statistics,
             tile,
@@ -82,13 +82,13 @@ def _of_queries(inputs: Inputs, output, statistics, gradient, blocks: Blocks, se
     )
 
 
-def _of_keys(inputs: Inputs, statistics, gradient, dots, blocks: Blocks, setting: Setting):
+def _of_keys(inputs: Inputs, statistics, gradient, dots, blocks: GpuBlocks, setting: Setting):
     tile = blocks.tile(blocks.keys, gradient.dtype)
     whole, rows = blocks.whole(blocks.queries, gradient.dtype), blocks.all_statistics
     return _call(
         bodies.of_keys,
         (inputs, statistics, gradient, dots),
-        (inputs.operands(blocks, "queries"), rows, whole, rows),
+        (blocks.operands(inputs, "queries"), rows, whole, rows),
         (tile, tile),
         blocks.key_grid,
         blocks,
@@ -107,7 +107,7 @@ def _of_table(sums, table, setting: Setting):
 
 
 def _call(
-    kernel, arrays, inputs, outputs, grid, blocks: Blocks, setting: Setting, *, products, name
+    kernel, arrays, inputs, outputs, grid, blocks: GpuBlocks, setting: Setting, *, products, name
 ):
     is_operand = lambda x: isinstance(x, Operand)  # noqa: E731
     operands = jax.tree.leaves((inputs, outputs), is_leaf=is_operand)
@@ -133,13 +133,13 @@ def _call(
     )(*arrays)
 
 
-def _inputs(arguments: Arguments, setting: Setting) -> tuple[Inputs, Blocks]:
+def _inputs(arguments: Arguments, setting: Setting) -> tuple[Inputs, GpuBlocks]:
     query, keys, values, table, numbers = arguments
     batch, queries, width = query.shape
     # A query whose keys are all masked sees later keys too; it has none if keys are not masked.
     skips = setting.causal and numbers.keys is None
     heads, head = setting.heads, width // setting.heads
-    blocks = Blocks(batch, queries, keys.shape[1], heads, head, skips)
+    blocks = GpuBlocks(batch, queries, keys.shape[1], heads, head, skips)
     query, keys, values = (x.reshape(*x.shape[:2], heads, head) for x in (query, keys, values))
     biases = None if table is None else by_offset(table, blocks.offsets, setting.bidirectional)
     return Inputs(query, keys, values, biases, numbers.queries, numbers.keys), blocks

@@ -8,8 +8,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array, Bool, Float, Int
 
-from model.kernels.gpu.blocks import TILE, Blocks
-from model.kernels.gpu.inputs import Inputs
+from model.kernels.gpu.blocks import TILE, GpuBlocks
+from model.kernels.inputs import Inputs
 
 
 def positions(tile) -> jax.Array:
@@ -42,7 +42,7 @@ def load_row(reference, tile, length: int, other, first=0) -> jax.Array:
     return plgpu.load(row, mask=positions(tile) < length, other=other)
 
 
-def scores(inputs: Inputs, query, keys, tiles, blocks: Blocks) -> Float[Array, "queries keys"]:
+def scores(inputs: Inputs, query, keys, tiles, blocks: GpuBlocks) -> Float[Array, "queries keys"]:
     """Returns the scores of a tile of queries and one of keys with their bias, before masking."""
     found = plgpu.dot(query, keys.T)
     biases: Any = inputs.biases
@@ -58,7 +58,7 @@ def offsets(tiles) -> Int[Array, "queries keys"]:
     return positions(key_tile)[None, :] - positions(query_tile)[:, None]
 
 
-def masked(found, value, tiles, inputs: Inputs, blocks: Blocks, *, causal: bool):
+def masked(found, value, tiles, inputs: Inputs, blocks: GpuBlocks, *, causal: bool):
     """Returns scores with `value` where they are masked; a key that is none has no weight."""
     query_tile, key_tile = tiles
     if inputs.key_numbers is not None:

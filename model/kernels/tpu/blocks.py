@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Int
 
 from model.kernels.cost import Operand
+from model.kernels.inputs import Inputs
 
 LANES = 128
 MEMORY = 48 * 2**20  # bytes that a kernel may use; v5p and TPU7x have 64 MiB, v6e 128 MiB
@@ -47,7 +48,7 @@ BACKWARD = Tile(rows=256, part=512, bands=2)
 
 
 @dataclass(frozen=True)
-class Blocks:
+class TpuBlocks:
     """Sizes of one attention.
 
     Attributes:
@@ -92,7 +93,7 @@ class Blocks:
 
     @property
     def query_blocks(self) -> int:
-        """Blocks of queries."""
+        """TpuBlocks of queries."""
         return -(-self.queries // self.rows)
 
     @property
@@ -102,7 +103,7 @@ class Blocks:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """Blocks of heads, rows of the batch, blocks of queries."""
+        """TpuBlocks of heads, rows of the batch, blocks of queries."""
         return self.heads // self.together, self.batch, self.query_blocks
 
     @property
@@ -167,3 +168,9 @@ class Blocks:
         block = (1, 1, self.together, self.rows)
         index = lambda g, b, i: (b, g, 0, i)  # noqa: E731
         return Operand(jax.ShapeDtypeStruct(shape, jnp.float32), block, index)
+
+    def operands(self, inputs: Inputs) -> Inputs:
+        """Returns how the arrays are cut into blocks."""
+        dtype = inputs.query.dtype
+        parts = self.query_like(dtype), self.key_like(dtype)
+        return inputs.cut(*parts, self.biases, self.query_numbers, self.key_numbers)

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from model.kernels.arguments import MASKED
+from model.kernels.inputs import Inputs
 from model.kernels.tpu import scores as scoring
-from model.kernels.tpu.blocks import Blocks
-from model.kernels.tpu.inputs import Inputs
+from model.kernels.tpu.blocks import TpuBlocks
 from model.kernels.tpu.scores import of_head, product, scores
 
 
-def forward(inputs: Inputs, output, statistics, band, *, blocks: Blocks, causal: bool):
+def forward(inputs: Inputs, output, statistics, band, *, blocks: TpuBlocks, causal: bool):
     """Computes a block of the output and its logarithms of the sums of exponentials."""
     if band is not None:
         pl.when(_is_first())(lambda: scoring.fill(band, inputs.biases, blocks))
@@ -56,7 +56,7 @@ def backward(
     band,
     band_sums,
     *,
-    blocks: Blocks,
+    blocks: TpuBlocks,
     causal: bool,
 ):
     """Computes a block of the queries' gradient and adds to those of keys, values and biases.
@@ -101,7 +101,7 @@ def backward(
         pl.when(_is_last(blocks))(lambda: scoring.sum_diagonals(band_sums, of_biases, blocks))
 
 
-def _statistics(row, blocks: Blocks):
+def _statistics(row, blocks: TpuBlocks):
     """Returns logarithms of sums, and which queries have no key that is not masked."""
     uniform = row <= MASKED / 2
     row = jnp.where(uniform, math.log(blocks.keys), row)
@@ -116,7 +116,7 @@ def _is_first():
     return (pl.program_id(1) == 0) & (pl.program_id(2) == 0)
 
 
-def _is_last(blocks: Blocks):
+def _is_last(blocks: TpuBlocks):
     return (pl.program_id(1) == blocks.batch - 1) & (pl.program_id(2) == blocks.query_blocks - 1)
 
 

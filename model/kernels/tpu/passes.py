@@ -16,9 +16,9 @@ from jax.experimental.pallas import tpu as pltpu
 from model.kernels.arguments import Arguments, Numbers, Setting
 from model.kernels.bias import by_bucket, by_offset
 from model.kernels.cost import Operand, estimate
+from model.kernels.inputs import Inputs
 from model.kernels.tpu import bodies
-from model.kernels.tpu.blocks import BACKWARD, FORWARD, MEMORY, Blocks, Tile
-from model.kernels.tpu.inputs import Inputs
+from model.kernels.tpu.blocks import BACKWARD, FORWARD, MEMORY, Tile, TpuBlocks
 
 
 def is_supported(query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int) -> bool:
@@ -56,12 +56,12 @@ def backward(arguments: Arguments, output, statistics, gradient, setting: Settin
 
 def _blocks(
     query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int, tile: Tile
-) -> Blocks:
+) -> TpuBlocks:
     batch, queries, width = query
-    return Blocks(batch, queries, keys[1], heads, width // heads, item, tile)
+    return TpuBlocks(batch, queries, keys[1], heads, width // heads, item, tile)
 
 
-def _inputs(arguments: Arguments, setting: Setting, tile: Tile) -> tuple[Inputs, Blocks]:
+def _inputs(arguments: Arguments, setting: Setting, tile: Tile) -> tuple[Inputs, TpuBlocks]:
     query, keys, values, table, numbers = arguments
     blocks = _blocks(query.shape, keys.shape, setting.heads, query.dtype.itemsize, tile)
     biases = None
@@ -72,12 +72,12 @@ def _inputs(arguments: Arguments, setting: Setting, tile: Tile) -> tuple[Inputs,
     return Inputs(query, keys, values, biases, of_queries, of_keys), blocks
 
 
-def _forward(inputs: Inputs, blocks: Blocks, *, causal: bool, interpret: bool):
+def _forward(inputs: Inputs, blocks: TpuBlocks, *, causal: bool, interpret: bool):
     """Returns the output and each query's logarithm of the sum of exponentials."""
     return _call(
         functools.partial(bodies.forward, blocks=blocks, causal=causal),
         (inputs,),
-        (inputs.operands(blocks),),
+        (blocks.operands(inputs),),
         (blocks.query_like(inputs.query.dtype), blocks.statistics),
         (_band(inputs, blocks),),
         blocks,
@@ -88,10 +88,17 @@ def _forward(inputs: Inputs, blocks: Blocks, *, causal: bool, interpret: bool):
 
 
 def _backward(
-    inputs: Inputs, statistics, output, gradient, blocks: Blocks, *, causal: bool, interpret: bool
+    inputs: Inputs,
+    statistics,
+    output,
+    gradient,
+    blocks: TpuBlocks,
+    *,
+    causal: bool,
+    interpret: bool,
 ):
     """Returns the gradients of queries, keys, values and biases; the last None without bias."""
-    operands = inputs.operands(blocks)
+    operands = blocks.operands(inputs)
     sums = pltpu.VMEM((blocks.columns, blocks.width), jnp.float32)
     band = _band(inputs, blocks)
     return _call(
@@ -107,7 +114,9 @@ def _backward(
     )
 
 
-def _call(kernel, arrays, inputs, outputs, scratch, blocks: Blocks, *, products, name, interpret):
+def _call(
+    kernel, arrays, inputs, outputs, scratch, blocks: TpuBlocks, *, products, name, interpret
+):
     is_operand = lambda x: isinstance(x, Operand)  # noqa: E731
     operands = jax.tree.leaves((inputs, outputs), is_leaf=is_operand)
     specs = functools.partial(jax.tree.map, lambda x: x.spec, is_leaf=is_operand)
@@ -132,7 +141,7 @@ def _call(kernel, arrays, inputs, outputs, scratch, blocks: Blocks, *, products,
     )(*arrays)
 
 
-def _band(inputs: Inputs, blocks: Blocks) -> Any:
+def _band(inputs: Inputs, blocks: TpuBlocks) -> Any:
     if inputs.biases is None:
         return None
     return pltpu.VMEM((blocks.together, blocks.chunks * blocks.rows, blocks.rows), jnp.float32)

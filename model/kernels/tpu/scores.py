@@ -13,7 +13,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Bool, Float
 
-from model.kernels.tpu.blocks import LANES, Blocks
+from model.kernels.tpu.blocks import LANES, TpuBlocks
 
 PART = 512
 SUBLANES = 8
@@ -47,7 +47,7 @@ class Part(NamedTuple):
         return found if self.exists is None else jnp.where(self.exists, found, -jnp.inf)
 
 
-def parts(inputs, blocks: Blocks, causal: bool) -> list[Part]:
+def parts(inputs, blocks: TpuBlocks, causal: bool) -> list[Part]:
     """Returns the keys of this grid step, from references to its blocks."""
     column = _key_numbers(inputs, blocks)
     found = []
@@ -73,7 +73,7 @@ def parts(inputs, blocks: Blocks, causal: bool) -> list[Part]:
     return found
 
 
-def inside_queries(block, blocks: Blocks):
+def inside_queries(block, blocks: TpuBlocks):
     """Returns a block of queries with zeros in its rows outside the array."""
     limit = blocks.queries - pl.program_id(2) * blocks.rows
     return _inside(block, limit, blocks.query_blocks * blocks.rows > blocks.queries)
@@ -104,20 +104,20 @@ def product(left, right, over: tuple[int, int]) -> Float[Array, "m n"]:
     return jax.lax.dot_general(left, right, dimensions, preferred_element_type=jnp.float32)
 
 
-def scores(part: Part, query, number: int, band, blocks: Blocks) -> Float[Array, "part rows"]:
+def scores(part: Part, query, number: int, band, blocks: TpuBlocks) -> Float[Array, "part rows"]:
     """Returns the scores of one head with their bias, before masking."""
     found = product(part.keys, query, (1, 1))
     return found if band is None else found + band[number, window(part, blocks), :]
 
 
-def window(part: Part, blocks: Blocks):
+def window(part: Part, blocks: TpuBlocks):
     """Returns the rows of the band that belong to this block of queries and these keys."""
     last = blocks.query_blocks - 1
     start = (last - pl.program_id(2)) * blocks.rows + part.first
     return pl.ds(pl.multiple_of(start, LANES), len(part.keys))
 
 
-def fill(band, biases, blocks: Blocks) -> None:
+def fill(band, biases, blocks: TpuBlocks) -> None:
     """Writes the biases of all heads of a block, by offset, into their bands."""
     rows, chunks = blocks.rows, blocks.chunks
     for number in range(blocks.together):
@@ -129,7 +129,7 @@ def fill(band, biases, blocks: Blocks) -> None:
             band[number, pl.ds(chunk * rows, rows), :] = square[:, :rows]
 
 
-def sum_diagonals(band, gradient, blocks: Blocks) -> None:
+def sum_diagonals(band, gradient, blocks: TpuBlocks) -> None:
     """Writes the sums over each offset of the bands of all heads of a block."""
     rows, chunks = blocks.rows, blocks.chunks
     gradient[...] = jnp.zeros_like(gradient)
@@ -168,14 +168,14 @@ def _has(power: int, rows: Float[Array, "8 lanes"]) -> Bool[Array, "8 lanes"]:
     return (jax.lax.broadcasted_iota(jnp.int32, rows.shape, 0) & power) != 0
 
 
-def _key_numbers(inputs, blocks: Blocks):
+def _key_numbers(inputs, blocks: TpuBlocks):
     if inputs.key_numbers is None:
         return None
     row = jnp.broadcast_to(inputs.key_numbers[0], (SUBLANES, blocks.columns))
     return jnp.transpose(row)[:, :1]
 
 
-def _allowed(inputs, column, key, blocks: Blocks, causal: bool):
+def _allowed(inputs, column, key, blocks: TpuBlocks, causal: bool):
     allowed = None
     if column is not None:
         number = 0 if inputs.query_numbers is None else inputs.query_numbers[0]
