@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from data.tokens.blocks import TokenBlocks
-from model.sharding import make_mesh
+from model.sharding.mesh import make_mesh
 from model.train_step import make_trainer
 from pipeline.hardware.hosts import to_devices
 from pipeline.recipe import named

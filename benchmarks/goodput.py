@@ -24,7 +24,7 @@ import jax
 from rich.console import Console
 
 from data.tokens.blocks import TokenBlocks
-from model.sharding import make_mesh
+from model.sharding.mesh import make_mesh
 from model.train_step import make_trainer
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.recipe import named

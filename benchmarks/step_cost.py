@@ -26,9 +26,10 @@ import numpy as np
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
-from model.loss import training_loss
+from model.loss.training_loss import training_loss
 from model.optimizer import OptimizerConfig
-from model.sharding import MeshShape, make_mesh, over_devices
+from model.sharding.exchanges import over_devices
+from model.sharding.mesh import MeshShape, make_mesh
 from model.stack import Call
 from model.switch.capacity_dispatch import capacity_dispatch
 from model.switch.experts import Experts

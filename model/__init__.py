@@ -1,6 +1,6 @@
 """The network: T5's encoder-decoder with Switch's sparse feed-forward; no text, no jobs.
 
-Dimension names, the same everywhere, and the keys of the sharding table (`sharding.py`):
+Dimension names, the same everywhere, and the keys of the sharding table (`sharding/layouts.py`):
 
 * `batch`, `length`: rows of a batch and positions in a row; `source` and `target` if both occur.
 * `vocabulary`, `embed`, `heads`, `head`, `mlp`: sizes of the network.

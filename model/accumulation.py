@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from model.batch import Batch
-from model.distillation import Distillation
-from model.loss import Losses, RowLosses, combine, training_loss
+from model.loss.distillation import Distillation
+from model.loss.training_loss import Losses, RowLosses, combine, training_loss
 from model.row_parts import join_rows, split_rows
 from model.stack import Call, Microbatch
 from model.transformer import Transformer

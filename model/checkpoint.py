@@ -27,7 +27,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
 from model.dimensions import by_path
-from model.sharding import replicated
+from model.sharding.layouts import replicated
 
 State = TypeVar("State", bound=PyTree)
 KEPT = 2

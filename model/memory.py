@@ -19,7 +19,8 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding
 
 from model.config import ModelConfig
 from model.optimizer import OptimizerConfig, make_optimizer
-from model.sharding import MeshShape, parameter_shardings
+from model.sharding.layouts import parameter_shardings
+from model.sharding.mesh import MeshShape
 from model.transformer import transformer_shapes
 
 

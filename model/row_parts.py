@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Shaped
 
-from model.sharding import batch_shards, constrain
+from model.sharding.layouts import batch_shards, constrain
 
 
 def split_rows(

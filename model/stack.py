@@ -22,7 +22,7 @@ from model.layers.feed_forward import FeedForward
 from model.layers.norm import RMSNorm
 from model.layers.position_bias import PositionBias
 from model.remat import rematerialized
-from model.sharding import constrain
+from model.sharding.layouts import constrain
 from model.switch.switch_layer import Routing, SwitchLayer
 
 

@@ -21,8 +21,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 from model.accumulation import gradients_of
 from model.batch import Batch
 from model.config import ModelConfig, Remat
-from model.distillation import Distillation
-from model.loss import Losses
+from model.loss.distillation import Distillation
+from model.loss.scoring import score
+from model.loss.training_loss import Losses
 from model.nonfinite import Trace, gradient_squares
 from model.optimizer import (
     OptimizerConfig,
@@ -31,8 +32,7 @@ from model.optimizer import (
     make_optimizer,
     matrix_stacks,
 )
-from model.scoring import score
-from model.sharding import batch_sharding, moment_sharding, parameter_shardings, replicated
+from model.sharding.layouts import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.stack import Call
 from model.transformer import Transformer, transformer_shapes
 

@@ -14,10 +14,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from model.batch import Batch
 from model.config import ModelConfig
-from model.cross_entropy import LogitFactors
 from model.layers.initialization import kernel
+from model.layers.products import lookup
+from model.loss.cross_entropy import LogitFactors
 from model.precision import summed_in_float32
-from model.products import lookup
 from model.stack import Call, Stack, StackInputs, StackOutput
 from model.switch.switch_layer import Routing
 

@@ -26,10 +26,10 @@ import transformers
 from material import hugging_face_cases as cases
 
 from model.batch import Batch
-from model.cross_entropy import Computation, Labels, cross_entropy
 from model.hugging_face.config import import_config
 from model.hugging_face.weights import COPIES, export_state, import_state
-from model.sharding import MeshShape, make_mesh
+from model.loss.cross_entropy import Computation, Labels, cross_entropy
+from model.sharding.mesh import MeshShape, make_mesh
 from model.stack import Call
 from model.transformer import Transformer
 

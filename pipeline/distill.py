@@ -18,8 +18,8 @@ import equinox as eqx
 import jax
 
 from data.stores.json_files import read_json
-from model.distillation import Distillation, DistillationConfig
-from model.sharding import make_mesh
+from model.loss.distillation import Distillation, DistillationConfig
+from model.sharding.mesh import make_mesh
 from model.stack import Call
 from model.student import ExpertUse, expert_use, with_teachers_weights
 from model.train_step import TrainState

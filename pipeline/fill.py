@@ -7,7 +7,7 @@ import numpy as np
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
 from model.generation import Sampling, generate
-from model.sharding import batch_sharding
+from model.sharding.layouts import batch_sharding
 from pipeline.arguments import Fill
 from pipeline.runs.open import load_run, restore
 

@@ -19,7 +19,7 @@ from model.layers.fused_attention import fused, has_kernel
 from model.layers.initialization import kernel
 from model.layers.plain_attention import plain_attention
 from model.layers.position_bias import PositionBias
-from model.products import product
+from model.layers.products import product
 from model.remat import ATTENDED, MULTIPLIED
 
 INTO_HEADS = "batch length embed, embed width -> batch length width"

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from model.config import ModelConfig
 from model.layers.initialization import kernel
-from model.products import product
+from model.layers.products import product
 from model.remat import MULTIPLIED
 
 INWARD = "batch length embed, embed mlp -> batch length mlp"

@@ -23,7 +23,8 @@ from model.kernels.attention import (
 )
 from model.layers.position_bias import PositionBias
 from model.remat import ATTENDED
-from model.sharding import BATCH_AXES, on_devices, spec
+from model.sharding.exchanges import on_devices
+from model.sharding.layouts import BATCH_AXES, spec
 
 KERNELS: dict[str, Platform] = {"tpu": "tpu", "gpu": "gpu", "cuda": "gpu"}  # by JAX's name
 ROWS: Any = spec("batch length width")

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.sharding import exchange, sum_over_model
+from model.sharding.exchanges import exchange, sum_over_model
 from model.switch.experts import Experts
 from model.switch.sort_by_expert import sort_by_expert
 

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.sharding import BATCH_AXES, exchange, sum_over_model
+from model.sharding.exchanges import exchange, sum_over_model
+from model.sharding.layouts import BATCH_AXES
 from model.switch.experts import Experts
 from model.switch.sort_by_expert import SortedByExpert, sort_by_expert
 

@@ -24,7 +24,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from model.config import ModelConfig, RoutingConfig, SwitchConfig
 from model.dimensions import declared_names
 from model.layers.initialization import kernel
-from model.sharding import BATCH_AXES, over_devices
+from model.sharding.exchanges import over_devices
+from model.sharding.layouts import BATCH_AXES
 from model.switch.capacity_dispatch import capacity_dispatch
 from model.switch.dropless_dispatch import dropless_dispatch
 from model.switch.experts import Experts

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from model.batch import Batch
 from model.config import ConfigurationError
-from model.sharding import batch_sharding
+from model.sharding.layouts import batch_sharding
 from pipeline.errors import ArtifactError
 
 

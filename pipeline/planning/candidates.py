@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from model.config import ConfigurationError, Remat, forward_flops_by_part
-from model.sharding import MeshShape
+from model.sharding.mesh import MeshShape
 from pipeline.hardware.peaks import step_flops
 from pipeline.recipe.fits import check_divides, least_memory
 from pipeline.recipe.mesh_choice import with_mesh

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from model.batch import Batch
 from model.dimensions import dimension_names, is_names
-from model.sharding import BATCH_AXES, make_mesh
+from model.sharding.layouts import BATCH_AXES
+from model.sharding.mesh import make_mesh
 from model.train_step import Trainer
 from pipeline.planning import gpus
 from pipeline.planning.memory import Memory, compiled_memory, refused_memory, stored_bytes

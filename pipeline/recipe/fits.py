@@ -13,7 +13,7 @@ from jax.sharding import AbstractMesh
 
 from model.config import ConfigurationError
 from model.memory import bytes_per_device
-from model.sharding import MeshShape, check_fit
+from model.sharding.mesh import MeshShape, check_fit
 from pipeline.recipe.recipe import Recipe
 
 GIB = 2**30

@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from data.examples.span_corruption import LEAST_INPUTS, Lengths, lengths_for_inputs
 from model.config import ConfigurationError, ModelConfig, Remat, SwitchConfig
-from model.distillation import DistillationConfig
+from model.loss.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
-from model.sharding import MeshShape
+from model.sharding.mesh import MeshShape
 from pipeline.errors import ArtifactError
 
 

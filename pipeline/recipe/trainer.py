@@ -2,7 +2,7 @@
 
 from jax.sharding import Mesh
 
-from model.distillation import Distillation
+from model.loss.distillation import Distillation
 from model.train_step import Trainer, make_trainer
 from pipeline.recipe.recipe import Recipe
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
-from model.sharding import make_mesh
+from model.sharding.mesh import make_mesh
 from model.train_step import Trainer
 from pipeline.errors import ArtifactError
 from pipeline.recipe.mesh_choice import mesh_to_open_on

@@ -16,7 +16,7 @@ from data.tokens.blocks import TokenBlocks
 from model.checkpoint import KEPT
 from model.config import ConfigurationError
 from model.memory import checkpoint_bytes
-from model.sharding import make_mesh
+from model.sharding.mesh import make_mesh
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import share_of
 from pipeline.recipe.fits import check_sizes

@@ -18,7 +18,7 @@ from data.tokens.tokenizer import MODEL_FILE, load
 from eval.expert_usage import Usage, by_language, columns, together
 from eval.held_out_loss import ScoredBatch, page_losses
 from model.batch import Batch
-from model.loss import RowLosses
+from model.loss.training_loss import RowLosses
 from model.switch.routing_sums import RowRouting
 from model.train_step import Trainer
 from pipeline.hardware.hosts import to_devices

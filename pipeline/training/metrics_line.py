@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from model.loss import Losses
+from model.loss.training_loss import Losses
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
 from pipeline.hardware.peaks import peak_flops, step_flops

@@ -21,8 +21,8 @@ from data.examples.mixture import parse, weights_file
 from data.examples.schedule import make_schedule
 from data.stores.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
-from model.distillation import Distillation
-from model.sharding import make_mesh
+from model.loss.distillation import Distillation
+from model.sharding.mesh import make_mesh
 from pipeline.arguments import Distill, Pretrain
 from pipeline.artifacts.claims import Claim, claim, digest_of_manifest, finish
 from pipeline.errors import PREEMPTED_STATUS, Preempted

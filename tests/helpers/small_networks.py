@@ -13,7 +13,7 @@ import numpy as np
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
-from model.sharding import MeshShape, make_mesh
+from model.sharding.mesh import MeshShape, make_mesh
 from model.train_step import TrainState, make_trainer
 from model.transformer import transformer_shapes
 

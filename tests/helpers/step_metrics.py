@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.loss import Losses
+from model.loss.training_loss import Losses
 from model.nonfinite import GradientSite, Trace
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics

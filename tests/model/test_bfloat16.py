@@ -15,7 +15,8 @@ import pytest
 from small_networks import batch, config, drawn_like, mesh_of
 
 from model.accumulation import gradients_of
-from model.sharding import MeshShape, batch_sharding, parameter_shardings
+from model.sharding.layouts import batch_sharding, parameter_shardings
+from model.sharding.mesh import MeshShape
 from model.stack import Call
 from model.transformer import transformer_shapes
 

@@ -12,7 +12,7 @@ from small_networks import drawn, mesh_of
 from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
 from model.generation import EOS, Sampling, choose, generate, never_dropping
-from model.sharding import MeshShape
+from model.sharding.mesh import MeshShape
 from model.stack import Call
 
 SWITCH = SwitchConfig(experts=4, every=2, encoder_group_tokens=16, decoder_group_tokens=8)

@@ -12,8 +12,8 @@ import pytest
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
-from model.loss import training_loss
-from model.sharding import MeshShape, make_mesh
+from model.loss.training_loss import training_loss
+from model.sharding.mesh import MeshShape, make_mesh
 from model.stack import Call
 from model.transformer import transformer_shapes
 

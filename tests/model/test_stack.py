@@ -12,7 +12,7 @@ from small_networks import drawn, mesh_of
 from model.batch import Visible
 from model.config import ModelConfig, Remat, SwitchConfig
 from model.remat import KEPT
-from model.sharding import MeshShape
+from model.sharding.mesh import MeshShape
 from model.stack import Call, StackInputs
 
 ALL = Visible(None, False, None, None)

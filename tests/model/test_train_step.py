@@ -26,7 +26,8 @@ from small_networks import (
 from model.checkpoint import Checkpoints, with_shardings
 from model.nonfinite import gradient_sites, skip_cause
 from model.optimizer import OptimizerConfig
-from model.sharding import MeshShape, batch_sharding
+from model.sharding.layouts import batch_sharding
+from model.sharding.mesh import MeshShape
 from model.train_step import make_trainer
 
 MIXED = MeshShape(data=2, expert=2, model=2)

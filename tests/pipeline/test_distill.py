@@ -16,7 +16,7 @@ from training_runs import MESH, SIZES, assert_same_run, killed, lines, one_train
 from training_runs import STEPS as TAUGHT
 
 from data.tokens.blocks import TokenBlocks
-from model.distillation import DistillationConfig
+from model.loss.distillation import DistillationConfig
 from pipeline import cli, distill, export_hf, import_hf
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError

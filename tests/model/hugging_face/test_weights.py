@@ -13,10 +13,10 @@ import pytest
 
 from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
-from model.cross_entropy import Computation, Labels, cross_entropy
 from model.hugging_face.config import export_config, import_config
 from model.hugging_face.weights import COPIES, export_state, import_state, weight_names
-from model.sharding import MeshShape, make_mesh
+from model.loss.cross_entropy import Computation, Labels, cross_entropy
+from model.sharding.mesh import MeshShape, make_mesh
 from model.stack import Call
 from model.transformer import transformer_shapes
 

@@ -15,7 +15,7 @@ from model.layers.fused_attention import fused
 from model.layers.plain_attention import plain_attention
 from model.layers.position_bias import PositionBias
 from model.remat import KEPT, rematerialized
-from model.sharding import MeshShape
+from model.sharding.mesh import MeshShape
 
 HEADS, LENGTH = 4, 13
 IS_KEY = jnp.arange(LENGTH) < jnp.array([13, 9, 4, 13, 1, 13, 2, 13])[:, None]

@@ -26,7 +26,8 @@ from switch_case import (
     with_gradients,
 )
 
-from model.sharding import MeshShape, batch_sharding, parameter_shardings
+from model.sharding.layouts import batch_sharding, parameter_shardings
+from model.sharding.mesh import MeshShape
 from model.switch.switch_layer import SwitchLayer
 
 MESHES = [

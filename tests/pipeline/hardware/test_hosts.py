@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.config import ConfigurationError
-from model.sharding import MeshShape, make_mesh
+from model.sharding.mesh import MeshShape, make_mesh
 from pipeline.hardware import hosts
 from pipeline.hardware.hosts import share_of, to_devices
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from model.sharding import MeshShape, make_mesh
+from model.sharding.mesh import MeshShape, make_mesh
 from pipeline.planning.collectives import Collective, _group, _result_size, collectives
 from pipeline.planning.program import parse
 

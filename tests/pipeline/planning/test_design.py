@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from model.config import forward_flops_by_part
-from model.sharding import MeshShape
+from model.sharding.mesh import MeshShape
 from pipeline.planning.between_slices import SliceTransfer
 from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import CompiledStep

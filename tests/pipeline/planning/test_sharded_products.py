@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from model.sharding import MeshShape, make_mesh
+from model.sharding.mesh import MeshShape, make_mesh
 from pipeline.planning.collectives import collectives
 from pipeline.planning.flops import products
 from pipeline.planning.memory_traffic import traffic_bytes

@@ -2,7 +2,7 @@ import pytest
 
 from model.config import ConfigurationError
 from model.memory import bytes_per_device, checkpoint_bytes
-from model.sharding import MeshShape
+from model.sharding.mesh import MeshShape
 from pipeline.recipe import fits, named
 from pipeline.recipe.fits import check_divides, check_sizes
 from pipeline.recipe.recipe import override

@@ -8,7 +8,7 @@ import pytest
 from data.examples.span_corruption import lengths_for_inputs
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
-from model.sharding import MeshShape, make_mesh
+from model.sharding.mesh import MeshShape, make_mesh
 from model.train_step import make_trainer
 from pipeline.training.evaluation_file import write_evaluation
 from pipeline.training.held_out import HeldOut

@@ -25,8 +25,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from model.sharding import gather_stored, on_devices, spec, stored_spec, sum_to_stored
-from model.token_loss import Objective, TokenTerms, sum_over_ids, token_loss
+from model.loss.token_loss import Objective, TokenTerms, sum_over_ids, token_loss
+from model.sharding.exchanges import gather_stored, on_devices, sum_to_stored
+from model.sharding.layouts import spec, stored_spec
 
 TILE = 16  # tokens; the rows of a bfloat16 tile on TPUs
 

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from model.sharding import gather_stored, on_devices, spec, stored_spec, sum_to_stored
+from model.sharding.exchanges import gather_stored, on_devices, sum_to_stored
+from model.sharding.layouts import spec, stored_spec
 
 
 def product(

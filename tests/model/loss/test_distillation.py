@@ -12,13 +12,14 @@ from small_networks import assert_close, drawn, mesh_of, start
 
 from model.batch import Batch
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
-from model.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
-from model.distillation import Distillation, DistillationConfig
-from model.loss import training_loss
+from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
+from model.loss.distillation import Distillation, DistillationConfig
+from model.loss.token_loss import Objective
+from model.loss.training_loss import training_loss
 from model.optimizer import OptimizerConfig
-from model.sharding import MeshShape, batch_sharding, parameter_shardings
+from model.sharding.layouts import batch_sharding, parameter_shardings
+from model.sharding.mesh import MeshShape
 from model.stack import Call
-from model.token_loss import Objective
 from model.train_step import make_trainer
 
 ROWS, SOURCE, TARGET, IDS = 8, 16, 8, 128

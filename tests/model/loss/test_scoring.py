@@ -7,9 +7,10 @@ import jax
 import pytest
 from small_networks import ROWS, SOURCE, SWITCH, TARGET, assert_close, batch, config, drawn, mesh_of
 
-from model import scoring
-from model.scoring import part_count, score
-from model.sharding import MeshShape, batch_sharding, parameter_shardings
+from model.loss import scoring
+from model.loss.scoring import part_count, score
+from model.sharding.layouts import batch_sharding, parameter_shardings
+from model.sharding.mesh import MeshShape
 from model.stack import Call
 
 

@@ -7,9 +7,8 @@ Normalized by real target tokens (T5X's `LOSS_NORMALIZING_FACTOR`). The router's
 over switch layers, as in flaxformer, whose models were released. The paper's text adds the balance
 losses of all layers, which for 12 layers is 12 times alpha.
 
-A student's cross-entropy to the labels is mixed with that to its teacher
-(`model/distillation.py`). `loss_nats` always reports the labels' alone, so that it compares with a
-baseline's.
+A student's cross-entropy to the labels is mixed with that to its teacher (`distillation.py`).
+`loss_nats` always reports the labels' alone, so that it compares with a baseline's.
 """
 
 from typing import Any, NamedTuple
@@ -19,11 +18,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
-from model.cross_entropy import Computation, Labels, RowTerms, cross_entropy
-from model.distillation import Distillation
+from model.loss.cross_entropy import Computation, Labels, RowTerms, cross_entropy
+from model.loss.distillation import Distillation
+from model.loss.token_loss import Objective
 from model.stack import Call, Microbatch
 from model.switch.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
-from model.token_loss import Objective
 from model.transformer import Output, Transformer
 
 Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_networks import ROWS, SWITCH, batch, config, drawn, mesh_of, trainer
 
-from model.loss import training_loss
+from model.loss.training_loss import training_loss
 from model.stack import Call
 
 

@@ -7,8 +7,9 @@ import pytest
 from jax.sharding import PartitionSpec
 from small_networks import mesh_of
 
-from model.products import lookup, product
-from model.sharding import MeshShape, stored_spec
+from model.layers.products import lookup, product
+from model.sharding.layouts import stored_spec
+from model.sharding.mesh import MeshShape
 
 MESHES = [MeshShape(), MeshShape(data=2, expert=2, model=2), MeshShape(data=4, expert=2)]
 INTO_HEADS = "batch length embed, embed heads head -> batch heads length head"

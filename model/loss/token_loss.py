@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.sharding import sum_over_model
+from model.sharding.exchanges import sum_over_model
 
 
 class Objective(NamedTuple):

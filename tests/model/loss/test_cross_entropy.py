@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_networks import assert_close, mesh_of
 
-from model.cross_entropy import (
+from model.loss.cross_entropy import (
     Computation,
     Labels,
     LogitFactors,
@@ -16,8 +16,8 @@ from model.cross_entropy import (
     chunk_tokens,
     cross_entropy,
 )
-from model.sharding import MeshShape
-from model.token_loss import Objective
+from model.loss.token_loss import Objective
+from model.sharding.mesh import MeshShape
 
 ROWS, TARGET, EMBED, IDS = 8, 7, 16, 32  # 56 tokens; 7 per device if the mesh is 2 x 4
 WIDTH = 24  # of the teacher

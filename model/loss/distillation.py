@@ -21,9 +21,9 @@ from typing import Literal, NamedTuple, get_args
 
 from model.batch import Batch
 from model.config import ConfigurationError, positive
-from model.cross_entropy import LogitFactors
+from model.loss.cross_entropy import LogitFactors
+from model.loss.token_loss import Objective
 from model.stack import Call
-from model.token_loss import Objective
 from model.transformer import Transformer
 
 Initialization = Literal["random", "non-experts", "experts-mean"]

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 
 from model.batch import Batch
 from model.config import ModelConfig
-from model.cross_entropy import Computation, Labels, cross_entropy
-from model.loss import RowLosses, row_losses, row_routings
+from model.loss.cross_entropy import Computation, Labels, cross_entropy
+from model.loss.training_loss import RowLosses, row_losses, row_routings
 from model.row_parts import join_rows, split_rows
-from model.sharding import batch_shards
+from model.sharding.layouts import batch_shards
 from model.stack import Call
 from model.switch.routing_sums import RowRouting
 from model.transformer import Transformer

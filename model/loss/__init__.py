@@ -1,0 +1,1 @@
+"""Losses: cross-entropy without stored logits, the training loss, scoring, distillation."""

@@ -1,0 +1,110 @@
+"""The mesh `data x expert x model`: which device stands where, and which sizes it can divide.
+
+One device is the mesh 1 x 1 x 1: there is no second code path. Axes are Auto: XLA's partitioner
+decides what is not annotated.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh
+
+from model.config import ConfigurationError, ModelConfig, at_least_one
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshShape:
+    """Number of devices along each axis.
+
+    Attributes:
+        data, expert, model: devices along the axis, over all slices.
+        slices: number of parts of the data axis that a slow network joins: TPU slices or GPU hosts.
+            Gradients and stored parameters cross it, tokens on the way to an expert never.
+    """
+
+    data: int = 1
+    expert: int = 1
+    model: int = 1
+    slices: int = 1
+
+    def __post_init__(self):
+        at_least_one(self, "data", "expert", "model", "slices")
+
+
+def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
+    """Returns the mesh; neighbouring devices are on one host, neighbouring hosts in one slice.
+
+    Raises:
+        ConfigurationError: if the shape does not use exactly the devices that exist.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    axes = ("data", "expert", "model")
+    return Mesh(arranged(shape, devices), axes, axis_types=(AxisType.Auto,) * 3)
+
+
+def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
+    """Returns the devices in the order of the mesh, an array data x expert x model.
+
+    The order is by process, not along a torus as in `mesh_utils`: each host then has consecutive
+    rows of a batch and reads only those.
+
+    Raises:
+        ConfigurationError: if the shape does not use exactly the devices that exist.
+    """
+    sizes = (shape.data, shape.expert, shape.model)
+    if math.prod(sizes) != len(devices):
+        raise ConfigurationError(
+            f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "
+            f"{math.prod(sizes)} devices; found {len(devices)} ({devices[0].platform}). "
+            "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
+        )
+    part = "slice_index" if hasattr(devices[0], "slice_index") else "process_index"
+    slices = Counter(getattr(device, part) for device in devices)
+    even = len(set(slices.values())) == 1 and shape.data % shape.slices == 0
+    if shape.slices > 1 and (len(slices) != shape.slices or not even):
+        raise ConfigurationError(
+            f"mesh.slices={shape.slices} was given with data={shape.data}; found {len(slices)} "
+            f"{'slices' if part == 'slice_index' else 'hosts'} of {sorted(slices.values())} "
+            "devices. Set mesh.slices to their number and mesh.data to a multiple of it."
+        )
+    in_order = sorted(devices, key=lambda device: getattr(device, part))
+    return np.array(in_order if shape.slices > 1 else devices).reshape(sizes)
+
+
+def check_fit(
+    config: ModelConfig, mesh: Mesh | AbstractMesh, rows: int, inputs: int, targets: int
+) -> None:
+    """Checks that the mesh divides every sharded size and each device has a routing group.
+
+    Raises:
+        ConfigurationError: if any does not; the message names all of them.
+    """
+    size = dict(mesh.shape)
+    shards = size["data"] * size["expert"]
+    divisions = [
+        ("rows of a batch", rows, shards),
+        ("heads", config.heads, size["model"]),
+        ("mlp", config.mlp, size["model"]),
+        ("vocabulary rows", config.vocabulary_rows, size["model"]),
+        ("embed", config.embed, size["data"]),
+    ]
+    if config.switch is not None:
+        switch = config.switch
+        divisions += [
+            ("experts", switch.experts, size["expert"]),
+            ("encoder tokens of a device", rows * inputs // shards, switch.encoder_group_tokens),
+            ("decoder tokens of a device", rows * targets // shards, switch.decoder_group_tokens),
+        ]
+    misfits = [
+        f"{what} ({n}) must be a multiple of {by}" for what, n, by in divisions if n % by or n < by
+    ]
+    if misfits:
+        raise ConfigurationError(
+            f"The recipe does not fit a mesh of {size}: {'; '.join(misfits)}. "
+            "Change the mesh, the batch or the group sizes."
+        )
