@@ -4,7 +4,7 @@ Both read the same WET files: the small archive of the tests, pages made by hand
 real pages do not trigger, and real pages from ../shared/data/web where that lies beside the
 checkout. The same pages must be kept with the same text, language and split, and the others must
 fall to the same rule. Every rule must have rejected something, or its agreement would mean nothing.
-Exits with 1 otherwise.
+Exits with 1 otherwise, and if an input is not the one pinned in `material/inputs.sha256`.
 
 Not compared, since the reference leaves them to chance or dies: pages of one address and one time,
 and records that are no UTF-8. `--freeze` writes the reference's outcome for `make test`: digests of
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from material import hand_made, readable, reference
+from material import frozen_inputs, hand_made, readable, reference
 from material.reference import Outcome
 
 from data.rules import bad_words, rule_sets
@@ -54,6 +54,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         small = [readable.copy(archive, Path(directory)) for archive in SMALL]
         files = [*web, *small, hand_made.write(Path(directory))]
+        if changed := frozen_inputs.changed([*SMALL, *files]):
+            print(f"inputs of other content than pinned: {', '.join(changed)}")
+            return 1
         agree = [_compare(name, files, Path(directory)) for name in RULES]
         if sys.argv[1:] == ["--freeze"]:
             _freeze({"small": small} | ({"crawl": web[:1]} if web else {}))

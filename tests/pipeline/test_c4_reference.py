@@ -2,7 +2,7 @@
 
 On the archives as digests; on pages made by hand, for the rules that real ones do not trigger, as
 what the reference itself made of each. The reference read the small archive without the records
-that do not decode, for it dies of them.
+that do not decode, for it dies of them. The inputs are pinned (`parity/material/inputs.sha256`).
 """
 
 import hashlib
@@ -34,16 +34,26 @@ def test_the_reference_keeps_and_rejects_the_same_pages_for_the_same_reasons(tmp
 @pytest.mark.parametrize("rules", HAND_MADE)
 def test_every_page_made_by_hand_falls_to_its_rule(tmp_path, rules):
     """Each address names the rule that real pages do not trigger."""
-    archive, out = material().write(tmp_path), tmp_path / "out"
+    archive, out = material("hand_made").write(tmp_path), tmp_path / "out"
     lists = tmp_path / "bad_words"
     clean.run(Clean(input=(str(archive),), rules=rules, out=out, bad_words=lists))
     assert verdicts(out) == HAND_MADE[rules]
     assert len(HAND_MADE[rules]) > 40
 
 
-def material() -> ModuleType:
-    path = Path(__file__).parents[2] / "parity/material/hand_made.py"
-    spec = importlib.util.spec_from_file_location("hand_made", path)
+def test_what_is_compared_is_what_was_pinned(tmp_path):
+    """A change of a reader or of the material must not change the comparison without a word."""
+    readable = [material("readable").copy(archive, tmp_path) for archive in ARCHIVES["small"]]
+    archives = [path for paths in ARCHIVES.values() for path in paths]
+    inputs = [*archives, *readable, material("hand_made").write(tmp_path)]
+    assert material("frozen_inputs").changed(inputs) == []
+    readable[0].write_bytes(readable[0].read_bytes()[:-1])
+    assert material("frozen_inputs").changed(readable) == [f"readable/{readable[0].name}"]
+
+
+def material(name: str) -> ModuleType:
+    path = Path(__file__).parents[2] / f"parity/material/{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
