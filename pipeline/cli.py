@@ -11,6 +11,7 @@ import logging
 import operator
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ import tyro
 from data.errors import DataError
 from model.config import ConfigurationError
 from pipeline import arguments
+from pipeline.credentials import redacted, refuse
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
 from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
@@ -50,8 +52,13 @@ Transformer gains over mT5, language by language, comes out at the other."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs one command and exits with its status."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    """Runs one command and exits with its status; a traceback, too, shows no credential."""
+    try:
+        status = run(sys.argv[1:] if argv is None else argv)
+    except Exception:
+        print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+        status = 1
+    sys.exit(status)
 
 
 def run(argv: list[str]) -> int:
@@ -61,11 +68,12 @@ def run(argv: list[str]) -> int:
     """
     logging.getLogger().addFilter(is_worth_reading)
     leave_alone_without_chips()
-    own, beam = split_beam_options(argv)
-    own = merge_repeated(own)
-    command = parse(own)
-    name = own[0]
     try:
+        refuse(argv)
+        own, beam = split_beam_options(argv)
+        own = merge_repeated(own)
+        command = parse(own)
+        name = own[0]
         check_paths(name, command)
         if beam:
             command = with_beam_options(name, command, beam)
@@ -73,7 +81,7 @@ def run(argv: list[str]) -> int:
             set_compiler_flags(deterministic=command.deterministic)
         importlib.import_module(module_of(name)).run(command)
     except (DataError, ArtifactError, ConfigurationError) as error:
-        print(f"mswitch: {error}", file=sys.stderr)
+        print(f"mswitch: {redacted(str(error))}", file=sys.stderr)
         return 2
     except Preempted as stopped:
         print(stopped, file=sys.stderr)
@@ -170,8 +178,9 @@ def with_beam_options(name: str, command: Any, beam: tuple[str, ...]) -> Any:
         ArtifactError: if the command runs no Beam job.
     """
     if not hasattr(command, "beam"):
+        names = (word.partition("=")[0] for word in beam if word.startswith("--"))
         raise ArtifactError(
-            f"Beam options ({' '.join(beam)}) were given to {name}, which runs no Beam job; "
+            f"Beam options ({' '.join(names)}) were given to {name}, which runs no Beam job; "
             "only clean and tokenize take options after --."
         )
     return replace(command, beam=beam)

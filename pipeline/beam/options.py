@@ -22,14 +22,21 @@ from apache_beam.runners.runner import PipelineResult
 from data.errors import DataError
 from data.stores.files import is_remote
 from pipeline.beam.local_runner import LocalRunner
+from pipeline.beam.loopback import bind_to_loopback
 from pipeline.beam.store_options import use_store_options
+from pipeline.credentials import refuse_in_job
 
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARNING")
 LARGE_INPUT_BYTES = 48 << 20  # some 12 s of work for one core
 
 
 def pipeline_options(given: Sequence[str], *, input_bytes: int = 0) -> PipelineOptions:
-    """Returns the options of a job that reads `input_bytes`, with the user's options last."""
+    """Returns the options of a job that reads `input_bytes`, with the user's options last.
+
+    Raises:
+        DataError: if an option holds a credential.
+    """
+    refuse_in_job(given)
     cores = len(os.sched_getaffinity(0))
     workers = []
     if input_bytes >= LARGE_INPUT_BYTES and cores > 1:
@@ -94,10 +101,13 @@ class FollowedPipeline(beam.Pipeline):
 def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> beam.Pipeline:
     """Returns an empty pipeline, and sets this process's store options to the job's.
 
+    Servers that Beam starts for it on this machine listen on loopback.
+
     Raises:
         DataError: if the runner rejects the options.
     """
     use_store_options(options)
+    bind_to_loopback()
     if options.view_as(StandardOptions).runner == "FnApiRunner":
         return FollowedPipeline(follow, runner=LocalRunner(options), options=options)
     try:

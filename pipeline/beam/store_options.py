@@ -1,5 +1,8 @@
 """Beam's options for object stores (`--s3_endpoint_url`, ...) as fsspec's options.
 
+They describe where a store is. No keys are among them (`pipeline.credentials`): each process takes
+its own from its environment or from a credential file.
+
 Beam passes a job's options to the workers of some runners and not to others (a pool of workers
 receives none), so the options travel with the functions that need them.
 """
@@ -53,9 +56,6 @@ def _s3(options: PipelineOptions) -> dict[str, Any]:
         region_name=given.s3_region_name, api_version=given.s3_api_version, verify=given.s3_verify
     )
     return _given(
-        key=given.s3_access_key_id,
-        secret=given.s3_secret_access_key,
-        token=given.s3_session_token,
         endpoint_url=given.s3_endpoint_url,
         use_ssl=False if given.s3_disable_ssl else None,
         client_kwargs=client or None,

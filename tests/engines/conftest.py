@@ -180,7 +180,7 @@ def workers(
         port, folder = free_port(), tmp_path_factory.mktemp("elsewhere")
         # The pool starts `python` from PATH.
         path = os.pathsep.join((str(WORKER / "bin"), os.environ["PATH"]))
-        module = ("-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}")
+        module = ("-m", "pipeline.beam.worker_pool", f"--service_port={port}")
         bare = {"PATH": path, "PYTHONPATH": "", "VIRTUAL_ENV": "", **more}
         with served(port, "worker/bin/python", *module, cwd=folder, **bare):
             yield f"localhost:{port}"

@@ -23,24 +23,20 @@ class Minio:
             key=KEYS[0], secret=KEYS[1], endpoint_url=self.address, use_listings_cache=False
         )
 
-    def options(self, address: str = "", secret: str = KEYS[1]) -> list[str]:
+    def options(self, address: str = "") -> list[str]:
         """Returns the options after `--`; `address` may be a proxy's."""
-        return [
-            f"--s3_endpoint_url={address or self.address}",
-            f"--s3_access_key_id={KEYS[0]}",
-            f"--s3_secret_access_key={secret}",
-            "--s3_region_name=us-east-1",
-        ]
+        return [f"--s3_endpoint_url={address or self.address}", "--s3_region_name=us-east-1"]
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Returns the environment variables that every command and pool of workers needs."""
+        return {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
 
     @property
     def variables(self) -> dict[str, str]:
         """Returns the environment variables for a command without Beam options."""
-        return {
-            "AWS_ENDPOINT_URL": self.address,
-            "AWS_ACCESS_KEY_ID": KEYS[0],
-            "AWS_SECRET_ACCESS_KEY": KEYS[1],
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
+        place = {"AWS_ENDPOINT_URL": self.address, "AWS_DEFAULT_REGION": "us-east-1"}
+        return self.keys | place
 
     def bucket(self, name: str) -> str:
         self.files.mkdir(name)

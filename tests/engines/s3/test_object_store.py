@@ -23,13 +23,20 @@ def way(tmp_path_factory, minio, raw_on_s3, mswitch) -> Path:
     """The same on the local disk and on S3, up to the tokens."""
     here, there = tmp_path_factory.mktemp("way"), minio.bucket("way")
     for out in (here, there):
-        mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}/corpus", "--", *minio.options())
+        mswitch(
+            *CLEAN,
+            f"--input={raw_on_s3}",
+            f"--out={out}/corpus",
+            "--",
+            *minio.options(),
+            **minio.keys,
+        )
     for name, out in (("here", here), ("there", there)):
         corpus = f"--corpus={out}/corpus"
         mswitch("vocabulary", corpus, f"--out={here}/vocabulary-{name}", *VOCABULARY,
                 **minio.variables)  # fmt: skip
         mswitch("tokenize", corpus, f"--vocabulary={here}/vocabulary-{name}",
-                f"--out={out}/tokens", "--", *minio.options())  # fmt: skip
+                f"--out={out}/tokens", "--", *minio.options(), **minio.keys)  # fmt: skip
     return here
 
 
@@ -43,14 +50,17 @@ def test_s3_gets_what_a_disk_gets(way, minio, digests, tmp_path, artifact):
 
 
 def test_two_processes_and_prism_write_the_same_to_s3(
-    way, minio, raw_on_s3, mswitch, on_prism, worker_pool, digests, tmp_path
+    way, minio, raw_on_s3, mswitch, on_prism, workers, digests, tmp_path
 ):
-    """Workers get the store from the job's options; the pool has no other access to it."""
+    """Workers get the store's address from the job's options, and keys from their environment."""
     two = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
-    for name, runner in (("two", two), ("prism", on_prism(worker_pool))):
-        out = f"{minio.bucket(name)}/corpus"
-        options = ("--", *minio.options(), *runner)
-        mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options)
+    with workers(**minio.keys) as pool:
+        for name, runner in (("two", two), ("prism", on_prism(pool))):
+            out = f"{minio.bucket(name)}/corpus"
+            options = ("--", *minio.options(), *runner)
+            mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options, **minio.keys)
+    for name in ("two", "prism"):
+        out = f"s3://{name}/corpus"
         assert digests(minio.fetched(out, tmp_path / name)) == digests(way / "corpus")
 
 

@@ -77,7 +77,7 @@ def proxy(store: str, trouble: Trouble) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, minio, raw_on_s3, mswitch, digests) -> dict[str, str]:
     out = tmp_path_factory.mktemp("whole") / "corpus"
-    mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options())
+    mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options(), **minio.keys)
     return digests(out)
 
 
@@ -114,14 +114,14 @@ def test_killed_in_an_upload_nothing_half_written_is_taken_for_whole(
     with proxy(minio.address, kill_in_upload) as address:
         for number in range(5):
             left = draw.randrange(3, 14)
-            job = start(*command, *minio.options(address))
+            job = start(*command, *minio.options(address), **minio.keys)
             job.communicate()
             kills += job.returncode == -signal.SIGKILL
             there = corpus(minio, out, tmp_path / str(number), digests)
             assert all(whole[name] == there[name] for name in there.keys() & whole.keys())
             assert there.keys() - whole.keys() <= {"unfinished.json"}
     assert kills >= 3
-    mswitch(*command, *minio.options())
+    mswitch(*command, *minio.options(), **minio.keys)
     assert corpus(minio, out, tmp_path / "end", digests) == whole
     assert not minio.files.find(f"{out}/work")
 
@@ -137,7 +137,7 @@ def test_503_now_and_then_loses_nothing(minio, raw_on_s3, mswitch, whole, digest
 
     with proxy(minio.address, trouble) as address:
         options = ("--", *minio.options(address))
-        mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options)
+        mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options, **minio.keys)
     assert {"GET", "PUT", "HEAD"} <= set(refused)
     assert corpus(minio, out, tmp_path / "there", digests) == whole
 
@@ -158,14 +158,23 @@ def test_bytes_altered_on_the_way_are_refused_by_the_store_and_sent_again(
             request.forward(request.body[:middle] + flipped + request.body[middle + 1 :])
 
     with proxy(minio.address, alter) as address:
-        mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options(address))
+        mswitch(
+            *CLEAN,
+            f"--input={raw_on_s3}",
+            f"--out={out}",
+            "--",
+            *minio.options(address),
+            **minio.keys,
+        )
     assert len(altered) > 5
     assert corpus(minio, out, tmp_path / "there", digests) == whole
 
 
 def test_20_seconds_of_silence_lose_nothing(minio, raw_on_s3, start, whole, digests, tmp_path):
     out = f"{minio.bucket('silent')}/corpus"
-    job = start(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options())
+    job = start(
+        *CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options(), **minio.keys
+    )
     while not minio.files.find(f"{out}/work"):  # in the middle
         assert job.poll() is None, job.communicate()[1]
         time.sleep(0.1)
@@ -191,15 +200,18 @@ def sentence(done) -> str:
 def test_no_access_is_one_sentence(minio, raw_on_s3, mswitch, tmp_path):
     bucket = minio.bucket("closed")
     asked = (*CLEAN, f"--input={raw_on_s3}", f"--out={bucket}/corpus", "--")
-    said = sentence(mswitch(*asked, *minio.options(secret="another"), fails=True))
+    wrong = minio.keys | {"AWS_SECRET_ACCESS_KEY": "another"}
+    said = sentence(mswitch(*asked, *minio.options(), fails=True, **wrong))
     assert "check the address and the credentials" in said
     assert raw_on_s3 in said
     there = (*CLEAN, f"--input={raw_on_s3}", "--out=s3://no-such-bucket/corpus", "--")
-    said = sentence(mswitch(*there, *minio.options(), fails=True))
+    said = sentence(mswitch(*there, *minio.options(), fails=True, **minio.keys))
     assert "s3://no-such-bucket/corpus" in said
     assert "NoSuchBucket" in said or "bucket does not exist" in said
     nowhere = (*CLEAN, "--input=s3://no-such-bucket/*.warc.wet.gz", f"--out={bucket}/corpus", "--")
-    assert "s3://no-such-bucket" in sentence(mswitch(*nowhere, *minio.options(), fails=True))
+    assert "s3://no-such-bucket" in sentence(
+        mswitch(*nowhere, *minio.options(), fails=True, **minio.keys)
+    )
     assert not minio.files.find(bucket)
 
 
@@ -217,8 +229,8 @@ def test_a_store_that_stays_away_is_one_sentence_and_the_same_command_goes_on(
         options = ("--", *minio.options(address))
         # The library below also retries; that is not needed here.
         asked = mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options, fails=True,
-                        AWS_MAX_ATTEMPTS="1")  # fmt: skip
+                        AWS_MAX_ATTEMPTS="1", **minio.keys)  # fmt: skip
     assert "cannot be" in sentence(asked)
     assert "resumes where the job stopped" in sentence(asked)
-    mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options())
+    mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options(), **minio.keys)
     assert corpus(minio, out, tmp_path / "there", digests) == whole

@@ -1,0 +1,126 @@
+"""Credentials on a command line are refused by name, and their values are printed nowhere."""
+
+import base64
+import bz2
+import re
+
+import apache_beam as beam
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import DataError
+from data.rules import rule_sets
+from pipeline import clean, cli
+from pipeline.beam.options import pipeline_options
+from pipeline.cleaning.shards import InputFile
+from pipeline.credentials import redacted, refuse
+
+PLANTED = "pLaNtEdVaLuE42"
+CLEAN = "clean --input x.wet --rules none --out o"
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (
+            f"pretrain --recipe r --tokens t --out o -- --s3_secret_access_key={PLANTED}",
+            "--s3_secret",
+        ),
+        (f"{CLEAN} -- --s3_secret_access_key {PLANTED}", "--s3_secret_access_key"),
+        (f"{CLEAN} -- --s3_access_key_id={PLANTED}", "--s3_access_key_id"),
+        (f"{CLEAN} -- --s3_session_token={PLANTED}", "--s3_session_token"),
+        (f"{CLEAN} -- --azure_connection_string={PLANTED}", "--azure_connection_string"),
+        (f"{CLEAN} --s3-secret-access-key={PLANTED}", "--s3_secret_access_key"),
+        (f"nonsense --password {PLANTED}", "--password"),
+        (f"{CLEAN} -- --s3_endpoint_url=https://user:{PLANTED}@host", "An address with a password"),
+        (f"{CLEAN} --crawl-base https://user:{PLANTED}@host", "An address with a password"),
+        (
+            f'{CLEAN} -- --environment_config={{"env":{{"AWS_SECRET_ACCESS_KEY":"{PLANTED}"}}}}',
+            "AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            f"{CLEAN} -- --environment_options=process_variables=AWS_SECRET_ACCESS_KEY={PLANTED}",
+            "AWS_SECRET_ACCESS_KEY",
+        ),
+    ],
+)
+def test_a_credential_on_the_command_line_is_refused_in_one_sentence(
+    command, named, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.wet").touch()
+    assert cli.run(command.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"mswitch: {named}")
+    assert printed.err.count("\n") == 1
+    assert "AWS_SECRET_ACCESS_KEY (or ~/.aws/credentials)" in printed.err
+    assert PLANTED not in printed.err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.wet"]
+
+
+def test_options_for_a_command_without_a_job_are_named_without_their_values(capsys):
+    words = ["pretrain", "--recipe", "r", "--tokens", "t", "--out", "o", "--", "--runner=Prism"]
+    assert cli.run([*words, f"--s3_region_name={PLANTED}", PLANTED]) == 2
+    printed = capsys.readouterr().err
+    assert "Beam options (--runner --s3_region_name) were given to pretrain" in printed
+    assert PLANTED not in printed
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fill --run runs/secret --tokens 3 a_password:",
+        "pretrain --tokens s3://bucket/secret=1/tokens --out password",
+        "clean --input gs://bucket/a@b.wet.gz hdfs://user@name/x.wet.gz --out o",
+        "clean --out o -- --s3_endpoint_url=http://host:9000 --experiments=use_runner_v2",
+    ],
+)
+def test_other_words_are_no_credentials(words):
+    refuse(words.split())
+
+
+def unpacked(graph: bytes) -> bytes:
+    """Returns a job's graph with the functions that Beam compressed into it."""
+    functions = (base64.b64decode(text) for text in re.findall(rb"QlpoO[\w+/]{40,}={0,2}", graph))
+    return b"".join((graph, *map(bz2.decompress, functions)))
+
+
+def test_neither_graph_nor_options_hold_what_the_environment_does(tmp_path, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, PLANTED)
+    options = pipeline_options(["--s3_endpoint_url=http://planted-host"])
+    job = clean.job_of(str(tmp_path), rule_sets.none(), [InputFile("s3://bucket/a.wet", 1)])
+    pipeline = beam.Pipeline(options=options)
+    clean.build(job, pipeline)
+    graph = unpacked(pipeline.to_runner_api().SerializeToString())
+    assert b"planted-host" in graph  # the search finds what is there
+    assert PLANTED.encode() not in graph
+    assert PLANTED not in str(options.get_all_options())
+
+
+@given(st.text(min_size=8), st.text(), st.text())
+def test_a_message_is_printed_without_credentials(secret, before, after):
+    shown = redacted(f"{before}{secret}{after}", {"AWS_SECRET_ACCESS_KEY": secret, "HOME": before})
+    assert secret not in shown.replace("***", "") or secret in before + after
+
+
+def test_a_traceback_shows_no_credential(monkeypatch, capsys):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", PLANTED)
+
+    def fails(_):
+        raise RuntimeError(f"the store refuses {PLANTED}")
+
+    monkeypatch.setattr(cli, "run", fails)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([])
+    assert stopped.value.code == 1
+    printed = capsys.readouterr().err
+    assert "RuntimeError: the store refuses ***" in printed
+    assert PLANTED not in printed
+
+
+def test_a_job_refuses_credentials_also_without_the_command_line():
+    with pytest.raises(DataError, match="--s3_session_token was given"):
+        pipeline_options([f"--s3_session_token={PLANTED}"])
