@@ -42,11 +42,13 @@ class CheckpointError(ValueError):
 
 
 class Checkpoints:
-    """The checkpoints of one run."""
+    """The checkpoints of one run: the last two, and those of every `keep_every`-th step."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, keep_every: int = 0):
         self.directory = directory.absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=KEPT, keep_period=keep_every or None, create=True
+        )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:

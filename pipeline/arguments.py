@@ -144,6 +144,11 @@ class Pretrain:
     """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/."""
     start: Path | None = None
     """Finished or imported run whose last weights are the first weights, instead of random ones."""
+    trunk: Path | None = None
+    """Run of this recipe to branch off, finished or not: its weights and optimizer state at
+    --branch-at are continued, and the learning rate falls linearly from there to 0 at `steps`."""
+    branch_at: int | None = None
+    """Step of a checkpoint of --trunk; the trunk's `keep_every` preserves such checkpoints."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
     profile: tuple[int, int] | None = None

@@ -6,12 +6,17 @@ first step, at intervals and at the end. SIGTERM saves and exits (`training/pree
 `time.json` accounts for the run's time (`training/time_account.py`).
 """
 
-import functools
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
+from data.tokens.blocks import TokenBlocks
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
+from pipeline.training.branch import Branch
 from pipeline.training.first_weights import check_weights, start_from
 from pipeline.training.run import carry_out, is_finished, make_training, prepare
 
@@ -21,15 +26,43 @@ def run(arguments: Pretrain) -> None:
 
     Raises:
         Preempted: if SIGTERM stopped the run; its state is saved.
+        ArtifactError: if the run cannot start.
     """
     recipe, start = override(named.get(arguments.recipe), arguments.overrides), arguments.start
-    checks = [] if start is None else [functools.partial(check_weights, start, recipe)]
+    checks: list[Callable[[TokenBlocks], None]] = []
+    if start is not None:
+        checks.append(partial(check_weights, start, recipe))
+    branch = requested_branch(arguments)
+    if branch is not None:
+        recipe = branch.decayed(recipe)
+        checks.append(partial(branch.check, recipe))
     prepared = prepare(arguments, recipe, checks)
     if start is not None:
         prepared = prepared.with_input("start", digest_of_manifest(start))
+    if branch is not None:
+        prepared = replace(prepared, inputs=branch.inputs())
     if is_finished(prepared):
         return
     training = make_training(prepared)
     if start is not None:
         start_from(start, arguments.out, training.trainer)
-    carry_out(prepared, training)
+    if branch is not None:
+        branch.write_first_state(arguments.out, training.trainer)
+    carry_out(prepared, training, {} if branch is None else {"branch": branch.to_json()})
+
+
+def requested_branch(arguments: Pretrain) -> Branch | None:
+    """Returns where the run branches off, or None if it is a run of its own.
+
+    Raises:
+        ArtifactError: if one of --trunk and --branch-at is missing, or --start is given too.
+    """
+    trunk, at = arguments.trunk, arguments.branch_at
+    if trunk is None and at is None:
+        return None
+    if trunk is None or at is None or arguments.start is not None:
+        raise ArtifactError(
+            f"--trunk {trunk} and --branch-at {at} were given with --start {arguments.start}; a "
+            "branch needs the first two, and begins with the trunk's weights."
+        )
+    return Branch(trunk, at)

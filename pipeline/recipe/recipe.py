@@ -34,6 +34,8 @@ class Recipe:
             unimax:EPOCHS:CHARACTERS or weights:FILE (`data/examples/mixture.py`).
         seed: seed of weights, order and spans.
         evaluate_every, checkpoint_every, log_every: intervals in steps.
+        keep_every: interval in steps of the checkpoints that are never deleted, for runs that
+            branch off there; 0 keeps only the last two.
         mesh: number of devices along each axis.
         accumulate: number of microbatches per batch, which lower memory; the update is that of the
             whole batch.
@@ -57,6 +59,7 @@ class Recipe:
     evaluate_every: int = 5_000
     checkpoint_every: int = 5_000
     log_every: int = 100
+    keep_every: int = 0
     mesh: MeshShape = field(default_factory=MeshShape)
     accumulate: int = 1
     remat: Remat = "none"
@@ -72,6 +75,11 @@ class Recipe:
         for name in (*counts, "logits_mib"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
+        if self.keep_every % self.checkpoint_every:
+            raise ConfigurationError(
+                f"keep_every was {self.keep_every}; it must be a multiple of checkpoint_every "
+                f"({self.checkpoint_every}), or 0."
+            )
 
     @property
     def stage(self) -> str:

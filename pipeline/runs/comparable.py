@@ -4,7 +4,8 @@ Two runs may be compared under three conditions:
 
 * Their recipes agree in everything but the name, the seed, the feed-forward layers (`model.switch`)
   and the settings that leave a step's result unchanged (the mesh, how often it logs).
-* They were made from the same inputs: tokens, vocabulary, first weights, mixture file, teacher.
+* They were trained by one version of the numerics, from the same inputs: tokens, vocabulary, first
+  weights, mixture file, teacher.
 * Every evaluation scored the same held-out pages with the same targets.
 
 Other held-out pages are always refused. Every other difference is refused too, or listed where the
@@ -23,7 +24,7 @@ from pipeline.runs.finished import FinishedRun
 
 # May differ: none changes what a step computes, except the seed, which is meant to.
 _FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
-_FREE |= {"evaluate_every", "checkpoint_every", "log_every"}
+_FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
 _DISTILLATION = "distillation"  # the part of a recipe that only a student has
 _TEACHER = "teacher"  # the input that only a student has
 
@@ -138,11 +139,14 @@ def _check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
 
 
 def _fixed(run: FinishedRun) -> dict[str, Any]:
-    """Returns the settings and input digests that must be equal on both sides."""
+    """Returns settings, digests of inputs and numerics, which must be equal on both sides."""
     recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
     model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
     digests = {f"digest of the {name}": digest for name, digest in _inputs(run).items()}
-    return recipe | {"model": model} | digests
+    numerics = (
+        {} if run.imported else {"version of the numerics": run.about.get("numerics_version", 1)}
+    )
+    return recipe | {"model": model} | digests | numerics
 
 
 def _inputs(run: FinishedRun) -> Mapping[str, str]:

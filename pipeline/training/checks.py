@@ -80,13 +80,14 @@ def check_disk(recipe: Recipe, out: Path) -> None:
         ArtifactError: if they need more than the free space.
     """
     one = checkpoint_bytes(recipe.model, recipe.optimizer)
+    count = KEPT + 1 + (recipe.steps // recipe.keep_every if recipe.keep_every else 0)
     there = sum(path.stat().st_size for path in _files(out / "checkpoints"))
-    needs = max((KEPT + 1) * one - there, 0)
+    needs = max(count * one - there, 0)
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if needs > free:
         raise ArtifactError(
-            f"{KEPT + 1} checkpoints of {one / GIB:.2f} GiB are to go to {out}, which needs "
+            f"{count} checkpoints of {one / GIB:.2f} GiB are to go to {out}, which needs "
             f"{needs / GIB:.2f} GiB more; {free / GIB:.2f} GiB are free. Make room or name another "
             "--out."
         )

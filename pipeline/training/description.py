@@ -14,6 +14,7 @@ from model import NUMERICS_VERSION
 from model.config import forward_flops
 from model.train_step import Trainer
 from model.transformer import parameter_count
+from pipeline.artifacts.source_commit import source_commit
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.directory import RECIPE
@@ -45,6 +46,7 @@ def describe_run(
         "devices": [device.device_kind for device in trainer.mesh.devices.flat],
         "inputs": inputs,
         "numerics_version": _begun_with(out),
+        "commits": _commits(out),
     }
     write_json(out / RECIPE, fields | dict(more))
 
@@ -62,6 +64,14 @@ def check_numerics(out: Path) -> None:
             f"version {begun_with}, which computes other numbers; resume it with the mswitch that "
             "began it, or name another --out."
         )
+
+
+def _commits(out: Path) -> list[str]:
+    """Returns the commits that have trained a run so far, this one last; none if unknown."""
+    path = out / RECIPE
+    before = read_json(path).get("commits", []) if path.exists() else []
+    now = source_commit()
+    return [one for one in before if one != now] + [now] * (now is not None)
 
 
 def _begun_with(out: Path) -> int:

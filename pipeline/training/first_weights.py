@@ -35,20 +35,21 @@ def start_from(start: Path, out: Path, trainer: Trainer) -> None:
     write_first_checkpoint(out, first)
 
 
-def write_first_checkpoint(out: Path, first: Callable[[], TrainState]) -> None:
-    """Writes checkpoint 0 of a run, unless the run has a checkpoint.
+def write_first_checkpoint(out: Path, first: Callable[[], TrainState], step: int = 0) -> None:
+    """Writes the first checkpoint of a run, unless the run has a checkpoint.
 
     Args:
         out: the run's directory.
         first: returns the state to write; called only if it is written.
+        step: step of the state.
 
     Raises:
-        ArtifactError: if checkpoint 0 cannot be written.
+        ArtifactError: if the checkpoint cannot be written.
     """
     with explain_save_errors(out):
         checkpoints = Checkpoints(out / "checkpoints")
         if not checkpoints.steps():
-            checkpoints.save(0, first())
+            checkpoints.save(step, first())
         checkpoints.close()
 
 

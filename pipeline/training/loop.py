@@ -78,7 +78,7 @@ def train(training: Training) -> LoopResult:
         ArtifactError: if too many updates in a row were skipped.
         CheckpointError: if a checkpoint cannot be written, or none can be read.
     """
-    checkpoints = Checkpoints(training.out / "checkpoints")
+    checkpoints = Checkpoints(training.out / "checkpoints", training.recipe.keep_every)
     if is_first():
         checkpoints.forget_unfinished()
     state, first, set_aside = resume(checkpoints, training.trainer)

@@ -41,7 +41,7 @@ from pipeline.training.time_account import TimeAccount
 
 CLAIMS = list(Claim)
 # These settings change neither a step's result nor its randomness: a run may resume with others.
-FREE = ("mesh", "accumulate", "remat", "logits_mib")
+FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Which synthetic runs may be compared, and which differences are refused or listed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def test_runs_of_other_inputs_need_permission(dense, tmp_path, name):
     assert differences([dense], [other], allowed=True) == (
         Difference(f"digest of the {name}", ("not recorded",), ("sha",)),
     )
+
+
+def test_runs_of_other_numerics_need_permission(dense):
+    other = replace(dense, about={**dense.about, "numerics_version": 2})
+    with pytest.raises(ArtifactError, match="version of the numerics: there 1, here 2"):
+        differences([dense], [other], allowed=False)
+    (listed,) = differences([dense], [other], allowed=True)
+    assert listed == Difference("version of the numerics", ("1",), ("2",))
 
 
 def test_a_student_is_a_distilled_run(dense, sparse, tmp_path):

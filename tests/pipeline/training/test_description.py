@@ -19,6 +19,16 @@ def test_a_run_is_resumed_with_the_numerics_that_began_it(tmp_path):
         check_numerics(begun_with(tmp_path, numerics_version=99))
 
 
+def test_every_commit_that_trained_a_run_is_recorded_once(tmp_path, monkeypatch):
+    recorded = ["a" * 40, "b" * 40]
+    begun_with(tmp_path, commits=recorded)
+    for now, expected in (("c" * 40, [*recorded, "c" * 40]), ("a" * 40, recorded[::-1])):
+        monkeypatch.setattr(description, "source_commit", lambda now=now: now)
+        assert description._commits(tmp_path) == expected
+    monkeypatch.setattr(description, "source_commit", lambda: None)
+    assert description._commits(tmp_path) == recorded
+
+
 def test_version_1_is_resumed_if_dense(tmp_path, monkeypatch):
     """Version 2 changed a sparse network's loss, of a dense one only the first weights."""
     dense, sparse = ({"model": {"switch": switch}} for switch in (None, {"experts": 2}))
