@@ -77,6 +77,7 @@ $(VENV)-parity-torch/.installed: pyproject.toml constraints.txt parity/requireme
 # takes hours, and needs text of your own.
 experiment: install
 	$(BIN)/python experiments/multilingual.py
+	$(BIN)/python experiments/decayed.py
 	$(BIN)/python experiments/ladder.py
 	$(BIN)/python experiments/first_weights.py
 	$(BIN)/python experiments/capacity.py

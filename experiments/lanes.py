@@ -32,19 +32,25 @@ def cores() -> list[int]:
 
 def run_all(tasks: Sequence[Task]) -> None:
     """Runs one task per core at a time; stops at the first failure."""
+    run_chains([[task] for task in tasks])
+
+
+def run_chains(chains: Sequence[Sequence[Task]]) -> None:
+    """Runs one chain per core at a time, its tasks in order; stops at the first failure."""
     free: SimpleQueue[int] = SimpleQueue()
     for core in cores():
         free.put(core)
 
-    def one(task: Task) -> None:
+    def one(chain: Sequence[Task]) -> None:
         core = free.get()
         try:
-            run(task, core)
+            for task in chain:
+                run(task, core)
         finally:
             free.put(core)
 
     with ThreadPoolExecutor(len(cores())) as pool:
-        for done in [pool.submit(one, task) for task in tasks]:
+        for done in [pool.submit(one, chain) for chain in chains]:
             done.result()
 
 

@@ -1,0 +1,71 @@
+"""What sparsity gains at the end of runs of four lengths, with four seeds per side.
+
+    python experiments/decayed.py [--documents DIR] [--web GLOB] [--out DIR]
+
+Two runs compare at the end of their decays. Each seed of each side has one trunk, whose rate is
+T5's 1 / sqrt(step) and does not depend on the length. Branches leave it at three quarters of their
+length and lower the rate to 0, so each ends as a run of that length would end. The trunk's own
+evaluations show when losses fall; its branches are what a report compares.
+
+Each seed takes about two hours on one core, for both sides. A finished run is not repeated, and one
+that was cut short resumes. Beside other work:
+
+    taskset --cpu-list 1 nice -n 19 python experiments/decayed.py
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import multilingual
+import tyro
+from lanes import Task, run_chains
+
+SEEDS = range(4)
+SIDES = ("switch", "mt5")
+LENGTHS = (1_984, 3_968, 7_936, 15_872)
+STEADY = 3 / 4  # share of a run before its decay
+BRANCHES = [round(STEADY * length) for length in LENGTHS]
+TRUNK = (
+    *("optimizer.decay_from=1", f"steps={BRANCHES[-1]}", "checkpoint_every=496"),
+    f"keep_every={BRANCHES[0]}",  # the other branches leave at multiples of it
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(multilingual.Arguments):
+    """Where the text is, and where results are written."""
+
+    out: Path = Path("runs/decayed")
+    """Directory for all results."""
+
+
+def main(arguments: Arguments) -> None:
+    """Runs what is not finished, seed by seed, so that complete pairs come early."""
+    multilingual.prepare(arguments, arguments.out, multilingual.ALL_LANGUAGES)
+    run_chains([chain(arguments.out, side, seed) for seed in SEEDS for side in SIDES])
+
+
+def chain(out: Path, side: str, seed: int) -> Sequence[Task]:
+    """Returns a trunk and its branches, in order."""
+    name, recipe = f"{side}-{seed}", f"{side}-multilingual"
+    fixed = ("--set", f"seed={seed}")
+    trunk = multilingual.pretrain(out, f"{name}/trunk", recipe, *fixed, *TRUNK)
+    branches = [
+        multilingual.pretrain(
+            out,
+            f"{name}/{length}",
+            recipe,
+            f"--trunk={out}/{name}/trunk",
+            f"--branch-at={at}",
+            *fixed,
+            f"steps={length}",
+            f"evaluate_every={length}",
+        )
+        for length, at in zip(LENGTHS, BRANCHES, strict=True)
+    ]
+    return [trunk, *branches]
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
