@@ -37,7 +37,7 @@ class Clean:
     crawl_base: str = "https://data.commoncrawl.org"
     """Address that the paths of a *.paths.gz list are relative to."""
     crawl_cache: Path | None = None
-    """Directory to keep downloaded files in for later runs; they are not kept if left out."""
+    """Directory to keep downloaded files in for later runs, by server; not kept if left out."""
     validation_share: float | None = None
     """Share of each language's pages to hold out; the default of the rules if left out."""
     validation_minimum: int | None = None

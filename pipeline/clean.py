@@ -44,7 +44,7 @@ from pipeline.cleaning.graph import (
     total_of,
     trusts_declarations,
 )
-from pipeline.cleaning.input_files import files_named, input_files, of_languages
+from pipeline.cleaning.input_files import files_named, from_crawl, input_files, of_languages
 from pipeline.cleaning.manifest import manifest_of, print_summary
 from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.requested_rules import bad_word_rule, fasttext_model, requested_rules
@@ -73,7 +73,7 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
         "held_out": str(rules.held_out),
         "languages": languages,
         "input": arguments.input,
-    }
+    } | ({"crawl_base": arguments.crawl_base.rstrip("/")} if from_crawl(files) else {})
     inputs = input_digests(arguments, files)
     not_read: Counter[str] = Counter()
     if languages is not None and trusts_declarations(rules):
@@ -113,8 +113,14 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
 
 
 def input_digests(arguments: Clean, files: Sequence[InputFile]) -> dict[str, Any]:
-    """Returns the digests of the input's names and sizes, of bad words and of the identifier."""
+    """Returns the digests of the input's names and sizes, of bad words and of the identifier.
+
+    Files of a crawl have no size yet, and other files may have the same name, so their addresses
+    count.
+    """
     inputs = {"files": digests.digest_of_files((file.path, file.size) for file in files)}
+    if listed := from_crawl(files):
+        inputs["crawl"] = digests.digest_of_value(listed)
     if arguments.bad_words is not None:
         inputs["bad_words"] = digests.digest_of_directory(arguments.bad_words)
     if arguments.language_identifier is not None:

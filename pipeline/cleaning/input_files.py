@@ -13,10 +13,11 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from data.errors import DataError
 from data.reading import crawl_paths
-from data.reading.crawl_paths import COMMON_CRAWL
+from data.reading.crawl_files import COMMON_CRAWL, SCHEMES
 from data.reading.published_names import published_as
 from data.stores.files import absolute, files_below, is_remote, local_copy
 from pipeline.cleaning.read import READERS, is_readable
@@ -37,11 +38,7 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
     Raises:
         DataError: if a pattern matches no file, or a file of unknown format.
     """
-    if not base.startswith(("http://", "https://")):
-        raise DataError(
-            f"{base!r} was given as the base of a crawl's paths; give an address that begins with "
-            "https:// or http://."
-        )
+    _check_base(base)
     files: dict[str, InputFile] = {}
     for pattern in patterns:
         found = list(_matched(pattern, base))
@@ -58,6 +55,11 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
             )
         files.update((_identity(file.path), file) for file in found)
     return sorted(files.values())
+
+
+def from_crawl(files: Iterable[InputFile]) -> list[str]:
+    """Returns the addresses of the files that a crawl's server has, in their order."""
+    return [file.path for file in files if file.path.startswith(SCHEMES)]
 
 
 def of_languages(
@@ -82,6 +84,16 @@ def of_languages(
 def files_named(patterns: Iterable[str]) -> list[str]:
     """Returns the patterns that workers read themselves: all but lists of a crawl's files."""
     return [one for one in patterns if not one.endswith(crawl_paths.SUFFIXES)]
+
+
+def _check_base(base: str) -> None:
+    server = urlsplit(base).netloc
+    if not base.startswith(SCHEMES) or not server.strip(".") or "@" in server:
+        raise DataError(
+            f"{base.rpartition('@')[2]!r} was given as the base of a crawl's paths; give an "
+            "address that begins with https:// or http:// and a server's name. A password belongs "
+            "in ~/.netrc."
+        )
 
 
 def _identity(path: str) -> str:

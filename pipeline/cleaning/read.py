@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from data.dedup.newest_per_url import PageVersion, newest, version_of
 from data.errors import DataError
-from data.reading import crawl_paths, json_lines, parquet_pages, web_archive
+from data.reading import crawl_files, json_lines, parquet_pages, web_archive
 from data.reading.page import BrokenRecord, Page, Rejected
 from data.stores.files import local_copy
 from data.stores.retry import retried
@@ -147,17 +147,15 @@ def _reading(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _local(path: str, cache: str | None) -> Iterator[Path]:
     """Yields a local file, fetched if necessary; a fetched file stays only if there is a cache."""
-    if not path.startswith(("http://", "https://")):
+    if not path.startswith(crawl_files.SCHEMES):
         with local_copy(path) as local:
             yield local
         return
-    server, _, name = path.partition("://")[2].partition("/")
-    base = f"{path.partition('://')[0]}://{server}"
     if cache is not None:
-        yield crawl_paths.fetch(name, Path(cache), base)
+        yield crawl_files.fetch(path, Path(cache))
         return
     with tempfile.TemporaryDirectory() as directory:
-        yield crawl_paths.fetch(name, Path(directory), base)
+        yield crawl_files.fetch(path, Path(directory))
 
 
 def _reader(path: str) -> Reader:

@@ -222,7 +222,7 @@ def test_a_list_of_paths_stands_for_the_files_of_a_crawl(crawl, tmp_path):
     manifest = run(tmp_path / "out", inputs, crawl_cache=cache, **fields)
     assert manifest["input"] == {"files": 2, "records": 2}
     assert sorted(asked) == [f"/{name}" for name in names]
-    assert all((cache / name).exists() for name in names)
+    assert all((cache / base.replace("://", "/") / name).exists() for name in names)
     run(tmp_path / "again", inputs, crawl_cache=cache, **fields)
     assert len(asked) == 2  # what lies in the cache is not fetched again
     run(tmp_path / "without", inputs, **fields)
@@ -230,6 +230,23 @@ def test_a_list_of_paths_stands_for_the_files_of_a_crawl(crawl, tmp_path):
     pages = [pq.read_table(tmp_path / out / "pages") for out in ("out", "again", "without")]
     assert pages[0].equals(pages[1])
     assert pages[0].equals(pages[2])
+
+
+def test_another_server_or_list_is_another_corpus(crawl, tmp_path):
+    """The names of the files are the same each time: only their addresses differ."""
+    base, asked = crawl
+    paths = tmp_path / "wet.paths.gz"
+    paths.write_bytes(gzip.compress(b"crawl-data/a.warc.wet.gz"))
+    manifest = run(tmp_path / "out", [paths], crawl_base=base)
+    assert manifest["settings"]["crawl_base"] == base
+    assert run(tmp_path / "out", [paths], crawl_base=f"{base}/") == manifest
+    for other in (base.replace("127.0.0.1", "localhost"), f"{base}/mirror"):
+        with pytest.raises(ArtifactError, match=r"made with other settings .*crawl_base"):
+            run(tmp_path / "out", [paths], crawl_base=other)
+    paths.write_bytes(gzip.compress(b"another-crawl/a.warc.wet.gz"))
+    with pytest.raises(ArtifactError, match=r"made with other settings .*crawl"):
+        run(tmp_path / "out", [paths], crawl_base=base)
+    assert len(asked) == 1
 
 
 def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):

@@ -16,3 +16,12 @@ def test_missing_and_unreadable_input_is_refused(tmp_path, name, message):
 
 def test_a_list_of_a_crawls_files_is_read_on_this_machine():
     assert files_named(["/here/wet.paths.gz", "gs://bucket/*.wet.gz"]) == ["gs://bucket/*.wet.gz"]
+
+
+@pytest.mark.parametrize(
+    "base", ["crawl.example", "ftp://crawl.example", "https://", "http://..", "http://a:pw@b"]
+)
+def test_a_base_that_names_no_server_or_holds_a_password_is_refused(base):
+    with pytest.raises(DataError, match="begins with https:// or http://") as refused:
+        input_files([], base)
+    assert "pw" not in str(refused.value)

@@ -1,0 +1,201 @@
+"""The files that a crawl's list names, downloaded into a cache.
+
+A file is downloaded whole and then renamed. A broken transfer resumes where it broke (`Range`); a
+busy server (429, 5xx) is retried with exponential backoff. Files in the cache are not downloaded
+again; they are kept by server (CACHE/https/data.commoncrawl.org/...). If two processes need the
+same file, one downloads it and the other waits.
+
+The server is not trusted with more than the file: it cannot redirect to another server, send more
+than a file may have, or end early unnoticed. Bytes are stored as sent, without a content encoding
+being undone.
+"""
+
+import fcntl
+import re
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import tenacity
+import urllib3
+
+from data.errors import DataError
+from data.stores.atomic import publish
+
+COMMON_CRAWL = "https://data.commoncrawl.org"
+SCHEMES = ("http://", "https://")
+ATTEMPTS = 10
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0  # without a byte
+PART_BYTES = 1 << 16  # the most that a broken transfer loses
+LARGEST_BYTES = 8 << 30  # per file; Common Crawl's largest are a fifth of it
+BUSY = (408, 429)  # and all statuses from 500 on
+NUMBER = re.compile("[0-9]{1,18}")
+
+
+class IncompleteTransfer(OSError):
+    """A transfer that another attempt may complete."""
+
+
+TRANSIENT = (IncompleteTransfer, requests.RequestException, urllib3.exceptions.HTTPError)
+
+
+class OneServer(requests.Session):
+    """A session that follows a redirect only on the same server, or from http to https there."""
+
+    def __init__(self):
+        super().__init__()
+        self.max_redirects = 5
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Returns where a response redirects to, as `requests` follows it.
+
+        Raises:
+            DataError: if that is another server.
+        """
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
+            if there.netloc != here.netloc or there.scheme not in (here.scheme, "https"):
+                resp.close()
+                raise DataError(
+                    f"{resp.url} was asked for and the server redirects to another, "
+                    f"{there.netloc!r}; if you trust that one, give it as the base address."
+                )
+        return target
+
+
+def place_in(cache: Path, address: str) -> Path:
+    """Returns where a cache keeps the file of an address: below its scheme and its server.
+
+    Raises:
+        DataError: if the address leads out of its server's folder.
+    """
+    scheme, _, rest = address.partition("://")
+    place = PurePosixPath(scheme, rest)
+    if ".." in place.parts or place.is_absolute():
+        raise DataError(f"{address!r} leads out of its server; check the list and the base.")
+    return cache / place
+
+
+def fetch(address: str, cache: Path) -> Path:
+    """Returns a crawl's file on this host's disk, downloaded if it is not in the cache.
+
+    Args:
+        address: address of the file.
+        cache: directory of downloaded files.
+
+    Raises:
+        DataError: if the server does not have the file, or ten attempts do not complete it.
+    """
+    path = place_in(cache, address)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.part")
+    with unfinished.open("ab") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        if path.exists():  # another process was faster
+            unfinished.unlink(missing_ok=True)
+            return path
+        try:
+            _fetch_with_retries(address, part)
+        except TRANSIENT as error:
+            raise DataError(
+                f"{address} could not be fetched ({error}); the same command again resumes there."
+            ) from error
+        publish(unfinished, path)
+    return path
+
+
+def _fetch_with_retries(address: str, part: BinaryIO) -> None:
+    tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
+        retry=tenacity.retry_if_exception_type(TRANSIENT),
+        reraise=True,
+    )(_resume, address, part)
+
+
+def _resume(address: str, part: BinaryIO) -> None:
+    """Appends what is missing to an unfinished file."""
+    have = part.seek(0, 2)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with (
+        OneServer() as session,
+        session.get(address, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer,
+    ):
+        _check_status(answer, address)
+        if not _continues(answer, have):
+            part.truncate(0)
+        if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            raise IncompleteTransfer("the unfinished download did not match the file")
+        expected = _size(answer, address)
+        _check_size(expected or 0, address)
+        _append(answer, part, address)
+    size = part.seek(0, 2)
+    if expected is not None and size != expected:
+        raise IncompleteTransfer(f"{size:,} bytes of {expected:,} arrived")
+
+
+def _append(answer: requests.Response, part: BinaryIO, address: str) -> None:
+    """Writes the content as it arrives, up to the largest size of a file."""
+    size = part.seek(0, 2)
+    for content in answer.raw.stream(PART_BYTES, decode_content=False):
+        size += len(content)
+        _check_size(size, address)
+        part.write(content)
+    part.flush()
+
+
+def _check_status(answer: requests.Response, address: str) -> None:
+    """Raises an error for the status, unless it comes with content or is 416.
+
+    Raises:
+        IncompleteTransfer: if another attempt may succeed.
+        DataError: if the file cannot be had.
+    """
+    code = answer.status_code
+    if code in BUSY or code >= 500:
+        raise IncompleteTransfer(f"status {code}")
+    if code not in (200, 206, 416):
+        raise DataError(
+            f"{address} was asked for and the server answers with status {code}; "
+            "check the list and the base address."
+        )
+
+
+def _continues(answer: requests.Response, have: int) -> bool:
+    """Returns whether the content begins where the unfinished file ends."""
+    start = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return answer.status_code == requests.codes.partial_content and start.strip() == str(have)
+
+
+def _check_size(size: int, address: str) -> None:
+    if size > LARGEST_BYTES:
+        raise DataError(
+            f"{address} was asked for, and more than {LARGEST_BYTES:,} bytes were announced or "
+            "arrived, which no file of a crawl has; check the list and the base address."
+        )
+
+
+def _size(answer: requests.Response, address: str) -> int | None:
+    """Returns the size of the whole file; None if the content is chunked, which marks its end.
+
+    Raises:
+        DataError: if the end of the content cannot be told from a broken connection.
+    """
+    if answer.status_code == requests.codes.partial_content:
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        total = answer.headers.get("Content-Length", "")
+    if NUMBER.fullmatch(total):
+        return int(total)
+    if answer.raw.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        return None
+    raise DataError(
+        f"{address} was asked for and the server sends no length, so a file that was cut short "
+        "could not be told from a whole one; use another server."
+    )
