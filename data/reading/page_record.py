@@ -12,6 +12,7 @@ from typing import Any
 from data.languages import declared
 from data.reading.page import Page
 from data.reading.published_names import Published
+from data.reading.timestamps import is_timestamp
 
 SPLITS = ("train", "validation")
 
@@ -26,7 +27,8 @@ def defect_of(record: Any) -> str | None:
             return f"no_{field}"
         if not _is_unicode(value):
             return "invalid_utf8"
-    return None if _is_unicode(_string(record.get("timestamp"))) else "invalid_utf8"
+    timestamp = _string(record.get("timestamp"))
+    return None if not timestamp or is_timestamp(timestamp) else "invalid_timestamp"
 
 
 def page_of(record: Mapping[str, Any], published: Published) -> Page:

@@ -1,43 +1,37 @@
 """Reads web archives, text (WET) or HTML (WARC), and continues after damage.
 
-FastWARC parses the records (229 MB/s; the reference's line scanner 6.6 to 9.9). The text of a WET
-record is the reference's: lines are stripped, blank lines and lines that look like archive headers
-are dropped (C4, `split_wet_file` in TensorFlow Datasets). Pages of a WARC file are its responses;
-requests, metadata and revisits are skipped. The reference crashes on one bad byte. Here every loss
-is one `BrokenRecord` with its offset, and reading resumes where `archive_damage` finds the next
-record. A record that declares more bytes than a page can have is not read into memory.
+`archive_records` cuts the records. The text of a WET record is the reference's: lines are stripped,
+blank lines and lines that look like archive headers are dropped (C4, `split_wet_file` in TensorFlow
+Datasets). Pages of a WARC file are its responses; requests, metadata and revisits are skipped. The
+reference crashes on one bad byte. Here every loss is one `BrokenRecord` with its offset. A record
+that declares more bytes than a page can have is not read into memory.
 """
 
 import re
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from fastwarc.warc import WarcRecord, WarcRecordType
 
-from data.errors import is_system_error
 from data.languages import declared
-from data.reading import html_text
-from data.reading.archive_damage import GZIP, Extent, after_damage, after_silent_end, next_start
+from data.reading import archive_records, html_text
+from data.reading.archive_records import ArchiveRecord
+from data.reading.archive_sections import GZIP
 from data.reading.page import BrokenRecord, Page
+from data.reading.timestamps import is_timestamp
 
 SUFFIXES = (".wet", ".wet.gz")
 HTML_SUFFIXES = (".warc", ".warc.gz")
 
-LARGEST_RECORD_BYTES = 32 << 20  # 190,000 characters are at most 0.8 MB of text
 LARGEST_HTML_BYTES = (
     5 << 20
 )  # where Common Crawl truncates pages; a parsed page takes 80 times as much
-ANOTHER_RECORD = re.compile(rb"(?:^|\n)WARC/1\.0\r?\n")
+ANOTHER_RECORD = re.compile(rb"(?:^|\n)WARC/1\.\d+\r?\n")
 HEADER_PREFIXES = ("WARC", "CONTENT-", "Content-")
+HTTP = "application/http"
 HTML_TYPES = ("text/html", "application/xhtml+xml")
-
-
-class Damage(NamedTuple):
-    """The record's framing is wrong: the start of the next record must be searched for."""
-
-    reason: str
 
 
 class Loss(NamedTuple):
@@ -47,7 +41,7 @@ class Loss(NamedTuple):
     detail: str = ""
 
 
-RecordReader = Callable[[WarcRecord], Page | Loss | Damage | None]
+RecordReader = Callable[[ArchiveRecord], Page | Loss | None]
 
 
 def read(path: Path) -> Iterator[Page | BrokenRecord]:
@@ -72,90 +66,61 @@ def text_of(content: str) -> str:
 
 
 def _read(path: Path, read_record: RecordReader) -> Iterator[Page | BrokenRecord]:
-    start: int | None = 0
-    while start is not None:
-        start = yield from _read_until_broken(path, start, read_record)
-
-
-def _read_until_broken(
-    path: Path, start: int, read_record: RecordReader
-) -> Generator[Page | BrokenRecord, None, int | None]:
-    """Yields records from `start` on; returns where to resume after damage, None at the end."""
-    last: Extent | None = None
-    with path.open("rb") as file:
-        file.seek(start)
-        try:
-            for record in ArchiveIterator(file, parse_http=False):
-                extent = Extent(record.stream_pos, record.content_length)
-                found = _damage(record) or read_record(record)
-                if isinstance(found, Damage):
-                    yield BrokenRecord.at(path, extent.offset, found.reason)
-                    return next_start(path, extent.offset + 1)
-                if isinstance(found, Page):
-                    yield found
-                elif found is not None:
-                    yield BrokenRecord.at(path, extent.offset, *found)
-                last = extent
-        except OSError as error:
-            if is_system_error(error):
-                raise
-            broken, start_again = after_damage(path, start, last, str(error))
-            yield from broken
-            return start_again
-    broken, start_again = after_silent_end(path, start, last)
-    yield from broken
-    return start_again
-
-
-def _damage(record: WarcRecord) -> Damage | None:
-    """Returns what is wrong with the record's framing; reads a sound record into memory."""
-    length = record.content_length
-    if record.headers.get("Content-Length") is None:
-        return Damage("no_content_length")
-    if length > LARGEST_RECORD_BYTES:
-        return Damage("too_large")
-    record.freeze()
-    return Damage("truncated") if record.content_length < length else None
+    for record in archive_records.read(path):
+        found = record if isinstance(record, BrokenRecord) else read_record(record)
+        if isinstance(found, Loss):
+            yield BrokenRecord.at(path, record.offset, *found)
+        elif found is not None:
+            yield found
 
 
 def _holds_another_record(body: bytes) -> bool:
     # The plain search is 30 times as fast and excludes nearly every page.
-    return b"WARC/1.0" in body and ANOTHER_RECORD.search(body) is not None
+    return b"WARC/1." in body and ANOTHER_RECORD.search(body) is not None
 
 
-def _text_page(record: WarcRecord) -> Page | Loss | Damage | None:
-    body = record.reader.read()
-    if _holds_another_record(body):
-        return Damage("holds_another_record")  # its Content-Length is too large
-    if record.record_type == WarcRecordType.warcinfo:
+def _text_page(record: ArchiveRecord) -> Page | Loss | None:
+    if _holds_another_record(record.body):
+        return Loss("holds_another_record", record.url)  # perhaps its Content-Length is too large
+    if record.kind == "warcinfo":
         return None
-    if record.record_type != WarcRecordType.conversion:
-        return Loss("not_a_conversion", str(record.record_type))
+    if record.kind != "conversion":
+        return Loss("not_a_conversion", record.kind)
     try:
-        return _page(record, lambda: text_of(body.decode("utf-8")))
+        return _page(record, lambda: text_of(record.body.decode("utf-8")))
     except UnicodeDecodeError as error:
-        return Loss("invalid_utf8", f"{record.headers.get('WARC-Target-URI')}: {error}")
+        return Loss("invalid_utf8", f"{record.url}: {error}")
 
 
-def _html_page(record: WarcRecord) -> Page | Loss | Damage | None:
-    if record.record_type != WarcRecordType.response:
+def _html_page(record: ArchiveRecord) -> Page | Loss | None:
+    if record.kind != "response":
         return None
-    if not record.is_http:
-        return Loss("not_html", str(record.headers.get("WARC-Target-URI")))
-    record.parse_http(auto_decode="transfer")
-    if record.http_content_type not in HTML_TYPES:
-        return Loss("not_html", str(record.http_content_type))
-    if record.http_headers is None or record.http_headers.status_code != 200:
-        return Loss("not_found", str(record.headers.get("WARC-Target-URI")))
-    encoding = record.http_headers.get("Content-Encoding") or ""
-    html = _decoded(record.reader.read(), encoding.strip().lower())
+    if not (record.headers.get("Content-Type") or "").strip().lower().startswith(HTTP):
+        return Loss("not_html", record.url)
+    http = _http(record.body)
+    if http.http_content_type not in HTML_TYPES:
+        return Loss("not_html", str(http.http_content_type))
+    if http.http_headers is None or http.http_headers.status_code != 200:
+        return Loss("not_found", record.url)
+    encoding = http.http_headers.get("Content-Encoding") or ""
+    html = _decoded(http.reader.read(), encoding.strip().lower())
     if html is None:
         return Loss("unknown_encoding", encoding)
     if len(html) > LARGEST_HTML_BYTES:
-        return Loss("too_large", str(record.headers.get("WARC-Target-URI")))
+        return Loss("too_large", record.url)
     if _holds_another_record(html):
-        return Damage("holds_another_record")
-    return _page(record, lambda: html_text.text_of(html, record.http_charset))
+        return Loss("holds_another_record", record.url)
+    return _page(record, lambda: html_text.text_of(html, http.http_charset))
+
+
+def _http(body: bytes) -> WarcRecord:
+    """Returns the HTTP response, parsed; it has no other use of the record that carried it."""
+    response = WarcRecord()
+    response.init_headers(WarcRecordType.response)
+    response.is_http = True
+    response.set_bytes_content(body)
+    response.parse_http(auto_decode="transfer")
+    return response
 
 
 def _decoded(content: bytes, encoding: str) -> bytes | None:
@@ -172,15 +137,16 @@ def _decoded(content: bytes, encoding: str) -> bytes | None:
     return content if encoding in ("", "gzip", "identity") or content[:99].isascii() else None
 
 
-def _page(record: WarcRecord, text_of_body: Callable[[], str]) -> Page | Loss:
-    url = record.headers.get("WARC-Target-URI")
-    timestamp = record.headers.get("WARC-Date")
-    if not url:
+def _page(record: ArchiveRecord, text_of_body: Callable[[], str]) -> Page | Loss:
+    timestamp = record.headers.get("WARC-Date") or ""
+    if not record.url:
         return Loss("no_url")
     if not timestamp:
-        return Loss("no_timestamp", url)
+        return Loss("no_timestamp", record.url)
+    if not is_timestamp(timestamp):
+        return Loss("invalid_timestamp", record.url)
     text = text_of_body()
     if not text:
-        return Loss("no_text", url)
+        return Loss("no_text", record.url)
     language = declared(record.headers.get("WARC-Identified-Content-Language"))
-    return Page(url=url, text=text, timestamp=timestamp, declared_language=language)
+    return Page(url=record.url, text=text, timestamp=timestamp, declared_language=language)

@@ -81,7 +81,7 @@ def test_a_loss_is_one_broken_record_and_the_rest_survives(tmp_path, content, ex
         ([record("a"), record("b")[:-500]], ["a", "truncated"]),
         (
             [record("a"), record("b", length=len(body(98)) + 700), record("c"), record("d")],
-            ["a", "holds_another_record", "c", "d"],
+            ["a", "holds_another_record", "unreadable", "d"],  # c lies in what b claims
         ),
     ],
 )
