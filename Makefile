@@ -11,7 +11,7 @@ EXTRAS ?= demo,dev
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py
 TORCH := parity/hugging_face.py parity/hugging_face_files.py parity/hugging_face_student.py
 
-.PHONY: demo test plans simulations check parity bench accelerator engines engine-programs experiment scale docs install clean
+.PHONY: demo test plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -125,6 +125,11 @@ bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
 	@set -e; for script in $(filter-out $(BESIDE_PEERS),$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script; done
+
+# Kills, full and read-only disks, failing stores, two commands on one directory, jumping clocks and
+# changing input, at every stage; about an hour. Disks are mounted in memory, which needs root.
+faults: install
+	PYTHONPATH=tests/helpers $(BIN)/python -m tests.faults
 
 # What this machine's TPUs or GPUs show, in ten minutes: docs/results/accelerator.md. On a CPU tiny
 # sizes, in build/accelerator.

@@ -28,17 +28,18 @@ from data.stores import digests
 from data.stores.files import absolute
 from pipeline.arguments import Clean
 from pipeline.artifacts import claims
+from pipeline.artifacts.output_lock import output_lock
 from pipeline.beam.job import running
 from pipeline.beam.options import Follow, check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WriteAll
-from pipeline.beam.workspace import Workspace, check_complete, clear
+from pipeline.beam.workspace import Workspace, check_files, clear
 from pipeline.cleaning import shards
 from pipeline.cleaning.graph import (
     VERSION,
     AnyRules,
     CleaningJob,
-    output_files,
+    files_to_write,
     output_paths,
     steps,
     total_of,
@@ -79,37 +80,39 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
     if languages is not None and trusts_declarations(rules):
         files, not_read = of_languages(files, languages)
 
-    if claims.claim(out, STAGE, settings, inputs) is claims.Claim.FINISHED:
-        clear(out)
-        console.print(f"clean: {arguments.out} is already finished; nothing to do.")
-        return
-    job = job_of(
-        out,
-        rules,
-        files,
-        identity=(settings, inputs),
-        languages=languages,
-        bad_words=bad_words,
-        identifier=identifier,
-        crawl_cache=arguments.crawl_cache and str(arguments.crawl_cache.absolute()),
-        cut=cut,
-    )
-    if job.workspace.forget_stale(OUTPUTS):
-        console.print(
-            f"clean: {arguments.out} held an unfinished run of another version, or of input that "
-            "has been changed since; it begins anew."
+    with output_lock(out, STAGE):
+        if claims.claim(out, STAGE, settings, inputs) is claims.Claim.FINISHED:
+            clear(out)
+            console.print(f"clean: {arguments.out} is already finished; nothing to do.")
+            return
+        job = job_of(
+            out,
+            rules,
+            files,
+            identity=(settings, inputs),
+            languages=languages,
+            bad_words=bad_words,
+            identifier=identifier,
+            crawl_cache=arguments.crawl_cache and str(arguments.crawl_cache.absolute()),
+            cut=cut,
         )
-    size = sum(file.size for file in files)
-    console.print(f"clean: {len(files)} files, {size / 1e6:.1f} MB, rules {rules.name}")
-    options = pipeline_options(arguments.beam, input_bytes=size)
-    items = {step.step: count for step, count in steps(job)}
-    with progress_shown(job.workspace, items, console) as progress:
-        run_job(job, options, progress.follow)
-    check_complete(job.workspace, items.items(), output_paths(job))
-    body = manifest_of(total_of(job), job, files=len(files), not_read=not_read)
-    claims.finish(out, STAGE, settings, inputs, body)
-    clear(out)
-    print_summary(console, body, time.monotonic() - started)
+        if job.workspace.forget_stale(OUTPUTS):
+            console.print(
+                f"clean: {arguments.out} held an unfinished run of another version, or of input "
+                "that has been changed since; it begins anew."
+            )
+        size = sum(file.size for file in files)
+        console.print(f"clean: {len(files)} files, {size / 1e6:.1f} MB, rules {rules.name}")
+        options = pipeline_options(arguments.beam, input_bytes=size)
+        items = {step.step: count for step, count in steps(job)}
+        with progress_shown(job.workspace, items, console) as progress:
+            run_job(job, options, progress.follow)
+        tally = total_of(job)  # read once: what is checked is what the manifest counts
+        check_files(out, output_paths(job, tally))
+        body = manifest_of(tally, job, files=len(files), not_read=not_read)
+        claims.finish(out, STAGE, settings, inputs, body)
+        clear(out)
+        print_summary(console, body, time.monotonic() - started)
 
 
 def input_digests(arguments: Clean, files: Sequence[InputFile]) -> dict[str, Any]:
@@ -188,5 +191,5 @@ def build(job: CleaningJob, pipeline: beam.Pipeline) -> None:
     done: tuple[PCollection, ...] = ()
     for step, count in steps(job):
         done = (pipeline | type(step).__name__ >> DoWork(step, count, done),)
-    files = functools.partial(output_files, job)
+    files = functools.partial(files_to_write, job)
     _ = pipeline | "WriteFiles" >> WriteAll(files, WriteFile.of(job.workspace, job.rules), done)

@@ -1,8 +1,9 @@
 """`mswitch COMMAND ...`: parses the command line and runs one command.
 
 Exit status: 0 done, 2 wrong arguments or input, 143 training stopped by SIGTERM and saved, 1
-anything else. An unusable input prints one sentence, not a traceback. A command's module is
-imported only when the command runs, so `--help` loads none of JAX, Beam and TensorFlow.
+anything else. An unusable input, and a disk that is full or may not be written, print one sentence,
+not a traceback. A command's module is imported only when the command runs, so `--help` loads none
+of JAX, Beam and TensorFlow.
 """
 
 import functools
@@ -23,7 +24,7 @@ from data.errors import DataError
 from model.config import ConfigurationError
 from pipeline import arguments
 from pipeline.credentials import redacted, refuse
-from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
+from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted, system_failure
 from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
 
@@ -86,6 +87,11 @@ def run(argv: list[str]) -> int:
     except Preempted as stopped:
         print(stopped, file=sys.stderr)
         return PREEMPTED_STATUS
+    except Exception as error:
+        if (sentence := system_failure(error)) is None:
+            raise
+        print(f"mswitch: {argv[0]} met {redacted(sentence)}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from pipeline.arguments import Demo
 from pipeline.artifacts.claims import Claim, claim, finish
+from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
 
 DEMO_PACKAGES = ("gflanguages", "django", "warcio")  # two ship text, one writes archives
@@ -41,17 +42,23 @@ class Stage(NamedTuple):
 
 def run(arguments: Demo) -> None:
     """Runs every stage and prints the path of the report."""
+    with output_lock(arguments.out, "demo"):
+        run_stages(arguments.out)
+
+
+def run_stages(out: Path) -> None:
+    """Runs every stage in order; each locks its own directory too."""
     console = Console(highlight=False)
     started = time.monotonic()
-    stages = commands(arguments.out)
+    stages = commands(out)
     print_headline(console, 1, len(stages) + 1, "archives of shipped text, some records broken")
-    write_archive(arguments.out / "archive")
+    write_archive(out / "archive")
     for number, stage in enumerate(stages, 2):
         print_headline(console, number, len(stages) + 1, stage.title)
         console.print(f"[dim]$ mswitch {shlex.join(stage.command)}[/dim]", soft_wrap=True)
         run_stage(stage)
     console.print(f"The demo took {time.monotonic() - started:.0f} s.")
-    console.print(f"The report is in {arguments.out / 'report' / 'index.html'}", soft_wrap=True)
+    console.print(f"The report is in {out / 'report' / 'index.html'}", soft_wrap=True)
 
 
 def commands(out: Path) -> list[Stage]:

@@ -32,7 +32,13 @@ from pipeline.recipe.recipe import override
 from pipeline.training import teacher as teachers
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.loop import Training, device_batches
-from pipeline.training.run import carry_out, is_finished, make_training, prepare
+from pipeline.training.run import (
+    carry_out,
+    is_finished,
+    locked_by_first_host,
+    make_training,
+    prepare,
+)
 
 USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows were enough
 
@@ -49,14 +55,15 @@ def run(arguments: Distill) -> None:
     teacher = teachers.find(arguments.teacher)
     checks = [functools.partial(teachers.check_teaches, teacher, recipe)]
     prepared = prepare(arguments, recipe, checks).with_input("teacher", teacher.identity)
-    if is_finished(prepared):
-        return
-    network, record = teacher.weights(make_mesh(recipe.mesh))
-    check_same_teacher(arguments.out, record)
-    training = make_training(prepared, Distillation(recipe.distillation, network))
-    if recipe.distillation.initialization != "random":
-        write_teachers_weights(training, network)
-    carry_out(prepared, training, {"teacher": record})
+    with locked_by_first_host(prepared):
+        if is_finished(prepared):
+            return
+        network, record = teacher.weights(make_mesh(recipe.mesh))
+        check_same_teacher(arguments.out, record)
+        training = make_training(prepared, Distillation(recipe.distillation, network))
+        if recipe.distillation.initialization != "random":
+            write_teachers_weights(training, network)
+        carry_out(prepared, training, {"teacher": record})
 
 
 def check_same_teacher(out: Path, record: Mapping[str, Any]) -> None:

@@ -1,6 +1,25 @@
 """Exceptions that end a command with one sentence for the user instead of a traceback."""
 
+import errno
+import os
 import signal
+
+from data.errors import is_system_error
+
+ROOM = "make room"
+WRITABLE = "name a directory that this user can write, or change its rights"
+REMEDIES = {
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EFBIG: "raise the limit on the size of files",
+    errno.EROFS: WRITABLE,
+    errno.EACCES: WRITABLE,
+    errno.EPERM: WRITABLE,
+    errno.EIO: "mend the disk",
+    errno.ENOENT: "restore it",
+}
+TEXTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # unmistakable in a message
+LONGEST = 300  # characters of a library's message
 
 
 class ArtifactError(ValueError):
@@ -12,3 +31,32 @@ class Preempted(Exception):
 
 
 PREEMPTED_STATUS = 128 + signal.SIGTERM  # 143, the exit status that shells report
+
+
+def system_failure(error: BaseException) -> str | None:
+    """Returns a sentence about an error of disk or rights; None for any other error.
+
+    Some libraries (safetensors, ArrayRecord, TensorStore, Beam) raise classes of their own, which
+    keep only the system's text.
+    """
+    number = error.errno if isinstance(error, OSError) and is_system_error(error) else _named(error)
+    if number is None:
+        return None
+    remedy = REMEDIES.get(number, "look at what it names")
+    return (
+        f"an error of the system ({_said(error)}); {remedy}, and run the same command again: it "
+        "resumes."
+    )
+
+
+def _named(error: BaseException) -> int | None:
+    """Returns the number of the first disk error that the text of another error names."""
+    text = str(error)
+    return next((number for number in TEXTS if os.strerror(number) in text), None)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"...{text[-LONGEST:]}"

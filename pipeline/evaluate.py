@@ -9,6 +9,7 @@ from rich.console import Console
 from data.tokens.blocks import TokenBlocks
 from pipeline.arguments import Evaluate
 from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import check_same_vocabulary, find_run
 from pipeline.runs.open import load_run, restore
@@ -18,7 +19,14 @@ from pipeline.training.held_out import HeldOut
 
 
 def run(arguments: Evaluate) -> None:
-    """Scores one checkpoint of a run."""
+    """Scores one checkpoint of a run, which no other command may write to meanwhile."""
+    find_run(arguments.run)
+    with output_lock(arguments.run, "evaluate"):
+        score(arguments)
+
+
+def score(arguments: Evaluate) -> None:
+    """Scores one checkpoint and writes the evaluation."""
     recipe, trainer = load_run(arguments.run)
     blocks = open_blocks(arguments.tokens, arguments.cache)
     check_tokens(arguments, blocks)

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
 from data.stores.json_files import write_json
 from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
@@ -21,6 +22,7 @@ from model.hugging_face.config import export_config
 from model.hugging_face.weights import export_state
 from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import Claim, claim, finish
+from pipeline.artifacts.output_lock import output_lock
 from pipeline.runs.open import load_run, restore
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
@@ -35,26 +37,29 @@ def run(arguments: ExportHf) -> None:
         name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)
     }
     console = Console(stderr=True)
-    if claim(arguments.out, "export-hf", {"step": step}, inputs) is Claim.FINISHED:
-        console.print(f"export-hf: {arguments.out} is finished.")
-        return
-    write_json(arguments.out / CONFIG, config)
-    write_json(arguments.out / "generation_config.json", generation_config())
-    write_tokenizer(arguments.run / MODEL_FILE, arguments.out, recipe.inputs)
-    state = export_state(trainer.model(arrays))
-    save_file(state, arguments.out / WEIGHTS, metadata={"format": "pt"})
-    (arguments.out / WEIGHTS).chmod(0o644)  # as the other files; the library sets 600
-    holds = {"arrays": len(state), "sha256": digest_of_contents(arguments.out / WEIGHTS)}
-    finish(arguments.out, "export-hf", {"step": step}, inputs, holds)
-    console.print(
-        f"export-hf: step {step} as {config['architectures'][0]}, {len(state)} arrays, "
-        f"in {arguments.out}"
-    )
+    with output_lock(arguments.out, "export-hf"):
+        if claim(arguments.out, "export-hf", {"step": step}, inputs) is Claim.FINISHED:
+            console.print(f"export-hf: {arguments.out} is finished.")
+            return
+        write_json(arguments.out / CONFIG, config)
+        write_json(arguments.out / "generation_config.json", generation_config())
+        write_tokenizer(arguments.run / MODEL_FILE, arguments.out, recipe.inputs)
+        state = export_state(trainer.model(arrays))
+        with atomic_write(arguments.out / WEIGHTS) as unfinished:
+            save_file(state, unfinished, metadata={"format": "pt"})
+            unfinished.chmod(0o644)  # as the other files; the library sets 600
+        holds = {"arrays": len(state), "sha256": digest_of_contents(arguments.out / WEIGHTS)}
+        finish(arguments.out, "export-hf", {"step": step}, inputs, holds)
+        console.print(
+            f"export-hf: step {step} as {config['architectures'][0]}, {len(state)} arrays, "
+            f"in {arguments.out}"
+        )
 
 
 def write_tokenizer(model: Path, out: Path, longest: int) -> None:
     """Writes the vocabulary in the files that Transformers reads."""
-    shutil.copy(model, out / VOCABULARY)
+    with atomic_write(out / VOCABULARY) as unfinished:
+        shutil.copyfile(model, unfinished)
     write_json(out / "tokenizer.json", tokenizer_json(model.read_bytes()))
     pieces = load(model).processor
     settings = {

@@ -14,6 +14,7 @@ from rich.console import Console
 from safetensors import safe_open
 
 from data.examples.span_corruption import lengths_for_inputs
+from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
 from data.stores.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, load
@@ -22,6 +23,7 @@ from model.hugging_face.weights import import_state
 from model.transformer import parameter_count
 from pipeline.arguments import ImportHf
 from pipeline.artifacts.claims import Claim, claim, finish
+from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
 from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.recipe.recipe import Recipe
@@ -40,18 +42,19 @@ def run(arguments: ImportHf) -> None:
     files = [arguments.directory / CONFIG, arguments.directory / VOCABULARY, *weights]
     inputs = {path.name: digest_of_contents(path) for path in files}
     console = Console(stderr=True)
-    if claim(arguments.out, "import-hf", settings, inputs) is Claim.FINISHED:
-        console.print(f"import-hf: {arguments.out} is finished.")
-        return
-    with explain_save_errors(arguments.out):
-        write_vocabulary(arguments.directory / VOCABULARY, arguments.out, recipe)
-        model = import_state(recipe.model, read_weights(weights))
-        trainer = trainer_here(recipe)
-        arrays = jax.device_put(model, trainer.shardings.arrays)
-        write_first_checkpoint(arguments.out, lambda: trainer.init()._replace(arrays=arrays))
-        describe_run(arguments.out, recipe, trainer, inputs)
-    finish(arguments.out, "import-hf", settings, inputs, {"steps": 0})
-    console.print(f"import-hf: {parameter_count(model):,} parameters in {arguments.out}")
+    with output_lock(arguments.out, "import-hf"):
+        if claim(arguments.out, "import-hf", settings, inputs) is Claim.FINISHED:
+            console.print(f"import-hf: {arguments.out} is finished.")
+            return
+        with explain_save_errors(arguments.out):
+            write_vocabulary(arguments.directory / VOCABULARY, arguments.out, recipe)
+            model = import_state(recipe.model, read_weights(weights))
+            trainer = trainer_here(recipe)
+            arrays = jax.device_put(model, trainer.shardings.arrays)
+            write_first_checkpoint(arguments.out, lambda: trainer.init()._replace(arrays=arrays))
+            describe_run(arguments.out, recipe, trainer, inputs)
+        finish(arguments.out, "import-hf", settings, inputs, {"steps": 0})
+        console.print(f"import-hf: {parameter_count(model):,} parameters in {arguments.out}")
 
 
 def imported_recipe(arguments: ImportHf) -> Recipe:
@@ -112,7 +115,8 @@ def write_vocabulary(source: Path, out: Path, recipe: Recipe) -> None:
     Raises:
         ArtifactError: if it has more ids than the embedding has rows.
     """
-    (out / MODEL_FILE).write_bytes(with_sentinels(source))
+    with atomic_write(out / MODEL_FILE) as unfinished:
+        unfinished.write_bytes(with_sentinels(source))
     size = load(out / MODEL_FILE).size
     if size > recipe.model.vocabulary_rows:
         raise ArtifactError(

@@ -18,7 +18,13 @@ from pipeline.recipe import named
 from pipeline.recipe.recipe import override
 from pipeline.training.branch import Branch
 from pipeline.training.first_weights import check_weights, start_from
-from pipeline.training.run import carry_out, is_finished, make_training, prepare
+from pipeline.training.run import (
+    carry_out,
+    is_finished,
+    locked_by_first_host,
+    make_training,
+    prepare,
+)
 
 
 def run(arguments: Pretrain) -> None:
@@ -41,14 +47,15 @@ def run(arguments: Pretrain) -> None:
         prepared = prepared.with_input("start", digest_of_manifest(start))
     if branch is not None:
         prepared = replace(prepared, inputs=branch.inputs())
-    if is_finished(prepared):
-        return
-    training = make_training(prepared)
-    if start is not None:
-        start_from(start, arguments.out, training.trainer)
-    if branch is not None:
-        branch.write_first_state(arguments.out, training.trainer)
-    carry_out(prepared, training, {} if branch is None else {"branch": branch.to_json()})
+    with locked_by_first_host(prepared):
+        if is_finished(prepared):
+            return
+        training = make_training(prepared)
+        if start is not None:
+            start_from(start, arguments.out, training.trainer)
+        if branch is not None:
+            branch.write_first_state(arguments.out, training.trainer)
+        carry_out(prepared, training, {} if branch is None else {"branch": branch.to_json()})
 
 
 def requested_branch(arguments: Pretrain) -> Branch | None:

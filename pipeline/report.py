@@ -25,6 +25,7 @@ from eval.report_json import to_json
 from eval.side import Side
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
+from pipeline.artifacts.output_lock import output_lock
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.errors import ArtifactError
@@ -50,11 +51,12 @@ def run(arguments: Report) -> None:
         students, baseline[0], candidate, differences_allowed=arguments.allow_differences
     )
     report = _report(arguments, baseline, candidate, students, differences)
-    _claim(arguments.out, inputs)
-    write_json(arguments.out / "report.json", to_json(report))
-    write_text(arguments.out / "report.md", to_markdown(report))
-    write_text(arguments.out / "index.html", to_html(report))
-    claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
+    with output_lock(arguments.out, STAGE):
+        _claim(arguments.out, inputs)
+        write_json(arguments.out / "report.json", to_json(report))
+        write_text(arguments.out / "report.md", to_markdown(report))
+        write_text(arguments.out / "index.html", to_html(report))
+        claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
     lines = [report.sentence, *(f"- {caution}" for caution in cautions(report))]
     print("\n".join([*lines, f"The report is in {arguments.out / 'index.html'}"]))
 

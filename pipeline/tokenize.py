@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
 from data.stores.digests import digest_of_bytes, digest_of_value
+from data.stores.fences import FOLDER
 from data.stores.files import absolute, directories_in, exists, join_path, read_bytes
 from data.tokens.blocks import Shard, manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE
@@ -26,12 +27,13 @@ from pipeline.artifacts.claims import (
     finish,
     read_manifest,
 )
+from pipeline.artifacts.output_lock import output_lock
 from pipeline.beam import job
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.packing import packed
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork
-from pipeline.beam.workspace import WORK, Workspace, check_complete, clear
+from pipeline.beam.workspace import WORK, Workspace, clear
 from pipeline.corpus.pages import PageFile, corpus_digests, page_files, training_pages
 from pipeline.errors import ArtifactError
 from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
@@ -54,29 +56,31 @@ def run(arguments: Tokenize) -> None:
     console = Console(stderr=True)
     out = absolute(arguments.out)
     shards = page_shards(arguments.corpus)
-    if claim(out, "tokenize", {}, inputs) is Claim.FINISHED:
+    with output_lock(out, "tokenize"):
+        if claim(out, "tokenize", {}, inputs) is Claim.FINISHED:
+            clear(out)
+            console.print(f"tokenize: {arguments.out} is finished.")
+            return
+        workspace = begin(out, shards, model)
+        dtype = str(token_dtype(vocabulary["vocabulary_size"]).str)
+        step = WriteShard(workspace, TokenLayout(dtype, tuple(vocabulary["byte_ids"])))
+        unfinished = len(shards) - len(workspace.done(step.step))
+        with console.status(f"tokenize: {unfinished} shards of {len(shards)}"):
+            write(step, len(shards), options)
+        languages = collect(
+            [Shard(**record) for record in workspace.records(step.step, len(shards))]
+        )
+        body = {
+            "token_dtype": dtype,
+            "vocabulary": {key: vocabulary[key] for key in VOCABULARY_FACTS},
+            "languages": languages,
+        }
+        finish(out, "tokenize", {}, inputs, body)
         clear(out)
-        console.print(f"tokenize: {arguments.out} is finished.")
-        return
-    workspace = begin(out, shards, model)
-    dtype = str(token_dtype(vocabulary["vocabulary_size"]).str)
-    step = WriteShard(workspace, TokenLayout(dtype, tuple(vocabulary["byte_ids"])))
-    unfinished = len(shards) - len(workspace.done(step.step))
-    with console.status(f"tokenize: {unfinished} shards of {len(shards)}"):
-        write(step, len(shards), options)
-    check_complete(workspace, [(step.step, len(shards))])
-    languages = collect([Shard(**record) for record in workspace.records(step.step)])
-    body = {
-        "token_dtype": dtype,
-        "vocabulary": {key: vocabulary[key] for key in VOCABULARY_FACTS},
-        "languages": languages,
-    }
-    finish(out, "tokenize", {}, inputs, body)
-    clear(out)
-    tokens = sum(entry["train"]["tokens"] for entry in languages.values())
-    console.print(
-        f"tokenize: {tokens:,} training tokens in {len(languages)} languages, {arguments.out}"
-    )
+        tokens = sum(entry["train"]["tokens"] for entry in languages.values())
+        console.print(
+            f"tokenize: {tokens:,} training tokens in {len(languages)} languages, {arguments.out}"
+        )
 
 
 def begin(out: str, shards: Sequence[PageShard], model: bytes) -> Workspace:
@@ -85,7 +89,7 @@ def begin(out: str, shards: Sequence[PageShard], model: bytes) -> Workspace:
     Blocks of an unfinished job with another key are removed.
     """
     workspace = Workspace(out, key_of(shards, model))
-    workspace.forget_stale(name for name in directories_in(out) if name != WORK)
+    workspace.forget_stale(name for name in directories_in(out) if name not in (WORK, FOLDER))
     workspace.write_shards(shards)
     with workspace.publish(join_path(out, MODEL_FILE)) as unfinished:
         unfinished.write_bytes(model)

@@ -24,6 +24,7 @@ from rich.console import Console
 
 from data.errors import DataError
 from data.examples.mixture import parse, weights_file
+from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
 from data.stores.files import local_copy
 from data.tokens.tokenizer import (
@@ -39,6 +40,7 @@ from data.tokens.tokenizer import (
 )
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.claims import Claim, claim, finish
+from pipeline.artifacts.output_lock import output_lock
 from pipeline.corpus.pages import corpus_digests, page_count, page_files, page_texts, training_sizes
 from pipeline.errors import ArtifactError
 
@@ -68,8 +70,9 @@ def adopt(arguments: Vocabulary, path: Path) -> None:
         )
     content = with_sentinels(path)
     inputs = {"model": digest_of_contents(path)}
-    if claim(arguments.out, "vocabulary", {}, inputs) is not Claim.FINISHED:
-        conclude(arguments.out, content, {}, inputs, {})
+    with output_lock(arguments.out, "vocabulary"):
+        if claim(arguments.out, "vocabulary", {}, inputs) is not Claim.FINISHED:
+            conclude(arguments.out, content, {}, inputs, {})
 
 
 def with_sentinels(path: Path) -> bytes:
@@ -94,15 +97,18 @@ def train_on_corpus(arguments: Vocabulary) -> None:
     if weights_path := weights_file(arguments.mixture):
         inputs["weights"] = digest_of_contents(weights_path)
     console = Console(stderr=True)
-    if claim(arguments.out, "vocabulary", settings, inputs) is Claim.FINISHED:
-        console.print(f"vocabulary: {arguments.out} is finished.")
-        return
-    quotas = {code: round(weight * arguments.sample_characters) for code, weight in weights.items()}
-    with console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"):
-        model = train(
-            sample(arguments.corpus, quotas), arguments.size, arguments.character_coverage
-        )
-    conclude(arguments.out, model, settings, inputs, {"sample_characters": quotas})
+    with output_lock(arguments.out, "vocabulary"):
+        if claim(arguments.out, "vocabulary", settings, inputs) is Claim.FINISHED:
+            console.print(f"vocabulary: {arguments.out} is finished.")
+            return
+        quotas = {
+            code: round(weight * arguments.sample_characters) for code, weight in weights.items()
+        }
+        with console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"):
+            model = train(
+                sample(arguments.corpus, quotas), arguments.size, arguments.character_coverage
+            )
+        conclude(arguments.out, model, settings, inputs, {"sample_characters": quotas})
 
 
 def conclude(
@@ -114,7 +120,8 @@ def conclude(
 ) -> None:
     """Writes the model and its manifest."""
     path = out / MODEL_FILE
-    path.write_bytes(model)
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(model)
     tokenizer = load(path)
     body = {
         "vocabulary_size": tokenizer.size,

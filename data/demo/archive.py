@@ -16,6 +16,7 @@ from warcio.warcwriter import WARCWriter
 from data.demo.shipped_text import shipped_pages
 from data.languages import get
 from data.reading.page import Page
+from data.stores.atomic import atomic_write
 
 FILES = 5
 EARLIER = "2025-06-01T00:00:00Z"
@@ -35,7 +36,8 @@ def write(directory: Path, pages: Iterable[Page] | None = None) -> list[Path]:
     paths = [directory / f"demo-{number:05d}.warc.wet.gz" for number in range(FILES)]
     for number, path in enumerate(paths):
         members = [member_of(page) for page in whole[number::FILES]]
-        path.write_bytes(b"".join(_with_damage(number, members, whole)))
+        with atomic_write(path) as unfinished:
+            unfinished.write_bytes(b"".join(_with_damage(number, members, whole)))
     return paths
 
 

@@ -4,6 +4,9 @@ Here a file is written under a temporary name, forced to disk and renamed. In a 
 atomic by itself: S3 and Google show an object only when its last byte has arrived, and compare it
 with a checksum (`object_stores.ALWAYS`). So it goes straight to its name. Two attempts at one work
 item write the same bytes, so the later upload changes nothing.
+
+Temporary names are unique, so no two processes write one temporary file. A process that lost the
+lock on the directory publishes nothing (`fences`).
 """
 
 import contextlib
@@ -13,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.stores.fences import check_fences
 from data.stores.files import is_remote
 from data.stores.object_stores import open_store
 from data.stores.retry import Damaged, with_retries
@@ -28,6 +32,9 @@ def atomic_write(path: str | Path, scratch: str | Path | None = None) -> Iterato
         path: final path, local or remote.
         scratch: directory for the unfinished local file, on the same disk as the path, for files
             that others find by listing a directory; beside the path if left out.
+
+    Raises:
+        LockLost: if another process has taken the lock on the directory.
     """
     if is_remote(path):
         with tempfile.TemporaryDirectory() as directory:
@@ -36,18 +43,70 @@ def atomic_write(path: str | Path, scratch: str | Path | None = None) -> Iterato
             upload(unfinished, str(path))
         return
     final = Path(path)
-    unfinished = Path(scratch, uuid.uuid4().hex) if scratch else _beside(final)
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
-    yield unfinished
-    publish(unfinished, final)
+    folder, name = (Path(scratch), "") if scratch else (final.parent, f"{final.name}.")
+    unfinished = folder / f"{name}{uuid.uuid4().hex}{TEMPORARY}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield unfinished
+        publish(unfinished, final)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)  # on a full disk this is the room for the next attempt
+        raise
 
 
 def publish(unfinished: Path, path: Path) -> None:
     """Renames a complete local file to its final path, after forcing it to disk."""
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
+    check_fences(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(unfinished, path)
+
+
+def remove_unfinished(directory: str | Path) -> None:
+    """Removes the unfinished local files of killed processes; only for the lock's holder."""
+    if not is_remote(directory):
+        for path in Path(directory).glob(f"*{TEMPORARY}"):
+            path.unlink(missing_ok=True)
+
+
+def create(path: str | Path, content: bytes) -> bool:
+    """Writes a small file unless it exists; returns whether it did.
+
+    Of several processes one succeeds. A retried request may find the file of its own first attempt.
+    """
+    if not is_remote(path):
+        return _create_here(Path(path), content)
+    filesystem, root = open_store(str(path))
+
+    def send() -> bool:
+        with contextlib.suppress(FileExistsError):
+            filesystem.pipe_file(root, content, mode="create")
+            return True
+        return False
+
+    return with_retries(send, str(path), "written")
+
+
+def put(path: str, content: bytes) -> None:
+    """Writes a small file in one attempt, not atomically on this machine."""
+    if not is_remote(path):
+        Path(path).write_bytes(content)
+        return
+    filesystem, root = open_store(path)
+    filesystem.pipe_file(root, content)
+
+
+def _create_here(path: Path, content: bytes) -> bool:
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    except OSError:  # a full disk
+        path.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -62,6 +121,7 @@ def upload(source: Path, path: str) -> None:
     Raises:
         DataError: if the store keeps failing, or keeps another number of bytes.
     """
+    check_fences(path)
     filesystem, root = open_store(path)
     size = source.stat().st_size
 
@@ -76,7 +136,3 @@ def upload(source: Path, path: str) -> None:
             )
 
     with_retries(send, path, "written")
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + TEMPORARY)

@@ -110,10 +110,7 @@ def write_shard(
     stream = np.concatenate([np.empty(0, dtype), *(page.tokens.astype(dtype) for page in pages)])
     rows = [page._asdict() | {"tokens": len(page.tokens)} for page in pages]
     with atomic_write(table) as unfinished_table, atomic_write(records) as unfinished:
-        writer = ArrayRecordWriter(str(unfinished), "group_size:1")
-        for start in range(0, len(stream), RECORD_TOKENS):
-            writer.write(stream[start : start + RECORD_TOKENS].tobytes())
-        writer.close()
+        _write_records(unfinished, stream)
         pq.write_table(pa.Table.from_pylist(rows, PAGE_SCHEMA), unfinished_table)
     is_byte = (stream >= byte_ids.start) & (stream < byte_ids.stop)
     return Shard(
@@ -128,6 +125,24 @@ def write_shard(
         sha256=digest_of_contents(records),
         pages_sha256=digest_of_contents(table),
     )
+
+
+def _write_records(path: Path, stream: np.ndarray) -> None:
+    """Writes a token stream as records.
+
+    Raises:
+        DataError: if the file cannot be written, which ArrayRecord reports without an errno.
+    """
+    try:
+        writer = ArrayRecordWriter(str(path), "group_size:1")
+        for start in range(0, len(stream), RECORD_TOKENS):
+            writer.write(stream[start : start + RECORD_TOKENS].tobytes())
+        writer.close()
+    except RuntimeError as error:
+        reason = " ".join(str(error).split(";")[0].split())
+        raise DataError(
+            f"{path} cannot be written ({reason}); make room or mend the disk."
+        ) from error
 
 
 def manifest_entry(shards: Iterable[Shard]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 A stage claims its directory before it works and writes `manifest.json` last. The same command again
 finds the manifest and does nothing; with other settings it refuses and prints the difference; a
-directory with unknown content is not touched. Every manifest holds the schema version, the settings
-and the digests of the stage's inputs, and the package's version for whoever reads it.
+directory with unknown content is not touched. All of it happens under the directory's lock
+(`output_lock`). Every manifest holds the schema version, the settings and the digests of the
+stage's inputs, and the package's version for whoever reads it.
 """
 
 import enum
@@ -15,6 +16,7 @@ from typing import Any
 
 from data.stores.atomic import TEMPORARY
 from data.stores.digests import digest_of_bytes
+from data.stores.fences import FOLDER
 from data.stores.files import exists, join_path, names_in, read_bytes, remove
 from data.stores.json_files import read_json, write_json
 from pipeline.artifacts.differences import json_differences
@@ -129,9 +131,9 @@ def code_version() -> str:
 
 
 def _is_taken(directory: Path | str) -> bool:
-    """Returns whether a directory holds anything but what a kill during the claim leaves."""
+    """Returns whether a directory holds anything but a lock and what a kill in the claim leaves."""
     return Path(directory).is_file() or any(
-        not name.endswith(TEMPORARY) for name in names_in(directory)
+        name != FOLDER and not name.endswith(TEMPORARY) for name in names_in(directory)
     )
 
 

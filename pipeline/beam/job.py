@@ -15,7 +15,7 @@ from data.errors import DataError
 from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import Follow, pipeline_for
 
-MENDABLE = ("DataError", "Damaged", "OSError", "PermissionError", "WorkerEnded")
+MENDABLE = ("DataError", "Damaged", "LockLost", "OSError", "PermissionError", "WorkerEnded")
 # The last line of a worker's traceback, for these errors.
 SENTENCE = re.compile(rf"(?:{'|'.join(MENDABLE)}): (.+)")
 

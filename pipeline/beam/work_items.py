@@ -3,7 +3,7 @@
 Only numbers travel between workers; pages and keys lie in files, so no runner has to hold them and
 no grouping outgrows a worker. A finished work item is skipped, so a killed job resumes; an item
 given to two workers is done twice with the same bytes. Counters are added once per item, under the
-same names on every runner.
+same names on every runner. Workers hold the locks of the process that launched the job.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, PCollection
 
+from data.stores.fences import Fence, held_fences, raise_fences
 from pipeline.beam.counters import add
 from pipeline.beam.store_options import with_store_options
 from pipeline.beam.workspace import Workspace
@@ -60,7 +61,7 @@ class DoWork(beam.PTransform):
             | beam.Create([None])
             | "Number" >> beam.FlatMap(lambda _, *after: items, *map(AsIter, self._after))
             | "Spread" >> beam.Reshuffle()
-            | "Work" >> beam.FlatMap(with_store_options(_DoItem(self._step), input_or_inputs))
+            | "Work" >> beam.FlatMap(_in_workers(_DoItem(self._step), input_or_inputs))
         )
 
 
@@ -94,11 +95,28 @@ class WriteAll(beam.PTransform):
         self._plan, self._write, self._after = plan, write, after
 
     def expand(self, input_or_inputs):
-        plan = with_store_options(self._plan, input_or_inputs)
+        plan = _in_workers(self._plan, input_or_inputs)
         return (
             input_or_inputs
             | beam.Create([None])
             | "Plan" >> beam.FlatMap(lambda _, *after: plan(), *map(AsIter, self._after))
             | "Spread" >> beam.Reshuffle()
-            | "Write" >> beam.Map(with_store_options(self._write, input_or_inputs))
+            | "Write" >> beam.Map(_in_workers(self._write, input_or_inputs))
         )
+
+
+@dataclass(frozen=True)
+class _Fenced:
+    """A function that holds the launcher's locks in whatever process it is called."""
+
+    fences: tuple[Fence, ...]
+    function: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise_fences(self.fences)
+        return self.function(*arguments)
+
+
+def _in_workers(function: Callable[..., Any], within: Any) -> Callable[..., Any]:
+    """Returns the function with the store options of the job and the locks of this process."""
+    return with_store_options(_Fenced(held_fences(), function), within)

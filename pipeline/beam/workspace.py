@@ -82,9 +82,18 @@ class Workspace:
         """Returns the record of a finished work item."""
         return read_json(self._record(step, number))
 
-    def records(self, step: str) -> Iterator[Any]:
-        """Yields the records of a step's finished work items, in order."""
-        return (self.record(step, number) for number in self.done(step))
+    def records(self, step: str, count: int) -> Iterator[Any]:
+        """Yields the records of a step's work items, in order; checks that none is missing.
+
+        A sum of these is complete, because check and sum come from one read.
+
+        Raises:
+            DataError: if work items are missing, whatever the runner reports.
+        """
+        done = self.done(step)
+        if missing := count - len(done):
+            raise DataError(_incomplete(f"{missing} work items of {step}", self.out))
+        return (self.record(step, number) for number in done)
 
     def done(self, step: str) -> list[int]:
         """Returns the numbers of a step's finished work items, in order."""
@@ -120,27 +129,25 @@ def clear(out: str) -> None:
     remove(join_path(out, WORK))
 
 
-def check_complete(
-    workspace: Workspace, steps: Iterable[tuple[str, int]], files: Iterable[str] = ()
-) -> None:
-    """Checks that a job that ended well did all its work, whatever the runner reports.
+def check_files(out: str, files: Iterable[str]) -> None:
+    """Checks that a job that ended well wrote all its files, whatever the runner reports.
 
     Args:
-        workspace: workspace of the job.
-        steps: name and number of work items of each step.
-        files: paths of the output's files, looked at only if no work item is missing.
+        out: output directory of the job.
+        files: paths of the output's files.
 
     Raises:
-        DataError: if work items or files of the output are missing.
+        DataError: if files of the output are missing.
     """
-    missing = sum(count - len(workspace.done(step)) for step, count in steps)
-    absent = 0 if missing else sum(not exists(path) for path in files)
-    if missing or absent:
-        raise DataError(
-            f"The runner reports that the job ended well, but {missing} work items and {absent} "
-            f"files of {workspace.out} are missing; check that the workers reach it, and run the "
-            "same command again: it resumes where the job stopped."
-        )
+    if absent := sum(not exists(path) for path in files):
+        raise DataError(_incomplete(f"{absent} files", out))
+
+
+def _incomplete(what: str, out: str) -> str:
+    return (
+        f"The runner reports that the job ended well, but {what} in {out} are missing; check that "
+        "the workers reach it, and run the same command again: it resumes where the job stopped."
+    )
 
 
 @functools.lru_cache(maxsize=1)

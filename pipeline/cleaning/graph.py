@@ -120,25 +120,34 @@ def steps(job: CleaningJob) -> list[GraphStep]:
     ]
 
 
-def output_files(job: CleaningJob) -> Iterator[CorpusFile | BrokenFile]:
-    """Yields the files of the corpus; requires that every page has been judged."""
-    tally = total_of(job)
+def output_files(job: CleaningJob, tally: Tally) -> Iterator[CorpusFile | BrokenFile]:
+    """Yields the files of the corpus, which follow from the tally of all steps."""
     yield from corpus_files(tally, job.rules.held_out)
     if tally.broken:
         yield broken_records.file(job.workspace, ReadShard.step, job.shards)
 
 
 def total_of(job: CleaningJob) -> Tally:
-    """Returns the sum of the tallies of all steps."""
+    """Returns the sum of the tallies of all steps.
+
+    Raises:
+        DataError: if work items are missing.
+    """
     maximum = getattr(job.rules.held_out, "maximum", 0)
-    names = [step.step for step, _ in steps(job)]
-    found = (tally for name in names for tally in tallies(job.workspace, name))
+    found = (
+        tally for step, items in steps(job) for tally in tallies(job.workspace, step.step, items)
+    )
     return total(found, held_out=maximum)
 
 
-def output_paths(job: CleaningJob) -> Iterator[str]:
-    """Yields the paths of the corpus's files; requires that every page has been judged."""
-    return (join_path(job.workspace.out, file.name) for file in output_files(job))
+def files_to_write(job: CleaningJob) -> Iterator[CorpusFile | BrokenFile]:
+    """Yields the files of the corpus; requires that every page has been judged."""
+    return output_files(job, total_of(job))
+
+
+def output_paths(job: CleaningJob, tally: Tally) -> Iterator[str]:
+    """Yields the paths of the corpus's files, which follow from the tally of all steps."""
+    return (join_path(job.workspace.out, file.name) for file in output_files(job, tally))
 
 
 def trusts_declarations(rules: AnyRules) -> bool:

@@ -122,9 +122,13 @@ class Tally:
         return cls(counts, broken, value["smallest"], [SortedRun(*run) for run in value["runs"]])
 
 
-def tallies(workspace: Workspace, step: str) -> Iterator[Tally]:
-    """Yields the tallies of a step's finished work items, in order."""
-    return map(Tally.of_json, workspace.records(step))
+def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
+    """Yields the tallies of a step's work items, in order.
+
+    Raises:
+        DataError: if work items are missing.
+    """
+    return map(Tally.of_json, workspace.records(step, items))
 
 
 def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:

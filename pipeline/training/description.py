@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from data.examples.loader import Examples
+from data.stores.atomic import atomic_write
 from data.stores.json_files import read_json, write_json
 from data.tokens.tokenizer import MODEL_FILE
 from model import NUMERICS_VERSION
@@ -89,7 +90,8 @@ def _has_the_same_step(out: Path, version: int) -> bool:
 
 def describe_data(out: Path, recipe: Recipe, examples: Examples, console: Console) -> None:
     """Writes the vocabulary and mixture.json; prints the most and the least repeated languages."""
-    shutil.copy(examples.blocks.directory / MODEL_FILE, out / MODEL_FILE)
+    with atomic_write(out / MODEL_FILE) as unfinished:
+        shutil.copyfile(examples.blocks.directory / MODEL_FILE, unfinished)
     languages = exposure(examples, recipe.steps * recipe.rows)
     write_json(out / "mixture.json", {"languages": languages})
     print_exposure(languages, console)

@@ -100,5 +100,5 @@ def write_evaluation(
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
-    with atomic_write(path) as unfinished:
+    with atomic_write(path, path.parents[1]) as unfinished:
         pq.write_table(table, unfinished)

@@ -14,6 +14,7 @@ import jax
 from rich.console import Console
 
 from data.examples.loader import Examples, batches
+from data.stores.fences import check_fences
 from model.batch import Batch
 from model.checkpoint import Checkpoints
 from model.nonfinite import gradient_sites
@@ -152,6 +153,8 @@ class _Loop(NamedTuple):
             return self.training.trainer.compiled(state, batch)
 
     def save(self, step: int, state: TrainState) -> None:
+        if is_first():
+            check_fences(self.training.out / "checkpoints")  # Orbax's writes pass no other check
         if step not in self.checkpoints.steps():
             with self.training.account.spend("checkpointing"):
                 self.checkpoints.save(step, state)

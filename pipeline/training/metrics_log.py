@@ -13,14 +13,15 @@ from typing import Any
 
 import jax
 from rich.console import Console
-from tensorboardX import SummaryWriter
 
 from data.stores.atomic import write_text
+from data.stores.fences import check_fences
 from model.nonfinite import GradientSite
 from model.train_step import StepMetrics
 from pipeline.hardware.hosts import is_first
 from pipeline.recipe.recipe import Recipe
 from pipeline.training import skipped_steps, time_account
+from pipeline.training.event_file import EventFile
 from pipeline.training.live_view import LiveView
 from pipeline.training.metrics_line import curves, speed, summary
 from pipeline.training.skipped_steps import SkippedSteps
@@ -65,9 +66,7 @@ class MetricsLog:
         if is_first():
             for path in (self.path, self.out / skipped_steps.FILE):
                 forget_after(path, self.first)
-            self.events = SummaryWriter(
-                str(self.out / "tensorboard"), purge_step=self.first + 1, flush_secs=30
-            )
+            self.events = EventFile(self.out / "tensorboard", self.first + 1)
             self.view.__enter__()
         return self
 
@@ -121,10 +120,12 @@ class MetricsLog:
         self.line = line | speed(self.recipe, seconds / len(metrics))
         if not is_first():
             return
+        check_fences(self.path)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.line) + "\n")
         for name in curves(self.line, sparse=self.recipe.model.switch is not None):
             self.events.add_scalar(f"training/{name}", self.line[name], step)
+        self.events.flush()
         self.view.show(self.line | self.held_out, self.account.shares())
 
 

@@ -9,7 +9,8 @@ on the same mesh (of GPUs with `--deterministic`), up to rounding on another.
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
 from pipeline.arguments import Distill, Pretrain
 from pipeline.artifacts.claims import Claim, claim, digest_of_manifest, finish
+from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.hosts import connect, is_first, on_first_host
@@ -108,6 +110,19 @@ def prepare(
         account=account,
         console=console,
     )
+
+
+@contextmanager
+def locked_by_first_host(prepared: PreparedRun) -> Iterator[None]:
+    """Holds the lock on the run's directory, on the first host, which writes for all.
+
+    Raises:
+        LockHeld: if another command works on the directory.
+    """
+    out, stage = prepared.out, prepared.recipe.stage
+    with ExitStack() as held:
+        on_first_host(lambda: held.enter_context(output_lock(out, stage)) or 0)
+        yield
 
 
 def is_finished(prepared: PreparedRun) -> bool:

@@ -23,6 +23,6 @@ def explain_save_errors(out: Path) -> Iterator[None]:
         if error.errno not in DISK_FULL:
             raise
         raise ArtifactError(
-            f"The disk of {out} is full ({error.strerror}: {error.filename}); make room: the same "
+            f"The disk of {out} is full ({error.strerror}); make room: the same "
             "command then resumes from the last whole checkpoint."
         ) from error

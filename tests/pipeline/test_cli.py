@@ -1,8 +1,10 @@
+import errno
+import re
 from importlib.util import find_spec
 
 import pytest
 
-from pipeline import cli
+from pipeline import cli, recipes
 from pipeline.arguments import Tokenize
 
 
@@ -74,3 +76,34 @@ def test_help_is_printed(command, capsys):
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_a_module_of_its_name(name):
     assert find_spec(cli.module_of(name)) is not None
+
+
+class LibraryError(Exception):
+    """A library's own class, which keeps only the system's text."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device.*make room"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/o/x"),
+            "Read-only file system: /o/x.*name",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/o"), "Permission denied: /o.*rights"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/in"), "No such file: /in.*restore it"),
+        (LibraryError("I/O error: No space left on device (os error 28)"), "I/O error.*make room"),
+    ],
+)
+def test_an_error_of_the_system_is_one_sentence(error, said, capsys, monkeypatch):
+    monkeypatch.setattr(recipes, "run", lambda _: (_ for _ in ()).throw(error))
+    assert cli.run(["recipes"]) == 2
+    printed = capsys.readouterr().err
+    assert re.fullmatch(rf"mswitch: recipes met an error of the system \(.*{said}.*\n", printed)
+
+
+@pytest.mark.parametrize("error", [OSError("damaged content"), KeyError("x"), LibraryError("bug")])
+def test_any_other_error_is_a_bug_with_its_traceback(error, monkeypatch):
+    monkeypatch.setattr(recipes, "run", lambda _: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error)):
+        cli.run(["recipes"])

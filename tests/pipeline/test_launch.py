@@ -187,6 +187,6 @@ def test_a_runner_that_did_nothing_is_an_error(tmp_path, monkeypatch):
         input=(f"{tmp_path}/archive/*.warc.wet.gz",), rules="demo", out=str(tmp_path / "out")
     )
     monkeypatch.setattr(clean, "run_job", lambda *_: None)
-    with pytest.raises(DataError, match=r"\d+ work items and 0 files of .*/out are missing"):
+    with pytest.raises(DataError, match=r"\d+ work items of read in .*/out are missing"):
         clean.run(asked)
     assert not (tmp_path / "out/manifest.json").exists()

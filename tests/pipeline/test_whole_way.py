@@ -5,10 +5,13 @@ Swahili's pages are removed from the archive: a report has a language only if th
 is loaded first; the other commands run in this process.
 """
 
+import contextlib
 import json
 import os
 import re
+import resource
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +21,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from lock_holder import held_elsewhere
 from training_runs import one_trainer_per_recipe
 
 from data.demo import archive, shipped_text
@@ -38,6 +42,7 @@ ONE_DEVICE = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
 ENVIRONMENT = os.environ | {"XLA_FLAGS": ONE_DEVICE}  # with JAX's own flags: `make demo`
 
 CLEAN = ("clean", "--rules=demo")
+DENSE = [setting for setting in SETTINGS if not setting.startswith("model.switch")]
 
 
 def mswitch(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -103,6 +108,89 @@ def test_the_report_holds_the_languages_of_the_archive(way):
     assert sorted(report["languages"]) == sorted(LANGUAGES)
     assert report["summary"]["languages"] == len(LANGUAGES)
     assert "Swahili" not in (way / "report/report.md").read_text()
+
+
+def test_a_second_command_on_one_directory_is_refused_by_every_stage(way, here, tmp_path):
+    stages = {stage.command[0]: [*stage.command] for stage in commands(way)}
+    stages["pretrain"] += ["--set", *SETTINGS]
+    stages["vocabulary"] = [*stages["vocabulary"][:2], "--size=1400", f"--out={way}/vocabulary"]
+    run, tokens, out = f"--run={way}/mt5", f"--tokens={way}/tokens", f"--out={tmp_path}/out"
+    stages["evaluate"] = ["evaluate", run, tokens]
+    teacher = ["--recipe=mt5-demo", f"--teacher={way}/switch"]
+    stages["distill"] = ["distill", *teacher, tokens, out, "--set", *DENSE]
+    stages["export-hf"] = ["export-hf", run, out]
+    assert here("export-hf", run, f"--out={tmp_path}/hf").returncode == 0
+    stages["import-hf"] = ["import-hf", f"{tmp_path}/hf", out]
+    stages["demo"] = ["demo", out]
+    for name, command in stages.items():
+        options = dict(
+            word.split("=", 1) for word in command if word.startswith("--") and "=" in word
+        )
+        directory = Path(options["--run" if name == "evaluate" else "--out"])
+        before = names_below(directory)
+        with held_elsewhere(directory) as holder:
+            done = here(*command)
+            assert names_below(directory) - before <= {"lock"}
+        assert done.returncode == 2, (name, done.stderr)
+        said = f"is in use by pretrain, process {holder.pid} on {socket.gethostname()}; wait until"
+        assert said in done.stderr.splitlines()[-1], done.stderr
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int):
+    """A disk that is full, in a way that needs no rights: no file may grow beyond a size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_one_sentence_and_the_same_command_resumes(way, here, tmp_path):
+    shutil.copytree(way / "mt5", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/evaluation")
+    assert here("export-hf", f"--run={way}/mt5", f"--out={tmp_path}/hf").returncode == 0
+    corpus, tokens = f"--corpus={way}/corpus", f"--tokens={way}/tokens"
+    sides = [f"--baseline={way}/mt5", f"--candidate={way}/switch"]
+    commands = {
+        "clean": ["--rules=demo", f"--input={way}/archive/*.warc.wet.gz"],
+        "vocabulary": [corpus, *SMALL["vocabulary"]],
+        "tokenize": [corpus, f"--vocabulary={way}/vocabulary"],
+        "pretrain": ["--recipe=mt5-demo", tokens, *SMALL["pretrain"]],
+        "evaluate": [f"--run={tmp_path}/run", tokens],
+        "report": sides,
+        "export-hf": [f"--run={way}/mt5"],
+        "import-hf": [f"{tmp_path}/hf"],
+    }
+    for name, options in commands.items():
+        where = [] if name == "evaluate" else [f"--out={tmp_path}/{name}"]
+        command = [name, *where, *options]
+        with files_of_at_most(1024 if name == "evaluate" else 4096):
+            full = here(*command)
+        assert full.returncode == 2, (name, full.stderr)
+        assert "Traceback" not in full.stderr, full.stderr
+        assert re.search("File too large|cannot be written|not be written", full.stderr), (
+            full.stderr
+        )
+        done = here(*command)
+        assert done.returncode == 0, (name, done.stderr)
+    for made in ("vocabulary", "tokenize"):
+        whole = way / ("tokens" if made == "tokenize" else made)
+        assert contents(tmp_path / made) == contents(whole)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+def names_below(directory: Path) -> set[str]:
+    return {
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
+        if "lock" not in path.parts
+    }
 
 
 def test_every_number_can_be_recomputed(way):

@@ -5,7 +5,7 @@ import pytest
 from data.errors import DataError
 from data.stores.atomic import write_text
 from data.stores.files import names_in
-from pipeline.beam.workspace import Workspace, check_complete, clear
+from pipeline.beam.workspace import Workspace, check_files, clear
 
 number = itertools.count()
 
@@ -23,7 +23,7 @@ def test_a_finished_work_item_keeps_its_record(out):
         space.finish("read", item, {"item": item})
     assert space.done("read") == [0, 3, 12]
     assert space.is_done("read", 3)
-    assert list(space.records("read")) == [{"item": 0}, {"item": 3}, {"item": 12}]
+    assert list(space.records("read", 3)) == [{"item": 0}, {"item": 3}, {"item": 12}]
 
 
 def test_the_list_of_shards_comes_back(out):
@@ -35,11 +35,11 @@ def test_the_list_of_shards_comes_back(out):
 def test_missing_work_items_and_files_end_the_job(out):
     space = Workspace(out, "key")
     space.finish("read", 0, {})
-    check_complete(space, [("read", 1)])
-    with pytest.raises(DataError, match="2 work items and 0 files"):
-        check_complete(space, [("read", 3)], [f"{out}/pages/x"])
-    with pytest.raises(DataError, match="0 work items and 1 files"):
-        check_complete(space, [("read", 1)], [f"{out}/pages/x"])
+    with pytest.raises(DataError, match=r"2 work items of read in .* are missing"):
+        space.records("read", 3)
+    check_files(out, [f"{space.directory}/read/00000.json"])
+    with pytest.raises(DataError, match=r"1 files in .* are missing"):
+        check_files(out, [f"{out}/pages/x"])
 
 
 def test_another_key_is_stale_with_its_outputs(out):

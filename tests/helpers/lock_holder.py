@@ -1,0 +1,49 @@
+"""A process that holds the lock on a directory: DIRECTORY [MACHINE].
+
+It prints a line when it holds the lock. It writes the file `written` whenever a line arrives, or
+prints the sentence of the error if it may not, and ends with its standard input. With MACHINE it
+runs, by its own account, on another machine, and renews its lock more often than tests wait.
+"""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.errors import DataError
+from data.stores import leases, locks, processes
+from data.stores.atomic import write_text
+
+
+@contextmanager
+def held_elsewhere(directory: object, *machine: str):
+    """Runs such a process; yields it once it holds the lock."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(directory), *machine],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.communicate()  # its standard input ends
+
+
+def main(directory: str, machine: str = "") -> None:
+    if machine:
+        processes.machine = lambda: machine
+        leases.RENEWAL_SECONDS = 0.05
+    with locks.locked(directory, "pretrain", lambda _: None):
+        print("held", flush=True)
+        for _ in sys.stdin:
+            try:
+                write_text(f"{directory}/written", "by the holder")
+                print("written", flush=True)
+            except DataError as error:
+                print(error, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
