@@ -40,6 +40,28 @@ def run(command: list[str], kill_after: float | None = None, **faults: str) -> A
     return end(start(command, **faults), kill_after)
 
 
+def wait_for_lock(process: subprocess.Popen[str], out: Path, before: set[str]) -> float:
+    """Waits until a command works on a directory; returns the seconds, or those until its end.
+
+    Args:
+        process: the command.
+        out: its directory.
+        before: names in the lock's folder before the start.
+    """
+    started = time.monotonic()
+    while process.poll() is None and not locks(out) - before:
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+def locks(out: Path) -> set[str]:
+    """Returns the names in the lock's folder of a directory."""
+    try:
+        return set(os.listdir(out / "lock"))
+    except OSError:
+        return set()
+
+
 def end(process: subprocess.Popen[str], kill_after: float | None = None) -> Attempt:
     """Waits for a command's end, or kills it."""
     started = time.monotonic()

@@ -57,11 +57,15 @@ Fault = Callable[[Bench, Stage, int], Counter[str]]
 
 
 def killed(bench: Bench, stage: Stage, count: int) -> Counter[str]:
-    """SIGKILL of all processes of the command at random moments, `count` times."""
+    """SIGKILL of all processes of the command at random moments of its work, `count` times."""
     seen: Counter[str] = Counter()
     out = bench.out(stage)
     while seen[KILLED] < count:
-        attempt = attempts.run(stage.command(out), stage.seconds * bench.draw.uniform(0.2, 1.0))
+        before = attempts.locks(out)
+        process = attempts.start(stage.command(out))
+        attempts.wait_for_lock(process, out, before)
+        work = stage.seconds - stage.start_seconds
+        attempt = attempts.end(process, max(0.01, work * bench.draw.uniform(0.0, 1.0)))
         seen[attempt.outcome] += 1
         if attempt.outcome != KILLED:
             seen[bench.conclude(stage, out)] += 1
