@@ -80,10 +80,13 @@ def create(path: str | Path, content: bytes) -> bool:
     filesystem, root = open_store(str(path))
 
     def send() -> bool:
-        with contextlib.suppress(FileExistsError):
+        try:
             filesystem.pipe_file(root, content, mode="create")
-            return True
-        return False
+        except OSError as error:
+            if not _is_there(error):
+                raise
+            return False
+        return True
 
     return with_retries(send, str(path), "written")
 
@@ -95,6 +98,14 @@ def put(path: str, content: bytes) -> None:
         return
     filesystem, root = open_store(path)
     filesystem.pipe_file(root, content)
+
+
+def _is_there(error: OSError) -> bool:
+    """Returns whether a store refused a creation because the file exists; S3 names a condition."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return isinstance(error, FileExistsError) or (
+        response.get("Error", {}).get("Code") == "PreconditionFailed"
+    )
 
 
 def _create_here(path: Path, content: bytes) -> bool:
