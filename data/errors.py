@@ -1,4 +1,4 @@
-"""The exception for input that cannot be used, and the test for errors of the operating system.
+"""The exception for input that cannot be used, and which exceptions concern one page only.
 
 The message of a `DataError` is one sentence for the user: what was requested, what was found, what
 to do. Bad *pages* are not errors; they are rejected with a reason and counted.
@@ -16,3 +16,17 @@ def is_system_error(error: OSError) -> bool:
     damaged content, but without an errno.
     """
     return error.errno is not None
+
+
+def concerns_one_page(error: BaseException) -> bool:
+    """Returns whether an exception raised for a page ends that page only, and not the job.
+
+    Settings that cannot be used, a missing package, the operating system, a lack of memory and a
+    request to stop concern every page. So does nothing else: a parser that fails has met its page.
+    """
+    if isinstance(error, DataError | ImportError | MemoryError):
+        return False
+    if isinstance(error, OSError):
+        return not is_system_error(error)
+    # PyO3 raises a panic of Rust code as a BaseException without a public name.
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from data.errors import concerns_one_page
 from data.languages import UNDETERMINED
 
 LONGEST_DETAIL = 200  # characters; a reader's message may quote a header of a megabyte
@@ -86,6 +87,20 @@ class BrokenRecord(NamedTuple):
     def at(cls, path: Path, offset: int, reason: str, detail: str = "") -> "BrokenRecord":
         """Returns the broken record of a file and offset."""
         return cls("/".join(path.parts[-2:]), offset, reason, detail[:LONGEST_DETAIL])
+
+
+class Loss(NamedTuple):
+    """Why a record that is whole is not a page."""
+
+    reason: str
+    detail: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Loss":
+        """Returns the loss of a page on which a parser failed; raises what concerns the job."""
+        if not concerns_one_page(error):
+            raise error
+        return cls("unreadable_page", f"{type(error).__name__}: {error}")
 
 
 Rule = Callable[[Page], str | None]

@@ -8,37 +8,22 @@ that declares more bytes than a page can have is not read into memory.
 """
 
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
-
-from fastwarc.warc import WarcRecord, WarcRecordType
 
 from data.languages import declared
 from data.reading import archive_records, html_text
 from data.reading.archive_records import ArchiveRecord
-from data.reading.archive_sections import GZIP
-from data.reading.page import BrokenRecord, Page
+from data.reading.http_response import html_of
+from data.reading.page import BrokenRecord, Loss, Page
 from data.reading.timestamps import is_timestamp
 
 SUFFIXES = (".wet", ".wet.gz")
 HTML_SUFFIXES = (".warc", ".warc.gz")
 
-LARGEST_HTML_BYTES = (
-    5 << 20
-)  # where Common Crawl truncates pages; a parsed page takes 80 times as much
 ANOTHER_RECORD = re.compile(rb"(?:^|\n)WARC/1\.\d+\r?\n")
 HEADER_PREFIXES = ("WARC", "CONTENT-", "Content-")
 HTTP = "application/http"
-HTML_TYPES = ("text/html", "application/xhtml+xml")
-
-
-class Loss(NamedTuple):
-    """The record is whole, but not a page."""
-
-    reason: str
-    detail: str = ""
 
 
 RecordReader = Callable[[ArchiveRecord], Page | Loss | None]
@@ -67,11 +52,18 @@ def text_of(content: str) -> str:
 
 def _read(path: Path, read_record: RecordReader) -> Iterator[Page | BrokenRecord]:
     for record in archive_records.read(path):
-        found = record if isinstance(record, BrokenRecord) else read_record(record)
+        found = record if isinstance(record, BrokenRecord) else _found(record, read_record)
         if isinstance(found, Loss):
             yield BrokenRecord.at(path, record.offset, *found)
         elif found is not None:
             yield found
+
+
+def _found(record: ArchiveRecord, read_record: RecordReader) -> Page | Loss | None:
+    try:
+        return read_record(record)
+    except BaseException as error:
+        return Loss.of(error)
 
 
 def _holds_another_record(body: bytes) -> bool:
@@ -97,44 +89,12 @@ def _html_page(record: ArchiveRecord) -> Page | Loss | None:
         return None
     if not (record.headers.get("Content-Type") or "").strip().lower().startswith(HTTP):
         return Loss("not_html", record.url)
-    http = _http(record.body)
-    if http.http_content_type not in HTML_TYPES:
-        return Loss("not_html", str(http.http_content_type))
-    if http.http_headers is None or http.http_headers.status_code != 200:
-        return Loss("not_found", record.url)
-    encoding = http.http_headers.get("Content-Encoding") or ""
-    html = _decoded(http.reader.read(), encoding.strip().lower())
-    if html is None:
-        return Loss("unknown_encoding", encoding)
-    if len(html) > LARGEST_HTML_BYTES:
-        return Loss("too_large", record.url)
-    if _holds_another_record(html):
+    found = html_of(record.body)
+    if isinstance(found, Loss):
+        return found._replace(detail=found.detail or record.url)
+    if _holds_another_record(found.content):
         return Loss("holds_another_record", record.url)
-    return _page(record, lambda: html_text.text_of(html, http.http_charset))
-
-
-def _http(body: bytes) -> WarcRecord:
-    """Returns the HTTP response, parsed; it has no other use of the record that carried it."""
-    response = WarcRecord()
-    response.init_headers(WarcRecordType.response)
-    response.is_http = True
-    response.set_bytes_content(body)
-    response.parse_http(auto_decode="transfer")
-    return response
-
-
-def _decoded(content: bytes, encoding: str) -> bytes | None:
-    """Returns the decompressed content, up to just over the longest page, or None if unknown.
-
-    Many archives keep the header but store the uncompressed page, so content without gzip's first
-    bytes is returned unchanged.
-    """
-    if content.startswith(GZIP):
-        try:
-            return zlib.decompressobj(wbits=31).decompress(content, LARGEST_HTML_BYTES + 1)
-        except zlib.error:
-            return None
-    return content if encoding in ("", "gzip", "identity") or content[:99].isascii() else None
+    return _page(record, lambda: html_text.text_of(found.content, found.charset))
 
 
 def _page(record: ArchiveRecord, text_of_body: Callable[[], str]) -> Page | Loss:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.errors import concerns_one_page
 from data.language_id import cld3, langdetect_english
 from data.language_id.prediction import Identifier, Prediction
 from data.language_id.thresholds import decide
@@ -21,12 +22,21 @@ from data.rules.cleaned_lines import Cleaned
 from pipeline.cleaning.identification_time import identification_timed
 
 Judgement = Callable[[Page], Page | Dropped]
+JUDGEMENT_FAILED = "judgement_failed"
 
 
 def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
-    """Returns the page after all judgements, or the result of the first that drops it."""
+    """Returns the page after all judgements, or the result of the first that drops it.
+
+    A page on which a judgement fails is rejected as it was read, so `rejected/` has its text.
+    """
     for judge in judgements:
-        outcome = judge(page)
+        try:
+            outcome = judge(page)
+        except BaseException as error:
+            if not concerns_one_page(error):
+                raise
+            return Rejected(page, JUDGEMENT_FAILED)
         if not isinstance(outcome, Page):
             return outcome
         page = outcome
