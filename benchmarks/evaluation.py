@@ -20,7 +20,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import TokenManifest
 from model.sharding.mesh import make_mesh
 from model.train_step import make_trainer
 from pipeline.hardware.hosts import to_devices
@@ -43,7 +45,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not (asked.tokens / "manifest.json").exists():
         sys.exit(f"Token blocks were expected in {asked.tokens}; run `make demo` first.")
-    blocks = TokenBlocks(asked.tokens, json.loads((asked.tokens / "manifest.json").read_text()))
+    blocks = TokenBlocks(asked.tokens, read_json(asked.tokens / "manifest.json", TokenManifest))
     recipe = named.get("switch-demo")
     mesh = make_mesh(recipe.mesh, jax.devices()[:1])
     trainer = make_trainer(recipe.model, recipe.optimizer, steps=1, seed=0, mesh=mesh)

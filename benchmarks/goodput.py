@@ -23,7 +23,9 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
+from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import TokenManifest
 from model.sharding.mesh import make_mesh
 from model.train_step import make_trainer
 from pipeline.hardware.compilation_cache import keep_compiled_programs
@@ -140,7 +142,7 @@ def main() -> None:
     if not (asked.tokens / "manifest.json").exists():
         sys.exit(f"Token blocks were expected in {asked.tokens}; run `make demo` first.")
     keep_compiled_programs()
-    blocks = TokenBlocks(asked.tokens, json.loads((asked.tokens / "manifest.json").read_text()))
+    blocks = TokenBlocks(asked.tokens, read_json(asked.tokens / "manifest.json", TokenManifest))
     recipe = sized()
     with tempfile.TemporaryDirectory() as name:
         loop = measure_loop(recipe, blocks, Path(name))

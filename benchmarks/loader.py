@@ -27,17 +27,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import convert, to_builtins
+from msgspec.structs import replace
 
 from data.examples.loader import CHUNK_EXAMPLES, Examples, batches
 from data.examples.mixture import temperature_weights
 from data.examples.schedule import make_schedule
 from data.examples.span_corruption import lengths_for_inputs
 from data.languages import all_languages
+from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
+from data.tokens.manifest import Shard, TokenManifest
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results/loader.json"
@@ -63,10 +66,10 @@ def grow(source: TokenBlocks, directory: Path, megabytes: int) -> None:
         for copy in copies[1:]:
             shutil.copyfile(directory / shard.records.name, directory / copy.records.name)
         entries[code] = {"train": manifest_entry(copies)}
-    shards = TokenBlocks(directory, {**source.manifest, "languages": entries}).shards
-    together = manifest_entry(shard for code in codes for shard in shards(code, "train"))
+    shards = (shard for entry in entries.values() for shard in entry["train"]["shards"])
+    together = manifest_entry(convert(shard, Shard) for shard in shards)
     for name, languages in (("107", entries), ("1", {codes[0]: {"train": together}})):
-        manifest = {**source.manifest, "languages": languages}
+        manifest = {**to_builtins(source.manifest), "languages": languages}
         (directory / f"{name}.json").write_text(json.dumps(manifest))
 
 
@@ -83,13 +86,13 @@ def forget(directory: Path) -> int:
 
 def open_examples(directory: Path, languages: int) -> Examples:
     """Returns the examples of grown blocks."""
-    manifest = json.loads((directory / f"{languages}.json").read_text())
+    manifest = read_json(directory / f"{languages}.json", TokenManifest)
     pages = {row.code: round(row.pages_millions * 1e6) for row in all_languages()[:languages]}
     return Examples(
         blocks=TokenBlocks(directory, manifest),
         schedule=make_schedule(temperature_weights(pages, 0.3), seed=0),
         lengths=lengths_for_inputs(512),
-        first_sentinel=manifest["vocabulary"]["first_sentinel"],
+        first_sentinel=manifest.vocabulary.first_sentinel,
         seed=0,
     )
 
@@ -220,7 +223,7 @@ def main() -> None:
         sys.exit(f"Token blocks were expected in {asked.tokens}; run `make demo` first.")
     if not PARITY_PYTHON.exists():
         print("seqio is left out: `make parity` makes its environment")
-    manifest = json.loads((asked.tokens / "manifest.json").read_text())
+    manifest = read_json(asked.tokens / "manifest.json", TokenManifest)
     with tempfile.TemporaryDirectory() as name:
         grow(TokenBlocks(asked.tokens, manifest), Path(name), asked.megabytes)
         megabytes = forget(Path(name)) / 1e6

@@ -8,10 +8,11 @@ they are rendered.
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
+from data.corpus_manifest import CorpusManifest, LanguagePages
 from data.languages import UNDETERMINED, find
 
 SAMPLES_PER_REASON = 6
@@ -98,21 +99,20 @@ class Funnel:
         return tuple(sorted(rows, key=lambda row: -(row.cld3_disagrees or 0) / max(row.kept, 1)))
 
 
-def funnel(manifest: Mapping[str, Any], samples: Mapping[str, pa.Table]) -> Funnel:
+def funnel(manifest: CorpusManifest, samples: Mapping[str, pa.Table]) -> Funnel:
     """Returns the funnel.
 
     Args:
         manifest: manifest of a corpus.
         samples: some rejected pages per reason (`text`, `url`, `language`).
     """
-    rows = [_row(code, counts) for code, counts in manifest["languages"].items()]
+    rows = [_row(code, counts) for code, counts in manifest.languages.items()]
     pages = sum(row.pages for row in rows)
     totals = sum((Counter(row.rejected) for row in rows), Counter())
     removed_lines = sum((Counter(row.removed_lines) for row in rows), Counter())
-    rules = manifest.get("rules", {})
     return Funnel(
-        rules=rules.get("name", "not recorded"),
-        differences_from_mc4=tuple(rules.get("differences_from_mc4", ())),
+        rules=manifest.rules.name,
+        differences_from_mc4=manifest.rules.differences_from_mc4,
         pages=pages,
         kept=sum(row.kept for row in rows),
         held_out=sum(row.held_out for row in rows),
@@ -127,28 +127,24 @@ def funnel(manifest: Mapping[str, Any], samples: Mapping[str, pa.Table]) -> Funn
         ),
         removed_lines=dict(removed_lines.most_common()),
         rows=tuple(sorted(rows, key=lambda row: (-row.pages, row.code))),
-        broken_records={
-            reason: record["count"] for reason, record in manifest.get("broken_records", {}).items()
-        },
+        broken_records={reason: record.count for reason, record in manifest.broken_records.items()},
     )
 
 
-def _row(code: str, counts: Mapping[str, Any]) -> FunnelRow:
-    language = find(code)
-    cld3 = counts.get("cld3") or {}
-    rejected = counts.get("rejected", {})
+def _row(code: str, counts: LanguagePages) -> FunnelRow:
+    language, cld3 = find(code), counts.cld3
     return FunnelRow(
         code=code,
         name=NAMES_BESIDE.get(code, code) if language is None else language.name,
-        pages=counts["kept"] + sum(rejected.values()),
-        kept=counts["kept"],
-        held_out=counts.get("held_out", 0),
-        characters=counts.get("characters", 0),
-        rejected=rejected,
-        removed_lines=counts.get("removed_lines_by_rule", {}),
-        confidence=_histogram(counts.get("confidence", {})),
-        cld3_disagrees=cld3.get("disagrees"),
-        cld3_said=tuple(Counter(cld3.get("said", {})).most_common(4)),
+        pages=counts.kept + sum(counts.rejected.values()),
+        kept=counts.kept,
+        held_out=counts.held_out,
+        characters=counts.characters,
+        rejected=counts.rejected,
+        removed_lines=counts.removed_lines_by_rule,
+        confidence=_histogram(counts.confidence),
+        cld3_disagrees=None if cld3 is None else cld3.disagrees,
+        cld3_said=() if cld3 is None else tuple(Counter(cld3.said).most_common(4)),
     )
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+LARGEST = 2**24  # of a width or a number of parts: 67 times mT5's vocabulary; products fit 64 bits
 Dispatch = Literal["slots", "dropless"]
 FeedForwardKind = Literal["gated-gelu", "relu"]
 # What the backward pass keeps of a block (model/remat.py).
@@ -238,12 +239,13 @@ def forward_flops(config: ModelConfig, inputs: int, targets: int) -> int:
 
 
 def at_least_one(config: object, *names: str) -> None:
-    """Checks that fields are 1 or more.
+    """Checks that fields are 1 or more, and no larger than `LARGEST`.
 
     Raises:
-        ConfigurationError: if a field is 0 or less; the message names it.
+        ConfigurationError: if a field is not; the message names it.
     """
     _require(config, names, lambda value: value >= 1, "1 or more")
+    _require(config, names, lambda value: value <= LARGEST, f"at most {LARGEST:,}")
 
 
 def positive(config: object, *names: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+from msgspec.structs import asdict
 
 from data.stores.json_files import read_json
 from model.loss.distillation import Distillation, DistillationConfig
@@ -29,6 +30,7 @@ from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
+from pipeline.runs.record import RunRecord
 from pipeline.training import teacher as teachers
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.loop import Training, device_batches
@@ -77,8 +79,8 @@ def check_same_teacher(out: Path, record: Mapping[str, Any]) -> None:
         ArtifactError: if the run's recipe.json records other weights.
     """
     path = out / "recipe.json"
-    there = read_json(path).get("teacher") if path.exists() else None
-    if there is not None and (lines := json_differences(there, dict(record))):
+    there = read_json(path, RunRecord).teacher if path.exists() else None
+    if there is not None and (lines := json_differences(asdict(there), dict(record))):
         raise ArtifactError(
             f"{out} was begun with another teacher ({'; '.join(lines)}); restore that teacher, or "
             "name another --out."

@@ -46,7 +46,7 @@ def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:
     Raises:
         ArtifactError: if the tokens, or an imported run's vocabulary, differ.
     """
-    trained_on = find_run(arguments.run)["inputs"].get("tokens")
+    trained_on = find_run(arguments.run).inputs.get("tokens")
     if trained_on is None:
         check_same_vocabulary(arguments.run, blocks)
     elif digest_of_manifest(blocks.directory) != trained_on:
@@ -67,7 +67,7 @@ def check_replaces(arguments: Evaluate, step: int, tokens: str) -> None:
     path = evaluation_file(arguments.run, step)
     if not path.exists():
         return
-    trained_on = find_run(arguments.run)["inputs"].get("tokens", "")
+    trained_on = find_run(arguments.run).inputs.get("tokens", "")
     scored = scored_tokens(path)
     if (trained_on if scored is None else scored) != tokens:
         raise ArtifactError(

@@ -18,7 +18,7 @@ from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
 from data.stores.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, load
-from model.hugging_face.config import import_config
+from model.hugging_face.config import TheirConfig, import_config
 from model.hugging_face.weights import import_state
 from model.transformer import parameter_count
 from pipeline.arguments import ImportHf
@@ -72,7 +72,7 @@ def imported_recipe(arguments: ImportHf) -> Recipe:
     lengths = lengths_for_inputs(arguments.inputs)
     return Recipe(
         name=arguments.out.name,
-        model=import_config(read_json(path), lengths.inputs, lengths.targets),
+        model=import_config(read_json(path, TheirConfig), lengths.inputs, lengths.targets),
         rows=arguments.rows,
         inputs=arguments.inputs,
         steps=1,

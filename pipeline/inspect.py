@@ -2,23 +2,45 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
 from data.stores.digests import digest_of_contents
-from data.stores.files import exists, is_remote, join_path
+from data.stores.files import is_remote
 from data.stores.json_files import read_json
+from data.stores.json_shapes import Count, Digest
 from data.tokens.block_checks import verify_contents
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import SplitTokens, TokenManifest, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Inspect
-from pipeline.artifacts.claims import CLAIM, MANIFEST, read_manifest
+from pipeline.artifacts.claims import CLAIM, MANIFEST, Head, read_head, read_manifest, stage_of
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
 from pipeline.tokens.open_blocks import open_blocks
+
+
+class Trained(Struct, frozen=True):
+    """The manifest of a run."""
+
+    steps: Count
+
+
+class Written(Struct, frozen=True):
+    """The manifest of a report, and the part of report.json that it repeats."""
+
+    sentence: str
+
+
+class Exported(Struct, frozen=True):
+    """The manifest of an export."""
+
+    arrays: Count
+    sha256: Digest
+
 
 FERTILITY = (
     "language",
@@ -28,6 +50,9 @@ FERTILITY = (
     "tokens per page",
     "unknown %",
     "byte fallback %",
+)
+NOTHING = SplitTokens(
+    pages=0, tokens=0, text_bytes=0, characters=0, unknown_tokens=0, byte_tokens=0, shards=()
 )
 
 
@@ -48,10 +73,10 @@ def run(arguments: Inspect) -> None:
             f"An artifact was expected in {directory}, which holds {state}; "
             "name a directory that a stage has finished."
         )
-    manifest = read_json(directory / MANIFEST)
-    print_head(manifest, console)
-    if (stage := manifest.get("stage", "")) in INSPECTORS:
-        INSPECTORS[stage](directory, manifest, console)
+    head = read_head(directory)
+    print_head(head, console)
+    if head.stage in INSPECTORS:
+        INSPECTORS[head.stage](directory, console)
 
 
 def inspect_stored(arguments: Inspect, console: Console) -> None:
@@ -60,16 +85,13 @@ def inspect_stored(arguments: Inspect, console: Console) -> None:
     Raises:
         ArtifactError: if the address holds neither.
     """
-    path = join_path(arguments.directory, MANIFEST)
-    stage = read_json(path).get("stage") if exists(path) else None
+    stage = stage_of(arguments.directory)
     if stage == "tokenize":
-        blocks = open_blocks(arguments.directory, arguments.cache)
-        print_head(blocks.manifest, console)
-        print_blocks(blocks, console)
+        print_head(read_head(arguments.directory), console)
+        print_blocks(open_blocks(arguments.directory, arguments.cache), console)
     elif stage == "clean":
-        manifest = read_manifest(arguments.directory, stage)
-        print_head(manifest, console)
-        inspect_clean(arguments.directory, manifest, console)
+        print_head(read_head(arguments.directory), console)
+        inspect_clean(arguments.directory, console)
     else:
         found = f"{stage} output" if stage else "no finished artifact"
         raise ArtifactError(
@@ -78,28 +100,27 @@ def inspect_stored(arguments: Inspect, console: Console) -> None:
         )
 
 
-def print_head(manifest: dict[str, Any], console: Console) -> None:
+def print_head(head: Head, console: Console) -> None:
     """Prints the stage, the versions and the settings of an artifact."""
-    stage = manifest.get("stage", "")
-    console.print(
-        f"{stage}, schema {manifest.get('schema_version')}, mswitch {manifest.get('code_version')}"
-    )
-    for key, value in manifest.get("settings", {}).items():
+    console.print(f"{head.stage}, schema {head.schema_version}, mswitch {head.code_version}")
+    for key, value in head.settings.items():
         console.print(f"  {key}: {value}", markup=False)
 
 
-def inspect_vocabulary(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+def inspect_vocabulary(directory: Path, console: Console) -> None:
     """Checks the model against its checksum and loads it."""
+    manifest = read_manifest(directory, "vocabulary", VocabularyManifest)
     path = directory / MODEL_FILE
-    if not path.exists() or digest_of_contents(path) != manifest["sha256"]:
+    if not path.exists() or digest_of_contents(path) != manifest.sha256:
         raise ArtifactError(
             f"{path} differs from its checksum in the manifest; train the vocabulary again."
         )
     console.print(f"{load(path).size:,} ids, checksum correct")
 
 
-def inspect_tokenize(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+def inspect_tokenize(directory: Path, console: Console) -> None:
     """Verifies and prints token blocks."""
+    manifest = read_manifest(directory, "tokenize", TokenManifest)
     print_blocks(TokenBlocks(directory, manifest), console)
 
 
@@ -107,32 +128,27 @@ def print_blocks(blocks: TokenBlocks, console: Console) -> None:
     """Checks every shard against its checksum and prints the tokenizer's fertility per language."""
     verify_contents(blocks)
     table = Table(*FERTILITY, "held-out pages", "held-out tokens")
-    for code, splits in blocks.manifest["languages"].items():
-        held_out = splits["validation"]
-        table.add_row(
-            code,
-            *fertility(splits["train"]),
-            f"{held_out['pages']:,}",
-            f"{held_out['tokens']:,}",
-        )
+    for code, splits in blocks.manifest.languages.items():
+        train, held_out = splits.get("train", NOTHING), splits.get("validation", NOTHING)
+        table.add_row(code, *fertility(train), f"{held_out.pages:,}", f"{held_out.tokens:,}")
     console.print(table)
     console.print("all checksums correct")
 
 
-def fertility(counts: dict[str, Any]) -> tuple[str, ...]:
+def fertility(counts: SplitTokens) -> tuple[str, ...]:
     """Returns the cells of the `FERTILITY` columns that follow the language."""
-    tokens = max(counts["tokens"], 1)
+    tokens = max(counts.tokens, 1)
     return (
-        f"{counts['pages']:,}",
-        f"{counts['tokens']:,}",
-        f"{counts['tokens'] / max(counts['text_bytes'], 1):.3f}",
-        f"{counts['tokens'] / max(counts['pages'], 1):,.0f}",
-        f"{100 * counts['unknown_tokens'] / tokens:.2f}",
-        f"{100 * counts['byte_tokens'] / tokens:.2f}",
+        f"{counts.pages:,}",
+        f"{counts.tokens:,}",
+        f"{counts.tokens / max(counts.text_bytes, 1):.3f}",
+        f"{counts.tokens / max(counts.pages, 1):,.0f}",
+        f"{100 * counts.unknown_tokens / tokens:.2f}",
+        f"{100 * counts.byte_tokens / tokens:.2f}",
     )
 
 
-def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+def inspect_pretrain(directory: Path, console: Console) -> None:
     """Checks every array of every checkpoint against its fingerprint, and counts evaluations."""
     from pipeline.runs.open import load_run, restore  # JAX, which data artifacts do not need
 
@@ -143,30 +159,33 @@ def inspect_pretrain(directory: Path, manifest: dict[str, Any], console: Console
     steps = sorted(int(p.name) for p in (directory / "checkpoints").iterdir() if p.name.isdigit())
     for step in steps:
         restore(directory, trainer, step)
-    trained = f"trained to step {manifest['steps']}; checkpoints at steps {steps}"
+    trained_to = read_json(directory / MANIFEST, Trained).steps
+    trained = f"trained to step {trained_to}; checkpoints at steps {steps}"
     console.print(f"{trained}, every array matches its fingerprint", soft_wrap=True)
 
 
-def inspect_report(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+def inspect_report(directory: Path, console: Console) -> None:
     """Checks the report's sentence against the manifest and prints it."""
-    if read_json(directory / "report.json").get("sentence") != manifest["sentence"]:
+    sentence = read_manifest(directory, "report", Written).sentence
+    if read_json(directory / "report.json", Written).sentence != sentence:
         raise ArtifactError(
             f"{directory}/report.json differs from the manifest; write the report again."
         )
-    console.print(manifest["sentence"], soft_wrap=True)
+    console.print(sentence, soft_wrap=True)
 
 
-def inspect_export(directory: Path, manifest: dict[str, Any], console: Console) -> None:
+def inspect_export(directory: Path, console: Console) -> None:
     """Checks the file of weights against its checksum in the manifest."""
+    manifest = read_manifest(directory, "export-hf", Exported)
     path = directory / "model.safetensors"
-    if not path.exists() or digest_of_contents(path) != manifest["sha256"]:
+    if not path.exists() or digest_of_contents(path) != manifest.sha256:
         raise ArtifactError(
             f"{path} differs from its checksum in the manifest; export the run again."
         )
-    console.print(f"{manifest['arrays']} arrays, checksum correct")
+    console.print(f"{manifest.arrays} arrays, checksum correct")
 
 
-INSPECTORS: dict[str, Callable[[Path, dict[str, Any], Console], None]] = {
+INSPECTORS: dict[str, Callable[[Path, Console], None]] = {
     "clean": inspect_clean,
     "vocabulary": inspect_vocabulary,
     "tokenize": inspect_tokenize,

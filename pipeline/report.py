@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from data.stores.atomic import write_text
 from data.stores.digests import digest_of_contents
-from data.stores.json_files import read_json, write_json
+from data.stores.json_files import write_json
 from eval import comparison, distillation, expert_sharing, side
 from eval.cautions import cautions
 from eval.distillation import Student
@@ -105,8 +105,8 @@ def _students(
             teacher,
             _side(name, of_recipe, None),
             seeds=tuple(run.recipe["seed"] for run in of_recipe),
-            parameters=of_recipe[0].about.get("parameters"),
-            teacher_parameters=teacher_run.about.get("parameters"),
+            parameters=of_recipe[0].about.parameters,
+            teacher_parameters=teacher_run.about.parameters,
         )
         for name, of_recipe in by_recipe.items()
     )
@@ -135,7 +135,7 @@ def _check_named_once(arguments: Report) -> None:
 
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:
     for name in (claims.MANIFEST, claims.CLAIM):
-        if (out / name).exists() and read_json(out / name).get("stage") == STAGE:
+        if (out / name).exists() and claims.read_head(out, name).stage == STAGE:
             return  # an older report may be replaced
     claims.claim(out, STAGE, {}, inputs)
 
@@ -150,7 +150,7 @@ def _digests(arguments: Report) -> dict[str, str]:
     }
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
         if directory is not None:
-            claims.read_manifest(directory, stage)
+            claims.read_manifest(directory, stage, claims.Head)
             digests[stage] = claims.digest_of_manifest(directory)
     return digests
 
@@ -196,8 +196,8 @@ def _facts(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:
         name=of.name,
         recipe=first.recipe["name"],
         seeds=tuple(run.recipe["seed"] for run in runs),
-        parameters=first.about.get("parameters"),
-        flops_per_sequence=first.about.get("flops_per_sequence"),
+        parameters=first.about.parameters,
+        flops_per_sequence=first.about.flops_per_sequence,
         experts=None if first.switch is None else first.switch.get("experts"),
         devices=" + ".join(sorted({_counted(run.devices) for run in runs})),
         steps=first.last_step,

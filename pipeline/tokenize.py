@@ -16,7 +16,8 @@ from rich.console import Console
 from data.stores.digests import digest_of_bytes, digest_of_value
 from data.stores.fences import FOLDER
 from data.stores.files import absolute, directories_in, exists, join_path, read_bytes
-from data.tokens.blocks import Shard, manifest_entry, token_dtype
+from data.tokens.blocks import manifest_entry, token_dtype
+from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.arguments import Tokenize
 from pipeline.artifacts.claims import (
@@ -42,7 +43,6 @@ from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
 VERSION = 2
 SHARD_BYTES = 256_000_000  # of page files per shard; a shard must fit a worker's memory
 SPLITS = ("train", "validation")
-VOCABULARY_FACTS = ("vocabulary_size", "vocabulary_rows", "first_sentinel", "byte_ids", "sha256")
 
 
 def run(arguments: Tokenize) -> None:
@@ -62,17 +62,15 @@ def run(arguments: Tokenize) -> None:
             console.print(f"tokenize: {arguments.out} is finished.")
             return
         workspace = begin(out, shards, model)
-        dtype = str(token_dtype(vocabulary["vocabulary_size"]).str)
-        step = WriteShard(workspace, TokenLayout(dtype, tuple(vocabulary["byte_ids"])))
+        dtype = str(token_dtype(vocabulary.vocabulary_size).str)
+        step = WriteShard(workspace, TokenLayout(dtype, vocabulary.byte_ids))
         unfinished = len(shards) - len(workspace.done(step.step))
         with console.status(f"tokenize: {unfinished} shards of {len(shards)}"):
             write(step, len(shards), options)
-        languages = collect(
-            [Shard(**record) for record in workspace.records(step.step, len(shards))]
-        )
+        languages = collect(list(workspace.records(step.step, len(shards), Shard)))
         body = {
             "token_dtype": dtype,
-            "vocabulary": {key: vocabulary[key] for key in VOCABULARY_FACTS},
+            "vocabulary": facts_of(vocabulary),
             "languages": languages,
         }
         finish(out, "tokenize", {}, inputs, body)
@@ -101,20 +99,26 @@ def key_of(shards: Sequence[PageShard], model: bytes) -> str:
     return digest_of_value((VERSION, SCHEMA_VERSION, digest_of_bytes(model), shards))[:16]
 
 
-def read_vocabulary(directory: str) -> tuple[dict[str, Any], bytes]:
+def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:
     """Returns the vocabulary's manifest and model.
 
     Raises:
         ArtifactError: if the model is not the one that the manifest describes.
     """
-    manifest, path = read_manifest(directory, "vocabulary"), join_path(directory, MODEL_FILE)
+    manifest = read_manifest(directory, "vocabulary", VocabularyManifest)
+    path = join_path(directory, MODEL_FILE)
     model = read_bytes(path) if exists(path) else b""
-    if digest_of_bytes(model) != manifest["sha256"]:
+    if digest_of_bytes(model) != manifest.sha256:
         raise ArtifactError(
             f"{path} should be the model that {directory}/manifest.json describes and is missing "
             "or another (checksum); make the vocabulary again."
         )
     return manifest, model
+
+
+def facts_of(vocabulary: VocabularyManifest) -> dict[str, Any]:
+    """Returns what the manifest of token blocks repeats of a vocabulary's manifest."""
+    return {name: getattr(vocabulary, name) for name in VocabularyFacts.__struct_fields__}
 
 
 def page_shards(corpora: Sequence[str]) -> list[PageShard]:

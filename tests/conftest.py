@@ -39,7 +39,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from data.stores.json_files import of_shape
 from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, token_dtype, write_shard
+from data.tokens.manifest import TokenManifest
 
 # No deadline for an example: a busy machine must not fail a test.
 settings.register_profile("untimed", deadline=None)
@@ -64,6 +66,7 @@ VOCABULARY = {
     "vocabulary_rows": 1024,
     "first_sentinel": 1023,
     "byte_ids": [3, 259],
+    "sha256": "0" * 64,
 }
 
 
@@ -108,4 +111,4 @@ def _make_blocks(
             ),
         }
     manifest = {"token_dtype": dtype.str, "vocabulary": VOCABULARY, "languages": entries}
-    return TokenBlocks(directory, manifest)
+    return TokenBlocks(directory, of_shape(manifest, TokenManifest, "here"))

@@ -19,7 +19,9 @@ import tensorflow as tf
 from t5.data import preprocessors
 
 from data.languages import all_languages
+from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
 
 ROWS, ROUNDS, BATCHES = 128, 3, 8
@@ -61,7 +63,7 @@ def add_task(name: str, path: Path, model: Path) -> None:
 
 def measure(tokens: Path, languages: int) -> dict[str, float]:
     """Runs the pipeline over a number of languages."""
-    blocks = TokenBlocks(tokens, json.loads((tokens / "manifest.json").read_text()))
+    blocks = TokenBlocks(tokens, read_json(tokens / "manifest.json", TokenManifest))
     present = [row for row in all_languages() if row.code in blocks.languages("train")][:languages]
     with tempfile.TemporaryDirectory() as name:
         rates = []

@@ -1,27 +1,91 @@
-"""JSON files that people read too, local or remote, written atomically."""
+"""JSON files that people read too, local or remote: checked when read, written atomically.
+
+This is the one boundary for JSON that others may have written or damaged: manifests, recipes, logs,
+configurations of models. A reader declares the shape that it needs (`json_shapes`), and gets values
+of that shape or one sentence. Fields that a shape does not name are ignored, so that a reader
+accepts what later versions add.
+"""
 
 import json
+import re
+import textwrap
 from pathlib import Path
-from typing import Any
+from types import GenericAlias
+from typing import Any, TypeVar
+
+import msgspec
 
 from data.errors import DataError
 from data.stores import atomic, files
 
+Shape = TypeVar("Shape")
+MOST_BYTES = 1 << 30  # mT5's corpus in shards of 256 MB has a manifest of 40 MB
+LONGEST_REASON = 300  # characters of an error, which may quote the file
+ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
-def read_json(path: str | Path) -> Any:
-    """Returns the JSON value in a file.
+
+def read_json(path: str | Path, shape: type[Shape] | GenericAlias) -> Shape:
+    """Returns the value of a JSON file, which has the given shape.
 
     Raises:
-        DataError: if the file does not hold JSON.
+        DataError: if the file does not hold JSON, or JSON of another shape.
+    """
+    return decode_json(_content(path), shape, str(path))
+
+
+def decode_json(content: bytes, shape: type[Shape] | GenericAlias, place: str) -> Shape:
+    """Returns the value of JSON text, which has the given shape.
+
+    Args:
+        content: the text in UTF-8.
+        shape: type of the value, as msgspec reads it.
+        place: where the text was found, for messages.
+
+    Raises:
+        DataError: if the text is not JSON, or JSON of another shape.
     """
     try:
-        return json.loads(files.read_bytes(path))
-    except ValueError as error:
-        raise DataError(
-            f"{path} should hold JSON and does not ({error}); restore it or remove the directory."
-        ) from error
+        value = json.loads(content.decode("utf-8"))  # msgspec refuses Infinity, which recipes have
+        if ESCAPED_SURROGATE.search(content):
+            json.dumps(value, ensure_ascii=False).encode()  # refuses half of a surrogate pair
+    except (ValueError, RecursionError) as error:
+        raise _refusal(place, error) from error
+    return of_shape(value, shape, place)
+
+
+def of_shape(value: Any, shape: type[Shape] | GenericAlias, place: str) -> Shape:
+    """Returns a JSON value as the given shape.
+
+    Raises:
+        DataError: if the value has another shape.
+    """
+    try:
+        return msgspec.convert(value, shape)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise _refusal(place, error) from error
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """Writes a JSON value atomically, indented for people."""
     atomic.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _content(path: str | Path) -> bytes:
+    if files.is_remote(path):
+        return files.read_bytes(path)
+    with Path(path).open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise DataError(
+            f"{path} should hold JSON of at most {MOST_BYTES:,} bytes and is larger; restore it or "
+            "remove the directory."
+        )
+    return content
+
+
+def _refusal(place: str, error: Exception) -> DataError:
+    reason = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")
+    return DataError(
+        f"{place} should hold JSON with the expected fields and does not ({reason}); restore it or "
+        "name another directory."
+    )

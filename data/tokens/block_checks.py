@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from data.errors import DataError
 from data.stores.digests import digest_of_contents
 from data.tokens.block_files import BlockFile
-from data.tokens.blocks import Shard, TokenBlocks
+from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import Shard
 
 
 def total_bytes(blocks: TokenBlocks) -> int:
@@ -57,7 +58,7 @@ def verify_languages(blocks: TokenBlocks) -> None:
         DataError: if there is no language, or one without training tokens.
     """
     present = blocks.languages("train")
-    empty = [code for code in blocks.manifest["languages"] if code not in present]
+    empty = [code for code in blocks.manifest.languages if code not in present]
     if empty or not present:
         raise DataError(
             f"{blocks.directory}/manifest.json has {', '.join(empty) or 'no language'} without "
@@ -67,7 +68,7 @@ def verify_languages(blocks: TokenBlocks) -> None:
 
 def all_shards(blocks: TokenBlocks) -> Iterator[Shard]:
     """Yields every shard of every language and split."""
-    for language, splits in blocks.manifest["languages"].items():
+    for language, splits in blocks.manifest.languages.items():
         for split in splits:
             yield from blocks.shards(language, split)
 

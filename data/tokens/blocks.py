@@ -15,10 +15,10 @@ which Grain requires. The reasons are in docs/decisions/token-blocks.md.
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,11 +28,11 @@ from jaxtyping import Int
 from data.errors import DataError
 from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
-from data.tokens.block_files import BlockFile, BlockFiles, LocalFiles, Readers
+from data.tokens.block_files import BlockFiles, LocalFiles, Readers
+from data.tokens.manifest import COUNTS, Shard, Split, TokenManifest
 from data.tokens.tokenizer import UNKNOWN
 
 RECORD_TOKENS = 4096
-COUNTS = ("pages", "tokens", "text_bytes", "characters", "unknown_tokens", "byte_tokens")
 PAGE_SCHEMA = pa.schema(
     [
         ("url", pa.string()),
@@ -50,43 +50,6 @@ class TokenizedPage(NamedTuple):
     tokens: Int[np.ndarray, " tokens"]
     text_bytes: int
     characters: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """One shard, as recorded in the manifest.
-
-    Attributes:
-        name: path without the ending, relative to the artifact, for example
-            `sw/train-00000-of-00001`.
-        pages, tokens, text_bytes, characters: counts.
-        unknown_tokens: number of tokens without text.
-        byte_tokens: number of tokens of the byte fallback.
-        file_bytes: size of the ArrayRecord file.
-        sha256: checksum of the ArrayRecord file.
-        pages_sha256: checksum of the page table.
-    """
-
-    name: str
-    pages: int
-    tokens: int
-    text_bytes: int
-    characters: int
-    unknown_tokens: int
-    byte_tokens: int
-    file_bytes: int
-    sha256: str
-    pages_sha256: str
-
-    @property
-    def records(self) -> BlockFile:
-        """The file of tokens."""
-        return BlockFile(f"{self.name}.arrayrecord", self.sha256)
-
-    @property
-    def page_table(self) -> BlockFile:
-        """The file of pages."""
-        return BlockFile(f"{self.name}.pages.parquet", self.pages_sha256)
 
 
 def token_dtype(vocabulary_size: int) -> np.dtype:
@@ -149,7 +112,7 @@ def manifest_entry(shards: Iterable[Shard]) -> dict[str, Any]:
     """Returns the manifest entry of one language and split: totals, then shards in order."""
     ordered = sorted(shards, key=lambda shard: shard.name)
     totals = {count: sum(getattr(shard, count) for shard in ordered) for count in COUNTS}
-    return {**totals, "shards": [asdict(shard) for shard in ordered]}
+    return {**totals, "shards": [msgspec.structs.asdict(shard) for shard in ordered]}
 
 
 class RecordSlice(NamedTuple):
@@ -249,34 +212,33 @@ class TokenBlocks:
         dtype: type of the ids on disk.
     """
 
-    def __init__(self, directory: Path, manifest: dict[str, Any], files: BlockFiles | None = None):
+    def __init__(self, directory: Path, manifest: TokenManifest, files: BlockFiles | None = None):
         self.directory = directory
         self.manifest = manifest
         self.files = files or LocalFiles(directory)
         self.readers = Readers(self.files)
-        self.dtype = np.dtype(manifest["token_dtype"])
+        self.dtype = np.dtype(manifest.token_dtype)
 
-    def languages(self, split: str) -> list[str]:
+    def languages(self, split: Split) -> list[str]:
         """Returns the languages that have tokens in a split."""
-        entries = self.manifest["languages"]
-        return [code for code in entries if entries[code].get(split, {}).get("tokens", 0) > 0]
+        entries = self.manifest.languages.items()
+        return [code for code, splits in entries if split in splits and splits[split].tokens > 0]
 
-    def counts(self, split: str, what: str) -> dict[str, int]:
+    def counts(self, split: Split, what: str) -> dict[str, int]:
         """Returns one of `COUNTS` for each language that has tokens."""
-        return {
-            code: self.manifest["languages"][code][split][what] for code in self.languages(split)
-        }
+        entries = self.manifest.languages
+        return {code: getattr(entries[code][split], what) for code in self.languages(split)}
 
-    def shards(self, language: str, split: str) -> list[Shard]:
+    def shards(self, language: str, split: Split) -> Sequence[Shard]:
         """Returns the shards of one language and split, in order."""
-        return [Shard(**entry) for entry in self.manifest["languages"][language][split]["shards"]]
+        return self.manifest.languages[language][split].shards
 
-    def stream(self, language: str, split: str) -> TokenStream:
+    def stream(self, language: str, split: Split) -> TokenStream:
         """Returns the tokens of one language and split."""
-        ids = self.manifest["vocabulary"]["vocabulary_size"]
+        ids = self.manifest.vocabulary.vocabulary_size
         return TokenStream(self.readers, self.shards(language, split), self.dtype, ids)
 
-    def pages(self, language: str, split: str) -> list[TokenizedPage]:
+    def pages(self, language: str, split: Split) -> list[TokenizedPage]:
         """Returns the pages of a split with their tokens, in order; small splits only."""
         table = pa.concat_tables(map(self._page_table, self.shards(language, split)))
         tokens = self.stream(language, split).read(0, self.counts(split, "tokens")[language])

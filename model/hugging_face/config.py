@@ -13,9 +13,11 @@ A network that the other side cannot express is refused with an error:
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Required, TypedDict
 
-from model.config import ConfigurationError, ModelConfig, SwitchConfig, expert_capacity
+from msgspec import Meta
+
+from model.config import LARGEST, ConfigurationError, ModelConfig, SwitchConfig, expert_capacity
 from model.layers.position_bias import BUCKETS, FARTHEST
 
 ARCHITECTURES = {
@@ -31,6 +33,42 @@ FIXED: dict[str, Any] = {
     "pad_token_id": 0,
     "eos_token_id": 1,
 }
+SIZES = ("vocab_size", "d_model", "num_heads", "d_kv", "d_ff", "num_layers")
+SPARSE_SIZES = ("num_experts", "expert_capacity")
+SPARSE_LAYERS = ("num_sparse_encoder_layers", "num_sparse_decoder_layers")
+
+_Size = Annotated[int, Meta(ge=1, le=LARGEST)]
+_Layers = Annotated[int, Meta(ge=0, le=LARGEST)]
+
+
+class TheirConfig(TypedDict, total=False):
+    """The fields of a config.json that are read; all others are ignored."""
+
+    model_type: Required[str]
+    vocab_size: _Size
+    d_model: _Size
+    num_heads: _Size
+    d_kv: _Size
+    d_ff: _Size
+    num_layers: _Size
+    num_decoder_layers: _Size | None
+    feed_forward_proj: str | None
+    dense_act_fn: str | None
+    tie_word_embeddings: bool | None
+    scale_decoder_outputs: bool
+    num_experts: _Size
+    num_sparse_encoder_layers: _Layers
+    num_sparse_decoder_layers: _Layers
+    expert_capacity: _Size
+    router_bias: bool | None
+    router_aux_loss_coef: float
+    router_z_loss_coef: float
+    router_jitter_noise: float
+    relative_attention_num_buckets: int | None
+    relative_attention_max_distance: int | None
+    layer_norm_epsilon: float | None
+    pad_token_id: int | None
+    eos_token_id: int | None
 
 
 def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
@@ -121,6 +159,8 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
         raise ConfigurationError(
             f"The model is of type {kind!r}; {', '.join(ARCHITECTURES)} can be imported."
         )
+    sparse = kind == "switch_transformers"
+    _check_complete(kind, theirs, (*SIZES, *(SPARSE_SIZES + SPARSE_LAYERS if sparse else ())))
     layers = theirs["num_layers"]
     required = FIXED | {"num_decoder_layers": layers, "router_bias": False}
     odd = [
@@ -128,7 +168,6 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
         for name, value in required.items()
         if theirs.get(name) not in (None, value)
     ]
-    sparse = kind == "switch_transformers"
     activation = theirs.get("dense_act_fn" if sparse else "feed_forward_proj")
     activation = activation or ("gated-gelu" if kind == "mt5" else "relu")
     if activation not in (("relu",) if sparse else ("relu", "gated-gelu")):
@@ -147,6 +186,14 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
         switch=_import_switch(theirs, inputs, targets) if sparse else None,
         activation_dtype="float32",
     )
+
+
+def _check_complete(kind: str, theirs: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    if missing := [name for name in names if name not in theirs]:
+        raise ConfigurationError(
+            f"The {kind} model cannot be imported: its config.json lacks {', '.join(missing)}; "
+            "save the model again with Transformers (save_pretrained)."
+        )
 
 
 def _scales_logits(theirs: Mapping[str, Any]) -> bool:

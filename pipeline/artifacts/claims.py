@@ -12,19 +12,45 @@ import json
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from data.stores.atomic import TEMPORARY
 from data.stores.digests import digest_of_bytes
 from data.stores.fences import FOLDER
 from data.stores.files import exists, join_path, names_in, read_bytes, remove
-from data.stores.json_files import read_json, write_json
+from data.stores.json_files import of_shape, read_json, write_json
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 CLAIM = "unfinished.json"
+Body = TypeVar("Body")
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """The fields of every manifest; those of a claim are its identity.
+
+    Attributes:
+        stage: name of the stage that wrote the directory.
+        settings: everything that changes the output.
+        inputs: digest of each input, by name.
+        schema_version: version of the manifest's format; a claim has none.
+        code_version: version of the package.
+    """
+
+    stage: str
+    settings: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    schema_version: int | None = None
+    code_version: str | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a repeated command must agree in."""
+        return {"stage": self.stage, "settings": self.settings, "inputs": self.inputs}
 
 
 class Claim(enum.Enum):
@@ -55,13 +81,12 @@ def claim(
     identity = _identity(stage, settings, inputs)
     for name, status in ((MANIFEST, Claim.FINISHED), (CLAIM, Claim.UNFINISHED)):
         if exists(join_path(directory, name)):
-            there = read_json(join_path(directory, name))
+            there = read_head(directory, name)
             if status is Claim.FINISHED:
                 _check_schema(directory, stage, there)
                 remove(join_path(directory, CLAIM))  # left by a kill between the two
-            found = {key: there.get(key) for key in identity}
-            if found != identity:
-                raise ArtifactError(_refusal(directory, found, identity))
+            if there.identity != identity:
+                raise ArtifactError(_refusal(directory, there.identity, identity))
             return status
     if _is_taken(directory):
         raise ArtifactError(
@@ -72,10 +97,10 @@ def claim(
     return Claim.FRESH
 
 
-def _check_schema(directory: Path | str, stage: str, manifest: Mapping[str, Any]) -> None:
-    if manifest.get("schema_version") != SCHEMA_VERSION:
+def _check_schema(directory: Path | str, stage: str, manifest: Head) -> None:
+    if manifest.schema_version != SCHEMA_VERSION:
         raise ArtifactError(
-            f"{directory} holds {stage} output of schema {manifest.get('schema_version')}, and "
+            f"{directory} holds {stage} output of schema {manifest.schema_version}, and "
             f"this version writes schema {SCHEMA_VERSION}; remove it, or name another directory."
         )
 
@@ -93,11 +118,35 @@ def finish(
     remove(join_path(directory, CLAIM))
 
 
-def read_manifest(directory: Path | str, stage: str) -> dict[str, Any]:
+def read_head(directory: Path | str, name: str = MANIFEST) -> Head:
+    """Returns the head of a manifest, or of the claim of that name.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    return read_json(join_path(directory, name), Head)
+
+
+def stage_of(directory: Path | str) -> str | None:
+    """Returns the stage that finished a directory; None if none did.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    return read_head(directory).stage if exists(join_path(directory, MANIFEST)) else None
+
+
+def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
     """Returns the manifest of a finished stage, local or remote.
+
+    Args:
+        directory: the artifact.
+        stage: name of the stage.
+        body: shape of its manifest.
 
     Raises:
         ArtifactError: if it is missing, unfinished, or another stage's.
+        DataError: if it is damaged.
     """
     if not exists(join_path(directory, MANIFEST)):
         if not (names_in(directory) or Path(directory).is_dir()):
@@ -110,14 +159,16 @@ def read_manifest(directory: Path | str, stage: str) -> dict[str, Any]:
             f"{stage} output was expected in {directory}, which holds {found}; "
             f"run {stage} with --out {directory} to its end first."
         )
-    manifest = read_json(join_path(directory, MANIFEST))
-    if manifest.get("stage") != stage or manifest.get("schema_version") != SCHEMA_VERSION:
+    path = join_path(directory, MANIFEST)
+    manifest = read_json(path, dict[str, Any])
+    head = of_shape(manifest, Head, path)
+    if head.stage != stage or head.schema_version != SCHEMA_VERSION:
         raise ArtifactError(
             f"{stage} output of schema {SCHEMA_VERSION} was expected in {directory}, which holds "
-            f"{manifest.get('stage')!r} of schema {manifest.get('schema_version')!r}; "
+            f"{head.stage!r} of schema {head.schema_version!r}; "
             f"name the directory that {stage} wrote, or write it again."
         )
-    return manifest
+    return of_shape(manifest, body, path)
 
 
 def digest_of_manifest(directory: Path | str) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data.errors import DataError
 from data.stores.atomic import atomic_write
@@ -29,6 +29,7 @@ from data.stores.json_files import read_json
 
 WORK = "work"
 SCRATCH = "scratch"
+Shape = TypeVar("Shape")
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class Workspace:
         """
         self._write(self._shards, list(shards))
 
-    def shards(self) -> list[Any]:
+    def shards(self, shape: type[Shape]) -> Shape:
         """Returns the input files of each shard; read once per process, as KEY fixes them."""
-        return _read_once(self._shards)
+        return _read_once(self._shards, shape)
 
     def is_done(self, step: str, number: int) -> bool:
         """Returns whether a work item is finished."""
@@ -78,11 +79,11 @@ class Workspace:
         """Writes the record of a work item, a JSON value, which marks the item as finished."""
         self._write(self._record(step, number), record)
 
-    def record(self, step: str, number: int) -> Any:
+    def record(self, step: str, number: int, shape: type[Shape]) -> Shape:
         """Returns the record of a finished work item."""
-        return read_json(self._record(step, number))
+        return read_json(self._record(step, number), shape)
 
-    def records(self, step: str, count: int) -> Iterator[Any]:
+    def records(self, step: str, count: int, shape: type[Shape]) -> Iterator[Shape]:
         """Yields the records of a step's work items, in order; checks that none is missing.
 
         A sum of these is complete, because check and sum come from one read.
@@ -93,7 +94,7 @@ class Workspace:
         done = self.done(step)
         if missing := count - len(done):
             raise DataError(_incomplete(f"{missing} work items of {step}", self.out))
-        return (self.record(step, number) for number in done)
+        return (self.record(step, number, shape) for number in done)
 
     def done(self, step: str) -> list[int]:
         """Returns the numbers of a step's finished work items, in order."""
@@ -151,5 +152,5 @@ def _incomplete(what: str, out: str) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _read_once(path: str) -> Any:
-    return read_json(path)
+def _read_once(path: str, shape: type[Any]) -> Any:
+    return read_json(path, shape)

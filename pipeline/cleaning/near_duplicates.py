@@ -195,7 +195,7 @@ class _Rows(NamedTuple):
 def thresholds(workspace: Workspace, certainty: MedianLessDeviation) -> Mapping[str, float]:
     """Returns each language's threshold, from the probabilities of all pages."""
     counted: Counter[tuple[str, str, str]] = Counter()
-    for tally in tallies(workspace, DescribePages.step, len(workspace.shards())):
+    for tally in tallies(workspace, DescribePages.step, len(workspace.shards(list[list[str]]))):
         counted.update(tally.counts)
     histograms: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(STEPS + 1, np.int64))
     for (kind, code, step), count in counted.items():

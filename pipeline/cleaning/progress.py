@@ -19,7 +19,7 @@ from data.errors import DataError
 from data.stores.files import is_remote
 from pipeline.beam.job import counters
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning.tally import Tally
+from pipeline.cleaning.tally import Tally, TallyRecord
 
 # Weight of each step's finished work: its share of the CPU time with mC4's rules (102 MB of WET).
 WEIGHTS = {
@@ -75,7 +75,7 @@ class JobProgress:
         for step, seen in self._seen.items():
             finished = set(self._workspace.done(step))
             for number in finished - seen:
-                tally = Tally.of_json(self._workspace.record(step, number))
+                tally = Tally.of_record(self._workspace.record(step, number, TallyRecord))
                 self._tallied.update(tally.counters() | {f"pieces/{step}": 1})
             seen |= finished
 

@@ -95,7 +95,7 @@ class ReadShard:
         return files.tally
 
     def _records(self, number: int, tally: Tally) -> Iterator[Page | BrokenRecord]:
-        for path in self.workspace.shards()[number]:
+        for path in self.workspace.shards(list[list[str]])[number]:
             with _local(path, self.crawl_cache) as local, _reading(local):
                 tally.counts["bytes", "", ""] += local.stat().st_size
                 yield from _reader(path)(local)

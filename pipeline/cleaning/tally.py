@@ -9,7 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
+from data.stores.json_shapes import Count, RelativePath
 from pipeline.beam.workspace import Workspace
 
 SAMPLES = 5  # broken records per reason in the manifest; `broken/records.parquet` has them all
@@ -37,13 +40,22 @@ class SortedRun(NamedTuple):
         size: size in bytes.
     """
 
-    file: str
-    batch: int
-    group: str
+    file: RelativePath
+    batch: Count
+    group: RelativePath
     first: str
     last: str
-    pages: int
-    size: int
+    pages: Count
+    size: Count
+
+
+class TallyRecord(Struct, frozen=True):
+    """A tally as it lies in the workspace; the attributes are those of `Tally`."""
+
+    counts: list[tuple[str, str, str, Count]]
+    broken: dict[str, list[tuple[str, int]]]
+    smallest: dict[str, list[str]]
+    runs: list[SortedRun]
 
 
 @dataclass
@@ -112,14 +124,10 @@ class Tally:
         return values
 
     @classmethod
-    def of_json(cls, value: dict[str, Any]) -> "Tally":
+    def of_record(cls, record: TallyRecord) -> "Tally":
         """Returns the tally that `as_json` wrote."""
-        counts = Counter({(kind, code, detail): n for kind, code, detail, n in value["counts"]})
-        broken = {
-            reason: [(file, offset) for file, offset in places]
-            for reason, places in value["broken"].items()
-        }
-        return cls(counts, broken, value["smallest"], [SortedRun(*run) for run in value["runs"]])
+        counts = Counter({(kind, code, detail): n for kind, code, detail, n in record.counts})
+        return cls(counts, record.broken, record.smallest, record.runs)
 
 
 def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
@@ -128,7 +136,7 @@ def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
     Raises:
         DataError: if work items are missing.
     """
-    return map(Tally.of_json, workspace.records(step, items))
+    return map(Tally.of_record, workspace.records(step, items, TallyRecord))
 
 
 def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:

@@ -8,11 +8,11 @@ at most, and text is read only from files with a reason that still lacks samples
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.corpus_manifest import CorpusManifest, LanguagePages
 from data.languages import find
 from data.stores.files import join_path, names_in
 from data.stores.ranges import open_ranges
@@ -28,11 +28,11 @@ def read_funnel(corpus: str) -> Funnel:
     Raises:
         ArtifactError: if the directory is no finished corpus.
     """
-    manifest = read_manifest(corpus, "clean")
-    return funnel(manifest, _samples(corpus, sample_languages(manifest["languages"])))
+    manifest = read_manifest(corpus, "clean", CorpusManifest)
+    return funnel(manifest, _samples(corpus, sample_languages(manifest.languages)))
 
 
-def sample_languages(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+def sample_languages(entries: Mapping[str, LanguagePages]) -> dict[str, list[str]]:
     """Returns the languages to sample from, for each reason.
 
     Args:
@@ -40,7 +40,7 @@ def sample_languages(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list
     """
     pages: dict[str, Counter[str]] = defaultdict(Counter)
     for code, entry in entries.items():
-        for reason, count in entry.get("rejected", {}).items():
+        for reason, count in entry.rejected.items():
             pages[reason][code] += count
     return {
         reason: _scripts_in_turn(counts)[:SAMPLES_PER_REASON] for reason, counts in pages.items()

@@ -6,6 +6,7 @@ result is then None, and the report carries a caution.
 
 from collections.abc import Iterator
 
+from data.corpus_manifest import CorpusManifest
 from data.dedup.shared_lines import HeldOutText, SharedLines, shared_lines
 from data.languages import UNDETERMINED
 from data.stores.files import local_copy
@@ -23,9 +24,9 @@ def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
     Raises:
         ArtifactError: if the directory is no finished corpus.
     """
-    entries = read_manifest(corpus, "clean")["languages"]
+    entries = read_manifest(corpus, "clean", CorpusManifest).languages
     codes = [code for code in entries if code != UNDETERMINED]
-    if sum(entries[code].get("characters", 0) for code in codes) > MOST_CHARACTERS:
+    if sum(entries[code].characters for code in codes) > MOST_CHARACTERS:
         return None
     held_out = [
         HeldOutText(code, text) for code in codes for text in _texts(corpus, code, "validation")

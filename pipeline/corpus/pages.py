@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
+from data.corpus_manifest import CorpusManifest
 from data.examples.mixture import TextSizes
 from data.languages import all_languages
 from data.stores.files import absolute, join_path, local_copy, sizes_in
@@ -41,7 +42,7 @@ def corpus_digests(corpora: Sequence[str]) -> dict[str, str]:
         ArtifactError: if a directory is no finished corpus.
     """
     for corpus in corpora:
-        read_manifest(corpus, "clean")
+        read_manifest(corpus, "clean", CorpusManifest)
     return {f"corpus_{number}": digest_of_manifest(path) for number, path in enumerate(corpora)}
 
 
@@ -55,8 +56,8 @@ def training_pages(corpora: Sequence[str]) -> dict[str, int]:
     """
     counts: Counter[str] = Counter()
     for corpus in corpora:
-        for code, entry in read_manifest(corpus, "clean")["languages"].items():
-            counts[code] += entry["kept"] - entry["held_out"]
+        for code, entry in read_manifest(corpus, "clean", CorpusManifest).languages.items():
+            counts[code] += entry.kept - entry.held_out
     pages = {l.code: counts[l.code] for l in all_languages() if counts[l.code] > 0}  # noqa: E741
     if not pages:
         raise ArtifactError(
@@ -75,9 +76,9 @@ def training_sizes(corpora: Sequence[str]) -> TextSizes:
     pages = training_pages(corpora)
     characters: Counter[str] = Counter()
     for corpus in corpora:
-        for code, entry in read_manifest(corpus, "clean")["languages"].items():
-            share = 1 - entry["held_out"] / max(entry["kept"], 1)
-            characters[code] += round(entry["characters"] * share)
+        for code, entry in read_manifest(corpus, "clean", CorpusManifest).languages.items():
+            share = 1 - entry.held_out / max(entry.kept, 1)
+            characters[code] += round(entry.characters * share)
     return TextSizes(pages, {code: characters[code] for code in pages})
 
 

@@ -8,15 +8,16 @@ which a terminal would execute.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from data.corpus_manifest import CorpusManifest
 from data.stores.files import join_path, names_in
 from eval import language_probability
 from eval.funnel import Funnel
+from pipeline.artifacts.claims import read_manifest
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.pages import page_count
 from pipeline.errors import ArtifactError
@@ -25,25 +26,25 @@ MOST_NAMED = 4  # languages per reason, reasons per language
 SAMPLE_CELLS = 60
 
 
-def inspect_clean(directory: Path | str, manifest: dict[str, Any], console: Console) -> None:
+def inspect_clean(directory: Path | str, console: Console) -> None:
     """Checks the rows of all files against the manifest and prints the funnel.
 
     Raises:
         ArtifactError: if files hold more or fewer rows than the manifest counts.
     """
-    for code, entry in manifest["languages"].items():
-        _check(join_path(str(directory), "pages", code), entry["kept"])
-        rejected = sum(entry["rejected"].values())
+    manifest = read_manifest(directory, "clean", CorpusManifest)
+    for code, entry in manifest.languages.items():
+        _check(join_path(str(directory), "pages", code), entry.kept)
+        rejected = sum(entry.rejected.values())
         _check(join_path(str(directory), "rejected", code), rejected)
-    broken = manifest["broken_records"].values()
-    _check(join_path(str(directory), "broken"), sum(one["count"] for one in broken))
+    broken = manifest.broken_records.values()
+    _check(join_path(str(directory), "broken"), sum(one.count for one in broken))
     funnel = read_funnel(str(directory))
     console.print(
         f"{funnel.pages:,} pages were read, {funnel.kept:,} were kept "
         f"({funnel.kept / max(funnel.pages, 1):.1%}), {funnel.held_out:,} of them held out"
     )
-    not_asked = manifest.get("not_asked", {}).get("pages", {})
-    if not_asked:
+    if not_asked := manifest.not_asked.pages:
         console.print(
             f"{sum(not_asked.values()):,} pages of {len(not_asked)} languages were not asked for, "
             "and are in no file"

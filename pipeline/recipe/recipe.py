@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from data.examples.span_corruption import LEAST_INPUTS, Lengths, lengths_for_inputs
+from data.stores.json_files import of_shape
 from model.config import ConfigurationError, ModelConfig, Remat, SwitchConfig
 from model.loss.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
 from model.sharding.mesh import MeshShape
+from pipeline.artifacts.differences import json_leaves
 from pipeline.errors import ArtifactError
 
 
@@ -108,9 +110,24 @@ def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
     return value if recipe.distillation else {k: v for k, v in value.items() if k != "distillation"}
 
 
-def recipe_from_json(value: dict[str, Any]) -> Recipe:
-    """Returns the recipe from the JSON values of `recipe_to_json`."""
-    return _build(Recipe, value)
+def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe:
+    """Returns the recipe from the JSON values of `recipe_to_json`.
+
+    Args:
+        value: the JSON values.
+        place: the file that they were read from, for messages.
+
+    Raises:
+        DataError: if a value has the wrong type or range.
+        ArtifactError: if a setting is unknown.
+    """
+    recipe = of_shape(value, Recipe, place)
+    if unknown := json_leaves(value).keys() - json_leaves(asdict(recipe)).keys():
+        raise ArtifactError(
+            f"{place} has the settings {', '.join(sorted(unknown))}, which this version does not "
+            "know; use the mswitch that wrote it."
+        )
+    return recipe
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
@@ -165,18 +182,6 @@ def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
         raise ArtifactError(
             f"--set {whole}={text} was asked; {whole} is {kind.__name__}, for example {current}."
         ) from error
-
-
-def _build(kind: Any, value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    hints = get_type_hints(kind)
-    return kind(**{name: _build(_class_of(hints[name]), item) for name, item in value.items()})
-
-
-def _class_of(hint: Any) -> Any:
-    """Returns the dataclass in `X | None`, or the hint itself."""
-    return next((kind for kind in get_args(hint) if dataclasses.is_dataclass(kind)), hint)
 
 
 def near_matches(name: str, known: Sequence[str]) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from eval import language_loss
 from eval.report import Difference
 from pipeline.artifacts.differences import json_differences, json_leaves
@@ -101,7 +103,9 @@ def _without_distillation(student: FinishedRun) -> FinishedRun:
     """Returns the student without the settings and inputs that only students have."""
     recipe = {key: value for key, value in student.recipe.items() if key != _DISTILLATION}
     inputs = {key: value for key, value in _inputs(student).items() if key != _TEACHER}
-    return replace(student, recipe=recipe, about={**student.about, "inputs": inputs})
+    return replace(
+        student, recipe=recipe, about=msgspec.structs.replace(student.about, inputs=inputs)
+    )
 
 
 def _check_same_distillation(first: FinishedRun, other: FinishedRun) -> None:
@@ -116,14 +120,12 @@ def _check_same_distillation(first: FinishedRun, other: FinishedRun) -> None:
 
 def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> None:
     """Checks that the recorded teacher of a student is one of the candidate's runs."""
-    teacher = student.about.get("teacher")
-    known = [
-        (run.recipe["name"], run.recipe["seed"], run.about.get("parameters")) for run in teachers
-    ]
-    if teacher and (teacher["recipe"], teacher["seed"], teacher["parameters"]) not in known:
+    teacher = student.about.teacher
+    known = [(run.recipe["name"], run.recipe["seed"], run.about.parameters) for run in teachers]
+    if teacher and (teacher.recipe, teacher.seed, teacher.parameters) not in known:
         raise ArtifactError(
-            f"The teacher of {student.directory} is {teacher['recipe']}, seed {teacher['seed']}, "
-            f"of {teacher['parameters']:,} parameters, which is not among the candidate's runs; "
+            f"The teacher of {student.directory} is {teacher.recipe}, seed {teacher.seed}, "
+            f"of {teacher.parameters:,} parameters, which is not among the candidate's runs; "
             "name it with --candidate."
         )
 
@@ -143,14 +145,12 @@ def _fixed(run: FinishedRun) -> dict[str, Any]:
     recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
     model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
     digests = {f"digest of the {name}": digest for name, digest in _inputs(run).items()}
-    numerics = (
-        {} if run.imported else {"version of the numerics": run.about.get("numerics_version", 1)}
-    )
+    numerics = {} if run.imported else {"version of the numerics": run.about.numerics_version}
     return recipe | {"model": model} | digests | numerics
 
 
 def _inputs(run: FinishedRun) -> Mapping[str, str]:
-    return run.about.get("inputs", {})
+    return run.about.inputs
 
 
 def _plain(value: Any) -> str:

@@ -5,19 +5,19 @@ imported, because a report needs none.
 """
 
 from pathlib import Path
-from typing import Any
 
 from data.stores.digests import digest_of_contents
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.artifacts.claims import CLAIM, MANIFEST
+from pipeline.artifacts.claims import CLAIM, MANIFEST, read_head
 from pipeline.errors import ArtifactError
+from pipeline.runs.record import RunRecord
 
 RECIPE = "recipe.json"
 
 
-def find_run(directory: Path) -> dict[str, Any]:
+def find_run(directory: Path) -> RunRecord:
     """Returns the recipe.json of a run, finished or not.
 
     Raises:
@@ -28,10 +28,10 @@ def find_run(directory: Path) -> dict[str, Any]:
             f"A run was expected in {directory}, which {_held_instead(directory)}; name a "
             "directory that `mswitch pretrain`, `mswitch distill` or `mswitch import-hf` wrote."
         )
-    return read_json(directory / RECIPE)
+    return read_json(directory / RECIPE, RunRecord)
 
 
-def find_finished_run(directory: Path) -> dict[str, Any]:
+def find_finished_run(directory: Path) -> RunRecord:
     """Returns the recipe.json of a finished run: trained to its end, or imported.
 
     Raises:
@@ -49,7 +49,7 @@ def find_finished_run(directory: Path) -> dict[str, Any]:
 def _held_instead(directory: Path) -> str:
     for name, state in ((MANIFEST, ""), (CLAIM, "unfinished ")):
         if (directory / name).exists():
-            return f"holds {state}{read_json(directory / name).get('stage')} output, no {RECIPE}"
+            return f"holds {state}{read_head(directory, name).stage} output, no {RECIPE}"
     return f"holds no {RECIPE}" if directory.is_dir() else "does not exist"
 
 
@@ -60,7 +60,7 @@ def check_same_vocabulary(directory: Path, blocks: TokenBlocks) -> None:
         ArtifactError: if the vocabularies differ.
     """
     model = directory / MODEL_FILE
-    if digest_of_contents(model) != blocks.manifest["vocabulary"]["sha256"]:
+    if digest_of_contents(model) != blocks.manifest.vocabulary.sha256:
         raise ArtifactError(
             f"{directory} and the tokens in {blocks.directory} have different vocabularies; copy "
             f"that of the run (`mswitch vocabulary --model {model} --out VOCABULARY`), tokenize "

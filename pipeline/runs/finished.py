@@ -4,7 +4,6 @@ A run is a directory that `mswitch pretrain`, `mswitch distill` or `mswitch impo
 are only read here, never written.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from data.stores.json_files import read_json
+from data.errors import DataError
+from data.stores.json_files import decode_json, read_json
 from eval import language_loss
 from eval.language_loss import LanguageLosses, PageLosses
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import find_run
+from pipeline.runs.record import MixtureRecord, RunRecord
 
 _STEP = "step="
 
@@ -40,10 +41,10 @@ class FinishedRun:
 
     directory: Path
     recipe: Mapping[str, Any]
-    about: Mapping[str, Any]
+    about: RunRecord
     losses: Mapping[int, LanguageLosses]
     pages: PageLosses
-    metrics: Sequence[Mapping[str, float]]
+    metrics: Sequence[Mapping[str, float | None]]
     tokens_seen: Mapping[str, float]
     imported: bool
 
@@ -60,7 +61,7 @@ class FinishedRun:
     @property
     def devices(self) -> tuple[str, ...]:
         """Kinds of the devices of the run, one entry per device."""
-        return tuple(sorted(self.about.get("devices", ())))
+        return tuple(sorted(self.about.devices))
 
 
 def evaluation_files(directory: Path) -> dict[int, Path]:
@@ -89,7 +90,7 @@ def read_run(directory: Path) -> FinishedRun:
     """
     about = find_run(directory)
     evaluations, imported = evaluation_files(directory), _is_imported(directory)
-    last, steps = max(evaluations), 0 if imported else about["recipe"]["steps"]
+    last, steps = max(evaluations), 0 if imported else about.recipe["steps"]
     if last != steps:
         raise ArtifactError(
             f"{directory} trains for {steps} steps and was last evaluated at step {last}; "
@@ -109,7 +110,7 @@ def read_run(directory: Path) -> FinishedRun:
     assert pages is not None  # there is an evaluation
     return FinishedRun(
         directory=directory,
-        recipe=about["recipe"],
+        recipe=about.recipe,
         about=about,
         losses=dict(sorted(losses.items())),
         pages=pages,
@@ -136,16 +137,16 @@ def routing_file(directory: Path) -> Path | None:
 
 
 def _is_imported(directory: Path) -> bool:
-    path = directory / claims.MANIFEST
-    return path.exists() and read_json(path).get("stage") == "import-hf"
+    return claims.stage_of(directory) == "import-hf"
 
 
-def _metrics(path: Path) -> list[dict[str, float]]:
+def _metrics(path: Path) -> list[dict[str, float | None]]:
     if not path.exists():
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    except ValueError as error:
+        lines = path.read_bytes().splitlines()
+        return [decode_json(line, dict[str, float | None], str(path)) for line in lines if line]
+    except DataError as error:
         raise ArtifactError(
             f"One JSON object per line was expected in {path} ({error}); remove the broken line, "
             "or the file: the report then shows its metrics as not recorded."
@@ -153,22 +154,23 @@ def _metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _tokens_seen(path: Path) -> dict[str, float]:
-    languages = read_json(path).get("languages", {}) if path.exists() else {}
-    return {code: float(one["tokens_seen"]) for code, one in languages.items()}
+    languages = read_json(path, MixtureRecord).languages if path.exists() else {}
+    return {code: one.tokens_seen for code, one in languages.items()}
 
 
 def median_metric(runs: Sequence[FinishedRun], name: str) -> float | None:
     """Returns the median of a metric over all steps of all runs, or None if not recorded."""
-    values = [line[name] for run in runs for line in run.metrics if line.get(name) is not None]
+    lines = (line for run in runs for line in run.metrics)
+    values = [value for line in lines if (value := line.get(name)) is not None]
     return float(median(values)) if values else None
 
 
 def mean_of_last_tenth(runs: Sequence[FinishedRun], name: str) -> float | None:
     """Returns the mean of a metric over the last tenth of each run, or None if not recorded."""
     values = [
-        line[name]
+        value
         for run in runs
         for line in run.metrics[-max(1, len(run.metrics) // 10) :]
-        if line.get(name) is not None
+        if (value := line.get(name)) is not None
     ]
     return fmean(values) if values else None

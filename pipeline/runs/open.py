@@ -18,7 +18,7 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe.mesh_choice import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import find_run
+from pipeline.runs.directory import RECIPE, find_run
 
 
 def load_run(directory: Path) -> tuple[Recipe, Trainer]:
@@ -27,7 +27,7 @@ def load_run(directory: Path) -> tuple[Recipe, Trainer]:
     Raises:
         ArtifactError: if the directory is no run.
     """
-    recipe = recipe_from_json(find_run(directory)["recipe"])
+    recipe = recipe_from_json(find_run(directory).recipe, str(directory / RECIPE))
     return recipe, trainer_here(recipe)
 
 

@@ -8,6 +8,7 @@ runs that were trained on another.
 from collections.abc import Sequence
 from statistics import fmean
 
+from data.tokens.manifest import SplitTokens, TokenManifest
 from eval.language_gain import TrainingText
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
@@ -32,7 +33,7 @@ def check_text(corpus: str | None, tokens: str | None, runs: Sequence[FinishedRu
 
 
 def _check_tokens(tokens: str, runs: Sequence[FinishedRun]) -> None:
-    read = {run.about.get("inputs", {}).get("tokens") for run in runs} - {None}
+    read = {run.about.inputs.get("tokens") for run in runs} - {None}
     if read and claims.digest_of_manifest(tokens) not in read:
         raise ArtifactError(
             f"{tokens} are not the tokens that {runs[0].directory} was trained on; name those with "
@@ -46,7 +47,7 @@ def _check_corpus(corpus: str, tokens: str | None) -> None:
             f"Only the tokens show whether {corpus} is the corpus of these runs; name them with "
             "--tokens."
         )
-    inputs = claims.read_manifest(tokens, "tokenize")["inputs"]
+    inputs = claims.read_manifest(tokens, "tokenize", claims.Head).inputs
     corpora = {digest for name, digest in inputs.items() if name.startswith("corpus_")}
     if corpora != {claims.digest_of_manifest(corpus)}:
         raise ArtifactError(
@@ -73,15 +74,19 @@ def training_text(
         text = {code: TrainingText(tokens=n, tokens_seen=n) for code, n in seen.items()}
         return text, "training tokens seen, repeats counted"
     text = {}
-    for code, splits in claims.read_manifest(tokens, "tokenize")["languages"].items():
-        train = splits.get("train", {})
-        count, pages = train.get("tokens", 0), train.get("pages", 0)
-        text[code] = TrainingText(
-            tokens=float(count),
-            tokens_seen=seen.get(code),
-            bytes_per_token=train["text_bytes"] / count if count else None,
-            tokens_per_page=count / pages if pages else None,
-            unknown_share=train["unknown_tokens"] / count if count else None,
-            byte_fallback_share=train["byte_tokens"] / count if count else None,
-        )
+    for code, splits in claims.read_manifest(tokens, "tokenize", TokenManifest).languages.items():
+        if "train" in splits:
+            text[code] = _text_of(splits["train"], seen.get(code))
     return text, "distinct training tokens"
+
+
+def _text_of(train: SplitTokens, seen: float | None) -> TrainingText:
+    count = train.tokens
+    return TrainingText(
+        tokens=float(count),
+        tokens_seen=seen,
+        bytes_per_token=train.text_bytes / count if count else None,
+        tokens_per_page=count / train.pages if train.pages else None,
+        unknown_share=train.unknown_tokens / count if count else None,
+        byte_fallback_share=train.byte_tokens / count if count else None,
+    )

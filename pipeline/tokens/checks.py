@@ -5,11 +5,10 @@ Sizes and languages are always checked; checksums too if the blocks can be read 
 ArrayRecord keeps one checksum per record and raises, so nothing altered is trained on.
 """
 
-from typing import Any
-
 from data.stores.digests import digest_of_contents
 from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import VocabularyFacts
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
@@ -29,20 +28,20 @@ def check_blocks(blocks: TokenBlocks) -> None:
     if not blocks.files.staged and total_bytes(blocks) <= CHECKSUM_BYTES:
         verify_contents(blocks)
     model = blocks.directory / MODEL_FILE
-    if not model.exists() or digest_of_contents(model) != blocks.manifest["vocabulary"]["sha256"]:
+    if not model.exists() or digest_of_contents(model) != blocks.manifest.vocabulary.sha256:
         raise ArtifactError(
             f"{model} should be the vocabulary that the blocks were made with and is missing or "
             "another (checksum); restore it or tokenize again."
         )
 
 
-def check_vocabulary(recipe: Recipe, vocabulary: dict[str, Any]) -> None:
+def check_vocabulary(recipe: Recipe, vocabulary: VocabularyFacts) -> None:
     """Checks that the network has one row per id of the vocabulary.
 
     Raises:
         ArtifactError: if the network has another number of rows.
     """
-    has, needs = recipe.model.vocabulary_rows, vocabulary["vocabulary_rows"]
+    has, needs = recipe.model.vocabulary_rows, vocabulary.vocabulary_rows
     if has != needs:
         raise ArtifactError(
             f"Recipe {recipe.name} has {has} vocabulary rows and the tokens need {needs}; add "

@@ -6,6 +6,7 @@ from data.examples.mixture import TextSizes
 from data.stores import staging
 from data.stores.files import is_remote
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.arguments import CacheOptions
 from pipeline.artifacts.claims import MANIFEST, read_manifest
@@ -19,11 +20,11 @@ def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
         DataError: if the store cannot be read.
     """
     if not is_remote(place):
-        return TokenBlocks(Path(place), read_manifest(Path(place), "tokenize"))
+        return TokenBlocks(Path(place), read_manifest(Path(place), "tokenize", TokenManifest))
     directory, files = staging.open_directory(
         place, (MANIFEST, MODEL_FILE), cache.directory.expanduser(), cache.limit_bytes
     )
-    return TokenBlocks(directory, read_manifest(directory, "tokenize"), files)
+    return TokenBlocks(directory, read_manifest(directory, "tokenize", TokenManifest), files)
 
 
 def training_sizes(blocks: TokenBlocks) -> TextSizes:

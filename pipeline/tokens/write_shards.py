@@ -11,15 +11,18 @@ for a whole crawl with mT5's vocabulary (4 MB).
 import functools
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import asdict
 
 from data.stores.atomic import upload
 from data.stores.files import is_remote, join_path, read_bytes
-from data.tokens.blocks import Shard, TokenizedPage, write_shard
+from data.stores.json_shapes import RelativePath
+from data.tokens.blocks import TokenizedPage, write_shard
+from data.tokens.manifest import Shard
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.pages import page_rows
@@ -30,7 +33,7 @@ PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a pag
 class PageShard(NamedTuple):
     """The files of pages that become one shard."""
 
-    name: str
+    name: RelativePath
     paths: tuple[str, ...]
 
 
@@ -72,7 +75,7 @@ class WriteShard:
 
     def __call__(self, number: int) -> ShardRecord:
         """Writes one shard."""
-        name, paths = self.workspace.shards()[number]
+        name, paths = self.workspace.shards(list[PageShard])[number]
         encode = _sentencepiece(join_path(self.workspace.out, MODEL_FILE))
         pages = [page for path in paths for page in _tokenized(path, encode)]
         return ShardRecord(self._write(name, pages))

@@ -21,7 +21,7 @@ from model.train_step import Trainer, TrainState
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_from_json, recipe_to_json
-from pipeline.runs.directory import find_run
+from pipeline.runs.directory import RECIPE, find_run
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.run import input_digests
 
@@ -64,13 +64,13 @@ class Branch:
                 differs in another setting, input or version of the numerics.
         """
         about = find_run(self.trunk)
-        theirs = recipe_from_json(about["recipe"])
+        theirs = recipe_from_json(about.recipe, str(self.trunk / RECIPE))
         inputs = input_digests(recipe, blocks)
         lines = json_differences(
-            _fixed(theirs) | {"inputs": {name: about["inputs"].get(name) for name in inputs}},
+            _fixed(theirs) | {"inputs": {name: about.inputs.get(name) for name in inputs}},
             _fixed(recipe) | {"inputs": inputs},
         )
-        if (version := about.get("numerics_version", 1)) != NUMERICS_VERSION:
+        if (version := about.numerics_version) != NUMERICS_VERSION:
             lines = [*lines, f"numerics version {NUMERICS_VERSION} asked, {version} found"]
         if lines:
             raise ArtifactError(
@@ -101,7 +101,7 @@ class Branch:
 
     def inputs(self) -> dict[str, str]:
         """Returns the digests of the trunk's inputs, which are the branch's too."""
-        return find_run(self.trunk)["inputs"]
+        return find_run(self.trunk).inputs
 
     def write_first_state(self, out: Path, trainer: Trainer) -> None:
         """Writes the trunk's state as the branch's first checkpoint, unless it has one.

@@ -37,7 +37,7 @@ def check_start(
         ArtifactError: if any check fails; the message lists all failures.
     """
     checks: list[Callable[[], None]] = [
-        lambda: check_vocabulary(recipe, blocks.manifest["vocabulary"]),
+        lambda: check_vocabulary(recipe, blocks.manifest.vocabulary),
         lambda: check_blocks(blocks),
         lambda: check_mixture(recipe, blocks),
         lambda: check_devices(recipe),

@@ -19,6 +19,7 @@ from pipeline.artifacts.source_commit import source_commit
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.directory import RECIPE
+from pipeline.runs.record import RunRecord
 from pipeline.training.language_exposure import exposure, print_exposure
 
 
@@ -70,22 +71,22 @@ def check_numerics(out: Path) -> None:
 def _commits(out: Path) -> list[str]:
     """Returns the commits that have trained a run so far, this one last; none if unknown."""
     path = out / RECIPE
-    before = read_json(path).get("commits", []) if path.exists() else []
+    before = read_json(path, RunRecord).commits if path.exists() else ()
     now = source_commit()
-    return [one for one in before if one != now] + [now] * (now is not None)
+    return [one for one in (*(one for one in before if one != now), now) if one is not None]
 
 
 def _begun_with(out: Path) -> int:
     """Returns the numerics version that began a run; none recorded means 1."""
     path = out / RECIPE
-    return read_json(path).get("numerics_version", 1) if path.exists() else NUMERICS_VERSION
+    return read_json(path, RunRecord).numerics_version if path.exists() else NUMERICS_VERSION
 
 
 def _has_the_same_step(out: Path, version: int) -> bool:
     """Returns whether version 2 changed only how the run's first weights are drawn."""
     if (version, NUMERICS_VERSION) != (1, 2):
         return False
-    return read_json(out / RECIPE)["recipe"]["model"]["switch"] is None
+    return read_json(out / RECIPE, RunRecord).recipe["model"]["switch"] is None
 
 
 def describe_data(out: Path, recipe: Recipe, examples: Examples, console: Console) -> None:

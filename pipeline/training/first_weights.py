@@ -17,7 +17,7 @@ from model.train_step import Trainer, TrainState
 from model.transformer import transformer_shapes
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_from_json
-from pipeline.runs.directory import check_same_vocabulary, find_finished_run
+from pipeline.runs.directory import RECIPE, check_same_vocabulary, find_finished_run
 from pipeline.runs.open import restore
 from pipeline.training.save_errors import explain_save_errors
 
@@ -59,7 +59,7 @@ def check_weights(start: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
     Raises:
         ArtifactError: if the run is not finished, or its array shapes or vocabulary differ.
     """
-    theirs = recipe_from_json(find_finished_run(start)["recipe"])
+    theirs = recipe_from_json(find_finished_run(start).recipe, str(start / RECIPE))
     if array_shapes(theirs.model) != array_shapes(recipe.model):
         raise ArtifactError(
             f"{start} has other arrays than recipe {recipe.name} ({theirs.model} against "

@@ -45,7 +45,7 @@ class HeldOut:
     @cached_property
     def batches(self) -> list[HeldOutBatch]:
         """All windows of all pages, in batches of one shape."""
-        first = self.blocks.manifest["vocabulary"]["first_sentinel"]
+        first = self.blocks.manifest.vocabulary.first_sentinel
         return list(batches(self.pages, self.lengths, first_sentinel=first, rows=self.rows))
 
     @cached_property

@@ -12,10 +12,13 @@ from statistics import fmean
 from typing import Any
 
 import jax
+from msgspec import Struct
 from rich.console import Console
 
+from data.errors import DataError
 from data.stores.atomic import write_text
 from data.stores.fences import check_fences
+from data.stores.json_files import decode_json
 from model.nonfinite import GradientSite
 from model.train_step import StepMetrics
 from pipeline.hardware.hosts import is_first
@@ -133,12 +136,18 @@ def forget_after(path: Path, step: int) -> None:
     """Drops the lines of later steps, which will be repeated, and a last line cut by a kill."""
     if not path.exists():
         return
-    kept = [line for line in path.read_text().splitlines(keepends=True) if _step_of(line) <= step]
-    write_text(path, "".join(kept))
+    lines = path.read_bytes().splitlines(keepends=True)
+    write_text(path, b"".join(line for line in lines if _step_of(line) <= step).decode())
 
 
-def _step_of(line: str) -> float:
+class LoggedStep(Struct, frozen=True):
+    """What every line of a log has."""
+
+    step: int
+
+
+def _step_of(line: bytes) -> float:
     try:
-        return json.loads(line)["step"]
-    except ValueError:
+        return decode_json(line, LoggedStep, "a line").step
+    except DataError:
         return float("inf")  # cut by a kill; the step is repeated

@@ -192,7 +192,7 @@ def input_digests(recipe: Recipe, blocks: TokenBlocks) -> dict[str, str]:
     """Returns the digest of each input of a run: tokens, vocabulary, a file of mixture weights."""
     inputs = {
         "tokens": digest_of_manifest(blocks.directory),
-        "vocabulary": blocks.manifest["vocabulary"]["sha256"],
+        "vocabulary": blocks.manifest.vocabulary.sha256,
     }
     if weights := weights_file(recipe.mixture):
         inputs["weights"] = digest_of_contents(weights)
@@ -205,6 +205,6 @@ def make_examples(recipe: Recipe, blocks: TokenBlocks) -> Examples:
         blocks=blocks,
         schedule=make_schedule(parse(recipe.mixture, training_sizes(blocks)), recipe.seed),
         lengths=recipe.lengths,
-        first_sentinel=blocks.manifest["vocabulary"]["first_sentinel"],
+        first_sentinel=blocks.manifest.vocabulary.first_sentinel,
         seed=recipe.seed,
     )

@@ -21,7 +21,7 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import check_same_vocabulary, find_finished_run
+from pipeline.runs.directory import RECIPE, check_same_vocabulary, find_finished_run
 from pipeline.runs.open import restore
 from pipeline.training.first_weights import array_shapes
 
@@ -69,8 +69,8 @@ def find(directory: Path) -> Teacher:
         ArtifactError: if the directory holds no run, or the run is not finished.
     """
     record = find_finished_run(directory)
-    recipe = recipe_from_json(record["recipe"])
-    return Teacher(directory=directory, recipe=recipe, inputs=record["inputs"])
+    recipe = recipe_from_json(record.recipe, str(directory / RECIPE))
+    return Teacher(directory=directory, recipe=recipe, inputs=record.inputs)
 
 
 def check_teaches(teacher: Teacher, recipe: Recipe, blocks: TokenBlocks) -> None:

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from data.stores.json_files import read_json, write_json
 
 ACTIVITIES = (
@@ -26,6 +29,28 @@ ACTIVITIES = (
     "logging",
 )
 FILE = "time.json"
+
+
+class Start(Struct, frozen=True):
+    """One start of a run.
+
+    Attributes:
+        start: identity of the start.
+        first_step: step that it resumed after.
+        last_step: its last step.
+        seconds: seconds by activity.
+    """
+
+    start: str
+    first_step: int
+    last_step: int
+    seconds: dict[str, float]
+
+
+class Starts(Struct, frozen=True):
+    """What is read of time.json."""
+
+    starts: list[Start]
 
 
 class TimeAccount:
@@ -90,28 +115,21 @@ def record(directory: Path, account: TimeAccount, first: int, last: int) -> dict
     """
     path = directory / FILE
     account.shares()  # books the time up to now
-    start = {
-        "start": account.start,
-        "first_step": first,
-        "last_step": last,
-        "seconds": account.seconds,
-    }
-    starts = [*(one for one in _starts(path) if one["start"] != account.start), start]
+    start = Start(account.start, first, last, account.seconds)
+    starts = [*(one for one in _starts(path) if one.start != account.start), start]
     # A start that resumed before the last step of the start before it repeated those steps.
-    again = [max(0, a["last_step"] - b["first_step"]) for a, b in zip(starts, starts[1:])]  # noqa: B905, RUF007
-    whole = {name: sum(one["seconds"].get(name, 0.0) for one in starts) for name in ACTIVITIES}
+    again = [max(0, a.last_step - b.first_step) for a, b in zip(starts, starts[1:])]  # noqa: B905, RUF007
+    whole = {name: sum(one.seconds.get(name, 0.0) for one in starts) for name in ACTIVITIES}
     value = {
         "seconds": whole,
         "shares": shares(whole),
         "goodput": shares(whole)["stepping"],
         "steps_made_again": sum(again),
-        "starts": starts,
+        "starts": [asdict(one) for one in starts],
     }
     write_json(path, value)
     return value
 
 
-def _starts(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return read_json(path)["starts"]
+def _starts(path: Path) -> list[Start]:
+    return read_json(path, Starts).starts if path.exists() else []

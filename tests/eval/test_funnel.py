@@ -2,9 +2,11 @@
 
 import pyarrow as pa
 
+from data.corpus_manifest import CorpusManifest
+from data.stores.json_files import of_shape
 from eval.funnel import SAMPLE_CHARACTERS, SAMPLES_PER_REASON, funnel
 
-MANIFEST = {
+MANIFEST = of_shape({
     "languages": {
         "sw": {
             "kept": 6,
@@ -24,7 +26,7 @@ MANIFEST = {
     },
     "rules": {"name": "demo", "differences_from_mc4": ["No line-length rule."]},
     "broken_records": {"not_utf8": {"count": 4, "samples": []}},
-}
+}, CorpusManifest, "here")  # fmt: skip
 
 
 def pages(languages):
@@ -65,6 +67,6 @@ def test_samples_show_many_languages_before_one_again_and_are_cut():
 
 
 def test_a_manifest_without_rules_or_languages_is_still_a_funnel():
-    found = funnel({"languages": {}}, {})
+    found = funnel(CorpusManifest(languages={}), {})
     assert (found.pages, found.reasons, found.rules) == (0, (), "not recorded")
     assert found.declared is False

@@ -1,6 +1,8 @@
 """The summary of the language identifier's probabilities, against counts made by hand."""
 
+from data.corpus_manifest import CorpusManifest
 from data.languages import all_languages
+from data.stores.json_files import of_shape
 from eval import language_probability
 from eval.funnel import Funnel, funnel
 
@@ -10,7 +12,7 @@ def corpus(histograms: dict[str, dict[str, int]]) -> Funnel:
         code: {"kept": sum(steps.values()), "confidence": steps}
         for code, steps in histograms.items()
     }
-    return funnel({"languages": languages}, {})
+    return funnel(of_shape({"languages": languages}, CorpusManifest, "here"), {})
 
 
 def test_languages_from_least_to_most_certain():

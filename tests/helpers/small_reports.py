@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
+from data.corpus_manifest import CorpusManifest, LanguagePages
 from eval import comparison, language_loss, report
 from eval.funnel import funnel
 from eval.language_gain import TrainingText
@@ -13,7 +14,7 @@ from eval.side import Side
 CODES = ("sw", "en", "ru", "ru-Latn")
 PAGES = 10
 STEPS = (0, 100, 200)
-FUNNEL = funnel({"languages": {"sw": {"kept": 3, "rejected": {}}}}, {})
+FUNNEL = funnel(CorpusManifest(languages={"sw": LanguagePages(kept=3)}), {})
 
 
 def losses(levels, seed=0, tokens=100, text_bytes=300):

@@ -17,10 +17,19 @@ import pyarrow.parquet as pq
 
 from data.languages import all_languages
 from data.stores.json_files import write_json
+from data.tokens.manifest import COUNTS
 from pipeline import report
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
 
+DIGEST = "0" * 64
+VOCABULARY = {
+    "vocabulary_size": 1024,
+    "vocabulary_rows": 1024,
+    "first_sentinel": 1023,
+    "byte_ids": [3, 259],
+    "sha256": DIGEST,
+}
 STEPS = [0, *range(100, 1101, 100)]
 PAGES = 12
 HOSTILE = "</script><img src=x onerror=alert(1)><!--"
@@ -164,7 +173,7 @@ def write_corpus(directory: Path) -> Path:
             "characters": 10**6,
             "removed_lines_by_rule": {"duplicate_line": number},
             "confidence": {"0.00": 3 * number, "0.50": 3, "0.95": 1897 - 11 * number},
-            "cld3": {"disagrees": number % 7, "said": {"vi": number % 7}} if number % 7 else {},
+            "cld3": {"disagrees": number % 7, "said": {"vi": number % 7}} if number % 7 else None,
         }
         for number, language in enumerate(all_languages())
     }
@@ -200,20 +209,33 @@ def write_tokens(directory: Path, corpus: Path) -> Path:
     directory.mkdir()
     languages = {
         language.code: {
-            "train": {
-                "pages": 100,
-                "tokens": int(2_000_000 * 0.93**number),
-                "text_bytes": int(2_000_000 * 0.93**number * (2.5 + number % 5)),
-                "unknown_tokens": number,
-                "byte_tokens": 7 * number,
-            },
-            "validation": {"pages": 12, "tokens": 2000, "text_bytes": 9000},
+            "train": _of_one_shard(
+                f"{language.code}/train-00000-of-00001",
+                pages=100,
+                tokens=int(2_000_000 * 0.93**number),
+                text_bytes=int(2_000_000 * 0.93**number * (2.5 + number % 5)),
+                unknown_tokens=number,
+                byte_tokens=7 * number,
+            ),
+            "validation": _of_one_shard(
+                f"{language.code}/validation-00000-of-00001",
+                pages=12,
+                tokens=2000,
+                text_bytes=9000,
+            ),
         }
         for number, language in enumerate(all_languages())
     }
     made_of = {"corpus_0": claims.digest_of_manifest(corpus)}
-    claims.finish(directory, "tokenize", {}, made_of, {"languages": languages})
+    body = {"token_dtype": "<u2", "vocabulary": VOCABULARY, "languages": languages}
+    claims.finish(directory, "tokenize", {}, made_of, body)
     return directory
+
+
+def _of_one_shard(name: str, **counts: int) -> dict[str, object]:
+    counts = dict.fromkeys(COUNTS, 0) | counts
+    digests = {"sha256": DIGEST, "pages_sha256": DIGEST}
+    return {**counts, "shards": [{"name": name, **counts, "file_bytes": 65536, **digests}]}
 
 
 def _codes() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from data.stores.digests import digest_of_contents
@@ -30,7 +31,13 @@ def tokens(tmp_path_factory, make_blocks) -> Path:
     }
     sizes = dict.fromkeys(("af", "cs", "sw", "zu"), 3000)
     blocks = make_blocks(directory, sizes, ids=tokenizer.first_sentinel - SENTINELS)
-    finish(directory, "tokenize", {}, {}, blocks.manifest | {"vocabulary": vocabulary})
+    finish(
+        directory,
+        "tokenize",
+        {},
+        {},
+        msgspec.to_builtins(blocks.manifest) | {"vocabulary": vocabulary},
+    )
     return directory
 
 

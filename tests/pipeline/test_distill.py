@@ -12,10 +12,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from other_blocks import with_another_vocabulary
 from training_runs import MESH, SIZES, assert_same_run, killed, lines, one_trainer_per_recipe
 from training_runs import STEPS as TAUGHT
 
+from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import TokenManifest
 from model.loss.distillation import DistillationConfig
 from pipeline import cli, distill, export_hf, import_hf
 from pipeline.arguments import ExportHf, ImportHf
@@ -152,7 +155,7 @@ def found(pretrained):
 
 @pytest.fixture
 def blocks(tokens):
-    return TokenBlocks(tokens, json.loads((tokens / "manifest.json").read_text()))
+    return TokenBlocks(tokens, read_json(tokens / "manifest.json", TokenManifest))
 
 
 def student(*settings):
@@ -178,10 +181,7 @@ def test_what_cannot_be_taught_is_refused(found, blocks, tmp_path):
     elsewhere = dataclasses.replace(found, inputs=found.inputs | {"tokens": "others"})
     with pytest.raises(ArtifactError, match="was trained on other tokens"):
         teacher.check_teaches(elsewhere, student(), blocks)
-    other = {"vocabulary": blocks.manifest["vocabulary"] | {"sha256": "another"}}
     with pytest.raises(ArtifactError, match="have different vocabularies"):
-        teacher.check_teaches(
-            found, student(), TokenBlocks(blocks.directory, blocks.manifest | other)
-        )
+        teacher.check_teaches(found, student(), with_another_vocabulary(blocks))
     with pytest.raises(ArtifactError, match="holds no recipe"):
         teacher.find(tmp_path)

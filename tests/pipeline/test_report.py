@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import recompute_report
 import vl_convert
-from synthetic_runs import HOSTILE, STEPS, write_run
+from synthetic_runs import HOSTILE, STEPS, VOCABULARY, write_run
 
 from data.languages import all_languages
 from pipeline import report
@@ -114,7 +114,8 @@ def test_only_the_runs_own_tokens_and_corpus_are_shown(finished, tmp_path, witho
     with pytest.raises(ArtifactError, match=r"made from 1 corpus, and .*corpus is not all of it"):
         report.run(replace(arguments, corpus=str(tmp_path / "corpus"), tokens=tokens))
     inputs = {"corpus_0": claims.digest_of_manifest(corpus), "corpus_1": "another"}
-    claims.finish(tmp_path / "tokens", "tokenize", {}, inputs, {"languages": {}})
+    nothing = {"token_dtype": "<u2", "vocabulary": VOCABULARY, "languages": {}}
+    claims.finish(tmp_path / "tokens", "tokenize", {}, inputs, nothing)
     with pytest.raises(ArtifactError, match=r"are not the tokens that .*switch0 was trained on"):
         report.run(replace(arguments, tokens=str(tmp_path / "tokens")))
     digest = claims.digest_of_manifest(tmp_path / "tokens")

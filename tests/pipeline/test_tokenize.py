@@ -18,6 +18,7 @@ from web_pages import BESIDE, SMALL, pages_in
 from data.examples.mixture import TextSizes, parse
 from data.stores.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import TokenManifest, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts import claims
@@ -106,7 +107,7 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
 
     (Characters of held-out pages are taken from those of all in proportion; it moves UniMax.)
     """
-    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize"))
+    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize", TokenManifest))
     sizes = TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))
     wanted = parse(mixture, sizes)
     out = tmp_path / "vocabulary"
@@ -116,13 +117,13 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
             character_coverage=1.0, out=out,
         )
     )  # fmt: skip
-    quotas = claims.read_manifest(out, "vocabulary")["sample_characters"]
+    quotas = claims.read_manifest(out, "vocabulary", VocabularyManifest).sample_characters
     for code, weight in wanted.items():
         assert quotas[code] / 20_000 == pytest.approx(weight, abs=0.002)
 
 
 def test_ids_are_sentencepieces_own(tokens, vocabulary):
-    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize"))
+    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize", TokenManifest))
     tokenizer = load(vocabulary / MODEL_FILE)
     for code, text in PAGES.items():
         pages = blocks.pages(code, "train")
@@ -135,7 +136,7 @@ def test_ids_are_sentencepieces_own(tokens, vocabulary):
 
 def test_pages_follow_each_other_without_separator_or_eos(tokens):
     """As T5, which concatenates pages before it cuts them; EOS ends inputs and targets only."""
-    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize"))
+    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize", TokenManifest))
     stream = blocks.stream("sw", "train")
     whole = stream.read(0, len(stream)).tolist()
     assert whole == list(itertools.chain(*(p.tokens.tolist() for p in blocks.pages("sw", "train"))))
@@ -183,7 +184,7 @@ def test_a_job_cut_short_goes_on_after_its_finished_shards(
     names = [shard.name for shard in page_shards((str(corpus),))]
     key = key_of(page_shards((str(corpus),)), model) if same_version else "another"
     shutil.copytree(tokens, out)
-    manifest = read_json(out / "manifest.json")
+    manifest = read_json(out / "manifest.json", dict)
     for code in ("sw", "ja"):  # as a kill leaves them: some shards finished, one half-written
         (shard,) = manifest["languages"][code]["train"]["shards"]
         record = out / f"work/{key}/shards/{names.index(shard['name']):05d}.json"

@@ -8,6 +8,7 @@ import pytest
 import sentencepiece
 
 from data.errors import DataError
+from data.tokens.manifest import VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, load, sentinel_pieces
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.claims import read_manifest
@@ -45,9 +46,9 @@ def test_a_model_without_sentinels_keeps_its_ids_and_gets_them_appended(tmp_path
     assert ours.first_sentinel == 389
     for text in [*TEXTS, "🦒 <extra_id_0>"]:
         assert ours.encode(text).tolist() == theirs.EncodeAsIds(text)
-    manifest = read_manifest(tmp_path / "out", "vocabulary")
-    assert (manifest["vocabulary_size"], manifest["vocabulary_rows"]) == (390, 512)
-    assert manifest["byte_ids"] == [3, 259]
+    manifest = read_manifest(tmp_path / "out", "vocabulary", VocabularyManifest)
+    assert (manifest.vocabulary_size, manifest.vocabulary_rows) == (390, 512)
+    assert manifest.byte_ids == (3, 259)
     run(Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out"))  # again: finished
 
 

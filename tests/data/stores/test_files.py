@@ -59,10 +59,10 @@ def test_removing_a_file_a_directory_and_nothing(directory):
 def test_json_there_and_back(directory):
     path = files.join_path(directory, "value.json")
     write_json(path, {"name": "Yorùbá", "counts": [1, 2]})
-    assert read_json(path) == {"name": "Yorùbá", "counts": [1, 2]}
+    assert read_json(path, dict) == {"name": "Yorùbá", "counts": [1, 2]}
     assert "Yorùbá".encode() in files.read_bytes(path)
     with pytest.raises(DataError, match=r"a.txt should hold JSON"):
-        read_json(files.join_path(directory, "a.txt"))
+        read_json(files.join_path(directory, "a.txt"), dict)
 
 
 def test_every_file_below_a_directory_of_a_store():

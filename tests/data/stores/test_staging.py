@@ -3,6 +3,7 @@ import pickle
 import time
 
 import fsspec
+import msgspec
 import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
@@ -14,10 +15,12 @@ from data.examples.schedule import make_schedule
 from data.examples.span_corruption import lengths_for_inputs
 from data.stores import retry
 from data.stores.block_cache import BlockCache
+from data.stores.json_files import read_json
 from data.stores.staging import StagedFiles, open_directory
 from data.tokens.block_checks import verify_contents, verify_sizes
 from data.tokens.block_files import LocalFiles
 from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
+from data.tokens.manifest import SplitTokens, TokenManifest
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 900}
 
@@ -55,7 +58,9 @@ def impatient(monkeypatch):
 @pytest.fixture(scope="module")
 def local(tmp_path_factory, make_blocks) -> TokenBlocks:
     blocks = make_blocks(tmp_path_factory.mktemp("store"), TOKENS)
-    (blocks.directory / "manifest.json").write_text(json.dumps(blocks.manifest))
+    (blocks.directory / "manifest.json").write_text(
+        json.dumps(msgspec.to_builtins(blocks.manifest))
+    )
     (blocks.directory / "sentencepiece.model").write_bytes(b"a model")
     return blocks
 
@@ -64,7 +69,7 @@ def staged(blocks: TokenBlocks, cache, limit_bytes=10**6, protocol="unreliable")
     directory, files = open_directory(
         f"{protocol}://{blocks.directory}", ["manifest.json"], cache, limit_bytes
     )
-    return TokenBlocks(directory, json.loads((directory / "manifest.json").read_text()), files)
+    return TokenBlocks(directory, read_json(directory / "manifest.json", TokenManifest), files)
 
 
 def first_batches(blocks: TokenBlocks, count: int, **settings) -> list[bytes]:
@@ -136,7 +141,7 @@ class AskedFirst(LocalFiles):
 
 
 @pytest.fixture
-def many_shards(tmp_path, monkeypatch) -> TokenBlocks:
+def many_shards(tmp_path, make_blocks, monkeypatch) -> TokenBlocks:
     """One language in 16 shards, in 16 parts of two sections each."""
     monkeypatch.setattr(window_order, "SECTION_TOKENS", 1000)
     tokens = np.arange(32_000).reshape(16, 2000) % 900 + 3
@@ -145,11 +150,9 @@ def many_shards(tmp_path, monkeypatch) -> TokenBlocks:
         write_shard(tmp_path, name, [TokenizedPage(name, row, 1, 1)], np.dtype("<u2"))
         for name, row in zip(names, tokens, strict=True)
     ]
-    manifest = {
-        "token_dtype": "<u2",
-        "vocabulary": {"vocabulary_size": 1000},
-        "languages": {"en": {"train": manifest_entry(shards)}},
-    }
+    blocks = make_blocks(tmp_path, {})
+    train = msgspec.convert(manifest_entry(shards), SplitTokens)
+    manifest = msgspec.structs.replace(blocks.manifest, languages={"en": {"train": train}})
     return TokenBlocks(tmp_path, manifest, AskedFirst(tmp_path))
 
 

@@ -1,7 +1,11 @@
 import pytest
+from msgspec import to_builtins
 
 from data.errors import DataError
+from data.stores.json_files import of_shape
 from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
+from data.tokens.blocks import TokenBlocks, manifest_entry
+from data.tokens.manifest import TokenManifest
 
 SHARD = "sw/train-00001-of-00002"
 
@@ -45,6 +49,10 @@ def test_a_missing_file_is_named(blocks):
 
 
 def test_a_language_without_tokens_is_named(blocks):
-    blocks.manifest["languages"]["yo"]["train"]["tokens"] = 0
+    nothing = manifest_entry([])
+    yoruba = {"yo": {"train": nothing, "validation": nothing}}
+    manifest = to_builtins(blocks.manifest)
+    manifest["languages"] |= yoruba
+    blocks = TokenBlocks(blocks.directory, of_shape(manifest, TokenManifest, "here"))
     with pytest.raises(DataError, match="has yo without training tokens"):
         verify_languages(blocks)

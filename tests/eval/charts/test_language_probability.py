@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.corpus_manifest import CorpusManifest
 from data.languages import all_languages
+from data.stores.json_files import of_shape
 from eval import language_probability
 from eval.charts import language_probability as chart
 from eval.funnel import PROBABILITY_BINS, Funnel, funnel
@@ -17,7 +19,7 @@ def corpus(histograms: dict[str, dict[str, int]]) -> Funnel:
         code: {"kept": sum(steps.values()), "confidence": steps}
         for code, steps in histograms.items()
     }
-    return funnel({"languages": languages}, {})
+    return funnel(of_shape({"languages": languages}, CorpusManifest, "here"), {})
 
 
 @given(

@@ -18,10 +18,10 @@ def test_a_directory_goes_from_fresh_to_finished(tmp_path):
     assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FRESH
     assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.UNFINISHED
     with pytest.raises(ArtifactError, match="unfinished run"):
-        read_manifest(out, "clean")
+        read_manifest(out, "clean", dict)
     finish(out, "clean", {"rules": "mc4"}, {"files": "1"}, {"kept": 3})
     assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FINISHED
-    manifest = read_manifest(out, "clean")
+    manifest = read_manifest(out, "clean", dict)
     assert manifest["kept"] == 3
     assert manifest["schema_version"] == SCHEMA_VERSION
     assert not (out / "unfinished.json").exists()
@@ -49,12 +49,12 @@ def test_foreign_content_is_not_touched(tmp_path):
 
 def test_reading_what_is_not_there(tmp_path):
     with pytest.raises(ArtifactError, match="does not exist; run tokenize first"):
-        read_manifest(tmp_path / "none", "tokenize")
+        read_manifest(tmp_path / "none", "tokenize", dict)
     with pytest.raises(ArtifactError, match=r"no manifest\.json"):
-        read_manifest(tmp_path, "tokenize")
+        read_manifest(tmp_path, "tokenize", dict)
     (tmp_path / "manifest.json").write_text("{ not json")
     with pytest.raises(DataError, match="should hold JSON"):
-        read_manifest(tmp_path, "tokenize")
+        read_manifest(tmp_path, "tokenize", dict)
 
 
 def test_differences_are_named_by_their_path():

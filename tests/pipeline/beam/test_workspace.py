@@ -23,20 +23,20 @@ def test_a_finished_work_item_keeps_its_record(out):
         space.finish("read", item, {"item": item})
     assert space.done("read") == [0, 3, 12]
     assert space.is_done("read", 3)
-    assert list(space.records("read", 3)) == [{"item": 0}, {"item": 3}, {"item": 12}]
+    assert list(space.records("read", 3, dict)) == [{"item": 0}, {"item": 3}, {"item": 12}]
 
 
 def test_the_list_of_shards_comes_back(out):
     space = Workspace(out, "key")
     space.write_shards([["a", "b"], ["c"]])
-    assert space.shards() == [["a", "b"], ["c"]]
+    assert space.shards(list[list[str]]) == [["a", "b"], ["c"]]
 
 
 def test_missing_work_items_and_files_end_the_job(out):
     space = Workspace(out, "key")
     space.finish("read", 0, {})
     with pytest.raises(DataError, match=r"2 work items of read in .* are missing"):
-        space.records("read", 3)
+        space.records("read", 3, dict)
     check_files(out, [f"{space.directory}/read/00000.json"])
     with pytest.raises(DataError, match=r"1 files in .* are missing"):
         check_files(out, [f"{out}/pages/x"])

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.corpus_manifest import LanguagePages
 from data.reading.page_table import REJECTED, WRITTEN
 from eval.funnel import SAMPLES_PER_REASON
 from pipeline import inspect
@@ -75,9 +76,11 @@ def test_samples_come_from_every_script_before_a_second_language_of_one(corpus):
 
 
 def test_reasons_without_pages_have_no_sample_languages():
-    entries = {"sw": {"rejected": {"short": 2, "bad_words": 0}}, "en": {}}
+    swahili = LanguagePages(kept=0, rejected={"short": 2, "bad_words": 0})
+    entries = {"sw": swahili, "en": LanguagePages(kept=0)}
     assert sample_languages(entries) == {"short": ["sw"], "bad_words": []}
-    many = {code: {"rejected": {"short": 1}} for code in ("af", "de", "en", "es", "fr", "it", "nl")}
+    one = LanguagePages(kept=0, rejected={"short": 1})
+    many = dict.fromkeys(("af", "de", "en", "es", "fr", "it", "nl"), one)
     assert len(sample_languages(many)["short"]) == SAMPLES_PER_REASON
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from synthetic_runs import write_run
 
 from eval.report import Difference
@@ -49,7 +50,7 @@ def test_runs_of_other_inputs_need_permission(dense, tmp_path, name):
 
 
 def test_runs_of_other_numerics_need_permission(dense):
-    other = replace(dense, about={**dense.about, "numerics_version": 2})
+    other = replace(dense, about=structs.replace(dense.about, numerics_version=2))
     with pytest.raises(ArtifactError, match="version of the numerics: there 1, here 2"):
         differences([dense], [other], allowed=False)
     (listed,) = differences([dense], [other], allowed=True)

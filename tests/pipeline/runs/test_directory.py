@@ -11,10 +11,14 @@ from pathlib import Path
 import jax
 import pyarrow.parquet as pq
 import pytest
+from msgspec import to_builtins
+from msgspec.structs import replace
 from orbax.checkpoint.path import atomicity
+from other_blocks import with_another_vocabulary
 
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline import distill, evaluate, export_hf, import_hf, pretrain
 from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
@@ -61,7 +65,7 @@ def unfinished(whole, tmp_path) -> Path:
 
 @pytest.fixture
 def blocks(tokens) -> TokenBlocks:
-    return TokenBlocks(tokens, read_json(tokens / MANIFEST))
+    return TokenBlocks(tokens, read_json(tokens / MANIFEST, TokenManifest))
 
 
 @pytest.mark.parametrize("reader", [load_run, teacher.find, check_weights, evaluation_files])
@@ -101,8 +105,7 @@ def test_a_missing_checkpoint_differs_from_a_run_without_any(whole, unfinished):
 
 
 def test_another_vocabulary_takes_two_commands(whole, blocks):
-    other = {"vocabulary": blocks.manifest["vocabulary"] | {"sha256": "another"}}
-    tokens = TokenBlocks(blocks.directory, blocks.manifest | other)
+    tokens = with_another_vocabulary(blocks)
     model = whole / MODEL_FILE
     with pytest.raises(ArtifactError) as error:
         check_weights(whole, RECIPE, tokens)
@@ -156,8 +159,8 @@ def test_an_imported_runs_evaluation_is_not_lost_to_other_tokens(
     others = tmp_path / "others"
     shorter = make_blocks(others, {"sw": 900}, ids=250)
     shutil.copy(tokens / MODEL_FILE, others)
-    vocabulary = {"vocabulary": blocks.manifest["vocabulary"]}
-    finish(others, "tokenize", {}, {}, shorter.manifest | vocabulary)
+    manifest = replace(shorter.manifest, vocabulary=blocks.manifest.vocabulary)
+    finish(others, "tokenize", {}, {}, to_builtins(manifest))
     evaluate.run(Evaluate(run=run, tokens=str(tokens)))
     path = evaluation_file(run, 0)
     before = path.read_bytes()

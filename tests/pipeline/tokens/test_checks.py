@@ -1,6 +1,7 @@
 import hashlib
 
 import pytest
+from other_blocks import with_another_vocabulary
 
 from data.errors import DataError
 from data.tokens.tokenizer import MODEL_FILE
@@ -14,8 +15,7 @@ def blocks(tmp_path, make_blocks):
     made = make_blocks(tmp_path, {"sw": 1000})
     (tmp_path / MODEL_FILE).write_bytes(b"a model")
     digest = hashlib.sha256(b"a model").hexdigest()
-    made.manifest["vocabulary"] = made.manifest["vocabulary"] | {"sha256": digest}
-    return made
+    return with_another_vocabulary(made, digest)
 
 
 def test_whole_blocks_pass(blocks):
@@ -39,4 +39,4 @@ def test_another_vocabulary_is_named(blocks):
 
 def test_a_network_with_other_rows_is_refused(blocks):
     with pytest.raises(ArtifactError, match="tokens need 1024"):
-        check_vocabulary(named.get("mt5-demo"), blocks.manifest["vocabulary"])
+        check_vocabulary(named.get("mt5-demo"), blocks.manifest.vocabulary)

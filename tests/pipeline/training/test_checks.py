@@ -1,8 +1,8 @@
-import json
-
 import pytest
 
+from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
+from data.tokens.manifest import TokenManifest
 from model.config import ConfigurationError
 from pipeline import pretrain
 from pipeline.arguments import Pretrain
@@ -18,7 +18,7 @@ FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
 
 @pytest.fixture
 def blocks(tokens):
-    return TokenBlocks(tokens, json.loads((tokens / "manifest.json").read_text()))
+    return TokenBlocks(tokens, read_json(tokens / "manifest.json", TokenManifest))
 
 
 def recipe(*settings):

@@ -6,9 +6,11 @@ from pipeline.errors import ArtifactError
 from pipeline.training import description
 from pipeline.training.description import check_numerics
 
+DENSE = {"name": "x", "seed": 0, "steps": 1, "model": {"switch": None}}
+
 
 def begun_with(out, **fields):
-    (out / "recipe.json").write_text(json.dumps(fields))
+    (out / "recipe.json").write_text(json.dumps({"recipe": DENSE} | fields))
     return out
 
 
@@ -31,7 +33,7 @@ def test_every_commit_that_trained_a_run_is_recorded_once(tmp_path, monkeypatch)
 
 def test_version_1_is_resumed_if_dense(tmp_path, monkeypatch):
     """Version 2 changed a sparse network's loss, of a dense one only the first weights."""
-    dense, sparse = ({"model": {"switch": switch}} for switch in (None, {"experts": 2}))
+    dense, sparse = (DENSE | {"model": {"switch": one}} for one in (None, {"experts": 2}))
     check_numerics(begun_with(tmp_path, recipe=dense))  # version 0.1.0 recorded none
     with pytest.raises(ArtifactError, match=r"numerics version 2 and was begun with version 1"):
         check_numerics(begun_with(tmp_path, recipe=sparse))

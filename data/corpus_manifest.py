@@ -1,0 +1,76 @@
+"""The manifest of a corpus, as its readers need it: pages kept and rejected per language.
+
+A language's code becomes a directory's name, so it is checked as one.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from data.stores.json_shapes import Count, Name
+
+Interval = Annotated[str, Meta(pattern=r"\A0\.[0-9][05]\Z")]  # its lower end; 20 intervals
+
+
+class Disagreement(Struct, frozen=True, kw_only=True):
+    """Kept pages whose declared language CLD3 contradicts, and what it answered."""
+
+    disagrees: Count
+    said: dict[str, Count] = {}
+
+
+class LanguagePages(Struct, frozen=True, kw_only=True):
+    """Counts of one language's pages.
+
+    Attributes:
+        kept: number of pages kept.
+        held_out: number of kept pages that are held out.
+        rejected: number of rejected pages by reason.
+        characters: number of characters in the kept pages.
+        removed_lines_by_rule: number of lines removed from pages, by rule.
+        confidence: kept pages by interval of the identifier's probability.
+        cld3: pages whose declared language CLD3 contradicts; None where none are counted.
+    """
+
+    kept: Count
+    held_out: Count = 0
+    rejected: dict[str, Count] = {}
+    characters: Count = 0
+    removed_lines_by_rule: dict[str, Count] = {}
+    confidence: dict[Interval, Count] = {}
+    cld3: Disagreement | None = None
+
+
+class RulesUsed(Struct, frozen=True, kw_only=True):
+    """The rules that a corpus was cleaned with."""
+
+    name: str = "not recorded"
+    differences_from_mc4: tuple[str, ...] = ()
+
+
+class BrokenCount(Struct, frozen=True, kw_only=True):
+    """Number of broken records with one reason."""
+
+    count: Count
+
+
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """Pages of languages that were not requested, by language."""
+
+    pages: dict[str, Count] = {}
+
+
+class CorpusManifest(Struct, frozen=True, kw_only=True):
+    """The manifest of a corpus.
+
+    Attributes:
+        languages: counts by language.
+        rules: rules that judged the pages.
+        not_asked: pages that are in no file, as their languages were not requested.
+        broken_records: records that could not be read, by reason.
+    """
+
+    languages: dict[Name, LanguagePages]
+    rules: RulesUsed = RulesUsed()
+    not_asked: LeftOut = LeftOut()
+    broken_records: dict[str, BrokenCount] = {}

@@ -1,0 +1,119 @@
+"""The manifest of token blocks and of a vocabulary, as their readers need it.
+
+Other people's blocks are opened too. So every number has a range, every digest and path is checked,
+and the totals of a language must be the sums over its shards.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from data.stores.json_shapes import Count, Digest, Name, RelativePath
+from data.tokens.block_files import BlockFile
+
+Split = Literal["train", "validation"]
+COUNTS = ("pages", "tokens", "text_bytes", "characters", "unknown_tokens", "byte_tokens")
+MOST_IDS = 2**24  # 67 times mT5's; an id must fit an int32 with room to spare
+
+Ids = Annotated[int, Meta(ge=1, le=MOST_IDS)]
+Id = Annotated[int, Meta(ge=0, lt=MOST_IDS)]
+
+
+class VocabularyFacts(Struct, frozen=True, kw_only=True):
+    """The vocabulary of token blocks, and the body of a vocabulary's own manifest.
+
+    Attributes:
+        vocabulary_size: number of ids, sentinels included.
+        vocabulary_rows: rows of the embedding.
+        first_sentinel: highest id.
+        byte_ids: first id of the byte pieces, and the one after the last.
+        sha256: checksum of the model file.
+    """
+
+    vocabulary_size: Ids
+    vocabulary_rows: Ids
+    first_sentinel: Id
+    byte_ids: tuple[Id, Id]
+    sha256: Digest
+
+    def __post_init__(self):
+        if not self.first_sentinel < self.vocabulary_size <= self.vocabulary_rows:
+            raise ValueError(
+                f"Expected first_sentinel < vocabulary_size <= vocabulary_rows, got "
+                f"{self.first_sentinel}, {self.vocabulary_size} and {self.vocabulary_rows}"
+            )
+
+
+class Shard(Struct, frozen=True, kw_only=True):
+    """One shard of token blocks.
+
+    Attributes:
+        name: path without the ending, relative to the artifact, for example
+            `sw/train-00000-of-00001`.
+        pages, tokens, text_bytes, characters: counts.
+        unknown_tokens: number of tokens without text.
+        byte_tokens: number of tokens of the byte fallback.
+        file_bytes: size of the ArrayRecord file.
+        sha256: checksum of the ArrayRecord file.
+        pages_sha256: checksum of the page table.
+    """
+
+    name: RelativePath
+    pages: Count
+    tokens: Count
+    text_bytes: Count
+    characters: Count
+    unknown_tokens: Count
+    byte_tokens: Count
+    file_bytes: Count
+    sha256: Digest
+    pages_sha256: Digest
+
+    @property
+    def records(self) -> BlockFile:
+        """The file of tokens."""
+        return BlockFile(f"{self.name}.arrayrecord", self.sha256)
+
+    @property
+    def page_table(self) -> BlockFile:
+        """The file of pages."""
+        return BlockFile(f"{self.name}.pages.parquet", self.pages_sha256)
+
+
+class SplitTokens(Struct, frozen=True, kw_only=True):
+    """One language and split: totals, and shards in order."""
+
+    pages: Count
+    tokens: Count
+    text_bytes: Count
+    characters: Count
+    unknown_tokens: Count
+    byte_tokens: Count
+    shards: tuple[Shard, ...]
+
+    def __post_init__(self):
+        for count in COUNTS:
+            total, parts = getattr(self, count), sum(getattr(one, count) for one in self.shards)
+            if total != parts:
+                raise ValueError(f"Expected {parts} {count}, the sum over its shards, got {total}")
+
+
+class TokenManifest(Struct, frozen=True, kw_only=True):
+    """The manifest of token blocks.
+
+    Attributes:
+        token_dtype: NumPy's name of the type of the ids on disk.
+        vocabulary: vocabulary of the ids.
+        languages: shards and counts by language and split.
+    """
+
+    token_dtype: Literal["<u2", "<u4"]
+    vocabulary: VocabularyFacts
+    languages: dict[Name, dict[Split, SplitTokens]]
+
+
+class VocabularyManifest(VocabularyFacts, frozen=True, kw_only=True):
+    """The manifest of a vocabulary: its facts, and the settings it was trained with."""
+
+    settings: dict[str, Any] = {}
+    sample_characters: dict[Name, Count] = {}

@@ -1,0 +1,94 @@
+"""The files that describe a run, as their readers need them: recipe.json and mixture.json.
+
+JAX is not imported: a report compares the recipe's settings as JSON values. Whoever trains or loads
+the network makes a `Recipe` of them, which checks every field.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from data.stores.json_shapes import Count, Name
+
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class RecordedTeacher(Struct, frozen=True, kw_only=True):
+    """The teacher of a student.
+
+    Attributes:
+        recipe: name of the teacher's recipe.
+        seed: seed of the teacher.
+        step: step of its weights.
+        experts: number of experts per switch layer; None for a dense teacher.
+        parameters: number of weights.
+        fingerprint: fingerprint of the weights.
+    """
+
+    recipe: str
+    seed: Seed
+    parameters: Count
+    step: Count = 0
+    experts: Count | None = None
+    fingerprint: str = ""
+
+
+class SwitchFacts(Struct, frozen=True):
+    """What every reader needs of `model.switch`."""
+
+    experts: Count
+
+
+class ModelFacts(Struct, frozen=True):
+    """What every reader needs of `model`."""
+
+    switch: SwitchFacts | None
+
+
+class RecipeFacts(Struct, frozen=True):
+    """What every reader needs of a recipe."""
+
+    name: str
+    seed: Seed
+    steps: Count
+    model: ModelFacts
+
+
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """recipe.json.
+
+    Attributes:
+        recipe: settings of the run; at least those of `RecipeFacts`.
+        parameters: number of weights; None if not recorded.
+        flops_per_sequence: FLOPs per sequence of the forward pass; None if not recorded.
+        devices: kind of each device.
+        inputs: digest of each input, by name.
+        numerics_version: version that began the run; 1 if not recorded.
+        commits: commits of the code that have trained the run.
+        teacher: teacher of a student.
+    """
+
+    recipe: dict[str, Any]
+    parameters: Count | None = None
+    flops_per_sequence: Annotated[int, Meta(ge=0)] | None = None
+    devices: tuple[str, ...] = ()
+    inputs: dict[str, str] = {}
+    numerics_version: int = 1
+    commits: tuple[str, ...] = ()
+    teacher: RecordedTeacher | None = None
+
+    def __post_init__(self):
+        msgspec.convert(self.recipe, RecipeFacts)
+
+
+class TokensSeen(Struct, frozen=True):
+    """One language of mixture.json."""
+
+    tokens_seen: Annotated[float, Meta(ge=0)]
+
+
+class MixtureRecord(Struct, frozen=True):
+    """mixture.json."""
+
+    languages: dict[Name, TokensSeen] = {}

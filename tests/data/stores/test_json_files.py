@@ -1,0 +1,141 @@
+"""Whatever a JSON file holds, its reader gets values of the declared shape or one sentence."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Struct, convert, to_builtins
+
+from data.corpus_manifest import CorpusManifest
+from data.errors import DataError
+from data.stores import json_files
+from data.stores.json_files import decode_json, read_json
+from data.stores.json_shapes import RelativePath
+from data.tokens.manifest import TokenManifest, VocabularyManifest
+from pipeline.artifacts.claims import Head
+from pipeline.cleaning.tally import TallyRecord
+from pipeline.runs.record import MixtureRecord, RunRecord
+
+SHAPES = [CorpusManifest, TokenManifest, VocabularyManifest, Head, TallyRecord, RunRecord,
+          MixtureRecord]  # fmt: skip
+NAMES = sorted({name for shape in SHAPES for name in shape.__struct_fields__})
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(2**70),
+    lambda part: st.lists(part) | st.dictionaries(st.sampled_from(NAMES) | st.text(), part),
+)
+
+
+class Place(Struct):
+    path: RelativePath
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe{}", b"[" * 100_000, b'{"a":' * 100_000, b"null", b"[]", b"3", b'"x"',
+     b'{"stage": 3}', b'{"stage": "\\ud800"}', b'{"stage": ' + b"9" * 5000 + b"}"],
+)  # fmt: skip
+def test_what_is_no_manifest_is_one_sentence(tmp_path, content):
+    path = tmp_path / "manifest.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        read_json(path, Head)
+    assert str(error.value).startswith(f"{path} should hold JSON with the expected fields and does")
+    assert len(str(error.value)) < 700
+    assert "\n" not in str(error.value)
+
+
+def test_what_was_expected_and_found_is_named(tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text('{"languages": {"sw": {"kept": "many"}}}')
+    with pytest.raises(DataError, match=r"Expected `int`, got `str` - at `\$.languages.*kept`"):
+        read_json(path, CorpusManifest)
+
+
+@given(VALUES)
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_any_value_is_a_shape_or_refused(value):
+    content = json.dumps(value).encode()
+    for shape in SHAPES:
+        with suppress(DataError):
+            assert isinstance(decode_json(content, shape, "here"), shape)
+
+
+@pytest.mark.parametrize("number", [float("inf"), -float("inf")])
+def test_infinity_which_json_lacks_and_recipes_have_is_read(number):
+    content = json.dumps({"stage": "pretrain", "settings": {"norm": number}}).encode()
+    assert decode_json(content, Head, "here").settings == {"norm": number}
+
+
+def test_a_file_too_large_for_json_is_not_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_files, "MOST_BYTES", 10)
+    path = tmp_path / "manifest.json"
+    path.write_text('{"stage": "clean"}')
+    with pytest.raises(DataError, match=r"manifest.json should hold JSON of at most 10 bytes"):
+        read_json(path, Head)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "/etc/passwd", "..", ".", "../x", "sw/../../x", "sw/..", "./sw", "sw//x", "sw/",
+     "sw\\x", "C:\\x", "sw\0", "sw/\x1b[2J", "sw/x\n", "a" * 300],
+)  # fmt: skip
+def test_paths_that_lead_elsewhere_are_refused(path):
+    with pytest.raises(DataError, match="matching regex"):
+        decode_json(json.dumps({"path": path}).encode(), Place, "here")
+
+
+@given(st.text())
+def test_a_path_that_passes_stays_below_its_directory(path):
+    try:
+        found = decode_json(json.dumps({"path": path}).encode(), Place, "here").path
+    except DataError:
+        return
+    root = Path("/root/of/artifact")
+    assert (root / found).resolve().is_relative_to(root)
+    assert (root / found).resolve() != root
+
+
+@pytest.mark.parametrize("path", ["sw/train-00000-of-00001", "zh-Latn", "..x", "a..b", "日本/1"])
+def test_plain_paths_pass(path):
+    assert decode_json(json.dumps({"path": path}).encode(), Place, "here").path == path
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory, make_blocks) -> dict:
+    return to_builtins(make_blocks(tmp_path_factory.mktemp("blocks"), {"sw": 900}).manifest)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("sha256",), "../../../etc/passwd"),
+        (("sha256",), "A" * 64),
+        (("sha256",), "0" * 64 + "\n"),
+        (("pages_sha256",), "0" * 63),
+        (("name",), "../../outside"),
+        (("name",), "/outside"),
+        (("tokens",), -1),
+        (("tokens",), 2**60),
+        (("tokens",), 7),  # not the sum
+    ],
+)
+def test_a_hostile_shard_is_refused_where_the_manifest_is_read(manifest, where, value):
+    changed = json.loads(json.dumps(manifest))
+    changed["languages"]["sw"]["train"]["shards"][0][where[0]] = value
+    with pytest.raises(DataError, match=r"^here should hold JSON"):
+        decode_json(json.dumps(changed).encode(), TokenManifest, "here")
+    assert convert(manifest, TokenManifest)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("vocabulary_size", 2**40), ("vocabulary_size", 2**31), ("first_sentinel", -1),
+     ("vocabulary_rows", 100), ("byte_ids", [3]), ("sha256", "x")],
+)  # fmt: skip
+def test_a_hostile_vocabulary_is_refused(manifest, field, value):
+    changed = manifest | {"vocabulary": manifest["vocabulary"] | {field: value}}
+    with pytest.raises(DataError, match=r"^here should hold JSON"):
+        decode_json(json.dumps(changed).encode(), TokenManifest, "here")
