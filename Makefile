@@ -4,14 +4,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
 ENGINES := .engines
 PROGRAMS := prism minio fake-gcs-server
 EXTRAS ?= demo,dev
+INSTALLED := $(VENV)/.installed-$(EXTRAS)
+# Installs wheels only, each with a hash of requirements.lock: a source package would run unlocked code.
+LOCKED := -m pip install --quiet --require-hashes --only-binary :all: --constraint requirements.lock
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py
 TORCH := parity/hugging_face.py parity/hugging_face_files.py parity/hugging_face_student.py
 
-.PHONY: demo test plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install clean
+.PHONY: demo test plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -33,24 +35,37 @@ check: install
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python .ci/prose.py
+	$(BIN)/python .ci/licences.py
 
 # The documents and the API reference as a site, in build/site; built and read without network.
 docs: $(VENV)/.docs-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.docs-installed: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python .ci/required.py docs > $(VENV)/docs.txt
+	$(BIN)/python $(LOCKED) --requirement $(VENV)/docs.txt
 	@touch $@
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+# pip first, by its own line of the lock: an older one takes no hashes from a constraints file.
+$(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
 	sys.exit(0 if ok else "mswitch needs Python 3.11, 3.12 or 3.13 and found " + sys.version.split()[0] + " at " + sys.executable + "; name another one, for example: make demo PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	sed -n '/^pip==/,/[^\\]$$/p' requirements.lock > $(VENV)/pip.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(VENV)/pip.txt
+	$(BIN)/python .ci/required.py '$(EXTRAS)' > $(VENV)/required.txt
+	$(BIN)/python $(LOCKED) --requirement $(VENV)/required.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# requirements.lock: hashes of every dependency and extra at the versions of constraints.txt, for
+# Python 3.11, 3.12 and 3.13. Run it after a change of either file.
+lock: install
+	$(BIN)/python .ci/required.py '' | $(BIN)/uv pip compile pyproject.toml - --quiet --universal \
+		--python-version 3.11.5 --all-extras --constraint constraints.txt --generate-hashes \
+		--no-emit-package mswitch --no-annotate --no-header --output-file requirements.lock
 
 # Comparisons with the reference implementations, in environments of their own.
 parity: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
@@ -94,13 +109,17 @@ engines: engine-programs $(ENGINES)/.installed $(ENGINES)/worker/.installed
 engine-programs: $(PROGRAMS:%=$(ENGINES)/bin/%)
 
 $(ENGINES)/.installed: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[engines]'
-	@mkdir -p $(ENGINES) && touch $@
+	@mkdir -p $(ENGINES)
+	$(BIN)/python .ci/required.py engines > $(ENGINES)/required.txt
+	$(BIN)/python $(LOCKED) --requirement $(ENGINES)/required.txt
+	@touch $@
 
 # Workers elsewhere: an environment with the wheel and its dependencies, without the checkout.
-$(ENGINES)/worker/.installed: pyproject.toml constraints.txt
+$(ENGINES)/worker/.installed: pyproject.toml requirements.lock $(INSTALLED)
 	@test -x $(ENGINES)/worker/bin/python || $(PYTHON) -m venv $(ENGINES)/worker
-	$(ENGINES)/worker/bin/python -m pip install --quiet --constraint constraints.txt '.[s3,gcs]'
+	$(ENGINES)/worker/bin/python -m pip install --quiet --require-hashes --requirement $(VENV)/pip.txt
+	$(BIN)/python .ci/required.py s3,gcs > $(ENGINES)/worker/required.txt
+	$(ENGINES)/worker/bin/python $(LOCKED) --requirement $(ENGINES)/worker/required.txt
 	@touch $@
 
 $(ENGINES)/bin/prism: constraints.txt

@@ -125,8 +125,15 @@ def test_workers_that_may_share_a_disk_are_accepted(given):
 def test_the_worker_image_has_the_pinned_beam():
     image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    (beam_version,) = re.findall(r"beam_python3\.11_sdk:(\S+)", image)
+    (beam_version,) = re.findall(r"ARG BASE=.*beam_python3\.11_sdk:(\S+)", image)
     assert f"apache-beam=={beam_version}\n" in pinned
+
+
+def test_the_worker_image_ends_as_another_user_than_root():
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (user,) = re.findall(r"^USER (\S+)$", image, re.MULTILINE)
+    assert user not in ("root", "0")
+    assert image.index(f"\nUSER {user}\n") > image.rindex("\nRUN ")
 
 
 def test_what_the_worker_image_copies_makes_the_whole_wheel(tmp_path):
@@ -137,6 +144,7 @@ def test_what_the_worker_image_copies_makes_the_whole_wheel(tmp_path):
     here.mkdir()
     for name in (name for copy in copies for name in copy[1:-1]):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (here / name).parent.mkdir(exist_ok=True)
         copy(ROOT / name, here / name)
     wheels = [
         WheelBuilder(str(root)).build(directory=str(tmp_path / out), versions=["standard"])
