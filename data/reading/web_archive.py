@@ -15,6 +15,7 @@ from data.languages import declared
 from data.reading import archive_records, html_text
 from data.reading.archive_records import ArchiveRecord
 from data.reading.http_response import html_of
+from data.reading.markup_limits import is_too_complex
 from data.reading.page import BrokenRecord, Loss, Page
 from data.reading.timestamps import is_timestamp
 
@@ -94,6 +95,8 @@ def _html_page(record: ArchiveRecord) -> Page | Loss | None:
         return found._replace(detail=found.detail or record.url)
     if _holds_another_record(found.content):
         return Loss("holds_another_record", record.url)
+    if is_too_complex(found.content):
+        return Loss("too_complex", record.url)
     return _page(record, lambda: html_text.text_of(found.content, found.charset))
 
 
