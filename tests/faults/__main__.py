@@ -20,6 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before anything imports JAX
+
 from tests.faults.kinds import FAULTS, HARMLESS, Bench
 from tests.faults.material import make
 
