@@ -46,6 +46,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep_every: int = 0):
         self.directory = directory.absolute()
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of our errors
         options = ocp.CheckpointManagerOptions(
             max_to_keep=KEPT, keep_period=keep_every or None, create=True
         )

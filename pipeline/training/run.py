@@ -8,7 +8,6 @@ on the same mesh (of GPUs with `--deterministic`), up to rounding on another.
 """
 
 import functools
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -94,7 +93,6 @@ def prepare(
         ArtifactError: if any check fails; the message lists all failures.
     """
     account, console = TimeAccount(), Console(stderr=True)
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks that we report
     connect(**vars(arguments.hosts))
     keep_compiled_programs()
     blocks = open_blocks(arguments.tokens, arguments.cache)
