@@ -1,9 +1,9 @@
 """Where the value that a collective moves comes from: parameters, gradients, activations and so on.
 
-A value is traced back through instructions that only move data, out of fusions, tuples and loops.
-If every path ends in an argument of the step, the value is a parameter or an optimizer statistic;
-otherwise it was computed. A forward loop that stacks parameters for its backward pass only moves
-them, so the trace also follows what is written into a stack.
+A value is traced back through instructions that only move data, out of fusions, tuples, calls and
+loops. If every path ends in an argument of the step, the value is a parameter or an optimizer
+statistic; otherwise it was computed. A forward loop that stacks parameters for its backward pass
+only moves them, so the trace also follows what is written into a stack.
 """
 
 from collections.abc import Iterator
@@ -39,6 +39,7 @@ MOVES = {
     "tuple",
 }
 STACK = "dynamic-update-slice"
+CALLS = ("call", "call-start", "async-start")
 IN_MODEL = "jvp("  # part of the name of every operation of the forward and backward pass
 BACKWARD = "transpose("  # part of the name of every operation of the backward pass
 BATCH_AXES = {"data", "expert"}
@@ -103,8 +104,10 @@ def _sources(
     one = program.computations[computation].get(name)
     if one is None:
         yield None
+    elif one.opcode == "parameter" and computation == program.entry:
+        yield int(one.literal)
     elif one.opcode == "parameter":
-        yield int(one.literal) if computation == program.entry else None
+        yield from _of_argument(program, computation, int(one.literal), seen)
     elif one.opcode == "recv":
         sent = sender(one, program.computations[computation])
         source = None if sent is None else sent.operands[0]
@@ -118,6 +121,22 @@ def _sources(
     else:
         for operand in moved:
             yield from _sources(program, computation, operand, seen)
+
+
+def _of_argument(
+    program: Program, called: str, number: int, seen: set[tuple[str, str]]
+) -> Iterator[int | None]:
+    """Traces an argument of a called computation, such as a collective on a SparseCore."""
+    operands = [
+        (caller, one.operands[number])
+        for caller, values in program.computations.items()
+        for one in values.values()
+        if one.opcode in CALLS and called in (one.attribute("to_apply"), one.attribute("calls"))
+    ]
+    if not operands:
+        yield None
+    for caller, operand in operands:
+        yield from _sources(program, caller, operand, seen)
 
 
 def _operands_moved(one: Instruction) -> tuple[str, ...] | None:

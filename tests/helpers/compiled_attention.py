@@ -15,20 +15,23 @@ from jax.sharding import SingleDeviceSharding
 from model.kernels.attention import fused_attention
 from pipeline.planning.topology import topology
 
-ROWS, HEADS, HEAD = 2, 12, 64
-LENGTHS = {"t5-base": (512, 114), "mt5-base": (1024, 229)}  # both have these 12 heads
+ROWS, HEAD = 2, 64
+# Heads of a device, source and target tokens; Switch-C's 30 heads are split over two devices.
+SIZES = {"t5-base": (12, 512, 114), "mt5-base": (12, 1024, 229), "switch-c": (15, 512, 114)}
 
 
-def compiled(device, platform, queries: int, keys: int, *, biased: bool, causal: bool) -> str:
+def compiled(
+    device, platform, heads: int, queries: int, keys: int, *, biased: bool, causal: bool
+) -> str:
     """Returns the program of one attention and its gradients on one device."""
     here = SingleDeviceSharding(device)
     like = functools.partial(jax.ShapeDtypeStruct, sharding=here)
-    query, key = (like((ROWS, n, HEADS * HEAD), jnp.bfloat16) for n in (queries, keys))
-    table = like((32, HEADS), jnp.float32) if biased else None
+    query, key = (like((ROWS, n, heads * HEAD), jnp.bfloat16) for n in (queries, keys))
+    table = like((32, heads), jnp.float32) if biased else None
     mask = None if causal else like((ROWS, keys), jnp.bool_)
 
     def run(query, keys, values, table, mask, gradient):
-        options = {"heads": HEADS, "bidirectional": not causal, "causal": causal}
+        options = {"heads": heads, "bidirectional": not causal, "causal": causal}
         call = functools.partial(fused_attention, key_mask=mask, platform=platform, **options)
         value, backward = jax.vjp(call, query, keys, values, table)
         return value, backward(gradient)
@@ -37,16 +40,16 @@ def compiled(device, platform, queries: int, keys: int, *, biased: bool, causal:
 
 
 def main(name: str) -> None:
-    """Prints the programs of both recipes' attentions."""
+    """Prints the programs of the recipes' attentions."""
     jax.config.update("jax_platforms", "cpu")
     device = topology(name).devices[0]
     compile_for = functools.partial(compiled, device, "gpu" if name.startswith("h") else "tpu")
     programs = {}
-    for recipe, (source, target) in LENGTHS.items():
+    for recipe, (heads, source, target) in SIZES.items():
         programs |= {
-            f"{recipe} encoder": compile_for(source, source, biased=True, causal=False),
-            f"{recipe} decoder": compile_for(target, target, biased=True, causal=True),
-            f"{recipe} across": compile_for(target, source, biased=False, causal=False),
+            f"{recipe} encoder": compile_for(heads, source, source, biased=True, causal=False),
+            f"{recipe} decoder": compile_for(heads, target, target, biased=True, causal=True),
+            f"{recipe} across": compile_for(heads, target, source, biased=False, causal=False),
         }
     print(json.dumps(programs))
 

@@ -1,7 +1,8 @@
 """How attention is cut into blocks on a TPU: sizes, grid, operands and the memory they take.
 
 Arrays are [batch length width] with all heads side by side, as the projections write them. A block
-takes 128 lanes of it, which is two heads of 64: nothing is transposed and no lane is padded.
+takes 128 lanes of it, which is two heads of 64: nothing is transposed. Where heads do not fill the
+last block, it ends outside the arrays: its further heads are computed from zeros and not written.
 
 The grid is (block of heads, row, block of queries). A step holds the keys and values of its heads
 whole, and scores with keys down and queries across. Then softmax reduces over sublanes, statistics
@@ -68,16 +69,20 @@ class TpuBlocks:
 
     @property
     def width(self) -> int:
-        """Lanes of a block: whole heads, a multiple of 128 where that divides all heads."""
-        for lanes in (LANES, self.head):
-            if lanes % self.head == 0 == self.head * self.heads % lanes and lanes % LANES == 0:
-                return lanes
-        return self.head * self.heads
+        """Lanes of a block: whole heads, and a multiple of 128 unless it takes all heads."""
+        if LANES % self.head == 0 and self.head * self.heads > LANES:
+            return LANES
+        return self.head if self.head % LANES == 0 else self.head * self.heads
 
     @property
     def together(self) -> int:
         """Heads of a block."""
         return self.width // self.head
+
+    @property
+    def head_blocks(self) -> int:
+        """Blocks of heads."""
+        return -(-self.heads // self.together)
 
     @property
     def rows(self) -> int:
@@ -93,7 +98,7 @@ class TpuBlocks:
 
     @property
     def query_blocks(self) -> int:
-        """TpuBlocks of queries."""
+        """Blocks of queries."""
         return -(-self.queries // self.rows)
 
     @property
@@ -103,8 +108,8 @@ class TpuBlocks:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """TpuBlocks of heads, rows of the batch, blocks of queries."""
-        return self.heads // self.together, self.batch, self.query_blocks
+        """Blocks of heads, rows of the batch, blocks of queries."""
+        return self.head_blocks, self.batch, self.query_blocks
 
     @property
     def offsets(self) -> Int[np.ndarray, " offsets"]:
@@ -115,7 +120,8 @@ class TpuBlocks:
     @property
     def scores(self) -> int:
         """Scores that are computed, padding included."""
-        return self.heads * self.batch * self.query_blocks * self.rows * self.columns
+        heads = self.head_blocks * self.together
+        return heads * self.batch * self.query_blocks * self.rows * self.columns
 
     @property
     def memory(self) -> int:

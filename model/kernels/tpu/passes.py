@@ -47,7 +47,7 @@ def backward(arguments: Arguments, output, statistics, gradient, setting: Settin
     )
     of_table = None
     if arguments.table is not None:
-        of_biases = of_biases.reshape(setting.heads, -1)
+        of_biases = of_biases.reshape(-1, len(blocks.offsets))[: setting.heads]
         buckets, dtype = arguments.table.shape[0], arguments.table.dtype
         of_table = by_bucket(of_biases, blocks.offsets, setting.bidirectional, buckets)
         of_table = of_table.astype(dtype)
@@ -67,7 +67,8 @@ def _inputs(arguments: Arguments, setting: Setting, tile: Tile) -> tuple[Inputs,
     biases = None
     if table is not None:
         biases = by_offset(table, blocks.offsets, setting.bidirectional)
-        biases = biases.reshape(blocks.biases.array.shape)
+        filled = blocks.head_blocks * blocks.together - blocks.heads
+        biases = jnp.pad(biases, ((0, filled), (0, 0))).reshape(blocks.biases.array.shape)
     of_queries, of_keys = (None if x is None else x[:, None, :] for x in numbers)
     return Inputs(query, keys, values, biases, of_queries, of_keys), blocks
 

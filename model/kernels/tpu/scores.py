@@ -58,8 +58,8 @@ def parts(inputs, blocks: TpuBlocks, causal: bool) -> list[Part]:
         rows = pl.ds(first, size)
         part = Part(
             first,
-            _inside(inputs.keys[0, rows, :], blocks.keys - first, padded),
-            _inside(inputs.values[0, rows, :], blocks.keys - first, padded),
+            _inside(inputs.keys[0, rows, :], blocks.keys - first, padded, blocks),
+            _inside(inputs.values[0, rows, :], blocks.keys - first, padded, blocks),
             _allowed(
                 inputs,
                 None if column is None else column[first : first + size],
@@ -74,16 +74,24 @@ def parts(inputs, blocks: TpuBlocks, causal: bool) -> list[Part]:
 
 
 def inside_queries(block, blocks: TpuBlocks):
-    """Returns a block of queries with zeros in its rows outside the array."""
+    """Returns a block of queries with zeros in its rows and lanes outside the array."""
     limit = blocks.queries - pl.program_id(2) * blocks.rows
-    return _inside(block, limit, blocks.query_blocks * blocks.rows > blocks.queries)
+    return _inside(block, limit, blocks.query_blocks * blocks.rows > blocks.queries, blocks)
 
 
-def _inside(block, limit, is_padded: bool):
-    if not is_padded:
-        return block
-    rows = jax.lax.broadcasted_iota(jnp.int32, block.shape, 0)
-    return jnp.where(rows < limit, block, jnp.zeros_like(block))
+def _inside(block, limit, is_padded: bool, blocks: TpuBlocks):
+    if is_padded:
+        block = _before(block, limit, 0)
+    if blocks.head_blocks * blocks.together > blocks.heads:
+        width = blocks.heads * blocks.head
+        block = _before(block, width - pl.program_id(0) * blocks.width, 1)
+    return block
+
+
+def _before(block, limit, dimension: int):
+    """Returns a block with zeros from `limit` on: what lies outside an array may be NaN."""
+    position = jax.lax.broadcasted_iota(jnp.int32, block.shape, dimension)
+    return jnp.where(position < limit, block, jnp.zeros_like(block))
 
 
 def of_head(block: Float[Array, "rows width"], number: int, head: int):

@@ -20,6 +20,7 @@ CASES = {
         29, 29, bidirectional=False, causal=True, padded=True, packed=True
     ),
     "two blocks of heads": Case(13, 29, heads=4, head=64, packed=True),
+    "a block of heads that is not full": Case(13, 29, heads=3, head=64, padded=True),
     "several blocks of queries and keys": Case(260, 530, heads=1, padded=True),
     "causal over several blocks": Case(
         270, 270, heads=1, head=20, bidirectional=False, causal=True

@@ -1,4 +1,4 @@
-"""The kernels at the sizes of t5-base and mt5-base, compiled for chips that need not be present."""
+"""The kernels at the sizes of t5-base, mt5-base and Switch-C, compiled for absent chips."""
 
 import importlib.util
 import json
@@ -44,6 +44,7 @@ def programs(topology: str) -> dict[str, str]:
     ("topology", "target", "kernels"),
     [
         pytest.param("v5p:2x2x1", "tpu_custom_call", 2, marks=needs_libtpu),
+        pytest.param("v4:2x2x1", "tpu_custom_call", 2, marks=needs_libtpu),
         pytest.param("v6e:2x2", "tpu_custom_call", 2, marks=needs_libtpu),
         pytest.param("h100:1", "__gpu$xla.gpu.triton", 3, marks=needs_plugin),
     ],

@@ -156,6 +156,29 @@ def test_one_of_several_parameters_gathered_at_once_is_a_parameter():
     assert (again.size, again.origin) == (96, "parameters")
 
 
+# As XLA for TPU7x prints a gather that a SparseCore carries out.
+CALLED = """HloModule step
+
+%called (input: f32[3]) -> f32[6] {
+  %input = f32[3]{0} parameter(0)
+  ROOT %gathered = f32[6]{0} all-gather(%input), replica_groups={{0,1}}
+}
+
+ENTRY %main (a: f32[6]) -> f32[6] {
+  %a = f32[6]{0} parameter(0)
+  %part = f32[3]{0} slice(%a), slice={[0:3]}
+  %prepared = token[] custom-call(), custom_call_target="PrepareAsyncCallDone"
+  %start = ((f32[3]{0}, token[]), f32[6]{0}) call-start(%part, %prepared), to_apply=%called
+  ROOT %done = f32[6]{0} call-done(%start)
+}
+"""
+
+
+def test_a_parameter_gathered_in_a_called_computation_is_a_parameter():
+    (gathered,) = collectives(parse(CALLED), {"data": 2, "expert": 1, "model": 1}, 1)
+    assert (gathered.kind, gathered.origin) == ("all-gather", "parameters")
+
+
 @pytest.mark.parametrize(
     ("result", "opcode", "size"),
     [
