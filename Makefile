@@ -10,10 +10,11 @@ EXTRAS ?= demo,dev
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
 # Installs wheels only, each with a hash of requirements.lock: a source package would run unlocked code.
 LOCKED := -m pip install --quiet --require-hashes --only-binary :all: --constraint requirements.lock
+INPUTS ?= 1000000
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py
 TORCH := parity/hugging_face.py parity/hugging_face_files.py parity/hugging_face_student.py
 
-.PHONY: demo test plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
+.PHONY: demo test fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -24,6 +25,11 @@ test: install
 # Whole recipes compiled ahead of time for TPUs and simulated devices; needs EXTRAS=demo,dev,plan.
 plans: install
 	$(BIN)/python -m pytest -m plans --dist=load
+
+# A million mutated inputs over every reader of strangers' bytes, 20 to 40 minutes on one core;
+# `make fuzz INPUTS=50000` for fewer. Inputs that break a promise lie in build/fuzz.
+fuzz: install
+	$(BIN)/python tests/fuzz/driver.py --inputs $(INPUTS)
 
 # Coverage of intervals and rates of false findings, over many drawn data sets.
 simulations: install

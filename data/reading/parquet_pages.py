@@ -3,39 +3,107 @@
 Each row is a record with the fields of `page_record`. Rows are read in batches, so memory does not
 grow with the file. A truncated Parquet file has no footer and is one loss; damage inside a file
 loses the rows from there on. Offsets are row numbers.
+
+A few kilobytes of Parquet can stand for gigabytes: a value of 32 MB, compressed, and a reference to
+it per row. So a column stays a dictionary, which holds a repeated value once; a row group that
+declares more than gzip could unpack from its bytes is refused unread; a value has the limit of a
+JSON line; and all values of a file together have the limit of a gzip file of its size.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.errors import is_system_error
 from data.reading.page import BrokenRecord, Page
 from data.reading.page_record import defect_of, page_of
-from data.reading.published_names import published_as
+from data.reading.published_names import Published, published_as
 
 SUFFIXES = (".parquet",)
 
 FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
 BATCH_ROWS = 256
+LARGEST_VALUE_BYTES = 32 << 20  # as of a JSON line
+LARGEST_RATIO = 1032  # of DEFLATE: 258 bytes from 2 bits
+FREE_BYTES = 64 << 20  # unpacked by any file, however small
 
 
 def read(path: Path) -> Iterator[Page | BrokenRecord]:
     """Yields one page or broken record per row."""
-    published, row = published_as(path.name), 0
+    row = 0
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            columns = [name for name in file.schema_arrow.names if name in FIELDS]
-            for batch in file.iter_batches(BATCH_ROWS, columns=columns):
-                for record in batch.to_pylist():
-                    reason = defect_of(record)
-                    broken = reason is not None and BrokenRecord.at(path, row, reason)
-                    yield broken or page_of(record, published)
-                    row += 1
+        for found in _rows(path):
+            row = found.offset + 1 if isinstance(found, BrokenRecord) else row + 1
+            yield found
     # Years and time zones that Python lacks raise OverflowError, KeyError and ValueError.
     except (OSError, pa.ArrowException, ArithmeticError, LookupError, ValueError) as error:
         if isinstance(error, OSError) and is_system_error(error):
             raise
         yield BrokenRecord.at(path, row, "unreadable", str(error))
+
+
+def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
+    published, row, left = published_as(path.name), 0, _most_bytes(path.stat().st_size)
+    metadata = pq.read_metadata(path)
+    with pq.ParquetFile(path, metadata=metadata, read_dictionary=_texts(metadata)) as file:
+        columns = [name for name in file.schema_arrow.names if name in FIELDS]
+        for group in range(metadata.num_row_groups):
+            # A column's metadata would be exact, but Arrow aborts the process where it is damaged.
+            if metadata.row_group(group).total_byte_size > left:
+                detail = f"{metadata.row_group(group).num_rows:,} rows"
+                yield BrokenRecord.at(path, row, "too_large", detail)
+                row += metadata.row_group(group).num_rows
+                continue
+            for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
+                sizes = _sizes(batch)
+                for record, size in zip(_records(batch, sum(sizes)), sizes, strict=True):
+                    left -= size
+                    if left < 0:
+                        yield BrokenRecord.at(path, row, "too_large", "and all rows after it")
+                        return
+                    yield _page(path, row, record, size, published)
+                    row += 1
+
+
+def _records(batch: pa.RecordBatch, size: int) -> Iterator[dict[str, Any]]:
+    """Yields the rows; those of a large batch one by one, as a shared value is copied for each."""
+    if size <= FREE_BYTES:
+        yield from batch.to_pylist()
+    else:
+        yield from (batch.slice(row, 1).to_pylist()[0] for row in range(batch.num_rows))
+
+
+def _page(
+    path: Path, row: int, record: dict[str, Any], size: int, published: Published
+) -> Page | BrokenRecord:
+    reason = "too_large" if size > LARGEST_VALUE_BYTES else defect_of(record)
+    return page_of(record, published) if reason is None else BrokenRecord.at(path, row, reason)
+
+
+def _most_bytes(size: int) -> int:
+    return LARGEST_RATIO * size + FREE_BYTES
+
+
+def _texts(metadata: pq.FileMetaData) -> list[str]:
+    """Returns the columns that can be read as dictionaries."""
+    columns = map(metadata.schema.column, range(metadata.num_columns))
+    return [
+        column.path for column in columns
+        if column.path in FIELDS and column.physical_type == "BYTE_ARRAY"
+    ]  # fmt: skip
+
+
+def _sizes(batch: pa.RecordBatch) -> list[int]:
+    """Returns the bytes of text in each row."""
+    total = pa.array([0] * batch.num_rows, pa.int64())
+    for column in batch.columns:
+        if isinstance(column, pa.DictionaryArray):
+            of_values = pc.call_function("binary_length", [column.dictionary]).cast(pa.int64())
+            total = pc.call_function(
+                "add", [total, pc.fill_null(of_values.take(column.indices), 0)]
+            )
+    return total.to_pylist()

@@ -1,4 +1,7 @@
-"""Files of which parts are read: memory-mapped here, by byte ranges from a store."""
+"""Files of which parts are read: here by `pread`, from a store by byte ranges.
+
+None is memory-mapped: a file cut short by another process would end this one by SIGBUS.
+"""
 
 import contextlib
 import io
@@ -18,8 +21,8 @@ AHEAD_BYTES = 256 << 10  # read with every small request: a footer, the head of 
 def open_ranges(path: str) -> Iterator[pa.NativeFile]:
     """Yields the file for random access."""
     if not is_remote(path):
-        with pa.memory_map(path) as mapped:
-            yield mapped
+        with pa.OSFile(path) as file:
+            yield file
     else:
         source = io.BufferedReader(_RemoteFile(path), AHEAD_BYTES)
         with source, pa.PythonFile(source, mode="r") as file:

@@ -1,6 +1,7 @@
 """Damage as in real crawls: good records survive, losses are counted, memory is bounded."""
 
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,13 @@ def test_a_bomb_costs_little_memory_and_its_neighbours_survive(tmp_path, name, c
     assert reason in found
     assert found[0] == found[-1] != reason
     assert int(kilobytes) < 150_000
+
+
+def test_an_archive_that_is_cut_while_it_is_read_is_truncated(tmp_path):
+    path = tmp_path / "x.wet.gz"
+    whole = b"".join(GOOD * 900)
+    path.write_bytes(whole)
+    pages = web_archive.read(path)
+    assert isinstance(next(pages), Page)
+    os.truncate(path, len(whole) // 2 + 7)  # inside a member
+    assert [one for one in pages if isinstance(one, BrokenRecord)][-1].reason == "truncated"

@@ -1,5 +1,9 @@
+import os
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +27,46 @@ def test_rows_are_pages_and_a_broken_one_is_counted(tmp_path):
     assert second == BrokenRecord(f"{tmp_path.name}/{path.name}", 1, "no_text")
     assert isinstance(third, Page)
     assert third.declared_language == "iw"
+
+
+def repeated(path: Path, text: str, rows: int) -> None:
+    """Writes one value and a reference to it per row: some bytes of Parquet for each megabyte."""
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([text]))
+    table = pa.table({"text": shared, "url": ["https://a.example/"] * rows})
+    pq.write_table(table, path, compression="zstd")
+
+
+@pytest.mark.parametrize("megabytes, rows, pages", [(31, 256, 2), (33, 256, 0), (1, 9000, 64)])
+def test_what_a_small_file_unpacks_is_bounded(tmp_path, megabytes, rows, pages):
+    path = tmp_path / "bomb.parquet"
+    repeated(path, "x" * (megabytes << 20), rows)
+    assert path.stat().st_size < 3000
+    found = [one if isinstance(one, BrokenRecord) else None for one in read(path)]
+    assert found.count(None) == pages
+    assert found[-1] is not None
+    assert found[-1].reason == "too_large"
+    assert len(found) < 100
+
+
+def test_a_row_group_that_declares_too_much_is_not_read(tmp_path):
+    path = tmp_path / "bomb.parquet"
+    table = pa.table({"text": ["x" * (80 << 20)], "url": ["u"]})
+    with pq.ParquetWriter(path, table.schema, compression="zstd") as file:
+        file.write_table(table)
+        file.write_table(pa.table({"text": ["Habari"], "url": ["u"]}))
+    found, page = read(path)
+    assert (found.offset, found.reason) == (0, "too_large")
+    assert page.text == "Habari"
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_a_loss_and_no_signal(tmp_path):
+    path = tmp_path / "cut.parquet"
+    rows = pa.table({"text": [f"Habari {n}" * 99 for n in range(9000)], "url": ["u"] * 9000})
+    pq.write_table(rows, path, row_group_size=300, compression="none", use_dictionary=False)
+    pages = read(path)
+    assert isinstance(next(pages), Page)
+    os.truncate(path, 5000)
+    assert [one for one in pages if isinstance(one, BrokenRecord)][-1].reason == "unreadable"
 
 
 @settings(max_examples=60)

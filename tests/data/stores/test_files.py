@@ -1,6 +1,7 @@
 """A directory of this machine and one of a store answer alike."""
 
 import itertools
+import os
 from pathlib import Path
 
 import fsspec
@@ -114,3 +115,11 @@ def test_absolute_paths(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert files.absolute("a/b") == str(Path(tmp_path, "a/b"))
     assert files.absolute("s3://bucket/a") == "s3://bucket/a"
+
+
+def test_a_file_that_is_cut_while_it_is_open_is_an_error_and_no_signal(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(bytes(1 << 20))
+    with open_ranges(str(path)) as file:
+        os.truncate(path, 10)
+        assert file.read_at(100, 1 << 19) == b""
