@@ -182,7 +182,12 @@ def test_one_language_and_one_run_per_side_are_enough(browser, tmp_path, monkeyp
 def test_the_policy_keeps_strange_scripts_from_running(browser, finished, tmp_path):
     page = (finished / "out/index.html").read_text()
     evil = "<img src=x onerror=\"document.title='evil'\"><script>document.title='evil'</script>"
+    evil += '<base href="https://evil.test/">'
     (tmp_path / "evil.html").write_text(page.replace("<main>", f"<main>{evil}"))
     browser.open(tmp_path / "evil.html", width=1280)
     assert browser.evaluate("document.title") == "Switch against mT5, language by language"
-    assert any("Content Security Policy" in one for one in browser.complaints())
+    assert browser.evaluate("document.baseURI").startswith("file:")
+    complaints = browser.complaints()
+    for directive in ("script-src", "base-uri"):
+        assert any(directive in one for one in complaints), directive
+    assert "form-action 'none'" in page
