@@ -1,6 +1,6 @@
 """Pages of the documentation site that no file of docs/ holds; a hook of mkdocs (mkdocs.yml).
 
-* README.md, CONTRIBUTING.md and CHANGELOG.md, with their links turned to the site's pages.
+* README.md, CONTRIBUTING.md, CHANGELOG.md and SECURITY.md, with links turned to the site's pages.
 * One page of API reference per folder of the four packages, written from docstrings. Sources are
   parsed, never imported, so the site needs none of JAX, Beam or TensorFlow.
 * The navigation of these pages and of the decisions, in the order of docs/decisions/README.md.
@@ -17,6 +17,7 @@ AT_THE_TOP = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
 }
 
 
