@@ -8,13 +8,14 @@ from eval.cautions import cautions
 from eval.expert_sharing import ExpertSharing
 from eval.language_gain import LanguageGain
 from eval.language_loss import Unit
+from eval.markdown_text import bullets, heading, paragraph, table
 from eval.report import ReportContents, shared_total, speedup_text
 
 
 def to_markdown(report: ReportContents) -> str:
     """Returns `report.md`."""
-    parts = [f"# {report.candidate.name} against {report.baseline.name}, language by language"]
-    parts += [report.sentence, "\n".join(f"- {one}" for one in cautions(report))]
+    title = f"{report.candidate.name} against {report.baseline.name}, language by language"
+    parts = [heading(title), paragraph(report.sentence), bullets(cautions(report))]
     parts += [_summary(report), _how_to_read(report), _sides(report)]
     parts += [*_differences(report), *_held_out(report)]
     parts += [_languages(report), *_students(report), *_experts(report.experts)]
@@ -25,7 +26,7 @@ def to_markdown(report: ReportContents) -> str:
 def _summary(report: ReportContents) -> str:
     """Returns every number of `report.json`'s summary; missing languages are counted."""
     numbers = asdict(report.summary) | {"languages_missing": len(report.summary.languages_missing)}
-    return markdown_table(
+    return table(
         ("over languages", ""),
         [(name.replace("_", " "), _plain(value)) for name, value in numbers.items()],
     )
@@ -34,7 +35,7 @@ def _summary(report: ReportContents) -> str:
 def _how_to_read(report: ReportContents) -> str:
     baseline, candidate, unit = report.baseline.name, report.candidate.name, report.unit
     named = "nats per target token" if unit is Unit.NATS_PER_TOKEN else "bits per byte"
-    return (
+    return paragraph(
         f"Gain is {named} on held-out pages, {baseline} minus {candidate}: above zero, {candidate} "
         "is better. In brackets is the 95% interval over resampled pages (and runs, where a side "
         "has several). ● marks gains that are beyond noise after Benjamini–Hochberg over all "
@@ -45,7 +46,7 @@ def _how_to_read(report: ReportContents) -> str:
 
 def _sides(report: ReportContents) -> str:
     facts = zip(asdict(report.facts[0]).items(), asdict(report.facts[1]).values(), strict=True)
-    return markdown_table(
+    return table(
         ("", report.baseline.name, report.candidate.name),
         [(name.replace("_", " "), _plain(one), _plain(other)) for (name, one), other in facts],
     )
@@ -60,8 +61,8 @@ def _differences(report: ReportContents) -> list[str]:
     ]
     head = ("differs", report.baseline.name, report.candidate.name)
     return [
-        "Beyond the feed-forward, the name and the seed the runs differ in:",
-        markdown_table(head, rows),
+        paragraph("Beyond the feed-forward, the name and the seed the runs differ in:"),
+        table(head, rows),
     ]
 
 
@@ -75,12 +76,12 @@ def _held_out(report: ReportContents) -> list[str]:
     )
     sharing = [(code, one) for code, one in report.shared_lines.items() if one.shared_lines]
     named = ", ".join(f"{get(code).name} {one.shared_lines:,}" for code, one in sharing)
-    return [f"{counted}: {named}." if named else f"{counted}."]
+    return [paragraph(f"{counted}: {named}." if named else f"{counted}.")]
 
 
 def _languages(report: ReportContents) -> str:
     head = ("language", "code", report.baseline.name, report.candidate.name)
-    return markdown_table(
+    return table(
         (*head, "gain", "interval", "", "step speed-up"),
         [_row(code, gain) for code, gain in report.gains.items()],
     )
@@ -127,7 +128,7 @@ def _students(report: ReportContents) -> list[str]:
     ]
     head = ("student", "seeds", "compression", "gain kept", "95% interval", "median language")
     sentences = [distillation.sentence(one, report.candidate.name) for one in report.students]
-    return [" ".join(sentences), markdown_table(head, rows)]
+    return [paragraph(" ".join(sentences)), table(head, rows)]
 
 
 def _experts(sharing: ExpertSharing | None) -> list[str]:
@@ -153,7 +154,7 @@ def _experts(sharing: ExpertSharing | None) -> list[str]:
         "share of all assignments, the router’s entropy, dropped assignments, and the language "
         "whose use of experts is farthest from that of all (0 is the same, 1 experts of its own)."
     )
-    return [caption, markdown_table(head, rows)]
+    return [paragraph(caption), table(head, rows)]
 
 
 def _fertility(report: ReportContents) -> list[str]:
@@ -161,7 +162,8 @@ def _fertility(report: ReportContents) -> list[str]:
     if not rows:
         return []
     columns = ("language", "code", "tokens/byte", "tokens/page", "unknown", "byte fallback")
-    return ["Tokenizer fertility on the training text:", markdown_table(columns, rows)]
+    title = paragraph("Tokenizer fertility on the training text:")
+    return [title, table(columns, rows)]
 
 
 def _fertility_row(code: str, gain: LanguageGain) -> tuple[str, ...]:
@@ -173,12 +175,6 @@ def _fertility_row(code: str, gain: LanguageGain) -> tuple[str, ...]:
         "–" if gain.unknown_share is None else f"{gain.unknown_share:.2%}",
         "–" if gain.byte_fallback_share is None else f"{gain.byte_fallback_share:.2%}",
     )
-
-
-def markdown_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Returns a Markdown table; a pipe in a cell becomes a slash."""
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
 def _plain(value: object) -> str:

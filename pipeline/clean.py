@@ -20,7 +20,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
-from rich.console import Console
 
 from data.languages import codes
 from data.rules.bad_words import BadWordRule
@@ -51,6 +50,7 @@ from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.requested_rules import bad_word_rule, fasttext_model, requested_rules
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.write import WriteFile
+from pipeline.terminal import Terminal
 
 STAGE = "clean"
 OUTPUTS = ("pages", "rejected", "broken")  # folders of a corpus
@@ -59,7 +59,7 @@ OUTPUTS = ("pages", "rejected", "broken")  # folders of a corpus
 def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
     """Cleans the input into the directory, or prints that it is already finished."""
     started = time.monotonic()
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     rules = requested_rules(arguments)
     languages = None if arguments.languages is None else codes(arguments.languages)
     options = pipeline_options(arguments.beam)

@@ -27,6 +27,7 @@ from pipeline.credentials import redacted, refuse
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted, system_failure
 from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
+from pipeline.terminal import print_message
 
 COMMANDS: dict[str, type] = {
     "clean": arguments.Clean,
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         status = run(sys.argv[1:] if argv is None else argv)
     except Exception:
-        print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+        for line in redacted(traceback.format_exc()).splitlines():
+            print_message(line)
         status = 1
     sys.exit(status)
 
@@ -82,15 +84,15 @@ def run(argv: list[str]) -> int:
             set_compiler_flags(deterministic=command.deterministic)
         importlib.import_module(module_of(name)).run(command)
     except (DataError, ArtifactError, ConfigurationError) as error:
-        print(f"mswitch: {redacted(str(error))}", file=sys.stderr)
+        print_message(f"mswitch: {redacted(str(error))}")
         return 2
     except Preempted as stopped:
-        print(stopped, file=sys.stderr)
+        print_message(str(stopped))
         return PREEMPTED_STATUS
     except Exception as error:
         if (sentence := system_failure(error)) is None:
             raise
-        print(f"mswitch: {argv[0]} met {redacted(sentence)}", file=sys.stderr)
+        print_message(f"mswitch: {argv[0]} met {redacted(sentence)}")
         return 2
     return 0
 

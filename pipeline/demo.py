@@ -19,6 +19,7 @@ from pipeline.arguments import Demo
 from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
+from pipeline.terminal import Terminal
 
 DEMO_PACKAGES = ("gflanguages", "django", "warcio")  # two ship text, one writes archives
 VOCABULARY_SIZE = 8192
@@ -48,14 +49,14 @@ def run(arguments: Demo) -> None:
 
 def run_stages(out: Path) -> None:
     """Runs every stage in order; each locks its own directory too."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     started = time.monotonic()
     stages = commands(out)
     print_headline(console, 1, len(stages) + 1, "archives of shipped text, some records broken")
     write_archive(out / "archive")
     for number, stage in enumerate(stages, 2):
         print_headline(console, number, len(stages) + 1, stage.title)
-        console.print(f"[dim]$ mswitch {shlex.join(stage.command)}[/dim]", soft_wrap=True)
+        console.print(f"$ mswitch {shlex.join(stage.command)}", style="dim", soft_wrap=True)
         run_stage(stage)
     console.print(f"The demo took {time.monotonic() - started:.0f} s.")
     console.print(f"The report is in {out / 'report' / 'index.html'}", soft_wrap=True)
@@ -145,4 +146,4 @@ def run_stage(stage: Stage) -> None:
 
 def print_headline(console: Console, number: int, total: int, title: str) -> None:
     """Prints the headline of a stage."""
-    console.print(f"[bold]{number}/{total}  {title}[/bold]")
+    console.print(f"{number}/{total}  {title}", style="bold")

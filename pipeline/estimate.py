@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline import clean
@@ -23,6 +22,7 @@ from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import InputFile
+from pipeline.terminal import Terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def run(arguments: Estimate) -> None:
         measured = measure(some, arguments.rules, Path(directory))
     size = sum(file.size for file in found)
     whole = measured.times(size / max(measured.input_bytes, 1))
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(table_of(measured, whole, arguments.price_per_core_hour))
     part = measured.input_bytes / max(size, 1)
     console.print(

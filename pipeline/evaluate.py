@@ -4,8 +4,6 @@ Writes `RUN/evaluation/step=N.parquet` (`training/evaluation_file.py`), as pretr
 intervals.
 """
 
-from rich.console import Console
-
 from data.tokens.blocks import TokenBlocks
 from pipeline.arguments import Evaluate
 from pipeline.artifacts.claims import digest_of_manifest
@@ -13,6 +11,7 @@ from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import check_same_vocabulary, find_run
 from pipeline.runs.open import load_run, restore
+from pipeline.terminal import Terminal
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.evaluation_file import evaluation_file, scored_tokens, write_evaluation
 from pipeline.training.held_out import HeldOut
@@ -37,7 +36,7 @@ def score(arguments: Evaluate) -> None:
     evaluation = held_out.score(trainer, arrays)
     assert evaluation is not None  # no `stop` was passed
     path = write_evaluation(arguments.run, step, evaluation, tokens)
-    Console(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
+    Terminal(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
 
 
 def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:

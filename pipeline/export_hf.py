@@ -10,7 +10,6 @@ format cannot hold (gated experts) is refused before anything is written.
 import shutil
 from pathlib import Path
 
-from rich.console import Console
 from safetensors.numpy import save_file
 
 from data.stores.atomic import atomic_write
@@ -24,6 +23,7 @@ from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.runs.open import load_run, restore
+from pipeline.terminal import Terminal
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
 
@@ -36,7 +36,7 @@ def run(arguments: ExportHf) -> None:
     inputs = {
         name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)
     }
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with output_lock(arguments.out, "export-hf"):
         if claim(arguments.out, "export-hf", {"step": step}, inputs) is Claim.FINISHED:
             console.print(f"export-hf: {arguments.out} is finished.")

@@ -10,6 +10,7 @@ from model.generation import Sampling, generate
 from model.sharding.layouts import batch_sharding
 from pipeline.arguments import Fill
 from pipeline.runs.open import load_run, restore
+from pipeline.terminal import print_lines
 
 
 def run(arguments: Fill) -> None:
@@ -38,7 +39,7 @@ def run(arguments: Fill) -> None:
     rows[0] = inputs
     placed = jax.device_put(jnp.asarray(rows), batch_sharding(mesh))
     written = np.asarray(fill(arrays, placed, jax.random.key(arguments.seed)))[0]
-    print(tokenizer.decode(written[written != PADDING]))
+    print_lines(*tokenizer.decode(written[written != PADDING]).split("\n"))
 
 
 def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from rich.console import Console
 from safetensors import safe_open
 
 from data.examples.span_corruption import lengths_for_inputs
@@ -28,6 +27,7 @@ from pipeline.errors import ArtifactError
 from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.open import trainer_here
+from pipeline.terminal import Terminal
 from pipeline.training.description import describe_run
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.save_errors import explain_save_errors
@@ -41,7 +41,7 @@ def run(arguments: ImportHf) -> None:
     settings = {"rows": arguments.rows, "inputs": arguments.inputs}
     files = [arguments.directory / CONFIG, arguments.directory / VOCABULARY, *weights]
     inputs = {path.name: digest_of_contents(path) for path in files}
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with output_lock(arguments.out, "import-hf"):
         if claim(arguments.out, "import-hf", settings, inputs) is Claim.FINISHED:
             console.print(f"import-hf: {arguments.out} is finished.")

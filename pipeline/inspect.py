@@ -20,6 +20,7 @@ from pipeline.arguments import Inspect
 from pipeline.artifacts.claims import CLAIM, MANIFEST, Head, read_head, read_manifest, stage_of
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
+from pipeline.terminal import Terminal
 from pipeline.tokens.open_blocks import open_blocks
 
 
@@ -62,7 +63,7 @@ def run(arguments: Inspect) -> None:
     Raises:
         ArtifactError: if the directory holds no finished artifact, or a damaged one.
     """
-    console = Console()
+    console = Terminal()
     if is_remote(arguments.directory):
         inspect_stored(arguments, console)
         return
@@ -104,7 +105,7 @@ def print_head(head: Head, console: Console) -> None:
     """Prints the stage, the versions and the settings of an artifact."""
     console.print(f"{head.stage}, schema {head.schema_version}, mswitch {head.code_version}")
     for key, value in head.settings.items():
-        console.print(f"  {key}: {value}", markup=False)
+        console.print(f"  {key}: {value}")
 
 
 def inspect_vocabulary(directory: Path, console: Console) -> None:

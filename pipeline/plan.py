@@ -30,6 +30,7 @@ from pipeline.recipe import named
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe, override
+from pipeline.terminal import Terminal
 
 ASSUMPTIONS = (
     "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
@@ -89,7 +90,7 @@ def plan_cheapest(arguments: Plan) -> None:
         days=arguments.days or math.inf,
         budget=arguments.budget or math.inf,
     )
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     plans, best = find_cheapest(recipe, arguments.slices, goal, arguments.most, console)
     console.print(ASSUMPTIONS, soft_wrap=True)
     if arguments.out is not None:
@@ -98,7 +99,7 @@ def plan_cheapest(arguments: Plan) -> None:
 
 def compile_and_print(arguments: Plan) -> None:
     """Compiles, prints and writes the plan in this process."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     recipe = override(named.get(arguments.recipe), arguments.overrides)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
@@ -120,7 +121,7 @@ def compile_and_print(arguments: Plan) -> None:
         console.print(ASSUMPTIONS, soft_wrap=True)
     if arguments.moves and step.program is not None:
         for line in lines(largest_moves(step.program, arguments.moves)):
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(line, soft_wrap=True)
     tried = try_remedies(step, console) if arguments.remedies and not step.fits else []
     if arguments.out is not None:
         write(arguments.out, plan_to_json(step, figures, tried, wrong))

@@ -5,7 +5,6 @@ Parameters are counted from shapes alone, so a trillion of them take no memory.
 
 import json
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from model.config import ModelConfig, forward_flops, forward_flops_by_part
@@ -13,6 +12,7 @@ from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import Recipes
 from pipeline.recipe import named
 from pipeline.recipe.recipe import recipe_to_json
+from pipeline.terminal import Terminal, print_lines
 
 
 def run(arguments: Recipes) -> None:
@@ -26,14 +26,16 @@ def run(arguments: Recipes) -> None:
 def print_one(recipe: named.Recipe) -> None:
     """Prints every field, then parameters, FLOPs and lengths."""
     lengths = recipe.lengths
-    print(named.summary(recipe.name))
-    print(json.dumps(recipe_to_json(recipe), indent=2))
-    print(f"parameters: {count(recipe.model)}")
+    print_lines(named.summary(recipe.name))
+    print_lines(*json.dumps(recipe_to_json(recipe), indent=2).split("\n"))
+    print_lines(f"parameters: {count(recipe.model)}")
     parts = forward_flops_by_part(recipe.model, lengths.inputs, lengths.targets)
-    print(f"forward FLOPs per sequence: {sum(parts)}")
+    print_lines(f"forward FLOPs per sequence: {sum(parts)}")
     for name, flops in parts._asdict().items():
-        print(f"  {name.replace('_', '-')}: {flops}")
-    print(f"tokens per row: raw {lengths.raw}, inputs {lengths.inputs}, targets {lengths.targets}")
+        print_lines(f"  {name.replace('_', '-')}: {flops}")
+    print_lines(
+        f"tokens per row: raw {lengths.raw}, inputs {lengths.inputs}, targets {lengths.targets}"
+    )
 
 
 def print_all() -> None:
@@ -57,7 +59,7 @@ def print_all() -> None:
             f"{recipe.steps:,}",
             f"{recipe.rows} x {recipe.inputs}",
         )
-    console = Console()
+    console = Terminal()
     console.print(table)
     console.print("FLOPs: forward, per sequence. batch: rows x input tokens per row.")
 

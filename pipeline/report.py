@@ -32,6 +32,7 @@ from pipeline.errors import ArtifactError
 from pipeline.runs import comparable, finished
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.training_text import check_text, training_text
+from pipeline.terminal import print_lines
 
 STAGE = "report"
 
@@ -58,7 +59,7 @@ def run(arguments: Report) -> None:
         write_text(arguments.out / "index.html", to_html(report))
         claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
     lines = [report.sentence, *(f"- {caution}" for caution in cautions(report))]
-    print("\n".join([*lines, f"The report is in {arguments.out / 'index.html'}"]))
+    print_lines(*lines, f"The report is in {arguments.out / 'index.html'}")
 
 
 def _report(

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
-from rich.console import Console
 
 from data.stores.digests import digest_of_bytes, digest_of_value
 from data.stores.fences import FOLDER
@@ -37,6 +36,7 @@ from pipeline.beam.work_items import DoWork
 from pipeline.beam.workspace import WORK, Workspace, clear
 from pipeline.corpus.pages import PageFile, corpus_digests, page_files, training_pages
 from pipeline.errors import ArtifactError
+from pipeline.terminal import Terminal
 from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
 
 # Raised when unfinished shards of an earlier version may not be resumed: other ids or another cut.
@@ -53,7 +53,7 @@ def run(arguments: Tokenize) -> None:
     vocabulary, model = read_vocabulary(arguments.vocabulary)
     inputs = corpus_digests(arguments.corpus)
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     out = absolute(arguments.out)
     shards = page_shards(arguments.corpus)
     with output_lock(out, "tokenize"):

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import sentencepiece
-from rich.console import Console
 
 from data.errors import DataError
 from data.examples.mixture import parse, weights_file
@@ -43,6 +42,7 @@ from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.corpus.pages import corpus_digests, page_count, page_files, page_texts, training_sizes
 from pipeline.errors import ArtifactError
+from pipeline.terminal import Terminal
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
 TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number
@@ -96,7 +96,7 @@ def train_on_corpus(arguments: Vocabulary) -> None:
     inputs = corpus_digests(arguments.corpus)
     if weights_path := weights_file(arguments.mixture):
         inputs["weights"] = digest_of_contents(weights_path)
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with output_lock(arguments.out, "vocabulary"):
         if claim(arguments.out, "vocabulary", settings, inputs) is Claim.FINISHED:
             console.print(f"vocabulary: {arguments.out} is finished.")
@@ -132,7 +132,7 @@ def conclude(
         **facts,
     }
     finish(out, "vocabulary", settings, inputs, body)
-    Console(stderr=True).print(
+    Terminal(stderr=True).print(
         f"vocabulary: {tokenizer.size} ids ({SENTINELS} sentinels) in {path}"
     )
 

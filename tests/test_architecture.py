@@ -1,5 +1,6 @@
 """Imports are cheap and safe in any process; modules have docstrings; tests/ is no package."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,15 @@ def test_every_module_opens_with_a_docstring():
 def test_packages_are_typed():
     for package in ("data", "model", "eval", "pipeline"):
         assert (ROOT / package / "py.typed").exists()
+
+
+def test_everything_printed_passes_the_file_that_escapes_it():
+    for package in ("data", "model", "eval", "pipeline"):
+        for path in (ROOT / package).rglob("*.py"):
+            calls = [
+                node.func.id
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            ]
+            prints = {"print", "Console"}.intersection(calls)
+            assert not prints or path == ROOT / "pipeline/terminal.py", path

@@ -1,7 +1,6 @@
 """The lock that a command holds on its output directory for its whole life."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from data.stores.files import is_remote
 from data.stores.locks import locked
 from pipeline.errors import ArtifactError
+from pipeline.terminal import print_message
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def output_lock(out: Path | str, stage: str) -> Iterator[None]:
     """
 
     def notify(sentence: str) -> None:
-        print(f"{stage}: {sentence}", file=sys.stderr, flush=True)
+        print_message(f"{stage}: {sentence}")
 
     check_no_links(out, stage)
     with locked(out, stage, notify):

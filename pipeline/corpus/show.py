@@ -1,8 +1,7 @@
 """`mswitch inspect` on a corpus: checks the rows of its files, then prints the funnel.
 
 The numbers are those of the report's corpus section: one row per reason, with the beginning of a
-rejected page, then one row per language. Text from the web is printed without control characters,
-which a terminal would execute.
+rejected page, then one row per language.
 """
 
 from collections import Counter
@@ -10,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from data.corpus_manifest import CorpusManifest
@@ -53,14 +51,14 @@ def inspect_clean(directory: Path | str, console: Console) -> None:
         console.print(_reasons(funnel))
     console.print(_languages(funnel))
     if language_probability.rows(funnel):
-        console.print(language_probability.sentence(funnel), markup=False)
+        console.print(language_probability.sentence(funnel))
     console.print("the files hold as many pages as the manifest counts")
 
 
-def printable(text: str) -> str:
+def beginning(text: str) -> str:
     """Returns the beginning of a text on one line, without control characters."""
     line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-    return escape(line if len(line) <= SAMPLE_CELLS else line[: SAMPLE_CELLS - 1] + "…")
+    return line if len(line) <= SAMPLE_CELLS else line[: SAMPLE_CELLS - 1] + "…"
 
 
 def _check(files: str, pages: int) -> None:
@@ -76,7 +74,7 @@ def _reasons(funnel: Funnel) -> Table:
     table = _table("rejected", ("pages", "share"), ("most in", "such as"))
     for reason in funnel.reasons:
         most_in = {row.code: row.rejected.get(reason.name, 0) for row in funnel.rows}
-        example = printable(reason.samples[0].text) if reason.samples else ""
+        example = beginning(reason.samples[0].text) if reason.samples else ""
         table.add_row(
             reason.name, f"{reason.pages:,}", f"{reason.share:.1%}", _most(most_in), example
         )

@@ -7,7 +7,6 @@ alone. What the environment already sets is never changed.
 """
 
 import os
-import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import ArtifactError
 from pipeline.hardware.libtpu import has_chips
+from pipeline.terminal import print_message
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def set_compiler_flags(*, deterministic: bool) -> None:
         if reason := untested(flags.compiler):
             if deterministic:
                 raise ArtifactError(f"--deterministic was given, and {reason}.")
-            print(f"mswitch: no compiler flags are set, as {reason}.", file=sys.stderr)
+            print_message(f"mswitch: no compiler flags are set, as {reason}.")
         else:
             add(flags, os.environ)
     if deterministic and kind in DETERMINISTIC:

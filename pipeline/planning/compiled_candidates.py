@@ -38,17 +38,17 @@ def find_cheapest(
             f"{recipe.name} fits none of {', '.join(slices)}: its sizes do not divide, or its "
             "parameters alone exceed the memory. Name larger slices."
         )
-    console.print(HEADING, markup=False)
+    console.print(HEADING)
 
     def compiled(candidate: Candidate) -> Planned:
         plan = planned_or_aborted(candidate)
-        console.print(line_of(plan, goal), soft_wrap=True, markup=False)
+        console.print(line_of(plan, goal), soft_wrap=True)
         return plan
 
     plans, left = search(ways, compiled, goal, most)
     best = choice(plans, goal)
     for line in conclusion(recipe, best, goal, left):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     return plans, best
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from model.config import ConfigurationError
 from pipeline.planning.compiled_step import CompiledStep
@@ -23,10 +24,9 @@ def table_of(figures: Sequence[Figure]) -> Table:
     for figure in figures:
         if figure.section != section:
             section = figure.section
-            table.add_row(f"[bold]{section}[/bold]")
-        table.add_row(
-            f"  {figure.name}", formatted(figure), figure.unit, f"[dim]{figure.mark}[/dim]"
-        )
+            table.add_row(section, style="bold")
+        mark = Text(figure.mark, style="dim")
+        table.add_row(f"  {figure.name}", formatted(figure), figure.unit, mark)
     return table
 
 

@@ -49,8 +49,8 @@ def check_start(
     if len(sentences) == 1:
         raise ArtifactError(sentences[0])
     if sentences:
-        listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(sentences, 1))
-        raise ArtifactError(f"{recipe.name} cannot start, for {len(sentences)} reasons:{listed}")
+        listed = " ".join(f"({number}) {text}" for number, text in enumerate(sentences, 1))
+        raise ArtifactError(f"{recipe.name} cannot start, for {len(sentences)} reasons: {listed}")
 
 
 def check_mixture(recipe: Recipe, blocks: TokenBlocks) -> None:

@@ -80,7 +80,7 @@ class LiveView:
             f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items() if share
         )
         time = Text.assemble(("time ", "dim"), spent, "  ", (activity, "yellow"))
-        self.live.update(Panel(Group(bar, table, time), title=self.name, title_align="left"))
+        self.live.update(Panel(Group(bar, table, time), title=Text(self.name), title_align="left"))
 
 
 def numbers(line: Mapping[str, Any], steps: int) -> list[tuple[str, str]]:

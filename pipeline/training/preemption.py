@@ -12,7 +12,6 @@ coordination service receives it, and all hosts agree on one step.
 import os
 import signal
 import socket
-import sys
 import threading
 from types import TracebackType
 
@@ -20,6 +19,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from pipeline.errors import PREEMPTED_STATUS
+from pipeline.terminal import print_message
 
 GRACE_SECONDS = 25  # of the 30 that schedulers grant
 
@@ -79,4 +79,4 @@ class Preemption:
         os._exit(PREEMPTED_STATUS)
 
     def _print(self, message: str) -> None:
-        print(f"{self._stage}: {message}", file=sys.stderr, flush=True)
+        print_message(f"{self._stage}: {message}")

@@ -31,6 +31,7 @@ from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.hosts import connect, is_first, on_first_host
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
+from pipeline.terminal import Terminal
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
 from pipeline.training.checks import check_start
 from pipeline.training.description import check_numerics, describe_data, describe_run
@@ -92,7 +93,7 @@ def prepare(
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
     """
-    account, console = TimeAccount(), Console(stderr=True)
+    account, console = TimeAccount(), Terminal(stderr=True)
     connect(**vars(arguments.hosts))
     keep_compiled_programs()
     blocks = open_blocks(arguments.tokens, arguments.cache)

@@ -14,7 +14,7 @@ from pipeline import inspect
 from pipeline.arguments import Inspect
 from pipeline.artifacts import claims
 from pipeline.corpus.funnel import read_funnel, sample_languages
-from pipeline.corpus.show import printable
+from pipeline.corpus.show import beginning
 from pipeline.errors import ArtifactError
 
 TERMINAL = "\x1b]0;owned\x07\x1b[2J[bold]menu[/bold] [/] \u202e\r\n\u0085more"
@@ -100,8 +100,8 @@ def test_inspection_prints_the_funnel_and_no_control_characters(corpus, capsys, 
 
 
 def test_text_is_cut_and_keeps_to_one_printable_line():
-    assert printable("two\nlines\t\x1b[31m of text") == "two lines [31m of text"
-    assert len(printable("x" * 500)) == 60
+    assert beginning("two\nlines\t\x1b[31m of text") == "two lines [31m of text"
+    assert len(beginning("x" * 500)) == 60
 
 
 @pytest.mark.parametrize("kind", ["pages", "rejected"])
