@@ -20,6 +20,8 @@ from model.sharding.mesh import MeshShape
 from pipeline.artifacts.differences import json_leaves
 from pipeline.errors import ArtifactError
 
+MOST = 2**31 - 1  # steps are counted in 32 bits on the devices
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -77,6 +79,10 @@ class Recipe:
         for name in (*counts, "logits_mib"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
+            if getattr(self, name) > MOST:
+                raise ConfigurationError(
+                    f"{name} was {getattr(self, name):,}; it must be at most {MOST:,}."
+                )
         if self.keep_every % self.checkpoint_every:
             raise ConfigurationError(
                 f"keep_every was {self.keep_every}; it must be a multiple of checkpoint_every "

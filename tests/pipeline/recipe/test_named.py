@@ -209,3 +209,9 @@ def test_impossible_values_are_refused_by_name(setting):
     name = path.split(".")[-1]
     with pytest.raises(ConfigurationError, match=rf"{name}\b.* (was|were) .*{value}"):
         override(named.get("switch-demo"), [setting])
+
+
+@pytest.mark.parametrize("name", ["steps", "rows", "evaluate_every", "logits_mib"])
+def test_a_count_that_overflows_32_bits_is_refused(name):
+    with pytest.raises(ConfigurationError, match=rf"{name} was 3,000,000,000; it must be at most"):
+        override(named.get("mt5-demo"), [f"{name}=3000000000"])
