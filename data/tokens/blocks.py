@@ -29,7 +29,7 @@ from data.errors import DataError
 from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
 from data.tokens.block_files import BlockFiles, LocalFiles, Readers
-from data.tokens.manifest import COUNTS, Shard, Split, TokenManifest
+from data.tokens.manifest import COUNTS, MOST_IDS, Shard, Split, TokenManifest
 from data.tokens.tokenizer import UNKNOWN
 
 RECORD_TOKENS = 4096
@@ -68,9 +68,12 @@ def write_shard(
 
     The same pages in the same order give the same bytes. `byte_ids` are the ids of the vocabulary's
     byte pieces, empty without byte fallback.
+
+    Raises:
+        DataError: if an id does not fit the type.
     """
     records, table = directory / f"{name}.arrayrecord", directory / f"{name}.pages.parquet"
-    stream = np.concatenate([np.empty(0, dtype), *(page.tokens.astype(dtype) for page in pages)])
+    stream = np.concatenate([np.empty(0, dtype), *(_narrowed(page, dtype) for page in pages)])
     rows = [page._asdict() | {"tokens": len(page.tokens)} for page in pages]
     with atomic_write(table) as unfinished_table, atomic_write(records) as unfinished:
         _write_records(unfinished, stream)
@@ -88,6 +91,17 @@ def write_shard(
         sha256=digest_of_contents(records),
         pages_sha256=digest_of_contents(table),
     )
+
+
+def _narrowed(page: TokenizedPage, dtype: np.dtype) -> np.ndarray:
+    most = min(np.iinfo(dtype).max, MOST_IDS - 1)
+    wrong = page.tokens[(page.tokens < 0) | (page.tokens > most)]
+    if len(wrong):
+        raise DataError(
+            f"{page.url} has the id {wrong[0]}, and {dtype} holds ids from 0 to {most:,}; the "
+            "vocabulary is not the one that the blocks were begun with, so train or name it again."
+        )
+    return page.tokens.astype(dtype)
 
 
 def _write_records(path: Path, stream: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from data.rules import line_rules
 from data.rules.line_rules import LineHashes
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
-from pipeline.cleaning.exchange import by_shard, keys_path, read_keys, write_keys
+from pipeline.cleaning.exchange import by_shard, keys_path, numbers_from, read_keys, write_keys
 from pipeline.cleaning.judgement import Judgement
 from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.spilled_pages import SpilledPages
@@ -67,7 +67,7 @@ class SpillLineKeys:
         lengths = list(map(len, by_page))
         hashes = line_rules.as_numbers([digest for digests in by_page for digest in digests])
         ranks = np.repeat(np.array([line_rules.rank_of(p.url) for p in pages], np.uint64), lengths)
-        lines = np.arange(first_line, first_line + len(hashes), dtype=np.uint32)
+        lines = numbers_from(first_line, len(hashes), "lines")
         keep = line_rules.surviving_lines(hashes, ranks, lines.astype(np.uint64))
         rows = np.flatnonzero(keep)[np.argsort(hashes[keep, 0], kind="stable")]
         columns = (hashes[:, 0], hashes[:, 1], ranks, lines)

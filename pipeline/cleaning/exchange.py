@@ -10,10 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt64
+from jaxtyping import UInt32, UInt64
 
+from data.errors import DataError
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
+
+NUMBERS = 2**32
 
 
 def keys_path(workspace: Workspace, step: str, shard: int) -> str:
@@ -58,6 +61,25 @@ def read_keys(
             part["shard"] = shard
             parts.append(part)
     return np.concatenate(parts)
+
+
+def numbers_from(first: int, count: int, what: str) -> UInt32[np.ndarray, " count"]:
+    """Returns the numbers of a chunk's lines or rows within its shard.
+
+    Args:
+        first: number of the first.
+        count: how many there are.
+        what: what is numbered, for the message.
+
+    Raises:
+        DataError: if a number does not fit the 32 bits that it has in the keys.
+    """
+    if first + count > NUMBERS:
+        raise DataError(
+            f"A shard of the input has more than {NUMBERS:,} {what}, which is what 32 bits can "
+            "number; divide its files into smaller ones."
+        )
+    return np.arange(first, first + count, dtype=np.int64).astype(np.uint32)
 
 
 def by_shard(shards: np.ndarray, numbers: np.ndarray, count: int) -> list[np.ndarray]:

@@ -26,7 +26,7 @@ from data.reading.page import Page
 from data.rules.line_rules import rank_of
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
-from pipeline.cleaning.exchange import by_shard, read_keys, write_keys
+from pipeline.cleaning.exchange import by_shard, numbers_from, read_keys, write_keys
 from pipeline.cleaning.judgement import ApplyThresholds, Judgement
 from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.spilled_pages import SIZES, SpilledPages
@@ -92,7 +92,7 @@ class SpillMinHashKeys:
         """Writes the keys of a chunk."""
         keys = _band_keys(pages).ravel()
         numbers = np.array([rank_of(page.url) for page in pages], np.uint64)
-        rows = np.arange(first_row, first_row + len(pages), dtype=np.uint32)
+        rows = numbers_from(first_row, len(pages), "pages")
         columns = (keys, np.repeat(numbers, minhash.BANDS), np.repeat(rows, minhash.BANDS))
         write_keys(file, KEYS, keys, self.partitions, columns)
 

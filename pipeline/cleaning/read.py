@@ -25,7 +25,7 @@ from data.stores.files import local_copy
 from data.stores.retry import retried
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import broken_records, spill
-from pipeline.cleaning.exchange import write_keys
+from pipeline.cleaning.exchange import numbers_from, write_keys
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.shards import Cut, chunks
@@ -118,7 +118,7 @@ def _write_versions(
     addresses = b"".join(version.address for version in versions)
     hashes = np.frombuffer(addresses, ">u8")[::2].astype(np.uint64)
     columns = [np.array([one[index] for one in versions], object) for index in range(3)]
-    rows = np.arange(first_row, first_row + len(versions), dtype=np.uint32)
+    rows = numbers_from(first_row, len(versions), "pages")
     write_keys(file, VERSIONS, hashes, partitions, [*columns, rows])
 
 

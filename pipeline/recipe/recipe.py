@@ -21,6 +21,7 @@ from pipeline.artifacts.differences import json_leaves
 from pipeline.errors import ArtifactError
 
 MOST = 2**31 - 1  # steps are counted in 32 bits on the devices
+SEEDS = 2**32  # JAX ignores higher bits: seed 2**32 gave the first weights of seed 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +80,16 @@ class Recipe:
         for name in (*counts, "logits_mib"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
+        for name in (*counts, "logits_mib", "inputs", "keep_every"):
             if getattr(self, name) > MOST:
                 raise ConfigurationError(
                     f"{name} was {getattr(self, name):,}; it must be at most {MOST:,}."
                 )
+        if not 0 <= self.seed < SEEDS:
+            raise ConfigurationError(
+                f"seed was {self.seed}; it must be from 0 to {SEEDS - 1}, because first weights "
+                "follow from 32 bits of it."
+            )
         if self.keep_every % self.checkpoint_every:
             raise ConfigurationError(
                 f"keep_every was {self.keep_every}; it must be a multiple of checkpoint_every "

@@ -198,3 +198,11 @@ def test_adamw_equals_a_slow_adamw(shape):
 def test_warming_up_rises_to_the_rate():
     rate = learning_rate(OptimizerConfig(hold_steps=100, warm_up_steps=10), steps=1000)
     assert [float(rate(step)) for step in (0, 4, 9, 50)] == pytest.approx([0.01, 0.05, 0.1, 0.1])
+
+
+def test_the_rate_of_the_longest_run_is_exact_to_float32():
+    steps = 2**31 - 1
+    rate = learning_rate(OptimizerConfig(decay_from=0.5), steps=steps)
+    for step in (0, 2**24 + 1, 2**30, 3 * 2**29, steps - 1):
+        expected = min(2 * (steps - step) / steps, 1) / max(step, 10_000) ** 0.5
+        assert float(rate(jnp.int32(step))) == pytest.approx(expected, rel=1e-5, abs=1e-11)

@@ -174,3 +174,14 @@ def test_rows_that_cannot_be_shared(examples):
 def test_a_language_without_tokens_is_named(examples):
     with pytest.raises(DataError, match="zu"):
         dataclasses.replace(examples, schedule=make_schedule({"en": 1.0, "zu": 1.0}, seed=0))
+
+
+def test_the_last_step_of_the_longest_run_has_exact_indices(examples):
+    """Steps times rows need 51 bits there; a recipe has at most 2^31 - 1 steps."""
+    step, rows = 2**31 - 2, 2**20
+    found = Chunks(examples, rows, 1, step, host=3, hosts=4).indices(0)
+    own = batch_order(rows).reshape(4, -1)[3].tolist()
+    assert found.tolist() == [step * rows + row for row in own]
+    drawn = examples.take(found[:100])
+    assert drawn["inputs"].min() >= 0
+    assert drawn["inputs"].max() <= examples.first_sentinel

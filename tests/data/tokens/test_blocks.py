@@ -49,6 +49,15 @@ def test_unknown_ids_and_bytes_are_counted(tmp_path):
     assert shard.file_bytes == (tmp_path / "sw/train.arrayrecord").stat().st_size
 
 
+@pytest.mark.parametrize(
+    "wrong, ids", [(-1, 1000), (2**16, 1000), (2**24, 250_100), (2**31, 250_100), (2**32, 250_100)]
+)
+def test_an_id_that_does_not_fit_is_not_written(tmp_path, wrong, ids):
+    page = TokenizedPage("https://a.example", np.array([3, wrong, 4]), 9, 8)
+    with pytest.raises(DataError, match=rf"a\.example has the id {wrong}, and uint"):
+        write_shard(tmp_path, "sw/t", [page], token_dtype(ids))
+
+
 def test_an_id_outside_the_vocabulary_is_refused_where_it_is_read(tmp_path):
     """The second block has one; windows of the first are read."""
     tokens = np.arange(RECORD_TOKENS + 10) % 700

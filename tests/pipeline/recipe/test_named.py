@@ -211,7 +211,13 @@ def test_impossible_values_are_refused_by_name(setting):
         override(named.get("switch-demo"), [setting])
 
 
-@pytest.mark.parametrize("name", ["steps", "rows", "evaluate_every", "logits_mib"])
+@pytest.mark.parametrize("name", ["steps", "rows", "evaluate_every", "logits_mib", "inputs"])
 def test_a_count_that_overflows_32_bits_is_refused(name):
     with pytest.raises(ConfigurationError, match=rf"{name} was 3,000,000,000; it must be at most"):
         override(named.get("mt5-demo"), [f"{name}=3000000000"])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**22])
+def test_a_seed_that_would_be_another_one_is_refused(seed):
+    with pytest.raises(ConfigurationError, match=rf"seed was {seed}; it must be from 0 to"):
+        override(named.get("mt5-demo"), [f"seed={seed}"])
