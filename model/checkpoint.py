@@ -5,33 +5,33 @@ an array, so that it can be read without the classes that wrote it. Its number i
 also the loader's whole state. Orbax writes to a temporary folder, renames it, and only then deletes
 older checkpoints: a kill at any time leaves the last finished one.
 
-A fingerprint of each array is stored with it and compared on restore. Orbax itself detects missing
-and short files, but restored an array with a flipped byte without an error.
+A fingerprint of each array is stored with it and compared on restore (`model/fingerprints.py`).
+Orbax itself detects missing and short files, but restored an array with a flipped byte without an
+error.
 """
 
 import errno
 import functools
-import hashlib
 import logging
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding
-from jaxtyping import Array, PyTree, Shaped, UInt32
+from jaxtyping import PyTree
 
 from model.dimensions import by_path
-from model.sharding.layouts import replicated
+from model.fingerprints import fingerprints, mesh_replicated, orderless_fingerprints
 
 State = TypeVar("State", bound=PyTree)
 KEPT = 2
-FINGERPRINTS = ".fingerprints"
+FINGERPRINTS = ".fingerprints_by_position"
+ORDERLESS = ".fingerprints"  # in checkpoints of version 0.1.0
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 DAMAGED = "damaged"  # name under which damaged checkpoints are set aside; never deleted
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -50,7 +50,9 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=KEPT, keep_period=keep_every or None, create=True
         )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._manager = ocp.CheckpointManager(
+            self.directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
 
     def steps(self) -> list[int]:
         """Returns the steps of all checkpoints, in order."""
@@ -68,7 +70,7 @@ class Checkpoints:
             CheckpointError: if the previous one could not be written; older ones are untouched.
         """
         named = by_path(state)
-        table = named | {FINGERPRINTS: _fingerprints(list(named.values()), _replicated(state))}
+        table = named | {FINGERPRINTS: fingerprints(list(named.values()), mesh_replicated(state))}
         try:
             self._manager.save(step, args=ocp.args.StandardSave(table))
         except Exception as error:  # Orbax and TensorStore raise classes of many libraries
@@ -96,20 +98,26 @@ class Checkpoints:
         Raises:
             CheckpointError: if files are missing or altered.
         """
-        named, everywhere = by_path(shapes), _replicated(shapes)
-        requested = named | {
-            FINGERPRINTS: jax.ShapeDtypeStruct((len(named),), jnp.uint32, sharding=everywhere)
-        }
+        named, everywhere = by_path(shapes), mesh_replicated(shapes)
         _silence_late_reads()
         try:
+            entry, compute = self._fingerprints_of(step)
+            numbers = jax.eval_shape(lambda *of: compute(list(of), everywhere), *named.values())
+            requested = named | {entry: with_shardings(numbers, everywhere)}
             table = self._manager.restore(step, args=ocp.args.StandardRestore(requested))
         except Exception as error:  # classes of many libraries, as in save
             raise self._damaged(step, first_line(error)) from error
-        found = np.asarray(_fingerprints([table[name] for name in named], everywhere))
-        altered = np.flatnonzero(found != np.asarray(table[FINGERPRINTS]))
+        found = compute([table[name] for name in named], everywhere)
+        altered = np.argwhere(np.asarray(found) != np.asarray(table[entry]))
         if altered.size:
-            raise self._damaged(step, f"{list(named)[altered[0]]} is not what was saved")
+            raise self._damaged(step, f"{list(named)[altered[0][0]]} is not what was saved")
         return jax.tree.unflatten(jax.tree.structure(shapes), [table[name] for name in named])
+
+    def _fingerprints_of(self, step: int) -> tuple[str, Callable[..., jax.Array]]:
+        """Returns the name of a checkpoint's fingerprints and the function that makes them."""
+        if ORDERLESS in (self._manager.item_metadata(step) or ()):
+            return ORDERLESS, orderless_fingerprints
+        return FINGERPRINTS, fingerprints
 
     def set_aside(self, step: int) -> Path:
         """Moves a damaged checkpoint away, so that its step can be saved again.
@@ -196,30 +204,3 @@ def with_shardings(shapes: State, shardings: PyTree) -> State:
         shapes,
         shardings,
     )
-
-
-def _replicated(tree: PyTree) -> NamedSharding:
-    return replicated(jax.tree.leaves(tree)[0].sharding.mesh)
-
-
-def fingerprint(tree: PyTree) -> str:
-    """Returns a fingerprint of a model's arrays, 64 hexadecimal digits."""
-    sums = np.asarray(_fingerprints(jax.tree.leaves(tree), _replicated(tree)))
-    return hashlib.sha256(sums.astype("<u4").tobytes()).hexdigest()
-
-
-@functools.partial(jax.jit, static_argnames="sharding")
-def _fingerprints(
-    leaves: list[Shaped[Array, "..."]], sharding: NamedSharding
-) -> UInt32[Array, " leaves"]:
-    """Returns the sum of each array's elements, their bits read as integers, modulo 2^32.
-
-    The same on any mesh.
-    """
-    sums = jnp.stack([_fingerprint(leaf) for leaf in leaves])
-    return jax.lax.with_sharding_constraint(sums, sharding)
-
-
-def _fingerprint(leaf: Shaped[Array, "..."]) -> UInt32[Array, ""]:
-    bits = jax.lax.bitcast_convert_type(leaf, jnp.dtype(f"uint{8 * leaf.dtype.itemsize}"))
-    return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)

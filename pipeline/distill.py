@@ -80,7 +80,10 @@ def check_same_teacher(out: Path, record: Mapping[str, Any]) -> None:
     """
     path = out / "recipe.json"
     there = read_json(path, RunRecord).teacher if path.exists() else None
-    if there is not None and (lines := json_differences(asdict(there), dict(record))):
+    if there is None:
+        return
+    recorded = {name: value for name, value in asdict(there).items() if value != ""}
+    if lines := json_differences(recorded, {name: record[name] for name in recorded}):
         raise ArtifactError(
             f"{out} was begun with another teacher ({'; '.join(lines)}); restore that teacher, or "
             "name another --out."

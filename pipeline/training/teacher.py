@@ -13,8 +13,8 @@ from typing import Any
 from jax.sharding import Mesh
 
 from data.tokens.blocks import TokenBlocks
-from model.checkpoint import fingerprint
 from model.config import ConfigurationError
+from model.fingerprints import fingerprint, orderless_fingerprint
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
@@ -57,7 +57,8 @@ class Teacher:
             "step": step,
             "experts": None if switch is None else switch.experts,
             "parameters": parameter_count(trainer.shapes),
-            "fingerprint": fingerprint(arrays),
+            "fingerprint": orderless_fingerprint(arrays),
+            "fingerprint_by_position": fingerprint(arrays),
         }
         return trainer.model(arrays), record
 

@@ -2,30 +2,42 @@
 
 import errno
 
+import equinox as eqx
 import jax
+import orbax.checkpoint as ocp
 import pytest
 from orbax.checkpoint.path import atomicity
-from small_networks import start, trainer
+from small_networks import assert_close, start, trainer
 
 from model import checkpoint
 from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.dimensions import by_path
+from model.fingerprints import fingerprints, orderless_fingerprints
 
 
-def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def one():
+    return trainer("dense")
+
+
+def with_reversed_rows(state):
+    rows = jax.device_put(state.arrays.embedding[::-1], state.arrays.embedding.sharding)
+    return state._replace(arrays=eqx.tree_at(lambda arrays: arrays.embedding, state.arrays, rows))
+
+
+def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(one, tmp_path, monkeypatch):
     """Other numbers than were saved, which Orbax restores without an error; and a missing file."""
-    one = trainer("dense")
-    state, other = start(one), start(one)
-    other = other._replace(step=jax.device_put(other.step + 1, one.shardings.step))
+    state = start(one)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(1, state)
     with monkeypatch.context() as patch:
-        of_other = checkpoint._fingerprints(jax.tree.leaves(other), other.step.sharding)
-        patch.setattr(checkpoint, "_fingerprints", lambda *_: of_other)
-        checkpoints.save(2, state)
+        saved = fingerprints(jax.tree.leaves(state), state.step.sharding)
+        patch.setattr(checkpoint, "fingerprints", lambda *_: saved)
+        checkpoints.save(2, with_reversed_rows(state))
     checkpoints.close()
     shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
     again = Checkpoints(tmp_path / "checkpoints")
-    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .*\.step is not what was saved"):
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .*\.embedding is not what was"):
         again.restore(2, shapes)
     (tmp_path / "checkpoints/2/default/manifest.ocdbt").unlink()
     with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .* is damaged"):
@@ -35,6 +47,21 @@ def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(tmp_path, monk
     again.restore(1, shapes)
     again.save(2, state)
     again.close()
+
+
+def test_a_checkpoint_of_version_0_1_0_is_verified_by_its_sums_without_order(one, tmp_path):
+    state = start(one)
+    sums = orderless_fingerprints(jax.tree.leaves(state), state.step.sharding)
+    with ocp.CheckpointManager(tmp_path) as manager:
+        for step, found in ((1, sums), (2, sums.at[-1].add(1))):
+            table = by_path(state) | {".fingerprints": found}
+            manager.save(step, args=ocp.args.StandardSave(table))
+    shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
+    checkpoints = Checkpoints(tmp_path)
+    assert_close(checkpoints.restore(1, shapes), state, rtol=0)
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .*\.step is not what was saved"):
+        checkpoints.restore(2, shapes)
+    checkpoints.close()
 
 
 def test_a_full_disk_is_reported_and_older_checkpoints_are_left(tmp_path, monkeypatch):
