@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.errors import DataError
+from data.language_id.fasttext_content import not_a_classifier
+from data.language_id.fasttext_file import memory_to_load
 from data.language_id.prediction import Prediction
 from data.languages import UNDETERMINED
 
@@ -39,12 +41,22 @@ class FastTextIdentifier:
         )
 
 
-def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:
+def existing_file(model: Path) -> Path:
+    """Returns the model's path.
+
+    Raises:
+        DataError: if there is no such file.
+    """
     if not model.is_file():
         raise DataError(
             f"Language identifier {str(model)!r} was asked for and is no file; "
             "give a fastText model (.bin or .ftz), or leave the option out for CLD3."
         )
+    return model
+
+
+def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:
+    existing_file(model)
     try:
         import fasttext
 
@@ -54,12 +66,10 @@ def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:
             f"Language identifier {str(model)!r} is a fastText model, which nothing installed here "
             "can read; install mswitch with the extra 'fasttext'."
         ) from error
+    memory_to_load(model)  # the loader checks nothing that the file declares
     try:
         predict = fasttext.load_model(str(model)).predict
-        predict("")  # a model of word vectors loads and cannot classify
+        predict("")
     except (ValueError, RuntimeError) as error:
-        raise DataError(
-            f"Language identifier {str(model)!r} should be a fastText classifier and is not "
-            f"({error}); give one such as GlotLID's model.bin."
-        ) from error
+        raise not_a_classifier(model, str(error)) from error
     return predict, mc4_code

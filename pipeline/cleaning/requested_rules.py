@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DataError
+from data.language_id.fasttext_trial import try_to_load
 from data.rules import bad_words, rule_sets, web_rules
 from data.rules.bad_words import BadWordRule
 from data.rules.held_out import share_of_each_language
@@ -76,7 +77,5 @@ def fasttext_model(rules: AnyRules, model: Path | None) -> str | None:
             f"A language identifier ({model}) was given to the rules {rules.name}, which do not "
             "use CLD3; leave --language-identifier out, or name other rules."
         )
-    from data.language_id.fasttext import FastTextIdentifier
-
-    FastTextIdentifier(model)  # checked here rather than in every worker after the first step
+    try_to_load(model)  # checked here rather than in every worker after the first step
     return str(model.absolute())
