@@ -27,9 +27,18 @@ from data.errors import DataError
 from eval import expert_usage
 from eval.expert_usage import Usage
 
-COLUMNS = (
-    "stack", "layer", "language", "tokens", "choices", "dropped", "entropy_nats", "load",
-)  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("stack", pa.string()),
+        ("layer", pa.int32()),
+        ("language", pa.string()),
+        ("tokens", pa.int64()),
+        ("choices", pa.int64()),
+        ("dropped", pa.int64()),
+        ("entropy_nats", pa.float64()),
+        ("load", pa.list_(pa.int64())),
+    ]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +120,11 @@ def from_table(table: pa.Table, *, run: str, step: int, origin: str) -> ExpertSh
     """Returns the shares of a routing file.
 
     Raises:
-        DataError: if columns or rows are missing, or a layer lacks a language.
+        DataError: if there is no row, a layer lacks a language, or languages differ in experts.
     """
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing or table.num_rows == 0:
-        found = f"lacks the columns {', '.join(missing)}" if missing else "holds no row"
-        raise DataError(f"Routing was expected in {origin}, which {found}; evaluate again.")
-    rows = table.select(COLUMNS).to_pylist()
+    rows = table.select(SCHEMA.names).to_pylist()
+    if not rows:
+        raise DataError(f"Routing was expected in {origin}, which holds no row; evaluate again.")
     languages = tuple(sorted({row["language"] for row in rows}))
     places = dict.fromkeys((row["stack"], row["layer"]) for row in rows)
     by_place = {place: _in_order(rows, place, languages, origin) for place in places}
@@ -172,7 +179,13 @@ def _in_order(
             f"{origin} lacks {', '.join(missing)} in layer {place[1]} of the {place[0]}; "
             "evaluate again."
         )
-    return [found[code] for code in languages]
+    ordered = [found[code] for code in languages]
+    if len({len(row["load"] or ()) for row in ordered}) != 1 or not ordered[0]["load"]:
+        raise DataError(
+            f"{origin} should have one load per expert and language in layer {place[1]} of the "
+            f"{place[0]}, and does not; evaluate again."
+        )
+    return ordered
 
 
 def _layer(stack: str, layer: int, rows: list[dict[str, Any]]) -> LayerSharing:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from data.examples.span_corruption import lengths_for_inputs
 from data.stores.atomic import atomic_write
@@ -100,12 +100,21 @@ def weight_files(directory: Path) -> list[Path]:
 
 
 def read_weights(paths: list[Path]) -> dict[str, np.ndarray]:
-    """Returns all arrays in float32."""
+    """Returns all arrays in float32.
+
+    Raises:
+        ArtifactError: if a file is damaged, or holds arrays of a type that is none of NumPy's.
+    """
     state = {}
     for path in paths:
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118  it cannot be iterated
-                state[name] = file.get_tensor(name).astype(np.float32)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                for name in file.keys():  # noqa: SIM118  it cannot be iterated
+                    state[name] = file.get_tensor(name).astype(np.float32)
+        except (SafetensorError, TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(
+                f"{path} cannot be read as safetensors ({error}); fetch or save it again."
+            ) from error
     return state
 
 

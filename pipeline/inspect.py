@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +17,7 @@ from data.tokens.manifest import SplitTokens, TokenManifest, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Inspect
 from pipeline.artifacts.claims import CLAIM, MANIFEST, Head, read_head, read_manifest, stage_of
+from pipeline.corpus.pages import page_count
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
 from pipeline.terminal import Terminal
@@ -154,7 +154,7 @@ def inspect_pretrain(directory: Path, console: Console) -> None:
     from pipeline.runs.open import load_run, restore  # JAX, which data artifacts do not need
 
     evaluations = sorted((directory / "evaluation").glob("step=*.parquet"))
-    rows = [pq.read_metadata(path).num_rows for path in evaluations]
+    rows = [page_count(str(path)) for path in evaluations]
     console.print(f"{len(evaluations)} evaluations of {max(rows, default=0)} held-out pages")
     _, trainer = load_run(directory)
     steps = sorted(int(p.name) for p in (directory / "checkpoints").iterdir() if p.name.isdigit())

@@ -8,11 +8,10 @@ one of its kind; it never replaces anything else. Runs, corpus and tokens are on
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from data.stores.atomic import write_text
 from data.stores.digests import digest_of_contents
 from data.stores.json_files import write_json
+from data.stores.parquet_files import read_table
 from eval import comparison, distillation, expert_sharing, side
 from eval.cautions import cautions
 from eval.distillation import Student
@@ -118,7 +117,7 @@ def _experts(name: str, runs: Sequence[FinishedRun]) -> ExpertSharing | None:
     for run in runs:
         if path := finished.routing_file(run.directory):
             return expert_sharing.from_table(
-                pq.read_table(path),
+                read_table(path, expert_sharing.SCHEMA),
                 run=f"{name}, seed {run.recipe['seed']}",
                 step=run.last_step,
                 origin=str(path),

@@ -143,14 +143,14 @@ def _read(path: Path) -> list[tuple[str, str]]:
         raise DataError(
             f"The mixture reads weights from {path}, which is not a file; check the path."
         )
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         if text.lstrip().startswith("{"):
             # As pairs: a dict would silently keep the last of two weights.
             pairs = json.loads(text, object_pairs_hook=list)
             return [(code, str(value)) for code, value in pairs]
         return [(code, value) for code, value in csv.reader(text.splitlines(), delimiter="\t")]
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError, csv.Error) as error:
         raise DataError(
             f'{path} should hold JSON such as {{"sw": 0.5}} or a language, a tab and a weight per '
             f"line, and does not ({error}); use one of these formats."

@@ -7,8 +7,7 @@ about a second per GB.
 from collections.abc import Iterator
 
 from data.errors import DataError
-from data.stores.digests import digest_of_contents
-from data.tokens.block_files import BlockFile
+from data.tokens.block_files import BlockFile, verified
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import Shard
 
@@ -42,13 +41,8 @@ def verify_contents(blocks: TokenBlocks) -> None:
     """
     for shard in all_shards(blocks):
         for file in (shard.records, shard.page_table):
-            address = _existing(blocks, file)
-            with blocks.files.pin(file) as path:
-                if digest_of_contents(path) != file.sha256:
-                    raise DataError(
-                        f"{address} has another checksum than the manifest records; "
-                        "restore the file or tokenize again."
-                    )
+            with verified(blocks.files, file):
+                pass
 
 
 def verify_languages(blocks: TokenBlocks) -> None:

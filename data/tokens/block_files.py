@@ -14,14 +14,15 @@ to its threads.
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from array_record.python.array_record_module import ArrayRecordReader
 
 from data.errors import DataError
+from data.stores.digests import digest_of_contents
 
 OPEN_READERS = 4096
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
@@ -63,6 +64,25 @@ class BlockFiles(Protocol):
     def prefetch(self, files: Iterable[BlockFile]) -> None:
         """Starts fetching files that are needed soon, in order; returns at once."""
         ...
+
+
+@contextmanager
+def verified(files: BlockFiles, file: BlockFile) -> Iterator[Path]:
+    """Yields the path of a file on this host, after comparing it with its checksum.
+
+    Raises:
+        DataError: if the file is missing or altered; the message names it.
+    """
+    address = files.address(file.name)
+    if files.size(file.name) is None:
+        raise DataError(f"Token blocks should hold {address}, which is missing; tokenize again.")
+    with files.pin(file) as path:
+        if digest_of_contents(path) != file.sha256:
+            raise DataError(
+                f"{address} has another checksum than the manifest records; "
+                "restore the file or tokenize again."
+            )
+        yield path
 
 
 class LocalFiles:
@@ -113,12 +133,12 @@ class Readers:
         """Returns records of one file; fastest in ascending order.
 
         Raises:
-            DataError: if ArrayRecord finds the file damaged, or a wrong checksum of a record.
+            DataError: if ArrayRecord finds the file damaged, too few records, or a wrong checksum.
         """
         with self._lock:
             try:
                 return _records(self._reader(file), records)
-            except RuntimeError as error:
+            except (RuntimeError, IndexError) as error:
                 raise DataError(
                     f"{self.files.address(file.name)} is damaged ({error}); restore it or tokenize "
                     "again."

@@ -30,17 +30,10 @@ from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
 from data.tokens.block_files import BlockFiles, LocalFiles, Readers
 from data.tokens.manifest import COUNTS, MOST_IDS, Shard, Split, TokenManifest
+from data.tokens.page_tables import PAGE_SCHEMA, read_page_table
 from data.tokens.tokenizer import UNKNOWN
 
 RECORD_TOKENS = 4096
-PAGE_SCHEMA = pa.schema(
-    [
-        ("url", pa.string()),
-        ("tokens", pa.int64()),
-        ("text_bytes", pa.int64()),
-        ("characters", pa.int64()),
-    ]
-)
 
 
 class TokenizedPage(NamedTuple):
@@ -200,6 +193,14 @@ class TokenStream:
         return found
 
     def _ids(self, content: bytes, shard: int, record: int) -> np.ndarray:
+        held = self._shards[shard].tokens
+        expected = min(RECORD_TOKENS, held - record * RECORD_TOKENS) * self.dtype.itemsize
+        if len(content) != expected:
+            address = self._readers.files.address(self._shards[shard].records.name)
+            raise DataError(
+                f"Block {record} of {address} has {len(content)} bytes and should by the manifest "
+                f"have {expected}; restore the file or tokenize again."
+            )
         tokens = np.frombuffer(content, self.dtype)
         if (largest := tokens.max()) >= self.ids:
             address = self._readers.files.address(self._shards[shard].records.name)
@@ -254,14 +255,11 @@ class TokenBlocks:
 
     def pages(self, language: str, split: Split) -> list[TokenizedPage]:
         """Returns the pages of a split with their tokens, in order; small splits only."""
-        table = pa.concat_tables(map(self._page_table, self.shards(language, split)))
+        shards = self.shards(language, split)
+        table = pa.concat_tables(read_page_table(self.files, shard) for shard in shards)
         tokens = self.stream(language, split).read(0, self.counts(split, "tokens")[language])
         ends = np.cumsum(table["tokens"].to_numpy())
         return [
             TokenizedPage(row["url"], part, row["text_bytes"], row["characters"])
             for row, part in zip(table.to_pylist(), np.split(tokens, ends[:-1]), strict=True)
         ]
-
-    def _page_table(self, shard: Shard) -> pa.Table:
-        with self.files.pin(shard.page_table) as path:
-            return pq.read_table(path)

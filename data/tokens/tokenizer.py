@@ -105,8 +105,8 @@ def load(path: Path) -> Tokenizer:
             end.
     """
     tokenizer = load_any(path)
-    last = tokenizer.processor.IdToPiece(tokenizer.first_sentinel)
     if not has_sentinels(tokenizer):
+        last = tokenizer.processor.IdToPiece(tokenizer.first_sentinel)
         raise DataError(
             f"{path} should end with the sentinel <extra_id_0> and ends with {last!r}; "
             f"let `mswitch vocabulary --model {path} --out DIR` add the sentinels."
@@ -125,7 +125,10 @@ def load_any(path: Path) -> Tokenizer:
         raise DataError(
             f"A vocabulary was expected at {path}, which does not exist; train one first."
         )
-    tokenizer = Tokenizer(path.read_bytes())
+    try:
+        tokenizer = Tokenizer(path.read_bytes())
+    except DataError as error:
+        raise DataError(f"{path} cannot be used. {error}") from error
     found = tokenizer.processor
     if (found.pad_id(), found.eos_id(), found.unk_id()) != (PADDING, EOS, UNKNOWN):
         raise DataError(

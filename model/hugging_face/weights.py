@@ -6,6 +6,7 @@ stacked along blocks and experts. Both directions read one list of names, `weigh
 Names as of Transformers 5.24; what a config.json means is in `config.py`.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -117,22 +118,28 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
     """
     shapes = transformer_shapes(config)
     state = _without_copies(config, state)
-    arrays = {name: np.empty(leaf.shape, np.float32) for name, leaf in by_path(shapes).items()}
     expected = list(weight_names(config))
     _check_names({name.theirs for name in expected}, set(state))
+    leaves = by_path(shapes)
+    for name in expected:  # all before the first allocation: a config may claim any size
+        _check_shape(name, leaves[name.ours].shape[len(name.at) :], state[name.theirs].shape)
+    arrays = {name: np.empty(leaf.shape, np.float32) for name, leaf in leaves.items()}
     for name in expected:
         target, array = arrays[name.ours][name.at], state[name.theirs]
-        expected_shape = target.shape
-        if name.outputs is not None:
-            expected_shape = (name.outputs, target.size // name.outputs)
-        if array.shape != expected_shape:
-            raise ConfigurationError(
-                f"{name.theirs} is of shape {array.shape} and should by its config be "
-                f"{expected_shape}; the weights belong to another config."
-            )
         arrays[name.ours][name.at] = array.T.reshape(target.shape) if name.outputs else array
-    leaves = [arrays[name] for name in by_path(shapes)]
-    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+    return jax.tree.unflatten(jax.tree.structure(shapes), list(arrays.values()))
+
+
+def _check_shape(name: WeightName, target: tuple[int, ...], found: tuple[int, ...]) -> None:
+    """Compares the shape of one of their arrays with that of its place in ours."""
+    expected = target
+    if name.outputs is not None:
+        expected = (name.outputs, math.prod(target) // name.outputs)
+    if found != expected:
+        raise ConfigurationError(
+            f"{name.theirs} is of shape {found} and should by its config be {expected}; the "
+            "weights belong to another config."
+        )
 
 
 def _without_copies(config: ModelConfig, state: State) -> State:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from data.corpus_manifest import CorpusManifest, LanguagePages
 from data.languages import find
 from data.stores.files import join_path, names_in
+from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
 from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
 from pipeline.artifacts.claims import read_manifest
@@ -76,7 +77,8 @@ def _of_language(directory: str, reasons: set[str]) -> Iterator[tuple[str, pa.Ta
     """Yields the first pages of each reason, from the first file that has any."""
     missing = set(reasons)
     for name in names_in(directory) if missing else ():
-        with open_ranges(join_path(directory, name)) as file:
+        path = join_path(directory, name)
+        with sentences_for(path), open_ranges(path) as file:
             here = pq.read_table(file, columns=["reason"])["reason"].unique().to_pylist()
             for reason in sorted(missing.intersection(here)):
                 yield reason, _first_pages(file, reason)

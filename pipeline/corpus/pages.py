@@ -7,18 +7,16 @@ fetched.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.corpus_manifest import CorpusManifest
-from data.errors import DataError, is_system_error
 from data.examples.mixture import TextSizes
 from data.languages import all_languages
 from data.stores.files import absolute, join_path, local_copy, sizes_in
+from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
 from pipeline.artifacts.claims import digest_of_manifest, read_manifest
 from pipeline.errors import ArtifactError
@@ -98,37 +96,18 @@ def page_files(corpora: Sequence[str], language: str, split: str) -> list[PageFi
 
 def page_count(path: str) -> int:
     """Returns the number of pages of a file, from its footer."""
-    with _damage_named(path), open_ranges(path) as file:
+    with sentences_for(path), open_ranges(path) as file:
         return pq.read_metadata(file).num_rows
 
 
 def page_texts(path: Path) -> Iterator[str]:
     """Yields the texts of a local file, with `PAGES_IN_MEMORY` pages in memory at a time."""
-    with _damage_named(path), pq.ParquetFile(path) as file:
+    with sentences_for(str(path)), pq.ParquetFile(path) as file:
         for batch in file.iter_batches(PAGES_IN_MEMORY, columns=["text"]):
             yield from batch["text"].to_pylist()
 
 
 def page_rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Returns some columns of a file of pages, as rows."""
-    with _damage_named(path), local_copy(path) as here:
+    with sentences_for(path), local_copy(path) as here:
         return pq.read_table(here, columns=list(columns)).to_pylist()
-
-
-@contextmanager
-def _damage_named(path: str | Path) -> Iterator[None]:
-    """Raises a `DataError` in place of Arrow's error about a file that is no whole Parquet file.
-
-    Raises:
-        DataError: if the file is damaged, or was changed while it was read.
-    """
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and is_system_error(error):
-            raise
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(
-            f"{path} should be a file of pages and is damaged ({reason}); restore it, or clean "
-            "again."
-        ) from error

@@ -4,16 +4,16 @@ A run is a directory that `mswitch pretrain`, `mswitch distill` or `mswitch impo
 are only read here, never written.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from data.errors import DataError
 from data.stores.json_files import decode_json, read_json
+from data.stores.parquet_files import read_table
 from eval import language_loss
 from eval.language_loss import LanguageLosses, PageLosses
 from pipeline.artifacts import claims
@@ -21,7 +21,7 @@ from pipeline.errors import ArtifactError
 from pipeline.runs.directory import find_run
 from pipeline.runs.record import MixtureRecord, RunRecord
 
-_STEP = "step="
+_EVALUATION = re.compile(r"step=(0|[1-9][0-9]{0,17}).parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ def evaluation_files(directory: Path) -> dict[int, Path]:
         ArtifactError: if there is no run, or it was never evaluated.
     """
     find_run(directory)
-    paths = (directory / "evaluation").glob(f"{_STEP}*.parquet")
-    found = {int(path.stem.removeprefix(_STEP)): path for path in paths}
+    paths = (directory / "evaluation").glob("step=*.parquet")
+    found = {int(of[1]): path for path in paths if (of := _EVALUATION.fullmatch(path.name))}
     if not found:
         raise ArtifactError(
             f"Evaluations were expected in {directory / 'evaluation'}, which holds none; "
@@ -97,7 +97,8 @@ def read_run(directory: Path) -> FinishedRun:
             "let `mswitch pretrain` finish, or evaluate its last checkpoint."
         )
     losses, pages = {}, None
-    tables = ((pq.read_table(path), str(path)) for path in reversed(evaluations.values()))
+    paths = reversed(evaluations.values())
+    tables = ((read_table(path, language_loss.SCHEMA), str(path)) for path in paths)
     for step, at_step in zip(reversed(evaluations), language_loss.from_tables(tables), strict=True):
         pages = pages or at_step  # the last step comes first
         if not language_loss.same_targets(pages, at_step):

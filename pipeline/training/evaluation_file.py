@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.stores.atomic import atomic_write
+from data.stores.parquet_files import sentences_for
 
 COLUMNS = pa.schema(
     [
@@ -69,8 +70,9 @@ def evaluation_file(directory: Path, step: int) -> Path:
 
 def scored_tokens(path: Path) -> str | None:
     """Returns the digest of the tokens that an evaluation was made from; None if not recorded."""
-    tokens = (pq.read_schema(path).metadata or {}).get(TOKENS)
-    return None if tokens is None else tokens.decode()
+    with sentences_for(str(path)):
+        tokens = (pq.read_schema(path).metadata or {}).get(TOKENS)
+        return None if tokens is None else tokens.decode()
 
 
 def write_evaluation(

@@ -44,7 +44,9 @@ def test_json_has_every_share():
 
 def test_unusable_files_are_refused_with_a_sentence():
     whole = routing_table()
-    with pytest.raises(DataError, match="lacks the columns load"):
-        expert_sharing.from_table(whole.drop(["load"]), run="", step=0, origin="here")
+    uneven = [*whole["load"].to_pylist()[1:], [1]]
+    other = whole.set_column(whole.column_names.index("load"), "load", [uneven])
+    with pytest.raises(DataError, match="one load per expert"):
+        expert_sharing.from_table(other, run="", step=0, origin="here")
     with pytest.raises(DataError, match="lacks zh in layer 2 of the decoder"):
         expert_sharing.from_table(whole.slice(0, 5), run="", step=0, origin="here")

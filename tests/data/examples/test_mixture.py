@@ -176,6 +176,14 @@ def test_a_language_without_text_is_named(mixture):
         parse(mixture, sizes({"sw": 1, "yo": 0}))
 
 
+@pytest.mark.parametrize("content", [b"sw\t\xff\n", b'{"a":' * 200_000, b"sw\t" + b"1" * 200_000])
+def test_damaged_weights_files(tmp_path, content):
+    path = tmp_path / "weights"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=str(path)):
+        parse(f"weights:{path}", sizes({"sw": 1}))
+
+
 def test_missing_weights_file():
     with pytest.raises(DataError, match="not a file"):
         parse("weights:/nowhere/weights.json", sizes({"sw": 1}))

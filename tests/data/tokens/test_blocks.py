@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -90,6 +91,17 @@ def test_pages_come_back(tmp_path, make_blocks):
     assert np.concatenate([p.tokens for p in pages]).tolist() == (
         blocks.stream("sw", "train").read(0, 1000).tolist()
     )
+
+
+@pytest.mark.parametrize("held", [9, 11, RECORD_TOKENS, RECORD_TOKENS + 1])
+def test_a_block_of_another_length_than_the_manifests_is_refused(tmp_path, held):
+    shard = write_shard(
+        tmp_path, "sw/t", [TokenizedPage("u", np.arange(10), 9, 8)], token_dtype(1000)
+    )
+    shard = msgspec.structs.replace(shard, tokens=held)
+    stream = TokenStream(Readers(LocalFiles(tmp_path)), [shard], token_dtype(1000), ids=1000)
+    with pytest.raises(DataError, match=r"t\.arrayrecord"):
+        stream.read(0, held)
 
 
 def test_a_stream_of_a_missing_file_is_refused(tmp_path, make_blocks):

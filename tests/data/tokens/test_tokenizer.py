@@ -82,5 +82,13 @@ def test_a_missing_or_foreign_model_is_an_error(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         load(tmp_path / "none.model")
     (tmp_path / "garbage.model").write_bytes(b"garbage")
-    with pytest.raises(DataError, match="not a SentencePiece model"):
+    with pytest.raises(DataError, match=r"garbage\.model cannot be used\. .* not a SentencePiece"):
         load(tmp_path / "garbage.model")
+
+
+def test_a_damaged_model_is_an_error_or_a_model(tmp_path):
+    whole, path = train(iter(TEXTS), size=420, character_coverage=1.0), tmp_path / "cut.model"
+    for length in (0, 1, 50, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"cut\.model"):
+            load(path)

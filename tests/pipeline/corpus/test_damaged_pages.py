@@ -25,7 +25,7 @@ def test_damage_is_named(tmp_path, kind):
     if kind != "altered":  # the footer is whole
         reads.append(lambda: page_count(str(path)))
     for read in reads:
-        with pytest.raises(DataError, match=rf"{path} should be a file of pages and is damaged"):
+        with pytest.raises(DataError, match=rf"{path} should be a Parquet file and is damaged"):
             read()
 
 

@@ -4,8 +4,10 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
-from synthetic_runs import STEPS, write_run
+from synthetic_runs import STEPS, write_routing, write_run
 
+from data.errors import DataError
+from pipeline import cli
 from pipeline.errors import ArtifactError
 from pipeline.runs.comparable import differences
 from pipeline.runs.finished import read_run
@@ -37,3 +39,31 @@ def test_runs_without_evaluations_or_with_other_pages_are_refused(tmp_path):
     (other / "recipe.json").unlink()
     with pytest.raises(ArtifactError, match=r"no recipe\.json"):
         read_run(other)
+
+
+def test_a_damaged_evaluation_is_one_sentence_and_other_names_are_none(tmp_path):
+    run = write_run(tmp_path / "run", experts=8)
+    (run / "evaluation/step=x.parquet").write_bytes(b"not ours")
+    (run / "evaluation/step=\u0663.parquet").write_bytes(b"not ours")
+    assert list(read_run(run).losses) == list(STEPS)
+    last = run / f"evaluation/step={STEPS[-1]}.parquet"
+    whole, table = last.read_bytes(), pq.read_table(last)
+    last.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=rf"{last} should be a Parquet file and is damaged"):
+        read_run(run)
+    pq.write_table(table.drop(["loss_nats"]), last)
+    with pytest.raises(DataError, match="lacks the columns loss_nats"):
+        read_run(run)
+
+
+@pytest.mark.parametrize("spoilt", ["step", "routing-step"])
+def test_a_report_of_a_damaged_file_ends_in_one_sentence(tmp_path, capsys, spoilt):
+    write_run(tmp_path / "dense", experts=None)
+    write_routing(write_run(tmp_path / "switch", experts=8), experts=8)
+    path = tmp_path / f"switch/evaluation/{spoilt}={STEPS[-1]}.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    words = ["--baseline", tmp_path / "dense", "--candidate", tmp_path / "switch"]
+    assert cli.run(["report", *map(str, words), "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert f"{path} should be a Parquet file and is damaged" in message
+    assert message.count("\n") == 1

@@ -1,0 +1,61 @@
+"""Parquet files that mswitch wrote, read back: whole, of the expected columns, without gaps.
+
+A damaged file, or one of another kind, is one sentence with its name. Input pages are read
+elsewhere (`data/reading/parquet_pages.py`), where damage is counted and does not end the job.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import DataError, is_system_error
+
+LONGEST = 200  # characters of Arrow's message
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Returns the columns of a schema, converted to its types.
+
+    Raises:
+        DataError: if the file is damaged, lacks a column, has one of another type, or has a number
+            missing.
+    """
+    with sentences_for(str(path)), pq.ParquetFile(path) as file:
+        if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
+            raise DataError(
+                f"{path} should have the columns {', '.join(schema.names)} and lacks the columns "
+                f"{', '.join(missing)}; restore the file, or write it again."
+            )
+        table = file.read(columns=schema.names).select(schema.names).cast(schema)
+        table.validate(full=True)
+    for field in schema:
+        if table[field.name].null_count and not pa.types.is_string(field.type):
+            raise DataError(
+                f"{path} should have a number in each row of {field.name} and has none in "
+                f"{table[field.name].null_count}; restore the file, or write it again."
+            )
+    return table
+
+
+@contextlib.contextmanager
+def sentences_for(address: str) -> Iterator[None]:
+    """Turns what Arrow raises for a file's content within the block into one sentence.
+
+    Raises:
+        DataError: if the content is damaged or has another shape.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and is_system_error(error):
+            raise
+        reason = " ".join(str(error).split())[:LONGEST]
+        raise DataError(
+            f"{address} should be a Parquet file and is damaged ({reason}); restore it, or write "
+            "it again."
+        ) from error

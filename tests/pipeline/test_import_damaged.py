@@ -1,0 +1,42 @@
+"""Weights of strangers that are damaged, of unknown types, or smaller than their config claims."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from model.config import ConfigurationError, ModelConfig
+from model.hugging_face import weights
+from pipeline.errors import ArtifactError
+from pipeline.import_hf import read_weights
+
+ARRAYS = {"one": np.arange(6, dtype=np.float16).reshape(2, 3)}
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 40, -1])
+def test_a_damaged_file_of_weights_is_one_sentence(tmp_path, length):
+    path = tmp_path / "model.safetensors"
+    save_file(ARRAYS, path)
+    assert read_weights([path])["one"].dtype == np.float32
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ArtifactError, match=rf"{path} cannot be read as safetensors"):
+        read_weights([path])
+
+
+def test_a_header_that_claims_gigabytes_is_one_sentence(tmp_path):
+    path = tmp_path / "model.safetensors"
+    header = b'{"one":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+    with pytest.raises(ArtifactError, match="cannot be read as safetensors"):
+        read_weights([path])
+
+
+def test_shapes_are_compared_before_anything_is_allocated(monkeypatch):
+    small = ModelConfig(vocabulary_rows=128, embed=8, heads=2, head=4, mlp=16, layers=2)
+    names = {one.theirs for one in weights.weight_names(small)}
+    state = {name: np.zeros((1, 1), np.float32) for name in names}
+    claimed = dataclasses.replace(small, vocabulary_rows=2**24)
+    monkeypatch.setattr(weights.np, "empty", lambda *_: pytest.fail("allocated"))
+    with pytest.raises(ConfigurationError, match="belong to another config"):
+        weights.import_state(claimed, state)
