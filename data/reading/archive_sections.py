@@ -1,9 +1,14 @@
 """Cuts a web archive into sections: its gzip members, or the whole of a plain file.
 
 A record lies within one section (ISO 28500, annex D: each record is a gzip member of its own). A
-gzip member inside a member, stored there without compression, is never a section. After damage,
-reading resumes behind the byte where decompression failed. Files are read, never mapped, so a file
-that another process cuts short ends the section and not this process.
+gzip member inside a whole member, stored there without compression, is never a section. Files are
+read, never mapped, so a file that another process cuts short ends the section and not this process.
+
+A member that was cut runs on into the next one, and decompression fails somewhere in there. Reading
+then resumes with the first member after its start, so that the neighbour is not lost. Such searches
+read no more bytes again than the file has had before; after that, reading resumes behind the byte
+that failed. A member whose checksum is wrong may have ended where it says: reading resumes behind
+it, or with a member that begins in its last bytes and is too long to lie within it.
 
 Each byte of a file is read a bounded number of times, and decompressed content is held in parts of
 32 KiB. Offsets are bytes of the file on disk.
@@ -26,6 +31,8 @@ MEMBER_START = re.compile(MEMBER, re.DOTALL)
 ANY_START = re.compile(MEMBER + rb"|(?<=\n)" + RECORD.pattern, re.DOTALL)
 NO_RECORD = "no record begins here"
 NO_MEMBER = "Gzip decompression error: data error"
+ENDED = ("incorrect data check", "incorrect length check")  # zlib, at the end of a member
+SHORTEST_BYTES = 48  # no member with a record of a page is as short
 LONGEST_START_BYTES = 16
 PART_BYTES = 1 << 15
 SEARCH_BYTES = 1 << 12
@@ -58,7 +65,7 @@ def sections(path: Path) -> Iterator[Section | BrokenRecord]:
 
     A file with one gzip member has no plain records: such a line may be a page, stored in a member.
     """
-    possible = ANY_START
+    possible, read_again = ANY_START, 0
     with _opened(path) as file:
         start = _start_of_text(file, 0)
         while start is not None:
@@ -67,7 +74,15 @@ def sections(path: Path) -> Iterator[Section | BrokenRecord]:
                 possible = MEMBER_START
                 member = GzipMember(file, start)
                 yield Section(start, True, _buffered(member))
-                start = _start_of_text(file, member.end())
+                end = member.end()
+                if member.is_damaged:
+                    earliest = start + 1 if member.runs_on else max(start + 1, end - SHORTEST_BYTES)
+                    again = next_start(file, earliest, possible)
+                    if again is not None and again < end and read_again + end - again <= end:
+                        read_again += end - again
+                        start = again
+                        continue
+                start = _start_of_text(file, end)
                 if member.is_damaged and start is not None:  # the bytes after it are no new loss
                     start = next_start(file, start, possible)
             elif RECORD.match(head) and possible is ANY_START:
@@ -92,7 +107,7 @@ class GzipMember(io.RawIOBase):
     """The content of one gzip member, decompressed in parts; it ends where the member ends."""
 
     def __init__(self, file: io.BufferedReader, offset: int):
-        self.is_damaged = False
+        self.is_damaged = self.runs_on = False
         self._file, self._offset, self._part, self._position = file, offset, offset, offset
         self._inflate, self._rest = zlib.decompressobj(wbits=31), b""
 
@@ -126,6 +141,7 @@ class GzipMember(io.RawIOBase):
                 content = self._inflate.decompress(self._rest, size)
             except zlib.error as error:
                 self.is_damaged = True
+                self.runs_on = not any(check in str(error) for check in ENDED)
                 raise DamagedMember("unreadable", NO_MEMBER) from error
             self._rest = self._inflate.unconsumed_tail
             if content:

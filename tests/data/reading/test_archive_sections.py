@@ -168,3 +168,12 @@ def test_an_archive_that_is_cut_while_it_is_read_is_truncated(tmp_path):
     assert isinstance(next(pages), Page)
     os.truncate(path, len(whole) // 2 + 7)  # inside a member
     assert [one for one in pages if isinstance(one, BrokenRecord)][-1].reason == "truncated"
+
+
+def test_a_member_that_was_cut_does_not_cost_its_neighbour(tmp_path):
+    """Decompression runs on into the next member, which is found all the same."""
+    path = tmp_path / "x.wet.gz"
+    for size in range(20, len(GOOD[0])):
+        path.write_bytes(GOOD[0][:size] + GOOD[1] + GOOD[2])
+        kept = [page.url for page in read(path) if isinstance(page, Page)]
+        assert kept == ["http://good1.example/", "http://good2.example/"], size

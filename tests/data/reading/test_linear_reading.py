@@ -12,12 +12,25 @@ from data.reading import web_archive
 
 CLAIM = 30 << 20
 SMALL = record("a", b"Habari", length=CLAIM)
+
+
+def nested(count: int) -> bytes:
+    """Returns members that fail at their ends, each stored within the one before, 30 deep."""
+    content = b""
+    for _ in range(30):
+        stored = SMALL + content
+        sizes = len(stored).to_bytes(2, "little") + (len(stored) ^ 0xFFFF).to_bytes(2, "little")
+        content = gzip.compress(b"")[:10] + b"\x00" + sizes + stored + b"\x07"  # no kind of block
+    return content * (count // 30)
+
+
 CONTENTS: dict[str, Callable[[int], bytes]] = {
     "members_that_claim_30_mb": lambda count: gzip.compress(SMALL, mtime=0) * count,
     "records_that_claim_30_mb": lambda count: SMALL * count,
     "records_of_unknown_length": lambda count: SMALL.replace(b": 3", b": x") * count,
     "members_cut": lambda count: gzip.compress(SMALL, mtime=0)[:-9] * count,
     "members_with_wrong_sums": lambda count: (gzip.compress(SMALL)[:-8] + b"\x01" * 8) * count,
+    "members_in_members": nested,
     "starts_of_members": lambda count: gzip.compress(b"")[:10] * 30 * count,
     "first_lines": lambda count: b"WARC/1.0\r\n" * 30 * count,
     "blank_lines": lambda count: b"\r\n" * 200 * count + SMALL,
