@@ -23,6 +23,8 @@ from pipeline.errors import ArtifactError
 MOST = 2**31 - 1  # steps are counted in 32 bits on the devices
 SEEDS = 2**32  # JAX ignores higher bits: seed 2**32 gave the first weights of seed 0
 
+LONGEST_LIST = 300  # characters of foreign names that a message quotes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -136,9 +138,11 @@ def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe
     """
     recipe = of_shape(value, Recipe, place)
     if unknown := json_leaves(value).keys() - json_leaves(asdict(recipe)).keys():
+        names = ", ".join(sorted(unknown))
+        names = names if len(names) <= LONGEST_LIST else names[:LONGEST_LIST] + "..."
         raise ArtifactError(
-            f"{place} has the settings {', '.join(sorted(unknown))}, which this version does not "
-            "know; use the mswitch that wrote it."
+            f"{place} has the settings {names}, which this version does not know; use the mswitch "
+            "that wrote it."
         )
     return recipe
 
