@@ -75,16 +75,13 @@ def sections(path: Path) -> Iterator[Section | BrokenRecord]:
                 member = GzipMember(file, start)
                 yield Section(start, True, _buffered(member))
                 end = member.end()
-                if member.is_damaged:
-                    earliest = start + 1 if member.runs_on else max(start + 1, end - SHORTEST_BYTES)
-                    again = next_start(file, earliest, possible)
-                    if again is not None and again < end and read_again + end - again <= end:
-                        read_again += end - again
-                        start = again
-                        continue
-                start = _start_of_text(file, end)
-                if member.is_damaged and start is not None:  # the bytes after it are no new loss
-                    start = next_start(file, start, possible)
+                if not member.is_damaged:
+                    start = _start_of_text(file, end)
+                    continue
+                start = next_start(file, member.earliest_neighbour(end), possible)
+                if start is not None and start < end and read_again + end - start > end:
+                    start = next_start(file, end, possible)
+                read_again += 0 if start is None else max(end - start, 0)
             elif RECORD.match(head) and possible is ANY_START:
                 file.seek(start)
                 yield Section(start, False, file)
@@ -133,6 +130,11 @@ class GzipMember(io.RawIOBase):
         except DamagedMember:
             pass
         return self._failure() if self.is_damaged else self._end()
+
+    def earliest_neighbour(self, end: int) -> int:
+        """Returns the first offset at which a member behind this damaged one may begin."""
+        first = self._offset + 1
+        return first if self.runs_on else max(first, end - SHORTEST_BYTES)
 
     def _decompressed(self, size: int) -> bytes:
         while not self._inflate.eof:

@@ -22,7 +22,8 @@ from pipeline.errors import ArtifactError
 
 MOST = 2**31 - 1  # steps are counted in 32 bits on the devices
 SEEDS = 2**32  # JAX ignores higher bits: seed 2**32 gave the first weights of seed 0
-
+# Settings that change neither a step's result nor its randomness.
+FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
 LONGEST_LIST = 300  # characters of foreign names that a message quotes
 
 

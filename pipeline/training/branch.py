@@ -20,14 +20,13 @@ from model.checkpoint import Checkpoints, with_shardings
 from model.train_step import Trainer, TrainState
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
-from pipeline.recipe.recipe import Recipe, recipe_from_json, recipe_to_json
+from pipeline.recipe.recipe import FREE, Recipe, recipe_from_json, recipe_to_json
 from pipeline.runs.directory import RECIPE, find_run
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.run import input_digests
 
 # What a branch may set otherwise than its trunk: nothing that acts before the branch.
-FREE = {"name", "steps", "mesh", "accumulate", "remat", "logits_mib"}
-FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
+OWN = {*FREE, "name", "steps", "evaluate_every", "checkpoint_every", "log_every"}
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,6 @@ class Branch:
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:
     """Returns the settings that a branch and its trunk have in common."""
-    value = {name: one for name, one in recipe_to_json(recipe).items() if name not in FREE}
+    value = {name: one for name, one in recipe_to_json(recipe).items() if name not in OWN}
     optimizer = {k: v for k, v in value["optimizer"].items() if k != "decay_from"}
     return value | {"optimizer": optimizer}

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from data.stores.atomic import atomic_write
 from data.stores.parquet_files import sentences_for
+from eval import expert_sharing
 
 COLUMNS = pa.schema(
     [
@@ -21,19 +22,6 @@ COLUMNS = pa.schema(
         ("target_tokens", pa.int64()),
         ("text_bytes", pa.int64()),
         ("windows", pa.int32()),
-    ]
-)
-
-ROUTING_COLUMNS = pa.schema(
-    [
-        ("stack", pa.string()),
-        ("layer", pa.int32()),
-        ("language", pa.string()),
-        ("tokens", pa.int64()),
-        ("choices", pa.int64()),
-        ("dropped", pa.int64()),
-        ("entropy_nats", pa.float64()),
-        ("load", pa.list_(pa.int64())),
     ]
 )
 
@@ -94,7 +82,7 @@ def write_evaluation(
     path = evaluation_file(directory, step)
     path.parent.mkdir(parents=True, exist_ok=True)
     if evaluation.routing is not None:
-        table = pa.Table.from_pydict(evaluation.routing, ROUTING_COLUMNS)
+        table = pa.Table.from_pydict(evaluation.routing, expert_sharing.SCHEMA)
         _write_table(table, path.with_name(f"routing-{path.name}"))
     schema = COLUMNS if tokens is None else COLUMNS.with_metadata({TOKENS: tokens})
     _write_table(pa.Table.from_pydict(evaluation.pages, schema), path)

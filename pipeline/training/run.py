@@ -29,7 +29,7 @@ from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.hosts import connect, is_first, on_first_host
-from pipeline.recipe.recipe import Recipe, recipe_to_json
+from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.terminal import Terminal
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
@@ -42,8 +42,6 @@ from pipeline.training.save_errors import explain_save_errors
 from pipeline.training.time_account import TimeAccount
 
 CLAIMS = list(Claim)
-# These settings change neither a step's result nor its randomness: a run may resume with others.
-FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
 
 
 @dataclass(frozen=True, kw_only=True)
