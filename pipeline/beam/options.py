@@ -26,7 +26,8 @@ from pipeline.beam.loopback import bind_to_loopback
 from pipeline.beam.store_options import use_store_options
 from pipeline.credentials import refuse_in_job
 
-LOCAL_RUNNER = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARNING")
+# WARN: Python's WARNING stops every Java job server, which knows no level of that name.
+DEFAULTS = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARN")
 LARGE_INPUT_BYTES = 48 << 20  # some 12 s of work for one core
 
 
@@ -41,7 +42,7 @@ def pipeline_options(given: Sequence[str], *, input_bytes: int = 0) -> PipelineO
     workers = []
     if input_bytes >= LARGE_INPUT_BYTES and cores > 1:
         workers = ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores}"]
-    return PipelineOptions([*LOCAL_RUNNER, *workers, *given])
+    return PipelineOptions([*DEFAULTS, *workers, *given])
 
 
 def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
