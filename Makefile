@@ -8,8 +8,10 @@ ENGINES := .engines
 PROGRAMS := prism minio fake-gcs-server
 EXTRAS ?= demo,dev
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
-# Installs wheels only, each with a hash of requirements.lock: a source package would run unlocked code.
-LOCKED := -m pip install --quiet --require-hashes --only-binary :all: --constraint requirements.lock
+# Installs wheels, each with a hash of requirements.lock: a source package would run unlocked code.
+# google-apitools, which Beam's client of Dataflow needs, is published as source alone.
+LOCKED := -m pip install --quiet --require-hashes --only-binary :all: --no-binary google-apitools \
+	--build-constraint requirements.lock --constraint requirements.lock
 INPUTS ?= 1000000
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py
 TORCH := parity/hugging_face.py parity/hugging_face_files.py parity/hugging_face_student.py
