@@ -12,7 +12,7 @@ def main() -> None:
     logging.basicConfig(handlers=[logging.NullHandler()])
     from apache_beam.runners.worker import sdk_worker_main
 
-    from pipeline.beam.job import hide_reported_errors
+    from pipeline.beam.failures import hide_reported_errors
 
     hide_reported_errors()
     logging.getLogger(sdk_worker_main.__name__).addFilter(is_worth_reading)

@@ -19,7 +19,7 @@ from data.stores import ranges, retry
 from data.stores.ranges import open_ranges
 from pipeline import clean, estimate, inspect, vocabulary
 from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
-from pipeline.beam import job, workspace
+from pipeline.beam import workspace
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.shards import Cut
 from pipeline.corpus.funnel import read_funnel
@@ -270,16 +270,6 @@ def test_places_that_cannot_be_are_one_sentence(store, tmp_path, fields, message
     given = {"input": ("store://bucket/raw/*.gz",), "rules": "demo", "out": str(tmp_path / "o")}
     with pytest.raises(ValueError, match=message):
         clean.run(Clean(**(given | fields)), SMALL)
-
-
-def test_what_a_worker_says_is_one_sentence():
-    error = job.user_error(
-        RuntimeError("Traceback\n  File\ndata.errors.DataError: x is 404 [while")
-    )
-    assert isinstance(error, ValueError)
-    assert str(error).startswith("x is 404")
-    fault = KeyError("y")
-    assert job.user_error(fault) is fault
 
 
 def test_a_worker_that_is_killed_ends_the_job(tmp_path):
