@@ -66,11 +66,14 @@ def band_keys(texts: Sequence[str], language: str) -> UInt64[np.ndarray, "pages 
         language: code of the language; spaces separate words in "und" and in languages that are
             not mC4's.
     """
-    if not texts:
-        return np.empty((0, BANDS), np.uint64)
     length = shingle_length(language)
-    minima = np.concatenate([_minima(shingles_of(some, length)) for some in _chunks(texts)])
-    return _keys(minima, language)
+    keys = [keys_of(shingles_of(some, length), language) for some in chunks_of(texts)]
+    return np.concatenate([np.empty((0, BANDS), np.uint64), *keys])
+
+
+def keys_of(shingles: Shingles, language: str) -> UInt64[np.ndarray, "pages 14"]:
+    """Returns the key of each band of each page from its shingles, in any order and number."""
+    return _keys(_minima(shingles), language)
 
 
 def shingle_length(language: str) -> int:
@@ -175,8 +178,8 @@ def _is_digit() -> np.ndarray:
     return table
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yields consecutive texts of about 2^18 characters; the keys do not depend on the chunks."""
+def chunks_of(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yields consecutive texts of about 2^18 characters; no hash depends on the chunks."""
     first, characters = 0, 0
     for number, text in enumerate(texts):
         characters += len(text)

@@ -6,30 +6,16 @@ import unicodedata
 
 import numpy as np
 import pytest
-import regex
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_shingles import shingle_set
 
 from data.dedup import minhash
 from data.dedup.minhash import BANDS, ROWS, band_keys, shingle_length, shingles_of
 
 ENGLISH = "All human beings are born free and equal in dignity and rights, all 30 articles say."
 YORUBA = "Gbogbo ènìyàn ni a bí ní òmìnira; iyì àti ẹ̀tọ́ kọ̀ọ̀kan sì dọ́gba."
-WORD = regex.compile(
-    r"[[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}]&&\p{Alphabetic}]|\p{Line_Break=Complex_Context}"
-    r"|[[\p{Alphabetic}\p{M}\p{Nd}\p{Join_Control}]--[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}"
-    r"\p{Line_Break=Complex_Context}]]+",
-    flags=regex.V1,
-)
 TEXTS = st.text(alphabet=st.sampled_from("aBb é中かกา012 .-\n"), max_size=80)
-
-
-def obvious_set(text: str, in_a_row: int) -> set[tuple[str, ...]]:
-    text = regex.sub(r"\p{Nd}+", "0", unicodedata.normalize("NFC", text))
-    words = [word.casefold() for word in WORD.findall(text)]
-    if 0 < len(words) < in_a_row:
-        return {tuple(words)}
-    return {tuple(words[i : i + in_a_row]) for i in range(len(words) - in_a_row + 1)}
 
 
 def hashed_sets(texts: list[str], in_a_row: int) -> list[set[int]]:
@@ -40,7 +26,7 @@ def hashed_sets(texts: list[str], in_a_row: int) -> list[set[int]]:
 
 @given(st.lists(TEXTS, min_size=1, max_size=6), st.sampled_from([1, 2, 5, 9]))
 def test_hashes_are_equal_exactly_where_the_shingles_are(texts, in_a_row):
-    plain = [obvious_set(text, in_a_row) for text in texts]
+    plain = [shingle_set(text, in_a_row) for text in texts]
     hashed = hashed_sets(texts, in_a_row)
     assert list(map(len, plain)) == list(map(len, hashed))
     for i, j in itertools.combinations(range(len(texts)), 2):
