@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINES := .engines
 PROGRAMS := prism minio fake-gcs-server
+CLUSTERS := flink spark
 EXTRAS ?= demo,dev
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
 # Installs wheels, each with a hash of requirements.lock: a source package would run unlocked code.
@@ -106,9 +107,10 @@ experiment: install
 	$(BIN)/python experiments/capacity.py
 	$(BIN)/python experiments/distillation.py
 
-# The same jobs on Beam's portable runner, on an S3 store, and as Dataflow receives them. The three
-# programs are built from source; servers run on loopback, on free ports, in throw-away folders.
-engines: engine-programs $(ENGINES)/.installed $(ENGINES)/worker/.installed
+# The same jobs on Beam's portable runner, on Flink, on Spark, on an S3 store, and as Dataflow receives
+# them. The three programs are built from source, Flink and Spark are Maven Central's jars (470 MB, once);
+# servers run on this machine, on free ports, in throw-away folders.
+engines: engine-programs $(CLUSTERS:%=$(ENGINES)/%/.installed) $(ENGINES)/.installed $(ENGINES)/worker/.installed
 	rm -rf $(ENGINES)/wheel
 	$(BIN)/python -m hatchling build --target wheel --directory $(ENGINES)/wheel
 	$(ENGINES)/worker/bin/python -m pip install --quiet --no-deps --force-reinstall $(ENGINES)/wheel/*.whl
@@ -129,6 +131,13 @@ $(ENGINES)/worker/.installed: pyproject.toml requirements.lock $(INSTALLED)
 	$(BIN)/python .ci/required.py s3,gcs > $(ENGINES)/worker/required.txt
 	$(ENGINES)/worker/bin/python $(LOCKED) --requirement $(ENGINES)/worker/required.txt
 	@touch $@
+
+# Without the jars of a cluster its tests are skipped.
+$(CLUSTERS:%=$(ENGINES)/%/.installed): $(ENGINES)/%/.installed: tests/engines/%/pom.xml
+	@mkdir -p $(@D) && rm -rf $(@D)/jars
+	@nice -n 10 mvn --batch-mode --no-transfer-progress --strict-checksums --file $< dependency:copy-dependencies \
+		-DincludeScope=runtime -DoutputDirectory=$(abspath $(@D)/jars) > $(@D)/maven.log 2>&1 && touch $@ || \
+		echo "SKIPPED: make engines on $*. Maven could not fetch its jars; the reason is in $(@D)/maven.log." >&2
 
 $(ENGINES)/bin/prism: constraints.txt
 	$(call built,github.com/apache/beam/sdks/v2/go/cmd/prism@v$(shell sed -n 's/^apache-beam==//p' constraints.txt))

@@ -12,6 +12,8 @@ MSWITCH_WEB names; where neither exists, the demo's archive of shipped text.
 import contextlib
 import hashlib
 import os
+import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -28,7 +30,11 @@ os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # as data.stores.obje
 ROOT = Path(__file__).parents[2]
 ENGINES = Path(os.environ.get("MSWITCH_ENGINES", ROOT / ".engines"))
 WORKER = ENGINES / "worker"  # a virtual environment that holds the built wheel
+JAVA_OPTIONS = Path(__file__).with_name("java.args")
 SMALL_PIECES = str(Path(__file__).with_name("small_pieces.py"))
+LAUNCH = ROOT / "docs/launch.md"
+LARGE_GROUPS = str(Path(__file__).with_name("large_groups.py"))
+RULES = ("mc4", "mswitch-web")
 PATIENCE_SECONDS = 600.0  # a busy machine must not fail a test
 Mswitch = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -68,6 +74,23 @@ def served(tmp_path_factory) -> Callable[..., contextlib.AbstractContextManager]
             yield process
         finally:
             end(process)
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def java(served) -> Callable[..., contextlib.AbstractContextManager]:
+    """Runs a program of Java for the duration of a block, with the jars of an engine.
+
+    Where Maven had no jars for `make engines`, tests that need them are skipped.
+    """
+
+    def serve(engine: str, port: int, main: str, *arguments: object, options=(), **more):
+        jars, program = ENGINES / engine / "jars", shutil.which("java")
+        if not program or not (ENGINES / engine / ".installed").exists():
+            pytest.skip(f"make engines found no Java or no jars for {engine}")
+        named = (f"@{JAVA_OPTIONS}", *options, "-cp", f"{jars}/*", main)
+        return served(port, program, *named, *arguments, **more)
 
     return serve
 
@@ -136,9 +159,9 @@ def python() -> Mswitch:
 def start() -> Callable[..., subprocess.Popen]:
     """Starts a command without waiting for it."""
 
-    def popen(*command: object, **more: str) -> subprocess.Popen:
+    def popen(*command: object, cwd: Path = ROOT, **more: str) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, SMALL_PIECES, *map(str, command)], cwd=ROOT, text=True,
+            [sys.executable, SMALL_PIECES, *map(str, command)], cwd=cwd, text=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             env=environment(PYTHONPATH=python_path(), **more),
         )  # fmt: skip
@@ -213,6 +236,20 @@ def on_prism() -> Callable[[str], list[str]]:
 
 
 @pytest.fixture(scope="session")
+def documented() -> Callable[..., list[str]]:
+    """Options of the documented command for a job server, with the addresses of this machine."""
+
+    def options(server: str, **here: str) -> list[str]:
+        commands = LAUNCH.read_text(encoding="utf-8").replace("\\\n", " ").split("\n")
+        (command,) = (one for one in commands if f"--job_endpoint={server}" in one)
+        given = shlex.split(command.partition(" -- ")[2])
+        names = dict(one.removeprefix("--").split("=") for one in given) | here
+        return [f"--{name}={value}" for name, value in names.items()]
+
+    return options
+
+
+@pytest.fixture(scope="session")
 def digests() -> Callable[[Path], dict[str, str]]:
     """Names and SHA-256 of all files of a directory."""
 
@@ -224,3 +261,56 @@ def digests() -> Callable[[Path], dict[str, str]]:
         }
 
     return of
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory, raw) -> Path:
+    """A folder to launch from, which holds the archives under a relative name."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "raw").symlink_to(raw)
+    return home
+
+
+@pytest.fixture(scope="session")
+def written(home, mswitch, digests) -> Callable[..., dict[str, str]]:
+    """Runs the jobs in a place; returns their outputs: corpora of two rules, and tokens."""
+
+    def run(place: str, options: list[str]) -> dict[str, str]:
+        for rules in RULES:
+            mswitch(
+                "clean", "--input=raw/*.warc.wet.gz", f"--rules={rules}",
+                f"--out={place}/{rules}", "--", *options, cwd=home,
+            )  # fmt: skip
+        if place == "one":
+            mswitch(
+                "vocabulary", "--corpus=one/mswitch-web", "--size=3000", "--out=vocabulary",
+                "--character-coverage=0.98", "--sample-characters=300000", cwd=home,
+            )  # fmt: skip
+        # All from one corpus: its digest is in the manifest, and it is the same as the others.
+        mswitch(
+            "tokenize", "--corpus=one/mswitch-web", "--vocabulary=vocabulary",
+            f"--out={place}/tokens", "--", *options, cwd=home,
+        )  # fmt: skip
+        return digests(home / place)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def written_by_one(written) -> dict[str, str]:
+    """What one process of this machine writes with Beam's own runner."""
+    return written("one", ["--direct_num_workers=1"])
+
+
+@pytest.fixture
+def grouped(tmp_path) -> Callable[[int, list[str]], int]:
+    """Groups megabytes of random values on a runner; returns the bytes that the groups hold."""
+
+    def run(megabytes: int, options: list[str]) -> int:
+        subprocess.run(
+            [sys.executable, LARGE_GROUPS, tmp_path, str(megabytes), *options],
+            env=environment(PYTHONPATH=python_path()), check=True,
+        )  # fmt: skip
+        return sum(int(file.read_text().split()[1]) for file in tmp_path.iterdir())
+
+    return run

@@ -3,7 +3,7 @@
 Four places: this process, two processes, Prism with the launcher's process as worker, and Prism
 with workers of another virtual environment that holds only the wheel, started in another folder.
 The last shows that nothing depends on shared memory, on the launching folder (all paths here are
-relative to it) or on an import that only the launcher made.
+relative to it) or on an import that only the launcher made. Clusters: `flink/`, `spark/`.
 """
 
 import json
@@ -14,57 +14,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RULES = ("mc4", "mswitch-web")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory, raw) -> Path:
-    """A folder to launch from, which holds the archives under a relative name."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "raw").symlink_to(raw)
-    return home
 
 
 @pytest.fixture(scope="module")
 def places(on_prism, worker_pool) -> dict[str, list[str]]:
     return {
-        "one": ["--direct_num_workers=1"],
         "two": ["--direct_num_workers=2", "--direct_running_mode=multi_processing"],
         "loopback": on_prism(""),
         "elsewhere": on_prism(worker_pool),
     }
 
 
-@pytest.fixture(scope="module")
-def digests_of(home, mswitch, places, digests):
-    """Runs the jobs at a place; returns their outputs: corpora of both rules, and tokens."""
-    done: dict[str, dict[str, str]] = {}
-
-    def run(place: str) -> dict[str, str]:
-        if place not in done:
-            for rules in RULES:
-                mswitch(
-                    "clean", "--input=raw/*.warc.wet.gz", f"--rules={rules}",
-                    f"--out={place}/{rules}", "--", *places[place], cwd=home,
-                )  # fmt: skip
-            if place == "one":
-                mswitch(
-                    "vocabulary", "--corpus=one/mswitch-web", "--size=3000", "--out=vocabulary",
-                    "--character-coverage=0.98", "--sample-characters=300000", cwd=home,
-                )  # fmt: skip
-            # All from one corpus: its digest is in the manifest, and it is the same as the others.
-            mswitch(
-                "tokenize", "--corpus=one/mswitch-web", "--vocabulary=vocabulary",
-                f"--out={place}/tokens", "--", *places[place], cwd=home,
-            )  # fmt: skip
-            done[place] = digests(home / place)
-        return done[place]
-
-    return run
-
-
-def test_there_is_something_to_compare(home, digests_of):
-    files = digests_of("one")
+def test_there_is_something_to_compare(home, written_by_one):
+    files = written_by_one
     for part in ("mswitch-web/pages/", "mc4/rejected/", "mswitch-web/rejected/", "tokens/"):
         assert any(name.startswith(part) for name in files), part
     manifest = json.loads((home / "one/tokens/manifest.json").read_text())
@@ -73,8 +35,8 @@ def test_there_is_something_to_compare(home, digests_of):
 
 
 @pytest.mark.parametrize("place", ["two", "loopback", "elsewhere"])
-def test_another_place_writes_the_same_bytes(digests_of, place):
-    assert digests_of(place) == digests_of("one")
+def test_another_place_writes_the_same_bytes(written_by_one, written, places, place):
+    assert written(place, places[place]) == written_by_one
 
 
 def test_what_the_worker_image_checks_holds_in_the_workers_environment(worker_python):

@@ -54,7 +54,7 @@ def test_the_graph_stays_small_whatever_the_input(tmp_path, rules):
     assert b"CC-MAIN" not in graph
 
 
-@pytest.mark.parametrize("runner", ["DataflowRunner", "PrismRunner", "FlinkRunner", "SparkRunner"])
+@pytest.mark.parametrize("runner", ["DataflowRunner", "PrismRunner", "PortableRunner"])
 def test_every_documented_option_exists_in_beam(runner):
     options = pipeline_options(documented(runner))
     known = PipelineOptions([]).get_all_options()

@@ -1,0 +1,49 @@
+"""`clean` and `tokenize` on a Flink cluster, with workers that hold only the wheel.
+
+Each TaskManager has a heap of 512 MB, and one is killed in the middle of a job.
+"""
+
+import time
+
+import pytest
+
+RULES = "mswitch-web"
+MORE_THAN_THE_HEAPS = 1_100  # megabytes; the heaps of both have 2 * 512 MiB = 1,074
+
+
+@pytest.fixture(scope="module")
+def on_flink(documented, flink, worker_pool) -> list[str]:
+    return documented(
+        "localhost:8099", job_endpoint=flink.job_server, environment_config=worker_pool
+    )
+
+
+def test_flink_writes_the_same_bytes(written_by_one, written, on_flink):
+    assert written("flink", on_flink) == written_by_one
+
+
+def test_a_killed_task_manager_is_one_sentence_and_the_same_command_goes_on(
+    flink, on_flink, home, start, mswitch, written_by_one, digests
+):
+    clean = ("clean", "--input=raw/*.warc.wet.gz", f"--rules={RULES}", f"--out=killed/{RULES}")
+    command = (*clean, "--", *on_flink)
+    job = start(*command, cwd=home)
+    while not list(home.glob(f"killed/{RULES}/work/*/*/*.json")):
+        assert job.poll() is None
+        time.sleep(0.05)
+    flink.kill_task_manager()
+    _, printed = job.communicate()
+    assert job.returncode == 2, printed
+    assert printed.splitlines()[-1].startswith("mswitch: The engine ended the job in state FAILED")
+    assert printed.endswith("(The same command resumes where the job stopped.)\n")
+    assert "Traceback" not in printed
+    flink.start_task_manager()
+    mswitch(*command, cwd=home)
+    expected = {name: of for name, of in written_by_one.items() if name.startswith(RULES)}
+    assert digests(home / "killed") == expected
+
+
+def test_groups_larger_than_the_heaps_are_kept_on_disk(grouped, on_flink):
+    """In streaming mode RocksDB holds the groups, and small bundles bound what is in flight."""
+    bounded = ["--streaming", "--max_bundle_size=2"]
+    assert grouped(MORE_THAN_THE_HEAPS, [*on_flink, *bounded]) == MORE_THAN_THE_HEAPS * 1_000_000

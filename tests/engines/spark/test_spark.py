@@ -1,0 +1,19 @@
+"""`clean` and `tokenize` on Spark with a heap of 512 MB, and workers that hold only the wheel."""
+
+import pytest
+
+MORE_THAN_THE_HEAP = 600  # megabytes; the heap has 512 MiB = 537
+
+
+@pytest.fixture(scope="module")
+def on_spark(documented, spark, worker_pool) -> list[str]:
+    return documented("localhost:8199", job_endpoint=spark, environment_config=worker_pool)
+
+
+def test_spark_writes_the_same_bytes(written_by_one, written, on_spark):
+    assert written("spark", on_spark) == written_by_one
+
+
+def test_groups_larger_than_the_heap_are_spilled(grouped, on_spark):
+    """Of 32 partitions two are in work, and their sort spills."""
+    assert grouped(MORE_THAN_THE_HEAP, on_spark) == MORE_THAN_THE_HEAP * 1_000_000
