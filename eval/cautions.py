@@ -5,17 +5,20 @@ They stand on the first screen, in Markdown, in JSON and in the terminal.
 
 from eval.language_loss import Unit
 from eval.report import ReportContents, shared_total
+from eval.side import Points
 
 FEWEST_EVALUATIONS = 30  # per run: between fewer, an interpolated step is a guess
 FEWEST_RUNS = 4  # per side: with fewer, false findings come in crowds (docs/decisions/report.md)
+THREEFOLD_WITHIN_A_DECAY = "1.65"  # tests/eval/test_step_speedup.py
 FIELDS_NAMED = 6  # differing settings that the caution names
 
 
 def cautions(report: ReportContents) -> list[str]:
     """Returns what a reader of the sentence has to keep in mind, gravest first."""
-    of_runs = _differing(report), _other_seeds(report), _other_unit(report), _lines_shared(report)
+    of_runs = _differing(report), _decaying(report), _other_seeds(report), _other_unit(report)
+    of_text = _lines_shared(report)
     of_scores = _few_evaluations(report), _few_runs(report), _missing(report), _unscored(report)
-    return [one for one in (*of_runs, *of_scores) if one]
+    return [one for one in (*of_runs, of_text, *of_scores) if one]
 
 
 def _differing(report: ReportContents) -> str:
@@ -26,6 +29,21 @@ def _differing(report: ReportContents) -> str:
     return (
         f"The runs differ beyond the feed-forward, which was allowed: "
         f"{', '.join(fields[:FIELDS_NAMED])}{more}. What they gain is not sparsity’s alone."
+    )
+
+
+def _decaying(report: ReportContents) -> str:
+    sides = report.baseline, report.candidate
+    if report.summary.mean_step_speedup is None or all(
+        one.points is not Points.DECAYING for one in sides
+    ):
+        return ""
+    return (
+        "The learning rate falls to 0 within each run, and step speed-ups are read within one run, "
+        "where a loss before the end of the decay does not compare with a final one. They are too "
+        "near to 1: in a toy model of such a schedule a threefold speed-up measures "
+        f"{THREEFOLD_WITHIN_A_DECAY}. Decayed runs of several lengths measure them "
+        "(docs/commands.md)."
     )
 
 
@@ -54,7 +72,8 @@ def _lines_shared(report: ReportContents) -> str:
 
 def _few_evaluations(report: ReportContents) -> str:
     both = report.baseline, report.candidate
-    fewest = min((len(one.steps) for one in both if one.trained), default=FEWEST_EVALUATIONS)
+    within_a_run = [one for one in both if one.trained and one.points is not Points.DECAYED]
+    fewest = min((len(one.steps) for one in within_a_run), default=FEWEST_EVALUATIONS)
     if fewest >= FEWEST_EVALUATIONS:
         return ""
     return (
@@ -67,14 +86,14 @@ def _few_runs(report: ReportContents) -> str:
     sides = report.baseline, report.candidate
     if single := [one.name for one in sides if len(one.runs) == 1]:
         return (
-            f"One run of {' and of '.join(single)}: intervals speak about pages, not about how "
-            "another seed would have fallen."
+            f"One run of {' and of '.join(single)}: intervals are over {report.intervals_over} and "
+            "do not include how another seed would have fallen."
         )
     fewest = min(len(one.runs) for one in sides)
     if fewest >= FEWEST_RUNS:
         return ""
     return (
-        f"{fewest} runs a side tell little of other seeds, which move many languages at once: "
+        f"{fewest} runs per side show little of other seeds, which move many languages at once: "
         "what is beyond noise comes or goes in crowds."
     )
 

@@ -9,7 +9,6 @@ bits per byte. "Tokens" are target tokens in losses and training tokens where so
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
 from scipy import stats
 
 from data.languages import all_languages, get
@@ -18,6 +17,7 @@ from eval.intervals import GainInterval
 from eval.language_gain import LanguageGain, Summary, TrainingText
 from eval.language_loss import Unit
 from eval.side import Side
+from eval.standard_error import StandardError
 from eval.step_speedup import SpeedupSummary, StepSpeedup
 
 
@@ -49,7 +49,7 @@ def language_gains(
 def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side) -> Summary:
     """Returns the summary over the languages, script variants left out."""
     rows = [row for row in gains.values() if not row.script_variant]
-    speedups = _speedup_summary(rows)
+    speedups = _speedup_summary(rows, baseline, candidate)
     expected = [one.code for one in all_languages() if not one.is_script_variant]
     return Summary(
         languages=len(rows),
@@ -62,28 +62,37 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
         languages_worse=sum(row.gain < 0 for row in rows),
         languages_worse_significantly=_count(rows, "worse"),
         languages_not_reached=speedups and speedups.not_reached,
+        languages_speedup_is_bound=speedups and speedups.at_bound,
         median_step_speedup=speedups and speedups.median,
-        median_step_speedup_is_bound=speedups is not None and speedups.median_is_bound,
-        median_step_speedup_lasting=speedups and speedups.median_lasting,
         mean_step_speedup=speedups and speedups.mean,
-        mean_step_speedup_reached=speedups and speedups.mean_reached,
-        mean_step_speedup_lasting=speedups and speedups.mean_lasting,
+        mean_step_speedup_low=speedups and speedups.low,
+        mean_step_speedup_high=speedups and speedups.high,
         share_step_speedup_at_least_4=speedups and speedups.share_at_least_4,
-        time_speedup=speedups
-        and step_speedup.time_speedup(
-            speedups.median, baseline.step_seconds, candidate.step_seconds
-        ),
         gain_tokens_rank_correlation=_rank_correlation(rows),
     )
 
 
-def _speedup_summary(rows: Sequence[LanguageGain]) -> SpeedupSummary | None:
+def _speedup_summary(
+    rows: Sequence[LanguageGain], baseline: Side, candidate: Side
+) -> SpeedupSummary | None:
     known = [
-        StepSpeedup(row.step_speedup, row.step_speedup_lasting, row.step_speedup_bound, None)
+        StepSpeedup(row.step_speedup, row.step_speedup_is_bound)
         for row in rows
-        if row.step_speedup_bound is not None
+        if row.step_speedup is not None and row.step_speedup_is_bound is not None
     ]
-    return step_speedup.summarise(known) if known else None
+    if not known:
+        return None
+    return step_speedup.summarise(known, _error_of_mean_speedup(baseline, candidate))
+
+
+def _error_of_mean_speedup(baseline: Side, candidate: Side) -> StandardError | None:
+    """Returns the standard error of the mean log speed-up over languages without variants."""
+    unit = side.unit_of(baseline, candidate)
+    languages, of_page = candidate.final_pages[0].held_out.by_language
+    counted = np.array([not get(code).is_script_variant for code in languages])[of_page]
+    _, numbers = np.unique(of_page[counted], return_inverse=True)
+    curves = [one.page_curves(unit, counted) for one in (baseline, candidate)]
+    return step_speedup.error_of_mean(curves[0], curves[1], numbers)
 
 
 def _improved_in_every_run(rows: Sequence[LanguageGain], baseline: Side, candidate: Side) -> int:
@@ -108,17 +117,16 @@ def _rank_correlation(rows: Sequence[LanguageGain]) -> float | None:
 
 
 def _speedups(baseline: Side, candidate: Side, unit: Unit) -> list[StepSpeedup | None]:
-    """Returns one speed-up per language; None for all if a side was not trained here."""
-    if not (baseline.trained and candidate.trained):
+    """Returns one speed-up per language; None for all where a side has no curve."""
+    if not (baseline.has_curve and candidate.has_curve):
         return [None] * len(candidate.languages)
-    steps: list[Int[np.ndarray, " evaluations"]] = [
-        np.array(one.steps) for one in (baseline, candidate)
-    ]
+    (steps, losses), (their_steps, their_losses) = (
+        one.trained_curves(unit) for one in (baseline, candidate)
+    )
+    logs, bounds = step_speedup.log_speedups(steps, losses.T, their_steps, their_losses.T)
     return [
-        step_speedup.step_speedup(steps[0], baseline_loss, steps[1], candidate_loss)
-        for baseline_loss, candidate_loss in zip(
-            baseline.curves(unit).T, candidate.curves(unit).T, strict=True
-        )
+        StepSpeedup(ratio, is_bound)
+        for ratio, is_bound in zip(np.exp(logs).tolist(), bounds.tolist(), strict=True)
     ]
 
 
@@ -166,9 +174,8 @@ class _FinalLosses:
             gain_bits_per_byte=bits[0] - bits[1],
             gain_bits_per_byte_low=low_bits,
             gain_bits_per_byte_high=high_bits,
-            step_speedup=speedup and speedup.first,
-            step_speedup_bound=speedup and speedup.bound,
-            step_speedup_lasting=speedup and speedup.lasting,
+            step_speedup=speedup and speedup.ratio,
+            step_speedup_is_bound=speedup and speedup.is_bound,
             training_tokens=text.tokens,
             training_tokens_seen=text.tokens_seen,
             bytes_per_token=text.bytes_per_token,

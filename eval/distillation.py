@@ -7,21 +7,23 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and tables 6 to 8
     compression   = 1 − student's parameters ÷ teacher's parameters
 
 Overall losses are sums over all held-out pages of the counted languages. A ratio of gains means
-something only where there is a gain: if the interval of the teacher's gain includes 0, the ratio is
-None. Intervals come from the bootstrap (`intervals`), with the same pages on all three sides.
+something only where there is a gain. Its interval is Fieller's set (`fieller`), with the same
+pages on all three sides. Where the teacher's gain is within noise, that set is unbounded: the ratio
+is then None, and the report states why.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
 from data.languages import get
 from eval import intervals
+from eval.fieller import RatioSet, ratio_set
 from eval.intervals import Scores
 from eval.language_loss import Unit
 from eval.side import Side
+from eval.standard_error import standard_error
 
 # Table 7, teachers of 1.1, 2.0, 3.8, 7.4 and 14.7 billion parameters, a student of 223 million.
 PAPER = ((0.82, 0.37), (0.90, 0.32), (0.95, 0.30), (0.97, 0.27), (0.99, 0.28))
@@ -34,9 +36,9 @@ class Retained:
     Attributes:
         loss_nats_baseline, loss_nats_teacher, loss_nats_student: nats per target token.
         gain_nats_teacher, gain_nats_student: the baseline's loss minus that of teacher or student.
-        gain_retained: student's gain ÷ teacher's gain; None where the interval of the teacher's
-            gain is not above 0.
-        gain_retained_low, gain_retained_high: 95% interval of `gain_retained`.
+        gain_retained: student's gain ÷ teacher's gain; None where the teacher's gain is not above 0
+            or Fieller's set is unbounded.
+        gain_retained_low, gain_retained_high: ends of Fieller's 95% set.
     """
 
     loss_nats_baseline: float
@@ -75,7 +77,7 @@ class Student:
 
     @property
     def compared(self) -> dict[str, Retained]:
-        """Languages and script variants in which the teacher's gain exceeds its interval."""
+        """Languages and script variants whose share kept has a bounded interval."""
         return {code: one for code, one in self.languages.items() if one.gain_retained is not None}
 
 
@@ -118,15 +120,7 @@ def retained(sides: Sequence[Scores]) -> Retained:
     """Returns the gain kept, from scores of baseline, teacher and student on the same pages."""
     baseline, teacher, kept = (side.loss() for side in sides)
     gain, kept_gain = baseline - teacher, baseline - kept
-    ratio = low = high = None
-    resampled = intervals.scored(sides)
-    if resampled[0].sizes.size > 1:
-        drawn: Float[np.ndarray, "3 resamples"] = intervals.resampled_losses(resampled)
-        gains = drawn[0] - drawn[1:]
-        tails = [intervals.TAIL, 1 - intervals.TAIL]
-        if np.quantile(gains[0], tails[0]) > 0:
-            ratio = kept_gain / gain
-            low, high = np.quantile(gains[1] / gains[0], tails).tolist()
+    ratio, low, high = _ratio(sides, kept_gain, gain)
     return Retained(
         loss_nats_baseline=baseline,
         loss_nats_teacher=teacher,
@@ -139,6 +133,46 @@ def retained(sides: Sequence[Scores]) -> Retained:
     )
 
 
+def _ratio(
+    sides: Sequence[Scores], kept_gain: float, gain: float
+) -> tuple[float | None, float | None, float | None]:
+    """Returns the ratio of the gains and the ends of its set; None where it is unbounded."""
+    counted = intervals.scored(sides)
+    if gain <= 0 or counted[0].sizes.size < 2:
+        return None, None, None
+    bounds = retained_set(counted, kept_gain, gain).bounds
+    return (None, None, None) if bounds is None else (kept_gain / gain, *bounds)
+
+
+def retained_set(sides: Sequence[Scores], kept_gain: float, gain: float) -> RatioSet:
+    """Returns Fieller's set of the gain kept, from at least two pages.
+
+    The degrees of freedom are those of student's gain − ratio × teacher's gain, at the estimate.
+    """
+    baseline, teacher, student = (side.contributions() for side in sides)
+
+    def error(ratio: float, of_student: float):
+        """Returns the standard error of of_student × student's gain − ratio × teacher's gain."""
+        found = standard_error(
+            [
+                baseline.times(of_student - ratio),
+                teacher.times(ratio),
+                student.times(-of_student),
+            ]
+        )
+        assert found is not None  # there are two pages
+        return found
+
+    of_student, of_teacher = error(0, 1).variance, error(1, 0).variance
+    return ratio_set(
+        kept_gain,
+        gain,
+        variances=(of_student, of_teacher),
+        covariance=(of_student + of_teacher - error(1, 1).variance) / 2,
+        quantile=error(kept_gain / gain, 1).quantile,
+    )
+
+
 def sentence(student: Student, teacher: str) -> str:
     """Returns the sentence on what the student keeps, and how much smaller it is."""
     overall = student.overall
@@ -147,14 +181,15 @@ def sentence(student: Student, teacher: str) -> str:
     )
     if overall.gain_retained is None or overall.gain_retained_low is None:
         return (
-            f"{student.name}: {teacher}’s gain over all pages is within noise, so none can be kept."
+            f"{student.name}: {teacher}’s gain over all pages is within noise, so the share that "
+            "is kept has no bounded interval."
         )
     variants = sum(get(code).is_script_variant for code in student.compared)
     beside = f", script variants beside them: {variants}" if variants else ""
     return (
         f"{student.name} keeps {overall.gain_retained:.0%} of {teacher}’s gain{smaller} "
         f"(95% interval {overall.gain_retained_low:.0%} to {overall.gain_retained_high:.0%}; "
-        f"languages in which {teacher}’s gain exceeds its interval: "
+        f"languages in which that share has a bounded interval: "
         f"{len(student.compared) - variants}{beside})."
     )
 
@@ -162,7 +197,7 @@ def sentence(student: Student, teacher: str) -> str:
 def _all_pages(side: Side) -> Scores:
     """Returns the scores on all pages of the languages, script variants left out."""
     unit = Unit.NATS_PER_TOKEN
-    languages, of_page = side.pages[0].held_out.by_language
+    languages, of_page = side.final_pages[0].held_out.by_language
     counted = np.array([not get(code).is_script_variant for code in languages])[of_page]
-    amounts = np.stack([pages.amounts(unit)[counted] for pages in side.pages])
-    return Scores(amounts, side.pages[0].sizes(unit)[counted])
+    amounts = np.stack([pages.amounts(unit)[counted] for pages in side.final_pages])
+    return Scores(amounts, side.final_pages[0].sizes(unit)[counted])

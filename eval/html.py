@@ -7,7 +7,9 @@ two that it names by digest. Markup that escaped both would not run.
 """
 
 import base64
+import csv
 import hashlib
+import io
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +18,7 @@ import vl_convert
 from markupsafe import Markup
 
 from data.languages import UNDETERMINED, all_languages
-from eval import distillation, intervals, language_probability, report, step_speedup
+from eval import distillation, language_probability, report, step_speedup
 from eval.cautions import FEWEST_EVALUATIONS, cautions
 from eval.charts import expert
 from eval.charts.specs import specs
@@ -49,6 +51,8 @@ def to_html(one: report.ReportContents) -> str:
         better_sentence=report.better_sentence(one),
         speed_sentence=report.speed_sentence(one),
         speedup_text=report.speedup_text,
+        speedup_meaning=report.speedup_meaning,
+        csv=_csv(one),
         specs=specs(one),
         curves=_curves(one),
         cautions=cautions(one),
@@ -65,7 +69,6 @@ def to_html(one: report.ReportContents) -> str:
         | {UNDETERMINED: "undetermined"},
         scripts=sorted({gain.script for gain in one.gains.values()}),
         families=sorted({gain.family for gain in one.gains.values()}),
-        resamples=intervals.RESAMPLES,
         paper=step_speedup,
         fewest_evaluations=FEWEST_EVALUATIONS,
         style=Markup(style),
@@ -73,6 +76,20 @@ def to_html(one: report.ReportContents) -> str:
         bundle=Markup(bundle),
         script_digests=[_digest(script), _digest(bundle)],
     )
+
+
+def _csv(one: report.ReportContents) -> str:
+    """Returns the table of languages as CSV in a data address: a download without a request."""
+    text = io.StringIO()
+    rows = [{"code": code} | asdict(gain) for code, gain in one.gains.items()]
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(
+        {name: " ".join(map(str, v)) if isinstance(v, tuple) else v for name, v in row.items()}
+        for row in rows
+    )
+    encoded = base64.b64encode(text.getvalue().encode()).decode()
+    return f"data:text/csv;charset=utf-8;base64,{encoded}"
 
 
 def _curves(one: report.ReportContents) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The rows and the summary of `report.json`.
 
-Field names are those of the file and carry their units. An unknown number is None, never 0: a
-speed-up that was not reached (its bound stands beside it), the interval of a single page, training
-text of a report without `--tokens`.
+Field names are those of the file and carry their units. An unknown number is None, never 0: the
+interval of a single page, the training text of a report without `--tokens`.
 """
 
 from dataclasses import dataclass
@@ -39,8 +38,8 @@ class LanguageGain:
       the gain in bits per byte, otherwise that of the gain in nats.
     * `p_value_adjusted` is None where nothing was tested: one held-out page, or a script variant.
     * `..._runs` are the losses of each run, in the order of the runs.
-    * `step_speedup` is None where it was not reached. `step_speedup_bound` is None only where a
-      side was not trained here.
+    * `step_speedup` is below 1 where the candidate ends worse. It and `step_speedup_is_bound` are
+      None where a side was not trained here.
     * `held_out_pages` have a scored token; pages too short to hide one are counted as unscored.
     """
 
@@ -62,8 +61,7 @@ class LanguageGain:
     gain_bits_per_byte_low: float | None
     gain_bits_per_byte_high: float | None
     step_speedup: float | None
-    step_speedup_bound: float | None
-    step_speedup_lasting: float | None
+    step_speedup_is_bound: bool | None
     training_tokens: float | None
     training_tokens_seen: float | None
     bytes_per_token: float | None
@@ -102,10 +100,10 @@ class Summary:
     """The summary of `report.json`: over languages, script variants left out.
 
     * `languages_improved_in_every_run`: every candidate run is better than every baseline run.
-    * `median_step_speedup` and `mean_step_speedup` run over all languages. One that does not reach
-      the baseline's quality counts at its bound, so the mean is then an upper bound.
-    * `mean_step_speedup_reached` leaves such languages out.
-    * `time_speedup` is the median step speed-up × (baseline step seconds ÷ candidate step seconds).
+    * `languages_not_reached`: the candidate does not reach the baseline's final quality.
+    * `languages_speedup_is_bound`: the target lies so far before a curve's first point that the
+      speed-up is a bound.
+    * `mean_step_speedup` is the geometric mean over all languages, with a 95% interval.
     * Speed-ups are None where a side was not trained here.
     * `gain_tokens_rank_correlation` is Spearman's, between gain and training tokens.
     """
@@ -120,12 +118,10 @@ class Summary:
     languages_worse: int
     languages_worse_significantly: int
     languages_not_reached: int | None
+    languages_speedup_is_bound: int | None
     median_step_speedup: float | None
-    median_step_speedup_is_bound: bool
-    median_step_speedup_lasting: float | None
     mean_step_speedup: float | None
-    mean_step_speedup_reached: float | None
-    mean_step_speedup_lasting: float | None
+    mean_step_speedup_low: float | None
+    mean_step_speedup_high: float | None
     share_step_speedup_at_least_4: float | None
-    time_speedup: float | None
     gain_tokens_rank_correlation: float | None

@@ -15,8 +15,9 @@ from eval.report import ReportContents, shared_total, speedup_text
 def to_markdown(report: ReportContents) -> str:
     """Returns `report.md`."""
     title = f"{report.candidate.name} against {report.baseline.name}, language by language"
-    parts = [heading(title), paragraph(report.sentence), bullets(cautions(report))]
-    parts += [_summary(report), _how_to_read(report), _sides(report)]
+    parts = [heading(title), paragraph(report.sentence), paragraph(report.null_sentence)]
+    parts += [bullets(cautions(report))]
+    parts += [_summary(report), *_nulls(report), _how_to_read(report), _sides(report)]
     parts += [*_differences(report), *_held_out(report)]
     parts += [_languages(report), *_students(report), *_experts(report.experts)]
     parts += _fertility(report)
@@ -37,10 +38,10 @@ def _how_to_read(report: ReportContents) -> str:
     named = "nats per target token" if unit is Unit.NATS_PER_TOKEN else "bits per byte"
     return paragraph(
         f"Gain is {named} on held-out pages, {baseline} minus {candidate}: above zero, {candidate} "
-        "is better. In brackets is the 95% interval over resampled pages (and runs, where a side "
-        "has several). ● marks gains that are beyond noise after Benjamini–Hochberg over all "
-        "languages. A step speed-up of “< x” was not reached. Script variants (*) are listed but "
-        "not counted."
+        "is better. In brackets is the 95% interval over pages (and runs, where a side has "
+        "several). ● marks gains that are beyond noise after Benjamini–Hochberg over all "
+        "languages. A step speed-up below 1 is one of "
+        f"{baseline}; “≥” and “≤” mark bounds. Script variants (*) are listed but not counted."
     )
 
 
@@ -103,8 +104,35 @@ def _row(code: str, gain: LanguageGain) -> tuple[str, ...]:
         if gain.low is None or gain.high is None
         else f"[{gain.low:+.3f}, {gain.high:+.3f}]",
         "" if gain.verdict == "unclear" else "●",
-        speedup_text(gain),
+        _speedup(gain),
     )
+
+
+def _speedup(gain: LanguageGain) -> str:
+    mark = "≥ " if (gain.step_speedup or 0) >= 1 else "≤ "
+    return (mark if gain.step_speedup_is_bound else "") + speedup_text(gain)
+
+
+def _nulls(report: ReportContents) -> list[str]:
+    """Returns each side against itself: what seeds alone make."""
+    if not report.nulls:
+        return []
+    head = ("seeds of one side", "against", "better in", "beyond noise", "mean step speed-up")
+    rows = [
+        (
+            one.name,
+            f"{_plain(one.candidate_seeds)} against {_plain(one.baseline_seeds)}",
+            f"{one.summary.languages_improved} of {one.summary.languages}",
+            str(
+                one.summary.languages_improved_significantly
+                + one.summary.languages_worse_significantly
+            ),
+            f"{_plain(one.summary.mean_step_speedup)} ({_plain(one.summary.mean_step_speedup_low)} "
+            f"to {_plain(one.summary.mean_step_speedup_high)})",
+        )
+        for one in report.nulls
+    ]
+    return [table(head, rows)]
 
 
 def _students(report: ReportContents) -> list[str]:
@@ -116,7 +144,9 @@ def _students(report: ReportContents) -> list[str]:
             _plain(one.seeds),
             _percent(one.compression),
             _percent(one.overall.gain_retained),
-            f"{_percent(one.overall.gain_retained_low)} to "
+            "unbounded"
+            if one.overall.gain_retained is None
+            else f"{_percent(one.overall.gain_retained_low)} to "
             f"{_percent(one.overall.gain_retained_high)}",
             _percent(one.median_over_languages),
         )

@@ -1,8 +1,8 @@
 """The contents of a report, and its one sentence.
 
 The sentence must be as reliable when the candidate loses. It counts better and worse languages
-alike, beyond noise and in total, and those that never reach the baseline's final quality. What
-weakens the sentence stands beside it (`cautions`).
+alike, beyond noise and in total, and those that do not reach the baseline's final quality. What
+weakens the sentence stands beside it (`cautions`), and what seeds alone make (`null_comparison`).
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from data.dedup.shared_lines import SharedLines
-from eval import side
+from eval import null_comparison, side
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
 from eval.funnel import Funnel
 from eval.language_gain import LanguageGain, Summary
 from eval.language_loss import Unit
+from eval.null_comparison import NullComparison
 from eval.side import Side
 
 
@@ -76,6 +77,7 @@ class ReportContents:
         experts: expert use of one candidate run.
         students: dense students of the candidate's runs.
         differences: settings in which the runs differ beyond the feed-forward.
+        nulls: each side with two runs or more, compared with itself.
         training_tokens_are: definition of the languages' training tokens.
     """
 
@@ -89,6 +91,7 @@ class ReportContents:
     experts: ExpertSharing | None
     differences: tuple[Difference, ...]
     students: tuple[Student, ...]
+    nulls: tuple[NullComparison, ...]
     training_tokens_are: str
 
     @property
@@ -100,6 +103,19 @@ class ReportContents:
     def sentence(self) -> str:
         """The result in one sentence on quality and one on speed."""
         return f"{better_sentence(self)} {speed_sentence(self)}"
+
+    @property
+    def null_sentence(self) -> str:
+        """What the comparison shows between seeds of one side; empty with one run per side."""
+        return null_comparison.sentence(self.nulls)
+
+    @property
+    def intervals_over(self) -> str:
+        """The sources of chance that intervals include: `pages`, or those and runs."""
+        several = [one.name for one in (self.baseline, self.candidate) if len(one.runs) > 1]
+        if not several:
+            return "pages only"
+        return "pages and runs" if len(several) == 2 else f"pages and the runs of {several[0]}"
 
 
 def better_sentence(report: ReportContents) -> str:
@@ -124,20 +140,22 @@ def better_sentence(report: ReportContents) -> str:
 def speed_sentence(report: ReportContents) -> str:
     """Returns in how many languages the baseline's final quality is reached, and how soon."""
     summary = report.summary
-    if summary.languages_not_reached is None or summary.median_step_speedup is None:
-        imported = [one.name for one in (report.baseline, report.candidate) if not one.trained]
-        return f"No step speed-up is given: {' and '.join(imported)} was not trained here."
+    if summary.languages_not_reached is None or summary.mean_step_speedup is None:
+        sides = report.baseline, report.candidate
+        imported = [one.name for one in sides if not one.trained]
+        if imported:
+            return f"No step speed-up is given: {' and '.join(imported)} was not trained here."
+        single = [one.name for one in sides if not one.has_curve]
+        return f"No step speed-up is given: {' and '.join(single)} was evaluated only once."
     reached = summary.languages - summary.languages_not_reached
-    opening = (
-        f"It reaches {report.baseline.name}’s final quality in {reached} of {summary.languages}"
-    )
-    if reached == 0:
-        return f"It reaches {report.baseline.name}’s final quality in none."
-    if summary.median_step_speedup_is_bound:
-        return f"{opening}; in the median language it does not."
+    low, high = summary.mean_step_speedup_low, summary.mean_step_speedup_high
+    interval = "no interval: a language has a single page"
+    if low is not None and high is not None:
+        interval = f"95% interval {low:.2f} to {high:.2f}, over {report.intervals_over}"
     return (
-        f"{opening}; the median language needs 1/{summary.median_step_speedup:.2f} of the steps"
-        f"{_in_time(summary.time_speedup)}."
+        f"It reaches {report.baseline.name}’s final quality in {reached or 'none'} of "
+        f"{summary.languages}; the mean step speed-up is {summary.mean_step_speedup:.2f} "
+        f"({interval})."
     )
 
 
@@ -149,11 +167,13 @@ def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
 
 
 def speedup_text(gain: LanguageGain) -> str:
-    """Returns `1.62`, `< 1.00` if it was not reached, or `–` if a side was not trained here."""
-    if gain.step_speedup is None:
-        return "–" if gain.step_speedup_bound is None else f"< {gain.step_speedup_bound:.2f}"
-    return f"{gain.step_speedup:.2f}"
+    """Returns `1.62`, or `–` where there is none."""
+    return "–" if gain.step_speedup is None else f"{gain.step_speedup:.2f}"
 
 
-def _in_time(time_speedup: float | None) -> str:
-    return "" if time_speedup is None else f" and {1 / time_speedup:.0%} of the wall time"
+def speedup_meaning(gain: LanguageGain) -> str:
+    """Returns what `speedup_text` leaves out: that the value is a bound; empty where it is not."""
+    if gain.step_speedup is None or not gain.step_speedup_is_bound:
+        return ""
+    bound = "at least" if gain.step_speedup >= 1 else "at most"
+    return f"{bound} {gain.step_speedup:.2f}: the target lies before the first point of the curve"

@@ -7,6 +7,7 @@ from eval import side
 from eval.cautions import cautions
 from eval.expert_sharing import ExpertSharing, LayerSharing
 from eval.language_loss import Unit
+from eval.null_comparison import NullComparison
 from eval.report import ReportContents, shared_total
 from eval.side import Side
 
@@ -16,10 +17,14 @@ def to_json(report: ReportContents) -> dict[str, Any]:
     shared, experts = report.shared_lines, report.experts
     return {
         "sentence": report.sentence,
+        "null_sentence": report.null_sentence,
         "cautions": cautions(report),
         "unit": report.unit.value,
         "differences": [one._asdict() for one in report.differences],
+        "intervals_over": report.intervals_over,
+        "points": report.candidate.points.value,
         "summary": asdict(report.summary),
+        "nulls": [_null(one) for one in report.nulls],
         "languages": {code: asdict(gain) for code, gain in report.gains.items()},
         "baseline": asdict(report.facts[0]),
         "candidate": asdict(report.facts[1]),
@@ -34,6 +39,20 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "experts": None if experts is None else experts_to_json(experts),
         "students": [asdict(one) for one in report.students],
         "corpus": None if report.funnel is None else asdict(report.funnel),
+    }
+
+
+def _null(one: NullComparison) -> dict[str, Any]:
+    """Returns a null comparison: its summary, and gain and speed-up per language."""
+    return {
+        "name": one.name,
+        "baseline_seeds": list(one.baseline_seeds),
+        "candidate_seeds": list(one.candidate_seeds),
+        "summary": asdict(one.summary),
+        "languages": {
+            code: {"gain": gain.gain, "step_speedup": gain.step_speedup}
+            for code, gain in one.gains.items()
+        },
     }
 
 

@@ -1,20 +1,33 @@
 """One side of a comparison: the runs of one architecture, one per seed, evaluated at equal steps.
 
+A curve has a loss at several numbers of steps. Its points are the evaluations of one run per seed,
+or the final losses of several runs per seed, of several lengths.
+
 The loss of a side is the mean over its runs. All runs score the same pages with the same targets,
 so their counts (tokens, bytes, pages) are equal, and a mean of sums is a sum of means. Two sides
 with one vocabulary are compared in nats per target token. Different vocabularies cut the same pages
 into different targets, so such sides are compared in bits per byte.
 """
 
-from dataclasses import dataclass
+import enum
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from eval import language_loss
 from eval.intervals import Scores
 from eval.language_loss import LanguageLosses, PageLosses, Unit
+from eval.step_speedup import Curves
+
+
+class Points(enum.Enum):
+    """What the points of a side's curves are."""
+
+    DECAYED = "final losses of runs of several lengths"
+    STEADY = "evaluations of one run, whose rate does not fall to 0"
+    DECAYING = "evaluations of one run, whose rate falls to 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +36,29 @@ class Side:
 
     Attributes:
         name: name in the report, for example `Switch`.
-        steps: steps of the evaluations, ascending; only step 0 for an imported model.
-        runs: sums per language, for each run and step.
-        pages: pages of the last evaluation, one entry per run.
-        step_seconds: median wall time per training step; None if not recorded.
+        steps: steps of the points, ascending; only step 0 for an imported model.
+        points: what the points are.
+        pages: held-out pages, for each seed and point; the same ones everywhere.
     """
 
     name: str
     steps: tuple[int, ...]
-    runs: tuple[tuple[LanguageLosses, ...], ...]
-    pages: tuple[PageLosses, ...]
-    step_seconds: float | None
+    points: Points
+    pages: tuple[tuple[PageLosses, ...], ...]
+
+    @cached_property
+    def runs(self) -> tuple[tuple[LanguageLosses, ...], ...]:
+        """Sums per language, for each seed and point."""
+        return tuple(tuple(map(language_loss.by_language, of_run)) for of_run in self.pages)
+
+    @property
+    def final_pages(self) -> tuple[PageLosses, ...]:
+        """Pages of the last point, one entry per seed."""
+        return tuple(of_run[-1] for of_run in self.pages)
+
+    def only(self, runs: tuple[int, ...]) -> "Side":
+        """Returns the side with some of its runs, by their places."""
+        return replace(self, pages=tuple(self.pages[run] for run in runs))
 
     @cached_property
     def losses(self) -> tuple[LanguageLosses, ...]:
@@ -52,6 +77,18 @@ class Side:
         """Whether the runs were trained here; False for an imported model of unknown steps."""
         return self.steps[-1] > 0
 
+    @property
+    def has_curve(self) -> bool:
+        """Whether there are at least two points after step 0."""
+        return sum(step > 0 for step in self.steps) > 1
+
+    def trained_curves(
+        self, unit: Unit
+    ) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, "points languages"]]:
+        """Returns the points after step 0: their steps and losses."""
+        trained = np.array(self.steps) > 0
+        return np.array(self.steps)[trained], self.curves(unit)[trained]
+
     def curves(self, unit: Unit) -> Float[np.ndarray, "evaluations languages"]:
         """Returns the loss at each step, one column per language."""
         return curves_of(self.losses, unit)
@@ -62,10 +99,17 @@ class Side:
 
     def scores(self, language: str, unit: Unit) -> Scores:
         """Returns the scores of all runs on the pages of a language."""
-        languages, of_page = self.pages[0].held_out.by_language
+        languages, of_page = self.final_pages[0].held_out.by_language
         mine = of_page == languages.index(language)
-        amounts = np.stack([pages.amounts(unit)[mine] for pages in self.pages])
-        return Scores(amounts, self.pages[0].sizes(unit)[mine])
+        amounts = np.stack([pages.amounts(unit)[mine] for pages in self.final_pages])
+        return Scores(amounts, self.final_pages[0].sizes(unit)[mine])
+
+    def page_curves(self, unit: Unit, pages: Bool[np.ndarray, " pages"]) -> Curves:
+        """Returns the losses of some pages at the points after step 0."""
+        trained = [at for at, step in enumerate(self.steps) if step > 0]
+        amounts = [[of_run[at].amounts(unit)[pages] for at in trained] for of_run in self.pages]
+        steps = np.array(self.steps)[trained]
+        return Curves(steps, np.array(amounts), self.final_pages[0].sizes(unit)[pages])
 
 
 def curves_of(
@@ -84,6 +128,6 @@ def total_curve(
 
 def unit_of(baseline: Side, candidate: Side) -> Unit:
     """Returns the unit in which two sides can be compared."""
-    if language_loss.same_targets(baseline.pages[0], candidate.pages[0]):
+    if language_loss.same_targets(baseline.final_pages[0], candidate.final_pages[0]):
         return Unit.NATS_PER_TOKEN
     return Unit.BITS_PER_BYTE

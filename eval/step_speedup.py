@@ -4,22 +4,32 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.3, footnote 9 and f
 baseline's number of steps ÷ the steps the candidate needs to reach the baseline's *final* loss in a
 language. The unit is a ratio; above 1 the candidate is faster.
 
-Noise. As in the paper, the target is reached at the first evaluation at or below it. The step is
-interpolated linearly between this evaluation and the one before. Loss curves are convex there, so
-the line lies above the curve and the step is rather late than early. A noisy curve may touch the
-target and rise again. So `lasting` stands beside `first`: the same ratio for the step from which no
-later evaluation is worse than the target. A gap between the two is noise.
+Symmetric. Where the candidate ends worse, the roles change: the ratio is the steps that the
+baseline needs for the candidate's final loss ÷ the candidate's steps, below 1. So exchanged sides
+give the reciprocal, and one architecture on both sides gives 1 on average. The mean is over
+logarithms.
 
-A target that is never reached gives None and a bound: the speed-up is less than baseline steps ÷
-the candidate's last step. Such a language is never left out: medians, means and shares run over all
-languages and use the bound in place of the unknown value.
+The step. Curves are linear between their points, in the logarithm of steps. The target is reached
+after the log steps during which the curve lies above it. That is the crossing where a curve crosses
+once, and lies between the first and the last crossing where noise makes several. A curve that is at
+the target at its first point is extrapolated along its first segment, by at most the length of
+that segment; beyond that the speed-up is a bound. Both hold for both sides alike.
+
+Points. A loss compares with another one only after a decay of the learning rate. So the points are
+the final losses of decayed runs of several lengths (`side.Points.DECAYED`), or the evaluations of
+one run whose rate does not fall to 0. Within one decaying run the ratio is too near to 1.
+
+Interval. The jackknife over pages, the same on both sides, and over the runs of each side: the mean
+over languages is computed again without each of them. There is no random number.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+
+from eval.standard_error import StandardError, combined
 
 # Switch, section 4.3: a mean of 5x over 101 languages, at least 4x in 91 % of them.
 PAPER_MEAN = 5.0
@@ -28,107 +38,165 @@ PAPER_SHARE_AT_LEAST_4 = 0.91
 
 
 @dataclass(frozen=True)
+class Curves:
+    """The losses of one side's runs on the same pages after several numbers of steps.
+
+    Attributes:
+        steps: numbers of steps, ascending, above 0.
+        amounts: loss per run, point and page, summed over the page.
+        sizes: target tokens or hidden bytes per page.
+    """
+
+    steps: Int[np.ndarray, " points"]
+    amounts: Float[np.ndarray, "runs points pages"]
+    sizes: Int[np.ndarray, " pages"]
+
+
+@dataclass(frozen=True)
 class StepSpeedup:
     """The speed-up of one language.
 
     Attributes:
-        first: speed-up by the first evaluation that reaches the target; None if none does.
-        lasting: speed-up by the first evaluation that reaches it for good; None if the last one is
-            worse.
-        bound: upper bound of the speed-up if `first` is None.
-        steps: interpolated step of the candidate for `first`.
+        ratio: speed-up.
+        is_bound: whether the target lies beyond what the faster side's curve is extrapolated to:
+            the speed-up is then at least `ratio` if that is above 1, and at most `ratio` below 1.
     """
 
-    first: float | None
-    lasting: float | None
-    bound: float
-    steps: float | None
+    ratio: float
+    is_bound: bool
 
 
 @dataclass(frozen=True)
 class SpeedupSummary:
-    """Speed-ups over all languages, including those that do not reach the target.
+    """Speed-ups over all languages.
 
     Attributes:
-        not_reached: number of languages that never reach the target.
-        median: median over all languages; one that is not reached counts at its bound.
-        median_is_bound: whether the median is itself such a bound ("less than").
-        mean: mean over all languages with bounds, so an upper bound of the mean.
-        mean_reached: mean over the languages that reach the target; None if none does.
-        median_lasting, mean_lasting: `median` and `mean` of lasting speed-ups.
-        share_at_least_4: share of all languages that reach the target at least 4 times as fast.
+        not_reached: number of languages in which the candidate does not reach the target.
+        at_bound: number of languages whose speed-up is a bound.
+        median: median over languages.
+        mean: geometric mean over languages.
+        low, high: 95% interval of the mean; None where a language has a single page.
+        share_at_least_4: share of the languages with a speed-up of at least 4.
     """
 
     not_reached: int
+    at_bound: int
     median: float
-    median_is_bound: bool
     mean: float
-    mean_reached: float | None
-    median_lasting: float
-    mean_lasting: float
+    low: float | None
+    high: float | None
     share_at_least_4: float
 
 
-def step_speedup(
-    baseline_steps: Int[np.ndarray, " baseline_evaluations"],
-    baseline_loss: Float[np.ndarray, " baseline_evaluations"],
-    candidate_steps: Int[np.ndarray, " candidate_evaluations"],
-    candidate_loss: Float[np.ndarray, " candidate_evaluations"],
-) -> StepSpeedup:
-    """Returns the speed-up of one language from its two loss curves, steps ascending."""
-    target, steps = float(baseline_loss[-1]), int(baseline_steps[-1])
-    reached = candidate_loss <= target
-    first = _interpolated_step(candidate_steps, candidate_loss, target, reached)
-    lasting = _interpolated_step(candidate_steps, candidate_loss, target, _for_good(reached))
-    return StepSpeedup(
-        first=None if first is None else steps / first,
-        lasting=None if lasting is None else steps / lasting,
-        bound=steps / int(candidate_steps[-1]),
-        steps=first,
-    )
+def log_speedups(
+    baseline_steps: Int[np.ndarray, " baseline_points"],
+    baseline_loss: Float[np.ndarray, "... baseline_points"],
+    candidate_steps: Int[np.ndarray, " candidate_points"],
+    candidate_loss: Float[np.ndarray, "... candidate_points"],
+) -> tuple[Float[np.ndarray, "..."], Bool[np.ndarray, "..."]]:
+    """Returns logarithms of the speed-ups, and whether each is a bound."""
+    ours, theirs = np.log(candidate_steps), np.log(baseline_steps)
+    our_end, their_end = candidate_loss[..., -1:], baseline_loss[..., -1:]
+    reached, ours_is_bound = _log_steps_to(ours, candidate_loss - their_end)
+    theirs_reached, theirs_is_bound = _log_steps_to(theirs, baseline_loss - our_end)
+    faster, slower = theirs[-1] - reached, theirs_reached - ours[-1]
+    better, worse = (our_end < their_end)[..., 0], (our_end > their_end)[..., 0]
+    found = np.select([better, worse], [faster, slower], (faster + slower) / 2)
+    return found, np.select([better, worse], [ours_is_bound, theirs_is_bound], False)
 
 
-def summarise(speedups: Sequence[StepSpeedup]) -> SpeedupSummary:
-    """Returns the summary over all languages."""
-    reached = [speedup.first for speedup in speedups if speedup.first is not None]
-    known = np.array([speedup.first is not None for speedup in speedups])
-    values = np.array([s.bound if s.first is None else s.first for s in speedups])
-    lasting = np.array([s.bound if s.lasting is None else s.lasting for s in speedups])
-    median = float(np.median(values))
+def _log_steps_to(log_steps: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the logarithm of the steps to the target, and whether it is a bound.
+
+    Args:
+        log_steps: logarithms of the steps of the points.
+        above: loss minus target at the points. Between two points a linear curve lies above the
+            target for the share max(a, 0) + max(b, 0) of |a| + |b|.
+    """
+    sizes = np.abs(above[..., 1:]) + np.abs(above[..., :-1])
+    positive = np.maximum(above[..., 1:], 0) + np.maximum(above[..., :-1], 0)
+    shares = positive / np.where(sizes > 0, sizes, 1)
+    first, falls = above[..., 0], above[..., 0] - above[..., 1]
+    below = np.maximum(-first, 0)
+    back = np.where(below < falls, below / np.where(falls > 0, falls, 1), below > 0)
+    segments = np.diff(log_steps)
+    steps = log_steps[0] + (shares * segments).sum(axis=-1) - back * segments[0]
+    return steps, back == 1
+
+
+def summarise(speedups: Sequence[StepSpeedup], error: StandardError | None) -> SpeedupSummary:
+    """Returns the summary over all languages; `error` is that of the mean logarithm."""
+    ratios = np.array([speedup.ratio for speedup in speedups])
+    mean, low, high = float(np.log(ratios).mean()), None, None
+    if error is not None:
+        low, high = (float(np.exp(mean + sign * error.half_width)) for sign in (-1, 1))
     return SpeedupSummary(
-        not_reached=len(speedups) - len(reached),
-        median=median,
-        median_is_bound=bool(np.median(np.where(known, values, -np.inf)) < median),
-        mean=float(np.mean(values)),
-        mean_reached=float(np.mean(reached)) if reached else None,
-        median_lasting=float(np.median(lasting)),
-        mean_lasting=float(np.mean(lasting)),
-        share_at_least_4=sum(value >= PAPER_THRESHOLD for value in reached) / len(speedups),
+        not_reached=int(np.count_nonzero(ratios < 1)),
+        at_bound=sum(speedup.is_bound for speedup in speedups),
+        median=float(np.exp(np.median(np.log(ratios)))),
+        mean=float(np.exp(mean)),
+        low=low,
+        high=high,
+        share_at_least_4=float((ratios >= PAPER_THRESHOLD).mean()),
     )
 
 
-def time_speedup(
-    speedup: float, baseline_step_seconds: float | None, candidate_step_seconds: float | None
-) -> float | None:
-    """Returns step speed-up × (baseline step seconds ÷ candidate step seconds), or None."""
-    if baseline_step_seconds is None or candidate_step_seconds is None:
+def error_of_mean(
+    baseline: Curves, candidate: Curves, languages: Int[np.ndarray, " pages"]
+) -> StandardError | None:
+    """Returns the standard error of the mean log speed-up; None if a language has a single page.
+
+    Args:
+        baseline, candidate: losses on the same pages.
+        languages: number of each page's language, from 0 on.
+    """
+    scored = (baseline.sizes > 0) & (candidate.sizes > 0)
+    sides = [_Sums(one, languages, scored) for one in (baseline, candidate)]
+    pages = np.bincount(languages[scored], minlength=languages.max(initial=0) + 1)
+    if pages.min(initial=2) < 2:
         return None
-    return speedup * baseline_step_seconds / candidate_step_seconds
+    steps = baseline.steps, candidate.steps
+
+    def ratios(*losses: np.ndarray) -> np.ndarray:
+        return log_speedups(steps[0], losses[0], steps[1], losses[1])[0]
+
+    means = [side.losses() for side in sides]
+    each = ratios(*means)
+    moved = ratios(*(side.without_each_page() for side in sides)) - each[languages[scored]]
+    weights = ((pages - 1) / pages)[languages[scored]]
+    of_pages = float((weights * moved**2).sum()) / each.size**2
+    of_runs = []
+    for at, side in enumerate(sides):
+        if len(side.amounts) > 1:
+            means_of_rest = [
+                ratios(*(side.losses(without=run) if n == at else means[n] for n in (0, 1))).mean()
+                for run in range(len(side.amounts))
+            ]
+            squares = float(((np.array(means_of_rest) - each.mean()) ** 2).sum())
+            count = len(side.amounts)
+            of_runs.append((squares * (count - 1) / count, count - 1))
+    return combined(of_pages, float((pages - 1).sum()), of_runs)
 
 
-def _for_good(reached: np.ndarray) -> np.ndarray:
-    return np.logical_and.accumulate(reached[::-1])[::-1]
+class _Sums:
+    """The sums of one side per language, also without a page or without a run."""
 
+    def __init__(self, curves: Curves, languages: np.ndarray, scored: np.ndarray):
+        self.amounts, self.sizes = curves.amounts[..., scored], curves.sizes[scored]
+        self.languages, self.count = languages[scored], int(languages.max(initial=0)) + 1
+        self.of_language = np.bincount(self.languages, self.sizes, self.count)
 
-def _interpolated_step(
-    steps: np.ndarray, loss: np.ndarray, target: float, reached: np.ndarray
-) -> float | None:
-    """Returns the step where the curve meets the target, just before the first True."""
-    if not reached.any():
-        return None
-    at = int(np.argmax(reached))
-    if at == 0:
-        # Nothing to interpolate from; an untrained model (step 0) counts at the next evaluation.
-        return float(steps[steps > 0][0])
-    share = (loss[at - 1] - target) / (loss[at - 1] - loss[at])
-    return float(steps[at - 1] + share * (steps[at] - steps[at - 1]))
+    def losses(self, without: int | None = None) -> Float[np.ndarray, "languages points"]:
+        """Returns the mean losses over runs, or over the others than one of them."""
+        runs = self.amounts if without is None else np.delete(self.amounts, without, axis=0)
+        return self._by_language(runs.mean(axis=0)) / self.of_language[:, None]
+
+    def without_each_page(self) -> Float[np.ndarray, "pages points"]:
+        """Returns the mean losses of each page's language without that page."""
+        amounts = self.amounts.mean(axis=0)
+        rest = self._by_language(amounts)[self.languages] - amounts.T
+        return rest / (self.of_language[self.languages] - self.sizes)[:, None]
+
+    def _by_language(self, amounts: np.ndarray) -> np.ndarray:
+        points = [np.bincount(self.languages, point, self.count) for point in amounts]
+        return np.stack(points, axis=1)

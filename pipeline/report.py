@@ -12,7 +12,7 @@ from data.stores.atomic import write_text
 from data.stores.digests import digest_of_contents
 from data.stores.json_files import write_json
 from data.stores.parquet_files import read_table
-from eval import comparison, distillation, expert_sharing, side
+from eval import comparison, distillation, expert_sharing, null_comparison, side
 from eval.cautions import cautions
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
@@ -28,7 +28,7 @@ from pipeline.artifacts.output_lock import output_lock
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.errors import ArtifactError
-from pipeline.runs import comparable, finished
+from pipeline.runs import comparable, finished, sides_of_runs
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.training_text import check_text, training_text
 from pipeline.terminal import print_lines
@@ -57,7 +57,8 @@ def run(arguments: Report) -> None:
         write_text(arguments.out / "report.md", to_markdown(report))
         write_text(arguments.out / "index.html", to_html(report))
         claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
-    lines = [report.sentence, *(f"- {caution}" for caution in cautions(report))]
+    lines = [report.sentence, *filter(None, [report.null_sentence])]
+    lines += [f"- {caution}" for caution in cautions(report)]
     print_lines(*lines, f"The report is in {arguments.out / 'index.html'}")
 
 
@@ -69,25 +70,30 @@ def _report(
     differences: tuple[Difference, ...],
 ) -> ReportContents:
     names = _names(baseline[0], candidate[0])
-    # Step times are comparable only between runs on the same devices.
-    same_devices = len({run.devices for run in (*baseline, *candidate)}) == 1
     sides = [
-        _side(name, runs, finished.median_metric(runs, "seconds") if same_devices else None)
+        sides_of_runs.side(name, runs)
         for name, runs in zip(names, (baseline, candidate), strict=True)
     ]
+    longest = [sides_of_runs.longest(runs) for runs in (baseline, candidate)]
+    facts = [_facts(one, runs) for one, runs in zip(sides, longest, strict=True)]
     text, training_tokens_are = training_text(arguments.tokens, candidate)
     gains = comparison.language_gains(sides[0], sides[1], text)
     return ReportContents(
         baseline=sides[0],
         candidate=sides[1],
-        facts=(_facts(sides[0], baseline), _facts(sides[1], candidate)),
+        facts=(facts[0], facts[1]),
         summary=comparison.summarise(gains, sides[0], sides[1]),
         gains=gains,
         funnel=None if arguments.corpus is None else read_funnel(arguments.corpus),
         shared_lines=None if arguments.corpus is None else read_shared_lines(arguments.corpus),
-        experts=_experts(sides[1].name, candidate),
+        experts=_experts(sides[1].name, longest[1]),
         differences=differences,
         students=_students(sides[0], sides[1], candidate[0], students),
+        nulls=tuple(
+            null
+            for one, fact in zip(sides, facts, strict=True)
+            for null in null_comparison.null_comparisons(one, fact.seeds)
+        ),
         training_tokens_are=training_tokens_are,
     )
 
@@ -103,7 +109,7 @@ def _students(
         distillation.student(
             baseline,
             teacher,
-            _side(name, of_recipe, None),
+            sides_of_runs.side(name, of_recipe),
             seeds=tuple(run.recipe["seed"] for run in of_recipe),
             parameters=of_recipe[0].about.parameters,
             teacher_parameters=teacher_run.about.parameters,
@@ -170,23 +176,6 @@ def _kind(run: FinishedRun) -> str:
     dense = "T5" if run.recipe["name"].startswith("t5-") else "mT5"
     kind = dense if run.switch is None else "Switch"
     return f"{kind} (imported {run.recipe['name']})" if run.imported else kind
-
-
-def _side(name: str, runs: Sequence[FinishedRun], step_seconds: float | None) -> Side:
-    steps = tuple(runs[0].losses)
-    for other in runs[1:]:
-        if tuple(other.losses) != steps:
-            raise ArtifactError(
-                f"{runs[0].directory} and {other.directory} were evaluated at different steps "
-                f"({len(steps)} and {len(other.losses)} of them); evaluate both at the same steps."
-            )
-    return Side(
-        name=name,
-        steps=steps,
-        runs=tuple(tuple(run.losses[step] for step in steps) for run in runs),
-        pages=tuple(run.pages for run in runs),
-        step_seconds=step_seconds,
-    )
 
 
 def _facts(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:

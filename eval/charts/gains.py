@@ -52,7 +52,7 @@ def wide(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
         labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
     )
     title = f"↑ {report.candidate.name} better · gain, {report.unit.value}"
-    layers = _layers(gains, "y", partial(alt.Y, title=title), x=names)
+    layers = _layers(report, gains, "y", partial(alt.Y, title=title), x=names)
     return layers.properties(width="container", height=360)
 
 
@@ -63,21 +63,51 @@ def tall(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     )
     title = f"gain, {report.unit.value} · {report.candidate.name} better →"
     axis = alt.Axis(orient="top", tickCount=4)
-    layers = _layers(gains, "x", partial(alt.X, title=title, axis=axis), y=names)
+    layers = _layers(report, gains, "x", partial(alt.X, title=title, axis=axis), y=names)
     return layers.properties(width="container", height=_ROW_PIXELS * len(gains) + 60)
 
 
 def _layers(
-    gains: Mapping[str, LanguageGain], axis: str, value: Callable[[str], Any], **names: Any
+    report: ReportContents,
+    gains: Mapping[str, LanguageGain],
+    axis: str,
+    value: Callable[[str], Any],
+    **names: Any,
 ) -> Any:
-    """Returns intervals and gains along an axis, with a line at zero."""
+    """Returns intervals and gains along an axis, a line at zero and one per null comparison."""
     interval = {axis: value("low:Q"), f"{axis}2": "high:Q"}
     return alt.layer(
         _INTERVALS.encode(**names, **interval, color=_COLOUR),
         _ZERO.encode(**{axis: alt.datum(0)}),
+        *_nulls(report, gains, axis, value, **names),
         _DOTS.encode(**names, **{axis: value("gain:Q")}, **_VERDICT, tooltip=_TOOLTIP),
         data=alt.Data(values=_gain_rows(gains)),
     )
+
+
+def _nulls(
+    report: ReportContents,
+    gains: Mapping[str, LanguageGain],
+    axis: str,
+    value: Callable[[str], Any],
+    **names: Any,
+) -> list[alt.Chart]:
+    """Returns the sorted gains between seeds of one side, rank by rank; nothing without any."""
+    rows = [
+        {"name": at_rank.name, "null": null, "of": f"{one.name} {one.candidate_seeds}"}
+        for one in report.nulls
+        for at_rank, null in zip(
+            gains.values(),
+            [gain.gain for gain in one.gains.values() if not gain.script_variant],
+            strict=True,
+        )
+    ]
+    if not rows:
+        return []
+    line = alt.Chart(alt.Data(values=rows)).mark_line(
+        color="var(--quiet)", strokeDash=[4, 3], strokeWidth=1.5, interpolate="monotone"
+    )
+    return [line.encode(**names, **{axis: value("null:Q")}, detail="of:N", order="null:Q")]
 
 
 def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:

@@ -37,8 +37,8 @@ def specs(report: ReportContents) -> dict[str, Spec]:
         "gains-tall": gains.tall(report, languages),
         "curves": curves.chart(report),
     }
-    if report.summary.median_step_speedup is not None:
-        pictures["speedups"] = speedup.histogram(languages)
+    if report.summary.mean_step_speedup is not None:
+        pictures["speedups"] = speedup.histogram(languages, report.nulls)
     if any(gain.training_tokens for gain in languages.values()):
         pictures["tokens"] = gains.by_tokens(report, languages)
     if any(gain.bytes_per_token for gain in languages.values()):

@@ -1,12 +1,13 @@
-"""Histogram of step speed-ups, as figure 8 of the paper, with one bar for "not reached".
+"""Histogram of step speed-ups, as figure 8 of the paper; lines: those between seeds of one side.
 
-All bars have one round width. A few far outliers of noisy curves would leave almost all bars empty,
-so every speed-up above three times the median shares the last bar. The paper's mean is a line in
-the bar that contains it; above all bars, only its label stands at the right end.
+All bars have one round width. Bars below 1, where the candidate ends worse, have the baseline's
+colour. A few far outliers of noisy curves would leave almost all bars empty, so every speed-up
+above three times the median shares the last bar. The paper's mean is a line in the bar that
+contains it; above all bars, only its label stands at the right end.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -14,9 +15,9 @@ import numpy as np
 
 from eval import step_speedup
 from eval.language_gain import LanguageGain
+from eval.null_comparison import NullComparison
 
 _INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
-_NOT_REACHED = "not reached"
 _MOST_BINS = 14
 _OUTLIER = 3.0  # times the median speed-up
 _ABOVE = -10  # pixels from the top of the chart
@@ -24,26 +25,39 @@ _NICE_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.
 _PAPERS_MEAN = f"the paper’s mean: {step_speedup.PAPER_MEAN:.0f}×"
 
 
-def histogram(gains: Mapping[str, LanguageGain]) -> alt.LayerChart | alt.FacetChart:
+def histogram(
+    gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]
+) -> alt.LayerChart | alt.FacetChart:
     """Returns the histogram."""
-    rows = speedup_bins([gain.step_speedup for gain in gains.values()])
+    between_seeds = [
+        [gain.step_speedup for gain in one.gains.values() if not gain.script_variant]
+        for one in nulls
+    ]
+    rows = speedup_bins(
+        [gain.step_speedup for gain in gains.values() if gain.step_speedup is not None],
+        [[ratio for ratio in one if ratio is not None] for one in between_seeds],
+    )
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("speedup:N", sort=None, title="step speed-up (→ faster)").axis(
             labelAngle=-45, labelOverlap=False, ticks=False
         ),
         y=alt.Y("languages:Q", title="languages")
         .axis(tickMinStep=1, tickCount=5)
-        .scale(domainMax=1.15 * max(row["languages"] for row in rows)),
-        tooltip=[alt.Tooltip("speedup:N", title="step speed-up"), "languages:Q"],
+        .scale(domainMax=1.15 * max(max(row["languages"], row["null"]) for row in rows)),
+        tooltip=[
+            alt.Tooltip("speedup:N", title="step speed-up"),
+            "languages:Q",
+            alt.Tooltip("null:Q", title="between seeds", format=".1f"),
+        ],
     )
     colour = alt.condition(
-        f"datum.speedup === '{_NOT_REACHED}'",
-        alt.value("var(--baseline)"),
-        alt.value("var(--candidate)"),
+        "datum.slower", alt.value("var(--baseline)"), alt.value("var(--candidate)")
     )
     bars = base.mark_bar(cornerRadiusTopLeft=2, cornerRadiusTopRight=2).encode(color=colour)
     counts = base.mark_text(dy=-7, color="var(--ink-soft)").encode(text="label:N")
-    return alt.layer(bars, counts, *_papers_mean(rows)).properties(width="container", height=260)
+    null = base.mark_tick(thickness=2, color="var(--ink)").encode(y="null:Q")
+    layers = [bars, *([null] if between_seeds else []), counts, *_papers_mean(rows)]
+    return alt.layer(*layers).properties(width="container", height=260)
 
 
 def _papers_mean(rows: list[dict[str, Any]]) -> list[alt.Chart]:
@@ -63,27 +77,37 @@ def _papers_mean(rows: list[dict[str, Any]]) -> list[alt.Chart]:
     ]
 
 
-def speedup_bins(speedups: list[float | None]) -> list[dict[str, Any]]:
-    """Returns a bar for None, then bars of one round width; far outliers share the last one."""
-    reached = np.array([speedup for speedup in speedups if speedup is not None])
-    bars = [(_NOT_REACHED, len(speedups) - len(reached), False)]
-    if reached.size:
-        most = min(reached.max(), _OUTLIER * float(np.median(reached)))
-        spread = most - reached.min()
-        width = next((w for w in _NICE_WIDTHS if spread / w <= _MOST_BINS), spread)
-        first = np.floor(reached.min() / width)
-        edges = (first + np.arange(np.floor(most / width) - first + 2)) * width
-        counts, _ = np.histogram(np.minimum(reached, edges[-2]), edges)
-        beyond = bool(reached.max() >= edges[-1])
-        for place, ((low, high), count) in enumerate(
-            zip(itertools.pairwise(edges), counts.tolist(), strict=True)
-        ):
-            last = beyond and place == len(counts) - 1
-            name = f"{low:.4g} or more" if last else f"{low:.4g}–{high:.4g}"
-            holds_mean = low <= step_speedup.PAPER_MEAN < (np.inf if last else high)
-            bars.append((name, count, bool(holds_mean)))
-    return [
-        {"speedup": name, "languages": count, "label": str(count) if count else ""}
-        | ({"holds_papers_mean": True} if holds_mean else {})
-        for name, count, holds_mean in bars
-    ]
+def speedup_bins(
+    ratios: Sequence[float], nulls: Sequence[Sequence[float]] = ()
+) -> list[dict[str, Any]]:
+    """Returns bars of one round width; far outliers share the last one.
+
+    Args:
+        ratios: speed-ups.
+        nulls: speed-ups between seeds, per division; `null` of a bar is their mean count.
+    """
+    every = np.concatenate([ratios, *nulls])
+    most = min(every.max(), _OUTLIER * float(np.median(ratios)))
+    least = min(every.min(), most)
+    width = next((w for w in _NICE_WIDTHS if (most - least) / w <= _MOST_BINS), most - least)
+    first = np.floor(least / width)
+    edges = (first + np.arange(np.floor(most / width) - first + 2)) * width
+    counts, null_counts = (
+        np.histogram(np.minimum(values, edges[-2]), edges)[0]
+        for values in (np.asarray(ratios), np.concatenate([[], *nulls]))
+    )
+    beyond = bool(every.max() >= edges[-1])
+    bars = []
+    for place, (low, high) in enumerate(itertools.pairwise(edges.tolist())):
+        last = beyond and place == len(counts) - 1
+        bar = {
+            "speedup": f"{low:.4g} or more" if last else f"{low:.4g}–{high:.4g}",
+            "languages": int(counts[place]),
+            "label": str(counts[place]) if counts[place] else "",
+            "null": float(null_counts[place]) / max(len(nulls), 1),
+            "slower": high <= 1 + 1e-9 and not last,
+        }
+        if low <= step_speedup.PAPER_MEAN < (np.inf if last else high):
+            bar["holds_papers_mean"] = True
+        bars.append(bar)
+    return bars

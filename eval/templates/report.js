@@ -39,32 +39,50 @@ function curveRows(language, from) {
     ...rows(side, side.losses, null),
     ...side.runs.flatMap((losses, run) => rows(side, losses, run)),
   ]);
-  const target = baseline.losses[language].at(-1);
-  const step = stepReached(candidate.steps, candidate.losses[language], target);
+  const found = meeting(language);
   // The steep first steps flatten the rest, so they are cut unless they contain the crossing.
-  const start = Math.min(from * baseline.steps.at(-1), step ?? Infinity);
+  const start = Math.min(from * baseline.steps.at(-1), found.step ?? Infinity);
   const shown = curve.filter((row) => row.step >= start);
-  document.getElementById("curve-text").textContent = curveText(language, target, step);
+  document.getElementById("curve-text").textContent = curveText(language, found);
   // An invisible rule needs a position too: Vega warns of a field without values.
-  const reach = { target, step: step ?? candidate.steps.at(-1), reached: step !== null };
+  const reach = {
+    target: found.target, step: found.step ?? candidate.steps.at(-1), reached: found.step !== null,
+  };
   return { curve: shown, reach: [reach] };
 }
 
-function curveText(language, target, step) {
+// The side that ends better, the other one's final loss, and the step at which it is there.
+function meeting(language) {
+  const ends = (side) => side.losses[language].at(-1);
   const [baseline, candidate] = curves.sides;
-  const last = candidate.losses[language].at(-1);
-  const ends = `${baseline.name} ends at ${target.toFixed(3)}, ${candidate.name} at ${last.toFixed(3)}.`;
-  if (step === null) return `${ends} ${candidate.name} never reaches ${baseline.name}’s final loss.`;
-  const of = candidate.steps.at(-1);
-  return `${ends} ${candidate.name} reaches ${baseline.name}’s final loss at step ${Math.round(step)} of ${of}.`;
+  const [faster, slower] =
+    ends(candidate) <= ends(baseline) ? [candidate, baseline] : [baseline, candidate];
+  return { faster, slower, target: ends(slower), step: stepTo(faster, language, ends(slower)) };
 }
 
-// As in eval/step_speedup.py: the first evaluation at or below the target, interpolated linearly.
-function stepReached(steps, losses, target) {
-  const at = losses.findIndex((loss) => loss <= target);
-  if (at <= 0) return at === 0 ? (steps.find((step) => step > 0) ?? 0) : null;
-  const share = (losses[at - 1] - target) / (losses[at - 1] - losses[at]);
-  return steps[at - 1] + share * (steps[at] - steps[at - 1]);
+function curveText(language, { faster, slower, step }) {
+  const ends = curves.sides.map((one) => `${one.name} ${one.losses[language].at(-1).toFixed(3)}`);
+  const first = `Final losses: ${ends.join(", ")}.`;
+  if (step === null) return first;
+  const of = faster.steps.at(-1);
+  return `${first} ${faster.name} reaches ${slower.name}’s at step ${Math.round(step)} of ${of}.`;
+}
+
+// As in eval/step_speedup.py: after the log steps during which the curve lies above the target.
+function stepTo(side, language, target) {
+  const points = side.steps.map((step, at) => [Math.log(step), side.losses[language][at] - target]);
+  const trained = points.filter(([step]) => Number.isFinite(step));
+  if (trained.length < 2) return null;
+  const [[start, first], [second, next]] = trained;
+  const below = Math.max(-first, 0);
+  const back = below === 0 ? 0 : below < first - next ? below / (first - next) : 1;
+  let steps = start - back * (second - start);
+  for (let at = 1; at < trained.length; at += 1) {
+    const [[before, a], [after, b]] = [trained[at - 1], trained[at]];
+    const size = Math.abs(a) + Math.abs(b);
+    steps += (after - before) * (size ? (Math.max(a, 0) + Math.max(b, 0)) / size : 0);
+  }
+  return Math.exp(steps);
 }
 
 function sortBy(table, column) {

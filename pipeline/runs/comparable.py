@@ -3,7 +3,9 @@
 Two runs may be compared under three conditions:
 
 * Their recipes agree in everything but the name, the seed, the feed-forward layers (`model.switch`)
-  and the settings that leave a step's result unchanged (the mesh, how often it logs).
+  and the settings that leave a step's result unchanged (the mesh, how often it logs). Runs of
+  several lengths also differ in their steps and in the share of them before the decay; both sides
+  then have the same lengths.
 * They were trained by one version of the numerics, from the same inputs: tokens, vocabulary, first
   weights, mixture file, teacher.
 * Every evaluation scored the same held-out pages with the same targets.
@@ -23,6 +25,7 @@ from eval.report import Difference
 from pipeline.artifacts.differences import json_differences, json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
+from pipeline.runs.sides_of_runs import lengths
 
 # May differ: none changes what a step computes, except the seed, which is meant to.
 _FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
@@ -45,13 +48,15 @@ def differences(
     for first, *others in (baseline, candidate):
         for other in others:
             _check_same_targets(first, other, "runs of one side need one vocabulary")
+    _check_same_lengths(baseline, candidate)
+    several = len(lengths(baseline)) > 1
     if not allowed:
+        (_check_same_recipes_by_length if several else _check_same_recipes)(runs)
         for other in runs[1:]:
-            _check_same_recipe(runs[0], other)
             _check_same_targets(
                 runs[0], other, "--allow-differences compares them in bits per byte"
             )
-    fields = [json_leaves(_fixed(run)) for run in runs]
+    fields = [json_leaves(_fixed(_without_length(run) if several else run)) for run in runs]
     names = dict.fromkeys(name for one in fields for name in one)
     rows = [(name, tuple(_plain(one.get(name)) for one in fields)) for name in names]
     count = len(baseline)
@@ -128,6 +133,37 @@ def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> Non
             f"of {teacher.parameters:,} parameters, which is not among the candidate's runs; "
             "name it with --candidate."
         )
+
+
+def _check_same_lengths(baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]) -> None:
+    ours, theirs = lengths(candidate), lengths(baseline)
+    if ours != theirs and max(len(ours), len(theirs)) > 1:
+        named = [", ".join(map(str, one)) for one in (theirs, ours)]
+        raise ArtifactError(
+            f"The baseline has runs of {named[0]} steps and the candidate of {named[1]}; name runs "
+            "of the same lengths on both sides."
+        )
+
+
+def _check_same_recipes(runs: Sequence[FinishedRun]) -> None:
+    """Checks runs of one length per side, whose lengths are equal, too."""
+    for other in runs[1:]:
+        _check_same_recipe(runs[0], other)
+
+
+def _check_same_recipes_by_length(runs: Sequence[FinishedRun]) -> None:
+    """Checks that all runs agree but for the length, and runs of one length in everything."""
+    firsts = {run.last_step: run for run in reversed(runs)}
+    for run in runs:
+        _check_same_recipe(firsts[run.last_step], run)
+        _check_same_recipe(_without_length(runs[0]), _without_length(run))
+
+
+def _without_length(run: FinishedRun) -> FinishedRun:
+    recipe = {name: value for name, value in run.recipe.items() if name != "steps"}
+    if optimizer := recipe.get("optimizer"):
+        recipe |= {"optimizer": {k: v for k, v in optimizer.items() if k != "decay_from"}}
+    return replace(run, recipe=recipe)
 
 
 def _check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:

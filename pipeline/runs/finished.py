@@ -6,7 +6,7 @@ are only read here, never written.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -15,7 +15,7 @@ from data.errors import DataError
 from data.stores.json_files import decode_json, read_json
 from data.stores.parquet_files import read_table
 from eval import language_loss
-from eval.language_loss import LanguageLosses, PageLosses
+from eval.language_loss import PageLosses
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import find_run
@@ -32,8 +32,7 @@ class FinishedRun:
         directory: directory of the run.
         recipe: the recipe of recipe.json.
         about: all of recipe.json.
-        losses: sums per language of each evaluation, by step.
-        pages: pages of the last evaluation.
+        evaluations: pages of each evaluation, by step, ascending.
         metrics: lines of metrics.jsonl.
         tokens_seen: training tokens read, by language.
         imported: whether `mswitch import-hf` wrote the run.
@@ -42,8 +41,7 @@ class FinishedRun:
     directory: Path
     recipe: Mapping[str, Any]
     about: RunRecord
-    losses: Mapping[int, LanguageLosses]
-    pages: PageLosses
+    evaluations: Mapping[int, PageLosses]
     metrics: Sequence[Mapping[str, float | None]]
     tokens_seen: Mapping[str, float]
     imported: bool
@@ -51,7 +49,12 @@ class FinishedRun:
     @property
     def last_step(self) -> int:
         """Step of the last evaluation; 0 for an imported model."""
-        return max(self.losses)
+        return max(self.evaluations)
+
+    @property
+    def pages(self) -> PageLosses:
+        """Pages of the last evaluation."""
+        return self.evaluations[self.last_step]
 
     @property
     def switch(self) -> Mapping[str, Any] | None:
@@ -96,7 +99,7 @@ def read_run(directory: Path) -> FinishedRun:
             f"{directory} trains for {steps} steps and was last evaluated at step {last}; "
             "let `mswitch pretrain` finish, or evaluate its last checkpoint."
         )
-    losses, pages = {}, None
+    found, pages = {}, None
     paths = reversed(evaluations.values())
     tables = ((read_table(path, language_loss.SCHEMA), str(path)) for path in paths)
     for step, at_step in zip(reversed(evaluations), language_loss.from_tables(tables), strict=True):
@@ -107,14 +110,13 @@ def read_run(directory: Path) -> FinishedRun:
                 f"({len(pages.loss_nats)} against {len(at_step.loss_nats)}, or other targets); "
                 "evaluate all steps on the same tokens."
             )
-        losses[step] = language_loss.by_language(at_step)
-    assert pages is not None  # there is an evaluation
+        # Equal counts are kept once: with many evaluations they would be most of the memory.
+        found[step] = replace(pages, loss_nats=at_step.loss_nats)
     return FinishedRun(
         directory=directory,
         recipe=about.recipe,
         about=about,
-        losses=dict(sorted(losses.items())),
-        pages=pages,
+        evaluations=dict(sorted(found.items())),
         metrics=_metrics(directory / "metrics.jsonl"),
         tokens_seen=_tokens_seen(directory / "mixture.json"),
         imported=imported,

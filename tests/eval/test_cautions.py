@@ -11,6 +11,7 @@ from eval.html import to_html
 from eval.markdown import to_markdown
 from eval.markdown_text import escape
 from eval.report_json import to_json
+from eval.side import Points
 
 
 def test_cautions_stand_in_every_format():
@@ -25,8 +26,8 @@ def test_cautions_stand_in_every_format():
         "field3, field4, field5 and 2 more. What they gain is not sparsity’s alone.",
         "2 of 100 lines of held-out pages also stand on training pages (2.00%; 1 of 10 pages).",
         "Step speed-ups are interpolated between 3 evaluations; 30 or more are wanted.",
-        "One run of mT5 and of Switch: intervals speak about pages, not about how another seed "
-        "would have fallen.",
+        "One run of mT5 and of Switch: intervals are over pages only and do not include how "
+        "another seed would have fallen.",
         "98 of mC4’s 101 languages were not evaluated.",
     ]
     assert to_json(made)["cautions"] == expected
@@ -45,9 +46,7 @@ def test_cautions_stand_in_every_format():
 def test_enough_evaluations_and_runs_leave_no_caution():
     steps = tuple(range(0, 300, 10))
     sides = [
-        dataclasses.replace(
-            one, steps=steps, runs=(one.runs[0][-1:] * 30,) * 4, pages=one.pages * 4
-        )
+        dataclasses.replace(one, steps=steps, pages=(one.pages[0][-1:] * 30,) * 4)
         for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
     ]
     made = made_of(*sides, shared_lines={})
@@ -57,9 +56,21 @@ def test_enough_evaluations_and_runs_leave_no_caution():
     assert 'class="cautions"' not in to_html(made)
 
 
+def test_a_decaying_schedule_is_cautioned_and_decayed_runs_are_not():
+    finals = ((3.0,) * 4, 1), ((2.0,) * 4, 2)
+    for points, cautioned in ((Points.DECAYING, True), (Points.DECAYED, False)):
+        sides = [
+            side(name, *final, points)
+            for name, final in zip(("mT5", "Switch"), finals, strict=True)
+        ]
+        found = cautions(made_of(*sides))
+        assert any(one.startswith("The learning rate falls to 0") for one in found) is cautioned
+        assert any("3 evaluations" in one for one in found) is cautioned
+
+
 def test_few_runs_other_seeds_and_unchecked_lines_are_cautioned():
     two = [
-        dataclasses.replace(one, runs=one.runs * 2, pages=one.pages * 2)
+        dataclasses.replace(one, pages=one.pages * 2)
         for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
     ]
     made = made_of(*two)
@@ -70,6 +81,6 @@ def test_few_runs_other_seeds_and_unchecked_lines_are_cautioned():
         "examples in the same order."
     )
     assert found[1].endswith("stand on training pages, too: no corpus was named.")
-    assert found[3].startswith("2 runs a side tell little of other seeds")
+    assert found[3].startswith("2 runs per side show little of other seeds")
     huge = dataclasses.replace(made, funnel=FUNNEL)
     assert cautions(huge)[0].endswith("too: the corpus is too large.")

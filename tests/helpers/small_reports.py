@@ -9,7 +9,7 @@ from data.corpus_manifest import CorpusManifest, LanguagePages
 from eval import comparison, language_loss, report
 from eval.funnel import funnel
 from eval.language_gain import TrainingText
-from eval.side import Side
+from eval.side import Points, Side
 
 CODES = ("sw", "en", "ru", "ru-Latn")
 PAGES = 10
@@ -33,14 +33,13 @@ def losses(levels, seed=0, tokens=100, text_bytes=300):
     return language_loss.from_table(pa.Table.from_pylist(rows), "here")
 
 
-def side(name, final, seed, step_seconds=0.1, **counts):
+def side(name, final, seed, points=Points.STEADY, **counts):
     pages = [losses(levels, seed, **counts) for levels in ([9.0] * 4, [4.0] * 4, final)]
     return Side(
         name=name,
         steps=STEPS,
-        runs=(tuple(language_loss.by_language(one) for one in pages),),
-        pages=(pages[-1],),
-        step_seconds=step_seconds,
+        points=points,
+        pages=(tuple(pages),),
     )
 
 
@@ -63,14 +62,12 @@ def facts(name):
 
 
 def make(final=(2.0, 2.5, 3.2, 1.0), **changes):
-    return made_of(
-        side("mT5", (3.0, 3.0, 3.0, 3.0), 1), side("Switch", final, 2, step_seconds=0.2), **changes
-    )
+    return made_of(side("mT5", (3.0, 3.0, 3.0, 3.0), 1), side("Switch", final, 2), **changes)
 
 
 def imported(one):
     """Returns the same side as an imported model: one evaluation, of unknown steps."""
-    return dataclasses.replace(one, steps=(0,), runs=tuple(run[-1:] for run in one.runs))
+    return dataclasses.replace(one, steps=(0,), pages=tuple(run[-1:] for run in one.pages))
 
 
 def made_of(*sides, **changes):
@@ -81,6 +78,7 @@ def made_of(*sides, **changes):
         "experts": None,
         "differences": (),
         "students": (),
+        "nulls": (),
     }
     return report.ReportContents(
         baseline=sides[0],

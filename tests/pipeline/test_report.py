@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 import shutil
 from collections import Counter
@@ -48,22 +49,30 @@ def test_json_recomputed_from_the_evaluation_files(finished):
         assert entry["loss_nats_baseline"] == pytest.approx(target)
         assert entry["gain_nats"] == pytest.approx(target - final)
         assert entry["gain_nats_low"] <= entry["gain_nats"] <= entry["gain_nats_high"]
-        curve = [loss("switch", step, language.code) for step in STEPS]
-        at = next((n for n, value in enumerate(curve) if value <= target), None)
-        if at is None:
-            assert (entry["step_speedup"], entry["step_speedup_bound"]) == (None, 1.0)
-        else:
-            share = (curve[at - 1] - target) / (curve[at - 1] - curve[at])
-            step = STEPS[at - 1] + share * (STEPS[at] - STEPS[at - 1])
-            assert entry["step_speedup"] == pytest.approx(STEPS[-1] / step)
+        better, worse = ("switch", "dense") if final <= target else ("dense", "switch")
+        goal = loss(worse, STEPS[-1], language.code)
+        curve = [(step, loss(better, step, language.code)) for step in STEPS if step]
+        above = math.log(STEPS[1])  # log steps above the goal
+        for (one, high), (other, low) in itertools.pairwise(curve):
+            share = (max(high - goal, 0) + max(low - goal, 0)) / (
+                abs(high - goal) + abs(low - goal)
+            )
+            above += share * math.log(other / one)
+        ratio = STEPS[-1] / math.exp(above)
+        ratio = ratio if better == "switch" else 1 / ratio
+        assert entry["step_speedup"] == pytest.approx(ratio)
         if not language.is_script_variant:
             improved += target > final
-            reached += at is not None
+            reached += target >= final
     summary = found["summary"]
     assert (summary["languages"], summary["script_variants"]) == (101, 6)
     assert summary["languages_improved"] == improved
     assert summary["languages_not_reached"] == 101 - reached > 0
-    assert summary["time_speedup"] == pytest.approx(summary["median_step_speedup"] * 0.2 / 0.25)
+    assert "time_speedup" not in summary  # clocks of runs are not compared
+    assert [one["name"] for one in found["nulls"]] == ["mT5", "Switch"]
+    for null in found["nulls"]:
+        low, high = (null["summary"][f"mean_step_speedup_{end}"] for end in ("low", "high"))
+        assert low < 1 < high
 
 
 def test_html_is_one_file_that_escapes_the_web(finished):
@@ -179,14 +188,49 @@ def test_numbers_recomputed_by_another_program(finished, tmp_path, capsys):
     runs = []
     for side, kind in (("baseline", "dense"), ("candidate", "switch")):
         runs += [f"--{side}", str(finished / f"{kind}0"), str(finished / f"{kind}1")]
+    runs += ["--student", str(finished / "student0"), str(finished / "student1")]
     recompute_report.main([str(finished / "out"), *runs])
-    assert "107 rows equal to 1e-6" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "107 rows equal to 1e-9" in printed
+    assert "interval of the mean speed-up, 2 null comparisons equal to 1e-9" in printed
+    assert "kept: 108 shares kept equal to 1e-9" in printed
     shutil.copytree(finished / "out", tmp_path / "out")
     written = json.loads((tmp_path / "out/report.json").read_text())
     written["languages"]["sw"]["gain_nats"] += 1e-4
     (tmp_path / "out/report.json").write_text(json.dumps(written))
     with pytest.raises(SystemExit, match="sw gain"):
         recompute_report.main([str(tmp_path / "out"), *runs])
+
+
+def test_decayed_runs_of_several_lengths_are_points_of_one_curve(finished, tmp_path):
+    """Each seed of each side has runs of 300, 600 and 1,100 steps that end in a decay."""
+    sides = {"baseline": [], "candidate": []}
+    for side, kind in (("baseline", "dense"), ("candidate", "switch")):
+        for seed, length in itertools.product((0, 1), (300, 600, 1100)):
+            run = tmp_path / f"{kind}{seed}-{length}"
+            (run / "evaluation").mkdir(parents=True)
+            about = json.loads((finished / f"{kind}{seed}/recipe.json").read_text())
+            about["recipe"] |= {"steps": length, "optimizer": {"decay_from": 225 / length}}
+            (run / "recipe.json").write_text(json.dumps(about))
+            name = f"evaluation/step={length}.parquet"
+            shutil.copy(finished / f"{kind}{seed}" / name, run / name)
+            sides[side].append(run)
+    named = {side: tuple(runs) for side, runs in sides.items()}
+    report.run(Report(**named, out=tmp_path / "out"))
+    found = json.loads((tmp_path / "out/report.json").read_text())
+    assert found["curves"]["Switch"]["steps"] == [300, 600, 1100]
+    assert found["points"] == "final losses of runs of several lengths"
+    assert found["candidate"]["seeds"] == [0, 1]
+    assert not any("learning rate falls" in one for one in found["cautions"])
+    whole = json.loads((finished / "out/report.json").read_text())["languages"]
+    for code, row in found["languages"].items():
+        assert row["gain_nats"] == pytest.approx(whole[code]["gain_nats"])
+    words = [w for side, runs in sides.items() for w in (f"--{side}", *map(str, runs))]
+    recompute_report.main([str(tmp_path / "out"), *words])
+    with pytest.raises(ArtifactError, match="name runs of the same lengths on both sides"):
+        report.run(Report(**named | {"candidate": named["candidate"][1:3]}, out=tmp_path / "out"))
+    with pytest.raises(ArtifactError, match="Seed 0 of mT5 has no run of 300 steps"):
+        report.run(Report(**named | {"baseline": named["baseline"][1:]}, out=tmp_path / "out"))
 
 
 def test_a_page_of_a_single_token_is_counted_as_unscored(tmp_path):

@@ -318,7 +318,7 @@ def test_export_and_import_through_transformers_files(way, here):
     done = here(*theirs_against_ours, "--allow-differences")
     assert done.returncode == 0, done.stderr
     imported = json.loads((way / "imported/report.json").read_text())
-    assert imported["summary"]["median_step_speedup"] is None
+    assert imported["summary"]["mean_step_speedup"] is None
     trained = json.loads((way / "report/report.json").read_text())
     for code, row in trained["languages"].items():  # the same weights, on the same pages
         there = imported["languages"][code]["bits_per_byte_baseline"]

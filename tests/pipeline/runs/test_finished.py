@@ -45,7 +45,7 @@ def test_a_damaged_evaluation_is_one_sentence_and_other_names_are_none(tmp_path)
     run = write_run(tmp_path / "run", experts=8)
     (run / "evaluation/step=x.parquet").write_bytes(b"not ours")
     (run / "evaluation/step=\u0663.parquet").write_bytes(b"not ours")
-    assert list(read_run(run).losses) == list(STEPS)
+    assert list(read_run(run).evaluations) == list(STEPS)
     last = run / f"evaluation/step={STEPS[-1]}.parquet"
     whole, table = last.read_bytes(), pq.read_table(last)
     last.write_bytes(whole[: len(whole) // 2])

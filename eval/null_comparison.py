@@ -1,0 +1,91 @@
+"""The null comparison: one architecture against itself, with other seeds.
+
+A result counts for something only beyond what seeds alone make. So the runs of each side that has
+two or more are divided into two halves, and the halves are compared as the sides are. The half with
+more better languages is named second, as a candidate would be. A half has fewer runs than its side,
+so its noise is rather greater than that of the result.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from eval import comparison
+from eval.language_gain import LanguageGain, Summary
+from eval.side import Side
+
+MOST_DIVISIONS = 10  # all of five runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullComparison:
+    """One division of a side's runs.
+
+    Attributes:
+        name: name of the side.
+        baseline_seeds, candidate_seeds: seeds of the two halves.
+        summary: counts and means over languages.
+        gains: gains per language, best first.
+    """
+
+    name: str
+    baseline_seeds: tuple[int, ...]
+    candidate_seeds: tuple[int, ...]
+    summary: Summary
+    gains: Mapping[str, LanguageGain]
+
+
+def null_comparisons(side: Side, seeds: Sequence[int]) -> tuple[NullComparison, ...]:
+    """Returns the comparisons of the halves of a side's runs; () for a single run."""
+    return tuple(_compared(side, seeds, *halves) for halves in divisions(len(seeds)))
+
+
+def divisions(runs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yields divisions of runs into two halves, each division once, at most `MOST_DIVISIONS`."""
+    halves = itertools.combinations(range(runs), runs // 2)
+    both = ((half, tuple(sorted({*range(runs)} - {*half}))) for half in halves if half)
+    once = (one for one in both if runs % 2 or 0 in one[0])
+    yield from itertools.islice(once, MOST_DIVISIONS)
+
+
+def _compared(
+    side: Side, seeds: Sequence[int], baseline: tuple[int, ...], candidate: tuple[int, ...]
+) -> NullComparison:
+    gains = comparison.language_gains(side.only(baseline), side.only(candidate), {})
+    summary = comparison.summarise(gains, side.only(baseline), side.only(candidate))
+    if summary.languages_improved < summary.languages_worse:
+        baseline, candidate = candidate, baseline
+        gains = comparison.language_gains(side.only(baseline), side.only(candidate), {})
+        summary = comparison.summarise(gains, side.only(baseline), side.only(candidate))
+    return NullComparison(
+        name=side.name,
+        baseline_seeds=tuple(seeds[run] for run in baseline),
+        candidate_seeds=tuple(seeds[run] for run in candidate),
+        summary=summary,
+        gains=gains,
+    )
+
+
+def sentence(nulls: Sequence[NullComparison]) -> str:
+    """Returns what seeds alone make, at most over all divisions; empty without a division."""
+    parts = [_of_side(list(group)) for _, group in itertools.groupby(nulls, lambda one: one.name)]
+    return f"The same comparison between seeds of one side: {'; '.join(parts)}." if parts else ""
+
+
+def _of_side(nulls: Sequence[NullComparison]) -> str:
+    first = nulls[0].summary
+    better = max(one.summary.languages_improved for one in nulls)
+    beyond = max(_beyond(one.summary) for one in nulls)
+    means = [one.summary.mean_step_speedup for one in nulls]
+    known = [mean for mean in means if mean is not None]
+    most = max(known, key=lambda mean: max(mean, 1 / mean)) if known else None
+    speedup = "" if most is None else f", mean step speed-up {most:.2f}"
+    up_to = "" if len(nulls) == 1 else f" at most, in {len(nulls)} divisions of its runs"
+    return (
+        f"{nulls[0].name} “better” in {better} of {first.languages} languages ({beyond} beyond "
+        f"noise){speedup}{up_to}"
+    )
+
+
+def _beyond(summary: Summary) -> int:
+    return summary.languages_improved_significantly + summary.languages_worse_significantly
