@@ -15,7 +15,7 @@ Degrees of freedom. The variances of both sides' runs are combined as by Sattert
 1 ÷ Σ share² ÷ freedom. For pages and runs together the exponent is 3/2. With 2, intervals cover
 too little where the runs' variance, of one to three degrees of freedom, is as large as that of
 pages: it often appears small by chance, and the degrees of freedom then appear to be those of
-pages. Coverage is measured by benchmarks/coverage.py. There is no random number here.
+pages. Coverage: benchmarks/results/coverage.json. There is no random number here.
 """
 
 from collections.abc import Sequence
