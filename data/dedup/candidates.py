@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 from jaxtyping import Int64, UInt64
 
-from data.dedup.minhash import chunks_of, shingle_length, shingles_of
+from data.dedup.minhash import Shingles, chunks_of, shingle_length, shingles_of
 
 HEADER = np.dtype(
     [
@@ -59,12 +59,27 @@ def candidates_of(
         pages: number of each page, no two equal.
         addresses: rank of each page's address (`line_rules.rank_of`), the last but one criterion.
     """
-    headers = np.zeros(len(texts), HEADER)
-    headers["group"], headers["page"], headers["address"] = groups, pages, addresses
-    headers["characters"] = [len(text) for text in texts]
     length = shingle_length(language)
-    sets = [one for some in chunks_of(texts) for one in _sets(some, length)]
-    headers["shingles"] = [len(one) for one in sets]
+    found = joined(
+        candidates_from(shingles_of(some, length), [len(text) for text in some])
+        for some in chunks_of(texts)
+    )
+    headers = found.headers
+    headers["group"], headers["page"], headers["address"] = groups, pages, addresses
+    return found
+
+
+def candidates_from(shingles: Shingles, characters: Sequence[int]) -> Candidates:
+    """Returns pages as candidates from shingles that are known; group, page and address are 0.
+
+    Args:
+        shingles: shingles of the pages, which are sorted in place.
+        characters: number of characters of each page.
+    """
+    ends = shingles.offsets.astype(np.int64).tolist()
+    sets = [_distinct(shingles.hashes[first:last]) for first, last in itertools.pairwise(ends)]
+    headers = np.zeros(len(sets), HEADER)
+    headers["characters"], headers["shingles"] = characters, list(map(len, sets))
     digests = b"".join(xxhash.xxh3_128_digest(one.data) for one in sets)
     headers["first"], headers["second"] = np.frombuffer(digests, "<u8").reshape(-1, 2).T
     return Candidates(headers, _concatenated(sets))
@@ -112,13 +127,6 @@ def spans(
     lengths = lengths.astype(np.int64)
     shift = begins - np.cumsum(lengths) + lengths
     return np.arange(lengths.sum()) + np.repeat(shift, lengths)
-
-
-def _sets(texts: Sequence[str], length: int) -> list[UInt64[np.ndarray, " shingles"]]:
-    """Returns the distinct shingles of each page, ascending."""
-    hashes, offsets = shingles_of(texts, length)
-    ends = offsets.astype(np.int64).tolist()
-    return [_distinct(hashes[first:last]) for first, last in itertools.pairwise(ends)]
 
 
 def _distinct(hashes: UInt64[np.ndarray, " all"]) -> UInt64[np.ndarray, " distinct"]:

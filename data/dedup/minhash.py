@@ -113,25 +113,35 @@ def _keys(minima: UInt32[np.ndarray, "pages 112"], language: str) -> UInt64[np.n
 
 def _words(texts: Sequence[str]) -> tuple[Hashes, Int64[np.ndarray, " pages_and_1"]]:
     """Returns the hashes of all words, and the offset of each page's first."""
-    pages = [_normalized(text) for text in texts]
-    codes = np.concatenate(pages)
+    codes, page_begins = _normalized(texts)
     kinds = scripts.kinds()[codes]
-    in_a_word = kinds == scripts.IN_A_WORD
-    before = np.concatenate(([False], in_a_word[:-1]))
-    after = np.concatenate((in_a_word[1:], [False]))
-    alone = kinds == scripts.UNSPACED
-    first = np.flatnonzero((in_a_word & ~before) | alone)
-    last = np.flatnonzero((in_a_word & ~after) | alone) + 1
-    page_begins = np.cumsum([0, *map(len, pages)])
+    # A word begins where its first character is, and each unspaced character is one.
+    in_a_word, alone = kinds == scripts.IN_A_WORD, kinds == scripts.UNSPACED
+    changes = np.empty(len(codes), bool)
+    changes[:1] = in_a_word[:1]
+    np.not_equal(in_a_word[1:], in_a_word[:-1], out=changes[1:])
+    first, last = np.flatnonzero(changes & in_a_word), np.flatnonzero(changes & ~in_a_word)
+    if alone.any():
+        single = np.flatnonzero(alone)
+        first = np.sort(np.concatenate((first, single)))
+        last = np.sort(np.concatenate((last, single + 1)))
     hashes = splitmix64(_span_hashes(_letters()[codes], first, last))
     return hashes, np.searchsorted(first, page_begins)
 
 
-def _normalized(text: str) -> UInt32[np.ndarray, " characters"]:
-    """Returns code points with each run of digits as one digit; a separator ends the page."""
-    codes = scripts.code_points(unicodedata.normalize("NFC", text) + "\n")
+def _normalized(
+    texts: Sequence[str],
+) -> tuple[UInt32[np.ndarray, " characters"], Int64[np.ndarray, " pages_and_1"]]:
+    """Returns code points with each run of digits as one digit, and where each page begins.
+
+    A separator ends each page, so no word or run of digits goes on in the next.
+    """
+    pages = [unicodedata.normalize("NFC", text) + "\n" for text in texts]
+    codes = scripts.code_points("".join(pages))
+    begins = np.cumsum([0, *map(len, pages)])
     digits = _is_digit()[codes]
-    return codes[~(digits & np.concatenate(([False], digits[:-1])))] if digits.any() else codes
+    repeats = np.flatnonzero(digits[1:] & digits[:-1]) + 1
+    return np.delete(codes, repeats), begins - np.searchsorted(repeats, begins)
 
 
 def _span_hashes(
