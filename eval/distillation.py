@@ -163,13 +163,13 @@ def retained_set(sides: Sequence[Scores], kept_gain: float, gain: float) -> Rati
         assert found is not None  # there are two pages
         return found
 
-    of_student, of_teacher = error(0, 1).variance, error(1, 0).variance
+    of_student, of_teacher = error(0.0, 1.0).variance, error(1.0, 0.0).variance
     return ratio_set(
         kept_gain,
         gain,
         variances=(of_student, of_teacher),
-        covariance=(of_student + of_teacher - error(1, 1).variance) / 2,
-        quantile=error(kept_gain / gain, 1).quantile,
+        covariance=(of_student + of_teacher - error(1.0, 1.0).variance) / 2,
+        quantile=error(kept_gain / gain, 1.0).quantile,
     )
 
 

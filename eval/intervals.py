@@ -67,7 +67,7 @@ def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
     pages = candidate.sizes.size
     if pages < 2:
         return GainInterval(gain, pages, None, None, None)
-    error = standard_error([baseline.contributions(), candidate.contributions().times(-1)])
+    error = standard_error([baseline.contributions(), candidate.contributions().times(-1.0)])
     assert error is not None  # there are two pages
     half = error.half_width
     return GainInterval(gain, pages, gain - half, gain + half, error.p_value(gain))

@@ -121,7 +121,7 @@ def _log_steps_to(log_steps: np.ndarray, above: np.ndarray) -> tuple[np.ndarray,
     back = np.where(below < falls, below / np.where(falls > 0, falls, 1), below > 0)
     segments = np.diff(log_steps)
     steps = log_steps[0] + (shares * segments).sum(axis=-1) - back * segments[0]
-    return steps, back == 1
+    return np.asarray(steps), np.asarray(back == 1)
 
 
 def summarise(speedups: Sequence[StepSpeedup], error: StandardError | None) -> SpeedupSummary:
@@ -174,7 +174,7 @@ def error_of_mean(
             ]
             squares = float(((np.array(means_of_rest) - each.mean()) ** 2).sum())
             count = len(side.amounts)
-            of_runs.append((squares * (count - 1) / count, count - 1))
+            of_runs.append((squares * (count - 1) / count, count - 1.0))
     return combined(of_pages, float((pages - 1).sum()), of_runs)
 
 

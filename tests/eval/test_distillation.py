@@ -39,7 +39,7 @@ def test_the_interval_holds_the_ratios_that_are_within_noise(runs):
     baseline, teacher, student = (side.contributions() for side in sides)
 
     def error(ratio):
-        parts = [baseline.times(1 - ratio), teacher.times(ratio), student.times(-1)]
+        parts = [baseline.times(1 - ratio), teacher.times(ratio), student.times(-1.0)]
         return standard_error(parts)
 
     t = error(found.gain_retained).quantile

@@ -30,7 +30,7 @@ def synthetic(runs=1, pages=40, gain=0.1, seed=0, run_spread=0.02):
 
 def error_of(baseline, candidate, tokens):
     sides = scores(baseline, candidate, tokens)
-    return standard_error([sides[0].contributions(), sides[1].contributions().times(-1)])
+    return standard_error([sides[0].contributions(), sides[1].contributions().times(-1.0)])
 
 
 def slow_variance_of_pages(baseline, candidate, tokens):
