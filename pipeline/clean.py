@@ -5,21 +5,16 @@ line, language, bad words, split. `mswitch-web` has its own order; `--rules none
 Every job ends with a check that read = kept + rejected + not requested. Broken records are counted
 apart, because they never were pages. The output does not depend on the number of workers.
 
-The job is one Beam graph of a few steps (`pipeline.cleaning.graph`), each after the one before.
-Between the steps, pages and keys are in files of the workspace, never in a `GroupByKey`. So memory
-is bounded on every runner, and a job that was killed resumes after its last finished work item.
+The job's stages (`pipeline.cleaning.graph`) are work on shards, and exchanges between shards
+through the engine's own shuffle. Pages stay in files of their shard; keys and verdicts travel,
+packed. A job that was killed resumes after its last finished work item.
 """
 
-import functools
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.pvalue import PCollection
 
 from data.languages import codes
 from data.rules.bad_words import BadWordRule
@@ -28,28 +23,29 @@ from data.stores.files import absolute
 from pipeline.arguments import Clean
 from pipeline.artifacts import claims
 from pipeline.artifacts.output_lock import output_lock
-from pipeline.beam.job import running
-from pipeline.beam.options import Follow, check_workers_reach, pipeline_options
+from pipeline.beam.options import (
+    check_workers_reach,
+    pipeline_options,
+    runs_here,
+)
 from pipeline.beam.store_options import use_store_options
-from pipeline.beam.work_items import DoWork, WriteAll
 from pipeline.beam.workspace import Workspace, check_files, clear
 from pipeline.cleaning import shards
 from pipeline.cleaning.graph import (
     VERSION,
     AnyRules,
     CleaningJob,
-    files_to_write,
     output_paths,
-    steps,
     total_of,
     trusts_declarations,
+    work_of,
 )
 from pipeline.cleaning.input_files import files_named, from_crawl, input_files, of_languages
 from pipeline.cleaning.manifest import manifest_of, print_summary
 from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.requested_rules import bad_word_rule, fasttext_model, requested_rules
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
-from pipeline.cleaning.write import WriteFile
+from pipeline.cleaning.submission import run_job
 from pipeline.terminal import Terminal
 
 STAGE = "clean"
@@ -94,6 +90,7 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
             bad_words=bad_words,
             identifier=identifier,
             crawl_cache=arguments.crawl_cache and str(arguments.crawl_cache.absolute()),
+            in_waves=runs_here(options),
             cut=cut,
         )
         if job.workspace.forget_stale(OUTPUTS):
@@ -104,7 +101,7 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
         size = sum(file.size for file in files)
         console.print(f"clean: {len(files)} files, {size / 1e6:.1f} MB, rules {rules.name}")
         options = pipeline_options(arguments.beam, input_bytes=size)
-        items = {step.step: count for step, count in steps(job)}
+        items = {step.step: job.shards for step in work_of(job)}
         with progress_shown(job.workspace, items, console) as progress:
             run_job(job, options, progress.follow)
         tally = total_of(job)  # read once: what is checked is what the manifest counts
@@ -141,6 +138,7 @@ def job_of(
     bad_words: BadWordRule | None = None,
     identifier: str | None = None,
     crawl_cache: str | None = None,
+    in_waves: bool = True,
     cut: Cut = DEFAULT_CUT,
 ) -> CleaningJob:
     """Returns the job for these files, and writes the list of its shards for the workers.
@@ -154,6 +152,7 @@ def job_of(
         bad_words: rule of the lists of bad words.
         identifier: path of a fastText model, or None for CLD3.
         crawl_cache: directory for fetched files.
+        in_waves: whether the runner holds what it groups in memory.
         cut: sizes of shards, chunks and partitions.
     """
     groups = shards.shards(files, cut)
@@ -171,25 +170,7 @@ def job_of(
         identifier=identifier,
         shards=len(groups),
         partitions=shards.partitions(files, cut),
+        in_waves=in_waves,
         cut=cut,
         crawl_cache=crawl_cache,
     )
-
-
-def run_job(job: CleaningJob, options: PipelineOptions, follow: Follow = lambda _: None) -> None:
-    """Runs the graph where the options place it; passes the running job to `follow`.
-
-    Raises:
-        DataError: if a worker met a condition that the user can fix, such as a full disk.
-    """
-    with running(options, follow) as pipeline:
-        build(job, pipeline)
-
-
-def build(job: CleaningJob, pipeline: beam.Pipeline) -> None:
-    """Adds the steps to the pipeline, each after the one before."""
-    done: tuple[PCollection, ...] = ()
-    for step, count in steps(job):
-        done = (pipeline | type(step).__name__ >> DoWork(step, count, done),)
-    files = functools.partial(files_to_write, job)
-    _ = pipeline | "WriteFiles" >> WriteAll(files, WriteFile.of(job.workspace, job.rules), done)

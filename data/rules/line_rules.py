@@ -20,6 +20,7 @@ import numpy as np
 import xxhash
 from jaxtyping import Bool, UInt64
 
+from data.dedup.repeated import has_equal
 from data.urls import url_hash
 
 Hashes = UInt64[np.ndarray, "lines 2"]
@@ -75,13 +76,7 @@ def surviving_lines(
         numbers: number of each line, increasing within a page and over all pages.
     """
     stays = np.ones(len(hashes), dtype=bool)
-    order = np.argsort(hashes[:, 0])  # most lines have no equal; only the others are sorted fully
-    sorted_first = hashes[order, 0]
-    same_as_next = sorted_first[1:] == sorted_first[:-1]
-    has_equal = np.zeros(len(hashes), dtype=bool)
-    has_equal[1:] |= same_as_next
-    has_equal[:-1] |= same_as_next
-    rivals = order[has_equal]
+    rivals = np.flatnonzero(has_equal(hashes[:, 0]))  # most lines have no equal
     first, second = hashes[rivals].T
     rivals = rivals[np.lexsort((numbers[rivals], ranks[rivals], second, first))]
     stays[rivals[1:]] = (hashes[rivals[1:]] != hashes[rivals[:-1]]).any(axis=1)

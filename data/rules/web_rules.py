@@ -8,16 +8,16 @@ The order differs from the reference's, as each step needs the previous ones:
 4. long lines                  mC4's 3 lines of 200 characters, weighted by script
 5. language                    a threshold per language (`language_id.thresholds`), from a first
                                pass over all pages
-6. near-duplicates             one page per cluster within a language (`dedup.minhash`,
-                               `dedup.clusters`); before step 7, which would leave stubs of copies
-                               that are no longer similar
+6. near-duplicates             a page that is similar to one that stays leaves (`dedup.minhash`,
+                               `dedup.representatives`); before step 7, which would leave stubs of
+                               copies that are no longer similar
 7. one page per line           lines are compared by `line_rules.unicode_line_hashes`
 8. long lines left             step 4 again, as C4 counts its sentences again
 9. bad words                   as in mC4, if lists are given
 10. split                      a share of each language, and a minimum
 
 After step 7 every line is in one page, so no held-out page shares a line with a training page.
-After step 6 no two pages of a language share a MinHash band of their text at that step.
+After step 6 no page is a near-duplicate of one that it was compared with (those of its group).
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def differences_from_mc4(rules: WebRuleSet) -> list[str]:
         f"A page needs {rules.long_lines}, weighted by script, before and after deduplication "
         "(mC4: not weighted, before).",
         f"The language counts from {rules.certainty} (mC4: 0.95).",
-        "One page per cluster of near-duplicates of one language stays (mC4: all).",
+        "A near-duplicate of a page that stays, in one language, leaves (mC4: all stay).",
         "Lines are the same composed, spaced or cased otherwise (mC4: cased otherwise).",
         f"Held out are {rules.held_out} (mC4: one page in 1000, by the hash of its address).",
     ]

@@ -45,6 +45,19 @@ def pipeline_options(given: Sequence[str], *, input_bytes: int = 0) -> PipelineO
     return PipelineOptions([*DEFAULTS, *workers, *given])
 
 
+def runs_here(options: PipelineOptions) -> bool:
+    """Returns whether the job runs on the embedded runner, which holds groupings in memory."""
+    return options.view_as(StandardOptions).runner == "FnApiRunner"
+
+
+def in_process(options: PipelineOptions) -> PipelineOptions:
+    """Returns the options of a small job: the embedded runner starts no worker processes for it."""
+    given = options.get_all_options(drop_default=True, retain_unknown_options=True)
+    if not runs_here(options):
+        return options
+    return PipelineOptions.from_dictionary(given | {"direct_running_mode": "in_memory"})
+
+
 def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
     """Checks that workers reach the paths.
 
@@ -109,7 +122,7 @@ def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> b
     """
     use_store_options(options)
     bind_to_loopback()
-    if options.view_as(StandardOptions).runner == "FnApiRunner":
+    if runs_here(options):
         return FollowedPipeline(follow, runner=LocalRunner(options), options=options)
     try:
         return FollowedPipeline(follow, options=options)

@@ -1,17 +1,16 @@
 """Resumable steps of a Beam job, cut into numbered work items that leave results in a workspace.
 
-Only numbers travel between workers; pages and keys lie in files, so no runner has to hold them and
-no grouping outgrows a worker. A finished work item is skipped, so a killed job resumes; an item
-given to two workers is done twice with the same bytes. Counters are added once per item, under the
-same names on every runner. Workers hold the locks of the process that launched the job.
+Only their numbers travel; what an item makes lies in files. A finished work item is skipped, so a
+killed job resumes; an item given to two workers is done twice with the same bytes. Counters are
+added once per item, under the same names on every runner. Workers hold the locks of the process
+that launched the job.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, PCollection
 
 from data.stores.fences import Fence, held_fences, raise_fences
 from pipeline.beam.counters import add
@@ -48,20 +47,31 @@ class WorkStep(Protocol):
 
 
 class DoWork(beam.PTransform):
-    """Does all work items of a step after earlier steps; returns their numbers when finished."""
+    """Does the work items with these numbers; returns each number when its item is finished."""
 
-    def __init__(self, step: WorkStep, items: int, after: tuple[PCollection, ...] = ()):
+    def __init__(self, step: WorkStep):
         super().__init__()
-        self._step, self._items, self._after = step, items, after
+        self._step = step
 
     def expand(self, input_or_inputs):
-        items = range(self._items)
+        work = in_workers(_DoItem(self._step), input_or_inputs)
+        return input_or_inputs | "Work" >> beam.Map(work).with_output_types(int)
+
+
+class Numbers(beam.PTransform):
+    """The numbers of `count` work items, spread over the workers."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self._count = count
+
+    def expand(self, input_or_inputs):
+        count = self._count
         return (
             input_or_inputs
             | beam.Create([None])
-            | "Number" >> beam.FlatMap(lambda _, *after: items, *map(AsIter, self._after))
+            | "Number" >> beam.FlatMap(lambda _: range(count)).with_output_types(int)
             | "Spread" >> beam.Reshuffle()
-            | "Work" >> beam.FlatMap(_in_workers(_DoItem(self._step), input_or_inputs))
         )
 
 
@@ -71,7 +81,7 @@ class _DoItem:
 
     step: Any
 
-    def __call__(self, number: int) -> list[int]:
+    def __call__(self, number: int) -> int:
         workspace, name = self.step.workspace, self.step.step
         if not workspace.is_done(name, number):
             record = self.step(number)
@@ -79,30 +89,7 @@ class _DoItem:
             add(f"pieces/{name}", 1)
             for counter, value in record.counters().items():
                 add(counter, value)
-        return [number]
-
-
-class WriteAll(beam.PTransform):
-    """Plans files after earlier steps, and writes each; returns their names."""
-
-    def __init__(
-        self,
-        plan: Callable[[], Iterator[Any]],
-        write: Callable[[Any], str],
-        after: tuple[PCollection, ...],
-    ):
-        super().__init__()
-        self._plan, self._write, self._after = plan, write, after
-
-    def expand(self, input_or_inputs):
-        plan = _in_workers(self._plan, input_or_inputs)
-        return (
-            input_or_inputs
-            | beam.Create([None])
-            | "Plan" >> beam.FlatMap(lambda _, *after: plan(), *map(AsIter, self._after))
-            | "Spread" >> beam.Reshuffle()
-            | "Write" >> beam.Map(_in_workers(self._write, input_or_inputs))
-        )
+        return number
 
 
 @dataclass(frozen=True)
@@ -117,6 +104,6 @@ class _Fenced:
         return self.function(*arguments)
 
 
-def _in_workers(function: Callable[..., Any], within: Any) -> Callable[..., Any]:
+def in_workers(function: Callable[..., Any], within: Any) -> Callable[..., Any]:
     """Returns the function with the store options of the job and the locks of this process."""
     return with_store_options(_Fenced(held_fences(), function), within)

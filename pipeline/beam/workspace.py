@@ -93,8 +93,17 @@ class Workspace:
         """
         done = self.done(step)
         if missing := count - len(done):
-            raise DataError(_incomplete(f"{missing} work items of {step}", self.out))
+            raise DataError(incomplete(f"{missing} work items of {step}", self.out))
         return (self.record(step, number, shape) for number in done)
+
+    def leave(self, folder: str, name: str, value: Any) -> None:
+        """Leaves a JSON value under a name of its own."""
+        self._write(join_path(self.directory, folder, f"{name}.json"), value)
+
+    def left(self, folder: str, shape: type[Shape]) -> Iterator[Shape]:
+        """Yields the JSON values that were left in a folder, in the order of their names."""
+        path = join_path(self.directory, folder)
+        return (read_json(join_path(path, name), shape) for name in names_in(path))
 
     def done(self, step: str) -> list[int]:
         """Returns the numbers of a step's finished work items, in order."""
@@ -141,10 +150,11 @@ def check_files(out: str, files: Iterable[str]) -> None:
         DataError: if files of the output are missing.
     """
     if absent := sum(not exists(path) for path in files):
-        raise DataError(_incomplete(f"{absent} files", out))
+        raise DataError(incomplete(f"{absent} files", out))
 
 
-def _incomplete(what: str, out: str) -> str:
+def incomplete(what: str, out: str) -> str:
+    """Returns the sentence for a job that ended well and left something out."""
     return (
         f"The runner reports that the job ended well, but {what} in {out} are missing; check that "
         "the workers reach it, and run the same command again: it resumes where the job stopped."

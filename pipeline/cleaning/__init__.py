@@ -1,6 +1,7 @@
-"""The steps of `mswitch clean`: each reads what earlier steps spilled, and spills its own results.
+"""The stages of `mswitch clean`: work on shards, and exchanges between them.
 
-A step is a frozen dataclass that is called with the number of a work item: of a shard or of a hash
-partition. It returns a `Tally`. It does not import Beam, which calls it. The rules that it applies
-are in `data`. `graph` has the order of the steps.
+Work is a frozen dataclass that is called with the number of a shard: it reads what earlier stages
+left for this shard, spills its own results and returns a `Tally`. A round of an exchange is one
+with the methods of `pipeline.beam.waves.Round`. Neither imports Beam, which calls them. The rules
+that they apply are in `data`. `graph` has the order of the stages.
 """

@@ -1,46 +1,58 @@
-"""One page per line: two steps find, for each line, the one page that keeps it.
+"""One page per line: a step and two rounds find, for each line, the one page that keeps it.
 
-The first step processes each shard's pages, applies the rules on lines, and spills the remaining
-pages and the keys of their lines. The second compares the keys of one hash partition over all
-shards. Lines are numbered along a shard's pages, so a key takes 28 bytes and an answer 4. A line
-that is on every page of the crawl is spilled once per chunk, not once per page: each chunk keeps
-only its local minima, as min is associative.
+The step processes each shard's pages, applies the rules on lines, and spills the remaining pages
+and the keys of their lines. A line has one key per shard, as taking the smallest rank is
+associative; so a line that is on every page of the crawl crosses once per shard.
+
+Most lines are in one shard alone. So the first round sends 4 bytes per line, the 32 bits of its
+hash after those of the partition, and answers which of them another shard sent too (some because
+two lines of a partition share 32 bits). The second sends only those: 96 bits of the hash, so that
+among 10^12 lines two different ones meet with probability 1e-5, and the rank of the page.
 """
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Bool, Shaped, UInt32
 
+from data.dedup.repeated import is_among, repeated
 from data.reading.page import Page
 from data.rules import line_rules
 from data.rules.line_rules import LineHashes
+from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
-from pipeline.cleaning.exchange import by_shard, keys_path, numbers_from, read_keys, write_keys
+from pipeline.cleaning.exchange import (
+    Part,
+    between,
+    by_partition,
+    mask_over,
+    numbers_from,
+    packed_mask,
+    read_masks,
+    sub_ranges,
+    write_masks,
+)
 from pipeline.cleaning.judgement import Judgement
 from pipeline.cleaning.page_spill import page_spill
+from pipeline.cleaning.sorted_keys import SortedKeys, parts_of
 from pipeline.cleaning.spilled_pages import SpilledPages
 from pipeline.cleaning.tally import Tally
 
-KEYS = pa.schema(
-    [
-        ("first", pa.uint64()),  # half of the line's hash
-        ("second", pa.uint64()),
-        ("rank", pa.uint64()),  # of the page; the smallest keeps the line
-        ("line", pa.uint32()),
-    ]
-)
-KEY = np.dtype([("first", "u8"), ("second", "u8"), ("rank", "u8"), ("line", "u4"), ("shard", "u4")])
+KEY = np.dtype([("first", "u8"), ("second", "u8"), ("rank", "u8"), ("line", "u4")])
+KEYS = pa.schema([(name, pa.from_numpy_dtype(KEY[name])) for name in KEY.names or ()])
+CLAIM = np.dtype([("first", "<u8"), ("third", "<u4"), ("rank", "<u8")])  # 20 bytes
+SHORT = np.dtype("<u4")
+HASHES_AT_ONCE = 1 << 24  # of a partition, compared in memory: 64 MB
+CLAIMS_AT_ONCE = 1 << 22  # 84 MB
 
 
 @dataclass(frozen=True)
 class SpillLineKeys:
-    """Spills a shard's pages that pass the judgements, and the keys of their lines.
-
-    Each chunk has one batch of keys per partition, and a last one of duplicates in the chunk.
-    """
+    """Spills a shard's pages that pass the judgements, and the keys of their lines."""
 
     workspace: Workspace
     source: SpilledPages
@@ -53,59 +65,176 @@ class SpillLineKeys:
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         line = 0
-        with page_spill(self.workspace, self.step, number, KEYS) as files:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            page_spill(self.workspace, self.step, number) as files,
+        ):
+            keys = SortedKeys(KEY, scratch, self.partitions)
             for passed, dropped in self.source.chunks(self.workspace, number, self.judgements):
                 files.write(passed, dropped)
-                line = self._write_keys(files.keys, passed, line)
+                found = keys_of(passed, self.line_hashes, line)
+                keys.add(found)
+                line += len(found)
+            self._write_keys(number, keys)
         return files.tally
 
-    def _write_keys(
-        self, file: pa.RecordBatchFileWriter, pages: Sequence[Page], first_line: int
-    ) -> int:
-        """Writes the keys of a chunk; returns the number of the line after its last."""
-        by_page = [self.line_hashes(page.text) for page in pages]
-        lengths = list(map(len, by_page))
-        hashes = line_rules.as_numbers([digest for digests in by_page for digest in digests])
-        ranks = np.repeat(np.array([line_rules.rank_of(p.url) for p in pages], np.uint64), lengths)
-        lines = numbers_from(first_line, len(hashes), "lines")
-        keep = line_rules.surviving_lines(hashes, ranks, lines.astype(np.uint64))
-        rows = np.flatnonzero(keep)[np.argsort(hashes[keep, 0], kind="stable")]
-        columns = (hashes[:, 0], hashes[:, 1], ranks, lines)
-        kept = [column[rows] for column in columns]
-        write_keys(file, KEYS, kept[0], self.partitions, kept)
-        file.write_batch(spill.batch(KEYS, [column[~keep] for column in columns]))
-        return first_line + len(hashes)
+    def _write_keys(self, number: int, keys: SortedKeys) -> None:
+        """Writes one key per line, in the order of their hashes, and apart the repeats of lines."""
+        repeats: list[np.ndarray] = []
+        with spill.writer(self.workspace, _keys_path(self.workspace, number), KEYS) as file:
+            for some in keys.ranges():
+                hashes = np.stack((some["first"], some["second"]), axis=1)
+                keep = line_rules.surviving_lines(
+                    hashes, some["rank"], some["line"].astype(np.uint64)
+                )
+                columns = [some[name][keep] for name in KEYS.names]
+                file.write_batch(spill.batch(KEYS, columns))
+                repeats.append(some["line"][~keep])
+        path = _repeats_path(self.workspace, number)
+        spill.write_numbers(self.workspace, path, np.concatenate(repeats))
+
+
+def keys_of(
+    pages: Sequence[Page], line_hashes: LineHashes, first_line: int
+) -> Shaped[np.ndarray, " lines"]:
+    """Returns the key of each line of a chunk's pages.
+
+    Raises:
+        DataError: if a line's number does not fit 32 bits.
+    """
+    by_page = [line_hashes(page.text) for page in pages]
+    hashes = line_rules.as_numbers([digest for digests in by_page for digest in digests])
+    ranks = np.array([line_rules.rank_of(page.url) for page in pages], np.uint64)
+    keys = np.empty(len(hashes), KEY)
+    keys["first"], keys["second"] = hashes.T
+    keys["rank"] = np.repeat(ranks, list(map(len, by_page)))
+    keys["line"] = numbers_from(first_line, len(hashes), "lines")
+    return keys
+
+
+@dataclass(frozen=True)
+class FindRepeatedHashes:
+    """First round: marks the keys whose short hash another key of the partition has."""
+
+    workspace: Workspace
+    partitions: int
+
+    step = "repeated"
+
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields the short hashes of a shard's keys, by partition."""
+        for part in parts_of(_keys_path(self.workspace, shard), self.partitions, wave):
+            first = part.keys["first"].to_numpy()
+            yield from by_partition(self._short(first), first, part, self.partitions)
+
+    def compare(
+        self, partition: int, parts: Iterable[tuple[int, bytes]]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Yields for each shard which of its hashes occur more than once in the partition."""
+        count = sum(len(part) // SHORT.itemsize for _, part in parts)
+        ranges = sub_ranges(count, HASHES_AT_ONCE, 8 * SHORT.itemsize)
+        found = np.concatenate([_repeated_in(parts, *one) for one in ranges])
+        for shard, part in parts:
+            yield shard, packed_mask(is_among(np.frombuffer(part, SHORT), found))
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes the masks of a shard's keys."""
+        write_masks(self.workspace, wave.verdict(self.workspace, self.step, shard), verdicts)
+
+    def _short(self, hashes: np.ndarray) -> UInt32[np.ndarray, " keys"]:
+        """Returns the 32 bits after those that name the partition."""
+        bits = np.uint64(self.partitions.bit_length() - 1)
+        return ((hashes << bits) >> np.uint64(32)).astype(SHORT)
+
+
+def _repeated_in(parts: Iterable[tuple[int, bytes]], first: int, end: int) -> np.ndarray:
+    some = [np.empty(0, SHORT)]
+    for _, part in parts:
+        hashes = np.frombuffer(part, SHORT)  # in ascending order
+        begin, stop = between(hashes, first, end, 32)
+        some.append(hashes[begin:stop])
+    return repeated(np.concatenate(some))
 
 
 @dataclass(frozen=True)
 class FindDuplicateLines:
-    """Spills the lines that another page keeps, or an earlier line of the same page."""
+    """Second round: marks the keys, of those marked before, whose line another shard keeps."""
 
     workspace: Workspace
-    shards: int
     partitions: int
 
-    step = "share"
+    step = "duplicate"
 
-    def __call__(self, number: int) -> Tally:
-        """Processes one partition."""
-        batches = (number, self.partitions + 1)
-        keys = read_keys(self.workspace, SpillLineKeys.step, self.shards, batches, KEY)
-        keep = line_rules.surviving_lines(
-            np.stack([keys["first"], keys["second"]], axis=1),
-            keys["rank"],
-            (keys["shard"].astype(np.uint64) << np.uint64(32)) | keys["line"],
-        )
-        duplicates = keys[~keep]
-        found = by_shard(duplicates["shard"], duplicates["line"], self.shards)
-        spill.write_numbers(self.workspace, self.workspace.spill(self.step, number), found)
-        return Tally()
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields the claims of a shard's marked keys, by partition."""
+        for part, marked in _marked(self.workspace, shard, self.partitions, wave):
+            columns = {name: part.keys[name].to_numpy()[marked] for name in KEYS.names}
+            claims = np.empty(int(marked.sum()), CLAIM)
+            claims["first"], claims["rank"] = columns["first"], columns["rank"]
+            claims["third"] = columns["second"] >> np.uint64(32)
+            yield from by_partition(claims, columns["first"], part, self.partitions)
+
+    def compare(
+        self, partition: int, parts: Iterable[tuple[int, bytes]]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Yields for each shard which of its claims are lost: all but one of a line."""
+        count = sum(len(part) // CLAIM.itemsize for _, part in parts)
+        lost: dict[int, list[np.ndarray]] = {shard: [] for shard, _ in parts}
+        width, start = (1 << 64) // self.partitions, partition * (1 << 64) // self.partitions
+        for first, end in sub_ranges(count, CLAIMS_AT_ONCE, width.bit_length() - 1):
+            for shard, mask in _lost_in(parts, start + first, start + end):
+                lost[shard].append(mask)
+        for shard, masks in lost.items():
+            yield shard, packed_mask(np.concatenate(masks))
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes the masks of a shard's claims."""
+        write_masks(self.workspace, wave.verdict(self.workspace, self.step, shard), verdicts)
 
 
-def duplicate_lines_of(workspace: Workspace, shard: int, partitions: int) -> np.ndarray:
+def _lost_in(
+    parts: Iterable[tuple[int, bytes]], first: int, end: int
+) -> Iterator[tuple[int, Bool[np.ndarray, " claims"]]]:
+    """Yields for each shard which of its claims with hashes of a range are lost."""
+    claims, shards = [np.empty(0, CLAIM)], []
+    for shard, part in parts:
+        some = np.frombuffer(part, CLAIM)
+        begin, stop = between(some["first"], first, end, 64)
+        claims.append(some[begin:stop])
+        shards.append(shard)
+    counts = list(map(len, claims[1:]))
+    every = np.concatenate(claims)
+    hashes = np.stack((every["first"], every["third"].astype(np.uint64)), axis=1)
+    numbers = np.repeat(np.array(shards, np.uint64), counts)
+    lost = ~line_rules.surviving_lines(hashes, every["rank"], numbers)
+    yield from zip(shards, np.split(lost, np.cumsum(counts)[:-1]), strict=True)
+
+
+def duplicate_lines_of(
+    workspace: Workspace, shard: int, waves: Waves
+) -> UInt32[np.ndarray, " lines"]:
     """Returns the numbers of the lines that a shard's pages do not keep, sorted."""
-    paths = [workspace.spill(FindDuplicateLines.step, number) for number in range(partitions)]
-    in_exchange = spill.read_numbers(paths, shard)
-    keys = spill.every(keys_path(workspace, SpillLineKeys.step, shard), partitions, partitions + 1)
-    in_chunks = [batch["line"].to_numpy() for batch in keys]
-    return np.sort(np.concatenate([in_exchange, *in_chunks]))
+    found = [spill.read_numbers([_repeats_path(workspace, shard)])]
+    for wave in waves.all():
+        lost = read_masks(wave.verdict(workspace, FindDuplicateLines.step, shard))
+        for part, marked in _marked(workspace, shard, waves.partitions, wave):
+            hashes, lines = (part.keys[name].to_numpy()[marked] for name in ("first", "line"))
+            found.append(lines[mask_over(hashes, part, waves.partitions, lost)])
+    return np.sort(np.concatenate(found))
+
+
+def _marked(
+    workspace: Workspace, shard: int, partitions: int, wave: Wave
+) -> Iterator[tuple[Part, Bool[np.ndarray, " keys"]]]:
+    """Yields a shard's keys with the mask of the first round."""
+    masks = read_masks(wave.verdict(workspace, FindRepeatedHashes.step, shard))
+    for part in parts_of(_keys_path(workspace, shard), partitions, wave):
+        yield part, mask_over(part.keys["first"].to_numpy(), part, partitions, masks)
+
+
+def _keys_path(workspace: Workspace, shard: int) -> str:
+    return workspace.spill(SpillLineKeys.step, shard, ".keys")
+
+
+def _repeats_path(workspace: Workspace, shard: int) -> str:
+    return workspace.spill(SpillLineKeys.step, shard, ".repeats")

@@ -1,66 +1,49 @@
-"""The exchange: shards spill keys, and the reader of each hash partition compares those of all.
+"""What the exchanges of keys have in common: hash partitions, numbers of lines, packed masks.
 
-Each shard writes one file of keys: chunk by chunk, one batch per hash partition. The following step
-opens all these files once per partition and reads only its own batches. It spills the duplicates
-that it finds as numbers (rows or lines), one batch per shard.
+A hash partition is a range of 64-bit hashes. A verdict is a mask over the keys that a shard sent,
+in their order: one bit per key.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt32, UInt64
+from jaxtyping import Bool, Int64, Shaped, UInt32, UInt64
 
 from data.errors import DataError
+from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
 
 NUMBERS = 2**32
+MASKS = pa.schema([("partition", pa.uint32()), ("mask", pa.binary())])
 
 
-def keys_path(workspace: Workspace, step: str, shard: int) -> str:
-    """Returns the path of the keys that a step spills for a shard."""
-    return workspace.spill(step, shard, ".claims")
+class Part(NamedTuple):
+    """Keys in some consecutive partitions, from `first` up to and without `end`."""
+
+    first: int
+    end: int
+    keys: Any
 
 
-def write_keys(
-    file: pa.RecordBatchFileWriter,
-    schema: pa.Schema,
-    hashes: UInt64[np.ndarray, " keys"],
-    partitions: int,
-    columns: Sequence[np.ndarray],
-) -> None:
-    """Writes the keys of a chunk, one batch per partition; the hash's first 32 bits choose it."""
-    partition = (hashes >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)
-    order = np.argsort(partition, kind="stable")
-    ends = np.searchsorted(partition[order], np.arange(partitions + 1))
-    for begin, end in itertools.pairwise(ends):
-        rows = order[begin:end]
-        file.write_batch(spill.batch(schema, [column[rows] for column in columns]))
-
-
-def read_keys(
-    workspace: Workspace, step: str, shards: int, batches: tuple[int, int], dtype: np.dtype
-) -> np.ndarray:
-    """Returns the keys of one partition in one array, each with its shard.
+def ends_of(
+    hashes: UInt64[np.ndarray, " keys"], first: int, end: int, partitions: int
+) -> Int64[np.ndarray, " ends"]:
+    """Returns the index of each partition's first key in sorted hashes, and of the last one's end.
 
     Args:
-        workspace: workspace of the job.
-        step: step that spilled the keys.
-        shards: number of shards.
-        batches: first batch of each file, and number of batches per chunk.
-        dtype: dtype with the file's columns and `shard`.
+        hashes: hashes of partitions from `first` up to and without `end`, in ascending order.
+        first: first partition.
+        end: partition after the last.
+        partitions: number of all partitions, a power of two.
     """
-    parts = [np.empty(0, dtype)]
-    for shard in range(shards):
-        for batch in spill.every(keys_path(workspace, step, shard), *batches):
-            part = np.empty(batch.num_rows, dtype)
-            for name in batch.schema.names:
-                part[name] = batch[name].to_numpy()
-            part["shard"] = shard
-            parts.append(part)
-    return np.concatenate(parts)
+    starts = [number * (1 << 64) // partitions for number in range(first + 1, end)]
+    return np.concatenate(
+        ([0], np.searchsorted(hashes, np.array(starts, np.uint64)), [len(hashes)])
+    ).astype(np.int64)
 
 
 def numbers_from(first: int, count: int, what: str) -> UInt32[np.ndarray, " count"]:
@@ -82,8 +65,91 @@ def numbers_from(first: int, count: int, what: str) -> UInt32[np.ndarray, " coun
     return np.arange(first, first + count, dtype=np.int64).astype(np.uint32)
 
 
-def by_shard(shards: np.ndarray, numbers: np.ndarray, count: int) -> list[np.ndarray]:
-    """Returns the numbers that belong to each of `count` shards, sorted."""
-    order = np.lexsort((numbers, shards))
-    ends = np.searchsorted(shards[order], np.arange(1, count))
-    return np.split(numbers[order], ends)
+def packed_mask(mask: Bool[np.ndarray, " keys"]) -> bytes:
+    """Returns a mask as bytes, one bit per key."""
+    return np.packbits(mask).tobytes()
+
+
+def write_masks(workspace: Workspace, path: str, verdicts: dict[int, bytes]) -> None:
+    """Writes the packed mask of each partition of a wave."""
+    with spill.writer(workspace, path, MASKS) as file:
+        file.write_batch(spill.batch(MASKS, [list(verdicts), list(verdicts.values())]))
+
+
+def read_masks(path: str) -> dict[int, bytes]:
+    """Returns the packed mask of each partition of a wave."""
+    (batch,) = spill.batches(path)
+    partitions, masks = (column.to_pylist() for column in batch.columns)
+    return dict(zip(partitions, masks, strict=True))
+
+
+def mask_over(
+    hashes: UInt64[np.ndarray, " keys"], part: Part, partitions: int, masks: dict[int, bytes]
+) -> Bool[np.ndarray, " keys"]:
+    """Returns the mask over keys that were sent `by_partition`.
+
+    Args:
+        hashes: hashes of the keys, ascending.
+        part: partitions that they are in.
+        partitions: number of all partitions.
+        masks: packed mask of each partition that has keys.
+    """
+    ends = ends_of(hashes, part.first, part.end, partitions)
+    found = np.empty(len(hashes), dtype=bool)
+    for number, (begin, end) in enumerate(itertools.pairwise(ends), part.first):
+        if begin < end:
+            bits = np.frombuffer(masks[number], np.uint8)
+            found[begin:end] = np.unpackbits(bits, count=end - begin)
+    return found
+
+
+def numbers_of(
+    workspace: Workspace, step: str, waves: Waves, shard: int
+) -> UInt32[np.ndarray, " numbers"]:
+    """Returns the numbers that a shard collected in all waves, sorted."""
+    paths = [wave.verdict(workspace, step, shard) for wave in waves.all()]
+    return spill.read_numbers(paths)
+
+
+def write_numbers(workspace: Workspace, path: str, verdicts: Iterable[bytes]) -> None:
+    """Writes the numbers that several verdicts hold."""
+    found = [np.frombuffer(one, np.uint32) for one in verdicts]
+    spill.write_numbers(workspace, path, np.concatenate([np.empty(0, np.uint32), *found]))
+
+
+def sub_ranges(keys: int, at_once: int, bits: int) -> Iterator[tuple[int, int]]:
+    """Yields ranges that cover all numbers of `bits` bits, few enough keys each if they spread.
+
+    So a group of keys larger than memory is compared range by range.
+
+    Args:
+        keys: number of keys.
+        at_once: number of keys that are compared at one time.
+        bits: size of a key in bits.
+    """
+    count = max(1, -(-keys // at_once))
+    for number in range(count):
+        yield (number << bits) // count, (number + 1 << bits) // count
+
+
+def between(
+    ordered: Shaped[np.ndarray, " numbers"], first: int, end: int, bits: int
+) -> tuple[int, int]:
+    """Returns where the numbers from `first` up to and without `end` begin and end."""
+    begin = int(np.searchsorted(ordered, ordered.dtype.type(first)))
+    if end >> bits:
+        return begin, len(ordered)
+    return begin, int(np.searchsorted(ordered, ordered.dtype.type(end)))
+
+
+def by_partition(
+    values: Shaped[np.ndarray, "keys ..."],
+    hashes: UInt64[np.ndarray, " keys"],
+    part: Part,
+    partitions: int,
+) -> Iterator[tuple[int, bytes]]:
+    """Yields the values of each partition that has any, as bytes; `hashes` are ascending."""
+    ends = ends_of(hashes, part.first, part.end, partitions)
+    for number, (begin, end) in enumerate(itertools.pairwise(ends), part.first):
+        if begin < end:
+            yield number, values[begin:end].tobytes()

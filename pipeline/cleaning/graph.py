@@ -1,13 +1,13 @@
-"""The graph of a cleaning job: its steps in order, per rule set, and their numbers of work items.
+"""The graph of a cleaning job: its stages in order, per rule set.
 
-    none           read                                                      judge
-    mc4, c4-en     read  newest                              claim  share    judge
-    mswitch-web    read  newest  describe  resemble  alike   claim  share    judge
-                                                    choose
+    none           read                                                            judge
+    mc4, c4-en     read  newest                            claim  repeated         judge
+                                                                  duplicate
+    mswitch-web    read  newest  describe  thresholds ...  claim  repeated         judge
+                                                                  duplicate
 
-These are the names of the steps in the workspace: `read` (`ReadShard`), `newest` (`FindNewest`),
-`describe`, `resemble`, `alike` and `choose` (`near_duplicates`), `claim` and `share`
-(`duplicate_lines`), `judge` (`JudgePages`).
+A stage is work on shards (`read`, `describe`, `claim`, `judge`, ...) or an exchange between them
+(`newest`; `repeated` and then `duplicate`; ...). These are their names in the workspace.
 
 The judgements of a rule set are three lists: before the exchange of lines, after it, and, for
 `mswitch-web`, before languages are decided. Pages in languages that were not requested are dropped
@@ -19,8 +19,8 @@ languages.
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from data.errors import DataError
 from data.rules import line_rules, web_lines
 from data.rules.bad_words import BadWordRule
 from data.rules.english_lines import too_few_sentences_left
@@ -28,25 +28,37 @@ from data.rules.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
 from data.rules.text_rules import too_few_long_lines, too_long
 from data.rules.web_rules import WebRuleSet
 from data.stores.files import join_path
+from data.stores.json_shapes import RelativePath
+from pipeline.beam.waves import Round, Waves
 from pipeline.beam.work_items import WorkStep
-from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import broken_records, judgement, near_duplicates
-from pipeline.cleaning.broken_records import BrokenFile
-from pipeline.cleaning.duplicate_lines import FindDuplicateLines, SpillLineKeys
+from pipeline.beam.workspace import Workspace, incomplete
+from pipeline.cleaning import corpus_plan, judgement
+from pipeline.cleaning.duplicate_lines import (
+    FindDuplicateLines,
+    FindRepeatedHashes,
+    SpillLineKeys,
+)
 from pipeline.cleaning.judge import JudgePages
 from pipeline.cleaning.judgement import Judgement, RejectByRule
+from pipeline.cleaning.near_duplicates.choice import ChoosePages, SpillCandidates, kept_pages
+from pipeline.cleaning.near_duplicates.groups import AskForNodes, ContractPairs
+from pipeline.cleaning.near_duplicates.keys import PairPages, SpillMinHashKeys
+from pipeline.cleaning.near_duplicates.languages import DecideThresholds, DescribePages
 from pipeline.cleaning.newest_per_url import FindNewest
 from pipeline.cleaning.read import DUPLICATE_URL, ReadShard
 from pipeline.cleaning.shards import Cut
 from pipeline.cleaning.spilled_pages import SpilledPages
 from pipeline.cleaning.tally import Tally, tallies, total
-from pipeline.cleaning.write import CorpusFile, corpus_files
 
 AnyRules = RuleSet | WebRuleSet | Untouched
 
 # Raised when an unfinished job of an earlier version may not be resumed: other rules, other files
 # in the workspace.
-VERSION = 3
+VERSION = 4
+
+# Partitions of lines per partition of another exchange, so that both have as many bytes of keys.
+LINES, MINHASH, ADDRESSES, CANDIDATES = 1, 2, 8, 1
+PARTITIONS_AT_ONCE = 8  # of 4 to 10 MB of keys, which the embedded runner holds some six times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +72,8 @@ class CleaningJob:
         bad_words: rule of the lists of bad words, if there are any.
         identifier: path of a fastText model, or None for CLD3.
         shards: number of shards.
-        partitions: number of hash partitions.
+        partitions: number of hash partitions of the keys of lines.
+        in_waves: whether the runner holds what it groups in memory, so that exchanges take waves.
         cut: sizes of shards, chunks and partitions.
         crawl_cache: directory for files fetched from a crawl; None to keep none.
     """
@@ -72,20 +85,49 @@ class CleaningJob:
     identifier: str | None
     shards: int
     partitions: int
+    in_waves: bool
     cut: Cut
     crawl_cache: str | None
 
-
-class GraphStep(NamedTuple):
-    """A step and the number of its work items."""
-
-    step: WorkStep
-    items: int
+    def waves(self, fewer: int) -> Waves:
+        """Returns the waves of an exchange with `fewer` times fewer partitions than lines have."""
+        partitions = max(1, self.partitions // fewer)
+        return Waves(partitions, PARTITIONS_AT_ONCE if self.in_waves else partitions)
 
 
-def steps(job: CleaningJob) -> list[GraphStep]:
-    """Returns the steps of a job; each needs the results of the ones before."""
-    space, rules, shards, partitions = job.workspace, job.rules, job.shards, job.partitions
+@dataclass(frozen=True)
+class Exchange:
+    """Rounds that shards exchange, one after the other, wave by wave."""
+
+    rounds: tuple[Round, ...]
+    waves: Waves
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Rounds that are repeated until no pair of pages is left.
+
+    Attributes:
+        alike: waves of the exchange that found the pairs.
+        asked: waves of each round.
+    """
+
+    alike: Waves
+    asked: Waves
+
+    def stages(self, workspace: Workspace, number: int) -> list["Stage"]:
+        """Returns the stages of one round."""
+        asks = AskForNodes(workspace, number, self.asked.partitions)
+        contract = ContractPairs(workspace, number + 1, self.alike, self.asked)
+        return [Exchange((asks,), self.asked), contract]
+
+
+Stage = WorkStep | Exchange | Rounds
+
+
+def stages(job: CleaningJob) -> list[Stage]:
+    """Returns the stages of a job; each needs the results of the ones before."""
+    space, rules = job.workspace, job.rules
     judging = not isinstance(rules, Untouched)
     first = ReadShard(
         workspace=space,
@@ -94,60 +136,66 @@ def steps(job: CleaningJob) -> list[GraphStep]:
             *((RejectByRule(too_long),) if judging else ()),
         ),
         one_page_per_address=judging,
-        partitions=partitions,
         cut=job.cut,
         crawl_cache=job.crawl_cache,
     )
-    last = JudgePages(space, _after_lines(job), rules.held_out, judging, partitions)
+    addresses, lines = job.waves(ADDRESSES), job.waves(LINES)
+    last = JudgePages(space, _after_lines(job), rules.held_out, judging, lines)
     if isinstance(rules, Untouched):
-        return [GraphStep(first, shards), GraphStep(last, shards)]
-    newest = SpilledPages(ReadShard.step, FindNewest.step, partitions, DUPLICATE_URL)
+        return [first, last]
+    newest = SpilledPages(ReadShard.step, FindNewest.step, addresses, DUPLICATE_URL)
     if isinstance(rules, WebRuleSet):
-        before_lines = _near_duplicate_steps(job, rules, newest)
-        source = near_duplicates.REPRESENTATIVES
-        lines = SpillLineKeys(space, source, (), rules.line_hashes, partitions)
+        before_lines = _near_duplicate_stages(job, rules, newest)
+        source = kept_pages(job.waves(CANDIDATES))
+        claim = SpillLineKeys(space, source, (), rules.line_hashes, lines.partitions)
     else:
         before_lines = []
         rules_before = _before_lines(rules)
-        lines = SpillLineKeys(space, newest, rules_before, line_rules.line_hashes, partitions)
+        claim = SpillLineKeys(space, newest, rules_before, line_rules.line_hashes, lines.partitions)
     return [
-        GraphStep(first, shards),
-        GraphStep(FindNewest(space, shards, partitions), partitions),
+        first,
+        Exchange((FindNewest(space, addresses.partitions),), addresses),
         *before_lines,
-        GraphStep(lines, shards),
-        GraphStep(FindDuplicateLines(space, shards, partitions), partitions),
-        GraphStep(last, shards),
+        claim,
+        Exchange(
+            (
+                FindRepeatedHashes(space, lines.partitions),
+                FindDuplicateLines(space, lines.partitions),
+            ),
+            lines,
+        ),
+        last,
     ]
 
 
-def output_files(job: CleaningJob, tally: Tally) -> Iterator[CorpusFile | BrokenFile]:
-    """Yields the files of the corpus, which follow from the tally of all steps."""
-    yield from corpus_files(tally, job.rules.held_out)
-    if tally.broken:
-        yield broken_records.file(job.workspace, ReadShard.step, job.shards)
+def work_of(job: CleaningJob) -> list[WorkStep]:
+    """Returns the stages that are work on shards, in order."""
+    return [stage for stage in stages(job) if not isinstance(stage, Exchange | Rounds)]
 
 
 def total_of(job: CleaningJob) -> Tally:
-    """Returns the sum of the tallies of all steps.
+    """Returns the sum of the tallies of all work on shards.
 
     Raises:
         DataError: if work items are missing.
     """
-    maximum = getattr(job.rules.held_out, "maximum", 0)
     found = (
-        tally for step, items in steps(job) for tally in tallies(job.workspace, step.step, items)
+        tally for step in work_of(job) for tally in tallies(job.workspace, step.step, job.shards)
     )
-    return total(found, held_out=maximum)
-
-
-def files_to_write(job: CleaningJob) -> Iterator[CorpusFile | BrokenFile]:
-    """Yields the files of the corpus; requires that every page has been judged."""
-    return output_files(job, total_of(job))
+    return total(found)
 
 
 def output_paths(job: CleaningJob, tally: Tally) -> Iterator[str]:
-    """Yields the paths of the corpus's files, which follow from the tally of all steps."""
-    return (join_path(job.workspace.out, file.name) for file in output_files(job, tally))
+    """Yields the paths of the corpus's files, as its groups' plans name them.
+
+    Raises:
+        DataError: if the plan of a group is missing.
+    """
+    plans = list(job.workspace.left(corpus_plan.PLAN, list[RelativePath]))
+    groups = len(tally.groups) + bool(tally.broken)
+    if missing := groups - len(plans):
+        raise DataError(incomplete(f"{missing} groups of pages", job.workspace.out))
+    return (join_path(job.workspace.out, name) for names in plans for name in names)
 
 
 def trusts_declarations(rules: AnyRules) -> bool:
@@ -157,22 +205,26 @@ def trusts_declarations(rules: AnyRules) -> bool:
     )
 
 
-def _near_duplicate_steps(
+def _near_duplicate_stages(
     job: CleaningJob, rules: WebRuleSet, newest: SpilledPages
-) -> list[GraphStep]:
-    space, shards, partitions = job.workspace, job.shards, job.partitions
+) -> list[Stage]:
     rule = functools.partial(web_lines.too_few_long_lines, **_long_lines(rules))
     judgements = (
         judgement.clean_web_lines,
         RejectByRule(rule),
         judgement.RecordLanguage(job.identifier),
     )
-    keys = near_duplicates.SpillMinHashKeys(space, rules.certainty, _requested(job), partitions)
+    space, keys, nodes = job.workspace, job.waves(MINHASH), job.waves(ADDRESSES)
+    candidates = job.waves(CANDIDATES)
     return [
-        GraphStep(near_duplicates.DescribePages(space, newest, judgements), shards),
-        GraphStep(keys, shards),
-        GraphStep(near_duplicates.FindNearDuplicates(space, shards, partitions), partitions),
-        GraphStep(near_duplicates.ChooseRepresentatives(space, shards, partitions), 1),
+        DescribePages(space, newest, judgements),
+        Exchange((DecideThresholds(space, rules.certainty),), Waves(1, 1)),
+        SpillMinHashKeys(space, rules.certainty, _requested(job), keys.partitions),
+        Exchange((PairPages(space, keys.partitions),), keys),
+        ContractPairs(space, 0, keys, nodes),
+        Rounds(keys, nodes),
+        SpillCandidates(space, candidates.partitions),
+        Exchange((ChoosePages(space, candidates.partitions),), candidates),
     ]
 
 

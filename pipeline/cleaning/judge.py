@@ -16,6 +16,7 @@ from data.reading.page import Dropped, NotAsked, Page, Rejected
 from data.rules import line_rules
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
 from data.urls import normalized_hash
+from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import identification_time, sorted_runs, spill
 from pipeline.cleaning.duplicate_lines import SpillLineKeys, duplicate_lines_of
@@ -31,13 +32,14 @@ class JudgePages:
 
     Attributes:
         one_page_per_line: whether earlier steps found the one page that keeps each line.
+        waves: waves of that exchange.
     """
 
     workspace: Workspace
     judgements: tuple[Judgement, ...]
     held_out: OneIn | ShareOfEachLanguage | AsPublished
     one_page_per_line: bool
-    partitions: int
+    waves: Waves
 
     step = "judge"
 
@@ -74,7 +76,7 @@ class JudgePages:
             for batch in spill.batches(self.workspace.spill(ReadShard.step, number)):
                 yield list(page_table.pages(batch))
             return
-        duplicates, line = duplicate_lines_of(self.workspace, number, self.partitions), 0
+        duplicates, line = duplicate_lines_of(self.workspace, number, self.waves), 0
         for batch in spill.batches(self.workspace.spill(SpillLineKeys.step, number)):
             pages = list(page_table.pages(batch))
             lengths = [page.text.count("\n") + 1 for page in pages]

@@ -1,4 +1,4 @@
-"""What a step spills for one shard: pages that passed, their keys, rejected pages, and counts."""
+"""What a step spills for one shard: pages that passed, rejected pages, and counts."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,6 @@ from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import identification_time, sorted_runs, spill
-from pipeline.cleaning.exchange import keys_path
 from pipeline.cleaning.sorted_runs import SortedRunWriter
 from pipeline.cleaning.tally import Tally
 
@@ -20,13 +19,11 @@ class PageSpill(NamedTuple):
 
     Attributes:
         pages: pages that passed, one batch per chunk.
-        keys: their keys in the following exchange, one batch per chunk and partition.
         rejected: rejected pages.
         tally: counts of the work item.
     """
 
     pages: pa.RecordBatchFileWriter
-    keys: pa.RecordBatchFileWriter
     rejected: SortedRunWriter
     tally: Tally
 
@@ -40,15 +37,12 @@ class PageSpill(NamedTuple):
 
 
 @contextlib.contextmanager
-def page_spill(
-    workspace: Workspace, step: str, shard: int, key_schema: pa.Schema
-) -> Iterator[PageSpill]:
+def page_spill(workspace: Workspace, step: str, shard: int) -> Iterator[PageSpill]:
     """Yields the spilled files of a step for a shard, which appear when the block ends."""
     tally = Tally()
     with (
         identification_time.counted_in(tally),
         spill.writer(workspace, workspace.spill(step, shard), page_table.SCHEMA) as pages,
-        spill.writer(workspace, keys_path(workspace, step, shard), key_schema) as keys,
         sorted_runs.writer(workspace, workspace.spill(step, shard, ".rejected"), tally) as rejected,
     ):
-        yield PageSpill(pages, keys, rejected, tally)
+        yield PageSpill(pages, rejected, tally)

@@ -23,8 +23,8 @@ from pipeline.cleaning.tally import Tally, TallyRecord
 
 # Weight of each step's finished work: its share of the CPU time with mC4's rules (102 MB of WET).
 WEIGHTS = {
-    "read": 0.26, "newest": 0.01, "claim": 0.16, "share": 0.02, "judge": 0.48,
-    "describe": 0.65, "resemble": 0.15, "alike": 0.02, "choose": 0.01,
+    "read": 0.27, "claim": 0.18, "judge": 0.48,
+    "describe": 0.65, "resemble": 0.15, "contract-00": 0.01, "candidates": 0.02,
 }  # fmt: skip
 WRITING = 0.07
 UPDATE_SECONDS = 1.0

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from data.dedup.newest_per_url import PageVersion, newest, version_of
@@ -25,7 +24,7 @@ from data.stores.files import local_copy
 from data.stores.retry import retried
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import broken_records, spill
-from pipeline.cleaning.exchange import numbers_from, write_keys
+from pipeline.cleaning.exchange import numbers_from
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.shards import Cut, chunks
@@ -63,7 +62,6 @@ class ReadShard:
     workspace: Workspace
     judgements: tuple[Judgement, ...]
     one_page_per_address: bool
-    partitions: int
     cut: Cut
     crawl_cache: str | None
 
@@ -74,7 +72,8 @@ class ReadShard:
         row, space = 0, self.workspace
         broken_path = broken_records.spilled(space, self.step, number)
         with (
-            page_spill(space, self.step, number, VERSIONS) as files,
+            page_spill(space, self.step, number) as files,
+            spill.writer(space, versions_path(space, number), VERSIONS) as versions_file,
             spill.writer(space, broken_path, broken_records.SCHEMA) as broken_file,
         ):
             records = self._records(number, files.tally)
@@ -89,7 +88,9 @@ class ReadShard:
                 if self.one_page_per_address:
                     passed, versions, older = _newest(passed)
                     dropped += older
-                    _write_versions(files.keys, versions, row, self.partitions)
+                    rows = numbers_from(row, len(passed), "pages")
+                    columns = [*zip(*versions, strict=True)] or [[], [], []]
+                    versions_file.write_batch(spill.batch(VERSIONS, [*columns, rows]))
                 files.write(passed, dropped)
                 row += len(passed)
         return files.tally
@@ -111,15 +112,9 @@ def _newest(pages: Sequence[Page]) -> tuple[list[Page], list[PageVersion], list[
     return list(itertools.compress(pages, keep)), list(itertools.compress(versions, keep)), older
 
 
-def _write_versions(
-    file: pa.RecordBatchFileWriter, versions: Sequence[PageVersion], first_row: int, partitions: int
-) -> None:
-    """Writes the page versions of a chunk."""
-    addresses = b"".join(version.address for version in versions)
-    hashes = np.frombuffer(addresses, ">u8")[::2].astype(np.uint64)
-    columns = [np.array([one[index] for one in versions], object) for index in range(3)]
-    rows = numbers_from(first_row, len(versions), "pages")
-    write_keys(file, VERSIONS, hashes, partitions, [*columns, rows])
+def versions_path(workspace: Workspace, shard: int) -> str:
+    """Returns the path of the versions that the pages of a shard are."""
+    return workspace.spill(ReadShard.step, shard, ".versions")
 
 
 def is_readable(path: str) -> bool:

@@ -1,8 +1,4 @@
-"""Spilled files: Arrow files of which single batches can be read, by number.
-
-A file of keys has one batch per hash partition and chunk, in the order of the chunks. Batches
-without rows are written too, so a partition's batches are a fixed number apart.
-"""
+"""Spilled files: Arrow files of which single batches can be read, by number."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import UInt32
 
 from data.stores.ranges import open_ranges
 from pipeline.beam.workspace import Workspace
 
+NUMBERS = pa.schema([("number", pa.uint32())])
 OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -44,28 +42,19 @@ def batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.Reco
             yield found.get_batch(number)
 
 
-def every(path: str, first: int, step: int) -> Iterator[pa.RecordBatch]:
-    """Yields every `step`-th batch of a file from `first` on: those of one partition."""
-    with reader(path) as found:
-        for number in range(first, found.num_record_batches, step):
-            yield found.get_batch(number)
-
-
 def batch(schema: pa.Schema, columns: Iterable[Any]) -> pa.RecordBatch:
     """Returns a batch of these columns, in the order of the schema."""
     arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def write_numbers(workspace: Workspace, path: str, lists: Sequence[np.ndarray]) -> None:
-    """Spills lists of numbers, one batch per list."""
-    schema = pa.schema([("number", pa.uint32())])
-    with writer(workspace, path, schema) as file:
-        for numbers in lists:
-            file.write_batch(batch(schema, [numbers]))
+def write_numbers(workspace: Workspace, path: str, numbers: np.ndarray) -> None:
+    """Spills numbers of rows or lines."""
+    with writer(workspace, path, NUMBERS) as file:
+        file.write_batch(batch(NUMBERS, [numbers]))
 
 
-def read_numbers(paths: Sequence[str], number: int) -> np.ndarray:
-    """Returns the numbers in one batch of each file, sorted together."""
-    found = [one["number"].to_numpy() for path in paths for one in batches(path, [number])]
-    return np.sort(np.concatenate(found)) if found else np.empty(0, np.uint32)
+def read_numbers(paths: Iterable[str]) -> UInt32[np.ndarray, " numbers"]:
+    """Returns the numbers in these files, sorted together."""
+    found = [one["number"].to_numpy() for path in paths for one in batches(path)]
+    return np.sort(np.concatenate([np.empty(0, np.uint32), *found]))

@@ -1,4 +1,4 @@
-"""The pages that a step reads: those of an earlier step, without duplicates from an exchange."""
+"""The pages that a step reads: those of an earlier step, without the duplicates of an exchange."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,10 @@ import pyarrow as pa
 
 from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
+from pipeline.beam.waves import NO_WAVES, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
+from pipeline.cleaning.exchange import numbers_of
 from pipeline.cleaning.judgement import Judgement, judged
 
 SIZES = pa.schema([("row", pa.uint32()), ("size", pa.int32())])
@@ -21,15 +23,15 @@ class SpilledPages:
 
     Attributes:
         step: step that spilled the pages.
-        duplicates_in: step that spilled the rows of duplicates, one batch per shard; none if empty.
-        partitions: number of partitions of that step.
+        duplicates_in: round whose verdicts are the rows of duplicates; none if empty.
+        waves: waves of that round.
         reason: reason for which duplicates are rejected.
-        sizes_in: step that spilled the sizes of clusters, one batch per shard; none if empty.
+        sizes_in: round whose verdicts are the sizes of clusters; none if empty.
     """
 
     step: str
     duplicates_in: str = ""
-    partitions: int = 0
+    waves: Waves = NO_WAVES
     reason: str = ""
     sizes_in: str = ""
 
@@ -56,14 +58,18 @@ class SpilledPages:
             yield passed, dropped
 
     def _duplicates(self, workspace: Workspace, shard: int) -> np.ndarray:
-        paths = [workspace.spill(self.duplicates_in, number) for number in range(self.partitions)]
-        return spill.read_numbers(paths, shard).astype(np.int64)
+        return numbers_of(workspace, self.duplicates_in, self.waves, shard).astype(np.int64)
 
     def _sizes(self, workspace: Workspace, shard: int) -> dict[int, int]:
         if not self.sizes_in:
             return {}
-        (batch,) = spill.batches(workspace.spill(self.sizes_in, 0, ".sizes"), [shard])
-        return dict(zip(batch["row"].to_pylist(), batch["size"].to_pylist(), strict=True))
+        paths = [one.verdict(workspace, self.sizes_in, shard) for one in self.waves.all()]
+        return {
+            row: size
+            for path in paths
+            for batch in spill.batches(path)
+            for row, size in zip(batch["row"].to_pylist(), batch["size"].to_pylist(), strict=True)
+        }
 
 
 def _with_sizes(pages: Iterable[Page], first: int, sizes: Mapping[int, int]) -> Iterator[Page]:

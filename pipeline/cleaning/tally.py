@@ -65,8 +65,10 @@ class Tally:
     Attributes:
         counts: sums by (kind, language, detail).
         broken: first files and offsets of broken records, by reason.
-        smallest: smallest digests of each language's pages, as many as may be held out.
-        runs: sorted runs that were spilled for the files of the corpus.
+        smallest: smallest digests of each language's pages, as many as may be held out; none in a
+            sum.
+        runs: sorted runs that a work item spilled for the files of the corpus; none in a sum.
+        groups: groups of these runs.
         identification_seconds: seconds of language identification, for the counters only.
     """
 
@@ -74,6 +76,7 @@ class Tally:
     broken: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     smallest: dict[str, list[str]] = field(default_factory=dict)
     runs: list[SortedRun] = field(default_factory=list)
+    groups: set[str] = field(default_factory=set)
     identification_seconds: float = 0.0
 
     def count_kept(self, page: Page) -> None:
@@ -107,6 +110,7 @@ class Tally:
         counts = sorted([*key, value] for key, value in self.counts.items())
         value = asdict(self) | {"counts": counts}
         del value["identification_seconds"]  # this attempt's, so different on retry
+        del value["groups"]
         return value
 
     def counters(self) -> Counter[str]:
@@ -127,7 +131,8 @@ class Tally:
     def of_record(cls, record: TallyRecord) -> "Tally":
         """Returns the tally that `as_json` wrote."""
         counts = Counter({(kind, code, detail): n for kind, code, detail, n in record.counts})
-        return cls(counts, record.broken, record.smallest, record.runs)
+        groups = {run.group for run in record.runs}
+        return cls(counts, record.broken, record.smallest, record.runs, groups)
 
 
 def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
@@ -139,20 +144,17 @@ def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
     return map(Tally.of_record, workspace.records(step, items, TallyRecord))
 
 
-def total(tallies: Iterable[Tally], *, held_out: int = 0) -> Tally:
-    """Returns the sum, with the `held_out` smallest digests per language."""
+def total(tallies: Iterable[Tally]) -> Tally:
+    """Returns the sum, without the runs and digests, which would not fit in memory."""
     counts: Counter[Key] = Counter()
     broken: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    smallest: dict[str, list[str]] = defaultdict(list)
-    runs: list[SortedRun] = []
+    groups: set[str] = set()
     for tally in tallies:
         counts.update(tally.counts)
-        runs += tally.runs
+        groups |= tally.groups
         for reason, places in tally.broken.items():
             broken[reason] = sorted(broken[reason] + places)[:SAMPLES]
-        for language, digests in tally.smallest.items():
-            smallest[language] = sorted(smallest[language] + digests)[:held_out]
-    return Tally(counts, broken, smallest, runs)
+    return Tally(counts, broken, groups=groups)
 
 
 def _interval(probability: float) -> str:

@@ -13,6 +13,7 @@ from data.errors import DataError
 from data.rules import rule_sets
 from pipeline import clean, cli
 from pipeline.beam.options import pipeline_options
+from pipeline.cleaning import submission
 from pipeline.cleaning.shards import InputFile
 from pipeline.credentials import redacted, refuse
 
@@ -93,7 +94,7 @@ def test_neither_graph_nor_options_hold_what_the_environment_does(tmp_path, monk
     options = pipeline_options(["--s3_endpoint_url=http://planted-host"])
     job = clean.job_of(str(tmp_path), rule_sets.none(), [InputFile("s3://bucket/a.wet", 1)])
     pipeline = beam.Pipeline(options=options)
-    clean.build(job, pipeline)
+    submission.build(job, next(submission.graphs(job)), pipeline)
     graph = unpacked(pipeline.to_runner_api().SerializeToString())
     assert b"planted-host" in graph  # the search finds what is there
     assert PLANTED.encode() not in graph

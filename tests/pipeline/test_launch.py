@@ -16,6 +16,7 @@ from data.demo.archive import write
 from data.errors import DataError
 from pipeline import arguments, clean, estimate
 from pipeline.beam.options import check_workers_reach, pipeline_options
+from pipeline.cleaning import submission
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
@@ -48,7 +49,7 @@ def test_the_graph_stays_small_whatever_the_input(tmp_path, rules):
     job = clean.job_of(str(tmp_path), named(rules), files)
     assert 1500 < job.shards <= 2 * MOST_SHARDS
     pipeline = beam.Pipeline(options=pipeline_options(()))
-    clean.build(job, pipeline)
+    submission.build(job, next(submission.graphs(job)), pipeline)
     graph = pipeline.to_runner_api().SerializeToString()
     assert len(graph) < 1_000_000
     assert b"CC-MAIN" not in graph

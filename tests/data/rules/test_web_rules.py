@@ -1,13 +1,14 @@
 """The rules one after the other, in memory; the job applies them to files."""
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+from plain_shingles import shingle_set
+from slow_choice import SlowPage, groups, slow_choice
 
-from data.dedup import minhash
-from data.dedup.clusters import clusters, edges
+from data.dedup import greedy_choice, minhash
 from data.language_id.cld3 import identifier
 from data.language_id.thresholds import counts, decide
 from data.reading.page import Page
@@ -86,26 +87,17 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
         decided = decide(language, probability, thresholds)
         by_language[decided].append(page._replace(language=decided))
 
-    keys, owners = [], []
-    for language, some in by_language.items():
-        keys.append(minhash.band_keys([page.text for page in some], language))
-        owners += [rank_of(page.url) for page in some]
-    together = edges(
-        np.concatenate(keys).ravel(), np.repeat(np.array(owners, np.uint64), minhash.BANDS)
-    )
-    found = clusters(together)
-    speaker = dict(zip(found.page.tolist(), found.representative.tolist(), strict=True))
-    sizes = dict(zip(found.page.tolist(), found.size.tolist(), strict=True))
-
     kept, size = [], {}
-    for page in (page for some in by_language.values() for page in some):
-        number = rank_of(page.url)
-        if speaker.get(number, number) != number:
-            reasons[page.url] = "near_duplicate"
-            continue
-        kept.append(page)
-        if number in sizes:
-            size[page.url] = sizes[number]
+    for language, some in by_language.items():
+        stands = stands_for(some, language)
+        stood_for = Counter(stands.values())
+        for number, page in enumerate(some):
+            if stands.get(number, number) != number:
+                reasons[page.url] = "near_duplicate"
+                continue
+            kept.append(page)
+            if stood_for[number] > 1:
+                size[page.url] = stood_for[number]
     left = []
     for page in one_page_a_line(kept):
         reason = web_lines.too_few_long_lines_left(page, **lines)
@@ -114,6 +106,20 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
         else:
             left.append(page)
     return split(left), reasons, size
+
+
+def stands_for(pages: list[Page], language: str) -> dict[int, int]:
+    """Returns the page that stands for each page that shares a MinHash band with another."""
+    length = minhash.shingle_length(language)
+    bands = minhash.band_keys([page.text for page in pages], language).tolist()
+    described = [
+        SlowPage(number, shingle_set(page.text, length), len(page.text), rank_of(page.url), {*keys})
+        for number, (page, keys) in enumerate(zip(pages, bands, strict=True))
+    ]
+    stands: dict[int, int] = {}
+    for group in groups(described):
+        stands |= slow_choice(group, greedy_choice.LISTED)
+    return stands
 
 
 def one_page_a_line(pages: list[Page]) -> list[Page]:

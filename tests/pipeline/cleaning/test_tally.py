@@ -16,6 +16,7 @@ def tally_of(file: str) -> Tally:
     tally.count_broken(BrokenRecord(file, offset, "damaged") for offset in range(SAMPLES + 2))
     tally.smallest = {"sw": [f"{file}0", f"{file}1"]}
     tally.runs = [SortedRun(file, 0, "pages/sw/train", "00", "ff", 1, 100)]
+    tally.groups = {"pages/sw/train"}
     return tally
 
 
@@ -37,10 +38,11 @@ def test_counters_have_the_documented_names():
     }
 
 
-def test_the_sum_keeps_the_first_broken_records_and_the_smallest_digests():
+def test_the_sum_keeps_the_first_broken_records_and_the_groups():
     tallies = [tally_of("a"), tally_of("b")]
-    one, other = total(tallies, held_out=3), total(tallies[::-1], held_out=3)
+    one, other = total(tallies), total(tallies[::-1])
     assert one.counts == other.counts
     assert one.counts["kept", "sw", "train"] == 2
     assert one.broken == other.broken == {"damaged": [("a", offset) for offset in range(SAMPLES)]}
-    assert one.smallest == other.smallest == {"sw": ["a0", "a1", "b0"]}
+    assert one.groups == other.groups == {"pages/sw/train"}
+    assert one.runs == []

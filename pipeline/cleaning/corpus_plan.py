@@ -1,0 +1,214 @@
+"""The files of the corpus, planned group by group from what each shard spilled for the group.
+
+A group is the pages of one language and split, or its rejected pages. A file holds the runs of
+consecutive shards, so each run is read once, whatever the number of shards and files. Where the
+pages with the smallest digests are held out, a run with both splits is read twice.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from data.rules.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
+from data.urls import number
+from pipeline.beam.workspace import Workspace
+from pipeline.cleaning import broken_records
+from pipeline.cleaning.broken_records import BrokenFile
+from pipeline.cleaning.read import ReadShard
+from pipeline.cleaning.tally import SortedRun, Tally, TallyRecord
+
+PLAN = "plan"  # folder of the workspace
+PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
+BYTES_PER_FILE = 256 << 20
+ALL_DIGESTS = 1 << 128
+DIGEST_BYTES = 16
+RUN = np.dtype(
+    [("batch", "<u4"), ("pages", "<u4"), ("size", "<u8"), ("first", "<u8"), ("last", "<u8")]
+)
+
+HeldOutPages = OneIn | ShareOfEachLanguage | AsPublished
+
+
+class ShardOfGroup(NamedTuple):
+    """What a shard has of a group.
+
+    Attributes:
+        shard: number of the shard.
+        file: name of its spilled file in the workspace.
+        runs: its runs in this file, packed as RUN.
+        smallest: its smallest digests, one after the other, where they decide what is held out.
+    """
+
+    shard: int
+    file: str
+    runs: bytes
+    smallest: bytes
+
+
+class CorpusFile(NamedTuple):
+    """One file of the corpus, and the spilled batches that hold its rows.
+
+    Attributes:
+        name: path relative to the corpus.
+        split: split of its pages; "" where each page has its own.
+        first, end: range of their digests.
+        reads: spilled files, with the numbers of their batches.
+    """
+
+    name: str
+    split: str
+    first: int
+    end: int
+    reads: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class GroupsOfShard:
+    """Yields what a shard has of each group, from the records of its own work items."""
+
+    workspace: Workspace
+    steps: tuple[str, ...]
+
+    def __call__(self, shard: int) -> Iterator[tuple[str, tuple[int, str, bytes, bytes]]]:
+        """Reads the records of one shard."""
+        for step in self.steps:
+            tally = Tally.of_record(self.workspace.record(step, shard, TallyRecord))
+            for (group, file), runs in _by_group_and_file(tally.runs).items():
+                yield group, ShardOfGroup(shard, file, _packed(runs), b"")
+            for code, digests in tally.smallest.items():
+                if digests:
+                    smallest = b"".join(map(bytes.fromhex, digests))
+                    yield f"pages/{code}", ShardOfGroup(shard, "", b"", smallest)
+            if tally.broken:
+                spilled = broken_records.spilled(self.workspace, ReadShard.step, shard)
+                name = self.workspace.name_of(spilled)
+                yield broken_records.FOLDER, ShardOfGroup(shard, name, b"", b"")
+
+
+@dataclass(frozen=True)
+class PlanGroup:
+    """Plans the files of one group, and leaves their names in the workspace."""
+
+    workspace: Workspace
+    held_out: HeldOutPages
+
+    def __call__(
+        self, group: tuple[str, Iterable[tuple[int, str, bytes, bytes]]]
+    ) -> list[CorpusFile | BrokenFile]:
+        """Returns the files."""
+        name, parts = group
+        if name == broken_records.FOLDER:
+            files: list[CorpusFile | BrokenFile] = [_broken_file(parts)]
+        else:
+            files = [*files_of(name, parts, self.held_out)]
+        names = [file.name for file in files]
+        self.workspace.leave(PLAN, name.replace("/", "-"), names)
+        return files
+
+
+def files_of(
+    group: str, parts: Iterable[tuple[int, str, bytes, bytes]], held_out: HeldOutPages
+) -> Iterator[CorpusFile]:
+    """Yields the files of a group of pages.
+
+    Args:
+        group: prefix of the files' names.
+        parts: `ShardOfGroup` of all shards, in any order; read more than once.
+        held_out: rule of the pages that are held out.
+    """
+    runs = _Runs.of(parts)
+    count = int(runs.table["pages"].sum())
+    if group.startswith("rejected/"):
+        yield from _files(f"{group}/rejected", "", (0, ALL_DIGESTS), runs, 1.0)
+    elif not isinstance(held_out, ShareOfEachLanguage):
+        yield from _files(group, "", (0, ALL_DIGESTS), runs, 1.0)
+    else:
+        last = held_out.last_held_out(count, _smallest(parts, held_out.maximum))
+        end = 0 if last == BEFORE_ALL else number(last) + 1
+        share = held_out.count(count) / count
+        if end:
+            yield from _files(f"{group}/validation", "validation", (0, end), runs, share)
+        yield from _files(f"{group}/train", "train", (end, ALL_DIGESTS), runs, 1.0 - share)
+
+
+class _Runs(NamedTuple):
+    """All runs of a group, by shard: the files that hold them, and each run with its file."""
+
+    files: list[str]
+    file: np.ndarray
+    table: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[int, str, bytes, bytes]]) -> "_Runs":
+        found = sorted((shard, file, runs) for shard, file, runs, _ in parts if runs)
+        tables = [np.frombuffer(runs, RUN) for _, _, runs in found]
+        file = np.repeat(np.arange(len(found)), list(map(len, tables)))
+        return cls([file for _, file, _ in found], file, np.concatenate(tables))
+
+    def overlapping(self, first: int, end: int) -> "_Runs":
+        some = (self.table["last"] >= np.uint64(first >> 64)) & (
+            self.table["first"] <= np.uint64(end - 1 >> 64)
+        )
+        return _Runs(self.files, self.file[some], self.table[some])
+
+    def reads(self, begin: int, end: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        batches = self.table["batch"][begin:end].tolist()
+        pairs = zip(self.file[begin:end].tolist(), batches, strict=True)
+        by_file = itertools.groupby(pairs, key=lambda one: one[0])
+        return tuple((self.files[file], tuple(b for _, b in some)) for file, some in by_file)
+
+
+def _files(
+    name: str, split: str, digests: tuple[int, int], runs: _Runs, share: float
+) -> Iterator[CorpusFile]:
+    """Yields files of about the same size; `share` of each run's pages are in the split."""
+    runs = runs.overlapping(*digests)
+    ends = _cut(runs.table, share)
+    for index, (begin, end) in enumerate(itertools.pairwise(ends)):
+        path = f"{name}-{index:05d}-of-{len(ends) - 1:05d}.parquet"
+        yield CorpusFile(path, split, *digests, runs.reads(begin, end))
+
+
+def _cut(runs: np.ndarray, share: float) -> list[int]:
+    """Returns where the files begin among the runs, and the end of the last."""
+    sizes = np.maximum(runs["pages"] / PAGES_PER_FILE, runs["size"] / BYTES_PER_FILE) * share
+    before = np.cumsum(sizes) - sizes
+    total = float(sizes.sum())
+    count = max(1, round(np.ceil(total)))
+    index = np.floor(before * (count / total)) if total else np.zeros(len(runs))
+    begins = np.flatnonzero(np.diff(index, prepend=-1))
+    return [*begins.tolist(), len(runs)]
+
+
+def _smallest(parts: Iterable[tuple[int, str, bytes, bytes]], most: int) -> list[bytes]:
+    """Returns the smallest digests of all shards, in order."""
+    found: list[bytes] = []
+    for _, _, _, digests in parts:
+        some = (digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES))
+        found = sorted([*found, *some])[:most]
+    return found
+
+
+def _broken_file(parts: Iterable[tuple[int, str, bytes, bytes]]) -> BrokenFile:
+    return BrokenFile(broken_records.NAME, tuple(file for _, file, *_ in sorted(parts)))
+
+
+def _by_group_and_file(
+    runs: Iterable[SortedRun],
+) -> Mapping[tuple[str, str], list[SortedRun]]:
+    found: dict[tuple[str, str], list[SortedRun]] = defaultdict(list)
+    for run in runs:
+        found[run.group, run.file].append(run)
+    return found
+
+
+def _packed(runs: Iterable[SortedRun]) -> bytes:
+    rows = [
+        (run.batch, run.pages, run.size, int(run.first[:16], 16), int(run.last[:16], 16))
+        for run in runs
+    ]
+    return np.array(rows, RUN).tobytes()

@@ -1,0 +1,96 @@
+"""The keys of one shard in the order of their hashes, in parts that fit in memory.
+
+A shard that is one large file has more keys than fit. They are sorted in runs on the worker's disk,
+and read again range by range of the hashes (an external sort). A range holds whole partitions.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from pipeline.beam.waves import Wave
+from pipeline.cleaning import spill
+from pipeline.cleaning.exchange import Part, ends_of
+
+KEYS_AT_ONCE = 1 << 21  # 59 MB of the keys of lines
+
+Keys = Shaped[np.ndarray, " keys"]
+
+
+class SortedKeys:
+    """Takes keys in any order, and yields them in that of their field `first`."""
+
+    def __init__(
+        self,
+        dtype: np.dtype,
+        directory: str | Path,
+        partitions: int,
+        at_once: int = KEYS_AT_ONCE,
+    ):
+        self._directory, self._partitions, self._at_once = Path(directory), partitions, at_once
+        self._none = np.empty(0, dtype)
+        self._waiting: list[Keys] = []
+        self._runs: list[Path] = []
+        self._in_memory = self._count = 0
+
+    def add(self, keys: Keys) -> None:
+        """Takes more keys."""
+        self._waiting.append(keys)
+        self._in_memory += len(keys)
+        self._count += len(keys)
+        if self._in_memory >= self._at_once:
+            self._store()
+
+    def ranges(self) -> Iterator[Keys]:
+        """Yields the keys range by range: a power of two of them, each of the same width."""
+        if not self._runs:
+            yield _sorted([self._none, *self._waiting])
+            return
+        self._store()
+        runs = [np.load(path, mmap_mode="r") for path in self._runs]
+        wanted = 1 << (-(-self._count // self._at_once) - 1).bit_length()
+        count = min(wanted, self._partitions)
+        for number in range(count):
+            yield _sorted([_part(run, number, count) for run in runs])
+
+    def _store(self) -> None:
+        if not self._waiting:
+            return
+        path = self._directory / f"{len(self._runs)}.npy"
+        np.save(path, _sorted(self._waiting))
+        self._runs.append(path)
+        self._waiting, self._in_memory = [], 0
+
+
+def _part(run: Keys, number: int, count: int) -> Keys:
+    """Returns a range of a run's keys."""
+    begin = np.searchsorted(run["first"], np.uint64((number << 64) // count))
+    if number + 1 == count:
+        return run[begin:]
+    return run[begin : np.searchsorted(run["first"], np.uint64((number + 1 << 64) // count))]
+
+
+def _sorted(parts: list[Keys]) -> Keys:
+    keys = np.concatenate(parts)
+    return keys[np.argsort(keys["first"], kind="stable")]
+
+
+def parts_of(path: str, partitions: int, wave: Wave) -> Iterator[Part]:
+    """Yields the keys of a shard in the partitions of a wave, in order.
+
+    Args:
+        path: spilled file of its keys, one batch per range.
+        partitions: number of all partitions.
+        wave: partitions that are read.
+    """
+    with spill.reader(path) as file:
+        each = partitions // file.num_record_batches
+        for number in range(wave.first // each, -(-wave.end // each)):
+            whole = file.get_batch(number)
+            first, end = number * each, (number + 1) * each
+            ends = ends_of(whole["first"].to_numpy(), first, end, partitions)
+            begin, stop = max(first, wave.first), min(end, wave.end)
+            rows = ends[begin - first], ends[stop - first] - ends[begin - first]
+            yield Part(begin, stop, whole.slice(*rows))
