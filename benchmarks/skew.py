@@ -6,9 +6,10 @@ address unique. Targets: no exchange gives a worker more than 64 MB at once, and
 takes at most 1.3 times the CPU time of the even one, in one process (wall time is printed beside
 it; on a busy machine it means little).
 
-An exchange gives a worker what a partition reads: its batches of all shards, in memory.
+An exchange gives a worker the keys of one hash partition, of all shards.
 """
 
+import contextlib
 import json
 import random
 import sys
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grown_web
 
@@ -26,10 +28,10 @@ from data.reading.page import Page
 from data.reading.web_archive import read
 from pipeline import clean
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import spill
-from pipeline.cleaning.exchange import keys_path
-from pipeline.cleaning.graph import CleaningJob, total_of
+from pipeline.cleaning.duplicate_lines import FindDuplicateLines, FindRepeatedHashes
+from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.newest_per_url import FindNewest
 from pipeline.cleaning.requested_rules import named
 
 RESULTS = Path(__file__).parent / "results/skew.json"
@@ -38,10 +40,6 @@ REPEATED = 50_000  # of them have one address
 LARGEST_HANDED_BYTES = 64 << 20
 LINES_A_PAGE = 3  # a page of the real ones is cut to this, so that 60,000 are some 40 MB
 ONE_LINE = "Accept all cookies and go on to the page that you have asked for, please."
-EXCHANGES = {
-    "addresses": ("read", 0),
-    "lines": ("claim", 1),
-}  # step, batches per chunk beyond those
 
 
 def main() -> None:
@@ -109,7 +107,9 @@ def measure(pages: Iterable[Page], directory: Path) -> dict:
     found = input_files(map(str, files))
     job = clean.job_of(str(directory / "out"), named("mc4"), found)
     wall, cpu = time.monotonic(), time.process_time()
-    clean.run_job(job, pipeline_options(("--direct_num_workers=1",)))
+    largest: Counter[str] = Counter()
+    with groups_measured(largest):
+        clean.run_job(job, pipeline_options(("--direct_num_workers=1",)))
     counts = total_of(job).counts
     kinds: Counter[str] = Counter()
     for (kind, _, detail), value in counts.items():
@@ -121,9 +121,7 @@ def measure(pages: Iterable[Page], directory: Path) -> dict:
         "counts": {
             name: n for name, n in kinds.items() if name.startswith(("read", "kept", "rej"))
         },
-        "largest_handed_bytes": {
-            name: largest_handed(job, step, more) for name, (step, more) in EXCHANGES.items()
-        },
+        "largest_handed_bytes": dict(largest),
     }
 
 
@@ -138,18 +136,27 @@ def write(pages: Iterable[Page], directory: Path, a_file: int = 5_000) -> list[P
     return paths
 
 
-def largest_handed(job: CleaningJob, step: str, more: int) -> int:
-    """Returns the bytes that the fullest partition of an exchange holds at once."""
-    return max(
-        sum(
-            batch.nbytes
-            for shard in range(job.shards)
-            for batch in spill.every(
-                keys_path(job.workspace, step, shard), partition, job.partitions + more
-            )
-        )
-        for partition in range(job.partitions)
-    )
+@contextlib.contextmanager
+def groups_measured(largest: Counter[str]) -> Iterator[None]:
+    """Notes the bytes of each exchange's fullest group, in a job that runs in this process."""
+    rounds = (FindNewest, FindRepeatedHashes, FindDuplicateLines)
+    compares = [one.compare for one in rounds]
+
+    def measured(turn: Any, compare: Any) -> Any:
+        def comparing(self: Any, partition: int, parts: Any) -> Any:
+            size = sum(len(part) for _, part in parts)
+            largest[turn.step] = max(largest[turn.step], size)
+            return compare(self, partition, parts)
+
+        return comparing
+
+    for turn, compare in zip(rounds, compares, strict=True):
+        turn.compare = measured(turn, compare)
+    try:
+        yield
+    finally:
+        for turn, compare in zip(rounds, compares, strict=True):
+            turn.compare = compare
 
 
 if __name__ == "__main__":

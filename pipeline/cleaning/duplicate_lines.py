@@ -1,8 +1,4 @@
-"""One page per line: a step and two rounds find, for each line, the one page that keeps it.
-
-The step processes each shard's pages, applies the rules on lines, and spills the remaining pages
-and the keys of their lines. A line has one key per shard, as taking the smallest rank is
-associative; so a line that is on every page of the crawl crosses once per shard.
+"""One page per line: two rounds find, for each line, the one page that keeps it.
 
 Most lines are in one shard alone. So the first round sends 4 bytes per line, the 32 bits of its
 hash after those of the partition, and answers which of them another shard sent too (some because
@@ -10,18 +6,14 @@ two lines of a partition share 32 bits). The second sends only those: 96 bits of
 among 10^12 lines two different ones meet with probability 1e-5, and the rank of the page.
 """
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-from jaxtyping import Bool, Shaped, UInt32
+from jaxtyping import Bool, UInt32
 
 from data.dedup.repeated import is_among, repeated
-from data.reading.page import Page
 from data.rules import line_rules
-from data.rules.line_rules import LineHashes
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
@@ -30,86 +22,18 @@ from pipeline.cleaning.exchange import (
     between,
     by_partition,
     mask_over,
-    numbers_from,
     packed_mask,
     read_masks,
     sub_ranges,
     write_masks,
 )
-from pipeline.cleaning.judgement import Judgement
-from pipeline.cleaning.page_spill import page_spill
-from pipeline.cleaning.sorted_keys import SortedKeys, parts_of
-from pipeline.cleaning.spilled_pages import SpilledPages
-from pipeline.cleaning.tally import Tally
+from pipeline.cleaning.line_keys import KEYS, keys_path, repeats_path
+from pipeline.cleaning.sorted_keys import parts_of
 
-KEY = np.dtype([("first", "u8"), ("second", "u8"), ("rank", "u8"), ("line", "u4")])
-KEYS = pa.schema([(name, pa.from_numpy_dtype(KEY[name])) for name in KEY.names or ()])
 CLAIM = np.dtype([("first", "<u8"), ("third", "<u4"), ("rank", "<u8")])  # 20 bytes
 SHORT = np.dtype("<u4")
 HASHES_AT_ONCE = 1 << 24  # of a partition, compared in memory: 64 MB
 CLAIMS_AT_ONCE = 1 << 22  # 84 MB
-
-
-@dataclass(frozen=True)
-class SpillLineKeys:
-    """Spills a shard's pages that pass the judgements, and the keys of their lines."""
-
-    workspace: Workspace
-    source: SpilledPages
-    judgements: tuple[Judgement, ...]
-    line_hashes: LineHashes
-    partitions: int
-
-    step = "claim"
-
-    def __call__(self, number: int) -> Tally:
-        """Processes one shard."""
-        line = 0
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            page_spill(self.workspace, self.step, number) as files,
-        ):
-            keys = SortedKeys(KEY, scratch, self.partitions)
-            for passed, dropped in self.source.chunks(self.workspace, number, self.judgements):
-                files.write(passed, dropped)
-                found = keys_of(passed, self.line_hashes, line)
-                keys.add(found)
-                line += len(found)
-            self._write_keys(number, keys)
-        return files.tally
-
-    def _write_keys(self, number: int, keys: SortedKeys) -> None:
-        """Writes one key per line, in the order of their hashes, and apart the repeats of lines."""
-        repeats: list[np.ndarray] = []
-        with spill.writer(self.workspace, _keys_path(self.workspace, number), KEYS) as file:
-            for some in keys.ranges():
-                hashes = np.stack((some["first"], some["second"]), axis=1)
-                keep = line_rules.surviving_lines(
-                    hashes, some["rank"], some["line"].astype(np.uint64)
-                )
-                columns = [some[name][keep] for name in KEYS.names]
-                file.write_batch(spill.batch(KEYS, columns))
-                repeats.append(some["line"][~keep])
-        path = _repeats_path(self.workspace, number)
-        spill.write_numbers(self.workspace, path, np.concatenate(repeats))
-
-
-def keys_of(
-    pages: Sequence[Page], line_hashes: LineHashes, first_line: int
-) -> Shaped[np.ndarray, " lines"]:
-    """Returns the key of each line of a chunk's pages.
-
-    Raises:
-        DataError: if a line's number does not fit 32 bits.
-    """
-    by_page = [line_hashes(page.text) for page in pages]
-    hashes = line_rules.as_numbers([digest for digests in by_page for digest in digests])
-    ranks = np.array([line_rules.rank_of(page.url) for page in pages], np.uint64)
-    keys = np.empty(len(hashes), KEY)
-    keys["first"], keys["second"] = hashes.T
-    keys["rank"] = np.repeat(ranks, list(map(len, by_page)))
-    keys["line"] = numbers_from(first_line, len(hashes), "lines")
-    return keys
 
 
 @dataclass(frozen=True)
@@ -123,7 +47,7 @@ class FindRepeatedHashes:
 
     def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the short hashes of a shard's keys, by partition."""
-        for part in parts_of(_keys_path(self.workspace, shard), self.partitions, wave):
+        for part in parts_of(keys_path(self.workspace, shard), self.partitions, wave):
             first = part.keys["first"].to_numpy()
             yield from by_partition(self._short(first), first, part, self.partitions)
 
@@ -214,7 +138,7 @@ def duplicate_lines_of(
     workspace: Workspace, shard: int, waves: Waves
 ) -> UInt32[np.ndarray, " lines"]:
     """Returns the numbers of the lines that a shard's pages do not keep, sorted."""
-    found = [spill.read_numbers([_repeats_path(workspace, shard)])]
+    found = [spill.read_numbers([repeats_path(workspace, shard)])]
     for wave in waves.all():
         lost = read_masks(wave.verdict(workspace, FindDuplicateLines.step, shard))
         for part, marked in _marked(workspace, shard, waves.partitions, wave):
@@ -228,13 +152,5 @@ def _marked(
 ) -> Iterator[tuple[Part, Bool[np.ndarray, " keys"]]]:
     """Yields a shard's keys with the mask of the first round."""
     masks = read_masks(wave.verdict(workspace, FindRepeatedHashes.step, shard))
-    for part in parts_of(_keys_path(workspace, shard), partitions, wave):
+    for part in parts_of(keys_path(workspace, shard), partitions, wave):
         yield part, mask_over(part.keys["first"].to_numpy(), part, partitions, masks)
-
-
-def _keys_path(workspace: Workspace, shard: int) -> str:
-    return workspace.spill(SpillLineKeys.step, shard, ".keys")
-
-
-def _repeats_path(workspace: Workspace, shard: int) -> str:
-    return workspace.spill(SpillLineKeys.step, shard, ".repeats")

@@ -36,10 +36,10 @@ from pipeline.cleaning import corpus_plan, judgement
 from pipeline.cleaning.duplicate_lines import (
     FindDuplicateLines,
     FindRepeatedHashes,
-    SpillLineKeys,
 )
 from pipeline.cleaning.judge import JudgePages
 from pipeline.cleaning.judgement import Judgement, RejectByRule
+from pipeline.cleaning.line_keys import SpillLineKeys
 from pipeline.cleaning.near_duplicates.choice import ChoosePages, SpillCandidates, kept_pages
 from pipeline.cleaning.near_duplicates.groups import AskForNodes, ContractPairs
 from pipeline.cleaning.near_duplicates.keys import PairPages, SpillMinHashKeys

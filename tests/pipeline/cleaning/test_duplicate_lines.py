@@ -16,9 +16,9 @@ from pipeline.cleaning import duplicate_lines, sorted_keys, spill
 from pipeline.cleaning.duplicate_lines import (
     FindDuplicateLines,
     FindRepeatedHashes,
-    SpillLineKeys,
     duplicate_lines_of,
 )
+from pipeline.cleaning.line_keys import SpillLineKeys
 from pipeline.cleaning.read import ReadShard
 from pipeline.cleaning.spilled_pages import SpilledPages
 

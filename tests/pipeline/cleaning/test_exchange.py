@@ -12,7 +12,6 @@ from data.rules.line_rules import unicode_line_hashes
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
-from pipeline.cleaning.duplicate_lines import keys_of
 from pipeline.cleaning.exchange import (
     Part,
     between,
@@ -23,6 +22,7 @@ from pipeline.cleaning.exchange import (
     packed_mask,
     sub_ranges,
 )
+from pipeline.cleaning.line_keys import keys_of
 from pipeline.cleaning.sorted_keys import SortedKeys, parts_of
 
 KEY = np.dtype([("first", "<u8"), ("line", "<u4")])
