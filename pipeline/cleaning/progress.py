@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from apache_beam.runners.runner import PipelineResult
+from apache_beam.runners.runner import PipelineResult, PipelineState
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -39,17 +39,20 @@ class JobProgress:
         self._workspace, self._items = workspace, items
         self._seen: dict[str, set[int]] = {step: set() for step in items}
         self._tallied: Counter[str] = Counter()
-        self._before: Counter[str] = Counter()  # a job's counters leave out earlier starts
+        self._begun: Counter[str] = Counter()  # by earlier starts
+        self._before: Counter[str] = Counter()  # a graph's counters leave out earlier graphs
         self._counts: Counter[str] = Counter()
         self._job: PipelineResult | None = None
 
     def begin(self) -> None:
         """Records the work of earlier starts of the job."""
         self.update()
-        self._before = Counter(self._tallied)
+        self._begun = Counter(self._tallied)
 
     def follow(self, job: PipelineResult) -> None:
-        """Reads the counters of this running job from here on, if it reports any."""
+        """Reads the counters of this graph from here on, while it runs and reports any."""
+        self._read_tallies()
+        self._before = Counter(self._tallied)
         self._job = job
 
     def update(self) -> None:
@@ -63,11 +66,11 @@ class JobProgress:
             self._counts = Counter(self._tallied)
 
     def _counted(self) -> dict[str, int]:
-        """Returns the job's counters so far; empty if the runner does not report them."""
+        """Returns the graph's counters so far; empty if the runner does not report them."""
         if self._job is None:
             return {}
         try:
-            return counters(self._job)
+            return {} if PipelineState.is_terminal(self._job.state) else counters(self._job)
         except Exception:  # each runner raises its own errors; the display must not end a job
             return {}
 
@@ -94,7 +97,7 @@ class JobProgress:
         read, kept = self._counts["pages_read"], self._counts["pages_kept"]
         rejected = sum(n for name, n in self._counts.items() if name.startswith("rejected/"))
         share = f", {kept / (kept + rejected):.0%} kept" if kept else ""
-        rate = (read - self._before["pages_read"]) / max(seconds, 1e-9)
+        rate = (read - self._begun["pages_read"]) / max(seconds, 1e-9)
         return f"{read:,} pages, {rate:,.0f} per second{share}"
 
 

@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 
 from pipeline import cli
@@ -27,18 +28,21 @@ def main() -> None:
 
 
 def noted(run_job, job, options, follow) -> None:
-    """Runs a job and records its counters."""
+    """Runs a job and records its counters, summed over its graphs."""
     from pipeline.beam.job import counters
+
+    ended: Counter[str] = Counter()
+    seen: list[dict[str, int]] = []
 
     def follow_and_note(result) -> None:
         follow(result)
         end = threading.Thread(target=result.wait_until_finish)
         end.start()
-        seen = []
         while end.is_alive():
-            seen.append(counters(result))
+            seen.append(dict(ended + Counter(counters(result))))
             end.join(SECONDS_BETWEEN_LOOKS)
-        seen.append(counters(result))
+        ended.update(counters(result))
+        seen.append(dict(ended))
         Path(os.environ["COUNTERS"]).write_text(json.dumps(seen))
 
     run_job(job, options, follow_and_note)
