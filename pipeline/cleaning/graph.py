@@ -1,13 +1,15 @@
 """The graph of a cleaning job: its stages in order, per rule set.
 
-    none           read                                                            judge
-    mc4, c4-en     read  newest                            claim  repeated         judge
-                                                                  duplicate
-    mswitch-web    read  newest  describe  thresholds ...  claim  repeated         judge
-                                                                  duplicate
+    none           read                                                  judge
+    mc4, c4-en     read  newest       claim  (repeated, duplicate)       judge
+    mswitch-web    read  newest  ...  claim  (repeated, duplicate)       judge
 
-A stage is work on shards (`read`, `describe`, `claim`, `judge`, ...) or an exchange between them
-(`newest`; `repeated` and then `duplicate`; ...). These are their names in the workspace.
+    ...            describe  (thresholds)  resemble  (alike)  contract-00
+                   [(nodes-00)  contract-01], repeated until no pair is left
+                   candidates  (choose)
+
+A stage is work on shards, or, in parentheses and `newest`, an exchange between them. These are
+their names in the workspace.
 
 The judgements of a rule set are three lists: before the exchange of lines, after it, and, for
 `mswitch-web`, before languages are decided. Pages in languages that were not requested are dropped
