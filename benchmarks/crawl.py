@@ -7,12 +7,14 @@ that stages read, those of the corpus writer apart, files opened. The graph must
 
 Elements are then far smaller than a crawl's, as a shard has 40 pages instead of 4 GB; so elements
 per page are bounded by shards x partitions and by keys, and are printed, not judged. Bytes leave
-out what an engine adds to an element.
+out what an engine adds to an element. An exchange takes one wave, as on an engine that keeps what
+it groups on disk; waves would read each shard's keys once per wave.
 
     python benchmarks/crawl.py [--largest N]      prints one JSON line per scale
 """
 
 import contextlib
+import dataclasses
 import json
 import resource
 import tempfile
@@ -43,7 +45,7 @@ SHARDS = 32  # at 1 times
 TIMES = (1, 4, 16, 64)
 PAGES_OF_SHARD = 40
 LINES_OF_PAGE = 12
-SHARED = 4  # every fourth line is on other pages, too
+SHARED = 4  # every fourth line is also on a page of three other shards
 CONSTANT = ("sent", "answered", "batches", "batch_bytes", "written_from_bytes", "files_opened")
 
 
@@ -70,7 +72,7 @@ def measure(count: int, directory: Path) -> dict[str, Any]:
     size = files[0].stat().st_size
     cut = Cut(shard_bytes=size, partition_bytes=size)
     found = input_files(map(str, files))
-    job = clean.job_of(str(directory / "out"), named("mc4"), found, cut=cut)
+    job = clean.job_of(str(directory / "out"), named("mc4"), found, cut=cut, in_waves=False)
     counted: Counter[str] = Counter()
     largest: Counter[str] = Counter()
     began, cpu = time.monotonic(), time.process_time()
@@ -96,16 +98,18 @@ def measure(count: int, directory: Path) -> dict[str, Any]:
 
 
 def written(number: int, directory: Path) -> Path:
-    """Writes a WET file of pages, of which a part of the lines is on other files' pages."""
+    """Writes a WET file of pages; what they share does not depend on the number of files.
+
+    The first line is on every page of all files, every fourth one in four files.
+    """
     path = directory / f"{number:06d}.warc.wet.gz"
     texts = [page.text.replace("\n", " ") for page in shipped_pages()]
     with path.open("wb") as file:
         for page in range(PAGES_OF_SHARD):
-            text = (texts[(number + page) % len(texts)] * 3)[:400]
-            lines = [
-                f"{text} {line if line % SHARED == 0 else f'{number} {page} {line}'}"
-                for line in range(LINES_OF_PAGE)
-            ]
+            text = (texts[page % len(texts)] * 3)[:400]
+            whose = [f"{number} {page}", f"{number // SHARED} {page}"]
+            lines = [f"{text} {whose[line % SHARED == 0]} {line}" for line in range(LINES_OF_PAGE)]
+            lines[0] = "This line is on every page of all files, as a menu of one site would be."
             url = f"https://{number}.example/{page}"
             file.write(archive.member_of(Page(url, "\n".join(lines), "2026-01-01T00:00:00Z")))
     return path
@@ -163,9 +167,6 @@ def add_sizes(run: Any, counted: Counter[str], largest: Counter[str]) -> None:
 
 def graph_bytes(job: Any) -> int:
     """Returns the size of the job's graph on an engine that takes one wave."""
-    import dataclasses
-
-    job = dataclasses.replace(job, in_waves=False)
     pipeline = beam.Pipeline(options=pipeline_options(()))
     space = dataclasses.replace(job.workspace, key="unstarted")
     job = dataclasses.replace(job, workspace=space)

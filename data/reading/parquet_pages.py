@@ -4,10 +4,7 @@ Each row is a record with the fields of `page_record`. Rows are read in batches,
 grow with the file. A truncated Parquet file has no footer and is one loss; damage inside a file
 loses the rows from there on. Offsets are row numbers.
 
-A few kilobytes of Parquet can stand for gigabytes: a value of 32 MB, compressed, and a reference to
-it per row. So a column stays a dictionary, which holds a repeated value once; a row group that
-declares more than gzip could unpack from its bytes is refused unread; a value has the limit of a
-JSON line; and all values of a file together have the limit of a gzip file of its size.
+A value has the limit of a JSON line; all values of a file together have that of `parquet_limits`.
 """
 
 from collections.abc import Iterator
@@ -15,21 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.errors import is_system_error
 from data.reading.page import BrokenRecord, Page
 from data.reading.page_record import defect_of, page_of
 from data.reading.published_names import Published, published_as
+from data.stores.parquet_limits import FREE_BYTES, most_bytes, text_bytes, texts
 
 SUFFIXES = (".parquet",)
 
 FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
 BATCH_ROWS = 256
 LARGEST_VALUE_BYTES = 32 << 20  # as of a JSON line
-LARGEST_RATIO = 1032  # of DEFLATE: 258 bytes from 2 bits
-FREE_BYTES = 64 << 20  # unpacked by any file, however small
 
 
 def read(path: Path) -> Iterator[Page | BrokenRecord]:
@@ -47,9 +42,9 @@ def read(path: Path) -> Iterator[Page | BrokenRecord]:
 
 
 def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
-    published, row, left = published_as(path.name), 0, _most_bytes(path.stat().st_size)
+    published, row, left = published_as(path.name), 0, most_bytes(path.stat().st_size)
     metadata = pq.read_metadata(path)
-    with pq.ParquetFile(path, metadata=metadata, read_dictionary=_texts(metadata)) as file:
+    with pq.ParquetFile(path, metadata=metadata, read_dictionary=texts(metadata, FIELDS)) as file:
         columns = [name for name in file.schema_arrow.names if name in FIELDS]
         for group in range(metadata.num_row_groups):
             # A column's metadata would be exact, but Arrow aborts the process where it is damaged.
@@ -59,7 +54,7 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
                 row += metadata.row_group(group).num_rows
                 continue
             for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
-                sizes = _sizes(batch)
+                sizes = text_bytes(batch)
                 for record, size in zip(_records(batch, sum(sizes)), sizes, strict=True):
                     left -= size
                     if left < 0:
@@ -82,28 +77,3 @@ def _page(
 ) -> Page | BrokenRecord:
     reason = "too_large" if size > LARGEST_VALUE_BYTES else defect_of(record)
     return page_of(record, published) if reason is None else BrokenRecord.at(path, row, reason)
-
-
-def _most_bytes(size: int) -> int:
-    return LARGEST_RATIO * size + FREE_BYTES
-
-
-def _texts(metadata: pq.FileMetaData) -> list[str]:
-    """Returns the columns that can be read as dictionaries."""
-    columns = map(metadata.schema.column, range(metadata.num_columns))
-    return [
-        column.path for column in columns
-        if column.path in FIELDS and column.physical_type == "BYTE_ARRAY"
-    ]  # fmt: skip
-
-
-def _sizes(batch: pa.RecordBatch) -> list[int]:
-    """Returns the bytes of text in each row."""
-    total = pa.array([0] * batch.num_rows, pa.int64())
-    for column in batch.columns:
-        if isinstance(column, pa.DictionaryArray):
-            of_values = pc.call_function("binary_length", [column.dictionary]).cast(pa.int64())
-            total = pc.call_function(
-                "add", [total, pc.fill_null(of_values.take(column.indices), 0)]
-            )
-    return total.to_pylist()

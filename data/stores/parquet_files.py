@@ -1,7 +1,8 @@
 """Parquet files that mswitch wrote, read back: whole, of the expected columns, without gaps.
 
-A damaged file, or one of another kind, is one sentence with its name. Input pages are read
-elsewhere (`data/reading/parquet_pages.py`), where damage is counted and does not end the job.
+A damaged file, one of another kind, or one that stands for too many bytes (`parquet_limits`) is one
+sentence with its name. Input pages are read elsewhere (`data/reading/parquet_pages.py`), where
+damage is counted and does not end the job.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import DataError, is_system_error
+from data.stores.parquet_limits import bounded_batches, texts
 
 LONGEST = 200  # characters of Arrow's message
 
@@ -23,13 +25,15 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         DataError: if the file is damaged, lacks a column, has one of another type, or has a number
             missing.
     """
-    with sentences_for(str(path)), pq.ParquetFile(path) as file:
+    with sentences_for(str(path)), _opened(path, schema) as file:
         if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
             raise DataError(
                 f"{path} should have the columns {', '.join(schema.names)} and lacks the columns "
                 f"{', '.join(missing)}; restore the file, or write it again."
             )
-        table = file.read(columns=schema.names).select(schema.names).cast(schema)
+        batches = bounded_batches(file, schema.names, path.stat().st_size)
+        columns = pa.schema([file.schema_arrow.field(name) for name in schema.names])
+        table = pa.Table.from_batches(batches, columns).cast(schema)
         table.validate(full=True)
     for field in schema:
         if table[field.name].null_count and not pa.types.is_string(field.type):
@@ -38,6 +42,11 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
                 f"{table[field.name].null_count}; restore the file, or write it again."
             )
     return table
+
+
+def _opened(path: Path, schema: pa.Schema) -> pq.ParquetFile:
+    metadata = pq.read_metadata(path)
+    return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts(metadata, schema.names))
 
 
 @contextlib.contextmanager

@@ -31,9 +31,10 @@ class Tokenizer:
         self.processor = sentencepiece.SentencePieceProcessor()
         try:
             self.processor.LoadFromSerializedProto(model)
-        except RuntimeError as error:
+            _ = [self.processor.IdToPiece(token) for token in range(self.size)]
+        except (RuntimeError, UnicodeDecodeError) as error:  # of a message or a piece
             raise DataError(
-                "The vocabulary is not a SentencePiece model; train it again."
+                "The vocabulary is not a SentencePiece model with pieces in UTF-8; train it again."
             ) from error
 
     @property

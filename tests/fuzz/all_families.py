@@ -5,8 +5,11 @@ import language_models
 import lists
 import pages_of_archives
 import pages_of_corpora
+import rules_of_cleaning
+import tables_and_weights
 
 FAMILIES = (
     *pages_of_archives.FAMILIES, *pages_of_corpora.FAMILIES, *lists.FAMILIES, *artifacts.FAMILIES,
-    *language_models.FAMILIES,
+    *language_models.FAMILIES, *tables_and_weights.FAMILIES,
+    *rules_of_cleaning.FAMILIES,
 )  # fmt: skip

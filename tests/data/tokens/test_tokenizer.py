@@ -92,3 +92,11 @@ def test_a_damaged_model_is_an_error_or_a_model(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"cut\.model"):
             load(path)
+
+
+def test_a_model_with_pieces_that_are_no_text_is_refused(tokenizer):
+    model = tokenizer.processor.serialized_model_proto()
+    learned = range(tokenizer.byte_ids.stop, tokenizer.size - SENTINELS)
+    piece = max(map(tokenizer.processor.IdToPiece, learned), key=len).encode()
+    with pytest.raises(DataError, match="pieces in UTF-8"):
+        Tokenizer(model.replace(piece, piece[:-1] + b"\xfd"))
