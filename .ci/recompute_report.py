@@ -189,6 +189,50 @@ def interval(
     return gain - wide, gain + wide, p_value
 
 
+def mean_gain(sides: list[list[pd.DataFrame]], *unit: str) -> dict[str, float | None]:
+    """Returns the mean gain over the languages with two scored pages, and its interval."""
+    amount, size = unit
+    each, pages, free, parts = [], [], [], []
+    for code in sorted(set(sides[0][0].language)):
+        mine = scored([[r[r.language == code] for r in runs] for runs in sides], size)
+        if len(mine[0][0]) < 2:
+            continue
+        losses = [[r[amount].sum() / r[size].sum() for r in runs] for runs in mine]
+        moved = [without_each_page(runs, *unit) for runs in mine]
+        count = len(mine[0][0])
+        scale = (count - 1) / count
+        each.append(losses)
+        pages.append((((moved[0].mean(axis=0) - moved[1].mean(axis=0)) ** 2).sum()) * scale)
+        free.append(count - 1)
+        parts.append([((m - m.mean(axis=0)) ** 2).sum() * scale for m in moved])
+    names = ("mean_gain", "mean_gain_low", "mean_gain_high")
+    if not each:
+        return dict.fromkeys(names)
+    languages, of_runs, means = len(each), [], []
+    for at in (0, 1):
+        by_run = np.mean([losses[at] for losses in each], axis=0)
+        means.append(by_run.mean())
+        if (count := len(by_run)) > 1:
+            rest = sum(part[at] for part in parts) / languages**2 / (count - 1)
+            variance = max(by_run.var(ddof=1) - rest, 0.0) / count
+            of_runs += [(variance, count - 1)] if variance else []
+    wide, freedom = put_together(sum(pages) / languages**2, sum(free), of_runs)
+    half, mean = stats.t.ppf(0.975, freedom) * wide, means[0] - means[1]
+    return dict(zip(names, (mean, mean - half, mean + half), strict=True))
+
+
+def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) -> str:
+    """Returns the verdict."""
+    baseline, candidate = (report[which]["name"] for which in ("baseline", "candidate"))
+    if found["mean_gain"] is None:
+        return "Nothing can be told: no language has two held-out pages."
+    if found["mean_gain_low"] <= 0 <= found["mean_gain_high"]:
+        return f"No difference between {baseline} and {candidate} that could be told."
+    word = "better" if found["mean_gain"] > 0 else "worse"
+    single = " in these runs; other seeds may differ" if min(runs) == 1 else ""
+    return f"{candidate} is {word} than {baseline}{single}."
+
+
 def adjusted(p_values: pd.Series) -> pd.Series:
     """Returns the p-values adjusted as by Benjamini and Hochberg."""
     ordered = p_values.sort_values(ascending=False)
@@ -327,6 +371,13 @@ def main(arguments: list[str]) -> None:
     table = pd.DataFrame(rows).set_index("code")
     compare_summary(table, report["summary"], parsed.languages)
     compare_means("the", report["summary"], sides, unit)
+    means = mean_gain(without_variants(sides), *unit)
+    for name, found in means.items():
+        same(name, report["summary"][name], found)
+    verdict = verdict_of(report, means, [len(one) for one in sides])
+    if report["verdict"] != verdict:
+        sys.exit(f"the report's verdict is {report['verdict']!r}, recomputed {verdict!r}")
+    print(f"mean gain equal to 1e-9; verdict: {verdict}")
     for null in report["nulls"]:
         at = 0 if null["name"] == report["baseline"]["name"] else 1
         seeds = report[("baseline", "candidate")[at]]["seeds"]

@@ -10,15 +10,38 @@ from eval.side import Points
 FEWEST_EVALUATIONS = 30  # per run: between fewer, an interpolated step is a guess
 FEWEST_RUNS = 4  # per side: with fewer, false findings come in crowds (docs/decisions/report.md)
 THREEFOLD_WITHIN_A_DECAY = "1.65"  # tests/eval/test_step_speedup.py
+MOST_SPREAD = 1.25  # of step times: on an idle machine tenths of a run differ by a few percent
 FIELDS_NAMED = 6  # differing settings that the caution names
 
 
 def cautions(report: ReportContents) -> list[str]:
     """Returns what a reader of the sentence has to keep in mind, gravest first."""
-    of_runs = _differing(report), _decaying(report), _other_seeds(report), _other_unit(report)
+    of_runs = (
+        _demonstration(report),
+        _differing(report),
+        _decaying(report),
+        _other_seeds(report),
+        _other_unit(report),
+    )
     of_text = _lines_shared(report)
     of_scores = _few_evaluations(report), _few_runs(report), _missing(report), _unscored(report)
+    of_scores += (_disturbed(report),)
     return [one for one in (*of_runs, of_text, *of_scores) if one]
+
+
+def is_demonstration(report: ReportContents) -> bool:
+    """Returns whether a recipe of `mswitch demo` was trained."""
+    return any(one.recipe.endswith("-demo") for one in report.facts)
+
+
+def _demonstration(report: ReportContents) -> str:
+    if not is_demonstration(report):
+        return ""
+    recipes = " and ".join(dict.fromkeys(one.recipe for one in report.facts))
+    return (
+        f"This is a demonstration: {recipes} are tiny networks, trained for "
+        f"{report.facts[1].steps:,} steps. It shows how the commands work, not what sparsity gains."
+    )
 
 
 def _differing(report: ReportContents) -> str:
@@ -109,6 +132,18 @@ def _other_seeds(report: ReportContents) -> str:
     return (
         f"The sides have other seeds ({'; '.join(named)}), so they did not read the same examples "
         "in the same order."
+    )
+
+
+def _disturbed(report: ReportContents) -> str:
+    spreads = {one.name: one.step_seconds_spread or 1.0 for one in report.facts}
+    disturbed = {name: spread for name, spread in spreads.items() if spread > MOST_SPREAD}
+    if not disturbed:
+        return ""
+    named = " and ".join(f"{name} (by {spread:.1f} times)" for name, spread in disturbed.items())
+    return (
+        f"Step times changed within the runs of {named}, as they do beside other work: seconds and "
+        "tokens per second of the two sides do not compare."
     )
 
 

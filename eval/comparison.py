@@ -16,6 +16,7 @@ from eval import intervals, side, step_speedup
 from eval.intervals import GainInterval
 from eval.language_gain import LanguageGain, Summary, TrainingText
 from eval.language_loss import Unit
+from eval.mean_gain import mean_gain
 from eval.side import Side
 from eval.standard_error import StandardError
 from eval.step_speedup import SpeedupSummary, StepSpeedup
@@ -50,6 +51,7 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
     """Returns the summary over the languages, script variants left out."""
     rows = [row for row in gains.values() if not row.script_variant]
     speedups = _speedup_summary(rows, baseline, candidate)
+    mean = mean_gain(baseline, candidate, side.unit_of(baseline, candidate))
     expected = [one.code for one in all_languages() if not one.is_script_variant]
     return Summary(
         languages=len(rows),
@@ -61,6 +63,10 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
         languages_improved_in_every_run=_improved_in_every_run(rows, baseline, candidate),
         languages_worse=sum(row.gain < 0 for row in rows),
         languages_worse_significantly=_count(rows, "worse"),
+        mean_gain=mean and mean.mean,
+        mean_gain_low=mean and mean.low,
+        mean_gain_high=mean and mean.high,
+        mean_gain_languages=mean.languages if mean else 0,
         languages_not_reached=speedups and speedups.not_reached,
         languages_speedup_is_bound=speedups and speedups.at_bound,
         median_step_speedup=speedups and speedups.median,

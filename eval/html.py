@@ -18,8 +18,8 @@ import vl_convert
 from markupsafe import Markup
 
 from data.languages import UNDETERMINED, all_languages
-from eval import distillation, language_probability, report, step_speedup
-from eval.cautions import FEWEST_EVALUATIONS, cautions
+from eval import distillation, language_probability, report, step_speedup, verdict
+from eval.cautions import FEWEST_EVALUATIONS, cautions, is_demonstration
 from eval.charts import expert
 from eval.charts.specs import specs
 from eval.expert_sharing import by_stack
@@ -48,8 +48,8 @@ def to_html(one: report.ReportContents) -> str:
     bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
     return environment.get_template(_TEMPLATE).render(
         report=one,
-        better_sentence=report.better_sentence(one),
-        speed_sentence=report.speed_sentence(one),
+        verdict=verdict,
+        is_demonstration=is_demonstration(one),
         speedup_text=report.speedup_text,
         speedup_meaning=report.speedup_meaning,
         csv=_csv(one),

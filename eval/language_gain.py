@@ -100,6 +100,8 @@ class Summary:
     """The summary of `report.json`: over languages, script variants left out.
 
     * `languages_improved_in_every_run`: every candidate run is better than every baseline run.
+    * `mean_gain` is over the `mean_gain_languages` with two scored pages or more, in the report's
+      unit, with a 95% interval; None where there is no such language.
     * `languages_not_reached`: the candidate does not reach the baseline's final quality.
     * `languages_speedup_is_bound`: the target lies so far before a curve's first point that the
       speed-up is a bound.
@@ -117,6 +119,10 @@ class Summary:
     languages_improved_in_every_run: int
     languages_worse: int
     languages_worse_significantly: int
+    mean_gain: float | None
+    mean_gain_low: float | None
+    mean_gain_high: float | None
+    mean_gain_languages: int
     languages_not_reached: int | None
     languages_speedup_is_bound: int | None
     median_step_speedup: float | None

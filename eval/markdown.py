@@ -1,4 +1,4 @@
-"""`report.md`: the sentence, the cautions, the summary and one row per language."""
+"""`report.md`: the verdict, the cautions, the summary and one row per language."""
 
 from dataclasses import asdict
 
@@ -10,17 +10,18 @@ from eval.language_gain import LanguageGain
 from eval.language_loss import Unit
 from eval.markdown_text import bullets, heading, paragraph, table
 from eval.report import ReportContents, shared_total, speedup_text
+from eval.verdict import sentences
 
 
 def to_markdown(report: ReportContents) -> str:
     """Returns `report.md`."""
     title = f"{report.candidate.name} against {report.baseline.name}, language by language"
-    parts = [heading(title), paragraph(report.sentence), paragraph(report.null_sentence)]
+    parts = [heading(title), paragraph(sentences(report)), paragraph(report.null_sentence)]
     parts += [bullets(cautions(report))]
     parts += [_summary(report), *_nulls(report), _how_to_read(report), _sides(report)]
     parts += [*_differences(report), *_held_out(report)]
     parts += [_languages(report), *_students(report), *_experts(report.experts)]
-    parts += _fertility(report)
+    parts += [*_fertility(report), _written(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -185,6 +186,14 @@ def _experts(sharing: ExpertSharing | None) -> list[str]:
         "whose use of experts is farthest from that of all (0 is the same, 1 experts of its own)."
     )
     return [paragraph(caption), table(head, rows)]
+
+
+def _written(report: ReportContents) -> str:
+    """Returns when, by which code and from what the report was made."""
+    rows = [
+        (name.replace("_", " "), _plain(value)) for name, value in report.written._asdict().items()
+    ]
+    return table(("written", ""), [(name, value or "–") for name, value in rows])
 
 
 def _fertility(report: ReportContents) -> list[str]:

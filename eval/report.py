@@ -1,8 +1,7 @@
-"""The contents of a report, and its one sentence.
+"""The contents of a report.
 
-The sentence must be as reliable when the candidate loses. It counts better and worse languages
-alike, beyond noise and in total, and those that do not reach the baseline's final quality. What
-weakens the sentence stands beside it (`cautions`), and what seeds alone make (`null_comparison`).
+Its sentences are in `verdict`, what weakens them in `cautions`, and what seeds alone make in
+`null_comparison`.
 """
 
 from collections.abc import Mapping
@@ -18,6 +17,27 @@ from eval.language_gain import LanguageGain, Summary
 from eval.language_loss import Unit
 from eval.null_comparison import NullComparison
 from eval.side import Side
+
+
+class Written(NamedTuple):
+    """Where a report came from.
+
+    Attributes:
+        date: day of writing, in UTC, as 2026-11-26.
+        code_version: version of the package that wrote it.
+        commit: commit of the code that wrote it; None for an installed package.
+        baseline, candidate, students: directories of the runs, as they were named.
+        corpus, tokens: what was named; None where nothing was.
+    """
+
+    date: str
+    code_version: str
+    commit: str | None
+    baseline: tuple[str, ...]
+    candidate: tuple[str, ...]
+    students: tuple[str, ...]
+    corpus: str | None
+    tokens: str | None
 
 
 class Difference(NamedTuple):
@@ -42,10 +62,12 @@ class RunFacts:
         devices: numbers and kinds of devices.
         steps: number of training steps.
         step_seconds: median wall time per step, without compilation.
+        step_seconds_spread: greatest ÷ least median of a tenth of a run, greatest of all runs.
         tokens_per_second: median over steps.
         dropped_share: share of dropped tokens, mean over the last tenth of training.
         training_loss_nats: nats per target token, mean over the last tenth of training.
         held_out_loss_nats: nats per target token over all held-out pages, one entry per run.
+        commits: commits of the code that trained the runs.
     """
 
     name: str
@@ -57,10 +79,12 @@ class RunFacts:
     devices: str
     steps: int
     step_seconds: float | None
+    step_seconds_spread: float | None
     tokens_per_second: float | None
     dropped_share: float | None
     training_loss_nats: float | None
     held_out_loss_nats: tuple[float, ...]
+    commits: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +103,7 @@ class ReportContents:
         differences: settings in which the runs differ beyond the feed-forward.
         nulls: each side with two runs or more, compared with itself.
         training_tokens_are: definition of the languages' training tokens.
+        written: when, by which code and from what the report was made.
     """
 
     baseline: Side
@@ -93,16 +118,12 @@ class ReportContents:
     students: tuple[Student, ...]
     nulls: tuple[NullComparison, ...]
     training_tokens_are: str
+    written: Written
 
     @property
     def unit(self) -> Unit:
         """Unit of losses and gains."""
         return side.unit_of(self.baseline, self.candidate)
-
-    @property
-    def sentence(self) -> str:
-        """The result in one sentence on quality and one on speed."""
-        return f"{better_sentence(self)} {speed_sentence(self)}"
 
     @property
     def null_sentence(self) -> str:
@@ -116,47 +137,6 @@ class ReportContents:
         if not several:
             return "pages only"
         return "pages and runs" if len(several) == 2 else f"pages and the runs of {several[0]}"
-
-
-def better_sentence(report: ReportContents) -> str:
-    """Returns in how many languages the candidate is better and worse."""
-    summary = report.summary
-    better, worse = (
-        summary.languages_improved_significantly,
-        summary.languages_worse_significantly,
-    )
-    opening = (
-        f"{report.candidate.name} is better than {report.baseline.name} in "
-        f"{summary.languages_improved} of {summary.languages} languages"
-    )
-    if better == worse == 0:
-        return f"{opening} and worse in {summary.languages_worse}, nowhere beyond noise."
-    return (
-        f"{opening} ({better} beyond noise) and worse in {summary.languages_worse} "
-        f"({worse} beyond noise)."
-    )
-
-
-def speed_sentence(report: ReportContents) -> str:
-    """Returns in how many languages the baseline's final quality is reached, and how soon."""
-    summary = report.summary
-    if summary.languages_not_reached is None or summary.mean_step_speedup is None:
-        sides = report.baseline, report.candidate
-        imported = [one.name for one in sides if not one.trained]
-        if imported:
-            return f"No step speed-up is given: {' and '.join(imported)} was not trained here."
-        single = [one.name for one in sides if not one.has_curve]
-        return f"No step speed-up is given: {' and '.join(single)} was evaluated only once."
-    reached = summary.languages - summary.languages_not_reached
-    low, high = summary.mean_step_speedup_low, summary.mean_step_speedup_high
-    interval = "no interval: a language has a single page"
-    if low is not None and high is not None:
-        interval = f"95% interval {low:.2f} to {high:.2f}, over {report.intervals_over}"
-    return (
-        f"It reaches {report.baseline.name}’s final quality in {reached or 'none'} of "
-        f"{summary.languages}; the mean step speed-up is {summary.mean_step_speedup:.2f} "
-        f"({interval})."
-    )
 
 
 def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:

@@ -10,13 +10,15 @@ from eval.language_loss import Unit
 from eval.null_comparison import NullComparison
 from eval.report import ReportContents, shared_total
 from eval.side import Side
+from eval.verdict import sentences, verdict
 
 
 def to_json(report: ReportContents) -> dict[str, Any]:
     """Returns `report.json`."""
     shared, experts = report.shared_lines, report.experts
     return {
-        "sentence": report.sentence,
+        "verdict": verdict(report),
+        "sentence": sentences(report),
         "null_sentence": report.null_sentence,
         "cautions": cautions(report),
         "unit": report.unit.value,
@@ -39,6 +41,7 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "experts": None if experts is None else experts_to_json(experts),
         "students": [asdict(one) for one in report.students],
         "corpus": None if report.funnel is None else asdict(report.funnel),
+        "written": report.written._asdict(),
     }
 
 

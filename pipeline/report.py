@@ -6,6 +6,7 @@ one of its kind; it never replaces anything else. Runs, corpus and tokens are on
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from data.stores.atomic import write_text
@@ -19,12 +20,14 @@ from eval.expert_sharing import ExpertSharing
 from eval.html import to_html
 from eval.language_loss import Unit
 from eval.markdown import to_markdown
-from eval.report import Difference, ReportContents, RunFacts
+from eval.report import Difference, ReportContents, RunFacts, Written
 from eval.report_json import to_json
 from eval.side import Side
+from eval.verdict import sentences
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
 from pipeline.artifacts.output_lock import output_lock
+from pipeline.artifacts.source_commit import source_commit
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.errors import ArtifactError
@@ -56,8 +59,8 @@ def run(arguments: Report) -> None:
         write_json(arguments.out / "report.json", to_json(report))
         write_text(arguments.out / "report.md", to_markdown(report))
         write_text(arguments.out / "index.html", to_html(report))
-        claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": report.sentence})
-    lines = [report.sentence, *filter(None, [report.null_sentence])]
+        claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": sentences(report)})
+    lines = [sentences(report), *filter(None, [report.null_sentence])]
     lines += [f"- {caution}" for caution in cautions(report)]
     print_lines(*lines, f"The report is in {arguments.out / 'index.html'}")
 
@@ -95,6 +98,20 @@ def _report(
             for null in null_comparison.null_comparisons(one, fact.seeds)
         ),
         training_tokens_are=training_tokens_are,
+        written=_written(arguments),
+    )
+
+
+def _written(arguments: Report) -> Written:
+    return Written(
+        date=datetime.now(UTC).date().isoformat(),
+        code_version=claims.code_version(),
+        commit=source_commit(),
+        baseline=tuple(map(str, arguments.baseline)),
+        candidate=tuple(map(str, arguments.candidate)),
+        students=tuple(map(str, arguments.student)),
+        corpus=arguments.corpus,
+        tokens=arguments.tokens,
     )
 
 
@@ -191,12 +208,14 @@ def _facts(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:
         devices=" + ".join(sorted({_counted(run.devices) for run in runs})),
         steps=first.last_step,
         step_seconds=finished.median_metric(runs, "seconds"),
+        step_seconds_spread=finished.spread_over_tenths(runs, "seconds"),
         tokens_per_second=finished.median_metric(runs, "tokens_per_second"),
         dropped_share=(
             None if first.switch is None else finished.mean_of_last_tenth(runs, "dropped_share")
         ),
         training_loss_nats=finished.mean_of_last_tenth(runs, "loss_nats"),
         held_out_loss_nats=tuple(float(total) for total in totals),
+        commits=tuple(dict.fromkeys(commit for run in runs for commit in run.about.commits)),
     )
 
 

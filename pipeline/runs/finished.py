@@ -4,6 +4,7 @@ A run is a directory that `mswitch pretrain`, `mswitch distill` or `mswitch impo
 are only read here, never written.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -166,6 +167,21 @@ def median_metric(runs: Sequence[FinishedRun], name: str) -> float | None:
     lines = (line for run in runs for line in run.metrics)
     values = [value for line in lines if (value := line.get(name)) is not None]
     return float(median(values)) if values else None
+
+
+def spread_over_tenths(runs: Sequence[FinishedRun], name: str) -> float | None:
+    """Returns the greatest ÷ the least median of a tenth of a run, the greatest of all runs.
+
+    None where every run recorded the metric fewer than twenty times: a tenth would be one value.
+    """
+    spreads = []
+    for run in runs:
+        values = [value for line in run.metrics if (value := line.get(name)) is not None]
+        if len(values) >= 20:
+            ends = [len(values) * tenth // 10 for tenth in range(11)]
+            medians = [median(values[one:other]) for one, other in itertools.pairwise(ends)]
+            spreads.append(max(medians) / min(medians))
+    return max(spreads, default=None)
 
 
 def mean_of_last_tenth(runs: Sequence[FinishedRun], name: str) -> float | None:

@@ -68,6 +68,17 @@ def test_a_decaying_schedule_is_cautioned_and_decayed_runs_are_not():
         assert any("3 evaluations" in one for one in found) is cautioned
 
 
+def test_disturbed_step_times_and_a_demonstration_are_cautioned():
+    made = make()
+    slow = dataclasses.replace(made.facts[1], step_seconds_spread=1.62, recipe="switch-demo")
+    made = dataclasses.replace(made, facts=(made.facts[0], slow))
+    found = cautions(made)
+    assert found[0].startswith("This is a demonstration: tiny|er and switch-demo are tiny networks")
+    assert found[-1].startswith("Step times changed within the runs of Switch (by 1.6 times)")
+    assert '<strong class="badge">Demonstration</strong>' in to_html(made)
+    assert not any("Step times" in one or "demonstration" in one for one in cautions(make()))
+
+
 def test_few_runs_other_seeds_and_unchecked_lines_are_cautioned():
     two = [
         dataclasses.replace(one, pages=one.pages * 2)

@@ -17,6 +17,18 @@ STEPS = (0, 100, 200)
 FUNNEL = funnel(CorpusManifest(languages={"sw": LanguagePages(kept=3)}), {})
 
 
+WRITTEN = report.Written(
+    date="2026-11-26",
+    code_version="0.1.0",
+    commit="c0ffee",
+    baseline=("runs/mt5",),
+    candidate=("runs/switch",),
+    students=(),
+    corpus=None,
+    tokens="tokens",
+)
+
+
 def losses(levels, seed=0, tokens=100, text_bytes=300):
     rng = np.random.default_rng(seed)
     rows = [
@@ -54,10 +66,12 @@ def facts(name):
         devices="1 × cpu",
         steps=200,
         step_seconds=0.1,
+        step_seconds_spread=1.1,
         tokens_per_second=1e4,
         dropped_share=None,
         training_loss_nats=3.0,
         held_out_loss_nats=(3.0, 3.1),
+        commits=("c0ffee",),
     )
 
 
@@ -87,5 +101,6 @@ def made_of(*sides, **changes):
         summary=comparison.summarise(gains, *sides),
         gains=gains,
         training_tokens_are="distinct training tokens",
+        written=WRITTEN,
         **(nothing | changes),
     )

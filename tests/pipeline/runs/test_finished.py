@@ -1,5 +1,6 @@
 """Runs that are not finished or not evaluated, and pages that differ."""
 
+import json
 import shutil
 
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ from data.errors import DataError
 from pipeline import cli
 from pipeline.errors import ArtifactError
 from pipeline.runs.comparable import differences
-from pipeline.runs.finished import read_run
+from pipeline.runs.finished import read_run, spread_over_tenths
 
 
 def test_a_run_is_evaluated_at_its_last_step(tmp_path):
@@ -39,6 +40,19 @@ def test_runs_without_evaluations_or_with_other_pages_are_refused(tmp_path):
     (other / "recipe.json").unlink()
     with pytest.raises(ArtifactError, match=r"no recipe\.json"):
         read_run(other)
+
+
+def test_step_times_that_change_within_a_run_are_a_spread(tmp_path):
+    """Forty steps; the last tenth of one run takes three times as long, and one step ten times."""
+    seconds = [[0.2] * 40, [0.2] * 36 + [0.6] * 4, [0.2] * 39 + [2.0]]
+    spreads = []
+    for number, of_run in enumerate(seconds):
+        run = write_run(tmp_path / str(number), experts=8)
+        lines = [{"step": step, "seconds": one} for step, one in enumerate(of_run)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        spreads.append(spread_over_tenths([read_run(run)], "seconds"))
+    assert spreads == pytest.approx([1.0, 3.0, 1.0])
+    assert spread_over_tenths([], "seconds") is None
 
 
 def test_a_damaged_evaluation_is_one_sentence_and_other_names_are_none(tmp_path):

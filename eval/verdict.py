@@ -1,0 +1,98 @@
+"""The sentences of a report, the verdict first.
+
+The verdict rests on the interval of the mean gain over languages. Where that includes zero, no
+difference can be told, in however many languages one side is ahead: of two equal sides each is
+ahead in about half of them. The sentences that follow must be as reliable when the candidate loses.
+They count better and worse languages alike, and those that do not reach the baseline's final
+quality.
+"""
+
+from eval.language_gain import Summary
+from eval.report import ReportContents
+
+
+def sentences(report: ReportContents) -> str:
+    """Returns the verdict, the mean gain, the languages and the speed-up, as one paragraph."""
+    parts = verdict, mean_sentence, better_sentence, speed_sentence
+    return " ".join(filter(None, (part(report) for part in parts)))
+
+
+def verdict(report: ReportContents) -> str:
+    """Returns which side is better, or that no difference could be told."""
+    baseline, candidate = report.baseline.name, report.candidate.name
+    low, high = report.summary.mean_gain_low, report.summary.mean_gain_high
+    if low is None or high is None:
+        return "Nothing can be told: no language has two held-out pages."
+    if low <= 0 <= high:
+        return f"No difference between {baseline} and {candidate} that could be told."
+    word = "better" if low > 0 else "worse"
+    return f"{candidate} is {word} than {baseline}{_of_one_run(report)}."
+
+
+def _of_one_run(report: ReportContents) -> str:
+    """Returns a reservation where the interval does not include other seeds."""
+    sides = report.baseline, report.candidate
+    single = any(len(one.runs) == 1 for one in sides)
+    return " in these runs; other seeds may differ" if single else ""
+
+
+def mean_sentence(report: ReportContents) -> str:
+    """Returns the mean gain with its interval; empty where there is none."""
+    summary = report.summary
+    mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
+    if mean is None or low is None or high is None:
+        return ""
+    ends = f"95% interval {_signed(low)} to {_signed(high)}, over {report.intervals_over}"
+    return f"The mean gain{_over(summary)} is {_signed(mean)} {report.unit.value} ({ends})."
+
+
+def _over(summary: Summary) -> str:
+    """Returns the languages of the mean, where they are not all."""
+    if summary.mean_gain_languages == summary.languages:
+        return ""
+    return f" over the {summary.mean_gain_languages} languages with two held-out pages or more"
+
+
+def better_sentence(report: ReportContents) -> str:
+    """Returns in how many languages the candidate is better and worse."""
+    summary = report.summary
+    better, worse = (
+        summary.languages_improved_significantly,
+        summary.languages_worse_significantly,
+    )
+    opening = (
+        f"{report.candidate.name} is better than {report.baseline.name} in "
+        f"{summary.languages_improved} of {summary.languages} languages"
+    )
+    if better == worse == 0:
+        return f"{opening} and worse in {summary.languages_worse}, nowhere beyond noise."
+    return (
+        f"{opening} ({better} beyond noise) and worse in {summary.languages_worse} "
+        f"({worse} beyond noise)."
+    )
+
+
+def speed_sentence(report: ReportContents) -> str:
+    """Returns in how many languages the baseline's final quality is reached, and how soon."""
+    summary = report.summary
+    if summary.languages_not_reached is None or summary.mean_step_speedup is None:
+        sides = report.baseline, report.candidate
+        imported = [one.name for one in sides if not one.trained]
+        if imported:
+            return f"No step speed-up is given: {' and '.join(imported)} was not trained here."
+        single = [one.name for one in sides if not one.has_curve]
+        return f"No step speed-up is given: {' and '.join(single)} was evaluated only once."
+    reached = summary.languages - summary.languages_not_reached
+    low, high = summary.mean_step_speedup_low, summary.mean_step_speedup_high
+    interval = "no interval: a language has a single page"
+    if low is not None and high is not None:
+        interval = f"95% interval {low:.2f} to {high:.2f}, over {report.intervals_over}"
+    return (
+        f"It reaches {report.baseline.name}’s final quality in {reached or 'none'} of "
+        f"{summary.languages}; the mean step speed-up is {summary.mean_step_speedup:.2f} "
+        f"({interval})."
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
