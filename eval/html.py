@@ -20,7 +20,7 @@ from markupsafe import Markup
 from data.languages import UNDETERMINED, all_languages
 from eval import distillation, language_probability, report, step_speedup, verdict
 from eval.cautions import FEWEST_EVALUATIONS, cautions, is_demonstration
-from eval.charts import expert
+from eval.charts import expert, gains
 from eval.charts.specs import specs
 from eval.expert_sharing import by_stack
 from eval.language_loss import LanguageLosses, Unit
@@ -67,6 +67,8 @@ def to_html(one: report.ReportContents) -> str:
         facts=[asdict(facts) for facts in one.facts],
         language_names={one.code: one.name for one in all_languages()}
         | {UNDETERMINED: "undetermined"},
+        intervals_cut=_intervals_cut(one),
+        interval_limits=gains.interval_limits(one.gains),
         scripts=sorted({gain.script for gain in one.gains.values()}),
         families=sorted({gain.family for gain in one.gains.values()}),
         paper=step_speedup,
@@ -76,6 +78,14 @@ def to_html(one: report.ReportContents) -> str:
         bundle=Markup(bundle),
         script_digests=[_digest(script), _digest(bundle)],
     )
+
+
+def _intervals_cut(one: report.ReportContents) -> bool:
+    """Returns whether an interval is longer than what is drawn of it."""
+    drawn = {code: gain for code, gain in one.gains.items() if not gain.script_variant}
+    low, high = gains.interval_limits(drawn)
+    known = [(g.low, g.high) for g in drawn.values() if g.low is not None and g.high is not None]
+    return any(ends[0] < low or ends[1] > high for ends in known)
 
 
 def _csv(one: report.ReportContents) -> str:

@@ -21,7 +21,7 @@ def chart(gains: Mapping[str, LanguageGain]) -> alt.Chart:
         alt.Chart(alt.Data(values=rows))
         .mark_point(filled=True, size=55, opacity=0.7, color="var(--candidate)")
         .encode(
-            x=alt.X("bytes:Q", title="UTF-8 bytes per token (→ fewer tokens for the same bytes)")
+            x=alt.X("bytes:Q", title=["UTF-8 bytes per token", "→ fewer tokens for the same bytes"])
             .axis(tickCount=6)
             .scale(zero=False, nice=False, padding=14),
             y=alt.Y("script:N", sort=order, title=None).axis(grid=True, ticks=False),

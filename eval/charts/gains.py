@@ -1,6 +1,9 @@
 """Gains per language with their intervals, as a list and against training text.
 
-The key to the colours of the verdicts stands in the page, not in the charts.
+The key to the colours of the verdicts stands in the page, not in the charts. A few intervals that
+are much longer than most would flatten all gains. So an interval is drawn up to two typical half
+widths beyond the range of the gains (`interval_limits`), and an arrow marks an end that is cut.
+Few languages become rows on a wide screen too.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,15 +42,31 @@ _TOOLTIP = [
     alt.Tooltip("pages:Q", title="held-out pages"),
 ]
 _INTERVALS = alt.Chart().mark_rule(strokeWidth=2, opacity=0.45)
-_DOTS = alt.Chart().mark_point(filled=True, size=44, opacity=1)
+_DOTS = alt.Chart().mark_point(filled=True, size=44, opacity=1, cursor="pointer")
 _ZERO = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeWidth=1)
 _INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
 _ROW_PIXELS = 17
 _NAMED_AT_EACH_END = 3
+_HALF_WIDTHS = 2  # typical half widths beyond the gains up to which an interval is drawn
+FEWEST_COLUMNS = 24  # fewer languages become rows: columns would stand too far apart
+
+
+def interval_limits(gains: Mapping[str, LanguageGain]) -> tuple[float, float]:
+    """Returns the values between which intervals are drawn; zero is between them."""
+    known = [(g.gain, g.low, g.high) for g in gains.values() if g.low is not None]
+    every = [0.0, *(gain.gain for gain in gains.values())]
+    if not known:
+        return min(every), max(every)
+    ends = np.array(known, float)
+    reach = _HALF_WIDTHS * float(np.median(ends[:, 2] - ends[:, 1])) / 2
+    low, high = float(ends[:, 1].min()), float(ends[:, 2].max())
+    return min(max(low, min(every) - reach), *every), max(min(high, max(every) + reach), *every)
 
 
 def wide(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns the chart for a wide screen: one column per language, best first."""
+    if len(gains) < FEWEST_COLUMNS:
+        return tall(report, gains)
     names = alt.X("name:N", sort=None, title=None).axis(
         labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
     )
@@ -75,14 +94,31 @@ def _layers(
     **names: Any,
 ) -> Any:
     """Returns intervals and gains along an axis, a line at zero and one per null comparison."""
-    interval = {axis: value("low:Q"), f"{axis}2": "high:Q"}
+    rows = _gain_rows(gains)
+    interval = {axis: value("from:Q"), f"{axis}2": "to:Q"}
     return alt.layer(
         _INTERVALS.encode(**names, **interval, color=_COLOUR),
+        *_arrows(rows, axis, value, **names),
         _ZERO.encode(**{axis: alt.datum(0)}),
         *_nulls(report, gains, axis, value, **names),
         _DOTS.encode(**names, **{axis: value("gain:Q")}, **_VERDICT, tooltip=_TOOLTIP),
-        data=alt.Data(values=_gain_rows(gains)),
+        data=alt.Data(values=rows),
     )
+
+
+def _arrows(
+    rows: list[dict[str, Any]], axis: str, value: Callable[[str], Any], **names: Any
+) -> list[alt.Chart]:
+    """Returns an arrow at each end of an interval that is cut."""
+    turned = {"y": ("triangle-down", "triangle-up"), "x": ("triangle-left", "triangle-right")}
+    return [
+        alt.Chart()
+        .transform_filter(f"datum.{end} !== null && datum.{end} !== datum.{drawn}")
+        .mark_point(filled=True, size=36, opacity=0.8, shape=shape)
+        .encode(**names, **{axis: value(f"{drawn}:Q")}, color=_COLOUR, tooltip=_TOOLTIP)
+        for end, drawn, shape in zip(("low", "high"), ("from", "to"), turned[axis], strict=True)
+        if any(row[end] != row[drawn] for row in rows)  # Vega warns of a layer without rows
+    ]
 
 
 def _nulls(
@@ -119,9 +155,9 @@ def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Pict
         named = row["name"] if at_an_end and not _crowded(row, rows[:rank]) else ""
         row["right_of"], row["left_of"] = (named, "") if row["tokens"] < middle else ("", named)
     place = {
-        "x": alt.X("tokens:Q", title=f"{report.training_tokens_are}, logarithmic →")
+        "x": alt.X("tokens:Q", title=[report.training_tokens_are, "logarithmic →"])
         .scale(type="log", nice=False, padding=12)
-        .axis(format="~s", tickCount=5, labelOverlap=True, grid=False),
+        .axis(format="~s", tickCount=5, labelOverlap=True, labelFlush=True, grid=False),
         "y": alt.Y("gain:Q", title=f"↑ {report.candidate.name} better · gain, {report.unit.value}"),
     }
     names = alt.Chart().encode(**place)  # placed towards the middle, so that no name is cut
@@ -147,16 +183,20 @@ def _crowded(row: dict[str, Any], before: list[dict[str, Any]]) -> bool:
 
 
 def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
+    limits = interval_limits(gains)
     return [
         {
+            "code": code,
             "name": gain.name,
             "gain": gain.gain,
             "low": gain.low,
             "high": gain.high,
+            "from": None if gain.low is None else max(gain.low, limits[0]),
+            "to": None if gain.high is None else min(gain.high, limits[1]),
             "verdict": _VERDICT_NAMES[gain.verdict],
             "speedup": speedup_text(gain),
             "tokens": gain.training_tokens,
             "pages": gain.held_out_pages,
         }
-        for gain in gains.values()
+        for code, gain in gains.items()
     ]

@@ -38,7 +38,7 @@ def specs(report: ReportContents) -> dict[str, Spec]:
         "curves": curves.chart(report),
     }
     if report.summary.mean_step_speedup is not None:
-        pictures["speedups"] = speedup.histogram(languages, report.nulls)
+        pictures["speedups"] = speedup.chart(languages, report.nulls)
     if any(gain.training_tokens for gain in languages.values()):
         pictures["tokens"] = gains.by_tokens(report, languages)
     if any(gain.bytes_per_token for gain in languages.values()):

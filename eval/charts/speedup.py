@@ -1,4 +1,6 @@
-"""Histogram of step speed-ups, as figure 8 of the paper; lines: those between seeds of one side.
+"""Step speed-ups: a histogram as figure 8 of the paper; of few languages, one bar each.
+
+Lines in the histogram are the counts between seeds of one side.
 
 All bars have one round width. Bars below 1, where the candidate ends worse, have the baseline's
 colour. A few far outliers of noisy curves would leave almost all bars empty, so every speed-up
@@ -18,14 +20,67 @@ from eval.language_gain import LanguageGain
 from eval.null_comparison import NullComparison
 
 _INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
+_COLOUR = alt.condition("datum.slower", alt.value("var(--baseline)"), alt.value("var(--candidate)"))
 _MOST_BINS = 14
+_FEWEST_IN_A_HISTOGRAM = 12  # fewer would share one bar or two
+_ROW_PIXELS = 26
+_BESIDE_THE_BAR: dict[bool, dict[str, Any]] = {  # by whether the candidate is slower
+    False: {"align": "left", "dx": 6},
+    True: {"align": "right", "dx": -6},
+}
 _OUTLIER = 3.0  # times the median speed-up
 _ABOVE = -10  # pixels from the top of the chart
 _NICE_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0)
 _PAPERS_MEAN = f"the paper’s mean: {step_speedup.PAPER_MEAN:.0f}×"
 
 
-def histogram(
+def chart(
+    gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]
+) -> alt.LayerChart | alt.FacetChart:
+    """Returns the histogram, or a bar per language where they are few."""
+    if len(gains) < _FEWEST_IN_A_HISTOGRAM:
+        return _bars(gains)
+    return _histogram(gains, nulls)
+
+
+def _bars(gains: Mapping[str, LanguageGain]) -> alt.LayerChart | alt.FacetChart:
+    """Returns one bar per language that begins at 1, on a logarithmic axis."""
+    rows = [
+        {"code": code, "name": gain.name, "speedup": gain.step_speedup, "from": 1.0}
+        | {"slower": gain.step_speedup < 1, "label": f"{gain.step_speedup:.2f}"}
+        for code, gain in gains.items()
+        if gain.step_speedup is not None
+    ]
+    ends = [row["speedup"] for row in rows]
+    domain = [min(0.8, *ends) / 1.1, max(1.25, *ends) * 1.1]  # numbers stand beyond the bars
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("speedup:Q", title="step speed-up, logarithmic (→ faster)")
+        .scale(type="log", domain=domain, nice=False)
+        .axis(format="~g", tickCount=6),
+        y=alt.Y("name:N", sort=None, title=None).axis(
+            labelOverlap=False, labelLimit=110, ticks=False
+        ),
+        tooltip=[
+            alt.Tooltip("name:N", title="language"),
+            alt.Tooltip("speedup:Q", title="step speed-up", format=".3f"),
+        ],
+    )
+    bars = base.mark_bar(cornerRadius=2, height=14, cursor="pointer").encode(
+        x2="from:Q", color=_COLOUR
+    )
+    numbers = [
+        base.transform_filter(("" if slower else "!") + "datum.slower")
+        .mark_text(**_INK, **place)
+        .encode(text="label:N")
+        for slower, place in _BESIDE_THE_BAR.items()
+        if any(row["slower"] is slower for row in rows)  # Vega warns of a layer without rows
+    ]
+    one = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeWidth=1)
+    layers = [bars, one.encode(x=alt.datum(1)), *numbers]
+    return alt.layer(*layers).properties(width="container", height=_ROW_PIXELS * len(rows) + 20)
+
+
+def _histogram(
     gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]
 ) -> alt.LayerChart | alt.FacetChart:
     """Returns the histogram."""
@@ -50,10 +105,7 @@ def histogram(
             alt.Tooltip("null:Q", title="between seeds", format=".1f"),
         ],
     )
-    colour = alt.condition(
-        "datum.slower", alt.value("var(--baseline)"), alt.value("var(--candidate)")
-    )
-    bars = base.mark_bar(cornerRadiusTopLeft=2, cornerRadiusTopRight=2).encode(color=colour)
+    bars = base.mark_bar(cornerRadiusTopLeft=2, cornerRadiusTopRight=2).encode(color=_COLOUR)
     counts = base.mark_text(dy=-7, color="var(--ink-soft)").encode(text="label:N")
     null = base.mark_tick(thickness=2, color="var(--ink)").encode(y="null:Q")
     layers = [bars, *([null] if between_seeds else []), counts, *_papers_mean(rows)]

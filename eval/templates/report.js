@@ -1,15 +1,21 @@
-// Draws the charts, fills in the curves of the chosen language, sorts and filters the tables.
+// Draws the charts, fills in the curves of the chosen language, sorts, filters and saves the tables.
 "use strict";
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const specs = read("specs");
 const curves = read("curve-data");
 const experts = read("expert-data");
 const field = (id) => document.getElementById(id).value;
+const FILTERS = ["search", "by-script", "by-family", "by-verdict"];
 const NARROW = 760; // CSS pixels below which 101 columns are no longer legible
 
 // Colours are CSS variables, which SVG resolves: dark mode needs no second drawing.
 const embed = (element, spec) =>
-  vegaEmbed(element, spec, { actions: false, renderer: "svg", ast: true, mode: "vega-lite" });
+  vegaEmbed(element, spec, { actions: false, renderer: "svg", ast: true, mode: "vega-lite" }).then(
+    ({ view }) =>
+      view.addEventListener("click", (_, item) => {
+        if (item?.datum?.code) location.hash = `language-${item.datum.code}`;
+      }),
+  );
 
 function draw(element) {
   if (element.closest("details:not([open])")) return null; // drawn when opened
@@ -119,11 +125,96 @@ function filterLanguages() {
   document.getElementById("shown").textContent = `${shown} ${shown === 1 ? "row" : "rows"}`;
 }
 
+// The language of an address such as report/index.html#language-sw: its row and its curve.
+function followLink() {
+  const code = /^#language-(.+)$/.exec(location.hash)?.[1];
+  const row = code && document.getElementById(`language-${code}`);
+  if (!row) return;
+  if (row.hidden) {
+    for (const id of FILTERS) document.getElementById(id).value = "";
+    filterLanguages();
+    row.scrollIntoView({ block: "center" });
+  }
+  const chosen = document.getElementById("curve-language");
+  if (chosen.value === code) return;
+  chosen.value = code;
+  chosen.dispatchEvent(new Event("change"));
+}
+
+function save(name, type, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+// Numbers in full where a cell has them. No text of strangers is a formula of a spreadsheet.
+function csvCell(cell) {
+  const shown = cell.textContent.trim().replace(/\s+/g, " ");
+  const plain = shown.replace(/(?<=\d) (?=\d{3})/g, "").replace(/\u2212/g, "-");
+  const text = cell.dataset.value ?? (cell.classList.contains("number") ? plain : shown);
+  const safe = /^[=+\-@]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+  return /[",]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+const csvOf = (table) =>
+  [...table.rows].map((row) => `${[...row.cells].map(csvCell).join(",")}\r\n`).join("");
+
+// A drawing that stands alone: with the page's colours and background instead of CSS variables.
+function svgOf(chart) {
+  const drawn = chart.querySelector("svg").cloneNode(true);
+  const style = getComputedStyle(document.documentElement);
+  drawn.style.background = "var(--paper)";
+  const text = new XMLSerializer().serializeToString(drawn);
+  return text.replace(/var\((--[\w-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
+}
+
+// One line below a table or a chart: how to see the rest of it, and how to keep it.
+function addTools(element, kind, contents, offered = true) {
+  const section = element.closest("section").id;
+  const before = document.querySelectorAll(`#${section} .save[data-kind="${kind}"]`).length;
+  const tools = document.createElement("p");
+  const hint = document.createElement("span");
+  const button = document.createElement("button");
+  tools.className = "tools";
+  hint.className = "hint";
+  hint.hidden = true;
+  hint.textContent = "↔ scroll sideways for more columns";
+  button.type = "button";
+  button.className = "save";
+  button.dataset.kind = kind;
+  button.textContent = `Save as ${kind.toUpperCase()}`;
+  button.ariaLabel = `${button.textContent}: ${element.ariaLabel.split(/[;,]/)[0]}`;
+  const name = `${section}${before ? `-${before + 1}` : ""}.${kind}`;
+  const type = { csv: "text/csv;charset=utf-8", svg: "image/svg+xml" }[kind];
+  button.addEventListener("click", () => save(name, type, contents(element)));
+  tools.append(hint, ...(offered ? [button] : []));
+  element.after(tools);
+  return hint;
+}
+
+function showOverflow(box, hint) {
+  const beyond = box.scrollWidth - box.clientWidth;
+  const sides = { left: box.scrollLeft > 1, right: box.scrollLeft < beyond - 1 };
+  box.dataset.more = Object.keys(sides).filter((side) => sides[side]).join(" ");
+  hint.hidden = beyond <= 1;
+}
+
 if (innerWidth < NARROW) {
   // On a phone a heat map has one row per language, so only the first one starts open.
   [...document.querySelectorAll("details.layer")].slice(1).forEach((layer) => (layer.open = false));
 }
+for (const box of document.querySelectorAll(".scroll")) {
+  const table = box.querySelector("table"); // that of languages has a link with every field
+  const hint = addTools(box, "csv", () => csvOf(table), table.id !== "language-table");
+  const show = () => showOverflow(box, hint);
+  box.addEventListener("scroll", show, { passive: true });
+  const resized = new ResizeObserver(show);
+  [box, table].forEach((one) => resized.observe(one));
+}
 const charts = [...document.querySelectorAll(".chart")];
+for (const chart of charts) addTools(chart, "svg", svgOf);
 const drawing = Promise.all(charts.map(draw));
 drawing.then(() => (document.documentElement.dataset.ready = "charts"));
 window.addEventListener("resize", () => charts.forEach(draw));
@@ -142,6 +233,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     cell.querySelector("button")?.addEventListener("click", () => sortBy(table, column)),
   );
 }
-for (const id of ["search", "by-script", "by-family", "by-verdict"]) {
+for (const id of FILTERS) {
   document.getElementById(id).addEventListener("input", filterLanguages);
 }
+window.addEventListener("hashchange", followLink);
+followLink();

@@ -13,6 +13,7 @@ from eval.html import to_html
 from eval.language_gain import TrainingText
 from eval.markdown import to_markdown
 from eval.report_json import to_json
+from eval.verdict import sentences
 
 
 def test_rows_are_hand_computable():
@@ -72,7 +73,7 @@ def test_an_imported_model_has_gains_and_no_speedups():
     assert made.summary.languages_improved == 3
     assert made.summary.median_step_speedup is made.summary.languages_not_reached is None
     assert made.gains["sw"].step_speedup is made.gains["sw"].step_speedup_is_bound is None
-    assert made.sentence.endswith(
+    assert sentences(made).endswith(
         "No step speed-up is given: mT5 (imported m) was not trained here."
     )
     json.dumps(to_json(made), allow_nan=False)

@@ -1,8 +1,10 @@
 """The report in headless Chromium: by keyboard, on a phone, in dark mode."""
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import synthetic_runs
@@ -25,9 +27,18 @@ def browser() -> Iterator[Browser]:
 
 
 FIRST = "document.querySelector('#language-table tbody tr:not([hidden]) th').textContent.trim()"
-CHARTS = (
-    "[...document.querySelectorAll('.chart')].filter((one) => !one.closest('details:not([open])'))"
-)
+OPEN = "[...document.querySelectorAll('{}')].filter((one) => !one.closest('details:not([open])'))"
+CHARTS = OPEN.format(".chart")
+
+
+# Words of charts that do not lie within them.
+CUT = """[...document.querySelectorAll('.chart svg')].flatMap((drawn) => {
+  const whole = drawn.getBoundingClientRect();
+  return [...drawn.querySelectorAll('text')].filter((one) => {
+    const box = one.getBoundingClientRect();
+    return box.width && (box.right > whole.right + 1 || box.left < whole.left - 1);
+  }).map((one) => one.textContent);
+})"""
 
 
 def _focus_is(button: str) -> str:
@@ -58,6 +69,51 @@ def test_opens_whole_at_every_width(browser, finished, width, dark):
     assert browser.evaluate(ink) == ("rgb(86, 180, 233)" if dark else "rgb(0, 114, 178)")
     unnamed = "[...document.querySelectorAll('.chart')].filter((one) => !one.ariaLabel).length"
     assert browser.evaluate(unnamed) == 0
+    assert browser.evaluate(CUT) == []
+    hints = browser.evaluate(
+        f"{OPEN.format('.scroll')}.map((one) => "
+        "[one.scrollWidth > one.clientWidth + 1, !one.nextSibling.querySelector('.hint').hidden,"
+        " one.dataset.more])"
+    )
+    assert [beyond for beyond, _, _ in hints] == [shown for _, shown, _ in hints]
+    assert {more for beyond, _, more in hints if beyond} == {"right"}  # a shadow at that side
+    _is_quiet(browser, page)
+
+
+def test_every_table_and_picture_can_be_saved(browser, finished):
+    page = finished / "out/index.html"
+    browser.open(page, width=1280)
+    saved = browser.evaluate("""(() => {
+      const saved = {};
+      save = (name, type, text) => (saved[name] = [type, text]);
+      for (const layer of document.querySelectorAll('details')) layer.open = true;
+      document.querySelectorAll('.save').forEach((one) => one.click());
+      return saved;
+    })()""")
+    counts = "['.scroll', '.chart'].map((one) => document.querySelectorAll(one).length)"
+    tables, charts = browser.evaluate(counts)
+    kinds = [name.rsplit(".")[-1] for name in saved]
+    assert (kinds.count("csv"), kinds.count("svg")) == (tables - 1, charts)  # one has a link
+    rows = list(csv.reader(saved["runs.csv"][1].splitlines()))
+    assert ["Parameters", "1234567", "6172835"] in rows
+    assert {len(row) for row in rows} == {3}
+    kind, drawn = saved["gains.svg"]
+    assert kind == "image/svg+xml"
+    assert "var(" not in drawn
+    assert ElementTree.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"
+    _is_quiet(browser, page)
+
+
+def test_a_language_has_an_address(browser, finished):
+    page = finished / "out/index.html"
+    browser.open(page, width=1280)
+    browser.evaluate("document.getElementById('search').value = 'zulu'; filterLanguages()")
+    browser.evaluate("document.querySelector('#language-sw a').click()")
+    chosen = "document.getElementById('curve-language').value"
+    browser.wait(f"{chosen} === 'sw'")
+    row = "document.querySelector('tr:target')"
+    assert browser.evaluate(f"{row}.id") == "language-sw"
+    assert not browser.evaluate(f"{row}.hidden")
     _is_quiet(browser, page)
 
 

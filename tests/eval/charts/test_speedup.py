@@ -1,8 +1,9 @@
 """Bars of the step speed-up histogram."""
 
 import pytest
+from small_reports import make
 
-from eval.charts.speedup import speedup_bins
+from eval.charts.speedup import chart, speedup_bins
 
 
 def test_bins_count_everything_once_and_tell_slower_from_faster():
@@ -39,3 +40,13 @@ def test_counts_between_seeds_are_means_over_divisions():
     bars = speedup_bins([1.5, 2.0], [[0.9, 1.1], [0.7, 1.6]])
     assert sum(bar["null"] for bar in bars) == pytest.approx(2)
     assert bars[0]["slower"]
+
+
+def test_few_languages_have_a_bar_each():
+    gains = make().gains
+    spec = chart(gains, []).to_dict()
+    rows = spec["layer"][0]["data"]["values"] if "data" in spec["layer"][0] else None
+    rows = rows or next(iter(spec["datasets"].values()))
+    assert [row["name"] for row in rows] == [gain.name for gain in gains.values()]
+    assert [row["slower"] for row in rows] == [False, False, False, True]
+    assert all(row["from"] == 1 for row in rows)
