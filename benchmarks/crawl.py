@@ -2,8 +2,9 @@
 
 A cleaning job is linear if what a page costs does not grow with the input. Here the input grows by
 shards of one size, and partitions grow with it, so that the largest job has thousands of both. What
-is counted, per page, should be constant within 10 %: bytes sent and answered, batches and bytes
-that stages read, those of the corpus writer apart, files opened. The graph must not grow.
+is counted, per page, should be constant within 10 %: bytes shuffled, batches and bytes that stages
+read, those of the corpus writer apart, files opened. The graph must not grow. A verdict has one bit
+per key and at least one byte, so bytes answered grow until an element has one key.
 
 Elements are then far smaller than a crawl's, as a shard has 40 pages instead of 4 GB; so elements
 per page are bounded by shards x partitions and by keys, and are printed, not judged. Bytes leave
@@ -46,7 +47,7 @@ TIMES = (1, 4, 16, 64)
 PAGES_OF_SHARD = 40
 LINES_OF_PAGE = 12
 SHARED = 4  # every fourth line is also on a page of three other shards
-CONSTANT = ("sent", "answered", "batches", "batch_bytes", "written_from_bytes", "files_opened")
+CONSTANT = ("shuffled", "batches", "batch_bytes", "written_from_bytes", "files_opened")
 
 
 def main(largest: int = max(TIMES)) -> None:
@@ -80,12 +81,14 @@ def measure(count: int, directory: Path) -> dict[str, Any]:
         submission.run_job(job, pipeline_options(()), lambda run: add_sizes(run, counted, largest))
     counts = total_of(job).counts
     pages = counts["read", "", ""]
+    counted["shuffled"] = counted["sent"] + counted["answered"]
     lines = pages * LINES_OF_PAGE
     return {
         "shards": job.shards,
         "partitions": job.partitions,
         "pages": pages,
         "per_page": {name: round(counted[name] / pages, 2) for name in CONSTANT},
+        "answered_per_page": round(counted["answered"] / pages, 2),
         "bytes_per_line": round(counted["of_lines"] / lines, 2),
         "elements": counted["elements"],
         "elements_per_page": round(counted["elements"] / pages, 2),

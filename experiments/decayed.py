@@ -21,7 +21,6 @@ import multilingual
 import tyro
 from lanes import Task, run_chains
 
-SEEDS = range(4)
 SIDES = ("switch", "mt5")
 LENGTHS = (1_984, 3_968, 7_936, 15_872)
 STEADY = 3 / 4  # share of a run before its decay
@@ -38,12 +37,19 @@ class Arguments(multilingual.Arguments):
 
     out: Path = Path("runs/decayed")
     """Directory for all results."""
+    seeds: int = 4
+    """Number of seeds per side; with fewer, the report is that of the seeds so far."""
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not finished, seed by seed, so that complete pairs come early."""
+    """Runs what is not finished, seed by seed, and writes the report."""
     multilingual.prepare(arguments, arguments.out, multilingual.ALL_LANGUAGES)
-    run_chains([chain(arguments.out, side, seed) for seed in SEEDS for side in SIDES])
+    seeds = range(arguments.seeds)
+    run_chains([chain(arguments.out, side, seed) for seed in seeds for side in SIDES])
+    runs = {
+        side: [f"{side}-{seed}/{length}" for seed in seeds for length in LENGTHS] for side in SIDES
+    }
+    multilingual.report(arguments.out, "report", runs["mt5"], runs["switch"])
 
 
 def chain(out: Path, side: str, seed: int) -> Sequence[Task]:

@@ -1,7 +1,9 @@
 """One page per address: a round that finds the pages that are not the newest, over all shards.
 
 A shard sends every version of its addresses, at most one per chunk and address, some 60 bytes each:
-of a crawl's pages a thirtieth of what its lines take, so there are fewer partitions.
+of a crawl's pages a thirtieth of what its lines take, so there are fewer partitions. An element is
+the length of its longest timestamp, in one byte, and the versions as records of NumPy; a batch of
+Arrow adds 600 bytes, which is more than the versions of a small shard.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, UInt64
+from jaxtyping import Bool, Shaped, UInt64
 
 from data.dedup import newest_per_url
 from data.dedup.newest_per_url import PageVersion
@@ -18,7 +20,9 @@ from pipeline.beam.waves import Wave
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import spill
 from pipeline.cleaning.exchange import ends_of, write_numbers
-from pipeline.cleaning.read import VERSIONS, versions_path
+from pipeline.cleaning.read import versions_path
+
+Versions = Shaped[np.ndarray, " versions"]
 
 
 @dataclass(frozen=True)
@@ -32,32 +36,27 @@ class FindNewest:
 
     def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the versions of a shard's pages, by partition."""
-        found = pa.Table.from_batches(
-            spill.batches(versions_path(self.workspace, shard)), VERSIONS
-        ).combine_chunks()
-        hashes = _hashes(found)
-        order = np.argsort(hashes, kind="stable")
-        ends = ends_of(hashes[order], 0, self.partitions, self.partitions)
+        versions = _versions(versions_path(self.workspace, shard))
+        width = bytes([versions.dtype["timestamp"].itemsize])
+        versions = versions[np.argsort(_hashes(versions), kind="stable")]
+        ends = ends_of(_hashes(versions), 0, self.partitions, self.partitions)
         for partition in range(*wave):
             begin, end = ends[partition : partition + 2]
             if begin < end:
-                (batch,) = found.take(order[begin:end]).combine_chunks().to_batches()
-                yield partition, batch.serialize().to_pybytes()
+                yield partition, width + versions[begin:end].tobytes()
 
     def compare(
         self, partition: int, parts: Iterable[tuple[int, bytes]]
     ) -> Iterator[tuple[int, bytes]]:
         """Yields the rows of each shard that have a newer version."""
-        batches = [(shard, pa.ipc.read_record_batch(part, VERSIONS)) for shard, part in parts]
-        batches.sort(key=lambda one: one[0])
-        found = pa.Table.from_batches([batch for _, batch in batches])
-        older = _older(found)
-        rows = found["row"].to_numpy()
-        first = 0
-        for shard, batch in batches:
-            here = slice(first, first + batch.num_rows)
-            yield shard, rows[here][older[here]].tobytes()
-            first += batch.num_rows
+        sent = [(shard, np.frombuffer(part, _type(part[0]), offset=1)) for shard, part in parts]
+        sent.sort(key=lambda one: one[0])
+        found = np.concatenate([versions for _, versions in sent])
+        older, first = _older(found), 0
+        for shard, versions in sent:
+            here = slice(first, first + len(versions))
+            yield shard, versions["row"][older[here]].tobytes()
+            first += len(versions)
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the rows of a shard that are not the newest."""
@@ -65,21 +64,39 @@ class FindNewest:
         write_numbers(self.workspace, path, verdicts.values())
 
 
-def _older(found: pa.Table) -> Bool[np.ndarray, " versions"]:
+def _type(width: int) -> np.dtype:
+    """Returns the type of versions whose timestamps have at most `width` characters of ASCII."""
+    fields = [("address", "V16"), ("timestamp", f"S{width}"), ("content", "V16"), ("row", "<u4")]
+    return np.dtype(fields)
+
+
+def _versions(path: str) -> Versions:
+    """Returns the versions that a shard spilled."""
+    parts = map(_records, spill.batches(path))  # one by one: Python's values take 200 bytes
+    return np.concatenate([np.empty(0, _type(1)), *parts])  # of the longest timestamps
+
+
+def _records(batch: pa.RecordBatch) -> Versions:
+    columns = batch.to_pydict()
+    records = np.empty(batch.num_rows, _type(max([1, *map(len, columns["timestamp"])])))
+    for name, values in columns.items():
+        records[name] = values
+    return records
+
+
+def _older(found: Versions) -> Bool[np.ndarray, " versions"]:
     """Returns which versions are not the newest of their address."""
     older = np.zeros(len(found), dtype=bool)
     rivals = np.flatnonzero(has_equal(_hashes(found)))  # most addresses occur once
-    columns = found.take(rivals).select(PageVersion._fields)
-    versions = list(map(PageVersion, *(column.to_pylist() for column in columns.columns)))
+    versions = [
+        PageVersion(bytes(one["address"]), one["timestamp"].decode(), bytes(one["content"]))
+        for one in found[rivals]
+    ]
     older[rivals] = ~newest_per_url.newest(versions)
     return older
 
 
-def _hashes(found: pa.Table) -> UInt64[np.ndarray, " versions"]:
+def _hashes(found: Versions) -> UInt64[np.ndarray, " versions"]:
     """Returns the first half of each address's hash."""
-    parts = [np.frombuffer(b"", ">u8")]
-    for chunk in found["address"].chunks:
-        width = chunk.type.byte_width
-        first, size = chunk.offset * width, len(chunk) * width
-        parts.append(np.frombuffer(chunk.buffers()[1], ">u8", size // 8, first)[::2])
-    return np.concatenate(parts).astype(np.uint64)
+    addresses = np.ascontiguousarray(found["address"])
+    return addresses.view(">u8")[::2].astype(np.uint64)

@@ -1,9 +1,8 @@
 """The two rounds of lines, called as an engine may: against one comparison of all lines."""
 
-from collections import defaultdict
-
 import numpy as np
 import pytest
+from exchanges import exchanged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,22 +23,6 @@ from pipeline.cleaning.spilled_pages import SpilledPages
 
 LINES = st.lists(st.sampled_from([*"abcdefghij"]), min_size=1, max_size=6).map("\n".join)
 SHARDS = st.lists(st.lists(st.lists(LINES, max_size=3), max_size=3), min_size=1, max_size=4)
-
-
-def exchanged(turn, waves: Waves, shards: int, draw: np.random.Generator) -> None:
-    """Does what the engine does, with the elements of a group in any order."""
-    for wave in waves.all():
-        groups, verdicts = defaultdict(list), [{} for _ in range(shards)]
-        for shard in range(shards):
-            for partition, part in turn.parts(shard, wave):
-                groups[partition].append((shard, part))
-        for partition, parts in groups.items():
-            assert wave.first <= partition < wave.end
-            parts = [parts[index] for index in draw.permutation(len(parts))]
-            for shard, verdict in turn.compare(partition, parts):
-                verdicts[shard][partition] = verdict
-        for shard in range(shards):
-            turn.collect(shard, wave, verdicts[shard])
 
 
 def pages_of(shards: list[list[list[str]]]) -> list[list[list[Page]]]:
