@@ -35,11 +35,13 @@ from data.reading.page import Page
 from pipeline import clean
 from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import shards, spill, submission, write
+from pipeline.cleaning import shards, submission
+from pipeline.cleaning.corpus_files import write
 from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import Cut
+from pipeline.cleaning.spills import spill
 
 RESULTS = Path(__file__).parent / "results/crawl.json"
 SHARDS = 32  # at 1 times

@@ -31,6 +31,7 @@ from pipeline.beam.options import (
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.workspace import Workspace, check_files, clear
 from pipeline.cleaning import shards
+from pipeline.cleaning.corpus_files.manifest import manifest_of, print_summary
 from pipeline.cleaning.graph import (
     VERSION,
     AnyRules,
@@ -41,7 +42,6 @@ from pipeline.cleaning.graph import (
     work_of,
 )
 from pipeline.cleaning.input_files import files_named, from_crawl, input_files, of_languages
-from pipeline.cleaning.manifest import manifest_of, print_summary
 from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.requested_rules import bad_word_rule, fasttext_model, requested_rules
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile

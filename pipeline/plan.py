@@ -19,7 +19,7 @@ from pipeline.planning.compiled_candidates import find_cheapest, to_json
 from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.design import design_figures, faults
 from pipeline.planning.figures import Figure, memory_figures, time_figures, work_figures
-from pipeline.planning.largest_moves import largest_moves, lines
+from pipeline.planning.hlo.largest_moves import largest_moves, lines
 from pipeline.planning.own_process import Aborted, in_own_process, on_cpu
 from pipeline.planning.prices import prices
 from pipeline.planning.printed import plan_to_json, table_of, write

@@ -32,7 +32,7 @@ from pipeline.beam import job
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.packing import packed
 from pipeline.beam.store_options import use_store_options
-from pipeline.beam.work_items import DoWork, Numbers
+from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import WORK, Workspace, clear
 from pipeline.corpus.pages import PageFile, corpus_digests, page_files, training_pages
 from pipeline.errors import ArtifactError
@@ -146,7 +146,7 @@ def write(step: WriteShard, shards: int, options: PipelineOptions) -> None:
         DataError: if a worker met a condition that the user can fix, such as a full disk.
     """
     with job.running(options) as pipeline:
-        _ = pipeline | Numbers(shards) | "WriteTokenBlocks" >> DoWork(step)
+        _ = pipeline | WorkNumbers(shards) | "WriteTokenBlocks" >> DoWork(step)
 
 
 def collect(shards: Sequence[Shard]) -> dict[str, Any]:

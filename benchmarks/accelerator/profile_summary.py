@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pipeline.planning.instruction import Instruction
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.instruction import Instruction
+from pipeline.planning.hlo.program import Program
 
 COLLECTIVE = re.compile(r"all-(gather|reduce|to-all)|reduce-scatter|collective-permute|nccl")
 PRODUCT = re.compile(r"dot|convolution|gemm|matmul|cublas|cutlass|nvjet|xmma")

@@ -22,7 +22,7 @@ from model.train_step import Trainer
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.hardware.peaks import peak_flops, step_flops
 from pipeline.planning.compiled_step import CompiledStep, compile_step
-from pipeline.planning.program import parse
+from pipeline.planning.hlo.program import parse
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe

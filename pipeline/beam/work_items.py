@@ -58,7 +58,7 @@ class DoWork(beam.PTransform):
         return input_or_inputs | "Work" >> beam.Map(work).with_output_types(int)
 
 
-class Numbers(beam.PTransform):
+class WorkNumbers(beam.PTransform):
     """The numbers of `count` work items, spread over the workers."""
 
     def __init__(self, count: int):

@@ -16,9 +16,8 @@ from data.dedup.repeated import is_among, repeated
 from data.rules import line_rules
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
 from pipeline.cleaning.exchange import (
-    Part,
+    PartitionKeys,
     between,
     by_partition,
     mask_over,
@@ -29,6 +28,7 @@ from pipeline.cleaning.exchange import (
 )
 from pipeline.cleaning.line_keys import KEYS, keys_path, repeats_path
 from pipeline.cleaning.sorted_keys import parts_of
+from pipeline.cleaning.spills import spill
 
 CLAIM = np.dtype([("first", "<u8"), ("third", "<u4"), ("rank", "<u8")])  # 20 bytes
 SHORT = np.dtype("<u4")
@@ -149,7 +149,7 @@ def duplicate_lines_of(
 
 def _marked(
     workspace: Workspace, shard: int, partitions: int, wave: Wave
-) -> Iterator[tuple[Part, Bool[np.ndarray, " keys"]]]:
+) -> Iterator[tuple[PartitionKeys, Bool[np.ndarray, " keys"]]]:
     """Yields a shard's keys with the mask of the first round."""
     masks = read_masks(wave.verdict(workspace, FindRepeatedHashes.step, shard))
     for part in parts_of(keys_path(workspace, shard), partitions, wave):

@@ -15,13 +15,13 @@ from jaxtyping import Bool, Int64, Shaped, UInt32, UInt64
 from data.errors import DataError
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
+from pipeline.cleaning.spills import spill
 
 NUMBERS = 2**32
 MASKS = pa.schema([("partition", pa.uint32()), ("mask", pa.binary())])
 
 
-class Part(NamedTuple):
+class PartitionKeys(NamedTuple):
     """Keys in some consecutive partitions, from `first` up to and without `end`."""
 
     first: int
@@ -84,7 +84,10 @@ def read_masks(path: str) -> dict[int, bytes]:
 
 
 def mask_over(
-    hashes: UInt64[np.ndarray, " keys"], part: Part, partitions: int, masks: dict[int, bytes]
+    hashes: UInt64[np.ndarray, " keys"],
+    part: PartitionKeys,
+    partitions: int,
+    masks: dict[int, bytes],
 ) -> Bool[np.ndarray, " keys"]:
     """Returns the mask over keys that were sent `by_partition`.
 
@@ -145,7 +148,7 @@ def between(
 def by_partition(
     values: Shaped[np.ndarray, "keys ..."],
     hashes: UInt64[np.ndarray, " keys"],
-    part: Part,
+    part: PartitionKeys,
     partitions: int,
 ) -> Iterator[tuple[int, bytes]]:
     """Yields the values of each partition that has any, as bytes; `hashes` are ascending."""

@@ -34,7 +34,8 @@ from data.stores.json_shapes import RelativePath
 from pipeline.beam.waves import Round, Waves
 from pipeline.beam.work_items import WorkStep
 from pipeline.beam.workspace import Workspace, incomplete
-from pipeline.cleaning import corpus_plan, judgement
+from pipeline.cleaning import judgement
+from pipeline.cleaning.corpus_files import corpus_plan
 from pipeline.cleaning.duplicate_lines import (
     FindDuplicateLines,
     FindRepeatedHashes,
@@ -49,7 +50,7 @@ from pipeline.cleaning.near_duplicates.languages import DecideThresholds, Descri
 from pipeline.cleaning.newest_per_url import FindNewest
 from pipeline.cleaning.read import DUPLICATE_URL, ReadShard
 from pipeline.cleaning.shards import Cut
-from pipeline.cleaning.spilled_pages import SpilledPages
+from pipeline.cleaning.spills.spilled_pages import SpilledPages
 from pipeline.cleaning.tally import Tally, tallies, total
 
 AnyRules = RuleSet | WebRuleSet | Untouched

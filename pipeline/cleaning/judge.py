@@ -18,12 +18,13 @@ from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
 from data.urls import normalized_hash
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import identification_time, sorted_runs, spill
+from pipeline.cleaning import identification_time
 from pipeline.cleaning.duplicate_lines import duplicate_lines_of
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.line_keys import SpillLineKeys
 from pipeline.cleaning.read import ReadShard
-from pipeline.cleaning.sorted_runs import kept, rejected
+from pipeline.cleaning.spills import sorted_runs, spill
+from pipeline.cleaning.spills.sorted_runs import kept, rejected
 from pipeline.cleaning.tally import Tally
 
 

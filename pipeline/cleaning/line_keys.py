@@ -16,12 +16,12 @@ from data.reading.page import Page
 from data.rules import line_rules
 from data.rules.line_rules import LineHashes
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
 from pipeline.cleaning.exchange import numbers_from
 from pipeline.cleaning.judgement import Judgement
-from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.sorted_keys import SortedKeys
-from pipeline.cleaning.spilled_pages import SpilledPages
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import page_spill
+from pipeline.cleaning.spills.spilled_pages import SpilledPages
 from pipeline.cleaning.tally import Tally
 
 KEY = np.dtype([("first", "u8"), ("second", "u8"), ("rank", "u8"), ("line", "u4")])

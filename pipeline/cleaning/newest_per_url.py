@@ -18,9 +18,9 @@ from data.dedup.newest_per_url import PageVersion
 from data.dedup.repeated import has_equal
 from pipeline.beam.waves import Wave
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
 from pipeline.cleaning.exchange import ends_of, write_numbers
 from pipeline.cleaning.read import versions_path
+from pipeline.cleaning.spills import spill
 
 Versions = Shaped[np.ndarray, " versions"]
 

@@ -23,11 +23,12 @@ from data.reading.page import BrokenRecord, Page, Rejected
 from data.stores.files import local_copy
 from data.stores.retry import retried
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import broken_records, spill
+from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.exchange import numbers_from
 from pipeline.cleaning.judgement import Judgement, judged
-from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.shards import Cut, chunks
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import page_spill
 from pipeline.cleaning.tally import Tally
 
 Reader = Callable[[Path], Iterator[Page | BrokenRecord]]

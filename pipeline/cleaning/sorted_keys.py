@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from pipeline.beam.waves import Wave
-from pipeline.cleaning import spill
-from pipeline.cleaning.exchange import Part, ends_of
+from pipeline.cleaning.exchange import PartitionKeys, ends_of
+from pipeline.cleaning.spills import spill
 
 KEYS_AT_ONCE = 1 << 21  # 59 MB of the keys of lines
 
@@ -77,7 +77,7 @@ def _sorted(parts: list[Keys]) -> Keys:
     return keys[np.argsort(keys["first"], kind="stable")]
 
 
-def parts_of(path: str, partitions: int, wave: Wave) -> Iterator[Part]:
+def parts_of(path: str, partitions: int, wave: Wave) -> Iterator[PartitionKeys]:
     """Yields the keys of a shard in the partitions of a wave, in order.
 
     Args:
@@ -93,4 +93,4 @@ def parts_of(path: str, partitions: int, wave: Wave) -> Iterator[Part]:
             ends = ends_of(whole["first"].to_numpy(), first, end, partitions)
             begin, stop = max(first, wave.first), min(end, wave.end)
             rows = ends[begin - first], ends[stop - first] - ends[begin - first]
-            yield Part(begin, stop, whole.slice(*rows))
+            yield PartitionKeys(begin, stop, whole.slice(*rows))

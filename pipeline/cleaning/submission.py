@@ -16,12 +16,12 @@ from pipeline.beam.exchange import ExchangeRound
 from pipeline.beam.job import running
 from pipeline.beam.options import Follow, in_process
 from pipeline.beam.waves import Wave, is_collected
-from pipeline.beam.work_items import DoWork, Numbers, WorkStep, in_workers
-from pipeline.cleaning.corpus_plan import GroupsOfShard, PlanGroup
+from pipeline.beam.work_items import DoWork, WorkNumbers, WorkStep, in_workers
+from pipeline.cleaning.corpus_files.corpus_plan import GroupsOfShard, PlanGroup
+from pipeline.cleaning.corpus_files.write import WriteFile
 from pipeline.cleaning.graph import CleaningJob, Exchange, Rounds, Stage, stages, work_of
 from pipeline.cleaning.judge import JudgePages
 from pipeline.cleaning.near_duplicates.groups import pairs_left
-from pipeline.cleaning.write import WriteFile
 
 OF_GROUP = tuple[str, tuple[int, str, bytes, bytes]]
 
@@ -94,7 +94,7 @@ def _is_collected(job: CleaningJob, exchange: Exchange, wave: Wave) -> bool:
 
 def build(job: CleaningJob, graph: Sequence[GraphStage], pipeline: beam.Pipeline) -> None:
     """Adds stages to a pipeline, each after the one before; after the last, the corpus's files."""
-    shards = pipeline | Numbers(job.shards)
+    shards = pipeline | WorkNumbers(job.shards)
     for stage in graph:
         if isinstance(stage, WaveOf):
             for turn in stage.exchange.rounds:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipeline.planning.instruction import Instruction
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.instruction import Instruction
+from pipeline.planning.hlo.program import Program
 
 TRANSFER = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 RENDEZVOUS = re.compile(r'_xla_host_transfer_rendezvous="([^"]+)"')

@@ -18,8 +18,8 @@ from model.sharding.layouts import BATCH_AXES
 from model.sharding.mesh import make_mesh
 from model.train_step import Trainer
 from pipeline.planning import gpus
+from pipeline.planning.hlo.program import Program, parse
 from pipeline.planning.memory import Memory, compiled_memory, refused_memory, stored_bytes
-from pipeline.planning.program import Program, parse
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on

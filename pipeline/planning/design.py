@@ -13,10 +13,10 @@ they send are counted as those of all-reduces.
 from collections.abc import Iterator
 
 from pipeline.hardware.peaks import step_flops
-from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.explained_flops import explained_flops
 from pipeline.planning.figures import Figure
+from pipeline.planning.hlo.collectives import Collective
 from pipeline.planning.roofline import Roofline
 from pipeline.recipe.recipe import Recipe
 

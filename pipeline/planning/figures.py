@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 from pipeline.hardware.peaks import step_flops
 from pipeline.planning.between_slices import SliceTransfer
-from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.expert_slots import expert_slots
+from pipeline.planning.hlo.collectives import Collective
 from pipeline.planning.roofline import Roofline
 
 Mark = Literal["compiled", "derived", "assumed"]

@@ -13,9 +13,9 @@ from typing import Any
 import jax
 
 from model.config import ConfigurationError
-from pipeline.planning.instruction import Instruction
-from pipeline.planning.origins import BACKWARD
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.instruction import Instruction
+from pipeline.planning.hlo.origins import BACKWARD
+from pipeline.planning.hlo.program import Program
 
 SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from pipeline.hardware.peaks import bandwidth, peak_flops
 from pipeline.planning.between_slices import SliceTransfer, slice_transfers
-from pipeline.planning.collectives import Collective, collectives
 from pipeline.planning.compiled_step import CompiledStep
-from pipeline.planning.flops import Products, products
-from pipeline.planning.kernels import kernel_flops, unknown_calls
-from pipeline.planning.memory_traffic import traffic_bytes
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.collectives import Collective, collectives
+from pipeline.planning.hlo.flops import Products, products
+from pipeline.planning.hlo.kernels import kernel_flops, unknown_calls
+from pipeline.planning.hlo.memory_traffic import traffic_bytes
+from pipeline.planning.hlo.program import Program
 from pipeline.planning.topology import Topology
 
 FAR = ("all-to-all", "collective-permute")

@@ -16,7 +16,7 @@ from benchmarks.accelerator.profile_summary import (
     without_nested,
 )
 from benchmarks.accelerator.sizes import SMALL, WHOLE, candidates
-from pipeline.planning.program import parse
+from pipeline.planning.hlo.program import parse
 
 PROGRAM = """HloModule step
 

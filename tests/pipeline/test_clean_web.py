@@ -18,8 +18,8 @@ from data.rules.web_rules import mswitch_web
 from data.urls import normalize
 from pipeline import clean
 from pipeline.arguments import Clean
-from pipeline.cleaning import spill
 from pipeline.cleaning.shards import Cut
+from pipeline.cleaning.spills import spill
 
 MODEL = Path(__file__).parents[1] / "data/language_id/six_languages.bin"
 SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)

@@ -23,7 +23,7 @@ from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts import claims
 from pipeline.beam.options import pipeline_options
-from pipeline.beam.work_items import DoWork, Numbers
+from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import Workspace
 from pipeline.tokenize import key_of, page_shards
 from pipeline.tokens.write_shards import TokenLayout, WriteShard
@@ -170,7 +170,11 @@ def test_the_graph_is_small_whatever_the_corpus(tmp_path):
     """Lists of files and mT5's vocabulary, 4 MB, lie in the output directory."""
     layout = TokenLayout("<u4", (3, 259))
     pipeline = beam.Pipeline(options=pipeline_options(()))
-    _ = pipeline | Numbers(100_000) | DoWork(WriteShard(Workspace(str(tmp_path), "key"), layout))
+    _ = (
+        pipeline
+        | WorkNumbers(100_000)
+        | DoWork(WriteShard(Workspace(str(tmp_path), "key"), layout))
+    )
     assert len(pipeline.to_runner_api().SerializeToString()) < 100_000
 
 

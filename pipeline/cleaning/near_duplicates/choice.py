@@ -26,7 +26,6 @@ from data.reading.page import Page
 from data.rules.line_rules import rank_of
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
 from pipeline.cleaning.exchange import ends_of
 from pipeline.cleaning.near_duplicates.groups import groups_of
 from pipeline.cleaning.near_duplicates.keys import (
@@ -34,7 +33,8 @@ from pipeline.cleaning.near_duplicates.keys import (
     page_numbers,
     rows_by_language,
 )
-from pipeline.cleaning.spilled_pages import SIZES, SpilledPages
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.spilled_pages import SIZES, SpilledPages
 from pipeline.cleaning.tally import Tally
 
 PACKED = pa.schema([("candidates", pa.large_binary())])

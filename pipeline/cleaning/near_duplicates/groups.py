@@ -18,7 +18,7 @@ from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import by_partition
 from pipeline.cleaning.near_duplicates.keys import PairPages, read_pairs, write_pairs
-from pipeline.cleaning.sorted_keys import Part
+from pipeline.cleaning.sorted_keys import PartitionKeys
 from pipeline.cleaning.tally import Tally, TallyRecord
 
 PAIRS = "pairs"  # kind of count: pairs that a shard has left
@@ -92,7 +92,7 @@ class AskForNodes:
         nodes = np.concatenate([found.node, others])
         asked = np.stack([nodes, np.concatenate([found.to, others])], axis=1).astype("<u8")
         asked = asked[np.argsort(nodes)]
-        part = Part(0, self.partitions, asked)
+        part = PartitionKeys(0, self.partitions, asked)
         for partition, some in by_partition(asked, asked[:, 0], part, self.partitions):
             if wave.first <= partition < wave.end:
                 yield partition, some

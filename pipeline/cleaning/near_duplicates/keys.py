@@ -19,13 +19,13 @@ from data.reading.page import Page
 from data.splitmix64 import splitmix64
 from pipeline.beam.waves import Wave
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
 from pipeline.cleaning.exchange import between, by_partition, numbers_from, sub_ranges
 from pipeline.cleaning.judgement import ApplyThresholds, Judgement
 from pipeline.cleaning.near_duplicates.languages import DescribePages, thresholds_of
-from pipeline.cleaning.page_spill import page_spill
 from pipeline.cleaning.sorted_keys import SortedKeys, parts_of
-from pipeline.cleaning.spilled_pages import SpilledPages
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import page_spill
+from pipeline.cleaning.spills.spilled_pages import SpilledPages
 from pipeline.cleaning.tally import Tally
 
 KEY = np.dtype([("first", "<u8"), ("row", "<u4")])

@@ -11,10 +11,10 @@ import pyarrow as pa
 from data.language_id.thresholds import STEPS, MedianLessDeviation
 from pipeline.beam.waves import Wave
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
 from pipeline.cleaning.judgement import Judgement
-from pipeline.cleaning.page_spill import page_spill
-from pipeline.cleaning.spilled_pages import SpilledPages
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import page_spill
+from pipeline.cleaning.spills.spilled_pages import SpilledPages
 from pipeline.cleaning.tally import Tally, TallyRecord
 
 CERTAINTY = "certainty"  # kind of count: pages of a language by identified probability

@@ -11,7 +11,7 @@ from data.reading.page import Page
 from data.rules import line_rules
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import duplicate_lines, sorted_keys, spill
+from pipeline.cleaning import duplicate_lines, sorted_keys
 from pipeline.cleaning.duplicate_lines import (
     FindDuplicateLines,
     FindRepeatedHashes,
@@ -19,7 +19,8 @@ from pipeline.cleaning.duplicate_lines import (
 )
 from pipeline.cleaning.line_keys import SpillLineKeys
 from pipeline.cleaning.read import ReadShard
-from pipeline.cleaning.spilled_pages import SpilledPages
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.spilled_pages import SpilledPages
 
 LINES = st.lists(st.sampled_from([*"abcdefghij"]), min_size=1, max_size=6).map("\n".join)
 SHARDS = st.lists(st.lists(st.lists(LINES, max_size=3), max_size=3), min_size=1, max_size=4)

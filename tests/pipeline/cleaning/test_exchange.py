@@ -11,9 +11,8 @@ from data.reading.page import Page
 from data.rules.line_rules import unicode_line_hashes
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
 from pipeline.cleaning.exchange import (
-    Part,
+    PartitionKeys,
     between,
     by_partition,
     ends_of,
@@ -24,6 +23,7 @@ from pipeline.cleaning.exchange import (
 )
 from pipeline.cleaning.line_keys import keys_of
 from pipeline.cleaning.sorted_keys import SortedKeys, parts_of
+from pipeline.cleaning.spills import spill
 
 KEY = np.dtype([("first", "<u8"), ("line", "<u4")])
 POWERS = st.integers(0, 6).map(lambda bits: 1 << bits)
@@ -35,7 +35,7 @@ def test_a_mask_returns_to_the_keys_that_were_sent(keys, partitions):
     ordered = sorted(keys)
     hashes = np.array([one for one, _ in ordered], np.uint64)
     mask = np.array([bit for _, bit in ordered], np.uint8)
-    part = Part(0, partitions, None)
+    part = PartitionKeys(0, partitions, None)
     sent = dict(by_partition(mask, hashes, part, partitions))
     answers = {n: packed_mask(np.frombuffer(one, np.uint8).astype(bool)) for n, one in sent.items()}
     assert mask_over(hashes, part, partitions, answers).tolist() == mask.astype(bool).tolist()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from data.dedup.newest_per_url import PageVersion, newest
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
 from pipeline.cleaning.exchange import numbers_of
 from pipeline.cleaning.newest_per_url import FindNewest
 from pipeline.cleaning.read import VERSIONS, versions_path
+from pipeline.cleaning.spills import spill
 
 TIMES = ("", "2019", "2019-04-25", "2019-04-25T12:57:54Z", "2019-04-25T12:57:54.123456789+00:00")
 

@@ -1,8 +1,8 @@
 """Transfers between slices, in a program of two blocks."""
 
 from pipeline.planning.between_slices import SliceTransfer, sender, slice_transfers
-from pipeline.planning.collectives import collectives
-from pipeline.planning.program import parse
+from pipeline.planning.hlo.collectives import collectives
+from pipeline.planning.hlo.program import parse
 
 FAR = (
     "is_host_transfer=true, frontend_attributes="

@@ -8,11 +8,11 @@ import pytest
 from model.config import forward_flops_by_part
 from model.sharding.mesh import MeshShape
 from pipeline.planning.between_slices import SliceTransfer
-from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.design import all_to_alls, faults, least_share
 from pipeline.planning.explained_flops import explained_flops, slots_per_token
-from pipeline.planning.flops import Products
+from pipeline.planning.hlo.collectives import Collective
+from pipeline.planning.hlo.flops import Products
 from pipeline.planning.memory import Memory
 from pipeline.planning.roofline import Roofline
 from pipeline.planning.topology import Topology

@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import pytest
 
-from pipeline.planning.collectives import Collective
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.expert_slots import ExpertSlots, expert_slots
 from pipeline.planning.figures import time_figures
-from pipeline.planning.flops import Products
+from pipeline.planning.hlo.collectives import Collective
+from pipeline.planning.hlo.flops import Products
 from pipeline.planning.memory import Memory
 from pipeline.planning.roofline import Roofline, bytes_times_links
 from pipeline.planning.topology import Topology

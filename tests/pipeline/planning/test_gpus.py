@@ -6,10 +6,10 @@ import pytest
 
 from pipeline.errors import ArtifactError
 from pipeline.planning import gpus
-from pipeline.planning.collectives import Collective
-from pipeline.planning.flops import products
-from pipeline.planning.memory_traffic import traffic_bytes
-from pipeline.planning.program import parse
+from pipeline.planning.hlo.collectives import Collective
+from pipeline.planning.hlo.flops import products
+from pipeline.planning.hlo.memory_traffic import traffic_bytes
+from pipeline.planning.hlo.program import parse
 from pipeline.planning.roofline import to_other_hosts
 from pipeline.planning.topology import Topology, topology
 

@@ -12,10 +12,10 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from model.sharding.mesh import MeshShape, make_mesh
-from pipeline.planning.collectives import collectives
-from pipeline.planning.flops import products
-from pipeline.planning.memory_traffic import traffic_bytes
-from pipeline.planning.program import Program, parse
+from pipeline.planning.hlo.collectives import collectives
+from pipeline.planning.hlo.flops import products
+from pipeline.planning.hlo.memory_traffic import traffic_bytes
+from pipeline.planning.hlo.program import Program, parse
 from pipeline.planning.topology import topology
 
 pytestmark = [

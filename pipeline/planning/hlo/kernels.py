@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from pipeline.planning.instruction import Instruction
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.instruction import Instruction
+from pipeline.planning.hlo.program import Program
 
 TARGET = re.compile(r'custom_call_target="([^"]+)"')
 QUOTE = r'(?:"|\\22)'  # for GPUs the metadata is a string within a string

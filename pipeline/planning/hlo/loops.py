@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from pipeline.planning.instruction import Instruction
+from pipeline.planning.hlo.instruction import Instruction
 
 Computation = Mapping[str, Instruction]
 Computations = Mapping[str, Computation]

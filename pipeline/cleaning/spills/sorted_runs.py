@@ -18,7 +18,7 @@ from data.reading.page import Page, Rejected
 from data.reading.page_table import REJECTED, WRITTEN_WITH_CLUSTERS
 from data.urls import normalized_hash
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
+from pipeline.cleaning.spills import spill
 from pipeline.cleaning.tally import SortedRun, Tally
 
 RUN_BYTES = 2 << 20

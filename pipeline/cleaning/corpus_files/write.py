@@ -15,9 +15,10 @@ from data.reading.page_table import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from data.rules.web_rules import WebRuleSet
 from data.stores.files import exists, join_path
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import broken_records, sorted_runs, spill
-from pipeline.cleaning.broken_records import BrokenFile
-from pipeline.cleaning.corpus_plan import ALL_DIGESTS, CorpusFile
+from pipeline.cleaning.corpus_files import broken_records
+from pipeline.cleaning.corpus_files.broken_records import BrokenFile
+from pipeline.cleaning.corpus_files.corpus_plan import ALL_DIGESTS, CorpusFile
+from pipeline.cleaning.spills import sorted_runs, spill
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from data.reading.page import BrokenRecord
 from data.stores.files import exists, join_path
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
+from pipeline.cleaning.spills import spill
 
 FOLDER = "broken"
 NAME = f"{FOLDER}/records.parquet"

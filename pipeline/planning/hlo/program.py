@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.planning.instruction import NAME, Instruction, instruction_of
-from pipeline.planning.loops import trips
+from pipeline.planning.hlo.instruction import NAME, Instruction, instruction_of
+from pipeline.planning.hlo.loops import trips
 
 COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
 

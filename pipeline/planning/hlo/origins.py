@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pipeline.planning.between_slices import sender
-from pipeline.planning.instruction import Instruction
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.instruction import Instruction
+from pipeline.planning.hlo.program import Program
 
 MOVES = {
     "all-gather",  # an array split over two axes takes two gathers

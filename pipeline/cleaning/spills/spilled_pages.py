@@ -10,9 +10,9 @@ from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
 from pipeline.beam.waves import NO_WAVES, Waves
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import spill
 from pipeline.cleaning.exchange import numbers_of
 from pipeline.cleaning.judgement import Judgement, judged
+from pipeline.cleaning.spills import spill
 
 SIZES = pa.schema([("row", pa.uint32()), ("size", pa.int32())])
 

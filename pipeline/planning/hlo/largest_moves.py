@@ -4,9 +4,9 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pipeline.planning.instruction import Instruction
-from pipeline.planning.memory_traffic import Move, moves
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.instruction import Instruction
+from pipeline.planning.hlo.memory_traffic import Move, moves
+from pipeline.planning.hlo.program import Program
 
 
 class LargeMove(NamedTuple):

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.planning.instruction import Instruction
-from pipeline.planning.origins import Origin, origin_of
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.instruction import Instruction
+from pipeline.planning.hlo.origins import Origin, origin_of
+from pipeline.planning.hlo.program import Program
 
 REDUCTIONS = ("all-reduce", "reduce-scatter", "collective-permute")
 KINDS = ("all-to-all", "all-gather", "all-reduce", "reduce-scatter", "collective-permute")

@@ -8,8 +8,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from model.sharding.mesh import MeshShape, make_mesh
-from pipeline.planning.collectives import Collective, _group, _result_size, collectives
-from pipeline.planning.program import parse
+from pipeline.planning.hlo.collectives import Collective, _group, _result_size, collectives
+from pipeline.planning.hlo.program import parse
 
 MESH = {"data": 2, "expert": 4, "model": 1}
 LAYERS = 7

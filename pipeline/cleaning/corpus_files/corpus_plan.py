@@ -16,8 +16,8 @@ import numpy as np
 from data.rules.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
 from data.urls import number
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import broken_records
-from pipeline.cleaning.broken_records import BrokenFile
+from pipeline.cleaning.corpus_files import broken_records
+from pipeline.cleaning.corpus_files.broken_records import BrokenFile
 from pipeline.cleaning.read import ReadShard
 from pipeline.cleaning.tally import SortedRun, Tally, TallyRecord
 

@@ -9,10 +9,10 @@ import pytest
 from jax.experimental import pallas as pl
 from jax.sharding import SingleDeviceSharding
 
-from pipeline.planning.flops import products
-from pipeline.planning.kernels import KernelCost, kernel_cost, unknown_calls
-from pipeline.planning.memory_traffic import traffic_bytes
-from pipeline.planning.program import parse
+from pipeline.planning.hlo.flops import products
+from pipeline.planning.hlo.kernels import KernelCost, kernel_cost, unknown_calls
+from pipeline.planning.hlo.memory_traffic import traffic_bytes
+from pipeline.planning.hlo.program import parse
 from pipeline.planning.topology import topology
 
 TEXT = """HloModule step

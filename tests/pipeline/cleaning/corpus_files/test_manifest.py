@@ -4,7 +4,7 @@ import pytest
 
 from data.rules.rule_sets import mc4
 from pipeline import clean
-from pipeline.cleaning.manifest import manifest_of
+from pipeline.cleaning.corpus_files.manifest import manifest_of
 from pipeline.cleaning.tally import Tally
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.planning.memory_traffic import traffic_bytes
-from pipeline.planning.program import parse
+from pipeline.planning.hlo.memory_traffic import traffic_bytes
+from pipeline.planning.hlo.program import parse
 
 # Two operands reach a product through fusions that only rename dimensions, as XLA for TPUs prints.
 NESTED = """HloModule step

@@ -9,9 +9,9 @@ requires. A kernel written by hand states its bytes, with its repeated reads (`k
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pipeline.planning.instruction import Instruction
-from pipeline.planning.kernels import LIBRARY, NO_WORK, kernel_cost, target
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.instruction import Instruction
+from pipeline.planning.hlo.kernels import LIBRARY, NO_WORK, kernel_cost, target
+from pipeline.planning.hlo.program import Program
 
 FREE = {
     "after-all",

@@ -9,8 +9,9 @@ import pyarrow as pa
 from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import identification_time, sorted_runs, spill
-from pipeline.cleaning.sorted_runs import SortedRunWriter
+from pipeline.cleaning import identification_time
+from pipeline.cleaning.spills import sorted_runs, spill
+from pipeline.cleaning.spills.sorted_runs import SortedRunWriter
 from pipeline.cleaning.tally import Tally
 
 

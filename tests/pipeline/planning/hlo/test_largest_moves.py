@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.planning.largest_moves import largest_moves, lines
-from pipeline.planning.memory_traffic import traffic_bytes
-from pipeline.planning.program import parse
+from pipeline.planning.hlo.largest_moves import largest_moves, lines
+from pipeline.planning.hlo.memory_traffic import traffic_bytes
+from pipeline.planning.hlo.program import parse
 
 TEXT = """HloModule step
 

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.planning.instruction import Instruction
-from pipeline.planning.kernels import LIBRARY, kernel_cost, target
-from pipeline.planning.program import Program
+from pipeline.planning.hlo.instruction import Instruction
+from pipeline.planning.hlo.kernels import LIBRARY, kernel_cost, target
+from pipeline.planning.hlo.program import Program
 
 PASSES = {"highest": 6, "high": 3}
 WINDOW_FIELDS = {"size": "", "stride": "1", "pad": "0", "lhs_dilate": "1", "rhs_dilate": "1"}
