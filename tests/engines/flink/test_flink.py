@@ -9,6 +9,8 @@ import pytest
 
 RULES = "mswitch-web"
 MORE_THAN_THE_HEAPS = 1_100  # megabytes; the heaps of both have 2 * 512 MiB = 1,074
+# In streaming mode RocksDB holds the groups, and small bundles bound what is in flight.
+BOUNDED = ("--streaming", "--max_bundle_size=2")
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,8 @@ def on_flink(documented, flink, worker_pool) -> list[str]:
 
 
 def test_flink_writes_the_same_bytes(written_by_one, written, on_flink):
-    assert written("flink", on_flink) == written_by_one
+    """In streaming mode; the test of a killed TaskManager compares a job in batch mode."""
+    assert written("flink", [*on_flink, *BOUNDED]) == written_by_one
 
 
 def test_a_killed_task_manager_is_one_sentence_and_the_same_command_goes_on(
@@ -44,6 +47,4 @@ def test_a_killed_task_manager_is_one_sentence_and_the_same_command_goes_on(
 
 
 def test_groups_larger_than_the_heaps_are_kept_on_disk(grouped, on_flink):
-    """In streaming mode RocksDB holds the groups, and small bundles bound what is in flight."""
-    bounded = ["--streaming", "--max_bundle_size=2"]
-    assert grouped(MORE_THAN_THE_HEAPS, [*on_flink, *bounded]) == MORE_THAN_THE_HEAPS * 1_000_000
+    assert grouped(MORE_THAN_THE_HEAPS, [*on_flink, *BOUNDED]) == MORE_THAN_THE_HEAPS * 1_000_000
