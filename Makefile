@@ -17,10 +17,15 @@ INPUTS ?= 1000000
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py benchmarks/verified_duplicates.py
 TORCH := parity/hugging_face.py parity/hugging_face_files.py parity/hugging_face_student.py
 
-.PHONY: demo test fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
+.PHONY: demo own-text test fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
+
+# README's way for one's own text, as it is written there: from JSON Lines to a report.
+own-text: install
+	rm -rf runs/own-text
+	$(BIN)/python .ci/own_text.py runs/own-text
 
 test: install
 	$(BIN)/python -m pytest

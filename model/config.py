@@ -147,7 +147,8 @@ class ModelConfig:
     """An encoder-decoder.
 
     Attributes:
-        vocabulary_rows: rows of the embedding, a multiple of 128.
+        vocabulary_rows: rows of the embedding, a multiple of 128; 0 until tokens are known, as
+            many as they need.
         embed, heads, head, mlp: widths; `mlp` is also the inner width of one expert.
         layers: number of encoder layers and of decoder layers.
         feed_forward: gelu(x gate) * (x up), then down; or relu(x up), then down; also in experts.
@@ -171,8 +172,11 @@ class ModelConfig:
     activation_dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self):
-        at_least_one(self, "vocabulary_rows", "embed", "heads", "head", "mlp", "layers")
+        at_least_one(self, "embed", "heads", "head", "mlp", "layers")
         positive(self, "initialization_scale")
+        _require(
+            self, ("vocabulary_rows",), lambda rows: 0 <= rows <= LARGEST, f"from 0 to {LARGEST:,}"
+        )
         if self.vocabulary_rows % 128:
             raise ConfigurationError(
                 f"vocabulary_rows was {self.vocabulary_rows}; round it up to a multiple of 128."

@@ -31,6 +31,7 @@ from pipeline.beam.options import (
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.workspace import Workspace, check_files, clear
 from pipeline.cleaning import shards
+from pipeline.cleaning.corpus_files.cautions import cautions
 from pipeline.cleaning.corpus_files.manifest import manifest_of, print_summary
 from pipeline.cleaning.graph import (
     VERSION,
@@ -43,10 +44,15 @@ from pipeline.cleaning.graph import (
 )
 from pipeline.cleaning.input_files import files_named, from_crawl, input_files, of_languages
 from pipeline.cleaning.progress import progress_shown
-from pipeline.cleaning.requested_rules import bad_word_rule, fasttext_model, requested_rules
+from pipeline.cleaning.requested_rules import (
+    bad_word_rule,
+    check_unsplit,
+    fasttext_model,
+    requested_rules,
+)
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.submission import run_job
-from pipeline.terminal import Terminal
+from pipeline.terminal import Terminal, print_end
 
 STAGE = "clean"
 OUTPUTS = ("pages", "rejected", "broken")  # folders of a corpus
@@ -63,6 +69,7 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
     check_workers_reach(options, [*files_named(arguments.input), str(arguments.out)])
     out = absolute(str(arguments.out))
     files = input_files(arguments.input, arguments.crawl_base)
+    check_unsplit(rules, files)
     bad_words = bad_word_rule(rules, arguments.bad_words)
     identifier = fasttext_model(rules, arguments.language_identifier)
     settings = {
@@ -110,6 +117,12 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
         claims.finish(out, STAGE, settings, inputs, body)
         clear(out)
         print_summary(console, body, time.monotonic() - started)
+        print_end(
+            STAGE,
+            f"pages of {len(body['languages'])} languages in {arguments.out}",
+            cautions(body, str(rules.held_out), languages),
+            f"vocabulary --corpus {arguments.out} --size 4096 --out vocabulary",
+        )
 
 
 def input_digests(arguments: Clean, files: Sequence[InputFile]) -> dict[str, Any]:

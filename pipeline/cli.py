@@ -75,6 +75,7 @@ def run(argv: list[str]) -> int:
         refuse(argv)
         own, beam = split_beam_options(argv)
         own = merge_repeated(own)
+        check_no_beam_option(own)
         command = parse(own)
         name = own[0]
         check_paths(name, command)
@@ -177,6 +178,29 @@ def paths_in(value: Any) -> Iterator[Path]:
     elif is_dataclass(value):
         for one in fields(value):
             yield from paths_in(getattr(value, one.name))
+
+
+def check_no_beam_option(own: list[str]) -> None:
+    """Checks that no option of Beam stands before `--`, where it would be unknown.
+
+    Beam is imported only if an option is no argument of the command.
+
+    Raises:
+        ArtifactError: if one does.
+    """
+    kind = COMMANDS.get(own[0]) if own else None
+    if kind is None or "beam" not in {one.name for one in fields(kind)}:
+        return
+    mine = {one.name.replace("_", "-") for one in fields(kind)} | {"help"}
+    given = [word.removeprefix("--").partition("=")[0] for word in own if word.startswith("--")]
+    if others := [name for name in given if name.replace("_", "-") not in mine]:
+        known = importlib.import_module("pipeline.beam.options").known_options()
+        for name in others:
+            if f"--{name}" in known:
+                raise ArtifactError(
+                    f"--{name} is an option of Beam and was given to {own[0]} itself; write it at "
+                    f"the end, after a lone --: mswitch {own[0]} ... -- --{name}=..."
+                )
 
 
 def with_beam_options(name: str, command: Any, beam: tuple[str, ...]) -> Any:

@@ -55,7 +55,7 @@ def run(arguments: Distill) -> None:
     recipe = override(recipe, arguments.overrides)
     assert recipe.distillation is not None  # an override only sets its fields
     teacher = teachers.find(arguments.teacher)
-    checks = [functools.partial(teachers.check_teaches, teacher, recipe)]
+    checks = [functools.partial(teachers.check_teaches, teacher)]
     prepared = prepare(arguments, recipe, checks).with_input("teacher", teacher.identity)
     with locked_by_first_host(prepared):
         if is_finished(prepared):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from model.config import ConfigurationError
 from pipeline import clean
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
@@ -53,7 +54,17 @@ class Amounts:
 
 
 def run(arguments: Estimate) -> None:
-    """Cleans a sample and prints its amounts and those of the whole input."""
+    """Cleans a sample and prints its amounts and those of the whole input.
+
+    Raises:
+        ConfigurationError: if the sample would have no size, or the price is negative.
+    """
+    if arguments.sample_megabytes < 1:
+        asked = arguments.sample_megabytes
+        raise ConfigurationError(f"--sample-megabytes was {asked}; give 1 or more.")
+    if arguments.price_per_core_hour < 0:
+        asked = arguments.price_per_core_hour
+        raise ConfigurationError(f"--price-per-core-hour was {asked:g}; give 0 or more.")
     found = input_files(arguments.input, arguments.crawl_base)
     some = sample(found, arguments.sample_megabytes << 20)
     with tempfile.TemporaryDirectory() as directory:

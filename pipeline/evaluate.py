@@ -12,6 +12,7 @@ from pipeline.errors import ArtifactError
 from pipeline.runs.directory import check_same_vocabulary, find_run
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import Terminal
+from pipeline.tokens.checks import check_held_out
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.evaluation_file import evaluation_file, scored_tokens, write_evaluation
 from pipeline.training.held_out import HeldOut
@@ -29,6 +30,7 @@ def score(arguments: Evaluate) -> None:
     recipe, trainer = load_run(arguments.run)
     blocks = open_blocks(arguments.tokens, arguments.cache)
     check_tokens(arguments, blocks)
+    check_held_out(blocks)
     arrays, step = restore(arguments.run, trainer, arguments.step)
     tokens = digest_of_manifest(blocks.directory)
     check_replaces(arguments, step, tokens)

@@ -6,6 +6,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
+from model.config import ConfigurationError
 from model.generation import Sampling, generate
 from model.sharding.layouts import batch_sharding
 from pipeline.arguments import Fill
@@ -15,6 +16,7 @@ from pipeline.terminal import print_lines
 
 def run(arguments: Fill) -> None:
     """Prints the generated text: each gap's sentinel, then its filling."""
+    check_length(arguments.tokens)
     sampling = Sampling(
         temperature=arguments.temperature, top_k=arguments.top_k, top_p=arguments.top_p
     )
@@ -40,6 +42,16 @@ def run(arguments: Fill) -> None:
     placed = jax.device_put(jnp.asarray(rows), batch_sharding(mesh))
     written = np.asarray(fill(arrays, placed, jax.random.key(arguments.seed)))[0]
     print_lines(*tokenizer.decode(written[written != PADDING]).split("\n"))
+
+
+def check_length(tokens: int) -> None:
+    """Checks that at least one token is to be generated.
+
+    Raises:
+        ConfigurationError: if none is.
+    """
+    if tokens < 1:
+        raise ConfigurationError(f"--tokens was {tokens}; gaps are filled with 1 token or more.")
 
 
 def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray:

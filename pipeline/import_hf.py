@@ -83,8 +83,13 @@ def weight_files(directory: Path) -> list[Path]:
     """Returns the safetensors files of a directory.
 
     Raises:
-        ArtifactError: if there is none, or no SentencePiece model.
+        ArtifactError: if there is no directory, none in it, or no SentencePiece model.
     """
+    if not directory.is_dir():
+        raise ArtifactError(
+            f"A Transformers model was expected in {directory}, which does not exist; name a "
+            "directory that save_pretrained wrote."
+        )
     found = sorted(directory.glob("*.safetensors"))
     if not found:
         raise ArtifactError(

@@ -69,15 +69,20 @@ def run(arguments: Inspect) -> None:
         return
     directory = Path(arguments.directory)
     if not (directory / MANIFEST).exists():
-        state = "an unfinished artifact" if (directory / CLAIM).exists() else "no manifest.json"
         raise ArtifactError(
-            f"An artifact was expected in {directory}, which holds {state}; "
+            f"An artifact was expected in {directory}, which {_held_instead(directory)}; "
             "name a directory that a stage has finished."
         )
     head = read_head(directory)
     print_head(head, console)
     if head.stage in INSPECTORS:
         INSPECTORS[head.stage](directory, console)
+
+
+def _held_instead(directory: Path) -> str:
+    if (directory / CLAIM).exists():
+        return f"holds unfinished {read_head(directory, CLAIM).stage} output"
+    return "holds no manifest.json" if directory.exists() else "does not exist"
 
 
 def inspect_stored(arguments: Inspect, console: Console) -> None:

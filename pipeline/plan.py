@@ -81,9 +81,24 @@ def check_options(arguments: Plan) -> None:
         )
 
 
+def requested_recipe(arguments: Plan) -> Recipe:
+    """Returns the recipe with its overrides.
+
+    Raises:
+        ConfigurationError: if its vocabulary rows follow from tokens, which a plan does not read.
+    """
+    recipe = override(named.get(arguments.recipe), arguments.overrides)
+    if not recipe.model.vocabulary_rows:
+        raise ConfigurationError(
+            f"{recipe.name} has as many vocabulary rows as its tokens need, which a plan does not "
+            "read; name them, for example --set model.vocabulary_rows=2048."
+        )
+    return recipe
+
+
 def plan_cheapest(arguments: Plan) -> None:
     """Compiles candidates on the named slices and prints the best by deadline and price."""
-    recipe = override(named.get(arguments.recipe), arguments.overrides)
+    recipe = requested_recipe(arguments)
     generations = sorted({name.partition(":")[0] for name in arguments.slices})
     goal = Goal(
         prices(arguments.price, generations),
@@ -100,7 +115,7 @@ def plan_cheapest(arguments: Plan) -> None:
 def compile_and_print(arguments: Plan) -> None:
     """Compiles, prints and writes the plan in this process."""
     console = Terminal(highlight=False)
-    recipe = override(named.get(arguments.recipe), arguments.overrides)
+    recipe = requested_recipe(arguments)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
     step = compile_step(recipe, devices)

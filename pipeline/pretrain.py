@@ -15,7 +15,7 @@ from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.recipe.recipe import override
+from pipeline.recipe.recipe import Recipe, override
 from pipeline.training.branch import Branch
 from pipeline.training.first_weights import check_weights, start_from
 from pipeline.training.run import (
@@ -35,13 +35,13 @@ def run(arguments: Pretrain) -> None:
         ArtifactError: if the run cannot start.
     """
     recipe, start = override(named.get(arguments.recipe), arguments.overrides), arguments.start
-    checks: list[Callable[[TokenBlocks], None]] = []
+    checks: list[Callable[[Recipe, TokenBlocks], None]] = []
     if start is not None:
-        checks.append(partial(check_weights, start, recipe))
+        checks.append(partial(check_weights, start))
     branch = requested_branch(arguments)
     if branch is not None:
         recipe = branch.decayed(recipe)
-        checks.append(partial(branch.check, recipe))
+        checks.append(branch.check)
     prepared = prepare(arguments, recipe, checks)
     if start is not None:
         prepared = prepared.with_input("start", digest_of_manifest(start))

@@ -11,8 +11,10 @@ from model.config import ModelConfig, forward_flops, forward_flops_by_part
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import Recipes
 from pipeline.recipe import named
-from pipeline.recipe.recipe import recipe_to_json
+from pipeline.recipe.recipe import recipe_to_json, with_rows
 from pipeline.terminal import Terminal, print_lines
+
+EXAMPLE_ROWS = 2048  # of a recipe that takes its rows from the tokens
 
 
 def run(arguments: Recipes) -> None:
@@ -28,6 +30,9 @@ def print_one(recipe: named.Recipe) -> None:
     lengths = recipe.lengths
     print_lines(named.summary(recipe.name))
     print_lines(*json.dumps(recipe_to_json(recipe), indent=2).split("\n"))
+    if recipe != (sized := with_rows(recipe, EXAMPLE_ROWS)):
+        print_lines(f"vocabulary rows: as many as the tokens need; below, {EXAMPLE_ROWS}")
+        recipe = sized
     print_lines(f"parameters: {count(recipe.model)}")
     parts = forward_flops_by_part(recipe.model, lengths.inputs, lengths.targets)
     print_lines(f"forward FLOPs per sequence: {sum(parts)}")
@@ -48,7 +53,7 @@ def print_all() -> None:
         padding=(0, 1, 0, 0),
     )
     for name in named.names():
-        recipe = named.get(name)
+        recipe = with_rows(named.get(name), EXAMPLE_ROWS)
         switch = recipe.model.switch
         flops = forward_flops(recipe.model, recipe.lengths.inputs, recipe.lengths.targets)
         table.add_row(
@@ -62,6 +67,11 @@ def print_all() -> None:
     console = Terminal()
     console.print(table)
     console.print("FLOPs: forward, per sequence. batch: rows x input tokens per row.")
+    console.print(
+        "The laptop recipes have as many vocabulary rows as the tokens need; here "
+        f"{EXAMPLE_ROWS:,}.",
+        soft_wrap=True,
+    )
 
 
 def count(config: ModelConfig) -> int:

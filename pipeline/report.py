@@ -149,11 +149,21 @@ def _experts(name: str, runs: Sequence[FinishedRun]) -> ExpertSharing | None:
 
 
 def _check_named_once(arguments: Report) -> None:
-    """Checks that no run is named twice on one side, where it would count as two seeds."""
+    """Checks that no run is named twice: two seeds on one side, no difference on both.
+
+    Raises:
+        ArtifactError: if one is.
+    """
     for name in ("baseline", "candidate", "student"):
         named = [directory.resolve() for directory in getattr(arguments, name)]
         if twice := [str(one) for one in dict.fromkeys(named) if named.count(one) > 1]:
             raise ArtifactError(f"--{name} names {', '.join(twice)} twice; name each run once.")
+    sides = [{one.resolve() for one in side} for side in (arguments.baseline, arguments.candidate)]
+    if both := sorted(map(str, sides[0] & sides[1])):
+        raise ArtifactError(
+            f"--baseline and --candidate both name {', '.join(both)}; a run against itself has no "
+            "gain: name two runs."
+        )
 
 
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:

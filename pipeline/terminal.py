@@ -6,6 +6,7 @@ through this file.
 """
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +34,22 @@ def print_lines(*lines: str) -> None:
     """Prints lines on standard output as they are, without wrapping or colours."""
     for line in lines:
         print(escape_controls(line))
+
+
+def print_end(stage: str, made: str, cautions: Iterable[str] = (), following: str = "") -> None:
+    """Prints on standard error what a stage made, what to know about it, and the next command.
+
+    Args:
+        stage: name of the command.
+        made: what it made, and where.
+        cautions: sentences, one per line.
+        following: words of the next command after `mswitch`.
+    """
+    print_message(f"{stage}: {made}")
+    for caution in cautions:
+        print_message(f"{stage}: caution: {caution}")
+    if following:
+        print_message(f"{stage}: next: mswitch {following}")
 
 
 def print_message(message: str) -> None:

@@ -7,7 +7,7 @@ language follows), the vocabulary's digest and one checksum per shard; the vocab
 beside the blocks. An interrupted job resumes after its last finished shard.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -36,7 +36,7 @@ from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import WORK, Workspace, clear
 from pipeline.corpus.pages import PageFile, corpus_digests, page_files, training_pages
 from pipeline.errors import ArtifactError
-from pipeline.terminal import Terminal
+from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
 
 # Raised when unfinished shards of an earlier version may not be resumed: other ids or another cut.
@@ -75,10 +75,41 @@ def run(arguments: Tokenize) -> None:
         }
         finish(out, "tokenize", {}, inputs, body)
         clear(out)
-        tokens = sum(entry["train"]["tokens"] for entry in languages.values())
-        console.print(
-            f"tokenize: {tokens:,} training tokens in {len(languages)} languages, {arguments.out}"
+        print_end(
+            "tokenize",
+            f"{described(languages)}, in {arguments.out}",
+            cautions(languages),
+            f"pretrain --recipe mt5-laptop --tokens {arguments.out} --out runs/mt5",
         )
+
+
+def described(languages: Mapping[str, Any]) -> str:
+    """Returns the numbers of token blocks in words, from the manifest's entries."""
+    train, held_out = (
+        {
+            name: sum(entry[split][name] for entry in languages.values())
+            for name in ("tokens", "text_bytes", "unknown_tokens", "byte_tokens")
+        }
+        for split in SPLITS
+    )
+    tokens = max(train["tokens"], 1)
+    return (
+        f"{train['tokens']:,} training and {held_out['tokens']:,} held-out tokens in "
+        f"{len(languages)} languages, {tokens / max(train['text_bytes'], 1):.3f} per byte, "
+        f"{train['unknown_tokens'] / tokens:.2%} unknown, {train['byte_tokens'] / tokens:.2%} bytes"
+    )
+
+
+def cautions(languages: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what to know before training on token blocks, from the manifest's entries."""
+    without = [code for code, entry in languages.items() if not entry["validation"]["tokens"]]
+    if len(without) == len(languages):
+        yield (
+            "no page is held out, so no run can be evaluated; clean into another directory with "
+            "--validation-minimum 10, or train with --set evaluate_every=0."
+        )
+    elif without:
+        yield f"no page is held out in {len(without)} languages: {', '.join(without)}."
 
 
 def begin(out: str, shards: Sequence[PageShard], model: bytes) -> Workspace:

@@ -38,13 +38,14 @@ from data.tokens.tokenizer import (
     sentinel_pieces,
 )
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts.claims import Claim, claim, finish
+from pipeline.artifacts.claims import Claim, claim, finish, withdraw
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.corpus.pages import corpus_digests, page_count, page_files, page_texts, training_sizes
 from pipeline.errors import ArtifactError
-from pipeline.terminal import Terminal
+from pipeline.terminal import Terminal, print_end
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
+BYTES = 256  # pieces of the byte fallback
 TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number
 
 
@@ -85,7 +86,8 @@ def with_sentinels(path: Path) -> bytes:
 
 
 def train_on_corpus(arguments: Vocabulary) -> None:
-    """Trains a vocabulary on a sample of corpora."""
+    """Trains a vocabulary on a sample of corpora; leaves nothing where that is impossible."""
+    check_training(arguments)
     settings = {
         "size": arguments.size,
         "mixture": arguments.mixture,
@@ -104,11 +106,34 @@ def train_on_corpus(arguments: Vocabulary) -> None:
         quotas = {
             code: round(weight * arguments.sample_characters) for code, weight in weights.items()
         }
+        sentences, coverage = sample(arguments.corpus, quotas), arguments.character_coverage
         with console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"):
-            model = train(
-                sample(arguments.corpus, quotas), arguments.size, arguments.character_coverage
-            )
-        conclude(arguments.out, model, settings, inputs, {"sample_characters": quotas})
+            try:
+                model = train(sentences, arguments.size, coverage)
+            except DataError:
+                withdraw(arguments.out)
+                raise
+        facts = {"sample_characters": quotas}
+        conclude(arguments.out, model, settings, inputs, facts, arguments.corpus)
+
+
+def check_training(arguments: Vocabulary) -> None:
+    """Checks the settings that need no text.
+
+    Raises:
+        ArtifactError: if a setting is out of its range.
+    """
+    least = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1
+    size, sampled = arguments.size, arguments.sample_characters
+    coverage = arguments.character_coverage
+    ranges = (
+        ("--character-coverage", coverage, 0 < coverage <= 1, "above 0 and at most 1"),
+        ("--size", size, size >= least, f"at least {least}: sentinels, bytes and a piece"),
+        ("--sample-characters", sampled, sampled > 0, "1 or more"),
+    )
+    for name, value, fits, wanted in ranges:
+        if not fits:
+            raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")
 
 
 def conclude(
@@ -117,8 +142,9 @@ def conclude(
     settings: Mapping[str, Any],
     inputs: Mapping[str, str],
     facts: Mapping[str, Any],
+    corpora: Sequence[str] = ("corpus",),
 ) -> None:
-    """Writes the model and its manifest."""
+    """Writes the model and its manifest; prints the result, and the next command on `corpora`."""
     path = out / MODEL_FILE
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(model)
@@ -132,8 +158,11 @@ def conclude(
         **facts,
     }
     finish(out, "vocabulary", settings, inputs, body)
-    Terminal(stderr=True).print(
-        f"vocabulary: {tokenizer.size} ids ({SENTINELS} sentinels) in {path}"
+    print_end(
+        "vocabulary",
+        f"{tokenizer.size:,} ids ({SENTINELS} sentinels) in {path}; a network needs "
+        f"{tokenizer.rows:,} vocabulary rows",
+        following=f"tokenize --corpus {' '.join(corpora)} --vocabulary {out} --out tokens",
     )
 
 

@@ -1,10 +1,13 @@
 """Makes pages from records with named fields, the rows of every corpus that is not an archive.
 
-A record needs `text` and `url`; it may have `timestamp`, `language` (or `lang`) and `split`. The
-file's name supplies a missing language or split (`published_names`). Other fields are ignored. Text
-with a lone surrogate (possible in JSON, not in UTF-8) is broken like invalid UTF-8 in an archive.
+A record needs `text`; it may have `url`, `timestamp`, `language` (or `lang`) and `split`. A page
+without an address has the digest of its text as one, so equal texts are one page and lie in one
+split. The file's name supplies a missing language or split (`published_names`). Other fields are
+ignored. Text with a lone surrogate (possible in JSON, not in UTF-8) is broken like invalid UTF-8 in
+an archive.
 """
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -23,6 +26,8 @@ def defect_of(record: Any) -> str | None:
         return "not_an_object"
     for field in ("text", "url"):
         value = record.get(field)
+        if field == "url" and value is None:
+            continue
         if not isinstance(value, str) or not value.strip():
             return f"no_{field}"
         if not _is_unicode(value):
@@ -36,12 +41,17 @@ def page_of(record: Mapping[str, Any], published: Published) -> Page:
     language = record.get("lang") or record.get("language")
     split = record.get("split")
     return Page(
-        url=record["url"],
+        url=record.get("url") or address_of(record["text"]),
         text=record["text"],
         timestamp=_string(record.get("timestamp")),
         declared_language=declared(_string(language)) or published.language,
         split=split if split in SPLITS else published.split,
     )
+
+
+def address_of(text: str) -> str:
+    """Returns the address of a page that was published without one."""
+    return f"sha256:{hashlib.sha256(text.encode('utf-8')).hexdigest()[:32]}"
 
 
 def _is_unicode(text: str) -> bool:

@@ -84,6 +84,24 @@ class ShareOfEachLanguage:
         return held_out[-1] if held_out else BEFORE_ALL
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShareOfUnsplitPages(ShareOfEachLanguage):
+    """Holds out a share of each language's pages where none was published with a split."""
+
+    def check(self, url: str, split: str) -> None:
+        """Checks that a page has no published split, which the share would mix with others.
+
+        Raises:
+            DataError: if it has one.
+        """
+        if split:
+            raise DataError(
+                f"{url} was published in the split {split!r}, and --validation-share or "
+                "--validation-minimum would mix published splits; leave both out and name another "
+                "--out, or choose other rules than none."
+            )
+
+
 def share_of_each_language(share: float, minimum: int) -> ShareOfEachLanguage:
     """Returns the rule for the user's share and minimum.
 

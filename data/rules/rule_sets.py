@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from data.errors import DataError
 from data.rules import bad_words
 from data.rules.bad_words import BadWordPolicy
-from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
+from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage, ShareOfUnsplitPages
 
 
 class LanguageBy(enum.Enum):
@@ -71,7 +71,7 @@ class Untouched:
     """No rules: pages keep their text, their declared language and their published split."""
 
     name: str
-    held_out: AsPublished
+    held_out: AsPublished | ShareOfUnsplitPages
 
 
 def mc4() -> RuleSet:

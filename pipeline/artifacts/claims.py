@@ -118,6 +118,11 @@ def finish(
     remove(join_path(directory, CLAIM))
 
 
+def withdraw(directory: Path | str) -> None:
+    """Removes a claim whose stage has written nothing, so that other settings may follow."""
+    remove(join_path(directory, CLAIM))
+
+
 def read_head(directory: Path | str, name: str = MANIFEST) -> Head:
     """Returns the head of a manifest, or of the claim of that name.
 

@@ -5,7 +5,9 @@ job runs in this process; a larger one in one worker process per core, which tak
 start. The user's options come last and so take precedence.
 """
 
+import difflib
 import os
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -35,14 +37,46 @@ def pipeline_options(given: Sequence[str], *, input_bytes: int = 0) -> PipelineO
     """Returns the options of a job that reads `input_bytes`, with the user's options last.
 
     Raises:
-        DataError: if an option holds a credential.
+        DataError: if an option holds a credential or is unknown.
     """
     refuse_in_job(given)
+    check_known(given)
     cores = len(os.sched_getaffinity(0))
     workers = []
     if input_bytes >= LARGE_INPUT_BYTES and cores > 1:
         workers = ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores}"]
     return PipelineOptions([*DEFAULTS, *workers, *given])
+
+
+def check_known(given: Sequence[str]) -> None:
+    """Checks that Beam has the options that were given; Beam itself ignores unknown ones.
+
+    Job servers of Flink, Spark and Prism have more options than Beam's Python package knows. With
+    these runners only an option that is nearly one of Beam's is refused.
+
+    Raises:
+        DataError: if an option is unknown; the message offers near matches.
+    """
+    parser, known = _known()
+    unknown = [one for one in parser.parse_known_args([*given])[1] if one.startswith("--")]
+    server = PipelineOptions([*given]).view_as(StandardOptions).runner or ""
+    has_more = server.lower().removesuffix("runner") in ("flink", "spark", "portable", "prism")
+    for name in (one.partition("=")[0] for one in unknown):
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.9 if has_more else 0.6)
+        if near or not has_more:
+            offer = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise DataError(f"{name} was given after -- and is no option of Beam.{offer}")
+
+
+def known_options() -> list[str]:
+    """Returns the names of Beam's options, such as `--runner`."""
+    return _known()[1]
+
+
+def _known() -> tuple[ArgumentParser, list[str]]:
+    parsers: list[ArgumentParser] = []
+    names = PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
+    return parsers[0], [f"--{name}" for name in names]
 
 
 def runs_here(options: PipelineOptions) -> bool:

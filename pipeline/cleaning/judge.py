@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from data.reading import page_table
 from data.reading.page import Dropped, NotAsked, Page, Rejected
 from data.rules import line_rules
-from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage
+from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage, ShareOfUnsplitPages
 from data.urls import normalized_hash
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
@@ -96,6 +96,8 @@ class JudgePages:
 
     def _split(self, page: Page) -> str:
         """Returns the page's split, or "" if it depends on all pages of the language."""
+        if isinstance(self.held_out, ShareOfUnsplitPages):
+            self.held_out.check(page.url, page.split)
         if isinstance(self.held_out, ShareOfEachLanguage):
             return ""
         if isinstance(self.held_out, AsPublished):

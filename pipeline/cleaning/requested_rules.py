@@ -1,17 +1,20 @@
 """The rules that the user requested: a named set, with the settings that may differ from it."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DataError
 from data.language_id.fasttext_trial import try_to_load
+from data.reading.published_names import published_as
 from data.rules import bad_words, rule_sets, web_rules
 from data.rules.bad_words import BadWordRule
-from data.rules.held_out import share_of_each_language
+from data.rules.held_out import ShareOfUnsplitPages, share_of_each_language
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
 from data.rules.web_rules import WebRuleSet
 from pipeline.arguments import Clean
 from pipeline.cleaning.graph import AnyRules
+from pipeline.cleaning.shards import InputFile
 
 MC4_SHARE = 0.001
 
@@ -30,19 +33,27 @@ def requested_rules(arguments: Clean) -> AnyRules:
     """Returns the named rules, with the user's settings of held-out pages.
 
     Raises:
-        DataError: if there are no such rules, they hold out no pages, or the share is invalid.
+        DataError: if there are no such rules, or the share is invalid.
     """
     rules = named(arguments.rules)
     if arguments.validation_share is None and arguments.validation_minimum is None:
         return rules
-    if isinstance(rules, Untouched):
-        raise DataError(
-            "A validation share was given with --rules none, which keeps the published split; "
-            "leave --validation-share and --validation-minimum out, or name other rules."
-        )
     share = MC4_SHARE if arguments.validation_share is None else arguments.validation_share
     held_out = share_of_each_language(share, arguments.validation_minimum or 0)
+    if isinstance(rules, Untouched):
+        return replace(rules, held_out=ShareOfUnsplitPages(**vars(held_out)))
     return replace(rules, held_out=held_out)
+
+
+def check_unsplit(rules: AnyRules, files: Iterable[InputFile]) -> None:
+    """Checks that no file's name has a split where a share of all pages is to be held out.
+
+    Raises:
+        DataError: if one has.
+    """
+    if isinstance(rules.held_out, ShareOfUnsplitPages):
+        for file in files:
+            rules.held_out.check(file.path, published_as(file.path.rpartition("/")[2]).split)
 
 
 def bad_word_rule(rules: AnyRules, directory: Path | None) -> BadWordRule | None:

@@ -13,6 +13,8 @@ from pipeline.recipe.recipe import Recipe, near_matches
 RECIPES: tuple[Callable[[], Recipe], ...] = (
     small.mt5_demo,
     small.switch_demo,
+    small.mt5_laptop,
+    small.switch_laptop,
     small.mt5_multilingual,
     small.switch_multilingual,
     small.mt5_experiment,

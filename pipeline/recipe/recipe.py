@@ -41,7 +41,9 @@ class Recipe:
         mixture: weights of the languages: temperature:ALPHA over pages, proportional, uniform,
             unimax:EPOCHS:CHARACTERS or weights:FILE (`data/examples/mixture.py`).
         seed: seed of weights, order and spans.
-        evaluate_every, checkpoint_every, log_every: intervals in steps.
+        evaluate_every: interval in steps of evaluations on held-out pages, of which one more
+            follows the last step; 0 trains without evaluation.
+        checkpoint_every, log_every: intervals in steps.
         keep_every: interval in steps of the checkpoints that are never deleted, for runs that
             branch off there; 0 keeps only the last two.
         mesh: number of devices along each axis.
@@ -79,11 +81,15 @@ class Recipe:
             raise ConfigurationError(
                 f"inputs was {self.inputs}; span corruption needs {LEAST_INPUTS} or more."
             )
-        counts = "rows", "steps", "evaluate_every", "checkpoint_every", "log_every", "accumulate"
+        counts = "rows", "steps", "checkpoint_every", "log_every", "accumulate"
         for name in (*counts, "logits_mib"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
-        for name in (*counts, "logits_mib", "inputs", "keep_every"):
+        if self.evaluate_every < 0:
+            raise ConfigurationError(
+                f"evaluate_every was {self.evaluate_every}; it must be 0 (never) or more."
+            )
+        for name in (*counts, "evaluate_every", "logits_mib", "inputs", "keep_every"):
             if getattr(self, name) > MOST:
                 raise ConfigurationError(
                     f"{name} was {getattr(self, name):,}; it must be at most {MOST:,}."
@@ -109,6 +115,11 @@ class Recipe:
         """Bytes of float32 logits that a device holds at one time."""
         return self.logits_mib * 2**20
 
+    def evaluates_at(self, step: int) -> bool:
+        """Returns whether held-out pages are scored after a step."""
+        every = self.evaluate_every
+        return every > 0 and (step % every == 0 or step == self.steps)
+
     @property
     def lengths(self) -> Lengths:
         """Lengths of a row's raw window, inputs and targets."""
@@ -118,6 +129,13 @@ class Recipe:
 def sparse(baseline: Recipe, name: str, switch: SwitchConfig) -> Recipe:
     """Returns the baseline with switch layers and no other difference."""
     return replace(baseline, name=name, model=replace(baseline.model, switch=switch))
+
+
+def with_rows(recipe: Recipe, rows: int) -> Recipe:
+    """Returns the recipe with these vocabulary rows if it has none of its own."""
+    if recipe.model.vocabulary_rows:
+        return recipe
+    return replace(recipe, model=replace(recipe.model, vocabulary_rows=rows))
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:

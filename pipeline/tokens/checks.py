@@ -35,6 +35,23 @@ def check_blocks(blocks: TokenBlocks) -> None:
         )
 
 
+def check_held_out(blocks: TokenBlocks, remedy: str = "") -> None:
+    """Checks that there are held-out tokens to score.
+
+    Args:
+        blocks: token blocks.
+        remedy: what else to do about it, for the message.
+
+    Raises:
+        ArtifactError: if there are none.
+    """
+    if not sum(blocks.counts("validation", "tokens").values()):
+        raise ArtifactError(
+            f"{blocks.directory} holds no held-out page to evaluate on; clean into another "
+            f"directory with --validation-minimum 10 and tokenize that{remedy}."
+        )
+
+
 def check_vocabulary(recipe: Recipe, vocabulary: VocabularyFacts) -> None:
     """Checks that the network has one row per id of the vocabulary.
 

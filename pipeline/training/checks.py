@@ -21,7 +21,7 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import share_of
 from pipeline.recipe.fits import check_sizes
 from pipeline.recipe.recipe import Recipe
-from pipeline.tokens.checks import check_blocks, check_vocabulary
+from pipeline.tokens.checks import check_blocks, check_held_out, check_vocabulary
 from pipeline.tokens.open_blocks import training_sizes
 
 GIB = 2**30
@@ -40,6 +40,7 @@ def check_start(
         lambda: check_vocabulary(recipe, blocks.manifest.vocabulary),
         lambda: check_blocks(blocks),
         lambda: check_mixture(recipe, blocks),
+        lambda: check_evaluates(recipe, blocks),
         lambda: check_devices(recipe),
         lambda: check_sizes(recipe),
         lambda: check_disk(recipe, out),
@@ -60,6 +61,16 @@ def check_mixture(recipe: Recipe, blocks: TokenBlocks) -> None:
         DataError: if the mixture is unknown or cannot be drawn from the blocks.
     """
     parse(recipe.mixture, training_sizes(blocks))
+
+
+def check_evaluates(recipe: Recipe, blocks: TokenBlocks) -> None:
+    """Checks that there are held-out pages, unless the recipe never evaluates.
+
+    Raises:
+        ArtifactError: if there are none.
+    """
+    if recipe.evaluate_every:
+        check_held_out(blocks, ", or train without evaluation: --set evaluate_every=0")
 
 
 def check_devices(recipe: Recipe) -> None:

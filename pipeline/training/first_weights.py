@@ -6,6 +6,7 @@ the vocabulary only.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import jax
@@ -15,6 +16,7 @@ from model.checkpoint import Checkpoints
 from model.config import ModelConfig
 from model.train_step import Trainer, TrainState
 from model.transformer import transformer_shapes
+from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import RECIPE, check_same_vocabulary, find_finished_run
@@ -61,9 +63,10 @@ def check_weights(start: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
     """
     theirs = recipe_from_json(find_finished_run(start).recipe, str(start / RECIPE))
     if array_shapes(theirs.model) != array_shapes(recipe.model):
+        lines = "; ".join(json_differences(asdict(theirs.model), asdict(recipe.model)))
         raise ArtifactError(
-            f"{start} has other arrays than recipe {recipe.name} ({theirs.model} against "
-            f"{recipe.model}); name a recipe of its shape, or set its fields."
+            f"{start} has other arrays than recipe {recipe.name} ({lines}); name a recipe of its "
+            "shape, or set its fields."
         )
     check_same_vocabulary(start, blocks)
 

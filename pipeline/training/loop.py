@@ -129,7 +129,7 @@ class _Loop(NamedTuple):
         trainer = self.compiled(state, batch)
         before: StepMetrics | None = None
         for step in range(first, recipe.steps):
-            if step % recipe.evaluate_every == 0 and not self.evaluate(trainer, state, step):
+            if not self.evaluate(trainer, state, step):
                 self.save(step, state)  # to resume at this step, or it would not be evaluated
                 return LoopResult(step, finished=False)
             with self.training.profile.around(step + 1), spend("stepping"):
@@ -160,9 +160,13 @@ class _Loop(NamedTuple):
                 self.checkpoints.save(step, state)
 
     def evaluate(self, trainer: Trainer, state: TrainState, step: int) -> bool:
-        """Scores held-out pages if no earlier start did; returns False if SIGTERM stopped it."""
+        """Scores held-out pages if it is time and no earlier start did.
+
+        Returns:
+            False if a signal stopped it.
+        """
         training = self.training
-        if evaluation_file(training.out, step).exists():
+        if not training.recipe.evaluates_at(step) or evaluation_file(training.out, step).exists():
             return True
         with training.account.spend("evaluating"):
             self.log.doing("evaluating")

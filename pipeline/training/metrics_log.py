@@ -105,6 +105,8 @@ class MetricsLog:
 
     def scored(self, step: int, losses: Mapping[str, float]) -> None:
         """Takes the losses of an evaluation: nats per target token, by language."""
+        if not losses:
+            return
         self.held_out = {"held_out_nats": fmean(losses.values()), "held_out_step": step}
         self.events.add_scalar("held-out/loss_nats", self.held_out["held_out_nats"], step)
         for code, loss in losses.items():

@@ -24,12 +24,19 @@ from data.tokens.blocks import TokenBlocks
 from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
 from pipeline.arguments import Distill, Pretrain
-from pipeline.artifacts.claims import Claim, claim, digest_of_manifest, finish
+from pipeline.artifacts.claims import (
+    MANIFEST,
+    Claim,
+    claim,
+    digest_of_manifest,
+    finish,
+    read_head,
+)
 from pipeline.artifacts.output_lock import output_lock
-from pipeline.errors import PREEMPTED_STATUS, Preempted
+from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.hosts import connect, is_first, on_first_host
-from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json
+from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json, with_rows
 from pipeline.recipe.trainer import trainer_on
 from pipeline.terminal import Terminal
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
@@ -79,14 +86,14 @@ class PreparedRun:
 def prepare(
     arguments: Pretrain | Distill,
     recipe: Recipe,
-    more_checks: Sequence[Callable[[TokenBlocks], None]] = (),
+    more_checks: Sequence[Callable[[Recipe, TokenBlocks], None]] = (),
 ) -> PreparedRun:
     """Opens the tokens and makes every check that needs no compilation.
 
     Args:
         arguments: the command's arguments.
-        recipe: resolved recipe.
-        more_checks: further checks, called with the opened token blocks.
+        recipe: recipe with its overrides; its vocabulary rows may be those of the tokens.
+        more_checks: further checks, called with the resolved recipe and the opened token blocks.
 
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
@@ -95,7 +102,8 @@ def prepare(
     connect(**vars(arguments.hosts))
     keep_compiled_programs()
     blocks = open_blocks(arguments.tokens, arguments.cache)
-    more = [functools.partial(check, blocks) for check in more_checks]
+    recipe = with_rows(recipe, blocks.manifest.vocabulary.vocabulary_rows)
+    more = [functools.partial(check, recipe, blocks) for check in more_checks]
     traced = functools.partial(check_profile, arguments.profile, recipe.steps)
     check_start(recipe, blocks, arguments.out, [traced, *more])
     return PreparedRun(
@@ -137,10 +145,29 @@ def is_finished(prepared: PreparedRun) -> bool:
 
 def _claim(prepared: PreparedRun) -> Claim:
     out, inputs = prepared.out, prepared.inputs
+    check_not_longer(prepared)
     found = claim(out, prepared.recipe.stage, prepared.settings, inputs)
     if found is Claim.UNFINISHED:
         check_numerics(out)
     return found
+
+
+def check_not_longer(prepared: PreparedRun) -> None:
+    """Checks that a finished run is not asked for more steps: its rate has already fallen.
+
+    Raises:
+        ArtifactError: if it is, with the way to train on.
+    """
+    out, settings = prepared.out, prepared.settings
+    if not (out / MANIFEST).exists():
+        return
+    there = read_head(out).settings
+    before, steps = there.get("steps", 0), prepared.recipe.steps
+    if there | {"steps": steps} == settings and before < steps:
+        raise ArtifactError(
+            f"{out} is finished at its {before:,} steps and {steps:,} were asked; to train on from "
+            f"its weights add --start {out} and name another --out, or train anew there."
+        )
 
 
 def make_training(prepared: PreparedRun, distillation: Distillation | None = None) -> Training:

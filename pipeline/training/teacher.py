@@ -6,7 +6,7 @@ The student's recipe.json records the teacher with a fingerprint of its weights,
 when the student is resumed.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from model.config import ConfigurationError
 from model.fingerprints import fingerprint, orderless_fingerprint
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.recipe import Recipe, recipe_from_json
@@ -123,7 +124,8 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
     random = recipe.distillation.initialization == "random"
     if not random and array_shapes(dense) != array_shapes(recipe.model):
         raise ArtifactError(
-            f"{teacher.directory} has other widths than recipe {recipe.name} ({dense} against "
-            f"{recipe.model}), so its weights do not fit; name the teacher's baseline, or add "
+            f"{teacher.directory} has other widths than recipe {recipe.name} "
+            f"({'; '.join(json_differences(asdict(dense), asdict(recipe.model)))}), so its weights "
+            "do not fit; name the teacher's baseline, or add "
             "--set distillation.initialization=random."
         )

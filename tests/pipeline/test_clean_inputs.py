@@ -110,6 +110,42 @@ def test_hugging_face_datasets_read_the_output_by_directory(passed, tmp_path, mo
     assert set(read["train"]["text"]) == {TEXT}
 
 
+def own_text(directory: Path) -> Path:
+    """Records without address: Swahili 12 times, three of them equal, and French twice."""
+    texts = [("sw", f"Habari ya asubuhi {max(number, 2)}.") for number in range(12)]
+    texts += [("fr", "Bonjour."), ("fr", "Bonsoir.")]
+    lines = (json.dumps({"text": text, "language": code}) for code, text in texts)
+    (directory / "own.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return directory / "own.jsonl"
+
+
+def test_a_minimum_of_own_text_is_held_out(tmp_path, capsys):
+    manifest = run(tmp_path / "out", [own_text(tmp_path)], validation_minimum=4)
+    rows = pq.read_table(tmp_path / "out/pages").to_pylist()
+    for code, one in manifest["languages"].items():
+        mine = [row for row in rows if row["language"] == code]
+        held_out = {row["text"] for row in mine if row["split"] == "validation"}
+        assert one["held_out"] == sum(row["split"] == "validation" for row in mine) > 0
+        assert not held_out & {row["text"] for row in mine if row["split"] == "train"}
+    assert "mswitch vocabulary --corpus" in capsys.readouterr().err
+
+
+def test_text_of_which_nothing_is_held_out_has_a_caution(tmp_path, capsys):
+    run(tmp_path / "out", [own_text(tmp_path)], validation_share=0.0)
+    assert "No page is held out" in (printed := capsys.readouterr().err)
+    assert "--validation-minimum 10" in printed
+
+
+def test_published_splits_are_not_mixed(tmp_path):
+    with pytest.raises(DataError, match="published in the split 'validation'"):
+        run(tmp_path / "out", published(tmp_path), validation_minimum=1)
+    assert not (tmp_path / "out").exists()
+    split = [{"text": TEXT, "url": "https://a.example/", "split": "train"}]
+    pd.DataFrame(split).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"a\.example/ was published in the split 'train'"):
+        run(tmp_path / "out", [tmp_path / "x.parquet"], validation_minimum=1)
+
+
 def test_what_was_written_is_an_input(passed, tmp_path):
     run(tmp_path / "again", sorted((passed / "pages").rglob("*.parquet")))
     again, first = (

@@ -146,7 +146,6 @@ def test_settings_of_the_user(tmp_path):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"rules": "none", "validation_share": 0.1}, "keeps the published split"),
         ({"validation_share": 1.5}, "validation share of 1.5 was asked for"),
         ({"rules": "c4-en", "language_identifier": MODEL}, "do not use CLD3"),
         ({"language_identifier": Path(__file__)}, "fastText"),

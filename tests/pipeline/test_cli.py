@@ -107,3 +107,34 @@ def test_any_other_error_is_a_bug_with_its_traceback(error, monkeypatch):
     monkeypatch.setattr(recipes, "run", lambda _: (_ for _ in ()).throw(error))
     with pytest.raises(type(error)):
         cli.run(["recipes"])
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("clean --input x --rules none --out o --runner=DataflowRunner", "--runner is an option"),
+        ("estimate --input x --rules none --sample-megabytes -3", "--sample-megabytes was -3"),
+        ("estimate --input x --rules none --price-per-core-hour -1", "--price-per-core-hour was"),
+        ("fill --run none --tokens 0 x", "--tokens was 0; gaps are filled with 1 token or more"),
+        (
+            "vocabulary --corpus c --size 2000 --character-coverage 5 --out o",
+            "coverage was 5;",
+        ),
+        ("vocabulary --corpus c --size 200 --out o", "--size was 200; give a number at least 360"),
+        ("report --baseline a b --candidate c ./a --out o", "both name .*/a; a run against itself"),
+        ("inspect none", "in none, which does not exist"),
+        ("import-hf none --out o", "in none, which does not exist"),
+        ("evaluate --run none --tokens t", "in none, which does not exist"),
+        ("export-hf --run none --out o", "in none, which does not exist"),
+        ("tokenize --corpus none --vocabulary v --out o", "which does not exist; run"),
+        ("pretrain --recipe mt5-demo --tokens none --out o", "in none, which does not exist"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_nothing_is_left(
+    command, said, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(command.split()) == 2
+    printed = capsys.readouterr().err
+    assert re.fullmatch(rf"mswitch: .*{said}.*\n", printed), printed
+    assert not list(tmp_path.iterdir())

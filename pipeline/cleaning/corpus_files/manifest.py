@@ -14,12 +14,13 @@ from rich.table import Table
 
 from data.languages import UNDETERMINED, all_languages
 from data.rules import rule_sets, web_rules
-from data.rules.held_out import ShareOfEachLanguage
+from data.rules.held_out import ShareOfEachLanguage, ShareOfUnsplitPages
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
 from data.rules.text_rules import LONGEST_PAGE_CHARACTERS
 from data.rules.web_rules import WebRuleSet
-from pipeline.cleaning.graph import AnyRules, CleaningJob
+from pipeline.cleaning.graph import CleaningJob
 from pipeline.cleaning.tally import Key, Tally
+from pipeline.corpus.pages import page_count, page_files
 
 MOST_CONFUSED = 3  # languages in the manifest that CLD3 confuses with one
 
@@ -51,7 +52,7 @@ def manifest_of(
         )
     return {
         "rules": _rules(job),
-        "languages": {code: _language(counts, code, job.rules) for code in _seen(counts)},
+        "languages": {code: _language(counts, code, job) for code in _seen(counts)},
         "not_asked": {"files": dict(sorted(not_read.items())), "pages": _not_asked(counts)},
         "broken_records": _broken(tally),
         "input": {"files": files, "records": read},
@@ -134,12 +135,13 @@ def _in_order(codes: Iterable[str]) -> list[str]:
     return [code for code in (*(one.code for one in all_languages()), UNDETERMINED) if code in seen]
 
 
-def _language(counts: Mapping[Key, Any], code: str, rules: AnyRules) -> dict[str, Any]:
+def _language(counts: Mapping[Key, Any], code: str, job: CleaningJob) -> dict[str, Any]:
+    rules = job.rules
     splits = _details(counts, "kept", code)
     removed_lines = _details(counts, "removed_lines", code)
     described = {
         "kept": sum(splits.values()),
-        "held_out": splits["validation"] or _share_held_out(rules, sum(splits.values())),
+        "held_out": splits["validation"] or _share_held_out(job, code, sum(splits.values())),
         "rejected": dict(sorted(_details(counts, "rejected", code).items())),
         "characters": counts.get(("characters", code, ""), 0),
         "removed_lines": sum(removed_lines.values()),
@@ -156,8 +158,11 @@ def _language(counts: Mapping[Key, Any], code: str, rules: AnyRules) -> dict[str
     return described
 
 
-def _share_held_out(rules: AnyRules, pages: int) -> int:
-    held_out = rules.held_out
+def _share_held_out(job: CleaningJob, code: str, pages: int) -> int:
+    held_out = job.rules.held_out
+    if isinstance(held_out, ShareOfUnsplitPages):  # pages of one address are in one split
+        files = page_files([job.workspace.out], code, "validation")
+        return sum(page_count(file.path) for file in files)
     return held_out.count(pages) if isinstance(held_out, ShareOfEachLanguage) else 0
 
 

@@ -35,6 +35,17 @@ def test_fields(tmp_path, fields, expected):
     assert (page.timestamp, page.declared_language) == expected
 
 
+def test_a_page_without_an_address_is_known_by_its_text(tmp_path):
+    path = tmp_path / "x.jsonl"
+    texts = ["Habari ya asubuhi.", "Karibu.", "Karibu."]
+    path.write_text("\n".join(json.dumps({"text": t, "language": "sw"}) for t in texts) + "\n")
+    first, second, again = read(path)
+    assert isinstance(first, Page)
+    assert first.url.startswith("sha256:")
+    assert first.url != second.url  # pyright: ignore[reportAttributeAccessIssue]
+    assert second == again
+
+
 @pytest.mark.parametrize(
     "broken, reason",
     [

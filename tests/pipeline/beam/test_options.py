@@ -2,8 +2,10 @@
 
 import logging
 
+import pytest
 from apache_beam.runners.worker.sdk_worker_main import _get_log_level_from_options_dict
 
+from data.errors import DataError
 from pipeline.beam.options import pipeline_options
 
 # Beam 2.70.0, org.apache.beam.sdk.options.SdkHarnessOptions.LogLevel
@@ -14,3 +16,21 @@ def test_the_level_of_logs_is_known_in_both_languages():
     options = pipeline_options(["--runner=PortableRunner"]).get_all_options()
     assert options["default_sdk_harness_log_level"] in LEVELS_OF_JAVA
     assert _get_log_level_from_options_dict(options) == logging.WARNING
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        (["--direct_num_workrs=2"], "--direct_num_workers"),
+        (["--runner=DataflowRunner", "--regoin=x"], "--region"),
+        (["--runner=FlinkRunner", "--flink_mastr=x"], "--flink_master"),
+        (["--zzz"], "no option of Beam.$"),
+    ],
+)
+def test_an_option_that_beam_would_ignore_is_refused(given, near):
+    with pytest.raises(DataError, match=near):
+        pipeline_options(given)
+
+
+def test_options_of_job_servers_pass():
+    pipeline_options(["--runner=FlinkRunner", "--savepoint_path=x", "--direct_num_workers=1"])

@@ -10,7 +10,7 @@ from model.sharding.mesh import MeshShape
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import mesh_to_open_on, with_mesh
 from pipeline.recipe.named import get, names
-from pipeline.recipe.recipe import override
+from pipeline.recipe.recipe import override, with_rows
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ ON_SEVERAL = [name for name in names() if name not in ON_ONE]
 
 @pytest.mark.parametrize("name", ON_SEVERAL)
 def test_every_recipe_has_a_mesh_of_eight_devices(name):
-    recipe = with_mesh(get(name), 8)
+    recipe = with_mesh(with_rows(get(name), 2048), 8)
     check_divides(recipe)
     assert recipe.mesh.data * recipe.mesh.expert * recipe.mesh.model == 8
 

@@ -8,7 +8,7 @@ from pipeline.arguments import Recipes
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.recipe.recipe import override, recipe_from_json, recipe_to_json
+from pipeline.recipe.recipe import override, recipe_from_json, recipe_to_json, with_rows
 
 
 @pytest.mark.parametrize("name", named.names())
@@ -215,6 +215,21 @@ def test_impossible_values_are_refused_by_name(setting):
 def test_a_count_that_overflows_32_bits_is_refused(name):
     with pytest.raises(ConfigurationError, match=rf"{name} was 3,000,000,000; it must be at most"):
         override(named.get("mt5-demo"), [f"{name}=3000000000"])
+
+
+def test_a_recipe_for_own_text_has_as_many_rows_as_the_tokens():
+    for name in ("mt5-laptop", "switch-laptop"):
+        recipe = with_rows(named.get(name), 640)
+        assert recipe.model.vocabulary_rows == 640
+        assert with_rows(recipe, 1280) == recipe
+
+
+@pytest.mark.parametrize(
+    ("every", "steps"), [(0, []), (2, [0, 2, 4, 5]), (3, [0, 3, 5]), (9, [0, 5])]
+)
+def test_held_out_pages_are_scored_at_intervals_and_at_the_end(every, steps):
+    recipe = override(named.get("mt5-demo"), ["steps=5", f"evaluate_every={every}"])
+    assert [step for step in range(6) if recipe.evaluates_at(step)] == steps
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**22])

@@ -1,13 +1,15 @@
 import hashlib
 
 import pytest
+from msgspec.structs import replace
 from other_blocks import with_another_vocabulary
 
 from data.errors import DataError
+from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.tokens.checks import check_blocks, check_vocabulary
+from pipeline.tokens.checks import check_blocks, check_held_out, check_vocabulary
 
 
 @pytest.fixture
@@ -35,6 +37,14 @@ def test_another_vocabulary_is_named(blocks):
     (blocks.directory / MODEL_FILE).write_bytes(b"another model")
     with pytest.raises(ArtifactError, match=rf"{MODEL_FILE} should be the vocabulary"):
         check_blocks(blocks)
+
+
+def test_blocks_without_held_out_tokens_are_not_scored(blocks):
+    check_held_out(blocks)
+    trained = {code: {"train": of["train"]} for code, of in blocks.manifest.languages.items()}
+    without = TokenBlocks(blocks.directory, replace(blocks.manifest, languages=trained))
+    with pytest.raises(ArtifactError, match=r"no held-out page .* --validation-minimum 10"):
+        check_held_out(without)
 
 
 def test_a_network_with_other_rows_is_refused(blocks):

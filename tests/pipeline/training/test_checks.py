@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
@@ -29,6 +30,14 @@ def recipe(*settings):
 
 def test_a_recipe_that_fits_starts(blocks, tmp_path):
     check_start(recipe(*FITS), blocks, tmp_path / "run")
+
+
+def test_without_held_out_pages_a_run_must_not_evaluate(blocks, tmp_path):
+    trained = {code: {"train": of["train"]} for code, of in blocks.manifest.languages.items()}
+    without = TokenBlocks(blocks.directory, replace(blocks.manifest, languages=trained))
+    with pytest.raises(ArtifactError, match=r"no held-out page .* --set evaluate_every=0"):
+        check_start(recipe(*FITS), without, tmp_path / "run")
+    check_start(recipe(*FITS, "evaluate_every=0"), without, tmp_path / "run")
 
 
 def test_all_reasons_are_reported_together(blocks, tmp_path, monkeypatch):

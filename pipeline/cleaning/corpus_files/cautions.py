@@ -1,0 +1,83 @@
+"""What a user should know about a finished corpus before the next command reads it.
+
+Computed from the manifest's body alone: nothing kept, mostly broken, one reason for most pages,
+requested languages without pages, nothing held out.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from data.languages import UNDETERMINED
+
+MOST = 0.5  # share of the pages above which one reason, or damage, is named
+NAMED = 10  # languages in a sentence
+HOLD_OUT = "clean into another directory with --validation-minimum 10"
+
+
+def cautions(
+    body: Mapping[str, Any], rule: str, requested: Sequence[str] | None = None
+) -> Iterator[str]:
+    """Yields the cautions about a corpus, the gravest first.
+
+    Args:
+        body: body of the manifest.
+        rule: rule of the held-out pages, in words.
+        requested: languages that the user named; None for all.
+    """
+    languages = body["languages"]
+    kept = {code: one["kept"] for code, one in languages.items() if one["kept"]}
+    yield from _of_input(body, sum(kept.values()))
+    yield from _of_reasons(body)
+    if missing := [code for code in requested or () if code not in kept]:
+        yield f"No page was kept in {_listed(missing)}, which --languages names."
+    if kept and set(kept) == {UNDETERMINED}:
+        yield (
+            "No kept page has a language, and pages without one are not trained on; give records "
+            'a "language" (mC4\'s code), or name rules that identify languages.'
+        )
+    without = [c for c in kept if c != UNDETERMINED and not languages[c]["held_out"]]
+    if without and len(without) == len(kept.keys() - {UNDETERMINED}):
+        yield f"No page is held out ({rule}), so no run can be evaluated; {HOLD_OUT}."
+    elif without:
+        yield f"No page is held out in {_listed(without)} ({rule}); {HOLD_OUT}, or go on without."
+
+
+def _of_input(body: Mapping[str, Any], kept: int) -> Iterator[str]:
+    pages = body["input"]["records"]
+    broken = {reason: one["count"] for reason, one in body["broken_records"].items()}
+    whole = pages + sum(broken.values())
+    if not whole:
+        yield "The input has no record."
+    elif sum(broken.values()) > MOST * whole:
+        reason = max(broken, key=lambda name: broken[name])
+        yield (
+            f"{sum(broken.values()):,} of {whole:,} records are broken, most as {reason}; "
+            "broken/records.parquet has the place of each."
+        )
+    if pages and not kept:
+        yield f"None of {pages:,} pages was kept."
+
+
+def _of_reasons(body: Mapping[str, Any]) -> Iterator[str]:
+    pages = body["input"]["records"]
+    counts = sum((Counter(one["rejected"]) for one in body["languages"].values()), Counter())
+    for reason, count in counts.most_common(1):
+        if count > MOST * pages:
+            yield (
+                f"{count / pages:.0%} of the pages were rejected for one reason, {reason}; "
+                f"{REMEDIES.get(reason, 'rejected/ has their text')}."
+            )
+
+
+REMEDIES = {
+    "duplicate_url": (
+        'many pages share an address: only the newest of each is kept; remove "url" where it names '
+        "a site instead of a page, and the text counts instead"
+    ),
+}
+
+
+def _listed(codes: Sequence[str]) -> str:
+    rest = f" and {len(codes) - NAMED} more languages" if len(codes) > NAMED else ""
+    return ", ".join(codes[:NAMED]) + rest

@@ -1,0 +1,39 @@
+import re
+
+import pytest
+
+from pipeline.cleaning.corpus_files.cautions import cautions
+
+
+def body(*, broken=0, **languages) -> dict:
+    """The body of a manifest: kept, held-out and rejected pages by language."""
+    pages = sum(kept + sum(rejected.values()) for kept, _, rejected in languages.values())
+    return {
+        "input": {"files": 1, "records": pages},
+        "broken_records": {"no_text": {"count": broken}} if broken else {},
+        "languages": {
+            code: {"kept": kept, "held_out": held_out, "rejected": rejected}
+            for code, (kept, held_out, rejected) in languages.items()
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "requested", "said"),
+    [
+        (body(sw=(9, 1, {}), fr=(8, 2, {"too_short": 3})), ("sw", "fr"), []),
+        (body(), None, ["The input has no record"]),
+        (body(sw=(0, 0, {"too_short": 3})), None, ["None of 3 pages", "100% .* too_short"]),
+        (body(sw=(1, 1, {}), broken=9), None, ["9 of 10 records are broken, most as no_text"]),
+        (body(sw=(1, 1, {"duplicate_url": 2})), None, ["67% .* duplicate_url; many pages share"]),
+        (body(sw=(9, 1, {})), ("sw", "zu", "yo"), ["No page was kept in zu, yo, which"]),
+        (body(und=(9, 1, {})), None, ["No kept page has a language"]),
+        (body(sw=(9, 0, {})), None, [r"held out \(one in 1000\), so .*--validation-minimum 10"]),
+        (body(sw=(9, 0, {}), fr=(9, 1, {})), None, ["No page is held out in sw"]),
+    ],
+)
+def test_what_is_odd_about_a_corpus_is_said(made, requested, said):
+    found = list(cautions(made, "one in 1000", requested))
+    assert len(found) == len(said), found
+    for sentence, pattern in zip(found, said, strict=True):
+        assert re.search(pattern, sentence)
