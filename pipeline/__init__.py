@@ -24,5 +24,7 @@ A run is a directory: recipe.json, mixture.json, sentencepiece.model, checkpoint
 time.json, evaluation/, tensorboard/ and, once it is finished, manifest.json.
 
 `cli` parses the command line, `arguments` declares what each command takes, `errors` holds the
-exceptions that become one sentence. `artifacts/` guards every output directory.
+exceptions that become one sentence, `stopping` the signals that stop a command,
+`own_packages` the check that no other package hides these. `artifacts/` guards every output
+directory.
 """

@@ -132,7 +132,7 @@ class CacheOptions:
 class Pretrain:
     """Pretrain a recipe on token blocks; the same command again resumes.
 
-    SIGTERM saves and exits with status 143 within 25 seconds.
+    SIGTERM, Ctrl-C and SIGHUP save and exit with status 143 within 25 seconds; a second one quits.
     """
 
     recipe: str

@@ -1,11 +1,16 @@
 """`mswitch COMMAND ...`: parses the command line and runs one command.
 
-Exit status: 0 done, 2 wrong arguments or input, 143 training stopped by SIGTERM and saved, 1
-anything else. An unusable input, and a disk that is full or may not be written, print one sentence,
-not a traceback. A command's module is imported only when the command runs, so `--help` loads none
-of JAX, Beam and TensorFlow.
+Exit status: 0 done, 2 wrong arguments or input, 143 training stopped by a signal and saved, 130,
+129 or 143 another stage stopped by Ctrl-C, SIGHUP or SIGTERM, 1 anything else. An unusable input,
+and a disk that is full or may not be written, print one sentence, not a traceback. A command's
+module is imported only when the command runs, so `--help` loads none of JAX, Beam and TensorFlow.
 """
 
+from pipeline.own_packages import check_not_hidden
+
+check_not_hidden()  # before anything is imported from them
+
+import difflib
 import functools
 import importlib
 import logging
@@ -23,11 +28,13 @@ import tyro
 from data.errors import DataError
 from model.config import ConfigurationError
 from pipeline import arguments
+from pipeline.artifacts.claims import code_version
 from pipeline.credentials import redacted, refuse
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted, system_failure
 from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
-from pipeline.terminal import print_message
+from pipeline.stopping import Stopped, leave, say, stoppable
+from pipeline.terminal import print_lines, print_message
 
 COMMANDS: dict[str, type] = {
     "clean": arguments.Clean,
@@ -55,8 +62,15 @@ Transformer gains over mT5, language by language, comes out at the other."""
 
 def main(argv: list[str] | None = None) -> None:
     """Runs one command and exits with its status; a traceback, too, shows no credential."""
+    argv = sys.argv[1:] if argv is None else argv
+    name = argv[0] if argv else "mswitch"
     try:
-        status = run(sys.argv[1:] if argv is None else argv)
+        with stoppable(name):
+            status = run(argv)
+    except Stopped as stopped:
+        say(f"mswitch: {name} was {stopped}; the same command goes on from what is finished.")
+        leave(stopped.status)
+        return
     except Exception:
         for line in redacted(traceback.format_exc()).splitlines():
             print_message(line)
@@ -73,6 +87,10 @@ def run(argv: list[str]) -> int:
     leave_alone_without_chips()
     try:
         refuse(argv)
+        if argv == ["--version"]:
+            print_lines(f"mswitch {code_version()}")
+            return 0
+        check_command(argv)
         own, beam = split_beam_options(argv)
         own = merge_repeated(own)
         check_no_beam_option(own)
@@ -96,6 +114,18 @@ def run(argv: list[str]) -> int:
         print_message(f"mswitch: {argv[0]} met {redacted(sentence)}")
         return 2
     return 0
+
+
+def check_command(argv: list[str]) -> None:
+    """Checks that the first word, unless an option, is a command.
+
+    Raises:
+        ArtifactError: if it is not; the message offers near matches.
+    """
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        near = difflib.get_close_matches(argv[0], COMMANDS)
+        offer = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ArtifactError(f"There is no command {argv[0]!r}.{offer} `mswitch --help` lists all.")
 
 
 def module_of(name: str) -> str:

@@ -19,6 +19,7 @@ from pipeline.arguments import Demo
 from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
+from pipeline.stopping import Stopped
 from pipeline.terminal import Terminal
 
 DEMO_PACKAGES = ("gflanguages", "django", "warcio")  # two ship text, one writes archives
@@ -136,10 +137,18 @@ def run_stage(stage: Stage) -> None:
     Raises:
         ArtifactError: if the command failed.
     """
-    status = subprocess.run([sys.executable, "-m", "pipeline.cli", *stage.command], check=False)
-    if status.returncode != 0:
+    words = [sys.executable, "-m", "pipeline.cli", *stage.command]
+    # A group of its own: a signal of the terminal reaches the stage once, from here.
+    with subprocess.Popen(words, process_group=0) as process:
+        try:
+            status = process.wait()
+        except Stopped as stopped:
+            process.send_signal(stopped.status - 128)
+            process.wait()
+            raise
+    if status != 0:
         raise ArtifactError(
-            f"The demo stopped at `mswitch {stage.command[0]}` (exit status {status.returncode}); "
+            f"The demo stopped at `mswitch {stage.command[0]}` (exit status {status}); "
             "its message stands above. The same command resumes there."
         )
 

@@ -27,7 +27,7 @@ class ArtifactError(ValueError):
 
 
 class Preempted(Exception):
-    """Training that SIGTERM stopped, after a checkpoint; the message names its step."""
+    """Training that a signal stopped, after a checkpoint; the message names its step."""
 
 
 PREEMPTED_STATUS = 128 + signal.SIGTERM  # 143, the exit status that shells report

@@ -1,7 +1,7 @@
 """`mswitch report`: compares finished runs and writes JSON, Markdown and one HTML file.
 
-A report is derived from its inputs in seconds. So it is the one artifact that replaces an older
-one of its kind; it never replaces anything else. Runs, corpus and tokens are only read.
+A report is derived from its inputs in seconds, so a report on the same inputs is written again. One
+on other inputs is refused, as by every stage. Runs, corpus and tokens are only read.
 `manifest.json` holds the digests of everything that was read.
 """
 
@@ -168,9 +168,19 @@ def _check_named_once(arguments: Report) -> None:
 
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:
     for name in (claims.MANIFEST, claims.CLAIM):
-        if (out / name).exists() and claims.read_head(out, name).stage == STAGE:
-            return  # an older report may be replaced
+        if (out / name).exists():
+            there = claims.read_head(out, name)
+            if there.stage == STAGE and there.inputs != inputs:
+                raise ArtifactError(_other_inputs(out, there.inputs, inputs))
     claims.claim(out, STAGE, {}, inputs)
+
+
+def _other_inputs(out: Path, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+    differing = [name for name in there | inputs if there.get(name) != inputs.get(name)]
+    return (
+        f"{out} holds a report on other inputs ({len(differing)} files differ, such as "
+        f"{differing[0]}); name another --out, or remove it."
+    )
 
 
 def _digests(arguments: Report) -> dict[str, str]:

@@ -45,7 +45,7 @@ def open_store(path: str) -> tuple[Any, str]:
         raise DataError(
             f"{path} lies in a store that cannot be reached ({error}); give a path of this "
             "machine, or an address such as s3:// or gs:// with its package installed: "
-            "mswitch[s3], mswitch[gcs]."
+            "make install EXTRAS=demo,dev,s3 (or gcs) in the checkout."
         ) from error
     return filesystem, filesystem._strip_protocol(path)
 

@@ -4,11 +4,14 @@ The log still reaches the runner, which shows warnings.
 """
 
 import logging
+import signal
 import sys
 
 
 def main() -> None:
-    """Runs the worker until the runner ends it."""
+    """Runs the worker until the runner ends it; Ctrl-C and a closed terminal are the runner's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     logging.basicConfig(handlers=[logging.NullHandler()])
     from apache_beam.runners.worker import sdk_worker_main
 

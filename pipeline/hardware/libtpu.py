@@ -42,6 +42,6 @@ def use_as_compiler() -> None:
     if importlib.util.find_spec("libtpu") is None:
         raise ArtifactError(
             "TPU topologies need the compiler, libtpu, which is not installed; "
-            "`pip install 'mswitch[plan]'` installs it (cpu:8 works without)."
+            "`make install EXTRAS=demo,dev,plan` in the checkout installs it (cpu:8 works without)."
         )
     os.environ.update(AS_COMPILER)

@@ -102,7 +102,8 @@ def devices(gpu: Gpu, hosts: int, each: int) -> Sequence[Any]:
     if not all(_installed(package) for package in NEEDED):
         raise ArtifactError(
             "GPU topologies need the compiler, JAX's CUDA plugin, which is not installed; "
-            "`pip install 'mswitch[plan-gpu]'` installs it (cpu:8 works without)."
+            "`make install EXTRAS=demo,dev,plan-gpu` in the checkout installs it (cpu:8 works "
+            "without)."
         )
     described = topologies.get_topology_desc(
         platform="cuda",

@@ -1,17 +1,17 @@
-"""SIGTERM: the run saves, prints a message, and exits within a stated number of seconds.
+"""SIGTERM, Ctrl-C and SIGHUP: the run saves and exits within a stated number of seconds.
 
 Schedulers reclaim a machine with SIGTERM and send SIGKILL later: after 30 s on Kubernetes, Slurm
 and spot machines. The loop checks for the signal after every step. If it cannot stop in time,
 because it compiles or a disk hangs, a thread ends the process, and the same command resumes from
-the last whole checkpoint.
+the last whole checkpoint. A second signal ends it at once.
 
 On several hosts the signal may reach only one of them, or each at another step. There JAX's
-coordination service receives it, and all hosts agree on one step.
+coordination service receives SIGTERM, and all hosts agree on one step; the other signals are passed
+on as SIGTERM.
 """
 
 import os
 import signal
-import socket
 import threading
 from types import TracebackType
 
@@ -19,13 +19,14 @@ import jax
 from jax.experimental import multihost_utils
 
 from pipeline.errors import PREEMPTED_STATUS
-from pipeline.terminal import print_message
+from pipeline.stopping import Signals, name_of, say
 
 GRACE_SECONDS = 25  # of the 30 that schedulers grant
+RESUMES = "the same command resumes from the last whole checkpoint."
 
 
 class Preemption:
-    """Listens for SIGTERM; a context manager.
+    """Listens for the signals that stop a run; a context manager.
 
     Args:
         stage: name of the command, for messages.
@@ -34,23 +35,19 @@ class Preemption:
     def __init__(self, stage: str):
         self._stage = stage
         self._received = threading.Event()
+        self._signals = Signals(self._first, self._second)
 
     def __enter__(self) -> "Preemption":
         if jax.process_count() == 1:
-            # Python runs a signal handler in the main thread, which may be compiling; the wake-up
-            # socket is written at once.
-            self._read, self._write = socket.socketpair()
-            self._write.setblocking(False)
-            self._former = signal.signal(signal.SIGTERM, lambda *_: None)
-            signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-            threading.Thread(target=self._watch, daemon=True).start()
+            self._signals.__enter__()
+        else:
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if jax.process_count() == 1:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGTERM, self._former)
-            self._write.close()
+            self._signals.__exit__()
 
     def reached(self, step: int) -> bool:
         """Returns whether to save after this step and stop; equal on all hosts."""
@@ -62,21 +59,18 @@ class Preemption:
         """Returns whether the signal reached this host, to abandon work that can be repeated."""
         return jax.process_count() == 1 and self._received.is_set()
 
-    def _watch(self) -> None:
-        while received := self._read.recv(1):
-            if received[0] == signal.SIGTERM:
-                break
-        else:
-            self._read.close()
-            return  # the context ended without a signal
+    def _first(self, number: int) -> None:
         self._received.set()
-        self._print(f"SIGTERM: saves after this step and exits within {GRACE_SECONDS} s.")
-        threading.Event().wait(GRACE_SECONDS)
-        self._print(
-            f"could not save within {GRACE_SECONDS} s; the same command resumes from the last "
-            "whole checkpoint."
-        )
+        said = f"{name_of(number)}: saves after this step and exits within {GRACE_SECONDS} s."
+        say(f"{self._stage}: {said}")
+        end = threading.Timer(GRACE_SECONDS, self._end)
+        end.daemon = True
+        end.start()
+
+    def _end(self) -> None:
+        say(f"{self._stage}: could not save within {GRACE_SECONDS} s; {RESUMES}")
         os._exit(PREEMPTED_STATUS)
 
-    def _print(self, message: str) -> None:
-        print_message(f"{self._stage}: {message}")
+    def _second(self, number: int) -> None:
+        say(f"{self._stage}: quits at once ({name_of(number)} again); {RESUMES}")
+        os._exit(128 + number)

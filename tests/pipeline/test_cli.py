@@ -1,10 +1,15 @@
 import errno
+import os
 import re
+import subprocess
+import sys
+from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from pipeline import cli, recipes
+from pipeline import cli, own_packages, recipes
 from pipeline.arguments import Tokenize
 
 
@@ -138,3 +143,33 @@ def test_a_mistake_is_one_sentence_and_nothing_is_left(
     printed = capsys.readouterr().err
     assert re.fullmatch(rf"mswitch: .*{said}.*\n", printed), printed
     assert not list(tmp_path.iterdir())
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"mswitch {metadata.version('mswitch')}\n"
+
+
+@pytest.mark.parametrize("more", [[], ["--help"], ["--out", "x"]], ids=str)
+def test_a_misspelt_command_offers_its_near_match(more, capsys):
+    assert cli.run(["pretrian", *more]) == 2
+    said = "mswitch: There is no command 'pretrian'. Did you mean pretrain?"
+    assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.parametrize("name", own_packages.NAMES)
+def test_a_package_that_hides_ours_is_named(name, tmp_path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    root = Path(cli.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "recipes"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"mswitch: its package {name!r} is hidden by {tmp_path / name};")
+    assert len(done.stderr.splitlines()) == 1

@@ -15,12 +15,12 @@ from pipeline.recipe import named
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
-    reason="libtpu, the compiler for TPUs, is not installed: pip install 'mswitch[plan]'",
+    reason="libtpu, the compiler for TPUs, is not installed: make install EXTRAS=demo,dev,plan",
 )
 needs_gpu_compiler = pytest.mark.skipif(
     importlib.util.find_spec("jax_cuda12_plugin") is None,
     reason="JAX's CUDA plugin, the compiler for GPUs, is not installed: "
-    "pip install 'mswitch[plan-gpu]'",
+    "make install EXTRAS=demo,dev,plan-gpu",
 )
 SMALL = ("model.vocabulary_rows=1024", "model.layers=12", "rows=16", "inputs=64")
 

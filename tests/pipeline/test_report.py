@@ -88,9 +88,10 @@ def test_html_is_one_file_that_escapes_the_web(finished):
     assert written == {"index.html", "manifest.json", "report.json", "report.md"}
 
 
-def test_only_a_report_is_overwritten(finished, tmp_path, capsys, without_page):
-    run = finished / "dense0"
-    same = Report(baseline=(run,), candidate=(run,), out=tmp_path / "out")
+def test_only_the_same_report_is_written_again(finished, tmp_path, capsys, without_page):
+    run, copy = finished / "dense0", tmp_path / "copy"
+    shutil.copytree(run, copy)
+    same = Report(baseline=(run,), candidate=(copy,), out=tmp_path / "out")
     report.run(same)
     report.run(same)
     printed = capsys.readouterr().out
@@ -98,11 +99,17 @@ def test_only_a_report_is_overwritten(finished, tmp_path, capsys, without_page):
         "mT5 (candidate) is better than mT5 (baseline) in 0 of 101 languages and worse in 0"
         in printed
     )
-    report.run(Report(baseline=(run,), candidate=(finished / "switch0",), out=tmp_path / "out"))
-    assert "Switch is better than mT5" in (tmp_path / "out/report.md").read_text()
+    written = (tmp_path / "out/report.md").read_text()
+    with pytest.raises(
+        ArtifactError, match=r"holds a report on other inputs .* such as candidate/"
+    ):
+        report.run(replace(same, candidate=(finished / "switch0",)))
+    assert (tmp_path / "out/report.md").read_text() == written
     (tmp_path / "chapter.txt").write_text("precious")
     with pytest.raises(ArtifactError, match="not a report output"):
-        report.run(Report(baseline=(run,), candidate=(run,), out=tmp_path))
+        report.run(replace(same, out=tmp_path))
+    with pytest.raises(ArtifactError, match=r"both name .*dense0; a run against itself"):
+        report.run(replace(same, candidate=(tmp_path / "../" / run,)))
 
 
 def test_a_run_is_one_seed_however_often_it_is_named(finished, tmp_path):

@@ -13,12 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[3]
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
-    reason="libtpu, the compiler for TPUs, is not installed: pip install 'mswitch[plan]'",
+    reason="libtpu, the compiler for TPUs, is not installed: make install EXTRAS=demo,dev,plan",
 )
 needs_plugin = pytest.mark.skipif(
     importlib.util.find_spec("jax_cuda12_plugin") is None,
     reason="JAX's CUDA plugin, the compiler for GPUs, is not installed: "
-    "pip install 'mswitch[plan-gpu]'",
+    "make install EXTRAS=demo,dev,plan-gpu",
 )
 COST = re.compile(r'\\?"?flops\W+(\d+).*?bytes_accessed\W+(\d+)')
 

@@ -7,15 +7,15 @@ import os, signal, threading
 from pipeline.training import preemption
 preemption.GRACE_SECONDS = 0.2
 with preemption.Preemption("pretrain") as listening:
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), {number})
     listening._received.wait()
     assert listening.received() and listening.reached(1)
     {then}
 """
 
 
-def ended(then: str) -> tuple[int, str]:
-    code = HANGS.format(then=then)
+def ended(then: str, number: int = signal.SIGTERM) -> tuple[int, str]:
+    code = HANGS.format(then=then, number=int(number))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
@@ -25,3 +25,11 @@ def test_a_process_that_cannot_save_in_time_ends_all_the_same():
     assert status == 128 + signal.SIGTERM
     assert "pretrain: SIGTERM: saves after this step and exits within 0.2 s." in printed
     assert "could not save within 0.2 s; the same command resumes" in printed
+
+
+def test_ctrl_c_saves_too_and_a_second_one_quits():
+    again = "os.kill(os.getpid(), 2); threading.Event().wait()"
+    status, printed = ended(f"preemption.GRACE_SECONDS = 99; {again}", signal.SIGINT)
+    assert status == 128 + signal.SIGINT
+    assert "pretrain: Ctrl-C: saves after this step and exits within 0.2 s." in printed
+    assert "pretrain: quits at once (Ctrl-C again); the same command resumes" in printed

@@ -1,0 +1,123 @@
+"""Signals that stop a command: Ctrl-C (SIGINT), a closed terminal (SIGHUP), and SIGTERM.
+
+The first interrupts the command, which releases its lock and ends with one sentence; training saves
+instead (`training/preemption.py`). A second one ends the process at once. A thread reads the
+signals from a wake-up socket, because a handler in Python waits for the main thread, which may be
+compiling. A signal that the parent process ignores, as `nohup` does, stays ignored.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+
+from pipeline.terminal import print_message
+
+STOPPING = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGTERM"}
+PATIENCE_SECONDS = 2.0  # until a command that cannot be interrupted says so
+
+
+class Stopped(KeyboardInterrupt):
+    """A command that a signal interrupted; no library takes it for an error of its own."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {name_of(number)}")
+        self.status = 128 + number  # as shells report it
+
+
+class Signals:
+    """Listens for the signals that stop a command; a context manager of the main thread.
+
+    Args:
+        first: called in a thread with the first signal.
+        second: called in a thread with every later one.
+        interrupt: called in the main thread with every signal, as soon as Python can.
+    """
+
+    def __init__(
+        self,
+        first: Callable[[int], None],
+        second: Callable[[int], None],
+        interrupt: Callable[[int], None] = lambda _: None,
+    ):
+        self._first, self._second, self._interrupt = first, second, interrupt
+
+    def __enter__(self) -> "Signals":
+        self._read, self._write = socket.socketpair()
+        self._write.setblocking(False)
+        heard = [one for one in STOPPING if signal.getsignal(one) is not signal.SIG_IGN]
+        self._former = {
+            one: signal.signal(one, lambda number, _: self._interrupt(number)) for one in heard
+        }
+        self._former_wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        signal.set_wakeup_fd(self._former_wakeup)
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._write.close()
+
+    def _watch(self) -> None:
+        received = 0
+        while byte := self._read.recv(1):
+            if byte[0] in self._former:
+                received += 1
+                (self._first if received == 1 else self._second)(byte[0])
+        self._read.close()
+
+
+@contextmanager
+def stoppable(stage: str) -> Iterator[None]:
+    """Raises `Stopped` in the main thread at the first signal; quits at the second.
+
+    Raises:
+        Stopped: if a signal arrives.
+    """
+    name = f"{stage}: stops as soon as it can; a second signal quits at once."
+    waiting = threading.Timer(PATIENCE_SECONDS, say, [name])
+    waiting.daemon = True
+
+    def interrupt(number: int) -> None:
+        raise Stopped(number)
+
+    with Signals(lambda _: waiting.start(), lambda number: quit_at_once(stage, number), interrupt):
+        try:
+            yield
+        finally:
+            waiting.cancel()
+
+
+def quit_at_once(stage: str, number: int) -> None:
+    """Ends the process; what is finished stays, and the lock is that of a process that ended."""
+    say(f"{stage}: quits at once ({name_of(number)} again); the same command goes on.")
+    os._exit(128 + number)
+
+
+def leave(status: int) -> None:
+    """Ends a process that was interrupted, without waiting for threads of libraries."""
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def say(message: str) -> None:
+    """Prints a message; where the terminal is gone, all later output goes nowhere."""
+    try:
+        print_message(message)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+
+
+def name_of(number: int) -> str:
+    """Returns the name of a signal for its user."""
+    return NAMES.get(signal.Signals(number), signal.Signals(number).name)
