@@ -176,7 +176,7 @@ def _claim(out: Path, inputs: Mapping[str, str]) -> None:
 
 
 def _other_inputs(out: Path, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
-    differing = [name for name in there | inputs if there.get(name) != inputs.get(name)]
+    differing = [name for name in {**there, **inputs} if there.get(name) != inputs.get(name)]
     return (
         f"{out} holds a report on other inputs ({len(differing)} files differ, such as "
         f"{differing[0]}); name another --out, or remove it."
