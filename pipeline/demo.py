@@ -1,14 +1,17 @@
 """`mswitch demo`: all commands, from archives to report, on text that installed packages ship.
 
 Every stage is a command that a user could type, run in a process of its own. A finished stage is
-not repeated. The text is small (some 0.9 million characters) and the networks tiny: the report
-shows how the commands work, not what a Switch Transformer gains.
+not repeated. The two runs train side by side, each on its own half of the processors. The text is
+small (some 0.9 million characters) and the networks tiny: the report shows how the commands work,
+not what a Switch Transformer gains.
 """
 
+import os
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +31,9 @@ VOCABULARY_SIZE = 8192
 # the 8,192 ids are words. mT5 has 250,000 ids and a coverage of 0.99999.
 CHARACTER_COVERAGE = 0.9995
 SAMPLE_CHARACTERS = 4_000_000
+PROGRAM = (sys.executable, "-m", "pipeline.cli")
+# Two panels would overwrite each other: lines are printed. Two runs cannot share one accelerator.
+BESIDE_ANOTHER = {"TTY_COMPATIBLE": "0", "JAX_PLATFORMS": "cpu"}
 
 
 class Stage(NamedTuple):
@@ -55,21 +61,23 @@ def run_stages(out: Path) -> None:
     stages = commands(out)
     print_headline(console, 1, len(stages) + 1, "archives of shipped text, some records broken")
     write_archive(out / "archive")
-    for number, stage in enumerate(stages, 2):
-        print_headline(console, number, len(stages) + 1, stage.title)
-        console.print(f"$ mswitch {shlex.join(stage.command)}", style="dim", soft_wrap=True)
-        run_stage(stage)
+    for number, together in enumerate(stages, 2):
+        titles = ", ".join(stage.title for stage in together)
+        print_headline(console, number, len(stages) + 1, titles)
+        for stage in together:
+            console.print(f"$ mswitch {shlex.join(stage.command)}", style="dim", soft_wrap=True)
+        run_side_by_side(together)
     console.print(f"The demo took {time.monotonic() - started:.0f} s.")
     console.print(f"The report is in {out / 'report' / 'index.html'}", soft_wrap=True)
 
 
-def commands(out: Path) -> list[Stage]:
-    """Returns the stages in order."""
+def commands(out: Path) -> list[tuple[Stage, ...]]:
+    """Returns the stages in order; those of one entry run side by side."""
     archive, corpus, vocabulary, tokens = (
         str(out / name) for name in ("archive", "corpus", "vocabulary", "tokens")
     )
     baseline, candidate, report = (str(out / name) for name in ("mt5", "switch", "report"))
-    return [
+    stages = [
         Stage(
             "clean: pages of 101 languages",
             ["clean", "--rules=demo", f"--input={archive}/*.warc.wet.gz", f"--out={corpus}"],
@@ -109,6 +117,8 @@ def commands(out: Path) -> list[Stage]:
             ],
         ),
     ]
+    *before, dense, sparse, last = stages
+    return [*((stage,) for stage in before), (dense, sparse), (last,)]
 
 
 def write_archive(directory: Path) -> None:
@@ -131,21 +141,76 @@ def write_archive(directory: Path) -> None:
         finish(directory, "demo-archive", {}, versions, {"files": [path.name for path in paths]})
 
 
-def run_stage(stage: Stage) -> None:
-    """Runs one command, which prints its own messages.
+def run_side_by_side(stages: Sequence[Stage]) -> None:
+    """Runs commands at once, each on its share of the processors; they print their own messages.
+
+    With fewer processors than commands they run one after the other.
 
     Raises:
-        ArtifactError: if the command failed.
+        ArtifactError: if a command failed; the others end first.
     """
-    words = [sys.executable, "-m", "pipeline.cli", *stage.command]
-    # A group of its own: a signal of the terminal reaches the stage once, from here.
-    with subprocess.Popen(words, process_group=0) as process:
-        try:
-            status = process.wait()
-        except Stopped as stopped:
+    shares = shares_of_processors(len(stages))
+    if not shares:
+        for stage in stages:
+            wait_for([stage], [start(stage, {})])
+        return
+    started = [start_on(share, stage) for stage, share in zip(stages, shares, strict=True)]
+    wait_for(stages, started)
+
+
+def wait_for(stages: Sequence[Stage], started: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Waits until commands have ended, and passes a signal of the terminal on to each.
+
+    Raises:
+        ArtifactError: if one failed.
+    """
+    try:
+        statuses = [process.wait() for process in started]
+    except Stopped as stopped:
+        for process in started:
             process.send_signal(stopped.status - 128)
+        for process in started:
             process.wait()
-            raise
+        raise
+    for stage, status in zip(stages, statuses, strict=True):
+        check(stage, status)
+
+
+def shares_of_processors(commands: int) -> list[list[int]]:
+    """Returns processors for each command; empty for one command, or where they are too few."""
+    if commands == 1 or not hasattr(os, "sched_getaffinity"):
+        return []
+    own = sorted(os.sched_getaffinity(0))
+    return [own[first::commands] for first in range(commands)] if len(own) >= commands else []
+
+
+def start_on(processors: Sequence[int], stage: Stage) -> subprocess.Popen[bytes]:
+    """Starts a command on some of the processors."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)  # a process begins with those of the thread that starts it
+    try:
+        return start(stage, BESIDE_ANOTHER)
+    finally:
+        os.sched_setaffinity(0, own)
+
+
+def start(stage: Stage, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Starts a command in a group of its own: a signal of the terminal reaches it once, from here.
+
+    Args:
+        stage: the command.
+        environment: variables beside those of this process.
+    """
+    words = [*PROGRAM, *stage.command]
+    return subprocess.Popen(words, process_group=0, env=os.environ | environment)
+
+
+def check(stage: Stage, status: int) -> None:
+    """Checks that a command ended well.
+
+    Raises:
+        ArtifactError: if it failed.
+    """
     if status != 0:
         raise ArtifactError(
             f"The demo stopped at `mswitch {stage.command[0]}` (exit status {status}); "

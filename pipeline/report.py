@@ -1,7 +1,7 @@
 """`mswitch report`: compares finished runs and writes JSON, Markdown and one HTML file.
 
-A report is derived from its inputs in seconds, so a report on the same inputs is written again. One
-on other inputs is refused, as by every stage. Runs, corpus and tokens are only read.
+A report is derived from its inputs in seconds. A finished one on the same inputs is not written
+again, and one on other inputs is refused, as by every stage. Runs, corpus and tokens are only read.
 `manifest.json` holds the digests of everything that was read.
 """
 
@@ -43,6 +43,9 @@ def run(arguments: Report) -> None:
     """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the path."""
     _check_named_once(arguments)
     inputs = _digests(arguments)
+    if _is_finished(arguments.out, inputs):
+        print_lines(f"report: {arguments.out / 'index.html'} is finished.")
+        return
     baseline, candidate = (
         [finished.read_run(directory) for directory in directories]
         for directories in (arguments.baseline, arguments.candidate)
@@ -164,6 +167,14 @@ def _check_named_once(arguments: Report) -> None:
             f"--baseline and --candidate both name {', '.join(both)}; a run against itself has no "
             "gain: name two runs."
         )
+
+
+def _is_finished(out: Path, inputs: Mapping[str, str]) -> bool:
+    """Returns whether a report of these inputs, by this version, is there."""
+    if not (out / claims.MANIFEST).exists():
+        return False
+    head = claims.read_head(out)
+    return (head.stage, head.inputs, head.code_version) == (STAGE, inputs, claims.code_version())
 
 
 def _claim(out: Path, inputs: Mapping[str, str]) -> None:

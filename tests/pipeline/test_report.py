@@ -88,13 +88,16 @@ def test_html_is_one_file_that_escapes_the_web(finished):
     assert written == {"index.html", "manifest.json", "report.json", "report.md"}
 
 
-def test_only_the_same_report_is_written_again(finished, tmp_path, capsys, without_page):
+def test_a_finished_report_stands(finished, tmp_path, capsys, monkeypatch, without_page):
     run, copy = finished / "dense0", tmp_path / "copy"
     shutil.copytree(run, copy)
     same = Report(baseline=(run,), candidate=(copy,), out=tmp_path / "out")
     report.run(same)
-    report.run(same)
     printed = capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "to_json", None)  # a finished report is not written again
+        report.run(same)
+    assert capsys.readouterr().out.endswith("index.html is finished.\n")
     assert (
         "mT5 (candidate) is better than mT5 (baseline) in 0 of 101 languages and worse in 0"
         in printed

@@ -1,0 +1,52 @@
+"""The demo's two runs train side by side, each on processors of its own."""
+
+import os
+import sys
+
+import pytest
+
+from pipeline import demo
+from pipeline.demo import Stage, run_side_by_side
+from pipeline.errors import ArtifactError
+
+# Writes its processors, and waits for the file of the other one.
+MEETS = """
+import os, sys, time
+mine, other = sys.argv[1:3]
+with open(mine + ".part", "w") as file:
+    file.write(" ".join([*map(str, os.sched_getaffinity(0)), os.environ["JAX_PLATFORMS"]]))
+os.rename(mine + ".part", mine)
+while not os.path.exists(other):
+    time.sleep(0.01)
+"""
+FAILS = "import sys; sys.exit(3 if sys.argv[1] == 'pretrain' else 0)"
+SEVERAL = len(os.sched_getaffinity(0)) > 1
+
+
+@pytest.mark.skipif(not SEVERAL, reason="one processor: runs train one after the other")
+def test_both_run_at_once_on_processors_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "PROGRAM", (sys.executable, "-c", MEETS))
+    names = [str(tmp_path / name) for name in ("one", "other")]
+    before = os.sched_getaffinity(0)
+    run_side_by_side([Stage("one", names), Stage("other", names[::-1])])
+    found = [(tmp_path / name).read_text().split() for name in ("one", "other")]
+    assert [words[-1] for words in found] == ["cpu", "cpu"]
+    processors = [set(map(int, words[:-1])) for words in found]
+    assert not processors[0] & processors[1]
+    assert processors[0] | processors[1] == before == os.sched_getaffinity(0)
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_a_command_that_fails_is_named(monkeypatch, side_by_side):
+    monkeypatch.setattr(demo, "PROGRAM", (sys.executable, "-c", FAILS))
+    if not side_by_side:
+        monkeypatch.setattr(demo, "shares_of_processors", lambda _: [])
+    with pytest.raises(ArtifactError, match=r"stopped at `mswitch pretrain` \(exit status 3\)"):
+        run_side_by_side([Stage("fine", ["tokenize"]), Stage("fails", ["pretrain"])])
+
+
+def test_runs_of_one_entry_are_the_two_networks(tmp_path):
+    together = [stages for stages in demo.commands(tmp_path) if len(stages) > 1]
+    assert [[one.command[1] for one in stages] for stages in together] == [
+        ["--recipe=mt5-demo", "--recipe=switch-demo"]
+    ]
