@@ -89,7 +89,8 @@ def in_process(options: PipelineOptions) -> PipelineOptions:
     given = options.get_all_options(drop_default=True, retain_unknown_options=True)
     if not runs_here(options):
         return options
-    return PipelineOptions.from_dictionary(given | {"direct_running_mode": "in_memory"})
+    alone = {"direct_running_mode": "in_memory", "direct_num_workers": 1}
+    return PipelineOptions.from_dictionary(given | alone)
 
 
 def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:

@@ -2,11 +2,12 @@
 
 import logging
 
+import apache_beam as beam
 import pytest
 from apache_beam.runners.worker.sdk_worker_main import _get_log_level_from_options_dict
 
 from data.errors import DataError
-from pipeline.beam.options import pipeline_options
+from pipeline.beam.options import in_process, pipeline_options
 
 # Beam 2.70.0, org.apache.beam.sdk.options.SdkHarnessOptions.LogLevel
 LEVELS_OF_JAVA = {"OFF", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"}
@@ -34,3 +35,10 @@ def test_an_option_that_beam_would_ignore_is_refused(given, near):
 
 def test_options_of_job_servers_pass():
     pipeline_options(["--runner=FlinkRunner", "--savepoint_path=x", "--direct_num_workers=1"])
+
+
+def test_a_small_job_starts_no_processes_and_prints_no_warning(caplog):
+    given = pipeline_options(("--direct_num_workers=2", "--direct_running_mode=multi_processing"))
+    with beam.Pipeline(options=in_process(given)) as pipeline:
+        _ = pipeline | beam.Create([1])
+    assert "direct_num_workers" not in caplog.text
