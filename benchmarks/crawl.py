@@ -6,7 +6,7 @@ is counted, per page, should be constant within 10 %: bytes shuffled, batches an
 read, those of the corpus writer apart, files opened. The graph must not grow. A verdict has one bit
 per key and at least one byte, so bytes answered grow until an element has one key.
 
-Elements are then far smaller than a crawl's, as a shard has 40 pages instead of 4 GB; so elements
+Elements are then far smaller than a crawl's, as a shard has 10 pages instead of 4 GB; so elements
 per page are bounded by shards x partitions and by keys, and are printed, not judged. Bytes leave
 out what an engine adds to an element. An exchange takes one wave, as on an engine that keeps what
 it groups on disk; waves would read each shard's keys once per wave.
@@ -46,8 +46,8 @@ from pipeline.cleaning.spills import spill
 RESULTS = Path(__file__).parent / "results/crawl.json"
 SHARDS = 32  # at 1 times
 TIMES = (1, 4, 16, 64)
-PAGES_OF_SHARD = 40
-LINES_OF_PAGE = 12
+PAGES_OF_SHARD = 10
+LINES_OF_PAGE = 8
 SHARED = 4  # every fourth line is also on a page of three other shards
 CONSTANT = ("shuffled", "batches", "batch_bytes", "written_from_bytes", "files_opened")
 

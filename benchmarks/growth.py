@@ -2,26 +2,36 @@
 
 Targets: CPU seconds per page constant within 15 %, and a bounded peak per worker. One process does
 all the work, a new one for each size, so its peak is that of one worker including the local runner.
-Input grows by copies with their own addresses and lines (`grown_web`), 20 MB of text each. The
-largest size gives by proportion what the 71 monthly crawls of mC4 3.0.1 would take (Xue et al.
-2021, section 3.1); `docs/scale-cleaning.md` has it, with its assumptions.
+Input grows by copies with their own addresses and lines (`grown_web`), 20 MB of text each. Of the
+CPU time, that of the exchanges is what shards send, partitions compare and shards collect; what the
+engine does with the elements is not in it. The largest size gives by proportion what the 71 monthly
+crawls of mC4 3.0.1 would take (Xue et al. 2021, section 3.1); `docs/scale-cleaning.md` has it, with
+its assumptions.
 
     python benchmarks/growth.py [--copies N] [--price-per-core-hour PRICE]
 """
 
+import contextlib
 import json
 import multiprocessing
 import resource
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grown_web
 import tyro
+from apache_beam.metrics.metric import MetricsFilter
 
 from pipeline import clean
+from pipeline.beam import exchange
+from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import pipeline_options
+from pipeline.cleaning import submission
 from pipeline.cleaning.graph import CleaningJob, total_of
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.requested_rules import named
@@ -70,25 +80,60 @@ def main(arguments: Arguments) -> None:
 def measure(paths: list[str], out: str) -> dict[str, Any]:
     """Cleans the files in this process; returns its costs, with its start counted apart."""
     began = cpu_seconds()
-    cleaned([str(WARM)], f"{out}-warm")
-    before = cpu_seconds()
-    job = cleaned(paths, out)
+    cleaned([str(WARM)], f"{out}-warm", Counter())
+    before, exchanged = cpu_seconds(), Counter[str]()
+    with exchanges_timed(exchanged):
+        job = cleaned(paths, out, exchanged)
     spent, counts = cpu_seconds() - before, total_of(job).counts
     return {
         "start_cpu_seconds": round(before - began, 2),
         "pages": counts["read", "", ""],
         "input_bytes": sum(Path(path).stat().st_size for path in paths),
         "cpu_seconds": round(spent, 2),
+        "exchange_cpu_seconds": round(exchanged["seconds"], 2),
+        "shuffled_bytes": exchanged["bytes"],
         "spilled_bytes": size_of(Path(job.workspace.directory)),
         "corpus_bytes": size_of(Path(out, "pages")) + size_of(Path(out, "rejected")),
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
     }
 
 
-def cleaned(paths: list[str], out: str) -> CleaningJob:
+def cleaned(paths: list[str], out: str, exchanged: Counter[str]) -> CleaningJob:
     job = clean.job_of(out, named("mc4"), input_files(paths))
-    clean.run_job(job, pipeline_options(("--direct_num_workers=1",)))
+    options = pipeline_options(("--direct_num_workers=1",))
+    submission.run_job(job, options, lambda run: add_sizes(run, exchanged))
     return job
+
+
+def add_sizes(run: Any, exchanged: Counter[str]) -> None:
+    """Adds the bytes of a finished graph's elements."""
+    for one in run.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["distributions"]:
+        exchanged["bytes"] += one.committed.sum
+
+
+@contextlib.contextmanager
+def exchanges_timed(exchanged: Counter[str]) -> Iterator[None]:
+    """Adds the CPU time of all parts of exchanges during the block."""
+    parts = (exchange._Send, exchange._Compare, exchange._Collect)
+    originals = [part.__call__ for part in parts]
+
+    def timed(original: Any) -> Any:
+        def call(self: Any, element: Any) -> Any:
+            started = time.thread_time()
+            found = original(self, element)
+            found = list(found) if isinstance(found, Iterator) else found
+            exchanged["seconds"] += time.thread_time() - started
+            return found
+
+        return call
+
+    for part, original in zip(parts, originals, strict=True):
+        part.__call__ = timed(original)
+    try:
+        yield
+    finally:
+        for part, original in zip(parts, originals, strict=True):
+            part.__call__ = original
 
 
 def all_of_mc4(run: dict[str, Any], price: float) -> dict[str, float]:
@@ -98,6 +143,7 @@ def all_of_mc4(run: dict[str, Any], price: float) -> dict[str, float]:
     return {
         "input_bytes": CRAWLS * CRAWL_BYTES,
         "core_hours": round(core_hours),
+        "shuffled_bytes": round(run["shuffled_bytes"] * factor),
         "spilled_bytes": round(run["spilled_bytes"] * factor),
         "corpus_bytes": round(run["corpus_bytes"] * factor),
         "price_per_core_hour": price,
