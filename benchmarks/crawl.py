@@ -11,7 +11,7 @@ per page are bounded by shards x partitions and by keys, and are printed, not ju
 out what an engine adds to an element. An exchange takes one wave, as on an engine that keeps what
 it groups on disk; waves would read each shard's keys once per wave.
 
-    python benchmarks/crawl.py [--largest N]      prints one JSON line per scale
+    python benchmarks/crawl.py [--largest N] [--out s3://BUCKET/FOLDER]   one JSON line per scale
 """
 
 import contextlib
@@ -52,12 +52,17 @@ SHARED = 4  # every fourth line is also on a page of three other shards
 CONSTANT = ("shuffled", "batches", "batch_bytes", "written_from_bytes", "files_opened")
 
 
-def main(largest: int = max(TIMES)) -> None:
-    """Measures each scale up to `largest` times the shards."""
+def main(largest: int = max(TIMES), out: str = "") -> None:
+    """Measures each scale up to `largest` times the shards, with outputs in a temporary directory.
+
+    Args:
+        largest: last scale.
+        out: directory for the outputs instead, as of an object store.
+    """
     runs = []
     for times in (one for one in TIMES if one <= largest):
         with tempfile.TemporaryDirectory() as name:
-            runs.append({"times": times} | measure(SHARDS * times, Path(name)))
+            runs.append({"times": times} | measure(SHARDS * times, Path(name), out or name))
         print(json.dumps(runs[-1]), flush=True)
     spreads = {
         name: round(max(found) / min(found), 3)
@@ -66,16 +71,17 @@ def main(largest: int = max(TIMES)) -> None:
     }
     print(json.dumps({"most to least, per page": spreads}))
     result = {"runs": runs, "spreads": spreads}
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    path = RESULTS.with_stem("crawl_on_store") if out else RESULTS
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(count: int, directory: Path) -> dict[str, Any]:
+def measure(count: int, directory: Path, out: str) -> dict[str, Any]:
     """Cleans `count` shards in this process; returns what the exchanges and stages moved."""
     files = [written(number, directory) for number in range(count)]
     size = files[0].stat().st_size
     cut = Cut(shard_bytes=size, partition_bytes=size)
     found = input_files(map(str, files))
-    job = clean.job_of(str(directory / "out"), named("mc4"), found, cut=cut, in_waves=False)
+    job = clean.job_of(f"{out}/{count}", named("mc4"), found, cut=cut, in_waves=False)
     counted: Counter[str] = Counter()
     largest: Counter[str] = Counter()
     began, cpu = time.monotonic(), time.process_time()
