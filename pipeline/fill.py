@@ -10,13 +10,14 @@ from model.config import ConfigurationError
 from model.generation import Sampling, generate
 from model.sharding.layouts import batch_sharding
 from pipeline.arguments import Fill
+from pipeline.recipe.recipe import SEEDS
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import print_lines
 
 
 def run(arguments: Fill) -> None:
     """Prints the generated text: each gap's sentinel, then its filling."""
-    check_length(arguments.tokens)
+    check_numbers(arguments.tokens, arguments.seed)
     sampling = Sampling(
         temperature=arguments.temperature, top_k=arguments.top_k, top_p=arguments.top_p
     )
@@ -44,14 +45,16 @@ def run(arguments: Fill) -> None:
     print_lines(*tokenizer.decode(written[written != PADDING]).split("\n"))
 
 
-def check_length(tokens: int) -> None:
-    """Checks that at least one token is to be generated.
+def check_numbers(tokens: int, seed: int) -> None:
+    """Checks the number of tokens to generate and the seed.
 
     Raises:
-        ConfigurationError: if none is.
+        ConfigurationError: if no token is to be generated, or the seed does not fit JAX's 32 bits.
     """
     if tokens < 1:
         raise ConfigurationError(f"--tokens was {tokens}; gaps are filled with 1 token or more.")
+    if not 0 <= seed < SEEDS:
+        raise ConfigurationError(f"--seed was {seed}; it must be from 0 to {SEEDS - 1}.")
 
 
 def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray:

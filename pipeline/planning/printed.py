@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from data.stores.atomic import write_text
 from model.config import ConfigurationError
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.figures import Figure
@@ -65,7 +66,7 @@ def write(path: Path, plan: dict[str, Any]) -> None:
         ConfigurationError: if the file cannot be written.
     """
     try:
-        path.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(plan, indent=1) + "\n")
     except OSError as error:
         raise ConfigurationError(f"--out {path} could not be written: {error.strerror}.") from error
 

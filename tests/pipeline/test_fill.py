@@ -1,0 +1,17 @@
+import pytest
+
+from model.config import ConfigurationError
+from pipeline.fill import check_numbers
+
+
+@pytest.mark.parametrize(
+    ("tokens", "seed", "sentence"),
+    [(0, 0, "--tokens was 0"), (1, 2**63, "--seed was 9223372036854775808"), (1, -1, "was -1")],
+)
+def test_numbers_that_cannot_be_used_are_refused(tokens, seed, sentence):
+    with pytest.raises(ConfigurationError, match=sentence):
+        check_numbers(tokens, seed)
+
+
+def test_the_largest_seed_is_taken():
+    check_numbers(1, 2**32 - 1)
