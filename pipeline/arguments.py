@@ -327,6 +327,8 @@ class Inspect:
     directory: Annotated[str, tyro.conf.Positional]
     """Directory that a command wrote; for a corpus or token blocks also an address on an object
     store."""
+    json: bool = False
+    """Print the manifest as JSON, with the losses of a run by step, once all is verified."""
     cache: CacheOptions = field(default=CacheOptions())
 
 

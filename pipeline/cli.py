@@ -34,7 +34,7 @@ from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted, system_f
 from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
 from pipeline.stopping import Stopped, leave, say, stoppable
-from pipeline.terminal import print_lines, print_message
+from pipeline.terminal import print_lines, print_message, replace_unknown_characters
 
 COMMANDS: dict[str, type] = {
     "clean": arguments.Clean,
@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs one command and exits with its status; a traceback, too, shows no credential."""
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else "mswitch"
+    replace_unknown_characters()
     try:
         with stoppable(name):
             status = run(argv)

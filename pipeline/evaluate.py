@@ -4,6 +4,8 @@ Writes `RUN/evaluation/step=N.parquet` (`training/evaluation_file.py`), as pretr
 intervals.
 """
 
+from statistics import fmean
+
 from data.tokens.blocks import TokenBlocks
 from pipeline.arguments import Evaluate
 from pipeline.artifacts.claims import digest_of_manifest
@@ -11,7 +13,7 @@ from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import check_same_vocabulary, find_run
 from pipeline.runs.open import load_run, restore
-from pipeline.terminal import Terminal
+from pipeline.terminal import print_end
 from pipeline.tokens.checks import check_held_out
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.evaluation_file import evaluation_file, scored_tokens, write_evaluation
@@ -38,7 +40,10 @@ def score(arguments: Evaluate) -> None:
     evaluation = held_out.score(trainer, arrays)
     assert evaluation is not None  # no `stop` was passed
     path = write_evaluation(arguments.run, step, evaluation, tokens)
-    Terminal(stderr=True).print(f"evaluate: {len(held_out.pages)} held-out pages, {path}")
+    losses = evaluation.losses.values()
+    loss = f"held-out loss {fmean(losses):.4f} nats, " if losses else ""
+    made = f"{loss}{len(held_out.pages):,} held-out pages, in {path}"
+    print_end("evaluate", made, following=f"inspect {arguments.run}")
 
 
 def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:

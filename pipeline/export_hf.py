@@ -23,7 +23,7 @@ from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import Claim, claim, finish
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.runs.open import load_run, restore
-from pipeline.terminal import Terminal
+from pipeline.terminal import Terminal, print_end
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
 
@@ -50,9 +50,11 @@ def run(arguments: ExportHf) -> None:
             unfinished.chmod(0o644)  # as the other files; the library sets 600
         holds = {"arrays": len(state), "sha256": digest_of_contents(arguments.out / WEIGHTS)}
         finish(arguments.out, "export-hf", {"step": step}, inputs, holds)
-        console.print(
-            f"export-hf: step {step} as {config['architectures'][0]}, {len(state)} arrays, "
-            f"in {arguments.out}"
+        kind = config["architectures"][0]
+        print_end(
+            "export-hf",
+            f"step {step} as {kind}, {len(state)} arrays, in {arguments.out}",
+            following=f"inspect {arguments.out}",
         )
 
 

@@ -27,7 +27,7 @@ from pipeline.errors import ArtifactError
 from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.open import trainer_here
-from pipeline.terminal import Terminal
+from pipeline.terminal import Terminal, print_end
 from pipeline.training.description import describe_run
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.save_errors import explain_save_errors
@@ -54,7 +54,11 @@ def run(arguments: ImportHf) -> None:
             write_first_checkpoint(arguments.out, lambda: trainer.init()._replace(arrays=arrays))
             describe_run(arguments.out, recipe, trainer, inputs)
         finish(arguments.out, "import-hf", settings, inputs, {"steps": 0})
-        console.print(f"import-hf: {parameter_count(model):,} parameters in {arguments.out}")
+        print_end(
+            "import-hf",
+            f"{parameter_count(model):,} parameters in {arguments.out}",
+            following=f"evaluate --run {arguments.out} --tokens tokens",
+        )
 
 
 def imported_recipe(arguments: ImportHf) -> Recipe:

@@ -1,14 +1,18 @@
 """`mswitch inspect DIR`: verifies any artifact, checksums included, and prints its contents."""
 
+import io
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
 from data.stores.digests import digest_of_contents
-from data.stores.files import is_remote
+from data.stores.files import is_remote, join_path
 from data.stores.json_files import read_json
 from data.stores.json_shapes import Count, Digest
 from data.tokens.block_checks import verify_contents
@@ -20,8 +24,9 @@ from pipeline.artifacts.claims import CLAIM, MANIFEST, Head, read_head, read_man
 from pipeline.corpus.pages import page_count
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
-from pipeline.terminal import Terminal
+from pipeline.terminal import Terminal, print_lines
 from pipeline.tokens.open_blocks import open_blocks
+from pipeline.training.run_summary import summaries, table_of
 
 
 class Trained(Struct, frozen=True):
@@ -58,12 +63,27 @@ NOTHING = SplitTokens(
 
 
 def run(arguments: Inspect) -> None:
-    """Prints stage, versions, settings and counts of an artifact.
+    """Prints stage, versions, settings and counts of an artifact, as text or as JSON.
 
     Raises:
         ArtifactError: if the directory holds no finished artifact, or a damaged one.
     """
-    console = Terminal()
+    console = Terminal(file=io.StringIO()) if arguments.json else Terminal()
+    inspect_to(console, arguments)
+    if arguments.json:
+        print_lines(*json.dumps(json_of(arguments.directory), indent=2).split("\n"))
+
+
+def json_of(directory: str) -> dict[str, Any]:
+    """Returns an artifact's manifest, with the steps of a run."""
+    found = read_json(join_path(directory, MANIFEST), dict[str, Any])
+    if found["stage"] in ("pretrain", "distill"):
+        found["progress"] = [asdict(one) for one in summaries(Path(directory))]
+    return found
+
+
+def inspect_to(console: Console, arguments: Inspect) -> None:
+    """Verifies an artifact and prints its contents on a console."""
     if is_remote(arguments.directory):
         inspect_stored(arguments, console)
         return
@@ -166,6 +186,7 @@ def inspect_pretrain(directory: Path, console: Console) -> None:
     for step in steps:
         restore(directory, trainer, step)
     trained_to = read_json(directory / MANIFEST, Trained).steps
+    console.print(table_of(list(summaries(directory))))
     trained = f"trained to step {trained_to}; checkpoints at steps {steps}"
     console.print(f"{trained}, every array matches its fingerprint", soft_wrap=True)
 

@@ -137,7 +137,7 @@ def compile_and_print(arguments: Plan) -> None:
     if arguments.moves and step.program is not None:
         for line in lines(largest_moves(step.program, arguments.moves)):
             console.print(line, soft_wrap=True)
-    tried = try_remedies(step, console) if arguments.remedies and not step.fits else []
+    tried = try_remedies(step, console, price) if arguments.remedies and not step.fits else []
     if arguments.out is not None:
         write(arguments.out, plan_to_json(step, figures, tried, wrong))
     if wrong:
@@ -175,8 +175,11 @@ def figures_of(step: CompiledStep, found: Roofline | None, price: float) -> Iter
     yield from time_figures(step, found, price)
 
 
-def try_remedies(step: CompiledStep, console: Console) -> list[dict[str, Any]]:
-    """Compiles changes, prints each result at once, and returns them all."""
+def try_remedies(step: CompiledStep, console: Console, price: float) -> list[dict[str, Any]]:
+    """Compiles changes, prints each result at once, and returns them all.
+
+    The plan of the first that fits is printed in full, time and money included.
+    """
     console.print("It does not fit. Changes that were compiled:")
     tried = []
     for change, changed in remedies(step):
@@ -184,6 +187,9 @@ def try_remedies(step: CompiledStep, console: Console) -> list[dict[str, Any]]:
         verdict = "fits" if changed.fits else "does not fit"
         least = "" if changed.program is not None else "at least "
         console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}", soft_wrap=True)
+        if changed.fits and not any(one["fits"] for one in tried):
+            found = None if changed.program is None else roofline(changed, changed.program)
+            console.print(table_of(list(figures_of(changed, found, price))))
         tried.append({"change": change, "gibibytes": need, "fits": changed.fits})
     if not any(one["fits"] for one in tried):
         console.print("  none of these fits; lower rows, or plan a larger slice.")

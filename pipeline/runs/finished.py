@@ -75,13 +75,18 @@ def evaluation_files(directory: Path) -> dict[int, Path]:
         ArtifactError: if there is no run, or it was never evaluated.
     """
     find_run(directory)
-    paths = (directory / "evaluation").glob("step=*.parquet")
-    found = {int(of[1]): path for path in paths if (of := _EVALUATION.fullmatch(path.name))}
-    if not found:
+    if not (found := evaluated_steps(directory)):
         raise ArtifactError(
             f"Evaluations were expected in {directory / 'evaluation'}, which holds none; "
             f"run `mswitch evaluate --run {directory} --tokens DIR` first."
         )
+    return found
+
+
+def evaluated_steps(directory: Path) -> dict[int, Path]:
+    """Returns a run's evaluation files by step, ascending; none if it was never evaluated."""
+    paths = (directory / "evaluation").glob("step=*.parquet")
+    found = {int(of[1]): path for path in paths if (of := _EVALUATION.fullmatch(path.name))}
     return dict(sorted(found.items()))
 
 
@@ -118,7 +123,7 @@ def read_run(directory: Path) -> FinishedRun:
         recipe=about.recipe,
         about=about,
         evaluations=dict(sorted(found.items())),
-        metrics=_metrics(directory / "metrics.jsonl"),
+        metrics=read_metrics(directory / "metrics.jsonl"),
         tokens_seen=_tokens_seen(directory / "mixture.json"),
         imported=imported,
     )
@@ -144,7 +149,12 @@ def _is_imported(directory: Path) -> bool:
     return claims.stage_of(directory) == "import-hf"
 
 
-def _metrics(path: Path) -> list[dict[str, float | None]]:
+def read_metrics(path: Path) -> list[dict[str, float | None]]:
+    """Returns the lines of a run's log; none if there is no log.
+
+    Raises:
+        ArtifactError: if a line is broken.
+    """
     if not path.exists():
         return []
     try:

@@ -38,13 +38,14 @@ from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.hosts import connect, is_first, on_first_host
 from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json, with_rows
 from pipeline.recipe.trainer import trainer_on
-from pipeline.terminal import Terminal
+from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
 from pipeline.training.checks import check_start
 from pipeline.training.description import check_numerics, describe_data, describe_run
 from pipeline.training.held_out import HeldOut
 from pipeline.training.loop import Training, train
 from pipeline.training.profiling import Profile, check_profile
+from pipeline.training.run_summary import result as result_of
 from pipeline.training.save_errors import explain_save_errors
 from pipeline.training.time_account import TimeAccount
 
@@ -210,6 +211,15 @@ def carry_out(prepared: PreparedRun, training: Training, more: Mapping[str, Any]
         )
     if is_first():
         finish(out, stage, prepared.settings, prepared.inputs, {"steps": steps})
+        print_end(stage, result_of(out), following=following(prepared.recipe, out))
+
+
+def following(recipe: Recipe, out: Path) -> str:
+    """Returns the words of the command that compares a finished run, or shows it."""
+    if not recipe.evaluate_every:
+        return f"inspect {out}"
+    sides = ("RUN", out) if recipe.model.switch else (out, "RUN")
+    return f"report --baseline {sides[0]} --candidate {sides[1]} --out report"
 
 
 def input_digests(recipe: Recipe, blocks: TokenBlocks) -> dict[str, str]:

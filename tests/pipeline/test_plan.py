@@ -5,13 +5,16 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline import arguments, cli, recipes
 from pipeline import plan as plan_command
 from pipeline.errors import ArtifactError
+from pipeline.planning.figures import Figure
 from pipeline.recipe import named
+from pipeline.terminal import Terminal
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
@@ -175,3 +178,29 @@ def test_other_commands_print_nothing_about_an_installed_compiler():
     done = outside("recipes", "switch-demo")
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, capsys):
+    def changed(needs: int) -> SimpleNamespace:
+        has = SimpleNamespace(memory=2**31)
+        return SimpleNamespace(needs=needs, topology=has, fits=needs <= 2**31, program=object())
+
+    tried = [("remat=full", changed(2**32)), ("rows=8", changed(2**30)), ("rows=4", changed(2**29))]
+    monkeypatch.setattr(plan_command, "remedies", lambda _: iter(tried))
+    monkeypatch.setattr(plan_command, "roofline", lambda *_: None)
+    monkeypatch.setattr(
+        plan_command,
+        "figures_of",
+        lambda step, _, price: [
+            Figure("cost", "whole run", step.needs * price, "money", "derived")
+        ],
+    )
+    found = plan_command.try_remedies(None, Terminal(), 2.0)  # pyright: ignore[reportArgumentType]
+    assert [one["fits"] for one in found] == [False, True, True]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in printed[-3:]] == [
+        ["cost"],
+        ["whole", "run"],
+        ["rows=4:", "0.5"],
+    ]
+    assert f"{2**31:,}" in printed[-2]

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import sys
 
 import pytest
 from hypothesis import example, given
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from data.control_characters import CONTROLS, escape_controls
 from pipeline import cli, report
-from pipeline.terminal import Terminal, print_lines, print_message
+from pipeline.terminal import Terminal, print_lines, print_message, replace_unknown_characters
 
 HOSTILE = "[/x][bold]:smile:\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\nmswitch: all checksums correct"
 SHOWN = r"[/x][bold]:smile:\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\nmswitch: all checksums correct"
@@ -109,3 +110,41 @@ def test_a_report_of_hostile_runs_in_a_hostile_directory(finished, tmp_path, cap
     printed = capsys.readouterr()
     assert r"[x]\x1b[2J/[bold]/index.html" in printed.out
     assert not CONTROLS.search((printed.out + printed.err).replace("\n", ""))
+
+
+@pytest.mark.parametrize("columns", [20, 60, 80, 120])
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_number_is_cut(columns, is_terminal):
+    file = io.StringIO()
+    console = Terminal(file=file, width=columns, force_terminal=is_terminal, color_system=None)
+    table = Table("language", "of", "most in", expand=True)
+    table.columns[1].justify = "right"
+    table.columns[2].no_wrap = True
+    table.add_row("sw", "123,456,789,012", "a long text " * 20)
+    console.print(table)
+    assert "123,456,789,012" in file.getvalue()
+    assert console.width == columns
+
+
+def test_a_sentence_in_a_pipe_is_one_line():
+    file = io.StringIO()
+    Terminal(file=file, width=20).print("a sentence that is longer than twenty columns")
+    assert file.getvalue().count("\n") == 1
+
+
+def test_without_utf8_characters_are_escaped(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    replace_unknown_characters()
+    table = Table("language", "≥ 0.95 %")
+    table.add_row("日本語", "–")
+    Terminal().print(table)
+    sys.stdout.flush()
+    assert rb"\u2265 0.95 %" in written.getvalue()
+
+
+def test_no_color_is_honoured(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    file = io.StringIO()
+    Terminal(file=file, force_terminal=True).print("text", style="red")
+    assert "\x1b[31m" not in file.getvalue()
