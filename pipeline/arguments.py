@@ -135,11 +135,16 @@ class Pretrain:
     SIGTERM, Ctrl-C and SIGHUP save and exit with status 143 within 25 seconds; a second one quits.
     """
 
-    recipe: str
-    """Name from `mswitch recipes`."""
+    recipe: str = ""
+    """Name from `mswitch recipes`; or --config."""
+    config: Path | None = None
+    """A saved recipe: the recipe.json of a run, or the JSON that `mswitch recipes NAME` prints;
+    --set changes it too."""
     tokens: str
     """Directory that `mswitch tokenize` wrote, or its address on an object store (s3://...,
     gs://...)."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of several runs, one after the other, in OUT-SEED each."""
     out: Path
     """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/."""
     start: Path | None = None

@@ -28,13 +28,43 @@ from pipeline.training.run import (
 
 
 def run(arguments: Pretrain) -> None:
-    """Trains to the recipe's last step; does nothing if the run is finished.
+    """Trains to the recipe's last step, once per seed; repeats no run that is finished.
 
     Raises:
-        Preempted: if SIGTERM stopped the run; its state is saved.
-        ArtifactError: if the run cannot start.
+        Preempted: if a signal stopped a run; its state is saved.
+        ArtifactError: if a run cannot start.
     """
-    recipe, start = override(named.get(arguments.recipe), arguments.overrides), arguments.start
+    for one in one_per_seed(arguments):
+        run_one(one)
+
+
+def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
+    """Returns the arguments of each run, in a directory of its own if seeds were given.
+
+    Raises:
+        ArtifactError: if a seed is given twice, or several hosts would join for each.
+    """
+    seeds = arguments.seeds
+    if len(set(seeds)) < len(seeds) or (seeds and arguments.hosts.count > 1):
+        raise ArtifactError(
+            f"--seeds {' '.join(map(str, seeds))} was given on {arguments.hosts.count} hosts; give "
+            "each seed once, and on several hosts one command per seed, with --set seed=NUMBER."
+        )
+    return [
+        replace(
+            arguments,
+            seeds=(),
+            out=arguments.out.with_name(f"{arguments.out.name}-{seed}"),
+            overrides=(*arguments.overrides, f"seed={seed}"),
+        )
+        for seed in seeds
+    ] or [arguments]
+
+
+def run_one(arguments: Pretrain) -> None:
+    """Trains one run to its last step; does nothing if it is finished."""
+    recipe = named.requested(arguments.recipe, arguments.config)
+    recipe, start = override(recipe, arguments.overrides), arguments.start
     checks: list[Callable[[Recipe, TokenBlocks], None]] = []
     if start is not None:
         checks.append(partial(check_weights, start))

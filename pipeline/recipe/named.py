@@ -5,10 +5,14 @@ by construction (`sparse`), so a baseline is never weaker by accident.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from data.stores.json_files import read_json
 from pipeline.errors import ArtifactError
 from pipeline.recipe import published, small
-from pipeline.recipe.recipe import Recipe, near_matches
+from pipeline.recipe.recipe import Recipe, near_matches, recipe_from_json
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
     small.mt5_demo,
@@ -46,6 +50,30 @@ def names() -> list[str]:
 def summary(name: str) -> str:
     """Returns the first line of a recipe's documentation."""
     return (RECIPES[names().index(name)].__doc__ or "").split("\n")[0]
+
+
+def requested(name: str, config: Path | None) -> Recipe:
+    """Returns the recipe of a name, or of a file.
+
+    Args:
+        name: name of a recipe; "" for the file.
+        config: a run's recipe.json, or a recipe's JSON alone.
+
+    Raises:
+        ArtifactError: if not exactly one is given, or the name or a setting is unknown.
+        DataError: if the file is missing or damaged.
+    """
+    if bool(name) == (config is not None):
+        raise ArtifactError(
+            f"--recipe {name or 'NAME'} and --config {config or 'FILE'} are two ways to name a "
+            "recipe; give one of them."
+        )
+    if config is None:
+        return get(name)
+    if not config.is_file():
+        raise ArtifactError(f"--config names {config}, which is not a file; name a recipe.json.")
+    value = read_json(config, dict[str, Any])
+    return replace(recipe_from_json(value.get("recipe", value), str(config)), distillation=None)
 
 
 def get(name: str) -> Recipe:
