@@ -27,6 +27,7 @@ from material import hugging_face_cases as cases
 
 from model.batch import Batch
 from model.hugging_face.config import import_config
+from model.hugging_face.modeling_mswitch import MSwitchConfig, MSwitchForConditionalGeneration
 from model.hugging_face.weights import COPIES, export_state, import_state
 from model.loss.cross_entropy import Computation, Labels, cross_entropy
 from model.sharding.mesh import MeshShape, make_mesh
@@ -34,7 +35,7 @@ from model.stack import Call
 from model.transformer import Transformer
 
 FROZEN = Path(__file__).parents[1] / "tests/model/hugging_face/reference.json"
-FROZEN_CASES = ("mt5", "t5", "switch")
+FROZEN_CASES = ("mt5", "t5", "switch", "gated-switch")
 TOLERANCE = 1e-4
 CONFIGS = {
     "mt5": (transformers.MT5Config, transformers.MT5ForConditionalGeneration),
@@ -43,6 +44,7 @@ CONFIGS = {
         transformers.SwitchTransformersConfig,
         transformers.SwitchTransformersForConditionalGeneration,
     ),
+    "mswitch": (MSwitchConfig, MSwitchForConditionalGeneration),
 }
 
 
@@ -52,7 +54,11 @@ def their_model(case: str, change: Mapping[str, Any] = {}) -> Any:
     config_class, model_class = CONFIGS[settings["model_type"]]
     settings = {key: value for key, value in settings.items() if key != "model_type"}
     model = model_class(config_class(**settings)).eval()
-    if case in ("mt5", "switch-c"):  # logits by a matrix of their own, one embedding
+    if case in (
+        "mt5",
+        "switch-c",
+        "gated-switch",
+    ):  # logits by a matrix of their own, one embedding
         model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
         for stack in (model.encoder, model.decoder):
             stack.embed_tokens.weight = model.shared.weight

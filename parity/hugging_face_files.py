@@ -1,10 +1,11 @@
 """Transformers' directories through `import-hf` and `export-hf`; greedy decoding against theirs.
 
-For mT5, T5 1.0 and Switch: what `save_pretrained` wrote is imported, exported again, and loaded by
-`from_pretrained`. Every array must have the bits that it had; `generate` must give the tokens that
-our decoding with a cache gives; the exported tokenizer must give the ids of our vocabulary on texts
-with gaps and, where ../shared/data/corpus is beside the checkout, on 99 % of real texts in 103
-codes (`data/tokens/tokenizer_json.py` lists what differs). Exits with 1 otherwise.
+For mT5, T5 1.0, Switch and Switch with gated experts, whose code lies in the folder: what
+`save_pretrained` wrote is imported, exported again, and loaded by `from_pretrained`. Every array
+must have the bits that it had; `generate` must give the tokens that our decoding with a cache
+gives; the exported tokenizer must give the ids of our vocabulary on texts with gaps and, where
+../shared/data/corpus is beside the checkout, on 99 % of real texts in 103 codes
+(`data/tokens/tokenizer_json.py` lists what differs). Exits with 1 otherwise.
 
 Switch has enough capacity that its encoder drops nothing: our decoding never drops tokens, and
 theirs drops them only in the encoder.
@@ -35,6 +36,7 @@ from pipeline.runs.open import load_run, restore
 
 CORPUS = Path(__file__).parents[1].parent / "shared/data/corpus"
 WRITTEN = 24
+CASES = ("mt5", "t5", "switch", "gated-switch")
 SMALLEST_SHARE = 0.99
 SENTENCE = "alle Menschen sind frei und gleich an Würde und Rechten geboren "
 
@@ -58,9 +60,9 @@ def texts() -> Iterator[str]:
 def theirs_on_disk(case: str, directory: Path, model: bytes) -> Any:
     """Saves Transformers' network of a case, with a vocabulary beside it, and returns it."""
     tokenizer = Tokenizer(model)
-    wide = {"vocab_size": tokenizer.rows} | ({"expert_capacity": 999} if case == "switch" else {})
+    wide = {"vocab_size": tokenizer.rows} | ({"expert_capacity": 999} if "switch" in case else {})
     network = their_model(case, wide)
-    if case != "mt5":  # tied: at full scale each token would only repeat itself
+    if case in ("t5", "switch"):  # tied: at full scale each token would only repeat itself
         with torch.no_grad():
             network.shared.weight.mul_(0.05)
     network.save_pretrained(directory)
@@ -70,7 +72,9 @@ def theirs_on_disk(case: str, directory: Path, model: bytes) -> Any:
 
 def same_bits(one: Any, two: Any) -> bool:
     """Returns whether two networks of theirs have the same arrays."""
-    first, second = (dict(network.named_parameters()) for network in (one, two))
+    first, second = (
+        dict(network.named_parameters(remove_duplicate=False)) for network in (one, two)
+    )
     return first.keys() == second.keys() and all(
         torch.equal(first[name], second[name]) for name in first
     )
@@ -114,7 +118,10 @@ def written_by_ours(run: Path, inputs: np.ndarray) -> np.ndarray:
 
 def compare_tokenizers(directory: Path, run: Path) -> tuple[int, int, int]:
     """Returns texts, texts whose ids are the same, and gapped sentences whose ids are the same."""
-    theirs, ours = transformers.AutoTokenizer.from_pretrained(directory), load(run / MODEL_FILE)
+    theirs, ours = (
+        transformers.AutoTokenizer.from_pretrained(directory, trust_remote_code=True),
+        load(run / MODEL_FILE),
+    )
     assert len(theirs) == ours.size
     gapped = [
         "Tous les <extra_id_0> naissent libres et <extra_id_1> en droits.",
@@ -138,7 +145,7 @@ def compare(case: str, folder: Path, model: bytes) -> bool:
     theirs = theirs_on_disk(case, first, model)
     import_hf.run(ImportHf(directory=first, out=run, inputs=cases.SOURCE))
     export_hf.run(ExportHf(run=run, out=second))
-    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(second)
+    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(second, trust_remote_code=True)
     bits, inputs = same_bits(theirs, back), cases.rows().inputs
     expected, found = written(theirs, inputs), written_by_ours(run, inputs)
     read, equal, gaps = compare_tokenizers(second, run)
@@ -153,13 +160,13 @@ def compare(case: str, folder: Path, model: bytes) -> bool:
 
 
 def main() -> None:
-    """Compares mT5, T5 and Switch; exits with 1 if one differs."""
+    """Compares mT5, T5, Switch and gated Switch; exits with 1 if one differs."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     print(f"Transformers {transformers.__version__}, PyTorch {torch.__version__}, float32")
     model = vocabulary_model()
     with tempfile.TemporaryDirectory() as folder:
-        equal = [compare(case, Path(folder), model) for case in ("mt5", "t5", "switch")]
+        equal = [compare(case, Path(folder), model) for case in CASES]
     sys.exit(not all(equal))
 
 

@@ -3,21 +3,26 @@
     AutoModelForSeq2SeqLM.from_pretrained(DIR), AutoTokenizer.from_pretrained(DIR)
 
 The weights are written in float32 as `model.safetensors`, bit for bit those of the checkpoint; the
-SentencePiece model as `spiece.model`, byte for byte, and as `tokenizer.json`. A network that the
-format cannot hold (gated experts) is refused before anything is written.
+SentencePiece model as `spiece.model`, byte for byte, and as `tokenizer.json`. Gated experts need
+code that Transformers does not have: the folder then holds it as `modeling_mswitch.py`, and the
+model is loaded with `trust_remote_code=True`. A network that has no form there (several experts per
+token) is refused before anything is written.
 """
 
 import shutil
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import save_file
 
-from data.stores.atomic import atomic_write
+from data.stores.atomic import atomic_write, write_text
 from data.stores.digests import digest_of_contents
 from data.stores.json_files import write_json
 from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
 from data.tokens.tokenizer_json import tokenizer_json
-from model.hugging_face.config import export_config
+from model.hugging_face.config import MODELING, export_config
 from model.hugging_face.weights import export_state
 from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import Claim, claim, finish
@@ -26,6 +31,7 @@ from pipeline.runs.open import load_run, restore
 from pipeline.terminal import Terminal, print_end
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
+LOADED_WITH_CODE = f"; load it with trust_remote_code=True, which runs {MODELING}.py of that folder"
 
 
 def run(arguments: ExportHf) -> None:
@@ -44,6 +50,8 @@ def run(arguments: ExportHf) -> None:
         write_json(arguments.out / CONFIG, config)
         write_json(arguments.out / "generation_config.json", generation_config())
         write_tokenizer(arguments.run / MODEL_FILE, arguments.out, recipe.inputs)
+        if code := modeling_code(config):
+            write_text(arguments.out / f"{MODELING}.py", code)
         state = export_state(trainer.model(arrays))
         with atomic_write(arguments.out / WEIGHTS) as unfinished:
             save_file(state, unfinished, metadata={"format": "pt"})
@@ -53,9 +61,17 @@ def run(arguments: ExportHf) -> None:
         kind = config["architectures"][0]
         print_end(
             "export-hf",
-            f"step {step} as {kind}, {len(state)} arrays, in {arguments.out}",
+            f"step {step} as {kind}, {len(state)} arrays, in {arguments.out}"
+            + (LOADED_WITH_CODE if code else ""),
             following=f"inspect {arguments.out}",
         )
+
+
+def modeling_code(config: Mapping[str, Any]) -> str:
+    """Returns the code that a config refers to; empty where Transformers has its own."""
+    if "auto_map" not in config:
+        return ""
+    return (resources.files("model.hugging_face") / f"{MODELING}.py").read_text(encoding="utf-8")
 
 
 def write_tokenizer(model: Path, out: Path, longest: int) -> None:

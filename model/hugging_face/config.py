@@ -1,9 +1,9 @@
 """Conversion between the config.json of Hugging Face's T5, MT5 and SwitchTransformers and ours.
 
-A network that the other side cannot express is refused with an error:
+Their experts are ReLU networks. Gated ones are of a type of our own, `mswitch`, whose code is in
+the exported folder (`modeling_mswitch.py`). A network without a form there is refused:
 
-* Their experts are ReLU networks with top-1 routing: gated experts (Switch-XXL) or a larger top-k
-  cannot be exported.
+* Their routing is top-1: a larger top-k cannot be exported.
 * Their sparse layers are those with i % step == 1, ours the last of each `every`: the same for
   every 1 or 2.
 * Their capacity is a number of tokens per expert and *sequence*, the same in training and
@@ -24,7 +24,14 @@ ARCHITECTURES = {
     "t5": "T5ForConditionalGeneration",
     "mt5": "MT5ForConditionalGeneration",
     "switch_transformers": "SwitchTransformersForConditionalGeneration",
+    "mswitch": "MSwitchForConditionalGeneration",
 }
+MODELING = "modeling_mswitch"  # file of the exported folder that defines the type `mswitch`
+AUTO_MAP = {
+    "AutoConfig": f"{MODELING}.MSwitchConfig",
+    "AutoModelForSeq2SeqLM": f"{MODELING}.{ARCHITECTURES['mswitch']}",
+}
+SPARSE_ACTIVATIONS = {"switch_transformers": "relu", "mswitch": "gelu_new"}
 # Fields with a single supported value, which is also Transformers' default.
 FIXED: dict[str, Any] = {
     "relative_attention_num_buckets": BUCKETS,
@@ -84,7 +91,11 @@ def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
     kind = "t5" if config.tied_logits or config.feed_forward == "relu" else "mt5"
     switch: dict[str, Any] = {}
     if config.switch is not None:
-        kind, switch = "switch_transformers", _export_switch(config, config.switch, inputs)
+        gated = config.feed_forward != "relu"
+        kind = "mswitch" if gated else "switch_transformers"
+        switch = _export_switch(config, config.switch, inputs)
+        switch |= {"dense_act_fn": SPARSE_ACTIVATIONS[kind]}
+        switch |= {"auto_map": AUTO_MAP} if gated else {}
     else:
         switch = {"feed_forward_proj": config.feed_forward}
     return {
@@ -108,12 +119,6 @@ def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
 
 
 def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> dict[str, Any]:
-    if config.feed_forward != "relu":
-        raise ConfigurationError(
-            "The experts of this run are gated (model.feed_forward is gated-gelu), and "
-            "Transformers' SwitchTransformers has ReLU experts only. "
-            "Export a dense run, or one with model.feed_forward=relu."
-        )
     if switch.every > 2:
         raise ConfigurationError(
             f"One in {switch.every} feed-forwards of this run is sparse, the last of each; "
@@ -127,7 +132,6 @@ def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> di
         )
     sparse = config.layers // switch.every
     return {
-        "dense_act_fn": "relu",
         "num_experts": switch.experts,
         "num_sparse_encoder_layers": sparse,
         "num_sparse_decoder_layers": sparse,
@@ -159,7 +163,7 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
         raise ConfigurationError(
             f"The model is of type {kind!r}; {', '.join(ARCHITECTURES)} can be imported."
         )
-    sparse = kind == "switch_transformers"
+    sparse = kind in SPARSE_ACTIVATIONS
     _check_complete(kind, theirs, (*SIZES, *(SPARSE_SIZES + SPARSE_LAYERS if sparse else ())))
     layers = theirs["num_layers"]
     required = FIXED | {"num_decoder_layers": layers, "router_bias": False}
@@ -168,9 +172,8 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
         for name, value in required.items()
         if theirs.get(name) not in (None, value)
     ]
-    activation = theirs.get("dense_act_fn" if sparse else "feed_forward_proj")
-    activation = activation or ("gated-gelu" if kind == "mt5" else "relu")
-    if activation not in (("relu",) if sparse else ("relu", "gated-gelu")):
+    activation: Any = _activation(kind, theirs)  # one of two words once it is checked
+    if activation not in ("relu", "gated-gelu"):
         odd.append(f"the activation is {activation} and must be relu or (dense) gated-gelu")
     if odd:
         raise ConfigurationError(f"The {kind} model cannot be imported: {'; '.join(odd)}.")
@@ -186,6 +189,17 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
         switch=_import_switch(theirs, inputs, targets) if sparse else None,
         activation_dtype="float32",
     )
+
+
+def _activation(kind: str, theirs: Mapping[str, Any]) -> str:
+    """Returns the feed-forward as we name it, or their name of one that is not ours."""
+    if kind not in SPARSE_ACTIVATIONS:
+        return theirs.get("feed_forward_proj") or ("gated-gelu" if kind == "mt5" else "relu")
+    expected = SPARSE_ACTIVATIONS[kind]
+    found = theirs.get("dense_act_fn") or expected
+    if found != expected:
+        return f"{found} for {kind}"
+    return "gated-gelu" if kind == "mswitch" else "relu"
 
 
 def _check_complete(kind: str, theirs: Mapping[str, Any], names: tuple[str, ...]) -> None:

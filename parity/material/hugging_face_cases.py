@@ -32,6 +32,16 @@ CASES: dict[str, dict[str, Any]] = {
         "num_sparse_decoder_layers": 1,
         "expert_capacity": 36,
     },
+    # mswitch-base: gated experts, logits by a matrix of their own.
+    "gated-switch": {
+        "model_type": "mswitch",
+        "dense_act_fn": "gelu_new",
+        "num_experts": 4,
+        "num_sparse_encoder_layers": 1,
+        "num_sparse_decoder_layers": 1,
+        "expert_capacity": 36,
+        "tie_word_embeddings": False,
+    },
     # Switch-C: every feed-forward sparse, logits by a matrix of their own.
     "switch-c": {
         "model_type": "switch_transformers",

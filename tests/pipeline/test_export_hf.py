@@ -1,0 +1,43 @@
+"""A Switch run with gated experts leaves as files that Transformers loads, and comes back.
+
+`make parity` loads such files in Transformers (parity/hugging_face_files.py).
+"""
+
+import ast
+import json
+from pathlib import Path
+
+from model.hugging_face import config as hugging_face_config
+from pipeline import cli, export_hf, import_hf
+from pipeline.arguments import ExportHf, ImportHf
+
+MODELING = Path(hugging_face_config.__file__).with_name("modeling_mswitch.py")
+
+
+def test_a_gated_switch_leaves_with_its_code_and_comes_back(pretrained, tmp_path, capfd):
+    one, run, two = (tmp_path / name for name in ("one", "run", "two"))
+    export_hf.run(ExportHf(run=pretrained, out=one))
+    assert "trust_remote_code=True" in " ".join(capfd.readouterr().err.split())
+    import_hf.run(ImportHf(directory=one, out=run, inputs=64))
+    export_hf.run(ExportHf(run=run, out=two))
+    for name in ("model.safetensors", "modeling_mswitch.py"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    assert (one / "modeling_mswitch.py").read_bytes() == MODELING.read_bytes()
+    config = json.loads((one / "config.json").read_text())
+    assert config["model_type"] == "mswitch"
+    classes = [node.name for node in ast.parse(MODELING.read_text()).body
+               if isinstance(node, ast.ClassDef)]  # fmt: skip
+    for named in config["auto_map"].values():
+        module, name = named.split(".")
+        assert (one / f"{module}.py").exists()
+        assert name in classes
+    assert config["architectures"][0] in classes
+    assert cli.run(["inspect", str(one)]) == 0
+
+
+def test_the_code_of_the_folder_needs_nothing_of_ours():
+    imports = [node for node in ast.walk(ast.parse(MODELING.read_text()))
+               if isinstance(node, ast.Import | ast.ImportFrom)]  # fmt: skip
+    roots = {(getattr(node, "module", None) or "").split(".")[0] for node in imports}
+    assert roots == {"torch", "transformers"}
+    assert all(isinstance(node, ast.ImportFrom) for node in imports)
