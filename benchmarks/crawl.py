@@ -16,6 +16,7 @@ it groups on disk; waves would read each shard's keys once per wave.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import resource
 import tempfile
@@ -114,7 +115,7 @@ def written(number: int, directory: Path) -> Path:
     The first line is on every page of all files, every fourth one in four files.
     """
     path = directory / f"{number:06d}.warc.wet.gz"
-    texts = [page.text.replace("\n", " ") for page in shipped_pages()]
+    texts = shipped_texts()
     with path.open("wb") as file:
         for page in range(PAGES_OF_SHARD):
             text = (texts[page % len(texts)] * 3)[:400]
@@ -124,6 +125,11 @@ def written(number: int, directory: Path) -> Path:
             url = f"https://{number}.example/{page}"
             file.write(archive.member_of(Page(url, "\n".join(lines), "2026-01-01T00:00:00Z")))
     return path
+
+
+@functools.cache
+def shipped_texts() -> list[str]:
+    return [page.text.replace("\n", " ") for page in shipped_pages()]
 
 
 @contextlib.contextmanager
