@@ -2,8 +2,7 @@
 
     python .ci/own_text.py DIR
 
-The text is what the demo's packages ship, in two languages, as records without an address. The
-tests run the same commands with fewer steps.
+The text is what the demo's packages ship, in two languages, as records without an address.
 """
 
 import json
