@@ -35,7 +35,7 @@ class Trained(Struct, frozen=True):
     steps: Count
 
 
-class Written(Struct, frozen=True):
+class ReportManifest(Struct, frozen=True):
     """The manifest of a report, and the part of report.json that it repeats."""
 
     sentence: str
@@ -193,8 +193,8 @@ def inspect_pretrain(directory: Path, console: Console) -> None:
 
 def inspect_report(directory: Path, console: Console) -> None:
     """Checks the report's sentence against the manifest and prints it."""
-    sentence = read_manifest(directory, "report", Written).sentence
-    if read_json(directory / "report.json", Written).sentence != sentence:
+    sentence = read_manifest(directory, "report", ReportManifest).sentence
+    if read_json(directory / "report.json", ReportManifest).sentence != sentence:
         raise ArtifactError(
             f"{directory}/report.json differs from the manifest; write the report again."
         )
