@@ -17,10 +17,11 @@ def check_not_hidden() -> None:
         there = find_spec(name)
         found = Path(there.origin).resolve().parent if there and there.origin else None
         if found != Path(__file__).resolve().parents[1] / name:
-            where = "is missing beside this one" if found is None else f"is hidden by {found}"
-            print(
+            where = (
+                "is missing beside this one" if found is None else f"is hidden by {str(found)!r}"
+            )
+            sys.stderr.write(  # `terminal` may import what is hidden; repr escapes the path
                 f"mswitch: its package {name!r} {where}; take that folder off Python's path "
-                "(PYTHONPATH, the working directory), or give mswitch an environment of its own.",
-                file=sys.stderr,
+                "(PYTHONPATH, the working directory), or give mswitch an environment of its own.\n"
             )
             raise SystemExit(2)

@@ -171,5 +171,7 @@ def test_a_package_that_hides_ours_is_named(name, tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith(f"mswitch: its package {name!r} is hidden by {tmp_path / name};")
+    assert done.stderr.startswith(
+        f"mswitch: its package {name!r} is hidden by {str(tmp_path / name)!r};"
+    )
     assert len(done.stderr.splitlines()) == 1

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+# A shell's background ignores Ctrl-C, and children inherit that.
+HEARD = "import signal\nfor one in (1, 2, 15): signal.signal(one, signal.SIG_DFL)\n"
 PROGRAM = """
 import os, time
 from pipeline import cli, recipes, stopping
@@ -21,7 +23,7 @@ SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SI
 
 
 def ended(work: str) -> tuple[int, list[str]]:
-    code = PROGRAM.format(work=work)
+    code = HEARD + PROGRAM.format(work=work)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr.splitlines()
 

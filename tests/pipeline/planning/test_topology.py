@@ -46,7 +46,7 @@ def test_unknown_topologies_are_an_error_of_one_sentence(name, message):
 
 def test_without_the_compiler_the_message_names_the_package(monkeypatch):
     monkeypatch.setattr(libtpu.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ArtifactError, match=r"pip install 'mswitch\[plan\]'"):
+    with pytest.raises(ArtifactError, match="make install EXTRAS=demo,dev,plan"):
         topology("v5p:2x2x1")
 
 

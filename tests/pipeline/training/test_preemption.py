@@ -4,6 +4,7 @@ import sys
 
 HANGS = """
 import os, signal, threading
+signal.signal({number}, signal.SIG_DFL)  # which a shell's background ignores
 from pipeline.training import preemption
 preemption.GRACE_SECONDS = 0.2
 with preemption.Preemption("pretrain") as listening:
