@@ -1,6 +1,6 @@
 """Parquet files that mswitch wrote, read back: whole, of the expected columns, without gaps.
 
-A damaged file, one of another kind, or one that stands for too many bytes (`parquet_limits`) is one
+A damaged file, one of another kind, or one that decodes to too many bytes (`parquet_limits`) is one
 sentence with its name. Input pages are read elsewhere (`data/reading/parquet_pages.py`), where
 damage is counted and does not end the job.
 """

@@ -1,6 +1,6 @@
-"""How much a Parquet file may stand for: what gzip could unpack from as many bytes.
+"""The decoded size that a Parquet file may have: at most what gzip could unpack from its bytes.
 
-A few kilobytes of Parquet can stand for gigabytes: a value of 32 MB, compressed, and a reference to
+A few kilobytes of Parquet can decode to gigabytes: a value of 32 MB, compressed, and a reference to
 it per row; or a billion equal numbers, run-length encoded. So texts stay dictionaries while they
 are read, which hold a repeated value once; a row group that declares too much is refused unread;
 and the bytes of all rows are counted before anything is copied per row.
@@ -44,7 +44,7 @@ def text_bytes(batch: pa.RecordBatch) -> list[int]:
 
 
 class TooLarge(ValueError):
-    """A file stands for more bytes than one of its size may."""
+    """A file decodes to more bytes than one of its size may."""
 
 
 def bounded_batches(
