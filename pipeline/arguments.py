@@ -138,8 +138,8 @@ class Pretrain:
     recipe: str = ""
     """Name from `mswitch recipes`; or --config."""
     config: Path | None = None
-    """A saved recipe: the recipe.json of a run, or the JSON that `mswitch recipes NAME` prints;
-    --set changes it too."""
+    """A saved recipe: the recipe.json of a run, or a recipe alone, in JSON or YAML (*.yaml); --set
+    changes it too."""
     tokens: str
     """Directory that `mswitch tokenize` wrote, or its address on an object store (s3://...,
     gs://...)."""
@@ -175,8 +175,10 @@ class Distill:
 
     teacher: Path
     """Finished or imported run; its last checkpoint is the teacher."""
-    recipe: str
-    """Dense recipe from `mswitch recipes`: the teacher's baseline."""
+    recipe: str = ""
+    """Dense recipe from `mswitch recipes`: the teacher's baseline; or --config."""
+    config: Path | None = None
+    """A saved recipe, as for `pretrain`; a student's own settings of distillation are kept."""
     tokens: str
     """Directory of the tokens that the teacher was trained on, or its address on an object
     store."""

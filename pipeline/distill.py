@@ -51,7 +51,8 @@ def run(arguments: Distill) -> None:
     Raises:
         Preempted: if SIGTERM stopped the run; its state is saved.
     """
-    recipe = replace(named.get(arguments.recipe), distillation=DistillationConfig())
+    recipe = named.requested(arguments.recipe, arguments.config)
+    recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
     recipe = override(recipe, arguments.overrides)
     assert recipe.distillation is not None  # an override only sets its fields
     teacher = teachers.find(arguments.teacher)

@@ -7,6 +7,7 @@ and waiting for the store take time.
 """
 
 import resource
+import shlex
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from data.reading.crawl_files import COMMON_CRAWL
 from model.config import ConfigurationError
 from pipeline import clean
 from pipeline.arguments import Estimate
@@ -23,7 +25,7 @@ from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import InputFile
-from pipeline.terminal import Terminal
+from pipeline.terminal import Terminal, print_next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,10 @@ def run(arguments: Estimate) -> None:
         f"Extrapolated from {part:.1%} of the input by bytes, cleaned in one process here; "
         "starting workers and waiting for a store are not included."
     )
+    words = ["--input", *arguments.input, "--rules", arguments.rules, "--out", "corpus"]
+    if arguments.crawl_base != COMMON_CRAWL:
+        words += ["--crawl-base", arguments.crawl_base]
+    print_next("estimate", shlex.join(["clean", *words]))
 
 
 def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:

@@ -1,5 +1,7 @@
 """`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled."""
 
+import shlex
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from model.sharding.layouts import batch_sharding
 from pipeline.arguments import Fill
 from pipeline.recipe.recipe import SEEDS
 from pipeline.runs.open import load_run, restore
-from pipeline.terminal import print_lines
+from pipeline.terminal import print_lines, print_next
 
 
 def run(arguments: Fill) -> None:
@@ -43,6 +45,7 @@ def run(arguments: Fill) -> None:
     placed = jax.device_put(jnp.asarray(rows), batch_sharding(mesh))
     written = np.asarray(fill(arrays, placed, jax.random.key(arguments.seed)))[0]
     print_lines(*tokenizer.decode(written[written != PADDING]).split("\n"))
+    print_next("fill", shlex.join(["export-hf", "--run", str(arguments.run), "--out", "exported"]))
 
 
 def check_numbers(tokens: int, seed: int) -> None:

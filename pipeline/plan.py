@@ -6,6 +6,7 @@ assumed (`planning/figures.py`). If the recipe does not fit, changes are compile
 """
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,8 +30,8 @@ from pipeline.planning.topology import Topology, topology
 from pipeline.recipe import named
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import with_mesh
-from pipeline.recipe.recipe import Recipe, override
-from pipeline.terminal import Terminal
+from pipeline.recipe.recipe import Recipe, override, settings_between
+from pipeline.terminal import Terminal, print_next
 
 ASSUMPTIONS = (
     "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
@@ -137,7 +138,9 @@ def compile_and_print(arguments: Plan) -> None:
     if arguments.moves and step.program is not None:
         for line in lines(largest_moves(step.program, arguments.moves)):
             console.print(line, soft_wrap=True)
-    tried = try_remedies(step, console, price) if arguments.remedies and not step.fits else []
+    tried, remedy = [], None
+    if arguments.remedies and not step.fits:
+        tried, remedy = try_remedies(step, console, price)
     if arguments.out is not None:
         write(arguments.out, plan_to_json(step, figures, tried, wrong))
     if wrong:
@@ -145,6 +148,15 @@ def compile_and_print(arguments: Plan) -> None:
             f"The program of {recipe.name} on {slices_of(devices)} is not as designed: "
             f"{'; '.join(wrong)}. Its figures are above; --moves 25 lists where its bytes go."
         )
+    if (fitting := step if step.fits else remedy) is not None:
+        print_next("plan", training_command(arguments.recipe, fitting.recipe))
+
+
+def training_command(name: str, recipe: Recipe) -> str:
+    """Returns the words that train a planned recipe on the devices that it was planned for."""
+    settings = settings_between(named.get(name), recipe)
+    words = ["pretrain", "--recipe", name, "--tokens", "tokens", "--out", f"runs/{name}"]
+    return shlex.join([*words, *(["--set", *settings] if settings else [])])
 
 
 def on_mesh(recipe: Recipe, overrides: Sequence[str], devices: Topology) -> Recipe:
@@ -175,22 +187,25 @@ def figures_of(step: CompiledStep, found: Roofline | None, price: float) -> Iter
     yield from time_figures(step, found, price)
 
 
-def try_remedies(step: CompiledStep, console: Console, price: float) -> list[dict[str, Any]]:
-    """Compiles changes, prints each result at once, and returns them all.
+def try_remedies(
+    step: CompiledStep, console: Console, price: float
+) -> tuple[list[dict[str, Any]], CompiledStep | None]:
+    """Compiles changes, prints each result at once, and returns them all with the first that fits.
 
     The plan of the first that fits is printed in full, time and money included.
     """
     console.print("It does not fit. Changes that were compiled:")
-    tried = []
+    tried, fitting = [], None
     for change, changed in remedies(step):
         need, has = changed.needs / 2**30, (changed.topology.memory or 0) / 2**30
         verdict = "fits" if changed.fits else "does not fit"
         least = "" if changed.program is not None else "at least "
         console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}", soft_wrap=True)
-        if changed.fits and not any(one["fits"] for one in tried):
+        if changed.fits and fitting is None:
+            fitting = changed
             found = None if changed.program is None else roofline(changed, changed.program)
             console.print(table_of(list(figures_of(changed, found, price))))
         tried.append({"change": change, "gibibytes": need, "fits": changed.fits})
-    if not any(one["fits"] for one in tried):
+    if fitting is None:
         console.print("  none of these fits; lower rows, or plan a larger slice.")
-    return tried
+    return tried, fitting

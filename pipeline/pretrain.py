@@ -63,7 +63,7 @@ def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
 
 def run_one(arguments: Pretrain) -> None:
     """Trains one run to its last step; does nothing if it is finished."""
-    recipe = named.requested(arguments.recipe, arguments.config)
+    recipe = replace(named.requested(arguments.recipe, arguments.config), distillation=None)
     recipe, start = override(recipe, arguments.overrides), arguments.start
     checks: list[Callable[[Recipe, TokenBlocks], None]] = []
     if start is not None:

@@ -12,7 +12,7 @@ from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import Recipes
 from pipeline.recipe import named
 from pipeline.recipe.recipe import recipe_to_json, with_rows
-from pipeline.terminal import Terminal, print_lines
+from pipeline.terminal import Terminal, print_lines, print_next
 
 EXAMPLE_ROWS = 2048  # of a recipe that takes its rows from the tokens
 
@@ -20,9 +20,12 @@ EXAMPLE_ROWS = 2048  # of a recipe that takes its rows from the tokens
 def run(arguments: Recipes) -> None:
     """Prints one recipe, or the table of all."""
     if arguments.name:
-        print_one(named.get(arguments.name))
+        name = arguments.name
+        print_one(named.get(name))
+        print_next("recipes", f"pretrain --recipe {name} --tokens tokens --out runs/{name}")
     else:
         print_all()
+        print_next("recipes", "recipes NAME")
 
 
 def print_one(recipe: named.Recipe) -> None:

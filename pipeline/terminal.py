@@ -99,7 +99,12 @@ def print_end(stage: str, made: str, cautions: Iterable[str] = (), following: st
     for caution in cautions:
         print_message(f"{stage}: caution: {caution}")
     if following:
-        print_message(f"{stage}: next: mswitch {following}")
+        print_next(stage, following)
+
+
+def print_next(stage: str, following: str) -> None:
+    """Prints on standard error the command that follows, after `mswitch`."""
+    print_message(f"{stage}: next: mswitch {following}")
 
 
 def print_message(message: str) -> None:

@@ -5,15 +5,16 @@ by construction (`sparse`), so a baseline is never weaker by accident.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data.stores.json_files import read_json
+from data.stores.yaml_files import read_yaml
 from pipeline.errors import ArtifactError
 from pipeline.recipe import published, small
 from pipeline.recipe.recipe import Recipe, near_matches, recipe_from_json
 
+YAML = (".yaml", ".yml")  # endings; any other is JSON
 RECIPES: tuple[Callable[[], Recipe], ...] = (
     small.mt5_demo,
     small.switch_demo,
@@ -57,7 +58,7 @@ def requested(name: str, config: Path | None) -> Recipe:
 
     Args:
         name: name of a recipe; "" for the file.
-        config: a run's recipe.json, or a recipe's JSON alone.
+        config: a run's recipe.json, or a recipe alone, in JSON or (`.yaml`, `.yml`) in YAML.
 
     Raises:
         ArtifactError: if not exactly one is given, or the name or a setting is unknown.
@@ -72,8 +73,9 @@ def requested(name: str, config: Path | None) -> Recipe:
         return get(name)
     if not config.is_file():
         raise ArtifactError(f"--config names {config}, which is not a file; name a recipe.json.")
-    value = read_json(config, dict[str, Any])
-    return replace(recipe_from_json(value.get("recipe", value), str(config)), distillation=None)
+    read = read_yaml if config.suffix in YAML else read_json
+    value = read(config, dict[str, Any])
+    return recipe_from_json(value.get("recipe", value), str(config))
 
 
 def get(name: str) -> Recipe:

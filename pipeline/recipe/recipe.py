@@ -220,6 +220,16 @@ def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
         ) from error
 
 
+def settings_between(before: Recipe, after: Recipe) -> list[str]:
+    """Returns the words after `--set` that make one recipe another with the same fields."""
+    old, new = (json_leaves(recipe_to_json(one)) for one in (before, after))
+    changed = {name: value for name, value in new.items() if old.get(name) != value}
+    return [
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in changed.items()
+    ]
+
+
 def near_matches(name: str, known: Sequence[str]) -> str:
     """Returns a question that offers names like the one given, or nothing."""
     near = difflib.get_close_matches(name, known, n=3)

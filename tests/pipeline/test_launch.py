@@ -183,10 +183,12 @@ def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
     assert estimate.sample(files, 1) == [files[0]]
     assert estimate.sample(files, 1 << 40) == files
     estimate.run(arguments.Estimate(input=(pattern,), rules="demo", price_per_core_hour=3600))
-    shown = capsys.readouterr().out
+    shown, said = capsys.readouterr()
     (pages,) = re.findall(r"pages, millions +(\S+) +(\S+)", shown)
     assert pages[0] == pages[1] == "0.00447"
     assert "100.0% of the input" in shown
+    following = f"estimate: next: mswitch clean --input '{pattern}' --rules demo --out corpus"
+    assert said.splitlines()[-1] == following
 
 
 def test_a_runner_that_did_nothing_is_an_error(tmp_path, monkeypatch):

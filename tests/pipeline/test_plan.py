@@ -177,7 +177,10 @@ def test_gpus_of_two_hosts_exchange_tokens_within_a_host(tmp_path):
 def test_other_commands_print_nothing_about_an_installed_compiler():
     done = outside("recipes", "switch-demo")
     assert done.returncode == 0
-    assert done.stderr == ""
+    assert done.stderr == (
+        "recipes: next: mswitch pretrain --recipe switch-demo --tokens tokens --out "
+        "runs/switch-demo\n"
+    )
 
 
 def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, capsys):
@@ -195,8 +198,9 @@ def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, 
             Figure("cost", "whole run", step.needs * price, "money", "derived")
         ],
     )
-    found = plan_command.try_remedies(None, Terminal(), 2.0)  # pyright: ignore[reportArgumentType]
+    found, first = plan_command.try_remedies(None, Terminal(), 2.0)  # pyright: ignore
     assert [one["fits"] for one in found] == [False, True, True]
+    assert first is tried[1][1]
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in printed[-3:]] == [
         ["cost"],

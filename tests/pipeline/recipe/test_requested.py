@@ -2,12 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from data.errors import DataError
 from pipeline.arguments import Hosts, Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.pretrain import one_per_seed
 from pipeline.recipe import named
-from pipeline.recipe.recipe import override, recipe_to_json
+from pipeline.recipe.recipe import override, recipe_to_json, settings_between
 
 
 def test_a_saved_recipe_is_read_back(tmp_path):
@@ -16,6 +18,33 @@ def test_a_saved_recipe_is_read_back(tmp_path):
     for name, content in (("bare", value), ("run", {"recipe": value, "parameters": 3})):
         (tmp_path / name).write_text(json.dumps(content))
         assert named.requested("", tmp_path / name) == recipe
+    for ending in named.YAML:
+        path = tmp_path / f"recipe{ending}"
+        path.write_text(yaml.safe_dump(value))
+        assert named.requested("", path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name: x", "missing required field `model`"),
+        ("recipe: mt5-demo", "Expected `object`, got `str`"),
+        ("- 1", "Expected `object`, got `array`"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path, content, said):
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(DataError, match=said):
+        named.requested("", tmp_path / "a.yaml")
+
+
+def test_settings_make_one_recipe_another():
+    before = named.get("switch-demo")
+    asked = ["steps=7", "model.switch.experts=4", "mesh.data=2", "optimizer.rule=adamw"]
+    assert settings_between(before, before) == []
+    found = settings_between(before, override(before, asked))
+    assert sorted(found) == sorted(asked)
+    assert override(before, found) == override(before, asked)
 
 
 @pytest.mark.parametrize(
