@@ -14,7 +14,16 @@ Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clean:
+class StageArguments:
+    """A command that reads or writes."""
+
+    dry_run: bool = False
+    """Print what would be read and written, and refuse what the command would refuse; write
+    nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean(StageArguments):
     """Filter, identify and deduplicate web pages; kept and rejected pages as Parquet."""
 
     input: tuple[str, ...]
@@ -62,7 +71,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vocabulary:
+class Vocabulary(StageArguments):
     """Train a SentencePiece vocabulary on text sampled by the mixture, or adopt an existing one.
 
     Either --corpus and --size, or --model.
@@ -88,7 +97,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokenize:
+class Tokenize(StageArguments):
     """Tokenize clean pages into token blocks (ArrayRecord) with tensorflow-text's SentencePiece."""
 
     corpus: tuple[str, ...]
@@ -129,7 +138,7 @@ class CacheOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain:
+class Pretrain(StageArguments):
     """Pretrain a recipe on token blocks; the same command again resumes.
 
     SIGTERM, Ctrl-C and SIGHUP save and exit with status 143 within 25 seconds; a second one quits.
@@ -166,7 +175,7 @@ class Pretrain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distill:
+class Distill(StageArguments):
     """Distill a finished run into a dense recipe on its tokens; the same command again resumes.
 
     Defaults of the Switch paper: the teacher's non-expert weights as first weights, and targets of
@@ -197,7 +206,7 @@ class Distill:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
+class Evaluate(StageArguments):
     """Score held-out pages with a run's checkpoint: sums and counts, one row per page."""
 
     run: Path
@@ -213,7 +222,7 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(StageArguments):
     """Compare runs per language: report.json, report.md, index.html."""
 
     baseline: tuple[Path, ...]
@@ -237,7 +246,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fill:
+class Fill(StageArguments):
     """Fill the gaps of a text with a run's model."""
 
     text: Annotated[str, tyro.conf.Positional]
@@ -258,7 +267,7 @@ class Fill:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportHf:
+class ImportHf(StageArguments):
     """Import a Transformers T5, mT5 or Switch model and its vocabulary as a run."""
 
     directory: Annotated[Path, tyro.conf.Positional]
@@ -272,7 +281,7 @@ class ImportHf:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportHf:
+class ExportHf(StageArguments):
     """Export a run's network and vocabulary as files that Transformers loads."""
 
     run: Path
@@ -340,7 +349,7 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo:
+class Demo(StageArguments):
     """Run all commands, from archives to report, on text that installed packages ship."""
 
     out: Path = field(default=Path("runs/demo"))

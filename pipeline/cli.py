@@ -18,7 +18,7 @@ import operator
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,7 +102,11 @@ def run(argv: list[str]) -> int:
             command = with_beam_options(name, command, beam)
         if hasattr(command, "deterministic"):
             set_compiler_flags(deterministic=command.deterministic)
-        importlib.import_module(module_of(name)).run(command)
+        module = importlib.import_module(module_of(name))
+        if getattr(command, "dry_run", False):
+            show_intents(module.intents(command))
+        else:
+            module.run(command)
     except (DataError, ArtifactError, ConfigurationError) as error:
         print_message(f"mswitch: {redacted(str(error))}")
         return 2
@@ -115,6 +119,13 @@ def run(argv: list[str]) -> int:
         print_message(f"mswitch: {argv[0]} met {redacted(sentence)}")
         return 2
     return 0
+
+
+def show_intents(intents: Iterable[Any]) -> None:
+    """Prints what a command would do; its module has loaded what this needs."""
+    show = importlib.import_module("pipeline.artifacts.intent").show
+    for intent in intents:
+        show(intent)
 
 
 def check_command(argv: list[str]) -> None:

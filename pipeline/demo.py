@@ -19,7 +19,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 from pipeline.arguments import Demo
-from pipeline.artifacts.claims import Claim, claim, finish
+from pipeline.artifacts.claims import MANIFEST, Claim, claim, finish
+from pipeline.artifacts.intent import UNKNOWN, Intent
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
 from pipeline.stopping import Stopped
@@ -52,6 +53,34 @@ def run(arguments: Demo) -> None:
     """Runs every stage and prints the path of the report."""
     with output_lock(arguments.out, "demo"):
         run_stages(arguments.out)
+
+
+def intents(arguments: Demo) -> list[Intent]:
+    """Returns what the command would do.
+
+    Raises:
+        ArtifactError: if a package of the demo extra is not installed.
+    """
+    versions = demo_packages()
+    names = [[directory_of(stage) for stage in together] for together in commands(arguments.out)]
+    done = [name for some in names for name in some if (name / MANIFEST).exists()]
+    some = ", ".join(path.name for path in done) or "none"
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return [
+        Intent(
+            stage="demo",
+            reads=[],
+            writes="archive, corpus, vocabulary, tokens, two runs and a report",
+            out=arguments.out,
+            work=f"{sum(map(len, names))} commands on text of {packages}; finished: {some}",
+            time="about eight minutes on two cores, as documented" if not done else UNKNOWN,
+        )
+    ]
+
+
+def directory_of(stage: Stage) -> Path:
+    """Returns the directory that a command of the demo writes to."""
+    return Path(stage.command[-1].removeprefix("--out="))
 
 
 def run_stages(out: Path) -> None:
@@ -121,19 +150,28 @@ def commands(out: Path) -> list[tuple[Stage, ...]]:
     return [*((stage,) for stage in before), (dense, sparse), (last,)]
 
 
+def demo_packages() -> dict[str, str]:
+    """Returns the versions of the packages whose text the demo uses.
+
+    Raises:
+        ArtifactError: if a package of the demo extra is not installed.
+    """
+    try:
+        return {name: metadata.version(name) for name in DEMO_PACKAGES}
+    except metadata.PackageNotFoundError as error:
+        raise ArtifactError(
+            f"The demo needs {error.name}, which is not installed; "
+            "install mswitch with its demo extra, or run `make demo`."
+        ) from error
+
+
 def write_archive(directory: Path) -> None:
     """Writes the archives; does nothing if they are finished.
 
     Raises:
         ArtifactError: if a package of the demo extra is not installed.
     """
-    try:
-        versions = {name: metadata.version(name) for name in DEMO_PACKAGES}
-    except metadata.PackageNotFoundError as error:
-        raise ArtifactError(
-            f"The demo needs {error.name}, which is not installed; "
-            "install mswitch with its demo extra, or run `make demo`."
-        ) from error
+    versions = demo_packages()
     from data.demo import archive  # imports the packages checked above
 
     if claim(directory, "demo-archive", {}, versions) is not Claim.FINISHED:

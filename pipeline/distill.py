@@ -27,22 +27,50 @@ from model.train_step import TrainState
 from model.transformer import Transformer
 from pipeline.arguments import Distill
 from pipeline.artifacts.differences import json_differences
+from pipeline.artifacts.intent import Intent
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
+from pipeline.runs.directory import checkpoint_read
 from pipeline.runs.record import RunRecord
+from pipeline.tokens.open_blocks import cached_nowhere
 from pipeline.training import teacher as teachers
 from pipeline.training.first_weights import write_first_checkpoint
+from pipeline.training.intent import intent_of
 from pipeline.training.loop import Training, device_batches
 from pipeline.training.run import (
+    PreparedRun,
     carry_out,
     is_finished,
     locked_by_first_host,
     make_training,
     prepare,
 )
+from pipeline.training.teacher import Teacher
 
 USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows were enough
+
+
+def intents(arguments: Distill) -> list[Intent]:
+    """Returns what the command would do; the teacher's weights are not read for it."""
+    with cached_nowhere(arguments) as uncached:
+        prepared, _ = resolved(uncached)
+    weights = checkpoint_read("teacher", arguments.teacher, None)
+    return [intent_of(prepared, arguments.tokens, [weights])]
+
+
+def resolved(arguments: Distill) -> tuple[PreparedRun, Teacher]:
+    """Returns the student's run that the arguments name, and its teacher.
+
+    Raises:
+        ArtifactError: if the run cannot start.
+    """
+    recipe = named.requested(arguments.recipe, arguments.config)
+    recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
+    recipe = override(recipe, arguments.overrides)
+    teacher = teachers.find(arguments.teacher)
+    checks = [functools.partial(teachers.check_teaches, teacher)]
+    return prepare(arguments, recipe, checks).with_input("teacher", teacher.identity), teacher
 
 
 def run(arguments: Distill) -> None:
@@ -51,13 +79,9 @@ def run(arguments: Distill) -> None:
     Raises:
         Preempted: if SIGTERM stopped the run; its state is saved.
     """
-    recipe = named.requested(arguments.recipe, arguments.config)
-    recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
-    recipe = override(recipe, arguments.overrides)
-    assert recipe.distillation is not None  # an override only sets its fields
-    teacher = teachers.find(arguments.teacher)
-    checks = [functools.partial(teachers.check_teaches, teacher)]
-    prepared = prepare(arguments, recipe, checks).with_input("teacher", teacher.identity)
+    prepared, teacher = resolved(arguments)
+    recipe = prepared.recipe
+    assert recipe.distillation is not None  # set for every student
     with locked_by_first_host(prepared):
         if is_finished(prepared):
             return

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from data.reading.crawl_files import COMMON_CRAWL
 from model.config import ConfigurationError
 from pipeline import clean
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
 from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.request import input_words
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import InputFile
 from pipeline.terminal import Terminal, print_next
@@ -80,10 +80,7 @@ def run(arguments: Estimate) -> None:
         f"Extrapolated from {part:.1%} of the input by bytes, cleaned in one process here; "
         "starting workers and waiting for a store are not included."
     )
-    words = ["--input", *arguments.input, "--rules", arguments.rules, "--out", "corpus"]
-    if arguments.crawl_base != COMMON_CRAWL:
-        words += ["--crawl-base", arguments.crawl_base]
-    print_next("estimate", shlex.join(["clean", *words]))
+    print_next("estimate", f"clean {shlex.join(input_words(arguments))} --out corpus")
 
 
 def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:

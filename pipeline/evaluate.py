@@ -4,20 +4,35 @@ Writes `RUN/evaluation/step=N.parquet` (`training/evaluation_file.py`), as pretr
 intervals.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from data.tokens.blocks import TokenBlocks
+from model.train_step import Trainer
 from pipeline.arguments import Evaluate
 from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts.intent import UNKNOWN, Intent, Reading
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import check_same_vocabulary, find_run
+from pipeline.recipe.recipe import Recipe
+from pipeline.runs.directory import (
+    check_same_vocabulary,
+    checkpoint_read,
+    find_run,
+    requested_step,
+)
+from pipeline.runs.finished import evaluated_steps
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import print_end
 from pipeline.tokens.checks import check_held_out
-from pipeline.tokens.open_blocks import open_blocks
+from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.evaluation_file import evaluation_file, scored_tokens, write_evaluation
 from pipeline.training.held_out import HeldOut
+from pipeline.training.live_view import duration
+from pipeline.training.time_account import evaluating_seconds
+
+SCORED = "validation"
 
 
 def run(arguments: Evaluate) -> None:
@@ -27,19 +42,89 @@ def run(arguments: Evaluate) -> None:
         score(arguments)
 
 
-def score(arguments: Evaluate) -> None:
-    """Scores one checkpoint and writes the evaluation."""
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """A checkpoint to score, and the held-out pages, which passed all checks.
+
+    Attributes:
+        recipe: recipe of the run.
+        trainer: its functions.
+        step: step of the checkpoint.
+        blocks: token blocks.
+        tokens: digest of their manifest.
+    """
+
+    recipe: Recipe
+    trainer: Trainer
+    step: int
+    blocks: TokenBlocks
+    tokens: str
+
+    @property
+    def held_out(self) -> HeldOut:
+        """The held-out pages, in batches."""
+        return HeldOut(self.blocks, self.recipe.lengths, self.recipe.rows)
+
+
+def resolved(arguments: Evaluate) -> EvaluationRequest:
+    """Returns what the arguments name.
+
+    Raises:
+        ArtifactError: if there is no such run, checkpoint or held-out page, or the tokens are not
+            those of the run.
+    """
     recipe, trainer = load_run(arguments.run)
     blocks = open_blocks(arguments.tokens, arguments.cache)
     check_tokens(arguments, blocks)
     check_held_out(blocks)
-    arrays, step = restore(arguments.run, trainer, arguments.step)
+    step = requested_step(arguments.run, arguments.step)
     tokens = digest_of_manifest(blocks.directory)
     check_replaces(arguments, step, tokens)
-    held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
-    evaluation = held_out.score(trainer, arrays)
+    return EvaluationRequest(
+        recipe=recipe, trainer=trainer, step=step, blocks=blocks, tokens=tokens
+    )
+
+
+def intents(arguments: Evaluate) -> list[Intent]:
+    """Returns what the command would do."""
+    with cached_nowhere(arguments) as uncached:
+        request = resolved(uncached)
+    run, blocks = arguments.run, request.blocks
+    pages = sum(blocks.counts("validation", "pages").values())
+    shards = [one for code in blocks.languages("validation") for one in blocks.shards(code, SCORED)]
+    size = sum(one.file_bytes for one in shards)
+    return [
+        Intent(
+            stage="evaluate",
+            reads=[
+                checkpoint_read("run", run, request.step),
+                Reading("tokens", arguments.tokens, len(shards), size, f"{pages:,} held-out pages"),
+            ],
+            writes=str(evaluation_file(run, request.step).relative_to(run)),
+            out=run,
+            work=f"step {request.step:,} of {request.recipe.name} on {pages:,} held-out pages",
+            time=expected_time(run),
+        )
+    ]
+
+
+def expected_time(run: Path) -> str:
+    """Returns the mean time of the evaluations that a training made, in words."""
+    seconds, count = evaluating_seconds(run), len(evaluated_steps(run))
+    if not seconds or not count:
+        return UNKNOWN
+    each = duration(seconds / count)
+    return f"{each}, as each of the {count} evaluations of this run took on its devices"
+
+
+def score(arguments: Evaluate) -> None:
+    """Scores one checkpoint and writes the evaluation."""
+    request = resolved(arguments)
+    step, held_out = request.step, request.held_out
+    arrays, _ = restore(arguments.run, request.trainer, step)
+    evaluation = held_out.score(request.trainer, arrays)
     assert evaluation is not None  # no `stop` was passed
-    path = write_evaluation(arguments.run, step, evaluation, tokens)
+    path = write_evaluation(arguments.run, step, evaluation, request.tokens)
     losses = evaluation.losses.values()
     loss = f"held-out loss {fmean(losses):.4f} nats, " if losses else ""
     made = f"{loss}{len(held_out.pages):,} held-out pages, in {path}"

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors.numpy import save_file
 
@@ -24,9 +24,13 @@ from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
 from data.tokens.tokenizer_json import tokenizer_json
 from model.hugging_face.config import MODELING, export_config
 from model.hugging_face.weights import export_state
+from model.train_step import Trainer
+from model.transformer import parameter_count
 from pipeline.arguments import ExportHf
-from pipeline.artifacts.claims import Claim, claim, finish
-from pipeline.artifacts.output_lock import output_lock
+from pipeline.artifacts.claims import Claim
+from pipeline.artifacts.intent import Identity, Intent, bytes_in_words, claimed, finish
+from pipeline.recipe.recipe import Recipe
+from pipeline.runs.directory import checkpoint_read, requested_step
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import Terminal, print_end
 
@@ -34,19 +38,63 @@ CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
 LOADED_WITH_CODE = f"; load it with trust_remote_code=True, which runs {MODELING}.py of that folder"
 
 
-def run(arguments: ExportHf) -> None:
-    """Writes the directory; does nothing if it is finished."""
+class ExportRequest(NamedTuple):
+    """An export whose arguments passed all checks.
+
+    Attributes:
+        recipe: recipe of the run.
+        trainer: its functions.
+        step: step of the checkpoint.
+        config: config.json to write.
+        intent: what the export would do.
+    """
+
+    recipe: Recipe
+    trainer: Trainer
+    step: int
+    config: dict[str, Any]
+    intent: Intent
+
+
+def resolved(arguments: ExportHf) -> ExportRequest:
+    """Returns the export that the arguments name.
+
+    Raises:
+        ArtifactError: if there is no such run or checkpoint.
+        ConfigurationError: if Transformers has no form for the network.
+    """
     recipe, trainer = load_run(arguments.run)
     config = export_config(recipe.model, recipe.inputs)
-    arrays, step = restore(arguments.run, trainer, arguments.step)
+    step = requested_step(arguments.run, arguments.step)
     inputs = {
         name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)
     }
+    parameters = parameter_count(trainer.shapes)
+    intent = Intent(
+        stage="export-hf",
+        reads=[checkpoint_read("run", arguments.run, step)],
+        writes=f"{CONFIG}, {WEIGHTS} of {bytes_in_words(4 * parameters)}, {VOCABULARY}, tokenizer",
+        out=arguments.out,
+        identity=Identity({"step": step}, inputs),
+        work=f"step {step:,} as {config['architectures'][0]}, {parameters:,} parameters",
+    )
+    return ExportRequest(recipe, trainer, step, config, intent)
+
+
+def intents(arguments: ExportHf) -> list[Intent]:
+    """Returns what the command would do."""
+    return [resolved(arguments).intent]
+
+
+def run(arguments: ExportHf) -> None:
+    """Writes the directory; does nothing if it is finished."""
+    recipe, trainer, step, config, intent = resolved(arguments)
     console = Terminal(stderr=True)
-    with output_lock(arguments.out, "export-hf"):
-        if claim(arguments.out, "export-hf", {"step": step}, inputs) is Claim.FINISHED:
+    with claimed(intent) as found:
+        if found is Claim.FINISHED:
             console.print(f"export-hf: {arguments.out} is finished.")
             return
+        arrays, _ = restore(arguments.run, trainer, step)
         write_json(arguments.out / CONFIG, config)
         write_json(arguments.out / "generation_config.json", generation_config())
         write_tokenizer(arguments.run / MODEL_FILE, arguments.out, recipe.inputs)
@@ -57,7 +105,7 @@ def run(arguments: ExportHf) -> None:
             save_file(state, unfinished, metadata={"format": "pt"})
             unfinished.chmod(0o644)  # as the other files; the library sets 600
         holds = {"arrays": len(state), "sha256": digest_of_contents(arguments.out / WEIGHTS)}
-        finish(arguments.out, "export-hf", {"step": step}, inputs, holds)
+        finish(intent, holds)
         kind = config["architectures"][0]
         print_end(
             "export-hf",

@@ -1,6 +1,7 @@
 """`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled."""
 
 import shlex
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +12,39 @@ from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
 from model.config import ConfigurationError
 from model.generation import Sampling, generate
 from model.sharding.layouts import batch_sharding
+from model.train_step import Trainer
 from pipeline.arguments import Fill
+from pipeline.artifacts.intent import Intent
 from pipeline.recipe.recipe import SEEDS
+from pipeline.runs.directory import checkpoint_read
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import print_lines, print_next
 
 
-def run(arguments: Fill) -> None:
-    """Prints the generated text: each gap's sentinel, then its filling."""
+class FillRequest(NamedTuple):
+    """A text with gaps, and the run that fills them.
+
+    Attributes:
+        inputs: ids of the text, padded.
+        sampling: how tokens are chosen.
+        tokenizer: the run's tokenizer.
+        trainer: the run's functions.
+    """
+
+    inputs: np.ndarray
+    sampling: Sampling
+    tokenizer: Tokenizer
+    trainer: Trainer
+
+
+def resolved(arguments: Fill) -> FillRequest:
+    """Returns what the arguments name.
+
+    Raises:
+        ConfigurationError: if a number is out of its range.
+        ArtifactError: if there is no such run.
+        DataError: if the text has no gap, or is too long.
+    """
     check_numbers(arguments.tokens, arguments.seed)
     sampling = Sampling(
         temperature=arguments.temperature, top_k=arguments.top_k, top_p=arguments.top_p
@@ -26,6 +52,26 @@ def run(arguments: Fill) -> None:
     recipe, trainer = load_run(arguments.run)
     tokenizer = load(arguments.run / MODEL_FILE)
     inputs = encode_with_gaps(arguments.text, tokenizer, recipe.inputs)
+    return FillRequest(inputs, sampling, tokenizer, trainer)
+
+
+def intents(arguments: Fill) -> list[Intent]:
+    """Returns what the command would do."""
+    request = resolved(arguments)
+    given = int(np.count_nonzero(request.inputs != PADDING))
+    return [
+        Intent(
+            stage="fill",
+            reads=[checkpoint_read("run", arguments.run, None)],
+            writes="nothing: the filled gaps are printed",
+            work=f"a text of {given} tokens; at most {arguments.tokens} tokens to generate",
+        )
+    ]
+
+
+def run(arguments: Fill) -> None:
+    """Prints the generated text: each gap's sentinel, then its filling."""
+    inputs, sampling, tokenizer, trainer = resolved(arguments)
     arrays, _ = restore(arguments.run, trainer, None)
     mesh = trainer.mesh
     fill = jax.jit(
@@ -40,7 +86,7 @@ def run(arguments: Fill) -> None:
         )
     )
     # One row of text; rows of padding fill the other devices of the batch axes.
-    rows = np.full((mesh.shape["data"] * mesh.shape["expert"], recipe.inputs), PADDING, np.int32)
+    rows = np.full((mesh.shape["data"] * mesh.shape["expert"], len(inputs)), PADDING, np.int32)
     rows[0] = inputs
     placed = jax.device_put(jnp.asarray(rows), batch_sharding(mesh))
     written = np.asarray(fill(arrays, placed, jax.random.key(arguments.seed)))[0]

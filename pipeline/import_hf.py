@@ -7,6 +7,7 @@ run works with `mswitch fill`, with `mswitch evaluate` on tokens of its vocabula
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -19,10 +20,18 @@ from data.stores.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.hugging_face.config import TheirConfig, import_config
 from model.hugging_face.weights import import_state
-from model.transformer import parameter_count
+from model.memory import checkpoint_bytes
+from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import ImportHf
-from pipeline.artifacts.claims import Claim, claim, finish
-from pipeline.artifacts.output_lock import output_lock
+from pipeline.artifacts.claims import Claim
+from pipeline.artifacts.intent import (
+    Identity,
+    Intent,
+    bytes_in_words,
+    claimed,
+    files_of,
+    finish,
+)
 from pipeline.errors import ArtifactError
 from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.recipe.recipe import Recipe
@@ -34,16 +43,55 @@ from pipeline.training.save_errors import explain_save_errors
 from pipeline.vocabulary import with_sentinels
 
 
-def run(arguments: ImportHf) -> None:
-    """Writes the run; does nothing if it is finished."""
+class ImportRequest(NamedTuple):
+    """An import whose arguments passed all checks.
+
+    Attributes:
+        weights: safetensors files.
+        recipe: recipe of the run.
+        inputs: digest of each file, by name.
+        intent: what the import would do.
+    """
+
+    weights: list[Path]
+    recipe: Recipe
+    inputs: dict[str, str]
+    intent: Intent
+
+
+def resolved(arguments: ImportHf) -> ImportRequest:
+    """Returns the import that the arguments name.
+
+    Raises:
+        ArtifactError: if the directory holds no such model.
+    """
     weights = weight_files(arguments.directory)
     recipe = imported_recipe(arguments)
-    settings = {"rows": arguments.rows, "inputs": arguments.inputs}
     files = [arguments.directory / CONFIG, arguments.directory / VOCABULARY, *weights]
     inputs = {path.name: digest_of_contents(path) for path in files}
+    size = bytes_in_words(checkpoint_bytes(recipe.model, recipe.optimizer))
+    intent = Intent(
+        stage="import-hf",
+        reads=[files_of("model", arguments.directory, files)],
+        writes=f"recipe.json, {MODEL_FILE} and a checkpoint of {size}",
+        out=arguments.out,
+        identity=Identity({"rows": arguments.rows, "inputs": arguments.inputs}, inputs),
+        work=f"{parameter_count(transformer_shapes(recipe.model)):,} parameters",
+    )
+    return ImportRequest(weights, recipe, inputs, intent)
+
+
+def intents(arguments: ImportHf) -> list[Intent]:
+    """Returns what the command would do."""
+    return [resolved(arguments).intent]
+
+
+def run(arguments: ImportHf) -> None:
+    """Writes the run; does nothing if it is finished."""
+    weights, recipe, inputs, intent = resolved(arguments)
     console = Terminal(stderr=True)
-    with output_lock(arguments.out, "import-hf"):
-        if claim(arguments.out, "import-hf", settings, inputs) is Claim.FINISHED:
+    with claimed(intent) as found:
+        if found is Claim.FINISHED:
             console.print(f"import-hf: {arguments.out} is finished.")
             return
         with explain_save_errors(arguments.out):
@@ -53,7 +101,7 @@ def run(arguments: ImportHf) -> None:
             arrays = jax.device_put(model, trainer.shardings.arrays)
             write_first_checkpoint(arguments.out, lambda: trainer.init()._replace(arrays=arrays))
             describe_run(arguments.out, recipe, trainer, inputs)
-        finish(arguments.out, "import-hf", settings, inputs, {"steps": 0})
+        finish(intent, {"steps": 0})
         print_end(
             "import-hf",
             f"{parameter_count(model):,} parameters in {arguments.out}",

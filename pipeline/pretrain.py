@@ -13,12 +13,17 @@ from functools import partial
 from data.tokens.blocks import TokenBlocks
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts.intent import Intent
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override
+from pipeline.runs.directory import checkpoint_read
+from pipeline.tokens.open_blocks import cached_nowhere
 from pipeline.training.branch import Branch
 from pipeline.training.first_weights import check_weights, start_from
+from pipeline.training.intent import intent_of
 from pipeline.training.run import (
+    PreparedRun,
     carry_out,
     is_finished,
     locked_by_first_host,
@@ -36,6 +41,23 @@ def run(arguments: Pretrain) -> None:
     """
     for one in one_per_seed(arguments):
         run_one(one)
+
+
+def intents(arguments: Pretrain) -> list[Intent]:
+    """Returns what the command would do, once per seed."""
+    with cached_nowhere(arguments) as uncached:
+        return [requested_intent(one) for one in one_per_seed(uncached)]
+
+
+def requested_intent(arguments: Pretrain) -> Intent:
+    """Returns what one run would do."""
+    prepared, _ = resolved(arguments)
+    weights = []
+    if arguments.start is not None:
+        weights.append(checkpoint_read("first weights", arguments.start, None))
+    if arguments.trunk is not None:
+        weights.append(checkpoint_read("trunk", arguments.trunk, arguments.branch_at))
+    return intent_of(prepared, arguments.tokens, weights)
 
 
 def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
@@ -61,8 +83,12 @@ def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
     ] or [arguments]
 
 
-def run_one(arguments: Pretrain) -> None:
-    """Trains one run to its last step; does nothing if it is finished."""
+def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | None]:
+    """Returns the run that the arguments name, and where it branches off, if it does.
+
+    Raises:
+        ArtifactError: if the run cannot start.
+    """
     recipe = replace(named.requested(arguments.recipe, arguments.config), distillation=None)
     recipe, start = override(recipe, arguments.overrides), arguments.start
     checks: list[Callable[[Recipe, TokenBlocks], None]] = []
@@ -77,12 +103,18 @@ def run_one(arguments: Pretrain) -> None:
         prepared = prepared.with_input("start", digest_of_manifest(start))
     if branch is not None:
         prepared = replace(prepared, inputs=branch.inputs())
+    return prepared, branch
+
+
+def run_one(arguments: Pretrain) -> None:
+    """Trains one run to its last step; does nothing if it is finished."""
+    prepared, branch = resolved(arguments)
     with locked_by_first_host(prepared):
         if is_finished(prepared):
             return
         training = make_training(prepared)
-        if start is not None:
-            start_from(start, arguments.out, training.trainer)
+        if arguments.start is not None:
+            start_from(arguments.start, arguments.out, training.trainer)
         if branch is not None:
             branch.write_first_state(arguments.out, training.trainer)
         carry_out(prepared, training, {} if branch is None else {"branch": branch.to_json()})

@@ -6,11 +6,13 @@ again, and one on other inputs is refused, as by every stage. Runs, corpus and t
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from data.stores.atomic import write_text
 from data.stores.digests import digest_of_contents
+from data.stores.files import exists, join_path, read_bytes
 from data.stores.json_files import write_json
 from data.stores.parquet_files import read_table
 from eval import comparison, distillation, expert_sharing, null_comparison, side
@@ -26,6 +28,16 @@ from eval.side import Side
 from eval.verdict import sentences
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
+from pipeline.artifacts.claims import MANIFEST
+from pipeline.artifacts.intent import (
+    Identity,
+    Intent,
+    Reading,
+    claim,
+    files_of,
+    finish,
+    look,
+)
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.artifacts.source_commit import source_commit
 from pipeline.corpus.funnel import read_funnel
@@ -41,11 +53,64 @@ STAGE = "report"
 
 def run(arguments: Report) -> None:
     """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the path."""
-    _check_named_once(arguments)
-    inputs = _digests(arguments)
-    if _is_finished(arguments.out, inputs):
+    intent = _intent(arguments)
+    if _is_finished(intent):
         print_lines(f"report: {arguments.out / 'index.html'} is finished.")
         return
+    report = _contents(arguments)
+    with output_lock(arguments.out, STAGE):
+        _check_same_inputs(intent)
+        claim(intent)
+        write_json(arguments.out / "report.json", to_json(report))
+        write_text(arguments.out / "report.md", to_markdown(report))
+        write_text(arguments.out / "index.html", to_html(report))
+        finish(intent, {"sentence": sentences(report)})
+    lines = [sentences(report), *filter(None, [report.null_sentence])]
+    lines += [f"- {caution}" for caution in cautions(report)]
+    print_lines(*lines, f"The report is in {arguments.out / 'index.html'}")
+
+
+def intents(arguments: Report) -> list[Intent]:
+    """Returns what the command would do; the runs are compared for it."""
+    intent = _intent(arguments)
+    if _is_finished(intent):
+        return [intent]
+    _contents(arguments)
+    _check_same_inputs(intent)
+    look(intent)
+    return [replace(intent, identity=None)]  # one of another version is written again
+
+
+def _intent(arguments: Report) -> Intent:
+    """Returns what a report of other inputs than those there would be.
+
+    Raises:
+        ArtifactError: if a run is named twice, or is none.
+    """
+    _check_named_once(arguments)
+    runs = (*arguments.baseline, *arguments.candidate, *arguments.student)
+    reads = [files_of("run", run, finished.files_read(run).values()) for run in runs]
+    reads += [
+        Reading(f"manifest of {name}", place, 1, len(read_bytes(join_path(place, MANIFEST))))
+        for name, place in (("corpus", arguments.corpus), ("tokens", arguments.tokens))
+        if place is not None and exists(join_path(place, MANIFEST))
+    ]
+    return Intent(
+        stage=STAGE,
+        reads=reads,
+        writes="report.json, report.md and index.html",
+        out=arguments.out,
+        identity=Identity({}, _digests(arguments)),
+        work=f"{len(runs)} runs, each page and language of their evaluations",
+    )
+
+
+def _contents(arguments: Report) -> ReportContents:
+    """Returns the report.
+
+    Raises:
+        ArtifactError: if the runs cannot be compared.
+    """
     baseline, candidate = (
         [finished.read_run(directory) for directory in directories]
         for directories in (arguments.baseline, arguments.candidate)
@@ -56,16 +121,7 @@ def run(arguments: Report) -> None:
     comparable.check_students(
         students, baseline[0], candidate, differences_allowed=arguments.allow_differences
     )
-    report = _report(arguments, baseline, candidate, students, differences)
-    with output_lock(arguments.out, STAGE):
-        _claim(arguments.out, inputs)
-        write_json(arguments.out / "report.json", to_json(report))
-        write_text(arguments.out / "report.md", to_markdown(report))
-        write_text(arguments.out / "index.html", to_html(report))
-        claims.finish(arguments.out, STAGE, {}, inputs, {"sentence": sentences(report)})
-    lines = [sentences(report), *filter(None, [report.null_sentence])]
-    lines += [f"- {caution}" for caution in cautions(report)]
-    print_lines(*lines, f"The report is in {arguments.out / 'index.html'}")
+    return _report(arguments, baseline, candidate, students, differences)
 
 
 def _report(
@@ -169,24 +225,30 @@ def _check_named_once(arguments: Report) -> None:
         )
 
 
-def _is_finished(out: Path, inputs: Mapping[str, str]) -> bool:
+def _is_finished(intent: Intent) -> bool:
     """Returns whether a report of these inputs, by this version, is there."""
-    if not (out / claims.MANIFEST).exists():
+    if not exists(join_path(intent.place, MANIFEST)):
         return False
-    head = claims.read_head(out)
-    return (head.stage, head.inputs, head.code_version) == (STAGE, inputs, claims.code_version())
+    head, version = claims.read_head(intent.place), claims.code_version()
+    inputs = intent.claimed_for.inputs
+    return (head.stage, head.inputs, head.code_version) == (STAGE, inputs, version)
 
 
-def _claim(out: Path, inputs: Mapping[str, str]) -> None:
-    for name in (claims.MANIFEST, claims.CLAIM):
-        if (out / name).exists():
+def _check_same_inputs(intent: Intent) -> None:
+    """Checks that a report in the directory is on these inputs.
+
+    Raises:
+        ArtifactError: if it is on others.
+    """
+    out, inputs = intent.place, intent.claimed_for.inputs
+    for name in (MANIFEST, claims.CLAIM):
+        if exists(join_path(out, name)):
             there = claims.read_head(out, name)
             if there.stage == STAGE and there.inputs != inputs:
                 raise ArtifactError(_other_inputs(out, there.inputs, inputs))
-    claims.claim(out, STAGE, {}, inputs)
 
 
-def _other_inputs(out: Path, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+def _other_inputs(out: Path | str, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
     differing = [name for name in {**there, **inputs} if there.get(name) != inputs.get(name)]
     return (
         f"{out} holds a report on other inputs ({len(differing)} files differ, such as "

@@ -8,6 +8,7 @@ beside the blocks. An interrupted job resumes after its last finished shard.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -22,12 +23,10 @@ from pipeline.arguments import Tokenize
 from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
     Claim,
-    claim,
     digest_of_manifest,
-    finish,
     read_manifest,
 )
-from pipeline.artifacts.output_lock import output_lock
+from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, finish
 from pipeline.beam import job
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.packing import packed
@@ -45,35 +44,86 @@ SHARD_BYTES = 256_000_000  # of page files per shard; a shard must fit a worker'
 SPLITS = ("train", "validation")
 
 
-def run(arguments: Tokenize) -> None:
-    """Writes token blocks, unless they are finished."""
+@dataclass(frozen=True, kw_only=True)
+class TokenRequest:
+    """A job whose arguments passed all checks.
+
+    Attributes:
+        options: options of the Beam job.
+        vocabulary: manifest of the vocabulary.
+        model: its SentencePiece model.
+        shards: files of each shard to write.
+        intent: what the job would do.
+    """
+
+    options: PipelineOptions
+    vocabulary: VocabularyManifest
+    model: bytes
+    shards: Sequence[PageShard]
+    intent: Intent
+
+
+def resolved(arguments: Tokenize) -> TokenRequest:
+    """Returns the job that the arguments name.
+
+    Raises:
+        ArtifactError: if there is no such corpus or vocabulary.
+        DataError: if workers do not reach them.
+    """
     options = pipeline_options(arguments.beam)
     use_store_options(options)
     check_workers_reach(options, [*arguments.corpus, arguments.out])
     vocabulary, model = read_vocabulary(arguments.vocabulary)
     inputs = corpus_digests(arguments.corpus)
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
+    pages, files = training_pages(arguments.corpus), split_files(arguments.corpus)
+    shards = page_shards(files)
+    sizes = [file.size for some in files.values() for file in some]
+    holds = f"{sum(pages.values()):,} training pages in {len(pages)} languages"
+    intent = Intent(
+        stage="tokenize",
+        reads=[
+            Reading("corpus", " ".join(arguments.corpus), len(sizes), sum(sizes), holds),
+            Reading("vocabulary", arguments.vocabulary, 1, len(model)),
+        ],
+        writes=f"{len(shards):,} shards of token blocks, {MODEL_FILE} and manifest.json",
+        out=absolute(arguments.out),
+        identity=Identity({}, inputs),
+        work=f"tokens of {vocabulary.vocabulary_size:,} ids",
+    )
+    return TokenRequest(
+        options=options, vocabulary=vocabulary, model=model, shards=shards, intent=intent
+    )
+
+
+def intents(arguments: Tokenize) -> list[Intent]:
+    """Returns what the command would do."""
+    return [resolved(arguments).intent]
+
+
+def run(arguments: Tokenize) -> None:
+    """Writes token blocks, unless they are finished."""
+    request = resolved(arguments)
+    shards, vocabulary, out = request.shards, request.vocabulary, absolute(arguments.out)
     console = Terminal(stderr=True)
-    out = absolute(arguments.out)
-    shards = page_shards(arguments.corpus)
-    with output_lock(out, "tokenize"):
-        if claim(out, "tokenize", {}, inputs) is Claim.FINISHED:
+    with claimed(request.intent) as found:
+        if found is Claim.FINISHED:
             clear(out)
             console.print(f"tokenize: {arguments.out} is finished.")
             return
-        workspace = begin(out, shards, model)
+        workspace = begin(out, shards, request.model)
         dtype = str(token_dtype(vocabulary.vocabulary_size).str)
         step = WriteShard(workspace, TokenLayout(dtype, vocabulary.byte_ids))
         unfinished = len(shards) - len(workspace.done(step.step))
         with console.status(f"tokenize: {unfinished} shards of {len(shards)}"):
-            write(step, len(shards), options)
+            write(step, len(shards), request.options)
         languages = collect(list(workspace.records(step.step, len(shards), Shard)))
         body = {
             "token_dtype": dtype,
             "vocabulary": facts_of(vocabulary),
             "languages": languages,
         }
-        finish(out, "tokenize", {}, inputs, body)
+        finish(request.intent, body)
         clear(out)
         print_end(
             "tokenize",
@@ -152,14 +202,18 @@ def facts_of(vocabulary: VocabularyManifest) -> dict[str, Any]:
     return {name: getattr(vocabulary, name) for name in VocabularyFacts.__struct_fields__}
 
 
-def page_shards(corpora: Sequence[str]) -> list[PageShard]:
-    """Returns the files of each shard, language by language and split by split."""
-    return [
-        shard
+def split_files(corpora: Sequence[str]) -> dict[str, list[PageFile]]:
+    """Returns the files of pages, language by language and split by split (`sw/train`)."""
+    return {
+        f"{language}/{split}": page_files(corpora, language, split)
         for language in training_pages(corpora)
         for split in SPLITS
-        for shard in _shards(f"{language}/{split}", page_files(corpora, language, split))
-    ]
+    }
+
+
+def page_shards(files: Mapping[str, Sequence[PageFile]]) -> list[PageShard]:
+    """Returns the files of each shard, from the files of each language and split."""
+    return [shard for name, some in files.items() for shard in _shards(name, some)]
 
 
 def _shards(prefix: str, files: Sequence[PageFile]) -> list[PageShard]:

@@ -18,14 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sentencepiece
 
 from data.errors import DataError
-from data.examples.mixture import parse, weights_file
 from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
-from data.stores.files import local_copy
 from data.tokens.tokenizer import (
     EOS,
     MODEL_FILE,
@@ -38,42 +35,62 @@ from data.tokens.tokenizer import (
     sentinel_pieces,
 )
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts.claims import Claim, claim, finish, withdraw
-from pipeline.artifacts.output_lock import output_lock
-from pipeline.corpus.pages import corpus_digests, page_count, page_files, page_texts, training_sizes
+from pipeline.artifacts.claims import Claim, withdraw
+from pipeline.artifacts.intent import Identity, Intent, claimed, files_of, finish
+from pipeline.corpus.sample import LONGEST_SENTENCE_BYTES, sample
+from pipeline.corpus.vocabulary_training import STAGE, VocabularyTraining, requested_training
 from pipeline.errors import ArtifactError
 from pipeline.terminal import Terminal, print_end
 
-LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
-BYTES = 256  # pieces of the byte fallback
 TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number
+
+
+def intents(arguments: Vocabulary) -> list[Intent]:
+    """Returns what the command would do."""
+    if arguments.model is not None:
+        return [adoption(arguments, arguments.model)]
+    return [requested_training(arguments).intent]
 
 
 def run(arguments: Vocabulary) -> None:
     """Trains a vocabulary or takes an existing one; does nothing if it is finished."""
     if arguments.model is not None:
         adopt(arguments, arguments.model)
-    elif arguments.corpus and arguments.size:
-        train_on_corpus(arguments)
     else:
-        raise ArtifactError(
-            "A vocabulary was asked for without --model and without both of --corpus and --size; "
-            "give the last two to train one, or --model to take an existing one."
-        )
+        train_on_corpus(requested_training(arguments))
 
 
 def adopt(arguments: Vocabulary, path: Path) -> None:
     """Makes a vocabulary from an existing model, whose pieces keep their ids."""
+    intent = adoption(arguments, path)
+    content = with_sentinels(path)
+    with claimed(intent) as found:
+        if found is not Claim.FINISHED:
+            conclude(arguments.out, intent, content, {})
+
+
+def adoption(arguments: Vocabulary, path: Path) -> Intent:
+    """Returns what taking an existing model would do.
+
+    Raises:
+        ArtifactError: if the settings of a training were given too.
+        DataError: if the file is no such model.
+    """
     if arguments.corpus or arguments.size:
         raise ArtifactError(
             f"--model {path} was given together with --corpus or --size, which train another "
             "vocabulary; give one or the other."
         )
-    content = with_sentinels(path)
-    inputs = {"model": digest_of_contents(path)}
-    with output_lock(arguments.out, "vocabulary"):
-        if claim(arguments.out, "vocabulary", {}, inputs) is not Claim.FINISHED:
-            conclude(arguments.out, content, {}, inputs, {})
+    with_sentinels(path)
+    return Intent(
+        stage=STAGE,
+        reads=[files_of("model", path, [path])],
+        writes=f"{MODEL_FILE} and manifest.json",
+        out=arguments.out,
+        identity=Identity({}, {"model": digest_of_contents(path)}),
+        work="none: its pieces keep their ids",
+        time="seconds",
+    )
 
 
 def with_sentinels(path: Path) -> bytes:
@@ -85,62 +102,33 @@ def with_sentinels(path: Path) -> bytes:
     )
 
 
-def train_on_corpus(arguments: Vocabulary) -> None:
-    """Trains a vocabulary on a sample of corpora; leaves nothing where that is impossible."""
-    check_training(arguments)
-    settings = {
-        "size": arguments.size,
-        "mixture": arguments.mixture,
-        "character_coverage": arguments.character_coverage,
-        "sample_characters": arguments.sample_characters,
-    }
-    weights = parse(arguments.mixture, training_sizes(arguments.corpus))
-    inputs = corpus_digests(arguments.corpus)
-    if weights_path := weights_file(arguments.mixture):
-        inputs["weights"] = digest_of_contents(weights_path)
+def train_on_corpus(training: VocabularyTraining) -> None:
+    """Trains a vocabulary of the requested size on a sample of the corpora.
+
+    Raises:
+        DataError: if the text is too small for the size; nothing is left behind.
+    """
+    arguments, quotas = training.arguments, training.quotas
     console = Terminal(stderr=True)
-    with output_lock(arguments.out, "vocabulary"):
-        if claim(arguments.out, "vocabulary", settings, inputs) is Claim.FINISHED:
+    with claimed(training.intent) as found:
+        if found is Claim.FINISHED:
             console.print(f"vocabulary: {arguments.out} is finished.")
             return
-        quotas = {
-            code: round(weight * arguments.sample_characters) for code, weight in weights.items()
-        }
-        sentences, coverage = sample(arguments.corpus, quotas), arguments.character_coverage
+        sentences = sample(training.files, quotas)
         with console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"):
             try:
-                model = train(sentences, arguments.size, coverage)
+                model = train(sentences, arguments.size, arguments.character_coverage)
             except DataError:
                 withdraw(arguments.out)
                 raise
         facts = {"sample_characters": quotas}
-        conclude(arguments.out, model, settings, inputs, facts, arguments.corpus)
-
-
-def check_training(arguments: Vocabulary) -> None:
-    """Checks the settings that need no text.
-
-    Raises:
-        ArtifactError: if a setting is out of its range.
-    """
-    least = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1
-    size, sampled = arguments.size, arguments.sample_characters
-    coverage = arguments.character_coverage
-    ranges = (
-        ("--character-coverage", coverage, 0 < coverage <= 1, "above 0 and at most 1"),
-        ("--size", size, size >= least, f"at least {least}: sentinels, bytes and a piece"),
-        ("--sample-characters", sampled, sampled > 0, "1 or more"),
-    )
-    for name, value, fits, wanted in ranges:
-        if not fits:
-            raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")
+        conclude(arguments.out, training.intent, model, facts, arguments.corpus)
 
 
 def conclude(
     out: Path,
+    intent: Intent,
     model: bytes,
-    settings: Mapping[str, Any],
-    inputs: Mapping[str, str],
     facts: Mapping[str, Any],
     corpora: Sequence[str] = ("corpus",),
 ) -> None:
@@ -157,42 +145,13 @@ def conclude(
         "sha256": digest_of_contents(path),
         **facts,
     }
-    finish(out, "vocabulary", settings, inputs, body)
+    finish(intent, body)
     print_end(
         "vocabulary",
         f"{tokenizer.size:,} ids ({SENTINELS} sentinels) in {path}; a network needs "
         f"{tokenizer.rows:,} vocabulary rows",
         following=f"tokenize --corpus {' '.join(corpora)} --vocabulary {out} --out tokens",
     )
-
-
-def sample(corpora: Sequence[str], quotas: Mapping[str, int]) -> Iterator[str]:
-    """Yields lines of pages, per language as many characters as its quota.
-
-    Every file contributes in proportion to its pages, from its first page on: within a file pages
-    are ordered by the hash of their address, so the first ones are a random sample.
-    """
-    for language, quota in quotas.items():
-        paths = [file.path for file in page_files(corpora, language, "train")]
-        pages = np.cumsum([0, *map(page_count, paths)])
-        parts = np.diff(quota * pages // pages[-1])
-        for path, part in zip(paths, parts.tolist(), strict=True):
-            with local_copy(path) as here:
-                yield from _sample_of_file(here, part)
-
-
-def _sample_of_file(path: Path, characters: int) -> Iterator[str]:
-    """Yields lines up to a number of characters; a short file is read repeatedly."""
-    left = characters
-    while left > 0:
-        left_before = left
-        for line in _lines(path):
-            if left <= 0:
-                return
-            left -= len(line)
-            yield line
-        if left == left_before:  # a file without any character
-            return
 
 
 def train(sentences: Iterator[str], size: int, character_coverage: float) -> bytes:
@@ -240,10 +199,3 @@ def append_control_pieces(model: bytes, pieces: Sequence[str]) -> bytes:
         body = bytes([0x0A, len(text)]) + text + b"\x15\x00\x00\x00\x00" + b"\x18\x03"
         model += bytes([0x0A, len(body)]) + body
     return model
-
-
-def _lines(path: Path) -> Iterator[str]:
-    characters = LONGEST_SENTENCE_BYTES // 4  # UTF-8 has at most 4 bytes per character
-    for text in page_texts(path):
-        for line in text.split("\n"):
-            yield from (line[i : i + characters] for i in range(0, len(line), characters))

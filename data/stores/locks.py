@@ -67,6 +67,18 @@ def locked(directory: str | Path, stage: str, notify: Callable[[str], None]) -> 
                 Path(where).rmdir()
 
 
+def check_unlocked(directory: str | Path, notify: Callable[[str], None]) -> None:
+    """Checks that no other command holds the lock on a directory; takes and writes nothing.
+
+    Raises:
+        LockHeld: if one does.
+    """
+    where = absolute(str(directory)).rstrip("/")
+    for number in fences.numbers(where)[-1:]:
+        if (holder := read_holder(where, number)) is not None:
+            _check_over(where, number, holder, notify)
+
+
 @contextmanager
 def _held(directory: str, holder: Holder, notify: Callable[[str], None]) -> Iterator[None]:
     try:

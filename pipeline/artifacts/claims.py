@@ -78,13 +78,28 @@ def claim(
     Raises:
         ArtifactError: if the directory holds something else, or the same with other settings.
     """
+    found = look(directory, stage, settings, inputs)
+    if found is Claim.FRESH:
+        _write(directory, CLAIM, _identity(stage, settings, inputs))
+    if found is Claim.FINISHED:
+        remove(join_path(directory, CLAIM))  # left by a kill between the two
+    return found
+
+
+def look(
+    directory: Path | str, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Claim:
+    """Returns what `claim` would find; writes nothing.
+
+    Raises:
+        ArtifactError: if the directory holds something else, or the same with other settings.
+    """
     identity = _identity(stage, settings, inputs)
     for name, status in ((MANIFEST, Claim.FINISHED), (CLAIM, Claim.UNFINISHED)):
         if exists(join_path(directory, name)):
             there = read_head(directory, name)
             if status is Claim.FINISHED:
                 _check_schema(directory, stage, there)
-                remove(join_path(directory, CLAIM))  # left by a kill between the two
             if there.identity != identity:
                 raise ArtifactError(_refusal(directory, there.identity, identity))
             return status
@@ -93,7 +108,6 @@ def claim(
             f"{stage} was asked to write to {directory}, which already holds something that is not "
             f"a {stage} output; name an empty or new directory, or remove it."
         )
-    _write(directory, CLAIM, identity)
     return Claim.FRESH
 
 

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from data.stores.files import is_remote
-from data.stores.locks import locked
+from data.stores.locks import check_unlocked, locked
 from pipeline.errors import ArtifactError
 from pipeline.terminal import print_message
 
@@ -24,12 +25,22 @@ def output_lock(out: Path | str, stage: str) -> Iterator[None]:
         ArtifactError: if the directory holds a symbolic link.
     """
 
-    def notify(sentence: str) -> None:
-        print_message(f"{stage}: {sentence}")
-
     check_no_links(out, stage)
-    with locked(out, stage, notify):
+    with locked(out, stage, partial(_notify, stage)):
         yield
+
+
+def check_free(out: Path | str, stage: str) -> None:
+    """Checks that no other command holds the lock on an output directory, without taking it.
+
+    Raises:
+        LockHeld: if one does.
+    """
+    check_unlocked(out, partial(_notify, stage))
+
+
+def _notify(stage: str, sentence: str) -> None:
+    print_message(f"{stage}: {sentence}")
 
 
 def check_no_links(out: Path | str, stage: str) -> None:

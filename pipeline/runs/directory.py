@@ -11,6 +11,7 @@ from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.artifacts.claims import CLAIM, MANIFEST, read_head
+from pipeline.artifacts.intent import Reading, files_of
 from pipeline.errors import ArtifactError
 from pipeline.runs.record import RunRecord
 
@@ -44,6 +45,43 @@ def find_finished_run(directory: Path) -> RunRecord:
             "the command that started it, which resumes it, or name another run."
         )
     return about
+
+
+def saved_steps(directory: Path) -> list[int]:
+    """Returns the steps of a run's checkpoints, in order; none if it has none."""
+    found = (directory / "checkpoints").glob("*")
+    return sorted(int(path.name) for path in found if path.name.isdigit())
+
+
+def requested_step(directory: Path, step: int | None) -> int:
+    """Returns the step of the requested checkpoint: the last one for None.
+
+    Raises:
+        ArtifactError: if there is no such checkpoint.
+    """
+    steps = saved_steps(directory)
+    if not steps:
+        raise ArtifactError(
+            f"A checkpoint was expected in {directory / 'checkpoints'}, which holds none; let the "
+            "command that started the run reach its first, or name another run."
+        )
+    if step is not None and step not in steps:
+        raise ArtifactError(
+            f"Checkpoint {step} of {directory} was asked for, which has {steps}; name one of these "
+            "with --step, or omit it for the last."
+        )
+    return steps[-1] if step is None else step
+
+
+def checkpoint_read(name: str, directory: Path, step: int | None) -> Reading:
+    """Returns a run's checkpoint as something that is read; the last one for None.
+
+    Raises:
+        ArtifactError: if there is no such checkpoint.
+    """
+    step = requested_step(directory, step)
+    files = (directory / "checkpoints" / str(step)).rglob("*")
+    return files_of(name, directory, files, f"the checkpoint of step {step:,}")
 
 
 def _held_instead(directory: Path) -> str:

@@ -18,7 +18,7 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe.mesh_choice import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import RECIPE, find_run
+from pipeline.runs.directory import RECIPE, find_run, requested_step
 
 
 def load_run(directory: Path) -> tuple[Recipe, Trainer]:
@@ -47,24 +47,10 @@ def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, i
     """
     checkpoints = Checkpoints(directory / "checkpoints")
     try:
-        step = _requested_step(directory, checkpoints.steps(), step)
+        step = requested_step(directory, step)
         shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
         return checkpoints.restore(step, shapes).arrays, step
     except CheckpointError as error:
         raise ArtifactError(str(error)) from error
     finally:
         checkpoints.close()
-
-
-def _requested_step(directory: Path, steps: list[int], step: int | None) -> int:
-    if not steps:
-        raise ArtifactError(
-            f"A checkpoint was expected in {directory / 'checkpoints'}, which holds none; let the "
-            "command that started the run reach its first, or name another run."
-        )
-    if step is not None and step not in steps:
-        raise ArtifactError(
-            f"Checkpoint {step} of {directory} was asked for, which has {steps}; name one of these "
-            "with --step, or omit it for the last."
-        )
-    return steps[-1] if step is None else step

@@ -1,6 +1,11 @@
 """Opens token blocks by directory or by object-store address; see `data/stores/staging.py`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from data.examples.mixture import TextSizes
 from data.stores import staging
@@ -8,8 +13,10 @@ from data.stores.files import is_remote
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import CacheOptions
+from pipeline.arguments import CacheOptions, Distill, Evaluate, Pretrain
 from pipeline.artifacts.claims import MANIFEST, read_manifest
+
+Arguments = TypeVar("Arguments", Pretrain, Distill, Evaluate)
 
 
 def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
@@ -25,6 +32,13 @@ def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
         place, (MANIFEST, MODEL_FILE), cache.directory.expanduser(), cache.limit_bytes
     )
     return TokenBlocks(directory, read_manifest(directory, "tokenize", TokenManifest), files)
+
+
+@contextmanager
+def cached_nowhere(arguments: Arguments) -> Iterator[Arguments]:
+    """Yields a command's arguments with a cache that is removed afterwards, for a dry run."""
+    with TemporaryDirectory() as directory:
+        yield replace(arguments, cache=CacheOptions(directory=Path(directory)))
 
 
 def training_sizes(blocks: TokenBlocks) -> TextSizes:

@@ -21,7 +21,7 @@ from model.train_step import Trainer, TrainState
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import FREE, Recipe, recipe_from_json, recipe_to_json
-from pipeline.runs.directory import RECIPE, find_run
+from pipeline.runs.directory import RECIPE, find_run, saved_steps
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.run import input_digests
 
@@ -85,9 +85,7 @@ class Branch:
         self._check_checkpoint()
 
     def _check_checkpoint(self) -> None:
-        steps = sorted(
-            int(path.name) for path in (self.trunk / "checkpoints").glob("*") if path.name.isdigit()
-        )
+        steps = saved_steps(self.trunk)
         if self.at not in steps:
             raise ArtifactError(
                 f"Checkpoint {self.at} of {self.trunk} was asked for, which has {steps}; name one "

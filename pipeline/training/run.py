@@ -32,6 +32,7 @@ from pipeline.artifacts.claims import (
     finish,
     read_head,
 )
+from pipeline.artifacts.intent import Identity
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
 from pipeline.hardware.compilation_cache import keep_compiled_programs
@@ -77,6 +78,11 @@ class PreparedRun:
     def with_input(self, name: str, digest: str) -> "PreparedRun":
         """Returns the run with one more input."""
         return replace(self, inputs={**self.inputs, name: digest})
+
+    @property
+    def identity(self) -> Identity:
+        """What the run's directory is claimed for."""
+        return Identity(self.settings, self.inputs)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -145,9 +151,9 @@ def is_finished(prepared: PreparedRun) -> bool:
 
 
 def _claim(prepared: PreparedRun) -> Claim:
-    out, inputs = prepared.out, prepared.inputs
+    out = prepared.out
     check_not_longer(prepared)
-    found = claim(out, prepared.recipe.stage, prepared.settings, inputs)
+    found = claim(out, prepared.recipe.stage, *prepared.identity)
     if found is Claim.UNFINISHED:
         check_numerics(out)
     return found
@@ -210,7 +216,7 @@ def carry_out(prepared: PreparedRun, training: Training, more: Mapping[str, Any]
             f"(exit status {PREEMPTED_STATUS})."
         )
     if is_first():
-        finish(out, stage, prepared.settings, prepared.inputs, {"steps": steps})
+        finish(out, stage, *prepared.identity, {"steps": steps})
         print_end(stage, result_of(out), following=following(prepared.recipe, out))
 
 

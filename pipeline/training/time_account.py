@@ -131,5 +131,11 @@ def record(directory: Path, account: TimeAccount, first: int, last: int) -> dict
     return value
 
 
+def evaluating_seconds(directory: Path) -> float:
+    """Returns the seconds that all starts of a run spent with evaluations; 0 if none is known."""
+    starts = _starts(directory / FILE)
+    return sum(one.seconds.get("evaluating", 0.0) for one in starts)
+
+
 def _starts(path: Path) -> list[Start]:
     return read_json(path, Starts).starts if path.exists() else []

@@ -25,7 +25,7 @@ from pipeline.artifacts import claims
 from pipeline.beam.options import pipeline_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import Workspace
-from pipeline.tokenize import key_of, page_shards
+from pipeline.tokenize import key_of, page_shards, split_files
 from pipeline.tokens.write_shards import TokenLayout, WriteShard
 from pipeline.vocabulary import run
 
@@ -185,8 +185,8 @@ def test_a_job_cut_short_goes_on_after_its_finished_shards(
     """Those of its own: what another version of the code has finished is done again."""
     out = tmp_path / "out"
     model = (vocabulary / MODEL_FILE).read_bytes()
-    names = [shard.name for shard in page_shards((str(corpus),))]
-    key = key_of(page_shards((str(corpus),)), model) if same_version else "another"
+    names = [shard.name for shard in page_shards(split_files((str(corpus),)))]
+    key = key_of(page_shards(split_files((str(corpus),))), model) if same_version else "another"
     shutil.copytree(tokens, out)
     manifest = read_json(out / "manifest.json", dict)
     for code in ("sw", "ja"):  # as a kill leaves them: some shards finished, one half-written

@@ -12,8 +12,10 @@ from data.tokens.manifest import VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, load, sentinel_pieces
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.claims import read_manifest
+from pipeline.corpus.pages import page_files
+from pipeline.corpus.sample import sample
 from pipeline.errors import ArtifactError
-from pipeline.vocabulary import append_control_pieces, run, sample
+from pipeline.vocabulary import append_control_pieces, run
 
 TEXTS = [
     "Watu wote wamezaliwa huru.",
@@ -34,6 +36,12 @@ def foreign_model(**settings) -> bytes:
         **{"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1} | settings,
     )
     return model.getvalue()
+
+
+def sampled(corpora: list[Path], quotas: dict[str, int]) -> list[str]:
+    """Returns a sample of the training pages of corpora."""
+    files = {code: page_files([*map(str, corpora)], code, "train") for code in quotas}
+    return list(sample(files, quotas))
 
 
 def test_a_model_without_sentinels_keeps_its_ids_and_gets_them_appended(tmp_path):
@@ -87,8 +95,8 @@ def test_a_sample_has_its_quotas_from_every_file_in_proportion(tmp_path):
     second = write_pages(tmp_path / "b", "en", [f"b{n:03d}" * 5 for n in range(300)])
     write_pages(first, "en", ["held out"], "validation")
     write_pages(second, "sw", ["maji\n\nmoto"])
-    lines = list(sample([str(first), str(second)], {"en": 4000, "sw": 100}))
-    assert lines == list(sample([str(first), str(second)], {"en": 4000, "sw": 100}))
+    lines = sampled([first, second], {"en": 4000, "sw": 100})
+    assert lines == sampled([first, second], {"en": 4000, "sw": 100})
     characters = Counter()
     for line in lines:
         characters[line[0]] += len(line)
@@ -101,11 +109,11 @@ def test_a_sample_has_its_quotas_from_every_file_in_proportion(tmp_path):
 def test_lines_too_long_for_sentencepiece_are_cut(tmp_path):
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 9000)))
     corpus = write_pages(tmp_path, "zh", [text])
-    lines = list(sample([str(corpus)], {"zh": 9000}))
+    lines = sampled([corpus], {"zh": 9000})
     assert "".join(lines) == text
     assert max(len(line.encode()) for line in lines) <= 16_384
 
 
 def test_pages_without_characters_end_the_sample(tmp_path):
     corpus = write_pages(tmp_path, "yo", ["", "\n"])
-    assert list(sample([str(corpus)], {"yo": 10})) == []
+    assert sampled([corpus], {"yo": 10}) == []

@@ -1,0 +1,47 @@
+"""A sample of the lines of a corpus, with a number of characters per language."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.stores.files import local_copy
+from pipeline.corpus.pages import PageFile, page_count, page_texts
+
+LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
+
+
+def sample(files: Mapping[str, Sequence[PageFile]], quotas: Mapping[str, int]) -> Iterator[str]:
+    """Yields lines of the pages of files, per language as many characters as its quota.
+
+    Every file contributes in proportion to its pages, from its first page on: within a file pages
+    are ordered by the hash of their address, so the first ones are a random sample.
+    """
+    for language, quota in quotas.items():
+        paths = [file.path for file in files[language]]
+        pages = np.cumsum([0, *map(page_count, paths)])
+        parts = np.diff(quota * pages // pages[-1])
+        for path, part in zip(paths, parts.tolist(), strict=True):
+            with local_copy(path) as here:
+                yield from _sample_of_file(here, part)
+
+
+def _sample_of_file(path: Path, characters: int) -> Iterator[str]:
+    """Yields lines up to a number of characters; a short file is read repeatedly."""
+    left = characters
+    while left > 0:
+        left_before = left
+        for line in _lines(path):
+            if left <= 0:
+                return
+            left -= len(line)
+            yield line
+        if left == left_before:  # a file without any character
+            return
+
+
+def _lines(path: Path) -> Iterator[str]:
+    characters = LONGEST_SENTENCE_BYTES // 4  # UTF-8 has at most 4 bytes per character
+    for text in page_texts(path):
+        for line in text.split("\n"):
+            yield from (line[i : i + characters] for i in range(0, len(line), characters))

@@ -1,0 +1,111 @@
+"""A vocabulary's training as the user requested it: arguments resolved and checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.examples.mixture import parse, weights_file
+from data.stores.digests import digest_of_contents
+from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, UNKNOWN
+from pipeline.arguments import Vocabulary
+from pipeline.artifacts.intent import Identity, Intent, Reading, files_of
+from pipeline.corpus.pages import (
+    PageFile,
+    corpus_digests,
+    page_files,
+    training_pages,
+    training_sizes,
+)
+from pipeline.errors import ArtifactError
+
+STAGE = "vocabulary"
+BYTES = 256  # pieces of the byte fallback
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyTraining:
+    """A training of a vocabulary whose arguments passed all checks.
+
+    Attributes:
+        arguments: the command's arguments.
+        files: files of training pages by language.
+        quotas: characters to sample by language.
+        intent: what it would do.
+    """
+
+    arguments: Vocabulary
+    files: Mapping[str, Sequence[PageFile]]
+    quotas: Mapping[str, int]
+    intent: Intent
+
+
+def requested_training(arguments: Vocabulary) -> VocabularyTraining:
+    """Returns the training that the arguments name.
+
+    Raises:
+        ArtifactError: if a setting is missing or out of its range, or there is no such corpus.
+        DataError: if the mixture is unknown.
+    """
+    if not (arguments.corpus and arguments.size):
+        raise ArtifactError(
+            "A vocabulary was asked for without --model and without both of --corpus and --size; "
+            "give the last two to train one, or --model to take an existing one."
+        )
+    check_training(arguments)
+    weights = parse(arguments.mixture, training_sizes(arguments.corpus))
+    files = {code: page_files(arguments.corpus, code, "train") for code in weights}
+    quotas = {code: round(weight * arguments.sample_characters) for code, weight in weights.items()}
+    return VocabularyTraining(
+        arguments=arguments,
+        files=files,
+        quotas=quotas,
+        intent=training_intent(arguments, [file for some in files.values() for file in some]),
+    )
+
+
+def training_intent(arguments: Vocabulary, files: Sequence[PageFile]) -> Intent:
+    """Returns what a training on these files of pages would do."""
+    settings = {
+        "size": arguments.size,
+        "mixture": arguments.mixture,
+        "character_coverage": arguments.character_coverage,
+        "sample_characters": arguments.sample_characters,
+    }
+    inputs = corpus_digests(arguments.corpus)
+    pages = training_pages(arguments.corpus)
+    holds = f"{sum(pages.values()):,} training pages in {len(pages)} languages"
+    corpora = " ".join(arguments.corpus)
+    reads = [Reading("corpus", corpora, len(files), sum(file.size for file in files), holds)]
+    if weights_path := weights_file(arguments.mixture):
+        inputs["weights"] = digest_of_contents(weights_path)
+        reads.append(files_of("weights", weights_path, [Path(weights_path)]))
+    return Intent(
+        stage=STAGE,
+        reads=reads,
+        writes=f"{MODEL_FILE} and manifest.json",
+        out=arguments.out,
+        identity=Identity(settings, inputs),
+        work=(
+            f"{arguments.size:,} ids from a sample of {arguments.sample_characters:,} characters "
+            f"by {arguments.mixture}"
+        ),
+    )
+
+
+def check_training(arguments: Vocabulary) -> None:
+    """Checks the settings that need no text.
+
+    Raises:
+        ArtifactError: if a setting is out of its range.
+    """
+    least = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1
+    size, sampled = arguments.size, arguments.sample_characters
+    coverage = arguments.character_coverage
+    ranges = (
+        ("--character-coverage", coverage, 0 < coverage <= 1, "above 0 and at most 1"),
+        ("--size", size, size >= least, f"at least {least}: sentinels, bytes and a piece"),
+        ("--sample-characters", sampled, sampled > 0, "1 or more"),
+    )
+    for name, value, fits, wanted in ranges:
+        if not fits:
+            raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")

@@ -1,0 +1,90 @@
+"""What a training would do: what `--dry-run` of `pretrain` and `distill` prints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from data.tokens.blocks import TokenBlocks
+from model.memory import checkpoint_bytes
+from model.transformer import parameter_count, transformer_shapes
+from pipeline.artifacts.claims import Claim
+from pipeline.artifacts.intent import Intent, Reading, bytes_in_words, check_unused, look
+from pipeline.recipe import named
+from pipeline.recipe.recipe import Recipe
+from pipeline.runs.directory import saved_steps
+from pipeline.runs.finished import read_metrics
+from pipeline.training.description import check_numerics
+from pipeline.training.live_view import duration
+from pipeline.training.run import PreparedRun, check_not_longer
+
+
+def intent_of(prepared: PreparedRun, place: str, weights: Sequence[Reading] = ()) -> Intent:
+    """Returns what a training would do.
+
+    Args:
+        prepared: the run.
+        place: tokens as the user named them.
+        weights: first weights or a teacher, which it reads too.
+
+    Raises:
+        LockHeld: if another command holds the lock.
+        ArtifactError: if the directory holds something else, or a run that cannot be resumed.
+    """
+    recipe, out = prepared.recipe, prepared.out
+    one = checkpoint_bytes(recipe.model, recipe.optimizer)
+    intent = Intent(
+        stage=recipe.stage,
+        reads=[tokens_read(prepared.blocks, place), *weights],
+        writes=f"recipe.json, checkpoints of {bytes_in_words(one)} each, metrics and evaluations",
+        out=out,
+        identity=prepared.identity,
+        work=work_of(recipe, _done(out)),
+        time=expected_time(recipe, out),
+    )
+    check_unused(out, recipe.stage)
+    check_not_longer(prepared)
+    if look(intent) is Claim.UNFINISHED:
+        check_numerics(out)
+    return intent
+
+
+def tokens_read(blocks: TokenBlocks, place: str) -> Reading:
+    """Returns token blocks as something that is read; their page tables do not count."""
+    shards = [
+        shard
+        for splits in blocks.manifest.languages.values()
+        for split in splits.values()
+        for shard in split.shards
+    ]
+    tokens = blocks.counts("train", "tokens")
+    holds = f"{sum(tokens.values()):,} training tokens in {len(tokens)} languages"
+    return Reading("tokens", place, len(shards), sum(one.file_bytes for one in shards), holds)
+
+
+def work_of(recipe: Recipe, done: int) -> str:
+    """Returns the steps that are left, in words."""
+    parameters = parameter_count(transformer_shapes(recipe.model))
+    after = f" after step {done:,}" if done else ""
+    return (
+        f"{recipe.steps - done:,} steps{after}, of {recipe.rows} rows x {recipe.inputs} tokens; "
+        f"{parameters:,} parameters"
+    )
+
+
+def expected_time(recipe: Recipe, out: Path) -> str:
+    """Returns the time of the steps that are left at the speed of those that were logged."""
+    seconds = [one for line in read_metrics(out / "metrics.jsonl") if (one := line.get("seconds"))]
+    if seconds:
+        left, pace = recipe.steps - _done(out), median(seconds)
+        return (
+            f"{duration(left * pace)} at {pace:.3g} s per step, as logged so far; evaluations and "
+            "checkpoints come on top"
+        )
+    if recipe.name in named.names():
+        command = f"mswitch plan --recipe {recipe.name} --topology TOPOLOGY"
+        return f"not measured before the first steps; `{command}` bounds it on TPUs and GPUs"
+    return "not measured before the first steps"
+
+
+def _done(out: Path) -> int:
+    return max(saved_steps(out), default=0)
