@@ -6,9 +6,16 @@ and a disk that is full or may not be written, print one sentence, not a traceba
 module is imported only when the command runs, so `--help` loads none of JAX, Beam and TensorFlow.
 """
 
+import os
+import signal
+import sys
+
 from pipeline.own_packages import check_not_hidden
 
 check_not_hidden()  # before anything is imported from them
+IS_PROGRAM = __name__ == "__main__" or os.path.basename(sys.argv[0]) == "mswitch"
+if IS_PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C shows no traceback of an import
 
 import difflib
 import functools
@@ -16,7 +23,6 @@ import importlib
 import logging
 import operator
 import re
-import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace

@@ -21,6 +21,9 @@ STOPPING = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGTERM"}
 PATIENCE_SECONDS = 2.0  # until a command that cannot be interrupted says so
 
+_came = threading.Event()
+_at_first: list[Callable[[], None]] = []
+
 
 class Stopped(KeyboardInterrupt):
     """A command that a signal interrupted; no library takes it for an error of its own."""
@@ -80,6 +83,7 @@ def stoppable(stage: str) -> Iterator[None]:
     Raises:
         Stopped: if a signal arrives.
     """
+    _came.clear()
     name = f"{stage}: stops as soon as it can; a second signal quits at once."
     waiting = threading.Timer(PATIENCE_SECONDS, say, [name])
     waiting.daemon = True
@@ -87,11 +91,32 @@ def stoppable(stage: str) -> Iterator[None]:
     def interrupt(number: int) -> None:
         raise Stopped(number)
 
-    with Signals(lambda _: waiting.start(), lambda number: quit_at_once(stage, number), interrupt):
+    def first(_: int) -> None:
+        _came.set()
+        for act in _at_first:
+            act()
+        waiting.start()
+
+    with Signals(first, lambda number: quit_at_once(stage, number), interrupt):
         try:
             yield
         finally:
             waiting.cancel()
+
+
+@contextmanager
+def at_first_signal(act: Callable[[], None]) -> Iterator[None]:
+    """Calls a function in a thread as soon as the first signal arrives within the block."""
+    _at_first.append(act)
+    try:
+        yield
+    finally:
+        _at_first.remove(act)
+
+
+def signals_came() -> bool:
+    """Returns whether a signal has come that stops this command."""
+    return _came.is_set()
 
 
 def quit_at_once(stage: str, number: int) -> None:

@@ -6,6 +6,7 @@ started by `pipeline.beam.local_worker` and receive the options.
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -21,9 +22,13 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
     FnApiRunner,
 )
 
+from pipeline.beam.worker_line import line_to_workers
+from pipeline.stopping import signals_came
+
 # Interrupts the main thread, which waits on a lock. A shell's background jobs ignore SIGINT.
 WAKE = signal.SIGUSR1
-WORKER = f"{sys.executable} -m pipeline.beam.local_worker"
+# Ctrl-C and a closed terminal are the runner's, also while a worker starts.
+WORKER = f"trap '' INT HUP; exec {shlex.quote(sys.executable)} -m pipeline.beam.local_worker"
 
 
 class LocalRunner(FnApiRunner):
@@ -44,7 +49,7 @@ class LocalRunner(FnApiRunner):
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK:
                 environment.payload = WORKER.encode()
-        with interrupted_if_a_worker_ends():
+        with line_to_workers(), interrupted_if_a_worker_ends():
             return super().run_via_runner_api(pipeline_proto, options)
 
 
@@ -64,12 +69,16 @@ def interrupted_if_a_worker_ends() -> Iterator[None]:
     def note(error: threading.ExceptHookArgs) -> None:
         if error.thread is not None and error.thread.name == "run_worker":
             ended.append(str(error.exc_value))
-            if len(ended) == 1:  # a second signal could arrive after the handler is removed
+            if (
+                len(ended) == 1 and not signals_came()
+            ):  # a second signal could arrive after the handler is removed
                 os.kill(os.getpid(), WAKE)
         else:
             before(error)
 
     def wake(*_: object) -> None:
+        if signals_came():  # which ends the command by itself
+            return
         raise WorkerEnded(
             f"A worker process was lost ({ended[0]}; -9 and 137: killed, often for memory); "
             "run fewer, for example -- --direct_num_workers=1."

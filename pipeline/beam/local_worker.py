@@ -4,14 +4,14 @@ The log still reaches the runner, which shows warnings.
 """
 
 import logging
-import signal
 import sys
+
+from pipeline.beam.worker_line import end_with_the_runner
 
 
 def main() -> None:
-    """Runs the worker until the runner ends it; Ctrl-C and a closed terminal are the runner's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    """Runs the worker until the runner ends it, or has ended."""
+    end_with_the_runner()
     logging.basicConfig(handlers=[logging.NullHandler()])
     from apache_beam.runners.worker import sdk_worker_main
 

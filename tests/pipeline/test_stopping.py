@@ -1,10 +1,14 @@
 """Signals, in processes of their own: one sentence, the usual status, no traceback."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+
+from pipeline.beam.worker_line import VARIABLE, line_to_workers
 
 # A shell's background ignores Ctrl-C, and children inherit that.
 HEARD = "import signal\nfor one in (1, 2, 15): signal.signal(one, signal.SIG_DFL)\n"
@@ -52,6 +56,64 @@ def test_a_second_signal_quits_a_stage_that_cannot_be_interrupted():
     assert status == 128 + signal.SIGINT
     assert printed[0] == "recipes: stops as soon as it can; a second signal quits at once."
     assert printed[1].startswith("recipes: quits at once (Ctrl-C again)")
+
+
+def test_ctrl_c_while_the_program_is_being_imported_shows_no_traceback():
+    code = (
+        "import os, sys\nsys.argv = ['/bin/mswitch', 'recipes']\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'tyro': os.kill(os.getpid(), 2)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "import signal; signal.signal(2, signal.default_int_handler)\n"
+        "import pipeline.cli"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_workers_of_a_job_end_with_it(tmp_path):
+    """Ctrl-C reaches the whole group; a worker that still waited would keep its file open."""
+    work = f"""
+    import apache_beam as beam
+    from pipeline.beam import job
+    from pipeline.beam.options import pipeline_options
+
+    def wait(path):
+        import os, time
+        with open(path, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(999)
+
+    given = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    with job.running(pipeline_options(given)) as pipeline:
+        _ = pipeline | beam.Create([{str(tmp_path / "worker")!r}]) | beam.Map(wait)"""
+    code = HEARD + PROGRAM.format(work=work)
+    started = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (tmp_path / "worker").exists() and started.poll() is None:
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGINT)
+    _, printed = started.communicate()  # ends once no process holds standard error open
+    assert started.returncode == 128 + signal.SIGINT
+    (sentence,) = [line for line in printed.splitlines() if "stops as soon" not in line]
+    assert sentence.startswith("mswitch: recipes was stopped by Ctrl-C;")
+
+
+def test_a_worker_ends_when_its_line_is_cut():
+    code = (
+        "from pipeline.beam.worker_line import end_with_the_runner\nimport time\n"
+        "end_with_the_runner()\nprint('works', flush=True)\ntime.sleep(999)"
+    )
+    with line_to_workers():
+        worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "works\n"
+        assert worker.poll() is None
+    worker.communicate()
+    assert worker.returncode == 0
+    assert VARIABLE not in os.environ
 
 
 def test_a_signal_that_the_parent_ignores_stays_ignored():
