@@ -118,6 +118,26 @@ def read_bytes(path: str | Path) -> bytes:
     return with_retries(lambda: filesystem.cat_file(root), str(path))
 
 
+def read_at_most(path: str | Path, most_bytes: int) -> bytes | None:
+    """Returns the content of a file; None if it is larger.
+
+    No more than one byte beyond the limit is read, and nothing of a store's file that is larger.
+    """
+    if not is_remote(path):
+        with Path(path).open("rb") as file:
+            content = file.read(most_bytes + 1)
+    elif (size := _size(str(path))) == 0:
+        content = b""  # S3 answers 416 to a range of an empty object
+    elif size is not None and size > most_bytes:
+        return None
+    else:
+        filesystem, root = open_store(str(path))
+        content = with_retries(
+            lambda: filesystem.cat_file(root, start=0, end=most_bytes + 1), str(path)
+        )
+    return content if len(content) <= most_bytes else None
+
+
 def remove(path: str | Path) -> None:
     """Removes a file, or a directory with its content, if it exists."""
     if is_remote(path):

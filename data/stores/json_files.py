@@ -71,11 +71,8 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def _content(path: str | Path) -> bytes:
-    if files.is_remote(path):
-        return files.read_bytes(path)
-    with Path(path).open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
+    content = files.read_at_most(path, MOST_BYTES)
+    if content is None:
         raise DataError(
             f"{path} should hold JSON of at most {MOST_BYTES:,} bytes and is larger; restore it or "
             "remove the directory."

@@ -7,6 +7,7 @@ so each process loads it at its first use.
 """
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,14 @@ from pipeline.cleaning.identification_time import identification_timed
 
 Judgement = Callable[[Page], Page | Dropped]
 JUDGEMENT_FAILED = "judgement_failed"
+LONGEST_CLASS_NAME = 60  # characters of it in a reason
 
 
 def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
     """Returns the page after all judgements, or the result of the first that drops it.
 
-    A page on which a judgement fails is rejected as it was read, so `rejected/` has its text.
+    A page on which a judgement fails is rejected as it was read, so `rejected/` has its address and
+    text. The reason has the class of the exception: `judgement_failed_key_error`.
     """
     for judge in judgements:
         try:
@@ -36,11 +39,16 @@ def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
         except BaseException as error:
             if not concerns_one_page(error):
                 raise
-            return Rejected(page, JUDGEMENT_FAILED)
+            return Rejected(page, _reason_of(error))
         if not isinstance(outcome, Page):
             return outcome
         page = outcome
     return page
+
+
+def _reason_of(error: BaseException) -> str:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(error).__name__).lower()
+    return f"{JUDGEMENT_FAILED}_{re.sub('[^a-z0-9_]', '', words)[:LONGEST_CLASS_NAME]}"
 
 
 @dataclass(frozen=True)

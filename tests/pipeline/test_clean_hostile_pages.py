@@ -11,6 +11,7 @@ from damaged_archives import HTTP, member
 from data.errors import DataError
 from data.language_id import cld3
 from data.reading import html_text
+from data.reading.page import Page, Rejected
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning import judgement
@@ -87,14 +88,35 @@ def archive_of_two() -> bytes:
     return response("good", lines) + response("bad", lines.replace("sana", "hostile"))
 
 
-def test_a_page_on_which_a_judgement_fails_is_rejected_with_its_text(tmp_path, monkeypatch):
+def test_a_page_on_which_a_judgement_fails_is_rejected_with_its_address_text_and_exception(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(judgement, "_identifier", lambda model: Identifier(KeyError("a bug")))
     manifest = cleaned(tmp_path, archive_of_two(), "mc4")
     (rejected,) = pq.read_table(tmp_path / "out/rejected").to_pylist()
-    assert rejected["reason"] == "judgement_failed"
+    assert rejected["reason"] == "judgement_failed_key_error"
+    assert rejected["url"] == "http://bad.example/"
     assert "hostile" in rejected["text"]
+    counts = [one["rejected"] for one in manifest["languages"].values() if one["rejected"]]
+    assert counts == [{"judgement_failed_key_error": 1}]
     assert pq.read_table(tmp_path / "out/pages")["url"].to_pylist() == ["http://good.example/"]
     assert manifest["broken_records"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("UnicodeDecodeError", "unicode_decode_error"),
+        ("PanicException", "panic_exception"),
+        ("\x1b[31m/..\nÜber" + "x" * 999, "31mber" + "x" * 54),
+    ],
+)
+def test_the_name_of_an_exception_is_a_short_reason(name, reason):
+    def failing(page: Page) -> Page:
+        raise type(name, (Exception,), {})
+
+    rejected = judgement.judged(Page("http://a.example/", "text"), [failing])
+    assert rejected == Rejected(Page("http://a.example/", "text"), f"judgement_failed_{reason}")
 
 
 def test_what_concerns_every_page_ends_the_job(tmp_path, monkeypatch):

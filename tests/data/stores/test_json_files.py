@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct, convert, to_builtins
@@ -12,6 +13,7 @@ from msgspec import Struct, convert, to_builtins
 from data.corpus_manifest import CorpusManifest
 from data.errors import DataError
 from data.stores import json_files
+from data.stores.atomic import write_text
 from data.stores.json_files import decode_json, read_json
 from data.stores.json_shapes import RelativePath
 from data.tokens.manifest import TokenManifest, VocabularyManifest
@@ -75,6 +77,38 @@ def test_a_file_too_large_for_json_is_not_read_whole(tmp_path, monkeypatch):
     path.write_text('{"stage": "clean"}')
     with pytest.raises(DataError, match=r"manifest.json should hold JSON of at most 10 bytes"):
         read_json(path, Head)
+
+
+def test_an_object_too_large_for_json_is_refused_by_its_size(monkeypatch):
+    path = "memory://large/manifest.json"
+    write_text(path, '{"stage": "clean"}')
+    monkeypatch.setattr(json_files, "MOST_BYTES", 10)
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", None)
+    with pytest.raises(DataError, match=r"manifest.json should hold JSON of at most 10 bytes"):
+        read_json(path, Head)
+
+
+def test_an_object_that_grows_after_its_size_was_asked_is_not_read_whole(monkeypatch):
+    path = "memory://growing/manifest.json"
+    write_text(path, '{"stage": "clean"}')
+    monkeypatch.setattr(json_files, "MOST_BYTES", 10)
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda *_: {"size": 9, "type": "file"})
+    read, cat_file = [], MemoryFileSystem.cat_file
+
+    def counted(self, *args, **kwargs):
+        read.append(cat_file(self, *args, **kwargs))
+        return read[-1]
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", counted)
+    with pytest.raises(DataError, match=r"manifest.json should hold JSON of at most 10 bytes"):
+        read_json(path, Head)
+    assert list(map(len, read)) == [11]
+
+
+def test_an_empty_object_is_no_json():
+    write_text("memory://empty/manifest.json", "")
+    with pytest.raises(DataError, match=r"manifest.json should hold JSON with the expected fields"):
+        read_json("memory://empty/manifest.json", Head)
 
 
 @pytest.mark.parametrize(
