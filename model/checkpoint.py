@@ -27,6 +27,7 @@ from jaxtyping import PyTree
 
 from model.dimensions import by_path
 from model.fingerprints import fingerprints, mesh_replicated, orderless_fingerprints
+from model.orbax_clock import use_monotonic_clock
 
 State = TypeVar("State", bound=PyTree)
 KEPT = 2
@@ -46,6 +47,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep_every: int = 0):
         self.directory = directory.absolute()
+        use_monotonic_clock()
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of our errors
         options = ocp.CheckpointManagerOptions(
             max_to_keep=KEPT, keep_period=keep_every or None, create=True

@@ -17,6 +17,7 @@ from data.stores.digests import digest_of_bytes, digest_of_value
 from data.stores.fences import FOLDER
 from data.stores.files import absolute, directories_in, exists, join_path, read_bytes
 from data.tokens.blocks import manifest_entry, token_dtype
+from data.tokens.character_map import check_character_maps
 from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.arguments import Tokenize
@@ -185,6 +186,7 @@ def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:
 
     Raises:
         ArtifactError: if the model is not the one that the manifest describes.
+        DataError: if the model's character map is damaged.
     """
     manifest = read_manifest(directory, "vocabulary", VocabularyManifest)
     path = join_path(directory, MODEL_FILE)
@@ -194,6 +196,7 @@ def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:
             f"{path} should be the model that {directory}/manifest.json describes and is missing "
             "or another (checksum); make the vocabulary again."
         )
+    check_character_maps(model, path)
     return manifest, model
 
 

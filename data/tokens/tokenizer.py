@@ -16,6 +16,7 @@ import sentencepiece
 from jaxtyping import Int
 
 from data.errors import DataError
+from data.tokens.character_map import check_character_maps
 
 MODEL_FILE = "sentencepiece.model"  # in every directory with a vocabulary
 SENTINELS = 100
@@ -28,6 +29,7 @@ class Tokenizer:
     """One loaded SentencePiece model."""
 
     def __init__(self, model: bytes):
+        check_character_maps(model)
         self.processor = sentencepiece.SentencePieceProcessor()
         try:
             self.processor.LoadFromSerializedProto(model)

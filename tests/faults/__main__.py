@@ -3,8 +3,8 @@
     PYTHONPATH=tests/helpers python -m tests.faults [--kills 20] [--rounds 2] [--seed 0]
 
 Every fault must end in the right bytes or in one sentence. Prints a table of stage, fault and
-outcomes, writes it as JSON, and exits with 1 if anything else came out. Disks are mounted in
-memory, which needs root; without it the faults of disks are listed as not run.
+outcomes, replaces its rows in `benchmarks/results/faults.json`, and exits with 1 if anything else
+came out. Disks are mounted in memory, which needs root; without it their faults are not run.
 """
 
 import argparse
@@ -53,12 +53,21 @@ def main() -> None:
                     outcomes = strike(bench, stages[stage], count)
                 rows.append({"stage": stage, "fault": fault, "rounds": count, **outcomes})
                 print(json.dumps(rows[-1]), f"{time.monotonic() - started:.0f} s", flush=True)
-                RESULT.write_text(json.dumps(rows, indent=1) + "\n")
+                record(rows[-1])
     print_table(rows)
     sys.exit(int(any(name not in (*KEYS, *HARMLESS, NOT_RUN) for row in rows for name in row)))
 
 
 KEYS = ("stage", "fault", "rounds")
+ROWS = [(fault, stage) for fault, (names, _) in FAULTS.items() for stage in names]
+
+
+def record(row: dict) -> None:
+    """Replaces the row of this stage and fault in the result."""
+    found = json.loads(RESULT.read_text()) if RESULT.exists() else []
+    rows = {(one["fault"], one["stage"]): one for one in (*found, row)}
+    kept = [rows[pair] for pair in ROWS if pair in rows]
+    RESULT.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def print_table(rows: list[dict]) -> None:

@@ -1,6 +1,8 @@
 """A checkpoint is the state, bit for bit; a damaged or unfinished one is noticed."""
 
 import errno
+import itertools
+import time
 
 import equinox as eqx
 import jax
@@ -46,6 +48,20 @@ def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(one, tmp_path,
     assert again.steps() == [1]
     again.restore(1, shapes)
     again.save(2, state)
+    again.close()
+
+
+def test_a_wall_clock_that_is_set_forward_does_not_end_a_save(one, tmp_path, monkeypatch):
+    years = itertools.count(time.time(), 365 * 86_400)
+    monkeypatch.setattr(time, "time", lambda: next(years))
+    state, checkpoints = start(one), Checkpoints(tmp_path)
+    checkpoints.save(1, state)
+    checkpoints.save(2, state)
+    checkpoints.close()
+    shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
+    again = Checkpoints(tmp_path)
+    assert again.steps() == [1, 2]
+    assert_close(again.restore(2, shapes), state)
     again.close()
 
 
