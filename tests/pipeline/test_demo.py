@@ -1,7 +1,11 @@
 """The demo's two runs train side by side, each on processors of its own."""
 
 import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +38,50 @@ def test_both_run_at_once_on_processors_of_their_own(tmp_path, monkeypatch):
     processors = [set(map(int, words[:-1])) for words in found]
     assert not processors[0] & processors[1]
     assert processors[0] | processors[1] == before == os.sched_getaffinity(0)
+
+
+# Two commands that tell the name of the signal that they get, and end as training does.
+HEARS = """
+import signal, sys, time
+from pathlib import Path
+mine = Path(sys.argv[1])
+def hear(number, _):
+    mine.with_suffix(".heard").write_text(signal.Signals(number).name)
+    sys.exit(128 + number)
+for one in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(one, hear)
+mine.write_text("")
+time.sleep(99)
+"""
+INTERRUPTED = """
+import signal, sys
+for one in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(one, signal.SIG_DFL)  # a shell's background ignores Ctrl-C
+from pathlib import Path
+from pipeline import cli, demo
+demo.PROGRAM = (sys.executable, "-c", {hears!r})
+stages = [demo.Stage(name, [name]) for name in {names!r}]
+demo.commands = lambda out: [tuple(stages)]
+demo.write_archive = lambda out: None
+cli.main(["demo", "--out", {out!r}])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_reaches_both_runs_and_the_demo_ends_with_one_sentence(tmp_path, number):
+    names = [str(tmp_path / name) for name in ("one", "other")]
+    code = INTERRUPTED.format(hears=HEARS, names=names, out=str(tmp_path / "demo"))
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not all(map(os.path.exists, names[: SEVERAL + 1])):
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, printed = process.communicate()
+    heard = [Path(name).with_suffix(".heard") for name in names[: SEVERAL + 1]]
+    assert [path.read_text() for path in heard] == [signal.Signals(number).name] * len(heard)
+    assert process.returncode == 128 + number
+    (sentence,) = [line for line in printed.splitlines() if "stops as soon" not in line]
+    assert sentence.startswith("mswitch: demo was stopped by")
 
 
 @pytest.mark.parametrize("side_by_side", [True, False])
