@@ -18,6 +18,7 @@ Data, then training, then reading what came out:
     plan        plan.py         a recipe and a topology -> memory, time and cost (printed or JSON)
     recipes     recipes.py      -> the named recipes (printed)
     inspect     inspect.py      any artifact -> its checked contents (printed)
+    doctor      doctor.py       -> what would stop a run on this machine (printed)
     demo        demo.py         text that installed packages ship -> all of the above
 
 A run is a directory: recipe.json, mixture.json, sentencepiece.model, checkpoints/, metrics.jsonl,

@@ -349,6 +349,18 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Check this machine and installation; exit status 1 if something would stop a run."""
+
+    out: Path = field(default=Path("."))
+    """Directory that runs are to be written to."""
+    store: tuple[str, ...] = ()
+    """Addresses on object stores to try, such as s3://bucket/corpus."""
+    json: bool = False
+    """Print the findings as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo(StageArguments):
     """Run all commands, from archives to report, on text that installed packages ship."""
 

@@ -57,6 +57,7 @@ COMMANDS: dict[str, type] = {
     "plan": arguments.Plan,
     "recipes": arguments.Recipes,
     "inspect": arguments.Inspect,
+    "doctor": arguments.Doctor,
     "demo": arguments.Demo,
 }
 

@@ -1,0 +1,93 @@
+import json
+import sys
+
+import pytest
+from packaging.requirements import Requirement
+
+from pipeline import cli, doctor
+from pipeline.hardware import installation, machine
+from pipeline.hardware.finding import Finding
+
+
+def stops(one: Finding) -> bool:
+    """Returns whether a finding would stop a run; each such finding has a remedy."""
+    assert one.remedy or not one.stops
+    return one.stops
+
+
+@pytest.mark.parametrize(
+    ("version", "stopped"),
+    [((3, 10, 9), True), ((3, 11, 0), False), ((3, 13, 7), False), ((3, 14, 0), True)],
+)
+def test_a_python_without_wheels_stops_a_run(version, stopped):
+    assert stops(installation.python_version(version)) == stopped
+
+
+@pytest.mark.parametrize(
+    ("required", "stopped"),
+    [(["pytest>=1"], False), (["pytest<1"], True), (["no-such-package"], True), ([], False)],
+)
+def test_requirements_that_are_not_met_stop_a_run_and_extras_do_not(required, stopped):
+    wanted = [Requirement(one) for one in required]
+    assert stops(installation.unmet_requirements(wanted)) == stopped
+    found = installation.extra("gcs", wanted)
+    assert not found.stops
+    assert ("make install EXTRAS=demo,dev,gcs" in found.remedy) == stopped
+
+
+def test_requirements_are_those_of_the_extra():
+    required = [Requirement(one) for one in ("a", "b; extra == 's3'", "c; python_version < '3'")]
+    assert [one.name for one in installation.of_extra(required, "")] == ["a"]
+    assert [one.name for one in installation.of_extra(required, "s3")] == ["b"]
+
+
+def test_two_plugins_and_a_loaded_tensorflow_stop_a_run():
+    assert not stops(installation.plugins(["xla_cuda12"]))
+    assert stops(installation.plugins(["xla_cuda12", "xla_cuda13"]))
+    assert not stops(installation.tensorflow({"json": json}))
+    assert stops(installation.tensorflow({"tensorflow": None}))
+
+
+def test_what_a_process_of_its_own_meets_is_said_in_its_last_line():
+    assert not stops(installation.loads("pass"))
+    found = installation.loads("raise ValueError('of this kind')")
+    assert stops(found)
+    assert found.found == "do not load: ValueError: of this kind"
+    assert stops(machine.devices("import os; os._exit(3)"))
+    assert machine.devices('print(\'x\\n[["TPU", 16000000000], ["TPU", 16000000000]]\')').found == (
+        "2 x TPU with 16 GB"
+    )
+
+
+def test_a_place_that_cannot_be_written_stops_a_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert not stops(machine.room(tmp_path / "new/run"))
+    assert stops(machine.room(tmp_path / "file/run"))
+    assert stops(machine.store("nowhere://bucket/corpus"))
+
+
+def test_a_narrow_terminal_without_utf_8_is_noted():
+    assert [one.mark for one in machine.terminal("utf-8", 80)] == ["ok", "ok"]
+    assert [one.mark for one in machine.terminal("ANSI_X3.4-1968", 40)] == ["note", "note"]
+
+
+@pytest.mark.parametrize("faults", [[], [Finding("devices", "none", "buy one", stops=True)]])
+def test_the_status_is_1_if_a_run_would_be_stopped(monkeypatch, capsys, faults):
+    monkeypatch.setattr(doctor, "installation", lambda: [Finding("Python", sys.version)])
+    monkeypatch.setattr(doctor, "machine", lambda out, stores: [Finding(str(out), stores), *faults])
+    for more in ([], ["--json"]):
+        words = ["doctor", "--out", "runs", "--store", "s3://a", "s3://b", *more]
+        if faults:
+            with pytest.raises(SystemExit) as stopped:
+                cli.run(words)
+            assert stopped.value.code == 1
+        else:
+            assert cli.run(words) == 0
+    *printed, last = capsys.readouterr().out.split("[\n", 1)
+    assert [one["subject"] for one in json.loads("[\n" + last)][:2] == ["Python", "runs"]
+    said = printed[0].splitlines()[-1]
+    assert said == ("A run would be stopped by: devices." if faults else "Nothing stops a run.")
+
+
+def test_memory_is_that_of_this_machine():
+    assert machine.memory().found.endswith("unused") or "container" in machine.memory().found
