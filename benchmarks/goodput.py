@@ -31,11 +31,13 @@ from model.train_step import make_trainer
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override
+from pipeline.training.filled_gaps import GapFiller
 from pipeline.training.held_out import HeldOut
 from pipeline.training.loop import Training, device_batches, train
 from pipeline.training.profiling import Profile
 from pipeline.training.run import make_examples
 from pipeline.training.time_account import TimeAccount, shares
+from pipeline.training.tracking import Tracking
 
 RESULT = Path(__file__).parent / "results" / "goodput.json"
 PAIRS, STEPS = 5, 30
@@ -58,15 +60,18 @@ def training_of(recipe: Recipe, blocks: TokenBlocks, out: Path) -> Training:
         seed=recipe.seed,
         mesh=make_mesh(recipe.mesh, jax.devices()[:1]),
     )
+    held_out = HeldOut(blocks, recipe.lengths, recipe.rows)
     return Training(
         recipe=recipe,
         trainer=trainer,
         examples=make_examples(recipe, blocks),
-        held_out=HeldOut(blocks, recipe.lengths, recipe.rows),
+        held_out=held_out,
+        gaps=GapFiller(held_out, recipe),
         out=out,
         account=TimeAccount(),
         profile=Profile(None, out),
         console=Console(quiet=True),
+        tracking=Tracking((), out, {}, print),
     )
 
 

@@ -86,7 +86,7 @@ def generate(
     *,
     length: int,
     sampling: Sampling,
-    ids: int,
+    ids: int | Int[Array, ""],
     mesh: Mesh,
 ) -> Int[Array, "batch length"]:
     """Returns targets for a batch of inputs.

@@ -21,6 +21,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 from model.accumulation import gradients_of
 from model.batch import Batch
 from model.config import ModelConfig, Remat
+from model.generation import Sampling, generate
 from model.loss.distillation import Distillation
 from model.loss.scoring import score
 from model.loss.training_loss import Losses
@@ -39,6 +40,7 @@ from model.transformer import Transformer, transformer_shapes
 # Key of the first weights within the seed's. The keys of steps are `fold_in(key, step)`, which is
 # also what `split` returns first, so a plain split would share its keys with the first steps.
 FIRST_WEIGHTS = 2**32 - 1
+FILLED_TOKENS = 16  # of a held-out gap that is shown; spans have 3 on average
 
 
 class TrainState(NamedTuple):
@@ -86,6 +88,8 @@ class Trainer:
         init: function that draws the first state from the seed.
         step: (state, batch, *teacher_arrays) to (state, metrics); the state is donated.
         score: (arrays, batch) to loss and routing sums per row, with evaluation's capacity.
+        fill: (arrays, inputs, number of ids) to the `FILLED_TOKENS` tokens that the network writes
+            greedily; compiled at its first call.
         teacher_arrays: arrays of the teacher, passed to every step; empty without a teacher.
     """
 
@@ -96,6 +100,7 @@ class Trainer:
     init: Callable[[], TrainState]
     step: jax.stages.Wrapped | jax.stages.Compiled
     score: jax.stages.Wrapped | jax.stages.Compiled
+    fill: jax.stages.Wrapped
     teacher_arrays: tuple[PyTree, ...] = ()
 
     def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
@@ -183,6 +188,19 @@ def make_trainer(
                 accumulate,
             ),
             in_shardings=(shardings.arrays, rows),
+            out_shardings=replicated(mesh),
+        ),
+        fill=jax.jit(
+            lambda arrays, inputs, ids: generate(
+                eqx.combine(arrays, static),
+                inputs,
+                key,
+                length=FILLED_TOKENS,
+                sampling=Sampling(),
+                ids=ids,
+                mesh=mesh,
+            ),
+            in_shardings=(shardings.arrays, rows, replicated(mesh)),
             out_shardings=replicated(mesh),
         ),
         teacher_arrays=teacher_arrays,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+TrackerName = Literal["wandb", "mlflow"]
 Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]
 
 
@@ -165,6 +166,9 @@ class Pretrain(StageArguments):
     """Step of a checkpoint of --trunk; the trunk's `keep_every` preserves such checkpoints."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that also get recipe, metrics and held-out losses: wandb, mlflow, each an extra;
+    recorded in the run's directory unless WANDB_MODE=online or MLFLOW_TRACKING_URI is set."""
     profile: tuple[int, int] | None = None
     """First and last step to trace, into RUN/profile."""
     deterministic: bool = False
@@ -196,6 +200,9 @@ class Distill(StageArguments):
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, as for `pretrain`; also distillation.hard_share, distillation.temperature, and
     distillation.initialization=random, non-experts or experts-mean."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that also get recipe, metrics and held-out losses: wandb, mlflow, each an extra;
+    recorded in the run's directory unless WANDB_MODE=online or MLFLOW_TRACKING_URI is set."""
     profile: tuple[int, int] | None = None
     """First and last step to trace, into RUN/profile."""
     deterministic: bool = False

@@ -24,6 +24,7 @@ from pipeline.artifacts.claims import CLAIM, MANIFEST, Head, read_head, read_man
 from pipeline.corpus.pages import page_count
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
+from pipeline.runs.filled_gaps import latest_gaps, line_of
 from pipeline.terminal import Terminal, print_lines
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.run_summary import summaries, table_of
@@ -57,6 +58,7 @@ FERTILITY = (
     "unknown %",
     "byte fallback %",
 )
+INDENT = "  "
 NOTHING = SplitTokens(
     pages=0, tokens=0, text_bytes=0, characters=0, unknown_tokens=0, byte_tokens=0, shards=()
 )
@@ -79,6 +81,7 @@ def json_of(directory: str) -> dict[str, Any]:
     found = read_json(join_path(directory, MANIFEST), dict[str, Any])
     if found["stage"] in ("pretrain", "distill"):
         found["progress"] = [asdict(one) for one in summaries(Path(directory))]
+        found["gaps"] = [one._asdict() for one in latest_gaps(Path(directory))[1]]
     return found
 
 
@@ -187,8 +190,19 @@ def inspect_pretrain(directory: Path, console: Console) -> None:
         restore(directory, trainer, step)
     trained_to = read_json(directory / MANIFEST, Trained).steps
     console.print(table_of(list(summaries(directory))))
+    print_gaps(directory, console)
     trained = f"trained to step {trained_to}; checkpoints at steps {steps}"
     console.print(f"{trained}, every array matches its fingerprint", soft_wrap=True)
+
+
+def print_gaps(directory: Path, console: Console) -> None:
+    """Prints the held-out gaps that the last evaluation with any filled, one line each."""
+    step, gaps = latest_gaps(directory)
+    if gaps:
+        console.print(f"held-out gaps as filled at step {step:,}")
+    cells = console.width - len(INDENT) if console.is_terminal else None
+    for gap in gaps:
+        console.print(INDENT + line_of(gap, cells))
 
 
 def inspect_report(directory: Path, console: Console) -> None:

@@ -3,7 +3,7 @@
 If the output is not a terminal, every line is printed as text, so that a log can be searched.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -13,7 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-CELLS_PER_ROW = 4
+from pipeline.runs.filled_gaps import FilledGap, line_of
+
+MOST_COLUMNS = 4
+GAP = 3  # cells between columns
+BORDERS = 4  # cells of the panel at the left and right
 # Name in the view, name in metrics.jsonl, format.
 CELLS = (
     ("loss", "loss_nats", "{:.4f}"),
@@ -42,6 +46,7 @@ class LiveView:
 
     def __init__(self, name: str, steps: int, console: Console):
         self.name, self.steps, self.console = name, steps, console
+        self.gaps: Sequence[FilledGap] = ()
         self.live = Live(console=console, refresh_per_second=2, transient=False)
 
     def __enter__(self) -> "LiveView":
@@ -55,6 +60,13 @@ class LiveView:
     def print_line(self, text: str) -> None:
         """Prints a line above the panel."""
         self.console.print(text, highlight=False, soft_wrap=True)
+
+    def show_gaps(self, step: int, gaps: Sequence[FilledGap]) -> None:
+        """Takes the gaps that a step's evaluation filled, for the panel or as lines."""
+        self.gaps = gaps
+        if not self.console.is_terminal:
+            for gap in gaps:
+                self.print_line(f"{self.name}: step {step:,} fills {line_of(gap)}")
 
     def show(
         self, line: Mapping[str, Any], shares: Mapping[str, float], activity: str = ""
@@ -70,17 +82,42 @@ class LiveView:
         if not self.console.is_terminal:
             self.print_line(f"{self.name}: " + ", ".join(f"{name} {text}" for name, text in cells))
             return
+        contents = self.group(line, cells, shares, activity)
+        self.live.update(Panel(contents, title=Text(self.name), title_align="left"))
+
+    def group(
+        self,
+        line: Mapping[str, Any],
+        cells: Sequence[tuple[str, str]],
+        shares: Mapping[str, float],
+        activity: str,
+    ) -> Group:
+        """Returns what the panel holds: bar, numbers, time and gaps, within the console's width."""
+        inner = self.console.width - BORDERS
         bar = Table.grid(expand=True)  # a bare bar does not end its line and hides the next
         bar.add_row(ProgressBar(total=self.steps, completed=line["step"]))
-        table = Table.grid(padding=(0, 3), expand=True)
-        for start in range(0, len(cells), CELLS_PER_ROW):
-            row = cells[start : start + CELLS_PER_ROW]
-            table.add_row(*(Text.assemble((f"{name} ", "dim"), text) for name, text in row))
         spent = "  ".join(
             f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items() if share
         )
         time = Text.assemble(("time ", "dim"), spent, "  ", (activity, "yellow"))
-        self.live.update(Panel(Group(bar, table, time), title=Text(self.name), title_align="left"))
+        gaps = [Text(line_of(gap, inner), no_wrap=True, overflow="crop") for gap in self.gaps]
+        return Group(bar, table_of(cells, inner), time, *gaps)
+
+
+def table_of(cells: Sequence[tuple[str, str]], width: int) -> Table:
+    """Returns names and values in as many columns as fit with no value cut, at most four."""
+    for columns in range(MOST_COLUMNS, 0, -1):
+        rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+        widest = [
+            max(len(name) + 1 + len(text) for name, text in column)
+            for column in (cells[at::columns] for at in range(min(columns, len(cells))))
+        ]
+        if sum(widest) + GAP * len(widest) <= width or columns == 1:
+            break
+    table = Table.grid(padding=(0, GAP), expand=True)
+    for row in rows:
+        table.add_row(*(Text.assemble((f"{name} ", "dim"), text) for name, text in row))
+    return table
 
 
 def numbers(line: Mapping[str, Any], steps: int) -> list[tuple[str, str]]:

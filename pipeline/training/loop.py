@@ -21,14 +21,17 @@ from model.nonfinite import gradient_sites
 from model.train_step import StepMetrics, Trainer, TrainState
 from pipeline.hardware.hosts import Share, is_first, share_of, to_devices
 from pipeline.recipe.recipe import Recipe
+from pipeline.runs.filled_gaps import FilledGap
 from pipeline.training import time_account
 from pipeline.training.evaluation_file import evaluation_file, write_evaluation
+from pipeline.training.filled_gaps import GapFiller, write_gaps
 from pipeline.training.held_out import HeldOut
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.preemption import Preemption
 from pipeline.training.profiling import Profile
 from pipeline.training.resume import resume
 from pipeline.training.time_account import TimeAccount
+from pipeline.training.tracking import Tracking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +43,24 @@ class Training:
         trainer: functions of the network on the mesh.
         examples: training examples.
         held_out: held-out pages.
+        gaps: gaps of held-out pages, filled at each evaluation.
         out: the run's directory.
         account: account of the run's time.
         profile: trace of some steps.
         console: console for messages.
+        tracking: trackers that also get the run's numbers.
     """
 
     recipe: Recipe
     trainer: Trainer
     examples: Examples
     held_out: HeldOut
+    gaps: GapFiller
     out: Path
     account: TimeAccount
     profile: Profile
     console: Console
+    tracking: Tracking
 
     def announce(self, text: str) -> None:
         """Prints a message of the run's command."""
@@ -93,6 +100,7 @@ def train(training: Training) -> LoopResult:
         console=training.console,
         sites=gradient_sites(training.trainer.shapes, training.recipe.model.layers_per_block),
         languages=training.examples.schedule.languages,
+        tracking=training.tracking,
     )
     with Preemption(training.recipe.stage) as preemption, log:
         try:
@@ -171,10 +179,23 @@ class _Loop(NamedTuple):
         with training.account.spend("evaluating"):
             self.log.doing("evaluating")
             evaluation = training.held_out.score(trainer, state.arrays, self.preemption.received)
-            if evaluation is not None and is_first():
+            if evaluation is None:
+                return False
+            gaps = self.fill_gaps(trainer, state, step)
+            if is_first():
+                write_gaps(training.out, step, gaps)
                 write_evaluation(training.out, step, evaluation)
-                self.log.scored(step, evaluation.losses)
-        return evaluation is not None
+                self.log.scored(step, evaluation.losses, gaps)
+        return True
+
+    def fill_gaps(self, trainer: Trainer, state: TrainState, step: int) -> list[FilledGap]:
+        """Returns some filled gaps; none, and a caution, where the devices cannot fill them."""
+        try:
+            return self.training.gaps.fill(trainer, state.arrays, step)
+        except jax.errors.JaxRuntimeError as error:  # no memory left beside the run
+            reason = str(error).splitlines()[0]
+            self.training.announce(f"caution: no gaps are shown of step {step} ({reason}).")
+            return []
 
 
 def device_batches(training: Training, first: int) -> Iterator[Batch]:

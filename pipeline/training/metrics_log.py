@@ -23,12 +23,14 @@ from model.nonfinite import GradientSite
 from model.train_step import StepMetrics
 from pipeline.hardware.hosts import is_first
 from pipeline.recipe.recipe import Recipe
+from pipeline.runs.filled_gaps import FilledGap
 from pipeline.training import skipped_steps, time_account
 from pipeline.training.event_file import EventFile
 from pipeline.training.live_view import LiveView
 from pipeline.training.metrics_line import curves, speed, summary
 from pipeline.training.skipped_steps import SkippedSteps
 from pipeline.training.time_account import TimeAccount
+from pipeline.training.tracking import Tracking
 
 
 class MetricsLog:
@@ -42,6 +44,7 @@ class MetricsLog:
         console: console of the live view.
         sites: parameter groups of the model, in the order of the gradient squares in a trace.
         languages: language codes, in the order of the language numbers in a batch.
+        tracking: trackers that get the same curves as TensorBoard.
     """
 
     def __init__(
@@ -54,9 +57,10 @@ class MetricsLog:
         console: Console,
         sites: Sequence[GradientSite],
         languages: Sequence[str],
+        tracking: Tracking,
     ):
         self.recipe, self.out, self.first, self.last = recipe, out, first, first
-        self.account = account
+        self.account, self.tracking = account, tracking
         self.path = out / "metrics.jsonl"
         self.waiting: list[StepMetrics] = []
         self.view = LiveView(recipe.name, recipe.steps, console)
@@ -103,14 +107,16 @@ class MetricsLog:
             if is_first():
                 time_account.record(self.out, self.account, self.first, step)
 
-    def scored(self, step: int, losses: Mapping[str, float]) -> None:
-        """Takes the losses of an evaluation: nats per target token, by language."""
+    def scored(
+        self, step: int, losses: Mapping[str, float], gaps: Sequence[FilledGap] = ()
+    ) -> None:
+        """Takes an evaluation: nats per target token by language, and gaps that were filled."""
         if not losses:
             return
+        self.view.show_gaps(step, gaps)
         self.held_out = {"held_out_nats": fmean(losses.values()), "held_out_step": step}
-        self.events.add_scalar("held-out/loss_nats", self.held_out["held_out_nats"], step)
-        for code, loss in losses.items():
-            self.events.add_scalar(f"held-out-by-language/{code}", loss, step)
+        by_language = {f"held-out-by-language/{code}": loss for code, loss in losses.items()}
+        self._draw({"held-out/loss_nats": self.held_out["held_out_nats"], **by_language}, step)
         self.doing("")
 
     def doing(self, activity: str) -> None:
@@ -128,10 +134,15 @@ class MetricsLog:
         check_fences(self.path)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.line) + "\n")
-        for name in curves(self.line, sparse=self.recipe.model.switch is not None):
-            self.events.add_scalar(f"training/{name}", self.line[name], step)
+        drawn = curves(self.line, sparse=self.recipe.model.switch is not None)
+        self._draw({f"training/{name}": self.line[name] for name in drawn}, step)
         self.events.flush()
         self.view.show(self.line | self.held_out, self.account.shares())
+
+    def _draw(self, numbers: Mapping[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            self.events.add_scalar(name, value, step)
+        self.tracking.add(numbers, step)
 
 
 def forget_after(path: Path, step: int) -> None:

@@ -23,7 +23,7 @@ from data.stores.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
-from pipeline.arguments import Distill, Pretrain
+from pipeline.arguments import Distill, Pretrain, TrackerName
 from pipeline.artifacts.claims import (
     MANIFEST,
     Claim,
@@ -43,12 +43,14 @@ from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
 from pipeline.training.checks import check_start
 from pipeline.training.description import check_numerics, describe_data, describe_run
+from pipeline.training.filled_gaps import GapFiller
 from pipeline.training.held_out import HeldOut
 from pipeline.training.loop import Training, train
 from pipeline.training.profiling import Profile, check_profile
 from pipeline.training.run_summary import result as result_of
 from pipeline.training.save_errors import explain_save_errors
 from pipeline.training.time_account import TimeAccount
+from pipeline.training.tracking import Tracking, check_installed
 
 CLAIMS = list(Claim)
 
@@ -63,6 +65,7 @@ class PreparedRun:
         out: the run's directory.
         inputs: digest of each input, by name; other digests make another run.
         profile: first and last step to trace; None for no trace.
+        track: trackers that also get the run's numbers.
         account: account of the run's time.
         console: console for messages.
     """
@@ -72,6 +75,7 @@ class PreparedRun:
     out: Path
     inputs: Mapping[str, str]
     profile: tuple[int, int] | None
+    track: tuple[TrackerName, ...]
     account: TimeAccount
     console: Console
 
@@ -107,6 +111,7 @@ def prepare(
     """
     account, console = TimeAccount(), Terminal(stderr=True)
     connect(**vars(arguments.hosts))
+    on_first_host(lambda: check_installed(arguments.track) or 0)
     keep_compiled_programs()
     blocks = open_blocks(arguments.tokens, arguments.cache)
     recipe = with_rows(recipe, blocks.manifest.vocabulary.vocabulary_rows)
@@ -119,6 +124,7 @@ def prepare(
         out=arguments.out,
         inputs=input_digests(recipe, blocks),
         profile=arguments.profile,
+        track=arguments.track if is_first() else (),
         account=account,
         console=console,
     )
@@ -180,15 +186,29 @@ def check_not_longer(prepared: PreparedRun) -> None:
 def make_training(prepared: PreparedRun, distillation: Distillation | None = None) -> Training:
     """Returns the loop's inputs; `distillation` is a student's teacher."""
     recipe = prepared.recipe
+    held_out = HeldOut(prepared.blocks, recipe.lengths, recipe.rows)
     return Training(
         recipe=recipe,
         trainer=trainer_on(recipe, make_mesh(recipe.mesh), distillation),
         examples=make_examples(recipe, prepared.blocks),
-        held_out=HeldOut(prepared.blocks, recipe.lengths, recipe.rows),
+        held_out=held_out,
+        gaps=GapFiller(held_out, recipe),
         out=prepared.out,
         account=prepared.account,
         profile=Profile(prepared.profile, prepared.out / "profile"),
         console=prepared.console,
+        tracking=make_tracking(prepared),
+    )
+
+
+def make_tracking(prepared: PreparedRun) -> Tracking:
+    """Returns the trackers of the run, which its directory names and `RUN/tracking.json` keeps."""
+    stage, console = prepared.recipe.stage, prepared.console
+    return Tracking(
+        prepared.track,
+        prepared.out,
+        recipe_to_json(prepared.recipe),
+        lambda text: console.print(f"{stage}: {text}", highlight=False, soft_wrap=True),
     )
 
 
@@ -209,7 +229,9 @@ def carry_out(prepared: PreparedRun, training: Training, more: Mapping[str, Any]
         if is_first():
             describe_run(out, prepared.recipe, training.trainer, prepared.inputs, more)
             describe_data(out, prepared.recipe, training.examples, prepared.console)
-        result = train(training)
+        with training.tracking as tracking:
+            result = train(training)
+            tracking.state = "finished" if result.finished else "stopped"
     if not result.finished:
         raise Preempted(
             f"{stage}: stopped after step {result.step}, which is saved; the same command resumes "

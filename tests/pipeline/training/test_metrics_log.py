@@ -9,6 +9,7 @@ from pipeline.recipe import named
 from pipeline.recipe.recipe import override
 from pipeline.training.metrics_log import MetricsLog, forget_after
 from pipeline.training.time_account import TimeAccount
+from pipeline.training.tracking import Tracking
 
 
 def metrics_log(tmp_path, first=0):
@@ -21,6 +22,7 @@ def metrics_log(tmp_path, first=0):
         console=Console(quiet=True),
         sites=SITES,
         languages=LANGUAGES,
+        tracking=Tracking((), tmp_path, {}, print),
     )
 
 

@@ -1,0 +1,67 @@
+"""The tracked run at Weights & Biases: recorded in `RUN/wandb` alone unless WANDB_MODE is `online`.
+
+`wandb sync RUN/wandb/offline-run-*` sends the records later. WANDB_PROJECT and WANDB_ENTITY name
+another place. Only what is added is recorded: no code, no package list, nothing about the machine.
+"""
+
+import importlib
+import os
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.training.tracking import PROJECT, TrackedRun
+
+wandb: Any = importlib.import_module("wandb")  # of an extra, so no type checker finds it
+
+STEP = (
+    "step"  # x axis of all curves; the library's own steps may not go back, as a resumed run's do
+)
+SETTINGS: dict[str, Any] = {
+    "silent": True,
+    "console": "off",
+    "save_code": False,
+    "disable_git": True,
+    "x_disable_stats": True,
+    "x_disable_meta": True,
+    "x_save_requirements": False,
+    "init_timeout": 30,
+    "login_timeout": 1,  # seconds for a person to type a key, which nobody is asked for
+    "finish_timeout": 50,
+}
+
+
+class WandbRun:
+    """One tracked run.
+
+    Args:
+        run: the library's run.
+    """
+
+    def __init__(self, run: Any):
+        self.run, self.identity = run, str(run.id)
+
+    def add(self, numbers: Mapping[str, float], step: int) -> None:
+        """Adds numbers of a step, by name."""
+        self.run.log({STEP: step, **numbers})
+
+    def end(self, state: str) -> None:
+        """Ends the run, with its state in the summary."""
+        self.run.summary["state"] = state
+        self.run.finish(exit_code=int(state == "failed"))
+
+
+def start(tracked: TrackedRun) -> WandbRun:
+    """Begins the tracked run, or continues it."""
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        name=tracked.directory.name,
+        id=tracked.identity or secrets.token_hex(4),
+        resume="allow",
+        dir=str(tracked.directory),
+        mode=os.environ.get("WANDB_MODE", "offline"),
+        config=dict(tracked.recipe),
+        settings=wandb.Settings(**SETTINGS),
+    )
+    run.define_metric("*", step_metric=STEP)
+    return WandbRun(run)
