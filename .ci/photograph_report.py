@@ -1,4 +1,4 @@
-"""Takes pictures of a report: light, dark and on a phone, the first screen and each section.
+"""Takes pictures of a report, light and dark, wide and on a phone: first screen and sections.
 
 Usage: photograph_report.py REPORT_DIR OUT_DIR
 """
@@ -8,7 +8,12 @@ from pathlib import Path
 
 from chromium import Browser
 
-LOOKS = {"light": (1280, False), "dark": (1280, True), "phone": (390, False)}
+LOOKS = {
+    "light": (1280, False),
+    "dark": (1280, True),
+    "phone": (390, False),
+    "phone-dark": (390, True),
+}
 
 
 def main() -> None:

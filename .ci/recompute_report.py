@@ -1,7 +1,7 @@
 """Recomputes report.json from the runs' evaluation files in plain pandas, without mswitch's code.
 
 Usage: recompute_report.py REPORT_DIR --baseline RUN... --candidate RUN... [--student RUN...]
-                           [--languages N]
+                           [--also NAME=RUN...] [--languages N]
 
 Losses, gains, bits per byte, intervals, p-values and step speed-ups must be equal to 1e-9, counts
 and verdicts exactly. Standard errors are computed by leaving out one page at a time.
@@ -329,25 +329,15 @@ def compare_null(null: dict, one: Side, seeds: list[int], unit: tuple[str, str])
     compare_means("null", null["summary"], halves, unit)
 
 
-def main(arguments: list[str]) -> None:
-    """Recomputes the report, compares it and prints the values that were compared."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("report", type=Path)
-    parser.add_argument("--baseline", type=Path, nargs="+", required=True)
-    parser.add_argument("--candidate", type=Path, nargs="+", required=True)
-    parser.add_argument("--student", type=Path, nargs="+", default=[])
-    parser.add_argument("--languages", type=int, help="number of languages to expect")
-    parsed = parser.parse_args(arguments)
-    report = json.loads((parsed.report / "report.json").read_text())
-    for name in ("index.html", "report.md"):
-        assert (parsed.report / name).stat().st_size > 1000, name
-    sides = [side(runs) for runs in (parsed.baseline, parsed.candidate)]
+def compare_languages(
+    languages: dict[str, dict], sides: list[Side], unit: tuple[str, str]
+) -> pd.DataFrame:
+    """Compares losses, gains, speed-ups and intervals of each language; returns what was found."""
     nats, bits = ("loss_nats", "target_tokens"), ("loss_bits", "text_bytes")
-    unit = nats if report["unit"] == "nats per token" else bits
     in_nats, in_bits = ([curves(one, *each) for one in sides] for each in (nats, bits))
     compared = in_nats if unit == nats else in_bits
     rows = []
-    for code, shown in report["languages"].items():
+    for code, shown in languages.items():
         for at, name in enumerate(("baseline", "candidate")):
             same(f"{code} nats", shown[f"loss_nats_{name}"], in_nats[at][code].iloc[-1])
             same(f"{code} bits", shown[f"bits_per_byte_{name}"], in_bits[at][code].iloc[-1])
@@ -368,7 +358,69 @@ def main(arguments: list[str]) -> None:
             {"code": code, "gain": gain, "speedup": speedup, "p_value": p_value}
             | {"variant": code.endswith("-Latn"), "shown": shown["p_value_adjusted"]}
         )
-    table = pd.DataFrame(rows).set_index("code")
+    return pd.DataFrame(rows).set_index("code")
+
+
+def compare_losses(losses: dict[str, dict], one: Side) -> None:
+    """Compares a model's final losses and their intervals."""
+    units = {
+        "loss_nats": ("loss_nats", "target_tokens"),
+        "bits_per_byte": ("loss_bits", "text_bytes"),
+    }
+    for code, shown in losses.items():
+        for name, unit in units.items():
+            (runs,) = scored([[r[r.language == code] for r in last(one)]], unit[1])
+            loss = np.mean([r[unit[0]].sum() / r[unit[1]].sum() for r in runs])
+            same(f"{code} {name}", shown[name], loss)
+            known = len(runs[0]) > 1
+            size, free = error([1], [runs], *unit) if known else (math.nan, math.nan)
+            wide = stats.t.ppf(0.975, free) * size
+            for end, sign in (("low", -1), ("high", 1)):
+                same(
+                    f"{code} {name} {end}",
+                    shown[f"{name}_{end}"],
+                    loss + sign * wide if known else None,
+                )
+
+
+def compare_further(report: dict, sides: list[Side], also: list[str]) -> None:
+    """Compares the further models: their losses, and their gains over the baseline."""
+    runs: dict[str, list[Path]] = {}
+    for word in also:
+        name, _, run = word.partition("=")
+        runs.setdefault(name, []).append(Path(run))
+    models = dict(zip((report[at]["name"] for at in ("baseline", "candidate")), sides, strict=True))
+    for shown in report["further"]:
+        models[shown["name"]] = one = side(runs[shown["name"]])
+        in_nats = shown["unit"] == "nats per token"
+        unit = ("loss_nats", "target_tokens") if in_nats else ("loss_bits", "text_bytes")
+        both = [sides[0], one]
+        compare_summary(compare_languages(shown["languages"], both, unit), shown["summary"], None)
+        compare_means(shown["name"], shown["summary"], both, unit)
+        for name, found in mean_gain(without_variants(both), *unit).items():
+            same(f"{shown['name']} {name}", shown["summary"][name], found)
+    for name, losses in report["losses"].items():
+        compare_losses(losses, models[name])
+        print(f"{name}: losses of {len(losses)} languages and their intervals equal to 1e-9")
+
+
+def main(arguments: list[str]) -> None:
+    """Recomputes the report, compares it and prints the values that were compared."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--baseline", type=Path, nargs="+", required=True)
+    parser.add_argument("--candidate", type=Path, nargs="+", required=True)
+    parser.add_argument("--student", type=Path, nargs="+", default=[])
+    parser.add_argument("--also", nargs="+", default=[], metavar="NAME=RUN")
+    parser.add_argument("--languages", type=int, help="number of languages to expect")
+    parsed = parser.parse_args(arguments)
+    report = json.loads((parsed.report / "report.json").read_text())
+    for name in ("index.html", "report.md"):
+        assert (parsed.report / name).stat().st_size > 1000, name
+    sides = [side(runs) for runs in (parsed.baseline, parsed.candidate)]
+    nats, bits = ("loss_nats", "target_tokens"), ("loss_bits", "text_bytes")
+    unit = nats if report["unit"] == "nats per token" else bits
+    table = compare_languages(report["languages"], sides, unit)
     compare_summary(table, report["summary"], parsed.languages)
     compare_means("the", report["summary"], sides, unit)
     means = mean_gain(without_variants(sides), *unit)
@@ -384,6 +436,7 @@ def main(arguments: list[str]) -> None:
         compare_null(null, sides[at], seeds, unit)
     print(f"interval of the mean speed-up, {len(report['nulls'])} null comparisons equal to 1e-9")
     compare_students(report["students"], sides, parsed.student)
+    compare_further(report, sides, parsed.also)
 
 
 def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: int | None) -> None:

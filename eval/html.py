@@ -20,13 +20,16 @@ from markupsafe import Markup
 from data.languages import UNDETERMINED, all_languages
 from eval import distillation, language_probability, report, step_speedup, verdict
 from eval.cautions import FEWEST_EVALUATIONS, cautions, is_demonstration
-from eval.charts import expert, gains
+from eval.charts import curves as drawn_curves
+from eval.charts import expert, gains, models
 from eval.charts.specs import specs
 from eval.expert_sharing import by_stack
+from eval.further import losses_of
 from eval.language_loss import LanguageLosses, Unit
 from eval.side import Side, curves_of, total_curve
 
 _TEMPLATE = "index.html.j2"
+_ENDS = ("", "_low", "_high")
 
 
 def to_html(one: report.ReportContents) -> str:
@@ -52,7 +55,10 @@ def to_html(one: report.ReportContents) -> str:
         is_demonstration=is_demonstration(one),
         speedup_text=report.speedup_text,
         speedup_meaning=report.speedup_meaning,
-        csv=_csv(one),
+        csv=_csv(_language_rows(one)),
+        models_csv=_csv(_model_rows(one)) if one.further else "",
+        losses={each.name: losses_of(each) for each in one.models} if one.further else {},
+        pictured=models.models(one),
         specs=specs(one),
         curves=_curves(one),
         cautions=cautions(one),
@@ -64,7 +70,7 @@ def to_html(one: report.ReportContents) -> str:
         shared_total=(None if one.shared_lines is None else report.shared_total(one.shared_lines)),
         language_probability=language_probability,
         distillation=distillation,
-        facts=[asdict(facts) for facts in one.facts],
+        facts=[asdict(facts) for facts in (*one.facts, *(each.facts for each in one.further))],
         language_names={one.code: one.name for one in all_languages()}
         | {UNDETERMINED: "undetermined"},
         intervals_cut=_intervals_cut(one),
@@ -88,10 +94,29 @@ def _intervals_cut(one: report.ReportContents) -> bool:
     return any(ends[0] < low or ends[1] > high for ends in known)
 
 
-def _csv(one: report.ReportContents) -> str:
-    """Returns the table of languages as CSV in a data address: a download without a request."""
+def _language_rows(one: report.ReportContents) -> list[dict[str, Any]]:
+    return [{"code": code} | asdict(gain) for code, gain in one.gains.items()]
+
+
+def _model_rows(one: report.ReportContents) -> list[dict[str, Any]]:
+    """Returns one row per model and language: losses and gain, with the ends of intervals."""
+    of = {one.candidate.name: one.gains} | {each.name: each.gains for each in one.further}
+    rows = []
+    for each in one.models:
+        for code, (nats, bits) in losses_of(each).items():
+            gain = of.get(each.name, {}).get(code)
+            row = {"model": each.name, "code": code, "language": one.gains[code].name}
+            row |= {f"nats_per_token{end}": x for end, x in zip(_ENDS, nats, strict=True)}
+            row |= {f"bits_per_byte{end}": x for end, x in zip(_ENDS, bits, strict=True)}
+            ends = (gain.gain, gain.low, gain.high) if gain else (None,) * 3
+            row |= {f"gain{end}": x for end, x in zip(_ENDS, ends, strict=True)}
+            rows.append(row | {"verdict": gain.verdict if gain else ""})
+    return rows
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    """Returns rows as CSV in a data address: a download without a request."""
     text = io.StringIO()
-    rows = [{"code": code} | asdict(gain) for code, gain in one.gains.items()]
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(
@@ -104,7 +129,7 @@ def _csv(one: report.ReportContents) -> str:
 
 def _curves(one: report.ReportContents) -> dict[str, Any]:
     """Returns held-out losses per language; six digits suffice to interpolate the steps."""
-    return {"sides": [_side(each, one.unit) for each in (one.baseline, one.candidate)]}
+    return {"sides": [_side(each, one.unit) for each in drawn_curves.sides(one)]}
 
 
 def _side(side: Side, unit: Unit) -> dict[str, Any]:

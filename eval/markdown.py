@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from data.languages import get
-from eval import distillation
+from eval import distillation, markdown_models
 from eval.cautions import cautions
 from eval.expert_sharing import ExpertSharing
 from eval.language_gain import LanguageGain
@@ -20,7 +20,12 @@ def to_markdown(report: ReportContents) -> str:
     parts += [bullets(cautions(report))]
     parts += [_summary(report), *_nulls(report), _how_to_read(report), _sides(report)]
     parts += [*_differences(report), *_held_out(report)]
-    parts += [_languages(report), *_students(report), *_experts(report.experts)]
+    parts += [
+        _languages(report),
+        *markdown_models.models(report),
+        *_students(report),
+        *_experts(report.experts),
+    ]
     parts += [*_fertility(report), _written(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -13,9 +13,11 @@ from eval import null_comparison, side
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
 from eval.funnel import Funnel
+from eval.further import Further
 from eval.language_gain import LanguageGain, Summary
 from eval.language_loss import Unit
 from eval.null_comparison import NullComparison
+from eval.run_facts import Difference, RunFacts
 from eval.side import Side
 
 
@@ -26,7 +28,7 @@ class Written(NamedTuple):
         date: day of writing, in UTC, as 2026-11-26.
         code_version: version of the package that wrote it.
         commit: commit of the code that wrote it; None for an installed package.
-        baseline, candidate, students: directories of the runs, as they were named.
+        baseline, candidate, students, also: directories of the runs, as they were named.
         corpus, tokens: what was named; None where nothing was.
     """
 
@@ -36,55 +38,9 @@ class Written(NamedTuple):
     baseline: tuple[str, ...]
     candidate: tuple[str, ...]
     students: tuple[str, ...]
+    also: tuple[str, ...]
     corpus: str | None
     tokens: str | None
-
-
-class Difference(NamedTuple):
-    """A setting that differs beyond the feed-forward, with its value per run of each side."""
-
-    field: str
-    baseline: tuple[str, ...]
-    candidate: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFacts:
-    """Facts about the runs of one side; None where not recorded.
-
-    Attributes:
-        name: name of the side in the report.
-        recipe: name of the recipe.
-        seeds: seed of each run.
-        parameters: number of weights.
-        flops_per_sequence: FLOPs per sequence of the forward pass.
-        experts: number of experts per switch layer; None for a dense side.
-        devices: numbers and kinds of devices.
-        steps: number of training steps.
-        step_seconds: median wall time per step, without compilation.
-        step_seconds_spread: greatest ÷ least median of a tenth of a run, greatest of all runs.
-        tokens_per_second: median over steps.
-        dropped_share: share of dropped tokens, mean over the last tenth of training.
-        training_loss_nats: nats per target token, mean over the last tenth of training.
-        held_out_loss_nats: nats per target token over all held-out pages, one entry per run.
-        commits: commits of the code that trained the runs.
-    """
-
-    name: str
-    recipe: str
-    seeds: tuple[int, ...]
-    parameters: int | None
-    flops_per_sequence: int | None
-    experts: int | None
-    devices: str
-    steps: int
-    step_seconds: float | None
-    step_seconds_spread: float | None
-    tokens_per_second: float | None
-    dropped_share: float | None
-    training_loss_nats: float | None
-    held_out_loss_nats: tuple[float, ...]
-    commits: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +60,7 @@ class ReportContents:
         nulls: each side with two runs or more, compared with itself.
         training_tokens_are: definition of the languages' training tokens.
         written: when, by which code and from what the report was made.
+        further: models beside the two sides.
     """
 
     baseline: Side
@@ -119,6 +76,17 @@ class ReportContents:
     nulls: tuple[NullComparison, ...]
     training_tokens_are: str
     written: Written
+    further: tuple[Further, ...] = ()
+
+    @property
+    def models(self) -> tuple[Side, ...]:
+        """Both sides and the further models."""
+        return self.baseline, self.candidate, *(one.runs for one in self.further)
+
+    @property
+    def further_rows(self) -> list[tuple[RunFacts, Summary, Unit]]:
+        """Facts, summary and unit of each further model."""
+        return [(one.facts, one.summary, one.unit) for one in self.further]
 
     @property
     def unit(self) -> Unit:

@@ -6,6 +6,7 @@ from typing import Any
 from eval import side
 from eval.cautions import cautions
 from eval.expert_sharing import ExpertSharing, LayerSharing
+from eval.further import Further, losses_of
 from eval.language_loss import Unit
 from eval.null_comparison import NullComparison
 from eval.report import ReportContents, shared_total
@@ -31,17 +32,42 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "baseline": asdict(report.facts[0]),
         "candidate": asdict(report.facts[1]),
         "training_tokens_are": report.training_tokens_are,
-        "curves": {
-            one.name: _curves(one, report.unit) for one in (report.baseline, report.candidate)
-        },
+        "curves": {one.name: _curves(one, report.unit) for one in report.models},
         "held_out": None
         if shared is None
         else shared_total(shared)._asdict()
         | {"languages": {code: one._asdict() for code, one in shared.items()}},
         "experts": None if experts is None else experts_to_json(experts),
         "students": [asdict(one) for one in report.students],
+        "further": [_further(one) for one in report.further],
+        "losses": {one.name: _losses(one) for one in report.models} if report.further else {},
         "corpus": None if report.funnel is None else asdict(report.funnel),
         "written": report.written._asdict(),
+    }
+
+
+def _further(one: Further) -> dict[str, Any]:
+    """Returns a further model: its facts, and its gains over the baseline."""
+    return {
+        **asdict(one.facts),
+        "unit": one.unit.value,
+        "summary": asdict(one.summary),
+        "languages": {code: asdict(gain) for code, gain in one.gains.items()},
+        "differences": [difference._asdict() for difference in one.differences],
+        "directories": list(one.directories),
+    }
+
+
+def _losses(one: Side) -> dict[str, Any]:
+    """Returns a model's final losses by language, with the ends of their intervals."""
+    units = {"nats_per_token": "loss_nats", "bits_per_byte": "bits_per_byte"}
+    return {
+        code: {
+            f"{units[unit]}{end}": value
+            for unit, interval in loss._asdict().items()
+            for end, value in zip(("", "_low", "_high"), interval, strict=True)
+        }
+        for code, loss in losses_of(one).items()
     }
 
 

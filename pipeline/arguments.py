@@ -241,6 +241,9 @@ class Report(StageArguments):
     student: tuple[Path, ...] = ()
     """Dense runs distilled from the candidate, for the share of its gain that they keep. Runs of
     one recipe name are seeds of one student."""
+    also: tuple[str, ...] = ()
+    """NAME=RUN of further models beside the two sides: losses by language, each with its gain over
+    the baseline. Words of one name are seeds of one model."""
     corpus: str | None = None
     """Directory that `mswitch clean` wrote, local or on an object store, for the funnel and for
     the lines that held-out pages share with training pages."""

@@ -15,15 +15,17 @@ from data.stores.digests import digest_of_contents
 from data.stores.files import exists, join_path, read_bytes
 from data.stores.json_files import write_json
 from data.stores.parquet_files import read_table
-from eval import comparison, distillation, expert_sharing, null_comparison, side
+from eval import comparison, distillation, expert_sharing, further, null_comparison, side
 from eval.cautions import cautions
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
+from eval.further import Further
 from eval.html import to_html
 from eval.language_loss import Unit
 from eval.markdown import to_markdown
-from eval.report import Difference, ReportContents, RunFacts, Written
+from eval.report import ReportContents, Written
 from eval.report_json import to_json
+from eval.run_facts import Difference, RunFacts
 from eval.side import Side
 from eval.verdict import sentences
 from pipeline.arguments import Report
@@ -43,7 +45,7 @@ from pipeline.artifacts.source_commit import source_commit
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.errors import ArtifactError
-from pipeline.runs import comparable, finished, sides_of_runs
+from pipeline.runs import comparable, finished, further_models, sides_of_runs
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.training_text import check_text, training_text
 from pipeline.terminal import print_lines
@@ -88,7 +90,8 @@ def _intent(arguments: Report) -> Intent:
         ArtifactError: if a run is named twice, or is none.
     """
     _check_named_once(arguments)
-    runs = (*arguments.baseline, *arguments.candidate, *arguments.student)
+    also = [one for runs in further_models.named(arguments.also).values() for one in runs]
+    runs = (*arguments.baseline, *arguments.candidate, *arguments.student, *also)
     reads = [files_of("run", run, finished.files_read(run).values()) for run in runs]
     reads += [
         Reading(f"manifest of {name}", place, 1, len(read_bytes(join_path(place, MANIFEST))))
@@ -121,7 +124,10 @@ def _contents(arguments: Report) -> ReportContents:
     comparable.check_students(
         students, baseline[0], candidate, differences_allowed=arguments.allow_differences
     )
-    return _report(arguments, baseline, candidate, students, differences)
+    report = _report(arguments, baseline, candidate, students, differences)
+    report = replace(report, further=_further(arguments, report.baseline, baseline))
+    further_models.check_names(report.models)
+    return report
 
 
 def _report(
@@ -169,9 +175,33 @@ def _written(arguments: Report) -> Written:
         baseline=tuple(map(str, arguments.baseline)),
         candidate=tuple(map(str, arguments.candidate)),
         students=tuple(map(str, arguments.student)),
+        also=arguments.also,
         corpus=arguments.corpus,
         tokens=arguments.tokens,
     )
+
+
+def _further(
+    arguments: Report, baseline: Side, baseline_runs: Sequence[FinishedRun]
+) -> tuple[Further, ...]:
+    """Returns the models of --also, each compared with the baseline."""
+    found = []
+    for name, directories in further_models.named(arguments.also).items():
+        runs = [finished.read_run(directory) for directory in directories]
+        differences = comparable.differences(
+            baseline_runs, runs, allowed=arguments.allow_differences
+        )
+        one = sides_of_runs.side(name, runs)
+        found.append(
+            further.further(
+                baseline,
+                one,
+                facts=_facts(one, sides_of_runs.longest(runs)),
+                differences=differences,
+                directories=tuple(map(str, directories)),
+            )
+        )
+    return tuple(found)
 
 
 def _students(
@@ -223,6 +253,7 @@ def _check_named_once(arguments: Report) -> None:
             f"--baseline and --candidate both name {', '.join(both)}; a run against itself has no "
             "gain: name two runs."
         )
+    further_models.check_named_once(arguments.also, sides[0] | sides[1])
 
 
 def _is_finished(intent: Intent) -> bool:
@@ -262,6 +293,12 @@ def _digests(arguments: Report) -> dict[str, str]:
         f"{option}/{number}/{name}": digest_of_contents(path)
         for option in ("baseline", "candidate", "student")
         for number, directory in enumerate(getattr(arguments, option))
+        for name, path in finished.files_read(directory).items()
+    }
+    digests |= {
+        f"also/{model}/{number}/{name}": digest_of_contents(path)
+        for model, directories in further_models.named(arguments.also).items()
+        for number, directory in enumerate(directories)
         for name, path in finished.files_read(directory).items()
     }
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):

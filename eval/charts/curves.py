@@ -2,7 +2,22 @@
 
 import altair as alt
 
+from eval.charts import models
+from eval.language_loss import Unit
 from eval.report import ReportContents
+from eval.side import Side
+
+DASHES = [[5, 3], [1, 0], [8, 3], [2, 2], [8, 3, 2, 3], [3, 6]]
+
+
+def sides(report: ReportContents) -> list[Side]:
+    """Returns the models whose losses have the unit of the report: both sides come first."""
+    further = [
+        one.runs
+        for one in report.further
+        if one.unit is report.unit or report.unit is Unit.BITS_PER_BYTE
+    ]
+    return [report.baseline, report.candidate, *further]
 
 
 def chart(report: ReportContents) -> alt.LayerChart | alt.FacetChart:
@@ -11,8 +26,10 @@ def chart(report: ReportContents) -> alt.LayerChart | alt.FacetChart:
     Thick lines are means over the runs of a side. Thin lines are single runs, where there are
     several.
     """
-    names = [report.baseline.name, report.candidate.name]
-    scale = alt.Scale(domain=names, range=["var(--baseline)", "var(--candidate)"])
+    drawn = sides(report)
+    names = [one.name for one in drawn]
+    colour_of = models.colours(report)
+    scale = alt.Scale(domain=names, range=[colour_of[name] for name in names])
     lines = alt.Chart(alt.Data(name="curve")).encode(
         x=alt.X("step:Q", title="training step →")
         .axis(tickCount=6, grid=False)
@@ -21,7 +38,7 @@ def chart(report: ReportContents) -> alt.LayerChart | alt.FacetChart:
         color=alt.Color("side:N", scale=scale, title=None).legend(symbolType="stroke"),
         tooltip=["side:N", "step:Q", alt.Tooltip("loss:Q", format=".4f", title=report.unit.value)],
     )
-    dashes = alt.StrokeDash("side:N", title=None).scale(domain=names, range=[[5, 3], [1, 0]])
+    dashes = alt.StrokeDash("side:N", title=None).scale(domain=names, range=DASHES[: len(names)])
     reach = alt.Chart(alt.Data(name="reach"))
     target = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(y="target:Q")
     moment = reach.mark_rule(color="var(--ink-soft)", strokeDash=[2, 3]).encode(
@@ -29,7 +46,7 @@ def chart(report: ReportContents) -> alt.LayerChart | alt.FacetChart:
     )
     runs = lines.transform_filter("isValid(datum.run)").mark_line(strokeWidth=1, opacity=0.4)
     means = lines.transform_filter("!isValid(datum.run)")
-    several = any(len(side.runs) > 1 for side in (report.baseline, report.candidate))
+    several = any(len(side.runs) > 1 for side in drawn)
     thin = (
         [runs.encode(detail="run:N", strokeDash=dashes)] if several else []
     )  # without a run Vega would warn

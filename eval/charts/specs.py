@@ -18,6 +18,7 @@ from eval.charts import (
     fertility,
     gains,
     language_probability,
+    models,
     speedup,
 )
 from eval.report import ReportContents
@@ -46,6 +47,7 @@ def specs(report: ReportContents) -> dict[str, Spec]:
     pictures |= language_probability.pictures(report.funnel)
     pictures |= expert.pictures(report.experts)
     pictures |= distillation.picture(report.students)
+    pictures |= models.pictures(report)
     return {name: _finished(chart) for name, chart in pictures.items()}
 
 

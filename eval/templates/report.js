@@ -206,8 +206,8 @@ if (innerWidth < NARROW) {
   [...document.querySelectorAll("details.layer")].slice(1).forEach((layer) => (layer.open = false));
 }
 for (const box of document.querySelectorAll(".scroll")) {
-  const table = box.querySelector("table"); // that of languages has a link with every field
-  const hint = addTools(box, "csv", () => csvOf(table), table.id !== "language-table");
+  const table = box.querySelector("table"); // a linked one has an address with every field
+  const hint = addTools(box, "csv", () => csvOf(table), !("linked" in table.dataset));
   const show = () => showOverflow(box, hint);
   box.addEventListener("scroll", show, { passive: true });
   const resized = new ResizeObserver(show);

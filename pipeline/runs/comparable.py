@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from eval import language_loss
-from eval.report import Difference
+from eval.run_facts import Difference
 from pipeline.artifacts.differences import json_differences, json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun

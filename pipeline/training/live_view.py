@@ -106,18 +106,18 @@ class LiveView:
 
 def table_of(cells: Sequence[tuple[str, str]], width: int) -> Table:
     """Returns names and values in as many columns as fit with no value cut, at most four."""
-    for columns in range(MOST_COLUMNS, 0, -1):
-        rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-        widest = [
-            max(len(name) + 1 + len(text) for name, text in column)
-            for column in (cells[at::columns] for at in range(min(columns, len(cells))))
-        ]
-        if sum(widest) + GAP * len(widest) <= width or columns == 1:
-            break
+    columns = next(n for n in range(MOST_COLUMNS, 0, -1) if n == 1 or width_of(cells, n) <= width)
     table = Table.grid(padding=(0, GAP), expand=True)
-    for row in rows:
+    for start in range(0, len(cells), columns):
+        row = cells[start : start + columns]
         table.add_row(*(Text.assemble((f"{name} ", "dim"), text) for name, text in row))
     return table
+
+
+def width_of(cells: Sequence[tuple[str, str]], columns: int) -> int:
+    """Returns the width of names and values in this many columns, with the gaps between them."""
+    parts = [cells[at::columns] for at in range(min(columns, len(cells)))]
+    return sum(max(len(name) + 1 + len(text) for name, text in part) + GAP for part in parts)
 
 
 def numbers(line: Mapping[str, Any], steps: int) -> list[tuple[str, str]]:

@@ -5,7 +5,6 @@ import dataclasses
 from small_reports import FUNNEL, made_of, make, side
 
 from data.dedup.shared_lines import SharedLines
-from eval import report
 from eval.cautions import cautions
 from eval.html import to_html
 from eval.markdown import to_markdown
@@ -19,7 +18,7 @@ def test_cautions_stand_in_every_format():
         "sw": SharedLines(lines=80, shared_lines=2, pages=9, pages_sharing=1, examples=("<b>x",)),
         "en": SharedLines(lines=20, shared_lines=0, pages=1, pages_sharing=0, examples=()),
     }
-    fields = [report.Difference(f"field{n}", ("1",), (f"<{n}>",)) for n in range(8)]
+    fields = [run_facts.Difference(f"field{n}", ("1",), (f"<{n}>",)) for n in range(8)]
     made = make(shared_lines=shared, differences=tuple(fields), funnel=FUNNEL)
     expected = [
         "The runs differ beyond the feed-forward, which was allowed: field0, field1, field2, "

@@ -9,8 +9,8 @@ from small_reports import make, side
 from eval import comparison
 from eval.language_gain import TrainingText
 from eval.markdown import to_markdown
-from eval.report import Difference
 from eval.report_json import to_json
+from eval.run_facts import Difference
 
 
 def test_markdown_has_one_row_per_language_and_whole_tables():

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.corpus_manifest import CorpusManifest, LanguagePages
-from eval import comparison, language_loss, report
+from eval import comparison, language_loss, report, run_facts
 from eval.funnel import funnel
 from eval.language_gain import TrainingText
 from eval.side import Points, Side
@@ -24,6 +24,7 @@ WRITTEN = report.Written(
     baseline=("runs/mt5",),
     candidate=("runs/switch",),
     students=(),
+    also=(),
     corpus=None,
     tokens="tokens",
 )
@@ -56,7 +57,7 @@ def side(name, final, seed, points=Points.STEADY, **counts):
 
 
 def facts(name):
-    return report.RunFacts(
+    return run_facts.RunFacts(
         name=name,
         recipe="tiny|er",
         seeds=(0, 1),

@@ -80,6 +80,53 @@ def test_opens_whole_at_every_width(browser, finished, width, dark):
     _is_quiet(browser, page)
 
 
+@pytest.fixture(scope="module")
+def four_models(finished, tmp_path_factory) -> Path:
+    """A report with two models beside its sides, one of two seeds."""
+    root = tmp_path_factory.mktemp("models")
+    wide = [
+        write_run(root / f"wide{seed}", experts=None, seed=seed, gain=0.5, parameters=3_456_789)
+        for seed in (0, 1)
+    ]
+    report.run(
+        Report(
+            baseline=(finished / "dense0", finished / "dense1"),
+            candidate=(finished / "switch0", finished / "switch1"),
+            also=(
+                *(f"a wider mT5={one}" for one in wide),
+                f"small={write_run(root / 'small', experts=None, gain=-0.2)}",
+            ),
+            tokens=str(finished / "tokens"),
+            corpus=str(finished / "corpus"),
+            out=root / "out",
+        )
+    )
+    return root / "out/index.html"
+
+
+@pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False), (390, True)])
+def test_four_models_are_drawn_and_told_apart(browser, four_models, width, dark):
+    browser.open(four_models, width=width, dark=dark)
+    document = "document.documentElement"
+    assert browser.evaluate(f"{document}.scrollWidth - {document}.clientWidth") == 0
+    assert browser.evaluate(CUT) == []
+    marks = "document.querySelectorAll(`#models [aria-roledescription='point']`)"
+    assert browser.evaluate(f"{marks}.length") == 101 * 3  # of each model but the baseline
+    fills = f"[...new Set([...{marks}].map((one) => getComputedStyle(one).fill))].length"
+    assert browser.evaluate(fills) == 3
+    shapes = f"[...new Set([...{marks}].map((one) => one.getAttribute('d')))].length"
+    assert browser.evaluate(shapes) == 3
+    ends = browser.evaluate("document.getElementById('curve-text').textContent")
+    assert all(f"{name} " in ends for name in ("mT5", "Switch", "a wider mT5", "small"))
+    heads = "document.querySelector('#models .sortable').tHead.rows[0].cells.length"
+    assert browser.evaluate(heads) == 1 + 2 * 4
+    link = "atob(document.querySelector('#models .csv').href.split(',')[1])"
+    rows = list(csv.DictReader(browser.evaluate(link).splitlines()))
+    assert len(rows) == 4 * 107
+    assert {row["gain"] for row in rows if row["model"] == "mT5"} == {""}
+    _is_quiet(browser, four_models)
+
+
 def test_every_table_and_picture_can_be_saved(browser, finished):
     page = finished / "out/index.html"
     browser.open(page, width=1280)
@@ -93,7 +140,8 @@ def test_every_table_and_picture_can_be_saved(browser, finished):
     counts = "['.scroll', '.chart'].map((one) => document.querySelectorAll(one).length)"
     tables, charts = browser.evaluate(counts)
     kinds = [name.rsplit(".")[-1] for name in saved]
-    assert (kinds.count("csv"), kinds.count("svg")) == (tables - 1, charts)  # one has a link
+    linked = browser.evaluate("document.querySelectorAll('table[data-linked]').length")
+    assert (kinds.count("csv"), kinds.count("svg")) == (tables - linked, charts)
     rows = list(csv.reader(saved["runs.csv"][1].splitlines()))
     assert ["Parameters", "1234567", "6172835"] in rows
     assert {len(row) for row in rows} == {3}

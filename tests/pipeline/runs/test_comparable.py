@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from synthetic_runs import write_run
 
-from eval.report import Difference
+from eval.run_facts import Difference
 from pipeline.errors import ArtifactError
 from pipeline.runs.comparable import check_students, differences
 from pipeline.runs.finished import FinishedRun, read_run

@@ -1,0 +1,102 @@
+"""`mswitch report --also`: models beside the two sides, in every rendering and recomputed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import recompute_report
+from markdown_reader import MARKDOWN
+from synthetic_runs import write_run
+
+from pipeline import report
+from pipeline.arguments import Report
+from pipeline.errors import ArtifactError
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, finished):
+    """The words of --also: a model of two seeds, and one of another vocabulary."""
+    root = tmp_path_factory.mktemp("further")
+    for seed in (0, 1):
+        write_run(root / f"wide{seed}", experts=None, seed=seed, gain=0.5, name="mt5-wide")
+    write_run(root / "finer", experts=None, gain=0.2, pieces_per_token=3, batch=64)
+    return *(f"wide={root / f'wide{seed}'}" for seed in (0, 1)), f"finer={root / 'finer'}"
+
+
+@pytest.fixture
+def asked(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "to_html", lambda _: "-" * 2000)
+    return Report(
+        baseline=(finished / "dense0", finished / "dense1"),
+        candidate=(finished / "switch0", finished / "switch1"),
+        out=tmp_path / "out",
+    )
+
+
+def test_the_verdict_is_of_two_and_every_number_of_all_is_recomputed(asked, runs, capsys):
+    report.run(asked)
+    alone = json.loads((asked.out / "report.json").read_text())
+    out = asked.out.with_name("more")
+    report.run(replace(asked, also=runs[:2], out=out))
+    found = json.loads((out / "report.json").read_text())
+    differing = {key for key in found if found[key] != alone[key]}
+    assert differing == {"further", "losses", "curves", "written"}
+    (wide,) = found["further"]
+    assert (wide["name"], wide["seeds"], wide["unit"]) == ("wide", [0, 1], "nats per token")
+    assert 0.3 < wide["summary"]["mean_gain"] / found["summary"]["mean_gain"] < 0.7
+    assert set(found["losses"]) == {"mT5", "Switch", "wide"}
+    row = found["losses"]["wide"]["sw"]
+    assert row["loss_nats_low"] < row["loss_nats"] < row["loss_nats_high"]
+    words = []
+    for option in ("baseline", "candidate"):
+        words += [f"--{option}", *map(str, getattr(asked, option))]
+    capsys.readouterr()
+    recompute_report.main([str(out), *words, "--also", *runs[:2]])
+    assert "wide: losses of 107 languages and their intervals equal to 1e-9" in (
+        capsys.readouterr().out
+    )
+    found["losses"]["wide"]["sw"]["bits_per_byte_low"] += 1e-6
+    (out / "report.json").write_text(json.dumps(found))
+    with pytest.raises(SystemExit, match="sw bits_per_byte low"):
+        recompute_report.main([str(out), *words, "--also", *runs[:2]])
+
+
+def test_markdown_has_a_row_per_model_and_losses_per_language(asked, runs):
+    with pytest.raises(ArtifactError, match="--allow-differences"):
+        report.run(replace(asked, also=runs))
+    report.run(replace(asked, also=runs, allow_differences=True))
+    text = (asked.out / "report.md").read_text()
+    assert "| wide | mt5-wide | 1,234,567 | 1,100 | 0, 1 |" in text
+    assert "bits per byte | " in next(
+        line for line in text.splitlines() if line.startswith("| finer | ")
+    )
+    assert "| batch | 32 | 64 |" in text
+    head = "| language | code | mT5, nats | mT5, bits | Switch, nats | Switch, bits | wide, nats"
+    assert head in text
+    tables = [one for one in MARKDOWN.parse(text) if one.type == "table_open"]
+    assert len(tables) >= 7
+
+
+@pytest.mark.parametrize(
+    "also, message",
+    [
+        (("runs/wide",), "write NAME=RUN"),
+        (("=runs/wide",), "write NAME=RUN"),
+        (("a/b=runs/wide",), "no slash"),
+        (tuple(f"m{n}=runs/{n}" for n in range(5)), "at most 4"),
+    ],
+)
+def test_words_that_are_no_models_are_one_sentence(asked, also, message):
+    with pytest.raises(ArtifactError, match=message):
+        report.run(replace(asked, also=also))
+    assert not asked.out.exists()
+
+
+def test_a_run_and_a_name_stand_once(asked, runs):
+    twice = f"again={asked.candidate[0]}"
+    with pytest.raises(ArtifactError, match="named already"):
+        report.run(replace(asked, also=(twice,)))
+    with pytest.raises(ArtifactError, match="named already"):
+        report.run(replace(asked, also=(runs[0], runs[0])))
+    with pytest.raises(ArtifactError, match="a model 'Switch'"):
+        report.run(replace(asked, also=(runs[0].replace("wide=", "Switch=", 1),)))
