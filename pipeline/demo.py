@@ -23,7 +23,7 @@ from pipeline.artifacts.claims import MANIFEST, Claim, claim, finish
 from pipeline.artifacts.intent import UNKNOWN, Intent
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
-from pipeline.stopping import Stopped
+from pipeline.stopping import Stopped, at_second_signal
 from pipeline.terminal import Terminal
 
 DEMO_PACKAGES = ("gflanguages", "django", "warcio")  # two ship text, one writes archives
@@ -197,19 +197,20 @@ def run_side_by_side(stages: Sequence[Stage]) -> None:
 
 
 def wait_for(stages: Sequence[Stage], started: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Waits until commands have ended, and passes a signal of the terminal on to each.
+    """Waits until commands have ended; passes a signal on to each, and kills them at a second.
 
     Raises:
         ArtifactError: if one failed.
     """
-    try:
-        statuses = [process.wait() for process in started]
-    except Stopped as stopped:
-        for process in started:
-            process.send_signal(stopped.status - 128)
-        for process in started:
-            process.wait()
-        raise
+    with at_second_signal(lambda: [process.kill() for process in started]):
+        try:
+            statuses = [process.wait() for process in started]
+        except Stopped as stopped:
+            for process in started:
+                process.send_signal(stopped.status - 128)
+            for process in started:
+                process.wait()
+            raise
     for stage, status in zip(stages, statuses, strict=True):
         check(stage, status)
 

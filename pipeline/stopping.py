@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
 
 from pipeline.terminal import print_message
@@ -22,7 +22,8 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGT
 PATIENCE_SECONDS = 2.0  # until a command that cannot be interrupted says so
 
 _came = threading.Event()
-_at_first: list[Callable[[], None]] = []
+_at_first: list[Callable[[], object]] = []
+_at_second: list[Callable[[], object]] = []
 
 
 class Stopped(KeyboardInterrupt):
@@ -104,14 +105,23 @@ def stoppable(stage: str) -> Iterator[None]:
             waiting.cancel()
 
 
-@contextmanager
-def at_first_signal(act: Callable[[], None]) -> Iterator[None]:
+def at_first_signal(act: Callable[[], object]) -> AbstractContextManager[None]:
     """Calls a function in a thread as soon as the first signal arrives within the block."""
-    _at_first.append(act)
+    return _within(_at_first, act)
+
+
+def at_second_signal(act: Callable[[], object]) -> AbstractContextManager[None]:
+    """Calls a function in a thread before a later signal within the block ends the process."""
+    return _within(_at_second, act)
+
+
+@contextmanager
+def _within(acts: list[Callable[[], object]], act: Callable[[], object]) -> Iterator[None]:
+    acts.append(act)
     try:
         yield
     finally:
-        _at_first.remove(act)
+        acts.remove(act)
 
 
 def signals_came() -> bool:
@@ -121,6 +131,8 @@ def signals_came() -> bool:
 
 def quit_at_once(stage: str, number: int) -> None:
     """Ends the process; what is finished stays, and the lock is that of a process that ended."""
+    for act in _at_second:
+        act()
     say(f"{stage}: quits at once ({name_of(number)} again); the same command goes on.")
     os._exit(128 + number)
 

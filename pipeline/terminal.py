@@ -108,5 +108,6 @@ def print_next(stage: str, following: str) -> None:
 
 
 def print_message(message: str) -> None:
-    """Prints one line on standard error."""
-    print(escape_controls(message), file=sys.stderr, flush=True)
+    """Prints one line on standard error, whole: other processes may print there too."""
+    sys.stderr.write(f"{escape_controls(message)}\n")
+    sys.stderr.flush()

@@ -13,7 +13,7 @@ from pipeline.beam.worker_line import VARIABLE, line_to_workers
 # A shell's background ignores Ctrl-C, and children inherit that.
 HEARD = "import signal\nfor one in (1, 2, 15): signal.signal(one, signal.SIG_DFL)\n"
 PROGRAM = """
-import os, time
+import os, sys, time
 from pipeline import cli, recipes, stopping
 stopping.PATIENCE_SECONDS = 0.01
 
@@ -45,6 +45,7 @@ def test_a_signal_stops_a_stage_with_one_sentence(number):
 
 def test_a_second_signal_quits_a_stage_that_cannot_be_interrupted():
     deaf = """
+    stopping._at_second.append(lambda: print("before it quits", file=sys.stderr, flush=True))
     for _ in range(2):
         try:
             os.kill(os.getpid(), 2)
@@ -55,7 +56,8 @@ def test_a_second_signal_quits_a_stage_that_cannot_be_interrupted():
     status, printed = ended(deaf)
     assert status == 128 + signal.SIGINT
     assert printed[0] == "recipes: stops as soon as it can; a second signal quits at once."
-    assert printed[1].startswith("recipes: quits at once (Ctrl-C again)")
+    assert printed[1] == "before it quits"
+    assert printed[2].startswith("recipes: quits at once (Ctrl-C again)")
 
 
 def test_ctrl_c_while_the_program_is_being_imported_shows_no_traceback():
