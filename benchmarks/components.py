@@ -1,105 +1,171 @@
-"""Connected components in rounds: 1 to 10 million edges, with the same edges per partition.
+"""Connected components in rounds through the engine: memory from 1 to 10 million edges.
 
-    python benchmarks/components.py
+    python benchmarks/components.py [--sizes EDGES ...]
 
 Edges are those of pages that share keys: clusters of 2 to 8 pages, one chain of a tenth of all
-pages, and one star of a tenth. Reported per size: rounds, and the most that any partition holds or
-gets, in edges and in proposals. These are bounded where they do not grow with the input. The labels
-are compared with SciPy's components.
+edges, and one star of a tenth. They lie where a job has them: each shard has the pairs of its
+pages, 125,000 on average. The job's own steps run on Beam's embedded runner, a wave of 8 partitions
+at a time, and each size in a process of its own. Its peak is that of one worker, with the wave that
+this runner holds in memory. Reported are also the rounds, the bytes shuffled, and the largest
+element and piece of work. Memory is bounded where it does not grow with the edges. The groups are
+compared with SciPy's components.
 """
 
+import itertools
 import json
+import multiprocessing
+import resource
+import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
+from apache_beam.metrics.metric import MetricsFilter
 
 from data.dedup.clusters import clusters
-from data.dedup.components import Moves, contracted, moved, pointers, proposals
 from data.splitmix64 import splitmix64
+from pipeline.beam.counters import NAMESPACE
+from pipeline.beam.job import running
+from pipeline.beam.options import pipeline_options
+from pipeline.beam.waves import Waves
+from pipeline.beam.workspace import Workspace
+from pipeline.cleaning import submission
+from pipeline.cleaning.graph import PARTITIONS_AT_ONCE, CleaningJob, Exchange
+from pipeline.cleaning.near_duplicates.groups import (
+    AskForNodes,
+    ContractPairs,
+    groups_of,
+    pairs_left,
+)
+from pipeline.cleaning.near_duplicates.keys import PairPages, write_pairs
+from pipeline.cleaning.requested_rules import named
+from pipeline.cleaning.shards import DEFAULT_CUT
+from pipeline.cleaning.submission import GraphStage, WaveOf
 
 RESULT = Path(__file__).parent / "results/components.json"
-PARTITION = 62_500  # edges
-SIZES = (1_000_000, 2_000_000, 5_000_000, 10_000_000)
+PAIRS_OF_SHARD = 125_000
+SIZES = (1_000_000, 3_000_000, 10_000_000)
+ALIKE = Waves(1, 1)
 
 
-def main() -> None:
-    result = {"edges_per_partition": PARTITION, "sizes": [measured(size) for size in SIZES]}
+def main(sizes: tuple[int, ...] = SIZES) -> None:
+    """Measures each size in processes of its own."""
+    context = multiprocessing.get_context("spawn")
+    runs = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as out, context.Pool(1, maxtasksperchild=1) as alone:
+            job = job_of(out, shards=-(-size // PAIRS_OF_SHARD))
+            alone.apply(spill_pairs, (job, size))
+            runs.append({"edges": size} | alone.apply(measured, (job,)))
+            runs[-1] |= alone.apply(checked, (job, size))
+        print(json.dumps(runs[-1]), flush=True)
+    result = {"pairs_per_shard": PAIRS_OF_SHARD, "runs": runs}
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+
+
+def job_of(out: str, shards: int) -> CleaningJob:
+    """Returns a job of which only the search for groups is run; its partitions are its shards."""
+    return CleaningJob(
+        workspace=Workspace(out, "components"),
+        rules=named("mswitch-web"),
+        languages=None,
+        bad_words=None,
+        identifier=None,
+        shards=shards,
+        partitions=shards,
+        in_waves=True,
+        cut=DEFAULT_CUT,
+        crawl_cache=None,
+    )
 
 
 def graph(count: int) -> np.ndarray:
-    """Returns about `count` edges, mixed."""
-    generator = np.random.default_rng(1)
-    tenth, first = count // 10, 0
-    chain = np.stack((np.arange(tenth), np.arange(tenth) + 1), axis=1)
-    first += tenth + 1
-    star = np.stack((np.full(tenth, first), first + 1 + np.arange(tenth)), axis=1)
-    first += tenth + 1
+    """Returns `count` edges, mixed; the second end is that of the smallest page of a key."""
+    tenth = count // 10
+    chain = np.stack((np.arange(tenth) + 1, np.arange(tenth)), axis=1)
+    star = np.stack((np.arange(tenth) + 1, np.zeros(tenth, int)), axis=1) + tenth + 1
     others = np.arange(count - 2 * tenth)
-    head = first + others - others % 8
-    small = np.stack((head, np.maximum(first + others, head) + 1), axis=1)[others % 8 < 7]
+    sizes = 1 + np.arange(len(others)) % 7  # edges of each small cluster, in turn
+    heads = np.repeat(np.cumsum(sizes + 1) - sizes - 1, sizes)[: len(others)]
+    place = others - np.repeat(np.cumsum(sizes) - sizes, sizes)[: len(others)]
+    small = np.stack((heads + 1 + place, heads), axis=1) + 2 * tenth + 2
     edges = np.concatenate((chain, star, small))
-    return splitmix64(generator.permutation(edges).astype(np.uint64))
+    return splitmix64(np.random.default_rng(1).permutation(edges).astype(np.uint64))
 
 
-def measured(count: int) -> dict[str, Any]:
-    whole = graph(count)
-    number = -(-len(whole) // PARTITION)
-    parts = [part.copy() for part in np.array_split(whole, number)]
-    nodes = np.unique(whole)
-    labels, rounds, started = nodes, 0, time.process_time()
-    most = {"edges": 0, "proposals_sent": 0, "proposals_received": 0}
-    while any(map(len, parts)):
-        proposed = [proposals(part, rounds) for part in parts]
-        owners = [(one.node % np.uint64(number)).astype(int) for one in proposed]
-        received = np.sum([np.bincount(owner, minlength=number) for owner in owners], axis=0)
-        for name, value in zip(
-            most, (max(map(len, parts)), max(map(len, owners)), received.max()), strict=True
-        ):
-            most[name] = max(most[name], int(value))
-        moves = united([pointers(split, rounds) for split in by_owner(proposed, owners, number)])
-        parts = [contracted(part, moves) for part in parts]
-        labels, rounds = moved(labels, moves), rounds + 1
-    seconds = time.process_time() - started
-    check(whole, nodes, labels)
+def spill_pairs(job: CleaningJob, count: int) -> None:
+    """Leaves each shard the pairs of its pages, as the exchange of keys does."""
+    edges = graph(count)
+    smallest = np.setdiff1d(edges[:, 1], edges[:, 0])
+    pairs = np.concatenate((edges, np.stack((smallest, smallest), axis=1)))
+    pairs = pairs[np.argsort(pairs[:, 0] % np.uint64(job.shards), kind="stable")]
+    ends = np.searchsorted(pairs[:, 0] % np.uint64(job.shards), np.arange(1, job.shards))
+    (wave,) = ALIKE.all()
+    for shard, some in enumerate(np.split(pairs, ends)):
+        path = wave.verdict(job.workspace, PairPages.step, shard)
+        write_pairs(job.workspace, path, some)
+
+
+def measured(job: CleaningJob) -> dict[str, Any]:
+    """Finds the groups in this process; returns what that took."""
+    sums, most = Counter[str](), Counter[str]()
+    before, cpu, began = peak_bytes(), time.process_time(), time.monotonic()
+    rounds = 0
+    for stages in graphs(job):
+        rounds += not isinstance(stages[0], WaveOf)
+        with running(pipeline_options(()), lambda run: add_sizes(run, sums, most)) as pipeline:
+            submission.build(job, stages, pipeline)
     return {
-        "edges": len(whole),
-        "pages": len(nodes),
-        "partitions": number,
-        "rounds": rounds,
-        "most_in_one_partition": most,
-        "cpu_seconds": round(seconds, 1),
+        "shards_and_partitions": job.shards,
+        "rounds": rounds - 1,
+        "shuffled_bytes": sum(sums.values()),
+        "largest_element_bytes": max(most.values()),
+        "start_bytes": before,
+        "peak_bytes": peak_bytes(),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "wall_seconds": round(time.monotonic() - began, 1),
     }
 
 
-def by_owner(proposed: list[Moves], owners: list[np.ndarray], number: int) -> list[list[Moves]]:
-    """Returns the proposals that each partition of nodes gets."""
-    received: list[list[Moves]] = [[] for _ in range(number)]
-    for one, owner in zip(proposed, owners, strict=True):
-        order = np.argsort(owner, kind="stable")
-        cuts = np.searchsorted(owner[order], np.arange(1, number))
-        for place, rows in enumerate(np.split(order, cuts)):
-            received[place].append(Moves(one.node[rows], one.to[rows]))
-    return received
+def graphs(job: CleaningJob) -> Iterator[Sequence[GraphStage]]:
+    """Yields the graphs that `submission.graphs` has between the pairs and the candidates."""
+    space, asked = job.workspace, Waves(job.partitions, PARTITIONS_AT_ONCE)
+    for number in itertools.count():
+        yield [ContractPairs(space, number, ALIKE, asked)]
+        if not pairs_left(space, number, job.shards):
+            return
+        nodes = Exchange((AskForNodes(space, number, asked.partitions),), asked)
+        yield from ([WaveOf(nodes, wave)] for wave in asked.all())
 
 
-def united(parts: list[Moves]) -> Moves:
-    node, to = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(node)
-    return Moves(node[order], to[order])
+def add_sizes(run: Any, sums: Counter[str], most: Counter[str]) -> None:
+    """Adds the sizes of a finished graph's elements."""
+    for one in run.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["distributions"]:
+        kind, _ = one.key.metric.name.split("_bytes/")
+        sums[kind] += one.committed.sum
+        most[kind] = max(most[kind], one.committed.max)
 
 
-def check(edges: np.ndarray, nodes: np.ndarray, labels: np.ndarray) -> None:
-    found = clusters(edges)
-    assert (found.page == nodes).all()
-    (ours, label), (theirs, component) = (
-        np.unique(some, return_inverse=True) for some in (labels, found.representative)
-    )
-    assert len(ours) == len(theirs) == len(np.unique(label * len(theirs) + component))
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def checked(job: CleaningJob, count: int) -> dict[str, int]:
+    """Compares the groups with SciPy's components; returns the numbers of both."""
+    expected = clusters(graph(count))
+    found = [groups_of(job.workspace, shard) for shard in range(job.shards)]
+    page, group = map(np.concatenate, zip(*found, strict=True))
+    order = np.argsort(page)
+    assert (page[order] == expected.page).all()
+    pairs = np.stack((group[order], expected.representative), axis=1)
+    groups = len(np.unique(expected.representative))
+    assert len(np.unique(pairs, axis=0)) == len(np.unique(group)) == groups
+    return {"pages": len(page), "groups": groups}
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt64
 
+from data.dedup.clusters import Edges
 from data.dedup.components import Moves, contracted, moved, pointers, proposals
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
@@ -28,6 +29,8 @@ CONTRACT = "contract"
 @dataclass(frozen=True)
 class ContractPairs:
     """Moves the labels of a shard's pages and contracts its pairs by the answers of a round.
+
+    Spills both, and what the shard asks in the round that follows.
 
     Attributes:
         number: number of the round that follows; before the first there are no answers.
@@ -48,8 +51,10 @@ class ContractPairs:
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         labels, pairs = self._first(number) if self.number == 0 else self._next(number)
-        write_pairs(self.workspace, _pairs_path(self.workspace, self.number, number), pairs)
-        write_pairs(self.workspace, _labels_path(self.workspace, self.number, number), labels)
+        space, asked = self.workspace, _asked(pairs, labels, self.number)
+        write_pairs(space, _pairs_path(space, self.number, number), pairs)
+        write_pairs(space, _labels_path(space, self.number, number), labels)
+        write_pairs(space, _asked_path(space, self.number, number), asked)
         return Tally(counts=Counter({(PAIRS, "", ""): len(pairs)}))
 
     def _first(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +75,15 @@ class ContractPairs:
         return labels, contracted(pairs, moves)
 
 
+def _asked(pairs: Edges, labels: Edges, number: int) -> Edges:
+    """Returns the proposals for nodes, and a node itself for a label that is in no pair."""
+    found = proposals(pairs, number)
+    others = np.setdiff1d(np.unique(labels[:, 1]), found.node, assume_unique=True)
+    nodes = np.concatenate([found.node, others])
+    asked = np.stack([nodes, np.concatenate([found.to, others])], axis=1).astype("<u8")
+    return asked[np.argsort(nodes)]
+
+
 @dataclass(frozen=True)
 class AskForNodes:
     """A round: where each node of the pairs goes, and where the labels of finished pages are."""
@@ -84,14 +98,8 @@ class AskForNodes:
         return f"nodes-{self.number:02d}"
 
     def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
-        """Yields the proposals for nodes, and a node itself for a label that is in no pair."""
-        space = self.workspace
-        found = proposals(read_pairs([_pairs_path(space, self.number, shard)]), self.number)
-        labels = np.unique(read_pairs([_labels_path(space, self.number, shard)])[:, 1])
-        others = np.setdiff1d(labels, found.node, assume_unique=True)
-        nodes = np.concatenate([found.node, others])
-        asked = np.stack([nodes, np.concatenate([found.to, others])], axis=1).astype("<u8")
-        asked = asked[np.argsort(nodes)]
+        """Yields what a shard asks about its nodes."""
+        asked = read_pairs([_asked_path(self.workspace, self.number, shard)])
         part = PartitionKeys(0, self.partitions, asked)
         for partition, some in by_partition(asked, asked[:, 0], part, self.partitions):
             if wave.first <= partition < wave.end:
@@ -142,3 +150,7 @@ def _pairs_path(workspace: Workspace, number: int, shard: int) -> str:
 
 def _labels_path(workspace: Workspace, number: int, shard: int) -> str:
     return workspace.spill(f"{CONTRACT}-{number:02d}", shard, ".labels")
+
+
+def _asked_path(workspace: Workspace, number: int, shard: int) -> str:
+    return workspace.spill(f"{CONTRACT}-{number:02d}", shard, ".asked")
