@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import UInt64
 
 from data.dedup.clusters import Edges
+from data.dedup.repeated import is_first
 from data.splitmix64 import splitmix64
 
 Nodes = UInt64[np.ndarray, " nodes"]
@@ -95,7 +96,12 @@ def _first(node: Nodes, to: Nodes, number: int) -> Moves:
     """Returns each node once, with the first of its `to` in the order of the round."""
     # A bijection of 64 bits: no two nodes have the same rank.
     rank = splitmix64(to ^ splitmix64(np.array([number + 1], np.uint64)))
-    order = np.lexsort((rank, node))
-    node, to = node[order], to[order]
-    new = np.concatenate(([True], node[1:] != node[:-1]))[: len(node)]
-    return Moves(node[new], to[new])
+    order = np.argsort(node)
+    node, to, rank = node[order], to[order], rank[order]
+    if len(node):
+        begins = np.flatnonzero(is_first(node))
+        least = np.minimum.reduceat(rank, begins)
+        chosen = rank == np.repeat(least, np.diff(begins, append=len(node)))
+        node, to = node[chosen], to[chosen]
+    once = is_first(node)
+    return Moves(node[once], to[once])

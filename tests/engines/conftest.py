@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import many_lines
+import pyarrow.parquet as pq
 import pytest
 import raw_archives
 
@@ -33,7 +35,7 @@ WORKER = ENGINES / "worker"  # a virtual environment that holds the built wheel
 JAVA_OPTIONS = Path(__file__).with_name("java.args")
 SMALL_PIECES = str(Path(__file__).with_name("small_pieces.py"))
 LAUNCH = ROOT / "docs/launch.md"
-LARGE_GROUPS = str(Path(__file__).with_name("large_groups.py"))
+CLAIMED_MEGABYTES = 1_100  # more than two heaps of 512 MiB, 1,074 MB
 RULES = ("mc4", "mswitch-web")
 PATIENCE_SECONDS = 600.0  # a busy machine must not fail a test
 Mswitch = Callable[..., subprocess.CompletedProcess[str]]
@@ -302,15 +304,26 @@ def written_by_one(written) -> dict[str, str]:
     return written("one", ["--direct_num_workers=1"])
 
 
-@pytest.fixture
-def grouped(tmp_path) -> Callable[[int, list[str]], int]:
-    """Groups megabytes of random values on a runner; returns the bytes that the groups hold."""
+@pytest.fixture(scope="session")
+def texts_left(home) -> dict[str, str]:
+    """Writes many lines below `home`; returns the digest of each page's text without repeats."""
+    (home / "lines").mkdir()
+    return many_lines.write(home / "lines", CLAIMED_MEGABYTES)
 
-    def run(megabytes: int, options: list[str]) -> int:
+
+@pytest.fixture
+def cleaned_lines(home, tmp_path, texts_left) -> Callable[[list[str]], dict[str, str]]:
+    """Cleans many lines with work items of the usual size; returns the digest of each text."""
+
+    def run(options: list[str]) -> dict[str, str]:
+        out = tmp_path / "corpus"
         subprocess.run(
-            [sys.executable, LARGE_GROUPS, tmp_path, str(megabytes), *options],
-            env=environment(PYTHONPATH=python_path()), check=True,
+            [sys.executable, "-m", "pipeline.cli", "clean", "--input=lines/*.jsonl", "--rules=mc4",
+             f"--out={out}", "--", *options],
+            cwd=home, env=environment(PYTHONPATH=python_path()), check=True,
         )  # fmt: skip
-        return sum(int(file.read_text().split()[1]) for file in tmp_path.iterdir())
+        files = [*out.glob("pages/*/*.parquet"), *out.glob("rejected/*/*.parquet")]
+        found = (pq.ParquetFile(file).read(["url", "text"]).to_pylist() for file in files)
+        return {row["url"]: many_lines.digest(row["text"]) for rows in found for row in rows}
 
     return run

@@ -15,6 +15,7 @@ from jaxtyping import UInt64
 
 from data.dedup.clusters import Edges
 from data.dedup.components import Moves, contracted, moved, pointers, proposals
+from data.dedup.repeated import distinct, is_among
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import by_partition
@@ -60,7 +61,7 @@ class ContractPairs:
     def _first(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
         paths = [one.verdict(self.workspace, PairPages.step, shard) for one in self.alike.all()]
         pairs = np.unique(read_pairs(paths), axis=0)
-        pages = np.unique(pairs[:, 0])
+        pages = distinct(pairs[:, 0])
         labels = np.stack([pages, pages], axis=1)
         return labels, pairs[pairs[:, 0] != pairs[:, 1]]
 
@@ -78,7 +79,8 @@ class ContractPairs:
 def _asked(pairs: Edges, labels: Edges, number: int) -> Edges:
     """Returns the proposals for nodes, and a node itself for a label that is in no pair."""
     found = proposals(pairs, number)
-    others = np.setdiff1d(np.unique(labels[:, 1]), found.node, assume_unique=True)
+    now = distinct(labels[:, 1])
+    others = now[~is_among(now, found.node)]
     nodes = np.concatenate([found.node, others])
     asked = np.stack([nodes, np.concatenate([found.to, others])], axis=1).astype("<u8")
     return asked[np.argsort(nodes)]

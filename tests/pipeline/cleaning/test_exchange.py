@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.dedup.repeated import has_equal, is_among, repeated
+from data.dedup.repeated import distinct, has_equal, is_among, repeated
 from data.errors import DataError
 from data.reading.page import Page
 from data.rules.line_rules import unicode_line_hashes
@@ -46,6 +46,7 @@ def test_numbers_that_occur_twice(numbers):
     found = np.array(numbers, np.uint32)
     twice = sorted({one for one in numbers if numbers.count(one) > 1})
     assert repeated(found).tolist() == twice
+    assert distinct(found).tolist() == sorted({*numbers})
     assert has_equal(found).tolist() == [one in twice for one in numbers]
     assert is_among(found, repeated(found)).tolist() == has_equal(found).tolist()
 
