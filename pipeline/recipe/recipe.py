@@ -160,8 +160,8 @@ def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe
         names = ", ".join(sorted(unknown))
         names = names if len(names) <= LONGEST_LIST else names[:LONGEST_LIST] + "..."
         raise ArtifactError(
-            f"{place} has the settings {names}, which this version does not know; use the mswitch "
-            "that wrote it."
+            f"{place} has the settings {names}, which this version does not know; mend "
+            "their names, or use the mswitch that wrote it."
         )
     return recipe
 
