@@ -37,8 +37,10 @@ class SwitchConfig:
     Attributes:
         experts: number of experts per switch layer.
         every: period of sparse feed-forwards; 2 in the released models, 1 in Switch-C.
-        encoder_group_tokens, decoder_group_tokens: tokens per routing group, which share experts'
-            capacity. Set here and never by the mesh, so a step does not depend on its devices.
+        encoder_group_tokens, decoder_group_tokens: tokens per routing group, which has its own
+            balance loss. Set here and never by the mesh, so a step does not depend on its devices.
+        encoder_pooled_groups, decoder_pooled_groups: number of consecutive groups that share
+            experts' capacity. A group is on one device, a pool may be on several.
         choices: top-k, experts per token; 2 in GShard and ST-MoE.
         dispatch: "slots" gives each expert a fixed capacity and drops tokens over it; "dropless"
             computes every assignment.
@@ -61,6 +63,8 @@ class SwitchConfig:
     every: int
     encoder_group_tokens: int
     decoder_group_tokens: int
+    encoder_pooled_groups: int = 1
+    decoder_pooled_groups: int = 1
     choices: int = 1
     dispatch: Dispatch = "slots"
     capacity_factor_training: float = 1.25
@@ -80,6 +84,8 @@ class SwitchConfig:
             "every",
             "encoder_group_tokens",
             "decoder_group_tokens",
+            "encoder_pooled_groups",
+            "decoder_pooled_groups",
             "choices",
             "minimum_capacity",
         )
@@ -101,13 +107,15 @@ class SwitchConfig:
     def routing(self, *, decoder: bool, training: bool) -> "RoutingConfig":
         """Returns the routing of one stack, in training or evaluation."""
         tokens = self.decoder_group_tokens if decoder else self.encoder_group_tokens
+        pooled = self.decoder_pooled_groups if decoder else self.encoder_pooled_groups
         factor = self.capacity_factor_training if training else self.capacity_factor_evaluation
         return RoutingConfig(
             group_tokens=tokens,
+            pooled_groups=pooled,
             top_k=self.choices,
             dispatch=self.dispatch,
             capacity=expert_capacity(
-                tokens, self.experts, self.choices * factor, self.minimum_capacity
+                tokens * pooled, self.experts, self.choices * factor, self.minimum_capacity
             ),
             jitter=self.jitter if training else 0.0,
             expert_dropout=self.expert_dropout if training else 0.0,
@@ -120,13 +128,15 @@ class RoutingConfig:
 
     Attributes:
         group_tokens: tokens per routing group.
+        pooled_groups: number of groups that share experts' capacity.
         top_k: experts per token.
         dispatch: kind of dispatch, as in `SwitchConfig`.
-        capacity: tokens per expert and group; unused if dropless.
+        capacity: tokens per expert and pool; unused if dropless.
         jitter, expert_dropout: as in `SwitchConfig`; 0 outside training.
     """
 
     group_tokens: int
+    pooled_groups: int
     top_k: int
     dispatch: Dispatch
     capacity: int
@@ -135,7 +145,7 @@ class RoutingConfig:
 
 
 def expert_capacity(tokens: int, experts: int, factor: float, minimum: int) -> int:
-    """Returns the tokens that one expert accepts per group.
+    """Returns the tokens that one expert accepts per pool of groups.
 
     Flaxformer's `max(round(factor * tokens / experts), minimum)`, and at most `tokens`.
     """

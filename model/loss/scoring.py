@@ -1,9 +1,9 @@
 """Scores of the rows of a batch, without training: loss sums and routing sums.
 
-A batch is scored in parts of whole routing groups, one after the other, so scoring takes less
-memory than the training step of the same recipe: it keeps no activations, and a part is at most a
-microbatch. The numbers are those of the batch at once, because rows share nothing but the capacity
-of their routing group.
+A batch is scored in parts of whole pools of routing groups, one after the other, so scoring takes
+less memory than the training step of the same recipe: it keeps no activations, and a part is at
+most a microbatch. The numbers are those of the batch at once, because rows share nothing but the
+capacity of their pool.
 """
 
 import functools
@@ -51,7 +51,7 @@ def score(model: Transformer, batch: Batch, call: Call, accumulate: int = 1) -> 
 def part_count(config: ModelConfig, rows: int, inputs: int, targets: int, accumulate: int) -> int:
     """Returns the number of parts in which a device scores its rows.
 
-    The most that leave a part whole routing groups and `LEAST_TOKENS` inputs, or those of a
+    The most that leave a part whole pools and `LEAST_TOKENS` inputs, or those of a
     microbatch if they are fewer.
 
     Args:
@@ -67,16 +67,18 @@ def part_count(config: ModelConfig, rows: int, inputs: int, targets: int, accumu
         for size in range(1, rows + 1)
         if rows % size == 0
         and size * inputs >= least
-        and _whole_groups(config, size * inputs, size * targets)
+        and _whole_pools(config, size * inputs, size * targets)
     ]
     return rows // min(sizes, default=rows)
 
 
-def _whole_groups(config: ModelConfig, inputs: int, targets: int) -> bool:
+def _whole_pools(config: ModelConfig, inputs: int, targets: int) -> bool:
     switch = config.switch
     if switch is None:
         return True
-    return not (inputs % switch.encoder_group_tokens or targets % switch.decoder_group_tokens)
+    encoder = switch.encoder_group_tokens * switch.encoder_pooled_groups
+    decoder = switch.decoder_group_tokens * switch.decoder_pooled_groups
+    return not (inputs % encoder or targets % decoder)
 
 
 def _scores(model: Transformer, batch: Batch, call: Call) -> Scores:

@@ -6,7 +6,7 @@ decides what is not annotated.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,8 @@ def check_fit(
             ("experts", switch.experts, size["expert"]),
             ("encoder tokens of a device", rows * inputs // shards, switch.encoder_group_tokens),
             ("decoder tokens of a device", rows * targets // shards, switch.decoder_group_tokens),
+            *_pool_divisions("encoder", config, rows * inputs // shards, size["expert"]),
+            *_pool_divisions("decoder", config, rows * targets // shards, size["expert"]),
         ]
     misfits = [
         f"{what} ({n}) must be a multiple of {by}" for what, n, by in divisions if n % by or n < by
@@ -108,3 +110,20 @@ def check_fit(
             f"The recipe does not fit a mesh of {size}: {'; '.join(misfits)}. "
             "Change the mesh, the batch or the group sizes."
         )
+
+
+def _pool_divisions(
+    stack: str, config: ModelConfig, tokens: int, devices: int
+) -> Iterator[tuple[str, int, int]]:
+    """Yields what a stack's pools must divide: a device's groups, or those of the expert axis.
+
+    A pool is on one device or on whole devices of one expert axis, which tokens never leave.
+    """
+    assert config.switch is not None
+    routing = config.switch.routing(decoder=stack == "decoder", training=True)
+    groups, pooled = max(tokens // routing.group_tokens, 1), routing.pooled_groups
+    if pooled > groups:
+        yield f"{stack} groups of a pool", pooled, groups
+        yield f"{stack} groups along the expert axis", groups * devices, pooled
+    else:
+        yield f"{stack} groups of a device", groups, pooled

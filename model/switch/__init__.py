@@ -6,7 +6,8 @@ Source: Switch Transformer (Fedus et al. 2022), section 2. Read in this order:
 2. `capacity_dispatch.py`: tokens into buffers of fixed capacity and back; the paper's layer.
 3. `experts.py`: the feed-forward networks of one device.
 4. `switch_layer.py`: the layer on a mesh, from tokens to tokens.
-5. `dropless_dispatch.py`: the alternative without capacity. `routing_sums.py`: statistics.
+5. `pooled_dispatch.py`: capacity that groups on several devices share. `dropless_dispatch.py`:
+   the alternative without capacity. `dispatch.py` chooses. `routing_sums.py`: statistics.
 
 One routing group of six tokens, three experts, top-1, capacity factor 1, so capacity 6 / 3 = 2:
 

@@ -57,7 +57,7 @@ def capacity_dispatch(
     """
     slots = jax.vmap(lambda index: assign_slots(index, experts.total, capacity))(expert_index)
     received = exchange(jax.vmap(_into_buffers)(x, slots), split=1, concatenate=0)
-    outputs = _own_experts(received, experts)
+    outputs = own_experts(received, experts)
     returned = exchange(outputs, split=0, concatenate=1)
     y = jax.vmap(_out_of_buffers)(returned, slots)
     return y, (slots.position < capacity) & (expert_index < experts.total)
@@ -132,7 +132,7 @@ def _moved_backward(destinations: Array, slope: Array) -> tuple[Array, None, Non
 moved.defvjp(_moved_forward, _moved_backward)
 
 
-def _own_experts(
+def own_experts(
     received: Float[Array, "groups own_experts capacity embed"], experts: Experts
 ) -> Float[Array, "groups own_experts capacity embed"]:
     """Applies this device's experts to all groups of its `expert` axis; sums over `model`."""

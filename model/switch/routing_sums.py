@@ -34,7 +34,7 @@ class LayerRouting(NamedTuple):
 
     Attributes:
         load, dropped, entropy_nats, tokens: as in `RowRouting`.
-        expert_slots: capacity summed over experts and groups.
+        expert_slots: capacity summed over experts and pools of groups.
         wasted: expert slots that stayed empty.
     """
 

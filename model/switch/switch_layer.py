@@ -4,12 +4,12 @@ Source: Switch Transformer (Fedus et al. 2022), sections 2.1 and 5; `flaxformer/
 `_on_device` is the whole layer as one device runs it, with explicit communication:
 
     jitter -> router logits -> top-k and gates                    routing.py
-    -> all-to-all -> own experts -> sum over `model` -> all-to-all     capacity_dispatch.py
+    -> all-to-all -> own experts -> sum over `model` -> all-to-all     dispatch.py
     -> weigh by gates and add                                     combine
 
 Two all-to-alls forward, two backward, no all-gather of activations: only weights are gathered
 (`gathered_weights.py`). Routing groups are consecutive tokens of the batch; their size comes from
-the config and never from the mesh.
+the config and never from the mesh, as does the number of groups that share experts' capacity.
 """
 
 import functools
@@ -26,8 +26,7 @@ from model.dimensions import declared_names
 from model.layers.initialization import kernel
 from model.sharding.exchanges import over_devices
 from model.sharding.layouts import BATCH_AXES
-from model.switch.capacity_dispatch import capacity_dispatch
-from model.switch.dropless_dispatch import dropless_dispatch
+from model.switch.dispatch import dispatch
 from model.switch.experts import Experts
 from model.switch.gathered_weights import gathered, gathered_router
 from model.switch.routing import route
@@ -43,7 +42,7 @@ class Routing(NamedTuple):
         entropy_nats: entropy of the router's distribution.
         balance_loss, z_loss: sums over the routing groups of their loss times their real tokens, so
             that an empty group does not count and losses of microbatches add up.
-        expert_slots: capacity summed over experts and groups; dropless: number of assignments.
+        expert_slots: capacity summed over experts and pools; dropless: number of assignments.
     """
 
     expert_index: Int[Array, "batch length top_k"]
@@ -170,12 +169,7 @@ def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: in
     experts = Experts(
         *_expert_weights(inputs), total=total, dropout_rate=routing.expert_dropout, key=dropout_key
     )
-    if routing.dispatch == "dropless":
-        y, kept = dropless_dispatch(x, expert_index, experts)
-        expert_slots = jnp.sum(kept, axis=(1, 2))
-    else:
-        y, kept = capacity_dispatch(x, expert_index, experts, routing.capacity)
-        expert_slots = jnp.full(len(kept), total * routing.capacity)
+    y, kept, expert_slots = dispatch(x, expert_index, experts, routing)
 
     # Combine.
     gate = routed.gate * kept

@@ -16,7 +16,7 @@ from pipeline.hardware.peaks import step_flops
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.explained_flops import explained_flops
 from pipeline.planning.figures import Figure
-from pipeline.planning.hlo.collectives import Collective
+from pipeline.planning.hlo.collectives import RAGGED, Collective
 from pipeline.planning.roofline import Roofline
 from pipeline.recipe.recipe import Recipe
 
@@ -34,6 +34,8 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
         yield Figure(SECTION, "all-to-alls per switch layer", found, "", "compiled")
         design = all_to_alls(recipe)
         yield Figure(SECTION, "by design: forward, backward, again by remat", design, "", "derived")
+        if count := executions(collectives, "all-to-all", "counts"):
+            yield Figure(SECTION, "exchanges of counts per step", count, "", "compiled")
     for origin in ("activations", "parameters", "optimizer"):
         count = executions(collectives, "all-gather", origin)
         yield Figure(SECTION, f"gathers of {origin} per step", count, "", "compiled")
@@ -117,7 +119,9 @@ def executions(collectives: list[Collective], kind: str, origin: str) -> int:
 
 
 def _all_to_alls_per_layer(recipe: Recipe, collectives: list[Collective]) -> float:
-    sent = sum(one.executions for one in collectives if one.kind == "all-to-all")
+    """Returns the exchanges of tokens per switch layer, ragged or not."""
+    kinds = ("all-to-all", RAGGED)
+    sent = sum(executions(collectives, kind, "activations") for kind in kinds)
     return sent / (2 * recipe.model.blocks * recipe.accumulate)
 
 

@@ -32,13 +32,13 @@ def expert_slots(recipe: Recipe) -> ExpertSlots | None:
     lengths, layers = recipe.lengths, recipe.model.blocks
     tokens = recipe.rows * lengths.inputs, recipe.rows * lengths.targets
     slots = sum(
-        count // group * switch.experts * capacity
-        for count, (group, capacity) in zip(tokens, _groups(switch), strict=True)
+        count // pool * switch.experts * capacity
+        for count, (pool, capacity) in zip(tokens, _pools(switch), strict=True)
     )
     return ExpertSlots(layers * slots, layers * sum(tokens) * switch.choices)
 
 
-def _groups(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
+def _pools(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
     for decoder in (False, True):
         routing = switch.routing(decoder=decoder, training=True)
-        yield routing.group_tokens, routing.capacity
+        yield routing.group_tokens * routing.pooled_groups, routing.capacity

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pipeline.hardware.peaks import bandwidth, peak_flops
 from pipeline.planning.between_slices import SliceTransfer, slice_transfers
 from pipeline.planning.compiled_step import CompiledStep
-from pipeline.planning.hlo.collectives import Collective, collectives
+from pipeline.planning.hlo.collectives import RAGGED, Collective, collectives
 from pipeline.planning.hlo.flops import Products, products
 from pipeline.planning.hlo.kernels import kernel_flops, unknown_calls
 from pipeline.planning.hlo.memory_traffic import traffic_bytes
 from pipeline.planning.hlo.program import Program
 from pipeline.planning.topology import Topology
 
-FAR = ("all-to-all", "collective-permute")
+FAR = ("all-to-all", RAGGED, "collective-permute")
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def to_other_hosts(one: Collective, topology: Topology) -> float:
     each, others = max(hosts.values()), 1 - 1 / len(hosts)
     crossing = {
         "all-to-all": one.size * others,
+        RAGGED: one.size * others,
         "all-gather": one.size * others / each,
         "all-reduce": 2 * one.size * others / each,
         "reduce-scatter": one.size * len(one.group) * others / each,

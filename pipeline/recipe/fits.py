@@ -42,8 +42,42 @@ def check_divides(recipe: Recipe) -> None:
             f"A batch of {recipe.rows} rows cannot be computed in accumulate={recipe.accumulate} "
             "equal parts; choose a number that divides it."
         )
+    _check_pools(recipe)
     rows = recipe.rows // recipe.accumulate
     check_fit(recipe.model, mesh, rows, recipe.lengths.inputs, recipe.lengths.targets)
+
+
+def _check_pools(recipe: Recipe) -> None:
+    """Checks that a microbatch holds whole pools on each device.
+
+    Raises:
+        ConfigurationError: if a pool is on several devices and the batch is in parts. Which groups
+            a part holds depends on the devices, and with it who shares capacity would.
+    """
+    switch = recipe.model.switch
+    if switch is None or recipe.accumulate == 1:
+        return
+    rows = recipe.rows // recipe.accumulate // (recipe.mesh.data * recipe.mesh.expert)
+    for stack, length, tokens, pooled in (
+        (
+            "encoder",
+            recipe.lengths.inputs,
+            switch.encoder_group_tokens,
+            switch.encoder_pooled_groups,
+        ),
+        (
+            "decoder",
+            recipe.lengths.targets,
+            switch.decoder_group_tokens,
+            switch.decoder_pooled_groups,
+        ),
+    ):
+        if pooled > 1 and rows * length < tokens * pooled:
+            raise ConfigurationError(
+                f"{stack}_pooled_groups={pooled} was asked with accumulate={recipe.accumulate}; a "
+                f"device's part of the batch has {rows * length // tokens} of these groups. Set "
+                "accumulate=1, or pools that a device's part holds whole."
+            )
 
 
 def check_memory(recipe: Recipe) -> None:

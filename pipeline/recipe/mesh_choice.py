@@ -95,28 +95,33 @@ def _offer(recipe: Recipe, devices: int) -> str:
 
 
 def changes(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yields smaller routing groups, then larger batches, each with its settings."""
-    switch = recipe.model.switch
-    if switch is not None:
+    """Yields smaller routing groups, as many more of them pooled, then larger batches.
+
+    Each comes with its settings. The tokens that share capacity stay the same.
+    """
+    if recipe.model.switch is not None:
         for parts in (2, 4, 8, 16, 32):
-            sizes = switch.encoder_group_tokens, switch.decoder_group_tokens
-            for decoder_only in (True, False):
-                encoder = sizes[0] if decoder_only else sizes[0] // parts
-                decoder = sizes[1] // parts
-                if decoder * parts == sizes[1] and decoder % recipe.lengths.targets == 0:
-                    model = replace(
-                        recipe.model,
-                        switch=replace(
-                            switch, encoder_group_tokens=encoder, decoder_group_tokens=decoder
-                        ),
-                    )
-                    yield (
-                        f"model.switch.encoder_group_tokens={encoder} "
-                        f"model.switch.decoder_group_tokens={decoder}",
-                        replace(recipe, model=model),
-                    )
+            for stacks in (("decoder",), ("encoder", "decoder")):
+                if change := _smaller_groups(recipe, parts, stacks):
+                    settings = " ".join(f"model.switch.{name}={n}" for name, n in change.items())
+                    switch = replace(recipe.model.switch, **change)
+                    yield settings, replace(recipe, model=replace(recipe.model, switch=switch))
     for times in (2, 4, 8, 16, 32):
         yield f"rows={recipe.rows * times}", replace(recipe, rows=recipe.rows * times)
+
+
+def _smaller_groups(recipe: Recipe, parts: int, stacks: tuple[str, ...]) -> dict[str, int]:
+    """Returns fields of groups in equal parts of whole rows; nothing if they have none."""
+    fields = {}
+    for stack in stacks:
+        tokens = getattr(recipe.model.switch, f"{stack}_group_tokens")
+        pooled = getattr(recipe.model.switch, f"{stack}_pooled_groups")
+        length = recipe.lengths.targets if stack == "decoder" else 1
+        if tokens % (parts * length):
+            return {}
+        fields[f"{stack}_group_tokens"] = tokens // parts
+        fields[f"{stack}_pooled_groups"] = pooled * parts
+    return fields
 
 
 def _divisors(number: int) -> list[int]:

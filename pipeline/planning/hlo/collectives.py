@@ -20,7 +20,8 @@ from pipeline.planning.hlo.origins import Origin, origin_of
 from pipeline.planning.hlo.program import Program
 
 REDUCTIONS = ("all-reduce", "reduce-scatter", "collective-permute")
-KINDS = ("all-to-all", "all-gather", "all-reduce", "reduce-scatter", "collective-permute")
+RAGGED = "ragged-all-to-all"
+KINDS = ("all-to-all", RAGGED, "all-gather", "all-reduce", "reduce-scatter", "collective-permute")
 
 
 class Collective(NamedTuple):
@@ -29,11 +30,12 @@ class Collective(NamedTuple):
     Attributes:
         kind: opcode, such as `all-to-all`.
         origin: origin of the moved value: parameters, their gradients, the optimizer's statistics,
-            activations, or a step's reports, one number per row, gathered once (by JAX 0.12).
+            activations, counts of tokens on their way to experts, or a step's reports, one number
+            per row, gathered once (by JAX 0.12).
         axes: mesh axes along which the devices of a group differ.
         group: flat mesh positions of the first group's devices.
         executions: number of executions per step.
-        size: bytes of the result on one device.
+        size: bytes of the result on one device; if ragged, those that are sent at most.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Collective(NamedTuple):
         others = (devices - 1) / devices
         return {
             "all-to-all": self.size * others,
+            RAGGED: self.size * others,
             "all-gather": self.size * others,
             "all-reduce": 2 * self.size * others,
             "reduce-scatter": self.size * (devices - 1),
@@ -74,6 +77,8 @@ def collectives(program: Program, mesh: dict[str, int], parameters: int) -> list
         if len(group) == 1:
             continue
         axes, size = _axes(group, mesh), _result_size(instruction)
+        if kind == RAGGED:
+            size = min(size, program.computations[computation][instruction.operands[0]].size)
         place = computation, instruction
         if computation in fusions:
             place = fusions[computation]

@@ -43,7 +43,7 @@ CALLS = ("call", "call-start", "async-start")
 IN_MODEL = "jvp("  # part of the name of every operation of the forward and backward pass
 BACKWARD = "transpose("  # part of the name of every operation of the backward pass
 BATCH_AXES = {"data", "expert"}
-Origin = Literal["parameters", "gradients", "optimizer", "activations", "reports"]
+Origin = Literal["parameters", "gradients", "optimizer", "activations", "counts", "reports"]
 
 
 def origin_of(
@@ -72,6 +72,8 @@ def origin_of(
     vector = all(len(array.shape) <= 1 for array in instruction.results)
     if instruction.opcode.startswith("all-gather") and vector and computation == program.entry:
         return "reports"
+    if instruction.opcode.startswith("all-to-all") and not _has_floats(instruction):
+        return "counts"
     sources = set(_sources(program, computation, instruction.operands[0], set()))
     if sources and None not in sources:
         in_model = all(source is not None and source < parameters for source in sources)
@@ -92,6 +94,10 @@ def _operation(instruction: Instruction, values: dict[str, Instruction]) -> str:
             break
         instruction = before
     return instruction.operation
+
+
+def _has_floats(instruction: Instruction) -> bool:
+    return any("f" in array.kind for array in instruction.results)
 
 
 def _sources(

@@ -45,3 +45,6 @@ def test_parts_are_whole_groups_and_no_larger_than_a_microbatch():
     pairs = replace(switch, switch=replace(SWITCH, decoder_group_tokens=2 * TARGET))
     assert part_count(pairs, ROWS, SOURCE, TARGET, 4) == 4
     assert part_count(pairs, ROWS, SOURCE, TARGET, 8) == 4
+    pools = replace(switch, switch=replace(SWITCH, encoder_pooled_groups=2))
+    assert part_count(pools, ROWS, SOURCE, TARGET, 8) == 4
+    assert part_count(pools, 1, SOURCE, TARGET, 1) == 1  # a pool on several devices

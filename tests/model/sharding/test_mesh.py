@@ -1,6 +1,6 @@
 """Meshes: what fits, and how several slices are laid out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -80,3 +80,32 @@ def test_a_device_without_a_group_is_refused():
     check_fit(CONFIG, mesh, rows=8, inputs=64, targets=8)
     with pytest.raises(ConfigurationError, match="encoder tokens of a device"):
         check_fit(CONFIG, mesh, rows=8, inputs=32, targets=8)
+
+
+POOLED = replace(CONFIG, switch=replace(SWITCH, encoder_pooled_groups=4, decoder_pooled_groups=4))
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    [
+        (MeshShape(expert=8), 8),  # a pool on four devices
+        (MeshShape(data=2, expert=4), 8),  # one pool per data shard
+        (MeshShape(expert=8), 64),  # two pools on each device
+    ],
+)
+def test_pools_lie_on_one_device_or_on_whole_devices(shape, rows):
+    check_fit(POOLED, make_mesh(shape), rows=rows, inputs=64, targets=8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "message"),
+    [
+        (MeshShape(data=8), 8, r"groups along the expert axis \(1\) must be a multiple of 4"),
+        (MeshShape(data=4, expert=2), 8, r"along the expert axis \(2\)"),
+        (MeshShape(expert=8), 24, r"encoder groups of a pool \(4\) must be a multiple of 3"),
+        (MeshShape(expert=8), 48, r"decoder groups of a device \(6\) must be a multiple of 4"),
+    ],
+)
+def test_a_pool_on_part_of_a_device_or_across_the_data_axis_is_refused(shape, rows, message):
+    with pytest.raises(ConfigurationError, match=message):
+        check_fit(POOLED, make_mesh(shape), rows=rows, inputs=64, targets=8)

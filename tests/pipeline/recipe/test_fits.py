@@ -36,6 +36,20 @@ def test_microbatches_must_be_whole_groups():
         check_divides(recipe("accumulate=16"))
 
 
+POOLED = (
+    "model.switch.encoder_pooled_groups=8",
+    "model.switch.decoder_pooled_groups=8",
+)
+
+
+def test_a_pool_on_several_devices_takes_the_batch_at_once():
+    mesh = "mesh.data=1", "mesh.expert=8"
+    check_divides(recipe(*mesh, *POOLED))
+    with pytest.raises(ConfigurationError, match=r"encoder_pooled_groups=8 .* Set accumulate=1"):
+        check_divides(recipe(*mesh, "rows=128", "accumulate=2", *POOLED))
+    check_divides(recipe(*mesh, "rows=1024", "accumulate=2", *POOLED))  # whole on each device
+
+
 def test_microbatches_must_be_equal():
     with pytest.raises(ConfigurationError, match="rows cannot be computed in accumulate=3"):
         check_divides(recipe("accumulate=3"))

@@ -48,6 +48,11 @@ def test_too_few_groups_are_an_error_with_settings_that_help():
     settings = re.search(r"--set (.*)\.$", message).group(1).split()
     changed = with_mesh(override(get("switch-c"), settings), 512)
     assert changed.mesh == MeshShape(expert=256, model=2)
+    before, after = get("switch-c").model.switch, changed.model.switch
+    for decoder in (False, True):  # groups are smaller, and as many tokens share capacity
+        pools = [one.routing(decoder=decoder, training=True) for one in (before, after)]
+        tokens = {pool.group_tokens * pool.pooled_groups for pool in pools}
+        assert len(tokens) == len({pool.capacity for pool in pools}) == 1
     assert dataclasses.replace(changed, mesh=MeshShape()) == override(get("switch-c"), settings)
 
 

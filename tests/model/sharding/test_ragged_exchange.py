@@ -1,0 +1,87 @@
+"""Slices between devices, against loops that follow the definition of `lax.ragged_all_to_all`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+from small_networks import mesh_of
+
+from model.sharding.mesh import MeshShape
+from model.sharding.ragged_exchange import Ends, Slices, exchange_slices
+
+DEVICES, EACH, EMBED, ROWS = 4, 3, 5, 24
+
+
+def loops(rows, starts, sizes, at_other, places):
+    """One slice at a time; all arrays have a leading dimension of devices."""
+    result = np.zeros((DEVICES, places, EMBED))
+    for sender in range(DEVICES):
+        for slice_ in range(DEVICES * EACH):
+            receiver = slice_ // EACH
+            start, size = starts[sender, slice_], sizes[sender, slice_]
+            first = at_other[sender, slice_]
+            result[receiver, first : first + size] = rows[sender, start : start + size]
+    return result
+
+
+@functools.cache
+def drawn(seed):
+    """Random sizes, some of them 0; slices lie without gaps on both sides, places with a rest."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(0, 3, (DEVICES, DEVICES, EACH))
+    by_receiver = np.moveaxis(sizes, 1, 0)
+    starts = (np.cumsum(sizes.reshape(DEVICES, -1), axis=1)).reshape(sizes.shape) - sizes
+    place = np.cumsum(by_receiver.reshape(DEVICES, -1), axis=1).reshape(sizes.shape) - by_receiver
+    sent = Ends(starts, np.moveaxis(place, 1, 0), sizes)
+    received = Ends(place, np.moveaxis(starts, 1, 0), by_receiver)
+    flat = [Ends(*(part.reshape(DEVICES, -1) for part in ends)) for ends in (sent, received)]
+    return generator.normal(size=(DEVICES, ROWS, EMBED)).astype(np.float32), Slices(*flat)
+
+
+@functools.cache
+def exchanged(places, turned=False):
+    """Returns the exchange of all devices' rows as one function of whole arrays."""
+
+    def on_device(rows, slices):
+        slices = jax.tree.map(lambda part: part[0], slices)
+        slices = slices.turned if turned else slices
+        return exchange_slices(rows[0], slices, places)[None]
+
+    over = PartitionSpec("expert")
+    mesh = mesh_of(MeshShape(expert=DEVICES))
+    return jax.jit(jax.shard_map(on_device, mesh=mesh, in_specs=over, out_specs=over))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_slice_arrives_at_its_place(seed):
+    rows, slices = drawn(seed)
+    places = int(slices.received.size.sum(axis=1).max()) + 2
+    expected = loops(rows, slices.sent.start, slices.sent.size, slices.sent.at_other, places)
+    np.testing.assert_array_equal(exchanged(places)(rows, slices), expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_way_back_undoes_the_way_there(seed):
+    rows, slices = drawn(seed)
+    there = exchanged(30)(rows, slices)
+    back = exchanged(ROWS, turned=True)(there, slices)
+    sent = np.arange(ROWS) < slices.sent.size.sum(axis=1)[:, None]
+    np.testing.assert_array_equal(back, np.where(sent[..., None], rows, 0))
+
+
+def test_the_gradient_is_the_transpose():
+    """<exchanged(x), y> is linear in x, and its slope is y sent back."""
+    rows, slices = drawn(0)
+    y = np.random.default_rng(1).normal(size=(DEVICES, 30, EMBED)).astype(np.float32)
+    slope = jax.grad(lambda x: jnp.sum(exchanged(30)(x, slices) * y))(jnp.asarray(rows))
+    np.testing.assert_array_equal(slope, exchanged(ROWS, turned=True)(y, slices))
+
+
+def test_devices_with_the_operation_use_it():
+    rows, slices = drawn(0)
+    for platform, uses in (("tpu", True), ("cuda", True), ("cpu", False)):
+        program = exchanged(30).trace(rows, slices).lower(lowering_platforms=(platform,))
+        assert ("ragged_all_to_all" in program.as_text()) == uses, platform
