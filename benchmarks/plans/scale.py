@@ -86,6 +86,20 @@ CHIPS = [
     Row("switch-c", "v5p:8x16x16", GROUPS.format(1024, 228)),
     Row("switch-c", "v5p:16x16x16", GROUPS.format(512, 114)),
 ]
+# Capacity over the whole batch: 2,048 rows of 512 inputs and 114 targets.
+BATCHWIDE = (
+    "model.switch.capacity_factor_training=1.25 "
+    "model.switch.encoder_pooled_groups={} model.switch.decoder_pooled_groups={}"
+)
+ONE_ROW = (
+    "model.switch.capacity_factor_training=1.25 model.switch.encoder_group_tokens=512 "
+    "model.switch.decoder_group_tokens=114 model.switch.encoder_pooled_groups=2048 "
+    "model.switch.decoder_pooled_groups=2048"
+)
+POOLED = [
+    Row("switch-c", "v5p:4x8x8", BATCHWIDE.format(512, 128)),
+    Row("switch-c", "v5p:16x16x16", ONE_ROW),
+]
 EXPERTS = [
     *(
         Row("switch-c", "v5p:4x8x8", f"model.switch.experts={experts}")
@@ -93,14 +107,16 @@ EXPERTS = [
     ),
     SWITCH_C,
 ]
+ACROSS = "mesh.slices=2 mesh.expert_slices=2 mesh.data=1 mesh.expert=256 mesh.model=2 "
 SLICES = [
     SWITCH_C,
     Row("switch-c", "v5p:4x8x8", "mesh.slices=2 " + GROUPS.format(2048, 912)),
+    Row("switch-c", "v5p:4x8x8", ACROSS + GROUPS.format(2048, 912)),
     Row("t5-xxl", "v5p:4x8x8", FULL),
     Row("t5-xxl", "v5p:4x8x8", f"mesh.slices=2 {FULL}"),
 ]
 # Rows of the comparison come first.
-ORDER = [SWITCH_C, T5_XXL, *PAIRS, *RECIPES, *SMALLEST, *CHIPS, *EXPERTS, *SLICES]
+ORDER = [SWITCH_C, T5_XXL, *PAIRS, *RECIPES, *SMALLEST, *CHIPS, *POOLED, *EXPERTS, *SLICES]
 
 
 def main(arguments: list[str]) -> None:
@@ -195,6 +211,7 @@ def page(results: dict[str, Any]) -> str:
         "recipes": RECIPES,
         "smallest": SMALLEST,
         "chips": CHIPS,
+        "pooled": POOLED,
         "experts": EXPERTS,
         "slices": SLICES,
     }

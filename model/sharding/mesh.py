@@ -23,17 +23,35 @@ class MeshShape:
 
     Attributes:
         data, expert, model: devices along the axis, over all slices.
-        slices: number of parts of the data axis that a slow network joins: TPU slices or GPU hosts.
-            Gradients and stored parameters cross it, tokens on the way to an expert never.
+        slices: number of parts that a slow network joins: TPU slices or GPU hosts. By default they
+            are parts of the data axis, so that gradients and stored parameters cross the network
+            and tokens on the way to an expert never do.
+        expert_slices: number of slices that the expert axis spans. Experts are then split over
+            slices, which tokens cross, and their gradients stay where they are.
     """
 
     data: int = 1
     expert: int = 1
     model: int = 1
     slices: int = 1
+    expert_slices: int = 1
 
     def __post_init__(self):
-        at_least_one(self, "data", "expert", "model", "slices")
+        at_least_one(self, "data", "expert", "model", "slices", "expert_slices")
+
+    @property
+    def data_slices(self) -> int:
+        """Number of slices that the data axis spans."""
+        return self.slices // self.expert_slices
+
+    @property
+    def within_slice(self) -> dict[str, int]:
+        """Devices of one slice along each axis."""
+        return {
+            "data": self.data // self.data_slices,
+            "expert": self.expert // self.expert_slices,
+            "model": self.model,
+        }
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
@@ -63,17 +81,40 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
             f"{math.prod(sizes)} devices; found {len(devices)} ({devices[0].platform}). "
             "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
         )
+    _check_slices(shape)
     part = "slice_index" if hasattr(devices[0], "slice_index") else "process_index"
     slices = Counter(getattr(device, part) for device in devices)
-    even = len(set(slices.values())) == 1 and shape.data % shape.slices == 0
+    even = len(set(slices.values())) == 1
     if shape.slices > 1 and (len(slices) != shape.slices or not even):
         raise ConfigurationError(
-            f"mesh.slices={shape.slices} was given with data={shape.data}; found {len(slices)} "
+            f"mesh.slices={shape.slices} was given; found {len(slices)} "
             f"{'slices' if part == 'slice_index' else 'hosts'} of {sorted(slices.values())} "
-            "devices. Set mesh.slices to their number and mesh.data to a multiple of it."
+            "devices. Set mesh.slices to their number."
         )
     in_order = sorted(devices, key=lambda device: getattr(device, part))
-    return np.array(in_order if shape.slices > 1 else devices).reshape(sizes)
+    by_slice = np.array(in_order if shape.slices > 1 else devices).reshape(
+        shape.data_slices, shape.expert_slices, *shape.within_slice.values()
+    )
+    return by_slice.swapaxes(1, 2).reshape(sizes)
+
+
+def _check_slices(shape: MeshShape) -> None:
+    """Checks that slices are equal parts of the data axis, of the expert axis, or of both.
+
+    Raises:
+        ConfigurationError: if they are not.
+    """
+    if shape.slices % shape.expert_slices or shape.expert % shape.expert_slices:
+        raise ConfigurationError(
+            f"mesh.expert_slices={shape.expert_slices} was given with slices={shape.slices} and "
+            f"expert={shape.expert}; it must divide both."
+        )
+    if shape.data % shape.data_slices:
+        raise ConfigurationError(
+            f"mesh.slices={shape.slices} was given with data={shape.data}; set mesh.data to a "
+            f"multiple of {shape.data_slices}, or mesh.expert_slices to the slices that the expert "
+            "axis spans."
+        )
 
 
 def check_fit(

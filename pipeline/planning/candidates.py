@@ -124,5 +124,5 @@ def _meshes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
             continue
         shards = devices // model
         expert = 1 if switch is None else math.gcd(shards, switch.experts)
-        if shards // expert % recipe.mesh.slices == 0:
+        if shards // expert % recipe.mesh.data_slices == 0 == expert % recipe.mesh.expert_slices:
             yield replace(recipe.mesh, data=shards // expert, expert=expert, model=model)

@@ -30,7 +30,7 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     """Yields counts of collectives next to those of the design, and whether the program has it."""
     recipe, collectives = step.recipe, roofline.collectives
     if recipe.model.switch is not None:
-        found = _all_to_alls_per_layer(recipe, collectives)
+        found = _all_to_alls_per_layer(recipe, roofline)
         yield Figure(SECTION, "all-to-alls per switch layer", found, "", "compiled")
         design = all_to_alls(recipe)
         yield Figure(SECTION, "by design: forward, backward, again by remat", design, "", "derived")
@@ -57,12 +57,13 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
 def faults(step: CompiledStep, roofline: Roofline) -> Iterator[str]:
     """Yields a sentence for each way in which a program is not as designed."""
     recipe, collectives = step.recipe, roofline.collectives
-    sent, design = _all_to_alls_per_layer(recipe, collectives), all_to_alls(recipe)
+    sent, design = _all_to_alls_per_layer(recipe, roofline), all_to_alls(recipe)
     if sent != design:
         yield f"{sent:g} all-to-alls per switch layer instead of {design}"
     if gathers := executions(collectives, "all-gather", "activations"):
         yield f"activations are gathered, {gathers:,} times per step"
-    if far := _between_slices(roofline, "all-to-all"):
+    far = _between_slices(roofline, "all-to-all")
+    if far and step.recipe.mesh.expert_slices == 1:
         yield f"tokens cross between slices, {far:,} times per step"
     if step.split and not _between_slices(roofline, "all-gather"):
         yield from _faults_of_parameters(step.split, collectives)
@@ -118,10 +119,12 @@ def executions(collectives: list[Collective], kind: str, origin: str) -> int:
     return sum(one.executions for one in collectives if (one.kind, one.origin) == (kind, origin))
 
 
-def _all_to_alls_per_layer(recipe: Recipe, collectives: list[Collective]) -> float:
+def _all_to_alls_per_layer(recipe: Recipe, roofline: Roofline) -> float:
     """Returns the exchanges of tokens per switch layer, ragged or not."""
     kinds = ("all-to-all", RAGGED)
-    sent = sum(executions(collectives, kind, "activations") for kind in kinds)
+    sent = sum(executions(roofline.collectives, kind, "activations") for kind in kinds)
+    if recipe.mesh.expert_slices > 1:
+        sent += _between_slices(roofline, "all-to-all")
     return sent / (2 * recipe.model.blocks * recipe.accumulate)
 
 

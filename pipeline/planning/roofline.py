@@ -52,8 +52,7 @@ class Roofline:
 def roofline(step: CompiledStep, program: Program) -> Roofline:
     """Returns the roofline of a compiled step."""
     recipe, topology = step.recipe, step.topology
-    shape = recipe.mesh  # the groups in a program are those of one slice
-    mesh = {"data": shape.data // shape.slices, "expert": shape.expert, "model": shape.model}
+    mesh = recipe.mesh.within_slice  # the groups in a program are those of one slice
     multiplied, moved = products(program), traffic_bytes(program)
     sent, far = collectives(program, mesh, step.arrays), list(slice_transfers(program))
     work = multiplied, moved, sent, far, unknown_calls(program), kernel_flops(program)

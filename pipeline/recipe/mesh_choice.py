@@ -3,7 +3,8 @@
 First the `model` axis is as small as possible, as splitting matrices costs reductions in every
 layer. Then the `expert` axis is as large as possible: an expert's shard stays on its devices, while
 parameters sharded over `data` are gathered at each use. The remaining devices are the `data` axis,
-which is divided evenly among the recipe's slices, so dispatched tokens never leave their slice.
+which is divided evenly among the recipe's slices, so dispatched tokens never leave their slice
+unless the recipe has experts across slices.
 Heads, groups and rows must divide, as `pretrain` checks before it starts.
 """
 
@@ -31,6 +32,11 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
             f"mesh.slices={slices} was asked of {devices} devices; slices are equal, so choose a "
             "number that divides the devices."
         )
+    if slices % recipe.mesh.expert_slices:
+        raise ConfigurationError(
+            f"mesh.expert_slices={recipe.mesh.expert_slices} was asked of slices={slices}; choose "
+            "a number that divides them."
+        )
     found, refusal = _search(recipe, devices)
     if found is None:
         raise ConfigurationError(
@@ -50,7 +56,7 @@ def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
         ConfigurationError: if the sizes do not fit one device, which no trained run's do.
     """
     # Without training there are no microbatches, and no gradients between slices.
-    read = replace(recipe, accumulate=1, mesh=replace(recipe.mesh, slices=1))
+    read = replace(recipe, accumulate=1, mesh=replace(recipe.mesh, slices=1, expert_slices=1))
     if math.prod((read.mesh.data, read.mesh.expert, read.mesh.model)) == devices:
         return read.mesh
     for count in range(devices, 1, -1):
@@ -70,7 +76,10 @@ def _search(recipe: Recipe, devices: int) -> tuple[Recipe | None, str]:
             errors.append(str(error))
         else:
             return candidate, ""
-    return None, errors[0]
+    spanned = (
+        f"No number of its experts is a multiple of expert_slices={recipe.mesh.expert_slices}."
+    )
+    return None, next(iter(errors), spanned)
 
 
 def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
@@ -79,11 +88,11 @@ def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
     for model in _divisors(math.gcd(devices, recipe.model.heads)):
         shards = devices // model
         for expert in reversed(_divisors(math.gcd(shards, experts))):
-            shape = MeshShape(
-                data=shards // expert, expert=expert, model=model, slices=recipe.mesh.slices
-            )
-            if shape.data % shape.slices == 0:
-                yield shape
+            if expert % recipe.mesh.expert_slices == 0:
+                data = shards // expert
+                shape = replace(recipe.mesh, data=data, expert=expert, model=model)
+                if data % shape.data_slices == 0:
+                    yield shape
 
 
 def _offer(recipe: Recipe, devices: int) -> str:

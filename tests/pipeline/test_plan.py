@@ -59,26 +59,6 @@ def test_on_simulated_devices_collectives_are_the_designs(tmp_path, remat, excha
 
 
 @pytest.mark.plans
-@pytest.mark.parametrize(
-    ("topology", "kind"), [("v5e:2x4", "ragged-all-to-all"), ("cpu:8", "all-to-all")]
-)
-def test_groups_on_several_devices_share_capacity(tmp_path, topology, kind):
-    """Four times fewer tokens per group, the same slots; tokens cross where they exist."""
-    groups = ("model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14")
-    pools = ("model.switch.encoder_pooled_groups=8", "model.switch.decoder_pooled_groups=8")
-    settings = (*SMALL, *groups, *pools, "mesh.data=1", "mesh.expert=8")
-    words = ("--recipe", "switch-demo", "--topology", topology, "--set", *settings)
-    found = plan(tmp_path, *words)
-    sent = f"{kind} of activations over expert"
-    if kind == "ragged-all-to-all":  # XLA:CPU lacks it, so rows are gathered there
-        assert found["all-to-alls a switch layer"] == 4
-        assert found[sent] > 0
-        assert found["as designed"] == "yes"
-    assert found["exchanges of counts a step"] == 2 * 2 * 6
-    assert found["slots wasted at least"] == pytest.approx(0.2, abs=0.02)
-
-
-@pytest.mark.plans
 def test_memory_is_that_of_the_recipe(tmp_path, capsys):
     """A parameter takes four bytes; eight devices hold an eighth each of a matrix."""
     found = plan(tmp_path, "--recipe", "mt5-demo", "--topology", "cpu:8")
@@ -165,12 +145,47 @@ def test_two_slices_exchange_gradients_and_parameters_but_no_tokens(tmp_path):
     assert "2 slices v5e:2x2: 8 chips" in done.stdout
     written = json.loads(out.read_text())
     found = with_figures(written)
-    assert written["recipe"]["mesh"] == {"data": 2, "expert": 4, "model": 1, "slices": 2}
+    sizes = {"data": 2, "expert": 4, "model": 1, "slices": 2, "expert_slices": 1}
+    assert written["recipe"]["mesh"] == sizes
     assert found["all-to-alls a switch layer"] == 6
     assert found["gathers of activations a step"] == 0
     assert found["all-to-alls between slices"] == 0
     assert found["all-gather between slices"] > 0  # parameters, sharded over data
     assert found["network"] > 0
+    assert found["as designed"] == "yes"
+
+
+@pytest.mark.plans
+@needs_compiler
+def test_groups_on_several_devices_share_capacity(tmp_path):
+    """A pool of eight groups is on four devices; tokens are sent where there are any."""
+    groups = ("model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14")
+    pools = ("model.switch.encoder_pooled_groups=8", "model.switch.decoder_pooled_groups=8")
+    settings = (*SMALL, *groups, *pools, "mesh.data=1", "mesh.expert=8")
+    words = ("--recipe", "switch-demo", "--topology", "v5e:2x4", "--set", *settings)
+    out = tmp_path / "plan.json"
+    done = outside("plan", *words, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = with_figures(json.loads(out.read_text()))
+    assert found["all-to-alls a switch layer"] == 4
+    assert found["ragged-all-to-all of activations over expert"] > 0
+    assert found["exchanges of counts a step"] == 2 * 2 * 6
+    assert found["as designed"] == "yes"
+    assert found["slots wasted at least"] == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.plans
+@needs_compiler
+def test_experts_across_slices_exchange_tokens_between_them(tmp_path):
+    settings = (*SMALL, "mesh.slices=2", "mesh.expert_slices=2", "mesh.data=1", "mesh.expert=8")
+    settings += ("model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14")
+    words = ("--recipe", "switch-demo", "--topology", "v5e:2x2", "--set", *settings)
+    out = tmp_path / "plan.json"
+    done = outside("plan", *words, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = with_figures(json.loads(out.read_text()))
+    assert found["all-to-alls a switch layer"] == 4
+    assert found["all-to-alls between slices"] == 4 * 2 * 6
     assert found["as designed"] == "yes"
 
 

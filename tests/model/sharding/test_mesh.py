@@ -44,11 +44,29 @@ def test_experts_and_widths_never_cross_slices(kind):
     assert halves == [{0}, {1}]
 
 
+def test_experts_may_be_split_over_slices():
+    mesh = arranged(MeshShape(expert=4, model=2, slices=2, expert_slices=2), two_of_four(Device))
+    assert [[device.id for device in row] for row in mesh[0]] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_of_four_slices_two_may_be_along_each_axis():
+    devices = [Device(number, number // 2) for number in range(8)]
+    shape = MeshShape(data=2, expert=4, slices=4, expert_slices=2)
+    mesh = arranged(shape, devices)[:, :, 0]
+    assert [[device.slice_index for device in row] for row in mesh] == [[0, 0, 1, 1], [2, 2, 3, 3]]
+    assert shape.within_slice == {"data": 1, "expert": 2, "model": 1}
+
+
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
+        (MeshShape(expert=8, slices=2, expert_slices=3), "must divide both"),
+        (MeshShape(data=4, expert=2, slices=4, expert_slices=4), "must divide both"),
         (MeshShape(data=8, slices=4), r"found 2 hosts of \[4, 4\]"),
-        (MeshShape(data=1, expert=8, slices=2), "mesh.data to a multiple"),
+        (
+            MeshShape(data=1, expert=8, slices=2),
+            "mesh.data to a multiple of 2, or mesh.expert_slices",
+        ),
     ],
 )
 def test_slices_that_do_not_exist(shape, message):

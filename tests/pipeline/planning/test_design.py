@@ -92,6 +92,13 @@ def test_tokens_stay_in_their_slice_and_parameters_may_come_from_another(switch)
     assert found == "tokens cross between slices, 2 times per step"
 
 
+def test_tokens_may_cross_between_slices_that_experts_are_split_over(switch):
+    spanned = override(switch, ["mesh.slices=2", "mesh.expert_slices=2"])
+    far = [SliceTransfer("all-to-all", EXCHANGES.executions, 100)]
+    roofline = dataclasses.replace(roofline_of(spanned, [GATHER]), slice_transfers=far)
+    assert list(faults(step_of(spanned), roofline)) == []
+
+
 def full(name: str, *settings: str) -> Recipe:
     recipe = override(get(name), ["remat=full", *settings])
     return dataclasses.replace(recipe, mesh=MeshShape(data=8))
