@@ -93,6 +93,19 @@ def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
                 shape = replace(recipe.mesh, data=data, expert=expert, model=model)
                 if data % shape.data_slices == 0:
                     yield shape
+        if model == 1 and switch is None and recipe.mesh.expert_slices == 1:
+            yield from _partly_replicated(recipe, devices)
+
+
+def _partly_replicated(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
+    """Yields meshes of a dense model with more devices than its width can be split over.
+
+    The `expert` axis splits rows as the `data` axis does. Where the width does not divide over
+    both, parameters are split over `data` and replicated over `expert`.
+    """
+    data = math.gcd(recipe.model.embed, devices)
+    if data % recipe.mesh.slices == 0:
+        yield replace(recipe.mesh, data=data, expert=devices // data, model=1)
 
 
 def _offer(recipe: Recipe, devices: int) -> str:
