@@ -32,13 +32,13 @@ class SortedTokens(NamedTuple):
         order, rank: assignment at each rank, and its inverse; assignments are numbered by priority,
             choice * tokens + token.
         start: rank of the first assignment of a choice and expert.
-        count: number of these assignments.
+        counts: number of these assignments.
     """
 
     order: Int[Array, " assignments"]
     rank: Int[Array, "top_k tokens"]
     start: Int[Array, "top_k experts"]
-    count: Int[Array, "top_k experts"]
+    counts: Int[Array, "top_k experts"]
 
 
 class Placed(NamedTuple):
@@ -76,9 +76,11 @@ def pooled_dispatch(
     """
     own, pools = len(experts.up), jax.lax.axis_size("expert") // devices
     tokens = _sorted_tokens(expert_index, experts.total)
-    asked = [_by_owner(numbers, own) for numbers in (tokens.start, tokens.count)]
-    placed = _places(*_told(*asked), capacity, devices)
-    answered = Placed(asked[0], *_told(placed.place, placed.size))
+    start, counts = (_by_owner(numbers, own) for numbers in (tokens.start, tokens.counts))
+    asked = _told(start, counts)
+    placed = _places(asked[0], asked[1], capacity, devices)
+    answer = _told(placed.place, placed.size)
+    answered = Placed(start, answer[0], answer[1])
     slices = _slices(answered, placed)
 
     rows = exchange_slices(_in_order(x, tokens), slices, pools * own * capacity)
