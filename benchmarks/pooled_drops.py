@@ -1,8 +1,8 @@
 """Tokens dropped by capacity counted per small group, per pool, and over a whole batch.
 
-    python benchmarks/pooled_drops.py --run runs/.../switch-0/trunk --tokens runs/.../tokens
+    python benchmarks/pooled_drops.py --tokens runs/.../tokens --run runs/.../switch-0/trunk
 
-A run's own choices of experts, on batches of its own training text with its jitter, are cut into
+The run's own choices of experts, on batches of its own training text with its jitter, are cut into
 groups as small as those of Switch-C on 4,096 chips (512 inputs, 114 targets), and into groups with
 as many tokens per expert as there (a quarter of one; capacity is then the least possible, 2).
 Assignments over capacity are counted per layer by `assign_slots`. A pool of groups drops what one
