@@ -5,7 +5,8 @@ For mT5, T5 1.0, Switch and Switch with gated experts, whose code lies in the fo
 must have the bits that it had; `generate` must give the tokens that our decoding with a cache
 gives; the exported tokenizer must give the ids of our vocabulary on texts with gaps and, where
 ../shared/data/corpus is beside the checkout, on 99 % of real texts in 103 codes
-(`data/tokens/tokenizer_json.py` lists what differs). Exits with 1 otherwise.
+(`data/tokens/tokenizer_json.py` lists what differs). Of mswitch-base, 29 GiB in float32, names and
+shapes are compared. Exits with 1 otherwise.
 
 Switch has enough capacity that its encoder drops nothing: our decoding never drops tokens, and
 theirs drops them only in the encoder.
@@ -29,15 +30,21 @@ from material import hugging_face_cases as cases
 
 from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
 from model.generation import Sampling, generate
+from model.hugging_face import modeling_mswitch
+from model.hugging_face.config import export_config
+from model.hugging_face.weights import exported_shapes
 from pipeline import export_hf, import_hf, vocabulary
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.fill import encode_with_gaps
+from pipeline.recipe import named
+from pipeline.recipe.recipe import with_rows
 from pipeline.runs.open import load_run, restore
 
 CORPUS = Path(__file__).parents[1].parent / "shared/data/corpus"
 WRITTEN = 24
 CASES = ("mt5", "t5", "switch", "gated-switch")
 SMALLEST_SHARE = 0.99
+MT5_ROWS = 250_112
 SENTENCE = "alle Menschen sind frei und gleich an Würde und Rechten geboren "
 
 
@@ -159,6 +166,21 @@ def compare(case: str, folder: Path, model: bytes) -> bool:
     return bits and np.array_equal(expected, found) and enough
 
 
+def same_shapes(name: str) -> bool:
+    """Returns whether a published recipe's export has the arrays of its class, on no device."""
+    recipe = with_rows(named.get(name), MT5_ROWS)
+    settings = export_config(recipe.model, recipe.inputs)
+    for field in ("architectures", "model_type", "auto_map"):
+        del settings[field]
+    with torch.device("meta"):
+        config = modeling_mswitch.MSwitchConfig(**settings)
+        theirs = modeling_mswitch.MSwitchForConditionalGeneration(config).state_dict()
+    ours = exported_shapes(recipe.model)
+    same = {key: tuple(array.shape) for key, array in theirs.items()} == ours
+    print(f"{name}: {len(ours)} arrays {'of the same' if same else 'of OTHER'} names and shapes")
+    return same
+
+
 def main() -> None:
     """Compares mT5, T5, Switch and gated Switch; exits with 1 if one differs."""
     transformers.logging.set_verbosity_error()
@@ -167,6 +189,7 @@ def main() -> None:
     model = vocabulary_model()
     with tempfile.TemporaryDirectory() as folder:
         equal = [compare(case, Path(folder), model) for case in CASES]
+    equal.append(same_shapes("mswitch-base"))
     sys.exit(not all(equal))
 
 

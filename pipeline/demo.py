@@ -97,7 +97,7 @@ def run_stages(out: Path) -> None:
             console.print(f"$ mswitch {shlex.join(stage.command)}", style="dim", soft_wrap=True)
         run_side_by_side(together)
     console.print(f"The demo took {time.monotonic() - started:.0f} s.")
-    console.print(f"The report is in {out / 'report' / 'index.html'}", soft_wrap=True)
+    console.print(f"The report is in {out / 'report' / 'index.html'}")
 
 
 def commands(out: Path) -> list[tuple[Stage, ...]]:

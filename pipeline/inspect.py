@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from data.stores.digests import digest_of_contents
 from data.stores.files import is_remote, join_path
@@ -156,7 +156,8 @@ def inspect_tokenize(directory: Path, console: Console) -> None:
 def print_blocks(blocks: TokenBlocks, console: Console) -> None:
     """Checks every shard against its checksum and prints the tokenizer's fertility per language."""
     verify_contents(blocks)
-    table = Table(*FERTILITY, "held-out pages", "held-out tokens")
+    numbers = *FERTILITY[1:], "held-out pages", "held-out tokens"
+    table = Table(FERTILITY[0], *(Column(name, justify="right") for name in numbers))
     for code, splits in blocks.manifest.languages.items():
         train, held_out = splits.get("train", NOTHING), splits.get("validation", NOTHING)
         table.add_row(code, *fertility(train), f"{held_out.pages:,}", f"{held_out.tokens:,}")
@@ -192,7 +193,7 @@ def inspect_pretrain(directory: Path, console: Console) -> None:
     console.print(table_of(list(summaries(directory))))
     print_gaps(directory, console)
     trained = f"trained to step {trained_to}; checkpoints at steps {steps}"
-    console.print(f"{trained}, every array matches its fingerprint", soft_wrap=True)
+    console.print(f"{trained}, every array matches its fingerprint")
 
 
 def print_gaps(directory: Path, console: Console) -> None:
@@ -212,7 +213,7 @@ def inspect_report(directory: Path, console: Console) -> None:
         raise ArtifactError(
             f"{directory}/report.json differs from the manifest; write the report again."
         )
-    console.print(sentence, soft_wrap=True)
+    console.print(sentence)
 
 
 def inspect_export(directory: Path, console: Console) -> None:

@@ -108,7 +108,7 @@ def plan_cheapest(arguments: Plan) -> None:
     )
     console = Terminal(highlight=False)
     plans, best = find_cheapest(recipe, arguments.slices, goal, arguments.most, console)
-    console.print(ASSUMPTIONS, soft_wrap=True)
+    console.print(ASSUMPTIONS)
     if arguments.out is not None:
         write(arguments.out, to_json(plans, best))
 
@@ -130,14 +130,13 @@ def compile_and_print(arguments: Plan) -> None:
         f"{recipe.name} on {slices_of(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
         f"devices as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
         f"remat={recipe.remat}, accumulate={recipe.accumulate}",
-        soft_wrap=True,
     )
     console.print(table_of(figures))
     if devices.memory is not None:
-        console.print(ASSUMPTIONS, soft_wrap=True)
+        console.print(ASSUMPTIONS)
     if arguments.moves and step.program is not None:
         for line in lines(largest_moves(step.program, arguments.moves)):
-            console.print(line, soft_wrap=True)
+            console.print(line)
     tried, remedy = [], None
     if arguments.remedies and not step.fits:
         tried, remedy = try_remedies(step, console, price)
@@ -200,7 +199,7 @@ def try_remedies(
         need, has = changed.needs / 2**30, (changed.topology.memory or 0) / 2**30
         verdict = "fits" if changed.fits else "does not fit"
         least = "" if changed.program is not None else "at least "
-        console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}", soft_wrap=True)
+        console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}")
         if changed.fits and fitting is None:
             fitting = changed
             found = None if changed.program is None else roofline(changed, changed.program)

@@ -73,7 +73,6 @@ def print_all() -> None:
     console.print(
         "The laptop recipes have as many vocabulary rows as the tokens need; here "
         f"{EXAMPLE_ROWS:,}.",
-        soft_wrap=True,
     )
 
 

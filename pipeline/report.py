@@ -48,7 +48,7 @@ from pipeline.errors import ArtifactError
 from pipeline.runs import comparable, finished, further_models, sides_of_runs
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.training_text import check_text, training_text
-from pipeline.terminal import print_lines
+from pipeline.terminal import Terminal, print_lines
 
 STAGE = "report"
 
@@ -69,7 +69,8 @@ def run(arguments: Report) -> None:
         finish(intent, {"sentence": sentences(report)})
     lines = [sentences(report), *filter(None, [report.null_sentence])]
     lines += [f"- {caution}" for caution in cautions(report)]
-    print_lines(*lines, f"The report is in {arguments.out / 'index.html'}")
+    for line in (*lines, f"The report is in {arguments.out / 'index.html'}"):
+        Terminal().print(line, highlight=False)
 
 
 def intents(arguments: Report) -> list[Intent]:

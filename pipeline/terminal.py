@@ -5,14 +5,18 @@ characters are escaped, and no `[markup]` or `:emoji:` of theirs is interpreted.
 through this file.
 """
 
+import copy
 import io
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from data.control_characters import escape_controls
@@ -40,12 +44,20 @@ class Terminal(Console):
     def print(self, *objects: Any, **settings: Any) -> None:
         """Prints strings and tables; no number of a table is cut, however narrow the terminal.
 
-        In a pipe or a file a string stays one line, so that it can be searched.
+        A table that is too wide for a terminal becomes several, one below the other. In a pipe or a
+        file it stays one, and a string stays one line, so that it can be searched.
         """
+        if self.is_terminal:
+            fitting = (
+                parts_of(one, self.width) if isinstance(one, Table) else [one] for one in objects
+            )
+            objects = tuple(part for parts in fitting for part in parts)
         tables = [one for one in objects if isinstance(one, Table)]
         if not self.is_terminal and all(isinstance(one, str) for one in objects):
             settings.setdefault("soft_wrap", True)
         with self._at_least(max(map(least_width, tables), default=0)):
+            for table in tables:
+                hold_numbers(table, self.width)
             super().print(*objects, **settings)
 
     @contextmanager
@@ -66,18 +78,53 @@ class Terminal(Console):
 def least_width(table: Table) -> int:
     """Returns the width below which numbers would be cut; text may be cut to `SHORTEST_TEXT`.
 
-    Numbers are what is aligned to the right. Their columns are kept at their full width.
+    Numbers are what is aligned to the right. Their columns are kept at their full width, but for
+    heads of several words.
     """
-    total = 0
+    return sum(map(_least_width_of, table.columns)) + 1
+
+
+def _least_width_of(column: Column) -> int:
+    """Returns the least width of a column, with padding and a border."""
+    shortest = _longest_word(column)
+    return 3 + (shortest if column.justify == "right" else min(shortest, SHORTEST_TEXT))
+
+
+def _longest_word(column: Column) -> int:
+    """Returns the longest of a column's cells and of the words of its head, which is broken."""
+    words = str(column.header).split("\n" if column.no_wrap else None) or [""]
+    return max(len(str(cell)) for cell in (*words, *column.cells))
+
+
+def hold_numbers(table: Table, width: int) -> None:
+    """Fixes the columns of numbers of a table that must be narrowed, so that only text is cut."""
+    whole = sum(3 + max(_longest_word(one), len(str(one.header))) for one in table.columns) + 1
     for column in table.columns:
-        longest = max(len(str(cell)) for cell in (column.header, *column.cells))
-        if column.justify == "right":
-            column.min_width = longest
-            column.no_wrap = True
-        else:
-            longest = min(longest, SHORTEST_TEXT)
-        total += longest + 3  # with padding and a border
-    return total + 1
+        if column.justify == "right" and whole > width:
+            column.min_width, column.no_wrap = _longest_word(column), True
+            column.header = Text(broken(escape_controls(str(column.header)), column.min_width))
+
+
+def parts_of(table: Table, width: int) -> list[Table]:
+    """Returns a table as it is, or as several that fit, each with the first column."""
+    if least_width(table) <= width or len(table.columns) < 3:
+        return [table]
+    first, *others = table.columns
+    groups: list[list[Column]] = [[]]
+    for column in others:
+        beside = sum(map(_least_width_of, [first, *groups[-1], column])) + 1
+        if groups[-1] and beside > width:
+            groups.append([])
+        groups[-1].append(column)
+    return [_with_columns(table, [first, *group]) for group in groups]
+
+
+def _with_columns(table: Table, columns: list[Column]) -> Table:
+    part = copy.copy(table)
+    part.columns = [replace(column, _index=at) for at, column in enumerate(columns)]
+    for column, before in zip(part.columns, columns, strict=True):
+        column._cells = list(before.cells)
+    return part
 
 
 def print_lines(*lines: str) -> None:
@@ -103,11 +150,45 @@ def print_end(stage: str, made: str, cautions: Iterable[str] = (), following: st
 
 
 def print_next(stage: str, following: str) -> None:
-    """Prints on standard error the command that follows, after `mswitch`."""
-    print_message(f"{stage}: next: mswitch {following}")
+    """Prints on standard error the command that follows, after `mswitch`.
+
+    On a terminal it goes on in lines of its own, in a form that a shell reads as one command.
+    """
+    _print_parts(f"{stage}: next: mswitch {following}", " --", " \\\n    ")
 
 
 def print_message(message: str) -> None:
-    """Prints one line on standard error, whole: other processes may print there too."""
-    sys.stderr.write(f"{escape_controls(message)}\n")
+    """Prints one line on standard error, whole: other processes may print there too.
+
+    On a terminal it is broken between words.
+    """
+    _print_parts(message, " ", "\n")
+
+
+def _print_parts(message: str, between: str, line_break: str) -> None:
+    text = escape_controls(message)
+    if sys.stderr.isatty():
+        text = broken(text, shutil.get_terminal_size().columns, between, line_break)
+    sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def broken(text: str, width: int, between: str = " ", line_break: str = "\n") -> str:
+    """Returns a text in lines of at most `width` terminal cells, where no word is longer.
+
+    Args:
+        text: one line.
+        width: cells of the terminal.
+        between: where a line may be broken; but for its first space it begins the next line.
+        line_break: what is written in the place of that space.
+    """
+    first, *others = text.split(between)
+    indent, rest = line_break.rpartition("\n")[2], cell_len(line_break.partition("\n")[0])
+    lines = [first]
+    for part in others:
+        part = between[1:] + part
+        if cell_len(f"{lines[-1]} {part}") + rest <= width:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(indent + part)
+    return (line_break.removesuffix(indent)).join(lines)

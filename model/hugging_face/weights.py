@@ -96,6 +96,18 @@ def _feed_forward_names(
     yield WeightName(f"{theirs}.wo.weight", f"{ours}.down", index, config.embed)
 
 
+def exported_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a network's export by name, without its arrays."""
+    leaves = by_path(transformer_shapes(config))
+    shapes = {
+        name.theirs: _shape_of_theirs(name, leaves[name.ours].shape[len(name.at) :])
+        for name in weight_names(config)
+    }
+    if config.switch is not None and not config.tied_logits:
+        shapes |= dict.fromkeys(COPIES, shapes["shared.weight"])
+    return shapes
+
+
 def export_state(model: Transformer) -> dict[str, np.ndarray]:
     """Returns a network's arrays with Transformers' names and layout."""
     arrays = {name: np.asarray(leaf) for name, leaf in by_path(model).items()}
@@ -132,14 +144,17 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
 
 def _check_shape(name: WeightName, target: tuple[int, ...], found: tuple[int, ...]) -> None:
     """Compares the shape of one of their arrays with that of its place in ours."""
-    expected = target
-    if name.outputs is not None:
-        expected = (name.outputs, math.prod(target) // name.outputs)
+    expected = _shape_of_theirs(name, target)
     if found != expected:
         raise ConfigurationError(
             f"{name.theirs} is of shape {found} and should by its config be {expected}; the "
             "weights belong to another config."
         )
+
+
+def _shape_of_theirs(name: WeightName, target: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape of one of their arrays, from that of its place in ours."""
+    return target if name.outputs is None else (name.outputs, math.prod(target) // name.outputs)
 
 
 def _without_copies(config: ModelConfig, state: State) -> State:

@@ -42,13 +42,13 @@ def find_cheapest(
 
     def compiled(candidate: Candidate) -> Planned:
         plan = planned_or_aborted(candidate)
-        console.print(line_of(plan, goal), soft_wrap=True)
+        console.print(line_of(plan, goal))
         return plan
 
     plans, left = search(ways, compiled, goal, most)
     best = choice(plans, goal)
     for line in conclusion(recipe, best, goal, left):
-        console.print(line, soft_wrap=True)
+        console.print(line)
     return plans, best
 
 

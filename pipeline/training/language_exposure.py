@@ -7,7 +7,7 @@ One epoch is all training tokens of a language once. Small languages repeat most
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from data.examples.loader import Examples
 
@@ -33,7 +33,8 @@ def exposure(examples: Examples, count: int) -> dict[str, dict[str, float]]:
 def print_exposure(languages: Mapping[str, Mapping[str, float]], console: Console) -> None:
     """Prints the most and the least repeated languages."""
     ordered = sorted(languages, key=lambda code: languages[code]["epochs"], reverse=True)
-    table = Table("language", "share %", "tokens seen", "epochs", title="repeated most and least")
+    numbers = (Column(name, justify="right") for name in ("share %", "tokens seen", "epochs"))
+    table = Table("language", *numbers, title="repeated most and least")
     for code in ordered[:SHOWN]:
         table.add_row(code, *_cells(languages[code]))
     table.add_section()

@@ -59,7 +59,7 @@ class LiveView:
 
     def print_line(self, text: str) -> None:
         """Prints a line above the panel."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False)
 
     def show_gaps(self, step: int, gaps: Sequence[FilledGap]) -> None:
         """Takes the gaps that a step's evaluation filled, for the panel or as lines."""

@@ -64,7 +64,7 @@ class Training:
 
     def announce(self, text: str) -> None:
         """Prints a message of the run's command."""
-        self.console.print(f"{self.recipe.stage}: {text}", highlight=False, soft_wrap=True)
+        self.console.print(f"{self.recipe.stage}: {text}", highlight=False)
 
 
 class LoopResult(NamedTuple):

@@ -208,7 +208,7 @@ def make_tracking(prepared: PreparedRun) -> Tracking:
         prepared.track,
         prepared.out,
         recipe_to_json(prepared.recipe),
-        lambda text: console.print(f"{stage}: {text}", highlight=False, soft_wrap=True),
+        lambda text: console.print(f"{stage}: {text}", highlight=False),
     )
 
 
