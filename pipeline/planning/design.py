@@ -121,8 +121,11 @@ def executions(collectives: list[Collective], kind: str, origin: str) -> int:
 
 def _all_to_alls_per_layer(recipe: Recipe, roofline: Roofline) -> float:
     """Returns the exchanges of tokens per switch layer, ragged or not."""
-    kinds = ("all-to-all", RAGGED)
-    sent = sum(executions(roofline.collectives, kind, "activations") for kind in kinds)
+    sent = sum(
+        one.executions
+        for one in roofline.collectives
+        if one.kind in ("all-to-all", RAGGED) and one.origin != "counts"
+    )
     if recipe.mesh.expert_slices > 1:
         sent += _between_slices(roofline, "all-to-all")
     return sent / (2 * recipe.model.blocks * recipe.accumulate)
