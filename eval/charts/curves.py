@@ -35,7 +35,11 @@ def chart(report: ReportContents) -> alt.LayerChart | alt.FacetChart:
         .axis(tickCount=6, grid=False)
         .scale(zero=False, nice=False),
         y=alt.Y("loss:Q", title=f"↓ better · held-out loss, {report.unit.value}").scale(zero=False),
-        color=alt.Color("side:N", scale=scale, title=None).legend(symbolType="stroke"),
+        color=alt.Color("side:N", scale=scale, title=None).legend(
+            symbolType="stroke",
+            columns=models.legend_columns(names),
+            labelLimit=models.NARROWEST_PIXELS,
+        ),
         tooltip=["side:N", "step:Q", alt.Tooltip("loss:Q", format=".4f", title=report.unit.value)],
     )
     dashes = alt.StrokeDash("side:N", title=None).scale(domain=names, range=DASHES[: len(names)])

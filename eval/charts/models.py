@@ -3,7 +3,7 @@
 A model has a colour and a mark of its own. Its mark stands a little beside those of the others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -17,6 +17,8 @@ Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down")
 ROW_PIXELS = 9  # per model and language
 LEAST_ROW_PIXELS = 17
+ENTRY_PIXELS, CHARACTER_PIXELS = 40, 7  # of a legend's entry, and of a character of its name
+NARROWEST_PIXELS = 300  # for a legend beside the axis, on a screen of 390 pixels
 
 
 def pictures(report: ReportContents) -> dict[str, Picture]:
@@ -42,6 +44,12 @@ def colours(report: ReportContents) -> dict[str, str]:
     names = [one.name for one in report.models]
     further = (f"var(--further-{number})" for number in range(len(report.further)))
     return dict(zip(names, ("var(--baseline)", "var(--candidate)", *further), strict=True))
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """Returns the columns of a legend: 0 for one line where that fits a phone, otherwise 1."""
+    pixels = sum(ENTRY_PIXELS + CHARACTER_PIXELS * len(name) for name in names)
+    return 0 if pixels <= NARROWEST_PIXELS else 1
 
 
 def _wide(report: ReportContents, compared: Mapping[str, dict[str, LanguageGain]]) -> Picture:
@@ -88,7 +96,8 @@ def _layers(
     axis: str,
 ) -> Any:
     names, colour_of = list(compared), colours(report)
-    colour = alt.Color("model:N", title=None).scale(
+    legend = alt.Legend(columns=legend_columns(names), labelLimit=NARROWEST_PIXELS)
+    colour = alt.Color("model:N", title=None, legend=legend).scale(
         domain=names, range=[colour_of[name] for name in names]
     )
     shape = alt.Shape("model:N", title=None).scale(domain=names, range=list(SHAPES[: len(names)]))
