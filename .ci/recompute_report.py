@@ -390,7 +390,7 @@ def compare_further(report: dict, sides: list[Side], also: list[str]) -> None:
         name, _, run = word.partition("=")
         runs.setdefault(name, []).append(Path(run))
     models = dict(zip((report[at]["name"] for at in ("baseline", "candidate")), sides, strict=True))
-    for shown in report["further"]:
+    for shown in report.get("further", []):  # published reports are older than further models
         models[shown["name"]] = one = side(runs[shown["name"]])
         in_nats = shown["unit"] == "nats per token"
         unit = ("loss_nats", "target_tokens") if in_nats else ("loss_bits", "text_bytes")

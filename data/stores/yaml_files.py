@@ -1,6 +1,6 @@
 """YAML files that people write, such as a recipe: plain values alone, of bounded size.
 
-Only the values of JSON are built, never objects of Python. Aliases are refused, because a few lines
+Only plain values are built, never objects of Python. Aliases are refused, because a few lines
 of them stand for gigabytes, and so is a key that stands twice.
 """
 

@@ -6,6 +6,7 @@ What a worker leaves unfinished is unpublished, and is made again.
 """
 
 import contextlib
+import logging
 import os
 import select
 import tempfile
@@ -27,10 +28,16 @@ def line_to_workers() -> Iterator[None]:
         line.callback(os.close, os.open(path, os.O_RDWR))  # which no worker process inherits
         os.environ[VARIABLE] = str(path)
         try:
-            with at_first_signal(line.close):
+            with at_first_signal(_hide_errors), at_first_signal(line.close):
                 yield
         finally:
             del os.environ[VARIABLE]
+
+
+def _hide_errors() -> None:
+    """Hides what the runner's threads say of workers that end; the command says why it stops."""
+    logging.disable()
+    threading.excepthook = lambda _: None
 
 
 def end_with_the_runner() -> None:
@@ -42,5 +49,8 @@ def end_with_the_runner() -> None:
 def _end_once_cut(path: str) -> None:
     with contextlib.suppress(OSError):  # the runner has removed it
         end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):  # the line is open, and nothing is written
+            os.read(end, 1)  # if it was cut before it was opened, `select` would wait for ever
+            os._exit(0)
         select.select([end], [], [])
     os._exit(0)

@@ -1,5 +1,6 @@
 """What a training would do: what `--dry-run` of `pretrain` and `distill` prints."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -9,6 +10,7 @@ from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.intent import Intent, Reading, bytes_in_words, check_unused, look
+from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import saved_steps
@@ -31,6 +33,8 @@ def intent_of(prepared: PreparedRun, place: str, weights: Sequence[Reading] = ()
         ArtifactError: if the directory holds something else, or a run that cannot be resumed.
     """
     recipe, out = prepared.recipe, prepared.out
+    check_unused(out, recipe.stage)
+    check_not_longer(prepared)
     one = checkpoint_bytes(recipe.model, recipe.optimizer)
     intent = Intent(
         stage=recipe.stage,
@@ -41,8 +45,6 @@ def intent_of(prepared: PreparedRun, place: str, weights: Sequence[Reading] = ()
         work=work_of(recipe, _done(out)),
         time=expected_time(recipe, out),
     )
-    check_unused(out, recipe.stage)
-    check_not_longer(prepared)
     if look(intent) is Claim.UNFINISHED:
         check_numerics(out)
     return intent
@@ -73,7 +75,10 @@ def work_of(recipe: Recipe, done: int) -> str:
 
 def expected_time(recipe: Recipe, out: Path) -> str:
     """Returns the time of the steps that are left at the speed of those that were logged."""
-    seconds = [one for line in read_metrics(out / "metrics.jsonl") if (one := line.get("seconds"))]
+    seconds: list[float] = []
+    with contextlib.suppress(ArtifactError):  # the last line is cut; the real start mends it
+        lines = read_metrics(out / "metrics.jsonl")
+        seconds = [one for line in lines if (one := line.get("seconds"))]
     if seconds:
         left, pace = recipe.steps - _done(out), median(seconds)
         return (

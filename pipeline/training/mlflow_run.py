@@ -14,13 +14,14 @@ from typing import Any
 from pipeline.artifacts.differences import json_leaves
 from pipeline.training.tracking import PROJECT, TrackedRun
 
-# A server that does not answer is given up within a minute.
-LIMITS = {
+# Nothing goes out unless asked for; a server that does not answer is given up within a minute.
+ENVIRONMENT = {
     "MLFLOW_ALLOW_FILE_STORE": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
-for name, value in LIMITS.items():
+for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 mlflow: Any = importlib.import_module("mlflow")  # of an extra, so no type checker finds it
 

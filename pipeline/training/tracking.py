@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
+from time import monotonic
 from typing import Any, Protocol
 
 from data.stores.json_files import read_json, write_json
@@ -64,7 +65,7 @@ def check_installed(names: Sequence[TrackerName]) -> None:
     """
     if missing := [name for name in names if importlib.util.find_spec(name) is None]:
         raise ArtifactError(
-            f"--track {' '.join(missing)} was asked, which is not installed; "
+            f"--track {' '.join(missing)} was given, which is not installed; "
             f"`make install EXTRAS=demo,dev,{','.join(missing)}` in the checkout installs it."
         )
 
@@ -101,8 +102,11 @@ class Tracking:
         return self
 
     def __exit__(self, *_: object) -> None:
+        deadline = monotonic() + LAST_SECONDS[self.state]
         for thread in self.threads:
-            thread.end(self.state)
+            thread.waiting.put(self.state)
+        for thread in self.threads:
+            thread.end(deadline)
 
     def add(self, numbers: Mapping[str, float], step: int) -> None:
         """Sends numbers of a step to every tracker, and waits for none."""
@@ -156,13 +160,11 @@ class _TrackerThread(Thread):
             tracker.add(*one)
         tracker.end(one)
 
-    def end(self, state: str) -> None:
-        """Sends the state at the end, and waits for the tracker a bounded time."""
+    def end(self, deadline: float) -> None:
+        """Waits for the tracker to end, until the deadline on the monotonic clock."""
+        self.join(max(deadline - monotonic(), 0.0))
         if self.is_alive():
-            self.waiting.put(state)
-            self.join(LAST_SECONDS[state])
-        if self.is_alive():
-            self._warn(f"did not take the last numbers within {LAST_SECONDS[state]:.0f} seconds")
+            self._warn("did not take the last numbers in time")
 
     def _warn(self, what: str) -> None:
         name = NAMES[self.tracker_name]

@@ -8,10 +8,12 @@ import importlib
 import os
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.training.tracking import PROJECT, TrackedRun
 
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing goes out unless asked for
 wandb: Any = importlib.import_module("wandb")  # of an extra, so no type checker finds it
 
 STEP = (
@@ -20,6 +22,7 @@ STEP = (
 SETTINGS: dict[str, Any] = {
     "silent": True,
     "console": "off",
+    "symlink": False,
     "save_code": False,
     "disable_git": True,
     "x_disable_stats": True,
@@ -36,10 +39,11 @@ class WandbRun:
 
     Args:
         run: the library's run.
+        directory: directory of the training run.
     """
 
-    def __init__(self, run: Any):
-        self.run, self.identity = run, str(run.id)
+    def __init__(self, run: Any, directory: Path):
+        self.run, self.identity, self.directory = run, str(run.id), directory
 
     def add(self, numbers: Mapping[str, float], step: int) -> None:
         """Adds numbers of a step, by name."""
@@ -49,6 +53,7 @@ class WandbRun:
         """Ends the run, with its state in the summary."""
         self.run.summary["state"] = state
         self.run.finish(exit_code=int(state == "failed"))
+        _remove_links(self.directory)
 
 
 def start(tracked: TrackedRun) -> WandbRun:
@@ -64,4 +69,12 @@ def start(tracked: TrackedRun) -> WandbRun:
         settings=wandb.Settings(**SETTINGS),
     )
     run.define_metric("*", step_metric=STEP)
-    return WandbRun(run)
+    _remove_links(tracked.directory)
+    return WandbRun(run, tracked.directory)
+
+
+def _remove_links(directory: Path) -> None:
+    """Removes the library's link to a log of its own, as every command refuses a link in a run."""
+    for path in (directory / "wandb").rglob("*"):
+        if path.is_symlink():
+            path.unlink()

@@ -59,6 +59,6 @@ def test_models_are_drawn_in_the_unit_of_the_report_alone():
         (code, name) for code in counted for name in ("Switch", "wide")
     }
     page = to_html(made_of(*sides, further=also))
-    assert "finer has another vocabulary than mT5" in page
+    assert "Gains of finer are in bits per byte" in page
     assert "models-wide" not in specs(report)
     assert 'id="models"' not in to_html(report)

@@ -103,13 +103,25 @@ def test_workers_of_a_job_end_with_it(tmp_path):
     assert sentence.startswith("mswitch: recipes was stopped by Ctrl-C;")
 
 
+ON_THE_LINE = (
+    "from pipeline.beam.worker_line import end_with_the_runner\nimport time\n"
+    "end_with_the_runner()\nprint('works', flush=True)\ntime.sleep(999)"
+)
+
+
+def test_a_worker_that_starts_after_its_line_is_cut_ends_too(tmp_path):
+    path = tmp_path / "line"
+    os.mkfifo(path)  # which nobody holds open for writing
+    environment = os.environ | {VARIABLE: str(path)}
+    done = subprocess.run([sys.executable, "-c", ON_THE_LINE], env=environment, timeout=120)
+    assert done.returncode == 0
+
+
 def test_a_worker_ends_when_its_line_is_cut():
-    code = (
-        "from pipeline.beam.worker_line import end_with_the_runner\nimport time\n"
-        "end_with_the_runner()\nprint('works', flush=True)\ntime.sleep(999)"
-    )
     with line_to_workers():
-        worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        worker = subprocess.Popen(
+            [sys.executable, "-c", ON_THE_LINE], stdout=subprocess.PIPE, text=True
+        )
         assert worker.stdout is not None
         assert worker.stdout.readline() == "works\n"
         assert worker.poll() is None

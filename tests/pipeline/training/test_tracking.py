@@ -138,3 +138,5 @@ def test_weights_and_biases_records_without_network(tmp_path, monkeypatch):
             assert expected.encode() in content
         found.append(identity)
     assert found[0] == found[1]
+    # Every command refuses a directory with links.
+    assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
