@@ -390,7 +390,7 @@ def compare_further(report: dict, sides: list[Side], also: list[str]) -> None:
         name, _, run = word.partition("=")
         runs.setdefault(name, []).append(Path(run))
     models = dict(zip((report[at]["name"] for at in ("baseline", "candidate")), sides, strict=True))
-    for shown in report.get("further", []):  # published reports are older than further models
+    for shown in report["further"]:
         models[shown["name"]] = one = side(runs[shown["name"]])
         in_nats = shown["unit"] == "nats per token"
         unit = ("loss_nats", "target_tokens") if in_nats else ("loss_bits", "text_bytes")
@@ -436,7 +436,8 @@ def main(arguments: list[str]) -> None:
         compare_null(null, sides[at], seeds, unit)
     print(f"interval of the mean speed-up, {len(report['nulls'])} null comparisons equal to 1e-9")
     compare_students(report["students"], sides, parsed.student)
-    compare_further(report, sides, parsed.also)
+    if "further" in report:  # reports published before they had further models do not
+        compare_further(report, sides, parsed.also)
 
 
 def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: int | None) -> None:
