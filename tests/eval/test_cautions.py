@@ -5,6 +5,7 @@ import dataclasses
 from small_reports import FUNNEL, made_of, make, side
 
 from data.dedup.shared_lines import SharedLines
+from eval import run_facts
 from eval.cautions import cautions
 from eval.html import to_html
 from eval.markdown import to_markdown
