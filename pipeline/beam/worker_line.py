@@ -35,7 +35,7 @@ def line_to_workers() -> Iterator[None]:
 
 
 def _hide_errors() -> None:
-    """Hides what the runner's threads say of workers that end; the command says why it stops."""
+    """Hides the runner's errors about workers that end; the command reports why it stops."""
     logging.disable()
     threading.excepthook = lambda _: None
 
