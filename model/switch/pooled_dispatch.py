@@ -140,9 +140,15 @@ def _places(
 
 
 def _slices(of_tokens: Placed, of_experts: Placed) -> Slices:
-    start, place, size = (part.reshape(-1) for part in of_tokens)
+    """Returns the slices; those that are empty begin at 0, within the rows on either side."""
+
+    def flat(placed: Placed) -> tuple[Array, Array, Array]:
+        start = jnp.where(placed.size > 0, placed.start, 0)
+        return start.reshape(-1), placed.place.reshape(-1), placed.size.reshape(-1)
+
+    start, place, size = flat(of_tokens)
     sent = Ends(start, place, size)
-    start, place, size = (part.reshape(-1) for part in of_experts)
+    start, place, size = flat(of_experts)
     return Slices(sent, Ends(place, start, size))
 
 

@@ -2,7 +2,8 @@
 
 XLA splits a collective over several slices into one collective within each slice and transfers
 between their hosts; the compiled program holds these as `send` instructions. By design gradients
-and stored parameters cross between slices, and dispatched tokens do not (`model/sharding/mesh.py`).
+and stored parameters cross between slices, and dispatched tokens do not unless experts are split
+over slices (`model/sharding/mesh.py`).
 """
 
 import re
