@@ -4,7 +4,7 @@ Dimension names, the same everywhere, and the keys of the sharding table (`shard
 
 * `batch`, `length`: rows of a batch and positions in a row; `source` and `target` if both occur.
 * `vocabulary`, `embed`, `heads`, `head`, `mlp`: sizes of the network.
-* `experts`, `capacity`: experts per switch layer, and tokens per expert and routing group.
+* `experts`, `capacity`: experts per switch layer, and tokens per expert and pool of groups.
 * `groups`, `tokens`: routing groups, and tokens per group; neither depends on the mesh.
 * `top_k`: experts per token.
 * `blocks`: repetitions of the block of layers that is scanned.

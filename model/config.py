@@ -143,6 +143,11 @@ class RoutingConfig:
     jitter: float
     expert_dropout: float
 
+    @property
+    def pool_tokens(self) -> int:
+        """Tokens that share experts' capacity."""
+        return self.group_tokens * self.pooled_groups
+
 
 def expert_capacity(tokens: int, experts: int, factor: float, minimum: int) -> int:
     """Returns the tokens that one expert accepts per pool of groups.

@@ -34,7 +34,7 @@ from pipeline.beam.packing import packed
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import WORK, Workspace, clear
-from pipeline.corpus.pages import PageFile, corpus_digests, page_files, training_pages
+from pipeline.corpus.pages import PageFile, corpus_digests, corpus_read, page_files, training_pages
 from pipeline.errors import ArtifactError
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
@@ -77,14 +77,12 @@ def resolved(arguments: Tokenize) -> TokenRequest:
     vocabulary, model = read_vocabulary(arguments.vocabulary)
     inputs = corpus_digests(arguments.corpus)
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
-    pages, files = training_pages(arguments.corpus), split_files(arguments.corpus)
+    files = split_files(arguments.corpus)
     shards = page_shards(files)
-    sizes = [file.size for some in files.values() for file in some]
-    holds = f"{sum(pages.values()):,} training pages in {len(pages)} languages"
     intent = Intent(
         stage="tokenize",
         reads=[
-            Reading("corpus", " ".join(arguments.corpus), len(sizes), sum(sizes), holds),
+            corpus_read(arguments.corpus, [file for some in files.values() for file in some]),
             Reading("vocabulary", arguments.vocabulary, 1, len(model)),
         ],
         writes=f"{len(shards):,} shards of token blocks, {MODEL_FILE} and manifest.json",

@@ -2,8 +2,8 @@
 
 A batch is scored in parts of whole pools of routing groups, one after the other, so scoring takes
 less memory than the training step of the same recipe: it keeps no activations, and a part is at
-most a microbatch. The numbers are those of the batch at once, because rows share nothing but the
-capacity of their pool.
+most a microbatch. A pool that several devices share is one part. The numbers are those of the batch
+at once, because rows share nothing but the capacity of their pool.
 """
 
 import functools
@@ -76,9 +76,8 @@ def _whole_pools(config: ModelConfig, inputs: int, targets: int) -> bool:
     switch = config.switch
     if switch is None:
         return True
-    encoder = switch.encoder_group_tokens * switch.encoder_pooled_groups
-    decoder = switch.decoder_group_tokens * switch.decoder_pooled_groups
-    return not (inputs % encoder or targets % decoder)
+    encoder, decoder = (switch.routing(decoder=which, training=False) for which in (False, True))
+    return not (inputs % encoder.pool_tokens or targets % decoder.pool_tokens)
 
 
 def _scores(model: Transformer, batch: Batch, call: Call) -> Scores:

@@ -45,6 +45,11 @@ class MeshShape:
         return self.slices // self.expert_slices
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Devices along each axis."""
+        return {"data": self.data, "expert": self.expert, "model": self.model}
+
+    @property
     def within_slice(self) -> dict[str, int]:
         """Devices of one slice along each axis."""
         return {
@@ -74,7 +79,7 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
     Raises:
         ConfigurationError: if the shape does not use exactly the devices that exist.
     """
-    sizes = (shape.data, shape.expert, shape.model)
+    sizes = tuple(shape.sizes.values())
     if math.prod(sizes) != len(devices):
         raise ConfigurationError(
             f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "

@@ -6,8 +6,8 @@ The idea is MegaBlocks' (Gale et al. 2022): sort assignments by expert and multi
 of varying size. `lax.ragged_dot` is a grouped product where the backend has one; elsewhere it is a
 dense product over all experts (seen on TPU v5e and v6e, GPUs and CPUs), so dropless is an option
 and not the default. The all-to-all is padded to the worst case, in which all assignments of a
-device go to one other device: memory grows with the `expert` axis. (`ragged_all_to_all` would not
-pad, but XLA:CPU lacks it.)
+device go to one other device: memory grows with the `expert` axis. (Slices as in
+`pooled_dispatch.py` would not pad what is sent, but what is received as well has no bound.)
 """
 
 import functools

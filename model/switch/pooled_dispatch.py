@@ -77,17 +77,17 @@ def pooled_dispatch(
     own, pools = len(experts.up), jax.lax.axis_size("expert") // devices
     tokens = _sorted_tokens(expert_index, experts.total)
     start, counts = (_by_owner(numbers, own) for numbers in (tokens.start, tokens.counts))
-    asked = _told(start, counts)
-    placed = _places(asked[0], asked[1], capacity, devices)
-    answer = _told(placed.place, placed.size)
-    answered = Placed(start, answer[0], answer[1])
-    slices = _slices(answered, placed)
+    received = _exchanged(start, counts)
+    at_experts = _places(received[0], received[1], capacity, devices)
+    returned = _exchanged(at_experts.place, at_experts.size)
+    at_tokens = Placed(start, returned[0], returned[1])
+    slices = _slices(at_tokens, at_experts)
 
     rows = exchange_slices(_in_order(x, tokens), slices, pools * own * capacity)
     outputs = own_experts(rows.reshape(pools, own, capacity, -1), experts)
-    returned = exchange_slices(outputs.reshape(rows.shape), slices.turned, tokens.rank.size)
-    y = moved(returned, tokens.rank.reshape(-1), tokens.order[:, None])
-    kept = _kept(tokens, expert_index.T, answered.size)
+    rows_back = exchange_slices(outputs.reshape(rows.shape), slices.turned, tokens.rank.size)
+    y = moved(rows_back, tokens.rank.reshape(-1), tokens.order[:, None])
+    kept = _kept(tokens, expert_index.T, at_tokens.size)
     return jnp.moveaxis(y.reshape(*tokens.rank.shape, -1), 0, 1), kept.T
 
 
@@ -112,8 +112,8 @@ def _by_owner(
     return jnp.moveaxis(numbers.reshape(len(numbers), -1, own), 1, 0)
 
 
-def _told(*numbers: Int[Array, "devices top_k own_experts"]) -> Array:
-    """Returns what each other device has to say about this one, in one exchange."""
+def _exchanged(*numbers: Int[Array, "devices top_k own_experts"]) -> Array:
+    """Returns the numbers about this device that the others hold, in one exchange."""
     return jnp.moveaxis(exchange(jnp.stack(numbers, axis=1), split=0, concatenate=0), 1, 0)
 
 
@@ -139,16 +139,16 @@ def _places(
     return Placed(start, place.reshape(count.shape), size.reshape(count.shape))
 
 
-def _slices(of_tokens: Placed, of_experts: Placed) -> Slices:
+def _slices(at_tokens: Placed, at_experts: Placed) -> Slices:
     """Returns the slices; those that are empty begin at 0, within the rows on either side."""
 
     def flat(placed: Placed) -> tuple[Array, Array, Array]:
         start = jnp.where(placed.size > 0, placed.start, 0)
         return start.reshape(-1), placed.place.reshape(-1), placed.size.reshape(-1)
 
-    start, place, size = flat(of_tokens)
+    start, place, size = flat(at_tokens)
     sent = Ends(start, place, size)
-    start, place, size = flat(of_experts)
+    start, place, size = flat(at_experts)
     return Slices(sent, Ends(place, start, size))
 
 

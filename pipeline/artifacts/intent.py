@@ -161,7 +161,7 @@ def check_writable(out: Path | str) -> None:
         ArtifactError: if not.
     """
     existing = None if is_remote(out) else nearest(out)
-    if existing and not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+    if existing and not is_writable(existing):
         raise ArtifactError(
             f"{out} was to be written and cannot be ({existing} is no directory that this user may "
             f"write); {WRITABLE}."
@@ -191,6 +191,11 @@ def _where(out: Path | str | None, found: Claim) -> str:
         return f", in {out}{state}"
     free = shutil.disk_usage(nearest(out)).free
     return f", in {out}{state} ({bytes_in_words(free)} free)"
+
+
+def is_writable(path: Path) -> bool:
+    """Returns whether this is a directory in which this user may write."""
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
 
 
 def nearest(path: Path | str) -> Path:

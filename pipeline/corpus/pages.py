@@ -19,6 +19,7 @@ from data.stores.files import absolute, join_path, local_copy, sizes_in
 from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
 from pipeline.artifacts.claims import digest_of_manifest, read_manifest
+from pipeline.artifacts.intent import Reading
 from pipeline.errors import ArtifactError
 
 PAGES_IN_MEMORY = 256
@@ -45,6 +46,18 @@ def corpus_digests(corpora: Sequence[str]) -> dict[str, str]:
     for corpus in corpora:
         read_manifest(corpus, "clean", CorpusManifest)
     return {f"corpus_{number}": digest_of_manifest(path) for number, path in enumerate(corpora)}
+
+
+def corpus_read(corpora: Sequence[str], files: Sequence[PageFile]) -> Reading:
+    """Returns corpora as something that a command reads: these files, and their training pages.
+
+    Raises:
+        ArtifactError: if no language has a training page.
+    """
+    pages = training_pages(corpora)
+    holds = f"{sum(pages.values()):,} training pages in {len(pages)} languages"
+    size = sum(file.size for file in files)
+    return Reading("corpus", " ".join(corpora), len(files), size, holds)
 
 
 def training_pages(corpora: Sequence[str]) -> dict[str, int]:

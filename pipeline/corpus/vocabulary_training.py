@@ -8,12 +8,12 @@ from data.examples.mixture import parse, weights_file
 from data.stores.digests import digest_of_contents
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, UNKNOWN
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts.intent import Identity, Intent, Reading, files_of
+from pipeline.artifacts.intent import Identity, Intent, files_of
 from pipeline.corpus.pages import (
     PageFile,
     corpus_digests,
+    corpus_read,
     page_files,
-    training_pages,
     training_sizes,
 )
 from pipeline.errors import ArtifactError
@@ -72,10 +72,7 @@ def training_intent(arguments: Vocabulary, files: Sequence[PageFile]) -> Intent:
         "sample_characters": arguments.sample_characters,
     }
     inputs = corpus_digests(arguments.corpus)
-    pages = training_pages(arguments.corpus)
-    holds = f"{sum(pages.values()):,} training pages in {len(pages)} languages"
-    corpora = " ".join(arguments.corpus)
-    reads = [Reading("corpus", corpora, len(files), sum(file.size for file in files), holds)]
+    reads = [corpus_read(arguments.corpus, files)]
     if weights_path := weights_file(arguments.mixture):
         inputs["weights"] = digest_of_contents(weights_path)
         reads.append(files_of("weights", weights_path, [Path(weights_path)]))

@@ -1,6 +1,5 @@
 """The installed packages: versions, extras, and what is in each other's way."""
 
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
@@ -10,6 +9,7 @@ from packaging.requirements import Requirement
 from pipeline.artifacts.claims import code_version
 from pipeline.artifacts.source_commit import source_commit
 from pipeline.hardware.finding import Finding
+from pipeline.hardware.tried_alone import tried_alone
 
 PACKAGE = "mswitch"
 SHOWN = ("jax", "jaxlib", "apache-beam", "grain", "equinox", "tensorflow-text", "sentencepiece")
@@ -96,18 +96,12 @@ def tensorflow(modules: Mapping[str, object]) -> Finding:
 
 def loads(statement: str) -> Finding:
     """Returns whether CLD3 and TensorFlow can be loaded, in a process of their own."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", statement], capture_output=True, text=True, timeout=LOAD_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return Finding(
-            "CLD3, then TensorFlow", "still loading", "try again on an idle machine", True
-        )
-    if done.returncode == 0:
-        return Finding("CLD3, then TensorFlow", "load")
-    last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-    return Finding("CLD3, then TensorFlow", f"do not load: {last}", "run `make install`", True)
+    subject = "CLD3, then TensorFlow"
+    if (tried := tried_alone(statement, LOAD_SECONDS)) is None:
+        return Finding(subject, "still loading", "try again on an idle machine", True)
+    if tried.failure:
+        return Finding(subject, f"do not load: {tried.failure}", "run `make install`", True)
+    return Finding(subject, "load")
 
 
 def version_of(name: str) -> str:

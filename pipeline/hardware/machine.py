@@ -3,16 +3,16 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data.errors import DataError
 from data.stores.files import names_in
-from pipeline.artifacts.intent import bytes_in_words, nearest
+from pipeline.artifacts.intent import bytes_in_words, is_writable, nearest
 from pipeline.errors import WRITABLE
 from pipeline.hardware.finding import Finding
+from pipeline.hardware.tried_alone import tried_alone
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 NARROWEST = 60  # columns that the live view of a training needs
@@ -49,18 +49,13 @@ def memory() -> Finding:
 
 def devices(program: str) -> Finding:
     """Returns JAX's devices, as a program prints them: kind and bytes of memory of each."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEVICE_SECONDS
-        )
-    except subprocess.TimeoutExpired:
+    if (tried := tried_alone(program, DEVICE_SECONDS)) is None:
         found = f"no answer within {DEVICE_SECONDS} s"
         return Finding("devices", found, "end what else uses them, or set JAX_PLATFORMS=cpu", True)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    if tried.failure:
         remedy = "mend the driver, or set JAX_PLATFORMS=cpu"
-        return Finding("devices", f"JAX does not start: {last}", remedy, True)
-    found = [tuple(one) for one in json.loads(done.stdout.splitlines()[-1])]
+        return Finding("devices", f"JAX does not start: {tried.failure}", remedy, True)
+    found = [tuple(one) for one in json.loads(tried.printed.splitlines()[-1])]
     return Finding("devices", ", ".join(counted(found)))
 
 
@@ -76,7 +71,7 @@ def room(out: Path) -> Finding:
     there = nearest(out)
     free = shutil.disk_usage(there).free
     found = f"{bytes_in_words(free)} free in {there}"
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    if not is_writable(there):
         return Finding("disk", f"{found}, which this user may not write", WRITABLE, True)
     if not free:
         return Finding("disk", found, "make room", True)

@@ -95,7 +95,7 @@ def chains(recipe: Recipe, on: Slice) -> Iterator[tuple[Candidate, ...]]:
     """
     for mesh in dict.fromkeys(_meshes(recipe, on.devices)):
         for remat in get_args(Remat):
-            if remat == "exchanges" and mesh.expert == 1:
+            if remat == "exchanges" and (recipe.model.switch is None or mesh.expert == 1):
                 continue  # nothing is exchanged
             if chain := tuple(_chain(replace(recipe, mesh=mesh, remat=remat), on)):
                 yield chain

@@ -41,4 +41,4 @@ def expert_slots(recipe: Recipe) -> ExpertSlots | None:
 def _pools(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
     for decoder in (False, True):
         routing = switch.routing(decoder=decoder, training=True)
-        yield routing.group_tokens * routing.pooled_groups, routing.capacity
+        yield routing.pool_tokens, routing.capacity

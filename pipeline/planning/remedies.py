@@ -58,7 +58,7 @@ def _tries(recipe: Recipe, devices: Topology) -> Iterator[tuple[str, Recipe, Top
 
 def _on_the_same_slice(recipe: Recipe, devices: int) -> Iterator[tuple[str, Recipe]]:
     moved = with_mesh(recipe, devices)
-    if moved.mesh.expert > recipe.mesh.expert:
+    if recipe.model.switch is not None and moved.mesh.expert > recipe.mesh.expert:
         yield f"--set mesh.expert={moved.mesh.expert} mesh.data={moved.mesh.data}", moved
     for remat in ("exchanges", "full") if recipe.model.switch else ("full",):
         if recipe.remat not in (remat, "full"):

@@ -52,7 +52,8 @@ class Roofline:
 def roofline(step: CompiledStep, program: Program) -> Roofline:
     """Returns the roofline of a compiled step."""
     recipe, topology = step.recipe, step.topology
-    mesh = recipe.mesh.within_slice  # the groups in a program are those of one slice
+    # A program for several slices of TPUs numbers the devices of one; one for GPUs all of them.
+    mesh = recipe.mesh.within_slice if topology.slices > 1 else recipe.mesh.sizes
     multiplied, moved = products(program), traffic_bytes(program)
     sent, far = collectives(program, mesh, step.arrays), list(slice_transfers(program))
     work = multiplied, moved, sent, far, unknown_calls(program), kernel_flops(program)

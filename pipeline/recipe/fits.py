@@ -58,25 +58,14 @@ def _check_pools(recipe: Recipe) -> None:
     if switch is None or recipe.accumulate == 1:
         return
     rows = recipe.rows // recipe.accumulate // (recipe.mesh.data * recipe.mesh.expert)
-    for stack, length, tokens, pooled in (
-        (
-            "encoder",
-            recipe.lengths.inputs,
-            switch.encoder_group_tokens,
-            switch.encoder_pooled_groups,
-        ),
-        (
-            "decoder",
-            recipe.lengths.targets,
-            switch.decoder_group_tokens,
-            switch.decoder_pooled_groups,
-        ),
-    ):
-        if pooled > 1 and rows * length < tokens * pooled:
+    for stack, length in (("encoder", recipe.lengths.inputs), ("decoder", recipe.lengths.targets)):
+        routing = switch.routing(decoder=stack == "decoder", training=True)
+        if routing.pooled_groups > 1 and rows * length < routing.pool_tokens:
+            groups = rows * length // routing.group_tokens
             raise ConfigurationError(
-                f"{stack}_pooled_groups={pooled} was asked with accumulate={recipe.accumulate}; a "
-                f"device's part of the batch has {rows * length // tokens} of these groups. Set "
-                "accumulate=1, or pools that a device's part holds whole."
+                f"{stack}_pooled_groups={routing.pooled_groups} was given with "
+                f"accumulate={recipe.accumulate}; a device's part of the batch has {groups} of "
+                "these groups. Set accumulate=1, or pools that a device's part holds whole."
             )
 
 

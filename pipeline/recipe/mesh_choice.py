@@ -4,8 +4,9 @@ First the `model` axis is as small as possible, as splitting matrices costs redu
 layer. Then the `expert` axis is as large as possible: an expert's shard stays on its devices, while
 parameters sharded over `data` are gathered at each use. The remaining devices are the `data` axis,
 which is divided evenly among the recipe's slices, so dispatched tokens never leave their slice
-unless the recipe has experts across slices.
-Heads, groups and rows must divide, as `pretrain` checks before it starts.
+unless the recipe has experts across slices. A dense model on more devices than its width divides
+over has its parameters in fewer parts, replicated, before the `model` axis grows. Heads, groups and
+rows must divide, as `pretrain` checks before it starts.
 """
 
 import contextlib
@@ -117,9 +118,10 @@ def _offer(recipe: Recipe, devices: int) -> str:
 
 
 def changes(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yields smaller routing groups, as many more of them pooled, then larger batches.
+    """Yields smaller routing groups, then larger batches, each with its settings.
 
-    Each comes with its settings. The tokens that share capacity stay the same.
+    As many more groups are pooled, so that the tokens that share capacity stay the same. Parts of a
+    batch cannot have such pools, and dropless dispatch has no capacity.
     """
     if recipe.model.switch is not None:
         for parts in (2, 4, 8, 16, 32):
@@ -133,16 +135,20 @@ def changes(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
 
 
 def _smaller_groups(recipe: Recipe, parts: int, stacks: tuple[str, ...]) -> dict[str, int]:
-    """Returns fields of groups in equal parts of whole rows; nothing if they have none."""
+    """Returns fields of groups in equal parts, a decoder's of whole rows; empty without such."""
+    switch = recipe.model.switch
+    assert switch is not None
+    pools = recipe.accumulate == 1 and switch.dispatch == "slots"
     fields = {}
     for stack in stacks:
-        tokens = getattr(recipe.model.switch, f"{stack}_group_tokens")
-        pooled = getattr(recipe.model.switch, f"{stack}_pooled_groups")
+        routing = switch.routing(decoder=stack == "decoder", training=True)
+        tokens, pooled = routing.group_tokens, routing.pooled_groups
         length = recipe.lengths.targets if stack == "decoder" else 1
         if tokens % (parts * length):
             return {}
         fields[f"{stack}_group_tokens"] = tokens // parts
-        fields[f"{stack}_pooled_groups"] = pooled * parts
+        if pools:
+            fields[f"{stack}_pooled_groups"] = pooled * parts
     return fields
 
 

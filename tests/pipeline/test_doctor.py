@@ -54,6 +54,8 @@ def test_what_a_process_of_its_own_meets_is_said_in_its_last_line():
     assert stops(found)
     assert found.found == "do not load: ValueError: of this kind"
     assert stops(machine.devices("import os; os._exit(3)"))
+    killed = machine.devices("import os, sys; print('a log line', file=sys.stderr); os.abort()")
+    assert killed.found == "JAX does not start: ended by SIGABRT"
     assert machine.devices('print(\'x\\n[["TPU", 16000000000], ["TPU", 16000000000]]\')').found == (
         "2 x TPU with 16 GB"
     )

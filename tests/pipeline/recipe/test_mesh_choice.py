@@ -60,6 +60,15 @@ def test_too_few_groups_are_an_error_with_settings_that_help():
     assert dataclasses.replace(changed, mesh=MeshShape()) == override(get("switch-c"), settings)
 
 
+@pytest.mark.parametrize("setting", ["accumulate=2", "model.switch.dispatch=dropless"])
+def test_smaller_groups_are_offered_without_pools_where_these_would_be_refused(setting):
+    with pytest.raises(ConfigurationError) as error:
+        with_mesh(override(get("switch-c"), [setting]), 512)
+    settings = re.search(r"--set (.*)\.$", str(error.value)).group(1).split()
+    assert not [one for one in settings if "pooled" in one or one.startswith("rows=")]
+    with_mesh(override(get("switch-c"), [setting, *settings]), 512)
+
+
 def test_devices_that_slices_do_not_divide_are_an_error():
     with pytest.raises(ConfigurationError, match=r"mesh\.slices=3 was asked of 8 devices"):
         with_mesh(override(get("mt5-base"), ["mesh.slices=3"]), 8)
