@@ -101,7 +101,7 @@ def _few_evaluations(report: ReportContents) -> str:
         return ""
     return (
         f"Step speed-ups are interpolated between {fewest} evaluations; "
-        f"{FEWEST_EVALUATIONS} or more are wanted."
+        f"{FEWEST_EVALUATIONS} or more make them reliable."
     )
 
 

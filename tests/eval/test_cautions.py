@@ -25,7 +25,7 @@ def test_cautions_stand_in_every_format():
         "The runs differ beyond the feed-forward, which was allowed: field0, field1, field2, "
         "field3, field4, field5 and 2 more. What they gain is not sparsity’s alone.",
         "2 of 100 lines of held-out pages also stand on training pages (2.00%; 1 of 10 pages).",
-        "Step speed-ups are interpolated between 3 evaluations; 30 or more are wanted.",
+        "Step speed-ups are interpolated between 3 evaluations; 30 or more make them reliable.",
         "One run of mT5 and of Switch: intervals are over pages only and do not include how "
         "another seed would have fallen.",
         "98 of mC4’s 101 languages were not evaluated.",
