@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,9 +53,14 @@ def test_constraints_install_tested_versions():
 
 @pytest.fixture
 def on(monkeypatch):
-    """Stands for a machine with an accelerator and an environment."""
+    """Stands for a machine with an accelerator, its tested compiler and an environment."""
+    installed = {compiler: versions[0] for compiler, versions in TESTED.items()}
 
     def machine(kind, **environment):
+        versions = SimpleNamespace(
+            version=installed.__getitem__, PackageNotFoundError=metadata.PackageNotFoundError
+        )
+        monkeypatch.setattr(compiler_flags, "metadata", versions)
         monkeypatch.setattr(compiler_flags, "accelerator", lambda: kind)
         monkeypatch.setattr(os, "environ", environment)
         return environment
