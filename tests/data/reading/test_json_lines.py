@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.reading import json_lines
+from data.reading import text_lines
 from data.reading.json_lines import read
 from data.reading.page import BrokenRecord, Page
 
@@ -100,7 +100,7 @@ def test_a_plain_file_with_the_name_of_a_compressed_one_is_read(tmp_path):
 
 
 def test_a_line_without_end_is_never_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_lines, "LONGEST_LINE_BYTES", 1000)
+    monkeypatch.setattr(text_lines, "LONGEST_LINE_BYTES", 1000)
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(
         gzip.compress(line() + b"x" * 3_000_000 + b"\n" + line() + b"y" * 5000, mtime=0)

@@ -1,0 +1,192 @@
+"""The examples of a task: rows of its files as inputs and targets, per language and split.
+
+A row that makes no example is set aside and counted under a reason:
+
+* that of the reader: `invalid_utf8`, `not_json`, `not_an_object`, `wrong_columns`, `truncated`, ...
+* `no_FIELD`: a field of the input is missing or blank. `FIELD_is_no_text`: it is a list.
+* `no_answers`: a question without an answer.
+* `other_split`, `other_language`: a split that the description does not name, and a language that
+  is not mC4's.
+* `repeated_identity`: another row of this split and language has the same identity.
+
+A target that is empty or no label is an error of the task, not of a row.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from data.errors import DataError
+from data.languages import find
+from data.reading.page import BrokenRecord
+from data.stores.files import local_copy
+from data.tasks.description import Task, find_task
+from data.tasks.file_rows import read_rows
+from data.tasks.patterns import TaskFile, task_files
+from data.tasks.templates import BadRow, Blank, as_text, parsed, text_of
+
+
+class TaskExample(NamedTuple):
+    """One example of a task.
+
+    Attributes:
+        language: mC4's code.
+        identity: what the example shares with those of other languages that say the same.
+        input: text that the model reads.
+        target: text that it should return.
+        answers: all right answers; the target alone where the task has one.
+        texts: values of the fields in input and target, without the template's own words.
+    """
+
+    language: str
+    identity: str
+    input: str
+    target: str
+    answers: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+class TaskData(NamedTuple):
+    """A task with its examples, ordered by language and then as in the files.
+
+    Attributes:
+        task: description of the task.
+        train, development, test: examples of each split; empty where the task has no such split.
+        set_aside: number of rows that make no example, by reason.
+    """
+
+    task: Task
+    train: list[TaskExample]
+    development: list[TaskExample]
+    test: list[TaskExample]
+    set_aside: dict[str, int]
+
+
+def read_task(word: str) -> TaskData:
+    """Returns a task with its examples.
+
+    Args:
+        word: `sib200=DIRECTORY` for a shipped description; otherwise the path of a description,
+            whose data lies beside it.
+
+    Raises:
+        DataError: if the description is not well formed, a file lacks a field, a target is empty or
+            no label, or a split has no example.
+    """
+    task, directory = find_task(word)
+    return read_examples(task, directory)
+
+
+def read_examples(task: Task, directory: str) -> TaskData:
+    """Returns a task with its examples from a directory; see `read_task`."""
+    reader = _Reader(task)
+    for file in task_files(task, directory):
+        reader.read(file)
+    reader.check(directory)
+    of_split = {
+        split: sorted(found, key=lambda example: example.language)
+        for split, found in reader.found.items()
+    }
+    return TaskData(task, **of_split, set_aside=dict(sorted(reader.set_aside.items())))
+
+
+class _Reader:
+    """Collects the examples of a task from its files."""
+
+    def __init__(self, task: Task):
+        self.task = task
+        self.found: dict[str, list[TaskExample]] = {"train": [], "development": [], "test": []}
+        self.set_aside: Counter[str] = Counter()
+        self.split_values: dict[str, None] = {}
+        self.identities: set[tuple[str, str, str]] = set()
+        self.input, self.target, self.split, self.language, self.identity = (
+            parsed(text, task.name)
+            for text in (task.input, task.target, task.split, task.language, task.identity)
+        )
+
+    def read(self, file: TaskFile) -> None:
+        """Adds the examples of a file."""
+        named = file.fields if self.task.files else {"split": file.pattern, **file.fields}
+        fields = [field for field in self.task.fields if field not in named]
+        with local_copy(file.path) as path:
+            rows = read_rows(path, fields, file.path)
+        for number, row in enumerate(rows, 1):
+            if isinstance(row, BrokenRecord):
+                self.set_aside[row.reason] += 1
+                continue
+            try:
+                self._add({**row, **named}, f"{file.path}, row {number},")
+            except BadRow as reason:
+                self.set_aside[str(reason)] += 1
+
+    def check(self, directory: str) -> None:
+        """Checks that each split of the description has an example."""
+        for split, value in self.task.splits.items():
+            if not self.found[split]:
+                found = ", ".join(self.split_values) or "none"
+                aside = ", ".join(f"{n} {reason}" for reason, n in self.set_aside.items()) or "none"
+                raise DataError(
+                    f"Task {self.task.name} has {value!r} as its {split} split, of which "
+                    f"{directory} has no example (splits found: {found}; rows set aside: {aside}); "
+                    "correct `splits` of the description, or the data."
+                )
+
+    def _add(self, row: dict[str, Any], place: str) -> None:
+        value = self.split.filled(row)
+        self.split_values[value] = None
+        splits = [split for split, named in self.task.splits.items() if named == value]
+        if not splits:
+            raise BadRow("other_split")
+        language = find(self.language.filled(row))
+        if language is None:
+            raise BadRow("other_language")
+        answers = self._answers(row)
+        target = self._target(row, answers, place)
+        text = self.input.filled(row)
+        for split in splits:
+            identity = self._identity(row, split, language.code)
+            texts = tuple(self._texts(row)) or (target,)
+            self.found[split].append(
+                TaskExample(language.code, identity, text, target, answers or (target,), texts)
+            )
+
+    def _answers(self, row: dict[str, Any]) -> tuple[str, ...]:
+        if not self.task.answers:
+            return ()
+        if self.task.answers not in row:
+            raise BadRow(f"no_{self.task.answers}")
+        value = row[self.task.answers]
+        if isinstance(value, dict):  # Parquet files of SQuAD: texts and their places
+            value = value.get("text")
+        if not value:
+            raise BadRow("no_answers")
+        listed = value if isinstance(value, list) else [value]
+        return tuple(dict.fromkeys(as_text(one, self.task.answers) for one in listed))
+
+    def _target(self, row: dict[str, Any], answers: tuple[str, ...], place: str) -> str:
+        try:
+            target = self.target.filled(row) if self.task.target else answers[0]
+        except Blank:
+            raise DataError(
+                f"{place} should have a target by {self.task.target!r} and has an empty one; fill "
+                "it, or remove the row."
+            ) from None
+        if self.task.labels and target not in self.task.labels:
+            raise DataError(
+                f"{place} has the target {target[:100]!r}, which is none of the labels "
+                f"{', '.join(self.task.labels)}; correct the row, or `labels` of the description."
+            )
+        return target
+
+    def _identity(self, row: dict[str, Any], split: str, code: str) -> str:
+        if not self.task.identity:
+            return f"{code}:{len(self.found[split])}"
+        identity = self.identity.filled(row)
+        if (split, code, identity) in self.identities:
+            raise BadRow("repeated_identity")
+        self.identities.add((split, code, identity))
+        return identity
+
+    def _texts(self, row: dict[str, Any]) -> Iterator[str]:
+        for field in dict.fromkeys((*self.input.fields, *self.target.fields)):
+            yield text_of(row, field)

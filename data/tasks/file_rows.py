@@ -1,0 +1,105 @@
+"""Reads the rows of a task's file: JSON Lines, TSV, Parquet, or JSON in the format of SQuAD.
+
+The file's ending decides how it is read; gzip is recognized by its first bytes. A line that cannot
+be read is a `BrokenRecord` and does not end the job, as elsewhere. Parquet and SQuAD's format are
+whole or refused.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import DataError
+from data.reading import json_lines, text_lines
+from data.reading.page import BrokenRecord
+from data.stores.parquet_files import read_table, sentences_for
+from data.tasks import squad
+
+Row = dict[str, Any] | BrokenRecord
+SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz", ".parquet", ".json")
+
+
+def read_rows(path: Path, fields: Iterable[str], name: str) -> list[Row]:
+    """Returns the rows of a file, in order, with these fields alone where they have them.
+
+    Args:
+        path: the file.
+        fields: names of the fields that are read.
+        name: name of the file in messages.
+
+    Raises:
+        DataError: if no row has one of the fields, or the file cannot be read at all.
+    """
+    wanted, seen, rows = tuple(fields), {}, []
+    for row in _rows(path, wanted, name):
+        if isinstance(row, dict):
+            seen.update(dict.fromkeys(row))
+            row = {field: row[field] for field in wanted if field in row}
+        rows.append(row)
+    if seen:
+        _check(wanted, seen, name)
+    return rows
+
+
+def _rows(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
+    if path.suffix == ".parquet":
+        return _parquet(path, fields, name)
+    if path.suffix == ".json":
+        return squad.read(path)
+    is_table = ".tsv" in path.suffixes[-2:]
+    return _tsv(path, name) if is_table else _json_lines(path)
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    for found in json_lines.values(path):
+        if isinstance(found, BrokenRecord) or isinstance(found.value, dict):
+            yield found if isinstance(found, BrokenRecord) else found.value
+        else:
+            yield BrokenRecord.at(path, found.offset, "not_an_object")
+
+
+def _tsv(path: Path, name: str) -> Iterator[Row]:
+    """Yields the rows below the header; quotes are text, as in the published tables of XNLI."""
+    header: list[str] | None = None
+    for line in text_lines.read(path):
+        if isinstance(line, BrokenRecord):
+            yield line
+            continue
+        try:
+            cells = line.content.decode("utf-8-sig").rstrip("\r\n").split("\t")
+        except UnicodeDecodeError as error:
+            yield BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
+            continue
+        if header is None:
+            header = cells
+            if len(set(header)) < len(header):
+                raise DataError(
+                    f"{name} should begin with a line of column names, each once, and begins with "
+                    f"{', '.join(header)[:200]!r}; add a header."
+                )
+        elif len(cells) != len(header):
+            yield BrokenRecord.at(path, line.offset, "wrong_columns", f"{len(cells)} columns")
+        else:
+            yield dict(zip(header, cells, strict=True))
+
+
+def _parquet(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
+    with sentences_for(name):
+        schema = pq.read_schema(path)
+    _check(fields, dict.fromkeys(schema.names), name)
+    table = read_table(path, pa.schema([schema.field(field) for field in fields]))
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
+def _check(fields: Iterable[str], found: Iterable[str], name: str) -> None:
+    found = tuple(found)
+    for field in fields:
+        if field not in found:
+            raise DataError(
+                f"{name} should have the field {field!r} and has {', '.join(found)}; correct the "
+                "description, or the file."
+            )

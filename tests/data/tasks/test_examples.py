@@ -1,0 +1,158 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.errors import DataError
+from data.tasks.description import Task
+from data.tasks.examples import read_examples, read_task
+
+TOYS = Path(__file__).parents[2] / "toy_tasks"
+TASK = Task(
+    name="t", files="*.jsonl", input="topic: {text}", target="{label}", metric="accuracy",
+    splits={"train": "train", "test": "test"},
+)  # fmt: skip
+ROW = {"text": "Habari", "label": "x", "split": "test", "language": "swa"}
+TRAIN = ROW | {"split": "train"}
+
+
+def read(tmp_path, rows, **changes):
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    fields = {name: getattr(TASK, name) for name in TASK.__dataclass_fields__}
+    return read_examples(Task(**fields | changes), str(tmp_path))
+
+
+def test_toy_classification():
+    data = read_task(f"{TOYS}/topics/topics.yaml")
+    assert [len(data.train), len(data.development), len(data.test)] == [96, 24, 24]
+    for found in (data.train, data.development, data.test):
+        assert [one.language for one in found] == sorted(one.language for one in found)
+        assert {one.target for one in found} == set(data.task.labels)
+        by_language = {
+            code: [one.identity for one in found if one.language == code]
+            for code in ("en", "sw", "zh")
+        }
+        assert by_language["en"] == by_language["sw"] == by_language["zh"]
+    assert data.test[-1].input == "topic: 我的朋友喜欢汤。"
+    assert data.test[-1].texts == ("我的朋友喜欢汤。", "food")
+    assert data.set_aside == {}
+
+
+def test_toy_questions():
+    data = read_task(f"{TOYS}/questions/questions.yaml")
+    assert {one.language for one in data.train} == {"en"}
+    assert {one.language for one in data.test} == {"en", "sw"}
+    assert (
+        data.test[-1].input
+        == "question: Daudi ana nini? context: Daudi anaishi Dodoma na ana miti mitatu."
+    )
+    assert (data.test[-1].target, data.test[-1].answers) == ("miti mitatu", ("miti mitatu", "miti"))
+
+
+def test_rows_that_make_no_example_are_counted(tmp_path):
+    rows = [
+        TRAIN, ROW, ROW | {"text": None}, ROW | {"text": ["a"]}, ROW | {"split": "dev"},
+        ROW | {"language": "la-x"}, "{", {"text": "x", "language": "sw", "split": "test"},
+    ]  # fmt: skip
+    data = read(tmp_path, rows)
+    assert (len(data.train), len(data.test)) == (1, 1)
+    assert data.test[0].language == "sw"
+    assert data.set_aside == {
+        "no_label": 1, "no_text": 1, "not_json": 1, "other_language": 1, "other_split": 1,
+        "text_is_no_text": 1,
+    }  # fmt: skip
+
+
+def test_identities_are_unique_within_a_language_and_split(tmp_path):
+    rows = [TRAIN | {"id": 1}, ROW | {"id": 1}, ROW | {"id": 1}, ROW | {"id": 1, "language": "en"}]
+    data = read(tmp_path, rows, identity="{id}")
+    assert [(one.language, one.identity) for one in data.test] == [("en", "1"), ("sw", "1")]
+    assert data.set_aside == {"repeated_identity": 1}
+
+
+def test_without_an_identity_no_two_rows_share_one(tmp_path):
+    data = read(tmp_path, [TRAIN, ROW, ROW, ROW | {"language": "en"}])
+    assert len({one.identity for one in data.test}) == 3
+
+
+@pytest.mark.parametrize("value", ["", None, " "])
+def test_an_empty_target_is_one_sentence(tmp_path, value):
+    with pytest.raises(
+        DataError, match=r"row 2, should have a target by '\{label\}' and has an empty"
+    ):
+        read(tmp_path, [TRAIN, ROW | {"label": value}])
+
+
+def test_an_unknown_label_is_one_sentence(tmp_path):
+    with pytest.raises(
+        DataError, match="row 2, has the target 'x', which is none of the labels y, z"
+    ):
+        read(tmp_path, [TRAIN | {"label": "y"}, ROW], labels=("y", "z"))
+
+
+def test_a_missing_split_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match=r"has 'test' as its test split.*splits found: train; rows"):
+        read(tmp_path, [TRAIN])
+
+
+def test_missing_files_and_fields_are_one_sentence_each(tmp_path):
+    with pytest.raises(DataError, match=r"reads the files b\.jsonl and .* has none"):
+        read(tmp_path, [ROW], files="b.jsonl")
+    with pytest.raises(DataError, match="should have the field 'topic' and has text, label"):
+        read(tmp_path, [TRAIN, ROW], target="{topic}")
+
+
+def test_names_of_files_supply_fields(tmp_path):
+    for split in ("train", "test"):
+        for code in ("he", "yor"):
+            path = tmp_path / split / f"x-{code}-{code}.tsv"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("text\tlabel\na\tb\n")
+    (tmp_path / "test/x-en-sw.tsv").write_text("no table of this task")
+    fields = {name: getattr(TASK, name) for name in TASK.__dataclass_fields__}
+    for changes in (
+        {"files": "{split}/x-{language}-{language}.tsv"},
+        {
+            "files": "",
+            "splits": {s: f"{s}/*-{{language}}-{{language}}.tsv" for s in ("train", "test")},
+        },
+    ):
+        data = read_examples(Task(**fields | changes), str(tmp_path))
+        assert {one.language for one in data.train} == {one.language for one in data.test}
+        assert [one.language for one in data.test] == ["iw", "yo"]
+
+
+def test_one_split_may_serve_as_two_and_constants_name_it(tmp_path):
+    data = read(
+        tmp_path,
+        [ROW],
+        split="all",
+        language="sw",
+        splits={"development": "all", "test": "all"},
+    )
+    assert data.development == data.test
+    assert data.train == []
+
+
+def test_parquet_of_published_squad(tmp_path):
+    answers = [
+        {"text": ["here", "there"], "answer_start": [0, 5]},
+        {"text": [], "answer_start": []},
+    ]
+    rows = [{"q": "Where?", "answers": one, "split": "test"} for one in answers]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    task = Task(
+        name="q",
+        files="a.parquet",
+        input="{q}",
+        answers="answers",
+        metric="f1",
+        language="en",
+        splits={"test": "test"},
+    )
+    data = read_examples(task, str(tmp_path))
+    assert [(one.target, one.answers) for one in data.test] == [("here", ("here", "there"))]
+    assert data.set_aside == {"no_answers": 1}
