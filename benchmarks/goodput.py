@@ -31,6 +31,7 @@ from model.train_step import make_trainer
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override
+from pipeline.training.evaluator import PageEvaluator
 from pipeline.training.filled_gaps import GapFiller
 from pipeline.training.held_out import HeldOut
 from pipeline.training.loop import Training, device_batches, train
@@ -65,8 +66,7 @@ def training_of(recipe: Recipe, blocks: TokenBlocks, out: Path) -> Training:
         recipe=recipe,
         trainer=trainer,
         examples=make_examples(recipe, blocks),
-        held_out=held_out,
-        gaps=GapFiller(held_out, recipe),
+        evaluator=PageEvaluator(held_out, GapFiller(held_out, recipe), out, print),
         out=out,
         account=TimeAccount(),
         profile=Profile(None, out),

@@ -21,6 +21,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -98,6 +99,14 @@ class Examples:
         tokens = np.array([len(stream) for stream in self.streams])
         return window_order(tokens, self.lengths.raw, self.schedule, self.seed)
 
+    def prefetch(self, indices: Int[np.ndarray, " examples"]) -> None:
+        """Starts fetching the blocks of examples, if they are on an object store."""
+        if self.blocks.files.staged:
+            self.blocks.files.prefetch(self.files(indices))
+
+    def __repr__(self) -> str:
+        return f"{self.blocks.directory}, seed={self.seed}"
+
     def files(self, indices: Int[np.ndarray, " examples"]) -> list[BlockFile]:
         """Returns the files that these examples are read from."""
         draws = self.order.schedule.draw(indices)
@@ -122,6 +131,19 @@ class Examples:
         return bits
 
 
+@runtime_checkable
+class ExampleSource(Protocol):
+    """An endless sequence of examples, of which each is a function of its index."""
+
+    def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
+        """Returns the fields of a batch for these examples, one row each."""
+        ...
+
+    def prefetch(self, indices: Int[np.ndarray, " examples"]) -> None:
+        """Starts fetching what these examples are read from."""
+        ...
+
+
 @dataclass(frozen=True)
 class Chunks:
     """One host's part of the global batches, in chunks of whole batches; the source for Grain.
@@ -135,7 +157,7 @@ class Chunks:
         hosts: number of hosts.
     """
 
-    examples: Examples
+    examples: ExampleSource
     rows: int
     batches: int
     first_batch: int
@@ -158,16 +180,14 @@ class Chunks:
         return (firsts[:, None] + rows).reshape(-1)
 
     def prefetch(self, index: int) -> None:
-        """Starts fetching the blocks of a chunk, if they are on an object store."""
-        files = self.examples.blocks.files
-        if files.staged:
-            files.prefetch(self.examples.files(self.indices(index)))
+        """Starts fetching what a chunk is read from."""
+        self.examples.prefetch(self.indices(index))
 
     def __len__(self) -> int:
         return 2**40  # without end
 
     def __repr__(self) -> str:
-        return f"Chunks({self.examples.blocks.directory}, seed={self.examples.seed})"
+        return f"Chunks({self.examples})"
 
 
 def batch_order(rows: int) -> Int[np.ndarray, " rows"]:
@@ -182,7 +202,7 @@ def batch_order(rows: int) -> Int[np.ndarray, " rows"]:
 
 
 def batches(
-    examples: Examples,
+    examples: ExampleSource,
     *,
     rows: int,
     first_batch: int = 0,

@@ -31,7 +31,10 @@ SPARSE_CELLS = (
     ("worst layer", "worst_layer", "{}"),
     ("its busiest expert", "worst_layer_load", "{:.1f} x even"),
 )
-HELD_OUT_CELL = ("held-out loss", "held_out_nats", "{:.4f}")
+HELD_OUT_CELLS = (
+    ("held-out loss", "held_out_loss_nats", "{:.4f}"),
+    ("held-out score", "held_out_score", "{:.1%}"),
+)
 SKIPPED_CELL = ("skipped", "skipped", "{}")
 
 
@@ -125,7 +128,7 @@ def numbers(line: Mapping[str, Any], steps: int) -> list[tuple[str, str]]:
     shown = [
         *CELLS,
         *(SPARSE_CELLS if line.get("balance_loss") else ()),
-        HELD_OUT_CELL,
+        *HELD_OUT_CELLS,
         *([SKIPPED_CELL] if line.get("skipped") else ()),
     ]
     cells = [("step", f"{line['step']:,} of {steps:,}")]

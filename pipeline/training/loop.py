@@ -21,11 +21,8 @@ from model.nonfinite import gradient_sites
 from model.train_step import StepMetrics, Trainer, TrainState
 from pipeline.hardware.hosts import Share, is_first, share_of, to_devices
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.filled_gaps import FilledGap
 from pipeline.training import time_account
-from pipeline.training.evaluation_file import evaluation_file, write_evaluation
-from pipeline.training.filled_gaps import GapFiller, write_gaps
-from pipeline.training.held_out import HeldOut
+from pipeline.training.evaluator import Evaluator
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.preemption import Preemption
 from pipeline.training.profiling import Profile
@@ -42,8 +39,7 @@ class Training:
         recipe: resolved recipe.
         trainer: functions of the network on the mesh.
         examples: training examples.
-        held_out: held-out pages.
-        gaps: gaps of held-out pages, filled at each evaluation.
+        evaluator: evaluation of the run, at intervals.
         out: the run's directory.
         account: account of the run's time.
         profile: trace of some steps.
@@ -54,8 +50,7 @@ class Training:
     recipe: Recipe
     trainer: Trainer
     examples: Examples
-    held_out: HeldOut
-    gaps: GapFiller
+    evaluator: Evaluator
     out: Path
     account: TimeAccount
     profile: Profile
@@ -168,34 +163,23 @@ class _Loop(NamedTuple):
                 self.checkpoints.save(step, state)
 
     def evaluate(self, trainer: Trainer, state: TrainState, step: int) -> bool:
-        """Scores held-out pages if it is time and no earlier start did.
+        """Evaluates the run if it is time and no earlier start did.
 
         Returns:
             False if a signal stopped it.
         """
         training = self.training
-        if not training.recipe.evaluates_at(step) or evaluation_file(training.out, step).exists():
+        if not training.recipe.evaluates_at(step) or training.evaluator.is_written(step):
             return True
         with training.account.spend("evaluating"):
             self.log.doing("evaluating")
-            evaluation = training.held_out.score(trainer, state.arrays, self.preemption.received)
-            if evaluation is None:
+            stop = self.preemption.received
+            scored = training.evaluator.evaluate(trainer, state.arrays, step, stop)
+            if scored is None:
                 return False
-            gaps = self.fill_gaps(trainer, state, step)
             if is_first():
-                write_gaps(training.out, step, gaps)
-                write_evaluation(training.out, step, evaluation)
-                self.log.scored(step, evaluation.losses, gaps)
+                self.log.scored(step, scored)
         return True
-
-    def fill_gaps(self, trainer: Trainer, state: TrainState, step: int) -> list[FilledGap]:
-        """Returns some filled gaps; none, and a caution, where the devices cannot fill them."""
-        try:
-            return self.training.gaps.fill(trainer, state.arrays, step)
-        except jax.errors.JaxRuntimeError as error:  # no memory left beside the run
-            reason = str(error).splitlines()[0]
-            self.training.announce(f"caution: no gaps are shown of step {step} ({reason}).")
-            return []
 
 
 def device_batches(training: Training, first: int) -> Iterator[Batch]:

@@ -23,8 +23,8 @@ from model.nonfinite import GradientSite
 from model.train_step import StepMetrics
 from pipeline.hardware.hosts import is_first
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.filled_gaps import FilledGap
 from pipeline.training import skipped_steps, time_account
+from pipeline.training.evaluator import Scored
 from pipeline.training.event_file import EventFile
 from pipeline.training.live_view import LiveView
 from pipeline.training.metrics_line import curves, speed, summary
@@ -107,16 +107,17 @@ class MetricsLog:
             if is_first():
                 time_account.record(self.out, self.account, self.first, step)
 
-    def scored(
-        self, step: int, losses: Mapping[str, float], gaps: Sequence[FilledGap] = ()
-    ) -> None:
-        """Takes an evaluation: nats per target token by language, and gaps that were filled."""
-        if not losses:
+    def scored(self, step: int, scored: Scored) -> None:
+        """Takes an evaluation."""
+        if not scored.by_language:
             return
-        self.view.show_gaps(step, gaps)
-        self.held_out = {"held_out_nats": fmean(losses.values()), "held_out_step": step}
-        by_language = {f"held-out-by-language/{code}": loss for code, loss in losses.items()}
-        self._draw({"held-out/loss_nats": self.held_out["held_out_nats"], **by_language}, step)
+        self.view.show_gaps(step, scored.gaps)
+        mean = fmean(scored.by_language.values())
+        self.held_out = {f"held_out_{scored.measure}": mean, "held_out_step": step}
+        by_language = {
+            f"held-out-by-language/{code}": value for code, value in scored.by_language.items()
+        }
+        self._draw({f"held-out/{scored.measure}": mean, **by_language}, step)
         self.doing("")
 
     def doing(self, activity: str) -> None:

@@ -43,6 +43,7 @@ from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
 from pipeline.training.checks import check_start
 from pipeline.training.description import check_numerics, describe_data, describe_run
+from pipeline.training.evaluator import PageEvaluator
 from pipeline.training.filled_gaps import GapFiller
 from pipeline.training.held_out import HeldOut
 from pipeline.training.loop import Training, train
@@ -87,6 +88,10 @@ class PreparedRun:
     def identity(self) -> Identity:
         """What the run's directory is claimed for."""
         return Identity(self.settings, self.inputs)
+
+    def announce(self, text: str) -> None:
+        """Prints a message of the run's command."""
+        self.console.print(f"{self.recipe.stage}: {text}", highlight=False)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -191,8 +196,9 @@ def make_training(prepared: PreparedRun, distillation: Distillation | None = Non
         recipe=recipe,
         trainer=trainer_on(recipe, make_mesh(recipe.mesh), distillation),
         examples=make_examples(recipe, prepared.blocks),
-        held_out=held_out,
-        gaps=GapFiller(held_out, recipe),
+        evaluator=PageEvaluator(
+            held_out, GapFiller(held_out, recipe), prepared.out, prepared.announce
+        ),
         out=prepared.out,
         account=prepared.account,
         profile=Profile(prepared.profile, prepared.out / "profile"),
@@ -203,13 +209,8 @@ def make_training(prepared: PreparedRun, distillation: Distillation | None = Non
 
 def make_tracking(prepared: PreparedRun) -> Tracking:
     """Returns the trackers of the run, which its directory names and `RUN/tracking.json` keeps."""
-    stage, console = prepared.recipe.stage, prepared.console
-    return Tracking(
-        prepared.track,
-        prepared.out,
-        recipe_to_json(prepared.recipe),
-        lambda text: console.print(f"{stage}: {text}", highlight=False),
-    )
+    recipe = recipe_to_json(prepared.recipe)
+    return Tracking(prepared.track, prepared.out, recipe, prepared.announce)
 
 
 def carry_out(prepared: PreparedRun, training: Training, more: Mapping[str, Any] = {}) -> None:

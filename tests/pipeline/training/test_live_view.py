@@ -16,7 +16,13 @@ def test_the_live_view_shows_every_number():
     console = Console(force_terminal=True, width=120, file=io.StringIO())
     view = LiveView("switch-demo", 100, console)
     known = {"tokens_per_second": 1234.0, "seconds": 90.0, "model_flops_utilization": 0.413}
-    line = {"step": 60, **summary([step_metrics()]), **known, "skipped": 2, "held_out_nats": 5.125}
+    line = {
+        "step": 60,
+        **summary([step_metrics()]),
+        **known,
+        "skipped": 2,
+        "held_out_loss_nats": 5.125,
+    }
     with view:
         view.show(line, {"stepping": 0.5, "waiting_for_data": 0.01}, "evaluating")
     shown = Text.from_ansi(console.file.getvalue()).plain  # pyright: ignore[reportAttributeAccessIssue]
@@ -35,7 +41,7 @@ def test_nothing_is_cut_or_beyond_the_terminal(width):
     console = Console(force_terminal=True, width=width, file=io.StringIO(), legacy_windows=False)
     view = LiveView("switch-demo", 1_000_000, console)
     known = {"tokens_per_second": 1234567.0, "seconds": 9.0, "model_flops_utilization": 0.413}
-    line = {"step": 654_321, **summary([step_metrics()]), **known, "held_out_nats": 5.125}
+    line = {"step": 654_321, **summary([step_metrics()]), **known, "held_out_loss_nats": 5.125}
     arabic, chinese = "يولد جميع الناس أحرارا ", "人人生而自由在尊严和权利上"
     gaps = [
         FilledGap(code, text * 9, text, text, text * 9)

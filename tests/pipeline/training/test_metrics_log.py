@@ -7,6 +7,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
+from pipeline.training.evaluator import Scored
 from pipeline.training.metrics_log import MetricsLog, forget_after
 from pipeline.training.time_account import TimeAccount
 from pipeline.training.tracking import Tracking
@@ -75,7 +76,7 @@ def test_tensorboard_has_the_same_numbers(tmp_path):
 def test_tensorboard_has_held_out_losses_and_no_counters(tmp_path):
     with metrics_log(tmp_path) as log:
         log.step(2, step_metrics())
-        log.scored(2, {"sw": 3.0, "yo": 5.0})
+        log.scored(2, Scored("loss_nats", {"sw": 3.0, "yo": 5.0}))
     (path,) = (tmp_path / "tensorboard").iterdir()
     values = {
         value.tag: value.simple_value for event in events(path) for value in event.summary.value
