@@ -13,7 +13,8 @@ import numpy as np
 import xxhash
 from jaxtyping import Int64, UInt64
 
-from data.dedup.minhash import Shingles, chunks_of, shingle_length, shingles_of
+from data.dedup.hashed_words import chunks_of
+from data.dedup.minhash import Shingles, shingle_length, shingles_of
 
 HEADER = np.dtype(
     [

@@ -35,7 +35,8 @@ class TaskExample(NamedTuple):
         input: text that the model reads.
         target: text that it should return.
         answers: all right answers; the target alone where the task has one.
-        texts: values of the fields in input and target, without the template's own words.
+        texts: values of the fields in input and target, without the templates' own words and
+            without a label.
     """
 
     language: str
@@ -145,7 +146,7 @@ class _Reader:
         text = self.input.filled(row)
         for split in splits:
             identity = self._identity(row, split, language.code)
-            texts = tuple(self._texts(row)) or (target,)
+            texts = tuple(self._texts(row))
             self.found[split].append(
                 TaskExample(language.code, identity, text, target, answers or (target,), texts)
             )
@@ -188,5 +189,6 @@ class _Reader:
         return identity
 
     def _texts(self, row: dict[str, Any]) -> Iterator[str]:
-        for field in dict.fromkeys((*self.input.fields, *self.target.fields)):
+        of_target = () if self.task.labels else self.target.fields
+        for field in dict.fromkeys((*self.input.fields, *of_target)):
             yield text_of(row, field)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_shingles import shingle_set
 
-from data.dedup import minhash
+from data.dedup import hashed_words
 from data.dedup.candidates import candidates_of, chosen, headers_of, joined, packed, unpacked
 
 TEXTS = st.lists(st.text(alphabet="aBb é中かกา012 .-\n", max_size=60), max_size=6)
@@ -60,5 +60,5 @@ def test_pages_travel_and_are_chosen_and_joined_as_they_are(texts, data):
 def test_chunks_do_not_matter(monkeypatch):
     texts = ["all human beings are born free and equal", "", "in dignity and rights they are"]
     whole = made(texts)
-    monkeypatch.setattr(minhash, "CHUNK_CHARACTERS", 16)
+    monkeypatch.setattr(hashed_words, "CHUNK_CHARACTERS", 16)
     same(made(texts), whole)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_shingles import shingle_set
 
-from data.dedup import minhash
+from data.dedup import hashed_words, minhash
 from data.dedup.minhash import BANDS, ROWS, band_keys, shingle_length, shingles_of
 
 ENGLISH = "All human beings are born free and equal in dignity and rights, all 30 articles say."
@@ -94,7 +94,7 @@ def test_keys_do_not_depend_on_the_order_or_the_other_pages(texts, data):
 def test_keys_do_not_depend_on_the_size_of_chunks(monkeypatch):
     texts = [ENGLISH, YORUBA, "", ENGLISH * 50]
     keys = band_keys(texts, "en")
-    monkeypatch.setattr(minhash, "CHUNK_CHARACTERS", 16)
+    monkeypatch.setattr(hashed_words, "CHUNK_CHARACTERS", 16)
     np.testing.assert_array_equal(band_keys(texts, "en"), keys)
 
 

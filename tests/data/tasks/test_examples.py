@@ -37,7 +37,7 @@ def test_toy_classification():
         }
         assert by_language["en"] == by_language["sw"] == by_language["zh"]
     assert data.test[-1].input == "topic: 我的朋友喜欢汤。"
-    assert data.test[-1].texts == ("我的朋友喜欢汤。", "food")
+    assert data.test[-1].texts == ("我的朋友喜欢汤。",)
     assert data.set_aside == {}
 
 
