@@ -2,15 +2,14 @@
 
 A step runs the decoder on one position, which attends to the cached keys and values of earlier
 positions; those of the encoder's output are projected once. The result equals the whole decoder run
-over all tokens so far (a test compares tokens), because dispatch is dropless here: a text must not
-depend on the rest of the batch, and capacity serves training only. (Cached decoding in Transformers
-drops nothing either.)
+over all tokens so far (a test compares tokens), because dispatch is dropless here
+(`never_dropping.py`).
 
 Sampling is as in other libraries: logits over temperature, then the `top_k` most likely tokens,
 then of those the smallest set of at least `top_p` probability.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import equinox as eqx
@@ -22,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from model.batch import PADDING, Batch
 from model.config import ConfigurationError
 from model.layers.attention import KeysValues
+from model.never_dropping import never_dropping
 from model.stack import Call, Layer, Stack
 from model.transformer import Transformer
 
@@ -151,25 +151,6 @@ def choose(
     least = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1, keepdims=True)
     return jax.random.categorical(key, jnp.where(logits >= least, logits, -jnp.inf)).astype(
         jnp.int32
-    )
-
-
-def never_dropping(model: Transformer, source: int) -> Transformer:
-    """Returns the network with dropless dispatch; a group is one input sequence or one target."""
-    switch = model.config.switch
-    if switch is None:
-        return model
-    switch = replace(
-        switch,
-        encoder_group_tokens=source,
-        decoder_group_tokens=1,
-        dispatch="dropless",
-    )
-    return replace(
-        model,
-        encoder=replace(model.encoder, switch=switch),
-        decoder=replace(model.decoder, switch=switch),
-        config=replace(model.config, switch=switch),
     )
 
 
