@@ -2,7 +2,7 @@
 
 T5's shape: pre-norm RMSNorm, no biases anywhere, attention without 1/sqrt(head) (it is folded into
 the initialization), relative positions in 32 buckets up to distance 128 shared by all layers of a
-stack, no dropout. Two fields distinguish its versions:
+stack. Two fields distinguish its versions:
 
 | | `feed_forward` | `tied_logits` |
 |---|---|---|

@@ -6,7 +6,7 @@ moves between devices, and a routing group is never split.
 
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, Int, Shaped
 
 from model.sharding.layouts import batch_shards, constrain
 
@@ -28,3 +28,19 @@ def join_rows(
     parts, rest = values.shape[0], values.shape[2:]
     split = values.reshape(parts, batch_shards(mesh), -1, *rest)
     return jnp.moveaxis(split, 0, 1).reshape(-1, *rest)
+
+
+def row_numbers(
+    count: int, part: Int[Array, ""] | int, parts: int, mesh: Mesh
+) -> Int[Array, " count"]:
+    """Returns the number in the batch of each row of a part.
+
+    Args:
+        count: rows of the part.
+        part: number of the part, as `split_rows` cuts it.
+        parts: parts per batch.
+        mesh: the devices.
+    """
+    size = count // batch_shards(mesh)
+    shard, within = jnp.divmod(jnp.arange(count), size)
+    return (shard * parts + part) * size + within

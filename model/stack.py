@@ -18,10 +18,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from model.batch import Batch, Visible
 from model.config import ModelConfig, Remat, SwitchConfig
 from model.layers.attention import Attention
+from model.layers.dropout import NO_DROPOUT, Dropout
 from model.layers.feed_forward import FeedForward
 from model.layers.norm import RMSNorm
 from model.layers.position_bias import PositionBias
 from model.remat import rematerialized
+from model.row_parts import row_numbers
 from model.sharding.layouts import constrain
 from model.switch.switch_layer import Routing, SwitchLayer
 
@@ -46,6 +48,11 @@ class Microbatch(NamedTuple):
         return Microbatch(0, 1, jnp.sum(batch.is_source), jnp.sum(batch.is_target))
 
 
+# Numbers of the places of dropout: within a stack, and within a layer.
+BLOCKS, INPUT, OUTPUT = range(3)
+WEIGHTS, ATTENDED, CROSS_WEIGHTS, CROSS_ATTENDED, HIDDEN, FED_FORWARD = range(6)
+# Of dropout's key within the stack's, whose other numbers are those of blocks, for jitter.
+DROPOUT = 2**32 - 1
 UNROLLED = 4  # blocks; 4 layers take 12 % fewer CPU-seconds than scanned and compile quickly
 
 
@@ -58,6 +65,7 @@ class Call(NamedTuple):
         remat: what the backward pass keeps of a block.
         microbatch: position in gradient accumulation; None if the batch is computed at once.
         logits_bytes: largest size of the logits on a device; the loss computes more in chunks.
+        dropout: rate of dropout in training, of everything but experts' hidden units.
     """
 
     mesh: Mesh
@@ -65,11 +73,20 @@ class Call(NamedTuple):
     remat: Remat = "none"
     microbatch: Microbatch | None = None
     logits_bytes: int = 2**30
+    dropout: float = 0.0
 
     @property
     def training(self) -> bool:
         """True if the forward pass has randomness."""
         return self.key is not None
+
+    def dropout_of(self, rows: int) -> Dropout:
+        """Returns the dropout of this pass over a batch, or a microbatch, of rows."""
+        if self.key is None or self.dropout == 0:
+            return NO_DROPOUT
+        part, parts = (0, 1) if self.microbatch is None else self.microbatch[:2]
+        key = jax.random.fold_in(self.key, DROPOUT)
+        return Dropout.of_rows(self.dropout, key, row_numbers(rows, part, parts, self.mesh))
 
 
 class Layer(eqx.Module):
@@ -109,6 +126,7 @@ class StackInputs(NamedTuple):
     is_token: Bool[Array, "batch length"]
     source: Float[Array, "batch source embed"] | None
     visible_source: Visible | None
+    dropout: Dropout = NO_DROPOUT
 
 
 class StackOutput(NamedTuple):
@@ -168,10 +186,13 @@ class Stack(eqx.Module):
         """Runs all blocks and the final norm."""
         weights, static = eqx.partition(self.blocks, eqx.is_array)
         count = jax.tree.leaves(weights)[0].shape[0]
+        dropout = call.dropout_of(len(x))
+        x = dropout.at(INPUT)(x)
 
         def body(x, step):
             weights, number = step
-            return self._block(x, eqx.combine(weights, static), inputs, call, number)
+            here = inputs._replace(dropout=dropout.at(BLOCKS).at(number))
+            return self._block(x, eqx.combine(weights, static), here, call, number)
 
         # Unrolled, the values for the backward pass stay in place instead of being stacked. With
         # remat a scan is needed: it keeps the rematerialized parts apart.
@@ -180,14 +201,17 @@ class Stack(eqx.Module):
         x, (routing, finite) = jax.lax.scan(
             rematerialized(body, call.remat), x, blocks, unroll=unroll
         )
-        return StackOutput(self.final_norm(x), routing, finite.reshape(-1, len(x)))
+        x = dropout.at(OUTPUT)(self.final_norm(x))
+        return StackOutput(x, routing, finite.reshape(-1, len(x)))
 
     def _block(self, x, layers: tuple[Layer, ...], inputs: StackInputs, call: Call, number):
         routing, finite = None, []
-        for layer in layers:
-            x = x + self._attend(layer, x, inputs, call.mesh)
-            y, layer_routing = self.feed_forward(layer, x, inputs.is_token, call, number)
+        for place, layer in enumerate(layers):
+            dropout = inputs.dropout.at(place)
+            x = x + self._attend(layer, x, inputs, call.mesh, dropout)
+            y, layer_routing = self.feed_forward(layer, x, inputs.is_token, call, number, dropout)
             routing = layer_routing or routing
+            y = dropout.at(FED_FORWARD)(y)
             x = constrain(x + y, "batch length embed", call.mesh)
             finite.append(jnp.isfinite(x).all(axis=(1, 2)))
         return x, (routing, jnp.stack(finite))
@@ -199,22 +223,29 @@ class Stack(eqx.Module):
         is_token: Bool[Array, "batch length"],
         call: Call,
         number: Int[Array, ""],
+        dropout: Dropout = NO_DROPOUT,
     ) -> tuple[Float[Array, "batch length embed"], Routing | None]:
         """Returns the feed-forward's residual update of `x` in block `number`, and its routing."""
         y = layer.feed_forward_norm(x)
         if isinstance(layer.feed_forward, SwitchLayer):
             return self._switch(layer.feed_forward, y, is_token, call, number)
-        return layer.feed_forward(y, call.mesh), None
+        return layer.feed_forward(y, call.mesh, dropout.at(HIDDEN)), None
 
-    def _attend(self, layer: Layer, x, inputs: StackInputs, mesh: Mesh):
+    def _attend(self, layer: Layer, x, inputs: StackInputs, mesh: Mesh, dropout: Dropout):
         y = layer.self_norm(x)
-        y = layer.self_attention(y, y, self.position_bias, inputs.visible, mesh)
+        y = layer.self_attention(
+            y, y, self.position_bias, inputs.visible, mesh, dropout.at(WEIGHTS)
+        )
+        y = dropout.at(ATTENDED)(y)
         if layer.cross_attention is None or layer.cross_norm is None:
             return y
         assert inputs.source is not None  # the decoder's
         assert inputs.visible_source is not None
         z = layer.cross_norm(x + y)
-        return y + layer.cross_attention(z, inputs.source, None, inputs.visible_source, mesh)
+        z = layer.cross_attention(
+            z, inputs.source, None, inputs.visible_source, mesh, dropout.at(CROSS_WEIGHTS)
+        )
+        return y + dropout.at(CROSS_ATTENDED)(z)
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
         assert self.switch is not None  # only a sparse stack has switch layers

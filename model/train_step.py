@@ -129,6 +129,7 @@ def make_trainer(
     remat: Remat = "none",
     logits_bytes: int = 2**30,
     distillation: Distillation | None = None,
+    dropout: float = 0.0,
 ) -> Trainer:
     """Returns the functions of a run; nothing is computed until they are called.
 
@@ -142,6 +143,7 @@ def make_trainer(
         remat: what the backward pass keeps of a block.
         logits_bytes: largest size of the logits that a device holds at one time.
         distillation: teacher of a student; its arrays are on the same mesh.
+        dropout: rate of dropout in training; T5 and Switch have 0 in pretraining.
     """
     key = jax.random.key(seed)
     shapes = transformer_shapes(config)
@@ -162,7 +164,7 @@ def make_trainer(
         optimizer,
         learning_rate(optimizer_config, steps),
         limit=optimizer_config.largest_gradient_norm,
-        call=Call(mesh, key, remat, logits_bytes=logits_bytes),
+        call=Call(mesh, key, remat, logits_bytes=logits_bytes, dropout=dropout),
         accumulate=accumulate,
         distillation_of=distillation_of,
     )

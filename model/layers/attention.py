@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from model.batch import Visible
 from model.config import ModelConfig
+from model.layers.dropout import NO_DROPOUT, Dropout
 from model.layers.fused_attention import fused, has_kernel
 from model.layers.initialization import kernel
 from model.layers.plain_attention import plain_attention
@@ -67,10 +68,12 @@ class Attention(eqx.Module):
         bias: PositionBias | None,
         visible: Visible,
         mesh: Mesh,
+        dropout: Dropout = NO_DROPOUT,
     ) -> Float[Array, "batch queries embed"]:
         """Attends from `x` to the positions of `source` that are visible to it."""
         into_heads = self._into_heads(self.query, x, mesh)
         keys, values = self.keys_values(source, mesh)
+        values = dropout.of_values(values, self.heads)
         if has_kernel(into_heads, keys, self.heads, mesh):
             mixed = fused(into_heads, keys, values, bias, visible, self.heads, mesh)
         else:

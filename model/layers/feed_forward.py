@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from model.config import ModelConfig
+from model.layers.dropout import NO_DROPOUT, Dropout
 from model.layers.initialization import kernel
 from model.layers.products import product
 from model.remat import MULTIPLIED
@@ -39,7 +40,7 @@ class FeedForward(eqx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "batch length embed"], mesh: Mesh
+        self, x: Float[Array, "batch length embed"], mesh: Mesh, dropout: Dropout = NO_DROPOUT
     ) -> Float[Array, "batch length embed"]:
         """Applies the network to each position separately."""
 
@@ -47,7 +48,8 @@ class FeedForward(eqx.Module):
             return checkpoint_name(product(INWARD, x, weight, mesh), MULTIPLIED)
 
         gate = None if self.gate is None else inward(self.gate)
-        return product(OUTWARD, activated(gate, inward(self.up)), self.down, mesh)
+        hidden = dropout(activated(gate, inward(self.up)))
+        return product(OUTWARD, hidden, self.down, mesh)
 
 
 def activated(gate: Float[Array, "*any"] | None, up: Float[Array, "*any"]) -> Float[Array, "*any"]:

@@ -1,4 +1,4 @@
-"""Microbatches give the batch's gradients, losses, dropped tokens and jitter."""
+"""Microbatches give the batch's gradients, losses, dropped tokens, jitter and dropout."""
 
 import equinox as eqx
 import jax
@@ -49,7 +49,7 @@ def gradients(shape, accumulate):
     shapes, static = eqx.partition(
         transformer_shapes(CONFIG), lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
     )
-    call = Call(mesh, jax.random.key(1))
+    call = Call(mesh, jax.random.key(1), dropout=0.2)
     shardings = parameter_shardings(shapes, mesh)
     run = jax.jit(
         lambda arrays, batch: gradients_of(static, arrays, batch, call, accumulate),
