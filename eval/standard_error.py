@@ -6,6 +6,9 @@ from its true value by a sum of contributions, one per run and page. Three varia
 * pages: the linearised variance of a ratio in its jackknife form, (P − 1) ÷ P × Σ (c ÷ (1 − w))². A
   page of share w that is left out moves a loss by exactly c ÷ (1 − w), c being its contribution.
   Contributions are means over runs. Pages of all sides are the same, so they are paired.
+* pages that say the same in several languages are one cluster. Their summands c ÷ (1 − w) are added
+  up before they are squared, so that they count as one draw. Degrees of freedom are the number of
+  clusters, less one for each group of languages that share clusters.
 * runs of each side: the variance of its runs' sums ÷ its number of runs, minus the part that pages
   explain: the interaction of runs and pages, from the two-way analysis of variance. The first
   variance counts that part already. A side with one run has no such variance, so its interval is
@@ -24,6 +27,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 CONFIDENCE_LEVEL = 0.95
 TAIL = (1 - CONFIDENCE_LEVEL) / 2
@@ -38,11 +43,14 @@ class Contributions:
         values: contribution per run and page; their sum over pages and mean over runs is 0.
         shares: share of a run's effect that a page carries; sums to 1 over the pages of a language.
         languages: number of each page's language, from 0 on.
+        clusters: number of each page's cluster, from 0 on, where pages of several languages say
+            the same; None where each page is a cluster of its own.
     """
 
     values: Float[np.ndarray, "runs pages"]
     shares: Float[np.ndarray, " pages"]
     languages: Int[np.ndarray, " pages"]
+    clusters: Int[np.ndarray, " pages"] | None = None
 
     def times(self, factor: float) -> "Contributions":
         """Returns the contributions to a multiple of the estimate."""
@@ -88,9 +96,9 @@ def standard_error(sides: Sequence[Contributions]) -> StandardError | None:
     pages = np.bincount(languages)
     if pages.min(initial=2) < 2:
         return None
-    of_pages = _variance_of_pages(sides, pages)
-    of_runs = [(_variance_of_runs(side, pages), len(side.values) - 1.0) for side in sides]
-    return combined(of_pages, float((pages - 1).sum()), of_runs)
+    of_pages = _variance_of_pages(sides)
+    of_runs = [(_variance_of_runs(side), len(side.values) - 1.0) for side in sides]
+    return combined(of_pages, _degrees_of_freedom(sides[0]), of_runs)
 
 
 def combined(
@@ -115,26 +123,43 @@ def combined(
     return StandardError(total, 1 / inverse)
 
 
-def _variance_of_pages(sides: Sequence[Contributions], pages: np.ndarray) -> float:
+def _degrees_of_freedom(side: Contributions) -> float:
+    """Returns the number of clusters, less one for each group of languages that share them."""
+    if side.clusters is None:
+        return float((np.bincount(side.languages) - 1).sum())
+    pages, clusters = side.languages.size, np.unique(side.clusters).size
+    offset = side.clusters.max() + 1
+    edges = (np.ones(pages), (side.clusters, offset + side.languages))
+    size = offset + side.languages.max() + 1
+    groups = connected_components(coo_array(edges, shape=(size, size)), directed=False)[0]
+    unused = offset - clusters  # numbers without a page are components of their own
+    return float(clusters - (groups - unused))
+
+
+def _variance_of_pages(sides: Sequence[Contributions]) -> float:
     """Returns the variance over pages of the mean over runs."""
     moved = [side.values.mean(axis=0) / (1 - side.shares) for side in sides]
-    return _sum_of_squares(np.sum(moved, axis=0)[None], sides[0].languages, pages)
+    return _sum_of_squares(np.sum(moved, axis=0)[None], sides[0])
 
 
-def _variance_of_runs(side: Contributions, pages: np.ndarray) -> float:
+def _variance_of_runs(side: Contributions) -> float:
     """Returns the variance of the mean over runs without the interaction; 0 for one run."""
     runs = len(side.values)
     if runs == 1:
         return 0.0
     centred = side.values - side.values.mean(axis=0)
-    effects = np.stack([np.bincount(side.languages, run, len(pages)) for run in centred])
+    effects = np.stack([np.bincount(side.languages, run) for run in centred])
     rest = centred - effects[:, side.languages] * side.shares
-    interaction = _sum_of_squares(rest / (1 - side.shares), side.languages, pages) / (runs - 1)
+    interaction = _sum_of_squares(rest / (1 - side.shares), side) / (runs - 1)
     between = float(effects.sum(axis=1).var(ddof=1))
     return max(between - interaction, 0.0) / runs
 
 
-def _sum_of_squares(rows: np.ndarray, languages: np.ndarray, pages: np.ndarray) -> float:
-    """Returns the sum of squares, times (P − 1) ÷ P for the P pages of each language."""
-    factors = ((pages - 1) / pages)[languages]
-    return float((rows**2 * factors).sum())
+def _sum_of_squares(rows: np.ndarray, side: Contributions) -> float:
+    """Returns the sum of squares over clusters, (P − 1) ÷ P of each for a language of P pages."""
+    pages = np.bincount(side.languages)
+    factors = ((pages - 1) / pages)[side.languages]
+    if side.clusters is None:
+        return float((rows**2 * factors).sum())
+    sums = [np.bincount(side.clusters, row * factors**0.5) for row in rows]
+    return float(np.square(sums).sum())

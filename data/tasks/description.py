@@ -31,7 +31,7 @@ from data.tasks.file_rows import SUFFIXES
 from data.tasks.templates import parsed
 
 Split = Literal["train", "development", "test"]
-Metric = Literal["accuracy", "f1", "chrf"]
+Metric = Literal["accuracy", "f1", "squad_f1", "chrf"]
 SHIPPED = Path(__file__).parent
 DESCRIPTIONS = (".yaml", ".yml", ".json")
 TEMPLATES = ("input", "target", "split", "language", "identity")

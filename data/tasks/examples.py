@@ -157,7 +157,7 @@ class _Reader:
         if self.task.answers not in row:
             raise BadRow(f"no_{self.task.answers}")
         value = row[self.task.answers]
-        if isinstance(value, dict):  # Parquet files of SQuAD: texts and their places
+        if isinstance(value, dict):  # SQuAD as Hugging Face has it: texts and their places
             value = value.get("text")
         if not value:
             raise BadRow("no_answers")

@@ -2,7 +2,7 @@
 
 The file's ending decides how it is read; gzip is recognized by its first bytes. A line that cannot
 be read is a `BrokenRecord` and does not end the job, as elsewhere. Parquet and SQuAD's format are
-whole or refused.
+whole or refused. Only JSON has lists.
 """
 
 from collections.abc import Iterable, Iterator
@@ -89,10 +89,29 @@ def _tsv(path: Path, name: str) -> Iterator[Row]:
 def _parquet(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
     with sentences_for(name):
         schema = pq.read_schema(path)
-    _check(fields, dict.fromkeys(schema.names), name)
-    table = read_table(path, pa.schema([schema.field(field) for field in fields]))
+    _check(fields, schema.names, name)
+    table = read_table(path, pa.schema([(field, _plain(schema, field, name)) for field in fields]))
     for batch in table.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
+
+
+def _plain(schema: pa.Schema, field: str, name: str) -> pa.DataType:
+    """Returns the type of a column of texts or numbers.
+
+    Raises:
+        DataError: if the column has another type. Lists have no bound on what they decode to.
+    """
+    found = schema.field(field).type
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_string(found) or pa.types.is_large_string(found):
+        return pa.string()
+    if pa.types.is_boolean(found) or pa.types.is_integer(found) or pa.types.is_floating(found):
+        return found
+    raise DataError(
+        f"{name} should have texts or numbers in the column {field} and has {found}; write it as "
+        "JSON Lines, where a field may be a list."
+    )
 
 
 def _check(fields: Iterable[str], found: Iterable[str], name: str) -> None:

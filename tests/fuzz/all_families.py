@@ -7,9 +7,10 @@ import pages_of_archives
 import pages_of_corpora
 import rules_of_cleaning
 import tables_and_weights
+import tasks_of_users
 
 FAMILIES = (
     *pages_of_archives.FAMILIES, *pages_of_corpora.FAMILIES, *lists.FAMILIES, *artifacts.FAMILIES,
     *language_models.FAMILIES, *tables_and_weights.FAMILIES,
-    *rules_of_cleaning.FAMILIES,
+    *rules_of_cleaning.FAMILIES, *tasks_of_users.FAMILIES,
 )  # fmt: skip

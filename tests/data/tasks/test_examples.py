@@ -1,8 +1,6 @@
 import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from data.errors import DataError
@@ -137,22 +135,15 @@ def test_one_split_may_serve_as_two_and_constants_name_it(tmp_path):
     assert data.train == []
 
 
-def test_parquet_of_published_squad(tmp_path):
-    answers = [
-        {"text": ["here", "there"], "answer_start": [0, 5]},
-        {"text": [], "answer_start": []},
-    ]
-    rows = [{"q": "Where?", "answers": one, "split": "test"} for one in answers]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    task = Task(
-        name="q",
-        files="a.parquet",
-        input="{q}",
-        answers="answers",
-        metric="f1",
-        language="en",
-        splits={"test": "test"},
+def test_answers_as_lists_of_published_squad_and_as_text(tmp_path):
+    values = [
+        {"text": ["here", "there"], "answer_start": [0, 5]}, {"text": [], "answer_start": []},
+        ["a", "b", "a"], "one", "",
+    ]  # fmt: skip
+    rows = [{"q": "Where?", "a": value, "split": "test", "language": "en"} for value in values]
+    data = read(
+        tmp_path, rows, input="{q}", target="", answers="a", metric="f1", splits={"test": "test"}
     )
-    data = read_examples(task, str(tmp_path))
-    assert [(one.target, one.answers) for one in data.test] == [("here", ("here", "there"))]
-    assert data.set_aside == {"no_answers": 1}
+    assert [one.answers for one in data.test] == [("here", "there"), ("a", "b"), ("one",)]
+    assert [one.target for one in data.test] == ["here", "a", "one"]
+    assert data.set_aside == {"no_answers": 2}

@@ -97,3 +97,19 @@ def test_squad_is_one_row_per_question(tmp_path):
     assert one == {"id": "q1", "context": "c", "question": "How many?", "answers": ["two", "2"]}
     assert isinstance(other, dict)
     assert other["answers"] == []
+
+
+def test_columns_of_parquet_are_texts_or_numbers(tmp_path):
+    columns = {
+        "a": pa.array(["x", None]),
+        "b": pa.array([1, 2]),
+        "c": pa.array(["x", "y"]).dictionary_encode(),
+        "d": pa.array([["x"], []]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert read_rows(tmp_path / "a.parquet", ["a", "b", "c"], "a.parquet") == [
+        {"a": "x", "b": 1, "c": "x"},
+        {"a": None, "b": 2, "c": "y"},
+    ]
+    with pytest.raises(DataError, match=r"column d and has list<.*>; write it as JSON Lines"):
+        read_rows(tmp_path / "a.parquet", ["d"], "a.parquet")

@@ -1,0 +1,178 @@
+"""Scores and gains per language and on average, with 95% intervals in closed form.
+
+The score of a side is the mean over its runs. Gain is candidate minus baseline, in percentage
+points: positive means that the candidate is better. Examples are paired by language and identity.
+
+The unit of chance is the example, as the page is in `eval.intervals`. Where languages share
+sentences, the same identity in all of them is one draw: a mean over 96 translations of 204
+sentences rests on 204 draws, not on 19,584. Several runs per side are the second unit of chance.
+Variances and degrees of freedom: `eval.standard_error`.
+
+Script variants are left out of means. A language with one example has no interval, and is left out
+of means as well. Where all examples and runs agree, the interval has no width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from data.languages import get
+from eval.intervals import adjusted_p_values
+from eval.standard_error import Contributions, StandardError, standard_error
+from eval.tasks.metrics import Metric
+from eval.tasks.predictions import Predictions, check_same_examples
+
+Runs = Sequence[Predictions]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A score in percent, or a gain in percentage points.
+
+    Attributes:
+        value: the score or gain.
+        low, high: ends of the 95% interval; None for a single example.
+        p_value: p-value of a gain whose true value is 0, corrected for the number of languages if
+            it is that of one language; None for a score, a script variant and a single example.
+        examples: number of examples; of a mean, number of different identities.
+        languages: number of languages.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    examples: int
+    languages: int = 1
+
+
+def language_scores(runs: Runs, metric: Metric) -> dict[str, Estimate]:
+    """Returns the score of each language, mean over runs, ordered by code.
+
+    Raises:
+        DataError: if the runs predicted different examples.
+    """
+    parts = _parts([runs], metric)
+    return {part.language: replace(_of_language(part), p_value=None) for part in parts}
+
+
+def mean_score(runs: Runs, metric: Metric) -> Estimate | None:
+    """Returns the mean score over languages; None where no language has two examples.
+
+    Raises:
+        DataError: if the runs predicted different examples.
+    """
+    found = _mean(_parts([runs], metric))
+    return found and replace(found, p_value=None)
+
+
+def language_gains(baseline: Runs, candidate: Runs, metric: Metric) -> dict[str, Estimate]:
+    """Returns the gain of each language, ordered by code.
+
+    Raises:
+        DataError: if the runs predicted different examples.
+    """
+    found = {part.language: _of_language(part) for part in _parts([candidate, baseline], metric)}
+    corrected = adjusted_p_values(
+        [None if get(code).is_script_variant else gain.p_value for code, gain in found.items()]
+    )
+    return {
+        code: replace(gain, p_value=p_value)
+        for (code, gain), p_value in zip(found.items(), corrected, strict=True)
+    }
+
+
+def mean_gain(baseline: Runs, candidate: Runs, metric: Metric) -> Estimate | None:
+    """Returns the mean gain over languages; None where no language has two examples.
+
+    Raises:
+        DataError: if the runs predicted different examples.
+    """
+    return _mean(_parts([candidate, baseline], metric))
+
+
+class _Part(NamedTuple):
+    """One language's score, or its gain.
+
+    Attributes:
+        language: its code.
+        value: the score or gain.
+        contributions: contributions to it of each side's runs and examples.
+        identity: identity of each example.
+    """
+
+    language: str
+    value: float
+    contributions: list[Float[np.ndarray, "runs examples"]]
+    identity: np.ndarray
+
+
+def _parts(sides: Sequence[Runs], metric: Metric) -> list[_Part]:
+    """Returns the languages' scores of one side, or the first side's gains over the second."""
+    check_same_examples([run for runs in sides for run in runs])
+    of_sides = [np.stack([metric.statistics(run) for run in runs]) for runs in sides]
+    languages, of_example = sides[0][0].by_language
+    parts = []
+    for number, code in enumerate(languages):
+        chosen = of_example == number
+        scored = [_scored(statistics[:, chosen], metric) for statistics in of_sides]
+        signs = (1.0, -1.0)[: len(sides)]
+        value = sum(sign * score for sign, (score, _) in zip(signs, scored, strict=True))
+        values = [sign * values for sign, (_, values) in zip(signs, scored, strict=True)]
+        parts.append(_Part(code, value, values, sides[0][0].identity[chosen]))
+    return parts
+
+
+def _scored(
+    statistics: Float[np.ndarray, "runs examples sums"], metric: Metric
+) -> tuple[float, Float[np.ndarray, "runs examples"]]:
+    """Returns the mean score over runs, and the contributions to it."""
+    sums = statistics.sum(axis=1)
+    scores = np.array([metric.score(of_run) for of_run in sums])
+    gradients = np.stack([metric.gradient(of_run) for of_run in sums])
+    within = np.einsum("res,rs->re", statistics, gradients)
+    between = (scores - scores.mean())[:, None] / statistics.shape[1]
+    return float(scores.mean()), within + between
+
+
+def _of_language(part: _Part) -> Estimate:
+    examples = part.identity.size
+    shares, zeros = np.full(examples, 1 / examples), np.zeros(examples, np.int64)
+    sides = [Contributions(values, shares, zeros) for values in part.contributions]
+    error = standard_error(sides) if examples > 1 else None
+    return _estimate(part.value, error, examples)
+
+
+def _mean(parts: Sequence[_Part]) -> Estimate | None:
+    counted = [
+        part for part in parts
+        if part.identity.size > 1 and not get(part.language).is_script_variant
+    ]  # fmt: skip
+    if not counted:
+        return None
+    sizes = [part.identity.size for part in counted]
+    shares = np.repeat(1 / np.array(sizes), sizes)
+    languages = np.repeat(np.arange(len(counted)), sizes)
+    identities = np.concatenate([part.identity for part in counted]).astype(str)
+    different, clusters = np.unique(identities, return_inverse=True)
+    sides = [
+        Contributions(np.concatenate(values, axis=1) / len(counted), shares, languages, clusters)
+        for values in zip(*(part.contributions for part in counted), strict=True)
+    ]
+    value = float(np.mean([part.value for part in counted]))
+    found = _estimate(value, standard_error(sides), different.size)
+    return replace(found, languages=len(counted))
+
+
+def _estimate(value: float, error: StandardError | None, examples: int) -> Estimate:
+    half = None if error is None else error.half_width
+    return Estimate(
+        value=value,
+        low=None if half is None else value - half,
+        high=None if half is None else value + half,
+        p_value=None if error is None else error.p_value(value),
+        examples=examples,
+    )

@@ -1,0 +1,275 @@
+"""Scores and gains, recomputed in plain pandas, by the jackknife, and by simulation."""
+
+import collections
+import re
+import string
+import unicodedata
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from scipy import stats
+from task_predictions import LABELS, answered, classified, read
+
+from eval.tasks import scores
+from eval.tasks.metrics import ACCURACIES, CHRF, EXACT_MATCH, F1, SQUAD_F1, metrics_of
+
+MADE = {"accuracy": classified, "f1": answered, "squad_f1": answered, "chrf": answered}
+EVERY = [(made, metric) for kind, made in MADE.items() for metric in metrics_of(kind, True)]
+NAMES = [metric.name for _, metric in EVERY]
+
+
+def frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas()
+
+
+def by_pandas(table: pa.Table, value) -> dict[str, float]:
+    """Returns the mean of a value per language, in percent."""
+    rows = frame(table)
+    return (
+        100 * rows.assign(value=rows.apply(value, axis=1)).groupby("language")["value"].mean()
+    ).to_dict()
+
+
+def assert_scores(table, metric, expected):
+    found = scores.language_scores([read(table)], metric)
+    assert {code: one.value for code, one in found.items()} == pytest.approx(expected)
+    mean = scores.mean_score([read(table)], metric)
+    assert mean is not None
+    assert mean.value == pytest.approx(np.mean(list(expected.values())))
+
+
+def test_accuracies_in_plain_pandas():
+    table = classified(1)
+    rows = frame(table)
+    assert rows["likeliest_label"].tolist() == [
+        LABELS[nats.argmin()] for nats in rows["label_nats"]
+    ]
+    assert_scores(
+        table, ACCURACIES[0], by_pandas(table, lambda row: row["likeliest_label"] == row["target"])
+    )
+    assert_scores(
+        table, ACCURACIES[1], by_pandas(table, lambda row: row["prediction"] == row["target"])
+    )
+
+
+def plain_words(text: str, code: str) -> list[str]:
+    text = "".join(
+        c for c in text.lower() if unicodedata.category(c)[0] != "P" and c not in string.punctuation
+    )
+    if code == "en":
+        text = re.sub(r"\b(a|an|the)\b", " ", text)
+    return list(text) if code == "zh" else text.split()
+
+
+def plain_f1(one: list[str], other: list[str]) -> float:
+    common = sum((collections.Counter(one) & collections.Counter(other)).values())
+    return 0 if not common else 2 / (len(one) / common + len(other) / common)
+
+
+def test_f1_and_exact_match_in_plain_pandas():
+    table = answered(1)
+
+    def best(score):
+        return lambda row: max(
+            score(
+                plain_words(row["prediction"], row["language"]),
+                plain_words(answer, row["language"]),
+            )
+            for answer in row["answers"]
+        )
+
+    assert_scores(table, F1, by_pandas(table, best(plain_f1)))
+    assert_scores(table, EXACT_MATCH, by_pandas(table, best(lambda one, other: one == other)))
+    chinese = [scores.language_scores([read(table)], one)["zh"].value for one in (F1, SQUAD_F1)]
+    assert chinese[0] > chinese[1] + 5  # SQuAD takes an answer without spaces for one word
+
+
+def test_chrf_in_plain_pandas_and_by_the_library():
+    from sacrebleu.metrics.chrf import CHRF as Library
+
+    table = answered(2)
+    expected = {code: plain_chrf(rows) for code, rows in frame(table).groupby("language")}
+    assert_scores(table, CHRF, expected)
+    single = frame(table).assign(answers=lambda rows: rows["answers"].str[:1])
+    found = scores.language_scores([read(pa.Table.from_pandas(single, table.schema))], CHRF)
+    for code, rows in single.groupby("language"):
+        library = Library().corpus_score(
+            rows["prediction"].tolist(), [rows["answers"].str[0].tolist()]
+        )
+        assert found[code].value == pytest.approx(library.score)
+
+
+def plain_counts(said: str, answer: str) -> np.ndarray:
+    """Returns n-grams of the prediction, of the answer, and common ones, for n from 1 to 6."""
+    rows = []
+    for n in range(1, 7):
+        one, other = (
+            collections.Counter(text[i : i + n] for i in range(len(text) - n + 1))
+            for text in ("".join(said.split()), "".join(answer.split()))
+        )
+        rows.append([one.total() if other else 0, other.total(), (one & other).total()])
+    return np.array(rows)
+
+
+def plain_f(counts: np.ndarray) -> float:
+    counts = counts[(counts[:, 0] > 0) & (counts[:, 1] > 0)]
+    if not counts[:, 2].any():
+        return 0.0
+    precision, recall = (counts[:, 2] / counts[:, 0]).mean(), (counts[:, 2] / counts[:, 1]).mean()
+    return 500 * precision * recall / (4 * precision + recall)
+
+
+def plain_chrf(rows: pd.DataFrame) -> float:
+    best = [
+        max((plain_counts(row.prediction, answer) for answer in row.answers), key=plain_f)
+        for row in rows.itertuples()
+    ]
+    return plain_f(np.sum(best, axis=0))
+
+
+@pytest.mark.parametrize(("made", "metric"), EVERY, ids=NAMES)
+def test_the_gradient_is_that_of_finite_differences(made, metric):
+    sums = metric.statistics(read(made(3))).sum(axis=0)
+    steps = np.eye(sums.size) * 1e-4
+    expected = [(metric.score(sums + step) - metric.score(sums - step)) / 2e-4 for step in steps]
+    assert metric.gradient(sums) == pytest.approx(np.array(expected), abs=1e-6)
+    assert metric.gradient(sums) @ sums == pytest.approx(0, abs=1e-9)
+    assert not metric.gradient(np.array([0.0, 5.0] if sums.size == 2 else [3.0, 4.0, 0.0] * 6))[
+        1:
+    ].any()
+
+
+@pytest.mark.parametrize("metric", ACCURACIES, ids=lambda one: one.name)
+def test_a_mean_has_the_jackknife_over_sentences_in_all_languages(metric):
+    sides = [[read(classified(seed))] for seed in (0, 5)]
+    gain = scores.mean_gain(sides[0], sides[1], metric)
+    assert gain is not None
+    value = {}
+    for left_out in [None, *sorted(set(sides[0][0].identity))]:
+        chosen = sides[0][0].identity != left_out
+        rest = [scores.mean_score([side[0].only(chosen)], metric).value for side in sides]
+        value[left_out] = rest[1] - rest[0]
+    count = len(value) - 1
+    squares = sum((one - value[None]) ** 2 for one in value.values())
+    half = stats.t.isf(0.025, count - 1) * (squares * (count - 1) / count) ** 0.5
+    assert (gain.value, gain.low, gain.high) == pytest.approx(
+        (value[None], value[None] - half, value[None] + half)
+    )
+    assert (gain.examples, gain.languages) == (30, 3)
+
+
+def test_chrf_has_nearly_the_jackknife():
+    found = read(answered(4, sentences=60))
+    english = found.only(found.language == "en")
+    score = scores.language_scores([english], CHRF)["en"]
+    keep = ~np.eye(60, dtype=bool)
+    values = [scores.language_scores([english.only(one)], CHRF)["en"].value for one in keep]
+    squares = sum((one - np.mean(values)) ** 2 for one in values)
+    half = stats.t.isf(0.025, 59) * (squares * 59 / 60) ** 0.5
+    assert score.high - score.value == pytest.approx(half, rel=0.05)
+
+
+def test_sentences_that_no_other_language_has_are_draws_of_their_own():
+    found = read(classified(0, codes=("en", "sw"), sentences=20))
+    apart = replace(found, identity=np.array([f"{n:02}" for n in range(40)], object))
+    mean, each = (
+        scores.mean_score([apart], ACCURACIES[0]),
+        scores.language_scores([apart], ACCURACIES[0]),
+    )
+    variances = [((one.high - one.value) / stats.t.isf(0.025, 19)) ** 2 for one in each.values()]
+    assert mean.high - mean.value == pytest.approx(
+        stats.t.isf(0.025, 38) * sum(variances) ** 0.5 / 2
+    )
+    shared = scores.mean_score([found], ACCURACIES[0])
+    assert shared.value == pytest.approx(mean.value)
+    assert shared.high - shared.low > mean.high - mean.low  # a sentence is hard in both languages
+
+
+def test_the_same_run_in_every_language_counts_once():
+    english = classified(0, codes=("en",))
+    at = english.schema.get_field_index("language")
+    swahili = english.set_column(at, "language", pa.array(["sw"] * 30))
+    mean = scores.mean_score([read(pa.concat_tables([english, swahili]))], ACCURACIES[0])
+    single = scores.language_scores([read(english)], ACCURACIES[0])["en"]
+    assert mean is not None
+    assert (mean.low, mean.high) == pytest.approx((single.low, single.high))
+
+
+def test_gains_are_differences_of_means_over_runs():
+    dense, sparse = ([read(classified(seed)) for seed in seeds] for seeds in ((0, 1), (2, 3, 4)))
+    gains = scores.language_gains(dense, sparse, ACCURACIES[0])
+    one, other = (scores.language_scores(runs, ACCURACIES[0]) for runs in (dense, sparse))
+    for code, gain in gains.items():
+        assert gain.value == pytest.approx(other[code].value - one[code].value)
+        back = scores.language_gains(sparse, dense, ACCURACIES[0])[code]
+        assert (back.value, back.low, back.high) == pytest.approx(
+            (-gain.value, -gain.high, -gain.low)
+        )
+    same = scores.mean_gain(dense, dense, ACCURACIES[0])
+    assert same is not None
+    assert same.value == 0
+
+
+def test_a_language_with_one_example_has_no_interval():
+    found = read(classified(0, sentences=1))
+    score = scores.language_scores([found], ACCURACIES[0])["en"]
+    assert (score.low, score.high, score.examples) == (None, None, 1)
+    assert scores.mean_score([found], ACCURACIES[0]) is None
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize(
+    ("runs", "sentences", "spread"), [(1, 40, 0.0), (1, 204, 0.0), (2, 204, 0.1), (3, 40, 0.3)]
+)
+def test_coverage_is_near_95_percent(runs, sentences, spread):
+    """Eight languages share sentences, as difficult in all; runs differ by `spread` logits."""
+    draws, covered = 400, collections.Counter()
+    template = read(classified(0, LANGUAGES, sentences))
+    apart = np.array([f"{n}" for n in range(template.identity.size)], object)
+    levels = _expected(0.0, spread), _expected(0.5, spread)
+    for seed in range(draws):
+        sides = simulated(np.random.default_rng(seed), template, runs, spread)
+        gain = scores.mean_gain(*sides, ACCURACIES[1])
+        english = scores.language_gains(*sides, ACCURACIES[1])["en"]
+        score = scores.mean_score(sides[0], ACCURACIES[1])
+        loose = scores.mean_score([replace(one, identity=apart) for one in sides[0]], ACCURACIES[1])
+        covered["mean gain"] += _holds(gain, levels[1] - levels[0])
+        covered["gain"] += _holds(english, levels[1] - levels[0])
+        covered["mean score"] += _holds(score, levels[0])
+        covered["mean score without clusters"] += _holds(loose, levels[0])
+    shares = {name: count / draws for name, count in covered.items()}
+    without = shares.pop("mean score without clusters")
+    assert all(0.90 < share < 0.99 for share in shares.values()), shares
+    assert without < shares["mean score"]
+    assert runs > 1 or without < 0.75
+
+
+LANGUAGES = ("en", "sw", "yo", "zh", "th", "de", "fr", "ru")
+SPREAD_OF_SENTENCES, NOISE = 1.0, 0.7
+
+
+def simulated(rng, template, runs, spread):
+    """Returns two sides; the second is better by half a logit."""
+    _, of_sentence = np.unique(template.identity.astype(str), return_inverse=True)
+    hard = rng.normal(0, SPREAD_OF_SENTENCES, of_sentence.max() + 1)[of_sentence]
+    right = np.array([one[0] for one in template.answers])
+    return [
+        [
+            replace(template, prediction=np.where(logits > 0, right, "wrong").astype(object))
+            for _ in range(runs)
+            for logits in [level + rng.normal(0, spread) + hard + rng.normal(0, NOISE, hard.size)]
+        ]
+        for level in (0.0, 0.5)
+    ]
+
+
+def _expected(level: float, spread: float) -> float:
+    """Returns the expected accuracy in percent over sentences, noise and runs."""
+    return 100 * stats.norm.cdf(level / np.sqrt(SPREAD_OF_SENTENCES**2 + NOISE**2 + spread**2))
+
+
+def _holds(found: scores.Estimate, truth: float) -> bool:
+    return found.low <= truth <= found.high
