@@ -10,8 +10,9 @@ import pytest
 from small_networks import drawn, mesh_of
 
 from model.batch import Batch
+from model.cached_decoding import EOS
 from model.config import ConfigurationError, ModelConfig, SwitchConfig
-from model.generation import EOS, Sampling, choose, generate
+from model.generation import Sampling, choose, generate
 from model.never_dropping import never_dropping
 from model.sharding.mesh import MeshShape
 from model.stack import Call
