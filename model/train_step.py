@@ -105,7 +105,8 @@ class Trainer:
 
     def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
         """Returns a trainer with `step` and `score` compiled for arrays of these shapes."""
-        assert isinstance(self.step, jax.stages.Wrapped)
+        if isinstance(self.step, jax.stages.Compiled):
+            return self
         assert isinstance(self.score, jax.stages.Wrapped)
         return replace(
             self,

@@ -7,6 +7,7 @@ Data, then training, then reading what came out:
     vocabulary  vocabulary.py   a corpus, or a SentencePiece model -> sentencepiece.model
     tokenize    tokenize.py     corpora and a vocabulary -> token blocks, one folder per language
     pretrain    pretrain.py     a recipe and token blocks -> a run
+    finetune    finetune.py     a finished run and tasks -> a run, its predictions by task
     distill     distill.py      a finished run, a dense recipe and its tokens -> a run
     evaluate    evaluate.py     a run and token blocks -> RUN/evaluation/step=N.parquet
     report      report.py       runs of a baseline and a candidate -> report.json, report.md,

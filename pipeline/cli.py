@@ -48,6 +48,7 @@ COMMANDS: dict[str, type] = {
     "vocabulary": arguments.Vocabulary,
     "tokenize": arguments.Tokenize,
     "pretrain": arguments.Pretrain,
+    "finetune": arguments.Finetune,
     "distill": arguments.Distill,
     "evaluate": arguments.Evaluate,
     "report": arguments.Report,

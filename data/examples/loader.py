@@ -21,7 +21,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -35,6 +36,7 @@ from data.examples.span_corruption import Lengths, corrupt_rows, random_numbers
 from data.examples.window_order import WindowOrder, reversed_bits, window_order
 from data.tokens.block_files import BlockFile
 from data.tokens.blocks import TokenBlocks, TokenStream
+from data.tokens.tokenizer import MODEL_FILE
 
 SPANS = 3  # purpose of random numbers, distinct from those of `window_order`
 CHUNK_EXAMPLES = 2048  # about twenty windows of each of 107 languages; 5 MB at 512 tokens
@@ -42,6 +44,22 @@ CHUNKS_AHEAD = 2
 CHUNKS_PREFETCHED = (
     32  # before a chunk is made, so that blocks have a minute to arrive from a store
 )
+
+
+class Exposure(NamedTuple):
+    """How much of a language a run reads.
+
+    Attributes:
+        weight: share of all examples.
+        examples: number of examples.
+        tokens_seen: number of tokens of text.
+        epochs: how often all of its training text is read.
+    """
+
+    weight: float
+    examples: int
+    tokens_seen: int
+    epochs: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +122,21 @@ class Examples:
         if self.blocks.files.staged:
             self.blocks.files.prefetch(self.files(indices))
 
+    @property
+    def vocabulary(self) -> Path:
+        """File of the SentencePiece model that made the ids."""
+        return self.blocks.directory / MODEL_FILE
+
+    def exposure(self, count: int) -> dict[str, Exposure]:
+        """Returns how much of each language the first `count` examples are."""
+        tokens = self.blocks.counts("train", "tokens")
+        found = {}
+        for code in self.schedule.languages:
+            share = self.schedule.share(code)
+            seen = share * count * self.lengths.raw
+            found[code] = Exposure(share, round(share * count), round(seen), seen / tokens[code])
+        return found
+
     def __repr__(self) -> str:
         return f"{self.blocks.directory}, seed={self.seed}"
 
@@ -134,6 +167,20 @@ class Examples:
 @runtime_checkable
 class ExampleSource(Protocol):
     """An endless sequence of examples, of which each is a function of its index."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Language of each example."""
+        ...
+
+    @property
+    def vocabulary(self) -> Path:
+        """File of the SentencePiece model that made the ids."""
+        ...
+
+    def exposure(self, count: int) -> dict[str, Exposure]:
+        """Returns how much of each language the first `count` examples are."""
+        ...
 
     def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
         """Returns the fields of a batch for these examples, one row each."""

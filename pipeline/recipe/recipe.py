@@ -19,11 +19,14 @@ from model.optimizer import OptimizerConfig
 from model.sharding.mesh import MeshShape
 from pipeline.artifacts.differences import json_leaves
 from pipeline.errors import ArtifactError
+from pipeline.recipe.finetuning import FinetuningConfig
 
 MOST = 2**31 - 1  # steps are counted in 32 bits on the devices
 SEEDS = 2**32  # JAX ignores higher bits: seed 2**32 gave the first weights of seed 0
 # Settings that change neither a step's result nor its randomness.
 FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
+# With experts' dropout, microbatches draw other masks than their batch.
+FREE_IN_FINETUNING = tuple(name for name in FREE if name != "accumulate")
 LONGEST_LIST = 300  # characters of foreign names that a message quotes
 
 
@@ -48,7 +51,7 @@ class Recipe:
             branch off there; 0 keeps only the last two.
         mesh: number of devices along each axis.
         accumulate: number of microbatches per batch, which lower memory; the update is that of the
-            whole batch.
+            whole batch, except that experts' dropout draws other masks.
         remat: what the backward pass keeps of a block, from most to least: none (everything),
             products, attention, exchanges, full (its input only); trades memory for time and
             changes no result (`model/remat.py`).
@@ -56,6 +59,7 @@ class Recipe:
             computed in chunks, which changes no result.
         distillation: settings for learning from a teacher; None for a run on text alone. No named
             recipe has it: `mswitch distill` adds it to a dense one.
+        finetuning: settings of fine-tuning; None in pretraining. `mswitch finetune` adds it.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Recipe:
     remat: Remat = "none"
     logits_mib: int = 1024
     distillation: DistillationConfig | None = None
+    finetuning: FinetuningConfig | None = None
 
     def __post_init__(self):
         if self.inputs < LEAST_INPUTS:
@@ -108,6 +113,8 @@ class Recipe:
     @property
     def stage(self) -> str:
         """Name of the command that trains the recipe."""
+        if self.finetuning is not None:
+            return "finetune"
         return "pretrain" if self.distillation is None else "distill"
 
     @property
@@ -123,7 +130,17 @@ class Recipe:
     @property
     def lengths(self) -> Lengths:
         """Lengths of a row's raw window, inputs and targets."""
-        return lengths_for_inputs(self.inputs)
+        lengths = lengths_for_inputs(self.inputs)
+        return (
+            lengths
+            if self.finetuning is None
+            else lengths._replace(targets=self.finetuning.targets)
+        )
+
+    @property
+    def dropout(self) -> float:
+        """Rate of dropout outside experts; 0 in pretraining."""
+        return 0.0 if self.finetuning is None else self.finetuning.dropout
 
 
 def sparse(baseline: Recipe, name: str, switch: SwitchConfig) -> Recipe:
@@ -139,9 +156,10 @@ def with_rows(recipe: Recipe, rows: int) -> Recipe:
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
-    """Returns the recipe as JSON values, with `distillation` only if there is a teacher."""
-    value = asdict(recipe)
-    return value if recipe.distillation else {k: v for k, v in value.items() if k != "distillation"}
+    """Returns the recipe as JSON values; a run without a teacher or a task has no such settings."""
+    parts = "distillation", "finetuning"
+    absent = {name for name in parts if getattr(recipe, name) is None}
+    return {name: value for name, value in asdict(recipe).items() if name not in absent}
 
 
 def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe:

@@ -19,4 +19,5 @@ def trainer_on(recipe: Recipe, mesh: Mesh, distillation: Distillation | None = N
         remat=recipe.remat,
         logits_bytes=recipe.logits_bytes,
         distillation=distillation,
+        dropout=recipe.dropout,
     )

@@ -13,6 +13,7 @@ from data.tokens.tokenizer import MODEL_FILE
 from pipeline.artifacts.claims import CLAIM, MANIFEST, read_head
 from pipeline.artifacts.intent import Reading, files_of
 from pipeline.errors import ArtifactError
+from pipeline.runs.best_step import best_step
 from pipeline.runs.record import RunRecord
 
 RECIPE = "recipe.json"
@@ -54,7 +55,7 @@ def saved_steps(directory: Path) -> list[int]:
 
 
 def requested_step(directory: Path, step: int | None) -> int:
-    """Returns the step of the requested checkpoint: the last one for None.
+    """Returns the step of the requested checkpoint: for None the best or, without, the last one.
 
     Raises:
         ArtifactError: if there is no such checkpoint.
@@ -68,9 +69,12 @@ def requested_step(directory: Path, step: int | None) -> int:
     if step is not None and step not in steps:
         raise ArtifactError(
             f"Checkpoint {step} of {directory} was asked for, which has {steps}; name one of these "
-            "with --step, or omit it for the last."
+            "with --step, or omit it for the best or the last."
         )
-    return steps[-1] if step is None else step
+    if step is not None:
+        return step
+    best = best_step(directory)
+    return best if best in steps else steps[-1]
 
 
 def checkpoint_read(name: str, directory: Path, step: int | None) -> Reading:

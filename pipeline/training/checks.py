@@ -41,17 +41,37 @@ def check_start(
         lambda: check_blocks(blocks),
         lambda: check_mixture(recipe, blocks),
         lambda: check_evaluates(recipe, blocks),
+        *machine_checks(recipe, out),
+        *more,
+    ]
+    check_all(recipe.name, checks)
+
+
+def machine_checks(recipe: Recipe, out: Path) -> list[Callable[[], None]]:
+    """Returns the checks of a recipe against devices, memory and disk."""
+    return [
         lambda: check_devices(recipe),
         lambda: check_sizes(recipe),
         lambda: check_disk(recipe, out),
-        *more,
     ]
+
+
+def check_all(name: str, checks: Sequence[Callable[[], None]]) -> None:
+    """Makes checks and reports their failures together.
+
+    Args:
+        name: name of the recipe.
+        checks: the checks.
+
+    Raises:
+        ArtifactError: if any check fails; the message lists all failures.
+    """
     sentences = [sentence for check in checks for sentence in _refusals(check)]
     if len(sentences) == 1:
         raise ArtifactError(sentences[0])
     if sentences:
         listed = " ".join(f"({number}) {text}" for number, text in enumerate(sentences, 1))
-        raise ArtifactError(f"{recipe.name} cannot start, for {len(sentences)} reasons: {listed}")
+        raise ArtifactError(f"{name} cannot start, for {len(sentences)} reasons: {listed}")
 
 
 def check_mixture(recipe: Recipe, blocks: TokenBlocks) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from data.examples.loader import Examples
+from data.examples.loader import ExampleSource
 from data.stores.atomic import atomic_write
 from data.stores.json_files import read_json, write_json
 from data.tokens.tokenizer import MODEL_FILE
@@ -20,7 +20,7 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.directory import RECIPE
 from pipeline.runs.record import RunRecord
-from pipeline.training.language_exposure import exposure, print_exposure
+from pipeline.training.language_exposure import print_exposure
 
 
 def describe_run(
@@ -89,10 +89,11 @@ def _has_the_same_step(out: Path, version: int) -> bool:
     return read_json(out / RECIPE, RunRecord).recipe["model"]["switch"] is None
 
 
-def describe_data(out: Path, recipe: Recipe, examples: Examples, console: Console) -> None:
+def describe_data(out: Path, recipe: Recipe, examples: ExampleSource, console: Console) -> None:
     """Writes the vocabulary and mixture.json; prints the most and the least repeated languages."""
     with atomic_write(out / MODEL_FILE) as unfinished:
-        shutil.copyfile(examples.blocks.directory / MODEL_FILE, unfinished)
-    languages = exposure(examples, recipe.steps * recipe.rows)
-    write_json(out / "mixture.json", {"languages": languages})
+        shutil.copyfile(examples.vocabulary, unfinished)
+    languages = examples.exposure(recipe.steps * recipe.rows)
+    named = {code: one._asdict() for code, one in languages.items()}
+    write_json(out / "mixture.json", {"languages": named})
     print_exposure(languages, console)

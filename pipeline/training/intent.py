@@ -20,13 +20,13 @@ from pipeline.training.live_view import duration
 from pipeline.training.run import PreparedRun, check_not_longer
 
 
-def intent_of(prepared: PreparedRun, place: str, weights: Sequence[Reading] = ()) -> Intent:
+def intent_of(prepared: PreparedRun, place: str, more: Sequence[Reading] = ()) -> Intent:
     """Returns what a training would do.
 
     Args:
         prepared: the run.
-        place: tokens as the user named them.
-        weights: first weights or a teacher, which it reads too.
+        place: tokens as the user named them; "" where none are read.
+        more: what else it reads: first weights, a teacher, tasks.
 
     Raises:
         LockHeld: if another command holds the lock.
@@ -38,7 +38,7 @@ def intent_of(prepared: PreparedRun, place: str, weights: Sequence[Reading] = ()
     one = checkpoint_bytes(recipe.model, recipe.optimizer)
     intent = Intent(
         stage=recipe.stage,
-        reads=[tokens_read(prepared.blocks, place), *weights],
+        reads=[*([tokens_read(prepared.blocks, place)] if prepared.blocks else []), *more],
         writes=f"recipe.json, checkpoints of {bytes_in_words(one)} each, metrics and evaluations",
         out=out,
         identity=prepared.identity,

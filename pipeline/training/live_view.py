@@ -33,7 +33,7 @@ SPARSE_CELLS = (
 )
 HELD_OUT_CELLS = (
     ("held-out loss", "held_out_loss_nats", "{:.4f}"),
-    ("held-out score", "held_out_score", "{:.1%}"),
+    ("held-out score", "held_out_score", "{:.1f} %"),
 )
 SKIPPED_CELL = ("skipped", "skipped", "{}")
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 from rich.console import Console
 
-from data.examples.loader import Examples, batches
+from data.examples.loader import ExampleSource, batches
 from data.stores.fences import check_fences
 from model.batch import Batch
 from model.checkpoint import Checkpoints
@@ -49,7 +49,7 @@ class Training:
 
     recipe: Recipe
     trainer: Trainer
-    examples: Examples
+    examples: ExampleSource
     evaluator: Evaluator
     out: Path
     account: TimeAccount

@@ -23,7 +23,7 @@ from data.stores.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
-from pipeline.arguments import Distill, Pretrain, TrackerName
+from pipeline.arguments import Distill, Finetune, Pretrain, TrackerName
 from pipeline.artifacts.claims import (
     MANIFEST,
     Claim,
@@ -37,7 +37,7 @@ from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.hosts import connect, is_first, on_first_host
-from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json, with_rows
+from pipeline.recipe.recipe import FREE, FREE_IN_FINETUNING, Recipe, recipe_to_json, with_rows
 from pipeline.recipe.trainer import trainer_on
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
@@ -62,23 +62,23 @@ class PreparedRun:
 
     Attributes:
         recipe: resolved recipe; its `stage` is the command.
-        blocks: token blocks to train on.
         out: the run's directory.
         inputs: digest of each input, by name; other digests make another run.
         profile: first and last step to trace; None for no trace.
         track: trackers that also get the run's numbers.
         account: account of the run's time.
         console: console for messages.
+        blocks: token blocks to train on; None for a run on tasks alone.
     """
 
     recipe: Recipe
-    blocks: TokenBlocks
     out: Path
     inputs: Mapping[str, str]
     profile: tuple[int, int] | None
     track: tuple[TrackerName, ...]
     account: TimeAccount
     console: Console
+    blocks: TokenBlocks | None = None
 
     def with_input(self, name: str, digest: str) -> "PreparedRun":
         """Returns the run with one more input."""
@@ -96,7 +96,8 @@ class PreparedRun:
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting that changes the run, as JSON values."""
-        return {k: value for k, value in recipe_to_json(self.recipe).items() if k not in FREE}
+        free = FREE if self.recipe.finetuning is None else FREE_IN_FINETUNING
+        return {k: value for k, value in recipe_to_json(self.recipe).items() if k not in free}
 
 
 def prepare(
@@ -114,20 +115,29 @@ def prepare(
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
     """
-    account, console = TimeAccount(), Terminal(stderr=True)
-    connect(**vars(arguments.hosts))
-    on_first_host(lambda: check_installed(arguments.track) or 0)
-    keep_compiled_programs()
+    prepared = begin(arguments, recipe)
     blocks = open_blocks(arguments.tokens, arguments.cache)
     recipe = with_rows(recipe, blocks.manifest.vocabulary.vocabulary_rows)
     more = [functools.partial(check, recipe, blocks) for check in more_checks]
     traced = functools.partial(check_profile, arguments.profile, recipe.steps)
     check_start(recipe, blocks, arguments.out, [traced, *more])
+    return replace(prepared, recipe=recipe, blocks=blocks, inputs=input_digests(recipe, blocks))
+
+
+def begin(arguments: Pretrain | Distill | Finetune, recipe: Recipe) -> PreparedRun:
+    """Joins the hosts of a run; returns it without inputs, of which nothing is checked yet.
+
+    Raises:
+        ArtifactError: if the hosts cannot be joined, or a tracker is not installed.
+    """
+    account, console = TimeAccount(), Terminal(stderr=True)
+    connect(**vars(arguments.hosts))
+    on_first_host(lambda: check_installed(arguments.track) or 0)
+    keep_compiled_programs()
     return PreparedRun(
         recipe=recipe,
-        blocks=blocks,
         out=arguments.out,
-        inputs=input_digests(recipe, blocks),
+        inputs={},
         profile=arguments.profile,
         track=arguments.track if is_first() else (),
         account=account,
@@ -191,6 +201,7 @@ def check_not_longer(prepared: PreparedRun) -> None:
 def make_training(prepared: PreparedRun, distillation: Distillation | None = None) -> Training:
     """Returns the loop's inputs; `distillation` is a student's teacher."""
     recipe = prepared.recipe
+    assert prepared.blocks is not None  # pretraining and distillation read tokens
     held_out = HeldOut(prepared.blocks, recipe.lengths, recipe.rows)
     return Training(
         recipe=recipe,
@@ -213,13 +224,19 @@ def make_tracking(prepared: PreparedRun) -> Tracking:
     return Tracking(prepared.track, prepared.out, recipe, prepared.announce)
 
 
-def carry_out(prepared: PreparedRun, training: Training, more: Mapping[str, Any] = {}) -> None:
+def carry_out(
+    prepared: PreparedRun,
+    training: Training,
+    more: Mapping[str, Any] = {},
+    last: Callable[[], None] = lambda: None,
+) -> None:
     """Trains to the recipe's last step and finishes the directory.
 
     Args:
         prepared: the run whose directory is claimed.
         training: the loop's inputs.
         more: further fields of recipe.json.
+        last: what is left to do after the last step; every host calls it.
 
     Raises:
         Preempted: if SIGTERM stopped the run; its state is saved.
@@ -238,6 +255,7 @@ def carry_out(prepared: PreparedRun, training: Training, more: Mapping[str, Any]
             f"{stage}: stopped after step {result.step}, which is saved; the same command resumes "
             f"(exit status {PREEMPTED_STATUS})."
         )
+    last()
     if is_first():
         finish(out, stage, *prepared.identity, {"steps": steps})
         print_end(stage, result_of(out), following=following(prepared.recipe, out))
@@ -245,7 +263,7 @@ def carry_out(prepared: PreparedRun, training: Training, more: Mapping[str, Any]
 
 def following(recipe: Recipe, out: Path) -> str:
     """Returns the words of the command that compares a finished run, or shows it."""
-    if not recipe.evaluate_every:
+    if not recipe.evaluate_every or recipe.finetuning is not None:
         return f"inspect {out}"
     sides = ("RUN", out) if recipe.model.switch else (out, "RUN")
     return f"report --baseline {sides[0]} --candidate {sides[1]} --out report"

@@ -1,0 +1,38 @@
+"""A sentence as several span-corrupted examples, which together hide each token exactly once.
+
+    tokens   a b c d e f g h i ...     spans of three tokens, numbered 0, 1, 2, ...
+    example  f hides the spans with the numbers f, f + 7, f + 14, ...: 14 % of the tokens
+
+The sum of their losses is the cost of the whole sentence, each token predicted from the words
+around it. It is a number for a sentence and not for a token, so it compares languages and
+vocabularies on parallel text. It is no probability of the sentence: a span sees what follows it.
+The end of a span is predicted too, as its length is not known to the network. EOS is not scored,
+as in held-out pages (`held_out_batches.py`).
+"""
+
+import numpy as np
+from jaxtyping import Int
+
+from data.examples.span_corruption import Example, replace_spans
+
+SPAN = 3  # tokens, as spans have on average in training
+EXAMPLES = 7  # of a long sentence: 1/7 of the spans are 14 % of the tokens
+
+
+def hidden_once(tokens: Int[np.ndarray, " tokens"], first_sentinel: int) -> list[Example]:
+    """Returns examples that together hide each token once; their targets have no EOS.
+
+    Args:
+        tokens: ids of a sentence, without EOS; at least one.
+        first_sentinel: id of `<extra_id_0>`; the next sentinels are the ids below it.
+    """
+    spans = np.arange(len(tokens)) // SPAN
+    count = min(EXAMPLES, int(spans[-1]) + 1)
+    return [_example(tokens, spans % count == turn, first_sentinel) for turn in range(count)]
+
+
+def _example(tokens: np.ndarray, hidden: np.ndarray, first_sentinel: int) -> Example:
+    inputs, targets = (
+        replace_spans(tokens[None], mask[None], first_sentinel)[0] for mask in (hidden, ~hidden)
+    )
+    return Example(inputs, targets[:-1])

@@ -1,0 +1,151 @@
+"""Training examples of tasks: example i is a pure function of (examples, mixture, seed, i).
+
+    i -> source, ordinal        (a source is a language of a task; schedule: fixed quotas)
+    ordinal -> epoch and place  (each example once per epoch, permuted anew in each)
+
+As in pretraining there is no shuffle buffer and no state but the number of batches drawn. One
+further source may be pretraining itself, with its own examples in their order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from data.examples.loader import Examples, Exposure
+from data.examples.permutation import permute
+from data.examples.schedule import Schedule
+from data.examples.seeds import hash_seeds
+from data.tasks.examples import TaskExample
+from data.tokens.tokenizer import EOS, PADDING, Tokenizer
+
+PRETRAINING = "pretraining"  # name of its source
+TASKS = 3  # purpose of random numbers, apart from those of windows
+
+
+class Source(NamedTuple):
+    """The training examples of one language of one task, as ids with EOS.
+
+    Attributes:
+        name: `TASK/LANGUAGE`.
+        inputs, targets: ids of each example, no longer than a row.
+        cut_inputs, cut_targets: number of texts that were longer and lost their end.
+    """
+
+    name: str
+    inputs: list[Int[np.ndarray, " inputs"]]
+    targets: list[Int[np.ndarray, " targets"]]
+    cut_inputs: int
+    cut_targets: int
+
+
+def encoded(
+    name: str, examples: Sequence[TaskExample], tokenizer: Tokenizer, inputs: int, targets: int
+) -> Source:
+    """Returns the examples of a source as ids.
+
+    Args:
+        name: name of the source.
+        examples: its examples.
+        tokenizer: the run's tokenizer.
+        inputs: encoder tokens per row.
+        targets: decoder tokens per row.
+    """
+    read, cut_inputs = cut_ids([one.input for one in examples], tokenizer, inputs)
+    written, cut_targets = cut_ids([one.target for one in examples], tokenizer, targets)
+    return Source(name, read, written, cut_inputs, cut_targets)
+
+
+def cut_ids(
+    texts: Sequence[str], tokenizer: Tokenizer, length: int
+) -> tuple[list[Int[np.ndarray, " ids"]], int]:
+    """Returns the ids of texts, each with EOS and at most `length`, and how many were cut."""
+    ids = [tokenizer.encode(text) for text in texts]
+    cut = sum(len(one) >= length for one in ids)
+    return [np.append(one[: length - 1], EOS).astype(np.int32) for one in ids], cut
+
+
+def padded(ids: Sequence[Int[np.ndarray, " ids"]], length: int) -> Int[np.ndarray, "rows length"]:
+    """Returns rows of ids, filled up with padding."""
+    rows = np.full((len(ids), length), PADDING, np.int32)
+    for row, one in zip(rows, ids, strict=True):
+        row[: len(one)] = one
+    return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskExamples:
+    """An endless, indexable sequence of training examples of tasks.
+
+    Attributes:
+        sources: languages of tasks, in the schedule's order.
+        schedule: source of each example; the last one may be `PRETRAINING`.
+        inputs: encoder tokens per row.
+        targets: decoder tokens per row.
+        seed: seed of the order.
+        vocabulary: file of the SentencePiece model that made the ids.
+        pretraining: examples of the pretraining; None without that source.
+    """
+
+    sources: tuple[Source, ...]
+    schedule: Schedule
+    inputs: int
+    targets: int
+    seed: int
+    vocabulary: Path
+    pretraining: Examples | None = None
+
+    @cached_property
+    def sizes(self) -> Int[np.ndarray, " sources"]:
+        """Number of examples of each task source."""
+        return np.array([len(source.inputs) for source in self.sources])
+
+    def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
+        """Returns the examples of these indices, one row each; a row depends on its index only."""
+        draws = self.schedule.draw(indices)
+        source = draws.languages
+        inputs = np.full((len(indices), self.inputs), PADDING, np.int32)
+        targets = np.full((len(indices), self.targets), PADDING, np.int32)
+        of_tasks = np.flatnonzero(source < len(self.sources))
+        places = self.places(source[of_tasks], draws.ordinals[of_tasks])
+        chosen = list(zip(source[of_tasks].tolist(), places.tolist(), strict=True))
+        inputs[of_tasks] = padded([self.sources[s].inputs[at] for s, at in chosen], self.inputs)
+        targets[of_tasks] = padded([self.sources[s].targets[at] for s, at in chosen], self.targets)
+        rest = np.flatnonzero(source == len(self.sources))
+        if self.pretraining is not None and rest.size:
+            taken = self.pretraining.take(draws.ordinals[rest])
+            inputs[rest] = taken["inputs"]
+            targets[rest, : taken["targets"].shape[1]] = taken["targets"]
+        return {"inputs": inputs, "targets": targets, "language": source.astype(np.int32)}
+
+    def places(
+        self, source: Int[np.ndarray, " examples"], ordinals: Int[np.ndarray, " examples"]
+    ) -> Int[np.ndarray, " examples"]:
+        """Returns which example of its source each one is: every example once per epoch."""
+        epochs, within = np.divmod(ordinals, self.sizes[source])
+        return permute(within, self.sizes[source], hash_seeds(self.seed, TASKS, source, epochs))
+
+    def prefetch(self, indices: Int[np.ndarray, " examples"]) -> None:
+        """Starts fetching the pretraining's blocks; examples of tasks are in memory."""
+        if self.pretraining is not None:
+            draws = self.schedule.draw(indices)
+            rest = draws.languages == len(self.sources)
+            self.pretraining.prefetch(draws.ordinals[rest])
+
+    def exposure(self, count: int) -> dict[str, Exposure]:
+        """Returns how much of each source the first `count` examples are."""
+        found = {}
+        for source in self.sources:
+            share, size = self.schedule.share(source.name), len(source.inputs)
+            tokens = sum(len(one) for one in (*source.inputs, *source.targets)) / size
+            examples = share * count
+            seen = round(examples * tokens)
+            found[source.name] = Exposure(share, round(examples), seen, examples / size)
+        return found
+
+    def __repr__(self) -> str:
+        return f"{', '.join(self.schedule.languages)}, seed={self.seed}"

@@ -1,0 +1,48 @@
+"""`RUN/best.json`: the scores of a fine-tuned run on development data, and its best step.
+
+The best checkpoint is kept, and every command that opens the run without a step opens that one.
+JAX is not imported.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from data.stores.json_files import read_json, write_json
+from data.stores.json_shapes import Count
+
+BEST = "best.json"
+
+
+class BestStep(Struct, frozen=True):
+    """best.json.
+
+    Attributes:
+        step: step of the best score; of equal ones the first.
+        score: that score: the mean over tasks, in percent, each the mean over its languages.
+        scores: score at each evaluated step.
+    """
+
+    step: Count
+    score: float
+    scores: dict[str, float]
+
+
+def best_step(directory: Path) -> int | None:
+    """Returns the step of the best checkpoint; None for a run that is not fine-tuned."""
+    path = directory / BEST
+    return read_json(path, BestStep).step if path.exists() else None
+
+
+def write_best_step(directory: Path, scores: Mapping[int, float]) -> BestStep:
+    """Writes the scores and their best step.
+
+    Args:
+        directory: the run's directory.
+        scores: score at each evaluated step.
+    """
+    step = max(sorted(scores), key=lambda one: scores[one])
+    named = {str(one): scores[one] for one in sorted(scores)}
+    write_json(directory / BEST, {"step": step, "score": scores[step], "scores": named})
+    return BestStep(step, scores[step], named)

@@ -1,0 +1,172 @@
+"""What `mswitch finetune` trains on: the tasks of a run as training examples."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from data.errors import DataError
+from data.examples.loader import Examples
+from data.examples.mixture import TextSizes, parse
+from data.examples.schedule import make_schedule
+from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
+from data.languages import get
+from data.stores.digests import digest_of_value
+from data.tasks.examples import TaskData, TaskExample, read_task
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import Tokenizer
+from pipeline.errors import ArtifactError
+from pipeline.recipe.recipe import Recipe
+
+LONGEST = 512  # decoder tokens that are chosen for a task, at most
+MULTIPLE = 8  # of the chosen decoder tokens
+
+
+class Finetuning(NamedTuple):
+    """The tasks of a run.
+
+    Attributes:
+        tasks: tasks with their examples, of training only those of the run's languages.
+        tokenizer: the run's tokenizer.
+        vocabulary: file of its model.
+    """
+
+    tasks: tuple[TaskData, ...]
+    tokenizer: Tokenizer
+    vocabulary: Path
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tasks."""
+        return [data.task.name for data in self.tasks]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Digest of each task: of its description and all its examples."""
+        return {
+            f"task {data.task.name}": digest_of_value(
+                [asdict(data.task), data.train, data.development, data.test]
+            )
+            for data in self.tasks
+        }
+
+    @property
+    def targets(self) -> int:
+        """Number of decoder tokens that holds every target to be learned or chosen, up to 512."""
+        texts = {label for data in self.tasks for label in data.task.labels}
+        texts |= {one.target for data in self.tasks for one in (*data.train, *data.development)}
+        longest = max(len(self.tokenizer.encode(text)) + 1 for text in texts)
+        return min(-(-longest // MULTIPLE) * MULTIPLE, LONGEST)
+
+    def sources(self, recipe: Recipe) -> tuple[Source, ...]:
+        """Returns the training examples as ids, one source per task and language."""
+        inputs, targets = recipe.lengths.inputs, recipe.lengths.targets
+        return tuple(
+            encoded(f"{data.task.name}/{code}", list(some), self.tokenizer, inputs, targets)
+            for data in self.tasks
+            for code, some in groupby(data.train, lambda one: one.language)
+        )
+
+    def examples(self, recipe: Recipe, pretraining: Examples | None) -> TaskExamples:
+        """Returns the training examples.
+
+        Args:
+            recipe: the run's recipe.
+            pretraining: examples of the pretraining task to mix in, of the same inputs.
+        """
+        sources = self.sources(recipe)
+        sizes = {one.name: len(one.inputs) for one in sources}
+        weights = parse(recipe.mixture, TextSizes(sizes, sizes))
+        config = recipe.finetuning
+        if pretraining is not None and config is not None:
+            share = config.pretraining_share
+            weights = {name: (1 - share) * weight for name, weight in weights.items()}
+            weights[PRETRAINING] = share
+        return TaskExamples(
+            sources=sources,
+            schedule=make_schedule(weights, recipe.seed),
+            inputs=recipe.lengths.inputs,
+            targets=recipe.lengths.targets,
+            seed=recipe.seed,
+            vocabulary=self.vocabulary,
+            pretraining=pretraining,
+        )
+
+
+def read_tasks(words: Sequence[str], languages: Sequence[str], own: bool) -> tuple[TaskData, ...]:
+    """Returns tasks with the training examples of some languages.
+
+    Args:
+        words: tasks as the user names them.
+        languages: languages to train on; all if empty.
+        own: whether development and test data have these languages only, too.
+
+    Raises:
+        DataError: if a task cannot be read, two have one name, or there is nothing to train on.
+    """
+    tasks = tuple(read_task(word) for word in words)
+    names = [data.task.name for data in tasks]
+    if len(set(names)) < len(names):
+        raise DataError(f"--task names {', '.join(names)}; name each task once.")
+    codes = {get(code).code for code in languages}
+    return tuple(_of_languages(data, codes, own) for data in tasks) if codes else tasks
+
+
+def _of_languages(data: TaskData, codes: set[str], own: bool) -> TaskData:
+    def some(examples: list[TaskExample]) -> list[TaskExample]:
+        return [one for one in examples if one.language in codes]
+
+    if absent := codes - {one.language for one in data.train}:
+        raise DataError(
+            f"Task {data.task.name} was to be trained on {', '.join(sorted(absent))}, of which it "
+            "has no training example; name other languages."
+        )
+    chosen = data._replace(train=some(data.train))
+    if not own:
+        return chosen
+    return chosen._replace(development=some(data.development), test=some(data.test))
+
+
+def check_trains(data: TaskData) -> None:
+    """Checks that a task has training and development examples.
+
+    Raises:
+        ArtifactError: if a split is missing.
+    """
+    for split in ("train", "development"):
+        if not getattr(data, split):
+            raise ArtifactError(
+                f"Fine-tuning needs a {split} split of task {data.task.name}, whose description "
+                f"has {', '.join(data.task.splits)}; add it to `splits` there."
+            )
+
+
+def check_evaluates_saved_steps(recipe: Recipe) -> None:
+    """Checks that every evaluated step has a checkpoint, of which the best is kept.
+
+    Raises:
+        ArtifactError: if one has none.
+    """
+    if not recipe.evaluate_every or recipe.evaluate_every % recipe.checkpoint_every:
+        raise ArtifactError(
+            f"evaluate_every was {recipe.evaluate_every} with checkpoint_every "
+            f"{recipe.checkpoint_every}; fine-tuning keeps the best evaluated checkpoint, so "
+            "evaluate_every must be a multiple of checkpoint_every."
+        )
+
+
+def check_same_inputs(recipe: Recipe, blocks: TokenBlocks | None) -> None:
+    """Checks that pretraining is mixed in only with tokens to read, and with room for its targets.
+
+    Raises:
+        ArtifactError: if it is not.
+    """
+    config = recipe.finetuning
+    assert config is not None  # a recipe of `mswitch finetune`
+    if bool(config.pretraining_share) != (blocks is not None):
+        raise ArtifactError(
+            f"finetuning.pretraining_share was {config.pretraining_share} "
+            f"{'with' if blocks else 'without'} --tokens; pretraining is mixed in with both, "
+            "for example --tokens DIR --pretraining-share 0.01."
+        )

@@ -1,0 +1,134 @@
+"""`RUN/tasks/NAME/sentences-step=N.parquet`: what each sentence of a parallel text costs a network.
+
+Nats per sentence compare languages and vocabularies: all languages say the same, and no number is
+divided by tokens or bytes. The form of a language still differs from that of another (a caveat of
+docs/tasks.md). Dispatch is dropless, so a sentence's number depends on the sentence alone.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+
+from data.examples.hidden_once import hidden_once
+from data.examples.span_corruption import PADDING, Example, Lengths, lengths_for_inputs
+from data.tasks.examples import TaskExample
+from data.tokens.tokenizer import Tokenizer
+from model.batch import Batch
+from model.loss.scoring import score
+from model.never_dropping import never_dropping
+from model.sharding.layouts import batch_sharding, replicated
+from model.stack import Call
+from model.train_step import Trainer
+from pipeline.hardware.hosts import to_devices
+from pipeline.recipe.recipe import Recipe
+
+SCHEMA = pa.schema(
+    [
+        ("language", pa.string()),
+        ("identity", pa.string()),
+        ("loss_nats", pa.float64()),
+        ("tokens", pa.int32()),
+        ("text_bytes", pa.int32()),
+        ("cut", pa.bool_()),
+    ]
+)
+
+
+class Sentence(NamedTuple):
+    """A sentence as rows to score.
+
+    Attributes:
+        examples: rows that together hide each token once.
+        tokens: number of its tokens that are scored.
+        cut: whether it was longer than a row, and lost its end.
+    """
+
+    examples: list[Example]
+    tokens: int
+    cut: bool
+
+
+def sentence_losses(
+    trainer: Trainer,
+    arrays: Any,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    examples: Sequence[TaskExample],
+) -> pa.Table:
+    """Returns the loss of each example's text as a table of `SCHEMA`.
+
+    Args:
+        trainer: functions of the network.
+        arrays: weights.
+        recipe: recipe of the run.
+        tokenizer: the run's tokenizer.
+        examples: examples whose first text is a sentence.
+    """
+    lengths = lengths_for_inputs(recipe.inputs)
+    texts = [one.texts[0] for one in examples]
+    sentences = [rows_of(text, tokenizer, lengths) for text in texts]
+    rows = [row for sentence in sentences for row in sentence.examples]
+    owner = np.repeat(np.arange(len(sentences)), [len(one.examples) for one in sentences])
+    nats = np.bincount(owner, row_nats(trainer, arrays, recipe, rows), len(sentences))
+    columns = {
+        "language": [one.language for one in examples],
+        "identity": [one.identity for one in examples],
+        "loss_nats": nats,
+        "tokens": [one.tokens for one in sentences],
+        "text_bytes": [len(text.encode()) for text in texts],
+        "cut": [one.cut for one in sentences],
+    }
+    return pa.table(columns, SCHEMA)
+
+
+def rows_of(text: str, tokenizer: Tokenizer, lengths: Lengths) -> Sentence:
+    """Returns a sentence as rows, cut until inputs and targets fit."""
+    ids = tokenizer.encode(text)
+    for size in range(min(len(ids), lengths.inputs + lengths.targets), 0, -1):
+        rows = hidden_once(ids[:size], tokenizer.first_sentinel)
+        if all(len(r.inputs) <= lengths.inputs and len(r.targets) <= lengths.targets for r in rows):
+            return Sentence(rows, size, size < len(ids))
+    return Sentence([], 0, len(ids) > 0)
+
+
+def row_nats(
+    trainer: Trainer, arrays: Any, recipe: Recipe, rows: Sequence[Example]
+) -> Float[np.ndarray, " rows"]:
+    """Returns the loss of each row, in nats, summed over its targets."""
+    lengths, mesh = lengths_for_inputs(recipe.inputs), trainer.mesh
+
+    @functools.partial(
+        jax.jit,
+        in_shardings=(trainer.shardings.arrays, batch_sharding(mesh)),
+        out_shardings=replicated(mesh),
+    )
+    def losses(arrays: Any, batch: Batch) -> jax.Array:
+        model = eqx.combine(arrays, trainer.static)
+        model = never_dropping(model, lengths.inputs, lengths.targets)
+        return score(model, batch, Call(mesh, logits_bytes=recipe.logits_bytes))[0].loss_nats
+
+    found = [
+        np.asarray(losses(arrays, to_devices(batch, mesh, recipe.rows)), np.float64)
+        for batch in batches(rows, lengths, recipe.rows)
+    ]
+    return np.concatenate([*found, np.zeros(0)])[: len(rows)]
+
+
+def batches(
+    rows: Sequence[Example], lengths: Lengths, size: int
+) -> Iterator[dict[str, Int[np.ndarray, "..."]]]:
+    """Yields batches of exactly `size` rows, padded."""
+    for first in range(0, len(rows), size):
+        inputs = np.full((size, lengths.inputs), PADDING, np.int32)
+        targets = np.full((size, lengths.targets), PADDING, np.int32)
+        for at, row in enumerate(rows[first : first + size]):
+            inputs[at, : len(row.inputs)] = row.inputs
+            targets[at, : len(row.targets)] = row.targets
+        language = np.full(size, -1, np.int32)
+        yield {"inputs": inputs, "targets": targets, "language": language}

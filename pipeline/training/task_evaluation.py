@@ -1,0 +1,133 @@
+"""The evaluation of a fine-tuned run: predictions on development data, and the best step so far."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from data.tasks.examples import TaskData, TaskExample
+from data.tokens.tokenizer import Tokenizer
+from eval.tasks.predictions import from_table, table_of
+from model.train_step import Trainer
+from pipeline.hardware.hosts import is_first
+from pipeline.recipe.recipe import Recipe
+from pipeline.runs.best_step import write_best_step
+from pipeline.runs.task_files import (
+    mean_score,
+    predictions_file,
+    read_predictions,
+    scores_by_language,
+    write_predictions,
+)
+from pipeline.training.evaluator import Scored
+from pipeline.training.task_predictions import Predictor
+
+DEVELOPMENT = "development"
+TEST = "test"
+
+
+class TaskEvaluator(NamedTuple):
+    """Evaluates a run on the development data of its tasks.
+
+    Attributes:
+        tasks: tasks with their data.
+        tokenizer: the run's tokenizer.
+        recipe: the run's recipe.
+        out: the run's directory.
+        predictors: predictor of each task, made at its first use.
+    """
+
+    tasks: Sequence[TaskData]
+    tokenizer: Tokenizer
+    recipe: Recipe
+    out: Path
+    predictors: dict[str, Predictor]
+
+    def is_written(self, step: int) -> bool:
+        """Returns whether all tasks' predictions on development data are there."""
+        return all(self.file(data, DEVELOPMENT, step).exists() for data in self.tasks)
+
+    def evaluate(
+        self, trainer: Trainer, arrays: Any, step: int, stop: Callable[[], bool]
+    ) -> Scored | None:
+        """Predicts development data and writes the best step; None if it was stopped."""
+        found: dict[str, float] = {}
+        for data in self.tasks:
+            scores = self.predict(trainer, arrays, data, DEVELOPMENT, step, stop=stop)
+            if scores is None:
+                return None
+            found |= {f"{data.task.name}/{code}": score for code, score in scores.items()}
+        if is_first():
+            write_best_step(self.out, self.scores())
+        return Scored("score", found)
+
+    def predict(
+        self,
+        trainer: Trainer,
+        arrays: Any,
+        data: TaskData,
+        split: str,
+        step: int,
+        overlaps: Collection[int] = (),
+        stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, float] | None:
+        """Writes a run's predictions on one split.
+
+        Args:
+            trainer: functions of the network.
+            arrays: weights to predict with.
+            data: a task.
+            split: name of the split.
+            step: step of the weights.
+            overlaps: positions of examples that share text with the pretraining corpus.
+            stop: called before every batch; True abandons the predictions.
+
+        Returns:
+            Score of each language in percent; None if it was stopped.
+        """
+        examples: list[TaskExample] = getattr(data, split)
+        answers = self.predictor(trainer, data).answers(arrays, examples, stop)
+        if answers is None:
+            return None
+        table = table_of(
+            data.task,
+            split,
+            examples,
+            predictions=answers.texts,
+            label_nats=answers.label_nats,
+            overlaps=overlaps,
+        )
+        path = self.file(data, split, step)
+        if is_first():
+            write_predictions(path, data.task, table)
+        return scores_by_language(data.task, from_table(table, str(path)))
+
+    def predictor(self, trainer: Trainer, data: TaskData) -> Predictor:
+        """Returns the predictor of a task, whose programs are compiled once."""
+        name = data.task.name
+        if name not in self.predictors:
+            self.predictors[name] = Predictor(
+                trainer,
+                self.tokenizer,
+                data.task,
+                rows=self.recipe.rows,
+                inputs=self.recipe.lengths.inputs,
+                targets=self.recipe.lengths.targets,
+            )
+        return self.predictors[name]
+
+    def scores(self) -> dict[int, float]:
+        """Returns the score at each evaluated step: the mean over tasks and then languages."""
+        steps = [step for step in range(self.recipe.steps + 1) if self.recipe.evaluates_at(step)]
+        return {
+            step: fmean(
+                mean_score(data.task, read_predictions(self.file(data, DEVELOPMENT, step)))
+                for data in self.tasks
+            )
+            for step in steps
+            if self.is_written(step)
+        }
+
+    def file(self, data: TaskData, split: str, step: int) -> Path:
+        """Returns the path of the predictions of one split."""
+        return predictions_file(self.out, data.task.name, split, step)

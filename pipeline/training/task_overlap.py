@@ -1,0 +1,34 @@
+"""Which examples of a task share text with the corpus of the pretraining."""
+
+from collections.abc import Iterator, Sequence
+
+from data.corpus_manifest import CorpusManifest
+from data.stores.files import local_copy
+from data.tasks.examples import TaskExample
+from data.tasks.overlap import overlapping
+from pipeline.artifacts.claims import read_manifest
+from pipeline.corpus.pages import page_files, page_texts
+
+
+def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[int]:
+    """Returns the positions of examples that share 13 words in a row with a training page.
+
+    Args:
+        corpus: corpus of the pretraining; None if it is not known, and nothing then overlaps.
+        examples: examples of a task.
+
+    Raises:
+        ArtifactError: if the directory is no finished corpus.
+    """
+    if corpus is None:
+        return set()
+    there = read_manifest(corpus, "clean", CorpusManifest).languages
+    codes = sorted({one.language for one in examples} & set(there))
+    return overlapping(examples, _pages(corpus, codes))
+
+
+def _pages(corpus: str, codes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for code in codes:
+        for file in page_files([corpus], code, "train"):
+            with local_copy(file.path) as here:
+                yield from ((code, text) for text in page_texts(here))

@@ -1,0 +1,140 @@
+"""What a network answers to the examples of a task: labels by likelihood, and text, greedily.
+
+Inputs are cut to one length and batches have one size, so each task has one program per kind of
+answer. Dispatch is dropless, so an answer depends on its example alone. Every host has all
+examples, and its devices compute their rows of each batch.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from data.examples.task_examples import cut_ids, padded
+from data.tasks.description import Task
+from data.tasks.examples import TaskExample
+from data.tokens.tokenizer import PADDING, Tokenizer
+from model.generation import Sampling, generate
+from model.label_scoring import label_nats
+from model.sharding.layouts import batch_sharding, replicated
+from model.train_step import Trainer
+
+GREEDY = Sampling()
+
+
+class Answers(NamedTuple):
+    """Answers to examples, in their order.
+
+    Attributes:
+        texts: generated text of each example.
+        label_nats: nats of each of the task's labels; no columns without labels.
+    """
+
+    texts: list[str]
+    label_nats: Float[np.ndarray, "examples labels"]
+
+
+class Stop(Exception):
+    """The predictions were abandoned."""
+
+
+class Predictor:
+    """The answers of a run's network to one task.
+
+    Args:
+        trainer: functions of the network.
+        tokenizer: the run's tokenizer.
+        task: the task.
+        rows: rows per batch.
+        inputs: encoder tokens per row.
+        targets: tokens per generated answer, at most.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        tokenizer: Tokenizer,
+        task: Task,
+        *,
+        rows: int,
+        inputs: int,
+        targets: int,
+    ):
+        self.mesh, self.tokenizer, self.task = trainer.mesh, tokenizer, task
+        self.rows, self.inputs, self.targets = rows, inputs, targets
+        shardings = trainer.shardings.arrays, batch_sharding(trainer.mesh)
+        program = functools.partial(
+            jax.jit, in_shardings=shardings, out_shardings=replicated(trainer.mesh)
+        )
+        self._label_nats = program(
+            lambda arrays, inputs: label_nats(
+                eqx.combine(arrays, trainer.static), inputs, jnp.asarray(self.labels), trainer.mesh
+            )
+        )
+        self._generate = program(
+            lambda arrays, inputs: generate(
+                eqx.combine(arrays, trainer.static),
+                inputs,
+                jax.random.key(0),
+                length=targets,
+                sampling=GREEDY,
+                ids=tokenizer.size,
+                mesh=trainer.mesh,
+            )
+        )
+
+    @functools.cached_property
+    def labels(self) -> Int[np.ndarray, "labels ids"]:
+        """Ids of each label with EOS, padded."""
+        ids, _ = cut_ids(self.task.labels, self.tokenizer, np.iinfo(np.int32).max)
+        return padded(ids, max(map(len, ids)))
+
+    def answers(
+        self, arrays: Any, examples: Sequence[TaskExample], stop: Callable[[], bool]
+    ) -> Answers | None:
+        """Returns the network's answers; None if it was stopped.
+
+        Args:
+            arrays: weights of the network.
+            examples: examples to answer.
+            stop: called before every batch; True abandons the work.
+        """
+        ids, _ = cut_ids([one.input for one in examples], self.tokenizer, self.inputs)
+        try:
+            texts = self._over(self._generate, arrays, ids, stop)
+            nats = self._over(self._label_nats, arrays, ids, stop) if self.task.labels else None
+        except Stop:
+            return None
+        return Answers(
+            texts=[self.tokenizer.decode(row) for row in texts],
+            label_nats=np.zeros((len(ids), 0)) if nats is None else nats.astype(np.float64),
+        )
+
+    def _over(
+        self, program: Callable[..., jax.Array], arrays: Any, ids: list, stop: Callable[[], bool]
+    ) -> np.ndarray:
+        """Returns a program's output for each row of ids; one batch is computed ahead."""
+        parts, ahead = [], None
+        for batch in self._batches(ids):
+            if stop():
+                raise Stop
+            ahead, before = program(arrays, batch), ahead
+            if before is not None:
+                parts.append(np.asarray(before))
+        parts.append(np.asarray(ahead))
+        return np.concatenate(parts)[: len(ids)]
+
+    def _batches(self, ids: list) -> Iterator[jax.Array]:
+        sharding = batch_sharding(self.mesh)
+        for first in range(0, len(ids), self.rows):
+            rows = np.full((self.rows, self.inputs), PADDING, np.int32)
+            some = padded(ids[first : first + self.rows], self.inputs)
+            rows[: len(some)] = some
+            yield jax.make_array_from_callback(
+                rows.shape, sharding, lambda part, rows=rows: rows[part]
+            )
