@@ -15,9 +15,9 @@ import functools
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -42,15 +42,41 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be written or read; the message has the remedy."""
 
 
-class Checkpoints:
-    """The checkpoints of one run: the last two, and those of every `keep_every`-th step."""
+class Kept(NamedTuple):
+    """Which checkpoints Orbax does not delete.
 
-    def __init__(self, directory: Path, keep_every: int = 0):
+    Attributes:
+        every: interval of steps to keep; 0 for none.
+        chosen: returns further steps to keep, such as the best one so far.
+    """
+
+    every: int
+    chosen: Callable[[], Collection[int]]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Returns which of the checkpoints to keep: the last two, and those named above."""
+        chosen, steps = self.chosen(), [one.step for one in checkpoints]
+        last = steps[-KEPT:]
+        return [
+            step in last or step in chosen or bool(self.every and step % self.every == 0)
+            for step in steps
+        ]
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last two, those of every `keep_every`-th step, and chosen."""
+
+    def __init__(
+        self,
+        directory: Path,
+        keep_every: int = 0,
+        chosen: Callable[[], Collection[int]] = tuple,
+    ):
         self.directory = directory.absolute()
         use_monotonic_clock()
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of our errors
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=KEPT, keep_period=keep_every or None, create=True
+            preservation_policy=Kept(keep_every, chosen), create=True
         )
         self._manager = ocp.CheckpointManager(
             self.directory, options=options, item_handlers=ocp.StandardCheckpointHandler()

@@ -37,8 +37,8 @@ class Source(NamedTuple):
     """
 
     name: str
-    inputs: list[Int[np.ndarray, " inputs"]]
-    targets: list[Int[np.ndarray, " targets"]]
+    inputs: list[Int[np.ndarray, " _"]]
+    targets: list[Int[np.ndarray, " _"]]
     cut_inputs: int
     cut_targets: int
 
@@ -62,14 +62,14 @@ def encoded(
 
 def cut_ids(
     texts: Sequence[str], tokenizer: Tokenizer, length: int
-) -> tuple[list[Int[np.ndarray, " ids"]], int]:
+) -> tuple[list[Int[np.ndarray, " _"]], int]:
     """Returns the ids of texts, each with EOS and at most `length`, and how many were cut."""
     ids = [tokenizer.encode(text) for text in texts]
     cut = sum(len(one) >= length for one in ids)
     return [np.append(one[: length - 1], EOS).astype(np.int32) for one in ids], cut
 
 
-def padded(ids: Sequence[Int[np.ndarray, " ids"]], length: int) -> Int[np.ndarray, "rows length"]:
+def padded(ids: Sequence[Int[np.ndarray, " _"]], length: int) -> Int[np.ndarray, "rows _"]:
     """Returns rows of ids, filled up with padding."""
     rows = np.full((len(ids), length), PADDING, np.int32)
     for row, one in zip(rows, ids, strict=True):

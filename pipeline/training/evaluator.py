@@ -1,6 +1,6 @@
 """What the training loop asks of an evaluation, and the evaluation of held-out pages."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -34,6 +34,10 @@ class Evaluator(Protocol):
 
     def is_written(self, step: int) -> bool:
         """Returns whether the evaluation of a step is complete."""
+        ...
+
+    def best(self) -> Collection[int]:
+        """Returns the evaluated steps whose checkpoints are kept: the best one, or none."""
         ...
 
     def evaluate(
@@ -71,6 +75,10 @@ class PageEvaluator(NamedTuple):
     def is_written(self, step: int) -> bool:
         """Returns whether the file of losses is there, which is written last."""
         return evaluation_file(self.out, step).exists()
+
+    def best(self) -> Collection[int]:
+        """Returns no step: a run's quality is that of its end."""
+        return ()
 
     def evaluate(
         self, trainer: Trainer, arrays: Any, step: int, stop: Callable[[], bool]

@@ -81,7 +81,9 @@ def train(training: Training) -> LoopResult:
         ArtifactError: if too many updates in a row were skipped.
         CheckpointError: if a checkpoint cannot be written, or none can be read.
     """
-    checkpoints = Checkpoints(training.out / "checkpoints", training.recipe.keep_every)
+    checkpoints = Checkpoints(
+        training.out / "checkpoints", training.recipe.keep_every, training.evaluator.best
+    )
     if is_first():
         checkpoints.forget_unfinished()
     state, first, set_aside = resume(checkpoints, training.trainer)

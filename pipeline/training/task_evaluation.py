@@ -11,7 +11,7 @@ from eval.tasks.predictions import from_table, table_of
 from model.train_step import Trainer
 from pipeline.hardware.hosts import is_first
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.best_step import write_best_step
+from pipeline.runs.best_step import best_step, write_best_step
 from pipeline.runs.task_files import (
     mean_score,
     predictions_file,
@@ -46,6 +46,11 @@ class TaskEvaluator(NamedTuple):
     def is_written(self, step: int) -> bool:
         """Returns whether all tasks' predictions on development data are there."""
         return all(self.file(data, DEVELOPMENT, step).exists() for data in self.tasks)
+
+    def best(self) -> Collection[int]:
+        """Returns the best step so far, once one is evaluated."""
+        step = best_step(self.out)
+        return () if step is None else (step,)
 
     def evaluate(
         self, trainer: Trainer, arrays: Any, step: int, stop: Callable[[], bool]
