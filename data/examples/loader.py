@@ -47,7 +47,7 @@ CHUNKS_PREFETCHED = (
 
 
 class Exposure(NamedTuple):
-    """How much of a language a run reads.
+    """The text of one language that a run reads.
 
     Attributes:
         weight: share of all examples.

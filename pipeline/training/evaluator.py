@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -18,12 +19,14 @@ class Scored(NamedTuple):
     """The numbers of an evaluation for the log.
 
     Attributes:
-        measure: name of the number: loss_nats (nats per target token), or score.
+        measure: name of the number: loss_nats (nats per target token), or score (in percent).
+        mean: number of the run; None if nothing was evaluated.
         by_language: number of each language.
         gaps: gaps that were filled.
     """
 
     measure: str
+    mean: float | None
     by_language: Mapping[str, float]
     gaps: Sequence[FilledGap] = ()
 
@@ -91,7 +94,9 @@ class PageEvaluator(NamedTuple):
         if is_first():
             write_gaps(self.out, step, gaps)
             write_evaluation(self.out, step, evaluation)
-        return Scored("loss_nats", evaluation.losses, gaps)
+        losses = evaluation.losses
+        mean = fmean(losses.values()) if losses else None
+        return Scored("loss_nats", mean, losses, gaps)
 
     def fill_gaps(self, trainer: Trainer, arrays: Any, step: int) -> list[FilledGap]:
         """Returns some filled gaps; none, and a caution, where the devices cannot fill them."""

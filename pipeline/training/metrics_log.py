@@ -8,7 +8,6 @@ as an uninterrupted one.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import jax
@@ -109,15 +108,14 @@ class MetricsLog:
 
     def scored(self, step: int, scored: Scored) -> None:
         """Takes an evaluation."""
-        if not scored.by_language:
+        if scored.mean is None:
             return
         self.view.show_gaps(step, scored.gaps)
-        mean = fmean(scored.by_language.values())
-        self.held_out = {f"held_out_{scored.measure}": mean, "held_out_step": step}
+        self.held_out = {f"held_out_{scored.measure}": scored.mean, "held_out_step": step}
         by_language = {
             f"held-out-by-language/{code}": value for code, value in scored.by_language.items()
         }
-        self._draw({f"held-out/{scored.measure}": mean, **by_language}, step)
+        self._draw({f"held-out/{scored.measure}": scored.mean, **by_language}, step)
         self.doing("")
 
     def doing(self, activity: str) -> None:

@@ -57,14 +57,16 @@ class TaskEvaluator(NamedTuple):
     ) -> Scored | None:
         """Predicts development data and writes the best step; None if it was stopped."""
         found: dict[str, float] = {}
+        means = []
         for data in self.tasks:
             scores = self.predict(trainer, arrays, data, DEVELOPMENT, step, stop=stop)
             if scores is None:
                 return None
+            means.append(fmean(scores.values()))
             found |= {f"{data.task.name}/{code}": score for code, score in scores.items()}
         if is_first():
             write_best_step(self.out, self.scores())
-        return Scored("score", found)
+        return Scored("score", fmean(means), found)
 
     def predict(
         self,

@@ -77,7 +77,7 @@ def test_pretraining_is_mixed_in_by_its_share_and_in_its_own_order():
     taken = mixed.take(np.arange(10_000))
     rows = taken["inputs"][taken["language"] == len(SIZES)]
     np.testing.assert_array_equal(rows[:, 0], np.arange(1, len(rows) + 1))
-    assert len(rows) == pytest.approx(1_000, abs=10)
+    assert len(rows) == pytest.approx(1_000, rel=0.1)
     assert np.all(taken["targets"][taken["language"] == len(SIZES)][:, 2] == PADDING)
 
 

@@ -1,0 +1,142 @@
+"""`mswitch finetune` on two toy tasks: learned, resumed, scored, and refused in one sentence."""
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from data.tasks.examples import read_task
+from eval.tasks.metrics import metrics_of
+from eval.tasks.scores import language_scores
+from pipeline import cli
+from pipeline.runs.best_step import best_step
+from pipeline.runs.directory import requested_step, saved_steps
+from pipeline.runs.task_files import read_predictions, read_task_of
+
+ROOT = Path(__file__).parents[2]
+TOPICS = ROOT / "tests/toy_tasks/topics/topics.yaml"
+QUESTIONS = ROOT / "tests/toy_tasks/questions/questions.yaml"
+SETTINGS = ("steps=240", "evaluate_every=80", "checkpoint_every=40", "log_every=40")
+SETTINGS += ("rows=16", "inputs=48", "optimizer.scale=20", "finetuning.targets=8")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    """Two runs of four steps: a dense and a sparse network."""
+    directory = tmp_path_factory.mktemp("pretrained")
+    with tarfile.open(ROOT / "tests/fixture/artifacts.tar.xz") as archive:
+        archive.extractall(directory, filter="data")
+    return directory
+
+
+def mswitch(*words) -> int:
+    return cli.run(list(map(str, words)))
+
+
+def finetune(run, out, *more, settings=SETTINGS):
+    return mswitch(
+        "finetune", "--run", run, "--task", TOPICS, QUESTIONS, "--out", out, *more,
+        "--set", *settings,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    patch = pytest.MonkeyPatch()
+    devices = jax.devices()[:1]
+    patch.setattr(jax, "devices", lambda: devices)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def tuned(pretrained, tmp_path_factory, one_device) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "run"
+    assert finetune(pretrained / "switch", out) == 0
+    return out
+
+
+def losses(run: Path) -> list[float]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss_nats"] for line in lines]
+
+
+def test_a_run_learns_its_tasks_and_keeps_its_best_checkpoint(tuned):
+    assert losses(tuned)[-1] < 0.7 * losses(tuned)[0]
+    best = json.loads((tuned / "best.json").read_text())
+    assert list(map(int, best["scores"])) == [0, 80, 160, 240]
+    assert best["score"] == max(best["scores"].values()) > best["scores"]["0"]
+    assert best["step"] == best_step(tuned) == requested_step(tuned, None)
+    assert set(saved_steps(tuned)) == {200, 240, best["step"]}
+
+
+def test_predictions_have_a_row_per_example_and_give_the_score(tuned):
+    best = json.loads((tuned / "best.json").read_text())
+    means = []
+    for word in (TOPICS, QUESTIONS):
+        data = read_task(str(word))
+        folder = tuned / "tasks" / data.task.name
+        for split in ("development", "test"):
+            path = folder / f"{split}-step={best['step']}.parquet"
+            assert len(read_predictions(path).language) == len(getattr(data, split))
+        path = folder / f"development-step={best['step']}.parquet"
+        assert read_task_of(path) == data.task
+        metric = metrics_of(data.task.metric, bool(data.task.labels))[0]
+        scores = language_scores([read_predictions(path)], metric)
+        means.append(np.mean([one.value for one in scores.values()]))
+    assert np.mean(means) == pytest.approx(best["score"])
+
+
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tuned, pretrained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tuned, run)
+    whole = json.loads((run / "manifest.json").read_text())
+    claim = {name: whole[name] for name in ("stage", "settings", "inputs")}
+    (run / "unfinished.json").write_text(json.dumps(claim))
+    for path in [run / "manifest.json", *run.glob("tasks/*/*-step=240.parquet")]:
+        path.unlink()
+    for path in run.glob("tasks/*/test-*"):
+        path.unlink()
+    shutil.rmtree(run / "checkpoints/240")
+    assert finetune(pretrained / "switch", run) == 0
+    assert losses(run) == losses(tuned)
+    for path in sorted(tuned.glob("tasks/*/*.parquet")):
+        assert (run / path.relative_to(tuned)).read_bytes() == path.read_bytes(), path
+    assert (run / "best.json").read_bytes() == (tuned / "best.json").read_bytes()
+
+
+def test_one_run_per_language_trains_and_predicts_that_language(pretrained, tmp_path, one_device):
+    settings = ("steps=2", "evaluate_every=2", "checkpoint_every=2", "rows=8", "inputs=32")
+    words = ("--each-language", "--languages", "en", "sw", "--set", *settings)
+    out = tmp_path / "run"
+    assert (
+        mswitch("finetune", "--run", pretrained / "mt5", "--task", TOPICS, "--out", out, *words)
+        == 0
+    )
+    for code in ("en", "sw"):
+        mixture = json.loads((tmp_path / f"run-{code}/mixture.json").read_text())["languages"]
+        assert list(mixture) == [f"topics/{code}"]
+        (path,) = (tmp_path / f"run-{code}/tasks/topics").glob("test-step=*.parquet")
+        assert set(read_predictions(path).language) == {code}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--set", "evaluate_every=15"), "multiple of checkpoint_every"),
+        (("--pretraining-share", "0.1"), "without --tokens"),
+        (("--languages", "yo"), "no training example"),
+        (("--set", "finetuning.dropout=1"), "below 1"),
+        (("--task", "nothing.yaml"), "does not exist"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(pretrained, tmp_path, capsys, words, says):
+    given = ("--task", TOPICS) if words[0] != "--task" else ()
+    out = tmp_path / "run"
+    assert mswitch("finetune", "--run", pretrained / "mt5", *given, "--out", out, *words) == 2
+    assert says in capsys.readouterr().err.replace("\n", " ")
+    assert not out.exists()
