@@ -9,7 +9,8 @@ Data, then training, then reading what came out:
     pretrain    pretrain.py     a recipe and token blocks -> a run
     finetune    finetune.py     a finished run and tasks -> a run, its predictions by task
     distill     distill.py      a finished run, a dense recipe and its tokens -> a run
-    evaluate    evaluate.py     a run and token blocks -> RUN/evaluation/step=N.parquet
+    evaluate    evaluate.py     a run and token blocks, or tasks -> RUN/evaluation/step=N.parquet,
+                                RUN/tasks/NAME/
     report      report.py       runs of a baseline and a candidate -> report.json, report.md,
                                 index.html
     fill        fill.py         a run and a text with gaps -> the filled gaps (printed)

@@ -258,12 +258,19 @@ class Distill(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(StageArguments):
-    """Score held-out pages with a run's checkpoint: sums and counts, one row per page."""
+    """Score a run's checkpoint: held-out pages, tasks, or the sentences of a parallel text."""
 
     run: Path
     """Directory that `mswitch pretrain` wrote."""
-    tokens: str
-    """Directory that `mswitch tokenize` wrote, or its address on an object store."""
+    tokens: str = ""
+    """Directory that `mswitch tokenize` wrote, or its address on an object store: its held-out
+    pages are scored, sums and counts, one row per page."""
+    task: tuple[str, ...] = ()
+    """Tasks whose test data are predicted, as for `finetune`."""
+    corpus: str | None = None
+    """Corpus of the pretraining, to mark test examples that share text with it."""
+    sentences: tuple[str, ...] = ()
+    """Tasks whose test texts are scored as sentences: nats per sentence, each token hidden once."""
     step: int | None = None
     """Step of the checkpoint to score; the last one if left out."""
     deterministic: bool = False

@@ -28,18 +28,28 @@ from pipeline.terminal import print_end
 from pipeline.tokens.checks import check_held_out
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.evaluation_file import evaluation_file, scored_tokens, write_evaluation
+from pipeline.training.finetuning import read_tasks
 from pipeline.training.held_out import HeldOut
 from pipeline.training.live_view import duration
+from pipeline.training.task_scoring import TaskScoring
 from pipeline.training.time_account import evaluating_seconds
 
 SCORED = "validation"
 
 
 def run(arguments: Evaluate) -> None:
-    """Scores one checkpoint of a run, which no other command may write to meanwhile."""
+    """Scores one checkpoint of a run, which no other command may write to meanwhile.
+
+    Raises:
+        ArtifactError: if there is nothing to score.
+    """
     find_run(arguments.run)
+    check_asked(arguments)
     with output_lock(arguments.run, "evaluate"):
-        score(arguments)
+        if arguments.tokens:
+            score(arguments)
+        if arguments.task or arguments.sentences:
+            score_tasks(arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +97,9 @@ def resolved(arguments: Evaluate) -> EvaluationRequest:
 
 def intents(arguments: Evaluate) -> list[Intent]:
     """Returns what the command would do."""
+    check_asked(arguments)
+    if not arguments.tokens:
+        return [task_intent(arguments)]
     with cached_nowhere(arguments) as uncached:
         request = resolved(uncached)
     run, blocks = arguments.run, request.blocks
@@ -129,6 +142,46 @@ def score(arguments: Evaluate) -> None:
     loss = f"held-out loss {fmean(losses):.4f} nats, " if losses else ""
     made = f"{loss}{len(held_out.pages):,} held-out pages, in {path}"
     print_end("evaluate", made, following=f"inspect {arguments.run}")
+
+
+def check_asked(arguments: Evaluate) -> None:
+    """Checks that something is to be scored.
+
+    Raises:
+        ArtifactError: if nothing is.
+    """
+    if not (arguments.tokens or arguments.task or arguments.sentences):
+        raise ArtifactError(
+            f"{arguments.run} was to be evaluated on nothing; name held-out pages (--tokens DIR), "
+            "tasks (--task TASK) or a parallel text (--sentences TASK)."
+        )
+
+
+def task_intent(arguments: Evaluate) -> Intent:
+    """Returns what the command would do about tasks."""
+    run = arguments.run
+    step = requested_step(run, arguments.step)
+    named = arguments.task, arguments.sentences
+    count = sum(len(data.test) for words in named for data in read_tasks(words, (), own=False))
+    return Intent(
+        stage="evaluate",
+        reads=[checkpoint_read("run", run, step)],
+        writes="tasks/NAME: predictions, or losses of sentences",
+        out=run,
+        work=f"step {step:,} on {count:,} test examples",
+    )
+
+
+def score_tasks(arguments: Evaluate) -> None:
+    """Predicts test data and scores sentences, and writes both."""
+    recipe, trainer = load_run(arguments.run)
+    tasks, texts = (
+        read_tasks(words, (), own=False) for words in (arguments.task, arguments.sentences)
+    )
+    arrays, step = restore(arguments.run, trainer, arguments.step)
+    scoring = TaskScoring(arguments.run, recipe, trainer, arrays, step)
+    said = scoring.predict(tasks, arguments.corpus) + scoring.score_sentences(texts)
+    print_end("evaluate", "; ".join(said), following=f"inspect {arguments.run}")
 
 
 def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:

@@ -261,7 +261,12 @@ def make_training(request: Request, programs: Programs) -> Training:
     prepared, finetuning = request.prepared, request.finetuning
     recipe = prepared.recipe
     evaluator = TaskEvaluator(
-        finetuning.tasks, finetuning.tokenizer, recipe, prepared.out, programs.predictors
+        finetuning.tasks,
+        finetuning.tokenizer,
+        recipe,
+        prepared.out,
+        recipe.lengths.targets,
+        programs.predictors,
     )
     pretraining = (
         None

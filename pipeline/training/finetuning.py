@@ -56,7 +56,7 @@ class Finetuning(NamedTuple):
         """Number of decoder tokens that holds every target to be learned or chosen, up to 512."""
         texts = {label for data in self.tasks for label in data.task.labels}
         texts |= {one.target for data in self.tasks for one in (*data.train, *data.development)}
-        longest = max(len(self.tokenizer.encode(text)) + 1 for text in texts)
+        longest = max((len(self.tokenizer.encode(text)) + 1 for text in texts), default=MULTIPLE)
         return min(-(-longest // MULTIPLE) * MULTIPLE, LONGEST)
 
     def sources(self, recipe: Recipe) -> tuple[Source, ...]:

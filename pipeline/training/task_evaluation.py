@@ -34,6 +34,7 @@ class TaskEvaluator(NamedTuple):
         tokenizer: the run's tokenizer.
         recipe: the run's recipe.
         out: the run's directory.
+        targets: tokens per generated answer, at most.
         predictors: predictor of each task, made at its first use.
     """
 
@@ -41,6 +42,7 @@ class TaskEvaluator(NamedTuple):
     tokenizer: Tokenizer
     recipe: Recipe
     out: Path
+    targets: int
     predictors: dict[str, Predictor]
 
     def is_written(self, step: int) -> bool:
@@ -93,7 +95,10 @@ class TaskEvaluator(NamedTuple):
             Score of each language in percent; None if it was stopped.
         """
         examples: list[TaskExample] = getattr(data, split)
-        answers = self.predictor(trainer, data).answers(arrays, examples, stop)
+        # Where labels are scored, development data choose a step, and text is not needed for that.
+        answers = self.predictor(trainer, data).answers(
+            arrays, examples, stop, with_text=split == TEST
+        )
         if answers is None:
             return None
         table = table_of(
@@ -119,7 +124,7 @@ class TaskEvaluator(NamedTuple):
                 data.task,
                 rows=self.recipe.rows,
                 inputs=self.recipe.lengths.inputs,
-                targets=self.recipe.lengths.targets,
+                targets=self.targets,
             )
         return self.predictors[name]
 

@@ -95,7 +95,12 @@ class Predictor:
         return padded(ids, max(map(len, ids)))
 
     def answers(
-        self, arrays: Any, examples: Sequence[TaskExample], stop: Callable[[], bool]
+        self,
+        arrays: Any,
+        examples: Sequence[TaskExample],
+        stop: Callable[[], bool],
+        *,
+        with_text: bool,
     ) -> Answers | None:
         """Returns the network's answers; None if it was stopped.
 
@@ -103,17 +108,19 @@ class Predictor:
             arrays: weights of the network.
             examples: examples to answer.
             stop: called before every batch; True abandons the work.
+            with_text: whether to generate text where labels are scored.
         """
         ids, _ = cut_ids([one.input for one in examples], self.tokenizer, self.inputs)
+        texts, nats = [""] * len(ids), np.zeros((len(ids), 0))
         try:
-            texts = self._over(self._generate, arrays, ids, stop)
-            nats = self._over(self._label_nats, arrays, ids, stop) if self.task.labels else None
+            if self.task.labels:
+                nats = self._over(self._label_nats, arrays, ids, stop).astype(np.float64)
+            if with_text or not self.task.labels:
+                written = self._over(self._generate, arrays, ids, stop)
+                texts = [self.tokenizer.decode(row) for row in written]
         except Stop:
             return None
-        return Answers(
-            texts=[self.tokenizer.decode(row) for row in texts],
-            label_nats=np.zeros((len(ids), 0)) if nats is None else nats.astype(np.float64),
-        )
+        return Answers(texts, nats)
 
     def _over(
         self, program: Callable[..., jax.Array], arrays: Any, ids: list, stop: Callable[[], bool]

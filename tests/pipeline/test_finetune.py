@@ -7,15 +7,19 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from data.tasks.examples import read_task
+from data.tokens.tokenizer import load
 from eval.tasks.metrics import metrics_of
 from eval.tasks.scores import language_scores
 from pipeline import cli
 from pipeline.runs.best_step import best_step
 from pipeline.runs.directory import requested_step, saved_steps
+from pipeline.runs.open import load_run, restore
 from pipeline.runs.task_files import read_predictions, read_task_of
+from pipeline.training.sentence_losses import sentence_losses
 
 ROOT = Path(__file__).parents[2]
 TOPICS = ROOT / "tests/toy_tasks/topics/topics.yaml"
@@ -107,6 +111,38 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tuned, pretrained, t
     for path in sorted(tuned.glob("tasks/*/*.parquet")):
         assert (run / path.relative_to(tuned)).read_bytes() == path.read_bytes(), path
     assert (run / "best.json").read_bytes() == (tuned / "best.json").read_bytes()
+
+
+def test_evaluate_predicts_what_finetune_did_and_scores_sentences(tuned, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tuned, run)
+    step = best_step(run)
+    predictions = run / f"tasks/topics/test-step={step}.parquet"
+    predictions.unlink()
+    assert mswitch("evaluate", "--run", run, "--task", TOPICS, "--sentences", TOPICS) == 0
+    assert predictions.read_bytes() == (tuned / predictions.relative_to(run)).read_bytes()
+    table = pq.read_table(run / f"tasks/topics/sentences-step={step}.parquet").to_pandas()
+    data = read_task(str(TOPICS))
+    assert len(table) == len(data.test)
+    assert table["loss_nats"].gt(0).all()
+    assert not table["cut"].any()
+
+
+def test_a_sentence_costs_the_same_in_any_company(tuned, one_device):
+    recipe, trainer = load_run(tuned)
+    arrays, _ = restore(tuned, trainer, None)
+    tokenizer = load(tuned / "sentencepiece.model")
+    examples = read_task(str(TOPICS)).test
+    whole, some = (
+        sentence_losses(trainer, arrays, recipe, tokenizer, part)["loss_nats"].to_numpy()
+        for part in (examples, examples[5:8])
+    )
+    np.testing.assert_allclose(some, whole[5:8], rtol=1e-5)
+
+
+def test_nothing_to_evaluate_is_one_sentence(tuned, capsys):
+    assert mswitch("evaluate", "--run", tuned) == 2
+    assert "--tokens DIR" in capsys.readouterr().err
 
 
 def test_one_run_per_language_trains_and_predicts_that_language(pretrained, tmp_path, one_device):

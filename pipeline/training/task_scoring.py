@@ -1,0 +1,93 @@
+"""What `mswitch evaluate` writes about tasks: predictions, and the losses of parallel sentences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from data.stores.atomic import atomic_write
+from data.tasks.examples import TaskData
+from data.tokens.tokenizer import MODEL_FILE, load
+from model.train_step import Trainer
+from pipeline.errors import ArtifactError
+from pipeline.recipe.recipe import Recipe
+from pipeline.runs.task_files import predictions_file
+from pipeline.training.finetuning import Finetuning
+from pipeline.training.sentence_losses import sentence_losses
+from pipeline.training.task_evaluation import TEST, TaskEvaluator
+from pipeline.training.task_overlap import overlaps_with
+
+SENTENCES = "sentences"
+
+
+class TaskScoring:
+    """The scores of one checkpoint of a run on tasks.
+
+    Args:
+        run: directory of the run.
+        recipe: its recipe.
+        trainer: functions of its network.
+        arrays: weights of the checkpoint.
+        step: step of the checkpoint.
+    """
+
+    def __init__(self, run: Path, recipe: Recipe, trainer: Trainer, arrays: Any, step: int):
+        self.run, self.recipe, self.trainer = run, recipe, trainer
+        self.arrays, self.step = arrays, step
+        self.tokenizer = load(run / MODEL_FILE)
+
+    def predict(self, tasks: Sequence[TaskData], corpus: str | None) -> list[str]:
+        """Writes predictions on the test data of tasks; returns a sentence about each.
+
+        Args:
+            tasks: tasks with their data.
+            corpus: corpus of the pretraining, whose shared text is marked; None if not known.
+        """
+        targets = Finetuning(tuple(tasks), self.tokenizer, self.run / MODEL_FILE).targets
+        evaluator = TaskEvaluator(tasks, self.tokenizer, self.recipe, self.run, targets, {})
+        said = []
+        for data in tasks:
+            check_has_test(data)
+            shared = overlaps_with(corpus, data.test)
+            scores = evaluator.predict(
+                self.trainer, self.arrays, data, TEST, self.step, overlaps=shared
+            )
+            assert scores is not None  # it was not stopped
+            said.append(
+                f"{data.task.name}: {fmean(scores.values()):.1f} %, mean of {len(scores)} "
+                f"languages, in {predictions_file(self.run, data.task.name, TEST, self.step)}"
+            )
+        return said
+
+    def score_sentences(self, tasks: Sequence[TaskData]) -> list[str]:
+        """Writes the loss of each test sentence of tasks; returns a sentence about each task."""
+        said = []
+        for data in tasks:
+            check_has_test(data)
+            table = sentence_losses(
+                self.trainer, self.arrays, self.recipe, self.tokenizer, data.test
+            )
+            path = predictions_file(self.run, data.task.name, SENTENCES, self.step)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path, path.parents[2]) as unfinished:
+                pq.write_table(table, unfinished)
+            said.append(
+                f"{data.task.name}: {fmean(table['loss_nats'].to_pylist()):.1f} nats per sentence, "
+                f"mean of {table.num_rows:,} sentences, in {path}"
+            )
+        return said
+
+
+def check_has_test(data: TaskData) -> None:
+    """Checks that a task has test data.
+
+    Raises:
+        ArtifactError: if it has none.
+    """
+    if not data.test:
+        raise ArtifactError(
+            f"Task {data.task.name} was to be scored on its test split, which its description does "
+            f"not name ({', '.join(data.task.splits)}); add it to `splits`."
+        )
