@@ -15,7 +15,7 @@ import functools
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -53,14 +53,17 @@ class Kept(NamedTuple):
     every: int
     chosen: Callable[[], Collection[int]]
 
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Returns which of the checkpoints to keep: the last two, and those named above."""
-        chosen, steps = self.chosen(), [one.step for one in checkpoints]
-        last = steps[-KEPT:]
+    def of(self, steps: Sequence[int]) -> list[bool]:
+        """Returns which of these steps to keep: the last two, and those named above."""
+        chosen, last = self.chosen(), steps[-KEPT:]
         return [
             step in last or step in chosen or bool(self.every and step % self.every == 0)
             for step in steps
         ]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Returns what Orbax asks for: which of its checkpoints to keep."""
+        return self.of([one.step for one in checkpoints])
 
 
 class Checkpoints:
@@ -97,10 +100,8 @@ class Checkpoints:
         Raises:
             CheckpointError: if the previous one could not be written; older ones are untouched.
         """
-        named = by_path(state)
-        table = named | {FINGERPRINTS: fingerprints(list(named.values()), mesh_replicated(state))}
         try:
-            self._manager.save(step, args=ocp.args.StandardSave(table))
+            self._manager.save(step, args=ocp.args.StandardSave(table_of(state)))
         except Exception as error:  # Orbax and TensorStore raise classes of many libraries
             raise self._not_written(error) from error
 
@@ -126,26 +127,17 @@ class Checkpoints:
         Raises:
             CheckpointError: if files are missing or altered.
         """
-        named, everywhere = by_path(shapes), mesh_replicated(shapes)
         _silence_late_reads()
         try:
-            entry, compute = self._fingerprints_of(step)
-            numbers = jax.eval_shape(lambda *of: compute(list(of), everywhere), *named.values())
-            requested = named | {entry: with_shardings(numbers, everywhere)}
+            entry = ORDERLESS if self._is_orderless(step) else FINGERPRINTS
+            requested = requested_table(shapes, entry)
             table = self._manager.restore(step, args=ocp.args.StandardRestore(requested))
         except Exception as error:  # classes of many libraries, as in save
-            raise self._damaged(step, first_line(error)) from error
-        found = compute([table[name] for name in named], everywhere)
-        altered = np.argwhere(np.asarray(found) != np.asarray(table[entry]))
-        if altered.size:
-            raise self._damaged(step, f"{list(named)[altered[0][0]]} is not what was saved")
-        return jax.tree.unflatten(jax.tree.structure(shapes), [table[name] for name in named])
+            raise damaged(self.directory, step, first_line(error)) from error
+        return verified(self.directory, step, table, shapes, entry)
 
-    def _fingerprints_of(self, step: int) -> tuple[str, Callable[..., jax.Array]]:
-        """Returns the name of a checkpoint's fingerprints and the function that makes them."""
-        if ORDERLESS in (self._manager.item_metadata(step) or ()):
-            return ORDERLESS, orderless_fingerprints
-        return FINGERPRINTS, fingerprints
+    def _is_orderless(self, step: int) -> bool:
+        return ORDERLESS in (self._manager.item_metadata(step) or ())
 
     def set_aside(self, step: int) -> Path:
         """Moves a damaged checkpoint away, so that its step can be saved again.
@@ -177,18 +169,78 @@ class Checkpoints:
             self._manager.close()
 
     def _not_written(self, error: BaseException) -> CheckpointError:
-        whole = sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
-        return CheckpointError(
-            f"A checkpoint could not be written to {self.directory} ({reason(error)}); "
-            f"{f'{whole[-1]} is whole' if whole else 'there is no earlier one'}. "
-            "Make room or mend the disk; the same command then goes on from there."
-        )
+        whole = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
+        return not_written(self.directory, whole, reason(error), "Make room or mend the disk")
 
-    def _damaged(self, step: int, why: str) -> CheckpointError:
-        return CheckpointError(
-            f"Checkpoint {step} in {self.directory} is damaged ({why}); restore its files, or "
-            "remove it: the same command then goes on from the one before."
-        )
+
+def table_of(state: PyTree) -> dict[str, jax.Array]:
+    """Returns a state as a checkpoint holds it: arrays by name, with a fingerprint of each."""
+    named = by_path(state)
+    return named | {FINGERPRINTS: fingerprints(list(named.values()), mesh_replicated(state))}
+
+
+def requested_table(shapes: PyTree, entry: str = FINGERPRINTS) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of a checkpoint's table; `entry` is the name of its fingerprints."""
+    named, everywhere = by_path(shapes), mesh_replicated(shapes)
+    numbers = jax.eval_shape(lambda *of: _maker_of(entry)(list(of), everywhere), *named.values())
+    return named | {entry: with_shardings(numbers, everywhere)}
+
+
+def verified(
+    directory: object,
+    step: int,
+    table: Mapping[str, jax.Array],
+    shapes: State,
+    entry: str = FINGERPRINTS,
+) -> State:
+    """Returns the state in a table that was read.
+
+    Args:
+        directory: directory or address of the checkpoints, for messages.
+        step: step of the checkpoint.
+        table: arrays by name.
+        shapes: structure of the state.
+        entry: name of the fingerprints in the table.
+
+    Raises:
+        CheckpointError: if an array is not the one that was saved.
+    """
+    names = list(by_path(shapes))
+    found = _maker_of(entry)([table[name] for name in names], mesh_replicated(shapes))
+    altered = np.argwhere(np.asarray(found) != np.asarray(table[entry]))
+    if altered.size:
+        raise damaged(directory, step, f"{names[altered[0][0]]} is not what was saved")
+    return jax.tree.unflatten(jax.tree.structure(shapes), [table[name] for name in names])
+
+
+def _maker_of(entry: str) -> Callable[..., jax.Array]:
+    return orderless_fingerprints if entry == ORDERLESS else fingerprints
+
+
+def not_written(
+    directory: object, whole: Sequence[int], why: str, what_to_do: str
+) -> CheckpointError:
+    """Returns the error of a save that failed.
+
+    Args:
+        directory: directory or address of the checkpoints.
+        whole: steps of the checkpoints that are there.
+        why: cause, in words.
+        what_to_do: remedy, in words.
+    """
+    return CheckpointError(
+        f"A checkpoint could not be written to {directory} ({why}); "
+        f"{f'{max(whole)} is whole' if whole else 'there is no earlier one'}. "
+        f"{what_to_do}; the same command then goes on from there."
+    )
+
+
+def damaged(directory: object, step: int, why: str) -> CheckpointError:
+    """Returns the error of a checkpoint that cannot be read back as it was saved."""
+    return CheckpointError(
+        f"Checkpoint {step} in {directory} is damaged ({why}); restore its files, or "
+        "remove it: the same command then goes on from the one before."
+    )
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """The arguments of each command: one frozen dataclass per command, its docstrings the help text.
 
-Beside the standard library only tyro is imported here, so that `mswitch --help` takes a fraction of
-a second. Everything after a lone `--` is passed to Beam unchanged.
+Beside the standard library only tyro and addresses are imported here, so that `mswitch --help`
+takes a fraction of a second. Everything after a lone `--` is passed to Beam unchanged.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
+from data.stores.addresses import Place, place
+
+# A directory of a run: on this machine, or in an object store.
+RunPlace = Annotated[
+    Place,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: place(words[0]),
+        is_instance=lambda value: isinstance(value, Place),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
 TrackerName = Literal["wandb", "mlflow"]
 Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]
 
@@ -155,11 +169,12 @@ class Pretrain(StageArguments):
     gs://...)."""
     seeds: tuple[int, ...] = ()
     """Seeds of several runs, one after the other, in OUT-SEED each."""
-    out: Path
-    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/."""
-    start: Path | None = None
+    out: RunPlace
+    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/;
+    on this machine or on an object store (s3://..., gs://...)."""
+    start: RunPlace | None = None
     """Finished or imported run whose last weights are the first weights, instead of random ones."""
-    trunk: Path | None = None
+    trunk: RunPlace | None = None
     """Run of this recipe to branch off, finished or not: its weights and optimizer state at
     --branch-at are continued, and the learning rate falls linearly from there to 0 at `steps`."""
     branch_at: int | None = None
@@ -187,12 +202,12 @@ class Finetune(StageArguments):
     kept, and scored on test data at the end.
     """
 
-    run: Path
+    run: RunPlace
     """Finished or imported run; its last checkpoint, or its best, is fine-tuned."""
     task: tuple[str, ...]
     """Tasks: descriptions (FILE.yaml, FILE.json; docs/tasks.md), or shipped ones with the directory
     of their data (sib200=DIR)."""
-    out: Path
+    out: RunPlace
     """The fine-tuned run's directory: the files of `pretrain`, tasks/ and best.json."""
     languages: tuple[str, ...] = ()
     """Languages of the training examples; all if left out. One alone is the zero-shot mode."""
@@ -205,7 +220,7 @@ class Finetune(StageArguments):
     corpus: str | None = None
     """Directory that `mswitch clean` wrote: examples that share 13 words in a row with its pages
     are marked, so that scores can be read without them."""
-    teacher: Path | None = None
+    teacher: RunPlace | None = None
     """Fine-tuned run on the same tasks to distill, into a dense --run."""
     seeds: tuple[int, ...] = ()
     """Seeds of several runs, one after the other, in OUT-SEED each."""
@@ -230,7 +245,7 @@ class Distill(StageArguments):
     0.75 labels and 0.25 teacher's probabilities.
     """
 
-    teacher: Path
+    teacher: RunPlace
     """Finished or imported run; its last checkpoint is the teacher."""
     recipe: str = ""
     """Dense recipe from `mswitch recipes`: the teacher's baseline; or --config."""
@@ -239,7 +254,7 @@ class Distill(StageArguments):
     tokens: str
     """Directory of the tokens that the teacher was trained on, or its address on an object
     store."""
-    out: Path
+    out: RunPlace
     """The student's run directory, with the same files as for `pretrain`."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, as for `pretrain`; also distillation.hard_share, distillation.temperature, and
@@ -260,7 +275,7 @@ class Distill(StageArguments):
 class Evaluate(StageArguments):
     """Score a run's checkpoint: held-out pages, tasks, or the sentences of a parallel text."""
 
-    run: Path
+    run: RunPlace
     """Directory that `mswitch pretrain` wrote."""
     tokens: str = ""
     """Directory that `mswitch tokenize` wrote, or its address on an object store: its held-out
@@ -283,13 +298,13 @@ class Evaluate(StageArguments):
 class Report(StageArguments):
     """Compare runs per language: report.json, report.md, index.html."""
 
-    baseline: tuple[Path, ...]
+    baseline: tuple[RunPlace, ...]
     """Runs of the dense baseline, one per seed."""
-    candidate: tuple[Path, ...]
+    candidate: tuple[RunPlace, ...]
     """Runs of the candidate, one per seed."""
-    out: Path
+    out: RunPlace
     """Directory for the report."""
-    student: tuple[Path, ...] = ()
+    student: tuple[RunPlace, ...] = ()
     """Dense runs distilled from the candidate, for the share of its gain that they keep. Runs of
     one recipe name are seeds of one student."""
     also: tuple[str, ...] = ()
@@ -312,7 +327,7 @@ class Fill(StageArguments):
 
     text: Annotated[str, tyro.conf.Positional]
     """Text with the gaps <extra_id_0>, <extra_id_1>, ..."""
-    run: Path
+    run: RunPlace
     """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
     tokens: int = 32
     """Largest number of tokens to generate."""
@@ -333,7 +348,7 @@ class ImportHf(StageArguments):
 
     directory: Annotated[Path, tyro.conf.Positional]
     """Directory with config.json, *.safetensors and spiece.model."""
-    out: Path
+    out: RunPlace
     """The run's directory; its only checkpoint is step 0."""
     inputs: int = 512
     """Input tokens per row, in evaluation and in further training."""
@@ -345,9 +360,9 @@ class ImportHf(StageArguments):
 class ExportHf(StageArguments):
     """Export a run's network and vocabulary as files that Transformers loads."""
 
-    run: Path
+    run: RunPlace
     """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
-    out: Path
+    out: RunPlace
     """Directory for config.json, model.safetensors, spiece.model and tokenizer.json."""
     step: int | None = None
     """Step of the checkpoint to export; the last one if left out."""
@@ -402,8 +417,8 @@ class Inspect:
     """Verify any artifact, checksums included, and print its contents."""
 
     directory: Annotated[str, tyro.conf.Positional]
-    """Directory that a command wrote; for a corpus or token blocks also an address on an object
-    store."""
+    """Directory that a command wrote: a corpus, token blocks or a run also by its address on an
+    object store."""
     json: bool = False
     """Print the manifest as JSON, with the losses of a run by step, once all is verified."""
     cache: CacheOptions = field(default=CacheOptions())

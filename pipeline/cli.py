@@ -213,8 +213,7 @@ def check_paths(name: str, command: Any) -> None:
         if SCHEME.fullmatch(path.parts[0] if path.parts else ""):
             raise ArtifactError(
                 f"{name} was given {str(path).replace(':/', '://', 1)} where it reads or writes on "
-                "this machine; name a path here, a mounted store's for instance, or copy to and "
-                "from the store yourself."
+                "this machine; name a path here, and copy to or from the store yourself."
             )
 
 

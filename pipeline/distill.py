@@ -11,13 +11,14 @@ import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 from msgspec.structs import asdict
 
+from data.stores.addresses import Place
+from data.stores.files import exists
 from data.stores.json_files import read_json
 from model.loss.distillation import Distillation, DistillationConfig
 from model.sharding.mesh import make_mesh
@@ -93,7 +94,7 @@ def run(arguments: Distill) -> None:
         carry_out(prepared, training, {"teacher": record})
 
 
-def check_same_teacher(out: Path, record: Mapping[str, Any]) -> None:
+def check_same_teacher(out: Place, record: Mapping[str, Any]) -> None:
     """Checks that a resumed student has the teacher of its earlier steps.
 
     Args:
@@ -104,7 +105,7 @@ def check_same_teacher(out: Path, record: Mapping[str, Any]) -> None:
         ArtifactError: if the run's recipe.json records other weights.
     """
     path = out / "recipe.json"
-    there = read_json(path, RunRecord).teacher if path.exists() else None
+    there = read_json(path, RunRecord).teacher if exists(path) else None
     if there is None:
         return
     recorded = {name: value for name, value in asdict(there).items() if value != ""}

@@ -5,9 +5,10 @@ intervals.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
+from data.stores.addresses import Place
+from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model.train_step import Trainer
 from pipeline.arguments import Evaluate
@@ -113,7 +114,7 @@ def intents(arguments: Evaluate) -> list[Intent]:
                 checkpoint_read("run", run, request.step),
                 Reading("tokens", arguments.tokens, len(shards), size, f"{pages:,} held-out pages"),
             ],
-            writes=str(evaluation_file(run, request.step).relative_to(run)),
+            writes=f"evaluation/{evaluation_file(run, request.step).name}",
             out=run,
             work=f"step {request.step:,} of {request.recipe.name} on {pages:,} held-out pages",
             time=expected_time(run),
@@ -121,7 +122,7 @@ def intents(arguments: Evaluate) -> list[Intent]:
     ]
 
 
-def expected_time(run: Path) -> str:
+def expected_time(run: Place) -> str:
     """Returns the mean time of the evaluations that a training made, in words."""
     seconds, count = evaluating_seconds(run), len(evaluated_steps(run))
     if not seconds or not count:
@@ -209,7 +210,7 @@ def check_replaces(arguments: Evaluate, step: int, tokens: str) -> None:
         ArtifactError: if the existing evaluation was made from other or unrecorded tokens.
     """
     path = evaluation_file(arguments.run, step)
-    if not path.exists():
+    if not exists(path):
         return
     trained_on = find_run(arguments.run).inputs.get("tokens", "")
     scored = scored_tokens(path)

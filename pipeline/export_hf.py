@@ -9,16 +9,16 @@ model is loaded with `trust_remote_code=True`. A network that has no form there 
 token) is refused before anything is written.
 """
 
-import shutil
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors.numpy import save_file
 
-from data.stores.atomic import atomic_write, write_text
+from data.stores.addresses import Place
+from data.stores.atomic import atomic_write, write_bytes, write_text
 from data.stores.digests import digest_of_contents
+from data.stores.files import read_bytes
 from data.stores.json_files import write_json
 from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
 from data.tokens.tokenizer_json import tokenizer_json
@@ -104,7 +104,8 @@ def run(arguments: ExportHf) -> None:
         with atomic_write(arguments.out / WEIGHTS) as unfinished:
             save_file(state, unfinished, metadata={"format": "pt"})
             unfinished.chmod(0o644)  # as the other files; the library sets 600
-        holds = {"arrays": len(state), "sha256": digest_of_contents(arguments.out / WEIGHTS)}
+            digest = digest_of_contents(unfinished)
+        holds = {"arrays": len(state), "sha256": digest}
         finish(intent, holds)
         kind = config["architectures"][0]
         print_end(
@@ -122,11 +123,11 @@ def modeling_code(config: Mapping[str, Any]) -> str:
     return (resources.files("model.hugging_face") / f"{MODELING}.py").read_text(encoding="utf-8")
 
 
-def write_tokenizer(model: Path, out: Path, longest: int) -> None:
+def write_tokenizer(model: Place, out: Place, longest: int) -> None:
     """Writes the vocabulary in the files that Transformers reads."""
-    with atomic_write(out / VOCABULARY) as unfinished:
-        shutil.copyfile(model, unfinished)
-    write_json(out / "tokenizer.json", tokenizer_json(model.read_bytes()))
+    content = read_bytes(model)
+    write_bytes(out / VOCABULARY, content)
+    write_json(out / "tokenizer.json", tokenizer_json(content))
     pieces = load(model).processor
     settings = {
         # This class loads tokenizer.json unchanged; T5Tokenizer would rebuild it without bytes.

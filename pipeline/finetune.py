@@ -9,12 +9,12 @@ predictions on test data end the run (docs/decisions/fine-tuning.md).
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import jax
 
+from data.stores.addresses import Place
 from data.tasks.examples import TaskData
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.checkpoint import with_shardings
@@ -184,7 +184,7 @@ def resolved(arguments: Finetune) -> Request:
     return Request(replace(prepared, inputs=inputs, blocks=blocks), finetuning, teacher)
 
 
-def recipe_of(run: Path) -> Recipe:
+def recipe_of(run: Place) -> Recipe:
     """Returns the recipe of a finished run.
 
     Raises:

@@ -14,7 +14,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from data.examples.span_corruption import lengths_for_inputs
-from data.stores.atomic import atomic_write
+from data.stores.addresses import Place
+from data.stores.atomic import write_bytes
 from data.stores.digests import digest_of_contents
 from data.stores.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, load
@@ -175,14 +176,13 @@ def read_weights(paths: list[Path]) -> dict[str, np.ndarray]:
     return state
 
 
-def write_vocabulary(source: Path, out: Path, recipe: Recipe) -> None:
+def write_vocabulary(source: Path, out: Place, recipe: Recipe) -> None:
     """Writes the vocabulary with its sentinels.
 
     Raises:
         ArtifactError: if it has more ids than the embedding has rows.
     """
-    with atomic_write(out / MODEL_FILE) as unfinished:
-        unfinished.write_bytes(with_sentinels(source))
+    write_bytes(out / MODEL_FILE, with_sentinels(source))
     size = load(out / MODEL_FILE).size
     if size > recipe.model.vocabulary_rows:
         raise ArtifactError(

@@ -8,8 +8,8 @@ again, and one on other inputs is refused, as by every stage. Runs, corpus and t
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
+from data.stores.addresses import Place
 from data.stores.atomic import write_text
 from data.stores.digests import digest_of_contents
 from data.stores.files import exists, join_path, read_bytes
@@ -245,11 +245,14 @@ def _check_named_once(arguments: Report) -> None:
         ArtifactError: if one is.
     """
     for name in ("baseline", "candidate", "student"):
-        named = [directory.resolve() for directory in getattr(arguments, name)]
-        if twice := [str(one) for one in dict.fromkeys(named) if named.count(one) > 1]:
+        named = [further_models.identity(one) for one in getattr(arguments, name)]
+        if twice := [one for one in dict.fromkeys(named) if named.count(one) > 1]:
             raise ArtifactError(f"--{name} names {', '.join(twice)} twice; name each run once.")
-    sides = [{one.resolve() for one in side} for side in (arguments.baseline, arguments.candidate)]
-    if both := sorted(map(str, sides[0] & sides[1])):
+    sides = [
+        {further_models.identity(one) for one in side}
+        for side in (arguments.baseline, arguments.candidate)
+    ]
+    if both := sorted(sides[0] & sides[1]):
         raise ArtifactError(
             f"--baseline and --candidate both name {', '.join(both)}; a run against itself has no "
             "gain: name two runs."
@@ -280,7 +283,7 @@ def _check_same_inputs(intent: Intent) -> None:
                 raise ArtifactError(_other_inputs(out, there.inputs, inputs))
 
 
-def _other_inputs(out: Path | str, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+def _other_inputs(out: Place | str, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
     differing = [name for name in {**there, **inputs} if there.get(name) != inputs.get(name)]
     return (
         f"{out} holds a report on other inputs ({len(differing)} files differ, such as "

@@ -21,7 +21,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import grain
@@ -34,6 +33,7 @@ from data.examples.schedule import LANES, Schedule
 from data.examples.seeds import hash_seed
 from data.examples.span_corruption import Lengths, corrupt_rows, random_numbers
 from data.examples.window_order import WindowOrder, reversed_bits, window_order
+from data.stores.addresses import Place
 from data.tokens.block_files import BlockFile
 from data.tokens.blocks import TokenBlocks, TokenStream
 from data.tokens.tokenizer import MODEL_FILE
@@ -123,7 +123,7 @@ class Examples:
             self.blocks.files.prefetch(self.files(indices))
 
     @property
-    def vocabulary(self) -> Path:
+    def vocabulary(self) -> Place:
         """File of the SentencePiece model that made the ids."""
         return self.blocks.directory / MODEL_FILE
 
@@ -174,7 +174,7 @@ class ExampleSource(Protocol):
         ...
 
     @property
-    def vocabulary(self) -> Path:
+    def vocabulary(self) -> Place:
         """File of the SentencePiece model that made the ids."""
         ...
 

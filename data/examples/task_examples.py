@@ -10,7 +10,6 @@ further source may be pretraining itself, with its own examples in their order.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from data.examples.loader import Examples, Exposure
 from data.examples.permutation import permute
 from data.examples.schedule import Schedule
 from data.examples.seeds import hash_seeds
+from data.stores.addresses import Place
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import EOS, PADDING, Tokenizer
 
@@ -96,7 +96,7 @@ class TaskExamples:
     inputs: int
     targets: int
     seed: int
-    vocabulary: Path
+    vocabulary: Place
     pretraining: Examples | None = None
 
     @cached_property

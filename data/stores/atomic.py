@@ -122,8 +122,13 @@ def _create_here(path: Path, content: bytes) -> bool:
 
 def write_text(path: str | Path, text: str) -> None:
     """Writes a small file atomically, as UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a small file atomically."""
     with atomic_write(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content)
 
 
 def upload(source: Path, path: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from data.stores.files import is_remote, read_bytes
+
 
 def digest_of_files(files: Iterable[tuple[str, int]]) -> str:
     """Returns a digest of names and sizes: enough to notice other inputs, cheap for terabytes."""
@@ -21,9 +23,11 @@ def digest_of_directory(directory: Path) -> str:
     )
 
 
-def digest_of_contents(path: Path) -> str:
-    """Returns a digest of a local file's bytes."""
-    with path.open("rb") as file:
+def digest_of_contents(path: str | Path) -> str:
+    """Returns a digest of a file's bytes; a file of a store must fit into memory."""
+    if is_remote(path):
+        return digest_of_bytes(read_bytes(path))
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

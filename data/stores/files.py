@@ -36,7 +36,21 @@ def join_path(directory: str | Path, *names: str) -> str:
 
 def exists(path: str | Path) -> bool:
     """Returns whether there is such a file."""
-    return _size(str(path)) is not None if is_remote(path) else Path(path).exists()
+    return size_of(path) is not None if is_remote(path) else Path(path).exists()
+
+
+def size_of(path: str | Path) -> int | None:
+    """Returns the size of a file in bytes; None if there is no such file."""
+    if not is_remote(path):
+        return Path(path).stat().st_size if Path(path).is_file() else None
+    filesystem, root = open_store(str(path))
+    entry = with_retries(_unless_missing(lambda: filesystem.info(root)), str(path))
+    return entry["size"] if entry and entry["type"] == "file" else None
+
+
+def is_directory(path: str | Path) -> bool:
+    """Returns whether there is such a directory; in a store, anything below it."""
+    return bool(names_in(path)) if is_remote(path) else Path(path).is_dir()
 
 
 def sizes_in(directory: str | Path) -> dict[str, int]:
@@ -126,7 +140,7 @@ def read_at_most(path: str | Path, most_bytes: int) -> bytes | None:
     if not is_remote(path):
         with Path(path).open("rb") as file:
             content = file.read(most_bytes + 1)
-    elif (size := _size(str(path))) == 0:
+    elif (size := size_of(path)) == 0:
         content = b""  # S3 answers 416 to a range of an empty object
     elif size is not None and size > most_bytes:
         return None
@@ -154,13 +168,6 @@ def remove(path: str | Path) -> None:
 def _children(directory: str | Path) -> list[Path]:
     found = Path(directory)
     return sorted(found.iterdir()) if found.is_dir() else []
-
-
-def _size(path: str) -> int | None:
-    """Returns the size of a file of a store; None if there is no such file."""
-    filesystem, root = open_store(path)
-    entry = with_retries(_unless_missing(lambda: filesystem.info(root)), path)
-    return entry["size"] if entry and entry["type"] == "file" else None
 
 
 def _entries(directory: str | Path, *kinds: str) -> dict[str, dict[str, Any]]:

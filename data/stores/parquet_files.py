@@ -13,25 +13,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import DataError, is_system_error
+from data.stores.files import local_copy
 from data.stores.parquet_limits import bounded_batches, texts
 
 LONGEST = 200  # characters of Arrow's message
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: str | Path, schema: pa.Schema) -> pa.Table:
     """Returns the columns of a schema, converted to its types.
 
     Raises:
         DataError: if the file is damaged, lacks a column, has one of another type, or has a number
             missing.
     """
-    with sentences_for(str(path)), _opened(path, schema) as file:
+    with (
+        sentences_for(str(path)),
+        local_copy(str(path)) as here,
+        _opened(here, schema) as file,
+    ):
         if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
             raise DataError(
                 f"{path} should have the columns {', '.join(schema.names)} and lacks the columns "
                 f"{', '.join(missing)}; restore the file, or write it again."
             )
-        batches = bounded_batches(file, schema.names, path.stat().st_size)
+        batches = bounded_batches(file, schema.names, here.stat().st_size)
         columns = pa.schema([file.schema_arrow.field(name) for name in schema.names])
         table = pa.Table.from_batches(batches, columns).cast(schema)
         table.validate(full=True)

@@ -16,6 +16,7 @@ import sentencepiece
 from jaxtyping import Int
 
 from data.errors import DataError
+from data.stores.files import exists, read_bytes
 from data.tokens.character_map import check_character_maps
 
 MODEL_FILE = "sentencepiece.model"  # in every directory with a vocabulary
@@ -100,7 +101,7 @@ class Tokenizer:
         return sizes
 
 
-def load(path: Path) -> Tokenizer:
+def load(path: str | Path) -> Tokenizer:
     """Loads a `.model` file.
 
     Raises:
@@ -117,19 +118,19 @@ def load(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def load_any(path: Path) -> Tokenizer:
+def load_any(path: str | Path) -> Tokenizer:
     """Loads a `.model` file in T5's layout, with or without sentinels.
 
     Raises:
         DataError: if the file is missing, is not a SentencePiece model, or has other ids for
             padding, EOS and unknown.
     """
-    if not path.exists():
+    if not exists(path):
         raise DataError(
             f"A vocabulary was expected at {path}, which does not exist; train one first."
         )
     try:
-        tokenizer = Tokenizer(path.read_bytes())
+        tokenizer = Tokenizer(read_bytes(path))
     except DataError as error:
         raise DataError(f"{path} cannot be used. {error}") from error
     found = tokenizer.processor

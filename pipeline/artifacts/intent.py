@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.stores.files import is_remote
+from data.stores.files import is_remote, size_of
 from pipeline.artifacts import claims
 from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.output_lock import check_free, check_no_links, output_lock
@@ -214,7 +214,7 @@ def bytes_in_words(count: int) -> str:
     return f"{size:,.3g} TB"
 
 
-def files_of(name: str, place: Path | str, paths: Iterable[Path], holds: str = "") -> Reading:
-    """Returns local files as something that is read; directories among them do not count."""
-    sizes = [path.stat().st_size for path in paths if path.is_file()]
+def files_of(name: str, place: Path | str, paths: Iterable[Path | str], holds: str = "") -> Reading:
+    """Returns files as something that is read; directories among them do not count."""
+    sizes = [size for path in paths if (size := size_of(path)) is not None]
     return Reading(name, str(place), len(sizes), sum(sizes), holds)

@@ -5,10 +5,11 @@ JAX is not imported.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from msgspec import Struct
 
+from data.stores.addresses import Place
+from data.stores.files import exists
 from data.stores.json_files import read_json, write_json
 from data.stores.json_shapes import Count
 
@@ -29,13 +30,13 @@ class BestStep(Struct, frozen=True):
     scores: dict[str, float]
 
 
-def best_step(directory: Path) -> int | None:
+def best_step(directory: Place) -> int | None:
     """Returns the step of the best checkpoint; None for a run that is not fine-tuned."""
     path = directory / BEST
-    return read_json(path, BestStep).step if path.exists() else None
+    return read_json(path, BestStep).step if exists(path) else None
 
 
-def write_best_step(directory: Path, scores: Mapping[int, float]) -> BestStep:
+def write_best_step(directory: Place, scores: Mapping[int, float]) -> BestStep:
     """Writes the scores and their best step.
 
     Args:

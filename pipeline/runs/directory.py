@@ -4,9 +4,9 @@ Every command that reads a run uses these functions, so each fault has one messa
 imported, because a report needs none.
 """
 
-from pathlib import Path
-
+from data.stores.addresses import Address, Place
 from data.stores.digests import digest_of_contents
+from data.stores.files import exists, files_below, is_directory
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
@@ -14,18 +14,19 @@ from pipeline.artifacts.claims import CLAIM, MANIFEST, read_head
 from pipeline.artifacts.intent import Reading, files_of
 from pipeline.errors import ArtifactError
 from pipeline.runs.best_step import best_step
+from pipeline.runs.checkpoint_records import read_record, steps_in
 from pipeline.runs.record import RunRecord
 
 RECIPE = "recipe.json"
 
 
-def find_run(directory: Path) -> RunRecord:
+def find_run(directory: Place) -> RunRecord:
     """Returns the recipe.json of a run, finished or not.
 
     Raises:
         ArtifactError: if there is no run.
     """
-    if not (directory / RECIPE).exists():
+    if not exists(directory / RECIPE):
         raise ArtifactError(
             f"A run was expected in {directory}, which {_held_instead(directory)}; name a "
             "directory that `mswitch pretrain`, `mswitch distill` or `mswitch import-hf` wrote."
@@ -33,14 +34,14 @@ def find_run(directory: Path) -> RunRecord:
     return read_json(directory / RECIPE, RunRecord)
 
 
-def find_finished_run(directory: Path) -> RunRecord:
+def find_finished_run(directory: Place) -> RunRecord:
     """Returns the recipe.json of a finished run: trained to its end, or imported.
 
     Raises:
         ArtifactError: if there is no run, or it is not finished.
     """
     about = find_run(directory)
-    if not (directory / MANIFEST).exists():
+    if not exists(directory / MANIFEST):
         raise ArtifactError(
             f"A finished run was expected in {directory}, which holds an unfinished one; repeat "
             "the command that started it, which resumes it, or name another run."
@@ -48,13 +49,12 @@ def find_finished_run(directory: Path) -> RunRecord:
     return about
 
 
-def saved_steps(directory: Path) -> list[int]:
+def saved_steps(directory: Place) -> list[int]:
     """Returns the steps of a run's checkpoints, in order; none if it has none."""
-    found = (directory / "checkpoints").glob("*")
-    return sorted(int(path.name) for path in found if path.name.isdigit())
+    return steps_in(directory / "checkpoints")
 
 
-def requested_step(directory: Path, step: int | None) -> int:
+def requested_step(directory: Place, step: int | None) -> int:
     """Returns the step of the requested checkpoint: for None the best or, without, the last one.
 
     Raises:
@@ -77,25 +77,29 @@ def requested_step(directory: Path, step: int | None) -> int:
     return best if best in steps else steps[-1]
 
 
-def checkpoint_read(name: str, directory: Path, step: int | None) -> Reading:
+def checkpoint_read(name: str, directory: Place, step: int | None) -> Reading:
     """Returns a run's checkpoint as something that is read; the last one for None.
 
     Raises:
         ArtifactError: if there is no such checkpoint.
     """
     step = requested_step(directory, step)
-    files = (directory / "checkpoints" / str(step)).rglob("*")
-    return files_of(name, directory, files, f"the checkpoint of step {step:,}")
+    checkpoints, holds = directory / "checkpoints", f"the checkpoint of step {step:,}"
+    if isinstance(checkpoints, Address):
+        folder = checkpoints / read_record(checkpoints, step).folder
+        sizes = [file.size for file in files_below(folder)]
+        return Reading(name, str(directory), len(sizes), sum(sizes), holds)
+    return files_of(name, directory, (checkpoints / str(step)).rglob("*"), holds)
 
 
-def _held_instead(directory: Path) -> str:
+def _held_instead(directory: Place) -> str:
     for name, state in ((MANIFEST, ""), (CLAIM, "unfinished ")):
-        if (directory / name).exists():
+        if exists(directory / name):
             return f"holds {state}{read_head(directory, name).stage} output, no {RECIPE}"
-    return f"holds no {RECIPE}" if directory.is_dir() else "does not exist"
+    return f"holds no {RECIPE}" if is_directory(directory) else "does not exist"
 
 
-def check_same_vocabulary(directory: Path, blocks: TokenBlocks) -> None:
+def check_same_vocabulary(directory: Place, blocks: TokenBlocks) -> None:
     """Checks that a run and token blocks have the same vocabulary.
 
     Raises:

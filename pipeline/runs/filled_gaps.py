@@ -5,13 +5,14 @@ The code of the language stands first and Latin words between the texts, so a te
 right-to-left text keeps gap, filling and truth apart. Control characters of a page are escaped.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 from rich.cells import cell_len
 
 from data.control_characters import escape_controls
+from data.stores.addresses import Place
+from data.stores.files import exists
 from data.stores.parquet_files import read_table
 from pipeline.runs.finished import evaluated_steps
 
@@ -39,25 +40,25 @@ class FilledGap(NamedTuple):
     after: str
 
 
-def gaps_file(directory: Path, step: int) -> Path:
+def gaps_file(directory: Place, step: int) -> Place:
     """Returns the path of the gaps that an evaluation filled."""
     return directory / "evaluation" / f"gaps-step={step}.parquet"
 
 
-def read_gaps(directory: Path, step: int) -> list[FilledGap]:
+def read_gaps(directory: Place, step: int) -> list[FilledGap]:
     """Returns the gaps that a step's evaluation filled; none if it filled none.
 
     Raises:
         DataError: if their file is damaged.
     """
     path = gaps_file(directory, step)
-    if not path.exists():
+    if not exists(path):
         return []
     rows = read_table(path, SCHEMA).to_pylist()
     return [FilledGap(**{name: value or "" for name, value in row.items()}) for row in rows]
 
 
-def latest_gaps(directory: Path) -> tuple[int, list[FilledGap]]:
+def latest_gaps(directory: Place) -> tuple[int, list[FilledGap]]:
     """Returns the gaps of the last evaluation that filled any, and its step; 0 if none did.
 
     Raises:

@@ -8,11 +8,12 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from data.errors import DataError
+from data.stores.addresses import Place
+from data.stores.files import exists, names_in, read_bytes
 from data.stores.json_files import decode_json, read_json
 from data.stores.parquet_files import read_table
 from eval import language_loss
@@ -39,7 +40,7 @@ class FinishedRun:
         imported: whether `mswitch import-hf` wrote the run.
     """
 
-    directory: Path
+    directory: Place
     recipe: Mapping[str, Any]
     about: RunRecord
     evaluations: Mapping[int, PageLosses]
@@ -68,7 +69,7 @@ class FinishedRun:
         return tuple(sorted(self.about.devices))
 
 
-def evaluation_files(directory: Path) -> dict[int, Path]:
+def evaluation_files(directory: Place) -> dict[int, Place]:
     """Returns a run's evaluation files by step, ascending.
 
     Raises:
@@ -83,14 +84,14 @@ def evaluation_files(directory: Path) -> dict[int, Path]:
     return found
 
 
-def evaluated_steps(directory: Path) -> dict[int, Path]:
+def evaluated_steps(directory: Place) -> dict[int, Place]:
     """Returns a run's evaluation files by step, ascending; none if it was never evaluated."""
-    paths = (directory / "evaluation").glob("step=*.parquet")
-    found = {int(of[1]): path for path in paths if (of := _EVALUATION.fullmatch(path.name))}
-    return dict(sorted(found.items()))
+    folder = directory / "evaluation"
+    found = {int(of[1]): of[0] for of in map(_EVALUATION.fullmatch, names_in(folder)) if of}
+    return {step: folder / name for step, name in sorted(found.items())}
 
 
-def read_run(directory: Path) -> FinishedRun:
+def read_run(directory: Place) -> FinishedRun:
     """Returns a finished run.
 
     Raises:
@@ -129,36 +130,36 @@ def read_run(directory: Path) -> FinishedRun:
     )
 
 
-def files_read(directory: Path) -> dict[str, Path]:
+def files_read(directory: Place) -> dict[str, Place]:
     """Returns the files of a run that a report reads, by a name of each."""
     names = ("recipe.json", "metrics.jsonl", "mixture.json")
-    files = {name: directory / name for name in names if (directory / name).exists()}
+    files = {name: directory / name for name in names if exists(directory / name)}
     files |= {str(step): path for step, path in evaluation_files(directory).items()}
     routing = routing_file(directory)
     return files | ({"routing": routing} if routing else {})
 
 
-def routing_file(directory: Path) -> Path | None:
+def routing_file(directory: Place) -> Place | None:
     """Returns the routing file of a run's last evaluation, or None if there is none."""
     *_, last = evaluation_files(directory).values()
     path = last.with_name(f"routing-{last.name}")
-    return path if path.exists() else None
+    return path if exists(path) else None
 
 
-def _is_imported(directory: Path) -> bool:
+def _is_imported(directory: Place) -> bool:
     return claims.stage_of(directory) == "import-hf"
 
 
-def read_metrics(path: Path) -> list[dict[str, float | None]]:
+def read_metrics(path: Place) -> list[dict[str, float | None]]:
     """Returns the lines of a run's log; none if there is no log.
 
     Raises:
         ArtifactError: if a line is broken.
     """
-    if not path.exists():
+    if not exists(path):
         return []
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_bytes(path).splitlines()
         return [decode_json(line, dict[str, float | None], str(path)) for line in lines if line]
     except DataError as error:
         raise ArtifactError(
@@ -167,8 +168,8 @@ def read_metrics(path: Path) -> list[dict[str, float | None]]:
         ) from error
 
 
-def _tokens_seen(path: Path) -> dict[str, float]:
-    languages = read_json(path, MixtureRecord).languages if path.exists() else {}
+def _tokens_seen(path: Place) -> dict[str, float]:
+    languages = read_json(path, MixtureRecord).languages if exists(path) else {}
     return {code: one.tokens_seen for code, one in languages.items()}
 
 

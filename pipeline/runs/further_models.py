@@ -1,8 +1,8 @@
 """The models that a report shows beside its two sides, as `--also NAME=RUN ...` names them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from data.stores.addresses import Address, Place, place
 from eval.further import MOST
 from eval.side import Side
 from pipeline.errors import ArtifactError
@@ -10,13 +10,13 @@ from pipeline.errors import ArtifactError
 LONGEST = 40  # characters of a name
 
 
-def named(also: Sequence[str]) -> dict[str, list[Path]]:
+def named(also: Sequence[str]) -> dict[str, list[Place]]:
     """Returns the runs of each model; words of one name are seeds of one model.
 
     Raises:
         ArtifactError: if a word is not NAME=RUN, or there are too many models.
     """
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[Place]] = {}
     for word in also:
         name, separator, run = word.partition("=")
         if not (separator and run and 0 < len(name.strip()) <= LONGEST) or "/" in name:
@@ -24,7 +24,7 @@ def named(also: Sequence[str]) -> dict[str, list[Path]]:
                 f"--also was given {word!r}; write NAME=RUN, with a name of at most {LONGEST} "
                 "characters and no slash."
             )
-        found.setdefault(name.strip(), []).append(Path(run))
+        found.setdefault(name.strip(), []).append(place(run))
     if len(found) > MOST:
         raise ArtifactError(
             f"--also names {len(found)} models; a report shows at most {MOST} beside its two "
@@ -33,21 +33,26 @@ def named(also: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
-def check_named_once(also: Sequence[str], sides: set[Path]) -> None:
+def check_named_once(also: Sequence[str], sides: set[str]) -> None:
     """Checks that no run is named twice, or is of a side already.
 
     Args:
         also: words of --also.
-        sides: resolved directories of both sides.
+        sides: directories of both sides, as `identity` has them.
 
     Raises:
         ArtifactError: if one is.
     """
-    runs = [one.resolve() for directories in named(also).values() for one in directories]
-    if twice := [str(one) for one in dict.fromkeys(runs) if runs.count(one) > 1 or one in sides]:
+    runs = [identity(one) for directories in named(also).values() for one in directories]
+    if twice := [one for one in dict.fromkeys(runs) if runs.count(one) > 1 or one in sides]:
         raise ArtifactError(
             f"--also names {', '.join(twice)}, which is named already; name each run once."
         )
+
+
+def identity(run: Place) -> str:
+    """Returns the one name of a run, whose directory may be named in several ways."""
+    return run if isinstance(run, Address) else str(run.resolve())
 
 
 def check_names(models: Sequence[Side]) -> None:

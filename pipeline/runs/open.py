@@ -6,12 +6,12 @@ on any mesh, and bitwise on the same mesh (of GPUs with `--deterministic`).
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 import jax
 
-from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from data.stores.addresses import Place
+from model.checkpoint import CheckpointError, with_shardings
 from model.sharding.mesh import make_mesh
 from model.train_step import Trainer
 from pipeline.errors import ArtifactError
@@ -19,9 +19,10 @@ from pipeline.recipe.mesh_choice import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import RECIPE, find_run, requested_step
+from pipeline.runs.stored_checkpoints import open_checkpoints
 
 
-def load_run(directory: Path) -> tuple[Recipe, Trainer]:
+def load_run(directory: Place) -> tuple[Recipe, Trainer]:
     """Returns a run's recipe and its functions, on the devices of this machine.
 
     Raises:
@@ -39,13 +40,13 @@ def trainer_here(recipe: Recipe) -> Trainer:
     return trainer_on(recipe, make_mesh(shape, used))
 
 
-def restore(directory: Path, trainer: Trainer, step: int | None) -> tuple[Any, int]:
+def restore(directory: Place, trainer: Trainer, step: int | None) -> tuple[Any, int]:
     """Returns the weights of a checkpoint (the last one for None) and its step.
 
     Raises:
         ArtifactError: if there is no such checkpoint.
     """
-    checkpoints = Checkpoints(directory / "checkpoints")
+    checkpoints = open_checkpoints(directory / "checkpoints")
     try:
         step = requested_step(directory, step)
         shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)

@@ -5,13 +5,13 @@ JAX is not imported.
 """
 
 from dataclasses import asdict
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
 from data.stores.json_files import read_json, write_json
 from data.stores.parquet_files import read_table
@@ -22,26 +22,25 @@ from eval.tasks.predictions import SCHEMA, Predictions, from_table
 DESCRIPTION = "task.json"
 
 
-def predictions_file(directory: Path, task: str, split: str, step: int) -> Path:
+def predictions_file(directory: Place, task: str, split: str, step: int) -> Place:
     """Returns the path of the predictions of one split."""
     return directory / "tasks" / task / f"{split}-step={step}.parquet"
 
 
-def write_predictions(path: Path, task: Task, table: pa.Table) -> None:
+def write_predictions(path: Place, task: Task, table: pa.Table) -> None:
     """Writes predictions with an atomic rename, and before them the task's description."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path.parent / DESCRIPTION, asdict(task))
-    with atomic_write(path, path.parents[2]) as unfinished:
+    with atomic_write(path, path.parent.parent.parent) as unfinished:
         pq.write_table(table, unfinished)
 
 
-def read_task_of(path: Path) -> Task:
+def read_task_of(path: Place) -> Task:
     """Returns the description beside predictions."""
     place = path.parent / DESCRIPTION
     return task_of(read_json(place, dict[str, Any]), str(place))
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Place) -> Predictions:
     """Returns predictions.
 
     Raises:

@@ -9,19 +9,20 @@ MiniCPM, section 4).
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import jax
 
+from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
-from model.checkpoint import Checkpoints, with_shardings
+from model.checkpoint import with_shardings
 from model.train_step import Trainer, TrainState
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import FREE, Recipe, recipe_from_json, recipe_to_json
 from pipeline.runs.directory import RECIPE, find_run, saved_steps
+from pipeline.runs.stored_checkpoints import open_checkpoints
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.run import input_digests
 
@@ -38,7 +39,7 @@ class Branch:
         at: step of the trunk's checkpoint.
     """
 
-    trunk: Path
+    trunk: Place
     at: int
 
     def decayed(self, recipe: Recipe) -> Recipe:
@@ -100,7 +101,7 @@ class Branch:
         """Returns the digests of the trunk's inputs, which are the branch's too."""
         return find_run(self.trunk).inputs
 
-    def write_first_state(self, out: Path, trainer: Trainer) -> None:
+    def write_first_state(self, out: Place, trainer: Trainer) -> None:
         """Writes the trunk's state as the branch's first checkpoint, unless it has one.
 
         Raises:
@@ -109,7 +110,7 @@ class Branch:
         write_first_checkpoint(out, lambda: self._state(trainer), self.at)
 
     def _state(self, trainer: Trainer) -> TrainState:
-        checkpoints = Checkpoints(self.trunk / "checkpoints")
+        checkpoints = open_checkpoints(self.trunk / "checkpoints")
         shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
         try:
             return checkpoints.restore(self.at, shapes)

@@ -1,14 +1,14 @@
 """What a run directory records before the first step: recipe.json, mixture.json, the vocabulary."""
 
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from data.examples.loader import ExampleSource
-from data.stores.atomic import atomic_write
+from data.stores.addresses import Place
+from data.stores.atomic import write_bytes
+from data.stores.files import exists, read_bytes
 from data.stores.json_files import read_json, write_json
 from data.tokens.tokenizer import MODEL_FILE
 from model import NUMERICS_VERSION
@@ -24,7 +24,7 @@ from pipeline.training.language_exposure import print_exposure
 
 
 def describe_run(
-    out: Path,
+    out: Place,
     recipe: Recipe,
     trainer: Trainer,
     inputs: Mapping[str, str],
@@ -53,7 +53,7 @@ def describe_run(
     write_json(out / RECIPE, fields | dict(more))
 
 
-def check_numerics(out: Path) -> None:
+def check_numerics(out: Place) -> None:
     """Checks that this version of the code computes the steps of an unfinished run as it began.
 
     Raises:
@@ -68,31 +68,30 @@ def check_numerics(out: Path) -> None:
         )
 
 
-def _commits(out: Path) -> list[str]:
+def _commits(out: Place) -> list[str]:
     """Returns the commits that have trained a run so far, this one last; none if unknown."""
     path = out / RECIPE
-    before = read_json(path, RunRecord).commits if path.exists() else ()
+    before = read_json(path, RunRecord).commits if exists(path) else ()
     now = source_commit()
     return [one for one in (*(one for one in before if one != now), now) if one is not None]
 
 
-def _begun_with(out: Path) -> int:
+def _begun_with(out: Place) -> int:
     """Returns the numerics version that began a run; none recorded means 1."""
     path = out / RECIPE
-    return read_json(path, RunRecord).numerics_version if path.exists() else NUMERICS_VERSION
+    return read_json(path, RunRecord).numerics_version if exists(path) else NUMERICS_VERSION
 
 
-def _has_the_same_step(out: Path, version: int) -> bool:
+def _has_the_same_step(out: Place, version: int) -> bool:
     """Returns whether version 2 changed only how the run's first weights are drawn."""
     if (version, NUMERICS_VERSION) != (1, 2):
         return False
     return read_json(out / RECIPE, RunRecord).recipe["model"]["switch"] is None
 
 
-def describe_data(out: Path, recipe: Recipe, examples: ExampleSource, console: Console) -> None:
+def describe_data(out: Place, recipe: Recipe, examples: ExampleSource, console: Console) -> None:
     """Writes the vocabulary and mixture.json; prints the most and the least repeated languages."""
-    with atomic_write(out / MODEL_FILE) as unfinished:
-        shutil.copyfile(examples.vocabulary, unfinished)
+    write_bytes(out / MODEL_FILE, read_bytes(examples.vocabulary))
     languages = examples.exposure(recipe.steps * recipe.rows)
     named = {code: one._asdict() for code, one in languages.items()}
     write_json(out / "mixture.json", {"languages": named})

@@ -4,13 +4,14 @@ One row per page; every later number about a language is recomputed from these r
 network, `routing-step=N.parquet` holds one row per switch layer and language.
 """
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
+from data.stores.files import local_copy
 from data.stores.parquet_files import sentences_for
 from eval import expert_sharing
 
@@ -51,21 +52,21 @@ class Evaluation(NamedTuple):
         return {code: nats / tokens for code, (nats, tokens) in sums.items() if tokens}
 
 
-def evaluation_file(directory: Path, step: int) -> Path:
+def evaluation_file(directory: Place, step: int) -> Place:
     """Returns the path of a step's evaluation in a run directory."""
     return directory / "evaluation" / f"step={step}.parquet"
 
 
-def scored_tokens(path: Path) -> str | None:
+def scored_tokens(path: Place) -> str | None:
     """Returns the digest of the tokens that an evaluation was made from; None if not recorded."""
-    with sentences_for(str(path)):
-        tokens = (pq.read_schema(path).metadata or {}).get(TOKENS)
+    with sentences_for(str(path)), local_copy(str(path)) as here:
+        tokens = (pq.read_schema(here).metadata or {}).get(TOKENS)
         return None if tokens is None else tokens.decode()
 
 
 def write_evaluation(
-    directory: Path, step: int, evaluation: Evaluation, tokens: str | None = None
-) -> Path:
+    directory: Place, step: int, evaluation: Evaluation, tokens: str | None = None
+) -> Place:
     """Writes one evaluation with atomic renames.
 
     The file of pages is written last: its presence marks the evaluation as complete.
@@ -80,7 +81,6 @@ def write_evaluation(
         The path of the file of pages.
     """
     path = evaluation_file(directory, step)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if evaluation.routing is not None:
         table = pa.Table.from_pydict(evaluation.routing, expert_sharing.SCHEMA)
         _write_table(table, path.with_name(f"routing-{path.name}"))
@@ -89,6 +89,6 @@ def write_evaluation(
     return path
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
-    with atomic_write(path, path.parents[1]) as unfinished:
+def _write_table(table: pa.Table, path: Place) -> None:
+    with atomic_write(path, path.parent.parent) as unfinished:
         pq.write_table(table, unfinished)

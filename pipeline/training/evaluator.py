@@ -1,12 +1,13 @@
 """What the training loop asks of an evaluation, and the evaluation of held-out pages."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
+from data.stores.addresses import Place
+from data.stores.files import exists
 from model.train_step import Trainer
 from pipeline.hardware.hosts import is_first
 from pipeline.runs.filled_gaps import FilledGap
@@ -72,12 +73,12 @@ class PageEvaluator(NamedTuple):
 
     held_out: HeldOut
     gaps: GapFiller
-    out: Path
+    out: Place
     announce: Callable[[str], None]
 
     def is_written(self, step: int) -> bool:
         """Returns whether the file of losses is there, which is written last."""
-        return evaluation_file(self.out, step).exists()
+        return exists(evaluation_file(self.out, step))
 
     def best(self) -> Collection[int]:
         """Returns no step: a run's quality is that of its end."""

@@ -5,12 +5,14 @@ fill its queue, and the program waits forever. Here an error of the disk is rais
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
+
+from data.stores.addresses import Place
+from data.stores.working_folders import WorkingFolder
 
 Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
 SessionLog: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
@@ -24,9 +26,9 @@ class EventFile:
         first: first step of this start.
     """
 
-    def __init__(self, directory: Path, first: int):
-        directory.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(directory / "events"))
+    def __init__(self, directory: Place, first: int):
+        self._folder = WorkingFolder(directory)
+        self._writer = EventsWriter(str(self._folder.here / "events"))
         self._write(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
@@ -37,9 +39,14 @@ class EventFile:
         """Writes what was added to the disk, where TensorBoard reads it."""
         self._writer.flush()
 
+    def publish(self) -> None:
+        """Writes what was flushed to the store, if the directory is in one."""
+        self._folder.publish()
+
     def close(self) -> None:
         """Ends the file."""
         self._writer.close()
+        self._folder.close()
 
     def _write(self, event: Any) -> None:
         event.wall_time = time.time()

@@ -8,7 +8,6 @@ the losses, whose presence marks an evaluation as complete. The cost is that of 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ from jaxtyping import Int
 
 from data.examples.held_out_batches import windows
 from data.examples.span_corruption import EOS, PADDING, Example, lengths_for_inputs
+from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
 from model.sharding.layouts import batch_sharding
@@ -153,12 +153,11 @@ def _up_to_sentinel(ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     return ids
 
 
-def write_gaps(directory: Path, step: int, gaps: Sequence[FilledGap]) -> None:
+def write_gaps(directory: Place, step: int, gaps: Sequence[FilledGap]) -> None:
     """Writes the filled gaps of an evaluation with an atomic rename; nothing if there are none."""
     if not gaps:
         return
     path = gaps_file(directory, step)
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([one._asdict() for one in gaps], SCHEMA)
-    with atomic_write(path, path.parents[1]) as unfinished:
+    with atomic_write(path, path.parent.parent) as unfinished:
         pq.write_table(table, unfinished)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
-from pathlib import Path
 from typing import NamedTuple
 
 from data.errors import DataError
@@ -12,6 +11,7 @@ from data.examples.mixture import TextSizes, parse
 from data.examples.schedule import make_schedule
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
 from data.languages import get
+from data.stores.addresses import Place
 from data.stores.digests import digest_of_value
 from data.tasks.examples import TaskData, TaskExample, read_task
 from data.tokens.blocks import TokenBlocks
@@ -34,7 +34,7 @@ class Finetuning(NamedTuple):
 
     tasks: tuple[TaskData, ...]
     tokenizer: Tokenizer
-    vocabulary: Path
+    vocabulary: Place
 
     @property
     def names(self) -> list[str]:

@@ -7,12 +7,11 @@ the vocabulary only.
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import jax
 
+from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
-from model.checkpoint import Checkpoints
 from model.config import ModelConfig
 from model.train_step import Trainer, TrainState
 from model.transformer import transformer_shapes
@@ -21,10 +20,11 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import RECIPE, check_same_vocabulary, find_finished_run
 from pipeline.runs.open import restore
+from pipeline.runs.stored_checkpoints import open_checkpoints
 from pipeline.training.save_errors import explain_save_errors
 
 
-def start_from(start: Path, out: Path, trainer: Trainer) -> None:
+def start_from(start: Place, out: Place, trainer: Trainer) -> None:
     """Writes checkpoint 0 with the last weights of `start`, unless the run has a checkpoint.
 
     Raises:
@@ -37,7 +37,7 @@ def start_from(start: Path, out: Path, trainer: Trainer) -> None:
     write_first_checkpoint(out, first)
 
 
-def write_first_checkpoint(out: Path, first: Callable[[], TrainState], step: int = 0) -> None:
+def write_first_checkpoint(out: Place, first: Callable[[], TrainState], step: int = 0) -> None:
     """Writes the first checkpoint of a run, unless the run has a checkpoint.
 
     Args:
@@ -49,13 +49,13 @@ def write_first_checkpoint(out: Path, first: Callable[[], TrainState], step: int
         ArtifactError: if the checkpoint cannot be written.
     """
     with explain_save_errors(out):
-        checkpoints = Checkpoints(out / "checkpoints")
+        checkpoints = open_checkpoints(out / "checkpoints")
         if not checkpoints.steps():
             checkpoints.save(step, first())
         checkpoints.close()
 
 
-def check_weights(start: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
+def check_weights(start: Place, recipe: Recipe, blocks: TokenBlocks) -> None:
     """Checks that a recipe on these tokens can start with a run's weights.
 
     Raises:

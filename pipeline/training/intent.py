@@ -2,9 +2,9 @@
 
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 
+from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
@@ -73,7 +73,7 @@ def work_of(recipe: Recipe, done: int) -> str:
     )
 
 
-def expected_time(recipe: Recipe, out: Path) -> str:
+def expected_time(recipe: Recipe, out: Place) -> str:
     """Returns the time of the steps that are left at the speed of those that were logged."""
     seconds: list[float] = []
     with contextlib.suppress(ArtifactError):  # the last line is cut; the real start mends it
@@ -91,5 +91,5 @@ def expected_time(recipe: Recipe, out: Path) -> str:
     return "not measured before the first steps"
 
 
-def _done(out: Path) -> int:
+def _done(out: Place) -> int:
     return max(saved_steps(out), default=0)

@@ -7,20 +7,20 @@ within two steps.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 from rich.console import Console
 
 from data.examples.loader import ExampleSource, batches
+from data.stores.addresses import Place
 from data.stores.fences import check_fences
 from model.batch import Batch
-from model.checkpoint import Checkpoints
 from model.nonfinite import gradient_sites
 from model.train_step import StepMetrics, Trainer, TrainState
 from pipeline.hardware.hosts import Share, is_first, share_of, to_devices
 from pipeline.recipe.recipe import Recipe
+from pipeline.runs.stored_checkpoints import AnyCheckpoints, open_checkpoints
 from pipeline.training import time_account
 from pipeline.training.evaluator import Evaluator
 from pipeline.training.metrics_log import MetricsLog
@@ -51,7 +51,7 @@ class Training:
     trainer: Trainer
     examples: ExampleSource
     evaluator: Evaluator
-    out: Path
+    out: Place
     account: TimeAccount
     profile: Profile
     console: Console
@@ -81,7 +81,7 @@ def train(training: Training) -> LoopResult:
         ArtifactError: if too many updates in a row were skipped.
         CheckpointError: if a checkpoint cannot be written, or none can be read.
     """
-    checkpoints = Checkpoints(
+    checkpoints = open_checkpoints(
         training.out / "checkpoints", training.recipe.keep_every, training.evaluator.best
     )
     if is_first():
@@ -122,7 +122,7 @@ def _announce_time(training: Training, account: dict) -> None:
 
 class _Loop(NamedTuple):
     training: Training
-    checkpoints: Checkpoints
+    checkpoints: AnyCheckpoints
     log: MetricsLog
     preemption: Preemption
 
@@ -159,7 +159,8 @@ class _Loop(NamedTuple):
 
     def save(self, step: int, state: TrainState) -> None:
         if is_first():
-            check_fences(self.training.out / "checkpoints")  # Orbax's writes pass no other check
+            check_fences(self.training.out / "checkpoints")  # arrays pass no other check
+            self.log.publish()
         if step not in self.checkpoints.steps():
             with self.training.account.spend("checkpointing"):
                 self.checkpoints.save(step, state)
@@ -181,6 +182,7 @@ class _Loop(NamedTuple):
                 return False
             if is_first():
                 self.log.scored(step, scored)
+                self.log.publish()
         return True
 
 

@@ -2,12 +2,12 @@
 
 Step times exclude compiling, evaluating and checkpointing, which `time_account.py` books apart. A
 line is due every `log_every` steps and at every checkpoint, so a resumed run writes the same lines
-as an uninterrupted one.
+as an uninterrupted one. In a store, files are written whole: before each checkpoint, which counts
+on their lines, after each evaluation and at the end.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,8 +15,10 @@ from msgspec import Struct
 from rich.console import Console
 
 from data.errors import DataError
-from data.stores.atomic import write_text
-from data.stores.fences import check_fences
+from data.stores.addresses import Address, Place
+from data.stores.atomic import write_bytes
+from data.stores.files import exists, read_bytes
+from data.stores.growing_files import GrowingFile
 from data.stores.json_files import decode_json
 from model.nonfinite import GradientSite
 from model.train_step import StepMetrics
@@ -49,7 +51,7 @@ class MetricsLog:
     def __init__(
         self,
         recipe: Recipe,
-        out: Path,
+        out: Place,
         first: int,
         *,
         account: TimeAccount,
@@ -60,7 +62,7 @@ class MetricsLog:
     ):
         self.recipe, self.out, self.first, self.last = recipe, out, first, first
         self.account, self.tracking = account, tracking
-        self.path = out / "metrics.jsonl"
+        self.lines = GrowingFile(out / "metrics.jsonl")
         self.waiting: list[StepMetrics] = []
         self.view = LiveView(recipe.name, recipe.steps, console)
         self.skipped = SkippedSteps(recipe, out, sites, languages, self.view.print_line)
@@ -70,7 +72,7 @@ class MetricsLog:
 
     def __enter__(self) -> "MetricsLog":
         if is_first():
-            for path in (self.path, self.out / skipped_steps.FILE):
+            for path in (self.lines.path, self.out / skipped_steps.FILE):
                 forget_after(path, self.first)
             self.events = EventFile(self.out / "tensorboard", self.first + 1)
             self.view.__enter__()
@@ -79,6 +81,7 @@ class MetricsLog:
     def __exit__(self, *_: object) -> None:
         if is_first():
             self.view.__exit__()
+            self.publish()
             self.events.close()
 
     def step(self, step: int, metrics: StepMetrics) -> None:
@@ -103,8 +106,23 @@ class MetricsLog:
             before, self.last = self.last, step
             self._write(step, jax.device_get([one._replace(trace=None) for one in waiting]))  # pyright: ignore[reportArgumentType]
             self.skipped.record(before, waiting)
-            if is_first():
+            if is_first() and not isinstance(self.out, Address):
                 time_account.record(self.out, self.account, self.first, step)
+
+    def publish(self) -> None:
+        """Writes the files of a run in a store; those of a local run are written already.
+
+        A checkpoint counts on the lines up to its step, so it is saved after this.
+
+        Raises:
+            DataError: if the store cannot be written.
+        """
+        if is_first() and isinstance(self.out, Address):
+            with self.account.spend("logging"):
+                self.lines.publish()
+                self.skipped.lines.publish()
+                self.events.publish()
+                time_account.record(self.out, self.account, self.first, self.last)
 
     def scored(self, step: int, scored: Scored) -> None:
         """Takes an evaluation."""
@@ -130,9 +148,7 @@ class MetricsLog:
         self.line = line | speed(self.recipe, seconds / len(metrics))
         if not is_first():
             return
-        check_fences(self.path)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(self.line) + "\n")
+        self.lines.add(json.dumps(self.line))
         drawn = curves(self.line, sparse=self.recipe.model.switch is not None)
         self._draw({f"training/{name}": self.line[name] for name in drawn}, step)
         self.events.flush()
@@ -144,12 +160,14 @@ class MetricsLog:
         self.tracking.add(numbers, step)
 
 
-def forget_after(path: Path, step: int) -> None:
+def forget_after(path: Place, step: int) -> None:
     """Drops the lines of later steps, which will be repeated, and a last line cut by a kill."""
-    if not path.exists():
+    if not exists(path):
         return
-    lines = path.read_bytes().splitlines(keepends=True)
-    write_text(path, b"".join(line for line in lines if _step_of(line) <= step).decode())
+    content = read_bytes(path)
+    kept = [line for line in content.splitlines(keepends=True) if _step_of(line) <= step]
+    if (left := b"".join(kept)) != content:
+        write_bytes(path, left)
 
 
 class LoggedStep(Struct, frozen=True):

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.differences import json_leaves
@@ -57,8 +58,7 @@ def start(tracked: TrackedRun) -> MlflowRun:
     """Begins the tracked run with the recipe as its parameters, or continues it."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # a warning per attempt
-    local = (tracked.directory / "mlflow").resolve().as_uri()
-    client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", local))
+    client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", _local(tracked)))
     if tracked.identity is not None:
         client.update_run(tracked.identity, status="RUNNING")
         return MlflowRun(client, tracked.identity)
@@ -66,6 +66,12 @@ def start(tracked: TrackedRun) -> MlflowRun:
     for some in _parameters(tracked.recipe):
         client.log_batch(run.info.run_id, params=some)
     return MlflowRun(client, run.info.run_id)
+
+
+def _local(tracked: TrackedRun) -> str | None:
+    """Returns the folder in the run; None for a run in a store, which has a server."""
+    here = tracked.directory
+    return (here / "mlflow").resolve().as_uri() if isinstance(here, Path) else None
 
 
 def _experiment(client: Any) -> str:

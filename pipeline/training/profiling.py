@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import jax
 
+from data.stores.addresses import Place
+from data.stores.working_folders import WorkingFolder
 from model.config import ConfigurationError
 
 
@@ -34,17 +35,17 @@ class Profile:
         directory: directory in which `plugins/profile/` is written.
     """
 
-    def __init__(self, steps: tuple[int, int] | None, directory: Path):
+    def __init__(self, steps: tuple[int, int] | None, directory: Place):
         self.first, self.last = steps or (0, -1)
         self.directory = directory
-        self.tracing = False
+        self.folder: WorkingFolder | None = None  # while a trace is taken
 
     @contextmanager
     def around(self, step: int) -> Iterator[None]:
         """Surrounds one step."""
         if step == self.first:
-            jax.profiler.start_trace(str(self.directory))
-            self.tracing = True
+            self.folder = WorkingFolder(self.directory)
+            jax.profiler.start_trace(str(self.folder.here))
         with jax.profiler.StepTraceAnnotation("step", step_num=step):
             yield
         if step == self.last:
@@ -52,7 +53,9 @@ class Profile:
 
     def stop(self) -> None:
         """Ends the trace after all dispatched work is done."""
-        if self.tracing:
+        if self.folder is not None:
             jax.effects_barrier()
             jax.profiler.stop_trace()
-            self.tracing = False
+            self.folder.publish()
+            self.folder.close()
+            self.folder = None

@@ -2,12 +2,13 @@
 
 import jax
 
-from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.checkpoint import CheckpointError, with_shardings
 from model.train_step import Trainer, TrainState
 from pipeline.hardware.hosts import on_every_host
+from pipeline.runs.stored_checkpoints import AnyCheckpoints
 
 
-def resume(checkpoints: Checkpoints, trainer: Trainer) -> tuple[TrainState, int, list[str]]:
+def resume(checkpoints: AnyCheckpoints, trainer: Trainer) -> tuple[TrainState, int, list[str]]:
     """Returns the state to resume from, its step, and a message for each checkpoint set aside.
 
     A damaged checkpoint is passed over for the one before it, whose steps are then repeated with
@@ -34,7 +35,10 @@ def resume(checkpoints: Checkpoints, trainer: Trainer) -> tuple[TrainState, int,
 
 
 def _set_aside(
-    checkpoints: Checkpoints, step: int, error: CheckpointError, resumed_from: int
+    checkpoints: AnyCheckpoints,
+    step: int,
+    error: CheckpointError,
+    resumed_from: int,
 ) -> str:
     moved = checkpoints.set_aside(step)
     return f"{error} It was moved to {moved}; resuming from {resumed_from}."

@@ -11,7 +11,6 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +18,9 @@ from rich.console import Console
 from data.examples.loader import Examples
 from data.examples.mixture import parse, weights_file
 from data.examples.schedule import make_schedule
+from data.stores.addresses import Place
 from data.stores.digests import digest_of_contents
+from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
@@ -51,7 +52,7 @@ from pipeline.training.profiling import Profile, check_profile
 from pipeline.training.run_summary import result as result_of
 from pipeline.training.save_errors import explain_save_errors
 from pipeline.training.time_account import TimeAccount
-from pipeline.training.tracking import Tracking, check_installed
+from pipeline.training.tracking import Tracking, check_trackers
 
 CLAIMS = list(Claim)
 
@@ -72,7 +73,7 @@ class PreparedRun:
     """
 
     recipe: Recipe
-    out: Path
+    out: Place
     inputs: Mapping[str, str]
     profile: tuple[int, int] | None
     track: tuple[TrackerName, ...]
@@ -132,7 +133,7 @@ def begin(arguments: Pretrain | Distill | Finetune, recipe: Recipe) -> PreparedR
     """
     account, console = TimeAccount(), Terminal(stderr=True)
     connect(**vars(arguments.hosts))
-    on_first_host(lambda: check_installed(arguments.track) or 0)
+    on_first_host(lambda: check_trackers(arguments.track, arguments.out) or 0)
     keep_compiled_programs()
     return PreparedRun(
         recipe=recipe,
@@ -187,7 +188,7 @@ def check_not_longer(prepared: PreparedRun) -> None:
         ArtifactError: if it is, with the way to train on.
     """
     out, settings = prepared.out, prepared.settings
-    if not (out / MANIFEST).exists():
+    if not exists(out / MANIFEST):
         return
     there = read_head(out).settings
     before, steps = there.get("steps", 0), prepared.recipe.steps
@@ -261,7 +262,7 @@ def carry_out(
         print_end(stage, result_of(out), following=following(prepared.recipe, out))
 
 
-def following(recipe: Recipe, out: Path) -> str:
+def following(recipe: Recipe, out: Place) -> str:
     """Returns the words of the command that compares a finished run, or shows it."""
     if not recipe.evaluate_every or recipe.finetuning is not None:
         return f"inspect {out}"

@@ -5,11 +5,11 @@ Only files are read, and no JAX is loaded, so it serves `mswitch inspect` and th
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, median
 
 from rich.table import Column, Table
 
+from data.stores.addresses import Place
 from data.stores.parquet_files import read_table
 from eval import language_loss
 from pipeline.runs.finished import evaluated_steps, read_metrics
@@ -38,7 +38,7 @@ class StepSummary:
     seconds: float | None
 
 
-def summaries(directory: Path) -> Iterator[StepSummary]:
+def summaries(directory: Place) -> Iterator[StepSummary]:
     """Yields a run at each evaluation, or at some lines of its log if it has none."""
     evaluations = evaluated_steps(directory)
     log = read_metrics(directory / "metrics.jsonl")
@@ -71,7 +71,7 @@ def table_of(found: list[StepSummary]) -> Table:
     return table
 
 
-def result(directory: Path) -> str:
+def result(directory: Place) -> str:
     """Returns what a run achieved, in words."""
     found = list(summaries(directory))
     scored = [one for one in found if one.held_out_nats is not None]
@@ -85,7 +85,7 @@ def result(directory: Path) -> str:
     return ", ".join([*parts, f"in {directory}"])
 
 
-def _held_out(path: Path) -> float | None:
+def _held_out(path: Place) -> float | None:
     columns = read_table(path, language_loss.SCHEMA).to_pydict()
     losses = Evaluation(columns, None).losses
     return fmean(losses.values()) if losses else None

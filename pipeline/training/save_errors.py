@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from data.stores.addresses import Place
 from model.checkpoint import DISK_FULL, CheckpointError
 from pipeline.errors import ArtifactError
 
 
 @contextmanager
-def explain_save_errors(out: Path) -> Iterator[None]:
+def explain_save_errors(out: Place) -> Iterator[None]:
     """Raises an `ArtifactError` in place of a checkpoint error or a full disk.
 
     Raises:

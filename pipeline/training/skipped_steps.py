@@ -6,11 +6,12 @@ One or two skipped updates are a bad batch. Ten in a row are a diverged run, whi
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import jax
 import numpy as np
 
+from data.stores.addresses import Place
+from data.stores.growing_files import GrowingFile
 from model.nonfinite import GradientSite, skip_cause
 from model.train_step import StepMetrics
 from pipeline.errors import ArtifactError
@@ -66,12 +67,12 @@ class SkippedSteps:
     def __init__(
         self,
         recipe: Recipe,
-        out: Path,
+        out: Place,
         sites: Sequence[GradientSite],
         languages: Sequence[str],
         print_line: Callable[[str], None],
     ):
-        self.recipe, self.out = recipe, out
+        self.recipe, self.lines = recipe, GrowingFile(out / FILE)
         self.sites, self.languages = sites, languages
         self.print_line = print_line
         self.in_a_row = 0
@@ -91,8 +92,7 @@ class SkippedSteps:
         limit = self.recipe.optimizer.largest_gradient_norm
         skipped = describe_step(step, metrics, self.sites, self.languages, limit)
         if is_first():
-            with (self.out / FILE).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(skipped)) + "\n")
+            self.lines.add(json.dumps(asdict(skipped)))
             self.print_line(f"{self.recipe.stage}: {skipped.sentence()}")
         if self.in_a_row >= MOST_SKIPPED:
             raise ArtifactError(

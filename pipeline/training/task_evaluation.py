@@ -1,10 +1,11 @@
 """The evaluation of a fine-tuned run: predictions on development data, and the best step so far."""
 
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from data.stores.addresses import Place
+from data.stores.files import exists
 from data.tasks.examples import TaskData, TaskExample
 from data.tokens.tokenizer import Tokenizer
 from eval.tasks.predictions import from_table, table_of
@@ -41,13 +42,13 @@ class TaskEvaluator(NamedTuple):
     tasks: Sequence[TaskData]
     tokenizer: Tokenizer
     recipe: Recipe
-    out: Path
+    out: Place
     targets: int
     predictors: dict[str, Predictor]
 
     def is_written(self, step: int) -> bool:
         """Returns whether all tasks' predictions on development data are there."""
-        return all(self.file(data, DEVELOPMENT, step).exists() for data in self.tasks)
+        return all(exists(self.file(data, DEVELOPMENT, step)) for data in self.tasks)
 
     def best(self) -> Collection[int]:
         """Returns the best step so far, once one is evaluated."""
@@ -140,6 +141,6 @@ class TaskEvaluator(NamedTuple):
             if self.is_written(step)
         }
 
-    def file(self, data: TaskData, split: str, step: int) -> Path:
+    def file(self, data: TaskData, split: str, step: int) -> Place:
         """Returns the path of the predictions of one split."""
         return predictions_file(self.out, data.task.name, split, step)

@@ -7,11 +7,11 @@ when the student is resumed.
 """
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
 
+from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model.config import ConfigurationError
 from model.fingerprints import fingerprint, orderless_fingerprint
@@ -37,7 +37,7 @@ class Teacher:
         inputs: digest of each input of the teacher's run, by name.
     """
 
-    directory: Path
+    directory: Place
     recipe: Recipe
     inputs: dict[str, str]
 
@@ -64,7 +64,7 @@ class Teacher:
         return trainer.model(arrays), record
 
 
-def find(directory: Path) -> Teacher:
+def find(directory: Place) -> Teacher:
     """Returns the run in a directory.
 
     Raises:

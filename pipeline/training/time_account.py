@@ -11,12 +11,13 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from data.stores.addresses import Place
+from data.stores.files import exists
 from data.stores.json_files import read_json, write_json
 
 ACTIVITIES = (
@@ -104,7 +105,7 @@ def describe(seconds: Mapping[str, float]) -> str:
     return f"goodput {shares(seconds)['stepping']:.1%}: {', '.join(parts)}"
 
 
-def record(directory: Path, account: TimeAccount, first: int, last: int) -> dict[str, Any]:
+def record(directory: Place, account: TimeAccount, first: int, last: int) -> dict[str, Any]:
     """Writes this start of the run into time.json and returns the file's content.
 
     Args:
@@ -131,11 +132,11 @@ def record(directory: Path, account: TimeAccount, first: int, last: int) -> dict
     return value
 
 
-def evaluating_seconds(directory: Path) -> float:
+def evaluating_seconds(directory: Place) -> float:
     """Returns the seconds that all starts of a run spent with evaluations; 0 if none is known."""
     starts = _starts(directory / FILE)
     return sum(one.seconds.get("evaluating", 0.0) for one in starts)
 
 
-def _starts(path: Path) -> list[Start]:
-    return read_json(path, Starts).starts if path.exists() else []
+def _starts(path: Place) -> list[Start]:
+    return read_json(path, Starts).starts if exists(path) else []

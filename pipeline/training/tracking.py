@@ -8,14 +8,16 @@ The steps that a resumed run makes again are sent again, with the same numbers.
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any, Protocol
 
+from data.stores.addresses import Address, Place
+from data.stores.files import exists
 from data.stores.json_files import read_json, write_json
 from pipeline.arguments import TrackerName
 from pipeline.errors import ArtifactError
@@ -38,7 +40,7 @@ class TrackedRun:
         identity: name of the tracked run that an earlier start began; None at the first.
     """
 
-    directory: Path
+    directory: Place
     recipe: Mapping[str, Any]
     identity: str | None = None
 
@@ -57,6 +59,16 @@ class Tracker(Protocol):
         ...
 
 
+def check_trackers(names: Sequence[TrackerName], out: Place) -> None:
+    """Checks that trackers can record a run.
+
+    Raises:
+        ArtifactError: if one is not installed, or could not record a run in a store.
+    """
+    check_installed(names)
+    check_sent_from(out, names)
+
+
 def check_installed(names: Sequence[TrackerName]) -> None:
     """Checks that the libraries of the trackers are installed, without importing them.
 
@@ -67,6 +79,23 @@ def check_installed(names: Sequence[TrackerName]) -> None:
         raise ArtifactError(
             f"--track {' '.join(missing)} was given, which is not installed; "
             f"`make install EXTRAS=demo,dev,{','.join(missing)}` in the checkout installs it."
+        )
+
+
+def check_sent_from(out: Place, names: Sequence[TrackerName]) -> None:
+    """Checks that trackers of a run in a store have a server: their records are files of a disk.
+
+    Raises:
+        ArtifactError: if one has none.
+    """
+    sends = {
+        "wandb": os.environ.get("WANDB_MODE") == "online",
+        "mlflow": "MLFLOW_TRACKING_URI" in os.environ,
+    }
+    if isinstance(out, Address) and (without := [name for name in names if not sends[name]]):
+        raise ArtifactError(
+            f"--track {' '.join(without)} was given for a run in {out}, where its records cannot "
+            "lie; set WANDB_MODE=online or MLFLOW_TRACKING_URI, or name an --out on this machine."
         )
 
 
@@ -83,7 +112,7 @@ class Tracking:
     def __init__(
         self,
         names: Sequence[TrackerName],
-        directory: Path,
+        directory: Place,
         recipe: Mapping[str, Any],
         announce: Callable[[str], None],
     ):
@@ -118,11 +147,11 @@ class Tracking:
 class _Identities:
     """`tracking.json`: the name of the tracked run, by tracker."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Place):
         self.path, self.lock = path, Lock()
 
     def read(self) -> dict[str, str]:
-        return read_json(self.path, dict[str, str]) if self.path.exists() else {}
+        return read_json(self.path, dict[str, str]) if exists(self.path) else {}
 
     def keep(self, name: str, identity: str) -> None:
         with self.lock:

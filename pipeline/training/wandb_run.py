@@ -7,6 +7,7 @@ another place. Only what is added is recorded: no code, no package list, nothing
 import importlib
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,20 +58,22 @@ class WandbRun:
 
 
 def start(tracked: TrackedRun) -> WandbRun:
-    """Begins the tracked run, or continues it."""
+    """Begins the tracked run, or continues it; its files do not stay if the run is in a store."""
+    here = tracked.directory
+    directory = here if isinstance(here, Path) else Path(tempfile.mkdtemp(prefix="mswitch-"))
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT),
         name=tracked.directory.name,
         id=tracked.identity or secrets.token_hex(4),
         resume="allow",
-        dir=str(tracked.directory),
+        dir=str(directory),
         mode=os.environ.get("WANDB_MODE", "offline"),
         config=dict(tracked.recipe),
         settings=wandb.Settings(**SETTINGS),
     )
     run.define_metric("*", step_metric=STEP)
-    _remove_links(tracked.directory)
-    return WandbRun(run, tracked.directory)
+    _remove_links(directory)
+    return WandbRun(run, directory)
 
 
 def _remove_links(directory: Path) -> None:

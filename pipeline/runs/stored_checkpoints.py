@@ -1,0 +1,189 @@
+"""Checkpoints in an object store, with the operations of `model.checkpoint.Checkpoints`.
+
+Orbax 0.12 cannot write to S3, and reaches Google by other clients than the rest of a run. So arrays
+go through JAX's own serialization (`model/stored_arrays.py`), and what makes a checkpoint whole is
+a small object that the first host uploads last (`checkpoint_records`).
+docs/decisions/object-stores.md.
+"""
+
+import secrets
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TypeVar
+
+from jaxtyping import PyTree
+from msgspec.structs import asdict
+
+from data.errors import DataError
+from data.stores.addresses import Address, Place
+from data.stores.atomic import write_bytes
+from data.stores.files import read_bytes, remove
+from data.stores.json_files import write_json
+from data.stores.kvstores import kvstore
+from model import stored_arrays
+from model.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    Kept,
+    damaged,
+    first_line,
+    not_written,
+    requested_table,
+    table_of,
+    verified,
+)
+from model.stored_arrays import StoredArrays
+from pipeline.hardware.hosts import on_first_host
+from pipeline.runs import checkpoint_records
+from pipeline.runs.checkpoint_records import (
+    CheckpointRecord,
+    read_record,
+    record_path,
+    remove_unfinished,
+    steps_in,
+)
+
+State = TypeVar("State", bound=PyTree)
+LARGEST_TOKEN = 2**31
+# How TensorStore's errors begin if the store gives no answer, or none to this user.
+AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "PERMISSION_DENIED", "UNAUTHENTICATED")
+
+
+class StoredCheckpoints:
+    """The checkpoints of one run: the last two, those of every `keep_every`-th step, and chosen."""
+
+    def __init__(
+        self,
+        directory: Address,
+        keep_every: int = 0,
+        chosen: Callable[[], Collection[int]] = tuple,
+    ):
+        self.directory, self.kept = directory, Kept(keep_every, chosen)
+        self._arrays = StoredArrays()
+
+    def steps(self) -> list[int]:
+        """Returns the steps of all checkpoints, in order."""
+        return steps_in(self.directory)
+
+    def forget_unfinished(self) -> None:
+        """Deletes the arrays of killed saves; only for the process that writes the run."""
+        remove_unfinished(self.directory)
+
+    def save(self, step: int, state: PyTree) -> None:
+        """Starts to write a checkpoint; returns once the arrays are copied from the devices.
+
+        Raises:
+            CheckpointError: if the previous one could not be written; older ones are untouched.
+        """
+        table = table_of(state)
+        record = CheckpointRecord(f"{step}-{self._token}", list(table))
+        folder = kvstore(self.directory / record.folder)
+        try:
+            self._arrays.save(folder, list(table.values()), partial(self._commit, step, record))
+        except Exception as error:  # TensorStore, JAX and fsspec raise classes of many libraries
+            raise self._not_written(error) from error
+
+    def check(self) -> None:
+        """Raises the error of a save that failed in the background.
+
+        Raises:
+            CheckpointError: if one failed.
+        """
+        try:
+            self._arrays.check()
+        except Exception as error:
+            raise self._not_written(error) from error
+
+    def restore(self, step: int, shapes: State) -> State:
+        """Returns the state of a checkpoint, on the mesh of the shapes.
+
+        Raises:
+            CheckpointError: if objects are missing or altered.
+            DataError: if the store does not answer.
+        """
+        table = requested_table(shapes)
+        record = read_record(self.directory, step)
+        folder = kvstore(self.directory / record.folder)
+        try:
+            numbers = {record.arrays.index(name): shape for name, shape in table.items()}
+            arrays = stored_arrays.read(folder, numbers)
+        except ValueError as error:
+            raise self._unreadable(step, error) from error
+        return verified(self.directory, step, dict(zip(table, arrays, strict=True)), shapes)
+
+    def set_aside(self, step: int) -> Address:
+        """Gives the record of a damaged checkpoint another name, so that its step can be saved.
+
+        Returns:
+            The new address of the record.
+        """
+        target = checkpoint_records.set_aside_path(self.directory, step)
+        on_first_host(lambda: self._move_record(step, target))
+        return target
+
+    def close(self) -> None:
+        """Waits for the last save.
+
+        Raises:
+            CheckpointError: if it could not be written.
+        """
+        try:
+            self._arrays.wait()
+        except Exception as error:
+            raise self._not_written(error) from error
+
+    @cached_property
+    def _token(self) -> str:
+        """A name that no other start of the run has, the same on all hosts."""
+        return f"{on_first_host(lambda: secrets.randbelow(LARGEST_TOKEN)):08x}"
+
+    def _commit(self, step: int, record: CheckpointRecord) -> None:
+        """Makes a checkpoint whole whose arrays are all written, and forgets old ones."""
+        write_json(record_path(self.directory, step), asdict(record))
+        with suppress(DataError):  # the next save tries again
+            steps = self.steps()
+            for old, is_kept in zip(steps, self.kept.of(steps), strict=True):
+                if not is_kept:
+                    self._forget(old)
+
+    def _forget(self, step: int) -> None:
+        """Removes a checkpoint, its record first: what a kill leaves is an unfinished save."""
+        folder = read_record(self.directory, step).folder
+        remove(record_path(self.directory, step))
+        remove(self.directory / folder)
+
+    def _move_record(self, step: int, target: Address) -> int:
+        write_bytes(target, read_bytes(record_path(self.directory, step)))
+        remove(record_path(self.directory, step))
+        return 0
+
+    def _unreadable(self, step: int, error: ValueError) -> Exception:
+        """Returns the error of arrays that are damaged, or of a store that does not give them."""
+        why = first_line(error)
+        if why.startswith(AWAY):
+            return DataError(
+                f"Checkpoint {step} in {self.directory} cannot be read ({why}); check the address "
+                "and the credentials, and run the same command again."
+            )
+        return damaged(self.directory, step, why)
+
+    def _not_written(self, error: BaseException) -> CheckpointError:
+        remedy = "Check the store and the credentials"
+        whole: list[int] = []
+        with suppress(DataError):  # the store does not answer
+            whole = self.steps()
+        return not_written(self.directory, whole, first_line(error), remedy)
+
+
+AnyCheckpoints = Checkpoints | StoredCheckpoints
+
+
+def open_checkpoints(
+    directory: Place, keep_every: int = 0, chosen: Callable[[], Collection[int]] = tuple
+) -> AnyCheckpoints:
+    """Returns the checkpoints in a directory, local or in a store."""
+    if isinstance(directory, Path):
+        return Checkpoints(directory, keep_every, chosen)
+    return StoredCheckpoints(directory, keep_every, chosen)
