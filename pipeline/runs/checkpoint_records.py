@@ -5,7 +5,7 @@
     checkpoints/200-1f0c.../     its arrays, by number
 
 A store cannot rename a folder. So a save writes below a name that no other start of the run uses,
-and the record comes last, in one upload. Without a record a folder is the rest of a killed save.
+and the record comes last, in one upload. A folder without a record is the rest of a killed save.
 JAX is not imported.
 """
 

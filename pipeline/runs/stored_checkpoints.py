@@ -114,7 +114,7 @@ class StoredCheckpoints:
         return verified(self.directory, step, dict(zip(table, arrays, strict=True)), shapes)
 
     def set_aside(self, step: int) -> Address:
-        """Gives the record of a damaged checkpoint another name, so that its step can be saved.
+        """Renames the record of a damaged checkpoint, so that its step can be saved.
 
         Returns:
             The new address of the record.

@@ -8,6 +8,7 @@ on their lines, after each evaluation and at the end.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -78,10 +79,11 @@ class MetricsLog:
             self.view.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if is_first():
             self.view.__exit__()
-            self.publish()
+            with suppress(*() if kind is None else (DataError,)):  # the first error is the cause
+                self.publish()
             self.events.close()
 
     def step(self, step: int, metrics: StepMetrics) -> None:

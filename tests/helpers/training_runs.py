@@ -13,9 +13,12 @@ from typing import Any
 
 import jax
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.stores.addresses import Place
+from data.stores.files import local_copy, names_in, read_bytes
 from model.train_step import Trainer, make_trainer
 from pipeline.recipe import trainer as recipe_trainer
 from pipeline.runs.open import load_run, restore
@@ -64,13 +67,13 @@ def killed(command: list[str], moment: str, step: int) -> tuple[int, str]:
     return process.returncode, printed
 
 
-def lines(run: Path) -> list[dict]:
+def lines(run: Place) -> list[dict]:
     """Returns the lines of metrics.jsonl without the numbers that a clock decides."""
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    found = [json.loads(line) for line in read_bytes(run / "metrics.jsonl").splitlines()]
     return [{k: v for k, v in line.items() if k not in UNTIMED} for line in found]
 
 
-def parameters(run: Path, at: int) -> list[np.ndarray]:
+def parameters(run: Place, at: int) -> list[np.ndarray]:
     """Returns the arrays of the last checkpoint, which must be of step `at`."""
     _, trainer = load_run(run)
     arrays, step = restore(run, trainer, None)
@@ -78,13 +81,21 @@ def parameters(run: Path, at: int) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
 
 
-def assert_same_run(one: Path, other: Path, at: int) -> None:
+def assert_same_run(one: Place, other: Place, at: int) -> None:
     """Metrics, parameters and evaluations are equal to the bit."""
     assert lines(one) == lines(other)
     for left, right in zip(parameters(one, at), parameters(other, at), strict=True):
         np.testing.assert_array_equal(left, right)
-    for path in (one / "evaluation").iterdir():
-        assert pq.read_table(path).equals(pq.read_table(other / "evaluation" / path.name))
+    assert names_in(one / "evaluation") == names_in(other / "evaluation")
+    for name in names_in(one / "evaluation"):
+        here, there = (table(run / "evaluation" / name) for run in (one, other))
+        assert here.equals(there)
+
+
+def table(path: Place) -> pa.Table:
+    """Returns a Parquet file, local or in a store."""
+    with local_copy(str(path)) as copy:
+        return pq.read_table(copy)
 
 
 @contextlib.contextmanager

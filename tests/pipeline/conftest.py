@@ -4,40 +4,18 @@ import fcntl
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
+from small_tokens import write_tokens
 
-from data.stores.digests import digest_of_contents
-from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer
 from pipeline.arguments import Pretrain
-from pipeline.artifacts.claims import MANIFEST, finish
-from pipeline.vocabulary import train
-
-TEXT = "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa."
+from pipeline.artifacts.claims import MANIFEST
 
 
 @pytest.fixture(scope="session")
 def tokens(tmp_path_factory, make_blocks) -> Path:
     """A directory as `mswitch tokenize` writes it: four languages of 3,000 tokens each."""
     directory = tmp_path_factory.mktemp("tokens")
-    (directory / MODEL_FILE).write_bytes(train(iter([TEXT] * 20), size=380, character_coverage=1.0))
-    tokenizer = Tokenizer((directory / MODEL_FILE).read_bytes())
-    vocabulary = {
-        "vocabulary_size": tokenizer.size,
-        "vocabulary_rows": tokenizer.rows,
-        "first_sentinel": tokenizer.first_sentinel,
-        "byte_ids": [tokenizer.byte_ids.start, tokenizer.byte_ids.stop],
-        "sha256": digest_of_contents(directory / MODEL_FILE),
-    }
-    sizes = dict.fromkeys(("af", "cs", "sw", "zu"), 3000)
-    blocks = make_blocks(directory, sizes, ids=tokenizer.first_sentinel - SENTINELS)
-    finish(
-        directory,
-        "tokenize",
-        {},
-        {},
-        msgspec.to_builtins(blocks.manifest) | {"vocabulary": vocabulary},
-    )
+    write_tokens(directory, make_blocks)
     return directory
 
 

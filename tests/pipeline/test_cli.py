@@ -43,12 +43,8 @@ def test_one_value_given_twice_is_an_error(capsys):
 @pytest.mark.parametrize(
     "command",
     [
-        "pretrain --recipe mt5-demo --tokens t --out gs://bucket/x",
-        "pretrain --recipe mt5-demo --tokens gs://bucket/t --out o --start=gs://bucket/x",
-        "distill --teacher gs://bucket/x --recipe mt5-demo --tokens t --out o",
-        "evaluate --run gs://bucket/x --tokens t",
+        "pretrain --config gs://bucket/x --tokens t --out o",
         "evaluate --run r --tokens t --cache.directory gs://bucket/x",
-        "report --baseline a gs://bucket/x --candidate b --out o",
         "vocabulary --corpus gs://bucket/c --size 9 --out gs://bucket/x",
         "import-hf gs://bucket/x --out o",
         "demo --out gs://bucket/x",
@@ -68,6 +64,12 @@ def test_an_address_for_a_local_path_is_refused_in_one_sentence(
 
 def test_an_address_for_an_artifact_that_may_be_remote_is_accepted():
     cli.check_paths("tokenize", Tokenize(corpus=("gs://b/c",), vocabulary="s3://b/v", out="gs://b"))
+    words = "pretrain --recipe mt5-demo --tokens t --out gs://b/r --start s3://b/s --trunk gs://b/t"
+    command = cli.parse(words.split())
+    cli.check_paths("pretrain", command)
+    assert (command.out, command.start, command.trunk) == ("gs://b/r", "s3://b/s", "gs://b/t")
+    report = cli.parse(["report", "--baseline", "a", "gs://b/x", "--candidate", "b", "--out", "o"])
+    assert report.baseline == (Path("a"), "gs://b/x")
 
 
 @pytest.mark.parametrize("command", [[], ["clean"], ["pretrain"]], ids=str)

@@ -3,75 +3,16 @@
 A proxy between the job and MinIO injects the faults; requests that it passes on are unchanged.
 """
 
-import contextlib
-import http.client
 import os
 import random
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from faulty_proxy import Request, proxy
 
 CLEAN = ("clean", "--rules=mswitch-web")
-Trouble = Callable[["Request"], None]
-
-
-class Request(BaseHTTPRequestHandler):
-    """Handles one request: `trouble` may answer it, or leave it to the store."""
-
-    protocol_version = "HTTP/1.1"
-    store, trouble = "", staticmethod(lambda request: None)
-
-    def serve(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.answered = False
-        type(self).trouble(self)
-        if not self.answered:
-            self.forward(self.body)
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = serve
-
-    def forward(self, body: bytes) -> None:
-        connection = http.client.HTTPConnection(self.store, timeout=60)
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            connection.putheader(name, value)
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        content = answer.read()
-        self.send_response(answer.status, answer.reason)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
-                self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-        connection.close()
-
-    def refuse(self) -> None:
-        self.answered = True
-        body = b"<Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>"
-        self.send_response(503)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(b"" if self.command == "HEAD" else body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def proxy(store: str, trouble: Trouble) -> Iterator[str]:
-    handler = type("Troubled", (Request,), {"store": store.removeprefix("http://")})
-    handler.trouble = staticmethod(trouble)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +43,8 @@ def test_killed_in_an_upload_nothing_half_written_is_taken_for_whole(
             return
         left -= 1
         if left == 0:
-            half = http.client.HTTPConnection(request.store, timeout=60)
-            half.putrequest("PUT", request.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in request.headers.items():
-                half.putheader(name, value)
-            half.endheaders(request.body[: len(request.body) // 2])
             os.kill(job.pid, signal.SIGKILL)
-            half.close()  # the request announced a whole body
-            request.answered = request.close_connection = True
+            request.send_half()
 
     with proxy(minio.address, kill_in_upload) as address:
         for number in range(5):

@@ -1,4 +1,4 @@
-"""An S3 store of this machine: MinIO, with a folder of its own that is deleted after the tests."""
+"""Stores of this machine: MinIO and an emulator of Google's, in folders that are deleted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +35,17 @@ class Minio:
     @property
     def variables(self) -> dict[str, str]:
         """Returns the environment variables for a command without Beam options."""
-        place = {"AWS_ENDPOINT_URL": self.address, "AWS_DEFAULT_REGION": "us-east-1"}
+        return self.reached_at(self.address)
+
+    def reached_at(self, address: str) -> dict[str, str]:
+        """Returns the variables with another address, a proxy's."""
+        place = {"AWS_ENDPOINT_URL": address, "AWS_DEFAULT_REGION": "us-east-1"}
         return self.keys | place
+
+    @property
+    def fsspec(self) -> dict[str, dict[str, str]]:
+        """Returns the options of `data.stores.object_stores` for the tests' own process."""
+        return {"s3": {"key": KEYS[0], "secret": KEYS[1], "endpoint_url": self.address}}
 
     def bucket(self, name: str) -> str:
         self.files.mkdir(name)
@@ -55,6 +64,46 @@ def minio(tmp_path_factory, served, free_port) -> Iterator[Minio]:
     addresses = ("--address", f"127.0.0.1:{port}", "--console-address", f"127.0.0.1:{console}")
     with served(port, "bin/minio", "server", data, *addresses, **keys) as process:
         yield Minio(port, data, process.pid)
+
+
+class Google:
+    """A store of Google's, emulated on this machine.
+
+    Attributes:
+        address: address of the server, http://HOST:PORT.
+        data: folder that holds the buckets.
+    """
+
+    def __init__(self, address: str, data: Path):
+        self.address, self.data = address, data
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Returns the environment variables for a command."""
+        return self.reached_at(self.address)
+
+    def reached_at(self, address: str) -> dict[str, str]:
+        """Returns the variables with another address, a proxy's."""
+        return {"STORAGE_EMULATOR_HOST": address}
+
+    @property
+    def fsspec(self) -> dict[str, dict[str, str]]:
+        """Returns the options of `data.stores.object_stores` for the tests' own process."""
+        return {"gs": {"token": "anon", "endpoint_url": self.address}}
+
+    def bucket(self, name: str) -> str:
+        (self.data / name).mkdir()
+        return f"gs://{name}"
+
+
+@pytest.fixture(scope="session")
+def google(tmp_path_factory, served, free_port) -> Iterator[Google]:
+    data, port = tmp_path_factory.mktemp("google"), free_port()
+    host = ("-scheme", "http", "-host", "127.0.0.1", "-port", port, "-log-level", "warn")
+    backend = ("-backend", "filesystem", "-filesystem-root", data)
+    where = ("-public-host", f"127.0.0.1:{port}")
+    with served(port, "bin/fake-gcs-server", *host, *backend, *where):
+        yield Google(f"http://127.0.0.1:{port}", data)
 
 
 @pytest.fixture(scope="session")

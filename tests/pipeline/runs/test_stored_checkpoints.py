@@ -1,0 +1,150 @@
+"""A checkpoint in a store is the state, bit for bit, from the moment its record is there."""
+
+import jax
+import pytest
+from faulty_store import Misbehaviour, Store
+from small_networks import assert_close, start, trainer
+from stored_runs import use_store
+
+from data.errors import DataError
+from data.stores.addresses import Address
+from data.stores.kvstores import kvstore
+from model.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.sharding.mesh import MeshShape
+from pipeline.runs import stored_checkpoints
+from pipeline.runs.checkpoint_records import steps_in
+from pipeline.runs.stored_checkpoints import StoredCheckpoints, open_checkpoints
+
+HERE = Address("store://bucket/run/checkpoints")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    use_store(tmp_path, monkeypatch)
+    return tmp_path / "bucket/run/checkpoints"
+
+
+def shapes(of):
+    return with_shardings(jax.eval_shape(of.init), of.shardings)
+
+
+def saved(*steps, keep_every=0):
+    checkpoints, state = StoredCheckpoints(HERE, keep_every), start(trainer("dense"))
+    for step in steps:
+        checkpoints.save(step, state)
+    checkpoints.close()
+    return checkpoints, state
+
+
+def test_the_place_decides_where_checkpoints_lie(tmp_path):
+    assert isinstance(open_checkpoints(HERE), StoredCheckpoints)
+    local = open_checkpoints(tmp_path / "checkpoints")
+    assert isinstance(local, Checkpoints)
+    local.close()
+
+
+def test_a_state_is_read_back_on_another_mesh(folder):
+    checkpoints, state = saved(3)
+    other = trainer("dense", MeshShape(data=2, model=2))
+    assert_close(StoredCheckpoints(HERE).restore(3, shapes(other)), state, rtol=0)
+    assert_close(checkpoints.restore(3, shapes(trainer("dense"))), state, rtol=0)
+
+
+def test_the_last_two_and_every_so_many_are_kept(folder):
+    checkpoints, _ = saved(2, 3, 4, 5, 6, keep_every=4)
+    assert checkpoints.steps() == [4, 5, 6]
+    assert sorted(path.name.split("-")[0] for path in folder.iterdir() if path.is_dir()) == [
+        "4",
+        "5",
+        "6",
+    ]
+
+
+def test_without_its_record_a_save_is_nothing(folder, monkeypatch):
+    saved(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(stored_checkpoints, "write_json", refused)
+        with pytest.raises(CheckpointError, match=r"could not be written .*; 1 is whole"):
+            saved(2)
+    assert len(list(folder.glob("2-*/*/zarr.json"))) > 10  # all arrays are there
+    again = StoredCheckpoints(HERE)
+    assert again.steps() == [1]
+    again.forget_unfinished()
+    assert not list(folder.glob("2-*"))
+    assert_close(again.restore(1, shapes(trainer("dense"))), start(trainer("dense")), rtol=0)
+    assert saved(2)[0].steps() == [1, 2]
+
+
+def refused(*_):
+    raise Misbehaviour("503")
+
+
+def test_a_kill_while_old_arrays_are_removed_leaves_no_record_of_them(folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "rm", killed_at_a_folder(Store.rm))
+        checkpoints, _ = saved(1, 2, 3)
+    assert checkpoints.steps() == [2, 3]
+    assert list(folder.glob("1-*"))
+    checkpoints.forget_unfinished()
+    assert not list(folder.glob("1-*"))
+    assert checkpoints.steps() == [2, 3]
+
+
+def killed_at_a_folder(remove):
+    def rm(self, path, **options):
+        if "/1-" in path:
+            raise DataError("killed")
+        remove(self, path, **options)
+
+    return rm
+
+
+@pytest.mark.parametrize("how", ["missing", "altered", "no metadata"])
+def test_damage_is_noticed_and_the_record_is_set_aside(folder, how):
+    checkpoints, state = saved(1, 2)
+    damage(folder, how)
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in store://.* is damaged"):
+        checkpoints.restore(2, shapes(trainer("dense")))
+    assert checkpoints.set_aside(2) == HERE / "damaged-2-0.json"
+    assert checkpoints.steps() == [1]
+    checkpoints.forget_unfinished()
+    assert list(folder.glob("2-*"))  # a damaged checkpoint is never deleted
+    assert saved(2)[0].set_aside(2) == HERE / "damaged-2-1.json"
+    assert_close(checkpoints.restore(1, shapes(trainer("dense"))), state, rtol=0)
+
+
+def damage(folder, how):
+    chunks = sorted(path for path in folder.glob("2-*/*/c/**/*") if path.is_file())
+    largest = max(chunks, key=lambda path: path.stat().st_size)
+    if how == "missing":
+        largest.unlink()
+    elif how == "altered":
+        content = bytearray(largest.read_bytes())
+        content[len(content) // 2] ^= 1
+        largest.write_bytes(content)
+    else:
+        next(folder.glob("2-*/*/zarr.json")).unlink()
+
+
+def test_a_store_that_gives_no_answer_is_no_damage(folder, monkeypatch):
+    checkpoints, _ = saved(1)
+
+    def away(*_):
+        raise ValueError("ABORTED: All 8 retry attempts failed")
+
+    monkeypatch.setattr(stored_checkpoints.stored_arrays, "read", away)
+    with pytest.raises(DataError, match=r"Checkpoint 1 in .* cannot be read \(ABORTED"):
+        checkpoints.restore(1, shapes(trainer("dense")))
+
+
+def test_what_is_no_checkpoint_is_none(folder):
+    folder.mkdir(parents=True)
+    for name in ("01.json", "damaged-2-0.json", "3", "-4.json"):
+        (folder / name).write_text("{}")
+    assert steps_in(HERE) == []
+    assert steps_in(folder) == [3]
+
+
+def test_other_stores_hold_no_checkpoints():
+    with pytest.raises(DataError, match="written to s3:// and gs:// alone"):
+        kvstore("store://bucket/run")
