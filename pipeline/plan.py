@@ -16,6 +16,7 @@ from model.config import ConfigurationError
 from pipeline.arguments import Plan
 from pipeline.errors import ArtifactError
 from pipeline.planning.cheapest import Goal
+from pipeline.planning.checkpoints import checkpoint_figures
 from pipeline.planning.compiled_candidates import find_cheapest, to_json
 from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.design import design_figures, faults
@@ -184,6 +185,7 @@ def figures_of(step: CompiledStep, found: Roofline | None, price: float) -> Iter
     yield from work_figures(step, found)
     yield from design_figures(step, found)
     yield from time_figures(step, found, price)
+    yield from checkpoint_figures(step, found)
 
 
 def try_remedies(
