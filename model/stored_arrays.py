@@ -15,6 +15,7 @@ from jax.experimental.array_serialization.serialization import GlobalAsyncCheckp
 KvStore = Mapping[str, Any]  # TensorStore's JSON of a folder; its path ends with a slash
 # Objects of zeros are written too, so that one that is missing is an error and not zeros.
 EXPLICIT = {"store_data_equal_to_fill_value": True, "fill_missing_data_reads": False}
+UNCACHED = {"cache_pool": {"total_bytes_limit": 0}}  # JAX would keep 10 GB of what was read
 OTHER_HOSTS_SECONDS = 600  # that a host waits for the others after its own last object
 
 
@@ -69,4 +70,4 @@ def read(folder: KvStore, shapes: Mapping[int, jax.ShapeDtypeStruct]) -> list[ja
 
 def _spec(folder: KvStore, number: int) -> dict[str, Any]:
     kvstore = {**folder, "path": f"{folder['path']}{number}/"}
-    return {"driver": "zarr3", "kvstore": kvstore, **EXPLICIT}
+    return {"driver": "zarr3", "kvstore": kvstore, "context": UNCACHED, **EXPLICIT}
