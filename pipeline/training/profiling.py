@@ -40,6 +40,11 @@ class Profile:
         self.directory = directory
         self.folder: WorkingFolder | None = None  # while a trace is taken
 
+    @property
+    def tracing(self) -> bool:
+        """Whether a trace is being taken."""
+        return self.folder is not None
+
     @contextmanager
     def around(self, step: int) -> Iterator[None]:
         """Surrounds one step."""
