@@ -1,12 +1,12 @@
 """What `mswitch evaluate` writes about tasks: predictions, and the losses of parallel sentences."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
 from data.tasks.examples import TaskData
 from data.tokens.tokenizer import MODEL_FILE, load
@@ -33,7 +33,7 @@ class TaskScoring:
         step: step of the checkpoint.
     """
 
-    def __init__(self, run: Path, recipe: Recipe, trainer: Trainer, arrays: Any, step: int):
+    def __init__(self, run: Place, recipe: Recipe, trainer: Trainer, arrays: Any, step: int):
         self.run, self.recipe, self.trainer = run, recipe, trainer
         self.arrays, self.step = arrays, step
         self.tokenizer = load(run / MODEL_FILE)
@@ -70,8 +70,7 @@ class TaskScoring:
                 self.trainer, self.arrays, self.recipe, self.tokenizer, data.test
             )
             path = predictions_file(self.run, data.task.name, SENTENCES, self.step)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path, path.parents[2]) as unfinished:
+            with atomic_write(path, path.parent.parent.parent) as unfinished:
                 pq.write_table(table, unfinished)
             said.append(
                 f"{data.task.name}: {fmean(table['loss_nats'].to_pylist()):.1f} nats per sentence, "
