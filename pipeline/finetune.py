@@ -44,6 +44,7 @@ from pipeline.training.finetuning import (
     Finetuning,
     check_evaluates_saved_steps,
     check_same_inputs,
+    check_teaches_tasks,
     check_trains,
     read_tasks,
 )
@@ -174,7 +175,7 @@ def resolved(arguments: Finetune) -> Request:
     if blocks is not None:
         checks.append(functools.partial(check_same_vocabulary, arguments.run, blocks))
     if teacher is not None:
-        checks.append(functools.partial(teachers.check_student, teacher, recipe))
+        checks.append(functools.partial(check_teaches_tasks, teacher, recipe, finetuning))
     check_all(recipe.name, checks)
     inputs = {"start": digest_of_manifest(arguments.run), **finetuning.digests}
     if blocks is not None:

@@ -12,12 +12,13 @@ from data.examples.schedule import make_schedule
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
 from data.languages import get
 from data.stores.addresses import Place
-from data.stores.digests import digest_of_value
+from data.stores.digests import digest_of_contents, digest_of_value
 from data.tasks.examples import TaskData, TaskExample, read_task
 from data.tokens.blocks import TokenBlocks
-from data.tokens.tokenizer import Tokenizer
+from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
+from pipeline.training.teacher import Teacher, check_fills_groups, check_student
 
 LONGEST = 512  # decoder tokens that are chosen for a task, at most
 MULTIPLE = 8  # of the chosen decoder tokens
@@ -140,6 +141,30 @@ def check_trains(data: TaskData) -> None:
                 f"Fine-tuning needs a {split} split of task {data.task.name}, whose description "
                 f"has {', '.join(data.task.splits)}; add it to `splits` there."
             )
+
+
+def check_teaches_tasks(teacher: Teacher, recipe: Recipe, finetuning: Finetuning) -> None:
+    """Checks that a fine-tuned run can teach a dense one the same tasks.
+
+    Raises:
+        ArtifactError: if its vocabulary or its tasks differ, the student is sparse, or its batches
+            do not fill the teacher's routing groups.
+    """
+    check_student(teacher, recipe)
+    check_fills_groups(teacher, recipe)
+    if digest_of_contents(teacher.directory / MODEL_FILE) != digest_of_contents(
+        finetuning.vocabulary
+    ):
+        raise ArtifactError(
+            f"{teacher.directory} and {finetuning.vocabulary.parent} have different vocabularies, "
+            "so probabilities of the one mean nothing to the other; name runs of one vocabulary."
+        )
+    ours, theirs = finetuning.digests, teacher.inputs
+    if other := [name for name, digest in ours.items() if theirs.get(name) != digest]:
+        raise ArtifactError(
+            f"{teacher.directory} was not fine-tuned on {', '.join(other)} as it is given here; "
+            "name a run that was, with the same languages."
+        )
 
 
 def check_evaluates_saved_steps(recipe: Recipe) -> None:

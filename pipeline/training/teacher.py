@@ -84,6 +84,15 @@ def check_teaches(teacher: Teacher, recipe: Recipe, blocks: TokenBlocks) -> None
     """
     check_text(teacher, blocks)
     check_student(teacher, recipe)
+    check_fills_groups(teacher, recipe)
+
+
+def check_fills_groups(teacher: Teacher, recipe: Recipe) -> None:
+    """Checks that a student's batches are whole routing groups of its teacher.
+
+    Raises:
+        ArtifactError: if they are not.
+    """
     try:
         check_divides(replace(recipe, model=teacher.recipe.model))
     except ConfigurationError as error:

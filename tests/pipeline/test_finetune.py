@@ -145,6 +145,22 @@ def test_nothing_to_evaluate_is_one_sentence(tuned, capsys):
     assert "--tokens DIR" in capsys.readouterr().err
 
 
+def test_a_fine_tuned_run_teaches_a_dense_one(tuned, pretrained, tmp_path):
+    out, last = tmp_path / "student", ("steps=20", "evaluate_every=20", "checkpoint_every=20")
+    assert finetune(pretrained / "mt5", out, "--teacher", tuned, settings=(*SETTINGS, *last)) == 0
+    record = json.loads((out / "recipe.json").read_text())
+    assert record["teacher"]["step"] == best_step(tuned)
+    assert record["recipe"]["distillation"]["initialization"] == "random"
+    assert list(out.glob("tasks/*/test-step=*.parquet"))
+
+
+def test_a_teacher_of_other_tasks_is_refused(tuned, pretrained, tmp_path, capsys):
+    out = tmp_path / "student"
+    words = ("--task", TOPICS, "--teacher", tuned, "--languages", "en", "--set", *SETTINGS)
+    assert mswitch("finetune", "--run", pretrained / "mt5", "--out", out, *words) == 2
+    assert "was not fine-tuned on task topics" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_one_run_per_language_trains_and_predicts_that_language(pretrained, tmp_path, one_device):
     settings = ("steps=2", "evaluate_every=2", "checkpoint_every=2", "rows=8", "inputs=32")
     words = ("--each-language", "--languages", "en", "sw", "--set", *settings)
