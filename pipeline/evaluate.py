@@ -29,10 +29,10 @@ from pipeline.terminal import print_end
 from pipeline.tokens.checks import check_held_out
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.evaluation_file import evaluation_file, scored_tokens, write_evaluation
-from pipeline.training.finetuning import read_tasks
 from pipeline.training.held_out import HeldOut
 from pipeline.training.live_view import duration
-from pipeline.training.task_scoring import TaskScoring
+from pipeline.training.tasks.given_tasks import read_tasks
+from pipeline.training.tasks.scoring import TaskScoring
 from pipeline.training.time_account import evaluating_seconds
 
 SCORED = "validation"

@@ -40,14 +40,6 @@ from pipeline.runs.open import restore
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training import teacher as teachers
 from pipeline.training.checks import check_all, machine_checks
-from pipeline.training.finetuning import (
-    Finetuning,
-    check_evaluates_saved_steps,
-    check_same_inputs,
-    check_teaches_tasks,
-    check_trains,
-    read_tasks,
-)
 from pipeline.training.first_weights import start_from
 from pipeline.training.intent import intent_of
 from pipeline.training.loop import Training, device_batches
@@ -61,9 +53,17 @@ from pipeline.training.run import (
     make_examples,
     make_tracking,
 )
-from pipeline.training.task_evaluation import TEST, TaskEvaluator
-from pipeline.training.task_overlap import overlaps_with
-from pipeline.training.task_predictions import Predictor
+from pipeline.training.tasks.evaluation import TEST, TaskEvaluator
+from pipeline.training.tasks.given_tasks import (
+    Finetuning,
+    check_evaluates_saved_steps,
+    check_same_inputs,
+    check_teaches_tasks,
+    check_trains,
+    read_tasks,
+)
+from pipeline.training.tasks.overlap import overlaps_with
+from pipeline.training.tasks.predictor import Predictor
 
 
 class Request(NamedTuple):

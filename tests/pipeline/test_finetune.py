@@ -19,7 +19,7 @@ from pipeline.runs.best_step import best_step
 from pipeline.runs.directory import requested_step, saved_steps
 from pipeline.runs.open import load_run, restore
 from pipeline.runs.task_files import read_predictions, read_task_of
-from pipeline.training.sentence_losses import sentence_losses
+from pipeline.training.tasks.sentences import sentence_losses
 
 ROOT = Path(__file__).parents[2]
 TOPICS = ROOT / "tests/toy_tasks/topics/topics.yaml"

@@ -21,7 +21,7 @@ from pipeline.runs.task_files import (
     write_predictions,
 )
 from pipeline.training.evaluator import Scored
-from pipeline.training.task_predictions import Predictor
+from pipeline.training.tasks.predictor import Predictor
 
 DEVELOPMENT = "development"
 TEST = "test"

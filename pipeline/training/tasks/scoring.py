@@ -14,10 +14,10 @@ from model.train_step import Trainer
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.task_files import predictions_file
-from pipeline.training.finetuning import Finetuning
-from pipeline.training.sentence_losses import sentence_losses
-from pipeline.training.task_evaluation import TEST, TaskEvaluator
-from pipeline.training.task_overlap import overlaps_with
+from pipeline.training.tasks.evaluation import TEST, TaskEvaluator
+from pipeline.training.tasks.given_tasks import Finetuning
+from pipeline.training.tasks.overlap import overlaps_with
+from pipeline.training.tasks.sentences import sentence_losses
 
 SENTENCES = "sentences"
 

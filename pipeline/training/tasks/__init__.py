@@ -1,0 +1,1 @@
+"""Fine-tuning and scoring on tasks: examples, predictions, evaluation, overlap, sentences."""
