@@ -2,6 +2,7 @@
 
 Usage: recompute_report.py REPORT_DIR --baseline RUN... --candidate RUN... [--student RUN...]
                            [--also NAME=RUN...] [--languages N]
+                           [--baseline-tasks RUN... --candidate-tasks RUN...]
 
 Losses, gains, bits per byte, intervals, p-values and step speed-ups must be equal to 1e-9, counts
 and verdicts exactly. Standard errors are computed by leaving out one page at a time.
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from recompute_statistics import adjusted, put_together, same
+from recompute_tasks import compare_sentences, compare_tasks
 from scipy import stats
 
 Side = list[dict[int, pd.DataFrame]]  # per seed: rows of each point of the curve, by step
@@ -125,21 +128,6 @@ def mean_speedup(sides: list[Side], amount: str, size: str) -> tuple[float, floa
     return mean, *put_together(of_pages / count**2, len(names) - count, of_runs)
 
 
-def put_together(
-    of_pages: float, free: float, of_runs: list[tuple[float, float]]
-) -> tuple[float, float]:
-    """Returns standard error and degrees of freedom from the variances of pages and runs."""
-    runs = sum(variance for variance, _ in of_runs)
-    total = of_pages + runs
-    if not total:
-        return 0.0, free
-    inverse = (of_pages / total) ** 1.5 / free
-    if runs:
-        parts = [variance**2 / freedom for variance, freedom in of_runs]
-        inverse += (runs / total) ** 1.5 * sum(parts) / runs**2
-    return math.sqrt(total), 1 / inverse
-
-
 def scored(sides: list[list[pd.DataFrame]], size: str) -> list[list[pd.DataFrame]]:
     """Returns the pages on which every run has a scored token."""
     counts = np.all([run[size].to_numpy() > 0 for runs in sides for run in runs], axis=0)
@@ -231,21 +219,6 @@ def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) ->
     word = "better" if found["mean_gain"] > 0 else "worse"
     single = " in these runs; other seeds may differ" if min(runs) == 1 else ""
     return f"{candidate} is {word} than {baseline}{single}."
-
-
-def adjusted(p_values: pd.Series) -> pd.Series:
-    """Returns the p-values adjusted as by Benjamini and Hochberg."""
-    ordered = p_values.sort_values(ascending=False)
-    scaled = ordered * len(ordered) / np.arange(len(ordered), 0, -1)
-    return scaled.cummin().clip(upper=1)
-
-
-def same(name: str, shown: float | None, found: float | None) -> None:
-    """Exits with a message unless the report shows the recomputed value."""
-    if (shown is None) != (found is None) or (
-        found is not None and not math.isclose(shown, found, rel_tol=1e-9, abs_tol=1e-12)
-    ):
-        sys.exit(f"{name}: the report shows {shown}, recomputed {found}")
 
 
 def kept(sides: list[list[pd.DataFrame]]) -> tuple[float, float, float] | tuple[None, None, None]:
@@ -412,6 +385,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--candidate", type=Path, nargs="+", required=True)
     parser.add_argument("--student", type=Path, nargs="+", default=[])
     parser.add_argument("--also", nargs="+", default=[], metavar="NAME=RUN")
+    parser.add_argument("--baseline-tasks", type=Path, nargs="+", default=[])
+    parser.add_argument("--candidate-tasks", type=Path, nargs="+", default=[])
     parser.add_argument("--languages", type=int, help="number of languages to expect")
     parsed = parser.parse_args(arguments)
     report = json.loads((parsed.report / "report.json").read_text())
@@ -438,6 +413,20 @@ def main(arguments: list[str]) -> None:
     compare_students(report["students"], sides, parsed.student)
     if "further" in report:  # reports published before they had further models do not
         compare_further(report, sides, parsed.also)
+    if "tasks" in report:
+        compare_tasks(report, parsed.baseline_tasks, parsed.candidate_tasks)
+        compare_sentences(report, longest(parsed.baseline), longest(parsed.candidate))
+
+
+def longest(runs: list[Path]) -> list[Path]:
+    """Returns the runs of the greatest length, by their last evaluation."""
+    last_step = {
+        run: max(
+            int(path.stem.split("=")[1]) for path in (run / "evaluation").glob("step=*.parquet")
+        )
+        for run in runs
+    }
+    return [run for run in runs if last_step[run] == max(last_step.values())]
 
 
 def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: int | None) -> None:

@@ -21,12 +21,14 @@ from data.languages import UNDETERMINED, all_languages
 from eval import distillation, language_probability, report, step_speedup, verdict
 from eval.cautions import FEWEST_EVALUATIONS, cautions, is_demonstration
 from eval.charts import curves as drawn_curves
-from eval.charts import expert, gains, models
+from eval.charts import expert, gains, models, tasks
 from eval.charts.specs import specs
 from eval.expert_sharing import by_stack
 from eval.further import losses_of
 from eval.language_loss import LanguageLosses, Unit
 from eval.side import Side, curves_of, total_curve
+from eval.tasks import words
+from eval.tasks.compared import codes_of
 
 _TEMPLATE = "index.html.j2"
 _ENDS = ("", "_low", "_high")
@@ -59,6 +61,10 @@ def to_html(one: report.ReportContents) -> str:
         models_csv=_csv(_model_rows(one)) if one.further else "",
         losses={each.name: losses_of(each) for each in one.models} if one.further else {},
         pictured=models.models(one),
+        tasks_csv=_csv([row for task in one.tasks for row in task.rows]) if one.tasks else "",
+        codes_of=codes_of,
+        most_drawn=len(tasks.COLOURS),
+        task_words=words,
         specs=specs(one),
         curves=_curves(one),
         cautions=cautions(one),

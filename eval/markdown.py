@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from data.languages import get
-from eval import distillation, markdown_models
+from eval import distillation, markdown_models, markdown_tasks
 from eval.cautions import cautions
 from eval.expert_sharing import ExpertSharing
 from eval.language_gain import LanguageGain
@@ -23,6 +23,7 @@ def to_markdown(report: ReportContents) -> str:
     parts += [
         _languages(report),
         *markdown_models.models(report),
+        *markdown_tasks.tasks(report),
         *_students(report),
         *_experts(report.experts),
     ]

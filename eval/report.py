@@ -19,6 +19,8 @@ from eval.language_loss import Unit
 from eval.null_comparison import NullComparison
 from eval.run_facts import Difference, RunFacts
 from eval.side import Side
+from eval.tasks.compared import TaskComparison
+from eval.tasks.sentences import SentenceComparison
 
 
 class Written(NamedTuple):
@@ -28,7 +30,7 @@ class Written(NamedTuple):
         date: day of writing, in UTC, as 2026-11-26.
         code_version: version of the package that wrote it.
         commit: commit of the code that wrote it; None for an installed package.
-        baseline, candidate, students, also: directories of the runs, as they were named.
+        baseline, candidate, students, also, tasks: directories of the runs, as they were named.
         corpus, tokens: what was named; None where nothing was.
     """
 
@@ -41,6 +43,7 @@ class Written(NamedTuple):
     also: tuple[str, ...]
     corpus: str | None
     tokens: str | None
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,8 @@ class ReportContents:
         training_tokens_are: definition of the languages' training tokens.
         written: when, by which code and from what the report was made.
         further: models beside the two sides.
+        tasks: scores of fine-tuned runs.
+        sentences: nats per sentence of parallel texts.
     """
 
     baseline: Side
@@ -77,6 +82,8 @@ class ReportContents:
     training_tokens_are: str
     written: Written
     further: tuple[Further, ...] = ()
+    tasks: tuple[TaskComparison, ...] = ()
+    sentences: tuple[SentenceComparison, ...] = ()
 
     @property
     def models(self) -> tuple[Side, ...]:

@@ -11,6 +11,7 @@ from eval.language_loss import Unit
 from eval.null_comparison import NullComparison
 from eval.report import ReportContents, shared_total
 from eval.side import Side
+from eval.tasks.section_json import sentences_to_json, task_to_json
 from eval.verdict import sentences, verdict
 
 
@@ -41,6 +42,8 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "students": [asdict(one) for one in report.students],
         "further": [_further(one) for one in report.further],
         "losses": {one.name: _losses(one) for one in report.models} if report.further else {},
+        "tasks": [task_to_json(one) for one in report.tasks],
+        "sentences": [sentences_to_json(one) for one in report.sentences],
         "corpus": None if report.funnel is None else asdict(report.funnel),
         "written": report.written._asdict(),
     }

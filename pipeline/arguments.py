@@ -310,6 +310,11 @@ class Report(StageArguments):
     also: tuple[str, ...] = ()
     """NAME=RUN of further models beside the two sides: losses by language, each with its gain over
     the baseline. Words of one name are seeds of one model."""
+    baseline_tasks: tuple[RunPlace, ...] = ()
+    """Runs that `mswitch finetune` made from the baseline's, for its scores on tasks. Seeds and
+    training languages are those of each run's recipe; with --candidate-tasks."""
+    candidate_tasks: tuple[RunPlace, ...] = ()
+    """Runs that `mswitch finetune` made from the candidate's, on the same tasks and languages."""
     corpus: str | None = None
     """Directory that `mswitch clean` wrote, local or on an object store, for the funnel and for
     the lines that held-out pages share with training pages."""

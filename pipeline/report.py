@@ -27,6 +27,8 @@ from eval.report import ReportContents, Written
 from eval.report_json import to_json
 from eval.run_facts import Difference, RunFacts
 from eval.side import Side
+from eval.tasks.compared import TaskComparison
+from eval.tasks.sentences import SentenceComparison
 from eval.verdict import sentences
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
@@ -45,12 +47,15 @@ from pipeline.artifacts.source_commit import source_commit
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.errors import ArtifactError
-from pipeline.runs import comparable, finished, further_models, sides_of_runs
+from pipeline.runs import comparable, finetuned_runs, finished, further_models, sides_of_runs
 from pipeline.runs.finished import FinishedRun
+from pipeline.runs.sentence_files import sentence_comparisons, sentence_files
+from pipeline.runs.sides_of_tasks import task_comparisons
 from pipeline.runs.training_text import check_text, training_text
 from pipeline.terminal import Terminal, print_lines
 
 STAGE = "report"
+TASKS = ("baseline_tasks", "candidate_tasks")
 
 
 def run(arguments: Report) -> None:
@@ -94,6 +99,8 @@ def _intent(arguments: Report) -> Intent:
     also = [one for runs in further_models.named(arguments.also).values() for one in runs]
     runs = (*arguments.baseline, *arguments.candidate, *arguments.student, *also)
     reads = [files_of("run", run, finished.files_read(run).values()) for run in runs]
+    tuned = (*arguments.baseline_tasks, *arguments.candidate_tasks)
+    reads += [files_of("run", run, finetuned_runs.files_read(run).values()) for run in tuned]
     reads += [
         Reading(f"manifest of {name}", place, 1, len(read_bytes(join_path(place, MANIFEST))))
         for name, place in (("corpus", arguments.corpus), ("tokens", arguments.tokens))
@@ -105,7 +112,7 @@ def _intent(arguments: Report) -> Intent:
         writes="report.json, report.md and index.html",
         out=arguments.out,
         identity=Identity({}, _digests(arguments)),
-        work=f"{len(runs)} runs, each page and language of their evaluations",
+        work=f"{len(runs) + len(tuned)} runs, each page and language of their evaluations",
     )
 
 
@@ -126,7 +133,12 @@ def _contents(arguments: Report) -> ReportContents:
         students, baseline[0], candidate, differences_allowed=arguments.allow_differences
     )
     report = _report(arguments, baseline, candidate, students, differences)
-    report = replace(report, further=_further(arguments, report.baseline, baseline))
+    report = replace(
+        report,
+        further=_further(arguments, report.baseline, baseline),
+        tasks=_tasks(arguments, baseline, candidate),
+        sentences=_sentences(baseline, candidate),
+    )
     further_models.check_names(report.models)
     return report
 
@@ -177,6 +189,7 @@ def _written(arguments: Report) -> Written:
         candidate=tuple(map(str, arguments.candidate)),
         students=tuple(map(str, arguments.student)),
         also=arguments.also,
+        tasks=tuple(map(str, (*arguments.baseline_tasks, *arguments.candidate_tasks))),
         corpus=arguments.corpus,
         tokens=arguments.tokens,
     )
@@ -203,6 +216,28 @@ def _further(
             )
         )
     return tuple(found)
+
+
+def _tasks(
+    arguments: Report, baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]
+) -> tuple[TaskComparison, ...]:
+    """Returns the scores of the fine-tuned runs."""
+    return task_comparisons(
+        arguments.baseline_tasks,
+        arguments.candidate_tasks,
+        (baseline[0].experts, candidate[0].experts),
+    )
+
+
+def _sentences(
+    baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]
+) -> tuple[SentenceComparison, ...]:
+    """Returns the nats per sentence of texts that all runs of greatest length were scored on."""
+    files = [
+        [sentence_files(run.directory, run.last_step) for run in sides_of_runs.longest(runs)]
+        for runs in (baseline, candidate)
+    ]
+    return sentence_comparisons(*files)
 
 
 def _students(
@@ -244,10 +279,16 @@ def _check_named_once(arguments: Report) -> None:
     Raises:
         ArtifactError: if one is.
     """
-    for name in ("baseline", "candidate", "student"):
+    for name in ("baseline", "candidate", "student", *TASKS):
         named = [further_models.identity(one) for one in getattr(arguments, name)]
+        option = name.replace("_", "-")
         if twice := [one for one in dict.fromkeys(named) if named.count(one) > 1]:
-            raise ArtifactError(f"--{name} names {', '.join(twice)} twice; name each run once.")
+            raise ArtifactError(f"--{option} names {', '.join(twice)} twice; name each run once.")
+    if bool(arguments.baseline_tasks) != bool(arguments.candidate_tasks):
+        raise ArtifactError(
+            f"--baseline-tasks names {len(arguments.baseline_tasks)} runs and --candidate-tasks "
+            f"{len(arguments.candidate_tasks)}; gains on tasks need runs of both sides."
+        )
     sides = [
         {further_models.identity(one) for one in side}
         for side in (arguments.baseline, arguments.candidate)
@@ -305,6 +346,12 @@ def _digests(arguments: Report) -> dict[str, str]:
         for number, directory in enumerate(directories)
         for name, path in finished.files_read(directory).items()
     }
+    digests |= {
+        f"{option}/{number}/{name}": digest_of_contents(path)
+        for option in TASKS
+        for number, directory in enumerate(getattr(arguments, option))
+        for name, path in finetuned_runs.files_read(directory).items()
+    }
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
         if directory is not None:
             claims.read_manifest(directory, stage, claims.Head)
@@ -338,7 +385,7 @@ def _facts(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:
         seeds=tuple(run.recipe["seed"] for run in runs),
         parameters=first.about.parameters,
         flops_per_sequence=first.about.flops_per_sequence,
-        experts=None if first.switch is None else first.switch.get("experts"),
+        experts=first.experts,
         devices=" + ".join(sorted({_counted(run.devices) for run in runs})),
         steps=first.last_step,
         step_seconds=finished.median_metric(runs, "seconds"),

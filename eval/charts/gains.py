@@ -6,7 +6,7 @@ widths beyond the range of the gains (`interval_limits`), and an arrow marks an 
 Few languages become rows on a wide screen too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -53,8 +53,15 @@ FEWEST_COLUMNS = 24  # fewer languages become rows: columns would stand too far 
 
 def interval_limits(gains: Mapping[str, LanguageGain]) -> tuple[float, float]:
     """Returns the values between which intervals are drawn; zero is between them."""
-    known = [(g.gain, g.low, g.high) for g in gains.values() if g.low is not None]
-    every = [0.0, *(gain.gain for gain in gains.values())]
+    return limits_of([(gain.gain, gain.low, gain.high) for gain in gains.values()])
+
+
+def limits_of(
+    estimates: Sequence[tuple[float, float | None, float | None]],
+) -> tuple[float, float]:
+    """Returns the limits for gains, each with the ends of its interval."""
+    known = [one for one in estimates if one[1] is not None]
+    every = [0.0, *(one[0] for one in estimates)]
     if not known:
         return min(every), max(every)
     ends = np.array(known, float)

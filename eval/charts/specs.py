@@ -20,6 +20,7 @@ from eval.charts import (
     language_probability,
     models,
     speedup,
+    tasks,
 )
 from eval.report import ReportContents
 
@@ -48,6 +49,7 @@ def specs(report: ReportContents) -> dict[str, Spec]:
     pictures |= expert.pictures(report.experts)
     pictures |= distillation.picture(report.students)
     pictures |= models.pictures(report)
+    pictures |= tasks.pictures(report)
     return {name: _finished(chart) for name, chart in pictures.items()}
 
 

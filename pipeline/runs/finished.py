@@ -22,6 +22,7 @@ from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import find_run
 from pipeline.runs.record import MixtureRecord, RunRecord
+from pipeline.runs.sentence_files import SENTENCES, sentence_files
 
 _EVALUATION = re.compile(r"step=(0|[1-9][0-9]{0,17}).parquet")
 
@@ -62,6 +63,11 @@ class FinishedRun:
     def switch(self) -> Mapping[str, Any] | None:
         """Settings of the switch layers; None for a dense run."""
         return self.recipe["model"]["switch"]
+
+    @property
+    def experts(self) -> int | None:
+        """Number of experts per switch layer; None for a dense run."""
+        return None if self.switch is None else self.switch.get("experts")
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -136,7 +142,9 @@ def files_read(directory: Place) -> dict[str, Place]:
     files = {name: directory / name for name in names if exists(directory / name)}
     files |= {str(step): path for step, path in evaluation_files(directory).items()}
     routing = routing_file(directory)
-    return files | ({"routing": routing} if routing else {})
+    files |= {"routing": routing} if routing else {}
+    texts = sentence_files(directory, max(evaluation_files(directory)))
+    return files | {f"{SENTENCES}/{name}": path for name, path in texts.items()}
 
 
 def routing_file(directory: Place) -> Place | None:

@@ -13,13 +13,12 @@ from data.tokens.tokenizer import MODEL_FILE, load
 from model.train_step import Trainer
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
+from pipeline.runs.sentence_files import SENTENCES
 from pipeline.runs.task_files import predictions_file
 from pipeline.training.tasks.evaluation import TEST, TaskEvaluator
 from pipeline.training.tasks.given_tasks import Finetuning
 from pipeline.training.tasks.overlap import overlaps_with
 from pipeline.training.tasks.sentences import sentence_losses
-
-SENTENCES = "sentences"
 
 
 class TaskScoring:

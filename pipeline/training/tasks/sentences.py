@@ -19,6 +19,7 @@ from data.examples.hidden_once import hidden_once
 from data.examples.span_corruption import PADDING, Example, Lengths, lengths_for_inputs
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import Tokenizer
+from eval.tasks.sentences import SCHEMA
 from model.batch import Batch
 from model.loss.scoring import score
 from model.never_dropping import never_dropping
@@ -27,17 +28,6 @@ from model.stack import Call
 from model.train_step import Trainer
 from pipeline.hardware.hosts import to_devices
 from pipeline.recipe.recipe import Recipe
-
-SCHEMA = pa.schema(
-    [
-        ("language", pa.string()),
-        ("identity", pa.string()),
-        ("loss_nats", pa.float64()),
-        ("tokens", pa.int32()),
-        ("text_bytes", pa.int32()),
-        ("cut", pa.bool_()),
-    ]
-)
 
 
 class Sentence(NamedTuple):

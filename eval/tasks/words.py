@@ -1,0 +1,70 @@
+"""What the section on tasks says in words and figures, in the page and in Markdown alike."""
+
+from eval.tasks.compared import Compared, Mode, TaskComparison
+from eval.tasks.scores import Estimate
+from eval.tasks.sentences import SentenceComparison
+
+
+def with_interval(found: Estimate, digits: int = 1, sign: str = "") -> str:
+    """Returns `61.3 [55.0, 67.6]`; the value alone where there is no interval."""
+    if found.low is None or found.high is None:
+        return f"{found.value:{sign}.{digits}f}"
+    ends = f"{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}"
+    return f"{found.value:{sign}.{digits}f} [{ends}]"
+
+
+def three(one: Compared | None, digits: int = 1) -> tuple[str, str, str]:
+    """Returns both sides' numbers and the gain, with intervals."""
+    if one is None:
+        return "–", "–", "–"
+    return (
+        with_interval(one.baseline, digits),
+        with_interval(one.candidate, digits),
+        with_interval(one.gain, digits, "+"),
+    )
+
+
+def about(task: TaskComparison) -> str:
+    """Returns what the numbers of a task are."""
+    return (
+        f"{task.name}, {task.split} data, {task.modes[0].examples:,} examples. Scores are in "
+        "percent, means over languages and seeds; gains are in percentage points, candidate minus "
+        "baseline, with 95% intervals in which all translations of a sentence are one draw. "
+        "“Beyond noise” is corrected for the number of languages."
+    )
+
+
+def overlaps(task: TaskComparison) -> str:
+    """Returns how many examples overlap with the pretraining corpus."""
+    mode = next((one for one in task.modes if one.overlapping), None)
+    if mode is None:
+        return (
+            "No example is marked as sharing text with the pretraining corpus; examples are "
+            "marked where the fine-tuning was given its corpus."
+        )
+    return (
+        f"{mode.overlapping:,} of {mode.examples:,} examples share text with the pretraining "
+        "corpus; scores “without overlaps” leave them out on both sides."
+    )
+
+
+def seeds(mode: Mode) -> str:
+    """Returns the seeds of both sides, once where they are the same."""
+    both = [", ".join(map(str, one)) for one in (mode.baseline_seeds, mode.candidate_seeds)]
+    return both[0] if both[0] == both[1] else " against ".join(both)
+
+
+def about_sentences(text: SentenceComparison) -> str:
+    """Returns what nats per sentence are, and how many sentences are left out."""
+    cut = (
+        f" {text.cut:,} of {text.sentences:,} sentences are longer than a row of some run, and "
+        "left out in their language: there, languages compare less well."
+        if text.cut
+        else ""
+    )
+    return (
+        f"{text.name}: nats per sentence of the pretrained runs, every token hidden once. All "
+        "languages say the same, so the numbers compare languages and vocabularies. Form is not "
+        "meaning: a language may need more words. Gain is baseline minus candidate, above zero "
+        f"where the candidate is better.{cut}"
+    )

@@ -1,0 +1,162 @@
+"""Both sides of a report on tasks, from their fine-tuned runs: by task, mode and seed.
+
+Runs of the mode "each language alone" are put together per seed. JAX is not imported.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from data.stores.addresses import Place
+from data.tasks.description import Task
+from eval.tasks.compared import Mode, TaskComparison, mode_scores
+from eval.tasks.metrics import metrics_of
+from eval.tasks.predictions import Predictions, from_table
+from pipeline.errors import ArtifactError
+from pipeline.runs.finetuned_runs import ALL, ALONE, FinetunedRun, read_finetuned
+from pipeline.runs.task_files import read_task_of
+
+
+class Cell(NamedTuple):
+    """Runs of one side on one task in one mode.
+
+    Attributes:
+        task: description of the task.
+        split: split that was predicted.
+        trained_on: training languages; all if empty.
+        predictions: predictions by seed.
+    """
+
+    task: Task
+    split: str
+    trained_on: tuple[str, ...]
+    predictions: dict[int, Predictions]
+
+
+Cells = dict[tuple[str, str], Cell]  # by task and mode
+
+
+def task_comparisons(
+    baseline: Sequence[Place],
+    candidate: Sequence[Place],
+    experts: tuple[int | None, int | None],
+) -> tuple[TaskComparison, ...]:
+    """Returns both sides' scores on every task; none without runs.
+
+    Args:
+        baseline, candidate: directories of fine-tuned runs.
+        experts: experts per switch layer of each side's pretrained runs.
+
+    Raises:
+        ArtifactError: if a run is none of its side, or the sides have other tasks or modes.
+        DataError: if runs predicted different examples.
+    """
+    sides = [
+        cells(name, [read_finetuned(one) for one in directories], of_side)
+        for name, directories, of_side in zip(
+            ("baseline", "candidate"), (baseline, candidate), experts, strict=True
+        )
+    ]
+    check_same_cells(*sides)
+    tasks = sorted({task for task, _ in sides[0]})
+    return tuple(_comparison(task, *sides) for task in tasks)
+
+
+def cells(side: str, runs: Sequence[FinetunedRun], experts: int | None) -> Cells:
+    """Returns the runs of a side by task and mode.
+
+    Raises:
+        ArtifactError: if a run has other experts than its side, two have one mode and seed, or a
+            task has several descriptions or splits.
+        DataError: if a file is damaged.
+    """
+    grouped: dict[tuple[str, str], dict[int, list[FinetunedRun]]] = {}
+    for run in runs:
+        if run.experts != experts:
+            raise ArtifactError(
+                f"--{side}-tasks names {run.directory}, which has {_experts(run.experts)}, and the "
+                f"{side} has {_experts(experts)}; name runs fine-tuned from the {side}."
+            )
+        for task in run.files:
+            grouped.setdefault((task, run.mode), {}).setdefault(run.seed, []).append(run)
+    return {key: _cell(key, by_seed) for key, by_seed in grouped.items()}
+
+
+def _cell(key: tuple[str, str], by_seed: Mapping[int, Sequence[FinetunedRun]]) -> Cell:
+    task, mode = key
+    runs = [run for of_seed in by_seed.values() for run in of_seed]
+    for of_seed in by_seed.values():
+        parts = [run.trained_on for run in of_seed]
+        if len(set(parts)) < len(parts) or (mode != ALONE and len(parts) > 1):
+            raise ArtifactError(
+                f"{of_seed[0].directory} and {of_seed[-1].directory} have one seed and were "
+                f"trained on the same languages of {task} ({mode}); name one of them."
+            )
+    paths = [run.files[task] for run in runs]
+    descriptions = [read_task_of(path) for path in paths]
+    splits = [path.name.partition("-")[0] for path in paths]
+    for other, description, split in zip(paths, descriptions, splits, strict=True):
+        if (description, split) != (descriptions[0], splits[0]):
+            raise ArtifactError(
+                f"{paths[0]} and {other} are of different splits or descriptions of {task}; name "
+                "runs of one."
+            )
+    return Cell(
+        descriptions[0],
+        splits[0],
+        tuple(sorted({code for run in runs for code in run.trained_on})),
+        {seed: _together(task, by_seed[seed]) for seed in sorted(by_seed)},
+    )
+
+
+def _together(task: str, runs: Sequence[FinetunedRun]) -> Predictions:
+    table = pa.concat_tables([run.tables[task] for run in runs])
+    return from_table(table, ", ".join(str(run.files[task]) for run in runs[:3]))
+
+
+def check_same_cells(baseline: Cells, candidate: Cells) -> None:
+    """Checks that both sides have the same tasks, modes and splits.
+
+    Raises:
+        ArtifactError: if they do not.
+    """
+    for one, other, name in ((baseline, candidate, "candidate"), (candidate, baseline, "baseline")):
+        if missing := [key for key in one if key not in other]:
+            task, mode = missing[0]
+            raise ArtifactError(
+                f"The {name} has no run on {task} trained on {mode}, which the other side has; "
+                f"name it in --{name}-tasks, or leave it out on both sides."
+            )
+    for (task, mode), cell in baseline.items():
+        if cell[:2] != candidate[task, mode][:2]:
+            raise ArtifactError(
+                f"The sides have different splits or descriptions of {task} (trained on {mode}: "
+                f"{cell.split} against {candidate[task, mode].split}); fine-tune both on one."
+            )
+
+
+def _comparison(task: str, baseline: Cells, candidate: Cells) -> TaskComparison:
+    modes = sorted((mode for name, mode in baseline if name == task), key=_order)
+    return TaskComparison(
+        name=task,
+        split=baseline[task, modes[0]].split,
+        modes=tuple(_mode(mode, baseline[task, mode], candidate[task, mode]) for mode in modes),
+    )
+
+
+def _mode(name: str, baseline: Cell, candidate: Cell) -> Mode:
+    runs = (*baseline.predictions.values(), *candidate.predictions.values())
+    metrics = metrics_of(baseline.task.metric, all(run.has_labels for run in runs))
+    return mode_scores(
+        name, baseline.predictions, candidate.predictions, metrics, trained_on=baseline.trained_on
+    )
+
+
+def _order(mode: str) -> tuple[int, str]:
+    """Returns the place of a mode: all languages first, each language alone last."""
+    return (0 if mode == ALL else 2 if mode == ALONE else 1), mode
+
+
+def _experts(number: int | None) -> str:
+    return "no experts" if number is None else f"{number} experts per layer"

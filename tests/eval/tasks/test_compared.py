@@ -1,0 +1,77 @@
+"""Both sides on a task: overlaps and cut sentences are left out, and no section is empty."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from small_reports import make
+from task_predictions import classified, read
+
+from eval.html import to_html
+from eval.markdown import to_markdown
+from eval.report_json import to_json
+from eval.tasks.compared import mode_scores
+from eval.tasks.metrics import ACCURACIES
+from eval.tasks.scores import language_gains
+from eval.tasks.sentences import SCHEMA, sentence_comparison
+
+
+def overlapping(seed, at):
+    found = read(classified(seed))
+    return replace(found, overlaps=np.arange(found.overlaps.size) == at)
+
+
+def test_what_overlaps_on_one_side_is_left_out_on_both():
+    one, other = overlapping(0, 3), overlapping(1, 40)
+    mode = mode_scores("all", {0: one}, {0: other}, ACCURACIES)
+    assert (mode.examples, mode.overlapping) == (90, 2)
+    assert [found.without_overlaps for found in mode.scores] == [False, False, True, True]
+    kept = np.isin(np.arange(90), [3, 40], invert=True)
+    expected = language_gains([one.only(kept)], [other.only(kept)], ACCURACIES[0])
+    found = mode.scores[2].languages
+    assert {code: row.gain for code, row in found.items()} == expected
+    assert [row.gain.examples for row in found.values()] == [29, 29, 30]
+
+
+def test_without_overlaps_or_with_nothing_else_there_are_the_scores_alone():
+    for marked in (np.zeros(90, bool), np.ones(90, bool)):
+        one = replace(read(classified(0)), overlaps=marked)
+        mode = mode_scores("all", {0: one}, {0: one}, ACCURACIES)
+        assert [found.without_overlaps for found in mode.scores] == [False, False]
+        assert all(row.verdict == "unclear" for row in mode.scores[0].languages.values())
+
+
+def sentences(nats, cut=(False, False, False)):
+    rows = {
+        "language": ["sw", "sw", "en"],
+        "identity": ["b", "a", "a"],
+        "loss_nats": nats,
+        "tokens": [1, 1, 1],
+        "text_bytes": [1, 1, 1],
+        "cut": cut,
+    }
+    return pa.table(rows, SCHEMA)
+
+
+def test_nats_per_sentence_are_means_of_whole_sentences():
+    baseline, candidate = sentences([30.0, 10.0, 7.0]), sentences([20.0, 12.0, 8.0])
+    found = sentence_comparison("verses", [baseline], [candidate])
+    swahili = found.scores.languages["sw"]
+    numbers = swahili.baseline.value, swahili.candidate.value, swahili.gain.value
+    assert numbers == pytest.approx((20.0, 16.0, 4.0))
+    assert found.scores.languages["en"].gain.low is None  # one sentence
+    cut = sentences([30.0, 10.0, 7.0], (True, False, False))
+    found = sentence_comparison("verses", [cut], [candidate])
+    assert (found.sentences, found.cut) == (3, 1)
+    assert found.scores.languages["sw"].gain.value == -2.0
+    assert found.scores.mean is None
+    everything = sentences([1.0, 1.0, 1.0], (True, True, True))
+    assert sentence_comparison("verses", [everything], [candidate]) is None
+
+
+def test_a_report_without_tasks_has_no_section():
+    report = make()
+    assert 'id="tasks"' not in to_html(report)
+    assert "per sentence" not in to_markdown(report)
+    assert to_json(report)["tasks"] == to_json(report)["sentences"] == []

@@ -1,0 +1,97 @@
+"""Synthetic fine-tuned runs with predictions, and losses of parallel sentences."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from task_predictions import CLASSIFICATION, QUESTIONS, answered, classified
+
+from data.stores.json_files import write_json
+from eval.tasks.sentences import SCHEMA
+from pipeline.artifacts import claims
+from pipeline.runs.best_step import write_best_step
+from pipeline.runs.sentence_files import SENTENCES
+from pipeline.runs.task_files import predictions_file, write_predictions
+
+CODES = ("en", "ru-Latn", "sw", "yo")
+STEP = 200
+
+
+def write_finetuned(
+    directory: Path,
+    *,
+    experts: int | None,
+    seed: int = 0,
+    languages: Sequence[str] = (),
+    codes: Sequence[str] = CODES,
+    split: str = "test",
+    sentences: int = 30,
+    questions: bool = False,
+) -> Path:
+    """Writes a run that was fine-tuned on topics, and on questions too; its numbers are noise."""
+    draw = 1000 * seed + 10 * (experts or 0) + len(languages)
+    tables = [(CLASSIFICATION, classified(draw, tuple(codes), sentences))]
+    if questions:
+        tables.append((QUESTIONS, answered(draw)))
+    recipe = {
+        "name": "synthetic-topics",
+        "steps": 400,
+        "seed": seed,
+        "model": {"embed": 64, "switch": None if experts is None else {"experts": experts}},
+        "finetuning": {"tasks": [task.name for task, _ in tables], "languages": list(languages)},
+    }
+    directory.mkdir(parents=True)
+    write_json(directory / "recipe.json", {"recipe": recipe})
+    for task, table in tables:
+        for step in (STEP, 400):  # the later one is not the best
+            made = table.slice(0, 5) if step > STEP else table
+            at = table.schema.get_field_index("split")
+            made = made.set_column(at, "split", pa.array([split] * made.num_rows))
+            path = predictions_file(directory, task.name, split, step)
+            write_predictions(path, replace(task, files="{language}.jsonl"), made)
+    write_best_step(directory, {STEP: 60.0, 400: 50.0})
+    claims.finish(directory, "finetune", {}, {}, {})
+    return directory
+
+
+def write_both_sides(root: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Writes two seeds per side, trained on all languages, on English, and on each alone."""
+    sides = []
+    for name, experts in (("dense", None), ("switch", 8)):
+        runs = []
+        for seed in (0, 1):
+            of = {"experts": experts, "seed": seed}
+            runs.append(write_finetuned(root / f"{name}-{seed}", questions=True, **of))
+            runs.append(write_finetuned(root / f"{name}-en-{seed}", languages=("en",), **of))
+            runs += [
+                write_finetuned(
+                    root / f"{name}-{seed}-{code}", languages=(code,), codes=(code,), **of
+                )
+                for code in CODES
+            ]
+        sides.append(tuple(runs))
+    return sides[0], sides[1]
+
+
+def write_sentences(run: Path, step: int, *, seed: int, level: float, cut: Sequence[int] = ()):
+    """Writes losses of ten sentences in three languages, shuffled."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        {
+            "language": code,
+            "identity": f"s{number}",
+            "loss_nats": level + number + rng.normal(),
+            "tokens": 20,
+            "text_bytes": 90,
+            "cut": number in cut,
+        }
+        for code in ("en", "sw", "ru-Latn")
+        for number in range(10)
+    ]
+    path = predictions_file(run, "verses", SENTENCES, step)
+    path.parent.mkdir(parents=True)
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    pq.write_table(table.take(rng.permutation(table.num_rows)), path)
