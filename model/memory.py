@@ -15,12 +15,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.sharding import AbstractMesh, AxisType, NamedSharding
+from jax.sharding import NamedSharding
 
 from model.config import ModelConfig
 from model.optimizer import OptimizerConfig, make_optimizer
 from model.sharding.layouts import parameter_shardings
-from model.sharding.mesh import MeshShape
+from model.sharding.mesh import MeshShape, abstract_mesh
 from model.transformer import transformer_shapes
 
 
@@ -43,9 +43,7 @@ def bytes_per_device(
         targets: target tokens per row.
         logits_bytes: largest size of the logits that a device holds at one time.
     """
-    names = ("data", "expert", "model")
-    sizes = (shape.data, shape.expert, shape.model)
-    mesh = AbstractMesh(sizes, names, axis_types=(AxisType.Auto,) * 3)
+    mesh = abstract_mesh(shape)
     arrays, moments = _shapes(config, optimizer)
     shardings: Any = parameter_shardings(arrays, mesh)
     parameters = sum(
@@ -56,7 +54,7 @@ def bytes_per_device(
     moments_bytes = (
         sum(map(_bytes, moments)) * parameters // sum(map(_bytes, jax.tree.leaves(arrays)))
     )
-    logits = 4 * rows * targets * config.vocabulary_rows // math.prod(sizes)
+    logits = 4 * rows * targets * config.vocabulary_rows // mesh.size
     matrix = config.vocabulary_rows * config.embed // shape.model
     loss = min(logits, logits_bytes) + matrix * (4 + jnp.dtype(config.activation_dtype).itemsize)
     return parameters + moments_bytes + max(parameters, loss)

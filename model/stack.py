@@ -202,6 +202,7 @@ class Stack(eqx.Module):
             rematerialized(body, call.remat), x, blocks, unroll=unroll
         )
         x = dropout.at(OUTPUT)(self.final_norm(x))
+        routing = routing and routing.over_groups()
         return StackOutput(x, routing, finite.reshape(-1, len(x)))
 
     def _block(self, x, layers: tuple[Layer, ...], inputs: StackInputs, call: Call, number):

@@ -11,7 +11,7 @@ from data.errors import DataError
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
 from model.config import ConfigurationError
 from model.generation import Sampling, generate
-from model.sharding.layouts import batch_sharding
+from model.sharding.layouts import batch_sharding, batch_shards
 from model.train_step import Trainer
 from pipeline.arguments import Fill
 from pipeline.artifacts.intent import Intent
@@ -86,7 +86,7 @@ def run(arguments: Fill) -> None:
         )
     )
     # One row of text; rows of padding fill the other devices of the batch axes.
-    rows = np.full((mesh.shape["data"] * mesh.shape["expert"], len(inputs)), PADDING, np.int32)
+    rows = np.full((batch_shards(mesh), len(inputs)), PADDING, np.int32)
     rows[0] = inputs
     placed = jax.device_put(jnp.asarray(rows), batch_sharding(mesh))
     written = np.asarray(fill(arrays, placed, jax.random.key(arguments.seed)))[0]

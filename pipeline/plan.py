@@ -36,7 +36,7 @@ from pipeline.terminal import Terminal, print_next
 
 ASSUMPTIONS = (
     "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
-    "overlapping perfectly, no latency, every row full. A run is slower."
+    "overlapping perfectly, every row full. A run is slower."
 )
 
 
@@ -142,7 +142,7 @@ def compile_and_print(arguments: Plan) -> None:
     if arguments.remedies and not step.fits:
         tried, remedy = try_remedies(step, console, price)
     if arguments.out is not None:
-        write(arguments.out, plan_to_json(step, figures, tried, wrong))
+        write(arguments.out, plan_to_json(step, found, figures, tried, wrong))
     if wrong:
         raise ArtifactError(
             f"The program of {recipe.name} on {slices_of(devices)} is not as designed: "
@@ -184,7 +184,14 @@ def figures_of(step: CompiledStep, found: Roofline | None, price: float) -> Iter
         return
     yield from work_figures(step, found)
     yield from design_figures(step, found)
-    yield from time_figures(step, found, price)
+    yield from time_figures(
+        step.recipe,
+        found.seconds,
+        found.hops_seconds,
+        chips=step.topology.chips,
+        peak=found.peak,
+        price=price,
+    )
     yield from checkpoint_figures(step, found)
 
 

@@ -4,10 +4,12 @@
 
 Each row is one command, stored with its figures in benchmarks/results/scale.json. A command that is
 already there is not run again, so the script may be stopped at any time. On two idle cores each row
-takes a minute or two, and 1 to 4 GB.
+takes a minute or two, and 1 to 4 GB. Times are computed anew from a row's stored work each time, so
+other rates in `pipeline/hardware/peaks.py` need no compilation.
 """
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,6 +17,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pipeline.hardware.peaks import peak_flops
+from pipeline.planning.figures import time_figures
+from pipeline.planning.printed import json_of
+from pipeline.planning.roofline import hops_seconds, least_seconds
+from pipeline.planning.transfers import Transfer
+from pipeline.recipe import named
+from pipeline.recipe.recipe import override
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/scale.json"
@@ -79,26 +89,23 @@ SMALLEST = [
     Row("switch-c", "v4:8x8x8", GROUPS.format(2048, 912)),
     Row("switch-c", "v4:8x8x16", GROUPS.format(2048, 456)),
 ]
-CHIPS = [
-    SWITCH_C,
-    Row("switch-c", "v5p:8x8x8", GROUPS.format(2048, 912)),
-    Row("switch-c", "v5p:8x8x16", GROUPS.format(2048, 456)),
-    Row("switch-c", "v5p:8x16x16", GROUPS.format(1024, 228)),
-    Row("switch-c", "v5p:16x16x16", GROUPS.format(512, 114)),
-]
-# Capacity over the whole batch: 2,048 rows of 512 inputs and 114 targets.
-BATCHWIDE = (
-    "model.switch.capacity_factor_training=1.25 "
-    "model.switch.encoder_pooled_groups={} model.switch.decoder_pooled_groups={}"
-)
-ONE_ROW = (
-    "model.switch.capacity_factor_training=1.25 model.switch.encoder_group_tokens=512 "
-    "model.switch.decoder_group_tokens=114 model.switch.encoder_pooled_groups=2048 "
-    "model.switch.decoder_pooled_groups=2048"
-)
+CHIPS = [SWITCH_C, Row("switch-c", "v5p:16x16x16", GROUPS.format(512, 114))]
+INPUTS, TARGETS = 2048 * 512, 2048 * 114  # tokens of a batch
+
+
+def pooled(topology: str, encoder: int, decoder: int, remat: str) -> Row:
+    """Returns Switch-C with the capacity of one pool, in groups of these numbers of tokens."""
+    pools = (
+        f"model.switch.encoder_pooled_groups={INPUTS // encoder} "
+        f"model.switch.decoder_pooled_groups={TARGETS // decoder}"
+    )
+    first = f"remat={remat} model.switch.capacity_factor_training=1.25"
+    return Row("switch-c", topology, f"{first} {GROUPS.format(encoder, decoder)} {pools}")
+
+
 POOLED = [
-    Row("switch-c", "v5p:4x8x8", BATCHWIDE.format(512, 128)),
-    Row("switch-c", "v5p:16x16x16", ONE_ROW),
+    pooled("v5p:4x8x8", 2048, 1824, "attention"),
+    pooled("v5p:16x16x16", 512, 114, "none"),
 ]
 EXPERTS = [
     *(
@@ -112,22 +119,31 @@ SLICES = [
     SWITCH_C,
     Row("switch-c", "v5p:4x8x8", "mesh.slices=2 " + GROUPS.format(2048, 912)),
     Row("switch-c", "v5p:4x8x8", ACROSS + GROUPS.format(2048, 912)),
-    Row("t5-xxl", "v5p:4x8x8", FULL),
+    T5_XXL,
     Row("t5-xxl", "v5p:4x8x8", f"mesh.slices=2 {FULL}"),
 ]
-# Rows of the comparison come first.
-ORDER = [SWITCH_C, T5_XXL, *PAIRS, *RECIPES, *SMALLEST, *CHIPS, *POOLED, *EXPERTS, *SLICES]
+# Rows of comparisons come first.
+ORDER = [SWITCH_C, T5_XXL, *SLICES, *POOLED, *CHIPS, *EXPERTS, *PAIRS, *RECIPES, *SMALLEST]
 
 
 def main(arguments: list[str]) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if "--write-only" not in arguments:
         for row in dict.fromkeys(ORDER):
-            if row.command not in results:
+            if not is_made(results.get(row.command, {})):
                 results[row.command] = planned(row)
                 RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    results = {
+        row.command: timed(row, results[row.command]) for row in ORDER if row.command in results
+    }
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     PAGE.write_text(page(results))
     print(f"{PAGE.relative_to(ROOT)} is written, with {len(results)} plans.")
+
+
+def is_made(found: dict[str, Any]) -> bool:
+    """Returns whether a row has its work, from which times follow, or an error message."""
+    return "work" in found or "said" in found
 
 
 def planned(row: Row) -> dict[str, Any]:
@@ -143,7 +159,26 @@ def planned(row: Row) -> dict[str, Any]:
             return {"said": done.stderr.strip().splitlines()[-1]}
         plan = json.loads(out.read_text())
     figures = {figure["name"]: figure["value"] for figure in plan["figures"]}
-    return {"chips": plan["chips"], "mesh": plan["recipe"]["mesh"], "fits": plan["fits"]} | figures
+    kept = {name: plan[name] for name in ("chips", "device_kind", "fits", "work")}
+    return kept | {"mesh": plan["recipe"]["mesh"]} | figures
+
+
+def timed(row: Row, found: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row with the times of its work at the rates of `pipeline/hardware/peaks.py`."""
+    if (work := found.get("work")) is None:
+        return found
+    recipe = override(named.get(row.recipe), row.settings.split())
+    kind, costs = found["device_kind"], [Transfer(**one) for one in work["transfers"]]
+    devices = math.prod(found["mesh"][axis] for axis in ("data", "expert", "model"))
+    figures = time_figures(
+        recipe,
+        least_seconds(kind, work["matrix_passes"], work["main_memory_bytes"], costs),
+        hops_seconds(kind, costs),
+        chips=found["chips"],
+        peak=(peak_flops(kind) or 0.0) * devices,
+        price=0.0,
+    )
+    return found | {one["name"]: one["value"] for one in map(json_of, figures)}
 
 
 COLUMNS = (
@@ -154,6 +189,7 @@ COLUMNS = (
     ("slots wasted at least", "slots wasted at least", "{:.0%}"),
     ("program FLOPs that are the model's", "of these the model's", "{:.0%}"),
     ("step, s", "step, all of these overlapping", "{:.3f}"),
+    ("of hops alone", "hops of all collectives, without their bytes", "{:.3f}"),
     ("GB moved per device", "to and from main memory, per device", "{:,.0f}"),
     ("bound by", "binding", "{}"),
     ("MFU at most", "model FLOPs utilization", "{:.0%}"),
@@ -201,6 +237,16 @@ def comparison(results: dict[str, Any]) -> dict[str, str]:
     return dict(zip(names, (*values, f"{ratio:.1f}", f"{half_the_steps:.1f}"), strict=True))
 
 
+def growth(results: dict[str, Any]) -> dict[str, str]:
+    """Returns how cost grows with chips where capacity is pooled; empty until both have results."""
+    few, many = (results.get(row.command) for row in (POOLED[0], POOLED[-1]))
+    if not (few and many and "chip-hours" in few and "chip-hours" in many):
+        return {"growth": "", "hops": ""}
+    hops = many.get("hops of all collectives, without their bytes", 0.0)
+    ratio = many["chip-hours"] / few["chip-hours"]
+    return {"growth": f"{ratio:.2f}", "hops": f"{1e3 * hops:.1f}"}
+
+
 def page(results: dict[str, Any]) -> str:
     """Returns the page: the text of scale.md in this folder, with its tables.
 
@@ -222,7 +268,9 @@ def page(results: dict[str, Any]) -> str:
     }
     kept = [one for one in sections if not any("{" + name + "}" in one for name in missing)]
     made = {name: table(rows, results) for name, rows in tables.items()}
-    return (head + "".join(kept)).format(**made, **comparison(results)).rstrip() + "\n"
+    return (head + "".join(kept)).format(
+        **made, **comparison(results), **growth(results)
+    ).rstrip() + "\n"
 
 
 if __name__ == "__main__":

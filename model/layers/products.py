@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from model.sharding.exchanges import gather_stored, on_devices, sum_to_stored
-from model.sharding.layouts import spec, stored_spec
+from model.sharding.layouts import spec, storage
 
 
 def product(
@@ -39,30 +39,31 @@ def product(
 
 def _forward(dimensions: str, mesh: Mesh, x: Array, weight: Array) -> tuple[Array, Any]:
     x_names, weight_names, y_names = _parts(dimensions)
-    stored = stored_spec(weight_names, weight.shape, mesh)
+    stored = storage(weight_names, weight.shape, mesh)
+    specs = spec(x_names, stored.mesh), stored.spec
 
     def on_device(x: Array, part: Array) -> Array:
         whole = gather_stored(part.astype(x.dtype), stored)
         y = jnp.einsum(_subscripts(x_names, weight_names, y_names), x, whole)
         return _summed_over_model(y, x_names, y_names)
 
-    run = on_devices(on_device, mesh, (spec(x_names), stored), spec(y_names))
+    run = on_devices(on_device, stored.mesh, specs, spec(y_names, stored.mesh))
     return run(x, weight), (x, weight)
 
 
 def _backward(dimensions: str, mesh: Mesh, kept: Any, slope: Array) -> tuple[Array, Array]:
     x_names, weight_names, y_names = _parts(dimensions)
-    stored = stored_spec(weight_names, kept[1].shape, mesh)
+    stored = storage(weight_names, kept[1].shape, mesh)
 
     def on_device(x: Array, part: Array, slope: Array) -> tuple[Array, Array]:
         whole = gather_stored(part.astype(x.dtype), stored)
         of_x = jnp.einsum(_subscripts(y_names, weight_names, x_names), slope, whole)
         subscripts = _subscripts(x_names, y_names, weight_names)
         of_weight = jnp.einsum(subscripts, x, slope, preferred_element_type=jnp.float32)
-        return _summed_over_model(of_x, y_names, x_names), sum_to_stored(of_weight, stored)
+        return _summed_over_model(of_x, y_names, x_names), sum_to_stored(of_weight, stored, x.dtype)
 
-    specs = spec(x_names), stored, spec(y_names)
-    return on_devices(on_device, mesh, specs, specs[:2])(*kept, slope)
+    specs = spec(x_names, stored.mesh), stored.spec, spec(y_names, stored.mesh)
+    return on_devices(on_device, stored.mesh, specs, specs[:2])(*kept, slope)
 
 
 def _value(dimensions: str, mesh: Mesh, x: Array, weight: Array) -> Array:
@@ -88,14 +89,15 @@ def lookup(
 
 
 def _lookup_value(dtype: Any, mesh: Mesh, table: Array, ids: Array) -> Array:
-    stored = stored_spec(TABLE, table.shape, mesh)
+    stored = storage(TABLE, table.shape, mesh)
 
     def on_device(part: Array, ids: Array) -> Array:
         whole = gather_stored(part.astype(dtype), stored)
         found = whole.at[_own_rows(ids, len(whole))].get(mode="fill", fill_value=0)
         return _summed_over_model(found, TABLE, "")
 
-    return on_devices(on_device, mesh, (stored, spec(IDS)), spec(ROWS))(table, ids)
+    specs = stored.spec, spec(IDS, stored.mesh)
+    return on_devices(on_device, stored.mesh, specs, spec(ROWS, stored.mesh))(table, ids)
 
 
 def _lookup_forward(dtype: Any, mesh: Mesh, table: Array, ids: Array) -> tuple[Array, Any]:
@@ -104,16 +106,17 @@ def _lookup_forward(dtype: Any, mesh: Mesh, table: Array, ids: Array) -> tuple[A
 
 def _lookup_backward(dtype: Any, mesh: Mesh, kept: Any, slope: Array) -> tuple[Array, None]:
     table, ids = kept
-    stored = stored_spec(TABLE, table.shape, mesh)
+    stored = storage(TABLE, table.shape, mesh)
     rows = table.shape[0] // mesh.shape["model"]
 
     def on_device(ids: Array, slope: Array) -> Array:
         whole = jnp.zeros((rows, slope.shape[-1]), jnp.float32)
         own = _own_rows(ids, rows)
         whole = whole.at[own].add(slope.astype(jnp.float32), mode="drop")
-        return sum_to_stored(whole, stored)
+        return sum_to_stored(whole, stored, slope.dtype)
 
-    return on_devices(on_device, mesh, (spec(IDS), spec(ROWS)), stored)(ids, slope), None
+    specs = spec(IDS, stored.mesh), spec(ROWS, stored.mesh)
+    return on_devices(on_device, stored.mesh, specs, stored.spec)(ids, slope), None
 
 
 _lookup: Any = jax.custom_vjp(_lookup_value, nondiff_argnums=(0, 1))

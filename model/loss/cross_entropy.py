@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
 from model.loss.token_loss import Objective, TokenTerms, sum_over_ids, token_loss
 from model.sharding.exchanges import gather_stored, on_devices, sum_to_stored
-from model.sharding.layouts import spec, stored_spec
+from model.sharding.layouts import spec, storage
 
 TILE = 16  # tokens; the rows of a bfloat16 tile on TPUs
 
@@ -140,24 +140,22 @@ def _run(
     """Returns the sums of each row and, if required, the gradients of the student's factors."""
     mesh = computation.mesh
 
-    def layouts(network: LogitFactors) -> Any:
-        matrix: Any = stored_spec("embed vocabulary", network.matrix.shape, mesh)
-        tokens: Any = spec("batch length embed")
-        return LogitFactors(tokens, matrix)
-
     networks = [student] if teacher is None else [student, teacher]
-    stored = [layouts(network) for network in networks]
-    labelled: Any = (spec("batch length"), spec("batch length"), spec(""))
+    stored = [storage("embed vocabulary", one.matrix.shape, mesh) for one in networks]
+    fine = stored[0].mesh  # that of all matrices
+    rows: Any = spec("batch length embed", fine)
+    layouts: Any = [LogitFactors(rows, one.spec) for one in stored]  # pyright: ignore[reportArgumentType]
+    labelled: Any = (spec("batch length", fine), spec("batch length", fine), spec(""))
     run = on_devices(
         functools.partial(
             _on_device,
             computation=computation,
-            stored=[layout.matrix for layout in stored],
+            stored=stored,
             with_slopes=with_slopes,
         ),
-        mesh,
-        (stored, Labels(*labelled)),
-        (spec("batch"), stored[0] if with_slopes else None),
+        fine,
+        (layouts, Labels(*labelled)),
+        (spec("batch", fine), layouts[0] if with_slopes else None),
     )
     return run(networks, labels)
 
@@ -175,7 +173,7 @@ def _on_device(
     labels: Labels,
     *,
     computation: Computation,
-    stored: list[PartitionSpec],
+    stored: list[NamedSharding],
     with_slopes: bool,
 ) -> tuple[RowTerms, LogitFactors | None]:
     """Walks over a device's tokens; the last chunk is filled up with tokens of weight 0."""
@@ -202,7 +200,7 @@ def _on_device(
     if of_matrix is None or of_x is None:
         return rows, None
     of_x = of_x.reshape(networks[0].x.shape)
-    return rows, LogitFactors(of_x, sum_to_stored(of_matrix, stored[0]))
+    return rows, LogitFactors(of_x, sum_to_stored(of_matrix, stored[0], matrices[0].dtype))
 
 
 def _of_chunk(

@@ -12,11 +12,13 @@ from typing import Any
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
-from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, PyTree
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, DTypeLike, Int, PyTree
 
 from model.remat import EXCHANGED
-from model.sharding.layouts import BATCH_AXES, spec
+from model.sharding.layouts import ACROSS, EXPERT_AXES, batch_axes, spec
+
+TILE = 8  # rows
 
 
 def over_devices(
@@ -35,17 +37,21 @@ def over_devices(
 
 
 def _within(mesh: Mesh, names: str) -> PartitionSpec:
-    """Returns the layout without `model` if that axis has one device: nothing is summed over it.
+    """Returns the layout without `replica` or `model` where that axis has one device.
 
     JAX would insert sums over it, of which XLA leaves all-reduces as large as the buffers.
     """
-    if mesh.shape["model"] > 1:
-        return spec(names)
-    return PartitionSpec(*(None if axis == "model" else axis for axis in spec(names)))
+    one = [axis for axis in ("replica", "model") if mesh.shape[axis] == 1]
+    return PartitionSpec(*(_without(axes, one) for axes in spec(names)))
+
+
+def _without(axes: Any, dropped: list[str]) -> tuple[str, ...] | None:
+    named = (axes,) if isinstance(axes, str) else axes or ()
+    return tuple(axis for axis in named if axis not in dropped) or None
 
 
 def on_devices(
-    function: Callable[..., Any], mesh: Mesh, in_specs: PyTree, out_specs: PyTree
+    function: Callable[..., Any], mesh: Mesh | AbstractMesh, in_specs: PyTree, out_specs: PyTree
 ) -> Callable[..., Any]:
     """Returns `function` as a function of whole arrays, as `over_devices` does, from layouts.
 
@@ -57,30 +63,64 @@ def on_devices(
     )
 
 
-def gather_stored(part: Array, stored: PartitionSpec) -> Array:
+def gather_stored(part: Array, stored: NamedSharding) -> Array:
     """Returns a parameter whole but for the model axis, from each device's part of it."""
-    for dimension, axes in _batch_axes(stored):
+    for dimension, axes in _split(stored):
         part = jax.lax.all_gather(part, axes, axis=dimension, tiled=True)
     return part
 
 
-def sum_to_stored(whole: Array, stored: PartitionSpec) -> Array:
-    """Returns this device's part of the sum over the batch's devices: the reduce-scatter."""
-    split = dict(_batch_axes(stored))
-    names = {name for axes in split.values() for name in axes}
-    if rest := tuple(axis for axis in _larger_than_one(BATCH_AXES) if axis not in names):
-        whole = jax.lax.psum(whole, rest)
+def sum_to_stored(whole: Array, stored: NamedSharding, across: DTypeLike) -> Array:
+    """Returns this device's part of the sum over the batch's devices: the reduce-scatter.
+
+    Args:
+        whole: this device's term.
+        stored: layout of the sum.
+        across: type in which the sums of slices cross the network between them.
+    """
+    split = dict(_split(stored))
     for dimension, axes in split.items():
-        whole = jax.lax.psum_scatter(whole, axes, scatter_dimension=dimension, tiled=True)
-    return whole
+        whole = _sum_scattered(whole, axes, dimension)
+    done = {*ACROSS, *(name for axes in split.values() for name in axes)}
+    rest = (axis for axis in batch_axes(stored.mesh) if axis not in done)
+    if copies := _larger_than_one(rest):
+        whole = jax.lax.psum(whole, copies)
+    return sum_across(whole, across, ACROSS)
 
 
-def _batch_axes(stored: PartitionSpec) -> Iterator[tuple[int, tuple[str, ...]]]:
+def _sum_scattered(whole: Array, axes: tuple[str, ...], dimension: int) -> Array:
+    """Returns this device's part of a sum over the devices of these axes, along a dimension.
+
+    A part that is no multiple of a TPU's tile of 8 rows gets a dimension of its own. Otherwise XLA
+    pads the parts to whole tiles, and moves their ends between devices: 8 permutes per gradient.
+    """
+    devices = jax.lax.axis_size(axes)
+    before, part = whole.shape[:dimension], whole.shape[dimension] // devices
+    if part % TILE == 0:
+        return jax.lax.psum_scatter(whole, axes, scatter_dimension=dimension, tiled=True)
+    parts = whole.reshape(*before, devices, part, *whole.shape[dimension + 1 :])
+    return jax.lax.psum_scatter(parts, axes, scatter_dimension=dimension)
+
+
+def sum_across(part: Array, dtype: DTypeLike, axes: Iterable[str]) -> Array:
+    """Returns the sum over axes of slices of what each has summed; it crosses in this type."""
+    if slices := _larger_than_one(axes):
+        return jax.lax.psum(part.astype(dtype), slices).astype(part.dtype)
+    return part
+
+
+def _split(stored: NamedSharding) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yields the dimensions that a layout splits over axes of the batch, with these axes."""
-    for dimension, axes in enumerate(stored):
+    for dimension, axes in enumerate(stored.spec):
         named = (axes,) if isinstance(axes, str) else axes or ()
-        if found := _larger_than_one(axis for axis in named if axis in BATCH_AXES):
+        if found := _larger_than_one(axis for axis in named if axis != "model"):
             yield dimension, found
+
+
+def device_index(axes: Iterable[str]) -> Int[Array, ""] | int:
+    """Returns this device's number along these axes together."""
+    larger = _larger_than_one(axes)
+    return jax.lax.axis_index(larger) if larger else 0
 
 
 def _larger_than_one(axes: Iterable[str]) -> tuple[str, ...]:
@@ -88,12 +128,12 @@ def _larger_than_one(axes: Iterable[str]) -> tuple[str, ...]:
 
 
 def exchange(x: Array, *, split: int, concatenate: int) -> Array:
-    """Sends part i along dimension `split` to device i of the expert axis, within `over_devices`.
+    """Sends part i along dimension `split` to device i of the expert axes, within `over_devices`.
 
     The parts received are joined along `concatenate`, in the order of the devices.
     """
     received = jax.lax.all_to_all(
-        x, "expert", split_axis=split, concat_axis=concatenate, tiled=True
+        x, EXPERT_AXES, split_axis=split, concat_axis=concatenate, tiled=True
     )
     return checkpoint_name(received, EXCHANGED)
 

@@ -2,31 +2,43 @@
 
 The only file with a table of axes. To change the strategy, change the table:
 
-* `data` splits the batch, and stored parameters along `embed` (FSDP: gathered for each use).
-* `expert` splits the batch further, and the experts; tokens reach their expert by all-to-all.
-  Parameters without experts are stored over it as well.
+* `replica` splits the batch over slices, each of which has all parameters.
+* `data` splits it further, and the experts' matrices along `embed`.
+* `slice` and `expert` split it further, and the experts, over slices and within one; tokens reach
+  their expert by all-to-all.
 * `model` splits heads, the feed-forward's inner width and the vocabulary.
+
+Matrices without experts are stored in parts over `data` and `expert` (FSDP: gathered for each use):
+along `embed` over as many devices as divide it, then along another dimension. The prime factors of
+these two axes are axes of their own there, on a second mesh of the same devices in the same order.
+Every slice has all parts (docs/decisions/replicas-over-slices.md).
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from model.dimensions import Names, dimension_names, is_names
 
-BATCH_AXES = ("data", "expert")
+AXES = ("replica", "data", "slice", "expert", "model")
+BATCH_AXES = AXES[:-1]
+EXPERT_AXES = ("slice", "expert")
+ACROSS = ("replica", "slice")  # axes along which devices are in different slices
+SPLIT = ("embed", "mlp", "vocabulary")  # dimensions of a matrix that are stored in parts, in order
 
 # Layout in which a parameter or optimizer statistic is stored.
 STORED = {
     "blocks": None,
     "buckets": None,
-    "embed": "data",
-    "experts": "expert",
+    "embed": "data",  # of experts; of other matrices as `storage` has it
+    "experts": EXPERT_AXES,
     "head": None,
     "heads": "model",
     "mlp": "model",
@@ -45,23 +57,34 @@ USED = STORED | {
 }
 
 
-def spec(names: str | Names, table: dict[str, Any] = USED) -> PartitionSpec:
-    """Returns the layout of an array whose dimensions have these names.
+def spec(names: str | Names, mesh: Mesh | AbstractMesh | None = None) -> PartitionSpec:
+    """Returns the layout in which an array whose dimensions have these names is used.
+
+    Args:
+        names: names of the dimensions.
+        mesh: mesh of the layout; by default one with `AXES`.
 
     Raises:
         KeyError: if a name is not in the table, because it must not replicate silently.
     """
     names = tuple(names.split()) if isinstance(names, str) else names
-    return PartitionSpec(*(table[name] for name in names))
+    axes = [USED[name] for name in names]
+    if mesh is not None:
+        axes = [batch_axes(mesh) if axis == BATCH_AXES else axis for axis in axes]
+    return PartitionSpec(*axes)
 
 
-def stored_spec(
-    names: str | Names, shape: Sequence[int], mesh: Mesh | AbstractMesh
-) -> PartitionSpec:
+def batch_axes(mesh: Mesh | AbstractMesh) -> tuple[str, ...]:
+    """Returns the axes that split the rows of a batch."""
+    return tuple(axis for axis in mesh.axis_names if axis != "model")
+
+
+def storage(names: str | Names, shape: Sequence[int], mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Returns the layout in which a parameter of this shape is stored.
 
-    The table's, with two exceptions. `embed` is split over `expert` too, unless experts are or the
-    size does not divide. A vector is whole on every device: it has less than a thousandth of a
+    That of the table, and a matrix in parts as the module's first lines have it. Heads and their
+    width stay whole over the batch's devices: an optimizer sees the two joined, which it would
+    gather a split width for. A vector is whole on every device: it has less than a thousandth of a
     layer's weights, and gathers of it would only cost latency.
 
     Raises:
@@ -69,20 +92,61 @@ def stored_spec(
     """
     names = tuple(names.split()) if isinstance(names, str) else names
     axes = [STORED[name] for name in names]
-    shards = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-    if "embed" in names and "experts" not in names:
-        at = names.index("embed")
-        if set(names) <= {"blocks", "embed"}:
-            axes[at] = None
-        elif shape[at] % shards == 0:
-            axes[at] = BATCH_AXES
-    return PartitionSpec(*axes)
+    if set(names) <= {"blocks", "embed"}:
+        return NamedSharding(mesh, PartitionSpec(*(None for _ in names)))
+    if "embed" not in names or "experts" in names:
+        return NamedSharding(mesh, PartitionSpec(*axes))
+    fine = _of_prime_axes(mesh)
+    # Innermost first: devices that are neighbours, so that a gather crosses few links.
+    free = [axis for axis in reversed(batch_axes(fine)) if axis not in ACROSS]
+    for name in SPLIT:
+        if name in names:
+            at = names.index(name)
+            whole = ("model",) if STORED[name] == "model" else ()
+            size = shape[at] // math.prod(fine.shape[axis] for axis in whole)
+            taken = list(_dividing(size, free, fine))
+            free = [axis for axis in free if axis not in taken]
+            axes[at] = (*whole, *reversed(taken)) or None
+    return NamedSharding(fine, PartitionSpec(*axes))
+
+
+def _dividing(size: int, axes: list[str], mesh: Mesh | AbstractMesh) -> Iterator[str]:
+    """Yields axes that divide a size together, as many as there are from the first on."""
+    for axis in axes:
+        if size % mesh.shape[axis] == 0:
+            size //= mesh.shape[axis]
+            yield axis
+
+
+@functools.cache
+def _of_prime_axes(mesh: Mesh | AbstractMesh) -> Mesh | AbstractMesh:
+    """Returns the same devices with an axis for each prime factor of `data` and of `expert`."""
+    sizes: dict[str, int] = {}
+    for axis, size in mesh.shape.items():
+        if axis in ("data", "expert"):
+            sizes |= {f"{axis}{number}": prime for number, prime in enumerate(_primes(size))}
+        else:
+            sizes[axis] = size
+    shape, names = tuple(sizes.values()), tuple(sizes)
+    types = (AxisType.Auto,) * len(sizes)
+    if isinstance(mesh, AbstractMesh):
+        return AbstractMesh(shape, names, axis_types=types)
+    return Mesh(np.reshape(mesh.devices, shape), names, axis_types=types)
+
+
+def _primes(number: int) -> Iterator[int]:
+    factor = 2
+    while number > 1:
+        while number % factor == 0:
+            number //= factor
+            yield factor
+        factor += 1
 
 
 def parameter_shardings(model: eqx.Module, mesh: Mesh | AbstractMesh) -> Any:
     """Returns the stored layout of each array of a model, in the model's structure."""
     return jax.tree.map(
-        lambda names, leaf: NamedSharding(mesh, stored_spec(names, leaf.shape, mesh)),
+        lambda names, leaf: storage(names, leaf.shape, mesh),
         dimension_names(model),
         model,
         is_leaf=is_names,
@@ -115,9 +179,14 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def batch_shards(mesh: Mesh) -> int:
+def batch_shards(mesh: Mesh | AbstractMesh) -> int:
     """Returns the number of parts that the rows of a batch are split into."""
     return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
+def expert_shards(mesh: Mesh | AbstractMesh) -> int:
+    """Returns the number of devices that the experts are split over."""
+    return math.prod(mesh.shape[axis] for axis in EXPERT_AXES)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,10 +1,9 @@
-"""The mesh `data x expert x model`: which device stands where, and which sizes it can divide.
+"""The mesh of `layouts.AXES`: which device stands where, and which sizes it can divide.
 
-One device is the mesh 1 x 1 x 1: there is no second code path. Axes are Auto: XLA's partitioner
-decides what is not annotated.
+One device is a mesh with one device along each axis: there is no second code path. Axes are Auto:
+XLA's partitioner decides what is not annotated.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from model.config import ConfigurationError, ModelConfig, at_least_one
+from model.sharding.layouts import AXES, batch_shards, expert_shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class MeshShape:
     Attributes:
         data, expert, model: devices along the axis, over all slices.
         slices: number of parts that a slow network joins: TPU slices or GPU hosts. By default they
-            are parts of the data axis, so that gradients and stored parameters cross the network
-            and tokens on the way to an expert never do.
+            are parts of the data axis, each with a replica of all parameters, so that gradients
+            cross the network and parameters and tokens never do.
         expert_slices: number of slices that the expert axis spans. Experts are then split over
             slices, which tokens cross, and their gradients stay where they are.
     """
@@ -46,17 +46,15 @@ class MeshShape:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Devices along each axis."""
-        return {"data": self.data, "expert": self.expert, "model": self.model}
+        """Devices along each axis of the mesh, where slices have axes of their own."""
+        within = self.within_slice
+        return within | {"replica": self.data_slices, "slice": self.expert_slices}
 
     @property
     def within_slice(self) -> dict[str, int]:
         """Devices of one slice along each axis."""
-        return {
-            "data": self.data // self.data_slices,
-            "expert": self.expert // self.expert_slices,
-            "model": self.model,
-        }
+        data, expert = self.data // self.data_slices, self.expert // self.expert_slices
+        return dict(zip(AXES, (1, data, 1, expert, self.model), strict=True))
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
@@ -66,12 +64,17 @@ def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
         ConfigurationError: if the shape does not use exactly the devices that exist.
     """
     devices = jax.devices() if devices is None else list(devices)
-    axes = ("data", "expert", "model")
-    return Mesh(arranged(shape, devices), axes, axis_types=(AxisType.Auto,) * 3)
+    return Mesh(arranged(shape, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def abstract_mesh(shape: MeshShape) -> AbstractMesh:
+    """Returns the mesh of a shape whose devices need not exist."""
+    types = (AxisType.Auto,) * len(AXES)
+    return AbstractMesh(tuple(shape.sizes.values()), AXES, axis_types=types)
 
 
 def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
-    """Returns the devices in the order of the mesh, an array data x expert x model.
+    """Returns the devices in the order of the mesh, an array with the axes of the mesh.
 
     The order is by process, not along a torus as in `mesh_utils`: each host then has consecutive
     rows of a batch and reads only those.
@@ -79,11 +82,11 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
     Raises:
         ConfigurationError: if the shape does not use exactly the devices that exist.
     """
-    sizes = tuple(shape.sizes.values())
-    if math.prod(sizes) != len(devices):
+    asked = shape.data * shape.expert * shape.model
+    if asked != len(devices):
         raise ConfigurationError(
             f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "
-            f"{math.prod(sizes)} devices; found {len(devices)} ({devices[0].platform}). "
+            f"{asked} devices; found {len(devices)} ({devices[0].platform}). "
             "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
         )
     _check_slices(shape)
@@ -97,10 +100,11 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
             "devices. Set mesh.slices to their number."
         )
     in_order = sorted(devices, key=lambda device: getattr(device, part))
+    _, data, _, expert, model = shape.within_slice.values()
     by_slice = np.array(in_order if shape.slices > 1 else devices).reshape(
-        shape.data_slices, shape.expert_slices, *shape.within_slice.values()
+        shape.data_slices, shape.expert_slices, data, expert, model
     )
-    return by_slice.swapaxes(1, 2).reshape(sizes)
+    return by_slice.swapaxes(1, 2)
 
 
 def _check_slices(shape: MeshShape) -> None:
@@ -130,23 +134,22 @@ def check_fit(
     Raises:
         ConfigurationError: if any does not; the message names all of them.
     """
-    size = dict(mesh.shape)
-    shards = size["data"] * size["expert"]
+    size, shards, expert = dict(mesh.shape), batch_shards(mesh), expert_shards(mesh)
     divisions = [
         ("rows of a batch", rows, shards),
         ("heads", config.heads, size["model"]),
         ("mlp", config.mlp, size["model"]),
         ("vocabulary rows", config.vocabulary_rows, size["model"]),
-        ("embed", config.embed, size["data"]),
     ]
     if config.switch is not None:
         switch = config.switch
         divisions += [
-            ("experts", switch.experts, size["expert"]),
+            ("experts", switch.experts, expert),
+            ("embed", config.embed, size["data"]),
             ("encoder tokens of a device", rows * inputs // shards, switch.encoder_group_tokens),
             ("decoder tokens of a device", rows * targets // shards, switch.decoder_group_tokens),
-            *_pool_divisions("encoder", config, rows * inputs // shards, size["expert"]),
-            *_pool_divisions("decoder", config, rows * targets // shards, size["expert"]),
+            *_pool_divisions("encoder", config, rows * inputs // shards, expert),
+            *_pool_divisions("decoder", config, rows * targets // shards, expert),
         ]
     misfits = [
         f"{what} ({n}) must be a multiple of {by}" for what, n, by in divisions if n % by or n < by

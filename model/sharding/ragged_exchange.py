@@ -13,6 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from model.remat import EXCHANGED
+from model.sharding.layouts import EXPERT_AXES
 
 
 class Ends(NamedTuple):
@@ -53,10 +54,10 @@ def exchange_slices(
 
     The gradient takes the way back. JAX's own would exchange the offsets again.
     """
-    return checkpoint_name(_exchanged(rows, slices, places), EXCHANGED)
+    return checkpoint_name(_exchanged(rows, slices, places, len(rows)), EXCHANGED)
 
 
-def _value(rows: Array, slices: Slices, places: int) -> Array:
+def _value(rows: Array, slices: Slices, places: int, _: int) -> Array:
     (start, at_other, size), received = slices
     return jax.lax.platform_dependent(
         rows,
@@ -66,20 +67,19 @@ def _value(rows: Array, slices: Slices, places: int) -> Array:
         at_other,
         received.size,
         cpu=emulated,
-        default=lambda *given: jax.lax.ragged_all_to_all(*given, axis_name="expert"),
+        default=lambda *given: jax.lax.ragged_all_to_all(*given, axis_name=EXPERT_AXES),
     )
 
 
-def _forward(rows: Array, slices: Slices, places: int) -> tuple[Array, tuple[Slices, int]]:
-    return _value(rows, slices, places), (slices, len(rows))
+def _forward(rows: Array, slices: Slices, places: int, count: int) -> tuple[Array, Slices]:
+    return _value(rows, slices, places, count), slices
 
 
-def _backward(places: int, kept: tuple[Slices, int], slope: Array) -> tuple[Array, None]:
-    slices, rows = kept
-    return _value(slope, slices.turned, rows), None
+def _backward(places: int, count: int, slices: Slices, slope: Array) -> tuple[Array, None]:
+    return _value(slope, slices.turned, count, places), None
 
 
-_exchanged: Any = jax.custom_vjp(_value, nondiff_argnums=(2,))
+_exchanged: Any = jax.custom_vjp(_value, nondiff_argnums=(2, 3))
 _exchanged.defvjp(_forward, _backward)
 
 
@@ -102,9 +102,9 @@ def emulated(
     """
 
     def from_senders(sent: Int[Array, " slices"]) -> Int[Array, " slices"]:
-        return jax.lax.all_to_all(sent, "expert", 0, 0, tiled=True)
+        return jax.lax.all_to_all(sent, EXPERT_AXES, 0, 0, tiled=True)
 
-    devices = jax.lax.axis_size("expert")
+    devices = jax.lax.axis_size(EXPERT_AXES)
     first = jnp.where(received_size > 0, from_senders(at_other), len(places))
     by_place = jnp.argsort(first)
     here = jnp.arange(len(places))
@@ -113,5 +113,5 @@ def emulated(
     is_received = (here >= first[at]) & (here < first[at] + sizes[at])
     sender = at // (len(start) // devices)
     row = sender * len(rows) + from_senders(start)[at] + here - first[at]
-    whole = jax.lax.all_gather(rows, "expert", tiled=True)
+    whole = jax.lax.all_gather(rows, EXPERT_AXES, tiled=True)
     return jnp.where(is_received[:, None], whole[row], places)

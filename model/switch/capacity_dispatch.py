@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.sharding.exchanges import exchange, sum_over_model
+from model.sharding.exchanges import device_index, exchange, sum_over_model
+from model.sharding.layouts import EXPERT_AXES
 from model.switch.experts import Experts
 from model.switch.sort_by_expert import sort_by_expert
 
@@ -145,7 +146,7 @@ def own_experts(
 
 def _row_ids(groups: int, own: int, capacity: int, total: int) -> Int[Array, "own_experts rows"]:
     """Returns an id per row of this device's buffers that is the same on any mesh."""
-    group = jax.lax.axis_index("data") * groups + jnp.arange(groups)
-    expert = jax.lax.axis_index("expert") * own + jnp.arange(own)
+    group = device_index(("replica", "data")) * groups + jnp.arange(groups)
+    expert = device_index(EXPERT_AXES) * own + jnp.arange(own)
     ids = (group[:, None] * total + expert[:, None, None]) * capacity + jnp.arange(capacity)
     return ids.reshape(own, groups * capacity)

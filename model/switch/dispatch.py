@@ -4,11 +4,12 @@ Where all groups of a pool are on one device, they are one group to `capacity_di
 pool is on several devices, `pooled_dispatch` gives the same result.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from model.config import RoutingConfig
+from model.sharding.exchanges import device_index
+from model.sharding.layouts import EXPERT_AXES
 from model.switch.capacity_dispatch import capacity_dispatch
 from model.switch.dropless_dispatch import dropless_dispatch
 from model.switch.experts import Experts
@@ -43,7 +44,7 @@ def dispatch(
         y, kept = dropless_dispatch(x, expert_index, experts)
         return y, kept, jnp.sum(kept, axis=(1, 2))
     y, kept = _with_capacity(x, expert_index, experts, routing)
-    group = jax.lax.axis_index("expert") * len(x) + jnp.arange(len(x))
+    group = device_index(EXPERT_AXES) * len(x) + jnp.arange(len(x))
     is_first = group % routing.pooled_groups == 0
     return y, kept, jnp.where(is_first, experts.total * routing.capacity, 0)
 

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.sharding.exchanges import exchange, sum_over_model
-from model.sharding.layouts import BATCH_AXES
+from model.sharding.exchanges import device_index, exchange, sum_over_model
+from model.sharding.layouts import BATCH_AXES, EXPERT_AXES
 from model.switch.experts import Experts
 from model.switch.sort_by_expert import SortedByExpert, sort_by_expert
 
@@ -43,7 +43,7 @@ def dropless_dispatch(
     assignment = _sent_assignments(by_expert, own)
     rows = x.reshape(-1, x.shape[-1]).at[assignment // top_k].get(mode="fill", fill_value=0)
     index = flat_index.at[assignment].get(mode="fill", fill_value=experts.total)
-    row_id = jax.lax.axis_index(BATCH_AXES) * flat_index.size + assignment
+    row_id = device_index(BATCH_AXES) * flat_index.size + assignment
     outputs = _own_experts(
         exchange(rows, split=0, concatenate=0),
         exchange(index, split=0, concatenate=0),
@@ -75,7 +75,7 @@ def _own_experts(
 ) -> Float[Array, "devices assignments embed"]:
     """Applies this device's experts to the rows received, padding last; sums over `model`."""
     own, embed = experts.up.shape[0], received.shape[-1]
-    own_index = expert_index.reshape(-1) - jax.lax.axis_index("expert") * own
+    own_index = expert_index.reshape(-1) - device_index(EXPERT_AXES) * own
     by_expert = sort_by_expert(jnp.minimum(own_index, own), own)
     grouped_product = functools.partial(jax.lax.ragged_dot, group_sizes=by_expert.group_sizes)
     rows = received.reshape(-1, embed)[by_expert.order]

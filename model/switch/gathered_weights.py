@@ -12,10 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float
 
+from model.sharding.exchanges import sum_across
+from model.sharding.layouts import EXPERT_AXES
+
 
 def gathered_router(stored: Float[Array, "embed_shard experts"]) -> Float[Array, "embed all"]:
     """Returns the whole router, which every device applies to its own tokens."""
-    return _gather(_gather(stored, "data", dimension=0), "expert", dimension=1)
+    part = _in_every_slice(stored.dtype, stored)
+    return _gather(_gather(part, ("data",), dimension=0), EXPERT_AXES, dimension=1)
 
 
 def gathered(
@@ -28,11 +32,11 @@ def gathered(
         dimension: dimension that the `data` axis splits.
         dtype: type of the result.
     """
-    return _rounded_and_gathered(dimension, dtype, stored)
+    return _rounded_and_gathered(dimension, dtype, _in_every_slice(dtype, stored))
 
 
 def _value(dimension: int, dtype: DTypeLike, stored: Array) -> Array:
-    return _gather(stored.astype(dtype), "data", dimension=dimension)
+    return _gather(stored.astype(dtype), ("data",), dimension=dimension)
 
 
 def _forward(dimension: int, dtype: DTypeLike, stored: Array) -> tuple[Array, None]:
@@ -50,8 +54,24 @@ _rounded_and_gathered: Any = jax.custom_vjp(_value, nondiff_argnums=(0, 1))
 _rounded_and_gathered.defvjp(_forward, _backward)
 
 
-def _gather(part: Array, axis: str, *, dimension: int) -> Array:
-    """Joins the parts of devices along a mesh axis; JAX's transpose is a reduce-scatter."""
-    if jax.lax.axis_size(axis) == 1:
+def _gather(part: Array, axes: tuple[str, ...], *, dimension: int) -> Array:
+    """Joins the parts of devices along mesh axes; JAX's transpose is a reduce-scatter."""
+    if jax.lax.axis_size(axes) == 1:
         return part
-    return jax.lax.all_gather(part, axis, axis=dimension, tiled=True)
+    return jax.lax.all_gather(part, axes, axis=dimension, tiled=True)
+
+
+def _of_slice(dtype: DTypeLike, stored: Array) -> Array:
+    if jax.lax.axis_size("replica") == 1:
+        return stored
+    return jax.lax.pcast(stored, "replica", to="varying")
+
+
+def _summed(dtype: DTypeLike, _: None, slope: Array) -> tuple[Array]:
+    return (sum_across(slope, dtype, ("replica",)),)
+
+
+# A parameter that each slice has. JAX's own sum over slices would be of whole matrices, before the
+# sum within each slice leaves a part of them.
+_in_every_slice: Any = jax.custom_vjp(_of_slice, nondiff_argnums=(0,))
+_in_every_slice.defvjp(lambda dtype, stored: (_of_slice(dtype, stored), None), _summed)

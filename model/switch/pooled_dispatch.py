@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from model.sharding.exchanges import exchange
+from model.sharding.layouts import EXPERT_AXES
 from model.sharding.ragged_exchange import Ends, Slices, exchange_slices
 from model.switch.capacity_dispatch import moved, own_experts
 from model.switch.experts import Experts
@@ -74,7 +75,7 @@ def pooled_dispatch(
     Returns:
         Expert outputs, zero for dropped assignments; and which assignments were kept.
     """
-    own, pools = len(experts.up), jax.lax.axis_size("expert") // devices
+    own, pools = len(experts.up), jax.lax.axis_size(EXPERT_AXES) // devices
     tokens = _sorted_tokens(expert_index, experts.total)
     start, counts = (_by_owner(numbers, own) for numbers in (tokens.start, tokens.counts))
     received = _exchanged(start, counts)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from model.config import ModelConfig, RoutingConfig, SwitchConfig
 from model.dimensions import declared_names
 from model.layers.initialization import kernel
-from model.sharding.exchanges import over_devices
+from model.sharding.exchanges import device_index, over_devices
 from model.sharding.layouts import BATCH_AXES
 from model.switch.dispatch import dispatch
 from model.switch.experts import Experts
@@ -40,8 +40,8 @@ class Routing(NamedTuple):
         kept: True for assignments that were computed; False over capacity and for padding.
         gate: weight of a kept assignment, 0 for others.
         entropy_nats: entropy of the router's distribution.
-        balance_loss, z_loss: sums over the routing groups of their loss times their real tokens, so
-            that an empty group does not count and losses of microbatches add up.
+        balance_loss, z_loss: loss of each routing group times its real tokens, so that an empty
+            group does not count and losses of microbatches add up; of a stack their sum.
         expert_slots: capacity summed over experts and pools; dropless: number of assignments.
     """
 
@@ -49,9 +49,17 @@ class Routing(NamedTuple):
     kept: Bool[Array, "batch length top_k"]
     gate: Float[Array, "batch length top_k"]
     entropy_nats: Float[Array, "batch length"]
-    balance_loss: Float[Array, ""]
-    z_loss: Float[Array, ""]
+    balance_loss: Float[Array, "*groups"]
+    z_loss: Float[Array, "*groups"]
     expert_slots: Int[Array, ""]
+
+    def over_groups(self) -> "Routing":
+        """Returns the routing of stacked layers with their losses summed over groups.
+
+        Once for all layers: a sum per layer would cost the hops of an all-reduce in each.
+        """
+        balance, z = (jnp.sum(loss, axis=-1) for loss in (self.balance_loss, self.z_loss))
+        return self._replace(balance_loss=balance, z_loss=z)
 
 
 class DeviceInputs(NamedTuple):
@@ -143,8 +151,8 @@ class SwitchLayer(eqx.Module):
             kept=out.kept,
             gate=out.gate,
             entropy_nats=out.entropy_nats,
-            balance_loss=jnp.sum(out.balance_loss),
-            z_loss=jnp.sum(out.z_loss),
+            balance_loss=out.balance_loss,
+            z_loss=out.z_loss,
             expert_slots=jnp.sum(out.expert_slots),
         )
 
@@ -154,7 +162,7 @@ def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: in
     x = inputs.x.reshape(-1, routing.group_tokens, inputs.x.shape[-1])
     is_token = inputs.is_token.reshape(x.shape[:2])
     jitter_key, dropout_key = _noise_keys(inputs, microbatches)
-    device = jax.lax.axis_index(BATCH_AXES)
+    device = device_index(BATCH_AXES)
     first_group = (device * microbatches + inputs.microbatch) * len(x)
 
     # Route.

@@ -1,4 +1,6 @@
-"""Published peak rates of devices: matrix products, memory, links. MFU and rooflines use them.
+"""Published rates of devices: matrix products, memory, links and their latencies.
+
+MFU and rooflines use them.
 
 Peak FLOPs are dense bfloat16 multiply-adds, two operations each, without sparsity, as published by
 the makers. A device missing from the table has no MFU instead of a guessed one.
@@ -55,6 +57,33 @@ BANDWIDTH = {
     "NVIDIA H100 80GB HBM3": Bandwidth(3350, 450, 50),
     "NVIDIA H200": Bandwidth(4800, 450, 50),
 }
+
+
+class Latency(NamedTuple):
+    """Least times of a message without bytes, in seconds.
+
+    Attributes:
+        link: time over one link to another device of the slice, or of GPUs of the host.
+        network: time to another slice, or of GPUs to another host.
+    """
+
+    link: float
+    network: float
+
+
+# TPUs: "typically around 1us" per hop ("How to Scale Your Model", jax-ml.github.io/scaling-book/
+# sharding). Between slices nothing is published; 10 us is about half a round trip of 23 us between
+# two of Google's hosts over TCP (Marty et al. 2019, "Snap", section 5), without the way between
+# host and chip. GPUs: NCCL's own model of NVLink (0.47, rounded) and of the network, for a ring and
+# its protocol of least latency (NVIDIA/nccl, src/graph/tuning.cc).
+LATENCY = {"TPU": Latency(1e-6, 10e-6), "NVIDIA": Latency(0.5e-6, 2.7e-6)}
+NONE = Latency(0.0, 0.0)
+
+
+def latency(device_kind: str) -> Latency:
+    """Returns a device's latencies; zeros if unknown, as every rate then is."""
+    name = _longest(LATENCY, device_kind)
+    return NONE if name is None else LATENCY[name]
 
 
 def peak_flops(device_kind: str) -> float | None:

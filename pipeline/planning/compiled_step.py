@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from model.batch import Batch
 from model.dimensions import dimension_names, is_names
-from model.sharding.layouts import BATCH_AXES
 from model.sharding.mesh import make_mesh
 from model.train_step import Trainer
 from pipeline.planning import gpus
@@ -144,15 +143,14 @@ def _split(trainer: Trainer) -> int:
 
     Each device needs such an array whole, along that dimension, for its own rows.
     """
-    sizes = dict(trainer.mesh.shape)
     names = jax.tree.leaves(dimension_names(trainer.shapes), is_leaf=is_names)
     shardings = jax.tree.leaves(trainer.shardings.arrays)
     return sum(
         any(
-            sizes[axis] > 1
+            sharding.mesh.shape[axis] > 1
             for name, axes in zip(dimensions, sharding.spec, strict=False)
             for axis in ((axes,) if isinstance(axes, str) else axes or ())
-            if name != "experts" and axis in BATCH_AXES
+            if name != "experts" and axis != "model"
         )
         for dimensions, sharding in zip(names, shardings, strict=True)
     )

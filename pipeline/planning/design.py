@@ -34,7 +34,8 @@ def design_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
         yield Figure(SECTION, "all-to-alls per switch layer", found, "", "compiled")
         design = all_to_alls(recipe)
         yield Figure(SECTION, "by design: forward, backward, again by remat", design, "", "derived")
-        if count := executions(collectives, "all-to-all", "counts"):
+        count = executions(collectives, "all-to-all", "counts")
+        if count := count + _between_slices(roofline, "all-to-all", of_counts=True):
             yield Figure(SECTION, "exchanges of counts per step", count, "", "compiled")
     for origin in ("activations", "parameters", "optimizer"):
         count = executions(collectives, "all-gather", origin)
@@ -131,8 +132,12 @@ def _all_to_alls_per_layer(recipe: Recipe, roofline: Roofline) -> float:
     return sent / (2 * recipe.model.blocks * recipe.accumulate)
 
 
-def _between_slices(roofline: Roofline, kind: str) -> int:
-    return sum(one.executions for one in roofline.slice_transfers if one.kind == kind)
+def _between_slices(roofline: Roofline, kind: str, *, of_counts: bool = False) -> int:
+    return sum(
+        one.executions
+        for one in roofline.slice_transfers
+        if (one.kind, one.of_counts) == (kind, of_counts)
+    )
 
 
 def _share(step: CompiledStep, roofline: Roofline) -> float:

@@ -15,6 +15,7 @@ from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.expert_slots import expert_slots
 from pipeline.planning.hlo.collectives import Collective
 from pipeline.planning.roofline import Roofline
+from pipeline.recipe.recipe import Recipe
 
 Mark = Literal["compiled", "derived", "assumed"]
 GIB = 2**30
@@ -83,11 +84,11 @@ def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
         yield Figure("sent per step, per device", name, size / 1e9, "GB", "compiled")
 
 
-def network_bytes(slice_transfers: list[SliceTransfer]) -> dict[str, int]:
+def network_bytes(slice_transfers: list[SliceTransfer]) -> dict[str, float]:
     """Returns the bytes that a device sends to other slices per step, by kind."""
     sums: Counter[str] = Counter()
     for one in slice_transfers:
-        sums[f"{one.kind} between slices"] += one.executions * one.size
+        sums[f"{one.kind} between slices"] += one.executions * one.sent  # pyright: ignore[reportArgumentType]
     return dict(sorted(sums.items()))
 
 
@@ -100,22 +101,40 @@ def link_bytes(collectives: list[Collective]) -> dict[str, float]:
     return dict(sorted(sums.items()))
 
 
-def time_figures(step: CompiledStep, roofline: Roofline, price: float) -> Iterator[Figure]:
-    """Yields the roofline's times and costs; nothing where peak rates are unknown."""
-    if (speeds := roofline.seconds) is None:
+def time_figures(
+    recipe: Recipe,
+    speeds: dict[str, float] | None,
+    hops: float,
+    *,
+    chips: int,
+    peak: float,
+    price: float,
+) -> Iterator[Figure]:
+    """Yields times and costs of a step; nothing where peak rates are unknown.
+
+    Args:
+        recipe: what is trained.
+        speeds: least time by resource.
+        hops: time of the hops of all collectives.
+        chips: number of chips, which are paid for.
+        peak: FLOPs per second of all devices.
+        price: money per chip-hour; 0 if unknown.
+    """
+    if speeds is None:
         return
-    section, recipe = "time, at best", step.recipe
+    section = "time, at best"
     for name, seconds in speeds.items():
         yield Figure(section, name, seconds, "s", "assumed")
+    yield Figure(section, "hops of all collectives, without their bytes", hops, "s", "assumed")
     bound, binding = max((seconds, name) for name, seconds in speeds.items())
     useful = step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
     tokens = recipe.rows * (recipe.lengths.inputs + recipe.lengths.targets)
     days = bound * recipe.steps / 86_400
-    hours = days * 24 * step.topology.chips
+    hours = days * 24 * chips
     yield Figure(section, "step, all of these overlapping", bound, "s", "assumed")
     yield Figure(section, "binding", binding, "", "assumed")
     yield Figure(section, "step, none overlapping", sum(speeds.values()), "s", "assumed")
-    yield Figure(section, "model FLOPs utilization", useful / bound / roofline.peak, "", "assumed")
+    yield Figure(section, "model FLOPs utilization", useful / bound / peak, "", "assumed")
     yield Figure(section, "tokens per second", tokens / bound, "", "assumed")
     yield Figure(section, f"{recipe.steps:,} steps", days, "days", "assumed")
     yield Figure(section, "chip-hours", hours, "", "assumed")

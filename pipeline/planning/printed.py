@@ -13,6 +13,7 @@ from data.stores.atomic import write_text
 from model.config import ConfigurationError
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.figures import Figure
+from pipeline.planning.roofline import Roofline
 from pipeline.recipe.recipe import recipe_to_json
 
 
@@ -41,9 +42,21 @@ def formatted(figure: Figure) -> str:
 
 
 def plan_to_json(
-    step: CompiledStep, figures: Sequence[Figure], tried: list[dict[str, Any]], wrong: list[str]
+    step: CompiledStep,
+    found: Roofline | None,
+    figures: Sequence[Figure],
+    tried: list[dict[str, Any]],
+    wrong: list[str],
 ) -> dict[str, Any]:
-    """Returns the plan as JSON values."""
+    """Returns the plan as JSON values.
+
+    Its `work` is that of one device, of which other rates would make other times.
+    """
+    work = found and {
+        "matrix_passes": found.products.passes,
+        "main_memory_bytes": found.traffic_bytes,
+        "transfers": [one._asdict() for one in found.transfers],
+    }
     return {
         "recipe": recipe_to_json(step.recipe),
         "topology": step.topology.name,
@@ -54,6 +67,7 @@ def plan_to_json(
         "scoring_memory_bytes": step.scoring and dataclasses.asdict(step.scoring),
         "fits": step.fits,
         "faults": wrong,
+        "work": work,
         "figures": [json_of(figure) for figure in figures],
         "tried": tried,
     }

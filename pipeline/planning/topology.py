@@ -69,14 +69,20 @@ class Topology:
         A dimension is a ring if its size is a multiple of 4 (v4, v5p, TPU7x) or 16 (v5e, v6e).
         Source: "How to Scale Your Model", the chapter on TPUs.
         """
-        if not self.shape:
-            return 1.0
+        return float(np.mean(self._distances(group))) if self.shape else 1.0
+
+    def reach(self, group: tuple[int, ...]) -> int:
+        """Returns the largest number of links between two devices of a group; 1 for GPUs."""
+        return int(np.max(self._distances(group))) if self.shape else 1
+
+    def _distances(self, group: tuple[int, ...]) -> np.ndarray:
+        """Returns the number of links between each two devices of a group."""
         coordinates = np.array([self.devices[position].coords for position in group])
-        total = 0.0
+        total = np.zeros((len(group), len(group)), int)
         for axis, size in enumerate(self.shape):
             distance = np.abs(coordinates[:, None, axis] - coordinates[None, :, axis])
             ring = size % (16 if self.name.split(":")[0] in FLAT else 4) == 0
-            total += float(np.mean(np.minimum(distance, size - distance) if ring else distance))
+            total += np.minimum(distance, size - distance) if ring else distance
         return total
 
 

@@ -9,11 +9,10 @@ import os
 from typing import Any
 
 import jax
-from jax.sharding import AbstractMesh
 
 from model.config import ConfigurationError
 from model.memory import bytes_per_device
-from model.sharding.mesh import MeshShape, check_fit
+from model.sharding.mesh import abstract_mesh, check_fit
 from pipeline.recipe.recipe import Recipe
 
 GIB = 2**30
@@ -35,8 +34,7 @@ def check_divides(recipe: Recipe) -> None:
     Raises:
         ConfigurationError: if a size does not divide; the message names every such size.
     """
-    shape: MeshShape = recipe.mesh
-    mesh = AbstractMesh((shape.data, shape.expert, shape.model), ("data", "expert", "model"))
+    mesh = abstract_mesh(recipe.mesh)
     if recipe.rows % recipe.accumulate:
         raise ConfigurationError(
             f"A batch of {recipe.rows} rows cannot be computed in accumulate={recipe.accumulate} "

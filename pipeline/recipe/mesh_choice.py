@@ -4,9 +4,8 @@ First the `model` axis is as small as possible, as splitting matrices costs redu
 layer. Then the `expert` axis is as large as possible: an expert's shard stays on its devices, while
 parameters sharded over `data` are gathered at each use. The remaining devices are the `data` axis,
 which is divided evenly among the recipe's slices, so dispatched tokens never leave their slice
-unless the recipe has experts across slices. A dense model on more devices than its width divides
-over has its parameters in fewer parts, replicated, before the `model` axis grows. Heads, groups and
-rows must divide, as `pretrain` checks before it starts.
+unless the recipe has experts across slices. Heads, groups and rows must divide, as `pretrain`
+checks before it starts.
 """
 
 import contextlib
@@ -94,19 +93,6 @@ def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
                 shape = replace(recipe.mesh, data=data, expert=expert, model=model)
                 if data % shape.data_slices == 0:
                     yield shape
-        if model == 1 and switch is None and recipe.mesh.expert_slices == 1:
-            yield from _partly_replicated(recipe, devices)
-
-
-def _partly_replicated(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
-    """Yields meshes of a dense model with more devices than its width can be split over.
-
-    The `expert` axis splits rows as the `data` axis does. Where the width does not divide over
-    both, parameters are split over `data` and replicated over `expert`.
-    """
-    data = math.gcd(recipe.model.embed, devices)
-    if data % recipe.mesh.slices == 0:
-        yield replace(recipe.mesh, data=data, expert=devices // data, model=1)
 
 
 def _offer(recipe: Recipe, devices: int) -> str:

@@ -21,7 +21,7 @@ from data.examples.span_corruption import EOS, PADDING, Example, lengths_for_inp
 from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
-from model.sharding.layouts import batch_sharding
+from model.sharding.layouts import batch_sharding, batch_shards, expert_shards
 from model.train_step import Trainer
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.filled_gaps import SCHEMA, FilledGap, gaps_file
@@ -60,7 +60,7 @@ class GapFiller:
             self.held_out.blocks.directory / MODEL_FILE
         )
         mesh = trainer.mesh
-        axes = mesh.shape["data"] * mesh.shape["expert"]
+        axes = batch_shards(mesh)
         rows = np.full((-(-PER_EVALUATION // axes) * axes, self.lengths.inputs), PADDING, np.int32)
         for row, (_, example) in zip(rows, chosen, strict=False):
             row[: len(example.inputs)] = example.inputs
@@ -104,7 +104,7 @@ def largest_array(recipe: Recipe, trainer: Trainer, inputs: int) -> int:
     switch = recipe.model.switch
     if switch is None:
         return 0
-    experts = trainer.mesh.shape["expert"]
+    experts = expert_shards(trainer.mesh)
     tokens = experts * inputs * PER_EVALUATION * switch.choices
     return 4 * tokens * (recipe.model.embed + recipe.model.mlp * (switch.experts // experts))
 

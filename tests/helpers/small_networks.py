@@ -9,10 +9,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh
 
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
+from model.sharding.layouts import AXES
 from model.sharding.mesh import MeshShape, make_mesh
 from model.train_step import TrainState, make_trainer
 from model.transformer import transformer_shapes
@@ -45,7 +47,12 @@ def config(kind):
 
 
 def mesh_of(shape=MeshShape()):  # noqa: B008
-    return make_mesh(shape, jax.devices()[: shape.data * shape.expert * shape.model])
+    """Returns a mesh of simulated devices, of which any may be taken for slices."""
+    devices = jax.devices()[: shape.data * shape.expert * shape.model]
+    if shape.slices == 1:
+        return make_mesh(shape, devices)
+    types = (AxisType.Auto,) * len(AXES)
+    return Mesh(np.reshape(devices, list(shape.sizes.values())), AXES, axis_types=types)
 
 
 @functools.cache

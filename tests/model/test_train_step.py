@@ -31,7 +31,8 @@ from model.sharding.mesh import MeshShape
 from model.train_step import make_trainer
 
 MIXED = MeshShape(data=2, expert=2, model=2)
-MESHES = [MeshShape(data=8), MeshShape(expert=8), MeshShape(model=8), MIXED]
+SLICES = MeshShape(data=4, expert=2, slices=4, expert_slices=2)
+MESHES = [MeshShape(data=8), MeshShape(expert=8), MeshShape(model=8), MIXED, SLICES]
 CASES = [*(("switch", shape) for shape in MESHES), ("dense", MIXED)]
 
 

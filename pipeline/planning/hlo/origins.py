@@ -42,7 +42,7 @@ STACK = "dynamic-update-slice"
 CALLS = ("call", "call-start", "async-start")
 IN_MODEL = "jvp("  # part of the name of every operation of the forward and backward pass
 BACKWARD = "transpose("  # part of the name of every operation of the backward pass
-BATCH_AXES = {"data", "expert"}
+BATCH_AXES = {"replica", "data", "slice", "expert"}
 Origin = Literal["parameters", "gradients", "optimizer", "activations", "counts", "reports"]
 
 

@@ -4,14 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
 from small_networks import mesh_of
 
 from model.layers.products import lookup, product
-from model.sharding.layouts import stored_spec
 from model.sharding.mesh import MeshShape
 
-MESHES = [MeshShape(), MeshShape(data=2, expert=2, model=2), MeshShape(data=4, expert=2)]
+MESHES = [
+    MeshShape(),
+    MeshShape(data=2, expert=2, model=2),
+    MeshShape(data=4, expert=2),
+    MeshShape(data=4, expert=2, slices=2),
+    MeshShape(data=2, expert=4, slices=4, expert_slices=2),
+]
 INTO_HEADS = "batch length embed, embed heads head -> batch heads length head"
 OUT_OF_HEADS = "batch heads length head, heads head embed -> batch length embed"
 
@@ -36,7 +40,11 @@ def value_and_slopes(function, *operands):
     ("dimensions", "subscripts", "sizes"),
     [
         (INTO_HEADS, "ble,ehd->bhld", ((8, 3, 16), (16, 2, 4))),
-        (OUT_OF_HEADS, "bhld,hde->ble", ((8, 2, 3, 4), (2, 4, 12))),  # 12: split over data alone
+        (
+            OUT_OF_HEADS,
+            "bhld,hde->ble",
+            ((8, 2, 3, 4), (2, 4, 12)),
+        ),  # 12: over 4 of 8
     ],
 )
 def test_a_product_is_einsum_with_its_gradients(shape, dimensions, subscripts, sizes):
@@ -72,15 +80,15 @@ def test_a_gradient_is_summed_in_float32_over_tokens_and_devices():
     np.testing.assert_array_equal(found, 8192)
 
 
-@pytest.mark.parametrize(
-    ("names", "shape", "expected"),
-    [
-        ("embed mlp", (16, 4), PartitionSpec(("data", "expert"), "model")),
-        ("heads head embed", (2, 4, 6), PartitionSpec("model", None, "data")),  # 6 / 4: not whole
-        ("blocks experts embed mlp", (2, 2, 16, 4), PartitionSpec(None, "expert", "data", "model")),
-        ("blocks embed", (2, 16), PartitionSpec(None, None)),
-    ],
-)
-def test_where_a_parameter_is_stored(names, shape, expected):
-    mesh = mesh_of(MeshShape(data=2, expert=2, model=2))
-    assert stored_spec(names, shape, mesh) == expected
+@pytest.mark.parametrize(("dtype", "expected"), [(jnp.float32, 257), (jnp.bfloat16, 256)])
+def test_sums_of_slices_cross_in_the_type_of_the_activations(dtype, expected):
+    """257 is no bfloat16. It is the sum within the first slice, which is of float32."""
+    mesh = mesh_of(MeshShape(data=4, slices=2))
+    x = jnp.zeros((8, 257, 8), dtype).at[0].set(1)
+
+    def loss(weight):
+        y = product("batch length embed, embed mlp -> batch length mlp", x, weight, mesh)
+        return jnp.sum(y.astype(jnp.float32))
+
+    found = jax.jit(jax.grad(loss))(jnp.zeros((8, 4)))
+    np.testing.assert_array_equal(found, expected)

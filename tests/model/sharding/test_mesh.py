@@ -36,25 +36,28 @@ def two_of_four(kind):
 @pytest.mark.parametrize("kind", [Device, Card])
 def test_experts_and_widths_never_cross_slices(kind):
     mesh = arranged(MeshShape(data=4, expert=2, slices=2), two_of_four(kind))
-    assert mesh.shape == (4, 2, 1)
+    assert mesh.shape == (2, 2, 1, 2, 1)
     assert sorted(device.id for device in mesh.flat) == list(range(8))
-    for row in mesh:
-        assert len({device.id // 4 for device in row.flat}) == 1
-    halves = [{device.id // 4 for device in half.flat} for half in (mesh[:2], mesh[2:])]
+    halves = [{device.id // 4 for device in half.flat} for half in mesh]
     assert halves == [{0}, {1}]
 
 
 def test_experts_may_be_split_over_slices():
     mesh = arranged(MeshShape(expert=4, model=2, slices=2, expert_slices=2), two_of_four(Device))
-    assert [[device.id for device in row] for row in mesh[0]] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert mesh.shape == (1, 1, 2, 2, 2)
+    assert [[device.id for device in half.flat] for half in mesh[0, 0]] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+    ]
 
 
 def test_of_four_slices_two_may_be_along_each_axis():
     devices = [Device(number, number // 2) for number in range(8)]
     shape = MeshShape(data=2, expert=4, slices=4, expert_slices=2)
-    mesh = arranged(shape, devices)[:, :, 0]
-    assert [[device.slice_index for device in row] for row in mesh] == [[0, 0, 1, 1], [2, 2, 3, 3]]
-    assert shape.within_slice == {"data": 1, "expert": 2, "model": 1}
+    mesh = arranged(shape, devices)[:, 0, :, :, 0]
+    found = [[[device.slice_index for device in row] for row in half] for half in mesh]
+    assert found == [[[0, 0], [1, 1]], [[2, 2], [3, 3]]]
+    assert shape.within_slice == {"replica": 1, "data": 1, "slice": 1, "expert": 2, "model": 1}
 
 
 @pytest.mark.parametrize(

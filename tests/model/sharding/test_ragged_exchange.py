@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 from small_networks import mesh_of
 
+from model.sharding.layouts import EXPERT_AXES
 from model.sharding.mesh import MeshShape
 from model.sharding.ragged_exchange import Ends, Slices, exchange_slices
 
@@ -50,7 +51,7 @@ def exchanged(places, turned=False):
         slices = slices.turned if turned else slices
         return exchange_slices(rows[0], slices, places)[None]
 
-    over = PartitionSpec("expert")
+    over = PartitionSpec(EXPERT_AXES)
     mesh = mesh_of(MeshShape(expert=DEVICES))
     return jax.jit(jax.shard_map(on_device, mesh=mesh, in_specs=over, out_specs=over))
 

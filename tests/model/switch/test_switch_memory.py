@@ -21,7 +21,7 @@ def temporaries(shape):
 
     def objective(layer, x):
         y, routed = layer(x, jnp.ones(x.shape[:2], bool), routing, key=jax.random.key(0), mesh=mesh)
-        return jnp.sum(jnp.square(y)) + routed.balance_loss
+        return jnp.sum(jnp.square(y)) + jnp.sum(routed.balance_loss)
 
     layer = jax.eval_shape(lambda: SwitchLayer.init(CONFIG, SWITCH, key=jax.random.key(0)))
     x = jax.ShapeDtypeStruct((64, 64, CONFIG.embed), jnp.float32, sharding=batch_sharding(mesh))

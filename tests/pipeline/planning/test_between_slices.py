@@ -1,5 +1,7 @@
 """Transfers between slices, in a program of two blocks."""
 
+import pytest
+
 from pipeline.planning.between_slices import SliceTransfer, sender, slice_transfers
 from pipeline.planning.hlo.collectives import collectives
 from pipeline.planning.hlo.program import parse
@@ -9,7 +11,8 @@ FAR = (
     '{{_xla_host_transfer_rendezvous="{name}",_xla_megascale_transfer_type="{kind}"}}'
 )
 GATHER = FAR.format(name="gather.1_0", kind="ALL_GATHER")
-REDUCE = FAR.format(name="reduce.2_0", kind="ALL_REDUCE")
+TARGET = '_xla_megascale_target="{1,2}x{0:7}",'
+REDUCE = FAR.format(name="reduce.2_0", kind="ALL_REDUCE").replace("{_xla", "{" + TARGET + "_xla")
 NEAR = 'replica_groups={{0,1}}, dimensions={0}, metadata={op_name="jit(step)/jvp()/dot"}'
 TEXT = f"""HloModule step
 
@@ -47,11 +50,30 @@ ENTRY %main (weights: f32[4,8]) -> f32[4,8] {{
 
 
 def test_a_transfer_is_counted_once_per_execution():
-    found = list(slice_transfers(parse(TEXT)))
+    found = list(slice_transfers(parse(TEXT), 3))
     assert found == [
-        SliceTransfer("all-gather", 2, 4 * 8 * 4),
-        SliceTransfer("all-reduce", 2, 16 * 4),
+        SliceTransfer("all-gather", 2, 4 * 8 * 4, 3),
+        SliceTransfer("all-reduce", 2, 16 * 4, 2),
     ]
+
+
+def test_devices_of_a_transfer_may_be_listed():
+    text = TEXT.replace(TARGET, "_xla_megascale_target={{100000,100001,200000,200001}},")
+    _, found = slice_transfers(parse(text), 3)
+    assert found.slices == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [
+        ("all-gather", 2 * 600),  # its part, to two other slices
+        ("all-to-all", 400),  # a third is for its own
+        ("reduce-scatter", 400),
+        ("all-reduce", 800),  # a reduce-scatter, then a gather of thirds
+    ],
+)
+def test_what_is_for_its_own_slice_does_not_cross(kind, sent):
+    assert SliceTransfer(kind, 1, 600, 3).sent == sent
 
 
 def test_a_recv_is_matched_with_its_send():

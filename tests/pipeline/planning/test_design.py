@@ -33,7 +33,7 @@ def step_of(recipe: Recipe, split: int = 1) -> CompiledStep:
 def roofline_of(recipe: Recipe, collectives: list[Collective], *, flops: float = 0) -> Roofline:
     """Returns a roofline with these collectives, and as many FLOPs as the design explains."""
     done = int(flops or explained_flops(recipe, of_kernels=0)) // 8
-    return Roofline(Products(done, done), 0, collectives, [], {}, 0, peak=0, seconds=None)
+    return Roofline(Products(done, done), 0, collectives, [], {}, 0, [], 0, None, 0)
 
 
 @pytest.fixture
@@ -84,18 +84,20 @@ def test_parameters_that_no_axis_splits_need_no_gather(switch):
 
 
 def test_tokens_stay_in_their_slice_and_parameters_may_come_from_another(switch):
-    far = [SliceTransfer("all-gather", 3, 100)]
+    far = [SliceTransfer("all-gather", 3, 100, 2)]
     roofline = roofline_of(switch, [EXCHANGES])
     assert list(faults(step_of(switch), dataclasses.replace(roofline, slice_transfers=far))) == []
-    far.append(SliceTransfer("all-to-all", 2, 100))
+    far.append(SliceTransfer("all-to-all", 2, 100, 2))
     (found,) = faults(step_of(switch), dataclasses.replace(roofline, slice_transfers=far))
     assert found == "tokens cross between slices, 2 times per step"
 
 
 def test_tokens_may_cross_between_slices_that_experts_are_split_over(switch):
     spanned = override(switch, ["mesh.slices=2", "mesh.expert_slices=2"])
-    far = [SliceTransfer("all-to-all", EXCHANGES.executions, 100)]
+    far = [SliceTransfer("all-to-all", EXCHANGES.executions, 100, 2)]
     roofline = dataclasses.replace(roofline_of(spanned, [GATHER]), slice_transfers=far)
+    assert list(faults(step_of(spanned), roofline)) == []
+    far.append(SliceTransfer("all-to-all", 99, 4, 2, of_counts=True))  # of pools
     assert list(faults(step_of(spanned), roofline)) == []
 
 

@@ -5,14 +5,13 @@ import dataclasses
 import jax
 import pytest
 
-from pipeline.planning.compiled_step import CompiledStep
+from pipeline.planning.between_slices import SliceTransfer
 from pipeline.planning.expert_slots import ExpertSlots, expert_slots
 from pipeline.planning.figures import time_figures
 from pipeline.planning.hlo.collectives import Collective
-from pipeline.planning.hlo.flops import Products
-from pipeline.planning.memory import Memory
-from pipeline.planning.roofline import Roofline, bytes_times_links
+from pipeline.planning.roofline import hops_seconds, least_seconds
 from pipeline.planning.topology import Topology
+from pipeline.planning.transfers import Transfer, bytes_times_links, transfers
 from pipeline.recipe.named import get
 from pipeline.recipe.recipe import override
 
@@ -29,16 +28,11 @@ def test_dense_and_dropless_recipes_have_no_slots():
     assert expert_slots(override(get("switch-base"), ["model.switch.dispatch=dropless"])) is None
 
 
-NOTHING = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)
-
-
 def test_the_slowest_resource_sets_the_step_and_its_cost():
     recipe = dataclasses.replace(get("t5-base"), rows=100, steps=86_400)
-    chips = Topology("v5p:2x2x1", tuple(jax.devices()[:4]), 4, None, (2, 2, 1))
     seconds = {"matrix products": 0.25, "main memory": 0.5, "links": 0.125}
-    roofline = Roofline(Products(1, 1), 1, [], [], {}, 0, peak=1e15, seconds=seconds)
-    step = CompiledStep(recipe, chips, NOTHING, None, 0)
-    found = {figure.name: figure.value for figure in time_figures(step, roofline, price=2.0)}
+    figures = time_figures(recipe, seconds, 0.01, chips=4, peak=1e15, price=2.0)
+    found = {figure.name: figure.value for figure in figures}
     assert found["step, all of these overlapping"] == 0.5
     assert found["binding"] == "main memory"
     assert found["step, none overlapping"] == 0.875
@@ -51,6 +45,32 @@ def test_the_slowest_resource_sets_the_step_and_its_cost():
 def test_an_all_to_all_costs_its_mean_distance_and_a_ring_one_link():
     four = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
     reduction = Collective("all-reduce", "activations", ("data",), (0, 1, 2, 3), 3, 1000)
-    assert bytes_times_links(reduction, four) == 3 * 1500
+    assert bytes_times_links(reduction, four) == 1500
     exchange = reduction._replace(kind="all-to-all")
-    assert bytes_times_links(exchange, four) == 3 * 1000
+    assert bytes_times_links(exchange, four) == 1000
+
+
+def test_a_small_collective_costs_its_hops_and_a_large_one_its_bytes():
+    """TPU v5p: 600 GB and a million hops per second."""
+    small = Transfer("all-gather of parameters over data", 5, 600.0, 7, 0.0, 0)
+    large = small._replace(link_bytes=6e9)
+    far = Transfer("all-reduce between slices", 4, 0.0, 0, 6.25e9, 2)
+    seconds = least_seconds("TPU v5", 459e12, 2765e9, [small, large, far])
+    assert seconds is not None
+    assert seconds["links"] == pytest.approx(5 * 7e-6 + 5 * 0.01)
+    assert seconds["network"] == pytest.approx(4 * 1)
+    assert seconds["matrix products"] == seconds["main memory"] == 1
+    assert hops_seconds("TPU v5", [small, large, far]) == pytest.approx(10 * 7e-6 + 4 * 20e-6)
+
+
+def test_equal_collectives_are_one_transfer():
+    four = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
+    reduction = Collective("all-reduce", "activations", ("data",), (0, 1, 2, 3), 3, 1000)
+    gather = reduction._replace(kind="all-gather")
+    far = SliceTransfer("all-gather", 2, 100, 2)
+    found = transfers([reduction, gather, reduction], [far], four)
+    assert found == [
+        Transfer("all-reduce of activations over data", 6, 1500.0, 2, 0.0, 0),
+        Transfer("all-gather of activations over data", 3, 750.0, 1, 0.0, 0),
+        Transfer("all-gather between slices", 2, 0.0, 0, 100.0, 1),
+    ]

@@ -64,6 +64,8 @@ def test_distances_go_round_rings_only_where_a_dimension_is_one():
     assert line.hops((0, 1, 2)) == pytest.approx(8 / 9)
     assert slice_of("v5p:4x4x4", 4, 4, 4).hops(tuple(range(64))) == 3.0
     assert slice_of("v5e:4x4", 4, 4, 1).hops((0, 12)) == 1.5  # three apart, of a line
+    assert ring.reach((0, 1, 2, 3)) == line.reach((0, 1, 2)) == 2
+    assert slice_of("v5p:4x4x4", 4, 4, 4).reach(tuple(range(64))) == 6
 
 
 def test_larger_slices_double_their_shortest_side():

@@ -24,8 +24,8 @@ from pipeline.recipe.recipe import override, with_rows
         ("mt5-base", 16, MeshShape(data=16)),
         ("mt5-base", 256, MeshShape(data=256)),
         # 768 is 256 times 3: parameters in 256 parts, each on two or four devices.
-        ("mt5-base", 512, MeshShape(data=256, expert=2)),
-        ("mt5-base", 1024, MeshShape(data=256, expert=4)),
+        ("mt5-base", 512, MeshShape(data=512)),
+        ("mt5-base", 1024, MeshShape(data=1024)),
     ],
 )
 def test_experts_first_then_data_and_the_smallest_model_axis(name, devices, mesh):
