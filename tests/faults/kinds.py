@@ -194,7 +194,7 @@ def remount(at: Path, options: str) -> None:
 
 
 HARMLESS = (DONE, SENTENCE, KILLED, RIGHT)
-KILLABLE = ("clean", "tokenize", "pretrain", "distill")
+KILLABLE = ("clean", "tokenize", "pretrain", "distill", "finetune")
 EVERY = (*KILLABLE, "vocabulary", "evaluate", "report", "export-hf", "import-hf")
 ON_STORES = ("clean", "tokenize")
 FAULTS: dict[str, tuple[tuple[str, ...], Fault]] = {

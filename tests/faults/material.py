@@ -22,6 +22,8 @@ NETWORK = (
     f"steps={STEPS} checkpoint_every=2 evaluate_every=6 log_every=1 rows=8 "
     "model.vocabulary_rows=1408 model.embed=8 model.heads=2 model.head=4 model.mlp=16"
 ).split()
+TOPICS = Path(__file__).parents[1] / "toy_tasks/topics/topics.yaml"
+TUNING = f"steps={STEPS} checkpoint_every=2 evaluate_every=6 log_every=1 rows=8 inputs=32".split()
 VOCABULARY = ("--size=1400", "--character-coverage=0.98", "--sample-characters=200000")
 
 
@@ -60,6 +62,10 @@ def stages(root: Path) -> dict[str, Stage]:
         "distill": lambda out: [
             *words("distill", "--recipe=mt5-demo", tokens, f"--teacher={whole}/pretrain")(out),
             *network,
+        ],
+        "finetune": lambda out: [
+            *words("finetune", f"--run={whole}/pretrain", f"--task={TOPICS}")(out),
+            "--set", *TUNING,
         ],
         "evaluate": lambda out: ["evaluate", f"--run={out}", tokens],
         "report": words("report", f"--baseline={whole}/pretrain", f"--candidate={whole}/distill",
@@ -100,7 +106,7 @@ def copy_without_evaluations(run: Path, out: Path) -> None:
 
 def difference(name: str, whole: Path, out: Path) -> str:
     """Returns what differs between an output and the undisturbed one; "" if nothing does."""
-    if name in ("pretrain", "distill"):
+    if name in ("pretrain", "distill", "finetune"):
         return difference_of_runs(whole, out)
     if name == "evaluate":
         return difference_of_evaluations(whole, out)
@@ -123,8 +129,9 @@ def difference_of_runs(whole: Path, out: Path) -> str:
 
 def difference_of_evaluations(whole: Path, out: Path) -> str:
     """Returns the names of evaluations that differ."""
-    names = sorted(path.name for path in (out / "evaluation").iterdir())
-    tables = [(pq.read_table(run / "evaluation" / n) for run in (whole, out)) for n in names]
+    found = sorted([*whole.glob("evaluation/*.parquet"), *whole.glob("tasks/*/*.parquet")])
+    names = [str(path.relative_to(whole)) for path in found]
+    tables = [(pq.read_table(run / n) for run in (whole, out)) for n in names]
     return ", ".join(n for n, (a, b) in zip(names, tables, strict=True) if not a.equals(b))
 
 
