@@ -15,8 +15,7 @@ LOCKED := -m pip install --quiet --require-hashes --only-binary :all: --no-binar
 	--build-constraint requirements.lock --constraint requirements.lock
 INPUTS ?= 1000000
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py benchmarks/verified_duplicates.py
-TORCH := parity/hugging_face.py parity/hugging_face_beams.py parity/hugging_face_files.py \
-	parity/hugging_face_student.py
+TORCH := $(wildcard parity/hugging_face*.py)
 
 .PHONY: demo own-text test fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
 
