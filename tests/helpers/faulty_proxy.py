@@ -27,24 +27,26 @@ class Request(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = serve
 
     def forward(self, body: bytes) -> None:
-        connection = http.client.HTTPConnection(self.store, timeout=60)
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            connection.putheader(name, value)
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        content = answer.read()
+        with contextlib.closing(http.client.HTTPConnection(self.store, timeout=60)) as connection:
+            connection.putrequest(
+                self.command, self.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in self.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            self.answer(answer, answer.read())
+
+    def answer(self, answer: http.client.HTTPResponse, content: bytes) -> None:
         self.send_response(answer.status, answer.reason)
         for name, value in answer.getheaders():
-            if name.lower() not in UNSENT or (
-                self.command == "HEAD" and name.lower() == "content-length"
-            ):
+            if name.lower() not in UNSENT:
                 self.send_header(name, value)
-        if self.command != "HEAD":
-            self.send_header("Content-Length", str(len(content)))
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else len(content)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
         self.end_headers()
         self.wfile.write(content)
-        connection.close()
 
     def send_half(self) -> None:
         """Passes on half of the announced body, and ends the connection to the store."""

@@ -83,9 +83,9 @@ def test_killed_in_a_save_in_its_commit_and_in_the_log_it_ends_as_if_nothing_had
     """An object of arrays is cut in half; the record and the log never reach the store."""
     out = place(f"{store.bucket('killed')}/runs/switch")
     moments = (
-        (f"checkpoints/{EVERY}-", 7, Request.send_half, []),
-        (f"checkpoints/{2 * EVERY}.json", 1, leave, [EVERY]),
-        ("metrics.jsonl", 3, leave, [EVERY, 2 * EVERY]),
+        (f"checkpoints/{EVERY}-", 7, Request.send_half, [[]]),
+        (f"checkpoints/{2 * EVERY}.json", 1, leave, [[EVERY]]),
+        ("metrics.jsonl", 3, leave, [[EVERY], [EVERY, 2 * EVERY]]),
     )
     for name, number, action, steps in moments:
         killer = Killer(name, number, action)
@@ -93,7 +93,7 @@ def test_killed_in_a_save_in_its_commit_and_in_the_log_it_ends_as_if_nothing_had
             killer.job = start(*asked(out), **store.reached_at(address), **two)
             said = killer.job.communicate()[1]
         assert killer.job.returncode == -signal.SIGKILL, said
-        assert steps_in(out / "checkpoints") == steps
+        assert steps_in(out / "checkpoints") in steps
     mswitch(*asked(out), **store.variables, **two)
     assert_same_run(out, whole, STEPS)
     left = {name.split(".")[0].split("-")[0] for name in names_in(out / "checkpoints")}
