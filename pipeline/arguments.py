@@ -282,6 +282,8 @@ class Evaluate(StageArguments):
     pages are scored, sums and counts, one row per page."""
     task: tuple[str, ...] = ()
     """Tasks whose test data are predicted, as for `finetune`."""
+    beams: int = 1
+    """Number of beams of the search for answers, with T5's length penalty; 1 is greedy."""
     corpus: str | None = None
     """Corpus of the pretraining, to mark test examples that share text with it."""
     sentences: tuple[str, ...] = ()

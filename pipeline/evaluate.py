@@ -146,11 +146,13 @@ def score(arguments: Evaluate) -> None:
 
 
 def check_asked(arguments: Evaluate) -> None:
-    """Checks that something is to be scored.
+    """Checks that something is to be scored, with a possible number of beams.
 
     Raises:
-        ArtifactError: if nothing is.
+        ArtifactError: if nothing is, or there is no beam.
     """
+    if arguments.beams < 1:
+        raise ArtifactError(f"--beams was {arguments.beams}; it is 1 (greedy) or more.")
     if not (arguments.tokens or arguments.task or arguments.sentences):
         raise ArtifactError(
             f"{arguments.run} was to be evaluated on nothing; name held-out pages (--tokens DIR), "
@@ -181,7 +183,9 @@ def score_tasks(arguments: Evaluate) -> None:
     )
     arrays, step = restore(arguments.run, trainer, arguments.step)
     scoring = TaskScoring(arguments.run, recipe, trainer, arrays, step)
-    said = scoring.predict(tasks, arguments.corpus) + scoring.score_sentences(texts)
+    said = scoring.predict(tasks, arguments.corpus, arguments.beams) + scoring.score_sentences(
+        texts
+    )
     print_end("evaluate", "; ".join(said), following=f"inspect {arguments.run}")
 
 

@@ -128,6 +128,19 @@ def test_evaluate_predicts_what_finetune_did_and_scores_sentences(tuned, tmp_pat
     assert not table["cut"].any()
 
 
+def test_answers_of_beams_have_a_file_of_their_own(tuned, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tuned, run)
+    words = ("evaluate", "--run", run, "--task", QUESTIONS, "--beams", 2)
+    assert mswitch(*words) == 0
+    folder = run / "tasks/questions"
+    searched = read_predictions(folder / f"test-2-beams-step={best_step(run)}.parquet")
+    greedy = read_predictions(folder / f"test-step={best_step(run)}.parquet")
+    assert len(searched.prediction) == len(greedy.prediction)
+    assert all(isinstance(text, str) for text in searched.prediction)
+    assert mswitch(*words[:-1], 0) == 2
+
+
 def test_a_sentence_costs_the_same_in_any_company(tuned, one_device):
     recipe, trainer = load_run(tuned)
     arrays, _ = restore(tuned, trainer, None)

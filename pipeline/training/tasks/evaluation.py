@@ -37,6 +37,7 @@ class TaskEvaluator(NamedTuple):
         out: the run's directory.
         targets: tokens per generated answer, at most.
         predictors: predictor of each task, made at its first use.
+        beams: number of beams of the search for an answer; 1 is greedy.
     """
 
     tasks: Sequence[TaskData]
@@ -45,6 +46,7 @@ class TaskEvaluator(NamedTuple):
     out: Place
     targets: int
     predictors: dict[str, Predictor]
+    beams: int = 1
 
     def is_written(self, step: int) -> bool:
         """Returns whether all tasks' predictions on development data are there."""
@@ -126,6 +128,7 @@ class TaskEvaluator(NamedTuple):
                 rows=self.recipe.rows,
                 inputs=self.recipe.lengths.inputs,
                 targets=self.targets,
+                beams=self.beams,
             )
         return self.predictors[name]
 
@@ -142,5 +145,6 @@ class TaskEvaluator(NamedTuple):
         }
 
     def file(self, data: TaskData, split: str, step: int) -> Place:
-        """Returns the path of the predictions of one split."""
-        return predictions_file(self.out, data.task.name, split, step)
+        """Returns the path of the predictions of one split; beams are part of its name."""
+        name = split if self.beams == 1 else f"{split}-{self.beams}-beams"
+        return predictions_file(self.out, data.task.name, name, step)

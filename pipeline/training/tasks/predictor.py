@@ -13,18 +13,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
 
 from data.examples.task_examples import cut_ids, padded
 from data.tasks.description import Task
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import PADDING, Tokenizer
+from model.beam_search import Beams, beam_search
 from model.generation import Sampling, generate
 from model.label_scoring import label_nats
 from model.sharding.layouts import batch_sharding, replicated
 from model.train_step import Trainer
-
-GREEDY = Sampling()
+from model.transformer import Transformer
 
 
 class Answers(NamedTuple):
@@ -43,6 +44,27 @@ class Stop(Exception):
     """The predictions were abandoned."""
 
 
+def generated(
+    model: Transformer, inputs: Int[Array, "batch source"], *, length: int, ids: int, mesh: Mesh
+) -> Int[Array, "batch length"]:
+    """Returns greedily generated targets."""
+    key = jax.random.key(0)  # greedy decoding ignores it
+    return generate(model, inputs, key, length=length, sampling=Sampling(), ids=ids, mesh=mesh)
+
+
+def searched(
+    model: Transformer,
+    inputs: Int[Array, "batch source"],
+    *,
+    beams: int,
+    length: int,
+    ids: int,
+    mesh: Mesh,
+) -> Int[Array, "batch length"]:
+    """Returns the best targets of a beam search with T5's length penalty."""
+    return beam_search(model, inputs, length=length, beams=Beams(number=beams), ids=ids, mesh=mesh)
+
+
 class Predictor:
     """The answers of a run's network to one task.
 
@@ -53,6 +75,7 @@ class Predictor:
         rows: rows per batch.
         inputs: encoder tokens per row.
         targets: tokens per generated answer, at most.
+        beams: number of beams of the search for an answer; 1 is greedy.
     """
 
     def __init__(
@@ -64,6 +87,7 @@ class Predictor:
         rows: int,
         inputs: int,
         targets: int,
+        beams: int = 1,
     ):
         self.mesh, self.tokenizer, self.task = trainer.mesh, tokenizer, task
         self.rows, self.inputs, self.targets = rows, inputs, targets
@@ -76,13 +100,12 @@ class Predictor:
                 eqx.combine(arrays, trainer.static), inputs, jnp.asarray(self.labels), trainer.mesh
             )
         )
+        write = generated if beams == 1 else functools.partial(searched, beams=beams)
         self._generate = program(
-            lambda arrays, inputs: generate(
+            lambda arrays, inputs: write(
                 eqx.combine(arrays, trainer.static),
                 inputs,
-                jax.random.key(0),
                 length=targets,
-                sampling=GREEDY,
                 ids=tokenizer.size,
                 mesh=trainer.mesh,
             )

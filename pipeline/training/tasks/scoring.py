@@ -37,15 +37,16 @@ class TaskScoring:
         self.arrays, self.step = arrays, step
         self.tokenizer = load(run / MODEL_FILE)
 
-    def predict(self, tasks: Sequence[TaskData], corpus: str | None) -> list[str]:
+    def predict(self, tasks: Sequence[TaskData], corpus: str | None, beams: int) -> list[str]:
         """Writes predictions on the test data of tasks; returns a sentence about each.
 
         Args:
             tasks: tasks with their data.
             corpus: corpus of the pretraining, whose shared text is marked; None if not known.
+            beams: number of beams of the search for an answer; 1 is greedy.
         """
         targets = Finetuning(tuple(tasks), self.tokenizer, self.run / MODEL_FILE).targets
-        evaluator = TaskEvaluator(tasks, self.tokenizer, self.recipe, self.run, targets, {})
+        evaluator = TaskEvaluator(tasks, self.tokenizer, self.recipe, self.run, targets, {}, beams)
         said = []
         for data in tasks:
             check_has_test(data)
@@ -56,7 +57,7 @@ class TaskScoring:
             assert scores is not None  # it was not stopped
             said.append(
                 f"{data.task.name}: {fmean(scores.values()):.1f} %, mean of {len(scores)} "
-                f"languages, in {predictions_file(self.run, data.task.name, TEST, self.step)}"
+                f"languages, in {evaluator.file(data, TEST, self.step)}"
             )
         return said
 
