@@ -21,6 +21,7 @@ from data.stores.addresses import Place
 from data.stores.files import local_copy, names_in, read_bytes
 from model.train_step import Trainer, make_trainer
 from pipeline.recipe import trainer as recipe_trainer
+from pipeline.runs.directory import saved_steps
 from pipeline.runs.open import load_run, restore
 
 ROOT = Path(__file__).parents[2]
@@ -76,8 +77,8 @@ def lines(run: Place) -> list[dict]:
 def parameters(run: Place, at: int) -> list[np.ndarray]:
     """Returns the arrays of the last checkpoint, which must be of step `at`."""
     _, trainer = load_run(run)
-    arrays, step = restore(run, trainer, None)
-    assert step == at
+    assert saved_steps(run)[-1] == at
+    arrays, _ = restore(run, trainer, at)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
 
 
