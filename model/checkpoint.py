@@ -128,12 +128,18 @@ class Checkpoints:
             CheckpointError: if files are missing or altered.
         """
         _silence_late_reads()
+        failure: Exception | None = None
+        entry, table = FINGERPRINTS, {}
         try:
             entry = ORDERLESS if self._is_orderless(step) else FINGERPRINTS
             requested = requested_table(shapes, entry)
             table = self._manager.restore(step, args=ocp.args.StandardRestore(requested))
         except Exception as error:  # classes of many libraries, as in save
-            raise damaged(self.directory, step, first_line(error)) from error
+            failure = error
+        # What follows waits for all hosts, so none may leave alone.
+        if not _on_every_host(failure is None):
+            why = "another host could not read it" if failure is None else first_line(failure)
+            raise damaged(self.directory, step, why) from failure
         return verified(self.directory, step, table, shapes, entry)
 
     def _is_orderless(self, step: int) -> bool:
@@ -241,6 +247,12 @@ def damaged(directory: object, step: int, why: str) -> CheckpointError:
         f"Checkpoint {step} in {directory} is damaged ({why}); restore its files, or "
         "remove it: the same command then goes on from the one before."
     )
+
+
+def _on_every_host(here: bool) -> bool:
+    if jax.process_count() == 1:
+        return here
+    return bool(multihost_utils.process_allgather(np.bool_(here)).all())
 
 
 @functools.cache

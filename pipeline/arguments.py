@@ -127,7 +127,7 @@ class Tokenize(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Hosts:
-    """The hosts of a run; every host runs the same command."""
+    """The hosts of a command; every host runs the same one."""
 
     count: int = 1
     """Number of processes, one per host."""
@@ -293,6 +293,7 @@ class Evaluate(StageArguments):
     deterministic: bool = False
     """Fixed order of sums on GPUs, so that a repetition has the same bits; slower. TPUs and CPUs
     always have it."""
+    hosts: Hosts = field(default_factory=Hosts)
     cache: CacheOptions = field(default=CacheOptions())
 
 
@@ -347,6 +348,7 @@ class Fill(StageArguments):
     """Sample from the fewest most likely tokens whose probabilities sum to at least this."""
     seed: int = 0
     """Seed of sampling."""
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,9 +372,11 @@ class ExportHf(StageArguments):
     run: RunPlace
     """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
     out: RunPlace
-    """Directory for config.json, model.safetensors, spiece.model and tokenizer.json."""
+    """Directory for config.json, model.safetensors (from 5 GB on several files), spiece.model and
+    tokenizer.json."""
     step: int | None = None
     """Step of the checkpoint to export; the last one if left out."""
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 @dataclass(frozen=True, kw_only=True)

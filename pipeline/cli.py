@@ -1,7 +1,8 @@
 """`mswitch COMMAND ...`: parses the command line and runs one command.
 
 Exit status: 0 done, 2 wrong arguments or input, 143 training stopped by a signal and saved, 130,
-129 or 143 another stage stopped by Ctrl-C, SIGHUP or SIGTERM, 1 anything else. An unusable input,
+129 or 143 another stage stopped by Ctrl-C, SIGHUP or SIGTERM, 75 another host of the command was
+lost, 1 anything else. An unusable input,
 and a disk that is full or may not be written, print one sentence, not a traceback. A command's
 module is imported only when the command runs, so `--help` loads none of JAX, Beam and TensorFlow.
 """
@@ -39,7 +40,7 @@ from pipeline.credentials import redacted, refuse
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted, system_failure
 from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
-from pipeline.stopping import Stopped, leave, say, stoppable
+from pipeline.stopping import Stopped, end, leave, say, stoppable
 from pipeline.terminal import print_lines, print_message, replace_unknown_characters
 
 COMMANDS: dict[str, type] = {
@@ -84,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         for line in redacted(traceback.format_exc()).splitlines():
             print_message(line)
         status = 1
-    sys.exit(status)
+    end(status)
 
 
 def run(argv: list[str]) -> int:

@@ -30,6 +30,7 @@ from pipeline.arguments import Distill
 from pipeline.artifacts.differences import json_differences
 from pipeline.artifacts.intent import Intent
 from pipeline.errors import ArtifactError
+from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
 from pipeline.recipe.recipe import override
 from pipeline.runs.directory import checkpoint_read
@@ -54,7 +55,7 @@ USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows wer
 
 def intents(arguments: Distill) -> list[Intent]:
     """Returns what the command would do; the teacher's weights are not read for it."""
-    with cached_nowhere(arguments) as uncached:
+    with joined(arguments.hosts, "distill"), cached_nowhere(arguments) as uncached:
         prepared, _ = resolved(uncached)
     weights = checkpoint_read("teacher", arguments.teacher, None)
     return [intent_of(prepared, arguments.tokens, [weights])]
@@ -80,6 +81,12 @@ def run(arguments: Distill) -> None:
     Raises:
         Preempted: if SIGTERM stopped the run; its state is saved.
     """
+    with joined(arguments.hosts, "distill"):
+        train_student(arguments)
+
+
+def train_student(arguments: Distill) -> None:
+    """Trains the student on the joined hosts."""
     prepared, teacher = resolved(arguments)
     recipe = prepared.recipe
     assert recipe.distillation is not None  # set for every student

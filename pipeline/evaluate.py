@@ -7,6 +7,8 @@ intervals.
 from dataclasses import dataclass
 from statistics import fmean
 
+import jax
+
 from data.stores.addresses import Place
 from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
@@ -16,6 +18,9 @@ from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import UNKNOWN, Intent, Reading
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
+from pipeline.hardware.coordination import held_by_first_host, is_first
+from pipeline.hardware.host_watch import joined
+from pipeline.hardware.hosts import share_of
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import (
     check_same_vocabulary,
@@ -44,13 +49,14 @@ def run(arguments: Evaluate) -> None:
     Raises:
         ArtifactError: if there is nothing to score.
     """
-    find_run(arguments.run)
-    check_asked(arguments)
-    with output_lock(arguments.run, "evaluate"):
-        if arguments.tokens:
-            score(arguments)
-        if arguments.task or arguments.sentences:
-            score_tasks(arguments)
+    with joined(arguments.hosts, "evaluate"):
+        find_run(arguments.run)
+        check_asked(arguments)
+        with held_by_first_host(lambda: output_lock(arguments.run, "evaluate")):
+            if arguments.tokens:
+                score(arguments)
+            if arguments.task or arguments.sentences:
+                score_tasks(arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +80,9 @@ class EvaluationRequest:
     @property
     def held_out(self) -> HeldOut:
         """The held-out pages, in batches."""
-        return HeldOut(self.blocks, self.recipe.lengths, self.recipe.rows)
+        recipe = self.recipe
+        share = share_of(self.trainer.mesh, recipe.rows, jax.process_index())
+        return HeldOut(self.blocks, recipe.lengths, recipe.rows, share, recipe.held_out_pages)
 
 
 def resolved(arguments: Evaluate) -> EvaluationRequest:
@@ -98,28 +106,30 @@ def resolved(arguments: Evaluate) -> EvaluationRequest:
 
 def intents(arguments: Evaluate) -> list[Intent]:
     """Returns what the command would do."""
-    check_asked(arguments)
-    if not arguments.tokens:
-        return [task_intent(arguments)]
+    with joined(arguments.hosts, "evaluate"):
+        check_asked(arguments)
+        return [page_intent(arguments) if arguments.tokens else task_intent(arguments)]
+
+
+def page_intent(arguments: Evaluate) -> Intent:
+    """Returns what the command would do about held-out pages."""
     with cached_nowhere(arguments) as uncached:
         request = resolved(uncached)
     run, blocks = arguments.run, request.blocks
     pages = sum(blocks.counts("validation", "pages").values())
     shards = [one for code in blocks.languages("validation") for one in blocks.shards(code, SCORED)]
     size = sum(one.file_bytes for one in shards)
-    return [
-        Intent(
-            stage="evaluate",
-            reads=[
-                checkpoint_read("run", run, request.step),
-                Reading("tokens", arguments.tokens, len(shards), size, f"{pages:,} held-out pages"),
-            ],
-            writes=f"evaluation/{evaluation_file(run, request.step).name}",
-            out=run,
-            work=f"step {request.step:,} of {request.recipe.name} on {pages:,} held-out pages",
-            time=expected_time(run),
-        )
-    ]
+    return Intent(
+        stage="evaluate",
+        reads=[
+            checkpoint_read("run", run, request.step),
+            Reading("tokens", arguments.tokens, len(shards), size, f"{pages:,} held-out pages"),
+        ],
+        writes=f"evaluation/{evaluation_file(run, request.step).name}",
+        out=run,
+        work=f"step {request.step:,} of {request.recipe.name} on {pages:,} held-out pages",
+        time=expected_time(run),
+    )
 
 
 def expected_time(run: Place) -> str:
@@ -138,6 +148,8 @@ def score(arguments: Evaluate) -> None:
     arrays, _ = restore(arguments.run, request.trainer, step)
     evaluation = held_out.score(request.trainer, arrays)
     assert evaluation is not None  # no `stop` was passed
+    if not is_first():
+        return
     path = write_evaluation(arguments.run, step, evaluation, request.tokens)
     losses = evaluation.losses.values()
     loss = f"held-out loss {fmean(losses):.4f} nats, " if losses else ""
@@ -186,7 +198,8 @@ def score_tasks(arguments: Evaluate) -> None:
     said = scoring.predict(tasks, arguments.corpus, arguments.beams) + scoring.score_sentences(
         texts
     )
-    print_end("evaluate", "; ".join(said), following=f"inspect {arguments.run}")
+    if is_first():
+        print_end("evaluate", "; ".join(said), following=f"inspect {arguments.run}")
 
 
 def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:

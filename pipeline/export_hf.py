@@ -2,17 +2,21 @@
 
     AutoModelForSeq2SeqLM.from_pretrained(DIR), AutoTokenizer.from_pretrained(DIR)
 
-The weights are written in float32 as `model.safetensors`, bit for bit those of the checkpoint; the
-SentencePiece model as `spiece.model`, byte for byte, and as `tokenizer.json`. Gated experts need
-code that Transformers does not have: the folder then holds it as `modeling_mswitch.py`, and the
-model is loaded with `trust_remote_code=True`. A network that has no form there (several experts per
-token) is refused before anything is written.
+The weights are written in float32 as `model.safetensors`, bit for bit those of the checkpoint. From
+5 GB on they are several such files with an index, of which a host holds one at a time. The
+SentencePiece model is written as `spiece.model`, byte for byte, and as `tokenizer.json`. Gated
+experts need code that Transformers does not have. The folder then holds it, `modeling_mswitch.py`,
+and the model is loaded with `trust_remote_code=True`. A network that has no form there (several
+experts per token) is refused before anything is written.
 """
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from importlib import resources
 from typing import Any, NamedTuple
 
+import numpy as np
 from safetensors.numpy import save_file
 
 from data.stores.addresses import Place
@@ -23,18 +27,21 @@ from data.stores.json_files import write_json
 from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
 from data.tokens.tokenizer_json import tokenizer_json
 from model.hugging_face.config import MODELING, export_config
-from model.hugging_face.weights import export_state
+from model.hugging_face.weight_files import INDEX, WEIGHTS, index_of, weight_files
+from model.hugging_face.weights import exported_arrays, exported_shapes
 from model.train_step import Trainer
-from model.transformer import parameter_count
+from model.transformer import Transformer, parameter_count
 from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.intent import Identity, Intent, bytes_in_words, claimed, finish
+from pipeline.hardware.coordination import is_first, on_first_host
+from pipeline.hardware.host_watch import joined
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import checkpoint_read, requested_step
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import Terminal, print_end
 
-CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "spiece.model"
+CONFIG, VOCABULARY = "config.json", "spiece.model"
 LOADED_WITH_CODE = f"; load it with trust_remote_code=True, which runs {MODELING}.py of that folder"
 
 
@@ -83,37 +90,84 @@ def resolved(arguments: ExportHf) -> ExportRequest:
 
 def intents(arguments: ExportHf) -> list[Intent]:
     """Returns what the command would do."""
-    return [resolved(arguments).intent]
+    with joined(arguments.hosts, "export-hf"):
+        return [resolved(arguments).intent]
 
 
 def run(arguments: ExportHf) -> None:
     """Writes the directory; does nothing if it is finished."""
-    recipe, trainer, step, config, intent = resolved(arguments)
-    console = Terminal(stderr=True)
-    with claimed(intent) as found:
-        if found is Claim.FINISHED:
-            console.print(f"export-hf: {arguments.out} is finished.")
+    with joined(arguments.hosts, "export-hf"):
+        export(arguments, resolved(arguments))
+
+
+def export(arguments: ExportHf, request: ExportRequest) -> None:
+    """Writes the requested export from all hosts; the first one writes the files."""
+    with ExitStack() as held:
+        found = on_first_host(lambda: held.enter_context(claimed(request.intent)).value)
+        if found == Claim.FINISHED.value:
+            Terminal(stderr=True).print(f"export-hf: {arguments.out} is finished.")
             return
-        arrays, _ = restore(arguments.run, trainer, step)
-        write_json(arguments.out / CONFIG, config)
-        write_json(arguments.out / "generation_config.json", generation_config())
-        write_tokenizer(arguments.run / MODEL_FILE, arguments.out, recipe.inputs)
-        if code := modeling_code(config):
-            write_text(arguments.out / f"{MODELING}.py", code)
-        state = export_state(trainer.model(arrays))
-        with atomic_write(arguments.out / WEIGHTS) as unfinished:
-            save_file(state, unfinished, metadata={"format": "pt"})
-            unfinished.chmod(0o644)  # as the other files; the library sets 600
-            digest = digest_of_contents(unfinished)
-        holds = {"arrays": len(state), "sha256": digest}
-        finish(intent, holds)
-        kind = config["architectures"][0]
-        print_end(
-            "export-hf",
-            f"step {step} as {kind}, {len(state)} arrays, in {arguments.out}"
-            + (LOADED_WITH_CODE if code else ""),
-            following=f"inspect {arguments.out}",
-        )
+        arrays, _ = restore(arguments.run, request.trainer, request.step)
+        if is_first():
+            write_description(arguments, request)
+        holds = write_weights(arguments.out, request.trainer.model(arrays))
+        if is_first():
+            finish(request.intent, holds)
+            announce(arguments.out, request, holds)
+
+
+def write_description(arguments: ExportHf, request: ExportRequest) -> None:
+    """Writes everything but the weights."""
+    out, config = arguments.out, request.config
+    write_json(out / CONFIG, config)
+    write_json(out / "generation_config.json", generation_config())
+    write_tokenizer(arguments.run / MODEL_FILE, out, request.recipe.inputs)
+    if code := modeling_code(config):
+        write_text(out / f"{MODELING}.py", code)
+
+
+def write_weights(out: Place, network: Transformer) -> dict[str, Any]:
+    """Writes the weights, one file after the other; every host must call this.
+
+    Returns:
+        The manifest's entries for them: number of arrays, and checksums. Empty but on the first
+        host.
+    """
+    shapes = exported_shapes(network.config)
+    files = weight_files(shapes)
+    digests = {
+        file: write_file(out / file, exported_arrays(network, names))
+        for file, names in files.items()
+    }
+    if not is_first():
+        return {}
+    if len(files) == 1:
+        return {"arrays": len(shapes), "sha256": digests[WEIGHTS]}
+    write_json(out / INDEX, index_of(files, shapes))
+    return {"arrays": len(shapes), "sha256": digest_of_contents(out / INDEX), "files": digests}
+
+
+def write_file(path: Place, arrays: Iterator[tuple[str, np.ndarray]]) -> str:
+    """Writes one file of weights from the first host; returns its checksum there."""
+    if not is_first():
+        deque(arrays, maxlen=0)  # takes part in gathering, and keeps nothing
+        return ""
+    with atomic_write(path) as unfinished:
+        save_file(dict(arrays), unfinished, metadata={"format": "pt"})
+        unfinished.chmod(0o644)  # as the other files; the library sets 600
+        return digest_of_contents(unfinished)
+
+
+def announce(out: Place, request: ExportRequest, holds: Mapping[str, Any]) -> None:
+    """Prints what was exported."""
+    kind = request.config["architectures"][0]
+    several = f" of {len(holds['files'])} files" if "files" in holds else ""
+    print_end(
+        "export-hf",
+        f"step {request.step} as {kind}, {holds['arrays']} arrays{several}, in {out}"
+        + (LOADED_WITH_CODE if modeling_code(request.config) else ""),
+        following=f"inspect {out}",
+    )
 
 
 def modeling_code(config: Mapping[str, Any]) -> str:

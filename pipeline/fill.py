@@ -4,17 +4,18 @@ import shlex
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
 from model.config import ConfigurationError
 from model.generation import Sampling, generate
-from model.sharding.layouts import batch_sharding, batch_shards
+from model.sharding.layouts import batch_sharding, batch_shards, replicated
 from model.train_step import Trainer
 from pipeline.arguments import Fill
 from pipeline.artifacts.intent import Intent
+from pipeline.hardware.coordination import is_first
+from pipeline.hardware.host_watch import joined
 from pipeline.recipe.recipe import SEEDS
 from pipeline.runs.directory import checkpoint_read
 from pipeline.runs.open import load_run, restore
@@ -57,7 +58,8 @@ def resolved(arguments: Fill) -> FillRequest:
 
 def intents(arguments: Fill) -> list[Intent]:
     """Returns what the command would do."""
-    request = resolved(arguments)
+    with joined(arguments.hosts, "fill"):
+        request = resolved(arguments)
     given = int(np.count_nonzero(request.inputs != PADDING))
     return [
         Intent(
@@ -71,6 +73,16 @@ def intents(arguments: Fill) -> list[Intent]:
 
 def run(arguments: Fill) -> None:
     """Prints the generated text: each gap's sentinel, then its filling."""
+    with joined(arguments.hosts, "fill"):
+        text = filled(arguments)
+        if is_first():
+            print_lines(*text.split("\n"))
+            following = ["export-hf", "--run", str(arguments.run), "--out", "exported"]
+            print_next("fill", shlex.join(following))
+
+
+def filled(arguments: Fill) -> str:
+    """Returns the generated text, on every host."""
     inputs, sampling, tokenizer, trainer = resolved(arguments)
     arrays, _ = restore(arguments.run, trainer, None)
     mesh = trainer.mesh
@@ -83,15 +95,15 @@ def run(arguments: Fill) -> None:
             sampling=sampling,
             ids=tokenizer.size,
             mesh=mesh,
-        )
+        ),
+        out_shardings=replicated(mesh),
     )
     # One row of text; rows of padding fill the other devices of the batch axes.
     rows = np.full((batch_shards(mesh), len(inputs)), PADDING, np.int32)
     rows[0] = inputs
-    placed = jax.device_put(jnp.asarray(rows), batch_sharding(mesh))
+    placed = jax.make_array_from_callback(rows.shape, batch_sharding(mesh), lambda part: rows[part])
     written = np.asarray(fill(arrays, placed, jax.random.key(arguments.seed)))[0]
-    print_lines(*tokenizer.decode(written[written != PADDING]).split("\n"))
-    print_next("fill", shlex.join(["export-hf", "--run", str(arguments.run), "--out", "exported"]))
+    return tokenizer.decode(written[written != PADDING])
 
 
 def check_numbers(tokens: int, seed: int) -> None:

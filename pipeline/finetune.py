@@ -25,7 +25,8 @@ from pipeline.arguments import Finetune
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Intent
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import is_first
+from pipeline.hardware.coordination import is_first
+from pipeline.hardware.host_watch import joined
 from pipeline.recipe.finetuned import finetuned, with_groups
 from pipeline.recipe.recipe import Recipe, override, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
@@ -102,8 +103,9 @@ def run(arguments: Finetune) -> None:
         ArtifactError: if a run cannot start.
     """
     programs: Programs | None = None
-    for one in each(arguments):
-        programs = run_one(one, programs)
+    with joined(arguments.hosts, "finetune"):
+        for one in each(arguments):
+            programs = run_one(one, programs)
 
 
 def each(arguments: Finetune) -> Iterator[Finetune]:
@@ -138,7 +140,8 @@ def with_part(arguments: Finetune, part: str, *overrides: str) -> Finetune:
 
 def intents(arguments: Finetune) -> list[Intent]:
     """Returns what the command would do, once per run."""
-    return [requested_intent(one) for one in each(arguments)]
+    with joined(arguments.hosts, "finetune"):
+        return [requested_intent(one) for one in each(arguments)]
 
 
 def requested_intent(arguments: Finetune) -> Intent:

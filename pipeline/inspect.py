@@ -19,6 +19,7 @@ from data.tokens.block_checks import verify_contents
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import SplitTokens, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
+from model.hugging_face.weight_files import INDEX, WEIGHTS
 from pipeline.arguments import Inspect
 from pipeline.artifacts.claims import CLAIM, MANIFEST, Head, read_head, read_manifest
 from pipeline.corpus.pages import page_count
@@ -48,7 +49,8 @@ class Exported(Struct, frozen=True):
     """The manifest of an export."""
 
     arrays: Count
-    sha256: Digest
+    sha256: Digest  # of the weights, or of the index of several files
+    files: dict[str, Digest] = {}
 
 
 FERTILITY = (
@@ -191,13 +193,15 @@ def inspect_report(directory: Place, console: Console) -> None:
 
 
 def inspect_export(directory: Place, console: Console) -> None:
-    """Checks the file of weights against its checksum in the manifest."""
+    """Checks the files of weights against their checksums in the manifest."""
     manifest = read_manifest(directory, "export-hf", Exported)
-    path = directory / "model.safetensors"
-    if not exists(path) or digest_of_contents(path) != manifest.sha256:
-        raise ArtifactError(
-            f"{path} differs from its checksum in the manifest; export the run again."
-        )
+    main = INDEX if manifest.files else WEIGHTS
+    for name, digest in {main: manifest.sha256, **manifest.files}.items():
+        path = directory / name
+        if not exists(path) or digest_of_contents(path) != digest:
+            raise ArtifactError(
+                f"{path} differs from its checksum in the manifest; export the run again."
+            )
     console.print(f"{manifest.arrays} arrays, checksum correct")
 
 

@@ -15,6 +15,7 @@ from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Intent
 from pipeline.errors import ArtifactError
+from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override
 from pipeline.runs.directory import checkpoint_read
@@ -39,13 +40,14 @@ def run(arguments: Pretrain) -> None:
         Preempted: if a signal stopped a run; its state is saved.
         ArtifactError: if a run cannot start.
     """
-    for one in one_per_seed(arguments):
-        run_one(one)
+    with joined(arguments.hosts, "pretrain"):
+        for one in one_per_seed(arguments):
+            run_one(one)
 
 
 def intents(arguments: Pretrain) -> list[Intent]:
     """Returns what the command would do, once per seed."""
-    with cached_nowhere(arguments) as uncached:
+    with joined(arguments.hosts, "pretrain"), cached_nowhere(arguments) as uncached:
         return [requested_intent(one) for one in one_per_seed(uncached)]
 
 

@@ -22,6 +22,7 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGT
 PATIENCE_SECONDS = 2.0  # until a command that cannot be interrupted says so
 
 _came = threading.Event()
+_waits_for_nobody = threading.Event()
 _at_first: list[Callable[[], object]] = []
 _at_second: list[Callable[[], object]] = []
 
@@ -135,6 +136,18 @@ def quit_at_once(stage: str, number: int) -> None:
         act()
     say(f"{stage}: quits at once ({name_of(number)} again); the same command goes on.")
     os._exit(128 + number)
+
+
+def leave_at_the_end() -> None:
+    """Makes `end` leave: other hosts, for which libraries would wait at exit, will not come."""
+    _waits_for_nobody.set()
+
+
+def end(status: int) -> None:
+    """Ends the process with an exit status."""
+    if _waits_for_nobody.is_set():
+        leave(status)
+    sys.exit(status)
 
 
 def leave(status: int) -> None:

@@ -36,64 +36,99 @@ class HeldOutPage(NamedTuple):
 
 
 class HeldOutBatch(NamedTuple):
-    """A batch of windows.
+    """A batch of windows, of which a host cuts the rows that it reads.
 
     Attributes:
-        inputs: padded inputs.
-        targets: padded targets, without EOS.
-        page: index of each row's page, -1 for rows of padding.
+        inputs: padded inputs of the rows that were cut.
+        targets: their padded targets, without EOS.
+        page: index of each row's page, -1 for rows of padding; of all rows.
+        cut: numbers of the rows that were cut.
     """
 
-    inputs: Int[np.ndarray, "rows inputs"]
-    targets: Int[np.ndarray, "rows targets"]
+    inputs: Int[np.ndarray, "cut inputs"]
+    targets: Int[np.ndarray, "cut targets"]
     page: Int[np.ndarray, " rows"]
+    cut: Int[np.ndarray, " cut"]
 
 
-def held_out_pages(blocks: TokenBlocks) -> list[HeldOutPage]:
-    """Returns all validation pages, language by language in the manifest's order."""
+def held_out_pages(blocks: TokenBlocks, most: int = 0) -> list[HeldOutPage]:
+    """Returns the validation pages, language by language in the manifest's order.
+
+    Args:
+        blocks: token blocks.
+        most: largest number of pages of a language, its first ones; 0 for all.
+    """
     return [
         HeldOutPage(code, page)
         for code in blocks.languages("validation")
-        for page in blocks.pages(code, "validation")
+        for page in blocks.pages(code, "validation")[: most or None]
     ]
 
 
 def windows(page: TokenizedPage, lengths: Lengths, first_sentinel: int) -> list[Example]:
     """Returns the corrupted windows of a page."""
-    parts = [
-        page.tokens[start : start + lengths.raw]
-        for start in range(0, len(page.tokens), lengths.raw)
-    ]
-    return [
-        corrupt(part, first_sentinel=first_sentinel, generator=_generator(page.url, number))
-        for number, part in enumerate(parts)
-        if len(part) >= SHORTEST
-    ]
+    count = window_count(len(page.tokens), lengths.raw)
+    return [window(page, number, lengths, first_sentinel) for number in range(count)]
+
+
+def window_count(tokens: int, raw: int) -> int:
+    """Returns the number of windows of a page of this many tokens."""
+    whole, rest = divmod(tokens, raw)
+    return whole + (rest >= SHORTEST)
+
+
+def window(page: TokenizedPage, number: int, lengths: Lengths, first_sentinel: int) -> Example:
+    """Returns one corrupted window of a page."""
+    part = page.tokens[number * lengths.raw : (number + 1) * lengths.raw]
+    generator = _generator(page.url, number)
+    return corrupt(part, first_sentinel=first_sentinel, generator=generator)
 
 
 def batches(
-    pages: Sequence[HeldOutPage], lengths: Lengths, *, first_sentinel: int, rows: int
+    pages: Sequence[HeldOutPage],
+    lengths: Lengths,
+    *,
+    first_sentinel: int,
+    rows: int,
+    cut: Int[np.ndarray, " cut"] | None = None,
 ) -> Iterator[HeldOutBatch]:
-    """Yields batches of exactly `rows` windows, of all languages mixed."""
-    parts = [
-        (number, part)
-        for number, held_out in enumerate(pages)
-        for part in windows(held_out.page, lengths, first_sentinel)
-    ]
-    order = np.random.Generator(np.random.Philox(MIXED)).permutation(len(parts))
-    for start in range(0, len(parts), rows):
-        yield _pad([parts[index] for index in order[start : start + rows]], lengths, rows)
+    """Yields batches of exactly `rows` windows, of all languages mixed.
+
+    Args:
+        pages: pages to cut.
+        lengths: lengths of a window.
+        first_sentinel: id of `<extra_id_0>`.
+        rows: number of rows per batch.
+        cut: numbers of the rows of each batch to cut, the others are those of other hosts; None
+            for all.
+    """
+    cut = np.arange(rows) if cut is None else cut
+    counts = [window_count(len(one.page.tokens), lengths.raw) for one in pages]
+    page = np.repeat(np.arange(len(pages)), counts)
+    number = np.concatenate([np.arange(count) for count in counts] or [page])
+    order = np.random.Generator(np.random.Philox(MIXED)).permutation(len(page))
+    for start in range(0, len(page), rows):
+        places = order[start : start + rows]
+        real = cut < len(places)
+        parts = [
+            window(pages[int(page[at])].page, int(number[at]), lengths, first_sentinel)
+            for at in places[cut[real]].tolist()
+        ]
+        owners = np.full(rows, -1, np.int32)
+        owners[: len(places)] = page[places]
+        inputs, targets = _padded(parts, np.flatnonzero(real), len(cut), lengths)
+        yield HeldOutBatch(inputs, targets, owners, cut)
 
 
-def _pad(parts: list[tuple[int, Example]], lengths: Lengths, rows: int) -> HeldOutBatch:
+def _padded(
+    parts: list[Example], at: Int[np.ndarray, " parts"], rows: int, lengths: Lengths
+) -> tuple[Int[np.ndarray, "rows inputs"], Int[np.ndarray, "rows targets"]]:
     inputs = np.full((rows, lengths.inputs), PADDING, np.int32)
     targets = np.full((rows, lengths.targets), PADDING, np.int32)
-    page = np.full(rows, -1, np.int32)
-    for row, (number, example) in enumerate(parts):
+    for row, example in zip(at.tolist(), parts, strict=True):
         inputs[row, : len(example.inputs)] = example.inputs
         targets[row, : len(example.targets) - 1] = example.targets[:-1]  # but for EOS
-        page[row] = number
-    return HeldOutBatch(inputs, targets, page)
+    return inputs, targets
 
 
 def _generator(url: str, number: int) -> np.random.Generator:

@@ -7,7 +7,7 @@ Names as of Transformers 5.24; what a config.json means is in `config.py`.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 
 from model.config import ConfigurationError, ModelConfig
 from model.dimensions import by_path
+from model.hugging_face.gathered_part import gathered_part
 from model.transformer import Transformer, transformer_shapes
 
 State = Mapping[str, np.ndarray]
@@ -99,27 +100,36 @@ def _feed_forward_names(
 def exported_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of a network's export by name, without its arrays."""
     leaves = by_path(transformer_shapes(config))
-    shapes = {
+    return {
         name.theirs: _shape_of_theirs(name, leaves[name.ours].shape[len(name.at) :])
-        for name in weight_names(config)
+        for name in _names_with_copies(config)
     }
-    if config.switch is not None and not config.tied_logits:
-        shapes |= dict.fromkeys(COPIES, shapes["shared.weight"])
-    return shapes
 
 
 def export_state(model: Transformer) -> dict[str, np.ndarray]:
-    """Returns a network's arrays with Transformers' names and layout."""
-    arrays = {name: np.asarray(leaf) for name, leaf in by_path(model).items()}
-    state = {}
-    for name in weight_names(model.config):
-        array = arrays[name.ours][name.at]
-        if name.outputs is not None:
-            array = array.reshape(-1, name.outputs).T
-        state[name.theirs] = np.ascontiguousarray(array)
-    if model.config.switch is not None and not model.config.tied_logits:
-        state |= dict.fromkeys(COPIES, state["shared.weight"])
-    return state
+    """Returns a network's arrays with Transformers' names and layout; all fit one host."""
+    return dict(exported_arrays(model, exported_shapes(model.config)))
+
+
+def exported_arrays(model: Transformer, names: Collection[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the arrays of these names in Transformers' layout, gathered one after the other.
+
+    Every host must take all of them.
+    """
+    arrays = by_path(model)
+    for name in _names_with_copies(model.config):
+        if name.theirs in names:
+            array = gathered_part(arrays[name.ours], name.at)
+            if name.outputs is not None:
+                array = array.reshape(-1, name.outputs).T
+            yield name.theirs, np.ascontiguousarray(array)
+
+
+def _names_with_copies(config: ModelConfig) -> Iterator[WeightName]:
+    yield from weight_names(config)
+    if config.switch is not None and not config.tied_logits:
+        for copy in COPIES:
+            yield WeightName(copy, ".embedding", (), None)
 
 
 def import_state(config: ModelConfig, state: State) -> Transformer:

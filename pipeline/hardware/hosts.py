@@ -1,54 +1,53 @@
-"""Runs over several hosts: joining their processes, the rows that each host reads, the writer.
+"""The rows of a batch that each of several hosts reads.
 
-Rows lie on devices in the order of the batch, so a host's share is the contiguous range of rows
-that its devices hold. Shares are disjoint and cover the batch, which is checked before the first
-step. Batches are therefore the same, row for row, on any number of hosts. The first host writes all
-files except arrays; with Orbax every host writes its own arrays.
+Rows lie on devices in the order of the batch, so a host's share is the rows that its devices hold:
+one stretch of the batch, or several where the expert axis spans slices. Shares are disjoint and
+cover the batch, which is checked before the first step. Batches are therefore the same, row for
+row, on any number of hosts.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
 
 from model.batch import Batch
 from model.config import ConfigurationError
 from model.sharding.layouts import batch_sharding
-from pipeline.errors import ArtifactError
 
 
 class Share(NamedTuple):
-    """A host's rows [first, stop) of every batch, number `number` of `shares` equal ranges."""
+    """A host's rows of every batch.
 
-    first: int
-    stop: int
-    number: int
-    shares: int
-
-
-def connect(count: int, index: int | None, coordinator: str | None) -> None:
-    """Joins the processes of a run; call before any use of JAX's devices.
-
-    Args:
-        count: number of processes.
-        index: number of this process, from 0; None where a TPU pod or Slurm provides it.
-        coordinator: HOST:PORT of the first process; None where a TPU pod or Slurm provides it.
-
-    Raises:
-        ArtifactError: if the other processes cannot be found.
+    Attributes:
+        numbers: numbers of the host's stretches.
+        stretches: number of equal stretches of a batch.
+        rows: number of rows of a batch.
     """
-    if count == 1:
-        return
-    try:
-        jax.distributed.initialize(coordinator, count, index)
-    except (RuntimeError, ValueError) as error:
-        raise ArtifactError(
-            f"{count} hosts were asked for and could not be joined ({error}); outside Slurm "
-            "and TPU pods give --hosts.coordinator HOST:PORT and --hosts.index."
-        ) from error
+
+    numbers: tuple[int, ...]
+    stretches: int
+    rows: int
+
+    @property
+    def here(self) -> Int[np.ndarray, " here"]:
+        """Numbers of the host's rows, in order."""
+        size = self.rows // self.stretches
+        return (np.array(self.numbers)[:, None] * size + np.arange(size)).reshape(-1)
+
+    @property
+    def readers(self) -> int:
+        """Number of hosts that read these rows: those that split a model."""
+        return jax.process_count() * len(self.numbers) // self.stretches
+
+
+def whole(rows: int) -> Share:
+    """Returns the share of a host that reads all rows."""
+    return Share((0,), 1, rows)
 
 
 def share_of(mesh: Mesh, rows: int, process: int) -> Share:
@@ -57,24 +56,42 @@ def share_of(mesh: Mesh, rows: int, process: int) -> Share:
     Raises:
         ConfigurationError: if the mesh gives hosts uneven or overlapping rows.
     """
-    rows_of: dict[int, tuple[int, int]] = {}
+    starts_of: dict[int, set[int]] = {}
+    size = rows
     for device, (rows_of_device,) in batch_sharding(mesh).devices_indices_map((rows,)).items():
         first, stop, _ = rows_of_device.indices(rows)
-        known = rows_of.get(device.process_index, (first, stop))
-        rows_of[device.process_index] = min(first, known[0]), max(stop, known[1])
-    shares = sorted(set(rows_of.values()))  # hosts that split a model read the same rows
-    size = rows // len(shares)
-    if shares != [(number * size, (number + 1) * size) for number in range(len(shares))]:
+        starts_of.setdefault(device.process_index, set()).add(first)
+        size = stop - first
+    shares = {tuple(sorted(starts)) for starts in starts_of.values()}
+    held = sorted(start for starts in shares for start in starts)
+    if held != list(range(0, rows, size)) or len({len(starts) for starts in shares}) > 1:
         raise ConfigurationError(
-            f"A mesh of {dict(mesh.shape)} gives the hosts the rows {shares} of {rows}, which are "
-            "not equal, disjoint and complete; let mesh.model divide the devices of a host, or be "
-            "a multiple of them."
+            f"A mesh of {dict(mesh.shape)} gives hosts overlapping or uneven parts of {rows} rows; "
+            "let mesh.model divide the devices of a host, or be a multiple of them."
         )
-    return Share(*rows_of[process], shares.index(rows_of[process]), len(shares))
+    return _joined(tuple(sorted(starts_of[process])), shares, size, rows)
+
+
+def _joined(starts: tuple[int, ...], shares: set[tuple[int, ...]], size: int, rows: int) -> Share:
+    """Returns a share in the longest stretches of which every host's share consists."""
+    run = math.gcd(
+        *(length for one in shares for length in _runs([start // size for start in one]))
+    )
+    stretch = run * size
+    return Share(
+        tuple(start // stretch for start in starts if start % stretch == 0), rows // stretch, rows
+    )
+
+
+def _runs(numbers: list[int]) -> list[int]:
+    """Returns the first number and the length of each run of consecutive numbers."""
+    ends = [at for at in range(len(numbers)) if at == 0 or numbers[at] != numbers[at - 1] + 1]
+    lengths = np.diff([*ends, len(numbers)]).tolist()
+    return [*(numbers[at] for at in ends), *lengths]
 
 
 def to_devices(
-    arrays: Mapping[str, np.ndarray], mesh: Mesh, rows: int, first_row: int = 0
+    arrays: Mapping[str, np.ndarray], mesh: Mesh, rows: int, share: Share | None = None
 ) -> Batch:
     """Returns the global batch with this host's rows on its devices.
 
@@ -84,51 +101,35 @@ def to_devices(
         arrays: this host's rows, or all rows.
         mesh: mesh of all devices.
         rows: number of rows of the global batch.
-        first_row: position in the global batch of the first given row.
+        share: share of the given rows; None if they are all.
     """
     sharding = batch_sharding(mesh)
+    here = (share or whole(rows)).here
 
     def on_devices(array: np.ndarray) -> jax.Array:
         def part(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index is not None  # never None for arrays with dimensions
             first, stop, _ = index[0].indices(rows)
-            return array[first - first_row : stop - first_row]
+            at = np.searchsorted(here, first)
+            return array[at : at + stop - first]
 
         return jax.make_array_from_callback((rows, *array.shape[1:]), sharding, part)
 
     return Batch(**{name: on_devices(array) for name, array in arrays.items()})
 
 
-def is_first() -> bool:
-    """Returns whether this is the first host, which writes."""
-    return jax.process_index() == 0
+def sum_over_hosts(numbers: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Returns the sums of each host's numbers, on all hosts; every host must call this.
 
-
-def on_every_host(here: bool) -> bool:
-    """Returns whether something holds on all hosts; every host must call this."""
-    if jax.process_count() == 1:
-        return here
-    return bool(multihost_utils.process_allgather(np.bool_(here)).all())
-
-
-def on_first_host(action: Callable[[], int]) -> int:
-    """Runs an action on the first host and returns its number on all hosts.
-
-    Raises:
-        ArtifactError: on the other hosts, if the action failed; the first raises its own error.
+    Args:
+        numbers: this host's numbers; their sums are below 2**31.
     """
-    if jax.process_count() == 1:
-        return action()
-    failure: Exception | None = None
-    answer = -1
-    if is_first():
-        try:
-            answer = action()
-        except Exception as error:  # raised once the other hosts have received the failure
-            failure = error
-    answer = int(multihost_utils.broadcast_one_to_all(np.int32(answer)))
-    if failure is not None:
-        raise failure
-    if answer < 0:
-        raise ArtifactError("The first host stopped; see its message for the cause.")
-    return answer
+    count = jax.process_count()
+    if count == 1:
+        return numbers
+    firsts = {device.process_index: device for device in reversed(jax.devices())}
+    mesh = Mesh([firsts[host] for host in range(count)], ("hosts",))
+    whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("hosts",)))
+    here = numbers[None].astype(np.int32)
+    placed = jax.make_array_from_process_local_data(split, here, (count, numbers.size))
+    return np.asarray(jax.jit(lambda one: one.sum(axis=0), out_shardings=whole)(placed))

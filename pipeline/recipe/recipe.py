@@ -27,6 +27,8 @@ SEEDS = 2**32  # JAX ignores higher bits: seed 2**32 gave the first weights of s
 FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
 # With experts' dropout, microbatches draw other masks than their batch.
 FREE_IN_FINETUNING = tuple(name for name in FREE if name != "accumulate")
+# Settings that recipe.json has only if they are set, so that runs begun before they existed resume.
+SELDOM_SET = ("distillation", "finetuning", "held_out_pages")
 LONGEST_LIST = 300  # characters of foreign names that a message quotes
 
 
@@ -46,6 +48,8 @@ class Recipe:
         seed: seed of weights, order and spans.
         evaluate_every: interval in steps of evaluations on held-out pages, of which one more
             follows the last step; 0 trains without evaluation.
+        held_out_pages: largest number of held-out pages of a language that are scored, its first
+            ones, which bounds an evaluation's time; 0 scores all.
         checkpoint_every, log_every: intervals in steps.
         keep_every: interval in steps of the checkpoints that are never deleted, for runs that
             branch off there; 0 keeps only the last two.
@@ -71,6 +75,7 @@ class Recipe:
     mixture: str = "temperature:0.3"
     seed: int = 0
     evaluate_every: int = 5_000
+    held_out_pages: int = 0
     checkpoint_every: int = 5_000
     log_every: int = 100
     keep_every: int = 0
@@ -90,11 +95,19 @@ class Recipe:
         for name in (*counts, "logits_mib"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
-        if self.evaluate_every < 0:
-            raise ConfigurationError(
-                f"evaluate_every was {self.evaluate_every}; it must be 0 (never) or more."
-            )
-        for name in (*counts, "evaluate_every", "logits_mib", "inputs", "keep_every"):
+        for name, none in (("evaluate_every", "never"), ("held_out_pages", "all")):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(
+                    f"{name} was {getattr(self, name)}; it must be 0 ({none}) or more."
+                )
+        for name in (
+            *counts,
+            "evaluate_every",
+            "held_out_pages",
+            "logits_mib",
+            "inputs",
+            "keep_every",
+        ):
             if getattr(self, name) > MOST:
                 raise ConfigurationError(
                     f"{name} was {getattr(self, name):,}; it must be at most {MOST:,}."
@@ -156,10 +169,12 @@ def with_rows(recipe: Recipe, rows: int) -> Recipe:
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
-    """Returns the recipe as JSON values; a run without a teacher or a task has no such settings."""
-    parts = "distillation", "finetuning"
-    absent = {name for name in parts if getattr(recipe, name) is None}
-    return {name: value for name, value in asdict(recipe).items() if name not in absent}
+    """Returns the recipe as JSON values, with some settings only if they are set.
+
+    These are `distillation`, `finetuning` and `held_out_pages`, which most runs do not have.
+    """
+    unset = [name for name in SELDOM_SET if not getattr(recipe, name)]
+    return {name: value for name, value in asdict(recipe).items() if name not in unset}
 
 
 def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe:

@@ -15,10 +15,12 @@ from model.checkpoint import CheckpointError, with_shardings
 from model.sharding.mesh import make_mesh
 from model.train_step import Trainer
 from pipeline.errors import ArtifactError
+from pipeline.hardware.coordination import on_first_host
 from pipeline.recipe.mesh_choice import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import RECIPE, find_run, requested_step
+from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.runs.stored_checkpoints import open_checkpoints
 
 
@@ -33,22 +35,32 @@ def load_run(directory: Place) -> tuple[Recipe, Trainer]:
 
 
 def trainer_here(recipe: Recipe) -> Trainer:
-    """Returns a recipe's functions on the devices of this machine; some may stay idle."""
-    devices = jax.devices()
+    """Returns a recipe's functions on all devices; some of one host alone may stay idle.
+
+    Raises:
+        ArtifactError: if its sizes do not divide over the devices of several hosts.
+    """
+    devices, hosts = jax.devices(), jax.process_count()
     shape = mesh_to_open_on(recipe, len(devices))
-    used = devices[: math.prod((shape.data, shape.expert, shape.model))]
-    return trainer_on(recipe, make_mesh(shape, used))
+    used = math.prod((shape.data, shape.expert, shape.model))
+    if used < len(devices) and hosts > 1:
+        raise ArtifactError(
+            f"{recipe.name} was to be opened on {len(devices)} devices of {hosts} hosts, and its "
+            f"sizes divide over {used} of them; give --hosts.count so that all devices are used."
+        )
+    return trainer_on(recipe, make_mesh(shape, devices[:used]))
 
 
 def restore(directory: Place, trainer: Trainer, step: int | None) -> tuple[Any, int]:
     """Returns the weights of a checkpoint (the last one for None) and its step.
 
     Raises:
-        ArtifactError: if there is no such checkpoint.
+        ArtifactError: if there is no such checkpoint, or a host does not see it.
     """
+    wait_until_seen(directory)
     checkpoints = open_checkpoints(directory / "checkpoints")
     try:
-        step = requested_step(directory, step)
+        step = on_first_host(lambda: requested_step(directory, step))
         shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
         return checkpoints.restore(step, shapes).arrays, step
     except CheckpointError as error:

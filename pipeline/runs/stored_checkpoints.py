@@ -35,7 +35,7 @@ from model.checkpoint import (
     verified,
 )
 from model.stored_arrays import StoredArrays
-from pipeline.hardware.hosts import on_first_host
+from pipeline.hardware.coordination import agreed, on_first_host
 from pipeline.runs import checkpoint_records
 from pipeline.runs.checkpoint_records import (
     CheckpointRecord,
@@ -106,11 +106,17 @@ class StoredCheckpoints:
         table = requested_table(shapes)
         record = read_record(self.directory, step)
         folder = kvstore(self.directory / record.folder)
+        failure: ValueError | None = None
+        arrays = []
         try:
             numbers = {record.arrays.index(name): shape for name, shape in table.items()}
             arrays = stored_arrays.read(folder, numbers)
         except ValueError as error:
-            raise self._unreadable(step, error) from error
+            failure = error
+        # What follows waits for all hosts, so none may leave alone.
+        if not agreed(failure is None, all):
+            other = ValueError("another host could not read it")
+            raise self._unreadable(step, failure or other) from failure
         return verified(self.directory, step, dict(zip(table, arrays, strict=True)), shapes)
 
     def set_aside(self, step: int) -> Address:

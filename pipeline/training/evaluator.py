@@ -9,7 +9,7 @@ import jax
 from data.stores.addresses import Place
 from data.stores.files import exists
 from model.train_step import Trainer
-from pipeline.hardware.hosts import is_first
+from pipeline.hardware.coordination import is_first
 from pipeline.runs.filled_gaps import FilledGap
 from pipeline.training.evaluation_file import evaluation_file, write_evaluation
 from pipeline.training.filled_gaps import GapFiller, write_gaps
@@ -103,7 +103,9 @@ class PageEvaluator(NamedTuple):
         """Returns some filled gaps; none, and a caution, where the devices cannot fill them."""
         try:
             return self.gaps.fill(trainer, arrays, step)
-        except jax.errors.JaxRuntimeError as error:  # no memory left beside the run
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):  # no memory is left beside the run
+                raise
             reason = str(error).splitlines()[0]
             self.announce(f"caution: no gaps are shown of step {step} ({reason}).")
             return []

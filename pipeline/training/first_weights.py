@@ -17,6 +17,7 @@ from model.train_step import Trainer, TrainState
 from model.transformer import transformer_shapes
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
+from pipeline.hardware.coordination import on_first_host
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import RECIPE, check_same_vocabulary, find_finished_run
 from pipeline.runs.open import restore
@@ -50,7 +51,7 @@ def write_first_checkpoint(out: Place, first: Callable[[], TrainState], step: in
     """
     with explain_save_errors(out):
         checkpoints = open_checkpoints(out / "checkpoints")
-        if not checkpoints.steps():
+        if not on_first_host(checkpoints.steps):
             checkpoints.save(step, first())
         checkpoints.close()
 

@@ -1,7 +1,8 @@
 """Held-out pages of token blocks, scored with any weights of a run.
 
-`HeldOut` is built once per run: pages are cut and corrupted on first use, and all languages share
-one compiled program. `mswitch evaluate` and the training loop score through it.
+`HeldOut` is built once per run. Pages are cut and corrupted on first use, each row on the hosts
+that have it on their devices, and all languages share one compiled program. `mswitch evaluate` and
+the training loop score through it.
 """
 
 from collections.abc import Callable
@@ -16,12 +17,12 @@ from data.examples.span_corruption import Lengths
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, load
 from eval.expert_usage import Usage, by_language, columns, together
-from eval.held_out_loss import ScoredBatch, page_losses
+from eval.held_out_loss import ScoredBatch, hidden_bytes, page_losses
 from model.batch import Batch
 from model.loss.training_loss import RowLosses
 from model.switch.routing_sums import RowRouting
 from model.train_step import Trainer
-from pipeline.hardware.hosts import to_devices
+from pipeline.hardware.hosts import Share, sum_over_hosts, to_devices, whole
 from pipeline.training.evaluation_file import Evaluation
 
 Dispatched = tuple[HeldOutBatch, tuple[RowLosses, RowRouting | None]]
@@ -34,19 +35,42 @@ class HeldOut:
         blocks: token blocks with held-out pages.
         lengths: raw, input and target lengths of a row.
         rows: number of rows per batch.
+        share: rows that this host cuts and puts on its devices; None for one host, which has all.
+        most_pages: largest number of pages of a language, its first ones; 0 for all.
     """
 
-    def __init__(self, blocks: TokenBlocks, lengths: Lengths, rows: int):
+    def __init__(
+        self,
+        blocks: TokenBlocks,
+        lengths: Lengths,
+        rows: int,
+        share: Share | None = None,
+        most_pages: int = 0,
+    ):
         self.blocks = blocks
         self.lengths = lengths
         self.rows = rows
-        self.pages = held_out_pages(blocks)
+        self.share = share or whole(rows)
+        self.pages = held_out_pages(blocks, most_pages)
 
     @cached_property
     def batches(self) -> list[HeldOutBatch]:
-        """All windows of all pages, in batches of one shape."""
-        first = self.blocks.manifest.vocabulary.first_sentinel
-        return list(batches(self.pages, self.lengths, first_sentinel=first, rows=self.rows))
+        """All windows of all pages, in batches of one shape; this host's rows of them are cut."""
+        return list(
+            batches(
+                self.pages,
+                self.lengths,
+                first_sentinel=self.blocks.manifest.vocabulary.first_sentinel,
+                rows=self.rows,
+                cut=self.share.here,
+            )
+        )
+
+    @cached_property
+    def text_bytes(self) -> np.ndarray:
+        """UTF-8 bytes of the hidden text of each page; first used by all hosts together."""
+        here = hidden_bytes(len(self.pages), self.batches, self.piece_bytes)
+        return sum_over_hosts(here) // self.share.readers
 
     @cached_property
     def piece_bytes(self) -> np.ndarray:
@@ -73,7 +97,7 @@ class HeldOut:
         Args:
             trainer: trainer of the run; its `score` is one program for all languages.
             arrays: weights to score.
-            stop: called before every batch; True abandons the evaluation.
+            stop: called before every batch, on all hosts; True abandons the evaluation.
         """
         scored: list[ScoredBatch] = []
         usage: list[Usage] = []
@@ -87,20 +111,21 @@ class HeldOut:
             ahead = dispatched
         if ahead is not None:
             scored.append(self._fetch(ahead, usage))
-        pages = page_losses(self.pages, scored, self.piece_bytes)
+        pages = page_losses(self.pages, scored, self.text_bytes)
         switch = trainer.static.config.switch
         if switch is None:
             return Evaluation(pages, None)
         return Evaluation(pages, columns(together(usage), self.languages, switch.every))
 
     def _fetch(self, dispatched: Dispatched, usage: list[Usage]) -> ScoredBatch:
-        """Returns a batch with its row losses on the host; appends its routing sums to `usage`."""
+        """Returns the row losses of a batch on the host; appends its routing sums to `usage`."""
         batch, (losses, routing) = dispatched
         if routing is not None:
             language = self.language_of_page[batch.page]
             usage.append(by_language(jax.device_get(routing), language, len(self.languages)))
-        return batch, np.asarray(losses.loss_nats), np.asarray(losses.target_tokens)
+        return batch.page, np.asarray(losses.loss_nats), np.asarray(losses.target_tokens)
 
     def _on_devices(self, batch: HeldOutBatch, trainer: Trainer) -> Batch:
-        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
-        return to_devices(held_out, trainer.mesh, self.rows)
+        owners = batch.page[batch.cut]
+        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": owners}
+        return to_devices(held_out, trainer.mesh, self.rows, self.share)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from rich.console import Console
 
 from data.examples.loader import ExampleSource, batches
@@ -18,8 +19,10 @@ from data.stores.fences import check_fences
 from model.batch import Batch
 from model.nonfinite import gradient_sites
 from model.train_step import StepMetrics, Trainer, TrainState
-from pipeline.hardware.hosts import Share, is_first, share_of, to_devices
+from pipeline.hardware.coordination import is_first, on_first_host
+from pipeline.hardware.hosts import share_of, to_devices
 from pipeline.recipe.recipe import Recipe
+from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.runs.stored_checkpoints import AnyCheckpoints, open_checkpoints
 from pipeline.training import time_account
 from pipeline.training.evaluator import Evaluator
@@ -78,9 +81,11 @@ def train(training: Training) -> LoopResult:
     """Trains from the last whole checkpoint to the last step, or until SIGTERM.
 
     Raises:
-        ArtifactError: if too many updates in a row were skipped.
+        ArtifactError: if too many updates in a row were skipped, or a host sees no checkpoint that
+            the others see.
         CheckpointError: if a checkpoint cannot be written, or none can be read.
     """
+    wait_until_seen(training.out)
     checkpoints = open_checkpoints(
         training.out / "checkpoints", training.recipe.keep_every, training.evaluator.best
     )
@@ -142,7 +147,7 @@ class _Loop(NamedTuple):
                 jax.block_until_ready(before)
                 before = metrics
             self.log.step(step + 1, metrics)
-            stop = self.preemption.reached(step + 1)
+            stop = self.preemption.reached()
             if stop or (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                 self.log.write_line(step + 1)
                 self.save(step + 1, state)
@@ -161,7 +166,7 @@ class _Loop(NamedTuple):
         if is_first():
             check_fences(self.training.out / "checkpoints")  # arrays pass no other check
             self.log.publish()
-        if step not in self.checkpoints.steps():
+        if not on_first_host(lambda: step in self.checkpoints.steps()):
             with self.training.account.spend("checkpointing"):
                 self.checkpoints.save(step, state)
 
@@ -172,11 +177,13 @@ class _Loop(NamedTuple):
             False if a signal stopped it.
         """
         training = self.training
-        if not training.recipe.evaluates_at(step) or training.evaluator.is_written(step):
+        if not training.recipe.evaluates_at(step):
+            return True
+        if on_first_host(lambda: training.evaluator.is_written(step)):
             return True
         with training.account.spend("evaluating"):
             self.log.doing("evaluating")
-            stop = self.preemption.received
+            stop = self.preemption.reached
             scored = training.evaluator.evaluate(trainer, state.arrays, step, stop)
             if scored is None:
                 return False
@@ -189,9 +196,11 @@ class _Loop(NamedTuple):
 def device_batches(training: Training, first: int) -> Iterator[Batch]:
     """Yields the global batches from batch `first` on; each host loads its own rows."""
     mesh, rows = training.trainer.mesh, training.recipe.rows
-    share: Share = share_of(mesh, rows, jax.process_index())
-    source = batches(
-        training.examples, rows=rows, first_batch=first, host=share.number, hosts=share.shares
-    )
-    for arrays in source:
-        yield to_devices(arrays, mesh, rows, share.first)
+    share = share_of(mesh, rows, jax.process_index())
+    sources = [
+        batches(training.examples, rows=rows, first_batch=first, host=number, hosts=share.stretches)
+        for number in share.numbers
+    ]
+    for parts in zip(*sources, strict=True):
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        yield to_devices(arrays, mesh, rows, share)

@@ -23,7 +23,7 @@ from data.stores.growing_files import GrowingFile
 from data.stores.json_files import decode_json
 from model.nonfinite import GradientSite
 from model.train_step import StepMetrics
-from pipeline.hardware.hosts import is_first
+from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
 from pipeline.training import skipped_steps, time_account
 from pipeline.training.evaluator import Scored

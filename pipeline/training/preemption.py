@@ -1,24 +1,23 @@
 """SIGTERM, Ctrl-C and SIGHUP: the run saves and exits within a stated number of seconds.
 
 Schedulers reclaim a machine with SIGTERM and send SIGKILL later: after 30 s on Kubernetes, Slurm
-and spot machines. The loop checks for the signal after every step. If it cannot stop in time,
-because it compiles or a disk hangs, a thread ends the process, and the same command resumes from
-the last whole checkpoint. A second signal ends it at once.
+and spot machines. The loop looks for the signal after every step and every batch of an evaluation.
+If it cannot stop in time, because it compiles or a disk hangs, a thread ends the process, and the
+same command resumes from the last whole checkpoint. A second signal ends it at once.
 
-On several hosts the signal may reach only one of them, or each at another step. There JAX's
-coordination service receives SIGTERM, and all hosts agree on one step; the other signals are passed
-on as SIGTERM.
+On several hosts the signal may reach only one of them, or each at another step. All hosts pass the
+same points, one per step or batch, but not at the same time. The host with the signal asks all to
+stop. In each, a thread stops the count of points and sends it to the first host, which decides on
+the point after the largest; no host has passed that one.
 """
 
 import os
-import signal
 import threading
 from types import TracebackType
 
-import jax
-from jax.experimental import multihost_utils
-
 from pipeline.errors import PREEMPTED_STATUS
+from pipeline.hardware.coordination import agreed, come_to_next_place
+from pipeline.hardware.host_watch import host_watch
 from pipeline.stopping import Signals, name_of, say
 
 GRACE_SECONDS = 25  # of the 30 that schedulers grant
@@ -36,36 +35,40 @@ class Preemption:
         self._stage = stage
         self._received = threading.Event()
         self._signals = Signals(self._first, self._second)
+        self._counting, self._points = threading.Lock(), 0
+        self._stop_at: int | None = None
+        self._hosts = host_watch()
+        if self._hosts is not None:
+            self._hosts.when_asked(self._asked)
 
     def __enter__(self) -> "Preemption":
-        if jax.process_count() == 1:
-            self._signals.__enter__()
-        else:
-            for number in (signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        self._signals.__enter__()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        if jax.process_count() == 1:
-            self._signals.__exit__()
+        self._signals.__exit__()
 
-    def reached(self, step: int) -> bool:
-        """Returns whether to save after this step and stop; equal on all hosts."""
-        if jax.process_count() == 1:
-            return self._received.is_set()
-        return multihost_utils.reached_preemption_sync_point(step)
-
-    def received(self) -> bool:
-        """Returns whether the signal reached this host, to abandon work that can be repeated."""
-        return jax.process_count() == 1 and self._received.is_set()
+    def reached(self) -> bool:
+        """Returns whether to stop at this point, which every host passes; equal on all hosts."""
+        come_to_next_place()
+        with self._counting:
+            self._points += 1
+            return self._stop_at is not None and self._points >= self._stop_at
 
     def _first(self, number: int) -> None:
-        self._received.set()
-        said = f"{name_of(number)}: saves after this step and exits within {GRACE_SECONDS} s."
-        say(f"{self._stage}: {said}")
+        if self._hosts is None:
+            self._asked(name_of(number))
+        else:
+            self._hosts.ask_all_to_stop(name_of(number))
+
+    def _asked(self, reason: str) -> None:
+        say(f"{self._stage}: {reason}: saves after this step and exits within {GRACE_SECONDS} s.")
         end = threading.Timer(GRACE_SECONDS, self._end)
         end.daemon = True
         end.start()
+        with self._counting:
+            self._stop_at = agreed(self._points, max, "stop") + 1
+        self._received.set()
 
     def _end(self) -> None:
         say(f"{self._stage}: could not save within {GRACE_SECONDS} s; {RESUMES}")

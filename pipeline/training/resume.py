@@ -4,7 +4,7 @@ import jax
 
 from model.checkpoint import CheckpointError, with_shardings
 from model.train_step import Trainer, TrainState
-from pipeline.hardware.hosts import on_every_host
+from pipeline.hardware.coordination import on_first_host
 from pipeline.runs.stored_checkpoints import AnyCheckpoints
 
 
@@ -17,20 +17,18 @@ def resume(checkpoints: AnyCheckpoints, trainer: Trainer) -> tuple[TrainState, i
     Raises:
         CheckpointError: if there are checkpoints and none can be read.
     """
-    steps = checkpoints.steps()
+    steps = on_first_host(checkpoints.steps)
     if not steps:
         return trainer.init(), 0, []
     shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
     damaged: dict[int, CheckpointError] = {}
     for step in reversed(steps):
-        state = None
         try:
             state = checkpoints.restore(step, shapes)
-        except CheckpointError as error:
+        except CheckpointError as error:  # on all hosts
             damaged[step] = error
-        if on_every_host(state is not None) and state is not None:
-            return state, step, [_set_aside(checkpoints, *one, step) for one in damaged.items()]
-        damaged.setdefault(step, CheckpointError(f"Another host could not read {step}."))
+            continue
+        return state, step, [_set_aside(checkpoints, *one, step) for one in damaged.items()]
     raise damaged[steps[-1]]
 
 

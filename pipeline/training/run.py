@@ -9,10 +9,11 @@ on the same mesh (of GPUs with `--deterministic`), up to rounding on another.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from data.examples.loader import Examples
@@ -37,7 +38,8 @@ from pipeline.artifacts.intent import Identity
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
 from pipeline.hardware.compilation_cache import keep_compiled_programs
-from pipeline.hardware.hosts import connect, is_first, on_first_host
+from pipeline.hardware.coordination import held_by_first_host, is_first, on_first_host
+from pipeline.hardware.hosts import share_of
 from pipeline.recipe.recipe import FREE, FREE_IN_FINETUNING, Recipe, recipe_to_json, with_rows
 from pipeline.recipe.trainer import trainer_on
 from pipeline.terminal import Terminal, print_end
@@ -53,8 +55,6 @@ from pipeline.training.run_summary import result as result_of
 from pipeline.training.save_errors import explain_save_errors
 from pipeline.training.time_account import TimeAccount
 from pipeline.training.tracking import Tracking, check_trackers
-
-CLAIMS = list(Claim)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +126,13 @@ def prepare(
 
 
 def begin(arguments: Pretrain | Distill | Finetune, recipe: Recipe) -> PreparedRun:
-    """Joins the hosts of a run; returns it without inputs, of which nothing is checked yet.
+    """Returns a run without inputs, of which nothing is checked yet but its trackers.
 
     Raises:
-        ArtifactError: if the hosts cannot be joined, or a tracker is not installed.
+        ArtifactError: if a tracker is not installed.
     """
     account, console = TimeAccount(), Terminal(stderr=True)
-    connect(**vars(arguments.hosts))
-    on_first_host(lambda: check_trackers(arguments.track, arguments.out) or 0)
+    on_first_host(lambda: check_trackers(arguments.track, arguments.out))
     keep_compiled_programs()
     return PreparedRun(
         recipe=recipe,
@@ -153,9 +152,7 @@ def locked_by_first_host(prepared: PreparedRun) -> Iterator[None]:
     Raises:
         LockHeld: if another command works on the directory.
     """
-    out, stage = prepared.out, prepared.recipe.stage
-    with ExitStack() as held:
-        on_first_host(lambda: held.enter_context(output_lock(out, stage)) or 0)
+    with held_by_first_host(lambda: output_lock(prepared.out, prepared.recipe.stage)):
         yield
 
 
@@ -166,7 +163,7 @@ def is_finished(prepared: PreparedRun) -> bool:
         ArtifactError: if the directory holds something else, or a run with other settings or
             another numerics version.
     """
-    found = CLAIMS[on_first_host(lambda: CLAIMS.index(_claim(prepared)))]
+    found = Claim(on_first_host(lambda: _claim(prepared).value))
     if found is Claim.FINISHED:
         prepared.console.print(f"{prepared.recipe.stage}: {prepared.out} is finished.")
     return found is Claim.FINISHED
@@ -203,10 +200,12 @@ def make_training(prepared: PreparedRun, distillation: Distillation | None = Non
     """Returns the loop's inputs; `distillation` is a student's teacher."""
     recipe = prepared.recipe
     assert prepared.blocks is not None  # pretraining and distillation read tokens
-    held_out = HeldOut(prepared.blocks, recipe.lengths, recipe.rows)
+    mesh = make_mesh(recipe.mesh)
+    share = share_of(mesh, recipe.rows, jax.process_index())
+    held_out = HeldOut(prepared.blocks, recipe.lengths, recipe.rows, share, recipe.held_out_pages)
     return Training(
         recipe=recipe,
-        trainer=trainer_on(recipe, make_mesh(recipe.mesh), distillation),
+        trainer=trainer_on(recipe, mesh, distillation),
         examples=make_examples(recipe, prepared.blocks),
         evaluator=PageEvaluator(
             held_out, GapFiller(held_out, recipe), prepared.out, prepared.announce

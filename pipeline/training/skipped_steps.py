@@ -15,7 +15,7 @@ from data.stores.growing_files import GrowingFile
 from model.nonfinite import GradientSite, skip_cause
 from model.train_step import StepMetrics
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import is_first
+from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
 
 FILE = "skipped.jsonl"

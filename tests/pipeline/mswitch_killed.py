@@ -18,7 +18,7 @@ import time
 from orbax.checkpoint.path import atomicity
 
 from pipeline import cli
-from pipeline.training import preemption
+from pipeline.training import metrics_log, preemption
 
 INNER = "default"  # the folder of arrays within a step's
 HOUR = 3600
@@ -42,24 +42,35 @@ def kill_in_save(moment: str, step: str) -> None:
 
 
 def act_after_step(moment: str, at: str) -> None:
-    inner = preemption.Preemption.reached
+    inner = metrics_log.MetricsLog.step
+    listens = threading.Event()
 
     def kill_at_random() -> None:
         time.sleep(random.uniform(0.0, 0.3))
         kill()
 
-    def reached(self, step: int) -> bool:
-        if step == int(at) and moment == "terminate":
-            os.kill(os.getpid(), signal.SIGTERM)
-            self._received.wait()  # until the listening thread has it
-        elif step == int(at):
+    def terminate() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        listens.wait()  # until the listening thread has it
+
+    def step(self, number: int, metrics: object) -> None:
+        inner(self, number, metrics)
+        if number == int(at) and moment == "terminate":
+            terminate()
+        elif number == int(at):
             threading.Thread(target=kill_at_random).start()
-        elif step == int(at) + 3:  # a save later
+        elif number == int(at) + 3:  # a save later
             time.sleep(HOUR if moment == "after" else 0)
-        return inner(self, step)
+
+    asked = preemption.Preemption._asked
+
+    def heard(self, reason: str) -> None:
+        asked(self, reason)
+        listens.set()
 
     preemption.GRACE_SECONDS = HOUR
-    preemption.Preemption.reached = reached
+    preemption.Preemption._asked = heard
+    metrics_log.MetricsLog.step = step
 
 
 def main(moment: str, step: str, command: list[str]) -> None:

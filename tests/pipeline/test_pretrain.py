@@ -5,16 +5,15 @@ programs with the runs in this process.
 """
 
 import json
-import os
 import shutil
 import signal
-import socket
 from pathlib import Path
 
 import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from started_hosts import options, run_hosts
 from training_runs import (
     EVERY,
     SETTINGS,
@@ -24,7 +23,6 @@ from training_runs import (
     lines,
     one_trainer_per_recipe,
     parameters,
-    start,
 )
 
 from pipeline import cli, evaluate, fill, pretrain
@@ -122,20 +120,9 @@ def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(tokens, tmp
 def test_two_hosts_are_one(command, pretrained, tmp_path):
     """Two processes of four devices each: the losses of one process of eight."""
     out = tmp_path / "run"
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        address = f"localhost:{found.getsockname()[1]}"
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=4")
-    rarely = ("checkpoint_every=12", "evaluate_every=12", "--hosts.count=2")
-    hosts = [
-        start(
-            command(out, *rarely, f"--hosts.index={index}", f"--hosts.coordinator={address}"),
-            XLA_FLAGS=flags,
-        )
-        for index in range(2)
-    ]
-    printed = [process.communicate()[1] for process in hosts]
-    assert [process.returncode for process in hosts] == [0, 0], printed
+    rarely = ("checkpoint_every=12", "evaluate_every=12")
+    found = run_hosts(2, lambda *host: command(out, *rarely, *options(2, *host)))
+    assert [one.status for one in found] == [0, 0], found
     for left, right in zip(lines(out), lines(pretrained), strict=True):
         assert left == pytest.approx(right, rel=1e-5)
     for left, right in zip(parameters(out, STEPS), parameters(pretrained, STEPS), strict=True):

@@ -12,6 +12,7 @@ from data.tasks.examples import TaskData
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.train_step import Trainer
 from pipeline.errors import ArtifactError
+from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.sentence_files import SENTENCES
 from pipeline.runs.task_files import predictions_file
@@ -70,8 +71,9 @@ class TaskScoring:
                 self.trainer, self.arrays, self.recipe, self.tokenizer, data.test
             )
             path = predictions_file(self.run, data.task.name, SENTENCES, self.step)
-            with atomic_write(path, path.parent.parent.parent) as unfinished:
-                pq.write_table(table, unfinished)
+            if is_first():
+                with atomic_write(path, path.parent.parent.parent) as unfinished:
+                    pq.write_table(table, unfinished)
             said.append(
                 f"{data.task.name}: {fmean(table['loss_nats'].to_pylist()):.1f} nats per sentence, "
                 f"mean of {table.num_rows:,} sentences, in {path}"

@@ -63,3 +63,25 @@ def test_the_end_of_a_target_is_not_scored(tmp_path, make_blocks):
     for batch in batches(pages, LENGTHS, first_sentinel=FIRST_SENTINEL, rows=7):
         assert not (batch.targets == EOS).any()
         assert (batch.inputs == EOS).any(axis=1)[batch.page >= 0].all()
+
+
+def test_hosts_cut_the_rows_of_one_together(tmp_path, make_blocks):
+    pages = held_out_pages(make_blocks(tmp_path, {"en": 900, "sw": 700}))
+    rows = np.arange(6)
+
+    def made(cut):
+        return list(batches(pages, LENGTHS, first_sentinel=FIRST_SENTINEL, rows=6, cut=cut))
+
+    for whole, one, other in zip(*map(made, (None, rows[::2], rows[1::2])), strict=True):
+        for name in ("inputs", "targets"):
+            parts = getattr(one, name), getattr(other, name)
+            np.testing.assert_array_equal(getattr(whole, name)[::2], parts[0])
+            np.testing.assert_array_equal(getattr(whole, name)[1::2], parts[1])
+        np.testing.assert_array_equal(whole.page, one.page)
+
+
+def test_pages_of_a_language_are_capped(tmp_path, make_blocks):
+    blocks = make_blocks(tmp_path, {"en": 900, "sw": 700})
+    whole, capped = held_out_pages(blocks), held_out_pages(blocks, 1)
+    assert [page.language for page in capped] == ["en", "sw"]
+    assert {page.page.url for page in capped} < {page.page.url for page in whole}

@@ -6,13 +6,16 @@ import pytest
 from model.config import ConfigurationError
 from model.sharding.mesh import MeshShape, make_mesh
 from pipeline.hardware import hosts
-from pipeline.hardware.hosts import share_of, to_devices
+from pipeline.hardware.hosts import Share, share_of, sum_over_hosts, to_devices
 
 ROWS = 32
 # (process, number of the batch's part) of eight devices.
 FOUR_HOSTS = [(number // 2, number) for number in range(8)]
 SPLIT_MODEL = [(number // 2, number // 4) for number in range(8)]  # two hosts hold one model
 IN_TURNS = [(number % 2, number) for number in range(8)]
+EVEN, ODD = (0, 2, 4, 6), (1, 3, 5, 7)
+EXPERTS_OVER_SLICES = [(number // 2 % 2, number) for number in range(8)]  # data=2, expert=4
+OVERLAPPING = [(number // 3, number // 2) for number in range(8)]
 
 
 class Device(NamedTuple):
@@ -55,20 +58,37 @@ def test_a_batch_reaches_the_devices_in_its_order(shape):
 
 def test_shares_are_disjoint_and_complete(shares):
     found = shares(FOUR_HOSTS)
-    assert [row for one in found for row in range(one.first, one.stop)] == list(range(ROWS))
-    assert [(one.number, one.shares) for one in found] == [(host, 4) for host in range(4)]
+    assert [row for one in found for row in one.here] == list(range(ROWS))
+    assert found == [Share((host,), 4, ROWS) for host in range(4)]
 
 
 def test_hosts_that_split_a_model_read_the_same_rows(shares):
-    found = shares(SPLIT_MODEL)
-    assert [(one.first, one.number, one.shares) for one in found] == [
-        (0, 0, 2),
-        (0, 0, 2),
-        (16, 1, 2),
-        (16, 1, 2),
-    ]
+    half, other = (Share((number,), 2, ROWS) for number in range(2))
+    assert shares(SPLIT_MODEL) == [half, half, other, other]
+
+
+@pytest.mark.parametrize(
+    ("layout", "numbers"), [(EXPERTS_OVER_SLICES, [(0, 2), (1, 3)]), (IN_TURNS, [EVEN, ODD])]
+)
+def test_a_host_may_read_several_stretches(shares, layout, numbers):
+    found = shares(layout)
+    assert [one.numbers for one in found] == numbers
+    assert sorted(row for one in found for row in one.here) == list(range(ROWS))
+
+
+def test_rows_of_several_stretches_reach_their_devices():
+    rows = np.arange(16, dtype=np.int32)
+    share = Share((0, 1, 2, 3), 4, 16)
+    arrays = {"inputs": rows[:, None], "targets": rows[:, None], "language": rows}
+    batch = to_devices(arrays, make_mesh(MeshShape(data=8)), 16, share)
+    assert np.asarray(batch.language).tolist() == rows.tolist()
 
 
 def test_overlapping_shares_are_refused(shares):
-    with pytest.raises(ConfigurationError, match="not equal, disjoint and complete"):
-        shares(IN_TURNS)
+    with pytest.raises(ConfigurationError, match="overlapping or uneven parts of 32 rows"):
+        shares(OVERLAPPING)
+
+
+def test_one_host_adds_nothing():
+    numbers = np.array([3, 0, 2**40])
+    assert sum_over_hosts(numbers) is numbers

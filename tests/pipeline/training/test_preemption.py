@@ -10,7 +10,7 @@ preemption.GRACE_SECONDS = 0.2
 with preemption.Preemption("pretrain") as listening:
     os.kill(os.getpid(), {number})
     listening._received.wait()
-    assert listening.received() and listening.reached(1)
+    assert listening.reached() and listening.reached()
     {then}
 """
 

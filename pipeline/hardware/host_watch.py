@@ -1,0 +1,251 @@
+"""The watch of several hosts: one host that is lost or stops ends the others in one sentence.
+
+A thread of each host writes a beat to the coordination service. The first host reads those of all
+and decides who is lost; the others read its beat and its decision. A host that stops with an error
+or by a signal says so, and the others stop with that. Without this, hosts would wait for ever
+inside a collective, or print the stack of a library.
+
+A host is lost after `LOST_SECONDS` without a beat, or after `BROKEN_SECONDS` where a collective
+broke, as it does if a process is killed. It is stuck after `STUCK_SECONDS` in which it answered and
+did not come to the place of the program where the others wait for it.
+"""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import jax
+
+from data.errors import DataError
+from model.config import ConfigurationError
+from pipeline.arguments import Hosts
+from pipeline.errors import LOST_STATUS, ArtifactError, Preempted
+from pipeline.hardware.coordination import (
+    PLACE,
+    agreed,
+    client,
+    connect,
+    first_line,
+    is_first,
+    place,
+)
+from pipeline.stopping import Stopped, leave, leave_at_the_end, say
+
+BEAT_SECONDS = 1.0
+LOST_SECONDS = 60.0
+BROKEN_SECONDS = 10.0
+STUCK_SECONDS = 900.0  # longer than a large save; programs are compiled at one place by all
+TOLD_SECONDS = 4.0  # after which every host has read what the first one decided
+REFUSALS = (ArtifactError, DataError, ConfigurationError)
+BEATS, DECISIONS = f"{PLACE}/beats", f"{PLACE}/ends"
+RESTART = (
+    "start the same command again on all hosts, or with another --hosts.count and mesh on those "
+    "that are left; a run goes on from its last whole checkpoint."
+)
+_watches: list["HostWatch"] = []  # one per process at most, as JAX's own client
+
+
+@dataclass
+class _Seen:
+    """What a host's beats told.
+
+    Attributes:
+        answered: time of its last beat.
+        moved: time when it came to its place.
+        beat: number of its last beat.
+        place: number of its place in the program.
+    """
+
+    answered: float
+    moved: float
+    beat: int = 0
+    place: int = 0
+
+
+class HostWatch:
+    """The watch of this host; it starts with the first beat.
+
+    Args:
+        stage: name of the command, for messages.
+    """
+
+    def __init__(self, stage: str):
+        self._stage = stage
+        self._names = agreed(socket.gethostname(), list)
+        self._limit, self._beats = LOST_SECONDS, 0
+        self._ended = threading.Event()
+        self._ending = threading.Lock()
+        self._when_asked: Callable[[str], None] | None = None
+        self._forget()
+        for work in (self._exchange, self._judge):
+            threading.Thread(target=self._repeat, args=(work,), daemon=True).start()
+
+    def when_asked(self, act: Callable[[str], None]) -> None:
+        """Calls a function in a thread once any host asks all to stop, with its reason."""
+        self._when_asked = act
+
+    def ask_all_to_stop(self, reason: str) -> None:
+        """Publishes the request that all hosts stop at one point, this one too."""
+        said = f"host {self._name(jax.process_index())}: {reason}"
+        client().key_value_set(f"{DECISIONS}/stop", said, allow_overwrite=True)
+
+    def finish(self) -> None:
+        """Waits until all hosts are finished, and ends the watch."""
+        agreed(True, all)
+        self._ended.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the other hosts because of an error that ends this one.
+
+        An error of a broken collective is the fault of another host, if one is lost: then this host
+        ends here, with the sentence of the watch.
+        """
+        if _is_of_jax(error):
+            self._limit = BROKEN_SECONDS
+            time.sleep(BROKEN_SECONDS + TOLD_SECONDS)
+        self._ending.acquire()  # from here on this host prints its own error alone
+        leave_at_the_end()
+        said, status = _described(error)
+        here = f"host {self._name(jax.process_index())}"
+        self._publish(f"{here} ended, and the others end with it: {said}", status)
+        self._wait_for_readers()
+        self._ended.set()
+
+    def _repeat(self, work: Callable[[], None]) -> None:
+        while not self._ended.is_set():
+            with suppress(jax.errors.JaxRuntimeError):  # silence, which `_judge` measures
+                work()
+            time.sleep(BEAT_SECONDS)
+
+    def _exchange(self) -> None:
+        """Writes a beat, and reads what the first host decided; on the first, all beats too."""
+        self._beats += 1
+        beat = f"{self._beats} {place()}"
+        client().key_value_set(f"{BEATS}/{jax.process_index()}", beat, allow_overwrite=True)
+        if is_first():
+            self._see(dict(client().key_value_dir_get(BEATS)))
+            client().key_value_set(f"{DECISIONS}/beat", beat, allow_overwrite=True)
+        decided = dict(client().key_value_dir_get(DECISIONS))
+        if not is_first():
+            self._see({f"{BEATS}/0": decided.get(f"{DECISIONS}/beat", "0 0")})
+        if (reason := decided.get(f"{DECISIONS}/stop")) and self._when_asked is not None:
+            threading.Thread(target=self._when_asked, args=(reason,), daemon=True).start()
+            self._when_asked = None
+        if verdict := decided.get(f"{DECISIONS}/verdict"):
+            self._end(**json.loads(verdict))
+
+    def _see(self, beats: dict[str, str]) -> None:
+        now = time.monotonic()
+        for key, value in beats.items():
+            beat, place = map(int, value.split())
+            seen = self._seen[int(key.rpartition("/")[2])]
+            if seen.beat != beat:
+                seen.beat, seen.answered = beat, now
+            if seen.place != place:
+                seen.place, seen.moved = place, now
+
+    def _forget(self) -> None:
+        """Begins to wait for beats anew, also after this host itself was stopped for a while."""
+        self._looked = time.monotonic()
+        watched = range(len(self._names) if is_first() else 1)
+        self._seen = {host: _Seen(self._looked, self._looked) for host in watched}
+
+    def _judge(self) -> None:
+        now = time.monotonic()
+        if now - self._looked > BROKEN_SECONDS:
+            return self._forget()
+        self._looked = now
+        host, silent = min(self._seen.items(), key=lambda one: one[1].answered)
+        if now - silent.answered > self._limit:
+            self._decide(
+                f"host {self._name(host)} has not answered for {now - silent.answered:.0f} s, so "
+                f"all hosts stop; look at its machine and its last message, then {RESTART}"
+            )
+        host, last = min(self._seen.items(), key=lambda one: one[1].place)
+        ahead = max(seen.place for seen in self._seen.values())
+        if last.place < ahead and now - last.moved > STUCK_SECONDS:
+            self._decide(
+                f"host {self._name(host)} answers, but the others have waited for it for "
+                f"{now - last.moved:.0f} s, so all hosts stop; look at its disks and its last "
+                f"message, then {RESTART}"
+            )
+
+    def _decide(self, said: str) -> None:
+        if is_first():
+            self._publish(said, LOST_STATUS)
+        self._end(said, LOST_STATUS)
+
+    def _publish(self, said: str, status: int) -> None:
+        """Publishes the reason for which all hosts end."""
+        verdict = json.dumps({"said": said, "status": status})
+        with suppress(jax.errors.JaxRuntimeError):  # there is one, or the first host is gone
+            client().key_value_set(f"{DECISIONS}/verdict", verdict)
+
+    def _end(self, said: str, status: int) -> None:
+        with self._ending:
+            say(f"{self._stage}: {said}")
+            self._wait_for_readers()
+            leave(status)
+
+    def _wait_for_readers(self) -> None:
+        """Keeps the store of the first host open until the others have read why to end."""
+        if is_first():
+            time.sleep(TOLD_SECONDS)
+
+    def _name(self, host: int) -> str:
+        return f"{host} of {len(self._names)} ({self._names[host]})"
+
+
+def _is_of_jax(error: BaseException | None) -> bool:
+    """Returns whether an error, or one that it was raised from, is one of JAX's runtime."""
+    while error is not None:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _described(error: BaseException) -> tuple[str, int]:
+    """Returns a sentence about an error, and the exit status of its command."""
+    if isinstance(error, Stopped):
+        return str(error), error.status
+    if isinstance(error, REFUSALS):
+        return str(error), 2
+    return f"{type(error).__name__}: {first_line(error)}", 1
+
+
+@contextmanager
+def joined(hosts: Hosts, stage: str) -> Iterator[None]:
+    """Joins the hosts of a command within the block, and watches over them.
+
+    Args:
+        hosts: the hosts; one host is joined with nothing.
+        stage: name of the command, for messages.
+
+    Raises:
+        ArtifactError: if the other hosts cannot be found.
+    """
+    if hosts.count == 1:
+        yield
+        return
+    connect(hosts)
+    watch = HostWatch(stage)
+    _watches.append(watch)
+    try:
+        yield
+    except Preempted:  # agreed by all
+        watch.finish()
+        raise
+    except BaseException as error:
+        watch.fail(error)
+        raise
+    watch.finish()
+
+
+def host_watch() -> HostWatch | None:
+    """Returns the watch of the joined hosts; None where there is one host."""
+    return _watches[-1] if _watches else None

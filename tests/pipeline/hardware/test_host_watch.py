@@ -1,0 +1,58 @@
+"""Real processes, of which one is lost, stops or fails; the others must end in one sentence."""
+
+import signal
+
+import pytest
+from joined_hosts import ends
+
+from pipeline.errors import LOST_STATUS, PREEMPTED_STATUS
+
+
+def sentence(printed: str) -> str:
+    """Returns the only line that a host printed."""
+    (line,) = printed.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(("act", "count", "victim"), [("kill", 2, 0), ("stall", 2, 1)])
+def test_a_lost_host_ends_the_others_in_one_sentence(act, count, victim):
+    found = ends(act, count, victim)
+    assert found.pop(victim)[0] == -signal.SIGKILL
+    for status, _, printed in found:
+        assert status == LOST_STATUS == 75, printed
+        assert f"example: host {victim} of {count} (" in sentence(printed)
+        assert "has not answered for" in printed
+        assert "start the same command again on all hosts" in printed
+
+
+def test_a_host_that_answers_and_does_not_go_on_ends_all():
+    for status, _, printed in ends("hang", 2, 1):
+        assert status == LOST_STATUS, printed
+        assert "host 1 of 2" in sentence(printed)
+        assert "answers, but the others have waited for it" in printed
+
+
+def test_what_one_host_refuses_ends_all():
+    """The others wait for it inside a collective."""
+    first, second = ends("refuse", 2, 1)
+    assert (first[0], second[0]) == (2, 2)
+    assert sentence(second[2]) == "mswitch: The disk of this host is full; make room."
+    assert sentence(first[2]).endswith(
+        "ended, and the others end with it: The disk of this host is full; make room."
+    )
+
+
+def test_a_signal_outside_training_interrupts_all():
+    first, second = ends("interrupt", 2, 0)
+    assert (first[0], second[0]) == (PREEMPTED_STATUS, PREEMPTED_STATUS)
+    assert "mswitch: stopped by SIGTERM" in first[2]
+    assert "host 0 of 2" in sentence(second[2])
+    assert "stopped by SIGTERM" in second[2]
+
+
+def test_a_signal_in_training_stops_all_at_one_point():
+    found = ends("stop", 4, 2)
+    assert [status for status, _, _ in found] == [PREEMPTED_STATUS] * 4
+    rounds = {line for _, out, _ in found for line in out.splitlines() if "stopped in" in line}
+    assert len(rounds) == 1
+    assert all("host 2 of 4" in sentence(printed) for _, _, printed in found)
