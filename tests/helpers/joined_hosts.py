@@ -68,7 +68,8 @@ def main(
     from pipeline.training.preemption import Preemption
 
     host_watch.LOST_SECONDS, host_watch.BROKEN_SECONDS = float(lost), float(broken)
-    host_watch.STUCK_SECONDS = STUCK_SECONDS
+    if act == "hang":
+        host_watch.STUCK_SECONDS = STUCK_SECONDS
 
     def act_now() -> None:
         if act in ("kill", "stall", "interrupt", "stop"):
