@@ -7,6 +7,7 @@ import pytest
 from small_networks import mesh_of
 
 from model.layers.products import lookup, product
+from model.sharding import exchanges
 from model.sharding.mesh import MeshShape
 
 MESHES = [
@@ -91,4 +92,22 @@ def test_sums_of_slices_cross_in_the_type_of_the_activations(dtype, expected):
         return jnp.sum(y.astype(jnp.float32))
 
     found = jax.jit(jax.grad(loss))(jnp.zeros((8, 4)))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_gather_over_many_devices_is_two(monkeypatch):
+    """With 8 for many, as there are no 64: the same weight as in one gather."""
+    mesh, weight = mesh_of(MeshShape(data=4, expert=2)), drawn(16, 4)
+    x = drawn(8, 3, 16, seed=1)
+
+    def run(x):
+        dimensions = "batch length embed, embed mlp -> batch length mlp"
+        lowered = jax.jit(lambda x, w: product(dimensions, x, w, mesh)).lower(x, weight)
+        return lowered.as_text().count("stablehlo.all_gather"), lowered.compile()(x, weight)
+
+    count, expected = run(x)
+    monkeypatch.setattr(exchanges, "MANY", 8)
+    jax.clear_caches()
+    staged, found = run(x)
+    assert (count, staged) == (1, 2)
     np.testing.assert_array_equal(found, expected)
