@@ -6,8 +6,9 @@ never gathered, and no product is computed twice but by rematerialization and in
 
 XLA for TPUs writes a gather over 64 devices or more as an all-reduce of zero-filled arrays, which
 sends twice the bytes (a single `all_gather`, compiled for v5p:4x4x4 and 4x8x8 in every order of the
-devices; v5p:2x4x4 has a gather). Such all-reduces of parameters are gathers here; the bytes that
-they send are counted as those of all-reduces.
+devices; v5p:2x4x4 has a gather). Products therefore gather in two stages. Such all-reduces of
+parameters, as of routers, are gathers here; the bytes that they send are counted as those of
+all-reduces.
 """
 
 from collections.abc import Iterator
