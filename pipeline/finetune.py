@@ -9,52 +9,44 @@ predictions on test data end the run (docs/decisions/fine-tuning.md).
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from statistics import fmean
-from typing import Any, NamedTuple
-
-import jax
 
 from data.stores.addresses import Place
-from data.tasks.examples import TaskData
 from data.tokens.tokenizer import MODEL_FILE, load
-from model.checkpoint import with_shardings
-from model.loss.distillation import Distillation, DistillationConfig
-from model.sharding.mesh import make_mesh
-from model.train_step import Trainer
+from model.loss.distillation import DistillationConfig
 from pipeline.arguments import Finetune
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Intent
 from pipeline.errors import ArtifactError
-from pipeline.hardware.coordination import is_first
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.finetuned import finetuned, with_groups
 from pipeline.recipe.recipe import Recipe, override, recipe_from_json
-from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.best_step import best_step
 from pipeline.runs.directory import (
     RECIPE,
     check_same_vocabulary,
     checkpoint_read,
     find_finished_run,
 )
-from pipeline.runs.open import restore
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training import teacher as teachers
 from pipeline.training.checks import check_all, machine_checks
 from pipeline.training.first_weights import start_from
 from pipeline.training.intent import intent_of
-from pipeline.training.loop import Training, device_batches
-from pipeline.training.profiling import Profile, check_profile
+from pipeline.training.profiling import check_profile
 from pipeline.training.run import (
-    PreparedRun,
     begin,
     carry_out,
     is_finished,
     locked_by_first_host,
-    make_examples,
-    make_tracking,
 )
-from pipeline.training.tasks.evaluation import TEST, TaskEvaluator
+from pipeline.training.tasks.evaluation import TaskEvaluator
+from pipeline.training.tasks.finetuning_run import (
+    Programs,
+    Request,
+    compiled,
+    make_programs,
+    make_training,
+    predict_test,
+)
 from pipeline.training.tasks.given_tasks import (
     Finetuning,
     check_evaluates_saved_steps,
@@ -63,36 +55,6 @@ from pipeline.training.tasks.given_tasks import (
     check_trains,
     read_tasks,
 )
-from pipeline.training.tasks.overlap import overlaps_with
-from pipeline.training.tasks.predictor import Predictor
-
-
-class Request(NamedTuple):
-    """A fine-tuning whose arguments passed all checks.
-
-    Attributes:
-        prepared: the run.
-        finetuning: its tasks.
-        teacher: fine-tuned run to learn from; None without.
-    """
-
-    prepared: PreparedRun
-    finetuning: Finetuning
-    teacher: teachers.Teacher | None
-
-
-class Programs(NamedTuple):
-    """What runs of one recipe on several languages share, so that it is compiled once.
-
-    Attributes:
-        trainer: functions of the network.
-        predictors: predictor of each task, by name.
-        record: fields of recipe.json about the teacher; none without.
-    """
-
-    trainer: Trainer
-    predictors: dict[str, Predictor]
-    record: dict[str, Any]
 
 
 def run(arguments: Finetune) -> None:
@@ -230,7 +192,8 @@ def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
     with locked_by_first_host(prepared):
         if is_finished(prepared):
             return programs
-        programs = programs or make_programs(request)
+        if programs is None or not programs.serve(prepared.recipe):
+            programs = make_programs(request)
         training = make_training(request, programs)
         training = replace(training, trainer=compiled(training))
         start_from(arguments.run, arguments.out, training.trainer)
@@ -239,82 +202,3 @@ def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
         last = functools.partial(predict_test, training, evaluator, arguments.corpus)
         carry_out(prepared, training, programs.record, last)
     return programs._replace(trainer=training.trainer)
-
-
-def compiled(training: Training) -> Trainer:
-    """Returns the trainer with its programs compiled, which further runs then share."""
-    trainer = training.trainer
-    state = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
-    with training.account.spend("compiling"):
-        return trainer.compiled(state, next(device_batches(training, 0)))
-
-
-def make_programs(request: Request) -> Programs:
-    """Returns a recipe's functions; a student's have its teacher's weights."""
-    recipe, teacher = request.prepared.recipe, request.teacher
-    mesh = make_mesh(recipe.mesh)
-    if teacher is None or recipe.distillation is None:
-        return Programs(trainer_on(recipe, mesh), {}, {})
-    network, record = teacher.weights(mesh)
-    distillation = Distillation(recipe.distillation, network)
-    return Programs(trainer_on(recipe, mesh, distillation), {}, {"teacher": record})
-
-
-def make_training(request: Request, programs: Programs) -> Training:
-    """Returns the loop's inputs."""
-    prepared, finetuning = request.prepared, request.finetuning
-    recipe = prepared.recipe
-    evaluator = TaskEvaluator(
-        finetuning.tasks,
-        finetuning.tokenizer,
-        recipe,
-        prepared.out,
-        recipe.lengths.targets,
-        programs.predictors,
-    )
-    pretraining = (
-        None
-        if prepared.blocks is None
-        else make_examples(
-            replace(recipe, mixture="temperature:0.3", finetuning=None), prepared.blocks
-        )
-    )
-    return Training(
-        recipe=recipe,
-        trainer=programs.trainer,
-        examples=finetuning.examples(recipe, pretraining),
-        evaluator=evaluator,
-        out=prepared.out,
-        account=prepared.account,
-        profile=Profile(prepared.profile, prepared.out / "profile"),
-        console=prepared.console,
-        tracking=make_tracking(prepared),
-    )
-
-
-def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | None) -> None:
-    """Predicts the test data of each task with the weights of the best step.
-
-    Args:
-        training: the loop's inputs.
-        evaluator: the run's evaluation.
-        corpus: corpus of the pretraining, whose shared text is marked; None if it is not known.
-    """
-    out = training.out
-    with training.account.spend("evaluating"):
-        arrays, step = restore(out, training.trainer, best_step(out))
-        for data in evaluator.tasks:
-            if data.test:
-                shared = overlaps_with(corpus, data.test)
-                scores = evaluator.predict(training.trainer, arrays, data, TEST, step, shared)
-                assert scores is not None  # it was not stopped
-                if is_first():
-                    training.announce(test_line(data, scores, step))
-
-
-def test_line(data: TaskData, scores: dict[str, float], step: int) -> str:
-    """Returns a task's score on test data, in words."""
-    return (
-        f"{data.task.name}: {fmean(scores.values()):.1f} % on test data, mean of "
-        f"{len(scores)} languages, at step {step:,}, the best on development data."
-    )

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -15,10 +16,13 @@ from data.tokens.tokenizer import load
 from eval.tasks.metrics import metrics_of
 from eval.tasks.scores import language_scores
 from pipeline import cli
+from pipeline.recipe import named
+from pipeline.recipe.finetuned import finetuned
 from pipeline.runs.best_step import best_step
 from pipeline.runs.directory import requested_step, saved_steps
 from pipeline.runs.open import load_run, restore
 from pipeline.runs.task_files import read_predictions, read_task_of
+from pipeline.training.tasks.finetuning_run import Programs
 from pipeline.training.tasks.sentences import sentence_losses
 
 ROOT = Path(__file__).parents[2]
@@ -172,6 +176,14 @@ def test_a_teacher_of_other_tasks_is_refused(tuned, pretrained, tmp_path, capsys
     words = ("--task", TOPICS, "--teacher", tuned, "--languages", "en", "--set", *SETTINGS)
     assert mswitch("finetune", "--run", pretrained / "mt5", "--out", out, *words) == 2
     assert "was not fine-tuned on task topics" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_programs_serve_other_languages_and_no_other_seed():
+    recipe = finetuned(named.get("switch-demo"), ["topics"], ["en"], 8, 0.0)
+    programs = Programs(recipe, None, {}, {})
+    other = replace(recipe.finetuning, languages=("sw",))
+    assert programs.serve(replace(recipe, finetuning=other))
+    assert not programs.serve(replace(recipe, seed=1))
 
 
 def test_one_run_per_language_trains_and_predicts_that_language(pretrained, tmp_path, one_device):
