@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 ENGINES := .engines
 PROGRAMS := prism minio fake-gcs-server
 CLUSTERS := flink spark
+ENGINE_TESTS ?= tests/engines
 EXTRAS ?= demo,dev
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
 # Installs wheels, each with a hash of requirements.lock: a source package would run unlocked code.
@@ -119,7 +120,7 @@ engines: engine-programs $(CLUSTERS:%=$(ENGINES)/%/.installed) $(ENGINES)/.insta
 	rm -rf $(ENGINES)/wheel
 	$(BIN)/python -m hatchling build --target wheel --directory $(ENGINES)/wheel
 	$(ENGINES)/worker/bin/python -m pip install --quiet --no-deps --force-reinstall $(ENGINES)/wheel/*.whl
-	MSWITCH_ENGINES=$(abspath $(ENGINES)) $(BIN)/python -m pytest tests/engines
+	MSWITCH_ENGINES=$(abspath $(ENGINES)) $(BIN)/python -m pytest $(ENGINE_TESTS)
 
 engine-programs: $(PROGRAMS:%=$(ENGINES)/bin/%)
 
