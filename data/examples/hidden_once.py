@@ -6,8 +6,8 @@
 The sum of their losses is the cost of the whole sentence, each token predicted from the words
 around it. It is a number for a sentence and not for a token, so it compares languages and
 vocabularies on parallel text. It is no probability of the sentence: a span sees what follows it.
-The end of a span is predicted too, as its length is not known to the network. EOS is not scored,
-as in held-out pages (`held_out_batches.py`).
+The end of every span but the last is predicted too, as its length is not known to the network. EOS
+is not scored, as in held-out pages (`held_out_batches.py`).
 """
 
 import numpy as np
@@ -32,7 +32,8 @@ def hidden_once(tokens: Int[np.ndarray, " tokens"], first_sentinel: int) -> list
 
 
 def _example(tokens: np.ndarray, hidden: np.ndarray, first_sentinel: int) -> Example:
-    inputs, targets = (
-        replace_spans(tokens[None], mask[None], first_sentinel)[0] for mask in (hidden, ~hidden)
-    )
-    return Example(inputs, targets[:-1])
+    first = int(hidden[0])  # T5 never hides the first token: its sentinel is put before the targets
+    inputs = replace_spans(tokens[None], hidden[None], first_sentinel)[0]
+    targets = replace_spans(tokens[None], ~hidden[None], first_sentinel - first)[0, :-1]
+    targets = targets if hidden[-1] else targets[:-1]  # no sentinel after the last span
+    return Example(inputs, np.append([first_sentinel] * first, targets).astype(np.int32))

@@ -279,7 +279,7 @@ def test_blocks_on_a_store_are_inspected_there(way, here, tmp_path):
     assert done.stdout == here("inspect", f"{way}/tokens").stdout
     done = here("inspect", f"file://{way}/none", cache)
     assert done.returncode == 2
-    assert "none, which holds no finished artifact" in " ".join(done.stderr.split())
+    assert "none, which does not exist" in " ".join(done.stderr.split())
 
 
 def test_a_finished_stage_is_not_repeated(way):
