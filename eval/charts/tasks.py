@@ -18,6 +18,7 @@ from eval.report import ReportContents
 from eval.tasks.compared import Scores
 
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
+LEGEND_AND_AXIS_PIXELS = 110
 COLOURS = ("candidate", "further-0", "further-1", "further-2", "further-3")  # one per mark
 
 
@@ -57,7 +58,7 @@ def _tall(rows: list[dict[str, Any]], modes: list[str], title: str) -> Picture:
     x = alt.X("gain:Q", title=title, axis=alt.Axis(orient="top", tickCount=4))
     layers = _layers(rows, modes, place, {"x": x}, {"x": alt.X("from:Q"), "x2": "to:Q"}, "x")
     height = max(LEAST_ROW_PIXELS, ROW_PIXELS * len(modes)) * len({row["code"] for row in rows})
-    return layers.properties(width="container", height=height + 60)
+    return layers.properties(width="container", height=height + LEGEND_AND_AXIS_PIXELS)
 
 
 def _layers(
