@@ -76,12 +76,13 @@ def each(arguments: Finetune) -> Iterator[Finetune]:
     Raises:
         ArtifactError: if seeds are given twice, or several hosts would join for each run.
     """
-    seeds, languages = arguments.seeds, arguments.languages
-    several = bool(seeds) or arguments.each_language
-    if len(set(seeds)) < len(seeds) or (several and arguments.hosts.count > 1):
+    seeds, languages, hosts = arguments.seeds, arguments.languages, arguments.hosts.count
+    if len(set(seeds)) < len(seeds):
+        raise ArtifactError(f"--seeds {' '.join(map(str, seeds))} was given; give each seed once.")
+    if hosts > 1 and (seeds or arguments.each_language):
         raise ArtifactError(
-            f"--seeds {' '.join(map(str, seeds))} was given, with {arguments.hosts.count} hosts; "
-            "give each seed once, and on several hosts one command per run."
+            f"Several runs were asked for on {hosts} hosts; give one command per run there, with "
+            "--set seed=NUMBER or --languages CODE instead of --seeds or --each-language."
         )
     if arguments.each_language and not languages:
         tasks = read_tasks(arguments.task, (), own=False)

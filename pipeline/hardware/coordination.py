@@ -157,7 +157,7 @@ def agreed(here: Any, decide: Callable[[Sequence[Any]], Answer], name: str = "")
 
 
 def client() -> Any:
-    """Returns the client of the coordination service."""
+    """Returns the client of the coordination service, for which JAX 0.10 has no public name."""
     return distributed.global_state.client
 
 

@@ -4,8 +4,6 @@ The best checkpoint is kept, and every command that opens the run without a step
 JAX is not imported.
 """
 
-from collections.abc import Mapping
-
 from msgspec import Struct
 
 from data.stores.addresses import Place
@@ -36,14 +34,16 @@ def best_step(directory: Place) -> int | None:
     return read_json(path, BestStep).step if exists(path) else None
 
 
-def write_best_step(directory: Place, scores: Mapping[int, float]) -> BestStep:
-    """Writes the scores and their best step.
+def recorded_scores(directory: Place) -> dict[int, float]:
+    """Returns the score at each evaluated step; none before the first evaluation."""
+    path = directory / BEST
+    found = read_json(path, BestStep).scores if exists(path) else {}
+    return {int(step): score for step, score in found.items()}
 
-    Args:
-        directory: the run's directory.
-        scores: score at each evaluated step.
-    """
-    step = max(sorted(scores), key=lambda one: scores[one])
+
+def record_score(directory: Place, step: int, score: float) -> None:
+    """Adds the score of a step, which completes its evaluation."""
+    scores = recorded_scores(directory) | {step: score}
+    best = max(sorted(scores), key=lambda one: scores[one])
     named = {str(one): scores[one] for one in sorted(scores)}
-    write_json(directory / BEST, {"step": step, "score": scores[step], "scores": named})
-    return BestStep(step, scores[step], named)
+    write_json(directory / BEST, {"step": best, "score": scores[best], "scores": named})

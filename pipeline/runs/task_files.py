@@ -5,7 +5,6 @@ JAX is not imported.
 """
 
 from dataclasses import asdict
-from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -58,8 +57,3 @@ def scores_by_language(task: Task, predictions: Predictions) -> dict[str, float]
         code: metric.score(statistics[of_example == at].sum(axis=0))
         for at, code in enumerate(languages)
     }
-
-
-def mean_score(task: Task, predictions: Predictions) -> float:
-    """Returns the mean over languages of the score, in percent."""
-    return fmean(scores_by_language(task, predictions).values())

@@ -18,10 +18,11 @@ from eval.tasks.scores import language_scores
 from pipeline import cli
 from pipeline.recipe import named
 from pipeline.recipe.finetuned import finetuned
-from pipeline.runs.best_step import best_step
+from pipeline.runs.best_step import best_step, record_score
 from pipeline.runs.directory import requested_step, saved_steps
 from pipeline.runs.open import load_run, restore
 from pipeline.runs.task_files import read_predictions, read_task_of
+from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import Programs
 from pipeline.training.tasks.sentences import sentence_losses
 
@@ -176,6 +177,22 @@ def test_a_teacher_of_other_tasks_is_refused(tuned, pretrained, tmp_path, capsys
     words = ("--task", TOPICS, "--teacher", tuned, "--languages", "en", "--set", *SETTINGS)
     assert mswitch("finetune", "--run", pretrained / "mt5", "--out", out, *words) == 2
     assert "was not fine-tuned on task topics" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_an_evaluation_counts_once_its_score_is_recorded(tmp_path):
+    """A kill between predictions and score would otherwise leave a step that is never the best."""
+    recipe = finetuned(named.get("switch-demo"), ["topics"], [], 8, 0.0)
+    data = read_task(str(TOPICS))
+    evaluator = TaskEvaluator((data,), None, recipe, tmp_path, 8, {})
+    path = evaluator.file(data, "development", 200)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert not evaluator.is_written(200)
+    record_score(tmp_path, 200, 40.0)
+    assert evaluator.is_written(200)
+    record_score(tmp_path, 400, 40.0)
+    assert best_step(tmp_path) == 200  # of equal scores the first
+    assert not evaluator.is_written(400)  # its predictions are not there
 
 
 def test_programs_serve_other_languages_and_no_other_seed():

@@ -12,11 +12,9 @@ from eval.tasks.predictions import from_table, table_of
 from model.train_step import Trainer
 from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.best_step import best_step, write_best_step
+from pipeline.runs.best_step import best_step, record_score, recorded_scores
 from pipeline.runs.task_files import (
-    mean_score,
     predictions_file,
-    read_predictions,
     scores_by_language,
     write_predictions,
 )
@@ -49,8 +47,10 @@ class TaskEvaluator(NamedTuple):
     beams: int = 1
 
     def is_written(self, step: int) -> bool:
-        """Returns whether all tasks' predictions on development data are there."""
-        return all(exists(self.file(data, DEVELOPMENT, step)) for data in self.tasks)
+        """Returns whether the step has a score, which is written last, and its predictions."""
+        return step in recorded_scores(self.out) and all(
+            exists(self.file(data, DEVELOPMENT, step)) for data in self.tasks
+        )
 
     def best(self) -> Collection[int]:
         """Returns the best step so far, once one is evaluated."""
@@ -69,9 +69,10 @@ class TaskEvaluator(NamedTuple):
                 return None
             means.append(fmean(scores.values()))
             found |= {f"{data.task.name}/{code}": score for code, score in scores.items()}
+        score = fmean(means)
         if is_first():
-            write_best_step(self.out, self.scores())
-        return Scored("score", fmean(means), found)
+            record_score(self.out, step, score)
+        return Scored("score", score, found)
 
     def predict(
         self,
@@ -131,18 +132,6 @@ class TaskEvaluator(NamedTuple):
                 beams=self.beams,
             )
         return self.predictors[name]
-
-    def scores(self) -> dict[int, float]:
-        """Returns the score at each evaluated step: the mean over tasks and then languages."""
-        steps = [step for step in range(self.recipe.steps + 1) if self.recipe.evaluates_at(step)]
-        return {
-            step: fmean(
-                mean_score(data.task, read_predictions(self.file(data, DEVELOPMENT, step)))
-                for data in self.tasks
-            )
-            for step in steps
-            if self.is_written(step)
-        }
 
     def file(self, data: TaskData, split: str, step: int) -> Place:
         """Returns the path of the predictions of one split; beams are part of its name."""
