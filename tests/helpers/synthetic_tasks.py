@@ -12,7 +12,7 @@ from task_predictions import CLASSIFICATION, QUESTIONS, answered, classified
 from data.stores.json_files import write_json
 from eval.tasks.sentences import SCHEMA
 from pipeline.artifacts import claims
-from pipeline.runs.best_step import write_best_step
+from pipeline.runs.best_step import record_score
 from pipeline.runs.sentence_files import SENTENCES
 from pipeline.runs.task_files import predictions_file, write_predictions
 
@@ -52,7 +52,8 @@ def write_finetuned(
             made = made.set_column(at, "split", pa.array([split] * made.num_rows))
             path = predictions_file(directory, task.name, split, step)
             write_predictions(path, replace(task, files="{language}.jsonl"), made)
-    write_best_step(directory, {STEP: 60.0, 400: 50.0})
+    record_score(directory, STEP, 60.0)
+    record_score(directory, 400, 50.0)
     claims.finish(directory, "finetune", {}, {}, {})
     return directory
 
