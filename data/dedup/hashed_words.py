@@ -86,9 +86,21 @@ def span_hashes(
     values: Hashes, first: Int64[np.ndarray, " spans"], last: Int64[np.ndarray, " spans"]
 ) -> UInt64[np.ndarray, " spans"]:
     """Returns the polynomial in BASE of each span of values, from prefix sums modulo 2^64."""
-    powers, inverses = _powers(len(values))
-    sums = np.concatenate(([np.uint64(0)], np.cumsum(values * powers)))
-    return (sums[last] - sums[first]) * inverses[first]
+    return of_spans(prefix_sums(values), first, last)
+
+
+def prefix_sums(values: Hashes) -> UInt64[np.ndarray, " hashes_and_1"]:
+    """Returns the sums of all prefixes of values times powers of BASE, for `of_spans`."""
+    return np.concatenate(([np.uint64(0)], np.cumsum(values * _powers(len(values))[0])))
+
+
+def of_spans(
+    sums: UInt64[np.ndarray, " hashes_and_1"],
+    first: Int64[np.ndarray, " spans"],
+    last: Int64[np.ndarray, " spans"],
+) -> UInt64[np.ndarray, " spans"]:
+    """Returns the polynomial in BASE of each span of the values that the sums are of."""
+    return (sums[last] - sums[first]) * _powers(len(sums))[1][first]
 
 
 def _normalized(

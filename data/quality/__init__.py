@@ -1,0 +1,1 @@
+"""Numbers about the text of a page, thresholds per language, and the decisions between them."""

@@ -1,0 +1,42 @@
+"""Places of an array of hashes that hold the same number."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt64
+
+
+class Equal(NamedTuple):
+    """Places whose hash occurs more than once: those of one hash together, in ascending order.
+
+    Attributes:
+        places: indices in the array.
+        groups: number of the hash at each place.
+    """
+
+    places: Int64[np.ndarray, " equal"]
+    groups: Int64[np.ndarray, " equal"]
+
+    @property
+    def is_first(self) -> Bool[np.ndarray, " equal"]:
+        """Whether each place is the first one of its hash."""
+        return np.diff(self.groups, prepend=-1) > 0
+
+
+def equal(hashes: UInt64[np.ndarray, " hashes"]) -> Equal:
+    """Returns the places of hashes that occur more than once.
+
+    A sort of numbers takes a fraction of the time of a sort of places. So the low bits of each hash
+    give way to its place. For 2^18 hashes 46 bits stay, by which two differ but in one of 2,000
+    such arrays.
+    """
+    bits = np.uint64(max(len(hashes) - 1, 1).bit_length())
+    order = np.sort(hashes >> bits << bits | np.arange(len(hashes), dtype=np.uint64))
+    same = np.diff(order >> bits) == 0
+    occurs = np.zeros(len(hashes), bool)
+    occurs[1:] = same
+    occurs[:-1] |= same
+    first = occurs.copy()
+    first[1:] &= ~same
+    places = (order & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+    return Equal(places[occurs], np.cumsum(first)[occurs] - 1)

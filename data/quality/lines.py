@@ -1,0 +1,186 @@
+"""Shares of a page's lines and paragraphs: repeated, short, bullets, ellipses, end marks.
+
+The lines of three rules differ, and so they do here, as in datatrove:
+
+    repeated lines (Gopher)                   what runs of newlines separate
+    bullets and ellipses (Gopher)             what any line breaks separate (str.splitlines)
+    end marks, short and repeated (FineWeb)   what newlines separate, without blank lines
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt32, UInt64
+
+from data.dedup.hashed_words import of_spans
+from data.quality import characters as kind
+from data.quality.characters import code_points_of
+from data.quality.equal import equal
+from data.quality.words import Words
+from data.splitmix64 import splitmix64
+
+SHORT_LINE = 30  # characters of the longest short line (FineWeb)
+PARAGRAPHS = re.compile(r"\n{2,}")
+OTHER_BREAKS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+
+Shares = dict[str, Float32[np.ndarray, " pages"]]
+
+
+class Lines(NamedTuple):
+    """Lines of pages.
+
+    Attributes:
+        begins: index of each line's first character.
+        ends: index of the line break behind each line.
+        pages: number of each line's page.
+        first: index of each line's first character among those that are no white space.
+        last: index behind its last one.
+        hashes: a hash of each line that differs between pages.
+    """
+
+    begins: Int64[np.ndarray, " lines"]
+    ends: Int64[np.ndarray, " lines"]
+    pages: Int64[np.ndarray, " lines"]
+    first: Int64[np.ndarray, " lines"]
+    last: Int64[np.ndarray, " lines"]
+    hashes: UInt64[np.ndarray, " lines"]
+
+    def those(self, which: Bool[np.ndarray, " lines"]) -> "Lines":
+        """Returns some of the lines."""
+        return Lines(*(each[which] for each in self))
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " lines"]:
+        """Number of characters of each line."""
+        return self.ends - self.begins
+
+
+class Pages(NamedTuple):
+    """Characters of pages.
+
+    Attributes:
+        texts: text of each page.
+        codes: characters of all pages, each page followed by a newline.
+        offsets: index of each page's first character, and the number of characters.
+        sums: prefix sums of hashes of the characters that are no white space.
+    """
+
+    texts: Sequence[str]
+    codes: UInt32[np.ndarray, " characters"]
+    offsets: Int64[np.ndarray, " pages_and_1"]
+    sums: UInt64[np.ndarray, " visible_and_1"]
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " pages"]:
+        """Number of characters of each page."""
+        return np.diff(self.offsets) - 1
+
+    def counts(self, lines: Lines, weights: np.ndarray | None = None) -> np.ndarray:
+        """Returns the number of lines of each page, or the sum of their weights."""
+        return np.bincount(lines.pages, weights, minlength=len(self.texts))
+
+
+def line_signals(pages: Pages, words: Words) -> Shares:
+    """Returns a share per page for each rule."""
+    ends = np.flatnonzero(pages.codes == ord("\n"))
+    lines = _lines(np.append(0, ends[:-1] + 1), ends, pages, words)
+    other = any(mark in text for text in pages.texts for mark in OTHER_BREAKS)
+    broken = _between_any_breaks(pages, words) if other else lines
+    return _gopher(pages, lines) | _marked(pages, broken, words) | _fineweb(pages, lines)
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> Float32[np.ndarray, " pages"]:
+    """Returns part / whole, and 0 where the whole is 0."""
+    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0).astype(np.float32)
+
+
+def _lines(begins: np.ndarray, ends: np.ndarray, pages: Pages, words: Words) -> Lines:
+    numbers = np.searchsorted(pages.offsets, begins, side="right") - 1
+    first, last = (np.searchsorted(words.positions, each) for each in (begins, ends))
+    # Two lines with the same letters are equal if they are as long, whatever their white space is.
+    salts = splitmix64((numbers << 32 | ends - begins).astype(np.uint64))
+    return Lines(
+        begins, ends, numbers, first, last, splitmix64(of_spans(pages.sums, first, last) ^ salts)
+    )
+
+
+def _between_any_breaks(pages: Pages, words: Words) -> Lines:
+    """Returns the lines as str.splitlines; a carriage return and a newline are one break."""
+    codes = pages.codes
+    breaks = np.isin(codes, code_points_of(OTHER_BREAKS + "\n"))
+    pair = np.append((codes[:-1] == ord("\r")) & (codes[1:] == ord("\n")), False)
+    pair[pages.offsets[1:] - 2] = False  # the newline was put behind the page
+    ends = np.flatnonzero(breaks & ~np.append(False, pair[:-1]))
+    begins = np.append(0, ends[:-1] + 1 + pair[ends[:-1]])
+    return _lines(begins, ends, pages, words)
+
+
+def _repeated(pages: Pages, lines: Lines) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the number of lines that their page had before, and of characters in them."""
+    found = equal(lines.hashes)
+    again = np.zeros(len(lines.hashes), bool)
+    again[found.places[~found.is_first]] = True
+    repeated = lines.those(again)
+    return pages.counts(repeated), pages.counts(repeated, repeated.lengths)
+
+
+def _gopher(pages: Pages, lines: Lines) -> Shares:
+    some = lines.those(lines.lengths > 0)
+    begin = np.array([text.startswith("\n") for text in pages.texts], bool)  # an empty first line
+    end = np.array([text.endswith("\n") for text in pages.texts], bool)
+    count, characters = _repeated(pages, some)
+    paragraphs = np.array([_repeated_paragraphs(text) for text in pages.texts]).reshape(-1, 2)
+    return {
+        "dup_line_frac": share(count + (begin & end), pages.counts(some) + begin + end),
+        "dup_line_char_frac": share(characters, pages.lengths),
+        "dup_para_frac": paragraphs[:, 0].astype(np.float32),
+        "dup_para_char_frac": share(paragraphs[:, 1], pages.lengths),
+    }
+
+
+def _repeated_paragraphs(text: str) -> tuple[float, int]:
+    """Returns the share of paragraphs that occurred before, and the characters in them."""
+    if "\n\n" not in text:
+        return 0.0, 0
+    paragraphs = PARAGRAPHS.split(text.strip())
+    seen, again, characters = set(), 0, 0
+    for paragraph in paragraphs:
+        if paragraph in seen:
+            again, characters = again + 1, characters + len(paragraph)
+        seen.add(paragraph)
+    return again / len(paragraphs), characters
+
+
+def _marked(pages: Pages, lines: Lines, words: Words) -> Shares:
+    """Returns the shares of lines that begin with a bullet or end with an ellipsis."""
+    closing = np.isin(lines.ends, pages.offsets[1:] - 1) & (lines.lengths <= 0)
+    lines = lines.those(~closing)
+    visible = lines.those(lines.first < lines.last)
+    bullets = visible.those(np.isin(words.codes[visible.first], code_points_of("•-")))
+    last, dot = visible.last, ord(".")
+    three = (words.codes[last - 1] == dot) & (last - 3 >= visible.first)
+    third = np.maximum(last - 3, 0)
+    three &= (words.codes[last - 2] == dot) & (words.codes[third] == dot)
+    three &= words.positions[last - 1] - words.positions[third] == 2
+    ellipses = visible.those(three | (words.codes[last - 1] == ord("…")))
+    count = pages.counts(lines)
+    return {
+        "bullet_lines": share(pages.counts(bullets), count),
+        "ellipsis_lines": share(pages.counts(ellipses), count),
+    }
+
+
+def _fineweb(pages: Pages, lines: Lines) -> Shares:
+    visible = lines.those(lines.first < lines.last)
+    count = pages.counts(visible)
+    last = kind.flags()[pages.codes[visible.ends - 1]]
+    ended = visible.those((last & kind.END_MARK) != 0)
+    short = visible.those(visible.lengths <= SHORT_LINE)
+    characters = pages.lengths - (pages.counts(lines) - 1)  # without newlines
+    return {
+        "line_punct_ratio": share(pages.counts(ended), count),
+        "short_line_ratio": share(pages.counts(short), count),
+        "char_dup_ratio": share(_repeated(pages, visible)[1], characters),
+    }

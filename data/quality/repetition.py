@@ -1,0 +1,113 @@
+"""Shares of a page's characters in repeated n-grams of words, by Gopher's rules.
+
+A page counts once for its most frequent n-gram of 2, 3 and 4 words, and for all repeated ones of 5
+to 10. As in datatrove, the latter are found from left to right: an n-gram that was read before
+counts, and reading goes on behind it.
+
+Few n-grams are repeated, and only those are looked at closely. An n-gram of n + 1 words can be
+repeated only where its first n words are, so each length searches what the previous one left over.
+
+In scripts without spaces an n-gram is as many characters as have the content of n words.
+"""
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt64
+
+from data.dedup.hashed_words import span_hashes
+from data.quality.equal import Equal, equal
+from data.quality.words import Words, characters_per_word
+from data.splitmix64 import splitmix64
+
+TOP, REPEATED = (2, 3, 4), (5, 6, 7, 8, 9, 10)
+Keys = UInt64[np.ndarray, " keys"]
+
+
+def per_page(words: Words, hashes: UInt64[np.ndarray, " words"]) -> np.ndarray:
+    """Returns hashes of words that differ between pages, so that no n-gram of two pages is equal."""
+    counts = np.diff(words.offsets)
+    pages = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+    return splitmix64(hashes + pages * np.uint64(0x9E3779B97F4A7C15))
+
+
+def repetition(
+    words: Words,
+    hashes: UInt64[np.ndarray, " words"],
+    lengths: Int64[np.ndarray, " pages"],
+    language: str,
+) -> dict[str, Float32[np.ndarray, " pages"]]:
+    """Returns a share of characters per page for each length of n-grams.
+
+    Args:
+        words: words of the pages.
+        hashes: a hash per word that differs between pages.
+        lengths: number of characters of each page.
+        language: code of the language, which decides how long n words are in unspaced scripts.
+    """
+    scale = characters_per_word(language) or 1
+    found = Equal(np.arange(len(hashes)), np.arange(len(hashes)))
+    shares = {}
+    for n in TOP + REPEATED:
+        size = round(n * scale)
+        found = _repeated_runs(words, hashes, found.places, size)
+        if n in TOP:
+            shares[f"top_{n}_gram"] = _most_frequent(words, found, size) / lengths
+        else:
+            shares[f"duplicated_{n}_n_grams"] = _left_to_right(words, found, size) / lengths
+    return {name: share.astype(np.float32) for name, share in shares.items()}
+
+
+def _repeated_runs(words: Words, hashes: Keys, among: Int64[np.ndarray, " some"], n: int) -> Equal:
+    """Returns the n-grams, among those that begin at some words, which their page repeats."""
+    among = np.sort(among)
+    ends = words.offsets[1:]
+    last = ends[np.searchsorted(ends, among, side="right")]
+    among = among[among + n <= last]
+    found = equal(splitmix64(span_hashes(hashes, among, among + n)))
+    return Equal(among[found.places], found.groups)
+
+
+def _characters(words: Words, positions: Int64[np.ndarray, " some"], n: int) -> np.ndarray:
+    return words.begins[positions + n] - words.begins[positions]
+
+
+def _page_of(words: Words, positions: Int64[np.ndarray, " some"]) -> np.ndarray:
+    return np.searchsorted(words.offsets, positions, side="right") - 1
+
+
+def _most_frequent(words: Words, found: Equal, n: int) -> Int64[np.ndarray, " pages"]:
+    """Returns the characters of each page's most frequent n-gram, with one space between words.
+
+    Of equally frequent ones the first counts. In a page without repetition it is the first of all.
+    """
+    pages = len(words.offsets) - 1
+    result = np.zeros(pages, np.int64)
+    long_enough = np.flatnonzero(np.diff(words.offsets) >= n)
+    result[long_enough] = _characters(words, words.offsets[long_enough], n) + n - 1
+    begins = np.flatnonzero(np.diff(found.groups, prepend=-1))
+    first = found.places[begins]
+    counts = np.diff(np.append(begins, len(found.groups)))
+    page = _page_of(words, first)
+    order = np.lexsort((first, -counts, page))
+    best = order[np.flatnonzero(np.diff(page[order], prepend=-1))]
+    result[page[best]] = counts[best] * (_characters(words, first[best], n) + n - 1)
+    return result
+
+
+def _left_to_right(words: Words, found: Equal, n: int) -> Int64[np.ndarray, " pages"]:
+    """Returns the characters of each page in n-grams that were read before, without spaces."""
+    order = np.argsort(found.places)
+    taken, seen, free = [], set(), 0
+    for position, group in zip(
+        found.places[order].tolist(), found.groups[order].tolist(), strict=True
+    ):
+        if position < free:
+            continue
+        if group in seen:
+            taken.append(position)
+            free = position + n
+        else:
+            seen.add(group)
+    positions = np.array(taken, np.int64)
+    pages = len(words.offsets) - 1
+    characters = _characters(words, positions, n)
+    return np.bincount(_page_of(words, positions), characters, minlength=pages).astype(np.int64)

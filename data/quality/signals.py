@@ -1,0 +1,125 @@
+"""The numbers of a page that Gopher's and FineWeb's rules compare with thresholds.
+
+Sources: Rae et al. 2021 (Gopher), section A.1.1 and table A1; Penedo et al. 2024 (FineWeb); as
+datatrove 0.10.1 computes them. Nothing here depends on a threshold or on a list of stop words, so
+that both may change later (`decisions`).
+
+A list of stop words asks which of its words a page holds. Each page therefore keeps its 32 most
+frequent words with their counts: stop words are among them in any text that deserves the name.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import UInt64
+
+from data import scripts
+from data.dedup.hashed_words import chunks_of, of_spans, prefix_sums
+from data.quality import characters as kind
+from data.quality.common_words import common_words
+from data.quality.lines import Pages, line_signals, share
+from data.quality.repetition import REPEATED, TOP, per_page, repetition
+from data.quality.words import Words, joined, words
+from data.splitmix64 import splitmix64
+
+SHARES = (
+    "dup_line_frac",
+    "dup_para_frac",
+    "dup_line_char_frac",
+    "dup_para_char_frac",
+    *(f"top_{n}_gram" for n in TOP),
+    *(f"duplicated_{n}_n_grams" for n in REPEATED),
+    "bullet_lines",
+    "ellipsis_lines",
+    "hashes_per_word",
+    "ellipses_per_word",
+    "alphabetic_words",
+    "line_punct_ratio",
+    "short_line_ratio",
+    "char_dup_ratio",
+    "list_ratio",
+)
+SIGNALS = pa.schema(
+    [
+        pa.field("characters", pa.int32(), nullable=False),
+        pa.field("words", pa.int32(), nullable=False),  # without those of symbols alone
+        pa.field("mean_word_length", pa.float32(), nullable=False),
+        *(pa.field(name, pa.float32(), nullable=False) for name in SHARES),
+        pa.field("common_words", pa.list_(pa.string()), nullable=False),
+        pa.field("common_word_counts", pa.list_(pa.int32()), nullable=False),
+    ]
+)
+
+
+def signals(texts: Sequence[str], language: str) -> pa.RecordBatch:
+    """Returns the numbers of each page.
+
+    Args:
+        texts: text of each page.
+        language: code of the pages' language, which decides how words are cut (`words`).
+    """
+    parts = [_of_chunk(chunk, language) for chunk in chunks_of(texts)]
+    table = pa.Table.from_batches(parts, SIGNALS).combine_chunks()
+    return table.to_batches()[0] if parts else SIGNALS.empty_table().to_batches()[0]
+
+
+def _of_chunk(texts: list[str], language: str) -> pa.RecordBatch:
+    codes, offsets = joined(texts)
+    found = words(codes, offsets, language)
+    sums = prefix_sums(_values()[found.codes])
+    pages = Pages(texts, codes, offsets, sums)
+    hashes = splitmix64(of_spans(sums, found.begins[:-1], found.begins[1:]))
+    salted = per_page(found, hashes)
+    columns = {
+        **_word_signals(pages, found),
+        **line_signals(pages, found),
+        **repetition(found, salted, pages.lengths, language),
+        **common_words(found, salted, language),
+    }
+    arrays = [pa.array(columns[name]) for name in SIGNALS.names]
+    return pa.RecordBatch.from_arrays(arrays, schema=SIGNALS)
+
+
+@functools.cache
+def _values() -> UInt64[np.ndarray, "1114112"]:
+    """Returns a number per character, all different."""
+    return splitmix64(np.arange(1, scripts.CODE_POINTS + 1, dtype=np.uint64))
+
+
+def _word_signals(pages: Pages, words: Words) -> dict[str, np.ndarray]:
+    """Returns counts and shares of words.
+
+    A newline, a hash or an ellipsis per word divides by all words, those of symbols included.
+    """
+    count = len(pages.texts)
+    page = np.repeat(np.arange(count), np.diff(words.offsets))
+    flags = _of_words(words)
+    content = (flags & kind.CONTENT) != 0
+    weights = words.weights.astype(np.float64)
+    lengths = np.diff(words.begins)
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        return np.bincount(page, values, minlength=count)
+
+    everything, content_words = summed(weights), summed(weights * content)
+    ellipses = [text.count("...") + text.count("…") for text in pages.texts]
+    return {
+        "characters": pages.lengths.astype(np.int32),
+        "words": np.rint(content_words).astype(np.int32),
+        "mean_word_length": share(summed(lengths * content), content_words),
+        "alphabetic_words": share(
+            summed(weights * ((flags & (kind.ALPHABETIC | kind.UNSPACED)) != 0)), everything
+        ),
+        "hashes_per_word": share(np.array([t.count("#") for t in pages.texts]), everything),
+        "ellipses_per_word": share(np.array(ellipses), everything),
+        "list_ratio": share(np.array([t.count("\n") for t in pages.texts]), everything),
+    }
+
+
+def _of_words(words: Words) -> np.ndarray:
+    """Returns the kinds of all characters of each word together."""
+    if len(words.begins) == 1:
+        return np.zeros(0, np.uint16)
+    return np.bitwise_or.reduceat(words.flags, words.begins[:-1])
