@@ -81,7 +81,7 @@ def pages_of(corpus: Path, web: Path, most: int) -> Iterable[tuple[str, list[str
         texts = [
             json.loads(row)["text"]
             for file in sorted(folder.glob("*.jsonl.gz"))
-            for row in gzip.open(file, "rt", encoding="utf-8")
+            for row in gzip.decompress(file.read_bytes()).splitlines()
         ]
         chosen = random.Random(0)
         some = found[folder.name]

@@ -12,11 +12,16 @@ SPACE = 1  # str.isspace
 MARK = 2  # neither a letter, a combining mark nor a digit: words may begin or end at it
 EDGE = 4  # a mark that is cut off the begin and the end of a word
 ICON = 8  # a mark that is cut out of the middle of a word, too
-LETTER, LOWER, UPPER = 16, 32, 64  # of the scripts that spaCy's rules name; uncased letters are both
+LETTER, LOWER, UPPER = (
+    16,
+    32,
+    64,
+)  # of the scripts that spaCy's rules name; uncased letters are both
 DIGIT = 128  # 0 to 9
 ALPHABETIC = 256  # str.isalpha
 CONTENT = 512  # not one of the symbols that Gopher's rules leave out of words
 END_MARK = 1024  # ends a sentence
+BREAK = 4096  # ends a line for str.splitlines, as a newline does
 UNSPACED = 2048  # a letter or sign of a script whose words are not separated
 
 # spaCy 3.8, lang/char_classes.py: what it cuts off words of every language.
@@ -58,6 +63,7 @@ def flags() -> Flags:
         (ALPHABETIC, r"\p{L}"),
         (CONTENT, no_symbol),
         (END_MARK, end_marks),
+        (BREAK, r"[\r\v\f\x1c-\x1e\x85\u2028\u2029]"),
         (UNSPACED, scripts.UNSPACED_SET),
     ):
         table[scripts.characters_with(pattern)] |= np.uint16(bits)

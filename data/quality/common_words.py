@@ -10,8 +10,9 @@ from jaxtyping import Int64, UInt64
 
 from data.dedup.hashed_words import span_hashes
 from data.quality import characters as kind
-from data.quality.equal import equal
+from data.quality.equal import Equal, equal
 from data.quality.words import Words, characters_per_word
+from data.splitmix64 import splitmix64
 
 MOST_WORDS = 32  # per page
 LONGEST_WORD = 30  # characters
@@ -20,21 +21,31 @@ Places = Int64[np.ndarray, " places"]
 
 
 def common_words(
-    words: Words, hashes: UInt64[np.ndarray, " words"], language: str
+    words: Words, hashes: UInt64[np.ndarray, " words"], repeated: Equal, language: str
 ) -> dict[str, pa.ListArray]:
-    """Returns the words of each page that occur most often, and how often; the first of equals.
+    """Returns the words of each page that occur most often, and how often.
+
+    Of equally frequent words the shortest count, of those the first: stop words are short.
 
     Args:
         words: words of the pages.
         hashes: a hash per word that differs between pages.
+        repeated: words that their page repeats.
         language: code of the language.
     """
     size = max(1, int((characters_per_word(language) or 2) / 2))
-    places = _runs(words, size)
-    first, counts = _counted(span_hashes(hashes, places, places + size))
-    first = places[first]
+    if size > 1:
+        places = _runs(words, size)
+        found = equal(splitmix64(span_hashes(hashes, places, places + size)))
+        first, counts = _counted(found, len(places))
+        first = places[first]
+    else:
+        first, counts = _counted(repeated, len(hashes))
+        short = words.begins[first + 1] - words.begins[first] <= LONGEST_WORD
+        first, counts = first[short], counts[short]
     pages = np.searchsorted(words.offsets, first, side="right") - 1
-    order = np.lexsort((first, -counts, pages))
+    lengths = words.begins[first + size] - words.begins[first]
+    order = np.lexsort((first, lengths, -counts, pages))
     begins = np.searchsorted(pages[order], np.arange(len(words.offsets)))
     order = order[np.arange(len(order)) - begins[pages[order]] < MOST_WORDS]
     offsets = np.minimum(np.diff(begins), MOST_WORDS).cumsum()
@@ -48,23 +59,20 @@ def common_words(
 
 
 def _runs(words: Words, size: int) -> Places:
-    """Returns the words that are not too long, or where runs of unspaced characters begin."""
-    if size == 1:
-        return np.flatnonzero(np.diff(words.begins) <= LONGEST_WORD)
+    """Returns where runs of unspaced characters begin."""
     unspaced = (words.flags[words.begins[:-1]] & kind.UNSPACED) != 0
     count = np.append(0, np.cumsum(unspaced))
-    places = np.arange(len(unspaced) - size + 1)
+    places = np.arange(max(len(unspaced) - size + 1, 0))
     together = count[places + size] - count[places] == size
     last = words.begins[places + size] - 1
     together &= words.positions[last] - words.positions[words.begins[places]] == size - 1
     return np.flatnonzero(together)
 
 
-def _counted(hashes: UInt64[np.ndarray, " words"]) -> tuple[Places, Places]:
-    """Returns the first place of each hash, and how often it occurs."""
-    found = equal(hashes)
+def _counted(found: Equal, hashes: int) -> tuple[Places, Places]:
+    """Returns the first place of each of so many hashes, and how often the hash occurs."""
     begins = np.flatnonzero(found.is_first)
-    once = np.ones(len(hashes), bool)
+    once = np.ones(hashes, bool)
     once[found.places] = False
     first = np.concatenate((found.places[begins], np.flatnonzero(once)))
     counts = np.ones(len(first), np.int64)

@@ -1,7 +1,7 @@
 """Reasons for which a page falls, from its signals and its language's thresholds.
 
-The order is FineWeb2's: repetition, FineWeb's rules, Gopher's rules. The first rule that a page fails
-is its reason, by the name that datatrove gives it.
+The order is FineWeb2's: repetition, FineWeb's rules, Gopher's rules. The first rule that a page
+fails is its reason, by the name that datatrove gives it.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
 from data.quality.parameters import ENGLISH_THRESHOLDS, Thresholds
@@ -97,10 +96,13 @@ def _fails(rule: Rule, signals: pa.RecordBatch, thresholds: Thresholds) -> Fails
     return (values > most) | (values < fewest)
 
 
-def _stop_words(signals: pa.RecordBatch, stop_words: tuple[str, ...]) -> Int64[np.ndarray, " pages"]:
+def _stop_words(
+    signals: pa.RecordBatch, stop_words: tuple[str, ...]
+) -> Int64[np.ndarray, " pages"]:
     """Returns how many of the stop words each page holds, among its most frequent words."""
     column = signals.column("common_words")
-    among = pc.is_in(column.flatten(), pa.array(stop_words, pa.string()))
-    count = np.append(0, np.cumsum(among.to_numpy(zero_copy_only=False), dtype=np.int64))
+    words = column.flatten().dictionary_encode()
+    listed = np.array([word in stop_words for word in words.dictionary.to_pylist()], bool)
+    count = np.append(0, np.cumsum(listed[words.indices.to_numpy()]))
     offsets = column.offsets.to_numpy()
     return np.diff(count[offsets - offsets[0]])

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data.quality.repetition import REPEATED, TOP
 from data.stores.json_shapes import Count
@@ -71,7 +70,7 @@ def histograms(batch: pa.RecordBatch) -> Histograms:
     return Histograms(
         pages=batch.num_rows,
         signals={name: _counts(batch.column(name), steps_of(name)) for name in COUNTED},
-        words=pc.sum(batch.column("words")).as_py() or 0,
+        words=int(batch.column("words").to_numpy().sum(dtype=np.int64)),
         word_counts=_word_counts(batch),
     )
 

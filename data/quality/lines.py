@@ -8,22 +8,21 @@ The lines of three rules differ, and so they do here, as in datatrove:
 """
 
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt32, UInt64
+from jaxtyping import Bool, Float32, Int64, UInt64
 
 from data.dedup.hashed_words import of_spans
 from data.quality import characters as kind
 from data.quality.characters import code_points_of
 from data.quality.equal import equal
+from data.quality.pages import Pages
 from data.quality.words import Words
 from data.splitmix64 import splitmix64
 
 SHORT_LINE = 30  # characters of the longest short line (FineWeb)
 PARAGRAPHS = re.compile(r"\n{2,}")
-OTHER_BREAKS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 
 Shares = dict[str, Float32[np.ndarray, " pages"]]
 
@@ -57,37 +56,20 @@ class Lines(NamedTuple):
         return self.ends - self.begins
 
 
-class Pages(NamedTuple):
-    """Characters of pages.
+def line_signals(
+    pages: Pages, words: Words, sums: UInt64[np.ndarray, " characters_and_1"]
+) -> Shares:
+    """Returns a share per page for each rule.
 
-    Attributes:
-        texts: text of each page.
-        codes: characters of all pages, each page followed by a newline.
-        offsets: index of each page's first character, and the number of characters.
-        sums: prefix sums of hashes of the characters that are no white space.
+    Args:
+        pages: characters of the pages.
+        words: words of the pages.
+        sums: prefix sums of hashes of the words' characters.
     """
-
-    texts: Sequence[str]
-    codes: UInt32[np.ndarray, " characters"]
-    offsets: Int64[np.ndarray, " pages_and_1"]
-    sums: UInt64[np.ndarray, " visible_and_1"]
-
-    @property
-    def lengths(self) -> Int64[np.ndarray, " pages"]:
-        """Number of characters of each page."""
-        return np.diff(self.offsets) - 1
-
-    def counts(self, lines: Lines, weights: np.ndarray | None = None) -> np.ndarray:
-        """Returns the number of lines of each page, or the sum of their weights."""
-        return np.bincount(lines.pages, weights, minlength=len(self.texts))
-
-
-def line_signals(pages: Pages, words: Words) -> Shares:
-    """Returns a share per page for each rule."""
     ends = np.flatnonzero(pages.codes == ord("\n"))
-    lines = _lines(np.append(0, ends[:-1] + 1), ends, pages, words)
-    other = any(mark in text for text in pages.texts for mark in OTHER_BREAKS)
-    broken = _between_any_breaks(pages, words) if other else lines
+    lines = _lines(np.append(0, ends[:-1] + 1), ends, pages, words, sums)
+    breaks = np.flatnonzero(pages.flags & kind.BREAK)
+    broken = _between_any_breaks(breaks, ends, pages, words, sums) if len(breaks) else lines
     return _gopher(pages, lines) | _marked(pages, broken, words) | _fineweb(pages, lines)
 
 
@@ -96,25 +78,33 @@ def share(part: np.ndarray, whole: np.ndarray) -> Float32[np.ndarray, " pages"]:
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0).astype(np.float32)
 
 
-def _lines(begins: np.ndarray, ends: np.ndarray, pages: Pages, words: Words) -> Lines:
+def counts(
+    lines: Lines, pages: Pages, weights: Int64[np.ndarray, " lines"] | None = None
+) -> np.ndarray:
+    """Returns the number of lines of each page, or the sum of their weights."""
+    return np.bincount(lines.pages, weights, minlength=len(pages.texts))
+
+
+def _lines(
+    begins: np.ndarray, ends: np.ndarray, pages: Pages, words: Words, sums: np.ndarray
+) -> Lines:
     numbers = np.searchsorted(pages.offsets, begins, side="right") - 1
     first, last = (np.searchsorted(words.positions, each) for each in (begins, ends))
     # Two lines with the same letters are equal if they are as long, whatever their white space is.
     salts = splitmix64((numbers << 32 | ends - begins).astype(np.uint64))
-    return Lines(
-        begins, ends, numbers, first, last, splitmix64(of_spans(pages.sums, first, last) ^ salts)
-    )
+    hashes = splitmix64(of_spans(sums, first, last) ^ salts)
+    return Lines(begins, ends, numbers, first, last, hashes)
 
 
-def _between_any_breaks(pages: Pages, words: Words) -> Lines:
+def _between_any_breaks(
+    breaks: np.ndarray, newlines: np.ndarray, pages: Pages, words: Words, sums: np.ndarray
+) -> Lines:
     """Returns the lines as str.splitlines; a carriage return and a newline are one break."""
-    codes = pages.codes
-    breaks = np.isin(codes, code_points_of(OTHER_BREAKS + "\n"))
-    pair = np.append((codes[:-1] == ord("\r")) & (codes[1:] == ord("\n")), False)
-    pair[pages.offsets[1:] - 2] = False  # the newline was put behind the page
-    ends = np.flatnonzero(breaks & ~np.append(False, pair[:-1]))
-    begins = np.append(0, ends[:-1] + 1 + pair[ends[:-1]])
-    return _lines(begins, ends, pages, words)
+    returned = breaks[pages.codes[breaks] == ord("\r")] + 1
+    second = np.intersect1d(np.setdiff1d(newlines, pages.offsets[1:] - 1), returned)
+    ends = np.setdiff1d(np.union1d(breaks, newlines), second)
+    begins = np.append(0, ends[:-1] + 1 + np.isin(ends[:-1] + 1, second))
+    return _lines(begins, ends, pages, words, sums)
 
 
 def _repeated(pages: Pages, lines: Lines) -> tuple[np.ndarray, np.ndarray]:
@@ -123,17 +113,17 @@ def _repeated(pages: Pages, lines: Lines) -> tuple[np.ndarray, np.ndarray]:
     again = np.zeros(len(lines.hashes), bool)
     again[found.places[~found.is_first]] = True
     repeated = lines.those(again)
-    return pages.counts(repeated), pages.counts(repeated, repeated.lengths)
+    return counts(repeated, pages), counts(repeated, pages, repeated.lengths)
 
 
 def _gopher(pages: Pages, lines: Lines) -> Shares:
     some = lines.those(lines.lengths > 0)
     begin = np.array([text.startswith("\n") for text in pages.texts], bool)  # an empty first line
     end = np.array([text.endswith("\n") for text in pages.texts], bool)
-    count, characters = _repeated(pages, some)
+    again, characters = _repeated(pages, some)
     paragraphs = np.array([_repeated_paragraphs(text) for text in pages.texts]).reshape(-1, 2)
     return {
-        "dup_line_frac": share(count + (begin & end), pages.counts(some) + begin + end),
+        "dup_line_frac": share(again + (begin & end), counts(some, pages) + begin + end),
         "dup_line_char_frac": share(characters, pages.lengths),
         "dup_para_frac": paragraphs[:, 0].astype(np.float32),
         "dup_para_char_frac": share(paragraphs[:, 1], pages.lengths),
@@ -165,22 +155,22 @@ def _marked(pages: Pages, lines: Lines, words: Words) -> Shares:
     three &= (words.codes[last - 2] == dot) & (words.codes[third] == dot)
     three &= words.positions[last - 1] - words.positions[third] == 2
     ellipses = visible.those(three | (words.codes[last - 1] == ord("…")))
-    count = pages.counts(lines)
+    number = counts(lines, pages)
     return {
-        "bullet_lines": share(pages.counts(bullets), count),
-        "ellipsis_lines": share(pages.counts(ellipses), count),
+        "bullet_lines": share(counts(bullets, pages), number),
+        "ellipsis_lines": share(counts(ellipses, pages), number),
     }
 
 
 def _fineweb(pages: Pages, lines: Lines) -> Shares:
     visible = lines.those(lines.first < lines.last)
-    count = pages.counts(visible)
-    last = kind.flags()[pages.codes[visible.ends - 1]]
+    number = counts(visible, pages)
+    last = pages.flags[visible.ends - 1]
     ended = visible.those((last & kind.END_MARK) != 0)
     short = visible.those(visible.lengths <= SHORT_LINE)
-    characters = pages.lengths - (pages.counts(lines) - 1)  # without newlines
+    characters = pages.lengths - (counts(lines, pages) - 1)  # without newlines
     return {
-        "line_punct_ratio": share(pages.counts(ended), count),
-        "short_line_ratio": share(pages.counts(short), count),
+        "line_punct_ratio": share(counts(ended, pages), number),
+        "short_line_ratio": share(counts(short, pages), number),
         "char_dup_ratio": share(_repeated(pages, visible)[1], characters),
     }

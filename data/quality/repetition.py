@@ -13,8 +13,9 @@ In scripts without spaces an n-gram is as many characters as have the content of
 import numpy as np
 from jaxtyping import Float32, Int64, UInt64
 
-from data.dedup.hashed_words import span_hashes
+from data.dedup.hashed_words import of_spans, prefix_sums
 from data.quality.equal import Equal, equal
+from data.quality.lines import share
 from data.quality.words import Words, characters_per_word
 from data.splitmix64 import splitmix64
 
@@ -23,7 +24,7 @@ Keys = UInt64[np.ndarray, " keys"]
 
 
 def per_page(words: Words, hashes: UInt64[np.ndarray, " words"]) -> np.ndarray:
-    """Returns hashes of words that differ between pages, so that no n-gram of two pages is equal."""
+    """Returns hashes of words that differ between pages, as n-grams of two pages never match."""
     counts = np.diff(words.offsets)
     pages = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
     return splitmix64(hashes + pages * np.uint64(0x9E3779B97F4A7C15))
@@ -31,7 +32,8 @@ def per_page(words: Words, hashes: UInt64[np.ndarray, " words"]) -> np.ndarray:
 
 def repetition(
     words: Words,
-    hashes: UInt64[np.ndarray, " words"],
+    hashes: Keys,
+    repeated: Equal,
     lengths: Int64[np.ndarray, " pages"],
     language: str,
 ) -> dict[str, Float32[np.ndarray, " pages"]]:
@@ -40,30 +42,32 @@ def repetition(
     Args:
         words: words of the pages.
         hashes: a hash per word that differs between pages.
+        repeated: words that their page repeats.
         lengths: number of characters of each page.
         language: code of the language, which decides how long n words are in unspaced scripts.
     """
     scale = characters_per_word(language) or 1
-    found = Equal(np.arange(len(hashes)), np.arange(len(hashes)))
+    sums = prefix_sums(hashes)
     shares = {}
     for n in TOP + REPEATED:
         size = round(n * scale)
-        found = _repeated_runs(words, hashes, found.places, size)
+        repeated = _repeated_runs(words, sums, repeated, size)
         if n in TOP:
-            shares[f"top_{n}_gram"] = _most_frequent(words, found, size) / lengths
+            shares[f"top_{n}_gram"] = share(_most_frequent(words, repeated, size), lengths)
         else:
-            shares[f"duplicated_{n}_n_grams"] = _left_to_right(words, found, size) / lengths
-    return {name: share.astype(np.float32) for name, share in shares.items()}
+            shares[f"duplicated_{n}_n_grams"] = share(
+                _left_to_right(words, repeated, size), lengths
+            )
+    return shares
 
 
-def _repeated_runs(words: Words, hashes: Keys, among: Int64[np.ndarray, " some"], n: int) -> Equal:
-    """Returns the n-grams, among those that begin at some words, which their page repeats."""
-    among = np.sort(among)
+def _repeated_runs(words: Words, sums: Keys, shorter: Equal, n: int) -> Equal:
+    """Returns the n-grams that their page repeats, among those that begin as repeated ones do."""
+    places = np.sort(shorter.places)
     ends = words.offsets[1:]
-    last = ends[np.searchsorted(ends, among, side="right")]
-    among = among[among + n <= last]
-    found = equal(splitmix64(span_hashes(hashes, among, among + n)))
-    return Equal(among[found.places], found.groups)
+    places = places[places + n <= ends[np.searchsorted(ends, places, side="right")]]
+    found = equal(splitmix64(of_spans(sums, places, places + n)))
+    return Equal(places[found.places], found.groups)
 
 
 def _characters(words: Words, positions: Int64[np.ndarray, " some"], n: int) -> np.ndarray:

@@ -4,7 +4,7 @@ Sources: Rae et al. 2021 (Gopher), section A.1.1 and table A1; Penedo et al. 202
 datatrove 0.10.1 computes them. Nothing here depends on a threshold or on a list of stop words, so
 that both may change later (`decisions`).
 
-A list of stop words asks which of its words a page holds. Each page therefore keeps its 32 most
+A list of stop words asks which of them a page holds. Each page therefore keeps its 32 most
 frequent words with their counts: stop words are among them in any text that deserves the name.
 """
 
@@ -19,9 +19,11 @@ from data import scripts
 from data.dedup.hashed_words import chunks_of, of_spans, prefix_sums
 from data.quality import characters as kind
 from data.quality.common_words import common_words
-from data.quality.lines import Pages, line_signals, share
+from data.quality.equal import equal
+from data.quality.lines import line_signals, share
+from data.quality.pages import Pages, joined
 from data.quality.repetition import REPEATED, TOP, per_page, repetition
-from data.quality.words import Words, joined, words
+from data.quality.words import Words, words
 from data.splitmix64 import splitmix64
 
 SHARES = (
@@ -61,22 +63,22 @@ def signals(texts: Sequence[str], language: str) -> pa.RecordBatch:
         language: code of the pages' language, which decides how words are cut (`words`).
     """
     parts = [_of_chunk(chunk, language) for chunk in chunks_of(texts)]
-    table = pa.Table.from_batches(parts, SIGNALS).combine_chunks()
-    return table.to_batches()[0] if parts else SIGNALS.empty_table().to_batches()[0]
+    if not parts:
+        return pa.RecordBatch.from_pylist([], SIGNALS)
+    return pa.Table.from_batches(parts, SIGNALS).combine_chunks().to_batches()[0]
 
 
 def _of_chunk(texts: list[str], language: str) -> pa.RecordBatch:
-    codes, offsets = joined(texts)
-    found = words(codes, offsets, language)
+    pages = joined(texts)
+    found = words(pages, language)
     sums = prefix_sums(_values()[found.codes])
-    pages = Pages(texts, codes, offsets, sums)
-    hashes = splitmix64(of_spans(sums, found.begins[:-1], found.begins[1:]))
-    salted = per_page(found, hashes)
+    hashes = per_page(found, of_spans(sums, found.begins[:-1], found.begins[1:]))
+    repeated = equal(hashes)
     columns = {
         **_word_signals(pages, found),
-        **line_signals(pages, found),
-        **repetition(found, salted, pages.lengths, language),
-        **common_words(found, salted, language),
+        **line_signals(pages, found, sums),
+        **repetition(found, hashes, repeated, pages.lengths, language),
+        **common_words(found, hashes, repeated, language),
     }
     arrays = [pa.array(columns[name]) for name in SIGNALS.names]
     return pa.RecordBatch.from_arrays(arrays, schema=SIGNALS)
@@ -93,29 +95,41 @@ def _word_signals(pages: Pages, words: Words) -> dict[str, np.ndarray]:
 
     A newline, a hash or an ellipsis per word divides by all words, those of symbols included.
     """
-    count = len(pages.texts)
-    page = np.repeat(np.arange(count), np.diff(words.offsets))
-    flags = _of_words(words)
+    numbers = np.repeat(np.arange(len(pages.texts)), np.diff(words.offsets))
+    flags, lengths = _of_words(words), np.diff(words.begins)
     content = (flags & kind.CONTENT) != 0
-    weights = words.weights.astype(np.float64)
-    lengths = np.diff(words.begins)
+    letters = (flags & (kind.ALPHABETIC | kind.UNSPACED)) != 0
 
     def summed(values: np.ndarray) -> np.ndarray:
-        return np.bincount(page, values, minlength=count)
+        return np.bincount(numbers, values, minlength=len(pages.texts))
 
-    everything, content_words = summed(weights), summed(weights * content)
-    ellipses = [text.count("...") + text.count("…") for text in pages.texts]
+    everything, content_words = summed(words.weights), summed(words.weights * content)
+    hashes, ellipses = _symbols(pages, words)
+    newlines = np.add.reduceat(pages.codes == ord("\n"), pages.offsets[:-1], dtype=np.int64) - 1
     return {
         "characters": pages.lengths.astype(np.int32),
         "words": np.rint(content_words).astype(np.int32),
         "mean_word_length": share(summed(lengths * content), content_words),
-        "alphabetic_words": share(
-            summed(weights * ((flags & (kind.ALPHABETIC | kind.UNSPACED)) != 0)), everything
-        ),
-        "hashes_per_word": share(np.array([t.count("#") for t in pages.texts]), everything),
-        "ellipses_per_word": share(np.array(ellipses), everything),
-        "list_ratio": share(np.array([t.count("\n") for t in pages.texts]), everything),
+        "alphabetic_words": share(summed(words.weights * letters), everything),
+        "hashes_per_word": share(hashes, everything),
+        "ellipses_per_word": share(ellipses, everything),
+        "list_ratio": share(newlines, everything),
     }
+
+
+def _symbols(pages: Pages, words: Words) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the number of hashes and of ellipses of each page; three dots are one."""
+    codes, positions = words.codes[words.marks], words.positions[words.marks]
+
+    def per_page(at: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        numbers = np.searchsorted(pages.offsets, at, side="right") - 1
+        return np.bincount(numbers, weights, minlength=len(pages.texts))
+
+    dots = positions[codes == ord(".")]
+    begins = np.flatnonzero(np.diff(dots, prepend=-2) != 1)
+    runs = np.diff(np.append(begins, len(dots)))
+    ellipses = per_page(positions[codes == ord("…")])
+    return per_page(positions[codes == ord("#")]), ellipses + per_page(dots[begins], runs // 3)
 
 
 def _of_words(words: Words) -> np.ndarray:

@@ -42,8 +42,20 @@ NO_LENGTHS = {"min_avg_word_length": None, "max_avg_word_length": None}
 Moments = dict[str, tuple[float, float]]
 """Mean and standard deviation of each signal."""
 
-# Mean and deviation of English pages
-ENGLISH: Moments = {}
+# Mean and deviation of 1,267 English pages: web pages, help pages, guides, stories, news.
+ENGLISH: Moments = {
+    "dup_line_frac": (0.0198, 0.0584),
+    "top_2_gram": (0.0452, 0.0479),
+    "top_3_gram": (0.0446, 0.0616),
+    "top_4_gram": (0.0454, 0.0731),
+    "duplicated_5_n_grams": (0.0299, 0.0514),
+    "duplicated_6_n_grams": (0.0212, 0.0450),
+    "duplicated_7_n_grams": (0.0162, 0.0403),
+    "duplicated_8_n_grams": (0.0134, 0.0370),
+    "duplicated_9_n_grams": (0.0109, 0.0335),
+    "duplicated_10_n_grams": (0.0092, 0.0308),
+    "mean_word_length": (4.5599, 0.6144),
+}
 
 
 def derived(counts: Mapping[str, Histograms]) -> dict[str, Thresholds]:
@@ -70,9 +82,7 @@ def stop_words(counts: Histograms) -> tuple[str, ...]:
     if counts.words < FEWEST_WORDS:
         return ()
     letters = [
-        (-count, word)
-        for word, count in counts.word_counts.items()
-        if any(map(str.isalpha, word))
+        (-count, word) for word, count in counts.word_counts.items() if any(map(str.isalpha, word))
     ]
     ordered = sorted(letters)
     for share in STOP_WORD_SHARES:
@@ -92,24 +102,22 @@ def moments(counts: Histograms) -> Moments:
     found = {}
     for name, pages in counts.signals.items():
         values = np.array(list(pages), float) / steps_of(name)
-        mean, square = np.average(np.stack((values, values**2)), axis=1, weights=list(pages.values()))
+        mean, square = np.average(
+            np.stack((values, values**2)), axis=1, weights=list(pages.values())
+        )
         found[name] = (float(mean), float(np.sqrt(max(square - mean**2, 0))))
     return found
 
 
-def _derived(
-    code: str, own: Histograms, script: Histograms, english: Moments
-) -> Thresholds:
-    for counts, name in ((own, "language"), (script, "script")):
+def _derived(code: str, own: Histograms, script: Histograms, english: Moments) -> Thresholds:
+    moved, source = NO_LENGTHS, "english"
+    for counts, name in ((script, "script"), (own, "language")):
         if counts.pages >= FEWEST_PAGES:
-            moved = _by_deviations(moments(counts), english) | _by_tail(counts)
-            break
-    else:
-        moved, name = NO_LENGTHS, "english"
+            moved, source = _by_deviations(moments(counts), english) | _by_tail(counts), name
     if characters_per_word(code) is not None:
-        moved |= NO_LENGTHS
+        moved = moved | NO_LENGTHS
     return msgspec.structs.replace(
-        ENGLISH_THRESHOLDS, stop_words=stop_words(own), pages_of=name, **moved
+        ENGLISH_THRESHOLDS, stop_words=stop_words(own), pages_of=source, **moved
     )
 
 
@@ -132,8 +140,8 @@ def _by_deviations(own: Moments, english: Moments) -> dict[str, Any]:
         "dup_n_grams": tuple(
             (n, ratio(f"duplicated_{n}_n_grams", most)) for n, most in gopher.dup_n_grams
         ),
-        "min_avg_word_length": max(round(moved(WORD_LENGTH, 3)), 0),
-        "max_avg_word_length": max(round(moved(WORD_LENGTH, 10)), 1),
+        "min_avg_word_length": max(round(moved(WORD_LENGTH, 3.0)), 0),
+        "max_avg_word_length": max(round(moved(WORD_LENGTH, 10.0)), 1),
     }
 
 
@@ -148,7 +156,7 @@ def _by_tail(own: Histograms) -> dict[str, Any]:
 
 
 def _quantile(counts: Histograms, signal: str, share: float) -> float:
-    """Returns a bound beyond which at most so many pages lie: the outer edge of the quantile's step.
+    """Returns a bound beyond which at most so many pages lie: the outer edge of a step.
 
     Args:
         counts: counts of the language.

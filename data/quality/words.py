@@ -1,8 +1,8 @@
 """Words of many pages at once: where each begins in the characters that are not white space.
 
-Words are those of spaCy's rules for all languages, on which datatrove's decisions rest: text is cut
-at white space, marks are cut off both ends of a word, and some marks cut a word in two (`characters`
-has the lists). Each mark is a word of its own.
+Words are those of spaCy's rules, on which datatrove's decisions rest: text is cut at white space,
+marks are cut off both ends of a word, and some marks cut a word in two (`characters` has the
+lists). Each mark is a word of its own.
 
     "(Hello," she said...   ->   " ( Hello , " she said ...
     state-of-the-art        ->   state - of - the - art
@@ -16,20 +16,29 @@ Chinese, 3 in Japanese, and 6 in Thai, Lao, Khmer and Burmese (`data.dedup.hashe
 needs no such number: its syllables, which a mark separates, are its words.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt16, UInt32
+from jaxtyping import Bool, Float64, Int64, UInt16, UInt32
 
-from data import languages, scripts
+from data import languages
 from data.dedup.hashed_words import CHARACTERS_PER_WORD
 from data.quality import characters as kind
+from data.quality.pages import Pages
 
-ELISIONS = {"fr", "it", "ca", "lb"}
-DIGITS_AND_HYPHENS = {"en", "fy", "id", "ms"}
-WHOLE_HYPHENS = set("de es co pt fr ca sv da no nl hu ro fi lb".split())
-EVERY_MARK = set("hi mr ne bn gu pa ta te kn ml si ur sd ps".split())
+# How spaCy's rules differ between languages, as far as that moves numbers of words: at hyphens
+# ("MIME-Typ" is a word in German), between digits ("1-2"), at "COVID-19", "5." and "l'eau",
+# and where a full stop is cut off after letters without case alone.
+# fmt: off
+WHOLE_HYPHENS = {"ca", "co", "da", "de", "el", "es", "fi", "fr", "hu",
+                 "ky", "lb", "nl", "no", "pt", "ro", "sr", "sv"}
+WHOLE_RANGES = {"co", "da", "el", "es", "fi", "hu", "lt", "nl", "no", "pt", "ro", "sv"}
+DIGITS_AND_HYPHENS = {"haw", "id", "jv", "mg", "mi", "ms", "pl", "sm", "su"}
+ORDINALS = {"da", "de", "el", "hu", "no", "sl", "sr", "tr"}
+STOPS_AFTER_LETTERS = {"am", "ar", "fa"}
+ELISIONS = {"ca", "fr", "it", "lb"}
+EVERY_MARK = {"bn", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "ps", "sd", "si", "ta", "te", "ur"}
+# fmt: on
 INDIC_MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~।॥؉؊،؞٪٫٬٭۔"
 ONLY_BEFORE = "§%=$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
 TSHEG = "་༌"  # ends a syllable of Tibetan
@@ -46,6 +55,7 @@ class Words(NamedTuple):
         flags: kinds of the characters.
         positions: place of each character in the pages' text, each page followed by a newline.
         begins: index of each word's first character, and the number of characters.
+        marks: index of each character that is neither a letter nor a digit.
         offsets: index of each page's first word, and the number of words.
         weights: number of words that each stands for: 1, or less for characters of scripts without
             spaces.
@@ -54,62 +64,52 @@ class Words(NamedTuple):
     codes: UInt32[np.ndarray, " characters"]
     flags: UInt16[np.ndarray, " characters"]
     positions: Int64[np.ndarray, " characters"]
+    marks: Positions
     begins: Int64[np.ndarray, " words_and_1"]
     offsets: Int64[np.ndarray, " pages_and_1"]
-    weights: Float32[np.ndarray, " words"]
+    weights: Float64[np.ndarray, " words"]
 
 
 def characters_per_word(language: str) -> float | None:
     """Returns how many characters have the content of a word, or None if spaces separate words."""
     found = languages.find(language)
-    return None if found is None else CHARACTERS_PER_WORD.get(found.script)
+    number = None if found is None else CHARACTERS_PER_WORD.get(found.script)
+    return None if number is None else float(number)
 
 
-def words(
-    codes: UInt32[np.ndarray, " all"], pages: Int64[np.ndarray, " pages_and_1"], language: str
-) -> Words:
-    """Returns the words of pages of a language.
-
-    Args:
-        codes: characters of all pages, each page followed by a newline.
-        pages: index of each page's first character, and the number of characters.
-        language: code of the language, which decides how words are cut.
-    """
-    all_flags = kind.flags()[codes]
-    positions = np.flatnonzero((all_flags & kind.SPACE) == 0)
-    codes, flags = codes[positions], all_flags[positions]
+def words(pages: Pages, language: str) -> Words:
+    """Returns the words of pages of a language, which decides how words are cut."""
+    positions = np.flatnonzero((pages.flags & kind.SPACE) == 0)
+    codes, flags = pages.codes[positions], pages.flags[positions]
     cut = np.ones(len(codes) + 1, bool)  # whether a word begins; the last stands for the end
     np.not_equal(np.diff(positions), 1, out=cut[1:-1])
-    _cut_at_marks(codes, flags, cut, language)
+    marks = np.flatnonzero(flags & kind.MARK)
+    _cut_at_marks(_Around(codes, flags, cut, marks), cut, language)
     per_word = characters_per_word(language)
-    if per_word is not None:
-        unspaced = (flags & kind.UNSPACED) != 0
-        cut[:-1] |= unspaced
-        cut[1:] |= unspaced
+    unspaced = ((flags & kind.UNSPACED) != 0) & (per_word is not None)
+    cut[:-1] |= unspaced
+    cut[1:] |= unspaced
     begins = np.flatnonzero(cut)
     first = begins[:-1]
-    offsets = np.searchsorted(first, np.searchsorted(positions, pages))
-    weights = np.ones(len(first), np.float32)
-    if per_word is not None:
-        weights[unspaced[first]] = 1 / per_word
-    return Words(codes, flags, positions, begins, offsets, weights)
+    offsets = np.searchsorted(first, np.searchsorted(positions, pages.offsets))
+    weights = np.where(unspaced[first], 1 / (per_word or 1), 1.0)
+    return Words(codes, flags, positions, marks, begins, offsets, weights)
 
 
 def _cut_at_marks(
-    codes: UInt32[np.ndarray, " characters"],
-    flags: UInt16[np.ndarray, " characters"],
-    cut: Bool[np.ndarray, " characters_and_1"],
-    language: str,
+    around: "_Around", cut: Bool[np.ndarray, " characters_and_1"], language: str
 ) -> None:
-    """Marks in `cut` where words begin beside marks."""
-    at = np.flatnonzero(flags & kind.MARK)
-    around = _Around(codes, flags, cut, at)
+    """Sets in `cut` where words begin beside marks."""
+    if not len(around.at):
+        return
     if language in EVERY_MARK:
         _cut_every_mark(around, cut)
         return
+    _cut_edges(around, cut, language)
     _cut_inside(around, cut, language)
-    _cut_edges(around, cut)
-    cut[at[around.dots_before]] = False  # dots stay together
+    if language not in WHOLE_HYPHENS:
+        _cut_possessives(around, cut)
+    cut[around.at[around.dots_before]] = False  # dots stay together
 
 
 class _Around:
@@ -137,9 +137,7 @@ def _cut_every_mark(around: _Around, cut: Bool[np.ndarray, " characters_and_1"])
     cut[around.at[alone]] = cut[around.at[alone] + 1] = True
 
 
-def _cut_inside(
-    around: _Around, cut: Bool[np.ndarray, " characters_and_1"], language: str
-) -> None:
+def _cut_inside(around: _Around, cut: Bool[np.ndarray, " characters_and_1"], language: str) -> None:
     """Cuts words in two at a mark between letters or digits, and at dots and icons anywhere."""
     before, after, code = around.before, around.after, around.code
 
@@ -147,47 +145,68 @@ def _cut_inside(
         return ((before & left) != 0) & ((after & right) != 0)
 
     letters = between(kind.LETTER, kind.LETTER)
+    hyphened = letters & (language not in WHOLE_HYPHENS)
+    if language in DIGITS_AND_HYPHENS:
+        hyphened = between(kind.LETTER | kind.DIGIT, kind.LETTER | kind.DIGIT)
+    operators = "+*^" if language in WHOLE_RANGES else "+*^-"
     alone = (
-        (letters & around.one_of("," if language in WHOLE_HYPHENS else ",-–—~"))
+        (hyphened & around.one_of("-–—~"))
+        | (letters & (code == ord(",")))
         | (between(kind.LETTER | kind.DIGIT, kind.LETTER) & around.one_of(":<>=/"))
         | (between(kind.LOWER, kind.UPPER) & (code == ord(".")))
-        | (between(kind.DIGIT, kind.DIGIT) & around.one_of("+-*^"))
-        | ((around.flag & kind.ICON) != 0)
-        | around.dots
+        | (between(kind.DIGIT, kind.DIGIT) & around.one_of(operators))
     )
+    alone &= ~_in_addresses(around)
+    alone |= ((around.flag & kind.ICON) != 0) | around.dots
     cut[around.at[alone]] = cut[around.at[alone] + 1] = True
     cut[around.at[around.one_of(TSHEG)] + 1] = True
     if language in ELISIONS:
         cut[around.at[letters & around.one_of("'’")] + 1] = True
 
 
-def _cut_edges(around: _Around, cut: Bool[np.ndarray, " characters_and_1"]) -> None:
+def _in_addresses(around: _Around) -> Bool[np.ndarray, " marks"]:
+    """Returns which marks are in a run with :// or with @ between letters or digits."""
+    alike = kind.LETTER | kind.DIGIT
+    at_sign = (around.code == ord("@")) & ((around.before & alike) != 0)
+    at_sign &= (around.after & alike) != 0
+    colon = np.flatnonzero(around.code == ord(":"))
+    slashes = around.codes[np.minimum(around.at[colon, None] + (1, 2), len(around.codes) - 1)]
+    at_sign[colon[(slashes == ord("/")).all(axis=1)]] = True
+    if not at_sign.any():
+        return at_sign
+    run = np.cumsum(around.cut)[around.at]
+    return np.isin(run, run[at_sign])
+
+
+def _cut_edges(around: _Around, cut: Bool[np.ndarray, " characters_and_1"], language: str) -> None:
     """Cuts marks off both ends of each run without white space, as long as there are some."""
     edge = ((around.flag & kind.EDGE) != 0) | around.dots
-    digit_before = (around.before & kind.DIGIT) != 0
     prefix = edge | around.one_of(ONLY_BEFORE)
     prefix |= (around.code == ord("+")) & ((around.after & kind.DIGIT) == 0)
-    suffix = edge | (digit_before & around.one_of(CURRENCIES + "+"))
-    suffix |= (around.code == ord(".")) & _ends_a_sentence(around)
     adjacent = np.diff(around.at, prepend=-2) == 1
-    prefixes = _reached(prefix, around.first, adjacent)
+    cut[around.at[_reached(prefix, around.first, adjacent)] + 1] = True
+    digit_before = (around.before & kind.DIGIT) != 0
+    suffix = edge | (digit_before & around.one_of(CURRENCIES + "+"))
+    stop = (around.code == ord(".")) & _ends_a_sentence(around, cut, language)
+    suffix |= stop & ~digit_before if language in ORDINALS else stop
     backwards = np.append(adjacent[1:], False)[::-1]
-    suffixes = _reached(suffix[::-1], around.last[::-1], backwards)[::-1]
-    cut[around.at[prefixes] + 1] = True
-    cut[around.at[suffixes]] = True
-    _cut_possessives(around, cut)
+    cut[around.at[_reached(suffix[::-1], around.last[::-1], backwards)[::-1]]] = True
 
 
-def _ends_a_sentence(around: _Around) -> Bool[np.ndarray, " marks"]:
-    """Returns which marks follow a small letter, a digit, a mark or two capitals."""
-    before = around.before
-    capital = (before & (kind.UPPER | kind.LOWER)) == kind.UPPER
-    second = np.maximum(around.at - 2, 0)
-    two = capital & ((around.flags[second] & kind.UPPER) != 0)
-    two &= ~around.cut[np.maximum(around.at - 1, 0)]
-    marks = np.isin(around.codes[np.maximum(around.at - 1, 0)], kind.code_points_of("%²-+"))
-    marks &= ~around.first
-    return ((before & (kind.LOWER | kind.DIGIT | kind.EDGE)) != 0) | two | marks
+def _ends_a_sentence(
+    around: _Around, cut: Bool[np.ndarray, " characters_and_1"], language: str
+) -> Bool[np.ndarray, " marks"]:
+    """Returns which marks follow a small letter, a digit, a mark or two capitals; not "a."."""
+    before, previous = around.before, np.maximum(around.at - 1, 0)
+    second = around.flags[np.maximum(around.at - 2, 0)]
+    capitals = (before & second & kind.UPPER) != 0
+    capitals &= ~around.cut[previous]
+    if language in STOPS_AFTER_LETTERS:
+        return capitals
+    marks = np.isin(around.codes[previous], kind.code_points_of("%²-+")) & ~around.first
+    ends = ((before & (kind.LOWER | kind.DIGIT | kind.EDGE)) != 0) | marks | capitals
+    letter = around.codes[previous] - np.uint32(ord("a")) < 26
+    return ends & ~(letter & cut[previous])
 
 
 def _reached(
@@ -208,9 +227,3 @@ def _cut_possessives(around: _Around, cut: Bool[np.ndarray, " characters_and_1"]
     quotes = around.at[around.one_of("'’") & ~around.first & ~around.last]
     s = np.isin(around.codes[quotes + 1], kind.code_points_of("sS"))
     cut[quotes[s & cut[quotes + 2]]] = True
-
-
-def joined(texts: Sequence[str]) -> tuple[np.ndarray, Int64[np.ndarray, " pages_and_1"]]:
-    """Returns the characters of pages, each followed by a newline, and where each page begins."""
-    codes = scripts.code_points("".join(text + "\n" for text in texts))
-    return codes, np.cumsum([0, *(len(text) + 1 for text in texts)])

@@ -1,0 +1,116 @@
+"""Reasons follow the bounds of each signal, in order, and a looser threshold rejects no more."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.quality.decisions import reason_names, reasons
+from data.quality.signals import signals
+from data.quality.thresholds import Thresholds
+
+PROSE = (
+    "It was the best of times, and it was the worst of times that we have seen with our own eyes.\n"
+    "There is nothing that anybody could be sure of, but everything has to come to an end.\n"
+    "A page like this one has to pass every rule, with all of its forty or sixty words of text."
+)
+ENGLISH = Thresholds(stop_words=("the", "be", "to", "of", "and", "that", "have", "with"))
+PAIRS = [a + b for a in "abcdefghij" for b in "klmnopqr"]
+LINES = [" ".join(pair + "ed" for pair in PAIRS[at : at + 8]) + "." for at in range(0, 80, 8)]
+PAGES = {
+    None: PROSE,
+    "gopher_empty": "",
+    "gopher_dup_line_frac": "\n".join(["Same line of words.", "Another line of words."] * 9),
+    "gopher_top_2_gram": "to be " * 30,
+    "gopher_duplicated_5_n_grams": PROSE + "\n" + PROSE.replace("\n", " "),
+    "fineweb_line_punct_ratio": PROSE.replace(".", ""),
+    "fineweb_list_ratio": "\n".join(pair + "." for pair in PAIRS),
+    "gopher_short_doc": "\n".join(LINES[:4]),
+    "gopher_below_avg_threshold": " ".join(PAIRS) + ".",
+    "gopher_above_avg_threshold": " ".join(6 * pair for pair in PAIRS) + ".",
+    "gopher_too_many_hashes": PROSE.replace(" ", " #", 12),
+    "gopher_too_many_ellipsis": PROSE.replace(" ", "… ", 12),
+    "gopher_too_many_bullets": "\n".join("- " + line for line in LINES),
+    "gopher_too_many_end_ellipsis": "\n".join(LINES).replace(".", "...", 4),
+    "gopher_below_alpha_threshold": " ".join(f"{p}ed {n + 1000}!" for n, p in enumerate(PAIRS)),
+    "gopher_enough_stop_words": PROSE.upper(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", PAGES)
+def test_a_page_falls_for_its_rule(reason: str | None) -> None:
+    assert reasons(signals([PAGES[reason]], "en"), ENGLISH) == [reason]
+
+
+def test_reasons_are_listed_in_the_order_in_which_they_count() -> None:
+    names = reason_names()
+    assert set(PAGES) - {None} <= set(names)
+    assert names[0] == "gopher_empty"
+    assert names.index("gopher_top_2_gram") < names.index("fineweb_line_punct_ratio")
+
+
+def test_rules_that_are_off_reject_nothing() -> None:
+    off = {
+        name: () if name.endswith("grams") else None
+        for name in Thresholds.__struct_fields__
+        if name not in ("min_stop_words", "stop_words", "pages_of")
+    }
+    found = reasons(signals(list(PAGES.values()), "en"), Thresholds(**off))
+    assert found == ["gopher_empty" if not text else None for text in PAGES.values()]
+
+
+def test_a_value_at_its_threshold_passes() -> None:
+    text = "\n".join(
+        ["One line of words here.", "One line of words here.", *LINES[:5], *LINES[5:8]]
+    )
+    batch = signals([text], "en")
+    share = batch["dup_line_frac"][0].as_py()
+    assert share == pytest.approx(0.1)
+    assert reasons(batch, Thresholds(dup_line_frac=0.1, char_duplicates_ratio=None)) == [None]
+    assert reasons(batch, Thresholds(dup_line_frac=0.099)) == ["gopher_dup_line_frac"]
+
+
+def test_a_page_is_found_among_others_and_in_a_slice() -> None:
+    batch = signals(list(PAGES.values()), "en")
+    assert reasons(batch, ENGLISH) == list(PAGES)
+    assert reasons(batch.slice(3, 5), ENGLISH) == list(PAGES)[3:8]
+
+
+UPPER_BOUNDS = [
+    "dup_line_frac", "char_duplicates_ratio", "new_line_ratio", "max_doc_words",
+    "max_avg_word_length", "max_symbol_word_ratio", "max_bullet_lines_ratio",
+    "max_ellipsis_lines_ratio",
+]  # fmt: skip
+LOWER_BOUNDS = [
+    "line_punct_thr", "min_doc_words", "min_avg_word_length", "max_non_alpha_words_ratio",
+    "min_stop_words",
+]  # fmt: skip
+BATCH = signals(list(PAGES.values()), "en")
+
+
+@given(
+    name=st.sampled_from(UPPER_BOUNDS + LOWER_BOUNDS),
+    bounds=st.tuples(st.floats(0, 2) | st.integers(0, 100), st.floats(0, 2) | st.integers(0, 100)),
+)
+def test_looser_thresholds_reject_no_more(name: str, bounds: tuple[float, float]) -> None:
+    strict, loose = sorted(bounds, reverse=name in LOWER_BOUNDS)
+    fallen = [
+        {n for n, reason in enumerate(reasons(BATCH, with_bound(name, bound))) if reason}
+        for bound in (strict, loose)
+    ]
+    assert fallen[1] <= fallen[0]
+
+
+@given(st.floats(0, 2), st.floats(0, 2), st.sampled_from(["top_n_grams", "dup_n_grams"]))
+def test_looser_n_grams_reject_no_more(one: float, other: float, name: str) -> None:
+    strict, loose = sorted((one, other))
+    fallen = []
+    for bound in (strict, loose):
+        pairs = tuple((n, bound) for n, _ in getattr(ENGLISH, name))
+        found = reasons(BATCH, msgspec.structs.replace(ENGLISH, **{name: pairs}))
+        fallen.append({n for n, reason in enumerate(found) if reason})
+    assert fallen[1] <= fallen[0]
+
+
+def with_bound(name: str, bound: float) -> Thresholds:
+    return msgspec.structs.replace(ENGLISH, **{name: bound})

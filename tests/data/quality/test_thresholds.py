@@ -1,0 +1,207 @@
+"""Thresholds come from counts that add up, and are those of the exact numbers within a step."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import DataError
+from data.quality.decisions import reasons
+from data.quality.histograms import COUNTED, WORD_LENGTH
+from data.quality.parameters import ENGLISH_THRESHOLDS
+from data.quality.signals import SIGNALS, signals
+from data.quality.thresholds import (
+    ENGLISH,
+    FEWEST_PAGES,
+    Histograms,
+    derived,
+    fineweb2,
+    histograms,
+    stop_words,
+    summed,
+)
+
+WORDS = (
+    "na", "ya", "wa", "kwa", "katika", "za", "ni", "la", "mtoto", "nyumba", "kazi", "maji", "watu",
+    "siku", "mwaka", "habari", "leo", "kesho",
+)  # fmt: skip
+
+
+def pages(seed: int, count: int = 300) -> list[str]:
+    random = np.random.default_rng(seed)
+    weights = 1 / np.arange(1, len(WORDS) + 1)
+    return [
+        "\n".join(
+            " ".join(random.choice(WORDS, random.integers(3, 20), p=weights / weights.sum())) + "."
+            for _ in range(random.integers(1, 12))
+        )
+        for _ in range(count)
+    ]
+
+
+def batch_of(language: str, seed: int, count: int = 300) -> pa.RecordBatch:
+    return signals(pages(seed, count), language)
+
+
+@given(
+    st.lists(st.text("ab 。\n", max_size=20), max_size=9), st.lists(st.integers(0, 9), max_size=3)
+)
+def test_sums_of_parts_are_the_counts_of_the_whole(texts: list[str], cuts: list[int]) -> None:
+    edges = [0, *sorted(min(cut, len(texts)) for cut in cuts), len(texts)]
+    batch = signals(texts, "sw")
+    parts = [batch.slice(a, b - a) for a, b in itertools.pairwise(edges)]
+    assert summed(map(histograms, parts)) == summed([histograms(batch)])
+
+
+def test_counts_are_read_back_from_json() -> None:
+    counts = summed([histograms(batch_of("sw", 0))])
+    assert msgspec.json.decode(msgspec.json.encode(counts), type=Histograms) == counts
+
+
+def test_deviations_are_those_of_the_exact_values() -> None:
+    own, english = batch_of("sw", 1), batch_of("en", 2)
+    found = derived({"sw": histograms(own), "en": histograms(english)})["sw"]
+    for n, threshold in found.top_n_grams:
+        values, reference = (exact(each, f"top_{n}_gram") for each in (own, english))
+        gopher = dict(ENGLISH_THRESHOLDS.top_n_grams)[n]
+        distance = (gopher - reference.mean()) / reference.std()
+        expected = values.mean() + distance * values.std()
+        assert threshold == pytest.approx(max(expected, 0), abs=0.002 * (1 + abs(distance)))
+    assert found.pages_of == "language"
+
+
+def test_english_pages_of_the_corpus_keep_the_english_thresholds() -> None:
+    found = derived({"en": histograms(batch_of("en", 3))})["en"]
+    assert found.top_n_grams == ENGLISH_THRESHOLDS.top_n_grams
+    assert (found.min_avg_word_length, found.max_avg_word_length) == (3, 10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_tail_rule_rejects_at_most_a_tenth_of_the_pages(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    texts = [
+        "\n".join(random.choice(["12 34 ab cd ef gh", "ab.", "3", "a b c d."], 20))
+        for _ in range(300)
+    ]
+    batch = signals(texts, "sw")
+    found = derived({"sw": histograms(batch)})["sw"]
+    bounds = {
+        "line_punct_ratio": found.line_punct_thr,
+        "alphabetic_words": found.max_non_alpha_words_ratio,
+    }
+    for signal, bound in bounds.items():
+        assert np.mean(exact(batch, signal) < np.float32(bound)) <= 0.1
+    assert np.mean(exact(batch, "list_ratio") > np.float32(found.new_line_ratio)) <= 0.1
+    assert found.new_line_ratio > ENGLISH_THRESHOLDS.new_line_ratio
+
+
+def test_a_language_with_few_pages_takes_its_script_and_then_english() -> None:
+    few, many = histograms(batch_of("sw", 5, 20)), histograms(batch_of("zu", 6))
+    found = derived({"sw": few, "zu": many, "ka": few})
+    assert [found[code].pages_of for code in ("sw", "zu", "ka")] == [
+        "script",
+        "language",
+        "english",
+    ]
+    assert found["sw"].top_n_grams != ENGLISH_THRESHOLDS.top_n_grams
+    assert found["ka"].top_n_grams == ENGLISH_THRESHOLDS.top_n_grams
+    assert found["ka"].min_avg_word_length is None
+
+
+def test_scripts_without_spaces_have_no_bounds_on_word_lengths() -> None:
+    counts = histograms(signals(["人人生而自由。" * n for n in range(1, FEWEST_PAGES + 2)], "zh"))
+    found = derived({"zh": counts})["zh"]
+    assert found.pages_of == "language"
+    assert (found.min_avg_word_length, found.max_avg_word_length) == (None, None)
+
+
+def test_stop_words_are_the_most_frequent_words() -> None:
+    counts = histograms(batch_of("sw", 7))
+    found = stop_words(counts)
+    assert found[:8] == tuple(WORDS[:8])
+    assert all(counts.word_counts[word] > 0.008 * counts.words for word in found)
+    assert "." not in found
+
+
+@pytest.mark.parametrize("share, expected", [(0.009, 12), (0.0061, 12), (0.0001, 8)])
+def test_the_share_of_stop_words_falls_until_there_are_eight(share: float, expected: int) -> None:
+    counts = counted({f"w{n:02}": int(share * 1e6) for n in range(12)}, 1_000_000)
+    assert len(stop_words(counts)) == expected
+
+
+def test_few_words_give_no_stop_words() -> None:
+    assert stop_words(counted({f"w{n}": 500 for n in range(12)}, 9_999)) == ()
+
+
+def test_rare_words_leave_the_table_of_a_file() -> None:
+    counts = counted({"na": 50, "nadra": 49}, 100_000)
+    assert counts.without_rare_words().word_counts == {"na": 50}
+
+
+FILE = """dup_line_frac: 0.302
+dup_n_grams:
+- - 5
+  - 0.193
+language_score: 0.3
+line_punct_thr: -1
+max_avg_word_length: 9
+max_non_alpha_words_ratio: 0.802
+min_avg_word_length: 0
+new_line_ratio: 0.167
+stopwords:
+- ya
+- "n\\xED"
+top_n_grams:
+- - 2
+  - 0.396
+"""
+
+
+def test_files_of_fineweb2_are_read_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "swh_Latn.yml"
+    path.write_text(FILE, encoding="utf-8")
+    found = fineweb2(path)
+    assert found.stop_words == ("ya", "ní")
+    assert (found.top_n_grams, found.dup_n_grams) == (((2, 0.396),), ((5, 0.193),))
+    assert (found.dup_line_frac, found.char_duplicates_ratio) == (0.302, 0.1)
+    assert found.min_avg_word_length is None
+    batch = signals(["ya ní kwa watu wengi sana leo"], "sw")
+    assert reasons(batch, found) == ["gopher_short_doc"]
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        (FILE.replace("- - 2\n", "- - 12\n"), "n-grams"),
+        (FILE.replace("line_punct_thr: -1\n", ""), "line_punct_thr"),
+        (FILE + "more: 1\n", "more"),
+        ("[", "YAML"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, changed: str, message: str) -> None:
+    path = tmp_path / "file.yml"
+    path.write_text(changed, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        fineweb2(path)
+
+
+def test_the_measured_english_pages_have_every_signal_that_is_moved() -> None:
+    assert set(ENGLISH) == set(COUNTED) - {"line_punct_ratio", "list_ratio", "alphabetic_words"}
+    assert all(deviation > 0 for _, deviation in ENGLISH.values())
+    assert 3 < ENGLISH[WORD_LENGTH][0] < 10
+
+
+def exact(batch: pa.RecordBatch, signal: str) -> np.ndarray:
+    return batch.column(signal).to_numpy().astype(float)
+
+
+def counted(words: dict[str, int], total: int) -> Histograms:
+    empty: Sequence[str] = []
+    signals_of_nothing = histograms(pa.RecordBatch.from_pylist(list(empty), SIGNALS)).signals
+    return Histograms(pages=1, signals=signals_of_nothing, words=total, word_counts=words)

@@ -1,0 +1,228 @@
+"""Quality signals of one page in plain Python: what the arrays must come to."""
+
+import itertools
+import re
+from collections import Counter
+from typing import Any
+
+from data.dedup.hashed_words import CHARACTERS_PER_WORD
+from data.languages import find
+from data.quality import characters as kind
+from data.quality import words as rules
+from data.quality.common_words import LONGEST_WORD, MOST_WORDS
+
+FLAGS = kind.flags()
+
+
+def has(character: str, bits: int) -> bool:
+    return bool(FLAGS[ord(character)] & bits)
+
+
+def per_word(language: str) -> float | None:
+    found = find(language)
+    return None if found is None else CHARACTERS_PER_WORD.get(found.script)
+
+
+def words(text: str, language: str) -> list[str]:
+    return [
+        word
+        for run in text.split()
+        for piece in pieces(run, language)
+        for word in (unspaced(piece) if per_word(language) else [piece])
+    ]
+
+
+def unspaced(piece: str) -> list[str]:
+    found: list[str] = []
+    for at, character in enumerate(piece):
+        alone = has(character, kind.UNSPACED) or (at and has(piece[at - 1], kind.UNSPACED))
+        if alone or not found:
+            found.append("")
+        found[-1] += character
+    return found
+
+
+def pieces(run: str, language: str) -> list[str]:
+    """A run of visible characters, cut at its marks."""
+    cuts = {0, len(run)}
+    if language in rules.EVERY_MARK:
+        for at, character in enumerate(run):
+            digits = (run[at - 1 : at] + run[at + 1 : at + 2]).isascii() and (
+                run[at - 1 : at].isdigit() and run[at + 1 : at + 2].isdigit()
+            )
+            if character in rules.INDIC_MARKS and not (character in ",.:/" and digits):
+                cuts |= {at, at + 1}
+    else:
+        begin, end = 0, len(run)
+        while begin < end and (size := prefix(run, begin)):
+            begin += size
+            cuts.add(begin)
+        while end > 0 and (size := suffix(run, begin, end, language)):
+            end -= size
+            cuts.add(end)
+        cuts |= inside(run, language)
+        for at in range(1, len(run) - 1):
+            possessive = run[at] in "'’" and run[at + 1] in "sS" and at + 2 in cuts
+            if possessive and language not in rules.WHOLE_HYPHENS:
+                cuts.add(at)
+    ordered = sorted(cuts)
+    return [run[a:b] for a, b in itertools.pairwise(ordered)]
+
+
+def prefix(run: str, at: int) -> int:
+    dots = re.match(r"\.\.+", run[at:])
+    if dots:
+        return len(dots[0])
+    plus = run[at] == "+" and not re.match("[0-9]", run[at + 1 : at + 2])
+    return int(has(run[at], kind.EDGE) or run[at] in rules.ONLY_BEFORE or plus)
+
+
+def suffix(run: str, begin: int, end: int, language: str) -> int:
+    dots = re.search(r"\.\.+$", run[:end])
+    if dots:
+        return len(dots[0])
+    last, before = run[end - 1], run[end - 2 : end - 1] if end > 1 else ""
+    if has(last, kind.EDGE):
+        return 1
+    two = end > 2 and all(has(c, kind.UPPER) for c in run[end - 3 : end - 1])
+    if last == "." and language in rules.STOPS_AFTER_LETTERS:
+        return int(two)
+    if before and before in "0123456789":
+        return int(last in rules.CURRENCIES + ("+" if language in rules.ORDINALS else "+."))
+    if last == "." and before:
+        single = end - begin == 2 and "a" <= before <= "z"
+        ends = has(before, kind.LOWER | kind.EDGE) or two or before in "%²-+"
+        return int(ends and not single)
+    return 0
+
+
+def inside(run: str, language: str) -> set[int]:
+    cuts = set()
+    alike = "".join("a" if has(c, kind.LETTER | kind.DIGIT) else c for c in run)
+    address = "://" in run or "a@a" in alike
+    for at, character in enumerate(run):
+        before, after = run[at - 1] if at else "\0", run[at + 1] if at + 1 < len(run) else "\0"
+
+        def between(left: int, right: int, before: str = before, after: str = after) -> bool:
+            return has(before, left) and has(after, right)
+
+        letter, digit = kind.LETTER, kind.DIGIT
+        hyphened = letter | digit if language in rules.DIGITS_AND_HYPHENS else letter
+        operators = "+*^" if language in rules.WHOLE_RANGES else "+*^-"
+        hyphens = language not in rules.WHOLE_HYPHENS or language in rules.DIGITS_AND_HYPHENS
+        alone = (
+            (character == "," and between(letter, letter))
+            or (character in ":<>=/" and between(letter | digit, letter))
+            or (character == "." and between(kind.LOWER, kind.UPPER))
+            or (character in operators and between(digit, digit))
+            or (character in "-–—~" and hyphens and between(hyphened, hyphened))
+        )
+        if (alone and not address) or has(character, kind.ICON):
+            cuts |= {at, at + 1}
+        elision = language in rules.ELISIONS and character in "'’" and between(letter, letter)
+        if elision or character in rules.TSHEG:
+            cuts.add(at + 1)
+    for dots in re.finditer(r"\.\.+", run):
+        cuts |= set(dots.span())
+    return cuts
+
+
+def again(elements: list[str]) -> tuple[int, int]:
+    repeats = [e for at, e in enumerate(elements) if e in elements[:at]]
+    return len(repeats), sum(map(len, repeats))
+
+
+def repeated(elements: list[str]) -> tuple[int, int]:
+    """Equal are elements with the same visible characters and as many others."""
+    seen, count, characters = set(), 0, 0
+    for element in elements:
+        key = "".join(element.split()), len(element)
+        if key in seen:
+            count, characters = count + 1, characters + len(element)
+        seen.add(key)
+    return count, characters
+
+
+def top(words: list[str], n: int) -> int:
+    grams = [" ".join(words[at : at + n]) for at in range(len(words) - n + 1)]
+    if not grams:
+        return 0
+    gram, count = Counter(grams).most_common(1)[0]
+    return len(gram) * count
+
+
+def duplicated(words: list[str], n: int) -> int:
+    seen, characters, at = set(), 0, 0
+    while at < len(words) - n + 1:
+        gram = tuple(words[at : at + n])
+        if gram in seen:
+            characters, at = characters + len("".join(gram)), at + n
+        else:
+            seen.add(gram)
+            at += 1
+    return characters
+
+
+def share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def signals(text: str, language: str) -> dict[str, Any]:
+    found, scale = words(text, language), per_word(language)
+    weight = [1 / scale if scale and has(w[0], kind.UNSPACED) else 1.0 for w in found]
+    content = [any(has(c, kind.CONTENT) for c in word) for word in found]
+    letters = [any(has(c, kind.ALPHABETIC | kind.UNSPACED) for c in word) for word in found]
+    everything, some = sum(weight), sum(w for w, c in zip(weight, content, strict=True) if c)
+    lines, visible = text.splitlines(), [line for line in text.split("\n") if line.strip()]
+    gopher, paragraphs = re.split("\n+", text), re.split(r"\n{2,}", text.strip())
+    return {
+        "characters": len(text),
+        "words": round(some),
+        "mean_word_length": share(
+            sum(len(w) for w, c in zip(found, content, strict=True) if c), some
+        ),
+        "dup_line_frac": share(repeated(gopher)[0], len(gopher)),
+        "dup_para_frac": share(again(paragraphs)[0], len(paragraphs)),
+        "dup_line_char_frac": share(repeated(gopher)[1], len(text)),
+        "dup_para_char_frac": share(again(paragraphs)[1], len(text)),
+        **{
+            f"top_{n}_gram": share(top(found, round(n * (scale or 1))), len(text))
+            for n in (2, 3, 4)
+        },
+        **{
+            f"duplicated_{n}_n_grams": share(duplicated(found, round(n * (scale or 1))), len(text))
+            for n in range(5, 11)
+        },
+        "bullet_lines": share(
+            sum(line.lstrip().startswith(("•", "-")) for line in lines), len(lines)
+        ),
+        "ellipsis_lines": share(
+            sum(line.rstrip().endswith(("...", "…")) for line in lines), len(lines)
+        ),
+        "hashes_per_word": share(text.count("#"), everything),
+        "ellipses_per_word": share(text.count("...") + text.count("…"), everything),
+        "alphabetic_words": share(
+            sum(w for w, has in zip(weight, letters, strict=True) if has), everything
+        ),
+        "line_punct_ratio": share(
+            sum(has(line[-1], kind.END_MARK) for line in visible), len(visible)
+        ),
+        "short_line_ratio": share(sum(len(line) <= 30 for line in visible), len(visible)),
+        "char_dup_ratio": share(repeated(visible)[1], len(text.replace("\n", ""))),
+        "list_ratio": share(text.count("\n"), everything),
+    }
+
+
+def common_words(text: str, language: str) -> dict[str, int]:
+    scale = per_word(language)
+    if not scale or scale < 4:
+        counts = Counter(w for w in words(text, language) if len(w) <= LONGEST_WORD)
+    else:
+        counts = Counter(
+            text[at : at + 3]
+            for at in range(len(text) - 2)
+            if all(has(c, kind.UNSPACED) for c in text[at : at + 3])
+        )
+    first = {word: order for order, word in enumerate(counts)}
+    ordered = sorted(counts, key=lambda word: (-counts[word], len(word), first[word]))
+    return {word: counts[word] for word in ordered[:MOST_WORDS]}
