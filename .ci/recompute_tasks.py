@@ -141,8 +141,7 @@ def compare_scores(name: str, shown: dict, sides: list[list[Rows]]) -> None:
 
 def predictions(run: Path, task: str, split: str) -> Rows:
     """Returns the predictions of a run's best step."""
-    step = json.loads((run / "best.json").read_text())["step"]
-    return pd.read_parquet(run / f"tasks/{task}/{split}-step={step}.parquet")
+    return pd.read_parquet(run / f"tasks/{task}/{split}-step={best(run)}.parquet")
 
 
 def modes_of(runs: list[Path], task: str, split: str) -> dict[str, list[Rows]]:
@@ -176,8 +175,7 @@ def compare_tasks(report: dict, baseline: list[Path], candidate: list[Path]) -> 
             raise SystemExit(f"{task['name']}: the report has the modes {list(modes)}")
         for mode, shown in modes.items():
             both = [side[mode] for side in sides]
-            marked = np.any([run.overlaps for side in both for run in side], axis=0)
-            same(f"{task['name']} overlapping", shown["overlapping"], int(marked.sum()))
+            marked = overlapping(task["name"], shown, [run for side in both for run in side])
             left = [[run[~marked] for run in side] for side in both]
             for one in shown["scores"]:
                 name = f"{task['name']} {shown['name']} {one['metric']}"
@@ -188,7 +186,54 @@ def compare_tasks(report: dict, baseline: list[Path], candidate: list[Path]) -> 
                 raise SystemExit(
                     f"{task['name']}: scores without overlaps are missing or in excess"
                 )
+        compare_experts(task, candidate)
         print(f"{task['name']}: scores and gains of {len(modes)} modes equal to 1e-9")
+
+
+def overlapping(name: str, shown: dict, runs: list[Rows]) -> np.ndarray:
+    """Compares the numbers of overlaps; returns which examples overlap, as no run knows none."""
+    compared = np.any([run.overlaps.notna() for run in runs], axis=0)
+    marked = np.any([run.overlaps == True for run in runs], axis=0)  # noqa: E712
+    if not compared.all():
+        same(f"{name} overlapping", shown["overlapping"], None)
+        return np.zeros(len(marked), bool)
+    same(f"{name} overlapping", shown["overlapping"], int(marked.sum()))
+    for code, found in pd.Series(marked).groupby(runs[0].language).sum().items():
+        same(f"{name} overlapping {code}", shown["overlapping_by_language"][code], int(found))
+    return marked
+
+
+def compare_experts(task: dict, runs: list[Path]) -> None:
+    """Compares the shares of experts with the routing of one run: first mode, smallest seed."""
+    modes = [",".join(one["trained_on"]) for one in task["modes"] if one["name"] != ALONE]
+    found: dict[tuple[int, int], Path] = {}
+    for run in runs:
+        recipe = json.loads((run / "recipe.json").read_text())["recipe"]
+        mode, step = ",".join(sorted(recipe["finetuning"]["languages"])), best(run)
+        path = run / f"tasks/{task['name']}/routing-{task['split']}-step={step}.parquet"
+        if mode in modes and path.exists():
+            found[modes.index(mode), recipe["seed"]] = path
+    if not found or task["experts"] is None:
+        if found or task["experts"] is not None:
+            raise SystemExit(f"{task['name']}: expert use is missing or in excess")
+        return
+    rows = pd.read_parquet(found[min(found)]).set_index(["stack", "layer", "language"])
+    for layer in task["experts"]["layers"]:
+        for code, shown in layer["languages"].items():
+            row = rows.loc[(layer["stack"], layer["layer"], code)]
+            name = f"{task['name']} {layer['stack']} {layer['layer']} {code}"
+            same(f"{name} tokens", shown["tokens"], int(row.tokens))
+            shares = np.array(row.load) / row.load.sum()
+            for expert, share in enumerate(shares):
+                same(f"{name} expert {expert}", shown["load_share"][expert], round(share, 5))
+    shown = sum(len(layer["languages"]) for layer in task["experts"]["layers"])
+    same(f"{task['name']} rows of experts", shown, len(rows))
+    print(f"{task['name']}: shares of experts equal")
+
+
+def best(run: Path) -> int:
+    """Returns the best step of a fine-tuned run."""
+    return json.loads((run / "best.json").read_text())["step"]
 
 
 def compare_sentences(report: dict, baseline: list[Path], candidate: list[Path]) -> None:

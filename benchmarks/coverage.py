@@ -72,7 +72,8 @@ def kept_covered(
     """Returns whether Fieller's set contains the gain kept, and whether it is bounded."""
     sides = scores(rng, (0.0, gain, KEPT * gain), (spread,) * 3, runs, pages)
     baseline, teacher, student = (side.loss() for side in sides)
-    found = retained_set(sides, baseline - student, baseline - teacher)
+    contributions = [side.contributions() for side in sides]
+    found = retained_set(contributions, baseline - student, baseline - teacher)
     return found.holds(KEPT), found.bounds is not None
 
 

@@ -23,7 +23,7 @@ from eval.fieller import RatioSet, ratio_set
 from eval.intervals import Scores
 from eval.language_loss import Unit
 from eval.side import Side
-from eval.standard_error import standard_error
+from eval.standard_error import Contributions, standard_error
 
 # Table 7, teachers of 1.1, 2.0, 3.8, 7.4 and 14.7 billion parameters, a student of 223 million.
 PAPER = ((0.82, 0.37), (0.90, 0.32), (0.95, 0.30), (0.97, 0.27), (0.99, 0.28))
@@ -140,16 +140,22 @@ def _ratio(
     counted = intervals.scored(sides)
     if gain <= 0 or counted[0].sizes.size < 2:
         return None, None, None
-    bounds = retained_set(counted, kept_gain, gain).bounds
+    contributions = [side.contributions() for side in counted]
+    bounds = retained_set(contributions, kept_gain, gain).bounds
     return (None, None, None) if bounds is None else (kept_gain / gain, *bounds)
 
 
-def retained_set(sides: Sequence[Scores], kept_gain: float, gain: float) -> RatioSet:
+def retained_set(sides: Sequence[Contributions], kept_gain: float, gain: float) -> RatioSet:
     """Returns Fieller's set of the gain kept, from at least two pages.
 
     The degrees of freedom are those of student's gain − ratio × teacher's gain, at the estimate.
+
+    Args:
+        sides: contributions to the loss, or to the score, of baseline, teacher and student.
+        kept_gain: the student's gain.
+        gain: the teacher's gain.
     """
-    baseline, teacher, student = (side.contributions() for side in sides)
+    baseline, teacher, student = sides
 
     def error(ratio: float, of_student: float):
         """Returns the standard error of of_student × student's gain − ratio × teacher's gain."""

@@ -23,6 +23,7 @@ from eval.cautions import FEWEST_EVALUATIONS, cautions, is_demonstration
 from eval.charts import curves as drawn_curves
 from eval.charts import expert, gains, models, tasks
 from eval.charts.specs import specs
+from eval.expert_json import experts_to_rows
 from eval.expert_sharing import by_stack
 from eval.further import losses_of
 from eval.language_loss import LanguageLosses, Unit
@@ -70,13 +71,19 @@ def to_html(one: report.ReportContents) -> str:
         cautions=cautions(one),
         in_nats=one.unit is Unit.NATS_PER_TOKEN,
         experts=one.experts,
-        expert_shares=one.experts and expert.shares(one.experts),
-        expert_stacks=one.experts and by_stack(one.experts),
+        expert_shares={
+            key: expert.shares(sharing) for key, sharing in expert.sharings(one).items()
+        },
+        expert_csvs={
+            task.name: _csv(experts_to_rows(task.experts)) for task in one.tasks if task.experts
+        },
+        by_stack=by_stack,
         darkest=expert.DARKEST,
         shared_total=(None if one.shared_lines is None else report.shared_total(one.shared_lines)),
         language_probability=language_probability,
         distillation=distillation,
         facts=[asdict(facts) for facts in (*one.facts, *(each.facts for each in one.further))],
+        languages_by_code={one.code: one for one in all_languages()},
         language_names={one.code: one.name for one in all_languages()}
         | {UNDETERMINED: "undetermined"},
         intervals_cut=_intervals_cut(one),

@@ -3,9 +3,8 @@
 from dataclasses import asdict
 
 from data.languages import get
-from eval import distillation, markdown_models, markdown_tasks
+from eval import distillation, markdown_experts, markdown_models, markdown_tasks
 from eval.cautions import cautions
-from eval.expert_sharing import ExpertSharing
 from eval.language_gain import LanguageGain
 from eval.language_loss import Unit
 from eval.markdown_text import bullets, heading, paragraph, table
@@ -25,7 +24,7 @@ def to_markdown(report: ReportContents) -> str:
         *markdown_models.models(report),
         *markdown_tasks.tasks(report),
         *_students(report),
-        *_experts(report.experts),
+        *markdown_experts.experts(report.experts),
     ]
     parts += [*_fertility(report), _written(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -166,32 +165,6 @@ def _students(report: ReportContents) -> list[str]:
     head = ("student", "seeds", "compression", "gain kept", "95% interval", "median language")
     sentences = [distillation.sentence(one, report.candidate.name) for one in report.students]
     return [paragraph(" ".join(sentences)), table(head, rows)]
-
-
-def _experts(sharing: ExpertSharing | None) -> list[str]:
-    if sharing is None:
-        return []
-    rows = []
-    for layer in sharing.layers:
-        most = int(layer.distance.argmax())
-        load = layer.load_of_all
-        rows.append(
-            (
-                layer.name,
-                str(layer.experts),
-                f"{load.min():.1%} to {load.max():.1%}",
-                f"{layer.entropy_of_all:.2f}",
-                f"{layer.dropped_of_all:.2%}",
-                f"{get(sharing.languages[most]).name} ({layer.distance[most]:.2f})",
-            )
-        )
-    head = ("switch layer", "experts", "load", "entropy, nats", "dropped", "farthest from all")
-    caption = (
-        f"Which experts serve which languages ({sharing.run}, step {sharing.step}): an expert’s "
-        "share of all assignments, the router’s entropy, dropped assignments, and the language "
-        "whose use of experts is farthest from that of all (0 is the same, 1 experts of its own)."
-    )
-    return [paragraph(caption), table(head, rows)]
 
 
 def _written(report: ReportContents) -> str:

@@ -1,6 +1,7 @@
 """The part of `report.md` on tasks and parallel texts: means by mode, then languages."""
 
 from data.languages import get
+from eval.markdown_experts import layers
 from eval.markdown_text import paragraph, table
 from eval.report import ReportContents
 from eval.tasks import words
@@ -21,6 +22,9 @@ def _task(task: TaskComparison, sides: tuple[str, str]) -> list[str]:
     parts = [paragraph(words.about(task)), paragraph(words.overlaps(task)), _means(task, sides)]
     for label in task.labels:
         parts += [paragraph(f"{task.name}, {label}, by language:"), _languages(task, label, sides)]
+    if task.experts is not None:
+        about = f"Which experts {task.name} uses. {words.about_experts(task)}"
+        parts += [paragraph(about), layers(task.experts)]
     return parts
 
 
@@ -48,11 +52,17 @@ def _counts(one: Scores) -> tuple[str, str]:
 def _languages(task: TaskComparison, label: str, sides: tuple[str, str]) -> str:
     by_mode = task.by(label)
     head = [f"{mode}: {column}" for mode in by_mode for column in (*sides, "gain")]
+    overlaps = task.overlapping
     rows = [
-        (get(code).name, code, *(cell for one in by_mode.values() for cell in _cells(one, code)))
+        (
+            get(code).name,
+            code,
+            *(cell for one in by_mode.values() for cell in _cells(one, code)),
+            "–" if overlaps is None else str(overlaps.get(code, "–")),
+        )
         for code in codes_of(by_mode)
     ]
-    return table(("language", "code", *head), rows)
+    return table(("language", "code", *head, "overlaps"), rows)
 
 
 def _cells(one: Scores, code: str, digits: int = 1) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from eval import side
 from eval.cautions import cautions
-from eval.expert_sharing import ExpertSharing, LayerSharing
+from eval.expert_json import experts_to_json
 from eval.further import Further, losses_of
 from eval.language_loss import Unit
 from eval.null_comparison import NullComparison
@@ -104,33 +104,3 @@ def _curves(one: Side, unit: Unit) -> dict[str, Any]:
 def _curves_in(one: Side, unit: Unit) -> dict[str, list[float]]:
     by_language = zip(one.languages, one.curves(unit).T.tolist(), strict=True)
     return {"all": side.total_curve(one.losses, unit).tolist(), **dict(by_language)}
-
-
-def experts_to_json(sharing: ExpertSharing) -> dict[str, Any]:
-    """Returns the `experts` of `report.json`."""
-    return {
-        "run": sharing.run,
-        "step": sharing.step,
-        "layers": [_layer(layer, sharing.languages) for layer in sharing.layers],
-    }
-
-
-def _layer(layer: LayerSharing, languages: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "stack": layer.stack,
-        "layer": layer.layer,
-        "experts": layer.experts,
-        "load_share": layer.load_of_all.round(5).tolist(),
-        "dropped_share": layer.dropped_of_all,
-        "entropy_nats": layer.entropy_of_all,
-        "languages": {
-            code: {
-                "tokens": int(layer.tokens[at]),
-                "load_share": layer.load_share[at].round(5).tolist(),
-                "dropped_share": float(layer.dropped_share[at]),
-                "entropy_nats": float(layer.entropy_nats[at]),
-                "distance_from_all_languages": float(layer.distance[at]),
-            }
-            for at, code in enumerate(languages)
-        },
-    }

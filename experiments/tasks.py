@@ -8,6 +8,10 @@ that a user would type; a finished one is not repeated, and one that was cut sho
     english     trained on English alone, scored in all languages (zero-shot)
     all         trained on all languages mixed
     each        one run per language, on its examples alone, with one compiled step
+    distilled   the dense side on all languages, taught by the fine-tuned sparse run of its seed
+                (Switch Transformer, table 8); `all` comes first, and has its baseline
+
+Results: docs/results/tasks.md.
 """
 
 from dataclasses import dataclass
@@ -15,6 +19,13 @@ from pathlib import Path
 
 import tyro
 from lanes import Task, run_all
+
+from eval.tasks.metrics import ACCURACIES
+from eval.tasks.predictions import Predictions
+from eval.tasks.retained import RetainedScore, retained_score
+from eval.tasks.words import with_interval
+from pipeline.runs.best_step import best_step
+from pipeline.runs.task_files import predictions_file, read_predictions
 
 SIDES = ("mt5", "switch")
 EVERY_300 = ("evaluate_every=300", "checkpoint_every=300")
@@ -25,6 +36,7 @@ RATE = "optimizer.scale=10"
 MODES = {
     "all": ("--set", "steps=6000", *EVERY_2000),
     "english": ("--languages", "en", "--set", "steps=600", *EVERY_300),
+    "distilled": ("--set", "steps=6000", *EVERY_2000),
     "each": ("--each-language", "--set", "steps=100", "evaluate_every=50", "checkpoint_every=50"),
 }
 
@@ -48,16 +60,20 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not finished, and compares the sides."""
-    seeds = range(arguments.seeds)
+    """Runs what is not finished, and prints the share of the gain that students keep."""
+    seeds, modes = range(arguments.seeds), arguments.modes
     run_all(
         [
             finetune(arguments, mode, side, seed)
-            for mode in arguments.modes
+            for mode in modes
+            if mode != "distilled"
             for seed in seeds
             for side in SIDES
         ]
     )
+    if "distilled" in modes:
+        run_all([finetune(arguments, "distilled", "mt5", seed) for seed in seeds])
+        print(kept(arguments))
     run_all([sentences(arguments, side, seed) for seed in seeds for side in SIDES])
 
 
@@ -65,17 +81,52 @@ def finetune(arguments: Arguments, mode: str, side: str, seed: int) -> Task:
     """Returns one fine-tuning."""
     name = f"{side}-{seed}"
     corpus = () if arguments.corpus is None else (f"--corpus={arguments.corpus}",)
+    teacher = () if mode != "distilled" else (f"--teacher={arguments.out}/all/switch-{seed}",)
     command = (
         "finetune",
         f"--run={arguments.runs}/{name}",
         f"--task=sib200={arguments.data}",
         f"--out={arguments.out}/{mode}/{name}",
         *corpus,
+        *teacher,
         *MODES[mode],
         RATE,
         f"seed={seed}",
     )
     return Task(arguments.out / "logs" / f"{mode}-{name}.log", command)
+
+
+def kept(arguments: Arguments) -> str:
+    """Returns what the students keep of their teachers' gain, as Markdown."""
+    sides = ("all/mt5", "all/switch", "distilled/mt5")
+    runs = [
+        [predictions(arguments.out / f"{side}-{seed}") for seed in range(arguments.seeds)]
+        for side in sides
+    ]
+    lines = ["| score | baseline | teacher | student | teacher's gain | student's | kept |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for metric in ACCURACIES:
+        found = retained_score(*runs, metric)
+        assert found is not None  # every language has 204 sentences
+        lines.append(f"| {metric.name} | {' | '.join(cells(found))} |")
+    return "\n".join(lines)
+
+
+def predictions(run: Path) -> Predictions:
+    """Returns the test predictions of a run's best step."""
+    step = best_step(run)
+    assert step is not None  # it is fine-tuned
+    return read_predictions(predictions_file(run, "sib200", "test", step))
+
+
+def cells(found: RetainedScore) -> list[str]:
+    """Returns scores, gains, and the share kept where the teacher has a gain beyond noise."""
+    scores = [with_interval(one) for one in (found.baseline, found.teacher, found.student)]
+    gains = [with_interval(one, 1, "+") for one in (found.gain_teacher, found.gain_student)]
+    if found.gain_retained is None:
+        return [*scores, *gains, "–"]
+    ends = f"{found.gain_retained_low:.0%} to {found.gain_retained_high:.0%}"
+    return [*scores, *gains, f"{found.gain_retained:.0%} ({ends})"]
 
 
 def sentences(arguments: Arguments, side: str, seed: int) -> Task:

@@ -33,7 +33,7 @@ from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
 from pipeline import export_hf, import_hf
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.runs.open import load_run, restore
-from pipeline.training.task_predictions import Answers, Predictor
+from pipeline.training.tasks.predictor import Answers, Predictor
 
 DATA = Path(__file__).parents[1].parent / "shared/data/tasks/sib200"
 CASES = ("mt5", "gated-switch")

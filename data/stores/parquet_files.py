@@ -6,7 +6,7 @@ damage is counted and does not end the job.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,8 +19,13 @@ from data.stores.parquet_limits import bounded_batches, texts
 LONGEST = 200  # characters of Arrow's message
 
 
-def read_table(path: str | Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: str | Path, schema: pa.Schema, may_be_null: Collection[str] = ()) -> pa.Table:
     """Returns the columns of a schema, converted to its types.
+
+    Args:
+        path: the file.
+        schema: columns to read.
+        may_be_null: names of columns that may lack a number; every text may be absent.
 
     Raises:
         DataError: if the file is damaged, lacks a column, has one of another type, or has a number
@@ -41,7 +46,8 @@ def read_table(path: str | Path, schema: pa.Schema) -> pa.Table:
         table = pa.Table.from_batches(batches, columns).cast(schema)
         table.validate(full=True)
     for field in schema:
-        if table[field.name].null_count and not pa.types.is_string(field.type):
+        allowed = pa.types.is_string(field.type) or field.name in may_be_null
+        if table[field.name].null_count and not allowed:
             raise DataError(
                 f"{path} should have a number in each row of {field.name} and has none in "
                 f"{table[field.name].null_count}; restore the file, or write it again."

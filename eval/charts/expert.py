@@ -1,4 +1,4 @@
-"""Heat maps of a run's switch layers: languages by experts.
+"""Heat maps of a run's switch layers: languages by experts, on held-out pages and on tasks.
 
 The colour is the expert's share of a language's assignments, from 0 to four times an even share
 (1 ÷ experts). Languages have the same order in all layers, and similar languages are neighbours.
@@ -16,6 +16,7 @@ from scipy.spatial.distance import pdist
 
 from data.languages import get
 from eval.expert_sharing import ExpertSharing, LayerSharing
+from eval.report import ReportContents
 
 DARKEST = 4.0  # times an even share
 _HEIGHT_PIXELS = 260
@@ -37,10 +38,23 @@ _HEAT: dict[str, Any] = {
 }
 
 
-def pictures(sharing: ExpertSharing | None) -> dict[str, alt.Chart]:
+def sharings(report: ReportContents) -> dict[str, ExpertSharing]:
+    """Returns every expert use of a report by its key in the page."""
+    found = {"experts": report.experts}
+    found |= {f"task-{at}-experts": task.experts for at, task in enumerate(report.tasks)}
+    return {key: sharing for key, sharing in found.items() if sharing is not None}
+
+
+def pictures(report: ReportContents) -> dict[str, alt.Chart]:
     """Returns the heat maps for wide and narrow screens; the page fills in one layer's rows."""
-    if sharing is None:
-        return {}
+    return {
+        f"{key}-{width}": chart
+        for key, sharing in sharings(report).items()
+        for width, chart in _pictures(sharing).items()
+    }
+
+
+def _pictures(sharing: ExpertSharing) -> dict[str, alt.Chart]:
     experts = max(layer.experts for layer in sharing.layers)
     least, most = _ROW_PIXELS
     row = max(least, min(most, _HEIGHT_PIXELS // experts))
@@ -65,7 +79,7 @@ def pictures(sharing: ExpertSharing | None) -> dict[str, alt.Chart]:
         ),
         **_HEAT,
     ).properties(width="container", height=_TALL_ROW_PIXELS * len(sharing.languages) + 50)
-    return {"experts-wide": wide, "experts-tall": tall}
+    return {"wide": wide, "tall": tall}
 
 
 def shares(sharing: ExpertSharing) -> dict[str, Any]:

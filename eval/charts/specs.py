@@ -46,7 +46,7 @@ def specs(report: ReportContents) -> dict[str, Spec]:
     if any(gain.bytes_per_token for gain in languages.values()):
         pictures["fertility"] = fertility.chart(languages)
     pictures |= language_probability.pictures(report.funnel)
-    pictures |= expert.pictures(report.experts)
+    pictures |= expert.pictures(report)
     pictures |= distillation.picture(report.students)
     pictures |= models.pictures(report)
     pictures |= tasks.pictures(report)

@@ -1,7 +1,8 @@
 """Both sides of a report on one task: scores and gains per way of fine-tuning, metric and language.
 
 A mode is a choice of training languages. Examples that share text with the pretraining corpus in
-any run are left out of the scores "without overlaps", so both sides keep the same examples.
+any run are left out of the scores "without overlaps", so both sides keep the same examples. Where
+no run looked for overlap with an example, the number of overlaps is None, which is not 0.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from data.languages import get
+from eval.expert_sharing import ExpertSharing
 from eval.intervals import FALSE_DISCOVERY_RATE
 from eval.tasks.metrics import Metric
 from eval.tasks.predictions import Predictions, check_same_examples
@@ -94,7 +96,9 @@ class Mode:
         trained_on: their codes; all if empty.
         baseline_seeds, candidate_seeds: seeds of each side's runs.
         examples: number of examples in all languages.
-        overlapping: number of those that overlap with the pretraining corpus.
+        overlapping: number of those that overlap with the pretraining corpus; None if that was not
+            looked for.
+        overlapping_by_language: the same by language.
         scores: one entry per metric, then the same without overlaps where there are any.
     """
 
@@ -103,7 +107,8 @@ class Mode:
     baseline_seeds: tuple[int, ...]
     candidate_seeds: tuple[int, ...]
     examples: int
-    overlapping: int
+    overlapping: int | None
+    overlapping_by_language: Mapping[str, int] | None
     scores: tuple[Scores, ...]
 
 
@@ -115,11 +120,13 @@ class TaskComparison:
         name: name of the task.
         split: split that was predicted.
         modes: its modes.
+        experts: expert use of one candidate run on its examples; None where none is recorded.
     """
 
     name: str
     split: str
     modes: tuple[Mode, ...]
+    experts: ExpertSharing | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -127,11 +134,18 @@ class TaskComparison:
         return list(dict.fromkeys(one.label for mode in self.modes for one in mode.scores))
 
     @property
+    def overlapping(self) -> Mapping[str, int] | None:
+        """Number of overlapping examples by language; None where no mode has it."""
+        found = (one.overlapping_by_language for one in self.modes)
+        return next((one for one in found if one is not None), None)
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """One row per mode, metric and language, with the ends of intervals."""
         return [
             {"task": self.name, "trained_on": mode.name, "metric": one.metric}
             | {"without_overlaps": one.without_overlaps, "code": code, **_cells(found)}
+            | {"overlapping": (mode.overlapping_by_language or {}).get(code)}
             for mode in self.modes
             for one in mode.scores
             for code, found in one.languages.items()
@@ -169,14 +183,20 @@ def mode_scores(
     sides = list(baseline.values()), list(candidate.values())
     check_same_examples([*sides[0], *sides[1]])
     overlapping = _overlapping([*sides[0], *sides[1]])
-    kept = [sides] if not overlapping.any() else [sides, _without(sides, overlapping)]
+    some = overlapping is not None and overlapping.any()
+    kept = [sides, _without(sides, overlapping)] if some else [sides]
+    languages, of_example = sides[0][0].by_language
+    counts = None if overlapping is None else np.bincount(of_example, overlapping, len(languages))
     return Mode(
         name=name,
         trained_on=trained_on,
         baseline_seeds=tuple(baseline),
         candidate_seeds=tuple(candidate),
-        examples=overlapping.size,
-        overlapping=int(overlapping.sum()),
+        examples=of_example.size,
+        overlapping=None if counts is None else int(counts.sum()),
+        overlapping_by_language=None
+        if counts is None
+        else dict(zip(languages, counts.astype(int).tolist(), strict=True)),
         scores=tuple(
             scores(one, *runs, without_overlaps=number > 0)
             for number, runs in enumerate(kept)
@@ -235,8 +255,10 @@ def _compared(
     return Compared(baseline=baseline, candidate=candidate, gain=gain)
 
 
-def _overlapping(runs: Sequence[Predictions]) -> Bool[np.ndarray, " examples"]:
-    """Returns the examples that overlap with the pretraining corpus of any run."""
+def _overlapping(runs: Sequence[Predictions]) -> Bool[np.ndarray, " examples"] | None:
+    """Returns what overlaps with the corpus of any run; None if an example was not compared."""
+    if not np.any([run.compared for run in runs], axis=0).all():
+        return None
     return np.any([run.overlaps for run in runs], axis=0)
 
 

@@ -3,6 +3,7 @@
 Every score and interval follows from this table alone. `prediction` is generated text.
 `likeliest_label` is the label of a classification with the smallest loss, null for other tasks;
 `label_nats` has the loss of each label in the order of the description, summed over its tokens.
+`overlaps` is null where overlap with the pretraining corpus was not looked for.
 """
 
 from collections.abc import Collection, Sequence
@@ -34,6 +35,9 @@ SCHEMA = pa.schema(
 )
 
 
+MAY_BE_NULL = ("overlaps",)
+
+
 @dataclass(frozen=True)
 class Predictions:
     """Predictions, ordered by language and identity.
@@ -45,6 +49,7 @@ class Predictions:
         prediction: generated text.
         likeliest_label: label with the smallest loss; None for a task without labels.
         overlaps: whether the example shares a run of words with the pretraining corpus.
+        compared: whether that was looked for; where it was not, `overlaps` is False.
     """
 
     language: Shaped[np.ndarray, " examples"]
@@ -53,6 +58,7 @@ class Predictions:
     prediction: Shaped[np.ndarray, " examples"]
     likeliest_label: Shaped[np.ndarray, " examples"]
     overlaps: Bool[np.ndarray, " examples"]
+    compared: Bool[np.ndarray, " examples"]
 
     @cached_property
     def by_language(self) -> tuple[tuple[str, ...], Int[np.ndarray, " examples"]]:
@@ -69,10 +75,6 @@ class Predictions:
         """Returns some of the examples."""
         return replace(self, **{one.name: getattr(self, one.name)[chosen] for one in fields(self)})
 
-    def without_overlaps(self) -> "Predictions":
-        """Returns the examples that share no run of words with the pretraining corpus."""
-        return self.only(~self.overlaps)
-
 
 def table_of(
     task: Task,
@@ -81,7 +83,7 @@ def table_of(
     *,
     predictions: Sequence[str],
     label_nats: Float[np.ndarray, "examples labels"],
-    overlaps: Collection[int],
+    overlaps: Collection[int] | None,
 ) -> pa.Table:
     """Returns predictions as a table of `SCHEMA`.
 
@@ -91,7 +93,8 @@ def table_of(
         examples: the examples.
         predictions: generated text per example.
         label_nats: loss of each of the task's labels; no columns where there are none.
-        overlaps: positions of examples that share a run of words with the pretraining corpus.
+        overlaps: positions of examples that share a run of words with the pretraining corpus;
+            None if that was not looked for.
     """
     labels = task.labels if label_nats.shape[1] else ()
     likeliest = (
@@ -107,7 +110,7 @@ def table_of(
         "prediction": list(predictions),
         "likeliest_label": likeliest,
         "label_nats": label_nats.tolist(),
-        "overlaps": [at in overlaps for at in range(len(examples))],
+        "overlaps": [None if overlaps is None else at in overlaps for at in range(len(examples))],
     }
     return pa.table(columns, SCHEMA)
 
@@ -131,13 +134,15 @@ def from_table(table: pa.Table, origin: str) -> Predictions:
     keys = [("language", "ascending"), ("identity", "ascending")]
     order = pc.sort_indices(table, sort_keys=keys)  # pyright: ignore[reportAttributeAccessIssue]
     columns = table.take(order)
+    overlaps = columns["overlaps"]
     made = Predictions(
         *(
             columns[field.name].to_numpy(zero_copy_only=False)
             for field in fields(Predictions)
-            if field.name != "overlaps"
+            if field.name not in ("overlaps", "compared")
         ),
-        overlaps=np.array(columns["overlaps"].to_pylist(), bool),
+        overlaps=np.array(overlaps.to_pylist(), bool),
+        compared=~np.array(overlaps.is_null().to_pylist(), bool),
     )
     same = (made.language[1:] == made.language[:-1]) & (made.identity[1:] == made.identity[:-1])
     if same.any():

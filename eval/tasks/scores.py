@@ -146,25 +146,41 @@ def _of_language(part: _Part) -> Estimate:
     return _estimate(part.value, error, examples)
 
 
+def mean_contributions(runs: Runs, metric: Metric) -> Contributions | None:
+    """Returns one side's contributions to its mean score; None where that has no interval."""
+    counted = _counted(_parts([runs], metric))
+    return _contributions(counted)[0] if counted else None
+
+
 def _mean(parts: Sequence[_Part]) -> Estimate | None:
-    counted = [
+    if not (counted := _counted(parts)):
+        return None
+    sides = _contributions(counted)
+    assert sides[0].clusters is not None  # `_contributions` names them
+    value = float(np.mean([part.value for part in counted]))
+    found = _estimate(value, standard_error(sides), np.unique(sides[0].clusters).size)
+    return replace(found, languages=len(counted))
+
+
+def _counted(parts: Sequence[_Part]) -> list[_Part]:
+    """Returns the languages that count in a mean."""
+    return [
         part for part in parts
         if part.identity.size > 1 and not get(part.language).is_script_variant
     ]  # fmt: skip
-    if not counted:
-        return None
-    sizes = [part.identity.size for part in counted]
+
+
+def _contributions(parts: Sequence[_Part]) -> list[Contributions]:
+    """Returns each side's contributions to the mean over languages."""
+    sizes = [part.identity.size for part in parts]
     shares = np.repeat(1 / np.array(sizes), sizes)
-    languages = np.repeat(np.arange(len(counted)), sizes)
-    identities = np.concatenate([part.identity for part in counted]).astype(str)
-    different, clusters = np.unique(identities, return_inverse=True)
-    sides = [
-        Contributions(np.concatenate(values, axis=1) / len(counted), shares, languages, clusters)
-        for values in zip(*(part.contributions for part in counted), strict=True)
+    languages = np.repeat(np.arange(len(parts)), sizes)
+    identities = np.concatenate([part.identity for part in parts]).astype(str)
+    _, clusters = np.unique(identities, return_inverse=True)
+    return [
+        Contributions(np.concatenate(values, axis=1) / len(parts), shares, languages, clusters)
+        for values in zip(*(part.contributions for part in parts), strict=True)
     ]
-    value = float(np.mean([part.value for part in counted]))
-    found = _estimate(value, standard_error(sides), different.size)
-    return replace(found, languages=len(counted))
 
 
 def _estimate(value: float, error: StandardError | None, examples: int) -> Estimate:

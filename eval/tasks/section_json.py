@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from eval.expert_json import experts_to_json
 from eval.tasks.compared import Scores, TaskComparison
 from eval.tasks.sentences import SentenceComparison
 
@@ -13,7 +14,8 @@ def task_to_json(task: TaskComparison) -> dict[str, Any]:
         asdict(mode) | {"scores": [scores_to_json(one) for one in mode.scores]}
         for mode in task.modes
     ]
-    return {"name": task.name, "split": task.split, "modes": modes}
+    experts = None if task.experts is None else experts_to_json(task.experts)
+    return {"name": task.name, "split": task.split, "modes": modes, "experts": experts}
 
 
 def sentences_to_json(text: SentenceComparison) -> dict[str, Any]:

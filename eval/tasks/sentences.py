@@ -106,4 +106,5 @@ def _sentences(table: pa.Table) -> Predictions:
         prediction=nothing,
         likeliest_label=nothing,
         overlaps=np.zeros(table.num_rows, bool),
+        compared=np.zeros(table.num_rows, bool),
     )

@@ -36,15 +36,27 @@ def about(task: TaskComparison) -> str:
 
 def overlaps(task: TaskComparison) -> str:
     """Returns how many examples overlap with the pretraining corpus."""
-    mode = next((one for one in task.modes if one.overlapping), None)
-    if mode is None:
+    known = [one for one in task.modes if one.overlapping is not None]
+    if not known:
         return (
-            "No example is marked as sharing text with the pretraining corpus; examples are "
-            "marked where the fine-tuning was given its corpus."
+            "Whether examples share text with the pretraining corpus was not looked for; --corpus "
+            "of `mswitch finetune` and `mswitch evaluate` does."
         )
+    mode = next((one for one in known if one.overlapping), known[0])
+    found = f"{mode.overlapping:,} of {mode.examples:,} examples share text with the pretraining "
+    if not mode.overlapping:
+        return f"{found}corpus."
+    return f"{found}corpus; scores “without overlaps” leave them out on both sides."
+
+
+def about_experts(task: TaskComparison) -> str:
+    """Returns what the expert use of a task is; empty where there is none."""
+    if task.experts is None:
+        return ""
     return (
-        f"{mode.overlapping:,} of {mode.examples:,} examples share text with the pretraining "
-        "corpus; scores “without overlaps” leave them out on both sides."
+        f"One candidate run ({task.experts.run}, step {task.experts.step:,}): how the tokens of "
+        f"the {task.split} inputs (encoder) and of their right targets (decoder) were routed, "
+        "without capacity."
     )
 
 

@@ -25,16 +25,19 @@ function draw(element) {
   element.dataset.drawn = name;
   const spec = structuredClone(specs[name]);
   if (name === "curves") spec.datasets = curveRows(field("curve-language"), Number(field("curve-from")));
-  if ("layer" in element.dataset) spec.datasets = heatRows(experts.layers[element.dataset.layer]);
+  if ("layer" in element.dataset) {
+    spec.datasets = heatRows(experts[element.dataset.experts], element.dataset.layer);
+  }
   return embed(element, spec);
 }
 
-function heatRows({ experts: numbers, shares }) {
+function heatRows({ languages, layers }, layer) {
+  const { experts: numbers, shares } = layers[layer];
   const row = (language, at) => numbers.map((expert, column) => {
     const share = shares[at][column];
     return { language, expert, share, times: share * numbers.length };
   });
-  return { heat: experts.languages.flatMap(row) };
+  return { heat: languages.flatMap(row) };
 }
 
 function curveRows(language, from) {

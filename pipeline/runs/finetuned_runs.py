@@ -14,11 +14,11 @@ from data.languages import get
 from data.stores.addresses import Place
 from data.stores.files import exists
 from data.stores.parquet_files import read_table
-from eval.tasks.predictions import SCHEMA
+from eval.tasks.predictions import MAY_BE_NULL, SCHEMA
 from pipeline.errors import ArtifactError
 from pipeline.runs.best_step import BEST, best_step
 from pipeline.runs.directory import RECIPE, find_finished_run
-from pipeline.runs.task_files import DESCRIPTION, predictions_file
+from pipeline.runs.task_files import DESCRIPTION, predictions_file, routing_beside
 
 ALL, ALONE = "all languages", "each language alone"
 MOST_NAMED = 3  # languages that the name of a mode lists
@@ -46,7 +46,7 @@ class FinetunedRun:
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
         """Predictions by task."""
-        return {name: read_table(path, SCHEMA) for name, path in self.files.items()}
+        return {name: read_table(path, SCHEMA, MAY_BE_NULL) for name, path in self.files.items()}
 
     @property
     def mode(self) -> str:
@@ -91,10 +91,10 @@ def files_read(directory: Place) -> dict[str, Place]:
     """
     files = read_finetuned(directory).files
     found = {RECIPE: directory / RECIPE, BEST: directory / BEST}
-    found |= {f"{name}/{path.name}": path for name, path in files.items()}
-    return found | {
-        f"{name}/{DESCRIPTION}": path.parent / DESCRIPTION for name, path in files.items()
-    }
+    for name, path in files.items():
+        beside = (path, path.parent / DESCRIPTION, routing_beside(path))
+        found |= {f"{name}/{one.name}": one for one in beside if exists(one)}
+    return found
 
 
 def _predictions_of(directory: Place, task: str) -> Place:

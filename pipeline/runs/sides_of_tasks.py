@@ -9,13 +9,18 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from data.stores.addresses import Place
+from data.stores.files import exists
+from data.stores.parquet_files import read_table
 from data.tasks.description import Task
+from eval.expert_sharing import SCHEMA, ExpertSharing
+from eval.expert_sharing import from_table as from_routing
 from eval.tasks.compared import Mode, TaskComparison, mode_scores
 from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import Predictions, from_table
 from pipeline.errors import ArtifactError
+from pipeline.runs.best_step import best_step
 from pipeline.runs.finetuned_runs import ALL, ALONE, FinetunedRun, read_finetuned
-from pipeline.runs.task_files import read_task_of
+from pipeline.runs.task_files import read_task_of, routing_beside
 
 
 class Cell(NamedTuple):
@@ -26,12 +31,15 @@ class Cell(NamedTuple):
         split: split that was predicted.
         trained_on: training languages; all if empty.
         predictions: predictions by seed.
+        experts: expert use of the run of the first seed; None for several runs per seed, whose
+            experts differ, and where none is recorded.
     """
 
     task: Task
     split: str
     trained_on: tuple[str, ...]
     predictions: dict[int, Predictions]
+    experts: ExpertSharing | None
 
 
 Cells = dict[tuple[str, str], Cell]  # by task and mode
@@ -107,7 +115,18 @@ def _cell(key: tuple[str, str], by_seed: Mapping[int, Sequence[FinetunedRun]]) -
         splits[0],
         tuple(sorted({code for run in runs for code in run.trained_on})),
         {seed: _together(task, by_seed[seed]) for seed in sorted(by_seed)},
+        None if mode == ALONE else _expert_use(task, by_seed[min(by_seed)][0]),
     )
+
+
+def _expert_use(task: str, run: FinetunedRun) -> ExpertSharing | None:
+    path = routing_beside(run.files[task])
+    if not exists(path):
+        return None
+    step = best_step(run.directory)
+    assert step is not None  # its predictions are those of the best step
+    name = f"seed {run.seed}, trained on {run.mode}"
+    return from_routing(read_table(path, SCHEMA), run=name, step=step, origin=str(path))
 
 
 def _together(task: str, runs: Sequence[FinetunedRun]) -> Predictions:
@@ -142,6 +161,7 @@ def _comparison(task: str, baseline: Cells, candidate: Cells) -> TaskComparison:
         name=task,
         split=baseline[task, modes[0]].split,
         modes=tuple(_mode(mode, baseline[task, mode], candidate[task, mode]) for mode in modes),
+        experts=next((use for mode in modes if (use := candidate[task, mode].experts)), None),
     )
 
 

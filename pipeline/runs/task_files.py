@@ -1,7 +1,8 @@
 """The files of a run's predictions: `RUN/tasks/NAME/SPLIT-step=N.parquet`, and what they score.
 
-A file has a row per example (`eval/tasks/predictions.py`); beside it lies the task's description.
-JAX is not imported.
+A file has a row per example (`eval/tasks/predictions.py`); beside it lie the task's description
+and, of a sparse run, `routing-SPLIT-step=N.parquet` with a row per switch layer and language
+(`eval/expert_sharing.py`). JAX is not imported.
 """
 
 from dataclasses import asdict
@@ -15,8 +16,9 @@ from data.stores.atomic import atomic_write
 from data.stores.json_files import read_json, write_json
 from data.stores.parquet_files import read_table
 from data.tasks.description import Task, task_of
+from eval import expert_sharing
 from eval.tasks.metrics import metrics_of
-from eval.tasks.predictions import SCHEMA, Predictions, from_table
+from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, Predictions, from_table
 
 DESCRIPTION = "task.json"
 
@@ -26,9 +28,29 @@ def predictions_file(directory: Place, task: str, split: str, step: int) -> Plac
     return directory / "tasks" / task / f"{split}-step={step}.parquet"
 
 
-def write_predictions(path: Place, task: Task, table: pa.Table) -> None:
-    """Writes predictions with an atomic rename, and before them the task's description."""
+def routing_beside(path: Place) -> Place:
+    """Returns the path of the routing of predictions, which a dense run does not have."""
+    return path.with_name(f"routing-{path.name}")
+
+
+def write_predictions(
+    path: Place, task: Task, table: pa.Table, routing: dict[str, list[Any]] | None = None
+) -> None:
+    """Writes predictions with an atomic rename, and before them what lies beside them.
+
+    Args:
+        path: file of the predictions.
+        task: description of the task.
+        table: predictions.
+        routing: columns of the routing file; None for a dense run.
+    """
     write_json(path.parent / DESCRIPTION, asdict(task))
+    if routing is not None:
+        _write(pa.table(routing, expert_sharing.SCHEMA), routing_beside(path))
+    _write(table, path)
+
+
+def _write(table: pa.Table, path: Place) -> None:
     with atomic_write(path, path.parent.parent.parent) as unfinished:
         pq.write_table(table, unfinished)
 
@@ -45,7 +67,7 @@ def read_predictions(path: Place) -> Predictions:
     Raises:
         DataError: if the file is damaged.
     """
-    return from_table(read_table(path, SCHEMA), str(path))
+    return from_table(read_table(path, SCHEMA, MAY_BE_NULL), str(path))
 
 
 def scores_by_language(task: Task, predictions: Predictions) -> dict[str, float]:

@@ -52,7 +52,8 @@ def test_the_interval_holds_the_ratios_that_are_within_noise(runs):
 def test_a_set_that_is_unbounded_says_so_and_still_holds_the_ratio():
     sides = [scores(3.0, 1), scores(2.999, 2), scores(2.9985, 3)]
     baseline, teacher, student = (side.loss() for side in sides)
-    found = distillation.retained_set(sides, baseline - student, baseline - teacher)
+    contributions = [side.contributions() for side in sides]
+    found = distillation.retained_set(contributions, baseline - student, baseline - teacher)
     assert found.bounds is None
     assert found.holds((baseline - student) / (baseline - teacher))
 

@@ -8,7 +8,7 @@ import pytest
 from routing_tables import routing_table, sharing
 
 from data.errors import DataError
-from eval import expert_sharing, report_json
+from eval import expert_json, expert_sharing
 
 
 def test_hand_counted():
@@ -31,7 +31,7 @@ def test_a_stack_is_its_layers_together():
 
 
 def test_json_has_every_share():
-    read = json.loads(json.dumps(report_json.experts_to_json(sharing()), allow_nan=False))
+    read = json.loads(json.dumps(expert_json.experts_to_json(sharing()), allow_nan=False))
     assert (read["run"], read["step"]) == ("Switch, seed 0", 7)
     assert read["layers"][1]["languages"]["yo"] == {
         "tokens": 8,

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from task_predictions import CLASSIFICATION, QUESTIONS, answered, classified
 
 from data.stores.json_files import write_json
+from eval.expert_usage import Usage, columns
 from eval.tasks.sentences import SCHEMA
 from pipeline.artifacts import claims
 from pipeline.runs.best_step import record_score
@@ -51,11 +52,21 @@ def write_finetuned(
             at = table.schema.get_field_index("split")
             made = made.set_column(at, "split", pa.array([split] * made.num_rows))
             path = predictions_file(directory, task.name, split, step)
-            write_predictions(path, replace(task, files="{language}.jsonl"), made)
+            routing = None if experts is None else routing_of(made, experts)
+            write_predictions(path, replace(task, files="{language}.jsonl"), made, routing)
     record_score(directory, STEP, 60.0)
     record_score(directory, 400, 50.0)
     claims.finish(directory, "finetune", {}, {}, {})
     return directory
+
+
+def routing_of(table: pa.Table, experts: int) -> dict[str, list]:
+    """Returns columns of a routing file in which each language has a favourite expert."""
+    codes = sorted(set(table["language"].to_pylist()))
+    load = np.full((2, len(codes), experts), 10)
+    load[:, np.arange(len(codes)), np.arange(len(codes))] += 90
+    tokens = load.sum(axis=-1)
+    return columns(Usage(load, 0 * tokens, 0.5 * tokens, tokens), codes, every=2)
 
 
 def write_both_sides(root: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

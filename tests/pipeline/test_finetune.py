@@ -21,7 +21,7 @@ from pipeline.recipe.finetuned import finetuned
 from pipeline.runs.best_step import best_step, record_score
 from pipeline.runs.directory import requested_step, saved_steps
 from pipeline.runs.open import load_run, restore
-from pipeline.runs.task_files import read_predictions, read_task_of
+from pipeline.runs.task_files import read_predictions, read_task_of, routing_beside
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import Programs
 from pipeline.training.tasks.sentences import sentence_losses
@@ -92,12 +92,23 @@ def test_predictions_have_a_row_per_example_and_give_the_score(tuned):
         for split in ("development", "test"):
             path = folder / f"{split}-step={best['step']}.parquet"
             assert len(read_predictions(path).language) == len(getattr(data, split))
+            check_routing(routing_beside(path), {one.language for one in getattr(data, split)})
         path = folder / f"development-step={best['step']}.parquet"
         assert read_task_of(path) == data.task
         metric = metrics_of(data.task.metric, bool(data.task.labels))[0]
         scores = language_scores([read_predictions(path)], metric)
         means.append(np.mean([one.value for one in scores.values()]))
     assert np.mean(means) == pytest.approx(best["score"])
+
+
+def check_routing(path: Path, languages: set[str]) -> None:
+    """Every token has its experts in each switch layer, and none is dropped."""
+    table = pq.read_table(path).to_pandas()
+    assert set(table["language"]) == languages
+    assert set(table["stack"]) == {"encoder", "decoder"}
+    assert (table["load"].map(sum) == table["tokens"]).all()
+    assert (table["tokens"] > 0).all()
+    assert not table["dropped"].any()
 
 
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tuned, pretrained, tmp_path):
@@ -126,6 +137,7 @@ def test_evaluate_predicts_what_finetune_did_and_scores_sentences(tuned, tmp_pat
     predictions.unlink()
     assert mswitch("evaluate", "--run", run, "--task", TOPICS, "--sentences", TOPICS) == 0
     assert predictions.read_bytes() == (tuned / predictions.relative_to(run)).read_bytes()
+    assert set(pq.read_table(predictions)["overlaps"].to_pylist()) == {None}  # no corpus was given
     table = pq.read_table(run / f"tasks/topics/sentences-step={step}.parquet").to_pandas()
     data = read_task(str(TOPICS))
     assert len(table) == len(data.test)
@@ -216,6 +228,7 @@ def test_one_run_per_language_trains_and_predicts_that_language(pretrained, tmp_
         assert list(mixture) == [f"topics/{code}"]
         (path,) = (tmp_path / f"run-{code}/tasks/topics").glob("test-step=*.parquet")
         assert set(read_predictions(path).language) == {code}
+        assert not list(path.parent.glob("routing-*"))  # a dense network has no experts
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import synthetic_runs
 from chromium import CHROMIUM, Browser
 from synthetic_runs import STEPS, write_corpus, write_routing, write_run, write_tokens
+from synthetic_tasks import CODES, write_both_sides
 
 from data.languages import all_languages
 from pipeline import report
@@ -82,8 +83,9 @@ def test_opens_whole_at_every_width(browser, finished, width, dark):
 
 @pytest.fixture(scope="module")
 def four_models(finished, tmp_path_factory) -> Path:
-    """A report with two models beside its sides, one of two seeds."""
+    """A report with two models beside its sides, one of two seeds, and two tasks."""
     root = tmp_path_factory.mktemp("models")
+    baseline_tasks, candidate_tasks = write_both_sides(root / "tuned")
     wide = [
         write_run(root / f"wide{seed}", experts=None, seed=seed, gain=0.5, parameters=3_456_789)
         for seed in (0, 1)
@@ -96,6 +98,8 @@ def four_models(finished, tmp_path_factory) -> Path:
                 *(f"a wider mT5={one}" for one in wide),
                 f"small={write_run(root / 'small', experts=None, gain=-0.2)}",
             ),
+            baseline_tasks=baseline_tasks,
+            candidate_tasks=candidate_tasks,
             tokens=str(finished / "tokens"),
             corpus=str(finished / "corpus"),
             out=root / "out",
@@ -124,6 +128,17 @@ def test_four_models_are_drawn_and_told_apart(browser, four_models, width, dark)
     rows = list(csv.DictReader(browser.evaluate(link).splitlines()))
     assert len(rows) == 4 * 107
     assert {row["gain"] for row in rows if row["model"] == "mT5"} == {""}
+    _is_quiet(browser, four_models)
+
+
+def test_tasks_show_gains_and_experts(browser, four_models):
+    browser.open(four_models, width=1280)
+    found = "[...document.querySelectorAll(`#tasks {} [aria-roledescription='{}']`)].length"
+    counted = [code for code in CODES if not code.endswith("-Latn")]
+    gains = found.format("[data-tall='task-1-tall']", "point")
+    assert browser.evaluate(gains) == 3 * len(counted)  # three ways of training
+    heat = found.format("[data-experts='task-1-experts'][data-layer='0']", "rect mark")
+    assert browser.evaluate(heat) == len(CODES) * 8
     _is_quiet(browser, four_models)
 
 

@@ -1,6 +1,9 @@
 """`mswitch report --baseline-tasks --candidate-tasks`: scores on tasks, in every rendering."""
 
+import base64
+import csv
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,7 +12,7 @@ import recompute_tasks
 from markdown_reader import MARKDOWN
 from small_reports import make
 from synthetic_runs import STEPS, write_run
-from synthetic_tasks import CODES, write_both_sides, write_sentences
+from synthetic_tasks import CODES, STEP, write_both_sides, write_sentences
 from vl_convert import vegalite_to_vega
 
 from eval.charts.specs import specs
@@ -56,10 +59,39 @@ def test_every_number_is_recomputed_from_predictions(made, capsys):
     assert "topics: scores and gains of 3 modes equal to 1e-9" in printed
     assert "qa: scores and gains of 1 modes equal to 1e-9" in printed
     assert "verses: nats per sentence equal to 1e-9" in printed
+    assert "topics: shares of experts equal" in printed
     found = json.loads((made.out / "report.json").read_text())
     found["tasks"][1]["modes"][2]["scores"][3]["languages"]["sw"]["gain"]["high"] += 1e-6
     with pytest.raises(SystemExit, match="accuracy by generation sw gain high"):
         recompute_tasks.compare_tasks(found, made.baseline_tasks, made.candidate_tasks)
+
+
+def test_a_task_shows_which_experts_it_uses(made):
+    qa, topics = json.loads((made.out / "report.json").read_text())["tasks"]
+    assert topics["experts"]["run"] == "seed 0, trained on all languages"
+    assert topics["experts"]["step"] == STEP
+    assert [one["stack"] for one in topics["experts"]["layers"]] == ["encoder", "decoder"]
+    swahili = topics["experts"]["layers"][0]["languages"]["sw"]
+    assert swahili["load_share"] == [round(n / 170, 5) for n in (10, 10, 100, 10, 10, 10, 10, 10)]
+    assert set(qa["experts"]["layers"][0]["languages"]) == {"en", "sw", "zh"}
+    page = (made.out / "index.html").read_text()
+    assert 'data-experts="task-1-experts" data-layer="1"' in page
+    (address,) = re.findall(r'download="topics-experts.csv" href="data:[^,]*,([^"]*)"', page)
+    rows = list(csv.DictReader(base64.b64decode(address).decode().splitlines()))
+    assert len(rows) == 2 * len(CODES)
+    assert float(rows[2]["share_of_expert_2"]) == swahili["load_share"][2]
+    assert "Which experts topics uses. One candidate run (seed 0" in (
+        (made.out / "report.md").read_text()
+    )
+
+
+def test_another_share_of_an_expert_is_found(made):
+    found = json.loads((made.out / "report.json").read_text())
+    found["tasks"][1]["experts"]["layers"][1]["languages"]["sw"]["load_share"][2] -= 1e-5
+    with pytest.raises(SystemExit, match="topics decoder 2 sw expert 2"):
+        recompute_tasks.compare_experts(found["tasks"][1], made.candidate_tasks)
+    with pytest.raises(SystemExit, match="missing or in excess"):
+        recompute_tasks.compare_experts(found["tasks"][1], made.baseline_tasks)
 
 
 def test_modes_and_seeds_follow_from_the_recipes(made):

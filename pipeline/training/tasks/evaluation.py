@@ -81,10 +81,10 @@ class TaskEvaluator(NamedTuple):
         data: TaskData,
         split: str,
         step: int,
-        overlaps: Collection[int] = (),
+        overlaps: Collection[int] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, float] | None:
-        """Writes a run's predictions on one split.
+        """Writes a run's predictions on one split, and of a sparse run their routing.
 
         Args:
             trainer: functions of the network.
@@ -92,7 +92,8 @@ class TaskEvaluator(NamedTuple):
             data: a task.
             split: name of the split.
             step: step of the weights.
-            overlaps: positions of examples that share text with the pretraining corpus.
+            overlaps: positions of examples that share text with the pretraining corpus; None if
+                that was not looked for.
             stop: called before every batch; True abandons the predictions.
 
         Returns:
@@ -115,7 +116,7 @@ class TaskEvaluator(NamedTuple):
         )
         path = self.file(data, split, step)
         if is_first():
-            write_predictions(path, data.task, table)
+            write_predictions(path, data.task, table, answers.routing)
         return scores_by_language(data.task, from_table(table, str(path)))
 
     def predictor(self, trainer: Trainer, data: TaskData) -> Predictor:

@@ -10,18 +10,18 @@ from pipeline.artifacts.claims import read_manifest
 from pipeline.corpus.pages import page_files, page_texts
 
 
-def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[int]:
+def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[int] | None:
     """Returns the positions of examples that share 13 words in a row with a training page.
 
     Args:
-        corpus: corpus of the pretraining; None if it is not known, and nothing then overlaps.
+        corpus: corpus of the pretraining; None if it is not known, and None is then returned.
         examples: examples of a task.
 
     Raises:
         ArtifactError: if the directory is no finished corpus.
     """
     if corpus is None:
-        return set()
+        return None
     there = read_manifest(corpus, "clean", CorpusManifest).languages
     codes = sorted({one.language for one in examples} & set(there))
     return overlapping(examples, _pages(corpus, codes))

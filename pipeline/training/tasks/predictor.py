@@ -1,12 +1,15 @@
 """What a network answers to the examples of a task: labels by likelihood, and text, greedily.
 
+Of a sparse network it also counts which experts the tokens of each language are sent to
+(`expert_use.py`).
+
 Inputs are cut to one length and batches have one size, so each task has one program per kind of
 answer. Dispatch is dropless, so an answer depends on its example alone. Every host has all
 examples, and its devices compute their rows of each batch.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -26,6 +29,7 @@ from model.label_scoring import label_nats
 from model.sharding.layouts import batch_sharding, replicated
 from model.train_step import Trainer
 from model.transformer import Transformer
+from pipeline.training.tasks.expert_use import routed, usage_columns
 
 
 class Answers(NamedTuple):
@@ -34,10 +38,12 @@ class Answers(NamedTuple):
     Attributes:
         texts: generated text of each example.
         label_nats: nats of each of the task's labels; no columns without labels.
+        routing: columns of the routing file; None for a dense network.
     """
 
     texts: list[str]
     label_nats: Float[np.ndarray, "examples labels"]
+    routing: dict[str, list[Any]] | None = None
 
 
 class Stop(Exception):
@@ -100,6 +106,14 @@ class Predictor:
                 eqx.combine(arrays, trainer.static), inputs, jnp.asarray(self.labels), trainer.mesh
             )
         )
+        self.switch = trainer.static.config.switch
+        self._route = jax.jit(
+            lambda arrays, inputs, targets: routed(
+                eqx.combine(arrays, trainer.static), inputs, targets, trainer.mesh
+            ),
+            in_shardings=(*shardings, shardings[1]),
+            out_shardings=replicated(trainer.mesh),
+        )
         write = generated if beams == 1 else functools.partial(searched, beams=beams)
         self._generate = program(
             lambda arrays, inputs: write(
@@ -141,29 +155,52 @@ class Predictor:
             if with_text or not self.task.labels:
                 written = self._over(self._generate, arrays, ids, stop)
                 texts = [self.tokenizer.decode(row) for row in written]
+            routing = self._routing(arrays, examples, ids, stop) if self.switch else None
         except Stop:
             return None
-        return Answers(texts, nats)
+        return Answers(texts, nats, routing)
+
+    def _routing(
+        self, arrays: Any, examples: Sequence[TaskExample], ids: list, stop: Callable[[], bool]
+    ) -> dict[str, list[Any]]:
+        """Returns the columns of the routing file, of inputs and right targets."""
+        targets, _ = cut_ids([one.target for one in examples], self.tokenizer, self.targets)
+        batches = zip(
+            self._batches(ids, self.inputs), self._batches(targets, self.targets), strict=True
+        )
+        assert self.switch is not None  # a dense network has no routing
+        outputs = self._outputs(self._route, arrays, batches, stop)
+        return usage_columns(outputs, [one.language for one in examples], self.switch.every)
 
     def _over(
         self, program: Callable[..., jax.Array], arrays: Any, ids: list, stop: Callable[[], bool]
     ) -> np.ndarray:
-        """Returns a program's output for each row of ids; one batch is computed ahead."""
-        parts, ahead = [], None
-        for batch in self._batches(ids):
+        """Returns a program's output for each row of ids."""
+        batches = ((batch,) for batch in self._batches(ids, self.inputs))
+        return np.concatenate(list(self._outputs(program, arrays, batches, stop)))[: len(ids)]
+
+    def _outputs(
+        self,
+        program: Callable[..., Any],
+        arrays: Any,
+        batches: Iterable[tuple[jax.Array, ...]],
+        stop: Callable[[], bool],
+    ) -> Iterator[Any]:
+        """Yields a program's output for each batch, on the host; one batch is computed ahead."""
+        ahead = None
+        for batch in batches:
             if stop():
                 raise Stop
-            ahead, before = program(arrays, batch), ahead
+            ahead, before = program(arrays, *batch), ahead
             if before is not None:
-                parts.append(np.asarray(before))
-        parts.append(np.asarray(ahead))
-        return np.concatenate(parts)[: len(ids)]
+                yield jax.device_get(before)
+        yield jax.device_get(ahead)
 
-    def _batches(self, ids: list) -> Iterator[jax.Array]:
+    def _batches(self, ids: list, length: int) -> Iterator[jax.Array]:
         sharding = batch_sharding(self.mesh)
         for first in range(0, len(ids), self.rows):
-            rows = np.full((self.rows, self.inputs), PADDING, np.int32)
-            some = padded(ids[first : first + self.rows], self.inputs)
+            rows = np.full((self.rows, length), PADDING, np.int32)
+            some = padded(ids[first : first + self.rows], length)
             rows[: len(some)] = some
             yield jax.make_array_from_callback(
                 rows.shape, sharding, lambda part, rows=rows: rows[part]

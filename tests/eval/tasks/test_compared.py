@@ -11,7 +11,7 @@ from task_predictions import classified, read
 from eval.html import to_html
 from eval.markdown import to_markdown
 from eval.report_json import to_json
-from eval.tasks.compared import mode_scores
+from eval.tasks.compared import TaskComparison, mode_scores
 from eval.tasks.metrics import ACCURACIES
 from eval.tasks.scores import language_gains
 from eval.tasks.sentences import SCHEMA, sentence_comparison
@@ -26,6 +26,7 @@ def test_what_overlaps_on_one_side_is_left_out_on_both():
     one, other = overlapping(0, 3), overlapping(1, 40)
     mode = mode_scores("all", {0: one}, {0: other}, ACCURACIES)
     assert (mode.examples, mode.overlapping) == (90, 2)
+    assert mode.overlapping_by_language == {"en": 1, "sw": 1, "yo": 0}
     assert [found.without_overlaps for found in mode.scores] == [False, False, True, True]
     kept = np.isin(np.arange(90), [3, 40], invert=True)
     expected = language_gains([one.only(kept)], [other.only(kept)], ACCURACIES[0])
@@ -40,6 +41,25 @@ def test_without_overlaps_or_with_nothing_else_there_are_the_scores_alone():
         mode = mode_scores("all", {0: one}, {0: one}, ACCURACIES)
         assert [found.without_overlaps for found in mode.scores] == [False, False]
         assert all(row.verdict == "unclear" for row in mode.scores[0].languages.values())
+
+
+def test_no_overlap_is_not_the_same_as_not_looked_for():
+    looked = replace(read(classified(0)), overlaps=np.zeros(90, bool))
+    not_looked = replace(looked, compared=np.zeros(90, bool))
+    shown = {}
+    for name, runs in (("none", [looked, looked]), ("unknown", [not_looked, not_looked])):
+        mode = mode_scores("all", {0: runs[0]}, {0: runs[1]}, ACCURACIES)
+        report = make(tasks=(TaskComparison(name="topics", split="test", modes=(mode,)),))
+        shown[name] = mode, to_markdown(report), to_html(report), to_json(report)
+    assert shown["none"][0].overlapping == 0
+    assert shown["unknown"][0].overlapping is None
+    assert "0 of 90 examples share text with the pretraining corpus." in shown["none"][1]
+    assert ">Overlaps<" in shown["none"][2]
+    assert "was not looked for; --corpus" in shown["unknown"][1]
+    assert ">Overlaps<" not in shown["unknown"][2]
+    assert shown["unknown"][3]["tasks"][0]["modes"][0]["overlapping"] is None
+    half = mode_scores("all", {0: not_looked}, {0: looked}, ACCURACIES)
+    assert half.overlapping == 0  # one run that looked is enough
 
 
 def sentences(nats, cut=(False, False, False)):

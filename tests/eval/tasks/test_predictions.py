@@ -6,7 +6,7 @@ from task_predictions import answered, classified, read
 
 from data.errors import DataError
 from data.stores.parquet_files import read_table
-from eval.tasks.predictions import SCHEMA, check_same_examples, from_table
+from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, check_same_examples, from_table
 
 
 @pytest.mark.parametrize("table", [classified(0), answered(0)], ids=["classified", "answered"])
@@ -25,11 +25,23 @@ def test_labels_and_overlaps():
     assert found.has_labels
     assert not read(answered(0)).has_labels
     assert found.overlaps.sum() == 13
-    assert found.without_overlaps().language.size == found.language.size - 13
+    assert found.compared.all()
     table = classified(0)
     nats = np.array(table["label_nats"].to_pylist())
     labels = ["animal", "food", "place"]
     assert table["likeliest_label"].to_pylist() == [labels[at] for at in nats.argmin(axis=1)]
+
+
+def test_overlap_that_was_not_looked_for_is_null(tmp_path):
+    whole = classified(0)
+    at = whole.schema.get_field_index("overlaps")
+    table = whole.set_column(at, "overlaps", pa.nulls(whole.num_rows, pa.bool_()))
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = from_table(read_table(tmp_path / "a.parquet", SCHEMA, MAY_BE_NULL), "a")
+    assert not found.compared.any()
+    assert not found.overlaps.any()
+    with pytest.raises(DataError, match="number in each row of overlaps"):
+        read_table(tmp_path / "a.parquet", SCHEMA)
 
 
 def test_several_tasks_repeated_examples_and_none_are_one_sentence_each():
