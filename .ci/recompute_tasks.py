@@ -191,7 +191,7 @@ def compare_tasks(report: dict, baseline: list[Path], candidate: list[Path]) -> 
 
 
 def overlapping(name: str, shown: dict, runs: list[Rows]) -> np.ndarray:
-    """Compares the numbers of overlaps; returns which examples overlap, as no run knows none."""
+    """Compares the numbers of overlaps; returns which examples are left out."""
     compared = np.any([run.overlaps.notna() for run in runs], axis=0)
     marked = np.any([run.overlaps == True for run in runs], axis=0)  # noqa: E712
     if not compared.all():

@@ -183,8 +183,9 @@ def mode_scores(
     sides = list(baseline.values()), list(candidate.values())
     check_same_examples([*sides[0], *sides[1]])
     overlapping = _overlapping([*sides[0], *sides[1]])
-    some = overlapping is not None and overlapping.any()
-    kept = [sides, _without(sides, overlapping)] if some else [sides]
+    kept = [sides]
+    if overlapping is not None and overlapping.any():
+        kept.append(_without(sides, overlapping))
     languages, of_example = sides[0][0].by_language
     counts = None if overlapping is None else np.bincount(of_example, overlapping, len(languages))
     return Mode(

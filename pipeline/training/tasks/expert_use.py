@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Num
 
 from eval.expert_usage import Usage, by_language, columns, together
 from model.batch import Batch
@@ -43,12 +43,14 @@ def routed(
 
 
 def usage_columns(
-    routings: Iterable[RowRouting], languages: Sequence[str], every: int
+    routings: Iterable[Sequence[Num[np.ndarray, "layers batch ..."]]],
+    languages: Sequence[str],
+    every: int,
 ) -> dict[str, list[Any]]:
     """Returns the columns of a routing file.
 
     Args:
-        routings: routing sums of batches, on the host; rows beyond the languages are padding.
+        routings: `RowRouting` of each batch, on the host; rows beyond the languages are padding.
         languages: language of each example, in the order of the rows.
         every: distance between sparse feed-forward layers of a stack.
     """
@@ -56,7 +58,7 @@ def usage_columns(
     usage: list[Usage] = []
     first = 0
     for routing in routings:
-        rows = routing.load.shape[1]
+        rows = routing[0].shape[1]
         numbers = np.full(rows, -1)
         some = of_example[first : first + rows]
         numbers[: len(some)] = some
