@@ -183,7 +183,7 @@ def mode_scores(
     sides = list(baseline.values()), list(candidate.values())
     check_same_examples([*sides[0], *sides[1]])
     overlapping = _overlapping([*sides[0], *sides[1]])
-    kept = [sides]
+    kept: list[tuple[Runs, ...]] = [sides]
     if overlapping is not None and overlapping.any():
         kept.append(_without(sides, overlapping))
     languages, of_example = sides[0][0].by_language
