@@ -231,6 +231,20 @@ def test_one_run_per_language_trains_and_predicts_that_language(pretrained, tmp_
         assert not list(path.parent.glob("routing-*"))  # a dense network has no experts
 
 
+def test_an_imported_checkpoint_learns_what_the_exported_run_does(pretrained, tmp_path, one_device):
+    theirs, imported = tmp_path / "transformers", tmp_path / "imported"
+    assert mswitch("export-hf", "--run", pretrained / "mt5", "--out", theirs) == 0
+    assert mswitch("import-hf", theirs, "--out", imported, "--inputs", 32, "--rows", 8) == 0
+    settings = ("steps=3", "evaluate_every=3", "checkpoint_every=3", "log_every=1")
+    for name, run in (("ours", pretrained / "mt5"), ("theirs", imported)):
+        words = ("--run", run, "--task", TOPICS, "--out", tmp_path / name)
+        assert mswitch("finetune", *words, "--set", *settings, "rows=8", "inputs=32") == 0
+    np.testing.assert_allclose(losses(tmp_path / "theirs"), losses(tmp_path / "ours"), rtol=1e-6)
+    assert losses(tmp_path / "ours")[2] != losses(tmp_path / "ours")[0]
+    (path,) = (tmp_path / "theirs/tasks/topics").glob("test-step=*.parquet")
+    assert len(read_predictions(path).language) == len(read_task(str(TOPICS)).test)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
