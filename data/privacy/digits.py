@@ -1,0 +1,51 @@
+"""Digits of every script as ASCII, and the places of a page where many digits stand together.
+
+Numbers are searched only there: a page has few such places, and patterns are slow.
+"""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from data import scripts
+
+# Six digits, as in the Mexican RFC; the most characters between two are the three of "12 - 34".
+DENSE = re.compile(r"\d(?:[^\d\n]{0,3}\d){5,}")
+MARGIN = 20  # characters before and after: a plus, brackets, letters of a number
+# Signs within numbers, one character for one, so that positions stay.
+SAME = {
+    "-": "‐‑‒–—―−－﹣",
+    " ": "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000\t",
+    "+": "＋﹢", "(": "（", ")": "）", ".": "．", "/": "／",
+}  # fmt: skip
+
+
+def with_ascii_digits(text: str) -> str:
+    """Returns the text with ASCII digits, hyphens and spaces for those of other scripts.
+
+    No character is added or removed.
+    """
+    return text if text.isascii() else text.translate(_ascii())
+
+
+def dense_places(text: str) -> Iterator[tuple[int, int]]:
+    """Yields where six digits or more stand close together, with a margin; in order, disjoint."""
+    begin = end = 0
+    for found in DENSE.finditer(text):
+        if found.start() - MARGIN > end:
+            if end:
+                yield begin, end
+            begin = max(found.start() - MARGIN, 0)
+        end = min(found.end() + MARGIN, len(text))
+    if end:
+        yield begin, end
+
+
+@functools.cache
+def _ascii() -> dict[int, str]:
+    digits = map(chr, scripts.characters_with(r"\p{Nd}").tolist())
+    # Without a value: digits of scripts that are newer than Python's tables.
+    table = {digit: unicodedata.digit(digit, None) for digit in digits}
+    signs = {other: sign for sign, others in SAME.items() for other in others}
+    return str.maketrans({**{d: str(v) for d, v in table.items() if v is not None}, **signs})

@@ -1,0 +1,89 @@
+"""Where personal data stand in pages, and pages with other words in their place.
+
+Kinds are e-mail addresses, public IP addresses, telephone numbers and national numbers of persons.
+Names, postal addresses and everything else that only a reader recognizes are not found.
+
+Digits of every script count. Spans do not overlap: an e-mail address goes before an IP address,
+that before a national number, and a telephone number comes last. Masked pages hold no data of the
+masked kinds, so masking them again changes nothing.
+"""
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+
+import pyarrow as pa
+
+from data.privacy.addresses import REPLACED_IPS, email_addresses, ip_addresses
+from data.privacy.digits import dense_places, with_ascii_digits
+from data.privacy.national_numbers import national_numbers
+from data.privacy.spans import EMAIL, IP, KINDS, NATIONAL_NUMBER, PHONE, Span, disjoint, without
+from data.privacy.telephones import telephone_numbers
+
+SPANS = pa.list_(
+    pa.struct([("kind", pa.string()), ("begin", pa.int32()), ("end", pa.int32())])
+)
+# Of datatrove's `PIIFormatter`, in turn; it has none for numbers, whose names are presidio's.
+REPLACEMENTS = {
+    EMAIL: ("email@example.com", "firstname.lastname@example.org"),
+    IP: REPLACED_IPS,
+    PHONE: ("<PHONE_NUMBER>",),
+    NATIONAL_NUMBER: ("<NATIONAL_NUMBER>",),
+}
+
+
+def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:
+    """Returns the personal data of each page, as spans of characters in order.
+
+    Args:
+        texts: pages of one language.
+        language: its code, which decides whose national forms are looked for.
+    """
+    rows = [
+        [{"kind": span.kind, "begin": span.begin, "end": span.end} for span in spans_of(text, language)]
+        for text in texts
+    ]
+    return pa.array(rows, SPANS)
+
+
+def spans_of(text: str, language: str) -> list[Span]:
+    """Returns the personal data of one page, in order."""
+    shaped = list(email_addresses(text)) if "@" in text else []
+    shaped += ip_addresses(without(text, [span for span, _ in shaped]))
+    found = [span for span, is_personal in shaped if is_personal]
+    return disjoint([*found, *_numbers(without(text, [span for span, _ in shaped]), language)])
+
+
+def masked(
+    texts: Sequence[str], spans: pa.ListArray, kinds: Collection[str] = KINDS
+) -> list[str]:
+    """Returns the pages with replacements for personal data of some kinds.
+
+    Args:
+        texts: the pages.
+        spans: what `personal_data` returned for them.
+        kinds: kinds that are replaced.
+    """
+    return [
+        _masked(text, row, kinds) if row else text
+        for text, row in zip(texts, spans.to_pylist(), strict=True)
+    ]
+
+
+def _masked(text: str, spans: list[dict], kinds: Collection[str]) -> str:
+    words = {kind: itertools.cycle(REPLACEMENTS[kind]) for kind in kinds}
+    parts, done = [], 0
+    for span in spans:
+        if span["kind"] in words:
+            parts += [text[done : span["begin"]], next(words[span["kind"]])]
+            done = span["end"]
+    return "".join([*parts, text[done:]])
+
+
+def _numbers(text: str, language: str) -> Iterator[Span]:
+    """Yields national numbers and telephone numbers, until no more appear beside found ones."""
+    for begin, end in dense_places(text):
+        place = with_ascii_digits(text[begin:end])
+        for search in (national_numbers, telephone_numbers):
+            while found := disjoint(search(place, language)):
+                yield from (Span(s.begin + begin, s.end + begin, s.kind) for s in found)
+                place = without(place, found)

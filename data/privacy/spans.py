@@ -1,0 +1,41 @@
+"""A span of personal data, and the choice among spans that overlap."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+EMAIL, IP, PHONE, NATIONAL_NUMBER = "email", "ip", "phone", "national_number"
+KINDS = (EMAIL, IP, PHONE, NATIONAL_NUMBER)
+
+
+class Span(NamedTuple):
+    """A piece of personal data.
+
+    Attributes:
+        begin: index of its first character.
+        end: index after its last character.
+        kind: one of KINDS.
+    """
+
+    begin: int
+    end: int
+    kind: str
+
+
+def without(text: str, spans: Sequence[Span]) -> str:
+    """Returns a text of the same length, in which angle brackets stand for the spans."""
+    if not spans:
+        return text
+    parts, done = [], 0
+    for begin, end, _ in sorted(spans):
+        parts += [text[done:begin], "<" * (end - max(begin, done))]
+        done = max(end, done)
+    return "".join([*parts, text[done:]])
+
+
+def disjoint(spans: Iterable[Span]) -> list[Span]:
+    """Returns the spans in order, each without those that begin within it."""
+    kept: list[Span] = []
+    for span in sorted(spans):
+        if not kept or span.begin >= kept[-1].end:
+            kept.append(span)
+    return kept

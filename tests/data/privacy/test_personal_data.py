@@ -1,0 +1,70 @@
+"""Personal data are found exactly where they were planted, in 24 scripts."""
+
+import random
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted_data import SCRIPTS, planted
+
+from data.privacy.personal_data import KINDS, REPLACEMENTS, SPANS, masked, personal_data
+
+# What addresses and numbers consist of, and letters of scripts with and without spaces.
+PIECES = st.sampled_from(
+    [*"0123456789+-. ()/@:_x<>\n,'٣é用по", "8.8.8.", "info@", "foo.de", "пример.рф", "::", "2001:db",
+     "+49 30 1234567", "030 901820", "44051401359", "email@example.com", "22.214.171.124", "com"]
+)  # fmt: skip
+TEXTS = st.lists(PIECES, max_size=30).map("".join)
+LANGUAGES = st.sampled_from(["de", "pl", "en", "zh", "ar", "und"])
+
+
+@pytest.mark.parametrize("language", SCRIPTS)
+def test_planted_data_are_found_exactly_and_nothing_else(language):
+    pages = planted(language, random.Random(language), 4)
+    found = personal_data([page.text for page in pages], language)
+    assert found.type == SPANS
+    for page, spans in zip(pages, found.to_pylist(), strict=True):
+        one = {"kind": page.kind, "begin": page.begin, "end": page.end}
+        assert spans == ([one] if page.kind else []), page.text[page.begin : page.end]
+
+
+@given(TEXTS, LANGUAGES)
+def test_spans_are_in_order_and_never_overlap(text, language):
+    (spans,) = personal_data([text], language).to_pylist()
+    places = [place for span in spans for place in (span["begin"], span["end"])]
+    assert places == sorted(places)
+    assert all(0 <= span["begin"] < span["end"] <= len(text) for span in spans)
+    assert all(left["end"] <= right["begin"] for left, right in zip(spans, spans[1:], strict=False))
+
+
+@given(TEXTS, LANGUAGES, st.sets(st.sampled_from(KINDS)))
+def test_masked_pages_hold_nothing_of_the_masked_kinds(text, language, kinds):
+    (once,) = masked([text], personal_data([text], language), kinds)
+    again = personal_data([once], language)
+    assert not kinds & {span["kind"] for span in again.to_pylist()[0]}, once
+    assert masked([once], again, kinds) == [once]
+
+
+def test_replacements_are_those_of_datatrove_in_turn_from_the_first_in_each_page():
+    texts = ["a@foo.de, b@foo.de, c@foo.de, 8.8.4.130 and 9.9.9.190", "d@foo.de", ""]
+    first, second = REPLACEMENTS["email"]
+    addresses = personal_data(texts, "de")
+    assert masked(texts, addresses) == [
+        f"{first}, {second}, {first}, 22.214.171.124 and 126.96.36.199", first, "",
+    ]  # fmt: skip
+    assert masked(texts, addresses, ["ip"])[0] == (
+        "a@foo.de, b@foo.de, c@foo.de, 22.214.171.124 and 126.96.36.199"
+    )
+
+
+def test_national_forms_belong_to_the_language_and_international_ones_to_every_page():
+    texts = ["Tel. 030 901820", "Tel. +49 30 901820"]
+    kinds = [[span["kind"] for span in row] for row in personal_data(texts, "de").to_pylist()]
+    assert kinds == [["phone"], ["phone"]]
+    kinds = [[span["kind"] for span in row] for row in personal_data(texts, "und").to_pylist()]
+    assert kinds == [[], ["phone"]]
+
+
+def test_no_pages_have_no_data():
+    assert personal_data([], "en").equals(pa.array([], SPANS))

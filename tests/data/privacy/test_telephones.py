@@ -1,0 +1,39 @@
+import phonenumbers
+import pytest
+
+from data import languages
+from data.privacy.regions import regions_of
+from data.privacy.telephones import telephone_numbers
+
+
+def found(text, language):
+    return [text[span.begin : span.end] for span in telephone_numbers(text, language)]
+
+
+@pytest.mark.parametrize(
+    "language, text, numbers",
+    [
+        ("en", "call (212) 736-5000, or +44 20 7946 0018", ["(212) 736-5000", "+44 20 7946 0018"]),
+        ("de", "Tel. 030/901820 - 040 428280", ["030/901820", "040 428280"]),
+        ("fr", "au 01 40 20 50 50.", ["01 40 20 50 50"]),
+        ("ja", "電話03-3224-9999まで", ["03-3224-9999"]),
+        ("und", "+3611 +1 555", []),
+        ("en", "2124567890 2024-11-27 1999-2004 02110-1301 1,234,567 978-3-16-148410-0", []),
+        ("en", "text/shared/01/04140000.xhp $212 736 5000 40.712776 212 736 5000%", []),
+        ("de", "30901820 0309018", []),  # no trunk prefix; too short without separators
+    ],
+)
+def test_telephone_numbers(language, text, numbers):
+    assert found(text, language) == numbers
+
+
+@pytest.mark.parametrize("language", [one.code for one in languages.all_languages()])
+def test_regions_have_numbers_which_are_found_in_pages_of_the_language(language):
+    for region in regions_of(language):
+        example = phonenumbers.example_number(region)
+        written = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+        assert found(f"tel. {written}.", language) == [written]
+
+
+def test_unknown_languages_have_no_region():
+    assert regions_of("und") == regions_of("eo") == regions_of("tlh") == ()
