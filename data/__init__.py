@@ -5,6 +5,8 @@ The life of a page:
 1. `reading` parses it from WET, WARC, JSON lines or Parquet, as a `reading.page.Page`.
 2. `rules`, `language_id` and `dedup` keep it, or reject it with a reason. `rules.rule_sets` and
    `rules.web_rules` define which rules apply, and in which order.
+   `privacy`, `rights` and `leakage` find, in kept pages, personal data, objections of owners and
+   texts of benchmarks.
 3. `tokens` turns it into ids and stores them as token blocks; `stores` reads blocks from an object
    store.
 4. `examples.mixture` and `examples.schedule` determine how often and when its language is seen,

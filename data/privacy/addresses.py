@@ -1,8 +1,8 @@
 """E-mail addresses and public IP addresses.
 
 An e-mail address is one of RFC 5321 as people write it, in ASCII or internationalized (RFC 6531)
-in scripts with spaces between words. In other scripts only its ASCII form is found, as nothing
-says where a name begins. Addresses in domains that RFC 2606 reserves belong to nobody.
+in scripts with spaces between words. In other scripts only its ASCII form is found, as no
+space shows where a name begins. Addresses in domains that RFC 2606 reserves belong to nobody.
 
 IP addresses are those of datatrove's formatter (`ipaddress`: public ones), of version 4 and also of
 version 6, but none within a longer number: 1.2.3.4.5 is a version. Four numbers below 40 are
@@ -28,7 +28,7 @@ ADDRESS = regex.compile(
     rf"""(?: (?<![{LATIN}_]) [{LATIN}_][{LATIN}_.%+&'-]*+ (?<!\.)
            | (?<![{LATIN}_]|{OTHER}) {OTHER}(?:[_.-]|{OTHER})*+ (?<!\.) )
     @ (?: (?: [{LATIN}](?:[{LATIN}-]*[{LATIN}])?\. )+
-            (?: \p{{Latin}}{{2,24}} | xn--[a-z0-9-]{{2,59}} ) (?![{LATIN}])
+            (?: xn--[a-z0-9-]{{2,59}} | \p{{Latin}}{{2,24}} ) (?![{LATIN}])
         | (?: {OTHER}(?:-|{OTHER})*+\. )+ {OTHER}{{2,}}+ (?![{LATIN}])
         | \[(?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}\] )""",
     regex.V1 | regex.X,

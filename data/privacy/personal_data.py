@@ -19,9 +19,7 @@ from data.privacy.national_numbers import national_numbers
 from data.privacy.spans import EMAIL, IP, KINDS, NATIONAL_NUMBER, PHONE, Span, disjoint, without
 from data.privacy.telephones import telephone_numbers
 
-SPANS = pa.list_(
-    pa.struct([("kind", pa.string()), ("begin", pa.int32()), ("end", pa.int32())])
-)
+SPANS = pa.list_(pa.struct([("kind", pa.string()), ("begin", pa.int32()), ("end", pa.int32())]))
 # Of datatrove's `PIIFormatter`, in turn; it has none for numbers, whose names are presidio's.
 REPLACEMENTS = {
     EMAIL: ("email@example.com", "firstname.lastname@example.org"),
@@ -39,7 +37,10 @@ def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:
         language: its code, which decides whose national forms are looked for.
     """
     rows = [
-        [{"kind": span.kind, "begin": span.begin, "end": span.end} for span in spans_of(text, language)]
+        [
+            {"kind": span.kind, "begin": span.begin, "end": span.end}
+            for span in spans_of(text, language)
+        ]
         for text in texts
     ]
     return pa.array(rows, SPANS)
@@ -53,9 +54,7 @@ def spans_of(text: str, language: str) -> list[Span]:
     return disjoint([*found, *_numbers(without(text, [span for span, _ in shaped]), language)])
 
 
-def masked(
-    texts: Sequence[str], spans: pa.ListArray, kinds: Collection[str] = KINDS
-) -> list[str]:
+def masked(texts: Sequence[str], spans: pa.ListArray, kinds: Collection[str] = KINDS) -> list[str]:
     """Returns the pages with replacements for personal data of some kinds.
 
     Args:

@@ -90,7 +90,7 @@ def _may_be_of(plan: Plan, written: str) -> bool:
 
 
 def _matched(written: str, region: str | None, leniency: int) -> tuple[int, int] | None:
-    found = next(iter(PhoneNumberMatcher(written, region, leniency, max_tries=2)), None)
+    found = next(iter(PhoneNumberMatcher(written, region, leniency, max_tries=10)), None)
     return None if found is None else (found.start, found.end)
 
 
@@ -102,6 +102,7 @@ def _plans(regions: tuple[str, ...]) -> tuple[Plan, ...]:
 def _plan(region: str) -> Plan:
     metadata = PhoneMetadata.metadata_for_region(region)
     assert metadata is not None, region
+    assert metadata.general_desc is not None, region
     trunk = metadata.national_prefix or ""
     return Plan(
         region,

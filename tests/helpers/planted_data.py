@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import phonenumbers
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
@@ -27,7 +28,7 @@ FORMATS = (PhoneNumberFormat.INTERNATIONAL, PhoneNumberFormat.NATIONAL, PhoneNum
 EXAMPLES = {
     "cn.ric": "360426199101010071", "mx.curp": "BOXW310820HNERXN09", "mx.rfc": "GODE561231GR8",
 }  # fmt: skip
-PLACE, UNSPACED_PLACE = re.compile(r"(?<=\w)(?=[\s፡])"), re.compile(r"(?<=[^\W\d_])(?=[^\W\d_])")
+WORD_END = re.compile(r"(?<=\S)(?=[\s፡])")
 NONE = (  # what is no personal data
     "2024-11-27", "27.11.2024", "27/11/2024 12:30:45", "1999-2004", "6.3.4.2", "v2.6.18.1",
     "1.2.3.4.5", "10.0.0.1", "192.168.100.250", "127.0.0.1", "::1", "fe80::1", "12:30:45",
@@ -60,8 +61,12 @@ def planted(language: str, draw: random.Random, each: int) -> list[Planted]:
 
 
 def email(draw: random.Random) -> str:
-    words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in "1234"]
-    local = draw.choice([words[0], f"{words[0]}.{words[1]}", f"{words[0]}_{words[1]}7", f"{words[0]}+x"])
+    words = [
+        "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in "1234"
+    ]
+    local = draw.choice(
+        [words[0], f"{words[0]}.{words[1]}", f"{words[0]}_{words[1]}7", f"{words[0]}+x"]
+    )
     top = draw.choice(["com", "org", "de", "co.ke", "info"])
     return f"{local}@{words[2]}{draw.choice(['', '-' + words[3]])}.{top}"
 
@@ -146,14 +151,17 @@ def random_form(form: str, draw: random.Random) -> str:
 
 
 def _in(text: str, language: str, kind: str, datum: str, draw: random.Random) -> Planted:
-    """Returns a text with a datum between words, or characters where no spaces are; no digit near."""
-    kinds = scripts.kinds()[scripts.code_points(text)]
-    is_unspaced = (kinds == scripts.UNSPACED).mean() > 1 / 3
-    between = UNSPACED_PLACE if is_unspaced else PLACE
+    """Returns a text with a datum between words or unspaced characters, with no digit near."""
+    unspaced = scripts.kinds()[scripts.code_points(text)] == scripts.UNSPACED
+    is_unspaced = unspaced.mean() > 1 / 3
+    ends = [place.start() for place in WORD_END.finditer(text)]
+    between = (np.flatnonzero(unspaced[1:] & unspaced[:-1]) + 1).tolist()
     places = [
-        found.start() for found in between.finditer(text)
-        if not re.search(r"\d", text[max(found.start() - 4, 0) : found.start() + 4])
+        place for place in (between if is_unspaced else ends)
+        if not re.search(r"\d", text[max(place - 4, 0) : place + 4])
     ]  # fmt: skip
     at, before = draw.choice(places), "" if is_unspaced else " "
     begin = at + len(before)
-    return Planted(text[:at] + before + datum + text[at:], language, kind, begin, begin + len(datum))
+    return Planted(
+        text[:at] + before + datum + text[at:], language, kind, begin, begin + len(datum)
+    )

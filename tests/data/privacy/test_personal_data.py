@@ -1,5 +1,6 @@
 """Personal data are found exactly where they were planted, in 24 scripts."""
 
+import itertools
 import random
 
 import pyarrow as pa
@@ -12,8 +13,9 @@ from data.privacy.personal_data import KINDS, REPLACEMENTS, SPANS, masked, perso
 
 # What addresses and numbers consist of, and letters of scripts with and without spaces.
 PIECES = st.sampled_from(
-    [*"0123456789+-. ()/@:_x<>\n,'٣é用по", "8.8.8.", "info@", "foo.de", "пример.рф", "::", "2001:db",
-     "+49 30 1234567", "030 901820", "44051401359", "email@example.com", "22.214.171.124", "com"]
+    [*"0123456789+-. ()/@:_x<>\n,'٣é用по", "8.8.8.", "info@", "foo.de", "пример.рф", "::",
+     "2001:db", "+49 30 1234567", "030 901820", "44051401359", "email@example.com", "com",
+     "22.214.171.124"]
 )  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
 LANGUAGES = st.sampled_from(["de", "pl", "en", "zh", "ar", "und"])
@@ -35,7 +37,7 @@ def test_spans_are_in_order_and_never_overlap(text, language):
     places = [place for span in spans for place in (span["begin"], span["end"])]
     assert places == sorted(places)
     assert all(0 <= span["begin"] < span["end"] <= len(text) for span in spans)
-    assert all(left["end"] <= right["begin"] for left, right in zip(spans, spans[1:], strict=False))
+    assert all(left["end"] <= right["begin"] for left, right in itertools.pairwise(spans))
 
 
 @given(TEXTS, LANGUAGES, st.sets(st.sampled_from(KINDS)))
