@@ -105,6 +105,9 @@ def pooled(topology: str, encoder: int, decoder: int, remat: str) -> Row:
 
 POOLED = [
     pooled("v5p:4x8x8", 2048, 1824, "attention"),
+    pooled("v5p:8x8x8", 2048, 912, "attention"),
+    pooled("v5p:8x8x16", 2048, 456, "none"),
+    pooled("v5p:8x16x16", 1024, 228, "none"),
     pooled("v5p:16x16x16", 512, 114, "none"),
 ]
 EXPERTS = [
@@ -114,16 +117,24 @@ EXPERTS = [
     ),
     SWITCH_C,
 ]
-ACROSS = "mesh.slices=2 mesh.expert_slices=2 mesh.data=1 mesh.expert=256 mesh.model=2 "
+
+
+def slices(number: int, decoder: int, across: bool) -> Row:
+    """Returns Switch-C on slices: each with all parameters, or with experts `across` them."""
+    experts = f"mesh.expert_slices={number} mesh.data=1 mesh.expert={128 * number} mesh.model=2"
+    mesh = f"mesh.slices={number} {experts if across else ''}".strip()
+    return Row("switch-c", "v5p:4x8x8", f"{mesh} {GROUPS.format(2048, decoder)}")
+
+
 SLICES = [
     SWITCH_C,
-    Row("switch-c", "v5p:4x8x8", "mesh.slices=2 " + GROUPS.format(2048, 912)),
-    Row("switch-c", "v5p:4x8x8", ACROSS + GROUPS.format(2048, 912)),
+    *(slices(2, 912, across) for across in (False, True)),
+    *(slices(4, 456, across) for across in (False, True)),
     T5_XXL,
-    Row("t5-xxl", "v5p:4x8x8", f"mesh.slices=2 {FULL}"),
+    *(Row("t5-xxl", "v5p:4x8x8", f"mesh.slices={number} {FULL}") for number in (2, 4)),
 ]
 # Rows of comparisons come first.
-ORDER = [SWITCH_C, T5_XXL, *SLICES, *POOLED, *CHIPS, *EXPERTS, *PAIRS, *RECIPES, *SMALLEST]
+ORDER = [*SLICES, *POOLED, *EXPERTS, *CHIPS, *PAIRS, *RECIPES, *SMALLEST]
 
 
 def main(arguments: list[str]) -> None:
@@ -238,13 +249,18 @@ def comparison(results: dict[str, Any]) -> dict[str, str]:
 
 
 def growth(results: dict[str, Any]) -> dict[str, str]:
-    """Returns how cost grows with chips where capacity is pooled; empty until both have results."""
-    few, many = (results.get(row.command) for row in (POOLED[0], POOLED[-1]))
-    if not (few and many and "chip-hours" in few and "chip-hours" in many):
-        return {"growth": "", "hops": ""}
-    hops = many.get("hops of all collectives, without their bytes", 0.0)
-    ratio = many["chip-hours"] / few["chip-hours"]
-    return {"growth": f"{ratio:.2f}", "hops": f"{1e3 * hops:.1f}"}
+    """Returns how cost grows with chips where capacity is pooled; empty until all have results."""
+    found = [results.get(row.command, {}) for row in POOLED]
+    if any("chip-hours" not in one for one in found):
+        return {"growth": "", "between": "", "hops": ""}
+    first = found[0]["chip-hours"]
+    between = [f"{one['chip-hours'] / first:.2f} times on {one['chips']:,}" for one in found[1:-1]]
+    hops = found[-1].get("hops of all collectives, without their bytes", 0.0)
+    return {
+        "growth": f"{found[-1]['chip-hours'] / first:.2f}",
+        "between": ", ".join(between),
+        "hops": f"{1e3 * hops:.1f}",
+    }
 
 
 def page(results: dict[str, Any]) -> str:
