@@ -1,0 +1,1 @@
+"""Text of benchmarks in pages."""

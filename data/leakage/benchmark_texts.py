@@ -1,0 +1,97 @@
+"""The texts of a benchmark's files, in whatever of the usual formats they are published.
+
+* JSON Lines, plain or gzipped: every string of each row, however deep.
+* Parquet: every string of each row, as in JSON.
+* TSV: every cell.
+* Descriptions of tasks, as `mswitch finetune --task` reads them: the texts of their development and
+  test examples. Training examples are no secret of a benchmark.
+* Every other file: each line.
+
+Rows that cannot be read are skipped, as nothing of them can be looked for.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from data.errors import DataError
+from data.reading import json_lines, text_lines
+from data.reading.page import BrokenRecord
+from data.stores.files import exists, local_copy
+from data.stores.parquet_files import sentences_for
+from data.stores.parquet_limits import bounded_batches, texts
+from data.tasks.description import DESCRIPTIONS
+from data.tasks.examples import read_task
+
+JSON_LINES, PARQUET, TSV = (".jsonl", ".jsonl.gz"), ".parquet", (".tsv", ".tsv.gz")
+
+
+def name_of(path: str, parts: int = 1) -> str:
+    """Returns the name of a benchmark: of its task, or the last parts of its path."""
+    if is_task(path) and "=" in path:
+        return path.partition("=")[0]
+    return "/".join(path.rstrip("/").split("/")[-parts:])
+
+
+def is_task(path: str) -> bool:
+    """Returns whether this names a task instead of a file: a description, or NAME=DIRECTORY."""
+    return path.endswith(DESCRIPTIONS) or ("=" in path and not exists(path))
+
+
+def texts_of(path: str) -> Iterator[str]:
+    """Yields the texts of a benchmark.
+
+    Args:
+        path: path or address of a file, or a task as `data.tasks.description.find_task` takes it.
+
+    Raises:
+        DataError: if the file does not exist or is no Parquet, or the description is wrong.
+    """
+    if is_task(path):
+        data = read_task(path)
+        for example in (*data.development, *data.test):
+            yield from example.texts
+    elif exists(path):
+        with local_copy(path) as here:
+            yield from _of_file(here, path)
+    else:
+        raise DataError(f"The benchmark {path} does not exist; check its path.")
+
+
+def _of_file(path: Path, name: str) -> Iterator[str]:
+    if name.endswith(PARQUET):
+        yield from _of_parquet(path, name)
+    elif name.endswith(JSON_LINES):
+        for found in json_lines.values(path):
+            if not isinstance(found, BrokenRecord):
+                yield from strings(found.value)
+    else:
+        for line in text_lines.read(path):
+            if not isinstance(line, BrokenRecord):
+                text = line.content.decode("utf-8-sig", "replace").rstrip("\r\n")
+                yield from text.split("\t") if name.endswith(TSV) else [text]
+
+
+def _of_parquet(path: Path, name: str) -> Iterator[str]:
+    with sentences_for(name):
+        metadata = pq.read_metadata(path)
+        columns = metadata.schema.to_arrow_schema().names
+        dictionaries = texts(metadata, columns)
+        with pq.ParquetFile(path, metadata=metadata, read_dictionary=dictionaries) as file:
+            for batch in bounded_batches(file, columns, path.stat().st_size):
+                yield from strings(batch.to_pylist())
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Yields the strings of a JSON value, in order, without the names of fields."""
+    stack = [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            stack.extend(reversed(one.values()))
+        elif isinstance(one, list):
+            stack.extend(reversed(one))

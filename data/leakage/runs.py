@@ -1,0 +1,140 @@
+"""Runs of 13 words that texts share with pages, found by their hashes.
+
+Runs of 13 words are the measure of GPT-3 (Brown et al. 2020, appendix C). Words are those of
+`data.dedup.hashed_words`: without case, punctuation and the values of numbers. Where spaces do not
+separate words, a run is the number of characters with the content of 13 English words: 23 in
+Chinese (13 × 1.8), 39 in Japanese, 78 in Thai, Lao, Khmer and Burmese. 13 characters of Thai are
+two words, which many unrelated pages share.
+
+Memory grows with the texts and not with the pages, which are read once. Runs are compared by
+hashes of 64 bits: for 20,000 runs of texts and 10^12 words of pages, 0.001 runs are expected to be
+equal by chance.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt64
+
+from data.dedup.hashed_words import Words, chunks_of, hashed_words, span_hashes
+from data.dedup.repeated import distinct, is_among
+
+RUN_WORDS = 13
+
+
+class Runs(NamedTuple):
+    """Runs of one length that are looked for, in ascending order of their hashes.
+
+    Attributes:
+        length: number of words.
+        hashes: hash of each run.
+        owners: owner of each run's text.
+    """
+
+    length: int
+    hashes: UInt64[np.ndarray, " runs"]
+    owners: Int[np.ndarray, " runs"]
+
+
+class Beginnings(NamedTuple):
+    """Beginnings of runs, so that a page is compared with few lengths instead of all.
+
+    Attributes:
+        length: number of words, a power of two.
+        hashes: hashes of the beginnings, sorted, each once.
+        runs: runs with these beginnings, of less than twice the length.
+    """
+
+    length: int
+    hashes: UInt64[np.ndarray, " beginnings"]
+    runs: list[Runs]
+
+
+class Hits(NamedTuple):
+    """Runs of pages that are among those looked for.
+
+    Attributes:
+        runs: the runs of one length that are looked for.
+        starts: index of each found run's first word.
+        hashes: hash of each found run.
+    """
+
+    runs: Runs
+    starts: Int[np.ndarray, " hits"]
+    hashes: UInt64[np.ndarray, " hits"]
+
+
+def word_counts(texts: Sequence[str]) -> Int[np.ndarray, " texts"]:
+    """Returns the number of words in each text."""
+    counts = [np.diff(hashed_words(some).offsets) for some in chunks_of(texts)]
+    return np.concatenate([np.empty(0, np.int64), *counts])
+
+
+def sought_runs(
+    texts: Sequence[str], owners: Int[np.ndarray, " texts"], lengths: Int[np.ndarray, " texts"]
+) -> list[Beginnings]:
+    """Returns the runs of texts, arranged for `hits_of`.
+
+    Args:
+        texts: the texts.
+        owners: number by which each text's runs are known; several texts may have the same.
+        lengths: number of words in each text's runs; 0 for texts that are not looked for.
+    """
+    groups: dict[int, tuple[list[np.ndarray], list[Runs]]] = defaultdict(lambda: ([], []))
+    for length in distinct(lengths[lengths > 0]).tolist():
+        chosen = np.flatnonzero(lengths == length).tolist()
+        beginning = 1 << (length.bit_length() - 1)
+        first, runs = _runs([texts[at] for at in chosen], owners[chosen], length, beginning)
+        groups[beginning][0].append(first)
+        groups[beginning][1].append(runs)
+    return [
+        Beginnings(length, distinct(np.concatenate(hashes)), runs)
+        for length, (hashes, runs) in groups.items()
+    ]
+
+
+def hits_of(sought: Sequence[Beginnings], words: Words) -> Iterator[Hits]:
+    """Yields the runs of pages that are among those looked for."""
+    room = _room(words)
+    for beginnings in sought:
+        starts = np.flatnonzero(room >= beginnings.length)
+        hashes = span_hashes(words.hashes, starts, starts + beginnings.length)
+        starts = starts[is_among(hashes, beginnings.hashes)]
+        for runs in beginnings.runs:
+            long_enough = starts[room[starts] >= runs.length]
+            if long_enough.size:
+                hashes = span_hashes(words.hashes, long_enough, long_enough + runs.length)
+                found = is_among(hashes, runs.hashes)
+                yield Hits(runs, long_enough[found], hashes[found])
+
+
+def _runs(
+    texts: list[str], owners: Int[np.ndarray, " texts"], length: int, beginning: int
+) -> tuple[UInt64[np.ndarray, " runs"], Runs]:
+    """Returns the hashes of the beginnings, and the runs, each once per owner."""
+    firsts, hashes, of_runs, done = [], [], [], 0
+    for some in chunks_of(texts):
+        words = hashed_words(some)
+        starts = np.flatnonzero(_room(words) >= length)
+        of_text = np.searchsorted(words.offsets, starts, side="right") - 1
+        firsts.append(distinct(span_hashes(words.hashes, starts, starts + beginning)))
+        hashes.append(span_hashes(words.hashes, starts, starts + length))
+        of_runs.append(owners[done + of_text])
+        done += len(some)
+    return np.concatenate(firsts), _once(length, np.concatenate(hashes), np.concatenate(of_runs))
+
+
+def _once(length: int, hashes: UInt64[np.ndarray, " all"], owners: Int[np.ndarray, " all"]) -> Runs:
+    order = np.lexsort((owners, hashes))
+    hashes, owners = hashes[order], owners[order]
+    differs = np.ones(len(order), bool)
+    differs[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
+    return Runs(length, hashes[differs], owners[differs])
+
+
+def _room(words: Words) -> Int[np.ndarray, " words"]:
+    """Returns the number of words from each word to the end of its page, itself included."""
+    ends = np.repeat(words.offsets[1:], np.diff(words.offsets))
+    return ends - np.arange(len(ends))

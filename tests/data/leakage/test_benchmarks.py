@@ -1,0 +1,132 @@
+"""Overlaps with benchmarks are those of sets of tuples in plain Python, in 24 scripts."""
+
+import gzip
+import json
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from plain_shingles import WORD, shingle_set
+from planted_data import SCRIPTS
+
+from data import languages
+from data.dedup import hashed_words
+from data.dedup.hashed_words import length_of
+from data.demo.shipped_text import pages_of
+from data.errors import DataError
+from data.leakage.benchmarks import Benchmarks, run_length
+from data.leakage.runs import RUN_WORDS
+
+WORDS = "moja mbili tatu nne tano sita saba nane tisa kumi ishirini thelathini arobaini hamsini"
+
+
+def units(text: str) -> list[tuple[int, int]]:
+    return [found.span() for found in WORD.finditer(text)]
+
+
+def declaration(language: str) -> str:
+    return " ".join(page.text for page in pages_of(languages.get(language)))
+
+
+def reference(benchmarks, texts, language) -> list[list[str]]:
+    """Returns the names of overlapping benchmarks, from sets of tuples."""
+    longest = length_of(RUN_WORDS, language)
+    found = []
+    for text in texts:
+        names = []
+        for name, passages in benchmarks.items():
+            lengths = [run_length(passage) for passage in passages]
+            if any(
+                len(units(passage)) >= length <= longest
+                and shingle_set(passage, length) & shingle_set(text, length)
+                for passage, length in zip(passages, lengths, strict=True)
+            ):
+                names.append(name)
+        found.append(names)
+    return found
+
+
+@pytest.mark.parametrize("language", SCRIPTS)
+def test_planted_overlaps_are_found_and_shorter_ones_are_not(language):
+    text, run = declaration(language), length_of(RUN_WORDS, language)
+    places = units(text)
+    assert run_length(text) == run
+    begin = random.Random(language).randrange(len(places) - 2 * run)
+    shared, short = (
+        text[places[begin][0] : places[begin + length - 1][1]] for length in (run, run - 1)
+    )
+    benchmarks = {"whole": [text], "other": [WORDS], "part": [shared + " ?!"]}
+    pages = [f"\u2014 {shared}. \u2014", f"\u2014 {short}. \u2014", "", WORDS.upper()]
+    found = Benchmarks.of(benchmarks).overlaps(pages, language)
+    assert found == [["whole", "part"], [], [], ["other"]] == reference(benchmarks, pages, language)
+
+
+@pytest.mark.parametrize("chunk", [1, 200, 1 << 18])
+def test_equals_the_reference_in_chunks_of_any_size(monkeypatch, chunk):
+    monkeypatch.setattr(hashed_words, "CHUNK_CHARACTERS", chunk)
+    draw = random.Random(chunk)
+    for language in ("sw", "zh", "ja", "th", "ar"):
+        sources = [declaration(code)[:1500] for code in (language, "sw", "zh")]
+
+        def cut(sources=sources):
+            source = draw.choice(sources)
+            begin = draw.randrange(len(source))
+            return source[begin : begin + draw.randrange(20, 300)]
+
+        benchmarks = {name: [cut(), cut(), WORDS] for name in "abc"}
+        pages = [cut() + "\n" + cut() for _ in range(20)]
+        found = Benchmarks.of(benchmarks).overlaps(pages, language)
+        assert found == reference(benchmarks, pages, language)
+        assert 0 < sum(map(bool, found)) < len(pages)
+
+
+def test_every_format_of_a_benchmark_is_read(tmp_path):
+    content = {
+        "a.jsonl": json.dumps({"q": {"text": ["x", WORDS]}, "n": 3}) + "\nnot JSON\n",
+        "b.tsv": f"id\tquestion\n1\t{WORDS}\n",
+        "c.txt": f"\n{WORDS}\n",
+    }
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(content["a.jsonl"].encode()))
+    rows = [{"choices": {"text": [WORDS, None]}, "answer": 1, "question": "who?"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "e.parquet")
+    paths = sorted(map(str, tmp_path.iterdir()))
+    benchmarks = Benchmarks.read([*paths, paths[0]])
+    assert benchmarks.names == ("a.jsonl", "b.tsv", "c.txt", "d.jsonl.gz", "e.parquet")
+    assert benchmarks.too_short == (1, 3, 0, 1, 1)
+    assert benchmarks.runs == (2,) * 5
+    assert benchmarks.overlaps([WORDS, "moja"], "sw") == [list(benchmarks.names), []]
+
+
+def test_tasks_are_read_without_their_training_examples(tmp_path):
+    rows = [
+        {"split": split, "text": f"{split} {WORDS}", "label": "yes", "language": "sw"}
+        for split in ("train", "test")
+    ]
+    (tmp_path / "sw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    description = {
+        "name": "answers", "files": "{language}.jsonl", "input": "{text}", "target": "{label}",
+        "metric": "accuracy", "labels": ["yes"], "splits": {"train": "train", "test": "test"},
+    }  # fmt: skip
+    (tmp_path / "answers.yaml").write_text(json.dumps(description))
+    benchmarks = Benchmarks.read([str(tmp_path / "answers.yaml")])
+    pages = [f"{split} {' '.join(WORDS.split()[:12])}" for split in ("train", "test")]
+    assert benchmarks.overlaps(pages, "en") == [[], ["answers.yaml"]]
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for folder in ("xnli", "paws"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "test.txt").write_text(f"{folder} {WORDS}")
+    paths = [str(tmp_path / folder / "test.txt") for folder in ("xnli", "paws")]
+    assert Benchmarks.read(paths).names == ("xnli/test.txt", "paws/test.txt")
+
+
+@pytest.mark.parametrize("name", ["short.txt", "missing.txt", "damaged.parquet"])
+def test_a_benchmark_without_a_run_is_refused(tmp_path, name):
+    (tmp_path / "short.txt").write_text("moja mbili tatu")
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=name.split(".")[0]):
+        Benchmarks.read([str(tmp_path / name)])
