@@ -65,7 +65,7 @@ def test_planted_overlaps_are_found_and_shorter_ones_are_not(language):
 @pytest.mark.parametrize("chunk", [1, 200, 1 << 18])
 def test_equals_the_reference_in_chunks_of_any_size(monkeypatch, chunk):
     monkeypatch.setattr(hashed_words, "CHUNK_CHARACTERS", chunk)
-    draw = random.Random(chunk)
+    draw, marked = random.Random(chunk), []
     for language in ("sw", "zh", "ja", "th", "ar"):
         sources = [declaration(code)[:1500] for code in (language, "sw", "zh")]
 
@@ -74,11 +74,12 @@ def test_equals_the_reference_in_chunks_of_any_size(monkeypatch, chunk):
             begin = draw.randrange(len(source))
             return source[begin : begin + draw.randrange(20, 300)]
 
-        benchmarks = {name: [cut(), cut(), WORDS] for name in "abc"}
+        benchmarks = {name: [cut(), cut(), cut(), WORDS] for name in "abc"}
         pages = [cut() + "\n" + cut() for _ in range(20)]
         found = Benchmarks.of(benchmarks).overlaps(pages, language)
         assert found == reference(benchmarks, pages, language)
-        assert 0 < sum(map(bool, found)) < len(pages)
+        marked += map(bool, found)
+    assert 0.05 < sum(marked) / len(marked) < 0.95
 
 
 def test_every_format_of_a_benchmark_is_read(tmp_path):
