@@ -36,14 +36,37 @@ class Html(NamedTuple):
     charset: str | None
 
 
+class Response(NamedTuple):
+    """The status of a response, and its content."""
+
+    status: int
+    content: bytes
+
+
 def html_of(message: bytes) -> Html | Loss:
     """Returns the HTML of a complete HTTP message, or why it has none."""
     response = _parsed(message)
-    headers, media_type = response.http_headers, response.http_content_type
+    media_type = response.http_content_type
     if media_type is None or media_type.strip().lower() not in HTML_TYPES:
         return Loss("not_html", str(media_type))
-    if headers is None or headers.status_code != 200:
+    if response.http_headers is None or response.http_headers.status_code != 200:
         return Loss("not_found")
+    content = _content(response)
+    return content if isinstance(content, Loss) else Html(content, response.http_charset)
+
+
+def response_of(message: bytes) -> Response | Loss:
+    """Returns status and content of a complete HTTP message of any type, or why it has none."""
+    response = _parsed(message)
+    status = response.http_headers.status_code if response.http_headers else None
+    if status is None:
+        return Loss("no_status")
+    content = _content(response)
+    return content if isinstance(content, Loss) else Response(status, content)
+
+
+def _content(response: WarcRecord) -> bytes | Loss:
+    headers = response.http_headers or {}
     body, codings = response.reader.read(), headers.get("Content-Encoding") or ""
     try:
         if "chunked" in (headers.get("Transfer-Encoding") or "").lower():
@@ -51,9 +74,7 @@ def html_of(message: bytes) -> Html | Loss:
         content = _decoded(body, codings)
     except (zlib.error, OSError) as error:
         return Loss("unknown_encoding", f"{codings}: {error}")
-    if len(content) > LARGEST_HTML_BYTES:
-        return Loss("too_large")
-    return Html(content, response.http_charset)
+    return Loss("too_large") if len(content) > LARGEST_HTML_BYTES else content
 
 
 def _parsed(message: bytes) -> WarcRecord:

@@ -1,0 +1,85 @@
+"""Which pages their sites' robots.txt refuses to a crawler, as Protego reads it (RFC 9309).
+
+A host without a robots.txt, or with one that is answered by a status 4xx, refuses nothing. One that
+is answered by 5xx refuses everything: its owner's wish is not known.
+
+The robots.txt files of a whole crawl do not fit into memory. So they are read for the hosts of
+a batch of pages (`RobotsOfHosts`), or meet the pages by host (`host_of`) in an engine's shuffle,
+where `refused_by` decides for each host.
+"""
+
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from protego import Protego
+
+from data.rights.hosts import host_of
+from data.rights.reasons import ROBOTS_TXT
+from data.rights.robots_files import Robots, read_robots
+
+USER_AGENT = "CCBot"  # Common Crawl's, whose pages most corpora are made of
+CACHED = 1024  # parsed files; many hosts have the same one
+
+
+@dataclass(frozen=True)
+class RobotsOfHosts:
+    """The newest robots.txt of each of some hosts.
+
+    Attributes:
+        of_host: robots.txt by host; hosts without one are missing.
+        user_agent: name of the crawler that asks.
+    """
+
+    of_host: Mapping[str, Robots]
+    user_agent: str = USER_AGENT
+
+    @classmethod
+    def read(
+        cls, paths: Iterable[str], hosts: Collection[str], user_agent: str = USER_AGENT
+    ) -> "RobotsOfHosts":
+        """Returns the robots.txt files of these hosts (`robots_files`), the newest of each.
+
+        Args:
+            paths: files to look for them in.
+            hosts: hosts, as `host_of` returns them.
+            user_agent: name of the crawler that asks.
+
+        Raises:
+            DataError: if a file holds no robots.txt files.
+        """
+        found: dict[str, Robots] = {}
+        for path in paths:
+            for robots in read_robots(path):
+                if robots.host in hosts:
+                    found[robots.host] = max(robots, found.get(robots.host, robots))
+        return cls(found, user_agent)
+
+    def refused(self, urls: Sequence[str]) -> list[str | None]:
+        """Returns "robots_txt" for each address that its host refuses, None for the others."""
+        return [
+            refused_by(self.of_host.get(host_of(url)), [url], self.user_agent)[0] for url in urls
+        ]
+
+
+def refused_by(
+    robots: Robots | None, urls: Sequence[str], user_agent: str = USER_AGENT
+) -> list[str | None]:
+    """Returns "robots_txt" for each address that a robots.txt refuses, None for the others.
+
+    Args:
+        robots: robots.txt of the addresses' host; None if it has none.
+        urls: addresses on that host.
+        user_agent: name of the crawler that asks.
+    """
+    if robots is None or (robots.status < 500 and not robots.content):
+        return [None] * len(urls)
+    if robots.status >= 500:
+        return [ROBOTS_TXT] * len(urls)
+    rules = _parsed(robots.content)
+    return [None if rules.can_fetch(url, user_agent) else ROBOTS_TXT for url in urls]
+
+
+@functools.lru_cache(CACHED)
+def _parsed(content: str) -> Protego:
+    return Protego.parse(content)

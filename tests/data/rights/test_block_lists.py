@@ -1,0 +1,101 @@
+import gzip
+import pickle
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import DataError
+from data.rights.block_lists import BlockList
+from data.rights.reasons import OPTED_OUT, first_reasons
+
+LIST = """\
+# a comment
+example.org
+*.foo.com
+0.0.0.0 bad.net # of a hosts file
+https://www.pages.org/forum/
+pages.org/a?id=7
+com
+münchen.de
+http://only.org/
+"""
+LABELS = st.lists(st.sampled_from(["a", "b", "ab", "org"]), min_size=2, max_size=5).map(".".join)
+
+
+def read(tmp_path, text, *reasons):
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    return BlockList.read([str(path)], *reasons)
+
+
+@pytest.mark.parametrize(
+    "url, reason",
+    [
+        ("https://example.org/", "blocked_domain"),
+        ("https://a.b.EXAMPLE.org.:8080/x", "blocked_domain"),
+        ("https://anexample.org/", None),
+        ("https://example.org.evil.net/", None),
+        ("http://foo.com/x", "blocked_domain"),
+        ("http://x.bad.net", "blocked_domain"),
+        ("http://pages.org/forum", "blocked_url"),
+        ("https://www.pages.org/forum/a/b?c=d", "blocked_url"),
+        ("http://pages.org/forum?x=1", "blocked_url"),
+        ("http://pages.org/forums", None),
+        ("http://x.pages.org/forum", None),
+        ("http://pages.org/a?id=7", "blocked_url"),
+        ("http://pages.org/a?id=77", None),
+        ("http://pages.org/a", None),
+        ("https://xn--mnchen-3ya.de/", "blocked_domain"),
+        ("http://münchen.de/", "blocked_domain"),
+        ("http://only.org/page", "blocked_domain"),
+        ("http://other.com/", None),
+        ("http://[::1", None),
+        ("", None),
+    ],
+)
+def test_domains_match_by_labels_and_addresses_by_folders(tmp_path, url, reason):
+    blocked = read(tmp_path, LIST)
+    assert blocked.refused([url]) == [reason]
+    assert blocked.set_aside == 1
+
+
+@given(st.lists(LABELS, min_size=1), st.lists(LABELS))
+def test_domains_equal_a_plain_comparison(tmp_path_factory, domains, hosts):
+    path = tmp_path_factory.getbasetemp() / "list.txt"
+    path.write_text("\n".join(domains))
+    found = BlockList.read([str(path)]).refused([f"https://{host}/x" for host in hosts])
+    assert [bool(reason) for reason in found] == [
+        any(f".{host}".endswith(f".{domain}") for domain in domains) for host in hosts
+    ]
+
+
+def test_many_entries_take_eight_bytes_each_and_travel_between_processes(tmp_path):
+    draw = random.Random(0)
+    domains = list({f"{draw.getrandbits(64):x}.example" for _ in range(2000)})
+    path = tmp_path / "list.gz"
+    path.write_bytes(gzip.compress("\n".join(domains[:1000] * 2).encode()))
+    blocked = pickle.loads(pickle.dumps(BlockList.read([str(path)], OPTED_OUT)))
+    assert blocked.state_bytes == 8 * 1000
+    found = blocked.refused([f"http://www.{domain}/" for domain in domains])
+    assert found == ["opted_out"] * 1000 + [None] * (len(domains) - 1000)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "com\nlocalhost\n"])
+def test_a_list_without_entries_is_refused(tmp_path, text):
+    with pytest.raises(DataError, match="has none"):
+        read(tmp_path, text)
+
+
+def test_a_missing_or_damaged_list_is_refused(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        BlockList.read([str(tmp_path / "list.txt")])
+    (tmp_path / "list.gz").write_bytes(gzip.compress(b"example.org\n" * 999)[:-20])
+    with pytest.raises(DataError, match="truncated"):
+        BlockList.read([str(tmp_path / "list.gz")])
+
+
+def test_the_first_of_several_reasons_counts():
+    assert first_reasons(["a", None, None], [None, "b", None]) == ["a", "b", None]
+    assert first_reasons(["a"], ["b"]) == ["a"]

@@ -1,0 +1,107 @@
+"""What robots.txt refuses is what Protego refuses, in 10,000 generated cases read from files."""
+
+import json
+import random
+
+import pytest
+from protego import Protego
+
+from data.rights.hosts import host_of
+from data.rights.robots import RobotsOfHosts, refused_by
+from data.rights.robots_files import Robots
+
+AGENTS = ("CCBot", "*", "ccbot", "GPTBot", "Mozilla/5.0 (compatible; CCBot/2.0)", "bot", "")
+FIELDS = (
+    "Disallow",
+    "Allow",
+    "disalow",
+    "Dissallow",
+    "DISALLOW ",
+    "Crawl-delay",
+    "Sitemap",
+    "Noindex",
+)
+PIECES = (
+    "/", "a", "b", "index.html", "*", "$", "?", "=", "&", "%3D", "%2F", "%2f", "%C3%A9", "é",
+    "中文", ".php", "~", "%", "+", " ", "//", "#x", ":8080",
+    "http://example.org/", ";", "%41", "-", "A",
+)  # fmt: skip
+BETWEEN = (": ", ":", " ", " : ", "\t")
+
+
+def some(draw: random.Random, pieces: tuple[str, ...], most: int) -> str:
+    return "".join(draw.choices(pieces, k=draw.randint(0, most)))
+
+
+def robots_txt(draw: random.Random) -> str:
+    lines = []
+    for _ in range(draw.randint(0, 4)):
+        agents = draw.choices(AGENTS, k=draw.randint(0, 2))
+        lines += [f"User-agent{draw.choice(BETWEEN)}{agent}" for agent in agents]
+        lines += [
+            f"{draw.choice(FIELDS)}{draw.choice(BETWEEN)}/{some(draw, PIECES, 4)}"
+            for _ in range(draw.randint(0, 5))
+        ]
+        lines.append(draw.choice(["", "# a comment", "what is this", "\ufffd:"]))
+    return draw.choice(["\n", "\r\n", "\r"]).join(lines)
+
+
+def url(draw: random.Random, host: str) -> str:
+    scheme, port = draw.choice([("http", ""), ("https", ""), ("http", ":80"), ("https", ":443")])
+    host = draw.choice([host, host.upper(), f"user:word@{host}", f"{host}."])
+    return f"{scheme}://{host}{port}{draw.choice(['', '/' + some(draw, PIECES, 6)])}"
+
+
+def test_equals_protego_in_ten_thousand_cases(tmp_path):
+    draw, agent = random.Random(25), "CCBot"
+    content = {f"host{number}.example": robots_txt(draw) for number in range(1000)}
+    rows = [json.dumps({"host": host, "robots": text}) for host, text in content.items()]
+    (tmp_path / "robots.jsonl").write_text("\n".join(rows))
+    pairs = [(host, url(draw, host)) for host in content for _ in range(10)]
+    assert all(host_of(address) == host for host, address in pairs)
+    draw.shuffle(pairs)  # parsed files leave the cache and come back
+    robots = RobotsOfHosts.read([str(tmp_path / "robots.jsonl")], set(content), agent)
+    found = robots.refused([address for _, address in pairs])
+    for (host, address), reason in zip(pairs, found, strict=True):
+        may = Protego.parse(content[host]).can_fetch(address, agent)
+        assert reason == (None if may else "robots_txt"), (content[host], address)
+    assert 0.1 < sum(map(bool, found)) / len(found) < 0.9
+
+
+@pytest.mark.parametrize("status, reason", [(500, "robots_txt"), (503, "robots_txt"), (404, None)])
+def test_status_decides_where_there_is_no_content(status, reason):
+    robots = Robots("", status, "", "a.example")
+    assert refused_by(robots, ["https://a.example/x", "https://a.example/"]) == [reason] * 2
+
+
+def test_hosts_without_robots_refuse_nothing_and_others_do_not_speak_for_them(tmp_path):
+    (tmp_path / "a.example").mkdir()
+    path = tmp_path / "a.example/robots.txt"
+    path.write_bytes("\ufeffUser-agent: *\nDisallow: /".encode())
+    robots = RobotsOfHosts.read([str(path)], {"a.example", "b.example"})
+    urls = ["http://a.example/x", "https://A.example./", "https://www.a.example/x", "b.example/x"]
+    assert robots.refused(urls) == ["robots_txt", "robots_txt", None, None]
+    assert refused_by(None, urls) == [None] * 4
+
+
+def test_only_the_hosts_asked_for_are_kept_and_of_several_files_the_newest(tmp_path):
+    lines = [
+        {"host": "A.example", "robots": "User-agent: *\nDisallow: /", "time": "2026-02-01"},
+        {"host": "a.example", "robots": "", "time": "2026-03-01"},
+        {"host": "a.example", "robots": "User-agent: *\nDisallow: /", "time": "2026-01-01"},
+        {"host": "a.example", "robots": "", "status": 301, "time": "2026-04-01"},
+        {"host": "b.example", "robots": ""},
+    ]
+    for name, some_lines in (("x.jsonl", lines), ("y.jsonl", lines[::-1])):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, some_lines)))
+        robots = RobotsOfHosts.read([str(tmp_path / name)], ["a.example"])
+        assert robots.of_host == {"a.example": Robots("2026-03-01", 200, "", "a.example")}
+        assert robots.refused(["https://a.example/x"]) == [None]
+
+
+def test_the_crawler_has_a_name(tmp_path):
+    path = tmp_path / "robots.jsonl"
+    path.write_text(json.dumps({"host": "a.example", "robots": "User-agent: CCBot\nDisallow: /"}))
+    for agent, reason in (("CCBot", "robots_txt"), ("mybot", None)):
+        robots = RobotsOfHosts.read([str(path)], {"a.example"}, agent)
+        assert robots.refused(["http://a.example/"]) == [reason]
