@@ -2,16 +2,19 @@
 
 The runtime is `fasttext-predict` (the extra `mswitch[fasttext]`): it reads .bin and .ftz, has
 wheels for every supported Python, and does not need NumPy (the original binding breaks on NumPy 2).
-The model reads the first 10,000 characters of a page as one line. fastText has no notion of
-reliability: every prediction counts as reliable, and its probability decides.
+The model reads the first 10,000 characters of a page as one line, written as the text was that it
+was trained on (`fasttext_training`). fastText has no notion of reliability: every prediction counts
+as reliable, and its probability decides.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
 from data.errors import DataError
+from data.language_id.confusions import of_fasttext
 from data.language_id.fasttext_content import not_a_classifier
 from data.language_id.fasttext_file import memory_to_load
+from data.language_id.fasttext_training import training_text
 from data.language_id.prediction import Prediction
 from data.languages import UNDETERMINED
 
@@ -19,7 +22,11 @@ LONGEST_CHARACTERS = 10_000
 
 
 class FastTextIdentifier:
-    """A fastText model with its labels as mC4's codes; cannot be pickled."""
+    """A fastText model with its labels as mC4's codes; cannot be pickled.
+
+    Attributes:
+        confusions: what it can answer with.
+    """
 
     def __init__(self, model: Path):
         """Loads the model.
@@ -28,10 +35,12 @@ class FastTextIdentifier:
             DataError: if the file is not a fastText classifier, or the extra is not installed.
         """
         self._predict, self._code = _load(model)
+        self._training_text = training_text(model)
+        self.confusions = of_fasttext(map(self._code, self._training_text.labels))
 
     def identify(self, text: str) -> Prediction:
         """Returns the model's prediction; lone surrogates are replaced by "?"."""
-        line = " ".join(text[:LONGEST_CHARACTERS].split())
+        line = self._training_text.written(text[:LONGEST_CHARACTERS])
         labels, probabilities = self._predict(line.encode("utf-8", "replace").decode("utf-8"))
         if not line or not labels:
             return Prediction(UNDETERMINED, 0.0, is_reliable=False)

@@ -61,8 +61,8 @@ def memory_to_load(model: Path) -> int:
     """
     with model.open("rb") as file:
         content = ModelContent(model, file)
-        arguments = _arguments(content)
-        counts = _counts(content)
+        arguments = read_arguments(content)
+        counts = read_counts(content)
         before = content.left()
         _check_words(content, arguments, counts)
         dictionary = before - content.left()
@@ -75,7 +75,8 @@ def memory_to_load(model: Path) -> int:
     return content.size + 2 * 4 * ngrams + tables
 
 
-def _arguments(content: ModelContent) -> FastTextArguments:
+def read_arguments(content: ModelContent) -> FastTextArguments:
+    """Returns the arguments at the file's beginning, checked."""
     magic, version = content.numbers("<ii", "a header")
     content.require(magic == MAGIC, "it does not begin as one")
     content.require(version in VERSIONS, f"its version is {version} instead of 11 or 12")
@@ -94,7 +95,8 @@ def _arguments(content: ModelContent) -> FastTextArguments:
     return arguments
 
 
-def _counts(content: ModelContent) -> DictionaryCounts:
+def read_counts(content: ModelContent) -> DictionaryCounts:
+    """Returns the counts behind the arguments, checked."""
     counts = DictionaryCounts(*content.numbers("<iiiqq", "counts of the dictionary"))
     content.require(
         counts.words >= 0 < counts.labels and counts.size == counts.words + counts.labels,

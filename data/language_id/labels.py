@@ -6,7 +6,7 @@ looked up as it is, then as its macrolanguage (ISO 639-3's table, from `iso639-l
 CLD3. A language in Latin script has its own code where mC4 has one for it.
 
     swh_Latn, sw -> sw    arz_Arab -> ar    heb_Hebr -> iw    hin_Latn -> hi-Latn    srp_Latn -> sr
-    hrv_Latn -> hr, which is not among mC4's codes            zxx_Zxxx, und_Mong -> und
+    hrv_Latn -> hr, which is not among mC4's codes        und_Mong -> und    zxx_Zxxx -> zxx
 """
 
 import functools
@@ -15,19 +15,21 @@ from iso639 import Lang
 from iso639.exceptions import DeprecatedLanguageValue, InvalidLanguageValue
 
 from data import languages
-from data.languages import UNDETERMINED
+from data.languages import NO_LANGUAGE, UNDETERMINED
 
 PREFIX = "__label__"
-NO_LANGUAGE = frozenset({"und", "zxx", "mul", "mis"})
+UNKNOWN = frozenset({"und", "mul", "mis"})
 OF_LID_176 = {"als": "gsw"}  # Wikipedia's code for Alemannic is ISO's for Tosk Albanian
 
 
 @functools.cache
 def mc4_code(label: str) -> str:
-    """Returns mC4's code for a label, the language's own code if mC4 has none, or "und"."""
+    """Returns mC4's code for a label, the language's own code if mC4 has none, "und" or "zxx"."""
     name, _, script = label.removeprefix(PREFIX).partition("_")
     name = name if script else OF_LID_176.get(name, name)
-    code = UNDETERMINED if name in NO_LANGUAGE else _code(name)
+    if name == NO_LANGUAGE:
+        return NO_LANGUAGE
+    code = UNDETERMINED if name in UNKNOWN else _code(name)
     variant = languages.find(f"{code}-{script}")
     return code if variant is None else variant.code
 

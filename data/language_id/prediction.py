@@ -2,14 +2,15 @@
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from data.languages import UNDETERMINED
+from data.languages import NO_LANGUAGE, UNDETERMINED
 
 
 class Prediction(NamedTuple):
     """Language of a text according to an identifier.
 
     Attributes:
-        language: mC4's code, or the identifier's own for a language that mC4 does not have.
+        language: mC4's code, the identifier's own for a language that mC4 does not have, "und" for
+            an uncertain one, "zxx" for what is no language.
         probability: probability of the language.
         is_reliable: CLD3's own judgement; True for the other identifiers.
     """
@@ -19,10 +20,9 @@ class Prediction(NamedTuple):
     is_reliable: bool
 
     def language_above(self, threshold: float) -> str:
-        """Returns the language, or "und" if it is not reliable or below the threshold."""
-        if self.is_reliable and self.probability >= threshold:
-            return self.language
-        return UNDETERMINED
+        """Returns the language, or "und" if it is none, not reliable, or below the threshold."""
+        is_certain = self.is_reliable and self.probability >= threshold
+        return self.language if is_certain and self.language != NO_LANGUAGE else UNDETERMINED
 
 
 @runtime_checkable

@@ -57,7 +57,7 @@ AnyRules = RuleSet | WebRuleSet | Untouched
 
 # Raised when an unfinished job of an earlier version may not be resumed: other rules, other files
 # in the workspace.
-VERSION = 5
+VERSION = 6
 
 # Partitions of lines per partition of another exchange, so that both have as many bytes of keys.
 LINES, MINHASH, ADDRESSES, CANDIDATES = 1, 2, 8, 1
@@ -73,7 +73,7 @@ class CleaningJob:
         rules: rule set that judges pages.
         languages: requested languages, or None for all.
         bad_words: rule of the lists of bad words, if there are any.
-        identifier: path of a fastText model, or None for CLD3.
+        identifier: path of a fastText model, or None; it replaces CLD3 or, in `mswitch-web`, joins it.
         shards: number of shards.
         partitions: number of hash partitions of the keys of lines.
         in_waves: whether the runner holds what it groups in memory, so that exchanges take waves.

@@ -2,8 +2,8 @@
 
 A judgement returns the page, perhaps changed; or `Rejected`, with a reason; or `NotAsked`, if its
 language was not requested. It is a rule (`Page -> reason | None`), a cleaner of lines, or a
-decision on the language. Judgements are pickled for the workers. CLD3's network cannot be pickled,
-so each process loads it at its first use.
+decision on the language. Judgements are pickled for the workers. Identifiers cannot be pickled, so
+each process loads them at their first use.
 """
 
 import functools
@@ -14,9 +14,10 @@ from pathlib import Path
 
 from data.errors import concerns_one_page
 from data.language_id import cld3, langdetect_english
+from data.language_id.combined import CombinedIdentifier
 from data.language_id.prediction import Identifier, Prediction
 from data.language_id.thresholds import decide
-from data.languages import UNDETERMINED, codes
+from data.languages import NO_LANGUAGE, UNDETERMINED, codes
 from data.reading.page import Dropped, NotAsked, Page, Rejected, Rule
 from data.rules import english_lines, web_lines
 from data.rules.cleaned_lines import Cleaned
@@ -131,13 +132,19 @@ class CheckDeclaredLanguage:
 
 @dataclass(frozen=True)
 class RecordLanguage:
-    """Records the identified language and its probability, from which thresholds follow."""
+    """Records the combined identification and its probability, from which thresholds follow.
+
+    Text that is no language is rejected before, as it would count for some language's threshold.
+    """
 
     model: str | None
 
-    def __call__(self, page: Page) -> Page:
+    def __call__(self, page: Page) -> Page | Rejected:
         """Identifies one page."""
-        answer = _identified(self.model, page.text)
+        with identification_timed():
+            answer = _combined_identifier(self.model).identify(page.text)
+        if answer.language == NO_LANGUAGE:
+            return Rejected(page, "not_a_language")
         return page._replace(
             identified_language=answer.language, language_probability=answer.probability
         )
@@ -203,6 +210,11 @@ def _identified(model: str | None, text: str) -> Prediction:
 @functools.cache
 def _identifier(model: str | None) -> Identifier:
     return cld3.identifier(None if model is None else Path(model))
+
+
+@functools.cache
+def _combined_identifier(model: str | None) -> CombinedIdentifier:
+    return CombinedIdentifier(None if model is None else Path(model))
 
 
 @functools.cache

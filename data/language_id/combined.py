@@ -1,0 +1,113 @@
+"""Language identification by CLD2, CLD3 and, if given, a fastText model, which decide together.
+
+Each candidate language is rated by how likely the answers are for its pages, as if identifiers
+erred independently (naive Bayes), with the same prior for each language:
+
+    rating(language) = product over identifiers of
+        confidence * share(answer | language) + (1 - confidence) / 100
+
+`confusions` has the shares. So CLD3's certain "vi" loses against CLD2's "yo", because that is what
+CLD3 says of Yoruba. The confidence is CLD3's or fastText's probability, or the share of the page
+that CLD2 gives to its answer. The language's probability is its rating among all candidates, one of
+which is "und": a language that none of them knows.
+
+1. Text that is no language (`no_language`) is "zxx", and no identifier is asked.
+2. An answer counts only if its language is written in the page's main script (`written_in`). CLD2
+   may then give its second or third.
+3. CLD2 is asked first. Where it is reliable, with nine tenths of the page in a language that it
+   gives to no other language's pages, CLD3 could only agree, and is not asked. This pays for CLD2.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from data.language_id import cld2, confusions
+from data.language_id.cld2 import CLD2Answer
+from data.language_id.cld3 import CLD3Identifier
+from data.language_id.confusions import ANY
+from data.language_id.fasttext import FastTextIdentifier
+from data.language_id.no_language import is_no_language
+from data.language_id.opinions import Opinion, is_settled, opinion_of_cld2, opinions_of
+from data.language_id.page_characters import page_characters
+from data.language_id.prediction import Prediction
+from data.language_id.written_in import alone_in, is_usually_written_in, is_written_in
+from data.languages import NO_LANGUAGE, UNDETERMINED
+from data.scripts import code_points
+
+RARE_SCRIPT = 0.05  # prior of "und" where one language alone has the page's script
+
+
+class Answers(NamedTuple):
+    """All answers about a page, as the identifiers gave them.
+
+    Attributes:
+        combined: decision.
+        cld2: CLD2's answer; None for text that is no language.
+        cld3: CLD3's answer; None if it was not asked.
+        fasttext: the fastText model's answer; None without one.
+    """
+
+    combined: Prediction
+    cld2: CLD2Answer | None = None
+    cld3: Prediction | None = None
+    fasttext: Prediction | None = None
+
+
+class CombinedIdentifier:
+    """CLD2 and CLD3, and a fastText model if one is given; cannot be pickled."""
+
+    def __init__(self, model: Path | None = None):
+        """Loads the identifiers.
+
+        Raises:
+            DataError: if the file is not a fastText classifier, or the extra is not installed.
+        """
+        self._cld3 = CLD3Identifier()
+        self._fasttext = None if model is None else FastTextIdentifier(model)
+
+    def identify(self, text: str) -> Prediction:
+        """Returns the combined prediction; "zxx" for text that is no language."""
+        return self.answers(text, None).combined
+
+    def answers(self, text: str, by_cld2: CLD2Answer | None) -> Answers:
+        """Returns the decision and what each identifier said; `by_cld2` if it is known already."""
+        points = code_points(text)
+        characters = page_characters(points)
+        if is_no_language(points, characters):
+            return Answers(Prediction(NO_LANGUAGE, 1.0, is_reliable=True))
+        script = characters.script
+        by_cld2 = cld2.identify(text) if by_cld2 is None else by_cld2
+        opinions = [first := opinion_of_cld2(by_cld2, script)]
+        by_cld3 = None if is_settled(first, by_cld2) else self._cld3.identify(text)
+        by_model = None if self._fasttext is None else self._fasttext.identify(text)
+        if by_cld3 is not None:
+            opinions += opinions_of(confusions.of_cld3(), by_cld3, script)
+        if by_model is not None and self._fasttext is not None:
+            opinions += opinions_of(self._fasttext.confusions, by_model, script)
+        return Answers(decided(opinions, script), by_cld2, by_cld3, by_model)
+
+
+def decided(opinions: Iterable[Opinion], script: str | None) -> Prediction:
+    """Returns the most likely language of a page in a script, given the identifiers' opinions."""
+    opinions, alone = list(opinions), alone_in(script)
+    candidates = {UNDETERMINED, *((alone,) if alone else ())}
+    for one in opinions:
+        candidates |= one.confusions.suspects(one.language)
+    ratings = {
+        language: _rating(language, opinions, script)
+        for language in candidates
+        if language == UNDETERMINED or is_written_in(language, script)
+    }
+    if alone:
+        ratings[UNDETERMINED] *= RARE_SCRIPT
+    best = max(sorted(ratings), key=ratings.__getitem__)
+    return Prediction(best, ratings[best] / sum(ratings.values()), best != UNDETERMINED)
+
+
+def _rating(language: str, opinions: Iterable[Opinion], script: str | None) -> float:
+    rating, usual = 1.0, is_usually_written_in(language, script)
+    for one in opinions:
+        share = one.confusions.share(one.language, language, is_usual_script=usual)
+        rating *= one.confidence * share + (1 - one.confidence) * ANY
+    return rating
