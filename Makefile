@@ -83,7 +83,7 @@ lock: install
 		--no-emit-package mswitch --no-annotate --no-header --output-file requirements.lock
 
 # Comparisons with the reference implementations, in environments of their own.
-parity: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
+parity: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed $(VENV)-parity-commonlid/.installed
 	@set -e; for script in $(filter-out $(TORCH),$(wildcard parity/*.py)); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
 	@set -e; for script in $(TORCH); do \
@@ -101,6 +101,12 @@ $(VENV)-parity-torch/.installed: pyproject.toml constraints.txt parity/requireme
 	$(VENV)-parity-torch/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)-parity-torch/bin/python -m pip install --quiet --constraint constraints.txt --editable . \
 		--requirement parity/requirements_hugging_face.txt
+	@touch $@
+
+$(VENV)-parity-commonlid/.installed: parity/requirements_commonlid.txt
+	@test -x $(VENV)-parity-commonlid/bin/python || $(PYTHON) -m venv $(VENV)-parity-commonlid
+	$(VENV)-parity-commonlid/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-parity-commonlid/bin/python -m pip install --quiet --requirement parity/requirements_commonlid.txt
 	@touch $@
 
 # The gain of sparsity in 101 languages, and the share that a dense student keeps (docs/results/);
@@ -183,4 +189,4 @@ scale: install
 	$(BIN)/python benchmarks/plans/scale.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch $(ENGINES) runs build dist
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch $(VENV)-parity-commonlid $(ENGINES) runs build dist

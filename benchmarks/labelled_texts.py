@@ -52,7 +52,7 @@ def scored(directory: Path) -> list[LabelledText]:
 def pieces(lines: Iterable[str]) -> Iterator[str]:
     """Joins lines, and cuts long ones at spaces, to texts of about 1,000 characters."""
     joined = ""
-    for line in (piece for line in lines for piece in _cut(line.strip())):
+    for line in (short for long in lines for short in _cut(long.strip())):
         if joined and len(joined) + len(line) > SIZE:
             yield joined
             joined = ""

@@ -20,13 +20,14 @@ from labelled_texts import LabelledText, tuned
 
 from data.language_id import cld2, confusions
 from data.language_id.cld3 import CLD3Identifier
-from data.language_id.opinions import SETTLED, opinion_of_cld2, opinions_of
+from data.language_id.opinions import opinion_of_cld2, opinions_of
 from data.language_id.page_characters import page_characters
 from data.languages import UNDETERMINED, find
 from data.scripts import code_points
 
 RESULT = Path(confusions.__file__).with_name("confusions.tsv")
 LEAST_SHARE, FEWEST_TEXTS, ADDED_TEXTS = 0.01, 3, 10
+UNMIXED = 0.9
 
 
 class Counted(NamedTuple):
@@ -64,7 +65,7 @@ def counted(texts: Iterable[LabelledText]) -> Iterator[Counted]:
         language = one.language if one.language in known else UNDETERMINED
         if first == second != language and language != UNDETERMINED:
             continue
-        if confidence >= SETTLED:
+        if confidence >= UNMIXED:
             found["cld2", language][first] += 1
         found["cld3", language][second] += 1
     return (Counted(*key, answers) for key, answers in found.items())

@@ -57,7 +57,8 @@ class Clean(StageArguments):
     bad_words: Path | None = None
     """Directory of bad-word lists, one file per language named by its code (LDNOOBW's layout)."""
     language_identifier: Path | None = None
-    """fastText model (.bin or .ftz) to use instead of CLD3; needs the extra `fasttext`."""
+    """fastText model (.bin or .ftz) to use instead of CLD3, or beside CLD2 and CLD3 with the rules
+    mswitch-web; needs the extra `fasttext`."""
     crawl_base: str = "https://data.commoncrawl.org"
     """Address that the paths of a *.paths.gz list are relative to."""
     crawl_cache: Path | None = None

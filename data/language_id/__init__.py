@@ -1,1 +1,1 @@
-"""Language identifiers (CLD3, fastText, langdetect), their labels and thresholds."""
+"""Language identifiers (CLD2, CLD3, fastText, langdetect), what they decide together, thresholds."""

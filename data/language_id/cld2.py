@@ -78,7 +78,7 @@ def _blanked(text: bytes) -> bytes:
     return REFUSED.sub(lambda one: " " * len(one[0].encode()), text.decode()).encode()
 
 
-def _characters_before(text: bytes) -> Int64[np.ndarray, " bytes+1"]:
+def _characters_before(text: bytes) -> Int64[np.ndarray, " bytes_and_end"]:
     """Returns the number of characters that begin before each byte."""
     is_first = (np.frombuffer(text, np.uint8) & 0xC0) != 0x80
     return np.concatenate(([0], np.cumsum(is_first, dtype=np.int64)))

@@ -14,8 +14,8 @@ which is "und": a language that none of them knows.
 1. Text that is no language (`no_language`) is "zxx", and no identifier is asked.
 2. An answer counts only if its language is written in the page's main script (`written_in`). CLD2
    may then give its second or third.
-3. CLD2 is asked first. Where it is reliable, with nine tenths of the page in a language that it
-   gives to no other language's pages, CLD3 could only agree, and is not asked. This pays for CLD2.
+3. CLD2 is asked first. Where it is reliable, with 0.6 of the page in a language that it gives to
+   no other language's pages, CLD3 could only agree, and is not asked. This pays for CLD2.
 """
 
 from collections.abc import Iterable

@@ -2,9 +2,9 @@
 
 A model answers well for text that is written as its training text was, and each author does it in
 their own way. OpenLID lower-cases, and removes digits and all that stands in no word (its README,
-`[^\p{Word}\p{Zs}]|\d`); fed otherwise it fails, first for small languages. lid.176, NLLB and GlotLID
-read text as it is: their READMEs predict "Hello, world!". The file does not say which, but its words
-do: among lid.176's 7,235 are "Die", "2007" and "(UTC)", while lower-cased text has none of these.
+`[^\p{Word}\p{Zs}]|\d`); fed otherwise it fails, first for small languages. GlotLID reads text as it
+is (its README predicts "Hello, world!"), as does lid.176. The file does not say which, but its
+words do: among lid.176's 7,235 are "Die", "2007" and "(UTC)", OpenLID's text has none such.
 """
 
 from pathlib import Path

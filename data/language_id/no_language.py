@@ -28,14 +28,10 @@ def is_no_language(points: UInt32[np.ndarray, " characters"], characters: PageCh
     printed = characters.printed
     if printed == 0:
         return False
+    if characters.letters < FEWEST_LETTERS * printed or characters.symbols > MOST_SYMBOLS * printed:
+        return True
     others = characters.symbols + characters.digits
-    return (
-        characters.letters < FEWEST_LETTERS * printed
-        or characters.symbols > MOST_SYMBOLS * printed
-        or (
-            others > FEWEST_OTHERS * printed and _in_long_runs(points) > MOST_IN_LONG_RUNS * printed
-        )
-    )
+    return others > FEWEST_OTHERS * printed and _in_long_runs(points) > MOST_IN_LONG_RUNS * printed
 
 
 def _in_long_runs(points: UInt32[np.ndarray, " characters"]) -> int:

@@ -14,7 +14,7 @@ from data.language_id.prediction import Prediction
 from data.language_id.written_in import is_written_in
 from data.languages import UNDETERMINED
 
-SETTLED = 0.9  # share of a page in CLD2's language with which it can decide alone
+SETTLED = 0.6  # share of a page in CLD2's language with which it can decide alone
 UNRELIABLE = 0.5  # weight of CLD2's answer where it calls itself unreliable
 
 

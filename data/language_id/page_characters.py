@@ -25,6 +25,7 @@ SCRIPTS = (
     *("Mlym", "Laoo", "Hang", "Knda", "Khmr", "Kana", "Hani", "Guru", "Gujr", "Grek", "Geor"),
     *("Ethi", "Beng", "Armn", "Java", "Sund", "Mong", "Hmng", "Hmnp", "Plrd"),
 )
+MIXED_SCRIPTS = ("Jpan", "Kore", "Hans")  # what East Asian letters make up
 FIRST_SCRIPT = MARK + 1
 PATTERNS = {"Kana": r"[\p{sc=Hira}\p{sc=Kana}ー]"}
 # Marks that prose has in every script. Brackets of code, signs and mojibake's Latin-1 are symbols.

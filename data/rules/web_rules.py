@@ -6,8 +6,8 @@ The order differs from the reference's, as each step needs the previous ones:
 2. one page per address        as in mC4
 3. lines                       C4's line rules in every script (`web_lines`)
 4. long lines                  mC4's 3 lines of 200 characters, weighted by script
-5. language                    a threshold per language (`language_id.thresholds`), from a first
-                               pass over all pages
+5. language                    CLD2 and CLD3 together (`language_id.combined`); a threshold per
+                               language (`language_id.thresholds`), from a first pass over all pages
 6. near-duplicates             a page that is similar to one that stays leaves (`dedup.minhash`,
                                `dedup.representatives`); before step 7, which would leave stubs of
                                copies that are no longer similar
@@ -70,6 +70,7 @@ def differences_from_mc4(rules: WebRuleSet) -> list[str]:
         "Lines without an end mark, or with fewer than 5 words, of their script go (mC4: none).",
         f"A page needs {rules.long_lines}, weighted by script, before and after deduplication "
         "(mC4: not weighted, before).",
+        "CLD2 and CLD3 decide the language together, and reject what is none (mC4: CLD3 alone).",
         f"The language counts from {rules.certainty} (mC4: 0.95).",
         "A near-duplicate of a page that stays, in one language, leaves (mC4: all stay).",
         "Lines are the same composed, spaced or cased otherwise (mC4: cased otherwise).",

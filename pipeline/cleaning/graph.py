@@ -73,7 +73,8 @@ class CleaningJob:
         rules: rule set that judges pages.
         languages: requested languages, or None for all.
         bad_words: rule of the lists of bad words, if there are any.
-        identifier: path of a fastText model, or None; it replaces CLD3 or, in `mswitch-web`, joins it.
+        identifier: path of a fastText model, or None; it replaces CLD3, or joins it in
+            `mswitch-web`.
         shards: number of shards.
         partitions: number of hash partitions of the keys of lines.
         in_waves: whether the runner holds what it groups in memory, so that exchanges take waves.

@@ -10,10 +10,10 @@ from web_pages import ARCHIVES, pages_in
 
 from data.demo.archive import member_of
 from data.demo.shipped_text import shipped_pages
-from data.language_id.fasttext import FastTextIdentifier
+from data.language_id.combined import CombinedIdentifier
 from data.reading import page_table
 from data.reading.page import Page
-from data.rules import web_rules
+from data.rules import web_lines, web_rules
 from data.rules.web_rules import mswitch_web
 from data.urls import normalize
 from pipeline import clean
@@ -116,19 +116,27 @@ def test_the_job_is_the_rules_in_memory_on_web_pages(tmp_path, monkeypatch, arch
     agree(tmp_path / "out", pages)
 
 
-def test_a_fasttext_model_decides_where_it_is_named(tmp_path):
-    """It has six languages, so all pages are of these, each as the model predicts."""
+def test_a_fasttext_model_decides_with_the_others_where_it_is_named(tmp_path):
     pages = [p for p in made_pages() if p.text]
-    run(tmp_path / "cld3", pages)
-    run(tmp_path / "fasttext", pages, language_identifier=MODEL)
-    by_model = rows(tmp_path / "fasttext/pages")
-    ask = FastTextIdentifier(MODEL).identify
-    assert by_model
-    assert all(row["language"] in (ask(row["text"]).language, "und") for row in by_model)
-    languages = [{row["language"] for row in rows(tmp_path / f"{by}/pages")} - {"und"} for by in
-                 ("fasttext", "cld3")]  # fmt: skip
-    assert languages[0]
-    assert languages[0] != languages[1]
+    for name, model in (("without", None), ("with", MODEL)):
+        run(tmp_path / name, pages, language_identifier=model)
+        ask = CombinedIdentifier(model).identify
+        # Lines go after the decision, so a page is the one that was read.
+        read = {page.url: ask(web_lines.clean(page.text).text) for page in pages}
+        found = rows(tmp_path / f"{name}/pages")
+        assert {row["language"] for row in found} >= {"sw", "th"}
+        assert all(row["language"] in (read[row["url"]].language, "und") for row in found)
+        chances = {row["url"]: row["language_probability"] for row in found}
+        assert chances == {url: pytest.approx(read[url].probability) for url in chances}
+
+
+def test_text_that_is_no_language_is_rejected(tmp_path):
+    lines = "".join(f"{number:08x} " * 30 + ".\n" for number in range(5))
+    digests = Page(url="http://digests.example/", text=lines, timestamp="2026")
+    manifest = run(tmp_path / "out", [*made_pages(), digests], rules="mswitch-web")
+    assert manifest["languages"]["und"]["rejected"]["not_a_language"] == 1
+    (row,) = [row for row in rows(tmp_path / "out/rejected") if row["url"] == digests.url]
+    assert (row["reason"], row["language"]) == ("not_a_language", "und")
 
 
 def test_settings_of_the_user(tmp_path):

@@ -30,7 +30,7 @@ from data.languages import all_languages
         ("__label__hrv_Latn", "hr"),
         ("__label__quz_Latn", "quz"),
         ("__label__und_Mong", "und"),
-        ("__label__zxx_Zxxx", "und"),
+        ("__label__zxx_Zxxx", "zxx"),
         ("__label__nonsense", "und"),
     ],
 )

@@ -9,6 +9,7 @@ from data.language_id.prediction import Prediction
         (Prediction("sw", 0.95, True), "sw"),
         (Prediction("sw", 0.94, True), "und"),
         (Prediction("sw", 1.0, False), "und"),
+        (Prediction("zxx", 1.0, True), "und"),
     ],
 )
 def test_a_language_counts_from_the_threshold_on(prediction, language):

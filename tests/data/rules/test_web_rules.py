@@ -9,7 +9,7 @@ from plain_shingles import shingle_set
 from slow_choice import SlowPage, groups, slow_choice
 
 from data.dedup import greedy_choice, minhash
-from data.language_id.cld3 import identifier
+from data.language_id.combined import CombinedIdentifier
 from data.language_id.thresholds import counts, decide
 from data.reading.page import Page
 from data.rules import web_lines
@@ -64,7 +64,7 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
     """Returns kept pages, the reasons of the others, and the sizes of clusters."""
     lines = {"lines": RULES.long_lines.lines, "characters": RULES.long_lines.characters}
     reasons: dict[str, str] = {}
-    cld3 = identifier(None)
+    identifier = CombinedIdentifier()
     read = []
     for page in pages:
         text, _, reason = web_lines.clean(page.text)
@@ -73,7 +73,7 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
         if reason:
             reasons[page.url] = reason
         else:
-            read.append((page, cld3.identify(text)))
+            read.append((page, identifier.identify(text)))
 
     probabilities: dict[str, list[float]] = defaultdict(list)
     for _, answer in read:
