@@ -105,7 +105,7 @@ def scores(texts: list[LabelledText], identify: Callable[[str], Prediction]) -> 
         "others_taken_for_mc4": len(taken) / max(1, sum(not one.is_mc4 for one in texts)),
         "others_taken_for": dict(Counter(taken).most_common(10)),
         "languages": found,
-        "confused": confused(known),
+        "confused": confused([(one.language, answer.language) for one, answer in said]),
     }
 
 

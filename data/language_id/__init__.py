@@ -1,1 +1,1 @@
-"""Language identifiers (CLD2, CLD3, fastText, langdetect), what they decide together, thresholds."""
+"""Language identifiers (CLD2, CLD3, fastText, langdetect), their joint decision, thresholds."""

@@ -6,10 +6,10 @@ erred independently (naive Bayes), with the same prior for each language:
     rating(language) = product over identifiers of
         confidence * share(answer | language) + (1 - confidence) / 100
 
-`confusions` has the shares. So CLD3's certain "vi" loses against CLD2's "yo", because that is what
-CLD3 says of Yoruba. The confidence is CLD3's or fastText's probability, or the share of the page
-that CLD2 gives to its answer. The language's probability is its rating among all candidates, one of
-which is "und": a language that none of them knows.
+`confusions` has the shares. So CLD3's certain "vi" loses against CLD2's "yo", because that is
+CLD3's answer for Yoruba. The confidence is CLD3's or fastText's probability, or the share of the
+page that CLD2 gives to its answer. The language's probability is its rating among all candidates,
+one of which is "und": a language that none of them knows.
 
 1. Text that is no language (`no_language`) is "zxx", and no identifier is asked.
 2. An answer counts only if its language is written in the page's main script (`written_in`). CLD2
@@ -71,7 +71,7 @@ class CombinedIdentifier:
         return self.answers(text, None).combined
 
     def answers(self, text: str, by_cld2: CLD2Answer | None) -> Answers:
-        """Returns the decision and what each identifier said; `by_cld2` if it is known already."""
+        """Returns the decision and each identifier's answer; `by_cld2` if it is known already."""
         points = code_points(text)
         characters = page_characters(points)
         if is_no_language(points, characters):

