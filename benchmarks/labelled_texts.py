@@ -117,7 +117,7 @@ def _code_of(key: str) -> str | None:
     if known is None:
         code = mc4_code(key)
         return code if code and find(code) is None else None
-    usual = script in ("Jpan", "Kore", "Hans", "Hant") or is_written_in(known.code, script)
+    usual = script in ("Jpan", "Kore", "Hans", "Hant") or is_written_in(known.code, (script,))
     return known.code if usual else None
 
 

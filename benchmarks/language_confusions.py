@@ -58,9 +58,9 @@ def counted(texts: Iterable[LabelledText]) -> Iterator[Counted]:
     found: dict[tuple[str, str], Counter] = defaultdict(Counter)
     cld3, known = CLD3Identifier(), confusions.of_cld2().knows | confusions.of_cld3().knows
     for one in texts:
-        script = page_characters(code_points(one.text)).script
-        first, confidence = opinion_of_cld2(cld2.identify(one.text), script)[1:]
-        said = opinions_of(confusions.of_cld3(), cld3.identify(one.text), script)
+        scripts = page_characters(code_points(one.text)).scripts
+        first, confidence = opinion_of_cld2(cld2.identify(one.text), scripts)[1:]
+        said = opinions_of(confusions.of_cld3(), cld3.identify(one.text), scripts)
         second = said[0].language if said else None
         language = one.language if one.language in known else UNDETERMINED
         if first == second != language and language != UNDETERMINED:

@@ -5,13 +5,15 @@
 Scored are parallel texts of about 1,000 characters (`labelled_texts.py`), none of which
 `benchmarks/language_confusions.py` counted. Macro accuracy is the mean of the languages' recalls,
 precision is among texts in mC4's languages. Romanized texts are derived, so they have a row of
-their own. Texts in other languages show how many are taken for one of mC4's, at 0.5 and more.
+their own. Texts in other languages show how many are taken for one of mC4's, at 0.5 and more. Web
+pages are scored too, whole and mixed as they are, by the languages that their publishers declare.
 
 CPU seconds are those of this process, on the web pages, in turns; the ratio is the median of the
 rounds' ratios. `--model` adds a fastText model, which also decides, as a fourth column.
 """
 
 import argparse
+import gzip
 import json
 import statistics
 import time
@@ -34,11 +36,12 @@ from data.language_id.prediction import Prediction
 from data.languages import find
 from data.reading.page import Page
 from data.reading.web_archive import read
+from data.rules import web_lines
 from data.scripts import code_points
 
 RESULT = Path(__file__).parent / "results/language_id.json"
 ROUNDS, PAGES = 5, 500
-CERTAIN = 0.5
+CERTAIN, SHORTEST_PAGE = 0.5, 200
 GROUPS = (
     *("ms id", "no da sv", "sr hr bs", "zu xh", "yo vi", "hmn", "sd ur", "fa ps ku ar", "ne hi mr"),
     *("cs sk", "es gl pt", "af nl", "be bg mk ru uk", "jv su", "fil ceb", "az tr", "kk ky tg uz"),
@@ -56,13 +59,13 @@ def main() -> None:
     if not any(one.source == "sib200" for one in texts) or not (pages := web_pages(arguments.web)):
         print("needs labelled texts (--text) and web pages (--web)")
         return
+    asked, labelled = identifiers(arguments.model), labelled_pages(arguments.web)
     result = {
         "texts": sum(one.is_mc4 for one in texts),
         "texts_in_other_languages": sum(not one.is_mc4 for one in texts),
         "other_languages": len({one.language for one in texts if not one.is_mc4}),
-        "identifiers": {
-            name: scores(texts, identify) for name, identify in identifiers(arguments.model).items()
-        },
+        "identifiers": {name: scores(texts, identify) for name, identify in asked.items()},
+        "web_pages": {name: of_pages(labelled, one) for name, one in asked.items()},
         "no_language": no_language(texts),
         "cpu": cpu(pages, arguments.model),
     }
@@ -150,6 +153,32 @@ def web_pages(directory: Path) -> list[str]:
     return texts[:: max(1, len(texts) // PAGES)]
 
 
+def labelled_pages(directory: Path) -> list[LabelledText]:
+    """Web pages after the line rules, with the language that their publisher declares."""
+    labels: dict[str, str] = {}
+    for file in sorted(directory.glob("*.labels.jsonl.gz")):
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            labels |= {row["url"]: row["lang"] for row in map(json.loads, lines)}
+    found = []
+    for page in (one for file in sorted(directory.glob("*.warc.wet.gz")) for one in read(file)):
+        if isinstance(page, Page) and (language := find(labels.get(page.url, ""))):
+            text, _, reason = web_lines.clean(page.text)
+            if reason is None and len(text) >= SHORTEST_PAGE:
+                found.append(LabelledText(language.code, text, "web"))
+    return found
+
+
+def of_pages(pages: list[LabelledText], identify: Callable[[str], Prediction]) -> dict[str, Any]:
+    said = [(one.language, identify(one.text).language) for one in pages]
+    recalls = [row["recall"] for row in per_language(said).values()]
+    return {
+        "pages": len(said),
+        "languages": len(recalls),
+        "accuracy": sum(one == answer for one, answer in said) / max(1, len(said)),
+        "macro_accuracy": statistics.mean(recalls) if recalls else None,
+    }
+
+
 def cpu(pages: list[str], model: Path | None) -> dict[str, Any]:
     sides: dict[str, Callable[[list[str]], Any]] = {
         name: lambda some, identify=identify: [identify(one) for one in some]
@@ -199,8 +228,7 @@ def table(result: dict[str, Any]) -> str:
         for name, side in sides.items():
             wrong = {code: side["confused"].get(code) for code in group.split()}
             lines.append(f"  {name:24}{ {code: some for code, some in wrong.items() if some} }")
-    lines.append(json.dumps(result["no_language"], indent=2))
-    lines.append(json.dumps(result["cpu"], indent=2))
+    lines += [json.dumps(result[part], indent=2) for part in ("web_pages", "no_language", "cpu")]
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ page that CLD2 gives to its answer. The language's probability is its rating amo
 one of which is "und": a language that none of them knows.
 
 1. Text that is no language (`no_language`) is "zxx", and no identifier is asked.
-2. An answer counts only if its language is written in the page's main script (`written_in`). CLD2
+2. An answer counts only if its language is written in the page's main scripts (`written_in`). CLD2
    may then give its second or third.
 3. CLD2 is asked first. Where it is reliable, with 0.6 of the page in a language that it gives to
    no other language's pages, CLD3 could only agree, and is not asked. This pays for CLD2.
@@ -76,37 +76,37 @@ class CombinedIdentifier:
         characters = page_characters(points)
         if is_no_language(points, characters):
             return Answers(Prediction(NO_LANGUAGE, 1.0, is_reliable=True))
-        script = characters.script
+        scripts = characters.scripts
         by_cld2 = cld2.identify(text) if by_cld2 is None else by_cld2
-        opinions = [first := opinion_of_cld2(by_cld2, script)]
+        opinions = [first := opinion_of_cld2(by_cld2, scripts)]
         by_cld3 = None if is_settled(first, by_cld2) else self._cld3.identify(text)
         by_model = None if self._fasttext is None else self._fasttext.identify(text)
         if by_cld3 is not None:
-            opinions += opinions_of(confusions.of_cld3(), by_cld3, script)
+            opinions += opinions_of(confusions.of_cld3(), by_cld3, scripts)
         if by_model is not None and self._fasttext is not None:
-            opinions += opinions_of(self._fasttext.confusions, by_model, script)
-        return Answers(decided(opinions, script), by_cld2, by_cld3, by_model)
+            opinions += opinions_of(self._fasttext.confusions, by_model, scripts)
+        return Answers(decided(opinions, scripts), by_cld2, by_cld3, by_model)
 
 
-def decided(opinions: Iterable[Opinion], script: str | None) -> Prediction:
-    """Returns the most likely language of a page in a script, given the identifiers' opinions."""
-    opinions, alone = list(opinions), alone_in(script)
+def decided(opinions: Iterable[Opinion], scripts: tuple[str, ...]) -> Prediction:
+    """Returns the most likely language of a page in these scripts by the identifiers' opinions."""
+    opinions, alone = list(opinions), alone_in(scripts)
     candidates = {UNDETERMINED, *((alone,) if alone else ())}
     for one in opinions:
         candidates |= one.confusions.suspects(one.language)
     ratings = {
-        language: _rating(language, opinions, script)
-        for language in candidates
-        if language == UNDETERMINED or is_written_in(language, script)
+        language: _rating(language, opinions, scripts)
+        for language in sorted(candidates)  # as the last bit of a sum depends on its order
+        if language == UNDETERMINED or is_written_in(language, scripts)
     }
     if alone:
         ratings[UNDETERMINED] *= RARE_SCRIPT
-    best = max(sorted(ratings), key=ratings.__getitem__)
+    best = max(ratings, key=ratings.__getitem__)
     return Prediction(best, ratings[best] / sum(ratings.values()), best != UNDETERMINED)
 
 
-def _rating(language: str, opinions: Iterable[Opinion], script: str | None) -> float:
-    rating, usual = 1.0, is_usually_written_in(language, script)
+def _rating(language: str, opinions: Iterable[Opinion], scripts: tuple[str, ...]) -> float:
+    rating, usual = 1.0, is_usually_written_in(language, scripts)
     for one in opinions:
         share = one.confusions.share(one.language, language, is_usual_script=usual)
         rating *= one.confidence * share + (1 - one.confidence) * ANY

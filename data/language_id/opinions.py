@@ -1,6 +1,6 @@
 """Opinions: the answers of identifiers, as far as they count for a page in some script.
 
-An answer counts only if its language is written in the page's main script. CLD2, which names up to
+An answer counts only if its language is written in the page's main scripts. CLD2, which names up to
 three languages, may give its second or third. Where it has none left it says "und", which tells
 something too, as it does so for languages that it does not know.
 """
@@ -32,18 +32,20 @@ class Opinion(NamedTuple):
     confidence: float
 
 
-def opinion_of_cld2(answer: CLD2Answer, script: str | None) -> Opinion:
+def opinion_of_cld2(answer: CLD2Answer, scripts: tuple[str, ...]) -> Opinion:
     """Returns CLD2's opinion, whose confidence is the share of the page in its language."""
     weight = 1.0 if answer.is_reliable else UNRELIABLE
     for language, share in answer.shares:
-        if is_written_in(language, script):
+        if is_written_in(language, scripts):
             return Opinion(confusions.of_cld2(), language, weight * share)
     return Opinion(confusions.of_cld2(), UNDETERMINED, 1.0)
 
 
-def opinions_of(confused: Confusions, said: Prediction, script: str | None) -> tuple[Opinion, ...]:
+def opinions_of(
+    confused: Confusions, said: Prediction, scripts: tuple[str, ...]
+) -> tuple[Opinion, ...]:
     """Returns the opinion, or nothing where it has no language or one of another script."""
-    if said.language == UNDETERMINED or not is_written_in(said.language, script):
+    if said.language == UNDETERMINED or not is_written_in(said.language, scripts):
         return ()
     return (Opinion(confused, said.language, said.probability),)
 

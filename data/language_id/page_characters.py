@@ -4,9 +4,10 @@ One table of all code points is built once from Unicode's properties; a page is 
 few NumPy calls, 5 microseconds per thousand characters. Scripts are ISO 15924's, with Hiragana and
 Katakana as one; scripts in which no language of mC4 is written are "Zyyy".
 
-The main script is that of most letters, weighted by what a letter says (`data.scripts.weights`), so
-60 Han characters outweigh the product names between them. Japanese and Korean are mixtures: East
-Asian letters of which one in twenty is kana are "Jpan", with more Hangul than Han "Kore".
+A main script has a third of the letters, weighted by what a letter says (`data.scripts.weights`):
+40 Han characters are as much as 120 Latin letters. A page has one as a rule, and two if it is
+Russian full of English terms. Japanese and Korean are mixtures: East Asian letters of which one in
+twenty is kana are "Jpan", with more Hangul than Han "Kore".
 """
 
 import functools
@@ -25,7 +26,8 @@ SCRIPTS = (
     *("Mlym", "Laoo", "Hang", "Knda", "Khmr", "Kana", "Hani", "Guru", "Gujr", "Grek", "Geor"),
     *("Ethi", "Beng", "Armn", "Java", "Sund", "Mong", "Hmng", "Hmnp", "Plrd"),
 )
-MIXED_SCRIPTS = ("Jpan", "Kore", "Hans")  # what East Asian letters make up
+EAST_ASIAN = ("Hani", "Kana", "Hang")
+MIXED_SCRIPTS = ("Jpan", "Kore", "Hans")  # what these make up
 FIRST_SCRIPT = MARK + 1
 PATTERNS = {"Kana": r"[\p{sc=Hira}\p{sc=Kana}ー]"}
 # Marks that prose has in every script. Brackets of code, signs and mojibake's Latin-1 are symbols.
@@ -63,15 +65,16 @@ class PageCharacters(NamedTuple):
         return int(self.counts[SYMBOL])
 
     @property
-    def script(self) -> str | None:
-        """The main script; None for a page without letters."""
-        weighted = self.counts[FIRST_SCRIPT:] * _script_weights()
-        if not weighted.any():
-            return None
-        main = SCRIPTS[int(weighted.argmax())]
-        if main not in ("Hani", "Kana", "Hang"):
-            return main
-        han, kana, hangul = (self._letters_of(one) for one in ("Hani", "Kana", "Hang"))
+    def scripts(self) -> tuple[str, ...]:
+        """The scripts with a third of the weighted letters, largest first; none without letters."""
+        weighted = dict(zip(SCRIPTS, self.counts[FIRST_SCRIPT:] * _script_weights(), strict=True))
+        least = sum(weighted.values()) / 3
+        weighted[self._east_asian()] = sum(weighted.pop(one) for one in EAST_ASIAN)
+        found = [one for one, letters in weighted.items() if letters >= least > 0]
+        return tuple(sorted(found, key=weighted.__getitem__, reverse=True))
+
+    def _east_asian(self) -> str:
+        han, kana, hangul = (self._letters_of(one) for one in EAST_ASIAN)
         if kana >= LEAST_KANA * (han + kana + hangul):
             return "Jpan"
         return "Kore" if hangul > han else "Hans"

@@ -30,20 +30,20 @@ ALSO = {
 
 
 @functools.cache
-def is_usually_written_in(code: str, script: str | None) -> bool:
+def is_usually_written_in(code: str, scripts: tuple[str, ...]) -> bool:
     """Returns whether a script is a language's usual one; any is, where nothing is known."""
     language = find(code)
-    return language is None or script is None or script == language.script
+    return language is None or not scripts or language.script in scripts
 
 
 @functools.cache
-def is_written_in(code: str, script: str | None) -> bool:
-    """Returns whether a language may be written in a script; any may, of a page without letters."""
-    return is_usually_written_in(code, script) or script in ALSO.get(code, ())
+def is_written_in(code: str, scripts: tuple[str, ...]) -> bool:
+    """Returns whether a language may be written in one of the scripts, or if there are none."""
+    return is_usually_written_in(code, scripts) or not {*ALSO.get(code, ())}.isdisjoint(scripts)
 
 
 @functools.cache
-def alone_in(script: str | None) -> str | None:
-    """Returns the language of mC4 that is the only one with a script, or None."""
-    found = [one.code for one in all_languages() if is_written_in(one.code, script)]
-    return found[0] if script is not None and len(found) == 1 else None
+def alone_in(scripts: tuple[str, ...]) -> str | None:
+    """Returns the language of mC4 that is the only one written in the scripts, or None."""
+    found = [one.code for one in all_languages() if is_written_in(one.code, scripts)]
+    return found[0] if len(found) == 1 else None

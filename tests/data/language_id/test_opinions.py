@@ -8,18 +8,18 @@ from data.language_id.prediction import Prediction
 
 def test_an_answer_in_another_script_does_not_count():
     said = Prediction("hi", 0.98, True)
-    assert opinions_of(confusions.of_cld3(), said, "Hans") == ()
-    (one,) = opinions_of(confusions.of_cld3(), said, "Deva")
+    assert opinions_of(confusions.of_cld3(), said, ("Hans",)) == ()
+    (one,) = opinions_of(confusions.of_cld3(), said, ("Deva",))
     assert (one.language, one.confidence) == ("hi", 0.98)
-    assert opinions_of(confusions.of_cld3(), Prediction("und", 0.0, False), "Latn") == ()
+    assert opinions_of(confusions.of_cld3(), Prediction("und", 0.0, False), ("Latn",)) == ()
 
 
 def test_cld2_gives_its_next_answer_in_the_script():
     answer = CLD2Answer((("en", 0.6), ("zh", 0.4)), True)
-    assert opinion_of_cld2(answer, "Hans")[1:] == ("zh", 0.4)
-    assert opinion_of_cld2(answer, "Latn")[1:] == ("en", 0.6)
-    assert opinion_of_cld2(answer._replace(is_reliable=False), "Latn")[1:] == ("en", 0.3)
-    assert opinion_of_cld2(answer, "Thai")[1:] == ("und", 1.0)
+    assert opinion_of_cld2(answer, ("Hans",))[1:] == ("zh", 0.4)
+    assert opinion_of_cld2(answer, ("Latn",))[1:] == ("en", 0.6)
+    assert opinion_of_cld2(answer._replace(is_reliable=False), ("Latn",))[1:] == ("en", 0.3)
+    assert opinion_of_cld2(answer, ("Thai",))[1:] == ("und", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_cld2_gives_its_next_answer_in_the_script():
 )
 def test_cld2_settles_reliable_pages_in_one_language(shares, is_reliable, settled):
     answer = CLD2Answer(shares, is_reliable)
-    assert is_settled(opinion_of_cld2(answer, "Grek"), answer) == settled
+    assert is_settled(opinion_of_cld2(answer, ("Grek",)), answer) == settled
 
 
 def test_cld2_does_not_settle_what_it_confuses():
     answer = CLD2Answer((("ms", 0.99),), True)
-    assert not is_settled(opinion_of_cld2(answer, "Latn"), answer)
+    assert not is_settled(opinion_of_cld2(answer, ("Latn",)), answer)

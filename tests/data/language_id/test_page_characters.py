@@ -29,28 +29,28 @@ def test_letters_digits_and_printed_characters_are_unicodes(text):
 
 
 @pytest.mark.parametrize(
-    "text, script",
+    "text, scripts",
     [
         ("Habari za asubuhi", "Latn"),
         ("Добро јутро", "Cyrl"),
         ("日本語のテキスト", "Jpan"),
-        ("我们支持 Firefox", "Hans"),
+        ("我们支持 Firefox", "Hans Latn"),
         ("Nano는 하드웨어 지갑이며", "Kore"),
         ("कखग", "Deva"),
         ("ꦱꦧꦼꦤ꧀", "Java"),
         ("ᏣᎳᎩ", "Zyyy"),
-        ("123 ?!", None),
-        ("", None),
+        ("Установите apt и dpkg", "Cyrl Latn"),
+        ("123 ?!", ""),
+        ("", ""),
     ],
 )
-def test_the_main_script_is_that_of_most_letters(text, script):
-    assert counted(text).script == script
+def test_main_scripts_are_those_of_a_third_of_the_letters(text, scripts):
+    assert counted(text).scripts == tuple(scripts.split())
 
 
-def test_han_letters_outweigh_product_names():
-    """26 Latin letters of names among 14 Han characters, each worth three."""
-    text = "我们支持浏览器 Firefox Chrome Safari 和电子邮件程序 Thunder"
-    assert counted(text).script == "Hans"
+def test_a_han_letter_is_worth_three():
+    assert counted("我们支持浏览器" + " a" * 42).scripts == ("Latn", "Hans")
+    assert counted("我们支持浏览器" + " a" * 43).scripts == ("Latn",)
 
 
 def test_punctuation_of_every_script_is_no_symbol():

@@ -188,6 +188,6 @@ def test_the_numbers_of_the_sources():
 
 def test_differences_are_sentences_with_the_user_s_settings():
     sentences = differences_from_mc4(RULES)
-    assert len(sentences) == 6
+    assert len(sentences) == 7
     assert all(sentence.endswith(").") for sentence in sentences)
     assert sentences[-1].startswith("Held out are 20% of each language's pages, at least 1 ")
