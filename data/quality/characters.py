@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import regex
-from jaxtyping import UInt16, UInt32
+from jaxtyping import Bool, UInt16
 
 from data import scripts
 
@@ -70,6 +70,9 @@ def flags() -> Flags:
     return table
 
 
-def code_points_of(characters: str) -> UInt32[np.ndarray, " characters"]:
-    """Returns the code points of a few characters."""
-    return np.array([ord(character) for character in characters], np.uint32)
+@functools.lru_cache(maxsize=64)
+def are(characters: str) -> Bool[np.ndarray, "1114112"]:
+    """Returns which characters are among a few."""
+    table = np.zeros(scripts.CODE_POINTS, bool)
+    table[[ord(character) for character in characters]] = True
+    return table

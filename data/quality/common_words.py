@@ -11,6 +11,7 @@ from jaxtyping import Int64, UInt64
 from data.dedup.hashed_words import span_hashes
 from data.quality import characters as kind
 from data.quality.equal import Equal, equal
+from data.quality.repetition import most_frequent
 from data.quality.words import Words, characters_per_word
 from data.splitmix64 import splitmix64
 
@@ -43,11 +44,11 @@ def common_words(
         first, counts = _counted(repeated, len(hashes))
         short = words.begins[first + 1] - words.begins[first] <= LONGEST_WORD
         first, counts = first[short], counts[short]
-    pages = np.searchsorted(words.offsets, first, side="right") - 1
     lengths = words.begins[first + size] - words.begins[first]
-    order = np.lexsort((first, lengths, -counts, pages))
-    begins = np.searchsorted(pages[order], np.arange(len(words.offsets)))
-    order = order[np.arange(len(order)) - begins[pages[order]] < MOST_WORDS]
+    order = most_frequent(words, first, counts, lengths)
+    pages = words.pages[first[order]]
+    begins = np.searchsorted(pages, np.arange(len(words.offsets)))
+    order = order[np.arange(len(order)) - begins[pages] < MOST_WORDS]
     offsets = np.minimum(np.diff(begins), MOST_WORDS).cumsum()
     offsets = pa.array(np.append(0, offsets), pa.int32())
     texts = pa.array(_texts(words, first[order], size), pa.string())

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float32, Int64, UInt64
 
 from data.dedup.hashed_words import of_spans
 from data.quality import characters as kind
-from data.quality.characters import code_points_of
 from data.quality.equal import equal
 from data.quality.pages import Pages
 from data.quality.words import Words
@@ -148,7 +147,7 @@ def _marked(pages: Pages, lines: Lines, words: Words) -> Shares:
     closing = np.isin(lines.ends, pages.offsets[1:] - 1) & (lines.lengths <= 0)
     lines = lines.those(~closing)
     visible = lines.those(lines.first < lines.last)
-    bullets = visible.those(np.isin(words.codes[visible.first], code_points_of("•-")))
+    bullets = visible.those(kind.are("•-")[words.codes[visible.first]])
     last, dot = visible.last, ord(".")
     three = (words.codes[last - 1] == dot) & (last - 3 >= visible.first)
     third = np.maximum(last - 3, 0)

@@ -25,9 +25,7 @@ Keys = UInt64[np.ndarray, " keys"]
 
 def per_page(words: Words, hashes: UInt64[np.ndarray, " words"]) -> np.ndarray:
     """Returns hashes of words that differ between pages, as n-grams of two pages never match."""
-    counts = np.diff(words.offsets)
-    pages = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
-    return splitmix64(hashes + pages * np.uint64(0x9E3779B97F4A7C15))
+    return splitmix64(hashes + words.pages.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
 
 
 def repetition(
@@ -63,9 +61,10 @@ def repetition(
 
 def _repeated_runs(words: Words, sums: Keys, shorter: Equal, n: int) -> Equal:
     """Returns the n-grams that their page repeats, among those that begin as repeated ones do."""
-    places = np.sort(shorter.places)
-    ends = words.offsets[1:]
-    places = places[places + n <= ends[np.searchsorted(ends, places, side="right")]]
+    occurs = np.zeros(len(words.pages) + n, bool)
+    occurs[shorter.places] = True
+    places = np.flatnonzero(occurs[: max(len(words.pages) - n + 1, 0)])
+    places = places[words.pages[places] == words.pages[places + n - 1]]
     found = equal(splitmix64(of_spans(sums, places, places + n)))
     return Equal(places[found.places], found.groups)
 
@@ -74,8 +73,25 @@ def _characters(words: Words, positions: Int64[np.ndarray, " some"], n: int) -> 
     return words.begins[positions + n] - words.begins[positions]
 
 
-def _page_of(words: Words, positions: Int64[np.ndarray, " some"]) -> np.ndarray:
-    return np.searchsorted(words.offsets, positions, side="right") - 1
+def most_frequent(
+    words: Words,
+    first: Int64[np.ndarray, " some"],
+    counts: Int64[np.ndarray, " some"],
+    lengths: Int64[np.ndarray, " some"] | int = 0,
+) -> Int64[np.ndarray, " some"]:
+    """Returns the order by page, then most frequent, shortest and first.
+
+    One number per word, which holds them all, is sorted in a third of the time of `np.lexsort`.
+
+    Args:
+        words: words of the pages.
+        first: first place of each word or n-gram.
+        counts: how often each occurs in its page.
+        lengths: length of each, at most 63.
+    """
+    rarest = int(counts.max(initial=0)) - counts
+    keys = (words.pages[first] * (rarest.max(initial=0) + 1) + rarest) * 64 + lengths
+    return np.argsort(keys * len(words.pages) + first)
 
 
 def _most_frequent(words: Words, found: Equal, n: int) -> Int64[np.ndarray, " pages"]:
@@ -87,31 +103,37 @@ def _most_frequent(words: Words, found: Equal, n: int) -> Int64[np.ndarray, " pa
     result = np.zeros(pages, np.int64)
     long_enough = np.flatnonzero(np.diff(words.offsets) >= n)
     result[long_enough] = _characters(words, words.offsets[long_enough], n) + n - 1
-    begins = np.flatnonzero(np.diff(found.groups, prepend=-1))
+    begins = np.flatnonzero(found.is_first)
     first = found.places[begins]
     counts = np.diff(np.append(begins, len(found.groups)))
-    page = _page_of(words, first)
-    order = np.lexsort((first, -counts, page))
-    best = order[np.flatnonzero(np.diff(page[order], prepend=-1))]
-    result[page[best]] = counts[best] * (_characters(words, first[best], n) + n - 1)
+    best = most_frequent(words, first, counts)
+    best = best[np.flatnonzero(np.diff(words.pages[first[best]], prepend=-1))]
+    result[words.pages[first[best]]] = counts[best] * (_characters(words, first[best], n) + n - 1)
     return result
 
 
 def _left_to_right(words: Words, found: Equal, n: int) -> Int64[np.ndarray, " pages"]:
-    """Returns the characters of each page in n-grams that were read before, without spaces."""
+    """Returns the characters of each page in n-grams that were read before, without spaces.
+
+    An n-gram was read before if its first place was read, or a later one. Places inside of an
+    n-gram that counts are not read.
+    """
+    first = found.places[np.flatnonzero(found.is_first)][found.groups]
     order = np.argsort(found.places)
-    taken, seen, free = [], set(), 0
-    for position, group in zip(
-        found.places[order].tolist(), found.groups[order].tolist(), strict=True
-    ):
-        if position < free:
+    order = order[~found.is_first[order]]
+    taken, later, free = [], set(), 0
+    passed = bytearray(len(words.begins))
+    inside = b"\1" * (n - 1)
+    for place, begin in zip(found.places[order].tolist(), first[order].tolist(), strict=True):
+        if place < free:
             continue
-        if group in seen:
-            taken.append(position)
-            free = position + n
-        else:
-            seen.add(group)
-    positions = np.array(taken, np.int64)
+        if passed[begin] and begin not in later:
+            later.add(begin)
+            continue
+        taken.append(place)
+        free = place + n
+        passed[place + 1 : free] = inside
+    places = np.array(taken, np.int64)
     pages = len(words.offsets) - 1
-    characters = _characters(words, positions, n)
-    return np.bincount(_page_of(words, positions), characters, minlength=pages).astype(np.int64)
+    characters = _characters(words, places, n)
+    return np.bincount(words.pages[places], characters, minlength=pages).astype(np.int64)

@@ -95,17 +95,16 @@ def _word_signals(pages: Pages, words: Words) -> dict[str, np.ndarray]:
 
     A newline, a hash or an ellipsis per word divides by all words, those of symbols included.
     """
-    numbers = np.repeat(np.arange(len(pages.texts)), np.diff(words.offsets))
     flags, lengths = _of_words(words), np.diff(words.begins)
     content = (flags & kind.CONTENT) != 0
     letters = (flags & (kind.ALPHABETIC | kind.UNSPACED)) != 0
 
     def summed(values: np.ndarray) -> np.ndarray:
-        return np.bincount(numbers, values, minlength=len(pages.texts))
+        return np.bincount(words.pages, values, minlength=len(pages.texts))
 
     everything, content_words = summed(words.weights), summed(words.weights * content)
     hashes, ellipses = _symbols(pages, words)
-    newlines = np.add.reduceat(pages.codes == ord("\n"), pages.offsets[:-1], dtype=np.int64) - 1
+    newlines = np.array([text.count("\n") for text in pages.texts])
     return {
         "characters": pages.lengths.astype(np.int32),
         "words": np.rint(content_words).astype(np.int32),

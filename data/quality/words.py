@@ -57,6 +57,7 @@ class Words(NamedTuple):
         begins: index of each word's first character, and the number of characters.
         marks: index of each character that is neither a letter nor a digit.
         offsets: index of each page's first word, and the number of words.
+        pages: number of each word's page.
         weights: number of words that each stands for: 1, or less for characters of scripts without
             spaces.
     """
@@ -67,6 +68,7 @@ class Words(NamedTuple):
     marks: Positions
     begins: Int64[np.ndarray, " words_and_1"]
     offsets: Int64[np.ndarray, " pages_and_1"]
+    pages: Int64[np.ndarray, " words"]
     weights: Float64[np.ndarray, " words"]
 
 
@@ -84,7 +86,7 @@ def words(pages: Pages, language: str) -> Words:
     cut = np.ones(len(codes) + 1, bool)  # whether a word begins; the last stands for the end
     np.not_equal(np.diff(positions), 1, out=cut[1:-1])
     marks = np.flatnonzero(flags & kind.MARK)
-    _cut_at_marks(_Around(codes, flags, cut, marks), cut, language)
+    _cut_at_marks(_Around(codes, flags, cut.copy(), marks), cut, language)
     per_word = characters_per_word(language)
     unspaced = ((flags & kind.UNSPACED) != 0) & (per_word is not None)
     cut[:-1] |= unspaced
@@ -93,7 +95,8 @@ def words(pages: Pages, language: str) -> Words:
     first = begins[:-1]
     offsets = np.searchsorted(first, np.searchsorted(positions, pages.offsets))
     weights = np.where(unspaced[first], 1 / (per_word or 1), 1.0)
-    return Words(codes, flags, positions, marks, begins, offsets, weights)
+    numbers = np.repeat(np.arange(len(pages.texts)), np.diff(offsets))
+    return Words(codes, flags, positions, marks, begins, offsets, numbers, weights)
 
 
 def _cut_at_marks(
@@ -106,7 +109,7 @@ def _cut_at_marks(
         _cut_every_mark(around, cut)
         return
     _cut_edges(around, cut, language)
-    _cut_inside(around, cut, language)
+    _cut_inside(_Around(around.codes, around.flags, around.cut, around.inner), cut, language)
     if language not in WHOLE_HYPHENS:
         _cut_possessives(around, cut)
     cut[around.at[around.dots_before]] = False  # dots stay together
@@ -118,7 +121,7 @@ class _Around:
     def __init__(self, codes: np.ndarray, flags: np.ndarray, cut: np.ndarray, at: Positions):
         self.at, self.code, self.flag = at, codes[at], flags[at]
         self.first, self.last = cut[at], cut[at + 1]
-        self.flags, self.codes, self.cut = flags, codes, cut.copy()
+        self.flags, self.codes, self.cut = flags, codes, cut
         none = np.uint16(0)
         self.before = np.where(self.first, none, flags[np.maximum(at - 1, 0)])
         self.after = np.where(self.last, none, flags[np.minimum(at + 1, len(flags) - 1)])
@@ -127,8 +130,13 @@ class _Around:
         dots_after = dot & ~self.last & (codes[np.minimum(at + 1, len(codes) - 1)] == ord("."))
         self.dots = self.dots_before | dots_after
 
+    @property
+    def inner(self) -> Positions:
+        """Marks with a character on both sides."""
+        return self.at[~(self.first | self.last)]
+
     def one_of(self, marks: str) -> Bool[np.ndarray, " marks"]:
-        return np.isin(self.code, kind.code_points_of(marks))
+        return kind.are(marks)[self.code]
 
 
 def _cut_every_mark(around: _Around, cut: Bool[np.ndarray, " characters_and_1"]) -> None:
@@ -203,7 +211,7 @@ def _ends_a_sentence(
     capitals &= ~around.cut[previous]
     if language in STOPS_AFTER_LETTERS:
         return capitals
-    marks = np.isin(around.codes[previous], kind.code_points_of("%²-+")) & ~around.first
+    marks = kind.are("%²-+")[around.codes[previous]] & ~around.first
     ends = ((before & (kind.LOWER | kind.DIGIT | kind.EDGE)) != 0) | marks | capitals
     letter = around.codes[previous] - np.uint32(ord("a")) < 26
     return ends & ~(letter & cut[previous])
@@ -225,5 +233,5 @@ def _reached(
 def _cut_possessives(around: _Around, cut: Bool[np.ndarray, " characters_and_1"]) -> None:
     """Cuts 's off the end of words."""
     quotes = around.at[around.one_of("'’") & ~around.first & ~around.last]
-    s = np.isin(around.codes[quotes + 1], kind.code_points_of("sS"))
+    s = kind.are("sS")[around.codes[quotes + 1]]
     cut[quotes[s & cut[quotes + 2]]] = True

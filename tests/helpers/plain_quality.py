@@ -120,7 +120,7 @@ def inside(run: str, language: str) -> set[int]:
         if (alone and not address) or has(character, kind.ICON):
             cuts |= {at, at + 1}
         elision = language in rules.ELISIONS and character in "'’" and between(letter, letter)
-        if elision or character in rules.TSHEG:
+        if elision or (at and character in rules.TSHEG):
             cuts.add(at + 1)
     for dots in re.finditer(r"\.\.+", run):
         cuts |= set(dots.span())
