@@ -4,27 +4,24 @@ Sources: Rae et al. 2021 (Gopher), section A.1.1 and table A1; Penedo et al. 202
 datatrove 0.10.1 computes them. Nothing here depends on a threshold or on a list of stop words, so
 that both may change later (`decisions`).
 
-A list of stop words asks which of them a page holds. Each page therefore keeps its 32 most
-frequent words with their counts: stop words are among them in any text that deserves the name.
+A list of stop words asks which of them a page holds. Each page therefore keeps 32 words that may
+be stop words, with their counts (`common_words`).
 """
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt64
 
-from data import scripts
-from data.dedup.hashed_words import chunks_of, of_spans, prefix_sums
+from data.dedup.hashed_words import chunks_of, of_spans
 from data.quality import characters as kind
+from data.quality import hashes
 from data.quality.common_words import common_words
 from data.quality.equal import equal
 from data.quality.lines import line_signals, share
 from data.quality.pages import Pages, joined
 from data.quality.repetition import REPEATED, TOP, per_page, repetition
 from data.quality.words import Words, words
-from data.splitmix64 import splitmix64
 
 SHARES = (
     "dup_line_frac",
@@ -71,23 +68,18 @@ def signals(texts: Sequence[str], language: str) -> pa.RecordBatch:
 def _of_chunk(texts: list[str], language: str) -> pa.RecordBatch:
     pages = joined(texts)
     found = words(pages, language)
-    sums = prefix_sums(_values()[found.codes])
-    hashes = per_page(found, of_spans(sums, found.begins[:-1], found.begins[1:]))
-    repeated = equal(hashes)
+    sums = hashes.sums(found.codes)
+    plain = of_spans(sums, found.begins[:-1], found.begins[1:])
+    salted = per_page(found, plain)
+    repeated = equal(salted)
     columns = {
         **_word_signals(pages, found),
         **line_signals(pages, found, sums),
-        **repetition(found, hashes, repeated, pages.lengths, language),
-        **common_words(found, hashes, repeated, language),
+        **repetition(found, salted, repeated, pages.lengths, language),
+        **common_words(found, plain, salted, repeated, language),
     }
     arrays = [pa.array(columns[name]) for name in SIGNALS.names]
     return pa.RecordBatch.from_arrays(arrays, schema=SIGNALS)
-
-
-@functools.cache
-def _values() -> UInt64[np.ndarray, "1114112"]:
-    """Returns a number per character, all different."""
-    return splitmix64(np.arange(1, scripts.CODE_POINTS + 1, dtype=np.uint64))
 
 
 def _word_signals(pages: Pages, words: Words) -> dict[str, np.ndarray]:
@@ -95,22 +87,20 @@ def _word_signals(pages: Pages, words: Words) -> dict[str, np.ndarray]:
 
     A newline, a hash or an ellipsis per word divides by all words, those of symbols included.
     """
-    flags, lengths = _of_words(words), np.diff(words.begins)
-    content = (flags & kind.CONTENT) != 0
-    letters = (flags & (kind.ALPHABETIC | kind.UNSPACED)) != 0
+    lengths, content = np.diff(words.begins), (words.kinds & kind.CONTENT) != 0
 
     def summed(values: np.ndarray) -> np.ndarray:
         return np.bincount(words.pages, values, minlength=len(pages.texts))
 
     everything, content_words = summed(words.weights), summed(words.weights * content)
-    hashes, ellipses = _symbols(pages, words)
+    number_signs, ellipses = _symbols(pages, words)
     newlines = np.array([text.count("\n") for text in pages.texts])
     return {
         "characters": pages.lengths.astype(np.int32),
         "words": np.rint(content_words).astype(np.int32),
         "mean_word_length": share(summed(lengths * content), content_words),
-        "alphabetic_words": share(summed(words.weights * letters), everything),
-        "hashes_per_word": share(hashes, everything),
+        "alphabetic_words": share(summed(words.weights * words.has_letters), everything),
+        "hashes_per_word": share(number_signs, everything),
         "ellipses_per_word": share(ellipses, everything),
         "list_ratio": share(newlines, everything),
     }
@@ -129,10 +119,3 @@ def _symbols(pages: Pages, words: Words) -> tuple[np.ndarray, np.ndarray]:
     runs = np.diff(np.append(begins, len(dots)))
     ellipses = per_page(positions[codes == ord("…")])
     return per_page(positions[codes == ord("#")]), ellipses + per_page(dots[begins], runs // 3)
-
-
-def _of_words(words: Words) -> np.ndarray:
-    """Returns the kinds of all characters of each word together."""
-    if len(words.begins) == 1:
-        return np.zeros(0, np.uint16)
-    return np.bitwise_or.reduceat(words.flags, words.begins[:-1])

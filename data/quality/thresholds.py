@@ -15,8 +15,8 @@ Stop words are the words that are more than 0.8 % of all. If those are fewer tha
 falls in steps to 0.3 %, and then the eight most frequent ones count.
 
 A language with fewer than 200 pages takes the pages of all languages of its script. If those are
-too few, too, the English thresholds stay, without bounds on word lengths. Its stop words are always
-its own, and it has none if fewer than 10,000 words were counted. Scripts without spaces have no
+too few, too, the English thresholds stay, without bounds on word lengths. Its stop words are its
+own, or FineWeb2's if fewer than 10,000 words were counted. Scripts without spaces have no
 bounds on word lengths, as their words are counted by their characters.
 """
 
@@ -27,6 +27,7 @@ import msgspec
 import numpy as np
 
 from data import languages
+from data.quality.common_words import listed_stop_words
 from data.quality.histograms import WORD_LENGTH, Histograms, histograms, steps_of, summed
 from data.quality.parameters import ENGLISH_THRESHOLDS, Thresholds, fineweb2
 from data.quality.words import characters_per_word
@@ -75,12 +76,7 @@ def derived(counts: Mapping[str, Histograms]) -> dict[str, Thresholds]:
 
 
 def stop_words(counts: Histograms) -> tuple[str, ...]:
-    """Returns the words that are more than a share of all, most frequent first; without symbols.
-
-    None, if fewer than 10,000 words were counted.
-    """
-    if counts.words < FEWEST_WORDS:
-        return ()
+    """Returns the words that are more than a share of all, most frequent first; without symbols."""
     letters = [
         (-count, word) for word, count in counts.word_counts.items() if any(map(str.isalpha, word))
     ]
@@ -114,11 +110,11 @@ def _derived(code: str, own: Histograms, script: Histograms, english: Moments) -
     for counts, name in ((script, "script"), (own, "language")):
         if counts.pages >= FEWEST_PAGES:
             moved, source = _by_deviations(moments(counts), english) | _by_tail(counts), name
+    enough = own.words >= FEWEST_WORDS
+    words = stop_words(own) if enough else listed_stop_words().get(code, ())
     if characters_per_word(code) is not None:
         moved = moved | NO_LENGTHS
-    return msgspec.structs.replace(
-        ENGLISH_THRESHOLDS, stop_words=stop_words(own), pages_of=source, **moved
-    )
+    return msgspec.structs.replace(ENGLISH_THRESHOLDS, stop_words=words, pages_of=source, **moved)
 
 
 def _by_deviations(own: Moments, english: Moments) -> dict[str, Any]:

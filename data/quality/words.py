@@ -8,7 +8,8 @@ lists). Each mark is a word of its own.
     state-of-the-art        ->   state - of - the - art
     l'amour                 ->   l' amour in French, Italian and Catalan
 
-Indian languages and Urdu, Sindhi and Pashto cut at every ASCII mark, as the Indic NLP Library does.
+Indian languages and Urdu, Sindhi and Pashto cut at every ASCII mark, as the Indic NLP Library does,
+and only spaces and tabs separate. There "19. 20" is one word, but not in Urdu, Sindhi and Pashto.
 Exceptions that spaCy lists per language ("z.B.", "Dr.") and its URLs are left out.
 
 In scripts without spaces each character is a unit: a word has the content of 1.8 characters in
@@ -38,6 +39,9 @@ ORDINALS = {"da", "de", "el", "hu", "no", "sl", "sr", "tr"}
 STOPS_AFTER_LETTERS = {"am", "ar", "fa"}
 ELISIONS = {"ca", "fr", "it", "lb"}
 EVERY_MARK = {"bn", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "ps", "sd", "si", "ta", "te", "ur"}
+URDU = {"ps", "sd", "ur"}  # of these, in which numbers are cut, too
+SLASHES = {"de"}  # a slash is cut off the end, and between digits, too
+FULL_STOPS = {"pl"}  # a full stop is cut between digits, and before them
 # fmt: on
 INDIC_MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~।॥؉؊،؞٪٫٬٭۔"
 ONLY_BEFORE = "§%=$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
@@ -58,6 +62,7 @@ class Words(NamedTuple):
         marks: index of each character that is neither a letter nor a digit.
         offsets: index of each page's first word, and the number of words.
         pages: number of each word's page.
+        kinds: kinds of each word's characters together.
         weights: number of words that each stands for: 1, or less for characters of scripts without
             spaces.
     """
@@ -69,7 +74,13 @@ class Words(NamedTuple):
     begins: Int64[np.ndarray, " words_and_1"]
     offsets: Int64[np.ndarray, " pages_and_1"]
     pages: Int64[np.ndarray, " words"]
+    kinds: UInt16[np.ndarray, " words"]
     weights: Float64[np.ndarray, " words"]
+
+    @property
+    def has_letters(self) -> Bool[np.ndarray, " words"]:
+        """Whether each word has a letter, or is a sign of a script without spaces."""
+        return (self.kinds & (kind.ALPHABETIC | kind.UNSPACED)) != 0
 
 
 def characters_per_word(language: str) -> float | None:
@@ -86,7 +97,14 @@ def words(pages: Pages, language: str) -> Words:
     cut = np.ones(len(codes) + 1, bool)  # whether a word begins; the last stands for the end
     np.not_equal(np.diff(positions), 1, out=cut[1:-1])
     marks = np.flatnonzero(flags & kind.MARK)
-    _cut_at_marks(_Around(codes, flags, cut.copy(), marks), cut, language)
+    around = _Around(codes, flags, cut.copy(), marks)
+    if language in EVERY_MARK:
+        _keep_blanks(pages, positions, cut)
+        _cut_every_mark(around, cut)
+        if language not in URDU:
+            _join_numbers(pages, positions, around, cut)
+    else:
+        _cut_at_marks(around, cut, language)
     per_word = characters_per_word(language)
     unspaced = ((flags & kind.UNSPACED) != 0) & (per_word is not None)
     cut[:-1] |= unspaced
@@ -96,7 +114,8 @@ def words(pages: Pages, language: str) -> Words:
     offsets = np.searchsorted(first, np.searchsorted(positions, pages.offsets))
     weights = np.where(unspaced[first], 1 / (per_word or 1), 1.0)
     numbers = np.repeat(np.arange(len(pages.texts)), np.diff(offsets))
-    return Words(codes, flags, positions, marks, begins, offsets, numbers, weights)
+    kinds = np.bitwise_or.reduceat(flags, first) if len(first) else flags[:0]
+    return Words(codes, flags, positions, marks, begins, offsets, numbers, kinds, weights)
 
 
 def _cut_at_marks(
@@ -104,9 +123,6 @@ def _cut_at_marks(
 ) -> None:
     """Sets in `cut` where words begin beside marks."""
     if not len(around.at):
-        return
-    if language in EVERY_MARK:
-        _cut_every_mark(around, cut)
         return
     _cut_edges(around, cut, language)
     _cut_inside(_Around(around.codes, around.flags, around.cut, around.inner), cut, language)
@@ -139,10 +155,38 @@ class _Around:
         return kind.are(marks)[self.code]
 
 
+def _keep_blanks(
+    pages: Pages, positions: Positions, cut: Bool[np.ndarray, " characters_and_1"]
+) -> None:
+    """Takes back the cuts at white space without a space or a tab, inside of pages."""
+    at = np.flatnonzero(cut[1:-1]) + 1
+    blanks = np.append(0, np.cumsum(kind.are(" \t")[pages.codes]))
+    number = np.searchsorted(pages.offsets, positions[at], side="right")
+    same_page = number == np.searchsorted(pages.offsets, positions[at - 1], side="right")
+    cut[at] = (blanks[positions[at]] > blanks[positions[at - 1]]) | ~same_page
+
+
 def _cut_every_mark(around: _Around, cut: Bool[np.ndarray, " characters_and_1"]) -> None:
-    between_digits = (around.before & around.after & kind.DIGIT) != 0
-    alone = around.one_of(INDIC_MARKS) & ~(around.one_of(",.:/") & between_digits)
-    cut[around.at[alone]] = cut[around.at[alone] + 1] = True
+    alone = around.at[around.one_of(INDIC_MARKS)]
+    cut[alone] = cut[alone + 1] = True
+
+
+def _join_numbers(
+    pages: Pages,
+    positions: Positions,
+    around: _Around,
+    cut: Bool[np.ndarray, " characters_and_1"],
+) -> None:
+    """Takes back the cuts around a mark between two digits, at most a blank apart: 1.5; 19, 20."""
+    at = around.at[around.one_of(",.:/")]
+    at = at[(at > 0) & (at < len(around.codes) - 1)]
+    at = at[(around.flags[at - 1] & around.flags[at + 1] & kind.DIGIT) != 0]
+    blank = kind.are(" \t")
+    for neighbour in (0, 1):
+        last = positions[at + neighbour]
+        gap = last - positions[at + neighbour - 1]
+        at = at[(gap == 1) | ((gap == 2) & blank[pages.codes[last - 1]])]
+    cut[at] = cut[at + 1] = False
 
 
 def _cut_inside(around: _Around, cut: Bool[np.ndarray, " characters_and_1"], language: str) -> None:
@@ -153,17 +197,21 @@ def _cut_inside(around: _Around, cut: Bool[np.ndarray, " characters_and_1"], lan
         return ((before & left) != 0) & ((after & right) != 0)
 
     letters = between(kind.LETTER, kind.LETTER)
+    alike = kind.LETTER | kind.DIGIT
     hyphened = letters & (language not in WHOLE_HYPHENS)
     if language in DIGITS_AND_HYPHENS:
-        hyphened = between(kind.LETTER | kind.DIGIT, kind.LETTER | kind.DIGIT)
+        hyphened = between(alike, alike)
+    stops = (alike, kind.UPPER | kind.DIGIT) if language in FULL_STOPS else (kind.LOWER, kind.UPPER)
     operators = "+*^" if language in WHOLE_RANGES else "+*^-"
     alone = (
         (hyphened & around.one_of("-–—~"))
         | (letters & (code == ord(",")))
-        | (between(kind.LETTER | kind.DIGIT, kind.LETTER) & around.one_of(":<>=/"))
-        | (between(kind.LOWER, kind.UPPER) & (code == ord(".")))
+        | (between(alike, kind.LETTER) & around.one_of(":<>=/"))
+        | (between(*stops) & (code == ord(".")))
         | (between(kind.DIGIT, kind.DIGIT) & around.one_of(operators))
     )
+    if language in SLASHES:
+        alone |= between(alike, alike) & (code == ord("/"))
     alone &= ~_in_addresses(around)
     alone |= ((around.flag & kind.ICON) != 0) | around.dots
     cut[around.at[alone]] = cut[around.at[alone] + 1] = True
@@ -196,6 +244,8 @@ def _cut_edges(around: _Around, cut: Bool[np.ndarray, " characters_and_1"], lang
     digit_before = (around.before & kind.DIGIT) != 0
     suffix = edge | (digit_before & around.one_of(CURRENCIES + "+"))
     stop = (around.code == ord(".")) & _ends_a_sentence(around, cut, language)
+    if language in SLASHES:
+        suffix |= around.code == ord("/")
     suffix |= stop & ~digit_before if language in ORDINALS else stop
     backwards = np.append(adjacent[1:], False)[::-1]
     cut[around.at[_reached(suffix[::-1], around.last[::-1], backwards)[::-1]]] = True

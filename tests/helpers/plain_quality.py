@@ -9,7 +9,7 @@ from data.dedup.hashed_words import CHARACTERS_PER_WORD
 from data.languages import find
 from data.quality import characters as kind
 from data.quality import words as rules
-from data.quality.common_words import LONGEST_WORD, MOST_WORDS
+from data.quality.common_words import LONGEST_WORD, MOST_WORDS, listed_stop_words
 
 FLAGS = kind.flags()
 
@@ -24,12 +24,25 @@ def per_word(language: str) -> float | None:
 
 
 def words(text: str, language: str) -> list[str]:
+    if language in rules.EVERY_MARK:
+        return cut_at_every_mark(text, language)
     return [
         word
         for run in text.split()
         for piece in pieces(run, language)
         for word in (unspaced(piece) if per_word(language) else [piece])
     ]
+
+
+def cut_at_every_mark(text: str, language: str) -> list[str]:
+    """The Indic NLP Library's words, without white space inside of them."""
+    marks = re.escape(rules.INDIC_MARKS)
+    if language not in rules.URDU:
+        number = r"(?<=[0-9])[ \t]?[,.:/][ \t]?(?=[0-9])"
+        text = re.sub(number, lambda found: chr(0xE000 + ord(found[0].strip())), text)
+    pieces = (piece for run in re.split(r"[ \t]+", text) for piece in re.split(f"([{marks}])", run))
+    cut = (re.sub("[\ue000-\ue0ff]", lambda c: chr(ord(c[0]) - 0xE000), piece) for piece in pieces)
+    return [word for word in ("".join(piece.split()) for piece in cut) if word]
 
 
 def unspaced(piece: str) -> list[str]:
@@ -45,26 +58,18 @@ def unspaced(piece: str) -> list[str]:
 def pieces(run: str, language: str) -> list[str]:
     """A run of visible characters, cut at its marks."""
     cuts = {0, len(run)}
-    if language in rules.EVERY_MARK:
-        for at, character in enumerate(run):
-            digits = (run[at - 1 : at] + run[at + 1 : at + 2]).isascii() and (
-                run[at - 1 : at].isdigit() and run[at + 1 : at + 2].isdigit()
-            )
-            if character in rules.INDIC_MARKS and not (character in ",.:/" and digits):
-                cuts |= {at, at + 1}
-    else:
-        begin, end = 0, len(run)
-        while begin < end and (size := prefix(run, begin)):
-            begin += size
-            cuts.add(begin)
-        while end > 0 and (size := suffix(run, begin, end, language)):
-            end -= size
-            cuts.add(end)
-        cuts |= inside(run, language)
-        for at in range(1, len(run) - 1):
-            possessive = run[at] in "'’" and run[at + 1] in "sS" and at + 2 in cuts
-            if possessive and language not in rules.WHOLE_HYPHENS:
-                cuts.add(at)
+    begin, end = 0, len(run)
+    while begin < end and (size := prefix(run, begin)):
+        begin += size
+        cuts.add(begin)
+    while end > 0 and (size := suffix(run, begin, end, language)):
+        end -= size
+        cuts.add(end)
+    cuts |= inside(run, language)
+    for at in range(1, len(run) - 1):
+        possessive = run[at] in "'’" and run[at + 1] in "sS" and at + 2 in cuts
+        if possessive and language not in rules.WHOLE_HYPHENS:
+            cuts.add(at)
     ordered = sorted(cuts)
     return [run[a:b] for a, b in itertools.pairwise(ordered)]
 
@@ -83,6 +88,8 @@ def suffix(run: str, begin: int, end: int, language: str) -> int:
         return len(dots[0])
     last, before = run[end - 1], run[end - 2 : end - 1] if end > 1 else ""
     if has(last, kind.EDGE):
+        return 1
+    if language in rules.SLASHES and last == "/":
         return 1
     two = end > 2 and all(has(c, kind.UPPER) for c in run[end - 3 : end - 1])
     if last == "." and language in rules.STOPS_AFTER_LETTERS:
@@ -113,7 +120,21 @@ def inside(run: str, language: str) -> set[int]:
         alone = (
             (character == "," and between(letter, letter))
             or (character in ":<>=/" and between(letter | digit, letter))
-            or (character == "." and between(kind.LOWER, kind.UPPER))
+            or (
+                character == "."
+                and between(kind.LOWER, kind.UPPER)
+                and language not in rules.FULL_STOPS
+            )
+            or (
+                character == "."
+                and between(letter | digit, kind.UPPER | digit)
+                and language in rules.FULL_STOPS
+            )
+            or (
+                character == "/"
+                and between(letter | digit, letter | digit)
+                and language in rules.SLASHES
+            )
             or (character in operators and between(digit, digit))
             or (character in "-–—~" and hyphens and between(hyphened, hyphened))
         )
@@ -216,7 +237,12 @@ def signals(text: str, language: str) -> dict[str, Any]:
 def common_words(text: str, language: str) -> dict[str, int]:
     scale = per_word(language)
     if not scale or scale < 4:
-        counts = Counter(w for w in words(text, language) if len(w) <= LONGEST_WORD)
+        counts = Counter(
+            word
+            for word in words(text, language)
+            if len(word) <= LONGEST_WORD
+            and any(has(c, kind.ALPHABETIC | kind.UNSPACED) for c in word)
+        )
     else:
         counts = Counter(
             text[at : at + 3]
@@ -224,5 +250,8 @@ def common_words(text: str, language: str) -> dict[str, int]:
             if all(has(c, kind.UNSPACED) for c in text[at : at + 3])
         )
     first = {word: order for order, word in enumerate(counts)}
-    ordered = sorted(counts, key=lambda word: (-counts[word], len(word), first[word]))
+    listed = listed_stop_words().get(language, ())
+    ordered = sorted(
+        counts, key=lambda word: (word not in listed, -counts[word], len(word), first[word])
+    )
     return {word: counts[word] for word in ordered[:MOST_WORDS]}

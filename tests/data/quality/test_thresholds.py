@@ -135,8 +135,10 @@ def test_the_share_of_stop_words_falls_until_there_are_eight(share: float, expec
     assert len(stop_words(counts)) == expected
 
 
-def test_few_words_give_no_stop_words() -> None:
-    assert stop_words(counted({f"w{n}": 500 for n in range(12)}, 9_999)) == ()
+@pytest.mark.parametrize("words, first", [(9_999, "ya"), (10_000, "w0")])
+def test_few_words_leave_the_stop_words_to_fineweb2(words: int, first: str) -> None:
+    counts = counted({f"w{n}": 500 - n for n in range(12)}, words)
+    assert derived({"sw": counts})["sw"].stop_words[0] == first
 
 
 def test_rare_words_leave_the_table_of_a_file() -> None:
