@@ -15,7 +15,7 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 LOCKED := -m pip install --quiet --require-hashes --only-binary :all: --no-binary google-apitools \
 	--build-constraint requirements.lock --constraint requirements.lock
 INPUTS ?= 1000000
-BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py benchmarks/verified_duplicates.py
+BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py benchmarks/quality.py benchmarks/verified_duplicates.py
 TORCH := $(wildcard parity/hugging_face*.py)
 
 .PHONY: demo own-text test fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean

@@ -11,9 +11,8 @@ import re
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt64
+from jaxtyping import Bool, Float32, Int64
 
-from data.dedup.hashed_words import of_spans
 from data.quality import characters as kind
 from data.quality.equal import equal
 from data.quality.pages import Pages
@@ -35,7 +34,6 @@ class Lines(NamedTuple):
         pages: number of each line's page.
         first: index of each line's first character among those that are no white space.
         last: index behind its last one.
-        hashes: a hash of each line that differs between pages.
     """
 
     begins: Int64[np.ndarray, " lines"]
@@ -43,7 +41,6 @@ class Lines(NamedTuple):
     pages: Int64[np.ndarray, " lines"]
     first: Int64[np.ndarray, " lines"]
     last: Int64[np.ndarray, " lines"]
-    hashes: UInt64[np.ndarray, " lines"]
 
     def those(self, which: Bool[np.ndarray, " lines"]) -> "Lines":
         """Returns some of the lines."""
@@ -55,21 +52,16 @@ class Lines(NamedTuple):
         return self.ends - self.begins
 
 
-def line_signals(
-    pages: Pages, words: Words, sums: UInt64[np.ndarray, " characters_and_1"]
-) -> Shares:
-    """Returns a share per page for each rule.
-
-    Args:
-        pages: characters of the pages.
-        words: words of the pages.
-        sums: prefix sums of hashes of the words' characters.
-    """
+def line_signals(pages: Pages, words: Words) -> Shares:
+    """Returns a share per page for each rule."""
     ends = np.flatnonzero(pages.codes == ord("\n"))
-    lines = _lines(np.append(0, ends[:-1] + 1), ends, pages, words, sums)
+    lines = _lines(np.append(0, ends[:-1] + 1), ends, pages, words)
     breaks = np.flatnonzero(pages.flags & kind.BREAK)
-    broken = _between_any_breaks(breaks, ends, pages, words, sums) if len(breaks) else lines
-    return _gopher(pages, lines) | _marked(pages, broken, words) | _fineweb(pages, lines)
+    broken = _between_any_breaks(breaks, ends, pages, words) if len(breaks) else lines
+    again = lines.those(_again(pages, lines))
+    return (
+        _gopher(pages, lines, again) | _marked(pages, broken, words) | _fineweb(pages, lines, again)
+    )
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> Float32[np.ndarray, " pages"]:
@@ -84,45 +76,48 @@ def counts(
     return np.bincount(lines.pages, weights, minlength=len(pages.texts))
 
 
-def _lines(
-    begins: np.ndarray, ends: np.ndarray, pages: Pages, words: Words, sums: np.ndarray
-) -> Lines:
+def _lines(begins: np.ndarray, ends: np.ndarray, pages: Pages, words: Words) -> Lines:
     numbers = np.searchsorted(pages.offsets, begins, side="right") - 1
     first, last = (np.searchsorted(words.positions, each) for each in (begins, ends))
-    # Two lines with the same letters are equal if they are as long, whatever their white space is.
-    salts = splitmix64((numbers << 32 | ends - begins).astype(np.uint64))
-    hashes = splitmix64(of_spans(sums, first, last) ^ salts)
-    return Lines(begins, ends, numbers, first, last, hashes)
+    return Lines(begins, ends, numbers, first, last)
 
 
 def _between_any_breaks(
-    breaks: np.ndarray, newlines: np.ndarray, pages: Pages, words: Words, sums: np.ndarray
+    breaks: np.ndarray, newlines: np.ndarray, pages: Pages, words: Words
 ) -> Lines:
     """Returns the lines as str.splitlines; a carriage return and a newline are one break."""
     returned = breaks[pages.codes[breaks] == ord("\r")] + 1
     second = np.intersect1d(np.setdiff1d(newlines, pages.offsets[1:] - 1), returned)
     ends = np.setdiff1d(np.union1d(breaks, newlines), second)
     begins = np.append(0, ends[:-1] + 1 + np.isin(ends[:-1] + 1, second))
-    return _lines(begins, ends, pages, words, sums)
+    return _lines(begins, ends, pages, words)
 
 
-def _repeated(pages: Pages, lines: Lines) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the number of lines that their page had before, and of characters in them."""
-    found = equal(lines.hashes)
-    again = np.zeros(len(lines.hashes), bool)
+def _again(pages: Pages, lines: Lines) -> Bool[np.ndarray, " lines"]:
+    """Returns which lines their page had before.
+
+    Python's hash of a text takes a third of the time of one in arrays. It differs between
+    processes, and the result does not.
+    """
+    hashes = [value for text in pages.texts for value in map(hash, text.split("\n"))]
+    salts = splitmix64(lines.pages.astype(np.uint64))
+    found = equal(splitmix64(np.array(hashes, np.int64).view(np.uint64) ^ salts))
+    again = np.zeros(len(hashes), bool)
     again[found.places[~found.is_first]] = True
-    repeated = lines.those(again)
-    return counts(repeated, pages), counts(repeated, pages, repeated.lengths)
+    return again
 
 
-def _gopher(pages: Pages, lines: Lines) -> Shares:
+def _gopher(pages: Pages, lines: Lines, again: Lines) -> Shares:
     some = lines.those(lines.lengths > 0)
     begin = np.array([text.startswith("\n") for text in pages.texts], bool)  # an empty first line
     end = np.array([text.endswith("\n") for text in pages.texts], bool)
-    again, characters = _repeated(pages, some)
+    repeated = again.those(again.lengths > 0)
+    characters = counts(repeated, pages, repeated.lengths)
     paragraphs = np.array([_repeated_paragraphs(text) for text in pages.texts]).reshape(-1, 2)
     return {
-        "dup_line_frac": share(again + (begin & end), counts(some, pages) + begin + end),
+        "dup_line_frac": share(
+            counts(repeated, pages) + (begin & end), counts(some, pages) + begin + end
+        ),
         "dup_line_char_frac": share(characters, pages.lengths),
         "dup_para_frac": paragraphs[:, 0].astype(np.float32),
         "dup_para_char_frac": share(paragraphs[:, 1], pages.lengths),
@@ -161,15 +156,16 @@ def _marked(pages: Pages, lines: Lines, words: Words) -> Shares:
     }
 
 
-def _fineweb(pages: Pages, lines: Lines) -> Shares:
+def _fineweb(pages: Pages, lines: Lines, again: Lines) -> Shares:
     visible = lines.those(lines.first < lines.last)
     number = counts(visible, pages)
     last = pages.flags[visible.ends - 1]
     ended = visible.those((last & kind.END_MARK) != 0)
+    repeated = again.those(again.first < again.last)
     short = visible.those(visible.lengths <= SHORT_LINE)
     characters = pages.lengths - (counts(lines, pages) - 1)  # without newlines
     return {
         "line_punct_ratio": share(counts(ended, pages), number),
         "short_line_ratio": share(counts(short, pages), number),
-        "char_dup_ratio": share(_repeated(pages, visible)[1], characters),
+        "char_dup_ratio": share(counts(repeated, pages, repeated.lengths), characters),
     }

@@ -74,7 +74,7 @@ def _of_chunk(texts: list[str], language: str) -> pa.RecordBatch:
     repeated = equal(salted)
     columns = {
         **_word_signals(pages, found),
-        **line_signals(pages, found, sums),
+        **line_signals(pages, found),
         **repetition(found, salted, repeated, pages.lengths, language),
         **common_words(found, plain, salted, repeated, language),
     }

@@ -8,7 +8,7 @@ from typing import Any
 from data.dedup.hashed_words import CHARACTERS_PER_WORD
 from data.languages import find
 from data.quality import characters as kind
-from data.quality import words as rules
+from data.quality import marks as rules
 from data.quality.common_words import LONGEST_WORD, MOST_WORDS, listed_stop_words
 
 FLAGS = kind.flags()
@@ -59,7 +59,7 @@ def pieces(run: str, language: str) -> list[str]:
     """A run of visible characters, cut at its marks."""
     cuts = {0, len(run)}
     begin, end = 0, len(run)
-    while begin < end and (size := prefix(run, begin)):
+    while begin < end and (size := prefix(run, begin, language)):
         begin += size
         cuts.add(begin)
     while end > 0 and (size := suffix(run, begin, end, language)):
@@ -67,19 +67,26 @@ def pieces(run: str, language: str) -> list[str]:
         cuts.add(end)
     cuts |= inside(run, language)
     for at in range(1, len(run) - 1):
-        possessive = run[at] in "'’" and run[at + 1] in "sS" and at + 2 in cuts
-        if possessive and language not in rules.WHOLE_HYPHENS:
+        if run[at] not in "'’":
+            continue
+        tail = next(run[at + 1 : end] for end in range(at + 2, len(run) + 1) if end in cuts)
+        if tail in ("s", "S") and language not in rules.WHOLE_HYPHENS:
+            cuts.add(at)
+        if language in rules.ENGLISH and tail == "t" and run[at - 1] == "n":
+            cuts.add(at - 1)
+        if language in rules.ENGLISH and tail in ("m", "d", "re", "ve", "ll"):
             cuts.add(at)
     ordered = sorted(cuts)
     return [run[a:b] for a, b in itertools.pairwise(ordered)]
 
 
-def prefix(run: str, at: int) -> int:
+def prefix(run: str, at: int, language: str) -> int:
     dots = re.match(r"\.\.+", run[at:])
     if dots:
         return len(dots[0])
     plus = run[at] == "+" and not re.match("[0-9]", run[at + 1 : at + 2])
-    return int(has(run[at], kind.EDGE) or run[at] in rules.ONLY_BEFORE or plus)
+    slash = run[at] == "/" and language in rules.SLASHES_BEFORE
+    return int(slash or has(run[at], kind.EDGE) or run[at] in rules.ONLY_BEFORE or plus)
 
 
 def suffix(run: str, begin: int, end: int, language: str) -> int:
@@ -89,7 +96,7 @@ def suffix(run: str, begin: int, end: int, language: str) -> int:
     last, before = run[end - 1], run[end - 2 : end - 1] if end > 1 else ""
     if has(last, kind.EDGE):
         return 1
-    if language in rules.SLASHES and last == "/":
+    if language in rules.SLASHES_AFTER and last == "/":
         return 1
     two = end > 2 and all(has(c, kind.UPPER) for c in run[end - 3 : end - 1])
     if last == "." and language in rules.STOPS_AFTER_LETTERS:
@@ -114,12 +121,14 @@ def inside(run: str, language: str) -> set[int]:
             return has(before, left) and has(after, right)
 
         letter, digit = kind.LETTER, kind.DIGIT
-        hyphened = letter | digit if language in rules.DIGITS_AND_HYPHENS else letter
+        right = letter | digit if language in rules.DIGITS_AND_HYPHENS else letter
+        left = letter | digit if language in rules.ENGLISH else right
+        marks = ":<>=" if language in rules.WHOLE_SLASHES else ":<>=/"
         operators = "+*^" if language in rules.WHOLE_RANGES else "+*^-"
         hyphens = language not in rules.WHOLE_HYPHENS or language in rules.DIGITS_AND_HYPHENS
         alone = (
             (character == "," and between(letter, letter))
-            or (character in ":<>=/" and between(letter | digit, letter))
+            or (character in marks and between(letter | digit, letter))
             or (
                 character == "."
                 and between(kind.LOWER, kind.UPPER)
@@ -133,10 +142,10 @@ def inside(run: str, language: str) -> set[int]:
             or (
                 character == "/"
                 and between(letter | digit, letter | digit)
-                and language in rules.SLASHES
+                and language in rules.SLASHES_AFTER | rules.SLASHES_BEFORE
             )
             or (character in operators and between(digit, digit))
-            or (character in "-–—~" and hyphens and between(hyphened, hyphened))
+            or (character in "-–—~" and hyphens and between(left, right))
         )
         if (alone and not address) or has(character, kind.ICON):
             cuts |= {at, at + 1}
@@ -148,19 +157,12 @@ def inside(run: str, language: str) -> set[int]:
     return cuts
 
 
-def again(elements: list[str]) -> tuple[int, int]:
-    repeats = [e for at, e in enumerate(elements) if e in elements[:at]]
-    return len(repeats), sum(map(len, repeats))
-
-
 def repeated(elements: list[str]) -> tuple[int, int]:
-    """Equal are elements with the same visible characters and as many others."""
     seen, count, characters = set(), 0, 0
     for element in elements:
-        key = "".join(element.split()), len(element)
-        if key in seen:
+        if element in seen:
             count, characters = count + 1, characters + len(element)
-        seen.add(key)
+        seen.add(element)
     return count, characters
 
 
@@ -203,9 +205,9 @@ def signals(text: str, language: str) -> dict[str, Any]:
             sum(len(w) for w, c in zip(found, content, strict=True) if c), some
         ),
         "dup_line_frac": share(repeated(gopher)[0], len(gopher)),
-        "dup_para_frac": share(again(paragraphs)[0], len(paragraphs)),
+        "dup_para_frac": share(repeated(paragraphs)[0], len(paragraphs)),
         "dup_line_char_frac": share(repeated(gopher)[1], len(text)),
-        "dup_para_char_frac": share(again(paragraphs)[1], len(text)),
+        "dup_para_char_frac": share(repeated(paragraphs)[1], len(text)),
         **{
             f"top_{n}_gram": share(top(found, round(n * (scale or 1))), len(text))
             for n in (2, 3, 4)
