@@ -120,8 +120,12 @@ def wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A user's environment: this one without real stores and without simulated devices."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "XLA_FLAGS"))}
+    """A user's environment: this one without real stores and without simulated devices.
+
+    A test that reads arrays names its store to TensorStore, past the proxies of later tests.
+    """
+    left_out = ("AWS_", "TENSORSTORE_", "XLA_FLAGS")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     return kept | more
 
 
