@@ -16,12 +16,21 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt64
+from jaxtyping import Bool, Int, Int64, UInt64
 
-from data.dedup.hashed_words import Words, chunks_of, hashed_words, span_hashes
+from data.dedup.hashed_words import (
+    Words,
+    chunks_of,
+    hashed_words,
+    of_spans,
+    prefix_sums,
+    span_hashes,
+)
 from data.dedup.repeated import distinct, is_among
 
 RUN_WORDS = 13
+# A look-up in a table of bytes excludes most words of pages before a binary search.
+SLOTS_PER_HASH, FEWEST_SLOTS = 16, 1 << 16
 
 
 class Runs(NamedTuple):
@@ -44,11 +53,13 @@ class Beginnings(NamedTuple):
     Attributes:
         length: number of words, a power of two.
         hashes: hashes of the beginnings, sorted, each once.
+        slots: whether a hash begins with the bits of the slot's number; a power of two of them.
         runs: runs with these beginnings, of less than twice the length.
     """
 
     length: int
     hashes: UInt64[np.ndarray, " beginnings"]
+    slots: Bool[np.ndarray, " slots"]
     runs: list[Runs]
 
 
@@ -90,24 +101,38 @@ def sought_runs(
         groups[beginning][0].append(first)
         groups[beginning][1].append(runs)
     return [
-        Beginnings(length, distinct(np.concatenate(hashes)), runs)
+        _beginnings(length, distinct(np.concatenate(hashes)), runs)
         for length, (hashes, runs) in groups.items()
     ]
 
 
 def hits_of(sought: Sequence[Beginnings], words: Words) -> Iterator[Hits]:
     """Yields the runs of pages that are among those looked for."""
-    room = _room(words)
+    room, sums = _room(words), prefix_sums(words.hashes)
     for beginnings in sought:
         starts = np.flatnonzero(room >= beginnings.length)
-        hashes = span_hashes(words.hashes, starts, starts + beginnings.length)
-        starts = starts[is_among(hashes, beginnings.hashes)]
+        hashes = of_spans(sums, starts, starts + beginnings.length)
+        likely = np.flatnonzero(beginnings.slots[_slots(hashes, len(beginnings.slots))])
+        starts = starts[likely[is_among(hashes[likely], beginnings.hashes)]]
         for runs in beginnings.runs:
             long_enough = starts[room[starts] >= runs.length]
             if long_enough.size:
-                hashes = span_hashes(words.hashes, long_enough, long_enough + runs.length)
+                hashes = of_spans(sums, long_enough, long_enough + runs.length)
                 found = is_among(hashes, runs.hashes)
                 yield Hits(runs, long_enough[found], hashes[found])
+
+
+def _beginnings(
+    length: int, hashes: UInt64[np.ndarray, " beginnings"], runs: list[Runs]
+) -> Beginnings:
+    slots = np.zeros(max(1 << (SLOTS_PER_HASH * len(hashes)).bit_length(), FEWEST_SLOTS), bool)
+    slots[_slots(hashes, len(slots))] = True
+    return Beginnings(length, hashes, slots, runs)
+
+
+def _slots(hashes: UInt64[np.ndarray, " hashes"], count: int) -> Int64[np.ndarray, " hashes"]:
+    """Returns the slot of each hash: the number that its first bits are."""
+    return (hashes >> np.uint64(65 - count.bit_length())).astype(np.int64)
 
 
 def _runs(

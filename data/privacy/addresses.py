@@ -24,18 +24,20 @@ OTHER = (
     r"[[\p{L}\p{M}\p{Nd}]--[\p{Latin}\p{Han}\p{Hira}\p{Kana}\p{Bopo}\p{Line_Break=Complex_Context}"
     r"0-9]]"
 )
-ADDRESS = regex.compile(
-    rf"""(?: (?<![{LATIN}_]) [{LATIN}_][{LATIN}_.%+&'-]*+ (?<!\.)
-           | (?<![{LATIN}_]|{OTHER}) {OTHER}(?:[_.-]|{OTHER})*+ (?<!\.) )
-    @ (?: (?: [{LATIN}](?:[{LATIN}-]*[{LATIN}])?\. )+
-            (?: xn--[a-z0-9-]{{2,59}} | \p{{Latin}}{{2,24}} ) (?![{LATIN}])
-        | (?: {OTHER}(?:-|{OTHER})*+\. )+ {OTHER}{{2,}}+ (?![{LATIN}])
-        | \[(?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}\] )""",
+NAME_BEFORE = regex.compile(
+    rf"""(?: (?<![{LATIN}_]) [{LATIN}_][{LATIN}_.%+&'-]*+
+           | (?<![{LATIN}_]|{OTHER}) {OTHER}(?:[_.-]|{OTHER})*+ ) (?<!\.)\Z""",
     regex.V1 | regex.X,
 )
-RESERVED = re.compile(
-    r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|test|invalid|localhost|local)$", re.I
+AT_DOMAIN = regex.compile(
+    rf"""@ (?: (?: [{LATIN}](?:[{LATIN}-]*[{LATIN}])?\. )+
+                 (?: xn--[a-z0-9-]{{2,59}} | \p{{Latin}}{{2,24}} ) (?![{LATIN}])
+             | (?: {OTHER}(?:-|{OTHER})*+\. )+ {OTHER}{{2,}}+ (?![{LATIN}])
+             | \[(?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}\] )""",
+    regex.V1 | regex.X,
 )
+A_DOMAIN = re.compile(r"@(?:\[|[^\W_][^\s@.]{0,62}\.)")  # its beginning; excludes "@user"
+RESERVED = re.compile(r"[@.](?:example(?:\.(?:com|net|org))?|test|invalid|localhost|local)$", re.I)
 # What follows the last dot where @ is part of a file's name: icon@2x.png.
 FILES = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|bmp|ico|pdf|css|js|html?|php)$", re.I)
 
@@ -59,14 +61,16 @@ def email_addresses(text: str) -> Iterator[tuple[Span, bool]]:
     """Yields what has the form of an e-mail address, and whether it may be a person's."""
     done, at = 0, text.find("@")
     while at >= 0:
-        begin = max(at - LOCAL, done)
-        found = ADDRESS.search(text, begin, min(at + DOMAIN, len(text)))
-        if found is not None and found.start() < at < found.end():
+        name = found = None
+        if A_DOMAIN.match(text, at):
+            name = NAME_BEFORE.search(text, max(at - LOCAL, done), at)
+            found = name and AT_DOMAIN.match(text, at, min(at + DOMAIN, len(text)))
+        done = at + 1  # no name goes on over the next @
+        if name and found:
             done = found.end()
-            domain = found[0].rpartition("@")[2]
-            is_personal = not (RESERVED.search(domain) or FILES.search(domain))
-            yield Span(found.start(), done, EMAIL), is_personal
-        at = text.find("@", max(at + 1, done))
+            is_personal = not (RESERVED.search(found[0]) or FILES.search(found[0]))
+            yield Span(name.start(), done, EMAIL), is_personal
+        at = text.find("@", done)
 
 
 def ip_addresses(text: str) -> Iterator[tuple[Span, bool]]:

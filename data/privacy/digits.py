@@ -13,6 +13,11 @@ from data import scripts
 # Six digits, as in the Mexican RFC; the most characters between two are the three of "12 - 34".
 DENSE = re.compile(r"\d(?:[^\d\n]{0,3}\d){5,}")
 MARGIN = 20  # characters before and after: a plus, brackets, letters of a number
+# No number begins right after a letter of a script with spaces. Thai, Lao, Burmese, Khmer and East
+# Asian letters are left out: there a number follows without a space.
+NOT_IN_A_WORD = (
+    r"(?<![0-9A-Za-z_])(?<!(?=[^\W_])[\u00c0-\u0dff\u0f00-\u0fff\u10a0-\u177f\u1800-\u1fff])"
+)
 # Signs within numbers, one character for one, so that positions stay.
 SAME = {
     "-": "‐‑‒–—―−－﹣",

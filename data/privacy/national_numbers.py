@@ -12,10 +12,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from data.privacy.digits import NOT_IN_A_WORD
 from data.privacy.regions import regions_of, rows
 from data.privacy.spans import NATIONAL_NUMBER, Span
 
-BEFORE, AFTER = r"(?<![0-9A-Za-z_+])(?<![0-9][-.,/])(?<!\+[ (])", r"(?![0-9A-Za-z_]|[-.,/][0-9])"
+BEFORE = NOT_IN_A_WORD + r"(?<!\+)(?<![0-9][-.,/])(?<!\+[ (])"
+AFTER = r"(?![0-9A-Za-z_]|[-.,/][0-9])"
 
 
 class NationalNumber(NamedTuple):

@@ -15,12 +15,14 @@ from typing import NamedTuple
 
 from phonenumbers import Leniency, PhoneMetadata, PhoneNumberMatcher
 
+from data.privacy.digits import NOT_IN_A_WORD
 from data.privacy.regions import regions_of
 from data.privacy.spans import PHONE, Span
 
 # Neither within a word or an address (text/01/04140000.xhp) nor within a longer number.
 CANDIDATE = re.compile(
-    r"(?<![0-9A-Za-z_/\\=#&%$€£*,~])(?:\+ ?\(?|(?<![0-9][-. ])\(?)[0-9](?:[-. ()/]{0,3}[0-9]){6,17}"
+    NOT_IN_A_WORD
+    + r"(?<![/\\=#&%$€£*,~])(?:\+ ?\(?|(?<![0-9][-. ])\(?)[0-9](?:[-. ()/]{0,3}[0-9]){6,17}"
     r"(?![0-9A-Za-z_=%€]|[./\\-][0-9A-Za-z])"
 )
 # Dates, spans of years, postal codes of the form 02110-1301, decimal fractions.
