@@ -167,11 +167,12 @@ GOBIN=$(abspath $(ENGINES)/bin) nice -n 10 go install $(1)
 endef
 
 # Ratios, measured side by side in one run; each script writes benchmarks/results/*.json. Two run
-# beside a peer in its environment, one starts a peer's, and several read the demo's tokens.
+# beside a peer in its environment, one starts a peer's, and several read the demo's tokens. What
+# writes a table of the product (language_confusions.py) is left out.
 bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
 	@set -e; for script in $(BESIDE_PEERS); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
-	@set -e; for script in $(filter-out $(BESIDE_PEERS),$(wildcard benchmarks/*.py)); do \
+	@set -e; for script in $(filter-out $(BESIDE_PEERS) benchmarks/language_confusions.py,$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script; done
 
 # Kills, full and read-only disks, failing stores, two commands on one directory, jumping clocks and

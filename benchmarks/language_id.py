@@ -15,6 +15,7 @@ rounds' ratios. `--model` adds a fastText model, which also decides, as a fourth
 import argparse
 import gzip
 import json
+import re
 import statistics
 import time
 from collections import Counter
@@ -40,7 +41,7 @@ from data.rules import web_lines
 from data.scripts import code_points
 
 RESULT = Path(__file__).parent / "results/language_id.json"
-ROUNDS, PAGES = 5, 500
+ROUNDS, PAGES = 9, 300
 CERTAIN, SHORTEST_PAGE = 0.5, 200
 GROUPS = (
     *("ms id", "no da sv", "sr hr bs", "zu xh", "yo vi", "hmn", "sd ur", "fa ps ku ar", "ne hi mr"),
@@ -69,7 +70,7 @@ def main() -> None:
         "no_language": no_language(texts),
         "cpu": cpu(pages, arguments.model),
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    RESULT.write_text(lines(result) + "\n", encoding="utf-8")
     print(table(result))
 
 
@@ -208,28 +209,34 @@ def cpu(pages: list[str], model: Path | None) -> dict[str, Any]:
     }
 
 
+def lines(result: dict[str, Any]) -> str:
+    """JSON with one line per language."""
+    innermost = re.compile(r"\{[^{}]*\}")
+    return innermost.sub(lambda one: " ".join(one[0].split()), json.dumps(result, indent=2))
+
+
 def table(result: dict[str, Any]) -> str:
     sides = result["identifiers"]
-    lines = [f"{'':28}" + "".join(f"{name:>24}" for name in sides)]
+    printed = [f"{'':28}" + "".join(f"{name:>24}" for name in sides)]
     for key in (
         "macro_accuracy",
         "macro_accuracy_romanized",
         "lowest_precision",
         "others_taken_for_mc4",
     ):
-        lines.append(f"{key:28}" + "".join(f"{side[key]:24.4f}" for side in sides.values()))
-    lines.append(f"{'precision / recall':28}")
+        printed.append(f"{key:28}" + "".join(f"{side[key]:24.4f}" for side in sides.values()))
+    printed.append(f"{'precision / recall':28}")
     for code in next(iter(sides.values()))["languages"]:
         rows = [side["languages"][code] for side in sides.values()]
         cells = (f"{row['precision']:.3f} / {row['recall']:.3f}" for row in rows)
-        lines.append(f"{code:20}{rows[0]['texts']:8}" + "".join(f"{cell:>24}" for cell in cells))
+        printed.append(f"{code:20}{rows[0]['texts']:8}" + "".join(f"{cell:>24}" for cell in cells))
     for group in GROUPS:
-        lines.append(f"group {group}")
+        printed.append(f"group {group}")
         for name, side in sides.items():
             wrong = {code: side["confused"].get(code) for code in group.split()}
-            lines.append(f"  {name:24}{ {code: some for code, some in wrong.items() if some} }")
-    lines += [json.dumps(result[part], indent=2) for part in ("web_pages", "no_language", "cpu")]
-    return "\n".join(lines)
+            printed.append(f"  {name:24}{ {code: some for code, some in wrong.items() if some} }")
+    printed += [json.dumps(result[part], indent=2) for part in ("web_pages", "no_language", "cpu")]
+    return "\n".join(printed)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,11 @@ from data.stores.json_shapes import Count, Name
 Interval = Annotated[str, Meta(pattern=r"\A0\.[0-9][05]\Z")]  # its lower end; 20 intervals
 
 
+def interval(probability: float) -> str:
+    """Returns the lower end of the interval of 0.05 that holds a probability; 1 is in the last."""
+    return f"{min(int(probability * 20), 19) / 20:.2f}"
+
+
 class Disagreement(Struct, frozen=True, kw_only=True):
     """Kept pages whose declared language CLD3 contradicts, and what it answered."""
 
@@ -30,6 +35,12 @@ class LanguagePages(Struct, frozen=True, kw_only=True):
         removed_lines_by_rule: number of lines removed from pages, by rule.
         confidence: kept pages by interval of the identifier's probability.
         cld3: pages whose declared language CLD3 contradicts; None where none are counted.
+        rejected_characters: number of characters in the rejected pages, by reason, where `select`
+            counted them.
+        rejected_bytes: number of UTF-8 bytes in the same pages.
+        masked: number of passages that are masked in the kept pages, by kind.
+        lines_gone: number of lines in the rejected pages, which `clean` left in no other page.
+        copies_gone: number of near-duplicates that the rejected pages had represented.
     """
 
     kept: Count
@@ -39,6 +50,11 @@ class LanguagePages(Struct, frozen=True, kw_only=True):
     removed_lines_by_rule: dict[str, Count] = {}
     confidence: dict[Interval, Count] = {}
     cld3: Disagreement | None = None
+    rejected_characters: dict[str, Count] = {}
+    rejected_bytes: dict[str, Count] = {}
+    masked: dict[str, Count] = {}
+    lines_gone: Count = 0
+    copies_gone: Count = 0
 
 
 class RulesUsed(Struct, frozen=True, kw_only=True):

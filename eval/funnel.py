@@ -58,6 +58,11 @@ class FunnelRow:
         cld3_disagrees: number of kept pages whose declared language CLD3 contradicts; None where
             the rules do not use declared languages.
         cld3_said: CLD3's labels for those pages with their numbers, most frequent first.
+        rejected_characters: characters of rejected pages by reason; empty where not counted.
+        rejected_bytes: UTF-8 bytes of rejected pages by reason; empty where not counted.
+        masked: number of masked passages in kept pages, by kind.
+        lines_gone: number of lines that left with pages which `select` rejected.
+        copies_gone: number of near-duplicates that these pages had represented.
     """
 
     code: str
@@ -71,6 +76,11 @@ class FunnelRow:
     confidence: tuple[int, ...]
     cld3_disagrees: int | None
     cld3_said: tuple[tuple[str, int], ...]
+    rejected_characters: Mapping[str, int]
+    rejected_bytes: Mapping[str, int]
+    masked: Mapping[str, int]
+    lines_gone: int
+    copies_gone: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +155,11 @@ def _row(code: str, counts: LanguagePages) -> FunnelRow:
         confidence=_histogram(counts.confidence),
         cld3_disagrees=None if cld3 is None else cld3.disagrees,
         cld3_said=() if cld3 is None else tuple(Counter(cld3.said).most_common(4)),
+        rejected_characters=counts.rejected_characters,
+        rejected_bytes=counts.rejected_bytes,
+        masked=counts.masked,
+        lines_gone=counts.lines_gone,
+        copies_gone=counts.copies_gone,
     )
 
 

@@ -27,6 +27,7 @@ from eval.expert_json import experts_to_rows
 from eval.expert_sharing import by_stack
 from eval.further import losses_of
 from eval.language_loss import LanguageLosses, Unit
+from eval.late_costs import late_costs, rows_of, uneven
 from eval.side import Side, curves_of, total_curve
 from eval.tasks import words
 from eval.tasks.compared import codes_of
@@ -51,6 +52,7 @@ def to_html(one: report.ReportContents) -> str:
     style, script = (
         loader.get_source(environment, name)[0] for name in ("report.css", "report.js")
     )
+    late = late_costs(one.funnel, {code: gain.bytes_per_token for code, gain in one.gains.items()})
     bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
     return environment.get_template(_TEMPLATE).render(
         report=one,
@@ -69,6 +71,9 @@ def to_html(one: report.ReportContents) -> str:
         specs=specs(one),
         curves=_curves(one),
         cautions=cautions(one),
+        late=late,
+        late_csv=_csv(list(rows_of(late))) if late else "",
+        uneven=[] if one.funnel is None or not late else list(uneven(one.funnel)),
         in_nats=one.unit is Unit.NATS_PER_TOKEN,
         experts=one.experts,
         expert_shares={

@@ -25,6 +25,7 @@ RunPlace = Annotated[
     ),
 ]
 TrackerName = Literal["wandb", "mlflow"]
+PersonalData = Literal["email", "ip", "phone", "national_number"]
 Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]
 
 
@@ -67,6 +68,70 @@ class Clean(StageArguments):
     """Share of each language's pages to hold out; the default of the rules if left out."""
     validation_minimum: int | None = None
     """Least number of pages of each language to hold out, but never more than half of them."""
+    license: str | None = None
+    """Licence that the dataset card declares, by the hub's name (odc-by, cc0-1.0, ...)."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(StageArguments):
+    """Score a corpus's pages: language, quality, personal data, text of benchmarks."""
+
+    corpus: str
+    """Directory that `mswitch clean` wrote, local or on an object store."""
+    out: str
+    """Directory for manifest.json and pages/: a table beside each file of the corpus, a row per
+    page; local or on an object store."""
+    benchmarks: tuple[str, ...] = ()
+    """Files of benchmarks (JSON Lines, Parquet, TSV or plain text); pages that share a run of 13
+    words with one are marked."""
+    language_identifier: Path | None = None
+    """fastText model (.bin or .ftz) to ask beside CLD3 and CLD2; needs the extra `fasttext`."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(StageArguments):
+    """Write a corpus of the pages that late rules keep: by scores, lists and robots.txt."""
+
+    corpus: str
+    """Directory that `mswitch clean` wrote, local or on an object store."""
+    scores: str
+    """Directory that `mswitch score` wrote for this corpus."""
+    out: str
+    """Directory for the new corpus: pages/, rejected/ and manifest.json."""
+    quality: str = "corpus"
+    """corpus (thresholds from the scores of each language), none, or a directory of FineWeb2's YAML
+    files, one per language."""
+    languages: bool = True
+    """Whether pages leave that all identifiers together call noise or another language."""
+    least_language_share: float = 0.5
+    """Least share of a page's characters that must be in its language."""
+    benchmarks: bool = True
+    """Whether pages leave that share a run of 13 words with a benchmark."""
+    blocked: tuple[str, ...] = ()
+    """Files of blocked domains and addresses, one per line, plain or .gz."""
+    opted_out: tuple[str, ...] = ()
+    """Files of domains and addresses whose owners opted out, one per line, plain or .gz."""
+    robots: tuple[str, ...] = ()
+    """Files with robots.txt: *.warc.gz of a crawl, or *.jsonl with "host" and "robots"."""
+    robot: str = "CCBot"
+    """Name of the robot that robots.txt is read for."""
+    mask: tuple[PersonalData, ...] = ()
+    """Kinds of personal data to mask in the pages that stay."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdraw(StageArguments):
+    """Remove domains or pages from a corpus; only the files that hold them are written again."""
+
+    corpus: str
+    """Directory that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
+    sites: tuple[str, ...]
+    """Files of domains and addresses to remove, one per line, plain or .gz."""
+    reason: str
+    """Reason, which the manifest keeps."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 
@@ -377,6 +442,8 @@ class ExportHf(StageArguments):
     tokenizer.json."""
     step: int | None = None
     """Step of the checkpoint to export; the last one if left out."""
+    license: str | None = None
+    """Licence that the model card declares, by the hub's name (apache-2.0, ...)."""
     hosts: Hosts = field(default_factory=Hosts)
 
 

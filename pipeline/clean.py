@@ -38,6 +38,7 @@ from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.request import STAGE, CleaningRequest, intent_of, resolved
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.submission import run_job
+from pipeline.corpus.data_card import write_cards
 from pipeline.terminal import Terminal, print_end
 
 OUTPUTS = ("pages", "rejected", "broken")  # folders of a corpus
@@ -64,6 +65,7 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
         tally = total_of(job)  # read once: what is checked is what the manifest counts
         check_files(request.out, output_paths(job, tally))
         body = manifest_of(tally, job, files=len(request.files), not_read=request.not_read)
+        write_cards(request.out, body, arguments.license)
         finish(intent, body)
         clear(request.out)
         print_summary(console, body, time.monotonic() - started)

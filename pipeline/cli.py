@@ -46,6 +46,9 @@ from pipeline.terminal import print_lines, print_message, replace_unknown_charac
 COMMANDS: dict[str, type] = {
     "clean": arguments.Clean,
     "estimate": arguments.Estimate,
+    "score": arguments.Score,
+    "select": arguments.Select,
+    "withdraw": arguments.Withdraw,
     "vocabulary": arguments.Vocabulary,
     "tokenize": arguments.Tokenize,
     "pretrain": arguments.Pretrain,

@@ -37,11 +37,12 @@ from pipeline.artifacts.intent import Identity, Intent, bytes_in_words, claimed,
 from pipeline.hardware.coordination import is_first, on_first_host
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.directory import checkpoint_read, requested_step
+from pipeline.runs.directory import checkpoint_read, find_run, requested_step
+from pipeline.runs.model_card import model_card
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import Terminal, print_end
 
-CONFIG, VOCABULARY = "config.json", "spiece.model"
+CONFIG, VOCABULARY, README = "config.json", "spiece.model", "README.md"
 LOADED_WITH_CODE = f"; load it with trust_remote_code=True, which runs {MODELING}.py of that folder"
 
 
@@ -80,12 +81,19 @@ def resolved(arguments: ExportHf) -> ExportRequest:
     intent = Intent(
         stage="export-hf",
         reads=[checkpoint_read("run", arguments.run, step)],
-        writes=f"{CONFIG}, {WEIGHTS} of {bytes_in_words(4 * parameters)}, {VOCABULARY}, tokenizer",
+        writes=f"{CONFIG}, {WEIGHTS} of {bytes_in_words(4 * parameters)}, {VOCABULARY}, tokenizer, "
+        f"{README}",
         out=arguments.out,
-        identity=Identity({"step": step}, inputs),
+        identity=Identity(settings_of(arguments, step), inputs),
         work=f"step {step:,} as {config['architectures'][0]}, {parameters:,} parameters",
     )
     return ExportRequest(recipe, trainer, step, config, intent)
+
+
+def settings_of(arguments: ExportHf, step: int) -> dict[str, Any]:
+    """Returns every setting that changes the export, as JSON values."""
+    declared = {} if arguments.license is None else {"license": arguments.license}
+    return {"step": step, **declared}
 
 
 def intents(arguments: ExportHf) -> list[Intent]:
@@ -124,6 +132,9 @@ def write_description(arguments: ExportHf, request: ExportRequest) -> None:
     write_tokenizer(arguments.run / MODEL_FILE, out, request.recipe.inputs)
     if code := modeling_code(config):
         write_text(out / f"{MODELING}.py", code)
+    about = find_run(arguments.run)
+    card = model_card(arguments.run, about, request.step, config, arguments.license)
+    write_text(out / README, card)
 
 
 def write_weights(out: Place, network: Transformer) -> dict[str, Any]:

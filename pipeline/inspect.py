@@ -28,6 +28,7 @@ from pipeline.errors import ArtifactError
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.filled_gaps import latest_gaps, line_of
 from pipeline.runs.finished import evaluated_steps
+from pipeline.scoring.show import inspect_scores
 from pipeline.terminal import Terminal, print_lines
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.run_summary import summaries, table_of
@@ -207,6 +208,8 @@ def inspect_export(directory: Place, console: Console) -> None:
 
 INSPECTORS: dict[str, Callable[[Place, Console], None]] = {
     "clean": inspect_clean,
+    "score": inspect_scores,
+    "select": inspect_clean,
     "vocabulary": inspect_vocabulary,
     "pretrain": inspect_pretrain,
     "distill": inspect_pretrain,

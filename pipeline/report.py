@@ -46,6 +46,7 @@ from pipeline.artifacts.output_lock import output_lock
 from pipeline.artifacts.source_commit import source_commit
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
+from pipeline.corpus.manifests import corpus_stage
 from pipeline.errors import ArtifactError
 from pipeline.runs import comparable, finetuned_runs, finished, further_models, sides_of_runs
 from pipeline.runs.finished import FinishedRun
@@ -354,7 +355,9 @@ def _digests(arguments: Report) -> dict[str, str]:
     }
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
         if directory is not None:
-            claims.read_manifest(directory, stage, claims.Head)
+            claims.read_manifest(
+                directory, corpus_stage(directory) if stage == "clean" else stage, claims.Head
+            )
             digests[stage] = claims.digest_of_manifest(directory)
     return digests
 

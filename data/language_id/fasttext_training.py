@@ -1,8 +1,8 @@
-r"""How the text was written that a fastText model was trained on, as its vocabulary shows.
+"""How the text was written that a fastText model was trained on, as its vocabulary shows.
 
 A model answers well for text that is written as its training text was, and each author does it in
-their own way. OpenLID lower-cases, and removes digits and all that stands in no word (its README,
-`[^\p{Word}\p{Zs}]|\d`); fed otherwise it fails, first for small languages. GlotLID reads text as it
+their own way. OpenLID lower-cases, and removes digits and all that stands in no word (its README;
+`NO_WORD` and `DIGIT`); fed otherwise it fails, first for small languages. GlotLID reads text as it
 is (its README predicts "Hello, world!"), as does lid.176. The file does not name the preparation,
 but its words show it: among lid.176's 7,235 are "Die", "2007" and "(UTC)", which text prepared as
 OpenLID's cannot have.

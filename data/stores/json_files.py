@@ -60,7 +60,7 @@ def of_shape(value: Any, shape: type[Shape] | GenericAlias, place: str) -> Shape
         DataError: if the value has another shape.
     """
     try:
-        return msgspec.convert(value, shape)
+        return msgspec.convert(value, shape, str_keys=True)  # JSON has no other keys
     except (msgspec.ValidationError, RecursionError) as error:
         raise _refusal(place, error) from error
 

@@ -107,12 +107,16 @@ def settings_of(
 ) -> dict[str, Any]:
     """Returns every setting that changes the corpus, as JSON values."""
     base = {"crawl_base": arguments.crawl_base.rstrip("/")} if from_crawl(files) else {}
-    return {
-        "rules": rules.name,
-        "held_out": str(rules.held_out),
-        "languages": languages,
-        "input": arguments.input,
-    } | base
+    return (
+        {
+            "rules": rules.name,
+            "held_out": str(rules.held_out),
+            "languages": languages,
+            "input": arguments.input,
+        }
+        | base
+        | ({} if arguments.license is None else {"license": arguments.license})
+    )
 
 
 def input_digests(arguments: Clean, files: Sequence[InputFile]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from data.corpus_manifest import interval
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
 from data.stores.json_shapes import Count, RelativePath
 from pipeline.beam.workspace import Workspace
@@ -86,7 +87,7 @@ class Tally:
         self.counts["characters", code, ""] += len(page.text)
         for rule, lines in page.removed_lines:
             self.counts["removed_lines", code, rule] += lines
-        self.counts["confidence", code, _interval(page.language_probability)] += 1
+        self.counts["confidence", code, interval(page.language_probability)] += 1
         if page.identified_language != code:
             self.counts["said", code, page.identified_language] += 1
 
@@ -155,8 +156,3 @@ def total(tallies: Iterable[Tally]) -> Tally:
         for reason, places in tally.broken.items():
             broken[reason] = sorted(broken[reason] + places)[:SAMPLES]
     return Tally(counts, broken, groups=groups)
-
-
-def _interval(probability: float) -> str:
-    """Returns the lower end of the interval of 0.05 that holds a probability; 1 is in the last."""
-    return f"{min(int(probability * 20), 19) / 20:.2f}"

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.corpus_manifest import CorpusManifest, LanguagePages
+from data.corpus_manifest import LanguagePages
 from data.languages import find
 from data.stores.files import join_path, names_in
 from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
 from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
-from pipeline.artifacts.claims import read_manifest
+from pipeline.corpus.manifests import read_corpus
 
 COLUMNS = ["language", "url", "text"]
 
@@ -29,7 +29,7 @@ def read_funnel(corpus: str) -> Funnel:
     Raises:
         ArtifactError: if the directory is no finished corpus.
     """
-    manifest = read_manifest(corpus, "clean", CorpusManifest)
+    manifest = read_corpus(corpus)
     return funnel(manifest, _samples(corpus, sample_languages(manifest.languages)))
 
 

@@ -6,11 +6,10 @@ result is then None, and the report carries a caution.
 
 from collections.abc import Iterator
 
-from data.corpus_manifest import CorpusManifest
 from data.dedup.shared_lines import HeldOutText, SharedLines, shared_lines
 from data.languages import UNDETERMINED
 from data.stores.files import local_copy
-from pipeline.artifacts.claims import read_manifest
+from pipeline.corpus.manifests import read_corpus
 from pipeline.corpus.pages import page_files, page_texts
 
 MOST_CHARACTERS = 2_000_000_000  # a minute of one core
@@ -24,7 +23,7 @@ def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
     Raises:
         ArtifactError: if the directory is no finished corpus.
     """
-    entries = read_manifest(corpus, "clean", CorpusManifest).languages
+    entries = read_corpus(corpus).languages
     codes = [code for code in entries if code != UNDETERMINED]
     if sum(entries[code].characters for code in codes) > MOST_CHARACTERS:
         return None

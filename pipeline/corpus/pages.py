@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from data.corpus_manifest import CorpusManifest
 from data.examples.mixture import TextSizes
 from data.languages import all_languages
 from data.stores.files import absolute, join_path, local_copy, sizes_in
 from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
-from pipeline.artifacts.claims import digest_of_manifest, read_manifest
+from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Reading
+from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 
 PAGES_IN_MEMORY = 256
@@ -44,7 +44,7 @@ def corpus_digests(corpora: Sequence[str]) -> dict[str, str]:
         ArtifactError: if a directory is no finished corpus.
     """
     for corpus in corpora:
-        read_manifest(corpus, "clean", CorpusManifest)
+        read_corpus(corpus)
     return {f"corpus_{number}": digest_of_manifest(path) for number, path in enumerate(corpora)}
 
 
@@ -70,7 +70,7 @@ def training_pages(corpora: Sequence[str]) -> dict[str, int]:
     """
     counts: Counter[str] = Counter()
     for corpus in corpora:
-        for code, entry in read_manifest(corpus, "clean", CorpusManifest).languages.items():
+        for code, entry in read_corpus(corpus).languages.items():
             counts[code] += entry.kept - entry.held_out
     pages = {l.code: counts[l.code] for l in all_languages() if counts[l.code] > 0}  # noqa: E741
     if not pages:
@@ -90,7 +90,7 @@ def training_sizes(corpora: Sequence[str]) -> TextSizes:
     pages = training_pages(corpora)
     characters: Counter[str] = Counter()
     for corpus in corpora:
-        for code, entry in read_manifest(corpus, "clean", CorpusManifest).languages.items():
+        for code, entry in read_corpus(corpus).languages.items():
             share = 1 - entry.held_out / max(entry.kept, 1)
             characters[code] += round(entry.characters * share)
     return TextSizes(pages, {code: characters[code] for code in pages})

@@ -11,12 +11,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from data.corpus_manifest import CorpusManifest
 from data.stores.files import join_path, names_in
 from eval import language_probability
 from eval.funnel import Funnel
-from pipeline.artifacts.claims import read_manifest
 from pipeline.corpus.funnel import read_funnel
+from pipeline.corpus.manifests import read_corpus
 from pipeline.corpus.pages import page_count
 from pipeline.errors import ArtifactError
 
@@ -30,7 +29,7 @@ def inspect_clean(directory: Path | str, console: Console) -> None:
     Raises:
         ArtifactError: if files hold more or fewer rows than the manifest counts.
     """
-    manifest = read_manifest(directory, "clean", CorpusManifest)
+    manifest = read_corpus(directory)
     for code, entry in manifest.languages.items():
         _check(join_path(str(directory), "pages", code), entry.kept)
         rejected = sum(entry.rejected.values())

@@ -11,6 +11,7 @@ MSWITCH_WEB names; where neither exists, the demo's archive of shipped text.
 
 import contextlib
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -27,6 +28,7 @@ import pytest
 import raw_archives
 
 from data.demo import archive
+from data.rights.hosts import host_of
 
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # as data.stores.object_stores has it
 ROOT = Path(__file__).parents[2]
@@ -118,8 +120,12 @@ def wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A user's environment: this one without real stores and without simulated devices."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "XLA_FLAGS"))}
+    """A user's environment: this one without real stores and without simulated devices.
+
+    A test that reads arrays names its store to TensorStore, past the proxies of later tests.
+    """
+    left_out = ("AWS_", "TENSORSTORE_", "XLA_FLAGS")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     return kept | more
 
 
@@ -275,7 +281,7 @@ def home(tmp_path_factory, raw) -> Path:
 
 @pytest.fixture(scope="session")
 def written(home, mswitch, digests) -> Callable[..., dict[str, str]]:
-    """Runs the jobs in a place; returns their outputs: corpora of two rules, and tokens."""
+    """Runs the jobs in a place; returns their outputs: corpora, scores, selected pages, tokens."""
 
     def run(place: str, options: list[str]) -> dict[str, str]:
         for rules in RULES:
@@ -288,6 +294,14 @@ def written(home, mswitch, digests) -> Callable[..., dict[str, str]]:
                 "vocabulary", "--corpus=one/mswitch-web", "--size=3000", "--out=vocabulary",
                 "--character-coverage=0.98", "--sample-characters=300000", cwd=home,
             )  # fmt: skip
+            write_robots(home / "one/mswitch-web", home / "robots.jsonl")
+        mswitch(
+            "score", "--corpus=one/mswitch-web", f"--out={place}/scores", "--", *options, cwd=home
+        )
+        mswitch(
+            "select", "--corpus=one/mswitch-web", "--scores=one/scores", f"--out={place}/selected",
+            "--robots=robots.jsonl", "--mask", "email", "ip", "--", *options, cwd=home,
+        )  # fmt: skip
         # All from one corpus: its digest is in the manifest, and it is the same as the others.
         mswitch(
             "tokenize", "--corpus=one/mswitch-web", "--vocabulary=vocabulary",
@@ -296,6 +310,15 @@ def written(home, mswitch, digests) -> Callable[..., dict[str, str]]:
         return digests(home / place)
 
     return run
+
+
+def write_robots(corpus: Path, out: Path) -> None:
+    """Writes a robots.txt for every host of a corpus, which disallows half of the addresses."""
+    tables = (pq.read_table(path, columns=["url"]) for path in corpus.glob("pages/*/*.parquet"))
+    hosts = sorted({host_of(url) for table in tables for url in table["url"].to_pylist()})
+    rules = "User-agent: *\nDisallow: /*1\nDisallow: /*2\nDisallow: /*3\n"
+    lines = (json.dumps({"host": host, "robots": rules}) for host in hosts)
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

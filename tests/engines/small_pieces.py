@@ -1,7 +1,8 @@
 """`mswitch` with small work items in `clean`: as many as a cluster makes of terabytes.
 
 Where COUNTERS names a file, the job's counters are written there: all values observed during the
-job, and last the final ones.
+job, and last the final ones. With QUICK_RETRIES, requests to a store are repeated after at most a
+second.
 """
 
 import functools
@@ -10,6 +11,11 @@ import os
 import threading
 from collections import Counter
 from pathlib import Path
+
+from data.stores import retry
+
+if "QUICK_RETRIES" in os.environ:  # before `kvstores` reads them for TensorStore
+    retry.FIRST_WAIT_SECONDS, retry.LONGEST_WAIT_SECONDS = 0.1, 1.0
 
 from pipeline import cli
 

@@ -27,7 +27,15 @@ def places(on_prism, worker_pool) -> dict[str, list[str]]:
 
 def test_there_is_something_to_compare(home, written_by_one):
     files = written_by_one
-    for part in ("mswitch-web/pages/", "mc4/rejected/", "mswitch-web/rejected/", "tokens/"):
+    for part in (
+        "mswitch-web/pages/",
+        "mc4/rejected/",
+        "mswitch-web/rejected/",
+        "tokens/",
+        "scores/pages/",
+        "selected/pages/",
+        "selected/rejected/",
+    ):
         assert any(name.startswith(part) for name in files), part
     manifest = json.loads((home / "one/tokens/manifest.json").read_text())
     assert sum(entry["train"]["tokens"] for entry in manifest["languages"].values()) > 10_000

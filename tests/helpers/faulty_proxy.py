@@ -74,12 +74,17 @@ class Request(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    """Has room for all connections that a client opens at once; five would wait for a second."""
+
+    request_queue_size, daemon_threads = 128, True
+
+
 @contextlib.contextmanager
 def proxy(store: str, trouble: Trouble) -> Iterator[str]:
     handler = type("Troubled", (Request,), {"store": store.removeprefix("http://")})
     handler.trouble = staticmethod(trouble)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
+    with Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -7,9 +7,15 @@ import ast
 import json
 from pathlib import Path
 
+from huggingface_hub import ModelCard
+
+from data.stores.json_files import read_json
 from model.hugging_face import config as hugging_face_config
 from pipeline import cli, export_hf, import_hf
 from pipeline.arguments import ExportHf, ImportHf
+from pipeline.runs.directory import find_run
+from pipeline.runs.model_card import losses_at, results
+from pipeline.runs.record import MixtureRecord
 
 MODELING = Path(hugging_face_config.__file__).with_name("modeling_mswitch.py")
 
@@ -33,6 +39,27 @@ def test_a_gated_switch_leaves_with_its_code_and_comes_back(pretrained, tmp_path
         assert name in classes
     assert config["architectures"][0] in classes
     assert cli.run(["inspect", str(one)]) == 0
+
+
+def test_the_card_has_the_recipe_the_data_and_a_loss_per_language(pretrained, tmp_path):
+    export_hf.run(ExportHf(run=pretrained, out=tmp_path / "one", license="apache-2.0"))
+    card = ModelCard.load(tmp_path / "one/README.md")
+    about = find_run(pretrained)
+    losses = losses_at(pretrained, about.recipe["steps"])
+    assert losses is not None
+    assert card.data.license == "apache-2.0"
+    languages = read_json(pretrained / "mixture.json", MixtureRecord).languages
+    assert len(card.data.language) == len(languages)
+    for name, digest in about.inputs.items():
+        assert f"| {name} | {digest} |" in card.text
+    for code, nats in zip(losses.languages, losses.nats_per_token(), strict=True):
+        row = next(line for line in card.text.splitlines() if line.startswith(f"| {code} |"))
+        assert f" {nats:.4f} " in row
+
+
+def test_a_step_without_evaluation_has_no_results(pretrained):
+    assert losses_at(pretrained, 1) is None
+    assert list(results(None, 1)) == ["The run has no evaluation at step 1."]
 
 
 def test_the_code_of_the_folder_needs_nothing_of_ours():

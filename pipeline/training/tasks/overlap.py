@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from data.corpus_manifest import CorpusManifest
 from data.stores.files import local_copy
 from data.tasks.examples import TaskExample
 from data.tasks.overlap import overlapping
-from pipeline.artifacts.claims import read_manifest
+from pipeline.corpus.manifests import read_corpus
 from pipeline.corpus.pages import page_files, page_texts
 
 
@@ -22,7 +21,7 @@ def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[in
     """
     if corpus is None:
         return None
-    there = read_manifest(corpus, "clean", CorpusManifest).languages
+    there = read_corpus(corpus).languages
     codes = sorted({one.language for one in examples} & set(there))
     return overlapping(examples, _pages(corpus, codes))
 

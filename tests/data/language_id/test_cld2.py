@@ -1,5 +1,10 @@
+import sys
+import unicodedata
+
 import pytest
 from declarations import HEBREW, SWAHILI, YORUBA
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data.language_id import cld2
 
@@ -39,3 +44,18 @@ def test_segments_are_counted_in_characters():
     assert characters["en"] == pytest.approx(len(ENGLISH * 4), abs=20)
     assert characters["iw"] == pytest.approx(len(HEBREW * 4), abs=20)
     assert sum(one.characters for one in found) == len(text)
+
+
+def test_no_character_is_refused():
+    """Beside controls and surrogates, CLD2 refuses the 66 noncharacters, the last two per plane."""
+    strange = [*range(0xFDD0, 0xFDF0), *(plane + 0xFFFE for plane in range(0, 0x110000, 0x10000))]
+    controls = [one for one in range(sys.maxunicode) if unicodedata.category(chr(one)) == "Cc"]
+    for one in (*controls, *strange, *(one + 1 for one in strange), 0xD800, 0xDFFF):
+        assert cld2.identify(SWAHILI + chr(one)).language == "sw"
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=50))
+def test_segments_are_parts_of_the_text(text):
+    answer, found = cld2.segments(text)
+    assert sum(one.characters for one in found) <= len(text)
+    assert sum(share for _, share in answer.shares) <= 1

@@ -1,0 +1,91 @@
+"""What late rules cost each language: pages, characters and tokens, and which rule is uneven.
+
+Tokens are those that the vocabulary would need: bytes of the rejected pages divided by the
+language's bytes per token. They are not known where no tokens were made.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eval.funnel import Funnel, FunnelRow
+
+FEWEST_PAGES = 20  # of a language that is named
+LEAST_SHARE = 0.1  # of a language's pages
+LEAST_RATIO = 5.0  # of this share and that of all pages
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateCost:
+    """One language.
+
+    Attributes:
+        row: its row of the funnel.
+        pages: share of its pages that late rules rejected.
+        characters: share of its characters.
+        tokens: number of tokens that are gone; None if not known.
+        by_reason: share of its characters that each reason took.
+    """
+
+    row: FunnelRow
+    pages: float
+    characters: float
+    tokens: float | None
+    by_reason: Mapping[str, float]
+
+
+def late_costs(
+    funnel: Funnel | None, bytes_per_token: Mapping[str, float | None]
+) -> tuple[LateCost, ...]:
+    """Returns the cost per language, the dearest first; none where no late rule applied."""
+    rows = () if funnel is None else funnel.rows
+    found = [_cost(row, bytes_per_token.get(row.code)) for row in rows if row.rejected_characters]
+    return tuple(sorted(found, key=lambda one: (-one.characters, one.row.code)))
+
+
+def _cost(row: FunnelRow, bytes_per_token: float | None) -> LateCost:
+    whole = row.characters + sum(row.rejected_characters.values())
+    return LateCost(
+        row=row,
+        pages=sum(row.rejected.values()) / max(row.pages, 1),
+        characters=1 - row.characters / max(whole, 1),
+        tokens=sum(row.rejected_bytes.values()) / bytes_per_token if bytes_per_token else None,
+        by_reason={
+            reason: lost / max(whole, 1) for reason, lost in row.rejected_characters.items()
+        },
+    )
+
+
+def rows_of(costs: Iterable[LateCost]) -> Iterator[dict[str, Any]]:
+    """Yields a row per language and reason, for a table to download."""
+    for one in costs:
+        for reason, characters in one.row.rejected_characters.items():
+            yield {
+                "code": one.row.code,
+                "language": one.row.name,
+                "reason": reason,
+                "pages": one.row.rejected.get(reason, 0),
+                "share_of_pages": one.row.rejected.get(reason, 0) / max(one.row.pages, 1),
+                "characters": characters,
+                "share_of_characters": one.by_reason[reason],
+                "bytes": one.row.rejected_bytes.get(reason, 0),
+            }
+
+
+def uneven(funnel: Funnel) -> Iterator[str]:
+    """Yields a sentence per rule that hits one language far more than all, the worst first.
+
+    A language needs 20 pages, a share of a tenth, and five times the rule's share of all pages.
+    """
+    found = []
+    for reason in funnel.reasons:
+        for row in funnel.rows:
+            share = row.rejected.get(reason.name, 0) / max(row.pages, 1)
+            if row.pages >= FEWEST_PAGES and share >= max(LEAST_SHARE, LEAST_RATIO * reason.share):
+                found.append((share, reason, row))
+    for share, reason, row in sorted(found, key=lambda one: -one[0])[:MOST_NAMED]:
+        yield (
+            f"{reason.name} takes {share:.0%} of the pages in {row.name} and {reason.share:.1%} "
+            "of all; look at its samples before training."
+        )

@@ -1,0 +1,58 @@
+"""Counts of a work item: sums by (kind, language, detail), which add up over items in any order."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import Struct
+
+from data.stores.json_shapes import Count
+
+Key = tuple[str, str, str]
+
+
+class CountsRecord(Struct, frozen=True):
+    """Counts as they lie in the workspace."""
+
+    counts: list[tuple[str, str, str, Count]]
+
+
+@dataclass
+class Counts:
+    """Counts of one work item, or their sum; language or detail is "" where it does not apply."""
+
+    counts: Counter[Key] = field(default_factory=Counter)
+
+    def add(self, kind: str, language: str, detail: str = "", number: int = 1) -> None:
+        """Adds a number to a count."""
+        self.counts[kind, language, detail] += number
+
+    def details(self, kind: str, language: str) -> dict[str, int]:
+        """Returns the counts of a kind and language by detail, in order, without zeros."""
+        found = {d: n for (k, code, d), n in self.counts.items() if (k, code) == (kind, language)}
+        return {detail: found[detail] for detail in sorted(found) if found[detail]}
+
+    def number(self, kind: str, language: str) -> int:
+        """Returns the sum of a kind and language over all details."""
+        return sum(self.details(kind, language).values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the counts as a JSON value."""
+        return {"counts": sorted([*key, value] for key, value in self.counts.items())}
+
+    def counters(self) -> Mapping[str, int]:
+        """Returns what a work item adds to the job's counters: sums by kind and detail."""
+        values: Counter[str] = Counter()
+        for (kind, _, detail), number in self.counts.items():
+            values[f"{kind}/{detail}" if detail else kind] += number
+        return values
+
+    @classmethod
+    def total(cls, records: Iterable[CountsRecord]) -> "Counts":
+        """Returns the sum of the records of work items."""
+        counts: Counter[Key] = Counter()
+        for record in records:
+            for kind, code, detail, number in record.counts:
+                counts[kind, code, detail] += number
+        return cls(counts)

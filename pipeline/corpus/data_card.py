@@ -1,0 +1,140 @@
+"""`README.md` of a corpus: a dataset card, as a hub shows it, from the manifest's body alone.
+
+The YAML header names languages, size and files, so `datasets.load_dataset(DIR, "sw")` reads one
+language with both splits. Its fields are those of https://huggingface.co/docs/hub/datasets-cards.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from data.languages import UNDETERMINED, find
+from data.stores.atomic import write_text
+from data.stores.files import join_path
+from data.stores.json_files import write_json
+from pipeline.artifacts.claims import code_version
+from pipeline.corpus.croissant import croissant
+
+README, METADATA = "README.md", "metadata.json"
+UNDECLARED = "unknown"
+SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10**10, 10**11)
+NAMES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B")
+MOST_REASONS = 5  # of a language, in the table
+
+PERSONAL_DATA = """Pages of the web name people. Nothing here removes all personal data; \
+`mswitch select --mask` masks addresses and numbers that it finds, and `mswitch withdraw` removes \
+sites and pages."""
+
+
+def write_cards(out: str, body: Mapping[str, Any], license_name: str | None) -> None:
+    """Writes README.md and metadata.json into a corpus.
+
+    Args:
+        out: directory of the corpus.
+        body: body of its manifest.
+        license_name: licence that the publisher declares, or None.
+    """
+    codes = [c for c, one in body["languages"].items() if one["kept"] and c != UNDETERMINED]
+    declared = license_name or UNDECLARED
+    write_text(join_path(out, README), card(body, codes, declared))
+    sentence = description(body, codes)
+    write_json(join_path(out, METADATA), croissant(codes, sentence, declared, code_version()))
+
+
+def card(body: Mapping[str, Any], codes: Sequence[str], license_name: str) -> str:
+    """Returns the text of README.md."""
+    header = yaml.safe_dump(header_of(body, codes, license_name), sort_keys=False)
+    rules = body["rules"]
+    parts = [
+        f"---\n{header}---\n",
+        f"# Web pages in {len(codes)} languages\n",
+        description(body, codes) + "\n",
+        "```python\nimport datasets\n\n"
+        f'pages = datasets.load_dataset("DIRECTORY", "{codes[0] if codes else "sw"}")\n```\n',
+        "## Rules\n",
+        f"Rules `{rules['name']}` of mswitch {code_version()}.\n",
+        "\n".join(f"* {one}" for one in rules["differences_from_mc4"]) + "\n",
+        "## Languages\n",
+        "\n".join(table(body)) + "\n",
+        "## Licence and personal data\n",
+        licence(license_name) + "\n",
+        PERSONAL_DATA + "\n",
+    ]
+    return "\n".join(part for part in parts if part.strip())
+
+
+def header_of(
+    body: Mapping[str, Any], codes: Sequence[str], license_name: str
+) -> Mapping[str, Any]:
+    """Returns the fields of the card's header."""
+    pages = sum(one["kept"] for one in body["languages"].values())
+    return {
+        "pretty_name": f"Web pages in {len(codes)} languages",
+        "language": sorted({three for code in codes if (three := _iso639_3(code))}),
+        "license": license_name,
+        "multilinguality": "multilingual" if len(codes) > 1 else "monolingual",
+        "size_categories": [size_category(pages)],
+        "task_categories": ["text-generation", "fill-mask"],
+        "configs": [
+            {"config_name": code, "data_files": list(_files(code, body["languages"][code]))}
+            for code in codes
+        ],
+    }
+
+
+def description(body: Mapping[str, Any], codes: Sequence[str]) -> str:
+    """Returns what the corpus is, in two sentences."""
+    entries = body["languages"].values()
+    kept, characters = (sum(one[name] for one in entries) for name in ("kept", "characters"))
+    rejected = sum(sum(one["rejected"].values()) for one in entries)
+    share = rejected / max(kept + rejected, 1)
+    return (
+        f"{kept:,} web pages with {characters:,} characters in {len(codes)} languages, one per "
+        f"row. {rejected:,} pages ({share:.1%}) were rejected, each for one reason."
+    )
+
+
+def size_category(pages: int) -> str:
+    """Returns the hub's name for a number of rows."""
+    if pages < SIZES[0]:
+        return f"n<{NAMES[0]}"
+    last = max(at for at, size in enumerate(SIZES) if pages >= size)
+    if last == len(SIZES) - 1:
+        return f"n>{NAMES[-1]}"
+    return f"{NAMES[last]}<n<{NAMES[last + 1]}"
+
+
+def table(body: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the lines of the table of languages."""
+    yield "| language | pages | held out | characters | rejected | most rejected for |"
+    yield "|---|---:|---:|---:|---:|---|"
+    for code, one in body["languages"].items():
+        rejected = sum(one["rejected"].values())
+        share = rejected / max(one["kept"] + rejected, 1)
+        most = Counter(one["rejected"]).most_common(MOST_REASONS)
+        reasons = ", ".join(f"{name} {count:,}" for name, count in most)
+        yield (
+            f"| {code} | {one['kept']:,} | {one['held_out']:,} | {one['characters']:,} | "
+            f"{share:.1%} | {reasons} |"
+        )
+
+
+def licence(name: str) -> str:
+    """Returns what is known about the right to use the pages."""
+    if name == UNDECLARED:
+        return "No licence was declared. The text of each page belongs to its site's owners."
+    return f"Declared licence: {name}. The text of each page belongs to its site's owners."
+
+
+def _files(code: str, entry: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:
+    if entry["kept"] > entry["held_out"]:
+        yield {"split": "train", "path": f"pages/{code}/train-*.parquet"}
+    if entry["held_out"]:
+        yield {"split": "validation", "path": f"pages/{code}/validation-*.parquet"}
+
+
+def _iso639_3(code: str) -> str | None:
+    language = find(code.partition("-")[0])
+    return language.iso639_3 if language else None

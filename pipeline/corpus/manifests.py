@@ -1,0 +1,27 @@
+"""The manifest of a corpus, by whichever command wrote it: `clean` or `select`."""
+
+from pathlib import Path
+
+from data.corpus_manifest import CorpusManifest
+from pipeline.artifacts.claims import read_manifest, stage_of
+
+CLEAN, SELECT = "clean", "select"
+
+
+def corpus_stage(directory: Path | str) -> str:
+    """Returns the command that wrote a corpus; `clean` where no command finished the directory.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    return SELECT if stage_of(directory) == SELECT else CLEAN
+
+
+def read_corpus(directory: Path | str) -> CorpusManifest:
+    """Returns the manifest of a corpus.
+
+    Raises:
+        ArtifactError: if the directory is no finished corpus.
+        DataError: if its manifest is damaged.
+    """
+    return read_manifest(directory, corpus_stage(directory), CorpusManifest)

@@ -1,0 +1,138 @@
+"""`README.md` of an exported model: recipe, data and results per language, for a hub.
+
+Its header has the fields of https://huggingface.co/docs/hub/model-cards. Results are those of the
+run's own evaluation at the exported step; a run that was not evaluated there says so.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from data.languages import find
+from data.stores.addresses import Place
+from data.stores.files import exists
+from data.stores.json_files import read_json
+from data.stores.parquet_files import read_table
+from eval import language_loss
+from eval.language_loss import LanguageLosses, Unit
+from pipeline.artifacts.claims import code_version
+from pipeline.runs.finished import evaluated_steps
+from pipeline.runs.record import MixtureRecord, RunRecord
+
+UNDECLARED = "unknown"
+MODEL_FIELDS = ("embed", "mlp", "heads", "head", "layers", "feed_forward", "vocabulary_rows")
+TRAINING_FIELDS = ("steps", "rows", "inputs", "mixture", "seed")
+
+
+def model_card(
+    run: Place, about: RunRecord, step: int, config: Mapping[str, Any], license_name: str | None
+) -> str:
+    """Returns the text of README.md.
+
+    Args:
+        run: directory of the run.
+        about: its recipe.json.
+        step: exported step.
+        config: config.json of the export.
+        license_name: licence that the publisher declares, or None.
+    """
+    losses = losses_at(run, step)
+    path = run / "mixture.json"
+    languages = list(read_json(path, MixtureRecord).languages) if exists(path) else []
+    header = yaml.safe_dump(
+        header_of(languages, config, license_name or UNDECLARED), sort_keys=False
+    )
+    parts = [
+        f"---\n{header}---\n",
+        f"# {about.recipe['name']}\n",
+        " ".join(description(about, step, config)) + "\n",
+        loading(config) + "\n",
+        "## Recipe\n",
+        "\n".join(table(recipe_rows(about), ("field", "value"))) + "\n",
+        "## Data\n",
+        "\n".join(table(about.inputs.items(), ("input", "digest (SHA-256)"))) + "\n",
+        "## Results\n",
+        "\n".join(results(losses, step)) + "\n",
+    ]
+    return "\n".join(parts)
+
+
+def header_of(
+    languages: list[str], config: Mapping[str, Any], license_name: str
+) -> Mapping[str, Any]:
+    """Returns the fields of the card's header."""
+    found = (find(code.partition("-")[0]) for code in languages)
+    codes = sorted({one.iso639_3 for one in found if one is not None and one.iso639_3})
+    return {
+        **({"language": codes} if codes else {}),
+        "license": license_name,
+        "library_name": "transformers",
+        "tags": ["mswitch", config["model_type"], "span-corruption"],
+    }
+
+
+def description(about: RunRecord, step: int, config: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what the model is, sentence by sentence."""
+    switch = about.recipe["model"]["switch"]
+    kind = "A dense encoder-decoder"
+    if switch is not None:
+        kind = f"A Switch Transformer with {switch['experts']} experts per switch layer"
+    size = "" if about.parameters is None else f" of {about.parameters:,} parameters"
+    yield f"{kind}{size} after {step:,} steps, made with mswitch {code_version()}."
+    if about.recipe.get("finetuning"):
+        yield f"It is fine-tuned on {', '.join(about.recipe['finetuning']['tasks'])}."
+    yield f"Its class is `{config['architectures'][0]}`."
+
+
+def loading(config: Mapping[str, Any]) -> str:
+    """Returns the lines that load the model."""
+    trust = ", trust_remote_code=True" if "auto_map" in config else ""
+    return (
+        "```python\nfrom transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n\n"
+        f'model = AutoModelForSeq2SeqLM.from_pretrained("DIRECTORY"{trust})\n'
+        'tokenizer = AutoTokenizer.from_pretrained("DIRECTORY")\n```'
+    )
+
+
+def recipe_rows(about: RunRecord) -> Iterator[tuple[str, Any]]:
+    """Yields the settings that describe the network and its training."""
+    recipe = about.recipe
+    for name in MODEL_FIELDS:
+        if name in recipe["model"]:
+            yield f"model.{name}", recipe["model"][name]
+    for name, value in (recipe["model"]["switch"] or {}).items():
+        yield f"model.switch.{name}", value
+    for name in TRAINING_FIELDS:
+        if name in recipe:
+            yield name, recipe[name]
+    for commit in about.commits:
+        yield "commit", commit
+
+
+def losses_at(run: Place, step: int) -> LanguageLosses | None:
+    """Returns the held-out losses per language at a step; None if there was no evaluation."""
+    path = evaluated_steps(run).get(step)
+    if path is None:
+        return None
+    pages = language_loss.from_table(read_table(path, language_loss.SCHEMA), str(path))
+    return language_loss.by_language(pages)
+
+
+def results(losses: LanguageLosses | None, step: int) -> Iterator[str]:
+    """Yields the lines of the table of held-out losses."""
+    if losses is None:
+        yield f"The run has no evaluation at step {step:,}."
+        return
+    names = ("language", "held-out pages", "nats per target token", "bits per byte of hidden text")
+    nats, bits = (losses.losses(unit) for unit in (Unit.NATS_PER_TOKEN, Unit.BITS_PER_BYTE))
+    rows = zip(losses.languages, losses.pages, nats, bits, strict=True)
+    yield from table(((c, f"{p:,}", f"{n:.4f}", f"{b:.4f}") for c, p, n, b in rows), names)
+
+
+def table(rows: Any, names: tuple[str, ...]) -> Iterator[str]:
+    """Yields a Markdown table."""
+    yield f"| {' | '.join(names)} |"
+    yield "|" + "---|" * len(names)
+    for row in rows:
+        yield f"| {' | '.join(map(str, row))} |"

@@ -1,0 +1,135 @@
+"""`mswitch score`: tables beside a corpus, a row per page, on which late decisions rest.
+
+`OUT/pages/sw/train-00000-of-00003.parquet` has a row for each page of the corpus's file of the same
+name: language by all identifiers together, signals of quality, places of personal data, benchmarks
+that the page shares text with. Nothing is decided here and no page is changed, so a threshold or a
+list is changed later without reading text again (`mswitch select`). The manifest has thresholds of
+quality per language, derived from the signals of all its pages.
+
+Each file is one work item; an interrupted job resumes after its last finished file.
+"""
+
+from dataclasses import dataclass
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from data.rules.web_rules import mswitch_web
+from data.stores.digests import digest_of_contents, digest_of_value
+from data.stores.files import absolute, join_path
+from pipeline.arguments import Score
+from pipeline.artifacts.claims import SCHEMA_VERSION, Claim, digest_of_manifest
+from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, files_of, finish
+from pipeline.beam import job
+from pipeline.beam.options import check_workers_reach, pipeline_options
+from pipeline.beam.store_options import use_store_options
+from pipeline.beam.work_items import DoWork, WorkNumbers
+from pipeline.beam.workspace import Workspace, check_files, clear
+from pipeline.corpus.all_files import PAGES, CorpusFile, corpus_files
+from pipeline.corpus.manifests import read_corpus
+from pipeline.scoring.manifest import manifest_of
+from pipeline.scoring.score_files import ScoreFile, ScoreRecord, Scoring
+from pipeline.terminal import Terminal, print_end
+
+STAGE = "score"
+VERSION = 1  # raised when unfinished scores of an earlier version may not be resumed
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest:
+    """A job whose arguments passed all checks.
+
+    Attributes:
+        options: options of the Beam job.
+        files: files of the corpus.
+        scoring: what is scored.
+        intent: what the job would do.
+    """
+
+    options: PipelineOptions
+    files: list[CorpusFile]
+    scoring: Scoring
+    intent: Intent
+
+
+def resolved(arguments: Score) -> ScoreRequest:
+    """Returns the job that the arguments name.
+
+    Raises:
+        ArtifactError: if there is no such corpus.
+        DataError: if workers do not reach it, or a benchmark is damaged.
+    """
+    options = pipeline_options(arguments.beam)
+    use_store_options(options)
+    check_workers_reach(options, [arguments.corpus, arguments.out, *arguments.benchmarks])
+    corpus = read_corpus(arguments.corpus)
+    pages = sum(entry.kept for entry in corpus.languages.values())
+    files = corpus_files(arguments.corpus)
+    model = arguments.language_identifier
+    inputs = {"corpus": digest_of_manifest(arguments.corpus)}
+    inputs |= {f"benchmark {one}": digest_of_contents(one) for one in arguments.benchmarks}
+    size = sum(file.size for file in files)
+    reads = [Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages")]
+    if arguments.benchmarks:
+        reads.append(files_of("benchmarks", " ".join(arguments.benchmarks), arguments.benchmarks))
+    if model is not None:
+        inputs["identifier"] = digest_of_contents(model)
+        reads.append(files_of("identifier", model, [model]))
+    intent = Intent(
+        stage=STAGE,
+        reads=reads,
+        writes=f"{len(files):,} tables of scores and manifest.json",
+        out=absolute(arguments.out),
+        identity=Identity({}, inputs),
+        work=f"scores of {pages:,} pages",
+    )
+    scoring = Scoring(
+        corpus=absolute(arguments.corpus),
+        benchmarks=tuple(map(absolute, arguments.benchmarks)),
+        identifier=None if model is None else str(model.absolute()),
+        decided=model is None and corpus.rules.name == mswitch_web().name,
+    )
+    options = pipeline_options(arguments.beam, input_bytes=size)
+    return ScoreRequest(options=options, files=files, scoring=scoring, intent=intent)
+
+
+def intents(arguments: Score) -> list[Intent]:
+    """Returns what the command would do."""
+    return [resolved(arguments).intent]
+
+
+def run(arguments: Score) -> None:
+    """Writes the scores, unless they are finished."""
+    request, console = resolved(arguments), Terminal(stderr=True)
+    out, files = absolute(arguments.out), request.files
+    with claimed(request.intent) as found:
+        if found is Claim.FINISHED:
+            clear(out)
+            console.print(f"score: {arguments.out} is finished.")
+            return
+        workspace = Workspace(out, key_of(request))
+        workspace.forget_stale([PAGES])
+        workspace.write_shards(files)
+        step = ScoreFile(workspace, request.scoring)
+        with (
+            console.status(f"score: {len(files)} files"),
+            job.running(request.options) as pipeline,
+        ):
+            _ = pipeline | WorkNumbers(len(files)) | "Score" >> DoWork(step)
+        records = workspace.records(step.step, len(files), ScoreRecord)
+        body = manifest_of(zip(files, records, strict=True))
+        check_files(out, [join_path(out, file.name) for file in files])
+        finish(request.intent, body)
+        clear(out)
+        pages = sum(entry["pages"] for entry in body["languages"].values())
+        print_end(
+            STAGE,
+            f"{pages:,} pages of {len(body['languages'])} languages scored, in {arguments.out}",
+            (),
+            f"select --corpus {arguments.corpus} --scores {arguments.out} --out selected",
+        )
+
+
+def key_of(request: ScoreRequest) -> str:
+    """Returns the digest of everything that finished files of one job have in common."""
+    identity = request.intent.claimed_for
+    return digest_of_value((VERSION, SCHEMA_VERSION, identity, request.files))[:16]

@@ -1,0 +1,1 @@
+"""`score`: tables beside a corpus, a row per page, from which `select` decides."""

@@ -1,0 +1,119 @@
+"""The step of `score`: each work item writes the table beside one file of a corpus."""
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.language_id import language_columns
+from data.language_id.decided_columns import decided_columns
+from data.leakage.benchmarks import Benchmarks
+from data.privacy.personal_data import SPANS, personal_data
+from data.quality.histograms import Histograms, histograms, summed
+from data.quality.signals import SIGNALS, signals
+from data.stores.files import join_path, local_copy
+from data.stores.parquet_files import sentences_for
+from pipeline.beam.workspace import Workspace
+from pipeline.corpus.all_files import CorpusFile
+
+PAGES_AT_ONCE = 256  # pages whose words are in memory at one time
+READ = ["text", "language", "language_probability"]
+BENCHMARKS = pa.list_(pa.string())
+SCORES = pa.schema(
+    [
+        *language_columns.COLUMNS,
+        *SIGNALS,
+        pa.field("personal_data", SPANS),
+        pa.field("benchmarks", BENCHMARKS),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What is scored.
+
+    Attributes:
+        corpus: directory of the corpus.
+        benchmarks: files of benchmarks.
+        identifier: path of a fastText model that decides on languages too, or None.
+        decided: whether cleaning asked all identifiers, so that its decisions are the columns.
+    """
+
+    corpus: str
+    benchmarks: tuple[str, ...]
+    identifier: str | None
+    decided: bool
+
+
+class ScoreRecord(msgspec.Struct, frozen=True):
+    """The record of a finished work item: counts of its language's signals and words."""
+
+    histograms: Histograms
+
+    def as_json(self) -> Any:
+        """Returns the record as a JSON value."""
+        return msgspec.to_builtins(self, str_keys=True)
+
+    def counters(self) -> Mapping[str, int]:
+        """Returns pages_scored."""
+        return {"pages_scored": self.histograms.pages}
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """Writes the scores of a file's pages."""
+
+    workspace: Workspace
+    scoring: Scoring
+
+    step = "score"
+
+    def __call__(self, number: int) -> ScoreRecord:
+        """Writes one table."""
+        file = self.workspace.shards(list[CorpusFile])[number]
+        batches, counted = [], []
+        for pages in _batches(join_path(self.scoring.corpus, file.name)):
+            texts = pages["text"].to_pylist()
+            quality = signals(texts, file.language)
+            counted.append(histograms(quality))
+            batches.append(self._scores(pages, texts, file.language, quality))
+        with self.workspace.publish(join_path(self.workspace.out, file.name)) as unfinished:
+            pq.write_table(pa.Table.from_batches(batches, SCORES), unfinished, compression="zstd")
+        return ScoreRecord(summed(counted).without_rare_words())
+
+    def _scores(
+        self, pages: pa.RecordBatch, texts: list[str], language: str, quality: pa.RecordBatch
+    ) -> pa.RecordBatch:
+        asked = self.scoring
+        columns: Iterable[pa.Array] = (
+            *self._languages(pages, texts).columns,
+            *quality.columns,
+            personal_data(texts, language),
+            pa.array(_benchmarks(asked.benchmarks).overlaps(texts, language), BENCHMARKS),
+        )
+        return pa.RecordBatch.from_arrays(list(columns), schema=SCORES)
+
+    def _languages(self, pages: pa.RecordBatch, texts: list[str]) -> pa.RecordBatch:
+        if self.scoring.decided:
+            languages, probabilities = (pages[name].to_pylist() for name in READ[1:])
+            return decided_columns(texts, languages, probabilities)
+        model = self.scoring.identifier
+        return language_columns.columns(texts, None if model is None else Path(model))
+
+
+def _batches(path: str) -> Iterator[pa.RecordBatch]:
+    """Yields what is scored of a file's pages, some pages at a time."""
+    with sentences_for(path), local_copy(path) as here, pq.ParquetFile(here) as source:
+        yield from source.iter_batches(PAGES_AT_ONCE, columns=READ)
+
+
+@functools.lru_cache(maxsize=1)
+def _benchmarks(paths: tuple[str, ...]) -> Benchmarks:
+    """Returns the benchmarks, read once per worker."""
+    return Benchmarks.read(paths)

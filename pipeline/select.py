@@ -1,0 +1,211 @@
+"""`mswitch select`: a corpus of the pages that late rules keep.
+
+The rules read the side tables of `mswitch score`, lists of addresses and robots.txt, not the text,
+so another threshold or another list takes minutes instead of a new cleaning. A page that leaves
+lies in `rejected/` with its reason, and each reason is counted per language in pages and
+characters. Late rules only remove pages: lines and duplicates that a page had won from others stay
+gone with it, and are counted.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from msgspec.structs import asdict
+
+from data.rights.reasons import BLOCKED
+from data.stores.digests import digest_of_contents, digest_of_value
+from data.stores.files import absolute
+from eval.late_costs import uneven
+from pipeline.arguments import Select
+from pipeline.artifacts.claims import SCHEMA_VERSION, Claim, digest_of_manifest, read_head
+from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, files_of, finish
+from pipeline.beam import job
+from pipeline.beam.counted import Counts, CountsRecord
+from pipeline.beam.exchange import ExchangeRound
+from pipeline.beam.options import check_workers_reach, in_process, pipeline_options, runs_here
+from pipeline.beam.store_options import use_store_options
+from pipeline.beam.waves import Waves, is_collected
+from pipeline.beam.work_items import DoWork, WorkNumbers
+from pipeline.beam.workspace import Workspace, clear
+from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
+from pipeline.corpus.data_card import write_cards
+from pipeline.corpus.funnel import read_funnel
+from pipeline.corpus.manifests import SELECT, read_corpus
+from pipeline.errors import ArtifactError
+from pipeline.scoring.manifest import read_scores, thresholds_of
+from pipeline.selection.late_rules import LateRules, listed
+from pipeline.selection.manifest import manifest_of, print_summary
+from pipeline.selection.robots import PAGES_PER_PARTITION, AskRobots
+from pipeline.selection.select_files import SelectFile
+from pipeline.terminal import Terminal, print_end
+
+VERSION = 1  # raised when an unfinished selection of an earlier version may not be resumed
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectRequest:
+    """A job whose arguments passed all checks.
+
+    Attributes:
+        arguments: the command's arguments.
+        options: options of the Beam job.
+        files: files of the corpus.
+        pages: number of its pages.
+        rules: rules that decide.
+        intent: what the job would do.
+    """
+
+    arguments: Select
+    options: PipelineOptions
+    files: list[CorpusFile]
+    pages: int
+    rules: LateRules
+    intent: Intent
+
+
+def resolved(arguments: Select) -> SelectRequest:
+    """Returns the job that the arguments name.
+
+    Raises:
+        ArtifactError: if there is no such corpus, or the scores are another corpus's.
+        DataError: if workers do not reach them, or a list is damaged.
+    """
+    lists = (*arguments.blocked, *arguments.opted_out, *arguments.robots)
+    options = pipeline_options(arguments.beam)
+    use_store_options(options)
+    reached = [arguments.corpus, arguments.scores, arguments.out, *lists]
+    check_workers_reach(options, reached)
+    pages = sum(entry.kept for entry in read_corpus(arguments.corpus).languages.values())
+    scores, digest = read_scores(arguments.scores), digest_of_manifest(arguments.corpus)
+    if scores.inputs.get("corpus") != digest:
+        raise ArtifactError(
+            f"{arguments.scores} should hold the scores of {arguments.corpus} and holds those of "
+            "another corpus, or of this one before it was changed; run score again."
+        )
+    files = corpus_files(arguments.corpus)
+    rules = LateRules(
+        blocked=tuple(map(absolute, arguments.blocked)),
+        opted_out=tuple(map(absolute, arguments.opted_out)),
+        languages=arguments.languages,
+        least_share=arguments.least_language_share,
+        benchmarks=arguments.benchmarks,
+        quality=thresholds_of(arguments.quality, scores),
+        masked=arguments.mask,
+    )
+    for paths in (rules.blocked, rules.opted_out):
+        listed(paths, BLOCKED)  # refused here, not by a worker
+    size = sum(file.size for file in files)
+    reads = [
+        Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
+        Reading("scores", arguments.scores, len(files), None),
+        *([files_of("lists", " ".join(lists), lists)] if lists else ()),
+    ]
+    inputs = {"corpus": digest, "scores": digest_of_manifest(arguments.scores)}
+    inputs |= {f"list {one}": digest_of_contents(one) for one in lists}
+    intent = Intent(
+        stage=SELECT,
+        reads=reads,
+        writes=f"{PAGES}/, {REJECTED}/ and manifest.json",
+        out=absolute(arguments.out),
+        identity=Identity(settings_of(arguments, rules), inputs),
+        work=f"late rules for {pages:,} pages",
+    )
+    return SelectRequest(
+        arguments=arguments,
+        options=pipeline_options(arguments.beam, input_bytes=size),
+        files=files,
+        pages=pages,
+        rules=rules,
+        intent=intent,
+    )
+
+
+def settings_of(arguments: Select, rules: LateRules) -> Mapping[str, Any]:
+    """Returns every setting that changes the corpus, as JSON values."""
+    thresholds = {code: asdict(one) for code, one in (rules.quality or {}).items()}
+    return {
+        "languages": arguments.languages,
+        "least_language_share": arguments.least_language_share,
+        "benchmarks": arguments.benchmarks,
+        "quality": arguments.quality,
+        "thresholds": digest_of_value(thresholds),
+        "blocked": arguments.blocked,
+        "opted_out": arguments.opted_out,
+        "robots": arguments.robots,
+        "robot": arguments.robot if arguments.robots else None,
+        "mask": arguments.mask,
+    }
+
+
+def intents(arguments: Select) -> list[Intent]:
+    """Returns what the command would do."""
+    return [resolved(arguments).intent]
+
+
+def run(arguments: Select) -> None:
+    """Writes the selected corpus, unless it is finished."""
+    started = time.monotonic()
+    request, console = resolved(arguments), Terminal(stderr=True, highlight=False)
+    out = absolute(arguments.out)
+    with claimed(request.intent) as found:
+        if found is Claim.FINISHED:
+            clear(out)
+            console.print(f"select: {arguments.out} is finished.")
+            return
+        workspace = Workspace(out, key_of(request))
+        workspace.forget_stale([PAGES, REJECTED])
+        workspace.write_shards(request.files)
+        with console.status(f"select: {len(request.files)} files"):
+            waves = ask_robots(request, workspace)
+            select_files(request, workspace, waves)
+        records = workspace.records(SelectFile.step, len(request.files), CountsRecord)
+        counts = Counts.total(records)
+        rules = dict(request.intent.claimed_for.settings)
+        body = manifest_of(counts, read_corpus(arguments.corpus), rules)
+        license_name = read_head(arguments.corpus).settings.get("license")
+        write_cards(out, body, license_name)
+        finish(request.intent, body)
+        clear(out)
+        print_summary(console, body, time.monotonic() - started)
+        kept = sum(entry["kept"] for entry in body["languages"].values())
+        print_end(
+            SELECT,
+            f"{kept:,} of {request.pages:,} pages in {arguments.out}",
+            uneven(read_funnel(arguments.out)),
+            f"vocabulary --corpus {arguments.out} --size 4096 --out vocabulary",
+        )
+
+
+def ask_robots(request: SelectRequest, workspace: Workspace) -> Waves | None:
+    """Compares addresses with robots.txt, wave by wave; returns the waves, None without files."""
+    robots = tuple(map(absolute, request.arguments.robots))
+    if not robots:
+        return None
+    partitions = max(1, request.pages // PAGES_PER_PARTITION)
+    waves = Waves(partitions, 1 if runs_here(request.options) else partitions)
+    turn = AskRobots(
+        workspace, absolute(request.arguments.corpus), robots, request.arguments.robot, partitions
+    )
+    shards = len(request.files) + len(robots)
+    for wave in waves.all():
+        if not is_collected(workspace, turn.step, wave, shards):
+            with job.running(in_process(request.options)) as pipeline:
+                _ = pipeline | WorkNumbers(shards) | "AskRobots" >> ExchangeRound(turn, wave)
+    return waves
+
+
+def select_files(request: SelectRequest, workspace: Workspace, waves: Waves | None) -> None:
+    """Writes every file that is not finished."""
+    corpus, scores = absolute(request.arguments.corpus), absolute(request.arguments.scores)
+    step = SelectFile(workspace, corpus, scores, request.rules, waves)
+    with job.running(request.options) as pipeline:
+        _ = pipeline | WorkNumbers(len(request.files)) | "Select" >> DoWork(step)
+
+
+def key_of(request: SelectRequest) -> str:
+    """Returns the digest of everything that finished files of one job have in common."""
+    identity = request.intent.claimed_for
+    return digest_of_value((VERSION, SCHEMA_VERSION, identity, request.files))[:16]

@@ -1,0 +1,113 @@
+"""The rules that decide after cleaning: functions of a page's address and of its scores.
+
+A page has one reason, that of the first rule that removes it:
+
+1. lists            `blocked_domain`, `blocked_url`, `opted_out`
+2. robots.txt       `robots_txt`
+3. language         `not_a_language`, `other_language`, `mixed_languages`
+4. benchmarks       `benchmark_text`
+5. quality          `gopher_...`, `fineweb_...`
+
+Rules only remove pages. What a removed page had won from others (one page per line, per address and
+per near-duplicate) is not given back, as the others are no longer there.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from data.languages import NO_LANGUAGE, UNDETERMINED
+from data.quality import decisions
+from data.quality.thresholds import Thresholds
+from data.rights.block_lists import BlockList
+from data.rights.reasons import BLOCKED, OPTED_OUT, ROBOTS_TXT, first_reasons
+from data.rights.reasons import Reasons as ListReasons
+
+Reasons = list[str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateRules:
+    """What `select` applies.
+
+    Attributes:
+        blocked: files of blocked domains and addresses.
+        opted_out: files of domains and addresses whose owners opted out.
+        languages: whether a page whose combined language is another one leaves.
+        least_share: least share of a page's characters in its language; 0 for none.
+        benchmarks: whether pages that share text with a benchmark leave.
+        quality: thresholds of each language; None if quality does not decide.
+        masked: kinds of personal data that are masked in the pages that stay.
+    """
+
+    blocked: tuple[str, ...]
+    opted_out: tuple[str, ...]
+    languages: bool
+    least_share: float
+    benchmarks: bool
+    quality: Mapping[str, Thresholds] | None
+    masked: tuple[str, ...]
+
+
+def reasons(
+    urls: Sequence[str],
+    scores: pa.Table,
+    language: str,
+    rules: LateRules,
+    disallowed: Iterable[bool],
+) -> Reasons:
+    """Returns each page's reason to leave, or None.
+
+    Args:
+        urls: addresses of the pages of one file.
+        scores: their scores, row by row.
+        language: language of the file.
+        rules: rules to apply.
+        disallowed: whether robots.txt disallows each page.
+    """
+    found: list[Reasons] = [
+        listed(rules.blocked, BLOCKED).refused(urls),
+        listed(rules.opted_out, OPTED_OUT).refused(urls),
+        [ROBOTS_TXT if one else None for one in disallowed],
+        language_reasons(scores, language, rules),
+    ]
+    if rules.benchmarks:
+        found.append(
+            ["benchmark_text" if one else None for one in scores["benchmarks"].to_pylist()]
+        )
+    if rules.quality is not None and language in rules.quality:
+        (batch,) = scores.combine_chunks().to_batches() or [None]
+        found.append(decisions.reasons(batch, rules.quality[language]) if batch else [])
+    return first_reasons(*found)
+
+
+@functools.lru_cache(maxsize=4)
+def listed(paths: tuple[str, ...], reasons: ListReasons) -> BlockList:
+    """Returns the entries of lists, read once per worker.
+
+    Raises:
+        DataError: if a list does not exist, is damaged, or has no entry.
+    """
+    return BlockList.read(paths, reasons)
+
+
+def language_reasons(scores: pa.Table, language: str, rules: LateRules) -> Reasons:
+    """Returns why pages leave by their language, which the combined identifiers decided."""
+    if not rules.languages or language == UNDETERMINED:
+        return [None] * len(scores)
+    combined = scores["combined_language"].to_pylist()
+    shares = scores["language_share"].to_pylist()
+    return [
+        _language_reason(one, share, language, rules.least_share)
+        for one, share in zip(combined, shares, strict=True)
+    ]
+
+
+def _language_reason(combined: str, share: float | None, language: str, least: float) -> str | None:
+    if combined == NO_LANGUAGE:
+        return "not_a_language"
+    if combined != language:
+        return "other_language"
+    return "mixed_languages" if share is not None and share < least else None

@@ -1,0 +1,137 @@
+"""robots.txt: a round in which pages and the files of their hosts meet, by host.
+
+Shards are the files of the corpus, and after them the files with robots.txt. A page's shard sends
+the addresses of each host, a file's shard the text of each host; both go to the partition of the
+host's hash. So a worker holds the hosts of one partition, however large the crawl is.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+from jaxtyping import Bool
+
+from data.rights.hosts import host_of
+from data.rights.robots import refused_by
+from data.rights.robots_files import Robots, read_robots
+from data.stores.files import join_path, local_copy
+from data.stores.parquet_files import sentences_for
+from pipeline.beam.waves import Wave, Waves
+from pipeline.beam.workspace import Workspace
+from pipeline.corpus.all_files import CorpusFile
+
+ROWS = pa.schema([("row", pa.int64())])
+PAGES_PER_PARTITION = 100_000  # some 10 MB of addresses, and the robots.txt of their hosts
+
+
+class Part(msgspec.Struct, array_like=True):
+    """What a shard sends to a partition.
+
+    Attributes:
+        addresses: rows and addresses of pages, by host.
+        robots: newest robots.txt of the shard, by host.
+    """
+
+    addresses: dict[str, list[tuple[int, str]]] = {}
+    robots: dict[str, Robots] = {}
+
+    def add_robots(self, found: Iterable[Robots]) -> None:
+        """Adds robots.txt files, of which the newest of each host stays."""
+        for one in found:
+            self.robots[one.host] = max(one, self.robots.get(one.host, one))
+
+
+@dataclass(frozen=True)
+class AskRobots:
+    """Collects the rows of the pages that their host's robots.txt disallows.
+
+    Attributes:
+        workspace: workspace of the job.
+        corpus: corpus that is selected from.
+        robots: files with robots.txt.
+        agent: name of the robot.
+        partitions: number of hash partitions.
+    """
+
+    workspace: Workspace
+    corpus: str
+    robots: tuple[str, ...]
+    agent: str
+    partitions: int
+
+    step = "robots"
+
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields what a file sends to each partition."""
+        files = self.workspace.shards(list[CorpusFile])
+        parts: dict[int, Part] = defaultdict(lambda: Part({}, {}))
+        if shard < len(files):
+            for row, url in enumerate(_urls(join_path(self.corpus, files[shard].name))):
+                host = host_of(url)
+                parts[self._partition(host)].addresses.setdefault(host, []).append((row, url))
+        else:
+            for one in read_robots(self.robots[shard - len(files)]):
+                parts[self._partition(one.host)].add_robots([one])
+        for partition in sorted(parts.keys() & set(range(*wave))):
+            yield partition, msgspec.msgpack.encode(parts[partition])
+
+    def compare(
+        self, partition: int, parts: Iterable[tuple[int, bytes]]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Yields the rows of each file that are disallowed."""
+        asked: list[tuple[int, Part]] = []
+        known = Part({}, {})
+        for shard, part in parts:
+            found = msgspec.msgpack.decode(part, type=Part)
+            known.add_robots(found.robots.values())
+            if found.addresses:
+                asked.append((shard, found))
+        for shard, part in sorted(asked, key=lambda one: one[0]):
+            rows = [
+                row
+                for host, pages in part.addresses.items()
+                for row in disallowed_pages(known.robots.get(host), pages, self.agent)
+            ]
+            yield shard, np.array(sorted(rows), "<i8").tobytes()
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes the rows of a file that are disallowed."""
+        rows = np.concatenate(
+            [np.empty(0, "<i8"), *(np.frombuffer(one, "<i8") for one in verdicts.values())]
+        )
+        path = wave.verdict(self.workspace, self.step, shard)
+        with self.workspace.publish(path) as unfinished:
+            pq.write_table(pa.table([np.sort(rows)], ROWS), unfinished)
+
+    def _partition(self, host: str) -> int:
+        return xxhash.xxh3_64_intdigest(host.encode()) % self.partitions
+
+
+def disallowed_pages(
+    robots: Robots | None, pages: Sequence[tuple[int, str]], agent: str
+) -> Iterator[int]:
+    """Yields the rows of a host's pages that its robots.txt disallows."""
+    why = refused_by(robots, [url for _, url in pages], agent)
+    return (row for (row, _), reason in zip(pages, why, strict=True) if reason)
+
+
+def disallowed_rows(
+    workspace: Workspace, shard: int, waves: Waves, pages: int
+) -> Bool[np.ndarray, " pages"]:
+    """Returns which pages of a file are disallowed."""
+    outside = np.zeros(pages, bool)
+    for wave in waves.all():
+        path = wave.verdict(workspace, AskRobots.step, shard)
+        with sentences_for(path), local_copy(path) as here:
+            outside[pq.read_table(here)["row"].to_numpy()] = True
+    return outside
+
+
+def _urls(path: str) -> Iterator[str]:
+    with sentences_for(path), local_copy(path) as here:
+        yield from pq.read_table(here, columns=["url"])["url"].to_pylist()

@@ -1,0 +1,139 @@
+"""The step of `select`: each work item writes the kept and the rejected pages of one file.
+
+The files have the names and the order of the corpus that is selected from, so a page is found again
+in the same place. A work item that is done twice writes the same bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data.corpus_manifest import interval
+from data.errors import DataError
+from data.privacy.personal_data import masked
+from data.reading.page_table import REJECTED
+from data.stores.files import join_path, local_copy
+from data.stores.parquet_files import sentences_for
+from pipeline.beam.counted import Counts
+from pipeline.beam.waves import NO_WAVES, Waves
+from pipeline.beam.workspace import Workspace
+from pipeline.corpus import all_files
+from pipeline.corpus.all_files import CorpusFile
+from pipeline.selection.late_rules import LateRules, reasons
+from pipeline.selection.robots import disallowed_rows
+
+
+@dataclass(frozen=True)
+class SelectFile:
+    """Writes what a file of a corpus becomes.
+
+    Attributes:
+        workspace: workspace of the job.
+        corpus: corpus that is selected from.
+        scores: directory of its scores.
+        rules: rules that decide.
+        robots: waves in which addresses were compared with robots.txt; None if they were not.
+    """
+
+    workspace: Workspace
+    corpus: str
+    scores: str
+    rules: LateRules
+    robots: Waves | None
+
+    step = "select"
+
+    def __call__(self, number: int) -> Counts:
+        """Writes one file."""
+        file = self.workspace.shards(list[CorpusFile])[number]
+        pages, scores = _read(self.corpus, file), _read(self.scores, file)
+        if len(pages) != len(scores):
+            raise DataError(
+                f"{self.scores}/{file.name} should have a row for each of {len(pages)} pages and "
+                f"has {len(scores)}; run score again into another directory."
+            )
+        disallowed = disallowed_rows(self.workspace, number, self.robots or NO_WAVES, len(pages))
+        urls = pages["url"].to_pylist()
+        why = reasons(urls, scores, file.language, self.rules, disallowed)
+        counts, reason = Counts(), pa.array(why, pa.string())
+        keep = reason.is_null()
+        kept = self._masked(pages.filter(keep), scores.filter(keep), file.language, counts)
+        gone = pages.append_column("reason", reason).filter(reason.is_valid())
+        count_kept(counts, file.language, kept)
+        count_gone(counts, file.language, gone)
+        self._write(file.name, kept)
+        if len(gone):
+            name = file.name.removeprefix(all_files.PAGES)
+            self._write(f"{all_files.REJECTED}{name}", gone.select(REJECTED.names).cast(REJECTED))
+        return counts
+
+    def _masked(self, pages: pa.Table, scores: pa.Table, code: str, counts: Counts) -> pa.Table:
+        """Returns the pages with their personal data masked, and counts it by kind."""
+        kinds = self.rules.masked
+        if not kinds or not len(pages):
+            return pages
+        spans = scores["personal_data"].combine_chunks()
+        for kind, number in _values(spans.flatten().field("kind")):
+            if kind in kinds:
+                counts.add("masked", code, kind, number)
+        at = pages.schema.get_field_index("text")
+        field = pages.schema.field(at)
+        texts = masked(pages["text"].to_pylist(), spans, kinds)
+        return pages.set_column(at, field, pa.array(texts, field.type))
+
+    def _write(self, name: str, table: pa.Table) -> None:
+        with self.workspace.publish(join_path(self.workspace.out, name)) as unfinished:
+            pq.write_table(table, unfinished, compression="zstd")
+
+
+def count_kept(counts: Counts, language: str, pages: pa.Table) -> None:
+    """Counts pages that stay: by split, characters, and probability of their language."""
+    for split, number in _values(pages["split"]):
+        counts.add("kept", language, split, number)
+    counts.add("characters", language, "", characters(pages))
+    for probability in pages["language_probability"].to_pylist():
+        counts.add("confidence", language, interval(probability))
+
+
+def count_gone(counts: Counts, language: str, pages: pa.Table) -> None:
+    """Counts pages that leave, by reason, and what leaves with them."""
+    for reason, number in _values(pages["reason"]):
+        counts.add("rejected", language, reason, number)
+        of_reason = pages.filter(pc.call_function("equal", [pages["reason"], reason]))
+        counts.add("rejected_characters", language, reason, characters(of_reason))
+        size = _summed("binary_length", of_reason)
+        counts.add("rejected_bytes", language, reason, size)
+    count_lost(counts, language, pages)
+
+
+def count_lost(counts: Counts, language: str, pages: pa.Table) -> None:
+    """Counts what no page has after these left: their lines, and their near-duplicates."""
+    lines = sum(text.count("\n") + 1 for text in pages["text"].to_pylist())
+    counts.add("lines_gone", language, "", lines)
+    if "cluster_size" in pages.schema.names:
+        sizes: Sequence[int] = pages["cluster_size"].to_pylist()
+        counts.add("copies_gone", language, "", sum(sizes) - len(sizes))
+
+
+def characters(pages: pa.Table) -> int:
+    """Returns the number of characters in all texts."""
+    return _summed("utf8_length", pages)
+
+
+def _summed(length: str, pages: pa.Table) -> int:
+    lengths = pc.call_function(length, [pages["text"]])
+    return pc.call_function("sum", [lengths]).as_py() or 0
+
+
+def _values(column: pa.ChunkedArray | pa.Array) -> list[tuple[str, int]]:
+    counted = column.value_counts().to_pylist()
+    return [(one["values"], one["counts"]) for one in counted]
+
+
+def _read(directory: str, file: CorpusFile) -> pa.Table:
+    path = join_path(directory, file.name)
+    with sentences_for(path), local_copy(path) as here:
+        return pq.read_table(here)

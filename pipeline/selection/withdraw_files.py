@@ -1,0 +1,88 @@
+"""The two steps of `withdraw`: pages of listed sites are counted, then files are written without.
+
+Counts are recorded before a file changes. So a killed job counts each page once: the second step
+may be repeated, as it removes what is still there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool
+
+from data.rights.hosts import host_of
+from data.rights.reasons import BLOCKED
+from data.stores.files import join_path, local_copy
+from data.stores.parquet_files import sentences_for
+from data.stores.ranges import open_ranges
+from pipeline.beam.counted import Counts, CountsRecord
+from pipeline.beam.workspace import Workspace
+from pipeline.corpus.all_files import PAGES, CorpusFile
+from pipeline.selection.late_rules import listed
+from pipeline.selection.select_files import count_kept, count_lost
+
+
+@dataclass(frozen=True)
+class FindSites:
+    """Counts the pages of listed sites in one file; text is read only where there are any."""
+
+    workspace: Workspace
+    corpus: str
+    sites: tuple[str, ...]
+
+    step = "find"
+
+    def __call__(self, number: int) -> Counts:
+        """Counts one file."""
+        file, counts = self.workspace.shards(list[CorpusFile])[number], Counts()
+        path = join_path(self.corpus, file.name)
+        with sentences_for(path), open_ranges(path) as source:
+            urls = pq.read_table(source, columns=["url"])["url"].to_pylist()
+        of_sites = rows_of(urls, self.sites)
+        if of_sites.any():
+            with sentences_for(path), local_copy(path) as here:
+                gone = pq.read_table(here).filter(pa.array(of_sites))
+            self._count(file, gone, counts)
+        return counts
+
+    def _count(self, file: CorpusFile, gone: pa.Table, counts: Counts) -> None:
+        if file.name.startswith(f"{PAGES}/"):
+            count_kept(counts, file.language, gone)
+            count_lost(counts, file.language, gone)
+        else:
+            for reason in gone["reason"].to_pylist():
+                counts.add("rejected", file.language, reason)
+        for url in gone["url"].to_pylist():
+            counts.add("hosts", "", host_of(url))
+        counts.add("files", "", "")
+
+
+@dataclass(frozen=True)
+class RemoveSites:
+    """Writes a file without the pages of listed sites, if it has any."""
+
+    workspace: Workspace
+    corpus: str
+    sites: tuple[str, ...]
+
+    step = "remove"
+
+    def __call__(self, number: int) -> Counts:
+        """Writes one file."""
+        file = self.workspace.shards(list[CorpusFile])[number]
+        path = join_path(self.corpus, file.name)
+        if self.workspace.record(FindSites.step, number, CountsRecord).counts:
+            with sentences_for(path), local_copy(path) as here:
+                pages = pq.read_table(here)
+            of_sites = rows_of(pages["url"].to_pylist(), self.sites)
+            stay = pages.filter(pa.array(~of_sites))
+            with self.workspace.publish(path) as unfinished:
+                pq.write_table(stay, unfinished, compression="zstd")
+        return Counts()
+
+
+def rows_of(urls: list[str], sites: tuple[str, ...]) -> Bool[np.ndarray, " pages"]:
+    """Returns which addresses the lists name."""
+    found = listed(sites, BLOCKED).refused(urls)
+    return np.array([one is not None for one in found], bool)

@@ -1,0 +1,57 @@
+"""The manifest of a corpus after a withdrawal."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.beam.counted import Counts
+
+MOST_HOSTS = 1000  # hosts in the manifest, those with the most pages
+
+
+def manifest_without(
+    manifest: Mapping[str, Any], counts: Counts, entry: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the manifest with the counts of withdrawn pages subtracted, and one more entry.
+
+    Args:
+        manifest: manifest before the withdrawal.
+        counts: counts of the withdrawn pages.
+        entry: what identifies the withdrawal.
+    """
+    languages = {
+        code: _language(dict(one), code, counts) for code, one in manifest["languages"].items()
+    }
+    hosts = Counter(counts.details("hosts", "")).most_common(MOST_HOSTS)
+    described = {
+        **entry,
+        "files": counts.number("files", ""),
+        "hosts": dict(sorted(hosts)),
+        "languages": {code: found for code in languages if (found := _withdrawn(code, counts))},
+    }
+    withdrawals = [*manifest.get("withdrawals", []), described]
+    return {**manifest, "languages": languages, "withdrawals": withdrawals}
+
+
+def _language(entry: dict[str, Any], code: str, counts: Counts) -> dict[str, Any]:
+    kept = counts.details("kept", code)
+    entry["kept"] -= sum(kept.values())
+    entry["held_out"] -= kept.get("validation", 0)
+    entry["characters"] -= counts.number("characters", code)
+    for field in ("rejected", "confidence"):
+        left = Counter(entry.get(field, {}))
+        left.subtract(counts.details(field, code))
+        entry[field] = {name: number for name, number in left.items() if number}
+    return entry
+
+
+def _withdrawn(code: str, counts: Counts) -> dict[str, Any]:
+    """Returns the numbers of a language's withdrawn pages; empty if there are none."""
+    found = {
+        "kept": counts.number("kept", code),
+        "rejected": counts.number("rejected", code),
+        "characters": counts.number("characters", code),
+        "lines_gone": counts.number("lines_gone", code),
+        "copies_gone": counts.number("copies_gone", code),
+    }
+    return found if any(found.values()) else {}

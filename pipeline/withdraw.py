@@ -1,0 +1,179 @@
+"""`mswitch withdraw`: removes domains or pages from a corpus, in place.
+
+Only files that hold such a page are written again, each by an atomic rename; of the others only
+the addresses are read. Rejected pages are removed too, as their text lies in the corpus. The
+manifest records the reason, the hosts, and the numbers of pages, lines and near-duplicates that
+are gone. Nothing comes back that these pages had won from others (one page per line and address).
+Scores of the corpus belong to its former rows, and `select` refuses them.
+
+The same command again after a kill finishes the withdrawal; another one waits until it is finished.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from data.errors import DataError
+from data.rights.reasons import BLOCKED
+from data.stores.digests import digest_of_contents, digest_of_value
+from data.stores.files import absolute, directories_in, join_path
+from data.stores.json_files import read_json, write_json
+from pipeline.arguments import Withdraw
+from pipeline.artifacts.claims import MANIFEST, digest_of_manifest
+from pipeline.artifacts.intent import Intent, Reading, files_of
+from pipeline.artifacts.output_lock import output_lock
+from pipeline.beam import job
+from pipeline.beam.counted import Counts, CountsRecord
+from pipeline.beam.options import check_workers_reach, pipeline_options
+from pipeline.beam.store_options import use_store_options
+from pipeline.beam.work_items import DoWork, WorkNumbers
+from pipeline.beam.workspace import SCRATCH, WORK, Workspace, clear
+from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
+from pipeline.corpus.data_card import write_cards
+from pipeline.corpus.manifests import read_corpus
+from pipeline.errors import ArtifactError
+from pipeline.selection.late_rules import listed
+from pipeline.selection.withdraw_files import FindSites, RemoveSites
+from pipeline.selection.withdrawn import manifest_without
+from pipeline.terminal import Terminal, print_end
+
+STAGE = "withdraw"
+FOLDER = "withdrawal"  # of the workspace: `work` itself belongs to the corpus's own command
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithdrawRequest:
+    """A job whose arguments passed all checks.
+
+    Attributes:
+        options: options of the Beam job.
+        corpus: directory of the corpus, as every process resolves it.
+        files: its files, rejected pages included.
+        sites: lists of domains and addresses.
+        intent: what the job would do.
+    """
+
+    options: PipelineOptions
+    corpus: str
+    files: list[CorpusFile]
+    sites: tuple[str, ...]
+    intent: Intent
+
+
+def resolved(arguments: Withdraw) -> WithdrawRequest:
+    """Returns the job that the arguments name.
+
+    Raises:
+        ArtifactError: if there is no such corpus, or the reason is empty.
+        DataError: if workers do not reach it, or a list is damaged.
+    """
+    if not arguments.reason.strip():
+        raise ArtifactError("withdraw was given an empty --reason; say why, for the manifest.")
+    options = pipeline_options(arguments.beam)
+    use_store_options(options)
+    check_workers_reach(options, [arguments.corpus, *arguments.sites])
+    pages = sum(entry.kept for entry in read_corpus(arguments.corpus).languages.values())
+    files = corpus_files(arguments.corpus, (PAGES, REJECTED))
+    size, sites = sum(file.size for file in files), tuple(map(absolute, arguments.sites))
+    entries = listed(sites, BLOCKED)  # refused here, not by a worker
+    holds = f"{len(entries.domains):,} domains and {len(entries.urls):,} addresses"
+    intent = Intent(
+        stage=STAGE,
+        reads=[
+            Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
+            files_of("lists", " ".join(arguments.sites), arguments.sites, holds),
+        ],
+        writes=f"the files that hold a listed page, and {MANIFEST}",
+        out=None,
+        work=f"addresses of {pages:,} pages and of the rejected ones",
+    )
+    return WithdrawRequest(
+        options=options,
+        corpus=absolute(arguments.corpus),
+        files=files,
+        sites=sites,
+        intent=intent,
+    )
+
+
+def intents(arguments: Withdraw) -> list[Intent]:
+    """Returns what the command would do."""
+    return [resolved(arguments).intent]
+
+
+def run(arguments: Withdraw) -> None:
+    """Removes the pages, and records it in the manifest."""
+    request, console = resolved(arguments), Terminal(stderr=True, highlight=False)
+    with output_lock(arguments.corpus, STAGE):
+        workspace = begin(request, arguments)
+        with console.status(f"withdraw: {len(request.files)} files"):
+            remove_sites(request, workspace)
+        records = workspace.records(FindSites.step, len(request.files), CountsRecord)
+        counts = Counts.total(records)
+        pages = sum(n for (kind, _, _), n in counts.counts.items() if kind == "hosts")
+        if pages:
+            path = join_path(request.corpus, MANIFEST)
+            entry = {"key": workspace.key, "reason": arguments.reason, "sites": arguments.sites}
+            body = manifest_without(read_json(path, dict[str, Any]), counts, entry)
+            write_cards(request.corpus, body, body["settings"].get("license"))
+            write_json(path, body)
+        clear(workspace.out)
+        files = counts.number("files", "")
+        print_end(
+            STAGE, f"{pages:,} pages removed from {files} of {len(request.files)} files", (), ""
+        )
+
+
+def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:
+    """Returns the workspace of the withdrawal, with the list of files for its workers.
+
+    Raises:
+        ArtifactError: if another withdrawal was interrupted.
+    """
+    out = join_path(request.corpus, FOLDER)
+    done = {one["key"] for one in withdrawals(request.corpus)}
+    left = [one for one in directories_in(join_path(out, WORK)) if one not in (SCRATCH, *done)]
+    workspace = Workspace(out, key_of(request, arguments))
+    if others := [one for one in left if one != workspace.key]:
+        raise ArtifactError(
+            f"{arguments.corpus} holds an unfinished withdrawal ({others[0]}) with other lists or "
+            "another reason; run that command again first."
+        )
+    if not left:
+        clear(out)
+    workspace.write_shards(request.files)
+    return workspace
+
+
+def key_of(request: WithdrawRequest, arguments: Withdraw) -> str:
+    """Returns the digest of what finished files of one withdrawal have in common.
+
+    The sizes of files are left out, as files change on the way.
+    """
+    lists = [digest_of_contents(one) for one in request.sites]
+    names = [file.name for file in request.files]
+    manifest = digest_of_manifest(request.corpus)
+    return digest_of_value((lists, arguments.reason, names, manifest))[:16]
+
+
+def withdrawals(corpus: str) -> list[Mapping[str, Any]]:
+    """Returns the finished withdrawals of a corpus, as its manifest records them.
+
+    Raises:
+        DataError: if the manifest is damaged.
+    """
+    found = read_json(join_path(corpus, MANIFEST), dict[str, Any]).get("withdrawals", [])
+    if not isinstance(found, list):
+        raise DataError(f"{corpus}/{MANIFEST} should list withdrawals and does not; restore it.")
+    return found
+
+
+def remove_sites(request: WithdrawRequest, workspace: Workspace) -> None:
+    """Runs the job: counts, then writes, every file that is not finished."""
+    find = FindSites(workspace, request.corpus, request.sites)
+    remove = RemoveSites(workspace, request.corpus, request.sites)
+    with job.running(request.options) as pipeline:
+        numbers = pipeline | WorkNumbers(len(request.files))
+        _ = numbers | "Find" >> DoWork(find) | "Remove" >> DoWork(remove)

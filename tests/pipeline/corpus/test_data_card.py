@@ -1,0 +1,83 @@
+"""The card of a corpus: what a hub reads of it, and the numbers in its table."""
+
+import json
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from huggingface_hub import DatasetCard
+
+from data.reading.page_table import WRITTEN
+from pipeline.corpus.data_card import METADATA, README, size_category, write_cards
+
+CODES = {"iw": "heb", "ru-Latn": "rus", "sw": "swa"}
+SPLITS = {"train": 3, "validation": 2}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A corpus of three languages, and pages of none."""
+    languages = {}
+    for code in (*CODES, "und"):
+        for split, count in SPLITS.items():
+            rows = [
+                dict.fromkeys(WRITTEN.names, "x")
+                | {"language": code, "split": split, "language_probability": 0.5}
+                for _ in range(count)
+            ]
+            path = tmp_path / "pages" / code / f"{split}-00000-of-00001.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.Table.from_pylist(rows, WRITTEN), path)
+        languages[code] = {
+            "kept": 5,
+            "held_out": 2,
+            "characters": 5,
+            "rejected": {"too_short": 15} if code == "sw" else {},
+        }
+    body = {
+        "languages": languages,
+        "rules": {"name": "none", "differences_from_mc4": ["Nothing is judged."]},
+    }
+    write_cards(str(tmp_path), body, "odc-by")
+    return tmp_path
+
+
+def test_a_hub_reads_the_header(corpus):
+    header = DatasetCard.load(corpus / README).data
+    assert header.language == sorted(CODES.values())
+    assert header.license == "odc-by"
+    assert header.size_categories == ["n<1K"]
+
+
+def test_datasets_loads_one_language_with_both_splits(corpus, tmp_path):
+    read = datasets.load_dataset(str(corpus), "iw", cache_dir=str(tmp_path / "cache"))
+    assert {split: len(rows) for split, rows in read.items()} == SPLITS
+    assert set(read["train"]["language"]) == {"iw"}
+
+
+def test_the_table_counts_each_language(corpus):
+    text = (corpus / README).read_text(encoding="utf-8")
+    assert "| sw | 5 | 2 | 5 | 75.0% | too_short 15 |" in text.splitlines()
+    assert "20 web pages" in text
+
+
+def test_metadata_names_each_languages_files(corpus):
+    found = json.loads((corpus / METADATA).read_text(encoding="utf-8"))
+    assert [one["@id"] for one in found["recordSet"]] == list(CODES)
+    for one in found["distribution"]:
+        assert list(corpus.glob(one["includes"]))
+
+
+def test_without_a_declared_licence_the_card_says_unknown(corpus):
+    body = {"languages": {}, "rules": {"name": "none", "differences_from_mc4": []}}
+    write_cards(str(corpus), body, None)
+    assert DatasetCard.load(corpus / README).data.license == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("pages", "name"),
+    [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**9, "1B<n<10B"), (10**11, "n>100B")],
+)
+def test_sizes_have_the_hubs_names(pages, name):
+    assert size_category(pages) == name

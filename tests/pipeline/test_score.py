@@ -1,0 +1,115 @@
+"""`mswitch score`: a row per page, beside each file of a corpus."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from small_corpora import texts_of, write_corpus
+
+from data.language_id import language_columns
+from data.privacy.personal_data import personal_data
+from data.quality.signals import signals
+from data.quality.thresholds import derived, histograms
+from pipeline import cli
+from pipeline.arguments import Score
+from pipeline.artifacts.claims import MANIFEST
+from pipeline.errors import ArtifactError
+from pipeline.score import run
+from pipeline.scoring import score_files
+from pipeline.scoring.manifest import read_scores, thresholds_of
+from pipeline.scoring.score_files import ScoreFile
+
+PAGES = 7
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A corpus of three languages, one without spaces; one page has an address."""
+    texts = {code: texts_of(code, PAGES) for code in ("en", "ja", "sw")}
+    texts["en"][1] += "\nWrite to someone@firm.co.ke."
+    return write_corpus(tmp_path_factory.mktemp("score") / "corpus", texts)
+
+
+@pytest.fixture(scope="module")
+def scores(corpus):
+    """Its scores."""
+    out = corpus.with_name("scores")
+    run(Score(corpus=str(corpus), out=str(out)))
+    return out
+
+
+def tables(directory):
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted((directory / "pages").rglob("*.parquet"))
+    }
+
+
+def test_each_file_has_a_table_with_a_row_per_page(corpus, scores):
+    names = {str(path.relative_to(corpus)) for path in corpus.glob("pages/*/*.parquet")}
+    assert set(tables(scores)) == names
+    for name in names:
+        pages, found = pq.read_table(corpus / name), pq.read_table(scores / name)
+        assert len(pages) == len(found)
+        texts, code = pages["text"].to_pylist(), name.split("/")[1]
+        for row, text in enumerate(texts):  # one by one: a batch's rows do not mix
+            expected = signals([text], code).to_pylist()[0]
+            expected |= language_columns.columns([text]).to_pylist()[0]
+            expected["personal_data"] = personal_data([text], code).to_pylist()[0]
+            expected["benchmarks"] = []
+            assert found.slice(row, 1).to_pylist()[0] == expected
+
+
+def test_thresholds_are_derived_from_all_pages_of_a_language(corpus, scores):
+    counts = {}
+    for code in ("en", "ja", "sw"):
+        tables = [pq.read_table(path) for path in corpus.glob(f"pages/{code}/*.parquet")]
+        texts = [text for table in tables for text in table["text"].to_pylist()]
+        counts[code] = histograms(signals(texts, code))
+    found = read_scores(str(scores)).languages
+    assert {code: entry.thresholds for code, entry in found.items()} == derived(counts)
+    assert {entry.pages for entry in found.values()} == {PAGES}
+
+
+def test_batches_do_not_change_the_scores(corpus, scores, tmp_path, monkeypatch):
+    monkeypatch.setattr(score_files, "PAGES_AT_ONCE", 2)
+    run(Score(corpus=str(corpus), out=str(tmp_path / "again")))
+    assert tables(tmp_path / "again") == tables(scores)
+
+
+def test_killed_scores_go_on_and_finished_files_are_not_read_again(
+    corpus, scores, tmp_path, monkeypatch
+):
+    out, work, done = tmp_path / "killed", ScoreFile.__call__, []
+
+    def killed(step, number):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(number)
+        return work(step, number)
+
+    monkeypatch.setattr(ScoreFile, "__call__", killed)
+    with pytest.raises(BaseException):  # noqa: B017, PT011, Beam may wrap it
+        run(Score(corpus=str(corpus), out=str(out)))
+    first = set(done)
+    done.clear()
+    monkeypatch.setattr(
+        ScoreFile, "__call__", lambda step, number: (done.append(number), work(step, number))[1]
+    )
+    run(Score(corpus=str(corpus), out=str(out)))
+    assert not first & set(done)
+    assert tables(out) == tables(scores)
+    manifests = [json.loads((one / MANIFEST).read_text()) for one in (out, scores)]
+    assert manifests[0] == manifests[1]
+
+
+def test_inspect_checks_the_rows(scores, tmp_path, capsys):
+    assert cli.run(["inspect", str(scores)]) == 0
+    assert "as many rows" in capsys.readouterr().out
+
+
+def test_quality_names_a_directory_or_a_word(scores, tmp_path):
+    manifest = read_scores(str(scores))
+    assert thresholds_of("none", manifest) is None
+    with pytest.raises(ArtifactError, match="is no directory"):
+        thresholds_of("strict", manifest)

@@ -1,0 +1,211 @@
+"""`mswitch select`: late rules keep or reject each page, and all of it is counted."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from protego import Protego
+from small_corpora import rows_in, texts_of, write_corpus
+
+from data.languages import NO_LANGUAGE
+from pipeline import cli
+from pipeline import select as select_command
+from pipeline.arguments import Score, Select
+from pipeline.artifacts.claims import MANIFEST
+from pipeline.corpus.manifests import read_corpus
+from pipeline.corpus.pages import training_pages
+from pipeline.errors import ArtifactError
+from pipeline.score import run as score
+from pipeline.selection.late_rules import LateRules, reasons
+
+PAGES = 10
+ROBOTS = "User-agent: *\nDisallow: /page/4\n"
+NO_RULES = LateRules(
+    blocked=(),
+    opted_out=(),
+    languages=False,
+    least_share=0.0,
+    benchmarks=False,
+    quality=None,
+    masked=(),
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A corpus of two languages; one page in Swahili is English, one has an address."""
+    texts = {code: texts_of(code, PAGES) for code in ("en", "sw")}
+    texts["sw"][2] = texts["en"][2].replace("number", "page")
+    texts["en"][1] += "\nWrite to someone@firm.co.ke or call nobody."
+    return write_corpus(tmp_path_factory.mktemp("select") / "corpus", texts)
+
+
+@pytest.fixture(scope="module")
+def scores(corpus):
+    """Its scores."""
+    out = corpus.with_name("scores")
+    score(Score(corpus=str(corpus), out=str(out)))
+    return out
+
+
+@pytest.fixture(scope="module")
+def asked(corpus, scores):
+    """Arguments with a list, robots.txt, languages and a mask."""
+    blocked, robots = corpus.with_name("blocked.txt"), corpus.with_name("robots.jsonl")
+    blocked.write_text("site2.en.example\nhttps://site0.sw.example/page/0\n", encoding="utf-8")
+    lines = [{"host": f"site1.{code}.example", "robots": ROBOTS} for code in ("en", "sw")]
+    robots.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return Select(
+        corpus=str(corpus),
+        scores=str(scores),
+        out=str(corpus.with_name("selected")),
+        quality="none",
+        blocked=(str(blocked),),
+        robots=(str(robots),),
+        mask=("email",),
+    )
+
+
+@pytest.fixture(scope="module")
+def selected(asked, corpus):
+    """The selected corpus."""
+    select_command.run(asked)
+    return corpus.with_name("selected")
+
+
+def expected_reason(row):
+    host, page = row["url"].split("/")[2], row["url"].rsplit("/", 1)[1]
+    if host == "site2.en.example":
+        return "blocked_domain"
+    if row["url"] == "https://site0.sw.example/page/0":
+        return "blocked_url"
+    if host.startswith("site1.") and page == "4":
+        return "robots_txt"
+    return "other_language" if (row["language"], page) == ("sw", "2") else None
+
+
+def test_each_page_is_kept_or_has_its_reason(corpus, selected):
+    before = rows_in(corpus)
+    kept, gone = rows_in(selected), rows_in(selected, "rejected")
+    assert [row["url"] for row in kept] == [
+        row["url"] for row in before if expected_reason(row) is None
+    ]
+    assert {row["url"]: row["reason"] for row in gone} == {
+        row["url"]: reason for row in before if (reason := expected_reason(row))
+    }
+    texts = {row["url"]: row["text"] for row in before}
+    assert all(row["text"] == texts[row["url"]] for row in gone)
+
+
+def test_only_masked_text_differs(corpus, selected):
+    texts = {row["url"]: row["text"] for row in rows_in(corpus)}
+    changed = [row for row in rows_in(selected) if row["text"] != texts[row["url"]]]
+    assert [row["url"] for row in changed] == ["https://site0.en.example/page/1"]
+    assert "someone@firm" not in changed[0]["text"]
+    languages = read_corpus(selected).languages
+    assert {code: entry.masked for code, entry in languages.items()} == {
+        "en": {"email": 1},
+        "sw": {},
+    }
+
+
+def test_the_manifest_counts_the_rows(selected):
+    kept, gone = rows_in(selected), rows_in(selected, "rejected")
+    for code, entry in read_corpus(selected).languages.items():
+        here = [row for row in kept if row["language"] == code]
+        away = [row for row in gone if row["language"] == code]
+        assert entry.kept == len(here)
+        assert entry.held_out == sum(row["split"] == "validation" for row in here)
+        assert entry.characters == sum(len(row["text"]) for row in here)
+        assert entry.rejected == Counter(row["reason"] for row in away)
+        sizes, weights = Counter(), Counter()
+        for row in away:
+            sizes[row["reason"]] += len(row["text"])
+            weights[row["reason"]] += len(row["text"].encode())
+        assert entry.rejected_characters == sizes
+        assert entry.rejected_bytes == weights
+        assert entry.lines_gone == sum(row["text"].count("\n") + 1 for row in away)
+    assert cli.run(["inspect", str(selected)]) == 0
+
+
+def test_later_stages_read_it_as_a_corpus(selected):
+    counts = Counter(row["language"] for row in rows_in(selected) if row["split"] == "train")
+    assert training_pages([str(selected)]) == counts
+
+
+def test_robots_are_asked_as_protego_answers(corpus, selected):
+    parsed = Protego.parse(ROBOTS)
+    for row in rows_in(corpus):
+        if ".site1." in row["url"].replace("//", "."):
+            disallowed = not parsed.can_fetch(row["url"], "CCBot")
+            assert disallowed == (expected_reason(row) == "robots_txt")
+
+
+def test_partitions_and_waves_do_not_change_the_outcome(asked, selected, tmp_path, monkeypatch):
+    monkeypatch.setattr(select_command, "PAGES_PER_PARTITION", 5)
+    select_command.run(replace(asked, out=str(tmp_path / "waves")))
+    assert rows_in(tmp_path / "waves") == rows_in(selected)
+    assert rows_in(tmp_path / "waves", "rejected") == rows_in(selected, "rejected")
+
+
+def test_the_same_command_again_does_nothing(asked, selected):
+    manifest = (selected / MANIFEST).read_bytes()
+    select_command.run(asked)
+    assert (selected / MANIFEST).read_bytes() == manifest
+    with pytest.raises(ArtifactError, match="other settings"):
+        select_command.run(replace(asked, quality="corpus"))
+
+
+def test_scores_of_another_corpus_are_refused(asked, tmp_path):
+    other = write_corpus(tmp_path / "other", {"en": texts_of("en", 3)})
+    with pytest.raises(ArtifactError, match="those of another corpus"):
+        select_command.run(replace(asked, corpus=str(other), out=str(tmp_path / "out")))
+
+
+def one_score(**columns):
+    """Returns scores of one page."""
+    row = {"combined_language": "sw", "language_share": 1.0, "benchmarks": []} | columns
+    return pa.Table.from_pylist([row])
+
+
+@pytest.mark.parametrize(
+    ("score_of_page", "rules", "reason"),
+    [
+        ({}, {"languages": True}, None),
+        ({"combined_language": "en"}, {"languages": True}, "other_language"),
+        ({"combined_language": NO_LANGUAGE}, {"languages": True}, "not_a_language"),
+        ({"combined_language": "en"}, {}, None),
+        ({"language_share": 0.4}, {"languages": True, "least_share": 0.5}, "mixed_languages"),
+        ({"language_share": None}, {"languages": True, "least_share": 0.5}, None),
+        ({"benchmarks": ["xnli"]}, {"benchmarks": True}, "benchmark_text"),
+        ({"benchmarks": ["xnli"]}, {}, None),
+    ],
+)
+def test_each_rule_has_its_reason(score_of_page, rules, reason):
+    found = reasons(
+        ["https://a.example/"],
+        one_score(**score_of_page),
+        "sw",
+        replace(NO_RULES, **rules),
+        [False],
+    )
+    assert found == [reason]
+
+
+def test_the_first_rule_counts(tmp_path):
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text("a.example\n")
+    rules = replace(NO_RULES, blocked=(str(blocked),), benchmarks=True)
+    scores = one_score(benchmarks=["xnli"])
+    assert reasons(["https://a.example/"], scores, "sw", rules, [True]) == ["blocked_domain"]
+    assert reasons(["https://b.example/"], scores, "sw", rules, [True]) == ["robots_txt"]
+    assert reasons(["https://b.example/"], scores, "sw", rules, [False]) == ["benchmark_text"]
+
+
+def test_files_of_selected_pages_are_parquet_with_the_same_columns(corpus, selected):
+    for path in corpus.glob("pages/*/*.parquet"):
+        there = pq.read_schema(selected / path.relative_to(corpus))
+        assert there.equals(pq.read_schema(path))

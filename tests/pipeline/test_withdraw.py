@@ -1,0 +1,125 @@
+"""`mswitch withdraw`: listed sites leave a corpus, and nothing else changes."""
+
+import json
+from collections import Counter
+
+import pytest
+from small_corpora import rows_in, texts_of, write_corpus
+
+from pipeline import cli
+from pipeline.arguments import Withdraw
+from pipeline.artifacts.claims import MANIFEST
+from pipeline.corpus.manifests import read_corpus
+from pipeline.errors import ArtifactError
+from pipeline.selection.withdraw_files import RemoveSites
+from pipeline.withdraw import FOLDER, run
+
+SITES = "site1.sw.example\nhttps://site0.en.example/page/1\nnobody.example\n"
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A corpus of two languages, three files each, ten pages each."""
+    return write_corpus(tmp_path / "corpus", {code: texts_of(code, 10) for code in ("en", "sw")})
+
+
+@pytest.fixture
+def sites(tmp_path):
+    """A list of one site and one page."""
+    path = tmp_path / "sites.txt"
+    path.write_text(SITES, encoding="utf-8")
+    return str(path)
+
+
+def is_listed(url: str) -> bool:
+    return url.startswith("https://site1.sw.example/") or url == "https://site0.en.example/page/1"
+
+
+def withdraw(corpus, sites, reason="a request of its owner"):
+    run(Withdraw(corpus=str(corpus), sites=(sites,), reason=reason))
+
+
+def files(corpus):
+    return {path: path.read_bytes() for path in corpus.rglob("*.parquet")}
+
+
+def test_listed_pages_are_gone_and_other_files_are_the_same(corpus, sites):
+    before, content = rows_in(corpus), files(corpus)
+    stay = [row for row in before if not is_listed(row["url"])]
+    withdraw(corpus, sites)
+    assert rows_in(corpus) == stay
+    assert len(before) - len(stay) == 4
+    changed = {path for path, was in content.items() if path.read_bytes() != was}
+    assert 0 < len(changed) < len(content)
+    assert not (corpus / FOLDER).exists() or not any((corpus / FOLDER).rglob("*.json"))
+
+
+def test_rejected_pages_of_a_listed_site_are_gone_too(corpus, tmp_path):
+    path = tmp_path / "sites.txt"
+    path.write_text("site3.en.example\n", encoding="utf-8")
+    assert len(rows_in(corpus, "rejected")) == 4
+    withdraw(corpus, str(path))
+    assert [row["language"] for row in rows_in(corpus, "rejected")] == ["sw", "sw"]
+    assert read_corpus(corpus).languages["en"].rejected == {}
+
+
+def test_the_manifest_counts_what_is_there_and_what_went(corpus, sites):
+    lost = [row for row in rows_in(corpus) if is_listed(row["url"])]
+    withdraw(corpus, sites)
+    rows = rows_in(corpus)
+    for code, entry in read_corpus(corpus).languages.items():
+        here = [row for row in rows if row["language"] == code]
+        assert entry.kept == len(here) == sum(entry.confidence.values())
+        assert entry.held_out == sum(row["split"] == "validation" for row in here)
+        assert entry.characters == sum(len(row["text"]) for row in here)
+    (told,) = json.loads((corpus / MANIFEST).read_text())["withdrawals"]
+    assert told["reason"] == "a request of its owner"
+    assert told["hosts"] == {"site0.en.example": 1, "site1.sw.example": 3}
+    assert {code: one["kept"] for code, one in told["languages"].items()} == Counter(
+        row["language"] for row in lost
+    )
+    lines = sum(row["text"].count("\n") + 1 for row in lost)
+    assert sum(one["lines_gone"] for one in told["languages"].values()) == lines
+    copies = sum(row["cluster_size"] - 1 for row in lost)
+    assert sum(one["copies_gone"] for one in told["languages"].values()) == copies
+    assert cli.run(["inspect", str(corpus)]) == 0
+
+
+def test_a_killed_withdrawal_goes_on_and_counts_each_page_once(
+    corpus, sites, monkeypatch, tmp_path
+):
+    whole = write_corpus(tmp_path / "whole", {code: texts_of(code, 10) for code in ("en", "sw")})
+    withdraw(whole, sites)
+    work, done = RemoveSites.__call__, []
+
+    def killed(step, number):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(number)
+        return work(step, number)
+
+    monkeypatch.setattr(RemoveSites, "__call__", killed)
+    with pytest.raises(BaseException):  # noqa: B017, PT011, Beam may wrap it
+        withdraw(corpus, sites)
+    monkeypatch.undo()
+    with pytest.raises(ArtifactError, match="unfinished withdrawal"):
+        withdraw(corpus, sites, "another reason")
+    withdraw(corpus, sites)
+    assert rows_in(corpus) == rows_in(whole)
+    found, expected = (json.loads((one / MANIFEST).read_text()) for one in (corpus, whole))
+    assert found["languages"] == expected["languages"]
+    for one in (found, expected):
+        del one["withdrawals"][0]["key"], one["withdrawals"][0]["sites"]
+    assert found["withdrawals"] == expected["withdrawals"]
+
+
+def test_again_there_is_nothing_to_remove(corpus, sites):
+    withdraw(corpus, sites)
+    manifest = (corpus / MANIFEST).read_bytes()
+    withdraw(corpus, sites)
+    assert (corpus / MANIFEST).read_bytes() == manifest
+
+
+def test_a_reason_is_needed(corpus, sites):
+    with pytest.raises(ArtifactError, match="empty --reason"):
+        withdraw(corpus, sites, " ")
