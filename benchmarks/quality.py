@@ -34,7 +34,7 @@ sys.path.append(str(ROOT / "parity"))  # datatrove's side of the comparison
 RESULT = ROOT / "benchmarks/results/quality.json"
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"
 ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
-TIMES, ROUNDS = (1, 2, 4), 3
+TIMES, ROUNDS = (1, 2, 4), 2
 Texts = dict[str, list[str]]
 
 
@@ -99,7 +99,7 @@ def kept(corpus: Path) -> Texts:
 
 
 def growth(texts: Texts) -> list[dict[str, Any]]:
-    """CPU seconds of all pages, of twice and of four times as many; the fastest of three rounds."""
+    """CPU seconds of all pages, of twice and of four times as many; the faster of two rounds."""
     from data.quality.decisions import reasons
     from data.quality.signals import signals
     from data.quality.thresholds import derived, histograms

@@ -56,11 +56,12 @@ def main() -> int:
     if not arguments.configs.is_dir():
         print(f"needs FineWeb2's files (--configs; {arguments.configs} is none)")
         return 0
-    pages = dict(pages_of(arguments.corpus, arguments.web, arguments.pages))
     rows, left_out = [], {}
-    for code in arguments.languages or sorted(pages):
+    for code, pages in pages_of(arguments.corpus, arguments.web, arguments.pages):
+        if arguments.languages and code not in arguments.languages:
+            continue
         try:
-            rows.append(compared(code, pages[code], arguments.configs))
+            rows.append(compared(code, pages, arguments.configs))
         except (ImportError, OSError, ValueError) as error:
             left_out[code] = str(error).split("\n")[0][:90]
             continue
@@ -78,14 +79,15 @@ def pages_of(corpus: Path, web: Path, most: int) -> Iterable[tuple[str, list[str
     for folder in sorted(corpus.iterdir()):
         if languages.find(folder.name) is None:
             continue
-        texts = [
-            json.loads(row)["text"]
-            for file in sorted(folder.glob("*.jsonl.gz"))
-            for row in gzip.decompress(file.read_bytes()).splitlines()
-        ]
         chosen = random.Random(0)
-        some = found[folder.name]
-        yield folder.name, sample(some, most, chosen) + sample(texts, most, chosen)
+        some = sample(found[folder.name], most, chosen)
+        yield folder.name, some + sample(texts_of(folder), most, chosen)
+
+
+def texts_of(folder: Path) -> list[str]:
+    files = sorted(folder.glob("*.jsonl.gz"))
+    rows = (row for file in files for row in gzip.decompress(file.read_bytes()).splitlines())
+    return [json.loads(row)["text"] for row in rows]
 
 
 def sample(texts: list[str], most: int, chosen: random.Random) -> list[str]:

@@ -77,6 +77,7 @@ def _cut_by_rules(around: "Around", cut: Cut, language: str) -> None:
     if language not in WHOLE_HYPHENS:
         _cut_possessives(around, cut, language in ENGLISH)
     cut[around.at[around.dots_before]] = False  # dots stay together
+    cut[around.at[_second_apostrophes(around)]] = False
 
 
 class Around:
@@ -245,6 +246,13 @@ def _reached(
     last_begin = np.maximum.accumulate(np.where(begins, index, -1))
     last_stop = np.maximum.accumulate(np.where(stops, index, -1))
     return last_begin > last_stop
+
+
+def _second_apostrophes(around: Around) -> Bool[np.ndarray, " marks"]:
+    """Returns the second one of exactly two apostrophes: they are one mark, as in wikis."""
+    one = around.code == ord("'")
+    again = one & ~around.first & (around.codes[np.maximum(around.at - 1, 0)] == ord("'"))
+    return again & ~np.append(again[1:], False) & ~np.append(False, again[:-1])
 
 
 def _cut_possessives(around: Around, cut: Cut, english: bool) -> None:

@@ -76,6 +76,7 @@ def pieces(run: str, language: str) -> list[str]:
             cuts.add(at - 1)
         if language in rules.ENGLISH and tail in ("m", "d", "re", "ve", "ll"):
             cuts.add(at)
+    cuts -= {two.start() + 1 for two in re.finditer("(?<!')''(?!')", run)}
     ordered = sorted(cuts)
     return [run[a:b] for a, b in itertools.pairwise(ordered)]
 

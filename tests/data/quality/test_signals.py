@@ -37,7 +37,7 @@ SPACES = " \n\n\n\t\r\x0b\x1c\x85\xa0\u2028\u3000"
 TEXTS = st.text(LETTERS + MARKS + DIGITS + SPACES + "  ", max_size=60)
 PIECES = (
     "a b", "x@y.de/c-d", "http://a.b/c-d:e", "Da ist", "a.", "…", "...", "- x", "• y", "हिंदी है।",
-    "文。字", "\n", "\n\n", "A.B.", "it's", "don't", "we'll,", "I'm", "64-bit", " ",
+    "文。字", "\n", "\n\n", "A.B.", "it's", "don't", "we'll,", "I'm", "''a''", "64-bit", " ",
 )  # fmt: skip
 SENTENCES = st.lists(st.sampled_from(PIECES), max_size=60).map(" ".join)
 LANGUAGE = st.sampled_from(LANGUAGES)
