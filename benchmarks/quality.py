@@ -17,7 +17,7 @@ import argparse
 import importlib.util
 import json
 import multiprocessing
-import sys
+import runpy
 import tempfile
 import time
 from collections import defaultdict
@@ -30,7 +30,6 @@ import grown_web
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "parity"))  # datatrove's side of the comparison
 RESULT = ROOT / "benchmarks/results/quality.json"
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"
 ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
@@ -63,9 +62,14 @@ def main() -> None:
         "datatrove": None,
     }
     if importlib.util.find_spec("datatrove") is not None and configs.is_dir():
+        record(result)
         result["datatrove"] = in_a_process(beside_datatrove, texts, configs)
+    record(result)
+
+
+def record(result: dict[str, Any]) -> None:
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    print(json.dumps(result, indent=2), flush=True)
 
 
 def in_a_process(run: Callable[..., Any], *arguments: Any) -> Any:
@@ -132,8 +136,7 @@ def cpu_seconds(run: Callable[[int], None], times: int) -> float:
 
 def beside_datatrove(texts: Texts, configs: Path) -> dict[str, Any]:
     """CPU seconds of both, per language in turns, where datatrove's words need no download."""
-    from quality import compared  # parity/quality.py
-
+    compared = runpy.run_path(str(ROOT / "parity/quality.py"))["compared"]
     rows, left_out = [], []
     for code, some in sorted(texts.items()):
         try:
