@@ -65,7 +65,7 @@ def main() -> int:
         if not hosts:
             left_out.append(f"{code} (no pages)")
             continue
-        pages = [*plant(hosts, passages, random.Random(code)), *hosts]
+        pages = [*plant(hosts, passages, random.Random(code), code), *hosts]
         try:
             theirs = datatroves(code, passages)
         except (ImportError, OSError, LookupError, ValueError) as error:
@@ -103,27 +103,30 @@ def host_pages(folder: Path, most: int) -> list[str]:
 
 
 def passages_of(code: str) -> list[str]:
-    """Passages of twice the length of a run, of the Declaration."""
+    """Passages of up to twice the length of a run, of the Declaration."""
     text = " ".join(
         page.text for page in pages_of(languages.get(code)) if "declaration" in page.url
     )
     units = UNIT.findall(text) if length_of(RUN_WORDS, code) > RUN_WORDS else text.split()
-    length = 2 * length_of(RUN_WORDS, code)
+    length = min(2 * length_of(RUN_WORDS, code), len(units))
     joint = "" if length > 2 * RUN_WORDS else " "
-    step = max((len(units) - length) // PASSAGES, 1)
-    return [joint.join(units[at : at + length]) for at in range(0, len(units) - length, step)]
+    room = len(units) - length + 1
+    return [joint.join(units[at : at + length]) for at in range(0, room, max(room // PASSAGES, 1))]
 
 
 UNIT = re.compile(r"\S\s*")
 
 
-def plant(hosts: list[str], passages: list[str], draw: random.Random) -> list[str]:
+def plant(hosts: list[str], passages: list[str], draw: random.Random, code: str) -> list[str]:
     """The pages with a passage each, between two of their lines, in capitals and between dashes."""
     planted = []
     for host in hosts:
         lines = host.split("\n")
         at = draw.randint(0, len(lines))
-        planted.append("\n".join([*lines[:at], f"– {draw.choice(passages).upper()}!", *lines[at:]]))
+        passage = draw.choice(passages)
+        if code != "tr":  # Python knows no capital of the Turkish i
+            passage = passage.upper()
+        planted.append("\n".join([*lines[:at], f"– {passage}!", *lines[at:]]))
     return planted
 
 
