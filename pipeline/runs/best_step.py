@@ -19,7 +19,7 @@ class BestStep(Struct, frozen=True):
 
     Attributes:
         step: step of the best score; of equal ones the first.
-        score: that score: the mean over tasks, in percent, each the mean over its languages.
+        score: that score: the mean over tasks, in percent, each the mean over training languages.
         scores: score at each evaluated step.
     """
 

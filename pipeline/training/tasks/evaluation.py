@@ -1,9 +1,10 @@
 """The evaluation of a fine-tuned run: predictions on development data, and the best step so far."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from data.languages import get
 from data.stores.addresses import Place
 from data.stores.files import exists
 from data.tasks.examples import TaskData, TaskExample
@@ -67,12 +68,24 @@ class TaskEvaluator(NamedTuple):
             scores = self.predict(trainer, arrays, data, DEVELOPMENT, step, stop=stop)
             if scores is None:
                 return None
-            means.append(fmean(scores.values()))
+            means.append(self.chosen_by(scores))
             found |= {f"{data.task.name}/{code}": score for code, score in scores.items()}
         score = fmean(means)
         if is_first():
             record_score(self.out, step, score)
         return Scored("score", score, found)
+
+    def chosen_by(self, scores: Mapping[str, float]) -> float:
+        """Returns a task's part in the choice of the best step: the mean over training languages.
+
+        Where a run learns English alone, its scores elsewhere are near chance: their mean would
+        choose a step by noise, and would use development data that a zero-shot run does not have.
+        """
+        config = self.recipe.finetuning
+        assert config is not None  # a recipe of `mswitch finetune`
+        trained_on = {get(code).code for code in config.languages}
+        own = [score for code, score in scores.items() if code in trained_on]
+        return fmean(own or scores.values())
 
     def predict(
         self,
