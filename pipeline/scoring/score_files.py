@@ -23,6 +23,7 @@ from pipeline.corpus.all_files import CorpusFile
 
 PAGES_AT_ONCE = 256  # pages whose words are in memory at one time
 READ = ["text", "language", "language_probability"]
+REPEATED = ["combined_language", "cld2_language", "cld3_language", "fasttext_language"]
 BENCHMARKS = pa.list_(pa.string())
 SCORES = pa.schema(
     [
@@ -84,7 +85,8 @@ class ScoreFile:
             counted.append(histograms(quality))
             batches.append(self._scores(pages, texts, file.language, quality))
         with self.workspace.publish(join_path(self.workspace.out, file.name)) as unfinished:
-            pq.write_table(pa.Table.from_batches(batches, SCORES), unfinished, compression="zstd")
+            table = pa.Table.from_batches(batches, SCORES)
+            pq.write_table(table, unfinished, compression="zstd", use_dictionary=REPEATED)
         return ScoreRecord(summed(counted).without_rare_words())
 
     def _scores(
@@ -95,7 +97,7 @@ class ScoreFile:
             *self._languages(pages, texts).columns,
             *quality.columns,
             personal_data(texts, language),
-            pa.array(_benchmarks(asked.benchmarks).overlaps(texts, language), BENCHMARKS),
+            pa.array(_benchmarks(texts, language, asked.benchmarks), BENCHMARKS),
         )
         return pa.RecordBatch.from_arrays(list(columns), schema=SCORES)
 
@@ -113,7 +115,13 @@ def _batches(path: str) -> Iterator[pa.RecordBatch]:
         yield from source.iter_batches(PAGES_AT_ONCE, columns=READ)
 
 
+def _benchmarks(texts: list[str], language: str, paths: tuple[str, ...]) -> list[list[str]]:
+    if not paths:  # words are cut for the comparison, which takes a fifth of all
+        return [[] for _ in texts]
+    return _read(paths).overlaps(texts, language)
+
+
 @functools.lru_cache(maxsize=1)
-def _benchmarks(paths: tuple[str, ...]) -> Benchmarks:
+def _read(paths: tuple[str, ...]) -> Benchmarks:
     """Returns the benchmarks, read once per worker."""
     return Benchmarks.read(paths)
