@@ -27,7 +27,7 @@ from eval.expert_json import experts_to_rows
 from eval.expert_sharing import by_stack
 from eval.further import losses_of
 from eval.language_loss import LanguageLosses, Unit
-from eval.late_costs import late_costs, rows_of, uneven
+from eval.late_costs import late_costs, uneven
 from eval.side import Side, curves_of, total_curve
 from eval.tasks import words
 from eval.tasks.compared import codes_of
@@ -72,7 +72,6 @@ def to_html(one: report.ReportContents) -> str:
         curves=_curves(one),
         cautions=cautions(one),
         late=late,
-        late_csv=_csv(list(rows_of(late))) if late else "",
         uneven=[] if one.funnel is None or not late else list(uneven(one.funnel)),
         in_nats=one.unit is Unit.NATS_PER_TOKEN,
         experts=one.experts,

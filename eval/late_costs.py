@@ -4,9 +4,8 @@ Tokens are those that the vocabulary would need: bytes of the rejected pages div
 language's bytes per token. They are not known where no tokens were made.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from eval.funnel import Funnel, FunnelRow
 
@@ -55,22 +54,6 @@ def _cost(row: FunnelRow, bytes_per_token: float | None) -> LateCost:
             reason: lost / max(whole, 1) for reason, lost in row.rejected_characters.items()
         },
     )
-
-
-def rows_of(costs: Iterable[LateCost]) -> Iterator[dict[str, Any]]:
-    """Yields a row per language and reason, for a table to download."""
-    for one in costs:
-        for reason, characters in one.row.rejected_characters.items():
-            yield {
-                "code": one.row.code,
-                "language": one.row.name,
-                "reason": reason,
-                "pages": one.row.rejected.get(reason, 0),
-                "share_of_pages": one.row.rejected.get(reason, 0) / max(one.row.pages, 1),
-                "characters": characters,
-                "share_of_characters": one.by_reason[reason],
-                "bytes": one.row.rejected_bytes.get(reason, 0),
-            }
 
 
 def uneven(funnel: Funnel) -> Iterator[str]:
