@@ -86,7 +86,12 @@ class ScoreFile:
             batches.append(self._scores(pages, texts, file.language, quality))
         with self.workspace.publish(join_path(self.workspace.out, file.name)) as unfinished:
             table = pa.Table.from_batches(batches, SCORES)
-            pq.write_table(table, unfinished, compression="zstd", use_dictionary=REPEATED)
+            pq.write_table(
+                table,
+                unfinished,
+                compression="zstd",
+                use_dictionary=REPEATED,  # pyright: ignore[reportArgumentType]
+            )
         return ScoreRecord(summed(counted).without_rare_words())
 
     def _scores(
