@@ -61,8 +61,8 @@ def model_card(
 def header_of(
     languages: list[str], config: Mapping[str, Any], license_name: str
 ) -> Mapping[str, Any]:
-    """Returns the fields of the card's header."""
-    found = (find(code.partition("-")[0]) for code in languages)
+    """Returns the fields of the card's header; a fine-tuned run's languages are `TASK/LANGUAGE`."""
+    found = (find(one.rpartition("/")[2].partition("-")[0]) for one in languages)
     codes = sorted({one.iso639_3 for one in found if one is not None and one.iso639_3})
     return {
         **({"language": codes} if codes else {}),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from data.stores.json_shapes import Count, Name
+from data.stores.json_shapes import Count, RelativePath
 
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -85,7 +85,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
 
 class TokensSeen(Struct, frozen=True):
-    """One language of mixture.json."""
+    """One language of mixture.json, or one `TASK/LANGUAGE` of a fine-tuned run."""
 
     tokens_seen: Annotated[float, Meta(ge=0)]
 
@@ -93,4 +93,4 @@ class TokensSeen(Struct, frozen=True):
 class MixtureRecord(Struct, frozen=True):
     """mixture.json."""
 
-    languages: dict[Name, TokensSeen] = {}
+    languages: dict[RelativePath, TokensSeen] = {}

@@ -170,6 +170,13 @@ def test_a_sentence_costs_the_same_in_any_company(tuned, one_device):
     np.testing.assert_allclose(some, whole[5:8], rtol=1e-5)
 
 
+def test_a_fine_tuned_run_is_exported_with_the_languages_of_its_tasks(tuned, tmp_path):
+    assert mswitch("export-hf", "--run", tuned, "--out", tmp_path / "out") == 0
+    card = (tmp_path / "out/README.md").read_text()
+    assert "language:\n- eng\n- swa\n- zho\n" in card
+    assert "It is fine-tuned on topics, questions." in card
+
+
 def test_nothing_to_evaluate_is_one_sentence(tuned, capsys):
     assert mswitch("evaluate", "--run", tuned) == 2
     assert "--tokens DIR" in capsys.readouterr().err
