@@ -173,7 +173,7 @@ bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
 	@set -e; for script in $(BESIDE_PEERS); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
 	@set -e; for script in $(filter-out $(BESIDE_PEERS) benchmarks/language_confusions.py,$(wildcard benchmarks/*.py)); do \
-		echo "== $$script"; $(BIN)/python $$script; done
+		echo "== $$script"; PYTHONPATH=.:tests/helpers $(BIN)/python $$script; done
 
 # Kills, full and read-only disks, failing stores, two commands on one directory, jumping clocks and
 # changing input, at every stage; about an hour. Disks are mounted in memory, which needs root.

@@ -15,7 +15,9 @@ Stop words are the words that are more than 0.8 % of all. If those are fewer tha
 falls in steps to 0.3 %, and then the eight most frequent ones count.
 
 A language with fewer than 200 pages takes the pages of all languages of its script. If those are
-too few, too, the English thresholds stay, without bounds on word lengths. Its stop words are its
+too few, too, the English thresholds of repetition and length stay. The rules that depend on how a
+script is written are then off: under English thresholds no page in Thai, which has no end marks,
+and none of eight in Khmer stayed. Its stop words are its
 own, or FineWeb2's if fewer than 10,000 words were counted. Scripts without spaces have no
 bounds on word lengths, as their words are counted by their characters.
 """
@@ -39,6 +41,11 @@ TAIL = 0.1
 STOP_WORD_SHARES = (0.008, 0.007, 0.006, 0.005, 0.004, 0.003)
 FEWEST_STOP_WORDS = 8
 NO_LENGTHS = {"min_avg_word_length": None, "max_avg_word_length": None}
+UNKNOWN_WRITING = NO_LENGTHS | {
+    "line_punct_thr": None,
+    "max_non_alpha_words_ratio": None,
+    "new_line_ratio": None,
+}
 
 Moments = dict[str, tuple[float, float]]
 """Mean and standard deviation of each signal."""
@@ -106,7 +113,7 @@ def moments(counts: Histograms) -> Moments:
 
 
 def _derived(code: str, own: Histograms, script: Histograms, english: Moments) -> Thresholds:
-    moved, source = NO_LENGTHS, "english"
+    moved, source = UNKNOWN_WRITING, "english"
     for counts, name in ((script, "script"), (own, "language")):
         if counts.pages >= FEWEST_PAGES:
             moved, source = _by_deviations(moments(counts), english) | _by_tail(counts), name

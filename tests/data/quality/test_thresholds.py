@@ -112,6 +112,16 @@ def test_a_language_with_few_pages_takes_its_script_and_then_english() -> None:
     assert found["sw"].top_n_grams != ENGLISH_THRESHOLDS.top_n_grams
     assert found["ka"].top_n_grams == ENGLISH_THRESHOLDS.top_n_grams
     assert found["ka"].min_avg_word_length is None
+    assert found["ka"].line_punct_thr is None
+
+
+def test_a_page_in_thai_alone_does_not_fail_for_its_missing_end_marks() -> None:
+    lines = [f"มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์และสิทธิข้อที่ {n}" for n in range(9)]
+    page = signals(["\n".join(lines)], "th")
+    thresholds = derived({"th": histograms(page)})["th"]
+    assert page.to_pylist()[0]["line_punct_ratio"] < ENGLISH_THRESHOLDS.line_punct_thr
+    (reason,) = reasons(page, thresholds)
+    assert reason is None or not reason.startswith("fineweb_line_punct")
 
 
 def test_scripts_without_spaces_have_no_bounds_on_word_lengths() -> None:
