@@ -10,7 +10,7 @@ side is a process of its own, warmed up by a few pages.
 Growth is 1, 2 and 4 times the kept pages in one process: CPU per page.
 
 Targets: at most 0.15 of clean's CPU, at least 20 times datatrove's speed, and CPU per page that
-does not grow. Needs the environment of `make parity` for datatrove's side; elsewhere it is left out.
+does not grow. Needs the environment of `make parity` for datatrove's side, which is else left out.
 """
 
 import argparse
