@@ -3,7 +3,7 @@
 A language's code becomes a directory's name, so it is checked as one.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -58,10 +58,16 @@ class LanguagePages(Struct, frozen=True, kw_only=True):
 
 
 class RulesUsed(Struct, frozen=True, kw_only=True):
-    """The rules that a corpus was cleaned with."""
+    """The rules that a corpus was cleaned with, and the late rules of each selection from it."""
 
     name: str = "not recorded"
     differences_from_mc4: tuple[str, ...] = ()
+    late: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def described(self) -> str:
+        """Name of the rules, and whether late rules applied."""
+        return f"{self.name}, selected" if self.late else self.name
 
 
 class BrokenCount(Struct, frozen=True, kw_only=True):

@@ -121,7 +121,7 @@ def funnel(manifest: CorpusManifest, samples: Mapping[str, pa.Table]) -> Funnel:
     totals = sum((Counter(row.rejected) for row in rows), Counter())
     removed_lines = sum((Counter(row.removed_lines) for row in rows), Counter())
     return Funnel(
-        rules=manifest.rules.name,
+        rules=manifest.rules.described,
         differences_from_mc4=manifest.rules.differences_from_mc4,
         pages=pages,
         kept=sum(row.kept for row in rows),

@@ -11,7 +11,7 @@ from eval.funnel import Funnel, FunnelRow
 
 FEWEST_PAGES = 20  # of a language that is named
 LEAST_SHARE = 0.1  # of a language's pages
-LEAST_RATIO = 5.0  # of this share and that of all pages
+LEAST_RATIO = 5.0  # of this share and that in other languages
 MOST_NAMED = 5
 
 
@@ -59,16 +59,18 @@ def _cost(row: FunnelRow, bytes_per_token: float | None) -> LateCost:
 def uneven(funnel: Funnel) -> Iterator[str]:
     """Yields a sentence per rule that hits one language far more than all, the worst first.
 
-    A language needs 20 pages, a share of a tenth, and five times the rule's share of all pages.
+    A language needs 20 pages, a share of a tenth, and five times the share in other languages.
     """
     found = []
     for reason in funnel.reasons:
         for row in funnel.rows:
-            share = row.rejected.get(reason.name, 0) / max(row.pages, 1)
-            if row.pages >= FEWEST_PAGES and share >= max(LEAST_SHARE, LEAST_RATIO * reason.share):
-                found.append((share, reason, row))
-    for share, reason, row in sorted(found, key=lambda one: -one[0])[:MOST_NAMED]:
+            here = row.rejected.get(reason.name, 0)
+            share = here / max(row.pages, 1)
+            elsewhere = (reason.pages - here) / max(funnel.pages - row.pages, 1)
+            if row.pages >= FEWEST_PAGES and share >= max(LEAST_SHARE, LEAST_RATIO * elsewhere):
+                found.append((share, elsewhere, reason, row))
+    for share, elsewhere, reason, row in sorted(found, key=lambda one: -one[0])[:MOST_NAMED]:
         yield (
-            f"{reason.name} takes {share:.0%} of the pages in {row.name} and {reason.share:.1%} "
-            "of all; look at its samples before training."
+            f"{reason.name} takes {share:.0%} of the pages in {row.name} and {elsewhere:.1%} "
+            "of those in other languages; look at its samples before training."
         )

@@ -65,7 +65,8 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
         tally = total_of(job)  # read once: what is checked is what the manifest counts
         check_files(request.out, output_paths(job, tally))
         body = manifest_of(tally, job, files=len(request.files), not_read=request.not_read)
-        write_cards(request.out, body, arguments.license)
+        body |= {} if arguments.license is None else {"license": arguments.license}
+        write_cards(request.out, body)
         finish(intent, body)
         clear(request.out)
         print_summary(console, body, time.monotonic() - started)

@@ -34,6 +34,7 @@ from model.transformer import Transformer, parameter_count
 from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.intent import Identity, Intent, bytes_in_words, claimed, finish
+from pipeline.corpus.data_card import check_license
 from pipeline.hardware.coordination import is_first, on_first_host
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.recipe import Recipe
@@ -71,6 +72,7 @@ def resolved(arguments: ExportHf) -> ExportRequest:
         ArtifactError: if there is no such run or checkpoint.
         ConfigurationError: if Transformers has no form for the network.
     """
+    check_license(arguments.license)
     recipe, trainer = load_run(arguments.run)
     config = export_config(recipe.model, recipe.inputs)
     step = requested_step(arguments.run, arguments.step)

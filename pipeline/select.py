@@ -8,7 +8,7 @@ gone with it, and are counted.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from msgspec.structs import asdict
 
 from data.rights.reasons import BLOCKED
+from data.rules.rule_sets import none
 from data.stores.digests import digest_of_contents, digest_of_value
-from data.stores.files import absolute
+from data.stores.files import absolute, join_path
+from data.stores.json_files import read_json
 from eval.late_costs import uneven
 from pipeline.arguments import Select
-from pipeline.artifacts.claims import SCHEMA_VERSION, Claim, digest_of_manifest, read_head
+from pipeline.artifacts.claims import MANIFEST, SCHEMA_VERSION, Claim, digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, files_of, finish
 from pipeline.beam import job
 from pipeline.beam.counted import Counts, CountsRecord
@@ -73,12 +75,18 @@ def resolved(arguments: Select) -> SelectRequest:
         ArtifactError: if there is no such corpus, or the scores are another corpus's.
         DataError: if workers do not reach them, or a list is damaged.
     """
+    if not 0 <= arguments.least_language_share <= 1:
+        raise ArtifactError(
+            f"--least-language-share {arguments.least_language_share} was given; it is a share of "
+            "a page's characters, so a number from 0 to 1."
+        )
     lists = (*arguments.blocked, *arguments.opted_out, *arguments.robots)
     options = pipeline_options(arguments.beam)
     use_store_options(options)
     reached = [arguments.corpus, arguments.scores, arguments.out, *lists]
     check_workers_reach(options, reached)
-    pages = sum(entry.kept for entry in read_corpus(arguments.corpus).languages.values())
+    corpus = read_corpus(arguments.corpus)
+    pages = sum(entry.kept for entry in corpus.languages.values())
     scores, digest = read_scores(arguments.scores), digest_of_manifest(arguments.corpus)
     if scores.inputs.get("corpus") != digest:
         raise ArtifactError(
@@ -94,6 +102,7 @@ def resolved(arguments: Select) -> SelectRequest:
         benchmarks=arguments.benchmarks,
         quality=thresholds_of(arguments.quality, scores),
         masked=arguments.mask,
+        unique_lines=corpus.rules.name != none().name,
     )
     for paths in (rules.blocked, rules.opted_out):
         listed(paths, BLOCKED)  # refused here, not by a worker
@@ -164,9 +173,9 @@ def run(arguments: Select) -> None:
         records = workspace.records(SelectFile.step, len(request.files), CountsRecord)
         counts = Counts.total(records)
         rules = dict(request.intent.claimed_for.settings)
-        body = manifest_of(counts, read_corpus(arguments.corpus), rules)
-        license_name = read_head(arguments.corpus).settings.get("license")
-        write_cards(out, body, license_name)
+        source = read_json(join_path(arguments.corpus, MANIFEST), dict[str, Any])
+        body = manifest_of(counts, source, read_corpus(arguments.corpus), rules)
+        write_cards(out, body)
         finish(request.intent, body)
         clear(out)
         print_summary(console, body, time.monotonic() - started)
@@ -174,9 +183,16 @@ def run(arguments: Select) -> None:
         print_end(
             SELECT,
             f"{kept:,} of {request.pages:,} pages in {arguments.out}",
-            uneven(read_funnel(arguments.out)),
+            cautions(body, arguments.out),
             f"vocabulary --corpus {arguments.out} --size 4096 --out vocabulary",
         )
+
+
+def cautions(body: Mapping[str, Any], out: str) -> Iterator[str]:
+    """Yields what to know about a selection, the gravest first."""
+    if not any(entry["kept"] for entry in body["languages"].values()):
+        yield "No page was kept; `mswitch inspect` shows the reasons."
+    yield from uneven(read_funnel(out))
 
 
 def ask_robots(request: SelectRequest, workspace: Workspace) -> Waves | None:

@@ -17,8 +17,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.errors import DataError
 from data.rights.reasons import BLOCKED
+from data.rules.rule_sets import none
 from data.stores.digests import digest_of_contents, digest_of_value
-from data.stores.files import absolute, directories_in, join_path
+from data.stores.files import absolute, directories_in, join_path, remove
 from data.stores.json_files import read_json, write_json
 from pipeline.arguments import Withdraw
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest
@@ -117,9 +118,9 @@ def run(arguments: Withdraw) -> None:
             path = join_path(request.corpus, MANIFEST)
             entry = {"key": workspace.key, "reason": arguments.reason, "sites": arguments.sites}
             body = manifest_without(read_json(path, dict[str, Any]), counts, entry)
-            write_cards(request.corpus, body, body["settings"].get("license"))
+            write_cards(request.corpus, body)
             write_json(path, body)
-        clear(workspace.out)
+        remove(workspace.out)
         files = counts.number("files", "")
         print_end(
             STAGE, f"{pages:,} pages removed from {files} of {len(request.files)} files", (), ""
@@ -134,7 +135,12 @@ def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:
     """
     out = join_path(request.corpus, FOLDER)
     done = {one["key"] for one in withdrawals(request.corpus)}
-    left = [one for one in directories_in(join_path(out, WORK)) if one not in (SCRATCH, *done)]
+    # One that has written no file yet may be forgotten; the others must be finished.
+    left = [
+        one
+        for one in directories_in(join_path(out, WORK))
+        if one not in (SCRATCH, *done) and Workspace(out, one).done(RemoveSites.step)
+    ]
     workspace = Workspace(out, key_of(request, arguments))
     if others := [one for one in left if one != workspace.key]:
         raise ArtifactError(
@@ -172,8 +178,9 @@ def withdrawals(corpus: str) -> list[Mapping[str, Any]]:
 
 def remove_sites(request: WithdrawRequest, workspace: Workspace) -> None:
     """Runs the job: counts, then writes, every file that is not finished."""
-    find = FindSites(workspace, request.corpus, request.sites)
-    remove = RemoveSites(workspace, request.corpus, request.sites)
+    unique = read_corpus(request.corpus).rules.name != none().name
+    find = FindSites(workspace, request.corpus, request.sites, unique)
+    remove_sites = RemoveSites(workspace, request.corpus, request.sites)
     with job.running(request.options) as pipeline:
         numbers = pipeline | WorkNumbers(len(request.files))
-        _ = numbers | "Find" >> DoWork(find) | "Remove" >> DoWork(remove)
+        _ = numbers | "Find" >> DoWork(find) | "Remove" >> DoWork(remove_sites)

@@ -29,6 +29,7 @@ from pipeline.cleaning.requested_rules import (
     requested_rules,
 )
 from pipeline.cleaning.shards import InputFile
+from pipeline.corpus.data_card import check_license
 
 STAGE = "clean"
 
@@ -74,6 +75,7 @@ def resolved(arguments: Clean) -> CleaningRequest:
         DataError: if there is no such input, or options contradict.
     """
     rules = requested_rules(arguments)
+    check_license(arguments.license)
     languages = None if arguments.languages is None else codes(arguments.languages)
     options = pipeline_options(arguments.beam)
     use_store_options(options)

@@ -4,6 +4,7 @@ The YAML header names languages, size and files, so `datasets.load_dataset(DIR, 
 language with both splits. Its fields are those of https://huggingface.co/docs/hub/datasets-cards.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,9 +17,11 @@ from data.stores.files import join_path
 from data.stores.json_files import write_json
 from pipeline.artifacts.claims import code_version
 from pipeline.corpus.croissant import croissant
+from pipeline.errors import ArtifactError
 
 README, METADATA = "README.md", "metadata.json"
 UNDECLARED = "unknown"
+LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10**10, 10**11)
 NAMES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B")
 MOST_REASONS = 5  # of a language, in the table
@@ -28,16 +31,23 @@ PERSONAL_DATA = """Pages of the web name people. Nothing here removes all person
 sites and pages."""
 
 
-def write_cards(out: str, body: Mapping[str, Any], license_name: str | None) -> None:
-    """Writes README.md and metadata.json into a corpus.
+def check_license(name: str | None) -> None:
+    """Checks the name of a licence, which is written into cards.
 
-    Args:
-        out: directory of the corpus.
-        body: body of its manifest.
-        license_name: licence that the publisher declares, or None.
+    Raises:
+        ArtifactError: if it is no name such as the hub has.
     """
+    if name is not None and not LICENSE.fullmatch(name):
+        raise ArtifactError(
+            f"--license {name!r} was given; a licence is named as on the hub, in letters, digits, "
+            "dots and hyphens, such as odc-by or cc-by-sa-4.0."
+        )
+
+
+def write_cards(out: str, body: Mapping[str, Any]) -> None:
+    """Writes README.md and metadata.json into a corpus, from the body of its manifest."""
     codes = [c for c, one in body["languages"].items() if one["kept"] and c != UNDETERMINED]
-    declared = license_name or UNDECLARED
+    declared = body.get("license", UNDECLARED)
     write_text(join_path(out, README), card(body, codes, declared))
     sentence = description(body, codes)
     write_json(join_path(out, METADATA), croissant(codes, sentence, declared, code_version()))
@@ -51,11 +61,12 @@ def card(body: Mapping[str, Any], codes: Sequence[str], license_name: str) -> st
         f"---\n{header}---\n",
         f"# Web pages in {len(codes)} languages\n",
         description(body, codes) + "\n",
-        "```python\nimport datasets\n\n"
-        f'pages = datasets.load_dataset("DIRECTORY", "{codes[0] if codes else "sw"}")\n```\n',
+        example(codes),
         "## Rules\n",
         f"Rules `{rules['name']}` of mswitch {code_version()}.\n",
         "\n".join(f"* {one}" for one in rules["differences_from_mc4"]) + "\n",
+        "\n".join(late_rules(rules.get("late", []))),
+        "\n".join(withdrawn(body.get("withdrawals", []))),
         "## Languages\n",
         "\n".join(table(body)) + "\n",
         "## Licence and personal data\n",
@@ -70,18 +81,43 @@ def header_of(
 ) -> Mapping[str, Any]:
     """Returns the fields of the card's header."""
     pages = sum(one["kept"] for one in body["languages"].values())
+    languages = sorted({three for code in codes if (three := _iso639_3(code))})
     return {
         "pretty_name": f"Web pages in {len(codes)} languages",
-        "language": sorted({three for code in codes if (three := _iso639_3(code))}),
+        **({"language": languages} if languages else {}),
         "license": license_name,
         "multilinguality": "multilingual" if len(codes) > 1 else "monolingual",
         "size_categories": [size_category(pages)],
         "task_categories": ["text-generation", "fill-mask"],
-        "configs": [
-            {"config_name": code, "data_files": list(_files(code, body["languages"][code]))}
-            for code in codes
-        ],
+        **({"configs": list(_configs(codes, body["languages"]))} if codes else {}),
     }
+
+
+def example(codes: Sequence[str]) -> str:
+    """Returns the lines that load one language; "" if there is none."""
+    if not codes:
+        return ""
+    load = f'pages = datasets.load_dataset("DIRECTORY", "{codes[0]}")'
+    return f"```python\nimport datasets\n\n{load}\n```\n"
+
+
+def late_rules(selections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields what each selection decided by, as a list of its settings."""
+    for rules in selections:
+        yield "\n## Late rules\n"
+        for name, value in rules.items():
+            if value not in (None, [], ()):
+                yield f"* {name}: {value if not isinstance(value, list) else ', '.join(value)}"
+        yield ""
+
+
+def withdrawn(withdrawals: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields what was withdrawn, without the names of its hosts."""
+    for number, one in enumerate(withdrawals):
+        if not number:
+            yield "\n## Withdrawn\n"
+        pages = sum(entry["kept"] for entry in one["languages"].values())
+        yield f"* {pages:,} pages of {len(one['hosts']):,} hosts"
 
 
 def description(body: Mapping[str, Any], codes: Sequence[str]) -> str:
@@ -126,6 +162,11 @@ def licence(name: str) -> str:
     if name == UNDECLARED:
         return "No licence was declared. The text of each page belongs to its site's owners."
     return f"Declared licence: {name}. The text of each page belongs to its site's owners."
+
+
+def _configs(codes: Sequence[str], languages: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for code in codes:
+        yield {"config_name": code, "data_files": list(_files(code, languages[code]))}
 
 
 def _files(code: str, entry: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:

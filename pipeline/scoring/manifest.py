@@ -72,9 +72,15 @@ def thresholds_of(quality: str, scores: ScoresManifest) -> Mapping[str, Threshol
         return None
     if quality == FROM_CORPUS:
         return {code: entry.thresholds for code, entry in scores.languages.items()}
-    if not Path(quality).is_dir():
+    if not quality or not Path(quality).is_dir():
         raise ArtifactError(
             f"--quality {quality} was given, which is no directory; name {FROM_CORPUS}, {NONE}, or "
             "a directory with FineWeb2's files (swh_Latn.yml)."
         )
-    return fineweb2_files.of_directory(Path(quality), scores.languages)
+    found = fineweb2_files.of_directory(Path(quality), scores.languages)
+    if not found.keys() & scores.languages.keys():
+        raise ArtifactError(
+            f"--quality {quality} was given, which has FineWeb2's file (swh_Latn.yml) of none of "
+            f"the {len(scores.languages)} languages; name another directory."
+        )
+    return found

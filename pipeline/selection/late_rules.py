@@ -39,7 +39,8 @@ class LateRules:
         least_share: least share of a page's characters in its language; 0 for none.
         benchmarks: whether pages that share text with a benchmark leave.
         quality: thresholds of each language; None if quality does not decide.
-        masked: kinds of personal data that are masked in the pages that stay.
+        masked: kinds of personal data that are masked.
+        unique_lines: whether cleaning left each line in one page.
     """
 
     blocked: tuple[str, ...]
@@ -49,6 +50,7 @@ class LateRules:
     benchmarks: bool
     quality: Mapping[str, Thresholds] | None
     masked: tuple[str, ...]
+    unique_lines: bool
 
 
 def reasons(

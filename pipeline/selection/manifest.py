@@ -10,15 +10,19 @@ from rich.table import Table
 from data.corpus_manifest import CorpusManifest
 from pipeline.beam.counted import Counts
 
-SPLITS = ("train", "validation")
+CARRIED = ("license", "withdrawals")  # fields that hold for what is selected, too
+DECIDED = ("rejected", "rejected_characters", "masked", "lines_gone", "copies_gone")
 
 
-def manifest_of(counts: Counts, before: CorpusManifest, rules: Mapping[str, Any]) -> dict[str, Any]:
+def manifest_of(
+    counts: Counts, source: Mapping[str, Any], before: CorpusManifest, rules: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns the manifest's body.
 
     Args:
         counts: sums over all files.
-        before: manifest of the corpus that was selected from.
+        source: manifest of the corpus that was selected from, as JSON values.
+        before: the same manifest.
         rules: the rules that decided, as JSON values.
 
     Raises:
@@ -32,16 +36,24 @@ def manifest_of(counts: Counts, before: CorpusManifest, rules: Mapping[str, Any]
                 f"{entry.kept} pages of {code} were read, but {found['kept']} were kept and "
                 f"{sum(found['rejected'].values())} rejected; remove the output and run again."
             )
-    return {
-        "rules": {
-            "name": f"{before.rules.name}, selected",
-            "differences_from_mc4": list(before.rules.differences_from_mc4),
-            "late": dict(rules),
-        },
+    carried = {name: source[name] for name in CARRIED if name in source}
+    return carried | {
+        "rules": dict(source.get("rules", {})) | {"late": [*before.rules.late, dict(rules)]},
         "languages": languages,
-        "before": {code: entry.rejected for code, entry in before.languages.items()},
+        "history": [*source.get("history", []), _decided_before(source)],
         "input": {"records": sum(entry.kept for entry in before.languages.values())},
     }
+
+
+def _decided_before(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what an earlier command decided: its counts, without those of what it kept."""
+    languages = {
+        code: {name: entry[name] for name in DECIDED if entry.get(name)}
+        for code, entry in source["languages"].items()
+    }
+    kept = {name: source[name] for name in ("stage", "not_asked", "broken_records", "input")
+            if name in source}  # fmt: skip
+    return kept | {"languages": languages}
 
 
 def _language(counts: Counts, code: str, before: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from data.corpus_manifest import interval
 from data.errors import DataError
 from data.privacy.personal_data import masked
 from data.reading.page_table import REJECTED
+from data.rights.reasons import OPTED_OUT, ROBOTS_TXT
 from data.stores.files import join_path, local_copy
 from data.stores.parquet_files import sentences_for
 from pipeline.beam.counted import Counts
@@ -24,6 +25,8 @@ from pipeline.corpus import all_files
 from pipeline.corpus.all_files import CorpusFile
 from pipeline.selection.late_rules import LateRules, reasons
 from pipeline.selection.robots import disallowed_rows
+
+REFUSED = (OPTED_OUT.domain, ROBOTS_TXT)  # reasons of owners, whose text is not kept
 
 
 @dataclass(frozen=True)
@@ -60,29 +63,26 @@ class SelectFile:
         why = reasons(urls, scores, file.language, self.rules, disallowed)
         counts, reason = Counts(), pa.array(why, pa.string())
         keep = reason.is_null()
-        kept = self._masked(pages.filter(keep), scores.filter(keep), file.language, counts)
+        kept = self._masked(pages.filter(keep), scores.filter(keep))
         gone = pages.append_column("reason", reason).filter(reason.is_valid())
         count_kept(counts, file.language, kept)
+        count_masked(counts, file.language, scores.filter(keep), self.rules.masked)
         count_gone(counts, file.language, gone)
+        count_lost(counts, file.language, gone, unique_lines=self.rules.unique_lines)
+        gone = without_refused_text(self._masked(gone, scores.filter(reason.is_valid())))
         self._write(file.name, kept)
         if len(gone):
             name = file.name.removeprefix(all_files.PAGES)
             self._write(f"{all_files.REJECTED}{name}", gone.select(REJECTED.names).cast(REJECTED))
         return counts
 
-    def _masked(self, pages: pa.Table, scores: pa.Table, code: str, counts: Counts) -> pa.Table:
-        """Returns the pages with their personal data masked, and counts it by kind."""
+    def _masked(self, pages: pa.Table, scores: pa.Table) -> pa.Table:
+        """Returns the pages with their personal data masked."""
         kinds = self.rules.masked
         if not kinds or not len(pages):
             return pages
         spans = scores["personal_data"].combine_chunks()
-        for kind, number in _values(spans.flatten().field("kind")):
-            if kind in kinds:
-                counts.add("masked", code, kind, number)
-        at = pages.schema.get_field_index("text")
-        field = pages.schema.field(at)
-        texts = masked(pages["text"].to_pylist(), spans, kinds)
-        return pages.set_column(at, field, pa.array(texts, field.type))
+        return with_texts(pages, masked(pages["text"].to_pylist(), spans, kinds))
 
     def _write(self, name: str, table: pa.Table) -> None:
         with self.workspace.publish(join_path(self.workspace.out, name)) as unfinished:
@@ -99,20 +99,40 @@ def count_kept(counts: Counts, language: str, pages: pa.Table) -> None:
 
 
 def count_gone(counts: Counts, language: str, pages: pa.Table) -> None:
-    """Counts pages that leave, by reason, and what leaves with them."""
+    """Counts pages that leave, by reason."""
     for reason, number in _values(pages["reason"]):
         counts.add("rejected", language, reason, number)
         of_reason = pages.filter(pc.call_function("equal", [pages["reason"], reason]))
         counts.add("rejected_characters", language, reason, characters(of_reason))
         size = _summed("binary_length", of_reason)
         counts.add("rejected_bytes", language, reason, size)
-    count_lost(counts, language, pages)
 
 
-def count_lost(counts: Counts, language: str, pages: pa.Table) -> None:
-    """Counts what no page has after these left: their lines, and their near-duplicates."""
-    lines = sum(text.count("\n") + 1 for text in pages["text"].to_pylist())
-    counts.add("lines_gone", language, "", lines)
+def count_masked(counts: Counts, language: str, scores: pa.Table, kinds: Sequence[str]) -> None:
+    """Counts the passages that are masked in pages, by kind."""
+    for kind, number in _values(scores["personal_data"].combine_chunks().flatten().field("kind")):
+        if kind in kinds:
+            counts.add("masked", language, kind, number)
+
+
+def without_refused_text(pages: pa.Table) -> pa.Table:
+    """Returns rejected pages without the text of those whose owners refuse."""
+    rows = zip(pages["text"].to_pylist(), pages["reason"].to_pylist(), strict=True)
+    return with_texts(pages, ["" if reason in REFUSED else text for text, reason in rows])
+
+
+def with_texts(pages: pa.Table, texts: Sequence[str]) -> pa.Table:
+    """Returns pages with other texts."""
+    at = pages.schema.get_field_index("text")
+    field = pages.schema.field(at)
+    return pages.set_column(at, field, pa.array(texts, field.type))
+
+
+def count_lost(counts: Counts, language: str, pages: pa.Table, *, unique_lines: bool) -> None:
+    """Counts what no page has after these left: their near-duplicates, and lines if unique."""
+    if unique_lines:
+        lines = sum(text.count("\n") + 1 for text in pages["text"].to_pylist())
+        counts.add("lines_gone", language, "", lines)
     if "cluster_size" in pages.schema.names:
         sizes: Sequence[int] = pages["cluster_size"].to_pylist()
         counts.add("copies_gone", language, "", sum(sizes) - len(sizes))

@@ -20,7 +20,7 @@ from pipeline.beam.counted import Counts, CountsRecord
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import PAGES, CorpusFile
 from pipeline.selection.late_rules import listed
-from pipeline.selection.select_files import count_kept, count_lost
+from pipeline.selection.select_files import count_gone, count_kept, count_lost
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class FindSites:
     workspace: Workspace
     corpus: str
     sites: tuple[str, ...]
+    unique_lines: bool
 
     step = "find"
 
@@ -49,10 +50,9 @@ class FindSites:
     def _count(self, file: CorpusFile, gone: pa.Table, counts: Counts) -> None:
         if file.name.startswith(f"{PAGES}/"):
             count_kept(counts, file.language, gone)
-            count_lost(counts, file.language, gone)
+            count_lost(counts, file.language, gone, unique_lines=self.unique_lines)
         else:
-            for reason in gone["reason"].to_pylist():
-                counts.add("rejected", file.language, reason)
+            count_gone(counts, file.language, gone)
         for url in gone["url"].to_pylist():
             counts.add("hosts", "", host_of(url))
         counts.add("files", "", "")

@@ -38,8 +38,10 @@ def _language(entry: dict[str, Any], code: str, counts: Counts) -> dict[str, Any
     entry["kept"] -= sum(kept.values())
     entry["held_out"] -= kept.get("validation", 0)
     entry["characters"] -= counts.number("characters", code)
-    for field in ("rejected", "confidence"):
-        left = Counter(entry.get(field, {}))
+    for field in ("rejected", "confidence", "rejected_characters", "rejected_bytes"):
+        if field not in entry:
+            continue
+        left = Counter(entry[field])
         left.subtract(counts.details(field, code))
         entry[field] = {name: number for name, number in left.items() if number}
     return entry

@@ -53,6 +53,12 @@ def test_a_rule_that_takes_far_more_of_one_language_is_named():
     assert "gopher_short_doc takes 40% of the pages in Burmese" in sentence
 
 
+def test_half_of_the_corpus_does_not_hide_its_own_loss():
+    found = corpus(my=(3000, {"gopher_short_doc": 2000}), en=(4900, {"gopher_short_doc": 100}))
+    (sentence,) = uneven(found)
+    assert "takes 40% of the pages in Burmese and 2.0% of those in other languages" in sentence
+
+
 def test_small_languages_and_even_rules_are_not_named():
     few = corpus(my=(10, {"gopher_short_doc": 9}), en=(1000, {}))
     assert not list(uneven(few))

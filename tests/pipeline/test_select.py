@@ -1,6 +1,7 @@
 """`mswitch select`: late rules keep or reject each page, and all of it is counted."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -31,6 +32,7 @@ NO_RULES = LateRules(
     benchmarks=False,
     quality=None,
     masked=(),
+    unique_lines=True,
 )
 
 
@@ -97,7 +99,9 @@ def test_each_page_is_kept_or_has_its_reason(corpus, selected):
         row["url"]: reason for row in before if (reason := expected_reason(row))
     }
     texts = {row["url"]: row["text"] for row in before}
-    assert all(row["text"] == texts[row["url"]] for row in gone)
+    assert all(
+        row["text"] == ("" if row["reason"] == "robots_txt" else texts[row["url"]]) for row in gone
+    )
 
 
 def test_only_masked_text_differs(corpus, selected):
@@ -112,7 +116,8 @@ def test_only_masked_text_differs(corpus, selected):
     }
 
 
-def test_the_manifest_counts_the_rows(selected):
+def test_the_manifest_counts_the_rows(corpus, selected):
+    texts = {row["url"]: row["text"] for row in rows_in(corpus)}
     kept, gone = rows_in(selected), rows_in(selected, "rejected")
     for code, entry in read_corpus(selected).languages.items():
         here = [row for row in kept if row["language"] == code]
@@ -121,13 +126,15 @@ def test_the_manifest_counts_the_rows(selected):
         assert entry.held_out == sum(row["split"] == "validation" for row in here)
         assert entry.characters == sum(len(row["text"]) for row in here)
         assert entry.rejected == Counter(row["reason"] for row in away)
-        sizes, weights = Counter(), Counter()
+        sizes, weights, lines = Counter(), Counter(), 0
         for row in away:
-            sizes[row["reason"]] += len(row["text"])
-            weights[row["reason"]] += len(row["text"].encode())
+            text = texts[row["url"]]  # that of a page whose owner refuses is not kept
+            sizes[row["reason"]] += len(text)
+            weights[row["reason"]] += len(text.encode())
+            lines += text.count("\n") + 1
         assert entry.rejected_characters == sizes
         assert entry.rejected_bytes == weights
-        assert entry.lines_gone == sum(row["text"].count("\n") + 1 for row in away)
+        assert entry.lines_gone == lines
     assert cli.run(["inspect", str(selected)]) == 0
 
 
@@ -149,6 +156,49 @@ def test_partitions_and_waves_do_not_change_the_outcome(asked, selected, tmp_pat
     select_command.run(replace(asked, out=str(tmp_path / "waves")))
     assert rows_in(tmp_path / "waves") == rows_in(selected)
     assert rows_in(tmp_path / "waves", "rejected") == rows_in(selected, "rejected")
+
+
+def test_a_second_selection_keeps_licence_and_history(selected, tmp_path):
+    corpus, scores, out = (tmp_path / name for name in ("corpus", "scores", "out"))
+    shutil.copytree(selected, corpus)
+    manifest = json.loads((corpus / MANIFEST).read_text())
+    told = {"license": "odc-by", "withdrawals": [{"key": "0", "hosts": {}, "languages": {}}]}
+    (corpus / MANIFEST).write_text(json.dumps(manifest | told))
+    score(Score(corpus=str(corpus), out=str(scores)))
+    select_command.run(Select(corpus=str(corpus), scores=str(scores), out=str(out), quality="none"))
+    found = json.loads((out / MANIFEST).read_text())
+    assert found["license"] == "odc-by"
+    assert found["withdrawals"] == told["withdrawals"]
+    assert [one["stage"] for one in found["history"]] == ["clean", "select"]
+    assert found["history"][1]["languages"]["en"]["masked"] == {"email": 1}
+    assert len(found["rules"]["late"]) == 2
+    assert found["rules"]["name"] == "mc4"
+    assert "license: odc-by" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("share", [-0.1, 7.0, float("nan")])
+def test_a_share_is_between_0_and_1(asked, share, tmp_path):
+    with pytest.raises(ArtifactError, match="from 0 to 1"):
+        select_command.run(replace(asked, least_language_share=share, out=str(tmp_path / "out")))
+
+
+def test_where_cleaning_compares_no_lines_none_are_counted(corpus, scores, tmp_path):
+    other = tmp_path / "corpus"
+    shutil.copytree(corpus, other)
+    manifest = json.loads((other / MANIFEST).read_text())
+    manifest["rules"]["name"] = "none"
+    (other / MANIFEST).write_text(json.dumps(manifest))
+    score(Score(corpus=str(other), out=str(tmp_path / "scores")))
+    asked = Select(
+        corpus=str(other),
+        scores=str(tmp_path / "scores"),
+        out=str(tmp_path / "out"),
+        quality="none",
+    )
+    select_command.run(asked)
+    entry = read_corpus(tmp_path / "out").languages["sw"]
+    assert entry.rejected
+    assert entry.lines_gone == 0
 
 
 def test_the_same_command_again_does_nothing(asked, selected):

@@ -9,7 +9,8 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from data.reading.page_table import WRITTEN
-from pipeline.corpus.data_card import METADATA, README, size_category, write_cards
+from pipeline.corpus.data_card import METADATA, README, check_license, size_category, write_cards
+from pipeline.errors import ArtifactError
 
 CODES = {"iw": "heb", "ru-Latn": "rus", "sw": "swa"}
 SPLITS = {"train": 3, "validation": 2}
@@ -38,8 +39,9 @@ def corpus(tmp_path):
     body = {
         "languages": languages,
         "rules": {"name": "none", "differences_from_mc4": ["Nothing is judged."]},
+        "license": "odc-by",
     }
-    write_cards(str(tmp_path), body, "odc-by")
+    write_cards(str(tmp_path), body)
     return tmp_path
 
 
@@ -71,8 +73,32 @@ def test_metadata_names_each_languages_files(corpus):
 
 def test_without_a_declared_licence_the_card_says_unknown(corpus):
     body = {"languages": {}, "rules": {"name": "none", "differences_from_mc4": []}}
-    write_cards(str(corpus), body, None)
-    assert DatasetCard.load(corpus / README).data.license == "unknown"
+    write_cards(str(corpus), body)
+    card = DatasetCard.load(corpus / README)
+    assert card.data.license == "unknown"
+    assert "load_dataset" not in card.text  # there is nothing to load
+
+
+def test_late_rules_and_withdrawals_are_in_the_card(corpus):
+    late = [{"quality": "corpus", "mask": ["email", "ip"], "robot": None}]
+    gone = {"hosts": {"a.example": 3}, "languages": {"sw": {"kept": 3}}, "reason": "a request"}
+    body = {
+        "languages": {},
+        "rules": {"name": "none", "differences_from_mc4": [], "late": late},
+        "withdrawals": [gone],
+    }
+    write_cards(str(corpus), body)
+    text = (corpus / README).read_text(encoding="utf-8")
+    assert "* quality: corpus\n* mask: email, ip\n" in text
+    assert "* 3 pages of 1 hosts" in text
+    assert "a.example" not in text
+
+
+@pytest.mark.parametrize("name", ["x | y", "<script>", "a\nb", ""])
+def test_a_licence_is_a_name(name):
+    check_license("cc-by-sa-4.0")
+    with pytest.raises(ArtifactError, match="named as on the hub"):
+        check_license(name)
 
 
 @pytest.mark.parametrize(
