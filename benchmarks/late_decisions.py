@@ -60,7 +60,7 @@ def main() -> int:
         ])  # fmt: skip
         print(f"{name}: {seconds / size:.4f} CPU s per MB")
     blocked = big_list(arguments.domains)
-    robots = RobotsOfHosts({host_of(url): Robots("", 200, RULES, host_of(url)) for url in urls})
+    robots = RobotsOfHosts({host_of(url): Robots("", False, RULES, host_of(url)) for url in urls})
     for name, refused in (("BlockList", blocked.refused), ("RobotsOfHosts", robots.refused)):
         seconds = timed(lambda refused=refused: refused(urls))
         print(

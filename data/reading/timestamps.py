@@ -7,7 +7,7 @@ year, so that it would win against the real dates of the same address.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 LONGEST_CHARACTERS = 40
 PARTS = re.compile(
@@ -18,10 +18,28 @@ PARTS = re.compile(
 
 def is_timestamp(text: str) -> bool:
     """Returns whether the text is a date of the calendar, with or without a time of day."""
-    if len(text) > LONGEST_CHARACTERS or not PARTS.fullmatch(text):
-        return False
+    return _time(text) is not None
+
+
+def sortable(text: str) -> str:
+    """Returns a time in UTC as text that sorts by time; "" if it is none, or outside the calendar.
+
+    A time without an offset counts as UTC, a date without a time of day as its first moment.
+    """
+    time = _time(text)
+    if time is None:
+        return ""
     try:
-        datetime.fromisoformat(text + "-01-01"[: 10 - len(text)] if len(text) < 10 else text)
+        in_utc = time.astimezone(UTC) if time.tzinfo else time
+    except OverflowError:
+        return ""
+    return in_utc.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def _time(text: str) -> datetime | None:
+    if len(text) > LONGEST_CHARACTERS or not PARTS.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text + "-01-01"[: 10 - len(text)] if len(text) < 10 else text)
     except ValueError:
-        return False
-    return True
+        return None

@@ -1,21 +1,23 @@
 """Lists of domains and addresses whose pages are left out: block lists, and opt-out lists.
 
-A list has one entry per line, plain or gzipped; lines that begin with # are comments.
+A list has one entry per line in UTF-8, plain or gzipped; lines that begin with # are comments.
 
 * A domain or host, such as `example.org`, `*.example.org` or the `0.0.0.0 example.org` of a hosts
   file: all its pages, and those of all hosts below it, by whole labels.
-* An address, such as `example.org/forum` or `https://example.org/forum`: that page and all below
-  it, on that host alone, with or without `www.`.
+* An address, with a scheme or a slash, such as `example.org/forum` or `https://example.org/forum`:
+  that page and all below it, on that host alone, with or without `www.`. `https://example.org/`
+  are so the pages of that host, and not those of `shop.example.org`.
 
 Entries are kept as hashes of 64 bits: 80 MB for ten million. Of 10^10 pages with ten look-ups each,
-0.05 are then expected to be refused by chance. An entry of one label, such as `com`, is set aside:
-it is likelier to be damage than a wish.
+0.05 are then expected to be refused by chance. Other lines are set aside and counted. So are mail
+addresses, and entries of one label, such as `com`: they are likelier to be damage than a wish.
 """
 
 import re
 from array import array
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xxhash
@@ -25,14 +27,15 @@ from data.dedup.repeated import distinct, is_among
 from data.errors import DataError
 from data.reading import text_lines
 from data.reading.page import BrokenRecord
-from data.rights.hosts import ascii_host, split
+from data.rights.addresses import domains, folders, host_and_page
+from data.rights.list_entries import entries
 from data.rights.reasons import BLOCKED, Reasons
 from data.stores.files import exists, local_copy
 
 Hashes = UInt64[np.ndarray, " entries"]
-SIMPLE = re.compile(rb"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+").fullmatch
-HOSTS_FILE = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?)\s+")
-COMMENT = re.compile(r"(?:^|\s)#.*")
+SIMPLE = re.compile(rb"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+").fullmatch  # a domain as most lists have it
+UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
+SAMPLES, LONGEST_SAMPLE = 3, 80  # characters
 
 
 @dataclass(frozen=True)
@@ -42,40 +45,39 @@ class BlockList:
     Attributes:
         domains: hashes of domains and hosts, in ascending order.
         urls: hashes of addresses, in ascending order.
-        set_aside: number of lines that are no entry.
+        set_aside: number of lines that are no entry; of names, in lines of a hosts file.
         reasons: reasons for pages on the list.
+        samples: the first lines that were set aside, at most three, cut to 80 characters.
     """
 
     domains: UInt64[np.ndarray, " domains"]
     urls: UInt64[np.ndarray, " urls"]
     set_aside: int = 0
     reasons: Reasons = BLOCKED
+    samples: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, paths: Iterable[str], reasons: Reasons = BLOCKED) -> "BlockList":
         """Returns the entries of lists.
 
         Raises:
-            DataError: if a list does not exist, is damaged, or has no entry.
+            DataError: if a list does not exist, is damaged or no UTF-8, or has no entry.
         """
-        domains, urls, set_aside = array("Q"), array("Q"), 0
+        found = _Found(array("Q"), array("Q"))
         for path in paths:
-            before = len(domains) + len(urls)
+            before = len(found.domains) + len(found.urls)
             for line in _lines(path):
                 if SIMPLE(line):
-                    domains.append(xxhash.xxh3_64_intdigest(line))
-                    continue
-                found = _entry(line.decode("utf-8-sig", "replace"))
-                if found is None:
-                    set_aside += 1
-                elif found:
-                    (urls if "/" in found else domains).append(_hash(found))
-            if before == len(domains) + len(urls):
+                    found.domains.append(xxhash.xxh3_64_intdigest(line))
+                else:
+                    found.add(line, path)
+            if before == len(found.domains) + len(found.urls):
                 raise DataError(
                     f"The list {path} should have a domain or an address per line and has none; "
                     "leave it out, or correct it."
                 )
-        return cls(_sorted(domains), _sorted(urls), set_aside, reasons)
+        hashes = _sorted(found.domains), _sorted(found.urls)
+        return cls(*hashes, found.set_aside, reasons, tuple(found.samples))
 
     @property
     def state_bytes(self) -> int:
@@ -84,13 +86,45 @@ class BlockList:
 
     def refused(self, urls: Sequence[str]) -> list[str | None]:
         """Returns for each address the reason why it is on the list; None for the others."""
-        addresses = [_address(url) for url in urls]
-        on_domains = _any(([*_domains(host)] for host, _ in addresses), self.domains)
-        on_urls = _any(([*_pages(*address)] for address in addresses), self.urls)
+        addresses = [host_and_page(url) for url in urls]
+        on_domains = _any(([*domains(host)] for host, _ in addresses), self.domains)
+        on_urls = _any(([*folders(*address)] for address in addresses), self.urls)
         return [
             self.reasons.domain if by_domain else self.reasons.url if by_url else None
             for by_domain, by_url in zip(on_domains, on_urls, strict=True)
         ]
+
+
+@dataclass
+class _Found:
+    """Entries while lists are read.
+
+    Attributes:
+        domains: hashes of domains.
+        urls: hashes of addresses.
+        set_aside: number of lines that are no entry.
+        samples: the first of them.
+    """
+
+    domains: array
+    urls: array
+    set_aside: int = 0
+    samples: list[str] = field(default_factory=list)
+
+    def add(self, line: bytes, path: str) -> None:
+        """Adds the entries of a line; refuses one that is no UTF-8 at all."""
+        text = line.decode("utf-8-sig", "replace")
+        if "\0" in text or line.startswith(UTF_16):
+            raise DataError(
+                f"The list {path} should be text in UTF-8 and is UTF-16 or binary; convert it."
+            )
+        for entry in entries(text):
+            if entry is not None:
+                (self.domains if entry.is_domain else self.urls).append(_hash(entry.name))
+                continue
+            self.set_aside += 1
+            if len(self.samples) < SAMPLES:
+                self.samples.append(text[:LONGEST_SAMPLE])
 
 
 def _lines(path: str) -> Iterator[bytes]:
@@ -103,44 +137,7 @@ def _lines(path: str) -> Iterator[bytes]:
                     f"The list {path} should be text and is {line.reason} at byte {line.offset:,}; "
                     "restore it."
                 )
-            yield line.content.strip()
-
-
-def _entry(line: str) -> str | None:
-    """Returns a domain, an address with a slash, "" for a comment, or None if it is no entry."""
-    line = HOSTS_FILE.sub("", COMMENT.sub("", line).strip(), count=1)
-    if not line:
-        return ""
-    host, page = _address(line.removeprefix("*.").removeprefix("."))
-    if "." not in host:
-        return None
-    return host.removeprefix("www.") + page if page else host
-
-
-def _address(url: str) -> tuple[str, str]:
-    """Returns host and page of an address, the page without a slash at the end."""
-    parts = split(url)
-    if parts is None:
-        return "", ""
-    query = f"?{parts.query}" if parts.query else ""
-    return ascii_host(parts.hostname or ""), parts.path.rstrip("/") + query
-
-
-def _domains(host: str) -> Iterator[str]:
-    """Yields a host and the domains that it is in."""
-    while "." in host:
-        yield host
-        host = host.partition(".")[2]
-
-
-def _pages(host: str, page: str) -> Iterator[str]:
-    """Yields a page and all that it is below, each on its host without `www.`."""
-    address = host.removeprefix("www.") + page
-    yield address
-    path = address.partition("?")[0]
-    while "/" in path:
-        yield path
-        path = path.rpartition("/")[0]
+            yield from line.content.strip().splitlines()  # also at a CR alone
 
 
 def _any(names: Iterable[list[str]], entries: Hashes) -> list[bool]:

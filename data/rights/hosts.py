@@ -35,7 +35,7 @@ def ascii_host(host: str) -> str:
     try:
         return host.encode("idna").decode("ascii")
     except UnicodeError:
-        return host
+        return host.encode("utf-8", "replace").decode()  # halves of surrogate pairs are no text
 
 
 def _defaults(scheme: str) -> list[int]:

@@ -24,7 +24,7 @@ CACHED = 1024  # parsed files; many hosts have the same one
 
 @dataclass(frozen=True)
 class RobotsOfHosts:
-    """The newest robots.txt of each of some hosts.
+    """The robots.txt of each of some hosts: of several the one that counts (`Robots`).
 
     Attributes:
         of_host: robots.txt by host; hosts without one are missing.
@@ -38,7 +38,7 @@ class RobotsOfHosts:
     def read(
         cls, paths: Iterable[str], hosts: Collection[str], user_agent: str = USER_AGENT
     ) -> "RobotsOfHosts":
-        """Returns the robots.txt files of these hosts (`robots_files`), the newest of each.
+        """Returns the robots.txt of these hosts (`robots_files`), of several the one that counts.
 
         Args:
             paths: files to look for them in.
@@ -46,7 +46,7 @@ class RobotsOfHosts:
             user_agent: name of the crawler that asks.
 
         Raises:
-            DataError: if a file holds no robots.txt files.
+            DataError: if a file cannot hold robots.txt files, or does not exist.
         """
         found: dict[str, Robots] = {}
         for path in paths:
@@ -72,10 +72,10 @@ def refused_by(
         urls: addresses on that host.
         user_agent: name of the crawler that asks.
     """
-    if robots is None or (robots.status < 500 and not robots.content):
-        return [None] * len(urls)
-    if robots.status >= 500:
+    if robots is not None and robots.failed:
         return [ROBOTS_TXT] * len(urls)
+    if robots is None or not robots.content:
+        return [None] * len(urls)
     rules = _parsed(robots.content)
     return [None if rules.can_fetch(url, user_agent) else ROBOTS_TXT for url in urls]
 

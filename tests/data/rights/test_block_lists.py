@@ -20,6 +20,9 @@ pages.org/a?id=7
 com
 münchen.de
 http://only.org/
+owner@site0.com
+pages.org/%7Ebob
+pages.org/A b
 """
 LABELS = st.lists(st.sampled_from(["a", "b", "ab", "org"]), min_size=2, max_size=5).map(".".join)
 
@@ -49,7 +52,13 @@ def read(tmp_path, text, *reasons):
         ("http://pages.org/a", None),
         ("https://xn--mnchen-3ya.de/", "blocked_domain"),
         ("http://münchen.de/", "blocked_domain"),
-        ("http://only.org/page", "blocked_domain"),
+        ("http://only.org/page", "blocked_url"),
+        ("http://www.only.org", "blocked_url"),
+        ("http://x.only.org/page", None),
+        ("http://site0.com/", None),
+        ("http://pages.org/~bob/x", "blocked_url"),
+        ("http://pages.org/A%20b", "blocked_url"),
+        ("http://pages.org/A b?c", "blocked_url"),
         ("http://other.com/", None),
         ("http://[::1", None),
         ("", None),
@@ -58,7 +67,7 @@ def read(tmp_path, text, *reasons):
 def test_domains_match_by_labels_and_addresses_by_folders(tmp_path, url, reason):
     blocked = read(tmp_path, LIST)
     assert blocked.refused([url]) == [reason]
-    assert blocked.set_aside == 1
+    assert (blocked.set_aside, blocked.samples) == (2, ("com", "owner@site0.com"))
 
 
 @given(st.lists(LABELS, min_size=1), st.lists(LABELS))
@@ -80,6 +89,34 @@ def test_many_entries_take_eight_bytes_each_and_travel_between_processes(tmp_pat
     assert blocked.state_bytes == 8 * 1000
     found = blocked.refused([f"http://www.{domain}/" for domain in domains])
     assert found == ["opted_out"] * 1000 + [None] * (len(domains) - 1000)
+
+
+def test_lines_that_are_set_aside_are_counted_and_the_first_shown(tmp_path):
+    odd = ["||a.org^", "b..c", "x" * 999, "d,e", "0.0.0.0 localhost ip6-localhost f.org"]
+    blocked = read(tmp_path, "\n".join(["g.org", *odd]))
+    assert blocked.set_aside == 6
+    assert blocked.samples == ("||a.org^", "b..c", "x" * 80)
+    assert blocked.refused(["http://f.org", "http://g.org", "http://a.org"]) == [
+        "blocked_domain",
+        "blocked_domain",
+        None,
+    ]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\n\r\n"])
+def test_lines_end_in_every_way(tmp_path, end):
+    (tmp_path / "list.txt").write_bytes(end.join(["\ufeffa.org", "# b.org", "c.org "]).encode())
+    blocked = BlockList.read([str(tmp_path / "list.txt")])
+    assert blocked.set_aside == 0
+    found = blocked.refused([f"http://{name}.org/" for name in "abc"])
+    assert [bool(one) for one in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_other_encodings_are_refused(tmp_path, encoding):
+    (tmp_path / "list.txt").write_bytes("example.org\nother.org\n".encode(encoding))
+    with pytest.raises(DataError, match="should be text in UTF-8"):
+        BlockList.read([str(tmp_path / "list.txt")])
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "com\nlocalhost\n"])

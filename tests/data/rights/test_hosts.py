@@ -14,6 +14,7 @@ from data.rights.hosts import host_of
         ("https://münchen.de/", "xn--mnchen-3ya.de"),
         ("example.org/a", "example.org"),
         ("http://[2001:db8::1]:8080/", "2001:db8::1:8080"),
+        ("http://\ud800.example/", "?.example"),
         ("http://[::1", ""),
         ("http://example.org:port/", ""),
         ("", ""),

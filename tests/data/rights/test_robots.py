@@ -1,11 +1,13 @@
 """What robots.txt refuses is what Protego refuses, in 10,000 generated cases read from files."""
 
+import itertools
 import json
 import random
 
 import pytest
 from protego import Protego
 
+from data.reading.timestamps import sortable
 from data.rights.hosts import host_of
 from data.rights.robots import RobotsOfHosts, refused_by
 from data.rights.robots_files import Robots
@@ -68,9 +70,9 @@ def test_equals_protego_in_ten_thousand_cases(tmp_path):
     assert 0.1 < sum(map(bool, found)) / len(found) < 0.9
 
 
-@pytest.mark.parametrize("status, reason", [(500, "robots_txt"), (503, "robots_txt"), (404, None)])
-def test_status_decides_where_there_is_no_content(status, reason):
-    robots = Robots("", status, "", "a.example")
+@pytest.mark.parametrize("failed, reason", [(True, "robots_txt"), (False, None)])
+def test_a_failure_refuses_everything_and_no_content_nothing(failed, reason):
+    robots = Robots("", failed, "", "a.example")
     assert refused_by(robots, ["https://a.example/x", "https://a.example/"]) == [reason] * 2
 
 
@@ -95,8 +97,38 @@ def test_only_the_hosts_asked_for_are_kept_and_of_several_files_the_newest(tmp_p
     for name, some_lines in (("x.jsonl", lines), ("y.jsonl", lines[::-1])):
         (tmp_path / name).write_text("\n".join(map(json.dumps, some_lines)))
         robots = RobotsOfHosts.read([str(tmp_path / name)], ["a.example"])
-        assert robots.of_host == {"a.example": Robots("2026-03-01", 200, "", "a.example")}
+        assert robots.of_host == {
+            "a.example": Robots(sortable("2026-03-01"), False, "", "a.example")
+        }
         assert robots.refused(["https://a.example/x"]) == [None]
+
+
+@pytest.mark.parametrize("times", [("", ""), ("zzz", None), ("2026-03-01", "2026-03-01 00:00Z")])
+def test_of_equally_old_files_the_stricter_counts(tmp_path, times):
+    rules = "User-agent: *\nDisallow: /x"
+    answers = [{"robots": "", "status": 404}, {"robots": rules}, {"robots": None, "status": 503}]
+    urls = ["https://a.example/x", "https://a.example/y"]
+    refused = [[None, None], ["robots_txt", None], ["robots_txt", "robots_txt"]]
+    for first, second in itertools.permutations(range(3), 2):
+        rows = [
+            {"host": "a.example", "time": time, **answers[one]}
+            for time, one in zip(times, (first, second), strict=True)
+        ]
+        (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        robots = RobotsOfHosts.read([str(tmp_path / "a.jsonl")], {"a.example"})
+        assert robots.refused(urls) == refused[max(first, second)]
+
+
+def test_a_known_time_is_newer_than_what_is_no_time(tmp_path):
+    rows = [
+        {"host": "a.example", "robots": None, "status": 500, "time": time}
+        for time in ("soon", "9999-99-99", None, 99)
+    ]
+    rows.insert(2, {"host": "a.example", "robots": "", "time": "2026-03-01T00:00:00+02:00"})
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    robots = RobotsOfHosts.read([str(tmp_path / "a.jsonl")], {"a.example"})
+    assert robots.of_host["a.example"].time == sortable("2026-02-28T22:00:00Z")
+    assert robots.refused(["http://a.example/"]) == [None]
 
 
 def test_the_crawler_has_a_name(tmp_path):

@@ -1,10 +1,11 @@
 import gzip
 import json
+from collections import Counter
 
 import pytest
 
 from data.errors import DataError
-from data.rights.robots_files import MOST_BYTES, Robots, read_robots
+from data.rights.robots_files import MOST_BYTES, Robots, check_robots_file, read_robots
 
 RULES = "User-agent: *\nDisallow: /é\n"
 
@@ -38,13 +39,13 @@ def test_an_archive_holds_the_robots_txt_of_hosts(tmp_path):
     ]
     path = tmp_path / "robots.warc.gz"
     path.write_bytes(archive(records))
-    time = "2026-01-02T03:04:05Z"
+    time = "2026-01-02T03:04:05.000000"
     assert list(read_robots(str(path))) == [
-        Robots(time, 200, RULES, "a.example"),
-        Robots(time, 200, RULES, "b.example:8080"),
-        Robots(time, 404, "", "c.example"),
-        Robots(time, 503, "", "d.example"),
-        Robots(time, 200, "Allow: /\ufffd", "g.example"),
+        Robots(time, False, RULES, "a.example"),
+        Robots(time, False, RULES, "b.example:8080"),
+        Robots(time, False, "", "c.example"),
+        Robots(time, True, "", "d.example"),
+        Robots(time, False, "Allow: /\ufffd", "g.example"),
     ]
 
 
@@ -56,15 +57,57 @@ def test_a_long_file_is_read_to_its_last_whole_line_within_the_limit(tmp_path):
     assert robots.content == line * (MOST_BYTES // 100)
 
 
-@pytest.mark.parametrize(
-    "name, content, message",
-    [
-        ("a.csv", "", "is none of these"),
-        ("a.jsonl", "{", "byte 0, should be JSON"),
-        ("a.jsonl", '{"host": "a.example"}', "robots"),
-    ],
-)
-def test_other_files_are_refused(tmp_path, name, content, message):
-    (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=message):
-        list(read_robots(str(tmp_path / name)))
+def test_damaged_and_odd_lines_are_skipped_and_counted(tmp_path):
+    lines = [
+        b'{"host": "a.example", "robots": null, "status": 404}',
+        b'{"host": "b.example", "robots": null, "status": 503, "time": 7}',
+        b'{"host": "c.example", "robots": "Allow: /", "status": 301}',
+        b"{",
+        b"\xff",
+        b'{"host": "d.example"}',
+        b'{"host": "d.example", "robots": null}',
+        b'{"host": "", "robots": ""}',
+        b'{"host": "d.example", "robots": "", "status": "200"}',
+        b'["d.example", ""]',
+        b'{"host": "e.example", "robots": "Allow: /"}',
+    ]
+    path = tmp_path / "robots.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    skipped = Counter()
+    assert list(read_robots(str(path), skipped)) == [
+        Robots("", False, "", "a.example"),
+        Robots("", True, "", "b.example"),
+        Robots("", False, "Allow: /", "e.example"),
+    ]
+    assert skipped == {"not_json": 1, "invalid_utf8": 1, "no_robots_txt": 5}
+    assert len(list(read_robots(str(path)))) == 3
+
+
+def test_damage_of_an_archive_is_counted(tmp_path):
+    plain = [("Content-Type", "text/plain")]
+    records = [
+        (f"https://{host}.example/robots.txt", "200 OK", plain, b"Allow: /") for host in "ab"
+    ]
+    path = tmp_path / "robots.warc.gz"
+    path.write_bytes(archive(records)[:-9])
+    skipped = Counter()
+    assert [robots.host for robots in read_robots(str(path), skipped)] == ["a.example"]
+    assert skipped == {"truncated": 1}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "robots.txt", "a/robots.json", ".//robots.txt", ""])
+def test_other_names_are_refused(tmp_path, name):
+    path = f"{tmp_path}/{name}" if name.startswith("a") else name
+    for check in (check_robots_file, lambda path: list(read_robots(path))):
+        with pytest.raises(DataError, match="is none of these"):
+            check(path)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.warc.gz", "a.example/robots.txt"])
+def test_a_file_is_checked_before_it_is_read(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(DataError, match="does not exist"):
+        check_robots_file(str(path))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    check_robots_file(str(path))

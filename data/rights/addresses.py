@@ -1,0 +1,60 @@
+"""Keys under which addresses of pages and entries of lists meet: a host, a page on it, a folder."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from data.rights.hosts import ascii_host, split
+
+ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
+UNRESERVED = re.compile(r"[A-Za-z0-9._~-]").fullmatch
+KEPT = "/?:@!$&'()*+,;=%"  # RFC 3986's delimiters, which mean something else once encoded
+NORMAL = re.compile(rf"[A-Za-z0-9._~{re.escape(KEPT.replace('%', ''))}-]*").fullmatch
+
+
+def host_and_page(url: str) -> tuple[str, str]:
+    """Returns host and page of an address, the page without a slash at the end.
+
+    The page is "" for a host's first page. Both are "" if the address is malformed.
+    """
+    parts = split(url)
+    if parts is None:
+        return "", ""
+    query = f"?{parts.query}" if parts.query else ""
+    return ascii_host(parts.hostname or ""), normal(parts.path.rstrip("/") + query)
+
+
+def normal(page: str) -> str:
+    """Returns a path and query in the one form of those that RFC 3986 (6.2.2) holds for equal."""
+    if NORMAL(page):
+        return page
+    return quote(ENCODED.sub(_normal, page), safe=KEPT, errors="surrogatepass")
+
+
+def domains(host: str) -> Iterator[str]:
+    """Yields a host and the domains that it is in."""
+    while "." in host:
+        yield host
+        host = host.partition(".")[2]
+
+
+def folders(host: str, page: str) -> Iterator[str]:
+    """Yields the key of a page, of all that it is below, and of its host."""
+    address = key(host, page)
+    yield address
+    path, query, _ = address.partition("?")
+    if query:
+        yield path
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def key(host: str, page: str) -> str:
+    """Returns the key of a page, or of all pages of a host if the page is ""."""
+    return host.removeprefix("www.") + page
+
+
+def _normal(encoded: re.Match[str]) -> str:
+    character = chr(int(encoded[1], 16))
+    return character if UNRESERVED(character) else encoded[0].upper()
