@@ -9,7 +9,7 @@ masked kinds, so masking them again changes nothing.
 """
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -79,10 +79,14 @@ def _masked(text: str, spans: list[dict], kinds: Collection[str]) -> str:
 
 
 def _numbers(text: str, language: str) -> Iterator[Span]:
-    """Yields national numbers and telephone numbers, until no more appear beside found ones."""
+    """Yields national numbers, until no more appear beside found ones, and telephone numbers."""
     for begin, end in dense_places(text):
         place = with_ascii_digits(text[begin:end])
-        for search in (national_numbers, telephone_numbers):
-            while found := disjoint(search(place, language)):
-                yield from (Span(s.begin + begin, s.end + begin, s.kind) for s in found)
-                place = without(place, found)
+        while found := disjoint(national_numbers(place, language)):
+            yield from _shifted(found, begin)
+            place = without(place, found)
+        yield from _shifted(telephone_numbers(place, language), begin)
+
+
+def _shifted(spans: Iterable[Span], by: int) -> Iterator[Span]:
+    return (Span(span.begin + by, span.end + by, span.kind) for span in spans)

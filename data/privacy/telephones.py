@@ -10,7 +10,7 @@ compared with the region's numbering plan, which is one regular expression.
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from phonenumbers import Leniency, PhoneMetadata, PhoneNumberMatcher
@@ -19,17 +19,23 @@ from data.privacy.digits import NOT_IN_A_WORD
 from data.privacy.regions import regions_of
 from data.privacy.spans import PHONE, Span
 
+DIGITS = "[0-9](?:[-. ()/]{0,3}[0-9]){6,17}"
+AFTER = r"(?![0-9A-Za-z_=%€]|[./\\-][0-9A-Za-z])"
 # Neither within a word or an address (text/01/04140000.xhp) nor within a longer number.
 CANDIDATE = re.compile(
-    NOT_IN_A_WORD
-    + r"(?<![/\\=#&%$€£*,~])(?:\+ ?\(?|(?<![0-9][-. ])\(?)[0-9](?:[-. ()/]{0,3}[0-9]){6,17}"
-    r"(?![0-9A-Za-z_=%€]|[./\\-][0-9A-Za-z])"
+    NOT_IN_A_WORD + rf"(?<![/\\=#&%$€£*,~])((?:\+ ?\(?|(?<![0-9][-. ])\(?){DIGITS}){AFTER}"
 )
-# Dates, spans of years, postal codes of the form 02110-1301, decimal fractions.
+# The same right behind a number, of which the lookbehinds must not take the last digit for a part.
+NEXT = re.compile(rf"[-. ]{{0,3}}((?:\+ ?)?\(?{DIGITS}){AFTER}")
+# What follows a number in its candidate. Without AFTER, which a number found there would change.
+REST = re.compile(rf"[-. ]{{0,3}}(\(?{DIGITS})")
+TWO = 150  # most characters of two candidates
+GROUP_END = re.compile("(?<=[0-9])(?![0-9])")
+# Dates, spans of years, postal codes of the form 02110-1301, decimal fractions, payment cards.
 NO_NUMBER = re.compile(
     r"\(?(?:19|20)[0-9]{2}(?:[-./ ]{1,3}[0-9]{1,2}(?![0-9])| ?[-/] ?(?:19|20)[0-9]{2}(?![0-9]))"
     r"|[0-3]?[0-9][-./][01]?[0-9][-./](?:19|20)[0-9]{2}"
-    r"|[0-9]{5}-[0-9]{4}$|[0-9]{1,3}\.[0-9]{4,}$"
+    r"|[0-9]{5}-[0-9]{4}$|[0-9]{1,3}\.[0-9]{4,}$|[3-6][0-9]{3}(?:[- ][0-9]{4}){3}(?![0-9])"
 )
 SEPARATED = re.compile("[0-9][-. ()/]+[0-9]")
 FEWEST_DIGITS = 7
@@ -58,29 +64,80 @@ def telephone_numbers(text: str, language: str) -> Iterator[Span]:
         text: a text in which all digits are ASCII.
         language: code of the page's language.
     """
-    plans = _plans(regions_of(language))
-    done = 0
-    while (candidate := CANDIDATE.search(text, done)) is not None:
-        begin, end = candidate.span()
-        found = _first_number(text[begin:end], plans)
-        done = end
-        if found is not None:
-            done = begin + found[1]
-            yield Span(begin + found[0], done, PHONE)
+    yield from _between(text, 0, len(text), None, _plans(regions_of(language)))
 
 
-def _first_number(written: str, plans: tuple[Plan, ...]) -> tuple[int, int] | None:
-    """Returns where the first number of a candidate begins and ends."""
-    if written.startswith("+"):
-        return _matched(written, None, Leniency.VALID)
+def _between(
+    text: str, begin: int, end: int, edge: int | None, plans: tuple[Plan, ...]
+) -> Iterator[Span]:
+    """Yields the numbers of a piece of text, where another one ends at `edge`.
+
+    A found number is a boundary for what stands beside it. Before it, at most the candidate just
+    before may then be another one, as AFTER reads two characters. So that one is tried again.
+    """
+    before = done = begin
+    while (candidate := _candidate(text, done, end, edge)) is not None:
+        found = _first_number(text, candidate, end, plans)
+        if found is None:
+            before, done = done, candidate[1]
+            continue
+        yield from _between(text, before, found[0], edge, plans)
+        yield Span(*found, PHONE)
+        before = done = edge = found[1]
+
+
+def _candidate(text: str, begin: int, end: int, edge: int | None) -> tuple[int, int] | None:
+    found = NEXT.match(text, begin, end) if begin == edge else None
+    found = found or CANDIDATE.search(text, begin, end)
+    return None if found is None else found.span(1)
+
+
+def _first_number(
+    text: str, candidate: tuple[int, int], end: int, plans: tuple[Plan, ...]
+) -> tuple[int, int] | None:
+    """Returns where the first number of a candidate begins and ends, in a text up to `end`."""
+    begin, written = candidate[0], text[slice(*candidate)]
     if NO_NUMBER.match(written):
         return None
+    found = _number(written, plans)
+    if found is None:
+        found = _first_of_two(text[begin : min(begin + TWO, end)], len(written), plans)
+    return None if found is None else (begin + found[0], begin + found[1])
+
+
+def _number(written: str, plans: Sequence[Plan]) -> tuple[int, int] | None:
+    if written.startswith("+"):
+        return _matched(written, None, Leniency.VALID)
     for plan in plans:
         if _may_be_of(plan, written):
             found = _matched(written, plan.region, Leniency.STRICT_GROUPING)
             if found is not None and _may_be_of(plan, written[found[0] : found[1]]):
                 return found
     return None
+
+
+def _first_of_two(text: str, end: int, plans: tuple[Plan, ...]) -> tuple[int, int] | None:
+    """Returns the longest number that ends with a group before `end` and has another behind it.
+
+    A number with other digits behind it is a piece of something longer, such as a payment card's.
+    """
+    ends = [place.start() for place in GROUP_END.finditer(text)]
+    for cut in reversed(ends):
+        rest = REST.match(text, cut) if cut < end else None
+        if rest is not None and _is_number(text[:cut], plans):
+            behind = (text[rest.start(1) : last] for last in ends if cut < last <= rest.end())
+            if any(_is_number(written, plans) for written in behind):
+                return 0, cut
+    return None
+
+
+def _is_number(written: str, plans: tuple[Plan, ...]) -> bool:
+    """Returns whether this is one number from its first to its last character."""
+    digits = NOT_DIGITS.sub("", written)
+    if len(digits) < FEWEST_DIGITS or NO_NUMBER.match(written):
+        return False
+    likely = [plan for plan in plans if plan.numbers.fullmatch(digits)]
+    return _number(written, likely) == (0, len(written))
 
 
 def _may_be_of(plan: Plan, written: str) -> bool:

@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import re
+import sys
 
 import pyarrow as pa
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted_data import SCRIPTS, planted
 
-from data.privacy.personal_data import KINDS, REPLACEMENTS, SPANS, masked, personal_data
+from data.privacy import telephones
+from data.privacy.personal_data import KINDS, REPLACEMENTS, SPANS, masked, personal_data, spans_of
 
 # What addresses and numbers consist of, and letters of scripts with and without spaces.
 PIECES = st.sampled_from(
@@ -66,6 +69,55 @@ def test_national_forms_belong_to_the_language_and_international_ones_to_every_p
     assert kinds == [["phone"], ["phone"]]
     kinds = [[span["kind"] for span in row] for row in personal_data(texts, "und").to_pylist()]
     assert kinds == [[], ["phone"]]
+
+
+@pytest.mark.parametrize(
+    "language, number",
+    [("en", "12345678901 "), ("en", "212-555-2368 "), ("id", "0812-3456-7890 "),
+     ("id", "0812 3456 7890 "), ("sw", "0712 345 678 "), ("en", "123 4567 890 ")],
+)  # fmt: skip
+def test_twice_the_text_is_at_most_about_twice_the_work(language, number, monkeypatch):
+    scanned = Scanned(telephones.CANDIDATE)
+    monkeypatch.setattr(telephones, "CANDIDATE", scanned)
+    spans_of(number * 2, language)  # reads tables and compiles patterns
+
+    def work(times: int) -> tuple[int, int]:
+        before = scanned.characters
+        calls = calls_of(spans_of, number * times, language)
+        return calls, scanned.characters - before
+
+    for once, twice in zip(work(40), work(80), strict=True):
+        assert 0 < twice < 2.3 * once
+
+
+class Scanned:
+    """A pattern that counts the characters which it reads."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern, self.characters = pattern, 0
+
+    def search(self, text: str, begin: int = 0, end: int | None = None) -> re.Match[str] | None:
+        end = len(text) if end is None else end
+        found = self.pattern.search(text, begin, end)
+        self.characters += (found.end() if found else end) - begin
+        return found
+
+
+def test_numbers_side_by_side_are_found():
+    text = "Call 0712 345 678 0722 123 456 or 0733 111 222."
+    found = [text[span.begin : span.end] for span in spans_of(text, "sw")]
+    assert found == ["0712 345 678", "0722 123 456", "0733 111 222"]
+
+
+def calls_of(function, *arguments) -> int:
+    """Returns how many functions are called, those in C too."""
+    events = []
+    sys.setprofile(lambda frame, event, argument: events.append(event))
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return events.count("call") + events.count("c_call")
 
 
 def test_no_pages_have_no_data():
