@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from msgspec.structs import asdict
 
 from data.rights.reasons import BLOCKED
+from data.rights.robots_files import check_robots_file
 from data.rules.rule_sets import none
 from data.stores.digests import digest_of_contents, digest_of_value
 from data.stores.files import absolute, join_path
@@ -38,7 +39,7 @@ from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.manifests import SELECT, read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import read_scores, thresholds_of
-from pipeline.selection.late_rules import LateRules, listed
+from pipeline.selection.late_rules import LateRules, listed, set_aside
 from pipeline.selection.manifest import manifest_of, print_summary
 from pipeline.selection.robots import PAGES_PER_PARTITION, AskRobots
 from pipeline.selection.select_files import SelectFile
@@ -106,6 +107,8 @@ def resolved(arguments: Select) -> SelectRequest:
     )
     for paths in (rules.blocked, rules.opted_out):
         listed(paths, BLOCKED)  # refused here, not by a worker
+    for path in arguments.robots:
+        check_robots_file(path)
     size = sum(file.size for file in files)
     reads = [
         Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
@@ -183,13 +186,14 @@ def run(arguments: Select) -> None:
         print_end(
             SELECT,
             f"{kept:,} of {request.pages:,} pages in {arguments.out}",
-            cautions(body, arguments.out),
+            cautions(body, arguments.out, request.rules),
             f"vocabulary --corpus {arguments.out} --size 4096 --out vocabulary",
         )
 
 
-def cautions(body: Mapping[str, Any], out: str) -> Iterator[str]:
+def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[str]:
     """Yields what to know about a selection, the gravest first."""
+    yield from set_aside([rules.blocked, rules.opted_out])
     if not any(entry["kept"] for entry in body["languages"].values()):
         yield "No page was kept; `mswitch inspect` shows the reasons."
     yield from uneven(read_funnel(out))

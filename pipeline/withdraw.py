@@ -35,7 +35,7 @@ from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
 from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
-from pipeline.selection.late_rules import listed
+from pipeline.selection.late_rules import listed, set_aside
 from pipeline.selection.withdraw_files import FindSites, RemoveSites
 from pipeline.selection.withdrawn import manifest_without
 from pipeline.terminal import Terminal, print_end
@@ -122,9 +122,8 @@ def run(arguments: Withdraw) -> None:
             write_json(path, body)
         remove(workspace.out)
         files = counts.number("files", "")
-        print_end(
-            STAGE, f"{pages:,} pages removed from {files} of {len(request.files)} files", (), ""
-        )
+        made = f"{pages:,} pages removed from {files} of {len(request.files)} files"
+        print_end(STAGE, made, set_aside([request.sites]), "")
 
 
 def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:

@@ -13,7 +13,7 @@ per near-duplicate) is not given back, as the others are no longer there.
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -93,6 +93,17 @@ def listed(paths: tuple[str, ...], reasons: ListReasons) -> BlockList:
         DataError: if a list does not exist, is damaged, or has no entry.
     """
     return BlockList.read(paths, reasons)
+
+
+def set_aside(paths: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Yields a sentence per group of lists about the lines that are no entry."""
+    for some in paths:
+        found = listed(some, BLOCKED)
+        if found.set_aside:
+            yield (
+                f"{found.set_aside:,} lines of {', '.join(some)} are no domain or address and were "
+                f"set aside, such as {', '.join(map(repr, found.samples))}."
+            )
 
 
 def language_reasons(scores: pa.Table, language: str, rules: LateRules) -> Reasons:

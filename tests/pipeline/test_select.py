@@ -11,6 +11,7 @@ import pytest
 from protego import Protego
 from small_corpora import rows_in, texts_of, write_corpus
 
+from data.errors import DataError
 from data.languages import NO_LANGUAGE
 from pipeline import cli
 from pipeline import select as select_command
@@ -199,6 +200,14 @@ def test_where_cleaning_compares_no_lines_none_are_counted(corpus, scores, tmp_p
     entry = read_corpus(tmp_path / "out").languages["sw"]
     assert entry.rejected
     assert entry.lines_gone == 0
+
+
+def test_a_file_that_holds_no_robots_txt_is_refused_before_anything_is_written(asked, tmp_path):
+    odd = tmp_path / "rules.txt"
+    odd.write_text(ROBOTS)
+    with pytest.raises(DataError, match=r"robots|Robots"):
+        select_command.run(replace(asked, robots=(str(odd),), out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_same_command_again_does_nothing(asked, selected):

@@ -113,6 +113,16 @@ def test_a_killed_withdrawal_goes_on_and_counts_each_page_once(
     assert found["withdrawals"] == expected["withdrawals"]
 
 
+def test_lines_that_are_no_site_are_named(corpus, tmp_path, capfd):
+    path = tmp_path / "sites.txt"
+    path.write_text("site1.sw.example\nsomeone@site2.sw.example\n||ads.example^\n")
+    withdraw(corpus, str(path))
+    printed = " ".join(capfd.readouterr().err.split())
+    assert "2 lines of" in printed
+    assert "someone@site2.sw.example" in printed
+    assert {row["url"].split("/")[2] for row in rows_in(corpus)} >= {"site2.sw.example"}
+
+
 def test_again_there_is_nothing_to_remove(corpus, sites):
     withdraw(corpus, sites)
     manifest = (corpus / MANIFEST).read_bytes()
