@@ -79,8 +79,7 @@ def rules(t: Thresholds) -> Iterator[Rule]:
     yield Rule(
         "gopher_below_alpha_threshold", "alphabetic_words", fewest=t.max_non_alpha_words_ratio
     )
-    enough = len(t.stop_words) >= t.min_stop_words  # else no page could pass
-    stop_words = t.min_stop_words if enough and t.stop_words else None
+    stop_words = t.min_stop_words if t.stop_words else None
     yield Rule("gopher_enough_stop_words", "common_words", fewest=stop_words)
 
 

@@ -121,7 +121,10 @@ def _derived(code: str, own: Histograms, script: Histograms, english: Moments) -
     words = stop_words(own) if enough else listed_stop_words().get(code, ())
     if characters_per_word(code) is not None:
         moved = moved | NO_LENGTHS
-    return msgspec.structs.replace(ENGLISH_THRESHOLDS, stop_words=words, pages_of=source, **moved)
+    fewest = min(ENGLISH_THRESHOLDS.min_stop_words, len(words))  # else no page could pass
+    return msgspec.structs.replace(
+        ENGLISH_THRESHOLDS, stop_words=words, min_stop_words=fewest, pages_of=source, **moved
+    )
 
 
 def _by_deviations(own: Moments, english: Moments) -> dict[str, Any]:
@@ -171,4 +174,4 @@ def _quantile(counts: Histograms, signal: str, share: float) -> float:
     upper = share > 0.5
     at = np.searchsorted(below, share * counts.pages, side="left" if upper else "right")
     step = pages[min(int(at), len(pages) - 1)][0] + (0.5 if upper else -0.5)
-    return round(max(step / steps_of(signal), 0), 3)
+    return round(max(step / steps_of(signal), 0.0), 3)

@@ -147,8 +147,10 @@ def test_files_are_named_and_shaped_as_agreed(demo):
     assert pq.read_schema(rejected).names == [*columns, "reason"]
     assert pq.read_table(demo / "pages").num_rows == len(rows(demo, "pages"))
     assert {path.name for path in demo.iterdir()} == {
+        "README.md",
         "broken",
         "manifest.json",
+        "metadata.json",
         "pages",
         "rejected",
     }

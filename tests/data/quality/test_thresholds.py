@@ -124,6 +124,13 @@ def test_a_page_in_thai_alone_does_not_fail_for_its_missing_end_marks() -> None:
     assert reason is None or not reason.startswith("fineweb_line_punct")
 
 
+def test_a_language_with_one_stop_word_needs_no_two() -> None:
+    counts = histograms(signals(["word " * 300] * (FEWEST_PAGES + 1), "af"))
+    found = derived({"af": counts})["af"]
+    assert found.stop_words == ("word",)
+    assert found.min_stop_words == 1
+
+
 def test_scripts_without_spaces_have_no_bounds_on_word_lengths() -> None:
     counts = histograms(signals(["人人生而自由。" * n for n in range(1, FEWEST_PAGES + 2)], "zh"))
     found = derived({"zh": counts})["zh"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from html_archives import ARC, html_archive
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from web_pages import BESIDE, SMALL, pages_in
 
@@ -94,6 +94,8 @@ def test_plain_files_survive_too(tmp_path, parts, expected):
 @given(st.integers(0, len(A + B + C) - 1), st.integers(1, 255), st.booleans())
 def test_damaged_bytes_never_raise_and_harm_only_their_record(tmp_path_factory, at, flip, cut):
     whole = A + B + C
+    # A bit of the last codes may make a member run on into the next one, to an end that fits there.
+    assume(cut or not any(end - 24 <= at < end for end in (len(A), len(A + B))))
     damaged = whole[:at] if cut else whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :]
     path = tmp_path_factory.getbasetemp() / "damaged.wet.gz"
     urls = [one for one in outcome(path, damaged) if isinstance(one, str)]
