@@ -8,16 +8,16 @@ gone with it, and are counted.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 from msgspec.structs import asdict
 
+from data.corpus_manifest import CorpusManifest
 from data.rights.reasons import BLOCKED
 from data.rights.robots_files import check_robots_file
-from data.rules.rule_sets import none
 from data.stores.digests import digest_of_contents, digest_of_value
 from data.stores.files import absolute, join_path
 from data.stores.json_files import read_json
@@ -36,7 +36,7 @@ from pipeline.beam.workspace import Workspace, clear
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
 from pipeline.corpus.funnel import read_funnel
-from pipeline.corpus.manifests import SELECT, read_corpus
+from pipeline.corpus.manifests import SELECT, has_unique_lines, read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import read_scores, thresholds_of
 from pipeline.selection.late_rules import LateRules, listed, set_aside
@@ -81,20 +81,42 @@ def resolved(arguments: Select) -> SelectRequest:
             f"--least-language-share {arguments.least_language_share} was given; it is a share of "
             "a page's characters, so a number from 0 to 1."
         )
-    lists = (*arguments.blocked, *arguments.opted_out, *arguments.robots)
     options = pipeline_options(arguments.beam)
     use_store_options(options)
-    reached = [arguments.corpus, arguments.scores, arguments.out, *lists]
+    reached = [arguments.corpus, arguments.scores, arguments.out, *lists_of(arguments)]
     check_workers_reach(options, reached)
-    corpus = read_corpus(arguments.corpus)
+    corpus, files = read_corpus(arguments.corpus), corpus_files(arguments.corpus)
+    rules = rules_of(arguments, corpus)
     pages = sum(entry.kept for entry in corpus.languages.values())
-    scores, digest = read_scores(arguments.scores), digest_of_manifest(arguments.corpus)
-    if scores.inputs.get("corpus") != digest:
+    size = sum(file.size for file in files)
+    return SelectRequest(
+        arguments=arguments,
+        options=pipeline_options(arguments.beam, input_bytes=size),
+        files=files,
+        pages=pages,
+        rules=rules,
+        intent=intent_of(arguments, rules, files, pages),
+    )
+
+
+def lists_of(arguments: Select) -> tuple[str, ...]:
+    """Returns the files of lists and of robots.txt."""
+    return (*arguments.blocked, *arguments.opted_out, *arguments.robots)
+
+
+def rules_of(arguments: Select, corpus: CorpusManifest) -> LateRules:
+    """Returns the rules that decide, with their lists checked here and not by a worker.
+
+    Raises:
+        ArtifactError: if the scores are another corpus's.
+        DataError: if a list is damaged.
+    """
+    scores = read_scores(arguments.scores)
+    if scores.inputs.get("corpus") != digest_of_manifest(arguments.corpus):
         raise ArtifactError(
             f"{arguments.scores} should hold the scores of {arguments.corpus} and holds those of "
             "another corpus, or of this one before it was changed; run score again."
         )
-    files = corpus_files(arguments.corpus)
     rules = LateRules(
         blocked=tuple(map(absolute, arguments.blocked)),
         opted_out=tuple(map(absolute, arguments.opted_out)),
@@ -103,35 +125,35 @@ def resolved(arguments: Select) -> SelectRequest:
         benchmarks=arguments.benchmarks,
         quality=thresholds_of(arguments.quality, scores),
         masked=arguments.mask,
-        unique_lines=corpus.rules.name != none().name,
+        unique_lines=has_unique_lines(corpus),
     )
     for paths in (rules.blocked, rules.opted_out):
-        listed(paths, BLOCKED)  # refused here, not by a worker
+        listed(paths, BLOCKED)
     for path in arguments.robots:
         check_robots_file(path)
-    size = sum(file.size for file in files)
-    reads = [
-        Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
-        Reading("scores", arguments.scores, len(files), None),
-        *([files_of("lists", " ".join(lists), lists)] if lists else ()),
-    ]
-    inputs = {"corpus": digest, "scores": digest_of_manifest(arguments.scores)}
-    inputs |= {f"list {one}": digest_of_contents(one) for one in lists}
-    intent = Intent(
+    return rules
+
+
+def intent_of(
+    arguments: Select, rules: LateRules, files: Sequence[CorpusFile], pages: int
+) -> Intent:
+    """Returns what the job would do."""
+    lists, size = lists_of(arguments), sum(file.size for file in files)
+    digests = {name: digest_of_manifest(getattr(arguments, name)) for name in ("corpus", "scores")}
+    return Intent(
         stage=SELECT,
-        reads=reads,
+        reads=[
+            Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
+            Reading("scores", arguments.scores, len(files), None),
+            *([files_of("lists", " ".join(lists), lists)] if lists else ()),
+        ],
         writes=f"{PAGES}/, {REJECTED}/ and manifest.json",
         out=absolute(arguments.out),
-        identity=Identity(settings_of(arguments, rules), inputs),
+        identity=Identity(
+            settings_of(arguments, rules),
+            digests | {f"list {one}": digest_of_contents(one) for one in lists},
+        ),
         work=f"late rules for {pages:,} pages",
-    )
-    return SelectRequest(
-        arguments=arguments,
-        options=pipeline_options(arguments.beam, input_bytes=size),
-        files=files,
-        pages=pages,
-        rules=rules,
-        intent=intent,
     )
 
 

@@ -17,7 +17,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.errors import DataError
 from data.rights.reasons import BLOCKED
-from data.rules.rule_sets import none
 from data.stores.digests import digest_of_contents, digest_of_value
 from data.stores.files import absolute, directories_in, join_path, remove
 from data.stores.json_files import read_json, write_json
@@ -33,7 +32,7 @@ from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import SCRATCH, WORK, Workspace, clear
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
-from pipeline.corpus.manifests import read_corpus
+from pipeline.corpus.manifests import has_unique_lines, read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.selection.late_rules import listed, set_aside
 from pipeline.selection.withdraw_files import FindSites, RemoveSites
@@ -177,7 +176,7 @@ def withdrawals(corpus: str) -> list[Mapping[str, Any]]:
 
 def remove_sites(request: WithdrawRequest, workspace: Workspace) -> None:
     """Runs the job: counts, then writes, every file that is not finished."""
-    unique = read_corpus(request.corpus).rules.name != none().name
+    unique = has_unique_lines(read_corpus(request.corpus))
     find = FindSites(workspace, request.corpus, request.sites, unique)
     remove_sites = RemoveSites(workspace, request.corpus, request.sites)
     with job.running(request.options) as pipeline:

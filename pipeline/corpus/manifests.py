@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from data.corpus_manifest import CorpusManifest
+from data.rules.rule_sets import none
 from pipeline.artifacts.claims import read_manifest, stage_of
 
 CLEAN, SELECT = "clean", "select"
@@ -25,3 +26,8 @@ def read_corpus(directory: Path | str) -> CorpusManifest:
         DataError: if its manifest is damaged.
     """
     return read_manifest(directory, corpus_stage(directory), CorpusManifest)
+
+
+def has_unique_lines(corpus: CorpusManifest) -> bool:
+    """Returns whether cleaning left each line in one page, as all rules do but `none`."""
+    return corpus.rules.name != none().name
