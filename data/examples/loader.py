@@ -1,7 +1,8 @@
-"""Training examples: example i is a pure function of (blocks, mixture, seed, i).
+"""Training examples: example i is a pure function of (blocks, mixtures, seed, i).
 
     i -> language, part, ordinal    (schedule: fixed quotas, constant time)
-    ordinal -> window               (window_order: each once per epoch, permuted)
+    ordinal -> window               (window_order: each once per epoch, permuted; where the mixture
+                                     has changed, on from where it was: segments)
     window -> tokens                (a language is a ring of tokens: no window is short)
     tokens, i -> inputs, targets    (span corruption by Philox with counter i: no shared state)
 
@@ -31,11 +32,11 @@ from jaxtyping import Int
 from data.errors import DataError
 from data.examples.schedule import LANES, Schedule
 from data.examples.seeds import hash_seed
+from data.examples.segments import Mixture, Segment, segments_of
 from data.examples.span_corruption import Lengths, corrupt_rows, random_numbers
-from data.examples.window_order import WindowOrder, reversed_bits, window_order
+from data.examples.window_order import reversed_bits
 from data.stores.addresses import Place
-from data.tokens.block_files import BlockFile
-from data.tokens.blocks import TokenBlocks, TokenStream
+from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 
 SPANS = 3  # purpose of random numbers, distinct from those of `window_order`
@@ -72,6 +73,7 @@ class Examples:
         lengths: lengths of the raw window, the inputs and the targets.
         first_sentinel: id of `<extra_id_0>`.
         seed: seed of windows and spans.
+        later: mixtures that follow, each from one example on.
     """
 
     blocks: TokenBlocks
@@ -79,48 +81,56 @@ class Examples:
     lengths: Lengths
     first_sentinel: int
     seed: int
+    later: tuple[Mixture, ...] = ()
 
     def __post_init__(self):
-        absent = set(self.schedule.languages) - set(self.blocks.languages("train"))
-        if absent:
-            raise DataError(
-                f"The mixture contains {', '.join(sorted(absent))}, of which "
-                f"{self.blocks.directory} holds no training tokens; leave them out or tokenize "
-                "them."
-            )
+        _ = self.segments  # a language without tokens is found before the first example
 
     @cached_property
-    def streams(self) -> list[TokenStream]:
-        """One token stream per language, in the schedule's order."""
-        return [self.blocks.stream(code, "train") for code in self.schedule.languages]
+    def segments(self) -> list[Segment]:
+        """The segments of examples, each with one mixture."""
+        mixtures = [Mixture(0, self.schedule, self.blocks), *self.later]
+        return segments_of(mixtures, self.lengths.raw, self.seed)
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """Languages of all segments, by which the examples' `language` counts."""
+        return tuple(
+            dict.fromkeys(code for one in self.segments for code in one.schedule.languages)
+        )
 
     def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
         """Returns the examples of these indices, one row each; a row depends on its index only."""
-        draws = self.order.schedule.draw(indices)
-        languages, starts = draws.languages, self.order.starts(draws)
         windows = np.empty((len(indices), self.lengths.raw), np.int32)
-        for language in np.unique(languages).tolist():
-            rows = np.flatnonzero(languages == language)
-            windows[rows] = self.streams[language].read_windows(
-                starts[rows].tolist(), self.lengths.raw
-            )
+        languages = np.empty(len(indices), np.int32)
+        for segment, rows in self.by_segment(indices):
+            found = segment.windows(indices[rows])
+            languages[rows] = self.numbers(segment)[found.languages]
+            for stream, among in segment.by_stream(found):
+                starts = found.starts[among].tolist()
+                windows[rows[among]] = stream.read_windows(starts, self.lengths.raw)
         rows = corrupt_rows(windows, self.random_bits(indices), self.first_sentinel)
-        return {
-            "inputs": rows.inputs,
-            "targets": rows.targets,
-            "language": languages.astype(np.int32),
-        }
+        return {"inputs": rows.inputs, "targets": rows.targets, "language": languages}
 
-    @cached_property
-    def order(self) -> WindowOrder:
-        """The order of windows."""
-        tokens = np.array([len(stream) for stream in self.streams])
-        return window_order(tokens, self.lengths.raw, self.schedule, self.seed)
+    def by_segment(
+        self, indices: Int[np.ndarray, " examples"]
+    ) -> Iterator[tuple[Segment, Int[np.ndarray, " rows"]]]:
+        """Yields each segment that has some of these examples, and their positions."""
+        firsts = np.array([segment.first for segment in self.segments])
+        numbers = np.searchsorted(firsts, indices, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            yield self.segments[number], np.flatnonzero(numbers == number)
+
+    def numbers(self, segment: Segment) -> Int[np.ndarray, " languages"]:
+        """Returns the position in `languages` of each language of a segment."""
+        return np.array([self.languages.index(code) for code in segment.schedule.languages])
 
     def prefetch(self, indices: Int[np.ndarray, " examples"]) -> None:
         """Starts fetching the blocks of examples, if they are on an object store."""
-        if self.blocks.files.staged:
-            self.blocks.files.prefetch(self.files(indices))
+        for segment, rows in self.by_segment(indices):
+            files = segment.blocks.files
+            if files.staged:
+                files.prefetch(segment.files(indices[rows], self.lengths.raw))
 
     @property
     def vocabulary(self) -> Place:
@@ -129,28 +139,26 @@ class Examples:
 
     def exposure(self, count: int) -> dict[str, Exposure]:
         """Returns how much of each language the first `count` examples are."""
-        tokens = self.blocks.counts("train", "tokens")
-        found = {}
-        for code in self.schedule.languages:
-            share = self.schedule.share(code)
-            seen = share * count * self.lengths.raw
-            found[code] = Exposure(share, round(share * count), round(seen), seen / tokens[code])
-        return found
+        examples, epochs = dict.fromkeys(self.languages, 0.0), dict.fromkeys(self.languages, 0.0)
+        for segment, length in self.lengths_of_segments(count):
+            tokens = segment.blocks.counts("train", "tokens")
+            for code in segment.schedule.languages:
+                shown = segment.schedule.share(code) * length
+                examples[code] += shown
+                epochs[code] += shown * self.lengths.raw / tokens[code]
+        return {
+            code: Exposure(n / count, round(n), round(n * self.lengths.raw), epochs[code])
+            for code, n in examples.items()
+        }
+
+    def lengths_of_segments(self, count: int) -> Iterator[tuple[Segment, int]]:
+        """Yields each segment and how many of the first `count` examples it has."""
+        ends = [*(segment.first for segment in self.segments[1:]), count]
+        for segment, end in zip(self.segments, ends, strict=True):
+            yield segment, max(min(end, count) - segment.first, 0)
 
     def __repr__(self) -> str:
         return f"{self.blocks.directory}, seed={self.seed}"
-
-    def files(self, indices: Int[np.ndarray, " examples"]) -> list[BlockFile]:
-        """Returns the files that these examples are read from."""
-        draws = self.order.schedule.draw(indices)
-        starts = self.order.starts(draws)
-        return [
-            shard.records
-            for language in np.unique(draws.languages).tolist()
-            for shard in self.streams[language].shards_at(
-                starts[draws.languages == language].tolist(), self.lengths.raw
-            )
-        ]
 
     def random_bits(self, indices: Int[np.ndarray, " examples"]) -> np.ndarray:
         """Returns the random numbers for the spans of each example, one row each."""
@@ -169,8 +177,8 @@ class ExampleSource(Protocol):
     """An endless sequence of examples, of which each is a function of its index."""
 
     @property
-    def schedule(self) -> Schedule:
-        """Language of each example."""
+    def languages(self) -> tuple[str, ...]:
+        """Names of the languages, by which the examples' `language` counts."""
         ...
 
     @property

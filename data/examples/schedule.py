@@ -71,6 +71,14 @@ class Schedule:
         earlier_blocks = blocks * self.part_quotas[drawn.languages, drawn.parts]
         return drawn._replace(ordinals=earlier_blocks + drawn.ordinals)
 
+    def drawn(self, examples: int) -> Int[np.ndarray, "languages lanes"]:
+        """Returns how many of the first examples are of each language and part."""
+        blocks, rest = divmod(examples, BLOCK)
+        languages, parts, _ = _layout(self, blocks)
+        cells = languages[:rest] * LANES + parts[:rest]
+        counts = np.bincount(cells, minlength=len(self.quotas) * LANES).reshape(-1, LANES)
+        return blocks * self.part_quotas + counts
+
     def share(self, language: str) -> float:
         """Returns the language's exact share of all examples."""
         return self.quotas[self.languages.index(language)] / BLOCK

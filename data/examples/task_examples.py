@@ -122,6 +122,11 @@ class TaskExamples:
             targets[rest, : taken["targets"].shape[1]] = taken["targets"]
         return {"inputs": inputs, "targets": targets, "language": source.astype(np.int32)}
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Names of the sources."""
+        return self.schedule.languages
+
     def places(
         self, source: Int[np.ndarray, " examples"], ordinals: Int[np.ndarray, " examples"]
     ) -> Int[np.ndarray, " examples"]:

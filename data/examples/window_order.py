@@ -15,7 +15,7 @@ reverse. The numbers of all parts of host h end in the same bits, so those of th
 with the same bits.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -37,7 +37,7 @@ class WindowOrder:
     Attributes:
         tokens: number of tokens of each language.
         raw: number of tokens per window.
-        schedule: schedule with divided languages; see `window_order`.
+        schedule: schedule with languages divided by `parts_of`.
         seed: seed of the order.
     """
 
@@ -86,6 +86,12 @@ class WindowOrder:
         return regions
 
     @cached_property
+    def counts(self) -> Int[np.ndarray, "languages lanes"]:
+        """Number of windows per epoch of each part."""
+        rows = np.arange(len(self.tokens))[:, None]
+        return self.bounds[rows, self.regions + 1] - self.bounds[rows, self.regions]
+
+    @cached_property
     def bounds(self) -> Int[np.ndarray, "languages bounds"]:
         """First window of each region, whose size is proportional to its part's quota."""
         bounds = np.zeros((len(self.tokens), LANES + 1), np.int64)
@@ -96,21 +102,19 @@ class WindowOrder:
         return bounds
 
 
-def window_order(
-    tokens: Int[np.ndarray, " languages"], raw: int, schedule: Schedule, seed: int
-) -> WindowOrder:
-    """Returns the order of windows, with the schedule's languages divided by their size."""
-    parts = tuple(
-        parts_of(count, quota)
-        for count, quota in zip(tokens.tolist(), schedule.quotas, strict=True)
-    )
-    return WindowOrder(tokens, raw, replace(schedule, parts=parts), seed)
-
-
 def parts_of(tokens: int, quota: int) -> int:
     """Returns the number of parts of a language: a power of two, at most the lanes."""
-    most = max(min(tokens // SECTION_TOKENS, quota // LEAST_QUOTA, LANES), 1)
-    return 1 << (most.bit_length() - 1)
+    return min(_power_of_two(tokens // SECTION_TOKENS), most_parts(quota))
+
+
+def most_parts(quota: int) -> int:
+    """Returns the largest number of parts that a language's quota per block can serve."""
+    return min(_power_of_two(quota // LEAST_QUOTA), LANES)
+
+
+def _power_of_two(most: int) -> int:
+    """Returns the largest power of two up to `most`, at least 1."""
+    return 1 << (max(most, 1).bit_length() - 1)
 
 
 def reversed_bits(count: int) -> Int[np.ndarray, " count"]:

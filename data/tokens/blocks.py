@@ -250,8 +250,12 @@ class TokenBlocks:
 
     def stream(self, language: str, split: Split) -> TokenStream:
         """Returns the tokens of one language and split."""
+        return self.stream_of(self.shards(language, split))
+
+    def stream_of(self, shards: Sequence[Shard]) -> TokenStream:
+        """Returns the tokens of some shards of one language."""
         ids = self.manifest.vocabulary.vocabulary_size
-        return TokenStream(self.readers, self.shards(language, split), self.dtype, ids)
+        return TokenStream(self.readers, shards, self.dtype, ids)
 
     def pages(self, language: str, split: Split) -> list[TokenizedPage]:
         """Returns the pages of a split with their tokens, in order; small splits only."""

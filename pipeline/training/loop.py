@@ -101,7 +101,7 @@ def train(training: Training) -> LoopResult:
         account=training.account,
         console=training.console,
         sites=gradient_sites(training.trainer.shapes, training.recipe.model.layers_per_block),
-        languages=training.examples.schedule.languages,
+        languages=training.examples.languages,
         tracking=training.tracking,
     )
     with Preemption(training.recipe.stage) as preemption, log:

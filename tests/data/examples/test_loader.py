@@ -65,8 +65,9 @@ def test_every_example_is_full(examples):
 
 def test_an_epoch_shows_every_token_of_a_language(examples):
     """The windows of one epoch tile the ring: each token once, a few of the last window twice."""
-    order = examples.order
-    stream, raw, count = examples.streams[1], examples.lengths.raw, int(order.windows[1])
+    (segment,) = examples.segments
+    order, stream = segment.orders[0], segment.streams[1][0]
+    raw, count = examples.lengths.raw, int(order.windows[1])
     for epoch in (0, 1, 10**6):
         ordinals = epoch * count + np.arange(count)
         starts = order.starts(Draws(np.full(count, 1), np.zeros(count, int), ordinals))

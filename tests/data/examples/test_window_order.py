@@ -1,10 +1,11 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from data.examples.schedule import BLOCK, LANES, make_schedule
-from data.examples.window_order import parts_of, reversed_bits, window_order
+from data.examples.window_order import WindowOrder, parts_of, reversed_bits
 
 RAW = 100
 TOKENS = np.array([801_234, 160_000, 40_000, 30])
@@ -16,7 +17,9 @@ PARTS = (64, 16, 4, 1)
 def order(monkeypatch):
     """Languages of 64, 16, 4 and 1 parts; a section of `en` has 25 windows, a part 5 of them."""
     monkeypatch.setattr("data.examples.window_order.SECTION_TOKENS", 10_000)
-    found = window_order(TOKENS, RAW, make_schedule(WEIGHTS, seed=3), seed=3)
+    schedule = make_schedule(WEIGHTS, seed=3)
+    parts = tuple(map(parts_of, TOKENS.tolist(), schedule.quotas))
+    found = WindowOrder(TOKENS, RAW, replace(schedule, parts=parts), seed=3)
     monkeypatch.setattr("data.examples.window_order.SECTION_TOKENS", 2500)
     assert found.schedule.parts == PARTS
     return found

@@ -170,9 +170,10 @@ def test_what_is_read_was_asked_for_before(many_shards, monkeypatch, hosts):
 def test_a_host_asks_for_its_share(many_shards, hosts, most):
     """Its 16 / hosts shards, one for each end, and one more as each epoch begins elsewhere."""
     examples = whole(many_shards)
+    (segment,) = examples.segments
     for host in range(hosts):
         mine = np.arange(host, 2048, hosts)
-        assert 16 / hosts <= len(set(examples.files(mine))) <= most
+        assert 16 / hosts <= len(set(segment.files(mine, examples.lengths.raw))) <= most
 
 
 def whole(blocks: TokenBlocks) -> Examples:

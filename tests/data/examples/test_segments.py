@@ -1,0 +1,218 @@
+"""A mixture that changes: examples against a slow reference, one by one, on any number of hosts."""
+
+import dataclasses
+import pickle
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from grown_blocks import grown
+
+from data.errors import DataError
+from data.examples import loader
+from data.examples.loader import Examples, batches
+from data.examples.schedule import BLOCK, Draws, make_schedule
+from data.examples.segments import Mixture, Segment
+from data.examples.span_corruption import lengths_for_inputs
+
+ROWS = 24
+LENGTHS = lengths_for_inputs(64)
+TOKENS = {"en": 80_000, "sw": 9_000, "yo": 700, "af": 2_000}
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory, make_blocks):
+    """Two changes of weights and one of languages and blocks; `en` has eight regions, `sw` two."""
+    root = tmp_path_factory.mktemp("segments")
+    blocks = make_blocks(root / "old", TOKENS)
+    more = grown(blocks, root / "new", {"en": 7_000, "yo": 900, "zu": 3_000})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data.examples.window_order.SECTION_TOKENS", 4_000)
+        mixtures = [
+            (0, {"en": 0.6, "sw": 0.25, "yo": 0.1, "af": 0.05}, blocks),
+            (31, {"yo": 0.3, "en": 0.0015, "sw": 0.6985}, blocks),
+            (58, {"en": 0.3, "yo": 0.2, "zu": 0.2, "sw": 0.3}, more),
+            (120, {"en": 0.8, "sw": 0.05, "yo": 0.1, "zu": 0.05}, more),
+        ]
+        made = [Mixture(k * ROWS, make_schedule(w, seed=5), b) for k, w, b in mixtures]
+        found = Examples(
+            blocks=blocks,
+            schedule=made[0].schedule,
+            lengths=LENGTHS,
+            first_sentinel=1023,
+            seed=5,
+            later=tuple(made[1:]),
+        )
+        counts = found.segments[2].of_schedule[0].counts
+        assert counts.shape == (2, 16)
+        assert found.segments[1].schedule.parts[1] == 4  # fewer parts than regions
+        yield found
+
+
+def test_a_change_is_what_a_slow_reference_reads(examples):
+    """Windows of the first 200 batches, drawn one by one, with a list per lap."""
+    expected = slow_windows(examples.segments, 200 * ROWS)
+    for segment, rows in examples.by_segment(np.arange(200 * ROWS)):
+        found = segment.windows(rows)
+        codes = [segment.schedule.languages[number] for number in found.languages.tolist()]
+        pairs = list(zip(codes, found.pieces.tolist(), found.starts.tolist(), strict=True))
+        assert pairs == expected[rows[0] : rows[-1] + 1]
+
+
+def slow_windows(segments: list[Segment], count: int) -> list[tuple[str, int, int]]:
+    """Returns language, piece and start of each example; counts are kept by adding one."""
+    read: dict[tuple[str, int, int], int] = defaultdict(int)
+    found = []
+    for number, segment in enumerate(segments):
+        end = segments[number + 1].first if number + 1 < len(segments) else count
+        for language, code in enumerate(segment.schedule.languages):
+            one, kept = segment.of_schedule[language], set(read)
+            for piece, counts in enumerate(one.counts.tolist()):
+                for region, size in enumerate(counts):  # a new piece has the epoch of the others
+                    if (code, piece, region) not in kept and piece:
+                        epoch = read[code, 0, region] // one.counts[0, region]
+                        read[code, piece, region] = int(epoch) * size
+        draws = segment.schedule.draw(np.arange(end - segment.first))
+        lists: dict = {}
+        for language, part in zip(draws.languages.tolist(), draws.parts.tolist(), strict=True):
+            code = segment.schedule.languages[language]
+            if (language, part) not in lists:
+                parts, one = segment.schedule.parts[language], segment.of_schedule[language]
+                lists[language, part] = slow_laps(code, one.counts, read.copy(), part, parts)
+            piece, region, ordinal = next(lists[language, part])
+            assert ordinal == read[code, piece, region]  # a region's windows follow each other
+            read[code, piece, region] += 1
+            of = segment.of_schedule[language].pieces[piece]
+            found.append((code, piece, of.order, (of.row, region, ordinal)))
+    return with_starts(found)
+
+
+def with_starts(found: list) -> list[tuple[str, int, int]]:
+    """Returns the rows with the start of their windows instead of order and draw."""
+    starts = np.empty(len(found), np.int64)
+    for order in {id(order): order for _, _, order, _ in found}.values():
+        rows = [row for row, one in enumerate(found) if one[2] is order]
+        starts[rows] = order.starts(Draws(*np.array([found[row][3] for row in rows]).T))
+    named = zip(found, starts.tolist(), strict=True)
+    return [(code, piece, start) for (code, piece, _, _), start in named]
+
+
+def slow_laps(code, counts, read, part: int, parts: int) -> Iterator[tuple[int, int, int]]:
+    mine = range(part, counts.shape[1], parts)
+    regions = [[(piece, region) for region in mine] for piece in range(len(counts))]
+    epochs = [
+        read[code, *one] // counts[one] for piece in regions for one in piece if counts[one] > 0
+    ]
+    epoch = int(max(epochs))
+    while True:
+        left: list = []
+        for number, piece in enumerate(regions):
+            more = []
+            for one in piece:
+                end = (epoch + 1) * int(counts[one])
+                more += [(*one, ordinal) for ordinal in range(read[code, *one], end)]
+                read[code, *one] = end
+            left = slow_turns(left, more) if number else more
+        yield from left
+        epoch += 1
+
+
+def slow_turns(old: list, new: list) -> list:
+    total, sources, found = len(old) + len(new), (iter(old), iter(new)), []
+    for rank in range(total):
+        is_old = (rank + 1) * len(old) // total > rank * len(old) // total
+        found.append(next(sources[0] if is_old else sources[1]))
+    return found
+
+
+def test_examples_before_a_change_do_not_know_of_it(examples):
+    alone = dataclasses.replace(examples, later=examples.later[:1])
+    indices = np.arange(58 * ROWS - 300, 58 * ROWS)
+    expected, found = alone.take(indices), examples.take(indices)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(values, found[name])
+    after = np.arange(58 * ROWS, 58 * ROWS + 300)
+    assert (alone.take(after)["inputs"] != examples.take(after)["inputs"]).any()
+
+
+def test_an_epoch_is_ended_before_a_page_is_repeated(examples):
+    """`yo`, read in part: what is left of its windows, and the added ones once each."""
+    sizes = [int(one.sum()) for one in reading(examples, "yo").counts]
+    shown: list[list[int]] = [[], []]
+    for piece, start in windows_of(examples, "yo", 200 * ROWS):
+        shown[piece].append(start)
+        if len(shown[1]) == sizes[1] and len(shown[0]) % sizes[0] == 0:
+            break
+    for starts, size, tokens in zip(shown, sizes, (700, 900), strict=True):
+        epochs = len(starts) // size
+        seen = Counter(
+            token % tokens for start in starts for token in range(start, start + LENGTHS.raw)
+        )
+        assert len(seen) == tokens
+        assert min(seen.values()) == epochs
+        # A ring's last window overlaps its first, and nothing else is shown twice.
+        assert seen.total() - epochs * tokens == epochs * (size * LENGTHS.raw - tokens)
+    assert len(shown[0]) // sizes[0] > 1
+
+
+def reading(examples: Examples, code: str):
+    return examples.segments[2].readings[code]
+
+
+def windows_of(examples: Examples, code: str, count: int) -> Iterator[tuple[int, int]]:
+    """Yields piece and start of a language's windows, in the order of examples."""
+    for segment, rows in examples.by_segment(np.arange(count)):
+        found = segment.windows(rows)
+        mine = found.languages == segment.schedule.languages.index(code)
+        yield from zip(found.pieces[mine].tolist(), found.starts[mine].tolist(), strict=True)
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3, 4, 8])
+def test_a_run_resumes_across_changes_on_any_number_of_hosts(examples, hosts, monkeypatch):
+    """Chunks that cross changes, begun before and between them."""
+    monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 48)
+    again = pickle.loads(pickle.dumps(examples))
+    for first in (29, 56, 119):
+        indices = np.arange(first * ROWS, (first + 4) * ROWS)
+        whole = sorted(row.tobytes() for row in examples.take(indices)["inputs"])
+        sources = [
+            batches(again, rows=ROWS, first_batch=first, host=host, hosts=hosts)
+            for host in range(hosts)
+        ]
+        taken = [next(source)["inputs"] for source in sources for _ in range(4)]
+        assert sorted(row.tobytes() for part in taken for row in part) == whole
+
+
+def test_the_cursor_of_a_far_change_takes_no_counting(examples):
+    """At 10^12 examples a language has read its quota of whole blocks, to the example."""
+    far = BLOCK * 10**7
+    mixture = examples.later[0]._replace(first=far)
+    moved = dataclasses.replace(examples, later=(mixture,))
+    for code, quota in zip(examples.schedule.languages, examples.schedule.quotas, strict=True):
+        assert moved.segments[1].readings[code].read.sum() == quota * 10**7
+
+
+def test_other_blocks_begin_a_language_anew(examples, tmp_path, make_blocks):
+    other = make_blocks(tmp_path, {"sw": 9_000, "yo": 900})
+    mixture = Mixture(7 * ROWS, make_schedule({"sw": 1.0, "yo": 1.0}, seed=5), other)
+    changed = dataclasses.replace(examples, later=(mixture,)).segments[1]
+    assert [len(one.pieces) for one in changed.of_schedule] == [1, 1]
+    assert changed.of_schedule[1].read.sum() == 0
+    assert changed.readings["en"].read.sum() > 0  # kept, should it come back
+
+
+def test_the_exposure_adds_up_over_segments(examples):
+    count = 190 * ROWS
+    seen = Counter(examples.take(np.arange(count))["language"].tolist())
+    found = examples.exposure(count)
+    assert list(found) == list(examples.languages) == ["en", "sw", "yo", "af", "zu"]
+    for number, one in enumerate(found.values()):
+        assert one.examples == pytest.approx(seen[number], rel=0.1)
+    assert sum(one.weight for one in found.values()) == pytest.approx(1)
+
+
+def test_a_later_language_without_tokens_is_named(examples):
+    mixture = Mixture(ROWS, make_schedule({"zu": 1.0}, seed=0), examples.blocks)
+    with pytest.raises(DataError, match="The mixture contains zu"):
+        dataclasses.replace(examples, later=(mixture,))
