@@ -169,11 +169,17 @@ endef
 # Ratios, measured side by side in one run; each script writes benchmarks/results/*.json. Two run
 # beside a peer in its environment, one starts a peer's, and several read the demo's tokens. What
 # writes a table of the product (language_confusions.py) is left out.
-bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed
+bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed $(VENV)-streaming/.installed
 	@set -e; for script in $(BESIDE_PEERS); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
 	@set -e; for script in $(filter-out $(BESIDE_PEERS) benchmarks/language_confusions.py,$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; PYTHONPATH=.:tests/helpers $(BIN)/python $$script; done
+
+$(VENV)-streaming/.installed: benchmarks/requirements_streaming.txt
+	@test -x $(VENV)-streaming/bin/python || $(PYTHON) -m venv $(VENV)-streaming
+	$(VENV)-streaming/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-streaming/bin/python -m pip install --quiet --requirement benchmarks/requirements_streaming.txt
+	@touch $@
 
 # Kills, full and read-only disks, failing stores, two commands on one directory, jumping clocks and
 # changing input, at every stage; about an hour. Disks are mounted in memory, which needs root.
@@ -190,4 +196,4 @@ scale: install
 	$(BIN)/python benchmarks/plans/scale.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch $(VENV)-parity-commonlid $(ENGINES) runs build dist
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch $(VENV)-parity-commonlid $(VENV)-streaming $(ENGINES) runs build dist

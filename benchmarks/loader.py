@@ -13,6 +13,13 @@ DONTNEED); the bytes read from the disk are reported. The cases take turns.
 The cost of 107 languages against one, and of examples far out against the first, is measured in one
 more process, which makes chunks of all three in turns: medians of the rounds' ratios.
 
+"segments_107" is a mixture that has changed seven times: the weights in turns, and at the fourth
+change the blocks, which hold twice as many tokens from there on, the old ones first. It is measured
+after the last change. "segments" has start-up and speed by number of changes, for 107 languages.
+
+litdata and mosaicml-streaming mix the same 107 languages where their environment exists
+(`material/streaming_loaders.py`); spans are hidden by our function for all.
+
 seqio's T5 pipeline on the same pages takes part in the first turn where the environment of `make
 parity` exists: `material/t5_pipeline.py`, with 16 languages, because the graph of 107 takes minutes
 to start.
@@ -36,6 +43,7 @@ from msgspec.structs import replace
 from data.examples.loader import CHUNK_EXAMPLES, Examples, batches
 from data.examples.mixture import temperature_weights
 from data.examples.schedule import make_schedule
+from data.examples.segments import Mixture
 from data.examples.span_corruption import lengths_for_inputs
 from data.languages import all_languages
 from data.stores.json_files import read_json
@@ -45,11 +53,18 @@ from data.tokens.manifest import Shard, TokenManifest
 HERE = Path(__file__).parent
 RESULT = HERE / "results/loader.json"
 PARITY_PYTHON = HERE.parent / ".venv-parity/bin/python"
+STREAMING_PYTHON = HERE.parent / ".venv-streaming/bin/python"
 ROWS, ROUNDS, BATCHES = 128, 5, 64
 SHARD_TOKENS = 1 << 20
 FAR = 10**9  # batches: a hundred times mT5's whole run
 SEQIO_LANGUAGES = 16
-CASES = {"cold": 107, "languages_107": 107, "languages_1": 1}
+STREAMING_TOKENS = 3 << 20  # of a language: more than is read of any
+CASES = {"cold": 107, "languages_107": 107, "languages_1": 1, "segments_107": 107}
+CHANGES = {"segments_107": 7}
+CHANGE_EVERY = 1000  # batches
+SEGMENTS = (0, 1, 7, 31, 127)  # changes, of the table
+STREAMING = ("litdata", "mosaicml")
+KEPT = ("startup_seconds", "startup_cpu_seconds", "examples_per_cpu_second")
 
 
 def grow(source: TokenBlocks, directory: Path, megabytes: int) -> None:
@@ -68,9 +83,17 @@ def grow(source: TokenBlocks, directory: Path, megabytes: int) -> None:
         entries[code] = {"train": manifest_entry(copies)}
     shards = (shard for entry in entries.values() for shard in entry["train"]["shards"])
     together = manifest_entry(convert(shard, Shard) for shard in shards)
-    for name, languages in (("107", entries), ("1", {codes[0]: {"train": together}})):
+    half = {code: {"train": first_half(entry["train"])} for code, entry in entries.items()}
+    one = {codes[0]: {"train": together}}
+    for name, languages in (("107", entries), ("1", one), ("half", half)):
         manifest = {**to_builtins(source.manifest), "languages": languages}
         (directory / f"{name}.json").write_text(json.dumps(manifest))
+
+
+def first_half(entry: dict) -> dict:
+    """Returns the manifest entry of the first half of an entry's shards, at least one."""
+    shards = entry["shards"][: max(len(entry["shards"]) // 2, 1)]
+    return manifest_entry(convert(shard, Shard) for shard in shards)
 
 
 def forget(directory: Path) -> int:
@@ -84,23 +107,40 @@ def forget(directory: Path) -> int:
     return total
 
 
-def open_examples(directory: Path, languages: int) -> Examples:
-    """Returns the examples of grown blocks."""
-    manifest = read_json(directory / f"{languages}.json", TokenManifest)
+def open_examples(directory: Path, languages: int, changes: int = 0) -> Examples:
+    """Returns the examples of grown blocks; with changes the blocks grow at the middle one."""
+    blocks = blocks_of(directory, str(languages))
     pages = {row.code: round(row.pages_millions * 1e6) for row in all_languages()[:languages]}
+    schedules = [make_schedule(temperature_weights(pages, one), seed=0) for one in (0.3, 0.5)]
+    half = blocks_of(directory, "half") if changes else blocks
+    later = [
+        Mixture(
+            number * CHANGE_EVERY * ROWS,
+            schedules[number % 2],
+            half if 2 * number <= changes else blocks,
+        )
+        for number in range(1, changes + 1)
+    ]
     return Examples(
-        blocks=TokenBlocks(directory, manifest),
-        schedule=make_schedule(temperature_weights(pages, 0.3), seed=0),
+        blocks=half,
+        schedule=schedules[0],
         lengths=lengths_for_inputs(512),
-        first_sentinel=manifest.vocabulary.first_sentinel,
+        first_sentinel=blocks.manifest.vocabulary.first_sentinel,
         seed=0,
+        later=tuple(later),
     )
 
 
-def measure(directory: Path, languages: int) -> dict[str, float]:
-    """Runs one case in this process."""
+def blocks_of(directory: Path, name: str) -> TokenBlocks:
+    """Returns the blocks of one of the manifests of `grow`."""
+    return TokenBlocks(directory, read_json(directory / f"{name}.json", TokenManifest))
+
+
+def measure(directory: Path, languages: int, changes: int = 0) -> dict[str, float]:
+    """Runs one case in this process, after the last change of the mixture."""
     started, started_cpu, read_before = time.perf_counter(), time.process_time(), _disk_bytes()
-    source = batches(open_examples(directory, languages), rows=ROWS)
+    examples = open_examples(directory, languages, changes)
+    source = batches(examples, rows=ROWS, first_batch=changes * CHANGE_EVERY)
     next(source)
     startup, startup_cpu = time.perf_counter() - started, time.process_time() - started_cpu
     for _ in range(BATCHES):  # open every language once
@@ -132,6 +172,24 @@ def measure_ratios(directory: Path) -> dict[str, float]:
         "cost_107_languages_to_1": statistics.median(c["near"] / c["one"] for c in warm),
         "cost_far_to_start": statistics.median(c["far"] / c["near"] for c in warm),
     }
+
+
+def write_streaming(directory: Path, tokens: Path) -> None:
+    """Writes what the streaming loaders read: ids by language, and weights."""
+    examples = open_examples(directory, 107)
+    schedule = examples.segments[0].schedule
+    tokens.mkdir()
+    for code, streams in zip(schedule.languages, examples.segments[0].streams, strict=True):
+        np.save(tokens / f"{code}.npy", streams[0].read(0, STREAMING_TOKENS).astype(np.uint16))
+    shares = {code: schedule.share(code) for code in schedule.languages}
+    (tokens / "weights.json").write_text(json.dumps(shares))
+
+
+def run_streaming(library: str, directory: Path) -> dict[str, float]:
+    """Runs one streaming loader once."""
+    script = str(HERE / "material/streaming_loaders.py")
+    with tempfile.TemporaryDirectory() as scratch:
+        return run(str(STREAMING_PYTHON), script, library, str(directory / "streaming"), scratch)
 
 
 def _cost(examples: Examples, first: int, number: int) -> float:
@@ -173,8 +231,16 @@ def run_turn(directory: Path) -> dict[str, dict[str, float]]:
     for case in CASES:
         if case == "cold":
             forget(directory)
-        found[case] = run(sys.executable, __file__, "--case", case, "--tokens", str(directory))
+        found[case] = run_case(directory, case)
+    if STREAMING_PYTHON.exists():
+        found |= {library: run_streaming(library, directory) for library in STREAMING}
     return found
+
+
+def run_case(directory: Path, case: str, changes: int = 0) -> dict[str, float]:
+    """Runs one case of ours in a process of its own."""
+    words = ("--case", case, "--changes", str(changes), "--tokens", str(directory))
+    return run(sys.executable, __file__, *words)
 
 
 def run_seqio(tokens: Path) -> dict[str, float]:
@@ -192,12 +258,14 @@ def summarize(turns: list[dict[str, dict[str, float]]], ratios: dict[str, float]
         }
         for case in turns[0]
     }
+    ours = cases["segments_107"]
     return {
         "inputs": 512,
         "turns": len(turns),
         "cases": cases,
         **ratios,
         "times_seqio": _times(cases["languages_107"], cases.get("seqio")),
+        **{f"times_{library}": _times(ours, cases.get(library)) for library in STREAMING},
     }
 
 
@@ -212,11 +280,13 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=2400)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--case", choices=[*CASES, "ratios"])
+    parser.add_argument("--changes", type=int, default=0)
     asked = parser.parse_args()
     if asked.case:
         ratios = asked.case == "ratios"
         tokens = asked.tokens
-        found = measure_ratios(tokens) if ratios else measure(tokens, CASES[asked.case])
+        changes = asked.changes or CHANGES.get(asked.case, 0)
+        found = measure_ratios(tokens) if ratios else measure(tokens, CASES[asked.case], changes)
         print(json.dumps(found))
         return
     if not (asked.tokens / "manifest.json").exists():
@@ -227,11 +297,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         grow(TokenBlocks(asked.tokens, manifest), Path(name), asked.megabytes)
         megabytes = forget(Path(name)) / 1e6
+        if STREAMING_PYTHON.exists():
+            write_streaming(Path(name), Path(name) / "streaming")
+        else:
+            print("litdata and mosaicml-streaming are left out: `make bench` makes their place")
         turns = [run_turn(Path(name)) for _ in range(asked.turns)]
         if PARITY_PYTHON.exists():
             turns[0]["seqio"] = run_seqio(asked.tokens)
         ratios = run(sys.executable, __file__, "--case", "ratios", "--tokens", name)
         result = summarize(turns, ratios)
+        result["segments"] = {
+            str(changes): {key: found[key] for key in KEPT}
+            for changes in SEGMENTS
+            for found in [run_case(Path(name), "languages_107", changes)]
+        }
     result["megabytes_of_blocks"] = megabytes
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")

@@ -14,8 +14,9 @@ A Switch Transformer differs in one field: with `switch` set, every `every`-th f
 sparse. No JAX is imported here.
 """
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -255,6 +256,16 @@ def forward_flops_by_part(config: ModelConfig, inputs: int, targets: int) -> For
 def forward_flops(config: ModelConfig, inputs: int, targets: int) -> int:
     """Returns the matrix-product FLOPs of one sequence's forward pass."""
     return sum(forward_flops_by_part(config, inputs, targets))
+
+
+def ascending(name: str, steps: Sequence[int]) -> None:
+    """Checks that steps ascend.
+
+    Raises:
+        ConfigurationError: if they do not.
+    """
+    if any(one >= other for one, other in itertools.pairwise(steps)):
+        raise ConfigurationError(f"{name} has the steps {list(steps)}; they must ascend.")
 
 
 def at_least_one(config: object, *names: str) -> None:

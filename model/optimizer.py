@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from model.config import ConfigurationError, at_least_one, not_negative, positive
+from model.config import ConfigurationError, ascending, at_least_one, not_negative, positive
 from model.dimensions import Names, dimension_names, is_names
 
 STACKED = ("blocks", "experts")  # leading dimensions along which each element is one matrix
@@ -34,29 +34,21 @@ FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8  # of AdamW, as published
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """The update rule and its schedule: scale / sqrt(max(step, hold_steps)), then linearly to 0.
+class Rate:
+    """A learning rate over steps: scale / sqrt(max(step, hold_steps)), then linearly to 0.
 
     Attributes:
-        rule: adafactor (T5, mT5, Switch) or adamw.
         scale: numerator of the rate; 1 in T5.
         hold_steps: steps of constant rate; 10,000 in T5, which makes the rate 0.01.
         decay_from: share of the run after which the rate falls linearly to 0; 1 means never, as
             in T5. Short runs need the decay for a fair comparison at their end.
         warm_up_steps: steps over which the rate rises linearly; 0 in T5.
-        weight_decay: decay of matrices per step, times the rate; AdamW only.
-        largest_gradient_norm: gradient norm above which a step is skipped. Norms of healthy runs
-            are around 1 and below, and Adafactor clips its updates itself: this limit does not
-            clip, it skips steps with exploded gradients.
     """
 
-    rule: Literal["adafactor", "adamw"] = "adafactor"
     scale: float = 1.0
     hold_steps: int = 10_000
     decay_from: float = 1.0
     warm_up_steps: int = 0
-    weight_decay: float = 0.0
-    largest_gradient_norm: float = 1e3
 
     def __post_init__(self):
         positive(self, "scale")
@@ -65,9 +57,47 @@ class OptimizerConfig:
             raise ConfigurationError(
                 f"decay_from was {self.decay_from}; it is a share of the run, between 0 and 1."
             )
+        not_negative(self, "warm_up_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateFrom(Rate):
+    """A rate from one step on: that of a run which has had it from its first step.
+
+    Attributes:
+        step: number of steps made before.
+    """
+
+    step: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        at_least_one(self, "step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Rate):
+    """The update rule and its learning rate.
+
+    Attributes:
+        rule: adafactor (T5, mT5, Switch) or adamw.
+        weight_decay: decay of matrices per step, times the rate; AdamW only.
+        largest_gradient_norm: gradient norm above which a step is skipped. Norms of healthy runs
+            are around 1 and below, and Adafactor clips its updates itself: this limit does not
+            clip, it skips steps with exploded gradients.
+        rate_from: rates that replace this one, in ascending order of their steps.
+    """
+
+    rule: Literal["adafactor", "adamw"] = "adafactor"
+    weight_decay: float = 0.0
+    largest_gradient_norm: float = 1e3
+    rate_from: tuple[RateFrom, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
         if self.rule not in ("adafactor", "adamw"):
             raise ConfigurationError(f"optimizer.rule was {self.rule!r}; it is adafactor or adamw.")
-        not_negative(self, "warm_up_steps", "weight_decay")
+        not_negative(self, "weight_decay")
         if self.weight_decay and self.rule == "adafactor":
             raise ConfigurationError(
                 f"optimizer.weight_decay was {self.weight_decay} with adafactor, which has none "
@@ -78,10 +108,25 @@ class OptimizerConfig:
                 f"optimizer.largest_gradient_norm was {self.largest_gradient_norm}; it must be "
                 "positive (inf: never skip)."
             )
+        ascending("optimizer.rate_from", [one.step for one in self.rate_from])
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> Callable[[ArrayLike], Array]:
     """Returns the learning rate as a function of the step, counted from 0, in a run of `steps`."""
+    first = rate_of(config, steps)
+    later = [(one.step, rate_of(one, steps)) for one in config.rate_from]
+
+    def schedule(count: ArrayLike) -> Float[Array, ""]:
+        rate = first(count)
+        for step, changed in later:
+            rate = jnp.where(jnp.asarray(count) < step, rate, changed(count))
+        return rate
+
+    return schedule
+
+
+def rate_of(config: Rate, steps: int) -> Callable[[ArrayLike], Array]:
+    """Returns one rate as a function of the step, counted from 0, in a run of `steps`."""
     start = config.decay_from * steps
 
     def schedule(count: ArrayLike) -> Float[Array, ""]:

@@ -247,6 +247,14 @@ class Pretrain(StageArguments):
     """Step of a checkpoint of --trunk; the trunk's `keep_every` preserves such checkpoints."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
+    mixture_from: tuple[str, ...] = ()
+    """STEP=MIXTURE: other weights or languages from that step on, for example 50000=uniform or
+    50000=weights:FILE; recorded in the run, so that a resume need not repeat it."""
+    tokens_from: tuple[str, ...] = ()
+    """STEP=TOKENS: other token blocks from that step on, for example of a corpus that has grown."""
+    rate_from: tuple[str, ...] = ()
+    """STEP=FIELD=VALUE,...: another rate from that step on, of the fields scale, hold_steps,
+    decay_from and warm_up_steps."""
     track: tuple[TrackerName, ...] = ()
     """Trackers that also get recipe, metrics and held-out losses: wandb, mlflow, each an extra;
     recorded in the run's directory unless WANDB_MODE=online or MLFLOW_TRACKING_URI is set."""

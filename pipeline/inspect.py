@@ -25,6 +25,7 @@ from pipeline.artifacts.claims import CLAIM, MANIFEST, Head, read_head, read_man
 from pipeline.corpus.pages import page_count
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
+from pipeline.runs.changes import lines_of as changed_settings
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.filled_gaps import latest_gaps, line_of
 from pipeline.runs.finished import evaluated_steps
@@ -169,6 +170,8 @@ def inspect_pretrain(directory: Place, console: Console) -> None:
     trained_to = read_json(directory / MANIFEST, Trained).steps
     console.print(table_of(list(summaries(directory))))
     print_gaps(directory, console)
+    for line in changed_settings(directory):
+        console.print(line, highlight=False)
     trained = f"trained to step {trained_to}; checkpoints at steps {steps}"
     console.print(f"{trained}, every array matches its fingerprint")
 

@@ -1,7 +1,8 @@
 """`mswitch pretrain`: a recipe and token blocks in, a run with checkpoints and evaluations out.
 
-The same command again resumes from the last whole checkpoint, to the same numbers; another recipe,
-other tokens or another start are refused (`training/run.py`). Held-out pages are scored before the
+The same command again resumes from the last whole checkpoint, to the same numbers. What changes no
+step already made may change, and is recorded (`training/changes.py`, `training/later_settings.py`);
+another recipe, other tokens or another start are refused. Held-out pages are scored before the
 first step, at intervals and at the end. SIGTERM saves and exits (`training/preemption.py`);
 `time.json` accounts for the run's time (`training/time_account.py`).
 """
@@ -23,6 +24,7 @@ from pipeline.tokens.open_blocks import cached_nowhere
 from pipeline.training.branch import Branch
 from pipeline.training.first_weights import check_weights, start_from
 from pipeline.training.intent import intent_of
+from pipeline.training.later_settings import with_later_settings
 from pipeline.training.run import (
     PreparedRun,
     carry_out,
@@ -92,7 +94,8 @@ def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | None]:
         ArtifactError: if the run cannot start.
     """
     recipe = replace(named.requested(arguments.recipe, arguments.config), distillation=None)
-    recipe, start = override(recipe, arguments.overrides), arguments.start
+    recipe = with_later_settings(override(recipe, arguments.overrides), arguments)
+    start = arguments.start
     checks: list[Callable[[Recipe, TokenBlocks], None]] = []
     if start is not None:
         checks.append(partial(check_weights, start))
@@ -104,7 +107,7 @@ def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | None]:
     if start is not None:
         prepared = prepared.with_input("start", digest_of_manifest(start))
     if branch is not None:
-        prepared = replace(prepared, inputs=branch.inputs())
+        prepared = replace(prepared, inputs={**prepared.inputs, **branch.inputs()})
     return prepared, branch
 
 

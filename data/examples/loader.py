@@ -92,7 +92,7 @@ class Examples:
         mixtures = [Mixture(0, self.schedule, self.blocks), *self.later]
         return segments_of(mixtures, self.lengths.raw, self.seed)
 
-    @cached_property
+    @property
     def languages(self) -> tuple[str, ...]:
         """Languages of all segments, by which the examples' `language` counts."""
         return tuple(
@@ -123,7 +123,8 @@ class Examples:
 
     def numbers(self, segment: Segment) -> Int[np.ndarray, " languages"]:
         """Returns the position in `languages` of each language of a segment."""
-        return np.array([self.languages.index(code) for code in segment.schedule.languages])
+        numbers = {code: number for number, code in enumerate(self.languages)}
+        return np.array([numbers[code] for code in segment.schedule.languages])
 
     def prefetch(self, indices: Int[np.ndarray, " examples"]) -> None:
         """Starts fetching the blocks of examples, if they are on an object store."""

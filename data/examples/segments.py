@@ -102,12 +102,14 @@ class Segment:
         schedule: language and part of each example, counted from the first.
         blocks: token blocks.
         readings: how far each language is read at the first example; others' are kept.
+        anew: languages read before, whose blocks here do not begin with those.
     """
 
     first: int
     schedule: Schedule
     blocks: TokenBlocks
     readings: Mapping[str, Reading]
+    anew: tuple[str, ...] = ()
 
     def windows(self, indices: Int[np.ndarray, " examples"]) -> Windows:
         """Returns the windows of examples of this segment."""
@@ -127,9 +129,7 @@ class Segment:
             starts[rows] = self.orders[order].starts(draws)
         return Windows(languages, pieces, starts)
 
-    def by_stream(
-        self, windows: Windows
-    ) -> Iterator[tuple[TokenStream, Int[np.ndarray, " some"]]]:
+    def by_stream(self, windows: Windows) -> Iterator[tuple[TokenStream, Int[np.ndarray, " some"]]]:
         """Yields each token stream that some of these windows are of, and their positions."""
         most = self.places.shape[1]
         keys = windows.languages * most + windows.pieces
@@ -256,7 +256,8 @@ def _segment(mixture: Mixture, before: Mapping[str, Reading], raw: int, seed: in
     }
     parts = tuple(map(min, regions, map(most_parts, schedule.quotas)))
     drawn = replace(schedule, parts=parts, seed=_key(schedule.seed, first))
-    return Segment(first, drawn, blocks, {**before, **readings})
+    anew = tuple(code for code in schedule.languages if code in before and code not in old)
+    return Segment(first, drawn, blocks, {**before, **readings}, anew)
 
 
 def _key(seed: int, first: int) -> int:

@@ -132,6 +132,17 @@ def finish(
     remove(join_path(directory, CLAIM))
 
 
+def renew(
+    directory: Path | str, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> None:
+    """Claims a directory anew for settings that its stage accepts; a finished one is so again.
+
+    A kill between the two leaves the manifest, which the same command finds again.
+    """
+    _write(directory, CLAIM, _identity(stage, settings, inputs))
+    remove(join_path(directory, MANIFEST))
+
+
 def withdraw(directory: Path | str) -> None:
     """Removes a claim whose stage has written nothing, so that other settings may follow."""
     remove(join_path(directory, CLAIM))

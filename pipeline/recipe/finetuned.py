@@ -44,6 +44,7 @@ def finetuned(
         keep_every=0,
         optimizer=CONSTANT,
         mixture="proportional",
+        mixture_from=(),
         accumulate=1,
         distillation=None,
         finetuning=config,

@@ -13,13 +13,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from data.examples.span_corruption import LEAST_INPUTS, Lengths, lengths_for_inputs
 from data.stores.json_files import of_shape
-from model.config import ConfigurationError, ModelConfig, Remat, SwitchConfig
+from model.config import ConfigurationError, ModelConfig, Remat, SwitchConfig, ascending
 from model.loss.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
 from model.sharding.mesh import MeshShape
 from pipeline.artifacts.differences import json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.recipe.finetuning import FinetuningConfig
+from pipeline.recipe.mixture_from import MixtureFrom
 
 MOST = 2**31 - 1  # steps are counted in 32 bits on the devices
 SEEDS = 2**32  # JAX ignores higher bits: seed 2**32 gave the first weights of seed 0
@@ -28,7 +29,7 @@ FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
 # With experts' dropout, microbatches draw other masks than their batch.
 FREE_IN_FINETUNING = tuple(name for name in FREE if name != "accumulate")
 # Settings that recipe.json has only if they are set, so that runs begun before they existed resume.
-SELDOM_SET = ("distillation", "finetuning", "held_out_pages")
+SELDOM_SET = ("distillation", "finetuning", "held_out_pages", "mixture_from")
 LONGEST_LIST = 300  # characters of foreign names that a message quotes
 
 
@@ -45,6 +46,7 @@ class Recipe:
         optimizer: update rule and learning-rate schedule.
         mixture: weights of the languages: temperature:ALPHA over pages, proportional, uniform,
             unimax:EPOCHS:CHARACTERS or weights:FILE (`data/examples/mixture.py`).
+        mixture_from: mixtures that replace this one, in ascending order of their steps.
         seed: seed of weights, order and spans.
         evaluate_every: interval in steps of evaluations on held-out pages, of which one more
             follows the last step; 0 trains without evaluation.
@@ -73,6 +75,7 @@ class Recipe:
     steps: int
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     mixture: str = "temperature:0.3"
+    mixture_from: tuple[MixtureFrom, ...] = ()
     seed: int = 0
     evaluate_every: int = 5_000
     held_out_pages: int = 0
@@ -117,6 +120,7 @@ class Recipe:
                 f"seed was {self.seed}; it must be from 0 to {SEEDS - 1}, because first weights "
                 "follow from 32 bits of it."
             )
+        ascending("mixture_from", [one.step for one in self.mixture_from])
         if self.keep_every % self.checkpoint_every:
             raise ConfigurationError(
                 f"keep_every was {self.keep_every}; it must be a multiple of checkpoint_every "
@@ -171,10 +175,13 @@ def with_rows(recipe: Recipe, rows: int) -> Recipe:
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
     """Returns the recipe as JSON values, with some settings only if they are set.
 
-    These are `distillation`, `finetuning` and `held_out_pages`, which most runs do not have.
+    These are `SELDOM_SET` and `optimizer.rate_from`, which most runs do not have.
     """
     unset = [name for name in SELDOM_SET if not getattr(recipe, name)]
-    return {name: value for name, value in asdict(recipe).items() if name not in unset}
+    value = {name: one for name, one in asdict(recipe).items() if name not in unset}
+    if not recipe.optimizer.rate_from:
+        del value["optimizer"]["rate_from"]
+    return value
 
 
 def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe:

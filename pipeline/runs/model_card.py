@@ -17,6 +17,7 @@ from data.stores.parquet_files import read_table
 from eval import language_loss
 from eval.language_loss import LanguageLosses, Unit
 from pipeline.artifacts.claims import code_version
+from pipeline.runs.changes import lines_of
 from pipeline.runs.finished import evaluated_steps
 from pipeline.runs.record import MixtureRecord, RunRecord
 
@@ -50,6 +51,7 @@ def model_card(
         loading(config) + "\n",
         "## Recipe\n",
         "\n".join(table(recipe_rows(about), ("field", "value"))) + "\n",
+        *changed(run),
         "## Data\n",
         "\n".join(table(about.inputs.items(), ("input", "digest (SHA-256)"))) + "\n",
         "## Results\n",
@@ -108,6 +110,12 @@ def recipe_rows(about: RunRecord) -> Iterator[tuple[str, Any]]:
             yield name, recipe[name]
     for commit in about.commits:
         yield "commit", commit
+
+
+def changed(run: Place) -> Iterator[str]:
+    """Yields the paragraph on what was changed while the model was trained, if anything was."""
+    if lines := list(lines_of(run)):
+        yield "Changed while it was trained:\n\n" + "\n".join(f"- {one}" for one in lines) + "\n"
 
 
 def losses_at(run: Place, step: int) -> LanguageLosses | None:

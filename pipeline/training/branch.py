@@ -46,8 +46,13 @@ class Branch:
         """Returns the recipe of the branch: its rate falls from `at` to its last step.
 
         Raises:
-            ArtifactError: if the recipe ends at `at` or before.
+            ArtifactError: if the recipe ends at `at` or before, or its rate changes at a step.
         """
+        if recipe.optimizer.rate_from:
+            raise ArtifactError(
+                f"A branch off {self.trunk} was asked with a rate that changes at a step, which "
+                "would replace the branch's decay; train on in the run itself with --rate-from."
+            )
         if not 0 < self.at < recipe.steps:
             raise ArtifactError(
                 f"--branch-at {self.at} was asked of a run of {recipe.steps} steps; name a step "

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from data.examples.loader import ExampleSource
+from data.examples.loader import Examples, ExampleSource
 from data.stores.addresses import Place
 from data.stores.atomic import write_bytes
 from data.stores.files import exists, read_bytes
@@ -21,6 +21,7 @@ from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.directory import RECIPE
 from pipeline.runs.record import RunRecord
 from pipeline.training.language_exposure import print_exposure
+from pipeline.training.later_tokens import lines_of
 
 
 def describe_run(
@@ -94,5 +95,25 @@ def describe_data(out: Place, recipe: Recipe, examples: ExampleSource, console: 
     write_bytes(out / MODEL_FILE, read_bytes(examples.vocabulary))
     languages = examples.exposure(recipe.steps * recipe.rows)
     named = {code: one._asdict() for code, one in languages.items()}
-    write_json(out / "mixture.json", {"languages": named})
+    later = {}
+    if recipe.mixture_from and isinstance(examples, Examples):
+        later = {"segments": segments_to_json(recipe, examples)}
+        for line in lines_of(recipe, examples):
+            console.print(f"{recipe.stage}: {line}", highlight=False)
+    write_json(out / "mixture.json", {"languages": named, **later})
     print_exposure(languages, console)
+
+
+def segments_to_json(recipe: Recipe, examples: Examples) -> list[dict[str, Any]]:
+    """Returns each segment of the mixture: its first step, its tokens, its shares by language."""
+    mixtures = (recipe.mixture, *(one.mixture for one in recipe.mixture_from))
+    return [
+        {
+            "from_step": segment.first // recipe.rows,
+            "mixture": mixture,
+            "tokens": str(segment.blocks.directory),
+            "shares": {code: segment.schedule.share(code) for code in segment.schedule.languages},
+            "begun_anew": list(segment.anew),
+        }
+        for mixture, segment in zip(mixtures, examples.segments, strict=True)
+    ]

@@ -15,9 +15,10 @@ from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.finished import read_metrics
+from pipeline.training.changes import agreement_of
 from pipeline.training.description import check_numerics
 from pipeline.training.live_view import duration
-from pipeline.training.run import PreparedRun, check_not_longer
+from pipeline.training.run import PreparedRun
 
 
 def intent_of(prepared: PreparedRun, place: str, more: Sequence[Reading] = ()) -> Intent:
@@ -34,18 +35,19 @@ def intent_of(prepared: PreparedRun, place: str, more: Sequence[Reading] = ()) -
     """
     recipe, out = prepared.recipe, prepared.out
     check_unused(out, recipe.stage)
-    check_not_longer(prepared)
+    agreement = agreement_of(out, recipe.stage, prepared.identity)
+    changes = agreement.changes if agreement else ()
     one = checkpoint_bytes(recipe.model, recipe.optimizer)
     intent = Intent(
         stage=recipe.stage,
         reads=[*([tokens_read(prepared.blocks, place)] if prepared.blocks else []), *more],
         writes=f"recipe.json, checkpoints of {bytes_in_words(one)} each, metrics and evaluations",
         out=out,
-        identity=prepared.identity,
-        work=work_of(recipe, _done(out)),
+        identity=None if agreement else prepared.identity,  # the claim has the settings before
+        work="; ".join([work_of(recipe, _done(out)), *map(str, changes)]),
         time=expected_time(recipe, out),
     )
-    if look(intent) is Claim.UNFINISHED:
+    if look(intent) is Claim.UNFINISHED or agreement:
         check_numerics(out)
     return intent
 

@@ -21,34 +21,39 @@ from data.examples.mixture import parse, weights_file
 from data.examples.schedule import make_schedule
 from data.stores.addresses import Place
 from data.stores.digests import digest_of_contents
-from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
 from pipeline.arguments import Distill, Finetune, Pretrain, TrackerName
 from pipeline.artifacts.claims import (
-    MANIFEST,
     Claim,
     claim,
     digest_of_manifest,
     finish,
-    read_head,
 )
 from pipeline.artifacts.intent import Identity
 from pipeline.artifacts.output_lock import output_lock
-from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted
+from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.coordination import held_by_first_host, is_first, on_first_host
 from pipeline.hardware.hosts import share_of
 from pipeline.recipe.recipe import FREE, FREE_IN_FINETUNING, Recipe, recipe_to_json, with_rows
 from pipeline.recipe.trainer import trainer_on
+from pipeline.runs.changes import changes_to_json, recorded_changes
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
+from pipeline.training.changes import agreement_of
 from pipeline.training.checks import check_start
 from pipeline.training.description import check_numerics, describe_data, describe_run
 from pipeline.training.evaluator import PageEvaluator
 from pipeline.training.filled_gaps import GapFiller
 from pipeline.training.held_out import HeldOut
+from pipeline.training.later_tokens import (
+    check_later,
+    later_digests,
+    later_mixtures,
+    open_later,
+)
 from pipeline.training.loop import Training, train
 from pipeline.training.profiling import Profile, check_profile
 from pipeline.training.run_summary import result as result_of
@@ -70,6 +75,7 @@ class PreparedRun:
         account: account of the run's time.
         console: console for messages.
         blocks: token blocks to train on; None for a run on tasks alone.
+        later: token blocks of each later mixture.
     """
 
     recipe: Recipe
@@ -80,6 +86,7 @@ class PreparedRun:
     account: TimeAccount
     console: Console
     blocks: TokenBlocks | None = None
+    later: tuple[TokenBlocks, ...] = ()
 
     def with_input(self, name: str, digest: str) -> "PreparedRun":
         """Returns the run with one more input."""
@@ -118,11 +125,14 @@ def prepare(
     """
     prepared = begin(arguments, recipe)
     blocks = open_blocks(arguments.tokens, arguments.cache)
+    later = open_later(recipe, blocks, arguments.cache)
     recipe = with_rows(recipe, blocks.manifest.vocabulary.vocabulary_rows)
     more = [functools.partial(check, recipe, blocks) for check in more_checks]
     traced = functools.partial(check_profile, arguments.profile, recipe.steps)
-    check_start(recipe, blocks, arguments.out, [traced, *more])
-    return replace(prepared, recipe=recipe, blocks=blocks, inputs=input_digests(recipe, blocks))
+    changed = functools.partial(check_later, recipe, blocks, later)
+    check_start(recipe, blocks, arguments.out, [changed, traced, *more])
+    inputs = input_digests(recipe, blocks) | later_digests(recipe, later)
+    return replace(prepared, recipe=recipe, blocks=blocks, later=later, inputs=inputs)
 
 
 def begin(arguments: Pretrain | Distill | Finetune, recipe: Recipe) -> PreparedRun:
@@ -170,30 +180,19 @@ def is_finished(prepared: PreparedRun) -> bool:
 
 
 def _claim(prepared: PreparedRun) -> Claim:
-    out = prepared.out
-    check_not_longer(prepared)
-    found = claim(out, prepared.recipe.stage, *prepared.identity)
+    out, stage = prepared.out, prepared.recipe.stage
+    agreement = agreement_of(out, stage, prepared.identity)
+    if agreement is not None and agreement.finished:
+        return Claim.FINISHED
+    if agreement is not None:
+        check_numerics(out)
+        agreement.record(out, stage, prepared.identity)
+        for change in agreement.changes:
+            prepared.announce(str(change))
+    found = claim(out, stage, *prepared.identity)
     if found is Claim.UNFINISHED:
         check_numerics(out)
     return found
-
-
-def check_not_longer(prepared: PreparedRun) -> None:
-    """Checks that a finished run is not asked for more steps: its rate has already fallen.
-
-    Raises:
-        ArtifactError: if it is, with the way to train on.
-    """
-    out, settings = prepared.out, prepared.settings
-    if not exists(out / MANIFEST):
-        return
-    there = read_head(out).settings
-    before, steps = there.get("steps", 0), prepared.recipe.steps
-    if there | {"steps": steps} == settings and before < steps:
-        raise ArtifactError(
-            f"{out} is finished at its {before:,} steps and {steps:,} were asked; to train on from "
-            f"its weights add --start {out} and name another --out, or train anew there."
-        )
 
 
 def make_training(prepared: PreparedRun, distillation: Distillation | None = None) -> Training:
@@ -206,7 +205,7 @@ def make_training(prepared: PreparedRun, distillation: Distillation | None = Non
     return Training(
         recipe=recipe,
         trainer=trainer_on(recipe, mesh, distillation),
-        examples=make_examples(recipe, prepared.blocks),
+        examples=make_examples(recipe, prepared.blocks, prepared.later),
         evaluator=PageEvaluator(
             held_out, GapFiller(held_out, recipe), prepared.out, prepared.announce
         ),
@@ -257,7 +256,9 @@ def carry_out(
         )
     last()
     if is_first():
-        finish(out, stage, *prepared.identity, {"steps": steps})
+        changes = changes_to_json(recorded_changes(out))
+        body = {"steps": steps} | ({"changes": changes} if changes else {})
+        finish(out, stage, *prepared.identity, body)
         print_end(stage, result_of(out), following=following(prepared.recipe, out))
 
 
@@ -280,12 +281,15 @@ def input_digests(recipe: Recipe, blocks: TokenBlocks) -> dict[str, str]:
     return inputs
 
 
-def make_examples(recipe: Recipe, blocks: TokenBlocks) -> Examples:
-    """Returns the training examples of a recipe on token blocks."""
+def make_examples(
+    recipe: Recipe, blocks: TokenBlocks, later: Sequence[TokenBlocks] = ()
+) -> Examples:
+    """Returns the training examples of a recipe on token blocks, and on those of its changes."""
     return Examples(
         blocks=blocks,
         schedule=make_schedule(parse(recipe.mixture, training_sizes(blocks)), recipe.seed),
         lengths=recipe.lengths,
         first_sentinel=blocks.manifest.vocabulary.first_sentinel,
         seed=recipe.seed,
+        later=later_mixtures(recipe, later),
     )

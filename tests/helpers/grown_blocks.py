@@ -17,7 +17,7 @@ def grown(old: TokenBlocks, directory: Path, added: Mapping[str, int]) -> TokenB
     shutil.copytree(old.directory, directory, dirs_exist_ok=True)
     manifest = to_builtins(old.manifest)
     for code, count in added.items():
-        page = TokenizedPage(f"https://new.example/{code}", 3 + np.arange(count) % 500, count, 1)
+        page = TokenizedPage(f"https://new.example/{code}", 3 + np.arange(count) % 97, count, 1)
         shard = write_shard(directory, f"{code}/train-more", [page], old.dtype)
         before = old.shards(code, "train") if code in old.manifest.languages else ()
         # As `train-more` sorts after the others, the entry begins with the old shards.

@@ -199,6 +199,7 @@ def test_other_blocks_begin_a_language_anew(examples, tmp_path, make_blocks):
     changed = dataclasses.replace(examples, later=(mixture,)).segments[1]
     assert [len(one.pieces) for one in changed.of_schedule] == [1, 1]
     assert changed.of_schedule[1].read.sum() == 0
+    assert changed.anew == ("sw", "yo")
     assert changed.readings["en"].read.sum() > 0  # kept, should it come back
 
 

@@ -1,0 +1,147 @@
+"""A run whose mixture, tokens, rate and length change is, bit for bit, one planned so."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from grown_blocks import grown
+from msgspec import to_builtins
+from training_runs import SETTINGS, STEPS, assert_same_run, killed, one_trainer_per_recipe
+
+from data.tokens.manifest import TokenManifest
+from pipeline import cli
+from pipeline.arguments import CacheOptions
+from pipeline.artifacts.claims import MANIFEST, finish, read_manifest
+from pipeline.tokens.open_blocks import open_blocks
+
+
+@pytest.fixture(autouse=True, scope="module")
+def traced_once():
+    with one_trainer_per_recipe():
+        yield
+
+
+@pytest.fixture(scope="module")
+def more(tokens, tmp_path_factory) -> Path:
+    """The tokens with more of `sw`, and of `yo`, which they do not have."""
+    directory = tmp_path_factory.mktemp("more")
+    blocks = grown(open_blocks(str(tokens), CacheOptions()), directory, {"sw": 900, "yo": 2000})
+    (directory / MANIFEST).unlink()
+    finish(directory, "tokenize", {}, {}, to_builtins(blocks.manifest))
+    assert "yo" in read_manifest(directory, "tokenize", TokenManifest).languages
+    return directory
+
+
+@pytest.fixture(scope="module")
+def command(tokens) -> Callable[..., list[str]]:
+    """A function from a directory, settings and further options to the words of the command."""
+
+    def words(out: Path, settings: tuple[str, ...] = (), *options: str) -> list[str]:
+        asked = ["pretrain", "--recipe=switch-demo", f"--tokens={tokens}", f"--out={out}"]
+        constant = (*SETTINGS, "optimizer.decay_from=1", *settings)
+        return [*asked, *options, "--set", *constant]
+
+    return words
+
+
+@pytest.fixture(scope="module")
+def changing(more) -> list[str]:
+    """Options for a mixture and a rate that change."""
+    return [
+        *("--mixture-from", "8=uniform", f"--tokens-from=8={more}"),
+        *("--rate-from", "7=scale=0.5,hold_steps=9"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def planned(command, changing, tmp_path_factory) -> Path:
+    """A run of twelve steps with all changes from its first step on."""
+    out = tmp_path_factory.mktemp("planned") / "run"
+    assert cli.run(command(out, (), *changing)) == 0
+    return out
+
+
+def test_a_run_that_changes_is_one_that_was_planned_so(
+    command, changing, planned, tmp_path, capsys
+):
+    """Finished at six steps, made longer with other settings, killed in a save, resumed without."""
+    out = tmp_path / "run"
+    assert cli.run(command(out, ("steps=6",))) == 0
+    status, printed = killed(command(out, (), *changing), "during", 9)
+    assert status == -signal.SIGKILL, printed
+    assert "pretrain: after step 6: steps 6 -> 12" in printed
+    assert cli.run(command(out)) == 0
+    assert_same_run(out, planned, STEPS)
+    assert (out / "mixture.json").read_bytes() == (planned / "mixture.json").read_bytes()
+    changes = json.loads((out / "changes.json").read_text())["changes"]
+    assert [(one["step"], one["setting"]) for one in changes] == [
+        (6, "steps"),
+        (6, "mixture_from"),
+        (6, "rate_from"),
+    ]
+    assert json.loads((out / MANIFEST).read_text())["changes"] == changes
+    capsys.readouterr()
+    assert cli.run(["inspect", str(out)]) == 0
+    assert "after step 6: steps 6 -> 12" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_mixture_says_what_each_segment_shows(planned, more):
+    found = json.loads((planned / "mixture.json").read_text())
+    first, second = found["segments"]
+    assert (first["from_step"], second["from_step"]) == (0, 8)
+    assert second["tokens"] == str(more)
+    assert set(second["shares"]) == set(first["shares"]) | {"yo"}
+    assert found["languages"]["yo"]["examples"] == round(second["shares"]["yo"] * 4 * 8)
+
+
+def test_what_a_run_records_stays(command, changing, planned, more, tmp_path, capsys):
+    """Named again, from another directory, or not at all, it changes nothing."""
+    moved = tmp_path / "moved"
+    shutil.copytree(more, moved)
+    before = (planned / MANIFEST).read_bytes()
+    for options in (changing, [], [f"--tokens-from=8={moved}"]):
+        assert cli.run(command(planned, (), *options)) == 0
+        assert "is finished" in capsys.readouterr().err
+    assert (planned / MANIFEST).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "message"),
+    [
+        ((), ["--mixture-from=8=proportional"], "mixture: there 'uniform', asked 'proportional'"),
+        (("steps=20",), ["--mixture-from=11=uniform"], "has made 12; name a step that is not"),
+        (("steps=20",), ["--rate-from=25=scale=2"], "Another rate was asked from step 25 on"),
+        ((), ["--rate-from=7=scale=3"], "scale: there 0.5, asked 3.0"),
+        ((), ["--rate-from=13=speed=3"], "speed='3' sets no rate"),
+        ((), ["--mixture-from=soon"], "write STEP=VALUE once per step"),
+        (("steps=9",), [], "settings.steps: there 12, asked 9"),
+        (("steps=20", "rows=16"), [], "settings.rows: there 8, asked 16"),
+        (("steps=20", "optimizer.hold_steps=9"), [], "settings.optimizer.hold_steps: there"),
+    ],
+)
+def test_other_changes_are_refused(command, planned, capsys, settings, options, message):
+    before = (planned / MANIFEST).read_bytes()
+    assert cli.run(command(planned, settings, *options)) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert (planned / MANIFEST).read_bytes() == before
+
+
+def test_a_dry_run_shows_the_change_and_makes_none(command, planned, capsys):
+    before = sorted((path, path.stat().st_mtime_ns) for path in planned.rglob("*"))
+    assert cli.run([*command(planned, ("steps=20", "log_every=2")), "--dry-run"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "8 steps after step 12" in printed
+    assert "after step 12: steps 12 -> 20; after step 12: log_every 1 -> 2" in printed
+    assert sorted((path, path.stat().st_mtime_ns) for path in planned.rglob("*")) == before
+
+
+def test_a_length_that_changes_steps_already_made_is_refused(pretrained, tokens, capsys):
+    """The rate of `pretrained` falls over its second half."""
+    words = ["pretrain", "--recipe=switch-demo", f"--tokens={tokens}", f"--out={pretrained}"]
+    assert cli.run([*words, "--set", *SETTINGS, "steps=24"]) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "has made 12 of 12 steps and 24 were asked, with which step 8 would" in printed
+    assert f"add --start {pretrained}" in printed
