@@ -5,7 +5,8 @@ Two runs may be compared under three conditions:
 * Their recipes agree in everything but the name, the seed, the feed-forward layers (`model.switch`)
   and the settings that leave a step's result unchanged (the mesh, how often it logs). Runs of
   several lengths also differ in their steps and in the share of them before the decay; both sides
-  then have the same lengths.
+  then have the same lengths. Mixtures and rates that begin at a step count; when a run was made
+  longer does not, because its steps are the same.
 * They were trained by one version of the numerics, from the same inputs: tokens, vocabulary, first
   weights, mixture file, teacher.
 * Every evaluation scored the same held-out pages with the same targets.
@@ -180,9 +181,19 @@ def _fixed(run: FinishedRun) -> dict[str, Any]:
     """Returns settings, digests of inputs and numerics, which must be equal on both sides."""
     recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
     model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
+    recipe |= {"mixture_from": _by_step(recipe.get("mixture_from", ()), without="tokens")}
+    if optimizer := recipe.get("optimizer"):
+        rates = _by_step(optimizer.get("rate_from", ()))
+        recipe |= {"optimizer": {**optimizer, "rate_from": rates}}
     digests = {f"digest of the {name}": digest for name, digest in _inputs(run).items()}
     numerics = {} if run.imported else {"version of the numerics": run.about.numerics_version}
     return recipe | {"model": model} | digests | numerics
+
+
+def _by_step(entries: Sequence[Mapping[str, Any]], without: str = "") -> dict[str, Any]:
+    """Returns what begins at a step, by the step, without a place, of which the digest counts."""
+    named = ("step", without)
+    return {str(one["step"]): {k: v for k, v in one.items() if k not in named} for one in entries}
 
 
 def _inputs(run: FinishedRun) -> Mapping[str, str]:

@@ -14,6 +14,8 @@ from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
 
+LATER = "tokens_from_"  # and the step: an input of a run whose tokens changed
+
 
 def check_text(corpus: str | None, tokens: str | None, runs: Sequence[FinishedRun]) -> None:
     """Checks that runs were trained on these tokens, and that the tokens are this corpus.
@@ -33,12 +35,19 @@ def check_text(corpus: str | None, tokens: str | None, runs: Sequence[FinishedRu
 
 
 def _check_tokens(tokens: str, runs: Sequence[FinishedRun]) -> None:
-    read = {run.about.inputs.get("tokens") for run in runs} - {None}
+    read = {_last_tokens(run) for run in runs} - {None}
     if read and claims.digest_of_manifest(tokens) not in read:
         raise ArtifactError(
-            f"{tokens} are not the tokens that {runs[0].directory} was trained on; name those with "
-            "--tokens, or omit --tokens and --corpus."
+            f"{tokens} are not the tokens that {runs[0].directory} was trained on, or not its last "
+            "ones; name those with --tokens, or omit --tokens and --corpus."
         )
+
+
+def _last_tokens(run: FinishedRun) -> str | None:
+    """Returns the digest of the tokens that a run read at its end; None if it is not recorded."""
+    inputs = run.about.inputs
+    later = [int(name.removeprefix(LATER)) for name in inputs if name.startswith(LATER)]
+    return inputs.get(f"{LATER}{max(later)}" if later else "tokens")
 
 
 def _check_corpus(corpus: str, tokens: str | None) -> None:

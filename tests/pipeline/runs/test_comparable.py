@@ -49,6 +49,22 @@ def test_runs_of_other_inputs_need_permission(dense, tmp_path, name):
     )
 
 
+def test_a_mixture_or_a_rate_that_changed_needs_permission(tmp_path):
+    """Wherever the tokens lay."""
+
+    def run(name: str, experts: int | None, tokens: str = "", rates: tuple = ()) -> FinishedRun:
+        entries = [{"step": 80, "mixture": "uniform", "tokens": tokens}] if tokens else []
+        changes = {"mixture_from": entries, "optimizer": {"scale": 1.0, "rate_from": rates}}
+        return read_run(write_run(tmp_path / name, experts=experts, **changes))
+
+    plain, there = run("plain", None), run("there", 8, "there", ({"step": 90, "scale": 0.5},))
+    message = "mixture_from.80: there None, here {'mixture': 'uniform'}; optimizer.rate_from.90: "
+    with pytest.raises(ArtifactError, match=message):
+        differences([plain], [there], allowed=False)
+    moved = run("moved", None, "here", ({"step": 90, "scale": 0.5},))
+    assert differences([moved], [there], allowed=False) == ()
+
+
 def test_runs_of_other_numerics_need_permission(dense):
     other = replace(dense, about=structs.replace(dense.about, numerics_version=2))
     with pytest.raises(ArtifactError, match="version of the numerics: there 1, here 2"):
