@@ -23,7 +23,7 @@ from pipeline.runs.record import MixtureRecord, RunRecord
 
 UNDECLARED = "unknown"
 MODEL_FIELDS = ("embed", "mlp", "heads", "head", "layers", "feed_forward", "vocabulary_rows")
-TRAINING_FIELDS = ("steps", "rows", "inputs", "mixture", "seed")
+TRAINING_FIELDS = ("steps", "rows", "inputs", "mixture", "mixture_from", "seed")
 
 
 def model_card(

@@ -108,7 +108,8 @@ def joined(
         elif not max(made, 1) <= step < steps:
             raise ArtifactError(
                 f"Another {what} was asked from step {step:,} on, of a run of {steps:,} steps that "
-                f"has made {made:,}; name a step that is not made yet."
+                f"has made {made:,}; name a step that is not made yet, below the number of "
+                "steps."
             )
         found[step] = one
     return tuple(found[step] for step in sorted(found))

@@ -23,6 +23,7 @@ from data.tokens.manifest import TokenManifest
 from pipeline import cli
 from pipeline.arguments import CacheOptions
 from pipeline.artifacts.claims import MANIFEST, finish, read_manifest
+from pipeline.runs.model_card import changed
 from pipeline.tokens.open_blocks import open_blocks
 
 # A dense run, which compiles in half the time of a sparse one.
@@ -96,6 +97,7 @@ def test_a_run_that_changes_is_one_that_was_planned_so(
         (6, "rate_from"),
     ]
     assert json.loads((out / MANIFEST).read_text())["changes"] == changes
+    assert "- after step 6: steps 6 -> 12" in "".join(changed(out))  # on the model's card
     capsys.readouterr()
     assert cli.run(["inspect", str(out)]) == 0
     assert "after step 6: steps 6 -> 12" in " ".join(capsys.readouterr().out.split())

@@ -185,7 +185,7 @@ def test_a_run_resumes_across_changes_on_any_number_of_hosts(examples, hosts, mo
 
 
 def test_the_cursor_of_a_far_change_takes_no_counting(examples):
-    """At 10^12 examples a language has read its quota of whole blocks, to the example."""
+    """After ten million blocks each language has read exactly its quota of each."""
     far = BLOCK * 10**7
     mixture = examples.later[0]._replace(first=far)
     moved = dataclasses.replace(examples, later=(mixture,))
