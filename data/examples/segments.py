@@ -18,12 +18,12 @@ from jaxtyping import Int
 
 from data.errors import DataError
 from data.examples.laps import Laps
+from data.examples.readings import Piece, Reading, continued, joined
 from data.examples.schedule import LANES, Draws, Schedule
 from data.examples.seeds import hash_seed
 from data.examples.window_order import WindowOrder, most_parts, parts_of
 from data.tokens.block_files import BlockFile
 from data.tokens.blocks import TokenBlocks, TokenStream
-from data.tokens.manifest import Shard
 
 SEGMENT = 5  # purpose of random numbers
 
@@ -40,43 +40,6 @@ class Mixture(NamedTuple):
     first: int
     schedule: Schedule
     blocks: TokenBlocks
-
-
-class Piece(NamedTuple):
-    """Adjacent shards of a language, which are read as one ring.
-
-    Attributes:
-        shards: the shards.
-        order: order of windows; of several languages.
-        row: the language's number in that order.
-    """
-
-    shards: tuple[Shard, ...]
-    order: WindowOrder
-    row: int
-
-
-class Reading(NamedTuple):
-    """How far a language is read.
-
-    Attributes:
-        pieces: its token blocks.
-        read: number of windows of each region read so far.
-    """
-
-    pieces: tuple[Piece, ...]
-    read: Int[np.ndarray, "pieces regions"]
-
-    @property
-    def counts(self) -> Int[np.ndarray, "pieces regions"]:
-        """Number of windows of each region."""
-        regions = self.read.shape[1]
-        return np.stack([one.order.counts[one.row, :regions] for one in self.pieces])
-
-    @property
-    def shards(self) -> list[Shard]:
-        """All shards, in order."""
-        return [shard for piece in self.pieces for shard in piece.shards]
 
 
 class Windows(NamedTuple):
@@ -251,7 +214,7 @@ def _segment(mixture: Mixture, before: Mapping[str, Reading], raw: int, seed: in
     divided = replace(schedule, parts=regions)
     order = WindowOrder(np.maximum(tokens, 1), raw, divided, _key(seed, first))
     readings = {
-        code: _joined(old.get(code), Piece(added[code], order, row), regions[row])
+        code: joined(old.get(code), Piece(added[code], order, row), regions[row])
         for row, code in enumerate(schedule.languages)
     }
     parts = tuple(map(min, regions, map(most_parts, schedule.quotas)))
@@ -263,30 +226,3 @@ def _segment(mixture: Mixture, before: Mapping[str, Reading], raw: int, seed: in
 def _key(seed: int, first: int) -> int:
     """Returns the seed of a segment; a run's first has the run's own."""
     return hash_seed(seed, SEGMENT, first) if first else seed
-
-
-def continued(
-    languages: Sequence[str], before: Mapping[str, Reading], blocks: TokenBlocks
-) -> list[str]:
-    """Returns the languages whose blocks begin with those that were read before."""
-    return [
-        code
-        for code in languages
-        if code in before and _begins_with(blocks.shards(code, "train"), before[code].shards)
-    ]
-
-
-def _begins_with(shards: Sequence[Shard], old: Sequence[Shard]) -> bool:
-    """Returns whether shards begin with these contents, under whatever names."""
-    return [one.sha256 for one in shards[: len(old)]] == [one.sha256 for one in old]
-
-
-def _joined(old: Reading | None, piece: Piece, regions: int) -> Reading:
-    """Returns the reading of a language with one more piece, unread in the present epoch."""
-    if old is None:
-        return Reading((piece,), np.zeros((1, regions), np.int64))
-    if not sum(shard.tokens for shard in piece.shards):
-        return old
-    epoch = Laps(old.counts, old.read, regions).epochs
-    added = epoch * piece.order.counts[piece.row, :regions]
-    return Reading((*old.pieces, piece), np.concatenate([old.read, added[None]]))
