@@ -1,12 +1,13 @@
 """Examples per CPU-second of litdata and of mosaicml-streaming, on the same tokens.
 
-    PYTHON_OF_THEIR_ENVIRONMENT benchmarks/material/streaming_loaders.py LIBRARY TOKENS SCRATCH
+    PYTHON_OF_THEIRS benchmarks/material/streaming_loaders.py LIBRARY TOKENS SCRATCH SPANS
 
 LIBRARY is litdata or mosaicml. TOKENS holds one file of ids per language (`sw.npy`) and
 `weights.json`. Each library gets them below SCRATCH in its own format, cut into windows, and mixes
 the languages by the weights with its own shuffle: litdata by `CombinedStreamingDataset` of
-`TokensLoader`, mosaicml-streaming by one `Stream` per language. Batches of 128 windows; spans are
-hidden by our function, a batch at a time. Files are local and stay in the cache.
+`TokensLoader`, mosaicml-streaming by one `Stream` per language. Batches of 128 windows. Neither
+hides spans: SPANS is "published", as the collator of Transformers does it for their users, or
+"ours", our function for a batch at once. Files are local and stay in the cache.
 """
 
 import itertools
@@ -78,13 +79,51 @@ def started(out: Path) -> None:
     (out / "started").write_text(f"{time.perf_counter()} {time.process_time()}")
 
 
-def batches(rows: Iterator) -> Iterator:
+def batches(rows: Iterator, spans: str) -> Iterator:
     """Yields batches of inputs and targets."""
     generator = np.random.default_rng(0)
     while True:
         taken = np.stack(list(itertools.islice(rows, ROWS))).astype(np.int32)
-        bits = generator.integers(0, 2**64, (ROWS, random_numbers(RAW)), np.uint64)
-        yield corrupt_rows(taken, bits, FIRST_SENTINEL)
+        if spans == "ours":
+            bits = generator.integers(0, 2**64, (ROWS, random_numbers(RAW)), np.uint64)
+            yield corrupt_rows(taken, bits, FIRST_SENTINEL)
+        else:
+            yield published(taken, generator)
+
+
+def published(rows: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Hides spans as the collator of Transformers does (run_t5_mlm_flax.py): a mask per row."""
+    masks = np.stack([noise_mask(generator) for _ in rows])
+    return replaced(rows, masks.astype(np.int8)), replaced(rows, (~masks).astype(np.int8))
+
+
+def noise_mask(generator: np.random.Generator) -> np.ndarray:
+    """Returns which tokens of a row are hidden."""
+    hidden = round(RAW * 0.15)
+    spans = round(hidden / 3.0)
+    lengths = [segment_lengths(count, spans, generator) for count in (RAW - hidden, hidden)]
+    starts = np.cumsum(np.stack(lengths, axis=1).reshape(-1))[:-1]
+    begins = np.zeros(RAW, np.int8)
+    begins[starts] = 1
+    return np.equal(np.cumsum(begins) % 2, 1)
+
+
+def segment_lengths(items: int, segments: int, generator: np.random.Generator) -> np.ndarray:
+    """Returns random lengths of segments that sum to `items`."""
+    begins = np.arange(items - 1) < segments - 1
+    generator.shuffle(begins)
+    return np.unique(np.cumsum(np.pad(begins, [[1, 0]])), return_counts=True)[1]
+
+
+def replaced(rows: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Returns rows with a sentinel for each masked span, and EOS."""
+    starts = masks - np.roll(masks, 1, axis=-1) * masks
+    starts[:, 0] = masks[:, 0]
+    numbers = np.where(starts != 0, np.cumsum(starts, axis=-1), starts)
+    sentinels = np.where(numbers != 0, FIRST_SENTINEL + 1 - numbers, 0) - (masks - starts)
+    whole = np.where(sentinels != 0, sentinels, rows)
+    kept = whole[whole >= 0].reshape(len(rows), -1)
+    return np.concatenate([kept, np.full((len(rows), 1), 1, np.int32)], axis=-1)
 
 
 def round_of(source: Iterator) -> float:
@@ -100,7 +139,7 @@ def main() -> None:
     weights = json.loads((source / "weights.json").read_text())
     name = sys.argv[3]  # their threads still read when this process ends: the caller removes it
     rows = {"litdata": litdata_rows, "mosaicml": mosaicml_rows}[library]
-    found = batches(rows(source, Path(name), weights))
+    found = batches(rows(source, Path(name), weights), sys.argv[4])
     next(found)
     wall, cpu = map(float, (Path(name) / "started").read_text().split())
     startup = time.perf_counter() - wall, time.process_time() - cpu
