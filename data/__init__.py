@@ -10,7 +10,8 @@ The life of a page:
 3. `tokens` turns it into ids and stores them as token blocks; `stores` reads blocks from an object
    store.
 4. `examples.mixture` and `examples.schedule` determine how often and when its language is seen,
-   `examples.window_order` which part of it; `examples.span_corruption` hides spans.
+   `examples.window_order` which part of it; `examples.segments` goes on where either changes.
+   `examples.span_corruption` hides spans.
 5. `examples.loader` makes example i from (blocks, mixture, seed, i) and nothing else.
 
 Import contents (`from data.examples.span_corruption import corrupt`), never the package.
