@@ -25,7 +25,6 @@ from jaxtyping import Float, Int
 
 from data.errors import DataError
 from eval import expert_usage
-from eval.expert_usage import Usage
 
 SCHEMA = pa.schema(
     [
@@ -38,7 +37,8 @@ SCHEMA = pa.schema(
         ("entropy_nats", pa.float64()),
         ("load", pa.list_(pa.int64())),
     ]
-)
+)  # what a report reads of a routing file
+WRITTEN = SCHEMA.append(pa.field("gate", pa.list_(pa.float64())))  # since version 0.2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +194,7 @@ def _layer(stack: str, layer: int, rows: list[dict[str, Any]]) -> LayerSharing:
         np.array([row[name] for row in rows], np.int64) for name in ("tokens", "choices", "dropped")
     )
     entropy = np.array([row["entropy_nats"] for row in rows], np.float64)
-    usage = Usage(*(one[None] for one in (load, dropped, entropy, tokens)))
-    (share,), (dropped_share,) = expert_usage.shares(usage), expert_usage.dropped_share(usage)
+    share, dropped_share = expert_usage.shares(load), expert_usage.dropped_share(load, dropped)
     return LayerSharing(
         stack=stack,
         layer=layer,

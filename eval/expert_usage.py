@@ -19,12 +19,14 @@ class Usage(NamedTuple):
         dropped: assignments over capacity.
         entropy_nats: entropy of the router's distribution, summed over tokens.
         tokens: number of real tokens.
+        gate: gates of each expert's assignments, 0 for dropped ones.
     """
 
     load: Num[np.ndarray, "layers languages experts"]
     dropped: Num[np.ndarray, "layers languages"]
     entropy_nats: Num[np.ndarray, "layers languages"]
     tokens: Num[np.ndarray, "layers languages"]
+    gate: Num[np.ndarray, "layers languages experts"]
 
 
 def by_language(
@@ -77,18 +79,20 @@ def columns(usage: Usage, languages: Sequence[str], every: int) -> dict[str, lis
         "dropped": _integers(usage.dropped),
         "entropy_nats": usage.entropy_nats.reshape(-1).tolist(),
         "load": usage.load.reshape(-1, usage.load.shape[-1]).astype(np.int64).tolist(),
+        "gate": usage.gate.reshape(-1, usage.gate.shape[-1]).tolist(),
     }
 
 
-def shares(usage: Usage) -> Float[np.ndarray, "layers languages experts"]:
-    """Returns each expert's share of a language's assignments before capacity; 0 without any."""
-    total = usage.load.sum(axis=-1, keepdims=True)
-    return usage.load / np.maximum(total, 1)
+def shares(load: Num[np.ndarray, "*places experts"]) -> Float[np.ndarray, "*places experts"]:
+    """Returns each expert's share of the assignments before capacity; 0 without any."""
+    return load / np.maximum(load.sum(axis=-1, keepdims=True), 1)
 
 
-def dropped_share(usage: Usage) -> Float[np.ndarray, "layers languages"]:
-    """Returns the share of a language's assignments that are over capacity."""
-    return usage.dropped / np.maximum(usage.load.sum(axis=-1), 1)
+def dropped_share(
+    load: Num[np.ndarray, "*places experts"], dropped: Num[np.ndarray, "*places"]
+) -> Float[np.ndarray, "*places"]:
+    """Returns the share of the assignments that are over capacity."""
+    return dropped / np.maximum(load.sum(axis=-1), 1)
 
 
 def _integers(values: Num[np.ndarray, "layers languages"]) -> list[int]:

@@ -346,6 +346,29 @@ class Distill(StageArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prune(StageArguments):
+    """Keep the experts of a run that some languages use; the result is a run with fewer experts.
+
+    An expert's importance is the sum of its gates per token, as the run's evaluation recorded it:
+    how often the languages use it, times how much of its output counts.
+    """
+
+    run: RunPlace
+    """Finished or imported run with experts, evaluated on held-out pages of the languages."""
+    languages: tuple[str, ...]
+    """Languages that the run is to serve (mC4 codes or aliases), separated by commas or spaces;
+    each weighs the same."""
+    keep: float
+    """Share of each layer's experts to keep, above 0 and at most 1, rounded up to whole experts."""
+    out: RunPlace
+    """The pruned run's directory: recipe.json, one checkpoint without training, manifest.json."""
+    merge: bool = False
+    """Merge dropped experts into the kept ones, weighted by load (MC-SMoE)."""
+    step: int | None = None
+    """Step of the checkpoint to prune; the best or the last one if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(StageArguments):
     """Score a run's checkpoint: held-out pages, tasks, or the sentences of a parallel text."""
 

@@ -54,6 +54,7 @@ COMMANDS: dict[str, type] = {
     "pretrain": arguments.Pretrain,
     "finetune": arguments.Finetune,
     "distill": arguments.Distill,
+    "prune": arguments.Prune,
     "evaluate": arguments.Evaluate,
     "report": arguments.Report,
     "fill": arguments.Fill,

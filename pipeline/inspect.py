@@ -41,6 +41,12 @@ class Trained(Struct, frozen=True):
     steps: Count
 
 
+class Pruned(Struct, frozen=True):
+    """The manifest of a pruned run: the experts that were kept, by layer."""
+
+    kept: dict[str, list[Count]]
+
+
 class ReportManifest(Struct, frozen=True):
     """The manifest of a report, and the part of report.json that it repeats."""
 
@@ -176,6 +182,13 @@ def inspect_pretrain(directory: Place, console: Console) -> None:
     console.print(f"{trained}, every array matches its fingerprint")
 
 
+def inspect_pruned(directory: Place, console: Console) -> None:
+    """Checks the checkpoint as a run's, and prints which experts of each layer were kept."""
+    inspect_pretrain(directory, console)
+    for layer, experts in read_manifest(directory, "prune", Pruned).kept.items():
+        console.print(f"{layer}: experts {' '.join(map(str, experts))}")
+
+
 def print_gaps(directory: Place, console: Console) -> None:
     """Prints the held-out gaps that the last evaluation with any filled, one line each."""
     step, gaps = latest_gaps(directory)
@@ -217,6 +230,7 @@ INSPECTORS: dict[str, Callable[[Place, Console], None]] = {
     "pretrain": inspect_pretrain,
     "distill": inspect_pretrain,
     "import-hf": inspect_pretrain,
+    "prune": inspect_pruned,
     "export-hf": inspect_export,
     "report": inspect_report,
 }

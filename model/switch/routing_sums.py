@@ -8,7 +8,7 @@ divided by the sum of their assignments.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from model.switch.switch_layer import Routing
 
@@ -21,12 +21,14 @@ class RowRouting(NamedTuple):
         dropped: assignments over capacity.
         entropy_nats: entropy of the router's distribution.
         tokens: number of real tokens.
+        gate: gates of each expert's assignments, 0 for dropped ones.
     """
 
     load: Int[Array, "layers batch experts"]
     dropped: Int[Array, "layers batch"]
     entropy_nats: Num[Array, "layers batch"]
     tokens: Int[Array, "layers batch"]
+    gate: Float[Array, "layers batch experts"]
 
 
 class LayerRouting(NamedTuple):
@@ -58,12 +60,13 @@ def row_routing(
         dropped=jnp.sum(real & ~routing.kept, axis=(2, 3)),
         entropy_nats=jnp.sum(routing.entropy_nats * is_token, axis=2),
         tokens=jnp.broadcast_to(jnp.sum(is_token, axis=-1), routing.kept.shape[:2]),
+        gate=jnp.sum(jnp.where(is_assigned, routing.gate[..., None], 0.0), axis=(2, 3)),
     )
 
 
 def layer_routing(rows: RowRouting, expert_slots: Int[Array, " layers"]) -> LayerRouting:
     """Returns the sums over all rows."""
-    load, dropped, entropy, tokens = (jnp.sum(part, axis=1) for part in rows)
+    load, dropped, entropy, tokens, _ = (jnp.sum(part, axis=1) for part in rows)
     return LayerRouting(
         load=load,
         dropped=dropped,

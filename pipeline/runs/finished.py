@@ -38,7 +38,7 @@ class FinishedRun:
         evaluations: pages of each evaluation, by step, ascending.
         metrics: lines of metrics.jsonl.
         tokens_seen: training tokens read, by language.
-        imported: whether `mswitch import-hf` wrote the run.
+        imported: whether `mswitch import-hf` wrote the run, or that from which it was pruned.
     """
 
     directory: Place
@@ -155,7 +155,11 @@ def routing_file(directory: Place) -> Place | None:
 
 
 def _is_imported(directory: Place) -> bool:
-    return claims.stage_of(directory) == "import-hf"
+    """Returns whether the run, or the run that it was pruned from, was imported."""
+    if not exists(directory / claims.MANIFEST):
+        return False
+    head = claims.read_head(directory)
+    return head.stage == "import-hf" or (head.stage == "prune" and head.settings.get("step") == 0)
 
 
 def read_metrics(path: Place) -> list[dict[str, float | None]]:

@@ -7,12 +7,13 @@ docs/decisions/object-stores.md.
 """
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
+import jax
 from jaxtyping import PyTree
 from msgspec.structs import asdict
 
@@ -24,9 +25,11 @@ from data.stores.json_files import write_json
 from data.stores.kvstores import kvstore
 from model import stored_arrays
 from model.checkpoint import (
+    FINGERPRINTS,
     CheckpointError,
     Checkpoints,
     Kept,
+    check_unaltered,
     damaged,
     first_line,
     not_written,
@@ -103,7 +106,23 @@ class StoredCheckpoints:
             CheckpointError: if objects are missing or altered.
             DataError: if the store does not answer.
         """
+        return verified(self.directory, step, self._read(step, requested_table(shapes)), shapes)
+
+    def restore_some(
+        self, step: int, shapes: PyTree, names: Collection[str]
+    ) -> dict[str, jax.Array]:
+        """Returns some arrays of a checkpoint by name, as `Checkpoints.restore_some` does.
+
+        Raises:
+            CheckpointError: if objects are missing or altered.
+            DataError: if the store does not answer.
+        """
         table = requested_table(shapes)
+        found = self._read(step, {name: table[name] for name in (*names, FINGERPRINTS)})
+        check_unaltered(self.directory, step, found, shapes)
+        return {name: found[name] for name in names}
+
+    def _read(self, step: int, table: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
         record = read_record(self.directory, step)
         folder = kvstore(self.directory / record.folder)
         failure: ValueError | None = None
@@ -117,7 +136,7 @@ class StoredCheckpoints:
         if not agreed(failure is None, all):
             other = ValueError("another host could not read it")
             raise self._unreadable(step, failure or other) from failure
-        return verified(self.directory, step, dict(zip(table, arrays, strict=True)), shapes)
+        return dict(zip(table, arrays, strict=True))
 
     def set_aside(self, step: int) -> Address:
         """Renames the record of a damaged checkpoint, so that its step can be saved.

@@ -46,7 +46,7 @@ def write_predictions(
     """
     write_json(path.parent / DESCRIPTION, asdict(task))
     if routing is not None:
-        _write(pa.table(routing, expert_sharing.SCHEMA), routing_beside(path))
+        _write(pa.table(routing, expert_sharing.WRITTEN), routing_beside(path))
     _write(table, path)
 
 

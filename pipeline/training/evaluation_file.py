@@ -82,7 +82,7 @@ def write_evaluation(
     """
     path = evaluation_file(directory, step)
     if evaluation.routing is not None:
-        table = pa.Table.from_pydict(evaluation.routing, expert_sharing.SCHEMA)
+        table = pa.Table.from_pydict(evaluation.routing, expert_sharing.WRITTEN)
         _write_table(table, path.with_name(f"routing-{path.name}"))
     schema = COLUMNS if tokens is None else COLUMNS.with_metadata({TOKENS: tokens})
     _write_table(pa.Table.from_pydict(evaluation.pages, schema), path)

@@ -11,7 +11,7 @@ def rows(seed):
     generator = np.random.default_rng(seed)
     load = generator.integers(0, 9, (2, 5, 3))
     dropped = generator.integers(0, 2, (2, 5))
-    return load, dropped, generator.random((2, 5)), load.sum(axis=-1)
+    return load, dropped, generator.random((2, 5)), load.sum(axis=-1), 0.5 * load
 
 
 LANGUAGE = np.array([1, 0, -1, 1, 0])
@@ -35,9 +35,11 @@ def test_batches_add_up():
 
 def test_shares_are_of_choices():
     usage = by_language(rows(0), LANGUAGE, 3)
-    np.testing.assert_allclose(shares(usage)[:, :2].sum(axis=-1), 1)
-    assert not shares(usage)[:, 2].any()
-    assert dropped_share(usage)[0, 0] == pytest.approx(usage.dropped[0, 0] / usage.load[0, 0].sum())
+    np.testing.assert_allclose(shares(usage.load)[:, :2].sum(axis=-1), 1)
+    assert not shares(usage.load)[:, 2].any()
+    assert dropped_share(usage.load, usage.dropped)[0, 0] == pytest.approx(
+        usage.dropped[0, 0] / usage.load[0, 0].sum()
+    )
 
 
 def test_one_row_per_layer_and_language():
@@ -47,4 +49,5 @@ def test_one_row_per_layer_and_language():
     assert table["layer"] == [2, 2, 2, 2]
     assert table["language"] == ["sw", "yo"] * 2
     assert table["load"][1] == usage.load[0, 1].tolist()
+    assert table["gate"][1] == (0.5 * usage.load[0, 1]).tolist()
     assert table["choices"] == table["tokens"]  # top-1

@@ -66,7 +66,7 @@ def routing_of(table: pa.Table, experts: int) -> dict[str, list]:
     load = np.full((2, len(codes), experts), 10)
     load[:, np.arange(len(codes)), np.arange(len(codes))] += 90
     tokens = load.sum(axis=-1)
-    return columns(Usage(load, 0 * tokens, 0.5 * tokens, tokens), codes, every=2)
+    return columns(Usage(load, 0 * tokens, 0.5 * tokens, tokens, 0.5 * load), codes, every=2)
 
 
 def write_both_sides(root: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

@@ -39,3 +39,5 @@ def test_rows_add_up_to_layers(model):
     np.testing.assert_array_equal(rows.load.sum(axis=-1), rows.tokens)
     assert (rows.entropy_nats <= rows.tokens * np.log(8) + 1e-4).all()
     assert (rows.dropped <= rows.tokens).all()
+    assert ((rows.gate <= rows.load) & (rows.gate >= 0)).all()
+    assert (rows.gate.sum(axis=-1) >= (rows.tokens - rows.dropped) / 8 - 1e-5).all()  # the largest

@@ -1,0 +1,133 @@
+"""A pruned run is a run like any other: evaluated, inspected, exported, trained further."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from training_runs import SIZES, table
+
+from data.stores.json_files import read_json
+from model.dimensions import by_path
+from pipeline import cli
+from pipeline.runs.directory import find_run
+from pipeline.runs.open import load_run, restore
+
+WORTH = ("sw", "af")
+SETTINGS = ["steps=13", "evaluate_every=0", *SIZES, "model.switch.experts=2"]
+GROUPS = ["model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14"]
+
+
+def prune(run, out, *more, languages="sw,af", keep="0.5"):
+    words = ["--run", str(run), "--languages", languages, "--keep", keep, "--out", str(out)]
+    return cli.run(["prune", *words, *more])
+
+
+def weights(run):
+    """The arrays of a run's last checkpoint by name, and its step."""
+    _, trainer = load_run(run)
+    arrays, step = restore(run, trainer, None)
+    return {name: np.asarray(leaf) for name, leaf in by_path(arrays).items()}, step
+
+
+@pytest.fixture(scope="module")
+def half(pretrained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pruned") / "half"
+    assert prune(pretrained, out) == 0
+    return out
+
+
+def slowly_chosen(run):
+    """The two experts of each layer with the largest sums of gates, by loops."""
+    chosen = {}
+    for row in table(run / "evaluation/routing-step=12.parquet").to_pylist():
+        worth = chosen.setdefault(f"{row['stack']} {row['layer']}", np.zeros(4))
+        if row["language"] in WORTH:
+            worth += np.array(row["gate"]) / row["tokens"] / 2
+    return {place: sorted(np.argsort(-worth)[:2].tolist()) for place, worth in chosen.items()}
+
+
+def test_the_experts_with_the_largest_gates_stay_bit_for_bit(pretrained, half):
+    kept = read_json(half / "manifest.json", dict)["kept"]
+    assert kept == slowly_chosen(pretrained)
+    (whole, step), (pruned, pruned_step) = weights(pretrained), weights(half)
+    assert pruned_step == step
+    sparse = {name for name in whole if whole[name].shape != pruned[name].shape}
+    for name in sparse:
+        stack = name.split(".")[1]
+        of = [experts for place, experts in kept.items() if place.startswith(stack)]
+        axis = 1 if name.endswith("router") else 0
+        for block, experts in enumerate(of):
+            expected = np.take(whole[name][block], experts, axis)
+            np.testing.assert_array_equal(pruned[name][block], expected)
+    assert len(sparse) == 8
+    assert all(np.array_equal(whole[name], pruned[name]) for name in whole.keys() - sparse)
+
+
+def test_a_repeated_pruning_has_the_same_bytes(pretrained, half, tmp_path):
+    again = tmp_path / "half"
+    assert prune(pretrained, again) == 0
+    for name in ("recipe.json", "manifest.json", "sentencepiece.model", "mixture.json"):
+        assert (again / name).read_bytes() == (half / name).read_bytes()
+    one, other = weights(half)[0], weights(again)[0]
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_keeping_all_experts_is_the_same_function(pretrained, tokens, tmp_path):
+    """Merging or not; the losses are those of the source where it drops no token."""
+    whole = weights(pretrained)[0]
+    for name, more in (("all", ()), ("merged", ("--merge",))):
+        assert prune(pretrained, tmp_path / name, *more, keep="1.0") == 0
+        found = weights(tmp_path / name)[0]
+        assert all(np.array_equal(found[name], whole[name]) for name in whole)
+
+
+def test_it_is_evaluated_inspected_filled_exported_and_trained_further(
+    half, tokens, tmp_path, capsys
+):
+    run, step = str(half), find_run(half).recipe["steps"]
+    assert cli.run(["evaluate", "--run", run, "--tokens", str(tokens)]) == 0
+    routing = table(half / f"evaluation/routing-step={step}.parquet")
+    assert {len(load) for load in routing["load"].to_pylist()} == {2}
+    assert not any(routing["dropped"].to_pylist())
+    assert cli.run(["inspect", run]) == 0
+    assert "encoder 2: experts" in " ".join(capsys.readouterr().out.split())
+    assert cli.run(["fill", "Watu <extra_id_0> huru", "--run", run, "--tokens", "4"]) == 0
+    assert cli.run(["export-hf", "--run", run, "--out", str(tmp_path / "exported")]) == 0
+    config = json.loads((tmp_path / "exported/config.json").read_text())
+    assert (config["num_experts"], config["expert_capacity"]) == (2, 64)  # every token of a row
+    again = ["import-hf", str(tmp_path / "exported"), "--inputs", "64"]
+    assert cli.run([*again, "--out", str(tmp_path / "back")]) == 0
+    one, other = weights(half)[0], weights(tmp_path / "back")[0]
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    further = ["pretrain", "--recipe", "switch-demo", "--start", run, "--tokens", str(tokens)]
+    settings = ["steps=1", "evaluate_every=0", *SIZES, *GROUPS, "model.switch.experts=2"]
+    assert cli.run([*further, "--set", *settings, "--out", str(tmp_path / "on")]) == 0
+
+
+def test_a_run_whose_evaluation_has_no_gates_is_to_be_evaluated_again(pretrained, tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "evaluation").mkdir(parents=True)
+    for name in ("recipe.json", "manifest.json", "checkpoints", "sentencepiece.model"):
+        (run / name).symlink_to(pretrained / name)
+    path = "evaluation/routing-step=12.parquet"
+    pq.write_table(table(pretrained / path).drop_columns(["gate"]), run / path)
+    assert prune(run, tmp_path / "out") == 2
+    assert "mswitch evaluate --run" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"keep": "0"}, "--keep was 0.0"),
+        ({"keep": "nan"}, "--keep was nan"),
+        ({"languages": ","}, "--languages was empty"),
+        ({"languages": "sw,tlh"}, "'tlh' is not one of mC4's"),
+        ({"languages": "sw,yo"}, "The experts of yo were asked for"),
+    ],
+)
+def test_what_cannot_be_pruned_is_one_sentence(pretrained, tmp_path, capsys, more, sentence):
+    assert prune(pretrained, tmp_path / "out", **more) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
