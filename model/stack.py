@@ -209,7 +209,7 @@ class Stack(eqx.Module):
         routing, finite = None, []
         for place, layer in enumerate(layers):
             dropout = inputs.dropout.at(place)
-            x = x + self._attend(layer, x, inputs, call.mesh, dropout)
+            x = x + self.attend(layer, x, inputs, call.mesh, dropout)
             y, layer_routing = self.feed_forward(layer, x, inputs.is_token, call, number, dropout)
             routing = layer_routing or routing
             y = dropout.at(FED_FORWARD)(y)
@@ -232,7 +232,10 @@ class Stack(eqx.Module):
             return self._switch(layer.feed_forward, y, is_token, call, number)
         return layer.feed_forward(y, call.mesh, dropout.at(HIDDEN)), None
 
-    def _attend(self, layer: Layer, x, inputs: StackInputs, mesh: Mesh, dropout: Dropout):
+    def attend(
+        self, layer: Layer, x, inputs: StackInputs, mesh: Mesh, dropout: Dropout = NO_DROPOUT
+    ) -> Float[Array, "batch length embed"]:
+        """Returns the residual update of `x` by the attentions of a layer."""
         y = layer.self_norm(x)
         y = layer.self_attention(
             y, y, self.position_bias, inputs.visible, mesh, dropout.at(WEIGHTS)

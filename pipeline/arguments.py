@@ -364,8 +364,13 @@ class Prune(StageArguments):
     """The pruned run's directory: recipe.json, one checkpoint without training, manifest.json."""
     merge: bool = False
     """Merge dropped experts into the kept ones, weighted by load (MC-SMoE)."""
+    tokens: str = ""
+    """Directory that `mswitch tokenize` wrote, or its address on an object store: the last matrix
+    of each kept expert is fitted, by least squares, to what all experts computed on training text
+    of the languages. Without it no text is read."""
     step: int | None = None
     """Step of the checkpoint to prune; the best or the last one if left out."""
+    cache: CacheOptions = field(default=CacheOptions())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,72 +8,65 @@ docs/decisions/pruning.md.
 
 import math
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Int
 
 from data import languages
-from data.stores.addresses import Place
 from data.stores.atomic import write_bytes
 from data.stores.digests import digest_of_contents
 from data.stores.files import exists, read_bytes
 from data.stores.parquet_files import read_table
+from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from eval.expert_importance import ExpertUse, expert_use
+from eval.expert_importance import expert_use
 from eval.expert_sharing import WRITTEN
-from model.checkpoint import with_shardings
+from model.batch import Batch
 from model.config import SwitchConfig
-from model.dimensions import by_path
 from model.sharding.mesh import MeshShape
-from model.switch.merging import merged_arrays
-from model.switch.pruning import (
-    expert_axes,
-    kept_count,
-    most_important,
-    of_stack,
-    pruned_arrays,
-    pruned_config,
-)
-from model.train_step import Trainer, TrainState
-from model.transformer import Transformer, parameter_count
+from model.switch.pruning import kept_count, most_important, pruned_config
+from model.transformer import parameter_count
 from pipeline.arguments import Prune
 from pipeline.artifacts.claims import Claim, digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, bytes_in_words, claimed, files_of, finish
 from pipeline.errors import ArtifactError
-from pipeline.recipe.recipe import Recipe
-from pipeline.runs.directory import checkpoint_read, find_finished_run, requested_step
-from pipeline.runs.open import load_run, trainer_here
+from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.runs.directory import (
+    RECIPE,
+    check_same_vocabulary,
+    checkpoint_read,
+    find_finished_run,
+    requested_step,
+)
 from pipeline.runs.routing_files import routing_with_gates
-from pipeline.runs.stored_checkpoints import open_checkpoints
 from pipeline.terminal import Terminal, print_end
+from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.description import describe_run
 from pipeline.training.first_weights import write_first_checkpoint
+from pipeline.training.pruned_state import Pruning, pruned_state, trainer_of_one_device
+from pipeline.training.refit_text import check_has_text, refit_batches
 from pipeline.training.save_errors import explain_save_errors
-
-ARRAYS = ".arrays"  # of a checkpoint, before the names of a network's arrays
 
 
 class PruneRequest(NamedTuple):
     """A pruning whose arguments passed all checks.
 
     Attributes:
-        trainer: functions of the run to prune.
-        step: step of its checkpoint.
-        use: use of its experts by the languages.
-        kept: experts of each layer that stay, the encoder's layers before the decoder's.
+        codes: languages.
+        experts: number of experts per layer of the run to prune.
+        pruning: what to keep of it.
         recipe: recipe of the result.
+        blocks: token blocks to fit experts on; None to leave them as they are.
         intent: what the pruning would do.
     """
 
-    trainer: Trainer
-    step: int
-    use: ExpertUse
-    kept: Int[np.ndarray, "layers kept"]
+    codes: list[str]
+    experts: int
+    pruning: Pruning
     recipe: Recipe
+    blocks: TokenBlocks | None
     intent: Intent
 
 
@@ -85,12 +78,13 @@ def resolved(arguments: Prune) -> PruneRequest:
         DataError: if a language is unknown, or has no held-out pages.
     """
     codes = requested_languages(arguments.languages)
-    find_finished_run(arguments.run)
-    source, trainer = load_run(arguments.run)
+    about = find_finished_run(arguments.run)
+    source = recipe_from_json(about.recipe, str(arguments.run / RECIPE))
     count = requested_count(arguments, source.model.switch)
     step = requested_step(arguments.run, arguments.step)
     path = routing_with_gates(arguments.run, step)
     use = expert_use(read_table(path, WRITTEN), codes, str(path))
+    blocks = requested_text(arguments, source, codes)
     recipe = replace(
         source,
         name=arguments.out.name,
@@ -98,8 +92,17 @@ def resolved(arguments: Prune) -> PruneRequest:
         steps=max(step, 1),
         mesh=MeshShape(),
     )
-    settings = {"languages": codes, "keep": arguments.keep, "merge": arguments.merge, "step": step}
+    pruning = Pruning(
+        run=arguments.run,
+        step=step,
+        whole=trainer_of_one_device(source),
+        pruned=trainer_of_one_device(recipe),
+        kept=most_important(use.gate, count),
+        load=use.load if arguments.merge else None,
+    )
+    experts = use.gate.shape[1]
     inputs = {"run": digest_of_manifest(arguments.run), "routing": digest_of_contents(path)}
+    inputs |= {} if blocks is None else {"tokens": digest_of_manifest(blocks.directory)}
     intent = Intent(
         stage="prune",
         reads=[
@@ -108,10 +111,36 @@ def resolved(arguments: Prune) -> PruneRequest:
         ],
         writes="recipe.json, the vocabulary and a checkpoint",
         out=arguments.out,
-        identity=Identity(settings, inputs),
-        work=f"{count} of {use.gate.shape[1]} experts in {len(use.gate)} layers",
+        identity=Identity(settings_of(arguments, codes, step), inputs),
+        work=f"{count} of {experts} experts in {len(use.gate)} layers",
     )
-    return PruneRequest(trainer, step, use, most_important(use.gate, count), recipe, intent)
+    return PruneRequest(codes, experts, pruning, recipe, blocks, intent)
+
+
+def settings_of(arguments: Prune, codes: list[str], step: int) -> dict[str, Any]:
+    """Returns every setting that changes the result, as JSON values."""
+    return {"languages": codes, "keep": arguments.keep, "merge": arguments.merge, "step": step}
+
+
+def requested_text(arguments: Prune, source: Recipe, codes: Sequence[str]) -> TokenBlocks | None:
+    """Returns the token blocks to fit experts on, if any are named.
+
+    Raises:
+        ArtifactError: if they have another vocabulary or lack a language, or a token has several
+            experts, whose matrices cannot be fitted one by one.
+    """
+    if not arguments.tokens:
+        return None
+    blocks = open_blocks(arguments.tokens, arguments.cache)
+    check_same_vocabulary(arguments.run, blocks)
+    check_has_text(blocks, codes)
+    switch = source.model.switch
+    if switch is not None and switch.choices > 1:
+        raise ArtifactError(
+            f"{arguments.run} was to be fitted on {arguments.tokens}, and each of its tokens has "
+            f"{switch.choices} experts; leave --tokens out."
+        )
+    return blocks
 
 
 def requested_languages(words: Sequence[str]) -> list[str]:
@@ -159,110 +188,58 @@ def run(arguments: Prune) -> None:
         if found is Claim.FINISHED:
             Terminal(stderr=True).print(f"prune: {arguments.out} is finished.")
             return
-        trainer = trainer_here(request.recipe)
+        pruning = request.pruning
         with explain_save_errors(arguments.out):
             write_first_checkpoint(
-                arguments.out, lambda: pruned_state(arguments, request, trainer), request.step
+                arguments.out, lambda: pruned_state(pruning, text(request)), pruning.step
             )
-        describe(arguments, request, trainer)
-        finish(request.intent, {"steps": request.step, **record(request, trainer)})
-        announce(arguments, request, trainer)
+        describe(arguments, request)
+        finish(request.intent, {"steps": pruning.step, **record(request)})
+        announce(arguments, request)
 
 
-def pruned_state(arguments: Prune, request: PruneRequest, trainer: Trainer) -> TrainState:
-    """Returns the pruned network, with a fresh optimizer state, at the source's step.
-
-    Raises:
-        CheckpointError: if the source's checkpoint is damaged.
-    """
-    load = request.use.load if arguments.merge else None
-    found = dict(read_pruned(arguments.run, request, load))
-    shapes = trainer.shapes
-    in_order = [found.pop(name) for name in by_path(shapes)]
-    arrays = jax.tree.unflatten(jax.tree.structure(shapes), in_order)
-    fresh = jax.jit(
-        lambda: trainer.init().optimizer, out_shardings=trainer.shardings.optimizer
-    )  # without the random weights, which would take as much memory again
-    step = jax.device_put(np.asarray(request.step, np.int32), trainer.shardings.step)
-    return TrainState(jax.device_put(arrays, trainer.shardings.arrays), fresh(), step)
+def text(request: PruneRequest) -> list[Batch]:
+    """Returns the text to fit the kept experts on; none to leave them as they are."""
+    if request.blocks is None:
+        return []
+    mesh = request.pruning.pruned.mesh
+    return refit_batches(request.blocks, request.codes, request.recipe.lengths, mesh)
 
 
-def read_pruned(
-    run: Place, request: PruneRequest, load: np.ndarray | None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the arrays of the pruned network by name, each read when its turn comes.
-
-    Args:
-        run: run to prune.
-        request: what to keep.
-        load: use of each expert, to merge dropped experts by; None to leave them out.
-    """
-    trainer, kept = request.trainer, request.kept
-    axes = expert_axes(trainer.shapes)
-    shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
-    checkpoints = open_checkpoints(run / "checkpoints")
-    try:
-        for names in read_together(trainer.shapes, axes, merging=load is not None):
-            of = {ARRAYS + name: name for name in names}
-            read = checkpoints.restore_some(request.step, shapes, of)
-            arrays = {of[name]: np.asarray(array) for name, array in read.items()}
-            if load is None or names[0] not in axes:
-                yield from pruned_arrays(arrays, axes, kept).items()
-            else:
-                of_layers = of_stack(kept, names[0]), of_stack(load, names[0])
-                yield from merged_arrays(arrays, *of_layers).items()
-    finally:
-        checkpoints.close()
-
-
-def read_together(
-    shapes: Transformer, axes: dict[str, int], *, merging: bool
-) -> Iterator[list[str]]:
-    """Yields the names of arrays to read at one time: all that stay whole, then those of experts.
-
-    One array of experts at a time, or to merge them all of a stack's, which have one layer's name.
-    """
-    groups: dict[str, list[str]] = {}
-    for name in by_path(shapes):
-        of = "whole" if name not in axes else name.rpartition(".")[0] if merging else name
-        groups.setdefault(of, []).append(name)
-    yield from groups.values()
-
-
-def describe(arguments: Prune, request: PruneRequest, trainer: Trainer) -> None:
+def describe(arguments: Prune, request: PruneRequest) -> None:
     """Writes recipe.json and the files that the source's weights have in common with these."""
     about = find_finished_run(arguments.run)
     more = {
         "numerics_version": about.numerics_version,
         "commits": list(about.commits),
-        "pruned": {"run": str(arguments.run), **record(request, trainer)},
+        "pruned": {"run": str(arguments.run), **record(request)},
     }
-    describe_run(arguments.out, request.recipe, trainer, about.inputs, more)
+    describe_run(arguments.out, request.recipe, request.pruning.pruned, about.inputs, more)
     for name in (MODEL_FILE, "mixture.json"):
         if exists(arguments.run / name):
             write_bytes(arguments.out / name, read_bytes(arguments.run / name))
 
 
-def record(request: PruneRequest, trainer: Trainer) -> dict[str, Any]:
+def record(request: PruneRequest) -> dict[str, Any]:
     """Returns what the manifest says about the pruning beside its settings."""
     switch = request.recipe.model.switch
     assert switch is not None  # the run is sparse
     kept = {
         f"{stack} {(block + 1) * switch.every}": experts.tolist()
-        for stack, of in zip(("encoder", "decoder"), np.split(request.kept, 2), strict=True)
+        for stack, of in zip(("encoder", "decoder"), np.split(request.pruning.kept, 2), strict=True)
         for block, experts in enumerate(of)
     }
     return {
         "kept": kept,
-        "experts": request.use.gate.shape[1],
-        "parameters_before": parameter_count(request.trainer.shapes),
-        "parameters": parameter_count(trainer.shapes),
+        "experts": request.experts,
+        "parameters_before": parameter_count(request.pruning.whole.shapes),
+        "parameters": parameter_count(request.pruning.pruned.shapes),
     }
 
 
-def announce(arguments: Prune, request: PruneRequest, trainer: Trainer) -> None:
+def announce(arguments: Prune, request: PruneRequest) -> None:
     """Prints what was kept, the parameters and the memory."""
-    before, after = (parameter_count(one.shapes) for one in (request.trainer, trainer))
+    before, after = (record(request)[name] for name in ("parameters_before", "parameters"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     print_end(
         "prune",

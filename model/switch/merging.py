@@ -51,7 +51,8 @@ def merged_arrays(
     routers = named["router"]
     blocks = []
     for block, (experts, weight) in enumerate(zip(kept, load, strict=True)):
-        layer = LayerExperts(*(named[one][block] if one in named else None for one in FIELDS))
+        of = {one: array[block] for one, array in named.items()}
+        layer = LayerExperts(of.get("gate"), of["up"], of["down"])
         joined = joined_by(routers[block], experts)
         blocks.append(merged(layer, joined, weight, experts))
     made = {one: np.stack([getattr(of, one) for of in blocks]) for one in FIELDS if one in named}

@@ -14,7 +14,6 @@ from pipeline.runs.directory import find_run
 from pipeline.runs.open import load_run, restore
 
 WORTH = ("sw", "af")
-SETTINGS = ["steps=13", "evaluate_every=0", *SIZES, "model.switch.experts=2"]
 GROUPS = ["model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14"]
 
 
@@ -64,22 +63,25 @@ def test_the_experts_with_the_largest_gates_stay_bit_for_bit(pretrained, half):
     assert all(np.array_equal(whole[name], pruned[name]) for name in whole.keys() - sparse)
 
 
-def test_a_repeated_pruning_has_the_same_bytes(pretrained, half, tmp_path):
-    again = tmp_path / "half"
-    assert prune(pretrained, again) == 0
+def test_experts_fitted_to_text_differ_in_their_last_matrix_alone_and_again_by_no_bit(
+    pretrained, half, tokens, tmp_path
+):
+    one, other = tmp_path / "a/fitted", tmp_path / "b/fitted"
+    for out in (one, other):
+        assert prune(pretrained, out, "--tokens", str(tokens)) == 0
     for name in ("recipe.json", "manifest.json", "sentencepiece.model", "mixture.json"):
-        assert (again / name).read_bytes() == (half / name).read_bytes()
-    one, other = weights(half)[0], weights(again)[0]
-    assert all(np.array_equal(one[name], other[name]) for name in one)
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+    left_out, first, again = (weights(run)[0] for run in (half, one, other))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    changed = {name for name in first if not np.array_equal(first[name], left_out[name])}
+    assert {name.rpartition(".")[2] for name in changed} == {"down"}
+    assert len(changed) == 2
 
 
-def test_keeping_all_experts_is_the_same_function(pretrained, tokens, tmp_path):
-    """Merging or not; the losses are those of the source where it drops no token."""
-    whole = weights(pretrained)[0]
-    for name, more in (("all", ()), ("merged", ("--merge",))):
-        assert prune(pretrained, tmp_path / name, *more, keep="1.0") == 0
-        found = weights(tmp_path / name)[0]
-        assert all(np.array_equal(found[name], whole[name]) for name in whole)
+def test_keeping_all_experts_changes_no_weight(pretrained, tmp_path):
+    assert prune(pretrained, tmp_path / "merged", "--merge", keep="1.0") == 0
+    whole, found = weights(pretrained)[0], weights(tmp_path / "merged")[0]
+    assert all(np.array_equal(found[name], whole[name]) for name in whole)
 
 
 def test_it_is_evaluated_inspected_filled_exported_and_trained_further(
@@ -100,9 +102,10 @@ def test_it_is_evaluated_inspected_filled_exported_and_trained_further(
     assert cli.run([*again, "--out", str(tmp_path / "back")]) == 0
     one, other = weights(half)[0], weights(tmp_path / "back")[0]
     assert all(np.array_equal(one[name], other[name]) for name in one)
-    further = ["pretrain", "--recipe", "switch-demo", "--start", run, "--tokens", str(tokens)]
-    settings = ["steps=1", "evaluate_every=0", *SIZES, *GROUPS, "model.switch.experts=2"]
-    assert cli.run([*further, "--set", *settings, "--out", str(tmp_path / "on")]) == 0
+    words = ["--recipe", "switch-demo", "--start", run, "--tokens", str(tokens)]
+    settings = ["steps=1", *SIZES, *GROUPS, "model.switch.experts=2", "mesh.data=8"]
+    further = ["pretrain", *words, "--set", *settings, "--out", str(tmp_path / "on"), "--dry-run"]
+    assert cli.run(further) == 0
 
 
 def test_a_run_whose_evaluation_has_no_gates_is_to_be_evaluated_again(pretrained, tmp_path, capsys):
