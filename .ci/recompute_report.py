@@ -377,6 +377,29 @@ def compare_further(report: dict, sides: list[Side], also: list[str]) -> None:
         print(f"{name}: losses of {len(losses)} languages and their intervals equal to 1e-9")
 
 
+def compare_pruned(report: dict, candidate: Side, also: list[str]) -> None:
+    """Compares what pruned models lost against the candidate, in their languages and in others."""
+    named: dict[str, list[Path]] = {}
+    for word in also:
+        name, _, run = word.partition("=")
+        named.setdefault(name, []).append(Path(run))
+    unit = "loss_nats", "target_tokens"
+    for shown in report["pruned"]:
+        about = json.loads((named[shown["name"]][0] / "recipe.json").read_text())
+        facts = about["pruned"]["languages"], about["pruned"]["experts"]
+        assert (shown["languages"], shown["experts_before"]) == facts
+        assert shown["experts"] == about["recipe"]["model"]["switch"]["experts"]
+        both = side(named[shown["name"]]), candidate
+        ours, theirs = (curves(of, *unit).iloc[-1] for of in both)
+        lost = ours - theirs
+        for code, value in shown["lost_nats"].items():
+            same(f"{shown['name']} {code} lost_nats", value, lost[code])
+        own = lost.index.isin(shown["languages"])
+        for name, part in (("lost_in_own", lost[own]), ("lost_in_others", lost[~own])):
+            same(f"{shown['name']} {name}", shown[name], part.mean() if len(part) else None)
+        print(f"{shown['name']}: losses by share of experts kept equal to 1e-9")
+
+
 def main(arguments: list[str]) -> None:
     """Recomputes the report, compares it and prints the values that were compared."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -413,6 +436,8 @@ def main(arguments: list[str]) -> None:
     compare_students(report["students"], sides, parsed.student)
     if "further" in report:  # reports published before they had further models do not
         compare_further(report, sides, parsed.also)
+    if "pruned" in report:  # nor do they have pruned models
+        compare_pruned(report, sides[1], parsed.also)
     if "tasks" in report:
         compare_tasks(report, parsed.baseline_tasks, parsed.candidate_tasks)
         compare_sentences(report, longest(parsed.baseline), longest(parsed.candidate))

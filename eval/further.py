@@ -38,6 +38,13 @@ class LanguageLoss(NamedTuple):
     bits_per_byte: LossInterval
 
 
+class Pruning(NamedTuple):
+    """How a model was pruned: for which languages, from how many experts per layer."""
+
+    languages: tuple[str, ...]
+    experts: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Further:
     """A model beside the two sides.
@@ -50,6 +57,7 @@ class Further:
         gains: gains over the baseline per language, best first.
         differences: settings in which it and the baseline differ beyond the feed-forward.
         directories: directories of the runs, as they were named.
+        pruning: how it was pruned; None if it was not.
     """
 
     runs: Side
@@ -59,6 +67,7 @@ class Further:
     gains: Mapping[str, LanguageGain]
     differences: tuple[Difference, ...]
     directories: tuple[str, ...]
+    pruning: Pruning | None = None
 
     @property
     def name(self) -> str:
@@ -73,6 +82,7 @@ def further(
     facts: RunFacts,
     differences: tuple[Difference, ...],
     directories: tuple[str, ...],
+    pruning: Pruning | None = None,
 ) -> Further:
     """Returns a model compared with the baseline."""
     gains = comparison.language_gains(baseline, runs, {})
@@ -84,6 +94,7 @@ def further(
         gains=gains,
         differences=differences,
         directories=directories,
+        pruning=pruning,
     )
 
 

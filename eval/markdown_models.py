@@ -18,6 +18,7 @@ def models(report: ReportContents) -> list[str]:
         ),
         _models(report),
         *(part for one in report.further for part in _differences(report, one)),
+        *_pruned(report),
         paragraph(
             "Final loss by language, in nats per token and in bits per byte, with 95% intervals. "
             "These are wide, because pages differ more than models; gains pair the pages."
@@ -48,6 +49,26 @@ def _models(report: ReportContents) -> str:
             (facts.name, facts.recipe, parameters, f"{facts.steps:,}", seeds, gain, better, worse)
         )
     return table(head, rows)
+
+
+def _pruned(report: ReportContents) -> list[str]:
+    if not report.pruned:
+        return []
+    head = ("pruned model", "experts kept", "made for", "lost in these", "lost in all others")
+    rows = [
+        (
+            one.name,
+            f"{one.experts} of {one.experts_before}",
+            ", ".join(one.languages),
+            *("–" if of is None else f"{of:+.3f}" for of in (one.lost_in_own, one.lost_in_others)),
+        )
+        for one in report.pruned
+    ]
+    said = (
+        f"Loss by share of experts kept, against {report.candidate.name}: nats per token, mean "
+        "over languages; a negative number is a gain."
+    )
+    return [paragraph(said), table(head, rows)]
 
 
 def _differences(report: ReportContents, one: Further) -> list[str]:

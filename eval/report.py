@@ -17,6 +17,7 @@ from eval.further import Further
 from eval.language_gain import LanguageGain, Summary
 from eval.language_loss import Unit
 from eval.null_comparison import NullComparison
+from eval.pruned import Pruned, pruned_models
 from eval.run_facts import Difference, RunFacts
 from eval.side import Side
 from eval.tasks.compared import TaskComparison
@@ -89,6 +90,11 @@ class ReportContents:
     def models(self) -> tuple[Side, ...]:
         """Both sides and the further models."""
         return self.baseline, self.candidate, *(one.runs for one in self.further)
+
+    @property
+    def pruned(self) -> list[Pruned]:
+        """What each pruned one of the further models lost, most experts first."""
+        return pruned_models(self.candidate, self.further)
 
     @property
     def further_rows(self) -> list[tuple[RunFacts, Summary, Unit]]:

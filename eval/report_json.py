@@ -41,6 +41,7 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "experts": None if experts is None else experts_to_json(experts),
         "students": [asdict(one) for one in report.students],
         "further": [_further(one) for one in report.further],
+        "pruned": [one._asdict() for one in report.pruned],
         "losses": {one.name: _losses(one) for one in report.models} if report.further else {},
         "tasks": [task_to_json(one) for one in report.tasks],
         "sentences": [sentences_to_json(one) for one in report.sentences],

@@ -212,7 +212,7 @@ def describe(arguments: Prune, request: PruneRequest) -> None:
     more = {
         "numerics_version": about.numerics_version,
         "commits": list(about.commits),
-        "pruned": {"run": str(arguments.run), **record(request)},
+        "pruned": {"languages": request.codes, **record(request)},
     }
     describe_run(arguments.out, request.recipe, request.pruning.pruned, about.inputs, more)
     for name in (MODEL_FILE, "mixture.json"):

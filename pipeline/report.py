@@ -19,7 +19,7 @@ from eval import comparison, distillation, expert_sharing, further, null_compari
 from eval.cautions import cautions
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
-from eval.further import Further
+from eval.further import Further, Pruning
 from eval.html import to_html
 from eval.language_loss import Unit
 from eval.markdown import to_markdown
@@ -207,6 +207,7 @@ def _further(
             baseline_runs, runs, allowed=arguments.allow_differences
         )
         one = sides_of_runs.side(name, runs)
+        pruned = runs[0].about.pruned
         found.append(
             further.further(
                 baseline,
@@ -214,6 +215,7 @@ def _further(
                 facts=_facts(one, sides_of_runs.longest(runs)),
                 differences=differences,
                 directories=tuple(map(str, directories)),
+                pruning=pruned and Pruning(pruned.languages, pruned.experts),
             )
         )
     return tuple(found)

@@ -36,6 +36,18 @@ class RecordedTeacher(Struct, frozen=True, kw_only=True):
     fingerprint_by_position: str = ""
 
 
+class RecordedPruning(Struct, frozen=True, kw_only=True):
+    """How a run was pruned.
+
+    Attributes:
+        languages: codes of the languages that it was made for.
+        experts: number of experts per switch layer before.
+    """
+
+    languages: tuple[str, ...]
+    experts: Count
+
+
 class SwitchFacts(Struct, frozen=True):
     """What every reader needs of `model.switch`."""
 
@@ -69,6 +81,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
         numerics_version: version that began the run; 1 if not recorded.
         commits: commits of the code that have trained the run.
         teacher: teacher of a student.
+        pruned: how the run was pruned; None if it was not.
     """
 
     recipe: dict[str, Any]
@@ -79,6 +92,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     numerics_version: int = 1
     commits: tuple[str, ...] = ()
     teacher: RecordedTeacher | None = None
+    pruned: RecordedPruning | None = None
 
     def __post_init__(self):
         msgspec.convert(self.recipe, RecipeFacts)

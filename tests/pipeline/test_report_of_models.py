@@ -61,6 +61,35 @@ def test_the_verdict_is_of_two_and_every_number_of_all_is_recomputed(asked, runs
         recompute_report.main([str(out), *words, "--also", *runs[:2]])
 
 
+def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
+    words = []
+    for name, experts, gain in (("quarter", 2, 0.6), ("half", 4, 0.9)):
+        run = write_run(tmp_path / name, experts=experts, gain=gain)
+        about = json.loads((run / "recipe.json").read_text())
+        about["pruned"] = {"languages": ["sw", "yo"], "experts": 8}
+        (run / "recipe.json").write_text(json.dumps(about))
+        words.append(f"{name}={run}")
+    report.run(replace(asked, also=tuple(words)))
+    found = json.loads((asked.out / "report.json").read_text())["pruned"]
+    assert [(one["name"], one["experts"], one["experts_before"]) for one in found] == [
+        ("half", 4, 8),
+        ("quarter", 2, 8),
+    ]
+    assert found[0]["lost_in_others"] < found[1]["lost_in_others"]
+    own = [found[0]["lost_nats"][code] for code in ("sw", "yo")]
+    assert found[0]["lost_in_own"] == pytest.approx(sum(own) / 2)
+    text = (asked.out / "report.md").read_text()
+    assert f"| half | 4 of 8 | sw, yo | {found[0]['lost_in_own']:+.3f} |" in text
+    sides = [(f"--{side}", *map(str, getattr(asked, side))) for side in ("baseline", "candidate")]
+    recomputed = [str(asked.out), *sides[0], *sides[1], "--also", *words]
+    recompute_report.main(recomputed)
+    whole = json.loads((asked.out / "report.json").read_text())
+    whole["pruned"][0]["lost_in_own"] += 1e-6
+    (asked.out / "report.json").write_text(json.dumps(whole))
+    with pytest.raises(SystemExit, match="half lost_in_own"):
+        recompute_report.main(recomputed)
+
+
 def test_markdown_has_a_row_per_model_and_losses_per_language(asked, runs):
     with pytest.raises(ArtifactError, match="--allow-differences"):
         report.run(replace(asked, also=runs))
