@@ -1,9 +1,9 @@
 """Pruned runs in Transformers: the same logits there, experts left out or merged.
 
-A Switch and one with gated experts, with weights of NumPy, are imported; gates of made-up languages
-say which of the four experts are used; `mswitch prune` keeps half of them; the export is loaded by
-`from_pretrained`. Its logits must be ours to 1e-4, and differ from those of all experts. Exits with
-1 otherwise.
+A Switch and one with gated experts, with weights of NumPy, are imported. Gates of made-up languages
+record which of the four experts are used, and `mswitch prune` keeps half of them. The export is
+loaded by `from_pretrained`. Its logits must be ours to 1e-4, and differ from those of all experts.
+Exits with 1 otherwise.
 """
 
 import sys

@@ -221,7 +221,7 @@ def describe(arguments: Prune, request: PruneRequest) -> None:
 
 
 def record(request: PruneRequest) -> dict[str, Any]:
-    """Returns what the manifest says about the pruning beside its settings."""
+    """Returns what the manifest records of the pruning beside its settings."""
     switch = request.recipe.model.switch
     assert switch is not None  # the run is sparse
     kept = {
