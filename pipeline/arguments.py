@@ -45,12 +45,17 @@ class Clean(StageArguments):
     input: tuple[str, ...]
     """Files or globs: *.warc.wet.gz (text), *.warc.gz (HTML), *.json.gz, *.jsonl.gz, *.parquet, or
     *.paths.gz: a crawl's list of files, which are downloaded."""
-    rules: Rules
+    rules: Rules | None = None
     """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), mswitch-web
     (rules for every script, near-duplicates), demo (short texts of the demo), or none (for
-    published corpora, which stay unchanged)."""
+    published corpora, which stay unchanged); with --onto those of the corpus."""
     out: str
     """Directory for pages/, rejected/, broken/ and manifest.json; local or on an object store."""
+    growable: bool = False
+    """Whether what a later --onto needs is kept in growth/ beside the corpus."""
+    onto: str | None = None
+    """Corpus made with --growable, to which the input is added; it stays as it is, and the new one
+    has the pages of cleaning both inputs at once, and the difference in delta/."""
     languages: tuple[str, ...] | None = None
     """Languages to clean (mC4 codes or aliases); all 107 if left out. Pages of other languages are
     counted and dropped as soon as their language is known; published files of other languages are

@@ -11,15 +11,20 @@ packed. A job that was killed resumes after its last finished work item.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 
 from data.rules.bad_words import BadWordRule
 from data.stores import digests
+from data.stores.files import join_path
+from data.stores.json_files import read_json
 from pipeline.arguments import Clean
 from pipeline.artifacts import claims
+from pipeline.artifacts.claims import MANIFEST
 from pipeline.artifacts.intent import Intent, claimed, finish
 from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import Workspace, check_files, clear
@@ -34,14 +39,24 @@ from pipeline.cleaning.graph import (
     total_of,
     work_of,
 )
+from pipeline.cleaning.growth.facts import write_facts
+from pipeline.cleaning.growth.kept import Kept
+from pipeline.cleaning.growth.stages import Base
+from pipeline.cleaning.growth.summary import (
+    addition_of,
+    held_out_differences,
+    kept_bytes,
+    print_addition,
+)
 from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.request import STAGE, CleaningRequest, intent_of, resolved
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.submission import run_job
+from pipeline.cleaning.tally import Tally
 from pipeline.corpus.data_card import write_cards
 from pipeline.terminal import Terminal, print_end
 
-OUTPUTS = ("pages", "rejected", "broken")  # folders of a corpus
+OUTPUTS = ("pages", "rejected", "broken", "growth", "delta")  # folders of a corpus
 
 
 def intents(arguments: Clean) -> list[Intent]:
@@ -54,7 +69,7 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
     started = time.monotonic()
     console = Terminal(stderr=True, highlight=False)
     request = resolved(arguments)
-    intent = intent_of(request)
+    arguments, intent = request.arguments, intent_of(request)
     with claimed(intent) as found:
         if found is claims.Claim.FINISHED:
             clear(request.out)
@@ -64,18 +79,39 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
         carry_out(job, request, console)
         tally = total_of(job)  # read once: what is checked is what the manifest counts
         check_files(request.out, output_paths(job, tally))
-        body = manifest_of(tally, job, files=len(request.files), not_read=request.not_read)
-        body |= {} if arguments.license is None else {"license": arguments.license}
+        body = body_of(job, request, tally)
         write_cards(request.out, body)
         finish(intent, body)
         clear(request.out)
         print_summary(console, body, time.monotonic() - started)
+        if arguments.growable:
+            print_addition(console, body)
         print_end(
             STAGE,
             f"pages of {len(body['languages'])} languages in {arguments.out}",
             cautions(body, str(request.rules.held_out), request.languages),
             f"vocabulary --corpus {arguments.out} --size 4096 --out vocabulary",
         )
+
+
+def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[str, Any]:
+    """Returns the manifest's body; writes the settings of what is kept beside the corpus."""
+    asked, base, not_read = request.arguments, request.base, request.not_read
+    files, license_ = len(request.files), asked.license
+    if base is not None:
+        there = read_json(join_path(base.corpus, MANIFEST), dict[str, Any])
+        files += there["input"]["files"]
+        not_read = not_read + Counter(there["not_asked"]["files"])
+        license_ = license_ or there.get("license")
+    body = manifest_of(tally, job, files=files, not_read=not_read)
+    body |= {} if license_ is None else {"license": license_}
+    if asked.growable:
+        body["kept_beside"] = kept_bytes(tally)
+        write_facts(asked, job, tally, request.identity.inputs, request.files)
+    if asked.onto is not None:
+        difference = held_out_differences(job, body["languages"])
+        body["addition"] = addition_of(job, tally, asked.onto) | {"held_out_difference": difference}
+    return body
 
 
 def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> None:
@@ -87,6 +123,8 @@ def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> N
         )
     files, size = len(request.files), request.size
     console.print(f"clean: {files} files, {size / 1e6:.1f} MB, rules {request.rules.name}")
+    if request.base is not None:
+        console.print(f"clean: added to {request.arguments.onto}, which stays as it is")
     options = pipeline_options(request.arguments.beam, input_bytes=size)
     items = {step.step: job.shards for step in work_of(job)}
     with progress_shown(job.workspace, items, console) as progress:
@@ -107,6 +145,8 @@ def requested_job(request: CleaningRequest, cut: Cut) -> CleaningJob:
         crawl_cache=cache and str(cache.absolute()),
         in_waves=runs_here(request.options),
         cut=cut,
+        growable=request.arguments.growable,
+        found=request.base,
     )
 
 
@@ -122,6 +162,8 @@ def job_of(
     crawl_cache: str | None = None,
     in_waves: bool = True,
     cut: Cut = DEFAULT_CUT,
+    growable: bool = False,
+    found: Kept | None = None,
 ) -> CleaningJob:
     """Returns the job for these files, and writes the list of its shards for the workers.
 
@@ -136,12 +178,19 @@ def job_of(
         crawl_cache: directory for fetched files.
         in_waves: whether the runner holds what it groups in memory.
         cut: sizes of shards, chunks and partitions.
+        growable: whether what an addition needs is kept beside the corpus.
+        found: what is kept beside the corpus that the files are added to; None for none.
     """
     groups = shards.shards(files, cut)
+    base, every = None if found is None else base_of(found), list(files)
+    if found is not None:
+        there = found.facts().input
+        groups = [[file.path for file in shard] for shard in there] + groups
+        every += [InputFile(file.path, file.size) for shard in there for file in shard]
     version = (claims.SCHEMA_VERSION, VERSION)
     # Not in the manifest: a copy of the input is the same input and has the same manifest.
     stamps = [file.stamp for file in files]
-    follows_from = (version, rules.name, identity, groups, stamps, asdict(cut))
+    follows_from = (version, rules.name, identity, groups, stamps, asdict(cut), growable)
     workspace = Workspace(out, digests.digest_of_value(follows_from)[:16])
     workspace.write_shards(groups)
     return CleaningJob(
@@ -151,8 +200,23 @@ def job_of(
         bad_words=bad_words,
         identifier=identifier,
         shards=len(groups),
-        partitions=shards.partitions(files, cut),
+        partitions=shards.partitions(every, cut),
         in_waves=in_waves,
         cut=cut,
         crawl_cache=crawl_cache,
+        growable=growable,
+        base=base,
+    )
+
+
+def base_of(found: Kept) -> Base:
+    """Returns the corpus that a job adds to."""
+    facts = found.facts()
+    return Base(
+        found=found,
+        shards=len(facts.input),
+        files=len(facts.files),
+        generation=facts.generation + 1,
+        thresholds=facts.thresholds,
+        held_out_up_to=facts.held_out_up_to,
     )

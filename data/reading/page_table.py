@@ -44,8 +44,8 @@ def batch(pages: Sequence[Page]) -> pa.RecordBatch:
 
 
 def pages(batch: pa.RecordBatch) -> Iterable[Page]:
-    """Returns the pages of a batch, in order."""
-    columns = [column.to_pylist() for column in batch.columns]
+    """Returns the pages of a batch, in order; other columns of it are ignored."""
+    columns = [batch[name].to_pylist() for name in SCHEMA.names]
     removed = SCHEMA.get_field_index("removed_lines")
     columns[removed] = [tuple(rules) for rules in columns[removed]]
     return map(Page._make, zip(*columns, strict=True))

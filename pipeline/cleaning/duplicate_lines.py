@@ -138,7 +138,7 @@ def duplicate_lines_of(
     workspace: Workspace, shard: int, waves: Waves
 ) -> UInt32[np.ndarray, " lines"]:
     """Returns the numbers of the lines that a shard's pages do not keep, sorted."""
-    found = [spill.read_numbers([repeats_path(workspace, shard)])]
+    found = [part["line"].to_numpy() for part in spill.batches(repeats_path(workspace, shard))]
     for wave in waves.all():
         lost = read_masks(wave.verdict(workspace, FindDuplicateLines.step, shard))
         for part, marked in _marked(workspace, shard, waves.partitions, wave):

@@ -30,18 +30,24 @@ from data.rules.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
 from data.rules.text_rules import too_few_long_lines, too_long
 from data.rules.web_rules import WebRuleSet
 from data.stores.files import join_path
-from data.stores.json_shapes import RelativePath
 from pipeline.beam.waves import Round, Waves
 from pipeline.beam.work_items import WorkStep
 from pipeline.beam.workspace import Workspace, incomplete
 from pipeline.cleaning import judgement
 from pipeline.cleaning.corpus_files import corpus_plan
+from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile, PlannedGroup
 from pipeline.cleaning.duplicate_lines import (
     FindDuplicateLines,
     FindRepeatedHashes,
 )
+from pipeline.cleaning.growth import delta
+from pipeline.cleaning.growth.base_judge import Stages
+from pipeline.cleaning.growth.corpus_files import EMPTY, FILES, KeepFile
+from pipeline.cleaning.growth.keep import KeepShard
+from pipeline.cleaning.growth.stages import Base, Course, with_base
+from pipeline.cleaning.growth.verdicts import Decided
 from pipeline.cleaning.judge import JudgePages
-from pipeline.cleaning.judgement import Judgement, RejectByRule
+from pipeline.cleaning.judgement import Judgement, RejectByRule, mc4_languages
 from pipeline.cleaning.line_keys import SpillLineKeys
 from pipeline.cleaning.near_duplicates.choice import ChoosePages, SpillCandidates, kept_pages
 from pipeline.cleaning.near_duplicates.groups import AskForNodes, ContractPairs
@@ -57,7 +63,7 @@ AnyRules = RuleSet | WebRuleSet | Untouched
 
 # Raised when an unfinished job of an earlier version may not be resumed: other rules, other files
 # in the workspace.
-VERSION = 6
+VERSION = 7
 
 # Partitions of lines per partition of another exchange, so that both have as many bytes of keys.
 LINES, MINHASH, ADDRESSES, CANDIDATES = 1, 2, 8, 1
@@ -80,6 +86,8 @@ class CleaningJob:
         in_waves: whether the runner holds what it groups in memory, so that exchanges take waves.
         cut: sizes of shards, chunks and partitions.
         crawl_cache: directory for files fetched from a crawl; None to keep none.
+        growable: whether what an addition needs is kept beside the corpus.
+        base: corpus that the job adds to, whose shards are the first; None for none.
     """
 
     workspace: Workspace
@@ -92,6 +100,8 @@ class CleaningJob:
     in_waves: bool
     cut: Cut
     crawl_cache: str | None
+    growable: bool = False
+    base: Base | None = None
 
     def waves(self, fewer: int) -> Waves:
         """Returns the waves of an exchange with `fewer` times fewer partitions than lines have."""
@@ -131,6 +141,28 @@ Stage = WorkStep | Exchange | Rounds
 
 def stages(job: CleaningJob) -> list[Stage]:
     """Returns the stages of a job; each needs the results of the ones before."""
+    found = _stages(job)
+    judge = found[-1]
+    assert isinstance(judge, JudgePages)
+    if job.base is not None:
+        found = with_base(found, job.base, _course(job), judge)
+    if not job.growable:
+        return found
+    steps = tuple(one.step for one in found if not isinstance(one, Exchange | Rounds))
+    base, decided = job.base, _decided(job)
+    last = KeepShard(
+        workspace=job.workspace,
+        steps=steps,
+        one_page_per_line=judge.one_page_per_line,
+        decided=decided,
+        found=base and base.found,
+        base_shards=base.shards if base else 0,
+    )
+    return [*found, last]
+
+
+def _stages(job: CleaningJob) -> list[Stage]:
+    """Returns the stages of a job that adds to nothing and keeps nothing; the last is `judge`."""
     space, rules = job.workspace, job.rules
     judging = not isinstance(rules, Untouched)
     first = ReadShard(
@@ -195,11 +227,38 @@ def output_paths(job: CleaningJob, tally: Tally) -> Iterator[str]:
     Raises:
         DataError: if the plan of a group is missing.
     """
-    plans = list(job.workspace.left(corpus_plan.PLAN, list[RelativePath]))
+    plans = planned_groups(job, tally)
+    out, base = job.workspace.out, kept_files(job)
+    names = [file.name for plan in plans for file in plan.files] + [file.name for file in base]
+    return (join_path(out, name) for name in [*names, *([delta.NAME] if job.base else [])])
+
+
+def planned_groups(job: CleaningJob, tally: Tally) -> list[PlannedGroup]:
+    """Returns the plans of the groups of pages that the job wrote.
+
+    Raises:
+        DataError: if the plan of a group is missing.
+    """
+    plans = list(job.workspace.left(corpus_plan.PLAN, PlannedGroup))
     groups = len(tally.groups) + bool(tally.broken)
     if missing := groups - len(plans):
         raise DataError(incomplete(f"{missing} groups of pages", job.workspace.out))
-    return (join_path(job.workspace.out, name) for names in plans for name in names)
+    return plans
+
+
+def kept_files(job: CleaningJob) -> list[PlannedFile]:
+    """Returns the files of the corpus that was added to, without those that lost all rows.
+
+    Raises:
+        DataError: if work items are missing.
+    """
+    if job.base is None:
+        return []
+    files = job.base.found.facts().files
+    found = tallies(job.workspace, KeepFile.step, len(files))
+    return [
+        file for file, tally in zip(files, found, strict=True) if not tally.counts[FILES, "", EMPTY]
+    ]
 
 
 def trusts_declarations(rules: AnyRules) -> bool:
@@ -209,15 +268,42 @@ def trusts_declarations(rules: AnyRules) -> bool:
     )
 
 
-def _near_duplicate_stages(
-    job: CleaningJob, rules: WebRuleSet, newest: SpilledPages
-) -> list[Stage]:
+def _decided(job: CleaningJob) -> Decided:
+    return Decided(
+        workspace=job.workspace,
+        addresses=job.waves(ADDRESSES),
+        candidates=job.waves(CANDIDATES),
+        lines=job.waves(LINES),
+        has_near_duplicates=isinstance(job.rules, WebRuleSet),
+    )
+
+
+def _course(job: CleaningJob) -> Course:
+    """Returns how the job's pages meet each other."""
+    rules, minhash = job.rules, job.waves(MINHASH).partitions
+    if isinstance(rules, Untouched):
+        return Course(_decided(job), Stages((), (), False), None, None, minhash)
+    if isinstance(rules, RuleSet):
+        first = Stages(_before_lines(rules), (), False)
+        return Course(_decided(job), first, None, line_rules.line_hashes, minhash)
+    first = Stages(_describing(job, rules), _requested(job), True)
+    asked = mc4_languages() if job.languages is None else frozenset(job.languages)
+    return Course(_decided(job), first, asked, rules.line_hashes, minhash)
+
+
+def _describing(job: CleaningJob, rules: WebRuleSet) -> tuple[Judgement, ...]:
     rule = functools.partial(web_lines.too_few_long_lines, **_long_lines(rules))
-    judgements = (
+    return (
         judgement.clean_web_lines,
         RejectByRule(rule),
         judgement.RecordLanguage(job.identifier),
     )
+
+
+def _near_duplicate_stages(
+    job: CleaningJob, rules: WebRuleSet, newest: SpilledPages
+) -> list[Stage]:
+    judgements = _describing(job, rules)
     space, keys, nodes = job.workspace, job.waves(MINHASH), job.waves(ADDRESSES)
     candidates = job.waves(CANDIDATES)
     return [

@@ -54,7 +54,7 @@ class JudgePages:
             sorted_runs.writer(space, space.spill(self.step, number), tally) as file,
         ):
             for chunk in self._chunks(number):
-                outcomes = [self._outcome(one) for one in chunk]
+                outcomes = [self.outcome(one) for one in chunk]
                 for one in outcomes:
                     if isinstance(one, Page):
                         tally.count_kept(one)
@@ -62,7 +62,7 @@ class JudgePages:
                     else:
                         tally.count_dropped(one)
                 for code, digests in smallest.items():
-                    smallest[code] = heapq.nsmallest(self._most_held_out(), digests)
+                    smallest[code] = heapq.nsmallest(self.most_held_out, digests)
                 file.write(
                     kept(one) if isinstance(one, Page) else rejected(one)
                     for one in outcomes
@@ -90,7 +90,8 @@ class JudgePages:
             yield list(map(without_duplicate_lines, pages, by_page))
             line = ends[-1]
 
-    def _outcome(self, page: Page | Rejected) -> Page | Dropped:
+    def outcome(self, page: Page | Rejected) -> Page | Dropped:
+        """Returns a page after the last rules, with its split."""
         one = judged(page, self.judgements) if isinstance(page, Page) else page
         return one._replace(split=self._split(one)) if isinstance(one, Page) else one
 
@@ -104,7 +105,9 @@ class JudgePages:
             return page.split or self.held_out.otherwise.split(normalized_hash(page.url))
         return self.held_out.split(normalized_hash(page.url))
 
-    def _most_held_out(self) -> int:
+    @property
+    def most_held_out(self) -> int:
+        """Largest number of held-out pages of a language where that depends on all pages."""
         return self.held_out.maximum if isinstance(self.held_out, ShareOfEachLanguage) else 0
 
 

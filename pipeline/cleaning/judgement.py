@@ -189,7 +189,7 @@ class KeepRequestedLanguages:
 
 
 def _in_mc4(page: Page) -> Page | Rejected:
-    if page.language in _mc4_languages():
+    if page.language in mc4_languages():
         return page
     # Counted under "und", as the manifest has no such language.
     return Rejected(page._replace(language=UNDETERMINED), "language_not_in_mc4")
@@ -218,5 +218,6 @@ def _combined_identifier(model: str | None) -> CombinedIdentifier:
 
 
 @functools.cache
-def _mc4_languages() -> frozenset[str]:
+def mc4_languages() -> frozenset[str]:
+    """Returns mC4's languages, and "und"."""
     return frozenset(codes(None)) | {UNDETERMINED}

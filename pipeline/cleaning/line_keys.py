@@ -48,28 +48,28 @@ class SpillLineKeys:
             page_spill(self.workspace, self.step, number) as files,
         ):
             keys = SortedKeys(KEY, scratch, self.partitions)
-            for passed, dropped in self.source.chunks(self.workspace, number, self.judgements):
-                files.write(passed, dropped)
+            for passed, dropped, rows in self.source.chunks(
+                self.workspace, number, self.judgements
+            ):
+                files.write(passed, dropped, rows)
                 found = keys_of(passed, self.line_hashes, line)
                 keys.add(found)
                 line += len(found)
-            self._write_keys(number, keys)
+            write_keys(self.workspace, number, keys)
         return files.tally
 
-    def _write_keys(self, number: int, keys: SortedKeys) -> None:
-        """Writes one key per line, in the order of their hashes, and apart the repeats of lines."""
-        repeats: list[np.ndarray] = []
-        with spill.writer(self.workspace, keys_path(self.workspace, number), KEYS) as file:
-            for some in keys.ranges():
-                hashes = np.stack((some["first"], some["second"]), axis=1)
-                keep = line_rules.surviving_lines(
-                    hashes, some["rank"], some["line"].astype(np.uint64)
-                )
-                columns = [some[name][keep] for name in KEYS.names]
-                file.write_batch(spill.batch(KEYS, columns))
-                repeats.append(some["line"][~keep])
-        path = repeats_path(self.workspace, number)
-        spill.write_numbers(self.workspace, path, np.concatenate(repeats))
+
+def write_keys(workspace: Workspace, shard: int, keys: SortedKeys) -> None:
+    """Writes one key per line, in the order of their hashes, and apart those of repeats."""
+    with (
+        spill.writer(workspace, keys_path(workspace, shard), KEYS) as file,
+        spill.writer(workspace, repeats_path(workspace, shard), KEYS) as repeats,
+    ):
+        for some in keys.ranges():
+            hashes = np.stack((some["first"], some["second"]), axis=1)
+            keep = line_rules.surviving_lines(hashes, some["rank"], some["line"].astype(np.uint64))
+            for of, chosen in ((file, keep), (repeats, ~keep)):
+                of.write_batch(spill.batch(KEYS, [some[name][chosen] for name in KEYS.names]))
 
 
 def keys_of(
@@ -96,5 +96,5 @@ def keys_path(workspace: Workspace, shard: int) -> str:
 
 
 def repeats_path(workspace: Workspace, shard: int) -> str:
-    """Returns the path of the numbers of lines that an earlier line of the shard repeats."""
+    """Returns the path of the keys of lines that another line of the shard represents."""
     return workspace.spill(SpillLineKeys.step, shard, ".repeats")

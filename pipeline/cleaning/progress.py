@@ -25,6 +25,7 @@ from pipeline.cleaning.tally import Tally, TallyRecord
 WEIGHTS = {
     "read": 0.27, "claim": 0.18, "judge": 0.48,
     "describe": 0.65, "resemble": 0.15, "contract-00": 0.01, "candidates": 0.02,
+    "keep": 0.02,
 }  # fmt: skip
 WRITING = 0.07
 UPDATE_SECONDS = 1.0

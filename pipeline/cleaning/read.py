@@ -86,13 +86,15 @@ class ReadShard:
                 outcomes = [judged(page, self.judgements) for page in chunk]
                 passed = [one for one in outcomes if isinstance(one, Page)]
                 dropped = [one for one in outcomes if not isinstance(one, Page)]
+                versions: list[PageVersion] = []
                 if self.one_page_per_address:
                     passed, versions, older = _newest(passed)
                     dropped += older
-                    rows = numbers_from(row, len(passed), "pages")
+                rows = numbers_from(row, len(passed), "pages")
+                if self.one_page_per_address:
                     columns = [*zip(*versions, strict=True)] or [[], [], []]
                     versions_file.write_batch(spill.batch(VERSIONS, [*columns, rows]))
-                files.write(passed, dropped)
+                files.write(passed, dropped, rows)
                 row += len(passed)
         return files.tally
 

@@ -17,10 +17,13 @@ from data.rules.bad_words import BadWordRule
 from data.stores import digests
 from data.stores.files import absolute
 from pipeline.arguments import Clean, Estimate
+from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, files_of
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
-from pipeline.cleaning.graph import AnyRules, trusts_declarations
+from pipeline.cleaning.graph import VERSION, AnyRules, trusts_declarations
+from pipeline.cleaning.growth.kept import FOLDER, Kept
+from pipeline.cleaning.growth.request import check_new, completed
 from pipeline.cleaning.input_files import files_named, from_crawl, input_files, of_languages
 from pipeline.cleaning.requested_rules import (
     bad_word_rule,
@@ -47,6 +50,7 @@ class CleaningRequest:
         identifier: path of a fastText model, or None for CLD3.
         options: options of a small Beam job.
         files: input files to read.
+        base: what is kept beside the corpus that they are added to; None for none.
         not_read: number of files in languages that were not requested, by language.
         identity: settings and digests of the input.
     """
@@ -59,6 +63,7 @@ class CleaningRequest:
     identifier: str | None
     options: PipelineOptions
     files: Sequence[InputFile]
+    base: Kept | None
     not_read: Counter[str]
     identity: Identity
 
@@ -74,13 +79,18 @@ def resolved(arguments: Clean) -> CleaningRequest:
     Raises:
         DataError: if there is no such input, or options contradict.
     """
+    arguments = completed(arguments, VERSION)
     rules = requested_rules(arguments)
     check_license(arguments.license)
     languages = None if arguments.languages is None else codes(arguments.languages)
     options = pipeline_options(arguments.beam)
     use_store_options(options)
-    check_workers_reach(options, [*files_named(arguments.input), str(arguments.out)])
+    base = None if arguments.onto is None else Kept(absolute(arguments.onto))
+    places = [] if base is None else [base.corpus]
+    check_workers_reach(options, [*files_named(arguments.input), str(arguments.out), *places])
     files = input_files(arguments.input, arguments.crawl_base)
+    if base is not None:
+        check_new(files, base.corpus, base.facts())
     check_unsplit(rules, files)
     read, not_read = files, Counter[str]()
     if languages is not None and trusts_declarations(rules):
@@ -94,6 +104,7 @@ def resolved(arguments: Clean) -> CleaningRequest:
         identifier=fasttext_model(rules, arguments.language_identifier),
         options=options,
         files=read,
+        base=base,
         not_read=not_read,
         identity=Identity(
             settings_of(arguments, rules, languages, files), input_digests(arguments, files)
@@ -117,6 +128,7 @@ def settings_of(
             "input": arguments.input,
         }
         | base
+        | ({"growable": True} if arguments.growable else {})
         | ({} if arguments.license is None else {"license": arguments.license})
     )
 
@@ -130,6 +142,8 @@ def input_digests(arguments: Clean, files: Sequence[InputFile]) -> dict[str, str
     inputs = {"files": digests.digest_of_files((file.path, file.size) for file in files)}
     if listed := from_crawl(files):
         inputs["crawl"] = digests.digest_of_value(listed)
+    if arguments.onto is not None:
+        inputs["onto"] = digest_of_manifest(arguments.onto)
     if arguments.bad_words is not None:
         inputs["bad_words"] = digests.digest_of_directory(arguments.bad_words)
     if arguments.language_identifier is not None:
@@ -145,7 +159,7 @@ def intent_of(request: CleaningRequest) -> Intent:
     return Intent(
         stage=STAGE,
         reads=list(readings(request)),
-        writes="pages/, rejected/, broken/ and manifest.json",
+        writes=f"{', '.join(folders(asked))} and manifest.json",
         out=request.out,
         identity=request.identity,
         work=f"rules {request.rules.name}, {languages}{skipped if request.not_read else ''}",
@@ -153,11 +167,21 @@ def intent_of(request: CleaningRequest) -> Intent:
     )
 
 
+def folders(asked: Clean) -> list[str]:
+    """Returns the folders that the job writes."""
+    more = [*(["growth/"] if asked.growable else []), *(["delta/"] if asked.onto else [])]
+    return ["pages/", "rejected/", "broken/", *more]
+
+
 def readings(request: CleaningRequest) -> Iterator[Reading]:
     """Yields the input, lists of bad words, and the identifier."""
     asked, listed = request.arguments, len(from_crawl(request.files))
     size = None if listed else request.size
     yield Reading("input", " ".join(asked.input), len(request.files), size)
+    if request.base is not None:
+        facts = request.base.facts()
+        holds = f"{len(facts.input):,} shards in {FOLDER}/"
+        yield Reading("corpus", request.base.corpus, len(facts.files), None, holds)
     if asked.bad_words is not None:
         yield files_of("bad words", asked.bad_words, asked.bad_words.iterdir())
     if asked.language_identifier is not None:
@@ -172,6 +196,7 @@ def estimate_command(asked: Clean) -> str:
 
 def input_words(asked: Clean | Estimate) -> list[str]:
     """Returns the words of a command line that name input and rules."""
+    assert asked.rules is not None  # `resolved` completes them
     words = ["--input", *asked.input, "--rules", asked.rules]
     base = [] if asked.crawl_base == COMMON_CRAWL else ["--crawl-base", asked.crawl_base]
     return [*words, *base]

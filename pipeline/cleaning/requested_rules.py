@@ -35,6 +35,7 @@ def requested_rules(arguments: Clean) -> AnyRules:
     Raises:
         DataError: if there are no such rules, or the share is invalid.
     """
+    assert arguments.rules is not None  # `completed` has them
     rules = named(arguments.rules)
     if arguments.validation_share is None and arguments.validation_minimum is None:
         return rules

@@ -17,9 +17,17 @@ from pipeline.beam.job import running
 from pipeline.beam.options import Follow, in_process
 from pipeline.beam.waves import Wave, is_collected
 from pipeline.beam.work_items import DoWork, WorkNumbers, WorkStep, in_workers
-from pipeline.cleaning.corpus_files.corpus_plan import GroupsOfShard, PlanGroup
+from pipeline.cleaning.corpus_files.corpus_plan import (
+    NO_ADDITION,
+    Addition,
+    GroupsOfShard,
+    PlanGroup,
+)
 from pipeline.cleaning.corpus_files.write import WriteFile
 from pipeline.cleaning.graph import CleaningJob, Exchange, Rounds, Stage, stages, work_of
+from pipeline.cleaning.growth.corpus_files import KeepFile, WriteDelta
+from pipeline.cleaning.growth.keep import KeepShard
+from pipeline.cleaning.growth.stages import Base
 from pipeline.cleaning.judge import JudgePages
 from pipeline.cleaning.near_duplicates.groups import pairs_left
 
@@ -100,9 +108,11 @@ def build(job: CleaningJob, graph: Sequence[GraphStage], pipeline: beam.Pipeline
             for turn in stage.exchange.rounds:
                 shards = shards | type(turn).__name__ >> ExchangeRound(turn, stage.wave)
         else:
-            shards = shards | type(stage).__name__ >> DoWork(stage)
-    if graph and isinstance(graph[-1], JudgePages):
-        _ = shards | "WriteCorpus" >> WriteCorpus(job)
+            shards = shards | f"{type(stage).__name__}-{stage.step}" >> DoWork(stage)
+            if stage.step == JudgePages.step:
+                _ = shards | "WriteCorpus" >> WriteCorpus(job)
+                if job.base is not None:
+                    _ = shards | "KeepCorpus" >> KeepCorpus(job, job.base)
 
 
 class WriteCorpus(beam.PTransform):
@@ -114,9 +124,11 @@ class WriteCorpus(beam.PTransform):
 
     def expand(self, input_or_inputs):  # noqa: D102, described by the class
         job, space = self._job, self._job.workspace
-        steps = tuple(step.step for step in work_of(job))
+        steps = tuple(step.step for step in work_of(job) if step.step != KeepShard.step)
         groups = in_workers(GroupsOfShard(space, steps), input_or_inputs)
-        plan = in_workers(PlanGroup(space, job.rules.held_out), input_or_inputs)
+        base = job.base
+        addition = Addition(base.generation, base.held_out_up_to) if base else NO_ADDITION
+        plan = in_workers(PlanGroup(space, job.rules.held_out, addition), input_or_inputs)
         write = in_workers(WriteFile.of(space, job.rules), input_or_inputs)
         return (
             input_or_inputs
@@ -125,4 +137,28 @@ class WriteCorpus(beam.PTransform):
             | "Plan" >> beam.FlatMap(plan)
             | "Spread" >> beam.Reshuffle()
             | "Write" >> beam.Map(write)
+        )
+
+
+class KeepCorpus(beam.PTransform):
+    """Keeps the files of the corpus that a job adds to, and writes the difference."""
+
+    def __init__(self, job: CleaningJob, base: Base):
+        super().__init__()
+        self._job, self._base = job, base
+
+    def expand(self, input_or_inputs):  # noqa: D102, described by the class
+        job, files = self._job, self._base.files
+        write = in_workers(WriteDelta(job.workspace, job.shards), input_or_inputs)
+        judged = (
+            input_or_inputs
+            | "One" >> beam.Map(lambda _: (0, 0)).with_output_types(tuple[int, int])
+            | "All" >> beam.GroupByKey()
+        )
+        _ = judged | "WriteDelta" >> beam.Map(write)
+        return (
+            judged
+            | "Files" >> beam.FlatMap(lambda _: range(files)).with_output_types(int)
+            | "Spread" >> beam.Reshuffle()
+            | "KeepFile" >> DoWork(KeepFile(job.workspace, self._base.found))
         )

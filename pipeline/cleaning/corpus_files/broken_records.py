@@ -59,15 +59,22 @@ def batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
 
 def write(workspace: Workspace, table: BrokenFile) -> str:
     """Writes the file, unless it exists; returns its name."""
-    path = join_path(workspace.out, table.name)
+    return write_table(workspace, table.name, _batches(workspace, table), SCHEMA)
+
+
+def write_table(
+    workspace: Workspace, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+) -> str:
+    """Writes a file of the corpus from batches, unless it exists; returns its name."""
+    path = join_path(workspace.out, name)
     if not exists(path):
         with (
             workspace.publish(path) as unfinished,
-            pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as rows,
+            pq.ParquetWriter(unfinished, schema, compression="zstd") as rows,
         ):
-            for group in _row_groups(_batches(workspace, table)):
+            for group in _row_groups(batches, schema):
                 rows.write_table(group)
-    return table.name
+    return name
 
 
 def _batches(workspace: Workspace, table: BrokenFile) -> Iterator[pa.RecordBatch]:
@@ -75,9 +82,9 @@ def _batches(workspace: Workspace, table: BrokenFile) -> Iterator[pa.RecordBatch
         yield from spill.batches(workspace.path_of(name))
 
 
-def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yields tables of a fixed number of rows, so the bytes do not depend on the shards."""
-    waiting = SCHEMA.empty_table()
+    waiting = schema.empty_table()
     for one in batches:
         waiting = pa.concat_tables([waiting, pa.Table.from_batches([one])])  # copies nothing
         while len(waiting) >= ROWS_PER_GROUP:

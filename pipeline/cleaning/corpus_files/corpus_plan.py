@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct, to_builtins
 
 from data.rules.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
+from data.stores.json_shapes import Count, RelativePath
 from data.urls import number
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.corpus_files import broken_records
@@ -31,6 +33,34 @@ RUN = np.dtype(
 )
 
 HeldOutPages = OneIn | ShareOfEachLanguage | AsPublished
+
+
+class Addition(NamedTuple):
+    """The corpus that a job adds to.
+
+    Attributes:
+        generation: number of additions, this one included; 0 for a corpus of its own.
+        held_out_up_to: largest held-out digest of each language, in hexadecimal, where a share of
+            each language is held out; "" if none is.
+    """
+
+    generation: int
+    held_out_up_to: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """Part of the names of files with what is added; they sort after those that are there."""
+        return f"-added-{self.generation:03d}" if self.generation else ""
+
+    def held_out_before(self, group: str, chosen: int) -> int:
+        """Returns the first digest of a language's training pages; `chosen` for a new language."""
+        last = self.held_out_up_to.get(group.rpartition("/")[2])
+        if last is None:
+            return chosen
+        return int(last, 16) + 1 if last else 0
+
+
+NO_ADDITION = Addition(0, {})
 
 
 class ShardOfGroup(NamedTuple):
@@ -57,6 +87,7 @@ class CorpusFile(NamedTuple):
         split: split of its pages; "" where each page has its own.
         first, end: range of their digests.
         reads: spilled files, with the numbers of their batches.
+        shards: range of the shards that its rows come from.
     """
 
     name: str
@@ -64,6 +95,29 @@ class CorpusFile(NamedTuple):
     first: int
     end: int
     reads: tuple[tuple[str, tuple[int, ...]], ...]
+    shards: tuple[int, int]
+
+
+class PlannedFile(Struct, frozen=True, array_like=True):
+    """A file of the corpus, and the range of shards that its rows come from."""
+
+    name: RelativePath
+    first: Count
+    end: Count
+
+
+class PlannedGroup(Struct, frozen=True, kw_only=True):
+    """What the plan of a group leaves in the workspace.
+
+    Attributes:
+        group: name of the group.
+        files: its files.
+        held_out_up_to: largest held-out digest, in hexadecimal; None where no share is held out.
+    """
+
+    group: str
+    files: list[PlannedFile]
+    held_out_up_to: str | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +149,7 @@ class PlanGroup:
 
     workspace: Workspace
     held_out: HeldOutPages
+    addition: Addition = NO_ADDITION
 
     def __call__(
         self, group: tuple[str, Iterable[tuple[int, str, bytes, bytes]]]
@@ -104,14 +159,28 @@ class PlanGroup:
         if name == broken_records.FOLDER:
             files: list[CorpusFile | BrokenFile] = [_broken_file(parts)]
         else:
-            files = [*files_of(name, parts, self.held_out)]
-        names = [file.name for file in files]
-        self.workspace.leave(PLAN, name.replace("/", "-"), names)
+            files = [*files_of(name, parts, self.held_out, self.addition)]
+        planned = PlannedGroup(
+            group=name, files=[*map(_planned, files)], held_out_up_to=_held_out_up_to(files)
+        )
+        self.workspace.leave(PLAN, name.replace("/", "-"), to_builtins(planned))
         return files
 
 
+def _planned(file: CorpusFile | BrokenFile) -> PlannedFile:
+    return PlannedFile(file.name, *(file.shards if isinstance(file, CorpusFile) else (0, 0)))
+
+
+def _held_out_up_to(files: Iterable[CorpusFile | BrokenFile]) -> str | None:
+    ends = {one.first for one in files if isinstance(one, CorpusFile) and one.split == "train"}
+    return next((f"{end - 1:032x}" if end else "" for end in ends), None)
+
+
 def files_of(
-    group: str, parts: Iterable[tuple[int, str, bytes, bytes]], held_out: HeldOutPages
+    group: str,
+    parts: Iterable[tuple[int, str, bytes, bytes]],
+    held_out: HeldOutPages,
+    addition: Addition = NO_ADDITION,
 ) -> Iterator[CorpusFile]:
     """Yields the files of a group of pages.
 
@@ -119,26 +188,31 @@ def files_of(
         group: prefix of the files' names.
         parts: `ShardOfGroup` of all shards, in any order; read more than once.
         held_out: rule of the pages that are held out.
+        addition: what is added to, if anything.
     """
-    runs = _Runs.of(parts)
+    runs, label = _Runs.of(parts), addition.label
     count = int(runs.table["pages"].sum())
     if group.startswith("rejected/"):
-        yield from _files(f"{group}/rejected", "", (0, ALL_DIGESTS), runs, 1.0)
+        yield from _files(f"{group}/rejected{label}", "", (0, ALL_DIGESTS), runs, 1.0)
     elif not isinstance(held_out, ShareOfEachLanguage):
-        yield from _files(group, "", (0, ALL_DIGESTS), runs, 1.0)
+        yield from _files(f"{group}{label}", "", (0, ALL_DIGESTS), runs, 1.0)
     else:
         last = held_out.last_held_out(count, _smallest(parts, held_out.maximum))
         end = 0 if last == BEFORE_ALL else number(last) + 1
+        end = addition.held_out_before(group, end)
         share = held_out.count(count) / count
         if end:
-            yield from _files(f"{group}/validation", "validation", (0, end), runs, share)
-        yield from _files(f"{group}/train", "train", (end, ALL_DIGESTS), runs, 1.0 - share)
+            name = f"{group}/validation{label}"
+            yield from _files(name, "validation", (0, end), runs, share)
+        name = f"{group}/train{label}"
+        yield from _files(name, "train", (end, ALL_DIGESTS), runs, 1.0 - share)
 
 
 class _Runs(NamedTuple):
     """All runs of a group, by shard: the files that hold them, and each run with its file."""
 
     files: list[str]
+    shards: list[int]
     file: np.ndarray
     table: np.ndarray
 
@@ -147,13 +221,18 @@ class _Runs(NamedTuple):
         found = sorted((shard, file, runs) for shard, file, runs, _ in parts if runs)
         tables = [np.frombuffer(runs, RUN) for _, _, runs in found]
         file = np.repeat(np.arange(len(found)), list(map(len, tables)))
-        return cls([file for _, file, _ in found], file, np.concatenate(tables))
+        names, shards = [name for _, name, _ in found], [shard for shard, *_ in found]
+        return cls(names, shards, file, np.concatenate(tables))
 
     def overlapping(self, first: int, end: int) -> "_Runs":
         some = (self.table["last"] >= np.uint64(first >> 64)) & (
             self.table["first"] <= np.uint64(end - 1 >> 64)
         )
-        return _Runs(self.files, self.file[some], self.table[some])
+        return self._replace(file=self.file[some], table=self.table[some])
+
+    def shards_of(self, begin: int, end: int) -> tuple[int, int]:
+        """Returns the range of shards of some runs."""
+        return self.shards[self.file[begin]], self.shards[self.file[end - 1]] + 1
 
     def reads(self, begin: int, end: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
         batches = self.table["batch"][begin:end].tolist()
@@ -170,7 +249,8 @@ def _files(
     ends = _cut(runs.table, share)
     for index, (begin, end) in enumerate(itertools.pairwise(ends)):
         path = f"{name}-{index:05d}-of-{len(ends) - 1:05d}.parquet"
-        yield CorpusFile(path, split, *digests, runs.reads(begin, end))
+        reads, shards = runs.reads(begin, end), runs.shards_of(begin, end)
+        yield CorpusFile(path, split, *digests, reads, shards)
 
 
 def _cut(runs: np.ndarray, share: float) -> list[int]:

@@ -163,7 +163,10 @@ def _language(counts: Mapping[Key, Any], code: str, job: CleaningJob) -> dict[st
 
 def _share_held_out(job: CleaningJob, code: str, pages: int) -> int:
     held_out = job.rules.held_out
-    if isinstance(held_out, ShareOfUnsplitPages):  # pages of one address are in one split
+    # Pages of one address are in one split, and an addition keeps the earlier choice.
+    if isinstance(held_out, ShareOfUnsplitPages) or (
+        job.base is not None and isinstance(held_out, ShareOfEachLanguage)
+    ):
         files = page_files([job.workspace.out], code, "validation")
         return sum(page_count(file.path) for file in files)
     return held_out.count(pages) if isinstance(held_out, ShareOfEachLanguage) else 0

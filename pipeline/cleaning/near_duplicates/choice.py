@@ -20,6 +20,7 @@ from data.dedup.candidates import (
     packed,
     unpacked,
 )
+from data.dedup.repeated import is_among
 from data.dedup.representatives import representatives
 from data.reading import page_table
 from data.reading.page import Page
@@ -34,13 +35,15 @@ from pipeline.cleaning.near_duplicates.keys import (
     rows_by_language,
 )
 from pipeline.cleaning.spills import spill
-from pipeline.cleaning.spills.spilled_pages import SIZES, SpilledPages
+from pipeline.cleaning.spills.page_spill import ROW
+from pipeline.cleaning.spills.spilled_pages import SIZES, Rows, SpilledPages
 from pipeline.cleaning.tally import Tally
 
 PACKED = pa.schema([("candidates", pa.large_binary())])
 ANSWER = np.dtype([("row", "<u4"), ("size", "<i4")])  # size 0: represented by another page
+NEAR_DUPLICATE = "near_duplicate"
 SLICES = 16  # of a chunk's candidates, so that a wave reads only its own
-ROW = np.uint64(0xFFFFFFFF)
+ROW_BITS = np.uint64(0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,39 @@ class SpillCandidates:
 
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
-        space, row = self.workspace, 0
+        space = self.workspace
         pages, groups = groups_of(space, number)
         with spill.writer(space, space.spill(self.step, number), PACKED) as file:
             for batch in spill.batches(space.spill(SpillMinHashKeys.step, number)):
-                rows = np.arange(row, row + batch.num_rows, dtype=np.uint32)
-                numbers = page_numbers(number, rows)
-                at = np.minimum(np.searchsorted(pages, numbers), max(len(pages) - 1, 0))
-                mine = np.flatnonzero(pages[at] == numbers) if len(pages) else rows[:0]
+                rows = batch[ROW].to_numpy()
+                mine = np.flatnonzero(is_among(page_numbers(number, rows), pages))
                 some = [*page_table.pages(batch.take(pa.array(mine, pa.int64())))]
-                names = (np.uint64(number) << np.uint64(32)) | rows[mine].astype(np.uint64)
-                found = _candidates(some, groups[at[mine]], names)
-                for part in _slices(found, min(SLICES, self.partitions)):
-                    file.write_batch(spill.batch(PACKED, [[packed(part)]]))
-                row += batch.num_rows
+                at = np.searchsorted(pages, page_numbers(number, rows[mine]))
+                write_candidates(file, some, rows[mine], groups[at], (number, self.partitions))
         return Tally()
+
+
+def write_candidates(
+    file: pa.RecordBatchFileWriter,
+    pages: Sequence[Page],
+    rows: Rows,
+    groups: np.ndarray,
+    place: tuple[int, int],
+) -> None:
+    """Writes the candidates among a chunk's pages, one batch per slice of the partitions.
+
+    Args:
+        file: spilled file of candidates.
+        pages: the candidates.
+        rows: their rows.
+        groups: their groups.
+        place: number of their shard, and number of partitions of groups.
+    """
+    shard, partitions = place
+    names = (np.uint64(shard) << np.uint64(32)) | rows.astype(np.uint64)
+    found = _candidates(pages, groups, names)
+    for part in _slices(found, min(SLICES, partitions)):
+        file.write_batch(spill.batch(PACKED, [[packed(part)]]))
 
 
 def _candidates(pages: Sequence[Page], groups: np.ndarray, names: np.ndarray) -> Candidates:
@@ -123,7 +144,7 @@ class ChoosePages:
         for shard, part in parts:
             pages = headers_of(part)["page"]
             answer = np.empty(len(pages), ANSWER)
-            answer["row"] = pages & ROW
+            answer["row"] = pages & ROW_BITS
             answer["size"] = sizes[np.searchsorted(found.page, pages)]
             yield shard, answer.tobytes()
 
@@ -170,6 +191,6 @@ def kept_pages(waves: Waves) -> SpilledPages:
         SpillMinHashKeys.step,
         duplicates_in=ChoosePages.step,
         waves=waves,
-        reason="near_duplicate",
+        reason=NEAR_DUPLICATE,
         sizes_in=f"{ChoosePages.step}.sizes",
     )

@@ -19,13 +19,13 @@ from data.reading.page import Page
 from data.splitmix64 import splitmix64
 from pipeline.beam.waves import Wave
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning.exchange import between, by_partition, numbers_from, sub_ranges
+from pipeline.cleaning.exchange import between, by_partition, sub_ranges
 from pipeline.cleaning.judgement import ApplyThresholds, Judgement
 from pipeline.cleaning.near_duplicates.languages import DescribePages, thresholds_of
 from pipeline.cleaning.sorted_keys import SortedKeys, parts_of
 from pipeline.cleaning.spills import spill
 from pipeline.cleaning.spills.page_spill import page_spill
-from pipeline.cleaning.spills.spilled_pages import SpilledPages
+from pipeline.cleaning.spills.spilled_pages import Rows, SpilledPages
 from pipeline.cleaning.tally import Tally
 
 KEY = np.dtype([("first", "<u8"), ("row", "<u4")])
@@ -58,26 +58,26 @@ class SpillMinHashKeys:
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         judgements = [ApplyThresholds(thresholds_of(self.workspace, number)), *self.requested]
-        source, row = SpilledPages(DescribePages.step), 0
+        source = SpilledPages(DescribePages.step)
         with (
             tempfile.TemporaryDirectory() as scratch,
             page_spill(self.workspace, self.step, number) as files,
-            spill.writer(self.workspace, _keys_path(self.workspace, number), KEYS) as file,
+            spill.writer(self.workspace, keys_path(self.workspace, number), KEYS) as file,
         ):
             keys = SortedKeys(KEY, scratch, self.partitions)
-            for passed, dropped in source.chunks(self.workspace, number, judgements):
-                files.write(passed, dropped)
-                keys.add(_keys_of(passed, row))
-                row += len(passed)
+            for passed, dropped, rows in source.chunks(self.workspace, number, judgements):
+                files.write(passed, dropped, rows)
+                keys.add(keys_of(passed, rows))
             for some in keys.ranges():
                 file.write_batch(spill.batch(KEYS, [some[name] for name in KEYS.names]))
         return files.tally
 
 
-def _keys_of(pages: Sequence[Page], first_row: int) -> np.ndarray:
+def keys_of(pages: Sequence[Page], rows: Rows) -> np.ndarray:
+    """Returns the keys of pages, which have these rows."""
     keys = np.empty((len(pages), minhash.BANDS), KEY)
     keys["first"] = _band_keys(pages)
-    keys["row"] = numbers_from(first_row, len(pages), "pages")[:, None]
+    keys["row"] = rows[:, None]
     return keys.ravel()
 
 
@@ -112,7 +112,7 @@ class PairPages:
 
     def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the keys of a shard's pages, by partition."""
-        path = _keys_path(self.workspace, shard)
+        path = keys_path(self.workspace, shard)
         for part in parts_of(path, self.partitions, wave):
             keys = np.empty(part.keys.num_rows, SENT)
             keys["first"] = part.keys["first"].to_numpy()
@@ -173,5 +173,6 @@ def read_pairs(paths: Iterable[str]) -> Edges:
     return np.concatenate([np.empty((0, 2), np.uint64), *found])
 
 
-def _keys_path(workspace: Workspace, shard: int) -> str:
+def keys_path(workspace: Workspace, shard: int) -> str:
+    """Returns the path of a shard's keys."""
     return workspace.spill(SpillMinHashKeys.step, shard, ".keys")

@@ -37,8 +37,10 @@ class DescribePages:
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         with page_spill(self.workspace, self.step, number) as files:
-            for passed, dropped in self.source.chunks(self.workspace, number, self.judgements):
-                files.write(passed, dropped)
+            for passed, dropped, rows in self.source.chunks(
+                self.workspace, number, self.judgements
+            ):
+                files.write(passed, dropped, rows)
                 for page in passed:
                     step = round(min(page.language_probability, 1.0) * STEPS)
                     files.tally.counts[CERTAINTY, page.identified_language, str(step)] += 1

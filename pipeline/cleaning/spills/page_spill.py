@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
+from jaxtyping import UInt32
+from numpy import ndarray
 
 from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
@@ -14,12 +16,15 @@ from pipeline.cleaning.spills import sorted_runs, spill
 from pipeline.cleaning.spills.sorted_runs import SortedRunWriter
 from pipeline.cleaning.tally import Tally
 
+ROW = "row"
+SCHEMA = page_table.SCHEMA.append(pa.field(ROW, pa.uint32()))
+
 
 class PageSpill(NamedTuple):
     """The spilled files of one step for one shard.
 
     Attributes:
-        pages: pages that passed, one batch per chunk.
+        pages: pages that passed, each with the row it was read as; one batch per chunk.
         rejected: rejected pages.
         tally: counts of the work item.
     """
@@ -28,13 +33,21 @@ class PageSpill(NamedTuple):
     rejected: SortedRunWriter
     tally: Tally
 
-    def write(self, passed: Sequence[Page], dropped: Sequence[Dropped]) -> None:
-        """Writes a chunk."""
+    def write(
+        self, passed: Sequence[Page], dropped: Sequence[Dropped], rows: UInt32[ndarray, " passed"]
+    ) -> None:
+        """Writes a chunk.
+
+        Args:
+            passed: pages that passed.
+            dropped: the others.
+            rows: number of each page that passed within its shard, as it was read.
+        """
         for one in dropped:
             self.tally.count_dropped(one)
         rejected = (one for one in dropped if isinstance(one, Rejected))
         self.rejected.write(map(sorted_runs.rejected, rejected))
-        self.pages.write_batch(page_table.batch(passed))
+        self.pages.write_batch(page_table.batch(passed).append_column(ROW, pa.array(rows)))
 
 
 @contextlib.contextmanager
@@ -43,7 +56,7 @@ def page_spill(workspace: Workspace, step: str, shard: int) -> Iterator[PageSpil
     tally = Tally()
     with (
         identification_time.counted_in(tally),
-        spill.writer(workspace, workspace.spill(step, shard), page_table.SCHEMA) as pages,
+        spill.writer(workspace, workspace.spill(step, shard), SCHEMA) as pages,
         sorted_runs.writer(workspace, workspace.spill(step, shard, ".rejected"), tally) as rejected,
     ):
         yield PageSpill(pages, rejected, tally)

@@ -45,9 +45,14 @@ def rejected(one: Rejected) -> GroupedPage:
     """Returns the row of a rejected page."""
     page = one.page._replace(language=one.page.counted_language)
     # Not ordered by address: all pages of one that a crawl repeats 50,000 times would be one file.
-    content = f"{page.url}\n{page.timestamp}\n{page.text}".encode()
-    digest = hashlib.md5(content, usedforsecurity=False).digest()
+    digest = content_digest(page.url, page.timestamp, page.text)
     return GroupedPage(f"rejected/{page.language}", digest, (*_values(page), one.reason))
+
+
+def content_digest(url: str, timestamp: str, text: str) -> bytes:
+    """Returns the digest of a page by what it is: 16 bytes."""
+    content = f"{url}\n{timestamp}\n{text}".encode()
+    return hashlib.md5(content, usedforsecurity=False).digest()
 
 
 class SortedRunWriter:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import UInt32
 
+from data.dedup.repeated import is_among
 from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
 from pipeline.beam.waves import NO_WAVES, Waves
@@ -13,7 +15,9 @@ from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import numbers_of
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import ROW
 
+Rows = UInt32[np.ndarray, " pages"]  # of pages within their shard, as they were read
 SIZES = pa.schema([("row", pa.uint32()), ("size", pa.int32())])
 
 
@@ -37,28 +41,26 @@ class SpilledPages:
 
     def chunks(
         self, workspace: Workspace, shard: int, judgements: Sequence[Judgement]
-    ) -> Iterator[tuple[list[Page], list[Dropped]]]:
-        """Yields, chunk by chunk, a shard's pages that pass and those that are dropped."""
+    ) -> Iterator[tuple[list[Page], list[Dropped], Rows]]:
+        """Yields per chunk the pages that pass, those that are dropped, and the former's rows."""
         duplicates, sizes = self._duplicates(workspace, shard), self._sizes(workspace, shard)
-        first = 0
         for batch in spill.batches(workspace.spill(self.step, shard)):
-            end = first + batch.num_rows
-            is_duplicate = np.zeros(batch.num_rows, dtype=bool)
-            begin, stop = np.searchsorted(duplicates, [first, end])
-            is_duplicate[duplicates[begin:stop] - first] = True
+            rows = batch[ROW].to_numpy()
             pages = page_table.pages(batch)
             if sizes:
-                pages = _with_sizes(pages, first, sizes)
-            first = end
+                pages = _with_sizes(pages, rows, sizes)
             passed: list[Page] = []
             dropped: list[Dropped] = []
-            for page, duplicate in zip(pages, is_duplicate.tolist(), strict=True):
+            passes = np.zeros(len(rows), dtype=bool)
+            is_duplicate = is_among(rows, duplicates).tolist()
+            for at, (page, duplicate) in enumerate(zip(pages, is_duplicate, strict=True)):
                 one = Rejected(page, self.reason) if duplicate else judged(page, judgements)
+                passes[at] = isinstance(one, Page)
                 passed.append(one) if isinstance(one, Page) else dropped.append(one)
-            yield passed, dropped
+            yield passed, dropped, rows[passes]
 
     def _duplicates(self, workspace: Workspace, shard: int) -> np.ndarray:
-        return numbers_of(workspace, self.duplicates_in, self.waves, shard).astype(np.int64)
+        return numbers_of(workspace, self.duplicates_in, self.waves, shard)
 
     def _sizes(self, workspace: Workspace, shard: int) -> dict[int, int]:
         if not self.sizes_in:
@@ -72,6 +74,6 @@ class SpilledPages:
         }
 
 
-def _with_sizes(pages: Iterable[Page], first: int, sizes: Mapping[int, int]) -> Iterator[Page]:
-    for row, page in enumerate(pages, first):
+def _with_sizes(pages: Iterable[Page], rows: Rows, sizes: Mapping[int, int]) -> Iterator[Page]:
+    for row, page in zip(rows.tolist(), pages, strict=True):
         yield page._replace(cluster_size=sizes[row]) if row in sizes else page

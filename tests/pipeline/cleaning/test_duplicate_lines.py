@@ -1,12 +1,13 @@
 """The two rounds of lines, called as an engine may: against one comparison of all lines."""
 
+import itertools
+
 import numpy as np
 import pytest
 from exchanges import exchanged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.reading import page_table
 from data.reading.page import Page
 from data.rules import line_rules
 from pipeline.beam.waves import Waves
@@ -19,7 +20,7 @@ from pipeline.cleaning.duplicate_lines import (
 )
 from pipeline.cleaning.line_keys import SpillLineKeys
 from pipeline.cleaning.read import ReadShard
-from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import page_spill
 from pipeline.cleaning.spills.spilled_pages import SpilledPages
 
 LINES = st.lists(st.sampled_from([*"abcdefghij"]), min_size=1, max_size=6).map("\n".join)
@@ -71,10 +72,7 @@ def test_each_line_stays_on_one_page(tmp_path_factory, shards, bits, at_once, or
             patched.setattr(duplicate_lines, "HASHES_AT_ONCE", 2)
             patched.setattr(duplicate_lines, "CLAIMS_AT_ONCE", 2)
         for shard, chunks in enumerate(pages):
-            path = space.spill(ReadShard.step, shard)
-            with spill.writer(space, path, page_table.SCHEMA) as file:
-                for chunk in chunks:
-                    file.write_batch(page_table.batch(chunk))
+            spilled(space, shard, chunks)
             source = SpilledPages(ReadShard.step)
             SpillLineKeys(space, source, (), line_rules.line_hashes, waves.partitions)(shard)
         draw = np.random.default_rng(order)
@@ -84,6 +82,13 @@ def test_each_line_stays_on_one_page(tmp_path_factory, shards, bits, at_once, or
     assert found == lost_lines(pages)
 
 
+def spilled(space: Workspace, shard: int, chunks: list[list[Page]]) -> None:
+    rows = itertools.count()
+    with page_spill(space, ReadShard.step, shard) as file:
+        for chunk in chunks:
+            file.write(chunk, [], np.array([next(rows) for _ in chunk], np.uint32))
+
+
 def test_lines_whose_short_hashes_are_equal_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(
         FindRepeatedHashes, "_short", lambda _, hashes: np.zeros(len(hashes), "<u4")
@@ -91,8 +96,7 @@ def test_lines_whose_short_hashes_are_equal_are_told_apart(tmp_path, monkeypatch
     pages = pages_of([[["a\nb\nc"]], [["b\nd"]]])
     space, waves = Workspace(str(tmp_path), "key"), Waves(1, 1)
     for shard, chunks in enumerate(pages):
-        with spill.writer(space, space.spill("read", shard), page_table.SCHEMA) as file:
-            file.write_batch(page_table.batch(chunks[0]))
+        spilled(space, shard, chunks)
         SpillLineKeys(space, SpilledPages("read"), (), line_rules.line_hashes, 1)(shard)
     for turn in (FindRepeatedHashes, FindDuplicateLines):
         exchanged(turn(space, 1), waves, 2, np.random.default_rng(0))

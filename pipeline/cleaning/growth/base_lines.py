@@ -1,0 +1,97 @@
+"""Keys of the lines of a shard of the corpus that is added to."""
+
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.dedup.repeated import is_among
+from data.rules.line_rules import LineHashes
+from pipeline.beam.waves import Waves
+from pipeline.beam.workspace import Workspace
+from pipeline.cleaning.exchange import numbers_of
+from pipeline.cleaning.growth import kept
+from pipeline.cleaning.growth.base_pages import asked_rows, described_pages
+from pipeline.cleaning.growth.kept import CLAIMED, Kept, columns_of
+from pipeline.cleaning.growth.verdicts import Columns, claims_path, write_columns
+from pipeline.cleaning.line_keys import KEY, KEYS, SpillLineKeys, keys_of, write_keys
+from pipeline.cleaning.near_duplicates.choice import ChoosePages
+from pipeline.cleaning.newest_per_url import FindNewest
+from pipeline.cleaning.sorted_keys import SortedKeys
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import ROW
+from pipeline.cleaning.spills.spilled_pages import Rows
+from pipeline.cleaning.tally import Tally
+
+
+@dataclass(frozen=True)
+class TakeLineKeys:
+    """Takes the keys of pages that still claim lines; computes those of pages that newly do.
+
+    Attributes:
+        asked: languages that were requested, where near-duplicates are removed; else None, and no
+            page newly claims lines.
+        addresses, candidates: waves of earlier exchanges.
+    """
+
+    workspace: Workspace
+    found: Kept
+    line_hashes: LineHashes
+    asked: frozenset[str] | None
+    addresses: Waves
+    candidates: Waves
+    partitions: int
+
+    step = SpillLineKeys.step
+
+    def __call__(self, number: int) -> Tally:
+        """Takes those of one shard."""
+        was = columns_of(self.found.path(kept.CLAIMS, number), CLAIMED)
+        rows = self._rows(number, was)
+        stays = is_among(was[ROW], rows)
+        claims = [{name: column[stays] for name, column in was.items()}]
+        with tempfile.TemporaryDirectory() as scratch:
+            keys = SortedKeys(KEY, scratch, self.partitions)
+            for kind in (kept.LINES, kept.REPEATS):
+                for batch in spill.batches(self.found.path(kind, number)):
+                    keys.add(_still_claimed(batch, was["first"], stays))
+            claims += self._new_claims(number, np.setdiff1d(rows, was[ROW]), was, keys)
+            write_keys(self.workspace, number, keys)
+        columns = [np.concatenate([one[name] for one in claims]) for name in CLAIMED.names]
+        write_columns(self.workspace, claims_path(self.workspace, number), CLAIMED, columns)
+        return Tally()
+
+    def _rows(self, shard: int, was: Columns) -> Rows:
+        """Returns the rows of pages that claim lines now, sorted."""
+        space = self.workspace
+        if self.asked is None:
+            older = numbers_of(space, FindNewest.step, self.addresses, shard)
+            return np.sort(was[ROW][~is_among(was[ROW], older)])
+        asked = asked_rows(self.found, space, shard, self.asked, self.addresses)
+        leaves = numbers_of(space, ChoosePages.step, self.candidates, shard)
+        return np.setdiff1d(np.array(sorted(asked), np.uint32), leaves)
+
+    def _new_claims(self, shard: int, rows: Rows, was: Columns, keys: SortedKeys) -> list[Columns]:
+        """Adds the keys of pages that newly claim lines; returns these pages."""
+        found: list[Columns] = []
+        line = int((was["first"] + was["lines"]).max(initial=0))
+        if not len(rows):
+            return found
+        for pages, some in described_pages(self.found, shard, rows):
+            new = keys_of(pages, self.line_hashes, line)
+            lines = np.array([page.text.count("\n") + 1 for page in pages], np.uint32)
+            first = (line + np.cumsum(lines) - lines).astype(np.uint32)
+            found.append({ROW: some, "first": first, "lines": lines})
+            keys.add(new)
+            line += len(new)
+        return found
+
+
+def _still_claimed(batch, first: np.ndarray, stays: np.ndarray) -> np.ndarray:
+    """Returns the keys of a batch whose pages still claim lines."""
+    keys = np.empty(batch.num_rows, KEY)
+    for name in KEYS.names:
+        keys[name] = batch[name].to_numpy()
+    return (
+        keys[stays[np.searchsorted(first, keys["line"], side="right") - 1]] if len(keys) else keys
+    )

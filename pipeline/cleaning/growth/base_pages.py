@@ -1,0 +1,192 @@
+"""Work on shards of the corpus that is added to, before lines: takes what is kept."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from data.dedup.repeated import is_among
+from data.language_id.thresholds import STEPS, decide
+from data.reading import page_table
+from data.reading.page import Page
+from data.stores.copies import copy_file
+from pipeline.beam.waves import Waves
+from pipeline.beam.workspace import SCRATCH, Workspace
+from pipeline.cleaning.corpus_files import broken_records
+from pipeline.cleaning.exchange import numbers_of
+from pipeline.cleaning.growth import kept
+from pipeline.cleaning.growth.kept import ANSWERED, Kept, columns_of
+from pipeline.cleaning.growth.verdicts import languages
+from pipeline.cleaning.judgement import mc4_languages
+from pipeline.cleaning.near_duplicates.choice import PACKED, SpillCandidates, write_candidates
+from pipeline.cleaning.near_duplicates.groups import groups_of
+from pipeline.cleaning.near_duplicates.keys import (
+    KEY,
+    KEYS,
+    SpillMinHashKeys,
+    keys_of,
+    keys_path,
+    page_numbers,
+)
+from pipeline.cleaning.near_duplicates.languages import CERTAINTY, DescribePages, thresholds_of
+from pipeline.cleaning.newest_per_url import FindNewest
+from pipeline.cleaning.read import ReadShard, versions_path
+from pipeline.cleaning.sorted_keys import SortedKeys
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import ROW
+from pipeline.cleaning.spills.spilled_pages import Rows
+from pipeline.cleaning.tally import Tally
+
+
+@dataclass(frozen=True)
+class TakePages:
+    """Takes the broken records of a shard, and its versions where addresses are compared."""
+
+    workspace: Workspace
+    found: Kept
+    one_page_per_address: bool
+
+    step = ReadShard.step
+
+    def __call__(self, number: int) -> Tally:
+        """Takes those of one shard."""
+        space = self.workspace
+        taken = {kept.BROKEN: broken_records.spilled(space, self.step, number)}
+        if self.one_page_per_address:
+            taken[kept.VERSIONS] = versions_path(space, number)
+        for kind, path in taken.items():
+            copy_file(self.found.path(kind, number), path, f"{space.directory}/{SCRATCH}")
+        return Tally(broken=self.found.tally(number).broken)
+
+
+@dataclass(frozen=True)
+class CountAnswers:
+    """Counts the probabilities of languages, of pages that are still the newest."""
+
+    workspace: Workspace
+    found: Kept
+    addresses: Waves
+
+    step = DescribePages.step
+
+    def __call__(self, number: int) -> Tally:
+        """Counts those of one shard."""
+        answers = columns_of(self.found.path(kept.ANSWERS, number), ANSWERED)
+        older = numbers_of(self.workspace, FindNewest.step, self.addresses, number)
+        here = ~is_among(answers[ROW], older)
+        steps = np.rint(np.minimum(answers["language_probability"][here], 1.0) * STEPS)
+        pairs = zip(answers["identified_language"][here], steps.astype(int).tolist(), strict=True)
+        return Tally(counts=Counter((CERTAINTY, code, str(step)) for code, step in pairs))
+
+
+def asked_rows(
+    found: Kept, workspace: Workspace, shard: int, asked: frozenset[str], addresses: Waves
+) -> dict[int, str]:
+    """Returns the language of each page that may be a near-duplicate, by its row.
+
+    Args:
+        found: what is kept beside the corpus.
+        workspace: workspace of the job.
+        shard: number of the shard.
+        asked: languages that were requested.
+        addresses: waves of the exchange of addresses.
+    """
+    answers = columns_of(found.path(kept.ANSWERS, shard), ANSWERED)
+    older = numbers_of(workspace, FindNewest.step, addresses, shard)
+    newest = ~is_among(answers[ROW], older)
+    codes = languages(answers, thresholds_of(workspace, shard))
+    wanted = asked & mc4_languages()
+    pairs = zip(answers[ROW][newest].tolist(), codes[newest], strict=True)
+    return {row: code for row, code in pairs if code in wanted}
+
+
+def described_pages(found: Kept, shard: int, rows: Rows) -> Iterator[tuple[list[Page], Rows]]:
+    """Yields the described pages with these rows, which are sorted, chunk by chunk."""
+    for batch in spill.batches(found.path(kept.DESCRIBED, shard)):
+        mine = np.flatnonzero(is_among(batch[ROW].to_numpy(), rows))
+        some = batch.take(pa.array(mine, pa.int64()))
+        yield [*page_table.pages(some)], some[ROW].to_numpy()
+
+
+@dataclass(frozen=True)
+class TakeMinHashKeys:
+    """Takes the MinHash keys of pages whose language is as before; computes those of the others."""
+
+    workspace: Workspace
+    found: Kept
+    asked: frozenset[str]
+    addresses: Waves
+    partitions: int
+    thresholds: dict[str, float]
+
+    step = SpillMinHashKeys.step
+
+    def __call__(self, number: int) -> Tally:
+        """Takes those of one shard."""
+        space, found = self.workspace, self.found
+        now = asked_rows(found, space, number, self.asked, self.addresses)
+        same, other = self._by_language(number, now)
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            spill.writer(space, keys_path(space, number), KEYS) as file,
+        ):
+            keys = SortedKeys(KEY, scratch, self.partitions)
+            for batch in spill.batches(found.path(kept.MINHASH, number)):
+                some = np.empty(batch.num_rows, KEY)
+                for name in KEYS.names:
+                    some[name] = batch[name].to_numpy()
+                keys.add(some[is_among(some["row"], same)])
+            if len(other):
+                for pages, rows in described_pages(found, number, other):
+                    coded = [
+                        p._replace(language=now[r])
+                        for p, r in zip(pages, rows.tolist(), strict=True)
+                    ]
+                    keys.add(keys_of(coded, rows))
+            for some in keys.ranges():
+                file.write_batch(spill.batch(KEYS, [some[name] for name in KEYS.names]))
+        return Tally()
+
+    def _by_language(self, shard: int, now: dict[int, str]) -> tuple[Rows, Rows]:
+        """Returns the rows of pages with the same language as before, and those of the others."""
+        answers = columns_of(self.found.path(kept.ANSWERS, shard), ANSWERED)
+        was = dict(zip(answers[ROW].tolist(), languages(answers, self.thresholds), strict=True))
+        older = set(self.found.numbers(kept.DUPLICATES, shard).tolist())
+        same = [row for row, code in now.items() if was[row] == code and row not in older]
+        rows = np.array(sorted(same), np.uint32)
+        return rows, np.setdiff1d(np.array(sorted(now), np.uint32), rows)
+
+
+@dataclass(frozen=True)
+class TakeCandidates:
+    """Spills the candidates among a shard's described pages."""
+
+    workspace: Workspace
+    found: Kept
+    partitions: int
+
+    step = SpillCandidates.step
+
+    def __call__(self, number: int) -> Tally:
+        """Processes one shard."""
+        space = self.workspace
+        thresholds = thresholds_of(space, number)
+        grouped, groups = groups_of(space, number)
+        answers = columns_of(self.found.path(kept.ANSWERS, number), ANSWERED)
+        rows = answers[ROW][is_among(page_numbers(number, answers[ROW]), grouped)]
+        with spill.writer(space, space.spill(self.step, number), PACKED) as file:
+            for pages, some in described_pages(self.found, number, rows):
+                coded = [
+                    page._replace(
+                        language=decide(
+                            page.identified_language, page.language_probability, thresholds
+                        )
+                    )
+                    for page in pages
+                ]
+                at = np.searchsorted(grouped, page_numbers(number, some))
+                write_candidates(file, coded, some, groups[at], (number, self.partitions))
+        return Tally()

@@ -1,0 +1,135 @@
+"""The files of the corpus that is added to, in the new one: as they are, or without some rows.
+
+A file only ever loses rows. What is new, or another text than before, lies in new files, so that
+token blocks made of the old files stay valid but for the rows that left.
+"""
+
+import functools
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data.stores.copies import copy_file
+from data.stores.files import exists, join_path
+from data.stores.ranges import open_ranges
+from pipeline.beam.workspace import SCRATCH, Workspace
+from pipeline.cleaning.corpus_files.broken_records import write_table
+from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile
+from pipeline.cleaning.growth import delta
+from pipeline.cleaning.growth.base_judge import GONE, gone_path
+from pipeline.cleaning.growth.kept import GrowthFacts, Kept
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.tally import Tally
+
+FILES = (
+    "corpus_files"  # kind of count: files of the corpus that is added to, by what became of them
+)
+FOUND_ROWS = "found_rows"  # kind of count: rows that were taken out of them, or changed
+SAME, REWRITTEN, EMPTY = "same", "rewritten", "empty"
+
+
+@dataclass(frozen=True)
+class KeepFile:
+    """Copies a file of the corpus, or writes it again without the rows that left."""
+
+    workspace: Workspace
+    found: Kept
+
+    step = "files"
+
+    def __call__(self, number: int) -> Tally:
+        """Keeps one file."""
+        file = _facts(self.found).files[number]
+        source = join_path(self.found.corpus, file.name)
+        target = join_path(self.workspace.out, file.name)
+        gone = gone_of(self.workspace, file)
+        table = read_rows(source) if gone else None
+        left = None if table is None else without(table, gone)
+        if left is None or not left.found:
+            copy_file(source, target, f"{self.workspace.directory}/{SCRATCH}")
+            return _tally(SAME, 0)
+        if not len(left.table):
+            return _tally(EMPTY, left.found)
+        if not exists(target):
+            with self.workspace.publish(target) as unfinished:
+                pq.write_table(left.table, unfinished, compression="zstd")
+        return _tally(REWRITTEN, left.found)
+
+
+def _tally(what: str, found: int) -> Tally:
+    return Tally(counts=Counter({(FILES, "", what): 1, (FOUND_ROWS, "", ""): found}))
+
+
+@functools.lru_cache(maxsize=1)
+def _facts(found: Kept) -> GrowthFacts:
+    return found.facts()
+
+
+def gone_of(workspace: Workspace, file: PlannedFile) -> dict[tuple[str, str], int]:
+    """Returns the rows that leave a file's folder: address and reason, and a size if it stays."""
+    folder = file.name.rpartition("/")[0]
+    found: dict[tuple[str, str], int] = {}
+    for shard in range(file.first, file.end):
+        for batch in spill.batches(gone_path(workspace, shard)):
+            rows = zip(*(batch[name].to_pylist() for name in GONE.names), strict=True)
+            found |= {(url, reason): size for of, url, reason, size in rows if of == folder}
+    return found
+
+
+def read_rows(path: str) -> pa.Table:
+    """Returns a file of the corpus."""
+    with open_ranges(path) as file:
+        return pq.read_table(file)
+
+
+class Left(NamedTuple):
+    """The rows that are left of a file, and how many of the rows that leave were in it."""
+
+    table: pa.Table
+    found: int
+
+
+def without(table: pa.Table, gone: dict[tuple[str, str], int]) -> Left:
+    """Returns a table without the rows that leave, with the new sizes of others."""
+    urls = pa.array([url for url, _ in gone], pa.string())
+    there = pc.is_in(table["url"], value_set=urls)  # pyright: ignore[reportAttributeAccessIssue]
+    some = np.flatnonzero(there.to_numpy(zero_copy_only=False))
+    names = [name for name in ("url", "reason") if name in table.column_names]
+    rows = table.select(names).take(some).to_pylist()
+    found = {
+        at: gone.get((row["url"], row.get("reason", "")))
+        for at, row in zip(some.tolist(), rows, strict=True)
+    }
+    sizes = {at: size for at, size in found.items() if size}
+    leave = [at for at, size in found.items() if size == 0]
+    keep = np.ones(len(table), dtype=bool)
+    keep[leave] = False
+    return Left(_resized(table, sizes).filter(pa.array(keep)), len(sizes) + len(leave))
+
+
+def _resized(table: pa.Table, sizes: dict[int, int]) -> pa.Table:
+    if not sizes:
+        return table
+    values = table["cluster_size"].to_numpy().copy()
+    values[list(sizes)] = list(sizes.values())
+    at = table.column_names.index("cluster_size")
+    return table.set_column(at, table.field(at), pa.array(values, pa.int32()))
+
+
+@dataclass(frozen=True)
+class WriteDelta:
+    """Writes the differences of all shards, in their order, as one file."""
+
+    workspace: Workspace
+    shards: int
+
+    def __call__(self, _: Any) -> str:
+        """Writes the file, unless it exists; returns its name."""
+        paths = (delta.spilled(self.workspace, shard) for shard in range(self.shards))
+        batches = (one for path in paths for one in spill.batches(path))
+        return write_table(self.workspace, delta.NAME, batches, delta.SCHEMA)

@@ -1,0 +1,156 @@
+"""Last step of a job whose corpus may be added to: leaves beside it what an addition needs.
+
+Files of the workspace, or of the corpus that was added to, are copied (`data.stores.copies`).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from data.stores.copies import copy_file
+from data.stores.files import size_of
+from pipeline.beam.workspace import SCRATCH, Workspace
+from pipeline.cleaning.corpus_files import broken_records
+from pipeline.cleaning.growth import delta, kept
+from pipeline.cleaning.growth.base_judge import GONE_ROWS
+from pipeline.cleaning.growth.kept import ANSWERED, CLAIMED, Kept
+from pipeline.cleaning.growth.verdicts import Columns, Decided, Verdicts, claims_path, write_columns
+from pipeline.cleaning.line_keys import SpillLineKeys, keys_path, repeats_path
+from pipeline.cleaning.near_duplicates import keys as minhash_keys
+from pipeline.cleaning.near_duplicates.groups import PAIRS
+from pipeline.cleaning.near_duplicates.languages import DescribePages
+from pipeline.cleaning.read import ReadShard, versions_path
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import ROW
+from pipeline.cleaning.spills.spilled_pages import SIZES
+from pipeline.cleaning.tally import Tally, TallyRecord
+
+KEPT_BYTES = "kept_bytes"  # kind of count: size of what is kept beside the corpus, by kind
+OF_JOB = (*delta.KINDS, GONE_ROWS, PAIRS)  # kinds of counts of this addition alone
+
+
+@dataclass(frozen=True)
+class KeepShard:
+    """Keeps what one shard left.
+
+    Attributes:
+        steps: names of the steps whose counts are kept.
+        one_page_per_line: whether pages meet other pages at all; else only counts are kept.
+        found: what is kept beside the corpus that is added to, if any.
+        base_shards: number of its shards.
+    """
+
+    workspace: Workspace
+    steps: tuple[str, ...]
+    one_page_per_line: bool
+    decided: Decided
+    found: Kept | None
+    base_shards: int
+
+    step = "keep"
+
+    def __call__(self, number: int) -> Tally:
+        """Keeps what is left of one shard."""
+        for kind, source in self._sources(number):
+            copy_file(source, self._path(kind, number), self._scratch)
+        if self.one_page_per_line:
+            self._keep_verdicts(number)
+        self._keep_counts(number)
+        sizes = {kind: size_of(self._path(kind, number)) or 0 for kind in KINDS}
+        return Tally(counts=Counter({(KEPT_BYTES, "", kind): n for kind, n in sizes.items() if n}))
+
+    @property
+    def _kept(self) -> Kept:
+        return Kept(self.workspace.out)
+
+    @property
+    def _scratch(self) -> str:
+        return f"{self.workspace.directory}/{SCRATCH}"
+
+    def _path(self, kind: str, number: int) -> str:
+        return self._kept.path(kind, number)
+
+    def _sources(self, number: int) -> Iterator[tuple[str, str]]:
+        """Yields the files to copy: kind and path."""
+        space, web = self.workspace, self.decided.has_near_duplicates
+        yield kept.BROKEN, broken_records.spilled(space, ReadShard.step, number)
+        if not self.one_page_per_line:
+            return
+        yield kept.VERSIONS, versions_path(space, number)
+        yield kept.LINES, keys_path(space, number)
+        yield kept.REPEATS, repeats_path(space, number)
+        if web:
+            yield kept.MINHASH, minhash_keys.keys_path(space, number)
+        if self.found is not None and number < self.base_shards:
+            for kind in (kept.PAGES, *((kept.DESCRIBED, kept.ANSWERS) if web else ())):
+                yield kind, self.found.path(kind, number)
+            yield kept.CLAIMS, claims_path(space, number)
+        else:
+            yield kept.PAGES, space.spill(ReadShard.step, number)
+            if web:
+                yield kept.DESCRIBED, space.spill(DescribePages.step, number)
+
+    def _keep_verdicts(self, number: int) -> None:
+        if number < self.base_shards:
+            self._write(self.decided.now(number), number)
+            return
+        claims = claims_of(self.workspace, number)
+        columns = [claims[name] for name in CLAIMED.names]
+        write_columns(self.workspace, self._path(kept.CLAIMS, number), CLAIMED, columns)
+        if self.decided.has_near_duplicates:
+            self._keep_answers(number)
+        self._write(self.decided.of(number, claims), number)
+
+    def _write(self, verdicts: Verdicts, number: int) -> None:
+        space = self.workspace
+        for kind, numbers in (
+            (kept.DUPLICATES, verdicts.duplicates),
+            (kept.LEAVES, verdicts.leaves),
+            (kept.LOST, verdicts.lost),
+        ):
+            spill.write_numbers(space, self._path(kind, number), numbers)
+        sizes = [verdicts.sizes[name] for name in SIZES.names]
+        write_columns(space, self._path(kept.SIZES, number), SIZES, sizes)
+
+    def _keep_answers(self, number: int) -> None:
+        space = self.workspace
+        path = self._path(kept.ANSWERS, number)
+        with spill.writer(space, path, ANSWERED) as file:
+            for batch in spill.batches(space.spill(DescribePages.step, number)):
+                file.write_batch(batch.select(ANSWERED.names))
+
+    def _keep_counts(self, number: int) -> None:
+        space = self.workspace
+        records = [Tally.of_record(space.record(step, number, TallyRecord)) for step in self.steps]
+        counts = sum((one.counts for one in records), Counter())
+        for key in [key for key in counts if key[0] in OF_JOB]:
+            del counts[key]
+        broken = next((one.broken for one in records if one.broken), {})
+        with space.publish(self._kept.tally_path(number)) as unfinished:
+            value = json.dumps(Tally(counts, broken).as_json(), ensure_ascii=False)
+            unfinished.write_text(value, encoding="utf-8")
+
+
+KINDS = (
+    kept.PAGES, kept.VERSIONS, kept.BROKEN, kept.DESCRIBED, kept.ANSWERS, kept.MINHASH, kept.LINES,
+    kept.REPEATS, kept.CLAIMS, kept.DUPLICATES, kept.LEAVES, kept.SIZES, kept.LOST,
+)  # fmt: skip
+
+
+def claims_of(workspace: Workspace, shard: int) -> Columns:
+    """Returns the pages of a new shard whose lines are compared, in the order of their lines."""
+    rows: list[np.ndarray] = [np.empty(0, np.uint32)]
+    lines: list[np.ndarray] = [np.empty(0, np.uint32)]
+    for batch in spill.batches(workspace.spill(SpillLineKeys.step, shard)):
+        rows.append(batch[ROW].to_numpy())
+        breaks = pc.count_substring(  # pyright: ignore[reportAttributeAccessIssue]
+            batch["text"], "\n"
+        )
+        lines.append((breaks.to_numpy(zero_copy_only=False) + 1).astype(np.uint32))
+    counts = np.concatenate(lines)
+    first = (np.cumsum(counts, dtype=np.int64) - counts).astype(np.uint32)
+    return {ROW: np.concatenate(rows), "first": first, "lines": counts}

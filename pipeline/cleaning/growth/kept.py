@@ -1,0 +1,140 @@
+"""The files that are kept beside a corpus: one per kind and shard, and one with the settings."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Shaped
+from msgspec import Meta, Struct
+
+from data.errors import DataError
+from data.stores.files import exists, join_path
+from data.stores.json_files import read_json
+from data.stores.json_shapes import Count, Digest, Name
+from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile
+from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills.page_spill import ROW
+from pipeline.cleaning.tally import Tally, TallyRecord
+
+FOLDER = "growth"
+FACTS = "growth.json"
+
+PAGES = "pages"  # pages as they were read, one per address and chunk
+VERSIONS = "versions"  # of the addresses of these pages
+BROKEN = "broken"  # broken records
+DESCRIBED = "described"  # pages after line rules, whose language was identified
+ANSWERS = "answers"  # of the identifier, for the same pages
+MINHASH = "minhash"  # keys of the pages that had a language
+LINES = "lines"  # keys of lines, one per distinct line
+REPEATS = "repeats"  # keys of the other lines
+CLAIMS = "claims"  # pages whose lines these are
+DUPLICATES = "duplicates"  # rows of pages with a newer version
+LEAVES = "leaves"  # rows of near-duplicates
+SIZES = "sizes"  # of what other candidates stand for
+LOST = "lost"  # lines that another page keeps
+TALLY = "tally"
+
+# A page whose lines are compared, with the number of its first line and of its lines.
+CLAIMED = pa.schema([(ROW, pa.uint32()), ("first", pa.uint32()), ("lines", pa.uint32())])
+ANSWERED = pa.schema(
+    [
+        (ROW, pa.uint32()),
+        ("identified_language", pa.string()),
+        ("language_probability", pa.float64()),
+    ]
+)
+
+Hex = Annotated[str, Meta(pattern=r"\A([0-9a-f]{32})?\Z")]
+
+
+class InputRecord(Struct, frozen=True, array_like=True):
+    """A file of the input, as the number of partitions follows from it."""
+
+    path: str
+    size: Count
+
+
+class ShareHeldOut(Struct, frozen=True, kw_only=True):
+    """The user's settings of held-out pages."""
+
+    share: float
+    minimum: Count
+
+
+class GrowthFacts(Struct, frozen=True, kw_only=True):
+    """What a job must know to add to a corpus.
+
+    Attributes:
+        version: version of the job that kept the files.
+        generation: number of additions so far.
+        rules: name of the rule set.
+        share: share of held-out pages, if the user named one.
+        languages: requested languages, or None for all.
+        bad_words: digest of the lists of bad words, if there are any.
+        identifier: digest of the fastText model, if there is one.
+        input: files of the input, by shard.
+        files: files of the corpus.
+        held_out_up_to: largest held-out digest of each language where a share is held out; "" if
+            none is.
+        thresholds: threshold of each language's probability, for `mswitch-web`.
+    """
+
+    version: int
+    generation: Count
+    rules: str
+    share: ShareHeldOut | None
+    languages: tuple[str, ...] | None
+    bad_words: Digest | None
+    identifier: Digest | None
+    input: tuple[tuple[InputRecord, ...], ...]
+    files: tuple[PlannedFile, ...]
+    held_out_up_to: dict[Name, Hex]
+    thresholds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The files that are kept beside the corpus in the directory `corpus`."""
+
+    corpus: str
+
+    def path(self, kind: str, shard: int) -> str:
+        """Returns the path of a shard's file of one kind."""
+        return join_path(self.corpus, FOLDER, kind, f"{shard:05d}.arrow")
+
+    @property
+    def facts_path(self) -> str:
+        """Path of the settings."""
+        return join_path(self.corpus, FOLDER, FACTS)
+
+    def facts(self) -> GrowthFacts:
+        """Returns the settings.
+
+        Raises:
+            DataError: if nothing is kept beside the corpus.
+        """
+        if not exists(self.facts_path):
+            raise DataError(
+                f"{self.corpus} was named to be added to, and {FOLDER}/{FACTS} is not beside it; "
+                "clean its input with --growable, once, and name that corpus."
+            )
+        return read_json(self.facts_path, GrowthFacts)
+
+    def tally(self, shard: int) -> Tally:
+        """Returns the counts of all steps of a shard."""
+        return Tally.of_record(read_json(self.tally_path(shard), TallyRecord))
+
+    def tally_path(self, shard: int) -> str:
+        """Returns the path of a shard's counts."""
+        return join_path(self.corpus, FOLDER, TALLY, f"{shard:05d}.json")
+
+    def numbers(self, kind: str, shard: int) -> np.ndarray:
+        """Returns the rows or lines that a file lists, sorted."""
+        return spill.read_numbers([self.path(kind, shard)])
+
+
+def columns_of(path: str, schema: pa.Schema) -> dict[str, Shaped[np.ndarray, " rows"]]:
+    """Returns the columns of a spilled table of these columns."""
+    table = pa.Table.from_batches([*spill.batches(path)], schema)
+    return {name: table[name].to_numpy() for name in schema.names}
