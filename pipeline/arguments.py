@@ -193,6 +193,9 @@ class Tokenize(StageArguments):
     out: str
     """Directory for manifest.json and one folder of blocks per language; local or on an object
     store."""
+    onto: str | None = None
+    """Tokens of the corpus that this one was added to (clean --onto): their blocks stay as they
+    are, pages that left are skipped by a list, and only new pages are tokenized."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 

@@ -24,7 +24,7 @@ from data.stores.files import join_path
 from data.stores.json_files import read_json
 from pipeline.arguments import Clean
 from pipeline.artifacts import claims
-from pipeline.artifacts.claims import MANIFEST
+from pipeline.artifacts.claims import MANIFEST, digest_of_manifest
 from pipeline.artifacts.intent import Intent, claimed, finish
 from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import Workspace, check_files, clear
@@ -110,8 +110,18 @@ def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[st
         write_facts(asked, job, tally, request.identity.inputs, request.files)
     if asked.onto is not None:
         difference = held_out_differences(job, body["languages"])
-        body["addition"] = addition_of(job, tally, asked.onto) | {"held_out_difference": difference}
+        lineage = lineage_of(asked.onto)
+        body["addition"] = addition_of(job, tally, asked.onto) | {
+            "held_out_difference": difference,
+            "lineage": lineage,
+        }
     return body
+
+
+def lineage_of(corpus: str) -> list[str]:
+    """Returns the digests of a corpus and of those that it was made of by additions, in order."""
+    there = read_json(join_path(corpus, MANIFEST), dict[str, Any])
+    return [*there.get("addition", {}).get("lineage", []), digest_of_manifest(corpus)]
 
 
 def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> None:

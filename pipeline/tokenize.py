@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
+from msgspec import to_builtins
 
 from data.stores.digests import digest_of_bytes, digest_of_value
 from data.stores.fences import FOLDER
@@ -37,6 +38,7 @@ from pipeline.beam.workspace import WORK, Workspace, clear
 from pipeline.corpus.pages import PageFile, corpus_digests, corpus_read, page_files, training_pages
 from pipeline.errors import ArtifactError
 from pipeline.terminal import Terminal, print_end
+from pipeline.tokens.onto import CARRIED, CarryShard, Onto, generation_of, leave_carried, onto_of
 from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
 
 # Raised when unfinished shards of an earlier version may not be resumed: other ids or another cut.
@@ -54,6 +56,8 @@ class TokenRequest:
         vocabulary: manifest of the vocabulary.
         model: its SentencePiece model.
         shards: files of each shard to write.
+        onto: token blocks that are added to; None for none.
+        carried: their shards that stay.
         intent: what the job would do.
     """
 
@@ -61,6 +65,8 @@ class TokenRequest:
     vocabulary: VocabularyManifest
     model: bytes
     shards: Sequence[PageShard]
+    onto: Onto | None
+    carried: Sequence[Shard]
     intent: Intent
 
 
@@ -73,17 +79,29 @@ def resolved(arguments: Tokenize) -> TokenRequest:
     """
     options = pipeline_options(arguments.beam)
     use_store_options(options)
-    check_workers_reach(options, [*arguments.corpus, arguments.out])
+    places = [] if arguments.onto is None else [arguments.onto]
+    check_workers_reach(options, [*arguments.corpus, arguments.out, *places])
     vocabulary, model = read_vocabulary(arguments.vocabulary)
     inputs = corpus_digests(arguments.corpus)
     inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
     files = split_files(arguments.corpus)
-    shards = page_shards(files)
+    onto, carried = None, []
+    if arguments.onto is not None:
+        onto = onto_of(arguments.onto, arguments.corpus, vocabulary.sha256)
+        inputs["onto"] = digest_of_manifest(arguments.onto)
+        carried = onto.carried([*training_pages(arguments.corpus)])
+        files = onto.added(files)
+    shards = page_shards(files) if onto is None else added_shards(files, onto)
     intent = Intent(
         stage="tokenize",
         reads=[
             corpus_read(arguments.corpus, [file for some in files.values() for file in some]),
             Reading("vocabulary", arguments.vocabulary, 1, len(model)),
+            *(
+                [Reading("tokens", onto.directory, 2 * len(carried), None, "which stay")]
+                if onto
+                else []
+            ),
         ],
         writes=f"{len(shards):,} shards of token blocks, {MODEL_FILE} and manifest.json",
         out=absolute(arguments.out),
@@ -91,7 +109,13 @@ def resolved(arguments: Tokenize) -> TokenRequest:
         work=f"tokens of {vocabulary.vocabulary_size:,} ids",
     )
     return TokenRequest(
-        options=options, vocabulary=vocabulary, model=model, shards=shards, intent=intent
+        options=options,
+        vocabulary=vocabulary,
+        model=model,
+        shards=shards,
+        onto=onto,
+        carried=carried,
+        intent=intent,
     )
 
 
@@ -110,13 +134,20 @@ def run(arguments: Tokenize) -> None:
             clear(out)
             console.print(f"tokenize: {arguments.out} is finished.")
             return
-        workspace = begin(out, shards, request.model)
+        workspace = begin(out, shards, request)
         dtype = str(token_dtype(vocabulary.vocabulary_size).str)
         step = WriteShard(workspace, TokenLayout(dtype, vocabulary.byte_ids))
         unfinished = len(shards) - len(workspace.done(step.step))
         with console.status(f"tokenize: {unfinished} shards of {len(shards)}"):
             write(step, len(shards), request.options)
-        languages = collect(list(workspace.records(step.step, len(shards), Shard)))
+        if request.onto is not None:
+            carry(request, request.onto, workspace, step.layout)
+        languages = collect(
+            [
+                *workspace.records(step.step, len(shards), Shard),
+                *workspace.records(CARRIED, len(request.carried), Shard),
+            ]
+        )
         body = {
             "token_dtype": dtype,
             "vocabulary": facts_of(vocabulary),
@@ -161,22 +192,25 @@ def cautions(languages: Mapping[str, Any]) -> Iterator[str]:
         yield f"no page is held out in {len(without)} languages: {', '.join(without)}."
 
 
-def begin(out: str, shards: Sequence[PageShard], model: bytes) -> Workspace:
+def begin(out: str, shards: Sequence[PageShard], request: TokenRequest) -> Workspace:
     """Returns the job's workspace, with the list of shards and the vocabulary for its workers.
 
     Blocks of an unfinished job with another key are removed.
     """
-    workspace = Workspace(out, key_of(shards, model))
+    model, carried = request.model, request.carried
+    workspace = Workspace(out, key_of(shards, model, carried))
     workspace.forget_stale(name for name in directories_in(out) if name not in (WORK, FOLDER))
     workspace.write_shards(shards)
+    leave_carried(workspace, carried)
     with workspace.publish(join_path(out, MODEL_FILE)) as unfinished:
         unfinished.write_bytes(model)
     return workspace
 
 
-def key_of(shards: Sequence[PageShard], model: bytes) -> str:
+def key_of(shards: Sequence[PageShard], model: bytes, carried: Sequence[Shard] = ()) -> str:
     """Returns the digest of everything that finished shards of one job have in common."""
-    return digest_of_value((VERSION, SCHEMA_VERSION, digest_of_bytes(model), shards))[:16]
+    stay = to_builtins(carried)
+    return digest_of_value((VERSION, SCHEMA_VERSION, digest_of_bytes(model), shards, stay))[:16]
 
 
 def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:
@@ -217,6 +251,18 @@ def page_shards(files: Mapping[str, Sequence[PageFile]]) -> list[PageShard]:
     return [shard for name, some in files.items() for shard in _shards(name, some)]
 
 
+def added_shards(files: Mapping[str, Sequence[PageFile]], onto: Onto) -> list[PageShard]:
+    """Returns the files of each new shard; those of a language with blocks follow these."""
+    named: dict[str, Sequence[PageFile]] = {}
+    for name, some in files.items():
+        if name.partition("/")[0] not in onto.manifest.languages:
+            named[name] = some
+        elif some:
+            number = max(generation_of(file.path) for file in some)
+            named[f"{name}-added-{number:03d}"] = some
+    return page_shards(named)
+
+
 def _shards(prefix: str, files: Sequence[PageFile]) -> list[PageShard]:
     groups = packed(files, SHARD_BYTES) or [[]]  # a split without pages has one empty shard
     return [
@@ -233,6 +279,14 @@ def write(step: WriteShard, shards: int, options: PipelineOptions) -> None:
     """
     with job.running(options) as pipeline:
         _ = pipeline | WorkNumbers(shards) | "WriteTokenBlocks" >> DoWork(step)
+
+
+def carry(request: TokenRequest, onto: Onto, workspace: Workspace, layout: TokenLayout) -> None:
+    """Runs the job that copies the blocks that stay, and lists their pages that left."""
+    ids = request.vocabulary.vocabulary_size
+    step = CarryShard(workspace, onto.directory, onto.corpus, layout.dtype, ids, layout.byte_ids)
+    with job.running(request.options) as pipeline:
+        _ = pipeline | WorkNumbers(len(request.carried)) | "CarryTokenBlocks" >> DoWork(step)
 
 
 def collect(shards: Sequence[Shard]) -> dict[str, Any]:

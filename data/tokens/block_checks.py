@@ -40,7 +40,7 @@ def verify_contents(blocks: TokenBlocks) -> None:
         DataError: if a file is missing, truncated or altered; the message names it.
     """
     for shard in all_shards(blocks):
-        for file in (shard.records, shard.page_table):
+        for file in filter(None, (shard.records, shard.page_table, shard.skip_list)):
             with verified(blocks.files, file):
                 pass
 

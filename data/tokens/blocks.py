@@ -13,6 +13,7 @@ which Grain requires. The reasons are in docs/decisions/token-blocks.md.
 """
 
 import itertools
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,7 +31,8 @@ from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
 from data.tokens.block_files import BlockFiles, LocalFiles, Readers
 from data.tokens.manifest import COUNTS, MOST_IDS, Shard, Split, TokenManifest
-from data.tokens.page_tables import PAGE_SCHEMA, read_page_table
+from data.tokens.page_tables import PAGE_SCHEMA
+from data.tokens.skipped_pages import pages_left, runs_of
 from data.tokens.tokenizer import UNKNOWN
 
 RECORD_TOKENS = 4096
@@ -118,8 +120,8 @@ def _write_records(path: Path, stream: np.ndarray) -> None:
 def manifest_entry(shards: Iterable[Shard]) -> dict[str, Any]:
     """Returns the manifest entry of one language and split: totals, then shards in order."""
     ordered = sorted(shards, key=lambda shard: shard.name)
-    totals = {count: sum(getattr(shard, count) for shard in ordered) for count in COUNTS}
-    return {**totals, "shards": [msgspec.structs.asdict(shard) for shard in ordered]}
+    totals = {count: sum(shard.left(count) for shard in ordered) for count in COUNTS}
+    return {**totals, "shards": [msgspec.to_builtins(shard) for shard in ordered]}
 
 
 class RecordSlice(NamedTuple):
@@ -134,19 +136,43 @@ class RecordSlice(NamedTuple):
 class TokenStream:
     """All tokens of one language and split, as a ring with random access over its shards.
 
+    Tokens of skipped pages are in no window. A token's place in the ring is the number of tokens
+    before it that are read; or, with `placed_by`, that were read when fewer pages were skipped, so
+    that a run that goes on finds its windows where they were. A window that began in a page that is
+    skipped now begins after it.
+
     Args:
         readers: open readers of the blocks.
         shards: the shards, in order.
         dtype: type of the ids on disk.
         ids: number of ids of the vocabulary; each block is compared with it when it is read.
+        placed_by: the same shards as they were, of which perhaps fewer pages were skipped.
     """
 
-    def __init__(self, readers: Readers, shards: Sequence[Shard], dtype: np.dtype, ids: int):
+    def __init__(
+        self,
+        readers: Readers,
+        shards: Sequence[Shard],
+        dtype: np.dtype,
+        ids: int,
+        placed_by: Sequence[Shard] | None = None,
+    ):
         self.dtype = dtype
         self.ids = ids
         self._readers = readers
         self._shards = [shard for shard in shards if shard.tokens]
-        self._starts = np.cumsum([0, *(shard.tokens for shard in self._shards)]).tolist()
+        former = [shard for shard in placed_by or () if shard.tokens] or self._shards
+        self._total = sum(shard.left("tokens") for shard in former)
+        self._owners, self._starts, self._ends, self._shifts = (
+            array("q", column.astype("=i8").tobytes())
+            for column in runs_of(readers.files, self._shards, former)
+        )
+        if self._total and not len(self._starts):
+            raise DataError(
+                f"All {sum(shard.pages for shard in self._shards):,} pages of "
+                f"{self._shards[0].name} and what follows it are skipped by now; begin anew with "
+                "tokens that tokenize wrote without --onto."
+            )
         for shard in self._shards:
             if readers.files.size(shard.records.name) is None:
                 raise DataError(
@@ -155,7 +181,7 @@ class TokenStream:
                 )
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return self._total
 
     def read(self, start: int, length: int) -> Int[np.ndarray, " length"]:
         """Returns `length` ids from `start`; the first token follows the last."""
@@ -175,11 +201,14 @@ class TokenStream:
 
     def _slices(self, start: int, length: int) -> Iterator[RecordSlice]:
         while length > 0:
-            start %= len(self)
-            shard = bisect_right(self._starts, start) - 1
-            record, offset = divmod(start - self._starts[shard], RECORD_TOKENS)
-            count = min(length, RECORD_TOKENS - offset, self._starts[shard + 1] - start)
-            yield RecordSlice(shard, record, offset, offset + count)
+            start %= self._total
+            run = bisect_right(self._starts, start) - 1
+            if run < 0 or start >= self._ends[run]:  # a page that is skipped since
+                start = self._starts[run + 1] if run + 1 < len(self._starts) else self._total
+                continue
+            record, offset = divmod(start + self._shifts[run], RECORD_TOKENS)
+            count = min(length, RECORD_TOKENS - offset, self._ends[run] - start)
+            yield RecordSlice(self._owners[run], record, offset, offset + count)
             start, length = start + count, length - count
 
     def _records(self, numbers: set[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
@@ -252,15 +281,17 @@ class TokenBlocks:
         """Returns the tokens of one language and split."""
         return self.stream_of(self.shards(language, split))
 
-    def stream_of(self, shards: Sequence[Shard]) -> TokenStream:
-        """Returns the tokens of some shards of one language."""
+    def stream_of(
+        self, shards: Sequence[Shard], placed_by: Sequence[Shard] | None = None
+    ) -> TokenStream:
+        """Returns the tokens of some shards of one language; for `placed_by` see `TokenStream`."""
         ids = self.manifest.vocabulary.vocabulary_size
-        return TokenStream(self.readers, shards, self.dtype, ids)
+        return TokenStream(self.readers, shards, self.dtype, ids, placed_by)
 
     def pages(self, language: str, split: Split) -> list[TokenizedPage]:
         """Returns the pages of a split with their tokens, in order; small splits only."""
         shards = self.shards(language, split)
-        table = pa.concat_tables(read_page_table(self.files, shard) for shard in shards)
+        table = pa.concat_tables(pages_left(self.files, shard) for shard in shards)
         tokens = self.stream(language, split).read(0, self.counts(split, "tokens")[language])
         ends = np.cumsum(table["tokens"].to_numpy())
         return [

@@ -44,7 +44,28 @@ class VocabularyFacts(Struct, frozen=True, kw_only=True):
             )
 
 
-class Shard(Struct, frozen=True, kw_only=True):
+class Skipped(Struct, frozen=True, kw_only=True):
+    """Pages of a shard that its corpus has no longer: how much they are, and their list.
+
+    Attributes:
+        pages, tokens, text_bytes, characters: counts.
+        unknown_tokens: number of tokens without text.
+        byte_tokens: number of tokens of the byte fallback.
+        times: number of times that pages were added to the list.
+        sha256: checksum of the list.
+    """
+
+    pages: Count
+    tokens: Count
+    text_bytes: Count
+    characters: Count
+    unknown_tokens: Count
+    byte_tokens: Count
+    times: Count
+    sha256: Digest
+
+
+class Shard(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One shard of token blocks.
 
     Attributes:
@@ -56,6 +77,8 @@ class Shard(Struct, frozen=True, kw_only=True):
         file_bytes: size of the ArrayRecord file.
         sha256: checksum of the ArrayRecord file.
         pages_sha256: checksum of the page table.
+        skipped: pages that are not read; None if all are.
+        page_files: files of the corpus that its pages are from, in order.
     """
 
     name: RelativePath
@@ -68,6 +91,16 @@ class Shard(Struct, frozen=True, kw_only=True):
     file_bytes: Count
     sha256: Digest
     pages_sha256: Digest
+    skipped: Skipped | None = None
+    page_files: tuple[RelativePath, ...] = ()
+
+    def __post_init__(self):
+        if self.skipped and any(self.left(count) < 0 for count in COUNTS):
+            raise ValueError(f"Expected at most as much to skip as {self.name} holds")
+
+    def left(self, count: str) -> int:
+        """Returns one of `COUNTS` without skipped pages."""
+        return getattr(self, count) - (getattr(self.skipped, count) if self.skipped else 0)
 
     @property
     def records(self) -> BlockFile:
@@ -79,9 +112,14 @@ class Shard(Struct, frozen=True, kw_only=True):
         """The file of pages."""
         return BlockFile(f"{self.name}.pages.parquet", self.pages_sha256)
 
+    @property
+    def skip_list(self) -> BlockFile | None:
+        """The list of pages that are not read; None if all are."""
+        return self.skipped and BlockFile(f"{self.name}.skipped.parquet", self.skipped.sha256)
+
 
 class SplitTokens(Struct, frozen=True, kw_only=True):
-    """One language and split: totals, and shards in order."""
+    """One language and split: totals of the pages that are read, and shards in order."""
 
     pages: Count
     tokens: Count
@@ -93,7 +131,7 @@ class SplitTokens(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self):
         for count in COUNTS:
-            total, parts = getattr(self, count), sum(getattr(one, count) for one in self.shards)
+            total, parts = getattr(self, count), sum(one.left(count) for one in self.shards)
             if total != parts:
                 raise ValueError(f"Expected {parts} {count}, the sum over its shards, got {total}")
 

@@ -27,6 +27,8 @@ from pipeline.cleaning.spills import sorted_runs, spill
 from pipeline.cleaning.spills.sorted_runs import kept, rejected
 from pipeline.cleaning.tally import Tally
 
+DUPLICATE_LINE = "duplicate_line"  # rule of lines that another page keeps
+
 
 @dataclass(frozen=True)
 class JudgePages:
@@ -117,6 +119,4 @@ def without_duplicate_lines(page: Page, keep: Bool[np.ndarray, " lines"]) -> Pag
     if not text:
         return Rejected(page, "only_duplicate_lines")
     removed = page.text.count("\n") - text.count("\n")
-    return page._replace(
-        text=text, removed_lines=(*page.removed_lines, ("duplicate_line", removed))
-    )
+    return page._replace(text=text, removed_lines=(*page.removed_lines, (DUPLICATE_LINE, removed)))

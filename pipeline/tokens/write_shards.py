@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec.structs import asdict
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from data.stores.atomic import upload
 from data.stores.files import is_remote, join_path, read_bytes
@@ -52,7 +53,7 @@ class ShardRecord:
 
     def as_json(self) -> dict[str, Any]:
         """Returns the shard's entry in the manifest."""
-        return asdict(self.shard)
+        return to_builtins(self.shard)
 
     def counters(self) -> Mapping[str, int]:
         """Returns pages_tokenized, tokens and text_bytes."""
@@ -78,7 +79,8 @@ class WriteShard:
         name, paths = self.workspace.shards(list[PageShard])[number]
         encode = _sentencepiece(join_path(self.workspace.out, MODEL_FILE))
         pages = [page for path in paths for page in _tokenized(path, encode)]
-        return ShardRecord(self._write(name, pages))
+        files = tuple("/".join(path.rsplit("/", 3)[1:]) for path in paths)
+        return ShardRecord(replace(self._write(name, pages), page_files=files))
 
     def _write(self, name: str, pages: list[TokenizedPage]) -> Shard:
         """Writes a shard locally; for a store its two files are then uploaded."""

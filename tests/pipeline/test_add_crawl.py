@@ -1,6 +1,10 @@
 """A crawl that is added to a corpus gives the corpus of cleaning both inputs at once."""
 
+import hashlib
 import json
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,8 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from growing_input import SMALL, meeting_pages, rows_of, write_archives
 
+from data.errors import DataError
 from pipeline import clean
 from pipeline.arguments import Clean
+from pipeline.cleaning.growth import delta
+
+WITH_SHARE = ("mswitch-web", "demo")  # rules that hold out a share of each language
 
 
 def cleaned(out: Path, *patterns: str, **fields: Any) -> dict[str, Any]:
@@ -18,49 +26,153 @@ def cleaned(out: Path, *patterns: str, **fields: Any) -> dict[str, Any]:
     return json.loads((out / "manifest.json").read_text(encoding="utf-8"))
 
 
-def kept_pages(corpus: Path) -> Counter:
-    return Counter((row[2], row[3], row[1]) for row in rows_of(corpus / "pages"))
+def archives(directory: Path, seed: int, parts: int) -> list[str]:
+    """Returns globs of archives with pages that meet each other across all parts."""
+    pages = meeting_pages(seed, 100)
+    half = len(pages) // 2
+    rest = [pages[half + number :: parts - 1] for number in range(parts - 1)]
+    return [
+        write_archives(directory / f"in-{number}", some, 2)
+        for number, some in enumerate([pages[:half], *rest])
+    ]
 
 
 def agree(found: Path, expected: Path) -> None:
     """Asserts that two corpora have the same rows and the same funnel.
 
-    Where a share of each language is held out, all but the split of pages.
+    Where a share of each language is held out, the split of pages may differ, and is counted.
     """
     one, other = (json.loads((d / "manifest.json").read_text()) for d in (found, expected))
-    share = one["rules"]["name"] in ("mswitch-web", "demo")
+    exact = one["rules"]["name"] not in WITH_SHARE
     for part in ("pages", "rejected", "broken"):
-        assert rows_of(found / part, not share) == rows_of(expected / part, not share), part
-    differences = {}
-    for manifest in (one, other) if share else ():
-        differences = {
-            code: entry.pop("held_out") - differences.get(code, 0)
-            for code, entry in reversed(manifest["languages"].items())
-        }
+        assert rows_of(found / part, exact) == rows_of(expected / part, exact), part
+    if not exact:
+        held_out = [
+            Counter({code: entry.pop("held_out") for code, entry in manifest["languages"].items()})
+            for manifest in (one, other)
+        ]
+        held_out[0].subtract(held_out[1])
+        more = {code: number for code, number in held_out[0].items() if number}
+        assert one["addition"]["held_out_difference"] == more
     for part in ("languages", "not_asked", "input", "rules"):
         assert one[part] == other[part], part
-    counted = one["addition"]["held_out_difference"]
-    assert counted == {code: -number for code, number in differences.items() if number}
+
+
+def digests(corpus: Path) -> Counter:
+    """Returns the digests of a corpus's kept pages."""
+    return Counter(
+        hashlib.md5("\n".join([row["url"], row["timestamp"], row["text"]]).encode()).hexdigest()
+        for path in (corpus / "pages").rglob("*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    )
+
+
+def check_delta(before: Path, after: Path) -> None:
+    """Asserts that the difference leads from one corpus to the other, and is counted."""
+    rows = pq.read_table(after / delta.NAME).to_pylist()
+    pages = digests(before)
+    for row in rows:
+        pages[row["digest"]] += -1 if row["change"] == delta.RETRACTED else 1
+    assert min(pages.values()) >= 0
+    assert +pages == digests(after)
+    counted = json.loads((after / "manifest.json").read_text())["addition"]["changes"]
+    for change in delta.KINDS:
+        number = sum(sum(by_reason.values()) for by_reason in counted[change].values())
+        assert number == sum(row["change"] == change for row in rows)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize(
     ("rules", "seed", "more"),
     [
         ("mc4", 1, {}),
-        ("mc4", 2, {"languages": ("sw", "en")}),
         ("c4-en", 3, {}),
         ("mswitch-web", 4, {}),
         ("mswitch-web", 5, {"languages": ("sw", "en")}),
-        ("demo", 6, {}),
+        ("demo", 6, {"languages": ("sw", "en")}),
         ("none", 7, {}),
     ],
 )
 def test_adding_is_cleaning_both_at_once(tmp_path, rules, seed, more):
-    pages = meeting_pages(seed, 120)
-    cut = len(pages) * 2 // 3
-    a = write_archives(tmp_path / "a", pages[:cut], 3)
-    b = write_archives(tmp_path / "b", pages[cut:], 2)
-    cleaned(tmp_path / "both", a, b, rules=rules, **more)
-    cleaned(tmp_path / "one", a, rules=rules, growable=True, **more)
-    cleaned(tmp_path / "two", b, onto=str(tmp_path / "one"))
+    first, second = archives(tmp_path, seed, 2)
+    cleaned(tmp_path / "both", first, second, rules=rules, **more)
+    cleaned(tmp_path / "one", first, rules=rules, growable=True, **more)
+    before = contents(tmp_path / "one")
+    manifest = cleaned(tmp_path / "two", second, onto=str(tmp_path / "one"))
     agree(tmp_path / "two", tmp_path / "both")
+    check_delta(tmp_path / "one", tmp_path / "two")
+    assert contents(tmp_path / "one") == before
+    if rules != "none":  # the input meets itself
+        assert manifest["addition"]["changes"]["retracted"]
+        assert manifest["addition"]["files"]["rewritten"]
+
+
+@pytest.mark.parametrize("rules", ["mc4", "mswitch-web"])
+def test_adding_twice_is_cleaning_three_at_once(tmp_path, rules):
+    inputs = archives(tmp_path, 8, 3)
+    cleaned(tmp_path / "all", *inputs, rules=rules)
+    cleaned(tmp_path / "0", inputs[0], rules=rules, growable=True)
+    cleaned(tmp_path / "1", inputs[1], onto=str(tmp_path / "0"))
+    cleaned(tmp_path / "2", inputs[2], onto=str(tmp_path / "1"))
+    agree(tmp_path / "2", tmp_path / "all")
+    check_delta(tmp_path / "1", tmp_path / "2")
+
+
+def add_and_die(out: Path, pattern: str, onto: Path, renames: int) -> None:
+    """Adds a crawl until a file is to be renamed for the n-th time."""
+    replace, left = os.replace, iter(range(renames, -1, -1))
+
+    def replace_or_die(source, target):
+        if next(left, 0) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = replace_or_die
+    cleaned(out, pattern, onto=str(onto))
+
+
+@pytest.mark.parametrize("rules", ["mc4", "mswitch-web"])
+def test_a_killed_addition_resumes_and_ends_with_the_same_bytes(tmp_path, rules):
+    first, second = archives(tmp_path, 9, 2)
+    one = tmp_path / "one"
+    cleaned(one, first, rules=rules, growable=True)
+    cleaned(tmp_path / "whole", second, onto=str(one))
+    context, killed = multiprocessing.get_context("fork"), 0
+    for renames in (3, 40, 90, 130, 150):
+        arguments = (tmp_path / "cut", second, one, renames)
+        attempt = context.Process(target=add_and_die, args=arguments)
+        attempt.start()
+        attempt.join()
+        killed += attempt.exitcode == -signal.SIGKILL
+    assert killed >= 3
+    cleaned(tmp_path / "cut", second, onto=str(one))
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_what_contradicts_the_corpus_is_refused_in_one_sentence(tmp_path):
+    first, second = archives(tmp_path, 2, 2)
+    one = tmp_path / "one"
+    cleaned(one, first, rules="demo", growable=True, languages=("sw",))
+    cleaned(tmp_path / "plain", first, rules="demo")
+    add = {"onto": str(one)}
+    refused = [
+        ({"onto": str(tmp_path / "plain")}, "--growable, once"),
+        (add | {"rules": "mc4"}, "--rules mc4 was given, and"),
+        (add | {"languages": ("sw", "yo")}, "was cleaned with"),
+        (add | {"validation_minimum": 3}, "was cleaned without it"),
+        ({}, "neither --rules nor --onto"),
+    ]
+    for fields, says in refused:
+        with pytest.raises(DataError, match=says):
+            cleaned(tmp_path / "two", second, **fields)
+    with pytest.raises(DataError, match=r"2 of 4 files of the input, such as .*, are in"):
+        cleaned(tmp_path / "two", first, second, **add)
+    assert not (tmp_path / "two").exists()
+    cleaned(tmp_path / "two", second, rules="demo", languages=("sw",), **add)

@@ -22,7 +22,7 @@ from pipeline.cleaning import identification_time
 from pipeline.cleaning.growth import delta, kept
 from pipeline.cleaning.growth.kept import ANSWERED, Kept, columns_of
 from pipeline.cleaning.growth.verdicts import Decided, Verdicts, before, changed_rows, lines_lost
-from pipeline.cleaning.judge import JudgePages, without_duplicate_lines
+from pipeline.cleaning.judge import DUPLICATE_LINE, JudgePages, without_duplicate_lines
 from pipeline.cleaning.judgement import ApplyThresholds, Judgement, judged
 from pipeline.cleaning.near_duplicates.choice import NEAR_DUPLICATE
 from pipeline.cleaning.near_duplicates.languages import CERTAINTY
@@ -133,8 +133,13 @@ class JudgeChanged:
         """Adds the former counts of the shard, without those of the outcomes that are lost."""
         tally.counts.update(self.found.tally(number).counts)
         tally.counts.subtract(lost.counts)
-        for key in [k for k, n in tally.counts.items() if not n or k[0] == CERTAINTY]:
-            del tally.counts[key]  # certainty is counted by the step before thresholds
+        # Every kept page counts its duplicate lines, none included.
+        codes = {code for (kind, code, _), n in tally.counts.items() if kind == "kept" and n}
+        zeros = {("removed_lines", code, DUPLICATE_LINE) for code in codes}
+        for key in [*tally.counts]:
+            # Certainty is counted by the step before thresholds.
+            if key[0] == CERTAINTY or not (tally.counts[key] or key in zeros):
+                del tally.counts[key]
 
     def _outcomes(self, number: int) -> Iterator[list[Outcomes]]:
         """Yields both outcomes of the changed pages, chunk by chunk."""

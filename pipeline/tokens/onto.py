@@ -1,0 +1,235 @@
+"""Token blocks of a corpus that was added to: old blocks as they are, new ones for what is new.
+
+Files of such a corpus only lose rows, and what is new lies in new files (`mswitch clean --onto`).
+So a block stays what it was, with a list beside it of the pages that its files have no longer.
+"""
+
+import functools
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Bool
+from msgspec import to_builtins
+from msgspec.structs import replace
+
+from data.stores.copies import copy_file
+from data.stores.digests import digest_of_contents
+from data.stores.files import absolute, exists, is_remote, join_path, local_copy
+from data.stores.json_files import read_json
+from data.stores.parquet_files import sentences_for
+from data.stores.ranges import open_ranges
+from data.tokens.block_files import BlockFile, LocalFiles, Readers
+from data.tokens.blocks import TokenStream
+from data.tokens.manifest import Shard, Skipped, TokenManifest
+from data.tokens.page_tables import read_page_table
+from data.tokens.skipped_pages import extended, read_skipped, write_skipped
+from data.tokens.tokenizer import UNKNOWN
+from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, read_head, read_manifest
+from pipeline.beam.workspace import SCRATCH, Workspace
+from pipeline.corpus.pages import PageFile
+from pipeline.errors import ArtifactError
+from pipeline.tokens.write_shards import ShardRecord
+
+ADDED = re.compile(r"-added-(\d+)-\d+-of-\d+\.parquet\Z")
+CARRIED = "carried"
+
+
+class Onto(NamedTuple):
+    """Token blocks that others are made of.
+
+    Attributes:
+        directory: their directory, as every process resolves it.
+        manifest: their manifest.
+        generation: number of additions of their corpus.
+        corpus: directory of the new corpus.
+    """
+
+    directory: str
+    manifest: TokenManifest
+    generation: int
+    corpus: str
+
+    def carried(self, languages: Sequence[str]) -> list[Shard]:
+        """Returns the shards of languages that the new corpus has, in order."""
+        return [
+            shard
+            for code in languages
+            for entry in self.manifest.languages.get(code, {}).values()
+            for shard in entry.shards
+        ]
+
+    def added(self, files: Mapping[str, Sequence[PageFile]]) -> dict[str, list[PageFile]]:
+        """Returns the files that the old blocks were not made of, by language and split."""
+        return {
+            name: [file for file in some if generation_of(file.path) > self.generation]
+            for name, some in files.items()
+        }
+
+
+def generation_of(path: str) -> int:
+    """Returns the number of the addition that wrote a file of a corpus."""
+    found = ADDED.search(path)
+    return int(found[1]) if found else 0
+
+
+def onto_of(directory: str, corpora: Sequence[str], vocabulary: str) -> Onto:
+    """Returns the token blocks to add to.
+
+    Args:
+        directory: their directory.
+        corpora: corpora that were named.
+        vocabulary: checksum of the vocabulary's model.
+
+    Raises:
+        ArtifactError: if the corpus was not made of theirs, or they have another vocabulary.
+    """
+    manifest = read_manifest(directory, "tokenize", TokenManifest)
+    if manifest.vocabulary.sha256 != vocabulary:
+        raise ArtifactError(
+            f"{directory} was named by --onto and has another vocabulary than --vocabulary; name "
+            "the one that its tokens were made with."
+        )
+    inputs = read_head(directory).inputs
+    if len(corpora) != 1 or "corpus_1" in inputs:
+        raise ArtifactError(
+            f"--onto {directory} was given with {len(corpora)} corpora, and adds the pages of one "
+            "corpus to tokens of one; tokenize without --onto."
+        )
+    (corpus,) = corpora
+    body = read_json(join_path(corpus, MANIFEST), dict[str, Any])
+    lineage = [*body.get("addition", {}).get("lineage", []), digest_of_manifest(corpus)]
+    if inputs.get("corpus_0") not in lineage:
+        raise ArtifactError(
+            f"{directory} was named by --onto, and its tokens are not of a corpus that {corpus} "
+            "was made of by clean --onto; tokenize without --onto."
+        )
+    shards = [s for entry in manifest.languages.values() for e in entry.values() for s in e.shards]
+    if any(shard.pages and not shard.page_files for shard in shards):
+        raise ArtifactError(
+            f"{directory} does not record which files its pages are from, as an older version "
+            "wrote it; tokenize without --onto."
+        )
+    return Onto(absolute(directory), manifest, lineage.index(inputs["corpus_0"]), absolute(corpus))
+
+
+@dataclass(frozen=True)
+class CarryShard:
+    """Copies an old shard, and lists its pages that the corpus has no longer."""
+
+    workspace: Workspace
+    directory: str
+    corpus: str
+    dtype: str
+    vocabulary_size: int
+    byte_ids: tuple[int, int]
+
+    step = CARRIED
+
+    def __call__(self, number: int) -> ShardRecord:
+        """Carries one shard."""
+        shard = _carried(self.workspace)[number]
+        for file in (shard.records, shard.page_table):
+            target = join_path(self.workspace.out, file.name)
+            copy_file(self._path(file.name), target, self._scratch)
+        with self._local(shard.page_table) as files:
+            table = read_page_table(files, shard)
+        with self._local(shard.skip_list) as files:
+            skipped = read_skipped(files, shard)
+        skip = ~_among(table["url"], self._urls(shard))
+        skip[skipped["page"].to_numpy()] = True
+        rows = skipped if skip.sum() == len(skipped) else extended(skipped, table, skip)
+        return ShardRecord(self._with_list(shard, table, rows) if len(rows) else shard)
+
+    def _path(self, name: str) -> str:
+        return join_path(self.directory, name)
+
+    @property
+    def _scratch(self) -> str:
+        return join_path(self.workspace.directory, SCRATCH)
+
+    def _urls(self, shard: Shard) -> list[pa.ChunkedArray]:
+        """Returns the addresses that the files of a shard still hold."""
+        found = []
+        for name in shard.page_files:
+            path = join_path(self.corpus, name)
+            if exists(path):
+                with sentences_for(path), open_ranges(path) as file:
+                    found.append(pq.read_table(file, columns=["url"])["url"])
+        return found
+
+    def _with_list(self, shard: Shard, table: pa.Table, rows: pa.Table) -> Shard:
+        """Writes the list of skipped pages; returns the shard with it."""
+        unknown, of_bytes = self._kinds_of_tokens(shard, rows)
+        name = f"{shard.name}.skipped.parquet"
+        with self.workspace.publish(join_path(self.workspace.out, name)) as unfinished:
+            write_skipped(unfinished, rows)
+            digest = digest_of_contents(unfinished)
+        sums = {
+            count: int(table[count].to_numpy()[rows["page"].to_numpy()].sum())
+            for count in ("tokens", "text_bytes", "characters")
+        }
+        skipped = Skipped(
+            pages=len(rows),
+            unknown_tokens=unknown,
+            byte_tokens=of_bytes,
+            times=max(rows["time"].to_pylist()),
+            sha256=digest,
+            **sums,
+        )
+        return replace(shard, skipped=skipped)
+
+    def _kinds_of_tokens(self, shard: Shard, rows: pa.Table) -> tuple[int, int]:
+        """Returns the numbers of unknown tokens and of byte tokens on skipped pages."""
+        unknown = of_bytes = 0
+        with self._local(shard.records) as files:
+            readers = Readers(files)
+            whole = [replace(shard, skipped=None)]
+            stream = TokenStream(readers, whole, np.dtype(self.dtype), self.vocabulary_size)
+            columns = (rows[name].to_pylist() for name in ("first", "tokens"))
+            for first, tokens in zip(*columns, strict=True):
+                found = stream.read(first, tokens) if tokens else np.empty(0, np.int32)
+                unknown += int(np.count_nonzero(found == UNKNOWN))
+                begin, end = self.byte_ids
+                of_bytes += int(np.count_nonzero((found >= begin) & (found < end)))
+        return unknown, of_bytes
+
+    @contextmanager
+    def _local(self, file: BlockFile | None) -> Iterator[LocalFiles]:
+        """Yields access to a file of the old blocks on this host."""
+        if file is None or not is_remote(self.directory):
+            yield LocalFiles(Path(self.directory))
+            return
+        with tempfile.TemporaryDirectory() as directory, local_copy(self._path(file.name)) as here:
+            target = Path(directory, file.name)
+            target.parent.mkdir(parents=True)
+            target.symlink_to(here)
+            yield LocalFiles(Path(directory))
+
+
+def _among(urls: pa.ChunkedArray, some: Sequence[pa.ChunkedArray]) -> Bool[np.ndarray, " pages"]:
+    values = pa.chunked_array([chunk for one in some for chunk in one.chunks], pa.string())
+    found = pc.is_in(urls, value_set=values)  # pyright: ignore[reportAttributeAccessIssue]
+    return found.to_numpy(zero_copy_only=False).astype(bool)
+
+
+def leave_carried(workspace: Workspace, shards: Sequence[Shard]) -> None:
+    """Leaves the list of shards to carry for the workers."""
+    workspace.leave("carry", "shards", to_builtins(list(shards)))
+
+
+def _carried(workspace: Workspace) -> list[Shard]:
+    return _read_once(join_path(workspace.directory, "carry", "shards.json"))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_once(path: str) -> list[Shard]:
+    return read_json(path, list[Shard])

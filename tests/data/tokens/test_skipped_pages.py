@@ -1,0 +1,131 @@
+"""Skipped pages: readers see blocks without them as blocks that were written without them."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import to_builtins
+from msgspec.structs import replace
+from small_blocks import VOCABULARY
+
+from data.errors import DataError
+from data.stores.digests import digest_of_contents
+from data.stores.json_files import of_shape
+from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
+from data.tokens.manifest import Shard, Skipped, TokenManifest
+from data.tokens.page_tables import read_page_table
+from data.tokens.skipped_pages import extended, read_skipped, write_skipped
+
+U2 = np.dtype("<u2")
+SIZES = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=1, max_size=3)
+
+
+def page(number: int, tokens: int) -> TokenizedPage:
+    ids = 3 + (np.arange(tokens) + 10 * number) % 1000
+    return TokenizedPage(f"https://{number}.example/", ids, 3 * tokens, 2 * tokens)
+
+
+def blocks_of(directory: Path, shards: list[Shard]) -> TokenBlocks:
+    entry = {"train": manifest_entry(shards)}
+    manifest = {"token_dtype": U2.str, "vocabulary": VOCABULARY, "languages": {"sw": entry}}
+    return TokenBlocks(directory, of_shape(manifest, TokenManifest, "here"))
+
+
+def shards_of(directory: Path, pages: list[list[TokenizedPage]]) -> list[Shard]:
+    return [write_shard(directory, f"sw/train-{n}", some, U2) for n, some in enumerate(pages)]
+
+
+def without(blocks: TokenBlocks, shard: Shard, skip: list[bool]) -> Shard:
+    """Adds to the list of a shard's skipped pages; returns the shard with it."""
+    before = read_skipped(blocks.files, shard)
+    if sum(skip) == len(before):
+        return shard
+    rows = extended(before, read_page_table(blocks.files, shard), np.array(skip))
+    path = blocks.directory / f"{shard.name}.skipped.parquet"
+    write_skipped(path, rows)
+    times = max(rows["time"].to_pylist())
+    tokens = sum(rows["tokens"].to_pylist())
+    sizes = {"tokens": tokens, "text_bytes": 3 * tokens, "characters": 2 * tokens}
+    digest = digest_of_contents(path)
+    sizes |= {"unknown_tokens": 0, "byte_tokens": 0, "times": times}
+    return replace(shard, skipped=Skipped(pages=len(rows), sha256=digest, **sizes))
+
+
+@settings(max_examples=60)
+@given(sizes=SIZES, data=st.data())
+def test_blocks_with_skipped_pages_are_blocks_without_them(tmp_path_factory, sizes, data):
+    numbers = iter(range(100))
+    pages = [[page(next(numbers), size) for size in some] for some in sizes]
+    skip = [[data.draw(st.booleans()) for _ in some] for some in pages]
+    left = [
+        [one for one, gone in zip(*both, strict=True) if not gone]
+        for both in zip(pages, skip, strict=True)
+    ]
+    here, there = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there")
+    shards = shards_of(here, pages)
+    plain = blocks_of(here, shards)
+    some = [without(plain, *both) for both in zip(shards, skip, strict=True)]
+    found, expected = blocks_of(here, some), blocks_of(there, shards_of(there, left))
+    for count in ("pages", "tokens", "text_bytes", "characters"):
+        assert found.counts("train", count) == expected.counts("train", count)
+    if not expected.counts("train", "tokens"):
+        return
+    assert [one.url for one in found.pages("sw", "train")] == [p.url for s in left for p in s]
+    ring, other = found.stream("sw", "train"), expected.stream("sw", "train")
+    assert len(ring) == len(other)
+    starts, length = list(range(len(other))), data.draw(st.integers(1, 20))
+    assert np.array_equal(ring.read_windows(starts, length), other.read_windows(starts, length))
+
+
+@settings(max_examples=60)
+@given(sizes=SIZES, data=st.data())
+def test_windows_stay_where_they_were_when_more_pages_are_skipped(tmp_path_factory, sizes, data):
+    """A window shows what is left from its place on; all windows together show all that is left."""
+    numbers = iter(range(100))
+    here = tmp_path_factory.mktemp("here")
+    pages = [[page(next(numbers), size) for size in some] for some in sizes]
+    first = [[data.draw(st.booleans()) for _ in some] for some in pages]
+    later = [[one or data.draw(st.booleans()) for one in some] for some in first]
+    plain = blocks_of(here, shards_of(here, pages))
+    shards = plain.shards("sw", "train")
+    was = [without(plain, *both) for both in zip(shards, first, strict=True)]
+    before = blocks_of(here, was)
+    total = before.counts("train", "tokens").get("sw", 0)
+    former = before.stream("sw", "train").read(0, total) if total else []
+    now = [without(plain, *both) for both in zip(was, later, strict=True)]
+    left = [
+        (token, gone)
+        for some, skips, gones in zip(pages, first, later, strict=True)
+        for one, skip, gone in zip(some, skips, gones, strict=True)
+        if not skip
+        for token in one.tokens.tolist()
+    ]
+    assert [token for token, _ in left] == list(former)
+    if not any(not gone for _, gone in left):
+        return
+    ring = plain.stream_of(now, placed_by=was)
+    assert len(ring) == len(former)
+    raw = data.draw(st.integers(1, 12))
+    twice = [*enumerate(left)] * (2 + raw)
+    for start in range(len(left)):
+        expected = [token for _, (token, gone) in twice[start:] if not gone][:raw]
+        assert ring.read(start, raw).tolist() == expected
+    shown = Counter(t for start in range(0, len(left), raw) for t in ring.read(start, raw).tolist())
+    assert not Counter({token: 1 for token, gone in left if not gone}) - shown
+
+
+def test_a_damaged_list_is_named(tmp_path):
+    plain = blocks_of(tmp_path, shards_of(tmp_path, [[page(0, 5), page(1, 5)]]))
+    (shard,) = plain.shards("sw", "train")
+    some = without(plain, shard, [True, False])
+    assert some.skipped is not None
+    wrong = replace(some, skipped=replace(some.skipped, tokens=4))
+    with pytest.raises(DataError, match=r"skipped.parquet has \[1, 5\] pages and tokens"):
+        blocks_of(tmp_path, [wrong]).stream("sw", "train")
+    (tmp_path / "sw/train-0.skipped.parquet").write_bytes(b"other")
+    with pytest.raises(DataError, match="checksum"):
+        blocks_of(tmp_path, [some]).stream("sw", "train")
+    assert "skipped" not in to_builtins(shard)
