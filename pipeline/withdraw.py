@@ -4,6 +4,8 @@ Only files that hold such a page are written again, each by an atomic rename; of
 the addresses are read. Rejected pages are removed too, as their text lies in the corpus. The
 manifest records the reason, the hosts, and the numbers of pages, lines and near-duplicates that
 are gone. Nothing comes back that these pages had won from others (one page per line and address).
+What is kept for a later addition (growth/) has their text, and the difference to a former corpus
+(delta/) their addresses, so both are removed first.
 Scores of the corpus belong to its former rows, and `select` refuses them.
 
 The same command again after a kill finishes the withdrawal; another one waits until it is finished.
@@ -18,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data.errors import DataError
 from data.rights.reasons import BLOCKED
 from data.stores.digests import digest_of_contents, digest_of_value
-from data.stores.files import absolute, directories_in, join_path, remove
+from data.stores.files import absolute, directories_in, exists, join_path, remove
 from data.stores.json_files import read_json, write_json
 from pipeline.arguments import Withdraw
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest
@@ -30,6 +32,9 @@ from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import SCRATCH, WORK, Workspace, clear
+from pipeline.cleaning.growth import delta
+from pipeline.cleaning.growth import kept as growth
+from pipeline.cleaning.growth.kept import Kept
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
 from pipeline.corpus.manifests import has_unique_lines, read_corpus
@@ -40,6 +45,10 @@ from pipeline.selection.withdrawn import manifest_without
 from pipeline.terminal import Terminal, print_end
 
 STAGE = "withdraw"
+NO_GROWTH = (
+    "growth/ held the text of the pages and is removed, so no crawl can be added to this corpus; "
+    "corpora that it was made of, or that were made of it, are not changed."
+)
 FOLDER = "withdrawal"  # of the workspace: `work` itself belongs to the corpus's own command
 
 
@@ -108,6 +117,9 @@ def run(arguments: Withdraw) -> None:
     request, console = resolved(arguments), Terminal(stderr=True, highlight=False)
     with output_lock(arguments.corpus, STAGE):
         workspace = begin(request, arguments)
+        grows = exists(Kept(request.corpus).facts_path)
+        for folder in (growth.FOLDER, delta.FOLDER):
+            remove(join_path(request.corpus, folder))
         with console.status(f"withdraw: {len(request.files)} files"):
             remove_sites(request, workspace)
         records = workspace.records(FindSites.step, len(request.files), CountsRecord)
@@ -122,7 +134,7 @@ def run(arguments: Withdraw) -> None:
         remove(workspace.out)
         files = counts.number("files", "")
         made = f"{pages:,} pages removed from {files} of {len(request.files)} files"
-        print_end(STAGE, made, set_aside([request.sites]), "")
+        print_end(STAGE, made, [*set_aside([request.sites]), *([NO_GROWTH] if grows else [])], "")
 
 
 def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:

@@ -283,12 +283,22 @@ def home(tmp_path_factory, raw) -> Path:
 def written(home, mswitch, digests) -> Callable[..., dict[str, str]]:
     """Runs the jobs in a place; returns their outputs: corpora, scores, selected pages, tokens."""
 
+    def grown(rules: str, place: str, options: list[str]) -> None:
+        """Cleans all archives but the last into a corpus, and adds that one."""
+        *there, new = sorted(path.name for path in (home / "raw").glob("*.warc.wet.gz"))
+        one, two = f"{place}/{rules}-one", f"{place}/{rules}-two"
+        inputs = ["--input", *(f"raw/{name}" for name in there), f"--rules={rules}", "--growable"]
+        mswitch("clean", *inputs, f"--out={one}", "--", *options, cwd=home)
+        added = [f"--input=raw/{new}", f"--onto={one}"]
+        mswitch("clean", *added, f"--out={two}", "--", *options, cwd=home)
+
     def run(place: str, options: list[str]) -> dict[str, str]:
         for rules in RULES:
             mswitch(
                 "clean", "--input=raw/*.warc.wet.gz", f"--rules={rules}",
                 f"--out={place}/{rules}", "--", *options, cwd=home,
             )  # fmt: skip
+            grown(rules, place, options)
         if place == "one":
             mswitch(
                 "vocabulary", "--corpus=one/mswitch-web", "--size=3000", "--out=vocabulary",

@@ -31,6 +31,8 @@ def test_there_is_something_to_compare(home, written_by_one):
         "mswitch-web/pages/",
         "mc4/rejected/",
         "mswitch-web/rejected/",
+        "mc4-two/delta/",
+        "mswitch-web-two/growth/",
         "tokens/",
         "scores/pages/",
         "selected/pages/",

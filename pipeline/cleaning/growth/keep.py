@@ -27,7 +27,7 @@ from pipeline.cleaning.read import ReadShard, versions_path
 from pipeline.cleaning.spills import spill
 from pipeline.cleaning.spills.page_spill import ROW
 from pipeline.cleaning.spills.spilled_pages import SIZES
-from pipeline.cleaning.tally import Tally, TallyRecord
+from pipeline.cleaning.tally import Key, Tally, TallyRecord
 
 KEPT_BYTES = "kept_bytes"  # kind of count: size of what is kept beside the corpus, by kind
 OF_JOB = (*delta.KINDS, GONE_ROWS, PAIRS)  # kinds of counts of this addition alone
@@ -126,7 +126,9 @@ class KeepShard:
     def _keep_counts(self, number: int) -> None:
         space = self.workspace
         records = [Tally.of_record(space.record(step, number, TallyRecord)) for step in self.steps]
-        counts = sum((one.counts for one in records), Counter())
+        counts: Counter[Key] = Counter()
+        for one in records:
+            counts.update(one.counts)  # a sum of counters would leave out zeros
         for key in [key for key in counts if key[0] in OF_JOB]:
             del counts[key]
         broken = next((one.broken for one in records if one.broken), {})
