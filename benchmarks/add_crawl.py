@@ -46,6 +46,8 @@ class Arguments:
     """Files or globs, as `mswitch clean` takes them."""
     rules: tuple[str, ...] = ("mc4", "mswitch-web")
     """Rule sets to measure."""
+    copies: int = 1
+    """Copies of the input that are dealt, the addition included: a larger crawl."""
     times: tuple[int, ...] = (1,)
     """Sizes of the corpus, in copies of ten parts of the input."""
     seed: int = 0
@@ -57,10 +59,13 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     results = []
     with tempfile.TemporaryDirectory() as name:
-        parts = write_parts(Path(name), read(arguments.input), max(arguments.times), arguments.seed)
+        pages = read(arguments.input)
+        pages = [copied(page, f"c{copy}") for copy in range(arguments.copies) for page in pages]
+        parts = write_parts(Path(name), pages, max(arguments.times), arguments.seed)
         for rules in arguments.rules:
             for times in arguments.times:
-                results.append(compare(Path(name, f"{rules}-{times}"), parts, rules, times))
+                found = compare(Path(name, f"{rules}-{times}"), parts, rules, times)
+                results.append({"copies": arguments.copies} | found)
                 print(json.dumps(results[-1]), flush=True)
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -84,16 +89,17 @@ def write_parts(directory: Path, pages: list[Page], times: int, seed: int) -> di
     for copy in range(times):
         parts[str(copy)] = [
             part(
-                directory / f"base-{copy}-{number}", [copied(p, copy) for p in pages[number::PARTS]]
+                directory / f"base-{copy}-{number}",
+                [copied(p, f"t{copy}") for p in pages[number::PARTS]],
             )
             for number in range(PARTS - 1)
         ]
     return parts
 
 
-def copied(page: Page, copy: int) -> Page:
-    """Returns a page whose address and lines are no other copy's; copy 0 is the page itself."""
-    if not copy:
+def copied(page: Page, copy: str) -> Page:
+    """Returns a page whose address and lines are no other copy's; the first is the page itself."""
+    if copy[1:] == "0":
         return page
     text = re.sub("$", f" {copy}", page.text, flags=re.MULTILINE)
     return page._replace(url=f"{page.url}?copy={copy}", text=text)

@@ -176,7 +176,8 @@ def _stages(job: CleaningJob) -> list[Stage]:
         crawl_cache=job.crawl_cache,
     )
     addresses, lines = job.waves(ADDRESSES), job.waves(LINES)
-    last = JudgePages(space, _after_lines(job), rules.held_out, judging, lines)
+    keeps = job.growable and judging
+    last = JudgePages(space, _after_lines(job), rules.held_out, judging, lines, keeps)
     if isinstance(rules, Untouched):
         return [first, last]
     newest = SpilledPages(ReadShard.step, FindNewest.step, addresses, DUPLICATE_URL)

@@ -4,6 +4,7 @@ Kept and rejected pages are spilled in sorted runs for the files of the corpus.
 """
 
 import heapq
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from pipeline.cleaning.duplicate_lines import duplicate_lines_of
 from pipeline.cleaning.judgement import Judgement, judged
 from pipeline.cleaning.line_keys import SpillLineKeys
 from pipeline.cleaning.read import ReadShard
-from pipeline.cleaning.spills import sorted_runs, spill
+from pipeline.cleaning.spills import last_outcomes, sorted_runs, spill
+from pipeline.cleaning.spills.page_spill import ROW
 from pipeline.cleaning.spills.sorted_runs import kept, rejected
+from pipeline.cleaning.spills.spilled_pages import Rows
 from pipeline.cleaning.tally import Tally
 
 DUPLICATE_LINE = "duplicate_line"  # rule of lines that another page keeps
@@ -37,6 +40,7 @@ class JudgePages:
     Attributes:
         one_page_per_line: whether earlier steps found the one page that keeps each line.
         waves: waves of that exchange.
+        growable: whether what the last rules decided is spilled, too, for a later addition.
     """
 
     workspace: Workspace
@@ -44,6 +48,7 @@ class JudgePages:
     held_out: OneIn | ShareOfEachLanguage | AsPublished
     one_page_per_line: bool
     waves: Waves
+    growable: bool = False
 
     step = "judge"
 
@@ -54,9 +59,12 @@ class JudgePages:
         with (
             identification_time.counted_in(tally),
             sorted_runs.writer(space, space.spill(self.step, number), tally) as file,
+            last_outcomes.writer(space, number, wanted=self.growable) as decided,
         ):
-            for chunk in self._chunks(number):
+            for chunk, rows in self._chunks(number):
                 outcomes = [self.outcome(one) for one in chunk]
+                judged_here = [isinstance(one, Page) for one in chunk]
+                decided.write(itertools.compress(outcomes, judged_here), rows[judged_here])
                 for one in outcomes:
                     if isinstance(one, Page):
                         tally.count_kept(one)
@@ -75,10 +83,10 @@ class JudgePages:
         }
         return tally
 
-    def _chunks(self, number: int) -> Iterator[list[Page | Rejected]]:
+    def _chunks(self, number: int) -> Iterator[tuple[list[Page | Rejected], Rows]]:
         if not self.one_page_per_line:
             for batch in spill.batches(self.workspace.spill(ReadShard.step, number)):
-                yield list(page_table.pages(batch))
+                yield list(page_table.pages(batch)), batch[ROW].to_numpy()
             return
         duplicates, line = duplicate_lines_of(self.workspace, number, self.waves), 0
         for batch in spill.batches(self.workspace.spill(SpillLineKeys.step, number)):
@@ -89,12 +97,16 @@ class JudgePages:
             first, end = np.searchsorted(duplicates, [line, ends[-1]])
             keep[duplicates[first:end] - line] = False
             by_page = np.split(keep, (ends - line)[1:-1])
-            yield list(map(without_duplicate_lines, pages, by_page))
+            yield list(map(without_duplicate_lines, pages, by_page)), batch[ROW].to_numpy()
             line = ends[-1]
 
     def outcome(self, page: Page | Rejected) -> Page | Dropped:
         """Returns a page after the last rules, with its split."""
         one = judged(page, self.judgements) if isinstance(page, Page) else page
+        return self.with_split(one)
+
+    def with_split(self, one: Page | Dropped) -> Page | Dropped:
+        """Returns an outcome; a kept page has its split."""
         return one._replace(split=self._split(one)) if isinstance(one, Page) else one
 
     def _split(self, page: Page) -> str:

@@ -41,7 +41,7 @@ def home(tmp_path_factory) -> Path:
         clean.run(Clean(input=(pattern,), out=out, growable=True, **asked), SMALL)
     run(
         Vocabulary(
-            corpus=(str(home / "c0"),), size=440, character_coverage=0.9, sample_characters=20_000,
+            corpus=(str(home / "c0"),), size=900, character_coverage=0.98, sample_characters=20_000,
             out=home / "vocabulary",
         )
     )  # fmt: skip

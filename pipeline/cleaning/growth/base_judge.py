@@ -6,6 +6,7 @@ of the shard are corrected by both.
 """
 
 import heapq
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ from pipeline.cleaning.judgement import ApplyThresholds, Judgement, judged
 from pipeline.cleaning.near_duplicates.choice import NEAR_DUPLICATE
 from pipeline.cleaning.near_duplicates.languages import CERTAINTY
 from pipeline.cleaning.read import DUPLICATE_URL
-from pipeline.cleaning.spills import sorted_runs, spill
+from pipeline.cleaning.spills import last_outcomes, sorted_runs, spill
+from pipeline.cleaning.spills.last_outcomes import LastOutcome, OutcomeWriter
 from pipeline.cleaning.spills.page_spill import ROW
 from pipeline.cleaning.spills.sorted_runs import GroupedPage
 from pipeline.cleaning.tally import Tally
@@ -101,10 +103,11 @@ class JudgeChanged:
         with (
             identification_time.counted_in(tally),
             sorted_runs.writer(space, space.spill(self.step, number), tally) as file,
+            last_outcomes.writer(space, number, wanted=True) as decided,
             spill.writer(space, gone_path(space, number), GONE) as gone_file,
             spill.writer(space, delta.spilled(space, number), delta.SCHEMA) as delta_file,
         ):
-            for pairs in self._outcomes(number):
+            for pairs in self._outcomes(number, decided):
                 gone = [one for both in pairs for one in gone_rows(both)]
                 changes = [one for both in pairs for one in delta.changes(*both)]
                 written = [row for both in pairs if (row := new_row(both))]
@@ -141,7 +144,7 @@ class JudgeChanged:
             if key[0] == CERTAINTY or not (tally.counts[key] or key in zeros):
                 del tally.counts[key]
 
-    def _outcomes(self, number: int) -> Iterator[list[Outcomes]]:
+    def _outcomes(self, number: int, decided: OutcomeWriter) -> Iterator[list[Outcomes]]:
         """Yields both outcomes of the changed pages, chunk by chunk."""
         if not self.judge.one_page_per_line:
             return  # no page meets another
@@ -149,21 +152,31 @@ class JudgeChanged:
         answers = columns_of(found.path(kept.ANSWERS, number), ANSWERED) if web else NO_ANSWERS
         was, now = before(found, number, self.thresholds), self.decided.now(number)
         changed = changed_rows(was, now, answers)
-        sides = [_Side.of(one, changed, self) for one in (was, now)]
+        recorded = last_outcomes.read(found.path(kept.OUTCOMES, number), changed)
+        sides = [_Side.of(was, changed, self, recorded), _Side.of(now, changed, self, {})]
+        decided.copy(found.path(kept.OUTCOMES, number), changed)
         newly = np.setdiff1d(now.duplicates, was.duplicates)
         for at, rows in _chunks(found, number, changed):
             read = rows[is_among(rows, newly)] if web else rows
             texts = _pages_at(found.path(kept.PAGES, number), at, read)
             known = _pages_at(found.path(kept.DESCRIBED, number), at, rows if web else rows[:0])
-            yield [
+            pairs = [
                 Outcomes(*(side.outcome(row, texts.get(row), known.get(row)) for side in sides))
                 for row in rows.tolist()
             ]
+            last = [row in sides[1].last for row in rows.tolist()]
+            decided.write(itertools.compress((both.now for both in pairs), last), rows[last])
+            yield pairs
 
 
 @dataclass(frozen=True)
 class _Side:
-    """The verdicts on the changed pages, of one of both sides."""
+    """The verdicts on the changed pages, of one of both sides.
+
+    Attributes:
+        recorded: what the last rules had decided, which is not asked again.
+        last: rows of pages that reached the last rules.
+    """
 
     duplicates: frozenset[int]
     leaves: frozenset[int]
@@ -171,9 +184,17 @@ class _Side:
     lost: Mapping[int, tuple[int, Sequence[int]]]
     after_first: tuple[Judgement, ...]
     judging: JudgeChanged
+    recorded: Mapping[int, LastOutcome]
+    last: set[int]
 
     @classmethod
-    def of(cls, verdicts: Verdicts, changed: np.ndarray, judging: JudgeChanged) -> "_Side":
+    def of(
+        cls,
+        verdicts: Verdicts,
+        changed: np.ndarray,
+        judging: JudgeChanged,
+        recorded: Mapping[int, LastOutcome],
+    ) -> "_Side":
         rows = frozenset(changed.tolist())
         sizes = zip(*(verdicts.sizes[name].tolist() for name in (ROW, "size")), strict=True)
         web, asked = judging.stages.has_near_duplicates, judging.stages.asked
@@ -184,6 +205,8 @@ class _Side:
             lines_lost(verdicts, changed),
             (ApplyThresholds(verdicts.thresholds), *asked) if web else (),
             judging,
+            recorded,
+            set(),
         )
 
     def outcome(self, row: int, read: Page | None, described: Page | None) -> Page | Dropped:
@@ -211,7 +234,13 @@ class _Side:
         lines, lost = self.lost[row]
         keep = np.ones(lines, dtype=bool)
         keep[list(lost)] = False
-        return self.judging.judge.outcome(without_duplicate_lines(page, keep))
+        left = without_duplicate_lines(page, keep)
+        if not isinstance(left, Page):
+            return left
+        self.last.add(row)
+        if row in self.recorded:
+            return self.judging.judge.with_split(self.recorded[row].again(left))
+        return self.judging.judge.outcome(left)
 
 
 def _chunks(found: Kept, shard: int, changed: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

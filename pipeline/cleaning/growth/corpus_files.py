@@ -5,7 +5,7 @@ token blocks made of the old files stay valid but for the rows that left.
 """
 
 import functools
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -75,9 +75,18 @@ def gone_of(workspace: Workspace, file: PlannedFile) -> dict[tuple[str, str], in
     folder = file.name.rpartition("/")[0]
     found: dict[tuple[str, str], int] = {}
     for shard in range(file.first, file.end):
-        for batch in spill.batches(gone_path(workspace, shard)):
-            rows = zip(*(batch[name].to_pylist() for name in GONE.names), strict=True)
-            found |= {(url, reason): size for of, url, reason, size in rows if of == folder}
+        found |= _gone_rows(gone_path(workspace, shard)).get(folder, {})
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _gone_rows(path: str) -> dict[str, dict[tuple[str, str], int]]:
+    """Returns the rows that leave each folder; files of one shard follow each other."""
+    found: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
+    for batch in spill.batches(path):
+        columns = (batch[name].to_pylist() for name in GONE.names)
+        for folder, url, reason, size in zip(*columns, strict=True):
+            found[folder][url, reason] = size
     return found
 
 

@@ -24,7 +24,7 @@ from pipeline.cleaning.near_duplicates import keys as minhash_keys
 from pipeline.cleaning.near_duplicates.groups import PAIRS
 from pipeline.cleaning.near_duplicates.languages import DescribePages
 from pipeline.cleaning.read import ReadShard, versions_path
-from pipeline.cleaning.spills import spill
+from pipeline.cleaning.spills import last_outcomes, spill
 from pipeline.cleaning.spills.page_spill import ROW
 from pipeline.cleaning.spills.spilled_pages import SIZES
 from pipeline.cleaning.tally import Key, Tally, TallyRecord
@@ -83,6 +83,7 @@ class KeepShard:
         yield kept.VERSIONS, versions_path(space, number)
         yield kept.LINES, keys_path(space, number)
         yield kept.REPEATS, repeats_path(space, number)
+        yield kept.OUTCOMES, last_outcomes.path_of(space, number)
         if web:
             yield kept.MINHASH, minhash_keys.keys_path(space, number)
         if self.found is not None and number < self.base_shards:
@@ -139,7 +140,7 @@ class KeepShard:
 
 KINDS = (
     kept.PAGES, kept.VERSIONS, kept.BROKEN, kept.DESCRIBED, kept.ANSWERS, kept.MINHASH, kept.LINES,
-    kept.REPEATS, kept.CLAIMS, kept.DUPLICATES, kept.LEAVES, kept.SIZES, kept.LOST,
+    kept.REPEATS, kept.OUTCOMES, kept.CLAIMS, kept.DUPLICATES, kept.LEAVES, kept.SIZES, kept.LOST,
 )  # fmt: skip
 
 

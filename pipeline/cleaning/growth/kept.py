@@ -32,6 +32,7 @@ CLAIMS = "claims"  # pages whose lines these are
 DUPLICATES = "duplicates"  # rows of pages with a newer version
 LEAVES = "leaves"  # rows of near-duplicates
 SIZES = "sizes"  # of what other candidates stand for
+OUTCOMES = "outcomes"  # of the last rules
 LOST = "lost"  # lines that another page keeps
 TALLY = "tally"
 
