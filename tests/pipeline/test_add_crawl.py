@@ -111,7 +111,7 @@ def test_adding_is_cleaning_both_at_once(tmp_path, rules, seed, more):
     agree(tmp_path / "two", tmp_path / "both")
     check_delta(tmp_path / "one", tmp_path / "two")
     assert contents(tmp_path / "one") == before
-    if seed in (1, 4, 6):  # the parts meet in every way
+    if seed in (1, 4):  # the parts meet in every way
         changes = manifest["addition"]["changes"]
         assert all(changes.values())
         assert manifest["addition"]["files"].keys() >= {"same", "rewritten"}
