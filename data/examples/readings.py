@@ -69,7 +69,7 @@ def joined(old: Reading | None, piece: Piece, regions: int) -> Reading:
     """Returns the reading of a language with one more piece, unread in the present epoch."""
     if old is None:
         return Reading((piece,), np.zeros((1, regions), np.int64))
-    if not sum(shard.tokens for shard in piece.shards):
+    if not sum(shard.left("tokens") for shard in piece.shards):
         return old
     epoch = Laps(old.counts, old.read, regions).epochs
     added = epoch * piece.order.counts[piece.row, :regions]

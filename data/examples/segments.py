@@ -24,6 +24,7 @@ from data.examples.seeds import hash_seed
 from data.examples.window_order import WindowOrder, most_parts, parts_of
 from data.tokens.block_files import BlockFile
 from data.tokens.blocks import TokenBlocks, TokenStream
+from data.tokens.manifest import Shard
 
 SEGMENT = 5  # purpose of random numbers
 
@@ -126,11 +127,19 @@ class Segment:
 
     @cached_property
     def streams(self) -> list[list[TokenStream]]:
-        """Token streams by language and piece."""
+        """Token streams by language and piece: the shards as they are, placed as they were read."""
         return [
-            [self.blocks.stream_of(piece.shards) for piece in one.pieces]
-            for one in self.of_schedule
+            [*self._streams(self.blocks.shards(code, "train"), one)]
+            for code, one in zip(self.schedule.languages, self.of_schedule, strict=True)
         ]
+
+    def _streams(self, shards: Sequence[Shard], reading: Reading) -> Iterator[TokenStream]:
+        """Yields the streams of a language's pieces, of which pages may be skipped by now."""
+        first = 0
+        for piece in reading.pieces:
+            end = first + len(piece.shards)
+            yield self.blocks.stream_of(shards[first:end], placed_by=piece.shards)
+            first = end
 
     @cached_property
     def laps(self) -> list[Laps]:
@@ -204,7 +213,9 @@ def _segment(mixture: Mixture, before: Mapping[str, Reading], raw: int, seed: in
         code: tuple(blocks.shards(code, "train"))[len(old[code].shards) if code in old else 0 :]
         for code in schedule.languages
     }
-    tokens = np.array([sum(shard.tokens for shard in added[one]) for one in schedule.languages])
+    tokens = np.array(
+        [sum(shard.left("tokens") for shard in added[one]) for one in schedule.languages]
+    )
     regions = tuple(
         old[code].read.shape[1] if code in old else parts_of(count, quota)
         for code, count, quota in zip(

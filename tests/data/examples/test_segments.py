@@ -8,13 +8,18 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from grown_blocks import grown
+from msgspec import to_builtins
+from skipped_lists import without
 
 from data.errors import DataError
 from data.examples import loader
 from data.examples.loader import Examples, batches
 from data.examples.schedule import BLOCK, Draws, make_schedule
-from data.examples.segments import Mixture, Segment
+from data.examples.segments import Mixture, Segment, segments_of
 from data.examples.span_corruption import lengths_for_inputs
+from data.stores.json_files import of_shape
+from data.tokens.blocks import TokenBlocks, manifest_entry
+from data.tokens.manifest import TokenManifest
 
 ROWS = 24
 LENGTHS = lengths_for_inputs(64)
@@ -217,3 +222,29 @@ def test_a_later_language_without_tokens_is_named(examples):
     mixture = Mixture(ROWS, make_schedule({"zu": 1.0}, seed=0), examples.blocks)
     with pytest.raises(DataError, match="The mixture contains zu"):
         dataclasses.replace(examples, later=(mixture,))
+
+
+def test_pages_that_left_are_in_no_window_after_a_change(tmp_path, make_blocks):
+    """The windows stay where they were; one that began in such a page begins after it."""
+    blocks = make_blocks(tmp_path / "old", {"sw": 9_000})
+    more = grown(blocks, tmp_path / "new", {"sw": 500})
+    entry = more.manifest.languages["sw"]["train"]
+    skip = [[number % 3 == 1 for number in range(shard.pages)] for shard in entry.shards[:2]]
+    old = [without(more, *both) for both in zip(entry.shards, skip, strict=False)]
+    left = {"sw": {"train": manifest_entry([*old, entry.shards[2]])}}
+    shown = of_shape(to_builtins(more.manifest) | {"languages": left}, TokenManifest, "here")
+    schedule = make_schedule({"sw": 1.0}, seed=5)
+    segments = [
+        segments_of([Mixture(0, schedule, blocks), Mixture(ROWS, schedule, one)], 64, seed=5)[1]
+        for one in (more, TokenBlocks(more.directory, shown))
+    ]
+    rows = ROWS + np.arange(100)
+    windows = [segment.windows(rows) for segment in segments]
+    assert all(map(np.array_equal, *windows))
+    before, after = (segment.streams[0][0] for segment in segments)
+    assert len(before) == len(after) == 9_000
+    gone = np.repeat([one for some in skip for one in some], 300)
+    for start in windows[0].starts[windows[0].pieces == 0].tolist():
+        ring = np.arange(start, start + 9_000) % 9_000
+        expected = before.read(start, 9_000)[~gone[ring]][:64]
+        assert after.read(start, 64).tolist() == expected.tolist()

@@ -9,15 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import to_builtins
 from msgspec.structs import replace
+from skipped_lists import without
 from small_blocks import VOCABULARY
 
 from data.errors import DataError
-from data.stores.digests import digest_of_contents
 from data.stores.json_files import of_shape
 from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
-from data.tokens.manifest import Shard, Skipped, TokenManifest
-from data.tokens.page_tables import read_page_table
-from data.tokens.skipped_pages import extended, read_skipped, write_skipped
+from data.tokens.manifest import Shard, TokenManifest
 
 U2 = np.dtype("<u2")
 SIZES = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=1, max_size=3)
@@ -36,22 +34,6 @@ def blocks_of(directory: Path, shards: list[Shard]) -> TokenBlocks:
 
 def shards_of(directory: Path, pages: list[list[TokenizedPage]]) -> list[Shard]:
     return [write_shard(directory, f"sw/train-{n}", some, U2) for n, some in enumerate(pages)]
-
-
-def without(blocks: TokenBlocks, shard: Shard, skip: list[bool]) -> Shard:
-    """Adds to the list of a shard's skipped pages; returns the shard with it."""
-    before = read_skipped(blocks.files, shard)
-    if sum(skip) == len(before):
-        return shard
-    rows = extended(before, read_page_table(blocks.files, shard), np.array(skip))
-    path = blocks.directory / f"{shard.name}.skipped.parquet"
-    write_skipped(path, rows)
-    times = max(rows["time"].to_pylist())
-    tokens = sum(rows["tokens"].to_pylist())
-    sizes = {"tokens": tokens, "text_bytes": 3 * tokens, "characters": 2 * tokens}
-    digest = digest_of_contents(path)
-    sizes |= {"unknown_tokens": 0, "byte_tokens": 0, "times": times}
-    return replace(shard, skipped=Skipped(pages=len(rows), sha256=digest, **sizes))
 
 
 @settings(max_examples=60)
