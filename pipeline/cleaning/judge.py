@@ -59,7 +59,7 @@ class JudgePages:
         with (
             identification_time.counted_in(tally),
             sorted_runs.writer(space, space.spill(self.step, number), tally) as file,
-            last_outcomes.writer(space, number, wanted=self.growable) as decided,
+            last_outcomes.writer(space, number, spills=self.growable) as decided,
         ):
             for chunk, rows in self._chunks(number):
                 outcomes = [self.outcome(one) for one in chunk]

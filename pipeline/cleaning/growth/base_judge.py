@@ -103,7 +103,7 @@ class JudgeChanged:
         with (
             identification_time.counted_in(tally),
             sorted_runs.writer(space, space.spill(self.step, number), tally) as file,
-            last_outcomes.writer(space, number, wanted=True) as decided,
+            last_outcomes.writer(space, number, spills=True) as decided,
             spill.writer(space, gone_path(space, number), GONE) as gone_file,
             spill.writer(space, delta.spilled(space, number), delta.SCHEMA) as delta_file,
         ):

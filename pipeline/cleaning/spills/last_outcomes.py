@@ -89,9 +89,9 @@ class OutcomeWriter:
 
 
 @contextlib.contextmanager
-def writer(workspace: Workspace, shard: int, *, wanted: bool) -> Iterator[OutcomeWriter]:
-    """Yields a writer of a shard's outcomes; it writes nothing unless that is wanted."""
-    if not wanted:
+def writer(workspace: Workspace, shard: int, *, spills: bool) -> Iterator[OutcomeWriter]:
+    """Yields a writer of a shard's outcomes; it writes nothing unless it spills."""
+    if not spills:
         yield OutcomeWriter(None)
         return
     with spill.writer(workspace, path_of(workspace, shard), SCHEMA) as file:
