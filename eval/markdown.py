@@ -16,7 +16,7 @@ def to_markdown(report: ReportContents) -> str:
     """Returns `report.md`."""
     title = f"{report.candidate.name} against {report.baseline.name}, language by language"
     parts = [heading(title), paragraph(sentences(report)), paragraph(report.null_sentence)]
-    parts += [bullets(cautions(report))]
+    parts += [paragraph(report.bill_sentence), bullets(cautions(report))]
     parts += [_summary(report), *_nulls(report), _how_to_read(report), _sides(report)]
     parts += [*_differences(report), *_held_out(report)]
     parts += [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from data.dedup.shared_lines import SharedLines
-from eval import null_comparison, side
+from eval import null_comparison, side, upcycling
 from eval.distillation import Student
 from eval.expert_sharing import ExpertSharing
 from eval.funnel import Funnel
@@ -22,6 +22,7 @@ from eval.run_facts import Difference, RunFacts
 from eval.side import Side
 from eval.tasks.compared import TaskComparison
 from eval.tasks.sentences import SentenceComparison
+from eval.upcycling import Bill
 
 
 class Written(NamedTuple):
@@ -67,6 +68,7 @@ class ReportContents:
         further: models beside the two sides.
         tasks: scores of fine-tuned runs.
         sentences: nats per sentence of parallel texts.
+        bill: cost of an upcycled candidate.
     """
 
     baseline: Side
@@ -85,6 +87,7 @@ class ReportContents:
     further: tuple[Further, ...] = ()
     tasks: tuple[TaskComparison, ...] = ()
     sentences: tuple[SentenceComparison, ...] = ()
+    bill: Bill | None = None
 
     @property
     def models(self) -> tuple[Side, ...]:
@@ -110,6 +113,13 @@ class ReportContents:
     def null_sentence(self) -> str:
         """What the comparison shows between seeds of one side; empty with one run per side."""
         return null_comparison.sentence(self.nulls)
+
+    @property
+    def bill_sentence(self) -> str:
+        """What upcycling gains and costs; empty if the candidate was not upcycled."""
+        names = self.baseline.name, self.candidate.name
+        bill = self.bill
+        return "" if bill is None else upcycling.sentence(bill, self.summary, self.unit, names)
 
     @property
     def intervals_over(self) -> str:

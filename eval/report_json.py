@@ -22,6 +22,8 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "verdict": verdict(report),
         "sentence": sentences(report),
         "null_sentence": report.null_sentence,
+        "bill_sentence": report.bill_sentence,
+        "bill": None if report.bill is None else asdict(report.bill),
         "cautions": cautions(report),
         "unit": report.unit.value,
         "differences": [one._asdict() for one in report.differences],

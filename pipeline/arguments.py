@@ -253,6 +253,16 @@ class Pretrain(StageArguments):
     --branch-at are continued, and the learning rate falls linearly from there to 0 at `steps`."""
     branch_at: int | None = None
     """Step of a checkpoint of --trunk; the trunk's `keep_every` preserves such checkpoints."""
+    upcycle: RunPlace | None = None
+    """Dense run of ours, or imported, to make a Switch of: each expert begins as a copy of its
+    feed-forward. On the same examples, `steps` count those of the dense run."""
+    upcycle_at: int | None = None
+    """Step of a checkpoint of --upcycle; the last one of a finished run if left out."""
+    upcycle_logits: float = 3e-7
+    """Standard deviation of the first router logits. The default keeps the dense function to 1e-5
+    while nothing is dropped; 0.03 changes it by a few percent, and routing settles sooner."""
+    upcycle_noise: float = 0.0
+    """Standard deviation of noise on each expert, relative to its matrix."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, for example steps=100 or model.switch.experts=16."""
     mixture_from: tuple[str, ...] = ()

@@ -10,8 +10,12 @@ first step, at intervals and at the end. SIGTERM saves and exits (`training/pree
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
+
+from msgspec.structs import asdict
 
 from data.tokens.blocks import TokenBlocks
+from model.train_step import Trainer
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Intent
@@ -19,7 +23,8 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override
-from pipeline.runs.directory import checkpoint_read
+from pipeline.runs.directory import checkpoint_read, find_run
+from pipeline.runs.record import UPCYCLED
 from pipeline.tokens.open_blocks import cached_nowhere
 from pipeline.training.branch import Branch
 from pipeline.training.first_weights import check_weights, start_from
@@ -33,6 +38,7 @@ from pipeline.training.run import (
     make_training,
     prepare,
 )
+from pipeline.training.upcycle import Upcycling, requested_upcycling
 
 
 def run(arguments: Pretrain) -> None:
@@ -55,8 +61,10 @@ def intents(arguments: Pretrain) -> list[Intent]:
 
 def requested_intent(arguments: Pretrain) -> Intent:
     """Returns what one run would do."""
-    prepared, _ = resolved(arguments)
+    prepared, origin = resolved(arguments)
     weights = []
+    if isinstance(origin, Upcycling):
+        weights.append(checkpoint_read("dense run", origin.parent, origin.at))
     if arguments.start is not None:
         weights.append(checkpoint_read("first weights", arguments.start, None))
     if arguments.trunk is not None:
@@ -87,8 +95,8 @@ def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
     ] or [arguments]
 
 
-def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | None]:
-    """Returns the run that the arguments name, and where it branches off, if it does.
+def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | Upcycling | None]:
+    """Returns the run that the arguments name, and the run that it goes on from, if it does.
 
     Raises:
         ArtifactError: if the run cannot start.
@@ -99,30 +107,47 @@ def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | None]:
     checks: list[Callable[[Recipe, TokenBlocks], None]] = []
     if start is not None:
         checks.append(partial(check_weights, start))
-    branch = requested_branch(arguments)
-    if branch is not None:
-        recipe = branch.decayed(recipe)
-        checks.append(branch.check)
+    origin = requested_upcycling(arguments) or requested_branch(arguments)
+    if origin is not None:
+        checks.append(origin.check)
+    if isinstance(origin, Branch):
+        recipe = origin.decayed(recipe)
     prepared = prepare(arguments, recipe, checks)
     if start is not None:
         prepared = prepared.with_input("start", digest_of_manifest(start))
-    if branch is not None:
-        prepared = replace(prepared, inputs={**prepared.inputs, **branch.inputs()})
-    return prepared, branch
+    if isinstance(origin, Branch):
+        prepared = replace(prepared, inputs={**prepared.inputs, **origin.inputs()})
+    if isinstance(origin, Upcycling):
+        origin.begins_at(prepared)  # or refuses
+        prepared = prepared.with_input(UPCYCLED, origin.identity())
+    return prepared, origin
 
 
 def run_one(arguments: Pretrain) -> None:
     """Trains one run to its last step; does nothing if it is finished."""
-    prepared, branch = resolved(arguments)
+    prepared, origin = resolved(arguments)
     with locked_by_first_host(prepared):
         if is_finished(prepared):
             return
         training = make_training(prepared)
         if arguments.start is not None:
             start_from(arguments.start, arguments.out, training.trainer)
-        if branch is not None:
-            branch.write_first_state(arguments.out, training.trainer)
-        carry_out(prepared, training, {} if branch is None else {"branch": branch.to_json()})
+        carry_out(prepared, training, begin_as(origin, prepared, training.trainer))
+
+
+def begin_as(
+    origin: Branch | Upcycling | None, prepared: PreparedRun, trainer: Trainer
+) -> dict[str, Any]:
+    """Writes the first checkpoint of a run that goes on from another; returns its record."""
+    if isinstance(origin, Branch):
+        origin.write_first_state(prepared.out, trainer)
+        upcycled = find_run(origin.trunk).upcycled  # a trunk that was upcycled
+        more = {} if upcycled is None else {UPCYCLED: asdict(upcycled)}
+        return {"branch": origin.to_json(), **more}
+    if isinstance(origin, Upcycling):
+        origin.write_first_state(prepared, trainer)
+        return {UPCYCLED: origin.to_json(prepared)}
+    return {}
 
 
 def requested_branch(arguments: Pretrain) -> Branch | None:

@@ -48,7 +48,14 @@ from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.corpus.manifests import corpus_stage
 from pipeline.errors import ArtifactError
-from pipeline.runs import comparable, finetuned_runs, finished, further_models, sides_of_runs
+from pipeline.runs import (
+    comparable,
+    finetuned_runs,
+    finished,
+    further_models,
+    sides_of_runs,
+    upcycled_runs,
+)
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.sentence_files import sentence_comparisons, sentence_files
 from pipeline.runs.sides_of_tasks import task_comparisons
@@ -73,7 +80,7 @@ def run(arguments: Report) -> None:
         write_text(arguments.out / "report.md", to_markdown(report))
         write_text(arguments.out / "index.html", to_html(report))
         finish(intent, {"sentence": sentences(report)})
-    lines = [sentences(report), *filter(None, [report.null_sentence])]
+    lines = [sentences(report), *filter(None, [report.null_sentence, report.bill_sentence])]
     lines += [f"- {caution}" for caution in cautions(report)]
     for line in (*lines, f"The report is in {arguments.out / 'index.html'}"):
         Terminal().print(line, highlight=False)
@@ -178,6 +185,7 @@ def _report(
         ),
         training_tokens_are=training_tokens_are,
         written=_written(arguments),
+        bill=upcycled_runs.bill(*longest),
     )
 
 

@@ -12,7 +12,8 @@ Two runs may be compared under three conditions:
 * Every evaluation scored the same held-out pages with the same targets.
 
 Other held-out pages are always refused. Every other difference is refused too, or listed where the
-user allows it. A student is compared without its teacher and without how it was taught.
+user allows it. A student is compared without its teacher and without how it was taught, and an
+upcycled run without the dense run that it began as.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from eval.run_facts import Difference
 from pipeline.artifacts.differences import json_differences, json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
+from pipeline.runs.record import UPCYCLED
 from pipeline.runs.sides_of_runs import lengths
 
 # May differ: none changes what a step computes, except the seed, which is meant to.
@@ -197,7 +199,11 @@ def _by_step(entries: Sequence[Mapping[str, Any]], without: str = "") -> dict[st
 
 
 def _inputs(run: FinishedRun) -> Mapping[str, str]:
-    return run.about.inputs
+    """Returns the digests of a run's inputs without the dense run that a Switch began as.
+
+    The report shows that one, with its bill.
+    """
+    return {name: one for name, one in run.about.inputs.items() if name != UPCYCLED}
 
 
 def _plain(value: Any) -> str:

@@ -13,7 +13,7 @@ import jax
 from data.stores.addresses import Place
 from model.checkpoint import CheckpointError, with_shardings
 from model.sharding.mesh import make_mesh
-from model.train_step import Trainer
+from model.train_step import Trainer, TrainState
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
 from pipeline.recipe.mesh_choice import mesh_to_open_on
@@ -57,12 +57,22 @@ def restore(directory: Place, trainer: Trainer, step: int | None) -> tuple[Any, 
     Raises:
         ArtifactError: if there is no such checkpoint, or a host does not see it.
     """
+    state, step = restore_state(directory, trainer, step)
+    return state.arrays, step
+
+
+def restore_state(directory: Place, trainer: Trainer, step: int | None) -> tuple[TrainState, int]:
+    """Returns the state of a checkpoint (the last one for None) and its step.
+
+    Raises:
+        ArtifactError: if there is no such checkpoint, or a host does not see it.
+    """
     wait_until_seen(directory)
     checkpoints = open_checkpoints(directory / "checkpoints")
     try:
         step = on_first_host(lambda: requested_step(directory, step))
         shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
-        return checkpoints.restore(step, shapes).arrays, step
+        return checkpoints.restore(step, shapes), step
     except CheckpointError as error:
         raise ArtifactError(str(error)) from error
     finally:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from data.stores.json_shapes import Count, RelativePath
 
+UPCYCLED = "upcycled"  # name of the dense run among the inputs of a run that began as it
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -48,6 +49,32 @@ class RecordedPruning(Struct, frozen=True, kw_only=True):
     experts: Count
 
 
+class RecordedDense(Struct, frozen=True, kw_only=True):
+    """The dense run that an upcycled one began as.
+
+    Attributes:
+        run: directory of the run, as it was named.
+        recipe: name of its recipe.
+        seed: seed of the run.
+        step: step of its weights; 0 for an imported run.
+        begins_at: first step of the upcycled run: `step`, or 0 if it reads other examples.
+        parameters: number of weights; None if not recorded.
+        flops: training FLOPs of its steps; None for an imported run.
+        logits: standard deviation of the first router logits.
+        noise: noise on the copies, relative to each matrix.
+    """
+
+    run: str
+    recipe: str
+    seed: Seed
+    step: Count
+    begins_at: Count
+    parameters: Count | None = None
+    flops: Annotated[int, Meta(ge=0)] | None = None
+    logits: float = 0.0
+    noise: float = 0.0
+
+
 class SwitchFacts(Struct, frozen=True):
     """What every reader needs of `model.switch`."""
 
@@ -82,6 +109,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
         commits: commits of the code that have trained the run.
         teacher: teacher of a student.
         pruned: how the run was pruned; None if it was not.
+        upcycled: dense run that an upcycled one began as.
     """
 
     recipe: dict[str, Any]
@@ -93,6 +121,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     commits: tuple[str, ...] = ()
     teacher: RecordedTeacher | None = None
     pruned: RecordedPruning | None = None
+    upcycled: RecordedDense | None = None
 
     def __post_init__(self):
         msgspec.convert(self.recipe, RecipeFacts)

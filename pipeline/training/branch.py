@@ -11,18 +11,15 @@ MiniCPM, section 4).
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
-
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
-from model.checkpoint import with_shardings
-from model.train_step import Trainer, TrainState
+from model.train_step import Trainer
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import FREE, Recipe, recipe_from_json, recipe_to_json
 from pipeline.runs.directory import RECIPE, find_run, saved_steps
-from pipeline.runs.stored_checkpoints import open_checkpoints
+from pipeline.runs.open import restore_state
 from pipeline.training.first_weights import write_first_checkpoint
 from pipeline.training.run import input_digests
 
@@ -112,15 +109,7 @@ class Branch:
         Raises:
             ArtifactError: if the checkpoint cannot be read or written.
         """
-        write_first_checkpoint(out, lambda: self._state(trainer), self.at)
-
-    def _state(self, trainer: Trainer) -> TrainState:
-        checkpoints = open_checkpoints(self.trunk / "checkpoints")
-        shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
-        try:
-            return checkpoints.restore(self.at, shapes)
-        finally:
-            checkpoints.close()
+        write_first_checkpoint(out, lambda: restore_state(self.trunk, trainer, self.at)[0], self.at)
 
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:

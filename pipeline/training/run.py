@@ -234,7 +234,7 @@ def carry_out(
     Args:
         prepared: the run whose directory is claimed.
         training: the loop's inputs.
-        more: further fields of recipe.json.
+        more: further fields of recipe.json and of the manifest.
         last: what is left to do after the last step; every host calls it.
 
     Raises:
@@ -257,7 +257,7 @@ def carry_out(
     last()
     if is_first():
         changes = changes_to_json(recorded_changes(out))
-        body = {"steps": steps} | ({"changes": changes} if changes else {})
+        body = {"steps": steps, **more} | ({"changes": changes} if changes else {})
         finish(out, stage, *prepared.identity, body)
         print_end(stage, result_of(out), following=following(prepared.recipe, out))
 
