@@ -35,6 +35,7 @@ from model.optimizer import (
 )
 from model.sharding.layouts import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.stack import Call
+from model.switch.router_moves import router_moves
 from model.transformer import Transformer, transformer_shapes
 
 # Key of the first weights within the seed's. The keys of steps are `fold_in(key, step)`, which is
@@ -67,6 +68,7 @@ class StepMetrics(NamedTuple):
         skipped: True if nothing was updated, because the loss or a gradient was nonfinite or the
             gradient norm exceeded the recipe's limit.
         trace: numbers that locate the cause; fetched from the devices only after a skipped step.
+        router_moves: squared distance that each router moved, in the order of `router_sites`.
     """
 
     losses: Losses
@@ -74,6 +76,7 @@ class StepMetrics(NamedTuple):
     learning_rate: Float[Array, ""]
     skipped: Bool[Array, ""]
     trace: Trace
+    router_moves: Float[Array, " routers"]
 
 
 @dataclass(frozen=True)
@@ -264,16 +267,17 @@ def _step_function(
         squares = gradient_squares(gradients)
         norm = jnp.sqrt(jnp.sum(squares))
         healthy = jnp.isfinite(losses.loss_nats) & (norm <= limit)  # False for NaN
+        moved = optax.apply_updates(state.arrays, updates), moments
+        arrays, moments = jax.tree.map(
+            lambda new, old: jnp.where(healthy, new, old), moved, (state.arrays, state.optimizer)
+        )
         metrics = StepMetrics(
             losses=losses,
             gradient_norm=norm,
             learning_rate=step_rate,
             skipped=~healthy,
             trace=Trace(squares, rows.loss_nats, batch.language, rows.finite_layers),
-        )
-        moved = optax.apply_updates(state.arrays, updates), moments
-        arrays, moments = jax.tree.map(
-            lambda new, old: jnp.where(healthy, new, old), moved, (state.arrays, state.optimizer)
+            router_moves=router_moves(state.arrays, arrays),
         )
         return TrainState(arrays, moments, state.step + 1), metrics
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.runs.filled_gaps import FilledGap, line_of
+from pipeline.training.router_faults import RouterFault
 
 MOST_COLUMNS = 4
 GAP = 3  # cells between columns
@@ -50,6 +51,7 @@ class LiveView:
     def __init__(self, name: str, steps: int, console: Console):
         self.name, self.steps, self.console = name, steps, console
         self.gaps: Sequence[FilledGap] = ()
+        self.faults: Sequence[RouterFault] = ()
         self.live = Live(console=console, refresh_per_second=2, transient=False)
 
     def __enter__(self) -> "LiveView":
@@ -70,6 +72,10 @@ class LiveView:
         if not self.console.is_terminal:
             for gap in gaps:
                 self.print_line(f"{self.name}: step {step:,} fills {line_of(gap)}")
+
+    def show_faults(self, faults: Sequence[RouterFault]) -> None:
+        """Takes the routers' present faults, for the panel."""
+        self.faults = faults
 
     def show(
         self, line: Mapping[str, Any], shares: Mapping[str, float], activity: str = ""
@@ -95,7 +101,7 @@ class LiveView:
         shares: Mapping[str, float],
         activity: str,
     ) -> Group:
-        """Returns what the panel holds: bar, numbers, time and gaps, within the console's width."""
+        """Returns the panel's bar, numbers, time, faults and gaps, within the console's width."""
         inner = self.console.width - BORDERS
         bar = Table.grid(expand=True)  # a bare bar does not end its line and hides the next
         bar.add_row(ProgressBar(total=self.steps, completed=line["step"]))
@@ -104,7 +110,8 @@ class LiveView:
         )
         time = Text.assemble(("time ", "dim"), spent, "  ", (activity, "yellow"))
         gaps = [Text(line_of(gap, inner), no_wrap=True, overflow="crop") for gap in self.gaps]
-        return Group(bar, table_of(cells, inner), time, *gaps)
+        faults = [Text(one.sentence(), style="bold red") for one in self.faults]
+        return Group(bar, table_of(cells, inner), time, *faults, *gaps)
 
 
 def table_of(cells: Sequence[tuple[str, str]], width: int) -> Table:

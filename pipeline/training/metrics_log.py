@@ -30,6 +30,7 @@ from pipeline.training.evaluator import Scored
 from pipeline.training.event_file import EventFile
 from pipeline.training.live_view import LiveView
 from pipeline.training.metrics_line import curves, speed, summary
+from pipeline.training.router_watch import EVERY, RouterWatch
 from pipeline.training.skipped_steps import SkippedSteps
 from pipeline.training.time_account import TimeAccount
 from pipeline.training.tracking import Tracking
@@ -67,13 +68,14 @@ class MetricsLog:
         self.waiting: list[StepMetrics] = []
         self.view = LiveView(recipe.name, recipe.steps, console)
         self.skipped = SkippedSteps(recipe, out, sites, languages, self.view.print_line)
+        self.watch = RouterWatch(recipe.stage, out, sites, self.view.print_line)
         self.line: dict[str, Any] = {"step": first}
         self.held_out: dict[str, float] = {}
         self._stepping = account.seconds["stepping"]
 
     def __enter__(self) -> "MetricsLog":
         if is_first():
-            for path in (self.lines.path, self.out / skipped_steps.FILE):
+            for path in (self.lines.path, self.out / skipped_steps.FILE, self.watch.lines.path):
                 forget_after(path, self.first)
             self.events = EventFile(self.out / "tensorboard", self.first + 1)
             self.view.__enter__()
@@ -89,6 +91,9 @@ class MetricsLog:
     def step(self, step: int, metrics: StepMetrics) -> None:
         """Takes the metrics of a step; waits for their values only if a line is due."""
         self.waiting.append(metrics)
+        self.watch.add(metrics)
+        if step % EVERY == 0:
+            self.view.show_faults(self.watch.look(step - 1, in_flight=1))
         every = self.recipe.log_every, self.recipe.checkpoint_every
         if any(step % one == 0 for one in every) or step == self.recipe.steps:
             self.write_line(step)
@@ -106,6 +111,7 @@ class MetricsLog:
         with self.account.spend("logging"):
             waiting, self.waiting = self.waiting, []
             before, self.last = self.last, step
+            self.view.show_faults(self.watch.look(step))
             self._write(step, jax.device_get([one._replace(trace=None) for one in waiting]))  # pyright: ignore[reportArgumentType]
             self.skipped.record(before, waiting)
             if is_first() and not isinstance(self.out, Address):
@@ -123,6 +129,7 @@ class MetricsLog:
             with self.account.spend("logging"):
                 self.lines.publish()
                 self.skipped.lines.publish()
+                self.watch.lines.publish()
                 self.events.publish()
                 time_account.record(self.out, self.account, self.first, self.last)
 

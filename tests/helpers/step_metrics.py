@@ -10,6 +10,7 @@ from model.train_step import StepMetrics
 SITES = [
     GradientSite((1, layer), f"encoder layer {layer}", "feed_forward.up") for layer in range(3)
 ]
+MOVES = np.float32([])
 LANGUAGES = ("sw", "yo")
 
 
@@ -19,4 +20,4 @@ def step_metrics(loss=10.0, tokens=5, skipped=False, squares=(1.0, 1.0, 2.0), ro
     routing = {"balance_loss": 1.0, "dropped_share": 0.25, "layers": layers}
     losses = Losses(np.float32(loss), tokens, 0.1, **routing)
     trace = Trace(np.float32(squares), np.float32(rows), np.int32([0, 1]), np.int32([3, 1]))
-    return StepMetrics(losses, np.float32(2.0), np.float32(0.01), np.bool_(skipped), trace)
+    return StepMetrics(losses, np.float32(2.0), np.float32(0.01), np.bool_(skipped), trace, MOVES)
