@@ -78,12 +78,6 @@ def test_experts_fitted_to_text_differ_in_their_last_matrix_alone_and_again_by_n
     assert len(changed) == 2
 
 
-def test_keeping_all_experts_changes_no_weight(pretrained, tmp_path):
-    assert prune(pretrained, tmp_path / "merged", "--merge", keep="1.0") == 0
-    whole, found = weights(pretrained)[0], weights(tmp_path / "merged")[0]
-    assert all(np.array_equal(found[name], whole[name]) for name in whole)
-
-
 def test_it_is_evaluated_inspected_filled_exported_and_trained_further(
     half, tokens, tmp_path, capsys
 ):
