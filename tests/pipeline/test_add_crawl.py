@@ -147,7 +147,8 @@ def test_a_killed_addition_resumes_and_ends_with_the_same_bytes(tmp_path, rules)
     one = tmp_path / "one"
     cleaned(one, first, rules=rules, growable=True)
     cleaned(tmp_path / "whole", second, onto=str(one))
-    context, killed = multiprocessing.get_context("fork"), 0
+    context, killed = multiprocessing.get_context("forkserver"), 0
+    context.set_forkserver_preload(["pipeline.clean"])
     for renames in (3, 40, 90, 130, 150):
         arguments = (tmp_path / "cut", second, one, renames)
         attempt = context.Process(target=add_and_die, args=arguments)
