@@ -86,9 +86,16 @@ def refitted(
     )
 
 
+@eqx.filter_jit  # a lookup over a mesh is otherwise compiled at every call
+def _embedded(
+    network: Transformer, ids: Int[Array, "batch length"], call: Call
+) -> Float[Array, "batch length embed"]:
+    return network.embed(ids, call)
+
+
 def _into_encoder(both: tuple[Transformer, Transformer], batch: Batch, call: Call) -> Stream:
     inputs = StackInputs(batch.source_to_source, batch.is_source, None, None)
-    whole, pruned = (one.embed(batch.inputs, call) for one in both)
+    whole, pruned = (_embedded(one, batch.inputs, call) for one in both)
     return Stream(whole, pruned, inputs, inputs)
 
 
@@ -99,7 +106,7 @@ def _into_decoder(
     of_whole, of_pruned = (
         StackInputs(*targets, source, batch.target_to_source) for source in sources
     )
-    whole, pruned = (one.embed(batch.decoder_inputs, call) for one in both)
+    whole, pruned = (_embedded(one, batch.decoder_inputs, call) for one in both)
     return Stream(whole, pruned, of_whole, of_pruned)
 
 
