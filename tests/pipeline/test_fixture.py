@@ -100,7 +100,11 @@ def test_tokens_are_the_same(made, tmp_path):
         "tokenize", "--corpus", made / "corpus", "--vocabulary", made / "vocabulary", "--out", out
     )
     assert digests(out) == digests(made / "tokens")
-    assert manifest(out) == manifest(made / "tokens")
+    found = manifest(out)
+    for splits in found["languages"].values():
+        for shard in (shard for split in splits.values() for shard in split["shards"]):
+            assert shard.pop("page_files")  # of a later version, for additions
+    assert found == manifest(made / "tokens")
 
 
 @pytest.mark.parametrize(
@@ -174,8 +178,8 @@ def test_the_report_says_the_same(made, here, tmp_path):
         json.loads((directory / "report.json").read_text(encoding="utf-8"))
         for directory in (out, made / "report")
     )
-    later = {name: found.pop(name) for name in ("further", "losses", "tasks", "sentences")}
-    assert later == {"further": [], "losses": {}, "tasks": [], "sentences": []}
+    later = "further", "losses", "tasks", "sentences", "pruned", "bill", "bill_sentence"
+    assert not any([found.pop(name) for name in later])
     for row in found["corpus"]["rows"]:
         assert not any(row.pop(name) for name in LATE)  # nothing was selected
     assert without_times(found) == without_times(expected)

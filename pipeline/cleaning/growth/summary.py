@@ -42,7 +42,6 @@ def addition_of(job: CleaningJob, tally: Tally, onto: str) -> dict[str, Any]:
         if what in delta.KINDS:
             changes[what][code][why] = count
     return {
-        "onto": onto,
         "generation": job.base.generation,
         "changes": {kind: dict(changes[kind]) for kind in delta.KINDS},
         "files": {what: n for (kind, _, what), n in sorted(files.items()) if kind == FILES},
