@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Int, Shaped, UInt32
 
 from data.dedup.repeated import is_among
@@ -86,7 +87,7 @@ class Decided:
 
 
 def _none(name: str) -> np.ndarray:
-    return np.empty(0, SIZES.field(name).type.to_pandas_dtype())
+    return pa.array([], SIZES.field(name).type).to_numpy()
 
 
 def before(found: Kept, shard: int, thresholds: Mapping[str, float]) -> Verdicts:
