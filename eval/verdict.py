@@ -81,7 +81,8 @@ def speed_sentence(report: ReportContents) -> str:
         if imported:
             return f"No step speed-up is given: {' and '.join(imported)} was not trained here."
         single = [one.name for one in sides if not one.has_curve]
-        return f"No step speed-up is given: {' and '.join(single)} was evaluated only once."
+        were = "was" if len(single) == 1 else "were"
+        return f"No step speed-up is given: {' and '.join(single)} {were} evaluated only once."
     reached = summary.languages - summary.languages_not_reached
     low, high = summary.mean_step_speedup_low, summary.mean_step_speedup_high
     interval = "no interval: a language has a single page"

@@ -4,6 +4,8 @@ A router that gets no gradient stays where it is; one that is not a number canno
 itself. Both are invisible in the loss for a long time.
 """
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,11 @@ def router_sites(shapes: eqx.Module, layers_per_block: int) -> list[GradientSite
         shapes: arrays of the model or their shapes.
         layers_per_block: layers per scanned block.
     """
-    sites = gradient_sites(shapes, layers_per_block)
+    return of_routers(gradient_sites(shapes, layers_per_block))
+
+
+def of_routers(sites: Sequence[GradientSite]) -> list[GradientSite]:
+    """Returns the sites that are routers, in order."""
     return [site for site in sites if site.parameter.split(".")[-1] == ROUTER]
 
 

@@ -89,11 +89,15 @@ class MetricsLog:
             self.events.close()
 
     def step(self, step: int, metrics: StepMetrics) -> None:
-        """Takes the metrics of a step; waits for their values only if a line is due."""
+        """Takes the metrics of a step; waits for their values only if a line is due.
+
+        The watch on routers reads steps before it, which are finished.
+        """
         self.waiting.append(metrics)
         self.watch.add(metrics)
         if step % EVERY == 0:
-            self.view.show_faults(self.watch.look(step - 1, in_flight=1))
+            with self.account.spend("logging"):
+                self.view.show_faults(self.watch.look(step - 1, in_flight=1))
         every = self.recipe.log_every, self.recipe.checkpoint_every
         if any(step % one == 0 for one in every) or step == self.recipe.steps:
             self.write_line(step)

@@ -68,7 +68,7 @@ class RoutingWindow(NamedTuple):
 
 
 def router_faults(window: RoutingWindow, layers: Sequence[str]) -> list[RouterFault]:
-    """Returns the faults of a window; of one shorter than `WINDOW` only routers of no number.
+    """Returns the faults of a window; of a shorter one than `WINDOW`, only weights that are NaN.
 
     Args:
         window: routing of the last steps.

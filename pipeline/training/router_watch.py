@@ -14,7 +14,7 @@ import numpy as np
 from data.stores.addresses import Place
 from data.stores.growing_files import GrowingFile
 from model.nonfinite import GradientSite
-from model.switch.router_moves import ROUTER
+from model.switch.router_moves import of_routers
 from model.train_step import StepMetrics
 from pipeline.hardware.coordination import is_first
 from pipeline.training.router_faults import WINDOW, RouterFault, RoutingWindow, router_faults
@@ -41,7 +41,7 @@ class RouterWatch:
         print_line: Callable[[str], None],
     ):
         self.stage, self.lines, self.print_line = stage, GrowingFile(out / FILE), print_line
-        routers = [site for site in sites if site.parameter.split(".")[-1] == ROUTER]
+        routers = of_routers(sites)
         self.order = sorted(range(len(routers)), key=lambda at: routers[at].depth)
         self.layers = [routers[at].layer for at in self.order]
         self.waiting: list[StepMetrics] = []
