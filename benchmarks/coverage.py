@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 
 from eval.distillation import retained_set
-from eval.intervals import Scores, gain_interval
+from eval.statistics.intervals import Scores, gain_interval
 
 RESULT = Path("benchmarks/results/coverage.json")
 OF_PAGES, OF_BOTH = 0.1, 0.05

@@ -27,7 +27,7 @@ from model.sharding.mesh import make_mesh
 from model.train_step import make_trainer
 from pipeline.hardware.hosts import to_devices
 from pipeline.recipe import named
-from pipeline.training.held_out import HeldOut
+from pipeline.training.evaluation.held_out import HeldOut
 
 RESULT = Path(__file__).parent / "results" / "evaluation.json"
 ROUNDS, WARM = 7, 1

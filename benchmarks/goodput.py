@@ -31,14 +31,14 @@ from model.train_step import make_trainer
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override
-from pipeline.training.evaluator import PageEvaluator
-from pipeline.training.filled_gaps import GapFiller
-from pipeline.training.held_out import HeldOut
+from pipeline.training.evaluation.evaluator import PageEvaluator
+from pipeline.training.evaluation.filled_gaps import GapFiller
+from pipeline.training.evaluation.held_out import HeldOut
+from pipeline.training.log.time_account import TimeAccount, shares
+from pipeline.training.log.tracking import Tracking
 from pipeline.training.loop import Training, device_batches, train
 from pipeline.training.profiling import Profile
 from pipeline.training.run import make_examples
-from pipeline.training.time_account import TimeAccount, shares
-from pipeline.training.tracking import Tracking
 
 RESULT = Path(__file__).parent / "results" / "goodput.json"
 PAIRS, STEPS = 5, 30

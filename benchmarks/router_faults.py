@@ -39,8 +39,8 @@ from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override, with_rows
 from pipeline.recipe.trainer import trainer_on
 from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training.router_faults import WINDOW
-from pipeline.training.router_watch import EVERY, RouterWatch
+from pipeline.training.log.router_faults import WINDOW
+from pipeline.training.log.router_watch import EVERY, RouterWatch
 from pipeline.training.run import make_examples
 
 HEALTHY, SHOWN = 400, 100  # steps

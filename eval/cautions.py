@@ -9,7 +9,7 @@ from eval.side import Points
 
 FEWEST_EVALUATIONS = 30  # per run: between fewer, an interpolated step is a guess
 FEWEST_RUNS = 4  # per side: with fewer, false findings come in crowds (docs/decisions/report.md)
-THREEFOLD_WITHIN_A_DECAY = "1.65"  # tests/eval/test_step_speedup.py
+THREEFOLD_WITHIN_A_DECAY = "1.65"  # tests/eval/statistics/test_step_speedup.py
 MOST_SPREAD = 1.25  # of step times: on an idle machine tenths of a run differ by a few percent
 FIELDS_NAMED = 6  # differing settings that the caution names
 

@@ -12,14 +12,15 @@ import numpy as np
 from scipy import stats
 
 from data.languages import all_languages, get
-from eval import intervals, side, step_speedup
-from eval.intervals import GainInterval
+from eval import side
 from eval.language_gain import LanguageGain, Summary, TrainingText
 from eval.language_loss import Unit
-from eval.mean_gain import mean_gain
 from eval.side import Side
-from eval.standard_error import StandardError
-from eval.step_speedup import SpeedupSummary, StepSpeedup
+from eval.statistics import intervals, step_speedup
+from eval.statistics.intervals import GainInterval
+from eval.statistics.mean_gain import mean_gain
+from eval.statistics.standard_error import StandardError
+from eval.statistics.step_speedup import SpeedupSummary, StepSpeedup
 
 
 def language_gains(

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.languages import get
-from eval import intervals
-from eval.fieller import RatioSet, ratio_set
-from eval.intervals import Scores
 from eval.language_loss import Unit
 from eval.side import Side
-from eval.standard_error import Contributions, standard_error
+from eval.statistics import intervals
+from eval.statistics.fieller import RatioSet, ratio_set
+from eval.statistics.intervals import Scores
+from eval.statistics.standard_error import Contributions, standard_error
 
 # Table 7, teachers of 1.1, 2.0, 3.8, 7.4 and 14.7 billion parameters, a student of 223 million.
 PAPER = ((0.82, 0.37), (0.90, 0.32), (0.95, 0.30), (0.97, 0.27), (0.99, 0.28))

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from eval import comparison, intervals, side
+from eval import comparison, side
 from eval.language_gain import LanguageGain, Summary
 from eval.language_loss import Unit
 from eval.run_facts import Difference, RunFacts
 from eval.side import Side
-from eval.standard_error import standard_error
+from eval.statistics import intervals
+from eval.statistics.standard_error import standard_error
 
 MOST = 4  # further models whose colours and marks can be told apart
 

@@ -6,7 +6,7 @@ interval of a single page, the training text of a report without `--tokens`.
 
 from dataclasses import dataclass
 
-from eval import intervals
+from eval.statistics import intervals
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from data.dedup.shared_lines import SharedLines
-from eval import null_comparison, side, upcycling
+from eval import side, upcycling
 from eval.distillation import Student
-from eval.expert_sharing import ExpertSharing
+from eval.experts.sharing import ExpertSharing
 from eval.funnel import Funnel
 from eval.further import Further
 from eval.language_gain import LanguageGain, Summary
 from eval.language_loss import Unit
-from eval.null_comparison import NullComparison
 from eval.pruned import Pruned, pruned_models
 from eval.run_facts import Difference, RunFacts
 from eval.side import Side
+from eval.statistics import null_comparison
+from eval.statistics.null_comparison import NullComparison
 from eval.tasks.compared import TaskComparison
 from eval.tasks.sentences import SentenceComparison
 from eval.upcycling import Bill

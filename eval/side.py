@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from eval import language_loss
-from eval.intervals import Scores
 from eval.language_loss import LanguageLosses, PageLosses, Unit
-from eval.step_speedup import Curves
+from eval.statistics.intervals import Scores
+from eval.statistics.step_speedup import Curves
 
 
 class Points(enum.Enum):

@@ -32,11 +32,11 @@ from data.languages import get
 from data.tokens.blocks import TokenBlocks
 from model.batch import Batch
 from model.config import ModelConfig
+from model.conversions.refitting import refitted
+from model.conversions.student import ExpertUse, expert_use
+from model.decoding.never_dropping import never_dropping
 from model.dimensions import by_path
-from model.never_dropping import never_dropping
-from model.refitting import refitted
 from model.stack import Call
-from model.student import ExpertUse, expert_use
 from model.switch.merging import merged_arrays
 from model.switch.pruning import (
     expert_axes,
@@ -54,8 +54,8 @@ from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import find_run
 from pipeline.runs.open import restore
 from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training.pruned_state import trainer_of_one_device
-from pipeline.training.refit_text import refit_batches
+from pipeline.training.from_runs.pruned_state import trainer_of_one_device
+from pipeline.training.from_runs.refit_text import refit_batches
 
 SHARES = (0.25, 0.5, 0.8)
 ALLOWED_NATS = 0.02

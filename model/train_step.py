@@ -21,7 +21,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 from model.accumulation import gradients_of
 from model.batch import Batch
 from model.config import ModelConfig, Remat
-from model.generation import Sampling, generate
+from model.decoding.generation import Sampling, generate
 from model.loss.distillation import Distillation
 from model.loss.scoring import score
 from model.loss.training_loss import Losses

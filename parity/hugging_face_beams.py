@@ -20,8 +20,8 @@ import transformers
 from hugging_face import their_model
 from material import hugging_face_cases as cases
 
-from model.beam_search import Beams, beam_search
-from model.cached_decoding import EOS
+from model.decoding.beam_search import Beams, beam_search
+from model.decoding.cached_decoding import EOS
 from model.hugging_face.config import import_config
 from model.hugging_face.weights import import_state
 from model.sharding.mesh import MeshShape, make_mesh

@@ -29,7 +29,7 @@ from hugging_face import their_model
 from material import hugging_face_cases as cases
 
 from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
-from model.generation import Sampling, generate
+from model.decoding.generation import Sampling, generate
 from model.hugging_face import modeling_mswitch
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes

@@ -18,15 +18,15 @@ import transformers
 from hugging_face_files import theirs_on_disk, vocabulary_model
 from material import hugging_face_cases as cases
 
-from eval.expert_usage import Usage, columns
+from eval.experts.usage import Usage, columns
 from model.batch import Batch
-from model.never_dropping import never_dropping
+from model.decoding.never_dropping import never_dropping
 from model.stack import Call
 from model.transformer import Transformer
 from pipeline import export_hf, import_hf, prune
 from pipeline.arguments import ExportHf, ImportHf, Prune
 from pipeline.runs.open import load_run, restore
-from pipeline.training.evaluation_file import Evaluation, write_evaluation
+from pipeline.training.evaluation.evaluation_file import Evaluation, write_evaluation
 
 TOLERANCE = 1e-4
 CASES = ("switch", "gated-switch")

@@ -20,10 +20,10 @@ from msgspec.structs import asdict
 from data.stores.addresses import Place
 from data.stores.files import exists
 from data.stores.json_files import read_json
+from model.conversions.student import ExpertUse, expert_use, with_teachers_weights
 from model.loss.distillation import Distillation, DistillationConfig
 from model.sharding.mesh import make_mesh
 from model.stack import Call
-from model.student import ExpertUse, expert_use, with_teachers_weights
 from model.train_step import TrainState
 from model.transformer import Transformer
 from pipeline.arguments import Distill
@@ -36,8 +36,9 @@ from pipeline.recipe.recipe import override
 from pipeline.runs.directory import checkpoint_read
 from pipeline.runs.record import RunRecord
 from pipeline.tokens.open_blocks import cached_nowhere
-from pipeline.training import teacher as teachers
-from pipeline.training.first_weights import write_first_checkpoint
+from pipeline.training.from_runs import teacher as teachers
+from pipeline.training.from_runs.first_weights import write_first_checkpoint
+from pipeline.training.from_runs.teacher import Teacher
 from pipeline.training.intent import intent_of
 from pipeline.training.loop import Training, device_batches
 from pipeline.training.run import (
@@ -48,7 +49,6 @@ from pipeline.training.run import (
     make_training,
     prepare,
 )
-from pipeline.training.teacher import Teacher
 
 USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows were enough
 

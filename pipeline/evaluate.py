@@ -1,7 +1,7 @@
 """`mswitch evaluate`: scores the held-out pages with one checkpoint of a run.
 
-Writes `RUN/evaluation/step=N.parquet` (`training/evaluation_file.py`), as pretraining does at
-intervals.
+Writes `RUN/evaluation/step=N.parquet` (`training/evaluation/evaluation_file.py`), as pretraining
+does at intervals.
 """
 
 from dataclasses import dataclass
@@ -33,12 +33,16 @@ from pipeline.runs.open import load_run, restore
 from pipeline.terminal import print_end
 from pipeline.tokens.checks import check_held_out
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
-from pipeline.training.evaluation_file import evaluation_file, scored_tokens, write_evaluation
-from pipeline.training.held_out import HeldOut
-from pipeline.training.live_view import duration
+from pipeline.training.evaluation.evaluation_file import (
+    evaluation_file,
+    scored_tokens,
+    write_evaluation,
+)
+from pipeline.training.evaluation.held_out import HeldOut
+from pipeline.training.log.live_view import duration
+from pipeline.training.log.time_account import evaluating_seconds
 from pipeline.training.tasks.given_tasks import read_tasks
 from pipeline.training.tasks.scoring import TaskScoring
-from pipeline.training.time_account import evaluating_seconds
 
 SCORED = "validation"
 

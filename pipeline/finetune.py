@@ -27,9 +27,9 @@ from pipeline.runs.directory import (
     find_finished_run,
 )
 from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training import teacher as teachers
 from pipeline.training.checks import check_all, machine_checks
-from pipeline.training.first_weights import start_from
+from pipeline.training.from_runs import teacher as teachers
+from pipeline.training.from_runs.first_weights import start_from
 from pipeline.training.intent import intent_of
 from pipeline.training.profiling import check_profile
 from pipeline.training.run import (

@@ -39,7 +39,7 @@ from pipeline.recipe.recipe import Recipe
 from pipeline.runs.open import trainer_here
 from pipeline.terminal import Terminal, print_end
 from pipeline.training.description import describe_run
-from pipeline.training.first_weights import write_first_checkpoint
+from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.save_errors import explain_save_errors
 from pipeline.vocabulary import with_sentinels
 

@@ -32,7 +32,7 @@ from pipeline.runs.finished import evaluated_steps
 from pipeline.scoring.show import inspect_scores
 from pipeline.terminal import Terminal, print_lines
 from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training.run_summary import summaries, table_of
+from pipeline.training.log.run_summary import summaries, table_of
 
 
 class Trained(Struct, frozen=True):

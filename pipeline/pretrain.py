@@ -1,10 +1,10 @@
 """`mswitch pretrain`: a recipe and token blocks in, a run with checkpoints and evaluations out.
 
 The same command again resumes from the last whole checkpoint, to the same numbers. What changes no
-step already made may change, and is recorded (`training/changes.py`, `training/later_settings.py`);
-another recipe, other tokens or another start are refused. Held-out pages are scored before the
-first step, at intervals and at the end. SIGTERM saves and exits (`training/preemption.py`);
-`time.json` accounts for the run's time (`training/time_account.py`).
+step already made may change, and is recorded (`training/changes/`); another recipe, other tokens or
+another start are refused. Held-out pages are scored before the first step, at intervals and at the
+end. SIGTERM saves and exits (`training/preemption.py`); `time.json` accounts for the run's time
+(`training/log/time_account.py`).
 """
 
 from collections.abc import Callable
@@ -26,10 +26,11 @@ from pipeline.recipe.recipe import Recipe, override
 from pipeline.runs.directory import checkpoint_read, find_run
 from pipeline.runs.record import UPCYCLED
 from pipeline.tokens.open_blocks import cached_nowhere
-from pipeline.training.branch import Branch
-from pipeline.training.first_weights import check_weights, start_from
+from pipeline.training.changes.later_settings import with_later_settings
+from pipeline.training.from_runs.branch import Branch
+from pipeline.training.from_runs.first_weights import check_weights, start_from
+from pipeline.training.from_runs.upcycle import Upcycling, requested_upcycling
 from pipeline.training.intent import intent_of
-from pipeline.training.later_settings import with_later_settings
 from pipeline.training.run import (
     PreparedRun,
     carry_out,
@@ -38,7 +39,6 @@ from pipeline.training.run import (
     make_training,
     prepare,
 )
-from pipeline.training.upcycle import Upcycling, requested_upcycling
 
 
 def run(arguments: Pretrain) -> None:

@@ -21,8 +21,8 @@ from data.stores.files import exists, read_bytes
 from data.stores.parquet_files import read_table
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from eval.expert_importance import expert_use
-from eval.expert_sharing import WRITTEN
+from eval.experts.importance import expert_use
+from eval.experts.sharing import WRITTEN
 from model.batch import Batch
 from model.config import SwitchConfig
 from model.sharding.mesh import MeshShape
@@ -44,9 +44,9 @@ from pipeline.runs.routing_files import routing_with_gates
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.description import describe_run
-from pipeline.training.first_weights import write_first_checkpoint
-from pipeline.training.pruned_state import Pruning, pruned_state, trainer_of_one_device
-from pipeline.training.refit_text import check_has_text, refit_batches
+from pipeline.training.from_runs.first_weights import write_first_checkpoint
+from pipeline.training.from_runs.pruned_state import Pruning, pruned_state, trainer_of_one_device
+from pipeline.training.from_runs.refit_text import check_has_text, refit_batches
 from pipeline.training.save_errors import explain_save_errors
 
 

@@ -15,18 +15,20 @@ from data.stores.digests import digest_of_contents
 from data.stores.files import exists, join_path, read_bytes
 from data.stores.json_files import write_json
 from data.stores.parquet_files import read_table
-from eval import comparison, distillation, expert_sharing, further, null_comparison, side
+from eval import comparison, distillation, further, side
 from eval.cautions import cautions
 from eval.distillation import Student
-from eval.expert_sharing import ExpertSharing
+from eval.experts import sharing as expert_sharing
+from eval.experts.sharing import ExpertSharing
 from eval.further import Further, Pruning
-from eval.html import to_html
 from eval.language_loss import Unit
-from eval.markdown import to_markdown
+from eval.rendering.html import to_html
+from eval.rendering.markdown import to_markdown
+from eval.rendering.report_json import to_json
 from eval.report import ReportContents, Written
-from eval.report_json import to_json
 from eval.run_facts import Difference, RunFacts
 from eval.side import Side
+from eval.statistics import null_comparison
 from eval.tasks.compared import TaskComparison
 from eval.tasks.sentences import SentenceComparison
 from eval.verdict import sentences

@@ -18,11 +18,11 @@ from collections.abc import Callable
 
 import jax
 
-from model.checkpoint import Checkpoints
+from model.checkpoints.checkpoint import Checkpoints
 from pipeline import cli
 from pipeline.training import loop
-from pipeline.training.held_out import HeldOut
-from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.evaluation.held_out import HeldOut
+from pipeline.training.log.metrics_log import MetricsLog
 
 SIGNALS = {"kill": signal.SIGKILL, "suspend": signal.SIGSTOP, "stop": signal.SIGTERM}
 

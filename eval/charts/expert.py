@@ -15,7 +15,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
 from data.languages import get
-from eval.expert_sharing import ExpertSharing, LayerSharing
+from eval.experts.sharing import ExpertSharing, LayerSharing
 from eval.report import ReportContents
 
 DARKEST = 4.0  # times an even share

@@ -15,9 +15,9 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from eval import step_speedup
 from eval.language_gain import LanguageGain
-from eval.null_comparison import NullComparison
+from eval.statistics import step_speedup
+from eval.statistics.null_comparison import NullComparison
 
 _INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
 _COLOUR = alt.condition("datum.slower", alt.value("var(--baseline)"), alt.value("var(--candidate)"))

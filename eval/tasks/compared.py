@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from data.languages import get
-from eval.expert_sharing import ExpertSharing
-from eval.intervals import FALSE_DISCOVERY_RATE
+from eval.experts.sharing import ExpertSharing
+from eval.statistics.intervals import FALSE_DISCOVERY_RATE
 from eval.tasks.metrics import Metric
 from eval.tasks.predictions import Predictions, check_same_examples
 from eval.tasks.scores import (

@@ -3,10 +3,10 @@
 The score of a side is the mean over its runs. Gain is candidate minus baseline, in percentage
 points: positive means that the candidate is better. Examples are paired by language and identity.
 
-The unit of chance is the example, as the page is in `eval.intervals`. Where languages share
-sentences, the same identity in all of them is one draw: a mean over 96 translations of 204
+The unit of chance is the example, as the page is in `eval.statistics.intervals`. Where languages
+share sentences, the same identity in all of them is one draw: a mean over 96 translations of 204
 sentences rests on 204 draws, not on 19,584. Several runs per side are the second unit of chance.
-Variances and degrees of freedom: `eval.standard_error`.
+Variances and degrees of freedom: `eval.statistics.standard_error`.
 
 Script variants are left out of means. A language with one example has no interval, and is left out
 of means as well. Where all examples and runs agree, the interval has no width.
@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float
 
 from data.languages import get
-from eval.intervals import adjusted_p_values
-from eval.standard_error import Contributions, StandardError, standard_error
+from eval.statistics.intervals import adjusted_p_values
+from eval.statistics.standard_error import Contributions, StandardError, standard_error
 from eval.tasks.metrics import Metric
 from eval.tasks.predictions import Predictions, check_same_examples
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from eval.expert_json import experts_to_json
+from eval.experts.rows import experts_to_json
 from eval.tasks.compared import Scores, TaskComparison
 from eval.tasks.sentences import SentenceComparison
 

@@ -36,9 +36,9 @@ class DistillationConfig:
     Attributes:
         hard_share: share of the labels in the targets; the rest are the teacher's probabilities.
         temperature: divisor of both logits in the soft part.
-        initialization: first weights of the student (`model/student.py`): random; the teacher's
-            dense weights (non-experts); or these and the load-weighted mean of the experts in place
-            of each sparse feed-forward (experts-mean).
+        initialization: first weights of the student (`model/conversions/student.py`): random; the
+            teacher's dense weights (non-experts); or these and the load-weighted mean of the
+            experts in place of each sparse feed-forward (experts-mean).
     """
 
     hard_share: float = 0.75

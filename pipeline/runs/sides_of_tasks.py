@@ -12,8 +12,8 @@ from data.stores.addresses import Place
 from data.stores.files import exists
 from data.stores.parquet_files import read_table
 from data.tasks.description import Task
-from eval.expert_sharing import SCHEMA, ExpertSharing
-from eval.expert_sharing import from_table as from_routing
+from eval.experts.sharing import SCHEMA, ExpertSharing
+from eval.experts.sharing import from_table as from_routing
 from eval.tasks.compared import Mode, TaskComparison, mode_scores
 from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import Predictions, from_table

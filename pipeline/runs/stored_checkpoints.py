@@ -1,8 +1,8 @@
-"""Checkpoints in an object store, with the operations of `model.checkpoint.Checkpoints`.
+"""Checkpoints in an object store, with the operations of `Checkpoints` (model/checkpoints).
 
 Orbax 0.12 cannot write to S3, and reaches Google by other clients than the rest of a run. So arrays
-go through JAX's own serialization (`model/stored_arrays.py`), and what makes a checkpoint whole is
-a small object that the first host uploads last (`checkpoint_records`).
+go through JAX's own serialization (`model/checkpoints/stored_arrays.py`), and what makes a
+checkpoint whole is a small object that the first host uploads last (`checkpoint_records`).
 docs/decisions/object-stores.md.
 """
 
@@ -23,8 +23,8 @@ from data.stores.atomic import write_bytes
 from data.stores.files import read_bytes, remove
 from data.stores.json_files import write_json
 from data.stores.kvstores import kvstore
-from model import stored_arrays
-from model.checkpoint import (
+from model.checkpoints import stored_arrays
+from model.checkpoints.checkpoint import (
     FINGERPRINTS,
     CheckpointError,
     Checkpoints,
@@ -37,7 +37,7 @@ from model.checkpoint import (
     table_of,
     verified,
 )
-from model.stored_arrays import StoredArrays
+from model.checkpoints.stored_arrays import StoredArrays
 from pipeline.hardware.coordination import agreed, on_first_host
 from pipeline.runs import checkpoint_records
 from pipeline.runs.checkpoint_records import (

@@ -2,7 +2,7 @@
 
 A file has a row per example (`eval/tasks/predictions.py`); beside it lie the task's description
 and, of a sparse run, `routing-SPLIT-step=N.parquet` with a row per switch layer and language
-(`eval/expert_sharing.py`). JAX is not imported.
+(`eval/experts/sharing.py`). JAX is not imported.
 """
 
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from data.stores.atomic import atomic_write
 from data.stores.json_files import read_json, write_json
 from data.stores.parquet_files import read_table
 from data.tasks.description import Task, task_of
-from eval import expert_sharing
+from eval.experts import sharing as expert_sharing
 from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, Predictions, from_table
 

@@ -20,8 +20,8 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.directory import RECIPE
 from pipeline.runs.record import RunRecord
+from pipeline.training.changes.later_tokens import lines_of
 from pipeline.training.language_exposure import print_exposure
-from pipeline.training.later_tokens import lines_of
 
 
 def describe_run(

@@ -15,9 +15,9 @@ from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.finished import read_metrics
-from pipeline.training.changes import agreement_of
+from pipeline.training.changes.allowed_changes import agreement_of
 from pipeline.training.description import check_numerics
-from pipeline.training.live_view import duration
+from pipeline.training.log.live_view import duration
 from pipeline.training.run import PreparedRun
 
 

@@ -24,14 +24,14 @@ from pipeline.hardware.hosts import share_of, to_devices
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.runs.stored_checkpoints import AnyCheckpoints, open_checkpoints
-from pipeline.training import time_account
-from pipeline.training.evaluator import Evaluator
-from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.evaluation.evaluator import Evaluator
+from pipeline.training.log import time_account
+from pipeline.training.log.metrics_log import MetricsLog
+from pipeline.training.log.time_account import TimeAccount
+from pipeline.training.log.tracking import Tracking
 from pipeline.training.preemption import Preemption
 from pipeline.training.profiling import Profile
 from pipeline.training.resume import resume
-from pipeline.training.time_account import TimeAccount
-from pipeline.training.tracking import Tracking
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import jax
 
-from model.checkpoint import CheckpointError, with_shardings
+from model.checkpoints.checkpoint import CheckpointError, with_shardings
 from model.train_step import Trainer, TrainState
 from pipeline.hardware.coordination import on_first_host
 from pipeline.runs.stored_checkpoints import AnyCheckpoints

@@ -42,24 +42,24 @@ from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.changes import changes_to_json, recorded_changes
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.open_blocks import open_blocks, training_sizes
-from pipeline.training.changes import agreement_of
-from pipeline.training.checks import check_start
-from pipeline.training.description import check_numerics, describe_data, describe_run
-from pipeline.training.evaluator import PageEvaluator
-from pipeline.training.filled_gaps import GapFiller
-from pipeline.training.held_out import HeldOut
-from pipeline.training.later_tokens import (
+from pipeline.training.changes.allowed_changes import agreement_of
+from pipeline.training.changes.later_tokens import (
     check_later,
     later_digests,
     later_mixtures,
     open_later,
 )
+from pipeline.training.checks import check_start
+from pipeline.training.description import check_numerics, describe_data, describe_run
+from pipeline.training.evaluation.evaluator import PageEvaluator
+from pipeline.training.evaluation.filled_gaps import GapFiller
+from pipeline.training.evaluation.held_out import HeldOut
+from pipeline.training.log.run_summary import result as result_of
+from pipeline.training.log.time_account import TimeAccount
+from pipeline.training.log.tracking import Tracking, check_trackers
 from pipeline.training.loop import Training, train
 from pipeline.training.profiling import Profile, check_profile
-from pipeline.training.run_summary import result as result_of
 from pipeline.training.save_errors import explain_save_errors
-from pipeline.training.time_account import TimeAccount
-from pipeline.training.tracking import Tracking, check_trackers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from small_reports import FUNNEL, made_of, make, side
 from data.dedup.shared_lines import SharedLines
 from eval import run_facts
 from eval.cautions import cautions
-from eval.html import to_html
-from eval.markdown import to_markdown
-from eval.markdown_text import escape
-from eval.report_json import to_json
+from eval.rendering.html import to_html
+from eval.rendering.markdown import to_markdown
+from eval.rendering.markdown_text import escape
+from eval.rendering.report_json import to_json
 from eval.side import Points
 
 

@@ -9,10 +9,10 @@ from small_reports import CODES, imported, made_of, make, side
 
 from data.languages import all_languages
 from eval import comparison
-from eval.html import to_html
 from eval.language_gain import TrainingText
-from eval.markdown import to_markdown
-from eval.report_json import to_json
+from eval.rendering.html import to_html
+from eval.rendering.markdown import to_markdown
+from eval.rendering.report_json import to_json
 from eval.verdict import sentences
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eval import distillation
-from eval.intervals import Scores
-from eval.standard_error import standard_error
+from eval.statistics.intervals import Scores
+from eval.statistics.standard_error import standard_error
 
 PAGES = 60
 

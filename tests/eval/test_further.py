@@ -6,8 +6,8 @@ from vl_convert import vegalite_to_vega
 
 from eval.charts.specs import specs
 from eval.further import further, loss_interval, losses_of
-from eval.html import to_html
 from eval.language_loss import Unit
+from eval.rendering.html import to_html
 
 
 def model(baseline, name, final, seed, **counts):

@@ -7,8 +7,8 @@ from small_reports import FUNNEL, make
 
 from data.corpus_manifest import CorpusManifest, LanguagePages
 from eval.funnel import funnel
-from eval.html import to_html
 from eval.late_costs import late_costs, uneven
+from eval.rendering.html import to_html
 
 
 def corpus(**languages):

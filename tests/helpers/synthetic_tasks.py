@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from task_predictions import CLASSIFICATION, QUESTIONS, answered, classified
 
 from data.stores.json_files import write_json
-from eval.expert_usage import Usage, columns
+from eval.experts.usage import Usage, columns
 from eval.tasks.sentences import SCHEMA
 from pipeline.artifacts import claims
 from pipeline.runs.best_step import record_score

@@ -23,7 +23,7 @@ from small_networks import (
     trainer,
 )
 
-from model.checkpoint import Checkpoints, with_shardings
+from model.checkpoints.checkpoint import Checkpoints, with_shardings
 from model.nonfinite import gradient_sites, skip_cause
 from model.optimizer import OptimizerConfig
 from model.sharding.layouts import batch_sharding

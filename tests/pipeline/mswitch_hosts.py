@@ -15,7 +15,7 @@ import jax
 from pipeline import cli
 from pipeline.hardware import host_watch
 from pipeline.runs import seen_by_all
-from pipeline.training import metrics_log
+from pipeline.training.log import metrics_log
 
 KILLED_AFTER = 4
 

@@ -18,7 +18,8 @@ import time
 from orbax.checkpoint.path import atomicity
 
 from pipeline import cli
-from pipeline.training import metrics_log, preemption
+from pipeline.training import preemption
+from pipeline.training.log import metrics_log
 
 INNER = "default"  # the folder of arrays within a step's
 HOUR = 3600

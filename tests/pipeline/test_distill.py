@@ -26,7 +26,7 @@ from pipeline.errors import PREEMPTED_STATUS, ArtifactError
 from pipeline.recipe import named as recipes
 from pipeline.recipe.recipe import override
 from pipeline.runs.open import load_run, restore
-from pipeline.training import teacher
+from pipeline.training.from_runs import teacher
 from pipeline.training.preemption import Preemption
 
 STEPS, EVERY = 6, 2

@@ -28,7 +28,7 @@ from training_runs import (
 from pipeline import cli, evaluate, fill, pretrain
 from pipeline.arguments import Evaluate, Fill, Pretrain
 from pipeline.errors import PREEMPTED_STATUS, Preempted
-from pipeline.training.held_out import HeldOut
+from pipeline.training.evaluation.held_out import HeldOut
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,8 +13,8 @@ from pipeline import cli, report
 from pipeline.inspect import print_gaps
 from pipeline.runs.filled_gaps import FilledGap
 from pipeline.terminal import Terminal, broken, print_end, print_message
-from pipeline.training.filled_gaps import write_gaps
-from pipeline.training.run_summary import summaries, table_of
+from pipeline.training.evaluation.filled_gaps import write_gaps
+from pipeline.training.log.run_summary import summaries, table_of
 
 WIDTHS = 60, 80, 120
 NUMBER = re.compile(r"(?<![\w./-])[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?(?![\w/-])")

@@ -19,7 +19,7 @@ from pipeline.runs.task_files import (
     scores_by_language,
     write_predictions,
 )
-from pipeline.training.evaluator import Scored
+from pipeline.training.evaluation.evaluator import Scored
 from pipeline.training.tasks.predictor import Predictor
 
 DEVELOPMENT = "development"

@@ -3,7 +3,7 @@
 Counted are the tokens of inputs, which the encoder reads, and of right targets, which the decoder
 reads as in training. So the file depends on no answer, and two runs are counted on the same
 tokens. Dispatch is dropless, as it is for answers. The columns are those of pretraining's
-evaluations (`eval/expert_sharing.py`).
+evaluations (`eval/experts/sharing.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Num
 
-from eval.expert_usage import Usage, by_language, columns, together
+from eval.experts.usage import Usage, by_language, columns, together
 from model.batch import Batch
+from model.decoding.never_dropping import never_dropping
 from model.loss.training_loss import row_routings
-from model.never_dropping import never_dropping
 from model.stack import Call
 from model.switch.routing_sums import RowRouting
 from model.transformer import Transformer

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from data.tasks.examples import TaskData
-from model.checkpoint import with_shardings
+from model.checkpoints.checkpoint import with_shardings
 from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
 from model.train_step import Trainer
@@ -16,7 +16,7 @@ from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.best_step import best_step
 from pipeline.runs.open import restore
-from pipeline.training import teacher as teachers
+from pipeline.training.from_runs import teacher as teachers
 from pipeline.training.loop import Training, device_batches
 from pipeline.training.profiling import Profile
 from pipeline.training.run import PreparedRun, make_examples, make_tracking

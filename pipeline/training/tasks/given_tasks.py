@@ -19,7 +19,7 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
-from pipeline.training.teacher import Teacher, check_fills_groups, check_student
+from pipeline.training.from_runs.teacher import Teacher, check_fills_groups, check_student
 
 LONGEST = 512  # decoder tokens that are chosen for a task, at most
 MULTIPLE = 8  # of the chosen decoder tokens

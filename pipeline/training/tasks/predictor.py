@@ -23,9 +23,9 @@ from data.examples.task_examples import cut_ids, padded
 from data.tasks.description import Task
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import PADDING, Tokenizer
-from model.beam_search import Beams, beam_search
-from model.generation import Sampling, generate
-from model.label_scoring import label_nats
+from model.decoding.beam_search import Beams, beam_search
+from model.decoding.generation import Sampling, generate
+from model.decoding.label_scoring import label_nats
 from model.sharding.layouts import batch_sharding, replicated
 from model.train_step import Trainer
 from model.transformer import Transformer

@@ -21,8 +21,8 @@ from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import Tokenizer
 from eval.tasks.sentences import SCHEMA
 from model.batch import Batch
+from model.decoding.never_dropping import never_dropping
 from model.loss.scoring import score
-from model.never_dropping import never_dropping
 from model.sharding.layouts import batch_sharding, replicated
 from model.stack import Call
 from model.train_step import Trainer

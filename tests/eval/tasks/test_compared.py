@@ -8,9 +8,9 @@ import pytest
 from small_reports import make
 from task_predictions import classified, read
 
-from eval.html import to_html
-from eval.markdown import to_markdown
-from eval.report_json import to_json
+from eval.rendering.html import to_html
+from eval.rendering.markdown import to_markdown
+from eval.rendering.report_json import to_json
 from eval.tasks.compared import TaskComparison, mode_scores
 from eval.tasks.metrics import ACCURACIES
 from eval.tasks.scores import language_gains

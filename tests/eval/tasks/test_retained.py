@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from task_predictions import classified, read
 
-from eval.standard_error import standard_error
+from eval.statistics.standard_error import standard_error
 from eval.tasks.metrics import ACCURACIES
 from eval.tasks.retained import retained_score
 from eval.tasks.scores import mean_contributions

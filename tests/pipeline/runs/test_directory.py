@@ -28,10 +28,10 @@ from pipeline.recipe import named
 from pipeline.recipe.recipe import override
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.open import load_run, restore, trainer_here
-from pipeline.training import teacher
 from pipeline.training.description import describe_run
-from pipeline.training.evaluation_file import evaluation_file
-from pipeline.training.first_weights import check_weights, write_first_checkpoint
+from pipeline.training.evaluation.evaluation_file import evaluation_file
+from pipeline.training.from_runs import teacher
+from pipeline.training.from_runs.first_weights import check_weights, write_first_checkpoint
 
 SIZES = (
     *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),

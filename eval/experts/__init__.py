@@ -1,0 +1,1 @@
+"""Which experts serve which languages, and how much each is worth to them."""

@@ -1,0 +1,1 @@
+"""A report's contents as HTML, Markdown and JSON."""

@@ -1,0 +1,1 @@
+"""Estimates with intervals in closed form: gains, ratios, speed-ups, the null comparison."""

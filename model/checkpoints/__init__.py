@@ -1,0 +1,1 @@
+"""Checkpoints: written in the background, complete or absent, restored on any mesh."""

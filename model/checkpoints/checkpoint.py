@@ -1,0 +1,349 @@
+"""Checkpoints by Orbax: written in the background, complete or absent, restored on any mesh.
+
+A checkpoint is a flat table from a name such as `.arrays.encoder.blocks[0].self_attention.query` to
+an array, so that it can be read without the classes that wrote it. Its number is the step, which is
+also the loader's whole state. Orbax writes to a temporary folder, renames it, and only then deletes
+older checkpoints: a kill at any time leaves the last finished one.
+
+A fingerprint of each array is stored with it and compared on restore
+(`model/checkpoints/fingerprints.py`). Orbax itself detects missing and short files, but restored an
+array with a flipped byte without an error.
+"""
+
+import errno
+import functools
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from jaxtyping import PyTree
+
+from model.checkpoints.fingerprints import fingerprints, mesh_replicated, orderless_fingerprints
+from model.checkpoints.orbax_clock import use_monotonic_clock
+from model.dimensions import by_path
+
+State = TypeVar("State", bound=PyTree)
+KEPT = 2
+FINGERPRINTS = ".fingerprints_by_position"
+ORDERLESS = ".fingerprints"  # in checkpoints of version 0.1.0
+UNFINISHED = "*.orbax-checkpoint-tmp*"
+DAMAGED = "damaged"  # name under which damaged checkpoints are set aside; never deleted
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be written or read; the message has the remedy."""
+
+
+class Kept(NamedTuple):
+    """Which checkpoints Orbax does not delete.
+
+    Attributes:
+        every: interval of steps to keep; 0 for none.
+        chosen: returns further steps to keep, such as the best one so far.
+    """
+
+    every: int
+    chosen: Callable[[], Collection[int]]
+
+    def of(self, steps: Sequence[int]) -> list[bool]:
+        """Returns which of these steps to keep: the last two, and those named above."""
+        chosen, last = self.chosen(), steps[-KEPT:]
+        return [
+            step in last or step in chosen or bool(self.every and step % self.every == 0)
+            for step in steps
+        ]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Returns what Orbax asks for: which of its checkpoints to keep."""
+        return self.of([one.step for one in checkpoints])
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last two, those of every `keep_every`-th step, and chosen."""
+
+    def __init__(
+        self,
+        directory: Path,
+        keep_every: int = 0,
+        chosen: Callable[[], Collection[int]] = tuple,
+    ):
+        self.directory = directory.absolute()
+        self._orderless: dict[int, bool] = {}  # by step; Orbax takes 0.2 s to tell
+        use_monotonic_clock()
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of our errors
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=Kept(keep_every, chosen), create=True
+        )
+        self._manager = ocp.CheckpointManager(
+            self.directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
+
+    def steps(self) -> list[int]:
+        """Returns the steps of all checkpoints, in order."""
+        return sorted(self._manager.all_steps())
+
+    def forget_unfinished(self) -> None:
+        """Deletes the files of killed saves; only for the process that writes the run."""
+        for path in self.directory.glob(UNFINISHED):
+            shutil.rmtree(path)
+
+    def save(self, step: int, state: PyTree) -> None:
+        """Starts to write a checkpoint; returns once the arrays are copied from the devices.
+
+        Raises:
+            CheckpointError: if the previous one could not be written; older ones are untouched.
+        """
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(table_of(state)))
+        except Exception as error:  # Orbax and TensorStore raise classes of many libraries
+            raise self._not_written(error) from error
+
+    def check(self) -> None:
+        """Raises the error of a save that failed in the background.
+
+        Raises:
+            CheckpointError: if one failed.
+        """
+        try:
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise self._not_written(error) from error
+
+    def restore(self, step: int, shapes: State) -> State:
+        """Returns the state of a checkpoint.
+
+        Args:
+            step: one of `steps()`.
+            shapes: structure of the state, of `jax.ShapeDtypeStruct` with shardings; the mesh may
+                differ from the one that saved.
+
+        Raises:
+            CheckpointError: if files are missing or altered.
+        """
+        _silence_late_reads()
+        failure: Exception | None = None
+        entry, table = FINGERPRINTS, {}
+        try:
+            entry = ORDERLESS if self._is_orderless(step) else FINGERPRINTS
+            requested = requested_table(shapes, entry)
+            table = self._manager.restore(step, args=ocp.args.StandardRestore(requested))
+        except Exception as error:  # classes of many libraries, as in save
+            failure = error
+        # What follows waits for all hosts, so none may leave alone.
+        if not _on_every_host(failure is None):
+            why = "another host could not read it" if failure is None else first_line(failure)
+            raise damaged(self.directory, step, why) from failure
+        return verified(self.directory, step, table, shapes, entry)
+
+    def restore_some(
+        self, step: int, shapes: PyTree, names: Collection[str]
+    ) -> dict[str, jax.Array]:
+        """Returns some arrays of a checkpoint by name, so that it is never whole in memory.
+
+        Args:
+            step: one of `steps()`.
+            shapes: structure of the whole state, as in `restore`.
+            names: names of the arrays to read.
+
+        Raises:
+            CheckpointError: if files are missing or altered.
+        """
+        _silence_late_reads()
+        try:
+            entry = ORDERLESS if self._is_orderless(step) else FINGERPRINTS
+            table = requested_table(shapes, entry)
+            item = {name: table[name] for name in (*names, entry)}
+            restore = ocp.args.PyTreeRestore(
+                item=item,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+                partial_restore=True,
+            )
+            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+                found = reader.restore(self.directory / str(step) / "default", args=restore)
+        except Exception as error:  # classes of many libraries, as in save
+            raise damaged(self.directory, step, first_line(error)) from error
+        check_unaltered(self.directory, step, found, shapes, entry)
+        return {name: found[name] for name in names}
+
+    def _is_orderless(self, step: int) -> bool:
+        if step not in self._orderless:
+            self._orderless[step] = ORDERLESS in (self._manager.item_metadata(step) or ())
+        return self._orderless[step]
+
+    def set_aside(self, step: int) -> Path:
+        """Moves a damaged checkpoint away, so that its step can be saved again.
+
+        Returns:
+            The new path.
+        """
+        number = 0
+        while (target := self.directory.parent / f"{DAMAGED}-{step}-{number}").exists():
+            number += 1
+        if jax.process_index() == 0:
+            (self.directory / str(step)).rename(target)
+        if jax.process_count() > 1:  # no host may list the folder before the rename
+            multihost_utils.sync_global_devices(f"set aside {step}")
+        self._manager.reload()
+        return target
+
+    def close(self) -> None:
+        """Waits for the last save.
+
+        Raises:
+            CheckpointError: if it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._not_written(error) from error
+        finally:
+            self._manager.close()
+
+    def _not_written(self, error: BaseException) -> CheckpointError:
+        whole = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
+        return not_written(self.directory, whole, reason(error), "Make room or mend the disk")
+
+
+def table_of(state: PyTree) -> dict[str, jax.Array]:
+    """Returns a state as a checkpoint holds it: arrays by name, with a fingerprint of each."""
+    named = by_path(state)
+    return named | {FINGERPRINTS: fingerprints(list(named.values()), mesh_replicated(state))}
+
+
+def requested_table(shapes: PyTree, entry: str = FINGERPRINTS) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of a checkpoint's table; `entry` is the name of its fingerprints."""
+    named, everywhere = by_path(shapes), mesh_replicated(shapes)
+    shape = (len(named), 2) if entry == FINGERPRINTS else (len(named),)
+    return named | {entry: jax.ShapeDtypeStruct(shape, jnp.uint32, sharding=everywhere)}
+
+
+def verified(
+    directory: object,
+    step: int,
+    table: Mapping[str, jax.Array],
+    shapes: State,
+    entry: str = FINGERPRINTS,
+) -> State:
+    """Returns the state in a table that was read; the arguments are those of `check_unaltered`.
+
+    Raises:
+        CheckpointError: if an array is not the one that was saved.
+    """
+    check_unaltered(directory, step, table, shapes, entry)
+    arrays = [table[name] for name in by_path(shapes)]
+    return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
+
+
+def check_unaltered(
+    directory: object,
+    step: int,
+    table: Mapping[str, jax.Array],
+    shapes: PyTree,
+    entry: str = FINGERPRINTS,
+) -> None:
+    """Checks that the arrays of a table, all of a state or some, have their fingerprints.
+
+    Args:
+        directory: directory or address of the checkpoints, for messages.
+        step: step of the checkpoint.
+        table: arrays by name, and the fingerprints of all arrays of the state.
+        shapes: structure of the state.
+        entry: name of the fingerprints in the table.
+
+    Raises:
+        CheckpointError: if an array is not the one that was saved.
+    """
+    numbers = {name: at for at, name in enumerate(by_path(shapes)) if name in table}
+    found = _maker_of(entry)([table[name] for name in numbers], mesh_replicated(shapes))
+    saved = np.asarray(table[entry])[list(numbers.values())]
+    altered = np.argwhere(np.asarray(found) != saved)
+    if altered.size:
+        raise damaged(directory, step, f"{list(numbers)[altered[0][0]]} is not what was saved")
+
+
+def _maker_of(entry: str) -> Callable[..., jax.Array]:
+    return orderless_fingerprints if entry == ORDERLESS else fingerprints
+
+
+def not_written(
+    directory: object, whole: Sequence[int], why: str, what_to_do: str
+) -> CheckpointError:
+    """Returns the error of a save that failed.
+
+    Args:
+        directory: directory or address of the checkpoints.
+        whole: steps of the checkpoints that are there.
+        why: cause, in words.
+        what_to_do: remedy, in words.
+    """
+    return CheckpointError(
+        f"A checkpoint could not be written to {directory} ({why}); "
+        f"{f'{max(whole)} is whole' if whole else 'there is no earlier one'}. "
+        f"{what_to_do}; the same command then goes on from there."
+    )
+
+
+def damaged(directory: object, step: int, why: str) -> CheckpointError:
+    """Returns the error of a checkpoint that cannot be read back as it was saved."""
+    return CheckpointError(
+        f"Checkpoint {step} in {directory} is damaged ({why}); restore its files, or "
+        "remove it: the same command then goes on from the one before."
+    )
+
+
+def _on_every_host(here: bool) -> bool:
+    if jax.process_count() == 1:
+        return here
+    return bool(multihost_utils.process_allgather(np.bool_(here)).all())
+
+
+@functools.cache
+def _silence_late_reads() -> None:
+    """Silences the errors that follow a failed read, from the first restore on.
+
+    If one array of a damaged checkpoint cannot be read, Orbax raises and closes its event loop.
+    Every other read (145 were counted) would then print its own traceback: that its error was never
+    retrieved, or that the loop is closed. `restore` raises the first error.
+    """
+    logging.getLogger("asyncio").addFilter(
+        lambda record: "exception was never retrieved" not in record.getMessage()
+    )
+    report = sys.unraisablehook
+
+    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            report(unraisable)
+
+    sys.unraisablehook = report_others
+
+
+def reason(error: BaseException) -> str:
+    """Returns the cause of a failed write: that the disk is full, or the error's first line."""
+    text = str(error)
+    if getattr(error, "errno", None) in DISK_FULL or "No space left" in text or "quota" in text:
+        return "the disk is full"
+    return first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the beginning of an error's message; TensorStore's fill pages."""
+    text = " ".join(str(error).split())
+    return text[:160] + "..." if len(text) > 160 else text or type(error).__name__
+
+
+def with_shardings(shapes: State, shardings: PyTree) -> State:
+    """Returns the shapes with their shardings."""
+    return jax.tree.map(
+        lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )

@@ -1,0 +1,1 @@
+"""One network made from another: dense to sparse, sparse to dense, fitted after pruning."""

@@ -1,0 +1,135 @@
+"""Decoding token by token, greedily or by sampling (`cached_decoding.py`).
+
+Sampling is as in other libraries: logits over temperature, then the `top_k` most likely tokens,
+then of those the smallest set of at least `top_p` probability.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from model.batch import PADDING
+from model.config import ConfigurationError
+from model.decoding.cached_decoding import EOS, Cache, cached_decoder
+from model.transformer import Transformer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: divisor of the logits; 0 takes the most likely token (greedy), 1 samples from
+            the model's distribution.
+        top_k: number of most likely tokens to sample from; 0 means all.
+        top_p: probability that the smallest set of most likely tokens to sample from must reach.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self):
+        if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise ConfigurationError(
+                f"Sampling was {self}; temperature must be 0 or more, top_k 0 (all) or more, and "
+                "top_p above 0 and at most 1."
+            )
+        if self.temperature == 0 and (self.top_k or self.top_p < 1):
+            raise ConfigurationError(
+                f"Sampling was {self}; top_k and top_p choose among sampled tokens: set a "
+                "temperature above 0, for example 1."
+            )
+
+
+class Decoding(NamedTuple):
+    """The state of the decoding loop.
+
+    Attributes:
+        position: position of the next token.
+        tokens: ids so far, then padding.
+        last: the last id.
+        finished: True for rows that have EOS.
+        cache: keys and values so far.
+    """
+
+    position: Int[Array, ""]
+    tokens: Int[Array, "batch length"]
+    last: Int[Array, " batch"]
+    finished: Bool[Array, " batch"]
+    cache: Cache
+
+
+def generate(
+    model: Transformer,
+    inputs: Int[Array, "batch source"],
+    key: Key[Array, ""],
+    *,
+    length: int,
+    sampling: Sampling,
+    ids: int | Int[Array, ""],
+    mesh: Mesh,
+) -> Int[Array, "batch length"]:
+    """Returns targets for a batch of inputs.
+
+    Args:
+        model: the network.
+        inputs: ids with EOS, right-padded; the mesh's batch axes must divide the rows.
+        key: key of sampling; greedy decoding ignores it.
+        length: largest number of tokens per row, EOS included.
+        sampling: how the next token is chosen.
+        ids: size of the vocabulary; later rows of the embedding are never chosen.
+        mesh: the devices.
+
+    Returns:
+        Ids up to EOS, then padding.
+    """
+    decoder = cached_decoder(model, inputs, length=length, ids=ids, mesh=mesh)
+
+    def unfinished(state: Decoding) -> Bool[Array, ""]:
+        return (state.position < length) & ~jnp.all(state.finished)
+
+    def step(state: Decoding) -> Decoding:
+        logits, cache = decoder.step(state.cache, state.position, state.last, ~state.finished)
+        token = choose(logits, sampling, jax.random.fold_in(key, state.position))
+        token = jnp.where(state.finished, PADDING, token)
+        return Decoding(
+            position=state.position + 1,
+            tokens=state.tokens.at[:, state.position].set(token),
+            last=token,
+            finished=state.finished | (token == EOS),
+            cache=cache,
+        )
+
+    start = Decoding(
+        position=jnp.zeros((), jnp.int32),
+        tokens=jnp.full((len(inputs), length), PADDING),
+        last=jnp.full(len(inputs), PADDING),
+        finished=~jnp.any(decoder.is_source, axis=1),
+        cache=decoder.empty_cache(),
+    )
+    return jax.lax.while_loop(unfinished, step, start).tokens
+
+
+def choose(
+    logits: Float[Array, "batch vocabulary"], sampling: Sampling, key: Key[Array, ""]
+) -> Int[Array, " batch"]:
+    """Returns the next token of each row."""
+    if sampling.temperature == 0:
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    logits = logits / sampling.temperature
+    ordered = jnp.sort(logits, axis=-1, descending=True)
+    if sampling.top_k:
+        ordered = ordered.at[:, sampling.top_k :].set(-jnp.inf)
+    probabilities = jax.nn.softmax(ordered, axis=-1)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    # The first is always kept; others as long as those before them have not reached top_p.
+    kept = (before < sampling.top_p) & jnp.isfinite(ordered)
+    least = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1, keepdims=True)
+    return jax.random.categorical(key, jnp.where(logits >= least, logits, -jnp.inf)).astype(
+        jnp.int32
+    )

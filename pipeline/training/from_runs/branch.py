@@ -1,0 +1,119 @@
+"""A run that branches off another one, the trunk, and ends with a decay of the learning rate.
+
+Losses of runs compare only at the end of their decay. A trunk whose rate does not depend on its
+length serves runs of many lengths: each branch continues the trunk's whole state at one checkpoint,
+reads the batches that follow, and lowers the rate linearly to 0. Up to that step the trunk has done
+exactly what a run of the branch's recipe does, so a branch ends with the same numbers as a run
+of its recipe from the first step on. Source: the warm-up, stable, decay schedule (Hu et al. 2024,
+MiniCPM, section 4).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from data.stores.addresses import Place
+from data.tokens.blocks import TokenBlocks
+from model import NUMERICS_VERSION
+from model.train_step import Trainer
+from pipeline.artifacts.differences import json_differences
+from pipeline.errors import ArtifactError
+from pipeline.recipe.recipe import FREE, Recipe, recipe_from_json, recipe_to_json
+from pipeline.runs.directory import RECIPE, find_run, saved_steps
+from pipeline.runs.open import restore_state
+from pipeline.training.from_runs.first_weights import write_first_checkpoint
+from pipeline.training.run import input_digests
+
+# What a branch may set otherwise than its trunk: nothing that acts before the branch.
+OWN = {*FREE, "name", "steps", "evaluate_every", "checkpoint_every", "log_every"}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Where a run branches off.
+
+    Attributes:
+        trunk: directory of the trunk, which may still be running.
+        at: step of the trunk's checkpoint.
+    """
+
+    trunk: Place
+    at: int
+
+    def decayed(self, recipe: Recipe) -> Recipe:
+        """Returns the recipe of the branch: its rate falls from `at` to its last step.
+
+        Raises:
+            ArtifactError: if the recipe ends at `at` or before, or its rate changes at a step.
+        """
+        if recipe.optimizer.rate_from:
+            raise ArtifactError(
+                f"A branch off {self.trunk} was asked with a rate that changes at a step, which "
+                "would replace the branch's decay; train on in the run itself with --rate-from."
+            )
+        if not 0 < self.at < recipe.steps:
+            raise ArtifactError(
+                f"--branch-at {self.at} was asked of a run of {recipe.steps} steps; name a step "
+                "between, or the length of the branch with --set steps=NUMBER."
+            )
+        decay_from = self.at / recipe.steps
+        return replace(recipe, optimizer=replace(recipe.optimizer, decay_from=decay_from))
+
+    def check(self, recipe: Recipe, blocks: TokenBlocks) -> None:
+        """Checks that a run of `recipe` on these tokens would have had the trunk's state.
+
+        Raises:
+            ArtifactError: if the trunk has no such checkpoint, has begun to decay before it, or
+                differs in another setting, input or version of the numerics.
+        """
+        about = find_run(self.trunk)
+        theirs = recipe_from_json(about.recipe, str(self.trunk / RECIPE))
+        inputs = input_digests(recipe, blocks)
+        lines = json_differences(
+            _fixed(theirs) | {"inputs": {name: about.inputs.get(name) for name in inputs}},
+            _fixed(recipe) | {"inputs": inputs},
+        )
+        if (version := about.numerics_version) != NUMERICS_VERSION:
+            lines = [*lines, f"numerics version {NUMERICS_VERSION} asked, {version} found"]
+        if lines:
+            raise ArtifactError(
+                f"A branch off {self.trunk} was asked with other settings ({'; '.join(lines)}); "
+                "repeat the trunk's recipe and settings, with another number of steps."
+            )
+        falls_from = round(theirs.optimizer.decay_from * theirs.steps)
+        if falls_from < self.at:
+            raise ArtifactError(
+                f"A branch off {self.trunk} was asked at step {self.at}, and the rate of that run "
+                f"falls from step {falls_from} on; train the trunk with optimizer.decay_from=1."
+            )
+        self._check_checkpoint()
+
+    def _check_checkpoint(self) -> None:
+        steps = saved_steps(self.trunk)
+        if self.at not in steps:
+            raise ArtifactError(
+                f"Checkpoint {self.at} of {self.trunk} was asked for, which has {steps}; name one "
+                "of these, or train the trunk with --set keep_every=NUMBER."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what a branch's recipe.json records, for its reader alone."""
+        return {"trunk": str(self.trunk), "at": self.at}
+
+    def inputs(self) -> dict[str, str]:
+        """Returns the digests of the trunk's inputs, which are the branch's too."""
+        return find_run(self.trunk).inputs
+
+    def write_first_state(self, out: Place, trainer: Trainer) -> None:
+        """Writes the trunk's state as the branch's first checkpoint, unless it has one.
+
+        Raises:
+            ArtifactError: if the checkpoint cannot be read or written.
+        """
+        write_first_checkpoint(out, lambda: restore_state(self.trunk, trainer, self.at)[0], self.at)
+
+
+def _fixed(recipe: Recipe) -> dict[str, Any]:
+    """Returns the settings that a branch and its trunk have in common."""
+    value = {name: one for name, one in recipe_to_json(recipe).items() if name not in OWN}
+    optimizer = {k: v for k, v in value["optimizer"].items() if k != "decay_from"}
+    return value | {"optimizer": optimizer}

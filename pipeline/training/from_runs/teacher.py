@@ -1,0 +1,140 @@
+"""A finished run as a teacher: the checks of its fitness, its identity and its weights.
+
+A student and its teacher read the same token ids, so they need one vocabulary. The share of the
+teacher's gain that a student keeps can be computed only if both were trained on the same tokens.
+The student's recipe.json records the teacher with a fingerprint of its weights, which is compared
+when the student is resumed.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from jax.sharding import Mesh
+
+from data.stores.addresses import Place
+from data.tokens.blocks import TokenBlocks
+from model.checkpoints.fingerprints import fingerprint, orderless_fingerprint
+from model.config import ConfigurationError
+from model.transformer import Transformer, parameter_count
+from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts.differences import json_differences
+from pipeline.errors import ArtifactError
+from pipeline.recipe.fits import check_divides
+from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.recipe.trainer import trainer_on
+from pipeline.runs.directory import RECIPE, check_same_vocabulary, find_finished_run
+from pipeline.runs.open import restore
+from pipeline.training.from_runs.first_weights import array_shapes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A finished run that teaches.
+
+    Attributes:
+        directory: the teacher's run directory.
+        recipe: recipe of the teacher.
+        inputs: digest of each input of the teacher's run, by name.
+    """
+
+    directory: Place
+    recipe: Recipe
+    inputs: dict[str, str]
+
+    @property
+    def identity(self) -> str:
+        """Recipe, seed and digest of the manifest, known before any weight is read."""
+        digest = digest_of_manifest(self.directory)
+        return f"{self.recipe.name}, seed {self.recipe.seed}, {digest}"
+
+    def weights(self, mesh: Mesh) -> tuple[Transformer, dict[str, Any]]:
+        """Returns the network of the last checkpoint on a mesh, and its record for recipe.json."""
+        trainer = trainer_on(self.recipe, mesh)
+        arrays, step = restore(self.directory, trainer, None)
+        switch = self.recipe.model.switch
+        record = {
+            "recipe": self.recipe.name,
+            "seed": self.recipe.seed,
+            "step": step,
+            "experts": None if switch is None else switch.experts,
+            "parameters": parameter_count(trainer.shapes),
+            "fingerprint": orderless_fingerprint(arrays),
+            "fingerprint_by_position": fingerprint(arrays),
+        }
+        return trainer.model(arrays), record
+
+
+def find(directory: Place) -> Teacher:
+    """Returns the run in a directory.
+
+    Raises:
+        ArtifactError: if the directory holds no run, or the run is not finished.
+    """
+    record = find_finished_run(directory)
+    recipe = recipe_from_json(record.recipe, str(directory / RECIPE))
+    return Teacher(directory=directory, recipe=recipe, inputs=record.inputs)
+
+
+def check_teaches(teacher: Teacher, recipe: Recipe, blocks: TokenBlocks) -> None:
+    """Checks that a run can teach a recipe on these tokens.
+
+    Raises:
+        ArtifactError: if the vocabulary, the tokens or the widths differ, if the student is sparse,
+            or if its batches do not fill the teacher's routing groups.
+    """
+    check_text(teacher, blocks)
+    check_student(teacher, recipe)
+    check_fills_groups(teacher, recipe)
+
+
+def check_fills_groups(teacher: Teacher, recipe: Recipe) -> None:
+    """Checks that a student's batches are whole routing groups of its teacher.
+
+    Raises:
+        ArtifactError: if they are not.
+    """
+    try:
+        check_divides(replace(recipe, model=teacher.recipe.model))
+    except ConfigurationError as error:
+        raise ArtifactError(
+            f"{teacher.directory} cannot teach {recipe.name}'s batches: {error}"
+        ) from error
+
+
+def check_text(teacher: Teacher, blocks: TokenBlocks) -> None:
+    """Checks vocabulary and tokens; an imported teacher has no tokens to compare.
+
+    Raises:
+        ArtifactError: if the teacher has another vocabulary or was trained on other tokens.
+    """
+    trained_on = teacher.inputs.get("tokens")
+    if trained_on not in (None, digest_of_manifest(blocks.directory)):
+        raise ArtifactError(
+            f"{teacher.directory} was trained on other tokens than {blocks.directory}, so the "
+            "share of its gain that a student keeps could not be computed; name "
+            "the tokens that it was trained on."
+        )
+    check_same_vocabulary(teacher.directory, blocks)
+
+
+def check_student(teacher: Teacher, recipe: Recipe) -> None:
+    """Checks that a recipe is dense and, unless it starts from random weights, of equal widths.
+
+    Raises:
+        ArtifactError: if the recipe is sparse, or its widths differ from the teacher's.
+    """
+    if recipe.model.switch is not None:
+        raise ArtifactError(
+            f"Recipe {recipe.name} has {recipe.model.switch.experts} experts, and a student is "
+            "dense; name the baseline's recipe."
+        )
+    assert recipe.distillation is not None  # set for every student
+    dense = replace(teacher.recipe.model, switch=None)
+    random = recipe.distillation.initialization == "random"
+    if not random and array_shapes(dense) != array_shapes(recipe.model):
+        raise ArtifactError(
+            f"{teacher.directory} has other widths than recipe {recipe.name} "
+            f"({'; '.join(json_differences(asdict(dense), asdict(recipe.model)))}), so its weights "
+            "do not fit; name the teacher's baseline, or add "
+            "--set distillation.initialization=random."
+        )

@@ -1,0 +1,234 @@
+"""A Switch that begins as a dense run: its weights, moments, schedule and examples go on.
+
+The parent is a run of ours, finished or not, or an imported one. The first state is made by
+`model/conversions/upcycling.py`. Where the two recipes read the same examples, the Switch continues
+at the parent's step: the rate follows its recipe's schedule from there, and no page is repeated
+before its epoch ends. So its `steps` count the dense ones, and a dense run of as many steps has
+cost as many FLOPs. Otherwise it begins at step 0. Source: Komatsuzaki et al. 2022 (Sparse
+Upcycling), who continue the schedule and keep the optimizer's state.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+
+from data.stores.addresses import Place
+from data.stores.digests import digest_of_value
+from data.stores.files import exists
+from data.tokens.blocks import TokenBlocks
+from model.conversions.upcycling import first_arrays, first_moments
+from model.train_step import Trainer, TrainState
+from pipeline.arguments import Pretrain
+from pipeline.artifacts.claims import MANIFEST
+from pipeline.artifacts.differences import json_differences
+from pipeline.errors import ArtifactError
+from pipeline.hardware.peaks import step_flops
+from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.recipe.trainer import trainer_on
+from pipeline.runs.directory import (
+    RECIPE,
+    check_same_vocabulary,
+    find_run,
+    requested_step,
+    saved_steps,
+)
+from pipeline.runs.open import restore_state
+from pipeline.runs.record import RunRecord
+from pipeline.training.from_runs.first_weights import write_first_checkpoint
+from pipeline.training.run import PreparedRun
+
+# What decides an upcycled network's arrays and function, besides its switch layers.
+SHAPE = (
+    *("vocabulary_rows", "embed", "heads", "head", "mlp", "layers"),
+    *("feed_forward", "tied_logits"),
+)
+# What decides example i: inputs and settings.
+TEXT, SETTINGS = ("tokens", "vocabulary", "weights"), ("seed", "rows", "inputs", "mixture")
+NOISE = 2**32 - 2  # key of the experts' noise within the seed's; FIRST_WEIGHTS is another
+
+
+@dataclass(frozen=True)
+class Upcycling:
+    """The dense run that a Switch begins as.
+
+    Attributes:
+        parent: directory of the dense run.
+        at: step of its checkpoint.
+        logits: standard deviation of the first router logits.
+        noise: noise on the experts' copies, relative to each matrix.
+        about: the parent's recipe.json.
+    """
+
+    parent: Place
+    at: int
+    logits: float
+    noise: float
+    about: RunRecord
+
+    @cached_property
+    def dense(self) -> Recipe:
+        """The parent's recipe."""
+        return recipe_from_json(self.about.recipe, str(self.parent / RECIPE))
+
+    @property
+    def imported(self) -> bool:
+        """Whether the parent has never been trained here, so that it has no moments."""
+        return self.at == 0
+
+    def check(self, recipe: Recipe, blocks: TokenBlocks) -> None:
+        """Checks that a recipe on these tokens can begin as the parent.
+
+        Raises:
+            ArtifactError: if the recipe is dense, the parent sparse, or their shapes or
+                vocabularies differ.
+        """
+        if recipe.model.switch is None:
+            raise ArtifactError(
+                f"--upcycle {self.parent} was asked of recipe {recipe.name}, which is dense; name "
+                "a Switch of the same widths."
+            )
+        if self.dense.model.switch is not None:
+            raise ArtifactError(
+                f"--upcycle needs a dense run, and {self.parent} has "
+                f"{self.dense.model.switch.experts} experts; begin with its weights: --start."
+            )
+        if different := json_differences(shape_of(self.dense), shape_of(recipe), "model"):
+            raise ArtifactError(
+                f"{self.parent} has another shape than recipe {recipe.name} ({different[0]}); name "
+                "a recipe of its shape, or set its fields."
+            )
+        check_same_vocabulary(self.parent, blocks)
+
+    def why_anew(self, run: PreparedRun) -> list[str]:
+        """Returns why a run cannot continue the parent's examples; nothing if it can."""
+        ours, theirs = run.recipe, self.dense
+        if self.imported:
+            return ["an imported run"]
+        if theirs.stage != "pretrain":
+            return [f"a run of `mswitch {theirs.stage}`"]
+        read = [self._read(of) for of in ((theirs, self.about.inputs), (ours, run.inputs))]
+        return json_differences(read[0], read[1])
+
+    def _read(self, of: tuple[Recipe, Mapping[str, str]]) -> dict[str, Any]:
+        """Returns what decided a run's examples before the parent's step."""
+        recipe, inputs = of
+        later = [asdict(one) for one in recipe.mixture_from if one.step < self.at]
+        settings = {name: getattr(recipe, name) for name in SETTINGS}
+        return {name: inputs.get(name) for name in TEXT} | settings | {"mixture_from": later}
+
+    def begins_at(self, run: PreparedRun) -> int:
+        """Returns the first step of a run: the parent's if its examples go on, otherwise 0.
+
+        Raises:
+            ArtifactError: if the run has no more steps than the parent.
+        """
+        if self.why_anew(run):
+            return 0
+        if run.recipe.steps <= self.at:
+            raise ArtifactError(
+                f"{run.recipe.steps:,} steps were asked after {self.at:,} of {self.parent}, which "
+                "count; set the number of all steps with --set steps=NUMBER."
+            )
+        return self.at
+
+    def identity(self) -> str:
+        """Returns what a resumed run must agree in, of which the parent's length is no part."""
+        recipe = self.dense
+        read = {name: self.about.inputs.get(name) for name in TEXT}
+        origin = digest_of_value([asdict(recipe.model), read])
+        drawn = f"logits {self.logits}, noise {self.noise}"
+        return f"{recipe.name}, seed {recipe.seed}, step {self.at}, {drawn}, {origin}"
+
+    def to_json(self, run: PreparedRun) -> dict[str, Any]:
+        """Returns what recipe.json and the manifest record; `flops` are those of training."""
+        recipe, lengths = self.dense, self.dense.lengths
+        flops = step_flops(recipe.model, recipe.rows, lengths.inputs, lengths.targets)
+        return {
+            "run": str(self.parent),
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "step": self.at,
+            "begins_at": self.begins_at(run),
+            "parameters": self.about.parameters,
+            "flops": None if self.imported else flops * self.at,
+            "logits": self.logits,
+            "noise": self.noise,
+        }
+
+    def write_first_state(self, run: PreparedRun, trainer: Trainer) -> None:
+        """Writes the run's first checkpoint, unless it has one.
+
+        Raises:
+            ArtifactError: if the parent's checkpoint cannot be read, or ours not written.
+        """
+
+        def first() -> TrainState:
+            run.announce(self._sentence(run))
+            return self._state(run, trainer)
+
+        write_first_checkpoint(run.out, first, self.begins_at(run))
+
+    def _carries_moments(self, run: PreparedRun) -> bool:
+        return not self.imported and self.dense.optimizer.rule == run.recipe.optimizer.rule
+
+    def _sentence(self, run: PreparedRun) -> str:
+        why = "; ".join(self.why_anew(run))
+        where = f"examples and schedule begin at step 0 ({why})" if why else "its examples go on"
+        moments = "with its moments" if self._carries_moments(run) else "with new moments"
+        return f"each expert is a copy of step {self.at:,} of {self.parent}, {moments}; {where}."
+
+    def _state(self, run: PreparedRun, trainer: Trainer) -> TrainState:
+        dense, _ = restore_state(self.parent, trainer_on(self.dense, trainer.mesh), self.at)
+        carries, begins_at = self._carries_moments(run), self.begins_at(run)
+
+        def first(dense: TrainState, drawn: TrainState) -> TrainState:
+            key = jax.random.fold_in(jax.random.key(run.recipe.seed), NOISE)
+            arrays = first_arrays(
+                dense.arrays, drawn.arrays, logits=self.logits, noise=self.noise, key=key
+            )
+            moments = first_moments(dense, drawn) if carries else drawn.optimizer
+            return TrainState(arrays, moments, drawn.step + begins_at)
+
+        return jax.jit(first, out_shardings=trainer.shardings)(dense, trainer.init())
+
+
+def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
+    """Returns the dense run of --upcycle, or None if there is none.
+
+    Raises:
+        ArtifactError: if another first state is asked too, there is no such run or checkpoint, or
+            an unfinished run is named without --upcycle-at.
+    """
+    parent, at = arguments.upcycle, arguments.upcycle_at
+    logits, noise = arguments.upcycle_logits, arguments.upcycle_noise
+    if parent is None:
+        if at is not None or noise:
+            raise ArtifactError("--upcycle-at and --upcycle-noise need --upcycle RUN.")
+        return None
+    if arguments.start is not None or arguments.trunk is not None:
+        raise ArtifactError(
+            f"--upcycle {parent} was given with --start {arguments.start} and --trunk "
+            f"{arguments.trunk}; a run has one beginning: name one of them."
+        )
+    if not (0 <= noise < 1 and 0 < logits < 10):
+        raise ArtifactError(
+            f"--upcycle-noise was {noise} and --upcycle-logits {logits}; the noise must be at "
+            "least 0 and below 1, the logits above 0 and below 10."
+        )
+    about = find_run(parent)
+    if at is None and not exists(parent / MANIFEST):
+        raise ArtifactError(
+            f"{parent} is still training; name one of its checkpoints with --upcycle-at "
+            f"({', '.join(map(str, saved_steps(parent)))})."
+        )
+    if at is None or not saved_steps(arguments.out):  # a run that has begun needs it no more
+        at = requested_step(parent, at)
+    return Upcycling(parent, at, logits, noise, about)
+
+
+def shape_of(recipe: Recipe) -> dict[str, Any]:
+    """Returns what must be equal of two networks, whatever their feed-forwards' sparsity."""
+    return {name: getattr(recipe.model, name) for name in SHAPE}

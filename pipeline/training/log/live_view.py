@@ -1,0 +1,156 @@
+"""The terminal of a run: one panel, updated with every line of `metrics.jsonl`.
+
+If the output is not a terminal, every line is printed as text, so that a log can be searched.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.runs.filled_gaps import FilledGap, line_of
+from pipeline.training.log.router_faults import RouterFault
+
+MOST_COLUMNS = 4
+GAP = 3  # cells between columns
+BORDERS = 4  # cells of the panel at the left and right
+# Name in the view, name in metrics.jsonl, format.
+CELLS = (
+    ("loss", "loss_nats", "{:.4f}"),
+    ("tokens/s", "tokens_per_second", "{:,.0f}"),
+    ("MFU", "model_flops_utilization", "{:.1%}"),
+    ("gradient norm", "gradient_norm", "{:.3g}"),
+    ("learning rate", "learning_rate", "{:.2g}"),
+)
+SPARSE_CELLS = (
+    ("dropped", "dropped_share", "{:.1%}"),
+    ("worst layer", "worst_layer", "{}"),
+    ("its busiest expert", "worst_layer_load", "{:.1f} x even"),
+)
+HELD_OUT_CELLS = (
+    ("held-out loss", "held_out_loss_nats", "{:.4f}"),
+    ("held-out score", "held_out_score", "{:.1f} %"),
+)
+SKIPPED_CELL = ("skipped", "skipped", "{}")
+
+
+class LiveView:
+    """The panel of one run; a context manager.
+
+    Args:
+        name: name of the recipe.
+        steps: number of steps of the run.
+        console: console to draw on.
+    """
+
+    def __init__(self, name: str, steps: int, console: Console):
+        self.name, self.steps, self.console = name, steps, console
+        self.gaps: Sequence[FilledGap] = ()
+        self.faults: Sequence[RouterFault] = ()
+        self.live = Live(console=console, refresh_per_second=2, transient=False)
+
+    def __enter__(self) -> "LiveView":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def print_line(self, text: str) -> None:
+        """Prints a line above the panel."""
+        self.console.print(text, highlight=False)
+
+    def show_gaps(self, step: int, gaps: Sequence[FilledGap]) -> None:
+        """Takes the gaps that a step's evaluation filled, for the panel or as lines."""
+        self.gaps = gaps
+        if not self.console.is_terminal:
+            for gap in gaps:
+                self.print_line(f"{self.name}: step {step:,} fills {line_of(gap)}")
+
+    def show_faults(self, faults: Sequence[RouterFault]) -> None:
+        """Takes the routers' present faults, for the panel."""
+        self.faults = faults
+
+    def show(
+        self, line: Mapping[str, Any], shares: Mapping[str, float], activity: str = ""
+    ) -> None:
+        """Shows a line of metrics.jsonl.
+
+        Args:
+            line: the line's values, by name.
+            shares: share of the time so far, by activity.
+            activity: current activity other than stepping.
+        """
+        cells = numbers(line, self.steps)
+        if not self.console.is_terminal:
+            self.print_line(f"{self.name}: " + ", ".join(f"{name} {text}" for name, text in cells))
+            return
+        contents = self.group(line, cells, shares, activity)
+        self.live.update(Panel(contents, title=Text(self.name), title_align="left"))
+
+    def group(
+        self,
+        line: Mapping[str, Any],
+        cells: Sequence[tuple[str, str]],
+        shares: Mapping[str, float],
+        activity: str,
+    ) -> Group:
+        """Returns the panel's bar, numbers, time, faults and gaps, within the console's width."""
+        inner = self.console.width - BORDERS
+        bar = Table.grid(expand=True)  # a bare bar does not end its line and hides the next
+        bar.add_row(ProgressBar(total=self.steps, completed=line["step"]))
+        spent = "  ".join(
+            f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items() if share
+        )
+        time = Text.assemble(("time ", "dim"), spent, "  ", (activity, "yellow"))
+        gaps = [Text(line_of(gap, inner), no_wrap=True, overflow="crop") for gap in self.gaps]
+        faults = [Text(one.sentence(), style="bold red") for one in self.faults]
+        return Group(bar, table_of(cells, inner), time, *faults, *gaps)
+
+
+def table_of(cells: Sequence[tuple[str, str]], width: int) -> Table:
+    """Returns names and values in as many columns as fit with no value cut, at most four."""
+    columns = next(n for n in range(MOST_COLUMNS, 0, -1) if n == 1 or width_of(cells, n) <= width)
+    table = Table.grid(padding=(0, GAP), expand=True)
+    for start in range(0, len(cells), columns):
+        row = cells[start : start + columns]
+        table.add_row(*(Text.assemble((f"{name} ", "dim"), text) for name, text in row))
+    return table
+
+
+def width_of(cells: Sequence[tuple[str, str]], columns: int) -> int:
+    """Returns the width of names and values in this many columns, with the gaps between them."""
+    parts = [cells[at::columns] for at in range(min(columns, len(cells)))]
+    return sum(max(len(name) + 1 + len(text) for name, text in part) + GAP for part in parts)
+
+
+def numbers(line: Mapping[str, Any], steps: int) -> list[tuple[str, str]]:
+    """Returns the names and formatted values to show; unknown values are left out."""
+    shown = [
+        *CELLS,
+        *(SPARSE_CELLS if line.get("balance_loss") else ()),
+        *HELD_OUT_CELLS,
+        *([SKIPPED_CELL] if line.get("skipped") else ()),
+    ]
+    cells = [("step", f"{line['step']:,} of {steps:,}")]
+    cells += [
+        (name, form.format(line[key])) for name, key, form in shown if line.get(key) is not None
+    ]
+    if line.get("seconds"):
+        cells.append(("left", duration(line["seconds"] * (steps - line["step"]))))
+    return cells
+
+
+def duration(seconds: float) -> str:
+    """Returns a time such as `3 d 04:05` or `0:12:30`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24:02d}:{minute:02d}"
+    return f"{hours}:{minute:02d}:{second:02d}"

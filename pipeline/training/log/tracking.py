@@ -1,0 +1,208 @@
+"""A run's numbers for trackers that others made: Weights & Biases and MLflow, on request.
+
+Each tracker has a thread, so a slow server holds up no step, and its library is imported only
+there. If it fails (no network, a refused key) one sentence says so, and training goes on without
+it. `RUN/tracking.json` keeps the tracked run's name at each tracker, so a resumed run continues it.
+The steps that a resumed run makes again are sent again, with the same numbers.
+"""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from threading import Lock, Thread
+from time import monotonic
+from typing import Any, Protocol
+
+from data.stores.addresses import Address, Place
+from data.stores.files import exists
+from data.stores.json_files import read_json, write_json
+from pipeline.arguments import TrackerName
+from pipeline.errors import ArtifactError
+
+FILE = "tracking.json"
+NAMES: dict[TrackerName, str] = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
+PROJECT = "mswitch"  # unless the tracker's own environment variable names another
+LONGEST_REASON = 200  # characters of a library's error
+# Seconds for a tracker's last numbers; a stopped run must have ended 25 seconds after its signal.
+LAST_SECONDS = {"finished": 60.0, "stopped": 5.0, "failed": 5.0}
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What a tracker is told about a run at its start.
+
+    Attributes:
+        directory: directory of the run; local records are below it.
+        recipe: the recipe as JSON values.
+        identity: name of the tracked run that an earlier start began; None at the first.
+    """
+
+    directory: Place
+    recipe: Mapping[str, Any]
+    identity: str | None = None
+
+
+class Tracker(Protocol):
+    """The tracked run at one tracker; any method may raise whatever its library raises."""
+
+    identity: str
+
+    def add(self, numbers: Mapping[str, float], step: int) -> None:
+        """Adds numbers of a step, by name."""
+        ...
+
+    def end(self, state: str) -> None:
+        """Ends the tracked run, which may be continued: `finished`, `stopped` or `failed`."""
+        ...
+
+
+def check_trackers(names: Sequence[TrackerName], out: Place) -> None:
+    """Checks that trackers can record a run.
+
+    Raises:
+        ArtifactError: if one is not installed, or could not record a run in a store.
+    """
+    check_installed(names)
+    check_sent_from(out, names)
+
+
+def check_installed(names: Sequence[TrackerName]) -> None:
+    """Checks that the libraries of the trackers are installed, without importing them.
+
+    Raises:
+        ArtifactError: if one is not.
+    """
+    if missing := [name for name in names if importlib.util.find_spec(name) is None]:
+        raise ArtifactError(
+            f"--track {' '.join(missing)} was given, which is not installed; "
+            f"`make install EXTRAS=demo,dev,{','.join(missing)}` in the checkout installs it."
+        )
+
+
+def check_sent_from(out: Place, names: Sequence[TrackerName]) -> None:
+    """Checks that trackers of a run in a store have a server: their records are files of a disk.
+
+    Raises:
+        ArtifactError: if one has none.
+    """
+    sends = {
+        "wandb": os.environ.get("WANDB_MODE") == "online",
+        "mlflow": "MLFLOW_TRACKING_URI" in os.environ,
+    }
+    if isinstance(out, Address) and (without := [name for name in names if not sends[name]]):
+        raise ArtifactError(
+            f"--track {' '.join(without)} was given for a run in {out}, where its records cannot "
+            "lie; set WANDB_MODE=online or MLFLOW_TRACKING_URI, or name an --out on this machine."
+        )
+
+
+class Tracking:
+    """The trackers of one start of a run; a context manager.
+
+    Args:
+        names: names of the trackers; none for no tracking.
+        directory: directory of the run.
+        recipe: the recipe as JSON values.
+        announce: function that prints one sentence.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[TrackerName],
+        directory: Place,
+        recipe: Mapping[str, Any],
+        announce: Callable[[str], None],
+    ):
+        identities = _Identities(directory / FILE)
+        self.threads = [
+            _TrackerThread(
+                name, TrackedRun(directory=directory, recipe=recipe), identities, announce
+            )
+            for name in names
+        ]
+        self.state = "failed"
+
+    def __enter__(self) -> "Tracking":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        deadline = monotonic() + LAST_SECONDS[self.state]
+        for thread in self.threads:
+            thread.waiting.put(self.state)
+        for thread in self.threads:
+            thread.end(deadline)
+
+    def add(self, numbers: Mapping[str, float], step: int) -> None:
+        """Sends numbers of a step to every tracker, and waits for none."""
+        for thread in self.threads:
+            if thread.is_alive():
+                thread.waiting.put((dict(numbers), step))
+
+
+class _Identities:
+    """`tracking.json`: the name of the tracked run, by tracker."""
+
+    def __init__(self, path: Place):
+        self.path, self.lock = path, Lock()
+
+    def read(self) -> dict[str, str]:
+        return read_json(self.path, dict[str, str]) if exists(self.path) else {}
+
+    def keep(self, name: str, identity: str) -> None:
+        with self.lock:
+            if (kept := self.read()).get(name) != identity:
+                write_json(self.path, kept | {name: identity})
+
+
+class _TrackerThread(Thread):
+    """Starts one tracker and gives it what waits; ends at its first failure."""
+
+    def __init__(
+        self,
+        name: TrackerName,
+        run: TrackedRun,
+        identities: _Identities,
+        announce: Callable[[str], None],
+    ):
+        super().__init__(daemon=True)
+        self.tracker_name: TrackerName = name
+        self.tracked, self.identities, self.announce = run, identities, announce
+        self.waiting: SimpleQueue[tuple[dict[str, float], int] | str] = SimpleQueue()
+
+    def run(self) -> None:
+        try:
+            self._track()
+        except (Exception, SystemExit) as error:
+            self._warn(f"failed ({_reason(error)})")
+
+    def _track(self) -> None:
+        name = self.tracker_name
+        tracked = replace(self.tracked, identity=self.identities.read().get(name))
+        tracker: Tracker = importlib.import_module(f"pipeline.training.log.{name}_run").start(
+            tracked
+        )
+        self.identities.keep(name, tracker.identity)
+        while not isinstance(one := self.waiting.get(), str):
+            tracker.add(*one)
+        tracker.end(one)
+
+    def end(self, deadline: float) -> None:
+        """Waits for the tracker to end, until the deadline on the monotonic clock."""
+        self.join(max(deadline - monotonic(), 0.0))
+        if self.is_alive():
+            self._warn("did not take the last numbers in time")
+
+    def _warn(self, what: str) -> None:
+        name = NAMES[self.tracker_name]
+        self.announce(f"caution: {name} {what}; the run goes on, and its own log has all numbers.")
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the first line of an error, shortened."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= LONGEST_REASON else line[:LONGEST_REASON] + "..."

@@ -1,0 +1,37 @@
+"""The null comparison: halves of one side's runs, compared as sides are."""
+
+import dataclasses
+
+import pytest
+from small_reports import side
+
+from eval.statistics import null_comparison
+from eval.statistics.null_comparison import divisions, null_comparisons
+
+
+@pytest.mark.parametrize(("runs", "count"), [(1, 0), (2, 1), (3, 3), (4, 3), (5, 10), (6, 10)])
+def test_each_division_is_made_once(runs, count):
+    found = list(divisions(runs))
+    assert len({frozenset(halves) for halves in found}) == len(found) == count
+    for one, other in found:
+        assert sorted(one + other) == list(range(runs))
+        assert len(other) - len(one) == runs % 2
+
+
+def test_the_better_half_is_the_candidate():
+    runs = [
+        side("mT5", level, seed).pages[0] for seed, level in enumerate(((3.0,) * 4, (3.2,) * 4))
+    ]
+    both = dataclasses.replace(side("mT5", (3.0,) * 4, 0), pages=tuple(runs))
+    (found,) = null_comparisons(both, (7, 8))
+    assert (found.candidate_seeds, found.baseline_seeds) == ((7,), (8,))
+    assert found.summary.languages_improved == 3
+    assert found.summary.mean_step_speedup > 1
+    assert null_comparison.sentence([found]).startswith(
+        "The same comparison between seeds of one side: mT5 “better” in 3 of 3 languages"
+    )
+
+
+def test_a_single_run_has_no_null():
+    assert null_comparisons(side("mT5", (3.0,) * 4, 0), (7,)) == ()
+    assert null_comparison.sentence([]) == ""

@@ -1,0 +1,178 @@
+"""Step speed-ups: the definition, symmetry, planted values, the null and the interval."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval.cautions import THREEFOLD_WITHIN_A_DECAY
+from eval.statistics.standard_error import StandardError
+from eval.statistics.step_speedup import Curves, StepSpeedup, error_of_mean, log_speedups, summarise
+
+STEPS = np.array([50, 100, 200, 400])
+LENGTHS = np.array([1_984, 3_968, 7_936, 15_872])  # experiments/decayed.py
+
+
+def speedup(candidate, baseline=(5.0, 4.0, 3.5, 3.0), steps=STEPS):
+    logs, bounds = log_speedups(STEPS, np.array(baseline), steps, np.array(candidate))
+    return float(np.exp(logs)), bool(bounds)
+
+
+def test_is_interpolated_in_the_logarithm_of_steps():
+    assert speedup([5.0, 4.0, 2.0, 2.0]) == (pytest.approx(400 / (100 * 2**0.5)), False)
+
+
+def test_same_curve_is_exactly_one():
+    assert speedup([5.0, 4.0, 3.5, 3.0]) == (pytest.approx(1.0, abs=1e-15), False)
+
+
+def test_a_slower_candidate_is_below_one():
+    ratio, _ = speedup([6.0, 5.0, 4.0, 3.5])
+    assert ratio == pytest.approx(200 / 400)
+
+
+def test_reached_before_the_first_point_is_extrapolated_or_bounded_on_both_sides():
+    assert speedup([2.8, 2.4, 2.2, 2.0]) == (pytest.approx(8 * 2**0.5), False)
+    assert speedup([2.0] * 4) == (pytest.approx(16.0), True)
+    assert speedup([9.0] * 4) == (pytest.approx(1 / 16), True)
+
+
+def test_a_dip_counts_for_as_long_as_it_lasts():
+    once = speedup([5.0, 4.0, 3.4, 2.0])[0]
+    assert once < speedup([5.0, 2.9, 3.4, 2.0])[0] < speedup([5.0, 2.9, 2.9, 2.0])[0]
+
+
+losses = st.lists(st.floats(0.5, 9.0), min_size=4, max_size=4)
+
+
+def slow_log_steps(curve, target):
+    """Returns the log of the steps to the target, from a fine grid of the linear curve."""
+    grid = np.linspace(np.log(STEPS[0]), np.log(STEPS[-1]), 200_001)
+    above = np.interp(grid, np.log(STEPS), curve) > target
+    before = np.linspace(np.log(STEPS[0]) - np.log(2), np.log(STEPS[0]), 200_001)
+    line = curve[0] + (curve[1] - curve[0]) * (before - before[-1]) / np.log(2)
+    line = np.minimum(line, curve[0]) if curve[1] >= curve[0] else line
+    back = (line <= target).mean() if curve[0] < target else 0
+    return grid[0] + above.mean() * (grid[-1] - grid[0]) - back * np.log(2)
+
+
+@given(losses, losses)
+def test_agrees_with_the_plain_definition_and_is_symmetric(baseline, candidate):
+    found = np.log(speedup(candidate, baseline)[0])
+    assert speedup(baseline, candidate)[0] == pytest.approx(np.exp(-found))
+    if candidate[-1] == baseline[-1]:
+        return
+    if candidate[-1] < baseline[-1]:
+        expected = np.log(STEPS[-1]) - slow_log_steps(candidate, baseline[-1])
+    else:
+        expected = slow_log_steps(baseline, candidate[-1]) - np.log(STEPS[-1])
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_equal_ends_of_equal_curves_are_one_even_where_they_are_flat():
+    assert speedup([3.0] * 4, [3.0] * 4) == (pytest.approx(1.0), False)
+
+
+def drawn(rng, faster, runs=2, languages=101, pages=12, spread=0.02):
+    """Returns two sides whose losses are a power law of steps, the second one `faster` times."""
+    language = np.repeat(np.arange(languages), pages)
+    sizes = rng.integers(20, 300, language.size)
+    scale, power, least = (rng.uniform(*ends, languages) for ends in ((4, 12), (0.15, 0.4), (1, 2)))
+    level, sides = rng.normal(0, 0.5, language.size), []
+    for factor in (1, faster):
+        curve = least + scale * (LENGTHS[:, None] * factor) ** -power
+        loss = curve[:, language] + level + rng.normal(0, 0.07, language.size)
+        loss = loss + rng.normal(0, 0.05, (runs, LENGTHS.size, language.size))
+        loss += rng.normal(0, spread, (runs, 1, 1)) + rng.normal(0, spread / 2, (runs, 4, 1))
+        sides.append(Curves(LENGTHS, loss * sizes, sizes))
+    return *sides, language
+
+
+def mean_of(baseline, candidate, language):
+    losses = [
+        np.stack([np.bincount(language, point) for point in one.amounts.mean(axis=0)], axis=1)
+        / np.bincount(language, one.sizes)[:, None]
+        for one in (baseline, candidate)
+    ]
+    return float(log_speedups(LENGTHS, losses[0], LENGTHS, losses[1])[0].mean())
+
+
+@pytest.mark.parametrize("planted", [1.0, 1.5, 3.0, 5.0])
+def test_a_planted_speedup_is_recovered_within_5_percent(planted):
+    rngs = [np.random.default_rng(seed) for seed in range(10)]
+    found = [mean_of(*drawn(rng, planted, runs=4, spread=0.005)) for rng in rngs]
+    assert np.exp(np.mean(found)) == pytest.approx(planted, rel=0.05)
+
+
+def test_one_architecture_against_itself_is_one():
+    """The means over languages spread around 1, as seeds move all languages at once."""
+    found = [mean_of(*drawn(np.random.default_rng(seed), 1.0)) for seed in range(60)]
+    assert abs(np.mean(found)) < 2.5 * np.std(found) / 60**0.5
+    assert 0.3 < np.mean(np.array(found) > 0) < 0.7
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize("runs", [1, 2, 3, 4])
+@pytest.mark.parametrize("planted", [1.0, 1.5, 3.0])
+def test_the_interval_of_the_mean_covers(runs, planted):
+    """With one run per side it is over pages only, so no run spreads here."""
+    covered, spread = 0, 0.02 if runs > 1 else 0.0
+    for seed in range(200):
+        sides = drawn(np.random.default_rng(seed), planted, runs, spread=spread)
+        half = error_of_mean(*sides).half_width
+        covered += abs(mean_of(*sides) - np.log(planted)) <= half
+    assert 0.91 < covered / 200 <= 0.99
+
+
+def test_the_standard_error_by_leaving_out_pages_and_runs():
+    baseline, candidate, language = drawn(np.random.default_rng(1), 1.3, languages=3, pages=4)
+
+    def mean(keep=slice(None), runs=(slice(None), slice(None))):
+        sides = [
+            Curves(LENGTHS, one.amounts[of][..., keep], one.sizes[keep])
+            for one, of in zip((baseline, candidate), runs, strict=True)
+        ]
+        return mean_of(*sides, language[keep])
+
+    without = [mean(np.arange(12) != page) - mean() for page in range(12)]
+    of_pages = 3 / 4 * sum(one**2 for one in without)
+    every = slice(None)
+    of_runs = [
+        sum((mean(runs=runs) - mean()) ** 2 for runs in both) / 2
+        for both in ([([0], every), ([1], every)], [(every, [0]), (every, [1])])
+    ]
+    error = error_of_mean(baseline, candidate, language)
+    assert error.variance == pytest.approx(of_pages + sum(of_runs), rel=1e-9)
+    assert 1 <= error.degrees_of_freedom <= 9
+
+
+def test_a_language_of_one_page_leaves_no_interval():
+    baseline, candidate, language = drawn(np.random.default_rng(1), 1.3, languages=3, pages=1)
+    assert error_of_mean(baseline, candidate, language) is None
+
+
+def test_within_a_decaying_run_a_threefold_speedup_measures_less():
+    """Why a report cautions: the loss falls with the rate, so all crossings lie near the end.
+
+    A loss that lags behind its decayed value by a part that is proportional to the rate, which
+    falls from 40 % of the run on; the candidate does in each step what the baseline does in three.
+    """
+    steps = np.arange(496, 15_873, 496)
+
+    def curve(factor):
+        rate = np.minimum(1, (steps[-1] - steps) / (0.6 * steps[-1]))
+        return 1.5 + 8 * (steps * factor) ** -0.25 + 0.15 * rate
+
+    found = float(np.exp(log_speedups(steps, curve(1), steps, curve(3))[0]))
+    assert found == pytest.approx(float(THREEFOLD_WITHIN_A_DECAY), abs=0.01)
+
+
+def test_summary_is_over_logarithms():
+    speedups = [StepSpeedup(ratio, ratio > 7) for ratio in (4.0, 0.5, 1.0, 8.0)]
+    summary = summarise(speedups, StandardError(0.01, 1e9))
+    assert summary.mean == pytest.approx(2.0)
+    assert summary.median == pytest.approx(2.0)
+    assert (summary.not_reached, summary.at_bound, summary.share_at_least_4) == (1, 1, 0.5)
+    assert np.log(summary.high / summary.mean) == pytest.approx(0.196, abs=1e-3)
+    assert np.log(summary.low / summary.mean) == pytest.approx(-0.196, abs=1e-3)
+    assert summarise(speedups, None).low is None

@@ -1,0 +1,102 @@
+"""A checkpoint is the state, bit for bit; a damaged or unfinished one is noticed."""
+
+import errno
+import itertools
+import time
+
+import equinox as eqx
+import jax
+import orbax.checkpoint as ocp
+import pytest
+from orbax.checkpoint.path import atomicity
+from small_networks import assert_close, start, trainer
+
+from model.checkpoints import checkpoint
+from model.checkpoints.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.checkpoints.fingerprints import fingerprints, orderless_fingerprints
+from model.dimensions import by_path
+
+
+@pytest.fixture(scope="module")
+def one():
+    return trainer("dense")
+
+
+def with_reversed_rows(state):
+    rows = jax.device_put(state.arrays.embedding[::-1], state.arrays.embedding.sharding)
+    return state._replace(arrays=eqx.tree_at(lambda arrays: arrays.embedding, state.arrays, rows))
+
+
+def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(one, tmp_path, monkeypatch):
+    """Other numbers than were saved, which Orbax restores without an error; and a missing file."""
+    state = start(one)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(1, state)
+    with monkeypatch.context() as patch:
+        saved = fingerprints(jax.tree.leaves(state), state.step.sharding)
+        patch.setattr(checkpoint, "fingerprints", lambda *_: saved)
+        checkpoints.save(2, with_reversed_rows(state))
+    checkpoints.close()
+    shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
+    again = Checkpoints(tmp_path / "checkpoints")
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .*\.embedding is not what was"):
+        again.restore(2, shapes)
+    (tmp_path / "checkpoints/2/default/manifest.ocdbt").unlink()
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .* is damaged"):
+        again.restore(2, shapes)
+    assert again.set_aside(2) == tmp_path / "damaged-2-0"
+    assert again.steps() == [1]
+    again.restore(1, shapes)
+    again.save(2, state)
+    again.close()
+
+
+def test_a_wall_clock_that_is_set_forward_does_not_end_a_save(one, tmp_path, monkeypatch):
+    years = itertools.count(time.time(), 365 * 86_400)
+    monkeypatch.setattr(time, "time", lambda: next(years))
+    state, checkpoints = start(one), Checkpoints(tmp_path)
+    checkpoints.save(1, state)
+    checkpoints.save(2, state)
+    checkpoints.close()
+    shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
+    again = Checkpoints(tmp_path)
+    assert again.steps() == [1, 2]
+    assert_close(again.restore(2, shapes), state)
+    again.close()
+
+
+def test_a_checkpoint_of_version_0_1_0_is_verified_by_its_sums_without_order(one, tmp_path):
+    state = start(one)
+    sums = orderless_fingerprints(jax.tree.leaves(state), state.step.sharding)
+    with ocp.CheckpointManager(tmp_path) as manager:
+        for step, found in ((1, sums), (2, sums.at[-1].add(1))):
+            table = by_path(state) | {".fingerprints": found}
+            manager.save(step, args=ocp.args.StandardSave(table))
+    shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
+    checkpoints = Checkpoints(tmp_path)
+    assert_close(checkpoints.restore(1, shapes), state, rtol=0)
+    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .*\.step is not what was saved"):
+        checkpoints.restore(2, shapes)
+    checkpoints.close()
+
+
+def test_a_full_disk_is_reported_and_older_checkpoints_are_left(tmp_path, monkeypatch):
+    async def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    state = start(trainer("dense"))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state)
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(atomicity.AtomicRenameTemporaryPath, "finalize", full)
+        checkpoints.save(2, state)
+        with pytest.raises(CheckpointError, match=r"the disk is full.*1 is whole"):
+            checkpoints.close()
+    again = Checkpoints(tmp_path)
+    again.forget_unfinished()
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert again.steps() == [1]
+    again.save(2, state)
+    again.close()

@@ -1,0 +1,162 @@
+"""Beam search writes what a search over lists of hypotheses writes, without a cache."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_networks import config, drawn, mesh_of
+
+from model.batch import Batch
+from model.config import ConfigurationError
+from model.decoding.beam_search import Beams, beam_search
+from model.decoding.cached_decoding import EOS
+from model.decoding.generation import Sampling, generate
+from model.decoding.never_dropping import never_dropping
+from model.sharding.mesh import MeshShape
+from model.stack import Call, StackInputs
+
+LENGTH, SOURCE, IDS = 7, 8, 6  # EOS is one of few ids, so that targets of all lengths are likely
+LONG = Beams(number=3, alpha=2.5, offset=0.0)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    ids = np.random.default_rng(1).integers(2, 128, (8, SOURCE)).astype(np.int32)
+    ids[1, 5:], ids[3] = 0, 0  # one is padded, one is a row of padding
+    return jnp.array(ids)
+
+
+def small(kind):
+    """A network of one layer that is not very sure of its next token."""
+    model = drawn(dataclasses.replace(config(kind), layers=1))
+    return eqx.tree_at(lambda m: m.logits, model, replace_fn=lambda matrix: 0.5 * matrix)
+
+
+def log_probabilities(model, inputs):
+    """The function from targets so far to log probabilities of the next token, without a cache."""
+    model = never_dropping(model, SOURCE, LENGTH)
+    call = Call(mesh_of())
+
+    @jax.jit
+    def logs(row, before):
+        batch = Batch(row[None], before[None], jnp.zeros(1, jnp.int32))
+        shared = StackInputs(
+            visible=batch.target_to_target,
+            is_token=jnp.ones((1, LENGTH), bool),
+            source=model.encode(batch, call).x,
+            visible_source=batch.target_to_source,
+        )
+        decoded = model.decoder(model.embed(before[None], call), shared, call).x
+        return jax.nn.log_softmax(model.head(decoded)[0, :, :IDS])
+
+    def of(row, tokens):
+        before = np.zeros(LENGTH, np.int32)  # later positions are not seen
+        before[1 : len(tokens) + 1] = tokens
+        return np.asarray(logs(inputs[row], jnp.array(before)))[len(tokens)]
+
+    return of
+
+
+def searched(next_logs, beams):
+    """The best target of one input: lists of (log probability, tokens), sorted in each step."""
+
+    def score(value, length):
+        return value / ((beams.offset + length) / (beams.offset + 1)) ** beams.alpha
+
+    running, finished = [(0.0, ())], []
+    for length in range(1, LENGTH + 1):
+        candidates = sorted(
+            (
+                (value + log, (*tokens, token))
+                for value, tokens in running
+                for token, log in enumerate(next_logs(tokens))
+            ),
+            reverse=True,
+        )[: 2 * beams.number]
+        ends = [tokens[-1] == EOS or length == LENGTH for _, tokens in candidates]
+        for end, (value, tokens) in list(zip(ends, candidates, strict=True))[: beams.number]:
+            if end:
+                finished.append((score(value, length), tokens))
+        finished = sorted(finished, reverse=True)[: beams.number]
+        going_on = zip(ends, candidates, strict=True)
+        running = [candidate for end, candidate in going_on if not end][: beams.number]
+        full = len(finished) == beams.number
+        if not running or (full and score(running[0][0], length) <= finished[-1][0]):
+            break
+    return finished[0][1]
+
+
+def reference(model, inputs, beams):
+    """The best targets of all inputs."""
+    next_logs, rows = log_probabilities(model, inputs), []
+    for row, ids in enumerate(np.asarray(inputs)):
+        tokens = searched(lambda tokens, row=row: next_logs(row, tokens), beams) if any(ids) else ()
+        rows.append([*tokens, *[0] * (LENGTH - len(tokens))])
+    return np.array(rows)
+
+
+def searcher(model, inputs, shape=MeshShape()):  # noqa: B008
+    """The function from beams to the targets found on a mesh of this shape."""
+    mesh = mesh_of(shape)
+    run = jax.jit(
+        lambda inputs, beams: beam_search(
+            model, inputs, length=LENGTH, beams=beams, ids=IDS, mesh=mesh
+        ),
+        static_argnums=1,
+    )
+    return lambda beams: np.asarray(run(inputs, beams))
+
+
+def test_equals_a_search_over_lists(inputs):
+    """With T5's penalty and with one that prefers long targets."""
+    model = small("dense")
+    search = searcher(model, inputs)
+    found = {beams: search(beams) for beams in (Beams(), LONG)}
+    for beams, targets in found.items():
+        np.testing.assert_array_equal(targets, reference(model, inputs, beams))
+        assert not targets[3].any()
+    assert 1.5 * np.count_nonzero(found[Beams()]) < np.count_nonzero(found[LONG])
+
+
+def test_sharded_equals_unsharded(inputs):
+    """A Switch network, of which also the lists of hypotheses are compared."""
+    model = small("switch")
+    expected = reference(model, inputs, Beams())
+    for shape in (MeshShape(), MeshShape(data=2, expert=2)):
+        np.testing.assert_array_equal(searcher(model, inputs, shape)(Beams()), expected)
+    assert len(set(map(tuple, expected))) > 5
+
+
+def test_one_beam_is_greedy(inputs):
+    """Whatever the penalty: a longer target is never compared with the first that ends."""
+    model = small("dense")
+    greedy = jax.jit(
+        lambda inputs: generate(
+            model,
+            inputs,
+            jax.random.key(0),
+            length=LENGTH,
+            sampling=Sampling(),
+            ids=IDS,
+            mesh=mesh_of(),
+        )
+    )(inputs)
+    found = searcher(model, inputs)(dataclasses.replace(LONG, number=1))
+    np.testing.assert_array_equal(found, greedy)
+    assert len(set(map(tuple, found))) > 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"number": 0}, "number was 0; it must be 1 or more"),
+        ({"alpha": float("nan")}, "alpha was nan"),
+        ({"offset": -1.0}, "offset was -1.0"),
+    ],
+)
+def test_settings_that_mean_nothing(setting, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Beams(**setting)

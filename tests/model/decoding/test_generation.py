@@ -1,0 +1,125 @@
+"""Decoding with a cache gives the tokens of the whole decoder run again for every token."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_networks import drawn, mesh_of
+
+from model.batch import Batch
+from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.decoding.cached_decoding import EOS
+from model.decoding.generation import Sampling, choose, generate
+from model.decoding.never_dropping import never_dropping
+from model.sharding.mesh import MeshShape
+from model.stack import Call
+
+SWITCH = SwitchConfig(experts=4, every=2, encoder_group_tokens=16, decoder_group_tokens=8)
+CONFIG = ModelConfig(
+    vocabulary_rows=128,
+    embed=16,
+    heads=2,
+    head=8,
+    mlp=24,
+    layers=2,
+    switch=SWITCH,
+    activation_dtype="float32",
+)
+LENGTH = 6
+IDS = 100  # of 128 rows
+
+
+def small(switch):
+    model = drawn(dataclasses.replace(CONFIG, switch=switch))
+    if switch is None:
+        return model
+    # Decided routers, so that experts differ and many tokens would be dropped.
+    return eqx.tree_at(
+        lambda m: [stack.blocks[1].feed_forward.router for stack in (m.encoder, m.decoder)],
+        model,
+        replace_fn=lambda router: 5 * router,
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    ids = np.random.default_rng(0).integers(2, 128, (4, 8)).astype(np.int32)
+    ids[1, 5:], ids[3] = 0, 0  # one is padded, one is a row of padding
+    return jnp.array(ids)
+
+
+def uncached(model, inputs):
+    """Greedy, the whole decoder for every token."""
+    model = never_dropping(model, inputs.shape[1])
+    logits = jax.jit(lambda batch: model.head(model(batch, Call(mesh_of())).decoded))
+    written = np.zeros((len(inputs), LENGTH), np.int32)
+    finished = np.array(inputs[:, 0] == 0)
+    for position in range(LENGTH):
+        targets = written.copy()
+        targets[~finished, position] = EOS  # marks the position as one to predict
+        batch = Batch(inputs, jnp.array(targets), jnp.zeros(len(inputs), jnp.int32))
+        token = np.asarray(jnp.argmax(logits(batch)[:, position, :IDS], axis=-1))
+        written[:, position] = np.where(finished, 0, token)
+        finished |= token == EOS
+    return written
+
+
+@pytest.mark.parametrize("switch", [None, SWITCH], ids=["dense", "switch"])
+def test_equals_decoding_without_a_cache(inputs, switch):
+    model = small(switch)
+    run = jax.jit(
+        lambda inputs, mesh: generate(
+            model,
+            inputs,
+            jax.random.key(0),
+            length=LENGTH,
+            sampling=Sampling(),
+            ids=IDS,
+            mesh=mesh,
+        ),
+        static_argnums=1,
+    )
+    written = run(inputs, mesh_of())
+    np.testing.assert_array_equal(written, uncached(model, inputs))
+    assert not written[3].any()
+    assert len(np.unique(written[:3])) > 3
+    if switch is not None:
+        np.testing.assert_array_equal(run(inputs, mesh_of(MeshShape(data=2, expert=2))), written)
+
+
+LOGITS = jnp.log(jnp.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]]))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "shares"),
+    [
+        (Sampling(temperature=1.0), [0.4, 0.3, 0.2, 0.1]),
+        (Sampling(temperature=0.5), np.array([16, 9, 4, 1]) / 30),
+        (Sampling(temperature=1.0, top_k=2), [4 / 7, 3 / 7, 0, 0]),
+        (Sampling(temperature=1.0, top_p=0.6), [4 / 7, 3 / 7, 0, 0]),
+        (Sampling(temperature=1.0, top_p=0.75), [4 / 9, 3 / 9, 2 / 9, 0]),
+        # After top_k=3 the shares are 4/9, 3/9, 2/9: two reach 0.7.
+        (Sampling(temperature=1.0, top_k=3, top_p=0.7), [4 / 7, 3 / 7, 0, 0]),
+        (Sampling(), [1, 0, 0, 0]),
+    ],
+    ids=str,
+)
+def test_sampling_has_the_shares_it_should(sampling, shares):
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    drawn = np.asarray(jax.jit(jax.vmap(lambda key: choose(LOGITS, sampling, key)))(keys))
+    for row, expected in zip(drawn.T, (shares, shares[::-1]), strict=True):
+        found = np.bincount(row, minlength=4) / len(keys)
+        np.testing.assert_allclose(found, expected, atol=0.015)  # 4 sigma
+        assert (found[np.asarray(expected) == 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"temperature": -1.0}, "0 or more"), ({"top_p": 0.5}, "above 0"), ({"top_k": 3}, "above 0")],
+)
+def test_settings_that_mean_nothing(setting, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Sampling(**setting)

@@ -1,0 +1,78 @@
+"""Which gaps an evaluation fills, and how they are read out of windows."""
+
+import jax
+import numpy as np
+
+from data.examples.span_corruption import Example, lengths_for_inputs
+from data.tokens.tokenizer import MODEL_FILE, load
+from model.sharding.mesh import MeshShape, abstract_mesh, make_mesh
+from pipeline.arguments import CacheOptions
+from pipeline.recipe import named
+from pipeline.recipe.recipe import override
+from pipeline.recipe.trainer import trainer_on
+from pipeline.runs.filled_gaps import FilledGap, latest_gaps, read_gaps
+from pipeline.tokens.open_blocks import open_blocks
+from pipeline.training.evaluation.filled_gaps import GapFiller, first_gap, largest_array, write_gaps
+from pipeline.training.evaluation.held_out import HeldOut
+
+
+def filler(tokens, *settings):
+    recipe = override(named.get("switch-demo"), ["evaluate_every=10", "steps=95", *settings])
+    blocks = open_blocks(str(tokens), CacheOptions())
+    return GapFiller(HeldOut(blocks, recipe.lengths, recipe.rows), recipe)
+
+
+def test_languages_take_turns_and_then_their_pages(tokens):
+    one = filler(tokens)
+    pages = one.held_out.pages
+    codes = [[pages[page].language for page, _ in one.chosen(step)] for step in (0, 10, 20, 90, 95)]
+    assert codes == [["af", "cs"], ["sw", "zu"], ["af", "cs"], ["sw", "zu"], ["af", "cs"]]
+    first, again = (one.chosen(step)[0][0] for step in (0, 20))
+    of_language = [at for at, page in enumerate(pages) if page.language == "af"]
+    assert [first, again] == [of_language[0], of_language[1 % len(of_language)]]
+    assert [page for page, _ in one.chosen(20)] == [page for page, _ in filler(tokens).chosen(20)]
+
+
+def test_the_first_gap_is_read_out_of_both_fillings(tokens):
+    tokenizer = load(tokens / MODEL_FILE)
+    gap, following = tokenizer.first_sentinel, tokenizer.first_sentinel - 1
+    before, hidden, after = (tokenizer.encode(text) for text in ("Watu", "wote", "huru"))
+    example = Example(
+        np.array([*before, gap, *after, following, *before, 1], np.int32),
+        np.array([gap, *hidden, following, *after, 1], np.int32),
+    )
+    written = np.array([gap, *after, following, *hidden, 0, 0], np.int32)
+    found = first_gap("sw", example, written, tokenizer)
+    assert found == FilledGap("sw", "Watu ", "huru", "wote", " huru")
+    silent = first_gap("sw", example, np.array([1, 0], np.int32), tokenizer)
+    assert silent == found._replace(filled="")
+
+
+def test_gaps_are_filled_alike_on_any_number_of_devices(tokens, tmp_path):
+    """Greedily, so twice the same; and read back from their file."""
+    one = filler(tokens, "model.vocabulary_rows=384", "model.embed=16", "model.mlp=16")
+    found = []
+    for shape in (MeshShape(), MeshShape(data=2, expert=4)):
+        mesh = make_mesh(shape, jax.devices()[: shape.data * shape.expert])
+        trainer = trainer_on(one.recipe, mesh)
+        found.append(one.fill(trainer, trainer.init().arrays, 10))
+    assert found[0] == found[1]
+    assert [gap.language for gap in found[0]] == ["sw", "zu"]
+    assert all(gap.before and gap.hidden for gap in found[0])
+    write_gaps(tmp_path, 10, found[0])
+    (tmp_path / "evaluation/step=10.parquet").touch()
+    assert latest_gaps(tmp_path) == (10, found[0])
+    assert read_gaps(tmp_path, 20) == []
+
+
+def test_a_network_of_very_many_experts_fills_none():
+    """Dropless dispatch pads to the worst case, which is bounded here."""
+
+    class Trained:
+        mesh = abstract_mesh(MeshShape(expert=512))
+
+    small, huge = (named.get(name) for name in ("switch-demo", "switch-c"))
+    inputs = lengths_for_inputs(64).inputs
+    assert largest_array(huge, Trained(), inputs) > 2**30  # pyright: ignore[reportArgumentType]
+    Trained.mesh = abstract_mesh(MeshShape())
+    assert largest_array(small, Trained(), inputs) < 2**24  # pyright: ignore[reportArgumentType]

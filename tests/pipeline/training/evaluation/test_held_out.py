@@ -1,0 +1,61 @@
+"""The routing rows of an evaluation add up to its page rows."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.examples.span_corruption import lengths_for_inputs
+from model.config import ModelConfig, SwitchConfig
+from model.optimizer import OptimizerConfig
+from model.sharding.mesh import MeshShape, make_mesh
+from model.train_step import make_trainer
+from pipeline.training.evaluation.evaluation_file import write_evaluation
+from pipeline.training.evaluation.held_out import HeldOut
+
+ROWS, EXPERTS = 4, 4
+LENGTHS = lengths_for_inputs(32)
+SWITCH = SwitchConfig(
+    experts=EXPERTS,
+    every=1,
+    encoder_group_tokens=LENGTHS.inputs,
+    decoder_group_tokens=LENGTHS.targets,
+    choices=2,
+    capacity_factor_evaluation=0.7,
+    minimum_capacity=1,
+)
+CONFIG = ModelConfig(vocabulary_rows=1024, embed=8, heads=2, head=4, mlp=8, layers=1, switch=SWITCH)
+
+
+@pytest.fixture(scope="module")
+def files(make_blocks, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tokens")
+    held_out = HeldOut(make_blocks(directory, {"sw": 900, "yo": 1500}), LENGTHS, ROWS)
+    held_out.piece_bytes = np.ones(1024, int)  # the blocks have no vocabulary
+    mesh = make_mesh(MeshShape(), jax.devices()[:1])
+    trainer = make_trainer(CONFIG, OptimizerConfig(), steps=1, seed=0, mesh=mesh)
+    evaluation = held_out.score(trainer, trainer.init().arrays)
+    path = write_evaluation(directory, 7, evaluation)
+    return pd.read_parquet(path), pd.read_parquet(path.with_name("routing-step=7.parquet"))
+
+
+def test_one_row_per_switch_layer_and_language(files):
+    _, routing = files
+    layers = list(zip(routing["stack"], routing.layer, routing.language, strict=True))
+    assert layers == [(stack, 1, code) for stack in ("encoder", "decoder") for code in ("sw", "yo")]
+
+
+def test_routed_tokens_are_the_pages_tokens(files):
+    pages, routing = files
+    decoder = routing[routing["stack"] == "decoder"].set_index("language")
+    targets = pages.groupby("language").target_tokens.sum()
+    assert decoder.tokens.to_dict() == targets.to_dict()
+    assert (routing.choices == 2 * routing.tokens).all()
+    assert [sum(load) for load in routing.load] == routing.choices.tolist()
+
+
+def test_dropped_choices_are_counted(files):
+    _, routing = files
+    share = routing.dropped.sum() / routing.choices.sum()
+    assert 0.25 < share < 0.6  # 0.7 slots per choice
+    assert (routing.entropy_nats <= routing.tokens * np.log(EXPERTS) + 1e-3).all()

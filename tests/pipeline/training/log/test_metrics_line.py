@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+from step_metrics import step_metrics
+
+from pipeline.training.log.metrics_line import curves, summary
+
+
+def test_losses_are_summed_before_they_are_divided():
+    line = summary([step_metrics(loss=10.0, tokens=5), step_metrics(loss=2.0, tokens=1)])
+    assert line["loss_nats"] == pytest.approx(2.0)
+    assert line["dropped_share"] == pytest.approx(0.25)
+    assert line["skipped"] == 0
+    assert (line["worst_layer"], line["worst_layer_load"]) == (0, 2.0)
+
+
+def test_skipped_steps_are_counted_and_left_out():
+    line = summary([step_metrics(), step_metrics(loss=np.nan, skipped=True)])
+    assert line["skipped"] == 1
+    assert line["loss_nats"] == pytest.approx(2.0)
+
+
+def test_a_dense_network_has_no_curves_of_routing_and_counters_have_none():
+    line = {"step": 2, "loss_nats": 1.0, "balance_loss": 0.0}
+    assert list(curves(line, sparse=False)) == ["loss_nats"]
+    assert list(curves(line, sparse=True)) == ["loss_nats", "balance_loss"]

@@ -1,0 +1,63 @@
+"""The watch: each fault is said once, and again after it was mended."""
+
+import json
+
+import jax
+import numpy as np
+from step_metrics import SITES, step_metrics
+
+from model.nonfinite import GradientSite
+from pipeline.training.log.router_faults import WINDOW
+from pipeline.training.log.router_watch import RouterWatch
+
+ROUTERS = [
+    GradientSite((2, 1), "decoder layer 1", "feed_forward.router"),  # not in the forward order
+    GradientSite((1, 1), "encoder layer 1", "feed_forward.router"),
+]
+
+
+def metrics(decoder=1e-4, encoder=1e-4, **settings):
+    return step_metrics(**settings)._replace(router_moves=np.float32([decoder, encoder]))
+
+
+def feed(watch, first, count, **moves):
+    for _ in range(count):
+        watch.add(metrics(**moves))
+    return watch.look(first + count)
+
+
+def watched(tmp_path):
+    printed = []
+    return RouterWatch("pretrain", tmp_path, [*SITES, *ROUTERS], printed.append), printed
+
+
+def test_a_fault_is_recorded_once_until_it_is_mended(tmp_path):
+    watch, printed = watched(tmp_path)
+    feed(watch, 0, WINDOW, decoder=0)
+    feed(watch, WINDOW, 25, decoder=0)
+    assert len(printed) == 1
+    assert "pretrain: alarm at step 50: decoder layer 1: the router has not moved" in printed[0]
+    assert feed(watch, 75, 1) == []
+    assert [fault.kind for fault in feed(watch, 76, WINDOW, decoder=0)] == ["frozen router"]
+    lines = [json.loads(line) for line in (tmp_path / "alarms.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["layer"]) for line in lines] == [
+        (50, "decoder layer 1"),
+        (126, "decoder layer 1"),
+    ]
+
+
+def test_steps_in_flight_are_not_waited_for(tmp_path, monkeypatch):
+    watch, _ = watched(tmp_path)
+    fetched = []
+    monkeypatch.setattr(jax, "device_get", lambda parts: fetched.append(len(parts)) or parts)
+    for _ in range(3):
+        watch.add(metrics())
+    watch.look(2, in_flight=1)
+    watch.look(3)
+    assert fetched == [2, 1]
+
+
+def test_a_dense_network_is_not_watched(tmp_path):
+    watch = RouterWatch("pretrain", tmp_path, SITES, print)
+    watch.add(step_metrics())
+    assert watch.look(1) == []

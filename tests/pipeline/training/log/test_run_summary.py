@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from pipeline.training.evaluation.evaluation_file import Evaluation, write_evaluation
+from pipeline.training.log.run_summary import result, summaries
+
+LINES = [
+    {"step": step, "steps": 5, "loss_nats": 9.0 - step / 10, "seconds": 2.0, "tokens_per_second": s}
+    for step, s in ((5, 100.0), (10, 300.0), (15, 200.0))
+]
+
+
+def run(directory, evaluated):
+    text = "".join(json.dumps(line) + "\n" for line in LINES)
+    (directory / "metrics.jsonl").write_text(text)
+    for step, nats in evaluated.items():
+        pages = {
+            "language": ["sw", "sw", "fr"],
+            "url": ["a", "b", "c"],
+            "loss_nats": [nats, 3 * nats, 4 * nats],
+            "target_tokens": [1, 1, 1],
+            "text_bytes": [3, 3, 3],
+            "windows": [1, 1, 1],
+        }
+        write_evaluation(directory, step, Evaluation(pages, None))
+    return directory
+
+
+def test_a_run_is_shown_at_each_evaluation(tmp_path):
+    first, last = summaries(run(tmp_path, {0: 2.0, 10: 1.0}))
+    assert (first.step, first.held_out_nats) == (0, 6.0)  # languages count alike
+    assert first.loss_nats is first.tokens_per_second is first.seconds is None
+    assert (last.step, last.held_out_nats, last.loss_nats) == (10, 3.0, 8.0)
+    assert (last.tokens_per_second, last.seconds) == (200.0, 20.0)
+    said = result(tmp_path)
+    assert said.startswith("10 steps, held-out loss 3.0000 nats (at step 0: 6.0000), 200 tokens")
+
+
+def test_a_run_without_evaluations_is_shown_by_its_log(tmp_path):
+    found = list(summaries(run(tmp_path, {})))
+    assert [one.step for one in found] == [5, 10, 15]
+    assert found[-1].seconds == pytest.approx(30.0)
+    assert "held-out" not in result(tmp_path)
