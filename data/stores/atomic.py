@@ -13,7 +13,7 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data.stores.fences import check_fences
@@ -137,18 +137,32 @@ def upload(source: Path, path: str) -> None:
     Raises:
         DataError: if the store keeps failing, or keeps another number of bytes.
     """
+    filesystem, root = open_store(path)
+    send_whole(lambda: filesystem.put_file(str(source), root), path, source.stat().st_size)
+
+
+def send_whole(send: Callable[[], object], path: str, size: int) -> None:
+    """Calls a function that writes a store's file, until the store holds all bytes of it.
+
+    Args:
+        send: function that writes the file.
+        path: address of the file.
+        size: number of its bytes.
+
+    Raises:
+        DataError: if the store keeps failing, or keeps another number of bytes.
+    """
     check_fences(path)
     filesystem, root = open_store(path)
-    size = source.stat().st_size
 
-    def send() -> None:
-        filesystem.put_file(str(source), root)
+    def attempt() -> None:
+        send()
         arrived = filesystem.info(root)["size"]
         if arrived != size:
             filesystem.rm_file(root)  # a file that exists is taken for whole
             raise Damaged(
-                f"{path} was uploaded with {size:,} bytes and the store holds {arrived:,}, in "
+                f"{path} was written with {size:,} bytes and the store holds {arrived:,}, in "
                 "every attempt; look at the store and run the same command again."
             )
 
-    with_retries(send, path, "written")
+    with_retries(attempt, path, "written")

@@ -9,8 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from data.stores.atomic import atomic_write, upload
-from data.stores.fences import check_fences
+from data.stores.atomic import atomic_write, send_whole, upload
 from data.stores.files import exists, is_remote, local_copy
 from data.stores.object_stores import open_store
 from data.stores.retry import with_retries
@@ -27,10 +26,10 @@ def copy_file(source: str, target: str, scratch: str) -> None:
     if exists(target):
         return
     if is_remote(source) and source.partition("://")[0] == target.partition("://")[0]:
-        check_fences(target)
         filesystem, root = open_store(source)
         _, to = open_store(target)
-        with_retries(lambda: filesystem.cp_file(root, to), target, "written")
+        size = with_retries(lambda: filesystem.info(root)["size"], source)
+        send_whole(lambda: filesystem.cp_file(root, to), target, size)
         return
     with local_copy(source) as here:
         if is_remote(target):

@@ -1,6 +1,8 @@
 """An object store that misbehaves: a folder behind the scheme store://."""
 
+import os
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -20,8 +22,8 @@ class Store(AbstractFileSystem):
     """Files of `store://name` under a folder; no directories, as in a bucket.
 
     What a kind of call does wrong is in `faults`: "fail", "lose" the second half, or refuse a file
-    whose bytes the network did "alter", or be "slow"; and how often: every so many calls of the
-    kind, or, if `lasting`, all from that one on.
+    whose bytes the network did "alter", or be "slow", or end the process ("kill"); and how often:
+    every so many calls of the kind, or, if `lasting`, all from that one on.
     """
 
     protocol = "store"
@@ -39,6 +41,8 @@ class Store(AbstractFileSystem):
             raise Misbehaviour(f"503 at {call}")
         if fault == "slow" and happens:
             time.sleep(SLOW_SECONDS)
+        if fault == "kill" and happens:
+            os.kill(os.getpid(), signal.SIGKILL)
         return fault if happens else ""
 
     def put_file(self, lpath, rpath, **kwargs):
@@ -55,6 +59,11 @@ class Store(AbstractFileSystem):
         at(path).parent.mkdir(parents=True, exist_ok=True)
         with at(path).open("xb" if mode == "create" else "wb") as file:
             file.write(value)
+
+    def cp_file(self, path1, path2, **kwargs):
+        content, fault = at(path1).read_bytes(), self._fault("copy")
+        at(path2).parent.mkdir(parents=True, exist_ok=True)
+        at(path2).write_bytes(content[: len(content) // 2] if fault == "lose" else content)
 
     def get_file(self, rpath, lpath, **kwargs):
         self._fault("get")

@@ -108,7 +108,7 @@ def test_what_a_store_does_wrong_now_and_then_is_done_again(
     "call, fault, said",
     [
         ("put", "fail", "cannot be written"),
-        ("put", "lose", "was uploaded with"),
+        ("put", "lose", "was written with"),
         ("put", "alter", "BadDigest"),
         ("get", "fail", "cannot be read"),
         ("look", "fail", "cannot be (read|written)"),  # an upload ends with a look

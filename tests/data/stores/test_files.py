@@ -106,7 +106,7 @@ def test_an_upload_that_arrives_short_is_removed_and_refused(tmp_path, monkeypat
     monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(retry, "LONGEST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(store, "put_file", lambda self, _, path: self.pipe_file(path, b"whole"))
-    with pytest.raises(DataError, match="uploaded with 13 bytes and the store holds 5"):
+    with pytest.raises(DataError, match="written with 13 bytes and the store holds 5"):
         upload(source, "memory://short/x")
     assert not files.exists("memory://short/x")
 
