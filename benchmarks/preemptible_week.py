@@ -25,7 +25,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from model.checkpoints.checkpoint import Checkpoints, with_shardings
+from model.checkpoints.local import Checkpoints
+from model.checkpoints.table import with_shardings
 from pipeline.planning.checkpoint_interval import best_interval
 from pipeline.planning.checkpoints import STORE_BANDWIDTH, planned_checkpoint
 from pipeline.planning.topology import topology

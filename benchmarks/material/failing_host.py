@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import jax
 
-from model.checkpoints.checkpoint import Checkpoints
+from model.checkpoints.local import Checkpoints
 from pipeline import cli
 from pipeline.training import loop
 from pipeline.training.evaluation.held_out import HeldOut

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 
 from data.stores.addresses import Place
-from model.checkpoints.checkpoint import CheckpointError, with_shardings
+from model.checkpoints.errors import CheckpointError
+from model.checkpoints.table import with_shardings
 from model.sharding.mesh import make_mesh
 from model.train_step import Trainer, TrainState
 from pipeline.errors import ArtifactError

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data.stores.addresses import Place
-from model.checkpoints.checkpoint import with_shardings
+from model.checkpoints.table import with_shardings
 from model.dimensions import by_path
 from model.switch.merging import merged_arrays
 from model.switch.pruning import expert_axes, of_stack, pruned_arrays

@@ -24,20 +24,16 @@ from data.stores.files import read_bytes, remove
 from data.stores.json_files import write_json
 from data.stores.kvstores import kvstore
 from model.checkpoints import stored_arrays
-from model.checkpoints.checkpoint import (
+from model.checkpoints.errors import CheckpointError, damaged, first_line, not_written
+from model.checkpoints.local import Checkpoints, Kept
+from model.checkpoints.stored_arrays import StoredArrays
+from model.checkpoints.table import (
     FINGERPRINTS,
-    CheckpointError,
-    Checkpoints,
-    Kept,
     check_unaltered,
-    damaged,
-    first_line,
-    not_written,
     requested_table,
     table_of,
     verified,
 )
-from model.checkpoints.stored_arrays import StoredArrays
 from pipeline.hardware.coordination import agreed, on_first_host
 from pipeline.runs import checkpoint_records
 from pipeline.runs.checkpoint_records import (

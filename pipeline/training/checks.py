@@ -14,7 +14,7 @@ from data.errors import DataError
 from data.examples.mixture import parse
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
-from model.checkpoints.checkpoint import KEPT
+from model.checkpoints.local import KEPT
 from model.config import ConfigurationError
 from model.memory import checkpoint_bytes
 from model.sharding.mesh import make_mesh

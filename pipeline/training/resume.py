@@ -2,7 +2,8 @@
 
 import jax
 
-from model.checkpoints.checkpoint import CheckpointError, with_shardings
+from model.checkpoints.errors import CheckpointError
+from model.checkpoints.table import with_shardings
 from model.train_step import Trainer, TrainState
 from pipeline.hardware.coordination import on_first_host
 from pipeline.runs.stored_checkpoints import AnyCheckpoints

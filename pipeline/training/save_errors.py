@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from data.stores.addresses import Place
-from model.checkpoints.checkpoint import DISK_FULL, CheckpointError
+from model.checkpoints.errors import DISK_FULL, CheckpointError
 from pipeline.errors import ArtifactError
 
 

@@ -23,7 +23,8 @@ from small_networks import (
     trainer,
 )
 
-from model.checkpoints.checkpoint import Checkpoints, with_shardings
+from model.checkpoints.local import Checkpoints
+from model.checkpoints.table import with_shardings
 from model.nonfinite import gradient_sites, skip_cause
 from model.optimizer import OptimizerConfig
 from model.sharding.layouts import batch_sharding

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from data.tasks.examples import TaskData
-from model.checkpoints.checkpoint import with_shardings
+from model.checkpoints.table import with_shardings
 from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
 from model.train_step import Trainer

@@ -9,7 +9,9 @@ from stored_runs import use_store
 from data.errors import DataError
 from data.stores.addresses import Address
 from data.stores.kvstores import kvstore
-from model.checkpoints.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.checkpoints.errors import CheckpointError
+from model.checkpoints.local import Checkpoints
+from model.checkpoints.table import with_shardings
 from model.sharding.mesh import MeshShape
 from pipeline.runs import stored_checkpoints
 from pipeline.runs.checkpoint_records import steps_in

@@ -11,9 +11,11 @@ import pytest
 from orbax.checkpoint.path import atomicity
 from small_networks import assert_close, start, trainer
 
-from model.checkpoints import checkpoint
-from model.checkpoints.checkpoint import CheckpointError, Checkpoints, with_shardings
+from model.checkpoints import table
+from model.checkpoints.errors import CheckpointError
 from model.checkpoints.fingerprints import fingerprints, orderless_fingerprints
+from model.checkpoints.local import Checkpoints
+from model.checkpoints.table import with_shardings
 from model.dimensions import by_path
 
 
@@ -34,7 +36,7 @@ def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(one, tmp_path,
     checkpoints.save(1, state)
     with monkeypatch.context() as patch:
         saved = fingerprints(jax.tree.leaves(state), state.step.sharding)
-        patch.setattr(checkpoint, "fingerprints", lambda *_: saved)
+        patch.setattr(table, "fingerprints", lambda *_: saved)
         checkpoints.save(2, with_reversed_rows(state))
     checkpoints.close()
     shapes = with_shardings(jax.eval_shape(one.init), one.shardings)

@@ -10,37 +10,35 @@ A fingerprint of each array is stored with it and compared on restore
 array with a flipped byte without an error.
 """
 
-import errno
 import functools
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
-from model.checkpoints.fingerprints import fingerprints, mesh_replicated, orderless_fingerprints
+from model.checkpoints.errors import CheckpointError, damaged, first_line, not_written, reason
 from model.checkpoints.orbax_clock import use_monotonic_clock
-from model.dimensions import by_path
+from model.checkpoints.table import (
+    FINGERPRINTS,
+    ORDERLESS,
+    check_unaltered,
+    requested_table,
+    table_of,
+    verified,
+)
 
 State = TypeVar("State", bound=PyTree)
 KEPT = 2
-FINGERPRINTS = ".fingerprints_by_position"
-ORDERLESS = ".fingerprints"  # in checkpoints of version 0.1.0
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 DAMAGED = "damaged"  # name under which damaged checkpoints are set aside; never deleted
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be written or read; the message has the remedy."""
 
 
 class Kept(NamedTuple):
@@ -213,93 +211,6 @@ class Checkpoints:
         return not_written(self.directory, whole, reason(error), "Make room or mend the disk")
 
 
-def table_of(state: PyTree) -> dict[str, jax.Array]:
-    """Returns a state as a checkpoint holds it: arrays by name, with a fingerprint of each."""
-    named = by_path(state)
-    return named | {FINGERPRINTS: fingerprints(list(named.values()), mesh_replicated(state))}
-
-
-def requested_table(shapes: PyTree, entry: str = FINGERPRINTS) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns the shapes of a checkpoint's table; `entry` is the name of its fingerprints."""
-    named, everywhere = by_path(shapes), mesh_replicated(shapes)
-    shape = (len(named), 2) if entry == FINGERPRINTS else (len(named),)
-    return named | {entry: jax.ShapeDtypeStruct(shape, jnp.uint32, sharding=everywhere)}
-
-
-def verified(
-    directory: object,
-    step: int,
-    table: Mapping[str, jax.Array],
-    shapes: State,
-    entry: str = FINGERPRINTS,
-) -> State:
-    """Returns the state in a table that was read; the arguments are those of `check_unaltered`.
-
-    Raises:
-        CheckpointError: if an array is not the one that was saved.
-    """
-    check_unaltered(directory, step, table, shapes, entry)
-    arrays = [table[name] for name in by_path(shapes)]
-    return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
-
-
-def check_unaltered(
-    directory: object,
-    step: int,
-    table: Mapping[str, jax.Array],
-    shapes: PyTree,
-    entry: str = FINGERPRINTS,
-) -> None:
-    """Checks that the arrays of a table, all of a state or some, have their fingerprints.
-
-    Args:
-        directory: directory or address of the checkpoints, for messages.
-        step: step of the checkpoint.
-        table: arrays by name, and the fingerprints of all arrays of the state.
-        shapes: structure of the state.
-        entry: name of the fingerprints in the table.
-
-    Raises:
-        CheckpointError: if an array is not the one that was saved.
-    """
-    numbers = {name: at for at, name in enumerate(by_path(shapes)) if name in table}
-    found = _maker_of(entry)([table[name] for name in numbers], mesh_replicated(shapes))
-    saved = np.asarray(table[entry])[list(numbers.values())]
-    altered = np.argwhere(np.asarray(found) != saved)
-    if altered.size:
-        raise damaged(directory, step, f"{list(numbers)[altered[0][0]]} is not what was saved")
-
-
-def _maker_of(entry: str) -> Callable[..., jax.Array]:
-    return orderless_fingerprints if entry == ORDERLESS else fingerprints
-
-
-def not_written(
-    directory: object, whole: Sequence[int], why: str, what_to_do: str
-) -> CheckpointError:
-    """Returns the error of a save that failed.
-
-    Args:
-        directory: directory or address of the checkpoints.
-        whole: steps of the checkpoints that are there.
-        why: cause, in words.
-        what_to_do: remedy, in words.
-    """
-    return CheckpointError(
-        f"A checkpoint could not be written to {directory} ({why}); "
-        f"{f'{max(whole)} is whole' if whole else 'there is no earlier one'}. "
-        f"{what_to_do}; the same command then goes on from there."
-    )
-
-
-def damaged(directory: object, step: int, why: str) -> CheckpointError:
-    """Returns the error of a checkpoint that cannot be read back as it was saved."""
-    return CheckpointError(
-        f"Checkpoint {step} in {directory} is damaged ({why}); restore its files, or "
-        "remove it: the same command then goes on from the one before."
-    )
-
-
 def _on_every_host(here: bool) -> bool:
     if jax.process_count() == 1:
         return here
@@ -324,26 +235,3 @@ def _silence_late_reads() -> None:
             report(unraisable)
 
     sys.unraisablehook = report_others
-
-
-def reason(error: BaseException) -> str:
-    """Returns the cause of a failed write: that the disk is full, or the error's first line."""
-    text = str(error)
-    if getattr(error, "errno", None) in DISK_FULL or "No space left" in text or "quota" in text:
-        return "the disk is full"
-    return first_line(error)
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the beginning of an error's message; TensorStore's fill pages."""
-    text = " ".join(str(error).split())
-    return text[:160] + "..." if len(text) > 160 else text or type(error).__name__
-
-
-def with_shardings(shapes: State, shardings: PyTree) -> State:
-    """Returns the shapes with their shardings."""
-    return jax.tree.map(
-        lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding),
-        shapes,
-        shardings,
-    )

@@ -1,0 +1,50 @@
+"""What is said of a checkpoint that cannot be written or read."""
+
+import errno
+from collections.abc import Sequence
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be written or read; the message has the remedy."""
+
+
+def not_written(
+    directory: object, whole: Sequence[int], why: str, what_to_do: str
+) -> CheckpointError:
+    """Returns the error of a save that failed.
+
+    Args:
+        directory: directory or address of the checkpoints.
+        whole: steps of the checkpoints that are there.
+        why: cause, in words.
+        what_to_do: remedy, in words.
+    """
+    return CheckpointError(
+        f"A checkpoint could not be written to {directory} ({why}); "
+        f"{f'{max(whole)} is whole' if whole else 'there is no earlier one'}. "
+        f"{what_to_do}; the same command then goes on from there."
+    )
+
+
+def damaged(directory: object, step: int, why: str) -> CheckpointError:
+    """Returns the error of a checkpoint that cannot be read back as it was saved."""
+    return CheckpointError(
+        f"Checkpoint {step} in {directory} is damaged ({why}); restore its files, or "
+        "remove it: the same command then goes on from the one before."
+    )
+
+
+def reason(error: BaseException) -> str:
+    """Returns the cause of a failed write: that the disk is full, or the error's first line."""
+    text = str(error)
+    if getattr(error, "errno", None) in DISK_FULL or "No space left" in text or "quota" in text:
+        return "the disk is full"
+    return first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the beginning of an error's message; TensorStore's fill pages."""
+    text = " ".join(str(error).split())
+    return text[:160] + "..." if len(text) > 160 else text or type(error).__name__

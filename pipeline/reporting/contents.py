@@ -1,0 +1,195 @@
+"""The contents of a report, from finished runs, a corpus and tokens."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from data.stores.parquet_files import read_table
+from eval import comparison, distillation, further
+from eval.distillation import Student
+from eval.experts import sharing as expert_sharing
+from eval.experts.sharing import ExpertSharing
+from eval.further import Further, Pruning
+from eval.report import ReportContents, Written
+from eval.run_facts import Difference
+from eval.side import Side
+from eval.statistics import null_comparison
+from eval.tasks.compared import TaskComparison
+from eval.tasks.sentences import SentenceComparison
+from pipeline.arguments import Report
+from pipeline.artifacts import claims
+from pipeline.artifacts.source_commit import source_commit
+from pipeline.corpus.funnel import read_funnel
+from pipeline.corpus.held_out_lines import read_shared_lines
+from pipeline.reporting.facts import facts_of, names_of
+from pipeline.runs import (
+    comparable,
+    finished,
+    further_models,
+    sides_of_runs,
+    upcycled_runs,
+)
+from pipeline.runs.finished import FinishedRun
+from pipeline.runs.sentence_files import sentence_comparisons, sentence_files
+from pipeline.runs.sides_of_tasks import task_comparisons
+from pipeline.runs.training_text import check_text, training_text
+
+
+def contents(arguments: Report) -> ReportContents:
+    """Returns the report.
+
+    Raises:
+        ArtifactError: if the runs cannot be compared.
+    """
+    baseline, candidate = (
+        [finished.read_run(directory) for directory in directories]
+        for directories in (arguments.baseline, arguments.candidate)
+    )
+    differences = comparable.differences(baseline, candidate, allowed=arguments.allow_differences)
+    check_text(arguments.corpus, arguments.tokens, candidate)
+    students = [finished.read_run(directory) for directory in arguments.student]
+    comparable.check_students(
+        students, baseline[0], candidate, differences_allowed=arguments.allow_differences
+    )
+    report = _report(arguments, baseline, candidate, students, differences)
+    report = replace(
+        report,
+        further=_further(arguments, report.baseline, baseline),
+        tasks=_tasks(arguments, baseline, candidate),
+        sentences=_sentences(baseline, candidate),
+    )
+    further_models.check_names(report.models)
+    return report
+
+
+def _report(
+    arguments: Report,
+    baseline: Sequence[FinishedRun],
+    candidate: Sequence[FinishedRun],
+    students: Sequence[FinishedRun],
+    differences: tuple[Difference, ...],
+) -> ReportContents:
+    names = names_of(baseline[0], candidate[0])
+    sides = [
+        sides_of_runs.side(name, runs)
+        for name, runs in zip(names, (baseline, candidate), strict=True)
+    ]
+    longest = [sides_of_runs.longest(runs) for runs in (baseline, candidate)]
+    facts = [facts_of(one, runs) for one, runs in zip(sides, longest, strict=True)]
+    text, training_tokens_are = training_text(arguments.tokens, candidate)
+    gains = comparison.language_gains(sides[0], sides[1], text)
+    return ReportContents(
+        baseline=sides[0],
+        candidate=sides[1],
+        facts=(facts[0], facts[1]),
+        summary=comparison.summarise(gains, sides[0], sides[1]),
+        gains=gains,
+        funnel=None if arguments.corpus is None else read_funnel(arguments.corpus),
+        shared_lines=None if arguments.corpus is None else read_shared_lines(arguments.corpus),
+        experts=_experts(sides[1].name, longest[1]),
+        differences=differences,
+        students=_students(sides[0], sides[1], candidate[0], students),
+        nulls=tuple(
+            null
+            for one, fact in zip(sides, facts, strict=True)
+            for null in null_comparison.null_comparisons(one, fact.seeds)
+        ),
+        training_tokens_are=training_tokens_are,
+        written=_written(arguments),
+        bill=upcycled_runs.bill(*longest),
+    )
+
+
+def _written(arguments: Report) -> Written:
+    return Written(
+        date=datetime.now(UTC).date().isoformat(),
+        code_version=claims.code_version(),
+        commit=source_commit(),
+        baseline=tuple(map(str, arguments.baseline)),
+        candidate=tuple(map(str, arguments.candidate)),
+        students=tuple(map(str, arguments.student)),
+        also=arguments.also,
+        tasks=tuple(map(str, (*arguments.baseline_tasks, *arguments.candidate_tasks))),
+        corpus=arguments.corpus,
+        tokens=arguments.tokens,
+    )
+
+
+def _further(
+    arguments: Report, baseline: Side, baseline_runs: Sequence[FinishedRun]
+) -> tuple[Further, ...]:
+    """Returns the models of --also, each compared with the baseline."""
+    found = []
+    for name, directories in further_models.named(arguments.also).items():
+        runs = [finished.read_run(directory) for directory in directories]
+        differences = comparable.differences(
+            baseline_runs, runs, allowed=arguments.allow_differences
+        )
+        one = sides_of_runs.side(name, runs)
+        pruned = runs[0].about.pruned
+        found.append(
+            further.further(
+                baseline,
+                one,
+                facts=facts_of(one, sides_of_runs.longest(runs)),
+                differences=differences,
+                directories=tuple(map(str, directories)),
+                pruning=pruned and Pruning(pruned.languages, pruned.experts),
+            )
+        )
+    return tuple(found)
+
+
+def _tasks(
+    arguments: Report, baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]
+) -> tuple[TaskComparison, ...]:
+    """Returns the scores of the fine-tuned runs."""
+    return task_comparisons(
+        arguments.baseline_tasks,
+        arguments.candidate_tasks,
+        (baseline[0].experts, candidate[0].experts),
+    )
+
+
+def _sentences(
+    baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]
+) -> tuple[SentenceComparison, ...]:
+    """Returns the nats per sentence of texts that all runs of greatest length were scored on."""
+    files = [
+        [sentence_files(run.directory, run.last_step) for run in sides_of_runs.longest(runs)]
+        for runs in (baseline, candidate)
+    ]
+    return sentence_comparisons(*files)
+
+
+def _students(
+    baseline: Side, teacher: Side, teacher_run: FinishedRun, runs: Sequence[FinishedRun]
+) -> tuple[Student, ...]:
+    """Returns one student per recipe, in the order of the runs."""
+    by_recipe: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        by_recipe.setdefault(run.recipe["name"], []).append(run)
+    return tuple(
+        distillation.student(
+            baseline,
+            teacher,
+            sides_of_runs.side(name, of_recipe),
+            seeds=tuple(run.recipe["seed"] for run in of_recipe),
+            parameters=of_recipe[0].about.parameters,
+            teacher_parameters=teacher_run.about.parameters,
+        )
+        for name, of_recipe in by_recipe.items()
+    )
+
+
+def _experts(name: str, runs: Sequence[FinishedRun]) -> ExpertSharing | None:
+    """Returns the expert use per language of the first run that recorded it."""
+    for run in runs:
+        if path := finished.routing_file(run.directory):
+            return expert_sharing.from_table(
+                read_table(path, expert_sharing.SCHEMA),
+                run=f"{name}, seed {run.recipe['seed']}",
+                step=run.last_step,
+                origin=str(path),
+            )
+    return None

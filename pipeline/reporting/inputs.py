@@ -1,0 +1,66 @@
+"""What a report reads: each run named once, and the digest of every file."""
+
+from data.stores.digests import digest_of_contents
+from pipeline.arguments import Report
+from pipeline.artifacts import claims
+from pipeline.corpus.manifests import corpus_stage
+from pipeline.errors import ArtifactError
+from pipeline.runs import finetuned_runs, finished, further_models
+
+TASKS = ("baseline_tasks", "candidate_tasks")
+
+
+def check_named_once(arguments: Report) -> None:
+    """Checks that no run is named twice: two seeds on one side, no difference on both.
+
+    Raises:
+        ArtifactError: if one is.
+    """
+    for name in ("baseline", "candidate", "student", *TASKS):
+        named = [further_models.identity(one) for one in getattr(arguments, name)]
+        option = name.replace("_", "-")
+        if twice := [one for one in dict.fromkeys(named) if named.count(one) > 1]:
+            raise ArtifactError(f"--{option} names {', '.join(twice)} twice; name each run once.")
+    if bool(arguments.baseline_tasks) != bool(arguments.candidate_tasks):
+        raise ArtifactError(
+            f"--baseline-tasks names {len(arguments.baseline_tasks)} runs and --candidate-tasks "
+            f"{len(arguments.candidate_tasks)}; gains on tasks need runs of both sides."
+        )
+    sides = [
+        {further_models.identity(one) for one in side}
+        for side in (arguments.baseline, arguments.candidate)
+    ]
+    if both := sorted(sides[0] & sides[1]):
+        raise ArtifactError(
+            f"--baseline and --candidate both name {', '.join(both)}; a run against itself has no "
+            "gain: name two runs."
+        )
+    further_models.check_named_once(arguments.also, sides[0] | sides[1])
+
+
+def digests(arguments: Report) -> dict[str, str]:
+    """Returns the digest of everything that is read, by side, number of the run and file."""
+    of_runs = {name: getattr(arguments, name) for name in ("baseline", "candidate", "student")}
+    of_runs |= {
+        f"also/{model}": directories
+        for model, directories in further_models.named(arguments.also).items()
+    }
+    found = {
+        f"{side}/{number}/{name}": digest_of_contents(path)
+        for side, runs in of_runs.items()
+        for number, run in enumerate(runs)
+        for name, path in finished.files_read(run).items()
+    }
+    found |= {
+        f"{side}/{number}/{name}": digest_of_contents(path)
+        for side in TASKS
+        for number, run in enumerate(getattr(arguments, side))
+        for name, path in finetuned_runs.files_read(run).items()
+    }
+    for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
+        if directory is not None:
+            claims.read_manifest(
+                directory, corpus_stage(directory) if stage == "clean" else stage, claims.Head
+            )
+            found[stage] = claims.digest_of_manifest(directory)
+    return found
