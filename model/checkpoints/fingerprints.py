@@ -49,7 +49,7 @@ def fingerprints(
     leaves: list[Shaped[Array, "..."]], sharding: NamedSharding
 ) -> UInt32[Array, "leaves 2"]:
     """Returns the fingerprint of each array, the same on any mesh."""
-    sums = jnp.stack([_sums(_words(leaf)) for leaf in leaves])
+    sums = jnp.stack([_sums(leaf) for leaf in leaves])
     return jax.lax.with_sharding_constraint(sums, sharding)
 
 
@@ -68,8 +68,9 @@ def _words(leaf: Shaped[Array, "..."]) -> UInt32[Array, "..."]:
     return jax.lax.bitcast_convert_type(leaf, jnp.dtype(f"uint{bits}")).astype(jnp.uint32)
 
 
-def _sums(words: UInt32[Array, "..."]) -> UInt32[Array, "2"]:
-    words = jnp.atleast_1d(words)
+@jax.jit  # traced and lowered once per shape: 271 arrays of a small Switch's state have 16
+def _sums(leaf: Shaped[Array, "..."]) -> UInt32[Array, "2"]:
+    words = jnp.atleast_1d(_words(leaf))
     row, column = _positions(words.shape)
     keys = [_mixed(row + jnp.uint32(r)) + _mixed(column + jnp.uint32(c)) for r, c in SEEDS]
     return jnp.stack([jnp.sum(_mixed(words ^ key), dtype=jnp.uint32) for key in keys])

@@ -1,6 +1,7 @@
 """The choice of slice, mesh, remat and microbatches equals that of looking at every plan."""
 
 import dataclasses
+import functools
 import json
 import math
 from pathlib import Path
@@ -22,19 +23,28 @@ SLICES = [
     Slice("v5p:2x2x4", 16, 16, memory=2**36, peak=4e14),
     Slice("h100:8", 8, 8, memory=2**36, peak=9e14),
 ]
-WAYS = [chain for one in SLICES for chain in chains(get("t5-base"), one)]
-BOUNDS = {one: bound(one) for chain in WAYS for one in chain}
+
+
+# Not at import, which every worker pays: 9 CPU-seconds.
+@functools.cache
+def ways() -> list[tuple[Candidate, ...]]:
+    return [chain for one in SLICES for chain in chains(get("t5-base"), one)]
+
+
+@functools.cache
+def bounds() -> dict[Candidate, Planned]:
+    return {one: bound(one) for chain in ways() for one in chain}
 
 
 def figures(seed: int) -> dict[Candidate, Planned]:
     """Returns drawn plans: above their bound, slower and smaller with more microbatches."""
     draws, plans = np.random.default_rng(seed), {}
-    for chain in WAYS:
+    for chain in ways():
         slower, first = draws.uniform(1.01, 4), draws.integers(0, len(chain) + 1)
         for number, one in enumerate(chain):
-            seconds = BOUNDS[one].seconds * (slower + number * draws.uniform(0, 0.1))
+            seconds = bounds()[one].seconds * (slower + number * draws.uniform(0, 0.1))
             slower += number * 0.1
-            plans[one] = BOUNDS[one]._replace(seconds=seconds, fits=bool(number >= first))
+            plans[one] = bounds()[one]._replace(seconds=seconds, fits=bool(number >= first))
     return plans
 
 
@@ -64,7 +74,7 @@ def test_the_search_finds_what_brute_force_finds(seed, by_budget, limit):
         goal = dataclasses.replace(goal, budget=limit * min(map(goal.money, fits)))
     else:
         goal = dataclasses.replace(goal, days=limit * min(plan.days for plan in fits))
-    compiled, left = search(WAYS, plans.__getitem__, goal, most=1000)
+    compiled, left = search(ways(), plans.__getitem__, goal, most=1000)
     assert choice(compiled, goal) == best_by_brute_force(list(plans.values()), goal)
     assert left == 0
     assert len(compiled) < len(plans)
@@ -80,8 +90,8 @@ COMPILED = {plan["settings"]: Planned(**plan) for plan in GRID["plans"]}
 def test_the_choice_among_compiled_plans_is_that_of_brute_force(limit, by_budget):
     recipe, v5e = override(get(GRID["recipe"]), GRID["set"]), Slice(**GRID["slices"][0])
     stored = [[one for one in chain if one.settings in COMPILED] for chain in chains(recipe, v5e)]
-    ways = [chain for chain in stored if chain]
-    assert sum(map(len, ways)) == len(COMPILED)
+    stored = [chain for chain in stored if chain]
+    assert sum(map(len, stored)) == len(COMPILED)
     goal = Goal({"v5e": 1.2})
     least = min(COMPILED.values(), key=goal.rank)
     goal = dataclasses.replace(
@@ -89,18 +99,18 @@ def test_the_choice_among_compiled_plans_is_that_of_brute_force(limit, by_budget
         days=math.inf if by_budget else limit * least.days,
         budget=limit * goal.money(least) if by_budget else math.inf,
     )
-    compiled, left = search(ways, lambda one: COMPILED[one.settings], goal, most=100)
+    compiled, left = search(stored, lambda one: COMPILED[one.settings], goal, most=100)
     assert choice(compiled, goal) == best_by_brute_force(list(COMPILED.values()), goal)
     assert left == 0
     assert len(compiled) < len(COMPILED)
-    assert all(bound(one).seconds < COMPILED[one.settings].seconds for way in ways for one in way)
+    assert all(bound(one).seconds < COMPILED[one.settings].seconds for way in stored for one in way)
 
 
 def test_what_the_limit_leaves_out_is_counted():
-    plans = {one: plan._replace(seconds=1e6) for one, plan in BOUNDS.items()}
-    compiled, left = search(WAYS, plans.__getitem__, Goal({"v5p": 4.2, "h100": 2.5}), most=1)
+    plans = {one: plan._replace(seconds=1e6) for one, plan in bounds().items()}
+    compiled, left = search(ways(), plans.__getitem__, Goal({"v5p": 4.2, "h100": 2.5}), most=1)
     assert len(compiled) == 1
-    assert left == len(WAYS)  # the first chain might go on
+    assert left == len(ways())  # the first chain might go on
 
 
 PLAN = st.builds(
