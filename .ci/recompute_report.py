@@ -9,7 +9,6 @@ and verdicts exactly. Standard errors are computed by leaving out one page at a 
 """
 
 import argparse
-import itertools
 import json
 import math
 import sys
@@ -17,196 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from recompute_statistics import adjusted, put_together, same
+from recompute_gains import error, interval, kept, mean_gain, scored
+from recompute_sides import Side, curves, last, longest, side, without_variants
+from recompute_speedups import log_speedup, mean_speedup
+from recompute_statistics import adjusted, same
 from recompute_tasks import compare_sentences, compare_tasks
 from scipy import stats
-
-Side = list[dict[int, pd.DataFrame]]  # per seed: rows of each point of the curve, by step
-
-
-def evaluations(run: Path) -> dict[int, pd.DataFrame]:
-    """Returns the rows of each evaluation of a run, by step, ordered by language and address."""
-    files = (run / "evaluation").glob("step=*.parquet")
-    found = {int(path.stem.split("=")[1]): pd.read_parquet(path) for path in files}
-    return {
-        step: rows.sort_values(["language", "url"], ignore_index=True).assign(
-            loss_bits=lambda table: table.loss_nats / math.log(2)
-        )
-        for step, rows in sorted(found.items())
-    }
-
-
-def side(runs: list[Path]) -> Side:
-    """Returns a side's curves: of evaluations, or of final ones where runs have several lengths."""
-    read = [evaluations(run) for run in runs]
-    if len({max(one) for one in read}) == 1:
-        return read
-    seeds: dict[int, dict[int, pd.DataFrame]] = {}
-    for run, one in zip(runs, read, strict=True):
-        seed = json.loads((run / "recipe.json").read_text())["recipe"]["seed"]
-        seeds.setdefault(seed, {})[max(one)] = one[max(one)]
-    longest = max(max(one) for one in seeds.values())
-    order = [seed for seed, one in seeds.items() if longest in one]
-    return [dict(sorted(seeds[seed].items())) for seed in order]
-
-
-def last(one: Side) -> list[pd.DataFrame]:
-    """Returns the rows of the last point, one table per seed."""
-    return [points[max(points)] for points in one]
-
-
-def curves(one: Side, amount: str, size: str) -> pd.DataFrame:
-    """Returns losses as mean over runs, one row per step and one column per language."""
-    each = []
-    for run in one:
-        sums = {step: rows.groupby("language")[[amount, size]].sum() for step, rows in run.items()}
-        each.append(pd.DataFrame({step: of[amount] / of[size] for step, of in sums.items()}).T)
-    return sum(each) / len(each)
-
-
-def log_speedup(baseline: dict[int, float], candidate: dict[int, float]) -> float:
-    """Returns the log of the speed-up; negative where the candidate ends worse."""
-    baseline, candidate = ({s: c[s] for s in sorted(c) if s > 0} for c in (baseline, candidate))
-    ours, theirs = candidate[max(candidate)], baseline[max(baseline)]
-    if ours == theirs:
-        return (log_saved(baseline, candidate) - log_saved(candidate, baseline)) / 2
-    return log_saved(baseline, candidate) if ours < theirs else -log_saved(candidate, baseline)
-
-
-def log_saved(baseline: dict[int, float], candidate: dict[int, float]) -> float:
-    """Returns the log of the baseline's steps minus that of the candidate's to its final loss."""
-    target, steps = baseline[max(baseline)], list(candidate)
-    reached, segment = math.log(steps[0]), math.log(steps[1] / steps[0])
-    if (first := candidate[steps[0]]) < target:  # extrapolated by at most one segment
-        fall = first - candidate[steps[1]]
-        reached -= segment * (min((target - first) / fall, 1) if fall > 0 else 1)
-    for one, other in itertools.pairwise(steps):
-        above, below = sorted((candidate[one], candidate[other]), reverse=True)
-        if below > target:
-            reached += math.log(other / one)
-        elif above > target:
-            reached += math.log(other / one) * (above - target) / (above - below)
-    return math.log(max(baseline)) - reached
-
-
-def mean_speedup(sides: list[Side], amount: str, size: str) -> tuple[float, float, float]:
-    """Returns mean, standard error and degrees of freedom of the log speed-ups, by jackknife."""
-    keep = np.all([rows[size] > 0 for one in sides for rows in last(one)], axis=0)
-    keep &= ~last(sides[0])[0].language.str.endswith("-Latn").to_numpy()
-    names = last(sides[0])[0].language[keep].to_numpy()
-    tables = [
-        {s: np.stack([run[s][amount][keep].to_numpy() for run in one]) for s in one[0]}
-        for one in sides
-    ]
-    sizes = [last(one)[0][size][keep].to_numpy(float) for one in sides]
-    languages = list(dict.fromkeys(names))
-    places = {code: np.flatnonzero(names == code) for code in languages}
-
-    def of(code: str, drop: int | None = None, run: tuple[int, int] | None = None) -> float:
-        pages = [at for at in places[code] if at != drop]
-        both = []
-        for which, (table, size_of) in enumerate(zip(tables, sizes, strict=True)):
-            rest = [r for r in range(len(sides[which])) if (which, r) != run]
-            count = size_of[pages].sum() * len(rest)
-            both.append({s: rows[np.ix_(rest, pages)].sum() / count for s, rows in table.items()})
-        return log_speedup(*both)
-
-    each = {code: of(code) for code in languages}
-    mean, count = sum(each.values()) / len(each), len(each)
-    if min(map(len, places.values())) < 2:
-        return mean, math.nan, math.nan
-    of_pages = sum(
-        (len(places[code]) - 1) / len(places[code]) * (of(code, drop=at) - each[code]) ** 2
-        for code in languages
-        for at in places[code]
-    )
-    of_runs = []
-    for which, one in enumerate(sides):
-        if (runs := len(one)) > 1:
-            means = [sum(of(c, run=(which, r)) for c in languages) / count for r in range(runs)]
-            of_runs.append(((runs - 1) / runs * sum((m - mean) ** 2 for m in means), runs - 1))
-    return mean, *put_together(of_pages / count**2, len(names) - count, of_runs)
-
-
-def scored(sides: list[list[pd.DataFrame]], size: str) -> list[list[pd.DataFrame]]:
-    """Returns the pages on which every run has a scored token."""
-    counts = np.all([run[size].to_numpy() > 0 for runs in sides for run in runs], axis=0)
-    return [[run[counts] for run in runs] for runs in sides]
-
-
-def without_each_page(runs: list[pd.DataFrame], amount: str, size: str) -> np.ndarray:
-    """Returns by how much a run's loss moves without a page, one row per run."""
-    amounts, sizes = (
-        np.stack([run[name].to_numpy(float) for run in runs]) for name in (amount, size)
-    )
-    sums, counts = amounts.sum(axis=1, keepdims=True), sizes.sum(axis=1, keepdims=True)
-    return (sums - amounts) / (counts - sizes) - sums / counts
-
-
-def between_runs(runs: list[pd.DataFrame], moved: np.ndarray, amount: str, size: str) -> float:
-    """Returns the variance of the mean over runs, without the interaction of runs and pages."""
-    count, pages = moved.shape
-    if count == 1:
-        return 0.0
-    losses = np.array([run[amount].sum() / run[size].sum() for run in runs])
-    rest = ((moved - moved.mean(axis=0)) ** 2).sum() * (pages - 1) / pages / (count - 1)
-    return max(losses.var(ddof=1) - rest, 0.0) / count
-
-
-def error(factors: list[float], sides: list[list[pd.DataFrame]], *unit: str) -> tuple[float, float]:
-    """Returns standard error and degrees of freedom of a sum of the sides' losses times factors."""
-    moved = [without_each_page(runs, *unit) for runs in sides]
-    pages = moved[0].shape[1]
-    together = sum(f * one.mean(axis=0) for f, one in zip(factors, moved, strict=True))
-    of_pages = (together**2).sum() * (pages - 1) / pages
-    of_runs = [
-        f**2 * between_runs(runs, one, *unit)
-        for f, runs, one in zip(factors, sides, moved, strict=True)
-    ]
-    free = [(v, len(runs) - 1) for v, runs in zip(of_runs, sides, strict=True) if v]
-    return put_together(of_pages, pages - 1, free)
-
-
-def interval(
-    sides: list[list[pd.DataFrame]], gain: float, *unit: str
-) -> tuple[float, float, float]:
-    """Returns the 95% interval of a gain and its p-value, for the pages of one language."""
-    size, free = error([1, -1], sides, *unit)
-    wide = stats.t.ppf(0.975, free) * size
-    p_value = 2 * stats.t.cdf(-abs(gain) / size, free) if size else float(gain == 0)
-    return gain - wide, gain + wide, p_value
-
-
-def mean_gain(sides: list[list[pd.DataFrame]], *unit: str) -> dict[str, float | None]:
-    """Returns the mean gain over the languages with two scored pages, and its interval."""
-    amount, size = unit
-    each, pages, free, parts = [], [], [], []
-    for code in sorted(set(sides[0][0].language)):
-        mine = scored([[r[r.language == code] for r in runs] for runs in sides], size)
-        if len(mine[0][0]) < 2:
-            continue
-        losses = [[r[amount].sum() / r[size].sum() for r in runs] for runs in mine]
-        moved = [without_each_page(runs, *unit) for runs in mine]
-        count = len(mine[0][0])
-        scale = (count - 1) / count
-        each.append(losses)
-        pages.append((((moved[0].mean(axis=0) - moved[1].mean(axis=0)) ** 2).sum()) * scale)
-        free.append(count - 1)
-        parts.append([((m - m.mean(axis=0)) ** 2).sum() * scale for m in moved])
-    names = ("mean_gain", "mean_gain_low", "mean_gain_high")
-    if not each:
-        return dict.fromkeys(names)
-    languages, of_runs, means = len(each), [], []
-    for at in (0, 1):
-        by_run = np.mean([losses[at] for losses in each], axis=0)
-        means.append(by_run.mean())
-        if (count := len(by_run)) > 1:
-            rest = sum(part[at] for part in parts) / languages**2 / (count - 1)
-            variance = max(by_run.var(ddof=1) - rest, 0.0) / count
-            of_runs += [(variance, count - 1)] if variance else []
-    wide, freedom = put_together(sum(pages) / languages**2, sum(free), of_runs)
-    half, mean = stats.t.ppf(0.975, freedom) * wide, means[0] - means[1]
-    return dict(zip(names, (mean, mean - half, mean + half), strict=True))
 
 
 def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) -> str:
@@ -219,32 +34,6 @@ def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) ->
     word = "better" if found["mean_gain"] > 0 else "worse"
     single = " in these runs; other seeds may differ" if min(runs) == 1 else ""
     return f"{candidate} is {word} than {baseline}{single}."
-
-
-def kept(sides: list[list[pd.DataFrame]]) -> tuple[float, float, float] | tuple[None, None, None]:
-    """Returns the share of the teacher's gain that the student keeps, and Fieller's interval."""
-    unit = "loss_nats", "target_tokens"
-    losses = [sum(r.loss_nats.sum() for r in one) / len(one) for one in sides]
-    losses = [loss / one[0].target_tokens.sum() for loss, one in zip(losses, sides, strict=True)]
-    gain, student = losses[0] - losses[1], losses[0] - losses[2]
-    sides = scored(sides, "target_tokens")
-    if gain <= 0 or len(sides[0][0]) < 2:
-        return None, None, None
-    ratio = student / gain
-    t = stats.t.ppf(0.975, error([1 - ratio, ratio, -1], sides, *unit)[1])
-    # The set is where (student - r gain)^2 <= t^2 Var: a parabola, through three of its points.
-    points = np.array([-1.0, 0.0, 1.0])
-    sizes = [error([1 - r, r, -1], sides, *unit)[0] for r in points]
-    parabola = np.polyfit(points, (student - points * gain) ** 2 - (t * np.array(sizes)) ** 2, 2)
-    if error([1, -1, 0], sides, *unit)[0] * t >= gain:
-        return None, None, None
-    low, high = sorted(np.roots(parabola).real.tolist())
-    return ratio, low, high
-
-
-def without_variants(sides: list[Side]) -> list[list[pd.DataFrame]]:
-    """Returns the last rows of the languages, script variants left out."""
-    return [[rows[~rows.language.str.endswith("-Latn")] for rows in last(one)] for one in sides]
 
 
 def compare_students(students: list[dict], sides: list[Side], runs: list[Path]) -> None:
@@ -441,17 +230,6 @@ def main(arguments: list[str]) -> None:
     if "tasks" in report:
         compare_tasks(report, parsed.baseline_tasks, parsed.candidate_tasks)
         compare_sentences(report, longest(parsed.baseline), longest(parsed.candidate))
-
-
-def longest(runs: list[Path]) -> list[Path]:
-    """Returns the runs of the greatest length, by their last evaluation."""
-    last_step = {
-        run: max(
-            int(path.stem.split("=")[1]) for path in (run / "evaluation").glob("step=*.parquet")
-        )
-        for run in runs
-    }
-    return [run for run in runs if last_step[run] == max(last_step.values())]
 
 
 def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: int | None) -> None:

@@ -1,0 +1,65 @@
+"""The evaluations of a side's runs, read with pandas alone."""
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+
+Side = list[dict[int, pd.DataFrame]]  # per seed: rows of each point of the curve, by step
+
+
+def evaluations(run: Path) -> dict[int, pd.DataFrame]:
+    """Returns the rows of each evaluation of a run, by step, ordered by language and address."""
+    files = (run / "evaluation").glob("step=*.parquet")
+    found = {int(path.stem.split("=")[1]): pd.read_parquet(path) for path in files}
+    return {
+        step: rows.sort_values(["language", "url"], ignore_index=True).assign(
+            loss_bits=lambda table: table.loss_nats / math.log(2)
+        )
+        for step, rows in sorted(found.items())
+    }
+
+
+def side(runs: list[Path]) -> Side:
+    """Returns a side's curves: of evaluations, or of final ones where runs have several lengths."""
+    read = [evaluations(run) for run in runs]
+    if len({max(one) for one in read}) == 1:
+        return read
+    seeds: dict[int, dict[int, pd.DataFrame]] = {}
+    for run, one in zip(runs, read, strict=True):
+        seed = json.loads((run / "recipe.json").read_text())["recipe"]["seed"]
+        seeds.setdefault(seed, {})[max(one)] = one[max(one)]
+    longest = max(max(one) for one in seeds.values())
+    order = [seed for seed, one in seeds.items() if longest in one]
+    return [dict(sorted(seeds[seed].items())) for seed in order]
+
+
+def last(one: Side) -> list[pd.DataFrame]:
+    """Returns the rows of the last point, one table per seed."""
+    return [points[max(points)] for points in one]
+
+
+def curves(one: Side, amount: str, size: str) -> pd.DataFrame:
+    """Returns losses as mean over runs, one row per step and one column per language."""
+    each = []
+    for run in one:
+        sums = {step: rows.groupby("language")[[amount, size]].sum() for step, rows in run.items()}
+        each.append(pd.DataFrame({step: of[amount] / of[size] for step, of in sums.items()}).T)
+    return sum(each) / len(each)
+
+
+def longest(runs: list[Path]) -> list[Path]:
+    """Returns the runs of the greatest length, by their last evaluation."""
+    last_step = {
+        run: max(
+            int(path.stem.split("=")[1]) for path in (run / "evaluation").glob("step=*.parquet")
+        )
+        for run in runs
+    }
+    return [run for run in runs if last_step[run] == max(last_step.values())]
+
+
+def without_variants(sides: list[Side]) -> list[list[pd.DataFrame]]:
+    """Returns the last rows of the languages, script variants left out."""
+    return [[rows[~rows.language.str.endswith("-Latn")] for rows in last(one)] for one in sides]
