@@ -34,7 +34,8 @@ from pipeline.beam.options import pipeline_options
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import submission
-from pipeline.cleaning.graph import PARTITIONS_AT_ONCE, CleaningJob, Exchange
+from pipeline.cleaning.graph import Exchange
+from pipeline.cleaning.job import PARTITIONS_AT_ONCE, CleaningJob
 from pipeline.cleaning.near_duplicates.groups import (
     AskForNodes,
     ContractPairs,

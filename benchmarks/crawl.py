@@ -38,8 +38,8 @@ from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import pipeline_options
 from pipeline.cleaning import shards, submission
 from pipeline.cleaning.corpus_files import write
-from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.outputs import total_of
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import Cut
 from pipeline.cleaning.spills import spill

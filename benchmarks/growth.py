@@ -32,8 +32,9 @@ from pipeline.beam import exchange
 from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import pipeline_options
 from pipeline.cleaning import submission
-from pipeline.cleaning.graph import CleaningJob, total_of
 from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.job import CleaningJob
+from pipeline.cleaning.outputs import total_of
 from pipeline.cleaning.requested_rules import named
 
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models

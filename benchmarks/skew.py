@@ -29,9 +29,9 @@ from data.reading.web_archive import read
 from pipeline import clean
 from pipeline.beam.options import pipeline_options
 from pipeline.cleaning.duplicate_lines import FindDuplicateLines, FindRepeatedHashes
-from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.newest_per_url import FindNewest
+from pipeline.cleaning.outputs import total_of
 from pipeline.cleaning.requested_rules import named
 
 RESULTS = Path(__file__).parent / "results/skew.json"

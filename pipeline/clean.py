@@ -31,14 +31,7 @@ from pipeline.beam.workspace import Workspace, check_files, clear
 from pipeline.cleaning import shards
 from pipeline.cleaning.corpus_files.cautions import cautions
 from pipeline.cleaning.corpus_files.manifest import manifest_of, print_summary
-from pipeline.cleaning.graph import (
-    VERSION,
-    AnyRules,
-    CleaningJob,
-    output_paths,
-    total_of,
-    work_of,
-)
+from pipeline.cleaning.graph import work_of
 from pipeline.cleaning.growth.facts import write_facts
 from pipeline.cleaning.growth.kept import Kept
 from pipeline.cleaning.growth.stages import Base
@@ -48,6 +41,8 @@ from pipeline.cleaning.growth.summary import (
     kept_bytes,
     print_addition,
 )
+from pipeline.cleaning.job import VERSION, AnyRules, CleaningJob
+from pipeline.cleaning.outputs import output_paths, total_of
 from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.request import STAGE, CleaningRequest, intent_of, resolved
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile

@@ -20,8 +20,8 @@ from model.config import ConfigurationError
 from pipeline import clean
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.outputs import total_of
 from pipeline.cleaning.request import input_words
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import InputFile

@@ -21,10 +21,10 @@ from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, files_of
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
-from pipeline.cleaning.graph import VERSION, AnyRules, trusts_declarations
 from pipeline.cleaning.growth.kept import FOLDER, Kept
 from pipeline.cleaning.growth.request import check_new, completed
 from pipeline.cleaning.input_files import files_named, from_crawl, input_files, of_languages
+from pipeline.cleaning.job import VERSION, AnyRules, trusts_declarations
 from pipeline.cleaning.requested_rules import (
     bad_word_rule,
     check_unsplit,

@@ -13,7 +13,7 @@ from data.rules.held_out import ShareOfUnsplitPages, share_of_each_language
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
 from data.rules.web_rules import WebRuleSet
 from pipeline.arguments import Clean
-from pipeline.cleaning.graph import AnyRules
+from pipeline.cleaning.job import AnyRules
 from pipeline.cleaning.shards import InputFile
 
 MC4_SHARE = 0.001

@@ -24,10 +24,11 @@ from pipeline.cleaning.corpus_files.corpus_plan import (
     PlanGroup,
 )
 from pipeline.cleaning.corpus_files.write import WriteFile
-from pipeline.cleaning.graph import CleaningJob, Exchange, Rounds, Stage, stages, work_of
+from pipeline.cleaning.graph import Exchange, Rounds, Stage, stages, work_of
 from pipeline.cleaning.growth.corpus_files import KeepFile, WriteDelta
 from pipeline.cleaning.growth.keep import KeepShard
 from pipeline.cleaning.growth.stages import Base
+from pipeline.cleaning.job import CleaningJob
 from pipeline.cleaning.judge import JudgePages
 from pipeline.cleaning.near_duplicates.groups import pairs_left
 

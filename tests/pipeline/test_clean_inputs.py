@@ -23,8 +23,8 @@ from data.stores import retry
 from pipeline import clean, inspect
 from pipeline.arguments import Clean, Inspect
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning.graph import total_of
 from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.outputs import total_of
 from pipeline.cleaning.read import READERS
 from pipeline.errors import ArtifactError
 

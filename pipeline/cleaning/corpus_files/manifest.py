@@ -18,7 +18,7 @@ from data.rules.held_out import ShareOfEachLanguage, ShareOfUnsplitPages
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
 from data.rules.text_rules import LONGEST_PAGE_CHARACTERS
 from data.rules.web_rules import WebRuleSet
-from pipeline.cleaning.graph import CleaningJob
+from pipeline.cleaning.job import CleaningJob
 from pipeline.cleaning.tally import Key, Tally
 from pipeline.corpus.pages import page_count, page_files
 

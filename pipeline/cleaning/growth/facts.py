@@ -9,9 +9,10 @@ from data.rules.web_rules import WebRuleSet
 from data.stores.json_files import write_json
 from pipeline.arguments import Clean
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile, PlannedGroup
-from pipeline.cleaning.graph import VERSION, CleaningJob, kept_files, planned_groups
 from pipeline.cleaning.growth.kept import GrowthFacts, InputRecord, Kept, ShareHeldOut
+from pipeline.cleaning.job import VERSION, CleaningJob
 from pipeline.cleaning.near_duplicates.languages import thresholds_of
+from pipeline.cleaning.outputs import kept_files, planned_groups
 from pipeline.cleaning.shards import InputFile
 from pipeline.cleaning.tally import Tally
 
