@@ -117,6 +117,12 @@ class Trainer:
             score=self.score.lower(state.arrays, batch).compile(),
         )
 
+    def begin_with(self, arrays: PyTree) -> TrainState:
+        """Returns the first state with these weights; `init` would draw as many beside them."""
+        shardings = self.shardings._replace(arrays=None)
+        fresh = jax.jit(lambda: self.init()._replace(arrays=None), out_shardings=shardings)
+        return fresh()._replace(arrays=arrays)
+
     def model(self, arrays: PyTree) -> Transformer:
         """Returns the network with these arrays."""
         return eqx.combine(arrays, self.static)

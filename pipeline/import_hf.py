@@ -100,7 +100,7 @@ def run(arguments: ImportHf) -> None:
             model = import_state(recipe.model, read_weights(weights))
             trainer = trainer_here(recipe)
             arrays = jax.device_put(model, trainer.shardings.arrays)
-            write_first_checkpoint(arguments.out, lambda: trainer.init()._replace(arrays=arrays))
+            write_first_checkpoint(arguments.out, lambda: trainer.begin_with(arrays))
             describe_run(arguments.out, recipe, trainer, inputs)
         finish(intent, {"steps": 0})
         print_end(

@@ -49,12 +49,20 @@ settings.load_profile("untimed")
 # them. These are beginnings of paths below tests/, so that they hold when a file is split.
 LONGEST_FIRST = (
     "pipeline/test_pretrain",
+    "pipeline/test_upcycle",  # needs no run that test_pretrain trains meanwhile
     "model/test_train_step",
-    "pipeline/test_whole_way",
+    "pipeline/test_finetune",
     "pipeline/test_distill",
+    "pipeline/test_several_hosts",
+    "pipeline/test_whole_way",
+    "pipeline/test_changed_runs",
+    "pipeline/test_add_crawl",
+    "model/conversions/",
+    "pipeline/test_prune",
     "pipeline/test_plan",
     "model/switch/test_switch_layer",
     "pipeline/test_tokenize",
+    "pipeline/training/",
     "model/",
     "pipeline/test_clean",
 )

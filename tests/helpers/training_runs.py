@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import jax
 import numpy as np
 import pyarrow as pa
@@ -63,7 +64,7 @@ def killed(command: list[str], moment: str, step: int) -> tuple[int, str]:
     Returns:
         The exit status and standard error.
     """
-    process = start(command, launcher=(LAUNCHER, moment, str(step), "--"))
+    process = forked.start(LAUNCHER, [moment, str(step), "--", *command])
     _, printed = process.communicate()
     return process.returncode, printed
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 from collections import Counter
@@ -11,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from forked import CONTEXT
 from growing_input import SMALL, meeting_pages, replaced_pages, rows_of, write_archives
 
 from data.errors import DataError
@@ -147,11 +147,10 @@ def test_a_killed_addition_resumes_and_ends_with_the_same_bytes(tmp_path, rules)
     one = tmp_path / "one"
     cleaned(one, first, rules=rules, growable=True)
     cleaned(tmp_path / "whole", second, onto=str(one))
-    context, killed = multiprocessing.get_context("forkserver"), 0
-    context.set_forkserver_preload(["pipeline.clean"])
+    killed = 0
     for renames in (3, 40, 90, 130, 150):
         arguments = (tmp_path / "cut", second, one, renames)
-        attempt = context.Process(target=add_and_die, args=arguments)
+        attempt = CONTEXT.Process(target=add_and_die, args=arguments)
         attempt.start()
         attempt.join()
         killed += attempt.exitcode == -signal.SIGKILL

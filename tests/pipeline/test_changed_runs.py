@@ -11,6 +11,7 @@ from grown_blocks import grown
 from msgspec import to_builtins
 from training_runs import (
     EVERY,
+    MESH,
     SETTINGS,
     SIZES,
     STEPS,
@@ -29,7 +30,7 @@ from pipeline.tokens.open_blocks import open_blocks
 # A dense run, which compiles in half the time of a sparse one.
 CONSTANT = (
     *(f"steps={STEPS}", f"checkpoint_every={EVERY}", "evaluate_every=6"),
-    *(*SIZES, "mesh.data=8", "optimizer.decay_from=1"),
+    *(*SIZES, *MESH, "optimizer.decay_from=1"),
 )
 
 

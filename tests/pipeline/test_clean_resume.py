@@ -8,7 +8,6 @@ moments, on real web pages.
 
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -17,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from forked import CONTEXT
 
 from data.demo.archive import member_of
 from data.demo.shipped_text import shipped_pages
@@ -122,14 +122,12 @@ def test_the_cut_does_not_change_the_pages(pattern, whole, tmp_path):
 
 
 def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.clean"])
     out, draw, kills = tmp_path / "out", random.Random(7), 0
     tallies: dict[Path, int] = {}
     while not (out / "manifest.json").exists():
         arguments = Clean(input=(pattern,), rules="demo", out=out)
         dying = (arguments, draw.randrange(40) if kills else 0, draw.random() < 0.5)
-        process = context.Process(target=run_and_die, args=dying)
+        process = CONTEXT.Process(target=run_and_die, args=dying)
         process.start()
         process.join()
         kills += process.exitcode == -signal.SIGKILL
@@ -152,12 +150,10 @@ def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_pa
 def test_killed_inside_writes_it_goes_on_and_ends_as_one_worker_does(
     pattern, whole, tmp_path, beam
 ):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.clean"])
     draw, inside, pieces, out = random.Random(11), 0, {}, tmp_path / "0"
     for kill in range(MOST_KILLS):
         arguments = Clean(input=(pattern,), rules="demo", out=out, beam=beam)
-        process = context.Process(target=run_in_a_session, args=(arguments,))
+        process = CONTEXT.Process(target=run_in_a_session, args=(arguments,))
         process.start()
         inside += kill_inside_a_write(process, out, draw.randint(2, 8 + 4 * (kill % 5)))
         if (out / "manifest.json").exists():  # it was faster than the kills: another from the start

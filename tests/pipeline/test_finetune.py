@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from training_runs import one_trainer_per_recipe
 
 from data.tasks.examples import read_task
 from data.tokens.tokenizer import load
@@ -31,6 +32,12 @@ TOPICS = ROOT / "tests/toy_tasks/topics/topics.yaml"
 QUESTIONS = ROOT / "tests/toy_tasks/questions/questions.yaml"
 SETTINGS = ("steps=240", "evaluate_every=80", "checkpoint_every=40", "log_every=40")
 SETTINGS += ("rows=16", "inputs=48", "optimizer.scale=20", "finetuning.targets=8")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def traced_once():
+    with one_trainer_per_recipe():
+        yield
 
 
 @pytest.fixture(scope="module")

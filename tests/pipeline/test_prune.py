@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from training_runs import SIZES, table
+from training_runs import SIZES, one_trainer_per_recipe, table
 
 from data.stores.json_files import read_json
 from model.dimensions import by_path
@@ -15,6 +15,12 @@ from pipeline.runs.open import load_run, restore
 
 WORTH = ("sw", "af")
 GROUPS = ["model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def traced_once():
+    with one_trainer_per_recipe():
+        yield
 
 
 def prune(run, out, *more, languages="sw,af", keep="0.5"):

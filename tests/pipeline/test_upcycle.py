@@ -22,7 +22,8 @@ FIXED = (
     *(*SIZES, "checkpoint_every=2", "evaluate_every=4"),
     *("optimizer.hold_steps=30", "optimizer.decay_from=1"),
 )
-# Nothing is dropped, and the router's input has no noise.
+# Nothing is dropped, and the router's input has no noise. First states do not depend on it, and
+# runs that share it share compiled programs.
 EXACT = ("model.switch.dispatch=dropless", "model.switch.jitter=0")
 
 
@@ -137,10 +138,10 @@ def test_a_stopped_run_ends_as_if_nothing_had_happened(switch, whole, tmp_path, 
 
 def test_one_device_begins_as_eight_do(switch, begun, tmp_path, monkeypatch):
     asked = {"upcycle_noise": 0.1}
-    on_eight, _ = begun(switch(tmp_path / "eight", *MESH, **asked))
+    on_eight, _ = begun(switch(tmp_path / "eight", *MESH, *EXACT, **asked))
     one = jax.devices()[:1]
     monkeypatch.setattr(jax, "devices", lambda: one)
-    on_one, _ = begun(switch(tmp_path / "one", **asked))
+    on_one, _ = begun(switch(tmp_path / "one", *EXACT, **asked))
     states = [restore_state(one.out, one.trainer, AT)[0] for one in (on_eight, on_one)]
     for left, right in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-7)
@@ -164,7 +165,7 @@ def test_moments_are_carried_to_every_expert(dense, whole):
 
 def test_other_examples_begin_at_step_0(switch, begun, tmp_path, capsys):
     asked = {"upcycle_noise": 0.01}
-    training, about = begun(switch(tmp_path / "run", *MESH, "seed=1", "steps=2", **asked))
+    training, about = begun(switch(tmp_path / "run", *MESH, *EXACT, "seed=1", "steps=2", **asked))
     assert "begin at step 0 (seed: there 0, asked 1)" in printed(capsys)
     assert saved_steps(training.out) == [0]
     assert (about["step"], about["begins_at"], about["noise"]) == (AT, 0, 0.01)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import jax
 import numpy as np
 import pyarrow.parquet as pq
@@ -40,21 +41,16 @@ SMALL = {
     "pretrain": ["--set", *SETTINGS],
 }
 ONE_DEVICE = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
-ENVIRONMENT = os.environ | {"XLA_FLAGS": ONE_DEVICE}  # with JAX's own flags: `make demo`
 
 CLEAN = ("clean", "--rules=demo")
 DENSE = [setting for setting in SETTINGS if not setting.startswith("model.switch")]
 
 
 def mswitch(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=ENVIRONMENT,
-    )
+    started = forked.start("pipeline.cli", list(command), folder, XLA_FLAGS=ONE_DEVICE)
+    _, err = started.communicate()
+    assert started.returncode is not None
+    return subprocess.CompletedProcess(command, started.returncode, "", err)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -33,7 +33,7 @@ def start_from(start: Place, out: Place, trainer: Trainer) -> None:
     """
 
     def first() -> TrainState:
-        return trainer.init()._replace(arrays=restore(start, trainer, None)[0])
+        return trainer.begin_with(restore(start, trainer, None)[0])
 
     write_first_checkpoint(out, first)
 

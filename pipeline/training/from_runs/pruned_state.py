@@ -64,10 +64,9 @@ def pruned_state(pruning: Pruning, text: Sequence[Batch]) -> TrainState:
         whole, _ = restore(pruning.run, pruning.whole, pruning.step)
         network = refitted(pruning.whole.model(whole), trainer.model(network), text, trainer.mesh)
         network, _ = eqx.partition(network, eqx.is_array)
-    # Without the random weights of `init`, which would take as much memory again.
-    fresh = jax.jit(lambda: trainer.init().optimizer, out_shardings=trainer.shardings.optimizer)
     step = jax.device_put(np.asarray(pruning.step, np.int32), trainer.shardings.step)
-    return TrainState(jax.device_put(network, trainer.shardings.arrays), fresh(), step)
+    arrays = jax.device_put(network, trainer.shardings.arrays)
+    return trainer.begin_with(arrays)._replace(step=step)
 
 
 def _read(pruning: Pruning) -> Transformer:

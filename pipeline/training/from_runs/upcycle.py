@@ -184,7 +184,8 @@ class Upcycling:
         dense, _ = restore_state(self.parent, trainer_on(self.dense, trainer.mesh), self.at)
         carries, begins_at = self._carries_moments(run), self.begins_at(run)
 
-        def first(dense: TrainState, drawn: TrainState) -> TrainState:
+        def first(dense: TrainState) -> TrainState:
+            drawn = trainer.init()  # of which the routers are kept, and nothing else computed
             key = jax.random.fold_in(jax.random.key(run.recipe.seed), NOISE)
             arrays = first_arrays(
                 dense.arrays, drawn.arrays, logits=self.logits, noise=self.noise, key=key
@@ -192,7 +193,7 @@ class Upcycling:
             moments = first_moments(dense, drawn) if carries else drawn.optimizer
             return TrainState(arrays, moments, drawn.step + begins_at)
 
-        return jax.jit(first, out_shardings=trainer.shardings)(dense, trainer.init())
+        return jax.jit(first, out_shardings=trainer.shardings)(dense)
 
 
 def requested_upcycling(arguments: Pretrain) -> Upcycling | None:

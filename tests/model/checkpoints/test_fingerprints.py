@@ -80,6 +80,23 @@ def test_every_damage_changes_a_fingerprint(damage, data):
     assert of(damaged) != of(array)
 
 
+def test_arrays_of_one_shape_have_their_own_fingerprints_in_their_order():
+    """Small ones are computed together, whatever their sharding."""
+    draws = np.random.default_rng(1)
+    shapes = [(8, 2), (), (8, 2), (64, 128), (8,), (8, 2), (64, 128), (1, 3), (8,), ()]
+    arrays = [draws.normal(size=shape).astype(np.float32) for shape in shapes]
+    arrays.append(arrays[0].astype(np.float16))
+    specs = [P("data") if array.shape[:1] == (8,) else P() for array in arrays]
+    specs[2] = P(None, "model")
+    sharded = [
+        jax.device_put(array, NamedSharding(MESH, spec))
+        for array, spec in zip(arrays, specs, strict=True)
+    ]
+    together = np.asarray(fingerprints(sharded, NamedSharding(MESH, P()))).tolist()
+    assert together == [of(array) for array in arrays]
+    assert len(set(map(tuple, together))) == len(arrays)
+
+
 def test_sums_without_order_miss_what_keeps_the_sum():
     """Which is why fingerprints have positions."""
     array = np.arange(24, dtype=np.float32).reshape(4, 6)
