@@ -18,11 +18,12 @@ from model.loss.distillation import Distillation
 from model.loss.training_loss import Losses, RowLosses, combine, training_loss
 from model.row_parts import join_rows, split_rows
 from model.stack import Call, Microbatch
+from model.switch.balancing import learned
 from model.transformer import Transformer
 
 
 class Gradients(NamedTuple):
-    """Gradients of the training loss and its terms; rows are in the order of the batch."""
+    """Gradients of the training loss, but of biases, and its terms; rows in the batch's order."""
 
     gradients: PyTree
     losses: Losses
@@ -52,22 +53,24 @@ def gradients_of(
     def gradients_of_one(batch: Batch, number: Array | int) -> Gradients:
         microbatch = whole._replace(number=number, total=accumulate)
 
-        def loss(arrays: PyTree) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
+        def loss(moving: PyTree) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
             here = call._replace(microbatch=microbatch)
-            return training_loss(eqx.combine(arrays, static), batch, here, distillation)
+            return training_loss(eqx.combine(moving, arrays, static), batch, here, distillation)
 
-        (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(arrays)
+        (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(learned(arrays))
         return Gradients(gradients, *aux)
 
     if accumulate == 1:
         return gradients_of_one(batch, 0)
+    switch = static.config.switch  # a part does not know the loads of the others
+    assert switch is None or switch.balance_loss_over == "group"
     microbatches = jax.tree.map(lambda rows: split_rows(rows, accumulate, call.mesh), batch)
 
     def add(sums: PyTree, numbered: tuple[Batch, Array]) -> tuple[PyTree, tuple[Losses, RowLosses]]:
         gradients, *aux = gradients_of_one(*numbered)
         return jax.tree.map(jnp.add, sums, gradients), tuple(aux)  # pyright: ignore[reportReturnType]
 
-    zeros = jax.tree.map(jnp.zeros_like, arrays)
+    zeros = jax.tree.map(jnp.zeros_like, learned(arrays))
     numbered = microbatches, jnp.arange(accumulate)
     gradients, (losses, rows) = jax.lax.scan(add, zeros, numbered)
     rows = jax.tree.map(lambda values: join_rows(values, call.mesh), rows)

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple, get_args
 
 LARGEST = 2**24  # of a width or a number of parts: 67 times mT5's vocabulary; products fit 64 bits
 Dispatch = Literal["slots", "dropless"]
+Balanced = Literal["group", "batch"]
 FeedForwardKind = Literal["gated-gelu", "relu"]
 # What the backward pass keeps of a block (model/remat.py).
 Remat = Literal["none", "full", "exchanges", "attention", "products"]
@@ -38,8 +39,9 @@ class SwitchConfig:
     Attributes:
         experts: number of experts per switch layer.
         every: period of sparse feed-forwards; 2 in the released models, 1 in Switch-C.
-        encoder_group_tokens, decoder_group_tokens: tokens per routing group, which has its own
-            balance loss. Set here and never by the mesh, so a step does not depend on its devices.
+        encoder_group_tokens, decoder_group_tokens: tokens per routing group, which by default has
+            its own balance loss. Set here and never by the mesh, so a step does not depend on its
+            devices.
         encoder_pooled_groups, decoder_pooled_groups: number of consecutive groups that share
             experts' capacity. A group is on one device, a pool may be on several.
         choices: top-k, experts per token; 2 in GShard and ST-MoE.
@@ -58,6 +60,14 @@ class SwitchConfig:
         expert_output_scale: factor on the first weights of the experts' last matrix. A token's gate
             starts near 1 / experts, so with `experts` a sparse layer starts with a dense layer's
             output scale; the paper has 1 (docs/results/short-runs.md measures both).
+        balance_loss_over: "group" for a balance loss of each routing group, as in the paper;
+            "batch" for shares and probabilities of the whole batch (Qiu et al. 2025).
+        bias_rate: step per update of each expert's bias, which is added to the logits to choose
+            experts and follows the sign of its load (`model/switch/balancing.py`); 0 for none.
+        quantile_rate: share of the way, per update, from each expert's bias to the one with which
+            it would have had its even share of the batch; 1 in Marin, 0 for none.
+        shared_mlp: inner width of the shared expert, which every token goes through beside its
+            routed ones; 0 for none.
     """
 
     experts: int
@@ -77,6 +87,10 @@ class SwitchConfig:
     expert_dropout: float = 0.0
     router_scale: float = 0.02
     expert_output_scale: float = 1.0
+    balance_loss_over: Balanced = "group"
+    bias_rate: float = 0.0
+    quantile_rate: float = 0.0
+    shared_mlp: int = 0
 
     def __post_init__(self):
         at_least_one(
@@ -94,16 +108,38 @@ class SwitchConfig:
             raise ConfigurationError(
                 f"choices was {self.choices} of {self.experts} experts; it must be at most experts."
             )
-        if self.dispatch not in get_args(Dispatch):
-            raise ConfigurationError(
-                f"dispatch was {self.dispatch!r}; it must be {' or '.join(get_args(Dispatch))}."
-            )
+        for name, words in (("dispatch", Dispatch), ("balance_loss_over", Balanced)):
+            if (value := getattr(self, name)) not in get_args(words):
+                raise ConfigurationError(
+                    f"{name} was {value!r}; it must be {' or '.join(get_args(words))}."
+                )
         positive(self, "router_scale", "expert_output_scale")
         # Factor 0 leaves `minimum_capacity`: Transformers configures the capacity itself.
         not_negative(self, "capacity_factor_training", "capacity_factor_evaluation")
-        not_negative(self, "balance_loss_weight", "z_loss_weight")
+        not_negative(self, "balance_loss_weight", "z_loss_weight", "bias_rate")
+        _require(self, ("shared_mlp",), lambda width: 0 <= width <= LARGEST, f"from 0 to {LARGEST}")
+        _require(self, ("quantile_rate",), lambda rate: 0 <= rate <= 1, "from 0 to 1")
+        self._check_biases()
         rates = ("jitter", "expert_dropout")
         _require(self, rates, lambda value: 0 <= value < 1, "at least 0 and below 1")
+
+    def _check_biases(self) -> None:
+        if self.bias_rate and self.quantile_rate:
+            raise ConfigurationError(
+                f"bias_rate was {self.bias_rate} and quantile_rate {self.quantile_rate}; biases "
+                "follow one rule, so leave one of them 0."
+            )
+        if self.quantile_rate and self.choices == self.experts:
+            raise ConfigurationError(
+                f"quantile_rate was {self.quantile_rate} with {self.choices} choices of "
+                f"{self.experts} experts; without an expert that is not chosen there is nothing to "
+                "balance, so leave it 0."
+            )
+
+    @property
+    def has_biases(self) -> bool:
+        """True if experts have biases by which they are chosen."""
+        return self.bias_rate > 0 or self.quantile_rate > 0
 
     def routing(self, *, decoder: bool, training: bool) -> "RoutingConfig":
         """Returns the routing of one stack, in training or evaluation."""
@@ -120,6 +156,8 @@ class SwitchConfig:
             ),
             jitter=self.jitter if training else 0.0,
             expert_dropout=self.expert_dropout if training else 0.0,
+            balance_loss_over=self.balance_loss_over,
+            counts_margins=training and self.quantile_rate > 0,
         )
 
 
@@ -134,6 +172,8 @@ class RoutingConfig:
         dispatch: kind of dispatch, as in `SwitchConfig`.
         capacity: tokens per expert and pool; unused if dropless.
         jitter, expert_dropout: as in `SwitchConfig`; 0 outside training.
+        balance_loss_over: as in `SwitchConfig`.
+        counts_margins: whether margins are counted, from which biases follow.
     """
 
     group_tokens: int
@@ -143,6 +183,8 @@ class RoutingConfig:
     capacity: int
     jitter: float
     expert_dropout: float
+    balance_loss_over: Balanced
+    counts_margins: bool
 
     @property
     def pool_tokens(self) -> int:
@@ -222,12 +264,14 @@ class ForwardFlops(NamedTuple):
         scores: FLOPs of queries with keys, and of weights with values.
         feed_forward: FLOPs of each token through one expert. The router and empty expert slots are
             not counted, so sparse equals dense by definition.
+        shared_experts: FLOPs of each token through the shared experts.
         logits: FLOPs of the logits of every target position.
     """
 
     projections: int
     scores: int
     feed_forward: int
+    shared_experts: int
     logits: int
 
 
@@ -244,11 +288,13 @@ def forward_flops_by_part(config: ModelConfig, inputs: int, targets: int) -> For
     # keys and values are projected from every input.
     projections = one_projection * (4 * inputs + 6 * targets + 2 * inputs)
     scores = 2 * width * (inputs * inputs + targets * targets + targets * inputs)
-    feed_forward = matrices * config.embed * config.mlp * (inputs + targets)
+    one_wide = matrices * config.embed * (inputs + targets)
+    shared_mlp = 0 if config.switch is None else config.switch.shared_mlp
     return ForwardFlops(
         projections=2 * config.layers * projections,
         scores=2 * config.layers * scores,
-        feed_forward=2 * config.layers * feed_forward,
+        feed_forward=2 * config.layers * one_wide * config.mlp,
+        shared_experts=2 * config.blocks * one_wide * shared_mlp,
         logits=2 * targets * config.embed * config.vocabulary_rows,
     )
 

@@ -21,6 +21,7 @@ from model.config import ModelConfig
 from model.optimizer import OptimizerConfig, make_optimizer
 from model.sharding.layouts import parameter_shardings
 from model.sharding.mesh import MeshShape, abstract_mesh
+from model.switch.balancing import learned
 from model.transformer import transformer_shapes
 
 
@@ -69,8 +70,9 @@ def checkpoint_bytes(config: ModelConfig, optimizer: OptimizerConfig) -> int:
 @functools.cache
 def _shapes(config: ModelConfig, optimizer: OptimizerConfig) -> tuple[eqx.Module, list[Any]]:
     arrays = transformer_shapes(config)
-    init = make_optimizer(optimizer, arrays).init
-    return arrays, jax.tree.leaves(jax.eval_shape(init, arrays))
+    trained = learned(arrays)
+    init = make_optimizer(optimizer, trained).init
+    return arrays, jax.tree.leaves(jax.eval_shape(init, trained))
 
 
 def _bytes(leaf: Any, sharding: NamedSharding | None = None) -> int:

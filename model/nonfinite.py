@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from model.dimensions import dimension_names, is_names
+from model.switch.balancing import learned
 
 
 class Trace(NamedTuple):
@@ -69,6 +70,7 @@ def gradient_sites(shapes: eqx.Module, layers_per_block: int) -> list[GradientSi
         shapes: arrays of the model or their shapes.
         layers_per_block: layers per scanned block.
     """
+    shapes = learned(shapes)
     names = jax.tree.leaves(dimension_names(shapes), is_leaf=is_names)
     leaves, _ = jax.tree_util.tree_flatten_with_path(shapes)
     return [

@@ -229,7 +229,8 @@ class Stack(eqx.Module):
         """Returns the feed-forward's residual update of `x` in block `number`, and its routing."""
         y = layer.feed_forward_norm(x)
         if isinstance(layer.feed_forward, SwitchLayer):
-            return self._switch(layer.feed_forward, y, is_token, call, number)
+            hidden = dropout.at(HIDDEN)
+            return self._switch(layer.feed_forward, y, is_token, call, number, hidden)
         return layer.feed_forward(y, call.mesh, dropout.at(HIDDEN)), None
 
     def attend(
@@ -251,7 +252,7 @@ class Stack(eqx.Module):
         )
         return y + dropout.at(CROSS_ATTENDED)(z)
 
-    def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number):
+    def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number, dropout: Dropout):
         assert self.switch is not None  # only a sparse stack has switch layers
         key = None if call.key is None else jax.random.fold_in(call.key, number)
         routing = self.switch.routing(decoder=self.decoder, training=call.training)
@@ -264,4 +265,5 @@ class Stack(eqx.Module):
             mesh=call.mesh,
             microbatch=number_of,
             microbatches=of,
+            dropout=dropout,
         )

@@ -35,6 +35,7 @@ from model.optimizer import (
 )
 from model.sharding.layouts import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.stack import Call
+from model.switch.balancing import learned, rebalanced
 from model.switch.router_moves import router_moves
 from model.transformer import Transformer, transformer_shapes
 
@@ -49,7 +50,7 @@ class TrainState(NamedTuple):
 
     Attributes:
         arrays: arrays of the model, in its structure.
-        optimizer: statistics of the update rule, such as second moments.
+        optimizer: statistics of the update rule, such as second moments, of what is learned.
         step: number of steps, skipped ones included.
     """
 
@@ -160,12 +161,12 @@ def make_trainer(
     array_shapes, static = eqx.partition(
         shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
     )
-    optimizer = make_optimizer(optimizer_config, array_shapes)
+    optimizer = make_optimizer(optimizer_config, learned(array_shapes))
 
     def init() -> TrainState:
         weights_key = jax.random.fold_in(key, FIRST_WEIGHTS)
         arrays, _ = eqx.partition(Transformer.init(config, key=weights_key), eqx.is_array)
-        return TrainState(arrays, optimizer.init(arrays), jnp.zeros((), jnp.int32))
+        return TrainState(arrays, optimizer.init(learned(arrays)), jnp.zeros((), jnp.int32))
 
     shardings = state_shardings(array_shapes, jax.eval_shape(init), mesh)
     teacher_arrays, distillation_of = _split_teacher(distillation)
@@ -232,15 +233,15 @@ def _split_teacher(
 def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:
     """Returns the sharding of each array of a state; moments are split like their parameter."""
     arrays = parameter_shardings(array_shapes, mesh)
-    stacks = matrix_stacks(array_shapes)
+    trained = learned(array_shapes)
     moments = jax.tree.map(
         lambda parameter, sharding, stack, moments: jax.tree.map(
             lambda leaf: moment_sharding(leaf.shape, parameter.shape, sharding, stack.stacked),
             moments,
         ),
-        array_shapes,
-        arrays,
-        stacks,
+        trained,
+        learned(arrays),
+        matrix_stacks(trained),
         state.optimizer.states,
     )
     step: Any = replicated(mesh)
@@ -267,18 +268,21 @@ def _step_function(
         gradients, losses, rows = gradients_of(
             static, state.arrays, batch, here, accumulate, distillation_of(teacher_arrays)
         )
-        updates, moments = optimizer.update(gradients, state.optimizer, state.arrays)
+        updates, moments = optimizer.update(gradients, state.optimizer, learned(state.arrays))
         step_rate = jnp.asarray(rate(state.step), jnp.float32)
         updates = jax.tree.map(lambda update: -step_rate * update, updates)
         squares = gradient_squares(gradients)
         norm = jnp.sqrt(jnp.sum(squares))
         healthy = jnp.isfinite(losses.loss_nats) & (norm <= limit)  # False for NaN
-        moved = optax.apply_updates(state.arrays, updates), moments
+        moved = eqx.apply_updates(state.arrays, updates)
+        moved = rebalanced(moved, static.config.switch, losses.layers, losses.margins)
         arrays, moments = jax.tree.map(
-            lambda new, old: jnp.where(healthy, new, old), moved, (state.arrays, state.optimizer)
+            lambda new, old: jnp.where(healthy, new, old),
+            (moved, moments),
+            (state.arrays, state.optimizer),
         )
         metrics = StepMetrics(
-            losses=losses,
+            losses=losses._replace(margins=None),  # megabytes that nobody reads
             gradient_norm=norm,
             learning_rate=step_rate,
             skipped=~healthy,

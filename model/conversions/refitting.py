@@ -5,10 +5,10 @@ Layer by layer, with t over the tokens that an expert of the pruned network gets
     minimize  sum over t |target_t - gate_t hidden_t down|^2  +  ridge |down - down before|^2
 
 The target is the whole network's residual stream after the layer, minus the pruned network's before
-its feed-forward. So each layer also corrects what earlier layers changed. Least squares has a
-closed form: no gradient, no learning rate, one pass over the text. Source: the reconstruction of He
-et al. 2017 (channel pruning), section 3.1. `ridge` is a share of the mean squared hidden unit; an
-expert without tokens keeps its matrix.
+its feed-forward and what a shared expert adds. So each layer also corrects what earlier layers
+changed. Least squares has a closed form: no gradient, no learning rate, one pass over the text.
+Source: the reconstruction of He et al. 2017 (channel pruning), section 3.1. `ridge` is a share of
+the mean squared hidden unit; an expert without tokens keeps its matrix.
 """
 
 from collections.abc import Sequence
@@ -188,7 +188,9 @@ def _moments(pruned: Stack, layer: Layer, stream: Stream, call: Call) -> Moments
     _, routing = pruned.feed_forward(layer, stream.pruned, is_token, call, _no_block())
     assert routing is not None  # a sparse layer
     x = layer.feed_forward_norm(stream.pruned)
-    x, missing = (part.reshape(-1, x.shape[-1]) for part in (x, stream.whole - stream.pruned))
+    missing = stream.whole - stream.pruned
+    missing = missing if experts.shared is None else missing - experts.shared(x, call.mesh)
+    x, missing = (part.reshape(-1, x.shape[-1]) for part in (x, missing))
     gate = routing.gate.reshape(-1, 1)  # 0 for padding
     index = routing.expert_index.reshape(-1, 1)
 

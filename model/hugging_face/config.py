@@ -3,7 +3,8 @@
 Their experts are ReLU networks. Gated ones are of a type of our own, `mswitch`, whose code is in
 the exported folder (`modeling_mswitch.py`). A network without a form there is refused:
 
-* Their routing is top-1: a larger top-k cannot be exported.
+* Their routing is top-1: a larger top-k cannot be exported. Nor can biases of experts or a shared
+  expert, which have no place in their layer.
 * Their sparse layers are those with i % step == 1, ours the last of each `every`: the same for
   every 1 or 2.
 * Their capacity is a number of tokens per expert and *sequence*, the same in training and
@@ -129,6 +130,12 @@ def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> di
         raise ConfigurationError(
             f"Each token of this run has {switch.choices} experts; Transformers' "
             "SwitchTransformers has one. Export a run with model.switch.choices=1."
+        )
+    if switch.has_biases or switch.shared_mlp:
+        found = "biases by which experts are chosen" if switch.has_biases else "a shared expert"
+        raise ConfigurationError(
+            f"Each switch layer of this run has {found}; Transformers' SwitchTransformers has no "
+            "place for it. Export a run without bias_rate, quantile_rate and shared_mlp."
         )
     sparse = config.layers // switch.every
     return {

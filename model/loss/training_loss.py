@@ -22,7 +22,9 @@ from model.loss.cross_entropy import Computation, Labels, RowTerms, cross_entrop
 from model.loss.distillation import Distillation
 from model.loss.token_loss import Objective
 from model.stack import Call, Microbatch
+from model.switch.routing import batch_balance_loss
 from model.switch.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
+from model.switch.switch_layer import Routing
 from model.transformer import Output, Transformer
 
 Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch
@@ -58,6 +60,7 @@ class Losses(NamedTuple):
         wasted_share: share of expert slots that stayed empty.
         router_entropy_nats: mean over real tokens and switch layers.
         layers: sums per switch layer; None if dense.
+        margins: counted margins per switch layer; None unless biases follow from them.
     """
 
     loss_nats: Float[Array, ""]
@@ -70,6 +73,7 @@ class Losses(NamedTuple):
     wasted_share: Float[Array, ""] | float = 0.0
     router_entropy_nats: Float[Array, ""] | float = 0.0
     layers: LayerRouting | None = None
+    margins: Int[Array, "layers experts bins"] | None = None
 
 
 def training_loss(
@@ -138,6 +142,7 @@ def combine(microbatches: Losses) -> Losses:
     return losses._replace(
         balance_loss=jnp.sum(microbatches.balance_loss),
         router_z_loss=jnp.sum(microbatches.router_z_loss),
+        margins=None if microbatches.margins is None else jnp.sum(microbatches.margins, axis=0),
         **_shares(LayerRouting(*(jnp.sum(sums, axis=0) for sums in microbatches.layers))),
     )
 
@@ -150,10 +155,27 @@ def _with_routing(
     stacks = output.encoder_routing, output.decoder_routing
     expert_slots = jnp.concatenate([routing.expert_slots for routing in stacks])
     layers = layer_routing(row_routings(output, batch, experts), expert_slots)
+    loads = jnp.split(layers.load, 2)
+    balance = [_balance_loss(*of_stack) for of_stack in zip(stacks, loads, strict=True)]
     return losses._replace(
-        balance_loss=_layers_mean([routing.balance_loss for routing in stacks], microbatch),
+        balance_loss=_layers_mean(balance, microbatch),
         router_z_loss=_layers_mean([routing.z_loss for routing in stacks], microbatch),
+        margins=_joined([routing.margins for routing in stacks]),
         **_shares(layers),
+    )
+
+
+def _balance_loss(routing: Routing, load: Int[Array, "blocks experts"]) -> Float[Array, " blocks"]:
+    if routing.probability is None:
+        return routing.balance_loss
+    return batch_balance_loss(load, routing.probability)
+
+
+def _joined(stacks: list[Array | None]) -> Array | None:
+    return (
+        jnp.concatenate(present)
+        if (present := [one for one in stacks if one is not None])
+        else None
     )
 
 

@@ -48,7 +48,9 @@ STORED = {
 # Layout in which it is used.
 USED = STORED | {
     "batch": BATCH_AXES,
+    "bins": None,
     "embed_shard": "data",  # experts enter the switch layer as they are stored
+    "every_expert": None,
     "top_k": None,
     "embed": None,
     "groups": BATCH_AXES,
@@ -85,14 +87,14 @@ def storage(names: str | Names, shape: Sequence[int], mesh: Mesh | AbstractMesh)
     That of the table, and a matrix in parts as the module's first lines have it. Heads and their
     width stay whole over the batch's devices: an optimizer sees the two joined, which it would
     gather a split width for. A vector is whole on every device: it has less than a thousandth of a
-    layer's weights, and gathers of it would only cost latency.
+    layer's weights, and gathers of it would only cost latency. So are the biases of experts.
 
     Raises:
         KeyError: if a name is not in the table, because it must not replicate silently.
     """
     names = tuple(names.split()) if isinstance(names, str) else names
     axes = [STORED[name] for name in names]
-    if set(names) <= {"blocks", "embed"}:
+    if set(names) <= {"blocks", "embed"} or set(names) <= {"blocks", "experts"}:
         return NamedSharding(mesh, PartitionSpec(*(None for _ in names)))
     if "embed" not in names or "experts" in names:
         return NamedSharding(mesh, PartitionSpec(*axes))

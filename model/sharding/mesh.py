@@ -145,6 +145,7 @@ def check_fit(
         switch = config.switch
         divisions += [
             ("experts", switch.experts, expert),
+            *([("shared_mlp", switch.shared_mlp, size["model"])] if switch.shared_mlp else []),
             ("embed", config.embed, size["data"]),
             ("encoder tokens of a device", rows * inputs // shards, switch.encoder_group_tokens),
             ("decoder tokens of a device", rows * targets // shards, switch.decoder_group_tokens),

@@ -8,6 +8,8 @@ Source: Switch Transformer (Fedus et al. 2022), section 2. Read in this order:
 4. `switch_layer.py`: the layer on a mesh, from tokens to tokens.
 5. `pooled_dispatch.py`: capacity that groups on several devices share. `dropless_dispatch.py`:
    the alternative without capacity. `dispatch.py` chooses. `routing_sums.py`: statistics.
+6. `balancing.py`: biases of experts that even out their loads; `margins.py`: what they follow from.
+   `noise.py`: jitter and the keys of dropout.
 
 One routing group of six tokens, three experts, top-1, capacity factor 1, so capacity 6 / 3 = 2:
 

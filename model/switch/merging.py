@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.optimize import linear_sum_assignment
 
+from model.switch.balancing import BIAS
+
 FIELDS = "gate", "up", "down"
 
 
@@ -43,7 +45,8 @@ def merged_arrays(
 
     Args:
         arrays: router and experts of all blocks, by names that end in `.router`, `.gate`, `.up` and
-            `.down`; without a gate the experts are ReLU networks.
+            `.down`; without a gate the experts are ReLU networks. Kept experts keep their biases
+            (`.expert_bias`), if there are any.
         kept: experts of each block that stay.
         load: assignments to each expert of each block.
     """
@@ -56,7 +59,10 @@ def merged_arrays(
         joined = joined_by(routers[block], experts)
         blocks.append(merged(layer, joined, weight, experts))
     made = {one: np.stack([getattr(of, one) for of in blocks]) for one in FIELDS if one in named}
-    made["router"] = np.stack([of[:, one] for of, one in zip(routers, kept, strict=True)])
+    for name in ("router", BIAS):
+        if name in named:
+            parts = zip(named[name], kept, strict=True)
+            made[name] = np.stack([of[..., experts] for of, experts in parts])
     return {name: made[name.rpartition(".")[2]] for name in arrays}
 
 

@@ -7,6 +7,7 @@ Sources: Switch Transformer (Fedus et al. 2022), sections 2.1 and 2.2; for top-k
 * A token's output is the sum of `gate * expert(x)` over its k experts; the gate is what makes
   routing learnable. With top-1 it is the router's probability, as in Switch; with top-k the k gates
   are normalized to sum to 1 before any assignment is dropped, as in GShard.
+* Biases of experts (`balancing.py`) move the choice of a token's experts and none of its gates.
 * Padding is neither routed nor counted in any of the losses.
 * The balance loss counts assignments before capacity: 1 if even, `experts` if all tokens choose one
   expert. It counts shares of assignments, so 1 means even for any k.
@@ -23,7 +24,7 @@ class RouterOutput(NamedTuple):
     """The routing of one group.
 
     Attributes:
-        expert_index: the token's k experts, most probable first; ties go to the lower index.
+        expert_index: the token's k experts, highest score first; ties go to the lower index.
         gate: weight of each of these experts' outputs.
         entropy_nats: entropy of the router's distribution.
         balance_loss: balance loss of the group, before its weight.
@@ -38,7 +39,10 @@ class RouterOutput(NamedTuple):
 
 
 def route(
-    logits: Float[Array, "tokens experts"], is_token: Bool[Array, " tokens"], top_k: int
+    logits: Float[Array, "tokens experts"],
+    is_token: Bool[Array, " tokens"],
+    top_k: int,
+    bias: Float[Array, " experts"] | None = None,
 ) -> RouterOutput:
     """Returns each token's experts and their gates.
 
@@ -46,9 +50,11 @@ def route(
         logits: the router's output in float32.
         is_token: False for padding, whose expert index is meaningless.
         top_k: experts per token.
+        bias: what is added to the logits to choose experts; None to choose the most probable.
     """
     probabilities = jax.nn.softmax(logits, axis=-1)
-    gate, expert_index = _top_k(probabilities, top_k)
+    scores = probabilities if bias is None else logits + bias
+    gate, expert_index = _top_k(scores, probabilities, top_k)
     if top_k > 1:
         gate = gate / jnp.sum(gate, axis=-1, keepdims=True)
     return RouterOutput(
@@ -61,13 +67,15 @@ def route(
 
 
 def _top_k(
-    probabilities: Float[Array, "tokens experts"], top_k: int
+    scores: Float[Array, "tokens experts"],
+    probabilities: Float[Array, "tokens experts"],
+    top_k: int,
 ) -> tuple[Float[Array, "tokens top_k"], Int[Array, "tokens top_k"]]:
-    """Returns the k largest probabilities and their experts; of equal ones the first.
+    """Returns the probabilities of the experts with the k highest scores; of equal ones the first.
 
-    Same result as `lax.top_k`, which compiles to a sort of all experts on TPUs even for k = 1.
+    Same choice as `lax.top_k`, which compiles to a sort of all experts on TPUs even for k = 1.
     """
-    gates, indices, remaining = [], [], probabilities
+    gates, indices, remaining = [], [], scores
     for _ in range(top_k):
         index = jnp.argmax(remaining, axis=-1)
         is_chosen = index[:, None] == jnp.arange(probabilities.shape[-1])
@@ -92,6 +100,22 @@ def balance_loss(
     share = jnp.bincount(assignments, length=experts) / (tokens * expert_index.shape[-1])
     mean_probability = jnp.sum(probabilities * is_token[:, None], axis=0) / tokens
     return experts * jnp.sum(share * mean_probability)
+
+
+def batch_balance_loss(
+    load: Int[Array, "*layers experts"], probability: Float[Array, "*layers experts"]
+) -> Float[Array, "*layers"]:
+    """Returns the balance loss of a whole batch times its real tokens.
+
+    Source: Qiu et al. 2025 (Demons in the Detail), equation 4. Groups may then differ in their
+    experts, as languages do, if the batch is even.
+
+    Args:
+        load: assignments of the batch, before capacity.
+        probability: sum of probabilities over its real tokens.
+    """
+    share = load / jnp.maximum(jnp.sum(load, axis=-1, keepdims=True), 1)
+    return load.shape[-1] * jnp.sum(share * probability, axis=-1)
 
 
 def z_loss(

@@ -7,12 +7,15 @@ Source: Switch Transformer (Fedus et al. 2022), sections 2.1 and 5; `flaxformer/
     -> all-to-all -> own experts -> sum over `model` -> all-to-all     dispatch.py
     -> weigh by gates and add                                     combine
 
+A shared expert is a dense feed-forward whose output is added for every token.
+
 Two all-to-alls forward, two backward, no all-gather of activations: only weights are gathered
 (`gathered_weights.py`). Routing groups are consecutive tokens of the batch; their size comes from
 the config and never from the mesh, as does the number of groups that share experts' capacity.
 """
 
 import functools
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -23,26 +26,35 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.config import ModelConfig, RoutingConfig, SwitchConfig
 from model.dimensions import declared_names
+from model.layers.dropout import NO_DROPOUT, Dropout
+from model.layers.feed_forward import FeedForward
 from model.layers.initialization import kernel
 from model.sharding.exchanges import device_index, over_devices
 from model.sharding.layouts import BATCH_AXES
 from model.switch.dispatch import dispatch
 from model.switch.experts import Experts
 from model.switch.gathered_weights import gathered, gathered_router
+from model.switch.margins import counted_margins
+from model.switch.noise import jittered, noise_keys
 from model.switch.routing import route
+
+SHARED = 2**32 - 1  # of the shared expert's key within the layer's, whose others `split` returns
 
 
 class Routing(NamedTuple):
     """The routing of a batch in one switch layer; unused fields cost nothing once compiled.
 
     Attributes:
-        expert_index: experts of each token, most probable first.
+        expert_index: experts of each token, highest score first.
         kept: True for assignments that were computed; False over capacity and for padding.
         gate: weight of a kept assignment, 0 for others.
         entropy_nats: entropy of the router's distribution.
         balance_loss, z_loss: loss of each routing group times its real tokens, so that an empty
             group does not count and losses of microbatches add up; of a stack their sum.
         expert_slots: capacity summed over experts and pools; dropless: number of assignments.
+        probability: sum of probabilities over each group's real tokens; None unless the balance
+            loss is over the batch.
+        margins: counted margins of each device's tokens; None unless they are to be counted.
     """
 
     expert_index: Int[Array, "batch length top_k"]
@@ -52,14 +64,21 @@ class Routing(NamedTuple):
     balance_loss: Float[Array, "*groups"]
     z_loss: Float[Array, "*groups"]
     expert_slots: Int[Array, ""]
+    probability: Float[Array, "*groups experts"] | None = None
+    margins: Int[Array, "*devices experts bins"] | None = None
 
     def over_groups(self) -> "Routing":
-        """Returns the routing of stacked layers with their losses summed over groups.
+        """Returns the routing of stacked layers with sums over groups and devices.
 
         Once for all layers: a sum per layer would cost the hops of an all-reduce in each.
         """
         balance, z = (jnp.sum(loss, axis=-1) for loss in (self.balance_loss, self.z_loss))
-        return self._replace(balance_loss=balance, z_loss=z)
+        return self._replace(
+            balance_loss=balance,
+            z_loss=z,
+            probability=None if self.probability is None else jnp.sum(self.probability, axis=-2),
+            margins=None if self.margins is None else jnp.sum(self.margins, axis=-3),
+        )
 
 
 class DeviceInputs(NamedTuple):
@@ -71,6 +90,7 @@ class DeviceInputs(NamedTuple):
     gate: Float[Array, "experts embed_shard mlp"] | None
     up: Float[Array, "experts embed_shard mlp"]
     down: Float[Array, "experts mlp embed_shard"]
+    expert_bias: Float[Array, " every_expert"] | None
     key: Key[Array, ""] | None
     microbatch: Int[Array, ""]
 
@@ -86,15 +106,22 @@ class DeviceOutputs(NamedTuple):
     balance_loss: Float[Array, " groups"]
     z_loss: Float[Array, " groups"]
     expert_slots: Int[Array, " groups"]
+    probability: Float[Array, "groups every_expert"] | None
+    margins: Int[Array, "groups every_expert bins"] | None
 
 
 class SwitchLayer(eqx.Module):
-    """A router and its experts, each a feed-forward like the dense one."""
+    """A router and its experts, each a feed-forward like the dense one, and perhaps a shared one.
+
+    The biases of experts are not learned (`balancing.py`).
+    """
 
     router: Float[Array, "embed experts"]
     gate: Float[Array, "experts embed mlp"] | None
     up: Float[Array, "experts embed mlp"]
     down: Float[Array, "experts mlp embed"]
+    expert_bias: Float[Array, " experts"] | None = None
+    shared: FeedForward | None = None
 
     @staticmethod
     def init(config: ModelConfig, switch: SwitchConfig, *, key: Key[Array, ""]) -> "SwitchLayer":
@@ -114,6 +141,8 @@ class SwitchLayer(eqx.Module):
             gate=draw(keys[0], (config.embed, config.mlp)) if gated else None,
             up=draw(keys[1], (config.embed, config.mlp)),
             down=switch.expert_output_scale * draw(keys[2], (config.mlp, config.embed)),
+            expert_bias=jnp.zeros(switch.experts) if switch.has_biases else None,
+            shared=_shared_expert(config, switch, jax.random.fold_in(key, SHARED)),
         )
 
     def __call__(
@@ -126,6 +155,7 @@ class SwitchLayer(eqx.Module):
         mesh: Mesh,
         microbatch: Int[Array, ""] | int = 0,
         microbatches: int = 1,
+        dropout: Dropout = NO_DROPOUT,
     ) -> tuple[Float[Array, "batch length embed"], Routing]:
         """Sends every token through its experts; dropped assignments add zero.
 
@@ -137,6 +167,7 @@ class SwitchLayer(eqx.Module):
             mesh: the devices.
             microbatch: number of the microbatch, so that each group keeps its jitter.
             microbatches: microbatches per batch.
+            dropout: dropout of the shared expert's hidden units.
         """
         run = over_devices(
             functools.partial(_on_device, routing=routing, microbatches=microbatches),
@@ -144,9 +175,10 @@ class SwitchLayer(eqx.Module):
             inputs=(declared_names(DeviceInputs),),
             outputs=declared_names(DeviceOutputs),
         )
-        weights = self.router, self.gate, self.up, self.down
+        weights = self.router, self.gate, self.up, self.down, self.expert_bias
         out = run(DeviceInputs(x, is_token, *weights, key, jnp.asarray(microbatch)))
-        return out.y, Routing(
+        y = out.y if self.shared is None else out.y + self.shared(x, mesh, dropout)
+        return y, Routing(
             expert_index=out.expert_index,
             kept=out.kept,
             gate=out.gate,
@@ -154,22 +186,36 @@ class SwitchLayer(eqx.Module):
             balance_loss=out.balance_loss,
             z_loss=out.z_loss,
             expert_slots=jnp.sum(out.expert_slots),
+            probability=out.probability,
+            margins=out.margins,
         )
+
+
+def _shared_expert(
+    config: ModelConfig, switch: SwitchConfig, key: Key[Array, ""]
+) -> FeedForward | None:
+    if switch.shared_mlp == 0:
+        return None
+    return FeedForward.init(replace(config, mlp=switch.shared_mlp), key=key)
 
 
 def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: int) -> DeviceOutputs:
     """Routes, dispatches and combines the tokens of one device."""
     x = inputs.x.reshape(-1, routing.group_tokens, inputs.x.shape[-1])
     is_token = inputs.is_token.reshape(x.shape[:2])
-    jitter_key, dropout_key = _noise_keys(inputs, microbatches)
+    jitter_key, dropout_key = noise_keys(inputs.key, inputs.microbatch, microbatches)
     device = device_index(BATCH_AXES)
     first_group = (device * microbatches + inputs.microbatch) * len(x)
 
     # Route.
-    jittered = _jittered(x.astype(jnp.float32), routing.jitter, jitter_key, first_group)
+    seen = jittered(x.astype(jnp.float32), routing.jitter, jitter_key, first_group)
     router = gathered_router(inputs.router)
-    logits = jnp.einsum("gte,en->gtn", jittered, router, precision=jax.lax.Precision.HIGHEST)
-    routed = jax.vmap(functools.partial(route, top_k=routing.top_k))(logits, is_token)
+    logits = jnp.einsum("gte,en->gtn", seen, router, precision=jax.lax.Precision.HIGHEST)
+    choose = functools.partial(route, top_k=routing.top_k, bias=inputs.expert_bias)
+    routed = jax.vmap(choose)(logits, is_token)
+    probability, margins = _balancing_sums(
+        logits, routed.expert_index, is_token, inputs.expert_bias, routing
+    )
 
     # Dispatch to the experts and back.
     total = router.shape[-1]
@@ -193,7 +239,27 @@ def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: in
         balance_loss=routed.balance_loss * tokens,
         z_loss=routed.z_loss * tokens,
         expert_slots=expert_slots,
+        probability=probability,
+        margins=margins,
     )
+
+
+def _balancing_sums(
+    logits: Float[Array, "groups tokens experts"],
+    expert_index: Int[Array, "groups tokens top_k"],
+    is_token: Bool[Array, "groups tokens"],
+    bias: Float[Array, " experts"] | None,
+    routing: RoutingConfig,
+) -> tuple[Float[Array, "groups experts"] | None, Int[Array, "1 experts bins"] | None]:
+    """Returns sums of probabilities by group, and counted margins: what the config balances by."""
+    probability, margins = None, None
+    if routing.balance_loss_over == "batch":
+        probability = jnp.sum(jax.nn.softmax(logits) * is_token[..., None], axis=1)
+    if routing.counts_margins:
+        assert bias is not None  # it follows from them
+        scores = jax.lax.stop_gradient(logits) + bias
+        margins = counted_margins(scores, expert_index, is_token)[None]
+    return probability, margins
 
 
 def _expert_weights(inputs: DeviceInputs) -> tuple[Array | None, Array, Array]:
@@ -201,33 +267,3 @@ def _expert_weights(inputs: DeviceInputs) -> tuple[Array | None, Array, Array]:
     dtype = inputs.x.dtype
     gate = None if inputs.gate is None else gathered(inputs.gate, 1, dtype)
     return gate, gathered(inputs.up, 1, dtype), gathered(inputs.down, 2, dtype)
-
-
-def _noise_keys(
-    inputs: DeviceInputs, microbatches: int
-) -> tuple[Key[Array, ""] | None, Key[Array, ""] | None]:
-    """Returns the keys of jitter and expert dropout; None without randomness."""
-    if inputs.key is None:
-        return None, None
-    jitter_key, dropout_key = jax.random.split(inputs.key)
-    if microbatches > 1:  # dropout masks may differ from the whole batch's: pretraining has none
-        dropout_key = jax.random.fold_in(dropout_key, inputs.microbatch)
-    return jitter_key, dropout_key
-
-
-def _jittered(
-    x: Float[Array, "groups tokens embed"],
-    jitter: float,
-    key: Key[Array, ""] | None,
-    first_group: Int[Array, ""],
-) -> Float[Array, "groups tokens embed"]:
-    """Multiplies by U(1 - jitter, 1 + jitter); a group's noise depends on its number only."""
-    if jitter == 0.0:
-        return x
-    assert key is not None  # jitter has a key
-    numbers = first_group + jnp.arange(len(x))
-    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
-    noise = jax.vmap(
-        lambda key: jax.random.uniform(key, x.shape[1:], minval=1 - jitter, maxval=1 + jitter)
-    )(keys)
-    return x * noise

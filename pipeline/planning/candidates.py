@@ -84,7 +84,8 @@ def least_flops(recipe: Recipe) -> float:
         return useful
     parts = forward_flops_by_part(recipe.model, inputs, targets)
     matrices = 3 if recipe.model.feed_forward == "gated-gelu" else 2
-    again = parts.projections + parts.scores + parts.feed_forward * (1 - 1 / matrices)
+    fed_forward = parts.feed_forward + parts.shared_experts
+    again = parts.projections + parts.scores + fed_forward * (1 - 1 / matrices)
     return useful + recipe.rows * again
 
 

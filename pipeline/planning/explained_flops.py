@@ -23,7 +23,8 @@ def explained_flops(recipe: Recipe, *, of_kernels: float) -> float:
     parts = forward_flops_by_part(recipe.model, recipe.lengths.inputs, recipe.lengths.targets)
     scores = 0 if of_kernels else parts.scores
     feed_forward = parts.feed_forward * slots_per_token(recipe)
-    layers = parts.projections + scores + feed_forward + router_flops(recipe)
+    layers = parts.projections + scores + feed_forward + parts.shared_experts
+    layers += router_flops(recipe)
     again = 0 if recipe.remat in KEEPS_PRODUCTS else layers
     if recipe.remat == "attention":  # its scores are kept, and three of four projections
         again -= scores + 0.75 * parts.projections

@@ -41,6 +41,7 @@ def check_divides(recipe: Recipe) -> None:
             "equal parts; choose a number that divides it."
         )
     _check_pools(recipe)
+    _check_batch_loss(recipe)
     rows = recipe.rows // recipe.accumulate
     check_fit(recipe.model, mesh, rows, recipe.lengths.inputs, recipe.lengths.targets)
 
@@ -65,6 +66,21 @@ def _check_pools(recipe: Recipe) -> None:
                 f"accumulate={recipe.accumulate}; a device's part of the batch has {groups} of "
                 "these groups. Set accumulate=1, or pools that a device's part holds whole."
             )
+
+
+def _check_batch_loss(recipe: Recipe) -> None:
+    """Checks that a balance loss over the batch is of a batch that is computed at once.
+
+    Raises:
+        ConfigurationError: if the batch is in parts. The gradient of a part needs the loads of all.
+    """
+    switch = recipe.model.switch
+    if switch is not None and switch.balance_loss_over == "batch" and recipe.accumulate > 1:
+        raise ConfigurationError(
+            f"balance_loss_over=batch was given with accumulate={recipe.accumulate}; a part's "
+            "gradient needs the loads of all parts. Set accumulate=1, or balance by bias_rate or "
+            "quantile_rate, which parts do not change."
+        )
 
 
 def check_memory(recipe: Recipe) -> None:

@@ -30,6 +30,7 @@ FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
 FREE_IN_FINETUNING = tuple(name for name in FREE if name != "accumulate")
 # Settings that recipe.json has only if they are set, so that runs begun before they existed resume.
 SELDOM_SET = ("distillation", "finetuning", "held_out_pages", "mixture_from")
+SELDOM_SET_OF_SWITCH = ("balance_loss_over", "bias_rate", "quantile_rate", "shared_mlp")
 LONGEST_LIST = 300  # characters of foreign names that a message quotes
 
 
@@ -175,12 +176,17 @@ def with_rows(recipe: Recipe, rows: int) -> Recipe:
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
     """Returns the recipe as JSON values, with some settings only if they are set.
 
-    These are `SELDOM_SET` and `optimizer.rate_from`, which most runs do not have.
+    These are `SELDOM_SET`, `SELDOM_SET_OF_SWITCH` and `optimizer.rate_from`, which most runs do not
+    have.
     """
     unset = [name for name in SELDOM_SET if not getattr(recipe, name)]
     value = {name: one for name, one in asdict(recipe).items() if name not in unset}
     if not recipe.optimizer.rate_from:
         del value["optimizer"]["rate_from"]
+    if (switch := value["model"]["switch"]) is not None:
+        for name in SELDOM_SET_OF_SWITCH:
+            if switch[name] == getattr(SwitchConfig, name):
+                del switch[name]
     return value
 
 

@@ -24,13 +24,24 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 
 def switch_group(
-    x, is_token, router, gate, up, down, *, top_k, capacity, noise=None, dropout_mask=None
+    x,
+    is_token,
+    router,
+    gate,
+    up,
+    down,
+    expert_bias=None,
+    *,
+    top_k,
+    capacity,
+    noise=None,
+    dropout_mask=None,
 ) -> OracleResult:
     """One routing group: x [tokens, embed] in float64.
 
     `capacity` may be infinite; `noise` [tokens, embed] multiplies the router's input;
     `dropout_mask` [tokens, top_k, mlp] multiplies hidden units; without `gate` an expert is a ReLU
-    network.
+    network; `expert_bias` [experts] is added to the logits to choose experts.
     """
     tokens, experts = len(x), router.shape[1]
     output = np.zeros_like(x)
@@ -44,7 +55,8 @@ def switch_group(
         logits = seen @ router
         log_z = logits.max() + math.log(np.exp(logits - logits.max()).sum())
         probabilities = np.exp(logits - log_z)
-        ranked = sorted(range(experts), key=lambda e, p=probabilities: (-p[e], e))[:top_k]
+        scores = probabilities if expert_bias is None else logits + expert_bias
+        ranked = sorted(range(experts), key=lambda e, s=scores: (-s[e], e))[:top_k]
         expert_index[token] = ranked
         weight[token] = probabilities[ranked]
         if top_k > 1:

@@ -57,6 +57,11 @@ def test_stacks_have_groups_and_training_has_noise_of_its_own():
         ({"expert_dropout": 1.0}, "below 1"),
         ({"router_scale": 0.0}, "router_scale was 0"),
         ({"expert_output_scale": 0.0}, "expert_output_scale was 0"),
+        ({"bias_rate": -0.1}, "bias_rate was -0.1"),
+        ({"quantile_rate": 1.5}, "quantile_rate was 1.5"),
+        ({"bias_rate": 0.1, "quantile_rate": 1.0}, "follow one rule"),
+        ({"quantile_rate": 1.0, "choices": 4}, "nothing to balance"),
+        ({"shared_mlp": -1}, "shared_mlp was -1"),
     ],
 )
 def test_unusable_routing(changes, message):
@@ -78,6 +83,15 @@ CONFIG = ModelConfig(
 def test_layers_that_do_not_divide():
     with pytest.raises(ConfigurationError, match="multiple"):
         dataclasses.replace(CONFIG, layers=3, switch=switch(every=2))
+
+
+def test_a_shared_expert_counts_as_a_wider_feed_forward():
+    """As every token goes through both."""
+    beside = dataclasses.replace(CONFIG, mlp=96, switch=switch(shared_mlp=32))
+    assert forward_flops(beside, 64, 32) == forward_flops(CONFIG, 64, 32)
+    half = dataclasses.replace(CONFIG, layers=2, switch=switch(every=2, shared_mlp=64))
+    wider = dataclasses.replace(CONFIG, layers=2, mlp=160)
+    assert forward_flops(half, 64, 32) == forward_flops(wider, 64, 32)
 
 
 def test_flops_equal_the_compilers():

@@ -192,6 +192,11 @@ def test_what_cannot_be_taught_is_refused(found, blocks, tmp_path):
     sparse = dataclasses.replace(student(), model=found.recipe.model)
     with pytest.raises(ArtifactError, match="has 4 experts, and a student is dense"):
         teacher.check_teaches(found, sparse, blocks)
+    shared = override(found.recipe, ["model.switch.shared_mlp=16"])
+    beside = dataclasses.replace(found, recipe=shared)
+    with pytest.raises(ArtifactError, match="a shared expert beside its experts"):
+        teacher.check_student(beside, student("distillation.initialization=experts-mean"))
+    teacher.check_student(beside, student())
     elsewhere = dataclasses.replace(found, inputs=found.inputs | {"tokens": "others"})
     with pytest.raises(ArtifactError, match="was trained on other tokens"):
         teacher.check_teaches(elsewhere, student(), blocks)

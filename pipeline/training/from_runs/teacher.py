@@ -121,7 +121,8 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
     """Checks that a recipe is dense and, unless it starts from random weights, of equal widths.
 
     Raises:
-        ArtifactError: if the recipe is sparse, or its widths differ from the teacher's.
+        ArtifactError: if the recipe is sparse, its widths differ from the teacher's, or it is to be
+            the mean of experts beside which the teacher has a shared one.
     """
     if recipe.model.switch is not None:
         raise ArtifactError(
@@ -129,9 +130,14 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
             "dense; name the baseline's recipe."
         )
     assert recipe.distillation is not None  # set for every student
+    switch, first = teacher.recipe.model.switch, recipe.distillation.initialization
+    if first == "experts-mean" and switch is not None and switch.shared_mlp:
+        raise ArtifactError(
+            f"{teacher.directory} has a shared expert beside its experts, and a feed-forward of "
+            "their width cannot be both; set distillation.initialization to non-experts or random."
+        )
     dense = replace(teacher.recipe.model, switch=None)
-    random = recipe.distillation.initialization == "random"
-    if not random and array_shapes(dense) != array_shapes(recipe.model):
+    if first != "random" and array_shapes(dense) != array_shapes(recipe.model):
         raise ArtifactError(
             f"{teacher.directory} has other widths than recipe {recipe.name} "
             f"({'; '.join(json_differences(asdict(dense), asdict(recipe.model)))}), so its weights "

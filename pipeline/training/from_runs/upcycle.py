@@ -82,13 +82,20 @@ class Upcycling:
         """Checks that a recipe on these tokens can begin as the parent.
 
         Raises:
-            ArtifactError: if the recipe is dense, the parent sparse, or their shapes or
-                vocabularies differ.
+            ArtifactError: if the recipe is dense or has what no dense run begins as, the parent is
+                sparse, or their shapes or vocabularies differ.
         """
         if recipe.model.switch is None:
             raise ArtifactError(
                 f"--upcycle {self.parent} was asked of recipe {recipe.name}, which is dense; name "
                 "a Switch of the same widths."
+            )
+        if recipe.model.switch.has_biases or recipe.model.switch.shared_mlp:
+            raise ArtifactError(
+                f"--upcycle {self.parent} was asked of recipe {recipe.name}, which has biases of "
+                "experts or a shared expert; biases would outweigh routers near zero, and a shared "
+                "expert is no copy of the dense run, so leave bias_rate, quantile_rate and "
+                "shared_mlp 0."
             )
         if self.dense.model.switch is not None:
             raise ArtifactError(

@@ -1,11 +1,13 @@
 """Fitted experts against NumPy's least squares, and where there is nothing to fit."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_networks import batch, config, drawn, mesh_of
+from small_networks import SWITCH, batch, config, drawn, mesh_of
 from switch_oracle import gelu
 
 from model.conversions.refitting import RIDGE, refitted
@@ -99,7 +101,10 @@ def test_only_the_last_matrices_change_and_outputs_come_nearer(whole, pruned, fi
     assert distance[1] < distance[0]
 
 
-def test_where_all_experts_stay_there_is_nothing_to_fit(whole):
+def test_where_all_experts_stay_there_is_nothing_to_fit():
+    """Nor is what a shared expert adds."""
+    beside = replace(config("switch"), switch=replace(SWITCH, shared_mlp=16))
+    whole = drawn(beside)
     same = refitted(whole, whole, [batch(0)], mesh_of())
     for name, leaf in by_path(same).items():
         np.testing.assert_allclose(leaf, by_path(whole)[name], atol=2e-3)

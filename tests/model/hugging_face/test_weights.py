@@ -148,6 +148,14 @@ def test_what_their_format_cannot_hold():
     )
     with pytest.raises(ConfigurationError, match="has 2 experts"):
         export_config(twice, 512)
+    for change, named in (
+        ({"bias_rate": 0.1}, "has biases"),
+        ({"quantile_rate": 1.0}, "has biases"),
+        ({"shared_mlp": 8}, "has a shared expert"),
+    ):
+        other = dataclasses.replace(gated, switch=dataclasses.replace(switch, **change))
+        with pytest.raises(ConfigurationError, match=named):
+            export_config(other, 512)
 
 
 @pytest.mark.parametrize(

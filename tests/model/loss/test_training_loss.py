@@ -1,12 +1,15 @@
 """The training loss against NumPy; scores of rows."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from small_networks import ROWS, SWITCH, batch, config, drawn, mesh_of, trainer
+from small_networks import ROWS, SWITCH, assert_close, batch, config, drawn, mesh_of, trainer
 
 from model.loss.training_loss import training_loss
+from model.sharding.mesh import MeshShape
 from model.stack import Call
 
 
@@ -35,6 +38,28 @@ def test_the_loss_is_nats_and_squared_log_z_and_routing():
     assert float(losses.z_loss) == pytest.approx(z_loss, rel=1e-5)
     assert z_loss > 1e-3
     assert float(loss) == pytest.approx(float(nats.mean() + z_loss + routing), rel=1e-5)
+
+
+def balanced(shape=MeshShape(), **settings):  # noqa: B008
+    """Balance loss and its gradient, without drops and noise, which depend on groups."""
+    exact = dataclasses.replace(SWITCH, dispatch="dropless", jitter=0.0, **settings)
+    network = drawn(dataclasses.replace(config("switch"), switch=exact))
+    call = Call(mesh_of(shape), jax.random.key(0))
+
+    @eqx.filter_jit
+    @eqx.filter_value_and_grad
+    def loss_of(network):
+        return training_loss(network, batch(), call)[1][0].balance_loss
+
+    return loss_of(network)
+
+
+def test_a_balance_loss_over_the_batch_is_that_of_one_group_also_on_eight_devices():
+    whole = balanced(encoder_group_tokens=128, decoder_group_tokens=64)
+    found = balanced(MeshShape(data=2, expert=2, model=2), balance_loss_over="batch")
+    assert float(found[0]) == pytest.approx(float(whole[0]), rel=1e-5)
+    assert_close(found[1], whole[1], atol=1e-5, rtol=1e-4)
+    assert np.abs(whole[1].encoder.blocks[0].feed_forward.router).max() > 1e-3
 
 
 def test_scores_do_not_depend_on_row_order():

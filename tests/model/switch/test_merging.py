@@ -79,6 +79,15 @@ def test_a_merged_expert_is_the_mean_by_load_of_aligned_units(draw):
     np.testing.assert_allclose(made.gate[0], 0.25 * given.gate[1] + 0.75 * given.gate[0][:, best])
 
 
+def test_a_kept_expert_keeps_its_bias(draw):
+    given, biases = experts(draw), draw(size=EXPERTS)
+    parts = {"router": draw(size=(EMBED, EXPERTS)), **given._asdict(), "expert_bias": biases}
+    arrays = {f".layer.{name}": part[None] for name, part in parts.items()}
+    made = merged_arrays(arrays, KEPT[None], np.ones((1, EXPERTS)))
+    assert made.keys() == arrays.keys()
+    np.testing.assert_array_equal(made[".layer.expert_bias"], [biases[KEPT]])
+
+
 def best_order(kept, joining):
     import itertools
 

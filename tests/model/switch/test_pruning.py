@@ -1,6 +1,7 @@
 """Pruned experts against loops: which stay, and what a layer without the others computes."""
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import switch_oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from small_networks import SWITCH as SWITCH_OF_ALL
 from small_networks import config, drawn, mesh_of
 from switch_case import EXPERTS, SWITCH, layer, tokens
 
@@ -68,15 +70,19 @@ def test_keeping_all_experts_changes_no_array():
 
 
 def test_a_pruned_network_has_the_arrays_of_its_config():
-    shapes = transformer_shapes(config("switch"))
-    whole = {name: np.asarray(leaf) for name, leaf in by_path(drawn(config("switch"))).items()}
+    biased = replace(SWITCH_OF_ALL, bias_rate=0.1, shared_mlp=8)
+    whole_config = replace(config("switch"), switch=biased)
+    shapes = transformer_shapes(whole_config)
+    whole = {name: np.asarray(leaf) for name, leaf in by_path(drawn(whole_config)).items()}
     kept = pruned_arrays(whole, expert_axes(shapes), KEPT)
-    expected = by_path(transformer_shapes(pruned_config(config("switch"), 3)))
+    expected = by_path(transformer_shapes(pruned_config(whole_config, 3)))
     assert {name: leaf.shape for name, leaf in kept.items()} == {
         name: leaf.shape for name, leaf in expected.items()
     }
     up = ".decoder.blocks[0].feed_forward.up"
     np.testing.assert_array_equal(kept[up][0, 1], whole[up][0, 2])
+    bias = ".encoder.blocks[0].feed_forward.expert_bias"
+    np.testing.assert_array_equal(kept[bias][0], whole[bias][0, KEPT[0]])
 
 
 def taken(whole, experts):

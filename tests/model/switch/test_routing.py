@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.switch import routing
-from model.switch.routing import balance_loss
+from model.switch.routing import balance_loss, batch_balance_loss
 
 route = functools.partial(jax.jit, static_argnums=2)(routing.route)
 
@@ -32,6 +32,19 @@ def test_balance_loss_is_one_when_even_and_experts_when_collapsed():
     collapsed = route(100 * logits_for([1] * 8), real, 1).balance_loss
     assert even == pytest.approx(1.0, abs=1e-6)
     assert collapsed == pytest.approx(4.0, abs=1e-6)
+
+
+def test_the_batchs_balance_loss_is_a_loop_over_experts():
+    """Two layers; assignments of 40 tokens with two experts each, and their probabilities."""
+    draw = np.random.default_rng(0)
+    load, probability = draw.multinomial(80, [0.4, 0.3, 0.2, 0.1], 2), draw.random((2, 4))
+    expected = [
+        4 * sum(count / 80 * mean for count, mean in zip(*layer, strict=True))
+        for layer in zip(load, probability, strict=True)
+    ]
+    found = batch_balance_loss(jnp.asarray(load), jnp.asarray(probability))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert batch_balance_loss(jnp.zeros(4, int), jnp.zeros(4)) == 0
 
 
 def test_losses_ignore_padding():

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import switch_oracle
 from small_networks import assert_close, mesh_of
 from switch_case import (
     BATCH,
@@ -56,6 +57,33 @@ def test_equals_loops_over_tokens_in_value_and_gradient(kind):
     assert 0.05 < 1 - kept.mean() < 0.5
     capacity = switch.routing(decoder=False, training=True).capacity
     assert int(routed.expert_slots) == BATCH * EXPERTS * capacity
+
+
+@pytest.mark.parametrize("kind", ["top-1", "top-2"])
+def test_biases_move_the_choice_and_no_gate(kind):
+    """Large ones, so that most tokens have other experts than the most probable."""
+    biases = np.random.default_rng(2).normal(scale=3.0, size=EXPERTS)
+    biased = replace(layer(), expert_bias=jnp.asarray(biases, jnp.float32))
+    switch = replace(ROUTINGS[kind], bias_rate=0.1)
+    result = jax.jit(with_gradients(mesh_of(), switch))(biased, *tokens())
+    assert_equal(Loops(biased, switch), result)
+    (_, (_, routed)), (slopes, _) = result
+    _, plain = run(layer(), tokens(), mesh_of(), ROUTINGS[kind])
+    assert np.mean(routed.expert_index[..., 0] == plain.expert_index[..., 0]) < 0.6
+    assert not np.any(slopes.expert_bias)
+
+
+def test_a_shared_expert_is_a_dense_feed_forward_beside_the_routed_ones():
+    switch = replace(SWITCH, shared_mlp=12)
+    drawn = jax.jit(lambda key: SwitchLayer.init(CONFIG, switch, key=key))(jax.random.key(0))
+    plain = jax.jit(lambda key: SwitchLayer.init(CONFIG, SWITCH, key=key))(jax.random.key(0))
+    assert drawn.shared.up.shape == (EMBED, 12)
+    x = np.asarray(tokens()[0], np.float64)
+    gate, up, down = (np.asarray(one, np.float64) for one in vars(drawn.shared).values())
+    beside = (switch_oracle.gelu(x @ gate) * (x @ up)) @ down
+    y, _ = run(drawn, tokens(), mesh_of(), switch)
+    routed, _ = run(plain, tokens(), mesh_of())
+    np.testing.assert_allclose(y, routed + beside, atol=1e-5)
 
 
 def test_jitter_is_noise_on_the_routers_input():

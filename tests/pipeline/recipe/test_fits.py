@@ -69,3 +69,14 @@ def test_memory_is_shared_by_devices():
     assert many < few
     whole = checkpoint_bytes(large.model, large.optimizer)
     assert 4 * 7.7e9 < whole < 4 * 7.9e9  # float32, and Adafactor's factored moments
+
+
+def test_a_balance_loss_over_the_batch_is_of_a_batch_at_once():
+    check_divides(recipe("model.switch.balance_loss_over=batch"))
+    with pytest.raises(ConfigurationError, match="needs the loads of all parts"):
+        check_divides(recipe("model.switch.balance_loss_over=batch", "accumulate=2"))
+
+
+def test_a_shared_expert_is_split_as_other_widths():
+    with pytest.raises(ConfigurationError, match=r"shared_mlp \(9\) must be a multiple of 2"):
+        check_divides(recipe("model.switch.shared_mlp=9", "mesh.data=1", "mesh.model=2"))

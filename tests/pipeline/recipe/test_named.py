@@ -19,6 +19,20 @@ def test_every_recipe_survives_json(name):
     assert named.summary(name)
 
 
+def test_settings_of_balancing_are_written_only_if_they_are_set():
+    """Runs that were begun before there were any resume, because their recipes are equal."""
+    plain = recipe_to_json(named.get("switch-demo"))
+    changes = {
+        "balance_loss_over": "batch", "bias_rate": 0.1, "quantile_rate": 0.5, "shared_mlp": 8,
+    }  # fmt: skip
+    assert not changes.keys() & plain["model"]["switch"].keys()
+    for name, value in changes.items():
+        changed = override(named.get("switch-demo"), [f"model.switch.{name}={value}"])
+        written = recipe_to_json(changed)
+        assert written["model"]["switch"] == plain["model"]["switch"] | {name: value}
+        assert recipe_from_json(written) == changed
+
+
 @pytest.mark.parametrize(
     ("baseline", "candidate"),
     [

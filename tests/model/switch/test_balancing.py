@@ -1,0 +1,155 @@
+"""Biases against loops over numbers, and in whole steps: on a mesh, in microbatches, resumed."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_networks import SWITCH, assert_close, batch, config, leaves, mesh_of, start
+
+from model.checkpoints.checkpoint import Checkpoints, with_shardings
+from model.nonfinite import gradient_sites
+from model.optimizer import OptimizerConfig
+from model.sharding.layouts import batch_sharding
+from model.sharding.mesh import MeshShape
+from model.switch.balancing import shifted_by_quantile, shifted_by_sign
+from model.switch.margins import counted_margins
+from model.train_step import make_trainer
+
+MIXED = MeshShape(data=2, expert=2, model=2)
+RATE = 0.05
+KINDS = {
+    "sign, shared expert": dataclasses.replace(SWITCH, bias_rate=RATE, shared_mlp=16),
+    "quantile": dataclasses.replace(SWITCH, quantile_rate=0.5, choices=2),
+}
+
+
+@functools.cache
+def trainer(kind, shape=MeshShape(), accumulate=1):  # noqa: B008
+    model = dataclasses.replace(config("switch"), switch=KINDS[kind])
+    optimizer = OptimizerConfig(hold_steps=100)
+    mesh = mesh_of(shape)
+    return make_trainer(model, optimizer, steps=10, seed=0, mesh=mesh, accumulate=accumulate)
+
+
+def step(one, state, seed=0):
+    return one.step(state, jax.device_put(batch(seed), batch_sharding(one.mesh)))
+
+
+def biases(arrays):
+    stacks = arrays.encoder, arrays.decoder
+    return np.concatenate([stack.blocks[-1].feed_forward.expert_bias for stack in stacks])
+
+
+def by_sign(bias, load):
+    """A loop over layers and experts."""
+    moved = np.array(bias, np.float64)
+    for layer, loads in enumerate(np.asarray(load)):
+        for expert, count in enumerate(loads):
+            if count < sum(loads) / len(loads):
+                moved[layer, expert] += RATE
+            if count > sum(loads) / len(loads):
+                moved[layer, expert] -= RATE
+    return moved
+
+
+def test_the_sign_rule_is_a_loop_over_experts():
+    bias, load = np.array([[0.5, -1.0, 0.0, 0.25]]), np.array([[4, 0, 9, 3]])
+    moved = shifted_by_sign(jnp.asarray(bias), jnp.asarray(load), RATE)
+    np.testing.assert_allclose(moved, [[0.5, -1 + RATE, -RATE, 0.25 + RATE]], atol=1e-7)
+    np.testing.assert_allclose(moved, by_sign(bias, load), atol=1e-7)
+
+
+def test_steps_of_the_sign_rule_even_out_uneven_experts():
+    logits = np.random.default_rng(0).normal(size=(4096, 8)) + np.arange(8) / 2
+    bias, share = jnp.zeros(8), []
+    for _ in range(150):
+        load = jnp.bincount(jnp.argmax(logits + bias, axis=-1), length=8)
+        share.append(float(load.max()) / 512)
+        bias = shifted_by_sign(bias, load, RATE)
+    assert share[0] > 3
+    assert share[-1] < 1.15
+
+
+def test_a_quantiles_bias_gives_each_expert_its_share_of_the_batch():
+    """All biases move at once, so a few batches of the same tokens are needed."""
+    scores = np.random.default_rng(0).normal(size=(1, 4096, 8)) + np.arange(8) / 2
+    real, bias = jnp.ones((1, 4096), bool), jnp.zeros(8)
+    for _ in range(20):
+        _, index = jax.lax.top_k(scores + bias, 2)
+        load = np.bincount(np.ravel(index), minlength=8)
+        counts = counted_margins(jnp.asarray(scores + bias), index, real)
+        bias = shifted_by_quantile(bias, counts, 2 / 8, 1.0)
+    assert load.max() / 1024 < 1.01
+    assert load.min() / 1024 > 0.99
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def stepped(request):
+    """Two steps on one device: the states and the metrics."""
+    one = trainer(request.param)
+    first, metrics = step(one, start(one))
+    arrays = jax.device_get(first.arrays)
+    return request.param, arrays, metrics, *step(one, first, 1)
+
+
+def test_a_step_moves_biases_by_its_own_loads(stepped):
+    kind, arrays, metrics, *_ = stepped
+    before, after = biases(start(trainer(kind)).arrays), biases(arrays)
+    if kind == "quantile":
+        assert metrics.losses.margins is None
+        np.testing.assert_allclose(after.mean(axis=-1), 0, atol=1e-6)
+        assert np.abs(after - before).max() > 0.1
+    else:
+        np.testing.assert_allclose(after, by_sign(before, metrics.losses.layers.load), atol=1e-6)
+
+
+def test_biases_are_no_part_of_gradients_and_moments():
+    kind = next(iter(KINDS))
+    one = trainer(kind)
+    shapes = jax.eval_shape(one.init)
+    assert shapes.arrays.encoder.blocks[0].feed_forward.expert_bias.shape == (1, 8)
+    assert shapes.optimizer.states.encoder.blocks[0].feed_forward.expert_bias is None
+    sites = {site.parameter for site in gradient_sites(one.shapes, 1)}
+    assert "feed_forward.shared.up" in sites
+    assert "feed_forward.expert_bias" not in sites
+
+
+def test_neither_devices_nor_microbatches_matter(stepped):
+    kind, _, first, expected, second = stepped
+    one = trainer(kind, MIXED, 2)
+    state, metrics = step(one, start(one))
+    np.testing.assert_array_equal(metrics.losses.layers.load, first.losses.layers.load)
+    state, metrics = step(one, state, 1)
+    np.testing.assert_array_equal(metrics.losses.layers.load, second.losses.layers.load)
+    assert_close(metrics.losses, second.losses, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(biases(state.arrays), biases(expected.arrays), atol=1e-4)
+    assert_close(state.arrays, expected.arrays, atol=1e-4)
+
+
+def test_a_resumed_run_has_the_biases_of_an_uninterrupted_one(stepped, tmp_path):
+    kind, _, _, expected, _ = stepped
+    one = trainer(kind)
+    state, _ = step(one, start(one))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state)
+    checkpoints.close()
+    again = Checkpoints(tmp_path)
+    restored = again.restore(1, with_shardings(jax.eval_shape(one.init), one.shardings))
+    again.close()
+    resumed, _ = step(one, restored, 1)
+    for ours, theirs in zip(leaves(resumed), leaves(expected), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_skipped_step_moves_no_bias(stepped):
+    kind = stepped[0]
+    one = trainer(kind)
+    state = start(one)
+    before = biases(state.arrays)
+    broken = dataclasses.replace(state.arrays, logits=state.arrays.logits * np.nan)
+    after, metrics = step(one, state._replace(arrays=broken))
+    assert bool(metrics.skipped)
+    np.testing.assert_array_equal(biases(after.arrays), before)
