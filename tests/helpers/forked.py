@@ -6,6 +6,7 @@ a start takes 0.1 CPU-seconds instead of 3.
 
 import multiprocessing
 import os
+import resource
 import runpy
 import sys
 import tempfile
@@ -40,16 +41,26 @@ class Forked:
 
 
 def start(program: str, words: list[str], folder: Path = ROOT, **environment: str) -> Forked:
-    """Starts a program, a file or the name of a module, with these arguments in a folder."""
+    """Starts a program, a file or the name of a module, with these arguments in a folder.
+
+    As any child, it has this process's limit on the size of a file.
+    """
     descriptor, printed = tempfile.mkstemp(prefix="mswitch-printed-")
     os.close(descriptor)
-    given = program, words, folder, environment, printed
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    given = program, words, folder, environment, printed, limit
     return Forked(CONTEXT.Process(target=_run, args=given), Path(printed))
 
 
 def _run(
-    program: str, words: list[str], folder: Path, environment: dict[str, str], printed: str
+    program: str,
+    words: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    printed: str,
+    limit: tuple[int, int],
 ) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     os.chdir(folder)
     os.environ.update(environment)
     with open(printed, "w") as file:

@@ -8,8 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tensorflow_forks import python
 
 from pipeline import cli
 
@@ -56,8 +55,7 @@ def here(monkeypatch, capfd) -> Callable[..., str]:
 
 def apart(*command: object) -> None:
     """Runs a command in a process of its own: TensorFlow crashes where CLD3 is loaded later."""
-    words = [sys.executable, "-m", "pipeline.cli", *map(str, command)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = python("-m", "pipeline.cli", *map(str, command))
     assert done.returncode == 0, done.stderr
 
 

@@ -5,14 +5,13 @@ import hashlib
 import itertools
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tensorflow_forks import python
 from web_pages import BESIDE, SMALL, pages_in
 
 from data.examples.mixture import TextSizes, parse
@@ -20,6 +19,7 @@ from data.stores.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
+from pipeline import cli
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts import claims
 from pipeline.beam.options import pipeline_options
@@ -29,18 +29,11 @@ from pipeline.tokenize import key_of, page_shards, split_files
 from pipeline.tokens.write_shards import TokenLayout, WriteShard
 from pipeline.vocabulary import run
 
-ROOT = Path(__file__).parents[2]
 PAGES = {
     "sw": "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa. Ukurasa wa {}.",
     "ja": "すべての人間は、生まれながらにして自由であり、平等である。第{}ページ。",
     "cs": "Všichni lidé rodí se svobodní a sobě rovní co do důstojnosti. Strana {}.",
 }
-
-
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=ROOT
-    )
 
 
 def tokenize(corpus: Path, vocabulary: Path, out: Path, *beam: str):
@@ -156,14 +149,14 @@ def test_any_number_of_workers_writes_the_same(tmp_path, corpus, vocabulary, tok
     assert digests(tmp_path / "out") == digests(tokens)
 
 
-def test_a_store_gets_what_a_folder_gets(tmp_path, corpus, vocabulary, tokens):
+def test_a_store_gets_what_a_folder_gets(tmp_path, corpus, vocabulary, tokens, capsys):
     """`file://` goes the way of every store: fetched, uploaded, read back, renamed."""
     out = f"file://{tmp_path}/out"
     done = tokenize(f"file://{corpus}", f"file://{vocabulary}", out)
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "out") == digests(tokens)
-    shown = python("-m", "pipeline.cli", "inspect", out, "--cache.directory", str(tmp_path / "c"))
-    assert "all checksums correct" in shown.stdout
+    assert cli.run(["inspect", out, "--cache.directory", str(tmp_path / "c")]) == 0
+    assert "all checksums correct" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_graph_is_small_whatever_the_corpus(tmp_path):

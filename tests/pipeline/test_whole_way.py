@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from lock_holder import held_elsewhere
+from tensorflow_forks import python
 from training_runs import one_trainer_per_recipe
 
 from data.demo import archive, shipped_text
@@ -47,6 +48,8 @@ DENSE = [setting for setting in SETTINGS if not setting.startswith("model.switch
 
 
 def mswitch(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    if command[0] == "tokenize":
+        return python("-m", "pipeline.cli", *command, folder=folder)
     started = forked.start("pipeline.cli", list(command), folder, XLA_FLAGS=ONE_DEVICE)
     _, err = started.communicate()
     assert started.returncode is not None
