@@ -1,14 +1,13 @@
 """Tokens that follow an added crawl show the pages of tokens made of the new corpus anew."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from growing_input import SMALL, meeting_pages, replaced_pages, write_archives
+from tensorflow_forks import python
 
 from data.tokens.block_checks import verify_contents, verify_languages, verify_sizes
 from data.tokens.blocks import TokenBlocks
@@ -18,13 +17,10 @@ from pipeline.arguments import Clean, Vocabulary
 from pipeline.artifacts.claims import read_manifest
 from pipeline.vocabulary import run
 
-ROOT = Path(__file__).parents[2]
-
 
 def tokenize(*arguments: str, fails: bool = False) -> str:
     """Runs the command in a process of its own: TensorFlow and CLD3 must not meet."""
-    command = [sys.executable, "-m", "pipeline.cli", "tokenize", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = python("-m", "pipeline.cli", "tokenize", *arguments)
     assert done.returncode == (2 if fails else 0), done.stderr
     return " ".join(done.stderr.split())
 

@@ -18,57 +18,63 @@ def traced_once():
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def command(tokens):
     """A function from a run's directory, settings and options to the words of its command."""
 
     def words(out: Path, settings: list[str], *options: str) -> list[str]:
         asked = ["pretrain", "--recipe=mt5-demo", f"--tokens={tokens}", f"--out={out}", *options]
-        return [*asked, "--set", "optimizer.warm_up_steps=2", *SIZES, MESH[0], *RARELY, *settings]
+        return [*asked, "--set", "optimizer.warm_up_steps=2", *SIZES, *MESH, *RARELY, *settings]
 
     return words
 
 
-@pytest.fixture
-def trunk(command, tmp_path) -> Path:
-    out = tmp_path / "trunk"
-    settings = ["mesh.expert=4", "steps=12", "optimizer.decay_from=1", "keep_every=6"]
+@pytest.fixture(scope="module")
+def trunk(command, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("trunk") / "run"
+    assert cli.run(command(out, ["steps=12", "optimizer.decay_from=1", "keep_every=6"])) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory) -> Path:
+    """A run of the branch's recipe from its first step on."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    settings = [f"steps={STEPS}", f"optimizer.decay_from={AT / STEPS}"]
     assert cli.run(command(out, settings)) == 0
     return out
 
 
-def branch_of(command, trunk: Path, settings: list[str]) -> list[str]:
-    settings = ["mesh.expert=4", f"steps={STEPS}", *settings]
-    return command(trunk.parent / "branch", settings, f"--trunk={trunk}", f"--branch-at={AT}")
+@pytest.fixture
+def branch_of(command, tmp_path):
+    """A function from a trunk, a step and settings to the words of a branch's command."""
+
+    def words(trunk: Path, *settings: str, at: int = AT) -> list[str]:
+        options = f"--trunk={trunk}", f"--branch-at={at}"
+        return command(tmp_path / "branch", [f"steps={STEPS}", *settings], *options)
+
+    return words
 
 
-def test_a_branch_ends_as_a_run_of_its_recipe(command, trunk):
+def test_a_branch_ends_as_a_run_of_its_recipe(branch_of, trunk, whole, tmp_path):
     assert sorted(path.name for path in (trunk / "checkpoints").iterdir()) == ["10", "12", "6"]
-    assert cli.run(branch_of(command, trunk, [])) == 0
-    whole = trunk.parent / "whole"
-    settings = ["mesh.expert=4", f"steps={STEPS}", f"optimizer.decay_from={AT / STEPS}"]
-    assert cli.run(command(whole, settings)) == 0
-    branch = trunk.parent / "branch"
+    assert cli.run(branch_of(trunk)) == 0
+    branch = tmp_path / "branch"
     assert lines(branch) == [line for line in lines(whole) if line["step"] > AT]
     for left, right in zip(parameters(branch, STEPS), parameters(whole, STEPS), strict=True):
         np.testing.assert_array_equal(left, right)
-    assert cli.run(branch_of(command, trunk, [])) == 0  # finished: nothing is done again
+    assert cli.run(branch_of(trunk)) == 0  # finished: nothing is done again
 
 
-def test_what_a_trunk_did_otherwise_is_refused(command, trunk, capsys):
+def test_what_a_trunk_did_otherwise_is_refused(branch_of, trunk, whole, capsys):
     def refused(words: list[str]) -> str:
         assert cli.run(words) == 2
         return " ".join(capsys.readouterr().err.split())
 
-    assert "seed: there 0, asked 1" in refused(branch_of(command, trunk, ["seed=1"]))
-    assert "run of 6 steps" in refused(branch_of(command, trunk, ["steps=6"]))
-    away = [word.replace("branch-at=6", "branch-at=8") for word in branch_of(command, trunk, [])]
+    assert "seed: there 0, asked 1" in refused(branch_of(trunk, "seed=1"))
+    assert "run of 6 steps" in refused(branch_of(trunk, "steps=6"))
+    away = branch_of(trunk, at=8)
     assert "which has [6, 10, 12]" in refused(away)
     assert "a branch needs the first two" in refused([w for w in away if "branch-at" not in w])
-
-
-def test_a_trunk_that_decays_before_the_branch_is_refused(command, tmp_path, capsys):
-    trunk = tmp_path / "trunk"
-    assert cli.run(command(trunk, ["mesh.expert=4", "steps=8", "optimizer.decay_from=0.5"])) == 0
-    assert cli.run(branch_of(command, trunk, [])) == 2
-    assert "falls from step 4 on" in " ".join(capsys.readouterr().err.split())
+    decayed = branch_of(whole, "steps=12", at=8)  # from step 6 on
+    assert "falls from step 6 on" in refused(decayed)
