@@ -100,20 +100,23 @@ def table(path: Place) -> pa.Table:
         return pq.read_table(copy)
 
 
+# Of as many recipes as a few files use; a trainer holds its compiled programs.
+_remembered = functools.lru_cache(maxsize=8)(make_trainer)
+
+
 @contextlib.contextmanager
 def one_trainer_per_recipe() -> Iterator[None]:
-    """Caches `make_trainer` within the block: runs of one recipe are traced once per process.
+    """Caches `make_trainer` within such blocks: runs of one recipe are traced once per process.
 
     A trainer is a function of its arguments, so no run can tell the difference.
     """
     signature = inspect.signature(make_trainer)
-    remembered = functools.cache(make_trainer)
 
     def make(*given: Any, **named: Any) -> Trainer:
         bound = signature.bind(*given, **named)
         bound.apply_defaults()
         teaches = bound.arguments["distillation"] is not None  # a network is no key of a dictionary
-        return (make_trainer if teaches else remembered)(*bound.args, **bound.kwargs)
+        return (make_trainer if teaches else _remembered)(*bound.args, **bound.kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipe_trainer, "make_trainer", make)

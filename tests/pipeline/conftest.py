@@ -34,7 +34,8 @@ def pretrained(tmp_path_factory, tokens) -> Path:
     All workers of a session share it: the first to request it trains it. Every worker's `tokens`
     have the same bytes.
     """
-    from training_runs import SETTINGS  # JAX, which many tests do without
+    # JAX, which many tests do without.
+    from training_runs import SETTINGS, one_trainer_per_recipe
 
     from pipeline import pretrain
 
@@ -45,5 +46,6 @@ def pretrained(tmp_path_factory, tokens) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (root / "pretrained" / MANIFEST).exists():
             asked = {"recipe": "switch-demo", "tokens": str(tokens), "overrides": SETTINGS}
-            pretrain.run(Pretrain(out=root / "pretrained", **asked))
+            with one_trainer_per_recipe():
+                pretrain.run(Pretrain(out=root / "pretrained", **asked))
     return root / "pretrained"
