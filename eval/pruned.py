@@ -39,6 +39,12 @@ class Pruned(NamedTuple):
         """Share of the experts that were kept."""
         return self.experts / self.experts_before
 
+    @property
+    def made_for(self) -> str:
+        """Its languages in words."""
+        everyone = len(self.languages) > 1 and self.lost_in_others is None
+        return f"all {len(self.languages)} languages" if everyone else ", ".join(self.languages)
+
 
 def pruned_models(candidate: Side, further: Sequence[Further]) -> list[Pruned]:
     """Returns the pruned ones of further models whose vocabulary is the candidate's."""

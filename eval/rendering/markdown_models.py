@@ -54,13 +54,16 @@ def _models(report: ReportContents) -> str:
 def _pruned(report: ReportContents) -> list[str]:
     if not report.pruned:
         return []
-    head = ("pruned model", "experts kept", "made for", "lost in these", "lost in all others")
+    head = (
+        *("pruned model", "experts kept"),
+        *("lost in its languages", "lost in all others", "its languages"),
+    )
     rows = [
         (
             one.name,
             f"{one.experts} of {one.experts_before}",
-            ", ".join(one.languages),
             *("–" if of is None else f"{of:+.3f}" for of in (one.lost_in_own, one.lost_in_others)),
+            one.made_for,
         )
         for one in report.pruned
     ]

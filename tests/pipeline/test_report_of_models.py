@@ -79,7 +79,8 @@ def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
     own = [found[0]["lost_nats"][code] for code in ("sw", "yo")]
     assert found[0]["lost_in_own"] == pytest.approx(sum(own) / 2)
     text = (asked.out / "report.md").read_text()
-    assert f"| half | 4 of 8 | sw, yo | {found[0]['lost_in_own']:+.3f} |" in text
+    lost = " | ".join(f"{found[0][name]:+.3f}" for name in ("lost_in_own", "lost_in_others"))
+    assert f"| half | 4 of 8 | {lost} | sw, yo |" in text
     sides = [(f"--{side}", *map(str, getattr(asked, side))) for side in ("baseline", "candidate")]
     recomputed = [str(asked.out), *sides[0], *sides[1], "--also", *words]
     recompute_report.main(recomputed)
