@@ -1,8 +1,9 @@
 """`mswitch plan`: memory, traffic and least time of a recipe's programs on given devices.
 
-Training step and scoring are compiled for devices that need not be present: XLA's compiler for TPUs
-is a library (libtpu) that runs on any machine. Every figure is marked as compiled, derived or
-assumed (`planning/figures.py`). If the recipe does not fit, changes are compiled until one does.
+Training step, scoring and, with `--upcycle`, the making of the first state are compiled for devices
+that need not be present: XLA's compiler for TPUs is a library (libtpu) that runs on any machine.
+Every figure is marked as compiled, derived or assumed (`planning/figures.py`). If the recipe does
+not fit, changes are compiled until one does.
 """
 
 import math
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from model.config import ConfigurationError
 from pipeline.arguments import Plan
+from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.planning.cheapest import Goal
 from pipeline.planning.checkpoints import checkpoint_figures
@@ -33,6 +35,7 @@ from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe, override, settings_between
 from pipeline.terminal import Terminal, print_next
+from pipeline.training.from_runs.upcycle import SHAPE, shape_of
 
 ASSUMPTIONS = (
     "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
@@ -77,6 +80,11 @@ def check_options(arguments: Plan) -> None:
         raise ConfigurationError(
             "--cheapest was given without slices; write for example --slices v5p:2x2x4 h100:1x8."
         )
+    if arguments.cheapest and arguments.upcycle:
+        raise ConfigurationError(
+            f"--upcycle {arguments.upcycle} was given with --cheapest, which plans the steps alone;"
+            " give it with the --topology that is chosen."
+        )
     if not arguments.cheapest and not arguments.topology:
         raise ConfigurationError(
             "A plan needs --topology, for example v5p:2x2x4; or --cheapest with --slices."
@@ -96,6 +104,30 @@ def requested_recipe(arguments: Plan) -> Recipe:
             "read; name them, for example --set model.vocabulary_rows=2048."
         )
     return recipe
+
+
+def dense_recipe(arguments: Plan, recipe: Recipe) -> Recipe | None:
+    """Returns the recipe of the dense run that the recipe begins as, or None if there is none.
+
+    Raises:
+        ConfigurationError: if the recipe cannot begin as it.
+    """
+    if not arguments.upcycle:
+        return None
+    fields = {f"model.{name}" for name in SHAPE}
+    shared = [one for one in arguments.overrides if one.partition("=")[0] in fields]
+    dense = override(named.get(arguments.upcycle), shared)
+    if dense.model.switch is not None or recipe.model.switch is None:
+        raise ConfigurationError(
+            f"--upcycle {arguments.upcycle} was given with --recipe {arguments.recipe}; a Switch "
+            "begins as a dense run: name a dense recipe and a Switch."
+        )
+    if different := json_differences(shape_of(dense), shape_of(recipe), "model"):
+        raise ConfigurationError(
+            f"{arguments.upcycle} has another shape than {arguments.recipe} ({different[0]}); name "
+            "recipes of one shape, or set its fields, which count for both."
+        )
+    return dense
 
 
 def plan_cheapest(arguments: Plan) -> None:
@@ -120,7 +152,7 @@ def compile_and_print(arguments: Plan) -> None:
     recipe = requested_recipe(arguments)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
-    step = compile_step(recipe, devices)
+    step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
     found = None if step.program is None else roofline(step, step.program)
     generation = devices.name.partition(":")[0]
     price = prices(arguments.price, [generation]).get(generation, 0.0)
@@ -149,13 +181,20 @@ def compile_and_print(arguments: Plan) -> None:
             f"{'; '.join(wrong)}. Its figures are above; --moves 25 lists where its bytes go."
         )
     if (fitting := step if step.fits else remedy) is not None:
-        print_next("plan", training_command(arguments.recipe, fitting.recipe))
+        print_next("plan", training_command(arguments.recipe, fitting.recipe, arguments.upcycle))
 
 
-def training_command(name: str, recipe: Recipe) -> str:
-    """Returns the words that train a planned recipe on the devices that it was planned for."""
+def training_command(name: str, recipe: Recipe, upcycle: str = "") -> str:
+    """Returns the words that train a planned recipe on the devices that it was planned for.
+
+    Args:
+        name: name of the recipe.
+        recipe: the recipe with its settings.
+        upcycle: name of the recipe of the dense run that it begins as; "" if it does not.
+    """
     settings = settings_between(named.get(name), recipe)
     words = ["pretrain", "--recipe", name, "--tokens", "tokens", "--out", f"runs/{name}"]
+    words += ["--upcycle", f"runs/{upcycle}"] if upcycle else []
     return shlex.join([*words, *(["--set", *settings] if settings else [])])
 
 

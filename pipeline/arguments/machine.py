@@ -24,6 +24,8 @@ class Plan:
     h100:8 or h100:4x8 (hosts x GPUs per host); or cpu:8."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, as for `pretrain`; the mesh is chosen if no mesh field is set."""
+    upcycle: str = ""
+    """Recipe of the dense run, to plan a run of `pretrain --upcycle`."""
     price: tuple[str, ...] = ()
     """Price of one chip for one hour, in any currency; or one per generation: v5p=4.2 h100=2.5."""
     cheapest: bool = False

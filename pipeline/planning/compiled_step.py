@@ -1,9 +1,9 @@
 """The programs of a run, compiled from shapes alone for devices that need not exist.
 
 They are those of `make_trainer`, which `pretrain` runs: the training step, and the scoring of
-held-out rows. No weight is made and nothing is computed. `LESS_EFFORT` turns off the TPU compiler's
-search for the fastest kernels, which is nine tenths of its work and changes neither buffers nor
-collectives.
+held-out rows. `pretrain --upcycle` runs one more, which makes the first state. No weight is made
+and nothing is computed. `LESS_EFFORT` turns off the TPU compiler's search for the fastest kernels,
+which is nine tenths of its work and changes neither buffers nor collectives.
 """
 
 from dataclasses import dataclass, replace
@@ -13,15 +13,18 @@ import jax
 import jax.numpy as jnp
 
 from model.batch import Batch
+from model.conversions.upcycling import LOGITS
 from model.dimensions import dimension_names, is_names
 from model.sharding.mesh import make_mesh
-from model.train_step import Trainer
+from model.train_step import Trainer, TrainState
 from pipeline.planning import gpus
 from pipeline.planning.hlo.program import Program, parse
 from pipeline.planning.memory import Memory, compiled_memory, refused_memory, stored_bytes
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
+from pipeline.training.from_runs.upcycle import carries_moments
+from pipeline.training.from_runs.upcycled_state import Beginning, first_state
 
 # docs/decisions/plans-by-compiling.md
 LESS_EFFORT: Any = {"exec_time_optimization_effort": -1.0}
@@ -43,6 +46,9 @@ class CompiledStep:
         scoring: memory of one device while held-out rows are scored; None if it is unknown,
             because the step itself does not fit.
         split: number of the model's arrays that are stored in parts and used whole.
+        dense: recipe of the dense run that the recipe begins as, if it does.
+        upcycling: memory of one device while its state becomes the first one; its parameters and
+            optimizer state are the dense run's, and the first state is among the temporaries.
     """
 
     recipe: Recipe
@@ -52,16 +58,22 @@ class CompiledStep:
     arrays: int
     scoring: Memory | None = None
     split: int = 0
+    dense: Recipe | None = None
+    upcycling: Memory | None = None
 
     @property
     def fits(self) -> bool:
-        """True if both programs fit into a device's memory; always true for simulated devices."""
-        return self.step_fits and (self.scoring is None or self._holds(self.scoring))
+        """True if all programs fit into a device's memory; always true for simulated devices."""
+        return self.step_fits and all(map(self._holds, self._others))
 
     @property
     def needs(self) -> int:
-        """Bytes of one device that the larger of the two programs needs."""
-        return max(self.memory.total, 0 if self.scoring is None else self.scoring.total)
+        """Bytes of one device that the largest program needs."""
+        return max(one.total for one in (self.memory, *self._others))
+
+    @property
+    def _others(self) -> list[Memory]:
+        return [one for one in (self.scoring, self.upcycling) if one is not None]
 
     @property
     def step_fits(self) -> bool:
@@ -74,8 +86,13 @@ class CompiledStep:
         return self.topology.memory is None or memory.total <= self.topology.memory
 
 
-def compile_step(recipe: Recipe, topology: Topology) -> CompiledStep:
-    """Compiles a recipe's training step and, if it fits, its scoring.
+def compile_step(recipe: Recipe, topology: Topology, dense: Recipe | None = None) -> CompiledStep:
+    """Compiles a recipe's training step and, if it fits, its other programs.
+
+    Args:
+        recipe: recipe with its mesh.
+        topology: devices to compile for.
+        dense: recipe of the dense run that it begins as, if it does.
 
     Raises:
         ConfigurationError: if the mesh does not use all devices of the topology.
@@ -86,13 +103,27 @@ def compile_step(recipe: Recipe, topology: Topology) -> CompiledStep:
     assert isinstance(trainer.step, jax.stages.Wrapped)
     memory, program = _compiled(trainer.step.lower(state, batch), topology, sizes, {})
     arrays = len(jax.tree.leaves(state.arrays))
-    step = CompiledStep(recipe, topology, memory, program, arrays, split=_split(trainer))
+    split = _split(trainer)
+    step = CompiledStep(recipe, topology, memory, program, arrays, split=split, dense=dense)
     if not step.step_fits:
         return step
     assert isinstance(trainer.score, jax.stages.Wrapped)
     resident = {"optimizer": sizes.pop("optimizer")}
     scoring, _ = _compiled(trainer.score.lower(state.arrays, batch), topology, sizes, resident)
-    return replace(step, scoring=scoring)
+    upcycling = None if dense is None else _upcycling(dense, trainer, recipe, topology)
+    return replace(step, scoring=scoring, upcycling=upcycling)
+
+
+def _upcycling(dense: Recipe, switch: Trainer, recipe: Recipe, topology: Topology) -> Memory:
+    """Returns the memory of the program that makes the first state of an upcycled run."""
+    carries = carries_moments(dense, recipe)
+    trainer = trainer_on(dense, switch.mesh)
+    program = first_state(trainer, switch, Beginning(0, recipe.seed, LOGITS, 0.0, carries))
+    state = jax.eval_shape(trainer.init)
+    sizes = _state_sizes(trainer, state) | {"batch": 0}
+    # What is not carried is no argument, and on the devices all the same.
+    resident = {} if carries else {"optimizer": sizes.pop("optimizer")}
+    return _compiled(program.lower(state), topology, sizes, resident)[0]
 
 
 def _compiled(
@@ -128,13 +159,17 @@ def _batch(recipe: Recipe) -> Batch:
     )
 
 
-def _argument_sizes(trainer: Trainer, state: Any, recipe: Recipe) -> dict[str, int]:
+def _argument_sizes(trainer: Trainer, state: TrainState, recipe: Recipe) -> dict[str, int]:
     rows = jax.tree.leaves(_batch(recipe))
     shards = recipe.mesh.data * recipe.mesh.expert
+    batch = sum(leaf.size * leaf.dtype.itemsize for leaf in rows) // shards
+    return _state_sizes(trainer, state) | {"batch": batch}
+
+
+def _state_sizes(trainer: Trainer, state: TrainState) -> dict[str, int]:
     return {
         "parameters": stored_bytes(state.arrays, trainer.shardings.arrays),
         "optimizer": stored_bytes(state.optimizer, trainer.shardings.optimizer),
-        "batch": sum(leaf.size * leaf.dtype.itemsize for leaf in rows) // shards,
     }
 
 

@@ -39,7 +39,7 @@ class Figure(NamedTuple):
 
 
 def memory_figures(step: CompiledStep) -> Iterator[Figure]:
-    """Yields the memory of a device by kind, in training and in scoring, and whether both fit."""
+    """Yields the memory of a device by kind, in each program, and whether all fit."""
     section, memory = "memory per device", step.memory
     kinds: tuple[tuple[str, int, Mark], ...] = (
         ("parameters", memory.parameters, "derived"),
@@ -57,6 +57,10 @@ def memory_figures(step: CompiledStep) -> Iterator[Figure]:
         name = "while scoring: temporaries"
         yield Figure(section, name, scoring.temporaries / GIB, "GiB", "compiled")
         yield Figure(section, "while scoring: total", scoring.total / GIB, "GiB", "compiled")
+    if (upcycling := step.upcycling) is not None:
+        state = upcycling.parameters + upcycling.optimizer
+        yield Figure(section, "while upcycling: dense run's state", state / GIB, "GiB", "derived")
+        yield Figure(section, "while upcycling: total", upcycling.total / GIB, "GiB", "compiled")
     if step.topology.memory is not None:
         yield Figure(section, "available", step.topology.memory / GIB, "GiB", "compiled")
         yield Figure(section, "fits", "yes" if step.fits else "no", "", "compiled")

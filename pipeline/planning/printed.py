@@ -65,6 +65,7 @@ def plan_to_json(
         "device_kind": step.topology.kind,
         "memory_bytes": dataclasses.asdict(step.memory),
         "scoring_memory_bytes": step.scoring and dataclasses.asdict(step.scoring),
+        "upcycling_memory_bytes": step.upcycling and dataclasses.asdict(step.upcycling),
         "fits": step.fits,
         "faults": wrong,
         "work": work,

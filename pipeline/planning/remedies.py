@@ -38,7 +38,7 @@ def remedies(step: CompiledStep) -> Iterator[Remedy]:
     for change, recipe, devices in _tries(step.recipe, step.topology):
         if not _may_fit(recipe, devices):
             continue
-        tried = compile_step(recipe, devices)
+        tried = compile_step(recipe, devices, step.dense)
         yield Remedy(change, tried)
         if tried.fits:
             return

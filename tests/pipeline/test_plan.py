@@ -78,6 +78,36 @@ def test_a_mesh_that_does_not_divide_is_an_error_of_one_sentence(capsys):
     assert "rows of a batch (32) must be a multiple of 3" in message
 
 
+@pytest.mark.plans
+def test_the_first_state_of_an_upcycled_run_is_planned(tmp_path):
+    """A dense state goes in and a Switch's comes out; nothing as large is made beside them."""
+    settings = (
+        *SMALL,
+        "model.switch.encoder_group_tokens=64",
+        "model.switch.decoder_group_tokens=14",
+    )
+    words = ("--recipe", "switch-demo", "--topology", "cpu:8", "--set", *settings)
+    found = plan(tmp_path, "--upcycle", "mt5-demo", *words)
+    memory, trained = found["upcycling_memory_bytes"], found["memory_bytes"]
+    state = trained["parameters"] + trained["optimizer"]
+    assert 0 < memory["parameters"] < trained["parameters"]
+    assert state < memory["temporaries"] < 1.5 * state
+    assert found["while upcycling: total"] * 2**30 == sum(memory.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--recipe=mt5-demo", "--upcycle=mt5-demo"), "name a dense recipe and a Switch"),
+        (("--recipe=switch-demo", "--upcycle=switch-demo"), "name a dense recipe and a Switch"),
+        (("--recipe=switch-demo", "--upcycle=mt5-base"), "has another shape than switch-demo"),
+    ],
+)
+def test_a_switch_that_cannot_begin_as_the_recipe_is_an_error(capsys, words, said):
+    assert cli.run(["plan", "--topology=cpu:8", *words]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
     assert cli.run(["plan", "--recipe", "switch-demo", "--topology", "v9:2x2"]) == 2
     assert "v5p:4x8x8" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`pretrain --upcycle`: a Switch goes on where a dense run was; on eight simulated devices."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,12 +10,19 @@ import numpy as np
 import pytest
 from training_runs import EXPERTS, MESH, SIZES, assert_same_run, lines, one_trainer_per_recipe
 
+from model.train_step import Trainer
 from pipeline import cli, pretrain
 from pipeline.artifacts.claims import read_head
 from pipeline.errors import PREEMPTED_STATUS
+from pipeline.planning import compiled_step
+from pipeline.planning.compiled_step import compile_step
+from pipeline.planning.memory import Memory
+from pipeline.planning.topology import topology
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.open import load_run, restore_state
-from pipeline.training.loop import Training
+from pipeline.training.from_runs import upcycle
+from pipeline.training.from_runs.upcycled_state import Beginning, first_state
+from pipeline.training.loop import Training, device_batches
 from pipeline.training.preemption import Preemption
 
 AT, STEPS = 4, 8
@@ -145,6 +153,33 @@ def test_one_device_begins_as_eight_do(switch, begun, tmp_path, monkeypatch):
     states = [restore_state(one.out, one.trainer, AT)[0] for one in (on_eight, on_one)]
     for left, right in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-7)
+
+
+def test_what_is_planned_is_what_runs(switch, dense, begun, tmp_path, monkeypatch):
+    """`plan --upcycle` lowers from shapes what a run of `pretrain --upcycle` does from arrays."""
+    planned, ran = [], []
+
+    def text_of(lowered) -> str:
+        return re.sub(r"%[\w#:]+", "%", lowered.as_text())  # JAX may number values otherwise
+
+    def recorded(lowered, *_):
+        planned.append(text_of(lowered))
+        return Memory(**dict.fromkeys(Memory.__dataclass_fields__, 0)), None
+
+    def followed(dense: Trainer, switch: Trainer, beginning: Beginning):
+        program = first_state(dense, switch, beginning._replace(step=0))
+        return lambda state: ran.append(text_of(program.lower(state))) or program(state)
+
+    monkeypatch.setattr(upcycle, "first_state", followed)
+    training, _ = begun(switch(tmp_path / "run", *MESH, "steps=8"))
+    state, _ = restore_state(training.out, training.trainer, AT)
+    batch = next(device_batches(training, AT))
+    step, score = training.trainer.step, training.trainer.score
+    ran = [text_of(step.lower(state, batch)), text_of(score.lower(state.arrays, batch)), *ran]
+    monkeypatch.setattr(compiled_step, "_compiled", recorded)
+    parent, _ = load_run(dense)
+    compile_step(training.recipe, topology("cpu:8", 1), parent)
+    assert planned == ran
 
 
 def test_a_branch_of_an_upcycled_run_keeps_its_record(tokens, whole, begun, tmp_path):

@@ -13,13 +13,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
-
 from data.stores.addresses import Place
 from data.stores.digests import digest_of_value
 from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
-from model.conversions.upcycling import first_arrays, first_moments
 from model.train_step import Trainer, TrainState
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import MANIFEST
@@ -38,6 +35,7 @@ from pipeline.runs.directory import (
 from pipeline.runs.open import restore_state
 from pipeline.runs.record import RunRecord
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
+from pipeline.training.from_runs.upcycled_state import Beginning, first_state
 from pipeline.training.run import PreparedRun
 
 # What decides an upcycled network's arrays and function, besides its switch layers.
@@ -47,7 +45,6 @@ SHAPE = (
 )
 # What decides example i: inputs and settings.
 TEXT, SETTINGS = ("tokens", "vocabulary", "weights"), ("seed", "rows", "inputs", "mixture")
-NOISE = 2**32 - 2  # key of the experts' noise within the seed's; FIRST_WEIGHTS is another
 
 
 @dataclass(frozen=True)
@@ -178,29 +175,26 @@ class Upcycling:
 
         write_first_checkpoint(run.out, first, self.begins_at(run))
 
-    def _carries_moments(self, run: PreparedRun) -> bool:
-        return not self.imported and self.dense.optimizer.rule == run.recipe.optimizer.rule
-
     def _sentence(self, run: PreparedRun) -> str:
         why = "; ".join(self.why_anew(run))
         where = f"examples and schedule begin at step 0 ({why})" if why else "its examples go on"
-        moments = "with its moments" if self._carries_moments(run) else "with new moments"
+        moments = "with its moments" if self._carries(run.recipe) else "with new moments"
         return f"each expert is a copy of step {self.at:,} of {self.parent}, {moments}; {where}."
 
+    def _carries(self, recipe: Recipe) -> bool:
+        return not self.imported and carries_moments(self.dense, recipe)
+
     def _state(self, run: PreparedRun, trainer: Trainer) -> TrainState:
-        dense, _ = restore_state(self.parent, trainer_on(self.dense, trainer.mesh), self.at)
-        carries, begins_at = self._carries_moments(run), self.begins_at(run)
-
-        def first(dense: TrainState) -> TrainState:
-            drawn = trainer.init()  # of which the routers are kept, and nothing else computed
-            key = jax.random.fold_in(jax.random.key(run.recipe.seed), NOISE)
-            arrays = first_arrays(
-                dense.arrays, drawn.arrays, logits=self.logits, noise=self.noise, key=key
-            )
-            moments = first_moments(dense, drawn) if carries else drawn.optimizer
-            return TrainState(arrays, moments, drawn.step + begins_at)
-
-        return jax.jit(first, out_shardings=trainer.shardings)(dense)
+        dense = trainer_on(self.dense, trainer.mesh)
+        beginning = Beginning(
+            step=self.begins_at(run),
+            seed=run.recipe.seed,
+            logits=self.logits,
+            noise=self.noise,
+            carries_moments=self._carries(run.recipe),
+        )
+        state, _ = restore_state(self.parent, dense, self.at)
+        return first_state(dense, trainer, beginning)(state)
 
 
 def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
@@ -240,3 +234,8 @@ def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
 def shape_of(recipe: Recipe) -> dict[str, Any]:
     """Returns what must be equal of two networks, whatever their feed-forwards' sparsity."""
     return {name: getattr(recipe.model, name) for name in SHAPE}
+
+
+def carries_moments(dense: Recipe, switch: Recipe) -> bool:
+    """Returns whether a Switch can go on with the optimizer state of a dense run."""
+    return dense.optimizer.rule == switch.optimizer.rule
