@@ -25,6 +25,7 @@ from data.errors import DataError
 from data.stores.files import is_remote
 from pipeline.beam.local_runner import LocalRunner
 from pipeline.beam.loopback import bind_to_loopback
+from pipeline.beam.option_views import RememberedViews
 from pipeline.beam.store_options import use_store_options
 from pipeline.credentials import refuse_in_job
 
@@ -45,7 +46,7 @@ def pipeline_options(given: Sequence[str], *, input_bytes: int = 0) -> PipelineO
     workers = []
     if input_bytes >= LARGE_INPUT_BYTES and cores > 1:
         workers = ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores}"]
-    return PipelineOptions([*DEFAULTS, *workers, *given])
+    return RememberedViews([*DEFAULTS, *workers, *given])
 
 
 def check_known(given: Sequence[str]) -> None:
@@ -90,7 +91,7 @@ def in_process(options: PipelineOptions) -> PipelineOptions:
     if not runs_here(options):
         return options
     alone = {"direct_running_mode": "in_memory", "direct_num_workers": 1}
-    return PipelineOptions.from_dictionary(given | alone)
+    return RememberedViews.from_dictionary(given | alone)
 
 
 def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:

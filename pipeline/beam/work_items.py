@@ -69,7 +69,7 @@ class WorkNumbers(beam.PTransform):
         count = self._count
         return (
             input_or_inputs
-            | beam.Create([None])
+            | beam.Impulse()
             | "Number" >> beam.FlatMap(lambda _: range(count)).with_output_types(int)
             | "Spread" >> beam.Reshuffle()
         )
