@@ -1,8 +1,8 @@
-"""A dense student of the demo's sparse run, exported to Transformers: the same text there.
+"""From dense to sparse, back and to Transformers, as docs/upcycling.md says: the same text there.
 
-The demo's Switch teaches an mT5 for a few steps; the student is exported, loaded by
-`from_pretrained`, and both write greedily from the same corrupted windows of the demo's text. Exits
-with 1 if a token differs, or if there is too little variety to decide.
+A Switch goes on where the demo's mT5 ended, for a few steps, and teaches another mT5. That student
+is exported and loaded by `from_pretrained`, and both write greedily from the same corrupted windows
+of the demo's text. Exits with 1 if a token differs, or if there is too little variety to decide.
 """
 
 import sys
@@ -15,14 +15,17 @@ import transformers
 from hugging_face_files import written, written_by_ours
 
 from data.examples.loader import batches
-from pipeline import distill, export_hf
-from pipeline.arguments import CacheOptions, Distill, ExportHf
+from pipeline import distill, export_hf, pretrain
+from pipeline.arguments import CacheOptions, Distill, ExportHf, Pretrain
 from pipeline.runs.open import load_run
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.run import make_examples
 
 DEMO = Path("runs/demo")
+DENSE_STEPS = 400  # of the demo's runs, which an upcycled run counts as its own
+SPARSE_STEPS = 20
 STEPS = 40
+EVERY = ("steps", "evaluate_every", "checkpoint_every")  # one evaluation and one checkpoint
 ROWS = 16
 LEAST_DIFFERENT = 20  # ids, of those that both wrote
 
@@ -34,6 +37,21 @@ def windows(run: Path) -> np.ndarray:
     return next(batches(examples, rows=ROWS, first_batch=0, host=0, hosts=1))["inputs"]
 
 
+def upcycled(out: Path) -> Path:
+    """Returns a Switch that went on where the demo's dense run ended."""
+    steps = DENSE_STEPS + SPARSE_STEPS
+    pretrain.run(
+        Pretrain(
+            recipe="switch-demo",
+            tokens=str(DEMO / "tokens"),
+            upcycle=DEMO / "mt5",
+            out=out,
+            overrides=tuple(f"{of}={steps}" for of in EVERY),
+        )
+    )
+    return out
+
+
 def main() -> None:
     """Compares one student; exits with 1 if it writes other text there."""
     transformers.logging.set_verbosity_error()
@@ -41,14 +59,13 @@ def main() -> None:
     print(f"Transformers {transformers.__version__}, PyTorch {torch.__version__}, float32")
     with tempfile.TemporaryDirectory() as folder:
         run, directory = Path(folder) / "student", Path(folder) / "exported"
-        settings = f"steps={STEPS}", f"evaluate_every={STEPS}", f"checkpoint_every={STEPS}"
         distill.run(
             Distill(
-                teacher=DEMO / "switch",
+                teacher=upcycled(Path(folder) / "switch"),
                 recipe="mt5-demo",
                 tokens=str(DEMO / "tokens"),
                 out=run,
-                overrides=settings,
+                overrides=tuple(f"{of}={STEPS}" for of in EVERY),
             )
         )
         export_hf.run(ExportHf(run=run, out=directory))
