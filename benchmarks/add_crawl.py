@@ -1,114 +1,165 @@
 """What adding a crawl costs, beside cleaning all input at once: CPU seconds, bytes kept, changes.
 
-The pages of the input are dealt at random to equal parts: ten are the corpus, one is added. So all
+The pages of the input are dealt at random to eleven parts: ten are the corpus, one is added. So all
 sites of the addition are in the corpus too, and more pages change than between two months of a
 crawl. The targets are at most a quarter of the full run's CPU seconds for a tenth more, and the
-same pages. With `--times`, the corpus is 1, 2, ... times as large (copies with their own addresses
-and lines, as in `grown_web`) and the addition is the same.
+same pages. With `--times`, the corpus is 1, 2, ... times as large (copies with their own addresses,
+lines and shingles) and the addition is the same.
 
 Each run is a process of its own that cleans a few pages first, so that its imports, models and the
-runner's start are not counted; CPU seconds of its children are.
+runner's start are not counted; CPU seconds of its children are. Results go to
+benchmarks/results/add_crawl.json, where a case that is measured again replaces its former row.
 
-    python benchmarks/add_crawl.py --input 'shared/data/web/*.warc.wet.gz' [--times 1 2 4]
+    python benchmarks/add_crawl.py [--rules mc4] [--copies 1 5 10] [--times 1 2 4] [--format warc]
 """
 
-import glob
 import json
 import multiprocessing
 import random
-import re
 import resource
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import grown_web
 import pyarrow.parquet as pq
 import tyro
+from warcio.archiveiterator import ArchiveIterator
+from warcio.warcwriter import WARCWriter
 
 from data.demo.archive import member_of
+from data.reading import web_archive
 from data.reading.page import Page
 from pipeline import clean
 from pipeline.arguments import Clean
-from pipeline.cleaning.read import READERS
 
 ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 PARTS = 11  # ten and one
 WARM_PAGES = 20
+FEW_WORDS = 4
+RESULTS = Path(__file__).parent / "results/add_crawl.json"
+CASE = ("rules", "format", "copies", "times")  # fields that name a row of the results
+ENDINGS = {"wet": ".warc.wet.gz", "warc": ".warc.gz"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Input and rules of the measurement."""
+    """Rules and sizes of the measurement."""
 
-    input: tuple[str, ...]
-    """Files or globs, as `mswitch clean` takes them."""
     rules: tuple[str, ...] = ("mc4", "mswitch-web")
     """Rule sets to measure."""
-    copies: int = 1
-    """Copies of the input that are dealt, the addition included: a larger crawl."""
+    format: Literal["wet", "warc"] = "wet"
+    """Format of the input: text, or HTML, which is not copied."""
+    copies: tuple[int, ...] = (1,)
+    """Sizes of corpus and addition together, in copies of 20 MB of text."""
     times: tuple[int, ...] = (1,)
-    """Sizes of the corpus, in copies of ten parts of the input."""
+    """Sizes of the corpus beside the same addition, in copies of its ten parts."""
     seed: int = 0
     """Seed of the parts."""
-    out: Path | None = None
-    """JSON file for the results."""
 
 
 def main(arguments: Arguments) -> None:
-    results = []
-    with tempfile.TemporaryDirectory() as name:
-        pages = read(arguments.input)
-        pages = [copied(page, f"c{copy}") for copy in range(arguments.copies) for page in pages]
-        parts = write_parts(Path(name), pages, max(arguments.times), arguments.seed)
-        for rules in arguments.rules:
-            for times in arguments.times:
-                found = compare(Path(name, f"{rules}-{times}"), parts, rules, times)
-                results.append({"copies": arguments.copies} | found)
-                print(json.dumps(results[-1]), flush=True)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if not grown_web.WEB.exists():
+        print(f"needs {grown_web.WEB}")
+        return
+    for copies in arguments.copies:
+        with tempfile.TemporaryDirectory() as name:
+            parts = write_parts(Path(name), arguments, copies)
+            for rules in arguments.rules:
+                for times in arguments.times:
+                    about = {"rules": rules, "format": arguments.format, "copies": copies}
+                    found = compare(Path(name, f"{rules}-{times}"), parts, rules, times)
+                    record(about | {"times": times} | found)
 
 
-def read(patterns: tuple[str, ...]) -> list[Page]:
-    """Returns the pages of the input."""
-    files = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
-    pages = []
-    for path in files:
-        reader = next(reader for suffix, reader in READERS.items() if path.endswith(suffix))
-        pages += [one for one in reader(Path(path)) if isinstance(one, Page)]
-    return pages
+def record(row: dict[str, Any]) -> None:
+    """Prints a row and writes it among the results, instead of a former row of the same case."""
+    print(json.dumps(row), flush=True)
+    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    case = [row[name] for name in CASE]
+    rows = [one for one in rows if [one[name] for name in CASE] != case]
+    rows = sorted([*rows, row], key=lambda one: [one[name] for name in CASE])
+    RESULTS.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
-def write_parts(directory: Path, pages: list[Page], times: int, seed: int) -> dict[str, list[str]]:
-    """Writes WET files: the parts of each copy of the corpus, the added one, and a small one."""
-    random.Random(seed).shuffle(pages)
-    parts = {"new": [part(directory / "new", pages[PARTS - 1 :: PARTS])]}
-    parts["warm"] = [part(directory / "warm", pages[:WARM_PAGES])]
-    for copy in range(times):
+def write_parts(directory: Path, arguments: Arguments, copies: int) -> dict[str, list[str]]:
+    """Writes archives: the parts of each copy of the corpus, the added one, and a small one."""
+
+    def part(name: str, some: Sequence[bytes]) -> str:
+        file = directory / f"{name}{ENDINGS[arguments.format]}"
+        file.write_bytes(b"".join(some))
+        return str(file)
+
+    dealt = dealt_records(arguments, copies)
+    parts = {
+        "new": [part("new", dealt[0][PARTS - 1 :: PARTS])],
+        "warm": [part("warm", dealt[0][:WARM_PAGES])],
+    }
+    for copy, records in enumerate(dealt):
         parts[str(copy)] = [
-            part(
-                directory / f"base-{copy}-{number}",
-                [copied(p, f"t{copy}") for p in pages[number::PARTS]],
-            )
-            for number in range(PARTS - 1)
+            part(f"base-{copy}-{number}", records[number::PARTS]) for number in range(PARTS - 1)
         ]
     return parts
 
 
+def dealt_records(arguments: Arguments, copies: int) -> list[list[bytes]]:
+    """Returns the records of each copy of the corpus, in the same random order."""
+    draw = random.Random(arguments.seed)
+    if arguments.format == "warc":
+        assert copies == max(arguments.times) == 1, "HTML is not copied"
+        records = responses()
+        draw.shuffle(records)
+        return [records]
+    pages = read()
+    pages = [copied(page, f"c{copy}") for copy in range(copies) for page in pages]
+    draw.shuffle(pages)
+    times = range(max(arguments.times))
+    return [[member_of(copied(page, f"t{copy}")) for page in pages] for copy in times]
+
+
+def read() -> list[Page]:
+    """Returns the pages of the WET files."""
+    files = sorted(grown_web.WEB.glob(f"*{ENDINGS['wet']}"))
+    return [one for file in files for one in web_archive.read(file) if isinstance(one, Page)]
+
+
+def responses() -> list[bytes]:
+    """Returns the responses of the WARC files, as they are written."""
+    found = []
+    for path in sorted(grown_web.WEB.glob("*[0-9].warc.gz")):
+        with path.open("rb") as file:
+            for record in ArchiveIterator(file):
+                if record.rec_type == "response":
+                    content = BytesIO()
+                    WARCWriter(content, gzip=True).write_record(record)
+                    found.append(content.getvalue())
+    return found
+
+
 def copied(page: Page, copy: str) -> Page:
-    """Returns a page whose address and lines are no other copy's; the first is the page itself."""
+    """Returns a page whose address, lines and shingles are no other copy's.
+
+    The first copy is the page itself. In others the words of a line are in another order, but for
+    the last one, so that lengths, ends of sentences and languages stay what they were.
+    """
     if copy[1:] == "0":
         return page
-    text = re.sub("$", f" {copy}", page.text, flags=re.MULTILINE)
+    draw = random.Random(page.url + copy)
+    text = "\n".join(f"{copy} {reordered(line, draw)}" for line in page.text.split("\n"))
     return page._replace(url=f"{page.url}?copy={copy}", text=text)
 
 
-def part(path: Path, pages: list[Page]) -> str:
-    file = path.with_suffix(".warc.wet.gz")
-    file.write_bytes(b"".join(map(member_of, pages)))
-    return str(file)
+def reordered(line: str, draw: random.Random) -> str:
+    """Returns a line with its words, or threes of letters, in another order; the last stays."""
+    words = line.split(" ")
+    if len(words) < FEW_WORDS:  # a short line, or a script without spaces
+        parts = [line[at : at + 3] for at in range(0, len(line), 3)]
+        return "".join([*draw.sample(parts[:-1], max(0, len(parts) - 1)), *parts[-1:]])
+    return " ".join([*draw.sample(words[:-1], len(words) - 1), words[-1]])
 
 
 def compare(directory: Path, parts: dict[str, list[str]], rules: str, times: int) -> dict[str, Any]:
@@ -133,10 +184,8 @@ def compare(directory: Path, parts: dict[str, list[str]], rules: str, times: int
         for kind, by_language in manifest["addition"]["changes"].items()
     }
     return {
-        "rules": rules,
-        "times": times,
         "pages": manifest["input"]["records"],
-        "input_bytes": sum(Path(file).stat().st_size for file in base),
+        "input_bytes": sum(Path(file).stat().st_size for file in (*base, *parts["new"])),
         "cpu_seconds": {name: round(one, 2) for name, one in seconds.items()},
         "added_over_all": round(seconds["added"] / seconds["all"], 3),
         "kept_bytes": sum(manifest["kept_beside"].values()),
