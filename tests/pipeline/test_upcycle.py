@@ -159,23 +159,24 @@ def test_what_is_planned_is_what_runs(switch, dense, begun, tmp_path, monkeypatc
     """`plan --upcycle` lowers from shapes what a run of `pretrain --upcycle` does from arrays."""
     planned, ran = [], []
 
-    def text_of(lowered) -> str:
-        return re.sub(r"%[\w#:]+", "%", lowered.as_text())  # JAX may number values otherwise
+    def operations(lowered) -> list[str]:
+        """The program's lines in any order, as JAX numbers and orders equal ones as it traces."""
+        return sorted(re.sub(r"%[\w#:]+", "%", lowered.as_text()).splitlines())
 
     def recorded(lowered, *_):
-        planned.append(text_of(lowered))
+        planned.append(operations(lowered))
         return Memory(**dict.fromkeys(Memory.__dataclass_fields__, 0)), None
 
     def followed(dense: Trainer, switch: Trainer, beginning: Beginning):
         program = first_state(dense, switch, beginning._replace(step=0))
-        return lambda state: ran.append(text_of(program.lower(state))) or program(state)
+        return lambda state: ran.append(operations(program.lower(state))) or program(state)
 
     monkeypatch.setattr(upcycle, "first_state", followed)
     training, _ = begun(switch(tmp_path / "run", *MESH, "steps=8"))
     state, _ = restore_state(training.out, training.trainer, AT)
     batch = next(device_batches(training, AT))
     step, score = training.trainer.step, training.trainer.score
-    ran = [text_of(step.lower(state, batch)), text_of(score.lower(state.arrays, batch)), *ran]
+    ran = [operations(step.lower(state, batch)), operations(score.lower(state.arrays, batch)), *ran]
     monkeypatch.setattr(compiled_step, "_compiled", recorded)
     parent, _ = load_run(dense)
     compile_step(training.recipe, topology("cpu:8", 1), parent)
