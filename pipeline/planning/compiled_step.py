@@ -11,10 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from model.batch import Batch
 from model.conversions.upcycling import LOGITS
 from model.dimensions import dimension_names, is_names
+from model.sharding.layouts import batch_sharding
 from model.sharding.mesh import make_mesh
 from model.train_step import Trainer, TrainState
 from pipeline.planning import gpus
@@ -98,7 +100,7 @@ def compile_step(recipe: Recipe, topology: Topology, dense: Recipe | None = None
         ConfigurationError: if the mesh does not use all devices of the topology.
     """
     trainer = trainer_on(recipe, make_mesh(recipe.mesh, topology.devices))
-    state, batch = jax.eval_shape(trainer.init), _batch(recipe)
+    state, batch = jax.eval_shape(trainer.init), _batch(recipe, trainer.mesh)
     sizes = _argument_sizes(trainer, state, recipe)
     assert isinstance(trainer.step, jax.stages.Wrapped)
     memory, program = _compiled(trainer.step.lower(state, batch), topology, sizes, {})
@@ -148,19 +150,19 @@ def _options(topology: Topology) -> Any:
     return LESS_EFFORT | (ON_TENSOR_CORES if topology.kind.startswith("TPU7x") else {})
 
 
-def _batch(recipe: Recipe) -> Batch:
-    lengths = recipe.lengths
+def _batch(recipe: Recipe, mesh: Mesh) -> Batch:
+    """Returns the shapes of a batch with its sharding, without which JAX traces other no-ops."""
+    rows = batch_sharding(mesh)
 
     def ids(*shape: int) -> Any:
-        return jnp.zeros((recipe.rows, *shape), jnp.int32)
+        return jax.ShapeDtypeStruct((recipe.rows, *shape), jnp.int32, sharding=rows)
 
-    return jax.eval_shape(
-        lambda: Batch(inputs=ids(lengths.inputs), targets=ids(lengths.targets), language=ids())
-    )
+    lengths = recipe.lengths
+    return Batch(inputs=ids(lengths.inputs), targets=ids(lengths.targets), language=ids())
 
 
 def _argument_sizes(trainer: Trainer, state: TrainState, recipe: Recipe) -> dict[str, int]:
-    rows = jax.tree.leaves(_batch(recipe))
+    rows = jax.tree.leaves(_batch(recipe, trainer.mesh))
     shards = recipe.mesh.data * recipe.mesh.expert
     batch = sum(leaf.size * leaf.dtype.itemsize for leaf in rows) // shards
     return _state_sizes(trainer, state) | {"batch": batch}
