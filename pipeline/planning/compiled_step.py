@@ -152,13 +152,17 @@ def _options(topology: Topology) -> Any:
 
 def _batch(recipe: Recipe, mesh: Mesh) -> Batch:
     """Returns the shapes of a batch with its sharding, without which JAX traces other no-ops."""
-    rows = batch_sharding(mesh)
+    lengths, rows = recipe.lengths, batch_sharding(mesh)
 
     def ids(*shape: int) -> Any:
-        return jax.ShapeDtypeStruct((recipe.rows, *shape), jnp.int32, sharding=rows)
+        return jnp.zeros((recipe.rows, *shape), jnp.int32)
 
-    lengths = recipe.lengths
-    return Batch(inputs=ids(lengths.inputs), targets=ids(lengths.targets), language=ids())
+    shapes = jax.eval_shape(
+        lambda: Batch(inputs=ids(lengths.inputs), targets=ids(lengths.targets), language=ids())
+    )
+    return jax.tree.map(
+        lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=rows), shapes
+    )
 
 
 def _argument_sizes(trainer: Trainer, state: TrainState, recipe: Recipe) -> dict[str, int]:
