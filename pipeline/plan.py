@@ -122,6 +122,11 @@ def dense_recipe(arguments: Plan, recipe: Recipe) -> Recipe | None:
             f"--upcycle {arguments.upcycle} was given with --recipe {arguments.recipe}; a Switch "
             "begins as a dense run: name a dense recipe and a Switch."
         )
+    if recipe.model.switch.has_biases or recipe.model.switch.shared_mlp:
+        raise ConfigurationError(
+            f"--upcycle {arguments.upcycle} was given with biases of experts or a shared expert, "
+            "which no dense run has; leave bias_rate, quantile_rate and shared_mlp 0."
+        )
     if different := json_differences(shape_of(dense), shape_of(recipe), "model"):
         raise ConfigurationError(
             f"{arguments.upcycle} has another shape than {arguments.recipe} ({different[0]}); name "
