@@ -14,22 +14,23 @@ A Switch Transformer differs in one field: with `switch` set, every `every`-th f
 sparse. No JAX is imported here.
 """
 
-import itertools
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
-LARGEST = 2**24  # of a width or a number of parts: 67 times mT5's vocabulary; products fit 64 bits
+from model.configuration_checks import (
+    LARGEST,
+    ConfigurationError,
+    at_least_one,
+    not_negative,
+    positive,
+    require,
+)
+
 Dispatch = Literal["slots", "dropless"]
 Balanced = Literal["group", "batch"]
 FeedForwardKind = Literal["gated-gelu", "relu"]
 # What the backward pass keeps of a block (model/remat.py).
 Remat = Literal["none", "full", "exchanges", "attention", "products"]
-
-
-class ConfigurationError(ValueError):
-    """Sizes or devices do not fit together; the message has the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +118,11 @@ class SwitchConfig:
         # Factor 0 leaves `minimum_capacity`: Transformers configures the capacity itself.
         not_negative(self, "capacity_factor_training", "capacity_factor_evaluation")
         not_negative(self, "balance_loss_weight", "z_loss_weight", "bias_rate")
-        _require(self, ("shared_mlp",), lambda width: 0 <= width <= LARGEST, f"from 0 to {LARGEST}")
-        _require(self, ("quantile_rate",), lambda rate: 0 <= rate <= 1, "from 0 to 1")
+        require(self, ("shared_mlp",), lambda width: 0 <= width <= LARGEST, f"from 0 to {LARGEST}")
+        require(self, ("quantile_rate",), lambda rate: 0 <= rate <= 1, "from 0 to 1")
         self._check_biases()
         rates = ("jitter", "expert_dropout")
-        _require(self, rates, lambda value: 0 <= value < 1, "at least 0 and below 1")
+        require(self, rates, lambda value: 0 <= value < 1, "at least 0 and below 1")
 
     def _check_biases(self) -> None:
         if self.bias_rate and self.quantile_rate:
@@ -232,7 +233,7 @@ class ModelConfig:
     def __post_init__(self):
         at_least_one(self, "embed", "heads", "head", "mlp", "layers")
         positive(self, "initialization_scale")
-        _require(
+        require(
             self, ("vocabulary_rows",), lambda rows: 0 <= rows <= LARGEST, f"from 0 to {LARGEST:,}"
         )
         if self.vocabulary_rows % 128:
@@ -254,97 +255,3 @@ class ModelConfig:
     def blocks(self) -> int:
         """Number of blocks per stack."""
         return self.layers // self.layers_per_block
-
-
-class ForwardFlops(NamedTuple):
-    """Matrix-product FLOPs of one sequence's forward pass by part; two per multiply-add.
-
-    Attributes:
-        projections: FLOPs of query, key, value and output of every attention.
-        scores: FLOPs of queries with keys, and of weights with values.
-        feed_forward: FLOPs of each token through one expert. The router and empty expert slots are
-            not counted, so sparse equals dense by definition.
-        shared_experts: FLOPs of each token through the shared experts.
-        logits: FLOPs of the logits of every target position.
-    """
-
-    projections: int
-    scores: int
-    feed_forward: int
-    shared_experts: int
-    logits: int
-
-
-def forward_flops_by_part(config: ModelConfig, inputs: int, targets: int) -> ForwardFlops:
-    """Returns the FLOPs of one sequence by part; norms and softmax are not counted.
-
-    `projections + feed_forward` is what Switch's table 9 counts: 124.1e9 for T5-Base's 512 inputs
-    and 114 targets.
-    """
-    width = config.heads * config.head
-    one_projection = config.embed * width
-    matrices = 3 if config.feed_forward == "gated-gelu" else 2
-    # Four per encoder position; per decoder position four and two of the cross-attention, whose
-    # keys and values are projected from every input.
-    projections = one_projection * (4 * inputs + 6 * targets + 2 * inputs)
-    scores = 2 * width * (inputs * inputs + targets * targets + targets * inputs)
-    one_wide = matrices * config.embed * (inputs + targets)
-    shared_mlp = 0 if config.switch is None else config.switch.shared_mlp
-    return ForwardFlops(
-        projections=2 * config.layers * projections,
-        scores=2 * config.layers * scores,
-        feed_forward=2 * config.layers * one_wide * config.mlp,
-        shared_experts=2 * config.blocks * one_wide * shared_mlp,
-        logits=2 * targets * config.embed * config.vocabulary_rows,
-    )
-
-
-def forward_flops(config: ModelConfig, inputs: int, targets: int) -> int:
-    """Returns the matrix-product FLOPs of one sequence's forward pass."""
-    return sum(forward_flops_by_part(config, inputs, targets))
-
-
-def ascending(name: str, steps: Sequence[int]) -> None:
-    """Checks that steps ascend.
-
-    Raises:
-        ConfigurationError: if they do not.
-    """
-    if any(one >= other for one, other in itertools.pairwise(steps)):
-        raise ConfigurationError(f"{name} has the steps {list(steps)}; they must ascend.")
-
-
-def at_least_one(config: object, *names: str) -> None:
-    """Checks that fields are 1 or more, and no larger than `LARGEST`.
-
-    Raises:
-        ConfigurationError: if a field is not; the message names it.
-    """
-    _require(config, names, lambda value: value >= 1, "1 or more")
-    _require(config, names, lambda value: value <= LARGEST, f"at most {LARGEST:,}")
-
-
-def positive(config: object, *names: str) -> None:
-    """Checks that fields are finite numbers above 0.
-
-    Raises:
-        ConfigurationError: if a field is not; the message names it.
-    """
-    _require(config, names, lambda value: 0 < value < math.inf, "a number above 0")
-
-
-def not_negative(config: object, *names: str) -> None:
-    """Checks that fields are finite numbers of at least 0.
-
-    Raises:
-        ConfigurationError: if a field is not; the message names it.
-    """
-    _require(config, names, lambda value: 0 <= value < math.inf, "a number, at least 0")
-
-
-def _require(
-    config: object, names: tuple[str, ...], holds: Callable[[float], bool], requirement: str
-) -> None:
-    for name in names:
-        if not holds(value := getattr(config, name)):
-            raise ConfigurationError(f"{name} was {value}; it must be {requirement}.")

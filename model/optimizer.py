@@ -24,7 +24,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from model.config import ConfigurationError, ascending, at_least_one, not_negative, positive
+from model.configuration_checks import (
+    ConfigurationError,
+    ascending,
+    at_least_one,
+    not_negative,
+    positive,
+)
 from model.dimensions import Names, dimension_names, is_names
 
 STACKED = ("blocks", "experts")  # leading dimensions along which each element is one matrix

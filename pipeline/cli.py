@@ -33,7 +33,7 @@ from typing import Annotated, Any
 import tyro
 
 from data.errors import DataError
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from pipeline import arguments
 from pipeline.artifacts.claims import code_version
 from pipeline.credentials import redacted, refuse

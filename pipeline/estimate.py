@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from pipeline import clean
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from model.decoding.generation import Sampling, generate
 from model.sharding.layouts import batch_sharding, batch_shards, replicated
 from model.train_step import Trainer

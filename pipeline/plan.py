@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from pipeline.arguments import Plan
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError

@@ -7,7 +7,8 @@ import json
 
 from rich.table import Column, Table
 
-from model.config import ModelConfig, forward_flops, forward_flops_by_part
+from model.config import ModelConfig
+from model.flops import forward_flops, forward_flops_by_part
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import Recipes
 from pipeline.recipe import named

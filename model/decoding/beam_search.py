@@ -26,7 +26,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from model.batch import PADDING
-from model.config import ConfigurationError, at_least_one, not_negative
+from model.configuration_checks import ConfigurationError, at_least_one, not_negative
 from model.decoding.cached_decoding import EOS, Cache, cached_decoder
 from model.transformer import Transformer
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.batch import PADDING
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from model.decoding.cached_decoding import EOS, Cache, cached_decoder
 from model.transformer import Transformer
 

@@ -18,7 +18,8 @@ from typing import Annotated, Any, Required, TypedDict
 
 from msgspec import Meta
 
-from model.config import LARGEST, ConfigurationError, ModelConfig, SwitchConfig, expert_capacity
+from model.config import ModelConfig, SwitchConfig, expert_capacity
+from model.configuration_checks import LARGEST, ConfigurationError
 from model.layers.position_bias import BUCKETS, FARTHEST
 
 ARCHITECTURES = {

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from model.config import ConfigurationError, ModelConfig
+from model.config import ModelConfig
+from model.configuration_checks import ConfigurationError
 from model.dimensions import by_path
 from model.hugging_face.gathered_part import gathered_part
 from model.transformer import Transformer, transformer_shapes

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from model.batch import Batch
-from model.config import ConfigurationError, positive
+from model.configuration_checks import ConfigurationError, positive
 from model.loss.cross_entropy import LogitFactors
 from model.loss.token_loss import Objective
 from model.stack import Call

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
-from model.config import ConfigurationError, ModelConfig, at_least_one
+from model.config import ModelConfig
+from model.configuration_checks import ConfigurationError, at_least_one
 from model.sharding.layouts import AXES, batch_shards, expert_shards
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import jax
 
 from data.errors import DataError
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from pipeline.arguments import Hosts
 from pipeline.errors import LOST_STATUS, ArtifactError, Preempted
 from pipeline.hardware.coordination import (

@@ -8,7 +8,8 @@ the makers. A device missing from the table has no MFU instead of a guessed one.
 
 from typing import Any, NamedTuple
 
-from model.config import ModelConfig, forward_flops
+from model.config import ModelConfig
+from model.flops import forward_flops
 
 # Keys are prefixes of JAX's `device_kind`; the longest match counts.
 # TPUs: the pages v4, v5e, v5p, v6e and tpu7x of Google's Cloud TPU documentation; a TPU7x chip

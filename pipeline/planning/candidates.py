@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from model.config import ConfigurationError, Remat, forward_flops_by_part
+from model.config import Remat
+from model.configuration_checks import ConfigurationError
+from model.flops import forward_flops_by_part
 from model.sharding.mesh import MeshShape
 from pipeline.hardware.peaks import step_flops
 from pipeline.recipe.fits import check_divides, least_memory

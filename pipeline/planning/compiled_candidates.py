@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from pipeline.hardware.peaks import peak_flops
 from pipeline.planning.candidates import Candidate, Slice, chains
 from pipeline.planning.cheapest import Goal, Planned, choice, search

@@ -5,7 +5,8 @@ forward pass again, a kernel states its own FLOPs. Every expert slot is computed
 program with more products than these has been partitioned in a way that repeats work.
 """
 
-from model.config import Remat, forward_flops_by_part
+from model.config import Remat
+from model.flops import forward_flops_by_part
 from pipeline.planning.expert_slots import expert_slots
 from pipeline.recipe.recipe import Recipe
 

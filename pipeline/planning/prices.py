@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 
 
 def prices(texts: Sequence[str], generations: Sequence[str]) -> dict[str, float]:

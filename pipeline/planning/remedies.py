@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from pipeline.errors import ArtifactError
 from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.topology import LARGEST, Topology, topology

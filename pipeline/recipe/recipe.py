@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from data.examples.span_corruption import LEAST_INPUTS, Lengths, lengths_for_inputs
 from data.stores.json_files import of_shape
-from model.config import ConfigurationError, ModelConfig, Remat, SwitchConfig, ascending
+from model.config import ModelConfig, Remat, SwitchConfig
+from model.configuration_checks import ConfigurationError, ascending
 from model.loss.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
 from model.sharding.mesh import MeshShape

@@ -15,7 +15,7 @@ from data.examples.mixture import parse
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.local import KEPT
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from model.memory import checkpoint_bytes
 from model.sharding.mesh import make_mesh
 from pipeline.errors import ArtifactError

@@ -7,7 +7,7 @@ import jax
 
 from data.stores.addresses import Place
 from data.stores.working_folders import WorkingFolder
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 
 
 def check_profile(steps: tuple[int, int] | None, of_run: int) -> None:

@@ -9,13 +9,9 @@ import pytest
 from small_networks import mesh_of
 
 from model.batch import Batch
-from model.config import (
-    ConfigurationError,
-    ModelConfig,
-    SwitchConfig,
-    expert_capacity,
-    forward_flops,
-)
+from model.config import ModelConfig, SwitchConfig, expert_capacity
+from model.configuration_checks import ConfigurationError
+from model.flops import forward_flops
 from model.stack import Call
 from model.transformer import transformer_shapes
 

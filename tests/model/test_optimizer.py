@@ -8,7 +8,8 @@ import optax
 import pytest
 from small_networks import drawn
 
-from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.config import ModelConfig, SwitchConfig
+from model.configuration_checks import ConfigurationError
 from model.dimensions import dimension_names, is_names
 from model.optimizer import (
     MatrixStack,

@@ -1,6 +1,6 @@
 import pytest
 
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from pipeline.fill import check_numbers
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from model.config import ConfigurationError, ModelConfig
+from model.config import ModelConfig
+from model.configuration_checks import ConfigurationError
 from model.hugging_face import weights
 from pipeline.errors import ArtifactError
 from pipeline.import_hf import read_weights

@@ -3,7 +3,7 @@
 A multiply-add counts as two operations; only `dot` and `convolution` are counted. XLA for TPUs
 writes every product as a convolution and a batch of products as one with dilation, whose padding is
 not work. Rematerialised products and empty expert slots are included, as the program computes them;
-`model.config.forward_flops` returns the model's own FLOPs. The rule is that of XLA's
+`model.flops.forward_flops` returns the model's own FLOPs. The rule is that of XLA's
 `HloCostAnalysis`.
 
 For GPUs most products are library calls, which name the dimensions that they contract. A kernel

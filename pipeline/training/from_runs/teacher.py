@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.fingerprints import fingerprint, orderless_fingerprint
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.differences import json_differences

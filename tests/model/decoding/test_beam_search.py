@@ -10,7 +10,7 @@ import pytest
 from small_networks import config, drawn, mesh_of
 
 from model.batch import Batch
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from model.decoding.beam_search import Beams, beam_search
 from model.decoding.cached_decoding import EOS
 from model.decoding.generation import Sampling, generate

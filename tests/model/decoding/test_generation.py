@@ -10,7 +10,8 @@ import pytest
 from small_networks import drawn, mesh_of
 
 from model.batch import Batch
-from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.config import ModelConfig, SwitchConfig
+from model.configuration_checks import ConfigurationError
 from model.decoding.cached_decoding import EOS
 from model.decoding.generation import Sampling, choose, generate
 from model.decoding.never_dropping import never_dropping

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from model.batch import Batch
-from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.config import ModelConfig, SwitchConfig
+from model.configuration_checks import ConfigurationError
 from model.hugging_face.config import export_config, import_config
 from model.hugging_face.weights import COPIES, export_state, import_state, weight_names
 from model.loss.cross_entropy import Computation, Labels, cross_entropy

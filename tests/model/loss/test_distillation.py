@@ -11,7 +11,8 @@ import pytest
 from small_networks import assert_close, drawn, mesh_of, start
 
 from model.batch import Batch
-from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.config import ModelConfig, SwitchConfig
+from model.configuration_checks import ConfigurationError
 from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
 from model.loss.distillation import Distillation, DistillationConfig
 from model.loss.token_loss import Objective

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from model.config import ConfigurationError, ModelConfig, SwitchConfig
+from model.config import ModelConfig, SwitchConfig
+from model.configuration_checks import ConfigurationError
 from model.sharding.mesh import MeshShape, arranged, check_fit, make_mesh
 
 

@@ -3,7 +3,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from model.sharding.mesh import MeshShape, make_mesh
 from pipeline.hardware import hosts
 from pipeline.hardware.hosts import Share, share_of, sum_over_hosts, to_devices

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from pipeline.planning.candidates import Candidate, Slice, chains, least_flops
 from pipeline.planning.cheapest import Goal, Planned, bound, choice, search
 from pipeline.planning.prices import prices

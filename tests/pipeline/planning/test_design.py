@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import pytest
 
-from model.config import forward_flops_by_part
+from model.flops import forward_flops_by_part
 from model.sharding.mesh import MeshShape
 from pipeline.planning.between_slices import SliceTransfer
 from pipeline.planning.compiled_step import CompiledStep

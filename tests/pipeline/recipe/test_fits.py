@@ -1,6 +1,6 @@
 import pytest
 
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from model.memory import bytes_per_device, checkpoint_bytes
 from model.sharding.mesh import MeshShape
 from pipeline.recipe import fits, named

@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from model.config import ConfigurationError, forward_flops_by_part
+from model.configuration_checks import ConfigurationError
+from model.flops import forward_flops_by_part
 from pipeline import recipes as list_recipes
 from pipeline.arguments import Recipes
 from pipeline.artifacts.differences import json_differences

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
-from model.config import ConfigurationError
+from model.configuration_checks import ConfigurationError
 from pipeline import pretrain
 from pipeline.arguments import Pretrain
 from pipeline.errors import ArtifactError
