@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from small_networks import SWITCH, assert_close, batch, config, leaves, mesh_of, start
 
-from model.checkpoints.checkpoint import Checkpoints, with_shardings
+from model.checkpoints.local import Checkpoints
+from model.checkpoints.table import with_shardings
 from model.nonfinite import gradient_sites
 from model.optimizer import OptimizerConfig
 from model.sharding.layouts import batch_sharding
