@@ -27,11 +27,11 @@ def compiled(monkeypatch):
     """Replaces the compiler: 16 GiB, 8 with remat, divided by microbatches; lists its calls."""
     asked = []
 
-    def compile_step(recipe, topology):
+    def compile_step(recipe, topology, dense):
         asked.append((recipe.remat, recipe.accumulate, len(topology.devices)))
         need = (16 if recipe.remat == "none" else 8) // recipe.accumulate
         memory = dataclasses.replace(EMPTY, temporaries=need * GIB)
-        return CompiledStep(recipe, topology, memory, program=object(), arrays=0)
+        return CompiledStep(recipe, topology, memory, program=object(), arrays=0, dense=dense)
 
     def wider(name, slices):
         raise AssertionError(f"{name} was not needed")
@@ -62,6 +62,12 @@ def test_more_devices_for_the_experts_come_first(compiled):
     first = next(remedies(CompiledStep(recipe, devices(9), EMPTY, None, 0)))
     assert first.change == "--set mesh.expert=4 mesh.data=1"
     assert first.step.recipe.mesh.expert == 4
+
+
+def test_what_is_tried_begins_as_the_same_dense_run(compiled):
+    dense = with_mesh(get("mt5-demo"), 4)
+    step = CompiledStep(with_mesh(get("switch-demo"), 4), devices(10), EMPTY, None, 0, dense=dense)
+    assert next(remedies(step)).step.dense == dense
 
 
 def test_a_recipe_whose_parameters_alone_do_not_fit_is_not_compiled(compiled, monkeypatch):
