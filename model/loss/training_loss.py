@@ -172,11 +172,8 @@ def _balance_loss(routing: Routing, load: Int[Array, "blocks experts"]) -> Float
 
 
 def _joined(stacks: list[Array | None]) -> Array | None:
-    return (
-        jnp.concatenate(present)
-        if (present := [one for one in stacks if one is not None])
-        else None
-    )
+    present = [one for one in stacks if one is not None]
+    return jnp.concatenate(present) if present else None
 
 
 def _layers_mean(sums: list[Array], microbatch: Microbatch) -> Float[Array, ""]:
