@@ -5,7 +5,8 @@
 Two runs compare at the end of their decays. Each seed of each side has one trunk, whose rate is
 T5's 1 / sqrt(step) and does not depend on the length. Branches leave it at three quarters of their
 length and lower the rate to 0, so each ends as a run of that length would end. The trunk's own
-evaluations show when losses fall; its branches are what a report compares.
+evaluations show when losses fall, and `falls.py` asks its kept checkpoints what was learned then.
+Its branches are what a report compares.
 
 Each seed takes about two hours on one core, for both sides. A finished run is not repeated, and one
 that was cut short resumes. Beside other work:
@@ -26,8 +27,9 @@ LENGTHS = (1_984, 3_968, 7_936, 15_872)
 STEADY = 3 / 4  # share of a run before its decay
 BRANCHES = [round(STEADY * length) for length in LENGTHS]
 TRUNK = (
-    *("optimizer.decay_from=1", f"steps={BRANCHES[-1]}", "checkpoint_every=496"),
-    f"keep_every={BRANCHES[0]}",  # the other branches leave at multiples of it
+    *("optimizer.decay_from=1", f"steps={BRANCHES[-1]}"),
+    # All branches leave at multiples of it, and falls of the loss take four times as long.
+    *("checkpoint_every=124", "keep_every=124"),
 )
 
 
