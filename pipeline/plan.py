@@ -15,7 +15,6 @@ from rich.console import Console
 
 from model.configuration_checks import ConfigurationError
 from pipeline.arguments import Plan
-from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.planning.cheapest import Goal
 from pipeline.planning.checkpoints import checkpoint_figures
@@ -35,7 +34,7 @@ from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe, override, settings_between
 from pipeline.terminal import Terminal, print_next
-from pipeline.training.from_runs.upcycle import SHAPE, shape_of
+from pipeline.training.from_runs.upcycle import SHAPE, check_one_shape
 
 ASSUMPTIONS = (
     "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
@@ -122,16 +121,7 @@ def dense_recipe(arguments: Plan, recipe: Recipe) -> Recipe | None:
             f"--upcycle {arguments.upcycle} was given with --recipe {arguments.recipe}; a Switch "
             "begins as a dense run: name a dense recipe and a Switch."
         )
-    if recipe.model.switch.has_biases or recipe.model.switch.shared_mlp:
-        raise ConfigurationError(
-            f"--upcycle {arguments.upcycle} was given with biases of experts or a shared expert, "
-            "which no dense run has; leave bias_rate, quantile_rate and shared_mlp 0."
-        )
-    if different := json_differences(shape_of(dense), shape_of(recipe), "model"):
-        raise ConfigurationError(
-            f"{arguments.upcycle} has another shape than {arguments.recipe} ({different[0]}); name "
-            "recipes of one shape, or set its fields, which count for both."
-        )
+    check_one_shape(dense, recipe, arguments.upcycle)
     return dense
 
 

@@ -17,6 +17,7 @@ from data.stores.addresses import Place
 from data.stores.digests import digest_of_value
 from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
+from model.configuration_checks import ConfigurationError
 from model.train_step import Trainer, TrainState
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import MANIFEST
@@ -79,31 +80,21 @@ class Upcycling:
         """Checks that a recipe on these tokens can begin as the parent.
 
         Raises:
-            ArtifactError: if the recipe is dense or has what no dense run begins as, the parent is
-                sparse, or their shapes or vocabularies differ.
+            ArtifactError: if the recipe is dense, the parent is sparse, or their vocabularies
+                differ.
+            ConfigurationError: if the recipe has what no dense run has, or another shape.
         """
         if recipe.model.switch is None:
             raise ArtifactError(
                 f"--upcycle {self.parent} was asked of recipe {recipe.name}, which is dense; name "
                 "a Switch of the same widths."
             )
-        if recipe.model.switch.has_biases or recipe.model.switch.shared_mlp:
-            raise ArtifactError(
-                f"--upcycle {self.parent} was asked of recipe {recipe.name}, which has biases of "
-                "experts or a shared expert; biases would outweigh routers near zero, and a shared "
-                "expert is no copy of the dense run, so leave bias_rate, quantile_rate and "
-                "shared_mlp 0."
-            )
         if self.dense.model.switch is not None:
             raise ArtifactError(
                 f"--upcycle needs a dense run, and {self.parent} has "
                 f"{self.dense.model.switch.experts} experts; begin with its weights: --start."
             )
-        if different := json_differences(shape_of(self.dense), shape_of(recipe), "model"):
-            raise ArtifactError(
-                f"{self.parent} has another shape than recipe {recipe.name} ({different[0]}); name "
-                "a recipe of its shape, or set its fields."
-            )
+        check_one_shape(self.dense, recipe, self.parent)
         check_same_vocabulary(self.parent, blocks)
 
     def why_anew(self, run: PreparedRun) -> list[str]:
@@ -229,6 +220,31 @@ def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
     if at is None or not saved_steps(arguments.out):  # a run that has begun needs it no more
         at = requested_step(parent, at)
     return Upcycling(parent, at, logits, noise, about)
+
+
+def check_one_shape(dense: Recipe, recipe: Recipe, parent: Place | str) -> None:
+    """Checks that a Switch has the shape of a dense run, and nothing that no dense run has.
+
+    Args:
+        dense: recipe of the dense run.
+        recipe: recipe of the Switch.
+        parent: how the user named the dense run.
+
+    Raises:
+        ConfigurationError: if it has biases of experts, a shared expert or another shape.
+    """
+    switch = recipe.model.switch
+    if switch is not None and (switch.has_biases or switch.shared_mlp):
+        raise ConfigurationError(
+            f"--upcycle {parent} was asked of recipe {recipe.name}, which has biases of experts or "
+            "a shared expert; biases would outweigh routers near zero, and a shared expert is no "
+            "copy of the dense run, so leave bias_rate, quantile_rate and shared_mlp 0."
+        )
+    if different := json_differences(shape_of(dense), shape_of(recipe), "model"):
+        raise ConfigurationError(
+            f"{parent} has another shape than recipe {recipe.name} ({different[0]}); name a recipe "
+            "of its shape, or set its fields."
+        )
 
 
 def shape_of(recipe: Recipe) -> dict[str, Any]:
