@@ -12,7 +12,6 @@ from data.stores.json_shapes import Count, Digest, Name, RelativePath
 from data.tokens.block_files import BlockFile
 
 Split = Literal["train", "validation"]
-COUNTS = ("pages", "tokens", "text_bytes", "characters", "unknown_tokens", "byte_tokens")
 MOST_IDS = 2**24  # 67 times mT5's; an id must fit an int32 with room to spare
 
 Ids = Annotated[int, Meta(ge=1, le=MOST_IDS)]
@@ -44,15 +43,13 @@ class VocabularyFacts(Struct, frozen=True, kw_only=True):
             )
 
 
-class Skipped(Struct, frozen=True, kw_only=True):
-    """Pages of a shard that its corpus has no longer: how much they are, and their list.
+class TokenCounts(Struct, frozen=True, kw_only=True):
+    """How much some pages are.
 
     Attributes:
         pages, tokens, text_bytes, characters: counts.
         unknown_tokens: number of tokens without text.
         byte_tokens: number of tokens of the byte fallback.
-        times: number of times that pages were added to the list.
-        sha256: checksum of the list.
     """
 
     pages: Count
@@ -61,6 +58,19 @@ class Skipped(Struct, frozen=True, kw_only=True):
     characters: Count
     unknown_tokens: Count
     byte_tokens: Count
+
+
+COUNTS = TokenCounts.__struct_fields__
+
+
+class Skipped(TokenCounts, frozen=True, kw_only=True):
+    """Pages of a shard that its corpus has no longer: how much they are, and their list.
+
+    Attributes:
+        times: number of times that pages were added to the list.
+        sha256: checksum of the list.
+    """
+
     times: Count
     sha256: Digest
 
@@ -68,12 +78,12 @@ class Skipped(Struct, frozen=True, kw_only=True):
 class Shard(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One shard of token blocks.
 
+    Its counts are no `TokenCounts`, as `name` comes first in a manifest, whose bytes have a digest.
+
     Attributes:
         name: path without the ending, relative to the artifact, for example
             `sw/train-00000-of-00001`.
-        pages, tokens, text_bytes, characters: counts.
-        unknown_tokens: number of tokens without text.
-        byte_tokens: number of tokens of the byte fallback.
+        pages, tokens, text_bytes, characters, unknown_tokens, byte_tokens: counts.
         file_bytes: size of the ArrayRecord file.
         sha256: checksum of the ArrayRecord file.
         pages_sha256: checksum of the page table.
@@ -118,15 +128,9 @@ class Shard(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.skipped and BlockFile(f"{self.name}.skipped.parquet", self.skipped.sha256)
 
 
-class SplitTokens(Struct, frozen=True, kw_only=True):
+class SplitTokens(TokenCounts, frozen=True, kw_only=True):
     """One language and split: totals of the pages that are read, and shards in order."""
 
-    pages: Count
-    tokens: Count
-    text_bytes: Count
-    characters: Count
-    unknown_tokens: Count
-    byte_tokens: Count
     shards: tuple[Shard, ...]
 
     def __post_init__(self):
