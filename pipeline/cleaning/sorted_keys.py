@@ -77,6 +77,15 @@ def _sorted(parts: list[Keys]) -> Keys:
     return keys[np.argsort(keys["first"], kind="stable")]
 
 
+def spilled_keys(path: str, dtype: np.dtype) -> Iterator[Keys]:
+    """Yields the keys of a spilled file, batch by batch."""
+    for batch in spill.batches(path):
+        keys = np.empty(batch.num_rows, dtype)
+        for name in dtype.names or ():
+            keys[name] = batch[name].to_numpy()
+        yield keys
+
+
 def parts_of(path: str, partitions: int, wave: Wave) -> Iterator[PartitionKeys]:
     """Yields the keys of a shard in the partitions of a wave, in order.
 

@@ -30,7 +30,7 @@ from pipeline.cleaning.near_duplicates.languages import CERTAINTY
 from pipeline.cleaning.read import DUPLICATE_URL
 from pipeline.cleaning.spills import last_outcomes, sorted_runs, spill
 from pipeline.cleaning.spills.last_outcomes import LastOutcome, OutcomeWriter
-from pipeline.cleaning.spills.page_spill import ROW
+from pipeline.cleaning.spills.page_spill import ROW, with_rows
 from pipeline.cleaning.spills.sorted_runs import GroupedPage
 from pipeline.cleaning.tally import Tally
 from pipeline.corpus.all_files import PAGES, REJECTED
@@ -259,8 +259,7 @@ def _pages_at(path: str, chunk: int, rows: np.ndarray) -> dict[int, Page]:
     if not len(rows):
         return {}
     (batch,) = spill.batches(path, [chunk])
-    mine = np.flatnonzero(is_among(batch[ROW].to_numpy(), rows))
-    some = batch.take(pa.array(mine, pa.int64()))
+    some = with_rows(batch, rows)
     return dict(zip(some[ROW].to_pylist(), page_table.pages(some), strict=True))
 
 

@@ -14,11 +14,10 @@ from pipeline.cleaning.growth import kept
 from pipeline.cleaning.growth.base_pages import asked_rows, described_pages
 from pipeline.cleaning.growth.kept import CLAIMED, Kept, columns_of
 from pipeline.cleaning.growth.verdicts import Columns, claims_path, write_columns
-from pipeline.cleaning.line_keys import KEY, KEYS, SpillLineKeys, keys_of, write_keys
+from pipeline.cleaning.line_keys import KEY, SpillLineKeys, keys_of, write_keys
 from pipeline.cleaning.near_duplicates.choice import ChoosePages
 from pipeline.cleaning.newest_per_url import FindNewest
-from pipeline.cleaning.sorted_keys import SortedKeys
-from pipeline.cleaning.spills import spill
+from pipeline.cleaning.sorted_keys import SortedKeys, spilled_keys
 from pipeline.cleaning.spills.page_spill import ROW
 from pipeline.cleaning.spills.spilled_pages import Rows
 from pipeline.cleaning.tally import Tally
@@ -53,8 +52,9 @@ class TakeLineKeys:
         with tempfile.TemporaryDirectory() as scratch:
             keys = SortedKeys(KEY, scratch, self.partitions)
             for kind in (kept.LINES, kept.REPEATS):
-                for batch in spill.batches(self.found.path(kind, number)):
-                    keys.add(_still_claimed(batch, was["first"], stays))
+                for some in spilled_keys(self.found.path(kind, number), KEY):
+                    at = np.searchsorted(was["first"], some["line"], side="right") - 1
+                    keys.add(some[stays[at]])
             claims += self._new_claims(number, np.setdiff1d(rows, was[ROW]), was, keys)
             write_keys(self.workspace, number, keys)
         columns = [np.concatenate([one[name] for one in claims]) for name in CLAIMED.names]
@@ -77,7 +77,7 @@ class TakeLineKeys:
         line = int((was["first"] + was["lines"]).max(initial=0))
         if not len(rows):
             return found
-        for pages, some in described_pages(self.found, shard, rows):
+        for pages, some in described_pages(self.found, self.workspace, shard, rows):
             new = keys_of(pages, self.line_hashes, line)
             lines = np.array([page.text.count("\n") + 1 for page in pages], np.uint32)
             first = (line + np.cumsum(lines) - lines).astype(np.uint32)
@@ -85,13 +85,3 @@ class TakeLineKeys:
             keys.add(new)
             line += len(new)
         return found
-
-
-def _still_claimed(batch, first: np.ndarray, stays: np.ndarray) -> np.ndarray:
-    """Returns the keys of a batch whose pages still claim lines."""
-    keys = np.empty(batch.num_rows, KEY)
-    for name in KEYS.names:
-        keys[name] = batch[name].to_numpy()
-    return (
-        keys[stays[np.searchsorted(first, keys["line"], side="right") - 1]] if len(keys) else keys
-    )

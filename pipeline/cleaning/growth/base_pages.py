@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from data.dedup.repeated import is_among
 from data.language_id.thresholds import STEPS, decide
@@ -25,18 +24,17 @@ from pipeline.cleaning.near_duplicates.choice import PACKED, SpillCandidates, wr
 from pipeline.cleaning.near_duplicates.groups import groups_of
 from pipeline.cleaning.near_duplicates.keys import (
     KEY,
-    KEYS,
     SpillMinHashKeys,
     keys_of,
-    keys_path,
     page_numbers,
+    write_keys,
 )
 from pipeline.cleaning.near_duplicates.languages import CERTAINTY, DescribePages, thresholds_of
 from pipeline.cleaning.newest_per_url import FindNewest
 from pipeline.cleaning.read import ReadShard, versions_path
-from pipeline.cleaning.sorted_keys import SortedKeys
+from pipeline.cleaning.sorted_keys import SortedKeys, spilled_keys
 from pipeline.cleaning.spills import spill
-from pipeline.cleaning.spills.page_spill import ROW
+from pipeline.cleaning.spills.page_spill import ROW, with_rows
 from pipeline.cleaning.spills.spilled_pages import Rows
 from pipeline.cleaning.tally import Tally
 
@@ -103,12 +101,27 @@ def asked_rows(
     return {row: code for row, code in pairs if code in wanted}
 
 
-def described_pages(found: Kept, shard: int, rows: Rows) -> Iterator[tuple[list[Page], Rows]]:
-    """Yields the described pages with these rows, which are sorted, chunk by chunk."""
+def described_pages(
+    found: Kept, workspace: Workspace, shard: int, rows: Rows
+) -> Iterator[tuple[list[Page], Rows]]:
+    """Yields the described pages with these rows, in their language of now, chunk by chunk.
+
+    Args:
+        found: what is kept beside the corpus.
+        workspace: workspace of the job, whose thresholds decide languages.
+        shard: number of the shard.
+        rows: rows of the pages, sorted.
+    """
+    thresholds = thresholds_of(workspace, shard)
     for batch in spill.batches(found.path(kept.DESCRIBED, shard)):
-        mine = np.flatnonzero(is_among(batch[ROW].to_numpy(), rows))
-        some = batch.take(pa.array(mine, pa.int64()))
-        yield [*page_table.pages(some)], some[ROW].to_numpy()
+        some = with_rows(batch, rows)
+        pages = (
+            page._replace(
+                language=decide(page.identified_language, page.language_probability, thresholds)
+            )
+            for page in page_table.pages(some)
+        )
+        yield [*pages], some[ROW].to_numpy()
 
 
 @dataclass(frozen=True)
@@ -129,25 +142,14 @@ class TakeMinHashKeys:
         space, found = self.workspace, self.found
         now = asked_rows(found, space, number, self.asked, self.addresses)
         same, other = self._by_language(number, now)
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            spill.writer(space, keys_path(space, number), KEYS) as file,
-        ):
+        with tempfile.TemporaryDirectory() as scratch:
             keys = SortedKeys(KEY, scratch, self.partitions)
-            for batch in spill.batches(found.path(kept.MINHASH, number)):
-                some = np.empty(batch.num_rows, KEY)
-                for name in KEYS.names:
-                    some[name] = batch[name].to_numpy()
+            for some in spilled_keys(found.path(kept.MINHASH, number), KEY):
                 keys.add(some[is_among(some["row"], same)])
             if len(other):
-                for pages, rows in described_pages(found, number, other):
-                    coded = [
-                        p._replace(language=now[r])
-                        for p, r in zip(pages, rows.tolist(), strict=True)
-                    ]
-                    keys.add(keys_of(coded, rows))
-            for some in keys.ranges():
-                file.write_batch(spill.batch(KEYS, [some[name] for name in KEYS.names]))
+                for pages, rows in described_pages(found, space, number, other):
+                    keys.add(keys_of(pages, rows))
+            write_keys(space, number, keys)
         return Tally()
 
     def _by_language(self, shard: int, now: dict[int, str]) -> tuple[Rows, Rows]:
@@ -173,20 +175,11 @@ class TakeCandidates:
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         space = self.workspace
-        thresholds = thresholds_of(space, number)
         grouped, groups = groups_of(space, number)
         answers = columns_of(self.found.path(kept.ANSWERS, number), ANSWERED)
         rows = answers[ROW][is_among(page_numbers(number, answers[ROW]), grouped)]
         with spill.writer(space, space.spill(self.step, number), PACKED) as file:
-            for pages, some in described_pages(self.found, number, rows):
-                coded = [
-                    page._replace(
-                        language=decide(
-                            page.identified_language, page.language_probability, thresholds
-                        )
-                    )
-                    for page in pages
-                ]
+            for pages, some in described_pages(self.found, space, number, rows):
                 at = np.searchsorted(grouped, page_numbers(number, some))
-                write_candidates(file, coded, some, groups[at], (number, self.partitions))
+                write_candidates(file, pages, some, groups[at], (number, self.partitions))
         return Tally()

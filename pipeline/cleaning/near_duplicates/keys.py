@@ -62,15 +62,20 @@ class SpillMinHashKeys:
         with (
             tempfile.TemporaryDirectory() as scratch,
             page_spill(self.workspace, self.step, number) as files,
-            spill.writer(self.workspace, keys_path(self.workspace, number), KEYS) as file,
         ):
             keys = SortedKeys(KEY, scratch, self.partitions)
             for passed, dropped, rows in source.chunks(self.workspace, number, judgements):
                 files.write(passed, dropped, rows)
                 keys.add(keys_of(passed, rows))
-            for some in keys.ranges():
-                file.write_batch(spill.batch(KEYS, [some[name] for name in KEYS.names]))
+            write_keys(self.workspace, number, keys)
         return files.tally
+
+
+def write_keys(workspace: Workspace, shard: int, keys: SortedKeys) -> None:
+    """Writes the keys of a shard in their order, one batch per range."""
+    with spill.writer(workspace, keys_path(workspace, shard), KEYS) as file:
+        for some in keys.ranges():
+            file.write_batch(spill.batch(KEYS, [some[name] for name in KEYS.names]))
 
 
 def keys_of(pages: Sequence[Page], rows: Rows) -> np.ndarray:

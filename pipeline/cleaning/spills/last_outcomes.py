@@ -15,7 +15,7 @@ from data.dedup.repeated import is_among
 from data.reading.page import Dropped, NotAsked, Page, Rejected
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.spills import spill
-from pipeline.cleaning.spills.page_spill import ROW
+from pipeline.cleaning.spills.page_spill import ROW, with_rows
 
 KEPT, REJECTED, NOT_ASKED = 0, 1, 2
 SCHEMA = pa.schema(
@@ -107,7 +107,6 @@ def read(path: str, rows: np.ndarray) -> dict[int, LastOutcome]:
     """Returns the outcomes of pages with these rows, which are sorted, of those that have one."""
     found: dict[int, LastOutcome] = {}
     for batch in spill.batches(path):
-        some = batch.filter(pa.array(is_among(batch[ROW].to_numpy(), rows)))
-        numbers, *columns = (column.to_pylist() for column in some.columns)
+        numbers, *columns = (column.to_pylist() for column in with_rows(batch, rows).columns)
         found |= dict(zip(numbers, map(LastOutcome._make, zip(*columns, strict=True)), strict=True))
     return found

@@ -8,6 +8,7 @@ import pyarrow as pa
 from jaxtyping import UInt32
 from numpy import ndarray
 
+from data.dedup.repeated import is_among
 from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
 from pipeline.beam.workspace import Workspace
@@ -48,6 +49,11 @@ class PageSpill(NamedTuple):
         rejected = (one for one in dropped if isinstance(one, Rejected))
         self.rejected.write(map(sorted_runs.rejected, rejected))
         self.pages.write_batch(page_table.batch(passed).append_column(ROW, pa.array(rows)))
+
+
+def with_rows(batch: pa.RecordBatch, rows: UInt32[ndarray, " pages"]) -> pa.RecordBatch:
+    """Returns the part of a spilled batch that is about pages with these rows, which are sorted."""
+    return batch.filter(pa.array(is_among(batch[ROW].to_numpy(), rows)))
 
 
 @contextlib.contextmanager
