@@ -21,6 +21,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 from model.accumulation import gradients_of
 from model.batch import Batch
 from model.config import ModelConfig, Remat
+from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.loss.distillation import Distillation
 from model.loss.scoring import score
@@ -205,13 +206,11 @@ def make_trainer(
         ),
         fill=jax.jit(
             lambda arrays, inputs, ids: generate(
-                eqx.combine(arrays, static),
-                inputs,
+                cached_decoder(
+                    eqx.combine(arrays, static), inputs, length=FILLED_TOKENS, ids=ids, mesh=mesh
+                ),
                 key,
-                length=FILLED_TOKENS,
-                sampling=Sampling(),
-                ids=ids,
-                mesh=mesh,
+                Sampling(),
             ),
             in_shardings=(shardings.arrays, rows, replicated(mesh)),
             out_shardings=replicated(mesh),

@@ -21,7 +21,7 @@ from hugging_face import their_model
 from material import hugging_face_cases as cases
 
 from model.decoding.beam_search import Beams, beam_search
-from model.decoding.cached_decoding import EOS
+from model.decoding.cached_decoding import EOS, cached_decoder
 from model.hugging_face.config import import_config
 from model.hugging_face.weights import import_state
 from model.sharding.mesh import MeshShape, make_mesh
@@ -75,12 +75,8 @@ def ours(model: Transformer, ids: np.ndarray, beams: Beams) -> np.ndarray:
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
     run = jax.jit(
         lambda model, ids: beam_search(
-            model,
-            ids,
-            length=LENGTH,
-            beams=beams,
-            ids=cases.SHAPE["vocab_size"],
-            mesh=mesh,
+            cached_decoder(model, ids, length=LENGTH, ids=cases.SHAPE["vocab_size"], mesh=mesh),
+            beams,
         )
     )
     return np.asarray(run(model, jnp.asarray(ids)))

@@ -29,6 +29,7 @@ from hugging_face import their_model
 from material import hugging_face_cases as cases
 
 from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
+from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.hugging_face import modeling_mswitch
 from model.hugging_face.config import export_config
@@ -111,13 +112,15 @@ def written_by_ours(run: Path, inputs: np.ndarray) -> np.ndarray:
     return np.asarray(
         jax.jit(
             lambda inputs: generate(
-                model,
-                inputs,
+                cached_decoder(
+                    model,
+                    inputs,
+                    length=WRITTEN,
+                    ids=model.config.vocabulary_rows,
+                    mesh=trainer.mesh,
+                ),
                 jax.random.key(0),
-                length=WRITTEN,
-                sampling=greedy,
-                ids=model.config.vocabulary_rows,
-                mesh=trainer.mesh,
+                greedy,
             )
         )(jnp.asarray(inputs))
     )

@@ -9,6 +9,7 @@ import numpy as np
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
 from model.configuration_checks import ConfigurationError
+from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.sharding.layouts import batch_sharding, batch_shards, replicated
 from model.train_step import Trainer
@@ -88,13 +89,15 @@ def filled(arguments: Fill) -> str:
     mesh = trainer.mesh
     fill = jax.jit(
         lambda arrays, inputs, key: generate(
-            trainer.model(arrays),
-            inputs,
+            cached_decoder(
+                trainer.model(arrays),
+                inputs,
+                length=arguments.tokens,
+                ids=tokenizer.size,
+                mesh=mesh,
+            ),
             key,
-            length=arguments.tokens,
-            sampling=sampling,
-            ids=tokenizer.size,
-            mesh=mesh,
+            sampling,
         ),
         out_shardings=replicated(mesh),
     )

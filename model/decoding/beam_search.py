@@ -22,13 +22,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from model.batch import PADDING
 from model.configuration_checks import ConfigurationError, at_least_one, not_negative
-from model.decoding.cached_decoding import EOS, Cache, cached_decoder
-from model.transformer import Transformer
+from model.decoding.cached_decoding import EOS, Cache, CachedDecoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,33 +91,20 @@ class Search(NamedTuple):
     cache: Cache
 
 
-def beam_search(
-    model: Transformer,
-    inputs: Int[Array, "batch source"],
-    *,
-    length: int,
-    beams: Beams,
-    ids: int | Int[Array, ""],
-    mesh: Mesh,
-) -> Int[Array, "batch length"]:
+def beam_search(decoder: CachedDecoder, beams: Beams) -> Int[Array, "batch length"]:
     """Returns the target with the best score for each input.
 
     Args:
-        model: the network.
-        inputs: ids with EOS, right-padded; the mesh's batch axes must divide the rows.
-        length: largest number of tokens per target, EOS included.
+        decoder: the decoder, which has read the inputs.
         beams: width of the search and length penalty.
-        ids: size of the vocabulary; later rows of the embedding are never chosen.
-        mesh: the devices.
 
     Returns:
         Ids up to EOS, then padding; padding alone for a row of padding.
     """
-    decoder = cached_decoder(model, inputs, length=length, ids=ids, mesh=mesh)
     number = beams.number
 
     def unfinished(state: Search) -> Bool[Array, ""]:
-        return (state.position < length) & jnp.any(state.is_open)
+        return (state.position < decoder.length) & jnp.any(state.is_open)
 
     def step(state: Search) -> Search:
         # At position 0 this reads the last position, which is padding as well.
@@ -128,8 +113,8 @@ def beam_search(
         logits, cache = decoder.step(state.cache, state.position, before, is_token)
         return _advanced(state._replace(cache=cache), logits, beams)
 
-    tokens = jnp.full((len(inputs), number, length), PADDING)
-    nothing = jnp.full((len(inputs), number), -jnp.inf)
+    tokens = jnp.full((decoder.rows, number, decoder.length), PADDING)
+    nothing = jnp.full((decoder.rows, number), -jnp.inf)
     start = Search(
         position=jnp.zeros((), jnp.int32),
         running=Hypotheses(tokens, nothing.at[:, 0].set(0.0)),

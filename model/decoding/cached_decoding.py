@@ -56,19 +56,28 @@ class CachedDecoder(NamedTuple):
     ids: int | Int[Array, ""]
     call: Call
 
+    @property
+    def rows(self) -> int:
+        """Number of inputs."""
+        return len(self.is_source)
+
+    @property
+    def length(self) -> int:
+        """Largest number of tokens per target."""
+        return self.bias.shape[-1]
+
     def empty_cache(self, hypotheses: int = 1) -> Cache:
         """Returns each layer's cache before the first token.
 
         Args:
             hypotheses: targets written per input, in consecutive rows.
         """
-        length = self.bias.shape[-1]
 
         def one(layer: Layer) -> LayerCache:
             assert layer.cross_attention is not None  # a decoder's layer
             projected = layer.cross_attention.keys_values(self.source, self.call.mesh)
-            rows, width = len(self.source) * hypotheses, projected.keys.shape[-1]
-            zeros = jnp.zeros((rows, length, width), self.source.dtype)
+            rows, width = self.rows * hypotheses, projected.keys.shape[-1]
+            zeros = jnp.zeros((rows, self.length, width), self.source.dtype)
             return LayerCache(KeysValues(zeros, zeros), projected)
 
         return tuple(eqx.filter_vmap(one)(layer) for layer in self.model.decoder.blocks)
@@ -92,9 +101,9 @@ class CachedDecoder(NamedTuple):
             Logits of the next token, and the cache with this position.
         """
         model, call = self.model, self.call
-        decoder, length = model.decoder, self.bias.shape[-1]
+        decoder = model.decoder
         here = jax.lax.dynamic_slice_in_dim(self.bias, position, 1, axis=1)
-        past = (jnp.arange(length) <= position)[None, None, :]
+        past = (jnp.arange(self.length) <= position)[None, None, :]
         weights, static = eqx.partition(decoder.blocks, eqx.is_array)
 
         def block(x, scanned):
@@ -120,7 +129,7 @@ class CachedDecoder(NamedTuple):
         """Attends from all hypotheses of an input side by side."""
         assert layer.cross_attention is not None  # a decoder's layer
         assert layer.cross_norm is not None
-        y = layer.cross_norm(x).reshape(len(self.is_source), -1, x.shape[-1])
+        y = layer.cross_norm(x).reshape(self.rows, -1, x.shape[-1])
         mask = self.is_source[:, None, :]
         y = layer.cross_attention.attend(y, source, None, mask, self.call.mesh)
         return y.reshape(x.shape)
@@ -134,13 +143,13 @@ def cached_decoder(
     ids: int | Int[Array, ""],
     mesh: Mesh,
 ) -> CachedDecoder:
-    """Runs the encoder.
+    """Returns a decoder that has read inputs: the encoder is run here.
 
     Args:
         model: the network.
         inputs: ids with EOS, right-padded; the mesh's batch axes must divide the rows.
-        length: largest number of tokens per target.
-        ids: size of the vocabulary.
+        length: largest number of tokens per target, EOS included.
+        ids: size of the vocabulary; later rows of the embedding are never chosen.
         mesh: the devices.
     """
     model, call = never_dropping(model, inputs.shape[1]), Call(mesh)

@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.batch import PADDING
 from model.configuration_checks import ConfigurationError
-from model.decoding.cached_decoding import EOS, Cache, cached_decoder
-from model.transformer import Transformer
+from model.decoding.cached_decoding import EOS, Cache, CachedDecoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,33 +63,21 @@ class Decoding(NamedTuple):
 
 
 def generate(
-    model: Transformer,
-    inputs: Int[Array, "batch source"],
-    key: Key[Array, ""],
-    *,
-    length: int,
-    sampling: Sampling,
-    ids: int | Int[Array, ""],
-    mesh: Mesh,
+    decoder: CachedDecoder, key: Key[Array, ""], sampling: Sampling
 ) -> Int[Array, "batch length"]:
     """Returns targets for a batch of inputs.
 
     Args:
-        model: the network.
-        inputs: ids with EOS, right-padded; the mesh's batch axes must divide the rows.
+        decoder: the decoder, which has read the inputs.
         key: key of sampling; greedy decoding ignores it.
-        length: largest number of tokens per row, EOS included.
         sampling: how the next token is chosen.
-        ids: size of the vocabulary; later rows of the embedding are never chosen.
-        mesh: the devices.
 
     Returns:
         Ids up to EOS, then padding.
     """
-    decoder = cached_decoder(model, inputs, length=length, ids=ids, mesh=mesh)
 
     def unfinished(state: Decoding) -> Bool[Array, ""]:
-        return (state.position < length) & ~jnp.all(state.finished)
+        return (state.position < decoder.length) & ~jnp.all(state.finished)
 
     def step(state: Decoding) -> Decoding:
         logits, cache = decoder.step(state.cache, state.position, state.last, ~state.finished)
@@ -107,8 +93,8 @@ def generate(
 
     start = Decoding(
         position=jnp.zeros((), jnp.int32),
-        tokens=jnp.full((len(inputs), length), PADDING),
-        last=jnp.full(len(inputs), PADDING),
+        tokens=jnp.full((decoder.rows, decoder.length), PADDING),
+        last=jnp.full(decoder.rows, PADDING),
         finished=~jnp.any(decoder.is_source, axis=1),
         cache=decoder.empty_cache(),
     )

@@ -24,6 +24,7 @@ from data.tasks.description import Task
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import PADDING, Tokenizer
 from model.decoding.beam_search import Beams, beam_search
+from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.decoding.label_scoring import label_nats
 from model.sharding.layouts import batch_sharding, replicated
@@ -55,7 +56,8 @@ def generated(
 ) -> Int[Array, "batch length"]:
     """Returns greedily generated targets."""
     key = jax.random.key(0)  # greedy decoding ignores it
-    return generate(model, inputs, key, length=length, sampling=Sampling(), ids=ids, mesh=mesh)
+    decoder = cached_decoder(model, inputs, length=length, ids=ids, mesh=mesh)
+    return generate(decoder, key, Sampling())
 
 
 def searched(
@@ -68,7 +70,8 @@ def searched(
     mesh: Mesh,
 ) -> Int[Array, "batch length"]:
     """Returns the best targets of a beam search with T5's length penalty."""
-    return beam_search(model, inputs, length=length, beams=Beams(number=beams), ids=ids, mesh=mesh)
+    decoder = cached_decoder(model, inputs, length=length, ids=ids, mesh=mesh)
+    return beam_search(decoder, Beams(number=beams))
 
 
 class Predictor:

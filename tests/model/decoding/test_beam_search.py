@@ -12,7 +12,7 @@ from small_networks import config, drawn, mesh_of
 from model.batch import Batch
 from model.configuration_checks import ConfigurationError
 from model.decoding.beam_search import Beams, beam_search
-from model.decoding.cached_decoding import EOS
+from model.decoding.cached_decoding import EOS, cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.decoding.never_dropping import never_dropping
 from model.sharding.mesh import MeshShape
@@ -103,7 +103,7 @@ def searcher(model, inputs, shape=MeshShape()):  # noqa: B008
     mesh = mesh_of(shape)
     run = jax.jit(
         lambda inputs, beams: beam_search(
-            model, inputs, length=LENGTH, beams=beams, ids=IDS, mesh=mesh
+            cached_decoder(model, inputs, length=LENGTH, ids=IDS, mesh=mesh), beams
         ),
         static_argnums=1,
     )
@@ -135,13 +135,9 @@ def test_one_beam_is_greedy(inputs):
     model = small("dense")
     greedy = jax.jit(
         lambda inputs: generate(
-            model,
-            inputs,
+            cached_decoder(model, inputs, length=LENGTH, ids=IDS, mesh=mesh_of()),
             jax.random.key(0),
-            length=LENGTH,
-            sampling=Sampling(),
-            ids=IDS,
-            mesh=mesh_of(),
+            Sampling(),
         )
     )(inputs)
     found = searcher(model, inputs)(dataclasses.replace(LONG, number=1))

@@ -12,7 +12,7 @@ from small_networks import drawn, mesh_of
 from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
 from model.configuration_checks import ConfigurationError
-from model.decoding.cached_decoding import EOS
+from model.decoding.cached_decoding import EOS, cached_decoder
 from model.decoding.generation import Sampling, choose, generate
 from model.decoding.never_dropping import never_dropping
 from model.sharding.mesh import MeshShape
@@ -73,13 +73,9 @@ def test_equals_decoding_without_a_cache(inputs, switch):
     model = small(switch)
     run = jax.jit(
         lambda inputs, mesh: generate(
-            model,
-            inputs,
+            cached_decoder(model, inputs, length=LENGTH, ids=IDS, mesh=mesh),
             jax.random.key(0),
-            length=LENGTH,
-            sampling=Sampling(),
-            ids=IDS,
-            mesh=mesh,
+            Sampling(),
         ),
         static_argnums=1,
     )
