@@ -24,7 +24,7 @@ from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.sharding.mesh import make_mesh
-from model.train_step import make_trainer
+from model.trainer import make_trainer
 from pipeline.hardware.hosts import to_devices
 from pipeline.recipe import named
 from pipeline.training.evaluation.held_out import HeldOut

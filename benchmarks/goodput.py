@@ -27,7 +27,7 @@ from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.sharding.mesh import make_mesh
-from model.train_step import make_trainer
+from model.trainer import make_trainer
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override

@@ -33,7 +33,8 @@ from model import train_step
 from model.nonfinite import gradient_sites
 from model.sharding.mesh import make_mesh
 from model.switch.router_moves import ROUTER, router_sites
-from model.train_step import Trainer, TrainState
+from model.train_step import TrainState
+from model.trainer import Trainer
 from pipeline.hardware.hosts import share_of, to_devices
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override, with_rows

@@ -34,7 +34,7 @@ from model.stack import Call
 from model.switch.capacity_dispatch import capacity_dispatch
 from model.switch.experts import Experts
 from model.switch.switch_layer import SwitchLayer
-from model.train_step import Trainer, make_trainer
+from model.trainer import Trainer, make_trainer
 
 VOCABULARY = 2048
 DENSE = ModelConfig(

@@ -46,7 +46,7 @@ from model.switch.pruning import (
     pruned_arrays,
     pruned_config,
 )
-from model.train_step import Trainer
+from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.arguments import CacheOptions
 from pipeline.hardware.hosts import to_devices

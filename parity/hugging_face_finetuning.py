@@ -29,7 +29,7 @@ from model.hugging_face.weights import export_state, import_state
 from model.loss.training_loss import Z_LOSS_WEIGHT
 from model.optimizer import OptimizerConfig
 from model.sharding.mesh import MeshShape, make_mesh
-from model.train_step import Trainer, make_trainer
+from model.trainer import Trainer, make_trainer
 
 TOLERANCE = 1e-4
 CASES = ("mt5", "t5", "switch", "gated-switch")

@@ -12,7 +12,7 @@ import jax
 from data.stores.addresses import Place
 from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.arguments import Evaluate
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import UNKNOWN, Intent, Reading

@@ -29,7 +29,7 @@ from data.tokens.tokenizer_json import tokenizer_json
 from model.hugging_face.config import MODELING, export_config
 from model.hugging_face.weight_files import INDEX, WEIGHTS, index_of, weight_files
 from model.hugging_face.weights import exported_arrays, exported_shapes
-from model.train_step import Trainer
+from model.trainer import Trainer
 from model.transformer import Transformer, parameter_count
 from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import Claim

@@ -12,7 +12,7 @@ from model.configuration_checks import ConfigurationError
 from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.sharding.layouts import batch_sharding, batch_shards, replicated
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.arguments import Fill
 from pipeline.artifacts.intent import Intent
 from pipeline.hardware.coordination import is_first

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from data.tokens.blocks import TokenBlocks
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Intent

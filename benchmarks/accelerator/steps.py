@@ -18,7 +18,7 @@ from benchmarks.accelerator.profile_summary import events_of, kinds_of, summary
 from model.batch import Batch
 from model.sharding.layouts import batch_sharding
 from model.sharding.mesh import make_mesh
-from model.train_step import Trainer
+from model.trainer import Trainer
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.hardware.peaks import peak_flops, step_flops
 from pipeline.planning.compiled_step import CompiledStep, compile_step

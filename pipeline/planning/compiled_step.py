@@ -18,7 +18,8 @@ from model.conversions.upcycling import LOGITS
 from model.dimensions import dimension_names, is_names
 from model.sharding.layouts import batch_sharding
 from model.sharding.mesh import make_mesh
-from model.train_step import Trainer, TrainState
+from model.train_step import TrainState
+from model.trainer import Trainer
 from pipeline.planning import gpus
 from pipeline.planning.hlo.program import Program, parse
 from pipeline.planning.memory import Memory, compiled_memory, refused_memory, stored_bytes

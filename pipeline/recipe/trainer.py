@@ -3,7 +3,7 @@
 from jax.sharding import Mesh
 
 from model.loss.distillation import Distillation
-from model.train_step import Trainer, make_trainer
+from model.trainer import Trainer, make_trainer
 from pipeline.recipe.recipe import Recipe
 
 

@@ -14,7 +14,8 @@ from data.stores.addresses import Place
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.table import with_shardings
 from model.sharding.mesh import make_mesh
-from model.train_step import Trainer, TrainState
+from model.train_step import TrainState
+from model.trainer import Trainer
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
 from pipeline.recipe.mesh_choice import mesh_to_open_on

@@ -11,7 +11,7 @@ from model.checkpoints.table import with_shardings
 from model.dimensions import by_path
 from model.switch.merging import merged_arrays
 from model.switch.pruning import expert_axes, of_stack, pruned_arrays
-from model.train_step import Trainer
+from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.runs.stored_checkpoints import open_checkpoints
 

@@ -13,7 +13,7 @@ from data.stores.json_files import read_json, write_json
 from data.tokens.tokenizer import MODEL_FILE
 from model import NUMERICS_VERSION
 from model.flops import forward_flops
-from model.train_step import Trainer
+from model.trainer import Trainer
 from model.transformer import parameter_count
 from pipeline.artifacts.source_commit import source_commit
 from pipeline.errors import ArtifactError

@@ -18,7 +18,8 @@ from data.stores.addresses import Place
 from data.stores.fences import check_fences
 from model.batch import Batch
 from model.nonfinite import gradient_sites
-from model.train_step import StepMetrics, Trainer, TrainState
+from model.train_step import StepMetrics, TrainState
+from model.trainer import Trainer
 from pipeline.hardware.coordination import is_first, on_first_host
 from pipeline.hardware.hosts import share_of, to_devices
 from pipeline.recipe.recipe import Recipe

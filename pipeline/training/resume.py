@@ -4,7 +4,8 @@ import jax
 
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.table import with_shardings
-from model.train_step import Trainer, TrainState
+from model.train_step import TrainState
+from model.trainer import Trainer
 from pipeline.hardware.coordination import on_first_host
 from pipeline.runs.stored_checkpoints import AnyCheckpoints
 

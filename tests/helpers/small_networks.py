@@ -16,7 +16,8 @@ from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
 from model.sharding.layouts import AXES
 from model.sharding.mesh import MeshShape, make_mesh
-from model.train_step import TrainState, make_trainer
+from model.train_step import TrainState
+from model.trainer import make_trainer
 from model.transformer import transformer_shapes
 
 ROWS, SOURCE, TARGET = 8, 16, 8

@@ -20,7 +20,7 @@ import pytest
 
 from data.stores.addresses import Place
 from data.stores.files import local_copy, names_in, read_bytes
-from model.train_step import Trainer, make_trainer
+from model.trainer import Trainer, make_trainer
 from pipeline.recipe import trainer as recipe_trainer
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.open import load_run, restore

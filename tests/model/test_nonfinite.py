@@ -13,7 +13,7 @@ from model.batch import Batch
 from model.config import ModelConfig, SwitchConfig
 from model.nonfinite import Trace, gradient_sites, gradient_squares, skip_cause
 from model.optimizer import OptimizerConfig
-from model.train_step import Trainer, make_trainer
+from model.trainer import Trainer, make_trainer
 from model.transformer import transformer_shapes
 
 SWITCH = SwitchConfig(experts=2, every=2, encoder_group_tokens=8, decoder_group_tokens=8)

@@ -29,7 +29,7 @@ from model.nonfinite import gradient_sites, skip_cause
 from model.optimizer import OptimizerConfig
 from model.sharding.layouts import batch_sharding
 from model.sharding.mesh import MeshShape
-from model.train_step import make_trainer
+from model.trainer import make_trainer
 
 MIXED = MeshShape(data=2, expert=2, model=2)
 SLICES = MeshShape(data=4, expert=2, slices=4, expert_slices=2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from training_runs import EXPERTS, MESH, SIZES, assert_same_run, lines, one_trainer_per_recipe
 
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline import cli, pretrain
 from pipeline.artifacts.claims import read_head
 from pipeline.errors import PREEMPTED_STATUS

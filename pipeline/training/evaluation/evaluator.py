@@ -8,7 +8,7 @@ import jax
 
 from data.stores.addresses import Place
 from data.stores.files import exists
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.hardware.coordination import is_first
 from pipeline.runs.filled_gaps import FilledGap
 from pipeline.training.evaluation.evaluation_file import evaluation_file, write_evaluation

@@ -22,7 +22,7 @@ from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
 from model.sharding.layouts import batch_sharding, batch_shards, expert_shards
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.filled_gaps import SCHEMA, FilledGap, gaps_file
 from pipeline.training.evaluation.held_out import HeldOut

@@ -21,7 +21,7 @@ from eval.held_out_loss import ScoredBatch, hidden_bytes, page_losses
 from model.batch import Batch
 from model.loss.training_loss import RowLosses
 from model.switch.routing_sums import RowRouting
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.hardware.hosts import Share, sum_over_hosts, to_devices, whole
 from pipeline.training.evaluation.evaluation_file import Evaluation
 

@@ -14,7 +14,7 @@ from typing import Any
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import FREE, Recipe, recipe_from_json, recipe_to_json

@@ -13,7 +13,8 @@ import jax
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model.config import ModelConfig
-from model.train_step import Trainer, TrainState
+from model.train_step import TrainState
+from model.trainer import Trainer
 from model.transformer import transformer_shapes
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError

@@ -16,7 +16,8 @@ from model.batch import Batch
 from model.conversions.refitting import refitted
 from model.dimensions import by_path
 from model.sharding.mesh import MeshShape, make_mesh
-from model.train_step import Trainer, TrainState
+from model.train_step import TrainState
+from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on

@@ -18,7 +18,8 @@ from data.stores.digests import digest_of_value
 from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model.configuration_checks import ConfigurationError
-from model.train_step import Trainer, TrainState
+from model.train_step import TrainState
+from model.trainer import Trainer
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.artifacts.differences import json_differences

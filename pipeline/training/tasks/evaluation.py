@@ -10,7 +10,7 @@ from data.stores.files import exists
 from data.tasks.examples import TaskData, TaskExample
 from data.tokens.tokenizer import Tokenizer
 from eval.tasks.predictions import from_table, table_of
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.best_step import best_step, record_score, recorded_scores

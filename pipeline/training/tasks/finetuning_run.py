@@ -10,7 +10,7 @@ from data.tasks.examples import TaskData
 from model.checkpoints.table import with_shardings
 from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on

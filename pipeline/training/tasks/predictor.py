@@ -28,7 +28,7 @@ from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.decoding.label_scoring import label_nats
 from model.sharding.layouts import batch_sharding, replicated
-from model.train_step import Trainer
+from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.training.tasks.expert_use import routed, usage_columns
 

@@ -10,7 +10,7 @@ from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
 from data.tasks.examples import TaskData
 from data.tokens.tokenizer import MODEL_FILE, load
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe

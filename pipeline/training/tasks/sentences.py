@@ -25,7 +25,7 @@ from model.decoding.never_dropping import never_dropping
 from model.loss.scoring import score
 from model.sharding.layouts import batch_sharding, replicated
 from model.stack import Call
-from model.train_step import Trainer
+from model.trainer import Trainer
 from pipeline.hardware.hosts import to_devices
 from pipeline.recipe.recipe import Recipe
 

@@ -12,7 +12,8 @@ from model.config import ModelConfig, SwitchConfig
 from model.conversions.upcycling import Copy, first_arrays, first_moments
 from model.optimizer import OptimizerConfig
 from model.stack import Call
-from model.train_step import TrainState, make_trainer
+from model.train_step import TrainState
+from model.trainer import make_trainer
 
 EXPERTS, LAYERS = 8, 4
 KEY = jax.random.key(7)

@@ -21,7 +21,7 @@ from model.optimizer import OptimizerConfig
 from model.sharding.layouts import batch_sharding, parameter_shardings
 from model.sharding.mesh import MeshShape
 from model.stack import Call
-from model.train_step import make_trainer
+from model.trainer import make_trainer
 
 ROWS, SOURCE, TARGET, IDS = 8, 16, 8, 128
 SWITCH = SwitchConfig(

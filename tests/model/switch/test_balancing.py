@@ -17,7 +17,7 @@ from model.sharding.layouts import batch_sharding
 from model.sharding.mesh import MeshShape
 from model.switch.balancing import shifted_by_quantile, shifted_by_sign
 from model.switch.margins import counted_margins
-from model.train_step import make_trainer
+from model.trainer import make_trainer
 
 MIXED = MeshShape(data=2, expert=2, model=2)
 RATE = 0.05

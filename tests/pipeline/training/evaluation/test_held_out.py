@@ -9,7 +9,7 @@ from data.examples.span_corruption import lengths_for_inputs
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
 from model.sharding.mesh import MeshShape, make_mesh
-from model.train_step import make_trainer
+from model.trainer import make_trainer
 from pipeline.training.evaluation.evaluation_file import write_evaluation
 from pipeline.training.evaluation.held_out import HeldOut
 

@@ -1,0 +1,225 @@
+"""The functions of a run, each compiled once: first state, training step, scoring, generation.
+
+The model is split once into arrays and static structure (`eqx.partition`), and each function is a
+plain `jax.jit` over arrays: `filter_jit` would split it again at every call. The state of a step is
+donated. A teacher's arrays are an argument of every step and are not donated.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, Key, PyTree
+
+from model.batch import Batch
+from model.config import ModelConfig, Remat
+from model.decoding.cached_decoding import cached_decoder
+from model.decoding.generation import Sampling, generate
+from model.loss.distillation import Distillation
+from model.loss.scoring import Scores, score
+from model.optimizer import (
+    OptimizerConfig,
+    PerMatrixState,
+    learning_rate,
+    make_optimizer,
+    matrix_stacks,
+)
+from model.sharding.layouts import batch_sharding, moment_sharding, parameter_shardings, replicated
+from model.stack import Call
+from model.switch.balancing import learned
+from model.train_step import TrainState, step_function
+from model.transformer import Transformer, transformer_shapes
+
+# Key of the first weights within the seed's. The keys of steps are `fold_in(key, step)`, which is
+# also what `split` returns first, so a plain split would share its keys with the first steps.
+FIRST_WEIGHTS = 2**32 - 1
+FILLED_TOKENS = 16  # of a held-out gap that is shown; spans have 3 on average
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A network, its optimizer and its mesh, with the compiled functions of a run.
+
+    Attributes:
+        static: the model without its arrays.
+        shapes: shapes of the model's arrays.
+        mesh: the devices.
+        shardings: sharding of each array of the state, in its structure.
+        init: function that draws the first state from the seed.
+        step: (state, batch, *teacher_arrays) to (state, metrics); the state is donated.
+        score: (arrays, batch) to loss and routing sums per row, with evaluation's capacity.
+        fill: (arrays, inputs, number of ids) to the `FILLED_TOKENS` tokens that the network writes
+            greedily; compiled at its first call.
+        teacher_arrays: arrays of the teacher, passed to every step; empty without a teacher.
+    """
+
+    static: Transformer
+    shapes: Transformer
+    mesh: Mesh
+    shardings: Any
+    init: Callable[[], TrainState]
+    step: jax.stages.Wrapped | jax.stages.Compiled
+    score: jax.stages.Wrapped | jax.stages.Compiled
+    fill: jax.stages.Wrapped
+    teacher_arrays: tuple[PyTree, ...] = ()
+
+    def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
+        """Returns a trainer with `step` and `score` compiled for arrays of these shapes."""
+        if isinstance(self.step, jax.stages.Compiled):
+            return self
+        assert isinstance(self.score, jax.stages.Wrapped)
+        return replace(
+            self,
+            step=self.step.lower(state, batch, *self.teacher_arrays).compile(),
+            score=self.score.lower(state.arrays, batch).compile(),
+        )
+
+    def begin_with(self, arrays: PyTree) -> TrainState:
+        """Returns the first state with these weights; `init` would draw as many beside them."""
+        shardings = self.shardings._replace(arrays=None)
+        fresh = jax.jit(lambda: self.init()._replace(arrays=None), out_shardings=shardings)
+        return fresh()._replace(arrays=arrays)
+
+    def model(self, arrays: PyTree) -> Transformer:
+        """Returns the network with these arrays."""
+        return eqx.combine(arrays, self.static)
+
+
+def make_trainer(
+    config: ModelConfig,
+    optimizer_config: OptimizerConfig,
+    *,
+    steps: int,
+    seed: int,
+    mesh: Mesh,
+    accumulate: int = 1,
+    remat: Remat = "none",
+    logits_bytes: int = 2**30,
+    distillation: Distillation | None = None,
+    dropout: float = 0.0,
+) -> Trainer:
+    """Returns the functions of a run; nothing is computed until they are called.
+
+    Args:
+        config: the network.
+        optimizer_config: the update rule.
+        steps: number of updates in the whole run, which the learning rate may depend on.
+        seed: seed of weights and of the router's jitter.
+        mesh: the devices.
+        accumulate: microbatches per batch; more need less memory.
+        remat: what the backward pass keeps of a block.
+        logits_bytes: largest size of the logits that a device holds at one time.
+        distillation: teacher of a student; its arrays are on the same mesh.
+        dropout: rate of dropout in training; T5 and Switch have 0 in pretraining.
+    """
+    key = jax.random.key(seed)
+    shapes, static = eqx.partition(
+        transformer_shapes(config), lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
+    )
+    optimizer = make_optimizer(optimizer_config, learned(shapes))
+    init = _first_state(config, optimizer, key)
+    shardings = state_shardings(shapes, jax.eval_shape(init), mesh)
+    teacher_arrays, distillation_of = _split_teacher(distillation)
+    step = step_function(
+        static,
+        optimizer,
+        learning_rate(optimizer_config, steps),
+        limit=optimizer_config.largest_gradient_norm,
+        call=Call(mesh, key, remat, logits_bytes=logits_bytes, dropout=dropout),
+        accumulate=accumulate,
+        distillation_of=distillation_of,
+    )
+    scoring = _scoring(static, Call(mesh, logits_bytes=logits_bytes), accumulate)
+    return Trainer(
+        static=static,
+        shapes=shapes,
+        mesh=mesh,
+        shardings=shardings,
+        init=jax.jit(init, out_shardings=shardings),
+        step=_jitted_step(step, shardings, mesh, teacher_arrays),
+        score=_jitted_on_rows(scoring, shardings, mesh),
+        fill=_jitted_on_rows(_filling(static, key, mesh), shardings, mesh, replicated(mesh)),
+        teacher_arrays=teacher_arrays,
+    )
+
+
+def _first_state(
+    config: ModelConfig, optimizer: optax.GradientTransformation, key: Key[Array, ""]
+) -> Callable[[], TrainState]:
+    def init() -> TrainState:
+        weights_key = jax.random.fold_in(key, FIRST_WEIGHTS)
+        arrays, _ = eqx.partition(Transformer.init(config, key=weights_key), eqx.is_array)
+        return TrainState(arrays, optimizer.init(learned(arrays)), jnp.zeros((), jnp.int32))
+
+    return init
+
+
+def _scoring(static: Transformer, call: Call, accumulate: int) -> Callable[[PyTree, Batch], Scores]:
+    return lambda arrays, batch: score(eqx.combine(arrays, static), batch, call, accumulate)
+
+
+def _filling(static: Transformer, key: Key[Array, ""], mesh: Mesh) -> Callable[..., Array]:
+    def fill(
+        arrays: PyTree, inputs: Int[Array, "batch source"], ids: Int[Array, ""]
+    ) -> Int[Array, "batch length"]:
+        model = eqx.combine(arrays, static)
+        decoder = cached_decoder(model, inputs, length=FILLED_TOKENS, ids=ids, mesh=mesh)
+        return generate(decoder, key, Sampling())
+
+    return fill
+
+
+def _jitted_step(
+    step: Callable[..., Any], shardings: Any, mesh: Mesh, teacher_arrays: tuple[PyTree, ...]
+) -> jax.stages.Wrapped:
+    teacher = (parameter_shardings(arrays, mesh) for arrays in teacher_arrays)
+    return jax.jit(
+        step,
+        in_shardings=(shardings, batch_sharding(mesh), *teacher),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
+    )
+
+
+def _jitted_on_rows(
+    function: Callable[..., Any], shardings: Any, mesh: Mesh, *others: Any
+) -> jax.stages.Wrapped:
+    """Jits a function of the model's arrays, rows of a batch, and arguments of other layouts."""
+    return jax.jit(
+        function,
+        in_shardings=(shardings.arrays, batch_sharding(mesh), *others),
+        out_shardings=replicated(mesh),
+    )
+
+
+def _split_teacher(
+    distillation: Distillation | None,
+) -> tuple[tuple[PyTree, ...], Callable[[tuple[PyTree, ...]], Distillation | None]]:
+    """Returns the teacher's arrays, which every step takes, and how to rejoin them."""
+    if distillation is None:
+        return (), lambda _: None
+    arrays, static = eqx.partition(distillation.teacher, eqx.is_array)
+    return (arrays,), lambda given: distillation._replace(teacher=eqx.combine(given[0], static))
+
+
+def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:
+    """Returns the sharding of each array of a state; moments are split like their parameter."""
+    arrays = parameter_shardings(array_shapes, mesh)
+    trained = learned(array_shapes)
+    moments = jax.tree.map(
+        lambda parameter, sharding, stack, moments: jax.tree.map(
+            lambda leaf: moment_sharding(leaf.shape, parameter.shape, sharding, stack.stacked),
+            moments,
+        ),
+        trained,
+        learned(arrays),
+        matrix_stacks(trained),
+        state.optimizer.states,
+    )
+    step: Any = replicated(mesh)
+    return TrainState(arrays, PerMatrixState(moments), step)
