@@ -2,7 +2,7 @@
 
 Usage: recompute_report.py REPORT_DIR --baseline RUN... --candidate RUN... [--student RUN...]
                            [--also NAME=RUN...] [--languages N]
-                           [--baseline-tasks RUN... --candidate-tasks RUN...]
+                           [--baseline-tasks RUN... --candidate-tasks RUN...] [--step-times DIR]
 
 Losses, gains, bits per byte, intervals, p-values and step speed-ups must be equal to 1e-9, counts
 and verdicts exactly. Standard errors are computed by leaving out one page at a time.
@@ -21,6 +21,7 @@ from recompute_sides import Side, curves, last, longest, side, without_variants
 from recompute_speedups import log_speedup, mean_speedup
 from recompute_statistics import adjusted, same
 from recompute_tasks import compare_sentences, compare_tasks
+from recompute_times import compare_times
 from scipy import stats
 
 
@@ -54,16 +55,19 @@ def compare_students(students: list[dict], sides: list[Side], runs: list[Path]) 
         print(f"{shown['name']}: {len(parts)} shares kept equal to 1e-9")
 
 
-def compare_means(name: str, summary: dict, sides: list[Side], unit: tuple[str, str]) -> None:
-    """Compares the mean speed-up and its interval."""
+def compare_means(
+    name: str, summary: dict, sides: list[Side], unit: tuple[str, str]
+) -> tuple[float, float, float] | None:
+    """Compares the mean speed-up and its interval; returns its log, standard error and freedom."""
     if summary["mean_step_speedup"] is None:
-        return
+        return None
     mean, size, free = mean_speedup(sides, *unit)
     same(f"{name} mean speed-up", summary["mean_step_speedup"], math.exp(mean))
     known = not math.isnan(size)
     for end, sign in (("low", -1), ("high", 1)):
         found = math.exp(mean + sign * stats.t.ppf(0.975, free) * size) if known else None
         same(f"{name} speed-up {end}", summary[f"mean_step_speedup_{end}"], found)
+    return mean, size, free
 
 
 def compare_null(null: dict, one: Side, seeds: list[int], unit: tuple[str, str]) -> None:
@@ -199,6 +203,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--also", nargs="+", default=[], metavar="NAME=RUN")
     parser.add_argument("--baseline-tasks", type=Path, nargs="+", default=[])
     parser.add_argument("--candidate-tasks", type=Path, nargs="+", default=[])
+    parser.add_argument("--step-times", type=Path, help="what mswitch time wrote")
     parser.add_argument("--languages", type=int, help="number of languages to expect")
     parsed = parser.parse_args(arguments)
     report = json.loads((parsed.report / "report.json").read_text())
@@ -209,7 +214,8 @@ def main(arguments: list[str]) -> None:
     unit = nats if report["unit"] == "nats per token" else bits
     table = compare_languages(report["languages"], sides, unit)
     compare_summary(table, report["summary"], parsed.languages)
-    compare_means("the", report["summary"], sides, unit)
+    speedup = compare_means("the", report["summary"], sides, unit)
+    compare_times(report.get("step_times"), parsed.step_times, speedup)
     means = mean_gain(without_variants(sides), *unit)
     for name, found in means.items():
         same(name, report["summary"][name], found)

@@ -142,8 +142,8 @@ def _disturbed(report: ReportContents) -> str:
         return ""
     named = " and ".join(f"{name} (by {spread:.1f} times)" for name, spread in disturbed.items())
     return (
-        f"Step times changed within the runs of {named}, as they do beside other work: seconds and "
-        "tokens per second of the two sides do not compare."
+        f"Step times changed within the runs of {named}, as they do beside other work: the seconds "
+        "and tokens per second of their own logs do not compare."
     )
 
 

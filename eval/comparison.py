@@ -6,6 +6,7 @@ is better. Its unit is nats per target token where both sides have the same voca
 bits per byte. "Tokens" are target tokens in losses and training tokens where so named.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from eval.statistics.intervals import GainInterval
 from eval.statistics.mean_gain import mean_gain
 from eval.statistics.standard_error import StandardError
 from eval.statistics.step_speedup import SpeedupSummary, StepSpeedup
+from eval.statistics.time_speedup import LogRatio
 
 
 def language_gains(
@@ -90,6 +92,14 @@ def _speedup_summary(
     if not known:
         return None
     return step_speedup.summarise(known, _error_of_mean_speedup(baseline, candidate))
+
+
+def log_speedup(summary: Summary, baseline: Side, candidate: Side) -> LogRatio | None:
+    """Returns the mean log step speed-up of a summary with its standard error; None without one."""
+    if summary.mean_step_speedup is None:
+        return None
+    error = _error_of_mean_speedup(baseline, candidate)
+    return LogRatio(math.log(summary.mean_step_speedup), error)
 
 
 def _error_of_mean_speedup(baseline: Side, candidate: Side) -> StandardError | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from data.dedup.shared_lines import SharedLines
-from eval import side, upcycling
+from eval import side, step_times, upcycling
 from eval.distillation import Student
 from eval.experts.sharing import ExpertSharing
 from eval.funnel import Funnel
@@ -21,6 +21,7 @@ from eval.run_facts import Difference, RunFacts
 from eval.side import Side
 from eval.statistics import null_comparison
 from eval.statistics.null_comparison import NullComparison
+from eval.step_times import StepTimes
 from eval.tasks.compared import TaskComparison
 from eval.tasks.sentences import SentenceComparison
 from eval.upcycling import Bill
@@ -34,7 +35,7 @@ class Written(NamedTuple):
         code_version: version of the package that wrote it.
         commit: commit of the code that wrote it; None for an installed package.
         baseline, candidate, students, also, tasks: directories of the runs, as they were named.
-        corpus, tokens: what was named; None where nothing was.
+        corpus, tokens, step_times: what was named; None where nothing was.
     """
 
     date: str
@@ -47,6 +48,7 @@ class Written(NamedTuple):
     corpus: str | None
     tokens: str | None
     tasks: tuple[str, ...] = ()
+    step_times: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ class ReportContents:
         tasks: scores of fine-tuned runs.
         sentences: nats per sentence of parallel texts.
         bill: cost of an upcycled candidate.
+        step_times: step times of one run per side, measured in turns.
     """
 
     baseline: Side
@@ -89,6 +92,7 @@ class ReportContents:
     tasks: tuple[TaskComparison, ...] = ()
     sentences: tuple[SentenceComparison, ...] = ()
     bill: Bill | None = None
+    step_times: StepTimes | None = None
 
     @property
     def models(self) -> tuple[Side, ...]:
@@ -121,6 +125,11 @@ class ReportContents:
         names = self.baseline.name, self.candidate.name
         bill = self.bill
         return "" if bill is None else upcycling.sentence(bill, self.summary, self.unit, names)
+
+    @property
+    def time_sentence(self) -> str:
+        """Step times of both sides and the time speed-up, or how to measure them."""
+        return step_times.sentence(self.step_times, (self.baseline.name, self.candidate.name))
 
     @property
     def intervals_over(self) -> str:

@@ -12,6 +12,7 @@ Data, then training, then reading what came out:
     prune       prune.py        an evaluated run and languages -> a run with fewer experts
     evaluate    evaluate.py     a run and token blocks, or tasks -> RUN/evaluation/step=N.parquet,
                                 RUN/tasks/NAME/
+    time        time.py         two runs and token blocks -> step_times.json
     report      report.py       runs of a baseline and a candidate -> report.json, report.md,
                                 index.html
     fill        fill.py         a run and a text with gaps -> the filled gaps (printed)

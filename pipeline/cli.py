@@ -56,6 +56,7 @@ COMMANDS: dict[str, type] = {
     "distill": arguments.Distill,
     "prune": arguments.Prune,
     "evaluate": arguments.Evaluate,
+    "time": arguments.Time,
     "report": arguments.Report,
     "fill": arguments.Fill,
     "import-hf": arguments.ImportHf,

@@ -29,6 +29,7 @@ from pipeline.runs.changes import lines_of as changed_settings
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.filled_gaps import latest_gaps, line_of
 from pipeline.runs.finished import evaluated_steps
+from pipeline.runs.step_times import read_step_times
 from pipeline.scoring.show import inspect_scores
 from pipeline.terminal import Terminal, print_lines
 from pipeline.tokens.open_blocks import open_blocks
@@ -209,6 +210,14 @@ def inspect_report(directory: Place, console: Console) -> None:
     console.print(sentence)
 
 
+def inspect_step_times(directory: Place, console: Console) -> None:
+    """Checks the seconds against their checksum and prints the ratio of step times."""
+    record = read_step_times(directory)
+    for side in (record.baseline, record.candidate):
+        console.print(f"{side.run}: {side}")
+    console.print(record.in_words())
+
+
 def inspect_export(directory: Place, console: Console) -> None:
     """Checks the files of weights against their checksums in the manifest."""
     manifest = read_manifest(directory, "export-hf", Exported)
@@ -233,4 +242,5 @@ INSPECTORS: dict[str, Callable[[Place, Console], None]] = {
     "prune": inspect_pruned,
     "export-hf": inspect_export,
     "report": inspect_report,
+    "time": inspect_step_times,
 }

@@ -26,6 +26,7 @@ from pipeline.errors import ArtifactError
 from pipeline.reporting.contents import contents
 from pipeline.reporting.inputs import check_named_once, digests
 from pipeline.runs import finetuned_runs, finished, further_models
+from pipeline.runs.step_times import FILE
 from pipeline.terminal import Terminal, print_lines
 
 STAGE = "report"
@@ -45,7 +46,9 @@ def run(arguments: Report) -> None:
         write_text(arguments.out / "report.md", to_markdown(report))
         write_text(arguments.out / "index.html", to_html(report))
         finish(intent, {"sentence": sentences(report)})
-    lines = [sentences(report), *filter(None, [report.null_sentence, report.bill_sentence])]
+    measured = report.time_sentence if report.step_times else ""
+    more = report.null_sentence, measured, report.bill_sentence
+    lines = [sentences(report), *filter(None, more)]
     lines += [f"- {caution}" for caution in cautions(report)]
     for line in (*lines, f"The report is in {arguments.out / 'index.html'}"):
         Terminal().print(line, highlight=False)
@@ -79,6 +82,8 @@ def _intent(arguments: Report) -> Intent:
         for name, place in (("corpus", arguments.corpus), ("tokens", arguments.tokens))
         if place is not None and exists(join_path(place, MANIFEST))
     ]
+    if (times := arguments.step_times) is not None:
+        reads.append(files_of("step times", times, [times / FILE]))
     return Intent(
         stage=STAGE,
         reads=reads,

@@ -18,7 +18,8 @@ def to_markdown(report: ReportContents) -> str:
     title = f"{report.candidate.name} against {report.baseline.name}, language by language"
     parts = [heading(title), paragraph(sentences(report)), paragraph(report.null_sentence)]
     parts += [paragraph(report.bill_sentence), bullets(cautions(report))]
-    parts += [_summary(report), *_nulls(report), _how_to_read(report), _sides(report)]
+    parts += [_summary(report), *_nulls(report), *_step_times(report)]
+    parts += [_how_to_read(report), _sides(report)]
     parts += [*_differences(report), *_held_out(report)]
     parts += [
         _languages(report),
@@ -140,6 +141,15 @@ def _nulls(report: ReportContents) -> list[str]:
         for one in report.nulls
     ]
     return [table(head, rows)]
+
+
+def _step_times(report: ReportContents) -> list[str]:
+    """Returns every number of `report.json`'s step times, or how to measure them."""
+    said = paragraph(report.time_sentence)
+    if report.step_times is None:
+        return [said]
+    rows = [(name.replace("_", " "), _plain(v)) for name, v in asdict(report.step_times).items()]
+    return [said, table(("step times, measured in turns", ""), rows)]
 
 
 def _students(report: ReportContents) -> list[str]:

@@ -24,6 +24,8 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "null_sentence": report.null_sentence,
         "bill_sentence": report.bill_sentence,
         "bill": None if report.bill is None else asdict(report.bill),
+        "time_sentence": report.time_sentence,
+        "step_times": None if report.step_times is None else asdict(report.step_times),
         "cautions": cautions(report),
         "unit": report.unit.value,
         "differences": [one._asdict() for one in report.differences],

@@ -5,7 +5,7 @@ takes a fraction of a second. Everything after a lone `--` is passed to Beam unc
 """
 
 from pipeline.arguments.machine import Demo, Doctor, Plan, Recipes
-from pipeline.arguments.runs import Evaluate, ExportHf, Fill, ImportHf, Inspect, Report
+from pipeline.arguments.runs import Evaluate, ExportHf, Fill, ImportHf, Inspect, Report, Time
 from pipeline.arguments.shared import CacheOptions, Hosts, RunPlace, StageArguments
 from pipeline.arguments.text import (
     Clean,
@@ -45,6 +45,7 @@ __all__ = [
     "Score",
     "Select",
     "StageArguments",
+    "Time",
     "Tokenize",
     "TrackerName",
     "Vocabulary",

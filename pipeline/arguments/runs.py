@@ -36,6 +36,32 @@ class Evaluate(StageArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Time(StageArguments):
+    """Measure the step times of two finished runs side by side: in one process, in turns.
+
+    Both networks, with their optimizer states, have to fit on the devices of this machine together.
+    The runs are only read.
+    """
+
+    baseline: RunPlace
+    """Run of the dense baseline that `mswitch pretrain` finished."""
+    candidate: RunPlace
+    """Run of the candidate, of the same rows and lengths; the same run measures what chance makes
+    of the ratio."""
+    tokens: str
+    """Directory of the tokens that both were trained on, or its address on an object store."""
+    out: RunPlace
+    """Directory for step_times.json."""
+    steps: int = 4
+    """Number of steps per round and run. There are 20 rounds, and one before that is not counted;
+    a round should take a second or more."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, if the runs were trained with it. TPUs and CPUs always have
+    it."""
+    cache: CacheOptions = field(default=CacheOptions())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report(StageArguments):
     """Compare runs per language: report.json, report.md, index.html."""
 
@@ -62,6 +88,8 @@ class Report(StageArguments):
     tokens: str | None = None
     """Directory that `mswitch tokenize` wrote, local or on an object store, for training tokens
     and fertility."""
+    step_times: RunPlace | None = None
+    """Directory that `mswitch time` wrote, of a run of each side, for the time speed-up."""
     allow_differences: bool = False
     """Compare runs that differ beyond the feed-forward; the report lists the differences. Runs of
     different vocabularies, such as an imported mT5, are compared in bits per byte."""

@@ -22,6 +22,7 @@ from pipeline.artifacts.source_commit import source_commit
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
 from pipeline.reporting.facts import facts_of, names_of
+from pipeline.reporting.step_times import step_times_of
 from pipeline.runs import (
     comparable,
     finished,
@@ -54,6 +55,7 @@ def contents(arguments: Report) -> ReportContents:
     report = _report(arguments, baseline, candidate, students, differences)
     report = replace(
         report,
+        step_times=step_times_of(arguments.step_times, report, (baseline, candidate)),
         further=_further(arguments, report.baseline, baseline),
         tasks=_tasks(arguments, baseline, candidate),
         sentences=_sentences(baseline, candidate),
@@ -112,6 +114,7 @@ def _written(arguments: Report) -> Written:
         tasks=tuple(map(str, (*arguments.baseline_tasks, *arguments.candidate_tasks))),
         corpus=arguments.corpus,
         tokens=arguments.tokens,
+        step_times=None if arguments.step_times is None else str(arguments.step_times),
     )
 
 

@@ -38,7 +38,7 @@ def facts_of(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:
         parameters=first.about.parameters,
         flops_per_sequence=first.about.flops_per_sequence,
         experts=first.experts,
-        devices=" + ".join(sorted({_counted(run.devices) for run in runs})),
+        devices=" + ".join(sorted({counted(run.devices) for run in runs})),
         steps=first.last_step,
         step_seconds=finished.median_metric(runs, "seconds"),
         step_seconds_spread=finished.spread_over_tenths(runs, "seconds"),
@@ -52,7 +52,7 @@ def facts_of(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:
     )
 
 
-def _counted(devices: Sequence[str]) -> str:
+def counted(devices: Sequence[str]) -> str:
     """Returns `8 × TPU v5p` for eight such entries, `not recorded` for none."""
     kinds = [f"{devices.count(kind)} × {kind}" for kind in dict.fromkeys(devices)]
     return ", ".join(kinds) or "not recorded"

@@ -6,6 +6,7 @@ from pipeline.artifacts import claims
 from pipeline.corpus.manifests import corpus_stage
 from pipeline.errors import ArtifactError
 from pipeline.runs import finetuned_runs, finished, further_models
+from pipeline.runs.step_times import STAGE
 
 TASKS = ("baseline_tasks", "candidate_tasks")
 
@@ -63,4 +64,7 @@ def digests(arguments: Report) -> dict[str, str]:
                 directory, corpus_stage(directory) if stage == "clean" else stage, claims.Head
             )
             found[stage] = claims.digest_of_manifest(directory)
+    if arguments.step_times is not None:
+        claims.read_manifest(arguments.step_times, STAGE, claims.Head)
+        found[STAGE] = claims.digest_of_manifest(arguments.step_times)
     return found

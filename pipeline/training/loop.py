@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from rich.console import Console
 
 from data.examples.loader import ExampleSource, batches
@@ -195,11 +196,15 @@ class _Loop(NamedTuple):
 
 
 def device_batches(training: Training, first: int) -> Iterator[Batch]:
-    """Yields the global batches from batch `first` on; each host loads its own rows."""
-    mesh, rows = training.trainer.mesh, training.recipe.rows
+    """Yields the global batches of a training from batch `first` on."""
+    return global_batches(training.examples, training.trainer.mesh, training.recipe.rows, first)
+
+
+def global_batches(examples: ExampleSource, mesh: Mesh, rows: int, first: int) -> Iterator[Batch]:
+    """Yields batches on a mesh from batch `first` on; each host loads its own rows."""
     share = share_of(mesh, rows, jax.process_index())
     sources = [
-        batches(training.examples, rows=rows, first_batch=first, host=number, hosts=share.stretches)
+        batches(examples, rows=rows, first_batch=first, host=number, hosts=share.stretches)
         for number in share.numbers
     ]
     for parts in zip(*sources, strict=True):

@@ -129,6 +129,10 @@ def test_any_other_error_is_a_bug_with_its_traceback(error, monkeypatch):
         ),
         ("vocabulary --corpus c --size 200 --out o", "--size was 200; give a number at least 360"),
         ("report --baseline a b --candidate c ./a --out o", "both name .*/a; a run against itself"),
+        (
+            "time --baseline none --candidate none --tokens t --out o",
+            "in none, which does not exist",
+        ),
         ("inspect none", "in none, which does not exist"),
         ("import-hf none --out o", "in none, which does not exist"),
         ("evaluate --run none --tokens t", "in none, which does not exist"),

@@ -60,6 +60,7 @@ def words(material) -> Callable[[str, Path], list[str]]:
             f"--set steps=6 {' '.join(student)}"
         ),
         "evaluate": "--run M/run --tokens M/tokens --step 9",
+        "time": "--baseline M/run --candidate M/run --tokens M/tokens --out OUT",
         "report": (
             "--baseline M/report/dense0 --candidate M/report/switch0 --tokens M/report/tokens "
             "--corpus M/report/corpus --out OUT"
@@ -94,6 +95,7 @@ EXPECTED = {
     "pretrain": r"work: 12 steps, of 8 rows x 64 tokens; [\d,]+ parameters",
     "distill": r"read teacher: \d+ files of {last}, the checkpoint of step 12",
     "evaluate": r"write evaluation/step=9.parquet, in .*run",
+    "time": r"work: 21 rounds of 4 steps of each run, in turns",
     "report": r"write report.json, report.md and index.html, in .*out",
     "fill": r"work: a text of \d+ tokens; at most 7 tokens to generate",
     "import-hf": r"read model: 3 files of {theirs}, in .*theirs",

@@ -1,0 +1,251 @@
+"""`mswitch time`: the step times of two finished runs, measured in turns in one process.
+
+A run's own log has the seconds of its steps too, but beside whatever else the machine did. Here
+both runs are restored and take turns (`training/taking_turns.py`), and `step_times.json` has the
+seconds of every round. `mswitch report --step-times` makes a time speed-up of them. The runs are
+only read. Several hosts cannot be timed: one machine holds all devices of both meshes.
+"""
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+import msgspec
+
+from data.stores.addresses import Place
+from data.stores.digests import digest_of_contents
+from data.stores.json_files import write_json
+from data.tokens.blocks import TokenBlocks
+from model import NUMERICS_VERSION
+from pipeline.arguments import Time
+from pipeline.artifacts.claims import Claim, code_version, digest_of_manifest, read_head
+from pipeline.artifacts.intent import UNKNOWN, Identity, Intent, claimed, finish
+from pipeline.artifacts.source_commit import source_commit
+from pipeline.errors import ArtifactError
+from pipeline.hardware.compilation_cache import keep_compiled_programs
+from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.runs.directory import RECIPE, checkpoint_read, find_finished_run, requested_step
+from pipeline.runs.finished import read_metrics
+from pipeline.runs.step_times import FILE, STAGE, MeasuredRun, Round, StepTimesRecord
+from pipeline.terminal import Terminal, print_end
+from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
+from pipeline.training.changes.later_tokens import later_digests, open_later
+from pipeline.training.intent import tokens_read
+from pipeline.training.log.live_view import duration
+from pipeline.training.run import input_digests, make_examples
+from pipeline.training.taking_turns import ROUNDS, WARM_UP, RunToLoad, load, take_turns
+
+
+class TimeRequest(NamedTuple):
+    """A measurement whose arguments passed all checks.
+
+    Attributes:
+        runs: the two runs by side, to load.
+        measured: the two runs by side, as they are recorded.
+        intent: what the measurement would do.
+    """
+
+    runs: Mapping[str, RunToLoad]
+    measured: Mapping[str, MeasuredRun]
+    intent: Intent
+
+
+def resolved(arguments: Time) -> TimeRequest:
+    """Returns the measurement that the arguments name.
+
+    Raises:
+        ArtifactError: if a run is not a finished one of `pretrain` on these tokens and on as many
+            devices as are here, or the two runs do not compare.
+    """
+    if arguments.steps < 1:
+        raise ArtifactError(f"--steps was {arguments.steps}; a round has 1 step or more.")
+    places = {"baseline": arguments.baseline, "candidate": arguments.candidate}
+    recipes = {side: requested_recipe(place) for side, place in places.items()}
+    check_same_batches(places, recipes)
+    blocks = open_blocks(arguments.tokens, arguments.cache)
+    runs = {
+        side: run_to_load(arguments, place, recipes[side], blocks) for side, place in places.items()
+    }
+    measured = {side: measured_run(run) for side, run in runs.items()}
+    inputs = {side: run.recipe_sha256 for side, run in measured.items()}
+    steps = {f"{side}_step": run.step for side, run in measured.items()}
+    intent = Intent(
+        stage=STAGE,
+        reads=[
+            *(checkpoint_read(side, place, None) for side, place in places.items()),
+            tokens_read(blocks, arguments.tokens),
+        ],
+        writes=FILE,
+        out=arguments.out,
+        identity=Identity(
+            {"steps": arguments.steps, "deterministic": arguments.deterministic, **steps},
+            {**inputs, "tokens": digest_of_manifest(blocks.directory)},
+        ),
+        work=f"{WARM_UP + ROUNDS} rounds of {arguments.steps} steps of each run, in turns; both "
+        "in memory together",
+        time=expected_time(places.values(), arguments.steps),
+    )
+    return TimeRequest(runs, measured, intent)
+
+
+def requested_recipe(directory: Place) -> Recipe:
+    """Returns the recipe of a finished run whose step this machine can compile again.
+
+    Raises:
+        ArtifactError: if there is none.
+    """
+    about = find_finished_run(directory)
+    if (stage := read_head(directory).stage) != "pretrain":
+        raise ArtifactError(
+            f"{directory} was written by {stage}, and only steps of `mswitch pretrain` are timed; "
+            "name a run that it finished."
+        )
+    if about.numerics_version != NUMERICS_VERSION:
+        raise ArtifactError(
+            f"{directory} was trained with numerics version {about.numerics_version}, and this "
+            f"mswitch computes version {NUMERICS_VERSION}, whose step is another one; use the "
+            "mswitch that trained it."
+        )
+    recipe = recipe_from_json(about.recipe, str(directory / RECIPE))
+    shape, here = recipe.mesh, len(jax.devices())
+    if (needs := shape.data * shape.expert * shape.model) != here:
+        raise ArtifactError(
+            f"{directory} was trained on a mesh of {needs} devices, and this machine has {here}; "
+            "time it on a machine like that of the training, or compare plans (`mswitch plan`)."
+        )
+    return recipe
+
+
+def check_same_batches(places: Mapping[str, Place], recipes: Mapping[str, Recipe]) -> None:
+    """Checks that steps of both runs hold equally many tokens, which step speed-ups count.
+
+    Raises:
+        ArtifactError: if not.
+    """
+    (one, other), sizes = places.values(), [(r.rows, r.inputs) for r in recipes.values()]
+    if sizes[0] != sizes[1]:
+        (rows, inputs), (others, other_inputs) = sizes
+        raise ArtifactError(
+            f"A step of {one} has {rows} rows of {inputs} tokens and one of {other} has {others} "
+            f"of {other_inputs}; name runs whose steps hold equally many."
+        )
+
+
+def run_to_load(
+    arguments: Time, directory: Place, recipe: Recipe, blocks: TokenBlocks
+) -> RunToLoad:
+    """Returns a run with its training examples.
+
+    Raises:
+        ArtifactError: if it was trained on other tokens.
+    """
+    later = open_later(recipe, blocks, arguments.cache)
+    here = input_digests(recipe, blocks) | later_digests(recipe, later)
+    trained_on = find_finished_run(directory).inputs
+    if other := [name for name, digest in here.items() if trained_on.get(name) != digest]:
+        raise ArtifactError(
+            f"{directory} was trained on other tokens than {arguments.tokens} ({', '.join(other)} "
+            "differ); name the directory that it was trained on."
+        )
+    return RunToLoad(directory, recipe, make_examples(recipe, blocks, later))
+
+
+def measured_run(run: RunToLoad) -> MeasuredRun:
+    """Returns the record of a run."""
+    return MeasuredRun(
+        run=str(run.directory),
+        recipe=run.recipe.name,
+        seed=run.recipe.seed,
+        step=requested_step(run.directory, None),
+        recipe_sha256=digest_of_contents(run.directory / RECIPE),
+    )
+
+
+def expected_time(runs: Any, steps: int) -> str:
+    """Returns the time of all rounds at the speed that the runs logged, in words."""
+    each = [
+        [one for line in read_metrics(run / "metrics.jsonl") if (one := line.get("seconds"))]
+        for run in runs
+    ]
+    if not all(each):
+        return UNKNOWN
+    seconds = sum(map(median, each)) * steps * (WARM_UP + ROUNDS)
+    return f"{duration(seconds)} by the logs of the runs, after both steps are compiled"
+
+
+def intents(arguments: Time) -> list[Intent]:
+    """Returns what the command would do."""
+    with cached_nowhere(arguments) as uncached:
+        return [resolved(uncached).intent]
+
+
+def run(arguments: Time) -> None:
+    """Measures the step times; does nothing if they are finished."""
+    request = resolved(arguments)
+    with claimed(request.intent) as found:
+        if found is Claim.FINISHED:
+            Terminal(stderr=True).print(f"{STAGE}: {arguments.out} is finished.")
+            return
+        keep_compiled_programs()
+        with explain_memory(arguments):
+            rounds = measure(request, arguments.steps)
+        record = StepTimesRecord(
+            **request.measured,
+            steps_per_round=arguments.steps,
+            rounds=rounds,
+            devices=tuple(device.device_kind for device in jax.devices()),
+            machine={"system": platform.platform(), "processors": len(os.sched_getaffinity(0))},
+            versions=versions(),
+        )
+        write_json(arguments.out / FILE, msgspec.to_builtins(record))
+        finish(request.intent, {"sha256": digest_of_contents(arguments.out / FILE)})
+    announce(arguments, record)
+
+
+def measure(request: TimeRequest, steps: int) -> tuple[Round, ...]:
+    """Returns the seconds of all rounds."""
+    made = steps * (WARM_UP + ROUNDS)
+    baseline, candidate = (load(request.runs[side], made) for side in ("baseline", "candidate"))
+    return take_turns(baseline, candidate, steps)
+
+
+@contextmanager
+def explain_memory(arguments: Time) -> Iterator[None]:
+    """Turns the devices' lack of memory into one sentence.
+
+    Raises:
+        ArtifactError: if both runs do not fit.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise ArtifactError(
+            f"{arguments.baseline} and {arguments.candidate} do not fit on {jax.devices()[0]} "
+            "together; compare plans (`mswitch plan`), or time runs with a larger mesh."
+        ) from error
+
+
+def versions() -> dict[str, Any]:
+    """Returns the versions of everything that made the steps."""
+    return {
+        "mswitch": code_version(),
+        "commit": source_commit(),
+        "numerics": NUMERICS_VERSION,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "jaxlib": version("jaxlib"),
+    }
+
+
+def announce(arguments: Time, record: StepTimesRecord) -> None:
+    """Prints medians, ratio and interval, and the command that uses them."""
+    sides = f"--baseline {arguments.baseline} --candidate {arguments.candidate}"
+    following = f"report {sides} --step-times {arguments.out} --out report"
+    print_end(STAGE, f"{record.in_words()}, in {arguments.out / FILE}", following=following)

@@ -1,0 +1,135 @@
+"""`mswitch time`: what it writes, that runs are only read, and what it refuses."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from training_runs import STEPS, one_trainer_per_recipe
+
+from data.stores.digests import digest_of_contents
+from data.stores.json_files import write_json
+from pipeline import cli
+from pipeline import time as command
+from pipeline.runs.step_times import Round, read_step_times
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    with one_trainer_per_recipe():
+        yield
+
+
+ROUNDS = tuple(
+    Round(first=first, baseline_seconds=0.4, candidate_seconds=0.5 + 0.01 * number)
+    for number, first in enumerate(("baseline", "candidate") * 2)
+)
+
+
+@pytest.fixture
+def words(pretrained, tokens, tmp_path):
+    """A function from changed options to a command that measures a run against itself."""
+
+    def command(**changes: object) -> list[str]:
+        options = {
+            "baseline": pretrained, "candidate": pretrained, "tokens": tokens,
+            "out": tmp_path / "out", "steps": 1,
+        }  # fmt: skip
+        return ["time", *(f"--{name}={value}" for name, value in (options | changes).items())]
+
+    return command
+
+
+def test_a_run_against_itself_takes_as_long_and_is_only_read(
+    words, pretrained, tmp_path, capsys, monkeypatch
+):
+    before = times(pretrained)
+    assert cli.run(words()) == 0
+    assert times(pretrained) == before
+    said = " ".join(capsys.readouterr().err.split())
+    assert "time: a step takes 0." in said
+    assert f"next: mswitch report --baseline {pretrained} --candidate {pretrained}" in said
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "manifest.json", "step_times.json"
+    ]  # fmt: skip
+    found = read_step_times(tmp_path / "out")
+    assert found.baseline == found.candidate
+    assert found.baseline.recipe_sha256 == digest_of_contents(pretrained / "recipe.json")
+    assert (found.baseline.recipe, found.baseline.step) == ("switch-demo", STEPS)
+    assert (len(found.rounds), found.steps_per_round) == (command.ROUNDS, 1)
+    assert found.devices == ("cpu",) * 8
+    assert found.versions["numerics"] == 2
+    monkeypatch.setattr(command, "measure", None)  # what is finished is not measured again
+    assert cli.run(words()) == 0
+    assert capsys.readouterr().err.endswith("out is finished.\n")
+    assert cli.run(words(steps=2)) == 2
+    assert "was made with other settings" in capsys.readouterr().err
+
+
+def test_inspect_shows_the_ratio_and_notices_another_number(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "measure", lambda *_: ROUNDS)
+    assert cli.run(words()) == 0
+    capsys.readouterr()
+    assert cli.run(["inspect", str(tmp_path / "out")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"switch-demo (seed 0) from step {STEPS} on a step takes 0.4 s with" in shown
+    assert "(medians of 4 rounds), a ratio of 0.777 (95 % interval 0.746 to 0.809)" in shown
+    path = tmp_path / "out/step_times.json"
+    path.write_text(path.read_text().replace("0.4,", "0.3,", 1))
+    assert cli.run(["inspect", str(tmp_path / "out")]) == 2
+    assert "differs from its checksum in the manifest" in capsys.readouterr().err
+
+
+def times(run: Path) -> dict[Path, int]:
+    """Returns when each file and directory of a run was last written."""
+    return {path: path.stat().st_mtime_ns for path in (run, *run.rglob("*"))}
+
+
+def changed(run: Path, to: Path, **fields: object) -> Path:
+    """Copies what is read of a run, with other fields of its recipe.json."""
+    to.mkdir()
+    shutil.copy(run / "manifest.json", to)
+    about = json.loads((run / "recipe.json").read_text())
+    recipe = about["recipe"] | fields.pop("recipe", {})
+    write_json(to / "recipe.json", about | fields | {"recipe": recipe})
+    (to / "checkpoints").symlink_to(run / "checkpoints")
+    return to
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"recipe": {"rows": 16}}, "A step of .* has 8 rows of 64 tokens and one of .* has 16 of"),
+        ({"recipe": {"inputs": 128}}, "has 8 rows of 64 tokens and one of .* has 8 of 128; name"),
+        ({"numerics_version": 1}, "was trained with numerics version 1, and this mswitch computes"),
+        ({"inputs": {"tokens": "0" * 64}}, "was trained on other tokens than .*name the directory"),
+        ({"recipe": {"mesh": {"data": 2}}}, "on a mesh of 2 devices, and this machine has 8; time"),
+    ],
+    ids=lambda one: str(one)[:24],
+)
+def test_runs_that_do_not_compare_are_refused(words, pretrained, tmp_path, capsys, fields, said):
+    other = changed(pretrained, tmp_path / "other", **fields)
+    assert refused(words(candidate=other), tmp_path, capsys, said)
+
+
+def test_what_is_no_finished_run_of_pretrain_is_refused(words, pretrained, tmp_path, capsys):
+    run = changed(pretrained, tmp_path / "other")
+    manifest = json.loads((run / "manifest.json").read_text())
+    for stage in ("distill", "prune", "import-hf", "finetune"):
+        write_json(run / "manifest.json", manifest | {"stage": stage})
+        said = f"was written by {stage}, and only steps of `mswitch pretrain` are timed"
+        assert refused(words(baseline=run), tmp_path, capsys, said)
+    (run / "manifest.json").unlink()
+    said = "A finished run was expected in .*other, which holds an unfinished one"
+    assert refused(words(baseline=run), tmp_path, capsys, said)
+    assert refused(words(steps=0), tmp_path, capsys, "--steps was 0; a round has 1 step or more")
+
+
+def refused(words: list[str], place: Path, capsys, said: str) -> bool:
+    """Checks that a command ends with one sentence and status 2, and writes nothing."""
+    assert cli.run(words) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1
+    assert not (place / "out").exists()
+    return re.search(said, printed[0]) is not None
