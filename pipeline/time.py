@@ -8,7 +8,7 @@ only read. Several hosts cannot be timed: one machine holds all devices of both 
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from statistics import median
@@ -166,7 +166,7 @@ def measured_run(run: RunToLoad) -> MeasuredRun:
     )
 
 
-def expected_time(runs: Any, steps: int) -> str:
+def expected_time(runs: Iterable[Place], steps: int) -> str:
     """Returns the time of all rounds at the speed that the runs logged, in words."""
     each = [
         [one for line in read_metrics(run / "metrics.jsonl") if (one := line.get("seconds"))]
