@@ -1,17 +1,8 @@
 """The sparse feed-forward on a mesh: each token through one of many experts, at the cost of one.
 
 Source: Switch Transformer (Fedus et al. 2022), sections 2.1 and 5; `flaxformer/architectures/moe`.
-`_on_device` is the whole layer as one device runs it, with explicit communication:
-
-    jitter -> router logits -> top-k and gates                    routing.py
-    -> all-to-all -> own experts -> sum over `model` -> all-to-all     dispatch.py
-    -> weigh by gates and add                                     combine
-
+The weights, and what the rest of the network sees of the layer; `on_device.py` is its computation.
 A shared expert is a dense feed-forward whose output is added for every token.
-
-Two all-to-alls forward, two backward, no all-gather of activations: only weights are gathered
-(`gathered_weights.py`). Routing groups are consecutive tokens of the batch; their size comes from
-the config and never from the mesh, as does the number of groups that share experts' capacity.
 """
 
 import functools
@@ -29,14 +20,8 @@ from model.dimensions import declared_names
 from model.layers.dropout import NO_DROPOUT, Dropout
 from model.layers.feed_forward import FeedForward
 from model.layers.initialization import kernel
-from model.sharding.exchanges import device_index, over_devices
-from model.sharding.layouts import BATCH_AXES
-from model.switch.dispatch import dispatch
-from model.switch.experts import Experts
-from model.switch.gathered_weights import gathered, gathered_router
-from model.switch.margins import counted_margins
-from model.switch.noise import jittered, noise_keys
-from model.switch.routing import route
+from model.sharding.exchanges import over_devices
+from model.switch.on_device import DeviceInputs, DeviceOutputs, on_device
 
 SHARED = 2**32 - 1  # of the shared expert's key within the layer's, whose others `split` returns
 
@@ -79,35 +64,6 @@ class Routing(NamedTuple):
             probability=None if self.probability is None else jnp.sum(self.probability, axis=-2),
             margins=None if self.margins is None else jnp.sum(self.margins, axis=-3),
         )
-
-
-class DeviceInputs(NamedTuple):
-    """The inputs of one device; dimension names also define how the whole arrays are split."""
-
-    x: Float[Array, "batch length embed"]
-    is_token: Bool[Array, "batch length"]
-    router: Float[Array, "embed_shard experts"]
-    gate: Float[Array, "experts embed_shard mlp"] | None
-    up: Float[Array, "experts embed_shard mlp"]
-    down: Float[Array, "experts mlp embed_shard"]
-    expert_bias: Float[Array, " every_expert"] | None
-    key: Key[Array, ""] | None
-    microbatch: Int[Array, ""]
-
-
-class DeviceOutputs(NamedTuple):
-    """What a device returns: combined expert outputs and the fields of `Routing`, by group."""
-
-    y: Float[Array, "batch length embed"]
-    expert_index: Int[Array, "batch length top_k"]
-    kept: Bool[Array, "batch length top_k"]
-    gate: Float[Array, "batch length top_k"]
-    entropy_nats: Float[Array, "batch length"]
-    balance_loss: Float[Array, " groups"]
-    z_loss: Float[Array, " groups"]
-    expert_slots: Int[Array, " groups"]
-    probability: Float[Array, "groups every_expert"] | None
-    margins: Int[Array, "groups every_expert bins"] | None
 
 
 class SwitchLayer(eqx.Module):
@@ -170,7 +126,7 @@ class SwitchLayer(eqx.Module):
             dropout: dropout of the shared expert's hidden units.
         """
         run = over_devices(
-            functools.partial(_on_device, routing=routing, microbatches=microbatches),
+            functools.partial(on_device, routing=routing, microbatches=microbatches),
             mesh,
             inputs=(declared_names(DeviceInputs),),
             outputs=declared_names(DeviceOutputs),
@@ -197,73 +153,3 @@ def _shared_expert(
     if switch.shared_mlp == 0:
         return None
     return FeedForward.init(replace(config, mlp=switch.shared_mlp), key=key)
-
-
-def _on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: int) -> DeviceOutputs:
-    """Routes, dispatches and combines the tokens of one device."""
-    x = inputs.x.reshape(-1, routing.group_tokens, inputs.x.shape[-1])
-    is_token = inputs.is_token.reshape(x.shape[:2])
-    jitter_key, dropout_key = noise_keys(inputs.key, inputs.microbatch, microbatches)
-    device = device_index(BATCH_AXES)
-    first_group = (device * microbatches + inputs.microbatch) * len(x)
-
-    # Route.
-    seen = jittered(x.astype(jnp.float32), routing.jitter, jitter_key, first_group)
-    router = gathered_router(inputs.router)
-    logits = jnp.einsum("gte,en->gtn", seen, router, precision=jax.lax.Precision.HIGHEST)
-    choose = functools.partial(route, top_k=routing.top_k, bias=inputs.expert_bias)
-    routed = jax.vmap(choose)(logits, is_token)
-    probability, margins = _balancing_sums(
-        logits, routed.expert_index, is_token, inputs.expert_bias, routing
-    )
-
-    # Dispatch to the experts and back.
-    total = router.shape[-1]
-    expert_index = jnp.where(is_token[..., None], routed.expert_index, total)
-    experts = Experts(
-        *_expert_weights(inputs), total=total, dropout_rate=routing.expert_dropout, key=dropout_key
-    )
-    y, kept, expert_slots = dispatch(x, expert_index, experts, routing)
-
-    # Combine.
-    gate = routed.gate * kept
-    tokens = jnp.sum(is_token, axis=1)
-    combined = jnp.sum(y * gate[..., None].astype(x.dtype), axis=2)
-    per_token = (*inputs.is_token.shape, routing.top_k)
-    return DeviceOutputs(
-        y=combined.reshape(inputs.x.shape),
-        expert_index=routed.expert_index.reshape(per_token),
-        kept=kept.reshape(per_token),
-        gate=gate.reshape(per_token),
-        entropy_nats=routed.entropy_nats.reshape(inputs.is_token.shape),
-        balance_loss=routed.balance_loss * tokens,
-        z_loss=routed.z_loss * tokens,
-        expert_slots=expert_slots,
-        probability=probability,
-        margins=margins,
-    )
-
-
-def _balancing_sums(
-    logits: Float[Array, "groups tokens experts"],
-    expert_index: Int[Array, "groups tokens top_k"],
-    is_token: Bool[Array, "groups tokens"],
-    bias: Float[Array, " experts"] | None,
-    routing: RoutingConfig,
-) -> tuple[Float[Array, "groups experts"] | None, Int[Array, "1 experts bins"] | None]:
-    """Returns sums of probabilities by group, and counted margins: what the config balances by."""
-    probability, margins = None, None
-    if routing.balance_loss_over == "batch":
-        probability = jnp.sum(jax.nn.softmax(logits) * is_token[..., None], axis=1)
-    if routing.counts_margins:
-        assert bias is not None  # it follows from them
-        scores = jax.lax.stop_gradient(logits) + bias
-        margins = counted_margins(scores, expert_index, is_token)[None]
-    return probability, margins
-
-
-def _expert_weights(inputs: DeviceInputs) -> tuple[Array | None, Array, Array]:
-    """Returns gate, up and down of this device's experts in the tokens' type."""
-    dtype = inputs.x.dtype
-    gate = None if inputs.gate is None else gathered(inputs.gate, 1, dtype)
-    return gate, gathered(inputs.up, 1, dtype), gathered(inputs.down, 2, dtype)
