@@ -29,8 +29,8 @@ from pipeline.cleaning.duplicate_lines import (
     FindDuplicateLines,
     FindRepeatedHashes,
 )
-from pipeline.cleaning.growth.base_judge import Stages
 from pipeline.cleaning.growth.keep import KeepShard
+from pipeline.cleaning.growth.side import Stages
 from pipeline.cleaning.growth.stages import Course, with_base
 from pipeline.cleaning.growth.verdicts import Decided
 from pipeline.cleaning.job import (

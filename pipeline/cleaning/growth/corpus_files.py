@@ -21,7 +21,7 @@ from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files.broken_records import write_table
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile
 from pipeline.cleaning.growth import delta
-from pipeline.cleaning.growth.base_judge import GONE, gone_path
+from pipeline.cleaning.growth.corpus_rows import GONE, gone_path
 from pipeline.cleaning.growth.kept import GrowthFacts, Kept
 from pipeline.cleaning.spills import spill
 from pipeline.cleaning.tally import Tally

@@ -16,7 +16,7 @@ from data.stores.files import size_of
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.growth import delta, kept
-from pipeline.cleaning.growth.base_judge import GONE_ROWS
+from pipeline.cleaning.growth.corpus_rows import GONE_ROWS
 from pipeline.cleaning.growth.kept import ANSWERED, CLAIMED, Kept
 from pipeline.cleaning.growth.verdicts import Columns, Decided, Verdicts, claims_path, write_columns
 from pipeline.cleaning.line_keys import SpillLineKeys, keys_path, repeats_path

@@ -7,7 +7,7 @@ from typing import Any
 from data.rules.line_rules import LineHashes
 from pipeline.beam.work_items import Record, WorkStep
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning.growth.base_judge import JudgeChanged, Stages
+from pipeline.cleaning.growth.base_judge import JudgeChanged
 from pipeline.cleaning.growth.base_lines import TakeLineKeys
 from pipeline.cleaning.growth.base_pages import (
     CountAnswers,
@@ -17,6 +17,7 @@ from pipeline.cleaning.growth.base_pages import (
 )
 from pipeline.cleaning.growth.delta import JudgeAdded
 from pipeline.cleaning.growth.kept import Kept
+from pipeline.cleaning.growth.side import Stages
 from pipeline.cleaning.growth.verdicts import Decided
 from pipeline.cleaning.judge import JudgePages
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from data.rules.held_out import ShareOfEachLanguage
 from pipeline.artifacts.intent import bytes_in_words
 from pipeline.cleaning.growth import delta
-from pipeline.cleaning.growth.base_judge import GONE_ROWS
 from pipeline.cleaning.growth.corpus_files import FILES, FOUND_ROWS, KeepFile
+from pipeline.cleaning.growth.corpus_rows import GONE_ROWS
 from pipeline.cleaning.growth.keep import KEPT_BYTES
 from pipeline.cleaning.job import CleaningJob
 from pipeline.cleaning.tally import Tally, tallies, total
