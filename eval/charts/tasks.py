@@ -15,7 +15,8 @@ from eval.charts.models import (
     legend_columns,
 )
 from eval.report import ReportContents
-from eval.tasks.compared import Scores
+from eval.tasks.compared import Compared, Scores
+from eval.tasks.words import shown
 
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 LEGEND_AND_AXIS_PIXELS = 110
@@ -99,28 +100,28 @@ def _rows(by_mode: Mapping[str, Scores]) -> list[dict[str, Any]]:
     codes = {code: None for one in by_mode.values() for code in one.languages}
     order = sorted(codes, key=lambda code: -first[code].gain.value if code in first else 0.0)
     gains = [one.gain for scores in by_mode.values() for one in scores.languages.values()]
-    low, high = limits_of([(gain.value, gain.low, gain.high) for gain in gains])
-    rows = [
-        {
-            "code": code,
-            "name": get(code).name,
-            "mode": mode,
-            "baseline": one.languages[code].baseline.value,
-            "candidate": one.languages[code].candidate.value,
-            "gain": one.languages[code].gain.value,
-            "low": one.languages[code].gain.low,
-            "high": one.languages[code].gain.high,
-        }
+    limits = limits_of([(gain.value, gain.low, gain.high) for gain in gains])
+    return [
+        _row(code, mode, shown(one.languages[code]), limits)
         for code in order
         if not get(code).is_script_variant
         for mode, one in by_mode.items()
         if code in one.languages
     ]
-    return [
-        row
-        | {
-            "from": None if row["low"] is None else max(row["low"], low),
-            "to": None if row["high"] is None else min(row["high"], high),
-        }
-        for row in rows
-    ]
+
+
+def _row(code: str, mode: str, found: Compared, limits: tuple[float, float]) -> dict[str, Any]:
+    """Returns a row, whose interval is drawn within the limits."""
+    low, high = found.gain.low, found.gain.high
+    return {
+        "code": code,
+        "name": get(code).name,
+        "mode": mode,
+        "baseline": found.baseline.value,
+        "candidate": found.candidate.value,
+        "gain": found.gain.value,
+        "low": low,
+        "high": high,
+        "from": None if low is None else max(low, limits[0]),
+        "to": None if high is None else min(high, limits[1]),
+    }

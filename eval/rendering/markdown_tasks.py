@@ -65,17 +65,19 @@ def _languages(task: TaskComparison, label: str, sides: tuple[str, str]) -> str:
     return table(("language", "code", *head, "overlaps"), rows)
 
 
-def _cells(one: Scores, code: str, digits: int = 1) -> tuple[str, str, str]:
+def _cells(
+    one: Scores, code: str, digits: int = 1, most: float | None = words.MOST
+) -> tuple[str, str, str]:
     found = one.languages.get(code)
-    baseline, candidate, gain = words.three(found, digits)
+    baseline, candidate, gain = words.three(found, digits, most)
     beyond = found is not None and found.verdict != "unclear"
     return baseline, candidate, gain + (" ●" if beyond else "")
 
 
 def _sentences(text: SentenceComparison, sides: tuple[str, str]) -> list[str]:
-    rows = [("all languages, mean", "", *words.three(text.scores.mean, 2), "")]
+    rows = [("all languages, mean", "", *words.three(text.scores.mean, 2, None), "")]
     rows += [
-        (get(code).name, code, *_cells(text.scores, code, 2), f"{one.gain.examples:,}")
+        (get(code).name, code, *_cells(text.scores, code, 2, None), f"{one.gain.examples:,}")
         for code, one in text.scores.languages.items()
     ]
     head = ("language", "code", *sides, "gain", "sentences")

@@ -1,8 +1,36 @@
 """What the section on tasks says in words and figures, in the page and in Markdown alike."""
 
+from dataclasses import replace
+
 from eval.tasks.compared import Compared, Mode, TaskComparison
 from eval.tasks.scores import Estimate
 from eval.tasks.sentences import SentenceComparison
+
+MOST = 100.0  # percent of a score, or percentage points of a gain in either direction
+
+
+def shown(one: Compared, most: float | None = MOST) -> Compared:
+    """Returns numbers whose intervals end where scores and gains do; as they are without `most`.
+
+    An interval is the same length to both sides, and two runs give it one degree of freedom: 12.7
+    standard errors. So it can pass 0 or 100 %. Only what is shown ends there; report.json and the
+    CSV keep the ends from which the standard error follows. On a logit scale no end would pass,
+    but a score of 0 or 100 % has no logit, nor has a gain.
+    """
+    if most is None:
+        return one
+    return replace(
+        one,
+        baseline=_between(one.baseline, 0.0, most),
+        candidate=_between(one.candidate, 0.0, most),
+        gain=_between(one.gain, -most, most),
+    )
+
+
+def _between(found: Estimate, least: float, most: float) -> Estimate:
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(found.low, least), high=min(found.high, most))
 
 
 def with_interval(found: Estimate, digits: int = 1, sign: str = "") -> str:
@@ -13,10 +41,11 @@ def with_interval(found: Estimate, digits: int = 1, sign: str = "") -> str:
     return f"{found.value:{sign}.{digits}f} [{ends}]"
 
 
-def three(one: Compared | None, digits: int = 1) -> tuple[str, str, str]:
-    """Returns both sides' numbers and the gain, with intervals."""
+def three(one: Compared | None, digits: int = 1, most: float | None = MOST) -> tuple[str, str, str]:
+    """Returns both sides' numbers and the gain, with intervals up to the largest number."""
     if one is None:
         return "–", "–", "–"
+    one = shown(one, most)
     return (
         with_interval(one.baseline, digits),
         with_interval(one.candidate, digits),
@@ -30,6 +59,7 @@ def about(task: TaskComparison) -> str:
         f"{task.name}, {task.split} data, {task.modes[0].examples:,} examples. Scores are in "
         "percent, means over languages and seeds; gains are in percentage points, candidate minus "
         "baseline, with 95% intervals in which all translations of a sentence are one draw. "
+        "Intervals are shown up to 0 and 100; report.json has them whole. "
         "“Beyond noise” is corrected for the number of languages."
     )
 
