@@ -109,8 +109,9 @@ $(VENV)-parity-commonlid/.installed: parity/requirements_commonlid.txt
 	$(VENV)-parity-commonlid/bin/python -m pip install --quiet --requirement parity/requirements_commonlid.txt
 	@touch $@
 
-# The gain of sparsity in 101 languages, and the share that a dense student keeps (docs/results/);
-# takes hours, and needs text of your own.
+# The gain of sparsity in 101 languages, and the share that a dense student keeps; takes hours, and
+# needs text of your own. Experiments that need tokens or finished runs are commands of their own:
+# docs/results/README.md names each with its results.
 experiment: install
 	$(BIN)/python experiments/multilingual.py
 	$(BIN)/python experiments/decayed.py
