@@ -14,6 +14,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import jax
+
+# JAX 0.10.2 has no public name for its key-value store, nor for the search for the first host:
+# `jax.distributed` has initialize, is_initialized and shutdown.
 from jax._src import distributed
 from jax._src.clusters import ClusterEnv
 
