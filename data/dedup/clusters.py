@@ -6,10 +6,8 @@ representative. `line_rules.rank_of` makes numbers that favour no site; two of a
 collide with probability 3e-8 (of 5 billion: 0.5, which needs serial numbers instead).
 
 Each partition of the keys yields its edges independently. The union of all edges has the same
-clusters, whatever the partitioning and the order. Clusters are edges again (page, representative),
-so that partial results can be merged early:
-
-    clusters(A + B) = clusters(as_edges(clusters(A)) + B)
+clusters, whatever the partitioning and the order. `components.py` finds them without one process
+that holds all edges; `clusters` is what it is compared with.
 
 Only pages that share a key appear: memory grows with the duplicates, 16 bytes per edge.
 """
@@ -53,7 +51,7 @@ def edges(keys: UInt64[np.ndarray, " entries"], pages: UInt64[np.ndarray, " entr
 
 def clusters(pairs: Edges) -> Clusters:
     """Returns the connected components of all partitions' edges."""
-    # Imported here: only one step of one rule set needs SciPy.
+    # Imported here: no step of a job needs SciPy.
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -65,9 +63,3 @@ def clusters(pairs: Edges) -> Clusters:
     _, first, size = np.unique(component, return_index=True, return_counts=True)
     # Pages are in ascending order, so a component's first page is its smallest.
     return Clusters(page, page[first[component]], size[component].astype(np.int64))
-
-
-def as_edges(found: Clusters) -> Edges:
-    """Returns clusters as edges, one per page that is not its own representative."""
-    pairs = np.stack((found.page, found.representative), axis=1)
-    return pairs[found.page != found.representative]

@@ -34,11 +34,6 @@ def permute(
     return values.astype(np.int64)
 
 
-def permutation(size: int, seed: int) -> Int[np.ndarray, " size"]:
-    """Returns the whole permutation; for tests and small sizes."""
-    return permute(np.arange(size), np.full(size, size), np.full(size, seed, np.uint64))
-
-
 def round_keys(seeds: UInt64[np.ndarray, " some"]) -> UInt64[np.ndarray, "rounds some"]:
     """Returns round keys derived from 64-bit seeds."""
     steps = np.arange(ROUNDS, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B9)

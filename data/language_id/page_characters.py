@@ -27,7 +27,6 @@ SCRIPTS = (
     *("Ethi", "Beng", "Armn", "Java", "Sund", "Mong", "Hmng", "Hmnp", "Plrd"),
 )
 EAST_ASIAN = ("Hani", "Kana", "Hang")
-MIXED_SCRIPTS = ("Jpan", "Kore", "Hans")  # what these make up
 FIRST_SCRIPT = MARK + 1
 PATTERNS = {"Kana": r"[\p{sc=Hira}\p{sc=Kana}ー]"}
 # Marks that prose has in every script. Brackets of code, signs and mojibake's Latin-1 are symbols.

@@ -20,8 +20,7 @@ from jaxtyping import Int64
 
 from data.languages import UNDETERMINED
 
-STEPS = 1000
-ERROR = 0.001  # largest error of a threshold
+STEPS = 1000  # of a probability; so a threshold has an error of at most 0.001
 
 Counts = Int64[np.ndarray, "1001"]
 

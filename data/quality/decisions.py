@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64
 
-from data.quality.parameters import ENGLISH_THRESHOLDS, Thresholds
+from data.quality.parameters import Thresholds
 
 Fails = Bool[np.ndarray, " pages"]
 
@@ -46,11 +46,6 @@ def reasons(signals: pa.RecordBatch, thresholds: Thresholds) -> list[str | None]
         found[fails] = rule.reason
         undecided &= ~fails
     return found.tolist()
-
-
-def reason_names() -> list[str]:
-    """Returns every reason, in the order in which they count."""
-    return [rule.reason for rule in rules(ENGLISH_THRESHOLDS)]
 
 
 def rules(t: Thresholds) -> Iterator[Rule]:

@@ -116,8 +116,3 @@ def share_of_each_language(share: float, minimum: int) -> ShareOfEachLanguage:
     if minimum < 0:
         raise DataError(f"At least {minimum} held-out pages were asked for; give 0 or more.")
     return ShareOfEachLanguage(share=share, minimum=minimum, maximum=MOST_HELD_OUT)
-
-
-def split_up_to(digest: bytes, last_held_out: bytes) -> Split:
-    """Returns the split of a page, given the largest held-out hash of its language."""
-    return "validation" if digest <= last_held_out else "train"

@@ -7,8 +7,8 @@ Layer by layer, with t over the tokens that an expert of the pruned network gets
 The target is the whole network's residual stream after the layer, minus the pruned network's before
 its feed-forward and what a shared expert adds. So each layer also corrects what earlier layers
 changed. Least squares has a closed form: no gradient, no learning rate, one pass over the text.
-Source: the reconstruction of He et al. 2017 (channel pruning), section 3.1. `ridge` is a share of
-the mean squared hidden unit; an expert without tokens keeps its matrix.
+Source: the reconstruction of He et al. 2017 (channel pruning), section 3.1. `ridge` is `RIDGE`
+times the mean squared hidden unit; an expert without tokens keeps its matrix.
 """
 
 from collections.abc import Sequence
@@ -53,11 +53,7 @@ class Stream(NamedTuple):
 
 
 def refitted(
-    whole: Transformer,
-    pruned: Transformer,
-    batches: Sequence[Batch],
-    mesh: Mesh,
-    ridge: float = RIDGE,
+    whole: Transformer, pruned: Transformer, batches: Sequence[Batch], mesh: Mesh
 ) -> Transformer:
     """Returns the pruned network with fitted last matrices of its experts.
 
@@ -66,19 +62,18 @@ def refitted(
         pruned: the network after it.
         batches: text, in batches of one shape.
         mesh: one device.
-        ridge: weight of the matrices as they were.
     """
     lengths = batches[0].inputs.shape[1], batches[0].targets.shape[1]
     both = never_dropping(whole, *lengths), never_dropping(pruned, *lengths)
     call = Call(mesh)
     streams = [_into_encoder(both, batch, call) for batch in batches]
-    encoder, streams = _refitted_stack(both[0].encoder, both[1].encoder, streams, call, ridge)
+    encoder, streams = _refitted_stack(both[0].encoder, both[1].encoder, streams, call)
     sources = [_normed(both, stream) for stream in streams]
     streams = [
         _into_decoder(both, batch, source, call)
         for batch, source in zip(batches, sources, strict=True)
     ]
-    decoder, _ = _refitted_stack(both[0].decoder, both[1].decoder, streams, call, ridge)
+    decoder, _ = _refitted_stack(both[0].decoder, both[1].decoder, streams, call)
     return eqx.tree_at(
         lambda one: [stack.blocks[-1].feed_forward.down for stack in (one.encoder, one.decoder)],
         pruned,
@@ -117,7 +112,7 @@ def _normed(both: tuple[Transformer, Transformer], stream: Stream) -> list[Array
 
 
 def _refitted_stack(
-    whole: Stack, pruned: Stack, streams: list[Stream], call: Call, ridge: float
+    whole: Stack, pruned: Stack, streams: list[Stream], call: Call
 ) -> tuple[Float[Array, "blocks experts mlp embed"], list[Stream]]:
     """Returns the fitted matrices of a stack's blocks, and the streams behind its last block."""
     fitted = []
@@ -126,7 +121,7 @@ def _refitted_stack(
             layers = _layer(whole, block, place), _layer(pruned, block, place)
             streams = [_attended(whole, pruned, *layers, stream, call) for stream in streams]
             if isinstance(layers[1].feed_forward, SwitchLayer):
-                down = _fitted(pruned, layers[1], streams, call, ridge)
+                down = _fitted(pruned, layers[1], streams, call)
                 fitted.append(down)
                 layers = layers[0], eqx.tree_at(lambda one: one.feed_forward.down, layers[1], down)
             streams = [_fed(pruned, layers[1], stream, call) for stream in streams]
@@ -166,7 +161,7 @@ def _fed(pruned: Stack, layer: Layer, stream: Stream, call: Call) -> Stream:
 
 
 def _fitted(
-    pruned: Stack, layer: Layer, streams: Sequence[Stream], call: Call, ridge: float
+    pruned: Stack, layer: Layer, streams: Sequence[Stream], call: Call
 ) -> Float[Array, "experts mlp embed"]:
     """Returns the last matrices that minimize the squared distance, solved in double precision."""
     moments = [_moments(pruned, layer, stream, call) for stream in streams]
@@ -175,7 +170,7 @@ def _fitted(
     before = np.asarray(layer.feed_forward.down, np.float64)
     width = units.shape[-1]
     mean = np.maximum(np.trace(units, axis1=1, axis2=2) / width, np.finfo(np.float32).tiny)
-    penalty = ridge * mean[:, None, None] * np.eye(width)
+    penalty = RIDGE * mean[:, None, None] * np.eye(width)
     down = before + np.linalg.solve(units + penalty, targets - units @ before)
     return jnp.asarray(down, layer.feed_forward.down.dtype)
 

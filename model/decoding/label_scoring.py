@@ -16,13 +16,14 @@ from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_en
 from model.stack import Call
 from model.transformer import Transformer
 
+LOGITS_BYTES = 2**30  # largest size of the logits on a device
+
 
 def label_nats(
     model: Transformer,
     inputs: Int[Array, "batch source"],
     labels: Int[Array, "labels target"],
     mesh: Mesh,
-    logits_bytes: int = 2**30,
 ) -> Float[Array, "batch labels"]:
     """Returns minus the log probability of each label for each input, in nats.
 
@@ -31,7 +32,6 @@ def label_nats(
         inputs: ids with EOS, right-padded; the mesh's batch axes must divide the rows.
         labels: ids with EOS, right-padded. An id outside the vocabulary makes its label NaN.
         mesh: the devices.
-        logits_bytes: largest size of the logits on a device.
 
     Returns:
         Sums over a label's tokens, EOS included. A row of padding has numbers without a meaning.
@@ -44,7 +44,7 @@ def label_nats(
     ids = batch.targets.reshape(-1, labels.shape[1])  # a row per input and label
     by_label = LogitFactors(factors.x.reshape(*ids.shape, -1), factors.matrix)
     targets = Labels(ids, ids != PADDING, jnp.ones(()))
-    _, sums = cross_entropy(Computation(mesh, logits_bytes), by_label, targets)
+    _, sums = cross_entropy(Computation(mesh, LOGITS_BYTES), by_label, targets)
     return sums.nats.reshape(rows, -1)
 
 

@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float
 
 from model.kernels.tpu.blocks import LANES, TpuBlocks
 
-PART = 512
 SUBLANES = 8
 
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.dedup.clusters import as_edges, clusters, edges
+from data.dedup.clusters import clusters, edges
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 25)), max_size=60)
 
@@ -39,15 +39,6 @@ def test_neither_order_nor_partitions_of_keys_matter(entries, data):
     parts = [edges(*arrays([one for one in mixed if one[0] % 3 == part])) for part in (1, 0, 2)]
     for one, other in zip(whole, clusters(np.concatenate(parts)), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@given(ENTRIES, ENTRIES)
-def test_parts_can_be_merged_early(one, other):
-    first, second = edges(*arrays(one)), edges(*arrays(other))
-    late = clusters(np.concatenate([first, second]))
-    early = clusters(np.concatenate([as_edges(clusters(first)), second]))
-    for a, b in zip(late, early, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @given(ENTRIES)

@@ -3,7 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.examples.permutation import permutation, permute
+from data.examples.permutation import permute
+
+
+def permutation(size: int, seed: int) -> np.ndarray:
+    """The whole permutation."""
+    return permute(np.arange(size), np.full(size, size), np.full(size, seed, np.uint64))
 
 
 @given(st.integers(1, 700), st.integers(0, 2**64 - 1))

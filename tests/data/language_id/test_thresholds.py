@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.language_id.thresholds import ERROR, counts, decide, fineweb2
+from data.language_id.thresholds import STEPS, counts, decide, fineweb2
 
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=200)
 
@@ -11,7 +11,7 @@ PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=200)
 @given(PROBABILITIES)
 def test_it_is_fineweb2_s_formula_within_the_error(probabilities):
     exact = max(0.3, min(0.9, np.median(probabilities) - np.std(probabilities)))
-    assert abs(fineweb2().threshold(counts(probabilities)) - exact) <= ERROR + 1e-12
+    assert abs(fineweb2().threshold(counts(probabilities)) - exact) <= 1 / STEPS + 1e-12
 
 
 @given(PROBABILITIES, PROBABILITIES)

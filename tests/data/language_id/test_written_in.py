@@ -1,8 +1,10 @@
 import pytest
 
-from data.language_id.page_characters import MIXED_SCRIPTS, SCRIPTS
+from data.language_id.page_characters import SCRIPTS
 from data.language_id.written_in import ALSO, alone_in, is_usually_written_in, is_written_in
 from data.languages import all_languages, find
+
+MIXED_SCRIPTS = ("Jpan", "Kore", "Hans")  # what Han, Kana and Hangul make up
 
 
 def test_every_language_is_written_in_its_usual_script():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.quality.decisions import reason_names, reasons
+from data.quality.decisions import reasons, rules
 from data.quality.signals import signals
 from data.quality.thresholds import Thresholds
 
@@ -43,7 +43,7 @@ def test_a_page_falls_for_its_rule(reason: str | None) -> None:
 
 
 def test_reasons_are_listed_in_the_order_in_which_they_count() -> None:
-    names = reason_names()
+    names = [rule.reason for rule in rules(ENGLISH)]
     assert set(PAGES) - {None} <= set(names)
     assert names[0] == "gopher_empty"
     assert names.index("gopher_top_2_gram") < names.index("fineweb_line_punct_ratio")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from data.rules.held_out import OneIn, ShareOfEachLanguage, share_of_each_language, split_up_to
+from data.rules.held_out import OneIn, ShareOfEachLanguage, share_of_each_language
 
 SHARE = ShareOfEachLanguage(share=0.12, minimum=2, maximum=64)
 HASHES = st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=100)
@@ -33,15 +33,15 @@ def test_count(pages, count):
 @given(HASHES)
 def test_the_smallest_hashes_are_held_out(hashes):
     last = SHARE.last_held_out(len(hashes), sorted(hashes)[: SHARE.maximum])
-    held_out = [one for one in hashes if split_up_to(one, last) == "validation"]
+    held_out = [one for one in hashes if one <= last]
     assert sorted(held_out) == sorted(hashes)[: SHARE.count(len(hashes))]
 
 
 @given(HASHES)
 def test_a_language_of_two_pages_has_both_kinds(hashes):
     last = SHARE.last_held_out(len(hashes), hashes)
-    kinds = {split_up_to(one, last) for one in hashes}
-    assert len(hashes) < 2 or kinds == {"train", "validation"}
+    kinds = {one <= last for one in hashes}
+    assert len(hashes) < 2 or kinds == {True, False}
 
 
 def test_settings_of_a_user():

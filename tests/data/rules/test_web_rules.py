@@ -13,7 +13,7 @@ from data.language_id.combined import CombinedIdentifier
 from data.language_id.thresholds import counts, decide
 from data.reading.page import Page
 from data.rules import web_lines
-from data.rules.held_out import share_of_each_language, split_up_to
+from data.rules.held_out import share_of_each_language
 from data.rules.line_rules import (
     as_numbers,
     keep_lines,
@@ -140,10 +140,12 @@ def split(pages: list[Page]) -> list[Page]:
     for page in pages:
         hashes[page.language].append(normalized_hash(page.url))
     last = {code: RULES.held_out.last_held_out(len(some), some) for code, some in hashes.items()}
-    return sorted(
-        page._replace(split=split_up_to(normalized_hash(page.url), last[page.language]))
-        for page in pages
-    )
+
+    def split_of(page: Page) -> str:
+        held_out = normalized_hash(page.url) <= last[page.language]
+        return "validation" if held_out else "train"
+
+    return sorted(page._replace(split=split_of(page)) for page in pages)
 
 
 def test_the_whole_order():
