@@ -63,7 +63,7 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
         median_held_out_pages=float(np.median([row.held_out_pages for row in rows])),
         languages_improved=sum(row.gain > 0 for row in rows),
         languages_improved_significantly=_count(rows, "better"),
-        languages_improved_in_every_run=_improved_in_every_run(rows, baseline, candidate),
+        languages_improved_in_every_run=_improved_in_every_run(baseline, candidate),
         languages_worse=sum(row.gain < 0 for row in rows),
         languages_worse_significantly=_count(rows, "worse"),
         mean_gain=mean and mean.mean,
@@ -112,7 +112,7 @@ def _error_of_mean_speedup(baseline: Side, candidate: Side) -> StandardError | N
     return step_speedup.error_of_mean(curves[0], curves[1], numbers)
 
 
-def _improved_in_every_run(rows: Sequence[LanguageGain], baseline: Side, candidate: Side) -> int:
+def _improved_in_every_run(baseline: Side, candidate: Side) -> int:
     unit = side.unit_of(baseline, candidate)
     every = candidate.final_losses(unit).max(axis=0) < baseline.final_losses(unit).min(axis=0)
     counted = [not get(code).is_script_variant for code in candidate.languages]

@@ -61,13 +61,9 @@ def on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: int
     x = inputs.x.reshape(-1, routing.group_tokens, inputs.x.shape[-1])
     is_token = inputs.is_token.reshape(x.shape[:2])
     jitter_key, dropout_key = noise_keys(inputs.key, inputs.microbatch, microbatches)
-    device = device_index(BATCH_AXES)
-    first_group = (device * microbatches + inputs.microbatch) * len(x)
 
     # Route.
-    seen = jittered(x.astype(jnp.float32), routing.jitter, jitter_key, first_group)
-    router = gathered_router(inputs.router)
-    logits = jnp.einsum("gte,en->gtn", seen, router, precision=jax.lax.Precision.HIGHEST)
+    logits = _router_logits(inputs, x, routing.jitter, jitter_key, microbatches)
     choose = functools.partial(route, top_k=routing.top_k, bias=inputs.expert_bias)
     routed = jax.vmap(choose)(logits, is_token)
     probability, margins = _balancing_sums(
@@ -75,7 +71,7 @@ def on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: int
     )
 
     # Dispatch to the experts and back.
-    total = router.shape[-1]
+    total = logits.shape[-1]
     expert_index = jnp.where(is_token[..., None], routed.expert_index, total)
     experts = Experts(
         *_expert_weights(inputs), total=total, dropout_rate=routing.expert_dropout, key=dropout_key
@@ -99,6 +95,21 @@ def on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: int
         probability=probability,
         margins=margins,
     )
+
+
+def _router_logits(
+    inputs: DeviceInputs,
+    x: Float[Array, "groups tokens embed"],
+    jitter: float,
+    key: Key[Array, ""] | None,
+    microbatches: int,
+) -> Float[Array, "groups tokens experts"]:
+    """Returns the logits in float32, of tokens with their group's jitter."""
+    device = device_index(BATCH_AXES)
+    first_group = (device * microbatches + inputs.microbatch) * len(x)
+    seen = jittered(x.astype(jnp.float32), jitter, key, first_group)
+    router = gathered_router(inputs.router)
+    return jnp.einsum("gte,en->gtn", seen, router, precision=jax.lax.Precision.HIGHEST)
 
 
 def _balancing_sums(
