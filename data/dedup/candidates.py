@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xxhash
-from jaxtyping import Int64, UInt64
+from jaxtyping import Int64, Integer, Shaped, UInt64
 
 from data.dedup.hashed_words import chunks_of
 from data.dedup.minhash import Shingles, shingle_length, shingles_of
@@ -100,7 +100,7 @@ def unpacked(element: bytes) -> Candidates:
     return Candidates(headers, np.frombuffer(element, "<u8", offset=begin))
 
 
-def headers_of(element: bytes) -> np.ndarray:
+def headers_of(element: bytes) -> Shaped[np.ndarray, " pages"]:
     """Returns the headers of a value's pages."""
     return np.frombuffer(element, HEADER, int.from_bytes(element[:8], "little"), 8)
 
@@ -122,7 +122,7 @@ def joined(parts: Iterable[Candidates]) -> Candidates:
 
 
 def spans(
-    begins: Int64[np.ndarray, " spans"], lengths: np.ndarray
+    begins: Int64[np.ndarray, " spans"], lengths: Integer[np.ndarray, " spans"]
 ) -> Int64[np.ndarray, " indices"]:
     """Returns the indices of all spans, one span after the other."""
     lengths = lengths.astype(np.int64)

@@ -91,13 +91,17 @@ class Laps:
         """Number of windows of each region read before, by the part that reads it."""
         return self._dealt(self.read)
 
-    def _dealt(self, numbers: Int[np.ndarray, "pieces regions"]) -> np.ndarray:
+    def _dealt(
+        self, numbers: Int[np.ndarray, "pieces regions"]
+    ) -> Int[np.ndarray, "parts pieces dealt"]:
         return numbers.reshape(len(numbers), -1, self.parts).transpose(2, 0, 1)
 
 
 def in_turns(
     sizes: Int[np.ndarray, "examples pieces dealt"], ranks: Int[np.ndarray, " examples"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[
+    Int[np.ndarray, " examples"], Int[np.ndarray, " examples"], Int[np.ndarray, " examples"]
+]:
     """Returns piece, region and place of each rank, where pieces take turns evenly.
 
     Of the first r of all T windows, floor(r x O / T) are of the O windows of earlier pieces.
@@ -132,7 +136,9 @@ def taken_in_turns(
     return np.clip(taken[:, :, None] - (sizes.cumsum(2) - sizes), 0, sizes)
 
 
-def _sums(totals: Int[np.ndarray, "rows pieces"], piece: int) -> tuple[np.ndarray, np.ndarray]:
+def _sums(
+    totals: Int[np.ndarray, "rows pieces"], piece: int
+) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
     """Returns the windows of the pieces before one, and with it (1 where there are none)."""
     earlier = totals[:, :piece].sum(1)
     return earlier, np.maximum(earlier + totals[:, piece], 1)

@@ -27,7 +27,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import grain
 import numpy as np
 from absl import flags
-from jaxtyping import Int
+from jaxtyping import Int, UInt64
 
 from data.errors import DataError
 from data.examples.schedule import LANES, Schedule
@@ -161,7 +161,9 @@ class Examples:
     def __repr__(self) -> str:
         return f"{self.blocks.directory}, seed={self.seed}"
 
-    def random_bits(self, indices: Int[np.ndarray, " examples"]) -> np.ndarray:
+    def random_bits(
+        self, indices: Int[np.ndarray, " examples"]
+    ) -> UInt64[np.ndarray, "examples numbers"]:
         """Returns the random numbers for the spans of each example, one row each."""
         philox = np.random.Philox(key=hash_seed(self.seed, SPANS))
         state, count = philox.state, random_numbers(self.lengths.raw)

@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, Num
 
 from data.quality import characters as kind
 from data.quality.equal import equal
@@ -64,14 +64,16 @@ def line_signals(pages: Pages, words: Words) -> Shares:
     )
 
 
-def share(part: np.ndarray, whole: np.ndarray) -> Float32[np.ndarray, " pages"]:
+def share(
+    part: Num[np.ndarray, " pages"], whole: Num[np.ndarray, " pages"]
+) -> Float32[np.ndarray, " pages"]:
     """Returns part / whole, and 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0).astype(np.float32)
 
 
 def counts(
     lines: Lines, pages: Pages, weights: Int64[np.ndarray, " lines"] | None = None
-) -> np.ndarray:
+) -> Num[np.ndarray, " pages"]:
     """Returns the number of lines of each page, or the sum of their weights."""
     return np.bincount(lines.pages, weights, minlength=len(pages.texts))
 

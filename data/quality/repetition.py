@@ -23,7 +23,7 @@ TOP, REPEATED = (2, 3, 4), (5, 6, 7, 8, 9, 10)
 Keys = UInt64[np.ndarray, " keys"]
 
 
-def per_page(words: Words, hashes: UInt64[np.ndarray, " words"]) -> np.ndarray:
+def per_page(words: Words, hashes: UInt64[np.ndarray, " words"]) -> UInt64[np.ndarray, " words"]:
     """Returns hashes of words that differ between pages, as n-grams of two pages never match."""
     return splitmix64(hashes + words.pages.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
 
@@ -69,7 +69,10 @@ def _repeated_runs(words: Words, sums: Keys, shorter: Equal, n: int) -> Equal:
     return Equal(places[found.places], found.groups)
 
 
-def _characters(words: Words, positions: Int64[np.ndarray, " some"], n: int) -> np.ndarray:
+def _characters(
+    words: Words, positions: Int64[np.ndarray, " some"], n: int
+) -> Int64[np.ndarray, " some"]:
+    """Returns the number of characters of the n-grams at these places, without spaces."""
     return words.begins[positions + n] - words.begins[positions]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Num
 
 from data.dedup.hashed_words import chunks_of, of_spans
 from data.quality import characters as kind
@@ -82,14 +83,14 @@ def _of_chunk(texts: list[str], language: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=SIGNALS)
 
 
-def _word_signals(pages: Pages, words: Words) -> dict[str, np.ndarray]:
+def _word_signals(pages: Pages, words: Words) -> dict[str, Num[np.ndarray, " pages"]]:
     """Returns counts and shares of words.
 
     A newline, a hash or an ellipsis per word divides by all words, those of symbols included.
     """
     lengths, content = np.diff(words.begins), (words.kinds & kind.CONTENT) != 0
 
-    def summed(values: np.ndarray) -> np.ndarray:
+    def summed(values: Num[np.ndarray, " words"]) -> Num[np.ndarray, " pages"]:
         return np.bincount(words.pages, values, minlength=len(pages.texts))
 
     everything, content_words = summed(words.weights), summed(words.weights * content)
@@ -106,7 +107,9 @@ def _word_signals(pages: Pages, words: Words) -> dict[str, np.ndarray]:
     }
 
 
-def _symbols(pages: Pages, words: Words) -> tuple[np.ndarray, np.ndarray]:
+def _symbols(
+    pages: Pages, words: Words
+) -> tuple[Num[np.ndarray, " pages"], Num[np.ndarray, " pages"]]:
     """Returns the number of hashes and of ellipses of each page; three dots are one."""
     codes, positions = words.codes[words.marks], words.positions[words.marks]
 

@@ -15,7 +15,7 @@ Sources: exact match and F1, Rajpurkar et al. 2016; chrF, Popović 2015.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,29 +93,30 @@ def _squad_words(text: str, _: str) -> list[str]:
     return squad_words(text)
 
 
-def _by_likelihood(found: Predictions) -> np.ndarray:
+def _by_likelihood(found: Predictions) -> Float[np.ndarray, "examples 2"]:
     return _of_mean(
         label in answers
         for label, answers in zip(found.likeliest_label, found.answers, strict=True)
     )
 
 
-def _by_generation(found: Predictions) -> np.ndarray:
+def _by_generation(found: Predictions) -> Float[np.ndarray, "examples 2"]:
     return _of_mean(
         text in answers for text, answers in zip(found.prediction, found.answers, strict=True)
     )
 
 
-def _of_mean(values) -> np.ndarray:
+def _of_mean(values: Iterable[float]) -> Float[np.ndarray, "examples 2"]:
+    """Returns the statistics of a mean: each value, and 1 to count it."""
     column = np.array(list(values), float)
     return np.stack([column, np.ones_like(column)], axis=1)
 
 
-def _mean(sums: np.ndarray) -> float:
+def _mean(sums: Sums) -> float:
     return float(PERCENT * sums[0] / sums[1])
 
 
-def _mean_gradient(sums: np.ndarray) -> np.ndarray:
+def _mean_gradient(sums: Sums) -> Sums:
     return PERCENT * np.array([1 / sums[1], -sums[0] / sums[1] ** 2])
 
 

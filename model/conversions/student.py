@@ -16,7 +16,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
 from model.batch import Batch
 from model.layers.feed_forward import FeedForward
@@ -59,7 +59,7 @@ def expert_use(teacher: Transformer, batch: Batch, call: Call) -> ExpertUse:
     return jax.tree.map(lambda *stacks: jnp.concatenate(stacks), encoder, decoder)
 
 
-def _stack_use(routing: Routing, is_token: Array, experts: int) -> ExpertUse:
+def _stack_use(routing: Routing, is_token: Bool[Array, "batch length"], experts: int) -> ExpertUse:
     # Compared, not scattered, as in `routing_sums`: a reduction that is never materialized.
     is_assigned = routing.expert_index[..., None] == jnp.arange(experts)
     is_assigned = is_assigned & is_token[None, :, :, None, None]
