@@ -41,8 +41,9 @@ import numpy as np
 from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
-from data.examples.loader import CHUNK_EXAMPLES, Examples, batches
+from data.examples.loader import CHUNK_EXAMPLES, batches
 from data.examples.mixture import temperature_weights
+from data.examples.pretraining_examples import Examples
 from data.examples.schedule import make_schedule
 from data.examples.segments import Mixture
 from data.examples.span_corruption import lengths_for_inputs

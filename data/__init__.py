@@ -12,7 +12,7 @@ The life of a page:
 4. `examples.mixture` and `examples.schedule` determine how often and when its language is seen,
    `examples.window_order` which part of it; `examples.segments` goes on where either changes.
    `examples.span_corruption` hides spans.
-5. `examples.loader` makes example i from (blocks, mixture, seed, i) and nothing else.
+5. `examples.pretraining_examples` makes example i from (blocks, mixture, seed, i) and nothing else.
 
 Import contents (`from data.examples.span_corruption import corrupt`), never the package.
 """

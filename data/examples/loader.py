@@ -1,16 +1,9 @@
-"""Training examples: example i is a pure function of (blocks, mixtures, seed, i).
+"""Batches of examples: the part of one host, from any batch on.
 
-    i -> language, part, ordinal    (schedule: fixed quotas, constant time)
-    ordinal -> window               (window_order: each once per epoch, permuted; where the mixture
-                                     has changed, on from where it was: segments)
-    window -> tokens                (a language is a ring of tokens: no window is short)
-    tokens, i -> inputs, targets    (span corruption by Philox with counter i: no shared state)
-
-There is no filter, no shuffle buffer, and no dependence on hosts, workers or devices. The loader's
-whole state is one integer, the number of batches drawn. A run resumes exactly, also on another
-number of hosts: host h of n reads the h-th of n equal slices of each batch's rows. The order of
-rows on the devices does not depend on the number of hosts, so a step does not either. `batch_order`
-is that order; in it every slice consists of whole lanes (`schedule`).
+The loader's whole state is one integer, the number of batches drawn. A run resumes exactly, also on
+another number of hosts: host h of n reads the h-th of n equal slices of each batch's rows. The
+order of rows on the devices does not depend on the number of hosts, so a step does not either.
+`batch_order` is that order; in it every slice consists of whole lanes (`schedule`).
 
 Examples are made in chunks of whole batches, about 2,000 at once: a chunk reads each record that it
 needs once and hides spans in all its rows at once. A chunk is a function of its number, without
@@ -21,158 +14,22 @@ prefetched earlier still.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
 from absl import flags
-from jaxtyping import Int, UInt64
+from jaxtyping import Int
 
 from data.errors import DataError
-from data.examples.schedule import LANES, Schedule
-from data.examples.seeds import hash_seed
-from data.examples.segments import Mixture, Segment, segments_of
-from data.examples.span_corruption import Lengths, corrupt_rows, random_numbers
+from data.examples.pretraining_examples import Exposure
+from data.examples.schedule import LANES
 from data.examples.window_order import reversed_bits
 from data.stores.addresses import Place
-from data.tokens.blocks import TokenBlocks
-from data.tokens.tokenizer import MODEL_FILE
 
-SPANS = 3  # purpose of random numbers, distinct from those of `window_order`
 CHUNK_EXAMPLES = 2048  # about twenty windows of each of 107 languages; 5 MB at 512 tokens
 CHUNKS_AHEAD = 2
-CHUNKS_PREFETCHED = (
-    32  # before a chunk is made, so that blocks have a minute to arrive from a store
-)
-
-
-class Exposure(NamedTuple):
-    """The text of one language that a run reads.
-
-    Attributes:
-        weight: share of all examples.
-        examples: number of examples.
-        tokens_seen: number of tokens of text.
-        epochs: how often all of its training text is read.
-    """
-
-    weight: float
-    examples: int
-    tokens_seen: int
-    epochs: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Examples:
-    """An endless, indexable sequence of training examples.
-
-    Attributes:
-        blocks: token blocks.
-        schedule: language of each example.
-        lengths: lengths of the raw window, the inputs and the targets.
-        first_sentinel: id of `<extra_id_0>`.
-        seed: seed of windows and spans.
-        later: mixtures that follow, each from one example on.
-    """
-
-    blocks: TokenBlocks
-    schedule: Schedule
-    lengths: Lengths
-    first_sentinel: int
-    seed: int
-    later: tuple[Mixture, ...] = ()
-
-    def __post_init__(self):
-        _ = self.segments  # a language without tokens is found before the first example
-
-    @cached_property
-    def segments(self) -> list[Segment]:
-        """The segments of examples, each with one mixture."""
-        mixtures = [Mixture(0, self.schedule, self.blocks), *self.later]
-        return segments_of(mixtures, self.lengths.raw, self.seed)
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """Languages of all segments, by which the examples' `language` counts."""
-        return tuple(
-            dict.fromkeys(code for one in self.segments for code in one.schedule.languages)
-        )
-
-    def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
-        """Returns the examples of these indices, one row each; a row depends on its index only."""
-        windows = np.empty((len(indices), self.lengths.raw), np.int32)
-        languages = np.empty(len(indices), np.int32)
-        for segment, rows in self.by_segment(indices):
-            found = segment.windows(indices[rows])
-            languages[rows] = self.numbers(segment)[found.languages]
-            for stream, among in segment.by_stream(found):
-                starts = found.starts[among].tolist()
-                windows[rows[among]] = stream.read_windows(starts, self.lengths.raw)
-        rows = corrupt_rows(windows, self.random_bits(indices), self.first_sentinel)
-        return {"inputs": rows.inputs, "targets": rows.targets, "language": languages}
-
-    def by_segment(
-        self, indices: Int[np.ndarray, " examples"]
-    ) -> Iterator[tuple[Segment, Int[np.ndarray, " rows"]]]:
-        """Yields each segment that has some of these examples, and their positions."""
-        firsts = np.array([segment.first for segment in self.segments])
-        numbers = np.searchsorted(firsts, indices, side="right") - 1
-        for number in np.unique(numbers).tolist():
-            yield self.segments[number], np.flatnonzero(numbers == number)
-
-    def numbers(self, segment: Segment) -> Int[np.ndarray, " languages"]:
-        """Returns the position in `languages` of each language of a segment."""
-        numbers = {code: number for number, code in enumerate(self.languages)}
-        return np.array([numbers[code] for code in segment.schedule.languages])
-
-    def prefetch(self, indices: Int[np.ndarray, " examples"]) -> None:
-        """Starts fetching the blocks of examples, if they are on an object store."""
-        for segment, rows in self.by_segment(indices):
-            files = segment.blocks.files
-            if files.staged:
-                files.prefetch(segment.files(indices[rows], self.lengths.raw))
-
-    @property
-    def vocabulary(self) -> Place:
-        """File of the SentencePiece model that made the ids."""
-        return self.blocks.directory / MODEL_FILE
-
-    def exposure(self, count: int) -> dict[str, Exposure]:
-        """Returns how much of each language the first `count` examples are."""
-        examples, epochs = dict.fromkeys(self.languages, 0.0), dict.fromkeys(self.languages, 0.0)
-        for segment, length in self.lengths_of_segments(count):
-            tokens = segment.blocks.counts("train", "tokens")
-            for code in segment.schedule.languages:
-                shown = segment.schedule.share(code) * length
-                examples[code] += shown
-                epochs[code] += shown * self.lengths.raw / tokens[code]
-        return {
-            code: Exposure(n / count, round(n), round(n * self.lengths.raw), epochs[code])
-            for code, n in examples.items()
-        }
-
-    def lengths_of_segments(self, count: int) -> Iterator[tuple[Segment, int]]:
-        """Yields each segment and how many of the first `count` examples it has."""
-        ends = [*(segment.first for segment in self.segments[1:]), count]
-        for segment, end in zip(self.segments, ends, strict=True):
-            yield segment, max(min(end, count) - segment.first, 0)
-
-    def __repr__(self) -> str:
-        return f"{self.blocks.directory}, seed={self.seed}"
-
-    def random_bits(
-        self, indices: Int[np.ndarray, " examples"]
-    ) -> UInt64[np.ndarray, "examples numbers"]:
-        """Returns the random numbers for the spans of each example, one row each."""
-        philox = np.random.Philox(key=hash_seed(self.seed, SPANS))
-        state, count = philox.state, random_numbers(self.lengths.raw)
-        bits = np.empty((len(indices), count), np.uint64)
-        for row, index in enumerate(indices.tolist()):
-            state["state"]["counter"][:] = 0, 0, index, 0  # a stream of 2**128 numbers per example
-            philox.state = state  # 2 us; a new generator reads entropy from the system: 18 us
-            bits[row] = philox.random_raw(count)
-        return bits
+CHUNKS_PREFETCHED = 32  # before one is made, so that blocks have a minute to arrive from a store
 
 
 @runtime_checkable

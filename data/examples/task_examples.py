@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from data.examples.loader import Examples, Exposure
 from data.examples.permutation import permute
+from data.examples.pretraining_examples import Examples, Exposure
 from data.examples.schedule import Schedule
 from data.examples.seeds import hash_seeds
 from data.stores.addresses import Place

@@ -51,9 +51,8 @@ def chart(report: ReportContents) -> alt.LayerChart | alt.FacetChart:
     runs = lines.transform_filter("isValid(datum.run)").mark_line(strokeWidth=1, opacity=0.4)
     means = lines.transform_filter("!isValid(datum.run)")
     several = any(len(side.runs) > 1 for side in drawn)
-    thin = (
-        [runs.encode(detail="run:N", strokeDash=dashes)] if several else []
-    )  # without a run Vega would warn
+    # Without a run Vega would warn.
+    thin = [runs.encode(detail="run:N", strokeDash=dashes)] if several else []
     return alt.layer(
         target,
         moment,

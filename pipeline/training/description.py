@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
-from data.examples.loader import Examples, ExampleSource
+from data.examples.loader import ExampleSource
+from data.examples.pretraining_examples import Examples
 from data.stores.addresses import Place
 from data.stores.atomic import write_bytes
 from data.stores.files import exists, read_bytes

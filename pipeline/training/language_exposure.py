@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Column, Table
 
-from data.examples.loader import Exposure
+from data.examples.pretraining_examples import Exposure
 
 SHOWN = 5  # number of languages at each end of the printed table
 

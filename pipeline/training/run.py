@@ -16,8 +16,8 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from data.examples.loader import Examples
 from data.examples.mixture import parse, weights_file
+from data.examples.pretraining_examples import Examples
 from data.examples.schedule import make_schedule
 from data.stores.addresses import Place
 from data.stores.digests import digest_of_contents

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from data.errors import DataError
-from data.examples.loader import Examples
 from data.examples.mixture import parse, weights_file
+from data.examples.pretraining_examples import Examples
 from data.examples.schedule import make_schedule
 from data.examples.segments import Mixture
 from data.stores.digests import digest_of_contents

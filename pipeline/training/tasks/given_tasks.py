@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from data.errors import DataError
-from data.examples.loader import Examples
 from data.examples.mixture import TextSizes, parse
+from data.examples.pretraining_examples import Examples
 from data.examples.schedule import make_schedule
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
 from data.languages import get

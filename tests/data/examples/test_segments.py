@@ -13,7 +13,8 @@ from skipped_lists import without
 
 from data.errors import DataError
 from data.examples import loader
-from data.examples.loader import Examples, batches
+from data.examples.loader import batches
+from data.examples.pretraining_examples import Examples
 from data.examples.schedule import BLOCK, Draws, make_schedule
 from data.examples.segments import Mixture, Segment, segments_of
 from data.examples.span_corruption import lengths_for_inputs

@@ -10,7 +10,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from data.errors import DataError
 from data.examples import loader, window_order
-from data.examples.loader import Examples, batches
+from data.examples.loader import batches
+from data.examples.pretraining_examples import Examples
 from data.examples.schedule import make_schedule
 from data.examples.span_corruption import lengths_for_inputs
 from data.stores import retry
