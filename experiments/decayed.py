@@ -26,11 +26,10 @@ SIDES = ("switch", "mt5")
 LENGTHS = (1_984, 3_968, 7_936, 15_872)
 STEADY = 3 / 4  # share of a run before its decay
 BRANCHES = [round(STEADY * length) for length in LENGTHS]
-TRUNK = (
-    *("optimizer.decay_from=1", f"steps={BRANCHES[-1]}"),
-    # All branches leave at multiples of it, and falls of the loss take four times as long.
-    *("checkpoint_every=124", "keep_every=124"),
-)
+# Steps between kept checkpoints. All branches leave at multiples of it, and falls of the loss take
+# four times as long.
+KEPT = 124
+TRUNK = ("optimizer.decay_from=1", f"checkpoint_every={KEPT}", f"keep_every={KEPT}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,8 @@ def chain(out: Path, side: str, seed: int) -> Sequence[Task]:
     """Returns a trunk and its branches, in order."""
     name, recipe = f"{side}-{seed}", f"{side}-multilingual"
     fixed = ("--set", f"seed={seed}")
-    trunk = multilingual.pretrain(out, f"{name}/trunk", recipe, *fixed, *TRUNK)
+    long = f"steps={BRANCHES[-1]}"
+    trunk = multilingual.pretrain(out, f"{name}/trunk", recipe, *fixed, *TRUNK, long)
     branches = [
         multilingual.pretrain(
             out,
