@@ -239,6 +239,11 @@ def test_decayed_runs_of_several_lengths_are_points_of_one_curve(finished, tmp_p
         report.run(Report(**named | {"candidate": named["candidate"][1:3]}, out=tmp_path / "out"))
     with pytest.raises(ArtifactError, match="Seed 0 of mT5 has no run of 300 steps"):
         report.run(Report(**named | {"baseline": named["baseline"][1:]}, out=tmp_path / "out"))
+    about = json.loads((named["baseline"][0] / "recipe.json").read_text())
+    about["recipe"]["optimizer"] = {"decay_from": 1}  # as of a trunk
+    (named["baseline"][0] / "recipe.json").write_text(json.dumps(about))
+    with pytest.raises(ArtifactError, match="without their trunk"):
+        report.run(Report(**named, allow_differences=True, out=tmp_path / "out"))
 
 
 def test_a_page_of_a_single_token_is_counted_as_unscored(tmp_path):
