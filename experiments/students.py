@@ -167,7 +167,7 @@ def table(out: Path, seeds: Sequence[int]) -> str:
 def report(
     out: Path, seeds: Sequence[int], experts: int, steps: int, baseline: str
 ) -> list[dict[str, Any]]:
-    """Writes the report of a teacher and its students; returns what it says of the students."""
+    """Writes the report of a teacher and its students; returns its rows of students."""
     sides = {
         "baseline": [f"mt5-{seed}/{baseline}" for seed in seeds],
         "candidate": [name_of_teacher(seed, experts) for seed in seeds],
