@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from probes import probes_of
+from probes import NAMES, probes_of
 
 from data.examples.held_out_batches import batches, held_out_pages
 from model.batch import Batch
@@ -47,7 +47,7 @@ def main(arguments: Arguments) -> None:
     """Writes the table, run by run."""
     rows = [row for run in arguments.runs for row in rows_of(arguments, run)]
     with arguments.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer = csv.DictWriter(file, ["run", "step", *NAMES], restval="")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -68,7 +68,7 @@ def rows_of(arguments: Arguments, run: Path) -> Iterator[dict[str, Any]]:
         arrays, _ = restore(run, trainer, step)
         found = [probe(arrays, batch) for batch in held_out]
         means = {name: f"{np.mean([one[name] for one in found]):.4f}" for name in found[0]}
-        row = {"run": run.parent.name, "step": step, **means}
+        row = {"run": f"{run.parent.name}/{run.name}", "step": step, **means}
         print(row, flush=True)
         yield row
 

@@ -36,6 +36,10 @@ from model.transformer import Output, Transformer
 
 NEAR = 2  # tokens on each side of a sentinel that count as next to it
 SENTINELS = 100
+NAMES = (
+    *("loss", "first", "later", "other_row", "other_gap", "no_near", "no_far"),
+    *("at_gap", "before", "beside", "encoder_entropy", "decoder_entropy"),
+)
 
 
 class Gaps(NamedTuple):
