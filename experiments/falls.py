@@ -3,6 +3,7 @@
     python experiments/falls.py --tokens TOKENS --runs RUN [RUN ...] --out falls.csv
 
 The columns are in `probes.py`. Needs runs with `keep_every`, such as those of `decayed.py`.
+Results: docs/results/falls.md.
 """
 
 import csv
