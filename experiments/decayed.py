@@ -1,4 +1,4 @@
-"""What sparsity gains at the end of runs of four lengths, with four seeds per side.
+"""What sparsity gains at the end of runs of three lengths, with four seeds per side.
 
     python experiments/decayed.py [--documents DIR] [--web GLOB] [--out DIR]
 
@@ -23,9 +23,9 @@ import tyro
 from lanes import Task, run_chains
 
 SIDES = ("switch", "mt5")
-LENGTHS = (1_984, 3_968, 7_936, 15_872)
+# The first branch leaves at 2,976, twice the step at which losses fall (docs/results/falls.md).
+LENGTHS = (3_968, 7_936, 15_872)
 STEADY = 3 / 4  # share of a run before its decay
-BRANCHES = [round(STEADY * length) for length in LENGTHS]
 # Steps between kept checkpoints. All branches leave at multiples of it, and falls of the loss take
 # four times as long.
 KEPT = 124
@@ -40,24 +40,26 @@ class Arguments(multilingual.Arguments):
     """Directory for all results."""
     seeds: int = 4
     """Number of seeds per side; with fewer, the report is that of the seeds so far."""
+    lengths: int = len(LENGTHS)
+    """Number of lengths, the shortest first; later ones make the trunks longer."""
 
 
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, seed by seed, and writes the report."""
     multilingual.prepare(arguments, arguments.out, multilingual.ALL_LANGUAGES)
-    seeds = range(arguments.seeds)
-    run_chains([chain(arguments.out, side, seed) for seed in seeds for side in SIDES])
+    seeds, lengths = range(arguments.seeds), LENGTHS[: arguments.lengths]
+    run_chains([chain(arguments.out, side, seed, lengths) for seed in seeds for side in SIDES])
     runs = {
-        side: [f"{side}-{seed}/{length}" for seed in seeds for length in LENGTHS] for side in SIDES
+        side: [f"{side}-{seed}/{length}" for seed in seeds for length in lengths] for side in SIDES
     }
     multilingual.report(arguments.out, "report", runs["mt5"], runs["switch"])
 
 
-def chain(out: Path, side: str, seed: int) -> Sequence[Task]:
-    """Returns a trunk and its branches, in order."""
+def chain(out: Path, side: str, seed: int, lengths: Sequence[int]) -> Sequence[Task]:
+    """Returns a trunk and its branches of these lengths, in order."""
     name, recipe = f"{side}-{seed}", f"{side}-multilingual"
     fixed = ("--set", f"seed={seed}")
-    long = f"steps={BRANCHES[-1]}"
+    long = f"steps={branch_at(lengths[-1])}"
     trunk = multilingual.pretrain(out, f"{name}/trunk", recipe, *fixed, *TRUNK, long)
     branches = [
         multilingual.pretrain(
@@ -65,14 +67,19 @@ def chain(out: Path, side: str, seed: int) -> Sequence[Task]:
             f"{name}/{length}",
             recipe,
             f"--trunk={out}/{name}/trunk",
-            f"--branch-at={at}",
+            f"--branch-at={branch_at(length)}",
             *fixed,
             f"steps={length}",
             f"evaluate_every={length}",
         )
-        for length, at in zip(LENGTHS, BRANCHES, strict=True)
+        for length in lengths
     ]
     return [trunk, *branches]
+
+
+def branch_at(length: int) -> int:
+    """Returns the step at which a run of this length leaves the trunk."""
+    return round(STEADY * length)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ Dimension names, the same everywhere, and the keys of the sharding table (`shard
 No JAX is imported here.
 """
 
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
+# First version with today's steps: since then only first weights were drawn in another way.
+DENSE_STEPS_SINCE, SPARSE_STEPS_SINCE = 1, 2
 """Version of the training arithmetic, recorded with every run.
 
 1. Versions 0.1.0 and before.

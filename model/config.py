@@ -214,6 +214,8 @@ class ModelConfig:
         tied_logits: True to compute logits by the input embedding, from the decoder's output times
             embed^-0.5; False for a separate matrix.
         initialization_scale: s in sigma = sqrt(s / fan_in); 0.1 for Switch (section 2.4), 1 in T5.
+        distance_slope: what position biases fall by per token of distance when training begins, in
+            the first head and half as much in each further one (ALiBi, Press et al. 2022); 0 in T5.
         switch: configuration of sparse feed-forwards; None for a dense model.
         activation_dtype: type of everything except the router, losses and parameters.
     """
@@ -227,12 +229,14 @@ class ModelConfig:
     feed_forward: FeedForwardKind = "gated-gelu"
     tied_logits: bool = False
     initialization_scale: float = 1.0
+    distance_slope: float = 0.0
     switch: SwitchConfig | None = None
     activation_dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self):
         at_least_one(self, "embed", "heads", "head", "mlp", "layers")
         positive(self, "initialization_scale")
+        not_negative(self, "distance_slope")
         require(
             self, ("vocabulary_rows",), lambda rows: 0 <= rows <= LARGEST, f"from 0 to {LARGEST:,}"
         )

@@ -169,9 +169,8 @@ class Stack(eqx.Module):
         return Stack(
             blocks=eqx.filter_vmap(block)(jax.random.split(block_key, config.blocks)),
             position_bias=PositionBias.init(
-                embed=config.embed,
                 heads=config.heads,
-                scale=config.initialization_scale,
+                slope=config.distance_slope,
                 bidirectional=not decoder,
                 key=bias_key,
             ),

@@ -105,7 +105,7 @@ def requested_recipe(directory: Place) -> Recipe:
             f"{directory} was written by {stage}, and only steps of `mswitch pretrain` are timed; "
             "name a run that it finished."
         )
-    if about.numerics_version != NUMERICS_VERSION:
+    if not about.has_todays_steps:
         raise ArtifactError(
             f"{directory} was trained with numerics version {about.numerics_version}, and this "
             f"mswitch computes version {NUMERICS_VERSION}, whose step is another one; use the "

@@ -9,9 +9,8 @@ attends only backwards.
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.nn.initializers import glorot_uniform
 from jaxtyping import Array, Float, Int, Key
-
-from model.layers.initialization import kernel
 
 BUCKETS = 32
 FARTHEST = 128
@@ -25,11 +24,20 @@ class PositionBias(eqx.Module):
 
     @staticmethod
     def init(
-        *, embed: int, heads: int, scale: float, bidirectional: bool, key: Key[Array, ""]
+        *, heads: int, slope: float, bidirectional: bool, key: Key[Array, ""]
     ) -> "PositionBias":
-        """Draws a table of biases."""
-        table = kernel((BUCKETS, heads), fan_in=BUCKETS, scale=scale * BUCKETS / embed, key=key)
-        return PositionBias(table, bidirectional)
+        """Draws a table of variance 2 / (buckets + heads), as Mesh TensorFlow and T5X do.
+
+        Args:
+            heads: number of heads.
+            slope: what the first head's biases fall by per token of distance, half as much for each
+                further head, as in ALiBi (Press et al. 2022); 0 in T5.
+            bidirectional: as in `bucket`.
+            key: key of the draw.
+        """
+        table = glorot_uniform()(key, (BUCKETS, heads), jnp.float32)
+        slopes = slope * 0.5 ** np.arange(heads)
+        return PositionBias(table - np.outer(distances(bidirectional), slopes), bidirectional)
 
     def __call__(self, queries: int, keys: int) -> Float[Array, "heads queries keys"]:
         """Returns the bias of every query and key position."""
@@ -53,3 +61,11 @@ def bucket(
     ratio = np.log(np.maximum(distance, 1) / exact) / np.log(FARTHEST / exact)
     far = np.minimum(exact + (ratio * (buckets - exact)).astype(np.int64), buckets - 1)
     return base + np.where(distance < exact, distance, far)
+
+
+def distances(bidirectional: bool) -> Float[np.ndarray, "buckets"]:
+    """Returns the mean distance of each bucket, up to the farthest; 0 where it has no offset."""
+    offsets = np.arange(-FARTHEST, FARTHEST + 1 if bidirectional else 1)
+    here = bucket(offsets[None], bidirectional)[0]
+    counts = np.bincount(here, minlength=BUCKETS)
+    return np.bincount(here, np.abs(offsets), BUCKETS) / np.maximum(counts, 1)

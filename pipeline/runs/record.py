@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from data.stores.json_shapes import Count, RelativePath
+from model import DENSE_STEPS_SINCE, NUMERICS_VERSION, SPARSE_STEPS_SINCE
 
 UPCYCLED = "upcycled"  # name of the dense run among the inputs of a run that began as it
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -125,6 +126,13 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self):
         msgspec.convert(self.recipe, RecipeFacts)
+
+    @property
+    def has_todays_steps(self) -> bool:
+        """Whether this code computes the run's steps, if perhaps not its first weights."""
+        dense = self.recipe["model"]["switch"] is None
+        since = DENSE_STEPS_SINCE if dense else SPARSE_STEPS_SINCE
+        return since <= self.numerics_version <= NUMERICS_VERSION
 
 
 class TokensSeen(Struct, frozen=True):

@@ -61,12 +61,12 @@ def check_numerics(out: Place) -> None:
     Raises:
         ArtifactError: if recipe.json records a numerics version with other steps.
     """
-    begun_with = _begun_with(out)
-    if begun_with != NUMERICS_VERSION and not _has_the_same_step(out, begun_with):
+    path = out / RECIPE
+    if exists(path) and not read_json(path, RunRecord).has_todays_steps:
         raise ArtifactError(
             f"{out} was to be resumed with numerics version {NUMERICS_VERSION} and was begun with "
-            f"version {begun_with}, which computes other numbers; resume it with the mswitch that "
-            "began it, or name another --out."
+            f"version {_begun_with(out)}, which computes other numbers; resume it with the mswitch "
+            "that began it, or name another --out."
         )
 
 
@@ -82,13 +82,6 @@ def _begun_with(out: Place) -> int:
     """Returns the numerics version that began a run; none recorded means 1."""
     path = out / RECIPE
     return read_json(path, RunRecord).numerics_version if exists(path) else NUMERICS_VERSION
-
-
-def _has_the_same_step(out: Place, version: int) -> bool:
-    """Returns whether version 2 changed only how the run's first weights are drawn."""
-    if (version, NUMERICS_VERSION) != (1, 2):
-        return False
-    return read_json(out / RECIPE, RunRecord).recipe["model"]["switch"] is None
 
 
 def describe_data(out: Place, recipe: Recipe, examples: ExampleSource, console: Console) -> None:

@@ -1,6 +1,35 @@
+import jax
 import numpy as np
+import pytest
 
-from model.layers.position_bias import bucket
+from model.layers.position_bias import BUCKETS, PositionBias, bucket
+
+
+def drawn(heads, slope, bidirectional=True):
+    key = jax.random.key(0)
+    drawn = PositionBias.init(heads=heads, slope=slope, bidirectional=bidirectional, key=key)
+    return drawn.table
+
+
+def test_a_table_begins_as_t5xs():
+    """Uniform with the variance of Glorot: 2 / (buckets + heads), whatever the network's width."""
+    table = drawn(heads := 2_000, slope=0.0)
+    assert table.shape == (BUCKETS, heads)
+    assert np.var(table) == pytest.approx(2 / (BUCKETS + heads), rel=0.02)
+    assert np.abs(table).max() <= np.sqrt(6 / (BUCKETS + heads))
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_biases_fall_with_distance_half_as_much_per_head(bidirectional):
+    """Exact buckets by their offset, later ones by the mean of the offsets that share them."""
+    table = drawn(4, 0.5, bidirectional) - drawn(4, 0.0, bidirectional)
+    offsets = np.arange(-128, 129 if bidirectional else 1)
+    for head in range(4):
+        biases = table[bucket(offsets[None], bidirectional)[0], head]
+        slope = 0.5 / 2**head
+        exact = np.abs(offsets) < (8 if bidirectional else 16)
+        np.testing.assert_allclose(biases[exact], -slope * np.abs(offsets[exact]), rtol=1e-5)
+        assert np.mean(biases) == pytest.approx(-slope * np.mean(np.abs(offsets)), rel=1e-5)
 
 
 def test_bucket_equals_t5s():
