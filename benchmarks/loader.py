@@ -49,8 +49,9 @@ from data.examples.segments import Mixture
 from data.examples.span_corruption import lengths_for_inputs
 from data.languages import all_languages
 from data.stores.json_files import read_json
-from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
+from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import Shard, TokenManifest
+from data.tokens.shards import TokenizedPage, manifest_entry, write_shard
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results/loader.json"

@@ -17,9 +17,9 @@ from msgspec import to_builtins
 from data.stores.digests import digest_of_bytes, digest_of_value
 from data.stores.fences import FOLDER
 from data.stores.files import absolute, directories_in, exists, join_path, read_bytes
-from data.tokens.blocks import manifest_entry, token_dtype
 from data.tokens.character_map import check_character_maps
 from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
+from data.tokens.shards import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.arguments import Tokenize
 from pipeline.artifacts.claims import (

@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Int
 
 from data.examples.span_corruption import PADDING, Example, Lengths, corrupt
-from data.tokens.blocks import TokenBlocks, TokenizedPage
+from data.tokens.blocks import TokenBlocks
+from data.tokens.shards import TokenizedPage
 
 SHORTEST = 2
 MIXED = 0  # seed of the order of windows

@@ -7,7 +7,6 @@ not depend on the rest of the batch.
 """
 
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from model.batch import PADDING, Batch
@@ -16,14 +15,12 @@ from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_en
 from model.stack import Call
 from model.transformer import Transformer
 
-LOGITS_BYTES = 2**30  # largest size of the logits on a device
-
 
 def label_nats(
     model: Transformer,
     inputs: Int[Array, "batch source"],
     labels: Int[Array, "labels target"],
-    mesh: Mesh,
+    call: Call,
 ) -> Float[Array, "batch labels"]:
     """Returns minus the log probability of each label for each input, in nats.
 
@@ -31,20 +28,19 @@ def label_nats(
         model: the network.
         inputs: ids with EOS, right-padded; the mesh's batch axes must divide the rows.
         labels: ids with EOS, right-padded. An id outside the vocabulary makes its label NaN.
-        mesh: the devices.
+        call: the devices, and the logits that one of them holds at a time.
 
     Returns:
         Sums over a label's tokens, EOS included. A row of padding has numbers without a meaning.
     """
     model = never_dropping(model, inputs.shape[1], labels.size)
-    call, rows = Call(mesh), len(inputs)
-    batch = _side_by_side(inputs, labels)
+    rows, batch = len(inputs), _side_by_side(inputs, labels)
     source = model.encode(batch, call).x
     factors = model.logit_factors(model.decode(batch, source, call).x)
     ids = batch.targets.reshape(-1, labels.shape[1])  # a row per input and label
     by_label = LogitFactors(factors.x.reshape(*ids.shape, -1), factors.matrix)
     targets = Labels(ids, ids != PADDING, jnp.ones(()))
-    _, sums = cross_entropy(Computation(mesh, LOGITS_BYTES), by_label, targets)
+    _, sums = cross_entropy(Computation(call.mesh, call.logits_bytes), by_label, targets)
     return sums.nats.reshape(rows, -1)
 
 

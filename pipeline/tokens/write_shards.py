@@ -22,8 +22,8 @@ from msgspec.structs import replace
 from data.stores.atomic import upload
 from data.stores.files import is_remote, join_path, read_bytes
 from data.stores.json_shapes import RelativePath
-from data.tokens.blocks import TokenizedPage, write_shard
 from data.tokens.manifest import Shard
+from data.tokens.shards import TokenizedPage, write_shard
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.pages import page_rows

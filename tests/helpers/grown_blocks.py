@@ -8,8 +8,9 @@ import numpy as np
 from msgspec import to_builtins
 
 from data.stores.json_files import of_shape
-from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
+from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
+from data.tokens.shards import TokenizedPage, manifest_entry, write_shard
 
 
 def grown(old: TokenBlocks, directory: Path, added: Mapping[str, int]) -> TokenBlocks:

@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 
 from data.examples.held_out_batches import HeldOutPage, batches
 from data.examples.span_corruption import Lengths
-from data.tokens.blocks import TokenBlocks, TokenizedPage
+from data.tokens.blocks import TokenBlocks
+from data.tokens.shards import TokenizedPage
 from model.batch import Batch
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import to_devices

@@ -144,6 +144,7 @@ class TaskEvaluator(NamedTuple):
                 inputs=self.recipe.lengths.inputs,
                 targets=self.targets,
                 beams=self.beams,
+                logits_bytes=self.recipe.logits_bytes,
             )
         return self.predictors[name]
 

@@ -28,6 +28,7 @@ from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.decoding.label_scoring import label_nats
 from model.sharding.layouts import batch_sharding, replicated
+from model.stack import Call
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.training.tasks.expert_use import routed, usage_columns
@@ -85,6 +86,7 @@ class Predictor:
         inputs: encoder tokens per row.
         targets: tokens per generated answer, at most.
         beams: number of beams of the search for an answer; 1 is greedy.
+        logits_bytes: largest size of the logits of labels that a device holds at one time.
     """
 
     def __init__(
@@ -97,16 +99,18 @@ class Predictor:
         inputs: int,
         targets: int,
         beams: int = 1,
+        logits_bytes: int = 2**30,
     ):
         self.mesh, self.tokenizer, self.task = trainer.mesh, tokenizer, task
         self.rows, self.inputs, self.targets = rows, inputs, targets
+        call = Call(trainer.mesh, logits_bytes=logits_bytes)
         shardings = trainer.shardings.arrays, batch_sharding(trainer.mesh)
         program = functools.partial(
             jax.jit, in_shardings=shardings, out_shardings=replicated(trainer.mesh)
         )
         self._label_nats = program(
             lambda arrays, inputs: label_nats(
-                eqx.combine(arrays, trainer.static), inputs, jnp.asarray(self.labels), trainer.mesh
+                eqx.combine(arrays, trainer.static), inputs, jnp.asarray(self.labels), call
             )
         )
         self.switch = trainer.static.config.switch

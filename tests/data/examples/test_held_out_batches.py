@@ -2,7 +2,7 @@ import numpy as np
 
 from data.examples.held_out_batches import batches, held_out_pages, windows
 from data.examples.span_corruption import EOS, lengths_for_inputs
-from data.tokens.blocks import TokenizedPage
+from data.tokens.shards import TokenizedPage
 
 LENGTHS = lengths_for_inputs(64)
 FIRST_SENTINEL = 1023

@@ -19,8 +19,9 @@ from data.examples.schedule import BLOCK, Draws, make_schedule
 from data.examples.segments import Mixture, Segment, segments_of
 from data.examples.span_corruption import lengths_for_inputs
 from data.stores.json_files import of_shape
-from data.tokens.blocks import TokenBlocks, manifest_entry
+from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
+from data.tokens.shards import manifest_entry
 
 ROWS = 24
 LENGTHS = lengths_for_inputs(64)

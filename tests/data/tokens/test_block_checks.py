@@ -4,8 +4,9 @@ from msgspec import to_builtins
 from data.errors import DataError
 from data.stores.json_files import of_shape
 from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
-from data.tokens.blocks import TokenBlocks, manifest_entry
+from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
+from data.tokens.shards import manifest_entry
 
 SHARD = "sw/train-00001-of-00002"
 

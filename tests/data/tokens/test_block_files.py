@@ -7,7 +7,7 @@ import pytest
 
 from data.tokens import block_files
 from data.tokens.block_files import LocalFiles, Readers
-from data.tokens.blocks import RECORD_TOKENS, TokenizedPage, write_shard
+from data.tokens.shards import RECORD_TOKENS, TokenizedPage, write_shard
 
 SHARDS = 6
 

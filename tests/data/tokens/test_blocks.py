@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.tokens.block_files import LocalFiles, Readers
-from data.tokens.blocks import RECORD_TOKENS, TokenizedPage, TokenStream, token_dtype, write_shard
+from data.tokens.blocks import TokenStream
+from data.tokens.shards import RECORD_TOKENS, TokenizedPage, token_dtype, write_shard
 
 COUNTS = (0, 1, 5, RECORD_TOKENS - 1, RECORD_TOKENS, 2 * RECORD_TOKENS + 7)
 

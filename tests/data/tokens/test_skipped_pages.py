@@ -14,8 +14,9 @@ from small_blocks import VOCABULARY
 
 from data.errors import DataError
 from data.stores.json_files import of_shape
-from data.tokens.blocks import TokenBlocks, TokenizedPage, manifest_entry, write_shard
+from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import Shard, TokenManifest
+from data.tokens.shards import TokenizedPage, manifest_entry, write_shard
 
 U2 = np.dtype("<u2")
 SIZES = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=1, max_size=3)

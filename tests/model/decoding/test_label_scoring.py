@@ -44,18 +44,19 @@ def plain(model, inputs):
     return np.stack(columns, axis=1)
 
 
-def scorer(model, shape=MeshShape()):  # noqa: B008
+def scorer(model, shape=MeshShape(), **logits):  # noqa: B008
     """The compiled function from inputs to scores, on a mesh of this shape."""
     arrays, static = eqx.partition(model, eqx.is_array)
     mesh, labels = mesh_of(shape), jnp.array(LABELS)
     arrays = jax.device_put(arrays, parameter_shardings(arrays, mesh))
-    run = jax.jit(lambda arrays, rows: label_nats(eqx.combine(arrays, static), rows, labels, mesh))
+    call = Call(mesh, **logits)
+    run = jax.jit(lambda arrays, rows: label_nats(eqx.combine(arrays, static), rows, labels, call))
     return lambda inputs: np.asarray(run(arrays, jax.device_put(inputs, batch_sharding(mesh))))
 
 
 @pytest.mark.parametrize("kind", ["dense", "switch"])
 def test_equals_the_loss_of_each_label(kind):
-    """On one device, on four, and with the other rows of the batch changed."""
+    """On one device, on four, a few logits at a time, and with the other rows changed."""
     model, inputs = small(kind), batch().inputs
     score = scorer(model)
     found = score(inputs)
@@ -63,6 +64,8 @@ def test_equals_the_loss_of_each_label(kind):
     np.testing.assert_allclose(found, plain(model, inputs), rtol=1e-5)
     sharded = scorer(model, MeshShape(data=2, expert=2))(inputs)
     np.testing.assert_allclose(sharded, found, rtol=1e-5)
+    in_chunks = scorer(model, logits_bytes=4_096)(inputs)
+    np.testing.assert_allclose(in_chunks, found, rtol=1e-5)
     others = score(inputs.at[1:].set(inputs[:1]))
     np.testing.assert_allclose(others[0], found[0], rtol=1e-6)
     assert np.abs(others[1] - found[1]).min() > 0.01
