@@ -197,4 +197,4 @@ scale: install
 	$(BIN)/python benchmarks/plans/scale.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch $(VENV)-parity-commonlid $(VENV)-streaming $(ENGINES) runs build dist
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-torch $(VENV)-parity-commonlid $(VENV)-streaming $(ENGINES) runs/demo build dist
