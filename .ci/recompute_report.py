@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from recompute_gains import error, interval, kept, mean_gain, scored
 from recompute_sides import Side, curves, last, longest, side, without_variants
-from recompute_speedups import log_speedup, mean_speedup
+from recompute_speedups import is_bound, log_speedup, mean_speedup
 from recompute_statistics import adjusted, same
 from recompute_tasks import compare_sentences, compare_tasks
 from recompute_times import compare_times
@@ -44,6 +44,8 @@ def compare_students(students: list[dict], sides: list[Side], runs: list[Path]) 
         name = json.loads((run / "recipe.json").read_text())["recipe"]["name"]
         by_name.setdefault(name, []).append(run)
     ends = ("gain_retained", "gain_retained_low", "gain_retained_high")
+    if runs and sorted(by_name) != sorted(shown["name"] for shown in students):
+        sys.exit(f"students {sorted(by_name)} were named, the report holds others")
     for shown in students if runs else []:
         three = [*sides, side(by_name[shown["name"]])]
         parts = {"overall": (shown["overall"], without_variants(three))}
@@ -120,9 +122,15 @@ def compare_languages(
         low, high, p_value = interval(mine, gain, *unit) if several else (None, None, None)
         same(f"{code} low", shown[f"{field}_low"], low)
         same(f"{code} high", shown[f"{field}_high"], high)
+        bound = is_bound(*both) if trained else None
+        same(f"{code} bound", shown["step_speedup_is_bound"], bound)
+        ours, theirs = (
+            [of[unit[0]].sum() / of[unit[1]].sum() for of in side_of] for side_of in mine[::-1]
+        )
         rows.append(
-            {"code": code, "gain": gain, "speedup": speedup, "p_value": p_value}
+            {"code": code, "gain": gain, "speedup": speedup, "p_value": p_value, "bound": bound}
             | {"variant": code.endswith("-Latn"), "shown": shown["p_value_adjusted"]}
+            | {"every": max(ours) < min(theirs), "tokens": shown["training_tokens"]}
         )
     return pd.DataFrame(rows).set_index("code")
 
@@ -251,11 +259,17 @@ def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: i
         "languages_worse": int((counted.gain < 0).sum()),
         "languages_improved_significantly": int((significant.gain > 0).sum()),
         "languages_worse_significantly": int((significant.gain < 0).sum()),
+        "languages_improved_in_every_run": int(counted.every.sum()),
     }
+    known = counted[counted.tokens.fillna(0).astype(float) > 0]
+    if min(known.gain.nunique(), known.tokens.nunique()) > 1:
+        tokens = known.tokens.astype(float)
+        exact["gain_tokens_rank_correlation"] = stats.spearmanr(known.gain, tokens).statistic
     if counted.speedup.notna().all():
         speedups = counted.speedup.astype(float)
         exact |= {
-            "languages_not_reached": int((speedups < 1).sum()),
+            "languages_not_reached": int((counted.gain < 0).sum()),
+            "languages_speedup_is_bound": int(counted.bound.sum()),
             "median_step_speedup": float(np.exp(np.log(speedups).median())),
             "mean_step_speedup": float(np.exp(np.log(speedups).mean())),
             "share_step_speedup_at_least_4": float((speedups >= 4).mean()),

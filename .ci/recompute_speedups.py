@@ -17,6 +17,14 @@ def log_speedup(baseline: dict[int, float], candidate: dict[int, float]) -> floa
     return log_saved(baseline, candidate) if ours < theirs else -log_saved(candidate, baseline)
 
 
+def is_bound(baseline: dict[int, float], candidate: dict[int, float]) -> bool:
+    """Returns whether the target lies beyond what the better side's curve is extrapolated to."""
+    sides = [[c[s] for s in sorted(c) if s > 0] for c in (baseline, candidate)]
+    slower, faster = sorted(sides, key=lambda curve: curve[-1], reverse=True)
+    below, fall = slower[-1] - faster[0], faster[0] - faster[1]
+    return slower[-1] != faster[-1] and below > 0 and (fall <= 0 or below >= fall)
+
+
 def log_saved(baseline: dict[int, float], candidate: dict[int, float]) -> float:
     """Returns the log of the baseline's steps minus that of the candidate's to its final loss."""
     target, steps = baseline[max(baseline)], list(candidate)

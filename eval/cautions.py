@@ -94,6 +94,8 @@ def _lines_shared(report: ReportContents) -> str:
 
 
 def _few_evaluations(report: ReportContents) -> str:
+    if report.summary.mean_step_speedup is None:
+        return ""
     both = report.baseline, report.candidate
     within_a_run = [one for one in both if one.trained and one.points is not Points.DECAYED]
     fewest = min((len(one.steps) for one in within_a_run), default=FEWEST_EVALUATIONS)

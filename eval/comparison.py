@@ -70,7 +70,7 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
         mean_gain_low=mean and mean.low,
         mean_gain_high=mean and mean.high,
         mean_gain_languages=mean.languages if mean else 0,
-        languages_not_reached=speedups and speedups.not_reached,
+        languages_not_reached=None if speedups is None else sum(row.gain < 0 for row in rows),
         languages_speedup_is_bound=speedups and speedups.at_bound,
         median_step_speedup=speedups and speedups.median,
         mean_step_speedup=speedups and speedups.mean,

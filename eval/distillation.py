@@ -185,6 +185,11 @@ def sentence(student: Student, teacher: str) -> str:
     smaller = (
         "" if student.compression is None else f" with {student.compression:.0%} fewer parameters"
     )
+    if overall.gain_nats_teacher <= 0:
+        return (
+            f"{student.name}: {teacher} gains nothing over all pages "
+            f"({overall.gain_nats_teacher:+.3f} nats), so there is no gain to keep."
+        )
     if overall.gain_retained is None or overall.gain_retained_low is None:
         return (
             f"{student.name}: {teacher}’s gain over all pages is within noise, so the share that "

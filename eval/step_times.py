@@ -129,6 +129,6 @@ def _meaning(low: float, high: float, baseline: str, candidate: str) -> str:
         return "no difference in time that could be told on these devices"
     word = "less" if low > 1 else "more"
     return (
-        f"on these devices {candidate} needs {word} time than {baseline} to reach {baseline}’s "
-        "final quality"
+        f"on these devices {candidate} needs {word} time than {baseline} for equal quality, in the "
+        "mean over languages"
     )

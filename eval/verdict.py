@@ -82,7 +82,8 @@ def speed_sentence(report: ReportContents) -> str:
             return f"No step speed-up is given: {' and '.join(imported)} was not trained here."
         single = [one.name for one in sides if not one.has_curve]
         were = "was" if len(single) == 1 else "were"
-        return f"No step speed-up is given: {' and '.join(single)} {were} evaluated only once."
+        names = " and ".join(single)
+        return f"No step speed-up is given: {names} {were} evaluated only once after step 0."
     reached = summary.languages - summary.languages_not_reached
     low, high = summary.mean_step_speedup_low, summary.mean_step_speedup_high
     interval = "no interval: a language has a single page"

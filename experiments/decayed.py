@@ -41,7 +41,8 @@ class Arguments(multilingual.Arguments):
     seeds: int = 4
     """Number of seeds per side; with fewer, the report is that of the seeds so far."""
     lengths: int = len(LENGTHS)
-    """Number of lengths, the shortest first; later ones make the trunks longer."""
+    """Number of lengths, the shortest first; a later start may name more, which makes the trunks
+    longer, and not fewer."""
 
 
 def main(arguments: Arguments) -> None:
@@ -52,7 +53,8 @@ def main(arguments: Arguments) -> None:
     runs = {
         side: [f"{side}-{seed}/{length}" for seed in seeds for length in lengths] for side in SIDES
     }
-    multilingual.report(arguments.out, "report", runs["mt5"], runs["switch"])
+    name = f"report-{len(seeds)}-seeds-{len(lengths)}-lengths"
+    multilingual.report(arguments.out, name, runs["mt5"], runs["switch"])
 
 
 def chain(out: Path, side: str, seed: int, lengths: Sequence[int]) -> Sequence[Task]:

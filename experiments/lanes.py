@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -50,8 +50,11 @@ def run_chains(chains: Sequence[Sequence[Task]]) -> None:
             free.put(core)
 
     with ThreadPoolExecutor(len(cores())) as pool:
-        for done in [pool.submit(one, chain) for chain in chains]:
-            done.result()
+        try:
+            for done in as_completed([pool.submit(one, chain) for chain in chains]):
+                done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # chains that have begun end, no other begins
 
 
 def run(task: Task, core: int | None = None) -> None:

@@ -3,7 +3,7 @@
     python experiments/students.py [--out runs/decayed] [--seeds 4]
 
 Comes after `decayed.py`, whose longest runs of 16 experts are the teachers of the lower compression
-(67 %). Those of the higher one (91 %) have 64 experts and are trained here. Students take 5, 10 and
+(67 %). Those of the higher one (90 %) have 64 experts and are trained here. Students take 5, 10 and
 20 % of their teacher's steps and begin with its non-expert weights, at the paper's 0.75 labels and
 0.25 teacher. With 10 % there are two more: of labels alone, and of 0.25 labels at temperature 2.
 
@@ -72,7 +72,9 @@ def longer_trunk(out: Path, seed: int) -> Task:
     """Returns the baseline's trunk up to the last branch: a copy of it that is made longer."""
     trunk, longer = out / f"mt5-{seed}" / "trunk", out / f"mt5-{seed}" / "longer-trunk"
     if not longer.exists():
-        shutil.copytree(trunk, longer)
+        unfinished = longer.with_name("longer-trunk.unfinished")
+        shutil.copytree(trunk, unfinished, dirs_exist_ok=True)
+        unfinished.rename(longer)
     steps = branch_of(total(STEPS[-1]))
     settings = (f"seed={seed}", *TRUNK, f"steps={steps}")
     return pretrain(out, f"mt5-{seed}/longer-trunk", "mt5-multilingual", "--set", *settings)
@@ -180,7 +182,7 @@ def report(
     named = [
         w for side, runs in sides.items() for w in (f"--{side}", *(f"{out}/{r}" for r in runs))
     ]
-    place = out / f"report-of-{experts}-{steps}-{baseline}"
+    place = out / f"report-of-{experts}-{steps}-{baseline}-{len(seeds)}-seeds"
     stage(out, "report", *named, f"--out={place}", "--allow-differences")
     return json.loads((place / "report.json").read_text())["students"]
 

@@ -116,7 +116,7 @@ def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | Upcycling | Non
     if start is not None:
         prepared = prepared.with_input("start", digest_of_manifest(start))
     if isinstance(origin, Branch):
-        prepared = replace(prepared, inputs={**prepared.inputs, **origin.inputs()})
+        prepared = replace(prepared, inputs=origin.inputs(prepared.inputs))
     if isinstance(origin, Upcycling):
         origin.begins_at(prepared)  # or refuses
         prepared = prepared.with_input(UPCYCLED, origin.identity())

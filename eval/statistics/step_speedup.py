@@ -71,7 +71,6 @@ class SpeedupSummary:
     """Speed-ups over all languages.
 
     Attributes:
-        not_reached: number of languages in which the candidate does not reach the target.
         at_bound: number of languages whose speed-up is a bound.
         median: median over languages.
         mean: geometric mean over languages.
@@ -79,7 +78,6 @@ class SpeedupSummary:
         share_at_least_4: share of the languages with a speed-up of at least 4.
     """
 
-    not_reached: int
     at_bound: int
     median: float
     mean: float
@@ -131,7 +129,6 @@ def summarise(speedups: Sequence[StepSpeedup], error: StandardError | None) -> S
     if error is not None:
         low, high = (float(np.exp(mean + sign * error.half_width)) for sign in (-1, 1))
     return SpeedupSummary(
-        not_reached=int(np.count_nonzero(ratios < 1)),
         at_bound=sum(speedup.is_bound for speedup in speedups),
         median=float(np.exp(np.median(np.log(ratios)))),
         mean=float(np.exp(mean)),

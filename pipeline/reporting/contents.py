@@ -50,7 +50,10 @@ def contents(arguments: Report) -> ReportContents:
     check_text(arguments.corpus, arguments.tokens, candidate)
     students = [finished.read_run(directory) for directory in arguments.student]
     comparable.check_students(
-        students, baseline[0], candidate, differences_allowed=arguments.allow_differences
+        students,
+        sides_of_runs.longest(baseline)[0],
+        sides_of_runs.longest(candidate),
+        differences_allowed=arguments.allow_differences,
     )
     report = _report(arguments, baseline, candidate, students, differences)
     report = replace(
@@ -78,7 +81,7 @@ def _report(
     ]
     longest = [sides_of_runs.longest(runs) for runs in (baseline, candidate)]
     facts = [facts_of(one, runs) for one, runs in zip(sides, longest, strict=True)]
-    text, training_tokens_are = training_text(arguments.tokens, candidate)
+    text, training_tokens_are = training_text(arguments.tokens, longest[1])
     gains = comparison.language_gains(sides[0], sides[1], text)
     return ReportContents(
         baseline=sides[0],

@@ -27,7 +27,7 @@ from eval.run_facts import Difference
 from pipeline.artifacts.differences import json_differences, json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
-from pipeline.runs.record import UPCYCLED
+from pipeline.runs.record import UPCYCLED, RecordedTeacher
 from pipeline.runs.sides_of_runs import lengths
 
 # May differ: none changes what a step computes, except the seed, which is meant to.
@@ -51,6 +51,7 @@ def differences(
     for first, *others in (baseline, candidate):
         for other in others:
             _check_same_targets(first, other, "runs of one side need one vocabulary")
+            _check_same_architecture(first, other)
     _check_same_lengths(baseline, candidate)
     several = len(lengths(baseline)) > 1
     if not allowed:
@@ -59,7 +60,7 @@ def differences(
             _check_same_targets(
                 runs[0], other, "--allow-differences compares them in bits per byte"
             )
-    fields = [json_leaves(_fixed(_without_length(run) if several else run)) for run in runs]
+    fields = [json_leaves(_fixed(run)) for run in (_without_lengths(runs) if several else runs)]
     names = dict.fromkeys(name for one in fields for name in one)
     rows = [(name, tuple(_plain(one.get(name)) for one in fields)) for name in names]
     count = len(baseline)
@@ -127,15 +128,22 @@ def _check_same_distillation(first: FinishedRun, other: FinishedRun) -> None:
 
 
 def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> None:
-    """Checks that the recorded teacher of a student is one of the candidate's runs."""
+    """Checks that the recorded teacher of a student is one of the candidate's longest runs."""
     teacher = student.about.teacher
-    known = [(run.recipe["name"], run.recipe["seed"], run.about.parameters) for run in teachers]
-    if teacher and (teacher.recipe, teacher.seed, teacher.parameters) not in known:
-        raise ArtifactError(
-            f"The teacher of {student.directory} is {teacher.recipe}, seed {teacher.seed}, "
-            f"of {teacher.parameters:,} parameters, which is not among the candidate's runs; "
-            "name it with --candidate."
-        )
+    if teacher is None or any(_taught(teacher, run) for run in teachers):
+        return
+    raise ArtifactError(
+        f"The teacher of {student.directory} is step {teacher.step:,} of {teacher.recipe}, seed "
+        f"{teacher.seed}, of {teacher.parameters:,} parameters, which is not the end of one of the "
+        "candidate's longest runs; name it with --candidate."
+    )
+
+
+def _taught(teacher: RecordedTeacher, run: FinishedRun) -> bool:
+    """Returns whether a run is the teacher; a recorded step of 0 is imported, or not recorded."""
+    same = teacher.recipe, teacher.seed, teacher.parameters
+    of_run = run.recipe["name"], run.recipe["seed"], run.about.parameters
+    return same == of_run and teacher.step in (0, run.last_step)
 
 
 def _check_same_lengths(baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]) -> None:
@@ -162,11 +170,40 @@ def _check_same_recipes_by_length(runs: Sequence[FinishedRun]) -> None:
         _check_same_recipe(_without_length(runs[0]), _without_length(run))
 
 
+def _without_lengths(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Returns runs of several lengths without their steps; without their decays if those agree."""
+    decays = {(run.last_step, _decay_from(run)) for run in runs}
+    if len(decays) == len(lengths(runs)):
+        return [_without_length(run) for run in runs]
+    return [_without_steps(run) for run in runs]
+
+
+def _decay_from(run: FinishedRun) -> float | None:
+    return run.recipe.get("optimizer", {}).get("decay_from")
+
+
 def _without_length(run: FinishedRun) -> FinishedRun:
-    recipe = {name: value for name, value in run.recipe.items() if name != "steps"}
-    if optimizer := recipe.get("optimizer"):
-        recipe |= {"optimizer": {k: v for k, v in optimizer.items() if k != "decay_from"}}
-    return replace(run, recipe=recipe)
+    """Returns a run without its steps and without the share of them before the decay."""
+    run = _without_steps(run)
+    if optimizer := run.recipe.get("optimizer"):
+        kept = {name: value for name, value in optimizer.items() if name != "decay_from"}
+        return replace(run, recipe={**run.recipe, "optimizer": kept})
+    return run
+
+
+def _without_steps(run: FinishedRun) -> FinishedRun:
+    return replace(run, recipe={k: v for k, v in run.recipe.items() if k != "steps"})
+
+
+def _check_same_architecture(first: FinishedRun, other: FinishedRun) -> None:
+    """Checks that two runs of one side are seeds or lengths of one network."""
+    ours, theirs = (run.recipe["model"]["switch"] for run in (other, first))
+    if lines := json_differences(theirs, ours, "model.switch"):
+        raise ArtifactError(
+            f"{first.directory} and {other.directory} are named on one side and have other experts "
+            f"({'; '.join(lines).replace('asked', 'here')}); a side has one architecture, so name "
+            "the other with --also NAME=RUN."
+        )
 
 
 def _check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:

@@ -16,9 +16,10 @@ def side(name: str, runs: Sequence[FinishedRun]) -> Side:
     """Returns the side.
 
     Raises:
-        ArtifactError: if runs of one length were evaluated at different steps, or a seed lacks a
-            length.
+        ArtifactError: if two runs have one length and seed, runs of one length were evaluated at
+            different steps, or a seed lacks a length.
     """
+    _check_seeds(runs)
     if len(lengths(runs)) > 1:
         return _of_several_lengths(name, runs)
     steps = tuple(runs[0].evaluations)
@@ -50,7 +51,23 @@ def lengths(runs: Sequence[FinishedRun]) -> tuple[int, ...]:
 
 def decays(run: FinishedRun) -> bool:
     """Returns whether a run's learning rate falls to 0 at its end."""
-    return run.recipe.get("optimizer", {}).get("decay_from", 1) < 1
+    optimizer = run.recipe.get("optimizer", {})
+    rates = optimizer, *optimizer.get("rate_from", ())
+    return rates[-1].get("decay_from", 1) < 1
+
+
+def _check_seeds(runs: Sequence[FinishedRun]) -> None:
+    """Checks that no two trained runs are of one seed and length: they are no two draws."""
+    trained: dict[tuple[int, int], FinishedRun] = {}
+    for run in runs:
+        if run.imported:
+            continue
+        first = trained.setdefault((run.recipe["seed"], run.last_step), run)
+        if first is not run:
+            raise ArtifactError(
+                f"{first.directory} and {run.directory} have one seed and one length; name one of "
+                "them."
+            )
 
 
 def _of_several_lengths(name: str, runs: Sequence[FinishedRun]) -> Side:
@@ -62,13 +79,7 @@ def _of_several_lengths(name: str, runs: Sequence[FinishedRun]) -> Side:
         )
     by_seed: dict[int, dict[int, FinishedRun]] = {}
     for run in runs:
-        of_seed = by_seed.setdefault(run.recipe["seed"], {})
-        if run.last_step in of_seed:
-            raise ArtifactError(
-                f"{of_seed[run.last_step].directory} and {run.directory} have one seed and one "
-                "length; name one of them."
-            )
-        of_seed[run.last_step] = run
+        by_seed.setdefault(run.recipe["seed"], {})[run.last_step] = run
     for seed, of_seed in by_seed.items():
         if missing := [step for step in steps if step not in of_seed]:
             raise ArtifactError(

@@ -68,6 +68,17 @@ def test_a_decaying_schedule_is_cautioned_and_decayed_runs_are_not():
         assert any("3 evaluations" in one for one in found) is cautioned
 
 
+def test_without_a_speed_up_evaluations_are_not_counted():
+    """Its absence is a sentence of the verdict."""
+    sides = [
+        dataclasses.replace(one, steps=one.steps[-1:], pages=tuple(run[-1:] for run in one.pages))
+        for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
+    ]
+    made = made_of(*sides)
+    assert made.summary.mean_step_speedup is None
+    assert not any("interpolated" in one for one in cautions(made))
+
+
 def test_disturbed_step_times_and_a_demonstration_are_cautioned():
     made = make()
     slow = dataclasses.replace(made.facts[1], step_seconds_spread=1.62, recipe="switch-demo")

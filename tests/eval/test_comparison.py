@@ -46,6 +46,16 @@ def test_summary_leaves_script_variants_out():
     assert set(summary.languages_missing) == missing - {"sw", "en", "ru"}
 
 
+def test_a_candidate_of_fewer_steps_that_ends_worse_does_not_reach_the_baseline():
+    """However fast it fell: a quarter of the steps, and a speed-up above 1."""
+    baseline, longer = side("mT5", (3.0,) * 4, 1), side("Switch", (3.3,) * 4, 2)
+    steps = tuple(step // 4 for step in longer.steps)
+    made = made_of(baseline, dataclasses.replace(longer, steps=steps))
+    assert made.summary.languages_not_reached == made.summary.languages == 3
+    assert made.summary.mean_step_speedup > 1
+    assert "It reaches mT5’s final quality in none of 3" in sentences(made)
+
+
 def test_vocabularies_that_differ_are_compared_in_bits_per_byte():
     """Half the tokens per page and two thirds of the hidden bytes: nats per token mean nothing."""
     baseline = side("mT5", (3.0,) * 4, 1)

@@ -88,6 +88,16 @@ def test_the_sentence_counts_languages_as_the_median_does():
     assert distillation.sentence(without, "Switch").endswith("has a bounded interval: 1).")
 
 
+def test_a_teacher_that_gains_nothing_is_not_called_noise():
+    kept = distillation.retained([scores(2.6, 1), scores(3.0, 2), scores(2.8, 3)])
+    student = distillation.Student(
+        name="small", seeds=(0,), steps=10, parameters=None, compression=None, overall=kept,
+        median_over_languages=None, languages={"ru": kept},
+    )  # fmt: skip
+    found = distillation.sentence(student, "Switch")
+    assert found.startswith("small: Switch gains nothing over all pages (-0.400 nats), so there is")
+
+
 def test_runs_widen_the_interval_where_a_side_has_several():
     apart = scores(2.6, 2, runs=2).amounts + np.array([[-2.0], [2.0]])
     teacher = Scores(apart, scores(2.6, 2).sizes)

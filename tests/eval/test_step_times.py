@@ -41,9 +41,9 @@ def test_medians_are_per_step_and_the_speedup_is_a_product():
 @pytest.mark.parametrize(
     ("factor", "meaning"),
     [
-        (1.25, "on these devices Switch needs less time than mT5 to reach mT5’s final quality."),
+        (1.25, "Switch needs less time than mT5 for equal quality, in the mean over languages."),
         (2.0, "no difference in time that could be told on these devices."),
-        (4.0, "on these devices Switch needs more time than mT5 to reach mT5’s final quality."),
+        (4.0, "Switch needs more time than mT5 for equal quality, in the mean over languages."),
     ],
 )
 def test_the_sentence_means_what_the_interval_does(factor, meaning):

@@ -52,11 +52,17 @@ def later_digests(recipe: Recipe, later: Sequence[TokenBlocks]) -> dict[str, str
     """Returns the digest of each input of the later mixtures, named by its step."""
     found = {}
     for one, blocks in pairs(recipe, later):
+        tokens, of_weights = later_inputs(one.step)
         if one.tokens:
-            found[f"tokens_from_{one.step}"] = digest_of_manifest(blocks.directory)
+            found[tokens] = digest_of_manifest(blocks.directory)
         if weights := weights_file(one.mixture):
-            found[f"weights_from_{one.step}"] = digest_of_contents(weights)
+            found[of_weights] = digest_of_contents(weights)
     return found
+
+
+def later_inputs(step: int) -> tuple[str, str]:
+    """Returns the names of the inputs that a mixture from this step on may have."""
+    return f"tokens_from_{step}", f"weights_from_{step}"
 
 
 def later_mixtures(recipe: Recipe, later: Sequence[TokenBlocks]) -> tuple[Mixture, ...]:

@@ -8,6 +8,7 @@ of its recipe from the first step on. Source: the warm-up, stable, decay schedul
 MiniCPM, section 4).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,9 +100,20 @@ class Branch:
         """Returns what a branch's recipe.json records, for its reader alone."""
         return {"trunk": str(self.trunk), "at": self.at}
 
-    def inputs(self) -> dict[str, str]:
-        """Returns the digests of the trunk's inputs, which are the branch's too."""
-        return find_run(self.trunk).inputs
+    def inputs(self, own: Mapping[str, str]) -> dict[str, str]:
+        """Returns the digests of the branch's own inputs and of the trunk's, which are its too.
+
+        Raises:
+            ArtifactError: if one that both read has changed since the trunk read it.
+        """
+        theirs = find_run(self.trunk).inputs
+        changed = sorted(k for k in own.keys() & theirs.keys() if own[k] != theirs[k])
+        if changed:
+            raise ArtifactError(
+                f"A branch off {self.trunk} was asked with other contents of {', '.join(changed)} "
+                "than the trunk read; restore them, or train a trunk on what is there now."
+            )
+        return {**own, **theirs}
 
     def write_first_state(self, out: Place, trainer: Trainer) -> None:
         """Writes the trunk's state as the branch's first checkpoint, unless it has one.

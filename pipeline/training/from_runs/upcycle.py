@@ -36,6 +36,7 @@ from pipeline.runs.directory import (
 )
 from pipeline.runs.open import restore_state
 from pipeline.runs.record import RunRecord
+from pipeline.training.changes.later_tokens import later_inputs
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.from_runs.upcycled_state import Beginning, first_state
 from pipeline.training.run import PreparedRun
@@ -111,9 +112,11 @@ class Upcycling:
     def _read(self, of: tuple[Recipe, Mapping[str, str]]) -> dict[str, Any]:
         """Returns what decided a run's examples before the parent's step."""
         recipe, inputs = of
-        later = [asdict(one) for one in recipe.mixture_from if one.step < self.at]
+        later = [one for one in recipe.mixture_from if one.step < self.at]
+        names = (*TEXT, *(name for one in later for name in later_inputs(one.step)))
         settings = {name: getattr(recipe, name) for name in SETTINGS}
-        return {name: inputs.get(name) for name in TEXT} | settings | {"mixture_from": later}
+        mixtures = {"mixture_from": list(map(asdict, later))}
+        return {name: inputs.get(name) for name in names} | settings | mixtures
 
     def begins_at(self, run: PreparedRun) -> int:
         """Returns the first step of a run: the parent's if its examples go on, otherwise 0.

@@ -65,6 +65,31 @@ def test_a_mixture_or_a_rate_that_changed_needs_permission(tmp_path):
     assert differences([moved], [there], allowed=False) == ()
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_side_has_one_architecture(dense, sparse, tmp_path, allowed):
+    other = read_run(write_run(tmp_path / "other", experts=64, seed=1))
+    for candidate in ([sparse, other], [sparse, dense]):
+        with pytest.raises(ArtifactError, match=r"have other experts \(model\.switch.*--also NAME"):
+            differences([dense], candidate, allowed=allowed)
+
+
+def test_a_decay_that_differs_within_one_length_is_listed(dense, sparse):
+    """Of runs of several lengths the decay differs from length to length, and is not listed."""
+
+    def of(run: FinishedRun, length: int, decay_from: float) -> FinishedRun:
+        optimizer = {"optimizer": {"decay_from": decay_from}, "steps": length}
+        pages = run.evaluations[run.last_step]
+        return replace(run, recipe=run.recipe | optimizer, evaluations={length: pages})
+
+    baseline, candidate = ([of(run, n, n / 1_000) for n in (500, 750)] for run in (dense, sparse))
+    assert differences(baseline, candidate, allowed=True) == ()
+    shorter = [candidate[0], of(sparse, 750, 0.5)]
+    with pytest.raises(ArtifactError, match=r"optimizer\.decay_from: there 0\.75, here 0\.5"):
+        differences(baseline, shorter, allowed=False)
+    (listed,) = differences(baseline, shorter, allowed=True)
+    assert listed == Difference("optimizer.decay_from", ("0.5", "0.75"), ("0.5", "0.5"))
+
+
 def test_runs_of_other_numerics_need_permission(dense):
     other = replace(dense, about=structs.replace(dense.about, numerics_version=2))
     with pytest.raises(ArtifactError, match="version of the numerics: there 1, here 2"):
@@ -107,7 +132,14 @@ def test_students_share_distillation_settings_and_have_the_right_teacher(dense, 
     about = json.loads(path.read_text())
     teacher = {"recipe": "synthetic", "seed": 7, "parameters": 6_172_835}
     path.write_text(json.dumps(about | {"teacher": teacher}))
-    with pytest.raises(ArtifactError, match=r"teacher of .* is synthetic, seed 7, of 6,172,835"):
+    with pytest.raises(ArtifactError, match=r"is step 0 of synthetic, seed 7, of 6,172"):
         check(ways[0])
     path.write_text(json.dumps(about | {"teacher": teacher | {"seed": 0}}))
+    check(ways[0])  # an old record, without the teacher's step
+    path.write_text(json.dumps(about | {"teacher": teacher | {"seed": 0, "step": 7}}))
+    with pytest.raises(ArtifactError, match=r"is step 7 of synthetic, seed 0.* longest runs"):
+        check(ways[0])
+    path.write_text(
+        json.dumps(about | {"teacher": teacher | {"seed": 0, "step": sparse.last_step}})
+    )
     check(ways[0])

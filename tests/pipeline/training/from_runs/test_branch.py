@@ -7,6 +7,8 @@ import pytest
 from training_runs import MESH, SIZES, lines, one_trainer_per_recipe, parameters
 
 from pipeline import cli
+from pipeline.errors import ArtifactError
+from pipeline.training.from_runs.branch import Branch
 
 RARELY = ("evaluate_every=20", "checkpoint_every=2")
 AT, STEPS = 6, 10
@@ -78,3 +80,11 @@ def test_what_a_trunk_did_otherwise_is_refused(branch_of, trunk, whole, capsys):
     assert "a branch needs the first two" in refused([w for w in away if "branch-at" not in w])
     decayed = branch_of(whole, "steps=12", at=8)  # from step 6 on
     assert "falls from step 6 on" in refused(decayed)
+
+
+def test_inputs_that_have_changed_since_the_trunk_read_them_are_refused(trunk):
+    """A trunk's later tokens may be named, which no recipe's first inputs are."""
+    recorded = Branch(trunk, AT).inputs({})
+    assert Branch(trunk, AT).inputs(recorded) == recorded
+    with pytest.raises(ArtifactError, match="other contents of tokens than the trunk read; rest"):
+        Branch(trunk, AT).inputs(recorded | {"tokens": "0" * 64})
