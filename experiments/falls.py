@@ -42,6 +42,8 @@ class Arguments:
     """Number of held-out batches of the run's rows."""
     first: int = 0
     """First step to probe."""
+    last: int | None = None
+    """Last step to probe; all that were kept by default."""
 
 
 def main(arguments: Arguments) -> None:
@@ -65,7 +67,8 @@ def rows_of(arguments: Arguments, run: Path) -> Iterator[dict[str, Any]]:
         for one in islice(windows, arguments.batches)
     ]
     probe = jax.jit(probes_of(trainer.model, Call(trainer.mesh), sentinel))
-    for step in (step for step in saved_steps(run) if step >= arguments.first):
+    last = max(saved_steps(run)) if arguments.last is None else arguments.last
+    for step in (step for step in saved_steps(run) if arguments.first <= step <= last):
         arrays, _ = restore(run, trainer, step)
         found = [probe(arrays, batch) for batch in held_out]
         means = {name: f"{np.mean([one[name] for one in found]):.4f}" for name in found[0]}
