@@ -86,6 +86,22 @@ def router_faults(window: RoutingWindow, layers: Sequence[str]) -> list[RouterFa
     return broken + [fault for fault in others if fault.layer not in named]
 
 
+def lasting(found: Sequence[RouterFault], before: Sequence[RouterFault]) -> list[RouterFault]:
+    """Returns the faults of experts that an earlier look found, too, and all others.
+
+    A healthy run had an expert below `DEAD` in the windows that ended at steps 115 to 133, and not
+    since (docs/decisions/balancing.md).
+    """
+    known = {(fault.layer, fault.kind): fault.experts for fault in before}
+    kept = []
+    for fault in found:
+        earlier = known.get((fault.layer, fault.kind), ())
+        experts = tuple(expert for expert in fault.experts if expert in earlier)
+        if experts or not fault.experts:
+            kept.append(fault._replace(experts=experts))
+    return kept
+
+
 def _uneven(
     load: Int[np.ndarray, "layers experts"], layers: Sequence[str]
 ) -> Iterator[RouterFault]:

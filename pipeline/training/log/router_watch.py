@@ -1,7 +1,8 @@
 """The watch on a run's routers: a line on the terminal and in `alarms.jsonl` per new fault.
 
-It looks every `EVERY` steps, so a fault is named at most `EVERY` + `WINDOW` steps after it began. A
-resumed run begins with an empty window.
+It looks every `EVERY` steps. A router that does not move is named at most `EVERY` + `WINDOW` steps
+after that began; an uneven load when two looks in a row find it, `EVERY` steps later. A resumed run
+begins with an empty window.
 """
 
 import json
@@ -17,7 +18,13 @@ from model.nonfinite import GradientSite
 from model.switch.router_moves import of_routers
 from model.train_step import StepMetrics
 from pipeline.hardware.coordination import is_first
-from pipeline.training.log.router_faults import WINDOW, RouterFault, RoutingWindow, router_faults
+from pipeline.training.log.router_faults import (
+    WINDOW,
+    RouterFault,
+    RoutingWindow,
+    lasting,
+    router_faults,
+)
 
 FILE = "alarms.jsonl"
 EVERY = 25  # steps
@@ -46,6 +53,7 @@ class RouterWatch:
         self.layers = [routers[at].layer for at in self.order]
         self.waiting: list[StepMetrics] = []
         self.window: deque[tuple] = deque(maxlen=WINDOW)
+        self.last_look: list[RouterFault] = []
         self.faults: list[RouterFault] = []
 
     def add(self, metrics: StepMetrics) -> None:
@@ -69,7 +77,8 @@ class RouterWatch:
             for one in seen
         ]
         self.window.extend(jax.device_get(numbers))
-        found = router_faults(self._routing(), self.layers)
+        here = router_faults(self._routing(), self.layers)
+        found, self.last_look = lasting(here, self.last_look), here
         for fault in found:
             if fault not in self.faults and is_first():
                 self._record(step, fault)

@@ -7,7 +7,8 @@ import numpy as np
 from step_metrics import SITES, step_metrics
 
 from model.nonfinite import GradientSite
-from pipeline.training.log.router_faults import WINDOW
+from pipeline.training.log import router_watch
+from pipeline.training.log.router_faults import WINDOW, RouterFault
 from pipeline.training.log.router_watch import RouterWatch
 
 ROUTERS = [
@@ -44,6 +45,28 @@ def test_a_fault_is_recorded_once_until_it_is_mended(tmp_path):
         (50, "decoder layer 1"),
         (126, "decoder layer 1"),
     ]
+
+
+def test_an_expert_is_dead_when_two_looks_find_it(tmp_path, monkeypatch):
+    """And only those that both found; one that lives again is forgotten."""
+    looks = iter([(13,), (4, 13), (4,), (), (4,), ()])
+
+    def found(*_):
+        dead = next(looks)
+        return [RouterFault("decoder layer 0", "dead experts", dead)] if dead else []
+
+    monkeypatch.setattr(router_watch, "router_faults", found)
+    watch, printed = watched(tmp_path)
+    named = [feed(watch, 25 * at, 25) for at in range(6)]
+    assert [[fault.experts for fault in look] for look in named] == [
+        [],
+        [(13,)],
+        [(4,)],
+        [],
+        [],
+        [],
+    ]
+    assert [line.rpartition("expert ")[2] for line in printed] == ["13.", "4."]
 
 
 def test_steps_in_flight_are_not_waited_for(tmp_path, monkeypatch):
