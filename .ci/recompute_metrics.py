@@ -25,8 +25,14 @@ UNSPACED = regex.compile(
 )
 
 
+def as_decoded(text: str) -> str:
+    """Returns a text as a vocabulary gives it back."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
 def words(text: str, code: str | None) -> list[str]:
     """Returns an answer's words by MLQA's rules for a language, or for None by SQuAD's."""
+    text = text if code is None or code in MLQA else as_decoded(text)
     text = "".join(
         c
         for c in text.lower()
@@ -89,7 +95,8 @@ def chrf(sums: np.ndarray) -> complex:
 
 def best_n_grams(row: pd.Series) -> np.ndarray:
     """Returns the counts against the answer that scores best."""
-    return max((n_grams(row.prediction, answer) for answer in row.answers), key=chrf)
+    said = as_decoded(row.prediction)
+    return max((n_grams(said, as_decoded(answer)) for answer in row.answers), key=chrf)
 
 
 def percent(sums: np.ndarray) -> complex:
@@ -107,9 +114,15 @@ def right(column: str) -> Callable[[pd.Series], np.ndarray]:
     return lambda row: np.array([float(row[column] in list(row.answers)), 1.0])
 
 
+def written(row: pd.Series) -> np.ndarray:
+    """Returns the statistics of an accuracy of generated text."""
+    right_ones = [as_decoded(answer) for answer in row.answers]
+    return np.array([float(as_decoded(row.prediction) in right_ones), 1.0])
+
+
 METRICS: dict[str, tuple[Callable[[pd.Series], np.ndarray], Function]] = {
     "accuracy by likelihood": (right("likeliest_label"), percent),
-    "accuracy by generation": (right("prediction"), percent),
+    "accuracy by generation": (written, percent),
     "F1": (of_words(f1, mlqa=True), percent),
     "exact match": (of_words(equal, mlqa=True), percent),
     "F1 (SQuAD)": (of_words(f1, mlqa=False), percent),

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from data.errors import DataError
-from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, Tokenizer, load
+from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, Tokenizer, load
 from model.configuration_checks import ConfigurationError
 from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
@@ -140,6 +140,11 @@ def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray
         ids += [*tokenizer.encode(before).tolist(), tokenizer.first_sentinel - gaps]
         gaps += 1
     ids += [*tokenizer.encode(rest).tolist(), EOS]
+    if gaps > SENTINELS:
+        raise DataError(
+            f"The text has {gaps} gaps, and a vocabulary has {SENTINELS} sentinels; fill the text "
+            "in parts."
+        )
     if not gaps or len(ids) > length:
         raise DataError(
             f"The text has {gaps} gaps and {len(ids)} tokens; it needs at least the gap "

@@ -196,6 +196,8 @@ def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
         if programs is None or not programs.serve(prepared.recipe):
             programs = make_programs(request)
         training = make_training(request, programs)
+        for line in request.finetuning.lost(prepared.recipe):
+            training.announce(line)
         training = replace(training, trainer=compiled(training))
         start_from(arguments.run, arguments.out, training.trainer)
         evaluator = training.evaluator

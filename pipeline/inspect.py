@@ -28,8 +28,10 @@ from pipeline.errors import ArtifactError
 from pipeline.runs.changes import lines_of as changed_settings
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.filled_gaps import latest_gaps, line_of
+from pipeline.runs.finetuned_runs import read_finetuned
 from pipeline.runs.finished import evaluated_steps
 from pipeline.runs.step_times import read_step_times
+from pipeline.runs.task_files import read_predictions
 from pipeline.scoring.show import inspect_scores
 from pipeline.terminal import Terminal, print_lines
 from pipeline.tokens.open_blocks import open_blocks
@@ -92,7 +94,7 @@ def run(arguments: Inspect) -> None:
 def json_of(directory: str) -> dict[str, Any]:
     """Returns an artifact's manifest, with the steps of a run."""
     found = read_json(join_path(directory, MANIFEST), dict[str, Any])
-    if found["stage"] in ("pretrain", "distill"):
+    if found["stage"] in ("pretrain", "distill", "finetune"):
         found["progress"] = [asdict(one) for one in summaries(place(directory))]
         found["gaps"] = [one._asdict() for one in latest_gaps(place(directory))[1]]
     return found
@@ -190,6 +192,14 @@ def inspect_pruned(directory: Place, console: Console) -> None:
         console.print(f"{layer}: experts {' '.join(map(str, experts))}")
 
 
+def inspect_finetuned(directory: Place, console: Console) -> None:
+    """Checks the checkpoints as a run's, and reads the predictions of the best step."""
+    inspect_pretrain(directory, console)
+    for name, path in read_finetuned(directory).files.items():
+        count = len(read_predictions(path).language)
+        console.print(f"{name}: {count:,} predictions in {path.name}", highlight=False)
+
+
 def print_gaps(directory: Place, console: Console) -> None:
     """Prints the held-out gaps that the last evaluation with any filled, one line each."""
     step, gaps = latest_gaps(directory)
@@ -238,6 +248,7 @@ INSPECTORS: dict[str, Callable[[Place, Console], None]] = {
     "vocabulary": inspect_vocabulary,
     "pretrain": inspect_pretrain,
     "distill": inspect_pretrain,
+    "finetune": inspect_finetuned,
     "import-hf": inspect_pretrain,
     "prune": inspect_pruned,
     "export-hf": inspect_export,

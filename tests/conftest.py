@@ -7,6 +7,7 @@ resume and evaluate the same steps. Nothing is taken from an earlier session.
 import atexit
 import os
 import shutil
+import tarfile
 import tempfile
 from importlib import metadata
 
@@ -40,6 +41,7 @@ import small_blocks
 from hypothesis import settings
 
 from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 
 # No deadline for an example: a busy machine must not fail a test.
 settings.register_profile("untimed", deadline=None)
@@ -83,3 +85,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def make_blocks() -> Callable[..., TokenBlocks]:
     """Returns a function that writes small token blocks."""
     return small_blocks.make_blocks
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    """Returns the tokenizer of the fixture's runs."""
+    with tarfile.open(Path(__file__).parent / "fixture/artifacts.tar.xz") as archive:
+        name = next(name for name in archive.getnames() if name.endswith(MODEL_FILE))
+        member = archive.extractfile(name)
+        assert member is not None
+        return Tokenizer(member.read())

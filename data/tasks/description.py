@@ -161,6 +161,11 @@ def _check_files(task: Task, place: str) -> None:
 def _check_targets(task: Task, place: str) -> None:
     if not task.target and not task.answers:
         raise DataError(f"{place} has neither target nor answers; name the field of the target.")
+    if task.labels and task.metric != "accuracy":
+        raise DataError(
+            f"{place}: metric was {task.metric} with labels, which are scored by likelihood; set "
+            "metric to accuracy, or leave the labels out."
+        )
     if len(set(task.labels)) < len(task.labels) or any(
         not one or one != one.strip() for one in task.labels
     ):

@@ -37,7 +37,7 @@ def task_files(task: Task, directory: str) -> list[TaskFile]:
     """
     names, found = list(_names(directory)), []
     for pattern in task.patterns:
-        expression = _expression(pattern)
+        expression = _expression(pattern, task)
         matches = [(name, match) for name in names if (match := expression.fullmatch(name))]
         if not matches:
             raise DataError(
@@ -62,13 +62,16 @@ def _names(directory: str) -> Iterator[str]:
         yield from (path.relative_to(root).as_posix() for path in paths)
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
+def _expression(pattern: str, task: Task) -> re.Pattern[str]:
+    """Returns what names match; a split is one that the task names: `dev-pt-BR` is no `dev-pt`."""
     parts, seen = [], set[str]()
+    splits = "|".join(map(re.escape, sorted(task.splits.values(), key=len, reverse=True)))
     for literal, field in parsed(pattern, "files").parts:
         parts.append(re.escape(literal).replace(r"\*", "[^/]*"))
         if field in seen:
             parts.append(f"(?P={field})")
         elif field is not None:
             seen.add(field)
-            parts.append(f"(?P<{field}>[^/]+)")
+            one_of = splits if (field, task.split) == ("split", "{split}") else "[^/]+"
+            parts.append(f"(?P<{field}>{one_of})")
     return re.compile("".join(parts))

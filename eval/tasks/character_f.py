@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from data.errors import DataError
+from eval.tasks.normalization import as_decoded
 from eval.tasks.predictions import Predictions
 
 BETA_SQUARED = 4
@@ -27,9 +28,12 @@ def statistics(found: Predictions) -> Float[np.ndarray, "examples 18"]:
     Raises:
         DataError: if the package sacrebleu is not installed.
     """
-    references = list(itertools.zip_longest(*found.answers))  # None where answers are fewer
+    answers = [list(map(as_decoded, one)) for one in found.answers]
+    references = list(itertools.zip_longest(*answers))  # None where answers are fewer
     # Not public, but what corpus_score sums up; the constraints pin the version, a test compares.
-    counts = _library()._extract_corpus_statistics(found.prediction.tolist(), references)
+    counts = _library()._extract_corpus_statistics(
+        list(map(as_decoded, found.prediction)), references
+    )
     return np.array(counts, float)
 
 

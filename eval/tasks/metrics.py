@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.tasks import character_f
-from eval.tasks.normalization import mlqa_words, squad_words
+from eval.tasks.normalization import as_decoded, mlqa_words, squad_words
 from eval.tasks.predictions import Predictions
 
 PERCENT = 100.0
@@ -102,7 +102,8 @@ def _by_likelihood(found: Predictions) -> Float[np.ndarray, "examples 2"]:
 
 def _by_generation(found: Predictions) -> Float[np.ndarray, "examples 2"]:
     return _of_mean(
-        text in answers for text, answers in zip(found.prediction, found.answers, strict=True)
+        as_decoded(text) in map(as_decoded, answers)
+        for text, answers in zip(found.prediction, found.answers, strict=True)
     )
 
 

@@ -7,8 +7,9 @@ rules are kept to the letter, so that scores compare with published ones: the Vi
 are also classifiers and a preposition, and the Arabic one is removed anywhere in a word. Each Han
 character from U+4E00 to U+9FA5 is a word in Chinese.
 
-MLQA has seven languages. In the others no article is removed, and each character is a word where
-spaces do not separate words (`data.scripts.UNSPACED_SET`), as in Chinese.
+MLQA has seven languages. In the others both texts go through NFKC first, as predictions already
+have (`as_decoded`); no article is removed, and each character is a word where spaces do not
+separate words (`data.scripts.UNSPACED_SET`), as in Chinese.
 
 Sources: evaluate-v1.1.py (Rajpurkar et al. 2016); mlqa_evaluation_v1.py (Lewis et al. 2020).
 """
@@ -33,6 +34,14 @@ UNSPACED = regex.compile(UNSPACED_SET, flags=regex.V1)
 MLQA = frozenset({"ar", "de", "en", "es", "hi", "vi", "zh"})
 
 
+def as_decoded(text: str) -> str:
+    """Returns a text as a SentencePiece vocabulary gives it back: by NFKC, with single spaces.
+
+    Answers are compared like that: no network can write Thai "\u0e33", "²" or "…" in another form.
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
 def squad_words(text: str) -> list[str]:
     """Returns the words of an answer as SQuAD compares them."""
     text = "".join(one for one in text.lower() if one not in string.punctuation)
@@ -46,6 +55,7 @@ def mlqa_words(text: str, language: str) -> list[str]:
         text: the answer.
         language: mC4's code of its language.
     """
+    text = text if language in MLQA else as_decoded(text)
     text = "".join(one for one in text.lower() if not _is_punctuation(one))
     text = _without_articles(text, language)
     if language == "zh" or language not in MLQA:

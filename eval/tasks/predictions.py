@@ -161,10 +161,16 @@ def check_same_examples(runs: Sequence[Predictions]) -> None:
         DataError: if they did not.
     """
     for run in runs[1:]:
-        if not (
-            np.array_equal(run.language, runs[0].language)
-            and np.array_equal(run.identity, runs[0].identity)
-        ):
+        same = all(
+            np.array_equal(getattr(run, name), getattr(runs[0], name))
+            for name in ("language", "identity")
+        )
+        if same and not all(map(np.array_equal, run.answers, runs[0].answers)):
+            raise DataError(
+                "Runs should have predictions for the same examples and have other right answers "
+                "for examples of one name; predict one version of the task."
+            )
+        if not same:
             raise DataError(
                 "Runs should have predictions for the same examples and have "
                 f"{len(run.language):,} and {len(runs[0].language):,} that differ; predict the "

@@ -5,7 +5,8 @@ model with the non-expert weights", which equal widths allow. In place of a spar
 student keeps its own random one, as in the paper, or gets the mean of the experts:
 
     gate, up = sum over experts of share of assignments * the expert's matrix
-    down     = the same, times the expert's mean gate: a sparse layer's output is gate * expert(x)
+    down     = the same, times the expert's mean gate and the experts per token: a sparse layer's
+               output is the sum over a token's experts of gate * expert(x)
 
 Layer `inside` of the teacher's block `block` becomes the student's layer `block * period + inside`,
 where the period is the number of layers per block (`model/stack.py`).
@@ -77,6 +78,9 @@ def with_teachers_weights(
         teacher: teacher of the same widths, depth and vocabulary.
         use: use of the teacher's experts; if given, sparse feed-forwards become their mean.
     """
+    if use is not None and teacher.config.switch is not None:
+        # A token has as many assignments as choices, over which shares sum to 1.
+        use = use._replace(gate=teacher.config.switch.choices * use.gate)
     sparse = teacher.encoder.blocks[0].self_norm.scale.shape[0]  # switch layers per stack
     encoder_use = jax.tree.map(lambda leaf: leaf[:sparse], use)
     decoder_use = jax.tree.map(lambda leaf: leaf[sparse:], use)

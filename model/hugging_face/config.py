@@ -41,6 +41,7 @@ FIXED: dict[str, Any] = {
     "layer_norm_epsilon": 1e-6,
     "pad_token_id": 0,
     "eos_token_id": 1,
+    "decoder_start_token_id": 0,
 }
 SIZES = ("vocab_size", "d_model", "num_heads", "d_kv", "d_ff", "num_layers")
 SPARSE_SIZES = ("num_experts", "expert_capacity")
@@ -78,6 +79,7 @@ class TheirConfig(TypedDict, total=False):
     layer_norm_epsilon: float | None
     pad_token_id: int | None
     eos_token_id: int | None
+    decoder_start_token_id: int | None
 
 
 def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
@@ -112,7 +114,6 @@ def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
         "num_layers": config.layers,
         "num_decoder_layers": config.layers,
         "tie_word_embeddings": config.tied_logits,
-        "decoder_start_token_id": 0,
         "dropout_rate": 0.0,
         "dtype": "float32",
         **FIXED,

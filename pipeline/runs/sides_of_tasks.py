@@ -101,6 +101,13 @@ def _cell(key: tuple[str, str], by_seed: Mapping[int, Sequence[FinetunedRun]]) -
                 f"{of_seed[0].directory} and {of_seed[-1].directory} have one seed and were "
                 f"trained on the same languages of {task} ({mode}); name one of them."
             )
+    if mode != ALONE and len({run.trained_on for run in runs}) > 1:
+        other = next(run for run in runs if run.trained_on != runs[0].trained_on)
+        raise ArtifactError(
+            f"{runs[0].directory} and {other.directory} were trained on different languages of "
+            f"{task} ({', '.join(runs[0].trained_on)} against {', '.join(other.trained_on)}); "
+            "seeds of one side need the same."
+        )
     paths = [run.files[task] for run in runs]
     descriptions = [read_task_of(path) for path in paths]
     splits = [path.name.partition("-")[0] for path in paths]
@@ -148,10 +155,17 @@ def check_same_cells(baseline: Cells, candidate: Cells) -> None:
                 f"name it in --{name}-tasks, or leave it out on both sides."
             )
     for (task, mode), cell in baseline.items():
-        if cell[:2] != candidate[task, mode][:2]:
+        other = candidate[task, mode]
+        if cell[:2] != other[:2]:
             raise ArtifactError(
                 f"The sides have different splits or descriptions of {task} (trained on {mode}: "
-                f"{cell.split} against {candidate[task, mode].split}); fine-tune both on one."
+                f"{cell.split} against {other.split}); fine-tune both on one."
+            )
+        if cell.trained_on != other.trained_on:
+            raise ArtifactError(
+                f"The sides were trained on different languages of {task} "
+                f"({', '.join(cell.trained_on)} against {', '.join(other.trained_on)}); fine-tune "
+                "both on the same."
             )
 
 

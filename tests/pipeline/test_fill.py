@@ -1,7 +1,8 @@
 import pytest
 
+from data.errors import DataError
 from model.configuration_checks import ConfigurationError
-from pipeline.fill import check_numbers
+from pipeline.fill import check_numbers, encode_with_gaps
 
 
 @pytest.mark.parametrize(
@@ -15,3 +16,9 @@ def test_numbers_that_cannot_be_used_are_refused(tokens, seed, sentence):
 
 def test_the_largest_seed_is_taken():
     check_numbers(1, 2**32 - 1)
+
+
+def test_more_gaps_than_sentinels_are_refused(tokenizer):
+    text = "".join(f"<extra_id_{number}>" for number in range(101))
+    with pytest.raises(DataError, match="has 101 gaps, and a vocabulary has 100 sentinels"):
+        encode_with_gaps(text, tokenizer, 512)

@@ -13,10 +13,11 @@ import pytest
 from training_runs import one_trainer_per_recipe
 
 from data.tasks.examples import read_task
-from data.tokens.tokenizer import load
+from data.tokens.tokenizer import MODEL_FILE, load
 from eval.tasks.metrics import metrics_of
 from eval.tasks.scores import language_scores
 from pipeline import cli
+from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.finetuned import finetuned
 from pipeline.runs.best_step import best_step, record_score
@@ -25,6 +26,8 @@ from pipeline.runs.open import load_run, restore
 from pipeline.runs.task_files import read_predictions, read_task_of, routing_beside
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import Programs
+from pipeline.training.tasks.given_tasks import Finetuning, check_same_inputs
+from pipeline.training.tasks.scoring import check_replaces
 from pipeline.training.tasks.sentences import sentence_losses
 
 ROOT = Path(__file__).parents[2]
@@ -150,6 +153,60 @@ def test_evaluate_predicts_what_finetune_did_and_scores_sentences(tuned, tmp_pat
     assert len(table) == len(data.test)
     assert table["loss_nats"].gt(0).all()
     assert not table["cut"].any()
+
+
+def test_evaluate_loses_nothing_that_predictions_hold(tuned, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tuned, run)
+    path = run / f"tasks/topics/test-step={best_step(run)}.parquet"
+    task = read_task(str(TOPICS)).task
+    check_replaces(path.with_name("other.parquet"), task, None)  # nothing to replace
+    check_replaces(path, task, None)
+    with pytest.raises(ArtifactError, match="predictions of another description of topics"):
+        check_replaces(path, replace(task, input="{text}"), None)
+    table = pq.read_table(path)
+    at, marks = table.schema.get_field_index("overlaps"), [[False] * table.num_rows]
+    pq.write_table(table.set_column(at, table.field(at), marks), path)
+    check_replaces(path, task, "corpus")
+    with pytest.raises(ArtifactError, match="none was named; name it with --corpus"):
+        check_replaces(path, task, None)
+
+
+def test_an_answer_is_as_long_as_the_run_learned(tuned):
+    """Other tasks may need more; a task of test data alone names no target to measure."""
+    recipe, (data, other) = load_run(tuned)[0], (read_task(str(one)) for one in (TOPICS, QUESTIONS))
+    learned = replace(recipe.finetuning, targets=24)
+    recipe = replace(recipe, finetuning=learned)
+
+    def of(data, recipe=recipe, **changes):
+        task = replace(data.task, **changes)
+        tasks = (data._replace(task=task),)
+        return Finetuning(tasks, load(tuned / MODEL_FILE), tuned / MODEL_FILE).answer_tokens(recipe)
+
+    assert of(data) == of(other) == 24
+    long = data._replace(train=[data.train[0]._replace(target="word " * 50)])
+    assert of(long, name="new") > 24
+    alone = other._replace(train=[], development=[])
+    assert of(alone, name="new") == 24
+    assert of(alone, replace(recipe, finetuning=None)) == 512
+
+
+def test_pretraining_needs_room_for_its_targets(tuned):
+    recipe = load_run(tuned)[0]
+    mixed = replace(recipe.finetuning, pretraining_share=0.5, targets=8)
+    recipe = replace(recipe, inputs=1024, finetuning=mixed)
+    with pytest.raises(ArtifactError, match=r"was 8, .* 1024 inputs has 229 .*=229 or more"):
+        check_same_inputs(recipe, object())
+
+
+def test_a_fine_tuned_run_is_inspected_like_any_other(tuned, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(tuned, run)
+    assert mswitch("inspect", run) == 0
+    assert "fingerprint" in capsys.readouterr().out
+    damaged = next(path for path in run.glob("checkpoints/*/**/d/*") if path.is_file())
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    assert mswitch("inspect", run) == 2
 
 
 def test_answers_of_beams_have_a_file_of_their_own(tuned, tmp_path):

@@ -1,7 +1,7 @@
 """What `mswitch finetune` trains on: the tasks of a run as training examples."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from data.errors import DataError
 from data.examples.mixture import TextSizes, parse
 from data.examples.pretraining_examples import Examples
 from data.examples.schedule import make_schedule
+from data.examples.span_corruption import lengths_for_inputs
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
 from data.languages import get
 from data.stores.addresses import Place
@@ -55,11 +56,47 @@ class Finetuning(NamedTuple):
 
     @property
     def targets(self) -> int:
-        """Number of decoder tokens that holds every target to be learned or chosen, up to 512."""
-        texts = {label for data in self.tasks for label in data.task.labels}
-        texts |= {one.target for data in self.tasks for one in (*data.train, *data.development)}
-        longest = max((len(self.tokenizer.encode(text)) + 1 for text in texts), default=MULTIPLE)
+        """Number of decoder tokens that holds every target to be learned or chosen, up to 512.
+
+        Targets of test data do not count, so tasks of test data alone get all 512.
+        """
+        longest = max(
+            (len(self.tokenizer.encode(text)) + 1 for text in self.texts), default=LONGEST
+        )
         return min(-(-longest // MULTIPLE) * MULTIPLE, LONGEST)
+
+    @property
+    def texts(self) -> set[str]:
+        """Targets to be learned or chosen."""
+        labels = {label for data in self.tasks for label in data.task.labels}
+        examples = (one for data in self.tasks for one in (*data.train, *data.development))
+        return labels | {one.target for one in examples}
+
+    def answer_tokens(self, recipe: Recipe) -> int:
+        """Returns the decoder tokens of an answer by a finished run.
+
+        As many as a fine-tuned run learned; more if other tasks have longer targets.
+        """
+        learned = 0 if recipe.finetuning is None else recipe.finetuning.targets
+        own = recipe.finetuning is not None and set(self.names) <= set(recipe.finetuning.tasks)
+        if learned and (own or not self.texts):
+            return learned
+        return max(learned, self.targets)
+
+    def lost(self, recipe: Recipe) -> Iterator[str]:
+        """Yields a sentence per task with rows that are no examples, and per cut kind of text."""
+        for data in self.tasks:
+            yield from rows_set_aside(data)
+        for one in self.sources(recipe):
+            for count, what, length in (
+                (one.cut_inputs, "inputs", recipe.lengths.inputs),
+                (one.cut_targets, "targets", recipe.lengths.targets),
+            ):
+                if count:
+                    yield (
+                        f"{one.name}: {count:,} of {len(one.inputs):,} {what} have more than "
+                        f"{length} tokens and lost their end."
+                    )
 
     def sources(self, recipe: Recipe) -> tuple[Source, ...]:
         """Returns the training examples as ids, one source per task and language."""
@@ -94,6 +131,13 @@ class Finetuning(NamedTuple):
             vocabulary=self.vocabulary,
             pretraining=pretraining,
         )
+
+
+def rows_set_aside(data: TaskData) -> Iterator[str]:
+    """Yields a sentence on the rows of a task that are no examples, if there are any."""
+    if data.set_aside:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in data.set_aside.items())
+        yield f"{data.task.name}: {sum(data.set_aside.values()):,} rows set aside ({reasons})."
 
 
 def read_tasks(words: Sequence[str], languages: Sequence[str], own: bool) -> tuple[TaskData, ...]:
@@ -201,4 +245,10 @@ def check_same_inputs(recipe: Recipe, blocks: TokenBlocks | None) -> None:
             f"finetuning.pretraining_share was {config.pretraining_share} "
             f"{'with' if blocks else 'without'} --tokens; pretraining is mixed in with both, "
             "for example --tokens DIR --pretraining-share 0.01."
+        )
+    needed = lengths_for_inputs(recipe.inputs).targets
+    if blocks is not None and needed > config.targets:
+        raise ArtifactError(
+            f"finetuning.targets was {config.targets}, and pretraining of {recipe.inputs} inputs "
+            f"has {needed} targets in a row; set finetuning.targets={needed} or more."
         )

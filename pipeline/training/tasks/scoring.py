@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 
 from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
+from data.stores.files import exists
+from data.tasks.description import Task
 from data.tasks.examples import TaskData
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.trainer import Trainer
@@ -15,9 +17,9 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.sentence_files import SENTENCES
-from pipeline.runs.task_files import predictions_file
+from pipeline.runs.task_files import predictions_file, read_predictions, read_task_of
 from pipeline.training.tasks.evaluation import TEST, TaskEvaluator
-from pipeline.training.tasks.given_tasks import Finetuning
+from pipeline.training.tasks.given_tasks import Finetuning, rows_set_aside
 from pipeline.training.tasks.overlap import overlaps_with
 from pipeline.training.tasks.sentences import sentence_losses
 
@@ -46,16 +48,19 @@ class TaskScoring:
             corpus: corpus of the pretraining, whose shared text is marked; None if not known.
             beams: number of beams of the search for an answer; 1 is greedy.
         """
-        targets = Finetuning(tuple(tasks), self.tokenizer, self.run / MODEL_FILE).targets
+        finetuning = Finetuning(tuple(tasks), self.tokenizer, self.run / MODEL_FILE)
+        targets = finetuning.answer_tokens(self.recipe)
         evaluator = TaskEvaluator(tasks, self.tokenizer, self.recipe, self.run, targets, {}, beams)
         said = []
         for data in tasks:
             check_has_test(data)
+            check_replaces(evaluator.file(data, TEST, self.step), data.task, corpus)
             shared = overlaps_with(corpus, data.test)
             scores = evaluator.predict(
                 self.trainer, self.arrays, data, TEST, self.step, overlaps=shared
             )
             assert scores is not None  # it was not stopped
+            said += rows_set_aside(data)
             said.append(
                 f"{data.task.name}: {fmean(scores.values()):.1f} %, mean of {len(scores)} "
                 f"languages, in {evaluator.file(data, TEST, self.step)}"
@@ -91,4 +96,25 @@ def check_has_test(data: TaskData) -> None:
         raise ArtifactError(
             f"Task {data.task.name} was to be scored on its test split, which its description does "
             f"not name ({', '.join(data.task.splits)}); add it to `splits`."
+        )
+
+
+def check_replaces(path: Place, task: Task, corpus: str | None) -> None:
+    """Checks that predictions on test data would not lose what earlier ones hold.
+
+    Raises:
+        ArtifactError: if earlier ones are of another description, or marked text that they share
+            with a corpus, and none is named.
+    """
+    if not exists(path):
+        return
+    if read_task_of(path) != task:
+        raise ArtifactError(
+            f"{path} holds predictions of another description of {task.name}; give the new one "
+            "another name, or remove the file."
+        )
+    if corpus is None and read_predictions(path).compared.any():
+        raise ArtifactError(
+            f"{path} marks examples that share text with the pretraining corpus, and none was "
+            "named; name it with --corpus, or remove the file."
         )

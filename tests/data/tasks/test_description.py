@@ -49,6 +49,7 @@ def test_shipped_descriptions_take_the_place_of_their_data():
         ({"input": "{text"}, "input should be text with names"),
         ({"target": ""}, "neither target nor answers"),
         ({"labels": ["a", "a"]}, "different words"),
+        ({"metric": "f1"}, "metric was f1 with labels, which are scored by likelihood"),
         ({"labels": ["a", " "]}, "different words"),
         ({"language": "xx"}, "is not one of mC4's"),
         ({"files": "../t.tsv"}, "below the data's directory"),

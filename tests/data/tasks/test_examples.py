@@ -123,6 +123,18 @@ def test_names_of_files_supply_fields(tmp_path):
         assert [one.language for one in data.test] == ["iw", "yo"]
 
 
+def test_a_region_or_script_belongs_to_the_language(tmp_path):
+    """In `dev-zh-Latn` the split is `dev`, and Latin script no language."""
+    for name in ("train-pt", "dev-pt", "train-zh-Latn", "dev-zh-Latn"):
+        (tmp_path / f"{name}.tsv").write_text("text\tlabel\na\tb\n")
+    fields = {name: getattr(TASK, name) for name in TASK.__dataclass_fields__}
+    splits = {"train": "train", "development": "dev"}
+    named = {"files": "{split}-{language}.tsv", "splits": splits}
+    data = read_examples(Task(**fields | named), str(tmp_path))
+    assert [one.language for one in data.development] == ["pt", "zh-Latn"]
+    assert not data.set_aside
+
+
 def test_one_split_may_serve_as_two_and_constants_name_it(tmp_path):
     data = read(
         tmp_path,

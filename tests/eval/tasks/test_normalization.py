@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.tasks.metrics import best_exact_match, best_f1
-from eval.tasks.normalization import mlqa_words, squad_words
+from eval.tasks.normalization import as_decoded, mlqa_words, squad_words
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,8 @@ def test_squad(text, words):
         ("zh", "龥龦龦", ["龥", "龦龦"]),
         ("ja", "東京タワー the 2", ["東", "京", "タ", "ワ", "ー", "the", "2"]),
         ("th", "กรุง 12", ["ก", "ร", "ุ", "ง", "12"]),
+        ("th", "น้ำ 10 km²", ["น", "้", "\u0e4d", "า", "10", "km2"]),  # as a vocabulary has it
+        ("en", "10 km²", ["10", "km²"]),  # to the letter
         ("sw", "The Mtu, a mmoja!", ["the", "mtu", "a", "mmoja"]),
         ("de", "東京", ["東京"]),
     ],
@@ -59,3 +61,8 @@ def test_the_best_answer_counts():
     assert best_f1(["a", "b"], [["c"], ["a", "b", "c", "d"], ["a", "x"]]) == pytest.approx(2 / 3)
     assert best_exact_match(["a"], [["b"], ["a"]]) == 1
     assert best_exact_match(["a"], [["b"], ["a", "a"]]) == 0
+
+
+def test_a_text_is_compared_as_the_vocabulary_gives_it_back(tokenizer):
+    for text in ("ทำงาน น้ำ", "10 km²  2½", "你好，世界！…", "ﬁn"):
+        assert as_decoded(text) == as_decoded(tokenizer.decode(tokenizer.encode(text)))

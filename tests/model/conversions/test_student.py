@@ -1,5 +1,7 @@
 """A student's first weights against loops over layers and experts."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -100,6 +102,19 @@ def test_the_mean_of_experts_is_a_loop_over_them(every):
                 np.testing.assert_allclose(getattr(here, matrix), wanted, rtol=1e-5, atol=1e-6)
             sparse += 1
     assert sparse == len(use.load)
+
+
+def test_a_token_of_two_experts_gets_the_sum_of_both():
+    """Shares sum to 1 over assignments, of which a token has two."""
+    teacher, dense, use = drawn(config(1), 0), drawn(config(0), 1), use_of(8)
+    switch = dataclasses.replace(teacher.config.switch, choices=2)
+    two = dataclasses.replace(teacher.config, switch=switch)
+    both = dataclasses.replace(teacher, config=two)
+    downs = [
+        layer(with_teachers_weights(dense, one, use).encoder, 0).feed_forward.down
+        for one in (teacher, both)
+    ]
+    np.testing.assert_allclose(downs[1], 2 * downs[0], rtol=1e-6)
 
 
 def test_the_only_expert_with_tokens_is_the_mean():

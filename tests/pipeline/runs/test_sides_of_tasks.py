@@ -1,7 +1,10 @@
 """Both sides on tasks have the same tasks, modes, splits and examples; otherwise one sentence."""
 
+import shutil
+
+import pyarrow.parquet as pq
 import pytest
-from synthetic_tasks import write_finetuned
+from synthetic_tasks import STEP, write_finetuned
 
 from data.errors import DataError
 from pipeline.errors import ArtifactError
@@ -20,6 +23,8 @@ def runs(tmp_path_factory):
         "sw": {"experts": 8, "languages": ("sw",)},
         "alone": {"experts": 8, "languages": ("sw",), "codes": ("sw",)},
         "many": {"experts": 8, "languages": ("sw", "yo", "swa", "en", "de")},
+        "dense many": {"experts": None, "languages": ("fr", "es", "ru", "it")},
+        "other many": {"experts": 8, "seed": 1, "languages": ("fr", "es", "ru", "it")},
         "shorter": {"experts": 8, "sentences": 29},
         "early": {"experts": 8, "split": "development"},
     }
@@ -34,6 +39,8 @@ def runs(tmp_path_factory):
         (["dense"], ["sparse", "sw"], "The baseline has no run on topics .* Swahili only"),
         (["dense"], ["sparse", "twin"], "have one seed and were trained on the same languages"),
         (["dense"], ["early"], "test against development"),
+        (["dense many"], ["many"], "different languages of topics .es, fr, it, ru against de, en,"),
+        (["dense many"], ["many", "other many"], "seeds of one side need the same"),
     ],
 )
 def test_sides_that_do_not_compare_are_one_sentence(runs, baseline, candidate, message):
@@ -45,6 +52,20 @@ def test_sides_that_do_not_compare_are_one_sentence(runs, baseline, candidate, m
 def test_other_examples_are_one_sentence(runs):
     with pytest.raises(DataError, match="the same examples"):
         task_comparisons([runs["dense"]], [runs["shorter"]], (None, 8))
+
+
+def test_other_right_answers_under_the_same_names_are_one_sentence(runs, tmp_path):
+    """Without an identity in the data, names are numbers of rows: a corrected file has the same."""
+    corrected = tmp_path / "corrected"
+    shutil.copytree(runs["sparse"], corrected)
+    (path,) = corrected.glob(f"tasks/topics/test-step={STEP}.parquet")
+    table = pq.read_table(path)
+    at = table.schema.get_field_index("answers")
+    answers = table["answers"].to_pylist()
+    answers[0] = ["another"]
+    pq.write_table(table.set_column(at, table.field(at), [answers]), path)
+    with pytest.raises(DataError, match="other right answers for examples of one name"):
+        task_comparisons([runs["dense"]], [corrected], (None, 8))
 
 
 def test_the_mode_is_the_training_languages(runs):
