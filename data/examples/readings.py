@@ -52,17 +52,27 @@ class Reading(NamedTuple):
 def continued(
     languages: Sequence[str], before: Mapping[str, Reading], blocks: TokenBlocks
 ) -> list[str]:
-    """Returns the languages whose blocks begin with those that were read before."""
+    """Returns the languages whose blocks begin with those that were read before.
+
+    Of each piece of them a page has to be left: windows of a piece are read from that piece.
+    """
     return [
         code
         for code in languages
-        if code in before and _begins_with(blocks.shards(code, "train"), before[code].shards)
+        if code in before and _begins_with(blocks.shards(code, "train"), before[code])
     ]
 
 
-def _begins_with(shards: Sequence[Shard], old: Sequence[Shard]) -> bool:
+def _begins_with(shards: Sequence[Shard], old: Reading) -> bool:
     """Returns whether shards begin with these contents, under whatever names."""
-    return [one.sha256 for one in shards[: len(old)]] == [one.sha256 for one in old]
+    first = 0
+    for piece in old.pieces:
+        here = shards[first : first + len(piece.shards)]
+        same = [one.sha256 for one in here] == [one.sha256 for one in piece.shards]
+        if not same or not sum(one.left("tokens") for one in here):
+            return False
+        first += len(piece.shards)
+    return True
 
 
 def joined(old: Reading | None, piece: Piece, regions: int) -> Reading:

@@ -8,6 +8,7 @@ import itertools
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from operator import sub
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ class TokenStream:
     Tokens of skipped pages are in no window. A token's place in the ring is the number of tokens
     before it that are read; or, with `placed_by`, that were read when fewer pages were skipped, so
     that a run that goes on finds its windows where they were. A window that began in a page that is
-    skipped now begins after it.
+    skipped now begins as many tokens after it.
 
     Args:
         readers: open readers of the blocks.
@@ -65,6 +66,8 @@ class TokenStream:
             array("q", column.astype("=i8").tobytes())
             for column in runs_of(readers.files, self._shards, former)
         )
+        # Tokens that are read before each run, and in all.
+        self._read = array("q", itertools.accumulate(map(sub, self._ends, self._starts), initial=0))
         if self._total and not len(self._starts):
             raise DataError(
                 f"All {sum(shard.pages for shard in self._shards):,} pages of "
@@ -98,6 +101,7 @@ class TokenStream:
         return windows
 
     def _slices(self, start: int, length: int) -> Iterator[RecordSlice]:
+        start = self._begin(start % self._total)
         while length > 0:
             start %= self._total
             run = bisect_right(self._starts, start) - 1
@@ -108,6 +112,20 @@ class TokenStream:
             count = min(length, RECORD_TOKENS - offset, self._ends[run] - start)
             yield RecordSlice(self._owners[run], record, offset, offset + count)
             start, length = start + count, length - count
+
+    def _begin(self, start: int) -> int:
+        """Returns the place where a window begins that began at `start`.
+
+        In a page that is skipped since, as many tokens after it as it began after the page's first:
+        at one place, all windows of a long page would show the same text, 89 times in a trial.
+        """
+        run = bisect_right(self._starts, start) - 1
+        if run >= 0 and start < self._ends[run]:
+            return start
+        before, gap = (self._read[run + 1], self._ends[run]) if run >= 0 else (0, 0)
+        ordinal = (before + start - gap) % self._read[-1]
+        here = bisect_right(self._read, ordinal) - 1
+        return self._starts[here] + ordinal - self._read[here]
 
     def _records(self, numbers: set[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
         """Returns records by (shard, number)."""

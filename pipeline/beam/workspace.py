@@ -8,7 +8,8 @@
 KEY is a digest of everything that the work follows from: settings, inputs and their modification
 times, the cut into shards, the version of the job's rules. A workspace with another KEY is stale.
 Files of the output carry no KEY in their names, so they are removed together with a stale
-workspace, and that workspace last: a kill in between leaves the evidence that they are stale.
+workspace. OUT/work/forgetting.json is there meanwhile: after a kill in between, the next job
+removes the rest, and its own records too if it is the one whose output is half removed.
 
 A finished work item is never repeated: a killed job resumes after its last one, and the items
 that were interrupted are written again under the same names.
@@ -29,6 +30,7 @@ from data.stores.json_files import read_json
 
 WORK = "work"
 SCRATCH = "scratch"
+FORGETTING = "forgetting.json"
 Shape = TypeVar("Shape")
 
 
@@ -108,7 +110,7 @@ class Workspace:
     def done(self, step: str) -> list[int]:
         """Returns the numbers of a step's finished work items, in order."""
         names = names_in(join_path(self.directory, step))
-        return [int(Path(name).stem) for name in names if name.endswith(".json")]
+        return sorted(int(Path(name).stem) for name in names if name.endswith(".json"))
 
     def forget_stale(self, outputs: Iterable[str]) -> bool:
         """Removes what an unfinished job with another KEY left; returns whether there was any.
@@ -118,9 +120,16 @@ class Workspace:
         """
         work = join_path(self.out, WORK)
         stale = [name for name in directories_in(work) if name not in (self.key, SCRATCH)]
-        for name in (*outputs, *(f"{WORK}/{one}" for one in stale)) if stale else ():
+        if not stale and not exists(join_path(work, FORGETTING)):
+            return False
+        # After a kill in here the next job, of whatever key, goes on with it: its own records may
+        # be of outputs that are removed already.
+        self._write(join_path(work, FORGETTING), stale)
+        records = [f"{self.key}/{name}" for name in directories_in(self.directory)]
+        removed = (f"{WORK}/{one}" for one in (*stale, *records, FORGETTING))
+        for name in (*outputs, *removed):
             remove(join_path(self.out, name))
-        return bool(stale)
+        return True
 
     @property
     def _shards(self) -> str:

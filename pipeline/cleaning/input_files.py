@@ -53,7 +53,7 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
                 f"Input {unreadable.path!r} has an unknown format; "
                 f"files must end in {', '.join(READERS)}."
             )
-        files.update((_identity(file.path), file) for file in found)
+        files.update((identity(file.path), file) for file in found)
     return sorted(files.values())
 
 
@@ -96,7 +96,7 @@ def _check_base(base: str) -> None:
         )
 
 
-def _identity(path: str) -> str:
+def identity(path: str) -> str:
     """Returns the same path for all names of a file, so that no file is read twice."""
     if not is_remote(path):
         return os.path.realpath(path)

@@ -68,9 +68,17 @@ class Onto(NamedTuple):
         ]
 
     def added(self, files: Mapping[str, Sequence[PageFile]]) -> dict[str, list[PageFile]]:
-        """Returns the files that the old blocks were not made of, by language and split."""
+        """Returns the files that the old blocks were not made of, by language and split.
+
+        All files of a language that they do not have: blocks hold languages with training pages.
+        """
         return {
-            name: [file for file in some if generation_of(file.path) > self.generation]
+            name: [
+                file
+                for file in some
+                if name.partition("/")[0] not in self.manifest.languages
+                or generation_of(file.path) > self.generation
+            ]
             for name, some in files.items()
         }
 

@@ -199,8 +199,9 @@ def files_of(
     else:
         last = held_out.last_held_out(count, _smallest(parts, held_out.maximum))
         end = 0 if last == BEFORE_ALL else number(last) + 1
-        end = addition.held_out_before(group, end)
         share = held_out.count(count) / count
+        if (bound := addition.held_out_before(group, end)) != end:
+            end, share = bound, bound / ALL_DIGESTS  # digests are even
         if end:
             name = f"{group}/validation{label}"
             yield from _files(name, "validation", (0, end), runs, share)

@@ -10,6 +10,7 @@ from data.stores import digests
 from data.stores.files import absolute
 from pipeline.arguments import Clean
 from pipeline.cleaning.growth.kept import GrowthFacts, Kept
+from pipeline.cleaning.input_files import identity
 from pipeline.cleaning.shards import InputFile
 from pipeline.corpus.manifests import read_corpus
 
@@ -90,8 +91,8 @@ def check_new(files: Sequence[InputFile], corpus: str, facts: GrowthFacts) -> No
     Raises:
         DataError: if one is.
     """
-    there = {file.path for shard in facts.input for file in shard}
-    if again := [file.path for file in files if file.path in there]:
+    there = {identity(file.path) for shard in facts.input for file in shard}
+    if again := [file.path for file in files if identity(file.path) in there]:
         raise DataError(
             f"{len(again)} of {len(files)} files of the input, such as {again[0]}, are in {corpus} "
             f"already, by {Path(corpus, 'growth', 'growth.json')}; name only new ones."

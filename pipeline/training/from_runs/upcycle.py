@@ -115,7 +115,8 @@ class Upcycling:
         later = [one for one in recipe.mixture_from if one.step < self.at]
         names = (*TEXT, *(name for one in later for name in later_inputs(one.step)))
         settings = {name: getattr(recipe, name) for name in SETTINGS}
-        mixtures = {"mixture_from": list(map(asdict, later))}
+        # Not where their tokens lie, of which the digests are compared.
+        mixtures = {"mixture_from": [(one.step, one.mixture) for one in later]}
         return {name: inputs.get(name) for name in names} | settings | mixtures
 
     def begins_at(self, run: PreparedRun) -> int:

@@ -227,7 +227,7 @@ def test_a_later_language_without_tokens_is_named(examples):
 
 
 def test_pages_that_left_are_in_no_window_after_a_change(tmp_path, make_blocks):
-    """The windows stay where they were; one that began in such a page begins after it."""
+    """The windows stay where they were; one that began in such a page begins as far after it."""
     blocks = make_blocks(tmp_path / "old", {"sw": 9_000})
     more = grown(blocks, tmp_path / "new", {"sw": 500})
     entry = more.manifest.languages["sw"]["train"]
@@ -248,5 +248,22 @@ def test_pages_that_left_are_in_no_window_after_a_change(tmp_path, make_blocks):
     gone = np.repeat([one for some in skip for one in some], 300)
     for start in windows[0].starts[windows[0].pieces == 0].tolist():
         ring = np.arange(start, start + 9_000) % 9_000
-        expected = before.read(start, 9_000)[~gone[ring]][:64]
+        into = start % 300 if gone[start % 9_000] else 0
+        expected = before.read(start, 9_000)[~gone[ring]][into : into + 64]
         assert after.read(start, 64).tolist() == expected.tolist()
+
+
+def test_a_language_begins_anew_if_all_pages_of_an_old_piece_left(tmp_path, make_blocks):
+    """Its windows could be read nowhere, and the run would end at the change."""
+    blocks = make_blocks(tmp_path / "old", {"sw": 600, "yo": 600})
+    more = grown(blocks, tmp_path / "new", {"sw": 500, "yo": 500})
+    *old, new = more.manifest.languages["sw"]["train"].shards
+    gone = [without(more, shard, [True] * shard.pages) for shard in old]
+    left = to_builtins(more.manifest)
+    left["languages"]["sw"]["train"] = manifest_entry([*gone, new])
+    shown = TokenBlocks(more.directory, of_shape(left, TokenManifest, "here"))
+    schedule = make_schedule({"sw": 1.0, "yo": 1.0}, seed=5)
+    changed = [Mixture(0, schedule, blocks), Mixture(ROWS, schedule, shown)]
+    segment = segments_of(changed, 64, seed=5)[1]
+    assert segment.anew == ("sw",)
+    assert [len(pieces) for pieces in segment.streams] == [1, 2]

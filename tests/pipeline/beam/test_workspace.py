@@ -4,7 +4,8 @@ import pytest
 
 from data.errors import DataError
 from data.stores.atomic import write_text
-from data.stores.files import names_in
+from data.stores.files import names_in, remove
+from pipeline.beam import workspace
 from pipeline.beam.workspace import Workspace, check_files, clear
 
 number = itertools.count()
@@ -52,6 +53,36 @@ def test_another_key_is_stale_with_its_outputs(out):
     assert names_in(f"{out}/pages") == []
     assert not Workspace(out, "old").done("read")
     assert "unfinished.json" in names_in(out)
+
+
+def test_a_kill_in_forgetting_leaves_no_records_without_their_output(out, monkeypatch):
+    """Not even for the job that it forgot, should that be the next one."""
+    old = Workspace(out, "old")
+    old.write_shards([["a"]])
+    old.finish("read", 0, {})
+    write_text(f"{out}/pages/x", "of the old job")
+
+    def killed(path):
+        if path.endswith("pages"):
+            remove(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workspace, "remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Workspace(out, "new").forget_stale(["pages"])
+    monkeypatch.setattr(workspace, "remove", remove)
+    assert old.done("read") == [0]
+    assert old.forget_stale(["pages"])
+    assert old.done("read") == []
+    assert old.shards(list[list[str]]) == [["a"]]
+    assert not old.forget_stale(["pages"])
+
+
+def test_items_are_in_the_order_of_their_numbers(out):
+    space = Workspace(out, "key")
+    for number in (100_000, 9_999, 10_000, 99_999):
+        space.finish("read", number, {})
+    assert space.done("read") == [9_999, 10_000, 99_999, 100_000]
 
 
 def test_a_finished_output_keeps_no_workspace(out):
