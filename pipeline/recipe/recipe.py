@@ -177,13 +177,15 @@ def with_rows(recipe: Recipe, rows: int) -> Recipe:
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
     """Returns the recipe as JSON values, with some settings only if they are set.
 
-    These are `SELDOM_SET`, `SELDOM_SET_OF_SWITCH` and `optimizer.rate_from`, which most runs do not
-    have.
+    These are `SELDOM_SET`, `SELDOM_SET_OF_SWITCH`, `model.distance_slope` and
+    `optimizer.rate_from`, which most runs do not have.
     """
     unset = [name for name in SELDOM_SET if not getattr(recipe, name)]
     value = {name: one for name, one in asdict(recipe).items() if name not in unset}
     if not recipe.optimizer.rate_from:
         del value["optimizer"]["rate_from"]
+    if not recipe.model.distance_slope:
+        del value["model"]["distance_slope"]
     if (switch := value["model"]["switch"]) is not None:
         for name in SELDOM_SET_OF_SWITCH:
             if switch[name] == getattr(SwitchConfig, name):

@@ -34,6 +34,16 @@ def test_settings_of_balancing_are_written_only_if_they_are_set():
         assert recipe_from_json(written) == changed
 
 
+def test_a_slope_of_position_biases_is_written_only_if_it_is_set():
+    """As settings of balancing: the recipes of earlier runs have none."""
+    plain = recipe_to_json(named.get("mt5-demo"))
+    assert "distance_slope" not in plain["model"]
+    changed = override(named.get("mt5-demo"), ["model.distance_slope=0.5"])
+    written = recipe_to_json(changed)
+    assert written["model"] == plain["model"] | {"distance_slope": 0.5}
+    assert recipe_from_json(written) == changed
+
+
 @pytest.mark.parametrize(
     ("baseline", "candidate"),
     [

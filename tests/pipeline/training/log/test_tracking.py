@@ -44,6 +44,12 @@ def tracked(directory, names, states=("finished",)):
 
 
 @pytest.fixture
+def unhurried(monkeypatch):
+    """Waits for a library's last numbers for as long as a busy machine may need."""
+    monkeypatch.setattr(tracking, "LAST_SECONDS", dict.fromkeys(tracking.LAST_SECONDS, 300.0))
+
+
+@pytest.fixture
 def started(monkeypatch):
     """Puts recorders in the place of Weights & Biases; returns them, one per start."""
     found, settings = [], {}
@@ -101,6 +107,7 @@ def test_no_library_is_imported_unless_asked():
     assert run.stdout.strip() == "set()"
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_mlflow_keeps_the_run_in_its_directory(tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -115,6 +122,7 @@ def test_mlflow_keeps_the_run_in_its_directory(tmp_path, monkeypatch):
     assert run.data.metrics["held-out-by-language/sw"] == 3.0
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_an_mlflow_server_that_is_not_there_stops_nothing(tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the port of nothing
@@ -124,6 +132,7 @@ def test_an_mlflow_server_that_is_not_there_stops_nothing(tmp_path, monkeypatch)
     assert said.startswith("caution: MLflow failed (API request to http://127.0.0.1:9")
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_weights_and_biases_records_without_network(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     monkeypatch.delenv("WANDB_MODE", raising=False)
