@@ -9,7 +9,7 @@ Upcycling), who continue the schedule and keep the optimizer's state.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,7 @@ from pipeline.artifacts.claims import MANIFEST
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.peaks import step_flops
-from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.recipe.recipe import Recipe, recipe_from_json, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import (
     RECIPE,
@@ -138,7 +138,7 @@ class Upcycling:
         """Returns what a resumed run must agree in, of which the parent's length is no part."""
         recipe = self.dense
         read = {name: self.about.inputs.get(name) for name in TEXT}
-        origin = digest_of_value([asdict(recipe.model), read])
+        origin = digest_of_value([recipe_to_json(recipe)["model"], read])
         drawn = f"logits {self.logits}, noise {self.noise}"
         return f"{recipe.name}, seed {recipe.seed}, step {self.at}, {drawn}, {origin}"
 
