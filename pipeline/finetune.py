@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from data.examples.task_examples import TaskExamples
 from data.stores.addresses import Place
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.loss.distillation import DistillationConfig
@@ -196,7 +197,8 @@ def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
         if programs is None or not programs.serve(prepared.recipe):
             programs = make_programs(request)
         training = make_training(request, programs)
-        for line in request.finetuning.lost(prepared.recipe):
+        assert isinstance(training.examples, TaskExamples)
+        for line in request.finetuning.lost(training.examples):
             training.announce(line)
         training = replace(training, trainer=compiled(training))
         start_from(arguments.run, arguments.out, training.trainer)

@@ -116,8 +116,8 @@ class TokenStream:
     def _begin(self, start: int) -> int:
         """Returns the place where a window begins that began at `start`.
 
-        In a page that is skipped since, as many tokens after it as it began after the page's first:
-        at one place, all windows of a long page would show the same text, 89 times in a trial.
+        A window that began N tokens into a page that is skipped since begins N tokens after the
+        page. If all began directly after it, that text would be shown 89 times in a trial.
         """
         run = bisect_right(self._starts, start) - 1
         if run >= 0 and start < self._ends[run]:

@@ -64,7 +64,7 @@ def bucket(
 
 
 def distances(bidirectional: bool) -> Float[np.ndarray, "buckets"]:
-    """Returns the mean distance of each bucket, up to the farthest; 0 where it has no offset."""
+    """Returns the mean distance in tokens of each bucket, up to 128; 0 for one without offsets."""
     offsets = np.arange(-FARTHEST, FARTHEST + 1 if bidirectional else 1)
     here = bucket(offsets[None], bidirectional)[0]
     counts = np.bincount(here, minlength=BUCKETS)

@@ -191,6 +191,16 @@ def test_an_answer_is_as_long_as_the_run_learned(tuned):
     assert of(alone, replace(recipe, finetuning=None)) == 512
 
 
+def test_what_training_loses_is_counted(tuned):
+    recipe, data = replace(load_run(tuned)[0], inputs=16), read_task(str(TOPICS))
+    data = data._replace(set_aside={"other_split": 1_200, "no_answers": 3})
+    finetuning = Finetuning((data,), load(tuned / MODEL_FILE), tuned / MODEL_FILE)
+    first, *cut = finetuning.lost(finetuning.examples(recipe, None))
+    assert first == "topics: 1,203 rows set aside (1,200 other_split, 3 no_answers)."
+    assert cut
+    assert all("inputs have more than 16 tokens and lost their end." in one for one in cut)
+
+
 def test_pretraining_needs_room_for_its_targets(tuned):
     recipe = load_run(tuned)[0]
     mixed = replace(recipe.finetuning, pretraining_share=0.5, targets=8)

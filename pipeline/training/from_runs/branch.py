@@ -101,7 +101,7 @@ class Branch:
         return {"trunk": str(self.trunk), "at": self.at}
 
     def inputs(self, own: Mapping[str, str]) -> dict[str, str]:
-        """Returns the digests of the branch's own inputs and of the trunk's, which are its too.
+        """Returns the digests of the inputs of the branch and of its trunk.
 
         Raises:
             ArtifactError: if one that both read has changed since the trunk read it.

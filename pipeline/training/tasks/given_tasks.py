@@ -83,14 +83,14 @@ class Finetuning(NamedTuple):
             return learned
         return max(learned, self.targets)
 
-    def lost(self, recipe: Recipe) -> Iterator[str]:
+    def lost(self, examples: TaskExamples) -> Iterator[str]:
         """Yields a sentence per task with rows that are no examples, and per cut kind of text."""
         for data in self.tasks:
             yield from rows_set_aside(data)
-        for one in self.sources(recipe):
+        for one in examples.sources:
             for count, what, length in (
-                (one.cut_inputs, "inputs", recipe.lengths.inputs),
-                (one.cut_targets, "targets", recipe.lengths.targets),
+                (one.cut_inputs, "inputs", examples.inputs),
+                (one.cut_targets, "targets", examples.targets),
             ):
                 if count:
                     yield (
