@@ -12,13 +12,14 @@ Dimension names, the same everywhere, and the keys of the sharding table (`shard
 No JAX is imported here.
 """
 
-NUMERICS_VERSION = 3
+NUMERICS_VERSION = 4
 """Version of the training arithmetic, recorded with every run.
 
 1. Versions 0.1.0 and before.
 2. The first weights have keys of their own. The router's losses are means over tokens instead of
    means over groups. The step of a dense network is that of version 1.
 3. Position biases begin with T5's variance, or with a slope. Steps are those of version 2.
+4. The slope is beside the learned biases, not in them. Steps without a slope are those of before.
 
 Raise it with any change by which the same recipe, seed and tokens no longer give the same numbers
 up to rounding: initialization, routing, loss, optimizer, or how random keys are derived. Faster
@@ -26,4 +27,4 @@ code, renamed code and another mesh leave it alone.
 """
 
 # First versions with today's steps: since then only first weights were drawn in another way.
-DENSE_STEPS_SINCE, SPARSE_STEPS_SINCE = 1, 2
+DENSE_STEPS_SINCE, SPARSE_STEPS_SINCE, SLOPED_STEPS_SINCE = 1, 2, 4

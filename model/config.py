@@ -214,8 +214,9 @@ class ModelConfig:
         tied_logits: True to compute logits by the input embedding, from the decoder's output times
             embed^-0.5; False for a separate matrix.
         initialization_scale: s in sigma = sqrt(s / fan_in); 0.1 for Switch (section 2.4), 1 in T5.
-        distance_slope: what position biases fall by per token of distance when training begins, in
-            the first head and half as much in each further one (ALiBi, Press et al. 2022); 0 in T5.
+        distance_slope: what position biases fall by per token of distance beside their learned
+            table, in the first head and half as much in each further one (ALiBi, Press et al.
+            2022); 0 in T5.
         switch: configuration of sparse feed-forwards; None for a dense model.
         activation_dtype: type of everything except the router, losses and parameters.
     """

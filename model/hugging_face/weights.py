@@ -2,7 +2,8 @@
 
 Pure functions between their state (name to array) and our network; a round trip keeps all bits.
 Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
-stacked along blocks and experts. Both directions read one list of names, `weight_names`.
+stacked along blocks and experts. Both directions read one list of names, `weight_names`. A
+slope of position biases becomes part of their table.
 Names as of Transformers 5.24; what a config.json means is in `config.py`.
 """
 
@@ -117,7 +118,10 @@ def exported_arrays(model: Transformer, names: Collection[str]) -> Iterator[tupl
 
     Every host must take all of them.
     """
-    arrays = by_path(model)
+    arrays = by_path(model) | {
+        f".{stack}.position_bias.table": getattr(model, stack).position_bias.biases
+        for stack in ("encoder", "decoder")
+    }
     for name in _names_with_copies(model.config):
         if name.theirs in names:
             array = gathered_part(arrays[name.ours], name.at)

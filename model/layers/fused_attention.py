@@ -74,9 +74,9 @@ def fused(
         platform="tpu" if interpret else KERNELS[mesh.devices.flat[0].platform],
         interpret=interpret,
     )
-    table = None if bias is None else bias.table
+    biases = None if bias is None else bias.biases
     numbers = example_numbers(is_key, query_example, key_example)
-    return _fused(setting, mesh, Arguments(query, keys, values, table, numbers))
+    return _fused(setting, mesh, Arguments(query, keys, values, biases, numbers))
 
 
 def _forward(setting: Setting, mesh: Mesh, arguments: Arguments) -> tuple[Array, Any]:

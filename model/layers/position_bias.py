@@ -1,5 +1,9 @@
 """T5's relative position bias: one learned number per head and distance bucket, added to scores.
 
+Beside the learned table a head may have a slope, by which its biases fall per token of distance as
+in ALiBi. It is not in the table: Adafactor moves a matrix by a share of its root mean square, which
+the slopes of far buckets would make 50 times as large (docs/decisions/first-weights.md).
+
 Source: Raffel et al. 2020, section 2.1, and Mesh TensorFlow's `_relative_position_bucket`. 32
 buckets: half exact, half logarithmic up to distance 128; all farther offsets share the last one.
 One table per stack, shared by its layers. The encoder has 16 buckets per direction; the decoder
@@ -17,10 +21,18 @@ FARTHEST = 128
 
 
 class PositionBias(eqx.Module):
-    """The table of one stack."""
+    """The biases of one stack.
+
+    Attributes:
+        table: the learned numbers.
+        bidirectional: as in `bucket`.
+        slope: what the first head's biases fall by per token of distance, half as much for each
+            further head (Press et al. 2022); 0 in T5.
+    """
 
     table: Float[Array, "buckets heads"]
     bidirectional: bool = eqx.field(static=True)
+    slope: float = eqx.field(static=True, default=0.0)
 
     @staticmethod
     def init(
@@ -30,19 +42,25 @@ class PositionBias(eqx.Module):
 
         Args:
             heads: number of heads.
-            slope: what the first head's biases fall by per token of distance, half as much for each
-                further head, as in ALiBi (Press et al. 2022); 0 in T5.
-            bidirectional: as in `bucket`.
+            slope, bidirectional: as in the attributes.
             key: key of the draw.
         """
         table = glorot_uniform()(key, (BUCKETS, heads), jnp.float32)
-        slopes = slope * 0.5 ** np.arange(heads)
-        return PositionBias(table - np.outer(distances(bidirectional), slopes), bidirectional)
+        return PositionBias(table, bidirectional, slope)
+
+    @property
+    def biases(self) -> Float[Array, "buckets heads"]:
+        """What is added to scores: the table, less the slope of each head times the distance."""
+        table = jnp.asarray(self.table)
+        if not self.slope:
+            return table
+        slopes = self.slope * 0.5 ** np.arange(table.shape[1])
+        return table - jnp.asarray(np.outer(distances(self.bidirectional), slopes), table.dtype)
 
     def __call__(self, queries: int, keys: int) -> Float[Array, "heads queries keys"]:
         """Returns the bias of every query and key position."""
         offsets = np.arange(keys)[None, :] - np.arange(queries)[:, None]
-        return jnp.moveaxis(self.table[bucket(offsets, self.bidirectional)], -1, 0)
+        return jnp.moveaxis(self.biases[bucket(offsets, self.bidirectional)], -1, 0)
 
 
 def bucket(

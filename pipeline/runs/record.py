@@ -10,7 +10,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from data.stores.json_shapes import Count, RelativePath
-from model import DENSE_STEPS_SINCE, NUMERICS_VERSION, SPARSE_STEPS_SINCE
+from model import (
+    DENSE_STEPS_SINCE,
+    NUMERICS_VERSION,
+    SLOPED_STEPS_SINCE,
+    SPARSE_STEPS_SINCE,
+)
 
 UPCYCLED = "upcycled"  # name of the dense run among the inputs of a run that began as it
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -130,8 +135,10 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     @property
     def has_todays_steps(self) -> bool:
         """Whether this code computes the run's steps, if perhaps not its first weights."""
-        dense = self.recipe["model"]["switch"] is None
-        since = DENSE_STEPS_SINCE if dense else SPARSE_STEPS_SINCE
+        model = self.recipe["model"]
+        since = DENSE_STEPS_SINCE if model["switch"] is None else SPARSE_STEPS_SINCE
+        if model.get("distance_slope"):
+            since = SLOPED_STEPS_SINCE
         return since <= self.numerics_version <= NUMERICS_VERSION
 
 

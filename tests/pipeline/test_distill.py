@@ -177,10 +177,11 @@ def student(*settings):
     return override(recipe, [*STUDENT, *MESH, *settings])
 
 
-def test_a_teacher_of_other_widths_gives_no_first_weights(found, blocks):
+def test_a_teacher_of_another_shape_gives_no_first_weights(found, blocks):
     teacher.check_teaches(found, student(), blocks)
-    with pytest.raises(ArtifactError, match=r"other widths.*initialization=random"):
-        teacher.check_teaches(found, student("model.mlp=32"), blocks)
+    for other in ("model.mlp=32", "model.distance_slope=0.5"):
+        with pytest.raises(ArtifactError, match=r"another shape.*initialization=random"):
+            teacher.check_teaches(found, student(other), blocks)
     teacher.check_teaches(
         found, student("model.mlp=32", "distillation.initialization=random"), blocks
     )

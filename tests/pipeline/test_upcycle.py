@@ -211,6 +211,7 @@ def test_what_no_switch_can_begin_as_is_refused(tokens, switch, dense, whole, tm
 
     wider = refused("model.mlp=32")
     assert "another shape than recipe switch-demo (model.mlp: there 16, asked 32)" in wider
+    assert "(model.distance_slope: there 0.0, asked 0.5)" in refused("model.distance_slope=0.5")
     assert "recipe mt5-demo, which is dense" in refused(recipe="mt5-demo")
     assert "has 4 experts; begin with its weights: --start" in refused(upcycle=whole, upcycle_at=8)
     assert "which has [4, 6, 8]" in refused(upcycle_at=5)

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.fingerprints import fingerprint, orderless_fingerprint
+from model.config import ModelConfig
 from model.configuration_checks import ConfigurationError
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
@@ -118,10 +119,10 @@ def check_text(teacher: Teacher, blocks: TokenBlocks) -> None:
 
 
 def check_student(teacher: Teacher, recipe: Recipe) -> None:
-    """Checks that a recipe is dense and, unless it starts from random weights, of equal widths.
+    """Checks that a recipe is dense and, unless it starts from random weights, of equal shape.
 
     Raises:
-        ArtifactError: if the recipe is sparse, its widths differ from the teacher's, or it is to be
+        ArtifactError: if the recipe is sparse, its shape differs from the teacher's, or it is to be
             the mean of experts beside which the teacher has a shared one.
     """
     if recipe.model.switch is not None:
@@ -137,10 +138,15 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
             "their width cannot be both; set distillation.initialization to non-experts or random."
         )
     dense = replace(teacher.recipe.model, switch=None)
-    if first != "random" and array_shapes(dense) != array_shapes(recipe.model):
+    if first != "random" and _shape(dense) != _shape(recipe.model):
         raise ArtifactError(
-            f"{teacher.directory} has other widths than recipe {recipe.name} "
+            f"{teacher.directory} has another shape than recipe {recipe.name} "
             f"({'; '.join(json_differences(asdict(dense), asdict(recipe.model)))}), so its weights "
             "do not fit; name the teacher's baseline, or add "
             "--set distillation.initialization=random."
         )
+
+
+def _shape(model: ModelConfig) -> tuple[Any, ...]:
+    """Returns what must be equal of two networks for weights of one to do in the other."""
+    return array_shapes(model), model.distance_slope

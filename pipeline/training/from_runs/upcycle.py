@@ -44,7 +44,7 @@ from pipeline.training.run import PreparedRun
 # What decides an upcycled network's arrays and function, besides its switch layers.
 SHAPE = (
     *("vocabulary_rows", "embed", "heads", "head", "mlp", "layers"),
-    *("feed_forward", "tied_logits"),
+    *("feed_forward", "tied_logits", "distance_slope"),
 )
 # What decides example i: inputs and settings.
 TEXT, SETTINGS = ("tokens", "vocabulary", "weights"), ("seed", "rows", "inputs", "mixture")

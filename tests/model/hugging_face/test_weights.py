@@ -19,7 +19,7 @@ from model.hugging_face.weights import COPIES, export_state, import_state, weigh
 from model.loss.cross_entropy import Computation, Labels, cross_entropy
 from model.sharding.mesh import MeshShape, make_mesh
 from model.stack import Call
-from model.transformer import transformer_shapes
+from model.transformer import Transformer, transformer_shapes
 
 ROOT = Path(__file__).parents[3]
 _SPEC = importlib.util.spec_from_file_location(
@@ -90,6 +90,20 @@ def test_there_and_back_the_bits_stay(case):
     assert all(np.array_equal(again[name], state[name]) for name in state)
     back = import_config(export_config(config, cases.SOURCE), cases.SOURCE, cases.TARGET)
     assert back == config
+
+
+def test_a_slope_of_position_biases_becomes_part_of_their_table():
+    config = config_of("mt5")
+    drawn = Transformer.init(
+        sloped := dataclasses.replace(config, distance_slope=0.5), key=jax.random.key(0)
+    )
+    state = export_state(drawn)
+    assert export_config(sloped, cases.SOURCE) == export_config(config, cases.SOURCE)
+    imported = jax.tree.map(jnp.asarray, import_state(config, state))
+    for theirs, ours in ((imported.encoder, drawn.encoder), (imported.decoder, drawn.decoder)):
+        expected = ours.position_bias(9, 9)
+        np.testing.assert_array_equal(theirs.position_bias(9, 9), expected)
+        assert np.abs(expected - ours.position_bias.table[0][:, None, None]).max() > 3  # 0.5 * 8
 
 
 def test_released_checkpoints_have_a_form():

@@ -24,9 +24,9 @@ ROWS = [jnp.array(DRAWN.normal(size=(8, LENGTH, HEADS * 8)), jnp.float32) for _ 
 TABLE = jnp.array(DRAWN.normal(size=(32, HEADS)), jnp.float32)
 
 
-def slopes(attention, mesh):
+def slopes(attention, mesh, slope):
     def loss(table, rows):
-        bias, visible = PositionBias(table, True), Visible(IS_KEY, False, None, None)
+        bias, visible = PositionBias(table, True, slope), Visible(IS_KEY, False, None, None)
         y = attention(rows, bias, visible, mesh)
         return jnp.sum(jnp.square(y) * jnp.cos(jnp.arange(LENGTH))[:, None])
 
@@ -42,9 +42,10 @@ def by_kernel(rows, bias, visible, mesh):
     return fused(*rows, bias, visible, HEADS, mesh, interpret=True)
 
 
-def test_values_and_gradients_are_those_of_the_plain_path():
+@pytest.mark.parametrize("slope", [0.0, 0.5])
+def test_values_and_gradients_are_those_of_the_plain_path(slope):
     mesh = mesh_of(MeshShape(data=2, expert=2, model=2))
-    found, expected = slopes(by_kernel, mesh), slopes(plainly, mesh)
+    found, expected = slopes(by_kernel, mesh, slope), slopes(plainly, mesh, slope)
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 

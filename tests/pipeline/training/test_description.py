@@ -41,5 +41,12 @@ def test_a_run_resumes_where_only_first_weights_changed(tmp_path, version):
     if version == 2:
         check_numerics(tmp_path)
         return
-    with pytest.raises(ArtifactError, match=r"numerics version 3 and was begun with version 1"):
+    with pytest.raises(ArtifactError, match=r"numerics version 4 and was begun with version 1"):
         check_numerics(tmp_path)
+
+
+def test_a_run_whose_slope_was_in_its_learned_biases_is_not_resumed(tmp_path):
+    sloped = DENSE | {"model": {"switch": None, "distance_slope": 0.5}}
+    check_numerics(begun_with(tmp_path, recipe=sloped, numerics_version=4))
+    with pytest.raises(ArtifactError, match=r"version 4 and was begun with version 3"):
+        check_numerics(begun_with(tmp_path, recipe=sloped, numerics_version=3))
