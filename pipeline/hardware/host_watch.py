@@ -81,8 +81,12 @@ class HostWatch:
         self._ending = threading.Lock()
         self._when_asked: Callable[[str], None] | None = None
         self._forget()
-        for work in (self._exchange, self._judge):
-            threading.Thread(target=self._repeat, args=(work,), daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(work,), daemon=True)
+            for work in (self._exchange, self._judge)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def when_asked(self, act: Callable[[str], None]) -> None:
         """Calls a function in a thread once any host asks all to stop, with its reason."""
@@ -94,9 +98,16 @@ class HostWatch:
         client().key_value_set(f"{DECISIONS}/stop", said, allow_overwrite=True)
 
     def finish(self) -> None:
-        """Waits until all hosts are finished, and ends the watch."""
+        """Waits until all hosts are finished, ends the watch and leaves the other hosts.
+
+        The first host, whose store the others read, is left last: JAX's `shutdown` is a barrier.
+        """
         agreed(True, all)
         self._ended.set()
+        for thread in self._threads:
+            thread.join(BROKEN_SECONDS)
+        with suppress(jax.errors.JaxRuntimeError):  # a host that was lost after it had finished
+            jax.distributed.shutdown()
 
     def fail(self, error: BaseException) -> None:
         """Ends the other hosts because of an error that ends this one.
@@ -119,7 +130,7 @@ class HostWatch:
         while not self._ended.is_set():
             with suppress(jax.errors.JaxRuntimeError):  # silence, which `_judge` measures
                 work()
-            time.sleep(BEAT_SECONDS)
+            self._ended.wait(BEAT_SECONDS)
 
     def _exchange(self) -> None:
         """Writes a beat, and reads what the first host decided; on the first, all beats too."""

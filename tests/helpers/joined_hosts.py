@@ -3,7 +3,7 @@
     FILE ACT VICTIM LOST_SECONDS BROKEN_SECONDS COUNT INDEX HOST:PORT
 
 After some rounds the victim does what `ACT` says; the other hosts go on. After `stop` every host
-prints the round in which it stopped.
+prints the round in which it stopped. With `finish` all end at once, and the victim learns it late.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ROUNDS, AT = 10_000, 3
-STUCK_SECONDS, HOUR = 8.0, 3600
+STUCK_SECONDS, LATE_SECONDS, HOUR = 8.0, 3.0, 3600
 QUICK = 12.0, 4.0  # seconds after which a host is lost, and where a collective broke
 
 
@@ -61,9 +61,9 @@ def main(
 
     from pipeline.arguments import Hosts
     from pipeline.errors import ArtifactError
-    from pipeline.hardware import host_watch
+    from pipeline.hardware import coordination, host_watch
     from pipeline.hardware.coordination import agreed, on_first_host
-    from pipeline.stopping import Stopped, stoppable
+    from pipeline.stopping import Stopped, leave, stoppable
     from pipeline.terminal import print_lines, print_message
     from pipeline.training.preemption import Preemption
 
@@ -82,11 +82,16 @@ def main(
         if act == "break":
             raise ZeroDivisionError("a fault of the program\nof several lines")
 
+    def late() -> int:
+        waited = coordination._waited
+        coordination._waited = lambda name: (time.sleep(LATE_SECONDS), waited(name))[1]
+        return 0
+
     def rounds() -> int:
         assert on_first_host(lambda: {"host": index}) == {"host": "0"}
         assert agreed(int(index), sorted) == list(range(int(count)))
         if act == "finish":
-            return 0
+            return late() if index == victim else 0
         with Preemption("example") as preemption:
             if act != "stop":
                 preemption.__exit__()  # signals interrupt the command, as they do outside training
@@ -104,7 +109,8 @@ def main(
     hosts = Hosts(count=int(count), index=int(index), coordinator=address)
     try:
         with stoppable("example"), host_watch.joined(hosts, "example"):
-            return rounds()
+            status = rounds()
+        leave(status)  # what libraries do at exit is not what keeps hosts together
     except ArtifactError as error:
         print_message(f"mswitch: {error}")
         return 2

@@ -56,3 +56,7 @@ def test_a_signal_in_training_stops_all_at_one_point():
     rounds = {line for _, out, _ in found for line in out.splitlines() if "stopped in" in line}
     assert len(rounds) == 1
     assert all("host 2 of 4" in sentence(printed) for _, _, printed in found)
+
+
+def test_the_first_host_leaves_when_all_know_that_they_are_finished():
+    assert [(status, err) for status, _, err in ends("finish", 3, 2)] == [(0, "")] * 3
