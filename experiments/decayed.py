@@ -73,6 +73,7 @@ def chain(out: Path, side: str, seed: int, lengths: Sequence[int]) -> Sequence[T
             *fixed,
             f"steps={length}",
             f"evaluate_every={length}",
+            f"checkpoint_every={4 * KEPT}",  # what a kill may cost
         )
         for length in lengths
     ]

@@ -48,11 +48,12 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Writes the table, run by run."""
-    rows = [row for run in arguments.runs for row in rows_of(arguments, run)]
-    with arguments.out.open("w", newline="") as file:
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with arguments.out.open("w", newline="", buffering=1) as file:
         writer = csv.DictWriter(file, ["run", "step", *NAMES], restval="")
         writer.writeheader()
-        writer.writerows(rows)
+        for run in arguments.runs:
+            writer.writerows(rows_of(arguments, run))
 
 
 def rows_of(arguments: Arguments, run: Path) -> Iterator[dict[str, Any]]:

@@ -118,7 +118,7 @@ class Subject:
     """
 
     def __init__(self, run: Path, blocks: TokenBlocks):
-        self.name, self.blocks = run.name, blocks
+        self.name, self.blocks = name_of(run), blocks
         recipe = recipe_from_json(find_run(run).recipe)
         self.experts = recipe.model.switch.experts if recipe.model.switch else 0
         self.recipe = replace(recipe, model=grouped_by_rows(recipe))
@@ -249,7 +249,7 @@ def main(arguments: Arguments) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     blocks = open_blocks(str(arguments.tokens), CacheOptions())
     for run in arguments.runs:
-        done = {(row["chosen"], row["treated"], row["share"]) for row in rows(path, run.name)}
+        done = {(row["chosen"], row["treated"], row["share"]) for row in rows(path, name_of(run))}
         left = [
             (way, share)
             for share in arguments.shares
@@ -274,6 +274,11 @@ def add(path: Path, subject: Subject, way: Way, share: float, losses: Mapping[st
         for code, after in losses.items():
             names = subject.name, way.chosen, way.treated, f"{share:g}", code
             writer.writerow([*names, f"{subject.before[code]:.5f}", f"{after:.5f}"])
+
+
+def name_of(run: Path) -> str:
+    """Returns a run's name in the table; decayed runs of all seeds lie in folders of one name."""
+    return f"{run.parent.name}/{run.name}"
 
 
 def rows(path: Path, run: str | None = None) -> Iterator[dict[str, str]]:

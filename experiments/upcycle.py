@@ -110,7 +110,7 @@ def report(arguments: Arguments, side: str, length: int) -> Task:
         for one in ("mt5", side)
     ]
     sides = ("--baseline", *runs[0], "--candidate", *runs[1])
-    out = arguments.out / f"report-{side}-{length}"
+    out = arguments.out / f"report-{side}-{length}-{arguments.seeds}-seeds"
     return Task(arguments.out / "logs/report.log", ("report", *sides, f"--out={out}"))
 
 

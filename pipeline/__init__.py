@@ -4,6 +4,9 @@ Data, then training, then reading what came out:
 
     clean       clean.py        web pages -> pages/, rejected/, broken/, manifest.json
     estimate    estimate.py     a sample of web pages -> pages, core-hours and cost (printed)
+    score       score.py        a corpus -> pages/: scores of each page, manifest.json
+    select      select.py       a corpus, its scores and lists -> a corpus of the pages that stay
+    withdraw    withdraw.py     a corpus and a list -> the corpus without these pages
     vocabulary  vocabulary.py   a corpus, or a SentencePiece model -> sentencepiece.model
     tokenize    tokenize.py     corpora and a vocabulary -> token blocks, one folder per language
     pretrain    pretrain.py     a recipe and token blocks -> a run
@@ -23,7 +26,8 @@ Data, then training, then reading what came out:
     recipes     recipes.py      -> the named recipes (printed)
     inspect     inspect.py      any artifact -> its checked contents (printed)
     doctor      doctor.py       -> what would stop a run on this machine (printed)
-    demo        demo.py         text that installed packages ship -> all of the above
+    demo        demo.py         text that installed packages ship -> a corpus, tokens, two runs and
+                                their report
 
 A run is a directory: recipe.json, mixture.json, sentencepiece.model, checkpoints/, metrics.jsonl,
 time.json, evaluation/, tensorboard/ and, once it is finished, manifest.json.

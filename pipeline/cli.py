@@ -268,7 +268,7 @@ def with_beam_options(name: str, command: Any, beam: tuple[str, ...]) -> Any:
         names = (word.partition("=")[0] for word in beam if word.startswith("--"))
         raise ArtifactError(
             f"Beam options ({' '.join(names)}) were given to {name}, which runs no Beam job; "
-            "only clean and tokenize take options after --."
+            "only clean, score, select, withdraw and tokenize take options after --."
         )
     return replace(command, beam=beam)
 

@@ -112,7 +112,8 @@ def intents(arguments: Evaluate) -> list[Intent]:
     """Returns what the command would do."""
     with joined(arguments.hosts, "evaluate"):
         check_asked(arguments)
-        return [page_intent(arguments) if arguments.tokens else task_intent(arguments)]
+        pages = [page_intent(arguments)] if arguments.tokens else []
+        return pages + ([task_intent(arguments)] if arguments.task or arguments.sentences else [])
 
 
 def page_intent(arguments: Evaluate) -> Intent:

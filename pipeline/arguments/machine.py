@@ -69,7 +69,7 @@ class Doctor:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(StageArguments):
-    """Run all commands, from archives to report, on text that installed packages ship."""
+    """Clean, tokenize, train two models and compare them, on text that installed packages ship."""
 
     out: Path = field(default=Path("runs/demo"))
     """Directory for all output of the demo."""

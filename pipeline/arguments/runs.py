@@ -14,7 +14,7 @@ class Evaluate(StageArguments):
     """Score a run's checkpoint: held-out pages, tasks, or the sentences of a parallel text."""
 
     run: RunPlace
-    """Directory that `mswitch pretrain` wrote."""
+    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
     tokens: str = ""
     """Directory that `mswitch tokenize` wrote, or its address on an object store: its held-out
     pages are scored, sums and counts, one row per page."""
@@ -102,7 +102,7 @@ class Fill(StageArguments):
     text: Annotated[str, tyro.conf.Positional]
     """Text with the gaps <extra_id_0>, <extra_id_1>, ..."""
     run: RunPlace
-    """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
+    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
     tokens: int = 32
     """Largest number of tokens to generate."""
     temperature: float = 0.0
@@ -136,7 +136,7 @@ class ExportHf(StageArguments):
     """Export a run's network and vocabulary as files that Transformers loads."""
 
     run: RunPlace
-    """Directory that `mswitch pretrain` or `mswitch import-hf` wrote."""
+    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
     out: RunPlace
     """Directory for config.json, model.safetensors (from 5 GB on several files), spiece.model and
     tokenizer.json."""

@@ -15,15 +15,19 @@ Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class Clean(StageArguments):
-    """Filter, identify and deduplicate web pages; kept and rejected pages as Parquet."""
+    """Filter, identify and deduplicate web pages; kept and rejected pages as Parquet.
+
+    Options after a lone -- go to Beam.
+    """
 
     input: tuple[str, ...]
-    """Files or globs: *.warc.wet.gz (text), *.warc.gz (HTML), *.json.gz, *.jsonl.gz, *.parquet, or
-    *.paths.gz: a crawl's list of files, which are downloaded."""
+    """Files or globs: *.wet (text), *.warc (HTML), *.json or *.jsonl, each also with .gz; or
+    *.parquet; or *.paths.gz: a crawl's list of files, which are downloaded."""
     rules: Rules | None = None
     """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), mswitch-web
     (rules for every script, near-duplicates), demo (short texts of the demo), or none (for
-    published corpora, which stay unchanged); with --onto those of the corpus."""
+    published corpora, which stay unchanged). Needed without --onto, which takes those of the
+    corpus."""
     out: str
     """Directory for pages/, rejected/, broken/ and manifest.json; local or on an object store."""
     growable: bool = False
@@ -32,9 +36,9 @@ class Clean(StageArguments):
     """Corpus made with --growable, to which the input is added; it stays as it is, and the new one
     has the pages of cleaning both inputs at once, and the difference in delta/."""
     languages: tuple[str, ...] | None = None
-    """Languages to clean (mC4 codes or aliases); all 107 if left out. Pages of other languages are
-    counted and dropped as soon as their language is known; published files of other languages are
-    not read."""
+    """Languages to clean (mC4 codes or aliases, with spaces between); all 107 if left out. Pages of
+    other languages are counted and dropped as soon as their language is known; published files of
+    other languages are not read."""
     bad_words: Path | None = None
     """Directory of bad-word lists, one file per language named by its code (LDNOOBW's layout)."""
     language_identifier: Path | None = None
@@ -55,7 +59,10 @@ class Clean(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(StageArguments):
-    """Score a corpus's pages: language, quality, personal data, text of benchmarks."""
+    """Score a corpus's pages: language, quality, personal data, text of benchmarks.
+
+    Options after a lone -- go to Beam.
+    """
 
     corpus: str
     """Directory that `mswitch clean` wrote, local or on an object store."""
@@ -72,7 +79,10 @@ class Score(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Select(StageArguments):
-    """Write a corpus of the pages that late rules keep: by scores, lists and robots.txt."""
+    """Write a corpus of the pages that late rules keep: by scores, lists and robots.txt.
+
+    Options after a lone -- go to Beam.
+    """
 
     corpus: str
     """Directory that `mswitch clean` wrote, local or on an object store."""
@@ -84,11 +94,11 @@ class Select(StageArguments):
     """corpus (thresholds from the scores of each language), none, or a directory of FineWeb2's YAML
     files, one per language."""
     languages: bool = True
-    """Whether pages leave that all identifiers together call noise or another language."""
+    """Remove pages that the combined identification calls noise or another language."""
     least_language_share: float = 0.5
     """Least share of a page's characters that must be in its language."""
     benchmarks: bool = True
-    """Whether pages leave that share a run of 13 words with a benchmark."""
+    """Remove pages that share a run of 13 words with a benchmark."""
     blocked: tuple[str, ...] = ()
     """Files of blocked domains and addresses, one per line, plain or .gz."""
     opted_out: tuple[str, ...] = ()
@@ -104,7 +114,10 @@ class Select(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Withdraw(StageArguments):
-    """Remove domains or pages from a corpus; only the files that hold them are written again."""
+    """Remove domains or pages from a corpus; only the files that hold them are written again.
+
+    Options after a lone -- go to Beam.
+    """
 
     corpus: str
     """Directory that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
@@ -141,7 +154,7 @@ class Vocabulary(StageArguments):
     out: Path
     """Directory for sentencepiece.model and manifest.json."""
     corpus: tuple[str, ...] = ()
-    """Directories that `mswitch clean` wrote, local or on an object store."""
+    """Directories that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
     size: int = 0
     """Total number of ids: pieces, bytes, control symbols and the 100 sentinels."""
     model: Path | None = None
@@ -159,10 +172,13 @@ class Vocabulary(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenize(StageArguments):
-    """Tokenize clean pages into token blocks (ArrayRecord) with tensorflow-text's SentencePiece."""
+    """Tokenize clean pages into token blocks (ArrayRecord) with tensorflow-text's SentencePiece.
+
+    Options after a lone -- go to Beam.
+    """
 
     corpus: tuple[str, ...]
-    """Directories that `mswitch clean` wrote, local or on an object store."""
+    """Directories that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
     vocabulary: str
     """Directory that `mswitch vocabulary` wrote, local or on an object store."""
     out: str

@@ -355,7 +355,7 @@ def test_export_and_import_through_transformers_files(way, here):
         (["evaluate", "--run={way}/mt5", "--tokens={way}/tokens", "--step=5"], "Checkpoint 5"),
         (["report", "--baseline={way}/none", "--candidate={way}/switch", "--out=x"], "none"),
         (["inspect", "{way}/archive"], "manifest"),
-        (["recipes", "mt5", "--", "--runner=X"], "only clean and tokenize"),
+        (["recipes", "mt5", "--", "--runner=X"], "only clean, score"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(way, here, tmp_path, command, message):

@@ -115,7 +115,6 @@ class MetricsLog:
         with self.account.spend("logging"):
             waiting, self.waiting = self.waiting, []
             before, self.last = self.last, step
-            self.view.show_faults(self.watch.look(step))
             self._write(step, jax.device_get([one._replace(trace=None) for one in waiting]))  # pyright: ignore[reportArgumentType]
             self.skipped.record(before, waiting)
             if is_first() and not isinstance(self.out, Address):

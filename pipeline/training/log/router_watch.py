@@ -1,8 +1,8 @@
 """The watch on a run's routers: a line on the terminal and in `alarms.jsonl` per new fault.
 
-It looks every `EVERY` steps. A router that does not move is named at most `EVERY` + `WINDOW` steps
-after that began; an uneven load when two looks in a row find it, `EVERY` steps later. A resumed run
-begins with an empty window.
+It looks every `EVERY` steps and at no other step, so that two looks are that far apart. A router
+that does not move is named at most `EVERY` + `WINDOW` steps after that began; an uneven load when
+two looks in a row find it, `EVERY` steps later. A resumed run begins with an empty window.
 """
 
 import json

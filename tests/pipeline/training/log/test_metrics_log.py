@@ -13,8 +13,8 @@ from pipeline.training.log.time_account import TimeAccount
 from pipeline.training.log.tracking import Tracking
 
 
-def metrics_log(tmp_path, first=0):
-    settings = ["log_every=2", "steps=100", "checkpoint_every=100"]
+def metrics_log(tmp_path, first=0, log_every=2):
+    settings = [f"log_every={log_every}", "steps=100", "checkpoint_every=100"]
     return MetricsLog(
         override(named.get("switch-demo"), settings),
         tmp_path,
@@ -85,3 +85,13 @@ def test_tensorboard_has_held_out_losses_and_no_counters(tmp_path):
     assert values["held-out-by-language/yo"] == 5.0
     assert "training/dropped_share" in values
     assert not {"training/step", "training/steps"} & set(values)
+
+
+def test_routers_are_looked_at_every_25_steps_whatever_lines_are_written(tmp_path):
+    """Two looks decide whether an expert is dead, so none may come soon after another."""
+    looks = []
+    with metrics_log(tmp_path, log_every=16) as log:
+        log.watch.look = lambda step, in_flight: looks.append(step) or []
+        for step in range(1, 101):
+            log.step(step, step_metrics())
+    assert looks == [24, 49, 74, 99]
