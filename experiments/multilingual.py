@@ -133,7 +133,9 @@ def reports(out: Path) -> None:
 
 
 def report(out: Path, name: str, baseline: list[str], candidate: list[str]) -> None:
-    """Writes one report."""
+    """Writes one report, unless it is written: its runs may have been scored on sentences since."""
+    if (out / name / "manifest.json").exists():
+        return
     sides = (
         *("--baseline", *(f"{out}/{run}" for run in baseline)),
         *("--candidate", *(f"{out}/{run}" for run in candidate)),
