@@ -2,10 +2,12 @@
 
 A store answers 503, drops a connection or is unreachable for half a minute: none of that ends a
 job. Errors that no wait resolves (no such bucket, wrong credentials) end it at once. Either way the
-end is one sentence. Waits grow exponentially with jitter, to about a minute in all, after fsspec's
-own few tries within a second or two.
+end is one sentence. Signals and errors of this machine's disk are raised as they are. Waits grow
+exponentially with jitter, to about a minute in all, after fsspec's own few tries within a second or
+two.
 """
 
+import errno
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,6 +20,7 @@ FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
 PERMANENT = (DataError, FileNotFoundError, PermissionError, ImportError)
 PERMANENT_OF_BOTOCORE = ("NoCredentialsError", "ParamValidationError")  # may not be installed
+PERMANENT_HERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of this machine's disk
 PERMANENT_STATUS = (400, 401, 403, 404)  # attribute `code` of gcsfs's errors
 
 T = TypeVar("T")
@@ -37,12 +40,15 @@ def with_retries(action: Callable[[], T], address: str, what: str = "read") -> T
 
     Raises:
         DataError: if the last attempt failed; the message names the failure.
+        OSError: if this machine's disk is full or cannot be written.
     """
     try:
         return retried(action)
     except DataError:
         raise
     except Exception as error:  # every store has exceptions of its own
+        if _is_of_this_disk(error):
+            raise
         reason = " ".join(str(error).split())
         raise DataError(
             f"{address} cannot be {what} ({type(error).__name__}: {reason}); "
@@ -65,9 +71,15 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, Damaged):
         return True
     is_permanent = (
-        isinstance(error, PERMANENT)
+        not isinstance(error, Exception)  # a signal, which tenacity would take for a failure
+        or isinstance(error, PERMANENT)
+        or _is_of_this_disk(error)
         or type(error).__name__ in PERMANENT_OF_BOTOCORE
         or getattr(error, "code", None) in PERMANENT_STATUS
         or str(error).startswith("Forbidden")  # gcsfs's OSError for 403
     )
     return not is_permanent
+
+
+def _is_of_this_disk(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in PERMANENT_HERE

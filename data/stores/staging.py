@@ -106,7 +106,7 @@ class _Ahead:
         while True:
             file = self._queue.get()
             with (
-                suppress(DataError),
+                suppress(DataError, OSError),
                 files.pin(file),
             ):  # the reader meets the same error and reports it
                 pass
