@@ -12,6 +12,7 @@ import jax
 
 from data.errors import DataError
 from data.examples.mixture import parse
+from data.examples.schedule import make_schedule
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.local import KEPT
@@ -81,7 +82,7 @@ def check_mixture(recipe: Recipe, blocks: TokenBlocks) -> None:
     Raises:
         DataError: if the mixture is unknown or cannot be drawn from the blocks.
     """
-    parse(recipe.mixture, training_sizes(blocks))
+    make_schedule(parse(recipe.mixture, training_sizes(blocks)), recipe.seed)
 
 
 def check_evaluates(recipe: Recipe, blocks: TokenBlocks) -> None:

@@ -45,7 +45,7 @@ def check_later(recipe: Recipe, first: TokenBlocks, later: Sequence[TokenBlocks]
                 f"The tokens in {blocks.directory} were asked for from step {one.step:,} on and "
                 f"have another vocabulary than {first.directory}; tokenize with that of the run."
             )
-        parse(one.mixture, training_sizes(blocks))
+        make_schedule(parse(one.mixture, training_sizes(blocks)), recipe.seed)
 
 
 def later_digests(recipe: Recipe, later: Sequence[TokenBlocks]) -> dict[str, str]:

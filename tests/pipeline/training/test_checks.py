@@ -1,8 +1,12 @@
+import dataclasses
+import json
 import re
 
 import pytest
 from msgspec.structs import replace
 
+from data.errors import DataError
+from data.examples.schedule import BLOCK
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
@@ -11,8 +15,10 @@ from pipeline import pretrain
 from pipeline.arguments import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
+from pipeline.recipe.mixture_from import MixtureFrom
 from pipeline.recipe.recipe import override
 from pipeline.training import checks
+from pipeline.training.changes.later_tokens import check_later
 from pipeline.training.checks import check_start
 from pipeline.training.profiling import check_profile
 
@@ -63,6 +69,20 @@ def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, 
     with pytest.raises(ArtifactError, match=message):
         pretrain.run(asked)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_mixture_that_no_schedule_can_draw_is_refused_before_it_is_recorded(blocks, tmp_path):
+    rare, *others = blocks.languages("train")
+    weights = tmp_path / "weights.json"
+    weights.write_text(json.dumps({rare: 1e-7, **dict.fromkeys(others, 1.0)}))
+    never = f"gives {rare} less than one example in {BLOCK}"
+    with pytest.raises(ArtifactError, match=never):
+        check_start(recipe(*FITS, f"mixture=weights:{weights}"), blocks, tmp_path / "run")
+    changed = dataclasses.replace(
+        recipe(*FITS), mixture_from=(MixtureFrom(step=5, mixture=f"weights:{weights}"),)
+    )
+    with pytest.raises(DataError, match=never):
+        check_later(changed, blocks, [blocks])
 
 
 @pytest.mark.parametrize("steps", [(0, 5), (20, 15), (399, 401)])
