@@ -93,10 +93,16 @@ class WindowOrder:
 
     @cached_property
     def bounds(self) -> Int[np.ndarray, "languages bounds"]:
-        """First window of each region, whose size is proportional to its part's quota."""
+        """First window of each region, whose size is proportional to its part's quota.
+
+        A later segment keeps the regions of the first. If the language's share is too low for as
+        many parts, fewer read them, each several: the regions then have one size.
+        """
         bounds = np.zeros((len(self.tokens), LANES + 1), np.int64)
         for language, parts in enumerate(self.schedule.parts):
             quotas = self.schedule.part_quotas[language, reversed_bits(parts)]
+            if parts > 1 and quotas.min() < LEAST_QUOTA:
+                quotas = np.ones(parts, np.int64)
             ends = self.windows[language] * np.cumsum(quotas) // quotas.sum()
             bounds[language, 1 : parts + 1] = ends
         return bounds

@@ -267,3 +267,20 @@ def test_a_language_begins_anew_if_all_pages_of_an_old_piece_left(tmp_path, make
     segment = segments_of(changed, 64, seed=5)[1]
     assert segment.anew == ("sw",)
     assert [len(pieces) for pieces in segment.streams] == [1, 2]
+
+
+def test_text_added_at_a_low_share_lies_in_all_regions(tmp_path, make_blocks, monkeypatch):
+    """Its epochs end together when the share rises: 16 regions, of which 4 parts read all."""
+    monkeypatch.setattr("data.examples.window_order.SECTION_TOKENS", 2_000)
+    blocks = make_blocks(tmp_path / "old", {"en": 40_000, "sw": 9_000})
+    more = grown(blocks, tmp_path / "new", {"en": 8_000})
+    weights = [({"en": 0.9, "sw": 0.1}, blocks), ({"en": 0.0015, "sw": 0.9985}, more)]
+    weights.append(({"en": 0.9, "sw": 0.1}, more))
+    mixtures = [Mixture(k * ROWS, make_schedule(w, seed=5), b) for k, (w, b) in enumerate(weights)]
+    low, high = segments_of(mixtures, 64, seed=5)[1:]
+    assert (low.schedule.quotas[0], low.schedule.parts[0], high.schedule.parts[0]) == (98, 4, 16)
+    old, new = low.of_schedule[0].counts
+    assert np.ptp(new) <= 1
+    drawn = high.schedule.drawn(20 * BLOCK)[0, :16]
+    epochs = drawn / (old + new)
+    assert epochs.max() < 1.1 * epochs.min()
