@@ -50,9 +50,9 @@ from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.arguments import CacheOptions
 from pipeline.hardware.hosts import to_devices
-from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import find_run
-from pipeline.runs.open import restore
+from pipeline.runs.open import recipe_of, restore
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.from_runs.pruned_state import trainer_of_one_device
 from pipeline.training.from_runs.refit_text import refit_batches
@@ -119,7 +119,7 @@ class Subject:
 
     def __init__(self, run: Path, blocks: TokenBlocks):
         self.name, self.blocks = name_of(run), blocks
-        recipe = recipe_from_json(find_run(run).recipe)
+        recipe = recipe_of(find_run(run), run)
         self.experts = recipe.model.switch.experts if recipe.model.switch else 0
         self.recipe = replace(recipe, model=grouped_by_rows(recipe))
         both = set(blocks.languages("train")) & set(blocks.languages("validation"))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from data.examples.task_examples import TaskExamples
-from data.stores.addresses import Place
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.loss.distillation import DistillationConfig
 from pipeline.arguments import Finetune
@@ -20,13 +19,9 @@ from pipeline.artifacts.intent import Intent
 from pipeline.errors import ArtifactError
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.finetuned import finetuned, with_groups
-from pipeline.recipe.recipe import Recipe, override, recipe_from_json
-from pipeline.runs.directory import (
-    RECIPE,
-    check_same_vocabulary,
-    checkpoint_read,
-    find_finished_run,
-)
+from pipeline.recipe.recipe import Recipe, override
+from pipeline.runs.directory import check_same_vocabulary, checkpoint_read, find_finished_run
+from pipeline.runs.open import recipe_of
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.checks import check_all, machine_checks
 from pipeline.training.from_runs import teacher as teachers
@@ -124,7 +119,7 @@ def resolved(arguments: Finetune) -> Request:
         ArtifactError: if the run cannot start.
         DataError: if a task cannot be read.
     """
-    pretrained = recipe_of(arguments.run)
+    pretrained = recipe_of(find_finished_run(arguments.run), arguments.run)
     tasks = read_tasks(arguments.task, arguments.languages, own=arguments.each_language)
     vocabulary = arguments.run / MODEL_FILE
     finetuning = Finetuning(tasks, load(vocabulary), vocabulary)
@@ -150,15 +145,6 @@ def resolved(arguments: Finetune) -> Request:
     if teacher is not None:
         inputs["teacher"] = teacher.identity
     return Request(replace(prepared, inputs=inputs, blocks=blocks), finetuning, teacher)
-
-
-def recipe_of(run: Place) -> Recipe:
-    """Returns the recipe of a finished run.
-
-    Raises:
-        ArtifactError: if there is no finished run.
-    """
-    return recipe_from_json(find_finished_run(run).recipe, str(run / RECIPE))
 
 
 def requested_recipe(arguments: Finetune, pretrained: Recipe, finetuning: Finetuning) -> Recipe:

@@ -32,14 +32,14 @@ from pipeline.arguments import Prune
 from pipeline.artifacts.claims import Claim, digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, bytes_in_words, claimed, files_of, finish
 from pipeline.errors import ArtifactError
-from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import (
-    RECIPE,
     check_same_vocabulary,
     checkpoint_read,
     find_finished_run,
     requested_step,
 )
+from pipeline.runs.open import recipe_of
 from pipeline.runs.routing_files import routing_with_gates
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.open_blocks import open_blocks
@@ -79,7 +79,7 @@ def resolved(arguments: Prune) -> PruneRequest:
     """
     codes = requested_languages(arguments.languages)
     about = find_finished_run(arguments.run)
-    source = recipe_from_json(about.recipe, str(arguments.run / RECIPE))
+    source = recipe_of(about, arguments.run)
     count = requested_count(arguments, source.model.switch)
     step = requested_step(arguments.run, arguments.step)
     path = routing_with_gates(arguments.run, step)

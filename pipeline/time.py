@@ -28,9 +28,10 @@ from pipeline.artifacts.intent import UNKNOWN, Identity, Intent, claimed, finish
 from pipeline.artifacts.source_commit import source_commit
 from pipeline.errors import ArtifactError
 from pipeline.hardware.compilation_cache import keep_compiled_programs
-from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import RECIPE, checkpoint_read, find_finished_run, requested_step
 from pipeline.runs.finished import read_metrics
+from pipeline.runs.open import recipe_of
 from pipeline.runs.step_times import FILE, STAGE, MeasuredRun, Round, StepTimesRecord
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
@@ -111,7 +112,7 @@ def requested_recipe(directory: Place) -> Recipe:
             f"mswitch computes version {NUMERICS_VERSION}, whose step is another one; use the "
             "mswitch that trained it."
         )
-    recipe = recipe_from_json(about.recipe, str(directory / RECIPE))
+    recipe = recipe_of(about, directory)
     shape, here = recipe.mesh, len(jax.devices())
     if (needs := shape.data * shape.expert * shape.model) != here:
         raise ArtifactError(

@@ -6,11 +6,13 @@ on any mesh, and bitwise on the same mesh (of GPUs with `--deterministic`).
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import jax
 
 from data.stores.addresses import Place
+from model import SLOPED_STEPS_SINCE
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.table import with_shardings
 from model.sharding.mesh import make_mesh
@@ -22,6 +24,7 @@ from pipeline.recipe.mesh_choice import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import RECIPE, find_run, requested_step
+from pipeline.runs.record import RunRecord
 from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.runs.stored_checkpoints import open_checkpoints
 
@@ -32,8 +35,27 @@ def load_run(directory: Place) -> tuple[Recipe, Trainer]:
     Raises:
         ArtifactError: if the directory is no run.
     """
-    recipe = recipe_from_json(find_run(directory).recipe, str(directory / RECIPE))
+    recipe = recipe_of(find_run(directory), directory)
     return recipe, trainer_here(recipe)
+
+
+def recipe_of(about: RunRecord, directory: Place) -> Recipe:
+    """Returns the recipe whose network computes what a run's weights were trained in.
+
+    A run of numerics version 3 has its slope in the learned biases, so this recipe has none.
+
+    Args:
+        about: the run's recipe.json.
+        directory: the run's directory, for messages.
+
+    Raises:
+        DataError: if a value has the wrong type or range.
+        ArtifactError: if a setting is unknown.
+    """
+    recipe = recipe_from_json(about.recipe, str(directory / RECIPE))
+    if about.numerics_version >= SLOPED_STEPS_SINCE:
+        return recipe
+    return replace(recipe, model=replace(recipe.model, distance_slope=0.0))
 
 
 def trainer_here(recipe: Recipe) -> Trainer:

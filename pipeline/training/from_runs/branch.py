@@ -18,9 +18,9 @@ from model import NUMERICS_VERSION
 from model.trainer import Trainer
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
-from pipeline.recipe.recipe import FREE, Recipe, recipe_from_json, recipe_to_json
-from pipeline.runs.directory import RECIPE, find_run, saved_steps
-from pipeline.runs.open import restore_state
+from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json
+from pipeline.runs.directory import find_run, saved_steps
+from pipeline.runs.open import recipe_of, restore_state
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.run import input_digests
 
@@ -67,7 +67,7 @@ class Branch:
                 differs in another setting, input or version of the numerics.
         """
         about = find_run(self.trunk)
-        theirs = recipe_from_json(about.recipe, str(self.trunk / RECIPE))
+        theirs = recipe_of(about, self.trunk)
         inputs = input_digests(recipe, blocks)
         lines = json_differences(
             _fixed(theirs) | {"inputs": {name: about.inputs.get(name) for name in inputs}},

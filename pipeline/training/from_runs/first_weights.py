@@ -1,8 +1,8 @@
 """First weights from another run: an imported run, or a run trained on other text.
 
 The weights become the new run's checkpoint 0, with a fresh optimizer state; the run resumes from
-its own checkpoints as any other. The two recipes must agree in the shapes of their arrays and in
-the vocabulary only.
+its own checkpoints as any other. The two recipes must agree in the shapes of their arrays, in the
+slope of their position biases and in the vocabulary only.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from model.transformer import transformer_shapes
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
-from pipeline.recipe.recipe import Recipe, recipe_from_json
-from pipeline.runs.directory import RECIPE, check_same_vocabulary, find_finished_run
-from pipeline.runs.open import restore
+from pipeline.recipe.recipe import Recipe
+from pipeline.runs.directory import check_same_vocabulary, find_finished_run
+from pipeline.runs.open import recipe_of, restore
 from pipeline.runs.stored_checkpoints import open_checkpoints
 from pipeline.training.save_errors import explain_save_errors
 
@@ -61,19 +61,22 @@ def check_weights(start: Place, recipe: Recipe, blocks: TokenBlocks) -> None:
     """Checks that a recipe on these tokens can start with a run's weights.
 
     Raises:
-        ArtifactError: if the run is not finished, or its array shapes or vocabulary differ.
+        ArtifactError: if the run is not finished, or its array shapes, slope or vocabulary differ.
     """
-    theirs = recipe_from_json(find_finished_run(start).recipe, str(start / RECIPE))
-    if array_shapes(theirs.model) != array_shapes(recipe.model):
-        lines = "; ".join(json_differences(asdict(theirs.model), asdict(recipe.model)))
+    theirs = recipe_of(find_finished_run(start), start)
+    if function_of(theirs.model) != function_of(recipe.model):
+        lines = "; ".join(json_differences(asdict(theirs.model), asdict(recipe.model), "model"))
         raise ArtifactError(
-            f"{start} has other arrays than recipe {recipe.name} ({lines}); name a recipe of its "
+            f"{start} has another shape than recipe {recipe.name} ({lines}); name a recipe of its "
             "shape, or set its fields."
         )
     check_same_vocabulary(start, blocks)
 
 
-def array_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Returns the shapes of a network's arrays, in the order of its leaves."""
-    shapes = transformer_shapes(config)
-    return [leaf.shape for leaf in jax.tree.leaves(shapes)]
+def function_of(config: ModelConfig) -> tuple[list[tuple[int, ...]], float]:
+    """Returns what must be equal of two networks for weights of one to do in the other.
+
+    These are the shapes of their arrays, in the order of the leaves, and the slope beside them.
+    """
+    shapes = jax.tree.leaves(transformer_shapes(config))
+    return [leaf.shape for leaf in shapes], config.distance_slope

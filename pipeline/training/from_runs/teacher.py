@@ -14,18 +14,17 @@ from jax.sharding import Mesh
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.fingerprints import fingerprint, orderless_fingerprint
-from model.config import ModelConfig
 from model.configuration_checks import ConfigurationError
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe.fits import check_divides
-from pipeline.recipe.recipe import Recipe, recipe_from_json
+from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import RECIPE, check_same_vocabulary, find_finished_run
-from pipeline.runs.open import restore
-from pipeline.training.from_runs.first_weights import array_shapes
+from pipeline.runs.directory import check_same_vocabulary, find_finished_run
+from pipeline.runs.open import recipe_of, restore
+from pipeline.training.from_runs.first_weights import function_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ def find(directory: Place) -> Teacher:
         ArtifactError: if the directory holds no run, or the run is not finished.
     """
     record = find_finished_run(directory)
-    recipe = recipe_from_json(record.recipe, str(directory / RECIPE))
+    recipe = recipe_of(record, directory)
     return Teacher(directory=directory, recipe=recipe, inputs=record.inputs)
 
 
@@ -138,15 +137,10 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
             "their width cannot be both; set distillation.initialization to non-experts or random."
         )
     dense = replace(teacher.recipe.model, switch=None)
-    if first != "random" and _shape(dense) != _shape(recipe.model):
+    if first != "random" and function_of(dense) != function_of(recipe.model):
         raise ArtifactError(
             f"{teacher.directory} has another shape than recipe {recipe.name} "
             f"({'; '.join(json_differences(asdict(dense), asdict(recipe.model)))}), so its weights "
             "do not fit; name the teacher's baseline, or add "
             "--set distillation.initialization=random."
         )
-
-
-def _shape(model: ModelConfig) -> tuple[Any, ...]:
-    """Returns what must be equal of two networks for weights of one to do in the other."""
-    return array_shapes(model), model.distance_slope

@@ -25,16 +25,15 @@ from pipeline.artifacts.claims import MANIFEST
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.peaks import step_flops
-from pipeline.recipe.recipe import Recipe, recipe_from_json, recipe_to_json
+from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import (
-    RECIPE,
     check_same_vocabulary,
     find_run,
     requested_step,
     saved_steps,
 )
-from pipeline.runs.open import restore_state
+from pipeline.runs.open import recipe_of, restore_state
 from pipeline.runs.record import RunRecord
 from pipeline.training.changes.later_tokens import later_inputs
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
@@ -71,7 +70,7 @@ class Upcycling:
     @cached_property
     def dense(self) -> Recipe:
         """The parent's recipe."""
-        return recipe_from_json(self.about.recipe, str(self.parent / RECIPE))
+        return recipe_of(self.about, self.parent)
 
     @property
     def imported(self) -> bool:

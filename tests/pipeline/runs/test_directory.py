@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from orbax.checkpoint.path import atomicity
 from other_blocks import with_another_vocabulary
 
-from data.stores.json_files import read_json
+from data.stores.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
@@ -25,7 +25,8 @@ from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, finish
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.recipe.recipe import override
+from pipeline.recipe.recipe import override, recipe_to_json
+from pipeline.runs.directory import RECIPE as RECIPE_FILE
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.open import load_run, restore, trainer_here
 from pipeline.training.description import describe_run
@@ -102,6 +103,20 @@ def test_a_missing_checkpoint_differs_from_a_run_without_any(whole, unfinished):
     shutil.rmtree(unfinished / "checkpoints")
     with pytest.raises(ArtifactError, match=r"holds none; let the command that started"):
         restore(unfinished, trainer, None)
+
+
+def test_a_slope_that_is_in_the_learned_biases_is_not_applied_again(whole, blocks, tmp_path):
+    """Numerics version 3 recorded a slope and had it in the weights."""
+    sloped = override(RECIPE, ["model.distance_slope=0.5"])
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    about = read_json(run / RECIPE_FILE, dict) | {"recipe": recipe_to_json(sloped)}
+    for version, found, other in ((3, RECIPE, sloped), (4, sloped, RECIPE)):
+        write_json(run / RECIPE_FILE, about | {"numerics_version": version})
+        assert load_run(run)[0] == teacher.find(run).recipe == found
+        check_weights(run, found, blocks)
+        with pytest.raises(ArtifactError, match=r"another shape.*model\.distance_slope: there"):
+            check_weights(run, other, blocks)
 
 
 def test_another_vocabulary_takes_two_commands(whole, blocks):
