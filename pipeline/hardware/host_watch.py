@@ -14,7 +14,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -177,11 +177,11 @@ class HostWatch:
                 f"all hosts stop; look at its machine and its last message, then {RESTART}"
             )
         host, last = min(self._seen.items(), key=lambda one: one[1].place)
-        ahead = max(seen.place for seen in self._seen.values())
-        if last.place < ahead and now - last.moved > STUCK_SECONDS:
+        waited = _waited(now, last, self._seen.values())
+        if waited > STUCK_SECONDS:
             self._decide(
                 f"host {self._name(host)} answers, but the others have waited for it for "
-                f"{now - last.moved:.0f} s, so all hosts stop; look at its disks and its last "
+                f"{waited:.0f} s, so all hosts stop; look at its disks and its last "
                 f"message, then {RESTART}"
             )
 
@@ -209,6 +209,12 @@ class HostWatch:
 
     def _name(self, host: int) -> str:
         return f"{host} of {len(self._names)} ({self._names[host]})"
+
+
+def _waited(now: float, last: _Seen, seen: Iterable[_Seen]) -> float:
+    """Returns the seconds since another host came to a place where it waits for the last one."""
+    ahead = [one.moved for one in seen if one.place > last.place]
+    return now - max(min(ahead), last.moved) if ahead else 0.0
 
 
 def _is_of_jax(error: BaseException | None) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from joined_hosts import ends
 
 from pipeline.errors import LOST_STATUS, PREEMPTED_STATUS
+from pipeline.hardware.host_watch import _Seen, _waited
 
 
 def sentence(printed: str) -> str:
@@ -30,6 +31,22 @@ def test_a_host_that_answers_and_does_not_go_on_ends_all():
         assert status == LOST_STATUS, printed
         assert "host 1 of 2" in sentence(printed)
         assert "answers, but the others have waited for it" in printed
+
+
+@pytest.mark.parametrize(
+    ("ahead", "seconds"),
+    [
+        ([], 0.0),  # all are at one place, for however long
+        ([(8, 990.0)], 10.0),
+        ([(8, 990.0), (9, 950.0)], 50.0),
+        ([(8, 50.0)], 900.0),  # it came to its own place after that
+    ],
+)
+def test_others_wait_from_when_they_are_ahead(ahead, seconds):
+    """Not from when the slow host came to its place, at which all may compile for an hour."""
+    last = _Seen(answered=999.0, moved=100.0, place=7)
+    seen = [_Seen(answered=999.0, moved=moved, place=place) for place, moved in ahead]
+    assert _waited(1000.0, last, [last, *seen]) == seconds
 
 
 def test_what_one_host_refuses_ends_all():
