@@ -271,7 +271,8 @@ def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
 
 def settings_between(before: Recipe, after: Recipe) -> list[str]:
     """Returns the words after `--set` that make one recipe another with the same fields."""
-    old, new = (json_leaves(recipe_to_json(one)) for one in (before, after))
+    # Not as in recipe.json, which lacks a setting that is set back to its default.
+    old, new = (json_leaves(asdict(one)) for one in (before, after))
     changed = {name: value for name, value in new.items() if old.get(name) != value}
     return [
         f"{name}={str(value).lower() if isinstance(value, bool) else value}"

@@ -47,6 +47,18 @@ def test_settings_make_one_recipe_another():
     assert override(before, found) == override(before, asked)
 
 
+def test_a_setting_that_is_set_back_to_its_default_is_named():
+    """recipe.json leaves these out where they have their defaults."""
+    switch = "model.switch"
+    defaults = ["held_out_pages=0", "model.distance_slope=0.0", f"{switch}.shared_mlp=0"]
+    defaults += [f"{switch}.quantile_rate=0.0", f"{switch}.balance_loss_over=group"]
+    after = override(named.get("switch-demo"), defaults)
+    others = ["held_out_pages=3", "model.distance_slope=0.5", f"{switch}.shared_mlp=16"]
+    others += [f"{switch}.quantile_rate=0.5", f"{switch}.balance_loss_over=batch"]
+    before = override(after, others)
+    assert sorted(settings_between(before, after)) == sorted(defaults)
+
+
 @pytest.mark.parametrize(
     ("name", "config", "said"),
     [
