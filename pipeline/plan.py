@@ -126,7 +126,7 @@ def dense_recipe(arguments: Plan, recipe: Recipe) -> Recipe | None:
 
 
 def plan_cheapest(arguments: Plan) -> None:
-    """Compiles candidates on the named slices and prints the best by deadline and price."""
+    """Compiles candidates on the named slices, and prints the best and its command."""
     recipe = requested_recipe(arguments)
     generations = sorted({name.partition(":")[0] for name in arguments.slices})
     goal = Goal(
@@ -139,6 +139,9 @@ def plan_cheapest(arguments: Plan) -> None:
     console.print(ASSUMPTIONS)
     if arguments.out is not None:
         write(arguments.out, to_json(plans, best))
+    if best is not None:
+        chosen = override(recipe, best.settings.split())
+        print_next("plan", training_command(arguments.recipe, chosen))
 
 
 def compile_and_print(arguments: Plan) -> None:

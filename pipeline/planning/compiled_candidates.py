@@ -47,7 +47,7 @@ def find_cheapest(
 
     plans, left = search(ways, compiled, goal, most)
     best = choice(plans, goal)
-    for line in conclusion(recipe, best, goal, left):
+    for line in conclusion(best, goal, left):
         console.print(line)
     return plans, best
 
@@ -102,8 +102,8 @@ def line_of(plan: Planned, goal: Goal) -> str:
     return f"{plan.slice:14} {numbers}  {plan.settings} {plan.remark}".rstrip()
 
 
-def conclusion(recipe: Recipe, best: Planned | None, goal: Goal, left: int) -> Iterator[str]:
-    """Yields the choice as a command, and what was not compiled."""
+def conclusion(best: Planned | None, goal: Goal, left: int) -> Iterator[str]:
+    """Yields what was not compiled, and the choice."""
     if left:
         yield f"{left} more meshes and policies might be better; raise --most to compile them."
     if best is None:
@@ -112,9 +112,6 @@ def conclusion(recipe: Recipe, best: Planned | None, goal: Goal, left: int) -> I
     yield (
         f"Chosen: {best.slice}, {best.days:.2f} days at best, {best.chip_hours:,.0f} chip-hours, "
         f"{goal.money(best):,.0f} money"
-    )
-    yield (
-        f"  mswitch pretrain --recipe {recipe.name} --tokens TOKENS --out RUN --set {best.settings}"
     )
 
 

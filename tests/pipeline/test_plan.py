@@ -12,8 +12,10 @@ import pytest
 from pipeline import arguments, cli, recipes
 from pipeline import plan as plan_command
 from pipeline.errors import ArtifactError
+from pipeline.planning.cheapest import Planned
 from pipeline.planning.figures import Figure
 from pipeline.recipe import named
+from pipeline.recipe.recipe import override
 from pipeline.terminal import Terminal
 
 needs_compiler = pytest.mark.skipif(
@@ -255,6 +257,21 @@ def test_other_commands_print_nothing_about_an_installed_compiler():
         "recipes: next: mswitch pretrain --recipe switch-demo --tokens tokens --out "
         "runs/switch-demo\n"
     )
+
+
+def test_the_command_of_the_cheapest_plan_has_all_settings(monkeypatch, capsys):
+    """`Planned.settings` are those that were searched; the asked ones belong to the command too."""
+    searched = "mesh.data=1 mesh.expert=4 mesh.model=1 remat=full accumulate=2"
+    best = Planned("v5e:2x2", searched, 4, True, 0.1, 10)
+    monkeypatch.setattr(plan_command, "find_cheapest", lambda *_: ([best], best))
+    asked = ["steps=10", "model.switch.experts=16", "model.distance_slope=0.0"]
+    words = ["--recipe", "switch-demo", "--cheapest", "--slices", "v5e:2x2", "--set", *asked]
+    assert cli.run(["plan", *words]) == 0
+    _, _, command = capsys.readouterr().err.strip().partition("mswitch ")
+    pretrain, settings = command.split(" --set ")
+    assert pretrain.startswith("pretrain --recipe switch-demo ")
+    wanted = override(named.get("switch-demo"), [*asked, *searched.split()])
+    assert override(named.get("switch-demo"), settings.split()) == wanted
 
 
 def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, capsys):
