@@ -16,7 +16,7 @@ from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.topology import LARGEST, Topology, topology
 from pipeline.recipe.fits import check_divides, least_memory
 from pipeline.recipe.mesh_choice import with_mesh
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Recipe, settings_between
 
 MICROBATCHES = (2, 4, 8, 16)
 
@@ -45,8 +45,10 @@ def remedies(step: CompiledStep) -> Iterator[Remedy]:
 
 
 def _tries(recipe: Recipe, devices: Topology) -> Iterator[tuple[str, Recipe, Topology]]:
-    for change, changed in _on_the_same_slice(recipe, len(devices.devices)):
-        yield change, changed, devices
+    for changed in _on_the_same_slice(recipe, len(devices.devices)):
+        # Reversed: settings are checked one by one, and Adafactor comes after no weight decay.
+        settings = reversed(settings_between(recipe, changed))
+        yield f"--set {' '.join(settings)}", changed, devices
     for name in larger(devices.name):
         try:
             wider = topology(name, devices.slices)
@@ -56,24 +58,23 @@ def _tries(recipe: Recipe, devices: Topology) -> Iterator[tuple[str, Recipe, Top
         yield f"--topology {name} --set remat=full", changed, wider
 
 
-def _on_the_same_slice(recipe: Recipe, devices: int) -> Iterator[tuple[str, Recipe]]:
+def _on_the_same_slice(recipe: Recipe, devices: int) -> Iterator[Recipe]:
     moved = with_mesh(recipe, devices)
     if recipe.model.switch is not None and moved.mesh.expert > recipe.mesh.expert:
-        yield f"--set mesh.expert={moved.mesh.expert} mesh.data={moved.mesh.data}", moved
+        yield moved
     for remat in ("exchanges", "full") if recipe.model.switch else ("full",):
         if recipe.remat not in (remat, "full"):
-            yield f"--set remat={remat}", replace(recipe, remat=remat)
+            yield replace(recipe, remat=remat)
     if recipe.optimizer.rule == "adamw":
         rule = replace(recipe.optimizer, rule="adafactor", weight_decay=0.0)
-        changed = replace(recipe, remat="full", optimizer=rule)
-        yield "--set remat=full optimizer.rule=adafactor", changed
+        yield replace(recipe, remat="full", optimizer=rule)
     for microbatches in MICROBATCHES:
         changed = replace(recipe, remat="full", accumulate=recipe.accumulate * microbatches)
         try:
             check_divides(changed)
         except ConfigurationError:
             continue
-        yield f"--set remat=full accumulate={changed.accumulate}", changed
+        yield changed
 
 
 def larger(name: str) -> Iterator[str]:

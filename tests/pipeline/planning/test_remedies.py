@@ -12,6 +12,7 @@ from pipeline.planning.remedies import remedies
 from pipeline.planning.topology import Topology
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.named import get
+from pipeline.recipe.recipe import override
 
 GIB = 2**30
 EMPTY = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)
@@ -62,6 +63,20 @@ def test_more_devices_for_the_experts_come_first(compiled):
     first = next(remedies(CompiledStep(recipe, devices(9), EMPTY, None, 0)))
     assert first.change == "--set mesh.expert=4 mesh.data=1"
     assert first.step.recipe.mesh.expert == 4
+
+
+def test_a_change_is_printed_with_all_of_its_settings(compiled):
+    """Another `mesh.model` would be of other devices, and Adafactor has no weight decay."""
+    recipe = override(
+        get("switch-demo"),
+        ["mesh.data=2", "mesh.model=2", "optimizer.rule=adamw", "optimizer.weight_decay=0.1"],
+    )
+    tried = list(remedies(CompiledStep(recipe, devices(5), EMPTY, None, 0)))
+    changes = [one.change for one in tried]
+    assert changes[0] == "--set mesh.model=1 mesh.expert=4 mesh.data=1"
+    assert "--set remat=full optimizer.weight_decay=0.0 optimizer.rule=adafactor" in changes
+    for one in tried:
+        assert override(recipe, one.change.split()[1:]) == one.step.recipe
 
 
 def test_what_is_tried_begins_as_the_same_dense_run(compiled):
