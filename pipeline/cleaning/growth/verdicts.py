@@ -124,7 +124,9 @@ def changed_rows(was: Verdicts, now: Verdicts, answers: Columns) -> Int[np.ndarr
         np.setxor1d(was.claims[ROW], now.claims[ROW]),
         *(_rows_of(lines, claims) for claims in (was.claims, now.claims)),
     ]
-    return np.unique(np.concatenate([part.astype(np.int64) for part in parts]))
+    changed = np.unique(np.concatenate([part.astype(np.int64) for part in parts]))
+    # A page with a newer version on both sides stays one, though its language would be another.
+    return np.setdiff1d(changed, np.intersect1d(was.duplicates, now.duplicates))
 
 
 def languages(answers: Columns, thresholds: Mapping[str, float]) -> Shaped[np.ndarray, " pages"]:
