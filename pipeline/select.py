@@ -45,7 +45,7 @@ from pipeline.selection.robots import PAGES_PER_PARTITION, AskRobots
 from pipeline.selection.select_files import SelectFile
 from pipeline.terminal import Terminal, print_end
 
-VERSION = 1  # raised when an unfinished selection of an earlier version may not be resumed
+VERSION = 2  # raised when an unfinished selection of an earlier version may not be resumed
 
 
 @dataclass(frozen=True, kw_only=True)

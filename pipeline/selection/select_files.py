@@ -65,11 +65,12 @@ class SelectFile:
         keep = reason.is_null()
         kept = self._masked(pages.filter(keep), scores.filter(keep))
         gone = pages.append_column("reason", reason).filter(reason.is_valid())
+        gone = self._masked(gone, scores.filter(reason.is_valid()))
         count_kept(counts, file.language, kept)
         count_masked(counts, file.language, scores.filter(keep), self.rules.masked)
         count_gone(counts, file.language, gone)
         count_lost(counts, file.language, gone, unique_lines=self.rules.unique_lines)
-        gone = without_refused_text(self._masked(gone, scores.filter(reason.is_valid())))
+        gone = without_refused_text(gone)
         self._write(file.name, kept)
         if len(gone):
             name = file.name.removeprefix(all_files.PAGES)

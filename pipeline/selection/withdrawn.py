@@ -7,6 +7,9 @@ from typing import Any
 from pipeline.beam.counted import Counts
 
 MOST_HOSTS = 1000  # hosts in the manifest, those with the most pages
+# Text of owners who refuse is counted and not kept; earlier versions counted text without its masks.
+# So less may be subtracted than was counted, or more.
+SIZES = ("rejected_characters", "rejected_bytes")
 
 
 def manifest_without(
@@ -38,12 +41,16 @@ def _language(entry: dict[str, Any], code: str, counts: Counts) -> dict[str, Any
     entry["kept"] -= sum(kept.values())
     entry["held_out"] -= kept.get("validation", 0)
     entry["characters"] -= counts.number("characters", code)
-    for field in ("rejected", "confidence", "rejected_characters", "rejected_bytes"):
+    for field in ("rejected", "confidence", *SIZES):
         if field not in entry:
             continue
         left = Counter(entry[field])
         left.subtract(counts.details(field, code))
         entry[field] = {name: number for name, number in left.items() if number}
+    for field in SIZES:
+        if field in entry:
+            left = Counter({why: entry[field].get(why, 0) for why in entry["rejected"]})
+            entry[field] = dict(+left)
     return entry
 
 

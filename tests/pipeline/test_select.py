@@ -15,15 +15,17 @@ from data.errors import DataError
 from data.languages import NO_LANGUAGE
 from pipeline import cli
 from pipeline import select as select_command
-from pipeline.arguments import Score, Select
+from pipeline.arguments import Score, Select, Withdraw
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.corpus.manifests import read_corpus
 from pipeline.corpus.pages import training_pages
 from pipeline.errors import ArtifactError
 from pipeline.score import run as score
 from pipeline.selection.late_rules import LateRules, reasons
+from pipeline.withdraw import run as withdraw
 
 PAGES = 10
+MASK = ("a@firm.co.ke", "email@example.com")
 ROBOTS = "User-agent: *\nDisallow: /page/4\n"
 NO_RULES = LateRules(
     blocked=(),
@@ -39,10 +41,11 @@ NO_RULES = LateRules(
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """A corpus of two languages; one page in Swahili is English, one has an address."""
+    """A corpus of two languages; one page in Swahili is English, two have an address."""
     texts = {code: texts_of(code, PAGES) for code in ("en", "sw")}
     texts["sw"][2] = texts["en"][2].replace("number", "page")
     texts["en"][1] += "\nWrite to someone@firm.co.ke or call nobody."
+    texts["en"][6] += "\nWrite to a@firm.co.ke."  # of a blocked site, and shorter than its mask
     return write_corpus(tmp_path_factory.mktemp("select") / "corpus", texts)
 
 
@@ -99,7 +102,7 @@ def test_each_page_is_kept_or_has_its_reason(corpus, selected):
     assert {row["url"]: row["reason"] for row in gone} == {
         row["url"]: reason for row in before if (reason := expected_reason(row))
     }
-    texts = {row["url"]: row["text"] for row in before}
+    texts = {row["url"]: row["text"].replace(*MASK) for row in before}
     assert all(
         row["text"] == ("" if row["reason"] == "robots_txt" else texts[row["url"]]) for row in gone
     )
@@ -118,7 +121,7 @@ def test_only_masked_text_differs(corpus, selected):
 
 
 def test_the_manifest_counts_the_rows(corpus, selected):
-    texts = {row["url"]: row["text"] for row in rows_in(corpus)}
+    texts = {row["url"]: row["text"].replace(*MASK) for row in rows_in(corpus)}
     kept, gone = rows_in(selected), rows_in(selected, "rejected")
     for code, entry in read_corpus(selected).languages.items():
         here = [row for row in kept if row["language"] == code]
@@ -137,6 +140,17 @@ def test_the_manifest_counts_the_rows(corpus, selected):
         assert entry.rejected_bytes == weights
         assert entry.lines_gone == lines
     assert cli.run(["inspect", str(selected)]) == 0
+
+
+def test_of_a_selected_corpus_sites_can_be_withdrawn(selected, tmp_path):
+    corpus, sites = tmp_path / "corpus", tmp_path / "sites.txt"
+    shutil.copytree(selected, corpus)
+    sites.write_text("site1.en.example\nsite2.en.example\n", encoding="utf-8")
+    assert read_corpus(corpus).languages["en"].rejected == {"blocked_domain": 3, "robots_txt": 1}
+    withdraw(Withdraw(corpus=str(corpus), sites=(str(sites),), reason="a request of its owner"))
+    entry = read_corpus(corpus).languages["en"]
+    assert entry.rejected == entry.rejected_characters == entry.rejected_bytes == {}
+    assert read_corpus(corpus).languages["sw"] == read_corpus(selected).languages["sw"]
 
 
 def test_later_stages_read_it_as_a_corpus(selected):

@@ -1,0 +1,25 @@
+from pipeline.beam.counted import Counts
+from pipeline.selection.withdrawn import manifest_without
+
+
+def test_sizes_that_were_counted_of_other_text_leave_a_manifest_that_can_be_read():
+    """An earlier `select` counted 90 characters before masks made 95 of them."""
+    entry = {
+        "kept": 5,
+        "held_out": 1,
+        "characters": 900,
+        "rejected": {"blocked_domain": 2, "robots_txt": 1},
+        "rejected_characters": {"blocked_domain": 90, "robots_txt": 70},
+        "rejected_bytes": {"blocked_domain": 180, "robots_txt": 140},
+    }
+    gone = Counts()
+    for reason, characters in (("blocked_domain", 95), ("robots_txt", 0)):
+        gone.add("rejected", "sw", reason)
+        gone.add("rejected_characters", "sw", reason, characters)
+        gone.add("rejected_bytes", "sw", reason, characters)
+    left = manifest_without({"languages": {"sw": entry}}, gone, {"key": "0"})["languages"]["sw"]
+    assert left == entry | {
+        "rejected": {"blocked_domain": 1},
+        "rejected_characters": {},
+        "rejected_bytes": {"blocked_domain": 85},
+    }
