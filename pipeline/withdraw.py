@@ -145,11 +145,11 @@ def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:
     """
     out = join_path(request.corpus, FOLDER)
     done = {one["key"] for one in withdrawals(request.corpus)}
-    # One that has written no file yet may be forgotten; the others must be finished.
+    # One that has changed no file yet may be forgotten; the others must be finished.
     left = [
         one
         for one in directories_in(join_path(out, WORK))
-        if one not in (SCRATCH, *done) and Workspace(out, one).done(RemoveSites.step)
+        if one not in (SCRATCH, *done) and has_changed_files(Workspace(out, one))
     ]
     workspace = Workspace(out, key_of(request, arguments))
     if others := [one for one in left if one != workspace.key]:
@@ -161,6 +161,11 @@ def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:
         clear(out)
     workspace.write_shards(request.files)
     return workspace
+
+
+def has_changed_files(workspace: Workspace) -> bool:
+    """Returns whether a withdrawal may have changed files; earlier versions left records alone."""
+    return bool([*workspace.left(RemoveSites.begun, str)] or workspace.done(RemoveSites.step))
 
 
 def key_of(request: WithdrawRequest, arguments: Withdraw) -> str:

@@ -1,7 +1,7 @@
 """The two steps of `withdraw`: pages of listed sites are counted, then files are written without.
 
-Counts are recorded before a file changes. So a killed job counts each page once: the second step
-may be repeated, as it removes what is still there.
+Counts are recorded before a file changes, and that it will. So a killed job counts each page once:
+the second step may be repeated, as it removes what is still there.
 """
 
 from dataclasses import dataclass
@@ -67,6 +67,7 @@ class RemoveSites:
     sites: tuple[str, ...]
 
     step = "remove"
+    begun = "begun"  # folder of the workspace that names files before they change
 
     def __call__(self, number: int) -> Counts:
         """Writes one file."""
@@ -77,6 +78,7 @@ class RemoveSites:
                 pages = pq.read_table(here)
             of_sites = rows_of(pages["url"].to_pylist(), self.sites)
             stay = pages.filter(pa.array(~of_sites))
+            self.workspace.leave(self.begun, f"{number:05d}", file.name)
             with self.workspace.publish(path) as unfinished:
                 pq.write_table(stay, unfinished, compression="zstd")
         return Counts()

@@ -1,5 +1,6 @@
 """`mswitch withdraw`: listed sites leave a corpus, and nothing else changes."""
 
+import contextlib
 import json
 from collections import Counter
 
@@ -9,6 +10,7 @@ from small_corpora import rows_in, texts_of, write_corpus
 from pipeline import cli
 from pipeline.arguments import Withdraw
 from pipeline.artifacts.claims import MANIFEST
+from pipeline.beam.workspace import Workspace
 from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.selection.withdraw_files import RemoveSites
@@ -111,6 +113,32 @@ def test_a_killed_withdrawal_goes_on_and_counts_each_page_once(
     for one in (found, expected):
         del one["withdrawals"][0]["key"], one["withdrawals"][0]["sites"]
     assert found["withdrawals"] == expected["withdrawals"]
+
+
+def test_a_withdrawal_that_is_killed_after_it_changed_its_first_file_is_finished(
+    corpus, sites, monkeypatch, tmp_path
+):
+    whole = write_corpus(tmp_path / "whole", {code: texts_of(code, 10) for code in ("en", "sw")})
+    withdraw(whole, sites)
+    before, publish = files(corpus), Workspace.publish
+
+    @contextlib.contextmanager
+    def killed(workspace, path):
+        with publish(workspace, path) as unfinished:
+            yield unfinished
+        if path.endswith(".parquet"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Workspace, "publish", killed)
+    with pytest.raises(BaseException):  # noqa: B017, PT011, Beam may wrap it
+        withdraw(corpus, sites)
+    monkeypatch.undo()
+    assert files(corpus) != before
+    withdraw(corpus, sites)
+    assert rows_in(corpus) == rows_in(whole)
+    found, expected = (json.loads((one / MANIFEST).read_text()) for one in (corpus, whole))
+    assert found["languages"] == expected["languages"]
+    assert found["withdrawals"][0]["hosts"] == expected["withdrawals"][0]["hosts"]
 
 
 def test_lines_that_are_no_site_are_named(corpus, tmp_path, capfd):
