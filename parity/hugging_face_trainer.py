@@ -75,7 +75,7 @@ def random_rows(rows: int, inputs: int, vocabulary: int, seed: int) -> cases.Row
 
 def their_network(config: ModelConfig, inputs: int) -> Any:
     """Their network of our shape, with random weights."""
-    settings = export_config(config, inputs) | {"dropout_rate": DROPOUT}
+    settings = export_config(config, inputs, TARGETS) | {"dropout_rate": DROPOUT}
     for field in ("architectures", "model_type", "auto_map"):
         settings.pop(field, None)
     if config.switch is None:

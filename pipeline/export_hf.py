@@ -74,7 +74,7 @@ def resolved(arguments: ExportHf) -> ExportRequest:
     """
     check_license(arguments.license)
     recipe, trainer = load_run(arguments.run)
-    config = export_config(recipe.model, recipe.inputs)
+    config = export_config(recipe.model, recipe.inputs, recipe.lengths.targets)
     step = requested_step(arguments.run, arguments.step)
     inputs = {
         name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)

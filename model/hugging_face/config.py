@@ -82,12 +82,13 @@ class TheirConfig(TypedDict, total=False):
     decoder_start_token_id: int | None
 
 
-def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
+def export_config(config: ModelConfig, inputs: int, targets: int) -> dict[str, Any]:
     """Returns the contents of config.json.
 
     Args:
         config: the network.
-        inputs: tokens per sequence, of which an expert's capacity is a share.
+        inputs, targets: tokens per sequence. An expert's capacity is a share of the inputs, and
+            for dropless dispatch the larger of both.
 
     Raises:
         ConfigurationError: if Transformers cannot express the network.
@@ -97,7 +98,7 @@ def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
     if config.switch is not None:
         gated = config.feed_forward != "relu"
         kind = "mswitch" if gated else "switch_transformers"
-        switch = _export_switch(config, config.switch, inputs)
+        switch = _export_switch(config, config.switch, inputs, targets)
         switch |= {"dense_act_fn": SPARSE_ACTIVATIONS[kind]}
         switch |= {"auto_map": AUTO_MAP} if gated else {}
     else:
@@ -121,7 +122,9 @@ def export_config(config: ModelConfig, inputs: int) -> dict[str, Any]:
     }
 
 
-def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> dict[str, Any]:
+def _export_switch(
+    config: ModelConfig, switch: SwitchConfig, inputs: int, targets: int
+) -> dict[str, Any]:
     if switch.every > 2:
         raise ConfigurationError(
             f"One in {switch.every} feed-forwards of this run is sparse, the last of each; "
@@ -144,7 +147,7 @@ def _export_switch(config: ModelConfig, switch: SwitchConfig, inputs: int) -> di
         "num_experts": switch.experts,
         "num_sparse_encoder_layers": sparse,
         "num_sparse_decoder_layers": sparse,
-        "expert_capacity": inputs
+        "expert_capacity": max(inputs, targets)  # one number for both stacks
         if switch.dispatch == "dropless"
         else expert_capacity(
             inputs, switch.experts, switch.capacity_factor_evaluation, switch.minimum_capacity

@@ -88,7 +88,9 @@ def test_there_and_back_the_bits_stay(case):
     again = export_state(import_state(config, state))
     assert again.keys() - set(COPIES) == state.keys()
     assert all(np.array_equal(again[name], state[name]) for name in state)
-    back = import_config(export_config(config, cases.SOURCE), cases.SOURCE, cases.TARGET)
+    back = import_config(
+        export_config(config, cases.SOURCE, cases.TARGET), cases.SOURCE, cases.TARGET
+    )
     assert back == config
 
 
@@ -98,7 +100,9 @@ def test_a_slope_of_position_biases_becomes_part_of_their_table():
         sloped := dataclasses.replace(config, distance_slope=0.5), key=jax.random.key(0)
     )
     state = export_state(drawn)
-    assert export_config(sloped, cases.SOURCE) == export_config(config, cases.SOURCE)
+    assert export_config(sloped, cases.SOURCE, cases.TARGET) == export_config(
+        config, cases.SOURCE, cases.TARGET
+    )
     imported = jax.tree.map(jnp.asarray, import_state(config, state))
     for theirs, ours in ((imported.encoder, drawn.encoder), (imported.decoder, drawn.decoder)):
         expected = ours.position_bias(9, 9)
@@ -147,22 +151,32 @@ def test_configs_without_a_form_here(case, change, message):
         import_config(cases.config(case) | change, 512, 114)
 
 
+@pytest.mark.parametrize("targets", [14, 200])
+def test_no_stack_of_a_dropless_network_drops_there(targets):
+    """An expert of theirs takes so many tokens of a sequence, in both stacks."""
+    config = config_of("switch")
+    assert config.switch is not None
+    dropless = dataclasses.replace(config.switch, dispatch="dropless")
+    theirs = export_config(dataclasses.replace(config, switch=dropless), 64, targets)
+    assert theirs["expert_capacity"] == max(64, targets)
+
+
 def test_what_their_format_cannot_hold():
     switch = SwitchConfig(experts=2, every=1, encoder_group_tokens=8, decoder_group_tokens=8)
     gated = ModelConfig(
         vocabulary_rows=128, embed=8, heads=1, head=8, mlp=8, layers=4, switch=switch
     )
-    assert export_config(gated, 512)["model_type"] == "mswitch"
+    assert export_config(gated, 512, 114)["model_type"] == "mswitch"
     rare = dataclasses.replace(
         gated, feed_forward="relu", switch=dataclasses.replace(switch, every=4)
     )
     with pytest.raises(ConfigurationError, match="One in 4"):
-        export_config(rare, 512)
+        export_config(rare, 512, 114)
     twice = dataclasses.replace(
         gated, feed_forward="relu", switch=dataclasses.replace(switch, choices=2)
     )
     with pytest.raises(ConfigurationError, match="has 2 experts"):
-        export_config(twice, 512)
+        export_config(twice, 512, 114)
     for change, named in (
         ({"bias_rate": 0.1}, "has biases"),
         ({"quantile_rate": 1.0}, "has biases"),
@@ -170,7 +184,7 @@ def test_what_their_format_cannot_hold():
     ):
         other = dataclasses.replace(gated, switch=dataclasses.replace(switch, **change))
         with pytest.raises(ConfigurationError, match=named):
-            export_config(other, 512)
+            export_config(other, 512, 114)
 
 
 @pytest.mark.parametrize(
