@@ -2,9 +2,10 @@
 
     AutoModelForSeq2SeqLM.from_pretrained(DIR), AutoTokenizer.from_pretrained(DIR)
 
-The weights are written in float32 as `model.safetensors`, bit for bit those of the checkpoint. From
-5 GB on they are several such files with an index, of which a host holds one at a time. The
-SentencePiece model is written as `spiece.model`, byte for byte, and as `tokenizer.json`. Gated
+The weights are written in float32 as `model.safetensors`, bit for bit those of the checkpoint, but
+for the two tables of position biases where a run has `model.distance_slope`: the slope is added to
+them. From 5 GB on they are several such files with an index, of which a host holds one at a time.
+The SentencePiece model is written as `spiece.model`, byte for byte, and as `tokenizer.json`. Gated
 experts need code that Transformers does not have. The folder then holds it, `modeling_mswitch.py`,
 and the model is loaded with `trust_remote_code=True`. A network that has no form there (several
 experts per token) is refused before anything is written.
