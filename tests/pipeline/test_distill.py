@@ -13,7 +13,15 @@ import jax
 import numpy as np
 import pytest
 from other_blocks import with_another_vocabulary
-from training_runs import MESH, SIZES, assert_same_run, killed, lines, one_trainer_per_recipe
+from training_runs import (
+    MESH,
+    SETTINGS,
+    SIZES,
+    assert_same_run,
+    killed,
+    lines,
+    one_trainer_per_recipe,
+)
 from training_runs import STEPS as TAUGHT
 
 from data.stores.json_files import read_json
@@ -185,6 +193,14 @@ def test_a_teacher_of_another_shape_gives_no_first_weights(found, blocks):
     teacher.check_teaches(
         found, student("model.mlp=32", "distillation.initialization=random"), blocks
     )
+
+
+def test_a_teacher_with_a_balance_loss_over_the_batch_teaches_parts_of_one():
+    recipe = override(
+        recipes.get("switch-demo"), [*SETTINGS, "model.switch.balance_loss_over=batch"]
+    )
+    balanced = teacher.Teacher(directory=Path("teacher"), recipe=recipe, inputs={})
+    teacher.check_fills_groups(balanced, student("rows=16", "accumulate=2"))
 
 
 def test_what_cannot_be_taught_is_refused(found, blocks, tmp_path):

@@ -90,11 +90,16 @@ def check_teaches(teacher: Teacher, recipe: Recipe, blocks: TokenBlocks) -> None
 def check_fills_groups(teacher: Teacher, recipe: Recipe) -> None:
     """Checks that a student's batches are whole routing groups of its teacher.
 
+    A teacher has no balance loss, so the batch that one was over may be in parts.
+
     Raises:
         ArtifactError: if they are not.
     """
+    model = teacher.recipe.model
+    if model.switch is not None:
+        model = replace(model, switch=replace(model.switch, balance_loss_over="group"))
     try:
-        check_divides(replace(recipe, model=teacher.recipe.model))
+        check_divides(replace(recipe, model=model))
     except ConfigurationError as error:
         raise ArtifactError(
             f"{teacher.directory} cannot teach {recipe.name}'s batches: {error}"
