@@ -54,10 +54,13 @@ def pruned_config(config: ModelConfig, experts: int) -> ModelConfig:
     """Returns the configuration of a sparse network with fewer experts.
 
     Its dispatch is dropless: the languages that it is for load the experts unevenly, and a token
-    over capacity would be lost.
+    over capacity would be lost. Where each token then has every expert, biases by quantiles leave:
+    they chose experts and entered no gate.
     """
     assert config.switch is not None  # a sparse network
-    return replace(config, switch=replace(config.switch, experts=experts, dispatch="dropless"))
+    rate = 0.0 if experts == config.switch.choices else config.switch.quantile_rate
+    switch = replace(config.switch, experts=experts, dispatch="dropless", quantile_rate=rate)
+    return replace(config, switch=switch)
 
 
 def expert_axes(shapes: Transformer) -> dict[str, int]:

@@ -85,6 +85,24 @@ def test_a_pruned_network_has_the_arrays_of_its_config():
     np.testing.assert_array_equal(kept[bias][0], whole[bias][0, KEPT[0]])
 
 
+def test_biases_by_quantiles_leave_where_each_token_has_every_expert():
+    """All arrays of the pruned network are still there, and more than as many experts keep them."""
+    balanced = replace(SWITCH_OF_ALL, quantile_rate=0.5, choices=2)
+    whole_config = replace(config("switch"), switch=balanced)
+    whole = {name: np.asarray(leaf) for name, leaf in by_path(drawn(whole_config)).items()}
+    axes = expert_axes(transformer_shapes(whole_config))
+    for experts, rate in ((2, 0.0), (3, 0.5)):
+        pruned = pruned_config(whole_config, experts)
+        assert pruned.switch.quantile_rate == rate
+        kept = pruned_arrays(whole, axes, np.tile(np.arange(experts), (2, 1)))
+        expected = by_path(transformer_shapes(pruned))
+        assert {name: kept[name].shape for name in expected} == {
+            name: leaf.shape for name, leaf in expected.items()
+        }
+        left = {name.rpartition(".")[2] for name in kept.keys() - expected.keys()}
+        assert left == (set() if rate else {"expert_bias"})
+
+
 def taken(whole, experts):
     """A switch layer without the other experts."""
     return SwitchLayer(
