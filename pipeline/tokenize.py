@@ -38,6 +38,7 @@ from pipeline.beam.workspace import WORK, Workspace, clear
 from pipeline.corpus.pages import PageFile, corpus_digests, corpus_read, page_files, training_pages
 from pipeline.errors import ArtifactError
 from pipeline.terminal import Terminal, print_end
+from pipeline.tokens.checks import check_pages
 from pipeline.tokens.onto import CARRIED, CarryShard, Onto, generation_of, leave_carried, onto_of
 from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
 
@@ -125,7 +126,11 @@ def intents(arguments: Tokenize) -> list[Intent]:
 
 
 def run(arguments: Tokenize) -> None:
-    """Writes token blocks, unless they are finished."""
+    """Writes token blocks, unless they are finished.
+
+    Raises:
+        ArtifactError: if files of the corpora are missing.
+    """
     request = resolved(arguments)
     shards, vocabulary, out = request.shards, request.vocabulary, absolute(arguments.out)
     console = Terminal(stderr=True)
@@ -148,6 +153,7 @@ def run(arguments: Tokenize) -> None:
                 *workspace.records(CARRIED, len(request.carried), Shard),
             ]
         )
+        check_pages(languages, arguments.corpus)
         body = {
             "token_dtype": dtype,
             "vocabulary": facts_of(vocabulary),

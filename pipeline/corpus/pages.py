@@ -68,17 +68,25 @@ def training_pages(corpora: Sequence[str]) -> dict[str, int]:
     Raises:
         ArtifactError: if no language has a training page.
     """
-    counts: Counter[str] = Counter()
-    for corpus in corpora:
-        for code, entry in read_corpus(corpus).languages.items():
-            counts[code] += entry.kept - entry.held_out
-    pages = {l.code: counts[l.code] for l in all_languages() if counts[l.code] > 0}  # noqa: E741
+    counts = split_pages(corpora)
+    found = {l.code: counts[f"{l.code}/train"] for l in all_languages()}  # noqa: E741
+    pages = {code: count for code, count in found.items() if count > 0}
     if not pages:
         raise ArtifactError(
             f"{', '.join(map(str, corpora))} holds no training page in any language; "
             "look at the reasons in its manifest.json and clean with other rules or more input."
         )
     return pages
+
+
+def split_pages(corpora: Sequence[str]) -> Counter[str]:
+    """Returns the number of pages by language and split (`sw/train`), from the manifests."""
+    counts: Counter[str] = Counter()
+    for corpus in corpora:
+        for code, entry in read_corpus(corpus).languages.items():
+            counts[f"{code}/train"] += entry.kept - entry.held_out
+            counts[f"{code}/validation"] += entry.held_out
+    return counts
 
 
 def training_sizes(corpora: Sequence[str]) -> TextSizes:

@@ -1,19 +1,47 @@
-"""Checks of token blocks before the first training step.
+"""Checks of token blocks, when they are made and before the first training step.
 
 Sizes and languages are always checked; checksums too if the blocks can be read in some ten seconds.
 `mswitch inspect DIR` checks larger ones in full. In any case each record is checked as it is read:
 ArrayRecord keeps one checksum per record and raises, so nothing altered is trained on.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from data.stores.digests import digest_of_contents
 from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import VocabularyFacts
 from data.tokens.tokenizer import MODEL_FILE
+from pipeline.corpus.pages import split_pages
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
 
 CHECKSUM_BYTES = 8_000_000_000  # 8 s at 1 GB/s
+
+
+def check_pages(languages: Mapping[str, Any], corpora: Sequence[str]) -> None:
+    """Checks that blocks show all pages of their corpora, of which files may be missing.
+
+    Args:
+        languages: the manifest's entries.
+        corpora: directories of the corpora.
+
+    Raises:
+        ArtifactError: if they show fewer pages than the corpora's manifests count.
+    """
+    kept = split_pages(corpora)
+    found = {
+        f"{code}/{split}": of for code, entry in languages.items() for split, of in entry.items()
+    }
+    short = [name for name, of in found.items() if of["pages"] < kept[name]]
+    if short:
+        pages = ", ".join(f"{found[one]['pages']:,} of {kept[one]:,} in {one}" for one in short[:8])
+        raise ArtifactError(
+            f"{' '.join(corpora)} should hold the pages that its manifest counts, and some are in "
+            f"no file ({pages}{', ...' if short[8:] else ''}); restore the files below pages/, and "
+            "run the same command again."
+        )
 
 
 def check_blocks(blocks: TokenBlocks) -> None:

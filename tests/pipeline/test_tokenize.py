@@ -203,6 +203,21 @@ def test_a_job_cut_short_goes_on_after_its_finished_shards(
     assert is_kept == same_version
 
 
+def test_a_file_of_pages_that_is_missing_is_named(tmp_path, corpus, vocabulary, tokens):
+    """Otherwise its tokens would be lost silently; restored, the same command ends well."""
+    copy, out = tmp_path / "corpus", tmp_path / "out"
+    shutil.copytree(corpus, copy)
+    (copy / "pages/sw/validation-00000-of-00001.parquet").rename(tmp_path / "lost")
+    done = tokenize(copy, vocabulary, out)
+    assert done.returncode == 2
+    assert "no file (0 of 3 in sw/validation)" in " ".join(done.stderr.split())
+    assert not (out / "manifest.json").exists()
+    (tmp_path / "lost").rename(copy / "pages/sw/validation-00000-of-00001.parquet")
+    done = tokenize(copy, vocabulary, out)
+    assert done.returncode == 0, done.stderr
+    assert digests(out) == digests(tokens)
+
+
 def test_another_vocabulary_is_refused(tmp_path, corpus, vocabulary, tokens):
     other = tmp_path / "other"
     make_vocabulary(corpus, 430, other)

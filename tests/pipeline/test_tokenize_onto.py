@@ -78,6 +78,11 @@ def test_tokens_follow_two_additions(home):
         f"--corpus={home}/c0", vocabulary, f"--out={home}/x", f"--onto={home}/t1", fails=True
     )
     assert "its tokens are not of a corpus that" in says
+    next((home / "c2/pages").glob("*/train-0*.parquet")).rename(home / "lost")
+    says = tokenize(
+        f"--corpus={home}/c2", vocabulary, f"--out={home}/y", f"--onto={home}/t0", fails=True
+    )
+    assert "some are in no file" in says
 
 
 def agree(found: TokenBlocks, anew: TokenBlocks) -> None:

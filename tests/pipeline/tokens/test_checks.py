@@ -3,13 +3,14 @@ import hashlib
 import pytest
 from msgspec.structs import replace
 from other_blocks import with_another_vocabulary
+from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.tokens.checks import check_blocks, check_held_out, check_vocabulary
+from pipeline.tokens.checks import check_blocks, check_held_out, check_pages, check_vocabulary
 
 
 @pytest.fixture
@@ -22,6 +23,16 @@ def blocks(tmp_path, make_blocks):
 
 def test_whole_blocks_pass(blocks):
     check_blocks(blocks)
+
+
+def test_pages_that_are_in_no_block_are_counted(tmp_path):
+    """Pages of a corpus are counted over all corpora, by language and split."""
+    corpora = [str(write_corpus(tmp_path / one, {"sw": texts_of("sw", 5)})) for one in "ab"]
+    entries = {"sw": {"train": {"pages": 8}, "validation": {"pages": 2}}}
+    check_pages(entries, corpora)
+    entries["sw"]["train"]["pages"] = 7
+    with pytest.raises(ArtifactError, match=r"7 of 8 in sw/train\); restore the files"):
+        check_pages(entries, corpora)
 
 
 def test_an_altered_block_is_named(blocks):
