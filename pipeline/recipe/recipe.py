@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from data.examples.span_corruption import LEAST_INPUTS, Lengths, lengths_for_inputs
+from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, Lengths, lengths_for_inputs
 from data.stores.json_files import of_shape
 from model.config import ModelConfig, Remat, SwitchConfig
 from model.configuration_checks import ConfigurationError, ascending
@@ -117,6 +117,11 @@ class Recipe:
                 raise ConfigurationError(
                     f"{name} was {getattr(self, name):,}; it must be at most {MOST:,}."
                 )
+        if self._hides_spans and self.inputs > MOST_INPUTS:
+            raise ConfigurationError(
+                f"inputs was {self.inputs:,}; span corruption has more spans than sentinels above "
+                f"{MOST_INPUTS:,}; choose at most that many."
+            )
         if not 0 <= self.seed < SEEDS:
             raise ConfigurationError(
                 f"seed was {self.seed}; it must be from 0 to {SEEDS - 1}, because first weights "
@@ -135,6 +140,10 @@ class Recipe:
         if self.finetuning is not None:
             return "finetune"
         return "pretrain" if self.distillation is None else "distill"
+
+    @property
+    def _hides_spans(self) -> bool:
+        return self.finetuning is None or self.finetuning.pretraining_share > 0
 
     @property
     def logits_bytes(self) -> int:

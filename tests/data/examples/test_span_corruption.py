@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from data.examples.span_corruption import (
     EOS,
+    MOST_INPUTS,
     corrupt,
     corrupt_rows,
     corrupted_lengths,
@@ -16,6 +17,7 @@ from data.examples.span_corruption import (
     random_lengths,
     random_numbers,
 )
+from data.tokens.tokenizer import SENTINELS
 
 FIRST_SENTINEL = 9_999
 
@@ -101,3 +103,8 @@ def test_a_row_does_not_depend_on_the_others(length, rows):
 def test_one_token_has_nothing_to_hide():
     with pytest.raises(ValueError, match="at least 2 tokens"):
         corrupt(np.array([5]), first_sentinel=FIRST_SENTINEL, generator=generator(0))
+
+
+def test_the_longest_inputs_have_a_sentinel_for_each_span():
+    spans = [noise_counts(lengths_for_inputs(MOST_INPUTS + more).raw)[1] for more in (0, 1)]
+    assert spans == [SENTINELS, SENTINELS + 1]

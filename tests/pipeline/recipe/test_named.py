@@ -9,6 +9,7 @@ from pipeline.arguments import Recipes
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
+from pipeline.recipe.finetuning import FinetuningConfig
 from pipeline.recipe.recipe import override, recipe_from_json, recipe_to_json, with_rows
 
 
@@ -240,6 +241,17 @@ def test_impossible_values_are_refused_by_name(setting):
 def test_a_count_that_overflows_32_bits_is_refused(name):
     with pytest.raises(ConfigurationError, match=rf"{name} was 3,000,000,000; it must be at most"):
         override(named.get("mt5-demo"), [f"{name}=3000000000"])
+
+
+def test_inputs_with_more_spans_than_sentinels_are_for_fine_tuning_alone():
+    recipe = override(named.get("mt5-demo"), ["inputs=1809"])
+    tasks = dataclasses.replace(recipe, inputs=4096, finetuning=FinetuningConfig(tasks=("squad",)))
+    for one, setting in (
+        (recipe, "inputs=1810"),
+        (tasks, "finetuning.pretraining_share=0.01"),
+    ):
+        with pytest.raises(ConfigurationError, match=r"inputs was .*; span corruption .* 1,809"):
+            override(one, [setting])
 
 
 def test_a_recipe_for_own_text_has_as_many_rows_as_the_tokens():
