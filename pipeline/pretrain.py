@@ -14,19 +14,22 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from data.stores.addresses import Place
+from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model.trainer import Trainer
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import digest_of_manifest
-from pipeline.artifacts.intent import Intent
+from pipeline.artifacts.intent import Intent, Reading
 from pipeline.errors import ArtifactError
+from pipeline.hardware.coordination import on_first_host
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override
-from pipeline.runs.directory import checkpoint_read, find_run
+from pipeline.runs.directory import RECIPE, checkpoint_read, find_run, saved_steps
 from pipeline.runs.record import UPCYCLED
 from pipeline.tokens.open_blocks import cached_nowhere
-from pipeline.training.changes.later_settings import with_later_settings
+from pipeline.training.changes.later_settings import head_of, with_later_settings
 from pipeline.training.from_runs.branch import Branch
 from pipeline.training.from_runs.first_weights import check_weights, start_from
 from pipeline.training.from_runs.upcycle import Upcycling, requested_upcycling
@@ -62,14 +65,19 @@ def intents(arguments: Pretrain) -> list[Intent]:
 def requested_intent(arguments: Pretrain) -> Intent:
     """Returns what one run would do."""
     prepared, origin = resolved(arguments)
-    weights = []
-    if isinstance(origin, Upcycling):
-        weights.append(checkpoint_read("dense run", origin.parent, origin.at))
-    if arguments.start is not None:
-        weights.append(checkpoint_read("first weights", arguments.start, None))
-    if arguments.trunk is not None:
-        weights.append(checkpoint_read("trunk", arguments.trunk, arguments.branch_at))
+    weights = [] if has_begun(arguments.out) else first_weights_read(arguments, origin)
     return intent_of(prepared, arguments.tokens, weights)
+
+
+def first_weights_read(arguments: Pretrain, origin: Branch | Upcycling | None) -> list[Reading]:
+    """Returns the checkpoint that a run begins with, if it is another run's."""
+    if isinstance(origin, Upcycling):
+        return [checkpoint_read("dense run", origin.parent, origin.at)]
+    if isinstance(origin, Branch):
+        return [checkpoint_read("trunk", origin.trunk, origin.at)]
+    if arguments.start is not None:
+        return [checkpoint_read("first weights", arguments.start, None)]
+    return []
 
 
 def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
@@ -108,7 +116,8 @@ def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | Upcycling | Non
     if start is not None:
         checks.append(partial(check_weights, start))
     origin = requested_upcycling(arguments) or requested_branch(arguments)
-    if origin is not None:
+    begun = has_begun(arguments.out)
+    if isinstance(origin, Upcycling) or (origin is not None and not begun):
         checks.append(origin.check)
     if isinstance(origin, Branch):
         recipe = origin.decayed(recipe)
@@ -116,11 +125,24 @@ def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | Upcycling | Non
     if start is not None:
         prepared = prepared.with_input("start", digest_of_manifest(start))
     if isinstance(origin, Branch):
-        prepared = replace(prepared, inputs=origin.inputs(prepared.inputs))
+        own = prepared.inputs
+        inputs = {**claimed_inputs(prepared.out), **own} if begun else origin.inputs(own)
+        prepared = replace(prepared, inputs=inputs)
     if isinstance(origin, Upcycling):
         origin.begins_at(prepared)  # or refuses
         prepared = prepared.with_input(UPCYCLED, origin.identity())
     return prepared, origin
+
+
+def has_begun(out: Place) -> bool:
+    """Returns whether a run has a checkpoint to go on from. Every host must call this."""
+    return on_first_host(lambda: bool(saved_steps(out)))
+
+
+def claimed_inputs(out: Place) -> dict[str, str]:
+    """Returns the inputs that a run was begun with; none if the directory has no claim."""
+    head = head_of(out)
+    return {} if head is None else head.inputs
 
 
 def run_one(arguments: Pretrain) -> None:
@@ -141,7 +163,8 @@ def begin_as(
     """Writes the first checkpoint of a run that goes on from another; returns its record."""
     if isinstance(origin, Branch):
         origin.write_first_state(prepared.out, trainer)
-        upcycled = find_run(origin.trunk).upcycled  # a trunk that was upcycled
+        described = exists(prepared.out / RECIPE)  # then the trunk may be gone
+        upcycled = find_run(prepared.out if described else origin.trunk).upcycled
         more = {} if upcycled is None else {UPCYCLED: asdict(upcycled)}
         return {"branch": origin.to_json(), **more}
     if isinstance(origin, Upcycling):

@@ -4,23 +4,27 @@ Losses of runs compare only at the end of their decay. A trunk whose rate does n
 length serves runs of many lengths: each branch continues the trunk's whole state at one checkpoint,
 reads the batches that follow, and lowers the rate linearly to 0. Up to that step the trunk has done
 exactly what a run of the branch's recipe does, so a branch ends with the same numbers as a run
-of its recipe from the first step on. Source: the warm-up, stable, decay schedule (Hu et al. 2024,
-MiniCPM, section 4).
+of its recipe from the first step on. Once it has a checkpoint it is compared with its own claim,
+and what its trunk does or loses later is nothing to it. Source: the warm-up, stable, decay schedule
+(Hu et al. 2024, MiniCPM, section 4).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
+from model.optimizer import RateFrom
 from model.trainer import Trainer
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
+from pipeline.recipe.mixture_from import MixtureFrom
 from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json
 from pipeline.runs.directory import find_run, saved_steps
 from pipeline.runs.open import recipe_of, restore_state
+from pipeline.training.changes.later_tokens import later_inputs
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.run import input_digests
 
@@ -70,8 +74,8 @@ class Branch:
         theirs = recipe_of(about, self.trunk)
         inputs = input_digests(recipe, blocks)
         lines = json_differences(
-            _fixed(theirs) | {"inputs": {name: about.inputs.get(name) for name in inputs}},
-            _fixed(recipe) | {"inputs": inputs},
+            self._fixed(theirs) | {"inputs": {name: about.inputs.get(name) for name in inputs}},
+            self._fixed(recipe) | {"inputs": inputs},
         )
         if (version := about.numerics_version) != NUMERICS_VERSION:
             lines = [*lines, f"numerics version {NUMERICS_VERSION} asked, {version} found"]
@@ -101,12 +105,15 @@ class Branch:
         return {"trunk": str(self.trunk), "at": self.at}
 
     def inputs(self, own: Mapping[str, str]) -> dict[str, str]:
-        """Returns the digests of the inputs of the branch and of its trunk.
+        """Returns the digests of the inputs of the branch, and of its trunk up to the branch.
 
         Raises:
             ArtifactError: if one that both read has changed since the trunk read it.
         """
-        theirs = find_run(self.trunk).inputs
+        about = find_run(self.trunk)
+        changes = recipe_of(about, self.trunk).mixture_from
+        later = {name for one in changes if one.step >= self.at for name in later_inputs(one.step)}
+        theirs = {name: digest for name, digest in about.inputs.items() if name not in later}
         changed = sorted(k for k in own.keys() & theirs.keys() if own[k] != theirs[k])
         if changed:
             raise ArtifactError(
@@ -123,9 +130,14 @@ class Branch:
         """
         write_first_checkpoint(out, lambda: restore_state(self.trunk, trainer, self.at)[0], self.at)
 
+    def _fixed(self, recipe: Recipe) -> dict[str, Any]:
+        """Returns the settings that a branch and its trunk have in common."""
+        value = {name: one for name, one in recipe_to_json(recipe).items() if name not in OWN}
+        optimizer = {k: v for k, v in value["optimizer"].items() if k != "decay_from"}
+        optimizer["rate_from"] = self._before(recipe.optimizer.rate_from)
+        mixtures = self._before(recipe.mixture_from)
+        return value | {"optimizer": optimizer, "mixture_from": mixtures}
 
-def _fixed(recipe: Recipe) -> dict[str, Any]:
-    """Returns the settings that a branch and its trunk have in common."""
-    value = {name: one for name, one in recipe_to_json(recipe).items() if name not in OWN}
-    optimizer = {k: v for k, v in value["optimizer"].items() if k != "decay_from"}
-    return value | {"optimizer": optimizer}
+    def _before(self, changes: Sequence[MixtureFrom | RateFrom]) -> list[dict[str, Any]]:
+        """Returns what began before the branch."""
+        return [asdict(one) for one in changes if one.step < self.at]

@@ -1,13 +1,20 @@
 """A branch off a trunk ends as a run of its recipe from the first step; what differs is refused."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import to_builtins
 from training_runs import MESH, SIZES, lines, one_trainer_per_recipe, parameters
 
+from data.stores.json_files import read_json, write_json
+from model.optimizer import RateFrom
 from pipeline import cli
+from pipeline.artifacts.claims import read_head, renew
 from pipeline.errors import ArtifactError
+from pipeline.recipe.mixture_from import MixtureFrom
+from pipeline.runs.directory import RECIPE
 from pipeline.training.from_runs.branch import Branch
 
 RARELY = ("evaluate_every=20", "checkpoint_every=2")
@@ -66,6 +73,33 @@ def test_a_branch_ends_as_a_run_of_its_recipe(branch_of, trunk, whole, tmp_path)
     for left, right in zip(parameters(branch, STEPS), parameters(whole, STEPS), strict=True):
         np.testing.assert_array_equal(left, right)
     assert cli.run(branch_of(trunk)) == 0  # finished: nothing is done again
+    head = read_head(branch)
+    renew(branch, "pretrain", head.settings, head.inputs)  # killed before it was finished
+    moved = tmp_path / "moved"
+    assert cli.run([*branch_of(moved), "--dry-run"]) == 0
+    assert cli.run(branch_of(moved)) == 0  # needs its trunk no more
+    assert read_head(branch).inputs == head.inputs
+
+
+def test_what_a_trunk_changes_after_the_branch_is_nothing_to_it(branch_of, trunk, tmp_path, capsys):
+    other = tmp_path / "trunk"
+    shutil.copytree(trunk, other)
+    about = read_json(other / RECIPE, dict)
+    about["inputs"] |= dict.fromkeys(("tokens_from_6", "weights_from_5"), "0" * 64)
+
+    def changed(step: int) -> int:
+        mixtures = {"mixture_from": [to_builtins(MixtureFrom(step=step, mixture="proportional"))]}
+        rates = {"rate_from": [to_builtins(RateFrom(step=step))]}
+        optimizer = {"optimizer": about["recipe"]["optimizer"] | rates}
+        write_json(other / RECIPE, about | {"recipe": about["recipe"] | mixtures | optimizer})
+        return cli.run([*branch_of(other), "--dry-run"])
+
+    assert changed(AT) == 0
+    assert "tokens_from_6" not in Branch(other, AT).inputs({})
+    capsys.readouterr()
+    assert changed(AT - 1) == 2
+    assert "mixture_from: there" in " ".join(capsys.readouterr().err.split())
+    assert "weights_from_5" in Branch(other, AT).inputs({})
 
 
 def test_what_a_trunk_did_otherwise_is_refused(branch_of, trunk, whole, capsys):
