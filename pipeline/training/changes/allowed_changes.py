@@ -18,11 +18,13 @@ from data.stores.files import exists
 from data.stores.json_files import of_shape
 from model.optimizer import OptimizerConfig, learning_rate
 from pipeline.artifacts.claims import MANIFEST, Head, renew
+from pipeline.artifacts.differences import json_differences
 from pipeline.artifacts.intent import Identity
 from pipeline.errors import ArtifactError
 from pipeline.runs.changes import ChangedSetting, record_changes
 from pipeline.runs.directory import saved_steps
 from pipeline.training.changes.later_settings import head_of
+from pipeline.training.evaluation.evaluation_file import forget_evaluations
 
 NUMBERS = ("steps", "evaluate_every", "checkpoint_every", "log_every")
 LISTS = ("mixture_from", "rate_from")
@@ -34,13 +36,20 @@ class Agreement(NamedTuple):
     Attributes:
         changes: settings that change; none if only a place of tokens is named otherwise.
         finished: whether the run is finished, and stays so.
+        made: number of steps made, by the last checkpoint.
     """
 
     changes: tuple[ChangedSetting, ...]
     finished: bool
+    made: int
 
     def record(self, out: Place, stage: str, identity: Identity) -> None:
-        """Records the changes, and claims the directory for them."""
+        """Records the changes, and claims the directory for them.
+
+        A run that was killed may have evaluated steps after its last checkpoint, which are made
+        again with other settings.
+        """
+        forget_evaluations(out, self.made)
         record_changes(out, self.changes)
         renew(out, stage, *identity)
 
@@ -65,7 +74,7 @@ def agreement_of(out: Place, stage: str, identity: Identity) -> Agreement | None
     if finished and changes and settings["steps"] <= head.settings["steps"]:
         return None
     check_steps_made(out, head.settings, settings, made)
-    return Agreement(changes, finished and not changes)
+    return Agreement(changes, finished and not changes, made)
 
 
 def _only_safe(head: Head, asked: Identity) -> bool:
@@ -106,7 +115,7 @@ def changes_between(
 def check_steps_made(
     out: Place, before: Mapping[str, Any], after: Mapping[str, Any], made: int
 ) -> None:
-    """Checks that a run has not made more steps than asked, nor any at another rate.
+    """Checks that a run has not made more steps than asked, nor any otherwise.
 
     Raises:
         ArtifactError: if it has.
@@ -116,6 +125,11 @@ def check_steps_made(
         raise ArtifactError(
             f"{out} has made {made:,} steps and {after['steps']:,} were asked; ask for as many or "
             "more, or name another --out."
+        )
+    if lines := json_differences(_mixtures(before, made), _mixtures(after, made)):
+        raise ArtifactError(
+            f"{out} has made {made:,} steps with other mixtures ({'; '.join(lines)}); repeat those "
+            "that began before, or name another --out."
         )
     rates = [_rates(one, made, str(out)) for one in (before, after)]
     if len(other := np.flatnonzero(rates[0] != rates[1])):
@@ -127,6 +141,15 @@ def check_steps_made(
             f"elsewhere; to train on from its weights add --start {out} and name another --out, "
             "or keep the number of steps."
         )
+
+
+def _mixtures(settings: Mapping[str, Any], made: int) -> dict[str, Any]:
+    """Returns the later mixtures of the steps made; tokens are compared by their digests."""
+    return {
+        f"mixture_from {one['step']}": {**one, "tokens": bool(one.get("tokens"))}
+        for one in settings.get("mixture_from", [])
+        if one["step"] < made
+    }
 
 
 def _rates(settings: Mapping[str, Any], made: int, place: str) -> np.ndarray:

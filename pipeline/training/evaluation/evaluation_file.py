@@ -4,6 +4,7 @@ One row per page; every later number about a language is recomputed from these r
 network, `routing-step=N.parquet` holds one row per switch layer and language.
 """
 
+import re
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
-from data.stores.files import local_copy
+from data.stores.files import local_copy, names_in, remove
 from data.stores.parquet_files import sentences_for
 from eval.experts import sharing as expert_sharing
 
@@ -25,6 +26,8 @@ COLUMNS = pa.schema(
         ("windows", pa.int32()),
     ]
 )
+
+OF_STEP = re.compile(r"(?:routing-|gaps-)?step=(\d+)\.parquet")
 
 TOKENS = b"tokens"  # metadata key: digest of the manifest of the scored token blocks
 
@@ -55,6 +58,15 @@ class Evaluation(NamedTuple):
 def evaluation_file(directory: Place, step: int) -> Place:
     """Returns the path of a step's evaluation in a run directory."""
     return directory / "evaluation" / f"step={step}.parquet"
+
+
+def forget_evaluations(directory: Place, after: int) -> None:
+    """Removes all files of the evaluations after a step; of each one, the file of pages first."""
+    folder = directory / "evaluation"
+    found = [(name, OF_STEP.fullmatch(name)) for name in names_in(folder)]
+    later = [name for name, of in found if of is not None and int(of[1]) > after]
+    for name in sorted(later, key=lambda one: not one.startswith("step=")):
+        remove(folder / name)
 
 
 def scored_tokens(path: Place) -> str | None:
