@@ -41,7 +41,7 @@ from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import read_scores, thresholds_of
 from pipeline.selection.late_rules import LateRules, listed, set_aside
 from pipeline.selection.manifest import manifest_of, print_summary
-from pipeline.selection.robots import PAGES_PER_PARTITION, AskRobots
+from pipeline.selection.robots import PAGES_PER_PARTITION, AskRobots, skipped_robots
 from pipeline.selection.select_files import SelectFile
 from pipeline.terminal import Terminal, print_end
 
@@ -202,13 +202,14 @@ def run(arguments: Select) -> None:
         body = manifest_of(counts, source, read_corpus(arguments.corpus), rules)
         write_cards(out, body)
         finish(request.intent, body)
+        skipped = [*skipped_robots(workspace)]
         clear(out)
         print_summary(console, body, time.monotonic() - started)
         kept = sum(entry["kept"] for entry in body["languages"].values())
         print_end(
             SELECT,
             f"{kept:,} of {request.pages:,} pages in {arguments.out}",
-            cautions(body, arguments.out, request.rules),
+            [*skipped, *cautions(body, arguments.out, request.rules)],
             f"vocabulary --corpus {arguments.out} --size 4096 --out vocabulary",
         )
 

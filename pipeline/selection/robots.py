@@ -5,7 +5,7 @@ the addresses of each host, a file's shard the text of each host; both go to the
 host's hash. So a worker holds the hosts of one partition, however large the crawl is.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import xxhash
 from jaxtyping import Bool
 
+from data.errors import DataError
 from data.rights.hosts import host_of
 from data.rights.robots import refused_by
 from data.rights.robots_files import Robots, read_robots
@@ -26,6 +27,7 @@ from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import CorpusFile
 
 ROWS = pa.schema([("row", pa.int64())])
+SKIPPED = "robots_skipped"  # folder of the workspace
 PAGES_PER_PARTITION = 100_000  # some 10 MB of addresses, and the robots.txt of their hosts
 
 
@@ -75,10 +77,24 @@ class AskRobots:
                 host = host_of(url)
                 parts[self._partition(host)].addresses.setdefault(host, []).append((row, url))
         else:
-            for one in read_robots(self.robots[shard - len(files)]):
+            for one in self._found(shard, self.robots[shard - len(files)]):
                 parts[self._partition(one.host)].add_robots([one])
         for partition in sorted(parts.keys() & set(range(*wave))):
             yield partition, msgspec.msgpack.encode(parts[partition])
+
+    def _found(self, shard: int, path: str) -> Iterator[Robots]:
+        """Yields the robots.txt files of a file; leaves the numbers of what cannot be read."""
+        skipped: Counter[str] = Counter()
+        found = read_robots(path, skipped)
+        first = next(found, None)
+        if first is None:
+            raise DataError(
+                f"{path} should hold robots.txt files and holds none that can be read; name a file "
+                "with some, or leave it out."
+            )
+        yield first
+        yield from found
+        self.workspace.leave(SKIPPED, f"{shard:05d}", skipped)
 
     def compare(
         self, partition: int, parts: Iterable[tuple[int, bytes]]
@@ -130,6 +146,17 @@ def disallowed_rows(
         with sentences_for(path), local_copy(path) as here:
             outside[pq.read_table(here)["row"].to_numpy()] = True
     return outside
+
+
+def skipped_robots(workspace: Workspace) -> Iterator[str]:
+    """Yields a sentence about lines and records with robots.txt that cannot be read, if any."""
+    skipped: Counter[str] = sum(map(Counter, workspace.left(SKIPPED, dict[str, int])), Counter())
+    if skipped:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in skipped.most_common())
+        yield (
+            f"{skipped.total():,} lines or records with robots.txt cannot be read and were skipped "
+            f"({reasons}); hosts without another one refuse nothing."
+        )
 
 
 def _urls(path: str) -> Iterator[str]:

@@ -166,6 +166,26 @@ def test_robots_are_asked_as_protego_answers(corpus, selected):
             assert disallowed == (expected_reason(row) == "robots_txt")
 
 
+def test_lines_of_robots_that_cannot_be_read_are_counted(asked, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(select_command, "PAGES_PER_PARTITION", 5)  # each wave reads the files
+    odd, more = tmp_path / "odd.jsonl", tmp_path / "more.jsonl"
+    host = json.dumps({"host": "site0.en.example", "robots": ROBOTS})
+    odd.write_text(f'{host}\n{{"host": "site1.en.example"}}\nno JSON\n')
+    more.write_text(f"{host}\nno JSON\n")
+    robots = (str(odd), str(more))
+    select_command.run(replace(asked, robots=robots, out=str(tmp_path / "out")))
+    printed = " ".join(capfd.readouterr().err.split())
+    assert "3 lines or records" in printed
+    assert "(2 not_json, 1 no_robots_txt)" in printed
+
+
+def test_a_file_with_no_robots_txt_that_can_be_read_is_refused(asked, tmp_path):
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text("no JSON\n")
+    with pytest.raises(DataError, match=r"odd\.jsonl should hold robots\.txt files"):
+        select_command.run(replace(asked, robots=(str(odd),), out=str(tmp_path / "out")))
+
+
 def test_partitions_and_waves_do_not_change_the_outcome(asked, selected, tmp_path, monkeypatch):
     monkeypatch.setattr(select_command, "PAGES_PER_PARTITION", 5)
     select_command.run(replace(asked, out=str(tmp_path / "waves")))
