@@ -77,7 +77,9 @@ def refused_by(
     if robots is None or not robots.content:
         return [None] * len(urls)
     rules = _parsed(robots.content)
-    return [None if rules.can_fetch(url, user_agent) else ROBOTS_TXT for url in urls]
+    # Without a scheme, Protego takes the host for a part of the path.
+    whole = [url if "://" in url else f"//{url}" for url in urls]
+    return [None if rules.can_fetch(url, user_agent) else ROBOTS_TXT for url in whole]
 
 
 @functools.lru_cache(CACHED)

@@ -86,6 +86,13 @@ def test_hosts_without_robots_refuse_nothing_and_others_do_not_speak_for_them(tm
     assert refused_by(None, urls) == [None] * 4
 
 
+@pytest.mark.parametrize("scheme", ["", "http://", "https://"])
+def test_rules_of_paths_count_for_addresses_with_and_without_a_scheme(scheme):
+    robots = Robots("", False, "User-agent: *\nDisallow: /x", "a.example")
+    urls = [f"{scheme}a.example/{path}" for path in ("x", "x/y?z=1", "y", "")]
+    assert refused_by(robots, urls) == ["robots_txt", "robots_txt", None, None]
+
+
 def test_only_the_hosts_asked_for_are_kept_and_of_several_files_the_newest(tmp_path):
     lines = [
         {"host": "A.example", "robots": "User-agent: *\nDisallow: /", "time": "2026-02-01"},
