@@ -52,7 +52,10 @@ VERSION_4 = re.compile(
     r"[0-9](?<![0-9A-Za-z_.].)(?<![A-Za-z]-.)[0-9]{0,2}(?:\.[0-9]{1,3}){3}"
     r"(?![0-9A-Za-z_]|\.[0-9])"
 )
-VERSION_6 = re.compile(r"[23](?<![0-9A-Za-z:.].)[0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,35}(?![0-9A-Za-z:])")
+VERSION_6 = re.compile(  # of "2600:1406::8888: is", the last colon belongs to the sentence
+    r"[23](?<![0-9A-Za-z:.].)[0-9A-Fa-f]{3}:[0-9A-Fa-f:]{1,34}(?:[0-9A-Fa-f]|(?<=:):)"
+    r"(?![0-9A-Za-z]|:[0-9A-Fa-f:])"
+)
 # 6.3.4.2 is a section and 2.6.18.1 a version; of random addresses 1 in 1,700 is as small.
 SMALL = 40
 
