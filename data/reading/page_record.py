@@ -1,6 +1,7 @@
 """Makes pages from records with named fields, the rows of every corpus that is not an archive.
 
-A record needs `text`; it may have `url`, `timestamp`, `language` (or `lang`) and `split`. A page
+A record needs `text`; it may have `url`, `timestamp`, `language` (or `lang`) and `split`. A
+timestamp is text, or a date or time of Parquet; one of another type makes a record broken. A page
 without an address has the digest of its text as one, so equal texts are one page and lie in one
 split. The file's name supplies a missing language or split (`published_names`). Other fields are
 ignored. Text with a lone surrogate (possible in JSON, not in UTF-8) is broken like invalid UTF-8 in
@@ -9,7 +10,7 @@ an archive.
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 from data.languages import declared
@@ -32,8 +33,11 @@ def defect_of(record: Any) -> str | None:
             return f"no_{field}"
         if not _is_unicode(value):
             return "invalid_utf8"
-    timestamp = _string(record.get("timestamp"))
-    return None if not timestamp or is_timestamp(timestamp) else "invalid_timestamp"
+    timestamp = record.get("timestamp")
+    if not isinstance(timestamp, str | date | None):
+        return "invalid_timestamp"  # a number may count seconds or milliseconds
+    text = _string(timestamp)
+    return None if not text or is_timestamp(text) else "invalid_timestamp"
 
 
 def page_of(record: Mapping[str, Any], published: Published) -> Page:
@@ -63,6 +67,6 @@ def _is_unicode(text: str) -> bool:
 
 
 def _string(value: Any) -> str:
-    if isinstance(value, datetime):
+    if isinstance(value, date):  # or a datetime, which is one
         return value.isoformat()
     return value if isinstance(value, str) else ""

@@ -1,4 +1,5 @@
 import os
+from datetime import date, datetime, time
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +28,28 @@ def test_rows_are_pages_and_a_broken_one_is_counted(tmp_path):
     assert second == BrokenRecord(f"{tmp_path.name}/{path.name}", 1, "no_text")
     assert isinstance(third, Page)
     assert third.declared_language == "iw"
+
+
+@pytest.mark.parametrize(
+    "value, timestamp",
+    [
+        (date(2019, 4, 25), "2019-04-25"),
+        (datetime(2019, 4, 25, 12, 30), "2019-04-25T12:30:00"),
+        ("2019-04-25", "2019-04-25"),
+        (None, ""),
+    ],
+)
+def test_dates_and_times_are_timestamps(tmp_path, value, timestamp):
+    pq.write_table(pa.Table.from_pylist([ROWS[0] | {"timestamp": value}]), tmp_path / "a.parquet")
+    (page,) = read(tmp_path / "a.parquet")
+    assert page.timestamp == timestamp
+
+
+@pytest.mark.parametrize("value", [1556150400, 1556150400.0, time(12), b"2019-04-25", True])
+def test_a_timestamp_of_another_type_is_counted(tmp_path, value):
+    pq.write_table(pa.Table.from_pylist([ROWS[0] | {"timestamp": value}]), tmp_path / "a.parquet")
+    (found,) = read(tmp_path / "a.parquet")
+    assert found.reason == "invalid_timestamp"
 
 
 def repeated(path: Path, text: str, rows: int) -> None:
