@@ -161,9 +161,12 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
         DataError: if the text has too few or too many distinct pieces for the size.
     """
     model = io.BytesIO()
+    # SentencePiece takes an exception of its iterator for the end of the text, so the sample is
+    # drawn before. The list is freed once it has been read, before the suffix array is made.
+    drawn = iter([*sentences])
     try:
         sentencepiece.SentencePieceTrainer.train(  # pyright: ignore[reportAttributeAccessIssue]
-            sentence_iterator=sentences,
+            sentence_iterator=drawn,
             model_writer=model,
             model_type="unigram",
             vocab_size=size - SENTINELS,

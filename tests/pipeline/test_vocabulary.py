@@ -15,7 +15,8 @@ from pipeline.artifacts.claims import read_manifest
 from pipeline.corpus.pages import page_files
 from pipeline.corpus.sample import sample
 from pipeline.errors import ArtifactError
-from pipeline.vocabulary import append_control_pieces, run
+from pipeline.stopping import Stopped
+from pipeline.vocabulary import append_control_pieces, run, train
 
 TEXTS = [
     "Watu wote wamezaliwa huru.",
@@ -112,6 +113,18 @@ def test_lines_too_long_for_sentencepiece_are_cut(tmp_path):
     lines = sampled([corpus], {"zh": 9000})
     assert "".join(lines) == text
     assert max(len(line.encode()) for line in lines) <= 16_384
+
+
+@pytest.mark.parametrize("error", [Stopped(2), OSError(28, "No space left"), DataError("gone")])
+@pytest.mark.parametrize("lines", [0, 500])
+def test_an_error_while_sampling_is_not_taken_for_the_end_of_the_text(error, lines):
+    def sentences():
+        yield from (f"{TEXTS[n % 3]} {n}" for n in range(lines))
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        train(sentences(), 440, 1.0)
+    assert raised.value is error
 
 
 def test_pages_without_characters_end_the_sample(tmp_path):
