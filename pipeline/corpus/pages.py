@@ -1,8 +1,8 @@
 """Corpora as later stages read them: one or more outputs of `mswitch clean` as one.
 
 Each is a local directory or an address on an object store. A file of pages is fetched whole when
-its text is read, because text is nearly all of it. When only its footer is read, only the footer is
-fetched.
+all of its text is read, because text is nearly all of it. When only its footer or its first texts
+are read, only these are fetched.
 """
 
 from collections import Counter
@@ -23,6 +23,7 @@ from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 
 PAGES_IN_MEMORY = 256
+COLUMN_BYTES = 1 << 20  # read at a time; Arrow would read all texts of a row group for the first
 
 
 class PageFile(NamedTuple):
@@ -121,9 +122,17 @@ def page_count(path: str) -> int:
         return pq.read_metadata(file).num_rows
 
 
-def page_texts(path: Path) -> Iterator[str]:
-    """Yields the texts of a local file, with `PAGES_IN_MEMORY` pages in memory at a time."""
-    with sentences_for(str(path)), pq.ParquetFile(path) as file:
+def page_texts(path: str | Path) -> Iterator[str]:
+    """Yields the texts of a file, with `PAGES_IN_MEMORY` pages in memory at a time.
+
+    Of a store's file no more is fetched than is read. One that is read whole is fetched faster
+    whole (`local_copy`).
+    """
+    with (
+        sentences_for(str(path)),
+        open_ranges(str(path)) as source,
+        pq.ParquetFile(source, buffer_size=COLUMN_BYTES, pre_buffer=False) as file,
+    ):
         for batch in file.iter_batches(PAGES_IN_MEMORY, columns=["text"]):
             yield from batch["text"].to_pylist()
 

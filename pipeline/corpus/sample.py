@@ -1,6 +1,6 @@
 """A sample of the lines of a corpus, with a number of characters per language."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,25 +22,35 @@ def sample(files: Mapping[str, Sequence[PageFile]], quotas: Mapping[str, int]) -
         pages = np.cumsum([0, *map(page_count, paths)])
         parts = np.diff(quota * pages // pages[-1])
         for path, part in zip(paths, parts.tolist(), strict=True):
-            with local_copy(path) as here:
-                yield from _sample_of_file(here, part)
+            yield from _sample_of_file(path, part)
 
 
-def _sample_of_file(path: Path, characters: int) -> Iterator[str]:
-    """Yields lines up to a number of characters; a short file is read repeatedly."""
+def _sample_of_file(path: str, characters: int) -> Iterator[str]:
+    """Yields lines up to a number of characters; a short file is read repeatedly.
+
+    Of a store's file the first lines are read where they are. One that is read again is fetched.
+    """
     left = characters
-    while left > 0:
-        left_before = left
-        for line in _lines(path):
-            if left <= 0:
-                return
-            left -= len(line)
-            yield line
-        if left == left_before:  # a file without any character
-            return
+    if left > 0:
+        left = yield from _first_lines(path, left)
+    if 0 < left < characters:  # not of a file without any character
+        with local_copy(path) as here:
+            while left > 0:
+                left = yield from _first_lines(here, left)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _first_lines(path: str | Path, characters: int) -> Generator[str, None, int]:
+    """Yields lines up to a number of characters; returns how many of these the file lacks."""
+    left = characters
+    for line in _lines(path):
+        left -= len(line)
+        yield line
+        if left <= 0:
+            break
+    return left
+
+
+def _lines(path: str | Path) -> Iterator[str]:
     characters = LONGEST_SENTENCE_BYTES // 4  # UTF-8 has at most 4 bytes per character
     for text in page_texts(path):
         for line in text.split("\n"):

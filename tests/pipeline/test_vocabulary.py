@@ -2,6 +2,8 @@ import io
 from collections import Counter
 from pathlib import Path
 
+import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -105,6 +107,38 @@ def test_a_sample_has_its_quotas_from_every_file_in_proportion(tmp_path):
     assert characters["b"] == 1000
     assert 100 <= characters["m"] < 108  # a language with less text is read repeatedly
     assert characters["h"] == 0
+
+
+@pytest.fixture
+def fetched(monkeypatch) -> list[tuple[str, int]]:
+    """Returns the list of what is fetched from the store in memory: corpus and bytes."""
+    store, made = type(fsspec.filesystem("memory")), []
+    of = store.cat_file
+
+    def cat_file(self, path, start=None, end=None):
+        made.append((path.split("/")[1], len(content := of(self, path, start, end))))
+        return content
+
+    monkeypatch.setattr(store, "cat_file", cat_file)
+    return made
+
+
+def test_a_sample_fetches_the_lines_that_it_has(tmp_path, fetched):
+    """Of a store's file whose part is no character the footer is fetched, to count its pages."""
+    generator = np.random.default_rng(0)
+    texts = [generator.bytes(2000).hex() for _ in range(5000)]
+    here = write_pages(tmp_path, "en", texts)
+    write_pages(here, "sw", ["maji\n\nmoto"])  # read repeatedly
+    for name in ("first", "second"):
+        fsspec.filesystem("memory").put(str(here), f"/{name}", recursive=True)
+    quotas = {"en": 90_000, "sw": 100}
+    assert sampled(["memory://first"], quotas) == sampled([here], quotas)
+    (file,) = page_files([str(here)], "en", "train")
+    assert sum(size for _, size in fetched) < file.size / 3
+    fetched.clear()
+    assert sampled(["memory://first", "memory://second"], {"en": 1}) == texts[:1]
+    assert [name for name, _ in fetched][:3] == ["first", "second", "second"]
+    assert Counter(name for name, _ in fetched)["first"] == 1
 
 
 def test_lines_too_long_for_sentencepiece_are_cut(tmp_path):
