@@ -62,7 +62,7 @@ def held_out_pages(blocks: TokenBlocks, most: int = 0) -> list[HeldOutPage]:
     return [
         HeldOutPage(code, page)
         for code in blocks.languages("validation")
-        for page in blocks.pages(code, "validation")[: most or None]
+        for page in blocks.pages(code, "validation", most)
     ]
 
 

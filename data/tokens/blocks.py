@@ -19,6 +19,7 @@ from jaxtyping import Int
 from data.errors import DataError
 from data.tokens.block_files import BlockFiles, LocalFiles, Readers
 from data.tokens.manifest import Shard, Split, TokenManifest
+from data.tokens.page_tables import PAGE_SCHEMA
 from data.tokens.shards import RECORD_TOKENS, TokenizedPage
 from data.tokens.skipped_pages import pages_left, runs_of
 
@@ -204,13 +205,27 @@ class TokenBlocks:
         ids = self.manifest.vocabulary.vocabulary_size
         return TokenStream(self.readers, shards, self.dtype, ids, placed_by)
 
-    def pages(self, language: str, split: Split) -> list[TokenizedPage]:
-        """Returns the pages of a split with their tokens, in order; small splits only."""
-        shards = self.shards(language, split)
-        table = pa.concat_tables(pages_left(self.files, shard) for shard in shards)
-        tokens = self.stream(language, split).read(0, self.counts(split, "tokens")[language])
+    def pages(self, language: str, split: Split, most: int = 0) -> list[TokenizedPage]:
+        """Returns the pages of a split with their tokens, in order; small splits only.
+
+        Args:
+            language: code of the language.
+            split: the split.
+            most: largest number of pages, the first ones; 0 for all. No shard beyond is read.
+        """
+        table = self._page_table(language, split, most)
         ends = np.cumsum(table["tokens"].to_numpy())
+        tokens = self.stream(language, split).read(0, int(ends[-1]) if len(ends) else 0)
         return [
             TokenizedPage(row["url"], part, row["text_bytes"], row["characters"])
             for row, part in zip(table.to_pylist(), np.split(tokens, ends[:-1]), strict=True)
         ]
+
+    def _page_table(self, language: str, split: Split, most: int) -> pa.Table:
+        tables, pages = [PAGE_SCHEMA.empty_table()], 0
+        for shard in self.shards(language, split):
+            tables.append(pages_left(self.files, shard))
+            pages += len(tables[-1])
+            if 0 < most <= pages:
+                break
+        return pa.concat_tables(tables).slice(0, most or None)

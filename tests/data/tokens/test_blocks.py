@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.tokens.block_files import LocalFiles, Readers
-from data.tokens.blocks import TokenStream
+from data.tokens.blocks import TokenBlocks, TokenStream
 from data.tokens.shards import RECORD_TOKENS, TokenizedPage, token_dtype, write_shard
 
 COUNTS = (0, 1, 5, RECORD_TOKENS - 1, RECORD_TOKENS, 2 * RECORD_TOKENS + 7)
@@ -92,6 +92,28 @@ def test_pages_come_back(tmp_path, make_blocks):
     assert np.concatenate([p.tokens for p in pages]).tolist() == (
         blocks.stream("sw", "train").read(0, 1000).tolist()
     )
+
+
+class Pinned(LocalFiles):
+    """Notes the files that are read."""
+
+    names = ()
+
+    def pin(self, file):
+        self.names = (*self.names, file.name)
+        return super().pin(file)
+
+
+def test_the_first_pages_are_read_without_the_shards_beyond(tmp_path, make_blocks):
+    """And without the tokens beyond: on a store they would be downloaded, and kept in memory."""
+    made = make_blocks(tmp_path, {"sw": 30_000})
+    blocks = TokenBlocks(tmp_path, made.manifest, files := Pinned(tmp_path))
+    pages = blocks.pages("sw", "train", 7)
+    first = "sw/train-00000-of-00002"
+    assert files.names == (f"{first}.pages.parquet", f"{first}.arrayrecord")
+    assert [page.url for page in pages] == [f"https://sw.example/{300 * n}" for n in range(7)]
+    assert {page.tokens.base.size for page in pages} == {7 * 300}
+    assert len(blocks.pages("sw", "train", 51)) == 51  # of 50 in the first shard
 
 
 @pytest.mark.parametrize("held", [9, 11, RECORD_TOKENS, RECORD_TOKENS + 1])

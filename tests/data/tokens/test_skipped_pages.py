@@ -57,6 +57,10 @@ def test_blocks_with_skipped_pages_are_blocks_without_them(tmp_path_factory, siz
     if not expected.counts("train", "tokens"):
         return
     assert [one.url for one in found.pages("sw", "train")] == [p.url for s in left for p in s]
+    most = data.draw(st.integers(1, 20))
+    few, whole = found.pages("sw", "train", most), expected.pages("sw", "train")[:most]
+    assert [one.url for one in few] == [one.url for one in whole]
+    assert [one.tokens.tolist() for one in few] == [one.tokens.tolist() for one in whole]
     ring, other = found.stream("sw", "train"), expected.stream("sw", "train")
     assert len(ring) == len(other)
     starts, length = list(range(len(other))), data.draw(st.integers(1, 20))
