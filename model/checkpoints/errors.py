@@ -7,7 +7,16 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be written or read; the message has the remedy."""
+    """A checkpoint cannot be written or read; the message has the remedy.
+
+    Args:
+        message: the sentence.
+        why: its cause alone; "" if not stated.
+    """
+
+    def __init__(self, message: str, why: str = ""):
+        super().__init__(message)
+        self.why = why
 
 
 def not_written(
@@ -32,7 +41,26 @@ def damaged(directory: object, step: int, why: str) -> CheckpointError:
     """Returns the error of a checkpoint that cannot be read back as it was saved."""
     return CheckpointError(
         f"Checkpoint {step} in {directory} is damaged ({why}); restore its files, or "
-        "remove it: the same command then goes on from the one before."
+        "remove it: the same command then goes on from the one before.",
+        why,
+    )
+
+
+def none_readable(
+    directory: object, steps: Sequence[int], last: CheckpointError
+) -> CheckpointError:
+    """Returns the error of a run that cannot go on, because all its checkpoints are damaged.
+
+    Args:
+        directory: directory or address of the checkpoints.
+        steps: steps of the checkpoints.
+        last: error of the last one.
+    """
+    return CheckpointError(
+        f"No checkpoint in {directory} can be read, of steps {', '.join(map(str, steps))} (the "
+        f"last: {last.why}); restore the files of one, or name another --out. Without any, the "
+        "same command would begin at step 0 and drop the log.",
+        last.why,
     )
 
 

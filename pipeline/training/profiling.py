@@ -59,7 +59,7 @@ class Profile:
     def stop(self) -> None:
         """Ends the trace after all dispatched work is done."""
         if self.folder is not None:
-            jax.effects_barrier()
+            jax.block_until_ready(jax.live_arrays())  # what a step returns is on its way
             jax.profiler.stop_trace()
             self.folder.publish()
             self.folder.close()

@@ -2,7 +2,7 @@
 
 import jax
 
-from model.checkpoints.errors import CheckpointError
+from model.checkpoints.errors import CheckpointError, none_readable
 from model.checkpoints.table import with_shardings
 from model.train_step import TrainState
 from model.trainer import Trainer
@@ -31,7 +31,8 @@ def resume(checkpoints: AnyCheckpoints, trainer: Trainer) -> tuple[TrainState, i
             damaged[step] = error
             continue
         return state, step, [_set_aside(checkpoints, *one, step) for one in damaged.items()]
-    raise damaged[steps[-1]]
+    last = damaged[steps[-1]]
+    raise none_readable(checkpoints.directory, steps, last) from last
 
 
 def _set_aside(

@@ -40,7 +40,8 @@ class EventFile:
         self._writer.flush()
 
     def publish(self) -> None:
-        """Writes what was flushed to the store, if the directory is in one."""
+        """Writes what was added to the store, if the directory is in one."""
+        self.flush()
         self._folder.publish()
 
     def close(self) -> None:

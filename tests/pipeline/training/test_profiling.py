@@ -15,6 +15,20 @@ def test_exactly_the_requested_steps_are_traced(tmp_path):
     assert [path for path in tmp_path.rglob("*.xplane.pb") if path.stat().st_size > 0]
 
 
+def test_the_trace_ends_after_the_work_of_its_last_step(tmp_path, monkeypatch):
+    """A step is only dispatched when its call returns."""
+    matrix, ready = jnp.ones((500, 500)), []
+    turns = jax.jit(lambda one: jax.lax.fori_loop(0, 60, lambda _, of: jnp.sin(of @ one), one))
+    step = turns.lower(matrix).compile()
+    stop = jax.profiler.stop_trace
+    profile = Profile((1, 1), tmp_path)
+    with monkeypatch.context() as patch, profile.around(1):
+        patch.setattr(jax.profiler, "stop_trace", lambda: (ready.append(result.is_ready()), stop()))
+        result = step(matrix)
+        profile.stop()
+    assert ready == [True]
+
+
 def test_a_run_that_ends_early_leaves_a_whole_trace(tmp_path):
     profile = Profile((1, 100), tmp_path)
     with profile.around(1):
