@@ -9,7 +9,7 @@ gone with it, and are counted.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -33,6 +33,7 @@ from pipeline.beam.store_options import use_store_options
 from pipeline.beam.waves import Waves, is_collected
 from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import Workspace, clear
+from pipeline.cleaning.input_files import names_of
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
 from pipeline.corpus.funnel import read_funnel
@@ -83,6 +84,8 @@ def resolved(arguments: Select) -> SelectRequest:
         )
     options = pipeline_options(arguments.beam)
     use_store_options(options)
+    robots = tuple(name for pattern in arguments.robots for name in names_of(pattern))
+    arguments = replace(arguments, robots=robots)
     reached = [arguments.corpus, arguments.scores, arguments.out, *lists_of(arguments)]
     check_workers_reach(options, reached)
     corpus, files = read_corpus(arguments.corpus), corpus_files(arguments.corpus)

@@ -104,7 +104,7 @@ class Select(StageArguments):
     opted_out: tuple[str, ...] = ()
     """Files of domains and addresses whose owners opted out, one per line, plain or .gz."""
     robots: tuple[str, ...] = ()
-    """Files with robots.txt: *.warc.gz of a crawl, or *.jsonl with "host" and "robots"."""
+    """Files or globs with robots.txt: *.warc.gz of a crawl, or *.jsonl with "host" and "robots"."""
     robot: str = "CCBot"
     """Name of the robot that robots.txt is read for."""
     mask: tuple[PersonalData, ...] = ()

@@ -57,6 +57,17 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
     return sorted(files.values())
 
 
+def names_of(pattern: str) -> list[str]:
+    """Returns the names of the files that a glob matches; a path, or a glob without any, itself."""
+    if not GLOB.search(pattern):
+        return [pattern]
+    if is_remote(pattern):
+        names = [file.path for file in _matched_in_store(pattern)]
+    else:
+        names = sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
+    return names or [pattern]
+
+
 def from_crawl(files: Iterable[InputFile]) -> list[str]:
     """Returns the addresses of the files that a crawl's server has, in their order."""
     return [file.path for file in files if file.path.startswith(SCHEMES)]

@@ -179,6 +179,16 @@ def test_lines_of_robots_that_cannot_be_read_are_counted(asked, tmp_path, monkey
     assert "(2 not_json, 1 no_robots_txt)" in printed
 
 
+def test_a_glob_names_its_files_with_robots_txt(asked, tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"host": name, "robots": ROBOTS}))
+    found = select_command.resolved(replace(asked, robots=(str(tmp_path / "*.jsonl"),)))
+    assert found.arguments.robots == (str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"))
+    assert found.intent == select_command.resolved(found.arguments).intent
+    with pytest.raises(DataError, match=r"\*\.jsonl with robots\.txt does not exist"):
+        select_command.resolved(replace(asked, robots=(str(tmp_path / "no/*.jsonl"),)))
+
+
 def test_a_file_with_no_robots_txt_that_can_be_read_is_refused(asked, tmp_path):
     odd = tmp_path / "odd.jsonl"
     odd.write_text("no JSON\n")
