@@ -66,7 +66,14 @@ def requested_intent(arguments: Pretrain) -> Intent:
     """Returns what one run would do."""
     prepared, origin = resolved(arguments)
     weights = [] if has_begun(arguments.out) else first_weights_read(arguments, origin)
-    return intent_of(prepared, arguments.tokens, weights)
+    return intent_of(prepared, arguments.tokens, weights, first_step(origin, prepared))
+
+
+def first_step(origin: Branch | Upcycling | None, prepared: PreparedRun) -> int:
+    """Returns the step of a run's first state."""
+    if isinstance(origin, Branch):
+        return origin.at
+    return 0 if origin is None else origin.begins_at(prepared)
 
 
 def first_weights_read(arguments: Pretrain, origin: Branch | Upcycling | None) -> list[Reading]:

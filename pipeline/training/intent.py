@@ -21,13 +21,16 @@ from pipeline.training.log.live_view import duration
 from pipeline.training.run import PreparedRun
 
 
-def intent_of(prepared: PreparedRun, place: str, more: Sequence[Reading] = ()) -> Intent:
+def intent_of(
+    prepared: PreparedRun, place: str, more: Sequence[Reading] = (), begins_at: int = 0
+) -> Intent:
     """Returns what a training would do.
 
     Args:
         prepared: the run.
         place: tokens as the user named them; "" where none are read.
         more: what else it reads: first weights, a teacher, tasks.
+        begins_at: step of its first state.
 
     Raises:
         LockHeld: if another command holds the lock.
@@ -37,6 +40,7 @@ def intent_of(prepared: PreparedRun, place: str, more: Sequence[Reading] = ()) -
     check_unused(out, recipe.stage)
     agreement = agreement_of(out, recipe.stage, prepared.identity)
     changes = agreement.changes if agreement else ()
+    done = max(saved_steps(out), default=begins_at)
     one = checkpoint_bytes(recipe.model, recipe.optimizer)
     intent = Intent(
         stage=recipe.stage,
@@ -44,8 +48,8 @@ def intent_of(prepared: PreparedRun, place: str, more: Sequence[Reading] = ()) -
         writes=f"recipe.json, checkpoints of {bytes_in_words(one)} each, metrics and evaluations",
         out=out,
         identity=None if agreement else prepared.identity,  # the claim has the settings before
-        work="; ".join([work_of(recipe, _done(out)), *map(str, changes)]),
-        time=expected_time(recipe, out),
+        work="; ".join([work_of(recipe, done), *map(str, changes)]),
+        time=expected_time(recipe, out, done),
     )
     if look(intent) is Claim.UNFINISHED or agreement:
         check_numerics(out)
@@ -75,14 +79,14 @@ def work_of(recipe: Recipe, done: int) -> str:
     )
 
 
-def expected_time(recipe: Recipe, out: Place) -> str:
+def expected_time(recipe: Recipe, out: Place, done: int) -> str:
     """Returns the time of the steps that are left at the speed of those that were logged."""
     seconds: list[float] = []
     with contextlib.suppress(ArtifactError):  # the last line is cut; the real start mends it
         lines = read_metrics(out / "metrics.jsonl")
         seconds = [one for line in lines if (one := line.get("seconds"))]
     if seconds:
-        left, pace = recipe.steps - _done(out), median(seconds)
+        left, pace = recipe.steps - done, median(seconds)
         return (
             f"{duration(left * pace)} at {pace:.3g} s per step, as logged so far; evaluations and "
             "checkpoints come on top"
@@ -91,7 +95,3 @@ def expected_time(recipe: Recipe, out: Place) -> str:
         command = f"mswitch plan --recipe {recipe.name} --topology TOPOLOGY"
         return f"not measured before the first steps; `{command}` bounds it on TPUs and GPUs"
     return "not measured before the first steps"
-
-
-def _done(out: Place) -> int:
-    return max(saved_steps(out), default=0)

@@ -195,6 +195,9 @@ def test_moments_are_carried_to_every_expert(dense, whole):
 
 
 def test_other_examples_begin_at_step_0(switch, begun, tmp_path, capsys):
+    for settings, work in ((), f"{STEPS - AT} steps after step {AT},"), (("seed=1",), "8 steps,"):
+        assert cli.run([*switch(tmp_path / "run", *MESH, *settings), "--dry-run"]) == 0
+        assert f"work: {work}" in capsys.readouterr().out
     asked = {"upcycle_noise": 0.01}
     training, about = begun(switch(tmp_path / "run", *MESH, *EXACT, "seed=1", "steps=2", **asked))
     assert "begin at step 0 (seed: there 0, asked 1)" in printed(capsys)

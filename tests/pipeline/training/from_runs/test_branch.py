@@ -95,6 +95,7 @@ def test_what_a_trunk_changes_after_the_branch_is_nothing_to_it(branch_of, trunk
         return cli.run([*branch_of(other), "--dry-run"])
 
     assert changed(AT) == 0
+    assert f" {STEPS - AT} steps after step {AT}," in capsys.readouterr().out
     assert "tokens_from_6" not in Branch(other, AT).inputs({})
     capsys.readouterr()
     assert changed(AT - 1) == 2
