@@ -52,8 +52,11 @@ class SortedKeys:
         runs = [np.load(path, mmap_mode="r") for path in self._runs]
         wanted = 1 << (-(-self._count // self._at_once) - 1).bit_length()
         count = min(wanted, self._partitions)
+        # From a copy: searching a column of packed rows copies it, 7 ms per search of 2^21 keys.
+        ends = [ends_of(np.ascontiguousarray(run["first"]), 0, count, count) for run in runs]
         for number in range(count):
-            yield _sorted([_part(run, number, count) for run in runs])
+            spans = (slice(*at[number : number + 2]) for at in ends)
+            yield _sorted([run[span] for run, span in zip(runs, spans, strict=True)])
 
     def _store(self) -> None:
         if not self._waiting:
@@ -62,14 +65,6 @@ class SortedKeys:
         np.save(path, _sorted(self._waiting))
         self._runs.append(path)
         self._waiting, self._in_memory = [], 0
-
-
-def _part(run: Keys, number: int, count: int) -> Keys:
-    """Returns a range of a run's keys."""
-    begin = np.searchsorted(run["first"], np.uint64((number << 64) // count))
-    if number + 1 == count:
-        return run[begin:]
-    return run[begin : np.searchsorted(run["first"], np.uint64((number + 1 << 64) // count))]
 
 
 def _sorted(parts: list[Keys]) -> Keys:
