@@ -75,22 +75,38 @@ def histograms(batch: pa.RecordBatch) -> Histograms:
     )
 
 
+class HistogramSum:
+    """Sum of the counts of files, added one after another; it grows with distinct words only."""
+
+    def __init__(self):
+        self._signals: dict[str, Counter[int]] = {name: Counter() for name in COUNTED}
+        self._word_counts: Counter[str] = Counter()
+        self._pages = self._words = 0
+
+    def add(self, one: Histograms) -> None:
+        """Adds the counts of a file."""
+        self._pages, self._words = self._pages + one.pages, self._words + one.words
+        self._word_counts.update(one.word_counts)
+        for name, counts in one.signals.items():
+            self._signals[name].update(counts)
+
+    def total(self) -> Histograms:
+        """Returns the counts of all files so far together."""
+        signals = {name: dict(sorted(counts.items())) for name, counts in self._signals.items()}
+        return Histograms(
+            pages=self._pages,
+            signals=signals,
+            words=self._words,
+            word_counts=dict(sorted(self._word_counts.items())),
+        )
+
+
 def summed(many: Iterable[Histograms]) -> Histograms:
     """Returns the counts of several files together."""
-    signals: dict[str, Counter[int]] = {name: Counter() for name in COUNTED}
-    word_counts: Counter[str] = Counter()
-    pages = words = 0
+    found = HistogramSum()
     for one in many:
-        pages, words = pages + one.pages, words + one.words
-        word_counts.update(one.word_counts)
-        for name, counts in one.signals.items():
-            signals[name].update(counts)
-    return Histograms(
-        pages=pages,
-        signals={name: dict(sorted(counts.items())) for name, counts in signals.items()},
-        words=words,
-        word_counts=dict(sorted(word_counts.items())),
-    )
+        found.add(one)
+    return found.total()
 
 
 def _counts(column: pa.Array, steps: int) -> dict[int, int]:

@@ -1,0 +1,33 @@
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+
+from data.quality.histograms import COUNTED, Histograms
+from pipeline.corpus.all_files import CorpusFile
+from pipeline.scoring.manifest import manifest_of
+from pipeline.scoring.score_files import ScoreRecord
+
+
+def record(words: Counter[str]) -> ScoreRecord:
+    signals = {name: {1: 3} for name in COUNTED}
+    return ScoreRecord(
+        Histograms(pages=3, signals=signals, words=words.total(), word_counts=words)
+    )
+
+
+def test_the_records_of_files_are_added_without_being_held():
+    """A crawl has 300,000 of them; each is some 173 kB."""
+    alive: list[weakref.ref[Counter[str]]] = []
+
+    def records() -> Iterator[tuple[CorpusFile, ScoreRecord]]:
+        for number in range(20):
+            words = Counter({"na": 6_000, f"w{number}": 1})
+            alive.append(weakref.ref(words))
+            language = "sw" if number % 4 else "en"
+            yield CorpusFile(language, f"pages/{language}/{number}.parquet", 1), record(words)
+            del words
+            assert sum(one() is not None for one in alive) <= 1
+
+    languages = manifest_of(records())["languages"]
+    assert {code: entry["pages"] for code, entry in languages.items()} == {"en": 15, "sw": 45}
+    assert languages["sw"]["thresholds"]["stop_words"][0] == "na"
