@@ -30,6 +30,5 @@ RUN sed -n '/^pip==/,/[^\\]$/p' requirements.lock > pip.txt \
 RUN python -c "import gcld3, fastwarc, resiliparse, langdetect_rs, pyarrow, xxhash, s3fs, gcsfs" \
  && python -c "import pipeline.clean" && python -c "import pipeline.tokenize"
 
-RUN useradd --create-home --uid 10001 worker
-USER worker
-WORKDIR /home/worker
+# No USER: Beam's boot program makes /opt/apache/beam-venv before it starts Python, and what is
+# staged lies below a folder that Dataflow mounts as root. Another user could write to neither.
