@@ -21,13 +21,13 @@ WORKDIR /mswitch
 # As `make install` does: pip, the dependencies with their hashes, and then the checkout itself.
 RUN sed -n '/^pip==/,/[^\\]$/p' requirements.lock > pip.txt \
  && python -m pip install --no-cache-dir --no-compile --require-hashes --requirement pip.txt \
- && python .ci/required.py s3,gcs > required.txt \
+ && python .ci/required.py s3,gcs,fasttext > required.txt \
  && python -m pip install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
       --constraint requirements.lock --requirement required.txt \
  && python -m pip install --no-cache-dir --no-compile --no-deps --no-build-isolation . \
  && rm -rf /mswitch/*
 # A worker that lacks one of these would fail only in the middle of the first shard.
-RUN python -c "import gcld3, fastwarc, resiliparse, langdetect_rs, pyarrow, xxhash, s3fs, gcsfs" \
+RUN python -c "import gcld3, fastwarc, resiliparse, langdetect_rs, pyarrow, xxhash, s3fs, gcsfs, fasttext, iso639" \
  && python -c "import pipeline.clean" && python -c "import pipeline.tokenize"
 
 # No USER: Beam's boot program makes /opt/apache/beam-venv before it starts Python, and what is

@@ -138,11 +138,11 @@ $(ENGINES)/.installed: $(INSTALLED)
 	$(BIN)/python $(LOCKED) --requirement $(ENGINES)/required.txt
 	@touch $@
 
-# Workers elsewhere: an environment with the wheel and its dependencies, without the checkout.
-$(ENGINES)/worker/.installed: pyproject.toml requirements.lock $(INSTALLED)
+# Workers elsewhere: an environment with the wheel and what the image has, without the checkout.
+$(ENGINES)/worker/.installed: pyproject.toml requirements.lock Dockerfile $(INSTALLED)
 	@test -x $(ENGINES)/worker/bin/python || $(PYTHON) -m venv $(ENGINES)/worker
 	$(ENGINES)/worker/bin/python -m pip install --quiet --require-hashes --requirement $(VENV)/pip.txt
-	$(BIN)/python .ci/required.py s3,gcs > $(ENGINES)/worker/required.txt
+	$(BIN)/python .ci/required.py s3,gcs,fasttext > $(ENGINES)/worker/required.txt
 	$(ENGINES)/worker/bin/python $(LOCKED) --requirement $(ENGINES)/worker/required.txt
 	@touch $@
 

@@ -60,11 +60,12 @@ def resolved(arguments: Score) -> ScoreRequest:
     """
     options = pipeline_options(arguments.beam)
     use_store_options(options)
-    check_workers_reach(options, [arguments.corpus, arguments.out, *arguments.benchmarks])
+    model = arguments.language_identifier
+    places = [arguments.corpus, arguments.out, *arguments.benchmarks]
+    check_workers_reach(options, places if model is None else [*places, str(model)])
     corpus = read_corpus(arguments.corpus)
     pages = sum(entry.kept for entry in corpus.languages.values())
     files = corpus_files(arguments.corpus)
-    model = arguments.language_identifier
     inputs = {"corpus": digest_of_manifest(arguments.corpus)}
     inputs |= {f"benchmark {one}": digest_of_contents(one) for one in arguments.benchmarks}
     size = sum(file.size for file in files)

@@ -108,7 +108,8 @@ def check_workers_reach(options: PipelineOptions, paths: Iterable[str]) -> None:
     if where and here:
         raise DataError(
             f"{here[0]!r} was given, a path of this machine, and workers ({where}) have disks of "
-            "their own; put it on an object store (gs://..., s3://...), or run the job here."
+            "their own; put it on an object store (gs://..., s3://...) if its option takes one, or "
+            "run the job here."
         )
 
 

@@ -86,8 +86,7 @@ def resolved(arguments: Clean) -> CleaningRequest:
     options = pipeline_options(arguments.beam)
     use_store_options(options)
     base = None if arguments.onto is None else Kept(absolute(arguments.onto))
-    places = [] if base is None else [base.corpus]
-    check_workers_reach(options, [*files_named(arguments.input), str(arguments.out), *places])
+    check_workers_reach(options, [*files_named(arguments.input), *used_by_workers(arguments, base)])
     files = input_files(arguments.input, arguments.crawl_base)
     if base is not None:
         check_new(files, base.corpus, base.facts())
@@ -110,6 +109,13 @@ def resolved(arguments: Clean) -> CleaningRequest:
             settings_of(arguments, rules, languages, files), input_digests(arguments, files)
         ),
     )
+
+
+def used_by_workers(arguments: Clean, base: Kept | None) -> list[str]:
+    """Returns the paths that workers open beside the input's."""
+    places = [arguments.out, arguments.language_identifier, arguments.crawl_cache]
+    named = [str(place) for place in places if place is not None]
+    return named if base is None else [*named, base.corpus]
 
 
 def settings_of(

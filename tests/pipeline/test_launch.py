@@ -14,7 +14,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 from data.demo.archive import write
 from data.errors import DataError
-from pipeline import arguments, clean, estimate
+from pipeline import arguments, clean, estimate, score
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.cleaning import submission
 from pipeline.cleaning.input_files import input_files
@@ -106,16 +106,29 @@ SHARED = (
 
 
 @pytest.mark.parametrize("given", ELSEWHERE)
-@pytest.mark.parametrize("here", ["input", "out"])
+@pytest.mark.parametrize("here", ["input", "out", "language_identifier", "crawl_cache"])
 def test_paths_of_this_machine_are_refused_for_workers_elsewhere(tmp_path, given, here):
     """Their disks hold none of the input; the corpus would be empty or on a worker's disk."""
     paths = {"input": ("gs://bucket/*.wet.gz",), "out": "gs://bucket/corpus"}
-    paths[here] = (f"{tmp_path}/*.wet.gz",) if here == "input" else str(tmp_path / "out")
+    values = {"input": (f"{tmp_path}/*.wet.gz",), "out": f"{tmp_path}/out"}
+    paths[here] = values.get(here, tmp_path / here)
     with pytest.raises(
         DataError, match=r"a path of this machine, and workers \(.*\) have disks of"
     ):
         clean.run(arguments.Clean(**paths, rules="mc4", beam=tuple(given)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", ELSEWHERE)
+def test_scores_of_workers_elsewhere_take_no_model_of_this_machine(tmp_path, given):
+    asked = arguments.Score(
+        corpus="gs://bucket/corpus",
+        out="gs://bucket/scores",
+        language_identifier=tmp_path / "lid.176.bin",
+        beam=tuple(given),
+    )
+    with pytest.raises(DataError, match=r"lid\.176\.bin' was given, a path of this machine"):
+        score.run(asked)
 
 
 @pytest.mark.parametrize("given", SHARED)

@@ -10,9 +10,7 @@ from pipeline.scoring.score_files import ScoreRecord
 
 def record(words: Counter[str]) -> ScoreRecord:
     signals = {name: {1: 3} for name in COUNTED}
-    return ScoreRecord(
-        Histograms(pages=3, signals=signals, words=words.total(), word_counts=words)
-    )
+    return ScoreRecord(Histograms(pages=3, signals=signals, words=words.total(), word_counts=words))
 
 
 def test_the_records_of_files_are_added_without_being_held():
