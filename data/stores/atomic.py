@@ -11,7 +11,6 @@ lock on the directory publishes nothing (`fences`).
 
 import contextlib
 import os
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from data.stores.fences import check_fences
 from data.stores.files import is_remote
 from data.stores.object_stores import open_store
 from data.stores.retry import Damaged, with_retries
+from data.stores.temporary_folders import temporary_folder
 
 TEMPORARY = ".tmp"
 
@@ -37,8 +37,8 @@ def atomic_write(path: str | Path, scratch: str | Path | None = None) -> Iterato
         LockLost: if another process has taken the lock on the directory.
     """
     if is_remote(path):
-        with tempfile.TemporaryDirectory() as directory:
-            unfinished = Path(directory, Path(path).name)
+        with temporary_folder() as directory:
+            unfinished = directory / Path(path).name
             yield unfinished
             upload(unfinished, str(path))
         return

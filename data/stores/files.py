@@ -8,13 +8,13 @@ in `json_files`, reads of byte ranges in `ranges`.
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.stores.object_stores import open_store
 from data.stores.retry import with_retries
+from data.stores.temporary_folders import temporary_folder
 
 STAMPS = ("generation", "ETag", "etag", "mtime", "LastModified", "last_modified", "created")
 
@@ -111,7 +111,7 @@ def local_copy(path: str) -> Iterator[Path]:
     if not is_remote(path):
         yield Path(path)
         return
-    with tempfile.TemporaryDirectory() as directory:
+    with temporary_folder() as directory:
         copy = Path(directory, *path.rsplit("/", 2)[-2:])
         copy.parent.mkdir()
         with_retries(lambda: download(path, copy), path)

@@ -4,7 +4,6 @@ A line has one key per shard, as taking the smallest rank is associative; so a l
 page of the crawl crosses between shards once per shard.
 """
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from jaxtyping import Shaped
 from data.reading.page import Page
 from data.rules import line_rules
 from data.rules.line_rules import LineHashes
+from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import numbers_from
 from pipeline.cleaning.judgement import Judgement
@@ -44,7 +44,7 @@ class SpillLineKeys:
         """Processes one shard."""
         line = 0
         with (
-            tempfile.TemporaryDirectory() as scratch,
+            temporary_folder() as scratch,
             page_spill(self.workspace, self.step, number) as files,
         ):
             keys = SortedKeys(KEY, scratch, self.partitions)

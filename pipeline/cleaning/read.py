@@ -9,7 +9,6 @@ address that a crawl repeats fifty thousand times is spilled once per chunk.
 
 import contextlib
 import itertools
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from data.reading import crawl_files, json_lines, parquet_pages, web_archive
 from data.reading.page import BrokenRecord, Page, Rejected
 from data.stores.files import local_copy
 from data.stores.retry import retried
+from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.exchange import numbers_from
@@ -152,7 +152,7 @@ def _local(path: str, cache: str | None) -> Iterator[Path]:
     if cache is not None:
         yield crawl_files.fetch(path, Path(cache))
         return
-    with tempfile.TemporaryDirectory() as directory:
+    with temporary_folder() as directory:
         yield crawl_files.fetch(path, Path(directory))
 
 

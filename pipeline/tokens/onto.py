@@ -6,7 +6,6 @@ So a block stays what it was, with a list beside it of the pages that its files 
 
 import functools
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from data.stores.files import absolute, exists, is_remote, join_path, local_copy
 from data.stores.json_files import read_json
 from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
+from data.stores.temporary_folders import temporary_folder
 from data.tokens.block_files import BlockFile, LocalFiles, Readers
 from data.tokens.blocks import TokenStream
 from data.tokens.manifest import Shard, Skipped, TokenManifest
@@ -216,7 +216,7 @@ class CarryShard:
         if file is None or not is_remote(self.directory):
             yield LocalFiles(Path(self.directory))
             return
-        with tempfile.TemporaryDirectory() as directory, local_copy(self._path(file.name)) as here:
+        with temporary_folder() as directory, local_copy(self._path(file.name)) as here:
             target = Path(directory, file.name)
             target.parent.mkdir(parents=True)
             target.symlink_to(here)

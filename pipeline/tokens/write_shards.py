@@ -9,7 +9,6 @@ for a whole crawl with mT5's vocabulary (4 MB).
 """
 
 import functools
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from msgspec.structs import replace
 from data.stores.atomic import upload
 from data.stores.files import is_remote, join_path, read_bytes
 from data.stores.json_shapes import RelativePath
+from data.stores.temporary_folders import temporary_folder
 from data.tokens.manifest import Shard
 from data.tokens.shards import TokenizedPage, write_shard
 from data.tokens.tokenizer import MODEL_FILE
@@ -94,7 +94,7 @@ class WriteShard:
         )
         if not is_remote(out):
             return write(Path(out))
-        with tempfile.TemporaryDirectory() as directory:
+        with temporary_folder() as directory:
             shard = write(Path(directory))
             for file in (shard.page_table, shard.records):
                 upload(Path(directory, file.name), join_path(out, file.name))

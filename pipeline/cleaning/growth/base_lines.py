@@ -1,12 +1,12 @@
 """Keys of the lines of a shard of the corpus that is added to."""
 
-import tempfile
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.dedup.repeated import is_among
 from data.rules.line_rules import LineHashes
+from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import numbers_of
@@ -49,7 +49,7 @@ class TakeLineKeys:
         rows = self._rows(number, was)
         stays = is_among(was[ROW], rows)
         claims = [{name: column[stays] for name, column in was.items()}]
-        with tempfile.TemporaryDirectory() as scratch:
+        with temporary_folder() as scratch:
             keys = SortedKeys(KEY, scratch, self.partitions)
             for kind in (kept.LINES, kept.REPEATS):
                 for some in spilled_keys(self.found.path(kind, number), KEY):

@@ -1,6 +1,5 @@
 """Work on shards of the corpus that is added to, before lines: takes what is kept."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from data.language_id.thresholds import STEPS, decide
 from data.reading import page_table
 from data.reading.page import Page
 from data.stores.copies import copy_file
+from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files import broken_records
@@ -142,7 +142,7 @@ class TakeMinHashKeys:
         space, found = self.workspace, self.found
         now = asked_rows(found, space, number, self.asked, self.addresses)
         same, other = self._by_language(number, now)
-        with tempfile.TemporaryDirectory() as scratch:
+        with temporary_folder() as scratch:
             keys = SortedKeys(KEY, scratch, self.partitions)
             for some in spilled_keys(found.path(kept.MINHASH, number), KEY):
                 keys.add(some[is_among(some["row"], same)])

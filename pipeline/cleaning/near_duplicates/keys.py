@@ -3,7 +3,6 @@
 A page has one number in the job: its shard and row, mixed so that numbers spread over partitions.
 """
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from data.dedup.clusters import Edges, edges
 from data.language_id.thresholds import MedianLessDeviation
 from data.reading.page import Page
 from data.splitmix64 import splitmix64
+from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Wave
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import between, by_partition, sub_ranges
@@ -60,7 +60,7 @@ class SpillMinHashKeys:
         judgements = [ApplyThresholds(thresholds_of(self.workspace, number)), *self.requested]
         source = SpilledPages(DescribePages.step)
         with (
-            tempfile.TemporaryDirectory() as scratch,
+            temporary_folder() as scratch,
             page_spill(self.workspace, self.step, number) as files,
         ):
             keys = SortedKeys(KEY, scratch, self.partitions)
