@@ -27,7 +27,7 @@ from pipeline.artifacts.claims import MANIFEST, digest_of_manifest
 from pipeline.artifacts.intent import Intent, Reading, files_of
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.beam import job
-from pipeline.beam.counted import Counts, CountsRecord
+from pipeline.beam.counted import HOSTS, Counts, CountsRecord
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
@@ -124,7 +124,7 @@ def run(arguments: Withdraw) -> None:
             remove_sites(request, workspace)
         records = workspace.records(FindSites.step, len(request.files), CountsRecord)
         counts = Counts.total(records)
-        pages = sum(n for (kind, _, _), n in counts.counts.items() if kind == "hosts")
+        pages = sum(n for (kind, _, _), n in counts.counts.items() if kind == HOSTS)
         if pages:
             path = join_path(request.corpus, MANIFEST)
             entry = {"key": workspace.key, "reason": arguments.reason, "sites": arguments.sites}

@@ -10,6 +10,7 @@ from msgspec import Struct
 from data.stores.json_shapes import Count
 
 Key = tuple[str, str, str]
+HOSTS = "hosts"  # the kind whose details have no bound
 
 
 class CountsRecord(Struct, frozen=True):
@@ -42,10 +43,13 @@ class Counts:
         return {"counts": sorted([*key, value] for key, value in self.counts.items())}
 
     def counters(self) -> Mapping[str, int]:
-        """Returns what a work item adds to the job's counters: sums by kind and detail."""
+        """Returns what a work item adds to the job's counters: sums by kind and detail.
+
+        Hosts are counted together: every worker reports each counter by its name, again and again.
+        """
         values: Counter[str] = Counter()
         for (kind, _, detail), number in self.counts.items():
-            values[f"{kind}/{detail}" if detail else kind] += number
+            values[f"{kind}/{detail}" if detail and kind != HOSTS else kind] += number
         return values
 
     @classmethod

@@ -16,7 +16,7 @@ from data.rights.reasons import BLOCKED
 from data.stores.files import join_path, local_copy
 from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
-from pipeline.beam.counted import Counts, CountsRecord
+from pipeline.beam.counted import HOSTS, Counts, CountsRecord
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import PAGES, CorpusFile
 from pipeline.selection.late_rules import listed
@@ -54,7 +54,7 @@ class FindSites:
         else:
             count_gone(counts, file.language, gone)
         for url in gone["url"].to_pylist():
-            counts.add("hosts", "", host_of(url))
+            counts.add(HOSTS, "", host_of(url))
         counts.add("files", "", "")
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.beam.counted import Counts
+from pipeline.beam.counted import HOSTS, Counts
 
 MOST_HOSTS = 1000  # hosts in the manifest, those with the most pages
 # Text of owners who refuse is counted and not kept; earlier versions counted text without masks.
@@ -25,7 +25,7 @@ def manifest_without(
     languages = {
         code: _language(dict(one), code, counts) for code, one in manifest["languages"].items()
     }
-    hosts = Counter(counts.details("hosts", "")).most_common(MOST_HOSTS)
+    hosts = Counter(counts.details(HOSTS, "")).most_common(MOST_HOSTS)
     described = {
         **entry,
         "files": counts.number("files", ""),
