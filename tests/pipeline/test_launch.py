@@ -9,7 +9,12 @@ from zipfile import ZipFile
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    WorkerOptions,
+)
 from hatchling.builders.wheel import WheelBuilder
 
 from data.demo.archive import write
@@ -29,11 +34,13 @@ ROOT = Path(__file__).parents[2]
 LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")
 
 
-def documented(runner: str) -> list[str]:
-    """Returns the options of the first documented command for this runner."""
+def documented(runner: str, also: str = "") -> list[str]:
+    """Returns the options of the first documented command for this runner, and this option."""
     commands = LAUNCH.replace("\\\n", " ").split("\n")
     command, *_ = (
-        line for line in commands if f"--runner={runner}" in line and "mswitch clean" in line
+        line
+        for line in commands
+        if all(word in line for word in (f"--runner={runner}", "mswitch clean", also))
     )
     own, options = split_beam_options(shlex.split(command))
     assert own[:2] == ["mswitch", "clean"]
@@ -86,6 +93,18 @@ def test_the_documented_dataflow_command_sets_its_options():
     assert cloud.staging_location == "gs://BUCKET/staging"
     assert worker.sdk_container_image.endswith("/worker:0.1.0")
     assert worker.max_num_workers == 400
+
+
+def test_the_documented_commands_for_clusters_start_a_process_per_slot():
+    """Beam's default is one, in which work items would wait for each other."""
+    flink, spark = (
+        pipeline_options(documented("PortableRunner", f"--job_endpoint=localhost:{port}"))
+        for port in (8099, 8199)
+    )
+    (cores,) = re.findall(r"--spark-master-url='local\[(\d+)\]'", LAUNCH)
+    processes = [int(one.view_as(PortableOptions).sdk_worker_parallelism) for one in (flink, spark)]
+    assert processes == [flink.get_all_options()["parallelism"], int(cores)]
+    assert min(processes) > 1
 
 
 ELSEWHERE = (
