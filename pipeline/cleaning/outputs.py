@@ -35,7 +35,9 @@ def output_paths(job: CleaningJob, tally: Tally) -> Iterator[str]:
     plans = planned_groups(job, tally)
     out, base = job.workspace.out, kept_files(job)
     names = [file.name for plan in plans for file in plan.files] + [file.name for file in base]
-    return (join_path(out, name) for name in [*names, *([delta.NAME] if job.base else [])])
+    return (
+        join_path(out, name) for name in [*names, *(delta.names(job.shards) if job.base else [])]
+    )
 
 
 def planned_groups(job: CleaningJob, tally: Tally) -> list[PlannedGroup]:

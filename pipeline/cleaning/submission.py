@@ -25,6 +25,7 @@ from pipeline.cleaning.corpus_files.corpus_plan import (
 )
 from pipeline.cleaning.corpus_files.write import WriteFile
 from pipeline.cleaning.graph import Exchange, Rounds, Stage, stages, work_of
+from pipeline.cleaning.growth import delta
 from pipeline.cleaning.growth.corpus_files import KeepFile, WriteDelta
 from pipeline.cleaning.growth.keep import KeepShard
 from pipeline.cleaning.growth.stages import Base
@@ -150,13 +151,18 @@ class KeepCorpus(beam.PTransform):
 
     def expand(self, input_or_inputs):  # noqa: D102, described by the class
         job, files = self._job, self._base.files
-        write = in_workers(WriteDelta(job.workspace, job.shards), input_or_inputs)
         judged = (
             input_or_inputs
             | "One" >> beam.Map(lambda _: (0, 0)).with_output_types(tuple[int, int])
             | "All" >> beam.GroupByKey()
         )
-        _ = judged | "WriteDelta" >> beam.Map(write)
+        _ = (
+            input_or_inputs
+            | "File" >> beam.Map(lambda n: (delta.file_of(n), n)).with_output_types(tuple[int, int])
+            | "ByFile" >> beam.GroupByKey()
+            | "Number" >> beam.Keys().with_output_types(int)
+            | "WriteDelta" >> DoWork(WriteDelta(job.workspace, job.shards))
+        )
         return (
             judged
             | "Files" >> beam.FlatMap(lambda _: range(files)).with_output_types(int)

@@ -71,7 +71,7 @@ def digests(corpus: Path) -> Counter:
 
 def check_delta(before: Path, after: Path) -> None:
     """Asserts that the difference leads from one corpus to the other, and is counted."""
-    rows = pq.read_table(after / delta.NAME).to_pylist()
+    rows = pq.read_table(after / delta.FOLDER).to_pylist()
     pages = digests(before)
     for row in rows:
         pages[row["digest"]] += -1 if row["change"] == delta.RETRACTED else 1
@@ -102,7 +102,8 @@ def contents(directory: Path) -> dict[str, bytes]:
         ("none", 7, {}),
     ],
 )
-def test_adding_is_cleaning_both_at_once(tmp_path, rules, seed, more):
+def test_adding_is_cleaning_both_at_once(tmp_path, monkeypatch, rules, seed, more):
+    monkeypatch.setattr(delta, "SHARDS_PER_FILE", 2)
     first, second = archives(tmp_path, seed, 2)
     cleaned(tmp_path / "both", first, second, rules=rules, **more)
     cleaned(tmp_path / "one", first, rules=rules, growable=True, **more)
@@ -110,6 +111,7 @@ def test_adding_is_cleaning_both_at_once(tmp_path, rules, seed, more):
     manifest = cleaned(tmp_path / "two", second, onto=str(tmp_path / "one"))
     agree(tmp_path / "two", tmp_path / "both")
     check_delta(tmp_path / "one", tmp_path / "two")
+    assert len(list((tmp_path / "two" / delta.FOLDER).iterdir())) > 1
     assert contents(tmp_path / "one") == before
     if seed in (1, 4):  # the parts meet in every way
         changes = manifest["addition"]["changes"]

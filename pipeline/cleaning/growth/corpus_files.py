@@ -7,7 +7,7 @@ token blocks made of the old files stay valid but for the rows that left.
 import functools
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -132,13 +132,17 @@ def _resized(table: pa.Table, sizes: dict[int, int]) -> pa.Table:
 
 @dataclass(frozen=True)
 class WriteDelta:
-    """Writes the differences of all shards, in their order, as one file."""
+    """Writes a file with the changes of some consecutive shards, in their order."""
 
     workspace: Workspace
     shards: int
 
-    def __call__(self, _: Any) -> str:
-        """Writes the file, unless it exists; returns its name."""
-        paths = (delta.spilled(self.workspace, shard) for shard in range(self.shards))
+    step = "delta"
+
+    def __call__(self, number: int) -> Tally:
+        """Writes one file."""
+        some = (shard for shard in range(self.shards) if delta.file_of(shard) == number)
+        paths = (delta.spilled(self.workspace, shard) for shard in some)
         batches = (one for path in paths for one in spill.batches(path))
-        return write_table(self.workspace, delta.NAME, batches, delta.SCHEMA)
+        write_table(self.workspace, delta.names(self.shards)[number], batches, delta.SCHEMA)
+        return Tally()

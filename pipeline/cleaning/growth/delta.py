@@ -3,7 +3,7 @@
     pages of the new corpus = pages of the old one - retracted + reinstated + added
 
 A page is its address, time and text. So a page of the old corpus that lost a line to a new page is
-retracted as it was and reinstated as it is.
+retracted as it was and reinstated as it is. The changes of some consecutive shards lie in one file.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ from pipeline.cleaning.spills.sorted_runs import content_digest
 from pipeline.cleaning.tally import Tally
 
 FOLDER = "delta"
-NAME = f"{FOLDER}/pages.parquet"
+SHARDS_PER_FILE = 16  # a crawl of 9 TB has 2,048 shards: 128 files that workers write at once
 ADDED, RETRACTED, REINSTATED = "added", "retracted", "reinstated"
 KINDS = (ADDED, RETRACTED, REINSTATED)  # of counts
 NEW = "new"  # why a page of the new input is added
@@ -94,6 +94,17 @@ def batch(some: Iterable[Change]) -> pa.RecordBatch:
 def spilled(workspace: Workspace, shard: int) -> str:
     """Returns the path of a shard's changes."""
     return workspace.spill(JudgePages.step, shard, ".delta")
+
+
+def file_of(shard: int) -> int:
+    """Returns the number of the file with a shard's changes."""
+    return shard // SHARDS_PER_FILE
+
+
+def names(shards: int) -> list[str]:
+    """Returns the names of the files with the changes of all shards, in order."""
+    files = file_of(shards - 1) + 1
+    return [f"{FOLDER}/pages-{number:05d}-of-{files:05d}.parquet" for number in range(files)]
 
 
 @dataclass(frozen=True)
