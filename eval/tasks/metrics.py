@@ -45,15 +45,18 @@ class Metric(NamedTuple):
     gradient: Callable[[Sums], Sums]
 
 
-def metrics_of(metric: str, has_labels: bool) -> tuple[Metric, ...]:
+def metrics_of(metric: str, has_labels: bool, has_text: bool = True) -> tuple[Metric, ...]:
     """Returns the metrics that describe a task, the most important first.
 
     Args:
         metric: `metric` of the task's description.
         has_labels: whether there are losses of labels.
+        has_text: whether text was generated beside those losses; without them it always is.
     """
+    by_likelihood, by_generation = ACCURACIES
+    accuracies = ACCURACIES if has_text else (by_likelihood,)
     return {
-        "accuracy": ACCURACIES if has_labels else ACCURACIES[1:],
+        "accuracy": accuracies if has_labels else (by_generation,),
         "f1": (F1, EXACT_MATCH),
         "squad_f1": (SQUAD_F1, SQUAD_EXACT_MATCH),
         "chrf": (CHRF,),

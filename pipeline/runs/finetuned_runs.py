@@ -22,7 +22,8 @@ from pipeline.runs.task_files import DESCRIPTION, predictions_file, routing_besi
 
 ALL, ALONE = "all languages", "each language alone"
 MOST_NAMED = 3  # languages that the name of a mode lists
-SPLITS = ("test", "development")
+TEST = "test"
+SPLITS = (TEST, "development")
 
 
 @dataclass(frozen=True, kw_only=True)

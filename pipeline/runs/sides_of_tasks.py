@@ -19,7 +19,7 @@ from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import Predictions, from_table
 from pipeline.errors import ArtifactError
 from pipeline.runs.best_step import best_step
-from pipeline.runs.finetuned_runs import ALL, ALONE, FinetunedRun, read_finetuned
+from pipeline.runs.finetuned_runs import ALL, ALONE, TEST, FinetunedRun, read_finetuned
 from pipeline.runs.task_files import read_task_of, routing_beside
 
 
@@ -181,7 +181,9 @@ def _comparison(task: str, baseline: Cells, candidate: Cells) -> TaskComparison:
 
 def _mode(name: str, baseline: Cell, candidate: Cell) -> Mode:
     runs = (*baseline.predictions.values(), *candidate.predictions.values())
-    metrics = metrics_of(baseline.task.metric, all(run.has_labels for run in runs))
+    has_labels = all(run.has_labels for run in runs)
+    # Development data choose a step by the losses of labels, so no text is generated beside them.
+    metrics = metrics_of(baseline.task.metric, has_labels, has_text=baseline.split == TEST)
     return mode_scores(
         name, baseline.predictions, candidate.predictions, metrics, trained_on=baseline.trained_on
     )

@@ -12,7 +12,7 @@ import recompute_tasks
 from markdown_reader import MARKDOWN
 from small_reports import make
 from synthetic_runs import STEPS, write_run
-from synthetic_tasks import CODES, STEP, write_both_sides, write_sentences
+from synthetic_tasks import CODES, STEP, write_both_sides, write_finetuned, write_sentences
 from vl_convert import vegalite_to_vega
 
 from eval.charts.specs import specs
@@ -152,6 +152,18 @@ def test_the_picture_has_a_mark_per_language_and_mode(made):
     assert {(row["code"], row["mode"]) for row in rows} == {
         (code, mode) for code in counted for mode in MODES
     }
+
+
+def test_development_data_of_labels_have_no_score_of_text(tmp_path):
+    """No text is generated for them, so every prediction is empty."""
+    dense, switch = (
+        write_finetuned(tmp_path / name, experts=experts, split="development", questions=True)
+        for name, experts in (("dense", None), ("switch", 8))
+    )
+    qa, topics = task_comparisons((dense,), (switch,), (None, 8))
+    assert topics.split == "development"
+    assert topics.labels == ["accuracy by likelihood", "accuracy by likelihood, without overlaps"]
+    assert qa.labels == ["F1", "exact match"]  # without labels, text chooses the step
 
 
 def test_both_sides_are_needed_and_each_run_once(made, tmp_path):
