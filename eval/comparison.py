@@ -26,10 +26,19 @@ from eval.statistics.time_speedup import LogRatio
 
 
 def language_gains(
-    baseline: Side, candidate: Side, text: Mapping[str, TrainingText]
+    baseline: Side,
+    candidate: Side,
+    text: Mapping[str, TrainingText],
+    unit: Unit | None = None,
 ) -> dict[str, LanguageGain]:
-    """Returns one row per evaluated language, best gain first."""
-    unit, codes = side.unit_of(baseline, candidate), candidate.languages
+    """Returns one row per evaluated language, best gain first.
+
+    Args:
+        baseline, candidate: the sides.
+        text: training text by language.
+        unit: unit of the gains; None for that in which the sides can be compared.
+    """
+    unit, codes = unit or side.unit_of(baseline, candidate), candidate.languages
     gains = [
         intervals.gain_interval(baseline.scores(code, unit), candidate.scores(code, unit))
         for code in codes
@@ -50,11 +59,14 @@ def language_gains(
     return dict(sorted(rows.items(), key=lambda item: -item[1].gain))
 
 
-def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side) -> Summary:
-    """Returns the summary over the languages, script variants left out."""
+def summarise(
+    gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side, unit: Unit | None = None
+) -> Summary:
+    """Returns the summary over the languages, script variants left out; `unit` is the gains'."""
+    unit = unit or side.unit_of(baseline, candidate)
     rows = [row for row in gains.values() if not row.script_variant]
-    speedups = _speedup_summary(rows, baseline, candidate)
-    mean = mean_gain(baseline, candidate, side.unit_of(baseline, candidate))
+    speedups = _speedup_summary(rows, baseline, candidate, unit)
+    mean = mean_gain(baseline, candidate, unit)
     expected = [one.code for one in all_languages() if not one.is_script_variant]
     return Summary(
         languages=len(rows),
@@ -63,7 +75,7 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
         median_held_out_pages=float(np.median([row.held_out_pages for row in rows])),
         languages_improved=sum(row.gain > 0 for row in rows),
         languages_improved_significantly=_count(rows, "better"),
-        languages_improved_in_every_run=_improved_in_every_run(baseline, candidate),
+        languages_improved_in_every_run=_improved_in_every_run(baseline, candidate, unit),
         languages_worse=sum(row.gain < 0 for row in rows),
         languages_worse_significantly=_count(rows, "worse"),
         mean_gain=mean and mean.mean,
@@ -82,7 +94,7 @@ def summarise(gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side
 
 
 def _speedup_summary(
-    rows: Sequence[LanguageGain], baseline: Side, candidate: Side
+    rows: Sequence[LanguageGain], baseline: Side, candidate: Side, unit: Unit
 ) -> SpeedupSummary | None:
     known = [
         StepSpeedup(row.step_speedup, row.step_speedup_is_bound)
@@ -91,20 +103,20 @@ def _speedup_summary(
     ]
     if not known:
         return None
-    return step_speedup.summarise(known, _error_of_mean_speedup(baseline, candidate))
+    return step_speedup.summarise(known, _error_of_mean_speedup(baseline, candidate, unit))
 
 
 def log_speedup(summary: Summary, baseline: Side, candidate: Side) -> LogRatio | None:
     """Returns the mean log step speed-up of a summary with its standard error; None without one."""
     if summary.mean_step_speedup is None:
         return None
-    error = _error_of_mean_speedup(baseline, candidate)
+    unit = side.unit_of(baseline, candidate)
+    error = _error_of_mean_speedup(baseline, candidate, unit)
     return LogRatio(math.log(summary.mean_step_speedup), error)
 
 
-def _error_of_mean_speedup(baseline: Side, candidate: Side) -> StandardError | None:
+def _error_of_mean_speedup(baseline: Side, candidate: Side, unit: Unit) -> StandardError | None:
     """Returns the standard error of the mean log speed-up over languages without variants."""
-    unit = side.unit_of(baseline, candidate)
     languages, of_page = candidate.final_pages[0].held_out.by_language
     counted = np.array([not get(code).is_script_variant for code in languages])[of_page]
     _, numbers = np.unique(of_page[counted], return_inverse=True)
@@ -112,8 +124,7 @@ def _error_of_mean_speedup(baseline: Side, candidate: Side) -> StandardError | N
     return step_speedup.error_of_mean(curves[0], curves[1], numbers)
 
 
-def _improved_in_every_run(baseline: Side, candidate: Side) -> int:
-    unit = side.unit_of(baseline, candidate)
+def _improved_in_every_run(baseline: Side, candidate: Side, unit: Unit) -> int:
     every = candidate.final_losses(unit).max(axis=0) < baseline.final_losses(unit).min(axis=0)
     counted = [not get(code).is_script_variant for code in candidate.languages]
     return int(np.count_nonzero(every & counted))

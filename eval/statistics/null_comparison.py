@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from eval import comparison
 from eval.language_gain import LanguageGain, Summary
+from eval.language_loss import Unit
 from eval.side import Side
 
 MOST_DIVISIONS = 10  # all of five runs
@@ -35,9 +36,16 @@ class NullComparison:
     gains: Mapping[str, LanguageGain]
 
 
-def null_comparisons(side: Side, seeds: Sequence[int]) -> tuple[NullComparison, ...]:
-    """Returns the comparisons of the halves of a side's runs; () for a single run."""
-    return tuple(_compared(side, seeds, *halves) for halves in divisions(len(seeds)))
+def null_comparisons(side: Side, seeds: Sequence[int], unit: Unit) -> tuple[NullComparison, ...]:
+    """Returns the comparisons of the halves of a side's runs; () for a single run.
+
+    Args:
+        side: a side.
+        seeds: seed of each of its runs.
+        unit: unit of the gains: that of the report, which has bits per byte where the sides have
+            different vocabularies. Halves of one side have one vocabulary.
+    """
+    return tuple(_compared(side, seeds, unit, *halves) for halves in divisions(len(seeds)))
 
 
 def divisions(runs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -49,14 +57,16 @@ def divisions(runs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
 
 
 def _compared(
-    side: Side, seeds: Sequence[int], baseline: tuple[int, ...], candidate: tuple[int, ...]
+    side: Side,
+    seeds: Sequence[int],
+    unit: Unit,
+    baseline: tuple[int, ...],
+    candidate: tuple[int, ...],
 ) -> NullComparison:
-    gains = comparison.language_gains(side.only(baseline), side.only(candidate), {})
-    summary = comparison.summarise(gains, side.only(baseline), side.only(candidate))
+    gains, summary = _of_halves(side.only(baseline), side.only(candidate), unit)
     if summary.languages_improved < summary.languages_worse:
         baseline, candidate = candidate, baseline
-        gains = comparison.language_gains(side.only(baseline), side.only(candidate), {})
-        summary = comparison.summarise(gains, side.only(baseline), side.only(candidate))
+        gains, summary = _of_halves(side.only(baseline), side.only(candidate), unit)
     return NullComparison(
         name=side.name,
         baseline_seeds=tuple(seeds[run] for run in baseline),
@@ -64,6 +74,13 @@ def _compared(
         summary=summary,
         gains=gains,
     )
+
+
+def _of_halves(
+    baseline: Side, candidate: Side, unit: Unit
+) -> tuple[Mapping[str, LanguageGain], Summary]:
+    gains = comparison.language_gains(baseline, candidate, {}, unit)
+    return gains, comparison.summarise(gains, baseline, candidate, unit)
 
 
 def sentence(nulls: Sequence[NullComparison]) -> str:

@@ -12,7 +12,7 @@ from eval.experts.sharing import ExpertSharing
 from eval.further import Further, Pruning
 from eval.report import ReportContents, Written
 from eval.run_facts import Difference
-from eval.side import Side
+from eval.side import Side, unit_of
 from eval.statistics import null_comparison
 from eval.tasks.compared import TaskComparison
 from eval.tasks.sentences import SentenceComparison
@@ -82,6 +82,7 @@ def _report(
     longest = [sides_of_runs.longest(runs) for runs in (baseline, candidate)]
     facts = [facts_of(one, runs) for one, runs in zip(sides, longest, strict=True)]
     text, training_tokens_are = training_text(arguments.tokens, longest[1])
+    unit = unit_of(sides[0], sides[1])
     gains = comparison.language_gains(sides[0], sides[1], text)
     return ReportContents(
         baseline=sides[0],
@@ -97,7 +98,7 @@ def _report(
         nulls=tuple(
             null
             for one, fact in zip(sides, facts, strict=True)
-            for null in null_comparison.null_comparisons(one, fact.seeds)
+            for null in null_comparison.null_comparisons(one, fact.seeds, unit)
         ),
         training_tokens_are=training_tokens_are,
         written=_written(arguments),

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import recompute_report
+import recompute_sides
 import vl_convert
 from synthetic_runs import HOSTILE, STEPS, VOCABULARY, write_run
 
@@ -174,7 +175,8 @@ def test_differences_are_reported_where_they_are_allowed(finished, tmp_path, cap
 def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path, without_page):
     """Finer tokens leave bits per byte unchanged, so the report is the same in that unit."""
     finer = write_run(tmp_path / "finer", experts=8, seed=0, pieces_per_token=3)
-    arguments = Report(baseline=(finished / "dense0",), candidate=(finer,), out=tmp_path / "out")
+    dense = finished / "dense0", finished / "dense1"
+    arguments = Report(baseline=dense, candidate=(finer,), out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=r"targets.*--allow-differences.*bits per byte"):
         report.run(arguments)
     report.run(replace(arguments, allow_differences=True))
@@ -187,6 +189,12 @@ def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path, wit
         assert row["gain_bits_per_byte"] == pytest.approx(gain)
         assert row["gain_bits_per_byte_low"] <= gain <= row["gain_bits_per_byte_high"]
         assert row["step_speedup"] == pytest.approx(one["languages"][code]["step_speedup"])
+    # Seeds of one side have one vocabulary, and are compared in the report's unit too.
+    (null,) = found["nulls"]
+    runs = recompute_sides.side(list(dense))
+    recompute_report.compare_null(null, runs, [0, 1], ("loss_bits", "text_bytes"))
+    between_seeds = [row["gain"] for row in null["languages"].values()]
+    assert between_seeds == sorted(between_seeds, reverse=True)
     mixed = (finished / "switch0", finer)
     with pytest.raises(ArtifactError, match="runs of one side need one vocabulary"):
         report.run(replace(arguments, candidate=mixed, allow_differences=True))

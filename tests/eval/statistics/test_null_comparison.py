@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from small_reports import side
 
+from eval.language_loss import Unit
 from eval.statistics import null_comparison
 from eval.statistics.null_comparison import divisions, null_comparisons
 
@@ -23,7 +24,7 @@ def test_the_better_half_is_the_candidate():
         side("mT5", level, seed).pages[0] for seed, level in enumerate(((3.0,) * 4, (3.2,) * 4))
     ]
     both = dataclasses.replace(side("mT5", (3.0,) * 4, 0), pages=tuple(runs))
-    (found,) = null_comparisons(both, (7, 8))
+    (found,) = null_comparisons(both, (7, 8), Unit.NATS_PER_TOKEN)
     assert (found.candidate_seeds, found.baseline_seeds) == ((7,), (8,))
     assert found.summary.languages_improved == 3
     assert found.summary.mean_step_speedup > 1
@@ -33,5 +34,5 @@ def test_the_better_half_is_the_candidate():
 
 
 def test_a_single_run_has_no_null():
-    assert null_comparisons(side("mT5", (3.0,) * 4, 0), (7,)) == ()
+    assert null_comparisons(side("mT5", (3.0,) * 4, 0), (7,), Unit.NATS_PER_TOKEN) == ()
     assert null_comparison.sentence([]) == ""
