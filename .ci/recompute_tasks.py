@@ -100,6 +100,7 @@ def compare_three(name: str, shown: dict, parts: list[list[Part]], sign: float) 
             one.influences, one.identity = factor * part.influences, part.identity
         signed.append(turned)
     gain = sign * (values[1] - values[0])
+    gain = 0.0 if abs(gain) < 1e-9 else gain  # a tie, to rounding
     return compare_estimate(f"{name} gain", shown["gain"], gain, signed)
 
 

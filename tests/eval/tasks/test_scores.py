@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 from task_predictions import LABELS, answered, classified, read
 
-from eval.tasks import scores
+from eval.tasks import compared, scores
 from eval.tasks.metrics import ACCURACIES, CHRF, EXACT_MATCH, F1, SQUAD_F1, metrics_of
 
 MADE = {"accuracy": classified, "f1": answered, "squad_f1": answered, "chrf": answered}
@@ -211,6 +211,22 @@ def test_gains_are_differences_of_means_over_runs():
     same = scores.mean_gain(dense, dense, ACCURACIES[0])
     assert same is not None
     assert same.value == 0
+
+
+def test_as_many_right_on_both_sides_are_a_tie():
+    """Both sides have 106 of 408 right, and their means differ in the last bit."""
+    found = read(classified(0, ("su",), sentences=204))
+
+    def run(right: int):
+        said = [own[0] if at < right else "" for at, own in enumerate(found.answers)]
+        return replace(found, prediction=np.array(said, object))
+
+    dense, sparse = [run(54), run(52)], [run(51), run(55)]
+    means = [scores.language_scores(runs, ACCURACIES[1])["su"] for runs in (dense, sparse)]
+    assert means[0].value != means[1].value
+    counted = compared.scores(ACCURACIES[1], dense, sparse)
+    assert counted.languages["su"].gain.value == 0
+    assert (counted.counts["languages_better"], counted.counts["languages_worse"]) == (0, 0)
 
 
 def test_a_language_with_one_example_has_no_interval():
