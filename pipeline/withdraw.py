@@ -165,7 +165,7 @@ def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:
 
 def has_changed_files(workspace: Workspace) -> bool:
     """Returns whether a withdrawal may have changed files; earlier versions left records alone."""
-    return bool([*workspace.left(RemoveSites.begun, str)] or workspace.done(RemoveSites.step))
+    return workspace.has_left(RemoveSites.begun) or bool(workspace.done(RemoveSites.step))
 
 
 def key_of(request: WithdrawRequest, arguments: Withdraw) -> str:

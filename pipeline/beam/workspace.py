@@ -17,6 +17,7 @@ that were interrupted are written again under the same names.
 
 import functools
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from typing import Any, TypeVar
 
 from data.errors import DataError
 from data.stores.atomic import atomic_write
-from data.stores.files import directories_in, exists, join_path, names_in, remove
-from data.stores.json_files import read_json
+from data.stores.files import directories_in, exists, join_path, names_in, remove, sizes_in
+from data.stores.json_files import read_in_order, read_json
 
 WORK = "work"
 SCRATCH = "scratch"
@@ -96,7 +97,7 @@ class Workspace:
         done = self.done(step)
         if missing := count - len(done):
             raise DataError(incomplete(f"{missing} work items of {step}", self.out))
-        return (self.record(step, number, shape) for number in done)
+        return read_in_order((self._record(step, number) for number in done), shape)
 
     def leave(self, folder: str, name: str, value: Any) -> None:
         """Leaves a JSON value under a name of its own."""
@@ -105,7 +106,11 @@ class Workspace:
     def left(self, folder: str, shape: type[Shape]) -> Iterator[Shape]:
         """Yields the JSON values that were left in a folder, in the order of their names."""
         path = join_path(self.directory, folder)
-        return (read_json(join_path(path, name), shape) for name in names_in(path))
+        return read_in_order((join_path(path, name) for name in names_in(path)), shape)
+
+    def has_left(self, folder: str) -> bool:
+        """Returns whether anything was left in a folder."""
+        return bool(names_in(join_path(self.directory, folder)))
 
     def done(self, step: str) -> list[int]:
         """Returns the numbers of a step's finished work items, in order."""
@@ -151,6 +156,8 @@ def clear(out: str) -> None:
 def check_files(out: str, files: Iterable[str]) -> None:
     """Checks that a job that ended well wrote all its files, whatever the runner reports.
 
+    Each directory is listed once; a store would take hours to be asked about 300,000 files.
+
     Args:
         out: output directory of the job.
         files: paths of the output's files.
@@ -158,7 +165,11 @@ def check_files(out: str, files: Iterable[str]) -> None:
     Raises:
         DataError: if files of the output are missing.
     """
-    if absent := sum(not exists(path) for path in files):
+    expected: defaultdict[str, set[str]] = defaultdict(set)
+    for path in files:
+        directory, _, name = path.rpartition("/")
+        expected[directory].add(name)
+    if absent := sum(len(names - sizes_in(place).keys()) for place, names in expected.items()):
         raise DataError(incomplete(f"{absent} files", out))
 
 

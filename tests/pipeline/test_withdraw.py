@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from small_corpora import rows_in, texts_of, write_corpus
 
+from data.stores import json_files
 from pipeline import cli
 from pipeline.arguments import Withdraw
 from pipeline.artifacts.claims import MANIFEST
@@ -14,7 +15,7 @@ from pipeline.beam.workspace import Workspace
 from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.selection.withdraw_files import RemoveSites
-from pipeline.withdraw import FOLDER, run
+from pipeline.withdraw import FOLDER, has_changed_files, run
 
 SITES = "site1.sw.example\nhttps://site0.en.example/page/1\nnobody.example\n"
 
@@ -161,3 +162,14 @@ def test_again_there_is_nothing_to_remove(corpus, sites):
 def test_a_reason_is_needed(corpus, sites):
     with pytest.raises(ArtifactError, match="empty --reason"):
         withdraw(corpus, sites, " ")
+
+
+def test_that_a_withdrawal_has_changed_files_is_seen_without_reading_its_records(
+    tmp_path, monkeypatch
+):
+    """There is one per changed file: hours of requests to a store."""
+    workspace = Workspace(str(tmp_path), "key")
+    assert not has_changed_files(workspace)
+    workspace.leave(RemoveSites.begun, "00000", "pages/en/train-00000-of-00001.parquet")
+    monkeypatch.setattr(json_files, "read_json", None)
+    assert has_changed_files(workspace)

@@ -1,6 +1,7 @@
 """Whatever a JSON file holds, its reader gets values of the declared shape or one sentence."""
 
 import json
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from data.corpus_manifest import CorpusManifest
 from data.errors import DataError
 from data.stores import json_files
 from data.stores.atomic import write_text
-from data.stores.json_files import decode_json, read_json
+from data.stores.json_files import READS, decode_json, read_in_order, read_json, write_json
 from data.stores.json_shapes import RelativePath
 from data.tokens.manifest import TokenManifest, VocabularyManifest
 from pipeline.artifacts.claims import Head
@@ -173,3 +174,37 @@ def test_a_hostile_vocabulary_is_refused(manifest, field, value):
     changed = manifest | {"vocabulary": manifest["vocabulary"] | {field: value}}
     with pytest.raises(DataError, match=r"^here should hold JSON"):
         decode_json(json.dumps(changed).encode(), TokenManifest, "here")
+
+
+def numbered(folder: Path, count: int) -> list[str]:
+    """Writes files that hold their numbers; returns their paths."""
+    paths = [f"{folder}/{number}.json" for number in range(count)]
+    for number, path in enumerate(paths):
+        write_json(path, number)
+    return paths
+
+
+def test_files_are_read_together_in_order_and_not_all_at_once(tmp_path, monkeypatch):
+    paths, started = numbered(tmp_path, 3 * READS), []
+    together = threading.Barrier(4)  # no read ends before three others have begun
+
+    def read(path, shape):
+        started.append(path)
+        together.wait(timeout=60)
+        return read_json(path, shape)
+
+    monkeypatch.setattr(json_files, "read_json", read)
+    for taken, value in enumerate(read_in_order(paths, int)):
+        assert value == taken
+        assert len(started) <= taken + READS
+    assert len(started) == len(paths)
+
+
+def test_a_file_that_cannot_be_read_ends_the_reading_where_it_stands(tmp_path):
+    paths = numbered(tmp_path, 2 * READS)
+    write_json(paths[READS], "damaged")
+    values = read_in_order(paths, int)
+    assert [next(values) for _ in range(READS)] == list(range(READS))
+    with pytest.raises(DataError, match=rf"/{READS}\.json should hold JSON"):
+        next(values)
+    assert list(read_in_order([], int)) == []

@@ -1,6 +1,7 @@
 import itertools
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from data.errors import DataError
 from data.stores.atomic import write_text
@@ -41,6 +42,28 @@ def test_missing_work_items_and_files_end_the_job(out):
     check_files(out, [f"{space.directory}/read/00000.json"])
     with pytest.raises(DataError, match=r"1 files in .* are missing"):
         check_files(out, [f"{out}/pages/x"])
+
+
+def test_the_files_of_a_directory_are_checked_with_one_request(monkeypatch):
+    """An output has 300,000 files, and each request to a store takes some 30 ms."""
+    out = f"memory://work{next(number)}/out"
+    files = [f"{out}/pages/{code}/{one}" for code in ("en", "sw") for one in range(20)]
+    for path in files[:-1]:
+        write_text(path, "")
+    requests: list[str] = []
+    for asked in ("info", "ls"):
+        answer = getattr(MemoryFileSystem, asked)
+        monkeypatch.setattr(
+            MemoryFileSystem,
+            asked,
+            lambda self, path, answer=answer, **given: (
+                requests.append(path) or answer(self, path, **given)
+            ),
+        )
+    check_files(out, files[:-1])
+    assert len(requests) == 2
+    with pytest.raises(DataError, match=r"1 files in .* are missing"):
+        check_files(out, files)
 
 
 def test_another_key_is_stale_with_its_outputs(out):
