@@ -13,6 +13,8 @@ from small_corpora import rows_in, texts_of, write_corpus
 
 from data.errors import DataError
 from data.languages import NO_LANGUAGE
+from data.quality.signals import signals
+from data.quality.thresholds import Thresholds
 from pipeline import cli
 from pipeline import select as select_command
 from pipeline.arguments import Score, Select, Withdraw
@@ -274,6 +276,10 @@ def one_score(**columns):
     return pa.Table.from_pylist([row])
 
 
+LINES = [" ".join(f"neno{number}" for number in range(at, at + 7)) for at in range(0, 49, 7)]
+(SHORT,) = signals([".\n".join(LINES) + "."], "sw").to_pylist()  # of a page of 49 words
+
+
 @pytest.mark.parametrize(
     ("score_of_page", "rules", "reason"),
     [
@@ -285,6 +291,10 @@ def one_score(**columns):
         ({"language_share": None}, {"languages": True, "least_share": 0.5}, None),
         ({"benchmarks": ["xnli"]}, {"benchmarks": True}, "benchmark_text"),
         ({"benchmarks": ["xnli"]}, {}, None),
+        (SHORT, {"quality": {"sw": Thresholds(min_doc_words=50)}}, "gopher_short_doc"),
+        (SHORT, {"quality": {"sw": Thresholds(min_doc_words=49)}}, None),
+        (SHORT, {"quality": {"yo": Thresholds(min_doc_words=50)}}, None),
+        (SHORT, {}, None),
     ],
 )
 def test_each_rule_has_its_reason(score_of_page, rules, reason):

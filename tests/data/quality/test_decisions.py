@@ -24,6 +24,7 @@ PAGES = {
     "gopher_top_2_gram": "to be " * 30,
     "gopher_duplicated_5_n_grams": PROSE + "\n" + PROSE.replace("\n", " "),
     "fineweb_line_punct_ratio": PROSE.replace(".", ""),
+    "fineweb_char_dup_ratio": "\n".join([*LINES[:8], "ab.", "cd.", LINES[0]]),  # 1 line of 11
     "fineweb_list_ratio": "\n".join(pair + "." for pair in PAIRS),
     "gopher_short_doc": "\n".join(LINES[:4]),
     "gopher_below_avg_threshold": " ".join(PAIRS) + ".",
@@ -35,6 +36,25 @@ PAGES = {
     "gopher_below_alpha_threshold": " ".join(f"{p}ed {n + 1000}!" for n, p in enumerate(PAIRS)),
     "gopher_enough_stop_words": PROSE.upper(),
 }  # fmt: skip
+LONG_ONES = [LINES[0], "ab.", "cd.", "ef.", LINES[0]]
+WITH_BOUNDS = {
+    "gopher_dup_para_frac": (
+        "\n\n".join([*LINES[:4], *4 * ["ab."]]),  # 3 of 8, and 9 of 186 characters
+        {"dup_para_frac": 0.3, "dup_para_char_frac": 0.2},
+    ),
+    "gopher_dup_para_char_frac": (
+        "\n\n".join(LONG_ONES),  # 1 of 5, and 40 of 97 characters
+        {"dup_para_frac": 0.3, "dup_para_char_frac": 0.2},
+    ),
+    "gopher_dup_line_char_frac": ("\n".join(LONG_ONES), {"dup_line_char_frac": 0.2}),
+    "fineweb_short_line_ratio": (
+        "\n".join([*LINES[:3], *(line[:29] + "." for line in LINES[3:])]),  # 7 of 10
+        {"short_line_thr": 0.67},
+    ),
+    "gopher_long_doc": (PROSE, {"max_doc_words": 57}),
+}
+N_GRAMS = {f"gopher_top_{n}_gram" for n in (2, 3, 4)}
+N_GRAMS |= {f"gopher_duplicated_{n}_n_grams" for n in range(5, 11)}
 
 
 @pytest.mark.parametrize("reason", PAGES)
@@ -42,9 +62,18 @@ def test_a_page_falls_for_its_rule(reason: str | None) -> None:
     assert reasons(signals([PAGES[reason]], "en"), ENGLISH) == [reason]
 
 
+@pytest.mark.parametrize("reason", WITH_BOUNDS)
+def test_a_page_falls_for_a_rule_that_has_another_bound_in_english(reason: str) -> None:
+    text, bounds = WITH_BOUNDS[reason]
+    page = signals([text], "en")
+    assert reasons(page, ENGLISH) != [reason]
+    assert reasons(page, msgspec.structs.replace(ENGLISH, **bounds)) == [reason]
+
+
 def test_reasons_are_listed_in_the_order_in_which_they_count() -> None:
     names = [rule.reason for rule in rules(ENGLISH)]
-    assert set(PAGES) - {None} <= set(names)
+    assert (set(PAGES) | set(WITH_BOUNDS)) - {None} - N_GRAMS == set(names) - N_GRAMS
+    assert set(names) > N_GRAMS
     assert names[0] == "gopher_empty"
     assert names.index("gopher_top_2_gram") < names.index("fineweb_line_punct_ratio")
 
@@ -68,6 +97,8 @@ def test_a_value_at_its_threshold_passes() -> None:
     assert share == pytest.approx(0.1)
     assert reasons(batch, Thresholds(dup_line_frac=0.1, char_duplicates_ratio=None)) == [None]
     assert reasons(batch, Thresholds(dup_line_frac=0.099)) == ["gopher_dup_line_frac"]
+    words = Thresholds(min_doc_words=58, max_doc_words=58)
+    assert reasons(signals([PROSE], "en"), words) == [None]
 
 
 def test_a_page_is_found_among_others_and_in_a_slice() -> None:
@@ -77,7 +108,8 @@ def test_a_page_is_found_among_others_and_in_a_slice() -> None:
 
 
 UPPER_BOUNDS = [
-    "dup_line_frac", "char_duplicates_ratio", "new_line_ratio", "max_doc_words",
+    "dup_para_frac", "dup_para_char_frac", "dup_line_frac", "dup_line_char_frac",
+    "short_line_thr", "char_duplicates_ratio", "new_line_ratio", "max_doc_words",
     "max_avg_word_length", "max_symbol_word_ratio", "max_bullet_lines_ratio",
     "max_ellipsis_lines_ratio",
 ]  # fmt: skip
@@ -85,7 +117,7 @@ LOWER_BOUNDS = [
     "line_punct_thr", "min_doc_words", "min_avg_word_length", "max_non_alpha_words_ratio",
     "min_stop_words",
 ]  # fmt: skip
-BATCH = signals(list(PAGES.values()), "en")
+BATCH = signals([*PAGES.values(), *(text for text, _ in WITH_BOUNDS.values())], "en")
 
 
 @given(

@@ -1,25 +1,27 @@
 """Thresholds come from counts that add up, and are those of the exact numbers within a step."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from fineweb2_file import FILE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.quality.decisions import reasons
-from data.quality.histograms import COUNTED, WORD_LENGTH
+from data.quality.histograms import COUNTED, STEPS, WORD_LENGTH
 from data.quality.parameters import ENGLISH_THRESHOLDS
 from data.quality.signals import SIGNALS, signals
 from data.quality.thresholds import (
     ENGLISH,
     FEWEST_PAGES,
     Histograms,
+    Thresholds,
     derived,
     fineweb2,
     histograms,
@@ -27,6 +29,7 @@ from data.quality.thresholds import (
     summed,
 )
 
+EMPTY = histograms(pa.RecordBatch.from_pylist([], SIGNALS))
 WORDS = (
     "na", "ya", "wa", "kwa", "katika", "za", "ni", "la", "mtoto", "nyumba", "kazi", "maji", "watu",
     "siku", "mwaka", "habari", "leo", "kesho",
@@ -45,8 +48,12 @@ def pages(seed: int, count: int = 300) -> list[str]:
     ]
 
 
-def batch_of(language: str, seed: int, count: int = 300) -> pa.RecordBatch:
-    return signals(pages(seed, count), language)
+def batch_of(language: str, seed: int, count: int = 300, repeated: int = 0) -> pa.RecordBatch:
+    """Returns signals of pages; two of three pages repeat their first lines, if any do."""
+    texts = pages(seed, count)
+    for number, text in enumerate(texts):
+        texts[number] = "\n".join([text, *text.split("\n")[: repeated * (number % 3)]])
+    return signals(texts, language)
 
 
 @given(
@@ -65,15 +72,30 @@ def test_counts_are_read_back_from_json() -> None:
 
 
 def test_deviations_are_those_of_the_exact_values() -> None:
-    own, english = batch_of("sw", 1), batch_of("en", 2)
+    own, english = batch_of("sw", 1, repeated=2), batch_of("en", 2, repeated=1)
     found = derived({"sw": histograms(own), "en": histograms(english)})["sw"]
-    for n, threshold in found.top_n_grams:
-        values, reference = (exact(each, f"top_{n}_gram") for each in (own, english))
-        gopher = dict(ENGLISH_THRESHOLDS.top_n_grams)[n]
+    for signal, gopher, threshold in shares_of(found):
+        values, reference = (exact(each, signal) for each in (own, english))
         distance = (gopher - reference.mean()) / reference.std()
         expected = values.mean() + distance * values.std()
         assert threshold == pytest.approx(max(expected, 0), abs=0.002 * (1 + abs(distance)))
     assert found.pages_of == "language"
+
+
+def test_deviations_by_hand() -> None:
+    """English has mean and deviation 0.1; Swahili 0.2 and a few steps, and 0.2."""
+    names = [name for name in COUNTED if name != WORD_LENGTH]
+    own = {name: {more: 100, 200 + more: 100} for more, name in enumerate(names)}
+    english = {name: {0: 100, 100: 100} for name in names}
+    found = derived(
+        {
+            "sw": counted({}, 0, own | {WORD_LENGTH: {80: 100, 160: 100}}, pages=200),
+            "en": counted({}, 0, english | {WORD_LENGTH: {60: 100, 100: 100}}, pages=200),
+        }
+    )["sw"]
+    for signal, gopher, threshold in shares_of(found):
+        assert threshold == pytest.approx(2 * gopher + names.index(signal) / STEPS), signal
+    assert (found.min_avg_word_length, found.max_avg_word_length) == (6 - 1 * 2, 6 + 6 * 2)
 
 
 def test_english_pages_of_the_corpus_keep_the_english_thresholds() -> None:
@@ -83,22 +105,24 @@ def test_english_pages_of_the_corpus_keep_the_english_thresholds() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_tail_rule_rejects_at_most_a_tenth_of_the_pages(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    texts = [
-        "\n".join(random.choice(["12 34 ab cd ef gh", "ab.", "3", "a b c d."], 20))
-        for _ in range(300)
-    ]
+def test_a_tail_rule_rejects_a_tenth_of_the_pages_within_a_step(seed: int) -> None:
+    random, lines = np.random.default_rng(seed), ["12 34 ab cd ef gh", "ab.", "3", "a b c d."]
+    texts = ["\n".join(random.choice(lines, 20, p=(0.4, 0.06, 0.48, 0.06))) for _ in range(300)]
     batch = signals(texts, "sw")
     found = derived({"sw": histograms(batch)})["sw"]
-    bounds = {
-        "line_punct_ratio": found.line_punct_thr,
-        "alphabetic_words": found.max_non_alpha_words_ratio,
+    lowest = {
+        "line_punct_ratio": (found.line_punct_thr, ENGLISH_THRESHOLDS.line_punct_thr),
+        "alphabetic_words": (
+            found.max_non_alpha_words_ratio,
+            ENGLISH_THRESHOLDS.max_non_alpha_words_ratio,
+        ),
     }
-    for signal, bound in bounds.items():
-        assert np.mean(exact(batch, signal) < np.float32(bound)) <= 0.1
-    assert np.mean(exact(batch, "list_ratio") > np.float32(found.new_line_ratio)) <= 0.1
-    assert found.new_line_ratio > ENGLISH_THRESHOLDS.new_line_ratio
+    for signal, (bound, english) in lowest.items():
+        assert bound < english
+        assert below(batch, signal, bound) <= 0.1 < below(batch, signal, bound + 1 / STEPS)
+    most = found.new_line_ratio
+    assert most > ENGLISH_THRESHOLDS.new_line_ratio
+    assert above(batch, "list_ratio", most) <= 0.1 < above(batch, "list_ratio", most - 1 / STEPS)
 
 
 def test_a_language_with_few_pages_takes_its_script_and_then_english() -> None:
@@ -163,25 +187,6 @@ def test_rare_words_leave_the_table_of_a_file() -> None:
     assert counts.without_rare_words().word_counts == {"na": 50}
 
 
-FILE = """dup_line_frac: 0.302
-dup_n_grams:
-- - 5
-  - 0.193
-language_score: 0.3
-line_punct_thr: -1
-max_avg_word_length: 9
-max_non_alpha_words_ratio: 0.802
-min_avg_word_length: 0
-new_line_ratio: 0.167
-stopwords:
-- ya
-- "n\\xED"
-top_n_grams:
-- - 2
-  - 0.396
-"""
-
-
 def test_files_of_fineweb2_are_read_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "swh_Latn.yml"
     path.write_text(FILE, encoding="utf-8")
@@ -220,7 +225,29 @@ def exact(batch: pa.RecordBatch, signal: str) -> np.ndarray:
     return batch.column(signal).to_numpy().astype(float)
 
 
-def counted(words: dict[str, int], total: int) -> Histograms:
-    empty: Sequence[str] = []
-    signals_of_nothing = histograms(pa.RecordBatch.from_pylist(list(empty), SIGNALS)).signals
-    return Histograms(pages=1, signals=signals_of_nothing, words=total, word_counts=words)
+def below(batch: pa.RecordBatch, signal: str, bound: float) -> float:
+    return float(np.mean(exact(batch, signal) < np.float32(bound)))
+
+
+def above(batch: pa.RecordBatch, signal: str, bound: float) -> float:
+    return float(np.mean(exact(batch, signal) > np.float32(bound)))
+
+
+def shares_of(found: Thresholds) -> Iterator[tuple[str, float, float]]:
+    """Yields each share whose threshold deviations move: its signal, Gopher's threshold, this."""
+    yield "dup_line_frac", 0.3, found.dup_line_frac
+    gopher = dict(ENGLISH_THRESHOLDS.top_n_grams + ENGLISH_THRESHOLDS.dup_n_grams)
+    assert [n for n, _ in found.top_n_grams + found.dup_n_grams] == list(range(2, 11))
+    for n, threshold in found.top_n_grams:
+        yield f"top_{n}_gram", gopher[n], threshold
+    for n, threshold in found.dup_n_grams:
+        yield f"duplicated_{n}_n_grams", gopher[n], threshold
+
+
+def counted(
+    words: dict[str, int],
+    total: int,
+    signals: Mapping[str, dict[int, int]] = EMPTY.signals,
+    pages: int = 1,
+) -> Histograms:
+    return Histograms(pages=pages, signals=dict(signals), words=total, word_counts=words)
