@@ -4,6 +4,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from fineweb2_file import FILE
 from small_corpora import texts_of, write_corpus
 
 from data.language_id import language_columns
@@ -16,7 +17,7 @@ from pipeline.artifacts.claims import MANIFEST
 from pipeline.errors import ArtifactError
 from pipeline.score import run
 from pipeline.scoring import score_files
-from pipeline.scoring.manifest import read_scores, thresholds_of
+from pipeline.scoring.manifest import ScoresManifest, read_scores, thresholds_of
 from pipeline.scoring.score_files import ScoreFile
 
 PAGES = 7
@@ -89,8 +90,9 @@ def test_killed_scores_go_on_and_finished_files_are_not_read_again(
         return work(step, number)
 
     monkeypatch.setattr(ScoreFile, "__call__", killed)
-    with pytest.raises(BaseException):  # noqa: B017, PT011, Beam may wrap it
+    with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
         run(Score(corpus=str(corpus), out=str(out)))
+    assert len(done) == 4
     first = set(done)
     done.clear()
     monkeypatch.setattr(
@@ -111,5 +113,18 @@ def test_inspect_checks_the_rows(scores, tmp_path, capsys):
 def test_quality_names_a_directory_or_a_word(scores, tmp_path):
     manifest = read_scores(str(scores))
     assert thresholds_of("none", manifest) is None
+    assert thresholds_of("corpus", manifest) == {
+        code: manifest.languages[code].thresholds for code in ("en", "ja", "sw")
+    }
+    assert thresholds_of("corpus", manifest)["sw"].pages_of == "english"  # of too few pages
     with pytest.raises(ArtifactError, match="is no directory"):
         thresholds_of("strict", manifest)
+
+
+def test_quality_of_a_directory_is_that_of_its_files(scores, tmp_path):
+    swahili = ScoresManifest({}, {"sw": read_scores(str(scores)).languages["sw"]})
+    with pytest.raises(ArtifactError, match="of none of the 1 languages"):
+        thresholds_of(str(tmp_path), swahili)
+    (tmp_path / "swh_Latn.yml").write_text(FILE, encoding="utf-8")
+    found = thresholds_of(str(tmp_path), swahili)
+    assert (found["sw"].dup_line_frac, found["sw"].pages_of) == (0.302, "file")
