@@ -14,6 +14,8 @@ from model.dimensions import dimension_names, is_names
 from model.optimizer import (
     MatrixStack,
     OptimizerConfig,
+    RateFrom,
+    adafactor,
     adamw,
     learning_rate,
     make_optimizer,
@@ -66,12 +68,7 @@ def test_equals_a_slow_adafactor_of_every_matrix(shape):
     scales = np.array([[1.0, 1e-2, 1e-4], [10.0, 0.1, 1e-3]])[:, :, None, None]
     parameter = (generator.normal(size=shape) * scales).astype(np.float32)
     gradients = [(generator.normal(size=shape) / scales).astype(np.float32) for _ in range(4)]
-    inner = optax.chain(
-        optax.scale_by_factored_rms(decay_rate=0.8),
-        optax.clip_by_block_rms(1.0),
-        optax.scale_by_param_block_rms(),
-        optax.scale_by_learning_rate(0.01),
-    )
+    inner = optax.chain(adafactor(), optax.scale_by_learning_rate(0.01))
     optimizer = per_matrix(inner, MatrixStack(2, shape))
     moved = moved_by(optimizer, parameter, gradients)
     for block in range(2):
@@ -148,6 +145,22 @@ def test_t5s_schedule():
     assert rate(0) == pytest.approx(0.01)
     assert rate(10_000) == pytest.approx(0.01)
     assert rate(1_000_000 - 1) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_later_rate_holds_from_its_step_on():
+    later = RateFrom(step=7, scale=0.5, hold_steps=9), RateFrom(step=18, decay_from=0.5)
+    rate = learning_rate(OptimizerConfig(rate_from=later), 20)
+    expected = {
+        0: 0.01,
+        6: 0.01,
+        7: 0.5 / 3,
+        9: 0.5 / 3,
+        16: 0.5 / 4,
+        17: 0.5 / 17**0.5,
+        18: 0.01 * 2 / 10,
+        19: 0.01 * 1 / 10,
+    }
+    assert {step: float(rate(step)) for step in expected} == pytest.approx(expected)
 
 
 def test_the_decay_ends_at_zero_and_never_rises():

@@ -14,7 +14,7 @@ from skipped_lists import without
 from data.errors import DataError
 from data.examples import loader
 from data.examples.loader import batches
-from data.examples.pretraining_examples import Examples
+from data.examples.pretraining_examples import Examples, Exposure
 from data.examples.schedule import BLOCK, Draws, make_schedule
 from data.examples.segments import Mixture, Segment, segments_of
 from data.examples.span_corruption import lengths_for_inputs
@@ -218,6 +218,28 @@ def test_the_exposure_adds_up_over_segments(examples):
     for number, one in enumerate(found.values()):
         assert one.examples == pytest.approx(seen[number], rel=0.1)
     assert sum(one.weight for one in found.values()) == pytest.approx(1)
+
+
+def test_the_exposure_of_two_mixtures_by_hand(tmp_path, make_blocks):
+    """Windows of 70 tokens; 40 examples of the first mixture, then 24 of blocks with more `yo`."""
+    blocks = make_blocks(tmp_path / "old", {"sw": 9_000, "yo": 700})
+    more = grown(blocks, tmp_path / "new", {"yo": 300})
+    examples = Examples(
+        blocks=blocks,
+        schedule=make_schedule({"sw": 3.0, "yo": 1.0}, seed=5),
+        lengths=LENGTHS,
+        first_sentinel=1023,
+        seed=5,
+        later=(Mixture(40, make_schedule({"yo": 1.0}, seed=5), more),),
+    )
+    assert examples.exposure(40) == {
+        "sw": Exposure(0.75, 30, 30 * 70, pytest.approx(30 * 70 / 9_000)),
+        "yo": Exposure(0.25, 10, 10 * 70, pytest.approx(10 * 70 / 700)),
+    }
+    assert examples.exposure(64) == {
+        "sw": Exposure(30 / 64, 30, 30 * 70, pytest.approx(30 * 70 / 9_000)),
+        "yo": Exposure(34 / 64, 34, 34 * 70, pytest.approx(10 * 70 / 700 + 24 * 70 / 1_000)),
+    }
 
 
 def test_a_later_language_without_tokens_is_named(examples):

@@ -40,6 +40,7 @@ def test_a_language_of_no_pages_has_no_threshold():
 
 def test_the_decision():
     thresholds = {"id": 0.4, "en": 0.9}
-    assert decide("id", 0.41, thresholds) == "id"
+    assert decide("id", 0.4, thresholds) == "id"
+    assert decide("id", 0.399, thresholds) == "und"
     assert decide("en", 0.41, thresholds) == "und"
     assert decide("und", 0.0, thresholds) == "und"

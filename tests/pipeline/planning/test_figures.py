@@ -36,6 +36,8 @@ def test_the_slowest_resource_sets_the_step_and_its_cost():
     assert found["step, all of these overlapping"] == 0.5
     assert found["binding"] == "main memory"
     assert found["step, none overlapping"] == 0.875
+    flops = 100 * 3 * 141_981_401_088  # rows, forward and backward, of a sequence of T5-Base
+    assert found["model FLOPs utilization"] == pytest.approx(flops / 0.5 / 1e15)
     assert found["tokens per second"] == 100 * (512 + 114) / 0.5
     assert found["86,400 steps"] == 0.5
     assert found["chip-hours"] == 0.5 * 24 * 4

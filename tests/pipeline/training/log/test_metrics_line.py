@@ -1,8 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from step_metrics import step_metrics
 
-from pipeline.training.log.metrics_line import curves, summary
+from pipeline.recipe import named
+from pipeline.training.log import metrics_line
+from pipeline.training.log.metrics_line import curves, speed, summary
 
 
 def test_losses_are_summed_before_they_are_divided():
@@ -23,3 +27,14 @@ def test_a_dense_network_has_no_curves_of_routing_and_counters_have_none():
     line = {"step": 2, "loss_nats": 1.0, "balance_loss": 0.0}
     assert list(curves(line, sparse=False)) == ["loss_nats"]
     assert list(curves(line, sparse=True)) == ["loss_nats", "balance_loss"]
+
+
+def test_the_speed_of_a_step_by_hand(monkeypatch):
+    recipe = dataclasses.replace(named.get("t5-base"), rows=100)
+    expected = {"seconds": 0.5, "tokens_per_second": 100 * (512 + 114) / 0.5}
+    assert speed(recipe, 0.5) == expected  # a CPU's peak is unknown
+    monkeypatch.setattr(metrics_line, "peak_flops", lambda kind: {"cpu": 1e13}[kind])
+    flops = 100 * 3 * 141_981_401_088  # rows, forward and backward, of a sequence of T5-Base
+    expected["model_flops_utilization"] = pytest.approx(flops / 0.5 / (8 * 1e13))  # 8 devices
+    assert speed(recipe, 0.5) == expected
+    assert speed(recipe, 0.0) == {}
