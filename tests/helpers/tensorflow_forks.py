@@ -5,6 +5,7 @@ process that loads TensorFlow and Beam takes 6 CPU-seconds; a fork of one takes 
 imports and does nothing else, so that a fork is as a new process.
 """
 
+import atexit
 import functools
 import json
 import os
@@ -31,8 +32,8 @@ def python(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[
 
 @functools.cache
 def _server() -> subprocess.Popen[str]:
-    """Returns the server of this process; it ends with its standard input."""
-    return subprocess.Popen(
+    """Returns the server of this process, which ends with this process."""
+    server = subprocess.Popen(
         [sys.executable, __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -40,6 +41,13 @@ def _server() -> subprocess.Popen[str]:
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
+    atexit.register(_end, server)
+    return server
+
+
+def _end(server: subprocess.Popen[str]) -> None:
+    server.terminate()
+    server.communicate()  # closes its pipes
 
 
 def serve() -> None:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,7 @@ def out(request, tmp_path) -> str:
 
 @pytest.fixture(autouse=True)
 def short_lease(monkeypatch):
+    """Ends the wait for holders that show no life; tests of living ones wait a minute at most."""
     monkeypatch.setattr(leases, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(leases, "LOOK_SECONDS", 0.02)
 
@@ -46,6 +49,17 @@ def write_entry(out: object, process: ProcessIdentity, at: int = 1) -> None:
     if "://" not in path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     assert create(path, json.dumps(Holder("clean", process, "other")).encode())
+
+
+@contextmanager
+def stopped(process: subprocess.Popen) -> Iterator[None]:
+    """Stops a process for the block, at most: one that stays stopped would never end."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def test_a_second_command_is_refused_with_process_and_host(out):
@@ -78,12 +92,16 @@ def test_a_number_that_another_process_has_now_is_no_holder(out, monkeypatch):
     take(out)
 
 
-def test_a_holder_elsewhere_is_refused_while_it_lives_and_replaced_when_it_does_not(tmp_path):
+def test_a_holder_elsewhere_is_refused_while_it_lives_and_replaced_when_it_does_not(
+    tmp_path, monkeypatch
+):
     said: list[str] = []
     with held_elsewhere(tmp_path, "another machine") as holder:
-        with pytest.raises(LockHeld, match=f"process {holder.pid} on"):
-            take(tmp_path, said)
-        assert "unless it shows a sign of life within 1 s" in said[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(leases, "LEASE_SECONDS", 60.0)
+            with pytest.raises(LockHeld, match=f"process {holder.pid} on"):
+                take(tmp_path, said)
+        assert "unless it shows a sign of life within 60 s" in said[0]
         assert holder.poll() is None
         holder.send_signal(signal.SIGKILL)
         holder.wait()
@@ -106,13 +124,13 @@ def test_a_paused_holder_that_was_replaced_writes_nothing(tmp_path):
         assert holder.stdout is not None
         print("write", file=holder.stdin, flush=True)
         assert holder.stdout.readline() == "written\n"
-        holder.send_signal(signal.SIGSTOP)
-        (tmp_path / "written").unlink()
-        with locked(tmp_path, "distill", print):
-            holder.send_signal(signal.SIGCONT)
-            print("write", file=holder.stdin, flush=True)
-            sentence = holder.stdout.readline()
-            assert f"has passed to distill, process {os.getpid()} on" in sentence
+        with stopped(holder):
+            (tmp_path / "written").unlink()
+            with locked(tmp_path, "distill", print):
+                holder.send_signal(signal.SIGCONT)
+                print("write", file=holder.stdin, flush=True)
+                sentence = holder.stdout.readline()
+                assert f"has passed to distill, process {os.getpid()} on" in sentence
     assert "written" not in names_in(tmp_path)
 
 
@@ -161,6 +179,7 @@ def test_of_many_that_find_a_dead_holder_one_works_at_a_time(tmp_path):
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 60.0)
     jumps = itertools.cycle((0.0, 4e9, 1e6))
     monkeypatch.setattr(time, "time", lambda: next(jumps))
     monkeypatch.setattr(time, "time_ns", lambda: int(next(jumps)) * 10**9)
