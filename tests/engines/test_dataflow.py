@@ -117,7 +117,7 @@ def test_what_is_posted_is_what_was_asked(cleaned):
     assert environment["tempStoragePrefix"].startswith("storage.googleapis.com/bucket/temp/")
     scaling = pool["autoscalingSettings"]
     assert scaling["maxNumWorkers"] == 400
-    assert (pool["machineType"], pool["diskSizeGb"]) == ("n2-standard-4", 50)
+    assert (pool["machineType"], pool["diskSizeGb"]) == ("n2-standard-4", 100)
 
 
 def test_graph_and_job_stay_under_a_megabyte(cleaned):

@@ -23,6 +23,7 @@ from pipeline import arguments, clean, estimate, score
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.cleaning import submission
 from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.line_keys import KEY
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cli import split_beam_options
@@ -93,6 +94,15 @@ def test_the_documented_dataflow_command_sets_its_options():
     assert cloud.staging_location == "gs://BUCKET/staging"
     assert worker.sdk_container_image.endswith("/worker:0.1.0")
     assert worker.max_num_workers == 400
+
+
+def test_the_documented_disk_holds_what_the_processes_of_a_machine_spill():
+    """Runs of line keys, their file and pages lie there together, until they are uploaded."""
+    worker = pipeline_options(documented("DataflowRunner")).view_as(WorkerOptions)
+    processes = int(worker.machine_type.rpartition("-")[2])
+    lines_per_byte, key_in_file, pages_per_byte, system = 0.057, 21, 1.3, 25e9
+    per_byte = lines_per_byte * (KEY.itemsize + key_in_file) + pages_per_byte
+    assert processes * per_byte * 9e12 / MOST_SHARDS + system < worker.disk_size_gb * 1e9
 
 
 def test_the_documented_commands_for_clusters_start_a_process_per_slot():
