@@ -82,7 +82,7 @@ def identifiers(model: Path | None) -> dict[str, Callable[[str], Prediction]]:
     }
     if model is not None:
         found["fasttext"] = FastTextIdentifier(model).identify
-        found["combined_with_fasttext"] = CombinedIdentifier(model).identify
+        found["combined_with_fasttext"] = CombinedIdentifier(str(model)).identify
     return found
 
 

@@ -62,7 +62,7 @@ def resolved(arguments: Score) -> ScoreRequest:
     use_store_options(options)
     model = arguments.language_identifier
     places = [arguments.corpus, arguments.out, *arguments.benchmarks]
-    check_workers_reach(options, places if model is None else [*places, str(model)])
+    check_workers_reach(options, places if model is None else [*places, model])
     corpus = read_corpus(arguments.corpus)
     pages = sum(entry.kept for entry in corpus.languages.values())
     files = corpus_files(arguments.corpus)
@@ -86,7 +86,7 @@ def resolved(arguments: Score) -> ScoreRequest:
     scoring = Scoring(
         corpus=absolute(arguments.corpus),
         benchmarks=tuple(map(absolute, arguments.benchmarks)),
-        identifier=None if model is None else str(model.absolute()),
+        identifier=None if model is None else absolute(model),
         decided=model is None and corpus.rules.name == mswitch_web().name,
     )
     options = pipeline_options(arguments.beam, input_bytes=size)

@@ -10,9 +10,8 @@ gcld3 must be loaded before TensorFlow. In the other order the process crashes w
 """
 
 import sys
-from pathlib import Path
 
-from data.language_id.fasttext import FastTextIdentifier
+from data.language_id.fasttext import loaded
 from data.language_id.prediction import Identifier, Prediction
 
 if "tensorflow" in sys.modules and "gcld3" not in sys.modules:
@@ -27,15 +26,15 @@ SHORTEST_BYTES = 100
 LONGEST_BYTES = 10_000
 
 
-def identifier(model: Path | None) -> Identifier:
-    """Returns CLD3, or the fastText model at this path.
+def identifier(model: str | None) -> Identifier:
+    """Returns CLD3, or the fastText model at this path or address.
 
     Raises:
         DataError: if the file is not a fastText classifier, or its runtime is not installed.
     """
     if model is None:
         return CLD3Identifier()
-    return FastTextIdentifier(model)
+    return loaded(model)
 
 
 class CLD3Identifier:

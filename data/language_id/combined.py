@@ -19,14 +19,13 @@ one of which is "und": a language that none of them knows.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from data.language_id import cld2, confusions
 from data.language_id.cld2 import CLD2Answer
 from data.language_id.cld3 import CLD3Identifier
 from data.language_id.confusions import ANY
-from data.language_id.fasttext import FastTextIdentifier
+from data.language_id.fasttext import loaded
 from data.language_id.no_language import is_no_language
 from data.language_id.opinions import Opinion, is_settled, opinion_of_cld2, opinions_of
 from data.language_id.page_characters import page_characters
@@ -57,14 +56,14 @@ class Answers(NamedTuple):
 class CombinedIdentifier:
     """CLD2 and CLD3, and a fastText model if one is given; cannot be pickled."""
 
-    def __init__(self, model: Path | None = None):
+    def __init__(self, model: str | None = None):
         """Loads the identifiers.
 
         Raises:
             DataError: if the file is not a fastText classifier, or the extra is not installed.
         """
         self._cld3 = CLD3Identifier()
-        self._fasttext = None if model is None else FastTextIdentifier(model)
+        self._fasttext = None if model is None else loaded(model)
 
     def identify(self, text: str) -> Prediction:
         """Returns the combined prediction; "zxx" for text that is no language."""

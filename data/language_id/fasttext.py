@@ -17,6 +17,7 @@ from data.language_id.fasttext_file import memory_to_load
 from data.language_id.fasttext_training import training_text
 from data.language_id.prediction import Prediction
 from data.languages import UNDETERMINED
+from data.stores.files import local_copy
 
 LONGEST_CHARACTERS = 10_000
 
@@ -48,6 +49,16 @@ class FastTextIdentifier:
         return Prediction(
             self._code(labels[0]), min(float(probabilities[0]), 1.0), is_reliable=True
         )
+
+
+def loaded(model: str) -> FastTextIdentifier:
+    """Returns the identifier of a model that may be on an object store.
+
+    Raises:
+        DataError: if the file cannot be read or is no classifier, or the extra is not installed.
+    """
+    with local_copy(model) as here:  # the loader keeps nothing of the file open
+        return FastTextIdentifier(here)
 
 
 def existing_file(model: Path) -> Path:

@@ -10,7 +10,6 @@ answer count.
 import functools
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +34,7 @@ COLUMNS = pa.schema(
 )
 
 
-def columns(texts: Sequence[str], model: Path | None = None) -> pa.RecordBatch:
+def columns(texts: Sequence[str], model: str | None = None) -> pa.RecordBatch:
     """Returns a row per text, in their order; `model` is a fastText model that decides with CLD3.
 
     Raises:
@@ -78,5 +77,5 @@ def _columns(identifier: str, said: Prediction | None) -> dict[str, Any]:
 
 
 @functools.cache
-def _identifier(model: Path | None) -> CombinedIdentifier:
+def _identifier(model: str | None) -> CombinedIdentifier:
     return CombinedIdentifier(model)

@@ -41,9 +41,9 @@ class Clean(StageArguments):
     other languages are not read."""
     bad_words: Path | None = None
     """Directory of bad-word lists, one file per language named by its code (LDNOOBW's layout)."""
-    language_identifier: Path | None = None
-    """fastText model (.bin or .ftz) to use instead of CLD3, or beside CLD2 and CLD3 with the rules
-    mswitch-web; needs the extra `fasttext`."""
+    language_identifier: str | None = None
+    """fastText model (.bin or .ftz), local or on an object store, to use instead of CLD3, or beside
+    CLD2 and CLD3 with the rules mswitch-web; needs the extra `fasttext`."""
     crawl_base: str = "https://data.commoncrawl.org"
     """Address that the paths of a *.paths.gz list are relative to."""
     crawl_cache: Path | None = None
@@ -72,8 +72,9 @@ class Score(StageArguments):
     benchmarks: tuple[str, ...] = ()
     """Files of benchmarks (JSON Lines, Parquet, TSV or plain text); pages that share a run of 13
     words with one are marked."""
-    language_identifier: Path | None = None
-    """fastText model (.bin or .ftz) to ask beside CLD3 and CLD2; needs the extra `fasttext`."""
+    language_identifier: str | None = None
+    """fastText model (.bin or .ftz) to ask beside CLD3 and CLD2, local or on an object store; needs
+    the extra `fasttext`."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 

@@ -10,7 +10,6 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from data.errors import concerns_one_page
 from data.language_id import cld3, langdetect_english
@@ -209,12 +208,12 @@ def _identified(model: str | None, text: str) -> Prediction:
 
 @functools.cache
 def _identifier(model: str | None) -> Identifier:
-    return cld3.identifier(None if model is None else Path(model))
+    return cld3.identifier(model)
 
 
 @functools.cache
 def _combined_identifier(model: str | None) -> CombinedIdentifier:
-    return CombinedIdentifier(None if model is None else Path(model))
+    return CombinedIdentifier(model)
 
 
 @functools.cache

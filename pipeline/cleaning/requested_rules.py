@@ -12,6 +12,7 @@ from data.rules.bad_words import BadWordRule
 from data.rules.held_out import ShareOfUnsplitPages, share_of_each_language
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
 from data.rules.web_rules import WebRuleSet
+from data.stores.files import absolute, local_copy
 from pipeline.arguments import Clean
 from pipeline.cleaning.job import AnyRules
 from pipeline.cleaning.shards import InputFile
@@ -73,8 +74,8 @@ def bad_word_rule(rules: AnyRules, directory: Path | None) -> BadWordRule | None
     return BadWordRule(bad_words.read(directory), rules.bad_words)
 
 
-def fasttext_model(rules: AnyRules, model: Path | None) -> str | None:
-    """Returns the path of the fastText model that replaces CLD3, if one was given.
+def fasttext_model(rules: AnyRules, model: str | None) -> str | None:
+    """Returns the path or address of the fastText model that replaces CLD3, if one was given.
 
     Raises:
         DataError: if the rules use no identifier, or if the file is not a model.
@@ -89,5 +90,6 @@ def fasttext_model(rules: AnyRules, model: Path | None) -> str | None:
             f"A language identifier ({model}) was given to the rules {rules.name}, which do not "
             "use CLD3; leave --language-identifier out, or name other rules."
         )
-    try_to_load(model)  # checked here rather than in every worker after the first step
-    return str(model.absolute())
+    with local_copy(model) as here:
+        try_to_load(here)  # checked here rather than in every worker after the first step
+    return absolute(model)

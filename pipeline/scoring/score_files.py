@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -110,8 +109,7 @@ class ScoreFile:
         if self.scoring.decided:
             languages, probabilities = (pages[name].to_pylist() for name in READ[1:])
             return decided_columns(texts, languages, probabilities)
-        model = self.scoring.identifier
-        return language_columns.columns(texts, None if model is None else Path(model))
+        return language_columns.columns(texts, self.scoring.identifier)
 
 
 def _batches(path: str) -> Iterator[pa.RecordBatch]:

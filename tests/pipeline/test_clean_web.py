@@ -21,7 +21,7 @@ from pipeline.arguments import Clean
 from pipeline.cleaning.shards import Cut
 from pipeline.cleaning.spills import spill
 
-MODEL = Path(__file__).parents[1] / "data/language_id/six_languages.bin"
+MODEL = str(Path(__file__).parents[1] / "data/language_id/six_languages.bin")
 SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)
 LARGER = Cut(shard_bytes=1, chunk_characters=400_000, partition_bytes=300_000)
 
@@ -156,7 +156,7 @@ def test_settings_of_the_user(tmp_path):
     [
         ({"validation_share": 1.5}, "validation share of 1.5 was asked for"),
         ({"rules": "c4-en", "language_identifier": MODEL}, "do not use CLD3"),
-        ({"language_identifier": Path(__file__)}, "fastText"),
+        ({"language_identifier": __file__}, "fastText"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_anything_is_written(tmp_path, fields, message):

@@ -62,19 +62,16 @@ def _contradictions(arguments: Clean, facts: GrowthFacts) -> Iterator[str]:
         if given is not None and given != there:
             was = "without it" if there is None else f"with {there}"
             yield f"{name} {given} was given, and {arguments.onto} was cleaned {was}"
-    for name, path, digest, there in (
-        ("--bad-words", arguments.bad_words, digests.digest_of_directory, facts.bad_words),
-        (
-            "--language-identifier",
-            arguments.language_identifier,
-            digests.digest_of_contents,
-            facts.identifier,
-        ),
-    ):
-        yield from _of_file(name, path, None if path is None else digest(path), there)
+    words, model = arguments.bad_words, arguments.language_identifier
+    digest = None if words is None else digests.digest_of_directory(words)
+    yield from _of_file("--bad-words", words, digest, facts.bad_words)
+    digest = None if model is None else digests.digest_of_contents(model)
+    yield from _of_file("--language-identifier", model, digest, facts.identifier)
 
 
-def _of_file(name: str, path: Path | None, given: str | None, there: str | None) -> Iterator[str]:
+def _of_file(
+    name: str, path: Path | str | None, given: str | None, there: str | None
+) -> Iterator[str]:
     if given == there:
         return
     if path is None:

@@ -79,7 +79,7 @@ def test_cld3_is_not_asked_where_it_could_only_agree(combined):
 
 
 def test_a_fasttext_model_decides_with_them():
-    with_model = CombinedIdentifier(SIX_LANGUAGES)
+    with_model = CombinedIdentifier(str(SIX_LANGUAGES))
     swahili = with_model.answers(SWAHILI, None)
     assert swahili.fasttext is not None
     assert (swahili.fasttext.language, swahili.combined.language) == ("sw", "sw")

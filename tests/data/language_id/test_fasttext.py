@@ -1,5 +1,6 @@
 import sys
 
+import fsspec
 import pytest
 from declarations import HEBREW, SIX_LANGUAGES, SWAHILI, YORUBA
 
@@ -10,7 +11,7 @@ from data.language_id.prediction import Identifier, Prediction
 
 @pytest.fixture(scope="module")
 def fasttext() -> Identifier:
-    return identifier(SIX_LANGUAGES)
+    return identifier(str(SIX_LANGUAGES))
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,13 @@ def test_a_fasttext_model_predicts_mc4_codes(fasttext, text, language):
     answer = fasttext.identify(text)
     assert answer.language_above(0.9) == language
     assert answer.probability <= 1
+
+
+def test_a_fasttext_model_of_a_store_predicts_as_the_local_one(fasttext):
+    fsspec.filesystem("memory").pipe_file("/models/six.bin", SIX_LANGUAGES.read_bytes())
+    there = identifier("memory://models/six.bin")
+    for text in (SWAHILI, HEBREW, YORUBA):
+        assert there.identify(text) == fasttext.identify(text)
 
 
 def test_a_fasttext_model_reads_all_lines_of_the_first_10000_characters(fasttext):
@@ -35,13 +43,13 @@ def test_a_fasttext_model_predicts_nothing_without_text(fasttext, text):
 
 def test_a_file_that_is_no_model(tmp_path):
     with pytest.raises(DataError, match=r"no\.bin' was asked for and is no file; give a fastText"):
-        identifier(tmp_path / "no.bin")
+        identifier(f"{tmp_path}/no.bin")
     (tmp_path / "text.bin").write_text("Habari")
     with pytest.raises(DataError, match="should be a fastText classifier and is not"):
-        identifier(tmp_path / "text.bin")
+        identifier(f"{tmp_path}/text.bin")
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "fasttext", None)
     with pytest.raises(DataError, match="install mswitch with the extra 'fasttext'"):
-        identifier(SIX_LANGUAGES)
+        identifier(str(SIX_LANGUAGES))

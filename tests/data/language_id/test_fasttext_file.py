@@ -102,10 +102,10 @@ HOSTILE = {
 def test_a_model_of_each_kind_is_read_to_its_end(tmp_path, name):
     path = tmp_path / "model.bin"
     path.write_bytes(WHOLE[name])
-    assert identifier(path).identify("watu huru").language in ("sw", "yo")
+    assert identifier(str(path)).identify("watu huru").language in ("sw", "yo")
     path.write_bytes(WHOLE[name][:-1])
     with pytest.raises(DataError, match="should be a fastText classifier and is not"):
-        identifier(path)
+        identifier(str(path))
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -114,7 +114,7 @@ def test_a_model_that_declares_what_it_does_not_hold_is_one_sentence(tmp_path, n
     path = tmp_path / "hostile.bin"
     path.write_bytes(content)
     with pytest.raises(DataError, match=rf"hostile\.bin' should be .* is not \(.*{reason}"):
-        identifier(path)
+        identifier(str(path))
 
 
 @given(length=st.integers(0, SIX_LANGUAGES.stat().st_size - 1))
@@ -122,7 +122,7 @@ def test_a_model_that_is_cut_anywhere_is_one_sentence(tmp_path_factory, length):
     path = tmp_path_factory.getbasetemp() / "cut.bin"
     path.write_bytes(SIX_LANGUAGES.read_bytes()[:length])
     with pytest.raises(DataError, match=r"cut\.bin' should be a fastText classifier and is not"):
-        identifier(path)
+        identifier(str(path))
 
 
 def test_words_that_lie_in_two_blocks_of_the_file_are_read(tmp_path):

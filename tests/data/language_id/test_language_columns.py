@@ -31,7 +31,7 @@ def test_no_pages_are_no_rows():
 
 
 def test_a_fasttext_model_has_columns():
-    (row,) = columns([SWAHILI], SIX_LANGUAGES).to_pylist()
+    (row,) = columns([SWAHILI], str(SIX_LANGUAGES)).to_pylist()
     assert row["fasttext_language"] == "sw"
     assert 0.9 < row["fasttext_probability"] <= 1
 
