@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_networks import SWITCH, assert_close, batch, config, leaves, mesh_of, start
+from small_networks import SWITCH, assert_close, batch, config, drawn, leaves, mesh_of, start
 
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.table import with_shardings
@@ -15,8 +15,9 @@ from model.nonfinite import gradient_sites
 from model.optimizer import OptimizerConfig
 from model.sharding.layouts import batch_sharding
 from model.sharding.mesh import MeshShape
-from model.switch.balancing import shifted_by_quantile, shifted_by_sign
-from model.switch.margins import counted_margins
+from model.switch.balancing import rebalanced, shifted_by_quantile, shifted_by_sign
+from model.switch.margins import BINS, SIDE, counted_margins
+from model.switch.routing_sums import LayerRouting
 from model.trainer import make_trainer
 
 MIXED = MeshShape(data=2, expert=2, model=2)
@@ -85,6 +86,22 @@ def test_a_quantiles_bias_gives_each_expert_its_share_of_the_batch():
         bias = shifted_by_quantile(bias, counts, 2 / 8, 1.0)
     assert load.max() / 1024 < 1.01
     assert load.min() / 1024 > 0.99
+
+
+def test_a_network_moves_half_the_way_to_the_share_of_its_choices():
+    """Of 8 tokens 6 are in a low bin: a share of 2 / 8 exceeds its upper edge."""
+    model = dataclasses.replace(config("switch"), switch=KINDS["quantile"])
+    network = drawn(model)
+    counts = np.zeros((2, 8, BINS), np.int32)
+    for expert in range(8):
+        counts[0, expert, [SIDE + 1 + expert, BINS - 1]] = 6, 2  # from expert to expert + 1 widths
+        counts[1, expert, [SIDE - 1 - 3 * expert, SIDE]] = 6, 2
+    edges = np.array([np.arange(8) + 1, -3 * np.arange(8)]) / 128
+    moved = biases(network) - 0.5 * edges
+    load = np.ones((2, 8), np.int32)
+    layers = LayerRouting(load, *(np.ones(2, np.int32) for _ in range(5)))
+    found = biases(jax.jit(rebalanced, static_argnums=1)(network, model.switch, layers, counts))
+    np.testing.assert_allclose(found, moved - moved.mean(axis=1, keepdims=True), atol=1e-6)
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -15,18 +15,39 @@ def model():
     return drawn(config("switch"))
 
 
+@eqx.filter_jit
+def routed(model, batch, call):
+    """Returns the losses, and the routing of both stacks."""
+    output = model(batch, call)
+    _, (losses, _) = training_loss(model, batch, call)
+    return losses, (output.encoder_routing, output.decoder_routing)
+
+
 def test_layers_count_what_routing_did(model):
-    """Conserved: each real token has one assignment; an expert slot is used or wasted."""
-    call = Call(mesh_of(), jax.random.key(0))
-    _, (losses, _) = eqx.filter_jit(training_loss)(model, batch(), call)
-    layers = losses.layers
-    real = [int(batch().is_source.sum()), int(batch().is_target.sum())]
-    assert layers.tokens.tolist() == real
-    assert layers.load.sum(axis=1).tolist() == real
-    kept = layers.load.sum(axis=1) - layers.dropped
-    assert (layers.expert_slots - layers.wasted).tolist() == kept.tolist()
-    # Groups of 16 and 8 tokens, 8 experts: capacity round(1.25 * 16 / 8) = 2 and round(1.25) = 1.
-    assert layers.expert_slots.tolist() == [8 * 8 * 2, 8 * 8 * 1]
+    """One layer per stack, and groups of a row: 16 or 8 tokens, for which an expert has 2 or 1."""
+    losses, stacks = routed(model, batch(), Call(mesh_of(), jax.random.key(0)))
+    layers, real = losses.layers, [np.asarray(batch().is_source), np.asarray(batch().is_target)]
+    tokens = [int(one.sum()) for one in real]
+    assert layers.tokens.tolist() == tokens
+    loads, kept, entropies = [], [], []
+    for routing, is_token, capacity in zip(stacks, real, (2, 1), strict=True):
+        rows = np.asarray(routing.expert_index)[0, ..., 0]
+        load = np.array(
+            [np.bincount(row[some], minlength=8) for row, some in zip(rows, is_token, strict=True)]
+        )
+        loads.append(load.sum(axis=0).tolist())
+        kept.append(int(np.asarray(routing.kept).sum()))
+        assert kept[-1] == np.minimum(load, capacity).sum()
+        assert not np.asarray(routing.kept)[0, ~is_token].any()
+        entropies.append(np.asarray(routing.entropy_nats)[0, is_token].sum())
+    slots = [ROWS * 8 * 2, ROWS * 8 * 1]
+    assert layers.load.tolist() == loads
+    assert layers.expert_slots.tolist() == slots
+    assert layers.dropped.tolist() == np.subtract(tokens, kept).tolist()
+    assert layers.wasted.tolist() == np.subtract(slots, kept).tolist()
+    assert 0 < losses.dropped_share == pytest.approx(1 - sum(kept) / sum(tokens))
+    assert 0 < losses.wasted_share == pytest.approx(1 - sum(kept) / sum(slots))
+    np.testing.assert_allclose(losses.router_entropy_nats, sum(entropies) / sum(tokens), rtol=1e-6)
 
 
 def test_rows_add_up_to_layers(model):
