@@ -10,6 +10,7 @@ import base64
 import csv
 import hashlib
 import io
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -35,6 +36,7 @@ from eval.tasks.compared import codes_of
 
 _TEMPLATE = "index.html.j2"
 _ENDS = ("", "_low", "_high")
+_FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # a number may have a sign
 
 
 def to_html(one: report.ReportContents) -> str:
@@ -117,8 +119,12 @@ def _language_rows(one: report.ReportContents) -> list[dict[str, Any]]:
 
 
 def _model_rows(one: report.ReportContents) -> list[dict[str, Any]]:
-    """Returns one row per model and language: losses and gain, with the ends of intervals."""
+    """Returns one row per model and language: losses and gain, with the ends of intervals.
+
+    `unit` is that of the gain, which has bits per byte where a vocabulary is not the baseline's.
+    """
     of = {one.candidate.name: one.gains} | {each.name: each.gains for each in one.further}
+    units = {one.candidate.name: one.unit} | {each.name: each.unit for each in one.further}
     rows = []
     for each in one.models:
         for code, (nats, bits) in losses_of(each).items():
@@ -128,6 +134,7 @@ def _model_rows(one: report.ReportContents) -> list[dict[str, Any]]:
             row |= {f"bits_per_byte{end}": x for end, x in zip(_ENDS, bits, strict=True)}
             ends = (gain.gain, gain.low, gain.high) if gain else (None,) * 3
             row |= {f"gain{end}": x for end, x in zip(_ENDS, ends, strict=True)}
+            row |= {"unit": units[each.name].value if gain else ""}
             rows.append(row | {"verdict": gain.verdict if gain else ""})
     return rows
 
@@ -137,12 +144,16 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(
-        {name: " ".join(map(str, v)) if isinstance(v, tuple) else v for name, v in row.items()}
-        for row in rows
-    )
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     encoded = base64.b64encode(text.getvalue().encode()).decode()
     return f"data:text/csv;charset=utf-8;base64,{encoded}"
+
+
+def _cell(value: Any) -> Any:
+    """Returns a cell of CSV: no text is a formula of a spreadsheet, as in `csvCell` of the page."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _curves(one: report.ReportContents) -> dict[str, Any]:

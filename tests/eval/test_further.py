@@ -1,5 +1,9 @@
 """Losses with intervals, and models beside the two sides."""
 
+import base64
+import csv
+import re
+
 import numpy as np
 from small_reports import CODES, facts, made_of, make, side
 from vl_convert import vegalite_to_vega
@@ -46,7 +50,7 @@ def test_models_are_drawn_in_the_unit_of_the_report_alone():
     report = make()
     also = (
         model(report.baseline, "wide", (2.5, 2.8, 3.1, 2.0), 3),
-        model(report.baseline, "finer", (2.4, 2.7, 3.0, 2.1), 4, tokens=200),
+        model(report.baseline, "@finer", (2.4, 2.7, 3.0, 2.1), 4, tokens=200),
     )
     assert [one.unit for one in also] == [Unit.NATS_PER_TOKEN, Unit.BITS_PER_BYTE]
     sides = report.baseline, report.candidate
@@ -59,6 +63,14 @@ def test_models_are_drawn_in_the_unit_of_the_report_alone():
         (code, name) for code in counted for name in ("Switch", "wide")
     }
     page = to_html(made_of(*sides, further=also))
-    assert "Gains of finer are in bits per byte" in page
+    assert "Gains of @finer are in bits per byte" in page
+    (address,) = re.findall(r'download="models.csv" href="data:[^,]*,([^"]*)"', page)
+    rows = list(csv.DictReader(base64.b64decode(address).decode().splitlines()))
+    assert {row["model"]: row["unit"] for row in rows} == {
+        "mT5": "",
+        "Switch": "nats per token",
+        "wide": "nats per token",
+        "'@finer": "bits per byte",  # no formula of a spreadsheet
+    }
     assert "models-wide" not in specs(report)
     assert 'id="models"' not in to_html(report)
