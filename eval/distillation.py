@@ -116,6 +116,12 @@ def student(
     )
 
 
+def compared(students: Sequence[Student]) -> list[str]:
+    """Returns the languages in which the share of any student has a bounded interval."""
+    every = [student.compared for student in students]
+    return [code for code in students[0].languages if any(code in one for one in every)]
+
+
 def retained(sides: Sequence[Scores]) -> Retained:
     """Returns the gain kept, from scores of baseline, teacher and student on the same pages."""
     baseline, teacher, kept = (side.loss() for side in sides)

@@ -6,6 +6,7 @@ const curves = read("curve-data");
 const experts = read("expert-data");
 const field = (id) => document.getElementById(id).value;
 const FILTERS = ["search", "by-script", "by-family", "by-verdict"];
+const UNKNOWN = "–"; // what a table shows where there is no value
 const NARROW = 760; // CSS pixels below which 101 columns are no longer legible
 
 // Colours are CSS variables, which SVG resolves: dark mode needs no second drawing.
@@ -105,13 +106,13 @@ function sortBy(table, column) {
   heads.forEach((one) => one.removeAttribute("aria-sort"));
   head.setAttribute("aria-sort", order);
   const sign = order === "ascending" ? 1 : -1;
-  const value = (row) => {
-    const cell = row.cells[column];
-    return numeric ? Number(cell.dataset.value ?? cell.textContent) : cell.textContent.trim();
-  };
-  const compare = (a, b) => (numeric ? value(a) - value(b) : value(a).localeCompare(value(b)));
+  const text = (row) => row.cells[column].textContent.trim();
+  const value = (row) => Number(row.cells[column].dataset.value ?? text(row));
+  const ordered = (a, b) => sign * (numeric ? value(a) - value(b) : text(a).localeCompare(text(b)));
+  const missing = (row) => text(row) === UNKNOWN;
+  const compare = (a, b) => missing(a) - missing(b) || (missing(a) ? 0 : ordered(a, b));
   const body = table.tBodies[0];
-  body.append(...[...body.rows].sort((a, b) => sign * compare(a, b)));
+  body.append(...[...body.rows].sort(compare)); // rows without a value come last
 }
 
 function filterLanguages() {
@@ -152,9 +153,11 @@ function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-// Numbers in full where a cell has them. No text of strangers is a formula of a spreadsheet.
+// Numbers in full where a cell has them, and nothing for a missing one. No text of strangers is a
+// formula of a spreadsheet.
 function csvCell(cell) {
   const shown = cell.textContent.trim().replace(/\s+/g, " ");
+  if (shown === UNKNOWN) return "";
   const plain = shown.replace(/(?<=\d) (?=\d{3})/g, "").replace(/\u2212/g, "-");
   const text = cell.dataset.value ?? (cell.classList.contains("number") ? plain : shown);
   const safe = /^[=+\-@]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
