@@ -43,46 +43,51 @@ function heatRows({ languages, layers }, layer) {
 
 function curveRows(language, from) {
   const [baseline, candidate] = curves.sides;
+  const found = meeting(language);
+  // The steep first steps flatten the rest, so they are cut unless they contain the crossing. A
+  // model that ends before, such as an imported one, is drawn whole.
+  const start = Math.min(from * baseline.steps.at(-1), found.step ?? Infinity);
+  const shown = (side, step) => step >= start || side.steps.at(-1) < start;
   const rows = (side, losses, run) =>
-    side.steps.map((step, at) => ({ side: side.name, run, step, loss: losses[language][at] }));
+    side.steps
+      .map((step, at) => ({ side: side.name, run, step, loss: losses[language][at] }))
+      .filter(({ step }) => shown(side, step));
   const curve = curves.sides.flatMap((side) => [
     ...rows(side, side.losses, null),
     ...side.runs.flatMap((losses, run) => rows(side, losses, run)),
   ]);
-  const found = meeting(language);
-  // The steep first steps flatten the rest, so they are cut unless they contain the crossing.
-  const start = Math.min(from * baseline.steps.at(-1), found.step ?? Infinity);
-  const shown = curve.filter((row) => row.step >= start);
   document.getElementById("curve-text").textContent = curveText(language, found);
   // An invisible rule needs a position too: Vega warns of a field without values.
   const reach = {
     target: found.target, step: found.step ?? candidate.steps.at(-1), reached: found.step !== null,
   };
-  return { curve: shown, reach: [reach] };
+  return { curve, reach: [reach] };
 }
 
-// The side that ends better, the other one's final loss, and the step at which it is there.
+// The side that ends better, the other one's final loss, and the step at which it is there, or before
+// which where that is a bound.
 function meeting(language) {
   const ends = (side) => side.losses[language].at(-1);
   const [baseline, candidate] = curves.sides;
   const [faster, slower] =
     ends(candidate) <= ends(baseline) ? [candidate, baseline] : [baseline, candidate];
-  return { faster, slower, target: ends(slower), step: stepTo(faster, language, ends(slower)) };
+  return { faster, slower, target: ends(slower), ...stepTo(faster, language, ends(slower)) };
 }
 
-function curveText(language, { faster, slower, step }) {
+function curveText(language, { faster, slower, step, isBound }) {
   const ends = curves.sides.map((one) => `${one.name} ${one.losses[language].at(-1).toFixed(3)}`);
   const first = `Final losses: ${ends.join(", ")}.`;
   if (step === null) return first;
   const of = faster.steps.at(-1);
-  return `${first} ${faster.name} reaches ${slower.name}’s at step ${Math.round(step)} of ${of}.`;
+  const at = isBound ? "at or before" : "at";
+  return `${first} ${faster.name} reaches ${slower.name}’s ${at} step ${Math.round(step)} of ${of}.`;
 }
 
 // As in eval/statistics/step_speedup.py: after the log steps during which the curve lies above the target.
 function stepTo(side, language, target) {
   const points = side.steps.map((step, at) => [Math.log(step), side.losses[language][at] - target]);
   const trained = points.filter(([step]) => Number.isFinite(step));
-  if (trained.length < 2) return null;
+  if (trained.length < 2) return { step: null, isBound: false };
   const [[start, first], [second, next]] = trained;
   const below = Math.max(-first, 0);
   const back = below === 0 ? 0 : below < first - next ? below / (first - next) : 1;
@@ -92,7 +97,7 @@ function stepTo(side, language, target) {
     const size = Math.abs(a) + Math.abs(b);
     steps += (after - before) * (size ? (Math.max(a, 0) + Math.max(b, 0)) / size : 0);
   }
-  return Math.exp(steps);
+  return { step: Math.exp(steps), isBound: back === 1 };
 }
 
 function sortBy(table, column) {

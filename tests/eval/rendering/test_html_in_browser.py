@@ -1,4 +1,4 @@
-"""Small reports in headless Chromium: tables that are sorted and saved."""
+"""Small reports in headless Chromium: sorted and saved tables, and curves of few points."""
 
 import csv
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import CHROMIUM, Browser
-from small_reports import CODES, make
+from small_reports import CODES, imported, made_of, make, side
 from task_predictions import classified, read
 
 from eval import distillation
@@ -99,3 +99,26 @@ def test_scores_and_overlaps_of_a_task_sort_by_their_numbers(browser, tmp_path):
     saved = browser.evaluate(f"csvOf(document.querySelector('{table}'))")
     swahili = list(csv.reader(saved.splitlines()))[-1]
     assert (swahili[4:7], swahili[7]) == ([""] * 3, "11")
+
+
+def test_a_model_of_one_evaluation_is_drawn(browser, tmp_path):
+    sides = side("mT5", (3.0,) * 4, 1), imported(side("Switch", (2.5,) * 4, 2))
+    open_page(browser, made_of(*sides), tmp_path)
+    rows = browser.evaluate("curveRows('sw', 0.1).curve")
+    assert {(row["side"], row["step"]) for row in rows} == {
+        ("mT5", 100),
+        ("mT5", 200),
+        ("Switch", 0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("final", "words"),
+    [(6.0, "reaches mT5’s at or before step 50 of 200."), (3.5, "reaches mT5’s at step ")],
+)
+def test_a_target_before_the_first_point_is_a_bound_in_words_too(browser, tmp_path, final, words):
+    """Both losses are 4.0 at step 100, the first with training; the candidate ends at 3.0."""
+    report = made_of(side("mT5", (final,) * 4, 1), side("Switch", (3.0,) * 4, 2))
+    assert report.gains["sw"].step_speedup_is_bound == (final > 4)
+    open_page(browser, report, tmp_path)
+    assert words in browser.evaluate("document.getElementById('curve-text').textContent")
