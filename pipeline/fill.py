@@ -1,5 +1,6 @@
 """`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled."""
 
+import re
 import shlex
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from pipeline.recipe.recipe import SEEDS
 from pipeline.runs.directory import checkpoint_read
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import print_lines, print_next
+
+_GAP = re.compile("<extra_id_([0-9]+)>")
 
 
 class FillRequest(NamedTuple):
@@ -45,7 +48,7 @@ def resolved(arguments: Fill) -> FillRequest:
     Raises:
         ConfigurationError: if a number is out of its range.
         ArtifactError: if there is no such run.
-        DataError: if the text has no gap, or is too long.
+        DataError: if the text has no gap, gaps that are not numbered in order, or is too long.
     """
     check_numbers(arguments.tokens, arguments.seed)
     sampling = Sampling(
@@ -130,15 +133,20 @@ def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray
         length: input tokens per row of the run.
 
     Raises:
-        DataError: if the text has no gap, or more tokens than `length`.
+        DataError: if the text has no gap, gaps that are not numbered in order, more gaps than a
+            vocabulary has sentinels, or more tokens than `length`.
     """
+    *parts, rest = _GAP.split(text)  # text and number in turns, then what follows the last gap
+    gaps = len(parts) // 2
+    for number, found in enumerate(parts[1::2]):
+        if found != str(number):
+            raise DataError(
+                f"Gap {number + 1} of the text is <extra_id_{found}>, and <extra_id_{number}> was "
+                "expected; number gaps from 0 on, each once and in order."
+            )
     ids: list[int] = []
-    gaps = 0
-    rest = text
-    while (mark := f"<extra_id_{gaps}>") in rest:
-        before, rest = rest.split(mark, 1)
-        ids += [*tokenizer.encode(before).tolist(), tokenizer.first_sentinel - gaps]
-        gaps += 1
+    for number, before in enumerate(parts[::2]):
+        ids += [*tokenizer.encode(before).tolist(), tokenizer.first_sentinel - number]
     ids += [*tokenizer.encode(rest).tolist(), EOS]
     if gaps > SENTINELS:
         raise DataError(

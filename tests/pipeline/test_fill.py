@@ -1,6 +1,7 @@
 import pytest
 
 from data.errors import DataError
+from data.tokens.tokenizer import EOS, PADDING
 from model.configuration_checks import ConfigurationError
 from pipeline.fill import check_numbers, encode_with_gaps
 
@@ -22,3 +23,25 @@ def test_more_gaps_than_sentinels_are_refused(tokenizer):
     text = "".join(f"<extra_id_{number}>" for number in range(101))
     with pytest.raises(DataError, match="has 101 gaps, and a vocabulary has 100 sentinels"):
         encode_with_gaps(text, tokenizer, 512)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a <extra_id_1> b", "Gap 1 of the text is <extra_id_1>, and <extra_id_0> was expected"),
+        ("<extra_id_0> a <extra_id_2>", "Gap 2 of the text is <extra_id_2>, and <extra_id_1>"),
+        ("<extra_id_1> a <extra_id_0>", "Gap 1 of the text is <extra_id_1>"),
+        ("<extra_id_0> a <extra_id_0>", "Gap 2 of the text is <extra_id_0>"),
+        ("<extra_id_0> a <extra_id_01>", "Gap 2 of the text is <extra_id_01>"),
+    ],
+)
+def test_gaps_that_are_not_numbered_in_order_are_refused(tokenizer, text, sentence):
+    with pytest.raises(DataError, match=sentence):
+        encode_with_gaps(text, tokenizer, 64)
+
+
+def test_a_gap_is_its_sentinel_between_the_texts_around_it(tokenizer):
+    found = encode_with_gaps("habari <extra_id_0> ya <extra_id_1>", tokenizer, 64)
+    first = tokenizer.first_sentinel
+    expected = [*tokenizer.encode("habari "), first, *tokenizer.encode(" ya "), first - 1, EOS]
+    assert found.tolist() == expected + [PADDING] * (64 - len(expected))
