@@ -41,4 +41,4 @@ def test_a_process_with_tensorflow_is_refused_and_not_crashed():
 
 def test_the_path_picks_the_identifier(cld3):
     assert isinstance(cld3, CLD3Identifier)
-    assert isinstance(identifier(SIX_LANGUAGES), FastTextIdentifier)
+    assert isinstance(identifier(str(SIX_LANGUAGES)), FastTextIdentifier)
