@@ -3,8 +3,8 @@
     python benchmarks/router_faults.py --tokens DIR [--faults N] [--seed N]
 
 A run of `switch-multilingual` trains for `HEALTHY` steps; the watch must stay silent. Then each
-fault begins at a drawn step of that run, in a drawn layer, and the run goes on with it for 100
-steps. The alarm's thresholds were fixed before the first draw.
+fault begins at a drawn step of that run after `SETTLING`, in a drawn layer, and the run goes on
+with it for 100 steps. The alarm's thresholds were fixed before the first draw.
 
     dead experts        after each step a router column is zero, or that of a lower expert
     one expert for all  after each step all columns of a router are equal: ties go to the first
@@ -40,11 +40,11 @@ from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, override, with_rows
 from pipeline.recipe.trainer import trainer_on
 from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training.log.router_faults import WINDOW
+from pipeline.training.log.router_faults import SETTLING, WINDOW
 from pipeline.training.log.router_watch import EVERY, RouterWatch
 from pipeline.training.run import make_examples
 
-HEALTHY, SHOWN = 400, 100  # steps
+HEALTHY, SHOWN = 1_000, 100  # steps
 RESULT = Path(__file__).parent / "results/router_faults.json"
 KINDS = ("dead experts", "one expert for all", "frozen router", "nan router")
 
@@ -59,6 +59,8 @@ class Arguments:
     """Number of faults."""
     seed: int = 0
     """Seed of the faults."""
+    run_seed: int = 0
+    """Seed of the run."""
 
 
 class Fault(NamedTuple):
@@ -73,7 +75,8 @@ class Fault(NamedTuple):
 
 def main(arguments: Arguments) -> None:
     """Trains, breaks, and writes what the watch said."""
-    recipe = override(named.get("switch-multilingual"), [f"steps={HEALTHY}"])
+    settings = [f"steps={HEALTHY}", f"seed={arguments.run_seed}", "optimizer.decay_from=1"]
+    recipe = override(named.get("switch-multilingual"), settings)
     blocks = open_blocks(str(arguments.tokens), None)
     run = Run(recipe, blocks)
     alarms = run.healthy()
@@ -95,7 +98,7 @@ def drawn(arguments: Arguments, run: "Run") -> Iterator[Fault]:
             router=int(random.integers(len(run.sites))),
             expert=int(random.integers(1, switch.experts)),
             variant=int(random.integers(2)),
-            step=int(random.integers(WINDOW, HEALTHY - SHOWN)),
+            step=int(random.integers(SETTLING, HEALTHY - SHOWN)),
         )
 
 
@@ -113,7 +116,8 @@ class Run:
 
     def watch(self, out: str, said: list[str]) -> RouterWatch:
         """Returns a new watch that says its alarms to a list."""
-        return RouterWatch("pretrain", Path(out), self.all_sites, said.append)
+        warm_up = self.recipe.optimizer.warm_up_steps
+        return RouterWatch("pretrain", Path(out), self.all_sites, said.append, warm_up)
 
     def healthy(self) -> list[str]:
         """Trains the healthy run, keeps a state every `EVERY` steps, and returns its alarms."""

@@ -68,7 +68,8 @@ class MetricsLog:
         self.waiting: list[StepMetrics] = []
         self.view = LiveView(recipe.name, recipe.steps, console)
         self.skipped = SkippedSteps(recipe, out, sites, languages, self.view.print_line)
-        self.watch = RouterWatch(recipe.stage, out, sites, self.view.print_line)
+        warm_up = recipe.optimizer.warm_up_steps
+        self.watch = RouterWatch(recipe.stage, out, sites, self.view.print_line, warm_up)
         self.line: dict[str, Any] = {"step": first}
         self.held_out: dict[str, float] = {}
         self._stepping = account.seconds["stepping"]

@@ -2,7 +2,8 @@
 
 It looks every `EVERY` steps and at no other step, so that two looks are that far apart. A router
 that does not move is named at most `EVERY` + `WINDOW` steps after that began; an uneven load when
-two looks in a row find it, `EVERY` steps later. A resumed run begins with an empty window.
+two looks in a row find it, `EVERY` steps later. Experts without tokens count from `SETTLING` steps
+and the end of the warm-up on. A resumed run begins with an empty window.
 """
 
 import json
@@ -19,6 +20,8 @@ from model.switch.router_moves import of_routers
 from model.train_step import StepMetrics
 from pipeline.hardware.coordination import is_first
 from pipeline.training.log.router_faults import (
+    DEAD_EXPERTS,
+    SETTLING,
     WINDOW,
     RouterFault,
     RoutingWindow,
@@ -38,6 +41,7 @@ class RouterWatch:
         out: the run's directory.
         sites: parameters of the model, in the order of `gradient_sites`.
         print_line: prints a line on the first host.
+        warm_up_steps: steps in which the rate rises.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class RouterWatch:
         out: Place,
         sites: Sequence[GradientSite],
         print_line: Callable[[str], None],
+        warm_up_steps: int = 0,
     ):
         self.stage, self.lines, self.print_line = stage, GrowingFile(out / FILE), print_line
         routers = of_routers(sites)
@@ -55,6 +60,7 @@ class RouterWatch:
         self.window: deque[tuple] = deque(maxlen=WINDOW)
         self.last_look: list[RouterFault] = []
         self.faults: list[RouterFault] = []
+        self.settling = max(SETTLING, warm_up_steps)
 
     def add(self, metrics: StepMetrics) -> None:
         """Takes the metrics of a step, which may still be computed."""
@@ -78,6 +84,8 @@ class RouterWatch:
         ]
         self.window.extend(jax.device_get(numbers))
         here = router_faults(self._routing(), self.layers)
+        if step <= self.settling:
+            here = [fault for fault in here if fault.kind != DEAD_EXPERTS]
         found, self.last_look = lasting(here, self.last_look), here
         for fault in found:
             if fault not in self.faults and is_first():

@@ -4,11 +4,12 @@ import json
 
 import jax
 import numpy as np
+import pytest
 from step_metrics import SITES, step_metrics
 
 from model.nonfinite import GradientSite
 from pipeline.training.log import router_watch
-from pipeline.training.log.router_faults import WINDOW, RouterFault
+from pipeline.training.log.router_faults import SETTLING, WINDOW, RouterFault
 from pipeline.training.log.router_watch import RouterWatch
 
 ROUTERS = [
@@ -57,7 +58,7 @@ def test_an_expert_is_dead_when_two_looks_find_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(router_watch, "router_faults", found)
     watch, printed = watched(tmp_path)
-    named = [feed(watch, 25 * at, 25) for at in range(6)]
+    named = [feed(watch, SETTLING + 25 * at, 25) for at in range(6)]
     assert [[fault.experts for fault in look] for look in named] == [
         [],
         [(13,)],
@@ -67,6 +68,21 @@ def test_an_expert_is_dead_when_two_looks_find_it(tmp_path, monkeypatch):
         [],
     ]
     assert [line.rpartition("expert ")[2] for line in printed] == ["13.", "4."]
+
+
+@pytest.mark.parametrize(("warm_up", "from_step"), [(50, SETTLING), (10_000, 10_000)])
+def test_experts_without_tokens_are_no_fault_while_routers_settle(tmp_path, warm_up, from_step):
+    """Other faults are named at once."""
+    watch = RouterWatch("pretrain", tmp_path, [*SITES, *ROUTERS], print, warm_up)
+    idle = metrics()
+    layers = idle.losses.layers._replace(load=np.int32([[1_000, 2_000, 1_000, 0], [1_000] * 4]))
+    idle = idle._replace(losses=idle.losses._replace(layers=layers))
+    for step, named in ((from_step - 50, False), (from_step, False), (from_step + 50, False)):
+        for _ in range(WINDOW):
+            watch.add(idle)
+        assert bool(watch.look(step)) is named, step
+    watch.add(idle)
+    assert [fault.experts for fault in watch.look(from_step + 75)] == [(3,)]
 
 
 def test_steps_in_flight_are_not_waited_for(tmp_path, monkeypatch):
