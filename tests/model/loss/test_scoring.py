@@ -31,7 +31,7 @@ def test_scores_do_not_depend_on_the_parts(kind, shape, monkeypatch):
     least = 2 * SOURCE if shape == MeshShape() else SOURCE
     (loops, whole), (more, parts) = scores(ROWS * SOURCE), scores(least)
     assert more > loops
-    assert_close(whole, parts, rtol=1e-6)
+    assert_close(whole, parts, rtol=5e-6)  # a part of another size is summed in another order
 
 
 def test_parts_are_whole_groups_and_no_larger_than_a_microbatch():
