@@ -33,11 +33,12 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # inherited by workers and their pr
 # These tests need servers that `make engines` builds.
 collect_ignore = [] if "MSWITCH_ENGINES" in os.environ else ["engines"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import small_blocks
+from chromium import CHROMIUM, Browser
 from hypothesis import settings
 
 from data.tokens.blocks import TokenBlocks
@@ -85,6 +86,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def make_blocks() -> Callable[..., TokenBlocks]:
     """Returns a function that writes small token blocks."""
     return small_blocks.make_blocks
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Yields a headless Chromium; tests that open a report are skipped where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed: no browser opens the report")
+    with Browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

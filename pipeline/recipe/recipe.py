@@ -119,8 +119,8 @@ class Recipe:
                 )
         if self._hides_spans and self.inputs > MOST_INPUTS:
             raise ConfigurationError(
-                f"inputs was {self.inputs:,}; span corruption has more spans than sentinels above "
-                f"{MOST_INPUTS:,}; choose at most that many."
+                f"inputs was {self.inputs:,}, in which span corruption hides more spans than the "
+                f"100 sentinels can mark; set inputs to at most {MOST_INPUTS:,}."
             )
         if not 0 <= self.seed < SEEDS:
             raise ConfigurationError(

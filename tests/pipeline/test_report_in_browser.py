@@ -2,30 +2,18 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import synthetic_runs
-from chromium import CHROMIUM, Browser
+from chromium import Browser
 from synthetic_runs import STEPS, write_corpus, write_routing, write_run, write_tokens
 from synthetic_tasks import CODES, write_both_sides
 
 from data.languages import all_languages
 from pipeline import report
 from pipeline.arguments import Report
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed: no browser opens the report"
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as opened:
-        yield opened
-
 
 FIRST = "document.querySelector('#language-table tbody tr:not([hidden]) th').textContent.trim()"
 OPEN = "[...document.querySelectorAll('{}')].filter((one) => !one.closest('details:not([open])'))"

@@ -115,7 +115,7 @@ def changes_between(
 def check_steps_made(
     out: Place, before: Mapping[str, Any], after: Mapping[str, Any], made: int
 ) -> None:
-    """Checks that a run has not made more steps than asked, nor any otherwise.
+    """Checks that a run has made no more steps than asked, and those with the same settings.
 
     Raises:
         ArtifactError: if it has.

@@ -5,7 +5,7 @@ length serves runs of many lengths: each branch continues the trunk's whole stat
 reads the batches that follow, and lowers the rate linearly to 0. Up to that step the trunk has done
 exactly what a run of the branch's recipe does, so a branch ends with the same numbers as a run
 of its recipe from the first step on. Once it has a checkpoint it is compared with its own claim,
-and what its trunk does or loses later is nothing to it. Source: the warm-up, stable, decay schedule
+and no longer depends on its trunk. Source: the warm-up, stable, decay schedule
 (Hu et al. 2024, MiniCPM, section 4).
 """
 

@@ -74,9 +74,9 @@ def check_weights(start: Place, recipe: Recipe, blocks: TokenBlocks) -> None:
 
 
 def function_of(config: ModelConfig) -> tuple[list[tuple[int, ...]], float]:
-    """Returns what must be equal of two networks for weights of one to do in the other.
+    """Returns what two networks must share for the weights of one to fit the other.
 
-    These are the shapes of their arrays, in the order of the leaves, and the slope beside them.
+    These are the shapes of the arrays, in the order of the leaves, and the position biases' slope.
     """
     shapes = jax.tree.leaves(transformer_shapes(config))
     return [leaf.shape for leaf in shapes], config.distance_slope

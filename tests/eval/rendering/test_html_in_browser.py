@@ -1,13 +1,12 @@
 """Small reports in headless Chromium: sorted and saved tables, and curves of few points."""
 
 import csv
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import CHROMIUM, Browser
+from chromium import Browser
 from small_reports import CODES, imported, made_of, make, side
 from task_predictions import classified, read
 
@@ -15,16 +14,6 @@ from eval import distillation
 from eval.rendering.html import to_html
 from eval.tasks.compared import TaskComparison, mode_scores
 from eval.tasks.metrics import ACCURACIES
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed: no browser opens the report"
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as opened:
-        yield opened
 
 
 def open_page(browser: Browser, report, directory: Path) -> None:
