@@ -119,8 +119,8 @@ class Recipe:
                 )
         if self._hides_spans and self.inputs > MOST_INPUTS:
             raise ConfigurationError(
-                f"inputs was {self.inputs:,}; span corruption hides more spans in them than the 100 "
-                f"sentinels can mark, so set inputs to at most {MOST_INPUTS:,}."
+                f"inputs was {self.inputs:,}; span corruption hides more spans in them than the "
+                f"100 sentinels can mark, so set inputs to at most {MOST_INPUTS:,}."
             )
         if not 0 <= self.seed < SEEDS:
             raise ConfigurationError(
