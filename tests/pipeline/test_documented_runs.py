@@ -4,6 +4,7 @@ Each command is read from its page and compiled for the topology named there.
 """
 
 import importlib.util
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,13 @@ def test_the_pages_commands_are_found():
         ("v6e:2x4", "mt5-base"),
     }
     assert all("remat=full" in run.settings for run in RUNS)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=str)
+def test_a_documented_mesh_has_as_many_devices_as_the_hardware_that_its_page_names(run):
+    mesh = override(get(run.recipe), run.settings).mesh
+    named = math.prod(map(int, re.findall(r"\d+", run.topology.split(":")[1])))
+    assert mesh.data * mesh.expert * mesh.model == named
 
 
 @pytest.mark.plans
