@@ -47,9 +47,16 @@ class Arguments(multilingual.Arguments):
 
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, seed by seed, and writes the report."""
-    multilingual.prepare(arguments, arguments.out, multilingual.ALL_LANGUAGES)
+    compare(arguments, multilingual.ALL_LANGUAGES)
+
+
+def compare(arguments: Arguments, text: multilingual.Text, *settings: str) -> None:
+    """Runs both sides with these further settings on this text, and writes the report."""
+    multilingual.prepare(arguments, arguments.out, text)
     seeds, lengths = range(arguments.seeds), LENGTHS[: arguments.lengths]
-    run_chains([chain(arguments.out, side, seed, lengths) for seed in seeds for side in SIDES])
+    run_chains(
+        [chain(arguments.out, side, seed, lengths, *settings) for seed in seeds for side in SIDES]
+    )
     runs = {
         side: [f"{side}-{seed}/{length}" for seed in seeds for length in lengths] for side in SIDES
     }
@@ -57,10 +64,12 @@ def main(arguments: Arguments) -> None:
     multilingual.report(arguments.out, name, runs["mt5"], runs["switch"])
 
 
-def chain(out: Path, side: str, seed: int, lengths: Sequence[int]) -> Sequence[Task]:
+def chain(
+    out: Path, side: str, seed: int, lengths: Sequence[int], *settings: str
+) -> Sequence[Task]:
     """Returns a trunk and its branches of these lengths, in order."""
     name, recipe = f"{side}-{seed}", f"{side}-multilingual"
-    fixed = ("--set", f"seed={seed}")
+    fixed = ("--set", f"seed={seed}", *settings)
     long = f"steps={branch_at(lengths[-1])}"
     trunk = multilingual.pretrain(out, f"{name}/trunk", recipe, *fixed, *TRUNK, long)
     branches = [
