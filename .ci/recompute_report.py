@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from recompute_gains import error, interval, kept, mean_gain, scored
+from recompute_scripts import compare_scripts
 from recompute_sides import Side, curves, last, longest, side, without_variants
 from recompute_speedups import is_bound, log_speedup, mean_speedup
 from recompute_statistics import adjusted, same
@@ -237,7 +238,9 @@ def main(arguments: list[str]) -> None:
         compare_null(null, sides[at], seeds, unit)
     print(f"interval of the mean speed-up, {len(report['nulls'])} null comparisons equal to 1e-9")
     compare_students(report["students"], sides, parsed.student)
-    if "further" in report:  # reports published before they had further models do not
+    if "scripts" in report:  # reports published before they had rows of scripts do not
+        compare_scripts(report, table, sides, *unit)
+    if "further" in report:  # nor do they have further models
         compare_further(report, sides, parsed.also)
     if "pruned" in report:  # nor do they have pruned models
         compare_pruned(report, sides[1], parsed.also)

@@ -6,6 +6,7 @@ Its sentences are in `verdict`, what weakens them in `cautions`, and what seeds 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from data.dedup.shared_lines import SharedLines
@@ -18,6 +19,7 @@ from eval.language_gain import LanguageGain, Summary
 from eval.language_loss import Unit
 from eval.pruned import Pruned, pruned_models
 from eval.run_facts import Difference, RunFacts
+from eval.script_gain import ScriptGain, script_gains
 from eval.side import Side
 from eval.statistics import null_comparison
 from eval.statistics.null_comparison import NullComparison
@@ -113,6 +115,11 @@ class ReportContents:
     def unit(self) -> Unit:
         """Unit of losses and gains."""
         return side.unit_of(self.baseline, self.candidate)
+
+    @cached_property
+    def scripts(self) -> list[ScriptGain]:
+        """Gains by script; none where there would be a single row."""
+        return script_gains(self.gains, self.baseline, self.candidate, self.unit)
 
     @property
     def null_sentence(self) -> str:

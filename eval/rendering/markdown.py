@@ -22,6 +22,7 @@ def to_markdown(report: ReportContents) -> str:
     parts += [_how_to_read(report), _sides(report)]
     parts += [*_differences(report), *_held_out(report)]
     parts += [
+        *_scripts(report),
         _languages(report),
         *markdown_models.models(report),
         *markdown_tasks.tasks(report),
@@ -86,6 +87,25 @@ def _held_out(report: ReportContents) -> list[str]:
     sharing = [(code, one) for code, one in report.shared_lines.items() if one.shared_lines]
     named = ", ".join(f"{get(code).name} {one.shared_lines:,}" for code, one in sharing)
     return [paragraph(f"{counted}: {named}." if named else f"{counted}.")]
+
+
+def _scripts(report: ReportContents) -> list[str]:
+    if not report.scripts:
+        return []
+    rows = [
+        (
+            ", ".join(one.scripts),
+            *map(str, (one.languages, one.languages_improved, one.languages_worse)),
+            str(one.languages_improved_significantly + one.languages_worse_significantly),
+            "–"
+            if one.mean_gain is None
+            else f"{one.mean_gain:+.3f} [{one.mean_gain_low:+.3f}, {one.mean_gain_high:+.3f}]",
+            f"{one.mean_gain_bits_per_byte:+.4f}",
+        )
+        for one in report.scripts
+    ]
+    counts = ("languages", "better", "worse", "beyond noise")
+    return [table(("script", *counts, "mean gain", "bits per byte"), rows)]
 
 
 def _languages(report: ReportContents) -> str:

@@ -33,6 +33,7 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "points": report.candidate.points.value,
         "summary": asdict(report.summary),
         "nulls": [_null(one) for one in report.nulls],
+        "scripts": [asdict(one) for one in report.scripts],
         "languages": {code: asdict(gain) for code, gain in report.gains.items()},
         "baseline": asdict(report.facts[0]),
         "candidate": asdict(report.facts[1]),

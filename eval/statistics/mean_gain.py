@@ -5,6 +5,7 @@ pages and runs (`standard_error`). A language with a single scored page has no s
 the mean is over the others.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -30,10 +31,15 @@ class MeanGain(NamedTuple):
     languages: int
 
 
-def mean_gain(baseline: Side, candidate: Side, unit: Unit) -> MeanGain | None:
-    """Returns the mean gain; None where no language has two pages that all runs score."""
+def mean_gain(
+    baseline: Side, candidate: Side, unit: Unit, codes: Collection[str] | None = None
+) -> MeanGain | None:
+    """Returns the mean gain of these languages, or of all without script variants.
+
+    None where no language has two pages that all runs score.
+    """
     sides = baseline, candidate
-    pages, languages = _counted(baseline.final_pages[0], candidate.final_pages[0], unit)
+    pages, languages = _counted(baseline.final_pages[0], candidate.final_pages[0], unit, codes)
     if not languages.size:
         return None
     parts = [_losses(one, unit, pages, languages) for one in sides]
@@ -44,13 +50,17 @@ def mean_gain(baseline: Side, candidate: Side, unit: Unit) -> MeanGain | None:
     return MeanGain(mean, mean - error.half_width, mean + error.half_width, theirs.size)
 
 
-def _counted(one: PageLosses, other: PageLosses, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
+def _counted(
+    one: PageLosses, other: PageLosses, unit: Unit, counted: Collection[str] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the places of the pages that count, and the number of each one's language."""
     codes, of_page = one.held_out.by_language
     scored = (one.sizes(unit) > 0) & (other.sizes(unit) > 0)
     several = np.bincount(of_page[scored], minlength=len(codes)) > 1
-    whole = np.array([not get(code).is_script_variant for code in codes])
-    places = np.flatnonzero(scored & (several & whole)[of_page])
+    asked = np.array(
+        [not get(code).is_script_variant and (counted is None or code in counted) for code in codes]
+    )
+    places = np.flatnonzero(scored & (several & asked)[of_page])
     return places, np.unique(of_page[places], return_inverse=True)[1]
 
 
