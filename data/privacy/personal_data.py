@@ -79,13 +79,12 @@ def _masked(text: str, spans: list[dict], kinds: Collection[str]) -> str:
 
 
 def _numbers(text: str, language: str) -> Iterator[Span]:
-    """Yields national numbers, until no more appear beside found ones, and telephone numbers."""
+    """Yields national numbers, and then the telephone numbers beside them."""
     for begin, end in dense_places(text):
         place = with_ascii_digits(text[begin:end])
-        while found := disjoint(national_numbers(place, language)):
-            yield from _shifted(found, begin)
-            place = without(place, found)
-        yield from _shifted(telephone_numbers(place, language), begin)
+        found = list(national_numbers(place, language))
+        yield from _shifted(found, begin)
+        yield from _shifted(telephone_numbers(without(place, found), language), begin)
 
 
 def _shifted(spans: Iterable[Span], by: int) -> Iterator[Span]:
