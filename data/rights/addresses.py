@@ -31,20 +31,27 @@ def normal(page: str) -> str:
     return quote(ENCODED.sub(_normal, page), safe=KEPT, errors="surrogatepass")
 
 
-def domains(host: str) -> Iterator[str]:
-    """Yields a host and the domains that it is in."""
+def domains(host: str, longest: int) -> Iterator[str]:
+    """Yields a host and the domains that it is in, of so many characters at most."""
+    if len(host) > longest:
+        host = host[-longest - 1 :].partition(".")[2]
     while "." in host:
         yield host
         host = host.partition(".")[2]
 
 
-def folders(host: str, page: str) -> Iterator[str]:
-    """Yields the key of a page, of all that it is below, and of its host."""
+def folders(host: str, page: str, longest: int) -> Iterator[str]:
+    """Yields the key of a page, of all that it is below, and of its host, if not longer than this.
+
+    All keys of a long address together are as long as its square.
+    """
     address = key(host, page)
-    yield address
+    if len(address) <= longest:
+        yield address
     path, query, _ = address.partition("?")
-    if query:
+    if query and len(path) <= longest:
         yield path
+    path = path[: longest + 1]
     while "/" in path:
         path = path.rpartition("/")[0]
         yield path

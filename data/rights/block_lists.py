@@ -45,6 +45,7 @@ class BlockList:
     Attributes:
         domains: hashes of domains and hosts, in ascending order.
         urls: hashes of addresses, in ascending order.
+        longest: characters of the longest entry.
         set_aside: number of lines that are no entry; of names, in lines of a hosts file.
         reasons: reasons for pages on the list.
         samples: the first lines that were set aside, at most three, cut to 80 characters.
@@ -52,6 +53,7 @@ class BlockList:
 
     domains: UInt64[np.ndarray, " domains"]
     urls: UInt64[np.ndarray, " urls"]
+    longest: int
     set_aside: int = 0
     reasons: Reasons = BLOCKED
     samples: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ class BlockList:
             for line in _lines(path):
                 if SIMPLE(line):
                     found.domains.append(xxhash.xxh3_64_intdigest(line))
+                    found.longest = max(found.longest, len(line))
                 else:
                     found.add(line, path)
             if before == len(found.domains) + len(found.urls):
@@ -77,7 +80,7 @@ class BlockList:
                     "leave it out, or correct it."
                 )
         hashes = _sorted(found.domains), _sorted(found.urls)
-        return cls(*hashes, found.set_aside, reasons, tuple(found.samples))
+        return cls(*hashes, found.longest, found.set_aside, reasons, tuple(found.samples))
 
     @property
     def state_bytes(self) -> int:
@@ -87,8 +90,8 @@ class BlockList:
     def refused(self, urls: Sequence[str]) -> list[str | None]:
         """Returns for each address the reason why it is on the list; None for the others."""
         addresses = [host_and_page(url) for url in urls]
-        on_domains = _any(([*domains(host)] for host, _ in addresses), self.domains)
-        on_urls = _any(([*folders(*address)] for address in addresses), self.urls)
+        on_domains = _any((domains(host, self.longest) for host, _ in addresses), self.domains)
+        on_urls = _any((folders(*address, self.longest) for address in addresses), self.urls)
         return [
             self.reasons.domain if by_domain else self.reasons.url if by_url else None
             for by_domain, by_url in zip(on_domains, on_urls, strict=True)
@@ -102,12 +105,14 @@ class _Found:
     Attributes:
         domains: hashes of domains.
         urls: hashes of addresses.
+        longest: characters of the longest entry.
         set_aside: number of lines that are no entry.
         samples: the first of them.
     """
 
     domains: array
     urls: array
+    longest: int = 0
     set_aside: int = 0
     samples: list[str] = field(default_factory=list)
 
@@ -121,6 +126,7 @@ class _Found:
         for entry in entries(text):
             if entry is not None:
                 (self.domains if entry.is_domain else self.urls).append(_hash(entry.name))
+                self.longest = max(self.longest, len(entry.name))
                 continue
             self.set_aside += 1
             if len(self.samples) < SAMPLES:
@@ -140,12 +146,17 @@ def _lines(path: str) -> Iterator[bytes]:
             yield from line.content.strip().splitlines()  # also at a CR alone
 
 
-def _any(names: Iterable[list[str]], entries: Hashes) -> list[bool]:
-    """Returns for each list of names whether one is among the entries."""
-    lists = list(names)
-    hashes = np.array([_hash(name) for some in lists for name in some], np.uint64)
-    owners = np.repeat(np.arange(len(lists)), [len(some) for some in lists])
-    found = np.bincount(owners[is_among(hashes, entries)], minlength=len(lists))
+def _any(names: Iterable[Iterable[str]], entries: Hashes) -> list[bool]:
+    """Returns for each group of names whether one is among the entries."""
+    hashes, counts = array("Q"), []
+    for some in names:
+        before = len(hashes)
+        hashes.extend(map(_hash, some))
+        counts.append(len(hashes) - before)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    found = np.bincount(
+        owners[is_among(np.array(hashes, np.uint64), entries)], minlength=len(counts)
+    )
     return (found > 0).tolist()
 
 

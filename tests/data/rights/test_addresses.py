@@ -49,9 +49,13 @@ def test_delimiters_keep_their_encoding(one, other, are_equal):
     ],
 )
 def test_a_page_is_in_its_folders_and_on_its_host(url, keys):
-    assert list(folders(*host_and_page(url))) == keys
+    for longest in range(max(map(len, keys)) + 2):
+        expected = [one for one in keys if len(one) <= longest]
+        assert list(folders(*host_and_page(url), longest)) == expected
 
 
 def test_a_host_is_in_its_domains():
-    assert list(domains("a.b.org")) == ["a.b.org", "b.org"]
+    names = ["a.b.org", "b.org"]
+    for longest in range(9):
+        assert list(domains("a.b.org", longest)) == [one for one in names if len(one) <= longest]
     assert host_and_page("http://[::1") == ("", "")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError
+from data.rights import block_lists
 from data.rights.block_lists import BlockList
 from data.rights.reasons import OPTED_OUT, first_reasons
 
@@ -60,6 +61,7 @@ def read(tmp_path, text, *reasons):
         ("http://pages.org/A%20b", "blocked_url"),
         ("http://pages.org/A b?c", "blocked_url"),
         ("http://other.com/", None),
+        ("example.org/?to=http://other.com/", "blocked_domain"),
         ("http://[::1", None),
         ("", None),
     ],
@@ -78,6 +80,16 @@ def test_domains_equal_a_plain_comparison(tmp_path_factory, domains, hosts):
     assert [bool(reason) for reason in found] == [
         any(f".{host}".endswith(f".{domain}") for domain in domains) for host in hosts
     ]
+
+
+def test_no_more_is_compared_of_an_address_than_the_longest_entry_has(tmp_path, monkeypatch):
+    hashed = []
+    blocked = read(tmp_path, "https://a.org/x/y\nb.org\n")
+    plain = block_lists._hash
+    monkeypatch.setattr(block_lists, "_hash", lambda name: hashed.append(name) or plain(name))
+    urls = [f"https://a.org/x/y{'/z' * 999}", f"https://{'c.' * 999}b.org"]
+    assert blocked.refused(urls) == ["blocked_url", "blocked_domain"]
+    assert sum(map(len, hashed)) < 99
 
 
 def test_many_entries_take_eight_bytes_each_and_travel_between_processes(tmp_path):

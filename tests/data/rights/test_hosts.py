@@ -1,6 +1,7 @@
 import pytest
 
-from data.rights.hosts import host_of
+from data.rights import hosts
+from data.rights.hosts import LONGEST, host_of
 
 
 @pytest.mark.parametrize(
@@ -12,7 +13,13 @@ from data.rights.hosts import host_of
         ("http://example.org:443/", "example.org:443"),
         ("https://user:word@example.org.:8443/", "example.org:8443"),
         ("https://münchen.de/", "xn--mnchen-3ya.de"),
+        ("https://Faß.de/", "xn--fa-hia.de"),
+        ("https://i❤.ws/", "xn--i-7iq.ws"),
         ("example.org/a", "example.org"),
+        ("example.org/?to=https://b.example/", "example.org"),
+        ("//example.org/a", "example.org"),
+        (" \thttps://example.org/", "example.org"),
+        ("ht\ntps://example.org/", "example.org"),
         ("http://[2001:db8::1]:8080/", "2001:db8::1:8080"),
         ("http://\ud800.example/", "?.example"),
         ("http://[::1", ""),
@@ -22,3 +29,11 @@ from data.rights.hosts import host_of
 )
 def test_host_of(url, host):
     assert host_of(url) == host
+
+
+def test_what_is_too_long_for_a_name_is_not_encoded(monkeypatch):
+    encoded = []
+    monkeypatch.setattr(hosts, "_idna_2008", lambda host: encoded.append(host) or b"x")
+    assert host_of(f"http://{'ü' * (LONGEST + 1)}/") == "ü" * (LONGEST + 1)
+    assert not encoded
+    assert host_of(f"http://{'ü' * LONGEST}/") == "x"

@@ -9,10 +9,24 @@ from protego import Protego
 
 from data.reading.timestamps import sortable
 from data.rights.hosts import host_of
-from data.rights.robots import RobotsOfHosts, refused_by
+from data.rights.robots import RobotsOfHosts, _parsed, refused_by
 from data.rights.robots_files import Robots
 
-AGENTS = ("CCBot", "*", "ccbot", "GPTBot", "Mozilla/5.0 (compatible; CCBot/2.0)", "bot", "")
+AGENTS = (
+    "CCBot",
+    "*",
+    "*",
+    "c*bot",
+    "**",
+    "cc",
+    "x: y",
+    ": ccbot",
+    "ccbot",
+    "GPTBot",
+    "Mozilla/5.0 (compatible; CCBot/2.0)",
+    "bot",
+    "",
+)
 FIELDS = (
     "Disallow",
     "Allow",
@@ -28,6 +42,7 @@ PIECES = (
     "中文", ".php", "~", "%", "+", " ", "//", "#x", ":8080",
     "http://example.org/", ";", "%41", "-", "A",
 )  # fmt: skip
+NAMES = ("User-agent", "User-Agent", "useragent", "user agent", "user  agent", " USER\tAGENT")
 BETWEEN = (": ", ":", " ", " : ", "\t")
 
 
@@ -39,7 +54,7 @@ def robots_txt(draw: random.Random) -> str:
     lines = []
     for _ in range(draw.randint(0, 4)):
         agents = draw.choices(AGENTS, k=draw.randint(0, 2))
-        lines += [f"User-agent{draw.choice(BETWEEN)}{agent}" for agent in agents]
+        lines += [f"{draw.choice(NAMES)}{draw.choice(BETWEEN)}{agent}" for agent in agents]
         lines += [
             f"{draw.choice(FIELDS)}{draw.choice(BETWEEN)}/{some(draw, PIECES, 4)}"
             for _ in range(draw.randint(0, 5))
@@ -91,6 +106,20 @@ def test_rules_of_paths_count_for_addresses_with_and_without_a_scheme(scheme):
     robots = Robots("", False, "User-agent: *\nDisallow: /x", "a.example")
     urls = [f"{scheme}a.example/{path}" for path in ("x", "x/y?z=1", "y", "")]
     assert refused_by(robots, urls) == ["robots_txt", "robots_txt", None, None]
+
+
+def test_rules_are_kept_for_names_of_the_crawler_alone():
+    names = "".join(f"User-agent: bot{number}\n" for number in range(200))
+    rules = "".join(f"Disallow: /{number}$\n" for number in range(100))
+    parsed = _parsed(f"{names}{rules}User-agent: ccbot\nUser-agent: *\n{rules}", "CCBot")
+    kept = [len(one._rules) for one in parsed._user_agents.values()]
+    assert kept == [200, 200]  # a dollar is an anchor or a character
+    assert not parsed.can_fetch("https://a.example/7", "CCBot")
+
+
+def test_an_address_within_an_address_is_no_scheme():
+    robots = Robots("", False, "User-agent: *\nDisallow: /x", "a.example")
+    assert refused_by(robots, ["a.example/x?to=http://b.example/"]) == ["robots_txt"]
 
 
 def test_only_the_hosts_asked_for_are_kept_and_of_several_files_the_newest(tmp_path):
