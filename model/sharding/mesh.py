@@ -69,7 +69,12 @@ def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def abstract_mesh(shape: MeshShape) -> AbstractMesh:
-    """Returns the mesh of a shape whose devices need not exist."""
+    """Returns the mesh of a shape whose devices need not exist.
+
+    Raises:
+        ConfigurationError: if slices are no equal parts of it.
+    """
+    _check_slices(shape)
     types = (AxisType.Auto,) * len(AXES)
     return AbstractMesh(tuple(shape.sizes.values()), AXES, axis_types=types)
 

@@ -32,7 +32,8 @@ def check_divides(recipe: Recipe) -> None:
     """Checks rows, groups, experts and widths against the mesh; its devices need not exist.
 
     Raises:
-        ConfigurationError: if a size does not divide; the message names every such size.
+        ConfigurationError: if a size does not divide, the message names every such size; or if
+            slices are no equal parts of the mesh.
     """
     mesh = abstract_mesh(recipe.mesh)
     if recipe.rows % recipe.accumulate:

@@ -68,7 +68,8 @@ def check_all(name: str, checks: Sequence[Callable[[], None]]) -> None:
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
     """
-    sentences = [sentence for check in checks for sentence in _refusals(check)]
+    # Several checks read the mesh, and refuse it with the same sentence.
+    sentences = list(dict.fromkeys(text for check in checks for text in _refusals(check)))
     if len(sentences) == 1:
         raise ArtifactError(sentences[0])
     if sentences:

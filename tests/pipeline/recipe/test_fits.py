@@ -25,6 +25,21 @@ def test_every_size_that_does_not_divide_is_named():
     assert "experts (6) must be a multiple of 4" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("mesh.slices=2 mesh.data=1 mesh.expert=8", "set mesh.data to a multiple of 2"),
+        ("mesh.expert_slices=2 mesh.data=1 mesh.expert=8", "it must divide both"),
+        ("mesh.slices=3", "set mesh.data to a multiple of 3"),
+        ("mesh.slices=3 mesh.data=4 mesh.expert=2", "set mesh.data to a multiple of 3"),
+        ("mesh.slices=2 mesh.expert_slices=2 mesh.data=8 mesh.expert=1", "it must divide both"),
+    ],
+)
+def test_slices_are_equal_parts_of_the_mesh(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        check_divides(recipe(*settings.split()))
+
+
 def test_what_cannot_fit_into_memory_is_refused(monkeypatch):
     monkeypatch.setattr(fits, "memory_bytes", lambda _: 10**6)
     with pytest.raises(ConfigurationError, match=r"GiB on 8 devices of cpu .* which has 0.0 GiB"):

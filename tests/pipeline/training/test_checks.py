@@ -19,7 +19,7 @@ from pipeline.recipe.mixture_from import MixtureFrom
 from pipeline.recipe.recipe import override
 from pipeline.training import checks
 from pipeline.training.changes.later_tokens import check_later
-from pipeline.training.checks import check_start
+from pipeline.training.checks import check_all, check_start, machine_checks
 from pipeline.training.profiling import check_profile
 
 FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
@@ -56,6 +56,12 @@ def test_all_reasons_are_reported_together(blocks, tmp_path, monkeypatch):
     parts = ("384", "needs 12 devices; found 8", "experts (6) must be a multiple of 4", "are free")
     for part, reason in zip(parts, reasons, strict=True):
         assert part in reason
+
+
+def test_a_reason_of_several_checks_is_reported_once(tmp_path):
+    wrong = recipe(*FITS, "mesh.slices=4")  # of two rows of devices
+    with pytest.raises(ArtifactError, match=r"^mesh.slices=4 was given with data=2"):
+        check_all("switch-demo", machine_checks(wrong, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
