@@ -1,16 +1,14 @@
 """Matrix FLOPs of a step that its design explains: the model's, and what is computed again.
 
 The backward pass takes twice the products of the forward pass. Rematerialization computes a block's
-forward pass again, a kernel states its own FLOPs. Every expert slot is computed, empty or not. A
-program with more products than these has been partitioned in a way that repeats work.
+forward pass again, or what its policy does not keep of it; a kernel states its own FLOPs. Every
+expert slot is computed, empty or not. A program with more products than these has been partitioned
+in a way that repeats work.
 """
 
-from model.config import Remat
 from model.flops import forward_flops_by_part
 from pipeline.planning.expert_slots import expert_slots
 from pipeline.recipe.recipe import Recipe
-
-KEEPS_PRODUCTS: tuple[Remat, ...] = ("none", "products")  # no product is computed again
 
 
 def explained_flops(recipe: Recipe, *, of_kernels: float) -> float:
@@ -26,9 +24,13 @@ def explained_flops(recipe: Recipe, *, of_kernels: float) -> float:
     feed_forward = parts.feed_forward * slots_per_token(recipe)
     layers = parts.projections + scores + feed_forward + parts.shared_experts
     layers += router_flops(recipe)
-    again = 0 if recipe.remat in KEEPS_PRODUCTS else layers
-    if recipe.remat == "attention":  # its scores are kept, and three of four projections
-        again -= scores + 0.75 * parts.projections
+    # Kept is what `model.remat` names. Weights of attention are not, where it is no kernel: the
+    # backward pass multiplies queries with keys again, half of the scores' FLOPs.
+    again = {
+        "none": 0.0,
+        "products": scores / 2,
+        "attention": layers - scores / 2 - 0.75 * parts.projections,  # the output's is not kept
+    }.get(recipe.remat, layers)
     return recipe.rows * (3 * (layers + parts.logits) + again) + of_kernels
 
 
