@@ -75,6 +75,7 @@ def check_options(arguments: Plan) -> None:
     Raises:
         ConfigurationError: if they are missing or do not belong together.
     """
+    _check_belongs(arguments)
     if arguments.cheapest and not arguments.slices:
         raise ConfigurationError(
             "--cheapest was given without slices; write for example --slices v5p:2x2x4 h100:1x8."
@@ -88,6 +89,29 @@ def check_options(arguments: Plan) -> None:
         raise ConfigurationError(
             "A plan needs --topology, for example v5p:2x2x4; or --cheapest with --slices."
         )
+
+
+def _check_belongs(arguments: Plan) -> None:
+    """Checks that all options that were given are of the same way to plan, and limits positive.
+
+    Raises:
+        ConfigurationError: if an option would have no effect, or no run keeps to a limit.
+    """
+    asked = vars(arguments)
+    others = ("topology", "moves") if arguments.cheapest else ("slices", "days", "budget", "most")
+    if ignored := [f"--{name}" for name in others if asked[name] != getattr(Plan, name)]:
+        given = f"{' and '.join(ignored)} {'were' if ignored[1:] else 'was'} given"
+        raise ConfigurationError(
+            f"{given} with --cheapest, which plans --slices instead; leave one of them out."
+            if arguments.cheapest
+            else f"{given} without --cheapest, which reads them; add it, or plan --topology alone."
+        )
+    for name in ("days", "budget"):
+        if asked[name] is not None and not asked[name] > 0:
+            raise ConfigurationError(
+                f"--{name} {asked[name]:g} was given, which no run keeps to; write a number above "
+                "0, or leave it out."
+            )
 
 
 def requested_recipe(arguments: Plan) -> Recipe:
@@ -131,8 +155,8 @@ def plan_cheapest(arguments: Plan) -> None:
     generations = sorted({name.partition(":")[0] for name in arguments.slices})
     goal = Goal(
         prices(arguments.price, generations),
-        days=arguments.days or math.inf,
-        budget=arguments.budget or math.inf,
+        days=math.inf if arguments.days is None else arguments.days,
+        budget=math.inf if arguments.budget is None else arguments.budget,
     )
     console = Terminal(highlight=False)
     plans, best = find_cheapest(recipe, arguments.slices, goal, arguments.most, console)
@@ -150,10 +174,10 @@ def compile_and_print(arguments: Plan) -> None:
     recipe = requested_recipe(arguments)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
-    step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
-    found = None if step.program is None else roofline(step, step.program)
     generation = devices.name.partition(":")[0]
     price = prices(arguments.price, [generation]).get(generation, 0.0)
+    step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
+    found = None if step.program is None else roofline(step, step.program)
     figures = list(figures_of(step, found, price))
     wrong = [] if found is None else list(faults(step, found))
     mesh = recipe.mesh

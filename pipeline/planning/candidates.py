@@ -4,6 +4,7 @@ A bound costs no compilation: the model's own FLOPs at the peak rate of all devi
 of parameters, moments and gradients (`model/memory.py`).
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -116,16 +117,16 @@ def _chain(recipe: Recipe, on: Slice) -> Iterator[Candidate]:
 
 
 def _meshes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
-    """Yields meshes: the one that a plan chooses, and others of the same kinds of axes."""
-    try:
-        yield with_mesh(recipe, devices).mesh
-    except ConfigurationError:
-        return
+    """Yields meshes: the one that a plan chooses, and others of the same kinds of axes.
+
+    Which of them divide depends on the microbatches, which are chosen too.
+    """
+    with contextlib.suppress(ConfigurationError):
+        yield with_mesh(replace(recipe, accumulate=1), devices).mesh
     switch = recipe.model.switch
     for model in MODEL_AXES:
         if devices % model or recipe.model.heads % model:
             continue
         shards = devices // model
         expert = 1 if switch is None else math.gcd(shards, switch.experts)
-        if shards // expert % recipe.mesh.data_slices == 0 == expert % recipe.mesh.expert_slices:
-            yield replace(recipe.mesh, data=shards // expert, expert=expert, model=model)
+        yield replace(recipe.mesh, data=shards // expert, expert=expert, model=model)

@@ -122,6 +122,25 @@ def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
     assert "v5p:4x8x8" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--cheapest --slices v5e:2x2 --topology cpu:8 --moves 5", "--topology and --moves were"),
+        ("--topology cpu:8 --slices v5e:2x2", "--slices was given without --cheapest"),
+        ("--topology cpu:8 --days=0", "--days was given without --cheapest"),
+        ("--topology cpu:8 --days=7 --most=9", "--days and --most were given without"),
+        ("--cheapest --slices v5e:2x2 --days=0", "--days 0 was given, which no run keeps to"),
+        ("--cheapest --slices v5e:2x2 --budget=-1", "--budget -1 was given"),
+        ("--topology cpu:8 --price much", "--price was given 'much'"),
+    ],
+)
+def test_options_without_effect_are_refused_before_compiling(monkeypatch, capsys, words, said):
+    monkeypatch.delattr(plan_command, "find_cheapest")
+    monkeypatch.delattr(plan_command, "compile_step")
+    assert cli.run(["plan", "--recipe", "switch-demo", *words.split()]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 class AbortsItsProcess(arguments.Plan):
     """Arguments that abort the process which unpickles them, as a failed check in libtpu does."""
 

@@ -80,6 +80,17 @@ def test_the_search_finds_what_brute_force_finds(seed, by_budget, limit):
     assert len(compiled) < len(plans)
 
 
+def test_microbatches_that_fit_no_mesh_are_chosen_anew():
+    """A part of one row is on no eight devices; the search looks at 1 to 16 parts."""
+    given = override(get("t5-base"), [f"accumulate={get('t5-base').rows}"])
+    assert next(chains(given, SLICES[0])) == next(chains(get("t5-base"), SLICES[0]))
+
+
+def test_meshes_that_slices_do_not_divide_are_left_out():
+    spanned = override(get("switch-demo"), ["mesh.expert_slices=2"])  # of one slice
+    assert list(chains(spanned, SLICES[0])) == []
+
+
 # Plans of a two-layer mT5-Small on a v5e:2x2, compiled; policies added since are left out.
 GRID = json.loads(Path(__file__).with_name("cheapest_grid.json").read_text())
 COMPILED = {plan["settings"]: Planned(**plan) for plan in GRID["plans"]}
