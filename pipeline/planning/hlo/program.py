@@ -50,8 +50,10 @@ class Program:
             assert body is not None  # every loop has one
             yield body, trips(self.computations, instruction, caller)
         elif instruction.opcode == "conditional":
+            # Of a number; of a truth value, XLA names two. All count, though one of them runs.
             branches = re.search(r"branch_computations=\{([^}]*)\}", instruction.attributes)
-            found = NAME.findall(branches.group(1)) if branches else []
+            two = [instruction.attribute(f"{one}_computation") for one in ("true", "false")]
+            found = NAME.findall(branches.group(1)) if branches else filter(None, two)
             yield from ((name, 1) for name in found)
         elif instruction.opcode in ("fusion", "call", "async-start", "call-start"):
             called = instruction.attribute("calls") or instruction.attribute("to_apply")

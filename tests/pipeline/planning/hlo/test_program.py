@@ -104,6 +104,33 @@ def test_a_loop_that_does_not_count_to_a_constant_is_refused(old, new, message):
         products(parse(NESTED.replace(old, new)))
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        "branch_computations={%body, %other}",
+        "true_computation=%body, false_computation=%other",
+    ],
+)
+def test_branches_are_executed_however_they_are_named(named):
+    text = f"""HloModule step
+
+%body (x: f32[2]) -> f32[2] {{
+  ROOT %x = f32[2]{{0}} parameter(0)
+}}
+
+%other (x: f32[2]) -> f32[2] {{
+  ROOT %x = f32[2]{{0}} parameter(0)
+}}
+
+ENTRY %main (chosen: pred[], x: f32[2]) -> f32[2] {{
+  %chosen = pred[] parameter(0)
+  %x = f32[2]{{0}} parameter(1)
+  ROOT %out = f32[2]{{0}} conditional(%chosen, %x, %x), {named}
+}}
+"""
+    assert parse(text).executions == {"body": 1, "other": 1, "main": 1}
+
+
 def test_a_text_without_an_entry_is_refused():
     with pytest.raises(ValueError, match="no ENTRY"):
         parse("nothing")
