@@ -1,6 +1,6 @@
 """Time of `mswitch report` from finished evaluations. Target: under 20 seconds.
 
-    python benchmarks/report.py [--pages 2000 20000 206000]
+    PYTHONPATH=.:tests/helpers python benchmarks/report.py [--pages 2000 20000 206000]
 
 Two runs per side, 31 evaluations each, of that many held-out pages in 107 languages; a routing file
 of 4 switch layers and 16 experts; and a corpus of 114 MB whose held-out lines are searched in its
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from synthetic_runs import VOCABULARY
 
 from data.languages import all_languages
 from data.stores.json_files import write_json
@@ -103,7 +104,8 @@ def write_corpus(directory: Path) -> Path:
 def write_tokens(directory: Path, corpus: Path) -> Path:
     """Manifest of tokens made from the corpus, as a report requires it, without tokens."""
     made_of = {"corpus_0": claims.digest_of_manifest(corpus)}
-    claims.finish(directory, "tokenize", {}, made_of, {"languages": {}})
+    body = {"token_dtype": "<u2", "vocabulary": VOCABULARY, "languages": {}}
+    claims.finish(directory, "tokenize", {}, made_of, body)
     return directory
 
 

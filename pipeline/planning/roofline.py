@@ -7,8 +7,9 @@ bytes take or what its hops take, whichever is longer (`transfers.py`). Kernels 
 stragglers are left out, so a run is slower; by how much can only be measured.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from model.sharding.mesh import MeshShape, arranged
 from pipeline.hardware.peaks import bandwidth, latency, peak_flops
 from pipeline.planning.between_slices import SliceTransfer, slice_transfers
 from pipeline.planning.compiled_step import CompiledStep
@@ -17,6 +18,7 @@ from pipeline.planning.hlo.flops import Products, products
 from pipeline.planning.hlo.kernels import kernel_flops, unknown_calls
 from pipeline.planning.hlo.memory_traffic import traffic_bytes
 from pipeline.planning.hlo.program import Program
+from pipeline.planning.topology import Topology
 from pipeline.planning.transfers import Transfer, transfers
 
 
@@ -58,7 +60,7 @@ def roofline(step: CompiledStep, program: Program) -> Roofline:
     sent = collectives(program, mesh, step.arrays)
     far = list(slice_transfers(program, topology.slices))
     work = multiplied, moved, sent, far, unknown_calls(program), kernel_flops(program)
-    costs = transfers(sent, far, topology)
+    costs = transfers(sent, far, as_numbered(topology, recipe.mesh))
     peak = peak_flops(topology.kind) or 0.0
     return Roofline(
         *work,
@@ -67,6 +69,16 @@ def roofline(step: CompiledStep, program: Program) -> Roofline:
         seconds=least_seconds(topology.kind, multiplied.passes, moved, costs),
         hops_seconds=hops_seconds(topology.kind, costs),
     )
+
+
+def as_numbered(topology: Topology, mesh: MeshShape) -> Topology:
+    """Returns the topology with its devices as the program numbers them.
+
+    That is by their place in the mesh. Where experts span hosts, a host is not consecutive there.
+    """
+    if topology.slices > 1:  # the devices of the first slice, which are consecutive
+        return topology
+    return replace(topology, devices=tuple(arranged(mesh, topology.devices).flat))
 
 
 def least_seconds(

@@ -7,6 +7,7 @@ program with the same partitioning, without a TPU's memory layout or speeds.
 
 import contextlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ from pipeline.planning import gpus
 
 # Chips of the largest slice, from the pages named in `pipeline/hardware/peaks.py`.
 LARGEST = {"v4": 4096, "v5e": 256, "v5p": 6144, "v6e": 256, "tpu7x": 9216}
-FLAT = ("v5e", "v6e")  # a torus of two dimensions; a dimension is a ring only at its full 16
+FLAT = ("v5e", "v6e")  # a torus of two dimensions
+LITE = ("TPU v5 lite", "TPU v6 lite")  # their kinds; a dimension is a ring only at its full 16
 OPTIONS = {"v4": {"chip_config_name": "megacore"}}  # two cores of a chip as one device
 EXAMPLES = "v5p:4x8x8, v6e:16x16, tpu7x:4x4x4, h100:2x8 (hosts x GPUs) or cpu:8"
 GIB = 2**30
@@ -64,26 +66,39 @@ class Topology:
         return not self.shape and self.memory is not None
 
     def hops(self, group: tuple[int, ...]) -> float:
-        """Returns the mean number of links between two devices of a group, or one and itself.
+        """Returns the mean number of links between two devices of a group, or one and itself."""
+        if not self.shape:  # one link to each other device
+            return 1 - 1 / len(group)
+        at = self._coordinates(group)
+        return float(np.mean(self._links(at[:, None], at[None])))
+
+    def reach(self, group: tuple[int, ...]) -> int:
+        """Returns the largest number of links between two devices of a group; 1 for GPUs."""
+        if not self.shape:
+            return 1
+        at = self._coordinates(group)
+        return int(np.max(self._links(at[:, None], at[None])))
+
+    def farthest(self, pairs: Sequence[tuple[int, int]]) -> int:
+        """Returns the largest number of links from a pair's first device to its second."""
+        if not self.shape:
+            return 1
+        sources, targets = zip(*pairs, strict=True)
+        return int(np.max(self._links(self._coordinates(sources), self._coordinates(targets))))
+
+    def _coordinates(self, positions: tuple[int, ...]) -> np.ndarray:
+        dimensions = len(self.shape)  # a flat torus has a third coordinate, 0
+        return np.array([self.devices[position].coords[:dimensions] for position in positions])
+
+    def _links(self, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Returns the number of links between devices at coordinates, the last axis of both.
 
         A dimension is a ring if its size is a multiple of 4 (v4, v5p, TPU7x) or 16 (v5e, v6e).
         Source: "How to Scale Your Model", the chapter on TPUs.
         """
-        return float(np.mean(self._distances(group))) if self.shape else 1.0
-
-    def reach(self, group: tuple[int, ...]) -> int:
-        """Returns the largest number of links between two devices of a group; 1 for GPUs."""
-        return int(np.max(self._distances(group))) if self.shape else 1
-
-    def _distances(self, group: tuple[int, ...]) -> np.ndarray:
-        """Returns the number of links between each two devices of a group."""
-        coordinates = np.array([self.devices[position].coords for position in group])
-        total = np.zeros((len(group), len(group)), int)
-        for axis, size in enumerate(self.shape):
-            distance = np.abs(coordinates[:, None, axis] - coordinates[None, :, axis])
-            ring = size % (16 if self.name.split(":")[0] in FLAT else 4) == 0
-            total += np.minimum(distance, size - distance) if ring else distance
-        return total
+        distance, sizes = np.abs(here - there), np.array(self.shape)
+        ring = sizes % (16 if self.kind.startswith(LITE) else 4) == 0
+        return np.where(ring, np.minimum(distance, sizes - distance), distance).sum(axis=-1)
 
 
 def topology(name: str, slices: int = 1) -> Topology:

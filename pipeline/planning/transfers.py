@@ -1,10 +1,10 @@
 """What each collective of a step costs a device, in bytes and hops, whatever the speeds.
 
 Bytes are charged for the links that they cross: one link on a ring; for an all-to-all the mean
-distance between its devices in the torus, with every link of every device busy. Hops are the least
-that any algorithm takes: the longest distance between two devices of the group, twice for an
-all-reduce, which sums and then spreads the sum. Between slices hosts exchange directly, in one step
-or, for an all-reduce, two.
+distance between its devices in the torus, with every link of every device busy; for a permute the
+distance of its farthest pair. Hops are the least that any algorithm takes: the longest distance
+between two devices of the group, or of a pair, twice for an all-reduce, which sums and then spreads
+the sum. Between slices hosts exchange directly, in one step or, for an all-reduce, two.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from pipeline.planning.between_slices import SliceTransfer
 from pipeline.planning.hlo.collectives import RAGGED, Collective
 from pipeline.planning.topology import Topology
 
-FAR = ("all-to-all", RAGGED, "collective-permute")
+FAR = ("all-to-all", RAGGED)
 
 
 class Transfer(NamedTuple):
@@ -56,7 +56,7 @@ def _in_slices(collectives: list[Collective], topology: Topology) -> Iterator[Tr
             name=f"{one.kind} of {one.origin} over {' x '.join(one.axes)}",
             executions=one.executions,
             link_bytes=bytes_times_links(one, topology),
-            hops=rounds * topology.reach(one.group),
+            hops=topology.farthest(one.pairs) if one.pairs else rounds * topology.reach(one.group),
             network_bytes=network,
             steps=rounds if network else 0,
         )
@@ -72,7 +72,7 @@ def bytes_times_links(one: Collective, topology: Topology) -> float:
     """Returns bytes times links that a collective costs a device, per execution."""
     if one.kind in FAR:
         return one.size * topology.hops(one.group)
-    return one.sent
+    return one.sent * topology.farthest(one.pairs) if one.pairs else one.sent
 
 
 def to_other_hosts(one: Collective, topology: Topology) -> float:
@@ -80,8 +80,15 @@ def to_other_hosts(one: Collective, topology: Topology) -> float:
 
     A gather or reduction runs within each host first, so the GPUs of a host share the transfer.
     """
-    hosts = Counter(topology.devices[position].process_index for position in one.group)
-    if not topology.is_gpu or len(hosts) == 1:
+    if not topology.is_gpu:
+        return 0.0
+    # Of a permute the pair that crosses, if any does: it ends last.
+    groups = [
+        Counter(topology.devices[position].process_index for position in group)
+        for group in one.pairs or (one.group,)
+    ]
+    hosts = max(groups, key=len)
+    if len(hosts) == 1:
         return 0.0
     each, others = max(hosts.values()), 1 - 1 / len(hosts)
     crossing = {

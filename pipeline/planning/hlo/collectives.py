@@ -36,6 +36,8 @@ class Collective(NamedTuple):
         group: flat mesh positions of the first group's devices.
         executions: number of executions per step.
         size: bytes of the result on one device; if ragged, those that are sent at most.
+        pairs: of a permute, flat mesh positions of each sender and its receiver; the group is the
+            first of them.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Collective(NamedTuple):
     group: tuple[int, ...]
     executions: int
     size: int
+    pairs: tuple[tuple[int, int], ...] = ()
 
     @property
     def sent(self) -> float:
@@ -91,7 +94,7 @@ def collectives(program: Program, mesh: dict[str, int], parameters: int) -> list
             scattered=kind == "reduce-scatter",
             axes=axes,
         )
-        found.append(Collective(kind, origin, axes, group, times, size))
+        found.append(Collective(kind, origin, axes, group, times, size, _pairs(instruction)))
     return found
 
 
@@ -130,9 +133,9 @@ def _axes(group: tuple[int, ...], mesh: dict[str, int]) -> tuple[str, ...]:
 
 def _group(instruction: Instruction, devices: int) -> tuple[int, ...]:
     """Returns the first group of a collective; XLA has four notations for groups."""
+    if pairs := _pairs(instruction):
+        return pairs[0]
     text = instruction.attributes
-    if pairs := re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", text):
-        return tuple(map(int, pairs.groups()))
     if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
         return tuple(_integers(listed.group(1)))
     if iota := re.search(r"replica_groups=(\[[^\s]*\]<=\[[\d,]+\](?:T\([\d,]+\))?)", text):
@@ -140,6 +143,14 @@ def _group(instruction: Instruction, devices: int) -> tuple[int, ...]:
     if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\](.*?)\{([^}]*)\}", text):
         return _mesh_group(*mesh.groups())
     return tuple(range(devices))
+
+
+def _pairs(instruction: Instruction) -> tuple[tuple[int, int], ...]:
+    """Returns the pairs of a permute whose devices differ, or all if none do; else nothing."""
+    listed = re.search(r"source_target_pairs=\{([^a-z]*)\}", instruction.attributes)
+    numbers = re.findall(r"\{(\d+),(\d+)\}", listed.group(1) if listed else "")
+    pairs = tuple((int(source), int(target)) for source, target in numbers)
+    return tuple(pair for pair in pairs if pair[0] != pair[1]) or pairs
 
 
 def _iota(text: str) -> np.ndarray:

@@ -88,6 +88,8 @@ def _bytes(instruction: Instruction, computation: dict[str, Instruction], progra
         return 2 * _in_memory([instruction])
     if instruction.opcode == "custom-call":
         return _of_call(instruction, operands)
+    if instruction.opcode == "send":  # its first result is its operand
+        return _in_memory(operands)
     if instruction.opcode.endswith("-start"):
         return _of_start(instruction, operands)
     return _in_memory([instruction, *operands])

@@ -1,6 +1,7 @@
 """Figures computed by hand: expert slots, the roofline's resources, days and cost."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -45,11 +46,27 @@ def test_the_slowest_resource_sets_the_step_and_its_cost():
 
 
 def test_an_all_to_all_costs_its_mean_distance_and_a_ring_one_link():
-    four = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
+    """On a line of three with a fourth beside its end the distances are 1 to 3."""
+    at = [(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 1, 0)]
+    chips = tuple(SimpleNamespace(coords=one, device_kind="TPU v5") for one in at)
+    torus = Topology("v5p:3x2x1", chips, 4, None, (3, 2, 1))
+    without = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
     reduction = Collective("all-reduce", "activations", ("data",), (0, 1, 2, 3), 3, 1000)
-    assert bytes_times_links(reduction, four) == 1500
+    assert bytes_times_links(reduction, torus) == bytes_times_links(reduction, without) == 1500
     exchange = reduction._replace(kind="all-to-all")
-    assert bytes_times_links(exchange, four) == 1000
+    assert bytes_times_links(exchange, torus) == 1000 * 2 * (1 + 2 + 3 + 1 + 2 + 1) / 16
+    assert bytes_times_links(exchange, without) == 750  # a quarter stays
+
+
+def test_a_permute_costs_the_distance_of_its_farthest_pair():
+    chips = tuple(SimpleNamespace(coords=(n, 0, 0), device_kind="TPU v5") for n in range(3))
+    line = Topology("v5p:3x1x1", chips, 3, None, (3, 1, 1))
+    pairs = (0, 1), (1, 2), (2, 0)
+    permute = Collective("collective-permute", "parameters", ("data",), (0, 1), 3, 1000, pairs)
+    (found,) = transfers([permute], [], line)
+    assert (found.link_bytes, found.hops) == (2000, 2)
+    (neighbours,) = transfers([permute._replace(pairs=pairs[:2])], [], line)
+    assert (neighbours.link_bytes, neighbours.hops) == (1000, 1)
 
 
 def test_a_small_collective_costs_its_hops_and_a_large_one_its_bytes():

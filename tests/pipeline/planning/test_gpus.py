@@ -1,17 +1,23 @@
 """GPUs by name, and the notation of their programs where it differs from TPUs'."""
 
+import dataclasses
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
+from model.sharding.mesh import MeshShape
 from pipeline.errors import ArtifactError
 from pipeline.planning import gpus
+from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.hlo.collectives import Collective
 from pipeline.planning.hlo.flops import products
 from pipeline.planning.hlo.memory_traffic import traffic_bytes
 from pipeline.planning.hlo.program import parse
+from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import Topology, topology
 from pipeline.planning.transfers import to_other_hosts
+from pipeline.recipe.named import get
 
 # A batch of two products, [16, 32] times [32, 8] each, by a library call with scratch memory.
 PRODUCT = """HloModule step
@@ -23,6 +29,15 @@ ENTRY %main (x: f32[2,16,32], y: f32[2,32,8]) -> f32[2,16,8] {
   ROOT %out = f32[2,16,8]{2,1,0} get-tuple-element(%call), index=0
 }
 """  # noqa: E501
+
+# Each of four devices sends three quarters of 1,024 bytes.
+EXCHANGE = """HloModule step
+
+ENTRY %main (x: f32[4,64]) -> f32[4,64] {
+  %x = f32[4,64]{1,0} parameter(0)
+  ROOT %out = f32[4,64]{1,0} all-to-all(%x), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -77,3 +92,22 @@ def test_a_library_call_counts_as_a_product_without_its_scratch():
 def test_hosts_share_what_crosses_the_network(kind, group, bytes_sent):
     one = Collective(kind, "activations", ("data",), group, 3, 1000)
     assert to_other_hosts(one, TWO_HOSTS) == bytes_sent
+
+
+def test_a_permute_crosses_if_any_of_its_pairs_does():
+    near = Collective("collective-permute", "activations", ("data",), (0, 1), 1, 1000, ((0, 1),))
+    assert to_other_hosts(near, TWO_HOSTS) == 0
+    assert to_other_hosts(near._replace(pairs=((0, 1), (3, 4))), TWO_HOSTS) == 1000
+
+
+@pytest.mark.parametrize(
+    ("expert_slices", "bytes_sent"),
+    [(1, 0), (2, 512)],  # half of the experts are on the other host
+)
+def test_experts_across_hosts_send_tokens_over_the_network(expert_slices, bytes_sent):
+    mesh = MeshShape(data=2, expert=4, slices=2, expert_slices=expert_slices)
+    recipe = dataclasses.replace(get("switch-demo"), mesh=mesh)
+    program = parse(EXCHANGE)
+    step = CompiledStep(recipe, TWO_HOSTS, SimpleNamespace(), program, 0)  # pyright: ignore
+    (found,) = roofline(step, program).transfers
+    assert found.network_bytes == bytes_sent

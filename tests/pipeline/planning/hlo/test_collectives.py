@@ -77,6 +77,7 @@ def test_gathers_are_counted_per_layer_with_axes_and_bytes():
         ("replica_groups=mesh['a'=4,'b'=2] {'a'}, x", (0, 2, 4, 6)),
         ("replica_groups=mesh['a'=1,'b'=2,'c'=4], device_ids=([4,2]T(1,0)) {'b'}, x", (0, 1)),
         ("source_target_pairs={{3,1},{1,3}}, x", (3, 1)),
+        ("source_target_pairs={{0,0},{1,2},{2,1},{3,3}}, x", (1, 2)),
         ("dimensions={0}", tuple(range(8))),
     ],
 )
@@ -131,7 +132,9 @@ def test_a_fused_all_reduce_whose_part_is_kept_is_a_reduce_scatter_of_gradients(
     scattered, permuted = collectives(parse(SCATTERED), {"data": 4, "expert": 1, "model": 1}, 0)
     assert scattered == Collective("reduce-scatter", "gradients", ("data",), (0, 1, 2, 3), 1, 160)
     assert scattered.sent == 3 * 160
-    assert permuted == Collective("collective-permute", "gradients", ("data",), (0, 1), 1, 32)
+    pairs = (0, 1), (1, 2), (2, 3)
+    alone = Collective("collective-permute", "gradients", ("data",), (0, 1), 1, 32, pairs)
+    assert permuted == alone
 
 
 # As XLA for GPUs prints two parameters gathered at once, one of them gathered again.

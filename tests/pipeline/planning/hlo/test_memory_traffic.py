@@ -72,6 +72,7 @@ def test_of_an_update_in_place_only_the_update_moves():
         ("(f32[8]{0}, f32[32]{0}) all-gather-start(%a)", 32 + 128),
         ("f32[8]{0} all-reduce-start(%a)", 64),
         ("(f32[8]{0}, f32[8]{0}, u32[], u32[]) collective-permute-start(%a)", 64),
+        ("(f32[8]{0}, u32[], token[]) send(%a)", 32),  # the host reads it and writes elsewhere
     ],
 )
 def test_an_asynchronous_move_reads_its_operand_and_writes_its_target(line, size):
