@@ -46,8 +46,7 @@ def remedies(step: CompiledStep) -> Iterator[Remedy]:
 
 def _tries(recipe: Recipe, devices: Topology) -> Iterator[tuple[str, Recipe, Topology]]:
     for changed in _on_the_same_slice(recipe, len(devices.devices)):
-        # Reversed: settings are checked one by one, and Adafactor comes after no weight decay.
-        settings = reversed(settings_between(recipe, changed))
+        settings = settings_between(recipe, changed)
         yield f"--set {' '.join(settings)}", changed, devices
     for name in larger(devices.name):
         try:

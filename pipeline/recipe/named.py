@@ -61,7 +61,8 @@ def requested(name: str, config: Path | None) -> Recipe:
         config: a run's recipe.json, or a recipe alone, in JSON or (`.yaml`, `.yml`) in YAML.
 
     Raises:
-        ArtifactError: if not exactly one is given, or the name or a setting is unknown.
+        ArtifactError: if not exactly one is given, the name or a setting is unknown, or the file is
+            a fine-tuned run's, which no command trains from a recipe.
         DataError: if the file is missing or damaged.
     """
     if bool(name) == (config is not None):
@@ -75,7 +76,14 @@ def requested(name: str, config: Path | None) -> Recipe:
         raise ArtifactError(f"--config names {config}, which is not a file; name a recipe.json.")
     read = read_yaml if config.suffix in YAML else read_json
     value = read(config, dict[str, Any])
-    return recipe_from_json(value.get("recipe", value), str(config))
+    recipe = recipe_from_json(value.get("recipe", value), str(config))
+    if recipe.finetuning is not None:
+        raise ArtifactError(
+            f"--config names {config}, the recipe of a run fine-tuned on "
+            f"{', '.join(recipe.finetuning.tasks)}; name that of the run before it, or fine-tune "
+            "with `mswitch finetune`."
+        )
+    return recipe
 
 
 def get(name: str) -> Recipe:

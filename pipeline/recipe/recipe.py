@@ -100,7 +100,8 @@ class Recipe:
         for name in (*counts, "logits_mib"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
-        for name, none in (("evaluate_every", "never"), ("held_out_pages", "all")):
+        nothing = {"evaluate_every": "never", "held_out_pages": "all", "keep_every": "the last two"}
+        for name, none in nothing.items():
             if getattr(self, name) < 0:
                 raise ConfigurationError(
                     f"{name} was {getattr(self, name)}; it must be 0 ({none}) or more."
@@ -227,18 +228,23 @@ def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Returns the recipe with `field=value` settings applied, such as `model.switch.experts=16`.
 
+    Their order does not matter, except that the last of one field counts.
+
     Raises:
         ArtifactError: if a field is unknown or a value has the wrong type.
+        ConfigurationError: if the values are out of range or do not fit together.
     """
+    changes: dict[str, Any] = {}
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
             raise ArtifactError(f"--set was given {setting!r}; write field=value.")
-        recipe = _replaced(recipe, path.split("."), text, path)
-    return recipe
+        _add(changes, recipe, path.split("."), text, path)
+    return _changed(recipe, changes)
 
 
-def _replaced(value: Any, path: list[str], text: str, whole: str) -> Any:
+def _add(changes: dict[str, Any], value: Any, path: list[str], text: str, whole: str) -> None:
+    """Adds one setting to those of each object, nested as the objects are."""
     known = (
         [field.name for field in dataclasses.fields(value)]
         if dataclasses.is_dataclass(value)
@@ -252,10 +258,18 @@ def _replaced(value: Any, path: list[str], text: str, whole: str) -> Any:
         )
     current = getattr(value, path[0])
     if len(path) > 1:
-        new = _replaced(current, path[1:], text, whole)
+        _add(changes.setdefault(path[0], {}), current, path[1:], text, whole)
     else:
-        new = _parse(text, current, whole, get_type_hints(type(value))[path[0]])
-    return replace(value, **{path[0]: new})  # pyright: ignore[reportArgumentType]
+        changes[path[0]] = _parse(text, current, whole, get_type_hints(type(value))[path[0]])
+
+
+def _changed(value: Any, changes: dict[str, Any]) -> Any:
+    """Returns the object with all of its settings at once: some are valid only together."""
+    new = {
+        name: _changed(getattr(value, name), one) if isinstance(one, dict) else one
+        for name, one in changes.items()
+    }
+    return replace(value, **new)
 
 
 def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:

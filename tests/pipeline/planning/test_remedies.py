@@ -46,7 +46,7 @@ def compiled(monkeypatch):
     ("available", "changes"),
     [
         (10, ["--set remat=full"]),
-        (5, ["--set remat=full", "--set remat=full accumulate=2"]),
+        (5, ["--set remat=full", "--set accumulate=2 remat=full"]),
     ],
 )
 def test_the_first_change_that_fits_ends_the_search(compiled, available, changes):
@@ -61,7 +61,7 @@ def test_more_devices_for_the_experts_come_first(compiled):
     recipe = dataclasses.replace(get("switch-demo"), remat="full")
     recipe = dataclasses.replace(recipe, mesh=dataclasses.replace(recipe.mesh, data=4))
     first = next(remedies(CompiledStep(recipe, devices(9), EMPTY, None, 0)))
-    assert first.change == "--set mesh.expert=4 mesh.data=1"
+    assert first.change == "--set mesh.data=1 mesh.expert=4"
     assert first.step.recipe.mesh.expert == 4
 
 
@@ -73,8 +73,8 @@ def test_a_change_is_printed_with_all_of_its_settings(compiled):
     )
     tried = list(remedies(CompiledStep(recipe, devices(5), EMPTY, None, 0)))
     changes = [one.change for one in tried]
-    assert changes[0] == "--set mesh.model=1 mesh.expert=4 mesh.data=1"
-    assert "--set remat=full optimizer.weight_decay=0.0 optimizer.rule=adafactor" in changes
+    assert changes[0] == "--set mesh.data=1 mesh.expert=4 mesh.model=1"
+    assert "--set optimizer.rule=adafactor optimizer.weight_decay=0.0 remat=full" in changes
     for one in tried:
         assert override(recipe, one.change.split()[1:]) == one.step.recipe
 

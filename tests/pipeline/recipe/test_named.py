@@ -219,6 +219,7 @@ def test_published_recipes_begin_at_a_tenth_of_the_scale(name):
     "setting",
     [
         "inputs=3",
+        "keep_every=-5000",
         "mesh.data=0",
         "optimizer.scale=nan",
         "optimizer.largest_gradient_norm=nan",

@@ -1,14 +1,18 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data.errors import DataError
 from pipeline.arguments import Hosts, Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.pretrain import one_per_seed
 from pipeline.recipe import named
+from pipeline.recipe.finetuned import finetuned
 from pipeline.recipe.recipe import override, recipe_to_json, settings_between
 
 
@@ -22,6 +26,14 @@ def test_a_saved_recipe_is_read_back(tmp_path):
         path = tmp_path / f"recipe{ending}"
         path.write_text(yaml.safe_dump(value))
         assert named.requested("", path) == recipe
+
+
+def test_the_recipe_of_a_fine_tuned_run_is_trained_by_its_own_command(tmp_path):
+    recipe = finetuned(named.get("mt5-demo"), ["sib200"], [], targets=16, share=0.0)
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"recipe": recipe_to_json(recipe)}))
+    with pytest.raises(ArtifactError, match=r"fine-tuned on sib200; .* `mswitch finetune`"):
+        named.requested("", path)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +57,31 @@ def test_settings_make_one_recipe_another():
     found = settings_between(before, override(before, asked))
     assert sorted(found) == sorted(asked)
     assert override(before, found) == override(before, asked)
+
+
+@st.composite
+def recipes(draw):
+    """Recipes with fields that are valid only together."""
+    recipe = named.get("switch-demo")
+    every, weight_decay = draw(st.integers(1, 4)), draw(st.floats(0, 1))
+    switch = replace(recipe.model.switch, every=every, experts=draw(st.integers(1, 4)))
+    rule = "adamw" if weight_decay else draw(st.sampled_from(["adamw", "adafactor"]))
+    checkpoint_every = draw(st.integers(1, 2000))
+    return replace(
+        recipe,
+        model=replace(recipe.model, layers=every * draw(st.integers(1, 4)), switch=switch),
+        optimizer=replace(recipe.optimizer, rule=rule, weight_decay=weight_decay),
+        checkpoint_every=checkpoint_every,
+        keep_every=checkpoint_every * draw(st.integers(0, 3)),
+        mixture=draw(st.sampled_from(["uniform", "weights:a=b"])),
+    )
+
+
+@settings(max_examples=20)
+@given(recipes(), recipes())
+def test_settings_that_are_valid_only_together_make_any_recipe_another(before, after):
+    found = settings_between(before, after)
+    assert override(before, found) == override(before, found[::-1]) == after
 
 
 def test_a_setting_that_is_set_back_to_its_default_is_named():
