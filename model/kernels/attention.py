@@ -61,6 +61,7 @@ def is_supported(
     heads: int,
     bytes_each: int,
     platform: Platform,
+    kind: str,
 ) -> bool:
     """Returns whether arrays of these shapes have a kernel; the plain path serves the others.
 
@@ -71,8 +72,9 @@ def is_supported(
         heads: number of heads.
         bytes_each: bytes of a number.
         platform: kind of device.
+        kind: JAX's name of the device; a TPU v4 has less vector memory than later ones.
     """
-    return _passes(platform).is_supported(query, keys, heads, bytes_each)
+    return _passes(platform).is_supported(query, keys, heads, bytes_each, kind)
 
 
 def example_numbers(

@@ -35,13 +35,18 @@ IN_SPECS = Arguments(ROWS, ROWS, ROWS, spec("buckets heads"), Numbers(PER_TOKEN,
 
 def has_kernel(query: Array, keys: Array, heads: int, mesh: Mesh) -> bool:
     """Returns whether these devices have a fused kernel for arrays of these shapes."""
-    platform = KERNELS.get(mesh.devices.flat[0].platform)
+    device = mesh.devices.flat[0]
+    platform = KERNELS.get(device.platform)
     if platform is None:
         return False
     parts = mesh.shape["model"]
     shapes = ((len(one), one.shape[1], one.shape[2] // parts) for one in (query, keys))
     return is_supported(
-        *shapes, heads=heads // parts, bytes_each=query.dtype.itemsize, platform=platform
+        *shapes,
+        heads=heads // parts,
+        bytes_each=query.dtype.itemsize,
+        platform=platform,
+        kind=device.device_kind,
     )
 
 

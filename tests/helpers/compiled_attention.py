@@ -1,18 +1,23 @@
-"""Compiles attention, forward and backward, for a topology: `python -m ... v6e:2x2`.
+"""Compiles attention, forward and backward, for a topology: `python -m ... v6e:2x2 [TOKENS ...]`.
 
-Prints a JSON object: text of the compiled program by name of the attention. It is a program of its
-own, as a compiler may abort.
+Prints a JSON object: text of the compiled program by name of the attention, of the recipes' or, if
+numbers of tokens are given, of those that have a kernel. It is a program of its own, as a compiler
+may abort.
 """
 
 import functools
 import json
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from model.kernels.attention import fused_attention
+from model.layers.fused_attention import has_kernel
+from model.sharding.mesh import MeshShape, make_mesh
 from pipeline.planning.topology import topology
 
 ROWS, HEAD = 2, 64
@@ -39,13 +44,24 @@ def compiled(
     return jax.jit(run).lower(query, key, key, table, mask, query).compile().as_text()
 
 
-def main(name: str) -> None:
-    """Prints the programs of the recipes' attentions."""
+def has_kernel_for(device, heads: int, tokens: int) -> bool:
+    """Returns whether self-attention over so many tokens has a kernel on the device."""
+    row: Any = jax.ShapeDtypeStruct((ROWS, tokens, heads * HEAD), jnp.bfloat16)
+    return has_kernel(row, row, heads, make_mesh(MeshShape(), [device]))
+
+
+def main(name: str, lengths: Sequence[int]) -> None:
+    """Prints the programs of the recipes' attentions, or of mt5-base's encoder at other lengths."""
     jax.config.update("jax_platforms", "cpu")
     device = topology(name).devices[0]
     compile_for = functools.partial(compiled, device, "gpu" if name.startswith("h") else "tpu")
-    programs = {}
-    for recipe, (heads, source, target) in SIZES.items():
+    programs = {
+        str(tokens): compile_for(12, tokens, tokens, biased=True, causal=False)
+        for tokens in lengths
+        if has_kernel_for(device, 12, tokens)
+    }
+    sizes = {} if lengths else SIZES
+    for recipe, (heads, source, target) in sizes.items():
         programs |= {
             f"{recipe} encoder": compile_for(heads, source, source, biased=True, causal=False),
             f"{recipe} decoder": compile_for(heads, target, target, biased=True, causal=True),
@@ -55,4 +71,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], list(map(int, sys.argv[2:])))

@@ -19,9 +19,11 @@ from model.kernels.inputs import Inputs
 WIDEST = 128  # columns of a head, as in T5's largest models
 
 
-def is_supported(query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int) -> bool:
+def is_supported(
+    query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int, kind: str
+) -> bool:
     """Returns whether a tile of a head fits the registers: any length does."""
-    del keys, item
+    del keys, item, kind
     return query[2] // heads <= WIDEST
 
 

@@ -25,6 +25,7 @@ from model.kernels.inputs import Inputs
 
 LANES = 128
 MEMORY = 48 * 2**20  # bytes that a kernel may use; v5p and TPU7x have 64 MiB, v6e 128 MiB
+OF_V4 = 16 * 2**20  # of each core of a v4, where a larger limit on a kernel changes nothing
 
 
 class Tile(NamedTuple):

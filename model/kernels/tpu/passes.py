@@ -18,13 +18,16 @@ from model.kernels.bias import by_bucket, by_offset
 from model.kernels.cost import Operand, estimate
 from model.kernels.inputs import Inputs
 from model.kernels.tpu import bodies
-from model.kernels.tpu.blocks import BACKWARD, FORWARD, MEMORY, Tile, TpuBlocks
+from model.kernels.tpu.blocks import BACKWARD, FORWARD, MEMORY, OF_V4, Tile, TpuBlocks
 
 
-def is_supported(query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int) -> bool:
+def is_supported(
+    query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int, kind: str
+) -> bool:
     """Returns whether what both passes hold fits the memory."""
     both = (_blocks(query, keys, heads, item, tile) for tile in (FORWARD, BACKWARD))
-    return all(blocks.memory <= MEMORY for blocks in both)
+    memory = OF_V4 if kind == "TPU v4" else MEMORY
+    return all(blocks.memory <= memory for blocks in both)
 
 
 def forward(arguments: Arguments, setting: Setting):

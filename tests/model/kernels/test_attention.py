@@ -99,6 +99,20 @@ def test_on_a_mesh_the_tables_gradient_is_the_sum_over_rows(platform):
 def test_lengths_beyond_the_memory_of_a_tpu_are_left_to_the_plain_path():
     short, long = (1, 1024, 768), (1, 8192, 768)
     supported = functools.partial(is_supported, heads=12, bytes_each=2)
-    assert supported(short, short, platform="tpu")
-    assert not supported(long, long, platform="tpu")
-    assert supported(long, long, platform="gpu")
+    assert supported(short, short, platform="tpu", kind="TPU v5")
+    assert not supported(long, long, platform="tpu", kind="TPU v5")
+    assert supported(long, long, platform="gpu", kind="NVIDIA H100 80GB HBM3")
+
+
+@pytest.mark.parametrize(
+    ("kind", "supported"),
+    [
+        ("TPU v4", [1024, 1280]),
+        ("TPU v5 lite", [1024, 1280, 1536]),
+        ("TPU v6 lite", [1024, 1280, 1536]),
+    ],
+)
+def test_a_v4_has_a_kernel_for_shorter_rows_than_later_chips(kind, supported):
+    has_kernel = functools.partial(is_supported, heads=12, bytes_each=2, platform="tpu", kind=kind)
+    rows = [(1, tokens, 768) for tokens in (1024, 1280, 1536)]
+    assert [row[1] for row in rows if has_kernel(row, row)] == supported

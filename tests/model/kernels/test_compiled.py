@@ -23,13 +23,13 @@ needs_plugin = pytest.mark.skipif(
 COST = re.compile(r'\\?"?flops\W+(\d+).*?bytes_accessed\W+(\d+)')
 
 
-def programs(topology: str) -> dict[str, str]:
+def programs(topology: str, *lengths: str) -> dict[str, str]:
     """Returns the compiled programs by attention, from a process that may look for any device."""
     environment = {key: value for key, value in os.environ.items() if "JAX" not in key}
     for key in ("XLA_FLAGS", "TPU_LOAD_LIBRARY"):
         environment.pop(key, None)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.compiled_attention", topology],
+        [sys.executable, "-m", "tests.helpers.compiled_attention", topology, *lengths],
         capture_output=True,
         text=True,
         env=environment,
@@ -59,3 +59,13 @@ def test_programs_are_kernels_that_declare_their_cost_and_write_no_scores(
         assert all(COST.search(call.replace("\\22", '"')) for call in calls), name
         for scores in (r"\d{3,},1024\]", r"\d{3,},512\]", r"229,229\]", r"114,114\]"):
             assert not re.search(rf"\[\d+,\d+,{scores}", program), name
+
+
+@pytest.mark.plans
+@needs_libtpu
+@pytest.mark.parametrize(
+    ("topology", "supported"), [("v4:2x2x1", ["1280"]), ("v6e:2x2", ["1280", "1536"])]
+)
+def test_every_length_with_a_kernel_compiles(topology, supported):
+    """A kernel has 16 MiB on a v4, and 1,536 tokens take 16.4."""
+    assert list(programs(topology, "1280", "1536")) == supported
