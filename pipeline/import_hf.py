@@ -6,21 +6,21 @@ run works with `mswitch fill`, with `mswitch evaluate` on tokens of its vocabula
 `mswitch export-hf` (bit for bit) and with `mswitch pretrain --start`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from data.examples.span_corruption import lengths_for_inputs
-from data.stores.addresses import Place
+from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, lengths_for_inputs
 from data.stores.atomic import write_bytes
 from data.stores.digests import digest_of_contents
 from data.stores.json_files import read_json
-from data.tokens.tokenizer import MODEL_FILE, load
+from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 from model.hugging_face.config import TheirConfig, import_config
-from model.hugging_face.weights import import_state
+from model.hugging_face.weights import checked, compared_arrays, import_state
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import ImportHf
@@ -64,10 +64,14 @@ def resolved(arguments: ImportHf) -> ImportRequest:
     """Returns the import that the arguments name.
 
     Raises:
-        ArtifactError: if the directory holds no such model.
+        ArtifactError: if the directory holds no such model, or its files do not fit together.
+        ConfigurationError: if its config has no form here, or the weights belong to another.
+        DataError: if config.json or the vocabulary is damaged.
     """
     weights = weight_files(arguments.directory)
     recipe = imported_recipe(arguments)
+    check_weights(weights, recipe)
+    check_vocabulary(arguments.directory / VOCABULARY, recipe)
     files = [arguments.directory / CONFIG, arguments.directory / VOCABULARY, *weights]
     inputs = {path.name: digest_of_contents(path) for path in files}
     size = bytes_in_words(checkpoint_bytes(recipe.model, recipe.optimizer))
@@ -96,7 +100,8 @@ def run(arguments: ImportHf) -> None:
             console.print(f"import-hf: {arguments.out} is finished.")
             return
         with explain_save_errors(arguments.out):
-            write_vocabulary(arguments.directory / VOCABULARY, arguments.out, recipe)
+            vocabulary = with_sentinels(arguments.directory / VOCABULARY)
+            write_bytes(arguments.out / MODEL_FILE, vocabulary)
             model = import_state(recipe.model, read_weights(weights))
             trainer = trainer_here(recipe)
             arrays = jax.device_put(model, trainer.shardings.arrays)
@@ -114,13 +119,18 @@ def imported_recipe(arguments: ImportHf) -> Recipe:
     """Returns the run's recipe: the network of config.json, the batch of the arguments.
 
     Raises:
-        ArtifactError: if the directory has no config.json.
+        ArtifactError: if the directory has no config.json, or no window fits the inputs.
     """
     path = arguments.directory / CONFIG
     if not path.exists():
         raise ArtifactError(
             f"A Transformers model was expected in {arguments.directory}, which holds no {CONFIG}; "
             "name a directory that save_pretrained wrote."
+        )
+    if not LEAST_INPUTS <= arguments.inputs <= MOST_INPUTS:
+        raise ArtifactError(
+            f"--inputs was {arguments.inputs:,}; give {LEAST_INPUTS} to {MOST_INPUTS:,}, in which "
+            "spans can be hidden."
         )
     lengths = lengths_for_inputs(arguments.inputs)
     return Recipe(
@@ -163,27 +173,49 @@ def read_weights(paths: list[Path]) -> dict[str, np.ndarray]:
     Raises:
         ArtifactError: if a file is damaged, or holds arrays of a type that is none of NumPy's.
     """
-    state = {}
+    return dict(arrays_in(paths))
+
+
+def check_weights(paths: list[Path], recipe: Recipe) -> None:
+    """Checks names and shapes of all arrays, with most of them in memory one by one.
+
+    Raises:
+        ArtifactError: if a file is damaged, or holds arrays of a type that is none of NumPy's.
+        ConfigurationError: if an array is missing, unknown, or of a shape that the config excludes.
+    """
+    whole = compared_arrays(recipe.model)
+    state: dict[str, Any] = {
+        name: array if name in whole else jax.ShapeDtypeStruct(array.shape, array.dtype)
+        for name, array in arrays_in(paths)
+    }
+    checked(recipe.model, state)
+
+
+def arrays_in(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields each array by its name, in float32.
+
+    Raises:
+        ArtifactError: if a file is damaged, or holds arrays of a type that is none of NumPy's.
+    """
     for path in paths:
         try:
             with safe_open(path, framework="numpy") as file:
                 for name in file.keys():  # noqa: SIM118  it cannot be iterated
-                    state[name] = file.get_tensor(name).astype(np.float32)
+                    yield name, file.get_tensor(name).astype(np.float32)
         except (SafetensorError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(
                 f"{path} cannot be read as safetensors ({error}); fetch or save it again."
             ) from error
-    return state
 
 
-def write_vocabulary(source: Path, out: Place, recipe: Recipe) -> None:
-    """Writes the vocabulary with its sentinels.
+def check_vocabulary(source: Path, recipe: Recipe) -> None:
+    """Checks that the embedding has a row for each id of the vocabulary, sentinels included.
 
     Raises:
-        ArtifactError: if it has more ids than the embedding has rows.
+        ArtifactError: if it has fewer.
+        DataError: if the vocabulary is damaged.
     """
-    write_bytes(out / MODEL_FILE, with_sentinels(source))
-    size = load(out / MODEL_FILE).size
+    size = Tokenizer(with_sentinels(source)).size
     if size > recipe.model.vocabulary_rows:
         raise ArtifactError(
             f"{source} has {size} ids with its sentinels and the embedding has "

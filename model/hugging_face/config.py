@@ -8,7 +8,8 @@ the exported folder (`modeling_mswitch.py`). A network without a form there is r
 * Their sparse layers are those with i % step == 1, ours the last of each `every`: the same for
   every 1 or 2.
 * Their capacity is a number of tokens per expert and *sequence*, the same in training and
-  evaluation. Import makes it the minimum capacity, with one sequence per routing group.
+  evaluation. Import makes it the minimum capacity, with one sequence per routing group. Export
+  keeps a minimum above a run's inputs, for sequences that are longer.
 * With T5's `tie_word_embeddings: false` logits are not scaled (Transformers 5 then keeps two
   matrices if they differ); MT5 never scales them.
 """
@@ -149,8 +150,9 @@ def _export_switch(
         "num_sparse_decoder_layers": sparse,
         "expert_capacity": max(inputs, targets)  # one number for both stacks
         if switch.dispatch == "dropless"
-        else expert_capacity(
-            inputs, switch.experts, switch.capacity_factor_evaluation, switch.minimum_capacity
+        else max(
+            expert_capacity(inputs, switch.experts, switch.capacity_factor_evaluation, 1),
+            switch.minimum_capacity,
         ),
         "router_bias": False,
         "router_dtype": "float32",

@@ -9,7 +9,7 @@ Names as of Transformers 5.24; what a config.json means is in `config.py`.
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -144,17 +144,37 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
         ConfigurationError: if an array is missing, unknown, or of a shape that the config excludes.
     """
     shapes = transformer_shapes(config)
-    state = _without_copies(config, state)
-    expected = list(weight_names(config))
-    _check_names({name.theirs for name in expected}, set(state))
+    state = checked(config, state)  # before the first allocation: a config may claim any size
     leaves = by_path(shapes)
-    for name in expected:  # all before the first allocation: a config may claim any size
-        _check_shape(name, leaves[name.ours].shape[len(name.at) :], state[name.theirs].shape)
     arrays = {name: np.empty(leaf.shape, np.float32) for name, leaf in leaves.items()}
-    for name in expected:
+    for name in weight_names(config):
         target, array = arrays[name.ours][name.at], state[name.theirs]
         arrays[name.ours][name.at] = array.T.reshape(target.shape) if name.outputs else array
     return jax.tree.unflatten(jax.tree.structure(shapes), list(arrays.values()))
+
+
+def checked(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arrays that a network has, once names and shapes are those of its config.
+
+    Args:
+        config: the network.
+        state: arrays by name, or shapes of all that are not among `compared_arrays`.
+
+    Raises:
+        ConfigurationError: if an array is missing, unknown, or of a shape that the config excludes.
+    """
+    state = _without_copies(config, state)
+    expected = list(weight_names(config))
+    _check_names({name.theirs for name in expected}, set(state))
+    leaves = by_path(transformer_shapes(config))
+    for name in expected:
+        _check_shape(name, leaves[name.ours].shape[len(name.at) :], state[name.theirs].shape)
+    return state
+
+
+def compared_arrays(config: ModelConfig) -> tuple[str, ...]:
+    """Returns the names of the arrays that have to be equal, of which the first one is imported."""
+    return ("shared.weight", *COPIES, *(["lm_head.weight"] if config.tied_logits else []))
 
 
 def _check_shape(name: WeightName, target: tuple[int, ...], found: tuple[int, ...]) -> None:
@@ -172,10 +192,10 @@ def _shape_of_theirs(name: WeightName, target: tuple[int, ...]) -> tuple[int, ..
     return target if name.outputs is None else (name.outputs, math.prod(target) // name.outputs)
 
 
-def _without_copies(config: ModelConfig, state: State) -> State:
+def _without_copies(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the state without copies; separate logits remain if they are untied."""
     shared = state.get("shared.weight")
-    copies = [*COPIES, "lm_head.weight"] if config.tied_logits else COPIES
+    _, *copies = compared_arrays(config)
     for name in copies:
         if name in state and shared is not None and not np.array_equal(state[name], shared):
             raise ConfigurationError(

@@ -161,6 +161,12 @@ def test_no_stack_of_a_dropless_network_drops_there(targets):
     assert theirs["expert_capacity"] == max(64, targets)
 
 
+def test_a_capacity_above_the_inputs_comes_back():
+    """It is one per expert and sequence, which may be longer than a row of the run."""
+    config = import_config(cases.config("switch") | {"expert_capacity": 999}, 64, 14)
+    assert export_config(config, 64, 14)["expert_capacity"] == 999
+
+
 def test_what_their_format_cannot_hold():
     switch = SwitchConfig(experts=2, every=1, encoder_group_tokens=8, decoder_group_tokens=8)
     gated = ModelConfig(

@@ -1,0 +1,88 @@
+"""A refused import claims no directory, and its dry run refuses the same in the same words."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from data.stores.json_files import read_json, write_json
+from data.tokens.tokenizer import MODEL_FILE
+from model.config import ModelConfig
+from model.configuration_checks import ConfigurationError
+from model.hugging_face.config import export_config
+from model.hugging_face.weights import exported_shapes
+from pipeline import import_hf
+from pipeline.arguments import ImportHf
+from pipeline.errors import ArtifactError
+
+SMALL = ModelConfig(
+    vocabulary_rows=384, embed=8, heads=2, head=4, mlp=16, layers=1, feed_forward="relu"
+)
+
+
+@pytest.fixture
+def theirs(tokens, tmp_path) -> Path:
+    """A T5 as Transformers writes it, whose logits are not tied."""
+    directory = tmp_path / "theirs"
+    directory.mkdir()
+    write_json(directory / "config.json", export_config(SMALL, 64, 16))
+    shutil.copy(tokens / MODEL_FILE, directory / "spiece.model")
+    write_weights(directory)
+    return directory
+
+
+def write_weights(directory: Path, *left_out: str, rows: int = SMALL.vocabulary_rows) -> None:
+    shapes = exported_shapes(SMALL) | {"shared.weight": (rows, 8), "lm_head.weight": (rows, 8)}
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    arrays["lm_head.weight"] += 1
+    kept = {name: array for name, array in arrays.items() if name not in left_out}
+    save_file(kept, directory / "model.safetensors")
+
+
+def change_config(directory: Path, **changes) -> None:
+    path = directory / "config.json"
+    write_json(path, read_json(path, dict) | changes)
+
+
+def ties_logits(directory: Path) -> str:
+    change_config(directory, tie_word_embeddings=True)
+    return r"lm_head\.weight differs from shared\.weight.* correct tie_word_embeddings"
+
+
+def lacks_an_array(directory: Path) -> str:
+    write_weights(directory, "encoder.final_layer_norm.weight")
+    return "1 are missing"
+
+
+def is_of_another_shape(directory: Path) -> str:
+    change_config(directory, d_ff=32)
+    return "should by its config be"
+
+
+def has_too_few_rows(directory: Path) -> str:
+    change_config(directory, vocab_size=256)
+    write_weights(directory, rows=256)
+    return "380 ids with its sentinels and the embedding has 256 rows"
+
+
+@pytest.mark.parametrize(
+    "spoil", [ties_logits, lacks_an_array, is_of_another_shape, has_too_few_rows]
+)
+def test_a_refused_import_can_be_corrected_and_repeated(theirs, tmp_path, spoil):
+    asked = ImportHf(directory=theirs, out=tmp_path / "run", inputs=64)
+    (intent,) = import_hf.intents(asked)
+    assert intent.out == asked.out
+    message = spoil(theirs)
+    for command in (import_hf.intents, import_hf.run):
+        with pytest.raises((ArtifactError, ConfigurationError), match=message):
+            command(asked)
+    assert not asked.out.exists()
+
+
+@pytest.mark.parametrize("inputs", [3, 1810])
+def test_inputs_that_no_window_fits_are_one_sentence(theirs, tmp_path, inputs):
+    asked = ImportHf(directory=theirs, out=tmp_path / "run", inputs=inputs)
+    with pytest.raises(ArtifactError, match=r"--inputs was .*; give 4 to 1,809"):
+        import_hf.intents(asked)
