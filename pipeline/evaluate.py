@@ -31,7 +31,7 @@ from pipeline.runs.directory import (
 from pipeline.runs.finished import evaluated_steps
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import print_end
-from pipeline.tokens.checks import check_held_out
+from pipeline.tokens.checks import check_held_out, check_holds_windows
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.evaluation.evaluation_file import (
     evaluation_file,
@@ -93,10 +93,11 @@ def resolved(arguments: Evaluate) -> EvaluationRequest:
     """Returns what the arguments name.
 
     Raises:
-        ArtifactError: if there is no such run, checkpoint or held-out page, or the tokens are not
-            those of the run.
+        ArtifactError: if there is no such run, checkpoint or held-out page, the tokens are not
+            those of the run, or its targets are too short for their windows.
     """
     recipe, trainer = load_run(arguments.run)
+    check_holds_windows(arguments.run, recipe)
     blocks = open_blocks(arguments.tokens, arguments.cache)
     check_tokens(arguments, blocks)
     check_held_out(blocks)

@@ -42,6 +42,7 @@ from pipeline.runs.directory import (
 from pipeline.runs.open import recipe_of
 from pipeline.runs.routing_files import routing_with_gates
 from pipeline.terminal import Terminal, print_end
+from pipeline.tokens.checks import check_holds_windows
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.description import describe_run
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
@@ -126,11 +127,13 @@ def requested_text(arguments: Prune, source: Recipe, codes: Sequence[str]) -> To
     """Returns the token blocks to fit experts on, if any are named.
 
     Raises:
-        ArtifactError: if they have another vocabulary or lack a language, or a token has several
-            experts, whose matrices cannot be fitted one by one.
+        ArtifactError: if they have another vocabulary or lack a language, the run's targets are too
+            short for them, or a token has several experts, whose matrices cannot be fitted one by
+            one.
     """
     if not arguments.tokens:
         return None
+    check_holds_windows(arguments.run, source)
     blocks = open_blocks(arguments.tokens, arguments.cache)
     check_same_vocabulary(arguments.run, blocks)
     check_has_text(blocks, codes)

@@ -41,7 +41,7 @@ def damaged(directory: object, step: int, why: str) -> CheckpointError:
     """Returns the error of a checkpoint that cannot be read back as it was saved."""
     return CheckpointError(
         f"Checkpoint {step} in {directory} is damaged ({why}); restore its files, or "
-        "remove it: the same command then goes on from the one before.",
+        "remove it if the run has another, which the same command then takes.",
         why,
     )
 

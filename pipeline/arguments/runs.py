@@ -27,7 +27,7 @@ class Evaluate(StageArguments):
     sentences: tuple[str, ...] = ()
     """Tasks whose test texts are scored as sentences: nats per sentence, each token hidden once."""
     step: int | None = None
-    """Step of the checkpoint to score; the last one if left out."""
+    """Step of the checkpoint to score; the best or the last one if left out."""
     deterministic: bool = False
     """Fixed order of sums on GPUs, so that a repetition has the same bits; slower. TPUs and CPUs
     always have it."""
@@ -141,7 +141,7 @@ class ExportHf(StageArguments):
     """Directory for config.json, model.safetensors (from 5 GB on several files), spiece.model and
     tokenizer.json."""
     step: int | None = None
-    """Step of the checkpoint to export; the last one if left out."""
+    """Step of the checkpoint to export; the best or the last one if left out."""
     license: str | None = None
     """Licence that the model card declares, by the hub's name (apache-2.0, ...)."""
     hosts: Hosts = field(default_factory=Hosts)

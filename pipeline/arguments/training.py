@@ -32,7 +32,7 @@ class Pretrain(StageArguments):
     """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/;
     on this machine or on an object store (s3://..., gs://...)."""
     start: RunPlace | None = None
-    """Finished or imported run whose last weights are the first weights, instead of random ones."""
+    """Finished or imported run whose last weights, or best, are the first ones, not random ones."""
     trunk: RunPlace | None = None
     """Run of this recipe to branch off, finished or not: its weights and optimizer state at
     --branch-at are continued, and the learning rate falls linearly from there to 0 at `steps`."""
@@ -42,7 +42,8 @@ class Pretrain(StageArguments):
     """Dense run of ours, or imported, to make a Switch of: each expert begins as a copy of its
     feed-forward. On the same examples, `steps` count those of the dense run."""
     upcycle_at: int | None = None
-    """Step of a checkpoint of --upcycle; the last one of a finished run if left out."""
+    """Step of a checkpoint of --upcycle; the best or the last one of a finished run if left
+    out."""
     upcycle_logits: float = 3e-7
     """Standard deviation of the first router logits. The default keeps the dense function to 1e-5
     while nothing is dropped; 0.03 changes experts' outputs by 5 %, and routing settles sooner."""
@@ -123,7 +124,7 @@ class Distill(StageArguments):
     """
 
     teacher: RunPlace
-    """Finished or imported run; its last checkpoint is the teacher."""
+    """Finished or imported run; its last checkpoint, or its best, is the teacher."""
     recipe: str = ""
     """Dense recipe from `mswitch recipes`: the teacher's baseline; or --config."""
     config: Path | None = None

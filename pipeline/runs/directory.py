@@ -78,7 +78,7 @@ def requested_step(directory: Place, step: int | None) -> int:
 
 
 def checkpoint_read(name: str, directory: Place, step: int | None) -> Reading:
-    """Returns a run's checkpoint as something that is read; the last one for None.
+    """Returns a run's checkpoint as something that is read; the best or the last one for None.
 
     Raises:
         ArtifactError: if there is no such checkpoint.

@@ -76,7 +76,7 @@ def trainer_here(recipe: Recipe) -> Trainer:
 
 
 def restore(directory: Place, trainer: Trainer, step: int | None) -> tuple[Any, int]:
-    """Returns the weights of a checkpoint (the last one for None) and its step.
+    """Returns the weights of a checkpoint (the best or the last for None) and its step.
 
     Raises:
         ArtifactError: if there is no such checkpoint, or a host does not see it.
@@ -86,7 +86,7 @@ def restore(directory: Place, trainer: Trainer, step: int | None) -> tuple[Any, 
 
 
 def restore_state(directory: Place, trainer: Trainer, step: int | None) -> tuple[TrainState, int]:
-    """Returns the state of a checkpoint (the last one for None) and its step.
+    """Returns the state of a checkpoint (the best or the last for None) and its step.
 
     Raises:
         ArtifactError: if there is no such checkpoint, or a host does not see it.

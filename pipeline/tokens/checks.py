@@ -8,6 +8,8 @@ ArrayRecord keeps one checksum per record and raises, so nothing altered is trai
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from data.examples.span_corruption import lengths_for_inputs
+from data.stores.addresses import Place
 from data.stores.digests import digest_of_contents
 from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
 from data.tokens.blocks import TokenBlocks
@@ -77,6 +79,21 @@ def check_held_out(blocks: TokenBlocks, remedy: str = "") -> None:
         raise ArtifactError(
             f"{blocks.directory} holds no held-out page to evaluate on; clean into another "
             f"directory with --validation-minimum 10 and tokenize that{remedy}."
+        )
+
+
+def check_holds_windows(run: Place, recipe: Recipe) -> None:
+    """Checks that a run's rows have room for windows of text with hidden spans.
+
+    Raises:
+        ArtifactError: if its targets are shorter, as those of a run fine-tuned on tasks alone.
+    """
+    has, needs = recipe.lengths.targets, lengths_for_inputs(recipe.inputs).targets
+    if has < needs:
+        raise ArtifactError(
+            f"{run} was fine-tuned with targets of {has} tokens, and windows of {recipe.inputs} "
+            f"inputs have {needs}; leave --tokens out, or fine-tune with --set "
+            f"finetuning.targets={needs}."
         )
 
 

@@ -27,7 +27,7 @@ from pipeline.training.save_errors import explain_save_errors
 
 
 def start_from(start: Place, out: Place, trainer: Trainer) -> None:
-    """Writes checkpoint 0 with the last weights of `start`, unless the run has a checkpoint.
+    """Writes checkpoint 0 with the best or last weights of `start`, unless there is a checkpoint.
 
     Raises:
         ArtifactError: if checkpoint 0 cannot be written, or the weights cannot be read.

@@ -48,7 +48,7 @@ class Teacher:
         return f"{self.recipe.name}, seed {self.recipe.seed}, {digest}"
 
     def weights(self, mesh: Mesh) -> tuple[Transformer, dict[str, Any]]:
-        """Returns the network of the last checkpoint on a mesh, and its record for recipe.json."""
+        """Returns the network of the best or last checkpoint, and its record for recipe.json."""
         trainer = trainer_on(self.recipe, mesh)
         arrays, step = restore(self.directory, trainer, None)
         switch = self.recipe.model.switch

@@ -3,6 +3,7 @@
 The runs are complete directories with untrained weights.
 """
 
+import dataclasses
 import errno
 import shutil
 from functools import partial
@@ -20,11 +21,12 @@ from data.stores.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline import distill, evaluate, export_hf, import_hf, pretrain
-from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain
+from pipeline import distill, evaluate, export_hf, import_hf, pretrain, prune
+from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain, Prune
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, finish
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
+from pipeline.recipe.finetuning import FinetuningConfig
 from pipeline.recipe.recipe import override, recipe_to_json
 from pipeline.runs.directory import RECIPE as RECIPE_FILE
 from pipeline.runs.finished import evaluation_files
@@ -117,6 +119,21 @@ def test_a_slope_that_is_in_the_learned_biases_is_not_applied_again(whole, block
         check_weights(run, found, blocks)
         with pytest.raises(ArtifactError, match=r"another shape.*model\.distance_slope: there"):
             check_weights(run, other, blocks)
+
+
+def test_text_is_not_cut_to_the_targets_of_a_fine_tuned_run(whole, tokens, tmp_path):
+    """Windows of 64 inputs have 14 targets, EOS included."""
+    tuned = dataclasses.replace(RECIPE, finetuning=FinetuningConfig(tasks=("sib200",), targets=8))
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    about = read_json(run / RECIPE_FILE, dict)
+    write_json(run / RECIPE_FILE, about | {"recipe": recipe_to_json(tuned)})
+    message = r"fine-tuned with targets of 8 tokens, and windows of 64 inputs have 14"
+    with pytest.raises(ArtifactError, match=message):
+        evaluate.resolved(Evaluate(run=run, tokens=str(tokens)))
+    pruning = Prune(run=run, tokens=str(tokens), languages=("sw",), keep=0.5, out=tmp_path / "out")
+    with pytest.raises(ArtifactError, match=message):
+        prune.requested_text(pruning, tuned, ["sw"])
 
 
 def test_another_vocabulary_takes_two_commands(whole, blocks):
