@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from data.corpus_manifest import CorpusManifest, LanguagePages
 from data.languages import UNDETERMINED, find
+from data.rules.rule_sets import UNTOUCHED
 
 SAMPLES_PER_REASON = 6
 SAMPLE_CHARACTERS = 320
@@ -54,7 +55,8 @@ class FunnelRow:
         characters: number of characters in the kept pages.
         rejected: number of rejected pages by reason.
         removed_lines: number of lines removed from pages, by rule.
-        confidence: kept pages per bin of the identifier's probability; () where not recorded.
+        confidence: kept pages per bin of the identifier's probability; () where not recorded, and
+            where no identifier was asked.
         cld3_disagrees: number of kept pages whose declared language CLD3 contradicts; None where
             the rules do not use declared languages.
         cld3_said: CLD3's labels for those pages with their numbers, most frequent first.
@@ -85,9 +87,13 @@ class FunnelRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Funnel:
-    """The funnel of a corpus; the most frequent reasons and the largest languages come first."""
+    """The funnel of a corpus; the most frequent reasons and the largest languages come first.
+
+    `identified` is whether an identifier was asked; without rules languages are as declared.
+    """
 
     rules: str
+    identified: bool
     differences_from_mc4: tuple[str, ...]
     pages: int
     kept: int
@@ -116,12 +122,14 @@ def funnel(manifest: CorpusManifest, samples: Mapping[str, pa.Table]) -> Funnel:
         manifest: manifest of a corpus.
         samples: some rejected pages per reason (`text`, `url`, `language`).
     """
-    rows = [_row(code, counts) for code, counts in manifest.languages.items()]
+    identified = manifest.rules.name != UNTOUCHED
+    rows = [_row(code, counts, identified) for code, counts in manifest.languages.items()]
     pages = sum(row.pages for row in rows)
     totals = sum((Counter(row.rejected) for row in rows), Counter())
     removed_lines = sum((Counter(row.removed_lines) for row in rows), Counter())
     return Funnel(
         rules=manifest.rules.described,
+        identified=identified,
         differences_from_mc4=manifest.rules.differences_from_mc4,
         pages=pages,
         kept=sum(row.kept for row in rows),
@@ -141,7 +149,7 @@ def funnel(manifest: CorpusManifest, samples: Mapping[str, pa.Table]) -> Funnel:
     )
 
 
-def _row(code: str, counts: LanguagePages) -> FunnelRow:
+def _row(code: str, counts: LanguagePages, identified: bool) -> FunnelRow:
     language, cld3 = find(code), counts.cld3
     return FunnelRow(
         code=code,
@@ -152,7 +160,7 @@ def _row(code: str, counts: LanguagePages) -> FunnelRow:
         characters=counts.characters,
         rejected=counts.rejected,
         removed_lines=counts.removed_lines_by_rule,
-        confidence=_histogram(counts.confidence),
+        confidence=_histogram(counts.confidence) if identified else (),
         cld3_disagrees=None if cld3 is None else cld3.disagrees,
         cld3_said=() if cld3 is None else tuple(Counter(cld3.said).most_common(4)),
         rejected_characters=counts.rejected_characters,

@@ -44,7 +44,11 @@ def sentence(funnel: Funnel) -> str:
     Script variants are named beside the languages and are not counted. Pages of undetermined
     language are left out.
     """
+    if not funnel.identified:
+        return "Languages are as declared; no identifier was asked."
     known = [row for row in rows(funnel) if row.code != UNDETERMINED]
+    if not known:
+        return "The identifier is sure of no kept page's language."
     variants, languages = _split(known)
     uncertain = [row for row in languages if is_uncertain(row)]
     beside = [row for row in variants if is_uncertain(row)]

@@ -30,7 +30,11 @@ from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import Workspace, check_files, clear
 from pipeline.cleaning import shards
 from pipeline.cleaning.corpus_files.cautions import cautions
-from pipeline.cleaning.corpus_files.manifest import manifest_of, print_summary
+from pipeline.cleaning.corpus_files.manifest import (
+    languages_with_pages,
+    manifest_of,
+    print_summary,
+)
 from pipeline.cleaning.graph import work_of
 from pipeline.cleaning.growth.facts import write_facts
 from pipeline.cleaning.growth.kept import Kept
@@ -41,7 +45,7 @@ from pipeline.cleaning.growth.summary import (
     kept_bytes,
     print_addition,
 )
-from pipeline.cleaning.job import VERSION, AnyRules, CleaningJob
+from pipeline.cleaning.job import VERSION, AnyRules, CleaningJob, trusts_declarations
 from pipeline.cleaning.outputs import output_paths, total_of
 from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.request import STAGE, CleaningRequest, intent_of, resolved
@@ -83,8 +87,13 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
             print_addition(console, body)
         print_end(
             STAGE,
-            f"pages of {len(body['languages'])} languages in {arguments.out}",
-            cautions(body, str(request.rules.held_out), request.languages),
+            f"pages of {languages_with_pages(body)} languages in {arguments.out}",
+            cautions(
+                body,
+                str(request.rules.held_out),
+                request.languages,
+                declared=trusts_declarations(request.rules),
+            ),
             f"vocabulary --corpus {arguments.out} --size 4096 --out vocabulary",
         )
 

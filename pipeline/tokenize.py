@@ -192,7 +192,8 @@ def cautions(languages: Mapping[str, Any]) -> Iterator[str]:
     if len(without) == len(languages):
         yield (
             "no page is held out, so no run can be evaluated; clean into another directory with "
-            "--validation-minimum 10, or train with --set evaluate_every=0."
+            "--validation-minimum 10 or with published validation files, or train with --set "
+            "evaluate_every=0."
         )
     elif without:
         yield f"no page is held out in {len(without)} languages: {', '.join(without)}."

@@ -97,8 +97,8 @@ class ShareOfUnsplitPages(ShareOfEachLanguage):
         if split:
             raise DataError(
                 f"{url} was published in the split {split!r}, and --validation-share or "
-                "--validation-minimum would mix published splits; leave both out and name another "
-                "--out, or choose other rules than none."
+                "--validation-minimum would mix published splits; leave both out, name its "
+                "published validation files too and another --out, or choose other rules than none."
             )
 
 

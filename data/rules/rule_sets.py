@@ -16,6 +16,8 @@ from data.rules import bad_words
 from data.rules.bad_words import BadWordPolicy
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage, ShareOfUnsplitPages
 
+UNTOUCHED = "none"  # name of the rule set that has no rules
+
 
 class LanguageBy(enum.Enum):
     """The source of a page's language."""
@@ -128,7 +130,7 @@ def demo() -> RuleSet:
 
 def none() -> Untouched:
     """Returns no rules."""
-    return Untouched(name="none", held_out=AsPublished(otherwise=OneIn(1000)))
+    return Untouched(name=UNTOUCHED, held_out=AsPublished(otherwise=OneIn(1000)))
 
 
 def named(name: str) -> RuleSet | Untouched:

@@ -49,7 +49,7 @@ def inspect_clean(directory: Path | str, console: Console) -> None:
     if funnel.reasons:
         console.print(_reasons(funnel))
     console.print(_languages(funnel))
-    if language_probability.rows(funnel):
+    if not funnel.identified or language_probability.rows(funnel):
         console.print(language_probability.sentence(funnel))
     console.print("the files hold as many pages as the manifest counts")
 

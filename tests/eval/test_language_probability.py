@@ -7,12 +7,14 @@ from eval import language_probability
 from eval.funnel import Funnel, funnel
 
 
-def corpus(histograms: dict[str, dict[str, int]]) -> Funnel:
+def corpus(histograms: dict[str, dict[str, int]], rules: str = "mc4") -> Funnel:
     languages = {
         code: {"kept": sum(steps.values()), "confidence": steps}
         for code, steps in histograms.items()
     }
-    return funnel(of_shape({"languages": languages}, CorpusManifest, "here"), {})
+    return funnel(
+        of_shape({"rules": {"name": rules}, "languages": languages}, CorpusManifest, "here"), {}
+    )
 
 
 def test_languages_from_least_to_most_certain():
@@ -59,3 +61,16 @@ def test_the_sentence_names_a_dozen_and_counts_the_rest():
     found = language_probability.sentence(corpus({code: {"0.50": 1} for code in some}))
     assert found.startswith("In 30 of 30 languages")
     assert found.endswith(" and 18 more.")
+
+
+def test_without_an_identifier_no_probability_is_shown():
+    made = corpus({"sw": {"0.00": 9}, "und": {"0.00": 2}}, rules="none")
+    assert language_probability.rows(made) == ()
+    assert language_probability.sentence(made) == (
+        "Languages are as declared; no identifier was asked."
+    )
+
+
+def test_a_corpus_of_undetermined_language_has_no_count_of_languages():
+    found = language_probability.sentence(corpus({"und": {"0.40": 3}}))
+    assert found == "The identifier is sure of no kept page's language."

@@ -12,11 +12,18 @@ from data.languages import UNDETERMINED
 
 MOST = 0.5  # share of the pages above which one reason, or damage, is named
 NAMED = 10  # languages in a sentence
-HOLD_OUT = "clean into another directory with --validation-minimum 10"
+HOLD_OUT = (
+    "clean into another directory with --validation-minimum 10, or, where text was published with "
+    "a split (C4, mC4), with its validation files too"
+)
 
 
 def cautions(
-    body: Mapping[str, Any], rule: str, requested: Sequence[str] | None = None
+    body: Mapping[str, Any],
+    rule: str,
+    requested: Sequence[str] | None = None,
+    *,
+    declared: bool = False,
 ) -> Iterator[str]:
     """Yields the cautions about a corpus, the gravest first.
 
@@ -24,6 +31,7 @@ def cautions(
         body: body of the manifest.
         rule: rule of the held-out pages, in words.
         requested: languages that the user named; None for all.
+        declared: whether languages are those that pages declare.
     """
     languages = body["languages"]
     kept = {code: one["kept"] for code, one in languages.items() if one["kept"]}
@@ -34,7 +42,12 @@ def cautions(
     if kept and set(kept) == {UNDETERMINED}:
         yield (
             "No kept page has a language, and pages without one are not trained on; give records "
-            'a "language" (mC4\'s code), or name rules that identify languages.'
+            'a "language" that data/languages.tsv has, or name rules that identify languages.'
+        )
+    elif declared and (without := kept.get(UNDETERMINED)):
+        yield (
+            f"{without:,} of {sum(kept.values()):,} kept pages declare no language or a code that "
+            "data/languages.tsv has not; they lie in pages/und and are not trained on."
         )
     without = [c for c in kept if c != UNDETERMINED and not languages[c]["held_out"]]
     if without and len(without) == len(kept.keys() - {UNDETERMINED}):

@@ -74,11 +74,16 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
             table.add_row(f"{what} not requested", f"{sum(by_language.values()):,}")
     for reason, broken in body["broken_records"].items():
         table.add_row(f"broken: {reason}", f"{broken['count']:,}")
-    with_pages = sum(one["kept"] > 0 for code, one in languages.items() if code != UNDETERMINED)
-    table.add_row("languages with pages", f"{with_pages}")
+    table.add_row("languages with pages", f"{languages_with_pages(body)}")
     table.add_row("seconds", f"{seconds:.1f}")
     table.columns[1].justify = "right"
     console.print(table)
+
+
+def languages_with_pages(body: Mapping[str, Any]) -> int:
+    """Returns the number of languages with kept pages; "und" is none."""
+    entries = body["languages"].items()
+    return sum(one["kept"] > 0 for code, one in entries if code != UNDETERMINED)
 
 
 def _rules(job: CleaningJob) -> dict[str, Any]:

@@ -37,3 +37,15 @@ def test_what_is_odd_about_a_corpus_is_said(made, requested, said):
     assert len(found) == len(said), found
     for sentence, pattern in zip(found, said, strict=True):
         assert re.search(pattern, sentence)
+
+
+def test_pages_with_an_unknown_code_are_counted_where_languages_are_declared():
+    made = body(sw=(9, 1, {}), und=(4, 0, {}))
+    (said,) = cautions(made, "one in 1000", declared=True)
+    assert said.startswith("4 of 13 kept pages declare no language or a code")
+    assert list(cautions(made, "one in 1000")) == []
+
+
+def test_a_corpus_of_a_published_split_is_led_to_its_validation_files():
+    (said,) = cautions(body(sw=(9, 0, {})), "those published as such")
+    assert "with its validation files too" in said
