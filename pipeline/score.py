@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from data.leakage.benchmark_texts import absolute_place, digest_of
 from data.rules.web_rules import mswitch_web
 from data.stores.digests import digest_of_contents, digest_of_value
 from data.stores.files import absolute, join_path
@@ -67,7 +68,7 @@ def resolved(arguments: Score) -> ScoreRequest:
     pages = sum(entry.kept for entry in corpus.languages.values())
     files = corpus_files(arguments.corpus)
     inputs = {"corpus": digest_of_manifest(arguments.corpus)}
-    inputs |= {f"benchmark {one}": digest_of_contents(one) for one in arguments.benchmarks}
+    inputs |= {f"benchmark {one}": digest_of(one) for one in arguments.benchmarks}
     size = sum(file.size for file in files)
     reads = [Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages")]
     if arguments.benchmarks:
@@ -85,7 +86,7 @@ def resolved(arguments: Score) -> ScoreRequest:
     )
     scoring = Scoring(
         corpus=absolute(arguments.corpus),
-        benchmarks=tuple(map(absolute, arguments.benchmarks)),
+        benchmarks=tuple(map(absolute_place, arguments.benchmarks)),
         identifier=None if model is None else absolute(model),
         decided=model is None and corpus.rules.name == mswitch_web().name,
     )

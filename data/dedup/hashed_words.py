@@ -1,14 +1,14 @@
 """Hashes of words, and of any run of words, in every script.
 
-Words are compared after NFC and case folding, without punctuation, and with each run of digits
-replaced by one zero. Where spaces do not separate words, each character is one.
+Words are compared after NFC (`composed`) and case folding, without punctuation, and with each run
+of digits replaced by one zero. Letters that fold to several, such as ß, stay as they are. Where
+spaces do not separate words, each character is one.
 
 Nothing loops over words: a text is an array of code points, and the hash of any run is a difference
 of two prefix sums, exact as it is modulo 2^64.
 """
 
 import functools
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int64, UInt32, UInt64
 
 from data import languages, scripts
+from data.composition import composed
 from data.splitmix64 import splitmix64
 
 # Characters with the content of an English word (5.98 characters), medians in parallel text.
@@ -110,7 +111,7 @@ def _normalized(
 
     A separator ends each page, so no word or run of digits goes on in the next.
     """
-    pages = [unicodedata.normalize("NFC", text) + "\n" for text in texts]
+    pages = [composed(text) + "\n" for text in texts]
     codes = scripts.code_points("".join(pages))
     begins = np.cumsum([0, *map(len, pages)])
     digits = _is_digit()[codes]

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from data.errors import DataError
 from data.reading import json_lines, text_lines
 from data.reading.page import BrokenRecord
-from data.stores.files import exists, local_copy
+from data.stores.digests import digest_of_contents, digest_of_value
+from data.stores.files import absolute, exists, local_copy
 from data.stores.parquet_files import sentences_for
 from data.stores.parquet_limits import bounded_batches, texts
 from data.tasks.description import DESCRIPTIONS
@@ -30,14 +31,31 @@ JSON_LINES, PARQUET, TSV = (".jsonl", ".jsonl.gz"), ".parquet", (".tsv", ".tsv.g
 
 def name_of(path: str, parts: int = 1) -> str:
     """Returns the name of a benchmark: of its task, or the last parts of its path."""
-    if is_task(path) and "=" in path:
+    if _is_shipped(path):
         return path.partition("=")[0]
     return "/".join(path.rstrip("/").split("/")[-parts:])
 
 
 def is_task(path: str) -> bool:
     """Returns whether this names a task instead of a file: a description, or NAME=DIRECTORY."""
-    return path.endswith(DESCRIPTIONS) or ("=" in path and not exists(path))
+    return path.endswith(DESCRIPTIONS) or _is_shipped(path)
+
+
+def absolute_place(path: str) -> str:
+    """Returns a benchmark's path, or the NAME=DIRECTORY of a task, as every process resolves it."""
+    if not _is_shipped(path):
+        return absolute(path)
+    name, _, directory = path.partition("=")
+    return f"{name}={absolute(directory)}"
+
+
+def digest_of(path: str) -> str:
+    """Returns a digest of a benchmark: of a file's bytes, or of the texts of a task."""
+    return digest_of_value(list(texts_of(path))) if is_task(path) else digest_of_contents(path)
+
+
+def _is_shipped(path: str) -> bool:
+    return "=" in path and not path.endswith(DESCRIPTIONS) and not exists(path)
 
 
 def texts_of(path: str) -> Iterator[str]:

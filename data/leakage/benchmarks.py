@@ -119,10 +119,15 @@ def _pairs(sought: list[Beginnings], words: Words) -> list[tuple[int, int]]:
 
 def _named(paths: Iterable[str]) -> dict[str, str]:
     """Returns the path of each benchmark by its name, with as many folders as tell them apart."""
-    paths, parts = tuple(dict.fromkeys(paths)), 1
-    while len({name_of(path, parts) for path in paths}) < len(paths):
-        parts += 1
-    return {name_of(path, parts): path for path in paths}
+    paths = tuple(dict.fromkeys(paths))
+    for parts in range(1, 2 + max((path.count("/") for path in paths), default=0)):
+        named = {name_of(path, parts): path for path in paths}
+        if len(named) == len(paths):
+            return named
+    raise DataError(
+        f"The benchmarks {', '.join(paths)} should have different names and two have the "
+        "same; leave one out, or score with each by itself."
+    )
 
 
 @functools.cache

@@ -1,8 +1,10 @@
 """Telephone numbers, as Google's libphonenumber decides (`phonenumbers`).
 
-Numbers in international form are found in every page. Those in national form belong to the regions
-of the page's language, and must be written as numbers of that region are: in its groups, or with
-its trunk prefix. A plain integer is no telephone number.
+Numbers with a plus and a country's code are found in every page. Those in national form belong to
+the regions of the page's language. They must stand in exactly the groups that libphonenumber writes
+them in, or, ten digits or more in a row, begin with the region's trunk prefix. Other integers are
+no telephone numbers. So German "030 901820" and "+49 30 901820" are found, and neither "0049 30
+901820" nor "0171 123 45 67".
 
 libphonenumber takes a tenth of a millisecond per number and region. So digits in a row are first
 compared with the region's numbering plan, which is one regular expression.

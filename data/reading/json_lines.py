@@ -2,6 +2,7 @@
 
 Each line is one object with the fields of `page_record`. Any other line is a `BrokenRecord`, with
 its offset in bytes of the uncompressed stream. Compression and damage are those of `text_lines`.
+A line of 32 MB may hold millions of objects, each of 50 times its bytes, so they are counted first.
 """
 
 import json
@@ -15,6 +16,8 @@ from data.reading.page_record import defect_of, page_of
 from data.reading.published_names import Published, published_as
 from data.reading.text_lines import Line
 
+# At most 130 bytes each, so 64 MB; a page with as many commas is too long for every rule set.
+MOST_VALUES = 500_000
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 
@@ -44,6 +47,8 @@ def values(path: Path) -> Iterator[JsonValue | BrokenRecord]:
 
 
 def _value(path: Path, line: Line) -> JsonValue | BrokenRecord:
+    if sum(map(line.content.count, (b"{", b"[", b","))) > MOST_VALUES:
+        return BrokenRecord.at(path, line.offset, "too_many_values")
     try:
         return JsonValue(line.offset, json.loads(line.content.decode("utf-8")))
     except UnicodeDecodeError as error:

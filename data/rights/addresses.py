@@ -21,14 +21,28 @@ def host_and_page(url: str) -> tuple[str, str]:
     if parts is None:
         return "", ""
     query = f"?{parts.query}" if parts.query else ""
-    return ascii_host(parts.hostname or ""), normal(parts.path.rstrip("/") + query)
+    path = _without_dots(normal(parts.path)).rstrip("/")
+    return ascii_host(parts.hostname or ""), path + normal(query)
 
 
 def normal(page: str) -> str:
-    """Returns a path and query in the one form of those that RFC 3986 (6.2.2) holds for equal."""
+    """Returns a path or query in the one form of those that are equal by RFC 3986, 6.2.2.2."""
     if NORMAL(page):
         return page
     return quote(ENCODED.sub(_normal, page), safe=KEPT, errors="surrogatepass")
+
+
+def _without_dots(path: str) -> str:
+    """Returns a path without its segments . and .. (RFC 3986, 5.2.4)."""
+    if "/." not in path:
+        return path
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == ".." and len(kept) > 1:
+            kept.pop()
+        elif segment not in (".", ".."):
+            kept.append(segment)
+    return "/".join(kept)
 
 
 def domains(host: str, longest: int) -> Iterator[str]:

@@ -13,13 +13,13 @@ bits, XXH3: 2.4 times as fast as MD5; among 10¹² lines two different ones coll
 1e-15), the page's rank, and the line's number. No text is moved.
 """
 
-import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import xxhash
 from jaxtyping import Bool, UInt64
 
+from data.composition import composed
 from data.dedup.repeated import has_equal
 from data.urls import url_hash
 
@@ -46,8 +46,8 @@ def unicode_line_hashes(text: str) -> list[bytes]:
 
 def lines_as_read(text: str) -> list[str]:
     """Returns the normalized form of each line, equal for lines that look the same."""
-    folded = unicodedata.normalize("NFC", text).casefold()
-    lines = unicodedata.normalize("NFC", folded).split("\n")
+    folded = composed(text).casefold()
+    lines = composed(folded).split("\n")
     return [" ".join(line.split()) for line in lines]
 
 

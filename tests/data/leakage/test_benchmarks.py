@@ -15,7 +15,8 @@ from data.dedup import hashed_words
 from data.dedup.hashed_words import length_of
 from data.demo.shipped_text import pages_of
 from data.errors import DataError
-from data.leakage.benchmarks import Benchmarks, run_length
+from data.leakage.benchmark_texts import absolute_place, digest_of
+from data.leakage.benchmarks import Benchmarks, _named, run_length
 from data.leakage.runs import RUN_WORDS
 
 WORDS = "moja mbili tatu nne tano sita saba nane tisa kumi ishirini thelathini arobaini hamsini"
@@ -123,6 +124,39 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
         (tmp_path / folder / "test.txt").write_text(f"{folder} {WORDS}")
     paths = [str(tmp_path / folder / "test.txt") for folder in ("xnli", "paws")]
     assert Benchmarks.read(paths).names == ("xnli/test.txt", "paws/test.txt")
+
+
+def test_folders_that_hold_values_tell_descriptions_apart():
+    paths = ["/data/lang=sw/xnli.yaml", "/data/lang=en/xnli.yaml"]
+    assert list(_named(paths)) == ["lang=sw/xnli.yaml", "lang=en/xnli.yaml"]
+    assert list(_named(["sib200=/data", "/data/a.tsv"])) == ["sib200", "a.tsv"]
+
+
+@pytest.mark.parametrize("paths", [["sib200=a", "sib200=b"], ["x", "x/"]])
+def test_benchmarks_of_one_name_are_refused(paths):
+    with pytest.raises(DataError, match="different names"):
+        _named(paths)
+
+
+def test_a_task_with_other_data_has_another_digest(tmp_path):
+    description, data = tmp_path / "answers.yaml", tmp_path / "sw.tsv"
+    description.write_text(
+        '{name: answers, files: "{language}.tsv", input: "{text}", target: "{label}", '
+        "metric: accuracy, labels: [ndiyo], splits: {test: test}, split: test}".replace(
+            "yes", "'yes'"
+        )
+    )
+    data.write_text("text\tlabel\nmoja\tndiyo\n")
+    before = digest_of(str(description))
+    assert before == digest_of(str(description))
+    data.write_text("text\tlabel\nmbili\tndiyo\n")
+    assert digest_of(str(description)) != before
+
+
+def test_a_shipped_task_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_place("sib200=a") == f"sib200={tmp_path}/a"
+    assert absolute_place("lang=sw/x.yaml") == f"{tmp_path}/lang=sw/x.yaml"
 
 
 @pytest.mark.parametrize("name", ["short.txt", "missing.txt", "damaged.parquet"])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.reading import text_lines
+from data.reading import json_lines, text_lines
 from data.reading.json_lines import read
 from data.reading.page import BrokenRecord, Page
 
@@ -111,6 +111,17 @@ def test_a_line_without_end_is_never_held(tmp_path, monkeypatch):
     assert third == first
     assert isinstance(fourth, BrokenRecord)
     assert fourth.offset == 2 * len(line()) + 3_000_001
+
+
+@pytest.mark.parametrize("value", ['{"":0}', "{}", "[]", '"é"', "1.5"])
+def test_a_line_of_very_many_values_is_not_read(tmp_path, value, monkeypatch):
+    monkeypatch.setattr(json_lines, "MOST_VALUES", 100)
+    path = tmp_path / "x.jsonl"
+    many, few = (b'{"text": "x", "y": [%s]}\n' % b",".join([value.encode()] * n) for n in (101, 20))
+    path.write_bytes(many + few)
+    broken, page = read(path)
+    assert broken == BrokenRecord(f"{tmp_path.name}/x.jsonl", 0, "too_many_values")
+    assert isinstance(page, Page)
 
 
 @given(st.binary(max_size=200))

@@ -45,6 +45,8 @@ def test_delimiters_keep_their_encoding(one, other, are_equal):
     [
         ("https://www.a.org/x/y/?q=/z", ["a.org/x/y?q=/z", "a.org/x/y", "a.org/x", "a.org"]),
         ("http://A.org./", ["a.org"]),
+        ("http://a.org/x/./%2E%2e/y/..?q=/../z", ["a.org?q=/../z", "a.org"]),
+        ("http://a.org/../../x/.y/...", ["a.org/x/.y/...", "a.org/x/.y", "a.org/x", "a.org"]),
         ("a.org?q", ["a.org?q", "a.org"]),
     ],
 )
