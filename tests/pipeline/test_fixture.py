@@ -178,6 +178,9 @@ def test_the_report_says_the_same(made, here, tmp_path):
     )
     later = "further", "losses", "tasks", "sentences", "pruned", "bill", "bill_sentence"
     assert not any([found.pop(name) for name in later])
+    counted = sum(one["languages"] for one in found.pop("scripts"))
+    assert counted == found["summary"]["languages"]
+    assert found["corpus"].pop("identified")
     for row in found["corpus"]["rows"]:
         assert not any(row.pop(name) for name in LATE)  # nothing was selected
     assert without_times(found) == without_times(expected)
