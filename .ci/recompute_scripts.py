@@ -15,8 +15,10 @@ def compare_scripts(report: dict, table: pd.DataFrame, sides: list[Side], *unit:
     significant = counted.gain.where(counted.index.isin(tested.index[tested < 0.05]), 0)
     scripts = pd.Series({code: report["languages"][code]["script"] for code in counted.index})
     scripts = scripts.where(scripts.map(scripts.value_counts()) > 1, ALONE)
-    shown = {one["scripts"][0] if one["languages"] > 1 else ALONE: one for one in report["scripts"]}
-    shown = {ALONE if len(one["scripts"]) > 1 else name: one for name, one in shown.items()}
+    shown = {}
+    for one in report["scripts"]:
+        is_shared = len(one["scripts"]) == 1 and one["languages"] > 1
+        shown[one["scripts"][0] if is_shared else ALONE] = one
     if sorted(shown) != sorted(set(scripts)) and scripts.nunique() > 1:
         raise SystemExit(f"scripts {sorted(set(scripts))} were found, the report holds {shown}")
     for name, one in shown.items():
