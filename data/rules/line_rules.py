@@ -13,6 +13,7 @@ bits, XXH3: 2.4 times as fast as MD5; among 10¹² lines two different ones coll
 1e-15), the page's rank, and the line's number. No text is moved.
 """
 
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -47,7 +48,7 @@ def unicode_line_hashes(text: str) -> list[bytes]:
 def lines_as_read(text: str) -> list[str]:
     """Returns the normalized form of each line, equal for lines that look the same."""
     folded = composed(text).casefold()
-    lines = composed(folded).split("\n")
+    lines = unicodedata.normalize("NFC", folded).split("\n")  # its runs of marks are short now
     return [" ".join(line.split()) for line in lines]
 
 
