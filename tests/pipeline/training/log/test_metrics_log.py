@@ -6,7 +6,7 @@ from step_metrics import LANGUAGES, SITES, step_metrics
 from tensorboardX.proto.event_pb2 import Event
 
 from pipeline.recipe import named
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 from pipeline.training.evaluation.evaluator import Scored
 from pipeline.training.log.metrics_log import MetricsLog, forget_after
 from pipeline.training.log.time_account import TimeAccount

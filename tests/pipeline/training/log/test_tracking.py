@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -132,10 +133,27 @@ def test_an_mlflow_server_that_is_not_there_stops_nothing(tmp_path, monkeypatch)
     assert said.startswith("caution: MLflow failed (API request to http://127.0.0.1:9")
 
 
+def settings_of_wandb():
+    """Returns the settings that its runs are begun with."""
+    return importlib.import_module("pipeline.training.log.wandb_run").SETTINGS
+
+
+def written(record, last, seconds=300):
+    """Returns a record once its last value is in it: the library's process writes after `finish`.
+
+    In the meantime the file has its header of seven bytes alone.
+    """
+    deadline = time.monotonic() + seconds
+    while last not in (content := record.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return content
+
+
 @pytest.mark.usefixtures("unhurried")
 def test_weights_and_biases_records_without_network(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setitem(settings_of_wandb(), "finish_timeout", 300)
     found = []
     for name, state in (("one", "stopped"), ("two", "finished")):  # a second start, as if later
         (tmp_path / name).mkdir()
@@ -144,7 +162,7 @@ def test_weights_and_biases_records_without_network(tmp_path, monkeypatch):
         assert tracked(tmp_path / name, ("wandb",), (state,)) == []
         (identity,) = read_json(tmp_path / name / FILE, dict[str, str]).values()
         (record,) = (tmp_path / name / "wandb").glob(f"offline-run-*-{identity}/*.wandb")
-        content = record.read_bytes()
+        content = written(record, state.encode())
         for expected in ("held-out-by-language/sw", "training/loss_nats", "embed", state):
             assert expected.encode() in content
         found.append(identity)
