@@ -30,7 +30,8 @@ from model.sharding.mesh import make_mesh
 from model.trainer import make_trainer
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.recipe import named
-from pipeline.recipe.recipe import Recipe, override
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import Recipe
 from pipeline.training.evaluation.evaluator import PageEvaluator
 from pipeline.training.evaluation.filled_gaps import GapFiller
 from pipeline.training.evaluation.held_out import HeldOut

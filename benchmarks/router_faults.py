@@ -37,7 +37,8 @@ from model.train_step import TrainState
 from model.trainer import Trainer
 from pipeline.hardware.hosts import share_of, to_devices
 from pipeline.recipe import named
-from pipeline.recipe.recipe import Recipe, override, with_rows
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import Recipe, with_rows
 from pipeline.recipe.trainer import trainer_on
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.log.router_faults import SETTLING, WINDOW

@@ -32,7 +32,7 @@ from pipeline.artifacts.intent import Intent
 from pipeline.errors import ArtifactError
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 from pipeline.runs.directory import checkpoint_read
 from pipeline.runs.record import RunRecord
 from pipeline.tokens.open_blocks import cached_nowhere

@@ -19,7 +19,8 @@ from pipeline.artifacts.intent import Intent
 from pipeline.errors import ArtifactError
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.finetuned import finetuned, with_groups
-from pipeline.recipe.recipe import Recipe, override
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import check_same_vocabulary, checkpoint_read, find_finished_run
 from pipeline.runs.open import recipe_of
 from pipeline.tokens.open_blocks import open_blocks

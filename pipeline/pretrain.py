@@ -25,7 +25,8 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
-from pipeline.recipe.recipe import Recipe, override
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import RECIPE, checkpoint_read, find_run, saved_steps
 from pipeline.runs.record import UPCYCLED
 from pipeline.tokens.open_blocks import cached_nowhere

@@ -8,7 +8,6 @@ beside the blocks. An interrupted job resumes after its last finished shard.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -16,8 +15,7 @@ from msgspec import to_builtins
 
 from data.stores.digests import digest_of_bytes, digest_of_value
 from data.stores.fences import FOLDER
-from data.stores.files import absolute, directories_in, exists, join_path, read_bytes
-from data.tokens.character_map import check_character_maps
+from data.stores.files import absolute, directories_in, join_path
 from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
 from data.tokens.shards import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE
@@ -25,99 +23,20 @@ from pipeline.arguments import Tokenize
 from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
     Claim,
-    digest_of_manifest,
-    read_manifest,
 )
-from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, finish
+from pipeline.artifacts.intent import Intent, claimed, finish
 from pipeline.beam import job
-from pipeline.beam.options import check_workers_reach, pipeline_options
-from pipeline.beam.packing import packed
-from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import WORK, Workspace, clear
-from pipeline.corpus.pages import PageFile, corpus_digests, corpus_read, page_files, training_pages
-from pipeline.errors import ArtifactError
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.checks import check_pages
-from pipeline.tokens.onto import CARRIED, CarryShard, Onto, generation_of, leave_carried, onto_of
+from pipeline.tokens.onto import CARRIED, CarryShard, Onto, leave_carried
+from pipeline.tokens.page_shards import SPLITS
+from pipeline.tokens.request import TokenRequest, resolved
 from pipeline.tokens.write_shards import PageShard, TokenLayout, WriteShard
 
 # Raised when unfinished shards of an earlier version may not be resumed: other ids or another cut.
 VERSION = 2
-SHARD_BYTES = 256_000_000  # of page files per shard; a shard must fit a worker's memory
-SPLITS = ("train", "validation")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenRequest:
-    """A job whose arguments passed all checks.
-
-    Attributes:
-        options: options of the Beam job.
-        vocabulary: manifest of the vocabulary.
-        model: its SentencePiece model.
-        shards: files of each shard to write.
-        onto: token blocks that are added to; None for none.
-        carried: their shards that stay.
-        intent: what the job would do.
-    """
-
-    options: PipelineOptions
-    vocabulary: VocabularyManifest
-    model: bytes
-    shards: Sequence[PageShard]
-    onto: Onto | None
-    carried: Sequence[Shard]
-    intent: Intent
-
-
-def resolved(arguments: Tokenize) -> TokenRequest:
-    """Returns the job that the arguments name.
-
-    Raises:
-        ArtifactError: if there is no such corpus or vocabulary.
-        DataError: if workers do not reach them.
-    """
-    options = pipeline_options(arguments.beam)
-    use_store_options(options)
-    places = [] if arguments.onto is None else [arguments.onto]
-    check_workers_reach(options, [*arguments.corpus, arguments.out, *places])
-    vocabulary, model = read_vocabulary(arguments.vocabulary)
-    inputs = corpus_digests(arguments.corpus)
-    inputs["vocabulary"] = digest_of_manifest(arguments.vocabulary)
-    files = split_files(arguments.corpus)
-    onto, carried = None, []
-    if arguments.onto is not None:
-        onto = onto_of(arguments.onto, arguments.corpus, vocabulary.sha256)
-        inputs["onto"] = digest_of_manifest(arguments.onto)
-        carried = onto.carried([*training_pages(arguments.corpus)])
-        files = onto.added(files)
-    shards = page_shards(files) if onto is None else added_shards(files, onto)
-    intent = Intent(
-        stage="tokenize",
-        reads=[
-            corpus_read(arguments.corpus, [file for some in files.values() for file in some]),
-            Reading("vocabulary", arguments.vocabulary, 1, len(model)),
-            *(
-                [Reading("tokens", onto.directory, 2 * len(carried), None, "which stay")]
-                if onto
-                else []
-            ),
-        ],
-        writes=f"{len(shards):,} shards of token blocks, {MODEL_FILE} and manifest.json",
-        out=absolute(arguments.out),
-        identity=Identity({}, inputs),
-        work=f"tokens of {vocabulary.vocabulary_size:,} ids",
-    )
-    return TokenRequest(
-        options=options,
-        vocabulary=vocabulary,
-        model=model,
-        shards=shards,
-        onto=onto,
-        carried=carried,
-        intent=intent,
-    )
 
 
 def intents(arguments: Tokenize) -> list[Intent]:
@@ -220,62 +139,9 @@ def key_of(shards: Sequence[PageShard], model: bytes, carried: Sequence[Shard] =
     return digest_of_value((VERSION, SCHEMA_VERSION, digest_of_bytes(model), shards, stay))[:16]
 
 
-def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:
-    """Returns the vocabulary's manifest and model.
-
-    Raises:
-        ArtifactError: if the model is not the one that the manifest describes.
-        DataError: if the model's character map is damaged.
-    """
-    manifest = read_manifest(directory, "vocabulary", VocabularyManifest)
-    path = join_path(directory, MODEL_FILE)
-    model = read_bytes(path) if exists(path) else b""
-    if digest_of_bytes(model) != manifest.sha256:
-        raise ArtifactError(
-            f"{path} should be the model that {directory}/manifest.json describes and is missing "
-            "or another (checksum); make the vocabulary again."
-        )
-    check_character_maps(model, path)
-    return manifest, model
-
-
 def facts_of(vocabulary: VocabularyManifest) -> dict[str, Any]:
     """Returns what the manifest of token blocks repeats of a vocabulary's manifest."""
     return {name: getattr(vocabulary, name) for name in VocabularyFacts.__struct_fields__}
-
-
-def split_files(corpora: Sequence[str]) -> dict[str, list[PageFile]]:
-    """Returns the files of pages, language by language and split by split (`sw/train`)."""
-    return {
-        f"{language}/{split}": page_files(corpora, language, split)
-        for language in training_pages(corpora)
-        for split in SPLITS
-    }
-
-
-def page_shards(files: Mapping[str, Sequence[PageFile]]) -> list[PageShard]:
-    """Returns the files of each shard, from the files of each language and split."""
-    return [shard for name, some in files.items() for shard in _shards(name, some)]
-
-
-def added_shards(files: Mapping[str, Sequence[PageFile]], onto: Onto) -> list[PageShard]:
-    """Returns the files of each new shard; those of a language with blocks follow these."""
-    named: dict[str, Sequence[PageFile]] = {}
-    for name, some in files.items():
-        if name.partition("/")[0] not in onto.manifest.languages:
-            named[name] = some
-        elif some:
-            number = max(generation_of(file.path) for file in some)
-            named[f"{name}-added-{number:03d}"] = some
-    return page_shards(named)
-
-
-def _shards(prefix: str, files: Sequence[PageFile]) -> list[PageShard]:
-    groups = packed(files, SHARD_BYTES) or [[]]  # a split without pages has one empty shard
-    return [
-        PageShard(f"{prefix}-{number:05d}-of-{len(groups):05d}", tuple(f.path for f in group))
-        for number, group in enumerate(groups)
-    ]
 
 
 def write(step: WriteShard, shards: int, options: PipelineOptions) -> None:

@@ -50,7 +50,7 @@ def main(name: str, *settings: str) -> None:
     from benchmarks.accelerator.steps import random_batch, trainer_of
     from pipeline.recipe import named
     from pipeline.recipe.mesh_choice import with_mesh
-    from pipeline.recipe.recipe import override
+    from pipeline.recipe.overrides import override
 
     devices = here()
     recipe = with_mesh(override(named.get(name), settings), len(devices.devices))

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from pipeline.recipe import named
 from pipeline.recipe.mesh_choice import with_mesh
-from pipeline.recipe.recipe import Recipe, override
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import Recipe
 
 REMAT = "remat=attention"
 TINY = ("model.vocabulary_rows=512", "model.layers=2", "inputs=32", REMAT)

@@ -24,7 +24,7 @@ from pipeline.planning.printed import json_of
 from pipeline.planning.roofline import hops_seconds, least_seconds
 from pipeline.planning.transfers import Transfer
 from pipeline.recipe import named
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/scale.json"

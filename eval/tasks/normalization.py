@@ -20,6 +20,7 @@ import unicodedata
 
 import regex
 
+from data.composition import BEYOND
 from data.scripts import UNSPACED_SET
 
 ARTICLES = {
@@ -38,8 +39,9 @@ def as_decoded(text: str) -> str:
     """Returns a text as a SentencePiece vocabulary gives it back: by NFKC, with single spaces.
 
     Answers are compared like that: no network can write Thai "\u0e33", "²" or "…" in another form.
+    Marks beyond 30 in a row are dropped, as in `data.composition`.
     """
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    return " ".join(unicodedata.normalize("NFKC", BEYOND.sub(r"\1", text)).split())
 
 
 def squad_words(text: str) -> list[str]:

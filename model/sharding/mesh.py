@@ -17,6 +17,8 @@ from model.config import ModelConfig
 from model.configuration_checks import ConfigurationError, at_least_one
 from model.sharding.layouts import AXES, batch_shards, expert_shards
 
+IF_ACCELERATORS = '; or, if there are accelerators, install "jax[tpu]" or "jax[cuda13]" first.'
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeshShape:
@@ -93,7 +95,8 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
         raise ConfigurationError(
             f"A mesh of data={shape.data}, expert={shape.expert}, model={shape.model} needs "
             f"{asked} devices; found {len(devices)} ({devices[0].platform}). "
-            "Set mesh.data, mesh.expert and mesh.model so that their product is that number."
+            "Set mesh.data, mesh.expert and mesh.model so that their product is that number"
+            + (IF_ACCELERATORS if devices[0].platform == "cpu" else ".")
         )
     _check_slices(shape)
     part = "slice_index" if hasattr(devices[0], "slice_index") else "process_index"

@@ -16,7 +16,8 @@ from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.topology import LARGEST, Topology, topology
 from pipeline.recipe.fits import check_divides, least_memory
 from pipeline.recipe.mesh_choice import with_mesh
-from pipeline.recipe.recipe import Recipe, settings_between
+from pipeline.recipe.overrides import settings_between
+from pipeline.recipe.recipe import Recipe
 
 MICROBATCHES = (2, 4, 8, 16)
 

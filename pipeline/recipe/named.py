@@ -12,7 +12,8 @@ from data.stores.json_files import read_json
 from data.stores.yaml_files import read_yaml
 from pipeline.errors import ArtifactError
 from pipeline.recipe import published, small
-from pipeline.recipe.recipe import Recipe, near_matches, recipe_from_json
+from pipeline.recipe.overrides import near_matches
+from pipeline.recipe.recipe import Recipe, recipe_from_json
 
 YAML = (".yaml", ".yml")  # endings; any other is JSON
 RECIPES: tuple[Callable[[], Recipe], ...] = (

@@ -32,7 +32,7 @@ from pipeline import cli, distill, export_hf, import_hf
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError
 from pipeline.recipe import named as recipes
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 from pipeline.runs.open import load_run, restore
 from pipeline.training.from_runs import teacher
 from pipeline.training.preemption import Preemption

@@ -17,7 +17,7 @@ from pipeline.planning.design import faults
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import topology
 from pipeline.recipe.named import get
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/commands.md", "docs/launch.md")

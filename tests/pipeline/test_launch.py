@@ -29,7 +29,7 @@ from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.cli import split_beam_options
 from pipeline.recipe import named as recipes
 from pipeline.recipe.fits import check_divides
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")

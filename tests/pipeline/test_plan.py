@@ -15,7 +15,7 @@ from pipeline.errors import ArtifactError
 from pipeline.planning.cheapest import Planned
 from pipeline.planning.figures import Figure
 from pipeline.recipe import named
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 from pipeline.terminal import Terminal
 
 needs_compiler = pytest.mark.skipif(
@@ -126,6 +126,7 @@ def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
     ("words", "said"),
     [
         ("--cheapest --slices v5e:2x2 --topology cpu:8 --moves 5", "--topology and --moves were"),
+        ("--cheapest --slices v5e:2x2 --no-remedies", "--no-remedies was given with --cheapest"),
         ("--topology cpu:8 --slices v5e:2x2", "--slices was given without --cheapest"),
         ("--topology cpu:8 --days=0", "--days was given without --cheapest"),
         ("--topology cpu:8 --days=7 --most=9", "--days and --most were given without"),

@@ -25,7 +25,8 @@ from pipeline.artifacts import claims
 from pipeline.beam.options import pipeline_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import Workspace
-from pipeline.tokenize import key_of, page_shards, split_files
+from pipeline.tokenize import key_of
+from pipeline.tokens.page_shards import page_shards, split_files
 from pipeline.tokens.write_shards import TokenLayout, WriteShard
 from pipeline.vocabulary import run
 

@@ -66,3 +66,8 @@ def test_the_best_answer_counts():
 def test_a_text_is_compared_as_the_vocabulary_gives_it_back(tokenizer):
     for text in ("ทำงาน น้ำ", "10 km²  2½", "你好，世界！…", "ﬁn"):
         assert as_decoded(text) == as_decoded(tokenizer.decode(tokenizer.encode(text)))
+
+
+def test_no_answer_of_marks_is_sorted():
+    many = "\u0300" * 100_000 + "\u0316" * 100_000  # 17 minutes to sort by insertion
+    assert as_decoded(f"a{many} b") == "à" + "\u0300" * 29 + " b"

@@ -16,7 +16,7 @@ from pipeline.planning.candidates import Candidate, Slice, chains, least_flops
 from pipeline.planning.cheapest import Goal, Planned, bound, choice, search
 from pipeline.planning.prices import prices
 from pipeline.recipe.named import get
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 
 SLICES = [
     Slice("v5p:2x2x2", 8, 8, memory=2**36, peak=4e14),

@@ -8,7 +8,7 @@ from model.sharding.mesh import make_mesh
 from pipeline.planning.checkpoint_interval import best_interval
 from pipeline.planning.checkpoints import PlannedCheckpoint, planned_checkpoint
 from pipeline.recipe.named import get
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 from pipeline.recipe.trainer import trainer_on
 
 HOUR, MINUTE = 3600, 60

@@ -17,7 +17,8 @@ from pipeline.planning.memory import Memory
 from pipeline.planning.roofline import Roofline
 from pipeline.planning.topology import Topology
 from pipeline.recipe.named import get
-from pipeline.recipe.recipe import Recipe, override
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import Recipe
 
 NOTHING = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)
 EIGHT = tuple(range(8))

@@ -14,7 +14,7 @@ from pipeline.planning.roofline import hops_seconds, least_seconds
 from pipeline.planning.topology import Topology
 from pipeline.planning.transfers import Transfer, bytes_times_links, transfers
 from pipeline.recipe.named import get
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 
 
 def test_slots_of_switch_c_by_hand():

@@ -12,7 +12,7 @@ from pipeline.planning.remedies import remedies
 from pipeline.planning.topology import Topology
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.named import get
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 
 GIB = 2**30
 EMPTY = Memory(parameters=0, optimizer=0, batch=0, padding=0, kept=0, temporaries=0, program=0)

@@ -5,7 +5,7 @@ from model.memory import bytes_per_device, checkpoint_bytes
 from model.sharding.mesh import MeshShape
 from pipeline.recipe import fits, named
 from pipeline.recipe.fits import check_divides, check_sizes
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 
 FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
 

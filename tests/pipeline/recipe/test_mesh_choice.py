@@ -10,7 +10,8 @@ from model.sharding.mesh import MeshShape
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import mesh_to_open_on, with_mesh
 from pipeline.recipe.named import get, names
-from pipeline.recipe.recipe import override, with_rows
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import with_rows
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.finetuning import FinetuningConfig
-from pipeline.recipe.recipe import override, recipe_from_json, recipe_to_json, with_rows
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import recipe_from_json, recipe_to_json, with_rows
 
 
 @pytest.mark.parametrize("name", named.names())

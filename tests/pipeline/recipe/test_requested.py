@@ -13,7 +13,8 @@ from pipeline.errors import ArtifactError
 from pipeline.pretrain import one_per_seed
 from pipeline.recipe import named
 from pipeline.recipe.finetuned import finetuned
-from pipeline.recipe.recipe import override, recipe_to_json, settings_between
+from pipeline.recipe.overrides import override, settings_between
+from pipeline.recipe.recipe import recipe_to_json
 
 
 def test_a_saved_recipe_is_read_back(tmp_path):

@@ -27,7 +27,8 @@ from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, finish
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.finetuning import FinetuningConfig
-from pipeline.recipe.recipe import override, recipe_to_json
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.directory import RECIPE as RECIPE_FILE
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.open import load_run, restore, trainer_here

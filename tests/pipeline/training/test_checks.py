@@ -16,7 +16,7 @@ from pipeline.arguments import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.mixture_from import MixtureFrom
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 from pipeline.training import checks
 from pipeline.training.changes.later_tokens import check_later
 from pipeline.training.checks import check_all, check_start, machine_checks

@@ -8,7 +8,7 @@ from data.tokens.tokenizer import MODEL_FILE, load
 from model.sharding.mesh import MeshShape, abstract_mesh, make_mesh
 from pipeline.arguments import CacheOptions
 from pipeline.recipe import named
-from pipeline.recipe.recipe import override
+from pipeline.recipe.overrides import override
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.filled_gaps import FilledGap, latest_gaps, read_gaps
 from pipeline.tokens.open_blocks import open_blocks
