@@ -125,7 +125,7 @@ def _row(value: object) -> Row | None:
     """Returns a line's value as a row; None if it has another shape or says nothing of a host."""
     try:
         row = msgspec.convert(value, Row)
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
         return None
     has_answer = row.robots is not None or row.status // 100 in (4, 5)
     return row if host_of(row.host) and has_answer else None

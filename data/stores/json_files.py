@@ -86,8 +86,8 @@ def of_shape(value: Any, shape: type[Shape] | GenericAlias, place: str) -> Shape
     """
     try:
         return msgspec.convert(value, shape, str_keys=True)  # JSON has no other keys
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise _refusal(place, error) from error
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:
+        raise _refusal(place, error) from error  # a key of YAML may be half of a surrogate pair
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -3,9 +3,11 @@
 import artifacts
 import language_models
 import lists
+import lists_of_rights
 import pages_of_archives
 import pages_of_corpora
 import rules_of_cleaning
+import scores_of_pages
 import tables_and_weights
 import tasks_of_users
 
@@ -13,4 +15,5 @@ FAMILIES = (
     *pages_of_archives.FAMILIES, *pages_of_corpora.FAMILIES, *lists.FAMILIES, *artifacts.FAMILIES,
     *language_models.FAMILIES, *tables_and_weights.FAMILIES,
     *rules_of_cleaning.FAMILIES, *tasks_of_users.FAMILIES,
+    *lists_of_rights.FAMILIES, *scores_of_pages.FAMILIES,
 )  # fmt: skip

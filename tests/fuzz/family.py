@@ -60,6 +60,7 @@ class Family:
             Broken: if the reader raises another's exception, or works too much.
         """
         path = directory / self.file
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         try:
             found = self.read(path)
