@@ -41,14 +41,8 @@ from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.from_runs.teacher import Teacher
 from pipeline.training.intent import intent_of
 from pipeline.training.loop import Training, device_batches
-from pipeline.training.run import (
-    PreparedRun,
-    carry_out,
-    is_finished,
-    locked_by_first_host,
-    make_training,
-    prepare,
-)
+from pipeline.training.prepared import PreparedRun, is_finished, locked_by_first_host, prepare
+from pipeline.training.run import carry_out, make_training
 
 USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows were enough
 

@@ -28,13 +28,9 @@ from pipeline.training.checks import check_all, machine_checks
 from pipeline.training.from_runs import teacher as teachers
 from pipeline.training.from_runs.first_weights import start_from
 from pipeline.training.intent import intent_of
+from pipeline.training.prepared import begin, is_finished, locked_by_first_host
 from pipeline.training.profiling import check_profile
-from pipeline.training.run import (
-    begin,
-    carry_out,
-    is_finished,
-    locked_by_first_host,
-)
+from pipeline.training.run import carry_out
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import (
     Programs,

@@ -35,14 +35,8 @@ from pipeline.training.from_runs.branch import Branch
 from pipeline.training.from_runs.first_weights import check_weights, start_from
 from pipeline.training.from_runs.upcycle import Upcycling, requested_upcycling
 from pipeline.training.intent import intent_of
-from pipeline.training.run import (
-    PreparedRun,
-    carry_out,
-    is_finished,
-    locked_by_first_host,
-    make_training,
-    prepare,
-)
+from pipeline.training.prepared import PreparedRun, is_finished, locked_by_first_host, prepare
+from pipeline.training.run import carry_out, make_training
 
 
 def run(arguments: Pretrain) -> None:

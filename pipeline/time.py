@@ -38,7 +38,8 @@ from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.changes.later_tokens import later_digests, open_later
 from pipeline.training.intent import tokens_read
 from pipeline.training.log.live_view import duration
-from pipeline.training.run import input_digests, make_examples
+from pipeline.training.prepared import input_digests
+from pipeline.training.run import make_examples
 from pipeline.training.taking_turns import ROUNDS, WARM_UP, RunToLoad, load, take_turns
 
 

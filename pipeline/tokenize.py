@@ -20,10 +20,7 @@ from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
 from data.tokens.shards import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.arguments import Tokenize
-from pipeline.artifacts.claims import (
-    SCHEMA_VERSION,
-    Claim,
-)
+from pipeline.artifacts.claims import SCHEMA_VERSION, Claim
 from pipeline.artifacts.intent import Intent, claimed, finish
 from pipeline.beam import job
 from pipeline.beam.work_items import DoWork, WorkNumbers

@@ -17,12 +17,8 @@ from pipeline.beam.job import running
 from pipeline.beam.options import Follow, in_process
 from pipeline.beam.waves import Wave, is_collected
 from pipeline.beam.work_items import DoWork, WorkNumbers, WorkStep, in_workers
-from pipeline.cleaning.corpus_files.corpus_plan import (
-    NO_ADDITION,
-    Addition,
-    GroupsOfShard,
-    PlanGroup,
-)
+from pipeline.cleaning.corpus_files.corpus_plan import GroupsOfShard, PlanGroup
+from pipeline.cleaning.corpus_files.group_files import NO_ADDITION, Addition
 from pipeline.cleaning.corpus_files.write import WriteFile
 from pipeline.cleaning.graph import Exchange, Rounds, Stage, stages, work_of
 from pipeline.cleaning.growth import delta

@@ -11,10 +11,7 @@ from data.tokens.character_map import check_character_maps
 from data.tokens.manifest import Shard, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.arguments import Tokenize
-from pipeline.artifacts.claims import (
-    digest_of_manifest,
-    read_manifest,
-)
+from pipeline.artifacts.claims import digest_of_manifest, read_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options

@@ -18,7 +18,7 @@ from pipeline.runs.finished import read_metrics
 from pipeline.training.changes.allowed_changes import agreement_of
 from pipeline.training.description import check_numerics
 from pipeline.training.log.live_view import duration
-from pipeline.training.run import PreparedRun
+from pipeline.training.prepared import PreparedRun
 
 
 def intent_of(

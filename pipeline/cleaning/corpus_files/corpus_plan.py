@@ -1,101 +1,29 @@
-"""The files of the corpus, planned group by group from what each shard spilled for the group.
+"""The steps that plan the files of the corpus: what each shard has of a group, and its files."""
 
-A group is the pages of one language and split, or its rejected pages. A file holds the runs of
-consecutive shards, so each run is read once, whatever the number of shards and files. Where the
-pages with the smallest digests are held out, a run with both splits is read twice.
-"""
-
-import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct, to_builtins
 
-from data.rules.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
 from data.stores.json_shapes import Count, RelativePath
-from data.urls import number
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.corpus_files.broken_records import BrokenFile
+from pipeline.cleaning.corpus_files.group_files import (
+    NO_ADDITION,
+    RUN,
+    Addition,
+    CorpusFile,
+    HeldOutPages,
+    ShardOfGroup,
+    files_of,
+)
 from pipeline.cleaning.read import ReadShard
 from pipeline.cleaning.tally import SortedRun, Tally, TallyRecord
 
 PLAN = "plan"  # folder of the workspace
-PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
-BYTES_PER_FILE = 256 << 20
-ALL_DIGESTS = 1 << 128
-DIGEST_BYTES = 16
-RUN = np.dtype(
-    [("batch", "<u4"), ("pages", "<u4"), ("size", "<u8"), ("first", "<u8"), ("last", "<u8")]
-)
-
-HeldOutPages = OneIn | ShareOfEachLanguage | AsPublished
-
-
-class Addition(NamedTuple):
-    """The corpus that a job adds to.
-
-    Attributes:
-        generation: number of additions, this one included; 0 for a corpus of its own.
-        held_out_up_to: largest held-out digest of each language, in hexadecimal, where a share of
-            each language is held out; "" if none is.
-    """
-
-    generation: int
-    held_out_up_to: Mapping[str, str]
-
-    @property
-    def label(self) -> str:
-        """Part of the names of files with what is added; they sort after those that are there."""
-        return f"-added-{self.generation:03d}" if self.generation else ""
-
-    def held_out_before(self, group: str, chosen: int) -> int:
-        """Returns the first digest of a language's training pages; `chosen` for a new language."""
-        last = self.held_out_up_to.get(group.rpartition("/")[2])
-        if last is None:
-            return chosen
-        return int(last, 16) + 1 if last else 0
-
-
-NO_ADDITION = Addition(0, {})
-
-
-class ShardOfGroup(NamedTuple):
-    """What a shard has of a group.
-
-    Attributes:
-        shard: number of the shard.
-        file: name of its spilled file in the workspace.
-        runs: its runs in this file, packed as RUN.
-        smallest: its smallest digests, one after the other, where they decide what is held out.
-    """
-
-    shard: int
-    file: str
-    runs: bytes
-    smallest: bytes
-
-
-class CorpusFile(NamedTuple):
-    """One file of the corpus, and the spilled batches that hold its rows.
-
-    Attributes:
-        name: path relative to the corpus.
-        split: split of its pages; "" where each page has its own.
-        first, end: range of their digests.
-        reads: spilled files, with the numbers of their batches.
-        shards: range of the shards that its rows come from.
-    """
-
-    name: str
-    split: str
-    first: int
-    end: int
-    reads: tuple[tuple[str, tuple[int, ...]], ...]
-    shards: tuple[int, int]
 
 
 class PlannedFile(Struct, frozen=True, array_like=True):
@@ -174,104 +102,6 @@ def _planned(file: CorpusFile | BrokenFile) -> PlannedFile:
 def _held_out_up_to(files: Iterable[CorpusFile | BrokenFile]) -> str | None:
     ends = {one.first for one in files if isinstance(one, CorpusFile) and one.split == "train"}
     return next((f"{end - 1:032x}" if end else "" for end in ends), None)
-
-
-def files_of(
-    group: str,
-    parts: Iterable[tuple[int, str, bytes, bytes]],
-    held_out: HeldOutPages,
-    addition: Addition = NO_ADDITION,
-) -> Iterator[CorpusFile]:
-    """Yields the files of a group of pages.
-
-    Args:
-        group: prefix of the files' names.
-        parts: `ShardOfGroup` of all shards, in any order; read more than once.
-        held_out: rule of the pages that are held out.
-        addition: what is added to, if anything.
-    """
-    runs, label = _Runs.of(parts), addition.label
-    count = int(runs.table["pages"].sum())
-    if group.startswith("rejected/"):
-        yield from _files(f"{group}/rejected{label}", "", (0, ALL_DIGESTS), runs, 1.0)
-    elif not isinstance(held_out, ShareOfEachLanguage):
-        yield from _files(f"{group}{label}", "", (0, ALL_DIGESTS), runs, 1.0)
-    else:
-        last = held_out.last_held_out(count, _smallest(parts, held_out.maximum))
-        end = 0 if last == BEFORE_ALL else number(last) + 1
-        share = held_out.count(count) / count
-        if (bound := addition.held_out_before(group, end)) != end:
-            end, share = bound, bound / ALL_DIGESTS  # digests are even
-        if end:
-            name = f"{group}/validation{label}"
-            yield from _files(name, "validation", (0, end), runs, share)
-        name = f"{group}/train{label}"
-        yield from _files(name, "train", (end, ALL_DIGESTS), runs, 1.0 - share)
-
-
-class _Runs(NamedTuple):
-    """All runs of a group, by shard: the files that hold them, and each run with its file."""
-
-    files: list[str]
-    shards: list[int]
-    file: np.ndarray
-    table: np.ndarray
-
-    @classmethod
-    def of(cls, parts: Iterable[tuple[int, str, bytes, bytes]]) -> "_Runs":
-        found = sorted((shard, file, runs) for shard, file, runs, _ in parts if runs)
-        tables = [np.frombuffer(runs, RUN) for _, _, runs in found]
-        file = np.repeat(np.arange(len(found)), list(map(len, tables)))
-        names, shards = [name for _, name, _ in found], [shard for shard, *_ in found]
-        return cls(names, shards, file, np.concatenate(tables))
-
-    def overlapping(self, first: int, end: int) -> "_Runs":
-        some = (self.table["last"] >= np.uint64(first >> 64)) & (
-            self.table["first"] <= np.uint64(end - 1 >> 64)
-        )
-        return self._replace(file=self.file[some], table=self.table[some])
-
-    def shards_of(self, begin: int, end: int) -> tuple[int, int]:
-        """Returns the range of shards of some runs."""
-        return self.shards[self.file[begin]], self.shards[self.file[end - 1]] + 1
-
-    def reads(self, begin: int, end: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        batches = self.table["batch"][begin:end].tolist()
-        pairs = zip(self.file[begin:end].tolist(), batches, strict=True)
-        by_file = itertools.groupby(pairs, key=lambda one: one[0])
-        return tuple((self.files[file], tuple(b for _, b in some)) for file, some in by_file)
-
-
-def _files(
-    name: str, split: str, digests: tuple[int, int], runs: _Runs, share: float
-) -> Iterator[CorpusFile]:
-    """Yields files of about the same size; `share` of each run's pages are in the split."""
-    runs = runs.overlapping(*digests)
-    ends = _cut(runs.table, share)
-    for index, (begin, end) in enumerate(itertools.pairwise(ends)):
-        path = f"{name}-{index:05d}-of-{len(ends) - 1:05d}.parquet"
-        reads, shards = runs.reads(begin, end), runs.shards_of(begin, end)
-        yield CorpusFile(path, split, *digests, reads, shards)
-
-
-def _cut(runs: np.ndarray, share: float) -> list[int]:
-    """Returns where the files begin among the runs, and the end of the last."""
-    sizes = np.maximum(runs["pages"] / PAGES_PER_FILE, runs["size"] / BYTES_PER_FILE) * share
-    before = np.cumsum(sizes) - sizes
-    total = float(sizes.sum())
-    count = max(1, round(np.ceil(total)))
-    index = np.floor(before * (count / total)) if total else np.zeros(len(runs))
-    begins = np.flatnonzero(np.diff(index, prepend=-1))
-    return [*begins.tolist(), len(runs)]
-
-
-def _smallest(parts: Iterable[tuple[int, str, bytes, bytes]], most: int) -> list[bytes]:
-    """Returns the smallest digests of all shards, in order."""
-    found: list[bytes] = []
-    for _, _, _, digests in parts:
-        some = (digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES))
-        found = sorted([*found, *some])[:most]
-    return found
 
 
 def _broken_file(parts: Iterable[tuple[int, str, bytes, bytes]]) -> BrokenFile:

@@ -17,7 +17,7 @@ from data.stores.files import exists, join_path
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.corpus_files.broken_records import BrokenFile
-from pipeline.cleaning.corpus_files.corpus_plan import ALL_DIGESTS, CorpusFile
+from pipeline.cleaning.corpus_files.group_files import ALL_DIGESTS, CorpusFile
 from pipeline.cleaning.spills import sorted_runs, spill
 
 

@@ -26,7 +26,7 @@ from pipeline.runs.directory import find_run, saved_steps
 from pipeline.runs.open import recipe_of, restore_state
 from pipeline.training.changes.later_tokens import later_inputs
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
-from pipeline.training.run import input_digests
+from pipeline.training.prepared import input_digests
 
 # What a branch may set otherwise than its trunk: nothing that acts before the branch.
 OWN = {*FREE, "name", "steps", "evaluate_every", "checkpoint_every", "log_every"}

@@ -27,18 +27,13 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.peaks import step_flops
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import (
-    check_same_vocabulary,
-    find_run,
-    requested_step,
-    saved_steps,
-)
+from pipeline.runs.directory import check_same_vocabulary, find_run, requested_step, saved_steps
 from pipeline.runs.open import recipe_of, restore_state
 from pipeline.runs.record import RunRecord
 from pipeline.training.changes.later_tokens import later_inputs
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.from_runs.upcycled_state import Beginning, first_state
-from pipeline.training.run import PreparedRun
+from pipeline.training.prepared import PreparedRun
 
 # What decides an upcycled network's arrays and function, besides its switch layers.
 SHAPE = (

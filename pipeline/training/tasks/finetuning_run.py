@@ -18,8 +18,9 @@ from pipeline.runs.best_step import best_step
 from pipeline.runs.open import restore
 from pipeline.training.from_runs import teacher as teachers
 from pipeline.training.loop import Training, device_batches
+from pipeline.training.prepared import PreparedRun
 from pipeline.training.profiling import Profile
-from pipeline.training.run import PreparedRun, make_examples, make_tracking
+from pipeline.training.run import make_examples, make_tracking
 from pipeline.training.tasks.evaluation import TEST, TaskEvaluator
 from pipeline.training.tasks.given_tasks import Finetuning
 from pipeline.training.tasks.overlap import overlaps_with
