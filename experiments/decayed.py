@@ -55,20 +55,27 @@ def compare(arguments: Arguments, text: multilingual.Text, *settings: str) -> No
     multilingual.prepare(arguments, arguments.out, text)
     seeds, lengths = range(arguments.seeds), LENGTHS[: arguments.lengths]
     run_chains(
-        [chain(arguments.out, side, seed, lengths, *settings) for seed in seeds for side in SIDES]
+        [
+            chain(arguments.out, side, side, seed, lengths, *settings)
+            for seed in seeds
+            for side in SIDES
+        ]
     )
-    runs = {
-        side: [f"{side}-{seed}/{length}" for seed in seeds for length in lengths] for side in SIDES
-    }
+    mt5, switch = (runs_of(side, seeds, lengths) for side in ("mt5", "switch"))
     name = f"report-{len(seeds)}-seeds-{len(lengths)}-lengths"
-    multilingual.report(arguments.out, name, runs["mt5"], runs["switch"])
+    multilingual.report(arguments.out, name, mt5, switch)
+
+
+def runs_of(name: str, seeds: Sequence[int], lengths: Sequence[int]) -> list[str]:
+    """Returns the names of the runs of all seeds and lengths."""
+    return [f"{name}-{seed}/{length}" for seed in seeds for length in lengths]
 
 
 def chain(
-    out: Path, side: str, seed: int, lengths: Sequence[int], *settings: str
+    out: Path, name: str, side: str, seed: int, lengths: Sequence[int], *settings: str
 ) -> Sequence[Task]:
     """Returns a trunk and its branches of these lengths, in order."""
-    name, recipe = f"{side}-{seed}", f"{side}-multilingual"
+    name, recipe = f"{name}-{seed}", f"{side}-multilingual"
     fixed = ("--set", f"seed={seed}", *settings)
     long = f"steps={branch_at(lengths[-1])}"
     trunk = multilingual.pretrain(out, f"{name}/trunk", recipe, *fixed, *TRUNK, long)

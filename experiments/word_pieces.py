@@ -23,6 +23,7 @@ import tyro
 from data import languages
 
 IDS = 8_192
+ROWS = f"model.vocabulary_rows={IDS}"
 # A language weighs (languages of its script) ** -EVEN. Characters per token in Latin script,
 # Cyrillic script and the 29 others: 2.27, 1.96, 1.50 with temperature 0.3; 1.89, 1.75, 1.69 with
 # 0.5; and 1.70, 1.63, 1.72 with 0.75.
@@ -53,7 +54,7 @@ def main(arguments: Arguments) -> None:
             f"--mixture=weights:{mixture}",
         )
     )
-    decayed.compare(arguments, text, f"model.vocabulary_rows={IDS}")
+    decayed.compare(arguments, text, ROWS)
 
 
 def weights(documents: Path) -> dict[str, float]:

@@ -1,0 +1,79 @@
+"""Do 4 or 64 experts gain more than 16, and does the gain hold under UniMax?
+
+    python experiments/variants.py [--out DIR]
+
+Tokens, lengths and baselines are those of `word_pieces.py`, which must have ended with as many
+seeds in the same directory. Each number of experts is compared with its mT5; under UniMax, which
+reads languages as evenly as five epochs of the smallest ones allow, both sides are trained again.
+Two seeds take about four hours on two cores. A finished run is not repeated, and one that was cut
+short resumes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import decayed
+import multilingual
+import tyro
+import word_pieces
+from lanes import Task, run_chains
+
+EXPERTS = (4, 64)
+# Text of a run: steps x rows x raw window, with 1.69 characters per token here.
+UNIMAX = f"mixture=unimax:5:{round(decayed.LENGTHS[0] * 128 * 70 * 1.69)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Where the runs of `word_pieces.py` are, and where these go."""
+
+    out: Path = word_pieces.Arguments.out
+    """Directory of `word_pieces.py`."""
+    seeds: int = 2
+    """Number of seeds per side."""
+
+
+def main(arguments: Arguments) -> None:
+    """Runs what is not finished, and writes a report of each number of experts and of UniMax."""
+    out, seeds, lengths = arguments.out, range(arguments.seeds), decayed.LENGTHS[:1]
+    for run in decayed.runs_of("mt5", seeds, lengths):
+        if not (out / run / "manifest.json").exists():
+            raise SystemExit(
+                f"{out / run} is a baseline and is not finished; run word_pieces.py with "
+                f"--seeds {len(seeds)} or more first."
+            )
+    run_chains([chain for seed in seeds for chain in chains(out, seed, lengths)])
+    runs = {
+        name: decayed.runs_of(name, seeds, lengths)
+        for name in ("mt5", *map(with_experts, EXPERTS), "mt5-unimax", "switch-unimax")
+    }
+    for experts in EXPERTS:
+        multilingual.report(
+            out, f"report-{experts}-experts", runs["mt5"], runs[with_experts(experts)]
+        )
+    multilingual.report(out, "report-unimax", runs["mt5-unimax"], runs["switch-unimax"])
+
+
+def chains(out: Path, seed: int, lengths: Sequence[int]) -> list[Sequence[Task]]:
+    """Returns the runs of one seed, the longest first."""
+
+    def chain(name: str, side: str, setting: str) -> Sequence[Task]:
+        return decayed.chain(out, name, side, seed, lengths, word_pieces.ROWS, setting)
+
+    return [
+        *(
+            chain(with_experts(experts), "switch", f"model.switch.experts={experts}")
+            for experts in reversed(EXPERTS)
+        ),
+        *(chain(f"{side}-unimax", side, UNIMAX) for side in decayed.SIDES),
+    ]
+
+
+def with_experts(experts: int) -> str:
+    """Returns the name of runs with this number of experts."""
+    return f"switch-{experts}-experts"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
