@@ -127,6 +127,11 @@ class ReportContents:
         return null_comparison.sentence(self.nulls)
 
     @property
+    def null_with_most_languages(self) -> NullComparison | None:
+        """The null comparison that shows the most languages; None with one run per side."""
+        return null_comparison.with_most_languages(self.nulls)
+
+    @property
     def bill_sentence(self) -> str:
         """What upcycling gains and costs; empty if the candidate was not upcycled."""
         names = self.baseline.name, self.candidate.name

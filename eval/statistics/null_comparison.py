@@ -83,6 +83,11 @@ def _of_halves(
     return gains, comparison.summarise(gains, baseline, candidate, unit)
 
 
+def with_most_languages(nulls: Sequence[NullComparison]) -> NullComparison | None:
+    """Returns the division in which most languages are better, of either side; None without one."""
+    return max(nulls, key=lambda one: one.summary.languages_improved, default=None)
+
+
 def sentence(nulls: Sequence[NullComparison]) -> str:
     """Returns what seeds alone make, at most over all divisions; empty without a division."""
     parts = [_of_side(list(group)) for _, group in itertools.groupby(nulls, lambda one: one.name)]

@@ -76,6 +76,14 @@ def test_json_recomputed_from_the_evaluation_files(finished):
         assert low < 1 < high
 
 
+def test_the_first_screen_has_the_null_comparison_with_the_most_languages(finished):
+    found = json.loads((finished / "out/report.json").read_text())
+    counts = [one["summary"]["languages_improved"] for one in found["nulls"]]
+    most = found["nulls"][counts.index(max(counts))]["name"]
+    page = (finished / "out/index.html").read_text()
+    assert f"<dt>Between seeds of {most}</dt><dd>{max(counts)}<small> better" in page
+
+
 def test_html_is_one_file_that_escapes_the_web(finished):
     page = (finished / "out/index.html").read_text()
     assert HOSTILE not in page

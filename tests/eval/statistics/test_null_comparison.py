@@ -33,6 +33,20 @@ def test_the_better_half_is_the_candidate():
     )
 
 
+def test_the_division_with_most_languages_is_found():
+    levels = (3.0, 3.2, 3.4)
+    runs = [side("mT5", (level,) * 4, 0).pages[0] for level in levels]
+    whole = dataclasses.replace(side("mT5", (3.0,) * 4, 0), pages=tuple(runs))
+    found = null_comparisons(whole, (7, 8, 9), Unit.NATS_PER_TOKEN)
+    fewer = [
+        dataclasses.replace(one, summary=dataclasses.replace(one.summary, languages_improved=count))
+        for count, one in enumerate(found)
+    ]
+    assert null_comparison.with_most_languages(fewer) is fewer[2]
+    assert null_comparison.with_most_languages(fewer[::-1]) is fewer[2]
+
+
 def test_a_single_run_has_no_null():
+    assert null_comparison.with_most_languages(()) is None
     assert null_comparisons(side("mT5", (3.0,) * 4, 0), (7,), Unit.NATS_PER_TOKEN) == ()
     assert null_comparison.sentence([]) == ""
