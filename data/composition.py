@@ -11,4 +11,9 @@ BEYOND = regex.compile(r"(\p{M}{30})\p{M}+")
 
 def composed(text: str) -> str:
     """Returns a text in NFC, without the marks beyond 30 in a row."""
-    return text if text.isascii() else unicodedata.normalize("NFC", BEYOND.sub(r"\1", text))
+    return unicodedata.normalize("NFC", with_short_runs(text))
+
+
+def with_short_runs(text: str) -> str:
+    """Returns a text without the marks beyond 30 in a row, which any normal form may sort."""
+    return text if text.isascii() else BEYOND.sub(r"\1", text)

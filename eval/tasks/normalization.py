@@ -20,7 +20,7 @@ import unicodedata
 
 import regex
 
-from data.composition import BEYOND
+from data.composition import with_short_runs
 from data.scripts import UNSPACED_SET
 
 ARTICLES = {
@@ -41,7 +41,7 @@ def as_decoded(text: str) -> str:
     Answers are compared like that: no network can write Thai "\u0e33", "²" or "…" in another form.
     Marks beyond 30 in a row are dropped, as in `data.composition`.
     """
-    return " ".join(unicodedata.normalize("NFKC", BEYOND.sub(r"\1", text)).split())
+    return " ".join(unicodedata.normalize("NFKC", with_short_runs(text)).split())
 
 
 def squad_words(text: str) -> list[str]:

@@ -42,7 +42,7 @@ def _add(changes: dict[str, Any], value: Any, path: list[str], text: str, whole:
     if path[0] not in known:
         offer = near_matches(path[0], known)
         raise ArtifactError(
-            f"--set {whole} was asked; there is no field {path[0]!r}.{offer} "
+            f"--set {whole} was given; there is no field {path[0]!r}.{offer} "
             f"Known: {', '.join(known) or 'none, it is not set'}."
         )
     current = getattr(value, path[0])
@@ -65,19 +65,19 @@ def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
     kind = type(current)
     if kind not in (int, float, str, bool):
         raise ArtifactError(
-            f"--set {whole} was asked; it is not a single value. Name one of its fields."
+            f"--set {whole} was given; it is not a single value. Name one of its fields."
         )
     literals = get_args(hint) if get_origin(hint) is Literal else ()
     allowed = ("true", "false") if kind is bool else literals
     if allowed and text not in allowed:
-        raise ArtifactError(f"--set {whole}={text} was asked; write one of {', '.join(allowed)}.")
+        raise ArtifactError(f"--set {whole}={text} was given; write one of {', '.join(allowed)}.")
     if kind is bool:
         return text == "true"
     try:
         return kind(text.replace("_", "") if kind is int else text)
     except ValueError as error:
         raise ArtifactError(
-            f"--set {whole}={text} was asked; {whole} is {kind.__name__}, for example {current}."
+            f"--set {whole}={text} was given; {whole} is {kind.__name__}, for example {current}."
         ) from error
 
 

@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "init_timeout": 30,
     "login_timeout": 1,  # seconds for a person to type a key, which nobody is asked for
     "finish_timeout": 50,
-    "finish_timeout_raises": True,  # numbers that are not written by then are said to be lost
+    "finish_timeout_raises": True,  # so a caution says that the last numbers are missing
 }
 
 
