@@ -41,9 +41,10 @@ plans: install
 fuzz: install
 	$(BIN)/python tests/fuzz/driver.py --inputs $(INPUTS)
 
-# Coverage of intervals and rates of false findings, over many drawn data sets.
+# Coverage of intervals and rates of false findings, over many drawn data sets. `make test` checks the
+# types of the same functions; at each call of a simulation this would take 40 % of the time.
 simulations: install
-	$(BIN)/python -m pytest -m simulation
+	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest -m simulation --dist=load
 
 check: install
 	$(BIN)/ruff format --check .

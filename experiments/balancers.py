@@ -14,8 +14,8 @@ share needs (1.0) or a quarter more (1.25):
     shared      `batch`, and half of each expert's width in one that all tokens go through
 
 Writes balancers.csv, a row per run and language with loss and dropped share, and balancers.md. A
-finished run is not repeated, and one that was cut short resumes; a run takes about a quarter of an
-hour on one core. Beside other work:
+finished run is not repeated, and one that was cut short resumes; each of the 24 takes about 40
+minutes on one core. Beside other work:
 
     taskset --cpu-list 1 nice -n 19 python experiments/balancers.py --tokens TOKENS
 """
@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 import tyro
 from ladder import losses
 from lanes import Task, run_all
+from word_pieces import ROWS
 
 RECIPE = "switch-multilingual"
 GROUPS = (
@@ -56,7 +57,7 @@ class Arguments:
     """What to train on, and where results are written."""
 
     tokens: str
-    """Tokens of the 101 languages, as experiments/multilingual.py or decayed.py makes them."""
+    """Tokens of the 101 languages, as experiments/word_pieces.py makes them."""
     out: Path = Path("runs/balancers")
     """Directory for all results."""
     seeds: int = 2
@@ -123,7 +124,7 @@ def pretrain(arguments: Arguments, run: Run) -> Task:
         f"--out={arguments.out / run.name}",
         "--set",
         *(f"seed={run.seed}", f"steps={arguments.steps}", f"evaluate_every={arguments.steps}"),
-        "checkpoint_every=496",
+        *("checkpoint_every=496", ROWS),
         *GROUPS,
         *factors,
         *BALANCERS[run.balancer],

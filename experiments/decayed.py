@@ -75,30 +75,30 @@ def chain(
     out: Path, name: str, side: str, seed: int, lengths: Sequence[int], *settings: str
 ) -> Sequence[Task]:
     """Returns a trunk and its branches of these lengths, in order."""
-    name, recipe = f"{name}-{seed}", f"{side}-multilingual"
-    fixed = ("--set", f"seed={seed}", *settings)
+    fixed = "--set", f"seed={seed}", *settings
     long = f"steps={branch_at(lengths[-1])}"
-    trunk = multilingual.pretrain(out, f"{name}/trunk", recipe, *fixed, *TRUNK, long)
-    branches = [
-        multilingual.pretrain(
-            out,
-            f"{name}/{length}",
-            recipe,
-            f"--trunk={out}/{name}/trunk",
-            f"--branch-at={branch_at(length)}",
-            *fixed,
-            f"steps={length}",
-            f"evaluate_every={length}",
-            f"checkpoint_every={4 * KEPT}",  # what a kill may cost
-        )
-        for length in lengths
-    ]
-    return [trunk, *branches]
+    place = f"{name}-{seed}/trunk"
+    trunk = multilingual.pretrain(out, place, f"{side}-multilingual", *fixed, *TRUNK, long)
+    return [trunk, *(branch(out, name, side, seed, length, *settings) for length in lengths)]
+
+
+def branch(out: Path, name: str, side: str, seed: int, length: int, *settings: str) -> Task:
+    """Returns the run of this length that leaves a trunk."""
+    return multilingual.pretrain(
+        out,
+        f"{name}-{seed}/{length}",
+        f"{side}-multilingual",
+        f"--trunk={out}/{name}-{seed}/trunk",
+        f"--branch-at={branch_at(length)}",
+        *("--set", f"seed={seed}", *settings),
+        *(f"steps={length}", f"evaluate_every={length}"),
+        f"checkpoint_every={4 * KEPT}",  # what a kill may cost
+    )
 
 
 def branch_at(length: int) -> int:
-    """Returns the step at which a run of this length leaves the trunk."""
-    return round(STEADY * length)
+    """Returns the kept checkpoint at which a run of this length leaves the trunk."""
+    return KEPT * round(STEADY * length / KEPT)
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def test_files_are_read_together_in_order_and_not_all_at_once(tmp_path, monkeypa
 
     def read(path, shape):
         started.append(path)
-        together.wait(timeout=60)
+        together.wait(timeout=600)
         return read_json(path, shape)
 
     monkeypatch.setattr(json_files, "read_json", read)

@@ -1,0 +1,109 @@
+"""Commands of experiments, which run for hours, are understood and leave trunks where they may."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.loss.distillation import DistillationConfig
+from pipeline.cli import merge_repeated, parse
+from pipeline.distill import Distill
+from pipeline.recipe.named import get
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import Recipe
+
+FOLDER, OUT = Path("experiments").absolute(), Path("runs/out")
+Chains = list[Sequence[Any]]
+
+
+def of_word_pieces(load: Callable[[str], Any]) -> Chains:
+    decayed, rows = load("decayed"), load("word_pieces").ROWS
+    return [
+        decayed.chain(OUT, side, side, seed, decayed.LENGTHS, rows)
+        for seed in (0, 1)
+        for side in decayed.SIDES
+    ]
+
+
+def of_variants(load: Callable[[str], Any]) -> Chains:
+    return load("variants").chains(OUT, 0, load("decayed").LENGTHS[:1])
+
+
+def of_students(load: Callable[[str], Any]) -> Chains:
+    students = load("students")
+    taught = [students.students(OUT, 0, experts) for experts in students.TEACHERS]
+    return [students.baselines(OUT, 0), *taught]
+
+
+def of_balancers(load: Callable[[str], Any]) -> Chains:
+    balancers = load("balancers")
+    arguments = balancers.Arguments(tokens="tokens")
+    return [[balancers.pretrain(arguments, run)] for run in balancers.runs_of(arguments, [0])]
+
+
+def of_multilingual(load: Callable[[str], Any]) -> Chains:
+    return [load("multilingual").pretraining(OUT)]
+
+
+def of_capacity(load: Callable[[str], Any]) -> Chains:
+    capacity = load("capacity")
+    return [[capacity.pretrain(OUT, *capacity.words(trial)) for trial in capacity.TRIALS]]
+
+
+EXPERIMENTS = (
+    of_word_pieces,
+    of_variants,
+    of_students,
+    of_balancers,
+    of_multilingual,
+    of_capacity,
+)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Returns a function that imports an experiment as its own directory does."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return import_module
+
+
+def commands(chain: Sequence[Any]) -> Iterator[Any]:
+    return (parse(merge_repeated(list(task.command))) for task in chain)
+
+
+def recipe_of(command: Any) -> Recipe:
+    recipe = get(command.recipe)
+    if isinstance(command, Distill):
+        recipe = replace(recipe, distillation=DistillationConfig())
+    return override(recipe, command.overrides)
+
+
+@pytest.mark.parametrize("chains", EXPERIMENTS)
+def test_settings_make_a_recipe_and_no_two_runs_share_a_place(
+    chains: Callable[..., Chains], load: Callable[[str], Any]
+):
+    runs = [command for chain in chains(load) for command in commands(chain)]
+    assert all(recipe_of(command).steps > 0 for command in runs)
+    assert len({command.out for command in runs}) == len(runs) > 0
+
+
+def test_branches_leave_at_checkpoints_that_their_trunks_keep(load: Callable[[str], Any]):
+    words = load("word_pieces").ROWS
+    trunk, *branches = commands(of_word_pieces(load)[0])
+    kept = recipe_of(trunk)
+    assert f"{kept.model.vocabulary_rows}" in words
+    for branch in [*branches, *list(commands(of_students(load)[0]))[:3]]:
+        assert branch.branch_at % kept.keep_every == 0
+        assert branch.branch_at <= kept.steps
+        assert 0.7 < branch.branch_at / recipe_of(branch).steps < 0.8
+
+
+def test_students_and_their_baselines_have_one_schedule(load: Callable[[str], Any]):
+    taught, baselines = (list(commands(chain)) for chain in of_students(load)[1::-1])
+    own = {recipe.steps: recipe for recipe in map(recipe_of, baselines[3:])}
+    for student in map(recipe_of, taught):
+        assert student.optimizer == own[student.steps].optimizer
+        assert student.model == own[student.steps].model
