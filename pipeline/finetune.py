@@ -16,6 +16,7 @@ from model.loss.distillation import DistillationConfig
 from pipeline.arguments import Finetune
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Intent
+from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.finetuned import finetuned, with_groups
@@ -47,6 +48,7 @@ from pipeline.training.tasks.given_tasks import (
     check_teaches_tasks,
     check_trains,
     read_tasks,
+    trainable,
 )
 
 
@@ -67,7 +69,8 @@ def each(arguments: Finetune) -> Iterator[Finetune]:
     """Yields the arguments of each run, in a directory of its own if there are several.
 
     Raises:
-        ArtifactError: if seeds are given twice, or several hosts would join for each run.
+        ArtifactError: if seeds are given twice, several hosts would join for each run, or a task
+            lacks examples of a language.
     """
     seeds, languages, hosts = arguments.seeds, arguments.languages, arguments.hosts.count
     if len(set(seeds)) < len(seeds):
@@ -77,9 +80,8 @@ def each(arguments: Finetune) -> Iterator[Finetune]:
             f"Several runs were asked for on {hosts} hosts; give one command per run there, with "
             "--set seed=NUMBER or --languages CODE instead of --seeds or --each-language."
         )
-    if arguments.each_language and not languages:
-        tasks = read_tasks(arguments.task, (), own=False)
-        languages = tuple(sorted({one.language for data in tasks for one in data.train}))
+    if arguments.each_language:
+        languages = trainable(read_tasks(arguments.task, (), own=False), languages)
     for seed in seeds or (None,):
         of_seed = arguments if seed is None else with_part(arguments, f"{seed}", f"seed={seed}")
         if not arguments.each_language:
@@ -129,8 +131,11 @@ def resolved(arguments: Finetune) -> Request:
         functools.partial(check_evaluates_saved_steps, recipe),
         functools.partial(check_same_inputs, recipe, blocks),
         functools.partial(check_profile, arguments.profile, recipe.steps),
+        functools.partial(finetuning.schedule, recipe, mixed=blocks is not None),
         *machine_checks(recipe, arguments.out),
     ]
+    if arguments.corpus is not None:
+        checks.append(functools.partial(read_corpus, arguments.corpus))
     if blocks is not None:
         checks.append(functools.partial(check_same_vocabulary, arguments.run, blocks))
     if teacher is not None:
@@ -184,7 +189,7 @@ def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
         for line in request.finetuning.lost(training.examples):
             training.announce(line)
         training = replace(training, trainer=compiled(training))
-        start_from(arguments.run, arguments.out, training.trainer)
+        start_from(arguments.run, arguments.out, training.trainer, prepared.recipe)
         evaluator = training.evaluator
         assert isinstance(evaluator, TaskEvaluator)
         last = functools.partial(predict_test, training, evaluator, arguments.corpus)

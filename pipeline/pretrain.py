@@ -155,7 +155,7 @@ def run_one(arguments: Pretrain) -> None:
             return
         training = make_training(prepared)
         if arguments.start is not None:
-            start_from(arguments.start, arguments.out, training.trainer)
+            start_from(arguments.start, arguments.out, training.trainer, prepared.recipe)
         carry_out(prepared, training, begin_as(origin, prepared, training.trainer))
 
 

@@ -4,9 +4,9 @@ NFS shows a host its directories as they were up to a minute ago. A host that la
 there would take another way through the program than the rest, or call a whole one damaged.
 """
 
+import math
 import time
-
-import jax
+from collections.abc import Sequence
 
 from data.stores.addresses import Place
 from pipeline.errors import ArtifactError
@@ -20,21 +20,33 @@ LOOK_SECONDS = 0.5
 
 
 def wait_until_seen(directory: Place) -> None:
-    """Waits until this host sees every checkpoint of a run that any host sees.
+    """Waits until every host sees the same checkpoints of a run.
 
     Every host must call this.
 
     Raises:
-        ArtifactError: if it does not within `VIEW_SECONDS`.
+        ArtifactError: if they do not within `VIEW_SECONDS`.
     """
-    seen = agreed(saved_steps(directory), lambda views: sorted(set().union(*views)))
-    end = time.monotonic() + VIEW_SECONDS
-    while missing := sorted({*seen} - {*saved_steps(directory)}):
-        if time.monotonic() > end:
-            raise ArtifactError(
-                f"Checkpoint {missing[-1]} of {directory} is there for other hosts, and host "
-                f"{jax.process_index()} did not see it for {VIEW_SECONDS:.0f} s; give all hosts "
-                "the same directory on one file system, and the same command goes on."
-            )
+    missing = _missing(directory)
+    for _ in range(math.ceil(VIEW_SECONDS / LOOK_SECONDS)):
+        if not missing:
+            return
         time.sleep(LOOK_SECONDS)
-    agreed(True, all)  # none goes on, and deletes an old checkpoint, while another looks
+        missing = _missing(directory)
+    raise ArtifactError(
+        f"Checkpoint {missing[-1]} of {directory} is there for some hosts, and others did not see "
+        f"it for {VIEW_SECONDS:.0f} s; give all hosts the same directory on one file system, and "
+        "the same command goes on."
+    )
+
+
+def _missing(directory: Place) -> list[int]:
+    """Returns the checkpoints that some hosts see and not all.
+
+    All look anew each time: a run that still trains deletes its old ones.
+    """
+
+    def missing(views: Sequence[list[int]]) -> list[int]:
+        return sorted(set().union(*views) - set(views[0]).intersection(*views))
+
+    return agreed(saved_steps(directory), missing)

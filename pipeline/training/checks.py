@@ -118,7 +118,8 @@ def check_disk(recipe: Recipe, out: Place) -> None:
     if not isinstance(out, Path):
         return
     one = checkpoint_bytes(recipe.model, recipe.optimizer)
-    count = KEPT + 1 + (recipe.steps // recipe.keep_every if recipe.keep_every else 0)
+    best = recipe.finetuning is not None  # and kept beside the last ones
+    count = KEPT + best + 1 + (recipe.steps // recipe.keep_every if recipe.keep_every else 0)
     there = sum(path.stat().st_size for path in _files(out / "checkpoints"))
     needs = max(count * one - there, 0)
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())

@@ -142,6 +142,7 @@ class _Loop(NamedTuple):
         before: StepMetrics | None = None
         for step in range(first, recipe.steps):
             if not self.evaluate(trainer, state, step):
+                self.log.write_line(step)
                 self.save(step, state)  # to resume at this step, or it would not be evaluated
                 return LoopResult(step, finished=False)
             with self.training.profile.around(step + 1), spend("stepping"):

@@ -40,15 +40,10 @@ class Profile:
         self.directory = directory
         self.folder: WorkingFolder | None = None  # while a trace is taken
 
-    @property
-    def tracing(self) -> bool:
-        """Whether a trace is being taken."""
-        return self.folder is not None
-
     @contextmanager
     def around(self, step: int) -> Iterator[None]:
         """Surrounds one step."""
-        if step == self.first:
+        if self.folder is None and self.first <= step <= self.last:  # it may resume in between
             self.folder = WorkingFolder(self.directory)
             jax.profiler.start_trace(str(self.folder.here))
         with jax.profiler.StepTraceAnnotation("step", step_num=step):

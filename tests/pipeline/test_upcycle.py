@@ -205,6 +205,16 @@ def test_other_examples_begin_at_step_0(switch, begun, tmp_path, capsys):
     assert (about["step"], about["begins_at"], about["noise"]) == (AT, 0, 0.01)
 
 
+def test_a_stopped_run_knows_the_step_it_began_at(switch, whole, dense, tmp_path, capsys):
+    stopped, longer = tmp_path / "stopped", tmp_path / "longer"
+    for run, copy in ((whole, stopped), (dense, longer)):
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("manifest.json"))
+    words = [word for word in switch(stopped, *MESH, *EXACT) if "-at=" not in word]
+    assert cli.run([*words, "--dry-run"]) == 0
+    still_training = [word.replace(f"={dense}", f"={longer}") for word in words]
+    assert cli.run([*still_training, "--dry-run"]) == 0, printed(capsys)
+
+
 def test_what_no_switch_can_begin_as_is_refused(tokens, switch, dense, whole, tmp_path, capsys):
     def refused(*settings: str, recipe: str = "switch-demo", **options: object) -> str:
         asked = {"upcycle": dense, "upcycle_at": AT, **options}

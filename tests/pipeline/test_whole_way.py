@@ -298,7 +298,7 @@ def test_evaluate_again_gives_the_same_file(way, here):
 
 
 def test_export_and_import_through_transformers_files(way, here):
-    """An exported and imported run has the same bits, and can be trained further."""
+    """An exported and imported run has the same bits, and trains further with another optimizer."""
     sentence = "Tous les <extra_id_0> naissent libres."
     for command in (
         ["export-hf", f"--run={way}/mt5", f"--out={way}/theirs"],
@@ -307,7 +307,7 @@ def test_export_and_import_through_transformers_files(way, here):
         ["evaluate", f"--run={way}/back", f"--tokens={way}/tokens"],
         ["pretrain", "--recipe=mt5-demo", f"--tokens={way}/tokens", f"--out={way}/further",
          f"--start={way}/back", *SMALL["pretrain"], f"evaluate_every={STEPS}",
-         f"checkpoint_every={STEPS}"],
+         f"checkpoint_every={STEPS}", "optimizer.rule=adamw"],
     ):  # fmt: skip
         done = here(*command)
         assert done.returncode == 0, done.stderr

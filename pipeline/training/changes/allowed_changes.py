@@ -94,7 +94,7 @@ def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
 def changes_between(
     before: Mapping[str, Any], after: Mapping[str, Any], made: int
 ) -> tuple[ChangedSetting, ...]:
-    """Returns the safe settings that differ; of lists what was added, without a renamed place."""
+    """Returns the safe settings that differ; of lists new entries, if not just tokens moved."""
     numbers = [
         ChangedSetting(made, name, before[name], after[name])
         for name in NUMBERS
@@ -107,7 +107,7 @@ def changes_between(
             ("rate_from", before["optimizer"], after["optimizer"]),
         )
         for entry in new.get(name, [])
-        if entry["step"] not in {one["step"] for one in old.get(name, [])}
+        if _placeless(entry) not in map(_placeless, old.get(name, []))
     ]
     return (*numbers, *lists)
 
@@ -144,12 +144,17 @@ def check_steps_made(
 
 
 def _mixtures(settings: Mapping[str, Any], made: int) -> dict[str, Any]:
-    """Returns the later mixtures of the steps made; tokens are compared by their digests."""
+    """Returns the later mixtures of the steps made."""
     return {
-        f"mixture_from {one['step']}": {**one, "tokens": bool(one.get("tokens"))}
+        f"mixture_from {one['step']}": _placeless(one)
         for one in settings.get("mixture_from", [])
         if one["step"] < made
     }
+
+
+def _placeless(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a later mixture or rate without the place of its tokens: their digest is an input."""
+    return {**entry, "tokens": bool(entry.get("tokens"))}
 
 
 def _rates(settings: Mapping[str, Any], made: int, place: str) -> np.ndarray:

@@ -6,7 +6,7 @@ slope of their position biases and in the vocabulary only.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import jax
 
@@ -20,21 +20,30 @@ from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
 from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import check_same_vocabulary, find_finished_run
 from pipeline.runs.open import recipe_of, restore
 from pipeline.runs.stored_checkpoints import open_checkpoints
 from pipeline.training.save_errors import explain_save_errors
 
 
-def start_from(start: Place, out: Place, trainer: Trainer) -> None:
+def start_from(start: Place, out: Place, trainer: Trainer, recipe: Recipe) -> None:
     """Writes checkpoint 0 with the best or last weights of `start`, unless there is a checkpoint.
+
+    Args:
+        start: the run whose weights are read, with the state of its own optimizer.
+        out: directory of the new run.
+        trainer: the new run's.
+        recipe: the new run's.
 
     Raises:
         ArtifactError: if checkpoint 0 cannot be written, or the weights cannot be read.
     """
 
     def first() -> TrainState:
-        return trainer.begin_with(restore(start, trainer, None)[0])
+        theirs = recipe_of(find_finished_run(start), start).optimizer
+        reader = trainer_on(replace(recipe, optimizer=theirs), trainer.mesh)
+        return trainer.begin_with(restore(start, reader, None)[0])
 
     write_first_checkpoint(out, first)
 

@@ -210,13 +210,15 @@ def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
             f"--upcycle-noise was {noise} and --upcycle-logits {logits}; the noise must be at "
             "least 0 and below 1, the logits above 0 and below 10."
         )
-    about = find_run(parent)
+    about, begun = find_run(parent), bool(saved_steps(arguments.out))
+    if begun and at is None and (recorded := find_run(arguments.out).upcycled):
+        at = recorded.step
     if at is None and not exists(parent / MANIFEST):
         raise ArtifactError(
             f"{parent} is still training; name one of its checkpoints with --upcycle-at "
             f"({', '.join(map(str, saved_steps(parent)))})."
         )
-    if at is None or not saved_steps(arguments.out):  # a run that has begun needs it no more
+    if at is None or not begun:  # a run that has begun needs it no more
         at = requested_step(parent, at)
     return Upcycling(parent, at, logits, noise, about)
 

@@ -1,6 +1,7 @@
 """What `mswitch finetune` trains on: the tasks of a run as training examples."""
 
 import functools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -9,7 +10,7 @@ from typing import NamedTuple
 from data.errors import DataError
 from data.examples.mixture import TextSizes, parse
 from data.examples.pretraining_examples import Examples
-from data.examples.schedule import make_schedule
+from data.examples.schedule import Schedule, make_schedule
 from data.examples.span_corruption import lengths_for_inputs
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
 from data.languages import get
@@ -114,23 +115,31 @@ class Finetuning(NamedTuple):
             recipe: the run's recipe.
             pretraining: examples of the pretraining task to mix in, of the same inputs.
         """
-        sources = self.sources(recipe)
-        sizes = {one.name: len(one.inputs) for one in sources}
-        weights = parse(recipe.mixture, TextSizes(sizes, sizes))
-        config = recipe.finetuning
-        if pretraining is not None and config is not None:
-            share = config.pretraining_share
-            weights = {name: (1 - share) * weight for name, weight in weights.items()}
-            weights[PRETRAINING] = share
         return TaskExamples(
-            sources=sources,
-            schedule=make_schedule(weights, recipe.seed),
+            sources=self.sources(recipe),
+            schedule=self.schedule(recipe, mixed=pretraining is not None),
             inputs=recipe.lengths.inputs,
             targets=recipe.lengths.targets,
             seed=recipe.seed,
             vocabulary=self.vocabulary,
             pretraining=pretraining,
         )
+
+    def schedule(self, recipe: Recipe, mixed: bool) -> Schedule:
+        """Returns the order of the sources, with the pretraining task where it is mixed in.
+
+        Raises:
+            DataError: if the recipe has no mixture of these tasks.
+        """
+        sizes = Counter(
+            f"{data.task.name}/{one.language}" for data in self.tasks for one in data.train
+        )
+        weights = parse(recipe.mixture, TextSizes(sizes, sizes))
+        share = recipe.finetuning.pretraining_share if mixed and recipe.finetuning else 0.0
+        if share:
+            weights = {name: (1 - share) * weight for name, weight in weights.items()}
+            weights[PRETRAINING] = share
+        return make_schedule(weights, recipe.seed)
 
 
 def rows_set_aside(data: TaskData) -> Iterator[str]:
@@ -178,6 +187,24 @@ def _of_languages(data: TaskData, codes: set[str], own: bool) -> TaskData:
     if not own:
         return chosen
     return chosen._replace(development=some(data.development), test=some(data.test))
+
+
+def trainable(tasks: Sequence[TaskData], languages: Sequence[str]) -> tuple[str, ...]:
+    """Returns the languages to train on, each alone: those named, or all with training data.
+
+    Raises:
+        ArtifactError: if a task has no training or no development examples of one.
+    """
+    named = languages or sorted({one.language for data in tasks for one in data.train})
+    codes = {get(code).code for code in named}
+    for data in tasks:
+        has = ({one.language for one in part} for part in (data.train, data.development))
+        if lacking := sorted(codes - set.intersection(*has)):
+            raise ArtifactError(
+                f"--each-language was given, and task {data.task.name} has no training or no "
+                f"development examples of {', '.join(lacking)}; name others with --languages."
+            )
+    return tuple(named)
 
 
 def check_trains(data: TaskData) -> None:

@@ -108,6 +108,14 @@ def test_an_untested_version_gets_no_flags(on, monkeypatch, capsys):
     assert "--deterministic was given, and jaxlib is" in capsys.readouterr().err
 
 
+def test_an_untested_version_on_tpus_keeps_the_order_of_sums(on, monkeypatch, capsys):
+    environment = on("tpu")
+    monkeypatch.setattr(compiler_flags, "TESTED", {"libtpu": ("0.0.1",)})
+    compiler_flags.set_compiler_flags(deterministic=True)
+    assert environment == {}
+    assert "no compiler flags are set, as libtpu is" in capsys.readouterr().err
+
+
 def compiled(topology: str, *sets: compiler_flags.FlagSet) -> str:
     """Returns the program as compiled in a process with the flags in its environment."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}

@@ -13,10 +13,8 @@ from pipeline.runs.seen_by_all import wait_until_seen
 
 @pytest.fixture
 def others(monkeypatch):
-    """Other hosts that see checkpoints 3 and 6."""
-    monkeypatch.setattr(
-        seen_by_all, "agreed", lambda here, decide: decide([here, [3, 6], [3]]) if here else True
-    )
+    """Another host, which sees checkpoints 3 and 6."""
+    monkeypatch.setattr(seen_by_all, "agreed", lambda here, decide: decide([here, [3, 6]]))
     monkeypatch.setattr(seen_by_all, "LOOK_SECONDS", 0.01)
 
 
@@ -35,11 +33,22 @@ def test_a_host_waits_for_what_others_see(tmp_path, others):
     late.join()
 
 
+def test_a_run_that_goes_on_and_deletes_old_checkpoints_is_seen_alike(tmp_path, monkeypatch):
+    """The other host lists them a little later each time; in the end both list the same."""
+    views = iter([[6, 9], [9, 12], [9, 12]])
+    monkeypatch.setattr(seen_by_all, "agreed", lambda here, decide: decide([here, next(views)]))
+    monkeypatch.setattr(seen_by_all, "saved_steps", lambda _: next(here))
+    monkeypatch.setattr(seen_by_all, "LOOK_SECONDS", 0.01)
+    here = iter([[3, 6], [6, 9], [9, 12]])
+    wait_until_seen(tmp_path)
+    assert (*here, *views) == ()
+
+
 def test_what_it_never_sees_is_refused(tmp_path, others, monkeypatch):
     monkeypatch.setattr(seen_by_all, "VIEW_SECONDS", 0.1)
     saved(tmp_path, 3)
     with pytest.raises(
-        ArtifactError, match=r"Checkpoint 6 of .* is there for other hosts, and host 0"
+        ArtifactError, match=r"Checkpoint 6 of .* is there for some hosts, and others did not"
     ):
         wait_until_seen(tmp_path)
 

@@ -15,6 +15,7 @@ from pipeline import pretrain
 from pipeline.arguments import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
+from pipeline.recipe.finetuned import finetuned
 from pipeline.recipe.mixture_from import MixtureFrom
 from pipeline.recipe.overrides import override
 from pipeline.training import checks
@@ -44,6 +45,14 @@ def test_without_held_out_pages_a_run_must_not_evaluate(blocks, tmp_path):
     with pytest.raises(ArtifactError, match=r"no held-out page .* --set evaluate_every=0"):
         check_start(recipe(*FITS), without, tmp_path / "run")
     check_start(recipe(*FITS, "evaluate_every=0"), without, tmp_path / "run")
+
+
+def test_a_fine_tuning_needs_room_for_its_best_checkpoint_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "checkpoint_bytes", lambda *_: 10**18)
+    tuned = finetuned(recipe(), ["topics"], ["en"], 8, 0.0)
+    for one, count in ((recipe(), 3), (tuned, 4)):
+        with pytest.raises(ArtifactError, match=f"^{count} checkpoints"):
+            checks.check_disk(one, tmp_path)
 
 
 def test_all_reasons_are_reported_together(blocks, tmp_path, monkeypatch):

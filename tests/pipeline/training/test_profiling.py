@@ -9,10 +9,19 @@ def test_exactly_the_requested_steps_are_traced(tmp_path):
     tracing = []
     for step in range(1, 5):
         with profile.around(step):
-            tracing.append(profile.tracing)
+            tracing.append(profile.folder is not None)
             jax.block_until_ready(jnp.ones(8) * step)
     assert tracing == [False, True, True, False]
     assert [path for path in tmp_path.rglob("*.xplane.pb") if path.stat().st_size > 0]
+
+
+def test_a_run_that_resumes_in_between_traces_the_rest(tmp_path):
+    profile = Profile((2, 4), tmp_path)
+    for step in (3, 4):
+        with profile.around(step):
+            assert profile.folder is not None
+    assert profile.folder is None
+    assert list(tmp_path.rglob("*.xplane.pb"))
 
 
 def test_the_trace_ends_after_the_work_of_its_last_step(tmp_path, monkeypatch):
@@ -34,5 +43,5 @@ def test_a_run_that_ends_early_leaves_a_whole_trace(tmp_path):
     with profile.around(1):
         pass
     profile.stop()
-    assert not profile.tracing
+    assert profile.folder is None
     assert list(tmp_path.rglob("*.xplane.pb"))

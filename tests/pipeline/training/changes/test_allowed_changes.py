@@ -6,7 +6,11 @@ from pipeline.artifacts.claims import CLAIM, claim, read_head
 from pipeline.artifacts.intent import Identity
 from pipeline.errors import ArtifactError
 from pipeline.runs.changes import recorded_changes
-from pipeline.training.changes.allowed_changes import agreement_of, check_steps_made
+from pipeline.training.changes.allowed_changes import (
+    agreement_of,
+    changes_between,
+    check_steps_made,
+)
 
 SETTINGS = {
     **{"steps": 20, "evaluate_every": 4, "checkpoint_every": 6, "log_every": 1},
@@ -36,6 +40,21 @@ def test_evaluations_after_the_last_checkpoint_go_with_other_settings(tmp_path):
     assert len(list(folder.iterdir())) == 6
     assert [one.setting for one in recorded_changes(tmp_path)] == ["mixture_from"]
     assert read_head(tmp_path, CLAIM).settings == asked.settings
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "recorded"),
+    [
+        ((9, "uniform"), (9, "uniform"), False),
+        ((9, "uniform", "tokens"), (9, "uniform", "elsewhere"), False),
+        ((9, "uniform"), (9, "uniform", "tokens"), True),
+        ((9, "uniform"), (9, "proportional"), True),
+    ],
+)
+def test_a_later_mixture_that_becomes_another_is_recorded(before, after, recorded):
+    there, asked = (SETTINGS | of_mixtures(one) for one in (before, after))
+    changes = changes_between(there, asked, 6)
+    assert [one.after for one in changes] == [asked["mixture_from"][0]] * recorded
 
 
 @pytest.mark.parametrize(
