@@ -112,11 +112,11 @@ $(VENV)-parity-commonlid/.installed: parity/requirements_commonlid.txt
 	@touch $@
 
 # The gain of sparsity in 101 languages, and the share that a dense student keeps; takes hours, and
-# needs text of your own. Experiments that need tokens or finished runs are commands of their own:
+# needs text of your own: make experiment TEXT="--documents DIR --web 'GLOB'". Experiments that need tokens or finished runs are commands of their own:
 # docs/results/README.md names each with its results.
 experiment: install
-	$(BIN)/python experiments/multilingual.py
-	$(BIN)/python experiments/decayed.py
+	$(BIN)/python experiments/multilingual.py $(TEXT)
+	$(BIN)/python experiments/decayed.py $(TEXT)
 	$(BIN)/python experiments/ladder.py
 	$(BIN)/python experiments/first_weights.py
 	$(BIN)/python experiments/capacity.py

@@ -32,7 +32,7 @@ def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) ->
     if found["mean_gain"] is None:
         return "Nothing can be told: no language has two held-out pages."
     if found["mean_gain_low"] <= 0 <= found["mean_gain_high"]:
-        return f"No difference between {baseline} and {candidate} that could be told."
+        return f"No difference between {baseline} and {candidate} was detected."
     word = "better" if found["mean_gain"] > 0 else "worse"
     single = " in these runs; other seeds may differ" if min(runs) == 1 else ""
     return f"{candidate} is {word} than {baseline}{single}."

@@ -126,7 +126,7 @@ def _in_time(times: StepTimes, names: tuple[str, str]) -> str:
 
 def _meaning(low: float, high: float, baseline: str, candidate: str) -> str:
     if low <= 1 <= high:
-        return "no difference in time that could be told on these devices"
+        return "no difference in time was detected on these devices"
     word = "less" if low > 1 else "more"
     return (
         f"on these devices {candidate} needs {word} time than {baseline} for equal quality, in the "

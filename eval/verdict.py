@@ -18,13 +18,13 @@ def sentences(report: ReportContents) -> str:
 
 
 def verdict(report: ReportContents) -> str:
-    """Returns which side is better, or that no difference could be told."""
+    """Returns which side is better, or that no difference was detected."""
     baseline, candidate = report.baseline.name, report.candidate.name
     low, high = report.summary.mean_gain_low, report.summary.mean_gain_high
     if low is None or high is None:
         return "Nothing can be told: no language has two held-out pages."
     if low <= 0 <= high:
-        return f"No difference between {baseline} and {candidate} that could be told."
+        return f"No difference between {baseline} and {candidate} was detected."
     word = "better" if low > 0 else "worse"
     return f"{candidate} is {word} than {baseline}{_of_one_run(report)}."
 

@@ -31,7 +31,7 @@ class Clean(StageArguments):
     out: str
     """Directory for pages/, rejected/, broken/ and manifest.json; local or on an object store."""
     growable: bool = False
-    """Whether what a later --onto needs is kept in growth/ beside the corpus."""
+    """Whether what a later --onto needs is kept in the corpus, in growth/."""
     onto: str | None = None
     """Corpus made with --growable, to which the input is added; it stays as it is, and the new one
     has the pages of cleaning both inputs at once, and the difference in delta/."""

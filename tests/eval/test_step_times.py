@@ -42,7 +42,7 @@ def test_medians_are_per_step_and_the_speedup_is_a_product():
     ("factor", "meaning"),
     [
         (1.25, "Switch needs less time than mT5 for equal quality, in the mean over languages."),
-        (2.0, "no difference in time that could be told on these devices."),
+        (2.0, "no difference in time was detected on these devices."),
         (4.0, "Switch needs more time than mT5 for equal quality, in the mean over languages."),
     ],
 )

@@ -34,7 +34,7 @@ def test_sentences_when_it_loses(final, ending):
 
 def test_no_difference_is_no_count_of_languages():
     made = make((3.001, 2.999, 3.001, 1.0))
-    assert verdict(made) == "No difference between mT5 and Switch that could be told."
+    assert verdict(made) == "No difference between mT5 and Switch was detected."
     assert "languages and worse in 1, nowhere beyond noise." in sentences(made)
 
 

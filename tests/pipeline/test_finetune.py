@@ -343,7 +343,7 @@ def test_an_imported_checkpoint_learns_what_the_exported_run_does(pretrained, tm
         (("--languages", "yo"), "no training example"),
         (("--set", "finetuning.dropout=1"), "below 1"),
         (("--task", "nothing.yaml"), "does not exist"),
-        (("--corpus", "nothing"), "corpus was expected in nothing"),
+        (("--corpus", "nothing"), "clean output was expected in nothing"),
         (("--set", "mixture=temperatur:0.3"), "temperature:ALPHA"),
         (("--each-language", "--languages", "en", "yo"), "no development examples of yo"),
     ],
