@@ -24,8 +24,10 @@ def cautions(report: ReportContents) -> list[str]:
         _other_unit(report),
     )
     of_text = _lines_shared(report)
-    of_scores = _few_evaluations(report), _few_runs(report), _missing(report), _unscored(report)
-    of_scores += (_disturbed(report),)
+    of_scores = (
+        *(_few_evaluations(report), _few_lengths(report), _few_runs(report), _missing(report)),
+        *(_unscored(report), _disturbed(report)),
+    )
     return [one for one in (*of_runs, of_text, *of_scores) if one]
 
 
@@ -104,6 +106,22 @@ def _few_evaluations(report: ReportContents) -> str:
     return (
         f"Step speed-ups are interpolated between {fewest} evaluations; "
         f"{FEWEST_EVALUATIONS} or more make them reliable."
+    )
+
+
+def _few_lengths(report: ReportContents) -> str:
+    bounds, one = report.summary.languages_speedup_is_bound, report.candidate
+    if bounds is None or one.points is not Points.DECAYED:
+        return ""
+    first, second, *more = (step for step in one.steps if step > 0)
+    if more and not bounds:
+        return ""
+    last = [second, *more][-1]
+    only = f" In {bounds} languages it is a bound only, which the mean counts." if bounds else ""
+    return (
+        f"Step speed-ups are read between the ends of runs of {2 + len(more)} lengths. Beyond "
+        f"{last / first:.3g} or 1/{last / first:.3g} they are extrapolated, and none beyond "
+        f"{last / first * second / first:.3g} can be measured.{only}"
     )
 
 

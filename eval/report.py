@@ -169,4 +169,6 @@ def speedup_meaning(gain: LanguageGain) -> str:
     if gain.step_speedup is None or not gain.step_speedup_is_bound:
         return ""
     bound = "at least" if gain.step_speedup >= 1 else "at most"
-    return f"{bound} {gain.step_speedup:.2f}: the target lies before the first point of the curve"
+    return (
+        f"{bound} {gain.step_speedup:.2f}: the target lies too far before the curve's first point"
+    )

@@ -89,6 +89,8 @@ def speed_sentence(report: ReportContents) -> str:
     interval = "no interval: a language has a single page"
     if low is not None and high is not None:
         interval = f"95% interval {low:.2f} to {high:.2f}, over {report.intervals_over}"
+    if bounds := summary.languages_speedup_is_bound:
+        interval += f"; a bound in {bounds} languages"
     return (
         f"It reaches {report.baseline.name}’s final quality in {reached or 'none'} of "
         f"{summary.languages}; the mean step speed-up is {summary.mean_step_speedup:.2f} "

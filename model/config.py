@@ -146,6 +146,8 @@ class SwitchConfig:
         """Returns the routing of one stack, in training or evaluation."""
         tokens = self.decoder_group_tokens if decoder else self.encoder_group_tokens
         pooled = self.decoder_pooled_groups if decoder else self.encoder_pooled_groups
+        if self.dispatch == "dropless":  # no capacity to share
+            pooled = 1
         factor = self.capacity_factor_training if training else self.capacity_factor_evaluation
         return RoutingConfig(
             group_tokens=tokens,

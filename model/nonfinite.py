@@ -89,7 +89,9 @@ def _site(path: tuple, block: int, layers_per_block: int) -> GradientSite:
     if len(rest) > 2 and rest[0] == "blocks":
         layer = block * layers_per_block + int(rest[1])
         return GradientSite((stage, layer), f"{top} layer {layer}", ".".join(rest[2:]))
-    return GradientSite((stage, 10**6 if rest else 0), top, ".".join(rest) or top)
+    # Gradients of a stack's biases are sums over its layers, so they are victims of all of them.
+    depth = 10**6 if rest and rest[0] != "position_bias" else -1
+    return GradientSite((stage, depth), top, ".".join(rest) or top)
 
 
 def skip_cause(trace: Trace, sites: list[GradientSite], limit: float) -> str:
@@ -102,7 +104,8 @@ def skip_cause(trace: Trace, sites: list[GradientSite], limit: float) -> str:
     """
     squares = np.asarray(trace.gradient_squares)
     nonfinite = [site for site, square in zip(sites, squares, strict=True) if not square < np.inf]
-    if len(nonfinite) == len(sites):
+    lost = not np.isfinite(trace.row_loss_nats).all()  # of a wrong target the slope is finite
+    if len(nonfinite) == len(sites) or (lost and not nonfinite):
         return _forward_cause(int(np.min(trace.row_finite_layers)), sites)
     if nonfinite:
         last = max(nonfinite, key=lambda site: site.depth)

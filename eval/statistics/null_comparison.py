@@ -100,9 +100,11 @@ def _of_side(nulls: Sequence[NullComparison]) -> str:
     beyond = max(_beyond(one.summary) for one in nulls)
     means = [one.summary.mean_step_speedup for one in nulls]
     known = [mean for mean in means if mean is not None]
-    most = max(known, key=lambda mean: max(mean, 1 / mean)) if known else None
-    speedup = "" if most is None else f", mean step speed-up {most:.2f}"
+    speedup = f", mean step speed-up {known[0]:.2f}" if known else ""
     up_to = "" if len(nulls) == 1 else f" at most, in {len(nulls)} divisions of its runs"
+    if known and len(nulls) > 1:
+        most = max(max(mean, 1 / mean) for mean in known)
+        speedup = f", mean step speed-up {most:.2f} or 1/{most:.2f}"
     return (
         f"{nulls[0].name} “better” in {better} of {first.languages} languages ({beyond} beyond "
         f"noise){speedup}{up_to}"

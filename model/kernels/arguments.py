@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 from jaxtyping import Array, Float, Int
 
 Platform = Literal["tpu", "gpu"]
-MASKED = -1e9  # score of a masked key, as in `model/layers/attention.py`
+MASKED = -1e9  # score of a masked key, as in `model/layers/plain_attention.py`
 PADDING = -1  # example number of a masked key: no query has it
 
 

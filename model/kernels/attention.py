@@ -1,9 +1,8 @@
 """Attention with T5's bucketed bias that writes no scores: fused kernels for TPUs and GPUs.
 
-`fused_attention` equals the plain path of `model/layers/attention.py` between its projections, on
-the arrays of one device. Nothing of size `queries x keys` is written to memory, forward or
-backward, and the table's gradient is summed inside. Of this package it needs `position_bias.bucket`
-alone.
+`fused_attention` equals `model/layers/plain_attention.py` on the arrays of one device. Nothing of
+size `queries x keys` is written to memory, forward or backward, and the table's gradient is summed
+inside. Of this package it needs `position_bias.bucket` alone.
 """
 
 import functools

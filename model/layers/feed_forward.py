@@ -49,7 +49,7 @@ class FeedForward(eqx.Module):
 
         gate = None if self.gate is None else inward(self.gate)
         hidden = dropout(activated(gate, inward(self.up)))
-        return product(OUTWARD, hidden, self.down, mesh)
+        return checkpoint_name(product(OUTWARD, hidden, self.down, mesh), MULTIPLIED)
 
 
 def activated(gate: Float[Array, "*any"] | None, up: Float[Array, "*any"]) -> Float[Array, "*any"]:

@@ -1,5 +1,7 @@
 """RMSNorm as in T5: no mean, no bias, variance in float32, epsilon 1e-6."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,4 +24,28 @@ class RMSNorm(eqx.Module):
         """Normalizes the last dimension; the result has the input's type."""
         wide = x.astype(jnp.float32)
         inverse = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + EPSILON)
-        return (wide * inverse).astype(x.dtype) * self.scale.astype(x.dtype)
+        return _scaled((wide * inverse).astype(x.dtype), self.scale)
+
+
+def _value(
+    x: Float[Array, "batch length embed"], scale: Float[Array, " embed"]
+) -> Float[Array, "batch length embed"]:
+    return x * scale.astype(x.dtype)
+
+
+def _forward(x: Array, scale: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _value(x, scale), (x, scale)
+
+
+def _backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    """Sums the scale's gradient in float32, over positions and over devices.
+
+    In bfloat16 a sum of a million terms keeps three digits.
+    """
+    x, scale = kept
+    terms = x.astype(jnp.float32) * slope.astype(jnp.float32)
+    return slope * scale.astype(slope.dtype), jnp.sum(terms, axis=(0, 1))
+
+
+_scaled: Any = jax.custom_vjp(_value)
+_scaled.defvjp(_forward, _backward)

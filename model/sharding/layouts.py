@@ -177,7 +177,7 @@ def moment_sharding(
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Returns the layout of a batch: rows over data and expert."""
+    """Returns the layout of a batch: rows over all axes but `model`."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 

@@ -1,9 +1,10 @@
 """A switch layer's weights, gathered from the devices of the `data` axis for one use.
 
 A device stores 1/data of each of its experts' matrices in float32. They are rounded to the tokens'
-type before they are gathered, so half the bytes cross a link. Their gradient is reduce-scattered in
-float32: a sum of one term per device in bfloat16 would lose digits that the optimizer keeps. The
-router is used, gathered and summed in float32.
+type before they are gathered, so half the bytes cross a link. Each device's gradient has that type,
+as the product makes it, and is reduce-scattered in float32: a sum of one term per device in
+bfloat16 would lose digits that the optimizer keeps. The router is used, gathered and summed in
+float32.
 """
 
 from typing import Any

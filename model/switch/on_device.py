@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.config import RoutingConfig
+from model.remat import MULTIPLIED
 from model.sharding.exchanges import device_index
 from model.sharding.layouts import BATCH_AXES
 from model.switch.dispatch import dispatch
@@ -109,7 +111,8 @@ def _router_logits(
     first_group = (device * microbatches + inputs.microbatch) * len(x)
     seen = jittered(x.astype(jnp.float32), jitter, key, first_group)
     router = gathered_router(inputs.router)
-    return jnp.einsum("gte,en->gtn", seen, router, precision=jax.lax.Precision.HIGHEST)
+    logits = jnp.einsum("gte,en->gtn", seen, router, precision=jax.lax.Precision.HIGHEST)
+    return checkpoint_name(logits, MULTIPLIED)
 
 
 def _balancing_sums(

@@ -80,7 +80,10 @@ def _report(
         for name, runs in zip(names, (baseline, candidate), strict=True)
     ]
     longest = [sides_of_runs.longest(runs) for runs in (baseline, candidate)]
-    facts = [facts_of(one, runs) for one, runs in zip(sides, longest, strict=True)]
+    facts = [
+        facts_of(one, last, every)
+        for one, last, every in zip(sides, longest, (baseline, candidate), strict=True)
+    ]
     text, training_tokens_are = training_text(arguments.tokens, longest[1])
     unit = unit_of(sides[0], sides[1])
     gains = comparison.language_gains(sides[0], sides[1], text)
@@ -129,16 +132,17 @@ def _further(
     found = []
     for name, directories in further_models.named(arguments.also).items():
         runs = [finished.read_run(directory) for directory in directories]
-        differences = comparable.differences(
-            baseline_runs, runs, allowed=arguments.allow_differences
-        )
+        # Students and pruned runs exist at the greatest length only.
+        one_length = len(sides_of_runs.lengths(runs)) == 1
+        compared = sides_of_runs.longest(baseline_runs) if one_length else baseline_runs
+        differences = comparable.differences(compared, runs, allowed=arguments.allow_differences)
         one = sides_of_runs.side(name, runs)
         pruned = runs[0].about.pruned
         found.append(
             further.further(
                 baseline,
                 one,
-                facts=facts_of(one, sides_of_runs.longest(runs)),
+                facts=facts_of(one, sides_of_runs.longest(runs), runs),
                 differences=differences,
                 directories=tuple(map(str, directories)),
                 pruning=pruned and Pruning(pruned.languages, pruned.experts),

@@ -27,8 +27,14 @@ def _kind(run: FinishedRun) -> str:
     return f"{kind} (imported {run.recipe['name']})" if run.imported else kind
 
 
-def facts_of(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:
-    """Returns the facts about a side: its recipe, size, devices, speed and losses."""
+def facts_of(of: Side, runs: Sequence[FinishedRun], every: Sequence[FinishedRun]) -> RunFacts:
+    """Returns the facts about a side: its recipe, size, devices, speed and losses.
+
+    Args:
+        of: the side.
+        runs: its runs of greatest length.
+        every: its runs of all lengths, whose commits are named.
+    """
     first = runs[0]
     totals = [side.total_curve(run, Unit.NATS_PER_TOKEN)[-1] for run in of.runs]
     return RunFacts(
@@ -48,7 +54,7 @@ def facts_of(of: Side, runs: Sequence[FinishedRun]) -> RunFacts:
         ),
         training_loss_nats=finished.mean_of_last_tenth(runs, "loss_nats"),
         held_out_loss_nats=tuple(float(total) for total in totals),
-        commits=tuple(dict.fromkeys(commit for run in runs for commit in run.about.commits)),
+        commits=tuple(dict.fromkeys(commit for run in every for commit in run.about.commits)),
     )
 
 

@@ -12,6 +12,7 @@ from eval.rendering.markdown import to_markdown
 from eval.rendering.markdown_text import escape
 from eval.rendering.report_json import to_json
 from eval.side import Points
+from eval.verdict import speed_sentence
 
 
 def test_cautions_stand_in_every_format():
@@ -66,6 +67,25 @@ def test_a_decaying_schedule_is_cautioned_and_decayed_runs_are_not():
         found = cautions(made_of(*sides))
         assert any(one.startswith("The learning rate falls to 0") for one in found) is cautioned
         assert any("3 evaluations" in one for one in found) is cautioned
+
+
+def test_what_two_lengths_cannot_measure_is_cautioned():
+    ends = side("mT5", (3.0,) * 4, 1), side("Switch", (0.5,) * 4, 2)
+    falls, stays = (
+        tuple(run[-2:] for run in ends[0].pages),
+        tuple(run[-1:] * 2 for run in ends[1].pages),  # below all of mT5's
+    )
+    sides = [
+        dataclasses.replace(one, steps=(3968, 7936), pages=pages, points=Points.DECAYED)
+        for one, pages in zip(ends, (falls, stays), strict=True)
+    ]
+    made = made_of(*sides)
+    (found,) = [one for one in cautions(made) if "2 lengths" in one]
+    assert "Beyond 2 or 1/2 they are extrapolated, and none beyond 4 can be measured." in found
+    bounds = made.summary.languages_speedup_is_bound
+    assert bounds
+    assert f"In {bounds} languages it is a bound only" in found
+    assert f"; a bound in {bounds} languages)" in speed_sentence(made)
 
 
 def test_without_a_speed_up_evaluations_are_not_counted():

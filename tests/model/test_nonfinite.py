@@ -35,11 +35,11 @@ def gradients():
     return jax.tree.map(lambda leaf: jnp.array(np.full(leaf.shape, 0.5, np.float32)), arrays)
 
 
-def cause(gradients):
+def cause(gradients, row_loss=(0.0, 0.0), finite=2):
     squares = np.asarray(gradient_squares(gradients))
     found = gradient_sites(gradients, CONFIG.layers_per_block)
     assert len(found) == len(squares)
-    rows = np.zeros(2), np.zeros(2, np.int32), np.int32([2, 8])
+    rows = np.float32(row_loss), np.zeros(2, np.int32), np.int32([finite, 8])
     return skip_cause(Trace(squares, *rows), found, limit=10.0)
 
 
@@ -58,6 +58,8 @@ def test_the_last_spoiled_layer_is_named(gradients):
     broken = spoiled(broken, lambda m: m.decoder.blocks[0].self_attention.query, 1)
     broken = spoiled(broken, lambda m: m.encoder.blocks[0].feed_forward.up, 0)
     broken = spoiled(broken, lambda m: m.embedding, 5)
+    for bias in ("encoder", "decoder"):  # whose gradients are sums over layers
+        broken = spoiled(broken, lambda m, of=bias: getattr(m, of).position_bias.table, 0)
     assert "in decoder layer 3 (feed_forward.up)" in cause(broken)
 
 
@@ -69,6 +71,12 @@ def test_the_largest_is_named_where_gradients_exploded(gradients):
 def test_the_layer_in_which_a_row_first_broke_is_named(gradients):
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, gradients)
     assert "forward pass stopped being finite in encoder layer 2" in cause(broken)
+
+
+def test_a_loss_of_a_wrong_target_has_finite_gradients(gradients):
+    assert "every layer was finite in the forward pass and the loss was not" in cause(
+        gradients, row_loss=(1.0, np.nan), finite=8
+    )
 
 
 @functools.cache

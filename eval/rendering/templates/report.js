@@ -79,7 +79,8 @@ function curveText(language, { faster, slower, step, isBound }) {
   const first = `Final losses: ${ends.join(", ")}.`;
   if (step === null) return first;
   const of = faster.steps.at(-1);
-  const at = isBound ? "at or before" : "at";
+  const extrapolated = step < faster.steps.find((one) => one > 0);
+  const at = isBound ? "at or before" : extrapolated ? "by extrapolation, at" : "at";
   return `${first} ${faster.name} reaches ${slower.name}’s ${at} step ${Math.round(step)} of ${of}.`;
 }
 

@@ -73,20 +73,20 @@ def test_equal_ends_of_equal_curves_are_one_even_where_they_are_flat():
     assert speedup([3.0] * 4, [3.0] * 4) == (pytest.approx(1.0), False)
 
 
-def drawn(rng, faster, runs=2, languages=101, pages=12, spread=0.02):
+def drawn(rng, faster, runs=2, languages=101, pages=12, spread=0.02, lengths=LENGTHS):
     """Returns two sides whose losses are a power law of steps, the second one `faster` times."""
     language = np.repeat(np.arange(languages), pages)
     sizes = rng.integers(20, 300, language.size)
     scale, power, least = (rng.uniform(*ends, languages) for ends in ((4, 12), (0.15, 0.4), (1, 2)))
     level, sides = rng.normal(0, 0.5, language.size), []
     for factor in (1, faster):
-        curve = least + scale * (LENGTHS[:, None] * factor) ** -power
+        curve = least + scale * (lengths[:, None] * factor) ** -power
         loss = curve[:, language] + level + rng.normal(0, 0.07, language.size)
-        loss = loss + rng.normal(0, 0.05, (runs, LENGTHS.size, language.size))
+        loss = loss + rng.normal(0, 0.05, (runs, lengths.size, language.size))
         loss += rng.normal(0, spread, (runs, 1, 1)) + rng.normal(
-            0, spread / 2, (runs, LENGTHS.size, 1)
+            0, spread / 2, (runs, lengths.size, 1)
         )
-        sides.append(Curves(LENGTHS, loss * sizes, sizes))
+        sides.append(Curves(lengths, loss * sizes, sizes))
     return *sides, language
 
 
@@ -96,7 +96,7 @@ def mean_of(baseline, candidate, language):
         / np.bincount(language, one.sizes)[:, None]
         for one in (baseline, candidate)
     ]
-    return float(log_speedups(LENGTHS, losses[0], LENGTHS, losses[1])[0].mean())
+    return float(log_speedups(baseline.steps, losses[0], candidate.steps, losses[1])[0].mean())
 
 
 @pytest.mark.parametrize("planted", [1.0, 1.5, 3.0, 5.0])
@@ -104,6 +104,18 @@ def test_a_planted_speedup_is_recovered_within_5_percent(planted):
     rngs = [np.random.default_rng(seed) for seed in range(10)]
     found = [mean_of(*drawn(rng, planted, runs=4, spread=0.005)) for rng in rngs]
     assert np.exp(np.mean(found)) == pytest.approx(planted, rel=0.05)
+
+
+@pytest.mark.parametrize(("planted", "found"), [(1.0, 1.0), (1.5, 1.48), (2.0, 2.01), (3.0, 3.05)])
+def test_with_two_lengths_a_large_speedup_is_less_exact(planted, found):
+    rngs = [np.random.default_rng(seed) for seed in range(10)]
+    some = [mean_of(*drawn(rng, planted, 4, spread=0.005, lengths=LENGTHS[:2])) for rng in rngs]
+    assert np.exp(np.mean(some)) == pytest.approx(found, rel=0.02)
+
+
+def test_with_two_lengths_four_is_the_most():
+    sides = drawn(np.random.default_rng(0), 5.0, 4, spread=0.005, lengths=LENGTHS[:2])
+    assert 3.8 < np.exp(mean_of(*sides)) <= 4
 
 
 def test_one_architecture_against_itself_is_one():
