@@ -42,7 +42,12 @@ from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import read_scores, thresholds_of
 from pipeline.selection.late_rules import LateRules, listed, set_aside
 from pipeline.selection.manifest import manifest_of, print_summary
-from pipeline.selection.robots import PAGES_PER_PARTITION, AskRobots, skipped_robots
+from pipeline.selection.robots import (
+    PAGES_PER_PARTITION,
+    PARTITIONS_HERE,
+    AskRobots,
+    skipped_robots,
+)
 from pipeline.selection.select_files import SelectFile
 from pipeline.terminal import Terminal, print_end
 
@@ -231,7 +236,7 @@ def ask_robots(request: SelectRequest, workspace: Workspace) -> Waves | None:
     if not robots:
         return None
     partitions = max(1, request.pages // PAGES_PER_PARTITION)
-    waves = Waves(partitions, 1 if runs_here(request.options) else partitions)
+    waves = Waves(partitions, PARTITIONS_HERE if runs_here(request.options) else partitions)
     turn = AskRobots(
         workspace, absolute(request.arguments.corpus), robots, request.arguments.robot, partitions
     )

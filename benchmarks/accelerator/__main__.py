@@ -31,7 +31,6 @@ def main() -> None:
     leave_alone_without_chips()  # before anything imports JAX
     from benchmarks.accelerator.sizes import SMALL, WHOLE
 
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")  # a step fills the card
     whole = accelerator() is not None
     if not whole:
         os.environ["JAX_PLATFORMS"] = "cpu"

@@ -5,6 +5,7 @@ its offset in bytes of the uncompressed stream. Compression and damage are those
 A line of 32 MB may hold millions of objects, each of 50 times its bytes, so they are counted first.
 """
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,15 +51,20 @@ def _value(path: Path, line: Line) -> JsonValue | BrokenRecord:
     if sum(map(line.content.count, (b"{", b"[", b","))) > MOST_VALUES:
         return BrokenRecord.at(path, line.offset, "too_many_values")
     try:
-        return JsonValue(line.offset, json.loads(line.content.decode("utf-8")))
+        return JsonValue(line.offset, json.loads(_without_mark(line.content).decode("utf-8")))
     except UnicodeDecodeError as error:
         return BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
     except (ValueError, RecursionError) as error:
         return BrokenRecord.at(path, line.offset, "not_json", str(error))
 
 
+def _without_mark(content: bytes) -> bytes:
+    """Returns a line without the byte-order mark that some programs begin a file with."""
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def _page(path: Path, found: JsonValue, published: Published) -> Page | BrokenRecord:
-    reason = defect_of(found.value)
+    reason = defect_of(found.value, published)
     if reason is not None:
         return BrokenRecord.at(path, found.offset, reason)
     return page_of(found.value, published)

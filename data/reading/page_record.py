@@ -1,7 +1,9 @@
 """Makes pages from records with named fields, the rows of every corpus that is not an archive.
 
 A record needs `text`; it may have `url`, `timestamp`, `language` (or `lang`) and `split`. A
-timestamp is text, or a date or time of Parquet; one of another type makes a record broken. A page
+timestamp is text, or a date or time of Parquet; one of another type makes a record broken. Pages of
+a test split are set aside, and neither trained on nor evaluated by; another unknown split is none.
+A page
 without an address has the digest of its text as one, so equal texts are one page and lie in one
 split. The file's name supplies a missing language or split (`published_names`). Other fields are
 ignored. Text with a lone surrogate (possible in JSON, not in UTF-8) is broken like invalid UTF-8 in
@@ -18,10 +20,14 @@ from data.reading.page import Page
 from data.reading.published_names import Published
 from data.reading.timestamps import is_timestamp
 
-SPLITS = ("train", "validation")
+TEST = "test"
+SPLITS = {one: one for one in ("train", "validation", TEST)} | {
+    "valid": "validation",
+    "dev": "validation",
+}
 
 
-def defect_of(record: Any) -> str | None:
+def defect_of(record: Any, published: Published) -> str | None:
     """Returns the reason why a record is not a page, or None."""
     if not isinstance(record, Mapping):
         return "not_an_object"
@@ -37,25 +43,30 @@ def defect_of(record: Any) -> str | None:
     if not isinstance(timestamp, str | date | None):
         return "invalid_timestamp"  # a number may count seconds or milliseconds
     text = _string(timestamp)
-    return None if not text or is_timestamp(text) else "invalid_timestamp"
+    if text and not is_timestamp(text):
+        return "invalid_timestamp"
+    return "test_split" if _split(record, published) == TEST else None
 
 
 def page_of(record: Mapping[str, Any], published: Published) -> Page:
     """Returns the page of a record without a defect."""
     language = record.get("lang") or record.get("language")
-    split = record.get("split")
     return Page(
         url=record.get("url") or address_of(record["text"]),
         text=record["text"],
         timestamp=_string(record.get("timestamp")),
         declared_language=declared(_string(language)) or published.language,
-        split=split if split in SPLITS else published.split,
+        split=_split(record, published),
     )
 
 
 def address_of(text: str) -> str:
     """Returns the address of a page that was published without one."""
     return f"sha256:{hashlib.sha256(text.encode('utf-8')).hexdigest()[:32]}"
+
+
+def _split(record: Mapping[str, Any], published: Published) -> str:
+    return SPLITS.get(_string(record.get("split")), published.split)
 
 
 def _is_unicode(text: str) -> bool:

@@ -18,7 +18,7 @@ from data.errors import is_system_error
 from data.reading.page import BrokenRecord, Page
 from data.reading.page_record import defect_of, page_of
 from data.reading.published_names import Published, published_as
-from data.stores.parquet_limits import FREE_BYTES, most_bytes, text_bytes, texts
+from data.stores.parquet_limits import FREE_BYTES, NUMBER_BYTES, most_bytes, text_bytes, texts
 
 SUFFIXES = (".parquet",)
 
@@ -56,7 +56,7 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
             for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
                 sizes = text_bytes(batch)
                 for record, size in zip(_records(batch, sum(sizes)), sizes, strict=True):
-                    left -= size
+                    left -= size + NUMBER_BYTES * batch.num_columns
                     if left < 0:
                         yield BrokenRecord.at(path, row, "too_large", "and all rows after it")
                         return
@@ -75,5 +75,5 @@ def _records(batch: pa.RecordBatch, size: int) -> Iterator[dict[str, Any]]:
 def _page(
     path: Path, row: int, record: dict[str, Any], size: int, published: Published
 ) -> Page | BrokenRecord:
-    reason = "too_large" if size > LARGEST_VALUE_BYTES else defect_of(record)
+    reason = "too_large" if size > LARGEST_VALUE_BYTES else defect_of(record, published)
     return page_of(record, published) if reason is None else BrokenRecord.at(path, row, reason)

@@ -18,7 +18,7 @@ MC4 = re.compile(
     r"c4-(?P<language>[a-z]{2,3}(-Latn)?)(?P<validation>-validation)?\.tfrecord-\d+-of-\d+\."
 )
 C4 = re.compile(r"c4-(?P<split>train|validation)\.\d+-of-\d+\.")
-SHARD = re.compile(r"(?P<split>train|validation)-\d+-of-\d+\.")
+SHARD = re.compile(r"(?P<split>train|validation|test)-\d+-of-\d+\.")
 
 
 class Published(NamedTuple):

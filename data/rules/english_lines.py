@@ -30,7 +30,7 @@ LONGEST_WORD_CHARACTERS = 1000
 END_MARKS = (".", "?", "!", '"')
 ELLIPSIS = "..."
 CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
-LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD_CHARACTERS + 1}}}")
+LONG_WORD = re.compile(rf"(?<!\S)\S{{{LONGEST_WORD_CHARACTERS + 1}}}")
 POLICY = re.compile(
     "terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies"
 )

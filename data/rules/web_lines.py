@@ -53,8 +53,10 @@ END_MARK = regex.compile(
         ) {CLOSE} $""",
     flags=regex.V1 | regex.VERBOSE,
 )
+SPACED = rf"(?:(?!{scripts.UNSPACED_SET})\S)"
+# Begins where a word begins: else each letter of a word of 1,000 would be tried.
 LONG_WORD = regex.compile(
-    rf"(?:(?!{scripts.UNSPACED_SET})\S){{{LONGEST_WORD_CHARACTERS + 1}}}", flags=regex.V1
+    rf"(?<!{SPACED}){SPACED}{{{LONGEST_WORD_CHARACTERS + 1}}}", flags=regex.V1
 )
 
 

@@ -153,16 +153,20 @@ def read_at_most(path: str | Path, most_bytes: int) -> bytes | None:
 
 
 def remove(path: str | Path) -> None:
-    """Removes a file, or a directory with its content, if it exists."""
+    """Removes a file, or a directory with its content, if it exists.
+
+    Raises:
+        OSError: if something in it cannot be removed: another owner's, or a disk that fails.
+    """
     if is_remote(path):
         filesystem, root = open_store(str(path))
         with_retries(
             _unless_missing(lambda: filesystem.rm(root, recursive=True)), str(path), "removed"
         )
-    elif Path(path).is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        Path(path).unlink(missing_ok=True)
+        return
+    if Path(path).is_dir():
+        shutil.rmtree(os.path.realpath(path))
+    Path(path).unlink(missing_ok=True)
 
 
 def _children(directory: str | Path) -> list[Path]:

@@ -59,7 +59,7 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
 
 def names_of(pattern: str) -> list[str]:
     """Returns the names of the files that a glob matches; a path, or a glob without any, itself."""
-    if not GLOB.search(pattern):
+    if not GLOB.search(pattern) or os.path.isfile(pattern):  # as a[1].jsonl, named by a shell
         return [pattern]
     if is_remote(pattern):
         names = [file.path for file in _matched_in_store(pattern)]
@@ -126,7 +126,8 @@ def _matched(pattern: str, base: str) -> Iterator[InputFile]:
 
 def _globbed(pattern: str) -> Iterator[InputFile]:
     if not is_remote(pattern):
-        for name in glob.glob(pattern, recursive=True):
+        is_file = os.path.isfile(pattern)  # as a[1].jsonl, which as a glob is another file
+        for name in [pattern] if is_file else glob.glob(pattern, recursive=True):
             if Path(name).is_file():
                 path = absolute(_in_unicode(name))  # workers may run in another directory
                 status = Path(name).stat()

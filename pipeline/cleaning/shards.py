@@ -78,7 +78,7 @@ def chunks(
             broken.append(record)
         else:
             pages.append(record)
-            size += len(record.text)
+            size += len(record.text) + len(record.url)
         size += RECORD_CHARACTERS
         if size >= characters:
             yield pages, broken

@@ -107,7 +107,8 @@ def late_rules(selections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "\n## Late rules\n"
         for name, value in rules.items():
             if value not in (None, [], ()):
-                yield f"* {name}: {value if not isinstance(value, list) else ', '.join(value)}"
+                words = ", ".join(value) if isinstance(value, list | tuple) else value
+                yield f"* {name}: {words}"
         yield ""
 
 

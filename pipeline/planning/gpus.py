@@ -32,7 +32,7 @@ class Gpu:
         multiprocessors: number of multiprocessors.
         lanes: float32 units per multiprocessor.
         gigahertz: clock rate of the multiprocessors.
-        memory: bytes available to a program.
+        memory: bytes of the card.
         bandwidth: bytes per second to and from that memory.
         cache: bytes of the second-level cache.
         shared: bytes of shared memory per multiprocessor.

@@ -18,6 +18,7 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 from pipeline.errors import ArtifactError
+from pipeline.hardware.compiler_flags import GPU_MEMORY_SHARE
 from pipeline.hardware.libtpu import use_as_compiler
 from pipeline.planning import gpus
 
@@ -134,7 +135,7 @@ def _simulated(name: str, count: int) -> Topology:
 
 def _gpus(name: str, gpu: gpus.Gpu, hosts: int, each: int) -> Topology:
     found = tuple(gpus.devices(gpu, hosts, each))
-    return Topology(name, found, len(found), gpu.memory, ())
+    return Topology(name, found, len(found), int(GPU_MEMORY_SHARE * gpu.memory), ())
 
 
 def _slices(name: str, generation: str, shape: tuple[int, ...], slices: int) -> Topology:

@@ -29,6 +29,8 @@ from pipeline.corpus.all_files import CorpusFile
 ROWS = pa.schema([("row", pa.int64())])
 SKIPPED = "robots_skipped"  # folder of the workspace
 PAGES_PER_PARTITION = 100_000  # some 10 MB of addresses, and the robots.txt of their hosts
+# In a wave on this machine, whose memory holds it. Each wave reads all addresses and robots.txt.
+PARTITIONS_HERE = 20
 
 
 class Part(msgspec.Struct, array_like=True):
@@ -75,11 +77,13 @@ class AskRobots:
         if shard < len(files):
             for row, url in enumerate(_urls(join_path(self.corpus, files[shard].name))):
                 host = host_of(url)
-                parts[self._partition(host)].addresses.setdefault(host, []).append((row, url))
+                if (partition := self._partition(host)) in range(*wave):
+                    parts[partition].addresses.setdefault(host, []).append((row, url))
         else:
             for one in self._found(shard, self.robots[shard - len(files)]):
-                parts[self._partition(one.host)].add_robots([one])
-        for partition in sorted(parts.keys() & set(range(*wave))):
+                if (partition := self._partition(one.host)) in range(*wave):
+                    parts[partition].add_robots([one])
+        for partition in sorted(parts):
             yield partition, msgspec.msgpack.encode(parts[partition])
 
     def _found(self, shard: int, path: str) -> Iterator[Robots]:

@@ -1,5 +1,6 @@
 """Rematerialization changes what is kept, not the result; repeated exchanges are counted."""
 
+import dataclasses
 from typing import get_args
 
 import equinox as eqx
@@ -74,3 +75,40 @@ def test_each_policy_multiplies_less_than_the_one_before(compiled):
     products = [compiled[remat][0].count(" dot(") for remat in policies]
     assert products == sorted(products, reverse=True)
     assert len(set(products)) == len(policies)
+
+
+def products_with(shape: tuple[int, int], remat: Remat, config: ModelConfig) -> int:
+    """Returns the number of products with a weight of this shape, forward and repeated."""
+    arrays, static = eqx.partition(drawn(config).encoder, eqx.is_array)
+    call = Call(mesh_of(MeshShape()), jax.random.key(1), remat)
+    inputs = StackInputs(ALL, jnp.ones((2, 8), bool), None, None)
+
+    def loss(arrays):
+        y, routing, _ = eqx.combine(arrays, static)(jnp.ones((2, 8, config.embed)), inputs, call)
+        return jnp.sum(y) + (0 if routing is None else jnp.sum(routing.balance_loss))
+
+    def count(jaxpr) -> int:
+        found = 0
+        for one in jaxpr.eqns:
+            if one.primitive.name == "dot_general":
+                (left, right), _ = one.params["dimension_numbers"]
+                found += one.invars[1].aval.shape == shape and (left, right) == ((2,), (0,))
+            inner = jax.core.jaxprs_in_params(one.params)
+            found += sum(map(count, inner))
+        return found
+
+    return count(jax.make_jaxpr(jax.grad(loss))(arrays).jaxpr)
+
+
+@pytest.mark.parametrize(
+    ("shape", "every"),
+    [((24, 16), 2), ((16, 6), 2), ((16, 6), 1)],
+    ids=["feed-forward", "router", "router of every layer"],
+)
+def test_no_product_with_weights_is_repeated_where_their_results_are_kept(shape, every):
+    switch = dataclasses.replace(CONFIG.switch, experts=6, every=every)
+    config = dataclasses.replace(CONFIG, mlp=24, switch=switch)
+    once, kept, again = (
+        products_with(shape, remat, config) for remat in ("none", "products", "full")
+    )
+    assert once == kept < again

@@ -169,7 +169,8 @@ def test_robots_are_asked_as_protego_answers(corpus, selected):
 
 
 def test_lines_of_robots_that_cannot_be_read_are_counted(asked, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(select_command, "PAGES_PER_PARTITION", 5)  # each wave reads the files
+    monkeypatch.setattr(select_command, "PAGES_PER_PARTITION", 5)
+    monkeypatch.setattr(select_command, "PARTITIONS_HERE", 1)  # each wave reads the files
     odd, more = tmp_path / "odd.jsonl", tmp_path / "more.jsonl"
     host = json.dumps({"host": "site0.en.example", "robots": ROBOTS})
     odd.write_text(f'{host}\n{{"host": "site1.en.example"}}\nno JSON\n')
@@ -200,6 +201,7 @@ def test_a_file_with_no_robots_txt_that_can_be_read_is_refused(asked, tmp_path):
 
 def test_partitions_and_waves_do_not_change_the_outcome(asked, selected, tmp_path, monkeypatch):
     monkeypatch.setattr(select_command, "PAGES_PER_PARTITION", 5)
+    monkeypatch.setattr(select_command, "PARTITIONS_HERE", 2)
     select_command.run(replace(asked, out=str(tmp_path / "waves")))
     assert rows_in(tmp_path / "waves") == rows_in(selected)
     assert rows_in(tmp_path / "waves", "rejected") == rows_in(selected, "rejected")

@@ -11,7 +11,7 @@ from training_runs import EXPERTS, MESH, SIZES, assert_same_run, lines, one_trai
 
 from model.trainer import Trainer
 from pipeline import cli, pretrain
-from pipeline.artifacts.claims import read_head
+from pipeline.artifacts.claims import read_head, renew
 from pipeline.errors import PREEMPTED_STATUS
 from pipeline.planning import compiled_step
 from pipeline.planning.compiled_step import compile_step
@@ -209,6 +209,8 @@ def test_a_stopped_run_knows_the_step_it_began_at(switch, whole, dense, tmp_path
     stopped, longer = tmp_path / "stopped", tmp_path / "longer"
     for run, copy in ((whole, stopped), (dense, longer)):
         shutil.copytree(run, copy, ignore=shutil.ignore_patterns("manifest.json"))
+    head = read_head(whole)
+    renew(stopped, head.stage, head.settings, head.inputs)
     words = [word for word in switch(stopped, *MESH, *EXACT) if "-at=" not in word]
     assert cli.run([*words, "--dry-run"]) == 0
     still_training = [word.replace(f"={dense}", f"={longer}") for word in words]

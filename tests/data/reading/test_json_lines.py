@@ -35,6 +35,32 @@ def test_fields(tmp_path, fields, expected):
     assert (page.timestamp, page.declared_language) == expected
 
 
+@pytest.mark.parametrize(
+    "split, found",
+    [("train", "train"), ("validation", "validation"), ("dev", "validation"), ("other", "")],
+)
+def test_splits(tmp_path, split, found):
+    (tmp_path / "x.jsonl").write_bytes(line(split=split))
+    (page,) = read(tmp_path / "x.jsonl")
+    assert isinstance(page, Page)
+    assert page.split == found
+
+
+def test_a_test_split_is_set_aside(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(line(split="test"))
+    (tmp_path / "test-00000-of-00002.jsonl").write_bytes(line() + line(split="train"))
+    (one,) = read(tmp_path / "x.jsonl")
+    by_name, by_field = read(tmp_path / "test-00000-of-00002.jsonl")
+    assert one.reason == by_name.reason == "test_split"
+    assert by_field.split == "train"
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + line())
+    (page,) = read(tmp_path / "x.jsonl")
+    assert isinstance(page, Page)
+
+
 def test_a_page_without_an_address_is_known_by_its_text(tmp_path):
     path = tmp_path / "x.jsonl"
     texts = ["Habari ya asubuhi.", "Karibu.", "Karibu."]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.reading import parquet_pages
 from data.reading.page import BrokenRecord, Page
 from data.reading.parquet_pages import read
 
@@ -57,6 +58,16 @@ def repeated(path: Path, text: str, rows: int) -> None:
     shared = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([text]))
     table = pa.table({"text": shared, "url": ["https://a.example/"] * rows})
     pq.write_table(table, path, compression="zstd")
+
+
+def test_rows_without_a_value_are_bounded_too(tmp_path, monkeypatch):
+    """Two million of them take 5 kB in a file."""
+    monkeypatch.setattr(parquet_pages, "most_bytes", lambda _: 1600)
+    nulls = pa.nulls(1000, pa.string())
+    pq.write_table(pa.table({"text": nulls, "url": nulls}), tmp_path / "nulls.parquet")
+    *rows, last = read(tmp_path / "nulls.parquet")
+    assert len(rows) == 100
+    assert last.reason == "too_large"
 
 
 @pytest.mark.parametrize("megabytes, rows, pages", [(31, 256, 2), (33, 256, 0), (1, 9000, 64)])

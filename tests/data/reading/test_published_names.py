@@ -11,6 +11,7 @@ from data.reading.published_names import Published, published_as
         ("c4-validation.00000-of-00008.json.gz", "en", "validation"),
         ("c4-und.tfrecord-00000-of-00002.json.gz", None, "train"),
         ("train-00000-of-00002.parquet", None, "train"),
+        ("test-00000-of-00002.parquet", None, "test"),
         ("swahili.jsonl.gz", None, ""),
     ],
 )

@@ -85,6 +85,13 @@ def test_equals_protego_in_ten_thousand_cases(tmp_path):
     assert 0.1 < sum(map(bool, found)) / len(found) < 0.9
 
 
+def test_a_line_of_blanks_is_read_once():
+    """For each blank all that follow would be tried: three hours for this file."""
+    content = f"user-agent{' ' * 400_000}a: b\nUser-agent: *\nDisallow: /x"
+    robots = Robots("", False, content, "a.example")
+    assert refused_by(robots, ["a.example/x", "a.example/y"]) == ["robots_txt", None]
+
+
 @pytest.mark.parametrize("failed, reason", [(True, "robots_txt"), (False, None)])
 def test_a_failure_refuses_everything_and_no_content_nothing(failed, reason):
     robots = Robots("", failed, "", "a.example")

@@ -136,3 +136,14 @@ def test_any_text_keeps_lines_in_order_and_counts_the_others(text):
     if cleaned.reason != "lorem_ipsum":
         assert all(line in stripped for line in kept)  # a subsequence
         assert len(kept) + cleaned.removed.total() == text.count("\n") + 1
+
+
+def test_long_words_are_looked_for_where_words_begin():
+    """From each letter, 190 words of 1,000 would take 200 million steps."""
+    longest = "a" * web_lines.LONGEST_WORD_CHARACTERS
+    text = " ".join([longest] * 190)
+    assert web_lines.LONG_WORD.search(text) is None
+    found = web_lines.LONG_WORD.search(f"{text} {longest}b")
+    assert found is not None
+    assert found.start() == len(text) + 1
+    assert web_lines.LONG_WORD.search(f"中{longest}b") is not None

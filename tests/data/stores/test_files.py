@@ -57,6 +57,26 @@ def test_removing_a_file_a_directory_and_nothing(directory):
     assert files.names_in(directory) == ["b.json"]
 
 
+def test_what_cannot_be_removed_is_an_error(tmp_path, monkeypatch):
+    """Text that was to be withdrawn would stay."""
+
+    def refuse(*_, **__):
+        raise PermissionError("another owner's")
+
+    (tmp_path / "growth").mkdir()
+    (tmp_path / "growth/page").touch()
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(PermissionError):
+        files.remove(tmp_path / "growth")
+
+
+def test_a_linked_directory_is_removed_with_its_content(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "work").symlink_to(tmp_path / "elsewhere")
+    files.remove(tmp_path / "work")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_there_and_back(directory):
     path = files.join_path(directory, "value.json")
     write_json(path, {"name": "Yorùbá", "counts": [1, 2]})

@@ -59,3 +59,8 @@ def test_chunks_keep_every_record_in_order(lengths, data):
         one for one in records if isinstance(one, BrokenRecord)
     ]
     assert all(sum(len(page.text) for page in pages[:-1]) < 40 for pages, _ in cut)
+
+
+def test_addresses_count_like_text():
+    records = [Page("u" * 300, "x")] * 9
+    assert [len(pages) for pages, _ in chunks(records, 1000)] == [3, 3, 3]

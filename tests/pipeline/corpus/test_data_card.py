@@ -80,7 +80,7 @@ def test_without_a_declared_licence_the_card_says_unknown(corpus):
 
 
 def test_late_rules_and_withdrawals_are_in_the_card(corpus):
-    late = [{"quality": "corpus", "mask": ["email", "ip"], "robot": None}]
+    late = [{"quality": "corpus", "mask": ("email", "ip"), "robot": None}]
     gone = {"hosts": {"a.example": 3}, "languages": {"sw": {"kept": 3}}, "reason": "a request"}
     body = {
         "languages": {},

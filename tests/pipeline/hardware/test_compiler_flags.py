@@ -98,11 +98,22 @@ def test_deterministic_is_not_silently_lost(on, capsys, flags):
     assert "is without --xla_gpu_deterministic_ops=true" in capsys.readouterr().err
 
 
+def test_the_share_of_a_gpu_s_memory_is_set_unless_it_is(on):
+    for name in compiler_flags.MEMORY_SHARES:
+        environment = on("gpu", **{name: "0.5"})
+        compiler_flags.set_compiler_flags(deterministic=False)
+        assert [environment.get(one) for one in compiler_flags.MEMORY_SHARES].count("0.5") == 1
+        assert "0.92" not in environment.values()
+    environment = on("tpu")
+    compiler_flags.set_compiler_flags(deterministic=False)
+    assert not environment.keys() & {*compiler_flags.MEMORY_SHARES}
+
+
 def test_an_untested_version_gets_no_flags(on, monkeypatch, capsys):
     environment = on("gpu")
     monkeypatch.setattr(compiler_flags, "TESTED", {"jaxlib": ("0.9",)})
     compiler_flags.set_compiler_flags(deterministic=False)
-    assert environment == {}
+    assert environment == {"XLA_CLIENT_MEM_FRACTION": "0.92"}
     assert "no compiler flags are set, as jaxlib is" in capsys.readouterr().err
     assert cli.run([*EVALUATE, "--deterministic"]) == 2
     assert "--deterministic was given, and jaxlib is" in capsys.readouterr().err
