@@ -63,4 +63,4 @@ def test_chunks_keep_every_record_in_order(lengths, data):
 
 def test_addresses_count_like_text():
     records = [Page("u" * 300, "x")] * 9
-    assert [len(pages) for pages, _ in chunks(records, 1000)] == [3, 3, 3]
+    assert [len(pages) for pages, _ in chunks(records, 1000)] == [2, 2, 2, 2, 1]
