@@ -3,6 +3,7 @@
 import altair as alt
 
 from eval.charts import models
+from eval.charts.marks import NARROWEST_PIXELS, legend_columns
 from eval.language_loss import Unit
 from eval.report import ReportContents
 from eval.side import Side
@@ -37,8 +38,8 @@ def chart(report: ReportContents) -> alt.LayerChart | alt.FacetChart:
         y=alt.Y("loss:Q", title=f"↓ better · held-out loss, {report.unit.value}").scale(zero=False),
         color=alt.Color("side:N", scale=scale, title=None).legend(
             symbolType="stroke",
-            columns=models.legend_columns(names),
-            labelLimit=models.NARROWEST_PIXELS,
+            columns=legend_columns(names),
+            labelLimit=NARROWEST_PIXELS,
         ),
         tooltip=["side:N", "step:Q", alt.Tooltip("loss:Q", format=".4f", title=report.unit.value)],
     )

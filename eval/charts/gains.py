@@ -13,10 +13,9 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from eval.charts.marks import Picture
 from eval.language_gain import LanguageGain
 from eval.report import ReportContents, speedup_text
-
-Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 
 _VERDICT_NAMES = {
     "better": "better beyond noise",

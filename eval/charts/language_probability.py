@@ -11,12 +11,11 @@ from typing import Any
 import altair as alt
 
 from eval import language_probability
+from eval.charts.gains import FEWEST_COLUMNS
+from eval.charts.marks import Picture
 from eval.funnel import PROBABILITY_BINS, Funnel, FunnelRow
 
-Picture = alt.Chart | alt.LayerChart | alt.FacetChart
-
 _ROW_PIXELS = 17
-_FEWEST_COLUMNS = 24  # fewer languages become rows on a wide screen too: columns would be too broad
 _HALF = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeDash=[3, 3])
 _LIGHTEST = 0.3  # opacity of the bin below the last one
 
@@ -27,7 +26,7 @@ def pictures(funnel: Funnel | None) -> dict[str, Picture]:
     if not rows:
         return {}
     tall = _tall(rows)
-    wide = tall if len(rows) < _FEWEST_COLUMNS else _wide(rows)
+    wide = tall if len(rows) < FEWEST_COLUMNS else _wide(rows)
     return {"language-probability-wide": wide, "language-probability-tall": tall}
 
 

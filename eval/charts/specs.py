@@ -9,8 +9,6 @@ is better.
 
 from typing import Any
 
-import altair as alt
-
 from eval.charts import (
     curves,
     distillation,
@@ -22,10 +20,10 @@ from eval.charts import (
     speedup,
     tasks,
 )
+from eval.charts.marks import Picture
 from eval.report import ReportContents
 
 Spec = dict[str, Any]
-Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 
 # Vega measures text on a canvas, without CSS variables: so the fonts are named here too.
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif'
