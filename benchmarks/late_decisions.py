@@ -20,13 +20,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from robots_of_hosts import RobotsOfHosts
+
 from data.leakage.benchmarks import Benchmarks
 from data.privacy.personal_data import masked, personal_data
 from data.reading.page import Page
 from data.reading.web_archive import read
 from data.rights.block_lists import BlockList
 from data.rights.hosts import host_of
-from data.rights.robots import RobotsOfHosts
 from data.rights.robots_files import Robots
 
 ROUNDS = 3

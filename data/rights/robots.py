@@ -3,9 +3,8 @@
 A host without a robots.txt, or with one that is answered by a status 4xx, refuses nothing. One that
 is answered by 5xx refuses everything: its owner's wish is not known.
 
-The robots.txt files of a whole crawl do not fit into memory. So they are read for the hosts of
-a batch of pages (`RobotsOfHosts`), or meet the pages by host (`host_of`) in an engine's shuffle,
-where `refused_by` decides for each host.
+The robots.txt files of a whole crawl do not fit into memory. So they meet the pages by host
+(`host_of`) in an engine's shuffle, where `refused_by` decides for each host.
 
 Protego keeps each rule once for each name in its group: 500 kB with 20,000 names and as many rules
 would be 400 million. So names that cannot be the crawler's are left out before.
@@ -13,14 +12,13 @@ would be 400 million. So names that cannot be the crawler's are left out before.
 
 import functools
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from protego import Protego
 
-from data.rights.hosts import host_of, with_slashes
+from data.rights.hosts import with_slashes
 from data.rights.reasons import ROBOTS_TXT
-from data.rights.robots_files import Robots, read_robots
+from data.rights.robots_files import Robots
 
 USER_AGENT = "CCBot"  # Common Crawl's, whose pages most corpora are made of
 CACHED = 1024  # parsed files; many hosts have the same one
@@ -32,46 +30,6 @@ NAMED = re.compile(
     r"|\s*(?:user-agent|useragent|user\s+agent)\s++([^:]*+(?::\S.*)?)",
     re.DOTALL,
 ).fullmatch
-
-
-@dataclass(frozen=True)
-class RobotsOfHosts:
-    """The robots.txt of each of some hosts: of several the one that counts (`Robots`).
-
-    Attributes:
-        of_host: robots.txt by host; hosts without one are missing.
-        user_agent: name of the crawler that asks.
-    """
-
-    of_host: Mapping[str, Robots]
-    user_agent: str = USER_AGENT
-
-    @classmethod
-    def read(
-        cls, paths: Iterable[str], hosts: Collection[str], user_agent: str = USER_AGENT
-    ) -> "RobotsOfHosts":
-        """Returns the robots.txt of these hosts (`robots_files`), of several the one that counts.
-
-        Args:
-            paths: files to look for them in.
-            hosts: hosts, as `host_of` returns them.
-            user_agent: name of the crawler that asks.
-
-        Raises:
-            DataError: if a file cannot hold robots.txt files, or does not exist.
-        """
-        found: dict[str, Robots] = {}
-        for path in paths:
-            for robots in read_robots(path):
-                if robots.host in hosts:
-                    found[robots.host] = max(robots, found.get(robots.host, robots))
-        return cls(found, user_agent)
-
-    def refused(self, urls: Sequence[str]) -> list[str | None]:
-        """Returns "robots_txt" for each address that its host refuses, None for the others."""
-        return [
-            refused_by(self.of_host.get(host_of(url)), [url], self.user_agent)[0] for url in urls
-        ]
 
 
 def refused_by(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from damaged_archives import record
 from family import Family, Read
+from robots_of_hosts import RobotsOfHosts
 
 from data.rights.block_lists import BlockList
-from data.rights.robots import RobotsOfHosts
 from data.rights.robots_files import ARCHIVES, JSON_LINES
 
 URLS = (

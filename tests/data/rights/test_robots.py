@@ -6,10 +6,11 @@ import random
 
 import pytest
 from protego import Protego
+from robots_of_hosts import RobotsOfHosts
 
 from data.reading.timestamps import sortable
 from data.rights.hosts import host_of
-from data.rights.robots import RobotsOfHosts, _parsed, refused_by
+from data.rights.robots import _parsed, refused_by
 from data.rights.robots_files import Robots
 
 AGENTS = (
