@@ -126,7 +126,7 @@ def resolved(arguments: Finetune) -> Request:
     prepared = begin(arguments, recipe)
     blocks = open_blocks(arguments.tokens, arguments.cache) if arguments.tokens else None
     teacher = None if arguments.teacher is None else teachers.find(arguments.teacher)
-    checks: list[Callable[[], None]] = [
+    checks: list[Callable[[], object]] = [
         *(functools.partial(check_trains, data) for data in tasks),
         functools.partial(check_evaluates_saved_steps, recipe),
         functools.partial(check_same_inputs, recipe, blocks),

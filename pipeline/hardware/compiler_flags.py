@@ -97,7 +97,7 @@ def set_compiler_flags(*, deterministic: bool) -> None:
         sets.append(DETERMINISTIC[kind])
     for flags in sets:
         if reason := untested(flags.compiler):
-            if deterministic and flags is DETERMINISTIC.get(kind):
+            if deterministic and kind and flags is DETERMINISTIC.get(kind):
                 raise ArtifactError(f"--deterministic was given, and {reason}.")
             print_message(f"mswitch: no compiler flags are set, as {reason}.")
         else:

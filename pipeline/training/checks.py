@@ -31,14 +31,14 @@ REFUSALS = (ArtifactError, ConfigurationError, DataError)
 
 
 def check_start(
-    recipe: Recipe, blocks: TokenBlocks, out: Place, more: Sequence[Callable[[], None]] = ()
+    recipe: Recipe, blocks: TokenBlocks, out: Place, more: Sequence[Callable[[], object]] = ()
 ) -> None:
     """Checks the recipe against tokens, devices, memory and disk; runs the further checks `more`.
 
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
     """
-    checks: list[Callable[[], None]] = [
+    checks: list[Callable[[], object]] = [
         lambda: check_vocabulary(recipe, blocks.manifest.vocabulary),
         lambda: check_blocks(blocks),
         lambda: check_mixture(recipe, blocks),
@@ -49,7 +49,7 @@ def check_start(
     check_all(recipe.name, checks)
 
 
-def machine_checks(recipe: Recipe, out: Place) -> list[Callable[[], None]]:
+def machine_checks(recipe: Recipe, out: Place) -> list[Callable[[], object]]:
     """Returns the checks of a recipe against devices, memory and disk."""
     return [
         lambda: check_devices(recipe),
@@ -58,7 +58,7 @@ def machine_checks(recipe: Recipe, out: Place) -> list[Callable[[], None]]:
     ]
 
 
-def check_all(name: str, checks: Sequence[Callable[[], None]]) -> None:
+def check_all(name: str, checks: Sequence[Callable[[], object]]) -> None:
     """Makes checks and reports their failures together.
 
     Args:
@@ -132,7 +132,7 @@ def check_disk(recipe: Recipe, out: Place) -> None:
         )
 
 
-def _refusals(check: Callable[[], None]) -> Iterator[str]:
+def _refusals(check: Callable[[], object]) -> Iterator[str]:
     try:
         check()
     except REFUSALS as error:

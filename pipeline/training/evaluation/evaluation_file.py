@@ -15,18 +15,9 @@ from data.stores.atomic import atomic_write
 from data.stores.files import local_copy, names_in, remove
 from data.stores.parquet_files import sentences_for
 from eval.experts import sharing as expert_sharing
+from eval.language_loss import SCHEMA
 
-COLUMNS = pa.schema(
-    [
-        ("language", pa.string()),
-        ("url", pa.string()),
-        ("loss_nats", pa.float64()),
-        ("target_tokens", pa.int64()),
-        ("text_bytes", pa.int64()),
-        ("windows", pa.int32()),
-    ]
-)
-
+COLUMNS = SCHEMA.append(pa.field("windows", pa.int32()))
 OF_STEP = re.compile(r"(?:routing-|gaps-)?step=(\d+)\.parquet")
 
 TOKENS = b"tokens"  # metadata key: digest of the manifest of the scored token blocks
