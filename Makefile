@@ -112,8 +112,8 @@ $(VENV)-parity-commonlid/.installed: parity/requirements_commonlid.txt
 	@touch $@
 
 # The gain of sparsity in 101 languages, and the share that a dense student keeps; takes hours, and
-# needs text of your own: make experiment TEXT="--documents DIR --web 'GLOB'". Experiments that need tokens or finished runs are commands of their own:
-# docs/results/README.md names each with its results.
+# needs text of your own: make experiment TEXT="--documents DIR --web 'GLOB'". Experiments that need
+# tokens or finished runs are commands of their own: docs/results/README.md names each with its results.
 experiment: install
 	$(BIN)/python experiments/multilingual.py $(TEXT)
 	$(BIN)/python experiments/decayed.py $(TEXT)

@@ -89,7 +89,7 @@ def _site(path: tuple, block: int, layers_per_block: int) -> GradientSite:
     if len(rest) > 2 and rest[0] == "blocks":
         layer = block * layers_per_block + int(rest[1])
         return GradientSite((stage, layer), f"{top} layer {layer}", ".".join(rest[2:]))
-    # Gradients of a stack's biases are sums over its layers, so they are victims of all of them.
+    # Gradients of a stack's biases are sums over its layers: a fault in any layer reaches them.
     depth = 10**6 if rest and rest[0] != "position_bias" else -1
     return GradientSite((stage, depth), top, ".".join(rest) or top)
 

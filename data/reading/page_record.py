@@ -1,13 +1,12 @@
 """Makes pages from records with named fields, the rows of every corpus that is not an archive.
 
 A record needs `text`; it may have `url`, `timestamp`, `language` (or `lang`) and `split`. A
-timestamp is text, or a date or time of Parquet; one of another type makes a record broken. Pages of
-a test split are set aside, and neither trained on nor evaluated by; another unknown split is none.
-A page
-without an address has the digest of its text as one, so equal texts are one page and lie in one
-split. The file's name supplies a missing language or split (`published_names`). Other fields are
-ignored. Text with a lone surrogate (possible in JSON, not in UTF-8) is broken like invalid UTF-8 in
-an archive.
+timestamp is text, or a date or time of Parquet; one of another type makes a record broken. A record
+of a test split is set aside: it is neither trained on nor evaluated. Any other unknown split is
+ignored. A page without an address has the digest of its text as one, so equal texts are one page
+and lie in one split. The file's name supplies a missing language or split (`published_names`).
+Other fields are ignored. Text with a lone surrogate (possible in JSON, not in UTF-8) is broken like
+invalid UTF-8 in an archive.
 """
 
 import hashlib

@@ -74,14 +74,15 @@ class AskRobots:
         """Yields what a file sends to each partition."""
         files = self.workspace.shards(list[CorpusFile])
         parts: dict[int, Part] = defaultdict(lambda: Part({}, {}))
+        of_wave = range(*wave)
         if shard < len(files):
             for row, url in enumerate(_urls(join_path(self.corpus, files[shard].name))):
                 host = host_of(url)
-                if (partition := self._partition(host)) in range(*wave):
+                if (partition := self._partition(host)) in of_wave:
                     parts[partition].addresses.setdefault(host, []).append((row, url))
         else:
             for one in self._found(shard, self.robots[shard - len(files)]):
-                if (partition := self._partition(one.host)) in range(*wave):
+                if (partition := self._partition(one.host)) in of_wave:
                     parts[partition].add_robots([one])
         for partition in sorted(parts):
             yield partition, msgspec.msgpack.encode(parts[partition])

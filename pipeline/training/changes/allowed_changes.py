@@ -94,7 +94,7 @@ def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
 def changes_between(
     before: Mapping[str, Any], after: Mapping[str, Any], made: int
 ) -> tuple[ChangedSetting, ...]:
-    """Returns the safe settings that differ; of lists new entries, if not just tokens moved."""
+    """Returns numbers that differ and new entries of lists; tokens that only moved are none."""
     numbers = [
         ChangedSetting(made, name, before[name], after[name])
         for name in NUMBERS
