@@ -10,8 +10,8 @@ two more: of labels alone, and of 0.25 labels at temperature 2.
 Each student is counted twice: against a baseline of as many steps as its own, and against one of as
 many as student and teacher together, a branch of the baseline's trunk, which
 `word_pieces.py --lengths 2` has made long enough. All of them have the same schedule: the rate
-falls to 0 over the last quarter. Prints the table. A seed takes an hour on one core, and half an
-hour more with 64 experts.
+falls to 0 over the last quarter. Prints the table. By the step times of `word_pieces.py` a seed
+takes about an hour on one core, and more with 64 experts; it has not been run.
 """
 
 import json
