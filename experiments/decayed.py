@@ -14,6 +14,7 @@ that was cut short resumes. Beside other work:
     taskset --cpu-list 1 nice -n 19 python experiments/decayed.py
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,7 @@ class Arguments(multilingual.Arguments):
     seeds: int = 4
     """Number of seeds per side; with fewer, the report is that of the seeds so far."""
     lengths: int = len(LENGTHS)
-    """Number of lengths, the shortest first; a later start may name more, which makes the trunks
-    longer, and not fewer."""
+    """Number of lengths, the shortest first; a later start that names more makes trunks longer."""
 
 
 def main(arguments: Arguments) -> None:
@@ -74,11 +74,13 @@ def runs_of(name: str, seeds: Sequence[int], lengths: Sequence[int]) -> list[str
 def chain(
     out: Path, name: str, side: str, seed: int, lengths: Sequence[int], *settings: str
 ) -> Sequence[Task]:
-    """Returns a trunk and its branches of these lengths, in order."""
+    """Returns a trunk and its branches of these lengths, in order; no trunk is made shorter."""
     fixed = "--set", f"seed={seed}", *settings
-    long = f"steps={branch_at(lengths[-1])}"
     place = f"{name}-{seed}/trunk"
-    trunk = multilingual.pretrain(out, place, f"{side}-multilingual", *fixed, *TRUNK, long)
+    steps = max(branch_at(lengths[-1]), steps_of(out / place))
+    trunk = multilingual.pretrain(
+        out, place, f"{side}-multilingual", *fixed, *TRUNK, f"steps={steps}"
+    )
     return [trunk, *(branch(out, name, side, seed, length, *settings) for length in lengths)]
 
 
@@ -94,6 +96,12 @@ def branch(out: Path, name: str, side: str, seed: int, length: int, *settings: s
         *(f"steps={length}", f"evaluate_every={length}"),
         f"checkpoint_every={4 * KEPT}",  # what a kill may cost
     )
+
+
+def steps_of(run: Path) -> int:
+    """Returns the steps of a run's recipe, and 0 for a run that has not begun."""
+    about = run / "recipe.json"
+    return json.loads(about.read_text())["recipe"]["steps"] if about.exists() else 0
 
 
 def branch_at(length: int) -> int:

@@ -8,10 +8,9 @@ their teacher's non-expert weights, at the paper's 0.75 labels and 0.25 teacher.
 two more: of labels alone, and of 0.25 labels at temperature 2.
 
 Each student is counted twice: against a baseline of as many steps as its own, and against one of as
-many as student and teacher together, a branch of the baseline's trunk, which
-`word_pieces.py --lengths 2` has made long enough. All of them have the same schedule: the rate
-falls to 0 over the last quarter. Prints the table. By the step times of `word_pieces.py` a seed
-takes about an hour on one core, and more with 64 experts; it has not been run.
+many as student and teacher together, a branch of the trunk of `word_pieces.py`, which becomes
+longer for it. All of them have the same schedule: the rate falls to 0 over the last quarter.
+Prints the table. A seed takes about two hours on one core, and as long again with 64 experts.
 """
 
 import json
@@ -25,7 +24,7 @@ import multilingual
 import tyro
 import word_pieces
 from distillation import OTHERS, PAPER, gains
-from lanes import Task, run_all, run_chains
+from lanes import Task, run_chains
 from variants import with_experts
 
 TEACHER = decayed.LENGTHS[0]  # steps
@@ -52,23 +51,22 @@ def main(arguments: Arguments) -> None:
     """Runs what is not finished, and prints the table."""
     out, seeds = arguments.out, range(arguments.seeds)
     check(out, seeds, arguments.experts)
-    run_all([task for seed in seeds for task in baselines(out, seed)])
-    run_chains([students(out, seed, experts) for experts in arguments.experts for seed in seeds])
+    taught = [students(out, seed, experts) for experts in arguments.experts for seed in seeds]
+    run_chains([*(baselines(out, seed) for seed in seeds), *taught])
     print(table(out, seeds, arguments.experts))
 
 
 def check(out: Path, seeds: Sequence[int], experts: Sequence[int]) -> None:
-    """Checks that teachers and the trunks of baselines are made: these take hours.
+    """Checks that teachers are made: these take hours.
 
     Raises:
         SystemExit: if one is not finished.
     """
-    long = decayed.runs_of("mt5", seeds, decayed.LENGTHS[1:2])
-    for run in [*long, *(run for n in experts for run in teachers(n, seeds))]:
+    for run in (run for n in experts for run in teachers(n, seeds)):
         if not (out / run / "manifest.json").exists():
             raise SystemExit(
-                f"{out / run} is not finished; run word_pieces.py with --lengths 2 and --seeds "
-                f"{len(seeds)}, and for 64 experts variants.py, or name other --experts."
+                f"{out / run} is not finished; run word_pieces.py with --seeds {len(seeds)}, and "
+                "for 64 experts variants.py, or name other --experts."
             )
 
 
@@ -79,10 +77,8 @@ def teachers(experts: int, seeds: Sequence[int]) -> list[str]:
 
 def baselines(out: Path, seed: int) -> list[Task]:
     """Returns baselines of as many steps as student and teacher together, and as a student."""
-    total = [
-        decayed.branch(out, "mt5", "mt5", seed, TEACHER + steps, word_pieces.ROWS)
-        for steps in STEPS
-    ]
+    together = [TEACHER + steps for steps in STEPS]
+    total = decayed.chain(out, "mt5", "mt5", seed, together, word_pieces.ROWS)
     own = [
         multilingual.pretrain(
             out, f"mt5-{seed}/own-{steps}", "mt5-multilingual", "--set", *settings(seed, steps)

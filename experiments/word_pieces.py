@@ -37,8 +37,7 @@ class Arguments(decayed.Arguments):
     out: Path = Path("runs/word-pieces")
     """Directory for all results."""
     lengths: int = 1
-    """Number of lengths, the shortest first; a later start may name more, which makes the trunks
-    longer, and not fewer."""
+    """Number of lengths, the shortest first; a later start that names more makes trunks longer."""
 
 
 def main(arguments: Arguments) -> None:

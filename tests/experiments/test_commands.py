@@ -92,18 +92,35 @@ def test_settings_make_a_recipe_and_no_two_runs_share_a_place(
 
 def test_branches_leave_at_checkpoints_that_their_trunks_keep(load: Callable[[str], Any]):
     words = load("word_pieces").ROWS
-    trunk, *branches = commands(of_word_pieces(load)[0])
-    kept = recipe_of(trunk)
-    assert f"{kept.model.vocabulary_rows}" in words
-    for branch in [*branches, *list(commands(of_students(load)[0]))[:3]]:
-        assert branch.branch_at % kept.keep_every == 0
-        assert branch.branch_at <= kept.steps
-        assert 0.7 < branch.branch_at / recipe_of(branch).steps < 0.8
+    totals = list(commands(of_students(load)[0]))[:4]
+    for trunk, *branches in ([*commands(of_word_pieces(load)[0])], totals):
+        kept = recipe_of(trunk)
+        assert f"{kept.model.vocabulary_rows}" in words
+        assert branches
+        for branch in branches:
+            assert branch.branch_at % kept.keep_every == 0
+            assert branch.branch_at <= kept.steps
+            assert 0.7 < branch.branch_at / recipe_of(branch).steps < 0.8
+
+
+def test_a_trunk_is_never_made_shorter(load: Callable[[str], Any], tmp_path: Path):
+    decayed = load("decayed")
+
+    def trunk(lengths: Sequence[int]) -> Recipe:
+        first, *_ = commands(decayed.chain(tmp_path, "mt5", "mt5", 0, lengths))
+        return recipe_of(first)
+
+    first = trunk(decayed.LENGTHS[:2])
+    assert first.steps == decayed.branch_at(decayed.LENGTHS[1])
+    (tmp_path / "mt5-0" / "trunk").mkdir(parents=True)
+    (tmp_path / "mt5-0" / "trunk" / "recipe.json").write_text('{"recipe": {"steps": 5952}}')
+    assert trunk(decayed.LENGTHS[:1]) == first
+    assert trunk(decayed.LENGTHS).steps == decayed.branch_at(decayed.LENGTHS[2])
 
 
 def test_students_and_their_baselines_have_one_schedule(load: Callable[[str], Any]):
     taught, baselines = (list(commands(chain)) for chain in of_students(load)[1::-1])
-    own = {recipe.steps: recipe for recipe in map(recipe_of, baselines[3:])}
+    own = {recipe.steps: recipe for recipe in map(recipe_of, baselines[4:])}
     for student in map(recipe_of, taught):
         assert student.optimizer == own[student.steps].optimizer
         assert student.model == own[student.steps].model
