@@ -3,8 +3,8 @@
     python experiments/balancers.py --tokens TOKENS [--out DIR] [--seeds 2] [--steps 4032]
 
 All runs are `switch-multilingual` with 40 million tokens, and differ in what keeps experts evenly
-loaded. Experts have capacity for the whole batch, in training and in evaluation, as much as an even
-share needs (1.0) or a quarter more (1.25):
+loaded. Experts have capacity for the whole batch, a quarter more than an even share needs (1.25).
+The last weights are evaluated with that and with an even share's (1.0):
 
     none        nothing
     groups      the auxiliary loss of groups of 512 inputs or 448 targets
@@ -13,15 +13,16 @@ share needs (1.0) or a quarter more (1.25):
     quantile    a bias per expert, moved to where it would have had its even share
     shared      `batch`, and half of each expert's width in one that all tokens go through
 
-Writes balancers.csv, a row per run and language with loss and dropped share, and balancers.md. A
-finished run is not repeated, and one that was cut short resumes; each of the 24 takes about 40
-minutes on one core. Beside other work:
+Writes balancers.csv, a row per run, capacity and language with loss and dropped share, and
+balancers.md. A run whose rows are in balancers.csv is not repeated, even where its directory is
+gone, and one that was cut short resumes. Each of the 12 takes about 40 minutes on one core. Beside
+other work:
 
     taskset --cpu-list 1 nice -n 19 python experiments/balancers.py --tokens TOKENS
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -33,6 +34,14 @@ import tyro
 from ladder import losses
 from lanes import Task, run_all
 from word_pieces import ROWS
+
+from data.stores.files import exists
+from pipeline.arguments.shared import CacheOptions
+from pipeline.recipe.overrides import override
+from pipeline.runs.open import load_run, restore, trainer_here
+from pipeline.tokens.open_blocks import open_blocks
+from pipeline.training.evaluation.evaluation_file import evaluation_file, write_evaluation
+from pipeline.training.evaluation.held_out import HeldOut
 
 RECIPE = "switch-multilingual"
 GROUPS = (
@@ -48,8 +57,9 @@ BALANCERS: dict[str, tuple[str, ...]] = {
     "shared": (OVER_BATCH, "model.mlp=32", "model.switch.shared_mlp=32"),
     "none": (NO_LOSS,),
 }
-CAPACITIES = ("1.0", "1.25")
-FIELDS = "balancer", "capacity", "seed", "language", "loss_nats_per_token", "dropped_share"
+EVALUATED_WITH = "model.switch.capacity_factor_evaluation"
+TRAINED, CAPACITIES = "1.25", ("1.0", "1.25")
+FIELDS = "balancer", "seed", "capacity", "language", "loss_nats_per_token", "dropped_share"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,56 +76,49 @@ class Arguments:
     """Steps per run, of 9,984 tokens."""
     balancers: tuple[str, ...] = tuple(BALANCERS)
     """Balancers to compare, the first of which the others are compared with."""
-    capacities: tuple[str, ...] = CAPACITIES
-    """Capacities, relative to an even share."""
 
 
 class Run(NamedTuple):
     """One run of the experiment."""
 
     balancer: str
-    capacity: str
     seed: int
 
     @property
     def name(self) -> str:
         """Name of its directory."""
-        return f"{self.balancer}-{self.capacity}-{self.seed}"
+        return f"{self.balancer}-{self.seed}"
 
 
 class OfLanguage(NamedTuple):
-    """One language in one run: nats per target token, and the share of assignments dropped."""
+    """A language in an evaluation: nats per target token, and the share of assignments dropped."""
 
     loss: float
     dropped: float
 
 
-Results = Mapping[Run, Mapping[str, OfLanguage]]
+Evaluated = tuple[Run, str]  # a run, and the capacity of its evaluation
+Results = dict[Evaluated, dict[str, OfLanguage]]
 
 
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, one seed after the other, and writes both files."""
+    table = arguments.out / "balancers.csv"
+    results = read(table) if table.exists() else {}
     for seed in range(arguments.seeds):
-        run_all([pretrain(arguments, run) for run in runs_of(arguments, [seed])])
-        runs = runs_of(arguments, range(seed + 1))
-        write(arguments.out, {run: of_languages(arguments, run) for run in runs})
-
-
-def runs_of(arguments: Arguments, seeds: Iterable[int]) -> list[Run]:
-    """Returns the runs of these seeds."""
-    return [
-        Run(name, capacity, seed)
-        for seed in seeds
-        for capacity in arguments.capacities
-        for name in arguments.balancers
-    ]
+        runs = [Run(name, seed) for name in arguments.balancers]
+        runs = [run for run in runs if any((run, c) not in results for c in CAPACITIES)]
+        run_all([pretrain(arguments, run) for run in runs])
+        for run in runs:
+            evaluate_tighter(arguments, run)
+            results |= {(run, c): of_languages(arguments, run, c) for c in CAPACITIES}
+        write(arguments.out, results)
 
 
 def pretrain(arguments: Arguments, run: Run) -> Task:
     """Returns one run, evaluated with the capacity of its training."""
     factors = (
-        f"model.switch.capacity_factor_{phase}={run.capacity}"
-        for phase in ("training", "evaluation")
+        f"model.switch.capacity_factor_{phase}={TRAINED}" for phase in ("training", "evaluation")
     )
     command = (
         "pretrain",
@@ -132,9 +135,30 @@ def pretrain(arguments: Arguments, run: Run) -> Task:
     return Task(arguments.out / "logs" / f"{run.name}.log", command)
 
 
-def of_languages(arguments: Arguments, run: Run) -> dict[str, OfLanguage]:
-    """Returns the results of a finished run by language."""
+def place_of(arguments: Arguments, run: Run, capacity: str) -> Path:
+    """Returns the directory that holds the evaluation of a run at a capacity."""
     directory = arguments.out / run.name
+    return directory if capacity == TRAINED else directory / f"capacity-{capacity}"
+
+
+def evaluate_tighter(arguments: Arguments, run: Run) -> None:
+    """Scores the last weights of a run with the capacity that it was not trained with."""
+    place = place_of(arguments, run, CAPACITIES[0])
+    if exists(evaluation_file(place, arguments.steps)):
+        return
+    directory = arguments.out / run.name
+    recipe = override(load_run(directory)[0], (f"{EVALUATED_WITH}={CAPACITIES[0]}",))
+    trainer = trainer_here(recipe)
+    arrays, step = restore(directory, trainer, arguments.steps)
+    blocks = open_blocks(arguments.tokens, CacheOptions())
+    scored = HeldOut(blocks, recipe.lengths, recipe.rows).score(trainer, arrays)
+    assert scored is not None  # nothing stops it
+    write_evaluation(place, step, scored)
+
+
+def of_languages(arguments: Arguments, run: Run, capacity: str) -> dict[str, OfLanguage]:
+    """Returns the results of a finished run at a capacity by language."""
+    directory = place_of(arguments, run, capacity)
     dropped = dropped_shares(directory, arguments.steps)
     found = losses(directory, arguments.steps)
     return {code: OfLanguage(loss, dropped[code]) for code, loss in found.items()}
@@ -149,29 +173,41 @@ def dropped_shares(run: Path, step: int) -> dict[str, float]:
     }
 
 
+def read(path: Path) -> Results:
+    """Returns the results that a balancers.csv holds."""
+    results: Results = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            run = Run(row["balancer"], int(row["seed"]))
+            of = OfLanguage(float(row["loss_nats_per_token"]), float(row["dropped_share"]))
+            results.setdefault((run, row["capacity"]), {})[row["language"]] = of
+    return results
+
+
 def write(out: Path, results: Results) -> None:
     """Writes balancers.csv and balancers.md."""
     with (out / "balancers.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(FIELDS)
-        for run, found in results.items():
+        for (run, capacity), found in results.items():
             for code, of in found.items():
-                writer.writerow([*run, code, f"{of.loss:.5f}", f"{of.dropped:.5f}"])
+                line = run.balancer, run.seed, capacity, code, f"{of.loss:.5f}", f"{of.dropped:.5f}"
+                writer.writerow(line)
     (out / "balancers.md").write_text("\n".join(tables(results)) + "\n")
 
 
 def tables(results: Results) -> Iterator[str]:
     """Yields the lines of a table over all languages, and of one per capacity by language."""
-    names, capacities = (list(dict.fromkeys(part)) for part in list(zip(*results, strict=True))[:2])
+    names = list(dict.fromkeys(run.balancer for run, _ in results))
     yield "Held-out nats per target token and dropped shares, means of languages and seeds.\n"
     yield "| balancer | capacity | loss | seeds differ by | better languages | dropped | at most |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
     for name in names:
-        for capacity in capacities:
+        for capacity in CAPACITIES:
             found = cells(results, name, names[0], capacity)
             yield f"| {name} | {capacity} | {' | '.join(found)} |"
     yield f"\nBetter: a lower loss than with `{names[0]}` at the same capacity."
-    for capacity in capacities:
+    for capacity in CAPACITIES:
         yield f"\nCapacity {capacity}: nats per target token, and dropped share.\n"
         yield f"| language | {' | '.join(names)} |"
         yield f"|---|{'---:|' * len(names)}"
@@ -198,7 +234,7 @@ def cells(results: Results, name: str, than: str, capacity: str) -> Sequence[str
 
 def seeds(results: Results, name: str, capacity: str) -> list[Mapping[str, OfLanguage]]:
     """Returns the results of each seed of a balancer at a capacity."""
-    return [found for run, found in results.items() if run[:2] == (name, capacity)]
+    return [of for (run, at), of in results.items() if (run.balancer, at) == (name, capacity)]
 
 
 def mean_of_seeds(results: Results, name: str, capacity: str) -> dict[str, OfLanguage]:

@@ -41,7 +41,8 @@ def of_students(load: Callable[[str], Any]) -> Chains:
 def of_balancers(load: Callable[[str], Any]) -> Chains:
     balancers = load("balancers")
     arguments = balancers.Arguments(tokens="tokens")
-    return [[balancers.pretrain(arguments, run)] for run in balancers.runs_of(arguments, [0])]
+    runs = [balancers.Run(name, 0) for name in balancers.BALANCERS]
+    return [[balancers.pretrain(arguments, run) for run in runs]]
 
 
 def of_multilingual(load: Callable[[str], Any]) -> Chains:
@@ -124,3 +125,20 @@ def test_students_and_their_baselines_have_one_schedule(load: Callable[[str], An
     for student in map(recipe_of, taught):
         assert student.optimizer == own[student.steps].optimizer
         assert student.model == own[student.steps].model
+
+
+def test_balancers_that_a_table_holds_are_not_run_again(
+    load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    balancers, begun = load("balancers"), []
+    monkeypatch.setattr(balancers, "run_all", begun.extend)
+    results = {
+        (balancers.Run(name, 0), capacity): {"de": balancers.OfLanguage(3.5, 0.125)}
+        for name in balancers.BALANCERS
+        for capacity in balancers.CAPACITIES
+    }
+    balancers.write(tmp_path, results)
+    assert balancers.read(tmp_path / "balancers.csv") == results
+    balancers.main(balancers.Arguments(tokens="tokens", out=tmp_path, seeds=1))
+    assert begun == []
+    assert "| quantile | 1.25 | 3.5000 |" in (tmp_path / "balancers.md").read_text()
