@@ -20,6 +20,7 @@ def cautions(report: ReportContents) -> list[str]:
         _demonstration(report),
         _differing(report),
         _decaying(report),
+        _undecayed(report),
         _other_seeds(report),
         _other_unit(report),
     )
@@ -68,6 +69,18 @@ def _decaying(report: ReportContents) -> str:
         "where a loss before the end of the decay does not compare with a final one. They are too "
         "near to 1: in a toy model of such a schedule a threefold speed-up measures "
         f"{THREEFOLD_WITHIN_A_DECAY}. Decayed runs of several lengths measure them "
+        "(docs/commands.md)."
+    )
+
+
+def _undecayed(report: ReportContents) -> str:
+    sides = report.baseline, report.candidate
+    names = [one.name for one in sides if one.points is Points.STEADY and one.steps[-1] > 0]
+    if not names:
+        return ""
+    return (
+        f"The learning rate of {' and '.join(names)} does not fall to 0 at the end of the run. "
+        "Losses compare after a decay: set optimizer.decay_from, or branch decays off "
         "(docs/commands.md)."
     )
 

@@ -1,10 +1,21 @@
 """The network: T5's encoder-decoder with Switch's sparse feed-forward; no text, no jobs.
 
-Dimension names, the same everywhere, and the keys of the sharding table (`sharding/layouts.py`):
+What to read first:
+
+    config, transformer, stack    sizes; the encoder-decoder; a stack of scanned blocks of layers
+    layers/, kernels/             attention, feed-forward, norms, logits; attention on a device
+    switch/                       routing, dispatch and the layer (its package has a reading order)
+    sharding/                     meshes, and the table of layouts
+    loss/, optimizer, train_step, trainer       from a batch to the next state
+    checkpoints/, conversions/, hugging_face/   states on disk, other networks' weights
+    decoding/                     answers: greedy, sampled, by beams
+
+Dimension names, the same everywhere; many are keys of the sharding table (`sharding/layouts.py`):
 
 * `batch`, `length`: rows of a batch and positions in a row; `source` and `target` if both occur.
 * `vocabulary`, `embed`, `heads`, `head`, `mlp`: sizes of the network.
-* `experts`, `capacity`: experts per switch layer, and tokens per expert and pool of groups.
+* `experts`, `capacity`: experts per switch layer, and tokens per expert and pool of groups;
+  `every_expert` where a device has all of them, `embed_shard` its part of `embed`.
 * `groups`, `tokens`: routing groups, and tokens per group; neither depends on the mesh.
 * `top_k`: experts per token.
 * `blocks`: repetitions of the block of layers that is scanned.

@@ -24,7 +24,7 @@ from data.stores.files import join_path
 from data.stores.json_files import read_json
 from pipeline.arguments import Clean
 from pipeline.artifacts import claims
-from pipeline.artifacts.claims import MANIFEST, digest_of_manifest
+from pipeline.artifacts.claims import MANIFEST
 from pipeline.artifacts.intent import Intent, claimed, finish
 from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import Workspace, check_files, clear
@@ -53,6 +53,7 @@ from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.submission import run_job
 from pipeline.cleaning.tally import Tally
 from pipeline.corpus.data_card import write_cards
+from pipeline.corpus.manifests import lineage_of
 from pipeline.terminal import Terminal, print_end
 
 OUTPUTS = ("pages", "rejected", "broken", "growth", "delta")  # folders of a corpus
@@ -120,12 +121,6 @@ def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[st
             "lineage": lineage,
         }
     return body
-
-
-def lineage_of(corpus: str) -> list[str]:
-    """Returns the digests of a corpus and of those that it was made of by additions, in order."""
-    there = read_json(join_path(corpus, MANIFEST), dict[str, Any])
-    return [*there.get("addition", {}).get("lineage", []), digest_of_manifest(corpus)]
 
 
 def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> None:

@@ -8,18 +8,12 @@ docs/decisions/distillation.md decides what the paper leaves open.
 """
 
 import functools
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import equinox as eqx
 import jax
-from msgspec.structs import asdict
 
-from data.stores.addresses import Place
-from data.stores.files import exists
-from data.stores.json_files import read_json
 from model.conversions.student import ExpertUse, expert_use, with_teachers_weights
 from model.loss.distillation import Distillation, DistillationConfig
 from model.sharding.mesh import make_mesh
@@ -27,14 +21,11 @@ from model.stack import Call
 from model.train_step import TrainState
 from model.transformer import Transformer
 from pipeline.arguments import Distill
-from pipeline.artifacts.differences import json_differences
 from pipeline.artifacts.intent import Intent
-from pipeline.errors import ArtifactError
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.runs.directory import checkpoint_read
-from pipeline.runs.record import RunRecord
 from pipeline.tokens.open_blocks import cached_nowhere
 from pipeline.training.from_runs import teacher as teachers
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
@@ -88,33 +79,11 @@ def train_student(arguments: Distill) -> None:
         if is_finished(prepared):
             return
         network, record = teacher.weights(make_mesh(recipe.mesh))
-        check_same_teacher(arguments.out, record)
+        teachers.check_same_teacher(arguments.out, record)
         training = make_training(prepared, Distillation(recipe.distillation, network))
         if recipe.distillation.initialization != "random":
             write_teachers_weights(training, network)
         carry_out(prepared, training, {"teacher": record})
-
-
-def check_same_teacher(out: Place, record: Mapping[str, Any]) -> None:
-    """Checks that a resumed student has the teacher of its earlier steps.
-
-    Args:
-        out: the student's run directory.
-        record: the teacher's record for recipe.json.
-
-    Raises:
-        ArtifactError: if the run's recipe.json records other weights.
-    """
-    path = out / "recipe.json"
-    there = read_json(path, RunRecord).teacher if exists(path) else None
-    if there is None:
-        return
-    recorded = {name: value for name, value in asdict(there).items() if value != ""}
-    if lines := json_differences(recorded, {name: record[name] for name in recorded}):
-        raise ArtifactError(
-            f"{out} was begun with another teacher ({'; '.join(lines)}); restore that teacher, or "
-            "name another --out."
-        )
 
 
 def write_teachers_weights(training: Training, teacher: Transformer) -> None:

@@ -1,11 +1,13 @@
 """`mswitch estimate`: pages, CPU time and bytes of a cleaning job, extrapolated from a sample.
 
 The sample is whole files, spread over the input. It is cleaned by the same steps in one process,
-and every amount is scaled by the ratio of bytes. Three things are not modelled: a sample has fewer
+and every amount is scaled by the ratio of bytes, or of files where a crawl's list names them and
+no sizes. Three things are not modelled: a sample has fewer
 duplicate lines and addresses than the whole, so more of it is kept; cores differ; starting workers
 and waiting for the store take time.
 """
 
+import math
 import resource
 import shlex
 import tempfile
@@ -20,7 +22,7 @@ from model.configuration_checks import ConfigurationError
 from pipeline import clean
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning.input_files import input_files
+from pipeline.cleaning.input_files import input_files, is_listed
 from pipeline.cleaning.outputs import total_of
 from pipeline.cleaning.request import input_words
 from pipeline.cleaning.requested_rules import named
@@ -71,16 +73,26 @@ def run(arguments: Estimate) -> None:
     some = sample(found, arguments.sample_megabytes << 20)
     with tempfile.TemporaryDirectory() as directory:
         measured = measure(some, arguments.rules, Path(directory))
-    size = sum(file.size for file in found)
-    whole = measured.times(size / max(measured.input_bytes, 1))
+    part, by = share_of(some, found)
+    whole = measured.times(1 / part)
     console = Terminal(highlight=False)
     console.print(table_of(measured, whole, arguments.price_per_core_hour))
-    part = measured.input_bytes / max(size, 1)
     console.print(
-        f"Extrapolated from {part:.1%} of the input by bytes, cleaned in one process here; "
+        f"Extrapolated from {part:.1%} of the input by {by}, cleaned in one process here; "
         "starting workers and waiting for a store are not included."
     )
     print_next("estimate", f"clean {shlex.join(input_words(arguments))} --out corpus")
+
+
+def share_of(some: Sequence[InputFile], files: Sequence[InputFile]) -> tuple[float, str]:
+    """Returns the share of the input that a sample is, and what it was measured by.
+
+    A crawl's list has no sizes; its files are about equally large.
+    """
+    if any(map(is_listed, files)):
+        return len(some) / max(len(files), 1), "number of files"
+    sizes = [sum(file.size for file in part) for part in (some, files)]
+    return sizes[0] / max(sizes[1], 1) or 1.0, "bytes"
 
 
 def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:
@@ -100,7 +112,7 @@ def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
     counts = total_of(job).counts
     return Amounts(
         files=len(files),
-        input_bytes=sum(file.size for file in files),
+        input_bytes=math.nan if any(map(is_listed, files)) else sum(file.size for file in files),
         pages=counts["read", "", ""],
         kept=sum(count for (kind, _, _), count in counts.items() if kind == "kept"),
         core_seconds=_core_seconds() - before,
@@ -113,7 +125,8 @@ def table_of(measured: Amounts, whole: Amounts, price: float) -> Table:
     """Returns the table of both columns, with the cost if a price is given."""
     table = Table("", "sample", "whole", box=None, pad_edge=False)
     for title, name, unit in ROWS:
-        table.add_row(title, *(f"{getattr(one, name) / unit:,.3g}" for one in (measured, whole)))
+        values = (getattr(one, name) / unit for one in (measured, whole))
+        table.add_row(title, *("?" if math.isnan(one) else f"{one:,.3g}" for one in values))
     if price:
         costs = (one.core_seconds / 3600 * price for one in (measured, whole))
         table.add_row(f"money at {price:g} per core-hour", *(f"{cost:,.2f}" for cost in costs))

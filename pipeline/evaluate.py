@@ -4,6 +4,7 @@ Writes `RUN/evaluation/step=N.parquet` (`training/evaluation/evaluation_file.py`
 does at intervals.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -11,6 +12,7 @@ import jax
 
 from data.stores.addresses import Place
 from data.stores.files import exists
+from data.tasks.examples import TaskData
 from data.tokens.blocks import TokenBlocks
 from model.trainer import Trainer
 from pipeline.arguments import Evaluate
@@ -30,6 +32,7 @@ from pipeline.runs.directory import (
 )
 from pipeline.runs.finished import evaluated_steps
 from pipeline.runs.open import load_run, restore
+from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.terminal import print_end
 from pipeline.tokens.checks import check_held_out, check_holds_windows
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
@@ -41,8 +44,9 @@ from pipeline.training.evaluation.evaluation_file import (
 from pipeline.training.evaluation.held_out import HeldOut
 from pipeline.training.log.live_view import duration
 from pipeline.training.log.time_account import evaluating_seconds
+from pipeline.training.tasks.evaluation import TEST, file_of
 from pipeline.training.tasks.given_tasks import read_tasks
-from pipeline.training.tasks.scoring import TaskScoring
+from pipeline.training.tasks.scoring import TaskScoring, check_scores
 
 SCORED = "validation"
 
@@ -101,6 +105,7 @@ def resolved(arguments: Evaluate) -> EvaluationRequest:
     blocks = open_blocks(arguments.tokens, arguments.cache)
     check_tokens(arguments, blocks)
     check_held_out(blocks)
+    wait_until_seen(arguments.run)
     step = requested_step(arguments.run, arguments.step)
     tokens = digest_of_manifest(blocks.directory)
     check_replaces(arguments, step, tokens)
@@ -182,8 +187,7 @@ def task_intent(arguments: Evaluate) -> Intent:
     """Returns what the command would do about tasks."""
     run = arguments.run
     step = requested_step(run, arguments.step)
-    named = arguments.task, arguments.sentences
-    count = sum(len(data.test) for words in named for data in read_tasks(words, (), own=False))
+    count = sum(len(data.test) for some in checked_tasks(arguments, step) for data in some)
     return Intent(
         stage="evaluate",
         reads=[checkpoint_read("run", run, step)],
@@ -193,12 +197,25 @@ def task_intent(arguments: Evaluate) -> Intent:
     )
 
 
-def score_tasks(arguments: Evaluate) -> None:
-    """Predicts test data and scores sentences, and writes both."""
-    recipe, trainer = load_run(arguments.run)
+def checked_tasks(arguments: Evaluate, step: int) -> tuple[Sequence[TaskData], Sequence[TaskData]]:
+    """Returns the tasks to predict and the parallel texts to score, which passed all checks.
+
+    Raises:
+        ArtifactError: if one cannot be scored, or earlier predictions would lose what they hold.
+        DataError: if one cannot be read.
+    """
     tasks, texts = (
         read_tasks(words, (), own=False) for words in (arguments.task, arguments.sentences)
     )
+    files = [file_of(arguments.run, data, TEST, step, arguments.beams) for data in tasks]
+    check_scores(tasks, texts, files, arguments.corpus)
+    return tasks, texts
+
+
+def score_tasks(arguments: Evaluate) -> None:
+    """Predicts test data and scores sentences, and writes both."""
+    recipe, trainer = load_run(arguments.run)
+    tasks, texts = checked_tasks(arguments, requested_step(arguments.run, arguments.step))
     arrays, step = restore(arguments.run, trainer, arguments.step)
     scoring = TaskScoring(arguments.run, recipe, trainer, arrays, step)
     said = scoring.predict(tasks, arguments.corpus, arguments.beams) + scoring.score_sentences(

@@ -42,6 +42,7 @@ from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import checkpoint_read, find_run, requested_step
 from pipeline.runs.model_card import model_card
 from pipeline.runs.open import load_run, restore
+from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.terminal import Terminal, print_end
 
 CONFIG, VOCABULARY, README = "config.json", "spiece.model", "README.md"
@@ -76,6 +77,7 @@ def resolved(arguments: ExportHf) -> ExportRequest:
     check_license(arguments.license)
     recipe, trainer = load_run(arguments.run)
     config = export_config(recipe.model, recipe.inputs, recipe.lengths.targets)
+    wait_until_seen(arguments.run)
     step = requested_step(arguments.run, arguments.step)
     inputs = {
         name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)

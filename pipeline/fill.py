@@ -134,8 +134,15 @@ def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray
 
     Raises:
         DataError: if the text has no gap, gaps that are not numbered in order, more gaps than a
-            vocabulary has sentinels, or more tokens than `length`.
+            vocabulary has sentinels, more tokens than `length`, or characters that are none.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "The text was expected in UTF-8 and is in another encoding; convert it, or set the "
+            "terminal's locale to UTF-8."
+        ) from error
     *parts, rest = _GAP.split(text)  # text and number in turns, then what follows the last gap
     gaps = len(parts) // 2
     for number, found in enumerate(parts[1::2]):

@@ -24,16 +24,20 @@ from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import check_same_vocabulary, checkpoint_read, find_finished_run
 from pipeline.runs.open import recipe_of
-from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training.checks import check_all, machine_checks
+from pipeline.runs.task_files import check_metric
+from pipeline.tokens.checks import check_blocks
+from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
+from pipeline.training.checks import check_all, check_mixture, machine_checks
 from pipeline.training.from_runs import teacher as teachers
-from pipeline.training.from_runs.first_weights import start_from
+from pipeline.training.from_runs.first_weights import check_network, start_from
+from pipeline.training.from_runs.teacher import check_same_teacher
 from pipeline.training.intent import intent_of
 from pipeline.training.prepared import begin, is_finished, locked_by_first_host
 from pipeline.training.profiling import check_profile
 from pipeline.training.run import carry_out
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import (
+    PRETRAINING_MIXTURE,
     Programs,
     Request,
     compiled,
@@ -43,6 +47,7 @@ from pipeline.training.tasks.finetuning_run import (
 )
 from pipeline.training.tasks.given_tasks import (
     Finetuning,
+    check_begins_with_run,
     check_evaluates_saved_steps,
     check_same_inputs,
     check_teaches_tasks,
@@ -104,7 +109,8 @@ def intents(arguments: Finetune) -> list[Intent]:
 
 def requested_intent(arguments: Finetune) -> Intent:
     """Returns what one run would do."""
-    request = resolved(arguments)
+    with cached_nowhere(arguments) as uncached:
+        request = resolved(uncached)
     weights = [checkpoint_read("run", arguments.run, None)]
     if arguments.teacher is not None:
         weights.append(checkpoint_read("teacher", arguments.teacher, None))
@@ -128,6 +134,8 @@ def resolved(arguments: Finetune) -> Request:
     teacher = None if arguments.teacher is None else teachers.find(arguments.teacher)
     checks: list[Callable[[], object]] = [
         *(functools.partial(check_trains, data) for data in tasks),
+        *(functools.partial(check_metric, data.task) for data in tasks),
+        functools.partial(check_network, arguments.run, pretrained, recipe),
         functools.partial(check_evaluates_saved_steps, recipe),
         functools.partial(check_same_inputs, recipe, blocks),
         functools.partial(check_profile, arguments.profile, recipe.steps),
@@ -137,9 +145,17 @@ def resolved(arguments: Finetune) -> Request:
     if arguments.corpus is not None:
         checks.append(functools.partial(read_corpus, arguments.corpus))
     if blocks is not None:
-        checks.append(functools.partial(check_same_vocabulary, arguments.run, blocks))
+        pretraining = replace(recipe, mixture=PRETRAINING_MIXTURE)
+        checks += [
+            functools.partial(check_same_vocabulary, arguments.run, blocks),
+            functools.partial(check_blocks, blocks),
+            functools.partial(check_mixture, pretraining, blocks),
+        ]
     if teacher is not None:
-        checks.append(functools.partial(check_teaches_tasks, teacher, recipe, finetuning))
+        checks += [
+            functools.partial(check_teaches_tasks, teacher, recipe, finetuning),
+            functools.partial(check_begins_with_run, recipe),
+        ]
     check_all(recipe.name, checks)
     inputs = {"start": digest_of_manifest(arguments.run), **finetuning.digests}
     if blocks is not None:
@@ -184,6 +200,8 @@ def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
             return programs
         if programs is None or not programs.serve(prepared.recipe):
             programs = make_programs(request)
+        if request.teacher is not None:
+            check_same_teacher(arguments.out, programs.record["teacher"])
         training = make_training(request, programs)
         assert isinstance(training.examples, TaskExamples)
         for line in request.finetuning.lost(training.examples):

@@ -97,7 +97,6 @@ def compile_and_print(arguments: Plan) -> None:
     step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
     found = None if step.program is None else roofline(step, step.program)
     figures = list(figures_of(step, found, price))
-    wrong = [] if found is None else list(faults(step, found))
     mesh = recipe.mesh
     console.print(
         f"{recipe.name} on {slices_of(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
@@ -114,14 +113,20 @@ def compile_and_print(arguments: Plan) -> None:
     if arguments.remedies and not step.fits:
         tried, remedy = try_remedies(step, console, price)
     if arguments.out is not None:
-        write(arguments.out, plan_to_json(step, found, figures, tried, wrong))
-    if wrong:
+        write(arguments.out, plan_to_json(step, found, figures, tried, wrong_in(step)))
+    fitting = step if step.fits else remedy
+    if wrong := wrong_in(fitting or step):
         raise ArtifactError(
             f"The program of {recipe.name} on {slices_of(devices)} is not as designed: "
             f"{'; '.join(wrong)}. Its figures are above; --moves 25 lists where its bytes go."
         )
-    if (fitting := step if step.fits else remedy) is not None:
+    if fitting is not None:
         print_next("plan", training_command(arguments.recipe, fitting.recipe, arguments.upcycle))
+
+
+def wrong_in(step: CompiledStep) -> list[str]:
+    """Returns what is not as designed in a compiled program; nothing where there is no program."""
+    return [] if step.program is None else list(faults(step, roofline(step, step.program)))
 
 
 def training_command(name: str, recipe: Recipe, upcycle: str = "") -> str:

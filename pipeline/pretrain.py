@@ -123,7 +123,8 @@ def resolved(arguments: Pretrain) -> tuple[PreparedRun, Branch | Upcycling | Non
         checks.append(origin.check)
     if isinstance(origin, Branch):
         recipe = origin.decayed(recipe)
-    prepared = prepare(arguments, recipe, checks)
+    first = origin.at if isinstance(origin, Branch) else 0
+    prepared = prepare(arguments, recipe, checks, first)
     if start is not None:
         prepared = prepared.with_input("start", digest_of_manifest(start))
     if isinstance(origin, Branch):

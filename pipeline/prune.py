@@ -43,7 +43,7 @@ from pipeline.runs.open import recipe_of
 from pipeline.runs.routing_files import routing_with_gates
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.checks import check_holds_windows
-from pipeline.tokens.open_blocks import open_blocks
+from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.description import describe_run
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.from_runs.pruned_state import Pruning, pruned_state, trainer_of_one_device
@@ -181,7 +181,8 @@ def requested_count(arguments: Prune, switch: SwitchConfig | None) -> int:
 
 def intents(arguments: Prune) -> list[Intent]:
     """Returns what the command would do."""
-    return [resolved(arguments).intent]
+    with cached_nowhere(arguments) as uncached:
+        return [resolved(uncached).intent]
 
 
 def run(arguments: Prune) -> None:

@@ -4,6 +4,7 @@ Parameters are counted from shapes alone, so a trillion of them take no memory.
 """
 
 import json
+from dataclasses import asdict
 
 from rich.table import Column, Table
 
@@ -12,7 +13,7 @@ from model.flops import forward_flops, forward_flops_by_part
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import Recipes
 from pipeline.recipe import named
-from pipeline.recipe.recipe import recipe_to_json, with_rows
+from pipeline.recipe.recipe import with_rows
 from pipeline.terminal import Terminal, print_lines, print_next
 
 EXAMPLE_ROWS = 2048  # of a recipe that takes its rows from the tokens
@@ -33,7 +34,7 @@ def print_one(recipe: named.Recipe) -> None:
     """Prints every field, then parameters, FLOPs and lengths."""
     lengths = recipe.lengths
     print_lines(named.summary(recipe.name))
-    print_lines(*json.dumps(recipe_to_json(recipe), indent=2).split("\n"))
+    print_lines(*json.dumps(asdict(recipe), indent=2).split("\n"))
     if recipe != (sized := with_rows(recipe, EXAMPLE_ROWS)):
         print_lines(f"vocabulary rows: as many as the tokens need; below, {EXAMPLE_ROWS}")
         recipe = sized

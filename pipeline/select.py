@@ -46,12 +46,13 @@ from pipeline.selection.robots import (
     PAGES_PER_PARTITION,
     PARTITIONS_HERE,
     AskRobots,
+    ListHosts,
     skipped_robots,
 )
 from pipeline.selection.select_files import SelectFile
 from pipeline.terminal import Terminal, print_end
 
-VERSION = 2  # raised when an unfinished selection of an earlier version may not be resumed
+VERSION = 3  # raised when an unfinished selection of an earlier version may not be resumed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,9 +238,11 @@ def ask_robots(request: SelectRequest, workspace: Workspace) -> Waves | None:
         return None
     partitions = max(1, request.pages // PAGES_PER_PARTITION)
     waves = Waves(partitions, PARTITIONS_HERE if runs_here(request.options) else partitions)
-    turn = AskRobots(
-        workspace, absolute(request.arguments.corpus), robots, request.arguments.robot, partitions
-    )
+    corpus = absolute(request.arguments.corpus)
+    turn = AskRobots(workspace, corpus, robots, request.arguments.robot, partitions)
+    with job.running(request.options) as pipeline:
+        numbers = pipeline | WorkNumbers(len(request.files))
+        _ = numbers | "Hosts" >> DoWork(ListHosts(workspace, corpus))
     shards = len(request.files) + len(robots)
     for wave in waves.all():
         if not is_collected(workspace, turn.step, wave, shards):

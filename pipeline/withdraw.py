@@ -49,6 +49,7 @@ NO_GROWTH = (
     "growth/ held the text of the pages and is removed, so no crawl can be added to this corpus; "
     "corpora that it was made of, or that were made of it, are not changed."
 )
+TEXT_FOLDERS = (growth.FOLDER, delta.FOLDER)
 FOLDER = "withdrawal"  # of the workspace: `work` itself belongs to the corpus's own command
 
 
@@ -94,7 +95,7 @@ def resolved(arguments: Withdraw) -> WithdrawRequest:
             Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
             files_of("lists", " ".join(arguments.sites), arguments.sites, holds),
         ],
-        writes=f"the files that hold a listed page, and {MANIFEST}",
+        writes=f"the files that hold a listed page, and {MANIFEST}{removed(arguments.corpus)}",
         out=None,
         work=f"addresses of {pages:,} pages and of the rejected ones",
     )
@@ -105,6 +106,13 @@ def resolved(arguments: Withdraw) -> WithdrawRequest:
         sites=sites,
         intent=intent,
     )
+
+
+def removed(corpus: str) -> str:
+    """Returns what a withdrawal removes whole, in words."""
+    there = directories_in(corpus)
+    found = [f"{one}/" for one in TEXT_FOLDERS if one in there]
+    return f"; removes {' and '.join(found)}" if found else ""
 
 
 def intents(arguments: Withdraw) -> list[Intent]:
@@ -118,8 +126,9 @@ def run(arguments: Withdraw) -> None:
     with output_lock(arguments.corpus, STAGE):
         workspace = begin(request, arguments)
         grows = exists(Kept(request.corpus).facts_path)
-        for folder in (growth.FOLDER, delta.FOLDER):
+        for folder in TEXT_FOLDERS:
             remove(join_path(request.corpus, folder))
+        clear(request.corpus)  # of a cleaning that was killed after its end, with text
         with console.status(f"withdraw: {len(request.files)} files"):
             remove_sites(request, workspace)
         records = workspace.records(FindSites.step, len(request.files), CountsRecord)

@@ -14,16 +14,18 @@ import numpy as np
 from jaxtyping import Int
 
 from data.examples.span_corruption import Example, replace_spans
+from data.tokens.tokenizer import SENTINELS
 
 SPAN = 3  # tokens, as spans have on average in training
 EXAMPLES = 7  # of a long sentence: 1/7 of the spans are 14 % of the tokens
+LONGEST = SPAN * EXAMPLES * SENTINELS  # tokens: an example marks each of its spans by a sentinel
 
 
 def hidden_once(tokens: Int[np.ndarray, " tokens"], first_sentinel: int) -> list[Example]:
     """Returns examples that together hide each token once; their targets have no EOS.
 
     Args:
-        tokens: ids of a sentence, without EOS; at least one.
+        tokens: ids of a sentence, without EOS; at least one and at most `LONGEST`.
         first_sentinel: id of `<extra_id_0>`; the next sentinels are the ids below it.
     """
     spans = np.arange(len(tokens)) // SPAN

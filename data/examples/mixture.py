@@ -77,7 +77,13 @@ def temperature_weights(pages: Mapping[str, int], alpha: float) -> dict[str, flo
         DataError: if a language has no pages.
     """
     _check_sizes(pages, "page")
-    return _normalized({code: float(count) ** alpha for code, count in pages.items()})
+    try:
+        return _normalized({code: float(count) ** alpha for code, count in pages.items()})
+    except OverflowError:
+        raise DataError(
+            f"The mixture raises numbers of pages to the power of {alpha:g}, which is beyond the "
+            "numbers of a computer; choose an exponent nearer to 1."
+        ) from None
 
 
 def unimax_weights(
@@ -144,12 +150,13 @@ def _read(path: Path) -> list[tuple[str, str]]:
             f"The mixture reads weights from {path}, which is not a file; check the path."
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if text.lstrip().startswith("{"):
             # As pairs: a dict would silently keep the last of two weights.
             pairs = json.loads(text, object_pairs_hook=list)
             return [(code, str(value)) for code, value in pairs]
-        return [(code, value) for code, value in csv.reader(text.splitlines(), delimiter="\t")]
+        rows = csv.reader(text.splitlines(), delimiter="\t")
+        return [(code, value) for code, value in filter(None, rows)]
     except (ValueError, TypeError, RecursionError, csv.Error) as error:
         raise DataError(
             f'{path} should hold JSON such as {{"sw": 0.5}} or a language, a tab and a weight per '
@@ -176,6 +183,11 @@ def _check_sizes(sizes: Mapping[str, int] | Mapping[str, float], what: str) -> N
 
 def _normalized(weights: Mapping[str, float]) -> dict[str, float]:
     total = sum(weights.values())
+    if not 0 < total < math.inf:
+        raise DataError(
+            f"The weights of the mixture add up to {total:g}, which is beyond the numbers of a "
+            "computer; choose an exponent or weights nearer to 1."
+        )
     return {code: weight / total for code, weight in weights.items()}
 
 

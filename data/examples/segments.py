@@ -205,7 +205,7 @@ def _segment(mixture: Mixture, before: Mapping[str, Reading], raw: int, seed: in
     first, schedule, blocks = mixture
     if absent := set(schedule.languages) - set(blocks.languages("train")):
         raise DataError(
-            f"The mixture contains {', '.join(sorted(absent))}, of which {blocks.directory} holds "
+            f"The mixture contains {', '.join(sorted(absent))}, of which {blocks.address} holds "
             "no training tokens; leave them out or tokenize them."
         )
     old = {code: before[code] for code in continued(schedule.languages, before, blocks)}

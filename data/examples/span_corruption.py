@@ -22,7 +22,7 @@ from jaxtyping import Bool, Int, UInt64
 
 NOISE_DENSITY = 0.15
 MEAN_SPAN_LENGTH = 3.0
-LEAST_INPUTS = 4
+LEAST_INPUTS = 10  # below, the shortest window is longer than the inputs by one
 MOST_INPUTS = 1_809  # longer inputs have more spans than T5's 100 sentinels
 
 EOS = 1

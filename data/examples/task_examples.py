@@ -150,6 +150,12 @@ class TaskExamples:
             examples = share * count
             seen = round(examples * tokens)
             found[source.name] = Exposure(share, round(examples), seen, examples / size)
+        if self.pretraining is not None:
+            share = self.schedule.share(PRETRAINING)
+            of_language = self.pretraining.exposure(max(round(share * count), 1)).values()
+            seen = sum(one.tokens_seen for one in of_language)
+            total = sum(one.tokens_seen / one.epochs for one in of_language if one.epochs)
+            found[PRETRAINING] = Exposure(share, round(share * count), seen, seen / total)
         return found
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ masked kinds, so masking them again changes nothing.
 """
 
 import itertools
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import pyarrow as pa
@@ -27,6 +28,8 @@ REPLACEMENTS = {
     PHONE: ("<PHONE_NUMBER>",),
     NATIONAL_NUMBER: ("<NATIONAL_NUMBER>",),
 }
+_EMAILS = "|".join(map(re.escape, REPLACEMENTS[EMAIL]))
+REPLACED_EMAILS = re.compile(rf"(?:{_EMAILS})(?:[.-]+(?:{_EMAILS}))+(?!\w|[.-]\w)")
 
 
 def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:
@@ -48,7 +51,9 @@ def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:
 
 def spans_of(text: str, language: str) -> list[Span]:
     """Returns the personal data of one page, in order."""
-    shaped = list(email_addresses(text)) if "@" in text else []
+    # A replacement is no part of a name beside it: two of them may stand on both sides of a dot.
+    replaced = [Span(*one.span(), EMAIL) for one in REPLACED_EMAILS.finditer(text)]
+    shaped = list(email_addresses(without(text, replaced))) if "@" in text else []
     shaped += ip_addresses(without(text, [span for span, _ in shaped]))
     found = [span for span, is_personal in shaped if is_personal]
     return disjoint([*found, *_numbers(without(text, [span for span, _ in shaped]), language)])

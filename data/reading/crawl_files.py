@@ -1,6 +1,7 @@
 """The files that a crawl's list names, downloaded into a cache.
 
-A file is downloaded whole and then renamed. A broken transfer resumes where it broke (`Range`); a
+A file is downloaded whole and then renamed. A broken transfer resumes where it broke (`Range`) if
+the server's file is still the same (`If-Range`), and begins again where the server cannot tell. A
 busy server (429, 5xx) is retried with exponential backoff. Files in the cache are not downloaded
 again; they are kept by server (CACHE/https/data.commoncrawl.org/...). If two processes need the
 same file, one downloads it and the other waits.
@@ -101,28 +102,31 @@ def fetch(address: str, cache: Path) -> Path:
             unfinished.unlink(missing_ok=True)
             return path
         try:
-            _fetch_with_retries(address, part)
+            _fetch_with_retries(address, part, path.with_name(f"{path.name}.version"))
         except TRANSIENT as error:
             raise DataError(
                 f"{address} could not be fetched ({error}); the same command again resumes there."
             ) from error
         publish(unfinished, path)
+    path.with_name(f"{path.name}.version").unlink(missing_ok=True)
     return path
 
 
-def _fetch_with_retries(address: str, part: BinaryIO) -> None:
+def _fetch_with_retries(address: str, part: BinaryIO, version: Path) -> None:
     tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
         retry=tenacity.retry_if_exception_type(TRANSIENT),
         reraise=True,
-    )(_resume, address, part)
+    )(_resume, address, part, version)
 
 
-def _resume(address: str, part: BinaryIO) -> None:
-    """Appends what is missing to an unfinished file."""
-    have = part.seek(0, 2)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+def _resume(address: str, part: BinaryIO, version: Path) -> None:
+    """Appends what is missing to an unfinished file of the version that `version` names."""
+    known = version.read_text(encoding="utf-8") if version.exists() else ""
+    have = part.seek(0, 2) if known else 0
+    rest = {"Range": f"bytes={have}-", "If-Range": known} if have else {}
+    headers = {"Accept-Encoding": "identity"} | rest
     with (
         OneServer() as session,
         session.get(address, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer,
@@ -130,6 +134,7 @@ def _resume(address: str, part: BinaryIO) -> None:
         _check_status(answer, address)
         if not _continues(answer, have):
             part.truncate(0)
+            version.write_text(_version(answer), encoding="utf-8")
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             raise IncompleteTransfer("the unfinished download did not match the file")
         expected = _size(answer, address)
@@ -171,6 +176,12 @@ def _continues(answer: requests.Response, have: int) -> bool:
     """Returns whether the content begins where the unfinished file ends."""
     start = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
     return answer.status_code == requests.codes.partial_content and start.strip() == str(have)
+
+
+def _version(answer: requests.Response) -> str:
+    """Returns what `If-Range` may name a file's content by: its strong tag, or else its date."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
 
 
 def _check_size(size: int, address: str) -> None:

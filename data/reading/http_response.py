@@ -37,10 +37,11 @@ class Html(NamedTuple):
 
 
 class Response(NamedTuple):
-    """The status of a response, and its content."""
+    """The status of a response, its content, and the address that a redirect leads to."""
 
     status: int
     content: bytes
+    location: str
 
 
 def html_of(message: bytes) -> Html | Loss:
@@ -58,11 +59,13 @@ def html_of(message: bytes) -> Html | Loss:
 def response_of(message: bytes) -> Response | Loss:
     """Returns status and content of a complete HTTP message of any type, or why it has none."""
     response = _parsed(message)
-    status = response.http_headers.status_code if response.http_headers else None
-    if status is None:
+    headers = response.http_headers
+    if headers is None or headers.status_code is None:
         return Loss("no_status")
     content = _content(response)
-    return content if isinstance(content, Loss) else Response(status, content)
+    if isinstance(content, Loss):
+        return content
+    return Response(headers.status_code, content, headers.get("Location") or "")
 
 
 def _content(response: WarcRecord) -> bytes | Loss:

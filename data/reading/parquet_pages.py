@@ -2,7 +2,8 @@
 
 Each row is a record with the fields of `page_record`. Rows are read in batches, so memory does not
 grow with the file. A truncated Parquet file has no footer and is one loss; damage inside a file
-loses the rows from there on. Offsets are row numbers.
+loses the rows from there on. A value that Python cannot have loses its row alone. Offsets are row
+numbers.
 
 A value has the limit of a JSON line; all values of a file together have that of `parquet_limits`.
 """
@@ -24,6 +25,8 @@ SUFFIXES = (".parquet",)
 
 FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
 BATCH_ROWS = 256
+# Raised by text that is not UTF-8, and by years and time zones that Python lacks.
+UNPRINTABLE = (ArithmeticError, LookupError, ValueError)
 LARGEST_VALUE_BYTES = 32 << 20  # as of a JSON line
 
 
@@ -34,8 +37,7 @@ def read(path: Path) -> Iterator[Page | BrokenRecord]:
         for found in _rows(path):
             row = found.offset + 1 if isinstance(found, BrokenRecord) else row + 1
             yield found
-    # Years and time zones that Python lacks raise OverflowError, KeyError and ValueError.
-    except (OSError, pa.ArrowException, ArithmeticError, LookupError, ValueError) as error:
+    except (OSError, pa.ArrowException, *UNPRINTABLE) as error:
         if isinstance(error, OSError) and is_system_error(error):
             raise
         yield BrokenRecord.at(path, row, "unreadable", str(error))
@@ -64,16 +66,32 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
                     row += 1
 
 
-def _records(batch: pa.RecordBatch, size: int) -> Iterator[dict[str, Any]]:
-    """Yields the rows; those of a large batch one by one, as a shared value is copied for each."""
+def _records(batch: pa.RecordBatch, size: int) -> Iterator[dict[str, Any] | str]:
+    """Yields the rows, or the defect of one that has a value which Python cannot have.
+
+    Those of a large batch are made one by one, as a shared value is copied for each.
+    """
     if size <= FREE_BYTES:
-        yield from batch.to_pylist()
-    else:
-        yield from (batch.slice(row, 1).to_pylist()[0] for row in range(batch.num_rows))
+        try:
+            yield from batch.to_pylist()
+            return
+        except UNPRINTABLE:
+            pass
+    for row in range(batch.num_rows):
+        try:
+            (record,) = batch.slice(row, 1).to_pylist()
+        except UNPRINTABLE as error:
+            if isinstance(error, pa.ArrowException):  # some are ValueErrors: damage, and no value
+                raise
+            is_text = isinstance(error, UnicodeDecodeError)
+            record = "invalid_utf8" if is_text else "invalid_timestamp"
+        yield record
 
 
 def _page(
-    path: Path, row: int, record: dict[str, Any], size: int, published: Published
+    path: Path, row: int, record: dict[str, Any] | str, size: int, published: Published
 ) -> Page | BrokenRecord:
+    if isinstance(record, str):
+        return BrokenRecord.at(path, row, record)
     reason = "too_large" if size > LARGEST_VALUE_BYTES else defect_of(record, published)
     return page_of(record, published) if reason is None else BrokenRecord.at(path, row, reason)

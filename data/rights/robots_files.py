@@ -5,8 +5,8 @@
   if left out) and "time". Beside a status 4xx or 5xx, "robots" may be null.
 * Plain: `www.example.org/robots.txt`, in a folder named by its host.
 
-Only what a crawler may rely on is kept (RFC 9309): content of 2xx, the fact of 4xx and 5xx. A
-redirect is no answer; the answer is the record of the address to which it leads.
+Only what a crawler may rely on is kept (RFC 9309): content of 2xx, the fact of 4xx and 5xx. A host
+that redirects has the answer to which that leads within its archive (`robots_redirects.py`).
 
 A damaged line or record costs one host. So it is skipped and counted, and does not end a job.
 """
@@ -23,7 +23,8 @@ from data.reading import archive_records, json_lines
 from data.reading.http_response import response_of
 from data.reading.page import BrokenRecord, Loss
 from data.reading.timestamps import sortable
-from data.rights.hosts import host_of, split
+from data.rights.hosts import host_of
+from data.rights.robots_redirects import address_of, redirected_hosts
 from data.stores.files import exists, local_copy
 
 MOST_BYTES = 500 << 10  # RFC 9309 asks for as many; Google ignores the rest
@@ -96,19 +97,26 @@ def read_robots(path: str, skipped: Counter[str] | None = None) -> Iterator[Robo
 
 
 def _of_archive(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
+    led_here = redirected_hosts(here, PATH)
+    not_found = set(led_here)
     for record in archive_records.read(here):
         if isinstance(record, BrokenRecord):
             skipped[record.reason] += 1
             continue
-        parts = split(record.url)
-        if record.kind != "response" or parts is None or parts.path != PATH:
+        at = address_of(record.url)
+        if record.kind != "response" or at is None:
             continue
-        found = response_of(record.body)
+        hosts = [*([at.host] if at.path == PATH else ()), *led_here.get(at, ())]
+        found = response_of(record.body) if hosts else None
         if isinstance(found, Loss):
             skipped[found.reason] += 1
-            continue
-        time = record.headers.get("WARC-Date") or ""
-        yield from _answer(time, found.status, found.content, host_of(record.url))
+        elif found is not None:
+            not_found.discard(at)
+            time = record.headers.get("WARC-Date") or ""
+            for host in hosts:
+                yield from _answer(time, found.status, found.content, host)
+    if not_found:
+        skipped["redirect_elsewhere"] += sum(len(led_here[one]) for one in not_found)
 
 
 def _of_json_lines(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
@@ -144,7 +152,11 @@ def _host_of_folder(path: str) -> str:
 
 
 def _text(content: bytes) -> str:
-    """Returns the text of a robots.txt, up to the last whole line of its first 500 KiB."""
+    """Returns the text of a robots.txt, up to the last whole line of its first 500 KiB.
+
+    Lines end by LF, CR or both. Without an end, all of these bytes are one line.
+    """
     if len(content) > MOST_BYTES:
-        content = content[: content.rfind(b"\n", 0, MOST_BYTES) + 1]
+        end = max(content.rfind(one, 0, MOST_BYTES) for one in (b"\n", b"\r"))
+        content = content[: end + 1 or MOST_BYTES]
     return content.decode("utf-8-sig", "replace")

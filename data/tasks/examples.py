@@ -159,7 +159,7 @@ class _Reader:
         value = row[self.task.answers]
         if isinstance(value, dict):  # SQuAD as Hugging Face has it: texts and their places
             value = value.get("text")
-        if not value:
+        if value in (None, "", []):  # False and 0 are answers
             raise BadRow("no_answers")
         listed = value if isinstance(value, list) else [value]
         return tuple(dict.fromkeys(as_text(one, self.task.answers) for one in listed))

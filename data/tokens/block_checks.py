@@ -55,7 +55,7 @@ def verify_languages(blocks: TokenBlocks) -> None:
     empty = [code for code in blocks.manifest.languages if code not in present]
     if empty or not present:
         raise DataError(
-            f"{blocks.directory}/manifest.json has {', '.join(empty) or 'no language'} without "
+            f"{blocks.address}/manifest.json has {', '.join(empty) or 'no language'} without "
             "training tokens; leave out those pages when cleaning, or add text, and tokenize again."
         )
 

@@ -180,6 +180,11 @@ class TokenBlocks:
         self.readers = Readers(self.files)
         self.dtype = np.dtype(manifest.token_dtype)
 
+    @property
+    def address(self) -> str:
+        """The path or address that the user named, for messages."""
+        return self.files.address("").rstrip("/")
+
     def languages(self, split: Split) -> list[str]:
         """Returns the languages that have tokens in a split."""
         entries = self.manifest.languages.items()

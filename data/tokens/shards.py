@@ -53,11 +53,13 @@ def write_shard(
     pages: Sequence[TokenizedPage],
     dtype: np.dtype,
     byte_ids: range = range(0),
+    scratch: str | None = None,
 ) -> Shard:
     """Writes one shard, each of its two files atomically.
 
     The same pages in the same order give the same bytes. `byte_ids` are the ids of the vocabulary's
-    byte pieces, empty without byte fallback.
+    byte pieces, empty without byte fallback. `scratch` is a directory for unfinished files, which
+    otherwise lie beside the shard.
 
     Raises:
         DataError: if an id does not fit the type.
@@ -65,7 +67,10 @@ def write_shard(
     records, table = directory / f"{name}.arrayrecord", directory / f"{name}.pages.parquet"
     stream = np.concatenate([np.empty(0, dtype), *(_narrowed(page, dtype) for page in pages)])
     rows = [page._asdict() | {"tokens": len(page.tokens)} for page in pages]
-    with atomic_write(table) as unfinished_table, atomic_write(records) as unfinished:
+    with (
+        atomic_write(table, scratch) as unfinished_table,
+        atomic_write(records, scratch) as unfinished,
+    ):
         _write_records(unfinished, stream)
         pq.write_table(pa.Table.from_pylist(rows, PAGE_SCHEMA), unfinished_table)
     is_byte = (stream >= byte_ids.start) & (stream < byte_ids.stop)

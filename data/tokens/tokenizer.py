@@ -86,7 +86,7 @@ class Tokenizer:
 
     @cached_property
     def piece_bytes(self) -> Int[np.ndarray, " rows"]:
-        """Number of UTF-8 bytes of text per id; 0 for control ids and padding rows.
+        """Number of UTF-8 bytes of text per id; 0 for control ids, sentinels and padding rows.
 
         A byte piece has 1 byte. An unknown id has at least 1, as its text is lost, and counts as 1.
         The space before a word belongs to the word.
@@ -95,7 +95,7 @@ class Tokenizer:
         for token in range(self.size):
             if self.processor.IsByte(token) or self.processor.IsUnknown(token):
                 sizes[token] = 1
-            elif not self.processor.IsControl(token):
+            elif not self.processor.IsControl(token) and not self.is_sentinel(token):
                 piece = self.processor.IdToPiece(token).replace(_WORD_START, " ")
                 sizes[token] = len(piece.encode())
         return sizes

@@ -31,7 +31,7 @@ def statistics(found: Predictions) -> Float[np.ndarray, "examples 18"]:
     answers = [list(map(as_decoded, one)) for one in found.answers]
     references = list(itertools.zip_longest(*answers))  # None where answers are fewer
     # Not public, but what corpus_score sums up; the constraints pin the version, a test compares.
-    counts = _library()._extract_corpus_statistics(
+    counts = library()._extract_corpus_statistics(
         list(map(as_decoded, found.prediction)), references
     )
     return np.array(counts, float)
@@ -39,7 +39,7 @@ def statistics(found: Predictions) -> Float[np.ndarray, "examples 18"]:
 
 def score(sums: Float[np.ndarray, "18"]) -> float:
     """Returns chrF in percent."""
-    return float(_library()._compute_f_score(sums.tolist()))
+    return float(library()._compute_f_score(sums.tolist()))
 
 
 def gradient(sums: Float[np.ndarray, "18"]) -> Float[np.ndarray, "18"]:
@@ -63,7 +63,12 @@ def gradient(sums: Float[np.ndarray, "18"]) -> Float[np.ndarray, "18"]:
 
 
 @functools.cache
-def _library() -> Any:
+def library() -> Any:
+    """Returns sacrebleu's chrF.
+
+    Raises:
+        DataError: if it is not installed.
+    """
     try:
         from sacrebleu.metrics.chrf import CHRF
     except ImportError as error:

@@ -14,6 +14,7 @@ import functools
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -37,6 +38,7 @@ from model.checkpoints.table import (
 
 State = TypeVar("State", bound=PyTree)
 KEPT = 2
+VIEW_SECONDS = 90
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 DAMAGED = "damaged"  # name under which damaged checkpoints are set aside; never deleted
 
@@ -101,9 +103,12 @@ class Checkpoints:
             CheckpointError: if the previous one could not be written; older ones are untouched.
         """
         try:
-            self._manager.save(step, args=ocp.args.StandardSave(table_of(state)))
+            begun = self._manager.save(step, args=ocp.args.StandardSave(table_of(state)))
         except Exception as error:  # Orbax and TensorStore raise classes of many libraries
             raise self._not_written(error) from error
+        if not begun:  # other hosts would wait for this one
+            last = max(self.steps(), default=step)
+            raise self._not_written(ValueError(f"checkpoint {last} is seen, which is not older"))
 
     def check(self) -> None:
         """Raises the error of a save that failed in the background.
@@ -133,7 +138,10 @@ class Checkpoints:
         try:
             entry = ORDERLESS if self._is_orderless(step) else FINGERPRINTS
             requested = requested_table(shapes, entry)
-            table = self._manager.restore(step, args=ocp.args.StandardRestore(requested))
+            # Not by the manager, whose barrier a host that fails would leave to the others.
+            reader = ocp.StandardCheckpointHandler()
+            place = self.directory / str(step) / "default"
+            table = reader.restore(place, args=ocp.args.StandardRestore(requested))
         except Exception as error:  # classes of many libraries, as in save
             failure = error
         # What follows waits for all hosts, so none may leave alone.
@@ -191,6 +199,12 @@ class Checkpoints:
         if jax.process_count() > 1:  # no host may list the folder before the rename
             multihost_utils.sync_global_devices(f"set aside {step}")
         self._manager.reload()
+        # A network file system may show a host the old folder for up to a minute.
+        for _ in range(VIEW_SECONDS):
+            if _on_every_host(step not in self.steps()):
+                break
+            time.sleep(1)
+            self._manager.reload()
         return target
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
             + (IF_ACCELERATORS if devices[0].platform == "cpu" else ".")
         )
     _check_slices(shape)
-    part = "slice_index" if hasattr(devices[0], "slice_index") else "process_index"
+    part = "slice_index" if _have_slices(devices) else "process_index"
     slices = Counter(getattr(device, part) for device in devices)
     even = len(set(slices.values())) == 1
     if shape.slices > 1 and (len(slices) != shape.slices or not even):
@@ -114,6 +114,12 @@ def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
         shape.data_slices, shape.expert_slices, data, expert, model
     )
     return by_slice.swapaxes(1, 2)
+
+
+def _have_slices(devices: Sequence[Any]) -> bool:
+    """Returns whether devices tell their slices; GPUs may all tell slice 0, whatever joins them."""
+    indices = {getattr(device, "slice_index", None) for device in devices}
+    return None not in indices and (len(indices) > 1 or devices[0].platform == "tpu")
 
 
 def _check_slices(shape: MeshShape) -> None:

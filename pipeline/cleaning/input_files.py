@@ -23,9 +23,14 @@ from data.stores.files import absolute, files_below, is_remote, local_copy
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile
 
-# Lists hold no sizes; this is the size of a WET file of Common Crawl. Only `shards` uses it.
+# Lists hold no sizes; this is the size of a WET file of Common Crawl, for cutting into shards.
 LISTED_FILE_BYTES = 120_000_000
 GLOB = re.compile(r"[*?\[]")
+
+
+def is_listed(file: InputFile) -> bool:
+    """Returns whether a file was named by a crawl's list, which does not tell its size."""
+    return file.path.startswith(SCHEMES)
 
 
 def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[InputFile]:

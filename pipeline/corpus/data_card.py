@@ -117,8 +117,8 @@ def withdrawn(withdrawals: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for number, one in enumerate(withdrawals):
         if not number:
             yield "\n## Withdrawn\n"
-        pages = sum(entry["kept"] for entry in one["languages"].values())
-        yield f"* {pages:,} pages of {len(one['hosts']):,} hosts"
+        pages = sum(of["kept"] + of["rejected"] for of in one["languages"].values())
+        yield f"* {pages:,} pages of {one.get('hosts_number', len(one['hosts'])):,} hosts"
 
 
 def description(body: Mapping[str, Any], codes: Sequence[str]) -> str:

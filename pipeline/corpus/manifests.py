@@ -1,10 +1,13 @@
 """The manifest of a corpus, by whichever command wrote it: `clean` or `select`."""
 
 from pathlib import Path
+from typing import Any
 
 from data.corpus_manifest import CorpusManifest
 from data.rules.rule_sets import none
-from pipeline.artifacts.claims import read_manifest, stage_of
+from data.stores.files import join_path
+from data.stores.json_files import read_json
+from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, read_manifest, stage_of
 
 CLEAN, SELECT = "clean", "select"
 
@@ -26,6 +29,12 @@ def read_corpus(directory: Path | str) -> CorpusManifest:
         DataError: if its manifest is damaged.
     """
     return read_manifest(directory, corpus_stage(directory), CorpusManifest)
+
+
+def lineage_of(corpus: Path | str) -> list[str]:
+    """Returns the digests of a corpus and of those that it was made of by additions, in order."""
+    there = read_json(join_path(corpus, MANIFEST), dict[str, Any])
+    return [*there.get("addition", {}).get("lineage", []), digest_of_manifest(corpus)]
 
 
 def has_unique_lines(corpus: CorpusManifest) -> bool:

@@ -7,19 +7,38 @@ import numpy as np
 
 from data.stores.files import local_copy
 from pipeline.corpus.pages import PageFile, page_count, page_texts
+from pipeline.errors import ArtifactError
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
 
 
-def sample(files: Mapping[str, Sequence[PageFile]], quotas: Mapping[str, int]) -> Iterator[str]:
+def sample(
+    files: Mapping[str, Sequence[PageFile]],
+    quotas: Mapping[str, int],
+    counted: Mapping[str, int] | None = None,
+) -> Iterator[str]:
     """Yields lines of the pages of files, per language as many characters as its quota.
 
     Every file contributes in proportion to its pages, from its first page on: within a file pages
     are ordered by the hash of their address, so the first ones are a random sample.
+
+    Args:
+        files: files of training pages by language.
+        quotas: characters to sample by language.
+        counted: pages that the files should hold, by language; not checked if left out.
+
+    Raises:
+        ArtifactError: if they hold more or fewer.
     """
     for language, quota in quotas.items():
         paths = [file.path for file in files[language]]
         pages = np.cumsum([0, *map(page_count, paths)])
+        if counted is not None and pages[-1] != counted[language]:
+            raise ArtifactError(
+                f"The corpus should hold {counted[language]:,} training pages of {language} by its "
+                f"manifest, and its files hold {pages[-1]:,}; restore the files below pages/, and "
+                "run the same command again."
+            )
         parts = np.diff(quota * pages // pages[-1])
         for path, part in zip(paths, parts.tolist(), strict=True):
             yield from _sample_of_file(path, part)

@@ -23,7 +23,7 @@ import jax
 from data.errors import DataError
 from model.configuration_checks import ConfigurationError
 from pipeline.arguments import Hosts
-from pipeline.errors import LOST_STATUS, ArtifactError, Preempted
+from pipeline.errors import LOST_STATUS, ArtifactError, Preempted, system_failure
 from pipeline.hardware.coordination import (
     PLACE,
     agreed,
@@ -232,6 +232,8 @@ def _described(error: BaseException) -> tuple[str, int]:
         return str(error), error.status
     if isinstance(error, REFUSALS):
         return str(error), 2
+    if (sentence := system_failure(error)) is not None:
+        return sentence, 2
     return f"{type(error).__name__}: {first_line(error)}", 1
 
 

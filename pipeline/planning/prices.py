@@ -10,15 +10,21 @@ def prices(texts: Sequence[str], generations: Sequence[str]) -> dict[str, float]
     """Returns the price of a chip for an hour by generation; none if no price is given.
 
     Raises:
-        ConfigurationError: if a price is no number, or a generation has none while others do.
+        ConfigurationError: if a price is no number, a generation has none while others do, or one
+            is named that is not planned.
     """
     if not texts:
         return {}
     found = {}
-    for text in texts:
+    for text in sorted(texts, key=lambda text: "=" in text):  # a generation's own price counts
         name, separator, number = text.rpartition("=")
         for generation in [name] if separator else generations:
             found[generation] = _number(text, number)
+    if other := sorted(set(found) - set(generations)):
+        raise ConfigurationError(
+            f"--price names {', '.join(other)}, and planned is {', '.join(generations)}; correct "
+            "the name or leave it out."
+        )
     if missing := sorted(set(generations) - set(found)):
         raise ConfigurationError(
             f"--price has no price of {', '.join(missing)}; write --price {missing[0]}=PRICE."

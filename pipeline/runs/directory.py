@@ -108,7 +108,7 @@ def check_same_vocabulary(directory: Place, blocks: TokenBlocks) -> None:
     model = directory / MODEL_FILE
     if digest_of_contents(model) != blocks.manifest.vocabulary.sha256:
         raise ArtifactError(
-            f"{directory} and the tokens in {blocks.directory} have different vocabularies; copy "
+            f"{directory} and the tokens in {blocks.address} have different vocabularies; copy "
             f"that of the run (`mswitch vocabulary --model {model} --out VOCABULARY`), tokenize "
             "with it (`mswitch tokenize --corpus CORPUS --vocabulary VOCABULARY --out TOKENS`), "
             "and name the new tokens."

@@ -17,6 +17,7 @@ from data.stores.json_files import read_json, write_json
 from data.stores.parquet_files import read_table
 from data.tasks.description import Task, task_of
 from eval.experts import sharing as expert_sharing
+from eval.tasks import character_f
 from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, Predictions, from_table
 
@@ -68,6 +69,16 @@ def read_predictions(path: Place) -> Predictions:
         DataError: if the file is damaged.
     """
     return from_table(read_table(path, SCHEMA, MAY_BE_NULL), str(path))
+
+
+def check_metric(task: Task) -> None:
+    """Checks that the library of a task's metric is installed.
+
+    Raises:
+        DataError: if it is not.
+    """
+    if task.metric == "chrf":
+        character_f.library()
 
 
 def scores_by_language(task: Task, predictions: Predictions) -> dict[str, float]:

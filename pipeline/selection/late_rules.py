@@ -2,8 +2,8 @@
 
 A page has one reason, that of the first rule that removes it:
 
-1. lists            `blocked_domain`, `blocked_url`, `opted_out`
-2. robots.txt       `robots_txt`
+1. owners           `opted_out`, `robots_txt`: the text of these pages is not kept
+2. other lists      `blocked_domain`, `blocked_url`
 3. language         `not_a_language`, `other_language`, `mixed_languages`
 4. benchmarks       `benchmark_text`
 5. quality          `gopher_...`, `fineweb_...`
@@ -70,9 +70,9 @@ def reasons(
         disallowed: whether robots.txt disallows each page.
     """
     found: list[Reasons] = [
-        listed(rules.blocked, BLOCKED).refused(urls),
         listed(rules.opted_out, OPTED_OUT).refused(urls),
         [ROBOTS_TXT if one else None for one in disallowed],
+        listed(rules.blocked, BLOCKED).refused(urls),
         language_reasons(scores, language, rules),
     ]
     if rules.benchmarks:

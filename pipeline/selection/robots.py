@@ -1,10 +1,12 @@
 """robots.txt: a round in which pages and the files of their hosts meet, by host.
 
 Shards are the files of the corpus, and after them the files with robots.txt. A page's shard sends
-the addresses of each host, a file's shard the text of each host; both go to the partition of the
-host's hash. So a worker holds the hosts of one partition, however large the crawl is.
+the addresses of each host, a file's shard the text of each host that the corpus has pages of; both
+go to the partition of the host's hash. So a worker holds the hosts of one partition, and a hash of
+8 bytes per host of the corpus, however large the crawl is.
 """
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt64
 
 from data.errors import DataError
 from data.rights.hosts import host_of
@@ -22,11 +24,13 @@ from data.rights.robots import refused_by
 from data.rights.robots_files import Robots, read_robots
 from data.stores.files import join_path, local_copy
 from data.stores.parquet_files import sentences_for
+from pipeline.beam.counted import Counts
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import CorpusFile
 
 ROWS = pa.schema([("row", pa.int64())])
+HASHES = pa.schema([("host", pa.uint64())])
 SKIPPED = "robots_skipped"  # folder of the workspace
 PAGES_PER_PARTITION = 100_000  # some 10 MB of addresses, and the robots.txt of their hosts
 # In a wave on this machine, whose memory holds it. Each wave reads all addresses and robots.txt.
@@ -48,6 +52,41 @@ class Part(msgspec.Struct, array_like=True):
         """Adds robots.txt files, of which the newest of each host stays."""
         for one in found:
             self.robots[one.host] = max(one, self.robots.get(one.host, one))
+
+
+@dataclass(frozen=True)
+class ListHosts:
+    """Writes the hashes of the hosts of a file's pages, so that no other robots.txt travels."""
+
+    workspace: Workspace
+    corpus: str
+
+    step = "hosts"
+
+    def __call__(self, number: int) -> Counts:
+        """Writes those of one file."""
+        file = self.workspace.shards(list[CorpusFile])[number]
+        hashes = {hash_of(host_of(url)) for url in _urls(join_path(self.corpus, file.name))}
+        with self.workspace.publish(self.workspace.spill(self.step, number)) as unfinished:
+            pq.write_table(pa.table([pa.array(sorted(hashes), pa.uint64())], HASHES), unfinished)
+        return Counts()
+
+
+@functools.lru_cache(maxsize=1)  # read once per process
+def hosts_of(workspace: Workspace, files: int) -> UInt64[np.ndarray, " hosts"]:
+    """Returns the hashes of all hosts of a corpus, in order."""
+    hosts = np.empty(0, np.uint64)
+    for number in range(files):
+        path = workspace.spill(ListHosts.step, number)
+        with sentences_for(path), local_copy(path) as here:
+            hosts = np.union1d(hosts, pq.read_table(here)["host"].to_numpy())
+    return hosts
+
+
+def is_in(hosts: UInt64[np.ndarray, " hosts"], host: int) -> bool:
+    """Returns whether a sorted array holds a hash."""
+    at = int(np.searchsorted(hosts, np.uint64(host)))
+    return at < len(hosts) and int(hosts[at]) == host
 
 
 @dataclass(frozen=True)
@@ -81,8 +120,10 @@ class AskRobots:
                 if (partition := self._partition(host)) in of_wave:
                     parts[partition].addresses.setdefault(host, []).append((row, url))
         else:
+            hosts = hosts_of(self.workspace, len(files))
             for one in self._found(shard, self.robots[shard - len(files)]):
-                if (partition := self._partition(one.host)) in of_wave:
+                partition = self._partition(one.host)
+                if partition in of_wave and is_in(hosts, hash_of(one.host)):
                     parts[partition].add_robots([one])
         for partition in sorted(parts):
             yield partition, msgspec.msgpack.encode(parts[partition])
@@ -130,7 +171,12 @@ class AskRobots:
             pq.write_table(pa.table([np.sort(rows)], ROWS), unfinished)
 
     def _partition(self, host: str) -> int:
-        return xxhash.xxh3_64_intdigest(host.encode()) % self.partitions
+        return hash_of(host) % self.partitions
+
+
+def hash_of(host: str) -> int:
+    """Returns a hash of a host, of 64 bits."""
+    return xxhash.xxh3_64_intdigest(host.encode())
 
 
 def disallowed_pages(

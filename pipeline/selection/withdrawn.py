@@ -25,11 +25,12 @@ def manifest_without(
     languages = {
         code: _language(dict(one), code, counts) for code, one in manifest["languages"].items()
     }
-    hosts = Counter(counts.details(HOSTS, "")).most_common(MOST_HOSTS)
+    hosts = Counter(counts.details(HOSTS, ""))
     described = {
         **entry,
         "files": counts.number("files", ""),
-        "hosts": dict(sorted(hosts)),
+        "hosts": dict(sorted(hosts.most_common(MOST_HOSTS))),
+        "hosts_number": len(hosts),
         "languages": {code: found for code in languages if (found := _withdrawn(code, counts))},
     }
     withdrawals = [*manifest.get("withdrawals", []), described]
@@ -41,6 +42,8 @@ def _language(entry: dict[str, Any], code: str, counts: Counts) -> dict[str, Any
     entry["kept"] -= sum(kept.values())
     entry["held_out"] -= kept.get("validation", 0)
     entry["characters"] -= counts.number("characters", code)
+    if kept:  # no row holds what these counted
+        entry = {name: of for name, of in entry.items() if name not in ("cld3", "masked")}
     for field in ("rejected", "confidence", *SIZES):
         if field not in entry:
             continue

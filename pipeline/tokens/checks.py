@@ -8,7 +8,7 @@ ArrayRecord keeps one checksum per record and raises, so nothing altered is trai
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.examples.span_corruption import lengths_for_inputs
+from data.examples.span_corruption import MOST_INPUTS, lengths_for_inputs
 from data.stores.addresses import Place
 from data.stores.digests import digest_of_contents
 from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
@@ -23,25 +23,25 @@ CHECKSUM_BYTES = 8_000_000_000  # 8 s at 1 GB/s
 
 
 def check_pages(languages: Mapping[str, Any], corpora: Sequence[str]) -> None:
-    """Checks that blocks show all pages of their corpora, of which files may be missing.
+    """Checks that blocks show all pages of their corpora, of which files may be missing or added.
 
     Args:
         languages: the manifest's entries.
         corpora: directories of the corpora.
 
     Raises:
-        ArtifactError: if they show fewer pages than the corpora's manifests count.
+        ArtifactError: if they show more or fewer pages than the corpora's manifests count.
     """
     kept = split_pages(corpora)
     found = {
         f"{code}/{split}": of for code, entry in languages.items() for split, of in entry.items()
     }
-    short = [name for name, of in found.items() if of["pages"] < kept[name]]
-    if short:
-        pages = ", ".join(f"{found[one]['pages']:,} of {kept[one]:,} in {one}" for one in short[:8])
+    wrong = [name for name, of in found.items() if of["pages"] != kept[name]]
+    if wrong:
+        pages = ", ".join(f"{found[one]['pages']:,} of {kept[one]:,} in {one}" for one in wrong[:8])
         raise ArtifactError(
-            f"{' '.join(corpora)} should hold the pages that its manifest counts, and some are in "
-            f"no file ({pages}{', ...' if short[8:] else ''}); restore the files below pages/, and "
+            f"{' '.join(corpora)} should hold the pages that its manifest counts, and its files do "
+            f"not ({pages}{', ...' if wrong[8:] else ''}); restore the files below pages/, and "
             "run the same command again."
         )
 
@@ -77,7 +77,7 @@ def check_held_out(blocks: TokenBlocks, remedy: str = "") -> None:
     """
     if not sum(blocks.counts("validation", "tokens").values()):
         raise ArtifactError(
-            f"{blocks.directory} holds no held-out page to evaluate on; clean into another "
+            f"{blocks.address} holds no held-out page to evaluate on; clean into another "
             f"directory with --validation-minimum 10 and tokenize that{remedy}."
         )
 
@@ -86,8 +86,14 @@ def check_holds_windows(run: Place, recipe: Recipe) -> None:
     """Checks that a run's rows have room for windows of text with hidden spans.
 
     Raises:
-        ArtifactError: if its targets are shorter, as those of a run fine-tuned on tasks alone.
+        ArtifactError: if its inputs are longer than sentinels can mark, or its targets shorter, as
+            those of a run fine-tuned on tasks alone may be.
     """
+    if recipe.inputs > MOST_INPUTS:
+        raise ArtifactError(
+            f"{run} was fine-tuned with inputs of {recipe.inputs:,} tokens, and 100 sentinels mark "
+            f"the spans of at most {MOST_INPUTS:,}; leave --tokens out."
+        )
     has, needs = recipe.lengths.targets, lengths_for_inputs(recipe.inputs).targets
     if has < needs:
         raise ArtifactError(

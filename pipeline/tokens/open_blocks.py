@@ -13,10 +13,10 @@ from data.stores.files import is_remote
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import CacheOptions, Distill, Evaluate, Pretrain, Time
+from pipeline.arguments import CacheOptions, Distill, Evaluate, Finetune, Pretrain, Prune, Time
 from pipeline.artifacts.claims import MANIFEST, read_manifest
 
-Arguments = TypeVar("Arguments", Pretrain, Distill, Evaluate, Time)
+Arguments = TypeVar("Arguments", Pretrain, Finetune, Distill, Prune, Evaluate, Time)
 
 
 def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:

@@ -25,7 +25,7 @@ from data.stores.temporary_folders import temporary_folder
 from data.tokens.manifest import Shard
 from data.tokens.shards import TokenizedPage, write_shard
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.beam.workspace import Workspace
+from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.corpus.pages import page_rows
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms
@@ -93,7 +93,7 @@ class WriteShard:
             byte_ids=range(*layout.byte_ids),
         )
         if not is_remote(out):
-            return write(Path(out))
+            return write(Path(out), scratch=join_path(self.workspace.directory, SCRATCH))
         with temporary_folder() as directory:
             shard = write(Path(directory))
             for file in (shard.page_table, shard.records):

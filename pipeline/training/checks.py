@@ -31,9 +31,20 @@ REFUSALS = (ArtifactError, ConfigurationError, DataError)
 
 
 def check_start(
-    recipe: Recipe, blocks: TokenBlocks, out: Place, more: Sequence[Callable[[], object]] = ()
+    recipe: Recipe,
+    blocks: TokenBlocks,
+    out: Place,
+    more: Sequence[Callable[[], object]] = (),
+    first: int = 0,
 ) -> None:
     """Checks the recipe against tokens, devices, memory and disk; runs the further checks `more`.
+
+    Args:
+        recipe: recipe of the run.
+        blocks: token blocks.
+        out: the run's directory.
+        more: further checks.
+        first: step of the run's first state.
 
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
@@ -43,18 +54,18 @@ def check_start(
         lambda: check_blocks(blocks),
         lambda: check_mixture(recipe, blocks),
         lambda: check_evaluates(recipe, blocks),
-        *machine_checks(recipe, out),
+        *machine_checks(recipe, out, first),
         *more,
     ]
     check_all(recipe.name, checks)
 
 
-def machine_checks(recipe: Recipe, out: Place) -> list[Callable[[], object]]:
+def machine_checks(recipe: Recipe, out: Place, first: int = 0) -> list[Callable[[], object]]:
     """Returns the checks of a recipe against devices, memory and disk."""
     return [
         lambda: check_devices(recipe),
         lambda: check_sizes(recipe),
-        lambda: check_disk(recipe, out),
+        lambda: check_disk(recipe, out, first),
     ]
 
 
@@ -107,10 +118,10 @@ def check_devices(recipe: Recipe) -> None:
         share_of(mesh, recipe.rows, jax.process_index())
 
 
-def check_disk(recipe: Recipe, out: Place) -> None:
+def check_disk(recipe: Recipe, out: Place, first: int = 0) -> None:
     """Checks that the retained checkpoints and the one being written fit on the disk.
 
-    A store has no size.
+    A store has no size. A run that goes on from another one's step `first` keeps none before it.
 
     Raises:
         ArtifactError: if they need more than the free space.
@@ -119,7 +130,9 @@ def check_disk(recipe: Recipe, out: Place) -> None:
         return
     one = checkpoint_bytes(recipe.model, recipe.optimizer)
     best = recipe.finetuning is not None  # and kept beside the last ones
-    count = KEPT + best + 1 + (recipe.steps // recipe.keep_every if recipe.keep_every else 0)
+    every = recipe.keep_every
+    preserved = recipe.steps // every - first // every if every else 0
+    count = KEPT + best + 1 + preserved
     there = sum(path.stat().st_size for path in _files(out / "checkpoints"))
     needs = max(count * one - there, 0)
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())

@@ -105,7 +105,7 @@ def segments_to_json(recipe: Recipe, examples: Examples) -> list[dict[str, Any]]
         {
             "from_step": segment.first // recipe.rows,
             "mixture": mixture,
-            "tokens": str(segment.blocks.directory),
+            "tokens": segment.blocks.address,
             "shares": {code: segment.schedule.share(code) for code in segment.schedule.languages},
             "begun_anew": list(segment.anew),
         }

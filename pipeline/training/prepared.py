@@ -80,6 +80,7 @@ def prepare(
     arguments: Pretrain | Distill,
     recipe: Recipe,
     more_checks: Sequence[Callable[[Recipe, TokenBlocks], None]] = (),
+    first: int = 0,
 ) -> PreparedRun:
     """Opens the tokens and makes every check that needs no compilation.
 
@@ -87,6 +88,7 @@ def prepare(
         arguments: the command's arguments.
         recipe: recipe with its overrides; its vocabulary rows may be those of the tokens.
         more_checks: further checks, called with the resolved recipe and the opened token blocks.
+        first: step of the run's first state.
 
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
@@ -98,7 +100,7 @@ def prepare(
     more = [functools.partial(check, recipe, blocks) for check in more_checks]
     traced = functools.partial(check_profile, arguments.profile, recipe.steps)
     changed = functools.partial(check_later, recipe, blocks, later)
-    check_start(recipe, blocks, arguments.out, [changed, traced, *more])
+    check_start(recipe, blocks, arguments.out, [changed, traced, *more], first)
     inputs = input_digests(recipe, blocks) | later_digests(recipe, later)
     return replace(prepared, recipe=recipe, blocks=blocks, later=later, inputs=inputs)
 

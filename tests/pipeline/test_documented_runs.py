@@ -21,7 +21,8 @@ from pipeline.recipe.overrides import override
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/commands.md", "docs/launch.md")
-COMMAND = re.compile(r"mswitch pretrain --recipe (\S+)[^\n]*? --set ([^-\n]*)")
+# Not of simulated devices, which need no hardware.
+COMMAND = re.compile(r"(?<!device_count=4 )mswitch pretrain --recipe (\S+)[^\n]*? --set ([^-\n]*)")
 # How pages name hardware: a topology; a pod by its number of cores, two per chip; nodes of GPUs.
 HARDWARE = re.compile(r"(v\d\w*:[\dx]+)|(v5p-128)|(Four nodes of eight H100)")
 TOPOLOGIES = {"v5p-128": "v5p:4x4x4", "Four nodes of eight H100": "h100:4x8"}
@@ -40,7 +41,7 @@ def documented(text: str) -> Iterator[Documented]:
     text = re.sub(r"\\\n\s*", "", text)
     named = [(one.start(), one.group()) for one in HARDWARE.finditer(text)]
     for command in COMMAND.finditer(text):
-        settings = tuple(re.findall(r"[\w.]+=\w+", command.group(2)))
+        settings = tuple(re.findall(r"[\w.]+=[\w.]+", command.group(2)))
         _, nearest = min((abs(at - command.start()), name) for at, name in named)
         yield Documented(TOPOLOGIES.get(nearest, nearest), command.group(1), settings)
 

@@ -40,6 +40,13 @@ def test_gaps_that_are_not_numbered_in_order_are_refused(tokenizer, text, senten
         encode_with_gaps(text, tokenizer, 64)
 
 
+def test_text_that_is_not_utf8_is_one_sentence(tokenizer):
+    """As an argument comes from a terminal of another encoding."""
+    text = b"caf\xe9 <extra_id_0>".decode("utf-8", "surrogateescape")
+    with pytest.raises(DataError, match="expected in UTF-8"):
+        encode_with_gaps(text, tokenizer, 64)
+
+
 def test_a_gap_is_its_sentinel_between_the_texts_around_it(tokenizer):
     found = encode_with_gaps("habari <extra_id_0> ya <extra_id_1>", tokenizer, 64)
     first = tokenizer.first_sentinel

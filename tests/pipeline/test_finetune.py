@@ -1,7 +1,9 @@
 """`mswitch finetune` on two toy tasks: learned, resumed, scored, and refused in one sentence."""
 
 import json
+import re
 import shutil
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from training_runs import one_trainer_per_recipe
 
+from data.errors import DataError
 from data.tasks.examples import read_task
 from data.tokens.tokenizer import MODEL_FILE, load
+from eval.tasks import character_f
 from eval.tasks.metrics import metrics_of
 from eval.tasks.scores import language_scores
 from pipeline import cli
@@ -23,11 +27,11 @@ from pipeline.recipe.finetuned import finetuned
 from pipeline.runs.best_step import best_step, record_score
 from pipeline.runs.directory import requested_step, saved_steps
 from pipeline.runs.open import load_run, restore
-from pipeline.runs.task_files import read_predictions, read_task_of, routing_beside
+from pipeline.runs.task_files import check_metric, read_predictions, read_task_of, routing_beside
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import Programs
 from pipeline.training.tasks.given_tasks import Finetuning, check_same_inputs
-from pipeline.training.tasks.scoring import check_replaces
+from pipeline.training.tasks.scoring import TaskScoring, check_replaces
 from pipeline.training.tasks.sentences import sentence_losses
 
 ROOT = Path(__file__).parents[2]
@@ -164,12 +168,72 @@ def test_evaluate_loses_nothing_that_predictions_hold(tuned, tmp_path):
     check_replaces(path, task, None)
     with pytest.raises(ArtifactError, match="predictions of another description of topics"):
         check_replaces(path, replace(task, input="{text}"), None)
+    with pytest.raises(ArtifactError, match="predictions of another description of topics"):
+        # Beams have a file of their own, and the description lies beside both.
+        check_replaces(path.with_name("test-2-beams-step=9"), replace(task, input="{text}"), None)
     table = pq.read_table(path)
     at, marks = table.schema.get_field_index("overlaps"), [[False] * table.num_rows]
     pq.write_table(table.set_column(at, table.field(at), marks), path)
     check_replaces(path, task, "corpus")
     with pytest.raises(ArtifactError, match="none was named; name it with --corpus"):
         check_replaces(path, task, None)
+
+
+def test_an_answer_is_as_long_whatever_other_tasks_are_named(tuned):
+    recipe, trainer = load_run(tuned)
+    recipe = replace(recipe, finetuning=replace(recipe.finetuning, tasks=("topics",), targets=16))
+    scoring = TaskScoring(tuned, recipe, trainer, None, 0)
+    topics, other = (read_task(str(one)) for one in (TOPICS, QUESTIONS))
+    long = other._replace(train=[other.train[0]._replace(target="word " * 50)])
+    assert scoring.evaluator(topics, 1).targets == 16 < scoring.evaluator(long, 1).targets
+
+
+def test_all_tasks_are_checked_before_the_first_is_scored(tuned, tmp_path, capsys):
+    description = tmp_path / "untested.yaml"
+    text = TOPICS.read_text().replace("name: topics", "name: untested")
+    description.write_text(text.replace(", test: test}", "}"))
+    shutil.copy(TOPICS.with_name("topics.tsv"), tmp_path)
+    words = "evaluate", "--run", tuned, "--task", TOPICS, description
+    for more in ((), ("--dry-run",)):
+        assert mswitch(*words, *more) == 2
+        assert "was to be scored on its test split" in " ".join(capsys.readouterr().err.split())
+    words = "evaluate", "--run", tuned, "--task", TOPICS, "--corpus", tmp_path, "--dry-run"
+    assert mswitch(*words) == 2
+
+
+def test_chrf_without_its_library_is_refused_before_training(monkeypatch):
+    task = replace(read_task(str(QUESTIONS)).task, metric="chrf")
+    character_f.library.cache_clear()
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics.chrf", None)
+    with pytest.raises(DataError, match="chrF needs the package sacrebleu"):
+        check_metric(task)
+    monkeypatch.undo()
+    character_f.library.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "setting, says",
+    [
+        ("model.switch.experts=4", r"switch has another shape than recipe .*experts: there 8"),
+        ("model.distance_slope=0.5", r"distance_slope: there"),
+    ],
+)
+def test_another_network_than_the_runs_is_refused_at_once(
+    pretrained, tmp_path, capsys, setting, says
+):
+    assert finetune(pretrained / "switch", tmp_path / "out", settings=(*SETTINGS, setting)) == 2
+    assert re.search(says, " ".join(capsys.readouterr().err.split()))
+    assert not (tmp_path / "out").exists()
+
+
+def test_tokens_to_mix_in_are_checked(pretrained, tmp_path, capsys):
+    tokens = tmp_path / "tokens"
+    shutil.copytree(pretrained / "tokens", tokens)
+    next((tokens / "en").glob("train-*.arrayrecord")).unlink()
+    more = "--tokens", tokens, "--pretraining-share", "0.5", "--dry-run"
+    settings = [one for one in SETTINGS if "targets" not in one]
+    assert finetune(pretrained / "switch", tmp_path / "out", *more, settings=settings) == 2
+    assert "which is missing" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_answer_is_as_long_as_the_run_learned(tuned):

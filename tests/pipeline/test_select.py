@@ -19,11 +19,15 @@ from pipeline import cli
 from pipeline import select as select_command
 from pipeline.arguments import Score, Select, Withdraw
 from pipeline.artifacts.claims import MANIFEST
+from pipeline.beam.waves import Wave
+from pipeline.beam.workspace import Workspace
 from pipeline.corpus.manifests import read_corpus
 from pipeline.corpus.pages import training_pages
 from pipeline.errors import ArtifactError
 from pipeline.score import run as score
 from pipeline.selection.late_rules import LateRules, reasons
+from pipeline.selection.robots import AskRobots, ListHosts
+from pipeline.selection.select_files import without_refused_text
 from pipeline.withdraw import run as withdraw
 
 PAGES = 10
@@ -315,9 +319,45 @@ def test_the_first_rule_counts(tmp_path):
     blocked.write_text("a.example\n")
     rules = replace(NO_RULES, blocked=(str(blocked),), benchmarks=True)
     scores = one_score(benchmarks=["xnli"])
-    assert reasons(["https://a.example/"], scores, "sw", rules, [True]) == ["blocked_domain"]
+    assert reasons(["https://a.example/"], scores, "sw", rules, [True]) == ["robots_txt"]
+    assert reasons(["https://a.example/"], scores, "sw", rules, [False]) == ["blocked_domain"]
     assert reasons(["https://b.example/"], scores, "sw", rules, [True]) == ["robots_txt"]
     assert reasons(["https://b.example/"], scores, "sw", rules, [False]) == ["benchmark_text"]
+
+
+def test_what_an_owner_refuses_is_not_kept_because_another_list_has_it_too(tmp_path):
+    both = tmp_path / "both.txt"
+    both.write_text("a.example\n")
+    rules = replace(NO_RULES, blocked=(str(both),), opted_out=(str(both),))
+    urls = ["https://a.example/", "https://b.example/"]
+    scores = pa.concat_tables([one_score(), one_score()])
+    why = reasons(urls, scores, "sw", rules, [False, True])
+    assert why == ["opted_out", "robots_txt"]
+    texts = without_refused_text(pa.table({"text": ["a", "b"], "reason": why}))["text"]
+    assert texts.to_pylist() == ["", ""]
+
+
+def test_only_robots_txt_of_hosts_with_pages_travel(asked, selected, tmp_path):
+    """A crawl has those of millions of others."""
+    others = tmp_path / "others.jsonl"
+    lines = [{"host": f"other{number}.example", "robots": ROBOTS * 50} for number in range(200)]
+    others.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    robots = (*asked.robots, str(others))
+    out = str(tmp_path / "out")
+    request = select_command.resolved(replace(asked, robots=robots, out=out))
+    workspace = Workspace(str(tmp_path), "key")
+    workspace.write_shards(request.files)
+    for number in range(len(request.files)):
+        ListHosts(workspace, asked.corpus)(number)
+    turn = AskRobots(workspace, asked.corpus, robots, "CCBot", 1)
+    sent = [
+        sum(len(part) for _, part in turn.parts(len(request.files) + at, Wave(0, 1)))
+        for at in range(2)
+    ]
+    assert sent[0] > 0
+    assert sent[1] == 0
+    select_command.run(replace(asked, robots=robots, out=out))
+    assert rows_in(tmp_path / "out") == rows_in(selected)
 
 
 def test_files_of_selected_pages_are_parquet_with_the_same_columns(corpus, selected):

@@ -211,7 +211,7 @@ def test_a_file_of_pages_that_is_missing_is_named(tmp_path, corpus, vocabulary, 
     (copy / "pages/sw/validation-00000-of-00001.parquet").rename(tmp_path / "lost")
     done = tokenize(copy, vocabulary, out)
     assert done.returncode == 2
-    assert "no file (0 of 3 in sw/validation)" in " ".join(done.stderr.split())
+    assert "its files do not (0 of 3 in sw/validation)" in " ".join(done.stderr.split())
     assert not (out / "manifest.json").exists()
     (tmp_path / "lost").rename(copy / "pages/sw/validation-00000-of-00001.parquet")
     done = tokenize(copy, vocabulary, out)

@@ -8,10 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sentencepiece
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
+from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
 from data.tokens.manifest import VocabularyManifest
-from data.tokens.tokenizer import MODEL_FILE, SENTINELS, load, sentinel_pieces
+from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer, load, sentinel_pieces
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.claims import read_manifest
 from pipeline.corpus.pages import page_files
@@ -68,6 +70,32 @@ def test_a_model_with_sentinels_is_taken_byte_for_byte(tmp_path):
     (tmp_path / "whole.model").write_bytes(model)
     run(Vocabulary(model=tmp_path / "whole.model", out=tmp_path / "out"))
     assert (tmp_path / "out" / MODEL_FILE).read_bytes() == model
+
+
+@pytest.mark.parametrize("kind", ["NORMAL", "USER_DEFINED"])
+def test_sentinels_that_are_ordinary_pieces_become_control_pieces(tmp_path, kind):
+    """As in mT5's file: a text would forge them, and they would count as text in bits per byte."""
+    whole = append_control_pieces(foreign_model(), sentinel_pieces())
+    proto = ModelProto.FromString(whole)
+    for piece in proto.pieces[-SENTINELS:]:
+        piece.piece, piece.type = f"▁{piece.piece}", ModelProto.SentencePiece.Type.Value(kind)
+    (tmp_path / "mt5.model").write_bytes(proto.SerializeToString())
+    assert load(tmp_path / "mt5.model").piece_bytes[-SENTINELS - 122 :].max() <= 8
+    run(Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out"))
+    ours, theirs = load(tmp_path / "out" / MODEL_FILE), Tokenizer(whole)
+    for text in [*TEXTS, "Watu <extra_id_0> wote", "<extra_id_99>"]:
+        assert ours.encode(text).tolist() == theirs.encode(text).tolist()
+    assert ours.piece_bytes.tolist() == theirs.piece_bytes.tolist()
+
+
+def test_a_corpus_whose_files_are_gone_trains_no_vocabulary(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", {code: texts_of(code, 6) for code in ("sw", "en")})
+    for path in (corpus / "pages" / "sw").glob("train-*"):
+        path.unlink()
+    arguments = Vocabulary(corpus=(str(corpus),), size=400, out=tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"5 training pages of sw .* hold 0; restore"):
+        run(arguments)
+    assert not (tmp_path / "out" / MODEL_FILE).exists()
 
 
 def test_another_layout_is_refused(tmp_path):

@@ -15,7 +15,7 @@ from pipeline.beam.workspace import Workspace
 from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.selection.withdraw_files import RemoveSites
-from pipeline.withdraw import FOLDER, has_changed_files, run
+from pipeline.withdraw import FOLDER, has_changed_files, intents, run
 
 SITES = "site1.sw.example\nhttps://site0.en.example/page/1\nnobody.example\n"
 
@@ -55,6 +55,16 @@ def test_listed_pages_are_gone_and_other_files_are_the_same(corpus, sites):
     changed = {path for path, was in content.items() if path.read_bytes() != was}
     assert 0 < len(changed) < len(content)
     assert not (corpus / FOLDER).exists() or not any((corpus / FOLDER).rglob("*.json"))
+
+
+def test_text_that_a_killed_cleaning_left_is_gone_too(corpus, sites):
+    for folder in ("work/0123/read", "growth", "delta"):
+        (corpus / folder).mkdir(parents=True)
+        (corpus / folder / "00000.arrow").write_bytes(b"text")
+    (intent,) = intents(Withdraw(corpus=str(corpus), sites=(sites,), reason="a request"))
+    assert intent.writes.endswith("removes growth/ and delta/")
+    withdraw(corpus, sites)
+    assert not list(corpus.rglob("00000.arrow"))
 
 
 def test_rejected_pages_of_a_listed_site_are_gone_too(corpus, tmp_path):

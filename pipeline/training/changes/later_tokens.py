@@ -42,7 +42,7 @@ def check_later(recipe: Recipe, first: TokenBlocks, later: Sequence[TokenBlocks]
             check_blocks(blocks)
         if blocks.manifest.vocabulary != first.manifest.vocabulary:
             raise DataError(
-                f"The tokens in {blocks.directory} were asked for from step {one.step:,} on and "
+                f"The tokens in {blocks.address} were asked for from step {one.step:,} on and "
                 f"have another vocabulary than {first.directory}; tokenize with that of the run."
             )
         make_schedule(parse(one.mixture, training_sizes(blocks)), recipe.seed)
@@ -90,10 +90,10 @@ def lines_of(recipe: Recipe, examples: Examples) -> Iterator[str]:
         languages = len(segment.schedule.languages)
         yield (
             f"from step {one.step:,} on {one.mixture} over {languages} languages of "
-            f"{segment.blocks.directory}"
+            f"{segment.blocks.address}"
         )
         if segment.anew:
             yield (
-                f"the tokens in {segment.blocks.directory} do not begin with those before for "
+                f"the tokens in {segment.blocks.address} do not begin with those before for "
                 f"{', '.join(segment.anew)}: pages read in this epoch may be read again"
             )

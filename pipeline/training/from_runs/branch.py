@@ -24,6 +24,7 @@ from pipeline.recipe.mixture_from import MixtureFrom
 from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json
 from pipeline.runs.directory import find_run, saved_steps
 from pipeline.runs.open import recipe_of, restore_state
+from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.training.changes.later_tokens import later_inputs
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.prepared import input_digests
@@ -93,6 +94,7 @@ class Branch:
         self._check_checkpoint()
 
     def _check_checkpoint(self) -> None:
+        wait_until_seen(self.trunk)
         steps = saved_steps(self.trunk)
         if self.at not in steps:
             raise ArtifactError(

@@ -72,14 +72,27 @@ def check_weights(start: Place, recipe: Recipe, blocks: TokenBlocks) -> None:
     Raises:
         ArtifactError: if the run is not finished, or its array shapes, slope or vocabulary differ.
     """
-    theirs = recipe_of(find_finished_run(start), start)
+    check_network(start, recipe_of(find_finished_run(start), start), recipe)
+    check_same_vocabulary(start, blocks)
+
+
+def check_network(start: Place, theirs: Recipe, recipe: Recipe) -> None:
+    """Checks that a recipe's network computes what a run's weights were trained in.
+
+    Args:
+        start: directory of the run, for the message.
+        theirs: its recipe.
+        recipe: recipe that begins with its weights.
+
+    Raises:
+        ArtifactError: if array shapes or the slope differ.
+    """
     if function_of(theirs.model) != function_of(recipe.model):
         lines = "; ".join(json_differences(asdict(theirs.model), asdict(recipe.model), "model"))
         raise ArtifactError(
             f"{start} has another shape than recipe {recipe.name} ({lines}); name a recipe of its "
             "shape, or set its fields."
         )
-    check_same_vocabulary(start, blocks)
 
 
 def function_of(config: ModelConfig) -> tuple[list[tuple[int, ...]], float]:

@@ -31,7 +31,7 @@ def check_has_text(blocks: TokenBlocks, languages: Sequence[str]) -> None:
     if missing := [code for code in languages if code not in there]:
         raise ArtifactError(
             f"Experts were to be fitted on text of {', '.join(missing)}, of which "
-            f"{blocks.directory} has no training tokens; name other tokens, or leave --tokens out."
+            f"{blocks.address} has no training tokens; name other tokens, or leave --tokens out."
         )
 
 

@@ -6,12 +6,16 @@ The student's recipe.json records the teacher with a fingerprint of its weights,
 when the student is resumed.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jax.sharding import Mesh
+from msgspec import structs
 
 from data.stores.addresses import Place
+from data.stores.files import exists
+from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.fingerprints import fingerprint, orderless_fingerprint
 from model.configuration_checks import ConfigurationError
@@ -24,6 +28,7 @@ from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import check_same_vocabulary, find_finished_run
 from pipeline.runs.open import recipe_of, restore
+from pipeline.runs.record import RunRecord
 from pipeline.training.from_runs.first_weights import function_of
 
 
@@ -115,7 +120,7 @@ def check_text(teacher: Teacher, blocks: TokenBlocks) -> None:
     trained_on = teacher.inputs.get("tokens")
     if trained_on not in (None, digest_of_manifest(blocks.directory)):
         raise ArtifactError(
-            f"{teacher.directory} was trained on other tokens than {blocks.directory}, so the "
+            f"{teacher.directory} was trained on other tokens than {blocks.address}, so the "
             "share of its gain that a student keeps could not be computed; name "
             "the tokens that it was trained on."
         )
@@ -148,4 +153,26 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
             f"({'; '.join(json_differences(asdict(dense), asdict(recipe.model)))}), so its weights "
             "do not fit; name the teacher's baseline, or add "
             "--set distillation.initialization=random."
+        )
+
+
+def check_same_teacher(out: Place, record: Mapping[str, Any]) -> None:
+    """Checks that a resumed student has the teacher of its earlier steps.
+
+    Args:
+        out: the student's run directory.
+        record: the teacher's record for recipe.json.
+
+    Raises:
+        ArtifactError: if the run's recipe.json records other weights.
+    """
+    path = out / "recipe.json"
+    there = read_json(path, RunRecord).teacher if exists(path) else None
+    if there is None:
+        return
+    recorded = {name: value for name, value in structs.asdict(there).items() if value != ""}
+    if lines := json_differences(recorded, {name: record[name] for name in recorded}):
+        raise ArtifactError(
+            f"{out} was begun with another teacher ({'; '.join(lines)}); restore that teacher, or "
+            "name another --out."
         )

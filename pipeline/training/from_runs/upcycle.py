@@ -24,12 +24,14 @@ from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
+from pipeline.hardware.coordination import on_first_host
 from pipeline.hardware.peaks import step_flops
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import check_same_vocabulary, find_run, requested_step, saved_steps
 from pipeline.runs.open import recipe_of, restore_state
 from pipeline.runs.record import RunRecord
+from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.training.changes.later_tokens import later_inputs
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.from_runs.upcycled_state import Beginning, first_state
@@ -210,7 +212,8 @@ def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
             f"--upcycle-noise was {noise} and --upcycle-logits {logits}; the noise must be at "
             "least 0 and below 1, the logits above 0 and below 10."
         )
-    about, begun = find_run(parent), bool(saved_steps(arguments.out))
+    wait_until_seen(parent)
+    about, begun = find_run(parent), on_first_host(lambda: bool(saved_steps(arguments.out)))
     if begun and at is None and (recorded := find_run(arguments.out).upcycled):
         at = recorded.step
     if at is None and not exists(parent / MANIFEST):
@@ -219,7 +222,8 @@ def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
             f"({', '.join(map(str, saved_steps(parent)))})."
         )
     if at is None or not begun:  # a run that has begun needs it no more
-        at = requested_step(parent, at)
+        asked = at
+        at = on_first_host(lambda: requested_step(parent, asked))
     return Upcycling(parent, at, logits, noise, about)
 
 

@@ -149,6 +149,11 @@ class TaskEvaluator(NamedTuple):
         return self.predictors[name]
 
     def file(self, data: TaskData, split: str, step: int) -> Place:
-        """Returns the path of the predictions of one split; beams are part of its name."""
-        name = split if self.beams == 1 else f"{split}-{self.beams}-beams"
-        return predictions_file(self.out, data.task.name, name, step)
+        """Returns the path of the predictions of one split."""
+        return file_of(self.out, data, split, step, self.beams)
+
+
+def file_of(run: Place, data: TaskData, split: str, step: int, beams: int) -> Place:
+    """Returns the path of a run's predictions of one split; beams are part of its name."""
+    name = split if beams == 1 else f"{split}-{beams}-beams"
+    return predictions_file(run, data.task.name, name, step)

@@ -245,6 +245,20 @@ def check_teaches_tasks(teacher: Teacher, recipe: Recipe, finetuning: Finetuning
         )
 
 
+def check_begins_with_run(recipe: Recipe) -> None:
+    """Checks that a fine-tuned student is asked to begin as it does: with the weights of `--run`.
+
+    Raises:
+        ArtifactError: if its teacher's weights are asked for.
+    """
+    assert recipe.distillation is not None  # a student's recipe
+    if recipe.distillation.initialization != "random":
+        raise ArtifactError(
+            f"distillation.initialization was {recipe.distillation.initialization}, and a "
+            "fine-tuned student begins with the weights of --run; leave it out."
+        )
+
+
 def check_evaluates_saved_steps(recipe: Recipe) -> None:
     """Checks that every evaluated step has a checkpoint, of which the best is kept.
 

@@ -13,11 +13,18 @@ from data.tasks.description import Task
 from data.tasks.examples import TaskData
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.trainer import Trainer
+from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.sentence_files import SENTENCES
-from pipeline.runs.task_files import predictions_file, read_predictions, read_task_of
+from pipeline.runs.task_files import (
+    DESCRIPTION,
+    check_metric,
+    predictions_file,
+    read_predictions,
+    read_task_of,
+)
 from pipeline.training.tasks.evaluation import TEST, TaskEvaluator
 from pipeline.training.tasks.given_tasks import Finetuning, rows_set_aside
 from pipeline.training.tasks.overlap import overlaps_with
@@ -48,13 +55,9 @@ class TaskScoring:
             corpus: corpus of the pretraining, whose shared text is marked; None if not known.
             beams: number of beams of the search for an answer; 1 is greedy.
         """
-        finetuning = Finetuning(tuple(tasks), self.tokenizer, self.run / MODEL_FILE)
-        targets = finetuning.answer_tokens(self.recipe)
-        evaluator = TaskEvaluator(tasks, self.tokenizer, self.recipe, self.run, targets, {}, beams)
         said = []
         for data in tasks:
-            check_has_test(data)
-            check_replaces(evaluator.file(data, TEST, self.step), data.task, corpus)
+            evaluator = self.evaluator(data, beams)
             shared = overlaps_with(corpus, data.test)
             scores = evaluator.predict(
                 self.trainer, self.arrays, data, TEST, self.step, overlaps=shared
@@ -67,11 +70,16 @@ class TaskScoring:
             )
         return said
 
+    def evaluator(self, data: TaskData, beams: int) -> TaskEvaluator:
+        """Returns what predicts a task; how long its answers are does not depend on other tasks."""
+        alone = Finetuning((data,), self.tokenizer, self.run / MODEL_FILE)
+        targets = alone.answer_tokens(self.recipe)
+        return TaskEvaluator([data], self.tokenizer, self.recipe, self.run, targets, {}, beams)
+
     def score_sentences(self, tasks: Sequence[TaskData]) -> list[str]:
         """Writes the loss of each test sentence of tasks; returns a sentence about each task."""
         said = []
         for data in tasks:
-            check_has_test(data)
             table = sentence_losses(
                 self.trainer, self.arrays, self.recipe, self.tokenizer, data.test
             )
@@ -84,6 +92,34 @@ class TaskScoring:
                 f"mean of {table.num_rows:,} sentences, in {path}"
             )
         return said
+
+
+def check_scores(
+    tasks: Sequence[TaskData],
+    texts: Sequence[TaskData],
+    files: Sequence[Place],
+    corpus: str | None,
+) -> None:
+    """Checks all tasks and parallel texts, before the first is scored.
+
+    Args:
+        tasks: tasks to predict.
+        texts: parallel texts whose sentences are scored.
+        files: file of each task's predictions.
+        corpus: corpus of the pretraining; None if it is not known.
+
+    Raises:
+        ArtifactError: if there is nothing to score, no such corpus, or earlier predictions would
+            lose what they hold.
+        DataError: if a metric's library is missing.
+    """
+    if corpus is not None:
+        read_corpus(corpus)
+    for data in (*tasks, *texts):
+        check_has_test(data)
+    for data, path in zip(tasks, files, strict=True):
+        check_metric(data.task)
+        check_replaces(path, data.task, corpus)
 
 
 def check_has_test(data: TaskData) -> None:
@@ -106,13 +142,13 @@ def check_replaces(path: Place, task: Task, corpus: str | None) -> None:
         ArtifactError: if earlier ones are of another description, or marked text that they share
             with a corpus, and none is named.
     """
+    if exists(path.parent / DESCRIPTION) and read_task_of(path) != task:
+        raise ArtifactError(
+            f"{path.parent} holds predictions of another description of {task.name}; give the new "
+            "one another name, or remove the folder."
+        )
     if not exists(path):
         return
-    if read_task_of(path) != task:
-        raise ArtifactError(
-            f"{path} holds predictions of another description of {task.name}; give the new one "
-            "another name, or remove the file."
-        )
     if corpus is None and read_predictions(path).compared.any():
         raise ArtifactError(
             f"{path} marks examples that share text with the pretraining corpus, and none was "

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
 
-from data.examples.hidden_once import hidden_once
+from data.examples.hidden_once import LONGEST, hidden_once
 from data.examples.span_corruption import PADDING, Example, Lengths, lengths_for_inputs
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import Tokenizer
@@ -80,7 +80,7 @@ def sentence_losses(
 def rows_of(text: str, tokenizer: Tokenizer, lengths: Lengths) -> Sentence:
     """Returns a sentence as rows, cut until inputs and targets fit."""
     ids = tokenizer.encode(text)
-    for size in range(min(len(ids), lengths.inputs + lengths.targets), 0, -1):
+    for size in range(min(len(ids), LONGEST, lengths.inputs + lengths.targets), 0, -1):
         rows = hidden_once(ids[:size], tokenizer.first_sentinel)
         if all(len(r.inputs) <= lengths.inputs and len(r.targets) <= lengths.targets for r in rows):
             return Sentence(rows, size, size < len(ids))

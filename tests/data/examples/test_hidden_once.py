@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.examples.hidden_once import hidden_once
+from data.examples.hidden_once import LONGEST, hidden_once
 from data.examples.span_corruption import EOS
 
 SENTINEL = 999
@@ -39,3 +39,10 @@ def test_a_long_sentence_hides_as_much_at_once_as_training_does():
     sentence = np.arange(3, 213, dtype=np.int32)
     shares = [np.mean(put_back(*one)[1]) for one in hidden_once(sentence, SENTINEL)]
     assert max(shares) == pytest.approx(1 / 7)
+
+
+def test_the_longest_sentence_needs_each_sentinel_and_no_other_id():
+    first = 250_099
+    for example in hidden_once(np.full(LONGEST, 7, np.int32), first):
+        used = np.unique(np.concatenate([example.inputs, example.targets]))
+        assert used.tolist() == [EOS, 7, *range(first - 99, first + 1)]

@@ -170,6 +170,18 @@ def test_unknown_mixtures(mixture):
         parse(mixture, sizes({"sw": 1}))
 
 
+@pytest.mark.parametrize("exponent", ["300", "-400"])
+def test_weights_beyond_the_numbers_of_a_computer_are_one_sentence(exponent):
+    with pytest.raises(DataError, match="beyond the numbers of a computer; choose an exponent"):
+        parse(f"temperature:{exponent}", sizes({"sw": 10**7, "yo": 10**6}))
+
+
+def test_a_table_may_have_a_byte_order_mark_and_blank_lines(tmp_path):
+    path = tmp_path / "weights.tsv"
+    path.write_bytes(b"\xef\xbb\xbfsw\t1\r\n\r\nyo\t3\r\n\r\n")
+    assert parse(f"weights:{path}", sizes({"sw": 1, "yo": 3})) == {"sw": 0.25, "yo": 0.75}
+
+
 @pytest.mark.parametrize("mixture", ["temperature:0.3", "unimax:1:10", "uniform"])
 def test_a_language_without_text_is_named(mixture):
     with pytest.raises(DataError, match=r"\(yo\)"):

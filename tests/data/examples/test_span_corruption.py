@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from data.examples.span_corruption import (
     EOS,
+    LEAST_INPUTS,
     MOST_INPUTS,
     corrupt,
     corrupt_rows,
@@ -75,6 +76,11 @@ def test_sentinels_descend_and_agree(length, seed):
 def test_published_lengths(inputs, raw, targets):
     lengths = lengths_for_inputs(inputs)
     assert (lengths.raw, lengths.inputs, lengths.targets) == (raw, inputs, targets)
+
+
+def test_windows_fit_into_their_inputs_from_the_fewest_on():
+    for inputs in range(LEAST_INPUTS, 2100):
+        assert inputs - 1 <= lengths_for_inputs(inputs).inputs <= inputs
 
 
 def test_a_window_starts_visible_and_ends_hidden():

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.examples.pretraining_examples import Exposure
 from data.examples.schedule import make_schedule
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, padded
 from data.tokens.tokenizer import PADDING
@@ -86,6 +87,20 @@ def test_exposure_counts_epochs():
     assert found["topics/sw"].epochs == pytest.approx(40, rel=0.01)
     assert found["topics/en"].examples == pytest.approx(800, rel=0.01)
     assert found["topics/en"].tokens_seen == pytest.approx(800 * 3, rel=0.01)
+
+
+def test_exposure_counts_the_pretraining_that_is_mixed_in():
+    class Languages:
+        def exposure(self, count):
+            return {"sw": Exposure(0.5, count // 2, count * 5, 2.0), "en": Exposure(0.5, 0, 0, 0.0)}
+
+    mixed = examples(share=0.1)
+    object.__setattr__(mixed, "pretraining", Languages())
+    found = mixed.exposure(1_000)
+    assert sum(one.weight for one in found.values()) == pytest.approx(1, rel=1e-3)
+    assert found[PRETRAINING].examples == pytest.approx(100, rel=0.01)
+    assert found[PRETRAINING].tokens_seen == pytest.approx(500, rel=0.01)
+    assert found[PRETRAINING].epochs == pytest.approx(2)
 
 
 def test_padding_fills_rows():

@@ -51,6 +51,16 @@ def test_masked_pages_hold_nothing_of_the_masked_kinds(text, language, kinds):
     assert masked([once], again, kinds) == [once]
 
 
+@pytest.mark.parametrize("between", ["-", ".", "..", "-.-", " "])
+def test_replacements_side_by_side_are_no_address(between):
+    text = between.join(f"{name}@foo.de" for name in "abc")
+    (once,) = masked([text], personal_data([text], "de"))
+    assert personal_data([once], "de").to_pylist() == [[]]
+    assert "foo" not in once
+    (further,) = personal_data([f"{once}.br"], "de").to_pylist()  # of another domain
+    assert further
+
+
 def test_replacements_are_those_of_datatrove_in_turn_from_the_first_in_each_page():
     texts = ["a@foo.de, b@foo.de, c@foo.de, 8.8.4.130 and 9.9.9.190", "d@foo.de", ""]
     first, second = REPLACEMENTS["email"]

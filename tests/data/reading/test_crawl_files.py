@@ -24,6 +24,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behaviour: list[str] = []
         self.ranges: list[str | None] = []
+        self.content, self.headers = CONTENT, {"ETag": '"1"'}
         self.base = f"http://127.0.0.1:{self.server_port}/base"
         self.address = f"{self.base}/{NAME}"
 
@@ -41,10 +42,15 @@ class Handler(BaseHTTPRequestHandler):
             return self.redirect(how.removeprefix("redirect "))
         if self.path not in (f"/base/{NAME}", "/moved"):
             return self.send_error(404)
+        content = self.server.content
+        if self.headers.get("If-Range") not in (None, *self.server.headers.values()):
+            asked = None
         start = int(asked[6:-1]) if asked and how not in ("no ranges", "another range") else 0
-        if start > len(CONTENT):
+        if start > len(content):
             return self.send_error(416)
         self.send_response(206 if asked and how != "no ranges" else 200)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         if how == "too large":
             self.send_header("Content-Length", str(LARGEST_BYTES + 1))
         elif how.endswith("chunked"):
@@ -52,12 +58,12 @@ class Handler(BaseHTTPRequestHandler):
         elif how.startswith("length "):
             self.send_header("Content-Length", how.removeprefix("length "))
         elif how != "no length":
-            self.send_header("Content-Length", str(len(CONTENT) - start))
+            self.send_header("Content-Length", str(len(content) - start))
         if how == "encoded":
             self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
-        rest = CONTENT[start:]
+        rest = content[start:]
         if how.endswith("chunked"):
             rest = b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest)
         self.wfile.write(rest[: len(rest) // 2] if how in ("cut", "cut chunked") else rest)
@@ -107,6 +113,24 @@ def test_a_transfer_goes_on_where_it_broke(server, tmp_path):
     server.behaviour = ["cut", "cut"]
     fetch(server.address, tmp_path)
     assert server.ranges == [None, "bytes=150000-", "bytes=225000-"]
+
+
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified"])
+def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path, name):
+    server.headers, server.behaviour = {name: '"1"'}, ["cut"] + ["busy"] * 20
+    with pytest.raises(DataError, match="could not be fetched"):
+        fetch(server.address, tmp_path)
+    server.content, server.headers, server.behaviour = CONTENT[::-1], {name: '"2"'}, ["cut"]
+    path = fetch(server.address, tmp_path)
+    assert path.read_bytes() == CONTENT[::-1]
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"1"'}])
+def test_a_file_without_a_version_is_begun_again(server, tmp_path, headers):
+    server.headers, server.behaviour = headers, ["cut"]
+    assert fetch(server.address, tmp_path).read_bytes() == CONTENT
+    assert server.ranges == [None, None]
 
 
 def test_what_is_there_is_not_fetched_again(server, tmp_path):
@@ -163,7 +187,7 @@ def test_a_body_without_end_is_refused_at_the_largest_size(server, tmp_path, mon
     server.behaviour = ["chunked"]
     with pytest.raises(DataError, match="more than 100,000 bytes"):
         fetch(server.address, tmp_path)
-    (unfinished,) = place_in(tmp_path, server.address).parent.iterdir()
+    (unfinished,) = place_in(tmp_path, server.address).parent.glob("*.part")
     assert unfinished.stat().st_size <= 100_000
 
 

@@ -53,6 +53,29 @@ def test_a_timestamp_of_another_type_is_counted(tmp_path, value):
     assert found.reason == "invalid_timestamp"
 
 
+@pytest.mark.parametrize("row", [0, 300, 999])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_value_that_python_cannot_have_loses_its_row_alone(tmp_path, monkeypatch, row, large):
+    """Arrow's writer takes bytes that are no UTF-8, and years that `datetime` lacks."""
+    if large:
+        monkeypatch.setattr(parquet_pages, "FREE_BYTES", 0)
+    texts = [f"Habari {n}".encode() for n in range(1000)]
+    times = [1_556_150_400_000_000] * 1000
+    texts[row], times[row // 2] = b"Habari \xff", 1 << 62
+    table = pa.table(
+        {
+            "text": pa.array(texts, pa.binary()).view(pa.string()),
+            "url": [f"https://a.example/{n}" for n in range(1000)],
+            "timestamp": pa.array(times, pa.int64()).view(pa.timestamp("us")),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = list(read(tmp_path / "a.parquet"))
+    broken = {one.offset: one.reason for one in found if isinstance(one, BrokenRecord)}
+    assert broken == {row // 2: "invalid_timestamp"} | {row: "invalid_utf8"}
+    assert len(found) == 1000
+
+
 def repeated(path: Path, text: str, rows: int) -> None:
     """Writes one value and a reference to it per row: some bytes of Parquet for each megabyte."""
     shared = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([text]))

@@ -49,6 +49,56 @@ def test_an_archive_holds_the_robots_txt_of_hosts(tmp_path):
     ]
 
 
+def test_a_host_that_redirects_has_the_rules_it_leads_to(tmp_path):
+    """RFC 9309, 2.3.1.2; by another scheme alone, both records are of one host."""
+
+    def moved(url, target):
+        return url, "301 Moved", [("Location", target)], b""
+
+    hops = [
+        moved(f"https://{n}.example/robots.txt", f"//{n + 1}.example/robots.txt") for n in range(7)
+    ]
+    records = [
+        moved("https://blog.example/robots.txt", "https://www.example/robots.txt"),
+        ("https://www.example/robots.txt", "200 OK", [], RULES.encode()),
+        moved("https://b.example/robots.txt", "/en/robots.txt"),
+        ("https://b.example/en/robots.txt", "200 OK", [], b"Allow: /"),
+        moved("http://c.example/robots.txt", "https://c.example/robots.txt"),
+        ("https://c.example/robots.txt", "404 Not Found", [], b""),
+        moved("https://d.example/robots.txt", "https://elsewhere.example/"),
+        moved("https://e.example/robots.txt", "http://[/"),
+        moved("https://f.example/robots.txt", "https://g.example/robots.txt"),
+        moved("https://g.example/robots.txt", "https://f.example/robots.txt"),
+        *hops,
+        ("https://7.example/robots.txt", "200 OK", [], b"Allow: /7"),
+    ]
+    path = tmp_path / "robots.warc.gz"
+    path.write_bytes(archive(records))
+    skipped = Counter()
+    found = {one.host: one.content for one in read_robots(str(path), skipped)}
+    assert found == {
+        "www.example": RULES,
+        "blog.example": RULES,
+        "b.example": "Allow: /",
+        "c.example": "",
+        **{f"{n}.example": "Allow: /7" for n in range(2, 8)},  # at most five redirects
+    }
+    assert skipped == {"redirect_elsewhere": 1}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_long_file_may_have_any_ends_of_lines(tmp_path, end):
+    path = tmp_path / "a.example" / "robots.txt"
+    path.parent.mkdir()
+    line = f"Disallow: /x{end}"
+    path.write_bytes((line * (MOST_BYTES // len(line) + 9)).encode())
+    (robots,) = read_robots(str(path))
+    assert robots.content == line * (MOST_BYTES // len(line))
+    path.write_bytes(b"Disallow: /" + b"x" * MOST_BYTES)
+    (robots,) = read_robots(str(path))
+    assert len(robots.content) == MOST_BYTES
+
+
 def test_a_long_file_is_read_to_its_last_whole_line_within_the_limit(tmp_path):
     path = tmp_path / "robots.jsonl"
     line = "Disallow: /" + "x" * 88 + "\n"

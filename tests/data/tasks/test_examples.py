@@ -147,6 +147,15 @@ def test_one_split_may_serve_as_two_and_constants_name_it(tmp_path):
     assert data.train == []
 
 
+@pytest.mark.parametrize("values", [[False, True, False], [0, 3, 0.0]])
+def test_false_and_zero_are_answers(tmp_path, values):
+    rows = [{"q": "Is it?", "a": value, "split": "test", "language": "en"} for value in values]
+    data = read(
+        tmp_path, rows, input="{q}", target="", answers="a", metric="f1", splits={"test": "test"}
+    )
+    assert [one.answers for one in data.test] == [(str(value),) for value in values]
+
+
 def test_answers_as_lists_of_published_squad_and_as_text(tmp_path):
     values = [
         {"text": ["here", "there"], "answer_start": [0, 5]}, {"text": [], "answer_start": []},

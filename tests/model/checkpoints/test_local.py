@@ -3,6 +3,7 @@
 import errno
 import itertools
 import time
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -10,6 +11,7 @@ import orbax.checkpoint as ocp
 import pytest
 from orbax.checkpoint.path import atomicity
 from small_networks import assert_close, start, trainer
+from started_hosts import run_hosts
 
 from model.checkpoints import table
 from model.checkpoints.errors import CheckpointError
@@ -102,3 +104,22 @@ def test_a_full_disk_is_reported_and_older_checkpoints_are_left(tmp_path, monkey
     assert again.steps() == [1]
     again.save(2, state)
     again.close()
+
+
+def test_a_file_that_one_host_alone_reads_is_missed_by_both(tmp_path):
+    """The host that fails must not leave the other one in a barrier of Orbax."""
+    launcher = (str(Path(__file__).parent / "damaged_hosts.py"),)
+    where = str(tmp_path / "checkpoints")
+    for host in run_hosts(2, lambda index, at: [where, str(index), at], launcher):
+        assert host.status == 0, host.err
+        assert "refused: Checkpoint 2 in" in host.err
+        assert "restored 1" in host.err
+
+
+def test_a_save_that_orbax_leaves_out_is_an_error(one, tmp_path):
+    """As where a file system still shows a newer checkpoint that was set aside."""
+    state, checkpoints = start(one), Checkpoints(tmp_path)
+    checkpoints.save(20, state)
+    with pytest.raises(CheckpointError, match="checkpoint 20 is seen, which is not older"):
+        checkpoints.save(15, state)
+    checkpoints.close()

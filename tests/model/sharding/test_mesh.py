@@ -30,11 +30,18 @@ class Card:
     device_kind: str = "simulated"
 
 
+@dataclass(frozen=True)
+class DescribedCard(Card):
+    """A GPU as the compiler describes it: all are of slice 0."""
+
+    slice_index: int = 0
+
+
 def two_of_four(kind):
     return [kind(number, number // 4) for number in range(8)]
 
 
-@pytest.mark.parametrize("kind", [Device, Card])
+@pytest.mark.parametrize("kind", [Device, Card, DescribedCard])
 def test_experts_and_widths_never_cross_slices(kind):
     mesh = arranged(MeshShape(data=4, expert=2, slices=2), two_of_four(kind))
     assert mesh.shape == (2, 2, 1, 2, 1)

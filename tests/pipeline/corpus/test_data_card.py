@@ -81,16 +81,17 @@ def test_without_a_declared_licence_the_card_says_unknown(corpus):
 
 def test_late_rules_and_withdrawals_are_in_the_card(corpus):
     late = [{"quality": "corpus", "mask": ("email", "ip"), "robot": None}]
-    gone = {"hosts": {"a.example": 3}, "languages": {"sw": {"kept": 3}}, "reason": "a request"}
+    of = {"kept": 3, "rejected": 4}
+    gone = {"hosts": {"a.example": 3}, "languages": {"sw": of}, "reason": "a request"}
     body = {
         "languages": {},
         "rules": {"name": "none", "differences_from_mc4": [], "late": late},
-        "withdrawals": [gone],
+        "withdrawals": [gone, gone | {"hosts_number": 1500}],
     }
     write_cards(str(corpus), body)
     text = (corpus / README).read_text(encoding="utf-8")
     assert "* quality: corpus\n* mask: email, ip\n" in text
-    assert "* 3 pages of 1 hosts" in text
+    assert "* 7 pages of 1 hosts\n* 7 pages of 1,500 hosts" in text
     assert "a.example" not in text
 
 

@@ -166,6 +166,7 @@ def test_full_remat_computes_all_but_a_blocks_last_product_again():
         (("4.2",), {"v5p": 4.2, "h100": 4.2}),
         (("v5p=4.2", "h100=2.5"), {"v5p": 4.2, "h100": 2.5}),
         (("3", "h100=2.5"), {"v5p": 3, "h100": 2.5}),
+        (("h100=2.5", "3"), {"v5p": 3, "h100": 2.5}),
     ],
 )
 def test_prices_are_per_generation(texts, found):
@@ -174,7 +175,12 @@ def test_prices_are_per_generation(texts, found):
 
 @pytest.mark.parametrize(
     ("texts", "message"),
-    [(("v5p=4.2",), "no price of h100"), (("much",), "'much'"), (("-1",), "'-1'")],
+    [
+        (("v5p=4.2",), "no price of h100"),
+        (("much",), "'much'"),
+        (("-1",), "'-1'"),
+        (("2.5", "v5x=9"), "names v5x, and planned is v5p, h100"),
+    ],
 )
 def test_a_missing_or_wrong_price_is_an_error_of_one_sentence(texts, message):
     with pytest.raises(ConfigurationError, match=message):

@@ -32,6 +32,7 @@ from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.directory import RECIPE as RECIPE_FILE
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.open import load_run, restore, trainer_here
+from pipeline.tokens.checks import check_holds_windows
 from pipeline.training.description import describe_run
 from pipeline.training.evaluation.evaluation_file import evaluation_file
 from pipeline.training.from_runs import teacher
@@ -135,6 +136,15 @@ def test_text_is_not_cut_to_the_targets_of_a_fine_tuned_run(whole, tokens, tmp_p
     pruning = Prune(run=run, tokens=str(tokens), languages=("sw",), keep=0.5, out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=message):
         prune.requested_text(pruning, tuned, ["sw"])
+
+
+def test_text_is_not_marked_with_ordinary_ids_where_sentinels_end(whole, tokens, tmp_path):
+    """2,048 inputs of a network that was fine-tuned on tasks alone have 114 spans in a window."""
+    tuned = dataclasses.replace(
+        RECIPE, inputs=2048, finetuning=FinetuningConfig(tasks=("sib200",), targets=512)
+    )
+    with pytest.raises(ArtifactError, match=r"inputs of 2,048 tokens.* at most 1,809; leave"):
+        check_holds_windows(tmp_path / "run", tuned)
 
 
 def test_another_vocabulary_takes_two_commands(whole, blocks):

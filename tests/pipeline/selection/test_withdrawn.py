@@ -2,6 +2,22 @@ from pipeline.beam.counted import Counts
 from pipeline.selection.withdrawn import manifest_without
 
 
+def test_counts_that_no_row_repeats_leave_with_the_pages_and_hosts_are_all_counted():
+    entry = {"kept": 10, "held_out": 0, "characters": 99, "rejected": {}, "confidence": {}}
+    entry |= {"cld3": {"disagrees": 8, "said": {"en": 8}}, "masked": {"email": 7}}
+    gone = Counts()
+    gone.add("kept", "sw", "train", 9)
+    for number in range(1500):
+        gone.add("hosts", "", f"{number}.example", 1)
+    body = manifest_without({"languages": {"sw": entry, "yo": entry}}, gone, {"key": "0"})
+    assert body["languages"]["yo"] == entry
+    assert body["languages"]["sw"]["kept"] == 1
+    assert not {"cld3", "masked"} & set(body["languages"]["sw"])
+    (told,) = body["withdrawals"]
+    assert told["hosts_number"] == 1500
+    assert len(told["hosts"]) == 1000
+
+
 def test_sizes_that_were_counted_of_other_text_leave_a_manifest_that_can_be_read():
     """An earlier `select` counted 90 characters before masks made 95 of them."""
     entry = {

@@ -1,4 +1,6 @@
 import hashlib
+import shutil
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -6,8 +8,11 @@ from other_blocks import with_another_vocabulary
 from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
+from data.stores.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
+from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.corpus.pages import corpus_digests
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.tokens.checks import check_blocks, check_held_out, check_pages, check_vocabulary
@@ -30,9 +35,24 @@ def test_pages_that_are_in_no_block_are_counted(tmp_path):
     corpora = [str(write_corpus(tmp_path / one, {"sw": texts_of("sw", 5)})) for one in "ab"]
     entries = {"sw": {"train": {"pages": 8}, "validation": {"pages": 2}}}
     check_pages(entries, corpora)
-    entries["sw"]["train"]["pages"] = 7
-    with pytest.raises(ArtifactError, match=r"7 of 8 in sw/train\); restore the files"):
-        check_pages(entries, corpora)
+    for wrong in (7, 9):  # 9: a copy of a file lies beside it
+        entries["sw"]["train"]["pages"] = wrong
+        with pytest.raises(ArtifactError, match=rf"{wrong} of 8 in sw/train\); restore the files"):
+            check_pages(entries, corpora)
+
+
+def test_pages_that_two_corpora_share_are_not_counted_twice(tmp_path):
+    first = write_corpus(tmp_path / "a", {"sw": texts_of("sw", 5)})
+    other = write_corpus(tmp_path / "b", {"sw": texts_of("sw", 6)})
+    grown = write_corpus(tmp_path / "c", {"sw": texts_of("sw", 7)})
+    manifest = read_json(grown / "manifest.json", dict[str, Any])
+    manifest["addition"] = {"lineage": [digest_of_manifest(first)]}
+    write_json(grown / "manifest.json", manifest)
+    assert len(corpus_digests([str(first), str(other)])) == 2
+    shutil.copytree(first, tmp_path / "copy")
+    for pair in [(first, first), (first, tmp_path / "copy"), (first, grown), (grown, first)]:
+        with pytest.raises(ArtifactError, match=r"hold the same pages.* name one of them"):
+            corpus_digests([str(other), *map(str, pair)])
 
 
 def test_an_altered_block_is_named(blocks):

@@ -55,6 +55,14 @@ def test_a_fine_tuning_needs_room_for_its_best_checkpoint_too(tmp_path, monkeypa
             checks.check_disk(one, tmp_path)
 
 
+def test_a_branch_keeps_no_checkpoint_before_its_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "checkpoint_bytes", lambda *_: 10**18)
+    long = recipe("steps=1000000", "checkpoint_every=10000", "keep_every=10000")
+    for first, count in ((0, 103), (900_000, 13)):
+        with pytest.raises(ArtifactError, match=f"^{count} checkpoints"):
+            checks.check_disk(long, tmp_path, first)
+
+
 def test_all_reasons_are_reported_together(blocks, tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "checkpoint_bytes", lambda *_: 10**18)
     wrong = recipe("mesh.data=3", "rows=32", "model.switch.experts=6", "mesh.expert=4")
