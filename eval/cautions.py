@@ -80,7 +80,7 @@ def _undecayed(report: ReportContents) -> str:
         return ""
     return (
         f"The learning rate of {' and '.join(names)} does not fall to 0 at the end of the run. "
-        "Losses compare after a decay: set optimizer.decay_from, or branch decays off "
+        "Losses compare after a decay: set optimizer.decay_from, or branch decays off a trunk "
         "(docs/commands.md)."
     )
 

@@ -15,6 +15,12 @@ from eval.side import Points
 from eval.verdict import speed_sentence
 
 
+UNDECAYED = (
+    "The learning rate of mT5 and Switch does not fall to 0 at the end of the run. Losses compare "
+    "after a decay: set optimizer.decay_from, or branch decays off a trunk (docs/commands.md)."
+)
+
+
 def test_cautions_stand_in_every_format():
     shared = {
         "sw": SharedLines(lines=80, shared_lines=2, pages=9, pages_sharing=1, examples=("<b>x",)),
@@ -25,6 +31,7 @@ def test_cautions_stand_in_every_format():
     expected = [
         "The runs differ beyond the feed-forward, which was allowed: field0, field1, field2, "
         "field3, field4, field5 and 2 more. What they gain is not sparsity’s alone.",
+        UNDECAYED,
         "2 of 100 lines of held-out pages also stand on training pages (2.00%; 1 of 10 pages).",
         "Step speed-ups are interpolated between 3 evaluations; 30 or more make them reliable.",
         "One run of mT5 and of Switch: intervals are over pages only and do not include how "
@@ -53,6 +60,10 @@ def test_enough_evaluations_and_runs_leave_no_caution():
     made = made_of(*sides, shared_lines={})
     every = dataclasses.replace(made.summary, languages_missing=())
     made = dataclasses.replace(made, summary=every)
+    assert cautions(made) == [UNDECAYED]
+    compared = dataclasses.replace(every, mean_step_speedup=None)  # of other lengths, say
+    sides = [dataclasses.replace(one, points=Points.DECAYING) for one in sides]
+    made = dataclasses.replace(made, baseline=sides[0], candidate=sides[1], summary=compared)
     assert cautions(made) == []
     assert 'class="cautions"' not in to_html(made)
 
@@ -118,11 +129,11 @@ def test_few_runs_other_seeds_and_unchecked_lines_are_cautioned():
     made = made_of(*two)
     others = (made.facts[0], dataclasses.replace(made.facts[1], seeds=(2, 1)))
     found = cautions(dataclasses.replace(made, facts=others))
-    assert found[0] == (
+    assert found[1] == (
         "The sides have other seeds (0, 1 of mT5; 1, 2 of Switch), so they did not read the same "
         "examples in the same order."
     )
-    assert found[1].endswith("stand on training pages, too: no corpus was named.")
-    assert found[3].startswith("2 runs per side show little of other seeds")
+    assert found[2].endswith("stand on training pages, too: no corpus was named.")
+    assert found[4].startswith("2 runs per side show little of other seeds")
     huge = dataclasses.replace(made, funnel=FUNNEL)
-    assert cautions(huge)[0].endswith("too: the corpus is too large.")
+    assert cautions(huge)[1].endswith("too: the corpus is too large.")
