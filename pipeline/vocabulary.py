@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
-from sentencepiece.sentencepiece_model_pb2 import ModelProto
+from sentencepiece import sentencepiece_model_pb2
 
 from data.errors import DataError
 from data.stores.atomic import atomic_write
@@ -45,6 +45,7 @@ from pipeline.corpus.vocabulary_training import STAGE, VocabularyTraining, reque
 from pipeline.errors import ArtifactError
 from pipeline.terminal import Terminal, print_end
 
+ModelProto: Any = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]
 TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number
 
 

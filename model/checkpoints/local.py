@@ -141,7 +141,8 @@ class Checkpoints:
             # Not by the manager, whose barrier a host that fails would leave to the others.
             reader = ocp.StandardCheckpointHandler()
             place = self.directory / str(step) / "default"
-            table = reader.restore(place, args=ocp.args.StandardRestore(requested))
+            item = ocp.args.StandardRestore(requested)
+            table = reader.restore(place, args=item)  # pyright: ignore[reportArgumentType]
         except Exception as error:  # classes of many libraries, as in save
             failure = error
         # What follows waits for all hosts, so none may leave alone.
