@@ -61,6 +61,9 @@ def run(arguments: Evaluate) -> None:
         find_run(arguments.run)
         check_asked(arguments)
         with held_by_first_host(lambda: output_lock(arguments.run, "evaluate")):
+            if arguments.task or arguments.sentences:  # refused before pages are scored
+                wait_until_seen(arguments.run)
+                checked_tasks(arguments, requested_step(arguments.run, arguments.step))
             if arguments.tokens:
                 score(arguments)
             if arguments.task or arguments.sentences:
@@ -186,6 +189,7 @@ def check_asked(arguments: Evaluate) -> None:
 def task_intent(arguments: Evaluate) -> Intent:
     """Returns what the command would do about tasks."""
     run = arguments.run
+    wait_until_seen(run)
     step = requested_step(run, arguments.step)
     count = sum(len(data.test) for some in checked_tasks(arguments, step) for data in some)
     return Intent(
@@ -197,6 +201,18 @@ def task_intent(arguments: Evaluate) -> Intent:
     )
 
 
+def asked_tasks(arguments: Evaluate) -> tuple[Sequence[TaskData], Sequence[TaskData]]:
+    """Returns the tasks to predict and the parallel texts to score.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    return (
+        read_tasks(arguments.task, (), own=False),
+        read_tasks(arguments.sentences, (), own=False),
+    )
+
+
 def checked_tasks(arguments: Evaluate, step: int) -> tuple[Sequence[TaskData], Sequence[TaskData]]:
     """Returns the tasks to predict and the parallel texts to score, which passed all checks.
 
@@ -204,9 +220,7 @@ def checked_tasks(arguments: Evaluate, step: int) -> tuple[Sequence[TaskData], S
         ArtifactError: if one cannot be scored, or earlier predictions would lose what they hold.
         DataError: if one cannot be read.
     """
-    tasks, texts = (
-        read_tasks(words, (), own=False) for words in (arguments.task, arguments.sentences)
-    )
+    tasks, texts = asked_tasks(arguments)
     files = [file_of(arguments.run, data, TEST, step, arguments.beams) for data in tasks]
     check_scores(tasks, texts, files, arguments.corpus)
     return tasks, texts
@@ -215,7 +229,7 @@ def checked_tasks(arguments: Evaluate, step: int) -> tuple[Sequence[TaskData], S
 def score_tasks(arguments: Evaluate) -> None:
     """Predicts test data and scores sentences, and writes both."""
     recipe, trainer = load_run(arguments.run)
-    tasks, texts = checked_tasks(arguments, requested_step(arguments.run, arguments.step))
+    tasks, texts = asked_tasks(arguments)
     arrays, step = restore(arguments.run, trainer, arguments.step)
     scoring = TaskScoring(arguments.run, recipe, trainer, arrays, step)
     said = scoring.predict(tasks, arguments.corpus, arguments.beams) + scoring.score_sentences(

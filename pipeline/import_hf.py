@@ -1,9 +1,10 @@
 """`mswitch import-hf`: a Transformers T5, mT5 or Switch model becomes a run at step 0.
 
 Reads `config.json`, `*.safetensors` (bfloat16 and float16 become float32) and `spiece.model`. If
-the vocabulary has no sentinels, as T5's own, they are appended at the ids that T5 gives them. The
-run works with `mswitch fill`, with `mswitch evaluate` on tokens of its vocabulary, with
-`mswitch export-hf` (bit for bit) and with `mswitch pretrain --start`.
+the vocabulary has no sentinels, as T5's own, they are appended at the ids that T5 gives them; those
+that are ordinary pieces become control pieces. The run works with `mswitch fill`, with `mswitch
+evaluate` on tokens of its vocabulary, with `mswitch export-hf` (bit for bit) and with `mswitch
+pretrain --start`.
 """
 
 from collections.abc import Iterator

@@ -115,10 +115,12 @@ def compile_and_print(arguments: Plan) -> None:
     if arguments.out is not None:
         write(arguments.out, plan_to_json(step, found, figures, tried, wrong_in(step)))
     fitting = step if step.fits else remedy
-    if wrong := wrong_in(fitting or step):
+    planned = fitting or step
+    if wrong := wrong_in(planned):
         raise ArtifactError(
-            f"The program of {recipe.name} on {slices_of(devices)} is not as designed: "
-            f"{'; '.join(wrong)}. Its figures are above; --moves 25 lists where its bytes go."
+            f"The program of {recipe.name} on {slices_of(planned.topology)} is not as designed: "
+            f"{'; '.join(wrong)}. Its figures are above; --moves 25 with its settings lists where "
+            "its bytes go."
         )
     if fitting is not None:
         print_next("plan", training_command(arguments.recipe, fitting.recipe, arguments.upcycle))
@@ -184,7 +186,14 @@ def try_remedies(
             fitting = changed
             found = None if changed.program is None else roofline(changed, changed.program)
             console.print(table_of(list(figures_of(changed, found, price))))
-        tried.append({"change": change, "gibibytes": need, "fits": changed.fits})
+        tried.append(
+            {
+                "change": change,
+                "gibibytes": need,
+                "fits": changed.fits,
+                "faults": wrong_in(changed) if changed.fits else [],
+            }
+        )
     if fitting is None:
         console.print("  none of these fits; lower rows, or plan a larger slice.")
     return tried, fitting

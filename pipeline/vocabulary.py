@@ -31,6 +31,7 @@ from data.tokens.tokenizer import (
     PADDING,
     SENTINELS,
     UNKNOWN,
+    ends_in_control_pieces,
     has_sentinels,
     load,
     load_any,
@@ -103,8 +104,7 @@ def with_sentinels(path: Path) -> bytes:
     content = path.read_bytes()
     if not has_sentinels(tokenizer):
         return append_control_pieces(content, sentinel_pieces())
-    last = range(tokenizer.size - SENTINELS, tokenizer.size)
-    if all(tokenizer.processor.IsControl(token) for token in last):
+    if ends_in_control_pieces(tokenizer):
         return content
     return with_last_as_control(content, SENTINELS)
 

@@ -49,7 +49,8 @@ NO_GROWTH = (
     "growth/ held the text of the pages and is removed, so no crawl can be added to this corpus; "
     "corpora that it was made of, or that were made of it, are not changed."
 )
-TEXT_FOLDERS = (growth.FOLDER, delta.FOLDER)
+# What holds text or addresses beside the pages; `work` of a cleaning that was killed after its end.
+TEXT_FOLDERS = (growth.FOLDER, delta.FOLDER, WORK)
 FOLDER = "withdrawal"  # of the workspace: `work` itself belongs to the corpus's own command
 
 
@@ -112,7 +113,7 @@ def removed(corpus: str) -> str:
     """Returns what a withdrawal removes whole, in words."""
     there = directories_in(corpus)
     found = [f"{one}/" for one in TEXT_FOLDERS if one in there]
-    return f"; removes {' and '.join(found)}" if found else ""
+    return f"; removes {', '.join(found)}" if found else ""
 
 
 def intents(arguments: Withdraw) -> list[Intent]:
@@ -128,7 +129,6 @@ def run(arguments: Withdraw) -> None:
         grows = exists(Kept(request.corpus).facts_path)
         for folder in TEXT_FOLDERS:
             remove(join_path(request.corpus, folder))
-        clear(request.corpus)  # of a cleaning that was killed after its end, with text
         with console.status(f"withdraw: {len(request.files)} files"):
             remove_sites(request, workspace)
         records = workspace.records(FindSites.step, len(request.files), CountsRecord)

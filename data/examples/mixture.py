@@ -183,12 +183,14 @@ def _check_sizes(sizes: Mapping[str, int] | Mapping[str, float], what: str) -> N
 
 def _normalized(weights: Mapping[str, float]) -> dict[str, float]:
     total = sum(weights.values())
-    if not 0 < total < math.inf:
+    shares = {code: weight / total for code, weight in weights.items()} if total else {}
+    if not (total < math.inf and min(shares.values(), default=0) > 0):
         raise DataError(
-            f"The weights of the mixture add up to {total:g}, which is beyond the numbers of a "
-            "computer; choose an exponent or weights nearer to 1."
+            f"The weights of the mixture go from {min(weights.values()):g} to "
+            f"{max(weights.values()):g}, and their shares are beyond the numbers of a computer; "
+            "choose an exponent nearer to 1, or weights that are nearer to each other."
         )
-    return {code: weight / total for code, weight in weights.items()}
+    return shares
 
 
 def _number(text: str, where: str) -> float:

@@ -155,7 +155,8 @@ class TaskExamples:
             of_language = self.pretraining.exposure(max(round(share * count), 1)).values()
             seen = sum(one.tokens_seen for one in of_language)
             total = sum(one.tokens_seen / one.epochs for one in of_language if one.epochs)
-            found[PRETRAINING] = Exposure(share, round(share * count), seen, seen / total)
+            epochs = seen / total if total else 0.0  # of so few examples that all round to none
+            found[PRETRAINING] = Exposure(share, round(share * count), seen, epochs)
         return found
 
     def __repr__(self) -> str:

@@ -13,8 +13,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import pyarrow as pa
+import regex
 
-from data.privacy.addresses import REPLACED_IPS, email_addresses, ip_addresses
+from data.privacy.addresses import LATIN, REPLACED_IPS, email_addresses, ip_addresses
 from data.privacy.digits import dense_places, with_ascii_digits
 from data.privacy.national_numbers import national_numbers
 from data.privacy.spans import EMAIL, IP, KINDS, NATIONAL_NUMBER, PHONE, Span, disjoint, without
@@ -29,7 +30,9 @@ REPLACEMENTS = {
     NATIONAL_NUMBER: ("<NATIONAL_NUMBER>",),
 }
 _EMAILS = "|".join(map(re.escape, REPLACEMENTS[EMAIL]))
-REPLACED_EMAILS = re.compile(rf"(?:{_EMAILS})(?:[.-]+(?:{_EMAILS}))+(?!\w|[.-]\w)")
+REPLACED_EMAILS = regex.compile(
+    rf"(?:{_EMAILS})(?:[.-]+(?:{_EMAILS}))+(?![{LATIN}]|[.-][{LATIN}])"  # as a domain ends
+)
 
 
 def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:

@@ -2,7 +2,7 @@
 
 A host without a robots.txt, or with one that is answered by a status 4xx, refuses nothing. One that
 is answered by 5xx refuses everything: its owner's wish is not known. So does one with more rules
-than can be followed (`MOST_PATTERNS`).
+than can be followed (`MOST_RULES`).
 
 The robots.txt files of a whole crawl do not fit into memory. So they meet the pages by host
 (`host_of`) in an engine's shuffle, where `refused_by` decides for each host.
@@ -23,9 +23,11 @@ from data.rights.robots_files import Robots
 
 USER_AGENT = "CCBot"  # Common Crawl's, whose pages most corpora are made of
 CACHED = 1024  # parsed files; many hosts have the same one
-# Protego tries each rule with a star on each address: 0.05 s for 34,000 rules, as many as fit into
-# 500 kB. With more than this, a host's 100,000 pages could hold a worker for over ten minutes.
-MOST_PATTERNS = 2_000
+# Protego tries each rule with * or $ on each address, and all others where one of them matches:
+# 0.05 s for 34,000 of the first kind, as many as fit into 500 kB, and 0.009 s for 30,000 of the
+# second. With as many as these, a host's 100,000 pages hold a worker for five to ten minutes.
+MOST_PATTERNS, MOST_RULES = 2_000, 20_000
+OTHERS = "User-agent:"  # in place of another crawler's name
 PRODUCT_TOKEN = re.compile("[a-z_-]+").match
 LONGEST_CACHED = 8 << 10  # characters: rules take 40 times as much memory
 # A line with a crawler's name as Protego knows it: before a colon, or else by its first words. The
@@ -62,27 +64,33 @@ def refused_by(
 
 def _parsed(content: str, user_agent: str) -> Protego | None:
     """Returns the rules for a crawler; None if they are too many to be followed."""
-    lines, seen = [], set()
+    lines, group, is_ours = [], set(), False
+    rules = patterns = 0
     for line in content.splitlines():
-        name = _name(line)
+        text = line.partition("#")[0].strip()
+        name = _name(text)
         if name is not None:
-            seen.clear()
-            lines.append(_without_others(line, name, user_agent.lower()))
-        elif line not in seen:  # a rule that a group repeats would be tried again
-            seen.add(line)
-            lines.append(line)
-    if sum("*" in line for line in lines) > MOST_PATTERNS:
+            named = _without_others(text, name, user_agent.lower())
+            is_ours = named != OTHERS or (is_ours and not group)  # names above one group of rules
+            group.clear()
+            lines.append(named)
+        elif text and text not in group:  # a rule that a group repeats would be tried again
+            group.add(text)
+            lines.append(text)
+            rules += is_ours
+            patterns += is_ours and ("*" in text or "$" in text)
+    if rules > MOST_RULES or patterns > MOST_PATTERNS:
         return None
     return Protego.parse("\n".join(lines))
 
 
-def _name(line: str) -> str | None:
+def _name(text: str) -> str | None:
     """Returns the crawler that a line names in lower case; None for another line."""
-    found = NAMED(line.partition("#")[0].strip().lower())
+    found = NAMED(text.lower())
     return None if found is None else (found[1] or found[2] or "").strip()
 
 
-def _without_others(line: str, name: str, agent: str) -> str:
+def _without_others(text: str, name: str, agent: str) -> str:
     """Returns a line without another crawler's name, so that it still ends a group.
 
     A name counts up to its first character that a product token cannot have (RFC 9309, 2.2.1).
@@ -90,7 +98,7 @@ def _without_others(line: str, name: str, agent: str) -> str:
     token = PRODUCT_TOKEN(name)
     if token and token[0] == agent:
         return f"User-agent: {agent}"
-    return line if name == "*" or name.replace("*", "") in agent else "User-agent:"
+    return text if name == "*" or name.replace("*", "") in agent else OTHERS
 
 
 _cached = functools.lru_cache(CACHED)(_parsed)

@@ -107,11 +107,13 @@ def _of_archive(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
         if record.kind != "response" or at is None:
             continue
         hosts = [*([at.host] if at.path == PATH else ()), *led_here.get(at, ())]
-        found = response_of(record.body) if hosts else None
+        if not hosts:
+            continue
+        not_found.discard(at)
+        found = response_of(record.body)
         if isinstance(found, Loss):
             skipped[found.reason] += 1
-        elif found is not None:
-            not_found.discard(at)
+        else:
             time = record.headers.get("WARC-Date") or ""
             for host in hosts:
                 yield from _answer(time, found.status, found.content, host)

@@ -52,20 +52,27 @@ def redirected_hosts(archive: Path, path: str) -> dict[Address, list[str]]:
 
 
 def _leads(archive: Path) -> dict[Address, Address]:
-    """Returns each redirect's target; not those to the same address by another scheme."""
+    """Returns each redirect's target; none of an address that also has an answer.
+
+    It may by another scheme, or at another time.
+    """
     leads: dict[Address, Address] = {}
+    answered: set[Address] = set()
     for record in archive_records.read(archive):
         if isinstance(record, BrokenRecord) or record.kind != "response":
             continue
         begin = address_of(record.url)
-        if begin is None or not _may_redirect(record.body):
+        if begin is None:
+            continue
+        if not _may_redirect(record.body):
+            answered.add(begin)
             continue
         found = response_of(record.body)
         if isinstance(found, Response) and found.status // 100 == 3 and found.location:
             end = _target(record.url, found.location)
             if end not in (None, begin):
                 leads[begin] = end
-    return leads
+    return {begin: end for begin, end in leads.items() if begin not in answered}
 
 
 def _may_redirect(message: bytes) -> bool:

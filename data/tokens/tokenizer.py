@@ -106,14 +106,16 @@ def load(path: str | Path) -> Tokenizer:
 
     Raises:
         DataError: if the file is missing, or not a model in T5's layout with 100 sentinels at its
-            end.
+            end, which are control pieces.
     """
     tokenizer = load_any(path)
-    if not has_sentinels(tokenizer):
+    if not (has_sentinels(tokenizer) and ends_in_control_pieces(tokenizer)):
         last = tokenizer.processor.IdToPiece(tokenizer.first_sentinel)
+        kind = "as a piece of text" if has_sentinels(tokenizer) else ""
         raise DataError(
-            f"{path} should end with the sentinel <extra_id_0> and ends with {last!r}; "
-            f"let `mswitch vocabulary --model {path} --out DIR` add the sentinels."
+            f"{path} should end with the sentinel <extra_id_0>, which no text can forge, and ends "
+            f"with {last!r}{kind and f' {kind}'}; let `mswitch vocabulary --model {path} --out "
+            "DIR` make the sentinels."
         )
     return tokenizer
 
@@ -150,6 +152,12 @@ def has_sentinels(tokenizer: Tokenizer) -> bool:
         for token in range(max(tokenizer.size - SENTINELS, 0), tokenizer.size)
     ]
     return names == sentinel_pieces()
+
+
+def ends_in_control_pieces(tokenizer: Tokenizer) -> bool:
+    """Returns whether the last 100 pieces are control pieces: no text is encoded as one."""
+    last = range(tokenizer.size - SENTINELS, tokenizer.size)
+    return all(tokenizer.processor.IsControl(token) for token in last)
 
 
 def sentinel_pieces() -> list[str]:

@@ -100,15 +100,19 @@ class Checkpoints:
         """Starts to write a checkpoint; returns once the arrays are copied from the devices.
 
         Raises:
-            CheckpointError: if the previous one could not be written; older ones are untouched.
+            CheckpointError: if the previous one could not be written, or this host sees one that is
+                not older; older ones are untouched.
         """
         try:
             begun = self._manager.save(step, args=ocp.args.StandardSave(table_of(state)))
         except Exception as error:  # Orbax and TensorStore raise classes of many libraries
             raise self._not_written(error) from error
         if not begun:  # other hosts would wait for this one
-            last = max(self.steps(), default=step)
-            raise self._not_written(ValueError(f"checkpoint {last} is seen, which is not older"))
+            raise CheckpointError(
+                f"Checkpoint {step} could not be written to {self.directory}, where this host "
+                f"still sees checkpoint {max(self.steps(), default=step)}; wait a minute, and run "
+                "the same command again."
+            )
 
     def check(self) -> None:
         """Raises the error of a save that failed in the background.
@@ -246,7 +250,8 @@ def _silence_late_reads() -> None:
     report = sys.unraisablehook
 
     def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
+        text = str(unraisable.exc_value)
+        if "Event loop is closed" not in text and "while reading array" not in text:
             report(unraisable)
 
     sys.unraisablehook = report_others

@@ -160,7 +160,7 @@ class Vocabulary(StageArguments):
     """Total number of ids: pieces, bytes, control symbols and the 100 sentinels."""
     model: Path | None = None
     """Existing SentencePiece model in T5's layout, such as mT5's, instead of training; sentinels
-    are appended if it has none."""
+    are appended if it has none, and those that are ordinary pieces become control pieces."""
     mixture: str = "temperature:0.3"
     """temperature:ALPHA over pages (mT5: 0.3), proportional, uniform, unimax:EPOCHS:CHARACTERS
     (umT5: unimax:1:4657152000000; CHARACTERS is the text of the run: steps x rows x raw window

@@ -143,7 +143,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
 
 class TokensSeen(Struct, frozen=True):
-    """One language of mixture.json, or one `TASK/LANGUAGE` of a fine-tuned run."""
+    """One language of mixture.json; of a fine-tuned run one `TASK/LANGUAGE`, or pretraining."""
 
     tokens_seen: Annotated[float, Meta(ge=0)]
 

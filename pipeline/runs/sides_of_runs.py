@@ -77,6 +77,12 @@ def _of_several_lengths(name: str, runs: Sequence[FinishedRun]) -> Side:
             f"The learning rate of some runs of {name} falls to 0 and that of others does not; "
             "name decayed runs of several lengths, without their trunk."
         )
+    if not any(map(decays, runs)):
+        raise ArtifactError(
+            f"The learning rate of no run of {name} falls to 0, and runs of several lengths "
+            "compare at the ends of their decays; branch decays off a trunk (docs/commands.md), or "
+            "name runs of one length."
+        )
     by_seed: dict[int, dict[int, FinishedRun]] = {}
     for run in runs:
         by_seed.setdefault(run.recipe["seed"], {})[run.last_step] = run

@@ -75,12 +75,12 @@ class ListHosts:
 @functools.lru_cache(maxsize=1)  # read once per process
 def hosts_of(workspace: Workspace, files: int) -> UInt64[np.ndarray, " hosts"]:
     """Returns the hashes of all hosts of a corpus, in order."""
-    hosts = np.empty(0, np.uint64)
+    found = [np.empty(0, np.uint64)]
     for number in range(files):
         path = workspace.spill(ListHosts.step, number)
         with sentences_for(path), local_copy(path) as here:
-            hosts = np.union1d(hosts, pq.read_table(here)["host"].to_numpy())
-    return hosts
+            found.append(pq.read_table(here)["host"].to_numpy())
+    return np.unique(np.concatenate(found))
 
 
 def is_in(hosts: UInt64[np.ndarray, " hosts"], host: int) -> bool:
@@ -205,7 +205,7 @@ def skipped_robots(workspace: Workspace) -> Iterator[str]:
     if skipped:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in skipped.most_common())
         yield (
-            f"{skipped.total():,} lines or records with robots.txt cannot be read and were skipped "
+            f"{skipped.total():,} lines or records with robots.txt cannot be used and were skipped "
             f"({reasons}); hosts without another one refuse nothing."
         )
 

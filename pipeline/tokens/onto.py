@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +33,9 @@ from data.tokens.manifest import Shard, Skipped, TokenManifest
 from data.tokens.page_tables import read_page_table
 from data.tokens.skipped_pages import extended, read_skipped, write_skipped
 from data.tokens.tokenizer import UNKNOWN
-from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, read_head, read_manifest
+from pipeline.artifacts.claims import read_head, read_manifest
 from pipeline.beam.workspace import SCRATCH, Workspace
+from pipeline.corpus.manifests import lineage_of
 from pipeline.corpus.pages import PageFile
 from pipeline.errors import ArtifactError
 from pipeline.tokens.write_shards import ShardRecord
@@ -113,8 +114,7 @@ def onto_of(directory: str, corpora: Sequence[str], vocabulary: str) -> Onto:
             "corpus to tokens of one; tokenize without --onto."
         )
     (corpus,) = corpora
-    body = read_json(join_path(corpus, MANIFEST), dict[str, Any])
-    lineage = [*body.get("addition", {}).get("lineage", []), digest_of_manifest(corpus)]
+    lineage = lineage_of(corpus)
     if inputs.get("corpus_0") not in lineage:
         raise ArtifactError(
             f"{directory} was named by --onto, and its tokens are not of a corpus that {corpus} "

@@ -14,7 +14,6 @@ from eval.rendering.report_json import to_json
 from eval.side import Points
 from eval.verdict import speed_sentence
 
-
 UNDECAYED = (
     "The learning rate of mT5 and Switch does not fall to 0 at the end of the run. Losses compare "
     "after a decay: set optimizer.decay_from, or branch decays off a trunk (docs/commands.md)."

@@ -153,9 +153,9 @@ def test_a_teacher_of_other_weights_is_refused(whole, tmp_path, recorded):
     if recorded == "fingerprint":
         del about["teacher"]["fingerprint_by_position"]
     (tmp_path / "recipe.json").write_text(json.dumps(about))
-    distill.check_same_teacher(tmp_path, taught_by)
+    teacher.check_same_teacher(tmp_path, taught_by)
     with pytest.raises(ArtifactError, match=f"begun with another teacher .{recorded}: there"):
-        distill.check_same_teacher(tmp_path, taught_by | {recorded: "0" * 64})
+        teacher.check_same_teacher(tmp_path, taught_by | {recorded: "0" * 64})
 
 
 def test_a_student_goes_to_transformers_and_back(whole, tmp_path):

@@ -194,11 +194,14 @@ def test_all_tasks_are_checked_before_the_first_is_scored(tuned, tmp_path, capsy
     description.write_text(text.replace(", test: test}", "}"))
     shutil.copy(TOPICS.with_name("topics.tsv"), tmp_path)
     words = "evaluate", "--run", tuned, "--task", TOPICS, description
+    (path,) = (tuned / "tasks/topics").glob("test-step=*.parquet")
+    written = path.stat().st_mtime_ns
     for more in ((), ("--dry-run",)):
         assert mswitch(*words, *more) == 2
         assert "was to be scored on its test split" in " ".join(capsys.readouterr().err.split())
     words = "evaluate", "--run", tuned, "--task", TOPICS, "--corpus", tmp_path, "--dry-run"
     assert mswitch(*words) == 2
+    assert path.stat().st_mtime_ns == written
 
 
 def test_chrf_without_its_library_is_refused_before_training(monkeypatch):

@@ -234,6 +234,15 @@ def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
     assert said.splitlines()[-1] == following
 
 
+def test_an_estimate_of_a_crawls_list_goes_by_files():
+    """A list has no sizes."""
+    files = [InputFile(f"https://crawl.example/{n}.warc.gz", 120_000_000) for n in range(100)]
+    some = estimate.sample(files, 1 << 20)
+    assert estimate.share_of(some, files) == (0.01, "number of files")
+    sized = [InputFile(f"/crawl/{n}", size) for n, size in enumerate((100, 300))]
+    assert estimate.share_of(sized[:1], sized) == (0.25, "bytes")
+
+
 def test_a_runner_that_did_nothing_is_an_error(tmp_path, monkeypatch):
     """As when workers cannot reach the output: the job succeeds and writes nothing."""
     write(tmp_path / "archive")

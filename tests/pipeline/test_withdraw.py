@@ -62,7 +62,7 @@ def test_text_that_a_killed_cleaning_left_is_gone_too(corpus, sites):
         (corpus / folder).mkdir(parents=True)
         (corpus / folder / "00000.arrow").write_bytes(b"text")
     (intent,) = intents(Withdraw(corpus=str(corpus), sites=(sites,), reason="a request"))
-    assert intent.writes.endswith("removes growth/ and delta/")
+    assert intent.writes.endswith("removes growth/, delta/, work/")
     withdraw(corpus, sites)
     assert not list(corpus.rglob("00000.arrow"))
 

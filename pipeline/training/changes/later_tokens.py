@@ -43,7 +43,7 @@ def check_later(recipe: Recipe, first: TokenBlocks, later: Sequence[TokenBlocks]
         if blocks.manifest.vocabulary != first.manifest.vocabulary:
             raise DataError(
                 f"The tokens in {blocks.address} were asked for from step {one.step:,} on and "
-                f"have another vocabulary than {first.directory}; tokenize with that of the run."
+                f"have another vocabulary than {first.address}; tokenize with that of the run."
             )
         make_schedule(parse(one.mixture, training_sizes(blocks)), recipe.seed)
 

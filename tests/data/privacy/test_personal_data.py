@@ -52,13 +52,17 @@ def test_masked_pages_hold_nothing_of_the_masked_kinds(text, language, kinds):
 
 
 @pytest.mark.parametrize("between", ["-", ".", "..", "-.-", " "])
-def test_replacements_side_by_side_are_no_address(between):
-    text = between.join(f"{name}@foo.de" for name in "abc")
-    (once,) = masked([text], personal_data([text], "de"))
-    assert personal_data([once], "de").to_pylist() == [[]]
+@pytest.mark.parametrize(
+    "language, after", [("de", ""), ("zh", "或电话"), ("ja", "まで"), ("de", "_")]
+)
+def test_replacements_side_by_side_are_no_address(between, language, after):
+    text = between.join(f"{name}@foo.de" for name in "abc") + after
+    (once,) = masked([text], personal_data([text], language))
+    assert personal_data([once], language).to_pylist() == [[]]
     assert "foo" not in once
-    (further,) = personal_data([f"{once}.br"], "de").to_pylist()  # of another domain
-    assert further
+    if not after:
+        (further,) = personal_data([f"{once}.br"], language).to_pylist()  # of another domain
+        assert further
 
 
 def test_replacements_are_those_of_datatrove_in_turn_from_the_first_in_each_page():

@@ -10,7 +10,7 @@ from robots_of_hosts import RobotsOfHosts
 
 from data.reading.timestamps import sortable
 from data.rights.hosts import host_of
-from data.rights.robots import MOST_PATTERNS, _parsed, refused_by
+from data.rights.robots import MOST_PATTERNS, MOST_RULES, _parsed, refused_by
 from data.rights.robots_files import Robots
 
 AGENTS = (
@@ -104,9 +104,21 @@ def test_rules_that_a_group_repeats_are_tried_once_and_too_many_refuse_everythin
     """41,000 repeats took 0.3 s for each long address, and 34,000 rules as long."""
     repeated = Robots("", False, "User-agent: *\n" + "Disallow: /*x\n" * 40_000, "a.example")
     assert refused_by(repeated, ["a.example/x", "a.example/y"]) == ["robots_txt", None]
-    for rules, reason in ((MOST_PATTERNS, None), (MOST_PATTERNS + 1, "robots_txt")):
-        content = "User-agent: c\n" + "".join(f"Allow: /*b{n}\n" for n in range(rules))
-        assert refused_by(Robots("", False, content, "a.example"), ["a.example/"]) == [reason]
+    for form, most in (("Allow: /*b{}", MOST_PATTERNS), ("Allow: /b{}", MOST_RULES)):
+        for rules, reason in ((most, None), (most + 1, "robots_txt")):
+            lines = "\n".join(form.format(number) for number in range(rules))
+            names = "User-agent: x\nUser-agent: *\nUser-agent: y"
+            robots = Robots("", False, f"{names}\n{lines}", "a.example")
+            assert refused_by(robots, ["a.example/"]) == [reason]
+
+
+def test_what_is_no_rule_for_the_crawler_does_not_count():
+    many = range(MOST_PATTERNS + 1)
+    others = "".join(f"Disallow: /*b{n}\n" for n in many)
+    comments = "".join(f"# /*** {n} ***/\n" for n in many)
+    content = f"User-agent: Googlebot\n{others}User-agent: *\n{comments}Disallow: /x"
+    robots = Robots("", False, content, "a.example")
+    assert refused_by(robots, ["a.example/x", "a.example/b1"]) == ["robots_txt", None]
 
 
 @pytest.mark.parametrize("failed, reason", [(True, "robots_txt"), (False, None)])

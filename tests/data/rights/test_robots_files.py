@@ -70,6 +70,9 @@ def test_a_host_that_redirects_has_the_rules_it_leads_to(tmp_path):
         moved("https://f.example/robots.txt", "https://g.example/robots.txt"),
         moved("https://g.example/robots.txt", "https://f.example/robots.txt"),
         *hops,
+        moved("https://i.example/robots.txt", "https://h.example/robots.txt"),
+        moved("http://h.example/robots.txt", "https://elsewhere.example/"),
+        ("https://h.example/robots.txt", "200 OK", [], b"Allow: /h"),
         ("https://7.example/robots.txt", "200 OK", [], b"Allow: /7"),
     ]
     path = tmp_path / "robots.warc.gz"
@@ -81,6 +84,8 @@ def test_a_host_that_redirects_has_the_rules_it_leads_to(tmp_path):
         "blog.example": RULES,
         "b.example": "Allow: /",
         "c.example": "",
+        "h.example": "Allow: /h",
+        "i.example": "Allow: /h",
         **{f"{n}.example": "Allow: /7" for n in range(2, 8)},  # at most five redirects
     }
     assert skipped == {"redirect_elsewhere": 1}

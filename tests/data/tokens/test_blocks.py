@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError
+from data.tokens import shards
 from data.tokens.block_files import LocalFiles, Readers
 from data.tokens.blocks import TokenBlocks, TokenStream
 from data.tokens.shards import RECORD_TOKENS, TokenizedPage, token_dtype, write_shard
@@ -26,6 +27,23 @@ def whole(tmp_path_factory):
     readers = Readers(LocalFiles(directory))
     stream = TokenStream(readers, shards, token_dtype(60_000), ids=60_000)
     return stream, np.concatenate(expected)
+
+
+def test_unfinished_files_lie_in_the_scratch_folder(tmp_path, monkeypatch):
+    """A killed job's would else stay among the shards."""
+    seen = []
+
+    def stop(path, stream):
+        seen.append(path.parent)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "_write_records", stop)
+    page = TokenizedPage("u", np.arange(3, 9), 9, 8)
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(
+            tmp_path / "out", "sw/t", [page], token_dtype(1000), scratch=str(tmp_path / "scratch")
+        )
+    assert seen == [tmp_path / "scratch"]
 
 
 @given(st.integers(0, sum(COUNTS) - 1), st.integers(0, 3 * RECORD_TOKENS))

@@ -110,7 +110,9 @@ def test_a_file_that_one_host_alone_reads_is_missed_by_both(tmp_path):
     """The host that fails must not leave the other one in a barrier of Orbax."""
     launcher = (str(Path(__file__).parent / "damaged_hosts.py"),)
     where = str(tmp_path / "checkpoints")
-    for host in run_hosts(2, lambda index, at: [where, str(index), at], launcher):
+    hosts = run_hosts(2, lambda index, at: [where, str(index), at], launcher)
+    assert "another host could not read it" in hosts[0].err
+    for host in hosts:
         assert host.status == 0, host.err
         assert "refused: Checkpoint 2 in" in host.err
         assert "restored 1" in host.err
@@ -120,6 +122,6 @@ def test_a_save_that_orbax_leaves_out_is_an_error(one, tmp_path):
     """As where a file system still shows a newer checkpoint that was set aside."""
     state, checkpoints = start(one), Checkpoints(tmp_path)
     checkpoints.save(20, state)
-    with pytest.raises(CheckpointError, match="checkpoint 20 is seen, which is not older"):
+    with pytest.raises(CheckpointError, match="still sees checkpoint 20; wait a minute"):
         checkpoints.save(15, state)
     checkpoints.close()
