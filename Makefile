@@ -16,7 +16,7 @@ LOCKED := -m pip install --quiet --require-hashes --only-binary :all: --no-binar
 	--build-constraint requirements.lock --constraint requirements.lock
 INPUTS ?= 1000000
 BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py benchmarks/quality.py benchmarks/verified_duplicates.py
-NOT_TIMED := benchmarks/language_confusions.py benchmarks/pooled_drops.py
+NOT_TIMED := benchmarks/language_confusions.py benchmarks/pooled_drops.py benchmarks/router_faults.py
 TORCH := $(wildcard parity/hugging_face*.py)
 
 .PHONY: demo own-text test fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
@@ -171,12 +171,13 @@ endef
 
 # Ratios, measured side by side in one run; each script writes benchmarks/results/*.json. Four run
 # beside a peer in its environment, one starts a peer's, and several read the demo's tokens. Left out
-# are language_confusions.py, which writes a table of the product, and pooled_drops.py, which needs a run.
+# are language_confusions.py, which writes a table of the product, and pooled_drops.py and
+# router_faults.py, which need a run or its tokens.
 bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed $(VENV)-streaming/.installed
 	@set -e; for script in $(BESIDE_PEERS); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
 	@set -e; for script in $(filter-out $(BESIDE_PEERS) $(NOT_TIMED),$(wildcard benchmarks/*.py)); do \
-		echo "== $$script"; PYTHONPATH=.:tests/helpers $(BIN)/python $$script; done
+		echo "== $$script"; PYTHONPATH=.:tests/helpers:.ci $(BIN)/python $$script; done
 
 $(VENV)-streaming/.installed: benchmarks/requirements_streaming.txt
 	@test -x $(VENV)-streaming/bin/python || $(PYTHON) -m venv $(VENV)-streaming

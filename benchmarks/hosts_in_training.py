@@ -1,6 +1,6 @@
 """Four hosts that train one run, one of which fails: how the others end, and what the run becomes.
 
-    PYTHONPATH=.:tests/helpers python benchmarks/hosts_in_training.py [--acts suspend kill]
+    PYTHONPATH=.:tests/helpers:.ci python benchmarks/hosts_in_training.py [--acts suspend kill]
 
 Hosts are processes with two simulated devices each. One run per fault fails at its start, in
 training, in a save and in an evaluation, each time on another host. Each failure is followed by the

@@ -60,12 +60,12 @@ def _differing(report: ReportContents) -> str:
 
 def _decaying(report: ReportContents) -> str:
     sides = report.baseline, report.candidate
-    if report.summary.mean_step_speedup is None or all(
-        one.points is not Points.DECAYING for one in sides
-    ):
+    names = [one.name for one in sides if one.points is Points.DECAYING]
+    if report.summary.mean_step_speedup is None or not names:
         return ""
+    whose = "each run" if len(names) == 2 else f"the runs of {names[0]}"
     return (
-        "The learning rate falls to 0 within each run, and step speed-ups are read within one run, "
+        f"The learning rate falls to 0 within {whose}, and step speed-ups are read within one run, "
         "where a loss before the end of the decay does not compare with a final one. They are too "
         "near to 1: in a toy model of such a schedule a threefold speed-up measures "
         f"{THREEFOLD_WITHIN_A_DECAY}. Decayed runs of several lengths measure them "
@@ -145,12 +145,13 @@ def _few_runs(report: ReportContents) -> str:
             f"One run of {' and of '.join(single)}: intervals are over {report.intervals_over} and "
             "do not include how another seed would have fallen."
         )
-    fewest = min(len(one.runs) for one in sides)
+    fewest, *more = sorted({len(one.runs) for one in sides})
     if fewest >= FEWEST_RUNS:
         return ""
+    runs = f"{fewest} and {more[0]} runs" if more else f"{fewest} runs per side"
     return (
-        f"{fewest} runs per side show little of other seeds, which move many languages at once: "
-        "what is beyond noise comes or goes in crowds."
+        f"{runs} show little of other seeds, which move many languages at once: what is beyond "
+        "noise comes or goes in crowds."
     )
 
 

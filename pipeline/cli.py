@@ -86,6 +86,9 @@ def main(argv: list[str] | None = None) -> None:
         say(f"mswitch: {name} was {stopped}; the same command goes on from what is finished.")
         leave(stopped.status)
         return
+    except BrokenPipeError:  # `mswitch recipes | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     except Exception:
         for line in redacted(traceback.format_exc()).splitlines():
             print_message(line)

@@ -15,7 +15,7 @@ from data.stores.digests import digest_of_contents
 from data.stores.files import exists, is_directory, join_path
 from data.stores.json_files import read_json
 from data.stores.json_shapes import Count, Digest
-from data.tokens.block_checks import verify_contents
+from data.tokens.block_checks import verify_contents, verify_model
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import SplitTokens, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
@@ -91,10 +91,14 @@ def run(arguments: Inspect) -> None:
         print_lines(*json.dumps(json_of(arguments.directory), indent=2).split("\n"))
 
 
+REPORT = ("report.json", "report.md", "index.html")
+RUNS = ("pretrain", "distill", "finetune", "import-hf", "prune")  # stages that make a run
+
+
 def json_of(directory: str) -> dict[str, Any]:
     """Returns an artifact's manifest, with the steps of a run."""
     found = read_json(join_path(directory, MANIFEST), dict[str, Any])
-    if found["stage"] in ("pretrain", "distill", "finetune"):
+    if found["stage"] in RUNS:
         found["progress"] = [asdict(one) for one in summaries(place(directory))]
         found["gaps"] = [one._asdict() for one in latest_gaps(place(directory))[1]]
     return found
@@ -114,6 +118,8 @@ def inspect_to(console: Console, arguments: Inspect) -> None:
         print_blocks(open_blocks(arguments.directory, arguments.cache), console)
     elif head.stage in INSPECTORS:
         INSPECTORS[head.stage](directory, console)
+    else:
+        console.print("its contents were not verified: there is no check of this stage")
 
 
 def _held_instead(directory: Place) -> str:
@@ -143,6 +149,7 @@ def inspect_vocabulary(directory: Place, console: Console) -> None:
 def print_blocks(blocks: TokenBlocks, console: Console) -> None:
     """Checks every shard against its checksum and prints the tokenizer's fertility per language."""
     verify_contents(blocks)
+    verify_model(blocks)
     numbers = *FERTILITY[1:], "held-out pages", "held-out tokens"
     table = Table(FERTILITY[0], *(Column(name, justify="right") for name in numbers))
     for code, splits in blocks.manifest.languages.items():
@@ -177,6 +184,11 @@ def inspect_pretrain(directory: Place, console: Console) -> None:
     for step in steps:
         restore(directory, trainer, step)
     trained_to = read_json(directory / MANIFEST, Trained).steps
+    if trained_to not in steps:
+        raise ArtifactError(
+            f"{directory} was trained to step {trained_to} by its manifest, and its checkpoints "
+            f"are {steps}; restore checkpoints/{trained_to}, or train the run again."
+        )
     console.print(table_of(list(summaries(directory))))
     print_gaps(directory, console)
     for line in changed_settings(directory):
@@ -213,6 +225,11 @@ def print_gaps(directory: Place, console: Console) -> None:
 def inspect_report(directory: Place, console: Console) -> None:
     """Checks the report's sentence against the manifest and prints it."""
     sentence = read_manifest(directory, "report", ReportManifest).sentence
+    if missing := [name for name in REPORT if not exists(directory / name)]:
+        raise ArtifactError(
+            f"{directory} should hold {', '.join(missing)}, which is missing; write the report "
+            "again."
+        )
     if read_json(directory / "report.json", ReportManifest).sentence != sentence:
         raise ArtifactError(
             f"{directory}/report.json differs from the manifest; write the report again."

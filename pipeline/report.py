@@ -30,6 +30,7 @@ from pipeline.runs.step_times import FILE
 from pipeline.terminal import Terminal, print_lines
 
 STAGE = "report"
+FILES = ("report.json", "report.md", "index.html")
 
 
 def run(arguments: Report) -> None:
@@ -97,6 +98,8 @@ def _intent(arguments: Report) -> Intent:
 def _is_finished(intent: Intent) -> bool:
     """Returns whether a report of these inputs, by this version, is there."""
     if not exists(join_path(intent.place, MANIFEST)):
+        return False
+    if not all(exists(join_path(intent.place, name)) for name in FILES):  # written anew in seconds
         return False
     head, version = claims.read_head(intent.place), claims.code_version()
     inputs = intent.claimed_for.inputs

@@ -14,7 +14,7 @@ FOLDERS = {str(folder) for name in TRACKED for folder in Path(name).parents}
 DOCUMENTS = [
     name
     for name in TRACKED
-    if re.fullmatch(r"(README|CONTRIBUTING)\.md|docs/([^/]+/)?[^/]+\.md", name)
+    if re.fullmatch(r"(README|CONTRIBUTING|SECURITY|CHANGELOG)\.md|docs/([^/]+/)?[^/]+\.md", name)
     and not re.fullmatch(r"docs/results/[^/]+/.*", name)
 ]
 TOP = sorted({Path(name).parts[0] for name in TRACKED if "/" in name})

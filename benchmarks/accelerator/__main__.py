@@ -31,7 +31,7 @@ def main() -> None:
     leave_alone_without_chips()  # before anything imports JAX
     from benchmarks.accelerator.sizes import SMALL, WHOLE
 
-    whole = accelerator() is not None
+    whole = accelerator() is not None and os.environ.get("JAX_PLATFORMS") != "cpu"
     if not whole:
         os.environ["JAX_PLATFORMS"] = "cpu"
         add(UNOPTIMIZED, os.environ)

@@ -7,9 +7,11 @@ about a second per GB.
 from collections.abc import Iterator
 
 from data.errors import DataError
+from data.stores.digests import digest_of_contents
 from data.tokens.block_files import BlockFile, verified
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import Shard
+from data.tokens.tokenizer import MODEL_FILE
 
 
 def total_bytes(blocks: TokenBlocks) -> int:
@@ -77,3 +79,17 @@ def _existing(blocks: TokenBlocks, file: BlockFile) -> str:
     if blocks.files.size(file.name) is None:
         raise DataError(f"Token blocks should hold {address}, which is missing; tokenize again.")
     return address
+
+
+def verify_model(blocks: TokenBlocks) -> None:
+    """Checks the vocabulary beside the blocks.
+
+    Raises:
+        DataError: if it is missing, or the blocks were made with another one.
+    """
+    model = blocks.directory / MODEL_FILE
+    if not model.exists() or digest_of_contents(model) != blocks.manifest.vocabulary.sha256:
+        raise DataError(
+            f"{model} should be the vocabulary that the blocks were made with and is missing or "
+            "another (checksum); restore it or tokenize again."
+        )

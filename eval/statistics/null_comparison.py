@@ -97,19 +97,16 @@ def sentence(nulls: Sequence[NullComparison]) -> str:
 def _of_side(nulls: Sequence[NullComparison]) -> str:
     first = nulls[0].summary
     better = max(one.summary.languages_improved for one in nulls)
-    beyond = max(_beyond(one.summary) for one in nulls)
+    beyond = max(one.summary.languages_improved_significantly for one in nulls)
+    most = "" if len(nulls) == 1 else "at most "  # perhaps of another division
     means = [one.summary.mean_step_speedup for one in nulls]
     known = [mean for mean in means if mean is not None]
     speedup = f", mean step speed-up {known[0]:.2f}" if known else ""
     up_to = "" if len(nulls) == 1 else f" at most, in {len(nulls)} divisions of its runs"
     if known and len(nulls) > 1:
-        most = max(max(mean, 1 / mean) for mean in known)
-        speedup = f", mean step speed-up {most:.2f} or 1/{most:.2f}"
+        largest = max(max(mean, 1 / mean) for mean in known)
+        speedup = f", mean step speed-up {largest:.2f} or 1/{largest:.2f}"
     return (
-        f"{nulls[0].name} “better” in {better} of {first.languages} languages ({beyond} beyond "
-        f"noise){speedup}{up_to}"
+        f"{nulls[0].name} “better” in {better} of {first.languages} languages ({most}{beyond} "
+        f"beyond noise){speedup}{up_to}"
     )
-
-
-def _beyond(summary: Summary) -> int:
-    return summary.languages_improved_significantly + summary.languages_worse_significantly

@@ -10,11 +10,15 @@ from typing import Any
 
 from data.examples.span_corruption import MOST_INPUTS, lengths_for_inputs
 from data.stores.addresses import Place
-from data.stores.digests import digest_of_contents
-from data.tokens.block_checks import total_bytes, verify_contents, verify_languages, verify_sizes
+from data.tokens.block_checks import (
+    total_bytes,
+    verify_contents,
+    verify_languages,
+    verify_model,
+    verify_sizes,
+)
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import VocabularyFacts
-from data.tokens.tokenizer import MODEL_FILE
 from pipeline.corpus.pages import split_pages
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
@@ -50,19 +54,14 @@ def check_blocks(blocks: TokenBlocks) -> None:
     """Checks files, languages and the vocabulary beside the blocks.
 
     Raises:
-        DataError: if a file is missing, truncated or altered, or a language has no tokens.
-        ArtifactError: if the blocks were made with another vocabulary.
+        DataError: if a file is missing, truncated or altered, a language has no tokens, or the
+            blocks were made with another vocabulary.
     """
     verify_sizes(blocks)
     verify_languages(blocks)
     if not blocks.files.staged and total_bytes(blocks) <= CHECKSUM_BYTES:
         verify_contents(blocks)
-    model = blocks.directory / MODEL_FILE
-    if not model.exists() or digest_of_contents(model) != blocks.manifest.vocabulary.sha256:
-        raise ArtifactError(
-            f"{model} should be the vocabulary that the blocks were made with and is missing or "
-            "another (checksum); restore it or tokenize again."
-        )
+    verify_model(blocks)
 
 
 def check_held_out(blocks: TokenBlocks, remedy: str = "") -> None:

@@ -159,14 +159,19 @@ function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+// The text of a cell, with a space between its parts.
+const wordsOf = (node) =>
+  node.childNodes.length ? [...node.childNodes].map(wordsOf).join(" ") : node.textContent;
+
 // Numbers in full where a cell has them, and nothing for a missing one. No text of strangers is a
 // formula of a spreadsheet.
 function csvCell(cell) {
-  const shown = cell.textContent.trim().replace(/\s+/g, " ");
+  const shown = wordsOf(cell).trim().replace(/\s+/g, " ");
   if (shown === UNKNOWN) return "";
   const plain = shown.replace(/(?<=\d) (?=\d{3})/g, "").replace(/\u2212/g, "-");
   const text = cell.dataset.value ?? (cell.classList.contains("number") ? plain : shown);
-  const safe = /^[=+\-@]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+  const isNumber = !Number.isNaN(Number(text)) || /^[+-]?[\d.]+ to [+-]?[\d.]+$/.test(text);
+  const safe = /^[=+\-@]/.test(text) && !isNumber ? `'${text}` : text;
   return /[",]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 

@@ -66,7 +66,7 @@ def test_an_altered_block_is_named(blocks):
 
 def test_another_vocabulary_is_named(blocks):
     (blocks.directory / MODEL_FILE).write_bytes(b"another model")
-    with pytest.raises(ArtifactError, match=rf"{MODEL_FILE} should be the vocabulary"):
+    with pytest.raises(DataError, match=rf"{MODEL_FILE} should be the vocabulary"):
         check_blocks(blocks)
 
 
