@@ -2,15 +2,16 @@
 
     python experiments/students.py [--out DIR] [--seeds 2] [--experts 16 64]
 
-Teachers are the Switches of `word_pieces.py` (16 experts, compression 67 %) and of `variants.py`
-(64 experts, 90 %) with 3,968 steps. Students take 5, 10 and 20 % of these steps and begin with
+Teachers are the Switches of `word_pieces.py` (16 experts, compression 39 %) and of `variants.py`
+(64 experts, 73 %) with 3,968 steps. Students take 5, 10 and 20 % of these steps and begin with
 their teacher's non-expert weights, at the paper's 0.75 labels and 0.25 teacher. With 10 % there are
 two more: of labels alone, and of 0.25 labels at temperature 2.
 
 Each student is counted twice: against a baseline of as many steps as its own, and against one of as
 many as student and teacher together, a branch of the trunk of `word_pieces.py`, which becomes
 longer for it. All of them have the same schedule: the rate falls to 0 over the last quarter.
-Prints the table. A seed takes about two hours on one core, and as long again with 64 experts.
+Prints the table. A seed takes two hours on one core, and its students of 64 experts one more. The
+results are in docs/results/students.md.
 """
 
 import json
