@@ -203,8 +203,12 @@ def sentence(student: Student, teacher: str) -> str:
         )
     variants = sum(get(code).is_script_variant for code in student.compared)
     beside = f", script variants beside them: {variants}" if variants else ""
+    kept = f"keeps {overall.gain_retained:.0%}"
+    if overall.gain_nats_student < 0:
+        behind = f"{-overall.gain_nats_student:.3f} nats behind the baseline"
+        kept = f"is {behind}, {overall.gain_retained:.0%}"
     return (
-        f"{student.name} keeps {overall.gain_retained:.0%} of {teacher}’s gain{smaller} "
+        f"{student.name} {kept} of {teacher}’s gain{smaller} "
         f"(95% interval {overall.gain_retained_low:.0%} to {overall.gain_retained_high:.0%}; "
         f"languages in which that share has a bounded interval: "
         f"{len(student.compared) - variants}{beside})."
