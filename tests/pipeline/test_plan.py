@@ -302,6 +302,7 @@ def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, 
     tried = [("remat=full", changed(2**32)), ("rows=8", changed(2**30)), ("rows=4", changed(2**29))]
     monkeypatch.setattr(plan_command, "remedies", lambda _: iter(tried))
     monkeypatch.setattr(plan_command, "roofline", lambda *_: None)
+    monkeypatch.setattr(plan_command, "wrong_in", lambda _: ["a fault"])
     monkeypatch.setattr(
         plan_command,
         "figures_of",
@@ -311,6 +312,7 @@ def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, 
     )
     found, first = plan_command.try_remedies(None, Terminal(), 2.0)  # pyright: ignore
     assert [one["fits"] for one in found] == [False, True, True]
+    assert [one["faults"] for one in found] == [[], ["a fault"], ["a fault"]]
     assert first is tried[1][1]
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in printed[-3:]] == [
