@@ -84,5 +84,5 @@ def test_a_refused_import_can_be_corrected_and_repeated(theirs, tmp_path, spoil)
 @pytest.mark.parametrize("inputs", [3, 1810])
 def test_inputs_that_no_window_fits_are_one_sentence(theirs, tmp_path, inputs):
     asked = ImportHf(directory=theirs, out=tmp_path / "run", inputs=inputs)
-    with pytest.raises(ArtifactError, match=r"--inputs was .*; give 4 to 1,809"):
+    with pytest.raises(ArtifactError, match=r"--inputs was .*; give 10 to 1,809"):
         import_hf.intents(asked)
