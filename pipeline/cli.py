@@ -24,6 +24,7 @@ import importlib
 import logging
 import operator
 import re
+import select
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -37,7 +38,13 @@ from model.configuration_checks import ConfigurationError
 from pipeline import arguments
 from pipeline.artifacts.claims import code_version
 from pipeline.credentials import redacted, refuse
-from pipeline.errors import PREEMPTED_STATUS, ArtifactError, Preempted, system_failure
+from pipeline.errors import (
+    CUT_OFF_STATUS,
+    PREEMPTED_STATUS,
+    ArtifactError,
+    Preempted,
+    system_failure,
+)
 from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
 from pipeline.stopping import Stopped, end, leave, say, stoppable
@@ -86,9 +93,6 @@ def main(argv: list[str] | None = None) -> None:
         say(f"mswitch: {name} was {stopped}; the same command goes on from what is finished.")
         leave(stopped.status)
         return
-    except BrokenPipeError:  # `mswitch recipes | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
     except Exception:
         for line in redacted(traceback.format_exc()).splitlines():
             print_message(line)
@@ -131,11 +135,27 @@ def run(argv: list[str]) -> int:
         print_message(str(stopped))
         return PREEMPTED_STATUS
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and output_is_cut_off():
+            return CUT_OFF_STATUS
         if (sentence := system_failure(error)) is None:
             raise
         print_message(f"mswitch: {argv[0]} met {redacted(sentence)}")
         return 2
     return 0
+
+
+def output_is_cut_off() -> bool:
+    """Returns whether the reader of the output has gone, as `head` does; what is left goes nowhere.
+
+    A connection to a store or a worker may break by the same error.
+    """
+    output = sys.stdout.fileno()
+    look = select.poll()
+    look.register(output, 0)  # tells errors alone: of a pipe, that no reader is left
+    gone = any(event & select.POLLERR for _, event in look.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone
 
 
 def show_intents(intents: Iterable[Any]) -> None:

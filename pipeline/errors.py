@@ -31,6 +31,7 @@ class Preempted(Exception):
 
 
 PREEMPTED_STATUS = 128 + signal.SIGTERM  # 143, the exit status that shells report
+CUT_OFF_STATUS = 128 + signal.SIGPIPE  # 141, of a command whose output nobody reads on
 LOST_STATUS = os.EX_TEMPFAIL  # 75: another host was lost, and a repetition may succeed
 
 

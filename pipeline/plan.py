@@ -97,6 +97,7 @@ def compile_and_print(arguments: Plan) -> None:
     step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
     found = None if step.program is None else roofline(step, step.program)
     figures = list(figures_of(step, found, price))
+    wrong = wrong_in(step, found)
     mesh = recipe.mesh
     console.print(
         f"{recipe.name} on {slices_of(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
@@ -113,22 +114,23 @@ def compile_and_print(arguments: Plan) -> None:
     if arguments.remedies and not step.fits:
         tried, remedy = try_remedies(step, console, price)
     if arguments.out is not None:
-        write(arguments.out, plan_to_json(step, found, figures, tried, wrong_in(step)))
+        write(arguments.out, plan_to_json(step, found, figures, tried, wrong))
     fitting = step if step.fits else remedy
-    planned = fitting or step
-    if wrong := wrong_in(planned):
+    if remedy is not None:
+        wrong = next(one["faults"] for one in tried if one["fits"])
+    if wrong:
         raise ArtifactError(
-            f"The program of {recipe.name} on {slices_of(planned.topology)} is not as designed: "
-            f"{'; '.join(wrong)}. Its figures are above; --moves 25 with its settings lists where "
-            "its bytes go."
+            f"The program of {recipe.name} on {slices_of((fitting or step).topology)} is not as "
+            f"designed: {'; '.join(wrong)}. Its figures are above; --moves 25 with its settings "
+            "lists where its bytes go."
         )
     if fitting is not None:
         print_next("plan", training_command(arguments.recipe, fitting.recipe, arguments.upcycle))
 
 
-def wrong_in(step: CompiledStep) -> list[str]:
+def wrong_in(step: CompiledStep, found: Roofline | None) -> list[str]:
     """Returns what is not as designed in a compiled program; nothing where there is no program."""
-    return [] if step.program is None else list(faults(step, roofline(step, step.program)))
+    return [] if found is None else list(faults(step, found))
 
 
 def training_command(name: str, recipe: Recipe, upcycle: str = "") -> str:
@@ -182,18 +184,13 @@ def try_remedies(
         verdict = "fits" if changed.fits else "does not fit"
         least = "" if changed.program is not None else "at least "
         console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}")
+        program = changed.program if changed.fits else None
+        found = None if program is None else roofline(changed, program)
+        wrong = wrong_in(changed, found)
         if changed.fits and fitting is None:
             fitting = changed
-            found = None if changed.program is None else roofline(changed, changed.program)
             console.print(table_of(list(figures_of(changed, found, price))))
-        tried.append(
-            {
-                "change": change,
-                "gibibytes": need,
-                "fits": changed.fits,
-                "faults": wrong_in(changed) if changed.fits else [],
-            }
-        )
+        tried.append({"change": change, "gibibytes": need, "fits": changed.fits, "faults": wrong})
     if fitting is None:
         console.print("  none of these fits; lower rows, or plan a larger slice.")
     return tried, fitting

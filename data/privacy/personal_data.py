@@ -54,9 +54,11 @@ def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:
 
 def spans_of(text: str, language: str) -> list[Span]:
     """Returns the personal data of one page, in order."""
-    # A replacement is no part of a name beside it: two of them may stand on both sides of a dot.
-    replaced = [Span(*one.span(), EMAIL) for one in REPLACED_EMAILS.finditer(text)]
-    shaped = list(email_addresses(without(text, replaced))) if "@" in text else []
+    shaped = []
+    if "@" in text:
+        # A replacement is no part of a name beside it: two may stand on both sides of a dot.
+        replaced = [Span(*one.span(), EMAIL) for one in REPLACED_EMAILS.finditer(text)]
+        shaped += email_addresses(without(text, replaced))
     shaped += ip_addresses(without(text, [span for span, _ in shaped]))
     found = [span for span, is_personal in shaped if is_personal]
     return disjoint([*found, *_numbers(without(text, [span for span, _ in shaped]), language)])

@@ -17,12 +17,12 @@ from eval.charts.marks import Picture
 from eval.language_gain import LanguageGain
 from eval.report import ReportContents, speedup_text
 
-_VERDICT_NAMES = {
+VERDICTS = {
     "better": "better beyond noise",
     "unclear": "within noise",
     "worse": "worse beyond noise",
 }
-_VERDICTS = list(_VERDICT_NAMES.values())
+_VERDICTS = list(VERDICTS.values())
 _COLOUR = alt.Color("verdict:N", legend=None).scale(
     domain=_VERDICTS, range=["var(--candidate)", "var(--quiet)", "var(--baseline)"]
 )
@@ -199,7 +199,7 @@ def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
             "high": gain.high,
             "from": None if gain.low is None else max(gain.low, limits[0]),
             "to": None if gain.high is None else min(gain.high, limits[1]),
-            "verdict": _VERDICT_NAMES[gain.verdict],
+            "verdict": VERDICTS[gain.verdict],
             "speedup": speedup_text(gain),
             "tokens": gain.training_tokens,
             "pages": gain.held_out_pages,

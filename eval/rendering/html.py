@@ -64,7 +64,7 @@ def to_html(one: report.ReportContents) -> str:
         speedup_text=report.speedup_text,
         speedup_meaning=report.speedup_meaning,
         csv=_csv(_language_rows(one)),
-        verdicts=VERDICTS,
+        verdicts=gains.VERDICTS,
         models_csv=_csv(_model_rows(one)) if one.further else "",
         losses={each.name: losses_of(each) for each in one.models} if one.further else {},
         pictured=models.models(one),
@@ -113,13 +113,6 @@ def _intervals_cut(one: report.ReportContents) -> bool:
     low, high = gains.interval_limits(drawn)
     known = [(g.low, g.high) for g in drawn.values() if g.low is not None and g.high is not None]
     return any(ends[0] < low or ends[1] > high for ends in known)
-
-
-VERDICTS = {
-    "better": "better beyond noise",
-    "unclear": "within noise",
-    "worse": "worse beyond noise",
-}
 
 
 def _language_rows(one: report.ReportContents) -> list[dict[str, Any]]:

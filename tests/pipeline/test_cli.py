@@ -181,3 +181,18 @@ def test_a_package_that_hides_ours_is_named(name, tmp_path):
         f"mswitch: its package {name!r} is hidden by {str(tmp_path / name)!r};"
     )
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_output_that_nobody_reads_on_ends_without_a_message():
+    """As with `| head`: the pipe is closed before anything is written."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "recipes", "mt5-base"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

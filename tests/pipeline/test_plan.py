@@ -302,7 +302,7 @@ def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, 
     tried = [("remat=full", changed(2**32)), ("rows=8", changed(2**30)), ("rows=4", changed(2**29))]
     monkeypatch.setattr(plan_command, "remedies", lambda _: iter(tried))
     monkeypatch.setattr(plan_command, "roofline", lambda *_: None)
-    monkeypatch.setattr(plan_command, "wrong_in", lambda _: ["a fault"])
+    monkeypatch.setattr(plan_command, "wrong_in", lambda step, _: ["a fault"] if step.fits else [])
     monkeypatch.setattr(
         plan_command,
         "figures_of",
