@@ -145,13 +145,14 @@ def run(argv: list[str]) -> int:
 
 
 def output_is_cut_off() -> bool:
-    """Returns whether the reader of the output has gone, as `head` does; what is left goes nowhere.
+    """Returns whether nobody reads standard output any more, as after `| head`.
 
-    A connection to a store or a worker may break by the same error.
+    What is still printed is then dropped. The same error may come from a connection to a store or a
+    worker, where standard output is whole.
     """
     output = sys.stdout.fileno()
     look = select.poll()
-    look.register(output, 0)  # tells errors alone: of a pipe, that no reader is left
+    look.register(output, 0)  # errors alone: of a pipe, that no reader is left
     gone = any(event & select.POLLERR for _, event in look.poll(0))
     if gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), output)

@@ -52,9 +52,9 @@ def redirected_hosts(archive: Path, path: str) -> dict[Address, list[str]]:
 
 
 def _leads(archive: Path) -> dict[Address, Address]:
-    """Returns each redirect's target; none of an address that also has an answer.
+    """Returns the target of each address that redirects and never answers.
 
-    It may by another scheme, or at another time.
+    One that redirects by one scheme, or at one time, may answer by the other or at another.
     """
     leads: dict[Address, Address] = {}
     answered: set[Address] = set()

@@ -246,10 +246,10 @@ def check_teaches_tasks(teacher: Teacher, recipe: Recipe, finetuning: Finetuning
 
 
 def check_begins_with_run(recipe: Recipe) -> None:
-    """Checks that a fine-tuned student is asked to begin as it does: with the weights of `--run`.
+    """Checks that no setting gives a fine-tuned student other first weights than those of `--run`.
 
     Raises:
-        ArtifactError: if its teacher's weights are asked for.
+        ArtifactError: if `distillation.initialization` does.
     """
     assert recipe.distillation is not None  # a student's recipe
     if recipe.distillation.initialization != "random":
