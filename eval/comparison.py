@@ -43,7 +43,7 @@ def language_gains(
         intervals.gain_interval(baseline.scores(code, unit), candidate.scores(code, unit))
         for code in codes
     ]
-    # Script variants are no languages of their own, so the correction leaves them out.
+    # Script variants are not languages of their own, so the correction leaves them out.
     corrected = intervals.adjusted_p_values(
         [
             None if get(code).is_script_variant else gain.p_value
@@ -110,8 +110,10 @@ def log_speedup(summary: Summary, baseline: Side, candidate: Side) -> LogRatio |
     """Returns the mean log step speed-up of a summary with its standard error; None without one."""
     if summary.mean_step_speedup is None:
         return None
-    unit = side.unit_of(baseline, candidate)
-    error = _error_of_mean_speedup(baseline, candidate, unit)
+    error = None
+    if summary.mean_step_speedup_low is not None:
+        unit = side.unit_of(baseline, candidate)
+        error = _error_of_mean_speedup(baseline, candidate, unit)
     return LogRatio(math.log(summary.mean_step_speedup), error)
 
 

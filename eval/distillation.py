@@ -8,8 +8,8 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and tables 6 to 8
 
 Overall losses are sums over all held-out pages of the counted languages. A ratio of gains means
 something only where there is a gain. Its interval is Fieller's set (`fieller`), with the same
-pages on all three sides. Where the teacher's gain is within noise, that set is unbounded: the ratio
-is then None, and the report states why.
+pages on all three sides. Where the teacher's gain is within noise, or the student's runs differ
+much, that set is unbounded: the ratio is then None, and the report states why.
 """
 
 from collections.abc import Sequence
@@ -36,6 +36,7 @@ class Retained:
     Attributes:
         loss_nats_baseline, loss_nats_teacher, loss_nats_student: nats per target token.
         gain_nats_teacher, gain_nats_student: the baseline's loss minus that of teacher or student.
+        gain_is_clear: whether the teacher's gain is above 0 beyond noise.
         gain_retained: student's gain ÷ teacher's gain; None where the teacher's gain is not above 0
             or Fieller's set is unbounded.
         gain_retained_low, gain_retained_high: ends of Fieller's 95% set.
@@ -46,6 +47,7 @@ class Retained:
     loss_nats_student: float
     gain_nats_teacher: float
     gain_nats_student: float
+    gain_is_clear: bool
     gain_retained: float | None
     gain_retained_low: float | None
     gain_retained_high: float | None
@@ -126,6 +128,7 @@ def retained(sides: Sequence[Scores]) -> Retained:
     """Returns the gain kept, from scores of baseline, teacher and student on the same pages."""
     baseline, teacher, kept = (side.loss() for side in sides)
     gain, kept_gain = baseline - teacher, baseline - kept
+    low_gain = intervals.gain_interval(*sides[:2]).low
     ratio, low, high = _ratio(sides, kept_gain, gain)
     return Retained(
         loss_nats_baseline=baseline,
@@ -133,6 +136,7 @@ def retained(sides: Sequence[Scores]) -> Retained:
         loss_nats_student=kept,
         gain_nats_teacher=gain,
         gain_nats_student=kept_gain,
+        gain_is_clear=low_gain is not None and low_gain > 0,
         gain_retained=ratio,
         gain_retained_low=low,
         gain_retained_high=high,
@@ -197,10 +201,12 @@ def sentence(student: Student, teacher: str) -> str:
             f"({overall.gain_nats_teacher:+.3f} nats), so there is no gain to keep."
         )
     if overall.gain_retained is None or overall.gain_retained_low is None:
-        return (
-            f"{student.name}: {teacher}’s gain over all pages is within noise, so the share that "
-            "is kept has no bounded interval."
+        noise = (
+            "the student’s runs differ too much"
+            if overall.gain_is_clear
+            else f"{teacher}’s gain over all pages is within noise"
         )
+        return f"{student.name}: {noise}, so the share that is kept has no bounded interval."
     variants = sum(get(code).is_script_variant for code in student.compared)
     beside = f", script variants beside them: {variants}" if variants else ""
     kept = f"keeps {overall.gain_retained:.0%}"

@@ -2,7 +2,7 @@
 
 A pruned model serves the languages that it was made for; what it loses in these and in the others
 is told apart. Losses are in nats per target token, of the same held-out pages. A mean is over
-languages, each of which counts once.
+languages, each of which counts once, script variants left out.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.languages import get
 from eval.further import Further
 from eval.language_loss import Unit
 from eval.side import Side
@@ -57,8 +58,9 @@ def pruned_models(candidate: Side, further: Sequence[Further]) -> list[Pruned]:
         }
         experts = one.facts.experts
         assert experts is not None  # a pruned model has experts
-        own = [value for code, value in lost.items() if code in one.pruning.languages]
-        others = [value for code, value in lost.items() if code not in one.pruning.languages]
+        counted = {code: lost[code] for code in lost if not get(code).is_script_variant}
+        own = [value for code, value in counted.items() if code in one.pruning.languages]
+        others = [value for code, value in counted.items() if code not in one.pruning.languages]
         found.append(
             Pruned(
                 name=one.name,

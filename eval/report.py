@@ -168,7 +168,7 @@ def speedup_meaning(gain: LanguageGain) -> str:
     """Returns what `speedup_text` leaves out: that the value is a bound; empty where it is not."""
     if gain.step_speedup is None or not gain.step_speedup_is_bound:
         return ""
-    bound = "at least" if gain.step_speedup >= 1 else "at most"
+    bound = "at least" if gain.gain > 0 else "at most"
     return (
         f"{bound} {gain.step_speedup:.2f}: the target lies too far before the curve's first point"
     )

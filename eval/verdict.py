@@ -9,6 +9,7 @@ quality.
 
 from eval.language_gain import Summary
 from eval.report import ReportContents
+from eval.statistics.step_speedup import MOST_AT_BOUND
 
 
 def sentences(report: ReportContents) -> str:
@@ -86,11 +87,15 @@ def speed_sentence(report: ReportContents) -> str:
         return f"No step speed-up is given: {names} {were} evaluated only once after step 0."
     reached = summary.languages - summary.languages_not_reached
     low, high = summary.mean_step_speedup_low, summary.mean_step_speedup_high
-    interval = "no interval: a language has a single page"
+    bounds = summary.languages_speedup_is_bound or 0
+    bound = f"a bound in {bounds} languages"
     if low is not None and high is not None:
         interval = f"95% interval {low:.2f} to {high:.2f}, over {report.intervals_over}"
-    if bounds := summary.languages_speedup_is_bound:
-        interval += f"; a bound in {bounds} languages"
+        interval += f"; {bound}" if bounds else ""
+    elif bounds > MOST_AT_BOUND * summary.languages:
+        interval = f"no interval: {bound}"
+    else:
+        interval = "no interval: a language has a single page"
     return (
         f"It reaches {report.baseline.name}’s final quality in {reached or 'none'} of "
         f"{summary.languages}; the mean step speed-up is {summary.mean_step_speedup:.2f} "

@@ -59,7 +59,7 @@ BALANCERS: dict[str, tuple[str, ...]] = {
 }
 EVALUATED_WITH = "model.switch.capacity_factor_evaluation"
 TRAINED, CAPACITIES = "1.25", ("1.0", "1.25")
-FIELDS = "balancer", "seed", "capacity", "language", "loss_nats_per_token", "dropped_share"
+FIELDS = "balancer", "seed", "steps", "capacity", "language", "loss_nats_per_token", "dropped_share"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ Results = dict[Evaluated, dict[str, OfLanguage]]
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, one seed after the other, and writes both files."""
     table = arguments.out / "balancers.csv"
-    results = read(table) if table.exists() else {}
+    results = read(table, arguments.steps) if table.exists() else {}
     for seed in range(arguments.seeds):
         runs = [Run(name, seed) for name in arguments.balancers]
         runs = [run for run in runs if any((run, c) not in results for c in CAPACITIES)]
@@ -112,7 +112,7 @@ def main(arguments: Arguments) -> None:
         for run in runs:
             evaluate_tighter(arguments, run)
             results |= {(run, c): of_languages(arguments, run, c) for c in CAPACITIES}
-        write(arguments.out, results)
+        write(arguments, results)
 
 
 def pretrain(arguments: Arguments, run: Run) -> Task:
@@ -173,40 +173,56 @@ def dropped_shares(run: Path, step: int) -> dict[str, float]:
     }
 
 
-def read(path: Path) -> Results:
-    """Returns the results that a balancers.csv holds."""
+def read(path: Path, steps: int) -> Results:
+    """Returns the results that a balancers.csv holds.
+
+    Raises:
+        SystemExit: if it holds runs of another number of steps.
+    """
     results: Results = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
+            if int(row["steps"]) != steps:
+                raise SystemExit(
+                    f"--steps {steps} was given, and {path} holds runs of {row['steps']} steps; "
+                    "name another --out."
+                )
             run = Run(row["balancer"], int(row["seed"]))
             of = OfLanguage(float(row["loss_nats_per_token"]), float(row["dropped_share"]))
             results.setdefault((run, row["capacity"]), {})[row["language"]] = of
     return results
 
 
-def write(out: Path, results: Results) -> None:
+def write(arguments: Arguments, results: Results) -> None:
     """Writes balancers.csv and balancers.md."""
+    out, steps = arguments.out, arguments.steps
     with (out / "balancers.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(FIELDS)
         for (run, capacity), found in results.items():
             for code, of in found.items():
-                line = run.balancer, run.seed, capacity, code, f"{of.loss:.5f}", f"{of.dropped:.5f}"
-                writer.writerow(line)
-    (out / "balancers.md").write_text("\n".join(tables(results)) + "\n")
+                numbers = f"{of.loss:.5f}", f"{of.dropped:.5f}"
+                writer.writerow((run.balancer, run.seed, steps, capacity, code, *numbers))
+    lines = tables(results, arguments.balancers[0])
+    (out / "balancers.md").write_text("\n".join(lines) + "\n")
 
 
-def tables(results: Results) -> Iterator[str]:
-    """Yields the lines of a table over all languages, and of one per capacity by language."""
+def tables(results: Results, than: str) -> Iterator[str]:
+    """Yields the lines of a table over all languages, and of one per capacity by language.
+
+    Args:
+        results: results of all runs.
+        than: balancer that the others are compared with.
+    """
     names = list(dict.fromkeys(run.balancer for run, _ in results))
     yield "Held-out nats per target token and dropped shares, means of languages and seeds.\n"
     yield "| balancer | capacity | loss | seeds differ by | better languages | dropped | at most |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
     for name in names:
         for capacity in CAPACITIES:
-            found = cells(results, name, names[0], capacity)
+            found = cells(results, name, than, capacity)
             yield f"| {name} | {capacity} | {' | '.join(found)} |"
-    yield f"\nBetter: a lower loss than with `{names[0]}` at the same capacity."
+    yield f"\nBetter: a lower loss than with `{than}` at the same capacity."
     for capacity in CAPACITIES:
         yield f"\nCapacity {capacity}: nats per target token, and dropped share.\n"
         yield f"| language | {' | '.join(names)} |"

@@ -48,11 +48,11 @@ def main(arguments: Arguments) -> None:
         name: decayed.runs_of(name, seeds, lengths)
         for name in ("mt5", *map(with_experts, EXPERTS), "mt5-unimax", "switch-unimax")
     }
+    of_seeds = f"{arguments.seeds}-seeds"
     for experts in EXPERTS:
-        multilingual.report(
-            out, f"report-{experts}-experts", runs["mt5"], runs[with_experts(experts)]
-        )
-    multilingual.report(out, "report-unimax", runs["mt5-unimax"], runs["switch-unimax"])
+        name = f"report-{experts}-experts-{of_seeds}"
+        multilingual.report(out, name, runs["mt5"], runs[with_experts(experts)])
+    multilingual.report(out, f"report-unimax-{of_seeds}", runs["mt5-unimax"], runs["switch-unimax"])
 
 
 def chains(out: Path, seed: int, lengths: Sequence[int]) -> list[Sequence[Task]]:

@@ -2,7 +2,7 @@
 
     python experiments/word_pieces.py [--documents DIR] [--web GLOB] [--out DIR]
 
-At 2,048 ids languages in Latin script gain from experts and nearly all others lose
+At 2,048 ids languages in Latin script gain more from experts than others
 (docs/results/decayed.md). But there a token has 1.67 characters of Latin script and 1.09 of others,
 and a letter may not be worth an expert. Here the vocabulary is trained on text in which scripts
 weigh less the more languages share them, so that a token of every script has 1.6 to 1.7 characters

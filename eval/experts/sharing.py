@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
         ("load", pa.list_(pa.int64())),
     ]
 )  # what a report reads of a routing file
-WRITTEN = SCHEMA.append(pa.field("gate", pa.list_(pa.float64())))  # since version 0.2.0
+WRITTEN = SCHEMA.append(pa.field("gate", pa.list_(pa.float64())))  # and `prune`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,7 +137,7 @@ def _row(code: str, gain: LanguageGain) -> tuple[str, ...]:
 
 
 def _speedup(gain: LanguageGain) -> str:
-    mark = "≥ " if (gain.step_speedup or 0) >= 1 else "≤ "
+    mark = "≥ " if gain.gain > 0 else "≤ "
     return (mark if gain.step_speedup_is_bound else "") + speedup_text(gain)
 
 
@@ -152,7 +152,7 @@ def _nulls(report: ReportContents) -> list[str]:
             one.name,
             f"{_plain(one.candidate_seeds)} against {_plain(one.baseline_seeds)}",
             f"{one.summary.languages_improved} of {one.summary.languages}",
-            str(one.summary.languages_improved_significantly),
+            f"{one.summary.languages_improved_significantly} {one.intervals_over}".strip(),
             str(one.summary.languages_worse_significantly),
             f"{_plain(one.summary.mean_step_speedup)} ({_plain(one.summary.mean_step_speedup_low)} "
             f"to {_plain(one.summary.mean_step_speedup_high)})",

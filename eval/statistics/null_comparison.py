@@ -35,6 +35,12 @@ class NullComparison:
     summary: Summary
     gains: Mapping[str, LanguageGain]
 
+    @property
+    def intervals_over(self) -> str:
+        """What its intervals are over where a half has one run, unlike the result's; else empty."""
+        single = [len(seeds) for seeds in (self.baseline_seeds, self.candidate_seeds)].count(1)
+        return ("", "over pages and the runs of one half", "over pages only")[single]
+
 
 def null_comparisons(side: Side, seeds: Sequence[int], unit: Unit) -> tuple[NullComparison, ...]:
     """Returns the comparisons of the halves of a side's runs; () for a single run.
@@ -106,7 +112,8 @@ def _of_side(nulls: Sequence[NullComparison]) -> str:
     if known and len(nulls) > 1:
         largest = max(max(mean, 1 / mean) for mean in known)
         speedup = f", mean step speed-up {largest:.2f} or 1/{largest:.2f}"
+    over = f", {nulls[0].intervals_over}" if nulls[0].intervals_over else ""
     return (
         f"{nulls[0].name} “better” in {better} of {first.languages} languages ({most}{beyond} "
-        f"beyond noise){speedup}{up_to}"
+        f"beyond noise{over}){speedup}{up_to}"
     )

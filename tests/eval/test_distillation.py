@@ -49,6 +49,40 @@ def test_the_interval_holds_the_ratios_that_are_within_noise(runs):
     assert found.gain_retained_low < found.gain_retained < found.gain_retained_high
 
 
+def apart(one, levels):
+    """Returns the scores of runs that differ by these levels."""
+    return Scores(one.amounts + np.array(levels)[:, None] * one.sizes, one.sizes)
+
+
+def student_of(overall):
+    return distillation.Student(
+        name="student",
+        seeds=(0, 1),
+        steps=1,
+        parameters=None,
+        compression=None,
+        overall=overall,
+        median_over_languages=None,
+        languages={},
+    )
+
+
+def test_a_teachers_clear_gain_is_not_called_noise_where_the_students_runs_differ():
+    baseline = apart(scores(3.0, 1, 4), (0.01, -0.01, 0.01, -0.01))
+    teacher, level = (
+        apart(scores(loss, 2, 4), (0.01, -0.01, 0.01, -0.01)) for loss in (2.95, 2.999)
+    )
+    student = apart(scores(2.98, 3, 2), (0.3, -0.3))
+    cases = (
+        ([baseline, teacher, student], "student: the student’s runs differ too much"),
+        ([baseline, level, student], "student: Switch’s gain over all pages is within noise"),
+    )
+    for sides, begins in cases:
+        found = distillation.retained(sides)
+        assert found.gain_retained is None
+        assert distillation.sentence(student_of(found), "Switch").startswith(begins)
+
+
 def test_a_set_that_is_unbounded_says_so_and_still_holds_the_ratio():
     sides = [scores(3.0, 1), scores(2.999, 2), scores(2.9985, 3)]
     baseline, teacher, student = (side.loss() for side in sides)

@@ -115,7 +115,9 @@ def one_trainer_per_recipe() -> Iterator[None]:
     def make(*given: Any, **named: Any) -> Trainer:
         bound = signature.bind(*given, **named)
         bound.apply_defaults()
-        teaches = bound.arguments["distillation"] is not None  # a network is no key of a dictionary
+        teaches = (
+            bound.arguments["distillation"] is not None
+        )  # a network is not a key of a dictionary
         return (make_trainer if teaches else _remembered)(*bound.args, **bound.kwargs)
 
     with pytest.MonkeyPatch.context() as patch:

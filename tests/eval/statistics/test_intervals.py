@@ -174,7 +174,7 @@ def test_noise_alone_is_seldom_called_a_finding():
 
 
 def test_benjamini_hochberg_by_hand():
-    # 3 tests: 0.01 x 3/1, 0.03 x 3/2, 0.9 x 3/3; None is no test and counts for nothing.
+    # 3 tests: 0.01 x 3/1, 0.03 x 3/2, 0.9 x 3/3; None is not a test and counts for nothing.
     assert intervals.adjusted_p_values([0.9, None, 0.01, 0.03]) == [
         pytest.approx(0.9),
         None,

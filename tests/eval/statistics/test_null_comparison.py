@@ -29,7 +29,8 @@ def test_the_better_half_is_the_candidate():
     assert found.summary.languages_improved == 3
     assert found.summary.mean_step_speedup > 1
     assert null_comparison.sentence([found]).startswith(
-        "The same comparison between seeds of one side: mT5 “better” in 3 of 3 languages"
+        "The same comparison between seeds of one side: mT5 “better” in 3 of 3 languages "
+        f"({found.summary.languages_improved_significantly} beyond noise, over pages only)"
     )
 
 
@@ -38,6 +39,7 @@ def test_the_division_with_most_languages_is_found():
     runs = [side("mT5", (level,) * 4, 0).pages[0] for level in levels]
     whole = dataclasses.replace(side("mT5", (3.0,) * 4, 0), pages=tuple(runs))
     found = null_comparisons(whole, (7, 8, 9), Unit.NATS_PER_TOKEN)
+    assert found[0].intervals_over == "over pages and the runs of one half"
     fewer = [
         dataclasses.replace(one, summary=dataclasses.replace(one.summary, languages_improved=count))
         for count, one in enumerate(found)

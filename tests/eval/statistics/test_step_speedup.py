@@ -182,11 +182,20 @@ def test_within_a_decaying_run_a_threefold_speedup_measures_less():
 
 
 def test_summary_is_over_logarithms():
-    speedups = [StepSpeedup(ratio, ratio > 7) for ratio in (4.0, 0.5, 1.0, 8.0)]
+    speedups = [StepSpeedup(ratio, False) for ratio in (4.0, 0.5, 1.0, 8.0)]
     summary = summarise(speedups, StandardError(0.01, 1e9))
     assert summary.mean == pytest.approx(2.0)
     assert summary.median == pytest.approx(2.0)
-    assert (summary.at_bound, summary.share_at_least_4) == (1, 0.5)
+    assert (summary.at_bound, summary.share_at_least_4) == (0, 0.5)
     assert np.log(summary.high / summary.mean) == pytest.approx(0.196, abs=1e-3)
     assert np.log(summary.low / summary.mean) == pytest.approx(-0.196, abs=1e-3)
     assert summarise(speedups, None).low is None
+
+
+def test_bounds_have_no_spread_so_with_many_the_mean_has_no_interval():
+    bound = StepSpeedup(4.0 * (1 - 4e-16), is_bound=True)  # 10,000 and 20,000 steps, rounded
+    error = StandardError(0.01, 1e9)
+    for bounds, has_interval in ((1, True), (2, False), (20, False)):
+        summary = summarise([bound] * bounds + [StepSpeedup(1.0, False)] * (20 - bounds), error)
+        assert (summary.at_bound, summary.low is not None) == (bounds, has_interval)
+        assert summary.share_at_least_4 == bounds / 20

@@ -1,0 +1,36 @@
+"""What pruned models lost, in means that leave script variants out."""
+
+import dataclasses
+
+import pytest
+from small_reports import facts, side
+
+from eval.further import Pruning, further
+from eval.pruned import pruned_models
+
+
+@pytest.mark.parametrize(
+    "languages, own, others, made_for",
+    [
+        (("sw", "en", "ru"), 0.2, None, "all 3 languages"),
+        (("sw",), 0.1, 0.25, "sw"),
+    ],
+)
+def test_a_variant_counts_neither_among_its_languages_nor_among_the_others(
+    languages, own, others, made_for
+):
+    candidate = side("Switch", (2.0, 2.5, 3.2, 1.0), 2)
+    runs = side("half", (2.1, 2.7, 3.5, 9.0), 2)  # 8 nats more in `ru-Latn`
+    model = further(
+        side("mT5", (3.0,) * 4, 1),
+        runs,
+        facts=dataclasses.replace(facts("half"), experts=4),
+        differences=(),
+        directories=("runs/half",),
+        pruning=Pruning(languages=languages, experts=8),
+    )
+    (found,) = pruned_models(candidate, [model])
+    assert found.lost_nats["ru-Latn"] == pytest.approx(8.0)
+    assert found.lost_in_own == pytest.approx(own)
+    assert found.lost_in_others == (None if others is None else pytest.approx(others))
+    assert found.made_for == made_for
