@@ -10,9 +10,9 @@ From least to most memory, and most to least time; every policy also keeps the b
 | products | and the results of all products with weights | norms, activation functions |
 | none | every value | nothing |
 
-Where attention is no kernel, `attention` and `products` also multiply queries with keys again, as
-the weights of attention have no name. Results are the same. Gathered weights are never kept,
-whatever the policy (`model/layers/products.py`).
+Where attention is not a kernel, `attention` and `products` also multiply queries with keys
+again, as the weights of attention have no name. Results are the same. Gathered weights are
+never kept, whatever the policy (`model/layers/products.py`).
 """
 
 from collections.abc import Callable

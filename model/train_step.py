@@ -96,7 +96,7 @@ def step_function(
         updates = jax.tree.map(lambda update: -step_rate * update, updates)
         squares = gradient_squares(gradients)
         norm = jnp.sqrt(jnp.sum(squares))
-        healthy = jnp.isfinite(losses.loss_nats) & (norm <= limit)  # False for NaN
+        healthy = jnp.isfinite(losses.loss_nats) & jnp.isfinite(norm) & (norm <= limit)
         moved = eqx.apply_updates(state.arrays, updates)
         moved = rebalanced(moved, static.config.switch, losses.layers, losses.margins)
         arrays, moments = jax.tree.map(

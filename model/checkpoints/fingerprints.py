@@ -5,9 +5,6 @@ not depend on the order of adding, so every device adds its own part and the fin
 on any mesh. The mixing is the finalizer of MurmurHash3 (fmix32; Appleby 2011), a permutation of
 32-bit numbers in which every bit depends on every bit. Two sums of unrelated mixings are 64 bits:
 a damage of any kind is missed with a probability of about 2^-64.
-
-Until version 0.1.0 a fingerprint was the sum of the bits alone, which reversed rows do not change.
-Checkpoints and students of that time are compared by it.
 """
 
 import functools
@@ -38,11 +35,6 @@ def fingerprint(tree: PyTree) -> str:
     return _digest(fingerprints(jax.tree.leaves(tree), mesh_replicated(tree)))
 
 
-def orderless_fingerprint(tree: PyTree) -> str:
-    """Returns what a student of version 0.1.0 recorded of its teacher, 64 hexadecimal digits."""
-    return _digest(orderless_fingerprints(jax.tree.leaves(tree), mesh_replicated(tree)))
-
-
 def _digest(numbers: UInt32[Array, "..."]) -> str:
     return hashlib.sha256(np.asarray(numbers).astype("<u4").tobytes()).hexdigest()
 
@@ -64,15 +56,6 @@ def fingerprints(
 def _of_all(leaves: list[Shaped[Array, "..."]]) -> UInt32[Array, "leaves 2"]:
     """Returns the sums of arrays of one shape; those of one alone are not stacked."""
     return _sums(leaves[0])[None] if len(leaves) == 1 else jax.vmap(_sums)(jnp.stack(leaves))
-
-
-@functools.partial(jax.jit, static_argnames="sharding")
-def orderless_fingerprints(
-    leaves: list[Shaped[Array, "..."]], sharding: NamedSharding
-) -> UInt32[Array, " leaves"]:
-    """Returns the sum of each array's bits modulo 2^32, as checkpoints of version 0.1.0 have it."""
-    sums = jnp.stack([jnp.sum(_words(leaf), dtype=jnp.uint32) for leaf in leaves])
-    return jax.lax.with_sharding_constraint(sums, sharding)
 
 
 def _words(leaf: Shaped[Array, "..."]) -> UInt32[Array, "..."]:

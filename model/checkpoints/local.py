@@ -29,7 +29,6 @@ from model.checkpoints.errors import CheckpointError, damaged, first_line, not_w
 from model.checkpoints.orbax_clock import use_monotonic_clock
 from model.checkpoints.table import (
     FINGERPRINTS,
-    ORDERLESS,
     check_unaltered,
     requested_table,
     table_of,
@@ -77,7 +76,6 @@ class Checkpoints:
         chosen: Callable[[], Collection[int]] = tuple,
     ):
         self.directory = directory.absolute()
-        self._orderless: dict[int, bool] = {}  # by step; Orbax takes 0.2 s to tell
         use_monotonic_clock()
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of our errors
         options = ocp.CheckpointManagerOptions(
@@ -138,14 +136,12 @@ class Checkpoints:
         """
         _silence_late_reads()
         failure: Exception | None = None
-        entry, table = FINGERPRINTS, {}
+        table = {}
         try:
-            entry = ORDERLESS if self._is_orderless(step) else FINGERPRINTS
-            requested = requested_table(shapes, entry)
             # Not by the manager, whose barrier a host that fails would leave to the others.
             reader = ocp.StandardCheckpointHandler()
             place = self.directory / str(step) / "default"
-            item = ocp.args.StandardRestore(requested)
+            item = ocp.args.StandardRestore(requested_table(shapes))
             table = reader.restore(place, args=item)  # pyright: ignore[reportArgumentType]
         except Exception as error:  # classes of many libraries, as in save
             failure = error
@@ -153,7 +149,7 @@ class Checkpoints:
         if not _on_every_host(failure is None):
             why = "another host could not read it" if failure is None else first_line(failure)
             raise damaged(self.directory, step, why) from failure
-        return verified(self.directory, step, table, shapes, entry)
+        return verified(self.directory, step, table, shapes)
 
     def restore_some(
         self, step: int, shapes: PyTree, names: Collection[str]
@@ -170,9 +166,8 @@ class Checkpoints:
         """
         _silence_late_reads()
         try:
-            entry = ORDERLESS if self._is_orderless(step) else FINGERPRINTS
-            table = requested_table(shapes, entry)
-            item = {name: table[name] for name in (*names, entry)}
+            table = requested_table(shapes)
+            item = {name: table[name] for name in (*names, FINGERPRINTS)}
             restore = ocp.args.PyTreeRestore(
                 item=item,
                 restore_args=ocp.checkpoint_utils.construct_restore_args(item),
@@ -182,13 +177,8 @@ class Checkpoints:
                 found = reader.restore(self.directory / str(step) / "default", args=restore)
         except Exception as error:  # classes of many libraries, as in save
             raise damaged(self.directory, step, first_line(error)) from error
-        check_unaltered(self.directory, step, found, shapes, entry)
+        check_unaltered(self.directory, step, found, shapes)
         return {name: found[name] for name in names}
-
-    def _is_orderless(self, step: int) -> bool:
-        if step not in self._orderless:
-            self._orderless[step] = ORDERLESS in (self._manager.item_metadata(step) or ())
-        return self._orderless[step]
 
     def set_aside(self, step: int) -> Path:
         """Moves a damaged checkpoint away, so that its step can be saved again.
@@ -227,7 +217,7 @@ class Checkpoints:
 
     def _not_written(self, error: BaseException) -> CheckpointError:
         whole = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
-        return not_written(self.directory, whole, reason(error), "Make room or mend the disk")
+        return not_written(self.directory, whole, reason(error), "Make room or repair the disk")
 
 
 def _on_every_host(here: bool) -> bool:

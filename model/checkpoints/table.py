@@ -1,6 +1,6 @@
 """The table of a checkpoint: arrays by name with a fingerprint of each, made and compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
 import jax
@@ -9,12 +9,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from model.checkpoints.errors import damaged
-from model.checkpoints.fingerprints import fingerprints, mesh_replicated, orderless_fingerprints
+from model.checkpoints.fingerprints import fingerprints, mesh_replicated
 from model.dimensions import by_path
 
 State = TypeVar("State", bound=PyTree)
 FINGERPRINTS = ".fingerprints_by_position"
-ORDERLESS = ".fingerprints"  # in checkpoints of version 0.1.0
 
 
 def table_of(state: PyTree) -> dict[str, jax.Array]:
@@ -23,11 +22,11 @@ def table_of(state: PyTree) -> dict[str, jax.Array]:
     return named | {FINGERPRINTS: fingerprints(list(named.values()), mesh_replicated(state))}
 
 
-def requested_table(shapes: PyTree, entry: str = FINGERPRINTS) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns the shapes of a checkpoint's table; `entry` is the name of its fingerprints."""
+def requested_table(shapes: PyTree) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of a checkpoint's table."""
     named, everywhere = by_path(shapes), mesh_replicated(shapes)
-    shape = (len(named), 2) if entry == FINGERPRINTS else (len(named),)
-    return named | {entry: jax.ShapeDtypeStruct(shape, jnp.uint32, sharding=everywhere)}
+    sums = jax.ShapeDtypeStruct((len(named), 2), jnp.uint32, sharding=everywhere)
+    return named | {FINGERPRINTS: sums}
 
 
 def verified(
@@ -35,14 +34,13 @@ def verified(
     step: int,
     table: Mapping[str, jax.Array],
     shapes: State,
-    entry: str = FINGERPRINTS,
 ) -> State:
     """Returns the state in a table that was read; the arguments are those of `check_unaltered`.
 
     Raises:
         CheckpointError: if an array is not the one that was saved.
     """
-    check_unaltered(directory, step, table, shapes, entry)
+    check_unaltered(directory, step, table, shapes)
     arrays = [table[name] for name in by_path(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
 
@@ -52,7 +50,6 @@ def check_unaltered(
     step: int,
     table: Mapping[str, jax.Array],
     shapes: PyTree,
-    entry: str = FINGERPRINTS,
 ) -> None:
     """Checks that the arrays of a table, all of a state or some, have their fingerprints.
 
@@ -61,21 +58,16 @@ def check_unaltered(
         step: step of the checkpoint.
         table: arrays by name, and the fingerprints of all arrays of the state.
         shapes: structure of the state.
-        entry: name of the fingerprints in the table.
 
     Raises:
         CheckpointError: if an array is not the one that was saved.
     """
     numbers = {name: at for at, name in enumerate(by_path(shapes)) if name in table}
-    found = _maker_of(entry)([table[name] for name in numbers], mesh_replicated(shapes))
-    saved = np.asarray(table[entry])[list(numbers.values())]
+    found = fingerprints([table[name] for name in numbers], mesh_replicated(shapes))
+    saved = np.asarray(table[FINGERPRINTS])[list(numbers.values())]
     altered = np.argwhere(np.asarray(found) != saved)
     if altered.size:
         raise damaged(directory, step, f"{list(numbers)[altered[0][0]]} is not what was saved")
-
-
-def _maker_of(entry: str) -> Callable[..., jax.Array]:
-    return orderless_fingerprints if entry == ORDERLESS else fingerprints
 
 
 def with_shardings(shapes: State, shardings: PyTree) -> State:

@@ -107,8 +107,8 @@ def sum_to_stored(whole: Array, stored: NamedSharding, across: DTypeLike) -> Arr
 def _sum_scattered(whole: Array, axes: tuple[str, ...], dimension: int) -> Array:
     """Returns this device's part of a sum over the devices of these axes, along a dimension.
 
-    A part that is no multiple of a TPU's tile of 8 rows gets a dimension of its own. Otherwise XLA
-    pads the parts to whole tiles, and moves their ends between devices: 8 permutes per gradient.
+    A part that is not a multiple of a TPU's tile of 8 rows gets a dimension of its own. Otherwise
+    XLA pads the parts to whole tiles, and moves their ends: 8 permutes per gradient.
     """
     devices = jax.lax.axis_size(axes)
     before, part = whole.shape[:dimension], whole.shape[dimension] // devices

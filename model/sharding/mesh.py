@@ -74,7 +74,7 @@ def abstract_mesh(shape: MeshShape) -> AbstractMesh:
     """Returns the mesh of a shape whose devices need not exist.
 
     Raises:
-        ConfigurationError: if slices are no equal parts of it.
+        ConfigurationError: if slices are not equal parts of it.
     """
     _check_slices(shape)
     types = (AxisType.Auto,) * len(AXES)

@@ -12,7 +12,7 @@ enters a gate. After a step the biases move, by one of two rules:
 Wang et al. and Kimi K3 add biases to sigmoids of the logits. A softmax's probabilities shrink as
 experts are added, and logits do not, so that a rate of logits means the same in every recipe.
 
-Biases are arrays of the network, because evaluation chooses by them too. They are no part of what
+Biases are arrays of the network, because evaluation chooses by them too. They are not part of what
 is learned: they have no gradient and no state of the optimizer.
 """
 

@@ -108,7 +108,7 @@ def moved(
     source: Int[Array, " places"],
     destinations: Int[Array, "rows copies"],
 ) -> Float[Array, "places embed"]:
-    """Returns row `source[i]` at each place i; zero where that is no row.
+    """Returns row `source[i]` at each place i; zero where that is not a row.
 
     The gradient of a row is the sum over its `destinations`, so it is read by index too. JAX's own
     is a scatter-add, which a TPU runs as a sort and GPUs with atomics.
@@ -139,14 +139,26 @@ def own_experts(
     """Applies this device's experts to all groups of its `expert` axis; sums over `model`."""
     groups, own, capacity, embed = received.shape
     rows = jnp.moveaxis(received, 1, 0).reshape(own, groups * capacity, embed)
-    partial = experts(rows, jnp.matmul, _row_ids(groups, own, capacity, experts.total))
+    partial = experts(rows, jnp.matmul, _row_ids(groups, capacity, experts))
     outputs = sum_over_model(partial)
     return jnp.moveaxis(outputs.reshape(own, groups, capacity, embed), 0, 1)
 
 
-def _row_ids(groups: int, own: int, capacity: int, total: int) -> Int[Array, "own_experts rows"]:
-    """Returns an id per row of this device's buffers that is the same on any mesh."""
-    group = device_index(("replica", "data")) * groups + jnp.arange(groups)
+def _row_ids(groups: int, capacity: int, experts: Experts) -> Int[Array, "own_experts rows"]:
+    """Returns the number in the whole batch of each row of this device's buffers."""
+    own = len(experts.up)
     expert = device_index(EXPERT_AXES) * own + jnp.arange(own)
-    ids = (group[:, None] * total + expert[:, None, None]) * capacity + jnp.arange(capacity)
-    return ids.reshape(own, groups * capacity)
+    group = _group_numbers(groups, experts)
+    ids = group[:, None] * experts.total + expert[:, None, None]
+    return (ids * capacity + jnp.arange(capacity)).reshape(own, groups * capacity)
+
+
+def _group_numbers(groups: int, experts: Experts) -> Int[Array, " groups"]:
+    """Returns the number in the whole batch of each group, in the order of its device.
+
+    A pool on several devices is one group for all of them; then there is one microbatch.
+    """
+    of_device = max(groups // jax.lax.axis_size(EXPERT_AXES), 1)
+    received = jnp.arange(groups)
+    first = device_index(("replica", "data")) * groups + received - received % of_device
+    return first * experts.microbatches + experts.microbatch * of_device + received % of_device

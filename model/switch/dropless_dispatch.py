@@ -6,7 +6,8 @@ The idea is MegaBlocks' (Gale et al. 2022): sort assignments by expert and multi
 of varying size. `lax.ragged_dot` is a grouped product where the backend has one; elsewhere it is a
 dense product over all experts (seen on TPU v5e and v6e, GPUs and CPUs), so dropless is an option
 and not the default. The all-to-all is padded to the worst case, in which all assignments of a
-device go to one other device: memory grows with the `expert` axis. (Slices as in
+device go to one other device: memory grows with the `expert` axis. Experts' indices are a third
+exchange forward, and rows' numbers a fourth with dropout. (Slices as in
 `pooled_dispatch.py` would not pad what is sent, but what is received as well has no bound.)
 """
 
@@ -43,7 +44,8 @@ def dropless_dispatch(
     assignment = _sent_assignments(by_expert, own)
     rows = x.reshape(-1, x.shape[-1]).at[assignment // top_k].get(mode="fill", fill_value=0)
     index = flat_index.at[assignment].get(mode="fill", fill_value=experts.total)
-    row_id = device_index(BATCH_AXES) * flat_index.size + assignment
+    part = device_index(BATCH_AXES) * experts.microbatches + experts.microbatch
+    row_id = part * flat_index.size + assignment
     outputs = _own_experts(
         exchange(rows, split=0, concatenate=0),
         exchange(index, split=0, concatenate=0),

@@ -37,6 +37,7 @@ class Experts(NamedTuple):
         total: number of experts on all devices.
         dropout_rate: share of hidden units that dropout zeroes; 0 outside training.
         key: key of the dropout; None outside training.
+        microbatch, microbatches: which part of the batch the rows are of, and of how many.
     """
 
     gate: Float[Array, "experts embed mlp"] | None
@@ -45,6 +46,8 @@ class Experts(NamedTuple):
     total: int
     dropout_rate: float
     key: Key[Array, ""] | None
+    microbatch: Int[Array, ""] | int = 0
+    microbatches: int = 1
 
     def __call__(
         self,
@@ -57,7 +60,7 @@ class Experts(NamedTuple):
         Args:
             rows: tokens, grouped as `product` expects them.
             product: rows times the matrices of their experts.
-            row_id: id of each row, the same on any mesh, which seeds its dropout mask.
+            row_id: number of each row in the whole batch, which seeds its dropout mask.
         """
         gate = None if self.gate is None else checkpoint_name(product(rows, self.gate), MULTIPLIED)
         hidden = activated(gate, checkpoint_name(product(rows, self.up), MULTIPLIED))

@@ -1,6 +1,7 @@
 """The noise of a switch layer in training: on the router's input, and experts' dropout.
 
-It is drawn from the number of a group or a slot, so it is the same on any mesh.
+It is drawn from the number of a group or a slot in the whole batch, so neither the mesh nor
+microbatches change it.
 """
 
 import jax
@@ -9,15 +10,10 @@ from jaxtyping import Array, Float, Int, Key
 
 
 def noise_keys(
-    key: Key[Array, ""] | None, microbatch: Int[Array, ""], microbatches: int
+    key: Key[Array, ""] | None,
 ) -> tuple[Key[Array, ""] | None, Key[Array, ""] | None]:
     """Returns the keys of jitter and expert dropout; None without randomness."""
-    if key is None:
-        return None, None
-    jitter_key, dropout_key = jax.random.split(key)
-    if microbatches > 1:  # dropout masks may differ from the whole batch's: pretraining has none
-        dropout_key = jax.random.fold_in(dropout_key, microbatch)
-    return jitter_key, dropout_key
+    return (None, None) if key is None else tuple(jax.random.split(key))
 
 
 def jittered(

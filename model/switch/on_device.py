@@ -2,11 +2,12 @@
 
     jitter -> router logits -> top-k and gates                    routing.py
     -> all-to-all -> own experts -> sum over `model` -> all-to-all     dispatch.py
-    -> weigh by gates and add                                     combine
+    -> weigh by gates and add                                     combine.py
 
-Two all-to-alls forward, two backward, no all-gather of activations: only weights are gathered
-(`gathered_weights.py`). Routing groups are consecutive tokens of the batch; their size comes from
-the config and never from the mesh, as does the number of groups that share experts' capacity.
+Two all-to-alls of tokens forward, two backward (dropless and pools also exchange integers), and no
+all-gather of activations: only weights are gathered (`gathered_weights.py`). Routing groups are
+consecutive tokens of the batch; their size comes from the config and never from the mesh, as does
+the number of groups that share experts' capacity.
 """
 
 import functools
@@ -21,6 +22,7 @@ from model.config import RoutingConfig
 from model.remat import MULTIPLIED
 from model.sharding.exchanges import device_index
 from model.sharding.layouts import BATCH_AXES
+from model.switch.combine import weighed
 from model.switch.dispatch import dispatch
 from model.switch.experts import Experts
 from model.switch.gathered_weights import gathered, gathered_router
@@ -62,7 +64,7 @@ def on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: int
     """Routes, dispatches and combines the tokens of one device."""
     x = inputs.x.reshape(-1, routing.group_tokens, inputs.x.shape[-1])
     is_token = inputs.is_token.reshape(x.shape[:2])
-    jitter_key, dropout_key = noise_keys(inputs.key, inputs.microbatch, microbatches)
+    jitter_key, dropout_key = noise_keys(inputs.key)
 
     # Route.
     logits = _router_logits(inputs, x, routing.jitter, jitter_key, microbatches)
@@ -76,14 +78,19 @@ def on_device(inputs: DeviceInputs, *, routing: RoutingConfig, microbatches: int
     total = logits.shape[-1]
     expert_index = jnp.where(is_token[..., None], routed.expert_index, total)
     experts = Experts(
-        *_expert_weights(inputs), total=total, dropout_rate=routing.expert_dropout, key=dropout_key
+        *_expert_weights(inputs),
+        total=total,
+        dropout_rate=routing.expert_dropout,
+        key=dropout_key,
+        microbatch=inputs.microbatch,
+        microbatches=microbatches,
     )
     y, kept, expert_slots = dispatch(x, expert_index, experts, routing)
 
     # Combine.
     gate = routed.gate * kept
     tokens = jnp.sum(is_token, axis=1)
-    combined = jnp.sum(y * gate[..., None].astype(x.dtype), axis=2)
+    combined = weighed(y, gate)
     per_token = (*inputs.is_token.shape, routing.top_k)
     return DeviceOutputs(
         y=combined.reshape(inputs.x.shape),

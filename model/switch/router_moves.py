@@ -17,7 +17,7 @@ ROUTER = "router"
 
 
 def router_moves(before: eqx.Module, after: eqx.Module) -> Float[Array, " routers"]:
-    """Returns the squared distance that each layer's router moved; NaN if a weight is no number.
+    """Returns the squared distance that each layer's router moved; NaN if a weight is not a number.
 
     The order is that of `router_sites`; empty for a dense network.
     """

@@ -54,9 +54,10 @@ def route(
     """
     probabilities = jax.nn.softmax(logits, axis=-1)
     scores = probabilities if bias is None else logits + bias
-    gate, expert_index = _top_k(scores, probabilities, top_k)
+    # Of several experts the gates sum to 1. Their probabilities may all be 0 where biases choose.
+    gate, expert_index = _top_k(scores, probabilities if top_k == 1 else logits, top_k)
     if top_k > 1:
-        gate = gate / jnp.sum(gate, axis=-1, keepdims=True)
+        gate = jax.nn.softmax(gate, axis=-1)
     return RouterOutput(
         expert_index=expert_index,
         gate=gate,
@@ -68,21 +69,21 @@ def route(
 
 def _top_k(
     scores: Float[Array, "tokens experts"],
-    probabilities: Float[Array, "tokens experts"],
+    values: Float[Array, "tokens experts"],
     top_k: int,
 ) -> tuple[Float[Array, "tokens top_k"], Int[Array, "tokens top_k"]]:
-    """Returns the probabilities of the experts with the k highest scores; of equal ones the first.
+    """Returns the values of the experts with the k highest scores; of equal ones the first.
 
     Same choice as `lax.top_k`, which compiles to a sort of all experts on TPUs even for k = 1.
     """
-    gates, indices, remaining = [], [], scores
+    found, indices, remaining = [], [], scores
     for _ in range(top_k):
         index = jnp.argmax(remaining, axis=-1)
-        is_chosen = index[:, None] == jnp.arange(probabilities.shape[-1])
-        gates.append(jnp.sum(jnp.where(is_chosen, probabilities, 0.0), axis=-1))
+        is_chosen = index[:, None] == jnp.arange(values.shape[-1])
+        found.append(jnp.sum(jnp.where(is_chosen, values, 0.0), axis=-1))
         indices.append(index)
         remaining = jnp.where(is_chosen, -jnp.inf, remaining)
-    return jnp.stack(gates, axis=-1), jnp.stack(indices, axis=-1)
+    return jnp.stack(found, axis=-1), jnp.stack(indices, axis=-1)
 
 
 def balance_loss(

@@ -1,4 +1,4 @@
-"""Assignments in the order of their experts, which both dispatches count positions by.
+"""Assignments in the order of their experts, which all dispatches count positions by.
 
 A stable sort instead of the reference's cumulative sum of one-hot rows, which grows with the number
 of experts.

@@ -1,4 +1,9 @@
-"""Microbatches give the batch's gradients, losses, dropped tokens, jitter and dropout."""
+"""Microbatches give the batch's gradients, losses, dropped tokens, jitter and dropout.
+
+Dropout is that of the trunk and of experts.
+"""
+
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -17,7 +22,12 @@ from model.transformer import transformer_shapes
 
 ROWS, SOURCE, TARGET = 16, 8, 4
 SWITCH = SwitchConfig(
-    experts=4, every=1, encoder_group_tokens=16, decoder_group_tokens=8, jitter=0.3
+    experts=4,
+    every=1,
+    encoder_group_tokens=16,
+    decoder_group_tokens=8,
+    jitter=0.3,
+    expert_dropout=0.3,
 )
 CONFIG = ModelConfig(
     vocabulary_rows=128,
@@ -43,11 +53,12 @@ def batch():
     return Batch(jnp.array(inputs), jnp.array(targets), jnp.arange(ROWS, dtype=jnp.int32))
 
 
-def gradients(shape, accumulate):
+def gradients(shape, accumulate, switch=SWITCH):
     """Gradients and losses, in so many microbatches."""
     mesh = mesh_of(shape)
     shapes, static = eqx.partition(
-        transformer_shapes(CONFIG), lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
+        transformer_shapes(replace(CONFIG, switch=switch)),
+        lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct),
     )
     call = Call(mesh, jax.random.key(1), dropout=0.2)
     shardings = parameter_shardings(shapes, mesh)
@@ -58,17 +69,32 @@ def gradients(shape, accumulate):
     return run(jax.device_put(drawn_like(shapes), shardings), batch())
 
 
+DISPATCHES = {
+    "groups": SWITCH,
+    "pools": replace(SWITCH, encoder_pooled_groups=2),
+    "dropless": replace(SWITCH, dispatch="dropless"),
+}
+
+
 @pytest.fixture(scope="module")
 def whole():
-    return gradients(MeshShape(), 1)
+    return {name: gradients(MeshShape(), 1, switch) for name, switch in DISPATCHES.items()}
 
 
 @pytest.mark.parametrize(
-    ("shape", "accumulate"), [(MeshShape(), 4), (MeshShape(data=2, expert=2), 2)], ids=str
+    ("dispatch", "shape", "accumulate"),
+    [
+        ("groups", MeshShape(), 4),
+        ("groups", MeshShape(data=2, expert=2), 2),
+        ("pools", MeshShape(expert=2), 2),
+        ("dropless", MeshShape(data=2, expert=2), 2),
+    ],
+    ids=str,
 )
-def test_microbatches_add_up_to_the_batch(whole, shape, accumulate):
-    found = gradients(shape, accumulate)
-    assert 0.01 < whole.losses.dropped_share < 0.9
-    assert_close(whole.losses, found.losses, rtol=1e-5, atol=1e-6)
-    assert_close(whole.rows, found.rows, rtol=1e-5, atol=1e-6)
-    assert_close(whole.gradients, found.gradients, rtol=1e-4, atol=1e-5)
+def test_microbatches_add_up_to_the_batch(whole, dispatch, shape, accumulate):
+    at_once = whole[dispatch]
+    found = gradients(shape, accumulate, DISPATCHES[dispatch])
+    assert (0.01 < at_once.losses.dropped_share < 0.9) == (dispatch != "dropless")
+    assert_close(at_once.losses, found.losses, rtol=1e-5, atol=1e-6)
+    assert_close(at_once.rows, found.rows, rtol=1e-5, atol=1e-6)
+    assert_close(at_once.gradients, found.gradients, rtol=1e-4, atol=1e-5)

@@ -98,7 +98,10 @@ def test_the_whole_chain_knows_which_dimensions_are_stacks():
     for leaf, gradient, update, dimensions in zip(
         *(jax.tree.leaves(tree) for tree in (arrays, gradients, updates)), names, strict=True
     ):
-        experts = dimensions[:2] == ("blocks", "experts")  # a router's last dimension is no stack
+        experts = dimensions[:2] == (
+            "blocks",
+            "experts",
+        )  # a router's last dimension is not a stack
         stacks = 2 if experts else int(dimensions[0] == "blocks")
         flat = (-1, *leaf.shape[stacks:])
         for matrix, slope, moved in zip(

@@ -68,6 +68,13 @@ def test_the_router_is_float32_and_every_other_product_bfloat16(program):
     assert len(others) > 60
 
 
+def test_nothing_is_summed_in_bfloat16(program):
+    """Every addition of such a sum rounds; only the products' own sums are left to the hardware."""
+    sums = [line for line in program.splitlines() if "applies stablehlo.add" in line]
+    assert len(sums) > 20
+    assert not [line for line in sums if "bf16" in line]
+
+
 def test_tokens_travel_in_bfloat16(program):
     shapes = [shape for pair in operands(program, "all_to_all") for shape in pair]
     assert len(shapes) == 2 * 4

@@ -172,6 +172,20 @@ def test_a_step_that_is_not_finite_or_exploded_changes_nothing(factor):
     assert not bool(metrics.skipped)
 
 
+def test_squares_that_overflow_are_skipped_at_any_limit():
+    """The loss is finite and the norm is infinite, which is no larger than the limit."""
+    optimizer = OptimizerConfig(hold_steps=100, largest_gradient_norm=np.inf)
+    mesh = mesh_of(MeshShape())
+    one = make_trainer(config("dense"), optimizer, steps=10, seed=0, mesh=mesh)
+    state = one.init()
+    large = eqx.tree_at(lambda m: m.logits, state.arrays, state.arrays.logits * 1e20)
+    rows = jax.device_put(batch(), batch_sharding(mesh))
+    _, metrics = one.step(state._replace(arrays=large), rows)
+    assert np.isfinite(metrics.losses.loss_nats)
+    assert np.isinf(metrics.gradient_norm)
+    assert bool(metrics.skipped)
+
+
 @pytest.mark.parametrize(
     ("kind", "pick", "layer"),
     [

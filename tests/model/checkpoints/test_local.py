@@ -7,7 +7,6 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
-import orbax.checkpoint as ocp
 import pytest
 from orbax.checkpoint.path import atomicity
 from small_networks import assert_close, start, trainer
@@ -15,10 +14,9 @@ from started_hosts import run_hosts
 
 from model.checkpoints import table
 from model.checkpoints.errors import CheckpointError
-from model.checkpoints.fingerprints import fingerprints, orderless_fingerprints
+from model.checkpoints.fingerprints import fingerprints
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.table import with_shardings
-from model.dimensions import by_path
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +65,6 @@ def test_a_wall_clock_that_is_set_forward_does_not_end_a_save(one, tmp_path, mon
     assert again.steps() == [1, 2]
     assert_close(again.restore(2, shapes), state)
     again.close()
-
-
-def test_a_checkpoint_of_version_0_1_0_is_verified_by_its_sums_without_order(one, tmp_path):
-    state = start(one)
-    sums = orderless_fingerprints(jax.tree.leaves(state), state.step.sharding)
-    with ocp.CheckpointManager(tmp_path) as manager:
-        for step, found in ((1, sums), (2, sums.at[-1].add(1))):
-            table = by_path(state) | {".fingerprints": found}
-            manager.save(step, args=ocp.args.StandardSave(table))
-    shapes = with_shardings(jax.eval_shape(one.init), one.shardings)
-    checkpoints = Checkpoints(tmp_path)
-    assert_close(checkpoints.restore(1, shapes), state, rtol=0)
-    with pytest.raises(CheckpointError, match=r"Checkpoint 2 in .*\.step is not what was saved"):
-        checkpoints.restore(2, shapes)
-    checkpoints.close()
 
 
 def test_a_full_disk_is_reported_and_older_checkpoints_are_left(tmp_path, monkeypatch):

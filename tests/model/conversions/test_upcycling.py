@@ -76,7 +76,7 @@ def test_so_it_is_with_two_experts_per_token():
 
 
 def test_tokens_part_among_the_experts_at_once():
-    """Near-zero routers are no equal routers: with those every token would take expert 0."""
+    """Near-zero routers are not equal routers: with those every token would take expert 0."""
     dense, own = (drawn(config(one), 3) for one in (None, switch(1, router_scale=0.2)))
     arrays = first_arrays(dense, own, key=KEY)
     output = jax.jit(lambda model: model(batch(), Call(mesh_of())))(arrays)

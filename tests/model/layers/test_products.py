@@ -83,7 +83,7 @@ def test_a_gradient_is_summed_in_float32_over_tokens_and_devices():
 
 @pytest.mark.parametrize(("dtype", "expected"), [(jnp.float32, 257), (jnp.bfloat16, 256)])
 def test_sums_of_slices_cross_in_the_type_of_the_activations(dtype, expected):
-    """257 is no bfloat16. It is the sum within the first slice, which is of float32."""
+    """257 is not bfloat16. It is the sum within the first slice, which is of float32."""
     mesh = mesh_of(MeshShape(data=4, slices=2))
     x = jnp.zeros((8, 257, 8), dtype).at[0].set(1)
 

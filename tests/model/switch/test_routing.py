@@ -26,6 +26,20 @@ def test_top_1_has_its_probability_as_gate_and_top_2_gates_sum_to_one():
     assert two.expert_index.tolist() == [[0, 2]]
 
 
+def test_gates_are_finite_where_biases_choose_experts_without_probability():
+    logits = jnp.array([[0.0, -110.0, -112.0, -300.0]])
+    bias = jnp.array([-150.0, 0.0, 0.0, 0.0])
+
+    def gates(logits):
+        found = routing.route(logits, jnp.ones(1, bool), 2, bias)
+        return found.gate[0, 0], found
+
+    (_, found), slope = jax.value_and_grad(gates, has_aux=True)(logits)
+    assert found.expert_index.tolist() == [[1, 2]]
+    np.testing.assert_allclose(found.gate, [[1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))]], rtol=1e-6)
+    assert np.isfinite(slope).all()
+
+
 def test_balance_loss_is_one_when_even_and_experts_when_collapsed():
     real = jnp.ones(8, bool)
     even = route(logits_for([0, 1, 2, 3] * 2), real, 1).balance_loss
