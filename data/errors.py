@@ -22,7 +22,7 @@ def concerns_one_page(error: BaseException) -> bool:
     """Returns whether an exception raised for a page ends that page only, and not the job.
 
     Settings that cannot be used, a missing package, the operating system, a lack of memory and a
-    request to stop concern every page. So does nothing else: a parser that fails has met its page.
+    request to stop concern every page. All other exceptions are a failure on this page alone.
     """
     if isinstance(error, DataError | ImportError | MemoryError):
         return False

@@ -15,7 +15,7 @@ from importlib import resources
 from data.errors import DataError
 
 UNDETERMINED = "und"  # mC4's code for pages whose language is uncertain
-NO_LANGUAGE = "zxx"  # ISO 639's code for what is no language: digests, tables, broken charsets
+NO_LANGUAGE = "zxx"  # ISO 639's code for what is not a language: digests, tables, broken charsets
 
 
 @dataclass(frozen=True, kw_only=True)

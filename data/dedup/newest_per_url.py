@@ -1,7 +1,8 @@
 """One page per address: of pages with one normalized address the newest is kept, as in mC4 3.1.0.
 
-Newest is the greatest timestamp, compared as a string. The reference decides ties by chance (mC4
-3.0.1 decides everything by chance). Here the smaller digest of the content wins, so the result does
+Newest is the greatest time, in UTC, as published corpora write times in several ways; the reference
+compares strings of one form, which gives the same. It decides ties by chance (mC4 3.0.1 decides
+everything by chance). Here the smaller digest of the content wins, so the result does
 not depend on the order of the input. A chunk of the input keeps only its local newest versions, as
 max is associative; a version takes 40 bytes.
 """
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from data.reading.page import Page
+from data.reading.timestamps import sortable
 from data.urls import normalized_hash
 
 
@@ -22,7 +24,7 @@ class PageVersion(NamedTuple):
 
     Attributes:
         address: MD5 of the normalized address.
-        timestamp: time of the crawl, as written in the archive.
+        timestamp: time of the crawl, in UTC, as text that sorts by time.
         content: MD5 of text, address and declared language.
     """
 
@@ -35,7 +37,7 @@ def version_of(page: Page) -> PageVersion:
     """Returns the page as a version of its address."""
     digest = hashlib.md5(page.text.encode("utf-8"), usedforsecurity=False)
     digest.update(f"\n{page.url}\n{page.declared_language or ''}".encode())
-    return PageVersion(normalized_hash(page.url), page.timestamp, digest.digest())
+    return PageVersion(normalized_hash(page.url), sortable(page.timestamp), digest.digest())
 
 
 def newest(versions: Sequence[PageVersion]) -> Bool[np.ndarray, " pages"]:

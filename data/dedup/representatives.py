@@ -13,10 +13,12 @@ partitions, or the order of elements.
 
 Memory: 56 bytes per page, and the shingles of one part at a time. A part is many groups or, in
 order, a slice of one that has more than `PART_SHINGLES`. A slice is compared with the kept pages of
-earlier slices as far as these have no more than that.
+earlier slices as far as these have no more than that. The elements are read twice, whatever the
+number of parts: shingles go to a file of this machine, in order, if they are more than one part.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ from jaxtyping import Int64, UInt64
 
 from data.dedup.candidates import HEADER, Candidates, headers_of, spans, unpacked
 from data.dedup.greedy_choice import greedy_choice
+from data.stores.temporary_folders import temporary_folder
 
 PART_SHINGLES = 1 << 22  # 32 MB
 
@@ -49,18 +52,18 @@ def representatives(elements: Iterable[bytes]) -> Representatives:
     """Returns which kept page stands for each page.
 
     Args:
-        elements: `candidates.packed` pages, with all pages of each group; iterated once for the
-            headers and once per part.
+        elements: `candidates.packed` pages, with all pages of each group; iterated twice.
     """
     headers = np.concatenate([np.empty(0, HEADER), *map(headers_of, elements)])
     order = _in_order(headers)
     first, number = _distinct(headers[order])
     distinct = order[first]  # where each distinct page is among all headers
-    stands = np.arange(len(distinct))
-    for rows in _parts(headers[distinct]):
-        kept = _kept_before(headers[distinct], stands, int(rows[0]))
-        rows = np.concatenate((kept, rows))
-        stands[rows] = rows[greedy_choice(_read(elements, headers, distinct[rows]), len(kept))]
+    ordered, stands = headers[distinct], np.arange(len(distinct))
+    with _shingles(elements, ordered, distinct) as shingles:
+        for rows in _parts(ordered):
+            kept = _kept_before(ordered, stands, int(rows[0]))
+            rows = np.concatenate((kept, rows))
+            stands[rows] = rows[greedy_choice(shingles.of(rows), len(kept))]
     pages = headers["page"][order]
     return _by_number(pages, pages[first[stands[number]]])
 
@@ -106,20 +109,44 @@ def _kept_before(headers: np.ndarray, stands: Stands, row: int) -> Rows:
     return rows[np.cumsum(headers["shingles"][rows].astype(np.int64)) <= PART_SHINGLES]
 
 
-def _read(elements: Iterable[bytes], headers: np.ndarray, wanted: Rows) -> Candidates:
-    """Returns pages with their shingles, given where they are among the headers of all elements."""
-    lengths = headers["shingles"][wanted].astype(np.int64)
+class _Shingles(NamedTuple):
+    """The shingles of pages in order, one page after the other."""
+
+    headers: np.ndarray
+    begins: Int64[np.ndarray, " rows"]
+    values: UInt64[np.ndarray, " shingles"]
+
+    def of(self, rows: Rows) -> Candidates:
+        """Returns some pages."""
+        lengths = self.headers["shingles"][rows].astype(np.int64)
+        return Candidates(self.headers[rows], self.values[spans(self.begins[rows], lengths)])
+
+
+@contextmanager
+def _shingles(elements: Iterable[bytes], ordered: np.ndarray, places: Rows) -> Iterator[_Shingles]:
+    """Yields the shingles of pages, given where they are among the headers of all elements."""
+    lengths = ordered["shingles"].astype(np.int64)
     begins = np.cumsum(lengths) - lengths
-    order = np.argsort(wanted)
-    shingles, base = np.empty(lengths.sum(), np.uint64), 0
-    for element in elements:
-        some = unpacked(element)
-        last = base + len(some.headers)
-        mine = order[slice(*np.searchsorted(wanted[order], (base, last)))]
-        source = spans(some.offsets[wanted[mine] - base], lengths[mine])
-        shingles[spans(begins[mine], lengths[mine])] = some.shingles[source]
-        base = last
-    return Candidates(headers[wanted], shingles)
+    with _numbers(int(lengths.sum())) as values:
+        by_place, base = np.argsort(places), 0
+        for element in elements:
+            some = unpacked(element)
+            last = base + len(some.headers)
+            mine = by_place[slice(*np.searchsorted(places[by_place], (base, last)))]
+            source = spans(some.offsets[places[mine] - base], lengths[mine])
+            values[spans(begins[mine], lengths[mine])] = some.shingles[source]
+            base = last
+        yield _Shingles(ordered, begins, values)
+
+
+@contextmanager
+def _numbers(count: int) -> Iterator[UInt64[np.ndarray, " count"]]:
+    """Yields room for numbers: in memory, or in a file if they are more than a part."""
+    if count <= PART_SHINGLES:
+        yield np.empty(count, np.uint64)
+    else:
+        with temporary_folder() as folder:
+            yield np.memmap(folder / "shingles", np.uint64, "w+", shape=(count,))
 
 
 def _by_number(

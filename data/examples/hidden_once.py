@@ -5,7 +5,7 @@
 
 The sum of their losses is the cost of the whole sentence, each token predicted from the words
 around it. It is a number for a sentence and not for a token, so it compares languages and
-vocabularies on parallel text. It is no probability of the sentence: a span sees what follows it.
+vocabularies on parallel text. It is not a probability of the sentence: a span sees what follows it.
 The end of every span but the last is predicted too, as its length is not known to the network. EOS
 is not scored, as in held-out pages (`held_out_batches.py`).
 """

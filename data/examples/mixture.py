@@ -197,9 +197,9 @@ def _number(text: str, where: str) -> float:
     try:
         number = float(text)
     except ValueError as error:
-        raise _unknown(where, f", in which {text!r} is no number") from error
+        raise _unknown(where, f", in which {text!r} is not a number") from error
     if not math.isfinite(number):
-        raise _unknown(where, f", in which {text!r} is no finite number")
+        raise _unknown(where, f", in which {text!r} is not a finite number")
     return number
 
 

@@ -11,7 +11,7 @@ CLD3's answer for Yoruba. The confidence is CLD3's or fastText's probability, or
 page that CLD2 gives to its answer. The language's probability is its rating among all candidates,
 one of which is "und": a language that none of them knows.
 
-1. Text that is no language (`no_language`) is "zxx", and no identifier is asked.
+1. Text that is not a language (`no_language`) is "zxx", and no identifier is asked.
 2. An answer counts only if its language is written in the page's main scripts (`written_in`). CLD2
    may then give its second or third.
 3. CLD2 is asked first. Where it is reliable, with 0.6 of the page in a language that it gives to
@@ -42,7 +42,7 @@ class Answers(NamedTuple):
 
     Attributes:
         combined: decision.
-        cld2: CLD2's answer; None for text that is no language.
+        cld2: CLD2's answer; None for text that is not a language.
         cld3: CLD3's answer; None if it was not asked.
         fasttext: the fastText model's answer; None without one.
     """
@@ -66,7 +66,7 @@ class CombinedIdentifier:
         self._fasttext = None if model is None else loaded(model)
 
     def identify(self, text: str) -> Prediction:
-        """Returns the combined prediction; "zxx" for text that is no language."""
+        """Returns the combined prediction; "zxx" for text that is not a language."""
         return self.answers(text, None).combined
 
     def answers(self, text: str, by_cld2: CLD2Answer | None) -> Answers:

@@ -55,7 +55,7 @@ def loaded(model: str) -> FastTextIdentifier:
     """Returns the identifier of a model that may be on an object store.
 
     Raises:
-        DataError: if the file cannot be read or is no classifier, or the extra is not installed.
+        DataError: if the file cannot be read or is not a classifier, or the extra is not installed.
     """
     with local_copy(model) as here:  # the loader keeps nothing of the file open
         return FastTextIdentifier(here)
@@ -69,7 +69,7 @@ def existing_file(model: Path) -> Path:
     """
     if not model.is_file():
         raise DataError(
-            f"Language identifier {str(model)!r} was asked for and is no file; "
+            f"Language identifier {str(model)!r} was asked for and is not a file; "
             "give a fastText model (.bin or .ftz), or leave the option out for CLD3."
         )
     return model

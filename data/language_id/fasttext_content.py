@@ -23,7 +23,7 @@ class ModelContent:
         self.size = model.stat().st_size
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raises the error for a file that is no classifier."""
+        """Raises the error for a file that is not a classifier."""
         raise not_a_classifier(self._model, reason)
 
     def require(self, holds: bool, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Text that is no language: digests, tables of numbers, addresses, bytes read in the wrong charset.
+"""Text that is not a language: digests, tables of numbers, addresses, a wrong charset.
 
 Identifiers answer for such pages too, and often with certainty. Three properties tell them from
 prose, whose bounds were set on 36,509 texts of about 1,000 characters in 107 languages (among them
@@ -24,7 +24,7 @@ FEWEST_OTHERS = 0.08  # share of digits and symbols where long runs are looked f
 
 
 def is_no_language(points: UInt32[np.ndarray, " characters"], characters: PageCharacters) -> bool:
-    """Returns whether a text, of which code points and counts are given, is no language."""
+    """Returns whether a text, of which code points and counts are given, is not a language."""
     printed = characters.printed
     if printed == 0:
         return False

@@ -45,7 +45,7 @@ class PageCharacters(NamedTuple):
 
     @property
     def printed(self) -> int:
-        """The number of characters that are no spaces."""
+        """The number of characters that are not spaces."""
         return int(self.counts.sum() - self.counts[SPACE])
 
     @property

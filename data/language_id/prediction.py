@@ -10,7 +10,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         language: mC4's code, the identifier's own for a language that mC4 does not have, "und" for
-            an uncertain one, "zxx" for what is no language.
+            an uncertain one, "zxx" for what is not a language.
         probability: probability of the language.
         is_reliable: CLD3's own judgement; True for the other identifiers.
     """

@@ -1,10 +1,10 @@
 """The texts of a benchmark's files, in whatever of the usual formats they are published.
 
-* JSON Lines, plain or gzipped: every string of each row, however deep.
+* JSON Lines, plain or gzipped, one value per line: every string of each row, however deep.
 * Parquet: every string of each row, as in JSON.
 * TSV: every cell.
 * Descriptions of tasks, as `mswitch finetune --task` reads them: the texts of their development and
-  test examples. Training examples are no secret of a benchmark.
+  test examples. A benchmark's training examples may be learned from.
 * Every other file: each line.
 
 Rows that cannot be read are skipped, as nothing of them can be looked for.
@@ -26,7 +26,7 @@ from data.stores.parquet_limits import bounded_batches, texts
 from data.tasks.description import DESCRIPTIONS
 from data.tasks.examples import read_task
 
-JSON_LINES, PARQUET, TSV = (".jsonl", ".jsonl.gz"), ".parquet", (".tsv", ".tsv.gz")
+JSON_LINES, PARQUET, TSV = (".jsonl", ".jsonl.gz", ".json.gz"), ".parquet", (".tsv", ".tsv.gz")
 
 
 def name_of(path: str, parts: int = 1) -> str:
@@ -65,7 +65,8 @@ def texts_of(path: str) -> Iterator[str]:
         path: path or address of a file, or a task as `data.tasks.description.find_task` takes it.
 
     Raises:
-        DataError: if the file does not exist or is no Parquet, or the description is wrong.
+        DataError: if the file does not exist, is not Parquet, or has no line of JSON, or the
+            description is wrong.
     """
     if is_task(path):
         data = read_task(path)
@@ -82,14 +83,24 @@ def _of_file(path: Path, name: str) -> Iterator[str]:
     if name.endswith(PARQUET):
         yield from _of_parquet(path, name)
     elif name.endswith(JSON_LINES):
-        for found in json_lines.values(path):
-            if not isinstance(found, BrokenRecord):
-                yield from strings(found.value)
+        yield from _of_json_lines(path, name)
     else:
         for line in text_lines.read(path):
             if not isinstance(line, BrokenRecord):
                 text = line.content.decode("utf-8-sig", "replace").rstrip("\r\n")
                 yield from text.split("\t") if name.endswith(TSV) else [text]
+
+
+def _of_json_lines(path: Path, name: str) -> Iterator[str]:
+    is_empty = True
+    for found in json_lines.values(path):
+        if not isinstance(found, BrokenRecord):
+            is_empty = False
+            yield from strings(found.value)
+    if is_empty:
+        raise DataError(
+            f"The benchmark {name} has no line that is a JSON value; write one value per line."
+        )
 
 
 def _of_parquet(path: Path, name: str) -> Iterator[str]:

@@ -95,7 +95,7 @@ def ip_addresses(text: str) -> Iterator[tuple[Span, bool]]:
 
 
 def _is_public(address: str) -> bool | None:
-    """Returns whether an address is public; None if it is no address."""
+    """Returns whether an address is public; None if it is not an address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -18,6 +18,8 @@ MARGIN = 20  # characters before and after: a plus, brackets, letters of a numbe
 NOT_IN_A_WORD = (
     r"(?<![0-9A-Za-z_])(?<!(?=[^\W_])[\u00c0-\u0dff\u0f00-\u0fff\u10a0-\u177f\u1800-\u1fff])"
 )
+# Nor after the comma of 1,234,567. A comma behind a word or a longer number ends a cell of a table.
+NOT_GROUPED = "".join(rf"(?<!(?<![0-9])[0-9]{{{count}}},)" for count in (1, 2, 3))
 # Signs within numbers, one character for one, so that positions stay.
 SAME = {
     "-": "‐‑‒–—―−－﹣",

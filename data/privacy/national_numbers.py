@@ -15,12 +15,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from data.privacy.digits import NOT_IN_A_WORD
+from data.privacy.digits import NOT_GROUPED, NOT_IN_A_WORD
 from data.privacy.regions import regions_of, rows
 from data.privacy.spans import NATIONAL_NUMBER, Span, disjoint
 
 REST_OF_A_CARD = r"(?<=[3-6][0-9]{3}[ -])[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}(?![0-9])"
-BEFORE = NOT_IN_A_WORD + rf"(?<!\+)(?<![0-9][-.,/])(?<!\+[ (])(?!{REST_OF_A_CARD})"
+BEFORE = NOT_IN_A_WORD + rf"(?<!\+)(?<![0-9][-./]){NOT_GROUPED}(?<!\+[ (])(?!{REST_OF_A_CARD})"
 AFTER = r"(?![0-9A-Za-z_]|[-.,/][0-9])"
 LONGEST = 21  # characters of a form: the French one with its spaces
 CONTEXT = 5  # most characters that BEFORE and AFTER read outside a number

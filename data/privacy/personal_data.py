@@ -4,8 +4,9 @@ Kinds are e-mail addresses, public IP addresses, telephone numbers and national 
 Names, postal addresses and everything else that only a reader recognizes are not found.
 
 Digits of every script count. Spans do not overlap: an e-mail address goes before an IP address,
-that before a national number, and a telephone number comes last. Masked pages hold no data of the
-masked kinds, so masking them again changes nothing.
+that before a national number, and a telephone number comes last. What stands beside a span may be
+found only once that is masked, so a page is searched again until nothing more appears. Masked pages
+hold no data of the masked kinds, so masking them again changes nothing.
 """
 
 import itertools
@@ -54,9 +55,17 @@ def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:
 
 def spans_of(text: str, language: str) -> list[Span]:
     """Returns the personal data of one page, in order."""
+    found: list[Span] = []
+    while more := _uncovered(without(text, found), language):
+        found += more
+    return sorted(found)
+
+
+def _uncovered(text: str, language: str) -> list[Span]:
+    """Returns the personal data of a text in which those already found are angle brackets."""
     shaped = []
     if "@" in text:
-        # A replacement is no part of a name beside it: two may stand on both sides of a dot.
+        # A replacement is not part of a name beside it: two may stand on both sides of a dot.
         replaced = [Span(*one.span(), EMAIL) for one in REPLACED_EMAILS.finditer(text)]
         shaped += email_addresses(without(text, replaced))
     shaped += ip_addresses(without(text, [span for span, _ in shaped]))

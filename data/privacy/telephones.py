@@ -3,7 +3,7 @@
 Numbers with a plus and a country's code are found in every page. Those in national form belong to
 the regions of the page's language. They must stand in exactly the groups that libphonenumber writes
 them in, or, ten digits or more in a row, begin with the region's trunk prefix. Other integers are
-no telephone numbers. So German "030 901820" and "+49 30 901820" are found, and neither "0049 30
+not telephone numbers. So German "030 901820" and "+49 30 901820" are found, and neither "0049 30
 901820" nor "0171 123 45 67".
 
 libphonenumber takes a tenth of a millisecond per number and region. So digits in a row are first
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from phonenumbers import Leniency, PhoneMetadata, PhoneNumberMatcher
 
-from data.privacy.digits import NOT_IN_A_WORD
+from data.privacy.digits import NOT_GROUPED, NOT_IN_A_WORD
 from data.privacy.regions import regions_of
 from data.privacy.spans import PHONE, Span
 
@@ -25,7 +25,8 @@ DIGITS = "[0-9](?:[-. ()/]{0,3}[0-9]){6,17}"
 AFTER = r"(?![0-9A-Za-z_=%€]|[./\\-][0-9A-Za-z])"
 # Neither within a word or an address (text/01/04140000.xhp) nor within a longer number.
 CANDIDATE = re.compile(
-    NOT_IN_A_WORD + rf"(?<![/\\=#&%$€£*,~])((?:\+ ?\(?|(?<![0-9][-. ])\(?){DIGITS}){AFTER}"
+    NOT_IN_A_WORD
+    + rf"(?<![/\\=#&%$€£*~]){NOT_GROUPED}((?:\+ ?\(?|(?<![0-9][-. ])\(?){DIGITS}){AFTER}"
 )
 # The same right behind a number, of which the lookbehinds must not take the last digit for a part.
 NEXT = re.compile(rf"[-. ]{{0,3}}((?:\+ ?)?\(?{DIGITS}){AFTER}")

@@ -26,6 +26,8 @@ from data.quality.words import Words, characters_per_word
 from data.splitmix64 import splitmix64
 
 MOST_WORDS = 32  # per page
+# Korean and Maltese: FineWeb2 lists parts of words ("는", "tal-"), as other tokenizers cut them.
+LISTED_AS_PARTS = ("ko", "mt")
 LONGEST_WORD = 30  # characters
 
 Hashes = UInt64[np.ndarray, " words"]
@@ -78,7 +80,8 @@ def common_words(
 def listed_stop_words() -> dict[str, tuple[str, ...]]:
     """Returns FineWeb2's stop words per language; those of English are Gopher's.
 
-    Source: huggingface/fineweb-2, configs/, Apache-2.0; without marks.
+    Source: huggingface/fineweb-2, configs/, Apache-2.0; without marks. Those of
+    `LISTED_AS_PARTS` are left out.
     """
     text = resources.files("data.quality").joinpath("stop_words.tsv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t")

@@ -1,9 +1,12 @@
 """Reasons for which a page falls, from its signals and its language's thresholds.
 
 The order is FineWeb2's: repetition, FineWeb's rules, Gopher's rules. The first rule that a page
-fails is its reason, by the name that datatrove gives it.
+fails is its reason, by the name that datatrove gives it. The rule of stop words does not judge a
+page in another script than theirs, such as a Serbian one in Latin script among Cyrillic ones.
 """
 
+import functools
+import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -94,10 +97,28 @@ def _fails(rule: Rule, signals: pa.RecordBatch, thresholds: Thresholds) -> Fails
 def _stop_words(
     signals: pa.RecordBatch, stop_words: tuple[str, ...]
 ) -> Int64[np.ndarray, " pages"]:
-    """Returns how many of the stop words each page holds, among its most frequent words."""
+    """Returns how many of the stop words each page holds, among its most frequent words.
+
+    A page of whose words most are in other scripts counts as one that holds them all.
+    """
     column = signals.column("common_words")
     words = column.flatten().dictionary_encode()
-    listed = np.array([word in stop_words for word in words.dictionary.to_pylist()], bool)
-    count = np.append(0, np.cumsum(listed[words.indices.to_numpy()]))
-    offsets = column.offsets.to_numpy()
-    return np.diff(count[offsets - offsets[0]])
+    different = words.dictionary.to_pylist()
+    scripts = {_script_of(word) for word in stop_words}
+
+    def count(is_counted: list[bool]) -> Int64[np.ndarray, " pages"]:
+        found = np.append(0, np.cumsum(np.array(is_counted, bool)[words.indices.to_numpy()]))
+        offsets = column.offsets.to_numpy()
+        return np.diff(found[offsets - offsets[0]])
+
+    held = count([word in stop_words for word in different])
+    foreign = count([_script_of(word) not in scripts for word in different])
+    lengths = column.value_lengths().to_numpy()
+    return np.where(2 * foreign > lengths, len(stop_words), held)
+
+
+@functools.lru_cache(1 << 16)
+def _script_of(word: str) -> str:
+    """Returns the script of a word's first letter, as Unicode's names of letters begin with it."""
+    letters = (unicodedata.name(letter, "") for letter in word if letter.isalpha())
+    return next(letters, "").partition(" ")[0]

@@ -2,7 +2,8 @@
 
 Files are named by ISO 639-3 and script (`kat_Geor.yml`). Where mC4's code is a macrolanguage, the
 file is that of its standard language: Standard Arabic, Mandarin, Iranian Persian. FineWeb2 has no
-file for English, whose thresholds are those of the rules' authors.
+file for English, whose thresholds are those of the rules' authors. Stop words that are parts of
+words are left out, which turns their rule off.
 """
 
 import csv
@@ -11,7 +12,10 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 
+import msgspec
+
 from data.languages import find
+from data.quality.common_words import LISTED_AS_PARTS
 from data.quality.parameters import ENGLISH_THRESHOLDS, Thresholds, fineweb2
 
 
@@ -25,7 +29,9 @@ def of_directory(directory: Path, codes: Iterable[str]) -> dict[str, Thresholds]
     for code in codes:
         path = directory / f"{file_name(code)}.yml"
         if path.exists():
-            found[code] = fineweb2(path)
+            read = fineweb2(path)
+            parts = find(code) in map(find, LISTED_AS_PARTS)
+            found[code] = msgspec.structs.replace(read, stop_words=()) if parts else read
     return found
 
 

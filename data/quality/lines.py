@@ -32,7 +32,7 @@ class Lines(NamedTuple):
         begins: index of each line's first character.
         ends: index of the line break behind each line.
         pages: number of each line's page.
-        first: index of each line's first character among those that are no white space.
+        first: index of each line's first character among those that are not white space.
         last: index behind its last one.
     """
 

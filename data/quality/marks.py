@@ -57,7 +57,7 @@ def cut_at_marks(
 
     Args:
         pages: characters of pages.
-        visible: index of each character that is no white space.
+        visible: index of each character that is not white space.
         around: marks among those, and their neighbours.
         cut: whether a word begins at each of those, and at the end; so far at white space.
         language: code of the language.

@@ -209,7 +209,7 @@ def _begins_record(file: io.BufferedReader, offset: int) -> bool:
 
 
 def _start_of_text(file: io.BufferedReader, offset: int) -> int | None:
-    """Returns the first offset from there on that is no blank, None at the end of the file."""
+    """Returns the first offset from there on that is not a blank, None at the end of the file."""
     while part := _part_at(file, offset):
         if text := part.lstrip():
             return offset + len(part) - len(text)

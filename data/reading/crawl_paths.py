@@ -55,4 +55,4 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _check(name: str, path: Path) -> None:
     if name.startswith("/") or ".." in name.split("/") or not name.isprintable():
-        raise DataError(f"{path} lists {name!r}, which is no path below a base address.")
+        raise DataError(f"{path} lists {name!r}, which is not a path below a base address.")

@@ -141,7 +141,7 @@ def _inflated(body: bytes) -> bytes:
 
 
 def _gunzipped(body: bytes) -> bytes:
-    """Returns the content of all members; what follows them and is no member is ignored."""
+    """Returns the content of all members; what follows them and is not a member is ignored."""
     found, size, position = [], 0, 0
     for _ in range(MOST_GZIP_MEMBERS):
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)

@@ -4,7 +4,7 @@ An HTML parser compares an attribute with the others of its tag, a name with oth
 tag with the open elements. It makes formatting that nobody closed again in each block. So 350 kB
 can take minutes. Here these steps are counted in one pass over the tags, mostly too high: an
 element that HTML closes without a tag stays open. The limit is a count, so whether a page is read
-never depends on the machine. It is no proof: markup that a parser nests in another order than its
+never depends on the machine. It is not proof: markup that a parser nests in another order than its
 tags have can take more steps.
 
 Small pages are not counted, as the worst of them takes about a second.
@@ -12,6 +12,7 @@ Small pages are not counted, as the worst of them takes about a second.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 MOST_STEPS = 100_000_000  # about a second; 5 MB of ordinary markup takes a million
 SMALL_BYTES = 128 << 10
@@ -24,12 +25,17 @@ NAME = rb"[^\s/>][^\s/>=]*+"
 VALUE = rb"(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>]*+))?+"
 ATTRIBUTE = NAME + VALUE
 ATTRIBUTES = rb"((?:[\s/]++|" + ATTRIBUTE + rb")*+)"
+ONE_TAG = rb"<(/?[a-z][^\s/>]*+)" + ATTRIBUTES
 TAG = re.compile(
-    rb"<!--.*?(?:-->|\Z)"
+    rb"<!--(?:-?>|.*?(?:--!?>|\Z))"
     rb"|<(script|style|textarea|title|xmp|iframe)(?=[\s/>])" + ATTRIBUTES + rb".*?(?:</\1|\Z)"
-    rb"|<(/?[a-z][^\s/>]*+)" + ATTRIBUTES,
+    rb"|" + ONE_TAG,
     re.DOTALL | re.IGNORECASE,
 )
+# Inside <svg> and <math> no element is raw text, and where these end depends on the whole tree. So
+# from the first on every tag is counted, also in scripts and comments.
+FOREIGN = re.compile(rb"<(?:svg|math)[\s/>]", re.IGNORECASE)
+EVERY_TAG = re.compile(ONE_TAG, re.IGNORECASE)
 EACH_ATTRIBUTE = re.compile(rb"(" + NAME + rb")" + VALUE)
 FORMATTING = frozenset(b"b big code em font i s small strike strong tt u a nobr".split())
 ONCE = frozenset((b"a", b"nobr"))  # each closes the one before
@@ -46,12 +52,24 @@ def is_too_complex(html: bytes) -> bool:
     if len(html) <= SMALL_BYTES and html.count(b"<") <= FEW_TAGS:
         return False
     count = _Steps()
-    for raw, raw_attributes, name, attributes in TAG.findall(html):
-        if raw or name:
-            count.add((raw or name).lower(), raw_attributes or attributes, is_raw=bool(raw))
-            if count.steps > MOST_STEPS:
-                return True
+    for name, attributes, is_raw in _tags(html):
+        count.add(name.lower(), attributes, is_raw=is_raw)
+        if count.steps > MOST_STEPS:
+            return True
     return False
+
+
+def _tags(html: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Yields name and attributes of each tag, and whether the element is raw text."""
+    foreign = FOREIGN.search(html)
+    end = len(html) if foreign is None else foreign.start()
+    for found in TAG.finditer(html, 0, end):
+        raw, raw_attributes, name, attributes = found.groups(b"")
+        if raw or name:
+            yield raw or name, raw_attributes or attributes, bool(raw)
+    for found in EVERY_TAG.finditer(html, end):
+        name, attributes = found.groups(b"")
+        yield name, attributes, False
 
 
 class _Steps:

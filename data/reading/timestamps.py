@@ -2,7 +2,7 @@
 
 WARC 1.0 writes `2026-01-31T12:00:00Z`; 1.1 allows fewer parts and fractions of a second (W3C's
 profile of ISO 8601, ISO 28500:2017, annex B). Published corpora also write a blank for the T, an
-offset for the Z, or neither. Text that is no such date of the calendar would still sort after every
+offset for the Z, or neither. Text that is not a date of the calendar would still sort after every
 year, so that it would win against the real dates of the same address.
 """
 

@@ -46,7 +46,7 @@ class BlockList:
         domains: hashes of domains and hosts, in ascending order.
         urls: hashes of addresses, in ascending order.
         longest: characters of the longest entry.
-        set_aside: number of lines that are no entry; of names, in lines of a hosts file.
+        set_aside: number of lines that are not entries; of names, in lines of a hosts file.
         reasons: reasons for pages on the list.
         samples: the first lines that were set aside, at most three, cut to 80 characters.
     """
@@ -106,7 +106,7 @@ class _Found:
         domains: hashes of domains.
         urls: hashes of addresses.
         longest: characters of the longest entry.
-        set_aside: number of lines that are no entry.
+        set_aside: number of lines that are not entries.
         samples: the first of them.
     """
 
@@ -117,7 +117,7 @@ class _Found:
     samples: list[str] = field(default_factory=list)
 
     def add(self, line: bytes, path: str) -> None:
-        """Adds the entries of a line; refuses one that is no UTF-8 at all."""
+        """Adds the entries of a line; refuses one that is not UTF-8 at all."""
         text = line.decode("utf-8-sig", "replace")
         if "\0" in text or line.startswith(UTF_16):
             raise DataError(

@@ -26,7 +26,7 @@ def host_of(url: str) -> str:
 def with_slashes(url: str) -> str:
     """Returns an address that begins with its scheme, or with // if it has none.
 
-    A later "://" is no sign of a scheme: `example.org/?to=https://other.org` has none.
+    A later "://" is not a sign of a scheme: `example.org/?to=https://other.org` has none.
     """
     url = IGNORED.sub("", url)
     return url if BEGINNING(url) else f"//{url}"
@@ -36,7 +36,7 @@ def split(url: str) -> SplitResult | None:
     """Returns the parts of an address, also of one without a scheme; None if it is malformed."""
     try:
         parts = urlsplit(with_slashes(url))
-        _ = parts.port  # refuses what is no number
+        _ = parts.port  # refuses what is not a number
     except ValueError:
         return None
     return parts
@@ -46,7 +46,7 @@ def ascii_host(host: str) -> str:
     """Returns a host as the DNS knows it: in lower case, without the last dot, labels in IDNA.
 
     Labels are those of IDNA 2008 by UTS 46, as in browsers: faß.de is not fass.de. Where that has
-    none, such as for a heart, they are those of IDNA 2003. What is no name stays as it is.
+    none, such as for a heart, they are those of IDNA 2003. What is not a name stays as it is.
     """
     host = host.lower().rstrip(".")
     if host.isascii():
@@ -56,7 +56,7 @@ def ascii_host(host: str) -> str:
             return encoded(host).decode("ascii")
         except UnicodeError:
             continue
-    return host.encode("utf-8", "replace").decode()  # halves of surrogate pairs are no text
+    return host.encode("utf-8", "replace").decode()  # halves of surrogate pairs are not text
 
 
 def _idna_2008(host: str) -> bytes:

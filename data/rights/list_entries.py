@@ -1,6 +1,6 @@
-"""What a line of a list names: domains, addresses, nothing, or what is no entry.
+"""What a line of a list names: domains, addresses, nothing, or what is not an entry.
 
-Syntax of other lists, such as `||example.org^` of ad blockers, and rows of tables are no entries:
+Syntax of other lists, such as `||example.org^` of ad blockers, and rows of tables are not entries:
 a host is compared by its labels, so that they would never match a page.
 """
 

@@ -39,7 +39,7 @@ class LockHeld(DataError):
 def locked(directory: str | Path, stage: str, notify: Callable[[str], None]) -> Iterator[None]:
     """Holds the lock on a directory.
 
-    A directory that this process may not write needs no lock, and a path that is no directory and
+    A directory that this process may not write needs no lock. A path that is not a directory and
     cannot become one is left to the command's own refusal.
 
     Args:

@@ -1,4 +1,4 @@
-"""Descriptions of tasks: files in YAML or JSON, so that a new task is no code.
+"""Descriptions of tasks: files in YAML or JSON, so that a new task needs no code.
 
     name: sib200
     files: "{language}.jsonl.gz"
@@ -119,7 +119,9 @@ def task_of(value: dict[str, Any], place: str) -> Task:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             offer = f"did you mean {near[0]!r}?" if near else f"a task has {', '.join(known)}."
-            raise DataError(f"{place} has the field {name!r}, which is no field of a task; {offer}")
+            raise DataError(
+                f"{place} has the field {name!r}, which is not a field of a task; {offer}"
+            )
     task = of_shape(value, Task, place)
     _check_templates(task, place)
     _check_files(task, place)

@@ -63,7 +63,7 @@ def _names(directory: str) -> Iterator[str]:
 
 
 def _expression(pattern: str, task: Task) -> re.Pattern[str]:
-    """Returns what names match; a split is one that the task names: `dev-pt-BR` is no `dev-pt`."""
+    """Returns what names match; a split is one that the task names: `dev-pt-BR` is not `dev-pt`."""
     parts, seen = [], set[str]()
     splits = "|".join(map(re.escape, sorted(task.splits.values(), key=len, reverse=True)))
     for literal, field in parsed(pattern, "files").parts:

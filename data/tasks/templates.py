@@ -44,7 +44,7 @@ class Template(NamedTuple):
         """Returns the text with the values of a row.
 
         Raises:
-            BadRow: if a field is missing, or its value is no text.
+            BadRow: if a field is missing, or its value is not text.
         """
         return "".join(
             part.literal + ("" if part.field is None else text_of(row, part.field))
@@ -68,7 +68,7 @@ def parsed(text: str, place: str) -> Template:
         raise _refusal(text, place, str(error)) from error
     for _, field, form, conversion in found:
         if field is not None and (form or conversion or not field or FORBIDDEN.search(field)):
-            raise _refusal(text, place, f"{field!r} is no name alone")
+            raise _refusal(text, place, f"{field!r} is not a name alone")
     return Template(tuple(Part(literal, field) for literal, field, _, _ in found))
 
 
@@ -76,7 +76,7 @@ def text_of(row: Mapping[str, Any], field: str) -> str:
     """Returns the value of a field as text.
 
     Raises:
-        BadRow: if the field is missing, or its value is no text.
+        BadRow: if the field is missing, or its value is not text.
     """
     if field not in row:
         raise BadRow(f"no_{field}")

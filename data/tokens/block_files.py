@@ -2,9 +2,10 @@
 
 A `BlockFiles` pins a file as a path on this host's disk. `LocalFiles` has it there already;
 `data.stores.staging.StagedFiles` copies it from an object store first, and does not evict it while
-it is pinned. Readers stay open, as opening one costs as much as reading ten to thirty records. At
-most half of the files that the process may open (`ulimit -n`) are readers, as a corpus of mT5's
-size has more shards than that. An open reader takes 40 kB.
+it is pinned. Readers stay open, as opening one costs as much as reading ten to thirty records. An
+open reader takes 40 kB and one file, or two where it is copied from a store. So at most an eighth
+of the files that the process may open (`ulimit -n`) are readers of one set of tokens: a run may
+read several, and a corpus of mT5's size has more shards than that.
 
 Records are read one by one, with `readahead_buffer_size:0,max_parallelism:0`. That takes 14 us of
 CPU per record of 4,096 ids; one call for twenty takes 37 us per record, as ArrayRecord passes them
@@ -139,6 +140,8 @@ class Readers:
             try:
                 return _records(self._reader(file), records)
             except (RuntimeError, IndexError) as error:
+                if "Too many open files" in str(error):
+                    raise self._too_many(file) from error
                 raise DataError(
                     f"{self.files.address(file.name)} is damaged ({error}); restore it or tokenize "
                     "again."
@@ -155,6 +158,13 @@ class Readers:
             )
         self._open.move_to_end(file.name)
         return self._open[file.name].reader
+
+    def _too_many(self, file: BlockFile) -> DataError:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return DataError(
+            f"{self.files.address(file.name)} cannot be opened, as this process has {soft:,} open "
+            "files and may have no more; raise the limit (ulimit -n)."
+        )
 
     def _evict_for(self, size: int) -> None:
         while self._open and (
@@ -185,4 +195,4 @@ def _records(reader: ArrayRecordReader, records: Sequence[int]) -> list[bytes]:
 
 def _most_open() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return OPEN_READERS if soft == resource.RLIM_INFINITY else min(OPEN_READERS, soft // 2)
+    return OPEN_READERS if soft == resource.RLIM_INFINITY else min(OPEN_READERS, soft // 8)

@@ -29,7 +29,7 @@ def check_character_maps(model: bytes, name: str = "The vocabulary") -> None:
         name: name of the model, for the message.
 
     Raises:
-        DataError: if it is no model, or an offset leads out of its array or strings.
+        DataError: if it is not a model, or an offset leads out of its array or strings.
     """
     proto = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
     try:

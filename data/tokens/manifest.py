@@ -78,7 +78,7 @@ class Skipped(TokenCounts, frozen=True, kw_only=True):
 class Shard(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One shard of token blocks.
 
-    Its counts are no `TokenCounts`, as `name` comes first in a manifest, whose bytes have a digest.
+    Its counts are fields, not `TokenCounts`: `name` comes first in a manifest, which has a digest.
 
     Attributes:
         name: path without the ending, relative to the artifact, for example

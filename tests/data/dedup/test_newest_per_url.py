@@ -25,6 +25,19 @@ def test_the_newest_page_of_a_normalized_address_stays():
     assert newest(list(map(version_of, pages))).tolist() == [False, True, True]
 
 
+def test_times_are_compared_in_utc_however_they_are_written():
+    """Published corpora write blanks and offsets; a crawl has one form."""
+    times = (
+        "2026-01-01T02:30:00+05:00",
+        "2025-12-31T23:00:00Z",
+        "2026-01-01 01:00:00",
+        "2026-01-01T00:59:59.5Z",
+    )
+    pages = [Page("https://a.example/", str(number), time) for number, time in enumerate(times)]
+    for number in range(3):
+        assert newest(list(map(version_of, pages[number:])))[2 - number]
+
+
 def test_ties_do_not_depend_on_the_order():
     pages = [Page("https://a.example/", text, "2026") for text in "xyz"]
     for some in (pages, pages[::-1]):

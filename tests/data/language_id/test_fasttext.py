@@ -42,7 +42,9 @@ def test_a_fasttext_model_predicts_nothing_without_text(fasttext, text):
 
 
 def test_a_file_that_is_no_model(tmp_path):
-    with pytest.raises(DataError, match=r"no\.bin' was asked for and is no file; give a fastText"):
+    with pytest.raises(
+        DataError, match=r"no\.bin' was asked for and is not a file; give a fastText"
+    ):
         identifier(f"{tmp_path}/no.bin")
     (tmp_path / "text.bin").write_text("Habari")
     with pytest.raises(DataError, match="should be a fastText classifier and is not"):

@@ -84,7 +84,7 @@ HOSTILE = {
         "n-gram has no row",
     ),
     "labels among words": (model(words=entries(WORDS, 1)), "entry 1 has the type 1"),
-    "labels that are no text": (model(labels=entries([b"\xff", b"a"], 1)), "not UTF-8"),
+    "labels that are not text": (model(labels=entries([b"\xff", b"a"], 1)), "not UTF-8"),
     "sizes that disagree": (model(declared=counts(3, 2, size=4)), "4 entries should be 3 words"),
     "no labels": (model(declared=counts(5, 0)), "5 words and 0 labels"),
     "no dimensions": (model(head=arguments(dim=0)), "0 dimensions"),

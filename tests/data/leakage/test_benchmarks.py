@@ -15,7 +15,7 @@ from data.dedup import hashed_words
 from data.dedup.hashed_words import length_of
 from data.demo.shipped_text import pages_of
 from data.errors import DataError
-from data.leakage.benchmark_texts import absolute_place, digest_of
+from data.leakage.benchmark_texts import absolute_place, digest_of, texts_of
 from data.leakage.benchmarks import Benchmarks, _named, run_length
 from data.leakage.runs import RUN_WORDS
 
@@ -100,6 +100,16 @@ def test_every_format_of_a_benchmark_is_read(tmp_path):
     assert benchmarks.too_short == (1, 3, 0, 1, 1)
     assert benchmarks.runs == (2,) * 5
     assert benchmarks.overlaps([WORDS, "moja"], "sw") == [list(benchmarks.names), []]
+
+
+def test_gzipped_json_is_read_as_its_values_and_not_as_its_escapes(tmp_path):
+    text = "Проверка текста"
+    path = tmp_path / "x.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"text": text}).encode()))  # as \\u041f\\u0440
+    assert list(texts_of(str(path))) == [text]
+    path.write_bytes(gzip.compress(json.dumps({"text": text}, indent=1).encode()))
+    with pytest.raises(DataError, match="has no line that is a JSON value; write one value per"):
+        list(texts_of(str(path)))
 
 
 def test_tasks_are_read_without_their_training_examples(tmp_path):

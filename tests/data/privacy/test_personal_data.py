@@ -134,5 +134,28 @@ def calls_of(function, *arguments) -> int:
     return events.count("call") + events.count("c_call")
 
 
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("en", "Jane Roe,+1 650-253-0000,123-45-6789,Austin", "Jane Roe,P,N,Austin"),
+        ("pt", "+55 11 2345-6789,529.982.247-25", "P,N"),
+        ("pl", "+48 22 123 45 67,44051401359", "P,N"),
+        ("de", "Jane,030 901820,x", "Jane,P,x"),
+        ("en", "John,1985,123-45-6789,x", "John,1985,N,x"),
+        (
+            "en",
+            "sums of 1,123,456,789 and 12,650-253-0000",
+            "sums of 1,123,456,789 and 12,650-253-0000",
+        ),
+    ],
+)
+def test_cells_of_a_table_are_found_and_grouped_digits_are_not(language, text, expected):
+    """Some stand behind a number that hides them until it is masked."""
+    (found,) = masked([text], personal_data([text], language))
+    short = found.replace("<PHONE_NUMBER>", "P").replace("<NATIONAL_NUMBER>", "N")
+    assert short == expected
+    assert not spans_of(found, language)
+
+
 def test_no_pages_have_no_data():
     assert personal_data([], "en").equals(pa.array([], SPANS))

@@ -17,6 +17,11 @@ COSTLY = {  # each took 5 s or more at 512 kB, and four times as long at 1 MB
     "nested elements": "<optgroup>x" * 46_000,
     "names of elements": "<t{0}></t{0}>" * 30_000,
     "names of attributes": "<p a{}>x" * 60_000,
+    "after comments that end at once": "<!--><!--->x<!-- --!><p " + "a{}=1 " * 60_000 + ">",
+    "a style that is no raw text": "<svg><style><p " + "a{}=1 " * 60_000 + ">",
+    "a title and a comment that hide it": (
+        "<title><!--</title><math><title><p " + "a{}=1 " * 60_000 + ">"
+    ),
 }
 ORDINARY = {
     "links": '<p class="a b"><a href="/x?{}"><b>x</b></a></p>' * 5_000,
@@ -26,6 +31,7 @@ ORDINARY = {
     "text": "a word < b & " * 12_000,
     "a comment": "<!--" + "<i a{}>" * 60_000 + "-->",
     "a program": "<script>" + "x<y{};" * 60_000 + "</script>",
+    "a program after a drawing": "<svg></svg><script>" + "if (x < y) f(`<p>{}</p>`);" * 20_000,
 }
 
 

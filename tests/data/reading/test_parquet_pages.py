@@ -56,7 +56,7 @@ def test_a_timestamp_of_another_type_is_counted(tmp_path, value):
 @pytest.mark.parametrize("row", [0, 300, 999])
 @pytest.mark.parametrize("large", [False, True])
 def test_a_value_that_python_cannot_have_loses_its_row_alone(tmp_path, monkeypatch, row, large):
-    """Arrow's writer takes bytes that are no UTF-8, and years that `datetime` lacks."""
+    """Arrow's writer takes bytes that are not UTF-8, and years that `datetime` lacks."""
     if large:
         monkeypatch.setattr(parquet_pages, "FREE_BYTES", 0)
     texts = [f"Habari {n}".encode() for n in range(1000)]

@@ -67,7 +67,7 @@ def test_readers_pin_a_bounded_number_of_bytes(shards):
 
 def test_the_bound_leaves_room_for_other_files(monkeypatch):
     monkeypatch.setattr(block_files.resource, "getrlimit", lambda _: (1024, 4096))
-    assert block_files._most_open() == 512
+    assert block_files._most_open() == 128
 
 
 def test_threads_may_share_readers(shards):
