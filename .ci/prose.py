@@ -41,6 +41,7 @@ ms nat ns object operation package paragraph path reduction segmenter slot strea
 THING = f"(?:{UNIT}|{COUNTED})(?:e?s)?"
 THINGS = f"(?:{UNIT}|{COUNTED})e?s"
 ALSO_VERBS = _any_of("runs calls records steps batches groups names requests reports tests")
+ALSO_MORE = _any_of("longer more less larger smaller further other")
 COUNT = r"(?:\d[\d.,]*|an?|one|two|three|four|five|six|eight|ten|several|many|few)"
 ACTOR = _any_of("""
 attempt batch beam cache checkpoint class code command compiler config engine evaluation exchange
@@ -56,6 +57,7 @@ SPEAKS = (
 
 RATE = "write 'per' for a rate"
 SPEECH = "programs return, print, report, record, hold or assume"
+NEGATION = "write 'is not a'"
 FIRST_WORD = "begin with what the function does: Returns, Writes, Checks"
 TRACE = "name what the software does, not how it was ordered"
 
@@ -86,6 +88,7 @@ RULES = (
     Rule(SPEECH, _words(f"{ACTOR}s? {SPEAKS}")),
     Rule(SPEECH, _words("(?:says?|tells?|told|believes?) (?:whether|what|which|how|where|of)")),
     Rule(SPEECH, _words("believe[sd]?")),
+    Rule(NEGATION, _words(rf"[\w`)]+(?<!there) (?:is|are|was|were) no (?!{ALSO_MORE})[\w-]+")),
     Rule(
         FIRST_WORD,
         re.compile(r"(?:Gives|Says|Tells|Believes|Knows|Asks|Has this|Lets)\b"),

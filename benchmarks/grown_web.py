@@ -1,6 +1,6 @@
 """Web pages by the gigabyte: copies of real ones with their own addresses and lines.
 
-Each line of a copy begins with one character that is not seen (a tag, U+E0020 and on). It is no
+Each line of a copy begins with one character that is not seen (a tag, U+E0020 and on). It is not
 white space, so that equal lines of two copies differ; and it is in no word and at no line's end,
 where rules look. Of 180 pages, each with and without it, `mswitch-web` decides all the same, and
 `mc4` all but one language. Words are the same, so near-duplicates are found. The vocabulary does

@@ -5,7 +5,7 @@
 The texts are those to tune on (`labelled_texts.py`); `benchmarks/language_id.py` scores on
 others. A text for which both give the same wrong answer counts as mislabelled: 47 of the Bengali
 ones are English. Shares are counts of pages, with ten pages more in the denominator, so a few pages
-prove nothing. CLD2's answers for less than nine tenths of a text are left out: mixed text is no
+prove nothing. CLD2's answers for less than nine tenths of a text are left out: mixed text is not a
 confusion, and their confidence says it.
 """
 
@@ -77,7 +77,7 @@ def confused(counted: Counted) -> Iterator[tuple[str, str, str, str]]:
     for answer, count in counted.answers.items():
         is_wrong = answer not in (None, counted.language)
         if answer == UNDETERMINED and find(counted.language) is None:
-            continue  # no answer is no hint at one of many languages that mC4 does not have
+            continue  # no answer is not a hint at one of many languages that mC4 does not have
         if is_wrong and count >= FEWEST_TEXTS and count >= LEAST_SHARE * texts:
             yield counted.identifier, counted.language, answer, f"{count / texts:.3f}"
 

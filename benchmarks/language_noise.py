@@ -1,4 +1,4 @@
-"""Text that is no language, of several kinds: made with a seed, or spoiled text of people."""
+"""Text that is not a language, of several kinds: made with a seed, or spoiled text of people."""
 
 import base64
 import random

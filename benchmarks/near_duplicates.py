@@ -8,7 +8,7 @@ range. The files that datatrove writes in between are not counted. Its words com
 tokenizer that it assigns to most languages. Languages with other tokenizers, which are packages of
 their own, are left out and named.
 
-Speed is no evidence of what is found, so both also report near-duplicates: pairs of pages that
+Speed is not evidence of what is found, so both also report near-duplicates: pairs of pages that
 share a band, among the pages and a copy of each with one word in thirty changed. That makes a
 similarity of about 0.7, at which some six of ten should be found.
 

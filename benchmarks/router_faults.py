@@ -9,7 +9,7 @@ with it for 100 steps. The alarm's thresholds were fixed before the first draw.
     dead experts        after each step a router column is zero, or that of a lower expert
     one expert for all  after each step all columns of a router are equal: ties go to the first
     frozen router       its gradient is zero
-    nan router          one weight, or all, are no numbers
+    nan router          one weight, or all, are not numbers
 
 Writes benchmarks/results/router_faults.json: per fault, the steps until it was named.
 """

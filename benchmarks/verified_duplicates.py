@@ -9,7 +9,7 @@ and copies (`tests/helpers/planted_pages.py`). Similarity is Jaccard's, of the s
 
 datatrove removes all but one page of a cluster of shared bands. Of each page that it removes, by
 similarity to the page that it keeps for it: `removed` by datatrove, and how many of these pairs
-`mswitch` does `not keep both` of. A page removed below 0.8 is no duplicate, unless it is contained.
+`mswitch` does `not keep both` of. A page removed below 0.8 is not a duplicate unless contained.
 
 CPU time per page, one thread: the signatures alone, and with all that verification adds (shingles
 of candidate pages, groups, choice), on the web pages as they are and with a copy of each.

@@ -7,8 +7,8 @@ fall to the same rule. Every rule must have rejected something, or its agreement
 Exits with 1 otherwise, and if an input is not the one pinned in `material/inputs.sha256`.
 
 Not compared, since the reference leaves them to chance or dies: pages of one address and one time,
-and records that are no UTF-8. `--freeze` writes the reference's outcome for `make test`: digests of
-the small archive and of the first real one, and what becomes of each page made by hand.
+and records that are not UTF-8. `--freeze` writes the reference's outcome for `make test`: digests
+of the small archive and of the first real one, and what becomes of each page made by hand.
 """
 
 import hashlib

@@ -36,7 +36,7 @@ def main() -> int:
         name: [(one.language, ask(one.text).language) for one in texts]
         for name, ask in identifiers(model).items()
     }
-    # A tab or a line break between words is no space to OpenLID, which joins them.
+    # A tab or a line break between words is not a space to OpenLID, which joins them.
     lines = [" ".join(one.text.split()) for one in texts]
     theirs = commonlid(said, lines)
     worst = [compared(name, pairs, theirs) for name, pairs in said.items()]

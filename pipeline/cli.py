@@ -1,10 +1,10 @@
 """`mswitch COMMAND ...`: parses the command line and runs one command.
 
-Exit status: 0 done, 2 wrong arguments or input, 143 training stopped by a signal and saved, 130,
-129 or 143 another stage stopped by Ctrl-C, SIGHUP or SIGTERM, 75 another host of the command was
-lost, 1 anything else. An unusable input,
-and a disk that is full or may not be written, print one sentence, not a traceback. A command's
-module is imported only when the command runs, so `--help` loads none of JAX, Beam and TensorFlow.
+Exit status: 0 done; 2 wrong arguments or input; 143 training stopped by a signal and saved; 130,
+129 or 143 another stage stopped by Ctrl-C, SIGHUP or SIGTERM; 141 nobody reads the output any more;
+75 another host of the command was lost; 1 anything else. An unusable input, and a disk that is full
+or may not be written, print one sentence, not a traceback. A command's module is imported only when
+the command runs, so `--help` loads none of JAX, Beam and TensorFlow.
 """
 
 import os
@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from tyro import _strings
 
 from data.errors import DataError
 from model.configuration_checks import ConfigurationError
@@ -47,6 +48,7 @@ from pipeline.errors import (
 )
 from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
+from pipeline.hardware.open_files import allow_open_files
 from pipeline.stopping import Stopped, end, leave, say, stoppable
 from pipeline.terminal import print_lines, print_message, replace_unknown_characters
 
@@ -107,6 +109,7 @@ def run(argv: list[str]) -> int:
     """
     logging.getLogger().addFilter(is_worth_reading)
     leave_alone_without_chips()
+    allow_open_files()
     try:
         refuse(argv)
         if argv == ["--version"]:
@@ -185,9 +188,15 @@ def module_of(name: str) -> str:
 
 def parse(argv: list[str]) -> Any:
     """Returns a command's arguments; exits with a usage message if they cannot be parsed."""
+    _strings.remove_single_line_breaks = unwrapped  # tyro's keeps breaks before indented lines
     commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
     union: Any = functools.reduce(operator.or_, commands)
     return tyro.cli(union, prog="mswitch", description=DESCRIPTION, args=argv)
+
+
+def unwrapped(text: str) -> str:
+    """Returns help text without the line breaks of its source; blank lines stay."""
+    return re.sub(r"(?<!\n)\n[ \t]*(?!\n)", " ", text)
 
 
 def is_worth_reading(record: logging.LogRecord) -> bool:
@@ -262,7 +271,7 @@ def paths_in(value: Any) -> Iterator[Path]:
 def check_no_beam_option(own: list[str]) -> None:
     """Checks that no option of Beam stands before `--`, where it would be unknown.
 
-    Beam is imported only if an option is no argument of the command.
+    Beam is imported only if an option is not an argument of the command.
 
     Raises:
         ArtifactError: if one does.

@@ -15,7 +15,7 @@ REMEDIES = {
     errno.EROFS: WRITABLE,
     errno.EACCES: WRITABLE,
     errno.EPERM: WRITABLE,
-    errno.EIO: "mend the disk",
+    errno.EIO: "repair the disk",
     errno.ENOENT: "restore it",
 }
 TEXTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # unmistakable in a message

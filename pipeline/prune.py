@@ -40,7 +40,7 @@ from pipeline.runs.directory import (
     requested_step,
 )
 from pipeline.runs.open import recipe_of
-from pipeline.runs.routing_files import routing_with_gates
+from pipeline.runs.routing_files import routing_file
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.checks import check_holds_windows
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
@@ -83,7 +83,7 @@ def resolved(arguments: Prune) -> PruneRequest:
     source = recipe_of(about, arguments.run)
     count = requested_count(arguments, source.model.switch)
     step = requested_step(arguments.run, arguments.step)
-    path = routing_with_gates(arguments.run, step)
+    path = routing_file(arguments.run, step)
     use = expert_use(read_table(path, WRITTEN), codes, str(path))
     blocks = requested_text(arguments, source, codes)
     recipe = replace(

@@ -32,7 +32,7 @@ from pipeline.scoring.score_files import ScoreFile, ScoreRecord, Scoring
 from pipeline.terminal import Terminal, print_end
 
 STAGE = "score"
-VERSION = 3  # raised when unfinished scores of an earlier version may not be resumed
+VERSION = 4  # raised when unfinished scores of an earlier version may not be resumed
 
 
 @dataclass(frozen=True, kw_only=True)

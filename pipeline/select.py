@@ -52,7 +52,7 @@ from pipeline.selection.robots import (
 from pipeline.selection.select_files import SelectFile
 from pipeline.terminal import Terminal, print_end
 
-VERSION = 3  # raised when an unfinished selection of an earlier version may not be resumed
+VERSION = 4  # raised when an unfinished selection of an earlier version may not be resumed
 
 
 @dataclass(frozen=True, kw_only=True)

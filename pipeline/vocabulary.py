@@ -79,7 +79,7 @@ def adoption(arguments: Vocabulary, path: Path) -> Intent:
 
     Raises:
         ArtifactError: if the settings of a training were given too.
-        DataError: if the file is no such model.
+        DataError: if the file is not such a model.
     """
     if arguments.corpus or arguments.size:
         raise ArtifactError(

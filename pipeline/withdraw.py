@@ -173,8 +173,8 @@ def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:
 
 
 def has_changed_files(workspace: Workspace) -> bool:
-    """Returns whether a withdrawal may have changed files; earlier versions left records alone."""
-    return workspace.has_left(RemoveSites.begun) or bool(workspace.done(RemoveSites.step))
+    """Returns whether a withdrawal may have changed files."""
+    return workspace.has_left(RemoveSites.begun)
 
 
 def key_of(request: WithdrawRequest, arguments: Withdraw) -> str:

@@ -1,4 +1,4 @@
-"""Imports are cheap and safe in any process; modules have docstrings; tests/ is no package."""
+"""Imports are cheap and safe in any process; modules have docstrings; tests/ is not a package."""
 
 import ast
 import subprocess

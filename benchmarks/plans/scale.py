@@ -20,7 +20,6 @@ from typing import Any
 
 from pipeline.hardware.peaks import peak_flops
 from pipeline.planning.figures import time_figures
-from pipeline.planning.printed import json_of
 from pipeline.planning.roofline import hops_seconds, least_seconds
 from pipeline.planning.transfers import Transfer
 from pipeline.recipe import named
@@ -189,7 +188,7 @@ def timed(row: Row, found: dict[str, Any]) -> dict[str, Any]:
         peak=(peak_flops(kind) or 0.0) * devices,
         price=0.0,
     )
-    return found | {one["name"]: one["value"] for one in map(json_of, figures)}
+    return found | {one.name: one.value for one in figures}
 
 
 COLUMNS = (
@@ -227,7 +226,7 @@ def table(rows: list[Row], results: dict[str, Any]) -> str:
 def cell(found: dict[str, Any], title: str, name: str, form: str) -> str:
     if "said" in found:
         return found["said"] if title == "chips" else ""
-    value = found.get(name.replace(" per ", " a "))  # names as in the files of `mswitch plan`
+    value = found.get(name)
     if name == "mesh":
         return " x ".join(str(value[axis]) for axis in ("data", "expert", "model"))
     text = "-" if value is None else form.format(value)

@@ -163,8 +163,8 @@ def check_writable(out: Path | str) -> None:
     existing = None if is_remote(out) else nearest(out)
     if existing and not is_writable(existing):
         raise ArtifactError(
-            f"{out} was to be written and cannot be ({existing} is no directory that this user may "
-            f"write); {WRITABLE}."
+            f"{out} was to be written and cannot be ({existing} is not a directory that this user "
+            f"may write); {WRITABLE}."
         )
 
 

@@ -8,12 +8,12 @@
                    [(nodes-00)  contract-01], repeated until no pair is left
                    candidates  (choose)
 
-A stage is work on shards, or, in parentheses and `newest`, an exchange between them. These are
-their names in the workspace.
+A stage is work on one shard or, in parentheses and for `newest`, an exchange between shards. The
+names are those in the workspace. `rule_judgements.py` lists what each stage judges.
 
-What is judged in them: `rule_judgements.py`. For `mswitch-web` pages in languages that were not
-requested are dropped in `resemble`, where declarations count in `read`, and for the rest in
-`judge`: there, lines are compared before, among pages of all languages.
+Pages in languages that were not requested leave in `read` where the declared language counts, in
+`resemble` under `mswitch-web`, and otherwise in `judge`, because lines are compared among pages of
+all languages first.
 """
 
 from dataclasses import dataclass

@@ -133,7 +133,7 @@ class CheckDeclaredLanguage:
 class RecordLanguage:
     """Records the combined identification and its probability, from which thresholds follow.
 
-    Text that is no language is rejected before, as it would count for some language's threshold.
+    Text that is not a language is rejected before, as it would count for some language's threshold.
     """
 
     model: str | None

@@ -35,7 +35,7 @@ def check_license(name: str | None) -> None:
     """Checks the name of a licence, which is written into cards.
 
     Raises:
-        ArtifactError: if it is no name such as the hub has.
+        ArtifactError: if it is not a name such as the hub has.
     """
     if name is not None and not LICENSE.fullmatch(name):
         raise ArtifactError(

@@ -27,7 +27,7 @@ def read_funnel(corpus: str) -> Funnel:
     """Returns the funnel of a corpus.
 
     Raises:
-        ArtifactError: if the directory is no finished corpus.
+        ArtifactError: if the directory is not a finished corpus.
     """
     manifest = read_corpus(corpus)
     return funnel(manifest, _samples(corpus, sample_languages(manifest.languages)))

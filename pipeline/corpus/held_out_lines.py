@@ -21,7 +21,7 @@ def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
     Pages of undetermined language ("und") are on neither side.
 
     Raises:
-        ArtifactError: if the directory is no finished corpus.
+        ArtifactError: if the directory is not a finished corpus.
     """
     entries = read_corpus(corpus).languages
     codes = [code for code in entries if code != UNDETERMINED]

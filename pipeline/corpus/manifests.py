@@ -25,7 +25,7 @@ def read_corpus(directory: Path | str) -> CorpusManifest:
     """Returns the manifest of a corpus.
 
     Raises:
-        ArtifactError: if the directory is no finished corpus.
+        ArtifactError: if the directory is not a finished corpus.
         DataError: if its manifest is damaged.
     """
     return read_manifest(directory, corpus_stage(directory), CorpusManifest)

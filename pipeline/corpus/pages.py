@@ -42,7 +42,7 @@ def corpus_digests(corpora: Sequence[str]) -> dict[str, str]:
     """Returns the digest of each corpus, in the order given.
 
     Raises:
-        ArtifactError: if a directory is no finished corpus, or two hold the same pages.
+        ArtifactError: if a directory is not a finished corpus, or two hold the same pages.
     """
     of_digest: dict[str, str] = {}
     for corpus in corpora:

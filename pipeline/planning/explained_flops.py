@@ -24,7 +24,7 @@ def explained_flops(recipe: Recipe, *, of_kernels: float) -> float:
     feed_forward = parts.feed_forward * slots_per_token(recipe)
     layers = parts.projections + scores + feed_forward + parts.shared_experts
     layers += router_flops(recipe)
-    # Kept is what `model.remat` names. Weights of attention are not, where it is no kernel: the
+    # Kept is what `model.remat` names. Weights of attention are not, where it is not a kernel: the
     # backward pass multiplies queries with keys again, half of the scores' FLOPs.
     again = {
         "none": 0.0,

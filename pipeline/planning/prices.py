@@ -10,8 +10,8 @@ def prices(texts: Sequence[str], generations: Sequence[str]) -> dict[str, float]
     """Returns the price of a chip for an hour by generation; none if no price is given.
 
     Raises:
-        ConfigurationError: if a price is no number, a generation has none while others do, or one
-            is named that is not planned.
+        ConfigurationError: if a price is not a number, a generation has none while others do, or
+            one is named that is not planned.
     """
     if not texts:
         return {}

@@ -69,7 +69,7 @@ def plan_to_json(
         "fits": step.fits,
         "faults": wrong,
         "work": work,
-        "figures": [json_of(figure) for figure in figures],
+        "figures": [figure._asdict() for figure in figures],
         "tried": tried,
     }
 
@@ -84,9 +84,3 @@ def write(path: Path, plan: dict[str, Any]) -> None:
         write_text(path, json.dumps(plan, indent=1) + "\n")
     except OSError as error:
         raise ConfigurationError(f"--out {path} could not be written: {error.strerror}.") from error
-
-
-def json_of(figure: Figure) -> dict[str, Any]:
-    """Returns a figure for the file, whose readers find it by the names of version 0.1.0."""
-    section, name = (text.replace(" per ", " a ") for text in (figure.section, figure.name))
-    return figure._asdict() | {"section": section, "name": name}

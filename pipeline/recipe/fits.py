@@ -33,7 +33,7 @@ def check_divides(recipe: Recipe) -> None:
 
     Raises:
         ConfigurationError: if a size does not divide, the message names every such size; or if
-            slices are no equal parts of the mesh.
+            slices are not equal parts of the mesh.
     """
     mesh = abstract_mesh(recipe.mesh)
     if recipe.rows % recipe.accumulate:

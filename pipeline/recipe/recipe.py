@@ -23,8 +23,6 @@ MOST = 2**31 - 1  # steps are counted in 32 bits on the devices
 SEEDS = 2**32  # JAX ignores higher bits: seed 2**32 gave the first weights of seed 0
 # Settings that change neither a step's result nor its randomness.
 FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
-# With experts' dropout, microbatches draw other masks than their batch.
-FREE_IN_FINETUNING = tuple(name for name in FREE if name != "accumulate")
 # Settings that recipe.json has only if they are set, so that runs begun before they existed resume.
 SELDOM_SET = ("distillation", "finetuning", "held_out_pages", "mixture_from")
 SELDOM_SET_OF_SWITCH = ("balance_loss_over", "bias_rate", "quantile_rate", "shared_mlp")
@@ -55,7 +53,7 @@ class Recipe:
             branch off there; 0 keeps only the last two.
         mesh: number of devices along each axis.
         accumulate: number of microbatches per batch, which lower memory; the update is that of the
-            whole batch, except that experts' dropout draws other masks.
+            whole batch.
         remat: what the backward pass keeps of a block, from most to least: none (everything),
             products, attention, exchanges, full (its input only); trades memory for time and
             changes no result (`model/remat.py`).

@@ -56,6 +56,6 @@ def _check_is_one_of(
     if measured.recipe_sha256 not in known:
         raise ArtifactError(
             f"The step times in {directory} have {measured.run}, {measured.name}, as the "
-            f"{side}, which is no --{side} of this report; measure runs that it compares with "
+            f"{side}, which is not a --{side} of this report; measure runs that it compares with "
             "`mswitch time`, or leave --step-times out."
         )

@@ -33,7 +33,7 @@ def load_run(directory: Place) -> tuple[Recipe, Trainer]:
     """Returns a run's recipe and its functions, on the devices of this machine.
 
     Raises:
-        ArtifactError: if the directory is no run.
+        ArtifactError: if the directory is not a run.
     """
     recipe = recipe_of(find_run(directory), directory)
     return recipe, trainer_here(recipe)

@@ -30,8 +30,7 @@ class RecordedTeacher(Struct, frozen=True, kw_only=True):
         step: step of its weights.
         experts: number of experts per switch layer; None for a dense teacher.
         parameters: number of weights.
-        fingerprint: fingerprint of the weights as version 0.1.0 made it, from sums without order.
-        fingerprint_by_position: fingerprint of the weights; empty in a record of version 0.1.0.
+        fingerprint: fingerprint of the weights.
     """
 
     recipe: str
@@ -40,7 +39,6 @@ class RecordedTeacher(Struct, frozen=True, kw_only=True):
     step: Count = 0
     experts: Count | None = None
     fingerprint: str = ""
-    fingerprint_by_position: str = ""
 
 
 class RecordedPruning(Struct, frozen=True, kw_only=True):

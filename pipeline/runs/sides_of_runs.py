@@ -57,7 +57,7 @@ def decays(run: FinishedRun) -> bool:
 
 
 def _check_seeds(runs: Sequence[FinishedRun]) -> None:
-    """Checks that no two trained runs are of one seed and length: they are no two draws."""
+    """Checks that no two trained runs have one seed and length: they are not independent."""
     trained: dict[tuple[int, int], FinishedRun] = {}
     for run in runs:
         if run.imported:

@@ -78,8 +78,8 @@ def thresholds_of(quality: str, scores: ScoresManifest) -> Mapping[str, Threshol
         return {code: entry.thresholds for code, entry in scores.languages.items()}
     if not quality or not Path(quality).is_dir():
         raise ArtifactError(
-            f"--quality {quality} was given, which is no directory; name {FROM_CORPUS}, {NONE}, or "
-            "a directory with FineWeb2's files (swh_Latn.yml)."
+            f"--quality {quality} was given, which is not a directory; name {FROM_CORPUS}, {NONE}, "
+            "or a directory with FineWeb2's files (swh_Latn.yml)."
         )
     found = fineweb2_files.of_directory(Path(quality), scores.languages)
     if not found.keys() & scores.languages.keys():

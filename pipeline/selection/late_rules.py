@@ -96,13 +96,13 @@ def listed(paths: tuple[str, ...], reasons: ListReasons) -> BlockList:
 
 
 def set_aside(paths: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Yields a sentence per group of lists about the lines that are no entry."""
+    """Yields a sentence per group of lists about the lines that are not entries."""
     for some in paths:
         found = listed(some, BLOCKED)
         if found.set_aside:
             yield (
-                f"{found.set_aside:,} lines of {', '.join(some)} are no domain or address and were "
-                f"set aside, such as {', '.join(map(repr, found.samples))}."
+                f"{found.set_aside:,} lines of {', '.join(some)} are not a domain or an address "
+                f"and were set aside, such as {', '.join(map(repr, found.samples))}."
             )
 
 

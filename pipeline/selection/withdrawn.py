@@ -7,8 +7,7 @@ from typing import Any
 from pipeline.beam.counted import HOSTS, Counts
 
 MOST_HOSTS = 1000  # hosts in the manifest, those with the most pages
-# Text of owners who refuse is counted and not kept; earlier versions counted text without masks.
-# So less may be subtracted than was counted, or more.
+# Text of owners who refuse is counted and not kept, so less may be subtracted than was counted.
 SIZES = ("rejected_characters", "rejected_bytes")
 
 

@@ -6,6 +6,7 @@ within two steps.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from data.examples.loader import ExampleSource, batches
 from data.stores.addresses import Place
 from data.stores.fences import check_fences
 from model.batch import Batch
+from model.checkpoints.errors import CheckpointError
 from model.nonfinite import gradient_sites
 from model.train_step import StepMetrics, TrainState
 from model.trainer import Trainer
@@ -111,6 +113,11 @@ def train(training: Training) -> LoopResult:
             result = _Loop(training, checkpoints, log, preemption).run(state, first)
             with training.account.spend("checkpointing"):
                 checkpoints.close()
+        except Exception:
+            if jax.process_count() == 1:  # among several hosts one may be gone
+                with suppress(CheckpointError):  # the first error is the cause
+                    checkpoints.close()  # a save that is under way ends first
+            raise
         finally:
             training.profile.stop()
     if is_first():

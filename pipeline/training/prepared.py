@@ -18,7 +18,7 @@ from pipeline.artifacts.intent import Identity
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.hardware.coordination import held_by_first_host, is_first, on_first_host
-from pipeline.recipe.recipe import FREE, FREE_IN_FINETUNING, Recipe, recipe_to_json, with_rows
+from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json, with_rows
 from pipeline.terminal import Terminal
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.training.changes.allowed_changes import agreement_of
@@ -72,8 +72,7 @@ class PreparedRun:
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting that changes the run, as JSON values."""
-        free = FREE if self.recipe.finetuning is None else FREE_IN_FINETUNING
-        return {k: value for k, value in recipe_to_json(self.recipe).items() if k not in free}
+        return {k: value for k, value in recipe_to_json(self.recipe).items() if k not in FREE}
 
 
 def prepare(

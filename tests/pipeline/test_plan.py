@@ -50,9 +50,9 @@ def test_on_simulated_devices_collectives_are_the_designs(tmp_path, remat, excha
     settings += ("model.switch.decoder_group_tokens=14", "mesh.data=2", "mesh.expert=4")
     words = ("--recipe", "switch-demo", "--topology", "cpu:8", "--set", *settings)
     found = plan(tmp_path, *words)
-    assert found["all-to-alls a switch layer"] == exchanges
-    assert found["gathers of activations a step"] == 0
-    assert found["gathers of parameters a step"] >= 12  # FSDP: every block's
+    assert found["all-to-alls per switch layer"] == exchanges
+    assert found["gathers of activations per step"] == 0
+    assert found["gathers of parameters per step"] >= 12  # FSDP: every block's
     assert found["as designed"] == "yes"
     least = 3 if remat == "none" else 4  # forward, twice that backward, forward again
     assert (
@@ -69,7 +69,8 @@ def test_memory_is_that_of_the_recipe(tmp_path, capsys):
     assert memory["parameters"] == pytest.approx(4 * parameters / 8, rel=0.2)
     assert found["total"] * 2**30 == sum(memory.values())
     assert "memory per device" in capsys.readouterr().out
-    assert {figure["section"] for figure in found["figures"]} >= {"memory a device", "work a step"}
+    sections = {figure["section"] for figure in found["figures"]}
+    assert sections >= {"memory per device", "work per step"}
 
 
 def test_a_mesh_that_does_not_divide_is_an_error_of_one_sentence(capsys):
@@ -180,16 +181,16 @@ def test_golden_bounds_on_tpus(tmp_path):
     found = with_figures(json.loads(out.read_text()))
     assert found["available"] == 15.75
     assert found["fits"] == "yes"
-    assert found["all-to-alls a switch layer"] == 6
-    assert found["gathers of activations a step"] == 0
+    assert found["all-to-alls per switch layer"] == 6
+    assert found["gathers of activations per step"] == 0
     memory = found["memory_bytes"]
     assert memory["parameters"] == 7_529_728
     assert memory["kept"] < 1.2 * 1_446_912
     assert memory["temporaries"] < 1.2 * 64_628_736
     flops = found["matrix FLOPs of the program, all devices"]
     assert flops == pytest.approx(9.001e10, rel=0.1)  # attention in whole blocks of 128
-    assert found["to and from main memory, a device"] < 1.2 * 1.28
-    assert found["money at 1.2 a chip-hour"] > 0
+    assert found["to and from main memory, per device"] < 1.2 * 1.28
+    assert found["money at 1.2 per chip-hour"] > 0
 
 
 @pytest.mark.plans
@@ -206,8 +207,8 @@ def test_two_slices_exchange_gradients_but_no_parameters_and_no_tokens(tmp_path)
     found = with_figures(written)
     sizes = {"data": 2, "expert": 4, "model": 1, "slices": 2, "expert_slices": 1}
     assert written["recipe"]["mesh"] == sizes
-    assert found["all-to-alls a switch layer"] == 6
-    assert found["gathers of activations a step"] == 0
+    assert found["all-to-alls per switch layer"] == 6
+    assert found["gathers of activations per step"] == 0
     assert found["all-to-alls between slices"] == 0
     assert "all-gather between slices" not in found  # each slice has all parameters
     gradients = found["parameters"] * 2**30 / 1e9  # float32, as the activations
@@ -228,9 +229,9 @@ def test_groups_on_several_devices_share_capacity(tmp_path):
     done = outside("plan", *words, "--out", str(out))
     assert done.returncode == 0, done.stderr
     found = with_figures(json.loads(out.read_text()))
-    assert found["all-to-alls a switch layer"] == 4
+    assert found["all-to-alls per switch layer"] == 4
     assert found["ragged-all-to-all of activations over expert"] > 0
-    assert found["exchanges of counts a step"] == 2 * 2 * 6
+    assert found["exchanges of counts per step"] == 2 * 2 * 6
     assert found["as designed"] == "yes"
     assert found["slots wasted at least"] == pytest.approx(0.2, abs=0.02)
 
@@ -245,7 +246,7 @@ def test_experts_across_slices_exchange_tokens_between_them(tmp_path):
     done = outside("plan", *words, "--out", str(out))
     assert done.returncode == 0, done.stderr
     found = with_figures(json.loads(out.read_text()))
-    assert found["all-to-alls a switch layer"] == 4
+    assert found["all-to-alls per switch layer"] == 4
     assert found["all-to-alls between slices"] == 4 * 2 * 6
     assert found["as designed"] == "yes"
 
@@ -260,8 +261,8 @@ def test_gpus_of_two_hosts_exchange_tokens_within_a_host(tmp_path):
     done = outside("plan", *words, "--out", str(out))
     assert done.returncode == 0, done.stderr
     found = with_figures(json.loads(out.read_text()))
-    assert found["all-to-alls a switch layer"] == 6
-    assert found["gathers of activations a step"] == 0
+    assert found["all-to-alls per switch layer"] == 6
+    assert found["gathers of activations per step"] == 0
     assert found["all-to-all of activations over expert"] > 0
     assert found["network"] > 0  # gradients and stored parameters
     flops = found["matrix FLOPs of the program, all devices"]

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from training_runs import SIZES, one_trainer_per_recipe, table
 
@@ -108,13 +107,11 @@ def test_it_is_evaluated_inspected_filled_exported_and_trained_further(
     assert cli.run(further) == 0
 
 
-def test_a_run_whose_evaluation_has_no_gates_is_to_be_evaluated_again(pretrained, tmp_path, capsys):
+def test_a_run_without_an_evaluation_of_its_step_is_to_be_evaluated(pretrained, tmp_path, capsys):
     run = tmp_path / "run"
     (run / "evaluation").mkdir(parents=True)
     for name in ("recipe.json", "manifest.json", "checkpoints", "sentencepiece.model"):
         (run / name).symlink_to(pretrained / name)
-    path = "evaluation/routing-step=12.parquet"
-    pq.write_table(table(pretrained / path).drop_columns(["gate"]), run / path)
     assert prune(run, tmp_path / "out") == 2
     assert "mswitch evaluate --run" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -106,7 +106,10 @@ def test_step_times_of_other_runs_are_refused(asked, finished, tmp_path):
     for number, (pair, said) in enumerate(
         (
             (runs[::-1], r"have .*switch0, synthetic \(seed 0\), as the baseline, which is no"),
-            ((runs[0], finished / "student0"), "as the candidate, which is no --candidate of this"),
+            (
+                (runs[0], finished / "student0"),
+                "as the candidate, which is not a --candidate of this",
+            ),
         )
     ):
         times = write_times(tmp_path / f"other{number}", pair)

@@ -11,6 +11,7 @@ from training_runs import EXPERTS, MESH, SIZES, assert_same_run, lines, one_trai
 
 from model.trainer import Trainer
 from pipeline import cli, pretrain
+from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import read_head, renew
 from pipeline.errors import PREEMPTED_STATUS
 from pipeline.planning import compiled_step
@@ -20,6 +21,7 @@ from pipeline.planning.topology import topology
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.open import load_run, restore_state
 from pipeline.training.from_runs import upcycle
+from pipeline.training.from_runs.upcycle import requested_upcycling
 from pipeline.training.from_runs.upcycled_state import Beginning, first_state
 from pipeline.training.loop import Training, device_batches
 from pipeline.training.preemption import Preemption
@@ -215,6 +217,15 @@ def test_a_stopped_run_knows_the_step_it_began_at(switch, whole, dense, tmp_path
     assert cli.run([*words, "--dry-run"]) == 0
     still_training = [word.replace(f"={dense}", f"={longer}") for word in words]
     assert cli.run([*still_training, "--dry-run"]) == 0, printed(capsys)
+
+
+def test_a_run_killed_before_its_record_was_written_is_begun_again(dense, whole, tmp_path):
+    """Its first checkpoint is there and recipe.json is not."""
+    stopped = tmp_path / "stopped"
+    shutil.copytree(whole, stopped, ignore=shutil.ignore_patterns("manifest.json", "recipe.json"))
+    found = requested_upcycling(Pretrain(tokens="tokens", out=stopped, upcycle=dense))
+    assert found is not None
+    assert found.at == STEPS
 
 
 def test_what_no_switch_can_begin_as_is_refused(tokens, switch, dense, whole, tmp_path, capsys):

@@ -153,7 +153,7 @@ def fetched(monkeypatch) -> list[tuple[str, int]]:
 
 
 def test_a_sample_fetches_the_lines_that_it_has(tmp_path, fetched):
-    """Of a store's file whose part is no character the footer is fetched, to count its pages."""
+    """Of a store's file whose part is not a character the footer is fetched, to count its pages."""
     generator = np.random.default_rng(0)
     texts = [generator.bytes(2000).hex() for _ in range(5000)]
     here = write_pages(tmp_path, "en", texts)

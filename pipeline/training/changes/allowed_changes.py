@@ -47,9 +47,13 @@ class Agreement(NamedTuple):
         """Records the changes, and claims the directory for them.
 
         A run that was killed may have evaluated steps after its last checkpoint, which are made
-        again with other settings.
+        again with other settings. A run that is made longer may have been evaluated at its former
+        end, where one planned that long would not be.
         """
-        forget_evaluations(out, self.made)
+        every = identity.settings["evaluate_every"]
+        former = [one.before for one in self.changes if one.setting == "steps"]
+        ends = [step for step in former if every and step % every]
+        forget_evaluations(out, lambda step: step > self.made or step in ends)
         record_changes(out, self.changes)
         renew(out, stage, *identity)
 

@@ -5,6 +5,7 @@ network, `routing-step=N.parquet` holds one row per switch layer and language.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -51,12 +52,12 @@ def evaluation_file(directory: Place, step: int) -> Place:
     return directory / "evaluation" / f"step={step}.parquet"
 
 
-def forget_evaluations(directory: Place, after: int) -> None:
-    """Removes all files of the evaluations after a step; of each one, the file of pages first."""
+def forget_evaluations(directory: Place, gone: Callable[[int], bool]) -> None:
+    """Removes all files of the evaluations of some steps; of each one, the file of pages first."""
     folder = directory / "evaluation"
     found = [(name, OF_STEP.fullmatch(name)) for name in names_in(folder)]
-    later = [name for name, of in found if of is not None and int(of[1]) > after]
-    for name in sorted(later, key=lambda one: not one.startswith("step=")):
+    files = [name for name, of in found if of is not None and gone(int(of[1]))]
+    for name in sorted(files, key=lambda one: not one.startswith("step=")):
         remove(folder / name)
 
 

@@ -73,6 +73,12 @@ class Branch:
         """
         about = find_run(self.trunk)
         theirs = recipe_of(about, self.trunk)
+        if changed := [one.step for one in theirs.optimizer.rate_from if one.step < self.at]:
+            raise ArtifactError(
+                f"A branch off {self.trunk} was asked at step {self.at}, and the rate of that run "
+                f"changes at step {changed[0]}, which a branch cannot repeat; branch off before, "
+                "or train on in the run itself with --rate-from."
+            )
         inputs = input_digests(recipe, blocks)
         lines = json_differences(
             self._fixed(theirs) | {"inputs": {name: about.inputs.get(name) for name in inputs}},
@@ -141,5 +147,6 @@ class Branch:
         return value | {"optimizer": optimizer, "mixture_from": mixtures}
 
     def _before(self, changes: Sequence[MixtureFrom | RateFrom]) -> list[dict[str, Any]]:
-        """Returns what began before the branch."""
-        return [asdict(one) for one in changes if one.step < self.at]
+        """Returns what began before the branch; not where tokens lie, as digests are compared."""
+        before = [asdict(one) for one in changes if one.step < self.at]
+        return [{k: v for k, v in one.items() if k != "tokens"} for one in before]

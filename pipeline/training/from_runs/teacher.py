@@ -17,7 +17,7 @@ from data.stores.addresses import Place
 from data.stores.files import exists
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
-from model.checkpoints.fingerprints import fingerprint, orderless_fingerprint
+from model.checkpoints.fingerprints import fingerprint
 from model.configuration_checks import ConfigurationError
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
@@ -63,8 +63,7 @@ class Teacher:
             "step": step,
             "experts": None if switch is None else switch.experts,
             "parameters": parameter_count(trainer.shapes),
-            "fingerprint": orderless_fingerprint(arrays),
-            "fingerprint_by_position": fingerprint(arrays),
+            "fingerprint": fingerprint(arrays),
         }
         return trainer.model(arrays), record
 

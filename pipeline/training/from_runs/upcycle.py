@@ -18,6 +18,7 @@ from data.stores.digests import digest_of_value
 from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model.configuration_checks import ConfigurationError
+from model.conversions.upcycling import LOGITS
 from model.train_step import TrainState
 from model.trainer import Trainer
 from pipeline.arguments import Pretrain
@@ -28,7 +29,13 @@ from pipeline.hardware.coordination import on_first_host
 from pipeline.hardware.peaks import step_flops
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import check_same_vocabulary, find_run, requested_step, saved_steps
+from pipeline.runs.directory import (
+    RECIPE,
+    check_same_vocabulary,
+    find_run,
+    requested_step,
+    saved_steps,
+)
 from pipeline.runs.open import recipe_of, restore_state
 from pipeline.runs.record import RunRecord
 from pipeline.runs.seen_by_all import wait_until_seen
@@ -131,7 +138,7 @@ class Upcycling:
         return self.at
 
     def identity(self) -> str:
-        """Returns what a resumed run must agree in, of which the parent's length is no part."""
+        """Returns what a resumed run must agree in, of which the parent's length is not part."""
         recipe = self.dense
         read = {name: self.about.inputs.get(name) for name in TEXT}
         origin = digest_of_value([recipe_to_json(recipe)["model"], read])
@@ -199,8 +206,10 @@ def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
     parent, at = arguments.upcycle, arguments.upcycle_at
     logits, noise = arguments.upcycle_logits, arguments.upcycle_noise
     if parent is None:
-        if at is not None or noise:
-            raise ArtifactError("--upcycle-at and --upcycle-noise need --upcycle RUN.")
+        if at is not None or noise or logits != LOGITS:
+            raise ArtifactError(
+                "--upcycle-at, --upcycle-noise and --upcycle-logits need --upcycle RUN."
+            )
         return None
     if arguments.start is not None or arguments.trunk is not None:
         raise ArtifactError(
@@ -214,8 +223,9 @@ def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
         )
     wait_until_seen(parent)
     about, begun = find_run(parent), on_first_host(lambda: bool(saved_steps(arguments.out)))
-    if begun and at is None and (recorded := find_run(arguments.out).upcycled):
-        at = recorded.step
+    if begun and at is None and exists(arguments.out / RECIPE):  # written after the checkpoint
+        recorded = find_run(arguments.out).upcycled
+        at = None if recorded is None else recorded.step
     if at is None and not exists(parent / MANIFEST):
         raise ArtifactError(
             f"{parent} is still training; name one of its checkpoints with --upcycle-at "
@@ -242,8 +252,8 @@ def check_one_shape(dense: Recipe, recipe: Recipe, parent: Place | str) -> None:
     if switch is not None and (switch.has_biases or switch.shared_mlp):
         raise ConfigurationError(
             f"--upcycle {parent} was asked of recipe {recipe.name}, which has biases of experts or "
-            "a shared expert; biases would outweigh routers near zero, and a shared expert is no "
-            "copy of the dense run, so leave bias_rate, quantile_rate and shared_mlp 0."
+            "a shared expert; biases would outweigh routers near zero, and a shared expert is not "
+            "a copy of the dense run, so leave bias_rate, quantile_rate and shared_mlp 0."
         )
     if different := json_differences(shape_of(dense), shape_of(recipe), "model"):
         raise ConfigurationError(

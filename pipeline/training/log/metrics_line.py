@@ -30,9 +30,8 @@ def summary(metrics: Sequence[StepMetrics]) -> dict[str, float]:
     if not taken:
         return line
     losses = [one.losses for one in taken]
-    tokens = sum(one.target_tokens for one in losses)
     return line | {
-        "loss_nats": float(sum(one.loss_nats for one in losses) / max(tokens, 1)),
+        "loss_nats": sum(float(one.loss_nats) for one in losses) / max(target_tokens(losses), 1),
         **soft_loss(losses),
         "gradient_norm": fmean(one.gradient_norm for one in taken),
         **{name: fmean(getattr(one, name) for one in losses) for name in ROUTING},
@@ -42,10 +41,13 @@ def summary(metrics: Sequence[StepMetrics]) -> dict[str, float]:
 
 def soft_loss(losses: Sequence[Losses]) -> dict[str, float]:
     """Returns a student's loss against its teacher in nats per target token; {} if no teacher."""
-    sums = [one.soft_loss_nats for one in losses if one.soft_loss_nats is not None]
-    if not sums:
-        return {}
-    return {"soft_loss_nats": float(sum(sums) / max(sum(one.target_tokens for one in losses), 1))}
+    sums = [float(one.soft_loss_nats) for one in losses if one.soft_loss_nats is not None]
+    return {"soft_loss_nats": sum(sums) / max(target_tokens(losses), 1)} if sums else {}
+
+
+def target_tokens(losses: Sequence[Losses]) -> int:
+    """Returns the target tokens of all steps; their int32 sum would overflow at mT5's size."""
+    return sum(int(one.target_tokens) for one in losses)
 
 
 def worst_layer(layers: Sequence[LayerRouting]) -> dict[str, float]:

@@ -25,6 +25,7 @@ from model.nonfinite import GradientSite
 from model.train_step import StepMetrics
 from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
+from pipeline.runs.directory import RECIPE, find_run
 from pipeline.training.evaluation.evaluator import Scored
 from pipeline.training.log import skipped_steps, time_account
 from pipeline.training.log.event_file import EventFile
@@ -69,7 +70,9 @@ class MetricsLog:
         self.view = LiveView(recipe.name, recipe.steps, console)
         self.skipped = SkippedSteps(recipe, out, sites, languages, self.view.print_line)
         warm_up = recipe.optimizer.warm_up_steps
-        self.watch = RouterWatch(recipe.stage, out, sites, self.view.print_line, warm_up)
+        self.watch = RouterWatch(
+            recipe.stage, out, sites, self.view.print_line, warm_up, routers_begin_at(out)
+        )
         self.line: dict[str, Any] = {"step": first}
         self.held_out: dict[str, float] = {}
         self._stepping = account.seconds["stepping"]
@@ -173,13 +176,19 @@ class MetricsLog:
         self.tracking.add(numbers, step)
 
 
+def routers_begin_at(out: Place) -> int:
+    """Returns the step at which the routers of a run were drawn: 0, or where it was upcycled."""
+    upcycled = find_run(out).upcycled if exists(out / RECIPE) else None
+    return 0 if upcycled is None else upcycled.begins_at
+
+
 def forget_after(path: Place, step: int) -> None:
     """Drops the lines of later steps, which will be repeated, and a last line cut by a kill."""
     if not exists(path):
         return
     content = read_bytes(path)
-    kept = [line for line in content.splitlines(keepends=True) if _step_of(line) <= step]
-    if (left := b"".join(kept)) != content:
+    kept = [line for line in content.splitlines() if _step_of(line) <= step]
+    if (left := b"".join(line + b"\n" for line in kept)) != content:
         write_bytes(path, left)
 
 

@@ -23,8 +23,8 @@ NEARLY_ALL = 0.9  # of a layer's assignments, if there are more than two experts
 # Assignments that an even load would give an expert in the window. With fewer none counts as dead:
 # of 2,500, chance leaves a live expert at a hundredth of an even load below 5 in 1 of 10^6 windows.
 LEAST_EVEN = 2_500
-# Steps in which experts without tokens are no fault. In two of four healthy runs one had none for
-# up to 112 steps and then came back; the last such window ended at step 513, and the warm-up at 50.
+# Steps in which experts without tokens are not a fault. In two of four healthy runs one had none
+# for up to 112 steps and then came back; the last such window ended at step 513, warm-up at 50.
 SETTLING = 600
 
 

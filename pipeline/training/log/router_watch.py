@@ -3,7 +3,7 @@
 It looks every `EVERY` steps and at no other step, so that two looks are that far apart. A router
 that does not move is named at most `EVERY` + `WINDOW` steps after that began; an uneven load when
 two looks in a row find it, `EVERY` steps later. Experts without tokens count from `SETTLING` steps
-and the end of the warm-up on. A resumed run begins with an empty window.
+of these routers and the end of the warm-up on. A resumed run begins with an empty window.
 """
 
 import json
@@ -42,6 +42,7 @@ class RouterWatch:
         sites: parameters of the model, in the order of `gradient_sites`.
         print_line: prints a line on the first host.
         warm_up_steps: steps in which the rate rises.
+        begun: step before which no router was trained: the first of an upcycled run, else 0.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class RouterWatch:
         sites: Sequence[GradientSite],
         print_line: Callable[[str], None],
         warm_up_steps: int = 0,
+        begun: int = 0,
     ):
         self.stage, self.lines, self.print_line = stage, GrowingFile(out / FILE), print_line
         routers = of_routers(sites)
@@ -60,7 +62,7 @@ class RouterWatch:
         self.window: deque[tuple] = deque(maxlen=WINDOW)
         self.last_look: list[RouterFault] = []
         self.faults: list[RouterFault] = []
-        self.settling = max(SETTLING, warm_up_steps)
+        self.settling = max(begun + SETTLING, warm_up_steps)
 
     def add(self, metrics: StepMetrics) -> None:
         """Takes the metrics of a step, which may still be computed."""

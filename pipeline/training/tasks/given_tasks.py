@@ -85,7 +85,7 @@ class Finetuning(NamedTuple):
         return max(learned, self.targets)
 
     def lost(self, examples: TaskExamples) -> Iterator[str]:
-        """Yields a sentence per task with rows that are no examples, and per cut kind of text."""
+        """Yields a sentence per task with rows that are not examples, and per cut kind of text."""
         for data in self.tasks:
             yield from rows_set_aside(data)
         for one in examples.sources:
@@ -143,7 +143,7 @@ class Finetuning(NamedTuple):
 
 
 def rows_set_aside(data: TaskData) -> Iterator[str]:
-    """Yields a sentence on the rows of a task that are no examples, if there are any."""
+    """Yields a sentence on the rows of a task that are not examples, if there are any."""
     if data.set_aside:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in data.set_aside.items())
         yield f"{data.task.name}: {sum(data.set_aside.values()):,} rows set aside ({reasons})."

@@ -17,7 +17,7 @@ def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[in
         examples: examples of a task.
 
     Raises:
-        ArtifactError: if the directory is no finished corpus.
+        ArtifactError: if the directory is not a finished corpus.
     """
     if corpus is None:
         return None

@@ -17,7 +17,7 @@ def run(tmp_path_factory) -> FinishedRun:
 
 
 def test_one_seed_of_one_length_counts_once(run):
-    """Two runs of one seed are no two draws, and a copied run would show no chance at all."""
+    """Two runs of one seed are not independent, and a copied run would show no chance at all."""
     with pytest.raises(ArtifactError, match=r"have one seed and one length; name one of them"):
         side("mT5", [run, replace(run, directory=run.directory / "copy")])
     seeds = [replace(run, recipe=run.recipe | {"seed": seed}) for seed in (0, 1)]

@@ -2,11 +2,44 @@ from contextlib import nullcontext
 from itertools import repeat
 from types import SimpleNamespace
 
+import pytest
+
+from data.errors import DataError
 from pipeline.training import loop
 
 
 def nothing(*_):
     return None
+
+
+def test_a_save_under_way_ends_before_an_error_does(tmp_path, monkeypatch):
+    """Otherwise the steps since the last checkpoint would be made again."""
+    ended = []
+    checkpoints = SimpleNamespace(
+        forget_unfinished=nothing, close=lambda: ended.append("checkpoints")
+    )
+
+    def damaged(*_):
+        raise DataError("a damaged block")
+
+    monkeypatch.setattr(loop, "open_checkpoints", lambda *_: checkpoints)
+    monkeypatch.setattr(loop, "resume", lambda *_: (None, 0, []))
+    monkeypatch.setattr(loop, "MetricsLog", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(loop, "gradient_sites", nothing)
+    monkeypatch.setattr(loop._Loop, "run", damaged)
+    training = SimpleNamespace(
+        recipe=SimpleNamespace(
+            stage="pretrain", keep_every=0, model=SimpleNamespace(layers_per_block=1)
+        ),
+        trainer=SimpleNamespace(shapes=None),
+        evaluator=SimpleNamespace(best=tuple),
+        examples=SimpleNamespace(languages=()),
+        profile=SimpleNamespace(stop=lambda: ended.append("profile")),
+        **{"out": tmp_path, "account": None, "console": None, "tracking": None},
+    )
+    with pytest.raises(DataError, match="damaged block"):
+        loop.train(training)
+    assert ended == ["checkpoints", "profile"]
 
 
 def test_a_stop_during_an_evaluation_loses_no_line_of_the_log(tmp_path, monkeypatch):

@@ -42,6 +42,23 @@ def test_evaluations_after_the_last_checkpoint_go_with_other_settings(tmp_path):
     assert read_head(tmp_path, CLAIM).settings == asked.settings
 
 
+@pytest.mark.parametrize(("end", "left"), [(10, {"4", "8"}), (8, {"4", "8"})])
+def test_a_run_made_longer_is_evaluated_where_one_planned_that_long_is(tmp_path, end, left):
+    """Every 4 steps: step 10 was evaluated only because it was the last."""
+    there = SETTINGS | {"steps": end}
+    claim(tmp_path, "pretrain", there, {})
+    (tmp_path / f"checkpoints/{end}").mkdir(parents=True)
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    for step in {4, 8, end}:
+        (folder / f"step={step}.parquet").touch()
+    asked = Identity(SETTINGS, {})
+    agreement = agreement_of(tmp_path, "pretrain", asked)
+    assert agreement is not None
+    agreement.record(tmp_path, "pretrain", asked)
+    assert {path.stem.partition("=")[2] for path in folder.iterdir()} == left
+
+
 @pytest.mark.parametrize(
     ("before", "after", "recorded"),
     [

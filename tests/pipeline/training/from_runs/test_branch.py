@@ -1,6 +1,8 @@
 """A branch off a trunk ends as a run of its recipe from the first step; what differs is refused."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from model.optimizer import RateFrom
 from pipeline import cli
 from pipeline.artifacts.claims import read_head, renew
 from pipeline.errors import ArtifactError
+from pipeline.recipe import named
 from pipeline.recipe.mixture_from import MixtureFrom
 from pipeline.runs.directory import RECIPE
 from pipeline.training.from_runs.branch import Branch
@@ -87,9 +90,9 @@ def test_what_a_trunk_changes_after_the_branch_is_nothing_to_it(branch_of, trunk
     about = read_json(other / RECIPE, dict)
     about["inputs"] |= dict.fromkeys(("tokens_from_6", "weights_from_5"), "0" * 64)
 
-    def changed(step: int) -> int:
+    def changed(step: int, rate: bool = True) -> int:
         mixtures = {"mixture_from": [to_builtins(MixtureFrom(step=step, mixture="proportional"))]}
-        rates = {"rate_from": [to_builtins(RateFrom(step=step))]}
+        rates = {"rate_from": [to_builtins(RateFrom(step=step))] if rate else []}
         optimizer = {"optimizer": about["recipe"]["optimizer"] | rates}
         write_json(other / RECIPE, about | {"recipe": about["recipe"] | mixtures | optimizer})
         return cli.run([*branch_of(other), "--dry-run"])
@@ -99,8 +102,21 @@ def test_what_a_trunk_changes_after_the_branch_is_nothing_to_it(branch_of, trunk
     assert "tokens_from_6" not in Branch(other, AT).inputs({})
     capsys.readouterr()
     assert changed(AT - 1) == 2
+    assert "changes at step 5, which a branch cannot repeat" in capsys.readouterr().err
+    assert changed(AT - 1, rate=False) == 2
     assert "mixture_from: there" in " ".join(capsys.readouterr().err.split())
     assert "weights_from_5" in Branch(other, AT).inputs({})
+
+
+def test_tokens_of_a_change_may_lie_elsewhere():
+    """Their digests are compared."""
+    recipe = named.get("mt5-demo")
+    both = (
+        replace(recipe, mixture_from=(MixtureFrom(step=3, mixture="uniform", tokens=place),))
+        for place in ("tokens-2026", "/data/tokens-2026")
+    )
+    branch = Branch(Path("trunk"), AT)
+    assert len({json.dumps(branch._fixed(one), sort_keys=True) for one in both}) == 1
 
 
 def test_what_a_trunk_did_otherwise_is_refused(branch_of, trunk, whole, capsys):

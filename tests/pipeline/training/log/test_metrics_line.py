@@ -17,6 +17,20 @@ def test_losses_are_summed_before_they_are_divided():
     assert (line["worst_layer"], line["worst_layer_load"]) == (0, 2.0)
 
 
+def test_the_tokens_of_a_line_may_be_more_than_an_int32_counts():
+    """10,000 steps of mT5's batch: 1,024 rows of 229 targets."""
+    tokens = 1024 * 229
+    step = step_metrics(loss=3.0 * tokens, tokens=tokens)
+    losses = step.losses._replace(
+        target_tokens=np.int32(tokens),
+        loss_nats=np.float32(3.0 * tokens),
+        soft_loss_nats=np.float32(6.0 * tokens),
+    )
+    line = summary([step._replace(losses=losses)] * 10_000)
+    assert line["loss_nats"] == pytest.approx(3.0)
+    assert line["soft_loss_nats"] == pytest.approx(6.0)
+
+
 def test_skipped_steps_are_counted_and_left_out():
     line = summary([step_metrics(), step_metrics(loss=np.nan, skipped=True)])
     assert line["skipped"] == 1

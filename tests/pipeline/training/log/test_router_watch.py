@@ -70,10 +70,15 @@ def test_an_expert_is_dead_when_two_looks_find_it(tmp_path, monkeypatch):
     assert [line.rpartition("expert ")[2] for line in printed] == ["13.", "4."]
 
 
-@pytest.mark.parametrize(("warm_up", "from_step"), [(50, SETTLING), (10_000, 10_000)])
-def test_experts_without_tokens_are_no_fault_while_routers_settle(tmp_path, warm_up, from_step):
-    """Other faults are named at once."""
-    watch = RouterWatch("pretrain", tmp_path, [*SITES, *ROUTERS], print, warm_up)
+@pytest.mark.parametrize(
+    ("warm_up", "begun", "from_step"),
+    [(50, 0, SETTLING), (10_000, 0, 10_000), (10_000, 100_000, 100_000 + SETTLING)],
+)
+def test_experts_without_tokens_are_no_fault_while_routers_settle(
+    tmp_path, warm_up, begun, from_step
+):
+    """Other faults are named at once. Those of an upcycled run begin at the dense run's step."""
+    watch = RouterWatch("pretrain", tmp_path, [*SITES, *ROUTERS], print, warm_up, begun)
     idle = metrics()
     layers = idle.losses.layers._replace(load=np.int32([[1_000, 2_000, 1_000, 0], [1_000] * 4]))
     idle = idle._replace(losses=idle.losses._replace(layers=layers))
