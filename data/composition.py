@@ -1,4 +1,4 @@
-"""Letters with their marks in one form (NFC), in time that grows with the text."""
+"""Letters with their marks in one form (NFC), in linear time."""
 
 import unicodedata
 

@@ -36,7 +36,7 @@ from data import languages
 from data.dedup.hashed_words import length_of
 from data.demo.shipped_text import pages_of
 from data.leakage.benchmarks import Benchmarks
-from data.leakage.runs import RUN_WORDS
+from data.leakage.ngrams import NGRAM_WORDS
 
 SPEED = 20
 PASSAGES = 20
@@ -107,9 +107,9 @@ def passages_of(code: str) -> list[str]:
     text = " ".join(
         page.text for page in pages_of(languages.get(code)) if "declaration" in page.url
     )
-    units = UNIT.findall(text) if length_of(RUN_WORDS, code) > RUN_WORDS else text.split()
-    length = min(2 * length_of(RUN_WORDS, code), len(units))
-    joint = "" if length > 2 * RUN_WORDS else " "
+    units = UNIT.findall(text) if length_of(NGRAM_WORDS, code) > NGRAM_WORDS else text.split()
+    length = min(2 * length_of(NGRAM_WORDS, code), len(units))
+    joint = "" if length > 2 * NGRAM_WORDS else " "
     room = len(units) - length + 1
     return [joint.join(units[at : at + length]) for at in range(0, room, max(room // PASSAGES, 1))]
 
@@ -142,7 +142,7 @@ def datatroves(code: str, passages: list[str]) -> Mark:
     from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontFilter
     from datatrove.utils.text import ngrams, simplify_text
 
-    config = NGramsDecontConfig(n_grams=RUN_WORDS)
+    config = NGramsDecontConfig(n_grams=NGRAM_WORDS)
     directory = tempfile.mkdtemp()
     decontaminate = NGramsDecontFilter(directory, config, language=file_name(code))
     # datatrove 0.10.1 gives xxhash a string, which xxhash 4 refuses.
@@ -152,7 +152,7 @@ def datatroves(code: str, passages: list[str]) -> Mark:
         for passage in passages
         for run in ngrams(
             decontaminate.tokenizer.word_tokenize(simplify_text(passage, config.norm_config)),
-            RUN_WORDS,
+            NGRAM_WORDS,
         )
     }
     np.array(sorted(hashes), config.hash_config.np_descr).tofile(f"{directory}/a.index.hashes")

@@ -1,7 +1,8 @@
-"""`mswitch evaluate`: scores the held-out pages with one checkpoint of a run.
+"""`mswitch evaluate`: scores held-out pages, tasks or sentences with one checkpoint of a run.
 
-Writes `RUN/evaluation/step=N.parquet` (`training/evaluation/evaluation_file.py`), as pretraining
-does at intervals.
+Pages go to `RUN/evaluation/step=N.parquet` (`training/evaluation/evaluation_file.py`), as
+pretraining writes them at intervals. Tasks and sentences of parallel texts have files of their own
+(`runs/task_files.py`, `runs/sentence_files.py`).
 """
 
 from collections.abc import Sequence

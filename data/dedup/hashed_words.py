@@ -41,7 +41,7 @@ class Words(NamedTuple):
 
 
 def length_of(words: int, language: str) -> int:
-    """Returns how many units in a row have the content of so many English words.
+    """Returns the number of consecutive units with as much text as `words` English words.
 
     Args:
         words: number of words.

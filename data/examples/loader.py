@@ -139,7 +139,10 @@ def batches(
         DataError: if the rows are not a multiple of the hosts.
     """
     if rows % hosts:
-        raise DataError(f"A batch of {rows} rows cannot be shared by {hosts} hosts evenly.")
+        raise DataError(
+            f"A batch of {rows} rows cannot be shared by {hosts} hosts evenly; set rows to a "
+            "multiple of the hosts."
+        )
     size = max(CHUNK_EXAMPLES * hosts // rows, 1)
     source = Chunks(examples, rows, size, first_batch, host, hosts)
     for index in range(CHUNKS_PREFETCHED):

@@ -36,19 +36,19 @@ class ModelContent:
         return self.size - self._file.tell()
 
     def has(self, count: int, what: str) -> None:
-        """Checks that so many bytes follow."""
+        """Checks that `count` bytes follow."""
         if not 0 <= count <= self.left():
             self.refuse(f"{what} of {count:,} bytes where {self.left():,} bytes of the file remain")
 
     def read(self, count: int, what: str) -> bytes:
-        """Returns so many bytes."""
+        """Returns the next `count` bytes."""
         self.has(count, what)
         found = self._file.read(count)
         self.require(len(found) == count, "it was cut while it was read")
         return found
 
     def skip(self, count: int, what: str) -> None:
-        """Passes over so many bytes."""
+        """Skips `count` bytes."""
         self.has(count, what)
         self._file.seek(count, 1)
 
@@ -63,7 +63,7 @@ class ModelContent:
         return bool(value)
 
     def entries(self, count: int) -> Iterator[tuple[bytes, int, int]]:
-        """Yields so many words of the dictionary with their counts and types."""
+        """Yields `count` words of the dictionary with their counts and types."""
         block, at = b"", 0
         for number in range(count):
             end = block.find(b"\0", at)

@@ -106,7 +106,7 @@ def _runs(words: Words, size: int) -> Places:
 
 
 def _counted(found: Equal, hashes: int) -> tuple[Places, Places]:
-    """Returns the first place of each of so many hashes, and how often the hash occurs."""
+    """Returns the first place of each hash, and how often the hash occurs."""
     begins = np.flatnonzero(found.is_first)
     once = np.ones(hashes, bool)
     once[found.places] = False

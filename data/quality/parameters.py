@@ -105,7 +105,9 @@ def fineweb2(path: Path) -> Thresholds:
     known = {n for n, _ in ENGLISH_THRESHOLDS.top_n_grams + ENGLISH_THRESHOLDS.dup_n_grams}
     unknown = {n for n, _ in file.top_n_grams + file.dup_n_grams} - known
     if unknown:
-        raise DataError(f"{path} should have n-grams of 2 to 10 words and has {sorted(unknown)}.")
+        raise DataError(
+            f"{path} should have n-grams of 2 to 10 words and has {sorted(unknown)}; remove those."
+        )
     return Thresholds(
         dup_line_frac=file.dup_line_frac or None,
         top_n_grams=file.top_n_grams,

@@ -30,7 +30,9 @@ def read(path: Path) -> Iterator[str]:
             empty = False
             yield name
     if empty:
-        raise DataError(f"{path} should be a list of paths, one per line, and is empty.")
+        raise DataError(
+            f"{path} should be a list of paths, one per line, and is empty; fetch it again."
+        )
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -55,4 +57,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _check(name: str, path: Path) -> None:
     if name.startswith("/") or ".." in name.split("/") or not name.isprintable():
-        raise DataError(f"{path} lists {name!r}, which is not a path below a base address.")
+        raise DataError(
+            f"{path} lists {name!r}, which is not a path below a base address; remove the line or "
+            "fetch the list again."
+        )

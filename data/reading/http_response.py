@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fastwarc.stream_io import BrotliReader
 from fastwarc.warc import WarcRecord, WarcRecordType
 
-from data.reading.page import Loss
+from data.reading.page import Defect
 
 # Where Common Crawl truncates pages; a parsed page takes 80 times as much.
 LARGEST_HTML_BYTES = 5 << 20
@@ -44,31 +44,31 @@ class Response(NamedTuple):
     location: str
 
 
-def html_of(message: bytes) -> Html | Loss:
+def html_of(message: bytes) -> Html | Defect:
     """Returns the HTML of a complete HTTP message, or why it has none."""
     response = _parsed(message)
     media_type = response.http_content_type
     if media_type is None or media_type.strip().lower() not in HTML_TYPES:
-        return Loss("not_html", str(media_type))
+        return Defect("not_html", str(media_type))
     if response.http_headers is None or response.http_headers.status_code != 200:
-        return Loss("not_found")
+        return Defect("not_found")
     content = _content(response)
-    return content if isinstance(content, Loss) else Html(content, response.http_charset)
+    return content if isinstance(content, Defect) else Html(content, response.http_charset)
 
 
-def response_of(message: bytes) -> Response | Loss:
+def response_of(message: bytes) -> Response | Defect:
     """Returns status and content of a complete HTTP message of any type, or why it has none."""
     response = _parsed(message)
     headers = response.http_headers
     if headers is None or headers.status_code is None:
-        return Loss("no_status")
+        return Defect("no_status")
     content = _content(response)
-    if isinstance(content, Loss):
+    if isinstance(content, Defect):
         return content
     return Response(headers.status_code, content, headers.get("Location") or "")
 
 
-def _content(response: WarcRecord) -> bytes | Loss:
+def _content(response: WarcRecord) -> bytes | Defect:
     headers = response.http_headers or {}
     body, codings = response.reader.read(), headers.get("Content-Encoding") or ""
     try:
@@ -76,8 +76,8 @@ def _content(response: WarcRecord) -> bytes | Loss:
             body = _joined_chunks(body)
         content = _decoded(body, codings)
     except (zlib.error, OSError) as error:
-        return Loss("unknown_encoding", f"{codings}: {error}")
-    return Loss("too_large") if len(content) > LARGEST_HTML_BYTES else content
+        return Defect("unknown_encoding", f"{codings}: {error}")
+    return Defect("too_large") if len(content) > LARGEST_HTML_BYTES else content
 
 
 def _parsed(message: bytes) -> WarcRecord:

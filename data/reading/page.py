@@ -89,15 +89,15 @@ class BrokenRecord(NamedTuple):
         return cls("/".join(path.parts[-2:]), offset, reason, detail[:LONGEST_DETAIL])
 
 
-class Loss(NamedTuple):
-    """Why a record that is whole is not a page."""
+class Defect(NamedTuple):
+    """Why a complete record is not a page."""
 
     reason: str
     detail: str = ""
 
     @classmethod
-    def of(cls, error: BaseException) -> "Loss":
-        """Returns the loss of a page on which a parser failed; raises what concerns the job."""
+    def of(cls, error: BaseException) -> "Defect":
+        """Returns the defect of a page on which a parser failed; raises what concerns the job."""
         if not concerns_one_page(error):
             raise error
         return cls("unreadable_page", f"{type(error).__name__}: {error}")

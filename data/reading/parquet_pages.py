@@ -1,9 +1,9 @@
 """Reads pages from Parquet files: published corpora, and the output of `mswitch clean`.
 
 Each row is a record with the fields of `page_record`. Rows are read in batches, so memory does not
-grow with the file. A truncated Parquet file has no footer and is one loss; damage inside a file
-loses the rows from there on. A value that Python cannot have loses its row alone. Offsets are row
-numbers.
+grow with the file. A truncated Parquet file has no footer and is one broken record; damage inside a
+file loses the rows from there on. A value that Python cannot have loses its row alone. Offsets are
+row numbers.
 
 A value has the limit of a JSON line; all values of a file together have that of `parquet_limits`.
 """

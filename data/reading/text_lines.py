@@ -1,8 +1,8 @@
 """Reads the lines of a text file, which may be compressed by gzip.
 
 The first bytes of a file determine whether it is compressed, not its name. A truncated or damaged
-gzip file yields the lines before the damage and one loss. A line is held only up to the longest
-possible page, however far a small file decompresses.
+gzip file yields the lines before the damage and one broken record. A line is held only up to the
+longest possible page, however far a small file decompresses.
 """
 
 import gzip

@@ -16,7 +16,7 @@ from data.reading import archive_records, html_text
 from data.reading.archive_records import ArchiveRecord
 from data.reading.http_response import html_of
 from data.reading.markup_limits import is_too_complex
-from data.reading.page import BrokenRecord, Loss, Page
+from data.reading.page import BrokenRecord, Defect, Page
 from data.reading.timestamps import is_timestamp
 
 SUFFIXES = (".wet", ".wet.gz")
@@ -27,7 +27,7 @@ HEADER_PREFIXES = ("WARC", "CONTENT-", "Content-")
 HTTP = "application/http"
 
 
-RecordReader = Callable[[ArchiveRecord], Page | Loss | None]
+RecordReader = Callable[[ArchiveRecord], Page | Defect | None]
 
 
 def read(path: Path) -> Iterator[Page | BrokenRecord]:
@@ -54,17 +54,17 @@ def text_of(content: str) -> str:
 def _read(path: Path, read_record: RecordReader) -> Iterator[Page | BrokenRecord]:
     for record in archive_records.read(path):
         found = record if isinstance(record, BrokenRecord) else _found(record, read_record)
-        if isinstance(found, Loss):
+        if isinstance(found, Defect):
             yield BrokenRecord.at(path, record.offset, *found)
         elif found is not None:
             yield found
 
 
-def _found(record: ArchiveRecord, read_record: RecordReader) -> Page | Loss | None:
+def _found(record: ArchiveRecord, read_record: RecordReader) -> Page | Defect | None:
     try:
         return read_record(record)
     except BaseException as error:
-        return Loss.of(error)
+        return Defect.of(error)
 
 
 def _holds_another_record(body: bytes) -> bool:
@@ -72,44 +72,44 @@ def _holds_another_record(body: bytes) -> bool:
     return b"WARC/1." in body and ANOTHER_RECORD.search(body) is not None
 
 
-def _text_page(record: ArchiveRecord) -> Page | Loss | None:
+def _text_page(record: ArchiveRecord) -> Page | Defect | None:
     if _holds_another_record(record.body):
-        return Loss("holds_another_record", record.url)  # perhaps its Content-Length is too large
+        return Defect("holds_another_record", record.url)  # perhaps its Content-Length is too large
     if record.kind == "warcinfo":
         return None
     if record.kind != "conversion":
-        return Loss("not_a_conversion", record.kind)
+        return Defect("not_a_conversion", record.kind)
     try:
         return _page(record, lambda: text_of(record.body.decode("utf-8")))
     except UnicodeDecodeError as error:
-        return Loss("invalid_utf8", f"{record.url}: {error}")
+        return Defect("invalid_utf8", f"{record.url}: {error}")
 
 
-def _html_page(record: ArchiveRecord) -> Page | Loss | None:
+def _html_page(record: ArchiveRecord) -> Page | Defect | None:
     if record.kind != "response":
         return None
     if not (record.headers.get("Content-Type") or "").strip().lower().startswith(HTTP):
-        return Loss("not_html", record.url)
+        return Defect("not_html", record.url)
     found = html_of(record.body)
-    if isinstance(found, Loss):
+    if isinstance(found, Defect):
         return found._replace(detail=found.detail or record.url)
     if _holds_another_record(found.content):
-        return Loss("holds_another_record", record.url)
+        return Defect("holds_another_record", record.url)
     if is_too_complex(found.content):
-        return Loss("too_complex", record.url)
+        return Defect("too_complex", record.url)
     return _page(record, lambda: html_text.text_of(found.content, found.charset))
 
 
-def _page(record: ArchiveRecord, text_of_body: Callable[[], str]) -> Page | Loss:
+def _page(record: ArchiveRecord, text_of_body: Callable[[], str]) -> Page | Defect:
     timestamp = record.headers.get("WARC-Date") or ""
     if not record.url:
-        return Loss("no_url")
+        return Defect("no_url")
     if not timestamp:
-        return Loss("no_timestamp", record.url)
+        return Defect("no_timestamp", record.url)
     if not is_timestamp(timestamp):
-        return Loss("invalid_timestamp", record.url)
+        return Defect("invalid_timestamp", record.url)
     text = text_of_body()
     if not text:
-        return Loss("no_text", record.url)
+        return Defect("no_text", record.url)
     language = declared(record.headers.get("WARC-Identified-Content-Language"))
     return Page(url=record.url, text=text, timestamp=timestamp, declared_language=language)

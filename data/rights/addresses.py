@@ -46,7 +46,7 @@ def _without_dots(path: str) -> str:
 
 
 def domains(host: str, longest: int) -> Iterator[str]:
-    """Yields a host and the domains that it is in, of so many characters at most."""
+    """Yields a host and its parent domains of at most `longest` characters."""
     if len(host) > longest:
         host = host[-longest - 1 :].partition(".")[2]
     while "." in host:

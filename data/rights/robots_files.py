@@ -21,7 +21,7 @@ import msgspec
 from data.errors import DataError
 from data.reading import archive_records, json_lines
 from data.reading.http_response import response_of
-from data.reading.page import BrokenRecord, Loss
+from data.reading.page import BrokenRecord, Defect
 from data.reading.timestamps import sortable
 from data.rights.hosts import host_of
 from data.rights.robots_redirects import address_of, redirected_hosts
@@ -111,7 +111,7 @@ def _of_archive(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
             continue
         not_found.discard(at)
         found = response_of(record.body)
-        if isinstance(found, Loss):
+        if isinstance(found, Defect):
             skipped[found.reason] += 1
         else:
             time = record.headers.get("WARC-Date") or ""

@@ -57,7 +57,9 @@ class StagedFiles:
         """
         address, size = self.address(file.name), self.size(file.name)
         if size is None:
-            raise DataError(f"Token blocks should hold {address}, which is missing.")
+            raise DataError(
+                f"Token blocks should hold {address}, which is missing; tokenize again."
+            )
         cached = CachedFile(file.sha256, size, address)
         with ExitStack() as stack:
             yield with_retries(lambda: stack.enter_context(self._borrow(cached, file)), address)

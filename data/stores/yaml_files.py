@@ -49,10 +49,12 @@ def read_yaml(path: Path, shape: type[Shape] | GenericAlias) -> Shape:
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise DataError(f"{path} should hold YAML of at most {MOST_BYTES:,} bytes and is larger.")
+        raise DataError(
+            f"{path} should hold YAML of at most {MOST_BYTES:,} bytes and is larger; divide it."
+        )
     try:
         value = yaml.load(content.decode("utf-8"), _PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")
-        raise DataError(f"{path} should hold YAML and does not ({reason}); mend it.") from error
+        raise DataError(f"{path} should hold YAML and does not ({reason}); correct it.") from error
     return of_shape(value, shape, str(path))

@@ -1,6 +1,6 @@
-"""Which examples of a task stand in the pretraining corpus: a shared run of 13 words.
+"""Which examples of a task stand in the pretraining corpus: a shared n-gram of 13 words.
 
-Runs are those of `data.leakage.runs`. The texts of an example are `TaskExample.texts`. An example
+N-grams are those of `data.leakage.ngrams`. The texts of an example are `TaskExample.texts`. One
 without a text of 13 words counts as a whole: its longest text must stand in a page. Pages of other
 languages are not compared.
 """
@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Int
 
 from data.dedup.hashed_words import Words, chunks_of, hashed_words, length_of
-from data.leakage.runs import RUN_WORDS, Beginnings, hits_of, sought_runs, word_counts
+from data.leakage.ngrams import NGRAM_WORDS, Beginnings, hits_of, sought_ngrams, word_counts
 from data.tasks.examples import TaskExample
 
 
 def overlapping(examples: Sequence[TaskExample], pages: Iterable[tuple[str, str]]) -> set[int]:
-    """Returns the positions of the examples that share a run of 13 words with a page.
+    """Returns the positions of the examples that share a n-gram of 13 words with a page.
 
     Args:
         examples: examples of any languages.
@@ -42,14 +42,14 @@ def _sought(
     """Returns what is looked for in the pages of a language."""
     texts = [text for position in positions for text in examples[position].texts]
     owners = np.repeat(positions, [len(examples[position].texts) for position in positions])
-    lengths = _run_lengths(word_counts(texts), owners, length_of(RUN_WORDS, language))
-    return sought_runs(texts, owners, lengths)
+    lengths = _ngram_lengths(word_counts(texts), owners, length_of(NGRAM_WORDS, language))
+    return sought_ngrams(texts, owners, lengths)
 
 
-def _run_lengths(
+def _ngram_lengths(
     counts: Int[np.ndarray, " texts"], owners: Int[np.ndarray, " texts"], longest: int
 ) -> Int[np.ndarray, " texts"]:
-    """Returns the length of each text's runs; 0 for texts that are not looked for."""
+    """Returns the length of each text's n-grams; 0 for texts that are not looked for."""
     lengths = np.where(counts >= longest, longest, 0)
     by_length = np.lexsort((-counts, owners))
     longest_texts = by_length[np.unique(owners[by_length], return_index=True)[1]]
@@ -59,6 +59,6 @@ def _run_lengths(
 
 
 def _found(sought: list[Beginnings], words: Words) -> Iterator[int]:
-    """Yields the positions of examples with a run in these pages."""
-    for runs, _, hashes in hits_of(sought, words):
-        yield from runs.owners[np.isin(runs.hashes, hashes)].tolist()
+    """Yields the positions of examples with an n-gram in these pages."""
+    for ngrams, _, hashes in hits_of(sought, words):
+        yield from ngrams.owners[np.isin(ngrams.hashes, hashes)].tolist()

@@ -21,7 +21,7 @@ from data.tokens.block_files import BlockFiles, LocalFiles, Readers
 from data.tokens.manifest import Shard, Split, TokenManifest
 from data.tokens.page_tables import PAGE_SCHEMA
 from data.tokens.shards import RECORD_TOKENS, TokenizedPage
-from data.tokens.skipped_pages import pages_left, runs_of
+from data.tokens.skipped_pages import kept_spans, pages_left
 
 
 class RecordSlice(NamedTuple):
@@ -65,7 +65,7 @@ class TokenStream:
         self._total = sum(shard.left("tokens") for shard in former)
         self._owners, self._starts, self._ends, self._shifts = (
             array("q", column.astype("=i8").tobytes())
-            for column in runs_of(readers.files, self._shards, former)
+            for column in kept_spans(readers.files, self._shards, former)
         )
         # Tokens that are read before each run, and in all.
         self._read = array("q", itertools.accumulate(map(sub, self._ends, self._starts), initial=0))

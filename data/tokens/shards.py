@@ -113,7 +113,7 @@ def _write_records(path: Path, stream: np.ndarray) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split(";")[0].split())
         raise DataError(
-            f"{path} cannot be written ({reason}); make room or mend the disk."
+            f"{path} cannot be written ({reason}); make room or repair the disk."
         ) from error
 
 

@@ -25,24 +25,24 @@ from data.tokens.page_tables import read_page_table
 SKIP_SCHEMA = pa.schema([(name, pa.int64()) for name in ("page", "first", "tokens", "time")])
 
 
-class Runs(NamedTuple):
-    """Runs of tokens that are read.
+class KeptSpans(NamedTuple):
+    """Spans of tokens that are read, between skipped pages.
 
     Attributes:
-        owners: number of each run's shard.
+        owners: number of each span's shard.
         starts: place of its first token in the ring.
         ends: place after its last one.
         shifts: number to add to a place for the token's number in the shard.
     """
 
-    owners: Int[np.ndarray, " runs"]
-    starts: Int[np.ndarray, " runs"]
-    ends: Int[np.ndarray, " runs"]
-    shifts: Int[np.ndarray, " runs"]
+    owners: Int[np.ndarray, " spans"]
+    starts: Int[np.ndarray, " spans"]
+    ends: Int[np.ndarray, " spans"]
+    shifts: Int[np.ndarray, " spans"]
 
 
-def runs_of(files: BlockFiles, shards: Sequence[Shard], former: Sequence[Shard]) -> Runs:
-    """Returns the runs of shards, placed as in the same shards with fewer skipped pages.
+def kept_spans(files: BlockFiles, shards: Sequence[Shard], former: Sequence[Shard]) -> KeptSpans:
+    """Returns the spans of shards, placed as in the same shards with fewer skipped pages.
 
     Args:
         files: access to the files of the shards.
@@ -57,17 +57,17 @@ def runs_of(files: BlockFiles, shards: Sequence[Shard], former: Sequence[Shard])
         inside = np.searchsorted(before, begins, side="right") - 1
         starts = place + (np.cumsum(sizes) - sizes)[inside] + begins - before[inside]
         owners = np.full(len(begins), number)
-        found.append(Runs(owners, starts, starts + lengths, begins - starts))
+        found.append(KeptSpans(owners, starts, starts + lengths, begins - starts))
         place += was.left("tokens")
-    return Runs(*map(np.concatenate, zip(*found, strict=True)))
+    return KeptSpans(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def _none() -> Runs:
-    return Runs(*(np.empty(0, np.int64) for _ in Runs._fields))
+def _none() -> KeptSpans:
+    return KeptSpans(*(np.empty(0, np.int64) for _ in KeptSpans._fields))
 
 
 def _left(tokens: int, skipped: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Returns first token and length of each run of a shard."""
+    """Returns first token and length of each span of a shard."""
     first, lengths = (skipped[name].to_numpy() for name in ("first", "tokens"))
     begins, stops = np.append(0, first + lengths), np.append(first, tokens)
     some = begins < stops

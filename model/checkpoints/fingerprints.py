@@ -20,7 +20,7 @@ from model.sharding.layouts import replicated
 
 # The fraction of pi. Far apart, so that no number of a row is mixed as that of a column.
 SEEDS = ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344))
-# Arrays of at most so many elements are stacked by shape. With a kernel for each of the 271 arrays
+# Smaller arrays are stacked by shape. With a kernel for each of the 271 arrays
 # in a small Switch's state, the program took 3.1 CPU-seconds to compile; now it takes 0.6.
 SMALL = 4096
 

@@ -190,7 +190,9 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
     if activation not in ("relu", "gated-gelu"):
         odd.append(f"the activation is {activation} and must be relu or (dense) gated-gelu")
     if odd:
-        raise ConfigurationError(f"The {kind} model cannot be imported: {'; '.join(odd)}.")
+        raise ConfigurationError(
+            f"The {kind} model cannot be imported: {'; '.join(odd)}; import one of these."
+        )
     return ModelConfig(
         vocabulary_rows=theirs["vocab_size"],
         embed=theirs["d_model"],

@@ -1,6 +1,6 @@
 """A job's failure as one sentence for its user.
 
-Three kinds have one: what a worker met and its user can mend, such as a full disk; an engine that
+Three kinds have one: what a worker met and its user can repair, such as a full disk; an engine that
 ended the job, such as Flink without a TaskManager; and a job server that does not answer. All else
 is a bug, and keeps its traceback.
 """

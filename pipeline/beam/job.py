@@ -23,8 +23,8 @@ def running(options: PipelineOptions, follow: Follow = lambda _: None) -> Iterat
             ended by then; other runners have begun.
 
     Raises:
-        DataError: if a worker met something that its user can mend, such as a full disk, or if the
-            engine ended the job.
+        DataError: if a worker met something that its user can repair, such as a full disk, or if
+            the engine ended the job.
     """
     hide_reported_errors()
     try:

@@ -65,8 +65,8 @@ def check_known(given: Sequence[str]) -> None:
     for name in (one.partition("=")[0] for one in unknown):
         near = difflib.get_close_matches(name, known, n=2, cutoff=0.9 if has_more else 0.6)
         if near or not has_more:
-            offer = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise DataError(f"{name} was given after -- and is not an option of Beam.{offer}")
+            offer = f". Did you mean {' or '.join(near)}?" if near else "; leave it out."
+            raise DataError(f"{name} was given after -- and is not an option of Beam{offer}")
 
 
 def known_options() -> list[str]:

@@ -30,8 +30,8 @@ from pipeline.cleaning.duplicate_lines import (
     FindRepeatedHashes,
 )
 from pipeline.cleaning.growth.keep import KeepShard
-from pipeline.cleaning.growth.side import Stages
-from pipeline.cleaning.growth.stages import Course, with_base
+from pipeline.cleaning.growth.replay import Stages
+from pipeline.cleaning.growth.stages import AdditionContext, with_base
 from pipeline.cleaning.growth.verdicts import Decided
 from pipeline.cleaning.job import (
     ADDRESSES,
@@ -90,7 +90,7 @@ def stages(job: CleaningJob) -> list[Stage]:
     judge = found[-1]
     assert isinstance(judge, JudgePages)
     if job.base is not None:
-        found = with_base(found, job.base, _course(job), judge)
+        found = with_base(found, job.base, _addition_context(job), judge)
     if not job.growable:
         return found
     steps = tuple(one.step for one in found if not isinstance(one, Exchange | Rounds))
@@ -165,17 +165,17 @@ def _decided(job: CleaningJob) -> Decided:
     )
 
 
-def _course(job: CleaningJob) -> Course:
+def _addition_context(job: CleaningJob) -> AdditionContext:
     """Returns how the job's pages meet each other."""
     rules, minhash = job.rules, job.waves(MINHASH).partitions
     if isinstance(rules, Untouched):
-        return Course(_decided(job), Stages((), (), False), None, None, minhash)
+        return AdditionContext(_decided(job), Stages((), (), False), None, None, minhash)
     if isinstance(rules, RuleSet):
         first = Stages(before_lines(rules), (), False)
-        return Course(_decided(job), first, None, line_rules.line_hashes, minhash)
+        return AdditionContext(_decided(job), first, None, line_rules.line_hashes, minhash)
     first = Stages(describing(job, rules), requested(job), True)
     asked = mc4_languages() if job.languages is None else frozenset(job.languages)
-    return Course(_decided(job), first, asked, rules.line_hashes, minhash)
+    return AdditionContext(_decided(job), first, asked, rules.line_hashes, minhash)
 
 
 def _near_duplicate_stages(

@@ -98,7 +98,10 @@ def set_compiler_flags(*, deterministic: bool) -> None:
     for flags in sets:
         if reason := untested(flags.compiler):
             if deterministic and kind and flags is DETERMINISTIC.get(kind):
-                raise ArtifactError(f"--deterministic was given, and {reason}.")
+                raise ArtifactError(
+                    f"--deterministic was given, and {reason}; install a tested version, or leave "
+                    "the option out."
+                )
             print_message(f"mswitch: no compiler flags are set, as {reason}.")
         else:
             add(flags, os.environ)

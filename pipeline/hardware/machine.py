@@ -53,7 +53,7 @@ def devices(program: str) -> Finding:
         found = f"no answer within {DEVICE_SECONDS} s"
         return Finding("devices", found, "end what else uses them, or set JAX_PLATFORMS=cpu", True)
     if tried.failure:
-        remedy = "mend the driver, or set JAX_PLATFORMS=cpu"
+        remedy = "repair the driver, or set JAX_PLATFORMS=cpu"
         return Finding("devices", f"JAX does not start: {tried.failure}", remedy, True)
     found = [tuple(one) for one in json.loads(tried.printed.splitlines()[-1])]
     return Finding("devices", ", ".join(counted(found)))
@@ -83,7 +83,7 @@ def store(address: str) -> Finding:
     try:
         return Finding(f"store {address}", f"lists {len(names_in(address)):,} names")
     except DataError as error:
-        remedy = "mend the address, the credentials or the network"
+        remedy = "correct the address, the credentials or the network"
         return Finding(f"store {address}", str(error), remedy, True)
 
 

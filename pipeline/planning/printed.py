@@ -83,4 +83,6 @@ def write(path: Path, plan: dict[str, Any]) -> None:
     try:
         write_text(path, json.dumps(plan, indent=1) + "\n")
     except OSError as error:
-        raise ConfigurationError(f"--out {path} could not be written: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"--out {path} could not be written: {error.strerror}; name another file."
+        ) from error

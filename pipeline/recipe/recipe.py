@@ -10,7 +10,7 @@ from typing import Any
 from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, Lengths, lengths_for_inputs
 from data.stores.json_files import of_shape
 from model.config import ModelConfig, Remat, SwitchConfig
-from model.configuration_checks import ConfigurationError, ascending
+from model.configuration_checks import ConfigurationError, ascending, require
 from model.loss.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
 from model.sharding.mesh import MeshShape
@@ -91,27 +91,12 @@ class Recipe:
                 f"inputs was {self.inputs}; span corruption needs {LEAST_INPUTS} or more."
             )
         counts = "rows", "steps", "checkpoint_every", "log_every", "accumulate"
-        for name in (*counts, "logits_mib"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} was {getattr(self, name)}; it must be 1 or more.")
+        require(self, (*counts, "logits_mib"), lambda value: value >= 1, "1 or more")
         nothing = {"evaluate_every": "never", "held_out_pages": "all", "keep_every": "the last two"}
         for name, none in nothing.items():
-            if getattr(self, name) < 0:
-                raise ConfigurationError(
-                    f"{name} was {getattr(self, name)}; it must be 0 ({none}) or more."
-                )
-        for name in (
-            *counts,
-            "evaluate_every",
-            "held_out_pages",
-            "logits_mib",
-            "inputs",
-            "keep_every",
-        ):
-            if getattr(self, name) > MOST:
-                raise ConfigurationError(
-                    f"{name} was {getattr(self, name):,}; it must be at most {MOST:,}."
-                )
+            require(self, (name,), lambda value: value >= 0, f"0 ({none}) or more")
+        limited = (*counts, *nothing, "logits_mib", "inputs")
+        require(self, limited, lambda value: value <= MOST, f"at most {MOST:,}")
         if self._hides_spans and self.inputs > MOST_INPUTS:
             raise ConfigurationError(
                 f"inputs was {self.inputs:,}; span corruption hides more spans in them than the "
@@ -213,7 +198,7 @@ def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe
         names = ", ".join(sorted(unknown))
         names = names if len(names) <= LONGEST_LIST else names[:LONGEST_LIST] + "..."
         raise ArtifactError(
-            f"{place} has the settings {names}, which this version does not know; mend "
+            f"{place} has the settings {names}, which this version does not know; correct "
             "their names, or use the mswitch that wrote it."
         )
     return recipe

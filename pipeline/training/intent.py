@@ -82,7 +82,7 @@ def work_of(recipe: Recipe, done: int) -> str:
 def expected_time(recipe: Recipe, out: Place, done: int) -> str:
     """Returns the time of the steps that are left at the speed of those that were logged."""
     seconds: list[float] = []
-    with contextlib.suppress(ArtifactError):  # the last line is cut; the real start mends it
+    with contextlib.suppress(ArtifactError):  # the last line is cut; the real start repairs it
         lines = read_metrics(out / "metrics.jsonl")
         seconds = [one for line in lines if (one := line.get("seconds"))]
     if seconds:

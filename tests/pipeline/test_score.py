@@ -117,7 +117,7 @@ def test_quality_names_a_directory_or_a_word(scores, tmp_path):
         code: manifest.languages[code].thresholds for code in ("en", "ja", "sw")
     }
     assert thresholds_of("corpus", manifest)["sw"].pages_of == "english"  # of too few pages
-    with pytest.raises(ArtifactError, match="is no directory"):
+    with pytest.raises(ArtifactError, match="is not a directory"):
         thresholds_of("strict", manifest)
 
 

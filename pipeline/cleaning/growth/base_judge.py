@@ -1,4 +1,4 @@
-"""Judges a shard of the corpus that is added to: only pages on which a verdict has changed.
+"""Judges a shard of the base corpus: only pages on which a verdict has changed.
 
 Each such page is judged twice, by the former verdicts and by the new ones. Rows of the former
 outcome leave the files of the corpus, rows of the new one are spilled for new files, and the counts
@@ -21,7 +21,7 @@ from pipeline.cleaning import identification_time
 from pipeline.cleaning.growth import kept
 from pipeline.cleaning.growth.corpus_rows import Outcomes, row_changes
 from pipeline.cleaning.growth.kept import ANSWERED, Kept, columns_of
-from pipeline.cleaning.growth.side import Side, Stages
+from pipeline.cleaning.growth.replay import Replay, Stages
 from pipeline.cleaning.growth.verdicts import Decided, before, changed_rows
 from pipeline.cleaning.judge import DUPLICATE_LINE, JudgePages
 from pipeline.cleaning.near_duplicates.languages import CERTAINTY
@@ -97,7 +97,7 @@ class JudgeChanged:
         changed = changed_rows(was, now, answers)
         recorded = last_outcomes.read(found.path(kept.OUTCOMES, number), changed)
         sides = [
-            Side.of(verdicts, changed, self.judge, self.stages, known)
+            Replay.of(verdicts, changed, self.judge, self.stages, known)
             for verdicts, known in ((was, recorded), (now, {}))
         ]
         decided.copy(found.path(kept.OUTCOMES, number), changed)

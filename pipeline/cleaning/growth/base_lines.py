@@ -1,4 +1,4 @@
-"""Keys of the lines of a shard of the corpus that is added to."""
+"""Keys of the lines of a shard of the base corpus."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Work on shards of the corpus that is added to, before lines: takes what is kept."""
+"""Work on shards of the base corpus, before lines: takes what is kept."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -104,7 +104,9 @@ def asked_rows(
 def described_pages(
     found: Kept, workspace: Workspace, shard: int, rows: Rows
 ) -> Iterator[tuple[list[Page], Rows]]:
-    """Yields the described pages with these rows, in their language of now, chunk by chunk.
+    """Yields the described pages with these rows, chunk by chunk.
+
+    Their language is that which the current thresholds give them.
 
     Args:
         found: what is kept beside the corpus.

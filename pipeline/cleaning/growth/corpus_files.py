@@ -1,4 +1,4 @@
-"""The files of the corpus that is added to, in the new one: as they are, or without some rows.
+"""The files of the base corpus, in the new one: as they are, or without some rows.
 
 A file only ever loses rows. What is new, or another text than before, lies in new files, so that
 token blocks made of the old files stay valid but for the rows that left.
@@ -26,9 +26,7 @@ from pipeline.cleaning.growth.kept import GrowthFacts, Kept
 from pipeline.cleaning.spills import spill
 from pipeline.cleaning.tally import Tally
 
-FILES = (
-    "corpus_files"  # kind of count: files of the corpus that is added to, by what became of them
-)
+FILES = "corpus_files"  # kind of count: files of the base corpus, by what became of them
 FOUND_ROWS = "found_rows"  # kind of count: rows that were taken out of them, or changed
 SAME, REWRITTEN, EMPTY = "same", "rewritten", "empty"
 

@@ -40,7 +40,7 @@ class KeepShard:
     Attributes:
         steps: names of the steps whose counts are kept.
         one_page_per_line: whether pages meet other pages at all; else only counts are kept.
-        found: what is kept beside the corpus that is added to, if any.
+        found: what is kept beside the base corpus, if any.
         base_shards: number of its shards.
     """
 

@@ -17,14 +17,14 @@ from pipeline.cleaning.growth.base_pages import (
 )
 from pipeline.cleaning.growth.delta import JudgeAdded
 from pipeline.cleaning.growth.kept import Kept
-from pipeline.cleaning.growth.side import Stages
+from pipeline.cleaning.growth.replay import Stages
 from pipeline.cleaning.growth.verdicts import Decided
 from pipeline.cleaning.judge import JudgePages
 
 
 @dataclass(frozen=True)
 class ByOrigin:
-    """Work that is another one for shards of the corpus that is added to than for new shards."""
+    """Runs one step on shards of the base corpus and another on new shards."""
 
     of_base: Any
     of_new: Any
@@ -67,8 +67,8 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Course:
-    """How the pages of a job meet each other, as far as an addition must know.
+class AdditionContext:
+    """What an addition needs to know of a job's exchanges and judgements.
 
     Attributes:
         decided: the verdicts of its exchanges.
@@ -85,34 +85,36 @@ class Course:
     minhash: int
 
 
-def work_on_base(base: Base, course: Course, judge: JudgePages) -> dict[str, WorkStep]:
-    """Returns the work on shards of the corpus that is added to, by the name of its step."""
-    space, found, decided = judge.workspace, base.found, course.decided
+def work_on_base(base: Base, context: AdditionContext, judge: JudgePages) -> dict[str, WorkStep]:
+    """Returns the work on shards of the base corpus, by the name of its step."""
+    space, found, decided = judge.workspace, base.found, context.decided
     thresholds = dict(base.thresholds)
     steps: list[WorkStep] = [
         TakePages(space, found, judge.one_page_per_line),
-        JudgeChanged(judge, course.stages, found, decided, thresholds),
+        JudgeChanged(judge, context.stages, found, decided, thresholds),
     ]
-    if course.line_hashes is not None:
+    if context.line_hashes is not None:
         steps.append(
             TakeLineKeys(
-                space, found, course.line_hashes, course.asked,
+                space, found, context.line_hashes, context.asked,
                 decided.addresses, decided.candidates, decided.lines.partitions,
             )
         )  # fmt: skip
-    if course.asked is not None:
+    if context.asked is not None:
         addresses = decided.addresses
         steps += [
             CountAnswers(space, found, addresses),
-            TakeMinHashKeys(space, found, course.asked, addresses, course.minhash, thresholds),
+            TakeMinHashKeys(space, found, context.asked, addresses, context.minhash, thresholds),
             TakeCandidates(space, found, decided.candidates.partitions),
         ]
     return {step.step: step for step in steps}
 
 
-def with_base(some: Sequence[Any], base: Base, course: Course, judge: JudgePages) -> list[Any]:
-    """Returns stages, of which those that are work take what is kept on the corpus's shards."""
-    work = work_on_base(base, course, judge)
+def with_base(
+    some: Sequence[Any], base: Base, context: AdditionContext, judge: JudgePages
+) -> list[Any]:
+    """Returns the stages; on shards of the base corpus, steps reuse what was kept."""
+    work = work_on_base(base, context, judge)
     found: list[Any] = []
     for stage in some:
         of_base = work.get(getattr(stage, "step", ""))

@@ -82,7 +82,7 @@ class Decided:
         )
 
     def now(self, shard: int) -> Verdicts:
-        """Returns the verdicts on a shard of the corpus that is added to."""
+        """Returns the verdicts on a shard of the base corpus."""
         return self.of(shard, columns_of(claims_path(self.workspace, shard), kept.CLAIMED))
 
 

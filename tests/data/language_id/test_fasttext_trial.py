@@ -12,7 +12,7 @@ def test_a_model_loads_within_its_limits():
 
 
 def test_a_missing_file_starts_no_process(tmp_path):
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         try_to_load(tmp_path / "no.bin")
 
 

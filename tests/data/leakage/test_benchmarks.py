@@ -16,8 +16,8 @@ from data.dedup.hashed_words import length_of
 from data.demo.shipped_text import pages_of
 from data.errors import DataError
 from data.leakage.benchmark_texts import absolute_place, digest_of, texts_of
-from data.leakage.benchmarks import Benchmarks, _named, run_length
-from data.leakage.runs import RUN_WORDS
+from data.leakage.benchmarks import Benchmarks, _named, ngram_length
+from data.leakage.ngrams import NGRAM_WORDS
 
 WORDS = "moja mbili tatu nne tano sita saba nane tisa kumi ishirini thelathini arobaini hamsini"
 
@@ -32,12 +32,12 @@ def declaration(language: str) -> str:
 
 def reference(benchmarks, texts, language) -> list[list[str]]:
     """Returns the names of overlapping benchmarks, from sets of tuples."""
-    longest = length_of(RUN_WORDS, language)
+    longest = length_of(NGRAM_WORDS, language)
     found = []
     for text in texts:
         names = []
         for name, passages in benchmarks.items():
-            lengths = [run_length(passage) for passage in passages]
+            lengths = [ngram_length(passage) for passage in passages]
             if any(
                 len(units(passage)) >= length <= longest
                 and shingle_set(passage, length) & shingle_set(text, length)
@@ -50,9 +50,9 @@ def reference(benchmarks, texts, language) -> list[list[str]]:
 
 @pytest.mark.parametrize("language", SCRIPTS)
 def test_planted_overlaps_are_found_and_shorter_ones_are_not(language):
-    text, run = declaration(language), length_of(RUN_WORDS, language)
+    text, run = declaration(language), length_of(NGRAM_WORDS, language)
     places = units(text)
-    assert run_length(text) == run
+    assert ngram_length(text) == run
     begin = random.Random(language).randrange(len(places) - 2 * run)
     shared, short = (
         text[places[begin][0] : places[begin + length - 1][1]] for length in (run, run - 1)
@@ -98,7 +98,7 @@ def test_every_format_of_a_benchmark_is_read(tmp_path):
     benchmarks = Benchmarks.read([*paths, paths[0]])
     assert benchmarks.names == ("a.jsonl", "b.tsv", "c.txt", "d.jsonl.gz", "e.parquet")
     assert benchmarks.too_short == (1, 3, 0, 1, 1)
-    assert benchmarks.runs == (2,) * 5
+    assert benchmarks.ngrams == (2,) * 5
     assert benchmarks.overlaps([WORDS, "moja"], "sw") == [list(benchmarks.names), []]
 
 

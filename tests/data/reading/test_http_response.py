@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.reading.http_response import LARGEST_HTML_BYTES, MOST_GZIP_MEMBERS, Html, html_of
-from data.reading.page import Loss
+from data.reading.page import Defect
 
 gzipped = functools.partial(gzip.compress, mtime=0)
 PAGE = "<p>Habari ya asubuhi, karibu é</p>".encode() * 9
@@ -121,4 +121,4 @@ def test_decoding_stops_after_the_longest_page(coding, body):
 
 @given(st.binary(), st.sampled_from([CHUNKED, b"", *(CODED % c for c in (b"gzip", b"deflate"))]))
 def test_any_body_is_html_or_a_loss(body, head):
-    assert isinstance(html_of(HTTP + head + b"\r\n" + body), Html | Loss)
+    assert isinstance(html_of(HTTP + head + b"\r\n" + body), Html | Defect)

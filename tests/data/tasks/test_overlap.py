@@ -8,7 +8,7 @@ from plain_shingles import WORD, shingle_set
 from data.dedup import hashed_words
 from data.dedup.hashed_words import length_of
 from data.tasks.examples import TaskExample
-from data.tasks.overlap import RUN_WORDS, overlapping
+from data.tasks.overlap import NGRAM_WORDS, overlapping
 
 LETTERS = {
     "sw": "abcdefghijklmnopqrstuvwyz",
@@ -23,7 +23,7 @@ LENGTHS = {"sw": 13, "ru": 13, "zh": 23, "ja": 39, "th": 78, "am": 13}
 
 def text(draw: random.Random, code: str, words: int) -> str:
     """Returns a text of so many units, each a word or a character."""
-    size = 4 if LENGTHS[code] == RUN_WORDS else 1
+    size = 4 if LENGTHS[code] == NGRAM_WORDS else 1
     units = ["".join(draw.choices(LETTERS[code], k=size)) for _ in range(words)]
     return (" " if size > 1 else "").join(units)
 
@@ -36,7 +36,7 @@ def reference(examples, pages) -> set[int]:
     """Returns the positions of overlapping examples, from sets of tuples."""
     found = set()
     for position, one in enumerate(examples):
-        run = length_of(RUN_WORDS, one.language)
+        run = length_of(NGRAM_WORDS, one.language)
         texts = [text for text in one.texts if len(WORD.findall(text)) >= run]
         if not texts:
             texts = [max(one.texts, key=lambda text: len(WORD.findall(text)))]
@@ -50,13 +50,13 @@ def reference(examples, pages) -> set[int]:
 
 @pytest.mark.parametrize("code", LENGTHS)
 def test_a_run_has_the_content_of_13_words(code):
-    assert length_of(RUN_WORDS, code) == LENGTHS[code]
+    assert length_of(NGRAM_WORDS, code) == LENGTHS[code]
 
 
 @pytest.mark.parametrize("code", LENGTHS)
 def test_planted_overlaps_are_found_and_shorter_ones_are_not(code):
     draw, run = random.Random(code), LENGTHS[code]
-    space = " " if run == RUN_WORDS else ""
+    space = " " if run == NGRAM_WORDS else ""
     shared, short, whole = (text(draw, code, n) for n in (run, run - 1, run // 2))
     around = [text(draw, code, 9) for _ in range(12)]
     examples = [

@@ -25,7 +25,7 @@ def test_the_level_of_logs_is_known_in_both_languages():
         (["--direct_num_workrs=2"], "--direct_num_workers"),
         (["--runner=DataflowRunner", "--regoin=x"], "--region"),
         (["--runner=FlinkRunner", "--flink_mastr=x"], "--flink_master"),
-        (["--zzz"], "no option of Beam.$"),
+        (["--zzz"], "is not an option of Beam; leave it out.$"),
     ],
 )
 def test_an_option_that_beam_would_ignore_is_refused(given, near):

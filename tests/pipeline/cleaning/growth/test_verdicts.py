@@ -1,4 +1,4 @@
-"""Which pages of the corpus that is added to are judged again."""
+"""Which pages of the base corpus are judged again."""
 
 import numpy as np
 

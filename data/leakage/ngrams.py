@@ -1,13 +1,13 @@
-"""Runs of 13 words that texts share with pages, found by their hashes.
+"""N-grams of 13 words that texts share with pages, found by their hashes.
 
-Runs of 13 words are the measure of GPT-3 (Brown et al. 2020, appendix C). Words are those of
+They are the measure of GPT-3 (Brown et al. 2020, appendix C). Words are those of
 `data.dedup.hashed_words`: without case, punctuation and the values of numbers. Where spaces do not
-separate words, a run is the number of characters with the content of 13 English words: 23 in
+separate words, an n-gram is the number of characters with the content of 13 English words: 23 in
 Chinese (13 × 1.8), 39 in Japanese, 78 in Thai, Lao, Khmer and Burmese. 13 characters of Thai are
 two words, which many unrelated pages share.
 
-Memory grows with the texts and not with the pages, which are read once. Runs are compared by
-hashes of 64 bits: for 20,000 runs of texts and 10^12 words of pages, 0.001 runs are expected to be
+Memory grows with the texts and not with the pages, which are read once. N-grams are compared by
+hashes of 64 bits: for 20,000 n-grams of texts and 10^12 words of pages, 0.001 are expected to be
 equal by chance.
 """
 
@@ -28,51 +28,51 @@ from data.dedup.hashed_words import (
 )
 from data.dedup.repeated import distinct, is_among
 
-RUN_WORDS = 13
+NGRAM_WORDS = 13
 # A look-up in a table of bytes excludes most words of pages before a binary search.
 SLOTS_PER_HASH, FEWEST_SLOTS = 16, 1 << 16
 
 
-class Runs(NamedTuple):
-    """Runs of one length that are looked for, in ascending order of their hashes.
+class NGrams(NamedTuple):
+    """N-grams of one length that are looked for, in ascending order of their hashes.
 
     Attributes:
         length: number of words.
-        hashes: hash of each run.
-        owners: owner of each run's text.
+        hashes: hash of each n-gram.
+        owners: owner of each n-gram's text.
     """
 
     length: int
-    hashes: UInt64[np.ndarray, " runs"]
-    owners: Int[np.ndarray, " runs"]
+    hashes: UInt64[np.ndarray, " ngrams"]
+    owners: Int[np.ndarray, " ngrams"]
 
 
 class Beginnings(NamedTuple):
-    """Beginnings of runs, so that a page is compared with few lengths instead of all.
+    """Beginnings of n-grams, so that a page is compared with few lengths instead of all.
 
     Attributes:
         length: number of words, a power of two.
         hashes: hashes of the beginnings, sorted, each once.
         slots: whether a hash begins with the bits of the slot's number; a power of two of them.
-        runs: runs with these beginnings, of less than twice the length.
+        ngrams: n-grams with these beginnings, of less than twice the length.
     """
 
     length: int
     hashes: UInt64[np.ndarray, " beginnings"]
     slots: Bool[np.ndarray, " slots"]
-    runs: list[Runs]
+    ngrams: list[NGrams]
 
 
 class Hits(NamedTuple):
-    """Runs of pages that are among those looked for.
+    """N-grams of pages that are among those looked for.
 
     Attributes:
-        runs: the runs of one length that are looked for.
-        starts: index of each found run's first word.
-        hashes: hash of each found run.
+        ngrams: the n-grams of one length that are looked for.
+        starts: index of each found n-gram's first word.
+        hashes: hash of each found n-gram.
     """
 
-    runs: Runs
+    ngrams: NGrams
     starts: Int[np.ndarray, " hits"]
     hashes: UInt64[np.ndarray, " hits"]
 
@@ -83,51 +83,51 @@ def word_counts(texts: Sequence[str]) -> Int[np.ndarray, " texts"]:
     return np.concatenate([np.empty(0, np.int64), *counts])
 
 
-def sought_runs(
+def sought_ngrams(
     texts: Sequence[str], owners: Int[np.ndarray, " texts"], lengths: Int[np.ndarray, " texts"]
 ) -> list[Beginnings]:
-    """Returns the runs of texts, arranged for `hits_of`.
+    """Returns the n-grams of texts, arranged for `hits_of`.
 
     Args:
         texts: the texts.
-        owners: number by which each text's runs are known; several texts may have the same.
-        lengths: number of words in each text's runs; 0 for texts that are not looked for.
+        owners: number by which each text's n-grams are known; several texts may have the same.
+        lengths: number of words in each text's n-grams; 0 for texts that are not looked for.
     """
-    groups: dict[int, tuple[list[np.ndarray], list[Runs]]] = defaultdict(lambda: ([], []))
+    groups: dict[int, tuple[list[np.ndarray], list[NGrams]]] = defaultdict(lambda: ([], []))
     for length in distinct(lengths[lengths > 0]).tolist():
         chosen = np.flatnonzero(lengths == length).tolist()
         beginning = 1 << (length.bit_length() - 1)
-        first, runs = _runs([texts[at] for at in chosen], owners[chosen], length, beginning)
+        first, ngrams = _ngrams([texts[at] for at in chosen], owners[chosen], length, beginning)
         groups[beginning][0].append(first)
-        groups[beginning][1].append(runs)
+        groups[beginning][1].append(ngrams)
     return [
-        _beginnings(length, distinct(np.concatenate(hashes)), runs)
-        for length, (hashes, runs) in groups.items()
+        _beginnings(length, distinct(np.concatenate(hashes)), ngrams)
+        for length, (hashes, ngrams) in groups.items()
     ]
 
 
 def hits_of(sought: Sequence[Beginnings], words: Words) -> Iterator[Hits]:
-    """Yields the runs of pages that are among those looked for."""
+    """Yields the n-grams of pages that are among those looked for."""
     room, sums = _room(words), prefix_sums(words.hashes)
     for beginnings in sought:
         starts = np.flatnonzero(room >= beginnings.length)
         hashes = of_spans(sums, starts, starts + beginnings.length)
         likely = np.flatnonzero(beginnings.slots[_slots(hashes, len(beginnings.slots))])
         starts = starts[likely[is_among(hashes[likely], beginnings.hashes)]]
-        for runs in beginnings.runs:
-            long_enough = starts[room[starts] >= runs.length]
+        for ngrams in beginnings.ngrams:
+            long_enough = starts[room[starts] >= ngrams.length]
             if long_enough.size:
-                hashes = of_spans(sums, long_enough, long_enough + runs.length)
-                found = is_among(hashes, runs.hashes)
-                yield Hits(runs, long_enough[found], hashes[found])
+                hashes = of_spans(sums, long_enough, long_enough + ngrams.length)
+                found = is_among(hashes, ngrams.hashes)
+                yield Hits(ngrams, long_enough[found], hashes[found])
 
 
 def _beginnings(
-    length: int, hashes: UInt64[np.ndarray, " beginnings"], runs: list[Runs]
+    length: int, hashes: UInt64[np.ndarray, " beginnings"], ngrams: list[NGrams]
 ) -> Beginnings:
     slots = np.zeros(max(1 << (SLOTS_PER_HASH * len(hashes)).bit_length(), FEWEST_SLOTS), bool)
     slots[_slots(hashes, len(slots))] = True
-    return Beginnings(length, hashes, slots, runs)
+    return Beginnings(length, hashes, slots, ngrams)
 
 
 def _slots(hashes: UInt64[np.ndarray, " hashes"], count: int) -> Int64[np.ndarray, " hashes"]:
@@ -135,28 +135,30 @@ def _slots(hashes: UInt64[np.ndarray, " hashes"], count: int) -> Int64[np.ndarra
     return (hashes >> np.uint64(65 - count.bit_length())).astype(np.int64)
 
 
-def _runs(
+def _ngrams(
     texts: list[str], owners: Int[np.ndarray, " texts"], length: int, beginning: int
-) -> tuple[UInt64[np.ndarray, " runs"], Runs]:
-    """Returns the hashes of the beginnings, and the runs, each once per owner."""
-    firsts, hashes, of_runs, done = [], [], [], 0
+) -> tuple[UInt64[np.ndarray, " ngrams"], NGrams]:
+    """Returns the hashes of the beginnings, and the n-grams, each once per owner."""
+    firsts, hashes, of_ngrams, done = [], [], [], 0
     for some in chunks_of(texts):
         words = hashed_words(some)
         starts = np.flatnonzero(_room(words) >= length)
         of_text = np.searchsorted(words.offsets, starts, side="right") - 1
         firsts.append(distinct(span_hashes(words.hashes, starts, starts + beginning)))
         hashes.append(span_hashes(words.hashes, starts, starts + length))
-        of_runs.append(owners[done + of_text])
+        of_ngrams.append(owners[done + of_text])
         done += len(some)
-    return np.concatenate(firsts), _once(length, np.concatenate(hashes), np.concatenate(of_runs))
+    return np.concatenate(firsts), _once(length, np.concatenate(hashes), np.concatenate(of_ngrams))
 
 
-def _once(length: int, hashes: UInt64[np.ndarray, " all"], owners: Int[np.ndarray, " all"]) -> Runs:
+def _once(
+    length: int, hashes: UInt64[np.ndarray, " all"], owners: Int[np.ndarray, " all"]
+) -> NGrams:
     order = np.lexsort((owners, hashes))
     hashes, owners = hashes[order], owners[order]
     differs = np.ones(len(order), bool)
     differs[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
-    return Runs(length, hashes[differs], owners[differs])
+    return NGrams(length, hashes[differs], owners[differs])
 
 
 def _room(words: Words) -> Int[np.ndarray, " words"]:

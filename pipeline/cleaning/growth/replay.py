@@ -1,4 +1,4 @@
-"""What becomes of changed pages by one side's verdicts: those before an addition, or those after.
+"""Replays the judgements of changed pages, under the verdicts before an addition or after it.
 
 A page goes through the same judgements as in a whole job, in the same order; where all pages
 together decide, the verdict is looked up.
@@ -35,8 +35,8 @@ class Stages(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Side:
-    """The verdicts on the changed pages, of one of both sides.
+class Replay:
+    """The verdicts on the changed pages, before an addition or after it.
 
     Attributes:
         duplicates: rows of pages with a newer version.
@@ -44,7 +44,7 @@ class Side:
         sizes: what other candidates stand for, by row.
         lost: number of lines, and those that another page keeps, by row.
         first: judgements before languages are decided.
-        after_first: judgements of languages by the thresholds of this side.
+        after_first: judgements of languages by the thresholds of that time.
         judge: the last judgements.
         recorded: what the last rules had decided, which is not asked again.
         last: rows of pages that reached the last rules.
@@ -68,8 +68,8 @@ class Side:
         judge: JudgePages,
         stages: Stages,
         recorded: Mapping[int, LastOutcome],
-    ) -> "Side":
-        """Returns the verdicts of one side on the pages with these rows, which are sorted."""
+    ) -> "Replay":
+        """Returns the replay of the pages with these rows, which are sorted."""
         rows = frozenset(changed.tolist())
         sizes = zip(*(verdicts.sizes[name].tolist() for name in (ROW, "size")), strict=True)
         languages = ApplyThresholds(verdicts.thresholds), *stages.asked
