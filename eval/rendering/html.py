@@ -41,9 +41,25 @@ _FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # a number may have a sign
 
 def to_html(one: report.ReportContents) -> str:
     """Returns the whole page."""
-    loader = jinja2.PackageLoader("eval.rendering")
+    environment = _environment()
+    assert environment.loader is not None
+    style, script = (
+        environment.loader.get_source(environment, name)[0] for name in ("report.css", "report.js")
+    )
+    bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
+    return environment.get_template(_TEMPLATE).render(
+        **_context(one),
+        style=Markup(style),
+        script=Markup(script),
+        bundle=Markup(bundle),
+        script_digests=[_digest(script), _digest(bundle)],
+    )
+
+
+def _environment() -> jinja2.Environment:
+    """Returns the templates, with the filters that write numbers."""
     environment = jinja2.Environment(
-        loader=loader,
+        loader=jinja2.PackageLoader("eval.rendering"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -52,12 +68,14 @@ def to_html(one: report.ReportContents) -> str:
     environment.filters |= {
         "count": _count, "number": _number, "signed": _signed, "share": _share, "percent": _percent
     }  # fmt: skip
-    style, script = (
-        loader.get_source(environment, name)[0] for name in ("report.css", "report.js")
-    )
+    return environment
+
+
+def _context(one: report.ReportContents) -> dict[str, Any]:
+    """Returns what the templates show, and the functions that they call."""
     late = late_costs(one.funnel, {code: gain.bytes_per_token for code, gain in one.gains.items()})
-    bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
-    return environment.get_template(_TEMPLATE).render(
+    languages = {language.code: language for language in all_languages()}
+    return dict(
         report=one,
         verdict=verdict,
         is_demonstration=is_demonstration(one),
@@ -91,8 +109,8 @@ def to_html(one: report.ReportContents) -> str:
         language_probability=language_probability,
         distillation=distillation,
         facts=[asdict(facts) for facts in (*one.facts, *(each.facts for each in one.further))],
-        languages_by_code={one.code: one for one in all_languages()},
-        language_names={one.code: one.name for one in all_languages()}
+        languages_by_code=languages,
+        language_names={code: language.name for code, language in languages.items()}
         | {UNDETERMINED: "undetermined"},
         intervals_cut=_intervals_cut(one),
         interval_limits=gains.interval_limits(one.gains),
@@ -100,10 +118,6 @@ def to_html(one: report.ReportContents) -> str:
         families=sorted({gain.family for gain in one.gains.values()}),
         paper=step_speedup,
         fewest_evaluations=FEWEST_EVALUATIONS,
-        style=Markup(style),
-        script=Markup(script),
-        bundle=Markup(bundle),
-        script_digests=[_digest(script), _digest(bundle)],
     )
 
 

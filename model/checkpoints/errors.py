@@ -65,14 +65,14 @@ def none_readable(
 
 
 def reason(error: BaseException) -> str:
-    """Returns the cause of a failed write: that the disk is full, or the error's first line."""
+    """Returns the cause of a failed write: that the disk is full, or the message's beginning."""
     text = str(error)
     if getattr(error, "errno", None) in DISK_FULL or "No space left" in text or "quota" in text:
         return "the disk is full"
-    return first_line(error)
+    return beginning(error)
 
 
-def first_line(error: BaseException) -> str:
+def beginning(error: BaseException) -> str:
     """Returns the beginning of an error's message; TensorStore's fill pages."""
     text = " ".join(str(error).split())
     return text[:160] + "..." if len(text) > 160 else text or type(error).__name__

@@ -25,7 +25,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
-from model.checkpoints.errors import CheckpointError, damaged, first_line, not_written, reason
+from model.checkpoints.errors import CheckpointError, beginning, damaged, not_written, reason
 from model.checkpoints.orbax_clock import use_monotonic_clock
 from model.checkpoints.table import (
     FINGERPRINTS,
@@ -147,7 +147,7 @@ class Checkpoints:
             failure = error
         # What follows waits for all hosts, so none may leave alone.
         if not _on_every_host(failure is None):
-            why = "another host could not read it" if failure is None else first_line(failure)
+            why = "another host could not read it" if failure is None else beginning(failure)
             raise damaged(self.directory, step, why) from failure
         return verified(self.directory, step, table, shapes)
 
@@ -176,7 +176,7 @@ class Checkpoints:
             with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
                 found = reader.restore(self.directory / str(step) / "default", args=restore)
         except Exception as error:  # classes of many libraries, as in save
-            raise damaged(self.directory, step, first_line(error)) from error
+            raise damaged(self.directory, step, beginning(error)) from error
         check_unaltered(self.directory, step, found, shapes)
         return {name: found[name] for name in names}
 

@@ -37,7 +37,7 @@ class DeviceInputs(NamedTuple):
     x: Float[Array, "batch length embed"]
     is_token: Bool[Array, "batch length"]
     router: Float[Array, "embed_shard experts"]
-    gate: Float[Array, "experts embed_shard mlp"] | None
+    gate_matrix: Float[Array, "experts embed_shard mlp"] | None
     up: Float[Array, "experts embed_shard mlp"]
     down: Float[Array, "experts mlp embed_shard"]
     expert_bias: Float[Array, " every_expert"] | None
@@ -141,7 +141,7 @@ def _balancing_sums(
 
 
 def _expert_weights(inputs: DeviceInputs) -> tuple[Array | None, Array, Array]:
-    """Returns gate, up and down of this device's experts in the tokens' type."""
+    """Returns the gate matrix, up and down of this device's experts in the tokens' type."""
     dtype = inputs.x.dtype
-    gate = None if inputs.gate is None else gathered(inputs.gate, 1, dtype)
-    return gate, gathered(inputs.up, 1, dtype), gathered(inputs.down, 2, dtype)
+    gate_matrix = None if inputs.gate_matrix is None else gathered(inputs.gate_matrix, 1, dtype)
+    return gate_matrix, gathered(inputs.up, 1, dtype), gathered(inputs.down, 2, dtype)

@@ -10,6 +10,13 @@ it is counted over all tokens of a pool, in the order of devices:
 A device first learns the place of its first token in each expert's buffer. Then it sends the tokens
 that have one, in one slice per expert, and nothing else: there is no buffer per pair of devices
 that could be empty or full. The result is that of one device with all the pool's tokens.
+
+Two devices are a pool. Expert A is on device 0, expert B on device 1, each with a capacity of 2:
+
+    tokens of device 0: A B A     sorted A A B     first rank A 0, B 2     counts A 2, B 1
+    tokens of device 1: A B B     sorted A B B     first rank A 0, B 1     counts A 1, B 2
+    A's device: counts 2, 1  ->  places 0, -   sizes 2, 0     (device 1's first token is dropped)
+    B's device: counts 1, 2  ->  places 0, 1   sizes 1, 1     (device 1's last token is dropped)
 """
 
 from typing import NamedTuple
@@ -78,10 +85,10 @@ def pooled_dispatch(
     own, pools = len(experts.up), jax.lax.axis_size(EXPERT_AXES) // devices
     tokens = _sorted_tokens(expert_index, experts.total)
     start, counts = (_by_owner(numbers, own) for numbers in (tokens.start, tokens.counts))
-    received = _exchanged(start, counts)
-    at_experts = _places(received[0], received[1], capacity, devices)
-    returned = _exchanged(at_experts.place, at_experts.size)
-    at_tokens = Placed(start, returned[0], returned[1])
+    their_starts, counts_here = _exchanged(start, counts)
+    at_experts = _places(their_starts, counts_here, capacity, devices)
+    places, sizes = _exchanged(at_experts.place, at_experts.size)
+    at_tokens = Placed(start, places, sizes)
     slices = _slices(at_tokens, at_experts)
 
     rows = exchange_slices(_in_order(x, tokens), slices, pools * own * capacity)
@@ -130,10 +137,10 @@ def _places(
     in the order of pools, then experts.
     """
     _, top_k, own = count.shape
-    by_pool = count.reshape(-1, devices, top_k, own)
-    in_order = jnp.moveaxis(by_pool, 2, 1).reshape(-1, top_k * devices, own)
+    by_pool = count.reshape(-1, devices, top_k, own)  # pools, devices, top_k, own experts
+    in_order = jnp.moveaxis(by_pool, 2, 1).reshape(-1, top_k * devices, own)  # of priority
     before = (jnp.cumsum(in_order, axis=1) - in_order).reshape(-1, top_k, devices, own)
-    first = jnp.moveaxis(before, 1, 2)
+    first = jnp.moveaxis(before, 1, 2)  # rows of the same expert before each slice
     size = jnp.clip(capacity - first, 0, by_pool)
     buffer = jnp.arange(len(first))[:, None, None, None] * own + jnp.arange(own)
     place = jnp.where(size > 0, buffer * capacity + first, 0)

@@ -1,1 +1,1 @@
-"""Accelerators and hosts: peak rates, libtpu, the compilation cache, runs over several hosts."""
+"""Accelerators and hosts: peak rates, libtpu, the compilation cache, several hosts, `doctor`."""

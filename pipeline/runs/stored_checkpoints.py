@@ -24,7 +24,7 @@ from data.stores.files import read_bytes, remove
 from data.stores.json_files import write_json
 from data.stores.kvstores import kvstore
 from model.checkpoints import stored_arrays
-from model.checkpoints.errors import CheckpointError, damaged, first_line, not_written
+from model.checkpoints.errors import CheckpointError, beginning, damaged, not_written
 from model.checkpoints.local import Checkpoints, Kept
 from model.checkpoints.stored_arrays import StoredArrays
 from model.checkpoints.table import (
@@ -182,7 +182,7 @@ class StoredCheckpoints:
 
     def _unreadable(self, step: int, error: ValueError) -> Exception:
         """Returns the error of arrays that are damaged, or of a store that does not give them."""
-        why = first_line(error)
+        why = beginning(error)
         if why.startswith(AWAY):
             return DataError(
                 f"Checkpoint {step} in {self.directory} cannot be read ({why}); check the address "
@@ -195,7 +195,7 @@ class StoredCheckpoints:
         whole: list[int] = []
         with suppress(DataError):  # the store does not answer
             whole = self.steps()
-        return not_written(self.directory, whole, first_line(error), remedy)
+        return not_written(self.directory, whole, beginning(error), remedy)
 
 
 AnyCheckpoints = Checkpoints | StoredCheckpoints

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model.loss.distillation import DistillationConfig
-from pipeline.cli import merge_repeated, parse
+from pipeline.command_line import merge_repeated, parse
 from pipeline.distill import Distill
 from pipeline.recipe.named import get
 from pipeline.recipe.overrides import override

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli, own_packages, recipes
+from pipeline import cli, command_line, own_packages, recipes
 from pipeline.arguments import Tokenize
 
 
@@ -24,11 +24,13 @@ from pipeline.arguments import Tokenize
     ],
 )
 def test_an_option_given_twice_keeps_both_values(given, means):
-    assert cli.merge_repeated(given.split()) == means.split()
+    assert command_line.merge_repeated(given.split()) == means.split()
 
 
 def test_everything_after_two_dashes_is_for_beam():
-    own, beam = cli.split_beam_options(["clean", "--out", "o", "--", "--runner=X", "--", "y"])
+    own, beam = command_line.split_beam_options(
+        ["clean", "--out", "o", "--", "--runner=X", "--", "y"]
+    )
     assert own == ["clean", "--out", "o"]
     assert beam == ("--runner=X", "--", "y")
 
@@ -63,12 +65,16 @@ def test_an_address_for_a_local_path_is_refused_in_one_sentence(
 
 
 def test_an_address_for_an_artifact_that_may_be_remote_is_accepted():
-    cli.check_paths("tokenize", Tokenize(corpus=("gs://b/c",), vocabulary="s3://b/v", out="gs://b"))
+    command_line.check_paths(
+        "tokenize", Tokenize(corpus=("gs://b/c",), vocabulary="s3://b/v", out="gs://b")
+    )
     words = "pretrain --recipe mt5-demo --tokens t --out gs://b/r --start s3://b/s --trunk gs://b/t"
-    command = cli.parse(words.split())
-    cli.check_paths("pretrain", command)
+    command = command_line.parse(words.split())
+    command_line.check_paths("pretrain", command)
     assert (command.out, command.start, command.trunk) == ("gs://b/r", "s3://b/s", "gs://b/t")
-    report = cli.parse(["report", "--baseline", "a", "gs://b/x", "--candidate", "b", "--out", "o"])
+    report = command_line.parse(
+        ["report", "--baseline", "a", "gs://b/x", "--candidate", "b", "--out", "o"]
+    )
     assert report.baseline == (Path("a"), "gs://b/x")
 
 
@@ -80,7 +86,7 @@ def test_help_is_printed(command, capsys):
     assert "usage: mswitch" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", command_line.COMMANDS)
 def test_every_command_has_a_module_of_its_name(name):
     assert find_spec(cli.module_of(name)) is not None
 

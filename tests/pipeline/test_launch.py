@@ -26,7 +26,7 @@ from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.line_keys import KEY
 from pipeline.cleaning.requested_rules import named
 from pipeline.cleaning.shards import MOST_SHARDS, InputFile
-from pipeline.cli import split_beam_options
+from pipeline.command_line import split_beam_options
 from pipeline.recipe import named as recipes
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.overrides import override

@@ -3,7 +3,6 @@
 import own_text
 import pytest
 
-from pipeline import cli
 from pipeline.arguments import Pretrain, Tokenize
 from pipeline.recipe import named
 
@@ -17,7 +16,7 @@ def test_the_way_leads_from_text_to_a_report():
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[1])
 def test_every_command_is_understood(words):
-    command = cli.parse(cli.merge_repeated(words[1:]))
+    command = command_line.parse(command_line.merge_repeated(words[1:]))
     if isinstance(command, Pretrain):
         assert named.get(command.recipe).model.vocabulary_rows == 0
     if isinstance(command, Tokenize):

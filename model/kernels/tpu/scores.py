@@ -3,6 +3,12 @@
 The bias of a block of scores is a Toeplitz matrix. All blocks of queries of a head are windows of
 one band, each shifted by a whole number of rows. The band is filled once per head: in each of its
 squares every row is the one above it, rotated by one lane. Its gradient is rotated back and summed.
+With offset = key - query, and query c of block i being query i * rows + c:
+
+    band[r, c]  = the bias at offset r - c - (query_blocks - 1) * rows
+    key k of query block i is row r = (query_blocks - 1 - i) * rows + k     (`window`)
+    biases[j]   = the bias at offset (chunks + 1 - query_blocks) * rows - j (`TpuBlocks.offsets`)
+    band[r, c]  = biases[chunks * rows - r + c]                             (`fill`)
 """
 
 from typing import NamedTuple
@@ -132,6 +138,7 @@ def fill(band, biases, blocks: TpuBlocks) -> None:
             middle = (chunks - chunk) * rows
             ahead = biases[0, pl.ds(number, 1), pl.ds(middle, rows)]
             behind = biases[0, pl.ds(number, 1), pl.ds(middle - rows, rows)]
+            # Row i of a square is row 0 rotated right by i, as the index falls by one per row.
             square = _rotated(jnp.concatenate([ahead, behind], axis=1), rows)
             band[number, pl.ds(chunk * rows, rows), :] = square[:, :rows]
 

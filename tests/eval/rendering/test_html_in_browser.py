@@ -28,7 +28,9 @@ def student(name: str, **kept: float):
     numbers = dict.fromkeys((*numbers, "gain_nats_teacher", "gain_nats_student"), 0.1)
     shares = ("gain_retained", "gain_retained_low", "gain_retained_high")
     languages = {
-        code: distillation.Retained(**numbers, **dict.fromkeys(shares, kept.get(code)))
+        code: distillation.Retained(
+            gain_is_clear=True, **numbers, **dict.fromkeys(shares, kept.get(code))
+        )
         for code in CODES
     }
     return distillation.Student(

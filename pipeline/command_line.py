@@ -1,0 +1,174 @@
+"""The command line: words to a command's arguments, and words that cannot be meant."""
+
+import difflib
+import functools
+import importlib
+import operator
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro import _strings
+
+from pipeline import arguments
+from pipeline.errors import ArtifactError
+
+COMMANDS: dict[str, type] = {
+    "clean": arguments.Clean,
+    "estimate": arguments.Estimate,
+    "score": arguments.Score,
+    "select": arguments.Select,
+    "withdraw": arguments.Withdraw,
+    "vocabulary": arguments.Vocabulary,
+    "tokenize": arguments.Tokenize,
+    "pretrain": arguments.Pretrain,
+    "finetune": arguments.Finetune,
+    "distill": arguments.Distill,
+    "prune": arguments.Prune,
+    "evaluate": arguments.Evaluate,
+    "time": arguments.Time,
+    "report": arguments.Report,
+    "fill": arguments.Fill,
+    "import-hf": arguments.ImportHf,
+    "export-hf": arguments.ExportHf,
+    "plan": arguments.Plan,
+    "recipes": arguments.Recipes,
+    "inspect": arguments.Inspect,
+    "doctor": arguments.Doctor,
+    "demo": arguments.Demo,
+}
+
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
+
+DESCRIPTION = """Raw web pages in 101 languages go in at one end; a report of what a Switch
+Transformer gains over mT5, language by language, comes out at the other."""
+
+
+def check_command(argv: list[str]) -> None:
+    """Checks that the first word, unless an option, is a command.
+
+    Raises:
+        ArtifactError: if it is not; the message offers near matches.
+    """
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        near = difflib.get_close_matches(argv[0], COMMANDS)
+        offer = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ArtifactError(f"There is no command {argv[0]!r}.{offer} `mswitch --help` lists all.")
+
+
+def parse(argv: list[str]) -> Any:
+    """Returns a command's arguments; exits with a usage message if they cannot be parsed."""
+    _strings.remove_single_line_breaks = unwrapped  # tyro's keeps breaks before indented lines
+    commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
+    union: Any = functools.reduce(operator.or_, commands)
+    return tyro.cli(union, prog="mswitch", description=DESCRIPTION, args=argv)
+
+
+def unwrapped(text: str) -> str:
+    """Returns help text without the line breaks of its source; blank lines stay."""
+    return re.sub(r"(?<!\n)\n[ \t]*(?!\n)", " ", text)
+
+
+def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Splits the command line at the first lone `--` into mswitch's options and Beam's."""
+    if "--" not in argv:
+        return argv, ()
+    at = argv.index("--")
+    return argv[:at], tuple(argv[at + 1 :])
+
+
+def merge_repeated(argv: list[str]) -> list[str]:
+    """Joins the values of a repeated option: `--set a --set b` becomes `--set a b`.
+
+    Without this the parser would silently drop all but the last. A repeated option of one value
+    becomes a parser error.
+    """
+    command, options = argv[:1], argv[1:]
+    values: dict[str, list[str]] = {"": []}
+    current = values[""]
+    for word in options:
+        if word.startswith("--"):
+            name, separator, value = word.partition("=")
+            current = values.setdefault(name, [])
+            current += [value] if separator else []
+        else:
+            current.append(word)
+    names = [word.partition("=")[0] for word in options if word.startswith("--")]
+    if len(names) == len(set(names)):
+        return argv
+    return command + [
+        word for name, words in values.items() for word in ([name] * bool(name) + words)
+    ]
+
+
+def check_paths(name: str, command: Any) -> None:
+    """Checks that no object-store address was given for a local path.
+
+    `Path("gs://bucket/run")` would name a directory `gs:` in the working directory.
+
+    Args:
+        name: name of the command.
+        command: arguments of the command.
+
+    Raises:
+        ArtifactError: if a path is an object-store address.
+    """
+    for path in paths_in(command):
+        if SCHEME.fullmatch(path.parts[0] if path.parts else ""):
+            raise ArtifactError(
+                f"{name} was given {str(path).replace(':/', '://', 1)} where it reads or writes on "
+                "this machine; name a path here, and copy to or from the store yourself."
+            )
+
+
+def paths_in(value: Any) -> Iterator[Path]:
+    """Yields every path among a command's arguments."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from paths_in(one)
+    elif is_dataclass(value):
+        for one in fields(value):
+            yield from paths_in(getattr(value, one.name))
+
+
+def check_no_beam_option(own: list[str]) -> None:
+    """Checks that no option of Beam stands before `--`, where it would be unknown.
+
+    Beam is imported only if an option is not an argument of the command.
+
+    Raises:
+        ArtifactError: if one does.
+    """
+    kind = COMMANDS.get(own[0]) if own else None
+    if kind is None or "beam" not in {one.name for one in fields(kind)}:
+        return
+    mine = {one.name.replace("_", "-") for one in fields(kind)} | {"help"}
+    given = [word.removeprefix("--").partition("=")[0] for word in own if word.startswith("--")]
+    if others := [name for name in given if name.replace("_", "-") not in mine]:
+        known = importlib.import_module("pipeline.beam.options").known_options()
+        for name in others:
+            if f"--{name}" in known:
+                raise ArtifactError(
+                    f"--{name} is an option of Beam and was given to {own[0]} itself; write it at "
+                    f"the end, after a lone --: mswitch {own[0]} ... -- --{name}=..."
+                )
+
+
+def with_beam_options(name: str, command: Any, beam: tuple[str, ...]) -> Any:
+    """Returns the command with Beam options.
+
+    Raises:
+        ArtifactError: if the command runs no Beam job.
+    """
+    if not hasattr(command, "beam"):
+        names = (word.partition("=")[0] for word in beam if word.startswith("--"))
+        raise ArtifactError(
+            f"Beam options ({' '.join(names)}) were given to {name}, which runs no Beam job; "
+            "only clean, score, select, withdraw and tokenize take options after --."
+        )
+    return replace(command, beam=beam)
