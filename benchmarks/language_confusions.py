@@ -77,7 +77,7 @@ def confused(counted: Counted) -> Iterator[tuple[str, str, str, str]]:
     for answer, count in counted.answers.items():
         is_wrong = answer not in (None, counted.language)
         if answer == UNDETERMINED and find(counted.language) is None:
-            continue  # no answer is not a hint at one of many languages that mC4 does not have
+            continue  # nothing hints at one of the many languages that mC4 lacks
         if is_wrong and count >= FEWEST_TEXTS and count >= LEAST_SHARE * texts:
             yield counted.identifier, counted.language, answer, f"{count / texts:.3f}"
 

@@ -8,8 +8,8 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and tables 6 to 8
 
 Overall losses are sums over all held-out pages of the counted languages. A ratio of gains means
 something only where there is a gain. Its interval is Fieller's set (`fieller`), with the same
-pages on all three sides. Where the teacher's gain is within noise, or the student's runs differ
-much, that set is unbounded: the ratio is then None, and the report states why.
+pages on all three sides. Where the teacher's gain is within noise, or the runs of a side are too
+few or differ much, that set is unbounded: the ratio is then None, and the report states why.
 """
 
 from collections.abc import Sequence
@@ -202,7 +202,7 @@ def sentence(student: Student, teacher: str) -> str:
         )
     if overall.gain_retained is None or overall.gain_retained_low is None:
         noise = (
-            "the student’s runs differ too much"
+            "the runs of a side are too few or differ too much"
             if overall.gain_is_clear
             else f"{teacher}’s gain over all pages is within noise"
         )

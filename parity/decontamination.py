@@ -3,7 +3,7 @@
     python parity/decontamination.py [--corpus ../shared/data/corpus] [--pages 60]
 
 In 24 scripts, passages of a benchmark (the Universal Declaration) are planted in pages of another
-source, with other case, punctuation and numbers around them. Both look for runs of 13 words in the
+source, with other case, punctuation and numbers around them. Both look for 13-grams in the
 same pages, in one process and taking turns, so that CPU seconds compare. datatrove's words are
 those of its tokenizer for the language; languages whose tokenizer is a model of its own download
 (Stanza, Kiwi) are left out, and named.

@@ -17,6 +17,7 @@ earlier slices as far as these have no more than that. The elements are read twi
 number of parts: shingles go to a file of this machine, in order, if they are more than one part.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -141,12 +142,18 @@ def _shingles(elements: Iterable[bytes], ordered: np.ndarray, places: Rows) -> I
 
 @contextmanager
 def _numbers(count: int) -> Iterator[UInt64[np.ndarray, " count"]]:
-    """Yields room for numbers: in memory, or in a file if they are more than a part."""
+    """Yields room for numbers: in memory, or in a file if they are more than a part.
+
+    Raises:
+        OSError: if the disk has no room for them.
+    """
     if count <= PART_SHINGLES:
         yield np.empty(count, np.uint64)
-    else:
-        with temporary_folder() as folder:
-            yield np.memmap(folder / "shingles", np.uint64, "w+", shape=(count,))
+        return
+    with temporary_folder() as folder, (folder / "shingles").open("w+b") as file:
+        # Else a full disk would end the process by a signal when a page of the map is written.
+        os.posix_fallocate(file.fileno(), 0, count * np.dtype(np.uint64).itemsize)
+        yield np.memmap(file, np.uint64, "r+", shape=(count,))
 
 
 def _by_number(

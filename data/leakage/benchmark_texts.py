@@ -65,8 +65,8 @@ def texts_of(path: str) -> Iterator[str]:
         path: path or address of a file, or a task as `data.tasks.description.find_task` takes it.
 
     Raises:
-        DataError: if the file does not exist, is not Parquet, or has no line of JSON, or the
-            description is wrong.
+        DataError: if the file does not exist, is not Parquet or JSON Lines, or the description is
+            wrong.
     """
     if is_task(path):
         data = read_task(path)
@@ -92,15 +92,13 @@ def _of_file(path: Path, name: str) -> Iterator[str]:
 
 
 def _of_json_lines(path: Path, name: str) -> Iterator[str]:
-    is_empty = True
-    for found in json_lines.values(path):
+    for number, found in enumerate(json_lines.values(path)):
         if not isinstance(found, BrokenRecord):
-            is_empty = False
             yield from strings(found.value)
-    if is_empty:
-        raise DataError(
-            f"The benchmark {name} has no line that is a JSON value; write one value per line."
-        )
+        elif number == 0:  # the last lines of an indented value may be values of their own
+            raise DataError(
+                f"The first line of the benchmark {name} is not a JSON value; write one per line."
+            )
 
 
 def _of_parquet(path: Path, name: str) -> Iterator[str]:

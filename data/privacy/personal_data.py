@@ -5,8 +5,8 @@ Names, postal addresses and everything else that only a reader recognizes are no
 
 Digits of every script count. Spans do not overlap: an e-mail address goes before an IP address,
 that before a national number, and a telephone number comes last. What stands beside a span may be
-found only once that is masked, so a page is searched again until nothing more appears. Masked pages
-hold no data of the masked kinds, so masking them again changes nothing.
+found only once that is masked, so the text around each is searched again until nothing more
+appears. Masked pages hold no data of the masked kinds, so masking them again changes nothing.
 """
 
 import itertools
@@ -30,6 +30,7 @@ REPLACEMENTS = {
     PHONE: ("<PHONE_NUMBER>",),
     NATIONAL_NUMBER: ("<NATIONAL_NUMBER>",),
 }
+REACH = 150  # characters; two telephone numbers in a row that hide one another have as many
 _EMAILS = "|".join(map(re.escape, REPLACEMENTS[EMAIL]))
 REPLACED_EMAILS = regex.compile(
     rf"(?:{_EMAILS})(?:[.-]+(?:{_EMAILS}))+(?![{LATIN}]|[.-][{LATIN}])"  # as a domain ends
@@ -55,14 +56,42 @@ def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:
 
 def spans_of(text: str, language: str) -> list[Span]:
     """Returns the personal data of one page, in order."""
-    found: list[Span] = []
-    while more := _uncovered(without(text, found), language):
-        found += more
+    found = _search(text, language)
+    characters, last = list(text) if found else [], found
+    while last:
+        for begin, end, _ in last:
+            characters[begin:end] = "<" * (end - begin)
+        last = [
+            span
+            for begin, end in _around(last, len(characters))
+            for span in _uncovered(characters, begin, end, language)
+        ]
+        found += last
     return sorted(found)
 
 
-def _uncovered(text: str, language: str) -> list[Span]:
-    """Returns the personal data of a text in which those already found are angle brackets."""
+def _around(spans: Sequence[Span], length: int) -> Iterator[tuple[int, int]]:
+    """Yields the places in which spans may have hidden others, in order and disjoint."""
+    begin = end = 0
+    for span in sorted(spans):
+        if span.begin - REACH > end:
+            if end:
+                yield begin, end
+            begin = span.begin - REACH
+        end = min(span.end + REACH, length)
+    yield max(begin, 0), end
+
+
+def _uncovered(characters: Sequence[str], begin: int, end: int, language: str) -> Iterator[Span]:
+    """Yields the personal data of a place; not those that begin or end where the text was cut."""
+    first, last = max(begin - REACH, 0), min(end + REACH, len(characters))
+    for span in _shifted(_search("".join(characters[first:last]), language), first):
+        if begin <= span.begin and span.end <= end:
+            yield span
+
+
+def _search(text: str, language: str) -> list[Span]:
+    """Returns the personal data that no other hides, in order."""
     shaped = []
     if "@" in text:
         # A replacement is not part of a name beside it: two may stand on both sides of a dot.

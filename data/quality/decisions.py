@@ -7,6 +7,7 @@ page in another script than theirs, such as a Serbian one in Latin script among 
 
 import functools
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ def _stop_words(
     column = signals.column("common_words")
     words = column.flatten().dictionary_encode()
     different = words.dictionary.to_pylist()
-    scripts = {_script_of(word) for word in stop_words}
+    script, _ = max(Counter(map(_script_of, stop_words)).items(), key=lambda one: one[1])
 
     def count(is_counted: list[bool]) -> Int64[np.ndarray, " pages"]:
         found = np.append(0, np.cumsum(np.array(is_counted, bool)[words.indices.to_numpy()]))
@@ -112,7 +113,7 @@ def _stop_words(
         return np.diff(found[offsets - offsets[0]])
 
     held = count([word in stop_words for word in different])
-    foreign = count([_script_of(word) not in scripts for word in different])
+    foreign = count([_script_of(word) != script for word in different])
     lengths = column.value_lengths().to_numpy()
     return np.where(2 * foreign > lengths, len(stop_words), held)
 
@@ -121,4 +122,5 @@ def _stop_words(
 def _script_of(word: str) -> str:
     """Returns the script of a word's first letter, as Unicode's names of letters begin with it."""
     letters = (unicodedata.name(letter, "") for letter in word if letter.isalpha())
-    return next(letters, "").partition(" ")[0]
+    script = next(letters, "").partition(" ")[0]
+    return "CJK" if script.startswith(("HIRAGANA", "KATAKANA")) else script

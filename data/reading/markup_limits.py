@@ -5,14 +5,15 @@ tag with the open elements. It makes formatting that nobody closed again in each
 can take minutes. Here these steps are counted in one pass over the tags, mostly too high: an
 element that HTML closes without a tag stays open. The limit is a count, so whether a page is read
 never depends on the machine. It is not proof: markup that a parser nests in another order than its
-tags have can take more steps.
+tags have can take more steps, and so can a page that hides tags in two ways at once, as in
+`<!-- <svg><b a=" --><svg><style>`.
 
 Small pages are not counted, as the worst of them takes about a second.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 MOST_STEPS = 100_000_000  # about a second; 5 MB of ordinary markup takes a million
 SMALL_BYTES = 128 << 10
@@ -33,7 +34,7 @@ TAG = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 # Inside <svg> and <math> no element is raw text, and where these end depends on the whole tree. So
-# from the first on every tag is counted, also in scripts and comments.
+# a page with either is counted twice: as HTML, and with the tags in scripts and comments.
 FOREIGN = re.compile(rb"<(?:svg|math)[\s/>]", re.IGNORECASE)
 EVERY_TAG = re.compile(ONE_TAG, re.IGNORECASE)
 EACH_ATTRIBUTE = re.compile(rb"(" + NAME + rb")" + VALUE)
@@ -51,8 +52,14 @@ def is_too_complex(html: bytes) -> bool:
     """Returns whether parsing the page may take more than the allowed steps."""
     if len(html) <= SMALL_BYTES and html.count(b"<") <= FEW_TAGS:
         return False
+    return _are_too_many(_tags(html)) or (
+        FOREIGN.search(html) is not None and _are_too_many(_every_tag(html))
+    )
+
+
+def _are_too_many(tags: Iterable[tuple[bytes, bytes, bool]]) -> bool:
     count = _Steps()
-    for name, attributes, is_raw in _tags(html):
+    for name, attributes, is_raw in tags:
         count.add(name.lower(), attributes, is_raw=is_raw)
         if count.steps > MOST_STEPS:
             return True
@@ -60,14 +67,16 @@ def is_too_complex(html: bytes) -> bool:
 
 
 def _tags(html: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yields name and attributes of each tag, and whether the element is raw text."""
-    foreign = FOREIGN.search(html)
-    end = len(html) if foreign is None else foreign.start()
-    for found in TAG.finditer(html, 0, end):
+    """Yields name and attributes of each tag of HTML, and whether the element is raw text."""
+    for found in TAG.finditer(html):
         raw, raw_attributes, name, attributes = found.groups(b"")
         if raw or name:
             yield raw or name, raw_attributes or attributes, bool(raw)
-    for found in EVERY_TAG.finditer(html, end):
+
+
+def _every_tag(html: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Yields the same of what looks like a tag, wherever it stands; no element is raw text."""
+    for found in EVERY_TAG.finditer(html):
         name, attributes = found.groups(b"")
         yield name, attributes, False
 

@@ -18,7 +18,7 @@ from data.tasks.examples import TaskExample
 
 
 def overlapping(examples: Sequence[TaskExample], pages: Iterable[tuple[str, str]]) -> set[int]:
-    """Returns the positions of the examples that share a n-gram of 13 words with a page.
+    """Returns the positions of the examples that share an n-gram of 13 words with a page.
 
     Args:
         examples: examples of any languages.

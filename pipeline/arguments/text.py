@@ -70,7 +70,7 @@ class Score(StageArguments):
     """Directory for manifest.json and pages/: a table beside each file of the corpus, a row per
     page; local or on an object store."""
     benchmarks: tuple[str, ...] = ()
-    """Files of benchmarks (JSON Lines, Parquet, TSV or plain text); pages that share a run of 13
+    """Files of benchmarks (JSON Lines, Parquet, TSV or plain text); pages that share 13
     words with one are marked."""
     language_identifier: str | None = None
     """fastText model (.bin or .ftz) to ask beside CLD3 and CLD2, local or on an object store; needs
@@ -99,7 +99,7 @@ class Select(StageArguments):
     least_language_share: float = 0.5
     """Least share of a page's characters that must be in its language."""
     benchmarks: bool = True
-    """Remove pages that share a run of 13 words with a benchmark."""
+    """Remove pages that share an n-gram of 13 words with a benchmark."""
     blocked: tuple[str, ...] = ()
     """Files of blocked domains and addresses, one per line, plain or .gz."""
     opted_out: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """One page per address: a round that finds the pages that are not the newest, over all shards.
 
-A shard sends every version of its addresses, at most one per chunk and address, 56 bytes each:
+A shard sends every version of its addresses, at most one per chunk and address, 62 bytes each:
 of a crawl's pages a thirtieth of what its lines take, so there are fewer partitions. An element is
 the length of its longest timestamp, in one byte, and the versions as records of NumPy; a batch of
 Arrow adds 600 bytes, which is more than the versions of a small shard.

@@ -1,5 +1,6 @@
 """Verified near-duplicates, from text to verdict, against sets in plain Python."""
 
+import errno
 import itertools
 
 import numpy as np
@@ -150,6 +151,16 @@ def test_sizes_count_the_pages_that_a_kept_page_stands_for():
     kept = found.representative.tolist()
     assert found.size.tolist() == [kept.count(page) for page in kept]
     assert found.page.tolist() == sorted(found.page.tolist())
+
+
+def test_a_full_disk_is_an_error_and_not_a_signal(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(representatives, "PART_SHINGLES", 100)
+    monkeypatch.setattr(representatives.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        choice(packed(candidates(many(), "sw")))
 
 
 def test_no_pages():

@@ -19,6 +19,9 @@ COSTLY = {  # each took 5 s or more at 512 kB, and four times as long at 1 MB
     "names of attributes": "<p a{}>x" * 60_000,
     "after comments that end at once": "<!--><!--->x<!-- --!><p " + "a{}=1 " * 60_000 + ">",
     "a style that is no raw text": "<svg><style><p " + "a{}=1 " * 60_000 + ">",
+    "a drawing in an attribute": '<p a="<svg>" ' + "a{}=1 " * 60_000 + ">",
+    "a quote in a comment": '<svg></svg><!-- <b a=" --><p ' + "a{}=1 " * 60_000 + ">",
+    "a quote in a program": '<svg></svg><script>x<y a="</script><p ' + "a{}=1 " * 60_000 + ">",
     "a title and a comment that hide it": (
         "<title><!--</title><math><title><p " + "a{}=1 " * 60_000 + ">"
     ),
