@@ -88,7 +88,8 @@ def test_national_forms_belong_to_the_language_and_international_ones_to_every_p
 @pytest.mark.parametrize(
     "language, number",
     [("en", "12345678901 "), ("en", "212-555-2368 "), ("id", "0812-3456-7890 "),
-     ("en", r"650-253-0000\123-45-6789,"), ("id", "0812 3456 7890 "), ("sw", "0712 345 678 "), ("en", "123 4567 890 ")],
+     ("en", r"650-253-0000\123-45-6789,"),
+     ("id", "0812 3456 7890 "), ("sw", "0712 345 678 "), ("en", "123 4567 890 ")],
 )  # fmt: skip
 def test_twice_the_text_is_at_most_about_twice_the_work(language, number, monkeypatch):
     scanned = Scanned(telephones.CANDIDATE)
