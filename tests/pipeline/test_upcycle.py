@@ -245,7 +245,7 @@ def test_what_no_switch_can_begin_as_is_refused(tokens, switch, dense, whole, tm
     assert "the noise must be at least 0 and below 1" in refused(upcycle_noise=-1.0)
     assert "a run has one beginning" in refused(start=dense)
     for setting in ("bias_rate=0.01", "quantile_rate=1", "shared_mlp=16"):
-        assert "no copy of the dense run" in refused(f"model.switch.{setting}")
+        assert "not a copy of the dense run" in refused(f"model.switch.{setting}")
     unfinished = tmp_path / "unfinished"
     shutil.copytree(dense, unfinished, ignore=shutil.ignore_patterns("manifest.json"))
     unnamed = [word for word in switch(tmp_path / "run", upcycle=unfinished) if "-at=" not in word]
