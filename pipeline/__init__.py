@@ -32,8 +32,8 @@ Data, then training, then reading what came out:
 A run is a directory: recipe.json, mixture.json, sentencepiece.model, checkpoints/, metrics.jsonl,
 time.json, evaluation/, tensorboard/ and, once it is finished, manifest.json.
 
-`cli` parses the command line, `arguments` declares what each command takes, `errors` holds the
-exceptions that become one sentence, `stopping` the signals that stop a command,
-`own_packages` the check that no other package hides these. `artifacts/` guards every output
-directory.
+`command_line` parses the words, `cli` runs one command, `arguments` declares what each command
+takes, `errors` holds the exceptions that become one sentence, `stopping` the signals that stop a
+command, `own_packages` the check that no other package hides these. `artifacts/` guards every
+output directory.
 """

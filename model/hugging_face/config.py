@@ -191,7 +191,7 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
         odd.append(f"the activation is {activation} and must be relu or (dense) gated-gelu")
     if odd:
         raise ConfigurationError(
-            f"The {kind} model cannot be imported: {'; '.join(odd)}; import one of these."
+            f"The {kind} model cannot be imported: {'; '.join(odd)}; import a model with these."
         )
     return ModelConfig(
         vocabulary_rows=theirs["vocab_size"],

@@ -101,7 +101,7 @@ def set_aside(paths: Sequence[tuple[str, ...]]) -> Iterator[str]:
         found = listed(some, BLOCKED)
         if found.set_aside:
             yield (
-                f"{found.set_aside:,} lines of {', '.join(some)} are not a domain or an address "
+                f"{found.set_aside:,} lines of {', '.join(some)} are neither domains nor addresses "
                 f"and were set aside, such as {', '.join(map(repr, found.samples))}."
             )
 

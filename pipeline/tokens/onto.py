@@ -120,6 +120,11 @@ def onto_of(directory: str, corpora: Sequence[str], vocabulary: str) -> Onto:
             f"{directory} was named by --onto, and its tokens are not of a corpus that {corpus} "
             "was made of by clean --onto; tokenize without --onto."
         )
+    shards = [s for entry in manifest.languages.values() for e in entry.values() for s in e.shards]
+    if any(shard.pages and not shard.page_files for shard in shards):
+        raise ArtifactError(
+            f"{directory} does not record which files its pages are from; tokenize without --onto."
+        )
     return Onto(absolute(directory), manifest, lineage.index(inputs["corpus_0"]), absolute(corpus))
 
 

@@ -78,6 +78,15 @@ def test_an_address_for_an_artifact_that_may_be_remote_is_accepted():
     assert report.baseline == (Path("a"), "gs://b/x")
 
 
+def test_an_option_is_one_paragraph_of_help(capsys, monkeypatch):
+    """Its source breaks before an indented word, where the parser would keep the break."""
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit):
+        cli.run(["pretrain", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("what the command would refuse; write nothing." in line for line in lines)
+
+
 @pytest.mark.parametrize("command", [[], ["clean"], ["pretrain"]], ids=str)
 def test_help_is_printed(command, capsys):
     with pytest.raises(SystemExit) as stopped:

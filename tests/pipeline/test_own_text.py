@@ -3,6 +3,7 @@
 import own_text
 import pytest
 
+from pipeline import command_line
 from pipeline.arguments import Pretrain, Tokenize
 from pipeline.recipe import named
 

@@ -105,7 +105,10 @@ def test_step_times_of_other_runs_are_refused(asked, finished, tmp_path):
     runs = asked.baseline[0], asked.candidate[0]
     for number, (pair, said) in enumerate(
         (
-            (runs[::-1], r"have .*switch0, synthetic \(seed 0\), as the baseline, which is no"),
+            (
+                runs[::-1],
+                r"have .*switch0, synthetic \(seed 0\), as the baseline, which is not a --baseline",
+            ),
             (
                 (runs[0], finished / "student0"),
                 "as the candidate, which is not a --candidate of this",

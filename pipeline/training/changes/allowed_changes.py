@@ -53,9 +53,10 @@ class Agreement(NamedTuple):
         every = identity.settings["evaluate_every"]
         former = [one.before for one in self.changes if one.setting == "steps"]
         ends = [step for step in former if every and step % every]
-        forget_evaluations(out, lambda step: step > self.made or step in ends)
+        forget_evaluations(out, lambda step: step > self.made)
         record_changes(out, self.changes)
         renew(out, stage, *identity)
+        forget_evaluations(out, lambda step: step in ends)  # a finished run no more
 
 
 def agreement_of(out: Place, stage: str, identity: Identity) -> Agreement | None:

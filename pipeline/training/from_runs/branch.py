@@ -147,6 +147,9 @@ class Branch:
         return value | {"optimizer": optimizer, "mixture_from": mixtures}
 
     def _before(self, changes: Sequence[MixtureFrom | RateFrom]) -> list[dict[str, Any]]:
-        """Returns what began before the branch; not where tokens lie, as digests are compared."""
+        """Returns what began before the branch; of tokens whether they changed, not where they lie.
+
+        Digests of those that both name are compared.
+        """
         before = [asdict(one) for one in changes if one.step < self.at]
-        return [{k: v for k, v in one.items() if k != "tokens"} for one in before]
+        return [one | {"tokens": bool(one.get("tokens"))} for one in before]
