@@ -163,7 +163,7 @@ class Readers:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return DataError(
             f"{self.files.address(file.name)} cannot be opened, as this process has {soft:,} open "
-            "files and may have no more; raise the hard limit (ulimit -Hn, or the container's nofile)."
+            "files and may have no more; raise the hard limit (ulimit -Hn)."
         )
 
     def _evict_for(self, size: int) -> None:
