@@ -53,7 +53,7 @@ def main() -> int:
     }
     if files := sorted(map(str, arguments.tasks.glob("sib200/*.jsonl.gz"))):
         benchmarks = Benchmarks.read(files)
-        print(f"benchmarks: {len(files)} files, {sum(benchmarks.runs):,} runs")
+        print(f"benchmarks: {len(files)} files, {sum(benchmarks.ngrams):,} n-grams")
         by_text["Benchmarks.overlaps"] = benchmarks.overlaps
     for name, work in by_text.items():
         seconds = timed(lambda work=work: [

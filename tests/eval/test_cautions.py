@@ -95,7 +95,7 @@ def test_what_two_lengths_cannot_measure_is_cautioned():
     bounds = made.summary.languages_speedup_is_bound
     assert bounds
     assert f"In {bounds} languages it is a bound only" in found
-    assert f"; a bound in {bounds} languages)" in speed_sentence(made)
+    assert f"(no interval: a bound in {bounds} languages)" in speed_sentence(made)
 
 
 def test_without_a_speed_up_evaluations_are_not_counted():

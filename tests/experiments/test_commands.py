@@ -137,8 +137,11 @@ def test_balancers_that_a_table_holds_are_not_run_again(
         for name in balancers.BALANCERS
         for capacity in balancers.CAPACITIES
     }
-    balancers.write(tmp_path, results)
-    assert balancers.read(tmp_path / "balancers.csv") == results
-    balancers.main(balancers.Arguments(tokens="tokens", out=tmp_path, seeds=1))
+    arguments = balancers.Arguments(tokens="tokens", out=tmp_path, seeds=1)
+    balancers.write(arguments, results)
+    assert balancers.read(tmp_path / "balancers.csv", arguments.steps) == results
+    with pytest.raises(SystemExit, match="holds runs of 4032 steps; name another --out"):
+        balancers.read(tmp_path / "balancers.csv", 400)
+    balancers.main(arguments)
     assert begun == []
     assert "| quantile | 1.25 | 3.5000 |" in (tmp_path / "balancers.md").read_text()

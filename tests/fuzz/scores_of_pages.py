@@ -60,7 +60,7 @@ def benchmark(path: Path) -> Read:
     found = Benchmarks.read([str(path)])
     for language in ("en", "zh"):
         found.overlaps([WORDS.decode(), *TEXTS], language)
-    return Read(sum(found.runs), False)
+    return Read(sum(found.ngrams), False)
 
 
 def thresholds(path: Path) -> Read:
