@@ -30,7 +30,7 @@ own-text: install
 	$(BIN)/python .ci/own_text.py runs/own-text
 
 test: install
-	$(BIN)/python -m pytest
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 # Whole recipes compiled ahead of time for TPUs and simulated devices; needs EXTRAS=demo,dev,plan.
 plans: install

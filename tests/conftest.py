@@ -5,6 +5,7 @@ resume and evaluate the same steps. Nothing is taken from an earlier session.
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tarfile
@@ -80,6 +81,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(ranks, len(LONGEST_FIRST))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Hides what was imported from the garbage collector, which saves 10 % of a traced step."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
-import recompute_report
 from markdown_reader import MARKDOWN
+from recompute_report import compare_further, compare_pruned
+from recompute_sides import side
 from synthetic_runs import write_run
 
 from pipeline import report
@@ -47,18 +48,15 @@ def test_the_verdict_is_of_two_and_every_number_of_all_is_recomputed(asked, runs
     assert set(found["losses"]) == {"mT5", "Switch", "wide"}
     row = found["losses"]["wide"]["sw"]
     assert row["loss_nats_low"] < row["loss_nats"] < row["loss_nats_high"]
-    words = []
-    for option in ("baseline", "candidate"):
-        words += [f"--{option}", *map(str, getattr(asked, option))]
     capsys.readouterr()
-    recompute_report.main([str(out), *words, "--also", *runs[:2]])
+    both = [side([*asked.baseline]), side([*asked.candidate])]
+    compare_further(found, both, [*map(str, runs[:2])])
     assert "wide: losses of 107 languages and their intervals equal to 1e-9" in (
         capsys.readouterr().out
     )
     found["losses"]["wide"]["sw"]["bits_per_byte_low"] += 1e-6
-    (out / "report.json").write_text(json.dumps(found))
     with pytest.raises(SystemExit, match="sw bits_per_byte low"):
-        recompute_report.main([str(out), *words, "--also", *runs[:2]])
+        compare_further(found, both, [*map(str, runs[:2])])
 
 
 def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
@@ -70,7 +68,8 @@ def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
         (run / "recipe.json").write_text(json.dumps(about))
         words.append(f"{name}={run}")
     report.run(replace(asked, also=tuple(words)))
-    found = json.loads((asked.out / "report.json").read_text())["pruned"]
+    whole = json.loads((asked.out / "report.json").read_text())
+    found = whole["pruned"]
     assert [(one["name"], one["experts"], one["experts_before"]) for one in found] == [
         ("half", 4, 8),
         ("quarter", 2, 8),
@@ -81,14 +80,10 @@ def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
     text = (asked.out / "report.md").read_text()
     lost = " | ".join(f"{found[0][name]:+.3f}" for name in ("lost_in_own", "lost_in_others"))
     assert f"| half | 4 of 8 | {lost} | sw, yo |" in text
-    sides = [(f"--{side}", *map(str, getattr(asked, side))) for side in ("baseline", "candidate")]
-    recomputed = [str(asked.out), *sides[0], *sides[1], "--also", *words]
-    recompute_report.main(recomputed)
-    whole = json.loads((asked.out / "report.json").read_text())
+    compare_pruned(whole, side([*asked.candidate]), words)
     whole["pruned"][0]["lost_in_own"] += 1e-6
-    (asked.out / "report.json").write_text(json.dumps(whole))
     with pytest.raises(SystemExit, match="half lost_in_own"):
-        recompute_report.main(recomputed)
+        compare_pruned(whole, side([*asked.candidate]), words)
 
 
 def test_markdown_has_a_row_per_model_and_losses_per_language(asked, runs):
