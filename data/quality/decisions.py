@@ -105,7 +105,7 @@ def _stop_words(
     column = signals.column("common_words")
     words = column.flatten().dictionary_encode()
     different = words.dictionary.to_pylist()
-    script, _ = max(Counter(map(_script_of, stop_words)).items(), key=lambda one: one[1])
+    [(script, _)] = Counter(map(_script_of, stop_words)).most_common(1)
 
     def count(is_counted: list[bool]) -> Int64[np.ndarray, " pages"]:
         found = np.append(0, np.cumsum(np.array(is_counted, bool)[words.indices.to_numpy()]))
