@@ -71,7 +71,7 @@ def spans_of(text: str, language: str) -> list[Span]:
 
 
 def _around(spans: Sequence[Span], length: int) -> Iterator[tuple[int, int]]:
-    """Yields the places in which spans may have hidden others, in order and disjoint."""
+    """Yields the text near each span, where it may have hidden another, in order and disjoint."""
     begin = end = 0
     for span in sorted(spans):
         if span.begin - REACH > end:
@@ -83,7 +83,7 @@ def _around(spans: Sequence[Span], length: int) -> Iterator[tuple[int, int]]:
 
 
 def _uncovered(characters: Sequence[str], begin: int, end: int, language: str) -> Iterator[Span]:
-    """Yields the personal data of a place; not those that begin or end where the text was cut."""
+    """Yields what a pass finds in a place, of a cut-out with `REACH` more characters around it."""
     first, last = max(begin - REACH, 0), min(end + REACH, len(characters))
     for span in _shifted(_search("".join(characters[first:last]), language), first):
         if begin <= span.begin and span.end <= end:
@@ -91,7 +91,7 @@ def _uncovered(characters: Sequence[str], begin: int, end: int, language: str) -
 
 
 def _search(text: str, language: str) -> list[Span]:
-    """Returns the personal data that no other hides, in order."""
+    """Returns what one pass over a text finds, in order."""
     shaped = []
     if "@" in text:
         # A replacement is not part of a name beside it: two may stand on both sides of a dot.

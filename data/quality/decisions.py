@@ -100,7 +100,7 @@ def _stop_words(
 ) -> Int64[np.ndarray, " pages"]:
     """Returns how many of the stop words each page holds, among its most frequent words.
 
-    A page of whose words most are in other scripts counts as one that holds them all.
+    A page most of whose words are in another script counts as holding all of them.
     """
     column = signals.column("common_words")
     words = column.flatten().dictionary_encode()
