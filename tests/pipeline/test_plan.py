@@ -109,7 +109,7 @@ def test_the_first_state_of_an_upcycled_run_is_planned(tmp_path):
         ),
         (
             ("--recipe=switch-demo", "--upcycle=mt5-demo", "--set", "model.switch.shared_mlp=16"),
-            "no copy of the dense run",
+            "not a copy of the dense run",
         ),
     ],
 )
