@@ -19,7 +19,7 @@ BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py benchmarks/qua
 NOT_TIMED := benchmarks/language_confusions.py benchmarks/pooled_drops.py benchmarks/router_faults.py
 TORCH := $(wildcard parity/hugging_face*.py)
 
-.PHONY: demo own-text test fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
+.PHONY: demo own-text test test-slow fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -31,6 +31,10 @@ own-text: install
 
 test: install
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+
+# What is marked slow: whole runs that are killed and resumed, several hosts, every mesh.
+test-slow: install
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -m slow
 
 # Whole recipes compiled ahead of time for TPUs and simulated devices; needs EXTRAS=demo,dev,plan.
 plans: install

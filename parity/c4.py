@@ -32,8 +32,8 @@ from pipeline.arguments import Clean
 ROOT = Path(__file__).parents[1]
 SMALL = sorted((ROOT / "tests/fixture/web").glob("*.warc.wet.gz"))
 WEB = ROOT.parent / "shared/data/web"
-FROZEN = ROOT / "tests/pipeline/c4_reference.json"
-HAND_MADE = ROOT / "tests/pipeline/c4_hand_made.json"
+FROZEN = ROOT / "tests/pipeline/commands/cleaning/c4_reference.json"
+HAND_MADE = ROOT / "tests/pipeline/commands/cleaning/c4_hand_made.json"
 
 OF_ALL = ("too_long", "duplicate_url", "only_duplicate_lines", "bad_words")
 RULES = {

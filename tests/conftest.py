@@ -1,16 +1,15 @@
 """Eight simulated devices, set before JAX is imported; and small token blocks.
 
-Compiled programs are cached for one session and shared by all its processes, many of which train,
-resume and evaluate the same steps. Nothing is taken from an earlier session.
+Compiled programs are kept in build/compiled for all processes of this and of later sessions: many
+train, resume and evaluate the same steps. Their keys are what was compiled, for what and by what.
 """
 
-import atexit
 import gc
 import os
 import shutil
 import tarfile
-import tempfile
 from importlib import metadata
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 FLAGS = (
@@ -23,11 +22,13 @@ if metadata.version("jaxlib").startswith("0.10."):  # later versions abort on th
     # 3.3 instead of 6.5 CPU-seconds for a small train step
     FLAGS += ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS)).strip()
+MOST_COMPILED = 2 * 2**30  # bytes; the programs of one version take about a tenth
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # inherited by workers and their processes
-    compiled = tempfile.mkdtemp(prefix="mswitch-compiled-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
-    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    COMPILED = Path(__file__).parents[1] / "build/compiled"
+    if sum(file.stat().st_size for file in COMPILED.glob("*")) > MOST_COMPILED:
+        shutil.rmtree(COMPILED)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
     # A start of a run compiles 70 programs of less than 0.1 s, which take 1.5 s of its 9.
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
@@ -35,7 +36,6 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # inherited by workers and their pr
 collect_ignore = [] if "MSWITCH_ENGINES" in os.environ else ["engines"]
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import small_blocks
@@ -52,23 +52,23 @@ settings.load_profile("untimed")
 # Each of two workers takes one file at a time: the longest first, or one worker ends alone with
 # them. These are beginnings of paths below tests/, so that they hold when a file is split.
 LONGEST_FIRST = (
-    "pipeline/test_pretrain",
-    "pipeline/test_upcycle",  # needs no run that test_pretrain trains meanwhile
+    "pipeline/commands/training/test_pretrain",
+    "pipeline/commands/training/test_upcycle",  # needs no run that test_pretrain trains meanwhile
     "model/test_train_step",
-    "pipeline/test_finetune",
-    "pipeline/test_distill",
-    "pipeline/test_several_hosts",
-    "pipeline/test_whole_way",
-    "pipeline/test_changed_runs",
-    "pipeline/test_add_crawl",
+    "pipeline/commands/training/test_finetune",
+    "pipeline/commands/training/test_distill",
+    "pipeline/commands/training/test_several_hosts",
+    "pipeline/commands/terminal/test_whole_way",
+    "pipeline/commands/training/test_changed_runs",
+    "pipeline/commands/cleaning/test_add_crawl",
     "model/conversions/",
-    "pipeline/test_prune",
-    "pipeline/test_plan",
+    "pipeline/commands/training/test_prune",
+    "pipeline/commands/terminal/test_plan",
     "model/switch/test_switch_layer",
-    "pipeline/test_tokenize",
+    "pipeline/commands/tokens/",
     "pipeline/training/",
     "model/",
-    "pipeline/test_clean",
+    "pipeline/commands/",
 )
 
 

@@ -46,6 +46,7 @@ def test_near_and_far_text_are_all_text():
     np.testing.assert_array_equal(near | far, all_of_it)
 
 
+@pytest.mark.slow
 def test_a_network_of_zeros_attends_everywhere_alike():
     model = jax.tree.map(jnp.zeros_like, drawn(CONFIG))
     call = Call(mesh_of(MeshShape()))
@@ -56,6 +57,7 @@ def test_a_network_of_zeros_attends_everywhere_alike():
     assert found["before"] == pytest.approx(np.mean([1 / (place + 1) for place in places]))
 
 
+@pytest.mark.slow
 def test_a_network_of_zeros_needs_no_inputs():
     model = jax.tree.map(jnp.zeros_like, drawn(CONFIG))
     found = probes.probes_of(lambda _: model, Call(mesh_of(MeshShape())), SENTINEL)((), BATCH)

@@ -42,7 +42,7 @@ SETTINGS = (
     *(*SIZES, *EXPERTS, *MESH),
 )
 UNTIMED = ("seconds", "tokens_per_second")
-LAUNCHER = str(Path(__file__).parents[1] / "pipeline/mswitch_killed.py")
+LAUNCHER = str(Path(__file__).parents[1] / "pipeline/commands/training/mswitch_killed.py")
 
 
 def start(

@@ -84,7 +84,7 @@ def whole():
 @pytest.mark.parametrize(
     ("dispatch", "shape", "accumulate"),
     [
-        ("groups", MeshShape(), 4),
+        pytest.param("groups", MeshShape(), 4, marks=pytest.mark.slow),
         ("groups", MeshShape(data=2, expert=2), 2),
         ("pools", MeshShape(expert=2), 2),
         ("dropless", MeshShape(data=2, expert=2), 2),

@@ -2,11 +2,13 @@
 
 import jax
 import numpy as np
+import pytest
 from small_networks import batch, trainer
 
 USERS = ("split", "fold_in", "normal", "truncated_normal", "uniform", "bernoulli")
 
 
+@pytest.mark.slow
 def test_first_weights_and_steps_share_no_key(monkeypatch):
     """`fold_in(key, i)` equals `split(key, n)[i]`, so derived keys are compared too."""
     seen = set()

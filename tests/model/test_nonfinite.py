@@ -93,6 +93,7 @@ def accumulating_trainer() -> Trainer:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pick", "layer"),
     [

@@ -34,7 +34,11 @@ from model.trainer import make_trainer
 MIXED = MeshShape(data=2, expert=2, model=2)
 SLICES = MeshShape(data=4, expert=2, slices=4, expert_slices=2)
 MESHES = [MeshShape(data=8), MeshShape(expert=8), MeshShape(model=8), MIXED, SLICES]
-CASES = [*(("switch", shape) for shape in MESHES), ("dense", MIXED)]
+CASES = [
+    ("switch", MIXED),
+    ("dense", MIXED),
+    *(pytest.param("switch", shape, marks=pytest.mark.slow) for shape in MESHES if shape != MIXED),
+]
 
 
 @functools.cache
@@ -128,6 +132,7 @@ def saved_and_restored(state, directory, number, other):
     return restored
 
 
+@pytest.mark.slow
 def test_a_run_continues_on_fewer_devices_with_experts_elsewhere(tmp_path):
     """8 devices, 8, 1; the expert axis 8, 2, 1: a step on each, against all on one."""
     # Weights by which no gradient is near 0: Adafactor divides it by its own size, so the sign of a

@@ -81,6 +81,7 @@ def test_unrelated_pages_share_no_key(pairs):
     assert len(np.unique(keys)) == keys.size
 
 
+@pytest.mark.slow
 @given(st.lists(TEXTS, min_size=2, max_size=8), st.data())
 def test_keys_do_not_depend_on_the_order_or_the_other_pages(texts, data):
     order = data.draw(st.permutations(range(len(texts))))

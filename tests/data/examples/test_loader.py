@@ -111,7 +111,7 @@ def test_hosts_and_their_workers_share_the_same_global_order(examples, whole, ho
             assert np.array_equal(chunk, np.stack(expected))
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_workers_share_the_same_order(examples, workers, monkeypatch):
     monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 2 * 24)
     whole = take(examples, 11, rows=24, first_batch=1)
@@ -142,6 +142,7 @@ def test_resuming_with_other_hosts_repeats_and_loses_nothing(
     assert sorted(row for part in parts for row in rows(part)) == sorted(rows(whole))
 
 
+@pytest.mark.slow
 def test_hosts_in_separate_processes_share_the_global_order(examples, whole, tmp_path):
     """Two hosts, one of which has two workers."""
     path = tmp_path / "examples.pickle"

@@ -109,6 +109,7 @@ def test_a_cache_smaller_than_the_blocks_is_enough(tmp_path, local):
     assert occupied(tmp_path) <= limit
 
 
+@pytest.mark.slow
 def test_workers_share_the_cache(tmp_path, local):
     blocks = staged(local, tmp_path, protocol="file")
     assert first_batches(blocks, 5, workers=2) == first_batches(local, 5)

@@ -68,6 +68,7 @@ SORTED = """((table, column, clicks) => {{
 }})(document.querySelector('{}'), {}, {})"""
 
 
+@pytest.mark.slow
 def test_languages_of_any_student_are_listed_and_unknown_shares_come_last(browser, tmp_path):
     students = (student("one", en=0.4, ru=-0.2), student("two", sw=0.3, en=0.5))
     open_page(browser, make(students=students), tmp_path)

@@ -29,6 +29,7 @@ def with_reversed_rows(state):
     return state._replace(arrays=eqx.tree_at(lambda arrays: arrays.embedding, state.arrays, rows))
 
 
+@pytest.mark.slow
 def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(one, tmp_path, monkeypatch):
     """Other numbers than were saved, which Orbax restores without an error; and a missing file."""
     state = start(one)

@@ -63,6 +63,7 @@ def rows_of_encoder(net, of):
     return [np.asarray(part, np.float64)[real] for part in found]
 
 
+@pytest.mark.slow
 def test_a_layers_fit_is_numpys_least_squares_with_the_old_matrix_as_prior(whole, pruned, fitted):
     """The prior as rows of their own; both batches count."""
     both = [np.concatenate(parts) for parts in zip(

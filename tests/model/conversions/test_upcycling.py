@@ -101,6 +101,7 @@ def test_noise_is_relative_to_each_matrix_and_parts_the_experts():
         assert len(np.unique(other[0, :, 0, 0])) == EXPERTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "embed"), [("adafactor", 128), ("adamw", 8)])
 def test_the_next_step_moves_the_dense_parts_as_the_dense_run_would(rule, embed):
     """After three steps of the dense run; its moments are factored if both sizes reach 128."""
@@ -134,6 +135,7 @@ def make(config, embed, rule):
     return make_trainer(config, optimizer, steps=10, seed=0, mesh=mesh_of())
 
 
+@pytest.mark.slow
 def test_gradients_of_experts_sum_to_the_dense_ones_by_the_factors_of_their_moments():
     layers = switch(1, router_scale=0.2)
     sizes = replace(config(layers), layers=1)

@@ -121,6 +121,7 @@ def test_equals_a_search_over_lists(inputs):
     assert 1.5 * np.count_nonzero(found[Beams()]) < np.count_nonzero(found[LONG])
 
 
+@pytest.mark.slow
 def test_sharded_equals_unsharded(inputs):
     """A Switch network, of which also the lists of hypotheses are compared."""
     model = small("switch")
@@ -130,6 +131,7 @@ def test_sharded_equals_unsharded(inputs):
     assert len(set(map(tuple, expected))) > 5
 
 
+@pytest.mark.slow
 def test_one_beam_is_greedy(inputs):
     """Whatever the penalty: a longer target is never compared with the first that ends."""
     model = small("dense")

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from small_networks import batch, config, drawn_like, mesh_of
 
 from model.layers.dropout import NO_DROPOUT, Dropout
@@ -56,6 +57,7 @@ def test_there_is_none_without_a_rate_or_a_key():
     assert Dropout.of_rows(0.1, None, rows) == NO_DROPOUT
 
 
+@pytest.mark.slow
 def test_a_network_drops_in_training_only():
     model = drawn_like(transformer_shapes(config("dense")))
     one = batch()

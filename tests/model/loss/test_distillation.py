@@ -181,7 +181,10 @@ def one():
 
 @pytest.mark.parametrize(
     ("shape", "accumulate"),
-    [(MeshShape(), 4), (MeshShape(data=2, expert=2, model=2), 1)],
+    [
+        pytest.param(MeshShape(), 4, marks=pytest.mark.slow),
+        (MeshShape(data=2, expert=2, model=2), 1),
+    ],
     ids=str,
 )
 def test_a_students_step_does_not_depend_on_devices_or_microbatches(one, shape, accumulate):

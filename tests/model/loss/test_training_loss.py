@@ -54,6 +54,7 @@ def balanced(shape=MeshShape(), **settings):  # noqa: B008
     return loss_of(network)
 
 
+@pytest.mark.slow
 def test_a_balance_loss_over_the_batch_is_that_of_one_group_also_on_eight_devices():
     whole = balanced(encoder_group_tokens=128, decoder_group_tokens=64)
     found = balanced(MeshShape(data=2, expert=2, model=2), balance_loss_over="batch")

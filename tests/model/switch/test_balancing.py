@@ -104,7 +104,9 @@ def test_a_network_moves_half_the_way_to_the_share_of_its_choices():
     np.testing.assert_allclose(found, moved - moved.mean(axis=1, keepdims=True), atol=1e-6)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module", params=["sign, shared expert", pytest.param("quantile", marks=pytest.mark.slow)]
+)
 def stepped(request):
     """Two steps on one device: the states and the metrics."""
     one = trainer(request.param)

@@ -140,7 +140,9 @@ def on_one_device():
 
 
 # Each axis alone and all together: a split along two axes is two of these.
-@pytest.mark.parametrize("shape", MESHES, ids=str)
+@pytest.mark.parametrize(
+    "shape", [*(pytest.param(m, marks=pytest.mark.slow) for m in MESHES[:3]), *MESHES[3:]], ids=str
+)
 def test_devices_do_not_matter(on_one_device, shape):
     """Every routing, with noise that must not depend on devices: assignments, values, gradients."""
     results = every_routing(mesh_of(shape))(layer(), *tokens())

@@ -8,6 +8,8 @@ from joined_hosts import ends
 from pipeline.errors import LOST_STATUS, PREEMPTED_STATUS
 from pipeline.hardware.host_watch import _Seen, _waited
 
+pytestmark = pytest.mark.slow
+
 
 def sentence(printed: str) -> str:
     """Returns the only line that a host printed."""

@@ -75,7 +75,9 @@ def test_devices_that_slices_do_not_divide_are_an_error():
         with_mesh(override(get("mt5-base"), ["mesh.slices=3"]), 8)
 
 
-@pytest.mark.parametrize("devices", [1, 2, 3, 5, 6, 7, 8, 12, 64])
+@pytest.mark.parametrize(
+    "devices", [1, 2, 3, 5, 6, 7, 8, 12, pytest.param(64, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", ["mt5-demo", "switch-demo", "switch-experiment", "switch-base"])
 def test_a_run_opens_on_any_number_of_devices(name, devices):
     """Even one trained with microbatches, over slices, on a mesh that is not available."""

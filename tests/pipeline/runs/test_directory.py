@@ -38,6 +38,8 @@ from pipeline.training.evaluation.evaluation_file import evaluation_file
 from pipeline.training.from_runs import teacher
 from pipeline.training.from_runs.first_weights import check_weights, write_first_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SIZES = (
     *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),
     *("model.heads=2", "model.head=8", "model.mlp=16", "mesh.data=8"),

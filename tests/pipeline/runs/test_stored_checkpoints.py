@@ -45,6 +45,7 @@ def test_the_place_decides_where_checkpoints_lie(tmp_path):
     local.close()
 
 
+@pytest.mark.slow
 def test_a_state_is_read_back_on_another_mesh(folder):
     checkpoints, state = saved(3)
     other = trainer("dense", MeshShape(data=2, model=2))

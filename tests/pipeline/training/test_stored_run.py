@@ -13,6 +13,8 @@ from pipeline import cli
 from pipeline.runs import stored_checkpoints
 from pipeline.runs.finished import evaluated_steps, read_run
 
+pytestmark = pytest.mark.slow
+
 RUN = Address("store://bucket/runs/switch")
 
 

@@ -48,6 +48,7 @@ def traced_once():
         yield
 
 
+@pytest.mark.slow
 def test_a_timed_step_is_the_step_that_the_run_would_make(pretrained, tokens, tmp_path):
     """From the checkpoint before the last, timed steps lead to the last one, bit for bit."""
     before = tmp_path / "run"

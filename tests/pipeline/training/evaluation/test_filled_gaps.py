@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from data.examples.span_corruption import Example, lengths_for_inputs
 from data.tokens.tokenizer import MODEL_FILE, load
@@ -48,6 +49,7 @@ def test_the_first_gap_is_read_out_of_both_fillings(tokens):
     assert silent == found._replace(filled="")
 
 
+@pytest.mark.slow
 def test_gaps_are_filled_alike_on_any_number_of_devices(tokens, tmp_path):
     """Greedily, so twice the same; and read back from their file."""
     one = filler(tokens, "model.vocabulary_rows=384", "model.embed=16", "model.mlp=16")

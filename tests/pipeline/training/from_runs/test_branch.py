@@ -19,6 +19,8 @@ from pipeline.recipe.mixture_from import MixtureFrom
 from pipeline.runs.directory import RECIPE
 from pipeline.training.from_runs.branch import Branch
 
+pytestmark = pytest.mark.slow
+
 RARELY = ("evaluate_every=20", "checkpoint_every=2")
 AT, STEPS = 6, 10
 

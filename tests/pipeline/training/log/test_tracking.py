@@ -149,6 +149,7 @@ def written(record, last, seconds=300):
     return content
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unhurried")
 def test_weights_and_biases_records_without_network(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")

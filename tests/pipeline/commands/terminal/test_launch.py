@@ -31,7 +31,7 @@ from pipeline.recipe import named as recipes
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.overrides import override
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")
 
 
@@ -219,6 +219,7 @@ def test_the_wheel_holds_every_module_and_table(tmp_path):
     assert expected <= packed
 
 
+@pytest.mark.slow
 def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
     write(tmp_path / "archive")
     pattern = str(tmp_path / "archive/*.warc.wet.gz")

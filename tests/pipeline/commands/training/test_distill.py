@@ -37,6 +37,8 @@ from pipeline.runs.open import load_run, restore
 from pipeline.training.from_runs import teacher
 from pipeline.training.preemption import Preemption
 
+pytestmark = pytest.mark.slow
+
 STEPS, EVERY = 6, 2
 STUDENT = [*SIZES, "checkpoint_every=2", "evaluate_every=3", "optimizer.hold_steps=30"]
 

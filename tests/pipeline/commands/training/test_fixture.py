@@ -20,7 +20,7 @@ from tensorflow_forks import python
 
 from pipeline import cli
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 FIXTURE = ROOT / "tests/fixture"
 CLEANED = json.loads((FIXTURE / "cleaned.json").read_text(encoding="utf-8"))
 TIMED = ("seconds", "tokens_per_second")

@@ -199,6 +199,7 @@ def test_mc4_rules_have_reasons(tmp_path):
     assert manifest["languages"]["sw"]["kept"] == 1
 
 
+@pytest.mark.slow
 def test_one_language_of_a_run_for_all_is_a_run_for_one(tmp_path):
     pages = [page("a", declaration("sw_Latn")), page("b", declaration("en_Latn"))]
     both = [*pages, page("c", declaration("sw_Latn", 4) + "\n" + declaration("en_Latn"))]
@@ -210,6 +211,7 @@ def test_one_language_of_a_run_for_all_is_a_run_for_one(tmp_path):
     assert manifest["not_asked"] == {"files": {}, "pages": {"en": 1}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", ["mc4", "mc4-3.0.1"])
 def test_files_of_an_asked_language_are_those_of_a_run_for_all(tmp_path, rules):
     """Byte for byte, with lines kept by other pages, bad words and duplicates.

@@ -27,6 +27,8 @@ from pipeline.artifacts.claims import MANIFEST, finish, read_manifest
 from pipeline.runs.model_card import changed
 from pipeline.tokens.open_blocks import open_blocks
 
+pytestmark = pytest.mark.slow
+
 # A dense run, which compiles in half the time of a sparse one.
 CONSTANT = (
     *(f"steps={STEPS}", f"checkpoint_every={EVERY}", "evaluate_every=6"),

@@ -180,6 +180,7 @@ def test_differences_are_reported_where_they_are_allowed(finished, tmp_path, cap
     assert "| batch | 32 | 64, 128 |" in (tmp_path / "out/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path, without_page):
     """Finer tokens leave bits per byte unchanged, so the report is the same in that unit."""
     finer = write_run(tmp_path / "finer", experts=8, seed=0, pieces_per_token=3)

@@ -24,6 +24,8 @@ from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.shards import Cut
 from pipeline.corpus.funnel import read_funnel
 
+pytestmark = pytest.mark.slow
+
 SMALL = Cut(shard_bytes=20_000, chunk_characters=30_000, partition_bytes=30_000)
 
 

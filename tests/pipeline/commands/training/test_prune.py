@@ -12,6 +12,8 @@ from pipeline import cli
 from pipeline.runs.directory import find_run
 from pipeline.runs.open import load_run, restore
 
+pytestmark = pytest.mark.slow
+
 WORTH = ("sw", "af")
 GROUPS = ["model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14"]
 

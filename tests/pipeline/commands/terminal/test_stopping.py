@@ -10,6 +10,8 @@ import pytest
 
 from pipeline.beam.worker_line import VARIABLE, line_to_workers
 
+pytestmark = pytest.mark.slow
+
 # A shell's background ignores Ctrl-C, and children inherit that.
 HEARD = "import signal\nfor one in (1, 2, 15): signal.signal(one, signal.SIG_DFL)\n"
 PROGRAM = """

@@ -17,6 +17,8 @@ from pipeline.arguments import Clean, Vocabulary
 from pipeline.artifacts.claims import read_manifest
 from pipeline.vocabulary import run
 
+pytestmark = pytest.mark.slow
+
 
 def tokenize(*arguments: str, fails: bool = False) -> str:
     """Runs the command in a process of its own: TensorFlow and CLD3 must not meet."""

@@ -34,7 +34,9 @@ from pipeline.training.tasks.given_tasks import Finetuning, check_same_inputs
 from pipeline.training.tasks.scoring import TaskScoring, check_replaces
 from pipeline.training.tasks.sentences import sentence_losses
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[4]
 TOPICS = ROOT / "tests/toy_tasks/topics/topics.yaml"
 QUESTIONS = ROOT / "tests/toy_tasks/questions/questions.yaml"
 SETTINGS = ("steps=240", "evaluate_every=80", "checkpoint_every=40", "log_every=40")

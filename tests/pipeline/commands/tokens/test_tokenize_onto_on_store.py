@@ -17,7 +17,9 @@ from pipeline.arguments import Clean, Vocabulary
 from pipeline.artifacts.claims import read_manifest
 from pipeline.vocabulary import run
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[4]
 KILLED = -9
 CALLS = [["copy", 3], ["put", 5], ["put", 9]]
 

@@ -18,6 +18,8 @@ from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.growth import delta
 
+pytestmark = pytest.mark.slow
+
 WITH_SHARE = ("mswitch-web", "demo")  # rules that hold out a share of each language
 
 

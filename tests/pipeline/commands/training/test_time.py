@@ -15,6 +15,8 @@ from pipeline import cli
 from pipeline import time as command
 from pipeline.runs.step_times import Round, read_step_times
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def traced_once():

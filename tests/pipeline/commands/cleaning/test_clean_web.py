@@ -21,12 +21,12 @@ from pipeline.arguments import Clean
 from pipeline.cleaning.shards import Cut
 from pipeline.cleaning.spills import spill
 
-MODEL = str(Path(__file__).parents[1] / "data/language_id/six_languages.bin")
+MODEL = str(Path(__file__).parents[3] / "data/language_id/six_languages.bin")
 SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)
 LARGER = Cut(shard_bytes=1, chunk_characters=400_000, partition_bytes=300_000)
 
 _SPEC = importlib.util.spec_from_file_location(
-    "in_memory", Path(__file__).parents[1] / "data/rules/test_web_rules.py"
+    "in_memory", Path(__file__).parents[3] / "data/rules/test_web_rules.py"
 )
 assert _SPEC is not None
 assert _SPEC.loader is not None
@@ -77,6 +77,7 @@ def agree(out: Path, pages: list[Page]) -> None:
     }
 
 
+@pytest.mark.slow
 def test_other_languages_go_as_soon_as_the_language_is_decided(tmp_path, monkeypatch):
     """They then hold no keys and no lines; near-duplicates are always of one language."""
     monkeypatch.setattr(web_rules, "mswitch_web", lambda: in_memory.RULES)
@@ -98,6 +99,7 @@ def spilled(path: Path) -> list[Page]:
     return [page for batch in spill.batches(str(path)) for page in page_table.pages(batch)]
 
 
+@pytest.mark.slow
 def test_the_job_is_the_rules_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(web_rules, "mswitch_web", lambda: in_memory.RULES)
     pages = made_pages()
@@ -116,6 +118,7 @@ def test_the_job_is_the_rules_in_memory_on_web_pages(tmp_path, monkeypatch, arch
     agree(tmp_path / "out", pages)
 
 
+@pytest.mark.slow
 def test_a_fasttext_model_decides_with_the_others_where_it_is_named(tmp_path):
     pages = [p for p in made_pages() if p.text]
     for name, model in (("without", None), ("with", MODEL)):
@@ -130,6 +133,7 @@ def test_a_fasttext_model_decides_with_the_others_where_it_is_named(tmp_path):
         assert chances == {url: pytest.approx(read[url].probability) for url in chances}
 
 
+@pytest.mark.slow
 def test_text_that_is_no_language_is_rejected(tmp_path):
     lines = "".join(f"{number:08x} " * 30 + ".\n" for number in range(5))
     digests = Page(url="http://digests.example/", text=lines, timestamp="2026")
@@ -139,6 +143,7 @@ def test_text_that_is_no_language_is_rejected(tmp_path):
     assert (row["reason"], row["language"]) == ("not_a_language", "und")
 
 
+@pytest.mark.slow
 def test_settings_of_the_user(tmp_path):
     pages = [p for p in shipped_pages() if p.declared_language in ("sw", "en", "de", "fr")]
     fields = {"rules": "demo", "validation_share": 0.3, "validation_minimum": 1}

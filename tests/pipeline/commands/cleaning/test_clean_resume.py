@@ -25,6 +25,8 @@ from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.shards import Cut
 
+pytestmark = pytest.mark.slow
+
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 FOUR_THREADS = ("--direct_running_mode=multi_threading", "--direct_num_workers=4")
 KILLS_INSIDE = 2

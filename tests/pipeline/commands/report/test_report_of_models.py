@@ -13,6 +13,8 @@ from pipeline import report
 from pipeline.arguments import Report
 from pipeline.errors import ArtifactError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, finished):

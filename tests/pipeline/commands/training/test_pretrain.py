@@ -30,6 +30,8 @@ from pipeline.arguments import Evaluate, Fill, Pretrain
 from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.training.evaluation.held_out import HeldOut
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, scope="module")
 def traced_once():

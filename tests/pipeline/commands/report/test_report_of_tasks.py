@@ -21,6 +21,8 @@ from pipeline.arguments import Report
 from pipeline.errors import ArtifactError
 from pipeline.runs.sides_of_tasks import task_comparisons
 
+pytestmark = pytest.mark.slow
+
 MODES = ["all languages", "English only", "each language alone"]
 
 

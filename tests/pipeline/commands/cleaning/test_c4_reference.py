@@ -31,7 +31,9 @@ def test_the_reference_keeps_and_rejects_the_same_pages_for_the_same_reasons(tmp
     assert {"kept": kept(tmp_path), "rejected": rejected(tmp_path)} == FROZEN[name][rules]
 
 
-@pytest.mark.parametrize("rules", HAND_MADE)
+@pytest.mark.parametrize(
+    "rules", [pytest.param(name, marks=[pytest.mark.slow] * (name != "mc4")) for name in HAND_MADE]
+)
 def test_every_page_made_by_hand_falls_to_its_rule(tmp_path, rules):
     """Each address names the rule that real pages do not trigger."""
     archive, out = material("hand_made").write(tmp_path), tmp_path / "out"
@@ -52,7 +54,7 @@ def test_what_is_compared_is_what_was_pinned(tmp_path):
 
 
 def material(name: str) -> ModuleType:
-    path = Path(__file__).parents[2] / f"parity/material/{name}.py"
+    path = Path(__file__).parents[4] / f"parity/material/{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -16,6 +16,8 @@ from pipeline.arguments import Report
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 
+pytestmark = pytest.mark.slow
+
 SIDES = "dense", "switch"
 
 

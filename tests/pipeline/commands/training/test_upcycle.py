@@ -26,6 +26,8 @@ from pipeline.training.from_runs.upcycled_state import Beginning, first_state
 from pipeline.training.loop import Training, device_batches
 from pipeline.training.preemption import Preemption
 
+pytestmark = pytest.mark.slow
+
 AT, STEPS = 4, 8
 FIXED = (
     *(*SIZES, "checkpoint_every=2", "evaluate_every=4"),

@@ -19,7 +19,7 @@ from pipeline.planning.topology import topology
 from pipeline.recipe.named import get
 from pipeline.recipe.overrides import override
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 PAGES = ("README.md", "docs/commands.md", "docs/launch.md")
 # Not of simulated devices, which need no hardware.
 COMMAND = re.compile(r"(?<!device_count=4 )mswitch pretrain --recipe (\S+)[^\n]*? --set ([^-\n]*)")

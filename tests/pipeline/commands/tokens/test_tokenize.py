@@ -137,7 +137,10 @@ def test_pages_follow_each_other_without_separator_or_eos(tokens):
     assert 1 not in whole
 
 
-@pytest.mark.parametrize(("workers", "mode"), [(2, "multi_processing"), (4, "multi_threading")])
+@pytest.mark.parametrize(
+    ("workers", "mode"),
+    [pytest.param(2, "multi_processing", marks=pytest.mark.slow), (4, "multi_threading")],
+)
 def test_any_number_of_workers_writes_the_same(tmp_path, corpus, vocabulary, tokens, workers, mode):
     done = tokenize(
         corpus,

@@ -31,7 +31,7 @@ from data.demo import archive, shipped_text
 from pipeline import cli
 from pipeline.demo import commands
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 LANGUAGES = ("cs", "fr", "hi", "ja", "yo", "zu")
 REMOVED = "sw"
 # The settings of test_fixture.py's runs, so that both files share compiled programs.
@@ -149,6 +149,7 @@ def files_of_at_most(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_same_command_resumes(way, here, tmp_path):
     shutil.copytree(way / "mt5", tmp_path / "run")
     shutil.rmtree(tmp_path / "run/evaluation")
@@ -297,6 +298,7 @@ def test_evaluate_again_gives_the_same_file(way, here):
     assert pq.read_table(path).equals(before)
 
 
+@pytest.mark.slow
 def test_export_and_import_through_transformers_files(way, here):
     """An exported and imported run has the same bits, and trains further with another optimizer."""
     sentence = "Tous les <extra_id_0> naissent libres."

@@ -249,6 +249,7 @@ def crawl(tmp_path) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_list_of_paths_stands_for_the_files_of_a_crawl(crawl, tmp_path):
     base, asked = crawl
     names = ["crawl-data/a.warc.wet.gz", "crawl-data/b.warc.wet.gz"]
@@ -268,6 +269,7 @@ def test_a_list_of_paths_stands_for_the_files_of_a_crawl(crawl, tmp_path):
     assert pages[0].equals(pages[2])
 
 
+@pytest.mark.slow
 def test_another_server_or_list_is_another_corpus(crawl, tmp_path):
     """The names of the files are the same each time: only their addresses differ."""
     base, asked = crawl

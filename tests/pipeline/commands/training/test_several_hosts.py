@@ -15,6 +15,8 @@ from pipeline.arguments import ExportHf
 from pipeline.artifacts.claims import CLAIM, MANIFEST
 from pipeline.errors import LOST_STATUS
 
+pytestmark = pytest.mark.slow
+
 LAUNCHER = str(Path(__file__).parent / "mswitch_hosts.py")
 
 
