@@ -32,7 +32,7 @@ own-text: install
 test: install
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
-# What is marked slow: whole runs that are killed and resumed, several hosts, every mesh.
+# What is marked slow: killed and resumed runs, several hosts, further meshes, object stores.
 test-slow: install
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -m slow
 
