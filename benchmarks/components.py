@@ -73,14 +73,10 @@ def job_of(out: str, shards: int) -> CleaningJob:
     return CleaningJob(
         workspace=Workspace(out, "components"),
         rules=named("mswitch-web"),
-        languages=None,
-        bad_words=None,
-        identifier=None,
         shards=shards,
         partitions=shards,
         in_waves=True,
         cut=DEFAULT_CUT,
-        crawl_cache=None,
     )
 
 

@@ -25,7 +25,7 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.sharding.mesh import make_mesh
 from model.trainer import make_trainer
-from pipeline.hardware.hosts import to_devices
+from pipeline.hardware.batch_rows import to_devices
 from pipeline.recipe import named
 from pipeline.training.evaluation.held_out import HeldOut
 

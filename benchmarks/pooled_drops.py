@@ -28,7 +28,7 @@ from data.tokens.manifest import TokenManifest
 from model.config import expert_capacity
 from model.stack import Call
 from model.switch.capacity_dispatch import assign_slots
-from pipeline.hardware.hosts import to_devices
+from pipeline.hardware.batch_rows import to_devices
 from pipeline.runs.open import load_run, restore
 from pipeline.training.run import make_examples
 

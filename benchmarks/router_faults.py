@@ -35,7 +35,7 @@ from model.sharding.mesh import make_mesh
 from model.switch.router_moves import ROUTER, router_sites
 from model.train_step import TrainState
 from model.trainer import Trainer
-from pipeline.hardware.hosts import share_of, to_devices
+from pipeline.hardware.batch_rows import share_of, to_devices
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import Recipe, with_rows

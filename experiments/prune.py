@@ -49,7 +49,7 @@ from model.switch.pruning import (
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.arguments import CacheOptions
-from pipeline.hardware.hosts import to_devices
+from pipeline.hardware.batch_rows import to_devices
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import find_run
 from pipeline.runs.open import recipe_of, restore

@@ -13,12 +13,11 @@ packed. A job that was killed resumes after its last finished work item.
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
 
-from data.rules.bad_words import BadWordRule
 from data.stores import digests
 from data.stores.files import join_path
 from data.stores.json_files import read_json
@@ -143,19 +142,22 @@ def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> N
 def requested_job(request: CleaningRequest, cut: Cut) -> CleaningJob:
     """Returns the job of a request, whose directory is claimed."""
     cache = request.arguments.crawl_cache
-    return job_of(
+    job = job_of(
         request.out,
         request.rules,
         request.files,
         identity=request.identity,
-        languages=request.languages,
-        bad_words=request.bad_words,
-        identifier=request.identifier,
-        crawl_cache=cache and str(cache.absolute()),
         in_waves=runs_here(request.options),
         cut=cut,
         growable=request.arguments.growable,
         found=request.base,
+    )
+    return replace(
+        job,
+        languages=request.languages,
+        bad_words=request.bad_words,
+        identifier=request.identifier,
+        crawl_cache=cache and str(cache.absolute()),
     )
 
 
@@ -165,10 +167,6 @@ def job_of(
     files: Sequence[InputFile],
     *,
     identity: object = None,
-    languages: tuple[str, ...] | None = None,
-    bad_words: BadWordRule | None = None,
-    identifier: str | None = None,
-    crawl_cache: str | None = None,
     in_waves: bool = True,
     cut: Cut = DEFAULT_CUT,
     growable: bool = False,
@@ -181,10 +179,6 @@ def job_of(
         rules: rule set that judges pages.
         files: input files.
         identity: everything else that determines the output, as JSON values.
-        languages: requested languages, or None for all.
-        bad_words: rule of the lists of bad words.
-        identifier: path of a fastText model, or None for CLD3.
-        crawl_cache: directory for fetched files.
         in_waves: whether the runner holds what it groups in memory.
         cut: sizes of shards, chunks and partitions.
         growable: whether what an addition needs is kept beside the corpus.
@@ -205,14 +199,10 @@ def job_of(
     return CleaningJob(
         workspace=workspace,
         rules=rules,
-        languages=languages,
-        bad_words=bad_words,
-        identifier=identifier,
         shards=len(groups),
         partitions=shards.partitions(every, cut),
         in_waves=in_waves,
         cut=cut,
-        crawl_cache=crawl_cache,
         growable=growable,
         base=base,
     )

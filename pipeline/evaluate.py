@@ -21,9 +21,9 @@ from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import UNKNOWN, Intent, Reading
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
+from pipeline.hardware.batch_rows import share_of
 from pipeline.hardware.coordination import held_by_first_host, is_first
 from pipeline.hardware.host_watch import joined
-from pipeline.hardware.hosts import share_of
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import (
     check_same_vocabulary,

@@ -58,7 +58,7 @@ def candidates_of(
         language: code of the language, which decides how long a shingle is.
         groups: number of each page's group, the connected component of shared bands.
         pages: number of each page, no two equal.
-        addresses: rank of each page's address (`line_rules.rank_of`), the last but one criterion.
+        addresses: rank of each page's address (`line_dedup.rank_of`), the last but one criterion.
     """
     length = shingle_length(language)
     found = joined(

@@ -1,8 +1,8 @@
 """Clusters of pages that share keys: edges of each hash partition, then connected components.
 
 A key is a MinHash band (`minhash.band_keys`) or the first half of a line's hash
-(`rules.line_rules.as_numbers`). A page is a unique number; the smallest number of a cluster is its
-representative. `line_rules.rank_of` makes numbers that favour no site; two of a million pages then
+(`dedup.line_dedup.as_numbers`). A page is a unique number; the smallest number of a cluster is its
+representative. `line_dedup.rank_of` makes numbers that favour no site; two of a million pages then
 collide with probability 3e-8 (of 5 billion: 0.5, which needs serial numbers instead).
 
 Each partition of the keys yields its edges independently. The union of all edges has the same

@@ -1,6 +1,6 @@
 """Contamination check: lines of held-out pages that are also on a training page.
 
-Two lines are equal under `line_rules.unicode_line_hashes`: NFC, folded case, any white space as one
+Two lines are equal under `line_dedup.unicode_line_hashes`: NFC, folded case, any white space as one
 space. That is the widest form by which cleaning removes duplicate lines, so it also finds what a
 narrower rule kept. Blank lines are ignored. Pages of all languages are compared with each other,
 since a Swahili page may have an English line.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from data.rules.line_rules import lines_as_read, unicode_line_hashes
+from data.dedup.line_dedup import lines_as_read, unicode_line_hashes
 
 EXAMPLES = 5
 BLANK = xxhash.xxh3_128_digest(b"")

@@ -11,7 +11,7 @@ The order differs from the reference's, as each step needs the previous ones:
 6. near-duplicates             a page that is similar to one that stays leaves (`dedup.minhash`,
                                `dedup.representatives`); before step 7, which would leave stubs of
                                copies that are no longer similar
-7. one page per line           lines are compared by `line_rules.unicode_line_hashes`
+7. one page per line           lines are compared by `line_dedup.unicode_line_hashes`
 8. long lines left             step 4 again, as C4 counts its sentences again
 9. bad words                   as in mC4, if lists are given
 10. split                      a share of each language, and a minimum
@@ -22,12 +22,12 @@ After step 6 no page is a near-duplicate of one that it was compared with (those
 
 from dataclasses import dataclass
 
+from data.dedup.line_dedup import LineHashes, unicode_line_hashes
 from data.language_id import thresholds
 from data.language_id.thresholds import MedianLessDeviation
 from data.rules import bad_words
 from data.rules.bad_words import BadWordPolicy
 from data.rules.held_out import ShareOfEachLanguage, share_of_each_language
-from data.rules.line_rules import LineHashes, unicode_line_hashes
 from data.rules.rule_sets import LongLines
 
 

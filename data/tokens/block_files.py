@@ -1,8 +1,8 @@
 """The files of token blocks, local or on an object store, and their open readers.
 
 A `BlockFiles` pins a file as a path on this host's disk. `LocalFiles` has it there already;
-`data.stores.staging.StagedFiles` copies it from an object store first, and does not evict it while
-it is pinned. Readers stay open, as opening one costs as much as reading ten to thirty records. An
+`staged_files.StagedFiles` copies it from an object store first, and does not evict it while it is
+pinned. Readers stay open, as opening one costs as much as reading ten to thirty records. An
 open reader takes 40 kB and one file, or two where it is copied from a store. So at most an eighth
 of the files that the process may open (`ulimit -n`) are readers of one set of tokens: a run may
 read several, and a corpus of mT5's size has more shards than that.

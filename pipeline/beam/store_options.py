@@ -7,8 +7,6 @@ Beam passes a job's options to the workers of some runners and not to others (a 
 receives none), so the options travel with the functions that need them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, S3Options
@@ -25,29 +23,6 @@ def store_options(options: PipelineOptions) -> StoreOptions:
 def use_store_options(options: PipelineOptions) -> None:
     """Sets this process's object-store options to those of a job, as its workers do."""
     set_options(store_options(options))
-
-
-@dataclass(frozen=True)
-class WithStoreOptions:
-    """A function that sets the job's store options in whatever process it is called."""
-
-    options: StoreOptions
-    function: Callable[..., Any]
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Calls the function."""
-        set_options(self.options)
-        return self.function(*arguments)
-
-
-def with_store_options(function: Callable[..., Any], within: Any) -> WithStoreOptions:
-    """Returns the function with the store options of the pipeline that it becomes part of.
-
-    Args:
-        function: called by workers.
-        within: what the transform is applied to: a pipeline or a collection.
-    """
-    return WithStoreOptions(store_options(within.pipeline.options), function)
 
 
 def _s3(options: PipelineOptions) -> dict[str, Any]:

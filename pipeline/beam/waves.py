@@ -10,6 +10,9 @@ from typing import NamedTuple, Protocol
 from data.stores.files import names_in
 from pipeline.beam.workspace import Workspace
 
+Parts = Iterable[tuple[int, bytes]]
+"""What a partition receives: the number of a shard, and its packed keys."""
+
 
 class Wave(NamedTuple):
     """Partitions that are exchanged at one time: from `first` up to and without `end`."""
@@ -59,9 +62,7 @@ class Round(Protocol):
         """Yields what a shard sends: a partition of the wave, and the packed keys for it."""
         ...
 
-    def compare(
-        self, partition: int, parts: Iterable[tuple[int, bytes]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the verdicts of a partition: a shard, and what concerns it, packed."""
         ...
 

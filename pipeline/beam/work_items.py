@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import apache_beam as beam
 
 from data.stores.fences import Fence, held_fences, raise_fences
+from data.stores.object_stores import StoreOptions, set_options
 from pipeline.beam.counters import add
-from pipeline.beam.store_options import with_store_options
+from pipeline.beam.store_options import store_options
 from pipeline.beam.workspace import Workspace
 
 
@@ -93,17 +94,24 @@ class _DoItem:
 
 
 @dataclass(frozen=True)
-class _Fenced:
-    """A function that holds the launcher's locks in whatever process it is called."""
+class _InWorkers:
+    """A function with the job's store options and the launcher's locks, in any process."""
 
+    options: StoreOptions
     fences: tuple[Fence, ...]
     function: Callable[..., Any]
 
     def __call__(self, *arguments: Any) -> Any:
+        set_options(self.options)
         raise_fences(self.fences)
         return self.function(*arguments)
 
 
 def in_workers(function: Callable[..., Any], within: Any) -> Callable[..., Any]:
-    """Returns the function with the store options of the job and the locks of this process."""
-    return with_store_options(_Fenced(held_fences(), function), within)
+    """Returns the function with the store options of the job and the locks of this process.
+
+    Args:
+        function: called by workers.
+        within: what the transform is applied to: a pipeline or a collection.
+    """
+    return _InWorkers(store_options(within.pipeline.options), held_fences(), function)

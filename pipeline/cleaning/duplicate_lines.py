@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, UInt32
 
+from data.dedup import line_dedup
 from data.dedup.repeated import is_among, repeated
-from data.rules import line_rules
-from pipeline.beam.waves import Wave, Waves
+from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import (
     PartitionKeys,
@@ -51,9 +51,7 @@ class FindRepeatedHashes:
             first = part.keys["first"].to_numpy()
             yield from by_partition(self._short(first), first, part, self.partitions)
 
-    def compare(
-        self, partition: int, parts: Iterable[tuple[int, bytes]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields for each shard which of its hashes occur more than once in the partition."""
         count = sum(len(part) // SHORT.itemsize for _, part in parts)
         ranges = sub_ranges(count, HASHES_AT_ONCE, 8 * SHORT.itemsize)
@@ -98,9 +96,7 @@ class FindDuplicateLines:
             claims["third"] = columns["second"] >> np.uint64(32)
             yield from by_partition(claims, columns["first"], part, self.partitions)
 
-    def compare(
-        self, partition: int, parts: Iterable[tuple[int, bytes]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields for each shard which of its claims are lost: all but one of a line."""
         count = sum(len(part) // CLAIM.itemsize for _, part in parts)
         lost: dict[int, list[np.ndarray]] = {shard: [] for shard, _ in parts}
@@ -130,7 +126,7 @@ def _lost_in(
     every = np.concatenate(claims)
     hashes = np.stack((every["first"], every["third"].astype(np.uint64)), axis=1)
     numbers = np.repeat(np.array(shards, np.uint64), counts)
-    lost = ~line_rules.surviving_lines(hashes, every["rank"], numbers)
+    lost = ~line_dedup.surviving_lines(hashes, every["rank"], numbers)
     yield from zip(shards, np.split(lost, np.cumsum(counts)[:-1]), strict=True)
 
 

@@ -72,8 +72,7 @@ def packed_mask(mask: Bool[np.ndarray, " keys"]) -> bytes:
 
 def write_masks(workspace: Workspace, path: str, verdicts: dict[int, bytes]) -> None:
     """Writes the packed mask of each partition of a wave."""
-    with spill.writer(workspace, path, MASKS) as file:
-        file.write_batch(spill.batch(MASKS, [list(verdicts), list(verdicts.values())]))
+    spill.write(workspace, path, MASKS, [list(verdicts), list(verdicts.values())])
 
 
 def read_masks(path: str) -> dict[int, bytes]:

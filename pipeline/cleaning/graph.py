@@ -18,7 +18,7 @@ all languages first.
 
 from dataclasses import dataclass
 
-from data.rules import line_rules
+from data.dedup import line_dedup
 from data.rules.rule_sets import RuleSet, Untouched
 from data.rules.text_rules import too_long
 from data.rules.web_rules import WebRuleSet
@@ -133,7 +133,7 @@ def _stages(job: CleaningJob) -> list[Stage]:
     else:
         before = []
         rules_before = before_lines(rules)
-        claim = SpillLineKeys(space, newest, rules_before, line_rules.line_hashes, lines.partitions)
+        claim = SpillLineKeys(space, newest, rules_before, line_dedup.line_hashes, lines.partitions)
     return [
         first,
         Exchange((FindNewest(space, addresses.partitions),), addresses),
@@ -172,7 +172,7 @@ def _addition_context(job: CleaningJob) -> AdditionContext:
         return AdditionContext(_decided(job), Stages((), (), False), None, None, minhash)
     if isinstance(rules, RuleSet):
         first = Stages(before_lines(rules), (), False)
-        return AdditionContext(_decided(job), first, None, line_rules.line_hashes, minhash)
+        return AdditionContext(_decided(job), first, None, line_dedup.line_hashes, minhash)
     first = Stages(describing(job, rules), requested(job), True)
     asked = mc4_languages() if job.languages is None else frozenset(job.languages)
     return AdditionContext(_decided(job), first, asked, rules.line_hashes, minhash)

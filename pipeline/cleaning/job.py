@@ -28,14 +28,14 @@ class CleaningJob:
     Attributes:
         workspace: directory for the steps' results.
         rules: rule set that judges pages.
-        languages: requested languages, or None for all.
-        bad_words: rule of the lists of bad words, if there are any.
-        identifier: path of a fastText model, or None; it replaces CLD3, or joins it in
-            `mswitch-web`.
         shards: number of shards.
         partitions: number of hash partitions of the keys of lines.
         in_waves: whether the runner holds what it groups in memory, so that exchanges take waves.
         cut: sizes of shards, chunks and partitions.
+        languages: requested languages, or None for all.
+        bad_words: rule of the lists of bad words, if there are any.
+        identifier: path of a fastText model, or None; it replaces CLD3, or joins it in
+            `mswitch-web`.
         crawl_cache: directory for files fetched from a crawl; None to keep none.
         growable: whether what an addition needs is kept beside the corpus.
         base: corpus that the job adds to, whose shards are the first; None for none.
@@ -43,14 +43,14 @@ class CleaningJob:
 
     workspace: Workspace
     rules: AnyRules
-    languages: tuple[str, ...] | None
-    bad_words: BadWordRule | None
-    identifier: str | None
     shards: int
     partitions: int
     in_waves: bool
     cut: Cut
-    crawl_cache: str | None
+    languages: tuple[str, ...] | None = None
+    bad_words: BadWordRule | None = None
+    identifier: str | None = None
+    crawl_cache: str | None = None
     growable: bool = False
     base: Base | None = None
 

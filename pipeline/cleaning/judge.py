@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from data.dedup import line_dedup
 from data.reading import page_table
 from data.reading.page import Dropped, NotAsked, Page, Rejected
-from data.rules import line_rules
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage, ShareOfUnsplitPages
 from data.urls import normalized_hash
 from pipeline.beam.waves import Waves
@@ -127,7 +127,7 @@ class JudgePages:
 
 def without_duplicate_lines(page: Page, keep: Bool[np.ndarray, " lines"]) -> Page | Rejected:
     """Returns the page with the lines that it keeps, or rejects it if no text is left."""
-    text = page.text if keep.all() else line_rules.keep_lines(page.text, keep)
+    text = page.text if keep.all() else line_dedup.keep_lines(page.text, keep)
     if not text:
         return Rejected(page, "only_duplicate_lines")
     removed = page.text.count("\n") - text.count("\n")

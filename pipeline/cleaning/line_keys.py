@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Shaped
 
+from data.dedup import line_dedup
+from data.dedup.line_dedup import LineHashes
 from data.reading.page import Page
-from data.rules import line_rules
-from data.rules.line_rules import LineHashes
 from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import numbers_from
@@ -67,7 +67,7 @@ def write_keys(workspace: Workspace, shard: int, keys: SortedKeys) -> None:
     ):
         for some in keys.ranges():
             hashes = np.stack((some["first"], some["second"]), axis=1)
-            keep = line_rules.surviving_lines(hashes, some["rank"], some["line"].astype(np.uint64))
+            keep = line_dedup.surviving_lines(hashes, some["rank"], some["line"].astype(np.uint64))
             for of, chosen in ((file, keep), (repeats, ~keep)):
                 of.write_batch(spill.batch(KEYS, [some[name][chosen] for name in KEYS.names]))
 
@@ -81,8 +81,8 @@ def keys_of(
         DataError: if a line's number does not fit 32 bits.
     """
     by_page = [line_hashes(page.text) for page in pages]
-    hashes = line_rules.as_numbers([digest for digests in by_page for digest in digests])
-    ranks = np.array([line_rules.rank_of(page.url) for page in pages], np.uint64)
+    hashes = line_dedup.as_numbers([digest for digests in by_page for digest in digests])
+    ranks = np.array([line_dedup.rank_of(page.url) for page in pages], np.uint64)
     keys = np.empty(len(hashes), KEY)
     keys["first"], keys["second"] = hashes.T
     keys["rank"] = np.repeat(ranks, list(map(len, by_page)))

@@ -6,7 +6,7 @@ the length of its longest timestamp, in one byte, and the versions as records of
 Arrow adds 600 bytes, which is more than the versions of a small shard.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Shaped, UInt64
 from data.dedup import newest_per_url
 from data.dedup.newest_per_url import PageVersion
 from data.dedup.repeated import has_equal
-from pipeline.beam.waves import Wave
+from pipeline.beam.waves import Parts, Wave
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import ends_of, write_numbers
 from pipeline.cleaning.read import versions_path
@@ -45,9 +45,7 @@ class FindNewest:
             if begin < end:
                 yield partition, width + versions[begin:end].tobytes()
 
-    def compare(
-        self, partition: int, parts: Iterable[tuple[int, bytes]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the rows of each shard that have a newer version."""
         sent = [(shard, np.frombuffer(part, _type(part[0]), offset=1)) for shard, part in parts]
         sent.sort(key=lambda one: one[0])

@@ -25,7 +25,7 @@ from data.rights.robots_files import Robots, read_robots
 from data.stores.files import join_path, local_copy
 from data.stores.parquet_files import sentences_for
 from pipeline.beam.counted import Counts
-from pipeline.beam.waves import Wave, Waves
+from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import CorpusFile
 
@@ -142,9 +142,7 @@ class AskRobots:
         yield from found
         self.workspace.leave(SKIPPED, f"{shard:05d}", skipped)
 
-    def compare(
-        self, partition: int, parts: Iterable[tuple[int, bytes]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the rows of each file that are disallowed."""
         asked: list[tuple[int, Part]] = []
         known = Part({}, {})

@@ -20,7 +20,7 @@ from model.configuration_checks import ConfigurationError
 from model.memory import checkpoint_bytes
 from model.sharding.mesh import make_mesh
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import share_of
+from pipeline.hardware.batch_rows import share_of
 from pipeline.recipe.fits import check_sizes
 from pipeline.recipe.recipe import Recipe
 from pipeline.tokens.checks import check_blocks, check_held_out, check_vocabulary

@@ -23,8 +23,8 @@ from model.checkpoints.errors import CheckpointError
 from model.nonfinite import gradient_sites
 from model.train_step import StepMetrics, TrainState
 from model.trainer import Trainer
+from pipeline.hardware.batch_rows import share_of, to_devices
 from pipeline.hardware.coordination import is_first, on_first_host
-from pipeline.hardware.hosts import share_of, to_devices
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.runs.stored_checkpoints import AnyCheckpoints, open_checkpoints

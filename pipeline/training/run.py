@@ -21,8 +21,8 @@ from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh
 from pipeline.artifacts.claims import finish
 from pipeline.errors import PREEMPTED_STATUS, Preempted
+from pipeline.hardware.batch_rows import share_of
 from pipeline.hardware.coordination import is_first
-from pipeline.hardware.hosts import share_of
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.changes import changes_to_json, recorded_changes

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from data.composition import composed
 from data.dedup.hashed_words import hashed_words
-from data.rules.line_rules import lines_as_read
+from data.dedup.line_dedup import lines_as_read
 
 MANY = "a" + "\u0300" * 100_000 + "\u0316" * 100_000 + "b"  # 17 minutes to sort by insertion
 

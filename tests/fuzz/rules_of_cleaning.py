@@ -11,11 +11,12 @@ from pathlib import Path
 from family import Family, Read
 from pages_of_corpora import LINES
 
+from data.dedup import line_dedup
 from data.dedup.minhash import band_keys
 from data.dedup.newest_per_url import newest, version_of
 from data.reading import json_lines
 from data.reading.page import Page
-from data.rules import english_lines, line_rules, web_lines
+from data.rules import english_lines, web_lines
 
 TEXTS = (
     "สวัสดี ชาวโลก 今日は。\u200b\u00a0x" * 9,
@@ -39,10 +40,10 @@ def read(path: Path) -> Read:
     texts = [page.text for page in pages]
     work = sum(map(len, texts))
     for page in pages:
-        line_rules.rank_of(page.url)
+        line_dedup.rank_of(page.url)
         for clean in (english_lines.clean, web_lines.clean):
             clean(page.text)
-        work += len(line_rules.line_hashes(page.text) + line_rules.unicode_line_hashes(page.text))
+        work += len(line_dedup.line_hashes(page.text) + line_dedup.unicode_line_hashes(page.text))
     for language in ("en", "th"):
         work += len(band_keys(texts, language))
     return Read(work, not pages)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.dedup.line_dedup import LineHashes
 from data.dedup.repeated import is_among
-from data.rules.line_rules import LineHashes
 from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
@@ -13,11 +13,12 @@ from pipeline.cleaning.exchange import numbers_of
 from pipeline.cleaning.growth import kept
 from pipeline.cleaning.growth.base_pages import asked_rows, described_pages
 from pipeline.cleaning.growth.kept import CLAIMED, Kept, columns_of
-from pipeline.cleaning.growth.verdicts import Columns, claims_path, write_columns
+from pipeline.cleaning.growth.verdicts import Columns, claims_path
 from pipeline.cleaning.line_keys import KEY, SpillLineKeys, keys_of, write_keys
 from pipeline.cleaning.near_duplicates.choice import ChoosePages
 from pipeline.cleaning.newest_per_url import FindNewest
 from pipeline.cleaning.sorted_keys import SortedKeys, spilled_keys
+from pipeline.cleaning.spills import spill
 from pipeline.cleaning.spills.page_spill import ROW
 from pipeline.cleaning.spills.spilled_pages import Rows
 from pipeline.cleaning.tally import Tally
@@ -58,7 +59,7 @@ class TakeLineKeys:
             claims += self._new_claims(number, np.setdiff1d(rows, was[ROW]), was, keys)
             write_keys(self.workspace, number, keys)
         columns = [np.concatenate([one[name] for one in claims]) for name in CLAIMED.names]
-        write_columns(self.workspace, claims_path(self.workspace, number), CLAIMED, columns)
+        spill.write(self.workspace, claims_path(self.workspace, number), CLAIMED, columns)
         return Tally()
 
     def _rows(self, shard: int, was: Columns) -> Rows:

@@ -18,7 +18,7 @@ from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.growth import delta, kept
 from pipeline.cleaning.growth.corpus_rows import GONE_ROWS
 from pipeline.cleaning.growth.kept import ANSWERED, CLAIMED, Kept
-from pipeline.cleaning.growth.verdicts import Columns, Decided, Verdicts, claims_path, write_columns
+from pipeline.cleaning.growth.verdicts import Columns, Decided, Verdicts, claims_path
 from pipeline.cleaning.line_keys import SpillLineKeys, keys_path, repeats_path
 from pipeline.cleaning.near_duplicates import keys as minhash_keys
 from pipeline.cleaning.near_duplicates.groups import PAIRS
@@ -101,7 +101,7 @@ class KeepShard:
             return
         claims = claims_of(self.workspace, number)
         columns = [claims[name] for name in CLAIMED.names]
-        write_columns(self.workspace, self._path(kept.CLAIMS, number), CLAIMED, columns)
+        spill.write(self.workspace, self._path(kept.CLAIMS, number), CLAIMED, columns)
         if self.decided.has_near_duplicates:
             self._keep_answers(number)
         self._write(self.decided.of(number, claims), number)
@@ -115,7 +115,7 @@ class KeepShard:
         ):
             spill.write_numbers(space, self._path(kind, number), numbers)
         sizes = [verdicts.sizes[name] for name in SIZES.names]
-        write_columns(space, self._path(kept.SIZES, number), SIZES, sizes)
+        spill.write(space, self._path(kept.SIZES, number), SIZES, sizes)
 
     def _keep_answers(self, number: int) -> None:
         space = self.workspace

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data.rules.line_rules import LineHashes
+from data.dedup.line_dedup import LineHashes
 from pipeline.beam.work_items import Record, WorkStep
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.growth.base_judge import JudgeChanged

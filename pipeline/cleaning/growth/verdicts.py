@@ -20,7 +20,6 @@ from pipeline.cleaning.line_keys import SpillLineKeys
 from pipeline.cleaning.near_duplicates.choice import ChoosePages, sizes_path
 from pipeline.cleaning.near_duplicates.languages import thresholds_of
 from pipeline.cleaning.newest_per_url import FindNewest
-from pipeline.cleaning.spills import spill
 from pipeline.cleaning.spills.page_spill import ROW
 from pipeline.cleaning.spills.spilled_pages import SIZES, Rows
 
@@ -161,9 +160,3 @@ def lines_lost(verdicts: Verdicts, rows: Iterable[int]) -> dict[int, tuple[int, 
         begin, end = np.searchsorted(verdicts.lost, [first, first + lines])
         found[row] = lines, (verdicts.lost[begin:end] - np.uint32(first)).tolist()
     return found
-
-
-def write_columns(workspace: Workspace, path: str, schema, columns: Sequence[np.ndarray]) -> None:
-    """Spills a table."""
-    with spill.writer(workspace, path, schema) as file:
-        file.write_batch(spill.batch(schema, columns))

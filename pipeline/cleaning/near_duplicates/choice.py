@@ -20,12 +20,12 @@ from data.dedup.candidates import (
     packed,
     unpacked,
 )
+from data.dedup.line_dedup import rank_of
 from data.dedup.repeated import is_among
 from data.dedup.representatives import representatives
 from data.reading import page_table
 from data.reading.page import Page
-from data.rules.line_rules import rank_of
-from pipeline.beam.waves import Wave, Waves
+from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import ends_of
 from pipeline.cleaning.near_duplicates.groups import groups_of
@@ -135,9 +135,7 @@ class ChoosePages:
                 )
                 yield from _by_partition(some, number * each, each, self.partitions, wave)
 
-    def compare(
-        self, partition: int, parts: Iterable[tuple[int, bytes]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields for each shard's candidates the size of what they stand for, or 0."""
         found = representatives(_Elements(parts))
         sizes = np.where(found.representative == found.page, found.size, 0)
@@ -154,8 +152,8 @@ class ChoosePages:
         answers = np.sort(np.concatenate([np.empty(0, ANSWER), *found]), order="row")
         leaves = answers["size"] == 0
         space = self.workspace
-        with spill.writer(space, sizes_path(space, shard, wave), SIZES) as file:
-            file.write_batch(spill.batch(SIZES, [answers[name][~leaves] for name in SIZES.names]))
+        sizes = [answers[name][~leaves] for name in SIZES.names]
+        spill.write(space, sizes_path(space, shard, wave), SIZES, sizes)
         path = wave.verdict(space, self.step, shard)
         spill.write_numbers(space, path, answers["row"][leaves])
 

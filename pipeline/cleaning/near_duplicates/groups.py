@@ -7,7 +7,7 @@ a group. The rounds grow with the logarithm of the largest group.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from jaxtyping import UInt64
 from data.dedup.clusters import Edges
 from data.dedup.components import Moves, contracted, moved, pointers, proposals
 from data.dedup.repeated import distinct, is_among
-from pipeline.beam.waves import Wave, Waves
+from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import by_partition
 from pipeline.cleaning.near_duplicates.keys import PairPages, read_pairs, write_pairs
@@ -107,9 +107,7 @@ class AskForNodes:
             if wave.first <= partition < wave.end:
                 yield partition, some
 
-    def compare(
-        self, partition: int, parts: Iterable[tuple[int, bytes]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields where the nodes go that each shard asked for."""
         moves = pointers([_moves(part) for _, part in parts], self.number)
         for shard, part in parts:

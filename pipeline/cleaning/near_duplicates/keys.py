@@ -17,7 +17,7 @@ from data.language_id.thresholds import MedianLessDeviation
 from data.reading.page import Page
 from data.splitmix64 import splitmix64
 from data.stores.temporary_folders import temporary_folder
-from pipeline.beam.waves import Wave
+from pipeline.beam.waves import Parts, Wave
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import between, by_partition, sub_ranges
 from pipeline.cleaning.judgement import ApplyThresholds, Judgement
@@ -124,9 +124,7 @@ class PairPages:
             keys["page"] = page_numbers(shard, part.keys["row"].to_numpy())
             yield from by_partition(keys, keys["first"], part, self.partitions)
 
-    def compare(
-        self, partition: int, parts: Iterable[tuple[int, bytes]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the pairs of each shard's pages."""
         count = sum(len(part) // SENT.itemsize for _, part in parts)
         width, start = (1 << 64) // self.partitions, partition * (1 << 64) // self.partitions
@@ -164,8 +162,7 @@ def _pairs_in(
 
 def write_pairs(workspace: Workspace, path: str, pairs: Edges) -> None:
     """Spills pairs of page numbers."""
-    with spill.writer(workspace, path, EDGES) as file:
-        file.write_batch(spill.batch(EDGES, pairs.T))
+    spill.write(workspace, path, EDGES, pairs.T)
 
 
 def read_pairs(paths: Iterable[str]) -> Edges:

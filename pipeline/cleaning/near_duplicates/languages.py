@@ -1,7 +1,7 @@
 """Each page's language: identified, and accepted by a threshold that follows from all pages."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.language_id.thresholds import STEPS, MedianLessDeviation
-from pipeline.beam.waves import Wave
+from pipeline.beam.waves import Parts, Wave
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.judgement import Judgement
 from pipeline.cleaning.spills import spill
@@ -64,9 +64,7 @@ class DecideThresholds:
         ]
         yield wave.first, msgspec.json.encode(found)
 
-    def compare(
-        self, partition: int, parts: Iterable[tuple[int, bytes]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the thresholds, the same for each shard."""
         histograms: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(STEPS + 1, np.int64))
         for _, part in parts:
@@ -80,8 +78,7 @@ class DecideThresholds:
         """Writes the thresholds for a shard."""
         (found,) = [msgspec.json.decode(one, type=dict[str, float]) for one in verdicts.values()]
         path = wave.verdict(self.workspace, self.step, shard)
-        with spill.writer(self.workspace, path, THRESHOLDS) as file:
-            file.write_batch(spill.batch(THRESHOLDS, [list(found), list(found.values())]))
+        spill.write(self.workspace, path, THRESHOLDS, [list(found), list(found.values())])
 
 
 def thresholds_of(workspace: Workspace, shard: int) -> Mapping[str, float]:

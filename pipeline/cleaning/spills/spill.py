@@ -48,10 +48,15 @@ def batch(schema: pa.Schema, columns: Iterable[Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+def write(workspace: Workspace, path: str, schema: pa.Schema, columns: Iterable[Any]) -> None:
+    """Spills a table of one batch."""
+    with writer(workspace, path, schema) as file:
+        file.write_batch(batch(schema, columns))
+
+
 def write_numbers(workspace: Workspace, path: str, numbers: np.ndarray) -> None:
     """Spills numbers of rows or lines."""
-    with writer(workspace, path, NUMBERS) as file:
-        file.write_batch(batch(NUMBERS, [numbers]))
+    write(workspace, path, NUMBERS, [numbers])
 
 
 def read_numbers(paths: Iterable[str]) -> UInt32[np.ndarray, " numbers"]:

@@ -76,7 +76,8 @@ class GapFiller:
     def chosen(self, step: int) -> list[tuple[int, Example]]:
         """Returns the number of the page and the window of each gap of a step's evaluation."""
         first = -(-step // self.recipe.evaluate_every) * PER_EVALUATION
-        of_language = [np.flatnonzero(self._of_page == at) for at in range(len(self._languages))]
+        of_page, count = self.held_out.language_of_page[:-1], len(self.held_out.languages)
+        of_language = [np.flatnonzero(of_page == at) for at in range(count)]
         found = []
         for turn in range(first, first + PER_EVALUATION if of_language else first):
             round_, at = divmod(turn, len(of_language))
@@ -85,14 +86,6 @@ class GapFiller:
             cut = windows(self.held_out.pages[page].page, self.lengths, sentinel)
             found += [(page, one) for one in cut[:1]]
         return found
-
-    @property
-    def _languages(self) -> list[str]:
-        return self.held_out.languages
-
-    @property
-    def _of_page(self) -> Int[np.ndarray, " pages"]:
-        return self.held_out.language_of_page[:-1]
 
 
 def largest_array(recipe: Recipe, trainer: Trainer, inputs: int) -> int:

@@ -22,7 +22,7 @@ from model.batch import Batch
 from model.loss.training_loss import RowLosses
 from model.switch.routing_sums import RowRouting
 from model.trainer import Trainer
-from pipeline.hardware.hosts import Share, sum_over_hosts, to_devices, whole
+from pipeline.hardware.batch_rows import Share, sum_over_hosts, to_devices, whole
 from pipeline.training.evaluation.evaluation_file import Evaluation
 
 Dispatched = tuple[HeldOutBatch, tuple[RowLosses, RowRouting | None]]

@@ -15,7 +15,7 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.shards import TokenizedPage
 from model.batch import Batch
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import to_devices
+from pipeline.hardware.batch_rows import to_devices
 
 WINDOWS = 128  # per language
 ROWS = 32
@@ -36,11 +36,7 @@ def check_has_text(blocks: TokenBlocks, languages: Sequence[str]) -> None:
 
 
 def refit_batches(
-    blocks: TokenBlocks,
-    languages: Sequence[str],
-    lengths: Lengths,
-    mesh: Mesh,
-    windows: int = WINDOWS,
+    blocks: TokenBlocks, languages: Sequence[str], lengths: Lengths, mesh: Mesh
 ) -> list[Batch]:
     """Returns corrupted windows of training text, in batches on a mesh.
 
@@ -49,9 +45,8 @@ def refit_batches(
         languages: languages with training tokens.
         lengths: lengths of a window.
         mesh: one device.
-        windows: largest number of windows per language.
     """
-    parts = [part for code in languages for part in _windows(blocks, code, lengths.raw, windows)]
+    parts = [part for code in languages for part in _windows(blocks, code, lengths.raw, WINDOWS)]
     sentinel = blocks.manifest.vocabulary.first_sentinel
     return [
         to_devices({"inputs": one.inputs, "targets": one.targets, "language": one.page}, mesh, ROWS)

@@ -26,7 +26,7 @@ from model.loss.scoring import score
 from model.sharding.layouts import batch_sharding, replicated
 from model.stack import Call
 from model.trainer import Trainer
-from pipeline.hardware.hosts import to_devices
+from pipeline.hardware.batch_rows import to_devices
 from pipeline.recipe.recipe import Recipe
 
 

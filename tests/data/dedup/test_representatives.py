@@ -14,8 +14,8 @@ from slow_choice import SlowPage, groups, is_similar, slow_choice
 from data.dedup import greedy_choice, representatives
 from data.dedup.candidates import candidates_of, chosen, packed
 from data.dedup.clusters import clusters, edges
+from data.dedup.line_dedup import rank_of
 from data.dedup.minhash import BANDS, band_keys, shingle_length
-from data.rules.line_rules import rank_of
 
 
 def slow_pages(texts, language):

@@ -9,18 +9,18 @@ from plain_shingles import shingle_set
 from slow_choice import SlowPage, groups, slow_choice
 
 from data.dedup import greedy_choice, minhash
-from data.language_id.combined import CombinedIdentifier
-from data.language_id.thresholds import counts, decide
-from data.reading.page import Page
-from data.rules import web_lines
-from data.rules.held_out import share_of_each_language
-from data.rules.line_rules import (
+from data.dedup.line_dedup import (
     as_numbers,
     keep_lines,
     rank_of,
     surviving_lines,
     unicode_line_hashes,
 )
+from data.language_id.combined import CombinedIdentifier
+from data.language_id.thresholds import counts, decide
+from data.reading.page import Page
+from data.rules import web_lines
+from data.rules.held_out import share_of_each_language
 from data.rules.rule_sets import LongLines
 from data.rules.web_rules import differences_from_mc4, mswitch_web
 from data.urls import normalized_hash

@@ -8,8 +8,8 @@ from exchanges import exchanged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.dedup import line_dedup
 from data.reading.page import Page
-from data.rules import line_rules
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import duplicate_lines, sorted_keys
@@ -44,9 +44,9 @@ def lost_lines(shards: list[list[list[Page]]]) -> list[list[int]]:
     for shard, chunks in enumerate(shards):
         line = 0
         for page in (page for chunk in chunks for page in chunk):
-            for digest in line_rules.line_hashes(page.text):
+            for digest in line_dedup.line_hashes(page.text):
                 hashes.append(digest)
-                ranks.append(line_rules.rank_of(page.url))
+                ranks.append(line_dedup.rank_of(page.url))
                 places.append((shard, line))
                 line += 1
     best: dict[bytes, tuple] = {}
@@ -74,7 +74,7 @@ def test_each_line_stays_on_one_page(tmp_path_factory, shards, bits, at_once, or
         for shard, chunks in enumerate(pages):
             spilled(space, shard, chunks)
             source = SpilledPages(ReadShard.step)
-            SpillLineKeys(space, source, (), line_rules.line_hashes, waves.partitions)(shard)
+            SpillLineKeys(space, source, (), line_dedup.line_hashes, waves.partitions)(shard)
         draw = np.random.default_rng(order)
         for turn in (FindRepeatedHashes, FindDuplicateLines):
             exchanged(turn(space, waves.partitions), waves, len(pages), draw)
@@ -97,7 +97,7 @@ def test_lines_whose_short_hashes_are_equal_are_told_apart(tmp_path, monkeypatch
     space, waves = Workspace(str(tmp_path), "key"), Waves(1, 1)
     for shard, chunks in enumerate(pages):
         spilled(space, shard, chunks)
-        SpillLineKeys(space, SpilledPages("read"), (), line_rules.line_hashes, 1)(shard)
+        SpillLineKeys(space, SpilledPages("read"), (), line_dedup.line_hashes, 1)(shard)
     for turn in (FindRepeatedHashes, FindDuplicateLines):
         exchanged(turn(space, 1), waves, 2, np.random.default_rng(0))
     assert [duplicate_lines_of(space, shard, waves).tolist() for shard in range(2)] == lost_lines(

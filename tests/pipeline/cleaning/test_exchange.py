@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.dedup.line_dedup import unicode_line_hashes
 from data.dedup.repeated import distinct, has_equal, is_among, repeated
 from data.errors import DataError
 from data.reading.page import Page
-from data.rules.line_rules import unicode_line_hashes
 from pipeline.beam.waves import Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import (

@@ -5,8 +5,8 @@ import pytest
 
 from model.configuration_checks import ConfigurationError
 from model.sharding.mesh import MeshShape, make_mesh
-from pipeline.hardware import hosts
-from pipeline.hardware.hosts import Share, share_of, sum_over_hosts, to_devices
+from pipeline.hardware import batch_rows
+from pipeline.hardware.batch_rows import Share, share_of, sum_over_hosts, to_devices
 
 ROWS = 32
 # (process, number of the batch's part) of eight devices.
@@ -41,7 +41,7 @@ class Sharding:
 @pytest.fixture
 def shares(monkeypatch):
     def of(layout):
-        monkeypatch.setattr(hosts, "batch_sharding", lambda _: Sharding(layout))
+        monkeypatch.setattr(batch_rows, "batch_sharding", lambda _: Sharding(layout))
         mesh = make_mesh(MeshShape(data=8))
         return [share_of(mesh, ROWS, process) for process in sorted({p for p, _ in layout})]
 

@@ -17,12 +17,12 @@ from data.examples.span_corruption import lengths_for_inputs
 from data.stores import retry
 from data.stores.block_cache import BlockCache
 from data.stores.json_files import read_json
-from data.stores.staging import StagedFiles, open_directory
 from data.tokens.block_checks import verify_contents, verify_sizes
 from data.tokens.block_files import LocalFiles
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import SplitTokens, TokenManifest
 from data.tokens.shards import TokenizedPage, manifest_entry, write_shard
+from data.tokens.staged_files import StagedFiles, open_directory
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 900}
 

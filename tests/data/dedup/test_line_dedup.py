@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.rules.line_rules import (
+from data.dedup.line_dedup import (
     as_numbers,
     keep_lines,
     line_hashes,
