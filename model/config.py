@@ -201,7 +201,8 @@ def expert_capacity(tokens: int, experts: int, factor: float, minimum: int) -> i
 
     Flaxformer's `max(round(factor * tokens / experts), minimum)`, and at most `tokens`.
     """
-    return min(max(round(factor * tokens / experts), minimum), tokens)
+    share = min(factor * tokens / experts, tokens)  # finite, whatever the factor
+    return min(max(round(share), minimum), tokens)
 
 
 @dataclass(frozen=True, kw_only=True)

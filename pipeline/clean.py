@@ -52,7 +52,7 @@ from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
 from pipeline.cleaning.submission import run_job
 from pipeline.cleaning.tally import Tally
 from pipeline.corpus.data_card import write_cards
-from pipeline.corpus.manifests import lineage_of
+from pipeline.corpus.manifests import lineage_of, read_corpus
 from pipeline.terminal import Terminal, print_end
 
 OUTPUTS = ("pages", "rejected", "broken", "growth", "delta")  # folders of a corpus
@@ -218,4 +218,5 @@ def base_of(found: Kept) -> Base:
         generation=facts.generation + 1,
         thresholds=facts.thresholds,
         held_out_up_to=facts.held_out_up_to,
+        pages={code: entry.kept for code, entry in read_corpus(found.corpus).languages.items()},
     )

@@ -7,6 +7,7 @@ duplicate lines and addresses than the whole, so more of it is kept; cores diffe
 and waiting for the store take time.
 """
 
+import bisect
 import math
 import resource
 import shlex
@@ -96,12 +97,14 @@ def share_of(some: Sequence[InputFile], files: Sequence[InputFile]) -> tuple[flo
 
 
 def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:
-    """Returns the fewest files, spread evenly over the input, that reach a size in bytes."""
-    for count in range(1, len(files)):
-        some = [files[index * len(files) // count] for index in range(count)]
-        if sum(file.size for file in some) >= size:
-            return some
-    return list(files)
+    """Returns about the fewest files, spread evenly over the input, that reach a size in bytes."""
+
+    def spread(count: int) -> list[InputFile]:
+        return [files[index * len(files) // count] for index in range(count)]
+
+    counts = range(1, len(files))
+    at = bisect.bisect_left(counts, size, key=lambda n: sum(file.size for file in spread(n)))
+    return spread(counts[at]) if at < len(counts) else list(files)
 
 
 def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:

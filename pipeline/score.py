@@ -9,10 +9,13 @@ quality per language, derived from the signals of all its pages.
 Each file is one work item; an interrupted job resumes after its last finished file.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from data.corpus_manifest import CorpusManifest
 from data.leakage.benchmark_texts import absolute_place, digest_of
 from data.rules.web_rules import mswitch_web
 from data.stores.digests import digest_of_contents, digest_of_value
@@ -27,6 +30,7 @@ from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import Workspace, check_files, clear
 from pipeline.corpus.all_files import PAGES, CorpusFile, corpus_files
 from pipeline.corpus.manifests import read_corpus
+from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import manifest_of
 from pipeline.scoring.score_files import ScoreFile, ScoreRecord, Scoring
 from pipeline.terminal import Terminal, print_end
@@ -120,6 +124,7 @@ def run(arguments: Score) -> None:
         records = workspace.records(step.step, len(files), ScoreRecord)
         body = manifest_of(zip(files, records, strict=True))
         check_files(out, [join_path(out, file.name) for file in files])
+        check_pages(body["languages"], read_corpus(arguments.corpus), arguments.corpus)
         finish(request.intent, body)
         clear(out)
         pages = sum(entry["pages"] for entry in body["languages"].values())
@@ -129,6 +134,21 @@ def run(arguments: Score) -> None:
             (),
             f"select --corpus {arguments.corpus} --scores {arguments.out} --out selected",
         )
+
+
+def check_pages(found: Mapping[str, Any], corpus: CorpusManifest, place: str) -> None:
+    """Checks that the files of a corpus held the pages that its manifest counts.
+
+    Raises:
+        ArtifactError: if they did not.
+    """
+    for code, entry in corpus.languages.items():
+        pages = found.get(code, {}).get("pages", 0)
+        if pages != entry.kept:
+            raise ArtifactError(
+                f"{place} should hold {entry.kept:,} pages of {code} by its manifest, and its "
+                f"files hold {pages:,}; restore them, or clean again."
+            )
 
 
 def key_of(request: ScoreRequest) -> str:

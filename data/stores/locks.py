@@ -196,5 +196,6 @@ def _forget(directory: str, over: Callable[[int], bool]) -> None:
     """Removes the files of entries that are over."""
     folder = join_path(directory, fences.FOLDER)
     for name in names_in(folder):
-        if over(int(name.split(".")[0])):
+        number = name.split(".")[0]  # "" where NFS has renamed a file that is still open
+        if number.isdecimal() and over(int(number)):
             remove(join_path(folder, name))

@@ -1,11 +1,13 @@
 """What several commands take: a place of a run, hosts, a cache, `--dry-run`."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.constructors import PrimitiveConstructorSpec
 
+from data.errors import DataError
 from data.stores.addresses import Place, place
 
 # A directory of a run: on this machine, or in an object store.
@@ -53,5 +55,13 @@ class CacheOptions:
 
     @property
     def limit_bytes(self) -> int:
-        """Largest size of the cache in bytes."""
+        """Largest size of the cache in bytes.
+
+        Raises:
+            DataError: if it is not a positive number.
+        """
+        if not 0 < self.gigabytes < math.inf:
+            raise DataError(
+                f"--cache.gigabytes was {self.gigabytes:g}; give a number greater than 0."
+            )
         return round(self.gigabytes * 1e9)

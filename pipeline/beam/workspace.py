@@ -165,12 +165,17 @@ def check_files(out: str, files: Iterable[str]) -> None:
     Raises:
         DataError: if files of the output are missing.
     """
+    if missing := absent(files):
+        raise DataError(incomplete(f"{missing} files", out))
+
+
+def absent(files: Iterable[str]) -> int:
+    """Returns how many of these files are missing; each directory is listed once."""
     expected: defaultdict[str, set[str]] = defaultdict(set)
     for path in files:
         directory, _, name = path.rpartition("/")
         expected[directory].add(name)
-    if absent := sum(len(names - sizes_in(place).keys()) for place, names in expected.items()):
-        raise DataError(incomplete(f"{absent} files", out))
+    return sum(len(names - sizes_in(place).keys()) for place, names in expected.items())
 
 
 def incomplete(what: str, out: str) -> str:

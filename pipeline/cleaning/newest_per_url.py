@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Shaped, UInt64
 
 from data.dedup import newest_per_url
@@ -70,15 +71,22 @@ def _type(width: int) -> np.dtype:
 
 def _versions(path: str) -> Versions:
     """Returns the versions that a shard spilled."""
-    parts = map(_records, spill.batches(path))  # one by one: Python's values take 200 bytes
+    parts = [_records(batch) for batch in spill.batches(path) if batch.num_rows]
     return np.concatenate([np.empty(0, _type(1)), *parts])  # of the longest timestamps
 
 
 def _records(batch: pa.RecordBatch) -> Versions:
-    columns = batch.to_pydict()
-    records = np.empty(batch.num_rows, _type(max([1, *map(len, columns["timestamp"])])))
-    for name, values in columns.items():
-        records[name] = values
+    """Returns a batch as records, by its buffers: a wave asks again, and values take 2 us each."""
+    times = batch["timestamp"]
+    width = max(1, pc.max(pc.binary_length(times)).as_py())
+    padded = pc.ascii_rpad(times, width, padding="\0")
+    records = np.empty(batch.num_rows, _type(width))
+    records["timestamp"] = np.frombuffer(padded.buffers()[2], f"S{width}", batch.num_rows)
+    for name in ("address", "content"):
+        column = batch[name]
+        start = column.offset * column.type.byte_width
+        records[name] = np.frombuffer(column.buffers()[1], "V16", batch.num_rows, start)
+    records["row"] = batch["row"].to_numpy()
     return records
 
 

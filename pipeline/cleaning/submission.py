@@ -125,7 +125,9 @@ class WriteCorpus(beam.PTransform):
         steps = tuple(step.step for step in work_of(job) if step.step != KeepShard.step)
         groups = in_workers(GroupsOfShard(space, steps), input_or_inputs)
         base = job.base
-        addition = Addition(base.generation, base.held_out_up_to) if base else NO_ADDITION
+        addition = NO_ADDITION
+        if base is not None:
+            addition = Addition(base.generation, base.held_out_up_to, base.pages)
         plan = in_workers(PlanGroup(space, job.rules.held_out, addition), input_or_inputs)
         write = in_workers(WriteFile.of(space, job.rules), input_or_inputs)
         return (

@@ -13,12 +13,14 @@ import re
 
 from msgspec import Struct
 
+from data.errors import DataError
 from data.stores.addresses import Address, Place
 from data.stores.files import directories_in, names_in, remove
 from data.stores.json_files import read_json
 
 DAMAGED = "damaged"
 _RECORD = re.compile(r"(0|[1-9][0-9]*)\.json")
+_ANY_RECORD = re.compile(rf"(?:{DAMAGED}-)?(0|[1-9][0-9]*)(?:-[0-9]+)?\.json")
 _FOLDER = re.compile(r"(0|[1-9][0-9]*)")
 
 
@@ -55,11 +57,20 @@ def read_record(checkpoints: Address, step: int) -> CheckpointRecord:
 
 
 def remove_unfinished(checkpoints: Address) -> None:
-    """Removes the folders that no record names; that of a damaged checkpoint has one, and stays."""
-    records = [name for name in names_in(checkpoints) if name.endswith(".json")]
-    named = {read_json(checkpoints / name, CheckpointRecord).folder for name in records}
+    """Removes the folders that no record names.
+
+    That of a damaged checkpoint has a record and stays; so do all of a step whose record cannot be
+    read.
+    """
+    named, unreadable = set[str](), set[str]()
+    for name in names_in(checkpoints):
+        if found := _ANY_RECORD.fullmatch(name):
+            try:
+                named.add(read_json(checkpoints / name, CheckpointRecord).folder)
+            except DataError:
+                unreadable.add(found[1])
     for folder in directories_in(checkpoints):
-        if folder not in named:
+        if folder not in named and folder.partition("-")[0] not in unreadable:
             remove(checkpoints / folder)
 
 

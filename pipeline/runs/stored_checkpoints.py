@@ -21,7 +21,7 @@ from data.errors import DataError
 from data.stores.addresses import Address, Place
 from data.stores.atomic import write_bytes
 from data.stores.files import read_bytes, remove
-from data.stores.json_files import write_json
+from data.stores.json_files import decode_json, write_json
 from data.stores.kvstores import kvstore
 from model.checkpoints import stored_arrays
 from model.checkpoints.errors import CheckpointError, beginning, damaged, not_written
@@ -119,11 +119,13 @@ class StoredCheckpoints:
         return {name: found[name] for name in names}
 
     def _read(self, step: int, table: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
-        record = read_record(self.directory, step)
-        folder = kvstore(self.directory / record.folder)
+        path = record_path(self.directory, step)
+        content = read_bytes(path)
         failure: ValueError | None = None
         arrays = []
         try:
+            record = decode_json(content, CheckpointRecord, str(path))
+            folder = kvstore(self.directory / record.folder)
             numbers = {record.arrays.index(name): shape for name, shape in table.items()}
             arrays = stored_arrays.read(folder, numbers)
         except ValueError as error:

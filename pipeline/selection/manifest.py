@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.corpus_manifest import CorpusManifest
+from data.errors import DataError
 from pipeline.beam.counted import Counts
 
 CARRIED = ("license", "withdrawals")  # fields that hold for what is selected, too
@@ -26,15 +27,16 @@ def manifest_of(
         rules: the rules that decided, as JSON values.
 
     Raises:
-        RuntimeError: if pages were lost or counted twice.
+        DataError: if the corpus does not hold the pages that its manifest counts.
     """
     languages = {code: _language(counts, code, entry) for code, entry in before.languages.items()}
     for code, entry in before.languages.items():
         found = languages[code]
         if entry.kept != found["kept"] + sum(found["rejected"].values()):
-            raise RuntimeError(
-                f"{entry.kept} pages of {code} were read, but {found['kept']} were kept and "
-                f"{sum(found['rejected'].values())} rejected; remove the output and run again."
+            raise DataError(
+                f"The corpus should hold {entry.kept} pages of {code} by its manifest, and "
+                f"{found['kept'] + sum(found['rejected'].values())} were read; restore its files, "
+                "or clean again."
             )
     carried = {name: source[name] for name in CARRIED if name in source}
     return carried | {

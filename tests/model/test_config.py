@@ -29,6 +29,7 @@ def switch(**changes):
         (2048, 2048, 1.0, 2, 2),  # released Switch-C: its minimum counts
         (16, 8, 1.25, 4, 4),
         (2, 8, 1.25, 4, 2),  # never more than there are tokens
+        (16, 8, 1e308, 4, 16),
     ],
 )
 def test_capacity(tokens, experts, factor, minimum, capacity):

@@ -32,25 +32,41 @@ class Addition(NamedTuple):
         generation: number of additions, this one included; 0 for a corpus of its own.
         held_out_up_to: largest held-out digest of each language, in hexadecimal, where a share of
             each language is held out; "" if none is.
+        pages: number of kept pages by language.
     """
 
     generation: int
     held_out_up_to: Mapping[str, str]
+    pages: Mapping[str, int]
 
     @property
     def label(self) -> str:
         """Part of the names of files with what is added; they sort after those that are there."""
         return f"-added-{self.generation:03d}" if self.generation else ""
 
-    def held_out_before(self, group: str, chosen: int) -> int:
-        """Returns the first digest of a language's training pages; `chosen` for a new language."""
-        last = self.held_out_up_to.get(group.rpartition("/")[2])
-        if last is None:
+    def held_out_before(
+        self, group: str, rule: ShareOfEachLanguage, added: int, chosen: int
+    ) -> int:
+        """Returns the first digest of the training pages among what is added of a language.
+
+        It is never above that of the corpus, or pages that were trained on would be held out. It
+        falls as the language grows: 10 of 30 pages would else be a third of all that follow.
+
+        Args:
+            group: prefix of the language's files.
+            rule: share of each language to hold out.
+            added: number of added pages.
+            chosen: first such digest of the added pages alone, for a language of which nothing is
+                held out yet.
+        """
+        code = group.rpartition("/")[2]
+        if not (last := self.held_out_up_to.get(code)):
             return chosen
-        return int(last, 16) + 1 if last else 0
+        every = self.pages.get(code, 0) + added
+        return min(int(last, 16) + 1, rule.count(every) * ALL_DIGESTS // every)  # digests are even
 
 
-NO_ADDITION = Addition(0, {})
+NO_ADDITION = Addition(0, {}, {})
 
 
 class ShardOfGroup(NamedTuple):
@@ -112,8 +128,8 @@ def files_of(
         last = held_out.last_held_out(count, _smallest(parts, held_out.maximum))
         end = 0 if last == BEFORE_ALL else number(last) + 1
         share = held_out.count(count) / count
-        if (bound := addition.held_out_before(group, end)) != end:
-            end, share = bound, bound / ALL_DIGESTS  # digests are even
+        if (bound := addition.held_out_before(group, held_out, count, end)) != end:
+            end, share = bound, bound / ALL_DIGESTS
         if end:
             name = f"{group}/validation{label}"
             yield from _files(name, "validation", (0, end), runs, share)

@@ -50,7 +50,7 @@ def write_facts(
             *(tuple(InputRecord(path, sizes[path]) for path in shard) for shard in new),
         ),
         files=(*kept_files(job), *new_files(plans)),
-        held_out_up_to=_held_out(plans) | dict(base.held_out_up_to if base else {}),
+        held_out_up_to=(base.held_out_up_to if base else {}) | _held_out(plans),
         thresholds=dict(thresholds_of(job.workspace, 0)) if has_thresholds else {},
     )
     write_json(Kept(job.workspace.out).facts_path, to_builtins(facts))

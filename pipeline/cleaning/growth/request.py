@@ -7,9 +7,10 @@ from pathlib import Path
 from data.errors import DataError
 from data.languages import codes
 from data.stores import digests
-from data.stores.files import absolute
+from data.stores.files import absolute, directories_in, join_path
 from pipeline.arguments import Clean
-from pipeline.cleaning.growth.kept import GrowthFacts, Kept
+from pipeline.beam.workspace import absent
+from pipeline.cleaning.growth.kept import FOLDER, TALLY, GrowthFacts, Kept
 from pipeline.cleaning.input_files import identity
 from pipeline.cleaning.shards import InputFile
 from pipeline.corpus.manifests import read_corpus
@@ -19,7 +20,8 @@ def completed(arguments: Clean, version: int) -> Clean:
     """Returns the arguments with the settings of the corpus that they add to, if there is one.
 
     Raises:
-        DataError: if an option contradicts the corpus, or no rules are named.
+        DataError: if an option contradicts the corpus, files of it are missing, or no rules are
+            named.
         ArtifactError: if there is no such corpus.
     """
     if arguments.onto is None:
@@ -30,11 +32,17 @@ def completed(arguments: Clean, version: int) -> Clean:
             )
         return arguments
     read_corpus(arguments.onto)
-    facts = Kept(absolute(arguments.onto)).facts()
+    found = Kept(absolute(arguments.onto))
+    facts = found.facts()
     if facts.version != version:
         raise DataError(
             f"What is kept beside {arguments.onto} is of version {facts.version}, and this one "
             f"reads {version}; clean all input again with --growable."
+        )
+    if missing := absent(_files_of(found, facts)):
+        raise DataError(
+            f"{missing} files of {arguments.onto} are missing; restore them, or clean all input "
+            "again with --growable."
         )
     if contradictions := [*_contradictions(arguments, facts)]:
         raise DataError(f"{'; '.join(contradictions)}; leave the option out, or clean all again.")
@@ -46,6 +54,17 @@ def completed(arguments: Clean, version: int) -> Clean:
         validation_minimum=facts.share and facts.share.minimum,
         growable=True,
     )
+
+
+def _files_of(found: Kept, facts: GrowthFacts) -> Iterator[str]:
+    """Yields the files that an addition reads: the corpus's, and what is kept of each shard."""
+    folder = join_path(found.corpus, FOLDER)
+    kinds = [kind for kind in directories_in(folder) if kind != TALLY]
+    for file in facts.files:
+        yield join_path(found.corpus, file.name)
+    for shard in range(len(facts.input)):
+        yield found.tally_path(shard)
+        yield from (found.path(kind, shard) for kind in kinds)
 
 
 def _contradictions(arguments: Clean, facts: GrowthFacts) -> Iterator[str]:

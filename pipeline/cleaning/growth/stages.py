@@ -56,6 +56,7 @@ class Base:
         generation: number of additions, the job's included.
         thresholds: its thresholds of languages.
         held_out_up_to: largest held-out digests of its languages, where a share is held out.
+        pages: number of its kept pages by language.
     """
 
     found: Kept
@@ -64,6 +65,7 @@ class Base:
     generation: int
     thresholds: Mapping[str, float]
     held_out_up_to: Mapping[str, str]
+    pages: Mapping[str, int]
 
 
 @dataclass(frozen=True)

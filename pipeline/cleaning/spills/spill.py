@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt32
 
+from data.errors import DataError
 from data.stores.ranges import open_ranges
 from pipeline.beam.workspace import Workspace
 
@@ -30,9 +31,18 @@ def writer(
 
 @contextlib.contextmanager
 def reader(path: str) -> Iterator[pa.RecordBatchFileReader]:
-    """Yields a reader of a spilled file."""
-    with open_ranges(path) as file, pa.ipc.open_file(file) as batches:
-        yield batches
+    """Yields a reader of a spilled file.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    try:
+        with open_ranges(path) as file, pa.ipc.open_file(file) as batches:
+            yield batches
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{path} is missing or damaged ({error}); restore it, or clean its input again."
+        ) from error
 
 
 def batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:

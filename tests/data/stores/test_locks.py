@@ -73,6 +73,14 @@ def test_a_second_command_is_refused_with_process_and_host(out):
     assert names_in(out) == ["x"]
 
 
+def test_a_file_that_nfs_has_renamed_is_left_alone(tmp_path):
+    kept = tmp_path / "out" / fences.FOLDER / ".nfs000000000123abcd00000001"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    take(tmp_path / "out")
+    assert names_in(kept.parent) == [kept.name]
+
+
 def test_a_killed_process_is_replaced_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "shows_life", None)  # nobody waits
     with held_elsewhere(tmp_path) as holder:

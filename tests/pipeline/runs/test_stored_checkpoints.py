@@ -116,6 +116,22 @@ def test_damage_is_noticed_and_the_record_is_set_aside(folder, how):
     assert_close(checkpoints.restore(1, shapes(trainer("dense"))), state, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["2.json", "damaged-2-0.json"])
+def test_a_record_that_cannot_be_read_is_damage_of_its_step_alone(folder, name):
+    checkpoints, state = saved(1, 2)
+    if name != "2.json":
+        checkpoints.set_aside(2)
+    (folder / name).write_bytes(b"")
+    checkpoints.forget_unfinished()
+    assert list(folder.glob("2-*"))
+    if name == "2.json":
+        with pytest.raises(CheckpointError, match=r"Checkpoint 2 in store://.* is damaged"):
+            checkpoints.restore(2, shapes(trainer("dense")))
+        checkpoints.set_aside(2)
+    assert checkpoints.steps() == [1]
+    assert_close(checkpoints.restore(1, shapes(trainer("dense"))), state, rtol=0)
+
+
 def damage(folder, how):
     chunks = sorted(path for path in folder.glob("2-*/*/c/**/*") if path.is_file())
     largest = max(chunks, key=lambda path: path.stat().st_size)

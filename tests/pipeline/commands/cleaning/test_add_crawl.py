@@ -163,6 +163,21 @@ def test_a_killed_addition_resumes_and_ends_with_the_same_bytes(tmp_path, rules)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
+def test_what_is_missing_beside_the_corpus_is_one_sentence(tmp_path):
+    first, second = archives(tmp_path, 2, 2)
+    one = tmp_path / "one"
+    cleaned(one, first, rules="demo", growable=True)
+    for path in (next(one.glob("pages/*/train-*.parquet")), one / "growth/lines/00000.arrow"):
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(DataError, match=r"1 files of .* are missing; restore them"):
+            cleaned(tmp_path / "two", second, onto=str(one))
+        path.write_bytes(content)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"00000\.arrow is missing or damaged"):
+        cleaned(tmp_path / "two", second, onto=str(one))
+
+
 def test_what_contradicts_the_corpus_is_refused_in_one_sentence(tmp_path):
     first, second = archives(tmp_path, 2, 2)
     one = tmp_path / "one"

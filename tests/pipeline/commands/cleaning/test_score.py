@@ -1,6 +1,7 @@
 """`mswitch score`: a row per page, beside each file of a corpus."""
 
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -37,6 +38,13 @@ def scores(corpus):
     out = corpus.with_name("scores")
     run(Score(corpus=str(corpus), out=str(out)))
     return out
+
+
+def test_a_corpus_that_lacks_a_file_is_refused(corpus, tmp_path):
+    shutil.copytree(corpus, tmp_path / "corpus")
+    next((tmp_path / "corpus").glob("pages/sw/train-*.parquet")).unlink()
+    with pytest.raises(ArtifactError, match="pages of sw by its manifest, and its files hold"):
+        run(Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")))
 
 
 def tables(directory):

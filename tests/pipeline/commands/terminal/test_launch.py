@@ -238,6 +238,7 @@ def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
 def test_an_estimate_of_a_crawls_list_goes_by_files():
     """A list has no sizes."""
     files = [InputFile(f"https://crawl.example/{n}.warc.gz", 120_000_000) for n in range(100)]
+    assert len(estimate.sample(files, 10 * 120_000_000)) == 10
     some = estimate.sample(files, 1 << 20)
     assert estimate.share_of(some, files) == (0.01, "number of files")
     sized = [InputFile(f"/crawl/{n}", size) for n, size in enumerate((100, 300))]

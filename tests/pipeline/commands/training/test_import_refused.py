@@ -67,8 +67,15 @@ def has_too_few_rows(directory: Path) -> str:
     return "380 ids with its sentinels and the embedding has 256 rows"
 
 
+def claims_many_layers(directory: Path) -> str:
+    """As many as are allowed: their 10^8 names would take 100 GB."""
+    change_config(directory, num_layers=1 << 24, num_decoder_layers=1 << 24)
+    return "arrays"
+
+
 @pytest.mark.parametrize(
-    "spoil", [ties_logits, lacks_an_array, is_of_another_shape, has_too_few_rows]
+    "spoil",
+    [ties_logits, lacks_an_array, is_of_another_shape, has_too_few_rows, claims_many_layers],
 )
 def test_a_refused_import_can_be_corrected_and_repeated(theirs, tmp_path, spoil):
     asked = ImportHf(directory=theirs, out=tmp_path / "run", inputs=64)
