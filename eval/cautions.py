@@ -150,8 +150,8 @@ def _few_runs(report: ReportContents) -> str:
         return ""
     runs = f"{fewest} and {more[0]} runs" if more else f"{fewest} runs per side"
     return (
-        f"{runs} show little of other seeds, which move many languages at once: what is beyond "
-        "noise comes or goes in crowds."
+        f"{runs} show little of other seeds. One seed moves many languages at once, so many "
+        "findings beyond noise appear or disappear together."
     )
 
 

@@ -59,7 +59,7 @@ class Gaps(NamedTuple):
 def probes_of(
     model_of: Callable[[Any], Transformer], call: Call, sentinel: int
 ) -> Callable[[Any, Batch], dict[str, Float[Array, ""]]]:
-    """Returns (arrays, batch) to all probes of a batch."""
+    """Returns a function of a network's arrays and a batch that computes all probes."""
 
     def probe(arrays: Any, batch: Batch) -> dict[str, Float[Array, ""]]:
         model, gaps = model_of(arrays), gaps_of(batch, sentinel)

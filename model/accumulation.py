@@ -18,12 +18,12 @@ from model.loss.distillation import Distillation
 from model.loss.training_loss import Losses, RowLosses, combine, training_loss
 from model.row_parts import join_rows, split_rows
 from model.stack import Call, Microbatch
-from model.switch.balancing import learned
+from model.switch.balancing import without_expert_biases
 from model.transformer import Transformer
 
 
 class Gradients(NamedTuple):
-    """Gradients of the training loss, but of biases, and its terms; rows in the batch's order."""
+    """Gradients of the training loss, None for experts' biases; its terms; rows in batch order."""
 
     gradients: PyTree
     losses: Losses
@@ -57,7 +57,7 @@ def gradients_of(
             here = call._replace(microbatch=microbatch)
             return training_loss(eqx.combine(moving, arrays, static), batch, here, distillation)
 
-        (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(learned(arrays))
+        (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(without_expert_biases(arrays))
         return Gradients(gradients, *aux)
 
     if accumulate == 1:
@@ -70,7 +70,7 @@ def gradients_of(
         gradients, *aux = gradients_of_one(*numbered)
         return jax.tree.map(jnp.add, sums, gradients), tuple(aux)  # pyright: ignore[reportReturnType]
 
-    zeros = jax.tree.map(jnp.zeros_like, learned(arrays))
+    zeros = jax.tree.map(jnp.zeros_like, without_expert_biases(arrays))
     numbered = microbatches, jnp.arange(accumulate)
     gradients, (losses, rows) = jax.lax.scan(add, zeros, numbered)
     rows = jax.tree.map(lambda values: join_rows(values, call.mesh), rows)

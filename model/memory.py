@@ -21,7 +21,7 @@ from model.config import ModelConfig
 from model.optimizer import OptimizerConfig, make_optimizer
 from model.sharding.layouts import parameter_shardings
 from model.sharding.mesh import MeshShape, abstract_mesh
-from model.switch.balancing import learned
+from model.switch.balancing import without_expert_biases
 from model.transformer import transformer_shapes
 
 
@@ -70,7 +70,7 @@ def checkpoint_bytes(config: ModelConfig, optimizer: OptimizerConfig) -> int:
 @functools.cache
 def _shapes(config: ModelConfig, optimizer: OptimizerConfig) -> tuple[eqx.Module, list[Any]]:
     arrays = transformer_shapes(config)
-    trained = learned(arrays)
+    trained = without_expert_biases(arrays)
     init = make_optimizer(optimizer, trained).init
     return arrays, jax.tree.leaves(jax.eval_shape(init, trained))
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from model.dimensions import dimension_names, is_names
-from model.switch.balancing import learned
+from model.switch.balancing import without_expert_biases
 
 
 class Trace(NamedTuple):
@@ -70,7 +70,7 @@ def gradient_sites(shapes: eqx.Module, layers_per_block: int) -> list[GradientSi
         shapes: arrays of the model or their shapes.
         layers_per_block: layers per scanned block.
     """
-    shapes = learned(shapes)
+    shapes = without_expert_biases(shapes)
     names = jax.tree.leaves(dimension_names(shapes), is_leaf=is_names)
     leaves, _ = jax.tree_util.tree_flatten_with_path(shapes)
     return [
@@ -104,7 +104,7 @@ def skip_cause(trace: Trace, sites: list[GradientSite], limit: float) -> str:
     """
     squares = np.asarray(trace.gradient_squares)
     nonfinite = [site for site, square in zip(sites, squares, strict=True) if not square < np.inf]
-    lost = not np.isfinite(trace.row_loss_nats).all()  # of a wrong target the slope is finite
+    lost = not np.isfinite(trace.row_loss_nats).all()  # a wrong target has a finite gradient
     if len(nonfinite) == len(sites) or (lost and not nonfinite):
         return _forward_cause(int(np.min(trace.row_finite_layers)), sites)
     if nonfinite:

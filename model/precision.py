@@ -28,9 +28,11 @@ def _forward(subscripts: str, a: Array, b: Array) -> tuple[Array, tuple[Array, A
     return _value(subscripts, a, b), (a, b)
 
 
-def _backward(subscripts: str, operands: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def _backward(
+    subscripts: str, operands: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
     _, pull_back = jax.vjp(lambda a, b: jnp.einsum(subscripts, a, b), *operands)
-    return pull_back(slope.astype(operands[0].dtype))
+    return pull_back(cotangent.astype(operands[0].dtype))
 
 
 _product: Any = jax.custom_vjp(_value, nondiff_argnums=(0,))

@@ -51,7 +51,7 @@ class Microbatch(NamedTuple):
 # Numbers of the places of dropout: within a stack, and within a layer.
 BLOCKS, INPUT, OUTPUT = range(3)
 WEIGHTS, ATTENDED, CROSS_WEIGHTS, CROSS_ATTENDED, HIDDEN, FED_FORWARD = range(6)
-# Of dropout's key within the stack's, whose other numbers are those of blocks, for jitter.
+# Folded into the stack's key for dropout; a block's number is, for its router's noise.
 DROPOUT = 2**32 - 1
 UNROLLED = 4  # blocks; 4 layers take 12 % fewer CPU-seconds than scanned and compile quickly
 

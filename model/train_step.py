@@ -20,7 +20,7 @@ from model.loss.distillation import Distillation
 from model.loss.training_loss import Losses
 from model.nonfinite import Trace, gradient_squares
 from model.stack import Call
-from model.switch.balancing import learned, rebalanced
+from model.switch.balancing import rebalanced, without_expert_biases
 from model.switch.router_moves import router_moves
 from model.transformer import Transformer
 
@@ -91,7 +91,9 @@ def step_function(
         gradients, losses, rows = gradients_of(
             static, state.arrays, batch, here, accumulate, distillation_of(teacher_arrays)
         )
-        updates, moments = optimizer.update(gradients, state.optimizer, learned(state.arrays))
+        updates, moments = optimizer.update(
+            gradients, state.optimizer, without_expert_biases(state.arrays)
+        )
         step_rate = jnp.asarray(rate(state.step), jnp.float32)
         updates = jax.tree.map(lambda update: -step_rate * update, updates)
         squares = gradient_squares(gradients)

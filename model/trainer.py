@@ -31,7 +31,7 @@ from model.optimizer import (
 )
 from model.sharding.layouts import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.stack import Call
-from model.switch.balancing import learned
+from model.switch.balancing import without_expert_biases
 from model.train_step import TrainState, step_function
 from model.transformer import Transformer, transformer_shapes
 
@@ -80,7 +80,7 @@ class Trainer:
         )
 
     def begin_with(self, arrays: PyTree) -> TrainState:
-        """Returns the first state with these weights; `init` would draw as many beside them."""
+        """Returns the first state with these weights, without drawing others as `init` does."""
         shardings = self.shardings._replace(arrays=None)
         fresh = jax.jit(lambda: self.init()._replace(arrays=None), out_shardings=shardings)
         return fresh()._replace(arrays=arrays)
@@ -121,7 +121,7 @@ def make_trainer(
     shapes, static = eqx.partition(
         transformer_shapes(config), lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
     )
-    optimizer = make_optimizer(optimizer_config, learned(shapes))
+    optimizer = make_optimizer(optimizer_config, without_expert_biases(shapes))
     init = _first_state(config, optimizer, key)
     shardings = state_shardings(shapes, jax.eval_shape(init), mesh)
     teacher_arrays, distillation_of = _split_teacher(distillation)
@@ -154,7 +154,9 @@ def _first_state(
     def init() -> TrainState:
         weights_key = jax.random.fold_in(key, FIRST_WEIGHTS)
         arrays, _ = eqx.partition(Transformer.init(config, key=weights_key), eqx.is_array)
-        return TrainState(arrays, optimizer.init(learned(arrays)), jnp.zeros((), jnp.int32))
+        return TrainState(
+            arrays, optimizer.init(without_expert_biases(arrays)), jnp.zeros((), jnp.int32)
+        )
 
     return init
 
@@ -210,14 +212,14 @@ def _split_teacher(
 def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:
     """Returns the sharding of each array of a state; moments are split like their parameter."""
     arrays = parameter_shardings(array_shapes, mesh)
-    trained = learned(array_shapes)
+    trained = without_expert_biases(array_shapes)
     moments = jax.tree.map(
         lambda parameter, sharding, stack, moments: jax.tree.map(
             lambda leaf: moment_sharding(leaf.shape, parameter.shape, sharding, stack.stacked),
             moments,
         ),
         trained,
-        learned(arrays),
+        without_expert_biases(arrays),
         matrix_stacks(trained),
         state.optimizer.states,
     )

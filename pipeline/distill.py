@@ -21,6 +21,7 @@ from model.stack import Call
 from model.train_step import TrainState
 from model.transformer import Transformer
 from pipeline.arguments import Distill
+from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.intent import Intent
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
@@ -32,7 +33,7 @@ from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.from_runs.teacher import Teacher
 from pipeline.training.intent import intent_of
 from pipeline.training.loop import Training, device_batches
-from pipeline.training.prepared import PreparedRun, is_finished, locked_by_first_host, prepare
+from pipeline.training.prepared import PreparedRun, claim_run, locked_by_first_host, prepare
 from pipeline.training.run import carry_out, make_training
 
 USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows were enough
@@ -76,7 +77,7 @@ def train_student(arguments: Distill) -> None:
     recipe = prepared.recipe
     assert recipe.distillation is not None  # set for every student
     with locked_by_first_host(prepared):
-        if is_finished(prepared):
+        if claim_run(prepared) is Claim.FINISHED:
             return
         network, record = teacher.weights(make_mesh(recipe.mesh))
         teachers.check_same_teacher(arguments.out, record)

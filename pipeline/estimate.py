@@ -1,10 +1,10 @@
 """`mswitch estimate`: pages, CPU time and bytes of a cleaning job, extrapolated from a sample.
 
-The sample is whole files, spread over the input. It is cleaned by the same steps in one process,
-and every amount is scaled by the ratio of bytes, or of files where a crawl's list names them and
-no sizes. Three things are not modelled: a sample has fewer
-duplicate lines and addresses than the whole, so more of it is kept; cores differ; starting workers
-and waiting for the store take time.
+The sample consists of whole files, spread over the input. It is cleaned by the same steps in one
+process, and every amount is scaled by the ratio of bytes, or by the ratio of file counts if a
+crawl's list names files, because such lists hold no sizes. Three things are not modelled: a sample
+has fewer duplicate lines and addresses than the whole, so more of it is kept; cores differ; and
+starting workers and waiting for the store take time.
 """
 
 import bisect

@@ -112,7 +112,7 @@ def resolved(arguments: Evaluate) -> EvaluationRequest:
     wait_until_seen(arguments.run)
     step = requested_step(arguments.run, arguments.step)
     tokens = digest_of_manifest(blocks.directory)
-    check_replaces(arguments, step, tokens)
+    check_may_replace(arguments, step, tokens)
     return EvaluationRequest(
         recipe=recipe, trainer=trainer, step=step, blocks=blocks, tokens=tokens
     )
@@ -256,7 +256,7 @@ def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:
         )
 
 
-def check_replaces(arguments: Evaluate, step: int, tokens: str) -> None:
+def check_may_replace(arguments: Evaluate, step: int, tokens: str) -> None:
     """Checks that an existing evaluation of this step was made from the same tokens.
 
     A trained run records its tokens in recipe.json; for an imported run the evaluation file does.

@@ -14,7 +14,7 @@ from data.examples.task_examples import TaskExamples
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.loss.distillation import DistillationConfig
 from pipeline.arguments import Finetune
-from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts.claims import Claim, digest_of_manifest
 from pipeline.artifacts.intent import Intent
 from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
@@ -32,7 +32,7 @@ from pipeline.training.from_runs import teacher as teachers
 from pipeline.training.from_runs.first_weights import check_network, start_from
 from pipeline.training.from_runs.teacher import check_same_teacher
 from pipeline.training.intent import intent_of
-from pipeline.training.prepared import begin, is_finished, locked_by_first_host
+from pipeline.training.prepared import claim_run, locked_by_first_host, unchecked_run
 from pipeline.training.profiling import check_profile
 from pipeline.training.run import carry_out
 from pipeline.training.tasks.evaluation import TaskEvaluator
@@ -49,7 +49,7 @@ from pipeline.training.tasks.given_tasks import (
     Finetuning,
     check_begins_with_run,
     check_evaluates_saved_steps,
-    check_same_inputs,
+    check_mixed_pretraining,
     check_teaches_tasks,
     check_trains,
     read_tasks,
@@ -129,7 +129,7 @@ def resolved(arguments: Finetune) -> Request:
     vocabulary = arguments.run / MODEL_FILE
     finetuning = Finetuning(tasks, load(vocabulary), vocabulary)
     recipe = requested_recipe(arguments, pretrained, finetuning)
-    prepared = begin(arguments, recipe)
+    prepared = unchecked_run(arguments, recipe)
     blocks = open_blocks(arguments.tokens, arguments.cache) if arguments.tokens else None
     teacher = None if arguments.teacher is None else teachers.find(arguments.teacher)
     checks: list[Callable[[], object]] = [
@@ -137,7 +137,7 @@ def resolved(arguments: Finetune) -> Request:
         *(functools.partial(check_metric, data.task) for data in tasks),
         functools.partial(check_network, arguments.run, pretrained, recipe),
         functools.partial(check_evaluates_saved_steps, recipe),
-        functools.partial(check_same_inputs, recipe, blocks),
+        functools.partial(check_mixed_pretraining, recipe, blocks),
         functools.partial(check_profile, arguments.profile, recipe.steps),
         functools.partial(finetuning.schedule, recipe, mixed=blocks is not None),
         *machine_checks(recipe, arguments.out),
@@ -196,7 +196,7 @@ def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
     request = resolved(arguments)
     prepared = request.prepared
     with locked_by_first_host(prepared):
-        if is_finished(prepared):
+        if claim_run(prepared) is Claim.FINISHED:
             return programs
         if programs is None or not programs.serve(prepared.recipe):
             programs = make_programs(request)

@@ -1,9 +1,10 @@
 """`mswitch pretrain`: a recipe and token blocks in, a run with checkpoints and evaluations out.
 
-The same command again resumes from the last whole checkpoint, to the same numbers. What changes no
-step already made may change, and is recorded (`training/changes/`); another recipe, other tokens or
-another start are refused. Held-out pages are scored before the first step, at intervals and at the
-end. SIGTERM saves and exits (`training/preemption.py`); `time.json` accounts for the run's time
+The same command again resumes from the last whole checkpoint and computes the same numbers. It may
+change settings that leave the steps already made as they were, and the change is recorded
+(`training/changes/`); another recipe, other tokens or another start are refused. Held-out pages are
+scored before the first step, at intervals and at the end. SIGTERM saves and exits
+(`training/preemption.py`); `time.json` accounts for the run's time
 (`training/log/time_account.py`).
 """
 
@@ -19,7 +20,7 @@ from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model.trainer import Trainer
 from pipeline.arguments import Pretrain
-from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts.claims import Claim, digest_of_manifest
 from pipeline.artifacts.intent import Intent, Reading
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
@@ -35,7 +36,7 @@ from pipeline.training.from_runs.branch import Branch
 from pipeline.training.from_runs.first_weights import check_weights, start_from
 from pipeline.training.from_runs.upcycle import Upcycling, requested_upcycling
 from pipeline.training.intent import intent_of
-from pipeline.training.prepared import PreparedRun, is_finished, locked_by_first_host, prepare
+from pipeline.training.prepared import PreparedRun, claim_run, locked_by_first_host, prepare
 from pipeline.training.run import carry_out, make_training
 
 
@@ -152,7 +153,7 @@ def run_one(arguments: Pretrain) -> None:
     """Trains one run to its last step; does nothing if it is finished."""
     prepared, origin = resolved(arguments)
     with locked_by_first_host(prepared):
-        if is_finished(prepared):
+        if claim_run(prepared) is Claim.FINISHED:
             return
         training = make_training(prepared)
         if arguments.start is not None:

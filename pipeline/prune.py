@@ -140,8 +140,9 @@ def requested_text(arguments: Prune, source: Recipe, codes: Sequence[str]) -> To
     switch = source.model.switch
     if switch is not None and switch.choices > 1:
         raise ArtifactError(
-            f"{arguments.run} was to be fitted on {arguments.tokens}, and each of its tokens has "
-            f"{switch.choices} experts; leave --tokens out."
+            f"{arguments.run} was to be fitted on {arguments.tokens}, but sends each token to "
+            f"{switch.choices} experts, whose matrices cannot be fitted one by one; leave --tokens "
+            "out."
         )
     return blocks
 

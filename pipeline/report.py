@@ -67,10 +67,10 @@ def intents(arguments: Report) -> list[Intent]:
 
 
 def _intent(arguments: Report) -> Intent:
-    """Returns what a report of other inputs than those there would be.
+    """Returns what the command would read and write, whatever its directory already holds.
 
     Raises:
-        ArtifactError: if a run is named twice, or is none.
+        ArtifactError: if a run is named twice, or a directory holds no run.
     """
     check_named_once(arguments)
     also = [one for runs in further_models.named(arguments.also).values() for one in runs]

@@ -38,7 +38,7 @@ from data.tokens.tokenizer import (
     sentinel_pieces,
 )
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts.claims import Claim, withdraw
+from pipeline.artifacts.claims import Claim, remove_claim
 from pipeline.artifacts.intent import Identity, Intent, claimed, files_of, finish
 from pipeline.corpus.pages import training_pages
 from pipeline.corpus.sample import LONGEST_SENTENCE_BYTES, sample
@@ -126,7 +126,7 @@ def train_on_corpus(training: VocabularyTraining) -> None:
             try:
                 model = train(sentences, arguments.size, arguments.character_coverage)
             except (DataError, ArtifactError):
-                withdraw(arguments.out)
+                remove_claim(arguments.out)
                 raise
         facts = {"sample_characters": quotas}
         conclude(arguments.out, training.intent, model, facts, arguments.corpus)

@@ -1,4 +1,4 @@
-"""Whether a page says nothing beyond another: exact, with a filter that no similar pair fails.
+"""Decides whether two pages are similar: exactly, after a filter that rejects no similar pair.
 
 A page is similar to one with as many shingles or more if their Jaccard similarity is at least 0.8,
 or if 0.95 of its shingles are in the other. Numbers are compared as integers, without rounding.

@@ -54,7 +54,7 @@ def continued(
 ) -> list[str]:
     """Returns the languages whose blocks begin with those that were read before.
 
-    Of each piece of them a page has to be left: windows of a piece are read from that piece.
+    Each earlier piece must still have an unskipped page, as its windows are read from it alone.
     """
     return [
         code

@@ -1,10 +1,10 @@
 """The segments of a run whose mixture changes: which window each example of a segment shows.
 
 A segment begins at an example and has a schedule and token blocks. Example i of a run is a function
-of the segments up to i: a later one changes nothing before it. A language goes on where the earlier
-segments have left it, by integer arithmetic (`laps`); its cursor is nowhere saved. Other blocks of
-a language continue the old ones if they begin with them, by checksum: what is left of the present
-epoch and the text that was added are then read in turns. Otherwise the language begins anew.
+of the segments up to i: a later one changes nothing before it. A language continues where the
+earlier segments left off; the position is computed (`laps`), never saved. If other blocks of a
+language begin with the earlier ones, by checksum, the rest of the current epoch and the added text
+are read in turns. Otherwise the language starts over with the new blocks.
 docs/decisions/changing-mixture.md has the reasons.
 """
 
@@ -65,8 +65,9 @@ class Segment:
         first: first example.
         schedule: language and part of each example, counted from the first.
         blocks: token blocks.
-        readings: how far each language is read at the first example; others' are kept.
-        anew: languages read before, whose blocks here do not begin with those.
+        readings: how far each language is read at the first example, including languages that were
+            read earlier and are not in this mixture.
+        anew: languages that start over, as their blocks do not begin with those read earlier.
     """
 
     first: int

@@ -6,16 +6,16 @@ erred independently (naive Bayes), with the same prior for each language:
     rating(language) = product over identifiers of
         confidence * share(answer | language) + (1 - confidence) / 100
 
-`confusions` has the shares. So CLD3's certain "vi" loses against CLD2's "yo", because that is
-CLD3's answer for Yoruba. The confidence is CLD3's or fastText's probability, or the share of the
-page that CLD2 gives to its answer. The language's probability is its rating among all candidates,
-one of which is "und": a language that none of them knows.
+`confusions` has the shares. A confident "vi" from CLD3 therefore loses to "yo" from CLD2, because
+CLD3 usually answers "vi" for Yoruba. The confidence is CLD3's or fastText's probability, or the
+share of the page that CLD2 assigns to its answer. The language's probability is its rating divided
+by the sum of all candidates' ratings. One candidate is "und", a language that no identifier covers.
 
-1. Text that is not a language (`no_language`) is "zxx", and no identifier is asked.
-2. An answer counts only if its language is written in the page's main scripts (`written_in`). CLD2
-   may then give its second or third.
-3. CLD2 is asked first. Where it is reliable, with 0.6 of the page in a language that it gives to
-   no other language's pages, CLD3 could only agree, and is not asked. This pays for CLD2.
+1. Text that is not a language (`no_language`) is "zxx", and no identifier runs.
+2. An answer counts only if its language is written in the page's main scripts (`written_in`). If
+   CLD2's first answer does not count, its second or third may.
+3. CLD2 runs first. CLD3 is skipped if CLD2 is reliable, finds at least 0.6 of the page in one
+   language, and is not known to answer so for any other language. The time saved pays for CLD2.
 """
 
 from collections.abc import Iterable

@@ -1,9 +1,10 @@
-"""How likely an identifier's answer is for a page of each language: what it confuses, as counted.
+"""How often each identifier gives each answer, right or wrong, for pages of each language.
 
-`confusions.tsv` holds the shares of wrong answers on documents whose language is known, of all that
-CLD2 and CLD3 give in at least one page of 100 (`benchmarks/language_confusions.py` writes it). The
-language "und" there stands for all that neither of them knows. An answer that is not listed for a
-language is an error as rare as `RARE`; any other language gives each answer as often, `ANY`.
+`confusions.tsv` holds wrong answers on documents of known language: the share of each answer that
+CLD2 or CLD3 gives for at least one page in 100 (`benchmarks/language_confusions.py` writes it). Its
+language "und" stands for all languages that neither of them covers. For a language that an
+identifier covers, in its usual script, an error that is not listed has the share `RARE`. For any
+other page, each wrong language has the same share, `ANY`.
 
     CLD3: toned Yoruba is "vi" in 94 pages of 100, Kurdish in Arabic script "fa" in 35
     CLD2: no romanized language has an answer, Serbian in Latin script is "hr" in 6

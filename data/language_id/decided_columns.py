@@ -43,8 +43,8 @@ def decided_columns(
 def share_in(language: str, answer: CLD2Answer) -> float | None:
     """Returns the share of a page in its language; None if CLD2 saw no language.
 
-    That is the share of its bytes, of those that CLD2 gave one of its three largest languages.
-    Where the page's language is none of these, the largest counts.
+    The share is in bytes, out of all bytes that CLD2 assigned to the languages that it named (at
+    most three). If the page's language is not among them, the share of CLD2's answer is returned.
     """
     shares = dict(answer.shares)
     seen = sum(shares.values())

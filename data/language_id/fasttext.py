@@ -2,8 +2,8 @@
 
 The runtime is `fasttext-predict` (the extra `mswitch[fasttext]`): it reads .bin and .ftz, has
 wheels for every supported Python, and does not need NumPy (the original binding breaks on NumPy 2).
-The model reads the first 10,000 characters of a page as one line, written as the text was that it
-was trained on (`fasttext_training`). fastText has no notion of reliability: every prediction counts
+The model reads the first 10,000 characters of a page as one line, preprocessed like its training
+text (`fasttext_training`). fastText has no notion of reliability: every prediction counts
 as reliable, and its probability decides.
 """
 

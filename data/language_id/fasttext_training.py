@@ -1,11 +1,11 @@
-"""How the text was written that a fastText model was trained on, as its vocabulary shows.
+"""Infers from a fastText model's vocabulary how its training text was preprocessed.
 
-A model answers well for text that is written as its training text was, and each author does it in
-their own way. OpenLID lower-cases, and removes digits and all that stands in no word (its README;
-`NO_WORD` and `DIGIT`); fed otherwise it fails, first for small languages. GlotLID reads text as it
-is (its README predicts "Hello, world!"), as does lid.176. The file does not name the preparation,
-but its words show it: among lid.176's 7,235 are "Die", "2007" and "(UTC)", which text prepared as
-OpenLID's cannot have.
+A model is accurate on text that is preprocessed like its training text, and preprocessing differs
+between authors. OpenLID lower-cases text and removes digits and all characters outside words (its
+README; `NO_WORD` and `DIGIT`). On other text it fails, first for small languages. GlotLID reads
+text unchanged (its README predicts "Hello, world!"), as does lid.176. The file does not name the
+preprocessing, but its words reveal it: lid.176's 7,235 words include "Die", "2007" and "(UTC)",
+none of which OpenLID's preprocessing leaves as it is.
 """
 
 from pathlib import Path

@@ -1,10 +1,9 @@
 """Identification of pages as columns: the decision, its share of the page, and each answer.
 
-CLD3 is null where CLD2 decided without it, and both are null for text that is not a language. A
-page's share is that of the characters of its segments in its language, of those that CLD2 gave a
-language: 1 for a page in one language, 0.6 for one of which two fifths are English. Where the
-identifiers decided for a language that CLD2 does not see in the page, the segments that it took for
-its first answer count.
+CLD3 is null where CLD2 decided without it, and both are null for text that is not a language. The
+share compares the characters of the segments in the page's language with those of all segments that
+CLD2 assigned to a language: 1 for a page in one language, 0.6 if two fifths are English. If CLD2
+found no segment in the language that was decided, the segments in its first answer count instead.
 """
 
 import functools

@@ -19,7 +19,7 @@ import regex
 from data.privacy.addresses import LATIN, REPLACED_IPS, email_addresses, ip_addresses
 from data.privacy.digits import dense_places, with_ascii_digits
 from data.privacy.national_numbers import national_numbers
-from data.privacy.spans import EMAIL, IP, KINDS, NATIONAL_NUMBER, PHONE, Span, disjoint, without
+from data.privacy.spans import EMAIL, IP, KINDS, NATIONAL_NUMBER, PHONE, Span, blanked, disjoint
 from data.privacy.telephones import telephone_numbers
 
 SPANS = pa.list_(pa.struct([("kind", pa.string()), ("begin", pa.int32()), ("end", pa.int32())]))
@@ -96,10 +96,10 @@ def _search(text: str, language: str) -> list[Span]:
     if "@" in text:
         # A replacement is not part of a name beside it: two may stand on both sides of a dot.
         replaced = [Span(*one.span(), EMAIL) for one in REPLACED_EMAILS.finditer(text)]
-        shaped += email_addresses(without(text, replaced))
-    shaped += ip_addresses(without(text, [span for span, _ in shaped]))
+        shaped += email_addresses(blanked(text, replaced))
+    shaped += ip_addresses(blanked(text, [span for span, _ in shaped]))
     found = [span for span, is_personal in shaped if is_personal]
-    return disjoint([*found, *_numbers(without(text, [span for span, _ in shaped]), language)])
+    return disjoint([*found, *_numbers(blanked(text, [span for span, _ in shaped]), language)])
 
 
 def masked(texts: Sequence[str], spans: pa.ListArray, kinds: Collection[str] = KINDS) -> list[str]:
@@ -132,7 +132,7 @@ def _numbers(text: str, language: str) -> Iterator[Span]:
         place = with_ascii_digits(text[begin:end])
         found = list(national_numbers(place, language))
         yield from _shifted(found, begin)
-        yield from _shifted(telephone_numbers(without(place, found), language), begin)
+        yield from _shifted(telephone_numbers(blanked(place, found), language), begin)
 
 
 def _shifted(spans: Iterable[Span], by: int) -> Iterator[Span]:

@@ -21,7 +21,7 @@ class Span(NamedTuple):
     kind: str
 
 
-def without(text: str, spans: Sequence[Span]) -> str:
+def blanked(text: str, spans: Sequence[Span]) -> str:
     """Returns a text of the same length, in which angle brackets stand for the spans."""
     if not spans:
         return text

@@ -26,9 +26,9 @@ class Equal(NamedTuple):
 def equal(hashes: UInt64[np.ndarray, " hashes"]) -> Equal:
     """Returns the places of hashes that occur more than once.
 
-    A sort of numbers takes a fraction of the time of a sort of places. So the low bits of each hash
-    give way to its place. For 2^18 hashes 46 bits stay, by which two differ but in one of 2,000
-    such arrays.
+    Sorting values takes a fraction of the time of sorting indices, so the low bits of each hash are
+    replaced by its index before the sort. For 2^18 hashes, 46 bits of each hash remain. Different
+    hashes share these bits, and count as equal, in one of 2,000 such arrays.
     """
     bits = np.uint64(max(len(hashes) - 1, 1).bit_length())
     order = np.sort(hashes >> bits << bits | np.arange(len(hashes), dtype=np.uint64))

@@ -240,7 +240,7 @@ def _reached(
     begins: Bool[np.ndarray, " marks"],
     adjacent: Bool[np.ndarray, " marks"],
 ) -> Bool[np.ndarray, " marks"]:
-    """Returns the marks between which and a begin every character is a mark that passes."""
+    """Returns the marks of each unbroken run of passing marks that starts at a begin."""
     index = np.arange(len(passes))
     stops = ~passes | (~adjacent & ~begins)
     last_begin = np.maximum.accumulate(np.where(begins, index, -1))

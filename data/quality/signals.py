@@ -86,7 +86,7 @@ def _of_chunk(texts: list[str], language: str) -> pa.RecordBatch:
 def _word_signals(pages: Pages, words: Words) -> dict[str, Num[np.ndarray, " pages"]]:
     """Returns counts and shares of words.
 
-    A newline, a hash or an ellipsis per word divides by all words, those of symbols included.
+    The ratios per word (newlines, hashes, ellipses) divide by all words, symbols included.
     """
     lengths, content = np.diff(words.begins), (words.kinds & kind.CONTENT) != 0
 

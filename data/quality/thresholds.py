@@ -14,12 +14,12 @@ files show it:
 Stop words are the words that are more than 0.8 % of all. If those are fewer than eight, the share
 falls in steps to 0.3 %, and then the eight most frequent ones count.
 
-A language with fewer than 200 pages takes the pages of all languages of its script. If those are
-too few, too, the English thresholds of repetition and length stay. The rules that depend on how a
-script is written are then off: under English thresholds no page in Thai, which has no end marks,
-and none of eight in Khmer stayed. Its stop words are its
-own, or FineWeb2's if fewer than 10,000 words were counted. Scripts without spaces have no
-bounds on word lengths, as their words are counted by their characters.
+A language with fewer than 200 pages uses the pages of all languages in its script. If those are
+also too few, the English thresholds of repetition and length apply, and the rules that depend on
+how a script is written are off: under English thresholds no page in Thai, which has no end marks,
+and none of eight in Khmer was kept. The language's stop words come from its own pages, or from
+FineWeb2 if fewer than 10,000 words were counted. Scripts without spaces have no bounds on word
+lengths, as their words are counted by their characters.
 """
 
 from collections.abc import Mapping

@@ -4,11 +4,11 @@ A record lies within one section (ISO 28500, annex D: each record is a gzip memb
 gzip member inside a whole member, stored there without compression, is never a section. Files are
 read, never mapped, so a file that another process cuts short ends the section and not this process.
 
-A member that was cut runs on into the next one, and decompression fails somewhere in there. Reading
-then resumes with the first member after its start, so that the neighbour is not lost. Such searches
-read no more bytes again than the file has had before; after that, reading resumes behind the byte
-that failed. A member whose checksum is wrong may have ended where it says: reading resumes behind
-it, or with a member that begins in its last bytes and is too long to lie within it.
+If a member was cut short, decompression runs into the next one and fails there. Reading then goes
+back to the first member that begins after the start of the damaged one, so that its neighbour is
+not lost. In all, at most as many bytes are reread as precede the damage; beyond that limit, reading
+resumes at the byte that failed. If only the checksum or the length is wrong, reading resumes after
+the member, or at another one that begins in its last bytes and is too long to lie within it.
 
 Each byte of a file is read a bounded number of times, and decompressed content is held in parts of
 32 KiB. Offsets are bytes of the file on disk.

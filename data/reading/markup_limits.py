@@ -1,12 +1,12 @@
 """Bounds the work of parsing a page's markup, before it is parsed.
 
 An HTML parser compares an attribute with the others of its tag, a name with other names, and an end
-tag with the open elements. It makes formatting that nobody closed again in each block. So 350 kB
-can take minutes. Here these steps are counted in one pass over the tags, mostly too high: an
-element that HTML closes without a tag stays open. The limit is a count, so whether a page is read
-never depends on the machine. It is not proof: markup that a parser nests in another order than its
-tags have can take more steps, and so can a page that hides tags in two ways at once, as in
-`<!-- <svg><b a=" --><svg><style>`.
+tag with the open elements. It also recreates unclosed formatting elements in every later block.
+Parsing 350 kB can therefore take minutes. These steps are counted here in one pass over the tags.
+The count is mostly too high, because elements that HTML closes without a tag stay open. The limit
+applies to the count, so whether a page is read never depends on the machine. The count can also be
+too low: for markup that a parser nests in another order than that of its tags, and for a page that
+hides tags in two ways at once, as in `<!-- <svg><b a=" --><svg><style>`.
 
 Small pages are not counted, as the worst of them takes about a second.
 """

@@ -55,9 +55,9 @@ def domains(host: str, longest: int) -> Iterator[str]:
 
 
 def folders(host: str, page: str, longest: int) -> Iterator[str]:
-    """Yields the key of a page, of all that it is below, and of its host, if not longer than this.
+    """Yields the keys of a page, all paths above it and its host, if not longer than `longest`.
 
-    All keys of a long address together are as long as its square.
+    Without the limit, the keys' total length would grow with the square of the address's length.
     """
     address = key(host, page)
     if len(address) <= longest:

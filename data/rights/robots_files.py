@@ -5,8 +5,9 @@
   if left out) and "time". Beside a status 4xx or 5xx, "robots" may be null.
 * Plain: `www.example.org/robots.txt`, in a folder named by its host.
 
-Only what a crawler may rely on is kept (RFC 9309): content of 2xx, the fact of 4xx and 5xx. A host
-that redirects has the answer to which that leads within its archive (`robots_redirects.py`).
+Only what a crawler may rely on is kept (RFC 9309): the content of a 2xx answer, and the fact that
+the answer was 4xx or 5xx. For a host that redirects, the answer at the redirect's target counts if
+the same archive holds it (`robots_redirects.py`).
 
 A damaged line or record costs one host. So it is skipped and counted, and does not end a job.
 """

@@ -67,12 +67,12 @@ def mswitch_web() -> WebRuleSet:
 def differences_from_mc4(rules: WebRuleSet) -> list[str]:
     """Returns a sentence for each respect in which the rules are not mC4's."""
     return [
-        "Lines without an end mark, or with fewer than 5 words, of their script go (mC4: none).",
+        "Lines with fewer than 5 words or no end mark of their script are removed (mC4: none are).",
         f"A page needs {rules.long_lines}, weighted by script, before and after deduplication "
-        "(mC4: not weighted, before).",
-        "CLD2 and CLD3 decide the language together, and reject what is none (mC4: CLD3 alone).",
-        f"The language counts from {rules.certainty} (mC4: 0.95).",
-        "A near-duplicate of a page that stays, in one language, leaves (mC4: all stay).",
-        "Lines are the same composed, spaced or cased otherwise (mC4: cased otherwise).",
+        "(mC4: not weighted, only before).",
+        "CLD2 and CLD3 decide together; text in no language is rejected (mC4: CLD3 alone).",
+        f"The threshold of a language is {rules.certainty} (mC4: 0.95).",
+        "Near-duplicates of a kept page in the same language are removed (mC4: all are kept).",
+        "Lines are equal up to Unicode composition, white space and case (mC4: up to case).",
         f"Held out are {rules.held_out} (mC4: one page in 1000, by the hash of its address).",
     ]

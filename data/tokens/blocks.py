@@ -37,9 +37,9 @@ class TokenStream:
     """All tokens of one language and split, as a ring with random access over its shards.
 
     Tokens of skipped pages are in no window. A token's place in the ring is the number of tokens
-    before it that are read; or, with `placed_by`, that were read when fewer pages were skipped, so
-    that a run that goes on finds its windows where they were. A window that began in a page that is
-    skipped now begins as many tokens after it.
+    before it that are not skipped. With `placed_by`, places are those of an earlier time at which
+    fewer pages were skipped, so that a resumed run finds its windows where they were. A window that
+    began N tokens into a page that has been skipped since then begins N tokens after that page.
 
     Args:
         readers: open readers of the blocks.
@@ -115,10 +115,11 @@ class TokenStream:
             start, length = start + count, length - count
 
     def _begin(self, start: int) -> int:
-        """Returns the place where a window begins that began at `start`.
+        """Returns the place where a window that once began at `start` begins now.
 
-        A window that began N tokens into a page that is skipped since begins N tokens after the
-        page. If all began directly after it, that text would be shown 89 times in a trial.
+        A window that began N tokens into a page that has been skipped since then begins N tokens
+        after it. If all such windows began directly after the page, the text there would be
+        repeated: 89 times in a trial.
         """
         run = bisect_right(self._starts, start) - 1
         if run >= 0 and start < self._ends[run]:

@@ -44,7 +44,7 @@ class VocabularyFacts(Struct, frozen=True, kw_only=True):
 
 
 class TokenCounts(Struct, frozen=True, kw_only=True):
-    """How much some pages are.
+    """Counts of a set of pages, and of their tokens, bytes and characters.
 
     Attributes:
         pages, tokens, text_bytes, characters: counts.
@@ -64,7 +64,7 @@ COUNTS = TokenCounts.__struct_fields__
 
 
 class Skipped(TokenCounts, frozen=True, kw_only=True):
-    """Pages of a shard that its corpus has no longer: how much they are, and their list.
+    """Counts of a shard's pages that are no longer in the corpus, and the checksum of their list.
 
     Attributes:
         times: number of times that pages were added to the list.

@@ -1,9 +1,9 @@
-"""Pages of token blocks that the corpus has no longer: they stay in the blocks and are not read.
+"""Pages of token blocks that are no longer in the corpus: they stay in the blocks and are not read.
 
 A shard may have a list beside it, `sw/train-00000-of-00001.skipped.parquet`, with one row per such
 page. The tokens between skipped pages are spans; readers see the spans as if nothing were between
-them. Lists only grow, until the blocks are written again; the first, second... time that pages are
-added is recorded, so the shorter list of an earlier time follows from a longer one.
+them. Lists only grow until the blocks are written again. Each row records in which addition to the
+list it was added (1, 2, ...), so every earlier version of a list can be recovered.
 """
 
 from collections.abc import Sequence

@@ -3,11 +3,11 @@
 Gain is baseline minus candidate: positive means that the candidate is better. The loss of a side is
 an amount (nats or bits) over a size (target tokens or hidden bytes), both summed over pages.
 
-The unit of chance is the held-out *page*, which was drawn from the web; tokens of one page are not
-independent. Where a side has several runs, they are a second one. A page too short to hide a token
-has no loss and is not counted. With one run per side the interval is over pages only. Variances and
-degrees of freedom: `standard_error`. There is no random number here, so every interval and verdict
-can be recomputed.
+The sampling unit is the held-out *page*, which was drawn from the web; tokens of one page are not
+independent. Where a side has several runs, the run is a second sampling unit. A page too short to
+hide a token has no loss and is not counted. With one run per side the interval is over pages only.
+Variances and degrees of freedom: `standard_error`. There is no random number here, so every
+interval and verdict can be recomputed.
 
 Many languages. The correction of Benjamini and Hochberg (1995) bounds the expected share of false
 findings among those called "beyond noise" at 5%. A seed moves many languages together, so false

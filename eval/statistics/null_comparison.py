@@ -1,9 +1,9 @@
 """The null comparison: one architecture against itself, with other seeds.
 
-A result counts for something only beyond what seeds alone make. So the runs of each side that has
-two or more are divided into two halves, and the halves are compared as the sides are. The half with
-more better languages is named second, as a candidate would be. A half has fewer runs than its side,
-so its noise is rather greater than that of the result.
+A result matters only where it exceeds the differences that seeds alone cause. So the runs of each
+side that has two or more are divided into two halves, and the halves are compared as the sides are.
+The half that is better in more languages takes the role of the candidate. A half has fewer runs
+than its side, so its noise tends to be greater than that of the result.
 """
 
 import itertools

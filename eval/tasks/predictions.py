@@ -44,7 +44,7 @@ class Predictions:
 
     Attributes:
         language: mC4's codes.
-        identity: what examples of several languages share that say the same.
+        identity: key of the example, which all its translations share.
         answers: all right answers of each example.
         prediction: generated text.
         likeliest_label: label with the smallest loss; None for a task without labels.

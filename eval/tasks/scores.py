@@ -3,10 +3,10 @@
 The score of a side is the mean over its runs. Gain is candidate minus baseline, in percentage
 points: positive means that the candidate is better. Examples are paired by language and identity.
 
-The unit of chance is the example, as the page is in `eval.statistics.intervals`. Where languages
+The sampling unit is the example, as the page is in `eval.statistics.intervals`. Where languages
 share sentences, the same identity in all of them is one draw: a mean over 96 translations of 204
-sentences rests on 204 draws, not on 19,584. Several runs per side are the second unit of chance.
-Variances and degrees of freedom: `eval.statistics.standard_error`.
+sentences rests on 204 draws, not on 19,584. Where a side has several runs, the run is a second
+sampling unit. Variances and degrees of freedom: `eval.statistics.standard_error`.
 
 Script variants are left out of means. A language with one example has no interval, and is left out
 of means as well. Where all examples and runs agree, the interval has no width.

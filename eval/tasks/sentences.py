@@ -1,8 +1,9 @@
 """Nats per sentence of a parallel text, for both sides of a report.
 
-All languages say the same, so no number is divided by tokens or bytes, and languages and
-vocabularies compare. Form is not meaning: a language that needs more words for the same is not
-understood worse. A sentence that any run cut is left out in its language, for all runs.
+The sentences of all languages are translations of each other, so losses are not divided by tokens
+or bytes, and are comparable across languages and vocabularies. A higher loss need not mean that a
+language is understood worse: it may need more words for the same content. A sentence that any run
+truncated is left out in its language, for all runs.
 """
 
 from collections.abc import Sequence

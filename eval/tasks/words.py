@@ -10,12 +10,12 @@ MOST = 100.0  # percent of a score, or percentage points of a gain in either dir
 
 
 def shown(one: Compared, most: float | None = MOST) -> Compared:
-    """Returns numbers whose intervals end where scores and gains do; as they are without `most`.
+    """Returns the numbers, their intervals clipped to the possible range unless `most` is None.
 
-    An interval is the same length to both sides, and two runs give it one degree of freedom: 12.7
-    standard errors. So it can pass 0 or 100 %. Only what is shown ends there; report.json and the
-    CSV keep the ends from which the standard error follows. On a logit scale no end would pass,
-    but a score of 0 or 100 % has no logit, nor has a gain.
+    Intervals are symmetric, and two runs leave one degree of freedom: a half width of 12.7 standard
+    errors. So an interval can extend beyond 0 or 100 %. Only what is shown is clipped; report.json
+    and the CSV keep the ends from which the standard error follows. On a logit scale no end would
+    exceed the range, but a score of 0 or 100 % has no logit, nor has a gain.
     """
     if most is None:
         return one
@@ -69,8 +69,8 @@ def overlaps(task: TaskComparison) -> str:
     known = [one for one in task.modes if one.overlapping is not None]
     if not known:
         return (
-            "Whether examples share text with the pretraining corpus was not looked for; --corpus "
-            "of `mswitch finetune` and `mswitch evaluate` does."
+            "Overlap of examples with the pretraining corpus was not looked for; --corpus of "
+            "`mswitch finetune` and `mswitch evaluate` looks for it."
         )
     mode = next((one for one in known if one.overlapping), known[0])
     found = f"{mode.overlapping:,} of {mode.examples:,} examples share text with the pretraining "

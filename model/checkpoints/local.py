@@ -138,7 +138,7 @@ class Checkpoints:
         failure: Exception | None = None
         table = {}
         try:
-            # Not by the manager, whose barrier a host that fails would leave to the others.
+            # Not through the manager, at whose barrier the others would wait for a failed host.
             reader = ocp.StandardCheckpointHandler()
             place = self.directory / str(step) / "default"
             item = ocp.args.StandardRestore(requested_table(shapes))

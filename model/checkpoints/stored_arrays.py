@@ -1,8 +1,8 @@
 """Arrays of checkpoints in an object store: each host writes its own shards, any mesh reads them.
 
 JAX's own serialization writes each shard as one object through TensorStore, in the background, and
-calls a function on the first host once the objects of all hosts are there. Nothing is taken for
-whole here: what that function writes says so. Arrays are numbered, as their names hold characters
+calls a function on the first host once the objects of all hosts are there. That function marks the
+arrays as complete; this module does not. Arrays are numbered, because their names hold characters
 that stores treat differently.
 """
 

@@ -4,9 +4,10 @@ Layer by layer, with t over the tokens that an expert of the pruned network gets
 
     minimize  sum over t |target_t - gate_t hidden_t down|^2  +  ridge |down - down before|^2
 
-The target is the whole network's residual stream after the layer, minus the pruned network's before
-its feed-forward and what a shared expert adds. So each layer also corrects what earlier layers
-changed. Least squares has a closed form: no gradient, no learning rate, one pass over the text.
+The target is the whole network's residual stream after the layer, minus two terms of the pruned
+network: its residual stream before the feed-forward, and the output of its shared expert. So each
+layer also corrects the deviations of earlier layers. Least squares has a closed form: no gradient,
+no learning rate, one pass over the text.
 Source: the reconstruction of He et al. 2017 (channel pruning), section 3.1. `ridge` is `RIDGE`
 times the mean squared hidden unit; an expert without tokens keeps its matrix.
 """

@@ -1,9 +1,9 @@
 """A Switch of a dense network: every expert begins as a copy of the feed-forward in its place.
 
-Source: Komatsuzaki et al. 2022 (Sparse Upcycling). They draw routers as usual, so a copied expert
-comes back times a small gate, and training repairs what that breaks. Here the first function is the
-dense one. With routers near zero each of `n` experts has probability 1 / n, and an expert's last
-matrix is multiplied by what makes up for its gate:
+Source: Komatsuzaki et al. 2022 (Sparse Upcycling). They draw routers as usual, so the output of a
+copied expert is multiplied by a small gate, and training has to undo the damage. Here the Switch
+first computes the same function as the dense network. With routers near zero each of `n` experts
+has probability 1 / n, and an expert's last matrix is multiplied by a factor that offsets its gate:
 
     top-1:  y = gate * expert(x), gate = 1 / n       last matrix * n
     top-k:  gates are normalized to sum to 1         last matrix * 1, whatever the logits

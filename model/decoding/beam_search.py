@@ -9,11 +9,11 @@ not win by their length alone:
 (equation 14), which T5 and T5X use with alpha 0.6; with offset 0 it is Transformers'
 `length_penalty`.
 
-The search is Transformers' with `early_stopping=False` (`_beam_search` in version 5.24). Of the
-twice as many most likely continuations as there are beams, those without EOS go on. One with EOS is
-finished if it is among the first half, and so is every one at the largest length. An input is done
-once all its finished targets have a score of at least that of the best hypothesis, were it to end
-here. One beam is greedy decoding.
+The search is Transformers' with `early_stopping=False` (`_beam_search` in version 5.24). Each step
+ranks the 2 * beams most likely continuations, and the best ones without EOS are continued. One in
+the first half is finished if it ends with EOS or has the largest length. An input is done once each
+of its finished targets scores at least as high as the best running hypothesis would if it ended at
+this position. One beam is greedy decoding.
 """
 
 import math
@@ -150,7 +150,7 @@ def _advanced(state: Search, logits: Float[Array, "rows vocabulary"], beams: Bea
 def _continuations(
     running: Hypotheses, logits: Float[Array, "rows vocabulary"], position: Int[Array, ""]
 ) -> tuple[Hypotheses, Int[Array, "batch candidates"]]:
-    """Returns the most likely continuations, twice as many, and the hypothesis of each.
+    """Returns the 2 * beams most likely continuations, and the hypothesis that each continues.
 
     Each hypothesis has one continuation with EOS, so at least half of them go on.
     """

@@ -100,11 +100,11 @@ def attention_backward(
     arguments: Arguments,
     output: Float[Array, "batch queries width"],
     statistics: Float[Array, "batch heads *queries"],
-    slope: Float[Array, "batch queries width"],
+    cotangent: Float[Array, "batch queries width"],
     setting: Setting,
 ) -> Arguments:
     """Returns the gradient of each argument, from that of the result."""
-    return _passes(setting.platform).backward(arguments, output, statistics, slope, setting)
+    return _passes(setting.platform).backward(arguments, output, statistics, cotangent, setting)
 
 
 def _passes(platform: Platform):
@@ -121,9 +121,9 @@ def _kept(arguments: Arguments, setting: Setting):
     return output, (arguments, output, checkpoint_name(statistics, STATISTICS))
 
 
-def _gradients(setting: Setting, kept, slope):
+def _gradients(setting: Setting, kept, cotangent):
     arguments, output, statistics = kept
-    return (attention_backward(arguments, output, statistics, slope, setting),)
+    return (attention_backward(arguments, output, statistics, cotangent, setting),)
 
 
 _attention.defvjp(_kept, _gradients)

@@ -3,11 +3,11 @@
 XLA does not see inside a kernel. `pl.CostEstimate` carries these numbers into the compiled program,
 where `mswitch plan` reads them.
 
-A block is moved when its index differs from that of the grid step before: a block that stays is
-moved once, and one that the grid comes back to is moved anew. What of a block lies outside its
-array is not moved. Steps follow each other with the last dimension of the grid fastest, or with the
-first, as GPUs start their thread blocks; there the step before stands for the second-level cache,
-which holds a block for the thread blocks that run at the same time.
+A block is moved when its index differs from that of the previous grid step: a block that stays is
+moved once, and one to which the grid returns is moved again. The part of a block outside its array
+is not moved. The last dimension of the grid varies fastest; on GPUs the first does, which is the
+order in which they start thread blocks. There the comparison with the previous step models the L2
+cache, which holds a block for the thread blocks that run at the same time.
 """
 
 import itertools

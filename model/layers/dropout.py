@@ -1,9 +1,9 @@
 """T5's dropout: a unit of a row is zeroed at all its positions, or at none.
 
 Mesh TensorFlow and T5X draw one mask per row for all positions (`broadcast_dims=(-2,)`), so masks
-are small: [batch, 1, width]. They draw that of attention's weights once for all queries. A weight
-that is zeroed for every query is a value that is zeroed, so this mask falls on the values and any
-kernel of attention does with it.
+are small: [batch, 1, width]. They draw the mask of the attention weights once for all queries. To
+zero a key's weight for every query is to zero its value, so this mask is applied to the values and
+works with any attention kernel.
 
 The masks of a row are a function of the step's key and the row's number in the batch: neither the
 mesh nor microbatches change them.

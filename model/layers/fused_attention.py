@@ -94,16 +94,16 @@ def _forward(setting: Setting, mesh: Mesh, arguments: Arguments) -> tuple[Array,
     return output, (arguments, output, checkpoint_name(statistics, STATISTICS))
 
 
-def _backward(setting: Setting, mesh: Mesh, kept: Any, slope: Array) -> tuple[Arguments]:
-    def on_device(arguments: Arguments, output: Array, statistics: Array, slope: Array):
-        slopes = attention_backward(arguments, output, statistics, slope, setting)
-        if slopes.table is None:
-            return slopes
-        return slopes._replace(table=jax.lax.psum(slopes.table, BATCH_AXES))
+def _backward(setting: Setting, mesh: Mesh, kept: Any, cotangent: Array) -> tuple[Arguments]:
+    def on_device(arguments: Arguments, output: Array, statistics: Array, cotangent: Array):
+        gradients = attention_backward(arguments, output, statistics, cotangent, setting)
+        if gradients.table is None:
+            return gradients
+        return gradients._replace(table=jax.lax.psum(gradients.table, BATCH_AXES))
 
     out_specs = IN_SPECS._replace(numbers=Numbers(None, None))
     run = on_devices(on_device, mesh, (IN_SPECS, ROWS, PER_HEAD, ROWS), out_specs)
-    return (run(*kept, slope),)
+    return (run(*kept, cotangent),)
 
 
 def _value(setting: Setting, mesh: Mesh, arguments: Arguments) -> Array:

@@ -1,9 +1,10 @@
 """Initial weights: truncated normal of variance s / fan_in (Switch, section 2.4).
 
-The deviation after cutting is exactly sqrt(s / n) with fan-in n: a normal distribution of
-sqrt(s / n) / 0.88 is cut at two of its deviations. The paper's text cuts one of sqrt(s / n), which
-leaves 0.77 of that variance. T5 has s = 1. With s = 0.1 the
-paper found sparse models to be stable (table 3: -2.72 +- 0.01 instead of -3.60 +- 0.68).
+With fan-in n the standard deviation after truncation is exactly sqrt(s / n): a normal distribution
+of standard deviation sqrt(s / n) / 0.88 is truncated at two standard deviations. The paper's text
+truncates one of standard deviation sqrt(s / n), which leaves 0.77 of that variance. T5 has s = 1.
+With s = 0.1 the paper found sparse models to be stable (table 3: -2.72 +- 0.01 instead of
+-3.60 +- 0.68).
 """
 
 import math

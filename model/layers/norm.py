@@ -37,14 +37,14 @@ def _forward(x: Array, scale: Array) -> tuple[Array, tuple[Array, Array]]:
     return _value(x, scale), (x, scale)
 
 
-def _backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def _backward(kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     """Sums the scale's gradient in float32, over positions and over devices.
 
     In bfloat16 a sum of a million terms keeps three digits.
     """
     x, scale = kept
-    terms = x.astype(jnp.float32) * slope.astype(jnp.float32)
-    return slope * scale.astype(slope.dtype), jnp.sum(terms, axis=(0, 1))
+    terms = x.astype(jnp.float32) * cotangent.astype(jnp.float32)
+    return cotangent * scale.astype(cotangent.dtype), jnp.sum(terms, axis=(0, 1))
 
 
 _scaled: Any = jax.custom_vjp(_value)

@@ -51,19 +51,19 @@ def _forward(dimensions: str, mesh: Mesh, x: Array, weight: Array) -> tuple[Arra
     return run(x, weight), (x, weight)
 
 
-def _backward(dimensions: str, mesh: Mesh, kept: Any, slope: Array) -> tuple[Array, Array]:
+def _backward(dimensions: str, mesh: Mesh, kept: Any, cotangent: Array) -> tuple[Array, Array]:
     x_names, weight_names, y_names = _parts(dimensions)
     stored = storage(weight_names, kept[1].shape, mesh)
 
-    def on_device(x: Array, part: Array, slope: Array) -> tuple[Array, Array]:
+    def on_device(x: Array, part: Array, cotangent: Array) -> tuple[Array, Array]:
         whole = gather_stored(part.astype(x.dtype), stored)
-        of_x = jnp.einsum(_subscripts(y_names, weight_names, x_names), slope, whole)
+        of_x = jnp.einsum(_subscripts(y_names, weight_names, x_names), cotangent, whole)
         subscripts = _subscripts(x_names, y_names, weight_names)
-        of_weight = jnp.einsum(subscripts, x, slope, preferred_element_type=jnp.float32)
+        of_weight = jnp.einsum(subscripts, x, cotangent, preferred_element_type=jnp.float32)
         return _summed_over_model(of_x, y_names, x_names), sum_to_stored(of_weight, stored, x.dtype)
 
     specs = spec(x_names, stored.mesh), stored.spec, spec(y_names, stored.mesh)
-    return on_devices(on_device, stored.mesh, specs, specs[:2])(*kept, slope)
+    return on_devices(on_device, stored.mesh, specs, specs[:2])(*kept, cotangent)
 
 
 def _value(dimensions: str, mesh: Mesh, x: Array, weight: Array) -> Array:
@@ -104,19 +104,19 @@ def _lookup_forward(dtype: Any, mesh: Mesh, table: Array, ids: Array) -> tuple[A
     return _lookup_value(dtype, mesh, table, ids), (table, ids)
 
 
-def _lookup_backward(dtype: Any, mesh: Mesh, kept: Any, slope: Array) -> tuple[Array, None]:
+def _lookup_backward(dtype: Any, mesh: Mesh, kept: Any, cotangent: Array) -> tuple[Array, None]:
     table, ids = kept
     stored = storage(TABLE, table.shape, mesh)
     rows = table.shape[0] // mesh.shape["model"]
 
-    def on_device(ids: Array, slope: Array) -> Array:
-        whole = jnp.zeros((rows, slope.shape[-1]), jnp.float32)
+    def on_device(ids: Array, cotangent: Array) -> Array:
+        whole = jnp.zeros((rows, cotangent.shape[-1]), jnp.float32)
         own = _own_rows(ids, rows)
-        whole = whole.at[own].add(slope.astype(jnp.float32), mode="drop")
-        return sum_to_stored(whole, stored, slope.dtype)
+        whole = whole.at[own].add(cotangent.astype(jnp.float32), mode="drop")
+        return sum_to_stored(whole, stored, cotangent.dtype)
 
     specs = spec(IDS, stored.mesh), spec(ROWS, stored.mesh)
-    return on_devices(on_device, stored.mesh, specs, stored.spec)(ids, slope), None
+    return on_devices(on_device, stored.mesh, specs, stored.spec)(ids, cotangent), None
 
 
 _lookup: Any = jax.custom_vjp(_lookup_value, nondiff_argnums=(0, 1))

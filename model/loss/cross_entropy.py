@@ -97,7 +97,7 @@ def _value(
     labels: Labels,
     teacher: LogitFactors | None,
 ) -> tuple[Array, RowTerms]:
-    rows, _ = _run(computation, student, labels, teacher, with_slopes=False)
+    rows, _ = _run(computation, student, labels, teacher, with_gradients=False)
     return _weighted(computation.objective, rows, labels.whole), rows
 
 
@@ -107,12 +107,12 @@ def _forward(
     labels: Labels,
     teacher: LogitFactors | None,
 ) -> tuple[tuple[Array, RowTerms], LogitFactors | None]:
-    rows, slopes = _run(computation, student, labels, teacher, with_slopes=True)
-    return (_weighted(computation.objective, rows, labels.whole), rows), slopes
+    rows, gradients = _run(computation, student, labels, teacher, with_gradients=True)
+    return (_weighted(computation.objective, rows, labels.whole), rows), gradients
 
 
-def _backward(_: Computation, slopes: LogitFactors, given: tuple[Array, Any]) -> Any:
-    scaled = (slope * given[0].astype(slope.dtype) for slope in slopes)
+def _backward(_: Computation, gradients: LogitFactors, given: tuple[Array, Any]) -> Any:
+    scaled = (gradient * given[0].astype(gradient.dtype) for gradient in gradients)
     return LogitFactors(*scaled), None, None
 
 
@@ -135,7 +135,7 @@ def _run(
     labels: Labels,
     teacher: LogitFactors | None,
     *,
-    with_slopes: bool,
+    with_gradients: bool,
 ) -> tuple[RowTerms, LogitFactors | None]:
     """Returns the sums of each row and, if required, the gradients of the student's factors."""
     mesh = computation.mesh
@@ -151,11 +151,11 @@ def _run(
             _on_device,
             computation=computation,
             stored=stored,
-            with_slopes=with_slopes,
+            with_gradients=with_gradients,
         ),
         fine,
         (layouts, Labels(*labelled)),
-        (spec("batch", fine), layouts[0] if with_slopes else None),
+        (spec("batch", fine), layouts[0] if with_gradients else None),
     )
     return run(networks, labels)
 
@@ -174,7 +174,7 @@ def _on_device(
     *,
     computation: Computation,
     stored: list[NamedSharding],
-    with_slopes: bool,
+    with_gradients: bool,
 ) -> tuple[RowTerms, LogitFactors | None]:
     """Walks over a device's tokens; the last chunk is filled up with tokens of weight 0."""
     matrices = [
@@ -186,13 +186,13 @@ def _on_device(
         label=labels.ids.reshape(-1),
         weight=labels.real.reshape(-1) / labels.whole,
     )
-    one = functools.partial(_of_chunk, matrices, computation.objective, with_slopes)
+    one = functools.partial(_of_chunk, matrices, computation.objective, with_gradients)
     count = len(tokens.label)
     size = chunk_tokens(count, matrices[0].shape[1], computation.logits_bytes)
     if size == count:
         of_matrix, (terms, of_x) = one(None, tokens)
     else:
-        zeros = jnp.zeros(matrices[0].shape, jnp.float32) if with_slopes else None
+        zeros = jnp.zeros(matrices[0].shape, jnp.float32) if with_gradients else None
         chunks = jax.tree.map(lambda array: _chunked(array, size), tokens)
         of_matrix, results = jax.lax.scan(one, zeros, chunks)
         terms, of_x = jax.tree.map(lambda array: _whole(array, count), results)
@@ -206,7 +206,7 @@ def _on_device(
 def _of_chunk(
     matrices: list[Array],
     objective: Objective,
-    with_slopes: bool,
+    with_gradients: bool,
     total: Array | None,
     chunk: Chunk,
 ) -> tuple[Array | None, tuple[TokenTerms, Array | None]]:
@@ -214,13 +214,13 @@ def _of_chunk(
     logits = [
         _product("te,ev->tv", x, matrix) for x, matrix in zip(chunk.xs, matrices, strict=True)
     ]
-    terms, slope = token_loss(logits, chunk.label, objective)
-    if not with_slopes:
+    terms, gradient = token_loss(logits, chunk.label, objective)
+    if not with_gradients:
         return None, (terms, None)
     x, matrix = chunk.xs[0], matrices[0]
-    slope = (slope * chunk.weight[:, None]).astype(x.dtype)
-    of_x = sum_over_ids(_product("tv,ev->te", slope, matrix)).astype(x.dtype)
-    of_matrix = _product("te,tv->ev", x, slope)
+    gradient = (gradient * chunk.weight[:, None]).astype(x.dtype)
+    of_x = sum_over_ids(_product("tv,ev->te", gradient, matrix)).astype(x.dtype)
+    of_matrix = _product("te,tv->ev", x, gradient)
     return of_matrix if total is None else total + of_matrix, (terms, of_x)
 
 

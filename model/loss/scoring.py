@@ -51,8 +51,8 @@ def score(model: Transformer, batch: Batch, call: Call, accumulate: int = 1) -> 
 def part_count(config: ModelConfig, rows: int, inputs: int, targets: int, accumulate: int) -> int:
     """Returns the number of parts in which a device scores its rows.
 
-    The most that leave a part whole pools and `LEAST_TOKENS` inputs, or those of a
-    microbatch if they are fewer.
+    This is the largest number for which a part still consists of whole pools and has at least
+    `LEAST_TOKENS` inputs, or at least those of a microbatch if they are fewer.
 
     Args:
         config: the network.

@@ -64,17 +64,17 @@ def token_loss(
     label_logit = sum_over_ids(jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1))
     known = (label >= 0) & (label < logits.shape[-1] * jax.lax.axis_size("model"))
     nats = log_z - jnp.where(known, label_logit, jnp.nan)
-    slope = (hard + 2 * objective.z_loss_weight * log_z)[:, None] * _softmax(logits, log_z)
-    slope -= jnp.where(is_label, hard, 0.0)
+    gradient = (hard + 2 * objective.z_loss_weight * log_z)[:, None] * _softmax(logits, log_z)
+    gradient -= jnp.where(is_label, hard, 0.0)
     if not teachers:
-        return TokenTerms(nats, jnp.square(log_z), None), slope
+        return TokenTerms(nats, jnp.square(log_z), None), gradient
     softened, soft_targets = logits / temperature, teachers[0] / temperature
     soft_targets = _softmax(soft_targets, _log_z(soft_targets))
     soft_log_z = _log_z(softened)
     soft = soft_log_z - sum_over_ids(jnp.sum(soft_targets * softened, axis=-1))
     of_soft = temperature * (_softmax(softened, soft_log_z) - soft_targets)
-    slope += (1 - hard) * of_soft
-    return TokenTerms(nats, jnp.square(log_z), temperature**2 * soft), slope
+    gradient += (1 - hard) * of_soft
+    return TokenTerms(nats, jnp.square(log_z), temperature**2 * soft), gradient
 
 
 def sum_over_ids(x: Float[Array, "*x"]) -> Float[Array, "*x"]:

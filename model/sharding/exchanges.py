@@ -119,7 +119,7 @@ def _sum_scattered(whole: Array, axes: tuple[str, ...], dimension: int) -> Array
 
 
 def sum_across(part: Array, dtype: DTypeLike, axes: Iterable[str]) -> Array:
-    """Returns the sum over axes of slices of what each has summed; it crosses in this type."""
+    """Returns the sum of the slices' partial sums, sent between slices in the type `dtype`."""
     if slices := _larger_than_one(axes):
         return jax.lax.psum(part.astype(dtype), slices).astype(part.dtype)
     return part

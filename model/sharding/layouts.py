@@ -84,10 +84,11 @@ def batch_axes(mesh: Mesh | AbstractMesh) -> tuple[str, ...]:
 def storage(names: str | Names, shape: Sequence[int], mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Returns the layout in which a parameter of this shape is stored.
 
-    That of the table, and a matrix in parts as the module's first lines have it. Heads and their
-    width stay whole over the batch's devices: an optimizer sees the two joined, which it would
-    gather a split width for. A vector is whole on every device: it has less than a thousandth of a
-    layer's weights, and gathers of it would only cost latency. So are the biases of experts.
+    The layout is that of the table, but a matrix with `embed` and without experts is stored in
+    parts, as described at the top of the module. The batch's axes never split heads and their
+    width: the optimizer joins these two dimensions, for which a split width would be gathered.
+    Vectors and the biases of experts are replicated on every device: a vector has less than a
+    thousandth of a layer's weights, and to gather it would only cost latency.
 
     Raises:
         KeyError: if a name is not in the table, because it must not replicate silently.
@@ -113,7 +114,7 @@ def storage(names: str | Names, shape: Sequence[int], mesh: Mesh | AbstractMesh)
 
 
 def _dividing(size: int, axes: list[str], mesh: Mesh | AbstractMesh) -> Iterator[str]:
-    """Yields axes that divide a size together, as many as there are from the first on."""
+    """Yields, in order, each axis that divides what the axes before it leave of a size."""
     for axis in axes:
         if size % mesh.shape[axis] == 0:
             size //= mesh.shape[axis]

@@ -75,8 +75,8 @@ def _forward(rows: Array, slices: Slices, places: int, count: int) -> tuple[Arra
     return _value(rows, slices, places, count), slices
 
 
-def _backward(places: int, count: int, slices: Slices, slope: Array) -> tuple[Array, None]:
-    return _value(slope, slices.turned, count, places), None
+def _backward(places: int, count: int, slices: Slices, cotangent: Array) -> tuple[Array, None]:
+    return _value(cotangent, slices.turned, count, places), None
 
 
 _exchanged: Any = jax.custom_vjp(_value, nondiff_argnums=(2, 3))

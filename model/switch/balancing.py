@@ -24,14 +24,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from model.config import SwitchConfig
-from model.switch.margins import exceeded_by
+from model.switch.margins import margin_quantile
 from model.switch.routing_sums import LayerRouting
 
 BIAS = "expert_bias"  # field of a switch layer
 Network = TypeVar("Network")
 
 
-def learned(network: Network) -> Network:
+def without_expert_biases(network: Network) -> Network:
     """Returns a network, or a tree of its structure, with None in place of the biases."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: None if getattr(path[-1], "name", None) == BIAS else leaf, network
@@ -88,7 +88,7 @@ def shifted_by_quantile(
         share: an expert's even share of the tokens.
         rate: share of the way to go; 1 goes all of it.
     """
-    moved = bias - rate * exceeded_by(share, margins)
+    moved = bias - rate * margin_quantile(share, margins)
     return moved - jnp.mean(moved, axis=-1, keepdims=True)
 
 

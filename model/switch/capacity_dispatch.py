@@ -89,7 +89,7 @@ def _into_buffers(
     top_k, tokens = slots.slot.shape
     is_filled = slots.assignment < top_k * tokens
     token = jnp.where(is_filled, slots.assignment % tokens, tokens)
-    buffers = moved(x, token.reshape(-1), slots.slot.T)
+    buffers = gather_rows(x, token.reshape(-1), slots.slot.T)
     return buffers.reshape(*slots.assignment.shape, -1)
 
 
@@ -98,12 +98,12 @@ def _out_of_buffers(
 ) -> Float[Array, "tokens top_k embed"]:
     """Copies each assignment's row out of one group's buffers; dropped ones are zero."""
     rows = buffers.reshape(-1, buffers.shape[-1])
-    y = moved(rows, slots.slot.reshape(-1), slots.assignment.reshape(-1, 1))
+    y = gather_rows(rows, slots.slot.reshape(-1), slots.assignment.reshape(-1, 1))
     return jnp.moveaxis(y.reshape(*slots.slot.shape, -1), 0, 1)
 
 
 @jax.custom_vjp
-def moved(
+def gather_rows(
     rows: Float[Array, "rows embed"],
     source: Int[Array, " places"],
     destinations: Int[Array, "rows copies"],
@@ -121,16 +121,16 @@ def moved(
     return rows.at[source].get(mode="fill", fill_value=0)
 
 
-def _moved_forward(rows: Array, source: Array, destinations: Array) -> tuple[Array, Array]:
-    return moved(rows, source, destinations), destinations
+def _gather_forward(rows: Array, source: Array, destinations: Array) -> tuple[Array, Array]:
+    return gather_rows(rows, source, destinations), destinations
 
 
-def _moved_backward(destinations: Array, slope: Array) -> tuple[Array, None, None]:
-    copies = slope.at[destinations].get(mode="fill", fill_value=0)
+def _gather_backward(destinations: Array, cotangent: Array) -> tuple[Array, None, None]:
+    copies = cotangent.at[destinations].get(mode="fill", fill_value=0)
     return jnp.sum(copies, axis=1), None, None
 
 
-moved.defvjp(_moved_forward, _moved_backward)
+gather_rows.defvjp(_gather_forward, _gather_backward)
 
 
 def own_experts(

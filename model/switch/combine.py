@@ -23,9 +23,9 @@ def _forward(y: Array, gate: Array) -> tuple[Array, tuple[Array, Array]]:
     return _value(y, gate), (y, gate)
 
 
-def _backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def _backward(kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     y, gate = kept
-    to_all = slope[:, :, None]
+    to_all = cotangent[:, :, None]
     terms = y.astype(jnp.float32) * to_all.astype(jnp.float32)
     return gate[..., None].astype(y.dtype) * to_all, jnp.sum(terms, axis=-1)
 

@@ -44,11 +44,11 @@ def _forward(dimension: int, dtype: DTypeLike, stored: Array) -> tuple[Array, No
     return _value(dimension, dtype, stored), None
 
 
-def _backward(dimension: int, dtype: DTypeLike, _: None, slope: Array) -> tuple[Array]:
-    slope = slope.astype(jnp.float32)
+def _backward(dimension: int, dtype: DTypeLike, _: None, cotangent: Array) -> tuple[Array]:
+    cotangent = cotangent.astype(jnp.float32)
     if jax.lax.axis_size("data") > 1:
-        slope = jax.lax.psum_scatter(slope, "data", scatter_dimension=dimension, tiled=True)
-    return (slope,)
+        cotangent = jax.lax.psum_scatter(cotangent, "data", scatter_dimension=dimension, tiled=True)
+    return (cotangent,)
 
 
 _rounded_and_gathered: Any = jax.custom_vjp(_value, nondiff_argnums=(0, 1))
@@ -68,8 +68,8 @@ def _of_slice(dtype: DTypeLike, stored: Array) -> Array:
     return jax.lax.pcast(stored, "replica", to="varying")
 
 
-def _summed(dtype: DTypeLike, _: None, slope: Array) -> tuple[Array]:
-    return (sum_across(slope, dtype, ("replica",)),)
+def _summed(dtype: DTypeLike, _: None, cotangent: Array) -> tuple[Array]:
+    return (sum_across(cotangent, dtype, ("replica",)),)
 
 
 # A parameter that each slice has. JAX's own sum over slices would be of whole matrices, before the

@@ -1,9 +1,10 @@
 """By how much experts were chosen or missed, counted in bins over a batch.
 
 A token's margin for an expert is the expert's score minus the highest score that was not chosen:
-positive for its k experts, 0 for the next best, negative for the others. An expert with too many
-tokens is left with a share of them if its bias falls by the margin that this share exceeds. One
-with too few has margins of 0 there and stays, until the others have fallen.
+positive for its k experts, 0 for the next best, negative for the others. If the bias of an expert
+with too many tokens falls by the margin that only an even share of all tokens exceeds, that share
+still chooses it. For an expert with too few tokens this margin is 0 as long as it is the next best
+of enough others: its bias then stays until the biases of the other experts have fallen.
 
 A quantile over a whole batch needs all tokens, which are on different devices and in different
 microbatches. Counts in bins add up over both, so the result depends on neither. The idea is that of
@@ -48,7 +49,7 @@ def margins(
     return scores - jnp.max(left, axis=-1, keepdims=True)
 
 
-def exceeded_by(share: float, counts: Int[Array, "*layers bins"]) -> Float[Array, "*layers"]:
+def margin_quantile(share: float, counts: Int[Array, "*layers bins"]) -> Float[Array, "*layers"]:
     """Returns the margin that a share of the tokens exceeds, interpolated within its bin.
 
     Args:

@@ -4,9 +4,10 @@ Source: MC-SMoE (Li et al. 2024, "Merge, Then Compress"), section 3.2, in this o
 
 1. Each dropped expert joins the kept one whose router column is most similar (cosine), because
    tokens of one are then likely to score high with the other.
-2. The hidden units of the joining expert are permuted to match the kept one's: experts drawn at
-   random have no common order, and a mean of unlike units is neither. The best permutation
-   maximizes the sum of products of a unit's weights (`gate`, `up`, `down`) with its partner's.
+2. The hidden units of the joining expert are permuted to match the kept one's: experts that were
+   initialized at random share no order of units, and the mean of two unlike units resembles
+   neither. The permutation maximizes the sum, over pairs of matched units, of the inner product
+   of their weights (`gate`, `up`, `down`).
 3. The merged expert is the mean of its group, weighted by load. A group that nothing was sent to
    keeps the kept expert as it is, and an expert without load adds nothing.
 """

@@ -28,7 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 from model.sharding.exchanges import exchange
 from model.sharding.layouts import EXPERT_AXES
 from model.sharding.ragged_exchange import Ends, Slices, exchange_slices
-from model.switch.capacity_dispatch import moved, own_experts
+from model.switch.capacity_dispatch import gather_rows, own_experts
 from model.switch.experts import Experts
 from model.switch.sort_by_expert import sort_by_expert
 
@@ -94,7 +94,7 @@ def pooled_dispatch(
     rows = exchange_slices(_in_order(x, tokens), slices, pools * own * capacity)
     outputs = own_experts(rows.reshape(pools, own, capacity, -1), experts)
     rows_back = exchange_slices(outputs.reshape(rows.shape), slices.turned, tokens.rank.size)
-    y = moved(rows_back, tokens.rank.reshape(-1), tokens.order[:, None])
+    y = gather_rows(rows_back, tokens.rank.reshape(-1), tokens.order[:, None])
     kept = _kept(tokens, expert_index.T, at_tokens.size)
     return jnp.moveaxis(y.reshape(*tokens.rank.shape, -1), 0, 1), kept.T
 
@@ -111,7 +111,7 @@ def _in_order(
     x: Float[Array, "tokens embed"], tokens: SortedTokens
 ) -> Float[Array, "assignments embed"]:
     """Copies each assignment's token to its rank; padding comes last, and is never sent."""
-    return moved(x, tokens.order % len(x), tokens.rank.T)
+    return gather_rows(x, tokens.order % len(x), tokens.rank.T)
 
 
 def _by_owner(

@@ -45,7 +45,7 @@ def most_important(
 def of_stack(
     layers: Shaped[np.ndarray, "layers rest"], name: str
 ) -> Shaped[np.ndarray, "blocks rest"]:
-    """Returns the rows of the layers of the stack that the name of an array begins with."""
+    """Returns the rows for the layers of the stack to which the array with this name belongs."""
     encoder, decoder = np.split(layers, 2)
     return decoder if name.startswith(".decoder") else encoder
 

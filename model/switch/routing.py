@@ -54,7 +54,8 @@ def route(
     """
     probabilities = jax.nn.softmax(logits, axis=-1)
     scores = probabilities if bias is None else logits + bias
-    # Of several experts the gates sum to 1. Their probabilities may all be 0 where biases choose.
+    # With top-k above 1, gates are a softmax of the chosen logits, which sums to 1. Where biases
+    # choose, the probabilities of all chosen experts may underflow to 0.
     gate, expert_index = _top_k(scores, probabilities if top_k == 1 else logits, top_k)
     if top_k > 1:
         gate = jax.nn.softmax(gate, axis=-1)
@@ -106,10 +107,10 @@ def balance_loss(
 def batch_balance_loss(
     load: Int[Array, "*layers experts"], probability: Float[Array, "*layers experts"]
 ) -> Float[Array, "*layers"]:
-    """Returns the balance loss of a whole batch times its real tokens.
+    """Returns the balance loss of a whole batch, multiplied by its number of real tokens.
 
-    Source: Qiu et al. 2025 (Demons in the Detail), equation 4. Groups may then differ in their
-    experts, as languages do, if the batch is even.
+    Source: Qiu et al. 2025 (Demons in the Detail), equation 4. The load of a single group, such as
+    one with a single language, may be uneven as long as that of the batch is even.
 
     Args:
         load: assignments of the batch, before capacity.

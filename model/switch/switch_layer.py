@@ -23,7 +23,7 @@ from model.layers.initialization import kernel
 from model.sharding.exchanges import over_devices
 from model.switch.on_device import DeviceInputs, DeviceOutputs, on_device
 
-SHARED = 2**32 - 1  # of the shared expert's key within the layer's, whose others `split` returns
+SHARED = 2**32 - 1  # folded into the layer's key for the shared expert; `split` makes the others
 
 
 class Routing(NamedTuple):

@@ -46,8 +46,8 @@ class Time(StageArguments):
     baseline: RunPlace
     """Run of the dense baseline that `mswitch pretrain` finished."""
     candidate: RunPlace
-    """Run of the candidate, of the same rows and lengths; the same run measures what chance makes
-    of the ratio."""
+    """Run of the candidate, with the same rows per batch and the same lengths. Naming the baseline
+    here as well shows how far the ratio strays from 1 by chance."""
     tokens: str
     """Directory of the tokens that both were trained on, or its address on an object store."""
     out: RunPlace

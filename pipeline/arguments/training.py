@@ -32,7 +32,8 @@ class Pretrain(StageArguments):
     """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/;
     on this machine or on an object store (s3://..., gs://...)."""
     start: RunPlace | None = None
-    """Finished or imported run whose last weights, or best, are the first ones, not random ones."""
+    """Finished or imported run to start from: its best or last weights replace the random first
+    weights."""
     trunk: RunPlace | None = None
     """Run of this recipe to branch off, finished or not: its weights and optimizer state at
     --branch-at are continued, and the learning rate falls linearly from there to 0 at `steps`."""
@@ -94,7 +95,8 @@ class Finetune(StageArguments):
     tokens: str = ""
     """Tokens of the pretraining to mix in, with --pretraining-share."""
     pretraining_share: float = 0.0
-    """Share of rows of the pretraining task, against answers in the wrong language (mT5: 0.01)."""
+    """Share of rows taken from pretraining, which prevents answers in the wrong language (mT5:
+    0.01)."""
     corpus: str | None = None
     """Directory that `mswitch clean` wrote: examples that share 13 words in a row with its pages
     are marked, so that scores can be read without them."""

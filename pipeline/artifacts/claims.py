@@ -135,15 +135,16 @@ def finish(
 def renew(
     directory: Path | str, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> None:
-    """Claims a directory anew for settings that its stage accepts; a finished one is so again.
+    """Claims a directory, even a finished one, again for changed settings that its stage accepts.
 
-    A kill between the two leaves the manifest, which the same command finds again.
+    A kill between writing the claim and removing the manifest leaves both. The same command then
+    reads the manifest and renews the claim again.
     """
     _write(directory, CLAIM, _identity(stage, settings, inputs))
     remove(join_path(directory, MANIFEST))
 
 
-def withdraw(directory: Path | str) -> None:
+def remove_claim(directory: Path | str) -> None:
     """Removes a claim whose stage has written nothing, so that other settings may follow."""
     remove(join_path(directory, CLAIM))
 

@@ -26,7 +26,7 @@ RESUMES = "(The same command resumes where the job stopped.)"
 def hide_reported_errors() -> None:
     """Hides Beam's tracebacks where the command ends with one sentence about the same error."""
     logging.getLogger(common.__name__).addFilter(is_unreported)
-    logging.getLogger().addFilter(is_no_reason)
+    logging.getLogger().addFilter(is_not_engine_error)
 
 
 def is_unreported(record: logging.LogRecord) -> bool:
@@ -35,7 +35,7 @@ def is_unreported(record: logging.LogRecord) -> bool:
     return not kind or kind.__name__ not in MENDABLE
 
 
-def is_no_reason(record: logging.LogRecord) -> bool:
+def is_not_engine_error(record: logging.LogRecord) -> bool:
     """Returns False for an engine's error message: the job's failure repeats it."""
     return record.levelno < logging.ERROR or record.pathname != portable_runner.__file__
 

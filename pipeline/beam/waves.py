@@ -1,7 +1,8 @@
 """Waves of an exchange, and what a round of it does; without Beam, which calls them.
 
-The embedded runner holds what it groups in memory, about six times. There an exchange takes several
-waves: ranges of hash partitions, each a job of its own. An engine with a real shuffle takes one.
+The embedded runner groups data in memory, which takes about six times the size of the data. There
+an exchange is cut into several waves: ranges of hash partitions, each a job of its own. An engine
+with a real shuffle needs only one wave.
 """
 
 from collections.abc import Iterable, Iterator

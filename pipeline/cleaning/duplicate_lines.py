@@ -1,9 +1,10 @@
 """One page per line: two rounds find, for each line, the one page that keeps it.
 
-Most lines are in one shard alone. So the first round sends 4 bytes per line, the 32 bits of its
-hash after those of the partition, and answers which of them another shard sent too (some because
-two lines of a partition share 32 bits). The second sends only those: 96 bits of the hash, so that
-among 10^12 lines two different ones meet with probability 1e-5, and the rank of the page.
+Most lines are in one shard alone. So the first round sends 4 bytes per line: the 32 bits of its
+hash after the bits that name the partition. Its verdict marks the lines whose 32 bits were sent
+more than once, a few of them by different lines. The second round sends only the marked lines: 96
+bits of the hash, and the rank of the page. Among 10^12 lines, two different ones collide in their
+96 bits with probability 1e-5.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,9 +1,9 @@
 """One page per address: a round that finds the pages that are not the newest, over all shards.
 
-A shard sends every version of its addresses, at most one per chunk and address, 62 bytes each:
-of a crawl's pages a thirtieth of what its lines take, so there are fewer partitions. An element is
-the length of its longest timestamp, in one byte, and the versions as records of NumPy; a batch of
-Arrow adds 600 bytes, which is more than the versions of a small shard.
+A shard sends every version of its addresses, at most one per chunk and address, 62 bytes each. For
+a crawl this is a thirtieth of the size of its line keys, so there are fewer partitions. An element
+is one byte with the length of its longest timestamp, followed by the versions as NumPy records. An
+Arrow batch would add 600 bytes, which is more than the versions of a small shard.
 """
 
 from collections.abc import Iterator
@@ -78,8 +78,8 @@ def _versions(path: str) -> Versions:
 def _records(batch: pa.RecordBatch) -> Versions:
     """Returns a batch as records, by its buffers: a wave asks again, and values take 2 us each."""
     times = batch["timestamp"]
-    width = max(1, pc.max(pc.binary_length(times)).as_py())
-    padded = pc.ascii_rpad(times, width, padding="\0")
+    width = max(1, int(pc.call_function("binary_length", [times]).to_numpy().max()))
+    padded = pc.call_function("ascii_rpad", [times], pc.PadOptions(width, "\0"))
     records = np.empty(batch.num_rows, _type(width))
     records["timestamp"] = np.frombuffer(padded.buffers()[2], f"S{width}", batch.num_rows)
     for name in ("address", "content"):

@@ -109,7 +109,7 @@ def progress_shown(
     """Shows the progress of a job during the block.
 
     Args:
-        workspace: workspace of the shown.
+        workspace: workspace of the job.
         items: number of work items of each step.
         console: console to print on.
     """

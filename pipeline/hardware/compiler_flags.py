@@ -145,8 +145,8 @@ def check_set(flags: FlagSet, environment: Mapping[str, str]) -> None:
     words = environment.get(flags.variable, "").split()
     if missing := [word for word in words_of(flags.flags) if word not in words]:
         raise ArtifactError(
-            f"--deterministic was given, and {flags.variable} is without {' '.join(missing)}; "
-            "remove what it sets instead, or the name of a file of flags."
+            f"--deterministic was given, but {flags.variable} lacks {' '.join(missing)}; remove "
+            "other values of these flags from it, or the file of flags that it names."
         )
 
 

@@ -26,7 +26,7 @@ from pipeline.hardware.kept_connection import relayed
 from pipeline.stopping import leave, say
 
 Answer = TypeVar("Answer")
-PLACE = "mswitch"  # of all keys
+KEY_PREFIX = "mswitch"  # of all keys
 WAIT_MILLISECONDS = 1_000  # of one call; Python looks for signals in between
 JOIN_SECONDS = 300  # for all hosts to start
 LEAVE_SECONDS = 60  # for all hosts to leave after the last has finished
@@ -35,8 +35,8 @@ STARTING = (
     "start the same command on every host, and outside Slurm and TPU pods give --hosts.coordinator "
     "HOST:PORT and --hosts.index."
 )
-_places = itertools.count(1)
-_place = [0]  # the place that this host has come to
+_sync_points = itertools.count(1)
+_sync_point = [0]  # the last one that this host has reached
 
 
 def connect(hosts: Hosts) -> None:
@@ -98,18 +98,18 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def place() -> int:
-    """Returns the number of the place of the program that this host has come to.
+def sync_point() -> int:
+    """Returns the number of the last synchronization point that this host has reached.
 
-    Places are where hosts meet: decisions, steps, batches of an evaluation. Hosts at one place have
-    equal numbers.
+    Hosts wait for one another at decisions, steps and batches of an evaluation. Such a point has
+    the same number on every host.
     """
-    return _place[0]
+    return _sync_point[0]
 
 
-def come_to_next_place() -> None:
-    """Counts a place where hosts wait for one another; every host must call this."""
-    _place[0] = next(_places)
+def reach_sync_point() -> None:
+    """Counts a point where hosts wait for one another; every host must call this."""
+    _sync_point[0] = next(_sync_points)
 
 
 def on_first_host(action: Callable[[], Answer]) -> Answer:
@@ -120,10 +120,10 @@ def on_first_host(action: Callable[[], Answer]) -> Answer:
     """
     if jax.process_count() == 1:
         return action()
-    name = f"decision-{place()}"
+    name = f"decision-{sync_point()}"
     if is_first():  # behind the others until it has an answer
         _publish(name, action())
-    come_to_next_place()
+    reach_sync_point()
     return _waited(name)
 
 
@@ -151,8 +151,8 @@ def agreed(here: Any, decide: Callable[[Sequence[Any]], Answer], name: str = "")
     if count == 1:
         return decide([here])
     if not name:
-        name = f"decision-{place()}"
-        come_to_next_place()
+        name = f"decision-{sync_point()}"
+        reach_sync_point()
     _publish(f"{name}/{jax.process_index()}", here)
     if is_first():
         _publish(name, decide([_waited(f"{name}/{host}") for host in range(count)]))
@@ -165,13 +165,15 @@ def client() -> Any:
 
 
 def _publish(name: str, answer: Any) -> None:
-    client().key_value_set(f"{PLACE}/{name}", json.dumps(answer))
+    client().key_value_set(f"{KEY_PREFIX}/{name}", json.dumps(answer))
 
 
 def _waited(name: str) -> Any:
     while True:
         try:
-            return json.loads(client().blocking_key_value_get(f"{PLACE}/{name}", WAIT_MILLISECONDS))
+            return json.loads(
+                client().blocking_key_value_get(f"{KEY_PREFIX}/{name}", WAIT_MILLISECONDS)
+            )
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise

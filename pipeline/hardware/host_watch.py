@@ -7,7 +7,7 @@ inside a collective, or print the stack of a library.
 
 A host is lost after `LOST_SECONDS` without a beat, or after `BROKEN_SECONDS` where a collective
 broke, as it does if a process is killed. It is stuck after `STUCK_SECONDS` in which it answered and
-did not come to the place of the program where the others wait for it.
+did not reach the point of the program where the others wait for it.
 """
 
 import json
@@ -25,23 +25,23 @@ from model.configuration_checks import ConfigurationError
 from pipeline.arguments import Hosts
 from pipeline.errors import LOST_STATUS, ArtifactError, Preempted, system_failure
 from pipeline.hardware.coordination import (
-    PLACE,
+    KEY_PREFIX,
     agreed,
     client,
     connect,
     first_line,
     is_first,
-    place,
+    sync_point,
 )
 from pipeline.stopping import Stopped, leave, leave_at_the_end, say
 
 BEAT_SECONDS = 1.0
 LOST_SECONDS = 60.0
 BROKEN_SECONDS = 10.0
-STUCK_SECONDS = 900.0  # longer than a large save; programs are compiled at one place by all
+STUCK_SECONDS = 900.0  # longer than a large save; all compile programs at one point
 TOLD_SECONDS = 4.0  # after which every host has read what the first one decided
 REFUSALS = (ArtifactError, DataError, ConfigurationError)
-BEATS, DECISIONS = f"{PLACE}/beats", f"{PLACE}/ends"
+BEATS, DECISIONS = f"{KEY_PREFIX}/beats", f"{KEY_PREFIX}/ends"
 RESTART = (
     "start the same command again on all hosts, or with another --hosts.count and mesh on those "
     "that are left; a run goes on from its last whole checkpoint."
@@ -55,15 +55,15 @@ class _Seen:
 
     Attributes:
         answered: time of its last beat.
-        moved: time when it came to its place.
+        moved: time when it reached its last synchronization point.
         beat: number of its last beat.
-        place: number of its place in the program.
+        sync_point: number of that point.
     """
 
     answered: float
     moved: float
     beat: int = 0
-    place: int = 0
+    sync_point: int = 0
 
 
 class HostWatch:
@@ -112,8 +112,8 @@ class HostWatch:
     def fail(self, error: BaseException) -> None:
         """Ends the other hosts because of an error that ends this one.
 
-        An error of a broken collective is the fault of another host, if one is lost: then this host
-        ends here, with the sentence of the watch.
+        An error of JAX's runtime may mean that another host is lost, which broke a collective. This
+        therefore waits first: the watch then ends this host with a sentence about the lost one.
         """
         if _is_of_jax(error):
             self._limit = BROKEN_SECONDS
@@ -135,7 +135,7 @@ class HostWatch:
     def _exchange(self) -> None:
         """Writes a beat, and reads what the first host decided; on the first, all beats too."""
         self._beats += 1
-        beat = f"{self._beats} {place()}"
+        beat = f"{self._beats} {sync_point()}"
         client().key_value_set(f"{BEATS}/{jax.process_index()}", beat, allow_overwrite=True)
         if is_first():
             self._see(dict(client().key_value_dir_get(BEATS)))
@@ -152,12 +152,12 @@ class HostWatch:
     def _see(self, beats: dict[str, str]) -> None:
         now = time.monotonic()
         for key, value in beats.items():
-            beat, place = map(int, value.split())
+            beat, reached = map(int, value.split())
             seen = self._seen[int(key.rpartition("/")[2])]
             if seen.beat != beat:
                 seen.beat, seen.answered = beat, now
-            if seen.place != place:
-                seen.place, seen.moved = place, now
+            if seen.sync_point != reached:
+                seen.sync_point, seen.moved = reached, now
 
     def _forget(self) -> None:
         """Begins to wait for beats anew, also after this host itself was stopped for a while."""
@@ -176,7 +176,7 @@ class HostWatch:
                 f"host {self._name(host)} has not answered for {now - silent.answered:.0f} s, so "
                 f"all hosts stop; look at its machine and its last message, then {RESTART}"
             )
-        host, last = min(self._seen.items(), key=lambda one: one[1].place)
+        host, last = min(self._seen.items(), key=lambda one: one[1].sync_point)
         waited = _waited(now, last, self._seen.values())
         if waited > STUCK_SECONDS:
             self._decide(
@@ -212,8 +212,8 @@ class HostWatch:
 
 
 def _waited(now: float, last: _Seen, seen: Iterable[_Seen]) -> float:
-    """Returns the seconds since another host came to a place where it waits for the last one."""
-    ahead = [one.moved for one in seen if one.place > last.place]
+    """Returns the seconds since another host reached a point where it waits for the last one."""
+    ahead = [one.moved for one in seen if one.sync_point > last.sync_point]
     return now - max(min(ahead), last.moved) if ahead else 0.0
 
 

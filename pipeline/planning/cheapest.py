@@ -66,7 +66,7 @@ class Goal:
         return plan.chip_hours * self.prices.get(plan.slice.split(":")[0], 1.0)
 
     def rank(self, plan: Planned) -> tuple[float, float]:
-        """Returns what is minimized, then what decides between equals; infinite out of reach."""
+        """Returns what is minimized, then the tie-breaker; infinite if the plan misses a limit."""
         money = self.money(plan)
         if plan.days > self.days or money > self.budget:
             return math.inf, math.inf

@@ -1,10 +1,11 @@
 """How often to save: the interval between checkpoints that loses the least time.
 
-Too rare, and a failure repeats much; too often, and the saves themselves take the time. Source:
-Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps", 2006; its
-first term is Young's of 1974. There a save stops the work. Here the work stops while arrays are
-copied, and the rest is written in the background. That part delays every checkpoint alike, so it
-moves no optimum, but the next save cannot begin before it ends.
+If saves are too rare, a failure repeats much work; if they are too frequent, the saves themselves
+take the time. Source: Daly, "A higher order estimate of the optimum checkpoint interval for restart
+dumps", 2006; its first term is Young's formula of 1974. In that model a save stops the work until
+it ends. Here the work stops only while arrays are copied, and the rest is written in the
+background. Background writing delays every checkpoint alike, so it does not move the optimum, but
+the next save cannot begin before it ends.
 """
 
 import math

@@ -124,7 +124,7 @@ def _upcycling(dense: Recipe, switch: Trainer, recipe: Recipe, topology: Topolog
     program = first_state(trainer, switch, Beginning(0, recipe.seed, LOGITS, 0.0, carries))
     state = jax.eval_shape(trainer.init)
     sizes = _state_sizes(trainer, state) | {"batch": 0}
-    # What is not carried is not an argument, and on the devices all the same.
+    # The dense optimizer state occupies the devices even if the program does not take it.
     resident = {} if carries else {"optimizer": sizes.pop("optimizer")}
     return _compiled(program.lower(state), topology, sizes, resident)[0]
 

@@ -50,7 +50,7 @@ def plan_to_json(
 ) -> dict[str, Any]:
     """Returns the plan as JSON values.
 
-    Its `work` is that of one device, of which other rates would make other times.
+    Its `work` is that of one device; it is recorded so that times at other rates can be computed.
     """
     work = found and {
         "matrix_passes": found.products.passes,

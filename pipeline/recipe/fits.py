@@ -51,8 +51,9 @@ def _check_pools(recipe: Recipe) -> None:
     """Checks that a microbatch holds whole pools on each device.
 
     Raises:
-        ConfigurationError: if a pool is on several devices and the batch is in parts. Which groups
-            a part holds depends on the devices, and with it who shares capacity would.
+        ConfigurationError: if a pool spans several devices and the batch has several microbatches.
+            The mesh would decide which groups a microbatch holds, and so which tokens share
+            capacity.
     """
     switch = recipe.model.switch
     if switch is None or recipe.accumulate == 1:
@@ -70,10 +71,10 @@ def _check_pools(recipe: Recipe) -> None:
 
 
 def _check_batch_loss(recipe: Recipe) -> None:
-    """Checks that a balance loss over the batch is of a batch that is computed at once.
+    """Checks that a recipe with a balance loss over the whole batch has no microbatches.
 
     Raises:
-        ConfigurationError: if the batch is in parts. The gradient of a part needs the loads of all.
+        ConfigurationError: if it has. The gradient of each would need the loads of all.
     """
     switch = recipe.model.switch
     if switch is not None and switch.balance_loss_over == "batch" and recipe.accumulate > 1:

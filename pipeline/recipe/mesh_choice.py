@@ -106,8 +106,9 @@ def _offer(recipe: Recipe, devices: int) -> str:
 def changes(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Yields smaller routing groups, then larger batches, each with its settings.
 
-    As many more groups are pooled, so that the tokens that share capacity stay the same. Parts of a
-    batch cannot have such pools, and dropless dispatch has no capacity.
+    Where groups are split, proportionally more of them are pooled, so the same tokens share
+    capacity. Pools stay as they are with microbatches, which cannot have larger ones, and with
+    dropless dispatch, which has no capacity.
     """
     if recipe.model.switch is not None:
         for parts in (2, 4, 8, 16, 32):
@@ -121,7 +122,10 @@ def changes(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
 
 
 def _smaller_groups(recipe: Recipe, parts: int, stacks: tuple[str, ...]) -> dict[str, int]:
-    """Returns fields of groups in equal parts, a decoder's of whole rows; empty without such."""
+    """Returns settings that split groups into equal parts; {} if a stack's cannot be split so.
+
+    A decoder's group consists of whole rows.
+    """
     switch = recipe.model.switch
     assert switch is not None
     pools = recipe.accumulate == 1 and switch.dispatch == "slots"

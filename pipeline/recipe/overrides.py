@@ -33,7 +33,7 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 
 
 def _add(changes: dict[str, Any], value: Any, path: list[str], text: str, whole: str) -> None:
-    """Adds one setting to those of each object, nested as the objects are."""
+    """Adds a parsed setting to `changes`, a dictionary nested as the recipe's objects are."""
     known = (
         [field.name for field in dataclasses.fields(value)]
         if dataclasses.is_dataclass(value)

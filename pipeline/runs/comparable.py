@@ -230,7 +230,10 @@ def _fixed(run: FinishedRun) -> dict[str, Any]:
 
 
 def _by_step(entries: Sequence[Mapping[str, Any]], without: str = "") -> dict[str, Any]:
-    """Returns what begins at a step, by the step, without a place, of which the digest counts."""
+    """Returns mixtures or rates by the step at which they begin, without the field `without`.
+
+    The place of a mixture's tokens is left out so, because their digest is compared.
+    """
     named = ("step", without)
     return {str(one["step"]): {k: v for k, v in one.items() if k not in named} for one in entries}
 

@@ -193,9 +193,10 @@ def median_metric(runs: Sequence[FinishedRun], name: str) -> float | None:
 
 
 def spread_over_tenths(runs: Sequence[FinishedRun], name: str) -> float | None:
-    """Returns the greatest ÷ the least median of a tenth of a run, the greatest of all runs.
+    """Returns by what factor a metric changed within a run, for the run where it changed most.
 
-    None where every run recorded the metric fewer than twenty times: a tenth would be one value.
+    A run's values are cut into tenths; the factor is the greatest ÷ the least of their medians.
+    None if every run recorded the metric fewer than twenty times: a tenth would be one value.
     """
     spreads = []
     for run in runs:

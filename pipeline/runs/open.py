@@ -40,9 +40,10 @@ def load_run(directory: Place) -> tuple[Recipe, Trainer]:
 
 
 def recipe_of(about: RunRecord, directory: Place) -> Recipe:
-    """Returns the recipe whose network computes what a run's weights were trained in.
+    """Returns a run's recipe, with the network in which its weights were trained.
 
-    A run of numerics version 3 has its slope in the learned biases, so this recipe has none.
+    Before numerics version 4 networks had no slope beside the learned biases, so the recipe of such
+    a run is returned with a slope of 0.
 
     Args:
         about: the run's recipe.json.

@@ -59,7 +59,8 @@ def _read_together(
 ) -> Iterator[list[str]]:
     """Yields the names of arrays to read at one time: all that stay whole, then those of experts.
 
-    One array of experts at a time, or to merge them all of a stack's, which have one layer's name.
+    Arrays of experts are read one at a time. To merge experts, all such arrays of a stack are read
+    together; their names differ only after the last dot.
     """
     groups: dict[str, list[str]] = {}
     for name in by_path(shapes):

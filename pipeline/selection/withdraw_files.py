@@ -1,7 +1,7 @@
-"""The two steps of `withdraw`: pages of listed sites are counted, then files are written without.
+"""The two steps of `withdraw`: count the pages of listed sites, then write files without them.
 
-Counts are recorded before a file changes, and that it will. So a killed job counts each page once:
-the second step may be repeated, as it removes what is still there.
+Before a file changes, its counts are recorded, and then that it is about to change. So a killed job
+counts each page once, and the second step may be repeated: it removes the pages still there.
 """
 
 from dataclasses import dataclass

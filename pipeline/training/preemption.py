@@ -16,7 +16,7 @@ import threading
 from types import TracebackType
 
 from pipeline.errors import PREEMPTED_STATUS
-from pipeline.hardware.coordination import agreed, come_to_next_place
+from pipeline.hardware.coordination import agreed, reach_sync_point
 from pipeline.hardware.host_watch import host_watch
 from pipeline.stopping import Signals, name_of, say
 
@@ -50,7 +50,7 @@ class Preemption:
 
     def reached(self) -> bool:
         """Returns whether to stop at this point, which every host passes; equal on all hosts."""
-        come_to_next_place()
+        reach_sync_point()
         with self._counting:
             self._points += 1
             return self._stop_at is not None and self._points >= self._stop_at

@@ -92,7 +92,7 @@ def prepare(
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
     """
-    prepared = begin(arguments, recipe)
+    prepared = unchecked_run(arguments, recipe)
     blocks = open_blocks(arguments.tokens, arguments.cache)
     later = open_later(recipe, blocks, arguments.cache)
     recipe = with_rows(recipe, blocks.manifest.vocabulary.vocabulary_rows)
@@ -104,7 +104,7 @@ def prepare(
     return replace(prepared, recipe=recipe, blocks=blocks, later=later, inputs=inputs)
 
 
-def begin(arguments: Pretrain | Distill | Finetune, recipe: Recipe) -> PreparedRun:
+def unchecked_run(arguments: Pretrain | Distill | Finetune, recipe: Recipe) -> PreparedRun:
     """Returns a run without inputs, of which nothing is checked yet but its trackers.
 
     Raises:
@@ -135,8 +135,8 @@ def locked_by_first_host(prepared: PreparedRun) -> Iterator[None]:
         yield
 
 
-def is_finished(prepared: PreparedRun) -> bool:
-    """Claims the run's directory; returns whether the run in it is finished.
+def claim_run(prepared: PreparedRun) -> Claim:
+    """Claims the run's directory; returns what was there, and prints if that is finished.
 
     Raises:
         ArtifactError: if the directory holds something else, or a run with other settings or
@@ -145,7 +145,7 @@ def is_finished(prepared: PreparedRun) -> bool:
     found = Claim(on_first_host(lambda: _claim(prepared).value))
     if found is Claim.FINISHED:
         prepared.console.print(f"{prepared.recipe.stage}: {prepared.out} is finished.")
-    return found is Claim.FINISHED
+    return found
 
 
 def _claim(prepared: PreparedRun) -> Claim:

@@ -138,7 +138,8 @@ def _call(
 def _inputs(arguments: Arguments, setting: Setting) -> tuple[Inputs, GpuBlocks]:
     query, keys, values, table, numbers = arguments
     batch, queries, width = query.shape
-    # A query whose keys are all masked sees later keys too; it has none if keys are not masked.
+    # A query whose keys are all masked attends uniformly to all keys, later ones included. So tiles
+    # of later keys may be skipped only where no key is masked.
     skips = setting.causal and numbers.keys is None
     heads, head = setting.heads, width // setting.heads
     blocks = GpuBlocks(batch, queries, keys.shape[1], heads, head, skips)

@@ -59,7 +59,7 @@ def offsets(tiles) -> Int[Array, "queries keys"]:
 
 
 def masked(found, value, tiles, inputs: Inputs, blocks: GpuBlocks, *, causal: bool):
-    """Returns scores with `value` where they are masked; a key that is none has no weight."""
+    """Returns scores with `value` where they are masked, and -inf beyond the last key."""
     query_tile, key_tile = tiles
     if inputs.key_numbers is not None:
         keys = load_row(inputs.key_numbers, key_tile, blocks.keys, 0, key_tile * TILE)

@@ -46,7 +46,7 @@ class Part(NamedTuple):
         return pl.ds(self.first, len(self.keys))
 
     def masked(self, found, value) -> Float[Array, "part rows"]:
-        """Returns scores with `value` where they are masked; a key that is none has no weight."""
+        """Returns scores with `value` where they are masked, and -inf beyond the last key."""
         if self.allowed is not None:
             found = jnp.where(self.allowed, found, value)
         return found if self.exists is None else jnp.where(self.exists, found, -jnp.inf)

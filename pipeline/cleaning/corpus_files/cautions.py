@@ -41,13 +41,13 @@ def cautions(
         yield f"No page was kept in {_listed(missing)}, which --languages names."
     if kept and set(kept) == {UNDETERMINED}:
         yield (
-            "No kept page has a language, and pages without one are not trained on; give records "
-            'a "language" that data/languages.tsv has, or name rules that identify languages.'
+            "No kept page has a language, and pages without one are not trained on; give records a "
+            '"language" that is in data/languages.tsv, or choose rules that identify languages.'
         )
     elif declared and (without := kept.get(UNDETERMINED)):
         yield (
             f"{without:,} of {sum(kept.values()):,} kept pages declare no language or a code that "
-            "data/languages.tsv has not; they lie in pages/und and are not trained on."
+            "is not in data/languages.tsv; they are in pages/und and are not trained on."
         )
     without = [c for c in kept if c != UNDETERMINED and not languages[c]["held_out"]]
     if without and len(without) == len(kept.keys() - {UNDETERMINED}):

@@ -44,7 +44,7 @@ class Addition(NamedTuple):
         """Part of the names of files with what is added; they sort after those that are there."""
         return f"-added-{self.generation:03d}" if self.generation else ""
 
-    def held_out_before(
+    def first_training_digest(
         self, group: str, rule: ShareOfEachLanguage, added: int, chosen: int
     ) -> int:
         """Returns the first digest of the training pages among what is added of a language.
@@ -128,7 +128,7 @@ def files_of(
         last = held_out.last_held_out(count, _smallest(parts, held_out.maximum))
         end = 0 if last == BEFORE_ALL else number(last) + 1
         share = held_out.count(count) / count
-        if (bound := addition.held_out_before(group, held_out, count, end)) != end:
+        if (bound := addition.first_training_digest(group, held_out, count, end)) != end:
             end, share = bound, bound / ALL_DIGESTS
         if end:
             name = f"{group}/validation{label}"

@@ -117,7 +117,7 @@ class Kept:
         """
         if not exists(self.facts_path):
             raise DataError(
-                f"{self.corpus} was named to be added to, and {FOLDER}/{FACTS} is not beside it; "
+                f"{self.corpus} cannot be added to, because it has no {FOLDER}/{FACTS}; "
                 "clean its input with --growable, once, and name that corpus."
             )
         return read_json(self.facts_path, GrowthFacts)

@@ -151,7 +151,7 @@ def _rows_of(lines: UInt32[np.ndarray, " lines"], claims: Columns) -> np.ndarray
 
 
 def lines_lost(verdicts: Verdicts, rows: Iterable[int]) -> dict[int, tuple[int, Sequence[int]]]:
-    """Returns for each of these rows that claimed lines the number of them, and which are lost."""
+    """Returns the number of lines, and the lost ones, of each of these rows that claimed lines."""
     claims, found = verdicts.claims, {}
     order = np.argsort(claims[ROW], kind="stable")
     wanted = np.array(sorted(rows), np.uint32)

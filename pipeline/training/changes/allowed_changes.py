@@ -1,8 +1,9 @@
-"""Which settings of a run may change when it is resumed, and which change its past.
+"""The settings that a resumed run may change: those that leave its past steps as they were.
 
-Safe are the number of steps, the intervals, and what begins at a step that is not made yet, if the
-learning rates of the steps already made stay what they were. They are recorded (`runs/changes.py`)
-and the directory's claim is renewed. Everything else the claim refuses, with the difference.
+The number of steps, the intervals, and mixtures and rates that begin at a later step may change,
+provided that the learning rates of the steps already made stay the same. Such changes are recorded
+(`runs/changes.py`) and the directory's claim is renewed. The claim refuses every other change and
+prints the difference.
 """
 
 import json
@@ -46,9 +47,9 @@ class Agreement(NamedTuple):
     def record(self, out: Place, stage: str, identity: Identity) -> None:
         """Records the changes, and claims the directory for them.
 
-        A run that was killed may have evaluated steps after its last checkpoint, which are made
-        again with other settings. A run that is made longer may have been evaluated at its former
-        end, where one planned that long would not be.
+        Evaluations that the changed run would not have are removed. A killed run may have
+        evaluated steps after its last checkpoint; these steps are repeated with the new settings.
+        A lengthened run was evaluated at its former end, perhaps between two regular evaluations.
         """
         every = identity.settings["evaluate_every"]
         former = [one.before for one in self.changes if one.setting == "steps"]
@@ -60,13 +61,13 @@ class Agreement(NamedTuple):
 
 
 def agreement_of(out: Place, stage: str, identity: Identity) -> Agreement | None:
-    """Returns what a command may change in its directory; None where nothing is to be agreed.
+    """Returns what a command may change in its directory; None if the claim alone decides.
 
-    That is so if there is no such run, if nothing changes, or if more changes than is safe, which
-    the claim then refuses.
+    The claim alone decides if the directory holds no run of this stage, if nothing changes, or if a
+    setting changes that must not, which the claim refuses. It always decides for fine-tuned runs.
 
     Raises:
-        ArtifactError: if the steps already made would have been others.
+        ArtifactError: if the changes would alter steps already made.
     """
     head = head_of(out)
     settings = json.loads(json.dumps(identity.settings))
@@ -120,10 +121,10 @@ def changes_between(
 def check_steps_made(
     out: Place, before: Mapping[str, Any], after: Mapping[str, Any], made: int
 ) -> None:
-    """Checks that a run has made no more steps than asked, and those with the same settings.
+    """Checks that new settings keep all steps made, with their mixtures and learning rates.
 
     Raises:
-        ArtifactError: if it has.
+        ArtifactError: if they ask for fewer steps, or would change the mixture or rate of one.
     """
     steps = before["steps"], after["steps"]
     if after["steps"] < made:
@@ -140,11 +141,11 @@ def check_steps_made(
     if len(other := np.flatnonzero(rates[0] != rates[1])):
         step = int(other[0])
         raise ArtifactError(
-            f"{out} has made {made:,} of {steps[0]:,} steps and {steps[1]:,} were asked, with "
-            f"which step {step + 1:,} would have had the learning rate {rates[1][step]:.4g} and "
-            f"not {rates[0][step]:.4g}, because the share decay_from of another length begins "
-            f"elsewhere; to train on from its weights add --start {out} and name another --out, "
-            "or keep the number of steps."
+            f"{out} has made {made:,} of {steps[0]:,} steps and {steps[1]:,} were asked for; step "
+            f"{step + 1:,} would then have had the learning rate {rates[1][step]:.4g} instead of "
+            f"{rates[0][step]:.4g}, because decay_from is a share of the number of steps; keep "
+            f"that number, or add --start {out} and name another --out to train on from its "
+            "weights."
         )
 
 

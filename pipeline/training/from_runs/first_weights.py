@@ -77,7 +77,7 @@ def check_weights(start: Place, recipe: Recipe, blocks: TokenBlocks) -> None:
 
 
 def check_network(start: Place, theirs: Recipe, recipe: Recipe) -> None:
-    """Checks that a recipe's network computes what a run's weights were trained in.
+    """Checks that a run's weights fit a recipe's network: its arrays' shapes and its slope.
 
     Args:
         start: directory of the run, for the message.
@@ -87,7 +87,7 @@ def check_network(start: Place, theirs: Recipe, recipe: Recipe) -> None:
     Raises:
         ArtifactError: if array shapes or the slope differ.
     """
-    if function_of(theirs.model) != function_of(recipe.model):
+    if weight_layout(theirs.model) != weight_layout(recipe.model):
         lines = "; ".join(json_differences(asdict(theirs.model), asdict(recipe.model), "model"))
         raise ArtifactError(
             f"{start} has another shape than recipe {recipe.name} ({lines}); name a recipe of its "
@@ -95,7 +95,7 @@ def check_network(start: Place, theirs: Recipe, recipe: Recipe) -> None:
         )
 
 
-def function_of(config: ModelConfig) -> tuple[list[tuple[int, ...]], float]:
+def weight_layout(config: ModelConfig) -> tuple[list[tuple[int, ...]], float]:
     """Returns what two networks must share for the weights of one to fit the other.
 
     These are the shapes of the arrays, in the order of the leaves, and the position biases' slope.

@@ -29,7 +29,7 @@ from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import check_same_vocabulary, find_finished_run
 from pipeline.runs.open import recipe_of, restore
 from pipeline.runs.record import RunRecord
-from pipeline.training.from_runs.first_weights import function_of
+from pipeline.training.from_runs.first_weights import weight_layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,8 @@ def check_teaches(teacher: Teacher, recipe: Recipe, blocks: TokenBlocks) -> None
 def check_fills_groups(teacher: Teacher, recipe: Recipe) -> None:
     """Checks that a student's batches are whole routing groups of its teacher.
 
-    A teacher has no balance loss, so the batch that one was over may be in parts.
+    A teacher is not trained here, so its balance loss over whole batches, if it had one, does not
+    rule out microbatches.
 
     Raises:
         ArtifactError: if they are not.
@@ -146,7 +147,7 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
             "their width cannot be both; set distillation.initialization to non-experts or random."
         )
     dense = replace(teacher.recipe.model, switch=None)
-    if first != "random" and function_of(dense) != function_of(recipe.model):
+    if first != "random" and weight_layout(dense) != weight_layout(recipe.model):
         raise ArtifactError(
             f"{teacher.directory} has another shape than recipe {recipe.name} "
             f"({'; '.join(json_differences(asdict(dense), asdict(recipe.model)))}), so its weights "

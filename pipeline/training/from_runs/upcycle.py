@@ -132,13 +132,16 @@ class Upcycling:
             return 0
         if run.recipe.steps <= self.at:
             raise ArtifactError(
-                f"{run.recipe.steps:,} steps were asked after {self.at:,} of {self.parent}, which "
-                "count; set the number of all steps with --set steps=NUMBER."
+                f"{run.recipe.steps:,} steps were asked for, which include the {self.at:,} steps "
+                f"of {self.parent}; set a larger total with --set steps=NUMBER."
             )
         return self.at
 
     def identity(self) -> str:
-        """Returns what a resumed run must agree in, of which the parent's length is not part."""
+        """Returns what identifies a run's first state; a resumed run must have the same.
+
+        The parent's number of steps is not part of it.
+        """
         recipe = self.dense
         read = {name: self.about.inputs.get(name) for name in TEXT}
         origin = digest_of_value([recipe_to_json(recipe)["model"], read])
@@ -263,7 +266,7 @@ def check_one_shape(dense: Recipe, recipe: Recipe, parent: Place | str) -> None:
 
 
 def shape_of(recipe: Recipe) -> dict[str, Any]:
-    """Returns what must be equal of two networks, whatever their feed-forwards' sparsity."""
+    """Returns the settings of a network in which a dense run and its Switch must agree."""
     return {name: getattr(recipe.model, name) for name in SHAPE}
 
 

@@ -90,7 +90,7 @@ def router_faults(window: RoutingWindow, layers: Sequence[str]) -> list[RouterFa
     return broken + [fault for fault in others if fault.layer not in named]
 
 
-def lasting(found: Sequence[RouterFault], before: Sequence[RouterFault]) -> list[RouterFault]:
+def confirmed(found: Sequence[RouterFault], before: Sequence[RouterFault]) -> list[RouterFault]:
     """Returns the faults of experts that an earlier look found, too, and all others.
 
     A healthy run had an expert below `DEAD` in the windows that ended at steps 115 to 133, and not

@@ -25,7 +25,7 @@ from pipeline.training.log.router_faults import (
     WINDOW,
     RouterFault,
     RoutingWindow,
-    lasting,
+    confirmed,
     router_faults,
 )
 
@@ -88,7 +88,7 @@ class RouterWatch:
         here = router_faults(self._routing(), self.layers)
         if step <= self.settling:
             here = [fault for fault in here if fault.kind != DEAD_EXPERTS]
-        found, self.last_look = lasting(here, self.last_look), here
+        found, self.last_look = confirmed(here, self.last_look), here
         for fault in found:
             if fault not in self.faults and is_first():
                 self._record(step, fault)

@@ -1,9 +1,9 @@
 """`RUN/tasks/NAME/routing-SPLIT-step=N.parquet`: which experts the tokens of a task are sent to.
 
-Counted are the tokens of inputs, which the encoder reads, and of right targets, which the decoder
-reads as in training. So the file depends on no answer, and two runs are counted on the same
-tokens. Dispatch is dropless, as it is for answers. The columns are those of pretraining's
-evaluations (`eval/experts/sharing.py`).
+It counts the tokens of the inputs, which the encoder reads, and of the correct targets, which the
+decoder reads as in training. So the counts do not depend on the network's answers, and two runs are
+counted on the same tokens. Dispatch is dropless, as it is for answers. The columns are those of
+pretraining's evaluations (`eval/experts/sharing.py`).
 """
 
 from collections.abc import Iterable, Sequence

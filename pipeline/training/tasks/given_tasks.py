@@ -273,7 +273,7 @@ def check_evaluates_saved_steps(recipe: Recipe) -> None:
         )
 
 
-def check_same_inputs(recipe: Recipe, blocks: TokenBlocks | None) -> None:
+def check_mixed_pretraining(recipe: Recipe, blocks: TokenBlocks | None) -> None:
     """Checks that pretraining is mixed in only with tokens to read, and with room for its targets.
 
     Raises:

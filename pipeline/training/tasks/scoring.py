@@ -119,7 +119,7 @@ def check_scores(
         check_has_test(data)
     for data, path in zip(tasks, files, strict=True):
         check_metric(data.task)
-        check_replaces(path, data.task, corpus)
+        check_may_replace(path, data.task, corpus)
 
 
 def check_has_test(data: TaskData) -> None:
@@ -135,7 +135,7 @@ def check_has_test(data: TaskData) -> None:
         )
 
 
-def check_replaces(path: Place, task: Task, corpus: str | None) -> None:
+def check_may_replace(path: Place, task: Task, corpus: str | None) -> None:
     """Checks that predictions on test data would not lose what earlier ones hold.
 
     Raises:

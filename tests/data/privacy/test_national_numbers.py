@@ -8,7 +8,7 @@ from planted_data import national_number, random_form
 from data.privacy import national_numbers as module
 from data.privacy.national_numbers import LONGEST, national_numbers
 from data.privacy.regions import regions_of, rows
-from data.privacy.spans import disjoint, without
+from data.privacy.spans import blanked, disjoint
 
 PLAIN = [
     (row["region"], form) for row in rows("national_numbers.tsv")
@@ -92,7 +92,7 @@ def test_around_a_found_number_is_searched_as_the_whole_text_is():
         while found := disjoint(module._touching(0, len(rest), list(rest), numbers)):
             hidden += bool(expected)
             expected += found
-            rest = without(rest, found)
+            rest = blanked(rest, found)
         assert sorted(national_numbers(text, "es")) == sorted(expected)
     assert hidden > 9
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model.switch.margins import BINS, SIDE, WIDTH, counted_margins, exceeded_by
+from model.switch.margins import BINS, SIDE, WIDTH, counted_margins, margin_quantile
 
 GROUPS, TOKENS, EXPERTS, TOP_K = 3, 50, 6, 2
 REACH = SIDE * WIDTH
@@ -53,7 +53,7 @@ def test_counts_of_parts_add_up(drawn):
 @pytest.mark.parametrize("share", [1 / 3, 0.1, 0.9])
 def test_a_share_exceeds_its_margin_to_the_width_of_a_bin(drawn, share):
     scores, index, is_token = drawn
-    found = exceeded_by(share, counted_margins(scores, index, is_token))
+    found = margin_quantile(share, counted_margins(scores, index, is_token))
     for expert, margins in enumerate(margins_of(scores, is_token)):
         inside = np.clip(np.sort(margins), -REACH, REACH)
         count = (1 - share) * len(inside)
@@ -62,5 +62,5 @@ def test_a_share_exceeds_its_margin_to_the_width_of_a_bin(drawn, share):
 
 
 def test_without_tokens_all_experts_are_alike():
-    nothing = exceeded_by(0.25, jnp.zeros((4, BINS), jnp.int32))
+    nothing = margin_quantile(0.25, jnp.zeros((4, BINS), jnp.int32))
     np.testing.assert_array_equal(nothing, np.full(4, -REACH))

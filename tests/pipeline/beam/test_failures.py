@@ -10,7 +10,7 @@ import pytest
 from apache_beam.runners.portability import portable_runner
 
 from data.errors import DataError
-from pipeline.beam.failures import RESUMES, is_no_reason, user_error
+from pipeline.beam.failures import RESUMES, is_not_engine_error, user_error
 from pipeline.beam.job import running
 from pipeline.beam.options import pipeline_options
 
@@ -56,6 +56,6 @@ def test_an_engines_stack_trace_is_left_to_the_sentence():
     def record(path: str, level: int) -> logging.LogRecord:
         return logging.LogRecord("root", level, path, 1, "%s", ("at java.base/x",), None)
 
-    assert not is_no_reason(record(portable_runner.__file__, logging.ERROR))
-    assert is_no_reason(record(portable_runner.__file__, logging.WARNING))
-    assert is_no_reason(record(__file__, logging.ERROR))
+    assert not is_not_engine_error(record(portable_runner.__file__, logging.ERROR))
+    assert is_not_engine_error(record(portable_runner.__file__, logging.WARNING))
+    assert is_not_engine_error(record(__file__, logging.ERROR))

@@ -95,7 +95,7 @@ def test_deterministic_sets_flags_and_nccl(on):
 def test_deterministic_is_not_silently_lost(on, capsys, flags):
     on("gpu", XLA_FLAGS=flags)
     assert cli.run([*EVALUATE, "--deterministic"]) == 2
-    assert "is without --xla_gpu_deterministic_ops=true" in capsys.readouterr().err
+    assert "lacks --xla_gpu_deterministic_ops=true" in capsys.readouterr().err
 
 
 def test_the_share_of_a_gpu_s_memory_is_set_unless_it_is(on):

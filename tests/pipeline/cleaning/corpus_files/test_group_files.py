@@ -14,7 +14,7 @@ def before(pages: int, held_out: float | None, added: int) -> float:
         else {"sw": f"{int(held_out * ALL_DIGESTS):032x}" if held_out else ""}
     )
     addition = Addition(1, last, {"sw": pages})
-    return addition.held_out_before("pages/sw", RULE, added, ALL_DIGESTS) / ALL_DIGESTS
+    return addition.first_training_digest("pages/sw", RULE, added, ALL_DIGESTS) / ALL_DIGESTS
 
 
 def test_a_language_that_grows_holds_out_the_share_of_all_its_pages():

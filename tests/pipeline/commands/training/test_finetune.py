@@ -30,7 +30,7 @@ from pipeline.runs.open import load_run, restore
 from pipeline.runs.task_files import check_metric, read_predictions, read_task_of, routing_beside
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import Programs
-from pipeline.training.tasks.given_tasks import Finetuning, check_same_inputs
+from pipeline.training.tasks.given_tasks import Finetuning, check_mixed_pretraining
 from pipeline.training.tasks.scoring import TaskScoring, check_replaces
 from pipeline.training.tasks.sentences import sentence_losses
 
@@ -275,7 +275,7 @@ def test_pretraining_needs_room_for_its_targets(tuned):
     mixed = replace(recipe.finetuning, pretraining_share=0.5, targets=8)
     recipe = replace(recipe, inputs=1024, finetuning=mixed)
     with pytest.raises(ArtifactError, match=r"was 8, .* 1024 inputs has 229 .*=229 or more"):
-        check_same_inputs(recipe, object())
+        check_mixed_pretraining(recipe, object())
 
 
 def test_a_fine_tuned_run_is_inspected_like_any_other(tuned, tmp_path, capsys):

@@ -243,7 +243,7 @@ def test_what_no_switch_can_begin_as_is_refused(tokens, switch, dense, whole, tm
     assert "recipe mt5-demo, which is dense" in refused(recipe="mt5-demo")
     assert "has 4 experts; begin with its weights: --start" in refused(upcycle=whole, upcycle_at=8)
     assert "which has [4, 6, 8]" in refused(upcycle_at=5)
-    assert "4 steps were asked after 4 of" in refused("steps=4")
+    assert "4 steps were asked for, which include the 4 steps of" in refused("steps=4")
     assert "the noise must be at least 0 and below 1" in refused(upcycle_noise=-1.0)
     assert "a run has one beginning" in refused(start=dense)
     for setting in ("bias_rate=0.01", "quantile_rate=1", "shared_mlp=16"):
