@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import model.switch
-from model.switch.capacity_dispatch import assign_slots
+from model.switch.capacity_dispatch import assign_slots, gather_rows
 from model.switch.routing import route
 
 

@@ -31,7 +31,7 @@ from pipeline.runs.task_files import check_metric, read_predictions, read_task_o
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import Programs
 from pipeline.training.tasks.given_tasks import Finetuning, check_mixed_pretraining
-from pipeline.training.tasks.scoring import TaskScoring, check_replaces
+from pipeline.training.tasks.scoring import TaskScoring, check_may_replace
 from pipeline.training.tasks.sentences import sentence_losses
 
 pytestmark = pytest.mark.slow
@@ -166,19 +166,21 @@ def test_evaluate_loses_nothing_that_predictions_hold(tuned, tmp_path):
     shutil.copytree(tuned, run)
     path = run / f"tasks/topics/test-step={best_step(run)}.parquet"
     task = read_task(str(TOPICS)).task
-    check_replaces(path.with_name("other.parquet"), task, None)  # nothing to replace
-    check_replaces(path, task, None)
+    check_may_replace(path.with_name("other.parquet"), task, None)  # nothing to replace
+    check_may_replace(path, task, None)
     with pytest.raises(ArtifactError, match="predictions of another description of topics"):
-        check_replaces(path, replace(task, input="{text}"), None)
+        check_may_replace(path, replace(task, input="{text}"), None)
     with pytest.raises(ArtifactError, match="predictions of another description of topics"):
         # Beams have a file of their own, and the description lies beside both.
-        check_replaces(path.with_name("test-2-beams-step=9"), replace(task, input="{text}"), None)
+        check_may_replace(
+            path.with_name("test-2-beams-step=9"), replace(task, input="{text}"), None
+        )
     table = pq.read_table(path)
     at, marks = table.schema.get_field_index("overlaps"), [[False] * table.num_rows]
     pq.write_table(table.set_column(at, table.field(at), marks), path)
-    check_replaces(path, task, "corpus")
+    check_may_replace(path, task, "corpus")
     with pytest.raises(ArtifactError, match="none was named; name it with --corpus"):
-        check_replaces(path, task, None)
+        check_may_replace(path, task, None)
 
 
 def test_an_answer_is_as_long_whatever_other_tasks_are_named(tuned):
