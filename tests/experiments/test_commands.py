@@ -32,6 +32,10 @@ def of_variants(load: Callable[[str], Any]) -> Chains:
     return load("variants").chains(OUT, 0, load("decayed").LENGTHS[:1])
 
 
+def of_wider(load: Callable[[str], Any]) -> Chains:
+    return load("wider").chains(OUT, 0, load("decayed").LENGTHS[:1])
+
+
 def of_students(load: Callable[[str], Any]) -> Chains:
     students = load("students")
     taught = [students.students(OUT, 0, experts) for experts in students.TEACHERS]
@@ -57,6 +61,7 @@ def of_capacity(load: Callable[[str], Any]) -> Chains:
 EXPERIMENTS = (
     of_word_pieces,
     of_variants,
+    of_wider,
     of_students,
     of_balancers,
     of_multilingual,

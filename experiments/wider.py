@@ -1,0 +1,61 @@
+"""Does the gain grow with the network? `word_pieces.py` with networks three times as wide.
+
+    python experiments/wider.py [--out DIR]
+
+Tokens and lengths are those of `word_pieces.py`, which must have tokenized in the same directory.
+Every width is three times that of its recipes, except that of a head's row of biases; the number of
+heads stays. A step has 4.8 times the FLOPs. Two seeds are four runs, of about three hours each on
+one core. A finished run is not repeated, and one that was cut short resumes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import decayed
+import multilingual
+import tyro
+import word_pieces
+from lanes import Task, run_chains
+
+WIDE = ("model.embed=96", "model.head=24", "model.mlp=192")
+ROUTER = "model.switch.router_scale=0.1"  # 1 / sqrt(embed), as in the recipe: logits of variance 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Where the tokens are, and where results are written."""
+
+    out: Path = word_pieces.Arguments.out
+    """Directory of `word_pieces.py`."""
+    seeds: int = 2
+    """Number of seeds per side."""
+
+
+def main(arguments: Arguments) -> None:
+    """Runs what is not finished, and writes the report."""
+    out, seeds, lengths = arguments.out, range(arguments.seeds), decayed.LENGTHS[:1]
+    run_chains([chain for seed in seeds for chain in chains(out, seed, lengths)])
+    mt5, switch = (decayed.runs_of(f"{side}-wide", seeds, lengths) for side in ("mt5", "switch"))
+    multilingual.report(out, f"report-wide-{arguments.seeds}-seeds", mt5, switch)
+
+
+def chains(out: Path, seed: int, lengths: Sequence[int]) -> list[Sequence[Task]]:
+    """Returns the runs of one seed, the longer first."""
+    return [
+        decayed.chain(
+            out,
+            f"{side}-wide",
+            side,
+            seed,
+            lengths,
+            word_pieces.ROWS,
+            *WIDE,
+            *((ROUTER,) if side == "switch" else ()),
+        )
+        for side in decayed.SIDES
+    ]
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
