@@ -208,7 +208,8 @@ def run(arguments: Select) -> None:
         counts = Counts.total(records)
         rules = dict(request.intent.claimed_for.settings)
         source = read_json(join_path(arguments.corpus, MANIFEST), dict[str, Any])
-        body = manifest_of(counts, source, read_corpus(arguments.corpus), rules)
+        before = read_corpus(arguments.corpus)
+        body = manifest_of(counts, source, before, rules, arguments.corpus)
         write_cards(out, body)
         finish(request.intent, body)
         skipped = [*skipped_robots(workspace)]

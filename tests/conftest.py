@@ -2,12 +2,14 @@
 
 Compiled programs are kept in build/compiled for all processes of this and of later sessions: many
 train, resume and evaluate the same steps. Their keys are what was compiled, for what and by what.
+One that a killed process left unfinished cannot be read, and is compiled again.
 """
 
 import gc
 import os
 import shutil
 import tarfile
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -26,8 +28,9 @@ MOST_COMPILED = 2 * 2**30  # bytes; the programs of one version take about a ten
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # inherited by workers and their processes
     COMPILED = Path(__file__).parents[1] / "build/compiled"
-    if sum(file.stat().st_size for file in COMPILED.glob("*")) > MOST_COMPILED:
-        shutil.rmtree(COMPILED)
+    with suppress(FileNotFoundError):  # another session has just removed it
+        if sum(file.stat().st_size for file in COMPILED.glob("*")) > MOST_COMPILED:
+            shutil.rmtree(COMPILED)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
     # A start of a run compiles 70 programs of less than 0.1 s, which take 1.5 s of its 9.
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

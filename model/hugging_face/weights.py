@@ -24,6 +24,7 @@ from model.transformer import Transformer, transformer_shapes
 State = Mapping[str, np.ndarray]
 # Copies of the embedding, which only SwitchTransformers with untied logits reads.
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+MORE_NAMES = 100_000  # than there are arrays: all that are missing are counted up to this
 # Present in old T5 files; never read.
 LEFT_OVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
@@ -165,8 +166,14 @@ def checked(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, Any]:
         ConfigurationError: if an array is missing, unknown, or of a shape that the config excludes.
     """
     state = _without_copies(config, state)
-    # One more than there are: a config of 200 bytes may claim 16 million layers.
-    expected = list(itertools.islice(weight_names(config), len(state) + 1))
+    # A config of 200 bytes may claim 16 million layers, whose names would take 100 GB.
+    most = len(state) + MORE_NAMES
+    expected = list(itertools.islice(weight_names(config), most))
+    if len(expected) == most:
+        raise ConfigurationError(
+            f"The weights have {len(state)} arrays and by their config should have more than "
+            f"{MORE_NAMES:,} others; they belong to another config."
+        )
     _check_names({name.theirs for name in expected}, set(state))
     leaves = by_path(transformer_shapes(config))
     for name in expected:

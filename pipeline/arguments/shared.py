@@ -60,8 +60,8 @@ class CacheOptions:
         Raises:
             DataError: if it is not a positive number.
         """
-        if not 0 < self.gigabytes < math.inf:
+        if not 1e-9 <= self.gigabytes < math.inf:
             raise DataError(
-                f"--cache.gigabytes was {self.gigabytes:g}; give a number greater than 0."
+                f"--cache.gigabytes was {self.gigabytes:g}; give a finite number above 0."
             )
         return round(self.gigabytes * 1e9)

@@ -127,7 +127,7 @@ class WriteCorpus(beam.PTransform):
         base = job.base
         addition = NO_ADDITION
         if base is not None:
-            addition = Addition(base.generation, base.held_out_up_to, base.pages)
+            addition = Addition(base.generation, base.held_out_up_to, base.pages, base.shards)
         plan = in_workers(PlanGroup(space, job.rules.held_out, addition), input_or_inputs)
         write = in_workers(WriteFile.of(space, job.rules), input_or_inputs)
         return (

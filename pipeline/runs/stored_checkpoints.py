@@ -20,8 +20,8 @@ from msgspec.structs import asdict
 from data.errors import DataError
 from data.stores.addresses import Address, Place
 from data.stores.atomic import write_bytes
-from data.stores.files import read_bytes, remove
-from data.stores.json_files import decode_json, write_json
+from data.stores.files import read_at_most, read_bytes, remove
+from data.stores.json_files import MOST_BYTES, decode_json, write_json
 from data.stores.kvstores import kvstore
 from model.checkpoints import stored_arrays
 from model.checkpoints.errors import CheckpointError, beginning, damaged, not_written
@@ -120,10 +120,12 @@ class StoredCheckpoints:
 
     def _read(self, step: int, table: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
         path = record_path(self.directory, step)
-        content = read_bytes(path)
+        content = read_at_most(path, MOST_BYTES)
         failure: ValueError | None = None
         arrays = []
         try:
+            if content is None:
+                raise DataError(f"{path} is larger than {MOST_BYTES:,} bytes")
             record = decode_json(content, CheckpointRecord, str(path))
             folder = kvstore(self.directory / record.folder)
             numbers = {record.arrays.index(name): shape for name, shape in table.items()}

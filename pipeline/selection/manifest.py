@@ -8,15 +8,19 @@ from rich.console import Console
 from rich.table import Table
 
 from data.corpus_manifest import CorpusManifest
-from data.errors import DataError
 from pipeline.beam.counted import Counts
+from pipeline.errors import ArtifactError
 
 CARRIED = ("license", "withdrawals")  # fields that hold for what is selected, too
 DECIDED = ("rejected", "rejected_characters", "masked", "lines_gone", "copies_gone")
 
 
 def manifest_of(
-    counts: Counts, source: Mapping[str, Any], before: CorpusManifest, rules: Mapping[str, Any]
+    counts: Counts,
+    source: Mapping[str, Any],
+    before: CorpusManifest,
+    rules: Mapping[str, Any],
+    place: str,
 ) -> dict[str, Any]:
     """Returns the manifest's body.
 
@@ -25,16 +29,17 @@ def manifest_of(
         source: manifest of the corpus that was selected from, as JSON values.
         before: the same manifest.
         rules: the rules that decided, as JSON values.
+        place: the corpus, for messages.
 
     Raises:
-        DataError: if the corpus does not hold the pages that its manifest counts.
+        ArtifactError: if the corpus does not hold the pages that its manifest counts.
     """
     languages = {code: _language(counts, code, entry) for code, entry in before.languages.items()}
     for code, entry in before.languages.items():
         found = languages[code]
         if entry.kept != found["kept"] + sum(found["rejected"].values()):
-            raise DataError(
-                f"The corpus should hold {entry.kept} pages of {code} by its manifest, and "
+            raise ArtifactError(
+                f"{place} should hold {entry.kept} pages of {code} by its manifest, and "
                 f"{found['kept'] + sum(found['rejected'].values())} were read; restore its files, "
                 "or clean again."
             )

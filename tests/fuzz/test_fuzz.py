@@ -19,6 +19,7 @@ def test_the_first_numbered_inputs(family, tmp_path):
         family.trial(family.input(number), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
 @settings(max_examples=100)
 @given(draw=st.randoms(use_true_random=False))

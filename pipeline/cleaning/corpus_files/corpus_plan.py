@@ -19,6 +19,7 @@ from pipeline.cleaning.corpus_files.group_files import (
     HeldOutPages,
     ShardOfGroup,
     files_of,
+    smallest_digest,
 )
 from pipeline.cleaning.read import ReadShard
 from pipeline.cleaning.tally import SortedRun, Tally, TallyRecord
@@ -40,7 +41,8 @@ class PlannedGroup(Struct, frozen=True, kw_only=True):
     Attributes:
         group: name of the group.
         files: its files.
-        held_out_up_to: largest held-out digest, in hexadecimal; None where no share is held out.
+        held_out_up_to: digest up to which pages are held out, in hexadecimal; None where no share
+            is. If no page is, it is below that of every training page.
     """
 
     group: str
@@ -89,7 +91,7 @@ class PlanGroup:
         else:
             files = [*files_of(name, parts, self.held_out, self.addition)]
         planned = PlannedGroup(
-            group=name, files=[*map(_planned, files)], held_out_up_to=_held_out_up_to(files)
+            group=name, files=[*map(_planned, files)], held_out_up_to=_held_out_up_to(files, parts)
         )
         self.workspace.leave(PLAN, name.replace("/", "-"), to_builtins(planned))
         return files
@@ -99,9 +101,11 @@ def _planned(file: CorpusFile | BrokenFile) -> PlannedFile:
     return PlannedFile(file.name, *(file.shards if isinstance(file, CorpusFile) else (0, 0)))
 
 
-def _held_out_up_to(files: Iterable[CorpusFile | BrokenFile]) -> str | None:
+def _held_out_up_to(
+    files: Iterable[CorpusFile | BrokenFile], parts: Iterable[tuple[int, str, bytes, bytes]]
+) -> str | None:
     ends = {one.first for one in files if isinstance(one, CorpusFile) and one.split == "train"}
-    return next((f"{end - 1:032x}" if end else "" for end in ends), None)
+    return next((f"{max((end or smallest_digest(parts)) - 1, 0):032x}" for end in ends), None)
 
 
 def _broken_file(parts: Iterable[tuple[int, str, bytes, bytes]]) -> BrokenFile:

@@ -30,14 +30,16 @@ class Addition(NamedTuple):
 
     Attributes:
         generation: number of additions, this one included; 0 for a corpus of its own.
-        held_out_up_to: largest held-out digest of each language, in hexadecimal, where a share of
-            each language is held out; "" if none is.
-        pages: number of kept pages by language.
+        held_out_up_to: digest of each language up to which pages are held out, in hexadecimal,
+            where a share of each language is; below the first training page's where none is.
+        pages: number of the corpus's kept pages by language.
+        shards: number of the corpus's shards; those of what is added follow.
     """
 
     generation: int
     held_out_up_to: Mapping[str, str]
     pages: Mapping[str, int]
+    shards: int
 
     @property
     def label(self) -> str:
@@ -56,17 +58,16 @@ class Addition(NamedTuple):
             group: prefix of the language's files.
             rule: share of each language to hold out.
             added: number of added pages.
-            chosen: first such digest of the added pages alone, for a language of which nothing is
-                held out yet.
+            chosen: first such digest of the added pages alone, for a new language.
         """
         code = group.rpartition("/")[2]
-        if not (last := self.held_out_up_to.get(code)):
+        if (last := self.held_out_up_to.get(code)) is None:
             return chosen
         every = self.pages.get(code, 0) + added
         return min(int(last, 16) + 1, rule.count(every) * ALL_DIGESTS // every)  # digests are even
 
 
-NO_ADDITION = Addition(0, {}, {})
+NO_ADDITION = Addition(0, {}, {}, 0)
 
 
 class ShardOfGroup(NamedTuple):
@@ -128,7 +129,8 @@ def files_of(
         last = held_out.last_held_out(count, _smallest(parts, held_out.maximum))
         end = 0 if last == BEFORE_ALL else number(last) + 1
         share = held_out.count(count) / count
-        if (bound := addition.first_training_digest(group, held_out, count, end)) != end:
+        added = int(runs.table["pages"][runs.shard >= addition.shards].sum())
+        if (bound := addition.first_training_digest(group, held_out, added, end)) != end:
             end, share = bound, bound / ALL_DIGESTS
         if end:
             name = f"{group}/validation{label}"
@@ -152,6 +154,11 @@ class _Runs(NamedTuple):
         file = np.repeat(np.arange(len(found)), list(map(len, tables)))
         names, shards = [name for _, name, _ in found], [shard for shard, *_ in found]
         return cls(names, shards, file, np.concatenate(tables))
+
+    @property
+    def shard(self) -> np.ndarray:
+        """Number of each run's shard."""
+        return np.array(self.shards)[self.file]
 
     def overlapping(self, first: int, end: int) -> "_Runs":
         some = (self.table["last"] >= np.uint64(first >> 64)) & (
@@ -191,6 +198,11 @@ def _cut(runs: np.ndarray, share: float) -> list[int]:
     index = np.floor(before * (count / total)) if total else np.zeros(len(runs))
     begins = np.flatnonzero(np.diff(index, prepend=-1))
     return [*begins.tolist(), len(runs)]
+
+
+def smallest_digest(parts: Iterable[tuple[int, str, bytes, bytes]]) -> int:
+    """Returns the smallest digest of a group, where they decide what is held out; 0 if not."""
+    return next(map(number, _smallest(parts, 1)), 0)
 
 
 def _smallest(parts: Iterable[tuple[int, str, bytes, bytes]], most: int) -> list[bytes]:

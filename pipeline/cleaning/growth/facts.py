@@ -62,7 +62,7 @@ def new_files(plans: Sequence[PlannedGroup]) -> list[PlannedFile]:
 
 
 def _held_out(plans: Sequence[PlannedGroup]) -> dict[str, str]:
-    """Returns the largest held-out digest of each language, where a share is held out."""
+    """Returns the digest up to which each language is held out, where a share is."""
     return {
         plan.group.rpartition("/")[2]: plan.held_out_up_to
         for plan in plans

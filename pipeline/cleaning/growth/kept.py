@@ -46,7 +46,7 @@ ANSWERED = pa.schema(
     ]
 )
 
-Hex = Annotated[str, Meta(pattern=r"\A([0-9a-f]{32})?\Z")]
+Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 
 
 class InputRecord(Struct, frozen=True, array_like=True):
@@ -76,8 +76,7 @@ class GrowthFacts(Struct, frozen=True, kw_only=True):
         identifier: digest of the fastText model, if there is one.
         input: files of the input, by shard.
         files: files of the corpus.
-        held_out_up_to: largest held-out digest of each language where a share is held out; "" if
-            none is.
+        held_out_up_to: digest up to which pages of each language are held out, where a share is.
         thresholds: threshold of each language's probability, for `mswitch-web`.
     """
 

@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from data.errors import DataError
 from data.languages import codes
 from data.stores import digests
-from data.stores.files import absolute, directories_in, join_path
+from data.stores.files import absolute, join_path
+from data.stores.json_files import read_json
 from pipeline.arguments import Clean
+from pipeline.artifacts.claims import MANIFEST
 from pipeline.beam.workspace import absent
-from pipeline.cleaning.growth.kept import FOLDER, TALLY, GrowthFacts, Kept
+from pipeline.cleaning.growth.kept import GrowthFacts, Kept
 from pipeline.cleaning.input_files import identity
 from pipeline.cleaning.shards import InputFile
 from pipeline.corpus.manifests import read_corpus
@@ -58,13 +61,12 @@ def completed(arguments: Clean, version: int) -> Clean:
 
 def _files_of(found: Kept, facts: GrowthFacts) -> Iterator[str]:
     """Yields the files that an addition reads: the corpus's, and what is kept of each shard."""
-    folder = join_path(found.corpus, FOLDER)
-    kinds = [kind for kind in directories_in(folder) if kind != TALLY]
+    manifest = read_json(join_path(found.corpus, MANIFEST), dict[str, Any])
     for file in facts.files:
         yield join_path(found.corpus, file.name)
     for shard in range(len(facts.input)):
         yield found.tally_path(shard)
-        yield from (found.path(kind, shard) for kind in kinds)
+        yield from (found.path(kind, shard) for kind in manifest["kept_beside"])
 
 
 def _contradictions(arguments: Clean, facts: GrowthFacts) -> Iterator[str]:

@@ -55,7 +55,7 @@ class Base:
         files: number of its files.
         generation: number of additions, the job's included.
         thresholds: its thresholds of languages.
-        held_out_up_to: largest held-out digests of its languages, where a share is held out.
+        held_out_up_to: digests up to which its languages' pages are held out, where a share is.
         pages: number of its kept pages by language.
     """
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt32
 
-from data.errors import DataError
+from data.errors import DataError, is_system_error
 from data.stores.ranges import open_ranges
 from pipeline.beam.workspace import Workspace
 
@@ -39,7 +39,10 @@ def reader(path: str) -> Iterator[pa.RecordBatchFileReader]:
     try:
         with open_ranges(path) as file, pa.ipc.open_file(file) as batches:
             yield batches
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
+        missing = isinstance(error, FileNotFoundError)
+        if isinstance(error, OSError) and is_system_error(error) and not missing:
+            raise
         raise DataError(
             f"{path} is missing or damaged ({error}); restore it, or clean its input again."
         ) from error

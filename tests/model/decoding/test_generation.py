@@ -68,7 +68,9 @@ def uncached(model, inputs):
     return written
 
 
-@pytest.mark.parametrize("switch", [None, SWITCH], ids=["dense", "switch"])
+@pytest.mark.parametrize(
+    "switch", [pytest.param(None, marks=pytest.mark.slow), SWITCH], ids=["dense", "switch"]
+)
 def test_equals_decoding_without_a_cache(inputs, switch):
     model = small(switch)
     run = jax.jit(

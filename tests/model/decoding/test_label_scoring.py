@@ -54,7 +54,7 @@ def scorer(model, shape=MeshShape(), **logits):  # noqa: B008
     return lambda inputs: np.asarray(run(arrays, jax.device_put(inputs, batch_sharding(mesh))))
 
 
-@pytest.mark.parametrize("kind", ["dense", "switch"])
+@pytest.mark.parametrize("kind", [pytest.param("dense", marks=pytest.mark.slow), "switch"])
 def test_equals_the_loss_of_each_label(kind):
     """On one device, on four, a few logits at a time, and with the other rows changed."""
     model, inputs = small(kind), batch().inputs

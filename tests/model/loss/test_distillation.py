@@ -179,10 +179,11 @@ def one():
     return step(MeshShape())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "accumulate"),
     [
-        pytest.param(MeshShape(), 4, marks=pytest.mark.slow),
+        (MeshShape(), 4),
         (MeshShape(data=2, expert=2, model=2), 1),
     ],
     ids=str,

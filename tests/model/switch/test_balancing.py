@@ -137,6 +137,7 @@ def test_biases_are_no_part_of_gradients_and_moments():
     assert "feed_forward.expert_bias" not in sites
 
 
+@pytest.mark.slow
 def test_neither_devices_nor_microbatches_matter(stepped):
     kind, _, first, expected, second = stepped
     one = trainer(kind, MIXED, 2)

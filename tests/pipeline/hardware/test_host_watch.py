@@ -8,8 +8,6 @@ from joined_hosts import ends
 from pipeline.errors import LOST_STATUS, PREEMPTED_STATUS
 from pipeline.hardware.host_watch import _Seen, _waited
 
-pytestmark = pytest.mark.slow
-
 
 def sentence(printed: str) -> str:
     """Returns the only line that a host printed."""
@@ -17,6 +15,7 @@ def sentence(printed: str) -> str:
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("act", "count", "victim"), [("kill", 2, 0), ("stall", 2, 1)])
 def test_a_lost_host_ends_the_others_in_one_sentence(act, count, victim):
     found = ends(act, count, victim)
@@ -28,6 +27,7 @@ def test_a_lost_host_ends_the_others_in_one_sentence(act, count, victim):
         assert "start the same command again on all hosts" in printed
 
 
+@pytest.mark.slow
 def test_a_host_that_answers_and_does_not_go_on_ends_all():
     for status, _, printed in ends("hang", 2, 1):
         assert status == LOST_STATUS, printed
@@ -38,19 +38,20 @@ def test_a_host_that_answers_and_does_not_go_on_ends_all():
 @pytest.mark.parametrize(
     ("ahead", "seconds"),
     [
-        ([], 0.0),  # all are at one place, for however long
+        ([], 0.0),  # all are at one point, for however long
         ([(8, 990.0)], 10.0),
         ([(8, 990.0), (9, 950.0)], 50.0),
-        ([(8, 50.0)], 900.0),  # it came to its own place after that
+        ([(8, 50.0)], 900.0),  # it reached its own point after that
     ],
 )
 def test_others_wait_from_when_they_are_ahead(ahead, seconds):
-    """Not from when the slow host came to its place, at which all may compile for an hour."""
-    last = _Seen(answered=999.0, moved=100.0, place=7)
-    seen = [_Seen(answered=999.0, moved=moved, place=place) for place, moved in ahead]
+    """Not from when the slow host reached its point, at which all may compile for an hour."""
+    last = _Seen(answered=999.0, moved=100.0, sync_point=7)
+    seen = [_Seen(answered=999.0, moved=moved, sync_point=point) for point, moved in ahead]
     assert _waited(1000.0, last, [last, *seen]) == seconds
 
 
+@pytest.mark.slow
 def test_what_one_host_refuses_ends_all():
     """The others wait for it inside a collective."""
     first, second = ends("refuse", 2, 1)
@@ -61,6 +62,7 @@ def test_what_one_host_refuses_ends_all():
     )
 
 
+@pytest.mark.slow
 def test_a_signal_outside_training_interrupts_all():
     first, second = ends("interrupt", 2, 0)
     assert (first[0], second[0]) == (PREEMPTED_STATUS, PREEMPTED_STATUS)
@@ -69,6 +71,7 @@ def test_a_signal_outside_training_interrupts_all():
     assert "stopped by SIGTERM" in second[2]
 
 
+@pytest.mark.slow
 def test_a_signal_in_training_stops_all_at_one_point():
     found = ends("stop", 4, 2)
     assert [status for status, _, _ in found] == [PREEMPTED_STATUS] * 4
@@ -77,5 +80,6 @@ def test_a_signal_in_training_stops_all_at_one_point():
     assert all("host 2 of 4" in sentence(printed) for _, _, printed in found)
 
 
+@pytest.mark.slow
 def test_the_first_host_leaves_when_all_know_that_they_are_finished():
     assert [(status, err) for status, _, err in ends("finish", 3, 2)] == [(0, "")] * 3

@@ -38,8 +38,6 @@ from pipeline.training.evaluation.evaluation_file import evaluation_file
 from pipeline.training.from_runs import teacher
 from pipeline.training.from_runs.first_weights import check_weights, write_first_checkpoint
 
-pytestmark = pytest.mark.slow
-
 SIZES = (
     *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),
     *("model.heads=2", "model.head=8", "model.mlp=16", "mesh.data=8"),
@@ -75,6 +73,7 @@ def blocks(tokens) -> TokenBlocks:
     return TokenBlocks(tokens, read_json(tokens / MANIFEST, TokenManifest))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", [load_run, teacher.find, check_weights, evaluation_files])
 def test_every_reader_reports_a_missing_run_alike(reader, blocks, tmp_path):
     read = partial(reader, recipe=RECIPE, blocks=blocks) if reader is check_weights else reader
@@ -88,6 +87,7 @@ def test_every_reader_reports_a_missing_run_alike(reader, blocks, tmp_path):
         assert f"A run was expected in {directory}, which {found}; name a" in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_no_start_and_no_teacher(unfinished, tokens, tmp_path):
     message = r"A finished run was expected in .*unfinished, which holds an unfinished one; repeat"
     asked = Pretrain(
@@ -102,6 +102,7 @@ def test_an_unfinished_run_is_no_start_and_no_teacher(unfinished, tokens, tmp_pa
     assert load_run(unfinished)[0] == RECIPE
 
 
+@pytest.mark.slow
 def test_a_missing_checkpoint_differs_from_a_run_without_any(whole, unfinished):
     _, trainer = load_run(whole)
     with pytest.raises(ArtifactError, match=r"Checkpoint 5 of .*, which has \[0\]; name one"):
@@ -111,6 +112,7 @@ def test_a_missing_checkpoint_differs_from_a_run_without_any(whole, unfinished):
         restore(unfinished, trainer, None)
 
 
+@pytest.mark.slow
 def test_a_slope_that_is_in_the_learned_biases_is_not_applied_again(whole, blocks, tmp_path):
     """Numerics version 3 recorded a slope and had it in the weights."""
     sloped = override(RECIPE, ["model.distance_slope=0.5"])
@@ -125,6 +127,7 @@ def test_a_slope_that_is_in_the_learned_biases_is_not_applied_again(whole, block
             check_weights(run, other, blocks)
 
 
+@pytest.mark.slow
 def test_text_is_not_cut_to_the_targets_of_a_fine_tuned_run(whole, tokens, tmp_path):
     """Windows of 64 inputs have 14 targets, EOS included."""
     tuned = dataclasses.replace(RECIPE, finetuning=FinetuningConfig(tasks=("sib200",), targets=8))
@@ -140,6 +143,7 @@ def test_text_is_not_cut_to_the_targets_of_a_fine_tuned_run(whole, tokens, tmp_p
         prune.requested_text(pruning, tuned, ["sw"])
 
 
+@pytest.mark.slow
 def test_text_is_not_marked_with_ordinary_ids_where_sentinels_end(whole, tokens, tmp_path):
     """2,048 inputs of a network that was fine-tuned on tasks alone have 114 spans in a window."""
     tuned = dataclasses.replace(
@@ -149,6 +153,7 @@ def test_text_is_not_marked_with_ordinary_ids_where_sentinels_end(whole, tokens,
         check_holds_windows(tmp_path / "run", tuned)
 
 
+@pytest.mark.slow
 def test_another_vocabulary_takes_two_commands(whole, blocks):
     tokens = with_another_vocabulary(blocks)
     model = whole / MODEL_FILE
@@ -158,7 +163,10 @@ def test_another_vocabulary_takes_two_commands(whole, blocks):
     assert "`mswitch tokenize --corpus CORPUS --vocabulary VOCABULARY" in str(error.value)
 
 
-@pytest.mark.parametrize("command", ["pretrain", "distill", "import-hf"])
+@pytest.mark.parametrize(
+    "command",
+    ["pretrain", *(pytest.param(c, marks=pytest.mark.slow) for c in ("distill", "import-hf"))],
+)
 def test_a_full_disk_at_the_first_checkpoint_is_one_message(
     command, whole, tokens, tmp_path, monkeypatch
 ):
@@ -180,6 +188,7 @@ def test_a_full_disk_at_the_first_checkpoint_is_one_message(
             begin()
 
 
+@pytest.mark.slow
 def test_an_import_resumes_after_a_full_disk(whole, tmp_path, monkeypatch):
     """On eight devices, although the mesh of the recipe has one."""
 
@@ -197,6 +206,7 @@ def test_an_import_resumes_after_a_full_disk(whole, tmp_path, monkeypatch):
     assert jax.tree.all(jax.tree.map(lambda one, other: (one == other).all(), *arrays))
 
 
+@pytest.mark.slow
 def test_an_imported_runs_evaluation_is_not_lost_to_other_tokens(
     tokens, blocks, make_blocks, tmp_path
 ):

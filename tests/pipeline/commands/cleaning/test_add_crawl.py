@@ -1,8 +1,10 @@
 """A crawl that is added to a corpus gives the corpus of cleaning both inputs at once."""
 
 import hashlib
+import itertools
 import json
 import os
+import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -17,8 +19,7 @@ from data.errors import DataError
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.growth import delta
-
-pytestmark = pytest.mark.slow
+from pipeline.cleaning.growth.kept import Kept
 
 WITH_SHARE = ("mswitch-web", "demo")  # rules that hold out a share of each language
 
@@ -93,6 +94,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rules", "seed", "more"),
     [
@@ -121,6 +123,7 @@ def test_adding_is_cleaning_both_at_once(tmp_path, monkeypatch, rules, seed, mor
         assert manifest["addition"]["files"].keys() >= {"same", "rewritten"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", ["mc4", "mswitch-web"])
 def test_adding_twice_is_cleaning_three_at_once(tmp_path, rules):
     inputs = archives(tmp_path, 8, 3)
@@ -130,6 +133,10 @@ def test_adding_twice_is_cleaning_three_at_once(tmp_path, rules):
     cleaned(tmp_path / "2", inputs[2], onto=str(tmp_path / "1"))
     agree(tmp_path / "2", tmp_path / "all")
     check_delta(tmp_path / "1", tmp_path / "2")
+    bounds = [Kept(str(tmp_path / name)).facts().held_out_up_to for name in "012"]
+    for earlier, later in itertools.pairwise(bounds):
+        assert all(later[code] <= earlier[code] for code in earlier)
+    assert rules == "mc4" or bounds[2] != bounds[0]
 
 
 def add_and_die(out: Path, pattern: str, onto: Path, renames: int) -> None:
@@ -145,6 +152,7 @@ def add_and_die(out: Path, pattern: str, onto: Path, renames: int) -> None:
     cleaned(out, pattern, onto=str(onto))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", ["mc4", "mswitch-web"])
 def test_a_killed_addition_resumes_and_ends_with_the_same_bytes(tmp_path, rules):
     first, second = archives(tmp_path, 9, 2)
@@ -163,6 +171,7 @@ def test_a_killed_addition_resumes_and_ends_with_the_same_bytes(tmp_path, rules)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_what_is_missing_beside_the_corpus_is_one_sentence(tmp_path):
     first, second = archives(tmp_path, 2, 2)
     one = tmp_path / "one"
@@ -175,6 +184,9 @@ def test_what_is_missing_beside_the_corpus_is_one_sentence(tmp_path):
         path.write_bytes(content)
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"00000\.arrow is missing or damaged"):
+        cleaned(tmp_path / "two", second, onto=str(one))
+    shutil.rmtree(path.parent)
+    with pytest.raises(DataError, match=r"files of .* are missing; restore them"):
         cleaned(tmp_path / "two", second, onto=str(one))
 
 

@@ -25,8 +25,6 @@ from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.shards import Cut
 
-pytestmark = pytest.mark.slow
-
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 FOUR_THREADS = ("--direct_running_mode=multi_threading", "--direct_num_workers=4")
 KILLS_INSIDE = 2
@@ -118,6 +116,7 @@ def whole(pattern, tmp_path_factory) -> dict[str, bytes]:
     return contents(out)
 
 
+@pytest.mark.slow
 def test_the_cut_does_not_change_the_pages(pattern, whole, tmp_path):
     clean.run(Clean(input=(pattern,), rules="demo", out=tmp_path / "out"))
     assert contents(tmp_path / "out") == whole
@@ -146,6 +145,7 @@ def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_pa
     assert rejected["only_duplicate_lines"] > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beam", [(), TWO_PROCESSES, FOUR_THREADS], ids=["one worker", "two", "four"]
 )

@@ -276,6 +276,17 @@ def test_scores_of_another_corpus_are_refused(asked, tmp_path):
         select_command.run(replace(asked, corpus=str(other), out=str(tmp_path / "out")))
 
 
+def test_a_corpus_that_lacks_a_file_is_refused_by_name(asked, tmp_path):
+    corpus, scores = (tmp_path / name for name in ("corpus", "scores"))
+    shutil.copytree(asked.corpus, corpus)
+    shutil.copytree(asked.scores, scores)
+    for directory in (corpus, scores):
+        next(directory.glob("pages/sw/train-*.parquet")).unlink()
+    here = replace(asked, corpus=str(corpus), scores=str(scores), out=str(tmp_path / "out"))
+    with pytest.raises(ArtifactError, match=f"{corpus} should hold .* pages of sw by its manifest"):
+        select_command.run(here)
+
+
 def one_score(**columns):
     """Returns scores of one page."""
     row = {"combined_language": "sw", "language_share": 1.0, "benchmarks": []} | columns

@@ -37,8 +37,6 @@ from pipeline.runs.open import load_run, restore
 from pipeline.training.from_runs import teacher
 from pipeline.training.preemption import Preemption
 
-pytestmark = pytest.mark.slow
-
 STEPS, EVERY = 6, 2
 STUDENT = [*SIZES, "checkpoint_every=2", "evaluate_every=3", "optimizer.hold_steps=30"]
 
@@ -68,6 +66,7 @@ def whole(command, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_killed_student_ends_as_if_nothing_had_happened(
     command, whole, tmp_path, capsys, monkeypatch
 ):
@@ -87,6 +86,7 @@ def test_a_killed_student_ends_as_if_nothing_had_happened(
     assert "is finished" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_one_device_teaches_as_eight_do(command, whole, tmp_path, monkeypatch):
     one = jax.devices()[:1]
     monkeypatch.setattr(jax, "devices", lambda: one)
@@ -103,6 +103,7 @@ def test_one_device_teaches_as_eight_do(command, whole, tmp_path, monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_the_run_records_its_teacher_and_its_losses(pretrained, whole):
     about, at = (json.loads((run / "recipe.json").read_text()) for run in (whole, pretrained))
     assert about["recipe"]["distillation"] == dataclasses.asdict(DistillationConfig())
@@ -115,6 +116,7 @@ def test_the_run_records_its_teacher_and_its_losses(pretrained, whole):
     assert all(line["soft_loss_nats"] > 0 for line in lines(whole))
 
 
+@pytest.mark.slow
 def test_the_first_weights_are_the_teachers(command, pretrained, tmp_path, monkeypatch):
     """Checkpoint 0 holds the teacher's embedding, bit for bit, unless weights begin at random."""
     begun = []
@@ -132,6 +134,7 @@ def test_the_first_weights_are_the_teachers(command, pretrained, tmp_path, monke
     assert np.abs(np.asarray(drawn.trainer.init().arrays.embedding) - taught).max() > 0.1
 
 
+@pytest.mark.slow
 def test_other_settings_or_another_teacher_are_refused(
     command, pretrained, whole, tmp_path, capsys
 ):
@@ -147,6 +150,7 @@ def test_other_settings_or_another_teacher_are_refused(
     assert "inputs.teacher: there 'switch-demo, seed 0, " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_teacher_of_other_weights_is_refused(whole, tmp_path):
     about = json.loads((whole / "recipe.json").read_text())
     taught_by = dict(about["teacher"])
@@ -156,6 +160,7 @@ def test_a_teacher_of_other_weights_is_refused(whole, tmp_path):
         teacher.check_same_teacher(tmp_path, taught_by | {"fingerprint": "0" * 64})
 
 
+@pytest.mark.slow
 def test_a_student_goes_to_transformers_and_back(whole, tmp_path):
     """It is a dense mT5: exported, imported and exported again, the file has the same bytes."""
     for source, out in ((whole, tmp_path / "one"), (tmp_path / "run", tmp_path / "two")):
@@ -183,6 +188,7 @@ def student(*settings):
     return override(recipe, [*STUDENT, *MESH, *settings])
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_shape_gives_no_first_weights(found, blocks):
     teacher.check_teaches(found, student(), blocks)
     for other in ("model.mlp=32", "model.distance_slope=0.5"):
@@ -201,6 +207,7 @@ def test_a_teacher_with_a_balance_loss_over_the_batch_teaches_parts_of_one():
     teacher.check_fills_groups(balanced, student("rows=16", "accumulate=2"))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_taught_is_refused(found, blocks, tmp_path):
     with pytest.raises(ArtifactError, match=r"cannot teach mt5-demo's batches.*encoder tokens"):
         teacher.check_teaches(found, student("accumulate=8", "inputs=100"), blocks)

@@ -20,6 +20,7 @@ from pipeline.runs.record import MixtureRecord
 MODELING = Path(hugging_face_config.__file__).with_name("modeling_mswitch.py")
 
 
+@pytest.mark.slow
 def test_a_gated_switch_leaves_with_its_code_and_comes_back(pretrained, tmp_path, capfd):
     one, run, two = (tmp_path / name for name in ("one", "run", "two"))
     export_hf.run(ExportHf(run=pretrained, out=one))

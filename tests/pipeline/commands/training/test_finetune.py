@@ -34,8 +34,6 @@ from pipeline.training.tasks.given_tasks import Finetuning, check_mixed_pretrain
 from pipeline.training.tasks.scoring import TaskScoring, check_may_replace
 from pipeline.training.tasks.sentences import sentence_losses
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[4]
 TOPICS = ROOT / "tests/toy_tasks/topics/topics.yaml"
 QUESTIONS = ROOT / "tests/toy_tasks/questions/questions.yaml"
@@ -90,6 +88,7 @@ def losses(run: Path) -> list[float]:
     return [json.loads(line)["loss_nats"] for line in lines]
 
 
+@pytest.mark.slow
 def test_a_run_learns_its_tasks_and_keeps_its_best_checkpoint(tuned):
     assert losses(tuned)[-1] < 0.7 * losses(tuned)[0]
     best = json.loads((tuned / "best.json").read_text())
@@ -99,6 +98,7 @@ def test_a_run_learns_its_tasks_and_keeps_its_best_checkpoint(tuned):
     assert set(saved_steps(tuned)) == {200, 240, best["step"]}
 
 
+@pytest.mark.slow
 def test_predictions_have_a_row_per_example_and_give_the_score(tuned):
     best = json.loads((tuned / "best.json").read_text())
     means = []
@@ -127,6 +127,7 @@ def check_routing(path: Path, languages: set[str]) -> None:
     assert not table["dropped"].any()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tuned, pretrained, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tuned, run)
@@ -145,6 +146,7 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tuned, pretrained, t
     assert (run / "best.json").read_bytes() == (tuned / "best.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_evaluate_predicts_what_finetune_did_and_scores_sentences(tuned, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tuned, run)
@@ -161,6 +163,7 @@ def test_evaluate_predicts_what_finetune_did_and_scores_sentences(tuned, tmp_pat
     assert not table["cut"].any()
 
 
+@pytest.mark.slow
 def test_evaluate_loses_nothing_that_predictions_hold(tuned, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tuned, run)
@@ -183,6 +186,7 @@ def test_evaluate_loses_nothing_that_predictions_hold(tuned, tmp_path):
         check_may_replace(path, task, None)
 
 
+@pytest.mark.slow
 def test_an_answer_is_as_long_whatever_other_tasks_are_named(tuned):
     recipe, trainer = load_run(tuned)
     recipe = replace(recipe, finetuning=replace(recipe.finetuning, tasks=("topics",), targets=16))
@@ -192,6 +196,7 @@ def test_an_answer_is_as_long_whatever_other_tasks_are_named(tuned):
     assert scoring.evaluator(topics, 1).targets == 16 < scoring.evaluator(long, 1).targets
 
 
+@pytest.mark.slow
 def test_all_tasks_are_checked_before_the_first_is_scored(tuned, tmp_path, capsys):
     description = tmp_path / "untested.yaml"
     text = TOPICS.read_text().replace("name: topics", "name: untested")
@@ -218,6 +223,7 @@ def test_chrf_without_its_library_is_refused_before_training(monkeypatch):
     character_f.library.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting, says",
     [
@@ -233,6 +239,7 @@ def test_another_network_than_the_runs_is_refused_at_once(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_tokens_to_mix_in_are_checked(pretrained, tmp_path, capsys):
     tokens = tmp_path / "tokens"
     shutil.copytree(pretrained / "tokens", tokens)
@@ -243,6 +250,7 @@ def test_tokens_to_mix_in_are_checked(pretrained, tmp_path, capsys):
     assert "which is missing" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_an_answer_is_as_long_as_the_run_learned(tuned):
     """Other tasks may need more; a task of test data alone names no target to measure."""
     recipe, (data, other) = load_run(tuned)[0], (read_task(str(one)) for one in (TOPICS, QUESTIONS))
@@ -262,6 +270,7 @@ def test_an_answer_is_as_long_as_the_run_learned(tuned):
     assert of(alone, replace(recipe, finetuning=None)) == 512
 
 
+@pytest.mark.slow
 def test_what_training_loses_is_counted(tuned):
     recipe, data = replace(load_run(tuned)[0], inputs=16), read_task(str(TOPICS))
     data = data._replace(set_aside={"other_split": 1_200, "no_answers": 3})
@@ -272,6 +281,7 @@ def test_what_training_loses_is_counted(tuned):
     assert all("inputs have more than 16 tokens and lost their end." in one for one in cut)
 
 
+@pytest.mark.slow
 def test_pretraining_needs_room_for_its_targets(tuned):
     recipe = load_run(tuned)[0]
     mixed = replace(recipe.finetuning, pretraining_share=0.5, targets=8)
@@ -280,6 +290,7 @@ def test_pretraining_needs_room_for_its_targets(tuned):
         check_mixed_pretraining(recipe, object())
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_run_is_inspected_like_any_other(tuned, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(tuned, run)
@@ -290,6 +301,7 @@ def test_a_fine_tuned_run_is_inspected_like_any_other(tuned, tmp_path, capsys):
     assert mswitch("inspect", run) == 2
 
 
+@pytest.mark.slow
 def test_answers_of_beams_have_a_file_of_their_own(tuned, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tuned, run)
@@ -303,6 +315,7 @@ def test_answers_of_beams_have_a_file_of_their_own(tuned, tmp_path):
     assert mswitch(*words[:-1], 0) == 2
 
 
+@pytest.mark.slow
 def test_a_sentence_costs_the_same_in_any_company(tuned, one_device):
     recipe, trainer = load_run(tuned)
     arrays, _ = restore(tuned, trainer, None)
@@ -315,6 +328,7 @@ def test_a_sentence_costs_the_same_in_any_company(tuned, one_device):
     np.testing.assert_allclose(some, whole[5:8], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_run_is_exported_with_the_languages_of_its_tasks(tuned, tmp_path):
     assert mswitch("export-hf", "--run", tuned, "--out", tmp_path / "out") == 0
     card = (tmp_path / "out/README.md").read_text()
@@ -322,11 +336,13 @@ def test_a_fine_tuned_run_is_exported_with_the_languages_of_its_tasks(tuned, tmp
     assert "It is fine-tuned on topics, questions." in card
 
 
+@pytest.mark.slow
 def test_nothing_to_evaluate_is_one_sentence(tuned, capsys):
     assert mswitch("evaluate", "--run", tuned) == 2
     assert "--tokens DIR" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_run_teaches_a_dense_one(tuned, pretrained, tmp_path):
     out, last = tmp_path / "student", ("steps=20", "evaluate_every=20", "checkpoint_every=20")
     assert finetune(pretrained / "mt5", out, "--teacher", tuned, settings=(*SETTINGS, *last)) == 0
@@ -336,6 +352,7 @@ def test_a_fine_tuned_run_teaches_a_dense_one(tuned, pretrained, tmp_path):
     assert list(out.glob("tasks/*/test-step=*.parquet"))
 
 
+@pytest.mark.slow
 def test_a_teacher_of_other_tasks_is_refused(tuned, pretrained, tmp_path, capsys):
     out = tmp_path / "student"
     words = ("--task", TOPICS, "--teacher", tuned, "--languages", "en", "--set", *SETTINGS)
@@ -376,6 +393,7 @@ def test_programs_serve_other_languages_and_no_other_seed():
     assert not programs.serve(replace(recipe, seed=1))
 
 
+@pytest.mark.slow
 def test_one_run_per_language_trains_and_predicts_that_language(pretrained, tmp_path, one_device):
     settings = ("steps=2", "evaluate_every=2", "checkpoint_every=2", "rows=8", "inputs=32")
     words = ("--each-language", "--languages", "en", "sw", "--set", *settings)
@@ -392,6 +410,7 @@ def test_one_run_per_language_trains_and_predicts_that_language(pretrained, tmp_
         assert not list(path.parent.glob("routing-*"))  # a dense network has no experts
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_learns_what_the_exported_run_does(pretrained, tmp_path, one_device):
     theirs, imported = tmp_path / "transformers", tmp_path / "imported"
     assert mswitch("export-hf", "--run", pretrained / "mt5", "--out", theirs) == 0
@@ -406,6 +425,7 @@ def test_an_imported_checkpoint_learns_what_the_exported_run_does(pretrained, tm
     assert len(read_predictions(path).language) == len(read_task(str(TOPICS)).test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -70,12 +70,24 @@ def has_too_few_rows(directory: Path) -> str:
 def claims_many_layers(directory: Path) -> str:
     """As many as are allowed: their 10^8 names would take 100 GB."""
     change_config(directory, num_layers=1 << 24, num_decoder_layers=1 << 24)
-    return "arrays"
+    return "should have more than 100,000 others"
+
+
+def claims_one_layer_more(directory: Path) -> str:
+    change_config(directory, num_layers=2, num_decoder_layers=2)
+    return r"missing \['decoder\.block\.1\..* and 0 are unknown"
 
 
 @pytest.mark.parametrize(
     "spoil",
-    [ties_logits, lacks_an_array, is_of_another_shape, has_too_few_rows, claims_many_layers],
+    [
+        ties_logits,
+        lacks_an_array,
+        is_of_another_shape,
+        has_too_few_rows,
+        claims_many_layers,
+        claims_one_layer_more,
+    ],
 )
 def test_a_refused_import_can_be_corrected_and_repeated(theirs, tmp_path, spoil):
     asked = ImportHf(directory=theirs, out=tmp_path / "run", inputs=64)

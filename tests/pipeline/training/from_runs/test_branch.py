@@ -19,8 +19,6 @@ from pipeline.recipe.mixture_from import MixtureFrom
 from pipeline.runs.directory import RECIPE
 from pipeline.training.from_runs.branch import Branch
 
-pytestmark = pytest.mark.slow
-
 RARELY = ("evaluate_every=20", "checkpoint_every=2")
 AT, STEPS = 6, 10
 
@@ -69,6 +67,7 @@ def branch_of(command, tmp_path):
     return words
 
 
+@pytest.mark.slow
 def test_a_branch_ends_as_a_run_of_its_recipe(branch_of, trunk, whole, tmp_path):
     assert sorted(path.name for path in (trunk / "checkpoints").iterdir()) == ["10", "12", "6"]
     assert cli.run(branch_of(trunk)) == 0
@@ -85,6 +84,7 @@ def test_a_branch_ends_as_a_run_of_its_recipe(branch_of, trunk, whole, tmp_path)
     assert read_head(branch).inputs == head.inputs
 
 
+@pytest.mark.slow
 def test_what_a_trunk_changes_after_the_branch_is_nothing_to_it(branch_of, trunk, tmp_path, capsys):
     other = tmp_path / "trunk"
     shutil.copytree(trunk, other)
@@ -121,6 +121,7 @@ def test_tokens_of_a_change_may_lie_elsewhere():
     assert one == moved != unchanged
 
 
+@pytest.mark.slow
 def test_what_a_trunk_did_otherwise_is_refused(branch_of, trunk, whole, capsys):
     def refused(words: list[str]) -> str:
         assert cli.run(words) == 2
@@ -135,6 +136,7 @@ def test_what_a_trunk_did_otherwise_is_refused(branch_of, trunk, whole, capsys):
     assert "falls from step 6 on" in refused(decayed)
 
 
+@pytest.mark.slow
 def test_inputs_that_have_changed_since_the_trunk_read_them_are_refused(trunk):
     """A trunk's later tokens may be named, which no recipe's first inputs are."""
     recorded = Branch(trunk, AT).inputs({})
