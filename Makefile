@@ -15,8 +15,9 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 LOCKED := -m pip install --quiet --require-hashes --only-binary :all: --no-binary google-apitools \
 	--build-constraint requirements.lock --constraint requirements.lock
 INPUTS ?= 1000000
-BESIDE_PEERS := benchmarks/clean.py benchmarks/near_duplicates.py benchmarks/quality.py benchmarks/verified_duplicates.py
-NOT_TIMED := benchmarks/language_confusions.py benchmarks/pooled_drops.py benchmarks/router_faults.py
+BENCHMARKS := $(foreach folder,cleaning training reports,$(wildcard benchmarks/$(folder)/*.py))
+BESIDE_PEERS := $(addprefix benchmarks/cleaning/,clean.py near_duplicates.py quality.py verified_duplicates.py)
+NOT_TIMED := benchmarks/cleaning/language_confusions.py $(addprefix benchmarks/training/,pooled_drops.py router_faults.py)
 TORCH := $(wildcard parity/hugging_face*.py)
 
 .PHONY: demo own-text test test-slow fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
@@ -180,13 +181,13 @@ endef
 bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed $(VENV)-streaming/.installed
 	@set -e; for script in $(BESIDE_PEERS); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
-	@set -e; for script in $(filter-out $(BESIDE_PEERS) $(NOT_TIMED),$(wildcard benchmarks/*.py)); do \
+	@set -e; for script in $(filter-out $(BESIDE_PEERS) $(NOT_TIMED),$(BENCHMARKS)); do \
 		echo "== $$script"; PYTHONPATH=.:tests/helpers:.ci $(BIN)/python $$script; done
 
-$(VENV)-streaming/.installed: benchmarks/requirements_streaming.txt
+$(VENV)-streaming/.installed: benchmarks/training/requirements_streaming.txt
 	@test -x $(VENV)-streaming/bin/python || $(PYTHON) -m venv $(VENV)-streaming
 	$(VENV)-streaming/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)-streaming/bin/python -m pip install --quiet --requirement benchmarks/requirements_streaming.txt
+	$(VENV)-streaming/bin/python -m pip install --quiet --requirement benchmarks/training/requirements_streaming.txt
 	@touch $@
 
 # Kills, full and read-only disks, failing stores, two commands on one directory, jumping clocks and

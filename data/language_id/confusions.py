@@ -1,8 +1,8 @@
 """How often each identifier gives each answer, right or wrong, for pages of each language.
 
 `confusions.tsv` holds wrong answers on documents of known language: the share of each answer that
-CLD2 or CLD3 gives for at least one page in 100 (`benchmarks/language_confusions.py` writes it). Its
-language "und" stands for all languages that neither of them covers. For a language that an
+CLD2 or CLD3 gives for at least one page in 100 (`benchmarks/cleaning/language_confusions.py` writes
+it). Its language "und" stands for all languages that neither of them covers. For a language that an
 identifier covers, in its usual script, an error that is not listed has the share `RARE`. For any
 other page, each wrong language has the same share, `ANY`.
 

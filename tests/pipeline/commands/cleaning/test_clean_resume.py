@@ -2,8 +2,8 @@
 
 Each attempt is a separate process, forked from one that has loaded everything. It kills itself with
 SIGKILL, either before or after the rename of a file, so every state of finished files occurs. Or it
-is killed inside a write, with all its workers; `benchmarks/clean_killed.py` does that at random
-moments, on real web pages.
+is killed inside a write, with all its workers; `benchmarks/cleaning/clean_killed.py` does that at
+random moments, on real web pages.
 """
 
 import contextlib

@@ -1,0 +1,168 @@
+"""Connected components in rounds through the engine: memory from 1 to 10 million edges.
+
+    python benchmarks/cleaning/components.py [--sizes EDGES ...]
+
+Edges are those of pages that share keys: clusters of 2 to 8 pages, one chain of a tenth of all
+edges, and one star of a tenth. They lie where a job has them: each shard has the pairs of its
+pages, 125,000 on average. The job's own steps run on Beam's embedded runner, a wave of 8 partitions
+at a time, and each size in a process of its own. Its peak is that of one worker, with the wave that
+this runner holds in memory. Reported are also the rounds, the bytes shuffled, and the largest
+element and piece of work. Memory is bounded where it does not grow with the edges. The groups are
+compared with SciPy's components.
+"""
+
+import itertools
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from apache_beam.metrics.metric import MetricsFilter
+
+from data.dedup.clusters import clusters
+from data.splitmix64 import splitmix64
+from pipeline.beam.counters import NAMESPACE
+from pipeline.beam.job import running
+from pipeline.beam.options import pipeline_options
+from pipeline.beam.waves import Waves
+from pipeline.beam.workspace import Workspace
+from pipeline.cleaning import submission
+from pipeline.cleaning.graph import Exchange
+from pipeline.cleaning.job import PARTITIONS_AT_ONCE, CleaningJob
+from pipeline.cleaning.near_duplicates.groups import (
+    AskForNodes,
+    ContractPairs,
+    groups_of,
+    pairs_left,
+)
+from pipeline.cleaning.near_duplicates.keys import PairPages, write_pairs
+from pipeline.cleaning.requested_rules import named
+from pipeline.cleaning.shards import DEFAULT_CUT
+from pipeline.cleaning.submission import GraphStage, WaveOf
+
+RESULT = Path(__file__).parents[1] / "results/components.json"
+PAIRS_OF_SHARD = 125_000
+SIZES = (1_000_000, 3_000_000, 10_000_000)
+ALIKE = Waves(1, 1)
+
+
+def main(sizes: tuple[int, ...] = SIZES) -> None:
+    """Measures each size in processes of its own."""
+    context = multiprocessing.get_context("spawn")
+    runs = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as out, context.Pool(1, maxtasksperchild=1) as alone:
+            job = job_of(out, shards=-(-size // PAIRS_OF_SHARD))
+            alone.apply(spill_pairs, (job, size))
+            runs.append({"edges": size} | alone.apply(measured, (job,)))
+            runs[-1] |= alone.apply(checked, (job, size))
+        print(json.dumps(runs[-1]), flush=True)
+    result = {"pairs_per_shard": PAIRS_OF_SHARD, "runs": runs}
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def job_of(out: str, shards: int) -> CleaningJob:
+    """Returns a job of which only the search for groups is run; its partitions are its shards."""
+    return CleaningJob(
+        workspace=Workspace(out, "components"),
+        rules=named("mswitch-web"),
+        shards=shards,
+        partitions=shards,
+        in_waves=True,
+        cut=DEFAULT_CUT,
+    )
+
+
+def graph(count: int) -> np.ndarray:
+    """Returns `count` edges, mixed; the second end is that of the smallest page of a key."""
+    tenth = count // 10
+    chain = np.stack((np.arange(tenth) + 1, np.arange(tenth)), axis=1)
+    star = np.stack((np.arange(tenth) + 1, np.zeros(tenth, int)), axis=1) + tenth + 1
+    others = np.arange(count - 2 * tenth)
+    sizes = 1 + np.arange(len(others)) % 7  # edges of each small cluster, in turn
+    heads = np.repeat(np.cumsum(sizes + 1) - sizes - 1, sizes)[: len(others)]
+    place = others - np.repeat(np.cumsum(sizes) - sizes, sizes)[: len(others)]
+    small = np.stack((heads + 1 + place, heads), axis=1) + 2 * tenth + 2
+    edges = np.concatenate((chain, star, small))
+    return splitmix64(np.random.default_rng(1).permutation(edges).astype(np.uint64))
+
+
+def spill_pairs(job: CleaningJob, count: int) -> None:
+    """Leaves each shard the pairs of its pages, as the exchange of keys does."""
+    edges = graph(count)
+    smallest = np.setdiff1d(edges[:, 1], edges[:, 0])
+    pairs = np.concatenate((edges, np.stack((smallest, smallest), axis=1)))
+    pairs = pairs[np.argsort(pairs[:, 0] % np.uint64(job.shards), kind="stable")]
+    ends = np.searchsorted(pairs[:, 0] % np.uint64(job.shards), np.arange(1, job.shards))
+    (wave,) = ALIKE.all()
+    for shard, some in enumerate(np.split(pairs, ends)):
+        path = wave.verdict(job.workspace, PairPages.step, shard)
+        write_pairs(job.workspace, path, some)
+
+
+def measured(job: CleaningJob) -> dict[str, Any]:
+    """Finds the groups in this process; returns what that took."""
+    sums, most = Counter[str](), Counter[str]()
+    before, cpu, began = peak_bytes(), time.process_time(), time.monotonic()
+    rounds = 0
+    for stages in graphs(job):
+        rounds += not isinstance(stages[0], WaveOf)
+        with running(pipeline_options(()), lambda run: add_sizes(run, sums, most)) as pipeline:
+            submission.build(job, stages, pipeline)
+    return {
+        "shards_and_partitions": job.shards,
+        "rounds": rounds - 1,
+        "shuffled_bytes": sum(sums.values()),
+        "largest_element_bytes": max(most.values()),
+        "start_bytes": before,
+        "peak_bytes": peak_bytes(),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "wall_seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def graphs(job: CleaningJob) -> Iterator[Sequence[GraphStage]]:
+    """Yields the graphs that `submission.graphs` has between the pairs and the candidates."""
+    space, asked = job.workspace, Waves(job.partitions, PARTITIONS_AT_ONCE)
+    for number in itertools.count():
+        yield [ContractPairs(space, number, ALIKE, asked)]
+        if not pairs_left(space, number, job.shards):
+            return
+        nodes = Exchange((AskForNodes(space, number, asked.partitions),), asked)
+        yield from ([WaveOf(nodes, wave)] for wave in asked.all())
+
+
+def add_sizes(run: Any, sums: Counter[str], most: Counter[str]) -> None:
+    """Adds the sizes of a finished graph's elements."""
+    for one in run.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["distributions"]:
+        kind, _ = one.key.metric.name.split("_bytes/")
+        sums[kind] += one.committed.sum
+        most[kind] = max(most[kind], one.committed.max)
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def checked(job: CleaningJob, count: int) -> dict[str, int]:
+    """Compares the groups with SciPy's components; returns the numbers of both."""
+    expected = clusters(graph(count))
+    found = [groups_of(job.workspace, shard) for shard in range(job.shards)]
+    page, group = map(np.concatenate, zip(*found, strict=True))
+    order = np.argsort(page)
+    assert (page[order] == expected.page).all()
+    pairs = np.stack((group[order], expected.representative), axis=1)
+    groups = len(np.unique(expected.representative))
+    assert len(np.unique(pairs, axis=0)) == len(np.unique(group)) == groups
+    return {"pages": len(page), "groups": groups}
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
