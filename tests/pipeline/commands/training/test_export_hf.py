@@ -7,6 +7,7 @@ import ast
 import json
 from pathlib import Path
 
+import pytest
 from huggingface_hub import ModelCard
 
 from data.stores.json_files import read_json
