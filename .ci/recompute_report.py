@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from recompute_contents import check_names, compare_contents
 from recompute_gains import error, interval, kept, mean_gain, scored
 from recompute_scripts import compare_scripts
 from recompute_sides import Side, curves, last, longest, side, without_variants
@@ -45,9 +46,8 @@ def compare_students(students: list[dict], sides: list[Side], runs: list[Path]) 
         name = json.loads((run / "recipe.json").read_text())["recipe"]["name"]
         by_name.setdefault(name, []).append(run)
     ends = ("gain_retained", "gain_retained_low", "gain_retained_high")
-    if runs and sorted(by_name) != sorted(shown["name"] for shown in students):
-        sys.exit(f"students {sorted(by_name)} were named, the report holds others")
-    for shown in students if runs else []:
+    check_names("students", by_name, [shown["name"] for shown in students])
+    for shown in students:
         three = [*sides, side(by_name[shown["name"]])]
         parts = {"overall": (shown["overall"], without_variants(three))}
         for code, row in shown["languages"].items():
@@ -235,6 +235,7 @@ def main(arguments: list[str]) -> None:
     if report["verdict"] != verdict:
         sys.exit(f"the report's verdict is {report['verdict']!r}, recomputed {verdict!r}")
     print(f"mean gain equal to 1e-9; verdict: {verdict}")
+    compare_contents(report, sides)
     for null in report["nulls"]:
         at = 0 if null["name"] == report["baseline"]["name"] else 1
         seeds = report[("baseline", "candidate")[at]]["seeds"]
@@ -243,6 +244,8 @@ def main(arguments: list[str]) -> None:
     compare_students(report["students"], sides, parsed.student)
     if "scripts" in report:  # reports published before they had rows of scripts do not
         compare_scripts(report, table, sides, *unit)
+    further = [one["name"] for one in [*report.get("further", []), *report.get("pruned", [])]]
+    check_names("further models", [word.partition("=")[0] for word in parsed.also], further)
     if "further" in report:  # nor do they have further models
         compare_further(report, sides, parsed.also)
     if "pruned" in report:  # nor do they have pruned models

@@ -111,6 +111,18 @@ def test_the_whole_chain_knows_which_dimensions_are_stacks():
             np.testing.assert_allclose(-0.1 * moved, expected, rtol=1e-3, atol=1e-7)
 
 
+def test_the_recipes_weight_decay_shrinks_matrices_and_spares_norms():
+    """With gradients of zero AdamW only decays."""
+    config = ModelConfig(vocabulary_rows=128, embed=8, heads=2, head=4, mlp=12, layers=1)
+    arrays, _ = eqx.partition(drawn(config), eqx.is_array)
+    optimizer = make_optimizer(OptimizerConfig(rule="adamw", weight_decay=0.1), arrays)
+    zeros = jax.tree.map(jnp.zeros_like, arrays)
+    updates, _ = jax.jit(lambda: optimizer.update(zeros, optimizer.init(arrays), arrays))()
+    decayed = updates.encoder.blocks[0].feed_forward.up, arrays.encoder.blocks[0].feed_forward.up
+    np.testing.assert_allclose(decayed[0], 0.1 * decayed[1], rtol=1e-6)
+    np.testing.assert_array_equal(updates.encoder.final_norm.scale, 0)
+
+
 def test_attention_is_a_matrix_to_the_optimizer():
     """Heads and their width are one dimension, as in T5: 64 alone would be too short to factor."""
     config = ModelConfig(vocabulary_rows=128, embed=128, heads=2, head=64, mlp=128, layers=1)

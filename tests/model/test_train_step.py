@@ -14,6 +14,7 @@ from small_networks import (
     KINDS,
     ROWS,
     SOURCE,
+    SWITCH,
     assert_close,
     batch,
     config,
@@ -158,6 +159,45 @@ def test_loss_falls_and_randomness_is_the_steps(stepped):
     assert last.losses.loss_nats < first
     _, again = step("switch", trainer("switch").init())
     assert again.losses.loss_nats == first
+
+
+def test_the_noise_of_a_step_is_its_own():
+    """The same weights on the same batch lose otherwise at another step, by router jitter."""
+    jittered = dataclasses.replace(SWITCH, jitter=0.3)
+    one = make_trainer(
+        dataclasses.replace(config("switch"), switch=jittered),
+        OptimizerConfig(hold_steps=100),
+        steps=10,
+        seed=0,
+        mesh=mesh_of(),
+    )
+    losses = [
+        float(one.step(start(one)._replace(step=jnp.array(number)), batch())[1].losses.loss_nats)
+        for number in (0, 0, 1)
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_another_seed_draws_other_first_weights():
+    weights = [
+        make_trainer(config("dense"), OptimizerConfig(), steps=1, seed=seed, mesh=mesh_of())
+        .init()
+        .arrays.embedding
+        for seed in (0, 1)
+    ]
+    assert np.mean(np.asarray(weights[0]) == np.asarray(weights[1])) < 0.01
+
+
+@pytest.mark.parametrize("share", [0.99, 1.01])
+def test_the_largest_norm_of_the_recipe_decides_what_is_skipped(share):
+    norm = float(step("dense", start(trainer("dense")))[1].gradient_norm)
+    limited = OptimizerConfig(hold_steps=100, largest_gradient_norm=share * norm)
+    one = make_trainer(config("dense"), limited, steps=10, seed=0, mesh=mesh_of())
+    before = leaves(start(one))
+    after, metrics = one.step(start(one), batch())
+    assert bool(metrics.skipped) == (share < 1)
+    same = [np.array_equal(*pair) for pair in zip(before, leaves(after), strict=True)]
+    assert all(same[:-1]) == (share < 1)  # the last one is the number of the step
 
 
 @pytest.mark.parametrize("factor", [np.inf, 1e8], ids=["not finite", "exploded"])

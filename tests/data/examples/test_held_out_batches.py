@@ -27,6 +27,12 @@ def test_what_is_hidden_depends_on_address_and_window_only():
     assert any(not np.array_equal(a.inputs, b.inputs) for a, b in zip(one, other, strict=True))
 
 
+def test_windows_of_a_page_hide_different_places():
+    same = np.full(2 * LENGTHS.raw, 7)
+    one, other = windows(TokenizedPage("https://a", same, 1, 1), LENGTHS, FIRST_SENTINEL)
+    assert not np.array_equal(one.inputs, other.inputs)
+
+
 def test_a_single_token_has_no_window():
     assert windows(page(1), LENGTHS, FIRST_SENTINEL) == []
     assert len(windows(page(LENGTHS.raw + 1), LENGTHS, FIRST_SENTINEL)) == 1

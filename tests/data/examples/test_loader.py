@@ -58,6 +58,15 @@ def test_an_example_is_a_pure_function_of_its_index(examples):
             assert np.array_equal(values[row], alone[name][0])
 
 
+def test_another_seed_reads_other_windows_and_hides_other_spans(examples):
+    """And no two examples of a seed hide by the same random bits."""
+    rows, other = np.arange(300), dataclasses.replace(examples, seed=6)
+    assert not (examples.random_bits(rows) == other.random_bits(rows)).any()
+    starts = [of.segments[0].windows(rows).starts for of in (examples, other)]
+    assert np.mean(starts[0] == starts[1]) < 0.1
+    assert len({row.tobytes() for row in examples.random_bits(rows)}) == 300
+
+
 def test_every_example_is_full(examples):
     taken = examples.take(np.arange(300))
     assert taken["inputs"].shape == (300, examples.lengths.inputs)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -155,6 +156,20 @@ def test_the_reported_loss_is_the_labels_alone():
     ]
     slow = slow_soft_nats(*logits, np.asarray(batch().is_target), 2.0)
     assert float(taught.soft_loss_nats) == pytest.approx(slow, rel=1e-4)
+
+
+def test_the_teacher_of_a_training_step_has_neither_noise_nor_the_training_capacity():
+    teacher = network(replace(SWITCH, jitter=0.3, capacity_factor_training=0.5), 1)
+    of = Distillation(DistillationConfig(hard_share=0.7, temperature=2.0), teacher)
+    student = network(None, 0)
+    in_training, still = Call(mesh_of(), jax.random.key(0)), Call(mesh_of())
+    _, (losses, _) = jax.jit(lambda: training_loss(student, batch(), in_training, of))()
+    logits = [
+        np.asarray(jax.jit(lambda m=m: m.head(m(batch(), still).decoded))())
+        for m in (student, teacher)
+    ]
+    slow = slow_soft_nats(*logits, np.asarray(batch().is_target), 2.0)
+    assert float(losses.soft_loss_nats) == pytest.approx(slow, rel=1e-6)
 
 
 def step(shape, accumulate=1):

@@ -1,13 +1,17 @@
 """Statistics of routing: nothing is lost between tokens, rows and layers."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_networks import ROWS, batch, config, drawn, mesh_of, trainer
+from small_networks import ROWS, SWITCH, batch, config, drawn, mesh_of, trainer
 
 from model.loss.training_loss import training_loss
 from model.stack import Call
+from model.switch.routing_sums import row_routing
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,29 @@ def test_layers_count_what_routing_did(model):
     assert 0 < losses.dropped_share == pytest.approx(1 - sum(kept) / sum(tokens))
     assert 0 < losses.wasted_share == pytest.approx(1 - sum(kept) / sum(slots))
     np.testing.assert_allclose(losses.router_entropy_nats, sum(entropies) / sum(tokens), rtol=1e-6)
+
+
+@pytest.mark.parametrize("choices", [1, 2])
+def test_gates_and_drops_are_counted_token_by_token(choices):
+    """By a loop over the assignments of real tokens, in groups of a row."""
+    switch = replace(SWITCH, choices=choices)
+    model = drawn(replace(config("switch"), switch=switch))
+    losses, stacks = routed(model, batch(), Call(mesh_of(), jax.random.key(0)))
+    kept, real = 0, [np.asarray(batch().is_source), np.asarray(batch().is_target)]
+    for layer, (routing, is_token) in enumerate(zip(stacks, real, strict=True)):
+        sums = row_routing(routing, jnp.array(is_token), 8)
+        gates, load = np.zeros((ROWS, 8)), np.zeros((ROWS, 8), int)
+        for row, token in np.argwhere(is_token):
+            for choice in range(choices):
+                expert = int(routing.expert_index[0, row, token, choice])
+                gates[row, expert] += float(routing.gate[0, row, token, choice])
+                load[row, expert] += 1
+        np.testing.assert_allclose(sums.gate[0], gates, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(sums.load[0], load)
+        assert losses.layers.load[layer].sum() == choices * is_token.sum()
+        kept += int(np.asarray(routing.kept).sum())
+    every = choices * sum(int(one.sum()) for one in real)
+    assert 0 < losses.dropped_share == pytest.approx(1 - kept / every)
 
 
 def test_rows_add_up_to_layers(model):

@@ -1,5 +1,6 @@
 """`mswitch report` on two synthetic runs: 101 languages, twelve evaluations, some not reached."""
 
+import copy
 import itertools
 import json
 import math
@@ -11,6 +12,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import recompute_contents
 import recompute_report
 import recompute_sides
 import vl_convert
@@ -225,6 +227,50 @@ def test_numbers_recomputed_by_another_program(finished, tmp_path, capsys):
     (tmp_path / "out/report.json").write_text(json.dumps(written))
     with pytest.raises(SystemExit, match="sw gain"):
         recompute_report.main([str(tmp_path / "out"), *runs])
+
+
+@pytest.fixture(scope="module")
+def read(finished):
+    """The report as it was written, and what its runs hold."""
+    runs = ([finished / f"{kind}{seed}" for seed in (0, 1)] for kind in ("dense", "switch"))
+    sides = [recompute_sides.side(of) for of in runs]
+    return json.loads((finished / "out/report.json").read_text()), sides
+
+
+def test_what_a_report_holds_is_what_its_runs_hold(read):
+    recompute_contents.compare_contents(*read)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda r: r.update(nulls=r["nulls"][:1]), "are not their divisions into halves"),
+        (lambda r: r["nulls"][0]["baseline_seeds"].append(7), "are not their divisions"),
+        (lambda r: more(r["curves"], "mT5", "loss_nats", "sw"), "sw at"),
+        (lambda r: more(r["curves"], "mT5", "loss_nats", "all"), "all at"),
+        (lambda r: more(r["curves"]["mT5"], "loss_nats_all_by_run", 1), "run 1 at"),
+        (lambda r: more(r["languages"], "sw", "loss_nats_baseline_runs"), "sw loss of a run"),
+        (lambda r: more(r["candidate"], "held_out_loss_nats"), "held-out loss"),
+    ],
+)
+def test_a_report_that_holds_something_else_is_refused(read, change, says):
+    report, sides = copy.deepcopy(read[0]), read[1]
+    change(report)
+    with pytest.raises(SystemExit, match=says):
+        recompute_contents.compare_contents(report, sides)
+
+
+def more(values, *path):
+    """Adds a hundredth to the first of the numbers that lie there."""
+    for name in path:
+        values = values[name]
+    values[0] += 0.01
+
+
+def test_models_that_were_not_named_are_refused():
+    with pytest.raises(SystemExit, match=r"students .* were named, the report holds"):
+        recompute_contents.check_names("students", ["kept", "kept"], [])
+    recompute_contents.check_names("students", ["kept", "kept"], ["kept"])
 
 
 def test_decayed_runs_of_several_lengths_are_points_of_one_curve(finished, tmp_path):

@@ -178,6 +178,8 @@ def test_a_checkpoint_scores_as_it_did(made, here, tmp_path):
         for directory in (run, made / "switch")
     )
     assert found.schema == expected.schema
+    for name in ("language", "url", "target_tokens", "text_bytes", "windows"):
+        assert found.sort_by("url")[name].equals(expected.sort_by("url")[name]), name
     assert losses(run, 4) == pytest.approx(losses(made / "switch", 4), rel=1e-5)
 
 

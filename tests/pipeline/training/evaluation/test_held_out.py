@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data.examples.held_out_batches import windows
 from data.examples.span_corruption import lengths_for_inputs
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
@@ -27,11 +28,21 @@ SWITCH = SwitchConfig(
 CONFIG = ModelConfig(vocabulary_rows=1024, embed=8, heads=2, head=4, mlp=8, layers=1, switch=SWITCH)
 
 
+# The blocks have no vocabulary. Neither special ids nor sentinels are text.
+PIECE_BYTES = np.where((np.arange(1024) < 3) | (np.arange(1024) > 900), 0, np.arange(1024) % 7)
+
+
 @pytest.fixture(scope="module")
-def files(make_blocks, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("tokens")
-    held_out = HeldOut(make_blocks(directory, {"sw": 900, "yo": 1500}), LENGTHS, ROWS)
-    held_out.piece_bytes = np.ones(1024, int)  # the blocks have no vocabulary
+def held_out(make_blocks, tmp_path_factory):
+    blocks = make_blocks(tmp_path_factory.mktemp("tokens"), {"sw": 900, "yo": 1500})
+    found = HeldOut(blocks, LENGTHS, ROWS)
+    found.piece_bytes = PIECE_BYTES
+    return found
+
+
+@pytest.fixture(scope="module")
+def files(held_out, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
     trainer = make_trainer(CONFIG, OptimizerConfig(), steps=1, seed=0, mesh=mesh)
     evaluation = held_out.score(trainer, trainer.init().arrays)
@@ -43,6 +54,18 @@ def test_one_row_per_switch_layer_and_language(files):
     _, routing = files
     layers = list(zip(routing["stack"], routing.layer, routing.language, strict=True))
     assert layers == [(stack, 1, code) for stack in ("encoder", "decoder") for code in ("sw", "yo")]
+
+
+def test_bytes_are_those_of_what_is_hidden(files, held_out):
+    pages, _ = files
+    sentinel = held_out.blocks.manifest.vocabulary.first_sentinel
+    expected = {
+        one.page.url: sum(int(PIECE_BYTES[part.targets].sum()) for part in parts)
+        for one in held_out.pages
+        if (parts := windows(one.page, LENGTHS, sentinel))
+    }
+    assert pages.set_index("url").text_bytes.to_dict() == expected
+    assert sum(expected.values()) > 0
 
 
 def test_routed_tokens_are_the_pages_tokens(files):
