@@ -27,8 +27,9 @@ from pipeline.stopping import signals_came
 
 # Interrupts the main thread, which waits on a lock. A shell's background jobs ignore SIGINT.
 WAKE = signal.SIGUSR1
-# Ctrl-C and a closed terminal are the runner's, also while a worker starts.
-WORKER = f"trap '' INT HUP; exec {shlex.quote(sys.executable)} -m pipeline.beam.local_worker"
+# Ctrl-C and a closed terminal are the runner's, also while a worker starts. -P: a folder named data
+# in the working directory is not our package.
+WORKER = f"trap '' INT HUP; exec {shlex.quote(sys.executable)} -P -m pipeline.beam.local_worker"
 
 
 class LocalRunner(FnApiRunner):
