@@ -3,13 +3,12 @@
     python experiments/wider.py [--out DIR]
 
 Tokens and lengths are those of `word_pieces.py`, which must have tokenized in the same directory.
-Every width is three times that of its recipes, except that of a head's row of biases; the number of
-heads stays. A step has 4.8 times the FLOPs. Two seeds are four runs, of about three hours each on
-one core. A finished run is not repeated, and one that was cut short resumes.
+Embedding, heads and feed-forward are three times as wide as in its recipes; the numbers of heads
+and layers stay. A step has 4.8 times the FLOPs. Two seeds are four runs, each of three hours on one
+core by estimate. A finished run is not repeated, and one that was cut short resumes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import decayed
@@ -17,19 +16,10 @@ import multilingual
 import tyro
 import word_pieces
 from lanes import Task, run_chains
+from variants import Arguments
 
 WIDE = ("model.embed=96", "model.head=24", "model.mlp=192")
 ROUTER = "model.switch.router_scale=0.1"  # 1 / sqrt(embed), as in the recipe: logits of variance 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """Where the tokens are, and where results are written."""
-
-    out: Path = word_pieces.Arguments.out
-    """Directory of `word_pieces.py`."""
-    seeds: int = 2
-    """Number of seeds per side."""
 
 
 def main(arguments: Arguments) -> None:
