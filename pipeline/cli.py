@@ -48,7 +48,7 @@ from pipeline.errors import (
 from pipeline.hardware.compiler_flags import set_compiler_flags
 from pipeline.hardware.libtpu import leave_alone_without_chips
 from pipeline.hardware.open_files import allow_open_files
-from pipeline.stopping import Stopped, end, leave, say, stoppable
+from pipeline.stopping import Stopped, check_no_signal, end, leave, say, stoppable
 from pipeline.terminal import print_lines, print_message, replace_unknown_characters
 
 
@@ -96,6 +96,7 @@ def run(argv: list[str]) -> int:
         if hasattr(command, "deterministic"):
             set_compiler_flags(deterministic=command.deterministic)
         module = importlib.import_module(module_of(name))
+        check_no_signal()
         if getattr(command, "dry_run", False):
             show_intents(module.intents(command))
         else:

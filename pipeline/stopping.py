@@ -4,6 +4,9 @@ The first interrupts the command, which releases its lock and ends with one sent
 instead (`training/preemption.py`). A second one ends the process at once. A thread reads the
 signals from a wake-up socket, because a handler in Python waits for the main thread, which may be
 compiling. A signal that the parent process ignores, as `nohup` does, stays ignored.
+
+An import or a callback of a library may swallow the interruption, or turn it into an error of its
+own. So a signal that came is also looked for after imports, before training and at every error.
 """
 
 import os
@@ -21,7 +24,7 @@ STOPPING = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGTERM"}
 PATIENCE_SECONDS = 2.0  # until a command that cannot be interrupted says so
 
-_came = threading.Event()
+_came: list[int] = []  # numbers of the signals that stop this command
 _waits_for_nobody = threading.Event()
 _at_first: list[Callable[[], object]] = []
 _at_second: list[Callable[[], object]] = []
@@ -83,7 +86,7 @@ def stoppable(stage: str) -> Iterator[None]:
     """Raises `Stopped` in the main thread at the first signal; quits at the second.
 
     Raises:
-        Stopped: if a signal arrives.
+        Stopped: if a signal arrives; also instead of an error that follows it.
     """
     _came.clear()
     name = f"{stage}: stops as soon as it can; a second signal quits at once."
@@ -91,10 +94,11 @@ def stoppable(stage: str) -> Iterator[None]:
     waiting.daemon = True
 
     def interrupt(number: int) -> None:
+        _came.append(number)
         raise Stopped(number)
 
-    def first(_: int) -> None:
-        _came.set()
+    def first(number: int) -> None:
+        _came.append(number)
         for act in _at_first:
             act()
         waiting.start()
@@ -102,6 +106,9 @@ def stoppable(stage: str) -> Iterator[None]:
     with Signals(first, lambda number: quit_at_once(stage, number), interrupt):
         try:
             yield
+        except Exception:
+            check_no_signal()
+            raise
         finally:
             waiting.cancel()
 
@@ -127,7 +134,17 @@ def _within(acts: list[Callable[[], object]], act: Callable[[], object]) -> Iter
 
 def signals_came() -> bool:
     """Returns whether a signal has come that stops this command."""
-    return _came.is_set()
+    return bool(_came)
+
+
+def check_no_signal() -> None:
+    """Stops a command whose interruption a library may have swallowed.
+
+    Raises:
+        Stopped: if a signal has come.
+    """
+    if _came:
+        raise Stopped(_came[0])
 
 
 def quit_at_once(stage: str, number: int) -> None:

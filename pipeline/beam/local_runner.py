@@ -27,6 +27,7 @@ from pipeline.stopping import signals_came
 
 # Interrupts the main thread, which waits on a lock. A shell's background jobs ignore SIGINT.
 WAKE = signal.SIGUSR1
+KILLED = ("-9", "137")  # SIGKILL, as Python and as a shell report it
 # Ctrl-C and a closed terminal are the runner's, also while a worker starts. -P: a folder named data
 # in the working directory is not our package.
 WORKER = f"trap '' INT HUP; exec {shlex.quote(sys.executable)} -P -m pipeline.beam.local_worker"
@@ -70,9 +71,8 @@ def interrupted_if_a_worker_ends() -> Iterator[None]:
     def note(error: threading.ExceptHookArgs) -> None:
         if error.thread is not None and error.thread.name == "run_worker":
             ended.append(str(error.exc_value))
-            if (
-                len(ended) == 1 and not signals_came()
-            ):  # a second signal could arrive after the handler is removed
+            # One signal: a second could arrive after the handler is removed.
+            if len(ended) == 1 and not signals_came():
                 os.kill(os.getpid(), WAKE)
         else:
             before(error)
@@ -80,10 +80,7 @@ def interrupted_if_a_worker_ends() -> Iterator[None]:
     def wake(*_: object) -> None:
         if signals_came():  # which ends the command by itself
             return
-        raise WorkerEnded(
-            f"A worker process was lost ({ended[0]}; -9 and 137: killed, often for memory); "
-            "run fewer, for example -- --direct_num_workers=1."
-        )
+        raise WorkerEnded(how_it_ended(ended[0]))
 
     threading.excepthook, former = note, signal.signal(WAKE, wake)
     try:
@@ -91,3 +88,14 @@ def interrupted_if_a_worker_ends() -> Iterator[None]:
     finally:
         threading.excepthook = before
         signal.signal(WAKE, former)
+
+
+def how_it_ended(reason: str) -> str:
+    """Returns a sentence about a worker process that ended; `reason` ends with its status."""
+    status = reason.rpartition(" ")[2]
+    if status in KILLED:
+        return (
+            f"A worker process was killed (status {status}), as is done when memory is short; run "
+            "fewer, for example -- --direct_num_workers=1."
+        )
+    return f"A worker process ended by itself ({reason}); what it printed is above."

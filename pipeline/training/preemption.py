@@ -18,7 +18,7 @@ from types import TracebackType
 from pipeline.errors import PREEMPTED_STATUS
 from pipeline.hardware.coordination import agreed, reach_sync_point
 from pipeline.hardware.host_watch import host_watch
-from pipeline.stopping import Signals, name_of, say
+from pipeline.stopping import Signals, check_no_signal, name_of, say
 
 GRACE_SECONDS = 25  # of the 30 that schedulers grant
 RESUMES = "the same command resumes from the last whole checkpoint."
@@ -42,6 +42,7 @@ class Preemption:
             self._hosts.when_asked(self._asked)
 
     def __enter__(self) -> "Preemption":
+        check_no_signal()
         self._signals.__enter__()
         return self
 

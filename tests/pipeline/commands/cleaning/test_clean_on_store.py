@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -270,19 +268,3 @@ def test_places_that_cannot_be_are_one_sentence(store, tmp_path, fields, message
     given = {"input": ("store://bucket/raw/*.gz",), "rules": "demo", "out": str(tmp_path / "o")}
     with pytest.raises(ValueError, match=message):
         clean.run(Clean(**(given | fields)), SMALL)
-
-
-def test_a_worker_that_is_killed_ends_the_job(tmp_path):
-    """Beam alone would wait for ever. A shell's background jobs ignore SIGINT, as here."""
-    code = """
-import os, signal
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-import apache_beam as beam
-from pipeline.beam.options import pipeline_for, pipeline_options
-
-options = pipeline_options(["--direct_running_mode=multi_processing", "--direct_num_workers=1"])
-with pipeline_for(options) as pipeline:
-    pipeline | beam.Create([1]) | beam.Map(lambda _: os.kill(os.getpid(), signal.SIGKILL))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
-    assert "WorkerEnded: A worker process was lost" in done.stderr

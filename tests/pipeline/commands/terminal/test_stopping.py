@@ -45,6 +45,40 @@ def test_a_signal_stops_a_stage_with_one_sentence(number):
     )
 
 
+SWALLOWED = "try: os.kill(os.getpid(), 2); time.sleep(99)\n    except BaseException: "
+
+
+@pytest.mark.parametrize(
+    "follows",
+    [
+        "raise ImportError('numpy failed to import')",
+        "from pipeline.training.preemption import Preemption; Preemption('recipes').__enter__()",
+    ],
+    ids=["an-error", "training"],
+)
+def test_an_interruption_that_a_library_swallows_stops_the_command_all_the_same(follows):
+    status, printed = ended(SWALLOWED + follows)
+    assert status == 128 + signal.SIGINT
+    assert printed[-1].startswith("mswitch: recipes was stopped by Ctrl-C;")
+    assert not any("Traceback" in line for line in printed)
+
+
+def test_an_import_that_swallows_the_interruption_does_not_let_the_command_begin():
+    code = HEARD + (
+        "import os, sys, time\n"
+        "from pipeline import cli\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name != 'pipeline.recipes': return\n"
+        "        try: os.kill(os.getpid(), 2); time.sleep(99)\n"
+        "        except BaseException: pass\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "cli.main(['recipes'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "")
+
+
 def test_a_second_signal_quits_a_stage_that_cannot_be_interrupted():
     deaf = """
     import threading
