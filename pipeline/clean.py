@@ -53,6 +53,7 @@ from pipeline.cleaning.submission import run_job
 from pipeline.cleaning.tally import Tally
 from pipeline.corpus.data_card import write_cards
 from pipeline.corpus.manifests import lineage_of, read_corpus
+from pipeline.corpus.vocabulary_training import advised_command
 from pipeline.terminal import Terminal, print_end
 
 OUTPUTS = ("pages", "rejected", "broken", "growth", "delta")  # folders of a corpus
@@ -94,7 +95,7 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
                 request.languages,
                 declared=trusts_declarations(request.rules),
             ),
-            f"vocabulary --corpus {arguments.out} --size 4096 --out vocabulary",
+            advised_command(arguments.out, body["languages"]),
         )
 
 

@@ -38,6 +38,7 @@ from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.manifests import SELECT, has_unique_lines, read_corpus
+from pipeline.corpus.vocabulary_training import advised_command
 from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import read_scores, thresholds_of
 from pipeline.selection.late_rules import LateRules, listed, set_aside
@@ -220,7 +221,7 @@ def run(arguments: Select) -> None:
             SELECT,
             f"{kept:,} of {request.pages:,} pages in {arguments.out}",
             [*skipped, *cautions(body, arguments.out, request.rules)],
-            f"vocabulary --corpus {arguments.out} --size 4096 --out vocabulary",
+            advised_command(arguments.out, body["languages"]),
         )
 
 

@@ -14,7 +14,9 @@ Memory depends on the sample, not on the corpus: 1.6 GB at the default 50 millio
 array, which takes about 30 bytes per character of --sample-characters: 0.5 GB at 10 million.
 """
 
+import contextlib
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,9 +46,13 @@ from pipeline.corpus.pages import training_pages
 from pipeline.corpus.sample import LONGEST_SENTENCE_BYTES, sample
 from pipeline.corpus.vocabulary_training import STAGE, VocabularyTraining, requested_training
 from pipeline.errors import ArtifactError
+from pipeline.stopping import at_second_signal
 from pipeline.terminal import Terminal, print_end
 
 ModelProto: Any = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]
+# What SentencePiece (0.2.1) says of a size that does not fit; its numbers lack the sentinels.
+TOO_LARGE = re.compile(r"set it to a value <= ([0-9]+)")
+TOO_SMALL = re.compile(r"smaller than required_chars\. [0-9]+ vs ([0-9]+)")
 TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number
 
 
@@ -122,14 +128,24 @@ def train_on_corpus(training: VocabularyTraining) -> None:
             console.print(f"vocabulary: {arguments.out} is finished.")
             return
         sentences = sample(training.files, quotas, training_pages(arguments.corpus))
-        with console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"):
-            try:
-                model = train(sentences, arguments.size, arguments.character_coverage)
-            except (DataError, ArtifactError):
-                remove_claim(arguments.out)
-                raise
+        with (
+            unclaimed_without_model(arguments.out),
+            console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"),
+        ):
+            model = train(sentences, arguments.size, arguments.character_coverage)
         facts = {"sample_characters": quotas}
         conclude(arguments.out, training.intent, model, facts, arguments.corpus)
+
+
+@contextlib.contextmanager
+def unclaimed_without_model(out: Path) -> Iterator[None]:
+    """Removes the claim if the block fails or a signal ends it: other settings may follow."""
+    with at_second_signal(lambda: remove_claim(out)):
+        try:
+            yield
+        except BaseException:
+            remove_claim(out)
+            raise
 
 
 def conclude(
@@ -188,13 +204,26 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = str(error).split("] ")[-1].rstrip(". ") or error
         raise DataError(
             f"A vocabulary of {size} ids at character coverage {character_coverage} was asked; "
-            f"SentencePiece reports: {reason}. Change --size, lower --character-coverage (rare "
-            "characters fall back to bytes), or give more text."
+            f"{misfit(str(error))}."
         ) from error
     return append_control_pieces(model.getvalue(), sentinel_pieces())
+
+
+def misfit(reported: str) -> str:
+    """Returns what SentencePiece reported of a size, and what to do, without a full stop."""
+    if found := TOO_LARGE.search(reported):
+        most = int(found[1]) + SENTINELS
+        return f"the text has pieces for at most {most}: give --size {most} or less, or more text"
+    if found := TOO_SMALL.search(reported):
+        least = int(found[1]) + SENTINELS
+        return (
+            f"its characters alone need {least}: give --size {least} or more, or lower "
+            "--character-coverage (rare characters fall back to bytes)"
+        )
+    reason = reported.split("] ")[-1].rstrip(". ") or reported
+    return f"SentencePiece reports: {reason}. Change --size or --character-coverage, or the text"
 
 
 def with_last_as_control(model: bytes, number: int) -> bytes:

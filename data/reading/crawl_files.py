@@ -12,6 +12,7 @@ being undone.
 """
 
 import fcntl
+import logging
 import re
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -105,7 +106,8 @@ def fetch(address: str, cache: Path) -> Path:
             _fetch_with_retries(address, part, path.with_name(f"{path.name}.version"))
         except TRANSIENT as error:
             raise DataError(
-                f"{address} could not be fetched ({error}); the same command again resumes there."
+                f"{address} could not be fetched ({_reason(error)}); the same command again "
+                "resumes there."
             ) from error
         publish(unfinished, path)
     path.with_name(f"{path.name}.version").unlink(missing_ok=True)
@@ -113,12 +115,31 @@ def fetch(address: str, cache: Path) -> Path:
 
 
 def _fetch_with_retries(address: str, part: BinaryIO, version: Path) -> None:
+    """Fetches what is missing of a file; ten attempts take five minutes without a network."""
     tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
         retry=tenacity.retry_if_exception_type(TRANSIENT),
+        before_sleep=_warn_once,
         reraise=True,
     )(_resume, address, part, version)
+
+
+def _warn_once(state: tenacity.RetryCallState) -> None:
+    """Warns after the first attempt, so that nobody waits without knowing for what."""
+    if state.attempt_number == 1 and state.outcome is not None:
+        logging.getLogger(__name__).warning(
+            "%s could not be fetched (%s); %d more attempts follow, at growing intervals.",
+            state.args[0],
+            _reason(state.outcome.exception()),
+            ATTEMPTS - 1,
+        )
+
+
+def _reason(error: BaseException | None) -> str:
+    """Returns an error's reason; that of `requests` lies in the error of `urllib3` within it."""
+    cause = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
+    return " ".join(str(getattr(cause, "reason", cause)).split())
 
 
 def _resume(address: str, part: BinaryIO, version: Path) -> None:

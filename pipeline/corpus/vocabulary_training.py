@@ -1,10 +1,13 @@
 """A vocabulary's training as the user requested it: arguments resolved and checked."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data.examples.mixture import parse, weights_file
+from data.languages import UNDETERMINED
 from data.stores.digests import digest_of_contents
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, UNKNOWN
 from pipeline.arguments import Vocabulary
@@ -20,6 +23,9 @@ from pipeline.errors import ArtifactError
 
 STAGE = "vocabulary"
 BYTES = 256  # pieces of the byte fallback
+LEAST = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1  # ids, with one piece
+ADVISED = 4096  # ids for a first training; a small text has pieces for fewer
+REPETITIONS = 10  # of a small text in the sample that is advised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +101,34 @@ def check_training(arguments: Vocabulary) -> None:
     Raises:
         ArtifactError: if a setting is out of its range.
     """
-    least = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1
     size, sampled = arguments.size, arguments.sample_characters
     coverage = arguments.character_coverage
     ranges = (
-        ("--character-coverage", coverage, 0 < coverage <= 1, "above 0 and at most 1"),
-        ("--size", size, size >= least, f"at least {least}: sentinels, bytes and a piece"),
+        ("--character-coverage", coverage, 0.98 <= coverage <= 1, "of at least 0.98, at most 1"),
+        ("--size", size, size >= LEAST, f"at least {LEAST}: sentinels, bytes and a piece"),
         ("--sample-characters", sampled, sampled > 0, "1 or more"),
     )
     for name, value, fits, wanted in ranges:
         if not fits:
             raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")
+
+
+def advised_command(corpus: str, languages: Mapping[str, Any]) -> str:
+    """Returns the words of a training that a corpus has text for; none if it has no training page.
+
+    Text of n characters has pieces for at least 360 + 3.8 sqrt(n) ids, measured on English, Swahili,
+    Amharic and Chinese of 1,400 to 300,000 characters.
+
+    Args:
+        corpus: directory of the corpus.
+        languages: counts by language of its manifest.
+    """
+    known = [one for code, one in languages.items() if code != UNDETERMINED]
+    if not any(one["kept"] for one in known):
+        return ""
+    characters = sum(one["characters"] for one in known)
+    pieces = LEAST + int(3.5 * math.sqrt(characters))
+    size = min(ADVISED, pieces // 64 * 64 if pieces > 1024 else pieces)
+    sample = characters * REPETITIONS
+    small = f" --sample-characters {sample}" if sample < Vocabulary.sample_characters else ""
+    return f"vocabulary --corpus {corpus} --size {size}{small} --out vocabulary"

@@ -65,8 +65,8 @@ def _of_input(body: Mapping[str, Any], kept: int) -> Iterator[str]:
     elif sum(broken.values()) > MOST * whole:
         reason = max(broken, key=lambda name: broken[name])
         yield (
-            f"{sum(broken.values()):,} of {whole:,} records are broken, most as {reason}; "
-            "broken/records.parquet has the place of each."
+            f"{sum(broken.values()):,} of {whole:,} records are broken, most as "
+            f"{reason}{EXPECTED.get(reason, '')}; broken/records.parquet has the place of each."
         )
     if pages and not kept:
         yield f"None of {pages:,} pages was kept."
@@ -83,6 +83,11 @@ def _of_reasons(body: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+EXPECTED = {
+    "no_text": ' (a record needs text in its field "text")',
+    "not_json": " (each line is to be one JSON object)",
+    "not_an_object": ' (each line is to be one JSON object, with text in its field "text")',
+}
 REMEDIES = {
     "duplicate_url": (
         'many pages share an address: only the newest of each is kept; remove "url" where it names '

@@ -139,10 +139,13 @@ def test_what_is_there_is_not_fetched_again(server, tmp_path):
     assert len(server.ranges) == 1
 
 
-def test_a_file_that_never_comes_whole_is_an_error_and_goes_on_later(server, tmp_path):
+def test_a_file_that_never_comes_whole_is_an_error_and_goes_on_later(server, tmp_path, caplog):
     server.behaviour = ["cut"] + ["busy"] * 20
     with pytest.raises(DataError, match=r"A-00000.* could not be fetched \(status 503\)"):
         fetch(server.address, tmp_path)
+    (warning,) = (one.message for one in caplog.records if one.name == crawl_files.__name__)
+    assert "IncompleteRead(150000 bytes read, 150000 more expected)" in warning
+    assert "; 9 more attempts follow" in warning
     assert not place_in(tmp_path, server.address).exists()
     server.behaviour = []
     assert fetch(server.address, tmp_path).read_bytes() == CONTENT

@@ -73,9 +73,16 @@ def test_appended_pieces_are_control_pieces(tokenizer):
     assert longer.processor.IsControl(longer.size - 1)
 
 
-def test_a_size_that_cannot_be_reached_is_an_error():
-    with pytest.raises(DataError, match="Change --size"):
-        train(iter(TEXTS), size=20_000, character_coverage=1.0)
+@pytest.mark.parametrize(
+    ("size", "beyond", "named"), [(20_000, 1, "at most"), (360, -1, "characters alone need")]
+)
+def test_a_size_that_cannot_be_reached_is_an_error_that_names_one_that_can(size, beyond, named):
+    with pytest.raises(DataError, match=rf"{named} [0-9]+: give --size [0-9]+ or") as error:
+        train(iter(TEXTS), size=size, character_coverage=1.0)
+    there = int(str(error.value).partition(named)[2].partition(":")[0])
+    assert Tokenizer(train(iter(TEXTS), size=there, character_coverage=1.0)).size == there
+    with pytest.raises(DataError, match=named):
+        train(iter(TEXTS), size=there + beyond, character_coverage=1.0)
 
 
 def test_a_missing_or_foreign_model_is_an_error(tmp_path):

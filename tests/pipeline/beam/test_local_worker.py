@@ -52,6 +52,11 @@ def test_an_error_that_a_user_can_mend_is_not_logged_by_the_worker(tmp_path):
     assert told.count("Original traceback") == 0
 
 
+def test_a_warning_in_a_worker_is_shown_as_it_was_logged(tmp_path):
+    told = printed("""import logging; logging.getLogger('x').warning('"naïve" \\n 文')""", tmp_path)
+    assert 'WARNING:worker:"naïve" \n 文' in told
+
+
 def test_a_bug_in_a_worker_shows_where_it_is(tmp_path):
     told = printed("{}['lost']", tmp_path)
     assert "KeyError: 'lost'" in told

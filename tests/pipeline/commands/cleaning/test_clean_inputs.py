@@ -130,6 +130,14 @@ def test_a_minimum_of_own_text_is_held_out(tmp_path, capsys):
     assert "mswitch vocabulary --corpus" in capsys.readouterr().err
 
 
+def test_a_corpus_without_a_page_to_train_on_names_no_next_command(tmp_path, capsys):
+    (tmp_path / "other.jsonl").write_text('{"body": "Habari"}\n["Habari"]\n{"body": "."}')
+    run(tmp_path / "out", [tmp_path / "other.jsonl"])
+    printed = capsys.readouterr().err
+    assert "most as no_text (a record needs text in its field" in printed
+    assert "next: mswitch" not in printed
+
+
 def test_text_of_which_nothing_is_held_out_has_a_caution(tmp_path, capsys):
     run(tmp_path / "out", [own_text(tmp_path)], validation_share=0.0)
     assert "No page is held out" in (printed := capsys.readouterr().err)

@@ -1,5 +1,6 @@
 import io
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -14,6 +15,7 @@ from small_corpora import texts_of, write_corpus
 from data.errors import DataError
 from data.tokens.manifest import VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer, load, sentinel_pieces
+from pipeline import vocabulary
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.claims import read_manifest
 from pipeline.corpus.pages import page_files
@@ -188,6 +190,21 @@ def test_an_error_while_sampling_is_not_taken_for_the_end_of_the_text(error, lin
     with pytest.raises(type(error)) as raised:
         train(sentences(), 440, 1.0)
     assert raised.value is error
+
+
+def test_a_training_that_is_stopped_leaves_the_directory_to_other_settings(tmp_path, monkeypatch):
+    corpus = write_corpus(tmp_path / "corpus", ["sw"])
+    asked = Vocabulary(corpus=(str(corpus),), size=400, out=tmp_path / "out")
+
+    def stopped(*_):
+        raise Stopped(2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vocabulary, "train", stopped)
+        with pytest.raises(Stopped):
+            run(asked)
+    run(replace(asked, size=380))
+    assert load(tmp_path / "out" / MODEL_FILE).size == 380
 
 
 def test_pages_without_characters_end_the_sample(tmp_path):
