@@ -71,6 +71,11 @@ def all_languages() -> tuple[Language, ...]:
 
 
 @functools.cache
+def _by_english_name() -> dict[str, Language]:
+    return {language.name.lower(): language for language in all_languages()}
+
+
+@functools.cache
 def _by_name() -> dict[str, Language]:
     names: dict[str, Language] = {}
     for language in all_languages():
@@ -86,24 +91,33 @@ def find(name: str) -> Language | None:
 
 
 def get(name: str) -> Language:
-    """Returns the language with this code or alias.
+    """Returns the language with this code, alias or English name.
 
     Raises:
         DataError: if there is no such language; the message offers near matches.
     """
-    language = find(name)
+    language = find(name) or _by_english_name().get(name.strip().lower())
     if language is None:
-        near = difflib.get_close_matches(name.lower(), _by_name(), n=3, cutoff=0.5)
+        known = [*_by_name(), *_by_english_name()]
+        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         offer = f"did you mean {', '.join(near)}?" if near else "data/languages.tsv lists them."
         raise DataError(f"Language {name!r} is not one of mC4's 107 codes; {offer}")
     return language
 
 
 def codes(names: Iterable[str] | None) -> tuple[str, ...]:
-    """Returns the mC4 codes of names, in order and without repeats; all 107 for None."""
+    """Returns the mC4 codes of names, in order and without repeats; all 107 for None.
+
+    Args:
+        names: codes, aliases or English names; one string may hold several, with commas between.
+
+    Raises:
+        DataError: if there is no such language.
+    """
     if names is None:
         return tuple(language.code for language in all_languages())
-    return tuple(dict.fromkeys(get(name).code for name in names))
+    each = [one for name in names for one in name.split(",") if one.strip()]
+    return tuple(dict.fromkeys(get(one).code for one in each))
 
 
 def declared(header: str | None) -> str | None:

@@ -32,6 +32,7 @@ from pipeline.command_line import (
     check_command,
     check_no_beam_option,
     check_paths,
+    check_values,
     merge_repeated,
     parse,
     split_beam_options,
@@ -87,6 +88,7 @@ def run(argv: list[str]) -> int:
         check_command(argv)
         own, beam = split_beam_options(argv)
         own = merge_repeated(own)
+        check_values(own)
         check_no_beam_option(own)
         command = parse(own)
         name = own[0]

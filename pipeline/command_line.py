@@ -3,6 +3,7 @@
 import difflib
 import functools
 import importlib
+import itertools
 import operator
 import re
 from collections.abc import Iterator
@@ -102,6 +103,19 @@ def merge_repeated(argv: list[str]) -> list[str]:
     return command + [
         word for name, words in values.items() for word in ([name] * bool(name) + words)
     ]
+
+
+def check_values(argv: list[str]) -> None:
+    """Checks that no option has an empty value, as of a variable of a shell that is not set.
+
+    Raises:
+        ArtifactError: if one has.
+    """
+    for option, value in itertools.pairwise([*argv, "end"]):
+        if option.startswith("--") and (value == "" or option.endswith("=")):
+            raise ArtifactError(
+                f"{argv[0]} was given {option.rstrip('=')} with an empty value; write one."
+            )
 
 
 def check_paths(name: str, command: Any) -> None:

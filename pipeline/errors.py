@@ -44,11 +44,15 @@ def system_failure(error: BaseException) -> str | None:
     number = error.errno if isinstance(error, OSError) and is_system_error(error) else _named(error)
     if number is None:
         return None
-    remedy = REMEDIES.get(number, "look at what it names")
     return (
-        f"an error of the system ({_said(error)}); {remedy}, and run the same command again: it "
-        "resumes."
+        f"an error of the system ({_said(error)}); {remedy_of(number)}, and run the same command "
+        "again: it resumes."
     )
+
+
+def remedy_of(number: int) -> str:
+    """Returns what a user can do about an error of the system, by its number."""
+    return REMEDIES.get(number, "look at what it names")
 
 
 def _named(error: BaseException) -> int | None:

@@ -20,7 +20,7 @@ from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.finetuned import finetuned, with_groups
-from pipeline.recipe.overrides import override
+from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import check_same_vocabulary, checkpoint_read, find_finished_run
 from pipeline.runs.open import recipe_of
@@ -78,8 +78,7 @@ def each(arguments: Finetune) -> Iterator[Finetune]:
             lacks examples of a language.
     """
     seeds, languages, hosts = arguments.seeds, arguments.languages, arguments.hosts.count
-    if len(set(seeds)) < len(seeds):
-        raise ArtifactError(f"--seeds {' '.join(map(str, seeds))} was given; give each seed once.")
+    check_seeds(seeds, arguments.overrides)
     if hosts > 1 and (seeds or arguments.each_language):
         raise ArtifactError(
             f"Several runs were asked for on {hosts} hosts; give one command per run there, with "

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, lengths_for_inputs
 from data.stores.atomic import write_bytes
 from data.stores.digests import digest_of_contents
+from data.stores.files import instead_of_directory
 from data.stores.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 from model.hugging_face.config import TheirConfig, import_config
@@ -151,8 +152,8 @@ def weight_files(directory: Path) -> list[Path]:
     """
     if not directory.is_dir():
         raise ArtifactError(
-            f"A Transformers model was expected in {directory}, which does not exist; name a "
-            "directory that save_pretrained wrote."
+            f"A Transformers model was expected in {directory}, which "
+            f"{instead_of_directory(directory)}; name a directory that save_pretrained wrote."
         )
     found = sorted(directory.glob("*.safetensors"))
     if not found:

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from data.stores.addresses import Place, place
 from data.stores.digests import digest_of_contents
-from data.stores.files import exists, is_directory, join_path
+from data.stores.files import exists, instead_of_directory, is_directory, join_path
 from data.stores.json_files import read_json
 from data.stores.json_shapes import Count, Digest
 from data.tokens.block_checks import verify_contents, verify_model
@@ -125,7 +125,7 @@ def inspect_to(console: Console, arguments: Inspect) -> None:
 def _held_instead(directory: Place) -> str:
     if exists(directory / CLAIM):
         return f"holds unfinished {read_head(directory, CLAIM).stage} output"
-    return "holds no manifest.json" if is_directory(directory) else "does not exist"
+    return "holds no manifest.json" if is_directory(directory) else instead_of_directory(directory)
 
 
 def print_head(head: Head, console: Console) -> None:

@@ -26,7 +26,7 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
-from pipeline.recipe.overrides import override
+from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import RECIPE, checkpoint_read, find_run, saved_steps
 from pipeline.runs.record import UPCYCLED
@@ -87,13 +87,15 @@ def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
     """Returns the arguments of each run, in a directory of its own if seeds were given.
 
     Raises:
-        ArtifactError: if a seed is given twice, or several hosts would join for each.
+        ArtifactError: if a seed is given twice or as a setting too, or several hosts would join
+            for each.
     """
     seeds = arguments.seeds
-    if len(set(seeds)) < len(seeds) or (seeds and arguments.hosts.count > 1):
+    check_seeds(seeds, arguments.overrides)
+    if seeds and arguments.hosts.count > 1:
         raise ArtifactError(
             f"--seeds {' '.join(map(str, seeds))} was given on {arguments.hosts.count} hosts; give "
-            "each seed once, and on several hosts one command per seed, with --set seed=NUMBER."
+            "one command per seed there, with --set seed=NUMBER."
         )
     return [
         replace(

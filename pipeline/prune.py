@@ -148,16 +148,16 @@ def requested_text(arguments: Prune, source: Recipe, codes: Sequence[str]) -> To
 
 
 def requested_languages(words: Sequence[str]) -> list[str]:
-    """Returns the codes of languages that are separated by commas or spaces.
+    """Returns the codes of languages.
 
     Raises:
         ArtifactError: if there is none.
         DataError: if one is unknown.
     """
-    names = [name for word in words for name in word.split(",") if name]
-    if not names:
+    codes = languages.codes(words)
+    if not codes:
         raise ArtifactError("--languages was empty; name the languages that the run is to serve.")
-    return list(languages.codes(names))
+    return list(codes)
 
 
 def requested_count(arguments: Prune, switch: SwitchConfig | None) -> int:

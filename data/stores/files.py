@@ -53,6 +53,11 @@ def is_directory(path: str | Path) -> bool:
     return bool(names_in(path)) if is_remote(path) else Path(path).is_dir()
 
 
+def instead_of_directory(path: str | Path) -> str:
+    """Returns what a path is that is no directory, in words."""
+    return "is a file" if exists(path) else "does not exist"
+
+
 def sizes_in(directory: str | Path) -> dict[str, int]:
     """Returns names and bytes of the files in a directory, sorted; empty if there is none."""
     if is_remote(directory):

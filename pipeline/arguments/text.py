@@ -36,9 +36,9 @@ class Clean(StageArguments):
     """Corpus made with --growable, to which the input is added; it stays as it is, and the new one
     has the pages of cleaning both inputs at once, and the difference in delta/."""
     languages: tuple[str, ...] | None = None
-    """Languages to clean (mC4 codes or aliases, with spaces between); all 107 if left out. Pages of
-    other languages are counted and dropped as soon as their language is known; published files of
-    other languages are not read."""
+    """Languages to clean (mC4 codes, aliases or English names, with spaces or commas between); all
+    107 if left out. Pages of other languages are counted and dropped as soon as their language is
+    known; published files of other languages are not read."""
     bad_words: Path | None = None
     """Directory of bad-word lists, one file per language named by its code (LDNOOBW's layout)."""
     language_identifier: str | None = None

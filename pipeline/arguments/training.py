@@ -162,8 +162,8 @@ class Prune(StageArguments):
     run: RunPlace
     """Finished or imported run with experts, evaluated on held-out pages of the languages."""
     languages: tuple[str, ...]
-    """Languages that the run is to serve (mC4 codes or aliases), separated by commas or spaces;
-    each weighs the same."""
+    """Languages that the run is to serve (mC4 codes, aliases or English names, with spaces or
+    commas between); each weighs the same."""
     keep: float
     """Share of each layer's experts to keep, above 0 and at most 1, rounded up to whole experts."""
     out: RunPlace

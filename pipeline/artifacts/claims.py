@@ -19,7 +19,7 @@ from msgspec import Struct
 from data.stores.atomic import TEMPORARY
 from data.stores.digests import digest_of_bytes
 from data.stores.fences import FOLDER
-from data.stores.files import exists, join_path, names_in, read_bytes, remove
+from data.stores.files import exists, instead_of_directory, join_path, names_in, read_bytes, remove
 from data.stores.json_files import of_shape, read_json, write_json
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
@@ -100,13 +100,18 @@ def look(
             there = read_head(directory, name)
             if status is Claim.FINISHED:
                 _check_schema(directory, stage, there)
+            if there.stage != stage:
+                raise ArtifactError(
+                    f"{stage} was asked to write to {directory}, which holds {status.value} "
+                    f"{there.stage} output; name another directory."
+                )
             if there.identity != identity:
                 raise ArtifactError(_refusal(directory, there.identity, identity))
             return status
     if _is_taken(directory):
         raise ArtifactError(
             f"{stage} was asked to write to {directory}, which already holds something that is not "
-            f"a {stage} output; name an empty or new directory, or remove it."
+            f"a {stage} output; name an empty or new directory."
         )
     return Claim.FRESH
 
@@ -182,8 +187,8 @@ def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
     if not exists(join_path(directory, MANIFEST)):
         if not (names_in(directory) or Path(directory).is_dir()):
             raise ArtifactError(
-                f"{stage} output was expected in {directory}, which does not exist; "
-                f"run {stage} first."
+                f"{stage} output was expected in {directory}, which "
+                f"{instead_of_directory(directory)}; run {stage} first."
             )
         found = "an unfinished run" if exists(join_path(directory, CLAIM)) else "no manifest.json"
         raise ArtifactError(

@@ -13,10 +13,12 @@ from apache_beam.runners import common
 from apache_beam.runners.portability import portable_runner
 
 from data.errors import DataError
+from pipeline.errors import remedy_of
 
 MENDABLE = ("DataError", "Damaged", "LockLost", "OSError", "PermissionError", "WorkerEnded")
 # The last line of a worker's traceback, for these errors.
 SENTENCE = re.compile(rf"(?:{'|'.join(MENDABLE)}): (.+)")
+OF_SYSTEM = re.compile(r"\[Errno ([0-9]+)\] (.+)")
 # Beam's portable runners (2.77.0), of a job that did not end well: its state, the engine's reason.
 ENDED = re.compile(r"Pipeline \S+ failed in state (\w+): (.*)")
 PYTHON = "Traceback (most recent call last)"
@@ -45,9 +47,16 @@ def user_error(error: Exception) -> Exception:
     found = SENTENCE.findall(f"{type(error).__name__}: {error}")
     if found:
         sentence = found[-1].split(" [while running")[0]
+        if system := OF_SYSTEM.fullmatch(sentence):
+            sentence = of_system(int(system[1]), system[2])
         return DataError(f"{sentence} {RESUMES}")
     sentence = engine_failure(error)
     return DataError(f"{sentence} {RESUMES}") if sentence else error
+
+
+def of_system(number: int, text: str) -> str:
+    """Returns an error of the system, such as a full disk, as a sentence that says what to do."""
+    return f"A worker met an error of the system ({text}); {remedy_of(number)}."
 
 
 def engine_failure(error: Exception) -> str | None:

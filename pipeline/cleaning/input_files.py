@@ -33,7 +33,7 @@ def is_listed(file: InputFile) -> bool:
     return file.path.startswith(SCHEMES)
 
 
-def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[InputFile]:
+def input_files(patterns: Collection[str], base: str = COMMON_CRAWL) -> list[InputFile]:
     """Returns the files that the paths and globs name, each once, ordered by name.
 
     Args:
@@ -44,12 +44,18 @@ def input_files(patterns: Iterable[str], base: str = COMMON_CRAWL) -> list[Input
         DataError: if a pattern matches no file, or a file of unknown format.
     """
     _check_base(base)
+    if web := next((one for one in patterns if one.startswith(SCHEMES)), None):
+        raise DataError(
+            f"Input {web!r} is an address of a web server; download the file, or write its path "
+            "into a list, LIST.paths, and name the server with --crawl-base."
+        )
     files: dict[str, InputFile] = {}
     for pattern in patterns:
         found = list(_matched(pattern, base))
         if not found:
+            what = "is a directory" if os.path.isdir(pattern) else "names no file"
             raise DataError(
-                f"Input {pattern!r} names no file; "
+                f"Input {pattern!r} {what}; "
                 "give existing files, or a quoted glob such as 'crawl/*.warc.wet.gz'."
             )
         unreadable = next((file for file in found if not is_readable(file.path)), None)

@@ -116,8 +116,8 @@ def check_training(arguments: Vocabulary) -> None:
 def advised_command(corpus: str, languages: Mapping[str, Any]) -> str:
     """Returns the words of a training that a corpus has text for; none if it has no training page.
 
-    Text of n characters has pieces for at least 360 + 3.8 sqrt(n) ids, measured on English, Swahili,
-    Amharic and Chinese of 1,400 to 300,000 characters.
+    Text of n characters has pieces for at least 360 + 3.8 sqrt(n) ids, measured on English,
+    Swahili, Amharic and Chinese of 1,400 to 300,000 characters.
 
     Args:
         corpus: directory of the corpus.

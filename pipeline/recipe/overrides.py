@@ -32,6 +32,19 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     return _changed(recipe, changes)
 
 
+def check_seeds(seeds: Sequence[int], settings: Sequence[str]) -> None:
+    """Checks that each seed is given once, and none as a setting too.
+
+    Raises:
+        ArtifactError: if one is.
+    """
+    given = f"--seeds {' '.join(map(str, seeds))} was given"
+    if len(set(seeds)) < len(seeds):
+        raise ArtifactError(f"{given}; give each seed once.")
+    if seeds and (also := [one for one in settings if one.startswith("seed=")]):
+        raise ArtifactError(f"{given} together with --set {also[-1]}; give one of them.")
+
+
 def _add(changes: dict[str, Any], value: Any, path: list[str], text: str, whole: str) -> None:
     """Adds a parsed setting to `changes`, a dictionary nested as the recipe's objects are."""
     known = (

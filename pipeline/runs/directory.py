@@ -6,7 +6,7 @@ imported, because a report needs none.
 
 from data.stores.addresses import Address, Place
 from data.stores.digests import digest_of_contents
-from data.stores.files import exists, files_below, is_directory
+from data.stores.files import exists, files_below, instead_of_directory, is_directory
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
@@ -96,7 +96,7 @@ def _held_instead(directory: Place) -> str:
     for name, state in ((MANIFEST, ""), (CLAIM, "unfinished ")):
         if exists(directory / name):
             return f"holds {state}{read_head(directory, name).stage} output, no {RECIPE}"
-    return f"holds no {RECIPE}" if is_directory(directory) else "does not exist"
+    return f"holds no {RECIPE}" if is_directory(directory) else instead_of_directory(directory)
 
 
 def check_same_vocabulary(directory: Place, blocks: TokenBlocks) -> None:

@@ -29,10 +29,16 @@ def test_aliases(name, code):
 
 def test_unknown_language_gets_an_offer():
     assert find("tlh") is None
-    with pytest.raises(DataError, match="'swahili' is not one of mC4's 107 codes"):
-        get("swahili")
+    with pytest.raises(DataError, match="'swahilli' is not one of mC4's 107 codes"):
+        get("swahilli")
     with pytest.raises(DataError, match="did you mean"):
         get("swb")
+
+
+def test_codes_are_found_by_english_names_and_between_commas():
+    assert codes(["Swahili,he", " Haitian Creole , sw"]) == ("sw", "iw", "ht")
+    with pytest.raises(DataError, match="did you mean swahili"):
+        codes(["swahil"])
 
 
 def test_codes():

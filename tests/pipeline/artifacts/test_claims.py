@@ -34,7 +34,8 @@ def test_other_settings_are_refused_with_the_difference(tmp_path, done):
         finish(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {}, {})
     with pytest.raises(ArtifactError, match=r"settings.rules: there 'mc4', asked 'demo'"):
         claim(tmp_path / "out", "clean", {"rules": "demo", "languages": ["sw"]}, {})
-    with pytest.raises(ArtifactError, match=r"stage: there 'clean', asked 'tokenize'"):
+    holds = f"which holds {'finished' if done else 'unfinished'} clean output; name another"
+    with pytest.raises(ArtifactError, match=holds):
         claim(tmp_path / "out", "tokenize", {"rules": "mc4", "languages": ["sw"]}, {})
 
 
@@ -52,6 +53,9 @@ def test_reading_what_is_not_there(tmp_path):
         read_manifest(tmp_path / "none", "tokenize", dict)
     with pytest.raises(ArtifactError, match=r"no manifest\.json"):
         read_manifest(tmp_path, "tokenize", dict)
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="file, which is a file; run tokenize first"):
+        read_manifest(tmp_path / "file", "tokenize", dict)
     (tmp_path / "manifest.json").write_text("{ not json")
     with pytest.raises(DataError, match="should hold JSON"):
         read_manifest(tmp_path, "tokenize", dict)

@@ -149,6 +149,13 @@ def test_any_other_error_is_a_bug_with_its_traceback(error, monkeypatch):
             "in none, which does not exist",
         ),
         ("inspect none", "in none, which does not exist"),
+        ("inspect --directory=", "--directory with an empty value; write one"),
+        ("clean --input https://x.example/a.jsonl --rules mc4 --out o", "address of a web server"),
+        ("clean --input . --rules mc4 --out o", "Input '.' is a directory; give existing files"),
+        (
+            "pretrain --recipe mt5-demo --tokens t --out o --set seed=3 --seeds 4",
+            "--seeds 4 was given together with --set seed=3; give one of them",
+        ),
         ("import-hf none --out o", "in none, which does not exist"),
         ("evaluate --run none --tokens t", "in none, which does not exist"),
         ("export-hf --run none --out o", "in none, which does not exist"),
