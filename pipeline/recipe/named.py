@@ -66,10 +66,14 @@ def requested(name: str, config: Path | None) -> Recipe:
             a fine-tuned run's, which no command trains from a recipe.
         DataError: if the file is missing or damaged.
     """
-    if bool(name) == (config is not None):
+    if name and config is not None:
         raise ArtifactError(
-            f"--recipe {name or 'NAME'} and --config {config or 'FILE'} are two ways to name a "
-            "recipe; give one of them."
+            f"--recipe {name} and --config {config} both name a recipe; give one of them."
+        )
+    if not name and config is None:
+        raise ArtifactError(
+            "A run needs a recipe and none was given; give --recipe NAME (`mswitch recipes` lists "
+            "them) or --config FILE."
         )
     if config is None:
         return get(name)

@@ -28,8 +28,8 @@ def find_run(directory: Place) -> RunRecord:
     """
     if not exists(directory / RECIPE):
         raise ArtifactError(
-            f"A run was expected in {directory}, which {_held_instead(directory)}; name a "
-            "directory that `mswitch pretrain`, `mswitch distill` or `mswitch import-hf` wrote."
+            f"A run was expected in {directory}, which {_held_instead(directory)}; name "
+            "the --out of `mswitch pretrain`, finetune, distill, prune or import-hf."
         )
     return read_json(directory / RECIPE, RunRecord)
 

@@ -100,7 +100,7 @@ def test_a_setting_that_is_set_back_to_its_default_is_named():
 @pytest.mark.parametrize(
     ("name", "config", "said"),
     [
-        ("", None, "give one of them"),
+        ("", None, "A run needs a recipe"),
         ("mt5-demo", Path("x"), "give one of them"),
         ("", Path("none/recipe.json"), "which is not a file"),
     ],
@@ -118,5 +118,5 @@ def test_each_seed_has_a_run_of_its_own():
     (alone,) = one_per_seed(Pretrain(recipe="mt5-demo", tokens="t", out=Path("o")))
     assert alone.out == Path("o")
     for wrong in ({"seeds": (1, 1)}, {"seeds": (1, 2), "hosts": Hosts(count=2)}):
-        with pytest.raises(ArtifactError, match="give each seed once|one command per seed"):
+        with pytest.raises(ArtifactError, match=r"give each seed once|one command per seed"):
             one_per_seed(Pretrain(recipe="mt5-demo", tokens="t", out=Path("o"), **wrong))
