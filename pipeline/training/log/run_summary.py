@@ -39,12 +39,13 @@ class StepSummary:
 
 
 def summaries(directory: Place) -> Iterator[StepSummary]:
-    """Yields a run at each evaluation, or at some lines of its log if it has none."""
+    """Yields a run at each evaluation, or some lines of its log if it has none, and at its end."""
     evaluations = evaluated_steps(directory)
     log = read_metrics(directory / "metrics.jsonl")
     logged = [int(line["step"] or 0) for line in log]
-    some = logged[:: max(1, len(logged) // LINES)] + logged[-1:]
-    for step in evaluations or dict.fromkeys(some):
+    some = evaluations or logged[:: max(1, len(logged) // LINES)]
+    since = [step for step in logged[-1:] if step > max(some, default=0)]
+    for step in [*some, *since]:
         before = [line for line, at in zip(log, logged, strict=True) if at <= step]
         speeds = [one for line in before if (one := line.get("tokens_per_second")) is not None]
         times = [(line.get("seconds") or 0) * (line.get("steps") or 0) for line in before]

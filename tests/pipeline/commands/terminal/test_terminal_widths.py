@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from synthetic_runs import STEPS
 
 from pipeline import cli, report
-from pipeline.inspect import print_gaps
 from pipeline.runs.filled_gaps import FilledGap
 from pipeline.terminal import Terminal, broken, print_end, print_message
 from pipeline.training.evaluation.filled_gaps import write_gaps
 from pipeline.training.log.run_summary import summaries, table_of
+from pipeline.training.log.show import print_gaps
 
 WIDTHS = 60, 80, 120
 NUMBER = re.compile(r"(?<![\w./-])[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?(?![\w/-])")

@@ -27,14 +27,15 @@ def run(directory, evaluated):
     return directory
 
 
-def test_a_run_is_shown_at_each_evaluation(tmp_path):
-    first, last = summaries(run(tmp_path, {0: 2.0, 10: 1.0}))
+def test_a_run_is_shown_at_each_evaluation_and_at_its_end(tmp_path):
+    first, last, end = summaries(run(tmp_path, {0: 2.0, 10: 1.0}))
     assert (first.step, first.held_out_nats) == (0, 6.0)  # languages count alike
     assert first.loss_nats is first.tokens_per_second is first.seconds is None
     assert (last.step, last.held_out_nats, last.loss_nats) == (10, 3.0, 8.0)
     assert (last.tokens_per_second, last.seconds) == (200.0, 20.0)
+    assert (end.step, end.held_out_nats, end.loss_nats) == (15, None, 7.5)
     said = result(tmp_path)
-    assert said.startswith("10 steps, held-out loss 3.0000 nats (at step 0: 6.0000), 200 tokens")
+    assert said.startswith("15 steps, held-out loss 3.0000 nats (at step 0: 6.0000), 200 tokens")
 
 
 def test_a_run_without_evaluations_is_shown_by_its_log(tmp_path):
