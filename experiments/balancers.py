@@ -3,17 +3,21 @@
     python experiments/balancers.py --tokens TOKENS [--out DIR] [--seeds 2] [--steps 4032]
 
 All runs are `switch-multilingual` with 40 million tokens, and differ in what keeps experts evenly
-loaded. Experts have capacity for the whole batch, a quarter more than an even share needs (1.25).
-The last weights are evaluated with that and with an even share's (1.0):
+loaded. Experts have capacity for the whole batch: a quarter more positions, padding included, than
+an even share (1.25). The last weights are evaluated with that and with an even share's (1.0):
 
     none        nothing
     groups      the auxiliary loss of groups of 512 inputs or 448 targets
     batch       the same over the whole batch
     sign        a bias per expert, moved by a fixed step towards the mean load
     quantile    a bias per expert, moved to where it would have had its even share
-    shared      `batch`, and half of each expert's width in one that all tokens go through
+    shared      `batch`, and half of each expert's width in one that all tokens go through: equal
+                FLOPs, a fifth fewer parameters
 
-Writes balancers.csv, a row per run, capacity and language with loss and dropped share, and
+The rate falls over the last quarter: by then all runs have had the fall of their loss that
+docs/results/falls.md describes, whose time is chance.
+
+Writes balancers.csv, a row per run, capacity and language with loss and dropped shares, and
 balancers.md. A run whose rows are in balancers.csv is not repeated, even where its directory is
 gone, and one that was cut short resumes. Each of the 12 takes about 40 minutes on one core. Beside
 other work:
@@ -22,7 +26,7 @@ other work:
 """
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -59,7 +63,8 @@ BALANCERS: dict[str, tuple[str, ...]] = {
 }
 EVALUATED_WITH = "model.switch.capacity_factor_evaluation"
 TRAINED, CAPACITIES = "1.25", ("1.0", "1.25")
-FIELDS = "balancer", "seed", "steps", "capacity", "language", "loss_nats_per_token", "dropped_share"
+RUN_FIELDS = "balancer", "seed", "steps", "decay_from", "capacity", "language"
+FIELDS = (*RUN_FIELDS, "loss_nats_per_token", "encoder_dropped_share", "decoder_dropped_share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,8 @@ class Arguments:
     """Number of seeds."""
     steps: int = 4_032
     """Steps per run, of 9,984 tokens."""
+    decay_from: float = 0.75
+    """Share of the steps after which the learning rate falls."""
     balancers: tuple[str, ...] = tuple(BALANCERS)
     """Balancers to compare, the first of which the others are compared with."""
 
@@ -91,10 +98,11 @@ class Run(NamedTuple):
 
 
 class OfLanguage(NamedTuple):
-    """A language in an evaluation: nats per target token, and the share of assignments dropped."""
+    """A language in an evaluation: nats per target token, and shares of assignments dropped."""
 
     loss: float
-    dropped: float
+    encoder: float
+    decoder: float
 
 
 Evaluated = tuple[Run, str]  # a run, and the capacity of its evaluation
@@ -104,7 +112,7 @@ Results = dict[Evaluated, dict[str, OfLanguage]]
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, one seed after the other, and writes both files."""
     table = arguments.out / "balancers.csv"
-    results = read(table, arguments.steps) if table.exists() else {}
+    results = read(table, arguments) if table.exists() else {}
     for seed in range(arguments.seeds):
         runs = [Run(name, seed) for name in arguments.balancers]
         runs = [run for run in runs if any((run, c) not in results for c in CAPACITIES)]
@@ -127,7 +135,7 @@ def pretrain(arguments: Arguments, run: Run) -> Task:
         f"--out={arguments.out / run.name}",
         "--set",
         *(f"seed={run.seed}", f"steps={arguments.steps}", f"evaluate_every={arguments.steps}"),
-        *("checkpoint_every=496", ROWS),
+        *("checkpoint_every=496", ROWS, f"optimizer.decay_from={arguments.decay_from}"),
         *GROUPS,
         *factors,
         *BALANCERS[run.balancer],
@@ -161,48 +169,54 @@ def of_languages(arguments: Arguments, run: Run, capacity: str) -> dict[str, OfL
     directory = place_of(arguments, run, capacity)
     dropped = dropped_shares(directory, arguments.steps)
     found = losses(directory, arguments.steps)
-    return {code: OfLanguage(loss, dropped[code]) for code, loss in found.items()}
-
-
-def dropped_shares(run: Path, step: int) -> dict[str, float]:
-    """Returns the dropped share of each language's held-out assignments, over all layers."""
-    table = pq.read_table(run / "evaluation" / f"routing-step={step}.parquet")
-    sums = table.group_by("language").aggregate([("dropped", "sum"), ("choices", "sum")])
     return {
-        row["language"]: row["dropped_sum"] / max(row["choices_sum"], 1) for row in sums.to_pylist()
+        code: OfLanguage(loss, dropped[code, "encoder"], dropped[code, "decoder"])
+        for code, loss in found.items()
     }
 
 
-def read(path: Path, steps: int) -> Results:
+def dropped_shares(run: Path, step: int) -> dict[tuple[str, str], float]:
+    """Returns the dropped share of held-out assignments by language and stack."""
+    table = pq.read_table(run / "evaluation" / f"routing-step={step}.parquet")
+    sums = table.group_by(["language", "stack"]).aggregate([("dropped", "sum"), ("choices", "sum")])
+    return {
+        (row["language"], row["stack"]): row["dropped_sum"] / max(row["choices_sum"], 1)
+        for row in sums.to_pylist()
+    }
+
+
+def read(path: Path, arguments: Arguments) -> Results:
     """Returns the results that a balancers.csv holds.
 
     Raises:
-        SystemExit: if it holds runs of another number of steps.
+        SystemExit: if it holds runs of another length or schedule, or has other columns.
     """
+    asked = [str(arguments.steps), str(arguments.decay_from)]
     results: Results = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            if int(row["steps"]) != steps:
+            if tuple(row) != FIELDS or (found := [row["steps"], row["decay_from"]]) != asked:
+                there = found if tuple(row) == FIELDS else "other columns"
                 raise SystemExit(
-                    f"--steps {steps} was given, and {path} holds runs of {row['steps']} steps; "
-                    "name another --out."
+                    f"Runs of {asked} (steps, decay_from) were asked for, and {path} holds "
+                    f"{there}; name another --out."
                 )
             run = Run(row["balancer"], int(row["seed"]))
-            of = OfLanguage(float(row["loss_nats_per_token"]), float(row["dropped_share"]))
+            of = OfLanguage(*(float(row[name]) for name in FIELDS[len(RUN_FIELDS) :]))
             results.setdefault((run, row["capacity"]), {})[row["language"]] = of
     return results
 
 
 def write(arguments: Arguments, results: Results) -> None:
     """Writes balancers.csv and balancers.md."""
-    out, steps = arguments.out, arguments.steps
+    out, of_all = arguments.out, (arguments.steps, arguments.decay_from)
     with (out / "balancers.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(FIELDS)
         for (run, capacity), found in results.items():
             for code, of in found.items():
-                numbers = f"{of.loss:.5f}", f"{of.dropped:.5f}"
-                writer.writerow((run.balancer, run.seed, steps, capacity, code, *numbers))
+                numbers = (f"{number:.5f}" for number in of)
+                writer.writerow((run.balancer, run.seed, *of_all, capacity, code, *numbers))
     lines = tables(results, arguments.balancers[0])
     (out / "balancers.md").write_text("\n".join(lines) + "\n")
 
@@ -216,49 +230,61 @@ def tables(results: Results, than: str) -> Iterator[str]:
     """
     names = list(dict.fromkeys(run.balancer for run, _ in results))
     yield "Held-out nats per target token and dropped shares, means of languages and seeds.\n"
-    yield "| balancer | capacity | loss | seeds differ by | better languages | dropped | at most |"
-    yield "|---|---:|---:|---:|---:|---:|---:|"
+    yield (
+        "| balancer | capacity | seeds | loss | seeds differ by | better languages "
+        "| dropped in encoder | in decoder | at most |"
+    )
+    yield f"|---|{'---:|' * 8}"
     for name in names:
         for capacity in CAPACITIES:
             found = cells(results, name, than, capacity)
             yield f"| {name} | {capacity} | {' | '.join(found)} |"
-    yield f"\nBetter: a lower loss than with `{than}` at the same capacity."
+    yield (
+        f"\nBetter: a lower loss than with `{than}` at the same capacity, over the same seeds. "
+        "At most: of one language, in the decoder."
+    )
     for capacity in CAPACITIES:
-        yield f"\nCapacity {capacity}: nats per target token, and dropped share.\n"
+        yield f"\nCapacity {capacity}: nats per target token, and share dropped in the decoder.\n"
         yield f"| language | {' | '.join(names)} |"
         yield f"|---|{'---:|' * len(names)}"
-        means = [mean_of_seeds(results, name, capacity) for name in names]
+        means = [mean_of(seeds(results, name, capacity).values()) for name in names]
         for code in means[0]:
-            row = (f"{of[code].loss:.4f}, {of[code].dropped:.1%}" for of in means)
+            row = (f"{of[code].loss:.4f}, {of[code].decoder:.1%}" for of in means)
             yield f"| {code} | {' | '.join(row)} |"
 
 
 def cells(results: Results, name: str, than: str, capacity: str) -> Sequence[str]:
     """Returns a balancer's numbers over all languages at one capacity, beside another's."""
-    mean, beside = (mean_of_seeds(results, one, capacity) for one in (name, than))
-    of_seeds = [fmean(of.loss for of in found.values()) for found in seeds(results, name, capacity)]
-    dropped = [of.dropped for of in mean.values()]
-    better = sum(mean[code].loss < beside[code].loss for code in mean)
+    found, beside = (seeds(results, one, capacity) for one in (name, than))
+    both = found.keys() & beside.keys()
+    mean, here = mean_of(found.values()), mean_of([found[seed] for seed in both])
+    there = mean_of([beside[seed] for seed in both])
+    losses_of = [fmean(of.loss for of in one.values()) for one in found.values()]
+    better = sum(here[code].loss < there[code].loss for code in here)
     return (
-        f"{fmean(of_seeds):.4f}",
-        f"{np.ptp(of_seeds):.4f}",
-        "–" if name == than else f"{better} of {len(mean)}",
-        f"{fmean(dropped):.1%}",
-        f"{max(dropped):.1%}",
+        f"{len(found)}",
+        f"{fmean(losses_of):.4f}",
+        f"{np.ptp(losses_of):.4f}" if len(found) > 1 else "–",
+        "–" if name == than else f"{better} of {len(here)}",
+        f"{fmean(of.encoder for of in mean.values()):.1%}",
+        f"{fmean(of.decoder for of in mean.values()):.1%}",
+        f"{max(of.decoder for of in mean.values()):.1%}",
     )
 
 
-def seeds(results: Results, name: str, capacity: str) -> list[Mapping[str, OfLanguage]]:
+def seeds(results: Results, name: str, capacity: str) -> dict[int, Mapping[str, OfLanguage]]:
     """Returns the results of each seed of a balancer at a capacity."""
-    return [of for (run, at), of in results.items() if (run.balancer, at) == (name, capacity)]
-
-
-def mean_of_seeds(results: Results, name: str, capacity: str) -> dict[str, OfLanguage]:
-    """Returns the mean of a balancer's seeds at a capacity, by language."""
-    found = seeds(results, name, capacity)
     return {
-        code: OfLanguage(*(fmean(part) for part in zip(*(of[code] for of in found), strict=True)))
-        for code in found[0]
+        run.seed: of for (run, at), of in results.items() if (run.balancer, at) == (name, capacity)
+    }
+
+
+def mean_of(found: Iterable[Mapping[str, OfLanguage]]) -> dict[str, OfLanguage]:
+    """Returns the mean of several seeds by language; nothing for none."""
+    every = list(found)
+    return {
+        code: OfLanguage(*(fmean(part) for part in zip(*(of[code] for of in every), strict=True)))
+        for code in (every[0] if every else ())
     }
 
 

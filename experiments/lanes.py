@@ -9,6 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -36,8 +37,15 @@ def run_all(tasks: Sequence[Task]) -> None:
 
 
 def run_chains(chains: Sequence[Sequence[Task]]) -> None:
-    """Runs one chain per core at a time, its tasks in order; stops at the first failure."""
+    """Runs one chain per core at a time, its tasks in order.
+
+    After a failure, which is printed at once, tasks that run go on to their end and none begins.
+
+    Raises:
+        SystemExit: if a task failed.
+    """
     free: SimpleQueue[int] = SimpleQueue()
+    failed = threading.Event()
     for core in cores():
         free.put(core)
 
@@ -45,16 +53,18 @@ def run_chains(chains: Sequence[Sequence[Task]]) -> None:
         core = free.get()
         try:
             for task in chain:
-                run(task, core)
+                if not failed.is_set():
+                    run(task, core)
+        except SystemExit as failure:
+            failed.set()
+            print(f"{failure} What else runs is waited for.", file=sys.stderr, flush=True)
+            raise
         finally:
             free.put(core)
 
     with ThreadPoolExecutor(len(cores())) as pool:
-        try:
-            for done in as_completed([pool.submit(one, chain) for chain in chains]):
-                done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)  # chains that have begun end, no other begins
+        for done in as_completed([pool.submit(one, chain) for chain in chains]):
+            done.result()
 
 
 def run(task: Task, core: int | None = None) -> None:

@@ -14,6 +14,7 @@ docs/results/multilingual.md; this file lists only the runs:
 `first_weights.py`, `capacity.py` and `distillation.py` come after it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -132,14 +133,30 @@ def reports(out: Path) -> None:
     report(out, "report-unimax", ["mt5-unimax"], ["switch-unimax"])
 
 
-def report(out: Path, name: str, baseline: list[str], candidate: list[str]) -> None:
-    """Writes one report, unless it is written: its runs may have been scored on sentences since."""
+def report(
+    out: Path,
+    name: str,
+    baseline: list[str],
+    candidate: list[str],
+    also: Mapping[str, list[str]] | None = None,
+) -> None:
+    """Writes one report, unless it is written: its runs may have been scored on sentences since.
+
+    Args:
+        out: directory of the runs and of the report.
+        name: name of the report.
+        baseline: runs of the dense side.
+        candidate: runs of the sparse side.
+        also: runs of further models by their names; None for none.
+    """
     if (out / name / "manifest.json").exists():
         return
     sides = (
         *("--baseline", *(f"{out}/{run}" for run in baseline)),
         *("--candidate", *(f"{out}/{run}" for run in candidate)),
     )
+    more = [f"{model}={out}/{run}" for model, runs in (also or {}).items() for run in runs]
+    sides += ("--also", *more) if more else ()
     read = f"--corpus={out}/corpus", f"--tokens={out}/tokens"
     stage(out, "report", *sides, *read, f"--out={out}/{name}")
 

@@ -2,11 +2,12 @@
 
     python experiments/variants.py [--out DIR]
 
-Tokens, lengths and baselines are those of `word_pieces.py`, which must have ended with as many
-seeds in the same directory. Each number of experts is compared with its mT5; under UniMax, which
-reads languages as evenly as five epochs of the smallest ones allow, both sides are trained again.
-Two seeds are eight runs; one with 16 experts takes about 35 minutes on one core. A finished run is
-not repeated, and one that was cut short resumes.
+Tokens, lengths, baselines and runs with 16 experts are those of `word_pieces.py`, which must have
+ended with as many seeds in the same directory. One report shows 4 and 64 experts beside 16, all of
+the same seeds. Under UniMax, which reads languages as evenly as about five epochs of the smallest
+ones allow (up to six, where a token has fewer characters than the mean), both sides are trained
+again. Two seeds are eight runs; one with 16 experts takes about 35 minutes on one core. A finished
+run is not repeated, and one that was cut short resumes.
 """
 
 from collections.abc import Sequence
@@ -35,23 +36,22 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not finished, and writes a report of each number of experts and of UniMax."""
+    """Runs what is not finished; writes a report of the numbers of experts and one of UniMax."""
     out, seeds, lengths = arguments.out, range(arguments.seeds), decayed.LENGTHS[:1]
-    for run in decayed.runs_of("mt5", seeds, lengths):
+    for run in (run for side in decayed.SIDES for run in decayed.runs_of(side, seeds, lengths)):
         if not (out / run / "manifest.json").exists():
             raise SystemExit(
-                f"{out / run} is a baseline and is not finished; run word_pieces.py with "
+                f"{out / run} is compared with and is not finished; run word_pieces.py with "
                 f"--seeds {len(seeds)} or more first."
             )
     run_chains([chain for seed in seeds for chain in chains(out, seed, lengths)])
     runs = {
         name: decayed.runs_of(name, seeds, lengths)
-        for name in ("mt5", *map(with_experts, EXPERTS), "mt5-unimax", "switch-unimax")
+        for name in (*decayed.SIDES, *map(with_experts, EXPERTS), "mt5-unimax", "switch-unimax")
     }
     of_seeds = f"{arguments.seeds}-seeds"
-    for experts in EXPERTS:
-        name = f"report-{experts}-experts-{of_seeds}"
-        multilingual.report(out, name, runs["mt5"], runs[with_experts(experts)])
+    also = {f"{experts} experts": runs[with_experts(experts)] for experts in EXPERTS}
+    multilingual.report(out, f"report-experts-{of_seeds}", runs["mt5"], runs["switch"], also)
     multilingual.report(out, f"report-unimax-{of_seeds}", runs["mt5-unimax"], runs["switch-unimax"])
 
 

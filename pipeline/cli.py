@@ -25,8 +25,6 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from data.errors import DataError
-from model.configuration_checks import ConfigurationError
 from pipeline.artifacts.claims import code_version
 from pipeline.command_line import (
     check_command,
@@ -42,7 +40,7 @@ from pipeline.credentials import redacted, refuse
 from pipeline.errors import (
     CUT_OFF_STATUS,
     PREEMPTED_STATUS,
-    ArtifactError,
+    REFUSALS,
     Preempted,
     system_failure,
 )
@@ -84,26 +82,9 @@ def run(argv: list[str]) -> int:
         refuse(argv)
         if argv == ["--version"]:
             print_lines(f"mswitch {code_version()}")
-            return 0
-        check_command(argv)
-        own, beam = split_beam_options(argv)
-        own = merge_repeated(own)
-        check_values(own)
-        check_no_beam_option(own)
-        command = parse(own)
-        name = own[0]
-        check_paths(name, command)
-        if beam:
-            command = with_beam_options(name, command, beam)
-        if hasattr(command, "deterministic"):
-            set_compiler_flags(deterministic=command.deterministic)
-        module = importlib.import_module(module_of(name))
-        check_no_signal()
-        if getattr(command, "dry_run", False):
-            show_intents(module.intents(command))
         else:
-            module.run(command)
-    except (DataError, ArtifactError, ConfigurationError) as error:
+            execute(argv[0] if argv else "", command_of(argv))
+    except REFUSALS as error:
         print_message(f"mswitch: {redacted(str(error))}")
         return 2
     except Preempted as stopped:
@@ -117,6 +98,34 @@ def run(argv: list[str]) -> int:
         print_message(f"mswitch: {argv[0]} met {redacted(sentence)}")
         return 2
     return 0
+
+
+def command_of(argv: list[str]) -> Any:
+    """Returns the command that a line names, with its arguments; prints help and exits for none.
+
+    Raises:
+        ArtifactError: if there is no such command, or an argument cannot be meant.
+    """
+    check_command(argv)
+    own, beam = split_beam_options(argv)
+    own = merge_repeated(own)
+    check_values(own)
+    check_no_beam_option(own)
+    command = parse(own)
+    check_paths(own[0], command)
+    return with_beam_options(own[0], command, beam) if beam else command
+
+
+def execute(name: str, command: Any) -> None:
+    """Runs a command, or shows what it would do."""
+    if hasattr(command, "deterministic"):
+        set_compiler_flags(deterministic=command.deterministic)
+    module = importlib.import_module(module_of(name))
+    check_no_signal()
+    if getattr(command, "dry_run", False):
+        show_intents(module.intents(command))
+    else:
+        module.run(command)
 
 
 def output_is_cut_off() -> bool:

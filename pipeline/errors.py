@@ -4,7 +4,8 @@ import errno
 import os
 import signal
 
-from data.errors import is_system_error
+from data.errors import DataError, is_system_error
+from model.configuration_checks import ConfigurationError
 
 ROOM = "make room"
 WRITABLE = "name a directory that this user can write, or change its rights"
@@ -24,6 +25,9 @@ LONGEST = 300  # characters of a library's message
 
 class ArtifactError(ValueError):
     """An unusable input or output directory; the message states asked, found and what to do."""
+
+
+REFUSALS = (ArtifactError, DataError, ConfigurationError)  # each message is whole as it is
 
 
 class Preempted(Exception):

@@ -50,7 +50,7 @@ from pipeline.stopping import at_second_signal
 from pipeline.terminal import Terminal, print_end
 
 ModelProto: Any = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]
-# What SentencePiece (0.2.1) says of a size that does not fit; its numbers lack the sentinels.
+# What SentencePiece (0.2.1) reports of a size that does not fit; its numbers lack the sentinels.
 TOO_LARGE = re.compile(r"set it to a value <= ([0-9]+)")
 TOO_SMALL = re.compile(r"smaller than required_chars\. [0-9]+ vs ([0-9]+)")
 TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number

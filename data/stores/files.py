@@ -54,7 +54,7 @@ def is_directory(path: str | Path) -> bool:
 
 
 def instead_of_directory(path: str | Path) -> str:
-    """Returns what a path is that is no directory, in words."""
+    """Returns what a path is instead of a directory, in words."""
     return "is a file" if exists(path) else "does not exist"
 
 

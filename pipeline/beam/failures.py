@@ -55,7 +55,7 @@ def user_error(error: Exception) -> Exception:
 
 
 def of_system(number: int, text: str) -> str:
-    """Returns an error of the system, such as a full disk, as a sentence that says what to do."""
+    """Returns an error of the system, such as a full disk, as a sentence with its remedy."""
     return f"A worker met an error of the system ({text}); {remedy_of(number)}."
 
 

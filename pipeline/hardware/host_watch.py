@@ -20,10 +20,9 @@ from dataclasses import dataclass
 
 import jax
 
-from data.errors import DataError
-from model.configuration_checks import ConfigurationError
 from pipeline.arguments import Hosts
-from pipeline.errors import LOST_STATUS, ArtifactError, Preempted, system_failure
+from pipeline.credentials import redacted
+from pipeline.errors import LOST_STATUS, REFUSALS, Preempted, system_failure
 from pipeline.hardware.coordination import (
     KEY_PREFIX,
     agreed,
@@ -40,7 +39,6 @@ LOST_SECONDS = 60.0
 BROKEN_SECONDS = 10.0
 STUCK_SECONDS = 900.0  # longer than a large save; all compile programs at one point
 TOLD_SECONDS = 4.0  # after which every host has read what the first one decided
-REFUSALS = (ArtifactError, DataError, ConfigurationError)
 BEATS, DECISIONS = f"{KEY_PREFIX}/beats", f"{KEY_PREFIX}/ends"
 RESTART = (
     "start the same command again on all hosts, or with another --hosts.count and mesh on those "
@@ -227,14 +225,14 @@ def _is_of_jax(error: BaseException | None) -> bool:
 
 
 def _described(error: BaseException) -> tuple[str, int]:
-    """Returns a sentence about an error, and the exit status of its command."""
+    """Returns a sentence about an error, without credentials, and the status of its command."""
     if isinstance(error, Stopped):
         return str(error), error.status
     if isinstance(error, REFUSALS):
-        return str(error), 2
+        return redacted(str(error)), 2
     if (sentence := system_failure(error)) is not None:
-        return sentence, 2
-    return f"{type(error).__name__}: {first_line(error)}", 1
+        return redacted(sentence), 2
+    return redacted(f"{type(error).__name__}: {first_line(error)}"), 1
 
 
 @contextmanager

@@ -10,16 +10,14 @@ from pathlib import Path
 
 import jax
 
-from data.errors import DataError
 from data.examples.mixture import parse
 from data.examples.schedule import make_schedule
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.local import KEPT
-from model.configuration_checks import ConfigurationError
 from model.memory import checkpoint_bytes
 from model.sharding.mesh import make_mesh
-from pipeline.errors import ArtifactError
+from pipeline.errors import REFUSALS, ArtifactError
 from pipeline.hardware.batch_rows import share_of
 from pipeline.recipe.fits import check_sizes
 from pipeline.recipe.recipe import Recipe
@@ -27,7 +25,6 @@ from pipeline.tokens.checks import check_blocks, check_held_out, check_vocabular
 from pipeline.tokens.open_blocks import training_sizes
 
 GIB = 2**30
-REFUSALS = (ArtifactError, ConfigurationError, DataError)
 
 
 def check_start(

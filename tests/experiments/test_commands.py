@@ -138,15 +138,20 @@ def test_balancers_that_a_table_holds_are_not_run_again(
     balancers, begun = load("balancers"), []
     monkeypatch.setattr(balancers, "run_all", begun.extend)
     results = {
-        (balancers.Run(name, 0), capacity): {"de": balancers.OfLanguage(3.5, 0.125)}
+        (balancers.Run(name, 0), capacity): {"de": balancers.OfLanguage(3.5, 0.125, 0.25)}
         for name in balancers.BALANCERS
         for capacity in balancers.CAPACITIES
     }
     arguments = balancers.Arguments(tokens="tokens", out=tmp_path, seeds=1)
     balancers.write(arguments, results)
-    assert balancers.read(tmp_path / "balancers.csv", arguments.steps) == results
-    with pytest.raises(SystemExit, match="holds runs of 4032 steps; name another --out"):
-        balancers.read(tmp_path / "balancers.csv", 400)
+    table = tmp_path / "balancers.csv"
+    assert balancers.read(table, arguments) == results
+    with pytest.raises(SystemExit, match=r"holds \['4032', '0.75'\]; name another --out"):
+        balancers.read(table, replace(arguments, decay_from=0.4))
     balancers.main(arguments)
     assert begun == []
-    assert "| quantile | 1.25 | 3.5000 |" in (tmp_path / "balancers.md").read_text()
+    printed = (tmp_path / "balancers.md").read_text()
+    assert "| quantile | 1.25 | 1 | 3.5000 | – | 0 of 1 | 12.5% | 25.0% | 25.0% |" in printed
+    table.write_text(table.read_text().replace("decay_from", "until", 1))
+    with pytest.raises(SystemExit, match="holds other columns; name another --out"):
+        balancers.main(arguments)
