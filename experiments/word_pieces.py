@@ -43,7 +43,7 @@ class Arguments(decayed.Arguments):
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, seed by seed, and writes the report."""
     if not arguments.documents.is_dir():
-        raise SystemExit(f"--documents was {arguments.documents}, which is no directory.")
+        raise SystemExit(f"--documents was {arguments.documents}, which is not a directory.")
     mixture = arguments.out / "weights.json"
     mixture.parent.mkdir(parents=True, exist_ok=True)
     mixture.write_text(json.dumps(weights(arguments.documents)))

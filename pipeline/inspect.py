@@ -14,14 +14,23 @@ from rich.console import Console
 
 from data.stores.addresses import Place, place
 from data.stores.digests import digest_of_contents
-from data.stores.files import exists, instead_of_directory, is_directory
+from data.stores.files import exists
 from data.stores.json_files import read_json
 from data.stores.json_shapes import Count, Digest
 from data.tokens.manifest import VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.hugging_face.weight_files import INDEX, WEIGHTS
 from pipeline.arguments import Inspect
-from pipeline.artifacts.claims import CLAIM, MANIFEST, Head, read_head, read_manifest
+from pipeline.artifacts.claims import (
+    CLAIM,
+    MANIFEST,
+    Head,
+    head_in,
+    held_instead,
+    is_finished,
+    read_head,
+    read_manifest,
+)
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import RECIPE
@@ -74,7 +83,7 @@ RUNS = (*TRAINED, "import-hf", "prune")  # stages that make a run
 def json_of(directory: str) -> dict[str, Any]:
     """Returns an artifact's manifest, or a run's claim; with the steps of a run."""
     there = place(directory)
-    found = read_json(there / head_file(there), dict[str, Any])
+    found = read_json(there / described_by(there), dict[str, Any])
     if found["stage"] in RUNS:
         found["progress"] = [asdict(one) for one in summaries(there)]
         found["gaps"] = [one._asdict() for one in latest_gaps(there)[1]]
@@ -84,7 +93,7 @@ def json_of(directory: str) -> dict[str, Any]:
 def inspect_to(console: Console, arguments: Inspect) -> None:
     """Verifies an artifact and prints its contents on a console."""
     directory = place(arguments.directory)
-    name = head_file(directory)
+    name = described_by(directory)
     head = read_head(directory, name)
     print_head(head, console)
     if name == CLAIM:
@@ -97,25 +106,20 @@ def inspect_to(console: Console, arguments: Inspect) -> None:
         console.print("its contents were not verified: there is no check of this stage")
 
 
-def head_file(directory: Place) -> str:
+def described_by(directory: Place) -> str:
     """Returns the name of the file that describes an artifact: of an unfinished run, its claim.
 
     Raises:
         ArtifactError: if the directory holds neither a finished artifact nor a run.
     """
-    if exists(directory / MANIFEST):
+    if is_finished(directory):
         return MANIFEST
-    instead = instead_of_directory(directory)
-    if exists(directory / CLAIM):
-        stage = read_head(directory, CLAIM).stage
-        if stage in TRAINED and exists(directory / RECIPE):
-            return CLAIM
-        instead = f"holds unfinished {stage} output"
-    elif is_directory(directory):
-        instead = "holds no manifest.json"
+    head = head_in(directory)
+    if head and head.stage in TRAINED and exists(directory / RECIPE):
+        return CLAIM
     raise ArtifactError(
-        f"An artifact was expected in {directory}, which {instead}; name a directory that a stage "
-        "has finished, or a run."
+        f"An artifact was expected in {directory}, which {held_instead(directory)}; name a "
+        "directory that a stage has finished, or a run."
     )
 
 

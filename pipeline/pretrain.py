@@ -20,7 +20,7 @@ from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model.trainer import Trainer
 from pipeline.arguments import Pretrain
-from pipeline.artifacts.claims import Claim, digest_of_manifest
+from pipeline.artifacts.claims import Claim, digest_of_manifest, head_in
 from pipeline.artifacts.intent import Intent, Reading
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
@@ -31,7 +31,7 @@ from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import RECIPE, checkpoint_read, find_run, saved_steps
 from pipeline.runs.record import UPCYCLED
 from pipeline.tokens.open_blocks import cached_nowhere
-from pipeline.training.changes.later_settings import head_of, with_later_settings
+from pipeline.training.changes.later_settings import with_later_settings
 from pipeline.training.from_runs.branch import Branch
 from pipeline.training.from_runs.first_weights import check_weights, start_from
 from pipeline.training.from_runs.upcycle import Upcycling, requested_upcycling
@@ -147,7 +147,7 @@ def has_begun(out: Place) -> bool:
 
 def claimed_inputs(out: Place) -> dict[str, str]:
     """Returns the inputs that a run was begun with; none if the directory has no claim."""
-    head = head_of(out)
+    head = head_in(out)
     return {} if head is None else head.inputs
 
 

@@ -19,7 +19,7 @@ from eval.rendering.report_json import to_json
 from eval.verdict import sentences
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
-from pipeline.artifacts.claims import MANIFEST
+from pipeline.artifacts.claims import MANIFEST, is_finished
 from pipeline.artifacts.intent import Identity, Intent, Reading, claim, files_of, finish, look
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.errors import ArtifactError
@@ -81,7 +81,7 @@ def _intent(arguments: Report) -> Intent:
     reads += [
         Reading(f"manifest of {name}", place, 1, len(read_bytes(join_path(place, MANIFEST))))
         for name, place in (("corpus", arguments.corpus), ("tokens", arguments.tokens))
-        if place is not None and exists(join_path(place, MANIFEST))
+        if place is not None and is_finished(place)
     ]
     if (times := arguments.step_times) is not None:
         reads.append(files_of("step times", times, [times / FILE]))
@@ -97,7 +97,7 @@ def _intent(arguments: Report) -> Intent:
 
 def _is_finished(intent: Intent) -> bool:
     """Returns whether a report of these inputs, by this version, is there."""
-    if not exists(join_path(intent.place, MANIFEST)):
+    if not is_finished(intent.place):
         return False
     if not all(exists(join_path(intent.place, name)) for name in FILES):  # written anew in seconds
         return False
@@ -113,11 +113,9 @@ def _check_same_inputs(intent: Intent) -> None:
         ArtifactError: if it is on others.
     """
     out, inputs = intent.place, intent.claimed_for.inputs
-    for name in (MANIFEST, claims.CLAIM):
-        if exists(join_path(out, name)):
-            there = claims.read_head(out, name)
-            if there.stage == STAGE and there.inputs != inputs:
-                raise ArtifactError(_other_inputs(out, there.inputs, inputs))
+    head = claims.head_in(out)
+    if head and head.stage == STAGE and head.inputs != inputs:
+        raise ArtifactError(_other_inputs(out, head.inputs, inputs))
 
 
 def _other_inputs(out: Place | str, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:

@@ -19,7 +19,15 @@ from msgspec import Struct
 from data.stores.atomic import TEMPORARY
 from data.stores.digests import digest_of_bytes
 from data.stores.fences import FOLDER
-from data.stores.files import exists, instead_of_directory, join_path, names_in, read_bytes, remove
+from data.stores.files import (
+    exists,
+    instead_of_directory,
+    is_directory,
+    join_path,
+    names_in,
+    read_bytes,
+    remove,
+)
 from data.stores.json_files import of_shape, read_json, write_json
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
@@ -95,19 +103,18 @@ def look(
         ArtifactError: if the directory holds something else, or the same with other settings.
     """
     identity = _identity(stage, settings, inputs)
-    for name, status in ((MANIFEST, Claim.FINISHED), (CLAIM, Claim.UNFINISHED)):
-        if exists(join_path(directory, name)):
-            there = read_head(directory, name)
-            if status is Claim.FINISHED:
-                _check_schema(directory, stage, there)
-            if there.stage != stage:
-                raise ArtifactError(
-                    f"{stage} was asked to write to {directory}, which holds {status.value} "
-                    f"{there.stage} output; name another directory."
-                )
-            if there.identity != identity:
-                raise ArtifactError(_refusal(directory, there.identity, identity))
-            return status
+    if head := head_in(directory):
+        finished = is_finished(directory)
+        if head.stage != stage:
+            raise ArtifactError(
+                f"{stage} was asked to write to {directory}, which {held_instead(directory)}; name "
+                "another directory."
+            )
+        if finished:
+            _check_schema(directory, stage, head)
+        if head.identity != identity:
+            raise ArtifactError(_refusal(directory, head.identity, identity))
+        return Claim.FINISHED if finished else Claim.UNFINISHED
     if _is_taken(directory):
         raise ArtifactError(
             f"{stage} was asked to write to {directory}, which already holds something that is not "
@@ -120,7 +127,7 @@ def _check_schema(directory: Path | str, stage: str, manifest: Head) -> None:
     if manifest.schema_version != SCHEMA_VERSION:
         raise ArtifactError(
             f"{directory} holds {stage} output of schema {manifest.schema_version}, and "
-            f"this version writes schema {SCHEMA_VERSION}; remove it, or name another directory."
+            f"this version has schema {SCHEMA_VERSION}; write it again, in another directory."
         )
 
 
@@ -163,13 +170,37 @@ def read_head(directory: Path | str, name: str = MANIFEST) -> Head:
     return read_json(join_path(directory, name), Head)
 
 
+def is_finished(directory: Path | str) -> bool:
+    """Returns whether a stage has finished a directory."""
+    return exists(join_path(directory, MANIFEST))
+
+
+def head_in(directory: Path | str) -> Head | None:
+    """Returns the head of a directory's manifest, or of its claim; None if it has neither.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    for name in (MANIFEST, CLAIM):
+        if exists(join_path(directory, name)):
+            return read_head(directory, name)
+    return None
+
+
+def held_instead(directory: Path | str) -> str:
+    """Returns what lies in a place where something else was expected, in words."""
+    if head := head_in(directory):
+        return f"holds {'' if is_finished(directory) else 'unfinished '}{head.stage} output"
+    return f"holds no {MANIFEST}" if is_directory(directory) else instead_of_directory(directory)
+
+
 def stage_of(directory: Path | str) -> str | None:
     """Returns the stage that finished a directory; None if none did.
 
     Raises:
         DataError: if its manifest is damaged.
     """
-    return read_head(directory).stage if exists(join_path(directory, MANIFEST)) else None
+    return read_head(directory).stage if is_finished(directory) else None
 
 
 def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
@@ -184,27 +215,20 @@ def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
         ArtifactError: if it is missing, unfinished, or another stage's.
         DataError: if it is damaged.
     """
-    if not exists(join_path(directory, MANIFEST)):
-        if not (names_in(directory) or Path(directory).is_dir()):
-            raise ArtifactError(
-                f"{stage} output was expected in {directory}, which "
-                f"{instead_of_directory(directory)}; run {stage} first."
+    head = head_in(directory)
+    if head is None or head.stage != stage or not is_finished(directory):
+        other = head is not None and head.stage != stage
+        raise ArtifactError(
+            f"{stage} output was expected in {directory}, which {held_instead(directory)}; "
+            + (
+                f"name the --out of `mswitch {stage}`."
+                if other
+                else f"run {stage} to its end first."
             )
-        found = "an unfinished run" if exists(join_path(directory, CLAIM)) else "no manifest.json"
-        raise ArtifactError(
-            f"{stage} output was expected in {directory}, which holds {found}; "
-            f"run {stage} with --out {directory} to its end first."
         )
+    _check_schema(directory, stage, head)
     path = join_path(directory, MANIFEST)
-    manifest = read_json(path, dict[str, Any])
-    head = of_shape(manifest, Head, path)
-    if head.stage != stage or head.schema_version != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{stage} output of schema {SCHEMA_VERSION} was expected in {directory}, which holds "
-            f"{head.stage!r} of schema {head.schema_version!r}; "
-            f"name the directory that {stage} wrote, or write it again."
-        )
-    return of_shape(manifest, body, path)
+    return of_shape(read_json(path, dict[str, Any]), body, path)
 
 
 def digest_of_manifest(directory: Path | str) -> str:

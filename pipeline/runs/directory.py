@@ -10,7 +10,7 @@ from data.stores.files import exists, files_below, instead_of_directory, is_dire
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.artifacts.claims import CLAIM, MANIFEST, read_head
+from pipeline.artifacts.claims import head_in, held_instead, is_finished
 from pipeline.artifacts.intent import Reading, files_of
 from pipeline.errors import ArtifactError
 from pipeline.runs.best_step import best_step
@@ -41,7 +41,7 @@ def find_finished_run(directory: Place) -> RunRecord:
         ArtifactError: if there is no run, or it is not finished.
     """
     about = find_run(directory)
-    if not exists(directory / MANIFEST):
+    if not is_finished(directory):
         raise ArtifactError(
             f"A finished run was expected in {directory}, which holds an unfinished one; repeat "
             "the command that started it, which resumes it, or name another run."
@@ -93,9 +93,8 @@ def checkpoint_read(name: str, directory: Place, step: int | None) -> Reading:
 
 
 def _held_instead(directory: Place) -> str:
-    for name, state in ((MANIFEST, ""), (CLAIM, "unfinished ")):
-        if exists(directory / name):
-            return f"holds {state}{read_head(directory, name).stage} output, no {RECIPE}"
+    if head_in(directory):
+        return f"{held_instead(directory)}, no {RECIPE}"
     return f"holds no {RECIPE}" if is_directory(directory) else instead_of_directory(directory)
 
 

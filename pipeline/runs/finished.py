@@ -156,7 +156,7 @@ def routing_file(directory: Place) -> Place | None:
 
 def _is_imported(directory: Place) -> bool:
     """Returns whether the run, or the run that it was pruned from, was imported."""
-    if not exists(directory / claims.MANIFEST):
+    if not claims.is_finished(directory):
         return False
     head = claims.read_head(directory)
     return head.stage == "import-hf" or (head.stage == "prune" and head.settings.get("step") == 0)

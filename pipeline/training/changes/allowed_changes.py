@@ -15,16 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.stores.addresses import Place
-from data.stores.files import exists
 from data.stores.json_files import of_shape
 from model.optimizer import OptimizerConfig, learning_rate
-from pipeline.artifacts.claims import MANIFEST, Head, renew
+from pipeline.artifacts.claims import Head, head_in, is_finished, renew
 from pipeline.artifacts.differences import json_differences
 from pipeline.artifacts.intent import Identity
 from pipeline.errors import ArtifactError
 from pipeline.runs.changes import ChangedSetting, record_changes
 from pipeline.runs.directory import saved_steps
-from pipeline.training.changes.later_settings import head_of
 from pipeline.training.evaluation.evaluation_file import forget_evaluations
 
 NUMBERS = ("steps", "evaluate_every", "checkpoint_every", "log_every")
@@ -69,13 +67,13 @@ def agreement_of(out: Place, stage: str, identity: Identity) -> Agreement | None
     Raises:
         ArtifactError: if the changes would alter steps already made.
     """
-    head = head_of(out)
+    head = head_in(out)
     settings = json.loads(json.dumps(identity.settings))
     if head is None or head.stage != stage or stage == "finetune":
         return None
     if not _only_safe(head, Identity(settings, identity.inputs)) or head.settings == settings:
         return None
-    made, finished = max(saved_steps(out), default=0), exists(out / MANIFEST)
+    made, finished = max(saved_steps(out), default=0), is_finished(out)
     changes = changes_between(head.settings, settings, made)
     if finished and changes and settings["steps"] <= head.settings["steps"]:
         return None

@@ -9,11 +9,10 @@ from dataclasses import asdict, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
 from data.stores.addresses import Place
-from data.stores.files import exists
 from data.stores.json_files import of_shape
 from model.optimizer import OptimizerConfig, Rate, RateFrom
 from pipeline.arguments import Pretrain
-from pipeline.artifacts.claims import CLAIM, MANIFEST, Head, read_head
+from pipeline.artifacts.claims import head_in
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
@@ -39,14 +38,6 @@ class Recorded(NamedTuple):
     rates: tuple[RateFrom, ...] = ()
 
 
-def head_of(out: Place) -> Head | None:
-    """Returns the manifest's head of a finished directory, or the claim; None if it has neither."""
-    for name in (MANIFEST, CLAIM):
-        if exists(out / name):
-            return read_head(out, name)
-    return None
-
-
 def recorded_in(out: Place, stage: str) -> Recorded:
     """Returns what a directory records; nothing if no such run is in it. Every host calls this."""
     settings, made = on_first_host(lambda: _settings(out, stage))
@@ -60,7 +51,7 @@ def recorded_in(out: Place, stage: str) -> Recorded:
 
 
 def _settings(out: Place, stage: str) -> tuple[dict[str, Any], int]:
-    head = head_of(out)
+    head = head_in(out)
     if head is None or head.stage != stage:
         return {}, 0
     return head.settings, max(saved_steps(out), default=0)

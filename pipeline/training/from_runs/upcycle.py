@@ -22,7 +22,7 @@ from model.conversions.upcycling import LOGITS
 from model.train_step import TrainState
 from model.trainer import Trainer
 from pipeline.arguments import Pretrain
-from pipeline.artifacts.claims import MANIFEST
+from pipeline.artifacts.claims import is_finished
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
@@ -229,7 +229,7 @@ def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
     if begun and at is None and exists(arguments.out / RECIPE):  # written after the checkpoint
         recorded = find_run(arguments.out).upcycled
         at = None if recorded is None else recorded.step
-    if at is None and not exists(parent / MANIFEST):
+    if at is None and not is_finished(parent):
         raise ArtifactError(
             f"{parent} is still training; name one of its checkpoints with --upcycle-at "
             f"({', '.join(map(str, saved_steps(parent)))})."

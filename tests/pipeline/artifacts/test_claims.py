@@ -17,7 +17,9 @@ def test_a_directory_goes_from_fresh_to_finished(tmp_path):
     out = tmp_path / "new" / "out"
     assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FRESH
     assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.UNFINISHED
-    with pytest.raises(ArtifactError, match="unfinished run"):
+    with pytest.raises(
+        ArtifactError, match="holds unfinished clean output; run clean to its end first"
+    ):
         read_manifest(out, "clean", dict)
     finish(out, "clean", {"rules": "mc4"}, {"files": "1"}, {"kept": 3})
     assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FINISHED
@@ -49,12 +51,12 @@ def test_foreign_content_is_not_touched(tmp_path):
 
 
 def test_reading_what_is_not_there(tmp_path):
-    with pytest.raises(ArtifactError, match="does not exist; run tokenize first"):
+    with pytest.raises(ArtifactError, match="does not exist; run tokenize to its end first"):
         read_manifest(tmp_path / "none", "tokenize", dict)
     with pytest.raises(ArtifactError, match=r"no manifest\.json"):
         read_manifest(tmp_path, "tokenize", dict)
     (tmp_path / "file").touch()
-    with pytest.raises(ArtifactError, match="file, which is a file; run tokenize first"):
+    with pytest.raises(ArtifactError, match="file, which is a file; run tokenize to its end first"):
         read_manifest(tmp_path / "file", "tokenize", dict)
     (tmp_path / "manifest.json").write_text("{ not json")
     with pytest.raises(DataError, match="should hold JSON"):
