@@ -36,7 +36,7 @@ def test_other_settings_are_refused_with_the_difference(tmp_path, done):
         finish(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {}, {})
     with pytest.raises(ArtifactError, match=r"settings.rules: there 'mc4', asked 'demo'"):
         claim(tmp_path / "out", "clean", {"rules": "demo", "languages": ["sw"]}, {})
-    holds = f"which holds {'finished' if done else 'unfinished'} clean output; name another"
+    holds = f"which holds {'' if done else 'unfinished '}clean output; name another"
     with pytest.raises(ArtifactError, match=holds):
         claim(tmp_path / "out", "tokenize", {"rules": "mc4", "languages": ["sw"]}, {})
 

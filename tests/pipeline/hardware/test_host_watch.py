@@ -5,8 +5,8 @@ import signal
 import pytest
 from joined_hosts import ends
 
-from pipeline.errors import LOST_STATUS, PREEMPTED_STATUS
-from pipeline.hardware.host_watch import _Seen, _waited
+from pipeline.errors import LOST_STATUS, PREEMPTED_STATUS, ArtifactError
+from pipeline.hardware.host_watch import _described, _Seen, _waited
 
 
 def sentence(printed: str) -> str:
@@ -83,3 +83,11 @@ def test_a_signal_in_training_stops_all_at_one_point():
 @pytest.mark.slow
 def test_the_first_host_leaves_when_all_know_that_they_are_finished():
     assert [(status, err) for status, _, err in ends("finish", 3, 2)] == [(0, "")] * 3
+
+
+@pytest.mark.parametrize("error", [ArtifactError, KeyError, ConnectionError])
+def test_what_a_host_tells_the_others_holds_no_credential(error, monkeypatch):
+    monkeypatch.setenv("SERVICE_API_KEY", "0123456789abcdef")
+    said, _ = _described(error("the key 0123456789abcdef was refused"))
+    assert "0123456789abcdef" not in said
+    assert "was refused" in said
